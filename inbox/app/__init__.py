@@ -1,0 +1,1 @@
+"""L6: configuration, wiring and lifecycle."""

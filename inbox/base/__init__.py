@@ -1,0 +1,1 @@
+"""L0: errors, limits, time and ids. Knows nothing of mail."""

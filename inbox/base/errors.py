@@ -1,0 +1,70 @@
+"""Errors with two texts: ``str(error)`` is for our log, ``said`` is for the peer and betrays nothing.
+
+Every class names the SMTP reply code and the enhanced status code (RFC 3463) that a peer gets
+when the error ends its command. IMAP and HTTP map the same classes to their own answers.
+"""
+
+from __future__ import annotations
+
+
+class InboxError(Exception):
+    """Base of all errors that this program raises on purpose."""
+
+    code: int = 451
+    status: str = "4.3.0"
+    said: str = "Local problem, try again later"
+
+    @property
+    def temporary(self) -> bool:
+        """True if the peer should try again (RFC 5321 §4.2.1: first digit 4)."""
+        return self.code < 500
+
+
+class ConfigError(InboxError):
+    """A setting of the environment or of the command line is unknown or malformed."""
+
+
+class PolicyError(InboxError):
+    """A policy file is wrong. ``str(error)`` is ``file:line:column: what is wrong``, one line per mistake."""
+
+
+class ProtocolError(InboxError):
+    """The peer broke a protocol's grammar."""
+
+    code, status, said = 500, "5.5.2", "Syntax error"
+
+
+class StoreError(InboxError):
+    """The database or the blob store failed."""
+
+
+class StoreUnavailable(StoreError):
+    """The database or the blob store cannot be reached; whether a write in flight happened is unknown."""
+
+
+class Conflict(StoreError):
+    """A transaction lost against another one; nothing was written, and it may be tried again."""
+
+
+class AlreadyExists(StoreError):
+    """What was to be created is there already."""
+
+    code, status, said = 550, "5.3.0", "Already exists"
+
+
+class NotFound(StoreError):
+    """What was asked for is not there (any more)."""
+
+    code, status, said = 550, "5.3.0", "Not found"
+
+
+class StorageFull(StoreError):
+    """No room for the message (RFC 3463 §3.4: X.3.1)."""
+
+    code, status, said = 452, "4.3.1", "Not enough room, try again later"
+
+
+class AuthenticationFailed(InboxError):
+    """Wrong credentials; never says which half was wrong."""
+
+    code, status, said = 535, "5.7.8", "Authentication failed"

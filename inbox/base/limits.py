@@ -1,0 +1,49 @@
+"""Bounds on everything that a stranger controls, each with the document it comes from.
+
+A limit that an operator may change is a setting; what stands here is fixed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: RFC 5321 §4.5.3.1.4 asks for 512; RFC 1870, 3461, 4954, 6531 add parameters. One bound for all of them.
+COMMAND_LINE_OCTETS: Final = 2048
+#: RFC 4954 §4: an AUTH line, initial response included, may have 12,288 octets.
+AUTH_LINE_OCTETS: Final = 12288
+#: RFC 5322 §2.1.1, without CRLF. Longer text lines are accepted up to the second bound, as others do.
+TEXT_LINE_OCTETS: Final = 998
+#: RFC 5321 §4.5.3.1.1 and .2, .3
+LOCAL_PART_OCTETS: Final = 64
+DOMAIN_OCTETS: Final = 255
+PATH_OCTETS: Final = 256
+#: More Received: fields than this is a loop (RFC 5321 §6.3 asks for at least 100).
+MAX_RECEIVED: Final = 100
+#: The header section of one message; what is longer is refused (552 5.3.4).
+HEADER_BLOCK_OCTETS: Final = 256 * 1024
+#: Fields in one header section that we are willing to index.
+HEADER_FIELDS: Final = 1000
+#: MIME: parts in one message and depth of nesting that we look into; what lies deeper is opaque.
+MIME_PARTS: Final = 1000
+MIME_DEPTH: Final = 30
+#: Addresses in one header field that go into ENVELOPE.
+HEADER_ADDRESSES: Final = 2000
+#: Messages above this size wait on disk and not in memory.
+SPOOL_OCTETS: Final = 1024 * 1024
+#: Outbound, fixed by the order: whole message, and one attachment.
+OUTBOUND_MESSAGE_OCTETS: Final = 25 * 1024 * 1024
+OUTBOUND_ATTACHMENT_OCTETS: Final = 18 * 1024 * 1024
+#: Errors (5xx) that one SMTP connection may cause before it is closed with 421.
+SMTP_ERRORS: Final = 20
+#: Commands that change nothing (NOOP, RSET, VRFY, EHLO …) that one connection may send.
+SMTP_IDLE_COMMANDS: Final = 200
+#: IMAP: a command line without its literals, and a literal that is not a message.
+IMAP_LINE_OCTETS: Final = 64 * 1024
+IMAP_LITERAL_OCTETS: Final = 64 * 1024
+#: IMAP: failed LOGIN/AUTHENTICATE before the connection is closed.
+LOGIN_FAILURES: Final = 5
+#: Length of a mailbox's whole name, and depth of its hierarchy.
+MAILBOX_NAME_OCTETS: Final = 1024
+MAILBOX_DEPTH: Final = 32
+#: One tenant's policy file.
+POLICY_FILE_OCTETS: Final = 1024 * 1024

@@ -1,0 +1,1 @@
+"""L4: the life of a message."""

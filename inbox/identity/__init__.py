@@ -1,0 +1,1 @@
+"""L2: passwords, and who an address belongs to."""

@@ -1,0 +1,1 @@
+"""L1: the nouns of mail, pure values without I/O."""

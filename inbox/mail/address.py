@@ -1,0 +1,88 @@
+"""Mailbox addresses as they stand in an envelope (RFC 5321 §4.1.2, RFC 6531 §3.3)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from inbox.base.errors import ProtocolError
+from inbox.base.limits import DOMAIN_OCTETS, LOCAL_PART_OCTETS, PATH_OCTETS
+
+_QUOTED = r'"(?:[^"\\\x00-\x1f\x7f-\x9f]|\\[\x20-\x7e])*"'
+_ATEXT = r"[^\s\"<>()@,;:\\\[\].\x00-\x20\x7f-\x9f\ud800-\udfff]+"
+_DOTTED = rf"{_ATEXT}(?:\.{_ATEXT})*"
+_LITERAL = r"\[[0-9A-Za-z:.\-]{3,64}\]"
+_ADDRESS = re.compile(rf"({_QUOTED}|{_DOTTED})@({_DOTTED}|{_LITERAL})\Z")
+_NEEDS_NO_QUOTES = re.compile(rf"{_DOTTED}\Z")
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
+
+
+class AddressError(ProtocolError):
+    """Not an address that SMTP allows."""
+
+    code, status, said = 501, "5.1.3", "Bad address syntax"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One mailbox: ``local@domain``.
+
+    ``local`` is without quotes and in the case in which it came; ``domain`` is in lower case and its
+    internationalised labels are A-labels (``xn--…``), so that two equal domains compare equal.
+    """
+
+    local: str
+    domain: str
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """The address that ``text`` spells, without angle brackets.
+
+        Raises:
+            AddressError: it is none, or a part of it is longer than RFC 5321 §4.5.3.1 allows.
+        """
+        found = _ADDRESS.match(text)
+        if found is None or len(text.encode("utf-8", "surrogatepass")) > PATH_OCTETS:
+            raise AddressError(f"not an address: {text[:80]!r}")
+        local, domain = found.groups()
+        if local[0] == '"':
+            local = re.sub(r"\\(.)", r"\1", local[1:-1])
+        if len(local.encode()) > LOCAL_PART_OCTETS:
+            raise AddressError(f"local part of more than {LOCAL_PART_OCTETS} octets: {text[:80]!r}")
+        return cls(local, canonical_domain(domain))
+
+    @property
+    def is_ascii(self) -> bool:
+        """False if a peer needs SMTPUTF8 to carry this address."""
+        return self.local.isascii()
+
+    @property
+    def key(self) -> str:
+        """The form under which our own addresses are looked up: we do not tell upper from lower case."""
+        return f"{self.local.casefold()}@{self.domain}"
+
+    def __str__(self) -> str:
+        if _NEEDS_NO_QUOTES.match(self.local):
+            return f"{self.local}@{self.domain}"
+        quoted = re.sub(r'(["\\])', r"\\\1", self.local)
+        return f'"{quoted}"@{self.domain}'
+
+
+def canonical_domain(text: str) -> str:
+    """``text`` as a lower-case A-label domain (RFC 5890), or the address literal as it is.
+
+    Raises:
+        AddressError: a label is empty, too long or cannot be encoded.
+    """
+    lowered = text.lower()
+    if lowered[:1] == "[":
+        return lowered
+    if not lowered.isascii():
+        try:
+            # IDNA 2003 of the standard library: enough to tell domains apart, and it needs no tables of ours.
+            lowered = lowered.encode("idna").decode("ascii")
+        except UnicodeError as error:
+            raise AddressError(f"not a domain: {text[:80]!r}") from error
+    if len(lowered) > DOMAIN_OCTETS or not all(_LABEL.match(label) for label in lowered.split(".")):
+        raise AddressError(f"not a domain: {text[:80]!r}")
+    return lowered

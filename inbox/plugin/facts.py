@@ -1,0 +1,73 @@
+"""Facts: what plugins found out, as frozen dataclasses keyed by their type.
+
+A plugin declares the types that it ``gives`` and ``needs``; the plan of a stage is sorted by that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+T = TypeVar("T")
+
+
+class Facts:
+    """The facts about one connection, transaction or recipient; what is missing is looked up in ``parent``.
+
+    A fact is put once: the first plugin that finds it out is believed.
+    """
+
+    __slots__ = ("_own", "_parent")
+
+    def __init__(self, parent: Facts | None = None) -> None:
+        self._parent = parent
+        self._own: dict[type, object] = {}
+
+    def put(self, fact: object) -> None:
+        """Adds a fact.
+
+        Raises:
+            ValueError: another fact of this type is here already.
+        """
+        kind = type(fact)
+        if kind in self._own and self._own[kind] != fact:
+            raise ValueError(f"{kind.__name__} is known already")
+        self._own[kind] = fact
+
+    def get(self, kind: type[T]) -> T | None:
+        """The fact of this type, or None if nobody found it out."""
+        found = self._own.get(kind)
+        if found is None and self._parent is not None:
+            return self._parent.get(kind)
+        return cast("T | None", found)
+
+    def own(self) -> Iterator[object]:
+        """The facts that were put here, in order, without the parent's."""
+        return iter(self._own.values())
+
+    def __len__(self) -> int:
+        return len(self._own)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Where a recipient's mail goes: the accounts (by their own address) that the address leads to.
+
+    Put into a recipient's facts at ``rcpt``. A recipient without it, or with no account in it, is refused
+    with 550 5.1.1: nothing is delivered that no plugin resolved.
+    """
+
+    accounts: tuple[str, ...]
+    detail: str | None = None
+    via: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VirusFact:
+    """What a virus scanner found. ``status`` is ``clean``, ``infected`` or ``unscanned``, never a guess."""
+
+    status: str
+    signature: str | None = None
+    scanner: str = ""
+    why: str = ""

@@ -1,0 +1,74 @@
+"""What a plugin gets from the core when it is made. All of it is safe to use from any hook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from inbox.base.clock import Clock
+
+R = TypeVar("R")
+
+
+class Log(Protocol):
+    """A structured log: an event's name and its fields. Never log a secret or a message's text."""
+
+    def debug(self, event: str, **fields: Any) -> Any: ...
+    def info(self, event: str, **fields: Any) -> Any: ...
+    def warning(self, event: str, **fields: Any) -> Any: ...
+    def error(self, event: str, **fields: Any) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What the directory knows of an address: the accounts it leads to, the plus detail, the aliases on the way."""
+
+    accounts: tuple[str, ...] = ()
+    detail: str | None = None
+    via: tuple[str, ...] = ()
+
+
+class Directory(Protocol):
+    """Who receives mail for an address."""
+
+    async def resolve(self, tenant: str, address: str) -> Resolution:
+        """The active accounts of ``tenant`` (id) behind ``address``: aliases and plus addresses are followed.
+
+        Raises StoreUnavailable.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A window counter after it was increased, and when its window ends (seconds since the epoch)."""
+
+    count: int
+    expires_at: float
+
+
+class Rates(Protocol):
+    """Window counters in the database, shared by all instances."""
+
+    async def hit(self, key: str, window: float, amount: int = 1) -> Counted:
+        """Adds to the counter of ``key`` in the current window of ``window`` seconds. Raises StoreUnavailable."""
+        ...
+
+
+class RunBlocking(Protocol):
+    """Runs a blocking function in a bounded pool of threads of its ``kind``, so that one kind never starves another."""
+
+    async def __call__(self, kind: str, function: Callable[..., R], *args: Any) -> R: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything from outside that a plugin may use. ``server_name`` is SERVER_HOSTNAME."""
+
+    clock: Clock
+    log: Log
+    directory: Directory
+    rates: Rates
+    run_blocking: RunBlocking
+    server_name: str = "localhost"

@@ -1,0 +1,1 @@
+"""L2: YAML to typed snapshots and stage plans; verdicts, scores, decision records."""

@@ -1,0 +1,19 @@
+"""The stages of a message's life, in the order in which it meets them. The names are final."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """Each value is the name of the hook that is called there."""
+
+    CONNECT = "connect"
+    HELO = "helo"
+    AUTH = "auth"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    STORE = "store"
+    DELIVER = "deliver"
+    BOUNCE = "bounce"

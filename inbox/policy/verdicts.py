@@ -1,0 +1,181 @@
+"""What a hook may answer: verdicts, scores and edits. All are frozen values.
+
+A hook returns None (no opinion), one of these, or a list of them. Among verdicts the strictest wins
+(:func:`strictness`); scores are added up and turned into a verdict by the policy's thresholds; edits are applied
+in the order in which they were given, if the message is accepted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Fine by me. Does not outvote anybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Deliver to this address in place of the recipient's."""
+
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Take the message, but file it with the tenant's quarantine."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Take the message and throw it away."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Defer:
+    """Ask the peer to come back later. ``text`` goes to the peer."""
+
+    code: int = 451
+    enhanced: str = "4.7.1"
+    text: str = "Please try again later"
+
+    def __post_init__(self) -> None:
+        if not (400 <= self.code <= 499 and self.enhanced.startswith("4.")):
+            raise ValueError(f"not a temporary refusal: {self.code} {self.enhanced}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Refuse for good. ``text`` goes to the peer."""
+
+    code: int = 550
+    enhanced: str = "5.7.1"
+    text: str = "Refused by policy"
+
+    def __post_init__(self) -> None:
+        if not (500 <= self.code <= 599 and self.enhanced.startswith("5.")):
+            raise ValueError(f"not a permanent refusal: {self.code} {self.enhanced}")
+
+
+Verdict = Accept | Redirect | Quarantine | Discard | Defer | Reject
+
+_STRICTNESS: dict[type, int] = {Accept: 0, Redirect: 1, Quarantine: 2, Discard: 3, Defer: 4, Reject: 5}
+
+
+def strictness(verdict: Verdict) -> int:
+    """Accept < Redirect < Quarantine < Discard < Defer < Reject.
+
+    Defer outvotes Discard and Quarantine: it comes from somebody who could not judge, and nothing is lost by
+    waiting. Reject outvotes Defer: the answer would be the same later.
+    """
+    return _STRICTNESS[type(verdict)]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Points for (or, negative, against) the suspicion that a message is unwanted.
+
+    ``group`` names a group whose sum the policy may cap.
+    """
+
+    symbol: str
+    points: float
+    why: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AddHeader:
+    """A new field in front of the message (where trace fields go)."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class InsertHeader:
+    """A new field before the existing field number ``index`` (0 is the first)."""
+
+    index: int
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeHeader:
+    """Another value for the ``occurrence``-th field of this name (1 is the first); added if there is none."""
+
+    name: str
+    value: str
+    occurrence: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteHeader:
+    """Removes the ``occurrence``-th field of this name, or all of them (0)."""
+
+    name: str
+    occurrence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceBody:
+    """Another body (after the empty line)."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AddRecipient:
+    """One more recipient; must be of the tenant whose policy runs."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropRecipient:
+    """One recipient less."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileInto:
+    """Deliver into this mailbox of the recipient's instead of INBOX; created if missing. ``store`` only."""
+
+    mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddFlags:
+    """Flags and keywords for the copy. ``store`` only."""
+
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """The whole message of this copy anew (encryption). ``store`` only."""
+
+    content: bytes
+
+
+Edit = (
+    AddHeader
+    | InsertHeader
+    | ChangeHeader
+    | DeleteHeader
+    | ReplaceBody
+    | AddRecipient
+    | DropRecipient
+    | FileInto
+    | AddFlags
+    | Transform
+)
+Opinion = Verdict | Score | Edit
+HookResult = Opinion | list[Opinion] | tuple[Opinion, ...] | None

@@ -1,0 +1,309 @@
+"""The ports of the database and of the blob store: all that the rest of the program knows of storage.
+
+Every method that touches a tenant's data takes the tenant (organization id) and answers only about it; an id
+that belongs to another tenant is as if it did not exist. Every method may raise ``StoreUnavailable``; methods
+that write raise ``StorageFull`` when the disk is full. A write has happened, durably, when the call returns. A
+call that is cancelled while it waits may or may not have written.
+
+Both database backends pass the same contract suite (``tests/contract``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Protocol
+
+from inbox.mail.content import Content
+from inbox.mail.tenancy import Account, Alias, DomainOverrides, HostedDomain, Mailbox, Organization
+from inbox.store.records import (
+    Arrival,
+    Counted,
+    DecisionRecord,
+    Entry,
+    MailboxChanges,
+    MailboxStatus,
+    Placed,
+    StoredMessage,
+    StoreMode,
+)
+
+
+class Tenants(Protocol):
+    """Organizations and the domains that they host."""
+
+    async def add_organization(self, name: str) -> Organization:
+        """Raises AlreadyExists."""
+        ...
+
+    async def organization(self, name: str) -> Organization | None: ...
+
+    async def organizations(self) -> list[Organization]:
+        """All, by name."""
+        ...
+
+    async def add_domain(self, tenant: str, fqdn: str, overrides: DomainOverrides | None = None) -> HostedDomain:
+        """Raises AlreadyExists if any tenant hosts it, NotFound if there is no such tenant."""
+        ...
+
+    async def set_domain_overrides(self, tenant: str, fqdn: str, overrides: DomainOverrides) -> None:
+        """Replaces all override fields. Raises NotFound."""
+        ...
+
+    async def domain(self, fqdn: str) -> HostedDomain | None:
+        """The active hosting of ``fqdn`` (canonical), whoever's it is."""
+        ...
+
+    async def domains(self, tenant: str | None = None) -> list[HostedDomain]:
+        """All of one tenant, or of all tenants (for the operator), by name."""
+        ...
+
+
+class Accounts(Protocol):
+    """Who may log in, and which addresses lead to them. Addresses are ``Address.key`` texts."""
+
+    async def add(self, tenant: str, address: str, password_hash: str) -> Account:
+        """Creates the account, its address and its mailboxes (INBOX and the special-use ones).
+
+        Raises AlreadyExists if the address is taken, NotFound if the tenant does not host its domain.
+        """
+        ...
+
+    async def by_address(self, address: str) -> Account | None:
+        """For a login, before the tenant is known."""
+        ...
+
+    async def all(self, tenant: str | None = None) -> list[Account]:
+        """All of one tenant, or (for the operator) of all tenants, by address."""
+        ...
+
+    async def set_password(self, tenant: str, address: str, password_hash: str) -> None:
+        """Raises NotFound."""
+        ...
+
+    async def add_alias(self, tenant: str, address: str, target: str) -> Alias:
+        """``target`` must be an account's address or an alias of the same tenant.
+
+        An address may have several targets. Raises AlreadyExists if this pair is there or the address is an
+        account's, NotFound if the tenant does not host the domain or has no such target.
+        """
+        ...
+
+    async def aliases(self, tenant: str | None = None) -> list[Alias]: ...
+
+    async def targets(self, tenant: str, address: str) -> list[Account]:
+        """The active accounts that ``address`` leads to, through aliases (at most 8 deep, loops cut); each once."""
+        ...
+
+
+class Mailboxes(Protocol):
+    """The mailboxes of an account, or (``account=None``) those that belong to the tenant itself.
+
+    Names are Unicode with ``/`` as the hierarchy separator; ``INBOX`` is in capitals.
+    """
+
+    async def all(self, tenant: str, account: str | None) -> list[Mailbox]:
+        """By name."""
+        ...
+
+    async def by_name(self, tenant: str, account: str | None, name: str) -> Mailbox | None: ...
+
+    async def get(self, tenant: str, mailbox: str) -> Mailbox | None: ...
+
+    async def create(self, tenant: str, account: str | None, name: str, special_use: str | None = None) -> Mailbox:
+        """Creates missing parents, too. Raises AlreadyExists. UIDVALIDITY never repeats for one name."""
+        ...
+
+    async def delete(self, tenant: str, mailbox: str) -> None:
+        """With all its entries; children stay. Raises NotFound."""
+        ...
+
+    async def rename(self, tenant: str, mailbox: str, name: str) -> None:
+        """With its children. Renaming INBOX moves its messages into a new mailbox (RFC 9051 §6.3.6).
+
+        Raises AlreadyExists, NotFound.
+        """
+        ...
+
+    async def subscribe(self, tenant: str, mailbox: str, subscribed: bool) -> None: ...
+
+    async def status(self, tenant: str, mailbox: str) -> MailboxStatus:
+        """Raises NotFound."""
+        ...
+
+
+class Messages(Protocol):
+    """Mails and their entries in mailboxes."""
+
+    async def accept(self, arrival: Arrival) -> list[list[Placed]]:
+        """Writes all of it in one transaction, or nothing; concurrent calls share a commit.
+
+        UIDs of a mailbox are distinct, gapless and never reused. The result has one list for each filing, one
+        ``Placed`` for each copy.
+
+        Raises NotFound if a mailbox is gone or is not the tenant's.
+        """
+        ...
+
+    async def entries(self, tenant: str, mailbox: str) -> list[Entry]:
+        """All, by uid: what SELECT needs. 50,000 of them must come in well under a second."""
+        ...
+
+    async def changes(self, tenant: str, mailbox: str, since: int) -> MailboxChanges:
+        """What happened after the modseq ``since``."""
+        ...
+
+    async def claim_recent(self, tenant: str, mailbox: str) -> int:
+        """The first uid that no session was told of as recent; later calls return later ones (RFC 3501 §2.3.2)."""
+        ...
+
+    def fetch(
+        self, tenant: str, mailbox: str, uids: Sequence[int], *, texts: bool = True
+    ) -> AsyncIterator[StoredMessage]:
+        """The messages with these uids that exist, by uid, read in pages. Without ``texts``, ``header_block``,
+        ``envelope``, ``body``, ``bodystructure`` and ``sections`` are empty."""
+        ...
+
+    async def store(
+        self,
+        tenant: str,
+        mailbox: str,
+        uids: Sequence[int],
+        mode: StoreMode,
+        flags: int,
+        keywords: tuple[str, ...] = (),
+        *,
+        unchanged_since: int | None = None,
+    ) -> tuple[list[Entry], list[int]]:
+        """Changes flags under one new modseq; entries whose flags stay the same keep theirs.
+
+        Returns the entries as they are now (all uids that exist), and the uids that were changed after
+        ``unchanged_since`` and so were left alone (RFC 7162).
+        """
+        ...
+
+    async def expunge(self, tenant: str, mailbox: str, uids: Sequence[int] | None = None) -> list[int]:
+        """Removes the entries with ``\\Deleted`` (of these uids, or of all); returns their uids.
+
+        The mail goes with its last entry; its blob is left to the sweeper.
+        """
+        ...
+
+    async def copy(
+        self, tenant: str, source: str, uids: Sequence[int], target: str, *, move: bool = False
+    ) -> list[tuple[int, int]]:
+        """Copies or moves entries with their flags; all or nothing. Returns (old uid, new uid), by old uid.
+
+        Raises NotFound if a mailbox is gone.
+        """
+        ...
+
+    async def release(self, tenant: str, quarantine: str, uid: int, target: str) -> Placed:
+        """Moves a quarantined copy into the mailbox ``target``, with new received time. Raises NotFound."""
+        ...
+
+    async def remove(self, tenant: str, mailbox: str, uids: Sequence[int]) -> list[int]:
+        """Removes entries whatever their flags (quarantine, administration); returns the uids that were there."""
+        ...
+
+    async def blob_in_use(self, blob_paths: Sequence[str]) -> set[str]:
+        """Which of these blobs a mail refers to: what the sweeper asks before it removes an orphan."""
+        ...
+
+
+class Decisions(Protocol):
+    """Decision records."""
+
+    async def add(self, decisions: Sequence[DecisionRecord]) -> None:
+        """For refusals; an accepted mail's records are written by ``Messages.accept``."""
+        ...
+
+    async def get(self, decision: str, tenant: str | None = None) -> list[DecisionRecord]:
+        """The records with this id: of one tenant, or (for the operator) of all."""
+        ...
+
+    async def latest(self, tenant: str | None = None, limit: int = 50) -> list[DecisionRecord]: ...
+
+    async def prune(self, before: float) -> int:
+        """Removes records older than ``before``; returns how many."""
+        ...
+
+
+class RateCounters(Protocol):
+    """Window counters shared by all instances (table ``smtp_rate_limit``)."""
+
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Counted:
+        """Adds ``amount`` to the counter of ``key`` in the window that ``now`` lies in."""
+        ...
+
+    async def prune(self, now: float) -> int:
+        """Removes counters whose window has ended; returns how many."""
+        ...
+
+
+class Changes(Protocol):
+    """Who wants to know that a mailbox changed: other sessions, other processes, other instances."""
+
+    def subscribe(self, mailboxes: Iterable[str]) -> Subscription: ...
+
+
+class Subscription(Protocol):
+    """Wakes its owner when one of its mailboxes may have changed. May wake without a change."""
+
+    async def wait(self) -> None:
+        """Returns after the next change, or at once if there was one since the last call."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Database(Protocol):
+    """One installation's database: its repositories and its life."""
+
+    tenants: Tenants
+    accounts: Accounts
+    mailboxes: Mailboxes
+    messages: Messages
+    decisions: Decisions
+    rates: RateCounters
+    changes: Changes
+
+    async def open(self) -> None:
+        """Connects, and brings the schema to this program's version.
+
+        Raises StoreUnavailable if it cannot be reached, StoreError if its schema is newer than the program.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailable if a trivial query fails."""
+        ...
+
+
+class Blobs(Protocol):
+    """Immutable bytes under a key such as ``msg/{org}/{mailbox}/{message_id}.eml``."""
+
+    async def put(self, key: str, content: Content) -> None:
+        """Durable when it returns (fsynced, or acknowledged by S3). Writing a key twice replaces it."""
+        ...
+
+    async def get(self, key: str) -> Content:
+        """Raises NotFound."""
+        ...
+
+    async def read(self, key: str, offset: int, length: int) -> bytes:
+        """A part; shorter at the end. Raises NotFound."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Removing what is not there is no error."""
+        ...
+
+    def keys(self, prefix: str = "") -> AsyncIterator[tuple[str, float]]:
+        """Keys and the time at which each was written, for the sweeper."""
+        ...
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,184 @@
+"""What goes into the database and comes out of it, besides the nouns of ``inbox.mail``.
+
+Field names are those of the tables (``email``, ``has_email_delivery``, …). Times are seconds since the
+epoch; sizes are octets; a ``tenant`` is an organization's id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+EmailKind = Literal["inbound", "outbound", "draft", "scheduled"]
+DeliveryStatus = Literal["open", "pending", "closed", "spam", "archived"]
+StoreMode = Literal["set", "add", "remove"]
+
+
+@dataclass(frozen=True, slots=True)
+class EmailRecord:
+    """One mail of one tenant, however many mailboxes it is in.
+
+    ``envelope``, ``body`` and ``bodystructure`` are what IMAP FETCH answers, ready to send; ``sections`` is the
+    packed table of part offsets (``inbox.mail.sections``), and ``header_block`` the header section up to
+    and with its empty line, so that no FETCH of them opens a blob.
+    """
+
+    id: str
+    tenant: str
+    message_id: str | None
+    content_hash: str
+    size: int
+    blob_path: str
+    blob_sha: str
+    internal_date: float
+    created_at: float
+    kind: EmailKind = "inbound"
+    date: float | None = None
+    subject: str = ""
+    subject_normalized: str = ""
+    references: tuple[str, ...] = ()
+    from_: tuple[str, ...] = ()
+    sender_address: str | None = None
+    reply_to: tuple[str, ...] = ()
+    to: tuple[str, ...] = ()
+    cc: tuple[str, ...] = ()
+    bcc: tuple[str, ...] = ()
+    mime_root_ct: str = "text/plain"
+    snippet: str = ""
+    tags: tuple[str, ...] = ()
+    spf: str | None = None
+    dkim: str | None = None
+    dmarc: str | None = None
+    envelope: bytes = b""
+    body: bytes = b""
+    bodystructure: bytes = b""
+    sections: bytes = b""
+    header_block: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One mailbox that a mail goes into.
+
+    ``prepended`` is put in front of the shared blob for this copy only (``Delivered-To:``): two recipients of
+    one mail never see each other's address. ``recipient`` and ``reason`` say, for a quarantined copy, whom it
+    was for and why it is there.
+    """
+
+    mailbox: str
+    flags: int = 0
+    keywords: tuple[str, ...] = ()
+    prepended: bytes = b""
+    recipient: str | None = None
+    reason: str | None = None
+    status: DeliveryStatus = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Filing:
+    """One tenant's mail with its copies, as part of an :class:`Arrival`.
+
+    ``recognise`` asks whether this very mail (tenant, content hash, Message-ID) is already in a mailbox of the
+    copy's account: then the peer is retrying after a lost reply, and the copy that is there is returned.
+    """
+
+    email: EmailRecord
+    copies: tuple[Copy, ...]
+    recognise: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRecord:
+    """Why one transaction ended as it did, for one tenant. ``body`` is the full record as JSON.
+
+    ``tenant`` is empty for what was decided before a tenant was known.
+    """
+
+    id: str
+    tenant: str
+    at: float
+    door: str
+    outcome: str
+    sender: str
+    recipients: tuple[str, ...]
+    peer: str
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """All that one accepted transaction writes, in one database transaction."""
+
+    filings: tuple[Filing, ...] = ()
+    decisions: tuple[DecisionRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where a copy went. ``fresh`` is False if the mail was recognised and nothing was written for it."""
+
+    mailbox: str
+    email: str
+    uid: int
+    modseq: int
+    fresh: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxStatus:
+    """The counters of STATUS and SELECT."""
+
+    mailbox: str
+    messages: int
+    unseen: int
+    recent: int
+    next_uid: int
+    uid_validity: int
+    modseq: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message in one mailbox, without its texts: what a selected mailbox keeps in memory."""
+
+    uid: int
+    modseq: int
+    flags: int
+    keywords: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """An entry with the mail that it shows: what FETCH and SEARCH read.
+
+    ``size`` is RFC822.SIZE: the mail's size and that of what is prepended to this copy.
+    """
+
+    entry: Entry
+    email: EmailRecord
+    received_at: float
+    prepended: bytes = b""
+    recipient: str | None = None
+    reason: str | None = None
+
+    @property
+    def size(self) -> int:
+        return self.email.size + len(self.prepended)
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxChanges:
+    """What happened in a mailbox after a modseq: entries new or altered, uids gone, and the modseq to ask from next."""
+
+    modseq: int
+    changed: tuple[Entry, ...] = ()
+    expunged: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A rate counter after it was increased: its count in this window, and when the window ends."""
+
+    count: int
+    expires_at: float

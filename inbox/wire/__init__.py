@@ -1,0 +1,1 @@
+"""L2: sans-I/O grammar and rendering of the protocols."""

@@ -1,0 +1,1 @@
+"""The shipped plugins, one readable file each."""
