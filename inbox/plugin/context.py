@@ -49,7 +49,8 @@ class Identity:
 class Session:
     """One connection. ``peer`` is the client's address, behind a listed proxy the one that the proxy tells.
 
-    ``helo`` is None before EHLO, HELO or LHLO. ``errors`` counts refused commands.
+    ``helo`` is None before EHLO, HELO or LHLO. ``errors`` counts refused commands. ``early_talker``: the client
+    spoke before the banner was sent, which RFC 5321 §3.1 forbids.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Session:
     identity: Identity | None = None
     started_at: float = 0.0
     errors: int = 0
+    early_talker: bool = False
     facts: Facts = field(default_factory=Facts)
 
 
