@@ -84,7 +84,7 @@ def as_text(value: object) -> str:
         case bool():
             return "yes" if value else "no"
         case Mapping():
-            return ", ".join(f"{name}={as_text(item)}" for name, item in value.items())
+            return ", ".join(f"{escaped(str(name))}={as_text(item)}" for name, item in value.items())
         case list() | tuple():
             return ", ".join(as_text(item) for item in value)
         case _:
@@ -118,4 +118,5 @@ def progress(title: str, total: int | None = None) -> Iterator[Any]:
 
 
 def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str).replace("\x7f", "\\u007f"))
+    # ASCII only: a control character or half a surrogate pair in a subject harms neither terminal nor pipe.
+    print(json.dumps(value, indent=2, default=str))
