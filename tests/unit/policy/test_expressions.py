@@ -135,6 +135,13 @@ def test_references_are_known() -> None:
     assert compiled.members == {("facts", "spf"), ("facts", "virus"), ("to", "exists")}
 
 
+def test_names_in_texts_are_no_references() -> None:
+    compiled = LANGUAGE.compile(
+        r"""subject == r"text\" || subject == "a\"text" || subject.contains('size') && size > 1"""
+    )
+    assert compiled.names == {"subject", "size"}
+
+
 def test_expressions_are_values() -> None:
     one, other = LANGUAGE.compile("size > 1"), LANGUAGE.compile("size > 1")
     assert one == other
