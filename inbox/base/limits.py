@@ -68,3 +68,5 @@ MAILBOX_NAME_OCTETS: Final = 1024
 MAILBOX_DEPTH: Final = 32
 #: One tenant's policy file.
 POLICY_FILE_OCTETS: Final = 1024 * 1024
+#: One condition of a policy (CEL); the longest that somebody still reads.
+EXPRESSION_CHARACTERS: Final = 4000
