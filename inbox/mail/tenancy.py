@@ -6,7 +6,7 @@ Field names are those of the database tables of the same name. Times are seconds
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 EncryptionMode = Literal["standard", "e2ee"]
 
@@ -88,3 +88,14 @@ class Mailbox:
     special_use: str | None = None
     subscribed: bool = True
     parent: str | None = None
+
+
+#: What a new account gets, all of it subscribed: names and special uses (RFC 6154 §2; INBOX has none).
+DEFAULT_MAILBOXES: Final = (
+    ("INBOX", None),
+    ("Drafts", "\\Drafts"),
+    ("Sent", "\\Sent"),
+    ("Junk", "\\Junk"),
+    ("Trash", "\\Trash"),
+    ("Archive", "\\Archive"),
+)
