@@ -6,7 +6,7 @@ Field names are those of the database tables of the same name. Times are seconds
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Literal
 
 EncryptionMode = Literal["standard", "e2ee"]
 
@@ -90,8 +90,8 @@ class Mailbox:
     parent: str | None = None
 
 
-#: What a new account gets, all of it subscribed: names and special uses (RFC 6154 §2; INBOX has none).
-DEFAULT_MAILBOXES: Final = (
+#: What every new account has: names and special uses (RFC 6154); all are subscribed.
+DEFAULT_MAILBOXES: tuple[tuple[str, str | None], ...] = (
     ("INBOX", None),
     ("Drafts", "\\Drafts"),
     ("Sent", "\\Sent"),
