@@ -26,6 +26,16 @@ HEADER_FIELDS: Final = 1000
 #: MIME: parts in one message and depth of nesting that we look into; what lies deeper is opaque.
 MIME_PARTS: Final = 1000
 MIME_DEPTH: Final = 30
+#: Fields of one MIME part's header that are read.
+MIME_PART_FIELDS: Final = 100
+#: Parameters of one Content-Type or Content-Disposition field that are read.
+MIME_PARAMETERS: Final = 100
+#: Octets of one rendered ENVELOPE, BODY or BODYSTRUCTURE after which optional texts are left out (NIL).
+STRUCTURE_OCTETS: Final = 1024 * 1024
+#: Octets of one address field, subject or other text field that are read; RFC 5322 sets no bound.
+FIELD_OCTETS: Final = 64 * 1024
+#: Message-IDs of References and In-Reply-To that are kept for threading.
+REFERENCES: Final = 100
 #: Addresses in one header field that go into ENVELOPE.
 HEADER_ADDRESSES: Final = 2000
 #: Messages above this size wait on disk and not in memory.

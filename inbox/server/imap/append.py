@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -61,7 +62,7 @@ async def _content(s: ImapSession, size: int) -> Content:
     return await _spooled(s)
 
 
-async def _pieces(s: ImapSession):
+async def _pieces(s: ImapSession) -> AsyncIterator[bytes]:
     while True:
         octets = await s.octets()
         yield octets.data
@@ -85,7 +86,7 @@ async def _spooled(s: ImapSession) -> Content:
             os.close(fd)
         return FileContent(path, unlink=True)
     except BaseException:
-        path.unlink(missing_ok=True)
+        await asyncio.to_thread(path.unlink, missing_ok=True)
         raise
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from inbox.plugin.context import Session
-from inbox.server.imap.config import ImapConfig
+if TYPE_CHECKING:
+    from inbox.server.imap.session import ImapSession
 
 _ALWAYS: Final = ("IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "ENABLE")
 _KNOWN: Final = (
@@ -24,15 +24,15 @@ _KNOWN: Final = (
 )
 
 
-def capabilities(config: ImapConfig, session: Session) -> str:
+def capabilities(s: ImapSession) -> str:
     """The words of CAPABILITY at this point of the connection."""
     words = list(_ALWAYS)
-    if session.identity is not None:
+    if s.session.identity is not None:
         words += _KNOWN
-        words.append(f"APPENDLIMIT={config.max_message_octets}")  # RFC 7889
-    elif session.tls is not None:
+        words.append(f"APPENDLIMIT={s.config.max_message_octets}")  # RFC 7889
+    elif s.session.tls is not None:
         words.append("AUTH=PLAIN")
     else:
         # RFC 3501 §6.2.3: who sees LOGINDISABLED must not send a password.
-        words += ["STARTTLS", "LOGINDISABLED"] if config.tls is not None else ["LOGINDISABLED"]
+        words += ["STARTTLS", "LOGINDISABLED"] if s.may_start_tls else ["LOGINDISABLED"]
     return " ".join(words)

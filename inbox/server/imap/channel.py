@@ -1,4 +1,4 @@
-"""One connection's bytes, with back pressure both ways: nothing is read faster than it is used, or written than taken."""
+"""One connection's bytes, with back pressure both ways: nothing is read faster than used, or written than taken."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Channel(asyncio.Protocol):
         # A client that only closed its half still gets the answers to what it sent; TLS knows no such thing.
         return not self._secure
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self.lost = self._eof = True
         self._wake(self._reader)
         self._wake(self._drainer)
@@ -155,13 +155,13 @@ class Channel(asyncio.Protocol):
         if self.lost:
             raise Disconnected("the peer is gone")
 
-    async def start_tls(self, context: ssl.SSLContext, timeout: float) -> None:
+    async def start_tls(self, context: ssl.SSLContext, within: float) -> None:
         """Turns the connection into a TLS one, as its server. Raises Disconnected if the handshake fails."""
         loop = asyncio.get_running_loop()
         self._secure = True
         try:
             transport = await loop.start_tls(
-                self.transport, self, context, server_side=True, ssl_handshake_timeout=timeout
+                self.transport, self, context, server_side=True, ssl_handshake_timeout=within
             )
         except (OSError, ConnectionError, EOFError) as error:  # ssl.SSLError and time-outs are OSErrors
             self.abort()
@@ -172,17 +172,21 @@ class Channel(asyncio.Protocol):
         self._eof = False
         transport.set_write_buffer_limits(_WRITE_HIGH, _WRITE_LOW)
 
-    async def finish(self, timeout: float) -> None:
-        """Sends what is queued and closes; a peer that does not take it within ``timeout`` is cut off."""
+    async def finish(self, within: float) -> None:
+        """Sends what is queued and closes; a peer that does not take it ``within`` so many seconds is cut off."""
         if self._transport is None or self.lost:
             return
         self._closed = asyncio.get_running_loop().create_future()
         self._transport.close()
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 await self._closed
         except TimeoutError:
             self._transport.abort()
+
+    def close(self) -> None:
+        """Sends what is queued, then closes; for a few octets, since nobody waits for the peer to take them."""
+        self.transport.close()
 
     def abort(self) -> None:
         """Closes at once; what is queued is lost."""

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from inbox.mail.flags import Flag
-from inbox.server.imap.parts import Copy
 from inbox.server.imap.outcome import Done, No
+from inbox.server.imap.parts import Copy
 from inbox.server.imap.select import selected
 from inbox.server.imap.view import View
 from inbox.store.records import StoredMessage
 from inbox.wire.imap.commands import Fetch
 from inbox.wire.imap.dates import render_date_time
-from inbox.wire.imap.fetch import Item, Section, Word
 from inbox.wire.imap.errors import BadCommand
+from inbox.wire.imap.fetch import Item, Section
 
 if TYPE_CHECKING:
     from inbox.server.imap.session import ImapSession
@@ -145,6 +145,6 @@ def _word(view: View, place: int, stored: StoredMessage, word: str) -> bytes:
         case "RFC822.SIZE":
             return b"RFC822.SIZE %d" % stored.size
         case "INTERNALDATE":
-            return b"INTERNALDATE " + render_date_time(stored.email.internal_date)
+            return b"INTERNALDATE " + render_date_time(stored.received_at)
         case _:
             return _known(view, place, word)

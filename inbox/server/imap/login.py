@@ -23,7 +23,7 @@ _SWITCHES: Final[frozenset[str]] = frozenset()
 
 
 async def capability(s: ImapSession, _: Nothing) -> Done:
-    s.send(b"* CAPABILITY " + capabilities(s.config, s.session).encode("ascii") + b"\r\n")
+    s.send(b"* CAPABILITY " + capabilities(s).encode("ascii") + b"\r\n")
     return Done()
 
 
@@ -58,7 +58,7 @@ async def starttls(s: ImapSession, _: Nothing) -> Done:
     """RFC 3501 §6.2.1. What was sent in the clear behind the command is thrown away: anyone could have put it there."""
     if s.session.tls is not None:
         raise BadCommand("TLS is active already")
-    if s.config.tls is None:
+    if not s.may_start_tls:
         raise BadCommand("TLS is not available")
     s.channel.hold()
     s.framer.clear()
@@ -102,4 +102,4 @@ async def _check(s: ImapSession, user: str, password: str) -> Done:
         if s.failures >= s.config.login_failures:
             raise Farewell("Too many failed logins") from error
         raise No(error.said, "AUTHENTICATIONFAILED") from error
-    return Done("Logged in", f"CAPABILITY {capabilities(s.config, s.session)}")
+    return Done("Logged in", f"CAPABILITY {capabilities(s)}")

@@ -84,6 +84,10 @@ class Copy:
             raise StoreError(f"blob {self._stored.email.blob_path} is shorter than its mail")
         return beginning + rest
 
+    async def beginning(self, limit: int) -> bytes:
+        """The first ``limit`` octets, or all if there are fewer. Raises StoreError."""
+        return await self.read(0, min(limit, self._stored.size))
+
     async def section(self, wanted: Section) -> Found | Nil:
         """What a section specification means in this message. Raises StoreError if it cannot be read."""
         named = wanted.text.startswith("HEADER.FIELDS")

@@ -9,7 +9,7 @@ from inbox.mail.flags import Flag
 from inbox.server.imap.outcome import Done, Farewell, No
 from inbox.server.imap.selected import Selected
 from inbox.wire.imap import render
-from inbox.wire.imap.commands import Nothing, OneMailbox
+from inbox.wire.imap.commands import Append, Nothing, OneMailbox
 from inbox.wire.imap.errors import BadCommand
 
 if TYPE_CHECKING:
@@ -63,6 +63,11 @@ async def _open(s: ImapSession, name: str, *, read_only: bool) -> Done:
     s.send(render.status("*", "OK", "Next UID", f"UIDNEXT {next_uid}"))
     s.send(render.status("*", "OK", "Highest", f"HIGHESTMODSEQ {view.modseq}"))
     return Done("Selected", "READ-ONLY" if read_only else "READ-WRITE")
+
+
+async def append_is_special(_s: ImapSession, _: Append) -> Done:
+    """APPEND is run when its literal is announced, not when its line ends."""
+    raise BadCommand("APPEND needs a literal")
 
 
 async def close(s: ImapSession, _: Nothing) -> Done:

@@ -13,6 +13,7 @@ from inbox.plugin.services import Log
 from inbox.server.imap.outcome import Farewell
 from inbox.server.imap.view import View
 from inbox.store.ports import Database
+from inbox.wire.imap import render
 
 #: Seconds until a watch that failed is tried again.
 _RETRY = 5.0
@@ -117,6 +118,10 @@ class Selected:
         if self._grown:
             self._grown = False
             send(b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view), view.recent_count()))
+
+    def tell_flags(self, send: Callable[[bytes], None]) -> None:
+        """New keywords: the client learns of them before it sees them on a message (RFC 3501 §7.2.6)."""
+        send(b"* FLAGS " + render.flag_list(self.flag_words()) + b"\r\n")
 
     def know(self, uid: int) -> None:
         """The client was just told of this message's flags."""

@@ -55,11 +55,20 @@ class ImapSession:
     Attributes:
         session: the connection as hooks see it.
         selected: the selected mailbox, or None.
+        tag: the tag of the command that runs.
+        may_start_tls: STARTTLS is offered on this listener.
         enabled: extensions that ENABLE switched on.
     """
 
     def __init__(
-        self, backend: Backend, channel: Channel, session: Session, commands: Mapping[str, Rule], *, implicit_tls: bool
+        self,
+        backend: Backend,
+        channel: Channel,
+        session: Session,
+        commands: Mapping[str, Rule],
+        *,
+        implicit_tls: bool,
+        may_start_tls: bool,
     ) -> None:
         self.backend = backend
         self.config = backend.config
@@ -71,6 +80,8 @@ class ImapSession:
         self.framer = Framer(IMAP_SKIPPED_OCTETS)
         self._commands = commands
         self._implicit_tls = implicit_tls
+        self.may_start_tls = may_start_tls
+        self.tag = "*"
         self._out = bytearray()
         self._deadline = 0.0
         self._stopping = False
@@ -86,8 +97,8 @@ class ImapSession:
             self.send(render.status("*", "BYE", farewell.said, farewell.code))
         except Disconnected as reason:
             log.debug("imap_disconnected", session=self.session.id, reason=str(reason))
-        except Exception as error:  # noqa: BLE001  the last frame of a connection: whatever it is, it is logged
-            log.error("imap_session_failed", session=self.session.id, error=repr(error))
+        except Exception as error:  # the last frame of a connection: whatever it is, it is logged
+            log.error("imap_session_failed", session=self.session.id, error=repr(error))  # noqa: TRY400  see Log
         finally:
             await self._end()
 
@@ -97,7 +108,7 @@ class ImapSession:
         if self._implicit_tls:
             await self.start_tls()
         greeting = f"{self.config.hostname} ready"
-        self.send(render.status("*", "OK", greeting, f"CAPABILITY {capabilities(self.config, self.session)}"))
+        self.send(render.status("*", "OK", greeting, f"CAPABILITY {capabilities(self)}"))
         async for event in self._events():
             await self._handle(event)
 
@@ -233,7 +244,7 @@ class ImapSession:
                 return
             kept = sum(map(len, announced.literals))
             if kept + announced.size > IMAP_LITERAL_OCTETS:
-                raise BadCommand("Literal too large", word="NO", response_code="TOOBIG")  # noqa: TRY301
+                raise BadCommand("Literal too large", word="NO", response_code="TOOBIG")
         except BadCommand as error:
             self.framer.refuse(error)
             return
@@ -250,8 +261,8 @@ class ImapSession:
         except InboxError as error:
             if isinstance(error, BadCommand):
                 raise
-            no = No.of(error)
-            raise BadCommand(no.said, word="NO", response_code=no.code) from error
+            said = No.of(error)
+            raise BadCommand(said.said, word="NO", response_code=said.code) from error
         except No as no:
             raise BadCommand(no.said, word="NO", response_code=no.code) from None
         self.framer.stream()
@@ -284,7 +295,8 @@ class ImapSession:
         return rule
 
     async def _answer(self, command: Command, running: Awaitable[Done]) -> None:
-        tag, done = command.tag, None
+        tag = self.tag = command.tag
+        done: Done | None = None
         try:
             done = await running
             answer = render.status(tag, "OK", done.said, done.code)
@@ -295,8 +307,8 @@ class ImapSession:
             answer = render.status(tag, "NO", no.said, no.code)
         except InboxError as error:
             self._log_failure(command, error)
-            no = No.of(error)
-            answer = render.status(tag, "NO", no.said, no.code)
+            said = No.of(error)
+            answer = render.status(tag, "NO", said.said, said.code)
         except (Farewell, Disconnected):
             raise
         except Exception as error:  # noqa: BLE001  a defect of ours ends one command, not the client's session
@@ -308,9 +320,7 @@ class ImapSession:
             await done.then()
 
     def _log_failure(self, command: Command, error: Exception) -> None:
-        self.backend.log.error(
-            "imap_command_failed", session=self.session.id, command=command.name, error=repr(error)
-        )
+        self.backend.log.error("imap_command_failed", session=self.session.id, command=command.name, error=repr(error))
 
     async def _tell_news(self, command: Command) -> None:
         """What other sessions did, as far as this command's response may say so."""
