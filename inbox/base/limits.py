@@ -70,3 +70,12 @@ MAILBOX_DEPTH: Final = 32
 POLICY_FILE_OCTETS: Final = 1024 * 1024
 #: One condition of a policy (CEL); the longest that somebody still reads.
 EXPRESSION_CHARACTERS: Final = 4000
+#: IMAP: octets of unwanted literals that are read and thrown away for one command (RFC 7888 §4).
+IMAP_SKIPPED_OCTETS: Final = 128 * 1024 * 1024
+#: IMAP: items in one FETCH. RFC 3501 sets no bound; the largest client asks for about twenty.
+IMAP_FETCH_ITEMS: Final = 100
+#: IMAP SEARCH: nesting of parentheses, NOT and OR, and keys in one command.
+SEARCH_DEPTH: Final = 32
+SEARCH_KEYS: Final = 1000
+#: IMAP SEARCH: octets of one message that BODY and TEXT look at.
+SEARCH_BODY_OCTETS: Final = 1024 * 1024

@@ -51,9 +51,8 @@ class Session:
     """One connection. ``peer`` is the client's address, behind a listed proxy the one that the proxy tells.
 
     ``helo`` is None before EHLO, HELO or LHLO. ``errors`` counts refused commands. ``judgements`` are what the hooks
-    of each stage said so far; the core keeps them for the decision record.
-    ``helo`` is None before EHLO, HELO or LHLO. ``errors`` counts refused commands. ``early_talker``: the client
-    spoke before the banner was sent, which RFC 5321 §3.1 forbids.
+    of each stage said so far; the core keeps them for the decision record. ``early_talker``: the client spoke before
+    the banner was sent, which RFC 5321 §3.1 forbids.
     """
 
     id: str
