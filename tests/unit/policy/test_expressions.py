@@ -137,7 +137,7 @@ def test_references_are_known() -> None:
 
 def test_names_in_texts_are_no_references() -> None:
     compiled = LANGUAGE.compile(
-        r"""subject == r"text\" || subject == "a\"text" || subject.contains('size') && size > 1"""
+        r"""subject == r"text\d" || subject == "a\"text" || subject.contains('size') && size > 1"""
     )
     assert compiled.names == {"subject", "size"}
 
