@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import lru_cache
@@ -31,6 +31,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "recipients": "list<string>",
     "to": "list<string>",
     "cc": "list<string>",
+    "header": "map<string,string>",
     "headers": "map<string,list<string>>",
     "size": "int",
     "text": "string",
@@ -46,15 +47,10 @@ VARIABLES: Final[Mapping[str, str]] = {
     "facts": "map<string,dyn>",
 }
 #: What has to be dug out of the body: only when an evaluation cannot do without it.
-DEEP: Final = frozenset({"text", "html", "urls", "attachments"})
+_DEEP: Final = frozenset({"text", "html", "urls", "attachments"})
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 #: ``a.size`` and ``a["size"]``, but not the function ``size()``.
 _ASKS_FOR_SIZE = re.compile(r"\bsize\b(?!\s*\()")
-
-
-def _first(headers: dict[str, list[str]], name: str) -> str:
-    values = headers.get(name.lower())
-    return values[0] if values else ""
 
 
 @lru_cache(maxsize=1024)
@@ -78,10 +74,7 @@ def _within(address: str, network: str) -> bool:
 def _language() -> Language:
     return Language(
         VARIABLES,
-        [
-            Method("first", ("map<string,list<string>>", "string"), "string", _first),
-            Method("within", ("string", "string"), "bool", _within),
-        ],
+        [Method("within", ("string", "string"), "bool", _within)],
         {"attachments": frozenset({"name", "extension", "content_type", "size"})},
     )
 
@@ -92,23 +85,32 @@ def condition(source: str) -> Expression:
     return _language().compile(source)
 
 
+class Wanted:
+    """What a set of rules refers to, found out once."""
+
+    def __init__(self, conditions: Collection[Expression]) -> None:
+        self.names = frozenset(name for one in conditions for name in one.names)
+        #: Whether the outcome of some rule may depend on the body.
+        self.deep = bool(self.names & _DEEP)
+        #: The names that are looked up in ``facts``: null where nobody found it out; and in ``header``.
+        self.facts = _looked_up("facts", conditions)
+        self.header = _looked_up("header", conditions)
+        #: Whether some rule asks for the size of an attachment: it has to be decoded for that.
+        self.sizes = any("attachments" in one.names and _ASKS_FOR_SIZE.search(one.source) for one in conditions)
+
+
+def _looked_up(variable: str, conditions: Iterable[Expression]) -> frozenset[str]:
+    return frozenset(name for one in conditions for owner, name in one.members if owner == variable)
+
+
 class Values:
-    """The variables of one message, found out as far as they are asked for.
+    """The variables of one message, found out as far as they are asked for."""
 
-    Args:
-        wanted: all variables that some rule refers to.
-        facts: the names that some rule looks up in ``facts``; null where nobody found it out.
-        sizes: whether some rule asks for the size of an attachment: it has to be decoded for that.
-    """
-
-    def __init__(
-        self, tx: Transaction, message: Message, wanted: Iterable[str], facts: Iterable[str], sizes: bool
-    ) -> None:
-        self._tx, self._message = tx, message
-        self._facts, self._sizes = facts, sizes
+    def __init__(self, tx: Transaction, message: Message, wanted: Wanted) -> None:
+        self._tx, self._message, self._wanted = tx, message, wanted
         self._known: dict[str, object] = {}
         self.scope = _language().scope(self._known)
-        self.add(name for name in wanted if name not in DEEP)
+        self.add(name for name in wanted.names if name not in _DEEP)
 
     def add(self, names: Iterable[str]) -> bool:
         """Finds these out; False if all of them were known."""
@@ -118,6 +120,10 @@ class Values:
         if new:
             self.scope = _language().scope(self._known)
         return bool(new)
+
+    def _header(self) -> dict[str, str]:
+        headers = self._message.headers
+        return {name: well_formed(headers.get(name) or "") for name in self._wanted.header}
 
     def _headers(self) -> dict[str, list[str]]:
         headers = self._message.headers
@@ -143,13 +149,13 @@ class Values:
                 "extension": well_formed(part.extension),
                 "content_type": well_formed(part.content_type),
             }
-            if self._sizes:
+            if self._wanted.sizes:
                 shown["size"] = part.decoded_size
             found.append(shown)
         return found
 
     def _all_facts(self) -> dict[str, object]:
-        known: dict[str, object] = dict.fromkeys(self._facts)
+        known: dict[str, object] = dict.fromkeys(self._wanted.facts)
         for facts in (self._tx.session.facts, self._tx.facts):
             known.update((fact_name(type(fact)), plain(fact)) for fact in facts.own())
         return known
@@ -162,6 +168,7 @@ _FINDERS: Final[Mapping[str, Callable[[Values], object]]] = {
     "recipients": lambda of: [well_formed(str(one.address)) for one in of._tx.recipients],
     "to": lambda of: of._listed("to"),
     "cc": lambda of: of._listed("cc"),
+    "header": lambda of: of._header(),
     "headers": lambda of: of._headers(),
     "size": lambda of: of._message.size,
     "text": lambda of: well_formed(of._message.text(TEXT_OCTETS)),
@@ -176,11 +183,6 @@ _FINDERS: Final[Mapping[str, Callable[[Values], object]]] = {
     "door": lambda of: of._tx.session.door.value,
     "facts": lambda of: of._all_facts(),
 }
-
-
-def asks_for_sizes(conditions: Iterable[Expression]) -> bool:
-    """Whether one of them needs to know how large an attachment is."""
-    return any("attachments" in one.names and _ASKS_FOR_SIZE.search(one.source) for one in conditions)
 
 
 def fact_name(kind: type) -> str:

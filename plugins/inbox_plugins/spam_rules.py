@@ -16,7 +16,7 @@ An example::
             group: attachments
             why: archives that call themselves invoices
           - name: FORGED_BOSS
-            when: 'headers.first("From").contains("Ann Boss") && from != "ann@acme.test"'
+            when: 'header["From"].contains("Ann Boss") && from != "ann@acme.test"'
             action: quarantine
           - name: MANY_LINKS
             when: 'urls.size() > 30 && size < 20000'
@@ -31,8 +31,8 @@ Conditions are CEL (https://cel.dev): ``==  !=  <  &&  ||  !  in  ? :``, ``has(x
 
 =================================  ====================================================================================
 subject, from, to, cc              of the header section, decoded; ``from`` is one address, ``to`` and ``cc`` are lists
-headers                            map from the lower-case name to the list of values; a name that is not there is an
-                                   error: ``"x-mailer" in headers``, or ``headers.first("X-Mailer")``, which is "" then
+header["X-Mailer"]                 the first field of this name, decoded; "" if there is none
+headers                            map from the lower-case name to the list of all values: ``"x-mailer" in headers``
 sender, recipients                 of the envelope; ``sender`` is "" for bounces
 text, html, urls                   what can be read (256 KiB of it), the source of HTML parts, the first 500 links
 attachments                        list of ``name``, ``extension`` (lower case), ``content_type``, ``size``
@@ -76,7 +76,7 @@ from inbox.plugin import (
     hookimpl,
 )
 from inbox.policy.expressions import EvaluationError, Expression
-from inbox_plugins._spam_rules_values import DEEP, Values, asks_for_sizes, condition
+from inbox_plugins._spam_rules_values import Values, Wanted, condition
 
 __version__ = "1.0.0"
 
@@ -182,10 +182,7 @@ class SpamRules:
         self.settings = settings
         self._clock, self._run_blocking = services.clock, services.run_blocking
         self._rules = [rule for rule in settings.all_rules() if rule.mode != "off"]
-        conditions = [rule.when for rule in self._rules]
-        self._wanted = frozenset(name for one in conditions for name in one.names)
-        self._facts = frozenset(name for one in conditions for variable, name in one.members if variable == "facts")
-        self._sizes = asks_for_sizes(conditions)
+        self._wanted = Wanted([rule.when for rule in self._rules])
 
     @hookimpl
     async def data(self, tx: Transaction) -> list[Opinion]:
@@ -193,8 +190,8 @@ class SpamRules:
         if tx.message is None or not self._rules:
             return []
         # Made here, on the event loop: other plugins may put facts while another thread evaluates.
-        values = Values(tx, tx.message, self._wanted, self._facts, self._sizes)
-        if tx.message.size > _LARGE and self._wanted & DEEP:
+        values = Values(tx, tx.message, self._wanted)
+        if tx.message.size > _LARGE and self._wanted.deep:
             return await self._run_blocking("rules", self._evaluate, values)
         return self._evaluate(values)
 

@@ -88,8 +88,8 @@ async def applies(when: str, tx: Transaction | None = None) -> bool:
         'sender == "bob@example.net"',
         'recipients == ["ann@acme.test", "team@acme.test"]',
         'to == ["ann@acme.test", "team@acme.test"] && cc == ["carl@acme.test"]',
-        '"x-mailer" in headers && headers["x-mailer"][0] == "Bulk 1.0" && headers.first("X-Mailer").contains("Bulk")',
-        'headers.first("X-None") == "" && !("x-none" in headers)',
+        '"x-mailer" in headers && headers["x-mailer"][0] == "Bulk 1.0" && header["X-Mailer"].contains("Bulk")',
+        'header["X-None"] == "" && !("x-none" in headers)',
         "size > 1000 && size < 10000",
         'text.contains("grüße") && text.contains("Dear")',
         'html.contains("<b>Ann</b>")',
@@ -175,7 +175,7 @@ async def test_weights_multiply_rules_and_groups() -> None:
         ('headers["none"][0] == "x"', "Key not found"),
         ('facts.spf.result == "fail"', "a fact that it reads is not known"),
         ("to[7] == ''", "Index"),
-        ("text.matches(headers.first('X-Pattern'))", "missing"),
+        ("text.matches(header['X-Pattern'])", "missing"),
     ],
 )
 async def test_a_rule_that_cannot_be_evaluated_is_recorded_and_the_others_go_on(when: str, why: str) -> None:
@@ -332,7 +332,7 @@ async def test_malformed_messages_have_values_for_every_variable(raw: bytes) -> 
 @given(raw=st.binary(max_size=300))
 async def test_no_message_makes_the_plugin_fail(raw: bytes) -> None:
     rules = [
-        {"name": "A", "when": 'subject.matches("a") || text.contains("b") || headers.first("x") == "y"'},
+        {"name": "A", "when": 'subject.matches("a") || text.contains("b") || header["x"] == "y"'},
         {"name": "B", "when": "attachments.exists(a, a.size > 3) || urls.size() > 3 || to.size() + cc.size() > 3"},
     ]
     assert all(isinstance(one, Score) for one in await judge(*rules, raw=raw))
