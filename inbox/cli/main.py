@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 the thing asked about is not so, or it failed; 2 wrong usa
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -30,7 +31,10 @@ serve.register(app)
 def main() -> None:
     """The console script."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except (ConfigError, WrongUsage, ProtocolError) as error:
         _end(error, 2)
     except PolicyError as error:
@@ -40,8 +44,8 @@ def main() -> None:
     except InboxError as error:
         _end(error, 1)
     except BrokenPipeError:
-        # The reader of our output went away (``| head``). Nothing may be written at exit, either.
-        sys.stdout = None
+        # The reader of our output went away (``| head``). What is left in the buffer has to go somewhere at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
 
