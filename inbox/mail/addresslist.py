@@ -270,7 +270,7 @@ class _Parser:
 
     def _atom(self) -> bytes:
         atom = _ATOM.match(self.data, self.pos)
-        assert atom is not None  # noqa: S101  # the caller looked at the first octet
+        assert atom is not None  # the caller looked at the first octet
         self.pos = atom.end()
         self._skip()
         return atom[0]
@@ -284,7 +284,7 @@ class _Parser:
                 words.append(self._quoted_string())
             elif octet in _IS_ATEXT or (octet == 0x2E and words):
                 word = _ATOM_OR_DOT.match(self.data, self.pos)
-                assert word is not None  # noqa: S101  # matches the empty text too
+                assert word is not None  # matches the empty text too
                 self.pos = word.end()
                 words.append(word[0])
                 self._skip()

@@ -208,7 +208,7 @@ class _Scanner:
             end = max(self._line_end_start(at, start + 1), start + 1)
             while part is not boundary.part:
                 part.end = end
-                assert part.parent is not None  # noqa: S101  # the boundary's part is an ancestor
+                assert part.parent is not None  # the boundary's part is an ancestor
                 part = part.parent
             place = self.open.index(boundary)
             del self.open[place if last else place + 1 :]
@@ -241,7 +241,7 @@ class _Scanner:
                 left = len(line) - len(boundary.delimiter)
                 if left == 0 or (left == 2 and dashes):
                     break
-        assert best is not None  # noqa: S101  # ``at`` came from one of them
+        assert best is not None  # ``at`` came from one of them
         width = len(best.delimiter)
         return best, line[width : width + 2] == b"--"
 
