@@ -51,7 +51,8 @@ class Session:
     """One connection. ``peer`` is the client's address, behind a listed proxy the one that the proxy tells.
 
     ``helo`` is None before EHLO, HELO or LHLO. ``errors`` counts refused commands. ``judgements`` are what the hooks
-    of each stage said so far; the core keeps them for the decision record.
+    of each stage said so far; the core keeps them for the decision record. ``early_talker``: the client spoke before
+    the banner was sent, which RFC 5321 §3.1 forbids.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Session:
     started_at: float = 0.0
     errors: int = 0
     judgements: dict[str, Any] = field(default_factory=dict, repr=False)
+    early_talker: bool = False
     facts: Facts = field(default_factory=Facts)
 
 
