@@ -68,6 +68,13 @@ class View:
             return None
         return [range(low - 1, high) for low, high in numbers.resolve(len(self.uids))]
 
+    def known_places(self, numbers: SequenceSet, *, uid: bool) -> list[range]:
+        """The same, with sequence numbers that are none of ours passed over, too."""
+        if uid or not self.uids:
+            return self.places(numbers, uid=True) or []
+        size = len(self.uids)
+        return [range(low - 1, min(high, size)) for low, high in numbers.resolve(size) if low <= size]
+
     def gone(self, uid: int) -> bool:
         """True if another session expunged it and the client was not told yet."""
         return uid in self._gone
