@@ -64,7 +64,10 @@ class View:
             ranges = numbers.resolve(self.highest_uid) if self.uids else []
             found = [range(bisect_left(self.uids, low), bisect_right(self.uids, high)) for low, high in ranges]
             return [places for places in found if places]
-        if not self.uids or numbers.greatest > len(self.uids):
+        if not self.uids:
+            # ``1:*`` is what many clients ask of any mailbox: of an empty one it means nothing, and that is no error.
+            return [] if numbers.has_star else None
+        if numbers.greatest > len(self.uids):
             return None
         return [range(low - 1, high) for low, high in numbers.resolve(len(self.uids))]
 
