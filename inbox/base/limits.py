@@ -11,7 +11,8 @@ from typing import Final
 COMMAND_LINE_OCTETS: Final = 2048
 #: RFC 4954 §4: an AUTH line, initial response included, may have 12,288 octets.
 AUTH_LINE_OCTETS: Final = 12288
-#: RFC 5322 §2.1.1, without CRLF. Longer text lines are accepted up to the second bound, as others do.
+#: RFC 5322 §2.1.1, without CRLF: what we write. Longer text lines are accepted, as others do (the message's size is
+#: their bound): to break or to refuse them would lose mail that other servers deliver.
 TEXT_LINE_OCTETS: Final = 998
 #: RFC 5321 §4.5.3.1.1 and .2, .3
 LOCAL_PART_OCTETS: Final = 64
@@ -47,6 +48,16 @@ OUTBOUND_ATTACHMENT_OCTETS: Final = 18 * 1024 * 1024
 SMTP_ERRORS: Final = 20
 #: Commands that change nothing (NOOP, RSET, VRFY, EHLO …) that one connection may send.
 SMTP_IDLE_COMMANDS: Final = 200
+#: RFC 3461 §4.4: ENVID; §4.2: ORCPT.
+DSN_ENVID_OCTETS: Final = 100
+DSN_ORCPT_OCTETS: Final = 500
+#: RFC 5321 §4.5.3.1.5: a reply line with its CRLF.
+REPLY_LINE_OCTETS: Final = 512
+#: Lines of one reply; what plugins say beyond it is cut off.
+REPLY_LINES: Final = 20
+#: A PROXY protocol header: version 1 has 107 octets at most; version 2 may have 65,551, of which nobody sends more
+#: than a few hundred.
+PROXY_HEADER_OCTETS: Final = 4096
 #: IMAP: a command line without its literals, and a literal that is not a message.
 IMAP_LINE_OCTETS: Final = 64 * 1024
 IMAP_LITERAL_OCTETS: Final = 64 * 1024
@@ -57,6 +68,8 @@ MAILBOX_NAME_OCTETS: Final = 1024
 MAILBOX_DEPTH: Final = 32
 #: One tenant's policy file.
 POLICY_FILE_OCTETS: Final = 1024 * 1024
+#: One condition of a policy (CEL); the longest that somebody still reads.
+EXPRESSION_CHARACTERS: Final = 4000
 #: IMAP: octets of unwanted literals that are read and thrown away for one command (RFC 7888 §4).
 IMAP_SKIPPED_OCTETS: Final = 128 * 1024 * 1024
 #: IMAP: items in one FETCH. RFC 3501 sets no bound; the largest client asks for about twenty.

@@ -248,7 +248,7 @@ def _place(db: sqlite3.Connection, tenant: str, email: str, size: int, copy: Cop
         "recipient, reason, size) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             email, copy.mailbox, uid, modseq, copy.flags, rows.words_to_text(copy.keywords), copy.status, received_at,
-            copy.prepended, copy.recipient, copy.reason, whole,
+            copy.prepended, rows.clean_or_none(copy.recipient), rows.clean_or_none(copy.reason), whole,
         ),
     )  # fmt: skip
     return Placed(copy.mailbox, email, uid, modseq)
@@ -260,7 +260,7 @@ def _recognised(db: sqlite3.Connection, tenant: str, email: str, copy: Copy) -> 
         'SELECT d."out", d.uid, d.modseq FROM has_email_delivery d JOIN mailbox m ON m.id = d."out" '
         'WHERE d."in" = ? AND m.owner = (SELECT owner FROM mailbox WHERE id = ? AND organization = ?) '
         "AND d.recipient IS ? LIMIT 1",
-        (email, copy.mailbox, tenant, copy.recipient),
+        (email, copy.mailbox, tenant, rows.clean_or_none(copy.recipient)),
     ).fetchone()
     return Placed(row[0], email, row[1], row[2], fresh=False) if row else None
 

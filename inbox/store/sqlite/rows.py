@@ -33,6 +33,11 @@ def clean(text: str) -> str:
     return text.replace("\x00", "") if "\x00" in text else text
 
 
+def clean_or_none(text: str | None) -> str | None:
+    """:func:`clean` for a text that may be absent."""
+    return None if text is None else clean(text)
+
+
 # -- tenancy -------------------------------------------------------------------------------------------------
 
 _FLAGS: Final = {
@@ -118,11 +123,11 @@ def email_to_row(email: EmailRecord) -> list[Any]:
     for name in _EMAIL_FIELDS:
         value = getattr(email, name)
         if name in _LISTS:
-            value = clean(words_to_text(value)) if value else EMPTY_WORDS
+            value = words_to_text([clean(word) for word in value]) if value else EMPTY_WORDS
         elif type(value) is str:
             value = clean(value)
         row.append(value)
-    row[_EMAIL_FIELDS.index("message_id")] = email.message_id or ""
+    row[_MESSAGE_ID_PLACE] = clean(email.message_id or "")
     return row
 
 
@@ -161,7 +166,7 @@ def add_decisions(connection: sqlite3.Connection, decisions: Sequence[DecisionRe
                 d.door,
                 d.outcome,
                 clean(d.sender),
-                clean(words_to_text(d.recipients)),
+                words_to_text([clean(recipient) for recipient in d.recipients]),
                 d.peer,
                 d.body,
             )
