@@ -60,6 +60,11 @@ class Config:
         return self.database.sqlite_path(self.folders.data_dir)
 
     @property
+    def spool_dir(self) -> Path:
+        """Where large messages wait while they come in."""
+        return self.folders.data_dir / "spool"
+
+    @property
     def tls_report_dir(self) -> Path:
         """The folder of TLS failures."""
         return self.tls_reports.report_dir or self.folders.data_dir / "tlsrpt"

@@ -11,7 +11,7 @@ import sys
 import typer
 
 from inbox.base.errors import ConfigError, InboxError, PolicyError, ProtocolError
-from inbox.cli import accounts, decisions, domains, quarantine, tenants
+from inbox.cli import accounts, decisions, domains, quarantine, serve, tenants
 from inbox.cli.context import WrongUsage
 from inbox.cli.output import warn
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 for group in (tenants.app, domains.app, accounts.app, accounts.aliases, quarantine.app, decisions.app):
     app.add_typer(group)
+serve.register(app)
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ from inbox.base.clock import Clock
 from inbox.base.errors import AuthenticationFailed, InboxError
 from inbox.base.ids import Ids
 from inbox.flow.filing import Bundle, Filer
-from inbox.flow.judge import Case, Judge, Judgement
+from inbox.flow.judge import Case, Judge
+from inbox.policy.outcome import StageOutcome
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address
 from inbox.mail.content import Content, MemoryContent
@@ -79,7 +80,7 @@ class MailboxAppending:
         policy = self._judge.for_recipient(domain, owner.key)
         delivery = Delivery(tx, recipient, account=identity.address, mailbox=mailbox.name)
         stored = content
-        judgements: list[Judgement] = []
+        judgements: list[StageOutcome] = []
         for stage, arguments in (
             (Stage.DATA, {"tx": tx}),
             (Stage.STORE, {"delivery": delivery}),
@@ -106,7 +107,7 @@ class MailboxAppending:
         placed = await self._filer.file([bundle], [self._record(tx, judgements, Reply(250, "2.0.0", "Appended"))])
         return placed[0][0]
 
-    def _record(self, tx: Transaction, judgements: list[Judgement], reply: Reply) -> DecisionRecord:
+    def _record(self, tx: Transaction, judgements: list[StageOutcome], reply: Reply) -> DecisionRecord:
         outcome = "accept" if reply.positive else "defer" if reply.code < 500 else "reject"
         case = Case(
             tx.id,

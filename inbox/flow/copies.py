@@ -17,6 +17,8 @@ from inbox.policy.verdicts import AddFlags, Defer, Edit, FileInto, Reject, Trans
 from inbox.store.records import Copy
 
 INBOX = "INBOX"
+#: Where the policy's ``junk`` threshold files a message; every account has it (RFC 6154).
+JUNK = "Junk"
 NO_FLAGS = Flag(0)
 
 
@@ -120,6 +122,8 @@ class CopyMaker:
         assert group.content is not None, "the tenant's version of the message is made first"
         bound = _Bound(INBOX, group.content)
         for judgement in group.judgements:
+            if judgement.action.junk:
+                bound.mailbox = JUNK
             bound.apply([edit for edit in judgement.edits if isinstance(edit, FileInto | AddFlags)])
         delivery = Delivery(group.transaction, disposition.recipient, account=account, mailbox=bound.mailbox)
         for stage in (Stage.STORE, Stage.DELIVER):

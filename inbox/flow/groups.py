@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from inbox.flow.judge import Judgement, Policy
+from inbox.policy.outcome import StageOutcome
+from inbox.policy.snapshot import EffectivePolicy
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain
@@ -20,8 +21,8 @@ class Route:
     ``rcpt`` judgement, and the addresses of the accounts that its mail goes to."""
 
     domain: HostedDomain
-    policy: Policy
-    judgement: Judgement
+    policy: EffectivePolicy
+    judgement: StageOutcome
     accounts: tuple[str, ...]
 
 
@@ -53,11 +54,11 @@ class Group:
     """
 
     transaction: Transaction
-    policy: Policy
-    judgements: list[Judgement]
+    policy: EffectivePolicy
+    judgements: list[StageOutcome]
     dispositions: list[Disposition]
     content: Content | None = None
-    late: list[Judgement] = field(default_factory=list)
+    late: list[StageOutcome] = field(default_factory=list)
 
 
 def group_recipients(tx: Transaction) -> list[Group]:

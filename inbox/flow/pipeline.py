@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 
 from inbox.base.clock import Clock
-from inbox.base.errors import InboxError, StoreError
+from inbox.base.errors import InboxError, PolicyError, StoreError
 from inbox.base.ids import Ids
 from inbox.base.limits import MAX_RECEIVED
 from inbox.flow.copies import CopyMaker
@@ -18,7 +18,8 @@ from inbox.flow.destinations import Destinations
 from inbox.flow.edits import edited
 from inbox.flow.filing import Bundle, Filer
 from inbox.flow.groups import Disposition, Group, Route, apply_verdict, combined_refusal, group_recipients
-from inbox.flow.judge import Case, Judge, Judgement
+from inbox.flow.judge import Case, Judge
+from inbox.policy.outcome import StageOutcome
 from inbox.flow.recipients import Recipients
 from inbox.flow.trace import count_received, received_field, return_path
 from inbox.mail.address import Address
@@ -28,6 +29,7 @@ from inbox.mail.headers import header_block
 from inbox.mail.message import Message
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Door, Recipient, Session, Transaction
+from inbox.plugin.dispatcher import Memo
 from inbox.plugin.facts import Facts
 from inbox.plugin.services import Log
 from inbox.policy.stages import Stage
@@ -95,7 +97,7 @@ class Pipeline:
         recipient = Recipient(address, notify=notify, orcpt=orcpt)
         try:
             refusal = await self._recipients.admit(tx, recipient)
-        except StoreError as error:
+        except (StoreError, PolicyError) as error:
             self._log.error("recipient_not_looked_up", address=str(address), error=str(error))
             refusal = Reply.of(error)
         if refusal is not None:
@@ -132,10 +134,10 @@ class Pipeline:
 
     async def _judge_groups(self, groups: list[Group]) -> None:
         """Runs each tenant's ``data`` plan on its own; what does not depend on the tenant is found out once."""
-        memo: dict[object, object] = {}
+        memo = Memo()
 
         async def judge(group: Group) -> None:
-            judgement = await self._judge.judge(Stage.DATA, group.policy, memo, tx=group.transaction)
+            judgement = await self._judge.judge(Stage.DATA, group.policy, memo=memo, tx=group.transaction)
             group.judgements.append(judgement)
             apply_verdict(group, judgement.verdict)
             await self._recipients.apply_edits(group, judgement.edits)
@@ -269,7 +271,7 @@ def refusal_of(verdict: Verdict) -> Reply | None:
     return None
 
 
-def _so_far(session: Session, tx: Transaction | None) -> list[Judgement]:
+def _so_far(session: Session, tx: Transaction | None) -> list[StageOutcome]:
     """What was said before a tenant was known, in the order of the stages."""
     return [*session.judgements.values(), *(tx.judgements.values() if tx is not None else ())]
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from inbox.base.errors import StoreError
 from inbox.flow.groups import Disposition, Group, Route
-from inbox.flow.judge import Judge, Judgement, Policy
+from inbox.flow.judge import Judge
+from inbox.policy.outcome import StageOutcome
+from inbox.policy.snapshot import EffectivePolicy
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address, AddressError
 from inbox.mail.reply import Reply
@@ -59,7 +61,7 @@ class Recipients:
         return None if accounts else UNKNOWN
 
     async def _redirect(
-        self, recipient: Recipient, domain: HostedDomain, policy: Policy, judgement: Judgement, to: str
+        self, recipient: Recipient, domain: HostedDomain, policy: EffectivePolicy, judgement: StageOutcome, to: str
     ) -> Reply | None:
         accounts = await self._lookup(to, domain)
         recipient.facts.put(Route(domain, policy, judgement, accounts))

@@ -7,6 +7,7 @@ in its place would mean the begin or the end of a group (RFC 9051 §7.5.2).
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from inbox.base.limits import FIELD_OCTETS, HEADER_ADDRESSES
@@ -37,6 +38,9 @@ _SIMPLE = re.compile(
     rb'[ \t]*+(?:(?:"([^"\\\r\n]*)"|(' + _ATEXT + rb"[!#-'*+\-/0-9=?A-Z^_`a-z{|}~\x80-\xff. ]*+))?+[ ]*+<"
     rb"(" + _DOT_ATOM + rb")@(" + _DOT_ATOM + rb")>|(" + _DOT_ATOM + rb")@(" + _DOT_ATOM + rb"))[ \t]*\Z"
 )
+#: Without these a comma always separates.
+_SPECIALS = re.compile(rb'["(\\\[:;]')
+_SIMPLE_OCTETS: Final = 4096
 _ATOM = re.compile(_ATEXT + rb"++")
 _ATOM_OR_DOT = re.compile(rb"(?:" + _ATEXT + rb"|\.)*+")
 _SPACE = re.compile(rb"[ \t\r\n]*+")
@@ -54,15 +58,27 @@ class _Broken(Exception):
 
 def parse_addresses(value: bytes) -> tuple[ListedAddress, ...]:
     """The addresses of an address field's value; at most HEADER_ADDRESSES of its first FIELD_OCTETS octets."""
-    simple = _SIMPLE.match(value)
+    simple = _simple(value)
     if simple is not None:
-        quoted, phrase, local, host, bare, bare_host = simple.groups()
-        if bare is not None:
-            return (ListedAddress(None, None, bare, bare_host),)
-        if phrase is None or b"  " not in phrase.rstrip(b" "):
-            name = quoted if phrase is None else phrase.rstrip(b" ")
-            return (ListedAddress(name or None, None, local, host),)
+        return (simple,)
+    if b"," in value and _SPECIALS.search(value) is None and len(value) <= _SIMPLE_OCTETS:
+        found = [_simple(piece.strip(b" \t\r\n")) for piece in value.split(b",")]
+        if None not in found:
+            return tuple(found)  # type: ignore[arg-type]  # the line above
     return _Parser(value[:FIELD_OCTETS]).addresses()
+
+
+def _simple(value: bytes) -> ListedAddress | None:
+    found = _SIMPLE.match(value)
+    if found is None:
+        return None
+    quoted, phrase, local, host, bare, bare_host = found.groups()
+    if bare is not None:
+        return ListedAddress(None, None, bare, bare_host)
+    name = quoted if phrase is None else phrase.rstrip(b" ")
+    if name and b"  " in name and phrase is not None:
+        return None
+    return ListedAddress(name or None, None, local, host)
 
 
 class _Parser:
@@ -83,21 +99,16 @@ class _Parser:
     def addresses(self) -> tuple[ListedAddress, ...]:
         try:
             self._skip()
-        except _Broken:
-            return ()
-        while self.pos < self.end and len(self.found) < HEADER_ADDRESSES:
-            try:
-                more = self._address()
-            except _Broken:
-                break
-            if not more or self._peek() != 0x2C:
-                break
-            self.pos += 1
-            try:
+            while self.pos < self.end and len(self.found) < HEADER_ADDRESSES:
+                with suppress(_Broken):  # What could be read of it is in ``found``; the next comma is a new start.
+                    self._address()
+                comma = self.data.find(b",", self.pos)
+                if comma < 0:
+                    break
+                self.pos = comma + 1
                 self._skip()
-            except _Broken:
-                self._add(None, None, None, None)
-                break
+        except _Broken:
+            pass  # A comment without end: nothing follows.
         return tuple(self.found)
 
     def _peek(self) -> int:
@@ -116,8 +127,7 @@ class _Parser:
         )
 
     # address = mailbox / group
-    def _address(self) -> bool:
-        """One address or group; True if the text goes on behind it."""
+    def _address(self) -> None:
         start = self.pos
         try:
             phrase = self._phrase()
@@ -126,13 +136,24 @@ class _Parser:
         follows = self._peek()
         if phrase is not None and follows == 0x3A:
             self.pos += 1
-            return self._group(phrase)
-        if phrase is not None and follows == 0x3C:
-            return self._name_addr(phrase)
-        self.pos = start
-        return self._addr_spec()
+            self._group(phrase)
+        elif phrase is not None:
+            self._after_phrase(phrase, start)
+        else:
+            self.pos = start
+            self._addr_spec()
 
-    def _group(self, name: bytes) -> bool:
+    def _after_phrase(self, phrase: bytes, start: int) -> None:
+        follows = self._peek()
+        if follows == 0x3C:
+            self._name_addr(phrase)
+        elif follows in {0x2C, -1} and b" " in phrase:
+            self._add(phrase, None, None, None)  # ``Doe, Ann <ann@…>`` without quotes
+        else:
+            self.pos = start
+            self._addr_spec()
+
+    def _group(self, name: bytes) -> None:
         self.found.append(ListedAddress(None, None, name, None))
         try:
             self._skip()
@@ -148,7 +169,6 @@ class _Parser:
         except _Broken:
             self.pos = self.end
         self.found.append(_GROUP_END)
-        return self.pos < self.end
 
     def _mailbox(self) -> None:
         start = self.pos
@@ -156,13 +176,13 @@ class _Parser:
             phrase = self._phrase()
         except _Broken:
             phrase = None
-        if phrase is not None and self._peek() == 0x3C:
-            self._name_addr(phrase)
-            return
-        self.pos = start
-        self._addr_spec()
+        if phrase is not None:
+            self._after_phrase(phrase, start)
+        else:
+            self.pos = start
+            self._addr_spec()
 
-    def _name_addr(self, name: bytes) -> bool:
+    def _name_addr(self, name: bytes) -> None:
         """``<…>`` behind a display name."""
         self.pos += 1
         self.comment = b""
@@ -180,9 +200,8 @@ class _Parser:
         except _Broken:
             host = SYNTAX_ERROR
         self._add(name or self.comment or None, route, mailbox, host)
-        return self.pos < self.end
 
-    def _addr_spec(self) -> bool:
+    def _addr_spec(self) -> None:
         self.comment = b""
         mailbox = host = None
         try:
@@ -193,7 +212,6 @@ class _Parser:
             self._add(self.comment or None, None, mailbox, host)
             raise
         self._add(self.comment or None, None, mailbox, host)
-        return self.pos < self.end
 
     def _route(self) -> bytes:
         """Source route (RFC 5322 §4.4, obs-route), with its ``@`` and without the colon."""
@@ -209,43 +227,43 @@ class _Parser:
         self._skip()
         return b",".join(hops)
 
-    def _local_part(self) -> bytes | None:
-        pieces: list[bytes] = []
-        while True:
-            octet = self._peek()
-            if octet == 0x22:
-                pieces.append(self._quoted_string())
-            elif octet in _IS_ATEXT:
-                pieces.append(self._atom())
-            else:
-                break
-            if self._peek() != 0x2E:
-                break
-            self.pos += 1
-            self._skip()
-            pieces.append(b".")
-        if not pieces:
-            raise _Broken
-        return b"".join(pieces)
+    def _local_part(self) -> bytes:
+        return self._dotted(quoted=True)
 
     def _domain(self) -> bytes:
         self.pos += 1
         self._skip()
-        if self._peek() == 0x5B:
-            literal = _LITERAL.match(self.data, self.pos)
-            if literal is None:
-                raise _Broken
-            self.pos = literal.end()
-            self._skip()
-            return literal[0]
+        if self._peek() != 0x5B:
+            return self._dotted(quoted=False)
+        literal = _LITERAL.match(self.data, self.pos)
+        if literal is None:
+            self.pos = self.end
+            raise _Broken
+        self.pos = literal.end()
+        self._skip()
+        return literal[0]
+
+    def _dotted(self, *, quoted: bool) -> bytes:
+        """Words with dots between them; misplaced dots are kept, space around them is not (obs-local-part)."""
         pieces: list[bytes] = []
-        while self._peek() in _IS_ATEXT:
-            pieces.append(self._atom())
-            if self._peek() != 0x2E:
+        word_may_follow = True
+        while True:
+            octet = self._peek()
+            if octet == 0x2E:
+                self.pos += 1
+                self._skip()
+                pieces.append(b".")
+                word_may_follow = True
+                continue
+            if not word_may_follow:
                 break
-            pieces.append(b".")
-            self.pos += 1
-            self._skip()
+            if octet in _IS_ATEXT:
+                pieces.append(self._atom())
+            elif quoted and octet == 0x22:
+                pieces.append(self._quoted_string())
+            else:
+                break
+            word_may_follow = False
         if not pieces:
             raise _Broken
         return b"".join(pieces)

@@ -7,13 +7,13 @@ from typing import Final
 
 from inbox.base.limits import TEXT_LINE_OCTETS
 from inbox.mail.encoded import encode_words
+from inbox.mail.fields import FIELD
 
 #: RFC 5322 §2.1.1: lines should have no more than 78 characters.
 _LINE: Final = 78
 #: RFC 5322 §2.2: printable ASCII without colon and space; our bound on its length leaves room in the line.
 _NAME = re.compile(r"[!-9;-~]{1,76}\Z")
 _FORBIDDEN = re.compile("[\r\n\0]")
-_FIELD = re.compile(rb"^([^:\s][^:\n]*):[^\n]*(?:\n[ \t][^\n]*)*\n?", re.MULTILINE)
 
 
 def render_field(name: str, value: str) -> bytes:
@@ -61,7 +61,7 @@ def _space(line: str, start: int, first: int, end: int) -> int:
 def _spans(block: bytes, name: str | None) -> list[tuple[int, int]]:
     wanted = None if name is None else name.lower().encode("latin-1", "replace")
     return [
-        found.span() for found in _FIELD.finditer(block) if wanted is None or found[1].rstrip(b" \t").lower() == wanted
+        found.span() for found in FIELD.finditer(block) if wanted is None or found[1].rstrip(b" \t").lower() == wanted
     ]
 
 

@@ -41,19 +41,21 @@ def decode_words(text: str) -> str:
     if "=?" not in text:
         return text
     out: list[str] = []
-    held, held_charset, end = b"", "", 0
+    held: list[bytes] = []
+    held_charset, end = "", 0
     for word in _WORD.finditer(text):
         charset, encoding, encoded = word.groups()
         between = text[end : word.start()]
         apart = bool(between.strip(" \t\r\n")) or end == 0
         if held and (apart or charset.lower() != held_charset):
-            out.append(decode_declared(held, held_charset))
-            held = b""
+            out.append(decode_declared(b"".join(held), held_charset))
+            held.clear()
         if apart:
             out.append(between)
-        held, held_charset, end = held + _word_octets(encoding, encoded), charset.lower(), word.end()
+        held.append(_word_octets(encoding, encoded))
+        held_charset, end = charset.lower(), word.end()
     if held:
-        out.append(decode_declared(held, held_charset))
+        out.append(decode_declared(b"".join(held), held_charset))
     out.append(text[end:])
     return "".join(out)
 

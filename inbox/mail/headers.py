@@ -12,6 +12,7 @@ from inbox.base.limits import HEADER_BLOCK_OCTETS, HEADER_FIELDS
 from inbox.mail.content import Buffer, Content
 from inbox.mail.edits import add_field, change_field, delete_field, insert_field
 from inbox.mail.encoded import decode_value
+from inbox.mail.fields import FIELD, split_fields
 
 __all__ = [
     "Field",
@@ -25,8 +26,6 @@ __all__ = [
 ]
 
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
-#: One field with its folded lines. A line without a colon belongs to no field and is passed over, as Dovecot does.
-FIELD = re.compile(rb"^([^:\s][^:\n]*):([^\n]*(?:\n[ \t][^\n]*)*)\n?", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ class Headers:
 
     def __init__(self, block: bytes) -> None:
         self._block = block
-        self._values: dict[str, list[bytes]] | None = None
+        self._values: dict[bytes, list[bytes]] | None = None
         self._fields: list[Field] | None = None
         self._texts: dict[str, str] = {}
 
@@ -66,13 +65,13 @@ class Headers:
         """The section as it came."""
         return self._block
 
-    def _index(self) -> dict[str, list[bytes]]:
+    def _of(self, name: str) -> list[bytes]:
         if self._values is None:
-            values: dict[str, list[bytes]] = {}
-            for field in self.fields():
-                values.setdefault(field.name.lower(), []).append(field.value)
+            values: dict[bytes, list[bytes]] = {}
+            for key, value in split_fields(self._block[:HEADER_BLOCK_OCTETS], HEADER_FIELDS):
+                values.setdefault(key, []).append(value)
             self._values = values
-        return self._values
+        return self._values.get(name.lower().encode("latin-1", "replace"), [])
 
     def fields(self) -> list[Field]:
         """All fields, from top to bottom."""
@@ -90,22 +89,21 @@ class Headers:
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The first field of this name as text (:func:`inbox.mail.encoded.decode_value`)."""
-        key = name.lower()
-        text = self._texts.get(key)
+        text = self._texts.get(name)
         if text is None:
-            values = self._index().get(key)
-            if values is None:
+            values = self._of(name)
+            if not values:
                 return default
-            text = self._texts[key] = decode_value(values[0])
+            text = self._texts[name] = decode_value(values[0])
         return text
 
     def get_all(self, name: str) -> list[str]:
         """All fields of this name as text, from top to bottom."""
-        return [decode_value(value) for value in self.raw_all(name)]
+        return [decode_value(value) for value in self._of(name)]
 
     def raw_all(self, name: str) -> list[bytes]:
         """All values of this name as they came, folded."""
-        return list(self._index().get(name.lower(), ()))
+        return list(self._of(name))
 
     def names(self) -> list[str]:
         """The names in their order and as they were written, repetitions included."""
@@ -113,7 +111,7 @@ class Headers:
 
     def count(self, name: str) -> int:
         """How many fields have this name."""
-        return len(self._index().get(name.lower(), ()))
+        return len(self._of(name))
 
 
 def end_of_headers(buffer: Buffer, start: int, size: int) -> tuple[int, bool]:

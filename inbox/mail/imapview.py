@@ -14,6 +14,8 @@ from inbox.mail.parameters import Parameters, parse_word, without_comments
 _NIL: Final = b"NIL"
 #: What may stand in a quoted string as it is: 7-bit, no NUL, CR, LF, quote or backslash.
 _PLAIN = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-!#-\[\]-\x7f]*+\Z")
+#: The same without TAB, a space at the ends, or two in a row.
+_TIDY = re.compile(rb"(?:[\x01-\x08\x0b\x0c\x0e-\x1f!#-\[\]-\x7f]++(?: (?! |\Z))?+)*+\Z")
 _UNQUOTABLE = re.compile(rb"[\x00\r\n\x80-\xff]")
 _SPECIAL = re.compile(rb'(["\\])')
 _SPACES = re.compile(rb"[ \t]+")
@@ -28,7 +30,7 @@ def nstring(value: bytes | None) -> bytes:
     if value is None:
         return _NIL
     if _PLAIN.match(value) is not None:
-        return b'"' + value + b'"'
+        return b'"%b"' % value
     if _UNQUOTABLE.search(value) is None:
         return b'"' + _SPECIAL.sub(rb"\\\1", value) + b'"'
     value = value.replace(b"\0", b"")  # RFC 9051 §9: CHAR8 is any octet but NUL.
@@ -43,11 +45,17 @@ def unfolded(value: bytes) -> bytes:
 
 
 def _text(value: bytes | None) -> bytes:
-    return _NIL if value is None else nstring(unfolded(value))
+    if value is None:
+        return _NIL
+    if len(value) <= FIELD_OCTETS and _PLAIN.match(value) is not None:
+        return b'"%b"' % value
+    return nstring(unfolded(value))
 
 
 def _human(value: bytes) -> bytes:
     """For a subject or display name: each run of white space is one space."""
+    if len(value) <= FIELD_OCTETS and _TIDY.match(value) is not None:
+        return b'"%b"' % value
     return nstring(_SPACES.sub(b" ", unfolded(value)).strip(b" "))
 
 
@@ -79,21 +87,12 @@ class Addresses:
 def _addresses(addresses: tuple[ListedAddress, ...]) -> bytes:
     if not addresses:
         return _NIL
-    out: list[bytes] = [b"("]
-    for name, route, mailbox, host in addresses:
-        out += (
-            b"(",
-            _NIL if name is None else _human(name),
-            b" ",
-            _NIL if route is None else _text(route),
-            b" ",
-            _text(mailbox),
-            b" ",
-            _text(host),
-            b")",
-        )
-    out.append(b")")
-    return b"".join(out)
+    return b"(%b)" % b"".join(
+        [
+            b"(%b %b %b %b)" % (_NIL if name is None else _human(name), _text(route), _text(mailbox), _text(host))
+            for name, route, mailbox, host in addresses
+        ]
+    )
 
 
 def envelope(fields: dict[bytes, bytes], addresses: Addresses) -> bytes:

@@ -6,13 +6,11 @@ open is searched for once over the octets that it may end, at most MIME_DEPTH ti
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from itertools import islice
 from typing import Final
 
 from inbox.base.limits import HEADER_FIELDS, MIME_DEPTH, MIME_PART_FIELDS, MIME_PARTS
 from inbox.mail.content import Buffer
+from inbox.mail.fields import split_fields
 from inbox.mail.headers import end_of_headers
 from inbox.mail.parameters import Parameters, parse_content_type
 
@@ -22,9 +20,6 @@ _WINDOW: Final = 1024 * 1024
 _BOUNDARY_OCTETS: Final = 80
 #: Line feed, dashes, boundary, dashes, and some white space.
 _DELIMITER_LINE: Final = _BOUNDARY_OCTETS + 16
-#: Headers up to this size are split in one call; longer ones field by field, up to a bound.
-_SMALL_HEADER: Final = 2048
-_FIELD = re.compile(rb"^([^:\s][^:\n]*):([^\n]*(?:\n[ \t][^\n]*)*)", re.MULTILINE)
 #: RFC 5322 §3.6 allows each of them once; what senders repeat is read as one field, none of its addresses is hidden.
 _ADDRESS_FIELDS: Final = frozenset({b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc"})
 _OVERFLOW: Final = (b"application", b"octet-stream")
@@ -156,16 +151,27 @@ class _Scanner:
         """Reads a header section; True if an empty line ended it (only then a multipart can have parts)."""
         start = part.start
         body, complete = end_of_headers(self.buffer, start, self.size)
-        if self.open:
-            at = self._next_delimiter(max(start - 1, 0))
-            if at < body - 1:
-                # A delimiter within the header ends it; the line end in front of the delimiter belongs to that.
-                body, complete = max(start, self._line_end_start(at, start)), False
-        part.body = part.end = body
+        at = self._next_delimiter(max(start - 1, 0)) if self.open else self.size
+        if at < body - 1:
+            # A delimiter within the header ends it; the line end in front of the delimiter belongs to that.
+            body, complete = max(start, self._line_end_start(at, start)), False
         if body > start:
             _read_fields(part, self.buffer[start:body])
         _classify(part)
+        if complete and at == body - 1 and not self._is_own(part, at):
+            # So does the empty line, if the delimiter follows at once (RFC 2046 §5.1.1: such a part has no body).
+            body, complete = self._line_end_start(at, start), False
+        part.body = part.end = body
         return complete
+
+    def _is_own(self, part: Part, at: int) -> bool:
+        """True if the delimiter at ``at`` is that of the multipart whose header ends there."""
+        own = _boundary_of(part) if part.is_multipart else None
+        if own is None:
+            return False
+        delimiter = b"\n--" + own[:_BOUNDARY_OCTETS]
+        matching = max(len(boundary.delimiter) for boundary in self.open if boundary.hit and boundary.at == at)
+        return len(delimiter) >= matching and self.buffer[at : at + len(delimiter)] == delimiter
 
     def _next_delimiter(self, start: int) -> int:
         """The offset of the line feed in front of the next open delimiter from ``start`` on, or the size."""
@@ -198,7 +204,7 @@ class _Scanner:
                 break
             stop = find(self.buffer, b"\n", at + 1, self.size)
             boundary, last = self._matching(at, self.size if stop < 0 else stop)
-            end = max(self._line_end_start(at, part.body), part.body)
+            end = max(self._line_end_start(at, start + 1), start + 1)
             while part is not boundary.part:
                 part.end = end
                 assert part.parent is not None  # the boundary's part is an ancestor
@@ -249,19 +255,12 @@ def _depth(part: Part) -> int:
 
 def _read_fields(part: Part, block: bytes) -> None:
     fields = part.fields
-    pairs: Iterable[tuple[bytes, bytes]]
-    if len(block) <= _SMALL_HEADER:
-        pairs = _FIELD.findall(block)
-    else:
-        of_message = part.parent is None or part.parent.is_message
-        most = HEADER_FIELDS if of_message else MIME_PART_FIELDS
-        pairs = (found.groups() for found in islice(_FIELD.finditer(block), most))  # type: ignore[misc]  # two groups
-    for name, value in pairs:
-        key = name.rstrip(b" \t").lower()
-        if key not in fields:
-            fields[key] = value.strip(b" \t\r\n")
-        elif key in _ADDRESS_FIELDS:
-            part.repeated.setdefault(key, []).append(value.strip(b" \t\r\n"))
+    of_message = part.parent is None or part.parent.is_message
+    for name, value in split_fields(block, HEADER_FIELDS if of_message else MIME_PART_FIELDS):
+        if name not in fields:
+            fields[name] = value
+        elif name in _ADDRESS_FIELDS:
+            part.repeated.setdefault(name, []).append(value)
 
 
 def _classify(part: Part) -> None:

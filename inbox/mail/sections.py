@@ -22,7 +22,7 @@ _MESSAGE: Final = 2
 _MOST: Final = 0xFFFFFFFF
 _ENCODINGS: Final = ("identity", "base64", "quoted-printable", "unknown")
 _IDENTITY: Final = frozenset({b"", b"7bit", b"8bit", b"binary"})
-_SPEC = re.compile(r"(\d{1,4}(?:\.\d{1,4}){0,63})?(?:(?<=\d)\.(?=[A-Z])|(?<!\d))(HEADER|TEXT|MIME)?\Z")
+_SPEC = re.compile(r"(?:(\d{1,4}(?:\.\d{1,4}){0,63})(?:\.(HEADER|TEXT|MIME))?|(HEADER|TEXT))?\Z")
 _NUMBERS = re.compile(r"\d{1,4}(?:\.\d{1,4}){0,63}\Z")
 _FIELD = re.compile(rb"^(?:([^:\s][^:\n]*?)[ \t]*:)?[^\n]*(?:\n[ \t][^\n]*)*\n?", re.MULTILINE)
 
@@ -95,14 +95,14 @@ def section(sections: bytes, spec: str, prepended: int = 0) -> Section | None:
     found = _SPEC.match(spec)
     if found is None:
         return None
-    path, text = found.groups()
+    path, text, of_root = found.groups()
     if path is None:
         root = _node(sections, 0)
-        if text == "HEADER":
+        if of_root == "HEADER":
             return Section(0, prepended + root.body)
-        if text == "TEXT":
+        if of_root == "TEXT":
             return Section(prepended + root.body, root.end - root.body)
-        return Section(0, prepended + root.end) if text is None else None
+        return Section(0, prepended + root.end)
     node = _resolve(sections, path)
     if node is None:
         return None
@@ -169,9 +169,10 @@ def _nth_child(sections: bytes, node: _Node, number: int) -> _Node | None:
 
 
 def header_fields(block: bytes, names: Sequence[str], *, negate: bool = False) -> bytes:
-    """The fields of ``block`` with these names (or all others), in their order, and an empty line.
+    """The fields of ``block`` with these names (or all others), in their order, ending with an empty line.
 
-    HEADER.FIELDS and HEADER.FIELDS.NOT; a line that belongs to no field counts as one without a name.
+    HEADER.FIELDS and HEADER.FIELDS.NOT; a line that belongs to no field counts as one without a name. With
+    ``negate`` the empty line is missing where ``block`` has none.
     """
     wanted = {name.lower().encode("utf-8", "replace") for name in names}
     kept: list[bytes] = []
@@ -181,4 +182,6 @@ def header_fields(block: bytes, names: Sequence[str], *, negate: bool = False) -
             continue
         if ((found[1] or b"").lower() in wanted) is not negate:
             kept.append(field if field.endswith(b"\n") else field + b"\r\n")
-    return b"".join([*kept, b"\r\n"])
+    if not negate or block.endswith((b"\n\r\n", b"\n\n")) or block in {b"\r\n", b"\n"}:
+        kept.append(b"\r\n")
+    return b"".join(kept)

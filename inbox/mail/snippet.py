@@ -27,7 +27,10 @@ def snippet_of(root: Part, buffer: Buffer) -> str:
 
 
 def _shown(text: str) -> str:
-    return _SPACES.sub(" ", text).strip(" ")[:CHARACTERS].rstrip(" ")
+    words = " ".join(text.split())
+    if not words[:CHARACTERS].isprintable():
+        words = _SPACES.sub(" ", words).strip(" ")
+    return words[:CHARACTERS].rstrip(" ")
 
 
 def _first_texts(part: Part) -> tuple[Part | None, Part | None]:

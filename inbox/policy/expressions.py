@@ -28,7 +28,7 @@ time (RE2). ``map`` is not there: nothing that a condition can build is much lar
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -85,13 +85,13 @@ class Expression:
 
     __slots__ = ("_program", "members", "names", "source")
 
-    def __init__(self, source: str, program: Any, names: frozenset[str], members: frozenset[tuple[str, str]]) -> None:
+    def __init__(self, source: str, program: Any, names: Iterable[str], members: Iterable[tuple[str, str]]) -> None:
         self.source = source
         self._program = program
         #: The variables that it refers to.
-        self.names = names
-        #: (variable, field) for what it selects from variables: ``facts.spf`` is ``("facts", "spf")``.
-        self.members = members
+        self.names = frozenset(names)
+        #: What it selects from variables by a fixed name: ``facts.spf`` and ``facts["spf"]`` are ``("facts", "spf")``.
+        self.members = frozenset(members)
 
     def holds(self, scope: Scope) -> bool:
         """Whether the condition is true.
@@ -194,17 +194,24 @@ class Language:
         tokens = list(_tokens(source))
         self._check_patterns(source, tokens)
         self._check_fields(source, tokens)
-        names = {token.text for _, token in _names(tokens) if token.text in self._variables}
-        members = {
-            (token.text, tokens[at + 2].text)
-            for at, token in _names(tokens)
-            if token.text in names and at + 2 < len(tokens) and tokens[at + 1].text == "."
-        }
-        return Expression(source, program, frozenset(names), frozenset(members))
+        names = [(at, token.text) for at, token in _names(tokens) if token.text in self._variables]
+        members = (
+            (name, member) for at, name in names if (member := self._member(tokens[at + 1 : at + 4])) is not None
+        )
+        return Expression(source, program, {name for _, name in names}, members)
 
     def scope(self, values: Mapping[str, object]) -> Scope:
         """Binds values: str, int, float, bool, bytes, None, and lists and dicts of these. Not all need to be there."""
         return Scope(self._env.Activation(values))
+
+    def _member(self, after: list[_Token]) -> str | None:
+        """What is selected by the tokens after a variable: ``.name`` or ``["name"]``."""
+        match [(one.kind, one.text) for one in after]:
+            case [(_, "."), ("name", name), *_]:
+                return name
+            case [(_, "["), ("string", literal), (_, "]")]:
+                return str(self._env.compile(literal).eval(self._env.Activation({})).value())
+        return None
 
     def _check_patterns(self, source: str, tokens: list[_Token]) -> None:
         """CEL compiles a regular expression when it meets it: literal ones are tried now."""

@@ -55,7 +55,9 @@ class RateFact:
 class Settings(PluginSettings):
     """Limits for each source address and window."""
 
-    enabled: bool = Field(True, description="Count at all.", json_schema_extra={"env": "SMTP_RATE_LIMIT_ENABLED"})
+    active: bool = Field(
+        True, description="False counts and limits nothing.", json_schema_extra={"env": "SMTP_RATE_LIMIT_ENABLED"}
+    )
     window_secs: int = Field(
         60, ge=1, le=86_400, description="Length of a window, in seconds.",
         json_schema_extra={"env": "SMTP_RATE_LIMIT_WINDOW_SECS"},
@@ -147,7 +149,7 @@ class RateLimit:
     async def _count(self, session: Session, what: str) -> RateFact | None:
         """None while the source is below its limit."""
         limit = self._limits.get((session.door, what))
-        if limit is None or not self.settings.enabled:
+        if limit is None or not self.settings.active:
             return None
         source = self._source(session)
         if source is None:

@@ -75,6 +75,8 @@ class Recipients:
 
     gives: ClassVar[tuple[type, ...]] = (Resolved,)
     needs: ClassVar[tuple[type, ...]] = ()
+    #: Keeps running when a tenant's policy is in shadow mode or off: without it nobody gets mail.
+    essential: ClassVar[bool] = True
     shareable: ClassVar[bool] = False
     on_error: ClassVar[str] = "defer"
     timeout: ClassVar[float] = 10.0

@@ -97,7 +97,7 @@ async def test_exempt_networks_are_not_counted() -> None:
 
 
 async def test_switched_off_it_counts_nothing() -> None:
-    bench = Bench(enabled=False, transfer_connections=1)
+    bench = Bench(active=False, transfer_connections=1)
     assert [await bench.passes() for _ in range(3)] == [True] * 3
     assert bench.rates.hits == []
 
@@ -215,7 +215,7 @@ def test_defaults_may_come_from_the_environment() -> None:
         if isinstance(extra := info.json_schema_extra, dict)
     }
     assert variables == {
-        "enabled": "SMTP_RATE_LIMIT_ENABLED",
+        "active": "SMTP_RATE_LIMIT_ENABLED",
         "window_secs": "SMTP_RATE_LIMIT_WINDOW_SECS",
         "transfer_connections": "SMTP_RATE_LIMIT_TRANSFER_CONNECTIONS_PER_WINDOW",
         "submission_connections": "SMTP_RATE_LIMIT_SUBMISSION_CONNECTIONS_PER_WINDOW",
@@ -224,7 +224,7 @@ def test_defaults_may_come_from_the_environment() -> None:
         "fail_open": "SMTP_RATE_LIMIT_FAIL_OPEN_ON_DB_ERROR",
     }
     assert Settings().model_dump(include=set(variables)) == {
-        "enabled": True,
+        "active": True,
         "window_secs": 60,
         "transfer_connections": 240,
         "submission_connections": 120,

@@ -97,7 +97,7 @@ class ImapSession:
             self.send(render.status("*", "BYE", farewell.said, farewell.code))
         except Disconnected as reason:
             log.debug("imap_disconnected", session=self.session.id, reason=str(reason))
-        except Exception as error:  # the last frame of a connection: whatever it is, it is logged
+        except Exception as error:  # noqa: BLE001  the last frame of a connection: whatever it is, it is logged
             log.error("imap_session_failed", session=self.session.id, error=repr(error))  # noqa: TRY400  see Log
         finally:
             await self._end()
