@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-
 import pytest
 
 from inbox.mail.content import MemoryContent
@@ -66,45 +64,6 @@ def test_parts_have_the_numbers_that_imap_gives_them() -> None:
 )
 def test_file_names(fields: bytes, name: str) -> None:
     assert part(fields).file_name == name
-
-
-@pytest.mark.parametrize(
-    ("encoding", "body", "decoded"),
-    [
-        (b"7bit", b"abc", b"abc"),
-        (b"BASE64", base64.encodebytes(b"x" * 500).replace(b"\n", b"\r\n"), b"x" * 500),
-        (b"base64 (comment)", b"QUJD", b"ABC"),
-        (b"base64", b"QU JD\r\n=\r\n", b"ABC"),
-        (b"base64", b"Q", b""),
-        (b"base64", b"QUI", b"AB"),
-        (b"base64", b"QUI=\r\nQQ==\r\nQUJD\r\nQ=\r\n", b"ABAABC"),
-        (b"base64", b"!QUJD!", b"ABC"),
-        (b"quoted-printable", b"a=41=\r\nb =20\r\n", b"aAb  \r\n"),
-        (b"quoted-printable", b"=zz=4", b"=zz=4"),
-        (b"unheard-of", b"abc", b"abc"),
-    ],
-)
-def test_decoded(encoding: bytes, body: bytes, decoded: bytes) -> None:
-    found = part(b"Content-Transfer-Encoding: " + encoding, body)
-    assert found.decoded(10_000) == decoded
-    assert found.decoded(2) == decoded[:2]
-    assert found.encoded_size == len(body)
-
-
-@pytest.mark.parametrize("size", [0, 1, 2, 3, 57, 1000, 300_000])
-@pytest.mark.parametrize("encoding", [b"base64", b"quoted-printable", b"8bit"])
-def test_decoded_size(size: int, encoding: bytes) -> None:
-    data = b"abcdefgh\r\n" * (size // 10) + b"x" * (size % 10)
-    body = base64.encodebytes(data).replace(b"\n", b"\r\n") if encoding == b"base64" else data
-    assert part(b"Content-Transfer-Encoding: " + encoding, body).decoded_size == size
-
-
-@pytest.mark.parametrize("limit", [0, 1, 100, 1000, 4999, 5000, 6000])
-def test_decoded_reads_no_more_than_it_needs(limit: int) -> None:
-    data = bytes(range(250)) * 20
-    one_by_one = b"\r\n".join(base64.b64encode(data)[at : at + 1] for at in range(0, 6668))
-    for body in (base64.encodebytes(data), one_by_one):
-        assert part(b"Content-Transfer-Encoding: base64", body).decoded(limit) == data[:limit]
 
 
 def test_text_is_that_of_all_readable_parts() -> None:
