@@ -87,6 +87,11 @@ def decode_value(raw: bytes) -> str:
     return _CONTROLS.sub("", text).strip(" \t")
 
 
+def decode_plain(raw: bytes) -> str:
+    """The same for what may hold no encoded-words: the parts of an address (RFC 2047 §5)."""
+    return _CONTROLS.sub("", decode_8bit(raw))
+
+
 def encode_words(text: str, column: int = 0) -> str:
     """``text`` as encoded-words in UTF-8, separated by spaces at which the field can be folded (RFC 2047 §2).
 
