@@ -71,7 +71,9 @@ class RunningServer:
     @property
     def env(self) -> dict[str, str]:
         """The environment of the server and of commands about it."""
-        ours = {name: value for name, value in os.environ.items() if not name.startswith(("SMTP_", "INBOX_", "SERVER_"))}
+        ours = {
+            name: value for name, value in os.environ.items() if not name.startswith(("SMTP_", "INBOX_", "SERVER_"))
+        }
         return ours | {
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugins'}",
             "INBOX_DATA_DIR": str(self.data),
