@@ -100,3 +100,20 @@ def test_deeply_nested_html_is_still_read() -> None:
     message = of(HEAD + b"Content-Type: text/html\r\n\r\n" + source)
     assert message.text(1 << 20) == "text link"
     assert of(HEAD + b"Content-Type: text/html\r\n\r\n" + source[-200_000:]).urls() == ("https://x.org/&y",)
+
+
+@pytest.mark.parametrize("kind", [b"plain", b"html"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"<", b"<div>", b"<div></x>", b"<b><p>", b"<table><a>", b"<!--", b"<script>", b"<a href=", b"<a href='", b"&",
+        b"&amp;", b" ", b"\r\n", b"\t\n ", b"\x85", b"http://", b"http://x.org/(", b"www.", b"mailto:", b"a@", b"\xe4",
+        b"\xc3\xa4 ", b"<p title='", b"<![CDATA[", b"<svg><desc>", b"<select><option>", b"<template>", b"<button>",
+    ],
+)  # fmt: skip
+def test_reading_beyond_linear_would_never_end(kind: bytes, piece: bytes) -> None:
+    # As large as is looked at: a quadratic step trips the test's time-out, a linear one does not show.
+    body = piece * (300_000 // len(piece))
+    message = of(HEAD + b"Content-Type: text/" + kind + b"\r\n\r\n" + body)
+    assert len(message.text()) <= 300_000
+    assert len(message.urls()) <= 500
