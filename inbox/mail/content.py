@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
+
+from inbox.base.limits import SPOOL_OCTETS
 
 CHUNK: int = 256 * 1024
 Buffer = bytes | mmap.mmap
@@ -122,11 +125,12 @@ class FileContent:
 class PrefixedContent:
     """Bytes in front of a content: how headers are added without copying or touching the message."""
 
-    __slots__ = ("_prefix", "_rest")
+    __slots__ = ("_prefix", "_rest", "_whole")
 
     def __init__(self, prefix: bytes, rest: Content) -> None:
         self._prefix = prefix
         self._rest = rest
+        self._whole: Buffer | None = None
 
     @property
     def size(self) -> int:
@@ -147,8 +151,45 @@ class PrefixedContent:
         wanted = length - len(head)
         return head + self._rest.read(max(0, offset - cut), wanted) if wanted > 0 else head
 
-    def buffer(self) -> bytes:
-        return self._prefix + self._rest.read(0, self._rest.size)
+    def buffer(self) -> Buffer:
+        if self._whole is None:
+            self._whole = _gathered(self)
+        return self._whole
+
+
+def _gathered(content: Content) -> Buffer:
+    """All bytes as one buffer; more than SPOOL_OCTETS of them go into an unnamed file and not into memory."""
+    if content.size <= SPOOL_OCTETS:
+        return b"".join(content.chunks())
+    with tempfile.TemporaryFile() as file:
+        for chunk in content.chunks():
+            file.write(chunk)
+        file.flush()
+        return mmap.mmap(file.fileno(), content.size, access=mmap.ACCESS_READ)
+
+
+class TailContent:
+    """A content without its first octets: the body behind a header section that was edited."""
+
+    __slots__ = ("_offset", "_whole")
+
+    def __init__(self, whole: Content, offset: int) -> None:
+        self._whole = whole
+        self._offset = min(offset, whole.size)
+
+    @property
+    def size(self) -> int:
+        return self._whole.size - self._offset
+
+    def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
+        for start in range(self._offset, self._whole.size, size):
+            yield self._whole.read(start, size)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._whole.read(self._offset + offset, length)
+
+    def buffer(self) -> Buffer:
+        return _gathered(self)
 
 
 def sha256(content: Content) -> str:

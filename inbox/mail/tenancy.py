@@ -88,3 +88,14 @@ class Mailbox:
     special_use: str | None = None
     subscribed: bool = True
     parent: str | None = None
+
+
+#: What every new account has: names and special uses (RFC 6154); all are subscribed.
+DEFAULT_MAILBOXES: tuple[tuple[str, str | None], ...] = (
+    ("INBOX", None),
+    ("Drafts", "\\Drafts"),
+    ("Sent", "\\Sent"),
+    ("Junk", "\\Junk"),
+    ("Trash", "\\Trash"),
+    ("Archive", "\\Archive"),
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,12 @@ class SmtpServer:
         listener = await loop.create_server(self._connect, host, port, backlog=self.config.backlog)
         self._listen(listener)
         return int(listener.sockets[0].getsockname()[1])
+
+    async def start_socket(self, bound: socket.socket) -> int:
+        """Listens on a socket that is bound already (several processes may share one); returns its port."""
+        loop = asyncio.get_running_loop()
+        self._listen(await loop.create_server(self._connect, sock=bound, backlog=self.config.backlog))
+        return int(bound.getsockname()[1])
 
     async def start_unix(self, path: Path) -> None:
         """Listens on a Unix socket; who may open the file may send.

@@ -259,13 +259,26 @@ class Subscription(Protocol):
 class Database(Protocol):
     """One installation's database: its repositories and its life."""
 
-    tenants: Tenants
-    accounts: Accounts
-    mailboxes: Mailboxes
-    messages: Messages
-    decisions: Decisions
-    rates: RateCounters
-    changes: Changes
+    @property
+    def tenants(self) -> Tenants: ...
+
+    @property
+    def accounts(self) -> Accounts: ...
+
+    @property
+    def mailboxes(self) -> Mailboxes: ...
+
+    @property
+    def messages(self) -> Messages: ...
+
+    @property
+    def decisions(self) -> Decisions: ...
+
+    @property
+    def rates(self) -> RateCounters: ...
+
+    @property
+    def changes(self) -> Changes: ...
 
     async def open(self) -> None:
         """Connects, and brings the schema to this program's version.
@@ -302,6 +315,11 @@ class Blobs(Protocol):
 
     def keys(self, prefix: str = "") -> AsyncIterator[tuple[str, float]]:
         """Keys and the time at which each was written, for the sweeper."""
+        ...
+
+    async def remove_unfinished(self, before: float) -> int:
+        """Removes what writers that died left behind (temporary files, begun uploads) if it was last written to
+        before this time; returns how many. Blobs are not touched."""
         ...
 
     async def open(self) -> None: ...

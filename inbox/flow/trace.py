@@ -1,0 +1,67 @@
+"""The trace fields that we write: Return-Path, Received, Delivered-To (RFC 5321 §4.4)."""
+
+from __future__ import annotations
+
+import re
+from email.utils import formatdate
+
+from inbox.mail.address import Address
+from inbox.plugin.context import Door, Session
+
+#: RFC 5321 §4.4, RFC 3848: what "with" says. Key: extended, encrypted, authenticated.
+_PROTOCOLS = {
+    (False, False, False): "SMTP",
+    (True, False, False): "ESMTP",
+    (True, True, False): "ESMTPS",
+    (True, False, True): "ESMTPA",
+    (True, True, True): "ESMTPSA",
+}
+_UNSAFE = re.compile(r"[^\x21-\x27\x2a-\x5b\x5d-\x7e]")
+_RECEIVED = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
+
+
+def with_protocol(session: Session, *, smtputf8: bool = False) -> str:
+    """The protocol keyword of RFC 3848 and, for internationalised mail, of RFC 6531 §4.3."""
+    authenticated = session.identity is not None
+    if session.door is Door.LMTP:
+        return "LMTP" + ("S" if session.tls else "") + ("A" if authenticated else "")
+    if smtputf8:
+        return "UTF8SMTP" + ("S" if session.tls else "") + ("A" if authenticated else "")
+    return _PROTOCOLS.get((session.esmtp, session.tls is not None, authenticated), "ESMTPSA")
+
+
+def received_field(
+    session: Session, transaction: str, server_name: str, now: float, recipient: Address | None, *, smtputf8: bool
+) -> bytes:
+    """The Received field of one transaction.
+
+    ``recipient`` is named only where it is the only one: nobody learns of another recipient from it.
+    """
+    helo = _UNSAFE.sub("?", session.helo or "unknown")[:255]
+    literal = f"IPv6:{session.peer}" if session.peer.version == 6 else str(session.peer)
+    lines = [f"Received: from {helo} ([{literal}])"]
+    by = f"\tby {server_name} (inbox) with {with_protocol(session, smtputf8=smtputf8)} id {transaction}"
+    if session.tls is not None:
+        by += f"\r\n\t(version={session.tls.version} cipher={session.tls.cipher})"
+    lines.append(by)
+    if recipient is not None:
+        lines.append(f"\tfor <{recipient}>;")
+    else:
+        lines[-1] += ";"
+    lines.append(f"\t{formatdate(now)}\r\n")
+    return "\r\n".join(lines).encode()
+
+
+def return_path(sender: Address | None) -> bytes:
+    """The Return-Path field: the sender, or ``<>``."""
+    return f"Return-Path: <{sender or ''}>\r\n".encode()
+
+
+def delivered_to(recipient: Address) -> bytes:
+    """The Delivered-To field of one copy."""
+    return f"Delivered-To: {recipient}\r\n".encode()
+
+
+def count_received(header_block: bytes) -> int:
+    """Received fields in a header section: more than ``limits.MAX_RECEIVED`` is a loop (RFC 5321 §6.3)."""
+    return len(_RECEIVED.findall(header_block))

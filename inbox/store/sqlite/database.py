@@ -1,0 +1,60 @@
+"""The embedded database as a whole."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from inbox.base.clock import Clock
+from inbox.base.errors import StoreUnavailable
+from inbox.base.ids import Ids
+from inbox.store.sqlite.changes import Bus
+from inbox.store.sqlite.decisions import SqliteDecisions, SqliteRates
+from inbox.store.sqlite.gateway import Gateway
+from inbox.store.sqlite.mailboxes import SqliteMailboxes
+from inbox.store.sqlite.messages import SqliteMessages
+from inbox.store.sqlite.tenants import SqliteAccounts, SqliteTenants
+
+_HERE = Path(__file__).parent
+
+
+class SqliteDatabase:
+    """``Database`` of ``inbox.store.ports`` in one file (and one for counters, beside it).
+
+    Args:
+        path: e.g. ``data/inbox.db``. Missing folders are created, for the owner only.
+    """
+
+    def __init__(self, path: Path, clock: Clock, ids: Ids) -> None:
+        self._path = path
+        self._main = Gateway(path, _HERE / "migrations")
+        # Counters: written for each connection and message, worthless after a power cut.
+        self._volatile = Gateway(
+            path.with_name(f"{path.stem}-rates{path.suffix}"), _HERE / "volatile", synchronous="OFF", readers=1
+        )
+        self.changes = Bus(self._main)
+        self.tenants = SqliteTenants(self._main, clock, ids)
+        self.accounts = SqliteAccounts(self._main, clock, ids)
+        self.mailboxes = SqliteMailboxes(self._main, clock, ids, self.changes)
+        self.messages = SqliteMessages(self._main, clock, self.changes)
+        self.decisions = SqliteDecisions(self._main)
+        self.rates = SqliteRates(self._volatile)
+
+    async def open(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StoreUnavailable(f"{self._path.parent}: {error}") from error
+        await self._main.open()
+        await self._volatile.open()
+
+    async def close(self) -> None:
+        await self.changes.close()
+        await self._main.close()
+        await self._volatile.close()
+
+    async def ping(self) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("SELECT 1 FROM meta").fetchone()
+
+        await self._main.read(work)

@@ -1,0 +1,116 @@
+"""What the repositories share about entries: every function keeps the mailbox's counters right.
+
+The caller holds the transaction and has checked that the mailboxes are the tenant's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+from inbox.base.errors import NotFound
+from inbox.mail.flags import Flag
+from inbox.store.sqlite.rows import words_to_text
+
+#: uids in one statement.
+CHUNK: Final = 1000
+_SEEN: Final = int(Flag.SEEN)
+_COPIED: Final = (
+    '"in", flags, keywords, status, assignee, tags, priority, due_at, received_at, prepended, recipient, reason, size'
+)
+
+
+def uids_json(uids: Sequence[int]) -> str:
+    """uids for ``json_each``: one parameter however many they are."""
+    return "[" + ",".join(map(str, uids)) + "]"
+
+
+def claim_uids(
+    db: sqlite3.Connection, tenant: str, mailbox: str, count: int, unseen: int, size: int
+) -> tuple[int, int, str | None]:
+    """Makes room for ``count`` entries. Returns the first uid, the new modseq and the mailbox's account.
+
+    Raises:
+        NotFound: the tenant has no such mailbox.
+    """
+    row = db.execute(
+        "UPDATE mailbox SET next_uid = next_uid + ?1, modseq = modseq + 1, messages = messages + ?1, "
+        "unseen = unseen + ?2, size = size + ?3 WHERE id = ?4 AND organization = ?5 "
+        "RETURNING next_uid, modseq, account",
+        (count, unseen, size, mailbox, tenant),
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"no mailbox {mailbox}")
+    return row[0] - count, row[1], row[2]
+
+
+def next_modseq(db: sqlite3.Connection, mailbox: str) -> int:
+    """A new modseq for one change of a mailbox."""
+    (modseq,) = db.execute(
+        "UPDATE mailbox SET modseq = modseq + 1 WHERE id = ? RETURNING modseq", (mailbox,)
+    ).fetchone()
+    return int(modseq)
+
+
+def delete_entries(db: sqlite3.Connection, mailbox: str, uids: Sequence[int]) -> list[int]:
+    """Removes entries, remembers their uids as expunged, removes mails that are in no mailbox any more.
+
+    Returns the uids that were there, in order.
+    """
+    gone: list[int] = []
+    modseq = 0
+    for start in range(0, len(uids), CHUNK):
+        rows = db.execute(
+            'DELETE FROM has_email_delivery WHERE "out" = ? AND uid IN (SELECT value FROM json_each(?)) '
+            'RETURNING uid, "in", flags, size',
+            (mailbox, uids_json(uids[start : start + CHUNK])),
+        ).fetchall()
+        if not rows:
+            continue
+        modseq = modseq or next_modseq(db, mailbox)
+        db.execute(
+            "UPDATE mailbox SET messages = messages - ?, unseen = unseen - ?, size = size - ? WHERE id = ?",
+            (len(rows), sum(not row[2] & _SEEN for row in rows), sum(row[3] for row in rows), mailbox),
+        )
+        db.executemany(
+            "INSERT OR REPLACE INTO expunged (mailbox, modseq, uid) VALUES (?, ?, ?)",
+            [(mailbox, modseq, row[0]) for row in rows],
+        )
+        db.execute(
+            "DELETE FROM email WHERE id IN (SELECT value FROM json_each(?)) "
+            'AND NOT EXISTS (SELECT 1 FROM has_email_delivery d WHERE d."in" = email.id)',
+            (words_to_text(list({row[1] for row in rows})),),
+        )
+        gone.extend(row[0] for row in rows)
+    return sorted(gone)
+
+
+def copy_entries(
+    db: sqlite3.Connection, tenant: str, source: str, uids: Sequence[int], target: str
+) -> list[tuple[int, int]]:
+    """Copies entries with their flags. Returns (old uid, new uid), by old uid."""
+    there = db.execute(
+        'SELECT uid, flags, size FROM has_email_delivery WHERE "out" = ? AND uid IN (SELECT value FROM json_each(?)) '
+        "ORDER BY uid",
+        (source, uids_json(uids)),
+    ).fetchall()
+    if not there:
+        return []
+    unseen = sum(not row[1] & _SEEN for row in there)
+    first, modseq, _ = claim_uids(db, tenant, target, len(there), unseen, sum(row[2] for row in there))
+    pairs = [(row[0], first + index) for index, row in enumerate(there)]
+    db.executemany(
+        f'INSERT INTO has_email_delivery ("out", uid, modseq, {_COPIED}) '
+        f'SELECT ?, ?, ?, {_COPIED} FROM has_email_delivery WHERE "out" = ? AND uid = ?',
+        [(target, new, modseq, source, old) for old, new in pairs],
+    )
+    return pairs
+
+
+def move_entries(db: sqlite3.Connection, source: str, uids: Sequence[int], target: str) -> list[tuple[int, int]]:
+    """Copies, then removes from the source."""
+    (tenant,) = db.execute("SELECT organization FROM mailbox WHERE id = ?", (source,)).fetchone()
+    pairs = copy_entries(db, tenant, source, uids, target)
+    delete_entries(db, source, [old for old, _ in pairs])
+    return pairs

@@ -1,0 +1,199 @@
+"""Mailboxes in SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from inbox.base.clock import Clock
+from inbox.base.errors import AlreadyExists, NotFound
+from inbox.base.ids import Ids
+from inbox.mail.tenancy import Mailbox
+from inbox.store.records import MailboxStatus
+from inbox.store.sqlite import rows
+from inbox.store.sqlite.changes import Bus
+from inbox.store.sqlite.entries import delete_entries, move_entries
+from inbox.store.sqlite.gateway import Gateway
+
+
+class SqliteMailboxes:
+    """``Mailboxes`` of ``inbox.store.ports``."""
+
+    def __init__(self, gateway: Gateway, clock: Clock, ids: Ids, bus: Bus) -> None:
+        self._gateway = gateway
+        self._clock = clock
+        self._ids = ids
+        self._bus = bus
+
+    async def all(self, tenant: str, account: str | None) -> list[Mailbox]:
+        def work(db: sqlite3.Connection) -> list[Mailbox]:
+            found = db.execute(
+                f"SELECT {rows.MAILBOX} FROM mailbox WHERE organization = ? AND owner = ? ORDER BY name",
+                (tenant, account or tenant),
+            )
+            return [rows.mailbox(row) for row in found]
+
+        return await self._gateway.read(work)
+
+    async def by_name(self, tenant: str, account: str | None, name: str) -> Mailbox | None:
+        return await self._gateway.read(lambda db: _by_name(db, tenant, account, name))
+
+    async def get(self, tenant: str, mailbox: str) -> Mailbox | None:
+        return await self._gateway.read(lambda db: _get(db, tenant, mailbox))
+
+    async def create(self, tenant: str, account: str | None, name: str, special_use: str | None = None) -> Mailbox:
+        new_ids = [self._ids.new() for _ in name.split("/")]
+        now = self._clock.now()
+
+        def work(db: sqlite3.Connection) -> Mailbox:
+            _check_owner(db, tenant, account)
+            if _by_name(db, tenant, account, name) is not None:
+                raise AlreadyExists(f"mailbox {name} exists")
+            _create_parents(db, tenant, account, name, new_ids, now)
+            create_mailbox(db, new_ids[-1], tenant, account, name, special_use, now)
+            return _require(db, tenant, new_ids[-1])
+
+        return await self._gateway.write(work)
+
+    async def delete(self, tenant: str, mailbox: str) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            _require(db, tenant, mailbox)
+            uids = [uid for (uid,) in db.execute('SELECT uid FROM has_email_delivery WHERE "out" = ?', (mailbox,))]
+            delete_entries(db, mailbox, uids)
+            db.execute("DELETE FROM expunged WHERE mailbox = ?", (mailbox,))
+            db.execute("UPDATE mailbox SET parent = NULL WHERE parent = ?", (mailbox,))
+            db.execute("DELETE FROM mailbox WHERE id = ?", (mailbox,))
+
+        await self._gateway.write(work)
+        self._bus.publish((mailbox,))
+
+    async def rename(self, tenant: str, mailbox: str, name: str) -> None:
+        new_ids = [self._ids.new() for _ in name.split("/")]
+        now = self._clock.now()
+
+        def work(db: sqlite3.Connection) -> None:
+            old = _require(db, tenant, mailbox)
+            if _by_name(db, tenant, old.account, name) is not None:
+                raise AlreadyExists(f"mailbox {name} exists")
+            _create_parents(db, tenant, old.account, name, new_ids, now)
+            if old.name == "INBOX":
+                create_mailbox(db, new_ids[-1], tenant, old.account, name, None, now)
+                uids = [uid for (uid,) in db.execute('SELECT uid FROM has_email_delivery WHERE "out" = ?', (mailbox,))]
+                move_entries(db, mailbox, sorted(uids), new_ids[-1])
+                return
+            owner = old.account or tenant
+            children = db.execute(
+                "SELECT id, name FROM mailbox WHERE owner = ? AND substr(name, 1, ?) = ?",
+                (owner, len(old.name) + 1, old.name + "/"),
+            ).fetchall()
+            renamed = [(mailbox, name), *((child, name + path[len(old.name) :]) for child, path in children)]
+            for child, path in renamed:
+                if (found := _by_name(db, tenant, old.account, path)) is not None and found.id != child:
+                    raise AlreadyExists(f"mailbox {path} exists")
+                # A name that was used before must not meet an old UIDVALIDITY again (RFC 9051 §2.3.1.1).
+                db.execute(
+                    "UPDATE mailbox SET name = ?, uid_validity = ?, modseq = modseq + 1 WHERE id = ?",
+                    (path, _next_uid_validity(db, now), child),
+                )
+            parent = _by_name(db, tenant, old.account, name.rpartition("/")[0])
+            db.execute("UPDATE mailbox SET parent = ? WHERE id = ?", (parent.id if parent else None, mailbox))
+
+        await self._gateway.write(work)
+        self._bus.publish((mailbox,))
+
+    async def subscribe(self, tenant: str, mailbox: str, subscribed: bool) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            changed = db.execute(
+                "UPDATE mailbox SET subscribed = ? WHERE organization = ? AND id = ?", (subscribed, tenant, mailbox)
+            )
+            if not changed.rowcount:
+                raise NotFound(f"no mailbox {mailbox}")
+
+        await self._gateway.write(work)
+
+    async def status(self, tenant: str, mailbox: str) -> MailboxStatus:
+        def work(db: sqlite3.Connection) -> MailboxStatus:
+            row = db.execute(
+                "SELECT messages, unseen, first_recent, next_uid, uid_validity, modseq, size FROM mailbox "
+                "WHERE organization = ? AND id = ?",
+                (tenant, mailbox),
+            ).fetchone()
+            if row is None:
+                raise NotFound(f"no mailbox {mailbox}")
+            (recent,) = db.execute(
+                'SELECT count(*) FROM has_email_delivery WHERE "out" = ? AND uid >= ?', (mailbox, row[2])
+            ).fetchone()
+            return MailboxStatus(mailbox, row[0], row[1], recent, *row[3:])
+
+        return await self._gateway.read(work)
+
+
+def create_mailbox(
+    db: sqlite3.Connection,
+    mailbox_id: str,
+    tenant: str,
+    account: str | None,
+    name: str,
+    special_use: str | None,
+    now: float,
+) -> None:
+    """Writes one mailbox; the caller holds the transaction and has checked the name."""
+    parent = _by_name(db, tenant, account, name.rpartition("/")[0])
+    db.execute(
+        "INSERT INTO mailbox (id, organization, owner, account, email_address, name, parent, special_use, uid_validity)"
+        " VALUES (?, ?, ?, ?, (SELECT email_address FROM account WHERE id = ?), ?, ?, ?, ?)",
+        (
+            mailbox_id, tenant, account or tenant, account, account, name, parent.id if parent else None, special_use,
+            _next_uid_validity(db, now),
+        ),
+    )  # fmt: skip
+
+
+def _create_parents(
+    db: sqlite3.Connection, tenant: str, account: str | None, name: str, new_ids: list[str], now: float
+) -> None:
+    parts = name.split("/")
+    for depth in range(1, len(parts)):
+        path = "/".join(parts[:depth])
+        if _by_name(db, tenant, account, path) is None:
+            create_mailbox(db, new_ids[depth - 1], tenant, account, path, None, now)
+
+
+def _next_uid_validity(db: sqlite3.Connection, now: float) -> int:
+    """Grows with the time and never repeats in this installation, whatever the clock does."""
+    row = db.execute("SELECT value FROM meta WHERE key = 'uid_validity'").fetchone()
+    value = max(int(now), int(row[0]) + 1 if row else 1)
+    db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('uid_validity', ?)", (str(value),))
+    return value
+
+
+def _check_owner(db: sqlite3.Connection, tenant: str, account: str | None) -> None:
+    if account is None:
+        found = db.execute("SELECT 1 FROM organization WHERE id = ?", (tenant,)).fetchone()
+    else:
+        found = db.execute("SELECT 1 FROM account WHERE organization = ? AND id = ?", (tenant, account)).fetchone()
+    if found is None:
+        raise NotFound(f"no owner {account or tenant}")
+
+
+def _by_name(db: sqlite3.Connection, tenant: str, account: str | None, name: str) -> Mailbox | None:
+    if not name:
+        return None
+    row = db.execute(
+        f"SELECT {rows.MAILBOX} FROM mailbox WHERE organization = ? AND owner = ? AND name = ?",
+        (tenant, account or tenant, name),
+    ).fetchone()
+    return rows.mailbox(row) if row else None
+
+
+def _get(db: sqlite3.Connection, tenant: str, mailbox: str) -> Mailbox | None:
+    row = db.execute(
+        f"SELECT {rows.MAILBOX} FROM mailbox WHERE organization = ? AND id = ?", (tenant, mailbox)
+    ).fetchone()
+    return rows.mailbox(row) if row else None
+
+
+def _require(db: sqlite3.Connection, tenant: str, mailbox: str) -> Mailbox:
+    found = _get(db, tenant, mailbox)
+    if found is None:
+        raise NotFound(f"no mailbox {mailbox}")
+    return found

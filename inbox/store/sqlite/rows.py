@@ -1,0 +1,180 @@
+"""Rows to records and back."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, Final
+
+import msgspec
+
+from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Mailbox, Organization
+from inbox.store.records import DecisionRecord, EmailRecord, Entry
+
+_encode_json = msgspec.json.encode
+_decode_words = msgspec.json.Decoder(tuple[str, ...]).decode
+
+EMPTY_WORDS: Final = "[]"
+
+
+def words_to_text(words: Sequence[str]) -> str:
+    """A list of words as JSON."""
+    return _encode_json(words).decode() if words else EMPTY_WORDS
+
+
+def text_to_words(text: str) -> tuple[str, ...]:
+    """The list that :func:`words_to_text` wrote."""
+    return () if text == EMPTY_WORDS else _decode_words(text)
+
+
+def clean(text: str) -> str:
+    """Without NUL, which other databases refuse and which no header may have."""
+    return text.replace("\x00", "") if "\x00" in text else text
+
+
+def clean_or_none(text: str | None) -> str | None:
+    """:func:`clean` for a text that may be absent."""
+    return None if text is None else clean(text)
+
+
+# -- tenancy -------------------------------------------------------------------------------------------------
+
+_FLAGS: Final = {
+    "require_spf_pass",
+    "require_dkim_pass",
+    "require_dmarc_pass",
+    "outbound_dnssec_validate",
+    "plus_addressing_enabled",
+}
+OVERRIDE_FIELDS: Final = tuple(field.name for field in fields(DomainOverrides))
+OVERRIDE_COLUMNS: Final = ", ".join(OVERRIDE_FIELDS)
+
+ORGANIZATION: Final = "id, name, is_active, created_at"
+ACCOUNT: Final = "id, organization, address, password_hash, is_active, created_at"
+MAILBOX: Final = (
+    "id, organization, account, name, uid_validity, next_uid, modseq, special_use, subscribed, parent"  # as in Mailbox
+)
+
+
+def organization(row: Sequence[Any]) -> Organization:
+    return Organization(row[0], row[1], bool(row[2]), row[3])
+
+
+def account(row: Sequence[Any]) -> Account:
+    return Account(row[0], row[1], row[2], row[3], bool(row[4]), row[5])
+
+
+def mailbox(row: Sequence[Any]) -> Mailbox:
+    id_, tenant, owner, name, validity, next_uid, modseq, special_use, subscribed, parent = row
+    return Mailbox(id_, tenant, owner, name, validity, next_uid, modseq, special_use, bool(subscribed), parent)
+
+
+def overrides_to_row(overrides: DomainOverrides) -> list[Any]:
+    """Values in the order of OVERRIDE_FIELDS."""
+    row: list[Any] = []
+    for name in OVERRIDE_FIELDS:
+        value = getattr(overrides, name)
+        if name == "dkim_headers" and value is not None:
+            value = words_to_text(value)
+        row.append(value)
+    return row
+
+
+def row_to_overrides(row: Sequence[Any]) -> DomainOverrides:
+    values = dict(zip(OVERRIDE_FIELDS, row, strict=True))
+    for name in _FLAGS:
+        if values[name] is not None:
+            values[name] = bool(values[name])
+    if values["dkim_headers"] is not None:
+        values["dkim_headers"] = text_to_words(values["dkim_headers"])
+    return DomainOverrides(**values)
+
+
+def hosted_domain(row: Sequence[Any]) -> HostedDomain:
+    """A row of fqdn, is_active, the organization's columns, the override columns."""
+    return HostedDomain(organization(row[2:6]), row[0], row_to_overrides(row[6:]), bool(row[1]))
+
+
+# -- mail ----------------------------------------------------------------------------------------------------
+
+_EMAIL_FIELDS: Final = tuple(field.name for field in fields(EmailRecord))
+_COLUMN_NAMES: Final = {"tenant": "organization", "from_": '"from"', "to": '"to"', "references": '"references"'}
+_LISTS: Final = {"references", "from_", "reply_to", "to", "cc", "bcc", "tags"}
+_TEXTS: Final = {"envelope", "body", "bodystructure", "sections", "header_block"}
+EMAIL_COLUMNS: Final = ", ".join(_COLUMN_NAMES.get(name, name) for name in _EMAIL_FIELDS)
+EMAIL_MARKS: Final = ", ".join("?" * len(_EMAIL_FIELDS))
+
+
+def email_columns(prefix: str, *, texts: bool) -> str:
+    """The columns of ``email`` for a SELECT; without ``texts`` the large ones read as empty."""
+    names = []
+    for name in _EMAIL_FIELDS:
+        if name in _TEXTS and not texts:
+            names.append("x''")
+        else:
+            names.append(f"{prefix}.{_COLUMN_NAMES.get(name, name)}")
+    return ", ".join(names)
+
+
+def email_to_row(email: EmailRecord) -> list[Any]:
+    """Values in the order of EMAIL_COLUMNS."""
+    row: list[Any] = []
+    for name in _EMAIL_FIELDS:
+        value = getattr(email, name)
+        if name in _LISTS:
+            value = words_to_text([clean(word) for word in value]) if value else EMPTY_WORDS
+        elif type(value) is str:
+            value = clean(value)
+        row.append(value)
+    row[_MESSAGE_ID_PLACE] = clean(email.message_id or "")
+    return row
+
+
+def row_to_email(row: Sequence[Any]) -> EmailRecord:
+    values = list(row)
+    for index in _LIST_PLACES:
+        values[index] = () if values[index] == EMPTY_WORDS else _decode_words(values[index])
+    values[_MESSAGE_ID_PLACE] = values[_MESSAGE_ID_PLACE] or None
+    return EmailRecord(*values)
+
+
+_LIST_PLACES: Final = tuple(index for index, name in enumerate(_EMAIL_FIELDS) if name in _LISTS)
+_MESSAGE_ID_PLACE: Final = _EMAIL_FIELDS.index("message_id")
+EMAIL_WIDTH: Final = len(_EMAIL_FIELDS)
+
+
+def entry(row: Sequence[Any]) -> Entry:
+    """A row of uid, modseq, flags, keywords."""
+    return Entry(row[0], row[1], row[2], text_to_words(row[3]))
+
+
+# -- decisions -----------------------------------------------------------------------------------------------
+
+DECISION: Final = "id, tenant, at, door, outcome, sender, recipients, peer, body"
+
+
+def add_decisions(connection: sqlite3.Connection, decisions: Sequence[DecisionRecord]) -> None:
+    """Writes decision records; the caller holds the transaction."""
+    connection.executemany(
+        f"INSERT OR REPLACE INTO decision ({DECISION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                d.id,
+                d.tenant,
+                d.at,
+                d.door,
+                d.outcome,
+                clean(d.sender),
+                words_to_text([clean(recipient) for recipient in d.recipients]),
+                d.peer,
+                d.body,
+            )
+            for d in decisions
+        ],
+    )
+
+
+def decision(row: Sequence[Any]) -> DecisionRecord:
+    id_, tenant, at, door, outcome, sender, recipients, peer, body = row
+    return DecisionRecord(id_, tenant, at, door, outcome, sender, text_to_words(recipients), peer, body)

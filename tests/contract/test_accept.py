@@ -1,0 +1,287 @@
+"""``Messages.accept``: all or nothing, and a retried mail is recognised."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from inbox.base.errors import NotFound
+from inbox.mail.flags import Flag
+from inbox.store.records import Arrival, Copy, EmailRecord, Filing, Placed
+from tests.support.store import Home, decision, email, filing
+
+
+async def accept(home: Home, *filings: Filing) -> list[list[Placed]]:
+    return await home.db.messages.accept(Arrival(filings))
+
+
+async def test_what_is_accepted_is_there(acme: Home) -> None:
+    mail = email(acme.tenant)
+    copy = Copy(
+        acme.inbox, Flag.SEEN | Flag.FLAGGED, ("$Junk", "work"), b"Delivered-To: ann@acme.test\r\n", "ann@acme.test",
+        "VIRUS Eicar", "spam",
+    )  # fmt: skip
+    ((placed,),) = await accept(acme, Filing(mail, (copy,)))
+    assert placed == Placed(acme.inbox, mail.id, 1, placed.modseq, True)
+    (message,) = await acme.fetched(acme.inbox, [1])
+    assert message.email == mail
+    assert (message.entry.uid, message.entry.modseq) == (1, placed.modseq)
+    assert (message.entry.flags, message.entry.keywords) == (Flag.SEEN | Flag.FLAGGED, ("$Junk", "work"))
+    assert (message.prepended, message.recipient, message.reason) == (copy.prepended, copy.recipient, copy.reason)
+    assert message.received_at == mail.internal_date
+    assert message.size == mail.size + len(copy.prepended)
+
+
+BARE = {
+    "message_id": None, "date": None, "subject": "", "subject_normalized": "", "references": (), "from_": (),
+    "sender_address": None, "reply_to": (), "to": (), "cc": (), "bcc": (), "snippet": "", "tags": (), "spf": None,
+    "dkim": None, "dmarc": None, "envelope": b"", "body": b"", "bodystructure": b"", "sections": b"",
+    "header_block": b"",
+}  # fmt: skip
+
+
+async def test_a_mail_with_nothing_in_it(acme: Home) -> None:
+    mail = email(acme.tenant, **BARE)
+    await accept(acme, filing(mail, acme.inbox))
+    (message,) = await acme.fetched(acme.inbox, [1])
+    assert message.email == mail
+    assert (message.entry.flags, message.entry.keywords, message.recipient, message.reason) == (0, (), None, None)
+
+
+@pytest.mark.parametrize("kind", ["inbound", "outbound", "draft", "scheduled"])
+async def test_every_kind(acme: Home, kind: str) -> None:
+    await acme.deliver(mail=email(acme.tenant, kind=kind))
+    assert [message.email.kind for message in await acme.fetched(acme.inbox, [1])] == [kind]
+
+
+async def test_an_arrival_of_nothing(acme: Home) -> None:
+    assert await acme.db.messages.accept(Arrival()) == []
+
+
+async def test_results_stand_where_their_filings_and_copies_stand(acme: Home, other: Home) -> None:
+    first, second, third = email(acme.tenant), email(other.tenant), email(acme.tenant)
+    junk = acme.mailboxes["Junk"]
+    placed = await accept(acme, filing(first, junk, acme.inbox), filing(second, other.inbox), filing(third, acme.inbox))
+    assert [[(place.mailbox, place.email, place.uid) for place in places] for places in placed] == [
+        [(junk, first.id, 1), (acme.inbox, first.id, 1)],
+        [(other.inbox, second.id, 1)],
+        [(acme.inbox, third.id, 2)],
+    ]
+
+
+async def test_one_mail_in_several_mailboxes_is_one_mail(acme: Home) -> None:
+    mail = email(acme.tenant)
+    bob = await acme.db.accounts.add(acme.tenant, "bob@acme.test", "hash")
+    bobs = await acme.db.mailboxes.by_name(acme.tenant, bob.id, "INBOX")
+    assert bobs is not None
+    await accept(
+        acme,
+        Filing(mail, (Copy(acme.inbox, prepended=b"Delivered-To: ann\r\n"), Copy(bobs.id, prepended=b"To: bob\r\n"))),
+    )
+    (hers,), (his,) = await acme.fetched(acme.inbox, [1]), await acme.fetched(bobs.id, [1])
+    assert hers.email == his.email == mail
+    assert (hers.prepended, his.prepended) == (b"Delivered-To: ann\r\n", b"To: bob\r\n")
+
+
+async def test_uids_and_modseqs_grow(acme: Home) -> None:
+    placed = [await acme.deliver() for _ in range(5)]
+    assert [place.uid for place in placed] == [1, 2, 3, 4, 5]
+    modseqs = [place.modseq for place in placed]
+    assert modseqs == sorted(set(modseqs))
+    assert (await acme.db.mailboxes.status(acme.tenant, acme.inbox)).modseq == modseqs[-1]
+
+
+async def test_decisions_are_written_with_the_mail(acme: Home) -> None:
+    record = decision(acme.tenant)
+    await acme.db.messages.accept(Arrival((filing(email(acme.tenant), acme.inbox),), (record,)))
+    assert await acme.db.decisions.get(record.id) == [record]
+
+
+async def test_one_bad_mailbox_and_nothing_is_written(acme: Home, other: Home) -> None:
+    record = decision(acme.tenant)
+    before = await acme.db.mailboxes.status(acme.tenant, acme.inbox)
+    for bad in ("no-such-mailbox", other.inbox):
+        first, second = email(acme.tenant), email(acme.tenant)
+        with pytest.raises(NotFound):
+            await acme.db.messages.accept(
+                Arrival((filing(first, acme.inbox), filing(second, acme.inbox, bad)), (record,))
+            )
+        assert await acme.db.messages.blob_in_use([first.blob_path, second.blob_path]) == set()
+    assert await acme.db.mailboxes.status(acme.tenant, acme.inbox) == before
+    assert await acme.uids() == []
+    assert await other.uids() == []
+    assert await acme.db.decisions.get(record.id) == []
+    assert (await acme.deliver()).uid == 1
+
+
+async def test_a_bad_arrival_harms_no_other(acme: Home) -> None:
+    arrivals = [
+        Arrival((filing(email(acme.tenant), "no-such-mailbox" if n % 5 == 0 else acme.inbox),)) for n in range(40)
+    ]
+    done = await asyncio.gather(*map(acme.db.messages.accept, arrivals), return_exceptions=True)
+    assert [isinstance(result, NotFound) for result in done] == [n % 5 == 0 for n in range(40)]
+    assert await acme.uids() == list(range(1, 33))
+
+
+async def test_a_retried_mail_is_recognised(acme: Home) -> None:
+    mail = email(acme.tenant)
+    ((first,),) = await accept(acme, filing(mail, acme.inbox))
+    status = await acme.db.mailboxes.status(acme.tenant, acme.inbox)
+    ((second,),) = await accept(
+        acme, filing(replace(mail, id="other-id", blob_path="msg/x/y/other-id.eml"), acme.inbox)
+    )
+    assert second == replace(first, fresh=False)
+    assert await acme.db.mailboxes.status(acme.tenant, acme.inbox) == status
+    assert await acme.db.messages.blob_in_use(["msg/x/y/other-id.eml", mail.blob_path]) == {mail.blob_path}
+
+
+async def test_it_is_recognised_in_any_mailbox_of_the_account(acme: Home) -> None:
+    mail = email(acme.tenant)
+    await accept(acme, filing(mail, acme.inbox))
+    ((_, new),) = await acme.db.messages.copy(acme.tenant, acme.inbox, [1], acme.mailboxes["Archive"], move=True)
+    ((found,),) = await accept(acme, filing(replace(mail, id="again"), acme.inbox))
+    assert (found.mailbox, found.uid, found.email, found.fresh) == (acme.mailboxes["Archive"], new, mail.id, False)
+    assert await acme.uids() == []
+
+
+async def test_it_is_not_recognised_in_another_account(acme: Home) -> None:
+    bob = await acme.db.accounts.add(acme.tenant, "bob@acme.test", "hash")
+    bobs = await acme.db.mailboxes.by_name(acme.tenant, bob.id, "INBOX")
+    assert bobs is not None
+    mail = email(acme.tenant)
+    await accept(acme, filing(mail, acme.inbox))
+    again = replace(mail, id="again", blob_path=f"msg/{acme.tenant}/m/again.eml")
+    ((hers, his),) = await accept(acme, filing(again, acme.inbox, bobs.id))
+    assert (hers.fresh, his.fresh) == (False, True)
+    assert his.email == mail.id
+    (message,) = await acme.fetched(bobs.id, [his.uid])
+    # The content is known: the row that is there, and its blob, serve the new copy as well.
+    assert message.email == mail
+
+
+async def test_unrecognised_on_request_the_mail_is_shared_but_the_entry_is_new(acme: Home) -> None:
+    mail = email(acme.tenant)
+    for uid in (1, 2):
+        ((placed,),) = await accept(acme, filing(replace(mail, id=f"id{uid}"), acme.inbox, recognise=False))
+        assert (placed.uid, placed.email, placed.fresh) == (uid, "id1", True)
+    assert await acme.uids() == [1, 2]
+
+
+def variants(mail: EmailRecord) -> list[EmailRecord]:
+    return [
+        replace(mail, id="a", blob_path="msg/x/y/a.eml", content_hash="11" * 32),
+        replace(mail, id="b", blob_path="msg/x/y/b.eml", message_id="<other@example.org>"),
+        replace(mail, id="c", blob_path="msg/x/y/c.eml", message_id=None),
+    ]
+
+
+async def test_other_content_or_another_message_id_is_another_mail(acme: Home) -> None:
+    mail = email(acme.tenant)
+    await accept(acme, filing(mail, acme.inbox))
+    for uid, variant in enumerate(variants(mail), start=2):
+        ((placed,),) = await accept(acme, filing(variant, acme.inbox))
+        assert (placed.uid, placed.email, placed.fresh) == (uid, variant.id, True)
+    # A mail without a Message-ID is recognised by its content.
+    ((again,),) = await accept(acme, filing(replace(variants(mail)[2], id="d"), acme.inbox))
+    assert (again.email, again.uid, again.fresh) == ("c", 4, False)
+
+
+async def test_the_same_mail_of_two_tenants_is_two_mails(acme: Home, other: Home) -> None:
+    mail = email(acme.tenant)
+    theirs = replace(mail, id="theirs", tenant=other.tenant, blob_path="msg/o/m/theirs.eml")
+    await accept(acme, filing(mail, acme.inbox))
+    ((placed,),) = await accept(other, filing(theirs, other.inbox))
+    assert (placed.email, placed.uid, placed.fresh) == ("theirs", 1, True)
+    assert [message.email for message in await other.fetched(other.inbox, [1])] == [theirs]
+    assert [message.email for message in await acme.fetched(acme.inbox, [1])] == [mail]
+
+
+async def test_a_mail_that_is_gone_is_new_again(acme: Home) -> None:
+    mail = email(acme.tenant)
+    await accept(acme, filing(mail, acme.inbox))
+    await acme.db.messages.remove(acme.tenant, acme.inbox, [1])
+    again = replace(mail, id="again", blob_path=f"msg/{acme.tenant}/m/again.eml")
+    ((placed,),) = await accept(acme, filing(again, acme.inbox))
+    assert (placed.uid, placed.email, placed.fresh) == (2, "again", True)
+    assert await acme.db.messages.blob_in_use([mail.blob_path, again.blob_path]) == {again.blob_path}
+
+
+async def test_quarantined_copies_for_two_people_are_two(acme: Home) -> None:
+    quarantine = await acme.db.mailboxes.create(acme.tenant, None, "Quarantine")
+    mail = email(acme.tenant)
+    copies = tuple(Copy(quarantine.id, recipient=f"{who}@acme.test", reason="spam") for who in ("ann", "bob"))
+    ((ann, bob),) = await accept(acme, Filing(mail, copies))
+    assert {ann.uid, bob.uid} == {1, 2}
+    ((ann2, bob2),) = await accept(acme, Filing(replace(mail, id="again"), copies))
+    assert (ann2, bob2) == (replace(ann, fresh=False), replace(bob, fresh=False))
+    for_eve = Copy(quarantine.id, recipient="eve@acme.test", reason="spam")
+    ((eve,),) = await accept(acme, Filing(replace(mail, id="third"), (for_eve,)))
+    assert (eve.uid, eve.fresh, eve.email) == (3, True, mail.id)
+
+
+async def test_the_same_mail_many_times_at_once_is_there_once(acme: Home) -> None:
+    mail = email(acme.tenant)
+    copies = [filing(replace(mail, id=f"id{n}", blob_path=f"msg/x/y/id{n}.eml"), acme.inbox) for n in range(20)]
+    done = await asyncio.gather(*[accept(acme, one) for one in copies])
+    assert len([placed for ((placed,),) in done if placed.fresh]) == 1
+    assert {(placed.uid, placed.email) for ((placed,),) in done} == {(1, done[0][0][0].email)}
+    assert await acme.uids() == [1]
+
+
+async def test_nul_is_dropped_from_texts(acme: Home) -> None:
+    mail = email(
+        acme.tenant, subject="a\x00b", subject_normalized="\x00", message_id="<\x00nul@x>", to=("\x00x@y", "z\x00"),
+        references=("<\x00>",), snippet="\x00" * 10, sender_address="a\x00@b",
+    )  # fmt: skip
+    copy = Copy(acme.inbox, recipient="a\x00@b", reason="\x00why", keywords=("k",), prepended=b"\x00kept")
+    ((placed,),) = await accept(acme, Filing(mail, (copy,)))
+    (message,) = await acme.fetched(acme.inbox, [placed.uid])
+    assert (message.email.subject, message.email.snippet, message.email.subject_normalized) == ("ab", "", "")
+    assert (message.email.message_id, message.email.to, message.email.references) == ("<nul@x>", ("x@y", "z"), ("<>",))
+    assert (message.recipient, message.reason, message.prepended) == ("a@b", "why", b"\x00kept")
+    ((again,),) = await accept(acme, Filing(replace(mail, id="again"), (copy,)))
+    assert again == replace(placed, fresh=False)
+
+
+async def test_huge_texts(acme: Home) -> None:
+    mail = email(
+        acme.tenant, subject="ü" * 100_000, snippet="日" * 10_000, to=tuple(f"a{n}@example.org" for n in range(2000)),
+        message_id="<" + "m" * 900 + "@x>", references=("<" + "r" * 900 + ">",) * 1000,
+        header_block=b"\xff\x00" * 131_072, envelope=b"e" * 500_000,
+    )  # fmt: skip
+    await accept(acme, filing(mail, acme.inbox))
+    (message,) = await acme.fetched(acme.inbox, [1])
+    assert message.email == mail
+
+
+ODD_TEXTS = [
+    "'; DELETE email; --", '"', "$mb", "⟨⟩`", "\\u0000 \\", "\r\n\t", "🙂", "NONE", "null",
+    "2026-01-01T00:00:00Z", "email:1", " ",
+]  # fmt: skip
+
+
+async def test_texts_are_never_taken_for_anything_else(acme: Home) -> None:
+    for uid, text in enumerate(ODD_TEXTS, start=1):
+        mail = email(acme.tenant, subject=text, message_id=text, from_=(text,), sender_address=text, tags=(text, text))
+        copy = Copy(acme.inbox, recipient=text, reason=text, keywords=(text,))
+        await accept(acme, Filing(mail, (copy,)))
+        (message,) = await acme.fetched(acme.inbox, [uid])
+        assert (message.email, message.recipient, message.reason) == (mail, text, text)
+        assert message.entry.keywords == (text,)
+
+
+async def test_blob_in_use(acme: Home, other: Home) -> None:
+    mine, theirs = email(acme.tenant), email(other.tenant)
+    await acme.deliver(mail=mine)
+    await other.deliver(mail=theirs)
+    await acme.db.messages.copy(acme.tenant, acme.inbox, [1], acme.mailboxes["Archive"])
+    orphans = [f"msg/{acme.tenant}/m/{n}.eml" for n in range(2500)]
+    in_use = acme.db.messages.blob_in_use
+    assert await in_use([*orphans, mine.blob_path, theirs.blob_path]) == {mine.blob_path, theirs.blob_path}
+    assert await in_use([]) == set()
+    await acme.db.messages.remove(acme.tenant, acme.inbox, [1])
+    assert await in_use([mine.blob_path]) == {mine.blob_path}
+    await acme.db.messages.remove(acme.tenant, acme.mailboxes["Archive"], [1])
+    assert await in_use([mine.blob_path, theirs.blob_path]) == {theirs.blob_path}

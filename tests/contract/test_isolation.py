@@ -1,0 +1,126 @@
+"""One tenant never sees another: every method of every repository, asked by the wrong tenant."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from inbox.base.errors import NotFound
+from inbox.mail.flags import Flag
+from inbox.mail.tenancy import DomainOverrides
+from inbox.store import ports
+from inbox.store.records import Arrival
+from tests.support.store import Home, decision, email, filing
+
+Attempt = Callable[[Home, Home], Awaitable[object]]
+
+
+async def _fetch(acme: Home, thief: Home) -> object:
+    return [message async for message in thief.db.messages.fetch(thief.tenant, acme.inbox, [1, 2])]
+
+
+async def _accept(acme: Home, thief: Home) -> object:
+    return await thief.db.messages.accept(Arrival((filing(email(thief.tenant), thief.inbox, acme.inbox),)))
+
+
+async def _accept_in_the_others_name(acme: Home, thief: Home) -> object:
+    return await thief.db.messages.accept(Arrival((filing(email(acme.tenant), thief.inbox),)))
+
+
+#: What ``thief`` tries with an id of ``acme``; each is answered as if that id did not exist.
+NOT_FOUND: dict[str, Attempt] = {
+    "Tenants.set_domain_overrides": lambda a, t: t.db.tenants.set_domain_overrides(
+        t.tenant, a.domain, DomainOverrides(dkim_selector="stolen")
+    ),
+    "Accounts.add": lambda a, t: t.db.accounts.add(t.tenant, f"thief@{a.domain}", "hash"),
+    "Accounts.set_password": lambda a, t: t.db.accounts.set_password(t.tenant, a.account.address, "stolen"),
+    "Accounts.add_alias": lambda a, t: t.db.accounts.add_alias(t.tenant, f"thief@{a.domain}", t.account.address),
+    "Accounts.add_alias to": lambda a, t: t.db.accounts.add_alias(t.tenant, f"x@{t.domain}", a.account.address),
+    "Mailboxes.create": lambda a, t: t.db.mailboxes.create(t.tenant, a.account.id, "Stolen"),
+    "Mailboxes.delete": lambda a, t: t.db.mailboxes.delete(t.tenant, a.inbox),
+    "Mailboxes.rename": lambda a, t: t.db.mailboxes.rename(t.tenant, a.inbox, "Stolen"),
+    "Mailboxes.subscribe": lambda a, t: t.db.mailboxes.subscribe(t.tenant, a.inbox, False),
+    "Mailboxes.status": lambda a, t: t.db.mailboxes.status(t.tenant, a.inbox),
+    "Messages.accept": _accept,
+    "Messages.accept in the other's name": _accept_in_the_others_name,
+    "Messages.entries": lambda a, t: t.db.messages.entries(t.tenant, a.inbox),
+    "Messages.changes": lambda a, t: t.db.messages.changes(t.tenant, a.inbox, 0),
+    "Messages.claim_recent": lambda a, t: t.db.messages.claim_recent(t.tenant, a.inbox),
+    "Messages.fetch": _fetch,
+    "Messages.store": lambda a, t: t.db.messages.store(t.tenant, a.inbox, [1], "set", Flag.DELETED),
+    "Messages.expunge": lambda a, t: t.db.messages.expunge(t.tenant, a.inbox, [1]),
+    "Messages.copy from": lambda a, t: t.db.messages.copy(t.tenant, a.inbox, [1], t.inbox),
+    "Messages.copy to": lambda a, t: t.db.messages.copy(t.tenant, t.inbox, [1], a.inbox),
+    "Messages.copy move": lambda a, t: t.db.messages.copy(t.tenant, a.inbox, [1], t.inbox, move=True),
+    "Messages.release from": lambda a, t: t.db.messages.release(t.tenant, a.inbox, 1, t.inbox),
+    "Messages.release to": lambda a, t: t.db.messages.release(t.tenant, t.inbox, 1, a.inbox),
+    "Messages.remove": lambda a, t: t.db.messages.remove(t.tenant, a.inbox, [1]),
+}
+
+#: Those that answer with nothing.
+NOTHING: dict[str, Attempt] = {
+    "Tenants.domains": lambda a, t: t.db.tenants.domains("no-such-tenant"),
+    "Accounts.targets": lambda a, t: t.db.accounts.targets(t.tenant, a.account.address),
+    "Mailboxes.all": lambda a, t: t.db.mailboxes.all(t.tenant, a.account.id),
+    "Mailboxes.by_name": lambda a, t: t.db.mailboxes.by_name(t.tenant, a.account.id, "INBOX"),
+    "Mailboxes.get": lambda a, t: t.db.mailboxes.get(t.tenant, a.inbox),
+}
+
+#: Those that list what is the asker's own, and are tried below; those of the operator, and those about no tenant.
+ELSEWHERE = {
+    "Accounts.all", "Accounts.aliases", "Decisions.get", "Decisions.latest",
+    "Tenants.add_organization", "Tenants.organization", "Tenants.organizations", "Tenants.add_domain", "Tenants.domain",
+    "Accounts.by_address", "Messages.blob_in_use", "Decisions.add", "Decisions.prune",
+}  # fmt: skip
+
+
+async def _state(home: Home) -> object:
+    """All that the tenant has."""
+    db, tenant = home.db, home.tenant
+    boxes = await db.mailboxes.all(tenant, home.account.id)
+    return (
+        await db.tenants.domains(tenant),
+        await db.accounts.all(tenant),
+        await db.accounts.aliases(tenant),
+        boxes,
+        [await db.mailboxes.status(tenant, box.id) for box in boxes],
+        [await db.messages.entries(tenant, box.id) for box in boxes],
+    )
+
+
+@pytest.mark.parametrize("name", [*NOT_FOUND, *NOTHING])
+async def test_an_id_of_another_tenant_is_as_if_it_did_not_exist(acme: Home, other: Home, name: str) -> None:
+    await acme.db.accounts.add_alias(acme.tenant, "info@acme.test", "ann@acme.test")
+    await acme.fill(2, flags=Flag.DELETED)
+    await other.fill(1)
+    before = await _state(acme), await _state(other)
+    if name in NOT_FOUND:
+        with pytest.raises(NotFound):
+            await NOT_FOUND[name](acme, other)
+    else:
+        assert not await NOTHING[name](acme, other)
+    assert (await _state(acme), await _state(other)) == before
+
+
+def test_no_method_is_left_out() -> None:
+    methods = {
+        f"{port.__name__}.{name}"
+        for port in (ports.Tenants, ports.Accounts, ports.Mailboxes, ports.Messages, ports.Decisions)
+        for name, _ in inspect.getmembers(port, inspect.isfunction)
+        if not name.startswith("_")
+    }
+    tried = {name.split()[0] for name in (*NOT_FOUND, *NOTHING)} | ELSEWHERE
+    assert tried == methods
+
+
+async def test_listings_show_the_tenants_own(acme: Home, other: Home) -> None:
+    await acme.db.accounts.add_alias(acme.tenant, "info@acme.test", "ann@acme.test")
+    record = decision(acme.tenant)
+    await acme.db.decisions.add([record])
+    assert [account.organization for account in await other.db.accounts.all(other.tenant)] == [other.tenant]
+    assert await other.db.accounts.aliases(other.tenant) == []
+    assert await other.db.decisions.get(record.id, other.tenant) == []
+    assert await other.db.decisions.latest(other.tenant) == []
+    assert await acme.db.decisions.get(record.id, acme.tenant) == [record]

@@ -1,0 +1,33 @@
+"""Identifiers."""
+
+from __future__ import annotations
+
+from inbox.base.ids import ID_LENGTH, RandomIds, is_id
+
+
+def test_an_identifier_has_its_form_and_its_time_first() -> None:
+    now = [1_700_000_000.0]
+    ids = RandomIds(lambda: now[0])
+    first = ids.new()
+    now[0] += 0.002
+    second = ids.new()
+    assert len(first) == ID_LENGTH
+    assert is_id(first)
+    assert first < second
+
+
+def test_identifiers_of_one_moment_differ() -> None:
+    ids = RandomIds(lambda: 1_700_000_000.0)
+    assert len({ids.new() for _ in range(10_000)}) == 10_000
+
+
+def test_all_random_bits_are_used() -> None:
+    low = RandomIds(lambda: 0.0, lambda count: b"\x00" * count).new()
+    high = RandomIds(lambda: 0.0, lambda count: b"\xff" * count).new()
+    assert low == "0" * 20
+    assert high == "0" * 9 + "3" + "z" * 10
+
+
+def test_what_is_no_identifier() -> None:
+    for text in ("", "0" * 19, "0" * 21, "i" * 20, "0" * 19 + "\n", "../../../etc/passwd!"):
+        assert not is_id(text)

@@ -1,0 +1,88 @@
+"""Who an address belongs to."""
+
+from __future__ import annotations
+
+from inbox.identity.directory import KEPT_SECONDS, AddressDirectory
+from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Organization
+from tests.support.clock import FakeClock
+
+ACME = Organization("org-acme", "acme")
+
+
+def account(address: str) -> Account:
+    return Account(f"id-{address}", ACME.id, address, "")
+
+
+class Book:
+    """Domains and addresses in two dictionaries; counts what it is asked."""
+
+    def __init__(self, addresses: dict[str, list[Account]]) -> None:
+        self.addresses = addresses
+        self.hosted: dict[str, HostedDomain] = {}
+        self.asked: list[str] = []
+
+    async def domain(self, fqdn: str) -> HostedDomain | None:
+        self.asked.append(fqdn)
+        return self.hosted.get(fqdn)
+
+    async def targets(self, tenant: str, address: str) -> list[Account]:
+        assert tenant == ACME.id
+        self.asked.append(address)
+        return self.addresses.get(address, [])
+
+
+def directory(book: Book, clock: FakeClock | None = None) -> AddressDirectory:
+    return AddressDirectory(book, book, clock or FakeClock())
+
+
+def domain(**overrides: object) -> HostedDomain:
+    return HostedDomain(ACME, "acme.test", DomainOverrides(**overrides))  # type: ignore[arg-type]
+
+
+ANN = account("ann@acme.test")
+
+
+async def test_an_address_leads_to_its_accounts() -> None:
+    found = await directory(Book({"ann@acme.test": [ANN]})).accounts(domain(), "ann@acme.test")
+    assert found == ((ANN,), None)
+
+
+async def test_a_plus_address_leads_to_the_account_with_its_detail() -> None:
+    book = Book({"ann@acme.test": [ANN]})
+    assert await directory(book).accounts(domain(), "ann+news+x@acme.test") == ((ANN,), "news+x")
+
+
+async def test_an_address_of_its_own_wins_over_the_plus() -> None:
+    special = account("ann+news@acme.test")
+    book = Book({"ann@acme.test": [ANN], "ann+news@acme.test": [special]})
+    assert await directory(book).accounts(domain(), "ann+news@acme.test") == ((special,), None)
+
+
+async def test_plus_addressing_is_the_domains_own() -> None:
+    book = Book({"ann@acme.test": [ANN]})
+    assert await directory(book).accounts(domain(plus_addressing_enabled=False), "ann+x@acme.test") == ((), None)
+    assert await directory(book).accounts(domain(plus_delimiter="-"), "ann-x@acme.test") == ((ANN,), "x")
+    assert await directory(book).accounts(domain(plus_delimiter="-"), "ann+x@acme.test") == ((), None)
+
+
+async def test_nothing_before_the_plus_is_nobody() -> None:
+    assert await directory(Book({"@acme.test": [ANN]})).accounts(domain(), "+x@acme.test") == ((), None)
+
+
+async def test_answers_are_kept_for_a_moment_but_never_that_there_is_nobody() -> None:
+    clock = FakeClock()
+    book = Book({"ann@acme.test": [ANN]})
+    book.hosted["acme.test"] = domain()
+    looked = directory(book, clock)
+    for _ in range(3):
+        await looked.domain("acme.test")
+        await looked.accounts(domain(), "ann@acme.test")
+        await looked.accounts(domain(), "bob@acme.test")
+    assert book.asked == ["acme.test", "ann@acme.test", "bob@acme.test", "bob@acme.test", "bob@acme.test"]
+    clock.advance(KEPT_SECONDS + 0.1)
+    await looked.domain("acme.test")
+    await looked.accounts(domain(), "ann@acme.test")
+    assert book.asked[-2:] == ["acme.test", "ann@acme.test"]
+    looked.forget()
+    await looked.domain("acme.test")
+    assert book.asked[-1] == "acme.test"

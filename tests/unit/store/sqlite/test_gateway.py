@@ -1,0 +1,156 @@
+"""The writer, its group commit, and what it does when the file is in trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from inbox.base.errors import NotFound, StorageFull, StoreError, StoreUnavailable
+from inbox.store.sqlite.gateway import Gateway
+
+
+@pytest.fixture
+def migrations(tmp_path: Path) -> Path:
+    folder = tmp_path / "migrations"
+    folder.mkdir()
+    (folder / "0001.sql").write_text("CREATE TABLE word (text TEXT PRIMARY KEY);")
+    return folder
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, migrations: Path) -> AsyncIterator[Gateway]:
+    gateway = Gateway(tmp_path / "words.db", migrations)
+    await gateway.open()
+    yield gateway
+    await gateway.close()
+
+
+def adding(word: str):
+    def work(db: sqlite3.Connection) -> str:
+        db.execute("INSERT INTO word VALUES (?)", (word,))
+        return word
+
+    return work
+
+
+def words(db: sqlite3.Connection) -> set[str]:
+    return {word for (word,) in db.execute("SELECT text FROM word")}
+
+
+async def test_concurrent_writes_share_commits_and_all_arrive(gateway: Gateway) -> None:
+    wanted = {f"w{number}" for number in range(600)}
+    assert set(await asyncio.gather(*(gateway.write(adding(word)) for word in wanted))) == wanted
+    assert await gateway.read(words) == wanted
+
+
+async def test_one_piece_that_fails_does_not_harm_the_others(gateway: Gateway) -> None:
+    def failing(db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO word VALUES ('half')")
+        raise NotFound("no such thing")
+
+    results = await asyncio.gather(
+        gateway.write(adding("a")), gateway.write(failing), gateway.write(adding("b")), return_exceptions=True
+    )
+    assert results[0] == "a"
+    assert results[2] == "b"
+    assert isinstance(results[1], NotFound)
+    assert await gateway.read(words) == {"a", "b"}
+
+
+async def test_a_violated_constraint_is_an_error_of_its_own_caller(gateway: Gateway) -> None:
+    results = await asyncio.gather(
+        gateway.write(adding("a")), gateway.write(adding("a")), gateway.write(adding("b")), return_exceptions=True
+    )
+    assert isinstance(results[1], StoreError)
+    assert await gateway.read(words) == {"a", "b"}
+
+
+async def test_a_full_disk_is_said_to_every_caller_and_writes_nothing(gateway: Gateway) -> None:
+    def bound(db: sqlite3.Connection) -> None:
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute(f"PRAGMA max_page_count={pages + 2}")
+
+    await gateway.write(bound)
+    results = await asyncio.gather(
+        *(gateway.write(adding(str(number) * 20000)) for number in range(4)), return_exceptions=True
+    )
+    full = [result for result in results if isinstance(result, StorageFull)]
+    kept = {result for result in results if isinstance(result, str)}
+    assert full
+    assert await gateway.read(words) == kept
+
+
+async def test_nothing_is_acknowledged_once_the_file_is_gone(gateway: Gateway, tmp_path: Path) -> None:
+    await gateway.write(adding("before"))
+    (tmp_path / "words.db").unlink()
+    with pytest.raises(StoreUnavailable):
+        await gateway.write(adding("after"))
+
+
+async def test_a_replaced_file_is_not_taken_over(gateway: Gateway, tmp_path: Path) -> None:
+    path = tmp_path / "words.db"
+    path.rename(tmp_path / "old.db")
+    path.write_bytes((tmp_path / "old.db").read_bytes())
+    with pytest.raises(StoreUnavailable):
+        await gateway.write(adding("after"))
+
+
+async def test_a_schema_of_the_future_is_refused(tmp_path: Path, migrations: Path, gateway: Gateway) -> None:
+    await gateway.write(adding("a"))
+    with sqlite3.connect(tmp_path / "words.db") as db:
+        db.execute("PRAGMA user_version=7")
+    db.close()
+    newer = Gateway(tmp_path / "words.db", migrations)
+    with pytest.raises(StoreError, match="schema version 7"):
+        await newer.open()
+    await newer.close()
+
+
+async def test_a_new_migration_is_applied_once(tmp_path: Path, migrations: Path) -> None:
+    for _ in range(2):
+        gateway = Gateway(tmp_path / "words.db", migrations)
+        await gateway.open()
+        await gateway.close()
+    (migrations / "0002.sql").write_text("ALTER TABLE word ADD COLUMN length INTEGER;")
+    for _ in range(2):
+        gateway = Gateway(tmp_path / "words.db", migrations)
+        await gateway.open()
+        assert await gateway.read(lambda db: db.execute("SELECT length FROM word").fetchall()) == []
+        await gateway.close()
+
+
+async def test_two_gateways_on_one_file_write_together(tmp_path: Path, migrations: Path, gateway: Gateway) -> None:
+    other = Gateway(tmp_path / "words.db", migrations)
+    await other.open()
+    await asyncio.gather(
+        *(gateway.write(adding(f"a{number}")) for number in range(100)),
+        *(other.write(adding(f"b{number}")) for number in range(100)),
+    )
+    assert len(await other.read(words)) == 200
+    await other.close()
+
+
+async def test_a_reader_cannot_write(gateway: Gateway) -> None:
+    with pytest.raises(StoreError):
+        await gateway.read(adding("sneaked in"))
+
+
+async def test_a_closed_gateway_says_so(tmp_path: Path, migrations: Path) -> None:
+    gateway = Gateway(tmp_path / "words.db", migrations)
+    with pytest.raises(StoreUnavailable):
+        await gateway.write(adding("a"))
+    await gateway.open()
+    await gateway.close()
+    with pytest.raises(StoreUnavailable):
+        await gateway.read(words)
+
+
+async def test_a_folder_that_is_not_there_is_unavailable(tmp_path: Path, migrations: Path) -> None:
+    gateway = Gateway(tmp_path / "nowhere" / "words.db", migrations)
+    with pytest.raises(StoreUnavailable):
+        await gateway.open()
+    await gateway.close()
