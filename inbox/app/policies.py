@@ -1,0 +1,133 @@
+"""Policies and plugins as the configuration says: found, loaded, looked over, and edited for a tenant."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.util import load_yaml_guess_indent
+
+from inbox.app.config import Config
+from inbox.base.errors import ConfigError, PolicyError
+from inbox.plugin.registry import Found, Registry
+from inbox.policy.snapshot import TENANT_FOLDER, PolicySet
+
+#: Lines are never folded by us.
+WIDTH = 1 << 16
+
+
+def find_plugins(config: Config) -> Found:
+    """All plugins that are installed, and those that could not be loaded."""
+    return Registry(config.folders.plugins, config.values()).discover()
+
+
+class PolicyHealth:
+    """What doctor says of plugins and policies."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    async def problems(self) -> list[tuple[str, str]]:
+        """``(plugin NAME | policies, sentence)``."""
+        found = find_plugins(self._config)
+        problems = [(f"plugin {problem.name}", problem.why) for problem in found.problems]
+        try:
+            PolicySet.load(self._config.folders.policy_dir, found)
+        except PolicyError as error:
+            problems += [("policies", line) for line in str(error).splitlines()]
+        return problems
+
+
+def tenant_file(config: Config, tenant: str) -> Path:
+    """Where a tenant's policy is."""
+    return config.folders.policy_dir / TENANT_FOLDER / f"{tenant}.yaml"
+
+
+def switch_plugin(config: Config, tenant: str, plugin: str, *, on: bool) -> Path:
+    """Switches a plugin on or off in a tenant's policy file, which is created if it is missing.
+
+    The whole set of policies is checked with the change before anything is written; a running server takes the
+    file up by itself. Returns the file.
+
+    Raises:
+        PolicyError: the policies are wrong with this change, or were before; nothing was written.
+        ConfigError: the file cannot be read or written.
+    """
+    path = tenant_file(config, tenant)
+    try:
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    after = switched(before, plugin, on=on)
+    policies = PolicySet.load(config.folders.policy_dir, find_plugins(config))
+    name = f"{TENANT_FOLDER}/{tenant}.yaml"
+    policies.reload([name], {name: after.encode()})
+    if after != before:
+        _replace(path, after)
+    return path
+
+
+def switched(text: str, plugin: str, *, on: bool) -> str:
+    """``text``, a policy file, with the plugin switched on or off; comments and order stay.
+
+    Raises:
+        PolicyError: the text is no YAML mapping.
+    """
+    try:
+        document, indent, offset = load_yaml_guess_indent(text)
+    except YAMLError as error:
+        raise PolicyError(" ".join(str(error).split())) from error
+    document = CommentedMap() if document is None else document
+    plugins = document.get("plugins") if isinstance(document, CommentedMap) else None
+    if not isinstance(document, CommentedMap) or not isinstance(plugins, CommentedMap | None):
+        raise PolicyError("the file is no mapping with a mapping under plugins:")
+    if plugins is None:
+        plugins = document["plugins"] = CommentedMap()
+    settings = plugins.get(plugin)
+    if isinstance(settings, CommentedMap):
+        if on:
+            settings.pop("enabled", None)
+        else:
+            settings["enabled"] = False
+    elif on:
+        plugins[plugin] = _flow({})
+    else:
+        plugins[plugin] = _flow({"enabled": False})
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = WIDTH
+    yaml.indent(mapping=indent or 2, sequence=(indent or 2) if not offset else offset + 2, offset=offset or 0)
+    written = io.StringIO()
+    yaml.dump(document, written)
+    return written.getvalue()
+
+
+def _flow(values: dict[str, object]) -> CommentedMap:
+    """``{enabled: false}`` on one line."""
+    made = CommentedMap(values)
+    made.fa.set_flow_style()
+    return made
+
+
+def _replace(path: Path, text: str) -> None:
+    """At once: whoever reads sees the old or the new file; its mode stays."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".new")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(mode)
+            Path(temporary).replace(path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
