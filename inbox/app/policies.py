@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 from pathlib import Path
 
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import YAMLError
-from ruamel.yaml.util import load_yaml_guess_indent
-
 from inbox.app.config import Config
+from inbox.app.policy_edit import switched
 from inbox.base.errors import ConfigError, PolicyError
 from inbox.plugin.registry import Found, Registry
+from inbox.policy.catalogue import Mode
 from inbox.policy.snapshot import TENANT_FOLDER, PolicySet
-
-#: Lines are never folded by us.
-WIDTH = 1 << 16
 
 
 def find_plugins(config: Config) -> Found:
@@ -63,55 +56,18 @@ def switch_plugin(config: Config, tenant: str, plugin: str, *, on: bool) -> Path
         before = path.read_text(encoding="utf-8") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
-    after = switched(before, plugin, on=on)
     policies = PolicySet.load(config.folders.policy_dir, find_plugins(config))
+    try:
+        after = switched(before, plugin, on=on)
+    except PolicyError as error:
+        raise PolicyError(f"{path}: {error}") from error
     name = f"{TENANT_FOLDER}/{tenant}.yaml"
-    policies.reload([name], {name: after.encode()})
+    entry = policies.reload([name], {name: after.encode()}).effective(tenant).plugin(plugin)
+    if on and (entry is None or entry.mode is Mode.OFF):
+        raise PolicyError(f"{path}: {plugin} would stay off, because a mode: off stands above it")
     if after != before:
         _replace(path, after)
     return path
-
-
-def switched(text: str, plugin: str, *, on: bool) -> str:
-    """``text``, a policy file, with the plugin switched on or off; comments and order stay.
-
-    Raises:
-        PolicyError: the text is no YAML mapping.
-    """
-    try:
-        document, indent, offset = load_yaml_guess_indent(text)
-    except YAMLError as error:
-        raise PolicyError(" ".join(str(error).split())) from error
-    document = CommentedMap() if document is None else document
-    plugins = document.get("plugins") if isinstance(document, CommentedMap) else None
-    if not isinstance(document, CommentedMap) or not isinstance(plugins, CommentedMap | None):
-        raise PolicyError("the file is no mapping with a mapping under plugins:")
-    if plugins is None:
-        plugins = document["plugins"] = CommentedMap()
-    settings = plugins.get(plugin)
-    if isinstance(settings, CommentedMap):
-        if on:
-            settings.pop("enabled", None)
-        else:
-            settings["enabled"] = False
-    elif on:
-        plugins[plugin] = _flow({})
-    else:
-        plugins[plugin] = _flow({"enabled": False})
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = WIDTH
-    yaml.indent(mapping=indent or 2, sequence=(indent or 2) if not offset else offset + 2, offset=offset or 0)
-    written = io.StringIO()
-    yaml.dump(document, written)
-    return written.getvalue()
-
-
-def _flow(values: dict[str, object]) -> CommentedMap:
-    """``{enabled: false}`` on one line."""
-    made = CommentedMap(values)
-    made.fa.set_flow_style()
-    return made
 
 
 def _replace(path: Path, text: str) -> None:
