@@ -7,8 +7,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inbox.app.policy_edit import switched
 from inbox.base.errors import PolicyError
+from inbox.policy.edit import with_plugin
+
+HEAD = "# Policy of the tenant demo. What is left out is inherited from default.yaml.\n"
+
+
+def switched(text: str, plugin: str, *, on: bool) -> str:
+    return with_plugin(text, plugin, enabled=on, tenant="demo")
+
 
 COMMENTED = """\
 # Acme's policy. Ask Bob before you change it.
@@ -35,7 +42,7 @@ def test_a_new_plugin_is_one_more_line_behind_the_others() -> None:
 @pytest.mark.parametrize(
     ("before", "plugin", "on", "after"),
     [
-        ("", "a", False, "plugins:\n  a: {enabled: false}\n"),
+        ("", "a", False, HEAD + "plugins:\n  a: {enabled: false}\n"),
         ("# nothing yet", "a", True, "# nothing yet\nplugins:\n  a: {enabled: true}\n"),
         ("plugins:\n", "a", True, "plugins: {a: {enabled: true}}\n"),
         ("plugins: {}\n", "a", True, "plugins: {a: {enabled: true}}\n"),
