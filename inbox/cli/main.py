@@ -24,6 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 serve.register(app)
+decisions.register(app)
 doctor.register(app)
 for group in (
     plugins.app,
