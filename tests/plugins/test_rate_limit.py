@@ -10,15 +10,16 @@ from pydantic import ValidationError
 
 from inbox.base.errors import StoreUnavailable
 from inbox.plugin import Counted, Defer, Door
-from tests.support.plugin_services import ManualClock, MemoryLog, MemoryRates, services, session, transaction
+from inbox.plugin.testing import FakeClock, MemoryLog
+from tests.support.plugin_services import WatchedRates, services, session, transaction
 
 
 class Bench:
     """One or more instances over one set of counters."""
 
     def __init__(self, instances: int = 1, **settings: object) -> None:
-        self.clock = ManualClock()
-        self.rates = MemoryRates(self.clock)
+        self.clock = FakeClock()
+        self.rates = WatchedRates(self.clock)
         self.log = MemoryLog()
         self.plugins = [
             RateLimit(Settings.model_validate(settings), services(clock=self.clock, rates=self.rates, log=self.log))
@@ -33,7 +34,7 @@ class Bench:
 async def test_exactly_the_limit_passes_in_a_window_and_the_next_window_starts_anew(limit: int) -> None:
     bench = Bench(transfer_connections=limit)
     assert [await bench.passes() for _ in range(limit + 3)] == [True] * limit + [False] * 3
-    bench.clock.at += 60
+    bench.clock.advance(60)
     assert await bench.passes()
 
 
@@ -142,28 +143,28 @@ async def test_one_connection_here_and_there_books_nothing_in_advance() -> None:
 
 async def test_a_database_that_fails_lets_pass_and_says_so() -> None:
     bench = Bench()
-    bench.rates.down = True
+    bench.rates.fails = StoreUnavailable("no database")
     late = session()
     assert await bench.plugins[0].connect(late) is None
     fact = late.facts.get(RateFact)
     assert fact is not None
     assert fact.status == "unknown"
-    assert bench.log.events == ["rate_limit_not_counted"]
+    assert [fields["counter"] for fields in bench.log.named("rate_limit_not_counted")] == [fact.counter]
 
 
 async def test_after_a_failure_the_database_is_left_alone_for_a_second_and_then_asked_again() -> None:
     bench = Bench(transfer_connections=1)
-    bench.rates.down = True
+    bench.rates.fails = StoreUnavailable("no database")
     assert [await bench.passes() for _ in range(5)] == [True] * 5
     assert len(bench.rates.hits) == 1
-    bench.rates.down = False
-    bench.clock.at += 1
+    bench.rates.fails = None
+    bench.clock.advance(1)
     assert [await bench.passes() for _ in range(2)] == [True, False]
 
 
 async def test_fail_closed_leaves_it_to_the_engine() -> None:
     bench = Bench(fail_open=False)
-    bench.rates.down = True
+    bench.rates.fails = StoreUnavailable("no database")
     with pytest.raises(StoreUnavailable):
         await bench.passes()
     with pytest.raises(StoreUnavailable):

@@ -26,11 +26,13 @@ from inbox.plugin import (
     Quarantine,
     Reject,
     Score,
+    Shadow,
     Tls,
     Transaction,
     VirusFact,
 )
-from tests.support.plugin_services import ManualClock, services, session, transaction
+from inbox.plugin.testing import FakeClock
+from tests.support.plugin_services import services, session, transaction
 
 
 def mail(**headers: str) -> EmailMessage:
@@ -152,7 +154,10 @@ async def test_actions_come_with_the_score(action: str, expected: Opinion) -> No
 
 async def test_a_rule_in_shadow_mode_is_recorded_and_counts_nothing() -> None:
     rule = {"name": "A", "when": "true", "score": 2, "action": "reject", "mode": "shadow", "why": "trying"}
-    assert await judge(rule) == [Score("A", 0.0, "shadow: would give 2 and reject. trying")]
+    score, refusal = await judge(rule)
+    assert score == Shadow(Score("A", 2.0, "trying"))
+    assert isinstance(refusal, Shadow)
+    assert isinstance(refusal.opinion, Reject)
 
 
 async def test_a_rule_that_is_off_is_not_evaluated() -> None:
@@ -299,10 +304,10 @@ async def test_texts_and_links_are_bounded() -> None:
 
 
 async def test_rules_that_take_too_long_are_an_error_of_the_plugin() -> None:
-    class Slow(ManualClock):
+    class Slow(FakeClock):
         def monotonic(self) -> float:
-            self.at += 0.3
-            return self.at
+            self.advance(0.3)
+            return super().monotonic()
 
     rules = [{"name": f"R{number}", "when": "true"} for number in range(10)]
     judging = SpamRules(Settings.model_validate({"rules": rules, "time_limit": 1}), services(clock=Slow()))
