@@ -9,8 +9,8 @@ from inbox_plugins.rate_limit import RateFact, RateLimit, Settings
 from pydantic import ValidationError
 
 from inbox.base.errors import StoreUnavailable
-from inbox.plugin import Counted, Defer, Door
-from inbox.plugin.testing import FakeClock, MemoryLog
+from inbox.plugin import Accept, Counted, Defer, Door
+from inbox.plugin.testing import FakeClock, MemoryLog, PluginTest
 from tests.support.plugin_services import WatchedRates, services, session, transaction
 
 
@@ -233,3 +233,20 @@ def test_defaults_may_come_from_the_environment() -> None:
         "submission_messages": 120,
         "fail_open": True,
     }
+
+
+async def test_in_the_engine_limits_and_failures_stand_in_the_record() -> None:
+    test = PluginTest("rate_limit", {"transfer_connections": 1, "transfer_messages": 1}, errors="outcome")
+    assert isinstance((await test.connect()).verdict, Accept)
+    over = await test.connect()
+    assert isinstance(over.verdict, Defer)
+    assert over.trace.facts == (RateFact("over", "transfer:connections:192.0.2.1", 1),)
+    test.rates.fails = StoreUnavailable("no database")
+    unknown = await test.mail()
+    assert isinstance(unknown.verdict, Accept)
+    (fact,) = unknown.trace.facts
+    assert isinstance(fact, RateFact)
+    assert fact.status == "unknown"
+    closed = PluginTest("rate_limit", {"fail_open": False}, errors="outcome")
+    closed.rates.fails = StoreUnavailable("no database")
+    assert isinstance((await closed.mail()).verdict, Defer)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from inbox.base.errors import StoreUnavailable
 from inbox.mail.address import Address
 from inbox.plugin import Defer, Redirect, Reject, Resolved
-from inbox.plugin.testing import MemoryLog
+from inbox.plugin.testing import MemoryLog, PluginTest
 from tests.support.plugin_services import WatchedDirectory, recipient, services, transaction
 
 
@@ -131,3 +131,17 @@ def test_the_limit_comes_from_the_environment() -> None:
     extra = Settings.model_fields["max_recipients"].json_schema_extra
     assert extra == {"env": "SMTP_INBOUND_MAX_RCPT_TO"}
     assert Settings().max_recipients == 100
+
+
+async def test_in_the_engine_a_database_that_fails_defers() -> None:
+    test = PluginTest("recipients", {"catch_all": "ann@demo.test"}, errors="outcome")
+    test.directory.add("ann@demo.test")
+    assert isinstance((await test.rcpt("nobody@demo.test")).verdict, Redirect)
+    test.directory.fails = StoreUnavailable("no database")
+    verdict = (await test.rcpt("nobody@demo.test")).verdict
+    assert isinstance(verdict, Defer)
+    assert verdict.code == 451
+
+
+async def test_it_runs_even_when_the_policy_is_off() -> None:
+    assert PluginTest("recipients").loaded.essential

@@ -31,7 +31,7 @@ from inbox.plugin import (
     Transaction,
     VirusFact,
 )
-from inbox.plugin.testing import FakeClock
+from inbox.plugin.testing import FakeClock, PluginTest
 from tests.support.plugin_services import services, session, transaction
 
 
@@ -384,3 +384,29 @@ async def test_an_attacker_cannot_make_a_pattern_slow() -> None:
     # A backtracking engine would not come back before pytest's time-out.
     raw = b"Subject: x\r\n\r\n" + b"a" * 100_000 + b"b"
     assert await judge({"name": "A", "when": 'text.matches("(a+)+$")', "score": 1}, raw=raw) == []
+
+
+async def test_in_the_engine_groups_thresholds_and_facts_of_others() -> None:
+    rules = [
+        {"name": "A", "when": 'facts.virus.status == "unscanned"', "score": 4, "group": "g"},
+        {"name": "B", "when": "true", "score": 4, "group": "g"},
+    ]
+    unscanned = VirusFact("unscanned", why="too large")
+    given: dict[str, Any] = {"thresholds": {"quarantine": 5}, "facts": [unscanned]}
+    test = PluginTest("spam_rules", {"rules": rules}, **given)
+    outcome = await test.data()
+    assert outcome.symbols == {"A": 4.0, "B": 4.0}
+    assert isinstance(outcome.verdict, Quarantine)
+    test = PluginTest("spam_rules", {"rules": rules}, groups={"g": {"cap": 4.5}}, **given)
+    assert (await test.data()).total == 4.5
+    shadow = await PluginTest("spam_rules", {"rules": rules, "mode": "shadow"}, **given).data()
+    assert shadow.total == 0
+    assert [one.symbol for one in shadow.trace.opinions if isinstance(one, Score)] == ["A", "B"]
+    assert all("not evaluated" not in one.why for one in shadow.trace.opinions if isinstance(one, Score))
+
+
+async def test_in_the_engine_a_rule_in_shadow_mode_refuses_nothing() -> None:
+    rule = {"name": "A", "when": "true", "score": 9, "action": "reject", "mode": "shadow"}
+    outcome = await PluginTest("spam_rules", {"rules": [rule]}, thresholds={"reject": 5}).data()
+    assert outcome.total == 0
+    assert not isinstance(outcome.verdict, Reject)
