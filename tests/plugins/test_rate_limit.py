@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from inbox_plugins.rate_limit import RateFact, RateLimit, Settings
 from pydantic import ValidationError
 
 from inbox.base.errors import StoreUnavailable
+from inbox.base.ids import RandomIds
 from inbox.plugin import Accept, Counted, Defer, Door
 from inbox.plugin.testing import FakeClock, MemoryLog, PluginTest
+from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.plugin_services import WatchedRates, services, session, transaction
 
 
@@ -250,3 +253,34 @@ async def test_in_the_engine_limits_and_failures_stand_in_the_record() -> None:
     closed = PluginTest("rate_limit", {"fail_open": False}, errors="outcome")
     closed.rates.fails = StoreUnavailable("no database")
     assert isinstance((await closed.mail()).verdict, Defer)
+
+
+class StoredRates:
+    """The counters of a real database, as the program hands them to plugins."""
+
+    def __init__(self, database: SqliteDatabase, clock: FakeClock) -> None:
+        self._database, self._clock = database, clock
+
+    async def hit(self, key: str, window: float, amount: int = 1) -> Counted:
+        counted = await self._database.rates.hit(key, window, self._clock.now(), amount)
+        return Counted(counted.count, counted.expires_at)
+
+
+async def test_instances_with_one_database_share_one_limit(tmp_path: Path) -> None:
+    clock = FakeClock()
+    databases = [SqliteDatabase(tmp_path / "x.db", clock, RandomIds(clock.now)) for _ in range(3)]
+    for database in databases:
+        await database.open()
+    try:
+        settings = Settings(transfer_messages=200)
+        plugins = [
+            RateLimit(settings, services(clock=clock, rates=StoredRates(database, clock))) for database in databases
+        ]
+        answers = await asyncio.gather(*(plugins[number % 3].mail(transaction()) for number in range(600)))
+        accepted = sum(answer is None for answer in answers)
+        assert 150 <= accepted <= 200
+        clock.advance(60)
+        assert await plugins[0].mail(transaction()) is None
+    finally:
+        for database in databases:
+            await database.close()
