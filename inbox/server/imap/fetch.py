@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from inbox.base.errors import StoreError, StoreUnavailable
 from inbox.mail.flags import Flag
 from inbox.server.imap.outcome import Done, No
 from inbox.server.imap.parts import Copy
@@ -72,11 +73,20 @@ async def fetch(s: ImapSession, wanted: Fetch) -> Done:
         await _from_view(s, view, places, plan.words)
         return Done("Fetched")
     uids = [uid for some in places for uid in view.uids[some.start : some.stop]]
-    found = 0
+    found = unreadable = 0
     messages = s.backend.database.messages.fetch(here.tenant, view.mailbox.id, uids, texts=plan.texts)
     async for stored in messages:
-        found += await _one(s, view, stored, plan, told=stored.entry.uid in seen_now)
+        try:
+            found += await _one(s, view, stored, plan, told=stored.entry.uid in seen_now)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            # One lost blob must not hide the messages behind it from a client that fetches them all.
+            s.backend.log.error("imap_message_unreadable", email=stored.email.id, error=str(error))  # noqa: TRY400
+            unreadable += 1
         await s.pace()
+    if unreadable:
+        raise No("Some of these messages cannot be read", "SERVERBUG")
     if found < len(uids) and not wanted.uid:
         raise No("Some of these messages were expunged by somebody else", "EXPUNGEISSUED")  # RFC 2180 §4.1.2
     return Done("Fetched")
