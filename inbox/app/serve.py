@@ -40,7 +40,9 @@ class Server:
         primary: True for the one process of an installation's that does the housekeeping and has the admin socket.
     """
 
-    def __init__(self, installation: Installation, parts: Parts, listeners: Sequence[Listener], *, primary: bool) -> None:
+    def __init__(
+        self, installation: Installation, parts: Parts, listeners: Sequence[Listener], *, primary: bool
+    ) -> None:
         self._installation = installation
         self._parts = parts
         self._listeners = listeners

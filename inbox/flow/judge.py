@@ -9,12 +9,10 @@ from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain
 from inbox.plugin.context import Identity, Session, Transaction
 from inbox.plugin.dispatcher import Dispatcher
-from inbox.policy.decision import Decision, encode
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy, PolicySet
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Verdict
-from inbox.store.records import DecisionRecord
 
 
 class Policies(Protocol):

@@ -19,7 +19,6 @@ from inbox.flow.edits import edited
 from inbox.flow.filing import Bundle, Filer
 from inbox.flow.groups import Disposition, Group, Route, apply_verdict, combined_refusal, group_recipients
 from inbox.flow.judge import Case, Judge
-from inbox.policy.outcome import StageOutcome
 from inbox.flow.recipients import Recipients
 from inbox.flow.trace import count_received, received_field, return_path
 from inbox.mail.address import Address
@@ -32,6 +31,7 @@ from inbox.plugin.context import Door, Recipient, Session, Transaction
 from inbox.plugin.dispatcher import Memo
 from inbox.plugin.facts import Facts
 from inbox.plugin.services import Log
+from inbox.policy.outcome import StageOutcome
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Defer, Reject, Verdict
 from inbox.store.ports import Decisions

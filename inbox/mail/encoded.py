@@ -19,13 +19,23 @@ _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
 def base64_octets(data: bytes) -> bytes:
-    """What base64 ``data`` holds; strange characters and a torn end are passed over (RFC 2045 §6.8)."""
+    """What base64 ``data`` holds; strange characters and a torn end are passed over (RFC 2045 §6.8).
+
+    Texts that were encoded one by one and then joined are read to the end, as mail programs do: what is behind a
+    padding must not be hidden from us.
+    """
+    if b"=" in data[:-4]:
+        return b"".join([_unpadded(piece) for piece in data.split(b"=") if piece])
     try:
         return binascii.a2b_base64(data)
     except binascii.Error:
-        clean = _NON_BASE64.sub(b"", data)
-        rest = len(clean) % 4
-        return binascii.a2b_base64(clean[: len(clean) - 1] if rest == 1 else clean + b"=" * (-rest % 4))
+        return _unpadded(data)
+
+
+def _unpadded(data: bytes) -> bytes:
+    clean = _NON_BASE64.sub(b"", data)
+    rest = len(clean) % 4
+    return binascii.a2b_base64(clean[:-1] if rest == 1 else clean + b"=" * (-rest % 4))
 
 
 def _word_octets(encoding: str, text: str) -> bytes:

@@ -143,7 +143,7 @@ class Message:
             pieces = [
                 html_text(text) if is_html else text.replace("\r\n", "\n") for is_html, text in self._read_texts(limit)
             ]
-            cached = self._texts["text", limit] = "\n".join(pieces).replace("\0", "")[:limit]
+            cached = self._texts["text", limit] = "\n".join(pieces)[:limit]
         return cached
 
     def html(self, limit: int = TEXT_OCTETS) -> str:
@@ -185,6 +185,6 @@ class Message:
                 break
             is_html = part.content_type == "text/html"
             if (is_html or part.content_type == "text/plain") and part.disposition != "attachment":
-                texts.append((is_html, part.text(limit)))
+                texts.append((is_html, part.text(limit).replace("\0", "")))
                 limit -= min(part.encoded_size, limit)
         return texts

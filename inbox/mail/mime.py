@@ -150,11 +150,12 @@ class _Scanner:
     def _header(self, part: Part) -> bool:
         """Reads a header section; True if an empty line ended it (only then a multipart can have parts)."""
         start = part.start
-        body, complete = end_of_headers(self.buffer, start, self.size)
         at = self._next_delimiter(max(start - 1, 0)) if self.open else self.size
-        if at < body - 1:
+        # The search for the empty line stops at the delimiter: each octet is looked at once.
+        body, complete = end_of_headers(self.buffer, start, min(at + 1, self.size))
+        if not complete and body > at:
             # A delimiter within the header ends it; the line end in front of the delimiter belongs to that.
-            body, complete = max(start, self._line_end_start(at, start)), False
+            body = max(start, self._line_end_start(at, start))
         if body > start:
             _read_fields(part, self.buffer[start:body])
         _classify(part)

@@ -24,7 +24,7 @@ def base_subject(subject: str) -> str:
         found = _FORWARD.match(text)
         if found is None:
             return text.lower()
-        text = found[1]
+        text = found[1].strip(" ")
 
 
 def _trimmed(text: str) -> int:

@@ -80,7 +80,8 @@ from inbox_plugins._spam_rules_values import Values, Wanted, condition
 
 __version__ = "1.0.0"
 
-_MAX_RULES = 1000
+#: Each rule may give two opinions, and the engine takes 1000 from one hook.
+_MAX_RULES = 500
 #: Messages above this size are looked into in another thread: their body may take milliseconds.
 _LARGE = 64 * 1024
 _NAME = r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$"
@@ -150,6 +151,8 @@ class Settings(PluginSettings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names: set[str] = set()
+        if len(self.rules) + len(self.common_rules) > _MAX_RULES:
+            raise ValueError(f"more than {_MAX_RULES} rules")
         for rule in self.all_rules():
             if rule.name in names:
                 raise ValueError(f"there are two rules named {rule.name}")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import imaplib
+import re
 import shutil
+import sys
 from pathlib import Path
 
+import aioimaplib
 import pytest
 
 from tests.support.imap_world import ADDRESS, PASSWORD, World, client_tls, world, write_authority
@@ -145,4 +148,50 @@ async def test_mbsync_keeps_two_sides_equal(tmp_path: Path) -> None:
         await w.database.messages.store(w.organization.id, mailbox.id, [3], "add", 2)
         await _mbsync(w, tmp_path)
         assert any(path.name.endswith(":2,R") for path in (inbox / "cur").iterdir())
+        assert not w.log.errors()
+
+
+#: Checks of the suite that no server can pass, and why.
+LIVETEST_FAULTS = {
+    "test_fetch": "compares an Envelope, which is no sequence, with assertSequenceEqual",
+    "test_move": "imaplib of Python 3.11 knows no MOVE without UID; the UID form of the same check passes",
+    "test_small_connection_timeout_fail": "wants a connection over loopback to take more than a millisecond",
+    "test_small_read_timeout_fail": "wants an answer over loopback to take more than ten microseconds",
+}
+
+
+async def test_the_checks_of_imapclient(tmp_path: Path) -> None:
+    authority, settings = tmp_path / "ca.pem", tmp_path / "live.ini"
+    write_authority(authority)
+    async with world(tmp_path) as w:
+        settings.write_text(
+            f"[DEFAULT]\nhost=localhost\nport={w.tls_port}\nusername={ADDRESS}\npassword={PASSWORD}\nssl=true\n"
+            f"ssl_ca_file={authority}\nssl_check_hostname=true\n"
+        )
+        _, output = await run(sys.executable, "-m", "imapclient.livetest", str(settings), "-v")
+        assert not w.log.errors()
+    assert re.search(r"^Ran (\d+) tests", output, re.MULTILINE), output
+    failed = set(re.findall(r"^(?:ERROR|FAIL): (\w+)", output, re.MULTILINE))
+    assert failed <= LIVETEST_FAULTS.keys(), output
+    skipped = set(re.findall(r"skipped [\"'](.*)[\"']$", output, re.MULTILINE))
+    assert skipped <= {
+        "Server doesn't support " + name
+        for name in ("ACL", "CONDSTORE", "Gmail search", "QUOTA", "SORT", "THREAD=REFERENCES", "XLIST", "labels")
+    } | {"test instance not configured for UID operations"}, skipped
+
+
+async def test_aioimaplib_hears_of_new_mail_while_it_idles(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        client = aioimaplib.IMAP4_SSL("127.0.0.1", w.tls_port, ssl_context=client_tls())
+        await client.wait_hello_from_server()
+        assert (await client.login(ADDRESS, PASSWORD)).result == "OK"
+        assert (await client.select("INBOX")).result == "OK"
+        idling = await client.idle_start(timeout=20)
+        await w.deliver(MESSAGES[0])
+        assert await client.wait_server_push() == [b"1 EXISTS", b"1 RECENT"]
+        client.idle_done()
+        await asyncio.wait_for(idling, 20)
+        fetched = await client.fetch("1", "(BODY.PEEK[])")
+        assert MESSAGES[0] in [bytes(line) for line in fetched.lines]
+        await client.logout()
         assert not w.log.errors()

@@ -228,6 +228,13 @@ def test_names_are_there_once_and_weights_have_something_to_weigh() -> None:
         Settings.model_validate({"rules": [rule], "weights": {"A": -1}})
 
 
+def test_rules_are_not_without_number() -> None:
+    rules = [{"name": f"R{number}", "when": "true"} for number in range(300)]
+    others = [{"name": f"S{number}", "when": "true"} for number in range(201)]
+    with pytest.raises(ValidationError, match="more than 500 rules"):
+        Settings.model_validate({"rules": rules, "common_rules": others})
+
+
 def test_settings_survive_their_own_dump() -> None:
     settings = Settings.model_validate({"rules": [{"name": "A", "when": "size > 1", "score": 1}]})
     dumped = settings.model_dump(mode="json")

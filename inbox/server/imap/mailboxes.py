@@ -62,8 +62,19 @@ async def create(s: ImapSession, wanted: Create) -> Done:
     mailboxes, who = s.backend.database.mailboxes, s.identity
     if use is not None and any(other.special_use == use for other in await mailboxes.all(who.tenant, who.account)):
         raise No(f"Another mailbox is {use} already", "USEATTR")
-    await mailboxes.create(who.tenant, who.account, wanted.name, use)
+    for name, its_use in [*((above, None) for above in await _missing(s, wanted.name)), (wanted.name, use)]:
+        made = await mailboxes.create(who.tenant, who.account, name, its_use)
+        await mailboxes.subscribe(who.tenant, made.id, subscribed=False)  # RFC 3501 §6.3.6: the client's decision
     return Done("Created")
+
+
+async def _missing(s: ImapSession, name: str) -> list[str]:
+    """The levels above ``name`` that do not exist, from the top."""
+    who = s.identity
+    there = {mailbox.name for mailbox in await s.backend.database.mailboxes.all(who.tenant, who.account)}
+    parts = name.split("/")
+    above = ["/".join(parts[:depth]) for depth in range(1, len(parts))]
+    return [level for level in above if level not in there]
 
 
 async def delete(s: ImapSession, wanted: OneMailbox) -> Done:

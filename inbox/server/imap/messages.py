@@ -63,6 +63,7 @@ async def copy(s: ImapSession, wanted: Transfer) -> Done:
     pairs = await s.backend.database.messages.copy(here.tenant, here.view.mailbox.id, uids, target.id)
     if not pairs:
         raise No(_GONE, "EXPUNGEISSUED")
+    s.changed(target.id)
     return Done("Copied", _copyuid(target, pairs))
 
 

@@ -21,7 +21,6 @@ from inbox.server.imap.view import View
 from inbox.store.records import StoredMessage
 from inbox.wire.imap import search as key
 from inbox.wire.imap.commands import Find
-from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.search import Key
 from inbox.wire.imap.sequence import SequenceSet, compact
 
@@ -101,9 +100,8 @@ class _Compiler:
                 return _stored_test(wanted)
 
     def _numbers(self, numbers: SequenceSet, *, uid: bool) -> _Test:
-        places = self._view.places(numbers, uid=uid)
-        if places is None:
-            raise BadCommand("No message has such a number")
+        # A number that no message has matches none; unlike FETCH and STORE, SEARCH may ask for what is not there.
+        places = self._view.known_places(numbers, uid=uid)
         # Ascending ranges: found by bisection, however many there are.
         ends = array("Q", [some.stop for some in places])
 

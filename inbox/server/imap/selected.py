@@ -78,6 +78,10 @@ class Selected:
             self._stale = True
             self._nudge()
 
+    def suspect(self) -> None:
+        """Something changed; the next :meth:`refresh` asks the database."""
+        self._stale = True
+
     async def refresh(self, *, ask: bool = False) -> None:
         """Reads what others did, if anything was reported or ``ask`` is set; :meth:`announce` tells the client.
 

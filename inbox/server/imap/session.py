@@ -306,7 +306,8 @@ class ImapSession:
         except No as no:
             answer = render.status(tag, "NO", no.said, no.code)
         except InboxError as error:
-            self._log_failure(command, error)
+            if error.temporary:
+                self._log_failure(command, error)
             said = No.of(error)
             answer = render.status(tag, "NO", said.said, said.code)
         except (Farewell, Disconnected):
@@ -342,6 +343,11 @@ class ImapSession:
         await self.channel.start_tls(self.config.tls, self.config.tls_timeout)
         version, cipher = self.channel.info("ssl_object").version(), self.channel.info("cipher")
         self.session.tls = Tls(version or "", cipher[0] if cipher else "")
+
+    def changed(self, mailbox: str) -> None:
+        """A command of this session changed that mailbox (id): if it is the selected one, the news are told at once."""
+        if self.selected is not None and self.selected.view.mailbox.id == mailbox:
+            self.selected.suspect()
 
     async def deselect(self) -> None:
         """No mailbox is selected any more."""

@@ -64,9 +64,19 @@ class View:
             ranges = numbers.resolve(self.highest_uid) if self.uids else []
             found = [range(bisect_left(self.uids, low), bisect_right(self.uids, high)) for low, high in ranges]
             return [places for places in found if places]
-        if not self.uids or numbers.greatest > len(self.uids):
+        if not self.uids:
+            # ``1:*`` is what many clients ask of any mailbox: of an empty one it means nothing, and that is no error.
+            return [] if numbers.has_star else None
+        if numbers.greatest > len(self.uids):
             return None
         return [range(low - 1, high) for low, high in numbers.resolve(len(self.uids))]
+
+    def known_places(self, numbers: SequenceSet, *, uid: bool) -> list[range]:
+        """The same, with sequence numbers that are none of ours passed over, too."""
+        if uid or not self.uids:
+            return self.places(numbers, uid=True) or []
+        size = len(self.uids)
+        return [range(low - 1, min(high, size)) for low, high in numbers.resolve(size) if low <= size]
 
     def gone(self, uid: int) -> bool:
         """True if another session expunged it and the client was not told yet."""

@@ -43,6 +43,10 @@ class SequenceSet:
         """The highest number that is written out; 0 if there is only ``*``."""
         return max(map(max, self.ranges))
 
+    @property
+    def has_star(self) -> bool:
+        return any(STAR in ends for ends in self.ranges)
+
     def resolve(self, highest: int) -> list[tuple[int, int]]:
         """Ascending ranges that neither touch nor overlap, with ``*`` as ``highest``, however the set was written.
 
