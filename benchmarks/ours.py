@@ -42,13 +42,9 @@ class Ours:
         return self.address(name)
 
     def certificate(self) -> tuple[Path, Path]:
-        """The self-signed certificate and its key that the server made; a peer may use them."""
-        pems = sorted((self.folder / "data").rglob("*.pem"))
-        keys = [path for path in pems if "KEY" in path.read_text().partition("\n")[0]]
-        certificates = [path for path in pems if path not in keys]
-        if not keys or not certificates:
-            raise Failed("the server made no certificate")
-        return certificates[0], keys[0]
+        """The self-signed certificate that the server made, and its key, in one file; a peer may use them."""
+        both = self.folder / "data" / "self-signed.pem"
+        return both, both
 
 
 def environment(folder: Path, ports: Mapping[str, int]) -> dict[str, str]:
