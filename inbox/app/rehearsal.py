@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-import structlog
+from typing import Any
 
 from inbox.app.installation import Installation
 from inbox.app.policies import find_plugins
@@ -43,11 +42,13 @@ class Letter:
 
 @dataclass(slots=True)
 class Rehearsed:
-    """The replies by the command that got them, the records as they would be, and where the copies would go."""
+    """The replies by the command that got them, the records as they would be, where the copies would go, with the
+    reason of a quarantined one; ``notes`` are the warnings and errors that the server would log."""
 
     replies: list[tuple[str, Reply]] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     copies: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def accepted(self) -> bool:
@@ -109,7 +110,7 @@ def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, I
     found = find_plugins(config)
     policies = _Fixed(PolicySet.load(config.folders.policy_dir, found))
     directory = AddressDirectory(database.tenants, database.accounts, clock)
-    log = structlog.get_logger("inbox.rehearsal")
+    log = _Notes(rehearsed)
     services = Services(
         clock, log, DirectoryService(directory), _NoRates(), installation.executors, config.server.hostname
     )
@@ -131,6 +132,25 @@ def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, I
         config.server.hostname,
     )
     return pipeline, instances
+
+
+class _Notes:
+    """``Log`` that keeps warnings and errors; what goes well is in the records."""
+
+    def __init__(self, rehearsed: Rehearsed) -> None:
+        self._rehearsed = rehearsed
+
+    def debug(self, event: str, **fields: Any) -> None:
+        del event, fields
+
+    def info(self, event: str, **fields: Any) -> None:
+        del event, fields
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self._rehearsed.notes.append(" ".join([event, *(f"{name}={value}" for name, value in fields.items())]))
+
+    def error(self, event: str, **fields: Any) -> None:
+        self.warning(event, **fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import typer
 
 from inbox.base.errors import PolicyError
 from inbox.cli.context import WrongUsage, command, config, database, tenant_named
-from inbox.cli.output import Json, say, show_one, show_rows
+from inbox.cli.output import Json, say, show_one, show_rows, warn
 from inbox.mail.address import Address, canonical_domain
 
 if TYPE_CHECKING:
@@ -110,6 +110,8 @@ async def explain(
     async with opened(config()) as installation:
         rehearsed = await rehearse(installation, letter)
     _show_rehearsed(rehearsed, as_json)
+    for note in rehearsed.notes:
+        warn(note)
     if not rehearsed.accepted:
         raise typer.Exit(1)
 

@@ -56,6 +56,22 @@ def test_an_unknown_recipient_is_refused(demo: Cli) -> None:
     assert ran.json["copies"] == []
 
 
+def test_a_plugin_that_fails_is_told(demo: Cli) -> None:
+    (demo.folder / "plugins").mkdir()
+    (demo.folder / "plugins" / "broken.py").write_text(
+        "from inbox.plugin import PluginSettings, Services, Transaction, hookimpl\n"
+        "class Broken:\n"
+        "    @hookimpl\n"
+        "    def data(self, tx: Transaction) -> None:\n"
+        "        raise RuntimeError('no such luck')\n"
+    )
+    assert demo("plugins", "enable", "broken", "--tenant", "demo").code == 0
+    ran = explain(demo)
+    assert ran.code == 1
+    assert "DATA: 451 4." in ran.out
+    assert "no such luck" in ran.out + ran.err
+
+
 async def contents(folder: Path) -> tuple[int, int]:
     """Decisions, and mailboxes of the tenant itself."""
     clock = SystemClock()
