@@ -25,7 +25,7 @@ from inbox.identity.passwords import Passwords
 from inbox.plugin.dispatcher import Dispatcher
 from inbox.plugin.guard import Guard
 from inbox.plugin.instances import Instances
-from inbox.plugin.live import LivePolicies
+from inbox.plugin.live import PolicyStore
 from inbox.plugin.registry import Registry
 from inbox.plugin.services import Services
 
@@ -34,7 +34,7 @@ from inbox.plugin.services import Services
 class Parts:
     """What the server serves."""
 
-    live: LivePolicies
+    live: PolicyStore
     judge: Judge
     directory: AddressDirectory
     pipeline: Pipeline
@@ -66,12 +66,18 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         run_blocking=installation.executors,
         server_name=config.server.hostname,
     )
-    live = LivePolicies(config.folders.policy_dir, make_registry(config), structlog.get_logger("inbox.policy"))
-    live.open()
+    config.folders.plugins.mkdir(parents=True, exist_ok=True)
+    live = PolicyStore(
+        config.folders.policy_dir,
+        make_registry(config),
+        structlog.get_logger("inbox.policy"),
+        plugin_folder=config.folders.plugins,
+    )
     guard = Guard()
     guard.install()
     breaker = live.current.server.breaker
     instances = Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
+    live.instances = instances
     passwords = Passwords(clock)
     judge = Judge(live, Dispatcher(instances, guard, clock, structlog.get_logger("inbox.plugin")))
     destinations = Destinations(database.accounts, database.mailboxes, clock)

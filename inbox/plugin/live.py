@@ -6,7 +6,7 @@ What happens when:
   which they began.
 - A wrong one changes nothing; its mistakes are logged and kept in ``last_error``. Other files are not held up by it.
 - A file that vanishes changes nothing either: editors and deployments remove files for a moment. The policy in force
-  stays until :meth:`PolicyStore.reload` is asked for; from then on a tenant without a file has the default.
+  stays until :meth:`LivePolicies.reload` is asked for; from then on a tenant without a file has the default.
 - A changed or new plugin file is imported anew, and all policies are checked against it. If a policy no longer fits,
   the old plugin stays in force.
 """
@@ -31,40 +31,40 @@ from inbox.policy.snapshot import DEFAULT_FILE, TENANT_FOLDER, PolicySet
 DEBOUNCE_MS: Final = 200
 
 
-class PolicyStore:
-    """Holds the policies in force.
+class LivePolicies:
+    """Holds the policies in force. To be opened before it is used.
 
     Args:
         folder: the policy folder (INBOX_POLICY_DIR).
         registry: finds plugins.
         log: told of every swap and every mistake.
-        plugin_folder: the operator's plugin folder, if there is one.
-        instances: whose retired plugin objects are closed after a swap; may be set later.
 
-    Raises:
-        PolicyMistakes: the policies are wrong; a server does not start with those.
+    Attributes:
+        found: the plugins that are installed.
+        last_error: what is wrong with files that were changed and are not in force, one mistake in each line; or None.
+        instances: if set, plugin objects that no policy uses any more are closed after a swap.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        registry: Registry,
-        log: Log,
-        *,
-        plugin_folder: Path | None = None,
-        instances: Instances | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, registry: Registry, log: Log) -> None:
         self._folder = folder
-        self._plugin_folder = plugin_folder
         self._registry = registry
         self._log = log
-        self.instances = instances
         self._lock = asyncio.Lock()
-        self.found: Found = registry.discover()
-        self.last_error: str | None = None
         self._errors: dict[str, str] = {}
+        self.found = Found({})
+        self.last_error: str | None = None
+        self.instances: Instances | None = None
+        self._current = PolicySet(folder, self.found)
+
+    def open(self) -> None:
+        """Finds plugins and loads the policies.
+
+        Raises:
+            PolicyMistakes: the policies are wrong; a server does not start with those.
+        """
+        self.found = self._registry.discover()
         self._tell_problems(self.found)
-        self._current = PolicySet.load(folder, self.found)
+        self._current = PolicySet.load(self._folder, self.found)
 
     @property
     def current(self) -> PolicySet:
@@ -102,8 +102,9 @@ class PolicyStore:
     async def changed(self, paths: Iterable[Path]) -> None:
         """Takes up changes of these files."""
         plugins, policies = False, set[str]()
+        plugin_folder = self._registry.folder.resolve() if self._registry.folder is not None else None
         for path in paths:
-            if self._plugin_folder is not None and path.parent == self._plugin_folder.resolve():
+            if path.parent == plugin_folder:
                 plugins = plugins or path.suffix == ".py"
             elif (name := self._policy_name(path)) is not None:
                 policies.add(name)
@@ -175,7 +176,7 @@ class PolicyStore:
 
     async def _changes(self) -> AsyncIterator[set[Path]]:
         folders = [self._folder.resolve()]
-        if self._plugin_folder is not None and self._plugin_folder.is_dir():
-            folders.append(self._plugin_folder.resolve())
+        if self._registry.folder is not None and self._registry.folder.is_dir():
+            folders.append(self._registry.folder.resolve())
         async for changes in watchfiles.awatch(*folders, debounce=DEBOUNCE_MS, step=50, watch_filter=None):
             yield {Path(path) for _, path in changes}

@@ -40,8 +40,7 @@ def send(server: RunningServer, *, to: str = "ann@demo.test", subject: str = "he
     done = subprocess.run(
         [
             tool("swaks"), "--server", "127.0.0.1", "--port", str(server.port("smtp")), "--from", "bob@elsewhere.test",
-            "--to", to, "--header", f"Subject: {subject}", "--body", body or "Hello Ann.\n", "--hide-all",
-            "--show-raw-text", "--no-hints",
+            "--to", to, "--header", f"Subject: {subject}", "--body", body or "Hello Ann.\n",
         ],
         capture_output=True,
         text=True,
