@@ -1,6 +1,6 @@
 """Microseconds per message: our index, text and URLs beside the standard library's parser, in one run.
 
-    PYTHONPATH=. python benchmarks/mime.py
+PYTHONPATH=. python benchmarks/mime.py
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def plain(size: int) -> bytes:
 
 def alternative(size: int) -> bytes:
     """multipart/alternative with text and HTML."""
-    html_line = b"<p>The quick <b>brown</b> fox, see <a href=3D\"https://example.org/x?y=3D1\">this</a>.</p>\r\n"
+    html_line = b'<p>The quick <b>brown</b> fox, see <a href=3D"https://example.org/x?y=3D1">this</a>.</p>\r\n'
     head = HEAD + b'Content-Type: multipart/alternative; boundary="=_alt_0123456789abcdef"\r\n\r\n'
     room = size - len(head)
     return (

@@ -66,6 +66,17 @@ LOGIN_FAILURES: Final = 5
 #: Length of a mailbox's whole name, and depth of its hierarchy.
 MAILBOX_NAME_OCTETS: Final = 1024
 MAILBOX_DEPTH: Final = 32
+#: Nesting of mappings and lists in a policy file. The parser's time grows with the square of it.
+POLICY_DEPTH: Final = 32
+#: Seconds that a ``def`` hook, or one step of an ``async def`` hook, may keep the event loop to itself.
+HOOK_STEP_SECONDS: Final = 0.5
+#: Seconds that a whole hook may take when neither the plugin nor a policy says otherwise.
+HOOK_SECONDS: Final = 10.0
+#: Seconds that a cancelled hook has for its clean-up before it is cut off.
+HOOK_GRACE_SECONDS: Final = 1.0
+#: Opinions that one hook may give at once, and octets of one fact or text in a decision record.
+HOOK_OPINIONS: Final = 1000
+DECISION_FACT_OCTETS: Final = 8 * 1024
 #: One tenant's policy file.
 POLICY_FILE_OCTETS: Final = 1024 * 1024
 #: One condition of a policy (CEL); the longest that somebody still reads.

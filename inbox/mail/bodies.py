@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import binascii
-import re
 from typing import Final
 
 from inbox.mail.charset import decode_text
@@ -13,9 +12,9 @@ from inbox.mail.mime import Part
 from inbox.mail.parameters import parameter
 
 _WINDOW: Final = 256 * 1024
+_CHARSET_CHARACTERS: Final = 64
 _BASE64_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _NOT_BASE64: Final = bytes(sorted(set(range(256)) - set(_BASE64_ALPHABET)))
-_PADDING = re.compile(rb"=[\s=]*\S")
 
 
 def encoding_of(part: Part) -> bytes:
@@ -40,26 +39,17 @@ def _base64(buffer: Buffer, start: int, end: int, limit: int) -> bytes:
     take = limit * 4 // 3 + limit // 18 + 8
     while True:
         stop = min(end, start + take)
-        data = buffer[start:stop]
-        if stop < end:
-            kept = len(data.translate(None, _NOT_BASE64))
-            if kept * 3 // 4 < limit and b"=" not in data:
-                take *= 4
-                continue
-            data = data.translate(None, _NOT_BASE64) if b"=" not in data else data
-            data = data[: len(data) // 4 * 4] if b"=" not in data else data
-        return base64_octets(data)[:limit]
+        octets = base64_octets(buffer[start:stop])
+        if len(octets) >= limit or stop == end:
+            return octets[:limit]
+        take *= 4
 
 
 def decoded_size(part: Part, buffer: Buffer) -> int:
     """Octets of the decoded body, without decoding it as a whole."""
     encoding = encoding_of(part)
     if encoding == b"base64":
-        characters = sum(
-            len(buffer[at : min(at + _WINDOW, part.end)].translate(None, _NOT_BASE64))
-            for at in range(part.body, part.end, _WINDOW)
-        )
-        return characters * 3 // 4
+        return _base64_size(part, buffer)
     if encoding == b"quoted-printable":
         total, at = 0, part.body
         while at < part.end:
@@ -74,9 +64,17 @@ def decoded_size(part: Part, buffer: Buffer) -> int:
     return part.end - part.body
 
 
+def _base64_size(part: Part, buffer: Buffer) -> int:
+    """Exact where padding stands at the end alone; each earlier one makes it at most two octets too large."""
+    characters = 0
+    for at in range(part.body, part.end, _WINDOW):
+        characters += len(buffer[at : min(at + _WINDOW, part.end)].translate(None, _NOT_BASE64))
+    return characters * 3 // 4
+
+
 def charset_of(part: Part) -> str:
     """The charset parameter, in lower case; empty if there is none."""
-    return (parameter(part.parameters, b"charset") or "").lower()
+    return (parameter(part.parameters, b"charset") or "").lower()[:_CHARSET_CHARACTERS]
 
 
 def body_text(part: Part, buffer: Buffer, limit: int) -> str:

@@ -59,7 +59,7 @@ def _space(line: str, start: int, first: int, end: int) -> int:
 
 
 def _spans(block: bytes, name: str | None) -> list[tuple[int, int]]:
-    wanted = None if name is None else name.lower().encode("latin-1", "replace")
+    wanted = None if name is None else name.encode("latin-1", "replace").lower()
     return [
         found.span() for found in FIELD.finditer(block) if wanted is None or found[1].rstrip(b" \t").lower() == wanted
     ]

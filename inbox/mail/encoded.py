@@ -19,13 +19,23 @@ _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
 def base64_octets(data: bytes) -> bytes:
-    """What base64 ``data`` holds; strange characters and a torn end are passed over (RFC 2045 §6.8)."""
+    """What base64 ``data`` holds; strange characters and a torn end are passed over (RFC 2045 §6.8).
+
+    Texts that were encoded one by one and then joined are read to the end, as mail programs do: what is behind a
+    padding must not be hidden from us.
+    """
+    if 0 <= data.find(b"=") < len(data) - 6:  # Padding and two line ends are an ordinary end.
+        return b"".join([_unpadded(piece) for piece in data.split(b"=") if piece])
     try:
         return binascii.a2b_base64(data)
     except binascii.Error:
-        clean = _NON_BASE64.sub(b"", data)
-        rest = len(clean) % 4
-        return binascii.a2b_base64(clean[: len(clean) - 1] if rest == 1 else clean + b"=" * (-rest % 4))
+        return _unpadded(data)
+
+
+def _unpadded(data: bytes) -> bytes:
+    clean = _NON_BASE64.sub(b"", data)
+    rest = len(clean) % 4
+    return binascii.a2b_base64(clean[:-1] if rest == 1 else clean + b"=" * (-rest % 4))
 
 
 def _word_octets(encoding: str, text: str) -> bytes:
@@ -75,6 +85,11 @@ def decode_value(raw: bytes) -> str:
     else:
         text = decode_words(decode_8bit(raw))
     return _CONTROLS.sub("", text).strip(" \t")
+
+
+def decode_plain(raw: bytes) -> str:
+    """The same for what may hold no encoded-words: the parts of an address (RFC 2047 §5)."""
+    return _CONTROLS.sub("", decode_8bit(raw))
 
 
 def encode_words(text: str, column: int = 0) -> str:

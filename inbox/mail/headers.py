@@ -71,7 +71,7 @@ class Headers:
             for key, value in split_fields(self._block[:HEADER_BLOCK_OCTETS], HEADER_FIELDS):
                 values.setdefault(key, []).append(value)
             self._values = values
-        return self._values.get(name.lower().encode("latin-1", "replace"), [])
+        return self._values.get(name.encode("latin-1", "replace").lower(), [])
 
     def fields(self) -> list[Field]:
         """All fields, from top to bottom."""

@@ -35,13 +35,14 @@ def _shown(text: str) -> str:
 
 def _first_texts(part: Part) -> tuple[Part | None, Part | None]:
     if not part.children:
-        if part.lower != b"text":
+        if part.lower != b"text" or part.fields.get(b"content-disposition", b"")[:10].lower() == b"attachment":
             return None, None
         return (None, part) if part.subtype == b"html" else (part, None)
+    plain: Part | None = None
     html: Part | None = None
     for child in part.children:
-        plain, found = _first_texts(child)
-        if plain is not None:
-            return plain, html
-        html = html or found
-    return None, html
+        child_plain, child_html = _first_texts(child)
+        plain, html = plain or child_plain, html or child_html
+        if plain is not None and html is not None:
+            break
+    return plain, html
