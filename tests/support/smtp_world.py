@@ -241,9 +241,11 @@ class _Ids:
 
 
 @asynccontextmanager
-async def smtp_world(folder: Path, *, lmtp: bool = False, listen: bool = True, **settings: Any) -> AsyncIterator[World]:
+async def smtp_world(
+    folder: Path, *, lmtp: bool = False, listen: bool = True, receiving: Recording | None = None, **settings: Any
+) -> AsyncIterator[World]:
     """A running server; ``settings`` are fields of :class:`SmtpConfig`. It is stopped without grace."""
-    receiving, clock, log = Recording(), FakeClock(), Log()
+    receiving, clock, log = receiving or Recording(), FakeClock(), Log()
     config = SmtpConfig(**{"hostname": "mx.test", "spool_directory": folder, **settings})
     server = (LmtpServer if lmtp else SmtpServer)(config, receiving, clock, _Ids(), log)
     world = World(server, receiving, clock, log)
