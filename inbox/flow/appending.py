@@ -11,7 +11,6 @@ from inbox.base.errors import AuthenticationFailed, InboxError
 from inbox.base.ids import Ids
 from inbox.flow.filing import Bundle, Filer
 from inbox.flow.judge import Case, Judge
-from inbox.policy.outcome import StageOutcome
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address
 from inbox.mail.content import Content, MemoryContent
@@ -20,6 +19,7 @@ from inbox.mail.reply import Reply
 from inbox.mail.tenancy import Mailbox
 from inbox.plugin.context import Delivery, Recipient, Session, Transaction
 from inbox.plugin.facts import Facts
+from inbox.policy.outcome import StageOutcome
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Accept, Defer, Discard, Quarantine, Redirect, Reject, Transform, Verdict
 from inbox.store.ports import Decisions
@@ -90,7 +90,7 @@ class MailboxAppending:
             judgements.append(judgement)
             refusal = _refusal(judgement.verdict)
             if refusal is not None:
-                reply = Reply(refusal.code, refusal.enhanced, f"{refusal.text} (id {tx.id})")
+                reply = self._judge.with_id(refusal, tx.id)
                 await self._decisions.add([self._record(tx, judgements, reply)])
                 raise Refused(reply)
             for edit in judgement.edits:

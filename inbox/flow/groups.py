@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from inbox.policy.outcome import StageOutcome
-from inbox.policy.snapshot import EffectivePolicy
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain
 from inbox.plugin.context import Recipient, Transaction
 from inbox.plugin.facts import Facts
+from inbox.policy.outcome import StageOutcome
+from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.verdicts import Accept, Defer, Discard, Quarantine, Redirect, Reject, Verdict
 from inbox.store.records import Copy
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from inbox.base.errors import StoreError
 from inbox.flow.groups import Disposition, Group, Route
 from inbox.flow.judge import Judge
-from inbox.policy.outcome import StageOutcome
-from inbox.policy.snapshot import EffectivePolicy
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address, AddressError
 from inbox.mail.reply import Reply
@@ -16,6 +14,8 @@ from inbox.mail.tenancy import HostedDomain
 from inbox.plugin.context import Recipient, Transaction
 from inbox.plugin.facts import Facts, Resolved
 from inbox.plugin.services import Log
+from inbox.policy.outcome import StageOutcome
+from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import AddRecipient, Defer, DropRecipient, Edit, Redirect, Reject
 

@@ -182,18 +182,22 @@ class _Run:
         dispatcher = self._dispatcher
         instance = call.instance
         started = dispatcher.clock.monotonic()
-        limit = asyncio.timeout(call.entry.timeout)
+        limit: asyncio.Timeout | None = None
         try:
-            async with limit:
-                if instance.plugin is None:
-                    await dispatcher.make(instance)
-                    started = dispatcher.clock.monotonic()
-                if not call.is_async:
-                    self._call(call)
-                    return
-                function, hook = instance.calls[self._stage]
-                given = self._given_for(call)
-                result = await Steps(function(*[given[name] for name in hook.arguments]), dispatcher.guard)
+            if instance.plugin is None:
+                await dispatcher.make(instance)
+                started = dispatcher.clock.monotonic()
+            if not call.is_async:
+                self._call(call)
+                return
+            function, hook = instance.calls[self._stage]
+            given = self._given_for(call)
+            steps = Steps(function(*[given[name] for name in hook.arguments]), dispatcher.guard)
+            if not steps.begin():
+                limit = asyncio.timeout(call.entry.timeout)
+                async with limit:
+                    await steps
+            result = steps.result
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -201,9 +205,9 @@ class _Run:
                 raise
             self._failed(call, error, started)  # The hook raised it by itself.
         except (Exception, SystemExit, GeneratorExit, HookOverrun) as error:  # noqa: BLE001  As in _call().
-            self._failed(call, error, started, late=limit.expired())
+            self._failed(call, error, started, late=limit is not None and limit.expired())
         else:
-            if limit.expired():
+            if limit is not None and limit.expired():
                 self._failed(call, TimeoutError(), started, late=True)
             else:
                 self._answered(call, result, started, alone=alone)

@@ -73,7 +73,7 @@ class Registry:
         shipped: str = SHIPPED,
         points: Iterable[EntryPoint] | None = None,
     ) -> None:
-        self._folder = folder
+        self.folder = folder
         self._environment = dict(environment or {})
         self._shipped = shipped
         self._points = list(entry_points(group=GROUP) if points is None else points)
@@ -133,9 +133,9 @@ class Registry:
             return Problem(point.name, f"package {package}", _why(error))
 
     def _operator_files(self) -> list[Path]:
-        if self._folder is None or not self._folder.is_dir():
+        if self.folder is None or not self.folder.is_dir():
             return []
-        return sorted(path for path in self._folder.glob("*.py") if path.name[0] not in "._")
+        return sorted(path for path in self.folder.glob("*.py") if path.name[0] not in "._")
 
     def load_file(self, path: Path) -> LoadedPlugin | Problem:
         """The plugin in a file; the one from last time if the file's bytes are the same."""

@@ -18,29 +18,35 @@ class Steps:
     ``grace`` seconds, or is cancelled again, it is closed, and the cancellation goes on without it.
     """
 
-    __slots__ = ("_coroutine", "_grace", "_guard")
+    __slots__ = ("_begun", "_coroutine", "_future", "_grace", "_guard", "result")
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], guard: Guard, grace: float = HOOK_GRACE_SECONDS) -> None:
         self._coroutine = coroutine
         self._guard = guard
         self._grace = grace
+        self._begun = False
+        self._future: Any = None
+        self.result: Any = None
+
+    def begin(self) -> bool:
+        """Runs up to the first wait. True if there was none: then ``result`` is there, and nothing is left to await.
+
+        A hook that has its answer at hand needs no timer this way. To be called in the task that awaits the rest.
+        """
+        self._begun = True
+        return self._step(None)
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        guard, coroutine = self._guard, self._coroutine
-        thrown: BaseException | None = None
         cut: _Cut | None = None
         try:
+            if not self._begun and self.begin():
+                return self.result
             while True:
-                guard.enter()
+                thrown: BaseException | None = None
                 try:
-                    future = coroutine.send(None) if thrown is None else coroutine.throw(thrown)
-                except StopIteration as done:
-                    return done.value
-                finally:
-                    guard.leave()
-                thrown = None
-                try:
-                    yield future
+                    yield self._future
+                except GeneratorExit:
+                    raise
                 except asyncio.CancelledError as error:
                     if cut is not None:
                         cut.settle()
@@ -49,10 +55,24 @@ class Steps:
                     thrown = error
                 except BaseException as error:  # noqa: BLE001  Whatever the loop throws in is the coroutine's to handle.
                     thrown = error
+                if self._step(thrown):
+                    return self.result
         finally:
             if cut is not None:
                 cut.stop()
             self._close()
+
+    def _step(self, thrown: BaseException | None) -> bool:
+        """Runs up to the next wait. True if the coroutine returned."""
+        self._guard.enter()
+        try:
+            self._future = self._coroutine.send(None) if thrown is None else self._coroutine.throw(thrown)
+        except StopIteration as done:
+            self.result = done.value
+            return True
+        finally:
+            self._guard.leave()
+        return False
 
     def _close(self) -> None:
         if getattr(self._coroutine, "cr_frame", None) is None:

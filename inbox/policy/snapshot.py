@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ DEFAULT_FILE: Final = "default.yaml"
 TENANT_FOLDER: Final = "tenants"
 #: Effective policies that one tenant may have in memory besides those that its file names.
 _VARIANTS: Final = 4096
+#: A tenant's name that is safe as a file's.
+_TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 Variant = tuple[str | None, str | None]
 
 
@@ -208,6 +211,21 @@ class PolicySet:
                 mistakes.take(error)
 
     # --- what is in force ---
+
+    def tenant_file(self, tenant: str) -> Path:
+        """Where the file of a tenant is, or would be.
+
+        Raises:
+            PolicyError: the name cannot be a file's.
+        """
+        return self.folder / self.relative_name(tenant)
+
+    @staticmethod
+    def relative_name(tenant: str) -> str:
+        """``tenants/NAME.yaml``. Raises PolicyError if the name cannot be a file's."""
+        if not _TENANT.match(tenant):
+            raise PolicyError(f"{tenant!r} cannot be the name of a policy file")
+        return f"{TENANT_FOLDER}/{tenant}.yaml"
 
     def tenants(self) -> list[str]:
         """The tenants that have a file, by name."""

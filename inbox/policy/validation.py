@@ -34,7 +34,7 @@ def locator(file: str, node: Node) -> Locate:
         for number, step in enumerate(steps, start=1):
             child = here.child(step)
             if child is not None:
-                at_key = key and number == len(steps)
+                at_key = key and number == len(steps) and isinstance(step, str)
                 place = here.key_place(file, str(step)) if at_key else child.place(file)
                 here = child
         return place

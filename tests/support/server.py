@@ -71,7 +71,9 @@ class RunningServer:
     @property
     def env(self) -> dict[str, str]:
         """The environment of the server and of commands about it."""
-        ours = {name: value for name, value in os.environ.items() if not name.startswith(("SMTP_", "INBOX_", "SERVER_"))}
+        ours = {
+            name: value for name, value in os.environ.items() if not name.startswith(("SMTP_", "INBOX_", "SERVER_"))
+        }
         return ours | {
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugins'}",
             "INBOX_DATA_DIR": str(self.data),
@@ -158,7 +160,7 @@ class RunningServer:
         for bound in self.sockets.values():
             bound.close()
 
-    def cli(self, *arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
+    def cli(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Runs an ``inbox`` command in the server's environment."""
         return subprocess.run(
             [sys.executable, "-c", "from inbox.cli.main import main; main()", *arguments],
@@ -166,7 +168,7 @@ class RunningServer:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            input=input,
+            input=stdin,
             timeout=60,
             check=False,
         )
