@@ -11,7 +11,8 @@ from typing import Final
 COMMAND_LINE_OCTETS: Final = 2048
 #: RFC 4954 §4: an AUTH line, initial response included, may have 12,288 octets.
 AUTH_LINE_OCTETS: Final = 12288
-#: RFC 5322 §2.1.1, without CRLF. Longer text lines are accepted up to the second bound, as others do.
+#: RFC 5322 §2.1.1, without CRLF: what we write. Longer text lines are accepted, as others do (the message's size is
+#: their bound): to break or to refuse them would lose mail that other servers deliver.
 TEXT_LINE_OCTETS: Final = 998
 #: RFC 5321 §4.5.3.1.1 and .2, .3
 LOCAL_PART_OCTETS: Final = 64
@@ -26,6 +27,16 @@ HEADER_FIELDS: Final = 1000
 #: MIME: parts in one message and depth of nesting that we look into; what lies deeper is opaque.
 MIME_PARTS: Final = 1000
 MIME_DEPTH: Final = 30
+#: Fields of one MIME part's header that are read.
+MIME_PART_FIELDS: Final = 100
+#: Parameters of one Content-Type or Content-Disposition field that are read.
+MIME_PARAMETERS: Final = 100
+#: Octets of one rendered ENVELOPE, BODY or BODYSTRUCTURE after which optional texts are left out (NIL).
+STRUCTURE_OCTETS: Final = 1024 * 1024
+#: Octets of one address field, subject or other text field that are read; RFC 5322 sets no bound.
+FIELD_OCTETS: Final = 64 * 1024
+#: Message-IDs of References and In-Reply-To that are kept for threading.
+REFERENCES: Final = 100
 #: Addresses in one header field that go into ENVELOPE.
 HEADER_ADDRESSES: Final = 2000
 #: Messages above this size wait on disk and not in memory.
@@ -37,6 +48,16 @@ OUTBOUND_ATTACHMENT_OCTETS: Final = 18 * 1024 * 1024
 SMTP_ERRORS: Final = 20
 #: Commands that change nothing (NOOP, RSET, VRFY, EHLO …) that one connection may send.
 SMTP_IDLE_COMMANDS: Final = 200
+#: RFC 3461 §4.4: ENVID; §4.2: ORCPT.
+DSN_ENVID_OCTETS: Final = 100
+DSN_ORCPT_OCTETS: Final = 500
+#: RFC 5321 §4.5.3.1.5: a reply line with its CRLF.
+REPLY_LINE_OCTETS: Final = 512
+#: Lines of one reply; what plugins say beyond it is cut off.
+REPLY_LINES: Final = 20
+#: A PROXY protocol header: version 1 has 107 octets at most; version 2 may have 65,551, of which nobody sends more
+#: than a few hundred.
+PROXY_HEADER_OCTETS: Final = 4096
 #: IMAP: a command line without its literals, and a literal that is not a message.
 IMAP_LINE_OCTETS: Final = 64 * 1024
 IMAP_LITERAL_OCTETS: Final = 64 * 1024
@@ -45,5 +66,27 @@ LOGIN_FAILURES: Final = 5
 #: Length of a mailbox's whole name, and depth of its hierarchy.
 MAILBOX_NAME_OCTETS: Final = 1024
 MAILBOX_DEPTH: Final = 32
+#: Nesting of mappings and lists in a policy file. The parser's time grows with the square of it.
+POLICY_DEPTH: Final = 32
+#: Seconds that a ``def`` hook, or one step of an ``async def`` hook, may keep the event loop to itself.
+HOOK_STEP_SECONDS: Final = 0.5
+#: Seconds that a whole hook may take when neither the plugin nor a policy says otherwise.
+HOOK_SECONDS: Final = 10.0
+#: Seconds that a cancelled hook has for its clean-up before it is cut off.
+HOOK_GRACE_SECONDS: Final = 1.0
+#: Opinions that one hook may give at once, and octets of one fact or text in a decision record.
+HOOK_OPINIONS: Final = 1000
+DECISION_FACT_OCTETS: Final = 8 * 1024
 #: One tenant's policy file.
 POLICY_FILE_OCTETS: Final = 1024 * 1024
+#: One condition of a policy (CEL); the longest that somebody still reads.
+EXPRESSION_CHARACTERS: Final = 4000
+#: IMAP: octets of unwanted literals that are read and thrown away for one command (RFC 7888 §4).
+IMAP_SKIPPED_OCTETS: Final = 128 * 1024 * 1024
+#: IMAP: items in one FETCH. RFC 3501 sets no bound; the largest client asks for about twenty.
+IMAP_FETCH_ITEMS: Final = 100
+#: IMAP SEARCH: nesting of parentheses, NOT and OR, and keys in one command.
+SEARCH_DEPTH: Final = 32
+SEARCH_KEYS: Final = 1000
+#: IMAP SEARCH: octets of one message that BODY and TEXT look at.
+SEARCH_BODY_OCTETS: Final = 1024 * 1024

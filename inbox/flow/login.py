@@ -12,7 +12,7 @@ from inbox.mail.address import Address, AddressError
 from inbox.mail.tenancy import Account, HostedDomain
 from inbox.plugin.context import Identity, Session
 from inbox.plugin.services import Log
-from inbox.policy.verdicts import Verdict
+from inbox.policy.verdicts import Defer, Reject, Verdict
 from inbox.store.ports import Accounts, RateCounters
 
 #: Failures that one peer, or one account, may have in ten minutes; more are refused without a look at the password.
@@ -29,10 +29,10 @@ class Domains(Protocol):
     async def domain(self, fqdn: str) -> HostedDomain | None: ...
 
 
-class AuthHooks(Protocol):
-    """Runs the ``auth`` hooks of the account's policy; a refusal is a verdict."""
+class Hooks(Protocol):
+    """Runs the ``auth`` hooks of the account's policy."""
 
-    async def judge(self, session: Session, identity: Identity) -> Verdict | None: ...
+    async def judge(self, session: Session, identity: Identity, domain: HostedDomain) -> Verdict: ...
 
 
 class PasswordLogin:
@@ -44,7 +44,7 @@ class PasswordLogin:
         domains: Domains,
         rates: RateCounters,
         passwords: Passwords,
-        hooks: AuthHooks,
+        hooks: Hooks,
         clock: Clock,
         log: Log,
         sleep: Callable[[float], Awaitable[None]],
@@ -63,10 +63,11 @@ class PasswordLogin:
         try:
             if await self._is_limited(session, key):
                 raise AuthenticationFailed(f"too many failures for {session.peer} or {key}")
-            identity = await self._check(key, password)
-            refusal = await self._hooks.judge(session, identity)
-            if refusal is not None:
-                raise AuthenticationFailed(f"refused by policy: {refusal}")
+            account = await self._check(key, password)
+            identity, domain = await self._identity(account)
+            verdict = await self._hooks.judge(session, identity, domain)
+            if isinstance(verdict, Reject | Defer):
+                raise AuthenticationFailed(f"refused by policy: {verdict}")
         except AuthenticationFailed as error:
             self._log.warning("login_failed", peer=str(session.peer), door=session.door, address=key, why=str(error))
             await self._count(session, key)
@@ -83,20 +84,20 @@ class PasswordLogin:
             # Not an address: nobody has it, and the attempt is counted and costs as much as any other.
             return ""
 
-    async def _check(self, key: str, password: str) -> Identity:
+    async def _check(self, key: str, password: str) -> Account:
         account = await self._accounts.by_address(key) if key else None
         right = await self._passwords.verify(account.password_hash if account else None, password)
         if account is None or not right:
             raise AuthenticationFailed("wrong address or password")
-        return await self._identity(account)
+        return account
 
-    async def _identity(self, account: Account) -> Identity:
+    async def _identity(self, account: Account) -> tuple[Identity, HostedDomain]:
         if not account.is_active:
             raise AuthenticationFailed("the account is disabled")
         domain = await self._domains.domain(account.address.rpartition("@")[2])
         if domain is None or domain.organization.id != account.organization:
             raise AuthenticationFailed("the account's domain is not hosted any more")
-        return Identity(account.address, account.id, account.organization, domain.organization.name)
+        return Identity(account.address, account.id, account.organization, domain.organization.name), domain
 
     def _counters(self, session: Session, key: str) -> list[tuple[str, int]]:
         return [(f"login:peer:{session.peer}", FAILURES_PER_PEER), (f"login:account:{key}", FAILURES_PER_ACCOUNT)]

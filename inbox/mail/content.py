@@ -85,6 +85,19 @@ class FileContent:
         if unlink:
             path.unlink()
 
+    @classmethod
+    def adopt(cls, fd: int) -> FileContent:
+        """A content of the open file ``fd``, which may have no name any more; the descriptor is ours from now on.
+
+        ``path`` then names the descriptor (Linux) and can be opened while the object lives.
+        """
+        content = cls.__new__(cls)
+        content.path = Path(f"/proc/self/fd/{fd}")
+        content._map = None
+        content._fd = fd
+        content._size = os.fstat(fd).st_size
+        return content
+
     def __del__(self) -> None:
         fd = getattr(self, "_fd", -1)
         if fd >= 0:

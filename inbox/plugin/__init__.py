@@ -29,6 +29,7 @@ from inbox.policy.verdicts import (
     Reject,
     ReplaceBody,
     Score,
+    Shadow,
     Transform,
     Verdict,
 )
@@ -37,6 +38,6 @@ __all__ = [
     "Accept", "AddFlags", "AddHeader", "AddRecipient", "Address", "ChangeHeader", "Counted", "Defer", "DeleteHeader",
     "Delivery", "Discard", "Door", "DropRecipient", "Facts", "Failure", "FileInto", "HookResult", "Identity",
     "InsertHeader", "Opinion", "PluginSettings", "Quarantine", "Recipient", "Redirect", "Reject", "ReplaceBody",
-    "Resolution", "Resolved", "Score", "Services", "Session", "Stage", "Tls", "Transaction", "Transform", "Verdict",
-    "VirusFact", "hookimpl",
+    "Resolution", "Resolved", "Score", "Services", "Session", "Shadow", "Stage", "Tls", "Transaction", "Transform",
+    "Verdict", "VirusFact", "hookimpl",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 from inbox.mail.address import Address
 from inbox.mail.message import Message
@@ -49,7 +50,9 @@ class Identity:
 class Session:
     """One connection. ``peer`` is the client's address, behind a listed proxy the one that the proxy tells.
 
-    ``helo`` is None before EHLO, HELO or LHLO. ``errors`` counts refused commands.
+    ``helo`` is None before EHLO, HELO or LHLO. ``errors`` counts refused commands. ``judgements`` are what the hooks
+    of each stage said so far; the core keeps them for the decision record. ``early_talker``: the client spoke before
+    the banner was sent, which RFC 5321 §3.1 forbids.
     """
 
     id: str
@@ -63,6 +66,8 @@ class Session:
     identity: Identity | None = None
     started_at: float = 0.0
     errors: int = 0
+    judgements: dict[str, Any] = field(default_factory=dict, repr=False)
+    early_talker: bool = False
     facts: Facts = field(default_factory=Facts)
 
 
@@ -107,6 +112,7 @@ class Transaction:
     tenant_name: str = ""
     started_at: float = 0.0
     facts: Facts = field(default_factory=Facts)
+    judgements: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(slots=True)

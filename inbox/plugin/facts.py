@@ -18,11 +18,12 @@ class Facts:
     A fact is put once: the first plugin that finds it out is believed.
     """
 
-    __slots__ = ("_own", "_parent")
+    __slots__ = ("_own", "_parent", "_shadow")
 
     def __init__(self, parent: Facts | None = None) -> None:
         self._parent = parent
         self._own: dict[type, object] = {}
+        self._shadow: Facts | None = None
 
     def put(self, fact: object) -> None:
         """Adds a fact.
@@ -46,8 +47,46 @@ class Facts:
         """The facts that were put here, in order, without the parent's."""
         return iter(self._own.values())
 
+    def visible(self) -> Iterator[object]:
+        """All facts that :meth:`get` finds, for who wants to show them."""
+        return iter(self._visible().values())
+
+    def _visible(self) -> dict[type, object]:
+        return {**(self._parent._visible() if self._parent is not None else {}), **self._own}
+
     def __len__(self) -> int:
         return len(self._own)
+
+    def shadow(self) -> Facts:
+        """Where plugins in shadow mode put their facts: they see these and the real ones, others see the real ones."""
+        if self._shadow is None:
+            self._shadow = _ShadowFacts(self)
+        return self._shadow
+
+
+class _ShadowFacts(Facts):
+    """A layer over ``real``. What is missing in both is looked up in the shadow of the real one's parent."""
+
+    __slots__ = ("_real",)
+
+    def __init__(self, real: Facts) -> None:
+        super().__init__()
+        self._real = real
+
+    def get(self, kind: type[T]) -> T | None:
+        found = self._own.get(kind)
+        if found is None:
+            found = self._real._own.get(kind)
+        if found is None and self._real._parent is not None:
+            return self._real._parent.shadow().get(kind)
+        return cast("T | None", found)
+
+    def _visible(self) -> dict[type, object]:
+        above = self._real._parent
+        return {**(above.shadow()._visible() if above is not None else {}), **self._real._own, **self._own}
+
+    def shadow(self) -> Facts:
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,5 +177,14 @@ Edit = (
     | AddFlags
     | Transform
 )
-Opinion = Verdict | Score | Edit
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """What would have been said if it were enforced: recorded, and nothing else. A rule in shadow mode says this."""
+
+    opinion: Verdict | Score | Edit
+
+
+Opinion = Verdict | Score | Edit | Shadow
 HookResult = Opinion | list[Opinion] | tuple[Opinion, ...] | None

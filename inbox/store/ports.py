@@ -259,13 +259,26 @@ class Subscription(Protocol):
 class Database(Protocol):
     """One installation's database: its repositories and its life."""
 
-    tenants: Tenants
-    accounts: Accounts
-    mailboxes: Mailboxes
-    messages: Messages
-    decisions: Decisions
-    rates: RateCounters
-    changes: Changes
+    @property
+    def tenants(self) -> Tenants: ...
+
+    @property
+    def accounts(self) -> Accounts: ...
+
+    @property
+    def mailboxes(self) -> Mailboxes: ...
+
+    @property
+    def messages(self) -> Messages: ...
+
+    @property
+    def decisions(self) -> Decisions: ...
+
+    @property
+    def rates(self) -> RateCounters: ...
+
+    @property
+    def changes(self) -> Changes: ...
 
     async def open(self) -> None:
         """Connects, and brings the schema to this program's version.

@@ -1,0 +1,113 @@
+"""HTTP reputation: asks an HTTP service of yours what it thinks of the sender, and turns the answer into points.
+
+Speaks at:  data (Score HTTP_REPUTATION).
+Gives:      ReputationFact, which rules see as ``facts.reputation.score``.
+Asks:       ``POST url`` with ``{"ip": …, "helo": …, "sender": …, "tenant": …}``; the service answers 200 and
+            ``{"score": -10 … 10, "reason": "…"}``.
+On error:   accept: the service is a convenience, and no mail waits for it. A policy may say ``on_error: defer``.
+
+An example::
+
+    plugins:
+      http_reputation: {url: "http://127.0.0.1:8080/reputation", token: "…", weight: 0.5}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from typing import ClassVar
+
+import httpx2
+from pydantic import BaseModel, Field, HttpUrl, SecretStr
+
+from inbox.plugin import PluginSettings, Score, Services, Transaction, hookimpl
+
+__version__ = "1.0.0"
+
+#: Octets of an answer that are read. A service that was taken over must not be able to fill our memory.
+_ANSWER_OCTETS = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ReputationFact:
+    """What the service said."""
+
+    score: float
+    reason: str
+
+
+class Answer(BaseModel):
+    """The service's answer. What does not fit is an error, never a guess."""
+
+    score: float = Field(ge=-10, le=10, allow_inf_nan=False)
+    reason: str = Field("", max_length=200)
+
+
+class Settings(PluginSettings):
+    """Where the service is, and how much its word counts."""
+
+    url: HttpUrl = Field(description="Where questions are sent.")
+    token: SecretStr | None = Field(None, description="Sent as ``Authorization: Bearer …``; never shown or logged.")
+    wait: float = Field(2.0, gt=0, le=8, description="Seconds that a question may take.")
+    weight: float = Field(1.0, ge=0, le=10, description="Factor for the service's score.")
+
+
+class HttpReputation:
+    """One client with a pool of connections, made when the plugin starts and closed when no policy uses it any more."""
+
+    gives: ClassVar[tuple[type, ...]] = (ReputationFact,)
+    on_error: ClassVar[str] = "accept"
+
+    def __init__(self, settings: Settings, services: Services) -> None:
+        self.settings = settings
+        headers = {"User-Agent": f"inbox on {services.server_name}"}
+        if settings.token is not None:
+            headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}"
+        self.client = httpx2.AsyncClient(
+            headers=headers,
+            timeout=settings.wait,
+            verify=ssl.create_default_context(),
+            limits=httpx2.Limits(max_connections=20),
+            # No redirects and no proxy from the environment: questions go where the policy says, nowhere else.
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Called by the engine."""
+        await self.client.aclose()
+
+    @property
+    def dependency(self) -> str:
+        """After several failures in a row the engine leaves this service alone for a while."""
+        return str(self.settings.url)
+
+    @hookimpl
+    async def data(self, tx: Transaction) -> Score | None:
+        """Whatever goes wrong is raised: the engine logs it and does what ``on_error`` says."""
+        # A time-out of the client's is for each read: a service that sends an octet now and then would outlast it. In a
+        # task of its own, so that what the client cancels inside is no business of the engine's.
+        answer = await asyncio.wait_for(asyncio.ensure_future(self.ask(tx)), self.settings.wait)
+        tx.facts.put(ReputationFact(answer.score, answer.reason))
+        if answer.score == 0:
+            return None
+        return Score("HTTP_REPUTATION", answer.score * self.settings.weight, answer.reason)
+
+    async def ask(self, tx: Transaction) -> Answer:
+        """The question and its answer. Raises httpx2.HTTPError or ValueError."""
+        question = {
+            "ip": str(tx.session.peer),
+            "helo": tx.session.helo or "",
+            "sender": "" if tx.sender is None else str(tx.sender),
+            "tenant": tx.tenant_name,
+        }
+        async with self.client.stream("POST", str(self.settings.url), json=question) as response:
+            response.raise_for_status()
+            body = b""
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) > _ANSWER_OCTETS:
+                    raise ValueError(f"the answer has more than {_ANSWER_OCTETS} octets")
+        return Answer.model_validate_json(body)

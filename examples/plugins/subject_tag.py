@@ -1,0 +1,53 @@
+"""Subject tag: marks mail from outside in its subject, so that readers think before they click.
+
+Speaks at:  data (ChangeHeader).
+
+Mail is from outside when its sender's domain is not one of the recipients' domains, nor one of ``ours``. A message
+that has the tag already (an answer to an answer) is left as it is::
+
+    plugins:
+      subject_tag: {tag: "[EXTERNAL]", ours: [partner.test]}
+
+Changing a subject breaks DKIM signatures that cover it: put this plugin behind those that check signatures.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from inbox.plugin import ChangeHeader, PluginSettings, Services, Transaction, hookimpl
+
+__version__ = "1.0.0"
+
+#: Characters of a subject that are kept.
+_LONGEST = 500
+
+
+class Settings(PluginSettings):
+    """What is put in front of whose subjects."""
+
+    tag: str = Field("[EXTERNAL]", pattern=r"^[!-~]{1,40}$", description="One word of printable ASCII.")
+    ours: list[str] = Field([], max_length=1000, description="Domains whose mail is not from outside.")
+
+
+class SubjectTag:
+    """Rewrites one header field."""
+
+    def __init__(self, settings: Settings, services: Services) -> None:
+        self.settings = settings
+        self.ours = frozenset(domain.lower() for domain in settings.ours)
+
+    @hookimpl
+    def data(self, tx: Transaction) -> ChangeHeader | None:
+        """None means: nothing is changed."""
+        if tx.message is None or tx.sender is None:  # bounces have no sender
+            return None
+        if tx.session.identity is not None or tx.sender.domain in self.ours:
+            return None
+        if tx.sender.domain in {recipient.address.domain for recipient in tx.recipients}:
+            return None
+        # Headers are what a stranger wrote: line ends and NUL must not get into a field of ours.
+        subject = "".join(max(one, " ") for one in tx.message.subject[:_LONGEST])
+        if self.settings.tag in subject:
+            return None
+        return ChangeHeader("Subject", f"{self.settings.tag} {subject}".strip())

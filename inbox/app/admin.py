@@ -1,0 +1,189 @@
+"""The admin socket: HTTP over a Unix socket that only the server's own user may open.
+
+Commands that need the running server (reload, status) talk to it here; there is no password, the file's mode is the
+access control.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from inbox.base.errors import ConfigError, InboxError, StoreError
+
+#: unix(7): sun_path has 108 octets with the NUL at its end.
+SOCKET_PATH_OCTETS = 107
+#: Seconds that requests in flight get when the server stops.
+GRACE = 2
+
+
+class Running(Protocol):
+    """What the admin socket asks of the running server."""
+
+    async def health(self) -> None:
+        """Raises StoreError if it cannot take mail now."""
+        ...
+
+    async def reload(self) -> list[str]:
+        """Reads policies, plugins and certificates again; what is wrong is left as it was, and told, one line each."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """What ``GET /status`` answers: plain values by name."""
+        ...
+
+
+def admin_app(running: Running) -> Starlette:
+    """``GET /health``, ``GET /status``, ``POST /reload``; all answer JSON."""
+
+    async def health(_: Request) -> Response:
+        try:
+            await running.health()
+        except StoreError as error:
+            return JSONResponse({"status": "failing", "reason": str(error)}, 503)
+        return JSONResponse({"status": "ok"})
+
+    async def status(_: Request) -> Response:
+        return JSONResponse(running.status())
+
+    async def reload(_: Request) -> Response:
+        problems = await running.reload()
+        return JSONResponse({"problems": problems}, 409 if problems else 200)
+
+    async def failed(_: Request, error: Exception) -> Response:
+        return JSONResponse({"problems": [str(error)]}, 500)
+
+    return Starlette(
+        routes=[
+            Route("/health", health),
+            Route("/status", status),
+            Route("/reload", reload, methods=["POST"]),
+        ],
+        exception_handlers={InboxError: failed},
+    )
+
+
+class AdminServer:
+    """Serves the admin socket at ``path`` from :meth:`start` to :meth:`stop`."""
+
+    def __init__(self, path: Path, running: Running) -> None:
+        self._path = path
+        self._server = _Embedded(
+            uvicorn.Config(
+                admin_app(running),
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_graceful_shutdown=GRACE,
+            )
+        )
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Returns when the socket answers.
+
+        Raises:
+            ConfigError: another server answers there, or the socket cannot be made.
+        """
+        listening = _listen(self._path)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listening]), name="admin")
+        ready = asyncio.create_task(self._server.ready.wait())
+        await asyncio.wait({self._serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            ready.cancel()
+            await self._serving  # raises what stopped it
+
+    async def stop(self) -> None:
+        """Lets requests in flight end, then removes the socket."""
+        if self._serving is None:
+            return
+        self._server.should_exit = True
+        await self._serving
+        self._serving = None
+        self._path.unlink(missing_ok=True)
+
+
+class _Embedded(uvicorn.Server):
+    """uvicorn inside our own loop: signals stay ours, and it says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+def _listen(path: Path) -> socket.socket:
+    if len(os.fsencode(path)) > SOCKET_PATH_OCTETS:
+        raise ConfigError(f"INBOX_DATA_DIR: {path} is too long for a Unix socket ({SOCKET_PATH_OCTETS} octets)")
+    if _answers(path):
+        raise ConfigError(f"INBOX_DATA_DIR: another server is running there ({path} answers)")
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        # Linux gives the file the mode of the socket: it is never open to others, not even for a moment.
+        os.fchmod(listening.fileno(), 0o600)
+        listening.bind(os.fspath(path))
+        path.chmod(0o600)
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        raise ConfigError(f"INBOX_DATA_DIR: cannot make {path}: {error.strerror}") from error
+    listening.setblocking(False)
+    return listening
+
+
+def _answers(path: Path) -> bool:
+    """False also for what a killed server left behind."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        reached = probe.connect_ex(os.fspath(path))
+    return reached not in {errno.ENOENT, errno.ECONNREFUSED}
+
+
+class AdminClient:
+    """The other end, for commands. ``timeout`` in seconds."""
+
+    def __init__(self, path: Path, timeout: float = 30) -> None:
+        self._path = path
+        self._timeout = timeout
+
+    def running(self) -> bool:
+        """True if a server answers."""
+        return self._path.is_socket() and _answers(self._path)
+
+    def call(self, method: str, path: str) -> dict[str, Any] | None:
+        """The answer's JSON object, or None if no server is running. Raises InboxError if it breaks off."""
+        if not self.running():
+            return None
+        import httpx2
+
+        try:
+            with httpx2.Client(
+                transport=httpx2.HTTPTransport(uds=os.fspath(self._path)), timeout=self._timeout
+            ) as http:
+                answer: dict[str, Any] = http.request(method, f"http://inbox{path}").json()
+        except (httpx2.HTTPError, ValueError) as error:
+            raise InboxError(f"the running server did not answer: {error}") from error
+        return answer

@@ -1,0 +1,239 @@
+"""What an operator asks first when something is wrong: is each thing that the suite leans on in order?
+
+Every check is a small coroutine that returns findings or raises; what it raises is a failure with the error's text.
+Nothing is changed: what a check writes, it removes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import dns.asyncresolver
+import dns.exception
+import dns.resolver
+
+from inbox.app.config import Config
+from inbox.app.tls import RENEW_BEFORE, Certificates
+from inbox.base.clock import Clock
+from inbox.base.errors import InboxError
+from inbox.base.ids import Ids
+from inbox.mail.content import MemoryContent
+from inbox.store.ports import Blobs, Database
+
+#: Seconds that one check may take.
+PATIENCE = 15.0
+DNS_PATIENCE = 3.0
+#: Octets free under INBOX_DATA_DIR below which we warn, and below which mail is about to be refused.
+LITTLE_ROOM = 1 << 30
+NO_ROOM = 1 << 26
+DAY = 86_400
+
+
+class Outcome(StrEnum):
+    """How a check ended. ``warn`` works, but not as it should in production."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found, in a sentence for the operator."""
+
+    check: str
+    outcome: Outcome
+    detail: str
+
+
+class Plugins(Protocol):
+    """What doctor asks of policies and plugins."""
+
+    async def problems(self) -> list[tuple[str, str]]:
+        """What is wrong: ``(policies | plugins | plugin NAME, sentence)``; empty if nothing is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """The installation to look at. ``database`` and ``blobs`` are made, not opened; ``running``: a server answers."""
+
+    config: Config
+    clock: Clock
+    ids: Ids
+    certificates: Certificates
+    database: Database
+    blobs: Blobs
+    plugins: Plugins
+    running: bool
+
+
+Check = Callable[[Patient], Awaitable[list[tuple[Outcome, str]]]]
+
+
+async def examine(patient: Patient) -> list[Finding]:
+    """Runs all checks, one after the other."""
+    findings: list[Finding] = []
+    for name, check in CHECKS.items():
+        try:
+            async with asyncio.timeout(PATIENCE):
+                found = await check(patient)
+        except TimeoutError:
+            found = [(Outcome.FAIL, f"no answer within {PATIENCE:.0f} seconds")]
+        except (InboxError, OSError) as error:
+            found = [(Outcome.FAIL, str(error))]
+        findings += [Finding(name, outcome, detail) for outcome, detail in found]
+    for subject, sentence in await patient.plugins.problems():
+        findings.append(Finding(subject, Outcome.FAIL, sentence))
+    return findings
+
+
+async def _hostname(patient: Patient) -> list[tuple[Outcome, str]]:
+    name = patient.config.server.hostname
+    if "." not in name or name.endswith((".localhost", ".local", ".localdomain", ".test", ".example")):
+        return [(Outcome.WARN, f"{name} is no public name; set SERVER_HOSTNAME")]
+    return [(Outcome.OK, name)]
+
+
+async def _data_folder(patient: Patient) -> list[tuple[Outcome, str]]:
+    folder = patient.config.folders.data_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"x")
+        file.flush()
+        os.fsync(file.fileno())
+    free = shutil.disk_usage(folder).free
+    outcome = Outcome.OK if free >= LITTLE_ROOM else Outcome.WARN if free >= NO_ROOM else Outcome.FAIL
+    return [(outcome, f"{folder} can be written; {free >> 20} MiB free")]
+
+
+async def _database(patient: Patient) -> list[tuple[Outcome, str]]:
+    await patient.database.open()
+    try:
+        await patient.database.ping()
+        tenants = len(await patient.database.tenants.organizations())
+    finally:
+        await patient.database.close()
+    where = patient.config.database.masked_url(patient.config.folders.data_dir)
+    return [(Outcome.OK, f"{where} answers, its schema is up to date; {tenants} tenants")]
+
+
+async def _blobs(patient: Patient) -> list[tuple[Outcome, str]]:
+    key = f"msg/doctor/doctor/{patient.ids.new()}.eml"
+    sent = MemoryContent(key.encode())
+    await patient.blobs.open()
+    try:
+        await patient.blobs.put(key, sent)
+        got = b"".join((await patient.blobs.get(key)).chunks())
+        await patient.blobs.delete(key)
+    finally:
+        await patient.blobs.close()
+    where = patient.config.s3.endpoint or str(patient.config.folders.incoming)
+    if got != key.encode():
+        return [(Outcome.FAIL, f"{where} gave back other bytes than were put")]
+    return [(Outcome.OK, f"{where} takes, gives back and deletes")]
+
+
+async def _tls(patient: Patient) -> list[tuple[Outcome, str]]:
+    patient.certificates.context()
+    info = patient.certificates.info()
+    left = info.expires_at - patient.clock.now()
+    days = f"{left / DAY:.0f} days left"
+    findings = []
+    if left <= 0:
+        findings.append((Outcome.FAIL, f"{info.path} has expired"))
+    elif info.self_signed:
+        findings.append((Outcome.WARN, f"{info.path} is self-signed ({days}); set TLS_CERT_FILE and TLS_KEY_FILE"))
+    elif left < RENEW_BEFORE.total_seconds():
+        findings.append((Outcome.WARN, f"{info.path}: {days}"))
+    else:
+        findings.append((Outcome.OK, f"{info.path}: {days}"))
+    name = patient.config.server.hostname
+    if not any(_covers(pattern, name) for pattern in info.names):
+        findings.append((Outcome.WARN, f"{info.path} is not for SERVER_HOSTNAME {name}"))
+    return findings
+
+
+def _covers(pattern: str, name: str) -> bool:
+    """RFC 9525 §6.3: a wildcard stands for one label, the leftmost."""
+    pattern = pattern.lower()
+    return pattern == name or (pattern.startswith("*.") and pattern[2:] == name.partition(".")[2])
+
+
+async def _dns(patient: Patient) -> list[tuple[Outcome, str]]:
+    given = patient.config.server.dns_resolver
+    resolver = dns.asyncresolver.Resolver(configure=given is None)
+    if given is not None:
+        host, _, port = given.rpartition(":")
+        resolver.nameservers = [host.strip("[]")]
+        resolver.port = int(port)
+    try:
+        await resolver.resolve(".", "NS", lifetime=DNS_PATIENCE, raise_on_no_answer=False)
+    except dns.resolver.NXDOMAIN:
+        pass  # An answer all the same, of a resolver that knows private names only.
+    except (dns.exception.DNSException, OSError) as error:
+        return [(Outcome.WARN, f"{given or 'the system resolver'} does not answer ({type(error).__name__})")]
+    return [(Outcome.OK, f"{given or 'the system resolver'} answers")]
+
+
+async def _ports(patient: Patient) -> list[tuple[Outcome, str]]:
+    address = patient.config.server.bind_addr
+    findings = []
+    for variable, port in _listeners(patient.config):
+        reason = _answering(address, port) if patient.running else _bindable(address, port)
+        if reason:
+            findings.append((Outcome.FAIL, f"{variable} {port}: {reason}"))
+    if findings:
+        return findings
+    return [(Outcome.OK, "all listeners answer" if patient.running else "all ports are free")]
+
+
+def _listeners(config: Config) -> list[tuple[str, int]]:
+    """The ports that this program serves today and that are not off."""
+    ports = {
+        "SMTP_TRANSFER_PORT": config.smtp.transfer_port,
+        "LMTP_PORT": config.smtp.lmtp_port,
+        "IMAP_PORT": config.server.imap_port,
+        "IMAPS_PORT": config.server.imaps_port,
+    }
+    return [(variable, port) for variable, port in ports.items() if port]
+
+
+def _bindable(address: str, port: int) -> str:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            if error.errno == errno.EACCES:
+                return "may not be opened by this user (ports below 1024 need CAP_NET_BIND_SERVICE)"
+            return error.strerror or str(error)
+    return ""
+
+
+def _answering(address: str, port: int) -> str:
+    target = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104  names, not a bind
+    with socket.socket(socket.AF_INET6 if ":" in target else socket.AF_INET) as probe:
+        probe.settimeout(2)
+        reached = probe.connect_ex((target, port))
+    return os.strerror(reached) if reached else ""
+
+
+CHECKS: dict[str, Check] = {
+    "hostname": _hostname,
+    "data folder": _data_folder,
+    "database": _database,
+    "blobs": _blobs,
+    "tls": _tls,
+    "dns": _dns,
+    "ports": _ports,
+}

@@ -1,0 +1,214 @@
+"""The running server: listeners, background work, the admin socket; started in order, stopped in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import structlog
+
+from inbox.app.admin import AdminServer
+from inbox.app.config import Config
+from inbox.app.installation import Installation, opened
+from inbox.app.listeners import Listener
+from inbox.app.tls import Certificates
+from inbox.app.wiring import Parts, wire
+from inbox.base.errors import InboxError
+from inbox.server.imap.config import ImapConfig
+from inbox.server.imap.server import ImapServer
+from inbox.server.lmtp import LmtpServer
+from inbox.server.smtp import SmtpServer
+from inbox.server.smtp_config import SmtpConfig
+from inbox.store.sweeper import sweep
+
+#: Seconds that running transactions get when the server stops.
+GRACE_SECONDS = 20.0
+SWEEP_SECONDS = 3600.0
+PRUNE_SECONDS = 600.0
+CERTIFICATE_SECONDS = 60.0
+DAY = 86_400.0
+
+
+class Server:
+    """One process of the server.
+
+    Args:
+        primary: True for the one process of an installation's that does the housekeeping and has the admin socket.
+    """
+
+    def __init__(
+        self, installation: Installation, parts: Parts, listeners: Sequence[Listener], *, primary: bool
+    ) -> None:
+        self._installation = installation
+        self._parts = parts
+        self._listeners = listeners
+        self._primary = primary
+        self._log = structlog.get_logger("inbox")
+        config = installation.config
+        self._certificates = Certificates(
+            config.tls, config.folders.data_dir, config.server.hostname, installation.clock
+        )
+        self._started_at = installation.clock.now()
+        self._doors: list[SmtpServer | ImapServer] = []
+
+    async def run(self, ready: Callable[[], None], stop: asyncio.Event) -> None:
+        """Serves until ``stop`` is set; ``ready`` is called when every listener answers."""
+        async with AsyncExitStack() as stack:
+            await self._start_doors(stack)
+            await self._start_background(stack)
+            if self._primary:
+                admin = AdminServer(self._installation.config.folders.admin_socket, self)
+                await admin.start()
+                stack.push_async_callback(admin.stop)
+            ready()
+            await stop.wait()
+            self._log.info("stopping")
+
+    # -- what the admin socket asks -------------------------------------------------------------------------------
+
+    async def health(self) -> None:
+        """Raises StoreError if no mail can be taken now."""
+        await self._installation.database.ping()
+
+    async def reload(self) -> list[str]:
+        """Policies, plugins and certificates anew."""
+        problems = await self._parts.live.reload()
+        self._parts.directory.forget()
+        try:
+            self._certificates.refresh()
+        except InboxError as error:
+            problems.append(str(error))
+        return problems
+
+    def status(self) -> dict[str, Any]:
+        """Plain values by name."""
+        return {
+            "uptime_seconds": round(self._installation.clock.now() - self._started_at),
+            "listeners": {listener.name: listener.port for listener in self._listeners},
+            "policy_error": self._parts.live.last_error or "",
+        }
+
+    # -- starting --------------------------------------------------------------------------------------------------
+
+    async def _start_doors(self, stack: AsyncExitStack) -> None:
+        by_name = {listener.name: listener for listener in self._listeners}
+        for name, kind in (("smtp", SmtpServer), ("lmtp", LmtpServer)):
+            if name in by_name:
+                server = kind(
+                    self._smtp_config(),
+                    self._parts.pipeline,
+                    self._installation.clock,
+                    self._installation.ids,
+                    structlog.get_logger("inbox.smtp"),
+                )
+                await server.start_socket(by_name[name].socket)
+                stack.push_async_callback(server.stop, GRACE_SECONDS)
+                self._doors.append(server)
+        if "imap" in by_name or "imaps" in by_name:
+            imap = ImapServer(
+                self._imap_config(),
+                self._installation.database,
+                self._installation.blobs,
+                self._parts.login,
+                self._parts.appending,
+                structlog.get_logger("inbox.imap"),
+                clock=self._installation.clock,
+                ids=self._installation.ids,
+            )
+            stack.push_async_callback(imap.stop)
+            if "imap" in by_name:
+                await imap.start(sockets=[by_name["imap"].socket], tls="starttls")
+            if "imaps" in by_name:
+                await imap.start(sockets=[by_name["imaps"].socket], tls="implicit")
+            self._doors.append(imap)
+
+    def _smtp_config(self) -> SmtpConfig:
+        config = self._installation.config
+        return SmtpConfig(
+            hostname=config.server.hostname,
+            spool_directory=config.spool_dir,
+            max_message_octets=config.smtp.max_message_bytes,
+            max_recipients=config.smtp.inbound_max_rcpt_to,
+            max_connections=config.server.max_connections,
+            proxy_networks=self._parts.live.current.server.proxy_networks,
+            tls=self._certificates.context(),
+        )
+
+    def _imap_config(self) -> ImapConfig:
+        config = self._installation.config
+        return ImapConfig(
+            hostname=config.server.hostname,
+            spool_dir=config.spool_dir,
+            tls=self._certificates.context(),
+            max_message_octets=config.smtp.max_message_bytes,
+        )
+
+    async def _start_background(self, stack: AsyncExitStack) -> None:
+        work: list[tuple[float, Callable[[], Awaitable[object]]]] = []
+        if self._primary:
+            work += [(SWEEP_SECONDS, self._sweep), (PRUNE_SECONDS, self._prune)]
+        work.append((CERTIFICATE_SECONDS, self._refresh_certificates))
+        tasks = [asyncio.create_task(self._repeat(seconds, function)) for seconds, function in work]
+        tasks.append(asyncio.create_task(self._parts.live.watch()))
+        stack.push_async_callback(_end, tasks)
+
+    async def _repeat(self, seconds: float, function: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await function()
+            except InboxError as error:
+                # It is tried again; until then nothing is lost but room.
+                self._log.error("housekeeping_failed", work=function.__name__, error=str(error))
+
+    async def _sweep(self) -> None:
+        removed = await sweep(self._installation.blobs, self._installation.database.messages, self._installation.clock)
+        if removed:
+            self._log.info("orphan_blobs_removed", count=removed)
+
+    async def _prune(self) -> None:
+        now = self._installation.clock.now()
+        keep = self._parts.live.current.server.decisions.keep_days * DAY
+        await self._installation.database.decisions.prune(now - keep)
+        await self._installation.database.rates.prune(now)
+
+    async def _refresh_certificates(self) -> None:
+        if self._certificates.refresh():
+            self._log.info("certificate_changed")
+
+
+async def serve(
+    config: Config, listeners: Sequence[Listener], *, primary: bool = True, ready: Callable[[], None] | None = None
+) -> None:
+    """Serves until SIGTERM or SIGINT; SIGHUP reloads.
+
+    Raises:
+        InboxError: the server cannot start: a store, a policy, a certificate or the admin socket.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with opened(config) as installation, wire(installation) as parts:
+        server = Server(installation, parts, listeners, primary=primary)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        reloads: set[asyncio.Task[list[str]]] = set()
+
+        def reload() -> None:
+            task = loop.create_task(server.reload())
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, reload)
+        await server.run(ready or (lambda: None), stop)
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

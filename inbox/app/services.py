@@ -1,0 +1,36 @@
+"""What plugins get from us: the stores behind the small protocols of ``inbox.plugin.services``."""
+
+from __future__ import annotations
+
+from inbox.base.clock import Clock
+from inbox.identity.directory import AddressDirectory
+from inbox.plugin.services import Counted, Resolution
+from inbox.store.ports import RateCounters
+
+
+class DirectoryService:
+    """``Directory`` of ``inbox.plugin.services``."""
+
+    def __init__(self, directory: AddressDirectory) -> None:
+        self._directory = directory
+
+    async def resolve(self, tenant: str, address: str) -> Resolution:
+        """Nobody, unless the tenant hosts the address's domain."""
+        domain = await self._directory.domain(address.rpartition("@")[2])
+        if domain is None or domain.organization.id != tenant:
+            return Resolution()
+        accounts, detail = await self._directory.accounts(domain, address)
+        via = () if any(account.address == address for account in accounts) else (address,)
+        return Resolution(tuple(account.address for account in accounts), detail, via)
+
+
+class RatesService:
+    """``Rates`` of ``inbox.plugin.services``."""
+
+    def __init__(self, counters: RateCounters, clock: Clock) -> None:
+        self._counters = counters
+        self._clock = clock
+
+    async def hit(self, key: str, window: float, amount: int = 1) -> Counted:
+        counted = await self._counters.hit(key, window, self._clock.now(), amount)
+        return Counted(counted.count, counted.expires_at)

@@ -1,0 +1,47 @@
+"""Which database and which blob store the configuration asks for; what is not used is not imported."""
+
+from __future__ import annotations
+
+from inbox.app.config import Config
+from inbox.base.clock import Clock
+from inbox.base.ids import Ids
+from inbox.store.ports import Blobs, Database
+
+
+def make_database(config: Config, clock: Clock, ids: Ids) -> Database:
+    """The database, not yet opened: SurrealDB when a server is named, else the embedded one."""
+    url = config.database.surreal_url
+    if url is not None:
+        from inbox.store.surreal import SurrealConfig, SurrealDatabase
+
+        user, password = config.database.credentials or ("", "")
+        settings = SurrealConfig(
+            url=url,
+            namespace=config.database.namespace,
+            database=config.database.database,
+            username=user,
+            password=password,
+        )
+        return SurrealDatabase(settings, clock, ids)
+    from inbox.store.sqlite import SqliteDatabase
+
+    return SqliteDatabase(config.sqlite_path, clock, ids)
+
+
+def make_blobs(config: Config, clock: Clock) -> Blobs:
+    """The blob store, not yet opened: S3 when the ``S3_*`` variables are set, else a folder."""
+    if config.s3.enabled:
+        from inbox.store.blobs.s3 import S3Blobs, S3Config
+
+        settings = S3Config(
+            endpoint=config.s3.endpoint or "",
+            region=config.s3.region,
+            bucket=config.s3.bucket or "",
+            access_key_id=config.s3.access_key_id or "",
+            secret_access_key=config.s3.secret_access_key.get_secret_value() if config.s3.secret_access_key else "",
+            force_path_style=config.s3.force_path_style,
+        )
+        return S3Blobs(settings)
+    from inbox.store.blobs.local import LocalBlobs
+
+    return LocalBlobs(config.folders.incoming, clock)

@@ -1,0 +1,103 @@
+"""Puts the program together: the only place that knows every class."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from inbox.app.config import Config
+from inbox.app.installation import Installation
+from inbox.app.services import DirectoryService, RatesService
+from inbox.flow.appending import MailboxAppending
+from inbox.flow.copies import CopyMaker
+from inbox.flow.destinations import Destinations
+from inbox.flow.filing import Filer
+from inbox.flow.judge import AuthHooks, Judge
+from inbox.flow.login import PasswordLogin
+from inbox.flow.pipeline import Pipeline
+from inbox.flow.recipients import Recipients
+from inbox.identity.directory import AddressDirectory
+from inbox.identity.passwords import Passwords
+from inbox.plugin.dispatcher import Dispatcher
+from inbox.plugin.guard import Guard
+from inbox.plugin.instances import Instances
+from inbox.plugin.live import LivePolicies
+from inbox.plugin.registry import Registry
+from inbox.plugin.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the server serves."""
+
+    live: LivePolicies
+    judge: Judge
+    directory: AddressDirectory
+    pipeline: Pipeline
+    login: PasswordLogin
+    appending: MailboxAppending
+
+
+def make_registry(config: Config) -> Registry:
+    """Plugins of all sources, with the defaults that the environment gives to their settings."""
+    return Registry(config.folders.plugins, config.values())
+
+
+@asynccontextmanager
+async def wire(installation: Installation) -> AsyncIterator[Parts]:
+    """All parts of a server over an open installation.
+
+    Raises:
+        PolicyError: the policies are wrong; each mistake with its place.
+    """
+    config, clock, ids = installation.config, installation.clock, installation.ids
+    database = installation.database
+    config.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory = AddressDirectory(database.tenants, database.accounts, clock)
+    services = Services(
+        clock=clock,
+        log=structlog.get_logger("inbox.plugin"),
+        directory=DirectoryService(directory),
+        rates=RatesService(database.rates, clock),
+        run_blocking=installation.executors,
+        server_name=config.server.hostname,
+    )
+    config.folders.plugins.mkdir(parents=True, exist_ok=True)
+    live = LivePolicies(config.folders.policy_dir, make_registry(config), structlog.get_logger("inbox.policy"))
+    live.open()
+    guard = Guard()
+    guard.install()
+    breaker = live.current.server.breaker
+    instances = Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
+    live.instances = instances
+    passwords = Passwords(clock)
+    judge = Judge(live, Dispatcher(instances, guard, clock, structlog.get_logger("inbox.plugin")))
+    destinations = Destinations(database.accounts, database.mailboxes, clock)
+    filer = Filer(installation.blobs, database.messages, ids, clock, installation.executors)
+    log = structlog.get_logger("inbox.flow")
+    pipeline = Pipeline(
+        judge,
+        Recipients(judge, directory, log),
+        CopyMaker(judge, destinations),
+        filer,
+        destinations,
+        database.decisions,
+        clock,
+        ids,
+        log,
+        config.server.hostname,
+    )
+    login = PasswordLogin(
+        database.accounts, directory, database.rates, passwords, AuthHooks(judge), clock, log, asyncio.sleep
+    )
+    appending = MailboxAppending(judge, directory, filer, database.decisions, clock, ids)
+    try:
+        yield Parts(live, judge, directory, pipeline, login, appending)
+    finally:
+        await instances.close()
+        guard.remove()
+        passwords.close()

@@ -1,0 +1,104 @@
+"""What commands stand on: the configuration, the database, the running server.
+
+Heavy modules are imported when a command needs them: ``inbox --help`` needs none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, ParamSpec
+
+import typer
+
+from inbox.base.errors import InboxError, NotFound
+
+if TYPE_CHECKING:
+    from inbox.app.admin import AdminClient
+    from inbox.app.config import Config
+    from inbox.mail.tenancy import HostedDomain, Organization
+    from inbox.store.ports import Database
+
+P = ParamSpec("P")
+
+
+class NotSo(InboxError):
+    """The thing that was asked about is not so (exit code 1)."""
+
+
+class WrongUsage(InboxError):
+    """An argument makes no sense (exit code 2)."""
+
+
+def command(app: typer.Typer, name: str) -> Callable[[Callable[P, Awaitable[None]]], Callable[P, Awaitable[None]]]:
+    """Registers a coroutine function as the command ``name``; its docstring is the help."""
+
+    def register(function: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
+        @functools.wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> None:
+            async def whole() -> None:
+                await function(*args, **kwargs)
+
+            asyncio.run(whole())
+
+        # Annotations are strings in this package; typer needs the real ones, in the command's own namespace.
+        run.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]  # PEP 362
+        app.command(name)(run)
+        return function
+
+    return register
+
+
+def config() -> Config:
+    """The configuration from the environment. Raises ConfigError."""
+    from inbox.app.config import load
+
+    return load(os.environ)
+
+
+@asynccontextmanager
+async def database() -> AsyncIterator[Database]:
+    """The open database of the configuration, whether the server runs or not."""
+    from inbox.app.stores import make_database
+    from inbox.base.clock import SystemClock
+    from inbox.base.ids import RandomIds
+
+    clock = SystemClock()
+    opened = make_database(config(), clock, RandomIds(clock.now))
+    await opened.open()
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+def server() -> AdminClient:
+    """The running server's admin socket."""
+    from inbox.app.admin import AdminClient
+
+    return AdminClient(config().folders.admin_socket)
+
+
+async def tenant_named(db: Database, name: str) -> Organization:
+    """The tenant of this name. Raises NotFound."""
+    found = await db.tenants.organization(name)
+    if found is None:
+        raise NotFound(f"no tenant {name}")
+    return found
+
+
+async def tenant_id(db: Database, name: str | None) -> str | None:
+    """The id behind ``--tenant``; None without one. Raises NotFound."""
+    return None if name is None else (await tenant_named(db, name)).id
+
+
+async def hosting(db: Database, fqdn: str) -> HostedDomain:
+    """Who hosts a domain. Raises NotFound."""
+    found = await db.tenants.domain(fqdn)
+    if found is None:
+        raise NotFound(f"no tenant hosts {fqdn} (inbox domain add TENANT {fqdn})")
+    return found

@@ -1,0 +1,81 @@
+"""``inbox domain``: the domains that tenants host, and the fields that override policies for one domain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inbox.cli.context import WrongUsage, command, database, hosting, tenant_id, tenant_named
+from inbox.cli.output import Json, say, show_rows
+from inbox.mail.address import canonical_domain
+
+app = typer.Typer(name="domain", help="Domains that tenants host.", no_args_is_help=True)
+
+
+@command(app, "add")
+async def add(
+    tenant: Annotated[str, typer.Argument(help="The tenant's name.")],
+    domain: Annotated[str, typer.Argument(help="The domain, e.g. example.org.")],
+) -> None:
+    """Host a domain for a tenant."""
+    fqdn = canonical_domain(domain)
+    async with database() as db:
+        await db.tenants.add_domain((await tenant_named(db, tenant)).id, fqdn)
+    say(f"{tenant} hosts {fqdn}")
+
+
+@command(app, "list")
+async def list_(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None, as_json: Json = False
+) -> None:
+    """Show hosted domains with their override fields; secrets are masked."""
+    from inbox.app.overrides import shown
+
+    async with database() as db:
+        found = await db.tenants.domains(await tenant_id(db, tenant))
+    rows = [
+        {"domain": d.fqdn, "tenant": d.organization.name, "active": d.is_active, "overrides": shown(d.overrides)}
+        for d in found
+    ]
+    show_rows(rows, ("domain", "tenant", "active", "overrides"), as_json=as_json, none="no domains")
+
+
+@command(app, "set")
+async def set_(
+    domain: Annotated[str, typer.Argument(help="A hosted domain.")],
+    fields: Annotated[
+        list[str], typer.Argument(help="FIELD=VALUE; FIELD= unsets; FIELD=@FILE reads the value (keys) from a file.")
+    ],
+) -> None:
+    """Set override fields of a domain: the last word on its policy.
+
+    For example: inbox domain set example.org require_spf_pass=false plus_delimiter=-
+    """
+    from inbox.app.overrides import changed, shown
+
+    given = dict(_field(text) for text in fields)
+    async with database() as db:
+        hosted = await hosting(db, canonical_domain(domain))
+        overrides = changed(hosted.overrides, given)
+        await db.tenants.set_domain_overrides(hosted.organization.id, hosted.fqdn, overrides)
+    show_rows(
+        [{"field": name, "value": value} for name, value in shown(overrides).items()],
+        ("field", "value"),
+        as_json=False,
+        none=f"{hosted.fqdn} has no override fields",
+    )
+
+
+def _field(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise WrongUsage(f"not FIELD=VALUE: {text}")
+    if value.startswith("@"):
+        path = Path(value[1:])
+        try:
+            value = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise WrongUsage(f"{name}: cannot read {path}: {error}") from error
+    return name, value

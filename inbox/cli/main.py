@@ -1,0 +1,65 @@
+"""The program ``inbox``: its commands, and how errors end it.
+
+Exit codes: 0 done; 1 the thing asked about is not so, or it failed; 2 wrong usage or a wrong setting.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from inbox.base.errors import ConfigError, InboxError, PolicyError, ProtocolError
+from inbox.cli import accounts, decisions, doctor, domains, plugins, policy, quarantine, serve, tenants
+from inbox.cli.context import WrongUsage
+from inbox.cli.output import warn
+
+app = typer.Typer(
+    name="inbox",
+    help="A mail suite in which every decision about a message is made by a plugin and can be explained.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+serve.register(app)
+decisions.register(app)
+doctor.register(app)
+for group in (
+    plugins.app,
+    policy.app,
+    decisions.app,
+    quarantine.app,
+    tenants.app,
+    domains.app,
+    accounts.app,
+    accounts.aliases,
+):
+    app.add_typer(group)
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except (ConfigError, WrongUsage, ProtocolError) as error:
+        _end(error, 2)
+    except PolicyError as error:
+        # Already one line for each mistake, each with file:line:column.
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    except InboxError as error:
+        _end(error, 1)
+    except BrokenPipeError:
+        # The reader of our output went away (``| head``). What is left in the buffer has to go somewhere at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _end(error: InboxError, code: int) -> None:
+    warn(str(error))
+    sys.exit(code)

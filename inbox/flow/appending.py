@@ -1,0 +1,135 @@
+"""IMAP APPEND: a message that its owner puts into a mailbox goes through the same hooks as any other.
+
+What the client gave is stored as it is: header edits are for mail that comes from outside. A verdict that would
+quarantine or discard refuses, for its owner is there to be told.
+"""
+
+from __future__ import annotations
+
+from inbox.base.clock import Clock
+from inbox.base.errors import AuthenticationFailed, InboxError
+from inbox.base.ids import Ids
+from inbox.flow.filing import Bundle, Filer
+from inbox.flow.judge import Case, Judge
+from inbox.identity.directory import AddressDirectory
+from inbox.mail.address import Address
+from inbox.mail.content import Content, MemoryContent
+from inbox.mail.message import Message
+from inbox.mail.reply import Reply
+from inbox.mail.tenancy import Mailbox
+from inbox.plugin.context import Delivery, Recipient, Session, Transaction
+from inbox.plugin.facts import Facts
+from inbox.policy.outcome import StageOutcome
+from inbox.policy.stages import Stage
+from inbox.policy.verdicts import Accept, Defer, Discard, Quarantine, Redirect, Reject, Transform, Verdict
+from inbox.store.ports import Decisions
+from inbox.store.records import Copy, DecisionRecord, Placed
+
+
+class Refused(InboxError):
+    """A hook refused the message; ``said`` is what it told the client."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"{reply.code} {reply.enhanced} {reply.text}")
+        self.code, self.status, self.said = reply.code, reply.enhanced, reply.text
+
+
+class MailboxAppending:
+    """``Appending`` of ``inbox.flow.doors``."""
+
+    def __init__(
+        self, judge: Judge, directory: AddressDirectory, filer: Filer, decisions: Decisions, clock: Clock, ids: Ids
+    ) -> None:
+        self._judge = judge
+        self._directory = directory
+        self._filer = filer
+        self._decisions = decisions
+        self._clock = clock
+        self._ids = ids
+
+    async def append(
+        self,
+        session: Session,
+        mailbox: Mailbox,
+        content: Content,
+        flags: int,
+        keywords: tuple[str, ...],
+        internal_date: float | None,
+    ) -> Placed:
+        """Judges and files one message; see the protocol."""
+        identity = session.identity
+        if identity is None or mailbox.account != identity.account or mailbox.organization != identity.tenant:
+            raise AuthenticationFailed("a message was appended to a mailbox of somebody else")
+        owner = Address.parse(identity.address)
+        domain = await self._directory.domain(owner.domain)
+        if domain is None or domain.organization.id != identity.tenant:
+            raise AuthenticationFailed(f"{owner.domain} is not hosted any more")
+        recipient = Recipient(owner, identity.tenant, identity.tenant_name)
+        tx = Transaction(
+            self._ids.new(),
+            session,
+            owner,
+            {},
+            [recipient],
+            Message(content),
+            identity.tenant,
+            identity.tenant_name,
+            self._clock.now(),
+            Facts(session.facts),
+        )
+        policy = self._judge.for_recipient(domain, owner.key)
+        delivery = Delivery(tx, recipient, account=identity.address, mailbox=mailbox.name)
+        stored = content
+        judgements: list[StageOutcome] = []
+        for stage, arguments in (
+            (Stage.DATA, {"tx": tx}),
+            (Stage.STORE, {"delivery": delivery}),
+            (Stage.DELIVER, {"delivery": delivery}),
+        ):
+            judgement = await self._judge.judge(stage, policy, **arguments)
+            judgements.append(judgement)
+            refusal = _refusal(judgement.verdict)
+            if refusal is not None:
+                reply = self._judge.with_id(refusal, tx.id)
+                await self._decisions.add([self._record(tx, judgements, reply)])
+                raise Refused(reply)
+            for edit in judgement.edits:
+                if isinstance(edit, Transform):
+                    stored = MemoryContent(edit.content)
+        bundle = Bundle(
+            identity.tenant,
+            stored,
+            await self._filer.content_hash(stored),
+            (Copy(mailbox.id, flags, keywords),),
+            internal_date if internal_date is not None else self._clock.now(),
+            recognise=False,
+        )
+        placed = await self._filer.file([bundle], [self._record(tx, judgements, Reply(250, "2.0.0", "Appended"))])
+        return placed[0][0]
+
+    def _record(self, tx: Transaction, judgements: list[StageOutcome], reply: Reply) -> DecisionRecord:
+        outcome = "accept" if reply.positive else "defer" if reply.code < 500 else "reject"
+        case = Case(
+            tx.id,
+            tx.session,
+            tx,
+            tx.tenant,
+            tx.tenant_name,
+            self._clock.now(),
+            judgements,
+            outcome,
+            reply,
+            (str(tx.recipients[0].address),),
+            Stage.DATA,
+        )
+        return self._judge.record(case)
+
+
+def _refusal(verdict: Verdict) -> Reply | None:
+    match verdict:
+        case Reject(code, enhanced, text) | Defer(code, enhanced, text):
+            return Reply(code, enhanced, text)
+        case Quarantine(reason) | Discard(reason):
+            return Reply(550, "5.7.1", reason or "Refused by policy")
+        case Accept() | Redirect():
+            return None

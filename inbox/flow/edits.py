@@ -1,0 +1,63 @@
+"""Carrying out what plugins asked to be changed. The message that came is never touched: a new one is put in front.
+
+Fields that an edit does not name keep their octets, so that signatures over them stay valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from inbox.mail.content import Content, MemoryContent, PrefixedContent, TailContent
+from inbox.mail.edits import add_field, change_field, delete_field, insert_field, render_field
+from inbox.mail.headers import header_block
+from inbox.policy.verdicts import (
+    AddHeader,
+    ChangeHeader,
+    DeleteHeader,
+    Edit,
+    InsertHeader,
+    ReplaceBody,
+)
+
+_MESSAGE_EDITS = (AddHeader, InsertHeader, ChangeHeader, DeleteHeader, ReplaceBody)
+
+
+def changes_message(edit: object) -> bool:
+    """True for an edit of header or body; others concern recipients or a copy."""
+    return isinstance(edit, _MESSAGE_EDITS)
+
+
+def edited(content: Content, edits: Sequence[Edit]) -> Content:
+    """The message with all edits of header and body applied, in their order; others are passed over.
+
+    Raises:
+        ValueError: an edit's name or value cannot stand in a header (CR, LF, NUL, no field name).
+    """
+    wanted = [edit for edit in edits if changes_message(edit)]
+    if not wanted:
+        return content
+    if all(isinstance(edit, AddHeader) for edit in wanted):
+        fields = [render_field(edit.name, edit.value) for edit in wanted if isinstance(edit, AddHeader)]
+        # The last one added is on top, as if each had been put in front of the message on its own.
+        return PrefixedContent(b"".join(reversed(fields)), content)
+    block, body_at = header_block(content)
+    body: Content = TailContent(content, body_at)
+    for edit in wanted:
+        if isinstance(edit, ReplaceBody):
+            body = MemoryContent(edit.body)
+        else:
+            block = _edited_block(block, edit)
+    return PrefixedContent(block, body)
+
+
+def _edited_block(block: bytes, edit: Edit) -> bytes:
+    match edit:
+        case AddHeader(name, value):
+            return add_field(block, name, value)
+        case InsertHeader(index, name, value):
+            return insert_field(block, index, name, value)
+        case ChangeHeader(name, value, occurrence):
+            return change_field(block, name, value, occurrence)
+        case DeleteHeader(name, occurrence):
+            return delete_field(block, name, occurrence)
+    return block

@@ -1,0 +1,112 @@
+"""A transaction's recipients by the policy that applies to them, and what becomes of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from inbox.mail.content import Content
+from inbox.mail.reply import Reply
+from inbox.mail.tenancy import HostedDomain
+from inbox.plugin.context import Recipient, Transaction
+from inbox.plugin.facts import Facts
+from inbox.policy.outcome import StageOutcome
+from inbox.policy.snapshot import EffectivePolicy
+from inbox.policy.verdicts import Accept, Defer, Discard, Quarantine, Redirect, Reject, Verdict
+from inbox.store.records import Copy
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What the flow remembers of a recipient between RCPT and DATA: its domain, its policy, the
+    ``rcpt`` judgement, and the addresses of the accounts that its mail goes to."""
+
+    domain: HostedDomain
+    policy: EffectivePolicy
+    judgement: StageOutcome
+    accounts: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Disposition:
+    """What becomes of one recipient. ``refusal`` is None while nothing speaks against it."""
+
+    recipient: Recipient
+    refusal: Reply | None = None
+    discarded: bool = False
+    quarantine: str | None = None
+    copies: list[tuple[Content, Copy]] = field(default_factory=list)
+
+    @property
+    def outcome(self) -> str:
+        """One word for the decision record."""
+        if self.refusal is not None:
+            return "defer" if self.refusal.code < 500 else "reject"
+        if self.discarded:
+            return "discard"
+        return "accept" if self.quarantine is None else "quarantine"
+
+
+@dataclass(slots=True)
+class Group:
+    """The recipients of one tenant under one policy: judged together, as one transaction that shows only them.
+
+    ``judgements`` are those of ``rcpt`` and ``data``, ``late`` those of ``store`` and ``deliver``.
+    """
+
+    transaction: Transaction
+    policy: EffectivePolicy
+    judgements: list[StageOutcome]
+    dispositions: list[Disposition]
+    content: Content | None = None
+    late: list[StageOutcome] = field(default_factory=list)
+
+
+def group_recipients(tx: Transaction) -> list[Group]:
+    """One group for each tenant and policy, in the order in which they came."""
+    groups: dict[tuple[str, int], Group] = {}
+    for recipient in tx.recipients:
+        route = recipient.facts.get(Route)
+        assert route is not None, "a recipient was accepted without a route"
+        key = (recipient.tenant, id(route.policy))
+        group = groups.get(key)
+        if group is None:
+            view = Transaction(
+                tx.id,
+                tx.session,
+                tx.sender,
+                tx.params,
+                [],
+                tx.message,
+                recipient.tenant,
+                recipient.tenant_name,
+                tx.started_at,
+                Facts(tx.facts),
+            )
+            group = groups[key] = Group(view, route.policy, [], [])
+        group.transaction.recipients.append(recipient)
+        group.judgements.append(route.judgement)
+        group.dispositions.append(Disposition(recipient))
+    return list(groups.values())
+
+
+def apply_verdict(group: Group, verdict: Verdict) -> None:
+    """Marks all recipients of a group with what was decided about the message."""
+    for disposition in group.dispositions:
+        match verdict:
+            case Reject(code, enhanced, text) | Defer(code, enhanced, text):
+                disposition.refusal = Reply(code, enhanced, text)
+            case Discard():
+                disposition.discarded = True
+            case Quarantine(reason):
+                disposition.quarantine = reason or "policy"
+            case Accept() | Redirect():
+                pass
+
+
+def combined_refusal(dispositions: list[Disposition]) -> Reply | None:
+    """The one reply for a message that nobody takes: temporary if it is so for anybody. None if somebody takes it."""
+    refusals = [each.refusal for each in dispositions]
+    given = [refusal for refusal in refusals if refusal is not None]
+    if len(given) < len(refusals) or not given:
+        return None
+    return next((refusal for refusal in given if refusal.code < 500), given[0])

@@ -1,0 +1,322 @@
+"""The story of a message that comes in, from the connection to the mailbox.
+
+Read :meth:`Pipeline.data` first: it is the whole of it. Up to the line where it files the message nothing has
+been promised; behind it, we owe a delivery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+from inbox.base.clock import Clock
+from inbox.base.errors import InboxError, PolicyError, StoreError
+from inbox.base.ids import Ids
+from inbox.base.limits import MAX_RECEIVED
+from inbox.flow.copies import CopyMaker
+from inbox.flow.destinations import Destinations
+from inbox.flow.edits import edited
+from inbox.flow.filing import Bundle, Filer
+from inbox.flow.groups import Disposition, Group, Route, apply_verdict, combined_refusal, group_recipients
+from inbox.flow.judge import Case, Judge
+from inbox.flow.recipients import Recipients
+from inbox.flow.trace import count_received, received_field, return_path
+from inbox.mail.address import Address
+from inbox.mail.content import Content, PrefixedContent
+from inbox.mail.flags import FlagError
+from inbox.mail.headers import header_block
+from inbox.mail.message import Message
+from inbox.mail.reply import Reply
+from inbox.plugin.context import Door, Recipient, Session, Transaction
+from inbox.plugin.dispatcher import Memo
+from inbox.plugin.facts import Facts
+from inbox.plugin.services import Log
+from inbox.policy.outcome import StageOutcome
+from inbox.policy.stages import Stage
+from inbox.policy.verdicts import Defer, Reject, Verdict
+from inbox.store.ports import Decisions
+from inbox.store.records import Copy, DecisionRecord
+
+TROUBLE = Reply(451, "4.3.0", "Local problem, try again later")
+LOOP = Reply(554, "5.4.6", "Too many hops, this message is in a loop")
+
+
+class Pipeline:
+    """``Receiving`` of ``inbox.flow.doors``: judges what comes in, and files what is accepted."""
+
+    def __init__(
+        self,
+        judge: Judge,
+        recipients: Recipients,
+        copies: CopyMaker,
+        filer: Filer,
+        destinations: Destinations,
+        decisions: Decisions,
+        clock: Clock,
+        ids: Ids,
+        log: Log,
+        server_name: str,
+    ) -> None:
+        self._judge = judge
+        self._recipients = recipients
+        self._copies = copies
+        self._filer = filer
+        self._destinations = destinations
+        self._decisions = decisions
+        self._clock = clock
+        self._ids = ids
+        self._log = log
+        self._server_name = server_name
+
+    # -- before the message -------------------------------------------------------------------------------------
+
+    async def connect(self, session: Session) -> Reply | None:
+        """The ``connect`` hooks, before the banner."""
+        return await self._session_stage(Stage.CONNECT, session)
+
+    async def helo(self, session: Session) -> Reply | None:
+        """The ``helo`` hooks."""
+        return await self._session_stage(Stage.HELO, session)
+
+    async def mail(
+        self, session: Session, sender: Address | None, params: dict[str, str]
+    ) -> tuple[Reply, Transaction | None]:
+        """The ``mail`` hooks; a new transaction if they let it pass."""
+        tx = Transaction(
+            self._ids.new(), session, sender, params, started_at=self._clock.now(), facts=Facts(session.facts)
+        )
+        judgement = await self._judge.judge(Stage.MAIL, self._judge.for_server(), tx=tx)
+        tx.judgements[Stage.MAIL] = judgement
+        refusal = refusal_of(judgement.verdict)
+        if refusal is not None:
+            return await self._refuse(session, tx, refusal, Stage.MAIL), None
+        return Reply(250, "2.1.0", "Sender ok"), tx
+
+    async def rcpt(self, tx: Transaction, address: Address, notify: frozenset[str], orcpt: str | None) -> Reply:
+        """Finds the tenant, runs its ``rcpt`` hooks, and refuses whom no plugin knows a mailbox for."""
+        recipient = Recipient(address, notify=notify, orcpt=orcpt)
+        try:
+            refusal = await self._recipients.admit(tx, recipient)
+        except (StoreError, PolicyError) as error:
+            self._log.error("recipient_not_looked_up", address=str(address), error=str(error))
+            refusal = Reply.of(error)
+        if refusal is not None:
+            return await self._refuse(tx.session, tx, refusal, Stage.RCPT, recipient)
+        tx.recipients.append(recipient)
+        return Reply(250, "2.1.5", "Recipient ok")
+
+    async def refused(self, session: Session, tx: Transaction | None, reply: Reply, stage: str) -> Reply:
+        """Records a refusal of the server's own."""
+        return await self._refuse(session, tx, reply, Stage(stage))
+
+    # -- the message --------------------------------------------------------------------------------------------
+
+    async def data(self, tx: Transaction, content: Content) -> list[Reply]:
+        """Judges the message for each tenant, makes each recipient's copies, files them all, and answers."""
+        tx.message = Message(content)
+        groups = group_recipients(tx)
+        if count_received(header_block(content)[0]) > MAX_RECEIVED:
+            return await self._refuse_all(tx, groups, LOOP)
+
+        await self._judge_groups(groups)
+        received = self._clock.now()
+        served: set[str] = set()
+        await asyncio.gather(*(self._prepare(group, content, received, served) for group in groups))
+        one_reply_for_all = tx.session.door is not Door.LMTP
+        if one_reply_for_all:
+            everybody = [each for group in groups for each in group.dispositions]
+            refusal = combined_refusal(everybody)
+            if refusal is not None:
+                return await self._refuse_all(tx, groups, refusal)
+            await self._quarantine_refused(groups, content, received)
+
+        return await self._file(tx, groups, content, received)
+
+    async def _judge_groups(self, groups: list[Group]) -> None:
+        """Runs each tenant's ``data`` plan on its own; what does not depend on the tenant is found out once."""
+        memo = Memo()
+
+        async def judge(group: Group) -> None:
+            judgement = await self._judge.judge(Stage.DATA, group.policy, memo=memo, tx=group.transaction)
+            group.judgements.append(judgement)
+            apply_verdict(group, judgement.verdict)
+            await self._recipients.apply_edits(group, judgement.edits)
+
+        if len(groups) == 1:
+            await judge(groups[0])
+        else:
+            await asyncio.gather(*(judge(group) for group in groups))
+
+    async def _prepare(self, group: Group, content: Content, received: float, served: set[str]) -> None:
+        """Makes the tenant's version of the message and its recipients' copies, through ``store`` and ``deliver``."""
+        try:
+            edits = [edit for judgement in group.judgements for edit in judgement.edits]
+            group.content = self._traced(group, edited(content, edits), received)
+            await self._copies.make(group, served)
+        except (ValueError, FlagError) as error:
+            # A plugin asked for what no header or flag can be: its author must hear of it, and nothing is lost.
+            self._log.error("edit_impossible", tenant=group.transaction.tenant_name, error=str(error))
+            apply_verdict(group, Defer(text=TROUBLE.text))
+        except StoreError as error:
+            self._log.error("delivery_not_prepared", tenant=group.transaction.tenant_name, error=str(error))
+            self._destinations.forget()
+            apply_verdict(group, Defer(text=TROUBLE.text))
+
+    def _traced(self, group: Group, content: Content, received: float) -> Content:
+        tx = group.transaction
+        only = tx.recipients[0].address if len(tx.recipients) == 1 else None
+        utf8 = "SMTPUTF8" in tx.params
+        trace = return_path(tx.sender) + received_field(
+            tx.session, tx.id, self._server_name, received, only, smtputf8=utf8
+        )
+        return PrefixedContent(trace, content)
+
+    async def _quarantine_refused(self, groups: list[Group], content: Content, received: float) -> None:
+        """Somebody takes the message, so it gets a 250: the others' copies are quarantined, for nobody is bounced."""
+        for group in groups:
+            if any(each.refusal is not None for each in group.dispositions):
+                group.content = group.content or self._traced(group, content, received)
+                await self._copies.quarantine_refused(group)
+
+    async def _file(self, tx: Transaction, groups: list[Group], content: Content, received: float) -> list[Reply]:
+        positive = self._judge.with_id(Reply(250, "2.0.0", "OK"), tx.id)
+        records = [self._record(tx, group, positive) for group in groups]
+        try:
+            content_hash = await self._filer.content_hash(content)
+            bundles = _bundles(groups, content_hash, received)
+            # From here on we owe a delivery.
+            await self._filer.file(bundles, records)
+        except InboxError as error:
+            self._log.error("message_not_filed", id=tx.id, error=str(error))
+            self._destinations.forget()
+            failed = TROUBLE if error.code >= 500 else Reply.of(error)
+            return await self._refuse_all(tx, groups, failed)
+        self._log.info("accepted", id=tx.id, sender=str(tx.sender or ""), size=content.size, peer=str(tx.session.peer))
+        return _replies(self._judge, tx, groups, positive)
+
+    # -- refusals -----------------------------------------------------------------------------------------------
+
+    async def _session_stage(self, stage: Stage, session: Session) -> Reply | None:
+        judgement = await self._judge.judge(stage, self._judge.for_server(), session=session)
+        session.judgements[stage] = judgement
+        refusal = refusal_of(judgement.verdict)
+        return None if refusal is None else await self._refuse(session, None, refusal, stage)
+
+    async def _refuse(
+        self, session: Session, tx: Transaction | None, refusal: Reply, stage: Stage, recipient: Recipient | None = None
+    ) -> Reply:
+        """Writes the decision record of a refusal before DATA, and puts its id into the reply."""
+        decision = self._ids.new()
+        reply = self._judge.with_id(refusal, decision)
+        judgements = _so_far(session, tx)
+        addresses: tuple[str, ...] = ()
+        if recipient is not None:
+            addresses = (str(recipient.address),)
+            route = recipient.facts.get(Route)
+            judgements += [route.judgement] if route is not None else []
+        case = Case(
+            decision,
+            session,
+            tx,
+            recipient.tenant if recipient else "",
+            recipient.tenant_name if recipient else "",
+            self._clock.now(),
+            judgements,
+            _word(refusal),
+            reply,
+            addresses,
+            stage,
+        )
+        await self._write([self._judge.record(case)])
+        return reply
+
+    async def _refuse_all(self, tx: Transaction, groups: list[Group], refusal: Reply) -> list[Reply]:
+        for group in groups:
+            for disposition in group.dispositions:
+                disposition.refusal = disposition.refusal or refusal
+        reply = self._judge.with_id(refusal, tx.id)
+        await self._write([self._record(tx, group, reply) for group in groups])
+        return [reply] * (len(tx.recipients) if tx.session.door is Door.LMTP else 1)
+
+    def _record(self, tx: Transaction, group: Group, reply: Reply) -> DecisionRecord:
+        case = Case(
+            tx.id,
+            tx.session,
+            group.transaction,
+            group.transaction.tenant,
+            group.transaction.tenant_name,
+            self._clock.now(),
+            [*_so_far(tx.session, tx), *group.judgements, *group.late],
+            _group_outcome(group.dispositions),
+            _reply_for(self._judge, tx, group, reply),
+            tuple(str(each.recipient.address) for each in group.dispositions),
+            Stage.DATA,
+        )
+        return self._judge.record(case)
+
+    async def _write(self, records: list[DecisionRecord]) -> None:
+        try:
+            await self._decisions.add(records)
+        except StoreError as error:
+            # The refusal stands without its record; the log is then the only place that can explain it.
+            for record in records:
+                self._log.error("decision_not_recorded", id=record.id, error=str(error), body=record.body.decode())
+
+
+def refusal_of(verdict: Verdict) -> Reply | None:
+    """The reply for a verdict that refuses, or None."""
+    match verdict:
+        case Reject(code, enhanced, text) | Defer(code, enhanced, text):
+            return Reply(code, enhanced, text)
+    return None
+
+
+def _so_far(session: Session, tx: Transaction | None) -> list[StageOutcome]:
+    """What was said before a tenant was known, in the order of the stages."""
+    return [*session.judgements.values(), *(tx.judgements.values() if tx is not None else ())]
+
+
+def _word(reply: Reply) -> str:
+    return "defer" if reply.code < 500 else "reject"
+
+
+def _group_outcome(dispositions: list[Disposition]) -> str:
+    words = {each.outcome for each in dispositions}
+    return words.pop() if len(words) == 1 else "mixed"
+
+
+def _reply_for(judge: Judge, tx: Transaction, group: Group, reply: Reply) -> Reply:
+    """What this tenant's recipients are answered: over LMTP each hears of its own refusal."""
+    refusals = [each.refusal for each in group.dispositions if each.refusal is not None]
+    if tx.session.door is Door.LMTP and len(refusals) == len(group.dispositions):
+        return judge.with_id(refusals[0], tx.id)
+    return reply
+
+
+def _bundles(groups: list[Group], content_hash: str, received: float) -> list[Bundle]:
+    """Copies that share a content share a blob; what was made for one account (encryption) is a mail of its own."""
+    bundles: list[Bundle] = []
+    versions: dict[str, int] = {}
+    for group in groups:
+        tenant = group.transaction.tenant
+        by_content: dict[int, tuple[Content, list[Copy]]] = {}
+        for disposition in group.dispositions:
+            for content, copy in disposition.copies:
+                by_content.setdefault(id(content), (content, []))[1].append(copy)
+        for content, copies in by_content.values():
+            version = versions[tenant] = versions.get(tenant, -1) + 1
+            # A tenant's second version of a message has another hash, else it would be taken for the first one.
+            key = content_hash if version == 0 else hashlib.sha256(f"{content_hash}:{version}".encode()).hexdigest()
+            bundles.append(Bundle(tenant, content, key, tuple(copies), received))
+    return bundles
+
+
+def _replies(judge: Judge, tx: Transaction, groups: list[Group], positive: Reply) -> list[Reply]:
+    if tx.session.door is not Door.LMTP:
+        return [positive]
+    by_recipient = {id(each.recipient): each for group in groups for each in group.dispositions}
+    replies = []
+    for recipient in tx.recipients:
+        refusal = by_recipient[id(recipient)].refusal
+        replies.append(positive if refusal is None else judge.with_id(refusal, tx.id))
+    return replies

@@ -1,0 +1,129 @@
+"""Who a message is for: from RCPT's address to a tenant, a policy and accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from inbox.base.errors import StoreError
+from inbox.flow.groups import Disposition, Group, Route
+from inbox.flow.judge import Judge
+from inbox.identity.directory import AddressDirectory
+from inbox.mail.address import Address, AddressError
+from inbox.mail.reply import Reply
+from inbox.mail.tenancy import HostedDomain
+from inbox.plugin.context import Recipient, Transaction
+from inbox.plugin.facts import Facts, Resolved
+from inbox.plugin.services import Log
+from inbox.policy.outcome import StageOutcome
+from inbox.policy.snapshot import EffectivePolicy
+from inbox.policy.stages import Stage
+from inbox.policy.verdicts import AddRecipient, Defer, DropRecipient, Edit, Redirect, Reject
+
+RELAY = Reply(550, "5.7.1", "Relaying denied")
+UNKNOWN = Reply(550, "5.1.1", "No such user here")
+ONE_TENANT = Reply(452, "4.5.3", "Please send to this recipient in a transaction of its own")
+#: RFC 3463 §3.4: X.3.5, the operator has to mend something; nothing is lost while the peer waits.
+MISCONFIGURED = Reply(451, "4.3.5", "System incorrectly configured, try again later")
+
+
+class Recipients:
+    """Admits recipients at RCPT, and adds or drops them when a plugin asks for it at ``data``."""
+
+    def __init__(self, judge: Judge, directory: AddressDirectory, log: Log) -> None:
+        self._judge = judge
+        self._directory = directory
+        self._log = log
+
+    async def admit(self, tx: Transaction, recipient: Recipient) -> Reply | None:
+        """Finds out where ``recipient`` goes and puts a :class:`Route` into its facts. A reply refuses it.
+
+        Raises:
+            StoreError: nobody can say now.
+        """
+        domain = await self._directory.domain(recipient.address.domain)
+        if domain is None:
+            return RELAY
+        recipient.tenant = domain.organization.id
+        recipient.tenant_name = domain.organization.name
+        if self._judge.defers_second_tenant and any(each.tenant != recipient.tenant for each in tx.recipients):
+            return ONE_TENANT
+        policy = self._judge.for_recipient(domain, recipient.address.key)
+        judgement = await self._judge.judge(Stage.RCPT, policy, tx=_view(tx, recipient), recipient=recipient)
+        match judgement.verdict:
+            case Reject(code, enhanced, text) | Defer(code, enhanced, text):
+                recipient.facts.put(Route(domain, policy, judgement, ()))
+                return Reply(code, enhanced, text)
+            case Redirect(to):
+                return await self._redirect(recipient, domain, policy, judgement, to)
+        resolved = recipient.facts.get(Resolved)
+        accounts = resolved.accounts if resolved is not None else ()
+        recipient.facts.put(Route(domain, policy, judgement, accounts))
+        return None if accounts else UNKNOWN
+
+    async def _redirect(
+        self, recipient: Recipient, domain: HostedDomain, policy: EffectivePolicy, judgement: StageOutcome, to: str
+    ) -> Reply | None:
+        accounts = await self._lookup(to, domain)
+        recipient.facts.put(Route(domain, policy, judgement, accounts))
+        if not accounts:
+            self._log.error("redirect_leads_nowhere", tenant=domain.organization.name, to=to)
+            return MISCONFIGURED
+        recipient.redirected = Address.parse(to)
+        return None
+
+    async def apply_edits(self, group: Group, edits: Sequence[Edit]) -> None:
+        """Adds and drops recipients of one tenant as plugins asked; one that does not exist defers the message."""
+        for edit in edits:
+            match edit:
+                case DropRecipient(address):
+                    for disposition in group.dispositions:
+                        if str(disposition.recipient.address).lower() == address.lower():
+                            disposition.discarded = True
+                case AddRecipient(address):
+                    await self._add(group, address)
+
+    async def _add(self, group: Group, text: str) -> None:
+        first = group.dispositions[0].recipient.facts.get(Route)
+        assert first is not None, "a group has recipients with routes"
+        try:
+            accounts = await self._lookup(text, first.domain)
+        except StoreError as error:
+            self._log.error("added_recipient_not_looked_up", to=text, error=str(error))
+            accounts = ()
+        if not accounts:
+            self._log.error("added_recipient_leads_nowhere", tenant=group.transaction.tenant_name, to=text)
+            for disposition in group.dispositions:
+                disposition.refusal = disposition.refusal or MISCONFIGURED
+            return
+        recipient = Recipient(Address.parse(text), group.transaction.tenant, group.transaction.tenant_name)
+        recipient.facts.put(Route(first.domain, first.policy, first.judgement, accounts))
+        group.dispositions.append(Disposition(recipient))
+
+    async def _lookup(self, text: str, home: HostedDomain) -> tuple[str, ...]:
+        """The accounts behind an address that a plugin named; none unless it is of the same tenant."""
+        try:
+            address = Address.parse(text)
+        except AddressError:
+            return ()
+        domain = await self._directory.domain(address.domain)
+        if domain is None or domain.organization.id != home.organization.id:
+            return ()
+        accounts, _ = await self._directory.accounts(domain, address.key)
+        return tuple(account.address for account in accounts)
+
+
+def _view(tx: Transaction, recipient: Recipient) -> Transaction:
+    """The transaction as the recipient's tenant may see it: with its own recipients only."""
+    mine = [each for each in tx.recipients if each.tenant == recipient.tenant]
+    return Transaction(
+        tx.id,
+        tx.session,
+        tx.sender,
+        tx.params,
+        mine,
+        None,
+        recipient.tenant,
+        recipient.tenant_name,
+        tx.started_at,
+        Facts(tx.facts),
+    )

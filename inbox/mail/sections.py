@@ -1,0 +1,187 @@
+"""Where the sections of a message lie (RFC 9051 §6.4.5.1), from a small packed table alone.
+
+The table is made once, at delivery; every later FETCH of a section is a range of the blob. It is the letter
+``\\x01`` (version) and 16 octets for each part, in the order of the tree: flags and encoding, number of descendants,
+and the offsets of header, body and end. A copy's own prefix (``Delivered-To:``) shifts all offsets and belongs
+to the message's header.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from inbox.mail.mime import Part
+
+VERSION: Final = b"\x01"
+_RECORD: Final = struct.Struct("<BxHIII")
+_MULTIPART: Final = 1
+_MESSAGE: Final = 2
+_MOST: Final = 0xFFFFFFFF
+_ENCODINGS: Final = ("identity", "base64", "quoted-printable", "unknown")
+_IDENTITY: Final = frozenset({b"", b"7bit", b"8bit", b"binary"})
+_SPEC = re.compile(r"(?:(\d{1,4}(?:\.\d{1,4}){0,63})(?:\.(HEADER|TEXT|MIME))?|(HEADER|TEXT))?\Z")
+_NUMBERS = re.compile(r"\d{1,4}(?:\.\d{1,4}){0,63}\Z")
+_FIELD = re.compile(rb"^(?:([^:\s][^:\n]*?)[ \t]*:)?[^\n]*(?:\n[ \t][^\n]*)*\n?", re.MULTILINE)
+
+
+class Section(NamedTuple):
+    """A range of a copy (prefix and blob), in octets."""
+
+    offset: int
+    length: int
+
+
+class BinarySection(NamedTuple):
+    """A part's body with the encoding that has to be undone for BINARY (RFC 3516).
+
+    ``encoding`` is ``identity``, ``base64``, ``quoted-printable`` or ``unknown`` (answered with UNKNOWN-CTE).
+    """
+
+    offset: int
+    length: int
+    encoding: str
+
+
+class _Node(NamedTuple):
+    place: int
+    flags: int
+    descendants: int
+    start: int
+    body: int
+    end: int
+
+
+def pack(root: Part) -> bytes:
+    """The table of a tree."""
+    records: list[bytes] = []
+    _pack(root, records)
+    return VERSION + b"".join(records)
+
+
+def _pack(part: Part, records: list[bytes]) -> int:
+    place = len(records)
+    records.append(b"")
+    descendants = sum(_pack(child, records) for child in part.children)
+    code = _encoding_code(part)
+    flags = (_MULTIPART if part.is_multipart else 0) | (_MESSAGE if part.is_message else 0) | code << 2
+    records[place] = _RECORD.pack(
+        flags, descendants, min(part.start, _MOST), min(part.body, _MOST), min(part.end, _MOST)
+    )
+    return descendants + 1
+
+
+def _encoding_code(part: Part) -> int:
+    value = part.fields.get(b"content-transfer-encoding") if part.is_mime else None
+    if value is None:
+        return 0
+    token = value.partition(b"(")[0].strip().lower()
+    if token in _IDENTITY:
+        return 0
+    return {b"base64": 1, b"quoted-printable": 2}.get(token, 3)
+
+
+def section(sections: bytes, spec: str, prepended: int = 0) -> Section | None:
+    """The range that a section specification names; None if the message has no such section.
+
+    Args:
+        sections: the packed table.
+        spec: in upper case: ``""``, ``HEADER``, ``TEXT``, ``1.2``, ``1.2.MIME``, ``2.HEADER``, ``2.TEXT``. For
+            ``HEADER.FIELDS`` ask for ``HEADER`` and give what lies there to :func:`header_fields`.
+        prepended: octets in front of the blob.
+    """
+    found = _SPEC.match(spec)
+    if found is None:
+        return None
+    path, text, of_root = found.groups()
+    if path is None:
+        root = _node(sections, 0)
+        if of_root == "HEADER":
+            return Section(0, prepended + root.body)
+        if of_root == "TEXT":
+            return Section(prepended + root.body, root.end - root.body)
+        return Section(0, prepended + root.end)
+    node = _resolve(sections, path)
+    if node is None:
+        return None
+    if text is None:
+        return Section(prepended + node.body, node.end - node.body)
+    if text == "MIME":
+        if node.place == 0:  # The only part of a message: its MIME header is the message's own.
+            return Section(0, prepended + node.body)
+        return Section(prepended + node.start, node.body - node.start)
+    if not node.flags & _MESSAGE:
+        return None
+    inner = _node(sections, node.place + 1)
+    if text == "HEADER":
+        return Section(prepended + inner.start, inner.body - inner.start)
+    return Section(prepended + inner.body, inner.end - inner.body)
+
+
+def binary_section(sections: bytes, path: str, prepended: int = 0) -> BinarySection | None:
+    """A part's body and its encoding; ``path`` is ``1.2``, or empty for the whole message."""
+    if not path:
+        return BinarySection(0, prepended + _node(sections, 0).end, "identity")
+    node = _resolve(sections, path) if _NUMBERS.match(path) else None
+    if node is None:
+        return None
+    return BinarySection(prepended + node.body, node.end - node.body, _ENCODINGS[node.flags >> 2 & 3])
+
+
+def _node(sections: bytes, index: int) -> _Node:
+    return _Node(index, *_RECORD.unpack_from(sections, 1 + index * _RECORD.size))
+
+
+def _resolve(sections: bytes, path: str) -> _Node | None:
+    """The part that ``1.2.3`` names: a message that is no multipart has one part, 1 (RFC 9051 §6.4.5.1)."""
+    node = _node(sections, 0)
+    first = True
+    for number in map(int, path.split(".")):
+        if not first:
+            if node.flags & _MESSAGE:
+                node = _node(sections, node.place + 1)
+            elif not node.flags & _MULTIPART:
+                return None
+        first = False
+        if node.flags & _MULTIPART:
+            child = _nth_child(sections, node, number)
+            if child is None:
+                return None
+            node = child
+        elif number != 1:
+            return None
+    return node
+
+
+def _nth_child(sections: bytes, node: _Node, number: int) -> _Node | None:
+    if number < 1:
+        return None
+    at, last = node.place + 1, node.place + node.descendants
+    while at <= last:
+        child = _node(sections, at)
+        number -= 1
+        if number == 0:
+            return child
+        at += 1 + child.descendants
+    return None
+
+
+def header_fields(block: bytes, names: Sequence[str], *, negate: bool = False) -> bytes:
+    """The fields of ``block`` with these names (or all others), in their order, ending with an empty line.
+
+    HEADER.FIELDS and HEADER.FIELDS.NOT; a line that belongs to no field counts as one without a name. With
+    ``negate`` the empty line is missing where ``block`` has none.
+    """
+    wanted = {name.lower().encode("utf-8", "replace") for name in names}
+    kept: list[bytes] = []
+    for found in _FIELD.finditer(block):
+        field = found[0]
+        if field in {b"", b"\r\n", b"\n"}:
+            continue
+        if ((found[1] or b"").lower() in wanted) is not negate:
+            kept.append(field if field.endswith(b"\n") else field + b"\r\n")
+    if not negate or block.endswith((b"\n\r\n", b"\n\n")) or block in {b"\r\n", b"\n"}:
+        kept.append(b"\r\n")
+    return b"".join(kept)

@@ -1,0 +1,101 @@
+"""A hook that keeps the event loop to itself is interrupted.
+
+A thread looks every few milliseconds whether the step that ran at the last look still runs. After the limit it
+sends a signal to the main thread, whose handler raises :class:`HookOverrun` inside the hook, if that very step is
+still running. The hot path writes two attributes; it reads no clock.
+
+What cannot be interrupted is C code that keeps the interpreter to itself.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any, Final
+
+from inbox.base.limits import HOOK_STEP_SECONDS
+
+#: A signal that the kernel ignores by default: one that comes after the guard is gone does no harm.
+SIGNAL: Final = signal.SIGURG
+
+
+class HookOverrun(BaseException):
+    """Raised inside a hook that took too long. Not an Exception: hooks that catch those must not swallow it."""
+
+
+class Guard:
+    """Watches the steps of hooks on one thread. One step at a time: hooks do not call hooks.
+
+    Without :meth:`install`, or where it returned False, nothing is interrupted (the dispatcher still measures).
+
+    Args:
+        limit: seconds that one step may take.
+        interval: seconds between two looks; the limit is kept to within one of these.
+    """
+
+    __slots__ = ("_interval", "_looks", "_previous", "_running", "_step", "_stop", "_target", "_thread", "limit")
+
+    def __init__(self, limit: float = HOOK_STEP_SECONDS, interval: float = 0.05) -> None:
+        self.limit = limit
+        self._interval = interval
+        self._looks = max(1, round(limit / interval))
+        self._step = 0
+        self._running = False
+        self._target = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._previous: Any = None
+
+    @property
+    def installed(self) -> bool:
+        """Whether overlong steps are interrupted."""
+        return self._thread is not None
+
+    def enter(self) -> None:
+        """A step begins."""
+        self._step += 1
+        self._running = True
+
+    def leave(self) -> None:
+        """The step ended."""
+        self._running = False
+
+    def install(self) -> bool:
+        """Starts watching the calling thread. False if it is not the main thread: only that one gets signals."""
+        if threading.current_thread() is not threading.main_thread():
+            return False
+        if self._thread is None:
+            self._previous = signal.signal(SIGNAL, self._on_signal)
+            self._stop.clear()
+            self._thread = threading.Thread(
+                target=self._watch, args=(threading.get_ident(),), name="hook-guard", daemon=True
+            )
+            self._thread.start()
+        return True
+
+    def remove(self) -> None:
+        """Stops watching. Must be called where :meth:`install` was."""
+        if self._thread is not None:
+            self._stop.set()
+            self._thread.join()
+            self._thread = None
+            signal.signal(SIGNAL, self._previous)
+
+    def _watch(self, watched: int) -> None:
+        seen, looks = 0, 0
+        while not self._stop.wait(self._interval):
+            if not self._running or self._step != seen:
+                seen, looks = self._step, 0
+                continue
+            looks += 1
+            if looks >= self._looks:
+                # A hook that swallows the interruption gets the next one after another limit.
+                looks = 0
+                self._target = seen
+                signal.pthread_kill(watched, SIGNAL)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self._running and self._step == self._target:
+            self._target = 0
+            raise HookOverrun(f"kept the event loop for more than {self.limit:g} s")

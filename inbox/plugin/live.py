@@ -1,0 +1,182 @@
+"""Policies and plugins while the server runs: a changed file is loaded, checked and swapped in.
+
+What happens when:
+
+- A changed or new policy file that is right is in force for the next message. Messages under way hold the policy under
+  which they began.
+- A wrong one changes nothing; its mistakes are logged and kept in ``last_error``. Other files are not held up by it.
+- A file that vanishes changes nothing either: editors and deployments remove files for a moment. The policy in force
+  stays until :meth:`LivePolicies.reload` is asked for; from then on a tenant without a file has the default.
+- A changed or new plugin file is imported anew, and all policies are checked against it. If a policy no longer fits,
+  the old plugin stays in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Final
+
+import watchfiles
+
+from inbox.base.errors import PolicyError
+from inbox.plugin.instances import Instances
+from inbox.plugin.registry import Found, Registry
+from inbox.plugin.services import Log
+from inbox.policy.mistakes import PolicyMistakes
+from inbox.policy.snapshot import DEFAULT_FILE, TENANT_FOLDER, PolicySet
+
+#: Milliseconds for which changes are collected: an editor's rename and write are one change.
+DEBOUNCE_MS: Final = 200
+
+
+class LivePolicies:
+    """Holds the policies in force. To be opened before it is used.
+
+    Args:
+        folder: the policy folder (INBOX_POLICY_DIR).
+        registry: finds plugins.
+        log: told of every swap and every mistake.
+
+    Attributes:
+        found: the plugins that are installed.
+        last_error: what is wrong with files that were changed and are not in force, one mistake in each line; or None.
+        instances: if set, plugin objects that no policy uses any more are closed after a swap.
+    """
+
+    def __init__(self, folder: Path, registry: Registry, log: Log) -> None:
+        self._folder = folder
+        self._registry = registry
+        self._log = log
+        self._lock = asyncio.Lock()
+        self._errors: dict[str, str] = {}
+        self.found = Found({})
+        self.last_error: str | None = None
+        self.instances: Instances | None = None
+        self._current = PolicySet(folder, self.found)
+
+    def open(self) -> None:
+        """Finds plugins and loads the policies.
+
+        Raises:
+            PolicyMistakes: the policies are wrong; a server does not start with those.
+        """
+        self.found = self._registry.discover()
+        self._tell_problems(self.found)
+        self._current = PolicySet.load(self._folder, self.found)
+
+    @property
+    def current(self) -> PolicySet:
+        """The policies in force. Whoever needs one for longer holds the EffectivePolicy."""
+        return self._current
+
+    async def reload(self) -> list[str]:
+        """Reads everything again: plugins, default.yaml, all tenants. All of it comes into force, or nothing.
+
+        Returns:
+            What is wrong: mistakes in policies (then nothing changed), and plugins that cannot be loaded.
+        """
+        async with self._lock:
+            found = await asyncio.to_thread(self._registry.discover)
+            problems = [str(problem) for problem in found.problems]
+            try:
+                new = await asyncio.to_thread(PolicySet.load, self._folder, found)
+            except PolicyError as error:
+                self._errors = {"reload": str(error)}
+                self._refused(error)
+                return [*str(error).splitlines(), *problems]
+            self._errors = {}
+            await self._swap(new, found)
+            return problems
+
+    async def watch(self) -> None:
+        """Follows the folders until it is cancelled."""
+        async for paths in self._changes():
+            try:
+                await self.changed(paths)
+            except Exception as error:  # noqa: BLE001  Whatever a changed file leads to, watching goes on.
+                self.last_error = f"{type(error).__name__}: {error}"
+                self._log.error("policy_watch_failed", error=self.last_error, exc_info=error)
+
+    async def changed(self, paths: Iterable[Path]) -> None:
+        """Takes up changes of these files."""
+        plugins, policies = False, set[str]()
+        plugin_folder = self._registry.folder.resolve() if self._registry.folder is not None else None
+        for path in paths:
+            if path.parent == plugin_folder:
+                plugins = plugins or path.suffix == ".py"
+            elif (name := self._policy_name(path)) is not None:
+                policies.add(name)
+        async with self._lock:
+            if plugins:
+                await self._plugins_changed()
+            if DEFAULT_FILE in policies:
+                await self._take([DEFAULT_FILE])
+            # Each by itself: one tenant's mistake must not keep another tenant's change from coming into force.
+            for name in sorted(policies - {DEFAULT_FILE}):
+                await self._take([name])
+
+    async def _take(self, names: list[str]) -> None:
+        try:
+            if DEFAULT_FILE in names:
+                new = await asyncio.to_thread(self._current.reload, names)
+            else:
+                new = self._current.reload(names)
+        except PolicyError as error:
+            self._errors[names[0]] = str(error)
+            self._refused(error)
+            return
+        for name in [DEFAULT_FILE, "reload", *names] if DEFAULT_FILE in names else names:
+            self._errors.pop(name, None)
+        await self._swap(new, self.found)
+
+    async def _plugins_changed(self) -> None:
+        found = await asyncio.to_thread(self._registry.discover)
+        self._tell_problems(found)
+        if dict(found.plugins) == dict(self.found.plugins):
+            self.found = found
+            return
+        try:
+            new = await asyncio.to_thread(PolicySet.load, self._folder, found)
+        except PolicyError as error:
+            self._errors["plugins"] = str(error)
+            self._refused(error)
+            return
+        self._errors.pop("plugins", None)
+        await self._swap(new, found)
+
+    async def _swap(self, new: PolicySet, found: Found) -> None:
+        self._current, self.found = new, found
+        self.last_error = "\n".join(self._errors.values()) or None
+        self._log.info("policies_loaded", tenants=len(new.tenants()), plugins=len(found.plugins))
+        if self.instances is not None:
+            await self.instances.close_retired()
+
+    def _refused(self, error: PolicyError) -> None:
+        self.last_error = "\n".join(self._errors.values())
+        mistakes = error.mistakes if isinstance(error, PolicyMistakes) else [str(error)]
+        for mistake in mistakes:
+            self._log.error("policy_refused", mistake=str(mistake))
+
+    def _tell_problems(self, found: Found) -> None:
+        for problem in found.problems:
+            self._log.error("plugin_not_loaded", plugin=problem.name, source=problem.source, why=problem.why)
+
+    def _policy_name(self, path: Path) -> str | None:
+        """``default.yaml`` or ``tenants/NAME.yaml``; None for what is no policy."""
+        try:
+            relative = path.relative_to(self._folder.resolve())
+        except ValueError:
+            return None
+        if path.suffix != ".yaml" or path.name.startswith("."):
+            return None
+        name = relative.as_posix()
+        return name if name == DEFAULT_FILE or relative.parent.as_posix() == TENANT_FOLDER else None
+
+    async def _changes(self) -> AsyncIterator[set[Path]]:
+        folders = [self._folder.resolve()]
+        if self._registry.folder is not None and self._registry.folder.is_dir():
+            folders.append(self._registry.folder.resolve())
+        async for changes in watchfiles.awatch(*folders, debounce=DEBOUNCE_MS, step=50, watch_filter=None):
+            yield {Path(path) for _, path in changes}

@@ -1,0 +1,226 @@
+"""Finds plugins: the shipped package, entry points of installed packages, files in the operator's folder.
+
+A plugin that cannot be loaded never keeps the others from loading: it is a problem that the registry tells of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import pkgutil
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.abc import Loader
+from importlib.machinery import SourceFileLoader
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import CodeType, MappingProxyType, ModuleType
+from typing import Any, Final
+
+from inbox.plugin.inspection import LoadedPlugin, PluginInvalid, inspect_module
+
+GROUP: Final = "inbox.plugins"
+SHIPPED: Final = "inbox_plugins"
+#: Files of the operator's folder become modules below this name, so that they hide no other module.
+_OPERATOR: Final = "inbox_operator_plugins"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A plugin that could not be loaded, and why."""
+
+    name: str
+    source: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is installed at one moment: sound plugins by name, and problems. The catalogue of policies."""
+
+    plugins: Mapping[str, LoadedPlugin]
+    problems: tuple[Problem, ...] = ()
+
+    def get(self, name: str) -> LoadedPlugin | None:
+        """What policies need to know of this plugin."""
+        return self.plugins.get(name)
+
+    def names(self) -> Iterable[str]:
+        """All names, in order."""
+        return sorted(self.plugins)
+
+
+class Registry:
+    """Looks for plugins and remembers what it found in files, so that an unchanged file keeps its module.
+
+    Args:
+        folder: the operator's plugin folder (INBOX_PLUGIN_DIR), if there is one.
+        environment: values for settings that name an environment variable.
+        shipped: the package of shipped plugins.
+        points: entry points; those of the installed packages by default.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        environment: Mapping[str, Any] | None = None,
+        *,
+        shipped: str = SHIPPED,
+        points: Iterable[EntryPoint] | None = None,
+    ) -> None:
+        self.folder = folder
+        self._environment = dict(environment or {})
+        self._shipped = shipped
+        self._points = list(entry_points(group=GROUP) if points is None else points)
+        self._files: dict[Path, tuple[str, LoadedPlugin | Problem]] = {}
+        self._installed: tuple[dict[str, LoadedPlugin], list[Problem]] | None = None
+
+    def discover(self) -> Found:
+        """Everything that is there now. Installed packages are looked at once; files, whenever they changed.
+
+        If a name is taken twice, the first wins in this order: shipped, entry points, files.
+        """
+        if self._installed is None:
+            self._installed = self._discover_installed()
+        plugins, problems = dict(self._installed[0]), list(self._installed[1])
+        for path in self._operator_files():
+            loaded = self.load_file(path)
+            if isinstance(loaded, LoadedPlugin) and loaded.name in plugins:
+                taken = plugins[loaded.name].source
+                loaded = Problem(path.stem, str(path), f"the name {path.stem!r} is taken ({taken}); rename the file")
+            if isinstance(loaded, LoadedPlugin):
+                plugins[loaded.name] = loaded
+            else:
+                problems.append(loaded)
+        return Found(MappingProxyType(plugins), tuple(problems))
+
+    def _discover_installed(self) -> tuple[dict[str, LoadedPlugin], list[Problem]]:
+        plugins: dict[str, LoadedPlugin] = {}
+        problems: list[Problem] = []
+        for name in _modules_of(self._shipped):
+            _take(plugins, problems, self.load_shipped(name))
+        for point in self._points:
+            _take(plugins, problems, self._load_point(point))
+        return plugins, problems
+
+    def load_shipped(self, name: str) -> LoadedPlugin | Problem:
+        """The shipped plugin of this name."""
+        try:
+            module = importlib.import_module(f"{self._shipped}.{name}")
+            return inspect_module(
+                name, module, source="shipped", version=_version_of("inbox"), environment=self._environment
+            )
+        except Exception as error:  # noqa: BLE001  Importing runs foreign code; the problem is told, the rest loads.
+            return Problem(name, f"{self._shipped}.{name}", _why(error))
+
+    def _load_point(self, point: EntryPoint) -> LoadedPlugin | Problem:
+        package = point.dist.name if point.dist else point.value
+        try:
+            target = point.load()
+            cls = target if isinstance(target, type) else None
+            module = sys.modules[target.__module__] if cls is not None else target
+            installed = point.dist.version if point.dist else "0"
+            return inspect_module(
+                point.name, module, source=f"package {package}", version=installed, environment=self._environment,
+                cls=cls,
+            )  # fmt: skip
+        except Exception as error:  # noqa: BLE001  As above.
+            return Problem(point.name, f"package {package}", _why(error))
+
+    def _operator_files(self) -> list[Path]:
+        if self.folder is None or not self.folder.is_dir():
+            return []
+        return sorted(path for path in self.folder.glob("*.py") if path.name[0] not in "._")
+
+    def load_file(self, path: Path) -> LoadedPlugin | Problem:
+        """The plugin in a file; the one from last time if the file's bytes are the same."""
+        try:
+            source = path.read_bytes()
+        except OSError as error:
+            return Problem(path.stem, str(path), f"cannot be read: {error.strerror}")
+        digest = hashlib.sha256(source).hexdigest()
+        known = self._files.get(path)
+        if known is not None and known[0] == digest:
+            return known[1]
+        loaded = self._import_file(path, source, digest)
+        self._files[path] = (digest, loaded)
+        return loaded
+
+    def _import_file(self, path: Path, source: bytes, digest: str) -> LoadedPlugin | Problem:
+        if not path.stem.isidentifier():
+            return Problem(path.stem, str(path), "the file's name must be a Python identifier, such as my_plugin.py")
+        # Each version of a file is a module of its own: plugin objects of the old one keep working until they retire.
+        name = f"{_OPERATOR}.{path.stem}_{digest[:8]}"
+        spec = spec_from_loader(name, _Source(name, path, source), origin=str(path))
+        if spec is None:
+            return Problem(path.stem, str(path), "cannot be imported")
+        module = module_from_spec(spec)
+        sys.modules[name] = module  # Dataclasses and pydantic look their module up by its name.
+        try:
+            _execute(spec.loader, module)
+            return inspect_module(
+                path.stem, module, source=str(path), version=f"file {digest[:8]}", environment=self._environment
+            )
+        except (Exception, SystemExit) as error:  # noqa: BLE001  As above; a script's sys.exit() is a problem, too.
+            del sys.modules[name]
+            return Problem(path.stem, str(path), _why(error, path))
+
+
+class _Source(SourceFileLoader):
+    """Compiles bytes that were read already: no ``__pycache__`` in the operator's folder, no stale copy from it."""
+
+    def __init__(self, name: str, path: Path, source: bytes) -> None:
+        super().__init__(name, str(path))
+        self._bytes = source
+
+    def get_code(self, fullname: str) -> CodeType | None:  # noqa: ARG002  (the interface's argument)
+        return self.source_to_code(self._bytes, self.path)
+
+
+def _execute(loader: Loader | None, module: ModuleType) -> None:
+    if loader is not None:
+        loader.exec_module(module)
+
+
+def _take(plugins: dict[str, LoadedPlugin], problems: list[Problem], found: LoadedPlugin | Problem) -> None:
+    if isinstance(found, Problem):
+        problems.append(found)
+    elif found.name in plugins:
+        taken = plugins[found.name].source
+        problems.append(Problem(found.name, found.source, f"the name {found.name!r} is taken ({taken})"))
+    else:
+        plugins[found.name] = found
+
+
+def _modules_of(package: str) -> list[str]:
+    try:
+        path = importlib.import_module(package).__path__
+    except ModuleNotFoundError:
+        return []
+    return sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
+
+
+def _version_of(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:  # Run from a checkout that is not installed.
+        return str(importlib.import_module(distribution).__version__)
+
+
+def _why(error: BaseException, path: Path | None = None) -> str:
+    """What an import error says, with the line of the operator's file that it came from."""
+    if isinstance(error, PluginInvalid):
+        return str(error)
+    text = f"{type(error).__name__}: {error}"
+    line = getattr(error, "lineno", None)
+    trace = error.__traceback__
+    while line is None and path is not None and trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f"line {line}: {text}" if line else text

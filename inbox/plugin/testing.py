@@ -1,0 +1,360 @@
+"""Tests of a plugin without a server, against the real loader, plan and dispatcher.
+
+::
+
+    from inbox.plugin.testing import PluginTest
+
+    async def test_invoices_are_scored() -> None:
+        test = PluginTest("spam_rules", settings={"rules": [{"name": "INVOICE", "when": "…", "score": 4.5}]})
+        outcome = await test.data(eml=b"Subject: invoice\\r\\n\\r\\n", sender="a@b.test", to=["ann@demo.test"])
+        assert outcome.total == 4.5
+        assert outcome.symbols == {"INVOICE": 4.5}
+
+The plugin is given as its name (shipped or installed), its module, its class, or the path of its file. What it needs
+from outside is in memory: ``test.clock`` stands still until ``advance``; ``test.directory.add("ann@demo.test")`` makes
+an account; ``test.rates`` counts; ``test.log.events`` remembers. An exception of the plugin is raised in the test,
+unless it was made with ``errors="outcome"``: then its ``on_error`` is applied, as in the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from ipaddress import ip_address
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, TypeVar
+
+from inbox.mail.address import Address
+from inbox.mail.content import MemoryContent
+from inbox.mail.message import Message
+from inbox.plugin.context import Delivery, Door, Failure, Identity, Recipient, Session, Transaction
+from inbox.plugin.dispatcher import Dispatcher, Memo
+from inbox.plugin.facts import Facts
+from inbox.plugin.guard import Guard
+from inbox.plugin.inspection import LoadedPlugin, PluginInvalid, inspect_module
+from inbox.plugin.instances import Instances
+from inbox.plugin.registry import SHIPPED, Problem, Registry
+from inbox.plugin.services import Counted, Resolution, Services
+from inbox.plugin.settings import PluginSettings
+from inbox.plugin.views import Given
+from inbox.policy.catalogue import PluginInfo
+from inbox.policy.outcome import StageOutcome, Trace
+from inbox.policy.snapshot import EffectivePolicy, PolicySet
+from inbox.policy.stages import Stage
+from inbox.policy.verdicts import Edit, Verdict
+
+#: Stands in a test's policy for whoever gives the facts that the test brings.
+_GIVER = "given"
+F = TypeVar("F")
+R = TypeVar("R")
+
+
+class FakeClock:
+    """Stands still until :meth:`advance`."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self._now = now
+        self._monotonic = 0.0
+
+    def now(self) -> float:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def advance(self, seconds: float) -> None:
+        """Lets time pass."""
+        self._now += seconds
+        self._monotonic += seconds
+
+
+@dataclass
+class MemoryLog:
+    """Remembers what was logged: ``(level, event, fields)``."""
+
+    events: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+
+    def debug(self, event: str, **fields: Any) -> None:
+        self.events.append(("debug", event, fields))
+
+    def info(self, event: str, **fields: Any) -> None:
+        self.events.append(("info", event, fields))
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self.events.append(("warning", event, fields))
+
+    def error(self, event: str, **fields: Any) -> None:
+        self.events.append(("error", event, fields))
+
+    def named(self, event: str) -> list[dict[str, Any]]:
+        """The fields of all entries of this event."""
+        return [fields for _, name, fields in self.events if name == event]
+
+
+class MemoryDirectory:
+    """Accounts and aliases of one tenant, or of several."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[tuple[str, str], Resolution] = {}
+        #: Set to an exception, it is raised by every look-up (a database that is gone).
+        self.fails: Exception | None = None
+
+    def add(self, address: str, *accounts: str, tenant: str = "demo", detail: str | None = None) -> None:
+        """``address`` leads to ``accounts``, or is an account itself if none are given."""
+        self._accounts[tenant, address] = Resolution(accounts or (address,), detail)
+
+    async def resolve(self, tenant: str, address: str) -> Resolution:
+        if self.fails is not None:
+            raise self.fails
+        return self._accounts.get((tenant, address), Resolution())
+
+
+class MemoryRates:
+    """Window counters as the database keeps them."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self.counts: dict[tuple[str, float], int] = {}
+        #: Set to an exception, it is raised by every call (a database that is gone).
+        self.fails: Exception | None = None
+
+    async def hit(self, key: str, window: float, amount: int = 1) -> Counted:
+        if self.fails is not None:
+            raise self.fails
+        ends = (self._clock.now() // window + 1) * window
+        self.counts[key, ends] = self.counts.get((key, ends), 0) + amount
+        return Counted(self.counts[key, ends], ends)
+
+
+async def run_in_thread(kind: str, function: Callable[..., R], *args: Any) -> R:
+    """``services.run_blocking`` without bounds."""
+    del kind
+    return await asyncio.to_thread(function, *args)
+
+
+@dataclass(frozen=True)
+class TestOutcome:
+    """What the core would do next, and what the plugin did. ``record`` is all of it, as the decision record has it."""
+
+    __test__ = False  # Not a test, whatever pytest thinks of its name.
+
+    outcome: StageOutcome
+    given: Given
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.outcome.verdict
+
+    @property
+    def edits(self) -> list[Edit]:
+        return list(self.outcome.edits)
+
+    @property
+    def total(self) -> float:
+        return self.outcome.tally.total
+
+    @property
+    def symbols(self) -> dict[str, float]:
+        """Points by symbol."""
+        return {score.symbol: score.points for score in self.outcome.tally.scores}
+
+    @property
+    def trace(self) -> Trace:
+        """The plugin's own part: its opinions, facts, status. Raises IndexError if it has no hook at this stage."""
+        return self.outcome.traces[0]
+
+    def fact(self, kind: type[F]) -> F | None:
+        """The fact of this type that was found out."""
+        return next((fact for trace in self.outcome.traces for fact in trace.facts if isinstance(fact, kind)), None)
+
+
+class PluginTest:
+    """One plugin in a policy of its own.
+
+    Args:
+        plugin: its name, module, class, or the path of its file.
+        settings: as under its name in a policy; ``mode``, ``on_error`` and ``timeout`` too.
+        thresholds: as in a policy.
+        groups: as in a policy.
+        facts: what other plugins would have found out before.
+        environment: values of environment variables that its settings may take as defaults.
+        tenant: id and name of the recipients' tenant.
+        errors: ``raise`` what the plugin raises, or take the ``outcome`` of its ``on_error``.
+
+    Raises:
+        PluginInvalid: the plugin breaks a rule of the plugin API.
+        PolicyMistakes: the settings are wrong.
+    """
+
+    __test__ = False
+
+    def __init__(
+        self,
+        plugin: str | ModuleType | type | Path,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        thresholds: Mapping[str, float] | None = None,
+        groups: Mapping[str, Any] | None = None,
+        facts: Sequence[object] = (),
+        environment: Mapping[str, Any] | None = None,
+        tenant: str = "demo",
+        errors: Literal["raise", "outcome"] = "raise",
+    ) -> None:
+        self.clock = FakeClock()
+        self.log = MemoryLog()
+        self.directory = MemoryDirectory()
+        self.rates = MemoryRates(self.clock)
+        self.services = Services(self.clock, self.log, self.directory, self.rates, run_in_thread, "mx.demo.test")
+        self.tenant = tenant
+        self._errors = errors
+        self._facts = tuple(facts)
+        self.loaded = load(plugin, environment or {})
+        text = {
+            "plugins": {_GIVER: {}, self.loaded.name: dict(settings or {})},
+            "thresholds": dict(thresholds or {}),
+            "groups": dict(groups or {}),
+        }
+        catalogue = _WithGiven(self.loaded, self._facts)
+        # JSON is YAML: the settings go the way that they would go from a file.
+        self.policies = PolicySet.from_texts({"default.yaml": json.dumps(text).encode()}, catalogue)
+        self.policy: EffectivePolicy = self.policies.effective()
+        guard = Guard()
+        self.instances = Instances(self.services, guard)
+        self.dispatcher = Dispatcher(self.instances, guard, self.clock, self.log)
+
+    # --- stages ---
+
+    async def connect(self, ip: str = "192.0.2.1", **more: Any) -> TestOutcome:
+        return await self.run(Stage.CONNECT, session=self.session(ip, **more))
+
+    async def helo(self, helo: str = "client.test", ip: str = "192.0.2.1", **more: Any) -> TestOutcome:
+        return await self.run(Stage.HELO, session=self.session(ip, helo=helo, **more))
+
+    async def auth(self, address: str = "ann@demo.test", ip: str = "192.0.2.1", **more: Any) -> TestOutcome:
+        identity = Identity(address, "account", self.tenant, self.tenant)
+        return await self.run(Stage.AUTH, session=self.session(ip, **more), identity=identity)
+
+    async def mail(self, sender: str | None = "a@sender.test", **more: Any) -> TestOutcome:
+        return await self.run(Stage.MAIL, tx=self.transaction(sender=sender, to=(), **more))
+
+    async def rcpt(self, to: str = "ann@demo.test", **more: Any) -> TestOutcome:
+        recipient = self._recipient(to)
+        recipient.facts = Facts()
+        return await self.run(Stage.RCPT, tx=self.transaction(to=(), **more), recipient=recipient)
+
+    async def data(self, eml: bytes = b"Subject: test\r\n\r\ntest\r\n", **more: Any) -> TestOutcome:
+        return await self.run(Stage.DATA, tx=self.transaction(eml=eml, **more))
+
+    async def store(self, eml: bytes = b"Subject: test\r\n\r\ntest\r\n", **more: Any) -> TestOutcome:
+        return await self.run(Stage.STORE, delivery=self.delivery(eml=eml, **more))
+
+    async def deliver(self, eml: bytes = b"Subject: test\r\n\r\ntest\r\n", **more: Any) -> TestOutcome:
+        return await self.run(Stage.DELIVER, delivery=self.delivery(eml=eml, **more))
+
+    async def bounce(self, code: int = 550, enhanced: str = "5.1.1", text: str = "", **more: Any) -> TestOutcome:
+        return await self.run(Stage.BOUNCE, failure=Failure(self.delivery(**more), code, enhanced, text))
+
+    async def run(self, stage: Stage, memo: Memo | None = None, **given: Any) -> TestOutcome:
+        """Any stage with arguments of your own (see ``session``, ``transaction``, ``delivery``)."""
+        for value in given.values():
+            if self._facts and hasattr(value, "facts"):
+                for fact in self._facts:
+                    if value.facts.get(type(fact)) is None:
+                        value.facts.put(fact)
+                break
+        outcome = await self.dispatcher.run(stage, self.policy, memo, **given)
+        if self._errors == "raise":
+            for trace in outcome.failures:
+                raised = self.log.events[-1][2].get("exc_info")
+                raise raised if raised is not None else AssertionError(f"{trace.status}: {trace.why}")
+        return TestOutcome(outcome, Given(**given))  # type: ignore[typeddict-item]  # the caller names what the hook takes
+
+    async def close(self) -> None:
+        """Runs the plugin's ``close``."""
+        await self.instances.close()
+
+    # --- arguments ---
+
+    def session(self, ip: str = "192.0.2.1", *, helo: str | None = None, door: Door = Door.SMTP) -> Session:
+        """A connection from ``ip``."""
+        return Session("session", door, ip_address(ip), 40000, 25, helo, helo is not None, started_at=self.clock.now())
+
+    def transaction(
+        self,
+        *,
+        eml: bytes | None = None,
+        sender: str | None = "a@sender.test",
+        to: Iterable[str] = ("ann@demo.test",),
+        ip: str = "192.0.2.1",
+        helo: str = "client.test",
+        door: Door = Door.SMTP,
+    ) -> Transaction:
+        """A transaction, with a message if ``eml`` is given. ``sender`` None is the null reverse-path."""
+        session = self.session(ip, helo=helo, door=door)
+        return Transaction(
+            "transaction",
+            session,
+            None if sender is None else Address.parse(sender),
+            recipients=[self._recipient(address) for address in to],
+            message=None if eml is None else Message(MemoryContent(eml)),
+            tenant=self.tenant,
+            tenant_name=self.tenant,
+            started_at=self.clock.now(),
+            facts=Facts(session.facts),
+        )
+
+    def delivery(self, *, kind: str = "local", **more: Any) -> Delivery:
+        """One recipient's copy; ``more`` as for ``transaction``."""
+        tx = self.transaction(**more)
+        recipient = tx.recipients[0]
+        return Delivery(tx, recipient, kind, recipient.address.key, facts=Facts(recipient.facts))
+
+    def _recipient(self, address: str) -> Recipient:
+        return Recipient(Address.parse(address), self.tenant, self.tenant)
+
+
+class _WithGiven:
+    """A catalogue of one plugin, and of somebody who gives the facts that a test brings."""
+
+    def __init__(self, plugin: LoadedPlugin, facts: Sequence[object]) -> None:
+        given = PluginInfo(_GIVER, "0", PluginSettings, frozenset(), gives=tuple({type(fact): None for fact in facts}))
+        self._plugins = {plugin.name: plugin, _GIVER: given}
+
+    def get(self, name: str) -> PluginInfo | None:
+        return self._plugins.get(name)
+
+    def names(self) -> Iterable[str]:
+        return self._plugins
+
+
+def load(plugin: str | ModuleType | type | Path, environment: Mapping[str, Any] | None = None) -> LoadedPlugin:
+    """The plugin, whatever it is named by.
+
+    Raises:
+        PluginInvalid: it breaks a rule of the plugin API, or is not there.
+    """
+    given = environment or {}
+    if isinstance(plugin, type):
+        module = sys.modules[plugin.__module__]
+        name = plugin.__name__.lower()
+        return inspect_module(name, module, source="test", version="0", environment=given, cls=plugin)
+    if isinstance(plugin, ModuleType):
+        name = plugin.__name__.rpartition(".")[2]
+        return inspect_module(name, plugin, source="test", version="0", environment=given)
+    registry = Registry(environment=given)
+    if isinstance(plugin, Path):
+        found = registry.load_file(plugin)
+    elif find_spec(f"{SHIPPED}.{plugin}") is not None:
+        found = registry.load_shipped(plugin)
+    else:
+        installed = registry.discover()
+        problems = [problem for problem in installed.problems if problem.name == plugin]
+        found = installed.get(plugin) or next(iter(problems), Problem(plugin, plugin, "there is no such plugin"))
+    if isinstance(found, Problem):
+        raise PluginInvalid(str(found))
+    return found

@@ -1,0 +1,82 @@
+"""What a policy has to know about the plugins that it names; the plugin layer provides it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, Protocol
+
+from pydantic import BaseModel
+
+from inbox.base.limits import HOOK_SECONDS
+from inbox.policy.stages import Stage
+
+
+class Mode(StrEnum):
+    """``enforce``: what it says counts. ``shadow``: it runs and is recorded, nothing else. ``off``: it does not run."""
+
+    ENFORCE = "enforce"
+    SHADOW = "shadow"
+    OFF = "off"
+
+
+class OnError(StrEnum):
+    """What follows when a plugin fails, is late, or answers nonsense."""
+
+    DEFER = "defer"
+    ACCEPT = "accept"
+    QUARANTINE = "quarantine"
+    REJECT = "reject"
+
+
+#: Keys of a plugin in a policy that belong to the engine; no plugin's settings may have fields of these names.
+ENGINE_KEYS: Final = ("enabled", "mode", "on_error", "timeout")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PluginInfo:
+    """One plugin, as far as policies are concerned. Two infos are equal only if they are the same object.
+
+    ``needs`` are fact types without which it cannot work: a policy that enables it must enable a giver.
+    ``after`` are fact types that it reads if somebody gives them: they only order. ``essential`` plugins keep
+    running when a tenant's whole policy is in shadow mode or off (who resolves recipients must). ``defaults`` are
+    settings from the installation's environment, with ``default_names`` telling which variable each came from.
+    ``domain_fields`` maps a setting to the ``has_domain`` field that has the last word on it.
+    """
+
+    name: str
+    version: str
+    settings: type[BaseModel]
+    stages: frozenset[Stage]
+    gives: tuple[type, ...] = ()
+    needs: tuple[type, ...] = ()
+    after: tuple[type, ...] = ()
+    essential: bool = False
+    on_error: OnError | Mapping[Stage, OnError] = OnError.DEFER
+    timeout: float = HOOK_SECONDS
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    default_names: Mapping[str, str] = field(default_factory=dict)
+    domain_fields: Mapping[str, str] = field(default_factory=dict)
+
+
+class Catalogue(Protocol):
+    """The plugins that are installed."""
+
+    def get(self, name: str) -> PluginInfo | None:
+        """The plugin of this name."""
+        ...
+
+    def names(self) -> Iterable[str]:
+        """All names."""
+        ...
+
+
+def on_error_at(declared: OnError | Mapping[Stage, OnError], stage: Stage) -> OnError:
+    """What is to follow at ``stage``.
+
+    A mapping that does not name the stage means ``defer``. Only ``data`` has a quarantine: elsewhere a
+    general ``quarantine`` means ``defer``.
+    """
+    chosen = declared if isinstance(declared, OnError) else declared.get(stage, OnError.DEFER)
+    return OnError.DEFER if chosen is OnError.QUARANTINE and stage is not Stage.DATA else chosen

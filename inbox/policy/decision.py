@@ -1,0 +1,178 @@
+"""Decision records: why a transaction ended as it did, as compact JSON, and back.
+
+A record holds, for each stage, the verdict and every plugin that had a say there, those in shadow mode, skipped and
+failed among them: version, hash of the settings, facts, opinions, microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from inbox.base.errors import StoreError
+from inbox.base.limits import DECISION_FACT_OCTETS
+from inbox.mail.reply import Reply
+from inbox.policy.catalogue import Mode
+from inbox.policy.outcome import StageOutcome, Status, Trace
+from inbox.policy.verdicts import Accept, ReplaceBody, Shadow, Transform
+
+#: A value with its kind: ``{"kind": "Score", "symbol": "A", "points": 4.5}``.
+Value = dict[str, Any]
+
+
+class PluginRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One plugin at one stage; ``us`` are microseconds, ``settings`` is a hash."""
+
+    plugin: str
+    version: str
+    settings: str
+    status: str = "done"
+    mode: str = "enforce"
+    us: int = 0
+    opinions: list[Value] = []
+    facts: list[Value] = []
+    why: str = ""
+
+
+class StageRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One stage. ``verdict`` is missing where nobody objected; ``by`` is a plugin, or ``score``.
+
+    ``capped`` are groups of scores that were cut, with their sum before; ``threshold`` is the strictest one reached.
+    """
+
+    stage: str
+    verdict: Value | None = None
+    by: str = ""
+    total: float = 0.0
+    capped: dict[str, float] = {}
+    threshold: str = ""
+    plugins: list[PluginRecord] = []
+
+
+class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The record of one transaction for one tenant, or of a refusal before a tenant was known.
+
+    ``at`` is in seconds since the epoch; ``tenant`` is the name; ``stage`` is where it ended; ``code``, ``enhanced``
+    and ``text`` are the reply; ``symbols`` are points by symbol, of the scores that counted.
+    """
+
+    id: str
+    at: float
+    outcome: str
+    tenant: str = ""
+    door: str = ""
+    peer: str = ""
+    helo: str = ""
+    sender: str = ""
+    recipients: list[str] = []
+    size: int = 0
+    stage: str = ""
+    code: int = 0
+    enhanced: str = ""
+    text: str = ""
+    total: float = 0.0
+    symbols: dict[str, float] = {}
+    stages: list[StageRecord] = []
+    format: int = 1
+
+    def with_judgements(self, judgements: Sequence[StageOutcome], reply: Reply | None = None) -> Decision:
+        """This record with what the stages said, in their order, and with the reply."""
+        symbols: dict[str, float] = {}
+        for judgement in judgements:
+            for score in judgement.tally.scores:
+                symbols[score.symbol] = round(symbols.get(score.symbol, 0.0) + score.points, 4)
+        changed = msgspec.structs.replace(
+            self,
+            total=round(sum(judgement.tally.total for judgement in judgements), 4),
+            symbols=symbols,
+            stages=[stage_record(judgement) for judgement in judgements if judgement.traces],
+        )
+        if reply is None:
+            return changed
+        return msgspec.structs.replace(changed, code=reply.code, enhanced=reply.enhanced, text=reply.text)
+
+
+def stage_record(outcome: StageOutcome) -> StageRecord:
+    """What is kept of one stage."""
+    return StageRecord(
+        stage=outcome.stage.value,
+        verdict=None if isinstance(outcome.verdict, Accept) else _value(outcome.verdict),
+        by=outcome.decided_by,
+        total=outcome.tally.total,
+        capped=dict(outcome.tally.capped),
+        threshold=outcome.action.threshold or "",
+        plugins=[_plugin_record(trace) for trace in outcome.traces],
+    )
+
+
+def _plugin_record(trace: Trace) -> PluginRecord:
+    entry = trace.entry
+    return PluginRecord(
+        plugin=entry.name,
+        version=entry.info.version,
+        settings=entry.settings_hash,
+        status=trace.status.value,
+        mode=entry.mode.value,
+        us=trace.microseconds,
+        opinions=[_value(opinion) for opinion in trace.opinions],
+        facts=[_value(fact) for fact in trace.facts],
+        why=_cut(trace.why),
+    )
+
+
+def _value(value: object) -> Value:
+    """A verdict, score, edit or fact as JSON data, with its type's name as ``kind``."""
+    kind = type(value).__name__
+    if isinstance(value, Shadow):
+        return {**_value(value.opinion), "shadow": True}
+    if isinstance(value, ReplaceBody | Transform):
+        return {"kind": kind, "octets": len(value.body if isinstance(value, ReplaceBody) else value.content)}
+    try:
+        plain = msgspec.to_builtins(value, enc_hook=str, str_keys=True)
+        size = len(msgspec.json.encode(plain))
+    except Exception as error:  # noqa: BLE001  A fact is a plugin's class: what it does when it is read is unknown.
+        return {"kind": kind, "unreadable": type(error).__name__, "text": _cut(_safe(object.__repr__(value)))}
+    if size > DECISION_FACT_OCTETS:
+        return {"kind": kind, "too_large": size}
+    return {"kind": kind, **plain} if isinstance(plain, dict) else {"kind": kind, "value": plain}
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= DECISION_FACT_OCTETS else f"{text[:DECISION_FACT_OCTETS]}…"
+
+
+def _safe(value: Any) -> Any:
+    """Without lone surrogates, which JSON cannot carry: a stranger's bytes may have become some."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_safe(key): _safe(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_safe(item) for item in value]
+    return value
+
+
+def encode(decision: Decision) -> bytes:
+    """Compact JSON."""
+    try:
+        return msgspec.json.encode(decision)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_safe(msgspec.to_builtins(decision)))
+
+
+def decode(body: bytes) -> Decision:
+    """The record in ``body``.
+
+    Raises:
+        StoreError: it is none; the database holds something else.
+    """
+    try:
+        return msgspec.json.decode(body, type=Decision)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StoreError(f"not a decision record: {error}") from error
+
+
+#: States and modes that go without saying when a record is shown.
+ORDINARY: Final = frozenset({Status.DONE.value, Mode.ENFORCE.value})

@@ -1,0 +1,177 @@
+"""Levels merged: default → tenant → domain → account.
+
+The innermost level that says something wins, key by key: one key of a plugin's settings, one threshold, the cap
+of one group. Values are replaced whole (lists, and mappings inside settings, are not joined).
+
+Order: among the plugins that a level names, its own order holds. A plugin that an outer level named already keeps
+its place in the row (if the inner level names several of them in another order, they swap places); a new one
+goes in front of the next plugin that the level names after it and that has a place, else to the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from inbox.policy.catalogue import ENGINE_KEYS, Catalogue, Mode, OnError, PluginInfo, on_error_at
+from inbox.policy.levels import Level, PluginLayer
+from inbox.policy.mistakes import Mistakes, Place
+from inbox.policy.model import Thresholds
+from inbox.policy.stages import Stage
+from inbox.policy.validation import locator, report
+
+_HASH_LENGTH = 12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PluginEntry:
+    """One plugin in an effective policy, ready to run. ``mode`` has ``enabled`` and the tenant's mode in it."""
+
+    name: str
+    info: PluginInfo
+    settings: BaseModel
+    settings_hash: str
+    mode: Mode
+    on_error: OnError | Mapping[Stage, OnError]
+    timeout: float
+
+    def on_error_at(self, stage: Stage) -> OnError:
+        """What follows at ``stage`` when the plugin fails."""
+        return on_error_at(self.on_error, stage)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A plugin after some levels: the raw settings, and which level each of them came from."""
+
+    info: PluginInfo
+    place: Place
+    enabled: bool = True
+    mode: Mode = Mode.ENFORCE
+    on_error: OnError | Mapping[Stage, OnError] = OnError.DEFER
+    timeout: float = 0.0
+    raw: Mapping[str, Any] = field(default_factory=dict)
+    origins: Mapping[str, PluginLayer] = field(default_factory=dict)
+    settings: BaseModel | None = None
+    settings_hash: str = ""
+
+    def entry(self, tenant_mode: Mode) -> PluginEntry | None:
+        """None if the settings are wrong."""
+        if self.settings is None:
+            return None
+        mode = self.mode if self.enabled else Mode.OFF
+        if not self.info.essential and (tenant_mode is Mode.OFF or mode is Mode.ENFORCE):
+            mode = tenant_mode
+        return PluginEntry(
+            self.info.name, self.info, self.settings, self.settings_hash, mode, self.on_error, self.timeout
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """Everything that the levels so far say together."""
+
+    mode: Mode = Mode.ENFORCE
+    plugins: Mapping[str, Standing] = field(default_factory=dict)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    caps: Mapping[str, float] = field(default_factory=dict)
+
+
+def merge(outer: Merged, level: Level, catalogue: Catalogue, mistakes: Mistakes) -> Merged:
+    """``level`` on top of ``outer``. Plugins that the level does not name are shared with ``outer``."""
+    named = {}
+    for name, layer in level.plugins.items():
+        info = catalogue.get(name)
+        if info is not None:
+            named[name] = _standing(outer.plugins.get(name), layer, info, mistakes)
+    plugins = {name: named.get(name) or outer.plugins[name] for name in _order(list(outer.plugins), list(named))}
+    return Merged(
+        outer.mode if level.mode is None else level.mode,
+        plugins if named else outer.plugins,
+        outer.thresholds.model_copy(update=dict(level.thresholds)) if level.thresholds else outer.thresholds,
+        {**outer.caps, **level.caps} if level.caps else outer.caps,
+    )
+
+
+def with_overrides(entry: PluginEntry, values: Mapping[str, Any], raw: Mapping[str, Any]) -> PluginEntry:
+    """``entry`` with settings that the database has the last word on.
+
+    Raises:
+        ValidationError: the plugin's settings refuse a value.
+    """
+    merged = {**raw, **values}
+    settings = entry.info.settings.model_validate({**entry.info.defaults, **merged})
+    return replace(entry, settings=settings, settings_hash=_hash(entry.info, merged))
+
+
+def _order(outer: Sequence[str], named: Sequence[str]) -> list[str]:
+    """The row of plugins: see the module's text.
+
+    >>> _order(["a", "b", "c"], ["c", "a", "x"])
+    ['c', 'b', 'a', 'x']
+    >>> _order(["a", "b", "c"], ["x", "b"])
+    ['a', 'x', 'b', 'c']
+    """
+    again = iter([name for name in named if name in outer])
+    known = set(named)
+    row = [next(again) if name in known else name for name in outer]
+    for position in range(len(named) - 1, -1, -1):
+        name = named[position]
+        if name not in row:
+            following = named[position + 1] if position + 1 < len(named) else None
+            row.insert(len(row) if following is None else row.index(following), name)
+    return row
+
+
+def _standing(outer: Standing | None, layer: PluginLayer, info: PluginInfo, mistakes: Mistakes) -> Standing:
+    if outer is None:
+        outer = Standing(info, layer.place, on_error=info.on_error, timeout=info.timeout)
+    raw = {**outer.raw, **layer.settings}
+    merged = replace(
+        outer,
+        place=layer.place,
+        enabled=layer.engine.get("enabled", outer.enabled),
+        mode=layer.engine.get("mode", outer.mode),
+        on_error=layer.engine.get("on_error", outer.on_error),
+        timeout=layer.engine.get("timeout", outer.timeout),
+        raw=raw,
+        origins={**outer.origins, **dict.fromkeys(layer.settings, layer)},
+    )
+    if outer.settings is not None and not layer.settings:
+        return merged
+    return replace(merged, settings=_validated(merged, layer, mistakes), settings_hash=_hash(info, raw))
+
+
+def _validated(standing: Standing, layer: PluginLayer, mistakes: Mistakes) -> BaseModel | None:
+    """The settings, checked; None if they are wrong (then in ``mistakes``), or incomplete while switched off."""
+    info = standing.info
+    try:
+        return info.settings.model_validate({**info.defaults, **standing.raw})
+    except ValidationError as error:
+
+        def locate(path: tuple[int | str, ...], key: bool) -> Place:
+            first = str(path[0]) if path else ""
+            if first in info.default_names and first not in standing.raw:
+                return Place(info.default_names[first])
+            origin = standing.origins.get(first)
+            if origin is None:
+                return layer.place
+            return locator(origin.file, origin.node)(path, key)
+
+        report(error, locate, mistakes, info.settings, missing=standing.enabled, extra_keys=ENGINE_KEYS)
+        return None
+
+
+def _hash(info: PluginInfo, raw: Mapping[str, Any]) -> str:
+    """Names settings in records, and tells which tenants may share an instance.
+
+    Of what was written and not of the checked model: a model shows its secrets as asterisks, so that
+    two tenants with different secrets would look the same.
+    """
+    text = json.dumps([info.name, info.version, dict(info.defaults), dict(raw)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_LENGTH]

@@ -1,0 +1,78 @@
+"""Mistakes in policies: collected, so that one check shows them all, each with its place in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from inbox.base.errors import PolicyError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where something stands in a file; ``line`` and ``column`` count from 1. Line 0: not in a file's text."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mistake:
+    """One mistake: its place and one line of text that says what is wrong and what would be right."""
+
+    place: Place
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}"
+
+
+class PolicyMistakes(PolicyError):
+    """All mistakes that a check found; ``str(error)`` has one line for each, in the order of the files."""
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes = tuple(sorted(set(mistakes)))
+        super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
+
+
+class Mistakes:
+    """Collects mistakes while a check goes on."""
+
+    def __init__(self) -> None:
+        self._found: list[Mistake] = []
+
+    def add(self, place: Place, text: str) -> None:
+        """``text`` is put on one line."""
+        self._found.append(Mistake(place, " ".join(text.split())))
+
+    def take(self, error: PolicyMistakes) -> None:
+        """Adds the mistakes that another check found."""
+        self._found.extend(error.mistakes)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def check(self) -> None:
+        """Raises PolicyMistakes if there are any."""
+        if self._found:
+            raise PolicyMistakes(self._found)
+
+
+def unknown(what: str, word: str, known: Iterable[str]) -> str:
+    """``unknown WHAT 'word'``, with the nearest known name, or all names if none is near.
+
+    >>> unknown("key", "treshold", ["thresholds", "mode"])
+    "unknown key 'treshold'; did you mean 'thresholds'?"
+    """
+    names = sorted(known)
+    near = get_close_matches(word, names, n=1, cutoff=0.6)
+    if near:
+        return f"unknown {what} {word!r}; did you mean {near[0]!r}?"
+    if not names:
+        return f"unknown {what} {word!r}; there are none here"
+    return f"unknown {what} {word!r}; known here: {', '.join(names)}"

@@ -1,0 +1,68 @@
+"""The parts of a policy file that belong to the engine, as pydantic models."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork
+
+#: The keys of one level: a tenant's file, or one entry under ``domains:`` or ``accounts:``.
+LEVEL_KEYS = ("plugins", "thresholds", "groups", "mode")
+FILE_KEYS = (*LEVEL_KEYS, "domains", "accounts")
+
+
+class Shape(BaseModel):
+    """Base: unknown keys are mistakes, NaN and infinity are no numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Thresholds(Shape):
+    """What a total score leads to; ``null`` takes an inherited threshold away."""
+
+    tag: float | None = None
+    """From this total on, X-Spam-Flag and X-Spam-Status are added."""
+    junk: float | None = None
+    """From this total on, the message is filed in Junk."""
+    quarantine: float | None = None
+    """From this total on, the message is put into the tenant's quarantine."""
+    defer: float | None = None
+    """From this total on, the peer is asked to come back later."""
+    reject: float | None = None
+    """From this total on, the message is refused."""
+
+
+class Group(Shape):
+    """A group of scores."""
+
+    cap: float = Field(gt=0)
+    """The group's sum counts at most this much, for and against (from -cap to cap)."""
+
+
+class DecisionSettings(Shape):
+    """How decision records are kept."""
+
+    keep_days: int = Field(30, ge=1, le=3650)
+    """Days after which a record is removed."""
+    reply_id: bool = True
+    """Whether the reply line of a refusal carries the short id for ``inbox explain``."""
+
+
+class BreakerSettings(Shape):
+    """When a failing dependency is left alone for a while."""
+
+    failures: int = Field(5, ge=1, le=1000)
+    """Failures in a row that open the breaker."""
+    cool_down: float = Field(30, gt=0, le=3600)
+    """Seconds until one trial call is let through."""
+
+
+class ServerPolicy(Shape):
+    """What belongs to no tenant; ``server:`` in default.yaml."""
+
+    multi_tenant: Literal["split", "defer"] = "split"
+    """One message for several tenants: ``split`` it, or answer 452 4.5.3 to the second tenant's RCPT."""
+    proxy_networks: tuple[IPvAnyNetwork, ...] = ()
+    """Networks of the proxies from which PROXY protocol headers are believed."""
+    decisions: DecisionSettings = DecisionSettings()
+    breaker: BreakerSettings = BreakerSettings()

@@ -1,0 +1,82 @@
+"""What came out of one stage: the verdict, and what each plugin did and said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from inbox.policy.catalogue import Mode
+from inbox.policy.merge import PluginEntry
+from inbox.policy.scores import Action, Tally
+from inbox.policy.stages import Stage
+from inbox.policy.verdicts import Accept, Edit, Opinion, Verdict
+
+
+class Status(StrEnum):
+    """How a plugin's call ended."""
+
+    DONE = "done"
+    #: The result of an earlier call for the same message and the same settings.
+    REUSED = "reused"
+    #: Not called, because the outcome was settled.
+    SKIPPED = "skipped"
+    #: It raised.
+    FAILED = "failed"
+    #: It took too long.
+    LATE = "late"
+    #: It answered what may not be said at this stage, or no answer at all.
+    NONSENSE = "nonsense"
+    #: Not called, because its dependency failed too often of late.
+    BROKEN = "broken"
+
+    @property
+    def failed(self) -> bool:
+        """True if the plugin's ``on_error`` was applied."""
+        return self in _FAILURES
+
+
+_FAILURES = frozenset({Status.FAILED, Status.LATE, Status.NONSENSE, Status.BROKEN})
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One plugin at one stage.
+
+    ``opinions`` are what it said; after a failure, what its ``on_error`` said for it. ``facts`` are those that it
+    found out. ``why`` tells what went wrong, for the operator. ``microseconds`` is wall-clock time.
+    """
+
+    entry: PluginEntry
+    stage: Stage
+    status: Status
+    opinions: tuple[Opinion, ...] = ()
+    facts: tuple[object, ...] = ()
+    microseconds: int = 0
+    why: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """False in shadow mode: recorded, not enforced."""
+        return self.entry.mode is Mode.ENFORCE
+
+
+@dataclass(frozen=True, slots=True)
+class StageOutcome:
+    """What the core does next, and why.
+
+    ``decided_by`` is the plugin that gave the verdict, ``score`` for the thresholds, or empty. ``edits`` are to be
+    applied in their order if the message is accepted. ``action.junk`` asks for the mailbox Junk.
+    """
+
+    stage: Stage
+    verdict: Verdict = field(default_factory=Accept)
+    decided_by: str = ""
+    edits: tuple[Edit, ...] = ()
+    tally: Tally = field(default_factory=Tally)
+    action: Action = field(default_factory=Action)
+    traces: tuple[Trace, ...] = ()
+
+    @property
+    def failures(self) -> list[Trace]:
+        """The calls whose ``on_error`` was applied."""
+        return [trace for trace in self.traces if trace.status.failed]

@@ -1,0 +1,96 @@
+"""A decision record in words, for ``inbox explain``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from inbox.policy.decision import ORDINARY, Decision, PluginRecord, StageRecord, Value
+
+
+def render(decision: Decision) -> list[str]:
+    """Lines of plain text. What strangers wrote is shown with its control characters escaped."""
+    return [_printable(line) for line in (*_head(decision), *_stages(decision))]
+
+
+def _head(decision: Decision) -> Iterator[str]:
+    reply = " ".join(part for part in (str(decision.code or ""), decision.enhanced, decision.text) if part)
+    yield f"{decision.id}: {decision.outcome}" + (f" at {decision.stage}" if decision.stage else "")
+    if reply:
+        yield f"  reply       {reply}"
+    yield f"  at          {datetime.fromtimestamp(decision.at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    peer = " ".join(part for part in (decision.peer, f"({decision.helo})" if decision.helo else "") if part)
+    if peer or decision.door:
+        yield f"  from peer   {peer} through {decision.door}"
+    if decision.tenant:
+        yield f"  tenant      {decision.tenant}"
+    yield f"  sender      <{decision.sender}>"
+    for recipient in decision.recipients:
+        yield f"  recipient   <{recipient}>"
+    if decision.size:
+        yield f"  size        {decision.size} octets"
+    if decision.symbols:
+        symbols = ", ".join(f"{symbol} {points:+g}" for symbol, points in decision.symbols.items())
+        yield f"  score       {decision.total:g}: {symbols}"
+
+
+def _stages(decision: Decision) -> Iterator[str]:
+    for stage in decision.stages:
+        verdict = _said(stage.verdict) if stage.verdict else "no objection"
+        yield f"{stage.stage}: {verdict}" + (f" (by {stage.by})" if stage.by else "")
+        yield from _scores(stage)
+        for plugin in stage.plugins:
+            yield from _plugin(plugin)
+
+
+def _scores(stage: StageRecord) -> Iterator[str]:
+    for group, points in stage.capped.items():
+        yield f"  group {group} counted less than its {points:g} points: its cap"
+    if stage.threshold:
+        yield f"  total {stage.total:g} reached the threshold {stage.threshold!r}"
+
+
+def _plugin(plugin: PluginRecord) -> Iterator[str]:
+    marks = [mark for mark in (plugin.status, plugin.mode) if mark not in ORDINARY]
+    marked = f"  [{', '.join(marks)}]" if marks else ""
+    yield f"  {plugin.plugin} {plugin.version}  {_duration(plugin.us)}  settings {plugin.settings}{marked}"
+    if plugin.why:
+        yield f"    why    {plugin.why}"
+    for fact in plugin.facts:
+        yield f"    fact   {fact.get('kind', '?')} {_fields(fact)}".rstrip()
+    for opinion in plugin.opinions:
+        yield f"    said   {_said(opinion)}"
+
+
+def _said(value: Value) -> str:
+    kind = str(value.get("kind", "?"))
+    shadow = " (shadow)" if value.get("shadow") else ""
+    if kind in {"Reject", "Defer"}:
+        return f"{kind} {value.get('code')} {value.get('enhanced')} {value.get('text')}{shadow}"
+    if kind == "Score":
+        points = value.get("points", 0)
+        why = f": {value['why']}" if value.get("why") else ""
+        group = f" [{value['group']}]" if value.get("group") else ""
+        return f"Score {value.get('symbol')} {points:+g}{group}{why}{shadow}"
+    return f"{kind} {_fields(value)}".rstrip() + shadow
+
+
+def _fields(value: Value) -> str:
+    return " ".join(f"{name}={_short(item)}" for name, item in value.items() if name not in {"kind", "shadow"})
+
+
+def _short(item: Any) -> str:
+    if isinstance(item, list):
+        return "[" + ", ".join(_short(one) for one in item) + "]"
+    return repr(item) if isinstance(item, str) and (" " in item or not item) else str(item)
+
+
+def _duration(microseconds: int) -> str:
+    if microseconds < 1000:
+        return f"{microseconds} µs"
+    return f"{microseconds / 1000:.1f} ms" if microseconds < 1_000_000 else f"{microseconds / 1e6:.2f} s"
+
+
+def _printable(line: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in line)

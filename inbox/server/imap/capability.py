@@ -1,0 +1,38 @@
+"""What the server announces (RFC 3501 §6.1.1); nothing stands here that does not work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from inbox.server.imap.session import ImapSession
+
+_ALWAYS: Final = ("IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "ENABLE")
+_KNOWN: Final = (
+    "CHILDREN",
+    "CREATE-SPECIAL-USE",
+    "ESEARCH",
+    "IDLE",
+    "LIST-EXTENDED",
+    "LIST-STATUS",
+    "MOVE",
+    "NAMESPACE",
+    "SPECIAL-USE",
+    "STATUS=SIZE",
+    "UIDPLUS",
+    "UNSELECT",
+)
+
+
+def capabilities(s: ImapSession) -> str:
+    """The words of CAPABILITY at this point of the connection."""
+    words = list(_ALWAYS)
+    if s.session.identity is not None:
+        words += _KNOWN
+        words.append(f"APPENDLIMIT={s.config.max_message_octets}")  # RFC 7889
+    elif s.session.tls is not None:
+        words.append("AUTH=PLAIN")
+    else:
+        # RFC 3501 §6.2.3: who sees LOGINDISABLED must not send a password.
+        words += ["STARTTLS", "LOGINDISABLED"] if s.may_start_tls else ["LOGINDISABLED"]
+    return " ".join(words)

@@ -1,0 +1,43 @@
+"""What an operator decides about the IMAP server."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from inbox.base.limits import LOGIN_FAILURES, OUTBOUND_MESSAGE_OCTETS
+
+
+@dataclass(frozen=True, slots=True)
+class ImapConfig:
+    """Settings of one IMAP server. Times are seconds, sizes octets.
+
+    Attributes:
+        hostname: what the greeting calls the server.
+        spool_dir: where messages above ``limits.SPOOL_OCTETS`` wait while they are appended; must exist.
+        tls: the server's certificate; without it there is neither STARTTLS nor implicit TLS, and nobody can log in.
+        max_message_octets: the largest message that APPEND takes.
+        login_timeout: from the connection to a successful login, all told.
+        idle_timeout: without a command; RFC 3501 §5.4 demands at least 30 minutes.
+        write_timeout: how long a client may refuse to read while there is something for it.
+        tls_timeout: for a TLS handshake.
+        stop_timeout: how long running commands may go on when the server stops.
+        idle_keepalive: how often an IDLE client gets a sign of life, so that address translators keep its entry.
+        max_connections: in all; max_connections_per_peer: from one IP address.
+        login_failures: failed logins before the connection is closed.
+    """
+
+    hostname: str
+    spool_dir: Path
+    tls: ssl.SSLContext | None = None
+    max_message_octets: int = OUTBOUND_MESSAGE_OCTETS
+    login_timeout: float = 60.0
+    idle_timeout: float = 30 * 60.0
+    write_timeout: float = 5 * 60.0
+    tls_timeout: float = 30.0
+    stop_timeout: float = 5.0
+    idle_keepalive: float = 120.0
+    max_connections: int = 10_000
+    max_connections_per_peer: int = 200
+    login_failures: int = LOGIN_FAILURES

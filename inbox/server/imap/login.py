@@ -1,0 +1,105 @@
+"""Before anything else: CAPABILITY, STARTTLS, LOGIN, AUTHENTICATE, ID, ENABLE, NOOP and LOGOUT."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING, Final
+
+from inbox.base.errors import AuthenticationFailed
+from inbox.base.limits import AUTH_LINE_OCTETS
+from inbox.server.imap.capability import capabilities
+from inbox.server.imap.channel import Disconnected
+from inbox.server.imap.outcome import Done, Farewell, No
+from inbox.wire.imap import render
+from inbox.wire.imap.commands import Authenticate, ClientId, Enable, Login, Nothing
+from inbox.wire.imap.errors import BadCommand
+
+if TYPE_CHECKING:
+    from inbox.server.imap.session import ImapSession
+
+#: Extensions that ENABLE can switch on (RFC 5161 §3.1: others are passed over).
+_SWITCHES: Final[frozenset[str]] = frozenset()
+
+
+async def capability(s: ImapSession, _: Nothing) -> Done:
+    s.send(b"* CAPABILITY " + capabilities(s).encode("ascii") + b"\r\n")
+    return Done()
+
+
+async def noop(_s: ImapSession, _: Nothing) -> Done:
+    return Done()
+
+
+async def client_id(s: ImapSession, client: ClientId) -> Done:
+    """RFC 2971. What the client says of itself goes into the log; it decides nothing."""
+    s.backend.log.info("imap_client", session=s.session.id, fields=client.fields)
+    s.send(render.id_response({"name": "inbox"}))
+    return Done()
+
+
+async def enable(s: ImapSession, wanted: Enable) -> Done:
+    switched = [word for word in wanted.extensions if word in _SWITCHES]
+    s.enabled.update(switched)
+    s.send(" ".join(["* ENABLED", *switched]).encode("ascii") + b"\r\n")
+    return Done()
+
+
+async def logout(s: ImapSession, _: Nothing) -> Done:
+    s.send(render.status("*", "BYE", "Goodbye"))
+    return Done("Logged out", then=_leave)
+
+
+async def _leave() -> None:
+    raise Disconnected("logged out")
+
+
+async def starttls(s: ImapSession, _: Nothing) -> Done:
+    """RFC 3501 §6.2.1. What was sent in the clear behind the command is thrown away: anyone could have put it there."""
+    if s.session.tls is not None:
+        raise BadCommand("TLS is active already")
+    if not s.may_start_tls:
+        raise BadCommand("TLS is not available")
+    s.channel.hold()
+    s.framer.clear()
+    s.channel.discard()
+    return Done("Begin TLS now", then=s.start_tls)
+
+
+async def login(s: ImapSession, wanted: Login) -> Done:
+    if s.session.tls is None:
+        raise No("Passwords are taken under TLS only", "PRIVACYREQUIRED")  # RFC 5530
+    return await _check(s, wanted.user, wanted.password)
+
+
+async def authenticate(s: ImapSession, wanted: Authenticate) -> Done:
+    """SASL PLAIN (RFC 4616), with or without an initial response (RFC 4959)."""
+    if wanted.mechanism != "PLAIN":
+        raise No("No such mechanism", "CANNOT")
+    if s.session.tls is None:
+        raise No("Passwords are taken under TLS only", "PRIVACYREQUIRED")
+    response = wanted.initial
+    if response is None:
+        s.go_ahead(b"")
+        response = await s.line(AUTH_LINE_OCTETS)
+        if response == b"*":  # RFC 3501 §6.2.2: the client gives up
+            raise BadCommand("AUTHENTICATE cancelled")
+    try:
+        message = base64.b64decode(b"" if response == b"=" else response, validate=True).decode("utf-8")
+        acting_as, user, password = message.split("\0")
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        raise BadCommand("Not a PLAIN response") from None
+    if acting_as not in ("", user):
+        raise No("Nobody may act for somebody else", "AUTHORIZATIONFAILED")
+    return await _check(s, user, password)
+
+
+async def _check(s: ImapSession, user: str, password: str) -> Done:
+    try:
+        s.session.identity = await s.backend.login.login(s.session, user, password)
+    except AuthenticationFailed as error:
+        s.failures += 1
+        if s.failures >= s.config.login_failures:
+            raise Farewell("Too many failed logins") from error
+        raise No(error.said, "AUTHENTICATIONFAILED") from error
+    return Done("Logged in", f"CAPABILITY {capabilities(s)}")

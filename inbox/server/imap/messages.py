@@ -1,0 +1,107 @@
+"""Commands that change messages: STORE, COPY, MOVE, EXPUNGE."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from inbox.mail.tenancy import Mailbox
+from inbox.server.imap.outcome import Done, No
+from inbox.server.imap.select import selected, writable
+from inbox.server.imap.view import View
+from inbox.store.records import StoreMode
+from inbox.wire.imap.commands import Expunge, Store, Transfer
+from inbox.wire.imap.errors import BadCommand
+from inbox.wire.imap.sequence import SequenceSet, compact
+
+if TYPE_CHECKING:
+    from inbox.server.imap.session import ImapSession
+
+_GONE = "Some of these messages were expunged by somebody else"
+
+
+def uids_of(view: View, numbers: SequenceSet, *, uid: bool) -> list[int]:
+    """The uids that a set means, ascending. Raises BadCommand if a sequence number is none of the mailbox's."""
+    places = view.places(numbers, uid=uid)
+    if places is None:
+        raise BadCommand("No message has such a number")
+    return [number for some in places for number in view.uids[some.start : some.stop]]
+
+
+async def store(s: ImapSession, wanted: Store) -> Done:
+    here = writable(s)
+    view = here.view
+    uids = uids_of(view, wanted.numbers, uid=wanted.uid)
+    if not uids:
+        return Done()
+    words = len(here.flag_words())
+    entries, _ = await s.backend.database.messages.store(
+        here.tenant, view.mailbox.id, uids, cast(StoreMode, wanted.mode), wanted.flags, wanted.keywords
+    )
+    for entry in entries:
+        view.update(entry)
+    if len(here.flag_words()) > words:
+        here.tell_flags(s.send)
+    for entry in () if wanted.silent else entries:
+        here.know(entry.uid)
+        place = view.index(entry.uid)
+        if place is not None:
+            name = b"UID %d " % entry.uid if wanted.uid else b""
+            s.send(b"* %d FETCH (%bFLAGS %b)\r\n" % (place + 1, name, view.flags_of(place)))
+            await s.pace()
+    if len(entries) < len(uids) and not wanted.uid:
+        raise No(_GONE, "EXPUNGEISSUED")  # RFC 2180 §4.2
+    return Done("Stored")
+
+
+async def copy(s: ImapSession, wanted: Transfer) -> Done:
+    """RFC 3501 §6.4.7: all or nothing; RFC 4315 §3: which uid became which."""
+    here = selected(s)
+    target = await _target(s, wanted.name)
+    uids = uids_of(here.view, wanted.numbers, uid=wanted.uid)
+    if not uids:
+        return Done("Nothing to copy")
+    pairs = await s.backend.database.messages.copy(here.tenant, here.view.mailbox.id, uids, target.id)
+    if not pairs:
+        raise No(_GONE, "EXPUNGEISSUED")
+    s.changed(target.id)
+    return Done("Copied", _copyuid(target, pairs))
+
+
+async def move(s: ImapSession, wanted: Transfer) -> Done:
+    """RFC 6851: copied and removed at once; COPYUID comes untagged, before the expunges (§4.3)."""
+    here = writable(s)
+    view = here.view
+    target = await _target(s, wanted.name)
+    uids = uids_of(view, wanted.numbers, uid=wanted.uid)
+    if not uids:
+        return Done("Nothing to move")
+    if target.id == view.mailbox.id:
+        raise No("The messages are there already", "CANNOT")
+    pairs = await s.backend.database.messages.copy(here.tenant, view.mailbox.id, uids, target.id, move=True)
+    if not pairs:
+        raise No(_GONE, "EXPUNGEISSUED")
+    s.send(b"* OK [" + _copyuid(target, pairs).encode("ascii") + b"] Moved\r\n")
+    view.expunge(old for old, _ in pairs)
+    return Done("Moved")
+
+
+async def _target(s: ImapSession, name: str) -> Mailbox:
+    mailbox = await s.backend.database.mailboxes.by_name(s.identity.tenant, s.identity.account, name)
+    if mailbox is None:
+        raise No("No such mailbox", "TRYCREATE")
+    return mailbox
+
+
+def _copyuid(target: Mailbox, pairs: list[tuple[int, int]]) -> str:
+    old, new = compact(old for old, _ in pairs), compact(new for _, new in pairs)
+    return f"COPYUID {target.uid_validity} {old.decode('ascii')} {new.decode('ascii')}"
+
+
+async def expunge(s: ImapSession, wanted: Expunge) -> Done:
+    """RFC 3501 §6.4.3; with uids only these (RFC 4315 §2.1)."""
+    here = writable(s)
+    view = here.view
+    uids = None if wanted.numbers is None else uids_of(view, wanted.numbers, uid=True)
+    gone = await s.backend.database.messages.expunge(here.tenant, view.mailbox.id, uids)
+    view.expunge(gone)
+    return Done("Expunged")

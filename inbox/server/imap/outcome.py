@@ -1,0 +1,51 @@
+"""How commands end: tagged OK with a code, NO, or the end of the connection."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from inbox.base.errors import AlreadyExists, InboxError, NotFound, StorageFull, StoreUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """``tag OK [code] said``; then, once that is queued, ``then`` is called."""
+
+    said: str = "Done"
+    code: str = ""
+    then: Callable[[], Awaitable[None]] | None = None
+
+
+class No(Exception):
+    """``tag NO [code] said`` (RFC 3501 §7.1.2; codes of RFC 5530)."""
+
+    def __init__(self, said: str, code: str = "") -> None:
+        super().__init__(said)
+        self.said = said
+        self.code = code
+
+    @classmethod
+    def of(cls, error: InboxError) -> No:
+        """What the client is told of an error of the store or of the flow."""
+        match error:
+            case StoreUnavailable():
+                code = "UNAVAILABLE"
+            case StorageFull():
+                code = "OVERQUOTA"
+            case NotFound():
+                code = "NONEXISTENT"
+            case AlreadyExists():
+                code = "ALREADYEXISTS"
+            case _:
+                code = "UNAVAILABLE" if error.temporary else "CANNOT"
+        return cls(error.said, code)
+
+
+class Farewell(Exception):
+    """The connection ends: ``* BYE [code] said``, then it is closed."""
+
+    def __init__(self, said: str, code: str = "") -> None:
+        super().__init__(said)
+        self.said = said
+        self.code = code

@@ -1,0 +1,210 @@
+"""SEARCH: cheap questions first. The view answers flags and numbers, the database headers, only the blob texts."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from inbox.base.errors import NotFound
+from inbox.base.limits import SEARCH_BODY_OCTETS
+from inbox.mail.headers import Headers
+from inbox.server.imap.outcome import Done
+from inbox.server.imap.parts import Copy
+from inbox.server.imap.searchtext import body_words, folded, header_words
+from inbox.server.imap.select import selected
+from inbox.server.imap.view import View
+from inbox.store.records import StoredMessage
+from inbox.wire.imap import search as key
+from inbox.wire.imap.commands import Find
+from inbox.wire.imap.search import Key
+from inbox.wire.imap.sequence import SequenceSet, compact
+
+if TYPE_CHECKING:
+    from inbox.server.imap.session import ImapSession
+
+#: What a key has to look at: the view, the database's row, its texts, the blob.
+_VIEW, _ROW, _TEXTS, _BLOB = range(4)
+#: Messages that are judged by the view alone before others get their turn.
+_TURN: Final = 2000
+
+
+@dataclass(slots=True)
+class _Facts:
+    """One message as far as its keys ask for it. ``place`` counts from 0."""
+
+    place: int
+    stored: StoredMessage | None = None
+    headers: Headers | None = None
+    header: str = ""
+    body: str = ""
+
+
+_Test = Callable[[_Facts], bool]
+
+
+def _level(wanted: Key) -> int:
+    match wanted:
+        case key.And(keys):
+            return max(map(_level, keys))
+        case key.Or(first, second):
+            return max(_level(first), _level(second))
+        case key.Not(inner):
+            return _level(inner)
+        case key.Dated() | key.Size():
+            return _ROW
+        case key.Header():
+            return _TEXTS
+        case key.Text():
+            return _BLOB
+        case _:
+            return _VIEW
+
+
+class _Compiler:
+    """Turns keys into functions of one message."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def test(self, wanted: Key) -> _Test:
+        view = self._view
+        match wanted:
+            case key.All():
+                return lambda _: True
+            case key.And(keys):
+                tests = [self.test(inner) for inner in sorted(keys, key=_level)]
+                return lambda m: all(test(m) for test in tests)
+            case key.Or(first, second):
+                one, other = sorted((first, second), key=_level)
+                left, right = self.test(one), self.test(other)
+                return lambda m: left(m) or right(m)
+            case key.Not(inner):
+                test = self.test(inner)
+                return lambda m: not test(m)
+            case key.Flagged(flag):
+                bits = int(flag)
+                return lambda m: bool(view.flags[m.place] & bits)
+            case key.Keyword(word):
+                lowered = word.lower()
+                return lambda m: lowered in map(str.lower, view.keywords.get(view.uids[m.place], ()))
+            case key.Recent():
+                return lambda m: view.is_recent(view.uids[m.place])
+            case key.Numbers(numbers, uid):
+                return self._numbers(numbers, uid=uid)
+            case _:
+                return _stored_test(wanted)
+
+    def _numbers(self, numbers: SequenceSet, *, uid: bool) -> _Test:
+        # A number that no message has matches none; unlike FETCH and STORE, SEARCH may ask for what is not there.
+        places = self._view.known_places(numbers, uid=uid)
+        # Ascending ranges: found by bisection, however many there are.
+        ends = array("Q", [some.stop for some in places])
+
+        def test(m: _Facts) -> bool:
+            found = bisect_left(ends, m.place + 1)
+            return found < len(places) and m.place in places[found]
+
+        return test
+
+
+def _stored_test(wanted: Key) -> _Test:
+    match wanted:
+        case key.Size(larger, octets):
+            return lambda m: _size(m) > octets if larger else _size(m) < octets
+        case key.Dated():
+            return lambda m: _dated(wanted, m)
+        case key.Header(name, value):
+            sought = folded(value)
+            return lambda m: m.headers is not None and any(sought in folded(t) for t in m.headers.get_all(name))
+        case key.Text(header, value):
+            words = folded(value)
+            return lambda m: words in m.body or (header and words in m.header)
+        case _:
+            raise TypeError(f"no test for {type(wanted).__name__}")
+
+
+def _size(m: _Facts) -> int:
+    return m.stored.size if m.stored is not None else 0
+
+
+def _dated(wanted: key.Dated, m: _Facts) -> bool:
+    if m.stored is None:
+        return False
+    moment = m.stored.email.date if wanted.sent else m.stored.received_at
+    if moment is None:
+        return False
+    day = datetime.fromtimestamp(moment, UTC).date()
+    match wanted.when:
+        case "BEFORE":
+            return day < wanted.day
+        case "ON":
+            return day == wanted.day
+        case _:
+            return day >= wanted.day
+
+
+async def search(s: ImapSession, wanted: Find) -> Done:
+    view = selected(s).view
+    places = await _matching(s, view, wanted.search.key)
+    numbers: Sequence[int] = [view.uids[place] for place in places] if wanted.uid else [place + 1 for place in places]
+    returning = wanted.search.returning
+    if returning is None:
+        s.send(b" ".join([b"* SEARCH", *(b"%d" % number for number in numbers)]) + b"\r\n")
+        return Done("Searched")
+    # RFC 4731 §3.1: ESEARCH names the command that it answers; MIN, MAX and ALL are left out when nothing was found.
+    answer = b'* ESEARCH (TAG "' + s.tag.encode("ascii") + b'")' + (b" UID" if wanted.uid else b"")
+    if "COUNT" in returning:
+        answer += b" COUNT %d" % len(numbers)
+    if numbers:
+        answer += b" MIN %d" % numbers[0] if "MIN" in returning else b""
+        answer += b" MAX %d" % numbers[-1] if "MAX" in returning else b""
+        answer += b" ALL " + compact(numbers) if "ALL" in returning else b""
+    s.send(answer + b"\r\n")
+    return Done("Searched")
+
+
+async def _matching(s: ImapSession, view: View, wanted: Key) -> list[int]:
+    """The places of the messages for which ``wanted`` holds, ascending."""
+    keys = wanted.keys if isinstance(wanted, key.And) else (wanted,)
+    compiler = _Compiler(view)
+    cheap = [compiler.test(inner) for inner in keys if _level(inner) == _VIEW]
+    dear = key.And(tuple(inner for inner in keys if _level(inner) > _VIEW))
+    candidates: list[int] = []
+    for start in range(0, len(view), _TURN):
+        some = map(_Facts, range(start, min(start + _TURN, len(view))))
+        candidates += [m.place for m in some if all(test(m) for test in cheap)]
+        await asyncio.sleep(0)
+    if not dear.keys or not candidates:
+        return candidates
+    return await _dear(s, view, candidates, compiler.test(dear), _level(dear))
+
+
+async def _dear(s: ImapSession, view: View, candidates: list[int], test: _Test, level: int) -> list[int]:
+    uids = [view.uids[place] for place in candidates]
+    found: list[int] = []
+    messages = s.backend.database.messages.fetch(
+        view.mailbox.organization, view.mailbox.id, uids, texts=level >= _TEXTS
+    )
+    async for stored in messages:
+        place = view.index(stored.entry.uid)
+        if place is None:
+            continue
+        facts = _Facts(place, stored)
+        if level >= _TEXTS:
+            block = stored.prepended + stored.email.header_block
+            facts.headers = Headers(block)
+            if level == _BLOB:
+                try:
+                    beginning = await Copy(stored, s.backend.blobs).beginning(SEARCH_BODY_OCTETS)
+                except NotFound:
+                    continue  # expunged and swept by others while we searched, or lost: FETCH says which
+                facts.header = header_words(block)
+                facts.body = await asyncio.to_thread(body_words, beginning)
+        if test(facts):
+            found.append(place)
+    return found

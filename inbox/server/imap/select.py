@@ -1,0 +1,109 @@
+"""SELECT, EXAMINE, CLOSE, UNSELECT, IDLE and what else is about the selected mailbox as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from inbox.mail.flags import Flag
+from inbox.server.imap.outcome import Done, Farewell, No
+from inbox.server.imap.selected import Selected
+from inbox.wire.imap import render
+from inbox.wire.imap.commands import Append, Nothing, OneMailbox
+from inbox.wire.imap.errors import BadCommand
+
+if TYPE_CHECKING:
+    from inbox.server.imap.session import ImapSession
+
+#: DONE and its line end; a little more for clients that add blanks.
+_DONE_OCTETS: Final = 64
+
+
+def selected(s: ImapSession) -> Selected:
+    """The selected mailbox. Raises RuntimeError without one: the dispatch table must not let that happen."""
+    if s.selected is None:
+        raise RuntimeError("no mailbox is selected")
+    return s.selected
+
+
+def writable(s: ImapSession) -> Selected:
+    """The same. Raises No after EXAMINE."""
+    here = selected(s)
+    if here.view.read_only:
+        raise No("The mailbox was opened with EXAMINE", "READ-ONLY")
+    return here
+
+
+async def select(s: ImapSession, wanted: OneMailbox) -> Done:
+    return await _open(s, wanted.name, read_only=False)
+
+
+async def examine(s: ImapSession, wanted: OneMailbox) -> Done:
+    return await _open(s, wanted.name, read_only=True)
+
+
+async def _open(s: ImapSession, name: str, *, read_only: bool) -> Done:
+    # RFC 3501 §6.3.1: the mailbox that was selected is deselected even if this one cannot be opened.
+    await s.deselect()
+    database = s.backend.database
+    mailbox = await database.mailboxes.by_name(s.identity.tenant, s.identity.account, name)
+    if mailbox is None:
+        raise No("No such mailbox", "NONEXISTENT")
+    opened, next_uid = await Selected.open(database, mailbox, s.backend.log, s.channel.nudge, read_only=read_only)
+    s.selected = opened
+    view, words = opened.view, opened.flag_words()
+    s.send(b"* FLAGS " + render.flag_list(words) + b"\r\n")
+    s.send(b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view), view.recent_count()))
+    unseen = next((place for place, bits in enumerate(view.flags) if not bits & Flag.SEEN), None)
+    if unseen is not None:
+        s.send(render.status("*", "OK", "First unseen", f"UNSEEN {unseen + 1}"))
+    permanent = "" if read_only else " ".join((*words, "\\*"))
+    s.send(render.status("*", "OK", "Flags that are kept", f"PERMANENTFLAGS ({permanent})"))
+    s.send(render.status("*", "OK", "UIDs are valid", f"UIDVALIDITY {mailbox.uid_validity}"))
+    s.send(render.status("*", "OK", "Next UID", f"UIDNEXT {next_uid}"))
+    s.send(render.status("*", "OK", "Highest", f"HIGHESTMODSEQ {view.modseq}"))
+    return Done("Selected", "READ-ONLY" if read_only else "READ-WRITE")
+
+
+async def append_without_message(_s: ImapSession, _: Append) -> Done:
+    """Raises RuntimeError: an APPEND is run when its message is announced, and the grammar refuses any other."""
+    raise RuntimeError("APPEND without its message")
+
+
+async def close(s: ImapSession, _: Nothing) -> Done:
+    """RFC 3501 §6.4.2: removes what is marked ``\\Deleted``, and says nothing of it."""
+    here = selected(s)
+    if not here.view.read_only:
+        await s.backend.database.messages.expunge(here.tenant, here.view.mailbox.id)
+    await s.deselect()
+    return Done("Closed")
+
+
+async def unselect(s: ImapSession, _: Nothing) -> Done:
+    """RFC 3691: like CLOSE, but nothing is removed."""
+    await s.deselect()
+    return Done("Closed")
+
+
+async def idle(s: ImapSession, _: Nothing) -> Done:
+    """RFC 2177: news are told as they happen, until the client says DONE."""
+    s.go_ahead(b"Idling")
+    loop = asyncio.get_running_loop()
+    end = loop.time() + s.config.idle_timeout
+    while True:
+        if s.selected is not None:
+            await s.selected.refresh()
+            s.selected.announce(s.send, expunges=True)
+        line = s.framer.next_line(_DONE_OCTETS)
+        if line is not None:
+            break
+        try:
+            async with asyncio.timeout_at(min(end, loop.time() + s.config.idle_keepalive)):
+                await s.more_or_news()
+        except TimeoutError:
+            if loop.time() >= end:
+                raise Farewell("Too long without a command") from None
+            s.send(render.status("*", "OK", "Still here"))
+    if line.strip().upper() != b"DONE":
+        raise BadCommand("DONE expected")
+    return Done("Idle ended")

@@ -1,0 +1,137 @@
+"""The selected mailbox of one session: its view, and the watch over what others do in it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from inbox.base.errors import NotFound, StoreError
+from inbox.mail.flags import flag_names
+from inbox.mail.tenancy import Mailbox
+from inbox.plugin.services import Log
+from inbox.server.imap.outcome import Farewell
+from inbox.server.imap.view import View
+from inbox.store.ports import Database
+from inbox.wire.imap import render
+
+#: Seconds until a watch that failed is tried again.
+_RETRY = 5.0
+
+
+class Selected:
+    """A mailbox that was opened with SELECT or EXAMINE.
+
+    Made by :meth:`open`; ``close`` must be called. ``nudge`` is called when others may have changed the mailbox.
+    """
+
+    def __init__(self, database: Database, tenant: str, view: View, log: Log, nudge: Callable[[], None]) -> None:
+        self.view = view
+        self.tenant = tenant
+        self._database = database
+        self._log = log
+        self._nudge = nudge
+        self._stale = True
+        self._altered: set[int] = set()
+        self._grown = False
+        self._subscription = database.changes.subscribe([view.mailbox.id])
+        self._watch = asyncio.create_task(self._watching())
+
+    @classmethod
+    async def open(
+        cls,
+        database: Database,
+        mailbox: Mailbox,
+        log: Log,
+        nudge: Callable[[], None],
+        *,
+        read_only: bool,
+    ) -> tuple[Selected, int]:
+        """Reads the mailbox. Also returns the next uid. Raises NotFound."""
+        tenant = mailbox.organization
+        # The counters first: what happens between the two calls is then told twice and not lost.
+        status = await database.mailboxes.status(tenant, mailbox.id)
+        entries = await database.messages.entries(tenant, mailbox.id)
+        view = View(mailbox, entries, status.modseq, read_only=read_only)
+        next_uid = max(status.next_uid, view.highest_uid + 1)
+        if read_only:
+            first_recent = view.uids[-status.recent] if 0 < status.recent <= len(view) else next_uid
+        else:
+            first_recent = await database.messages.claim_recent(tenant, mailbox.id)
+        view.add_recent(first_recent, next_uid)
+        return cls(database, tenant, view, log, nudge), next_uid
+
+    async def close(self) -> None:
+        """Ends the watch."""
+        self._subscription.close()
+        self._watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._watch
+
+    async def _watching(self) -> None:
+        while True:
+            try:
+                await self._subscription.wait()
+            except StoreError as error:
+                self._log.warning("imap_watch_failed", mailbox=self.view.mailbox.id, error=str(error))
+                await asyncio.sleep(_RETRY)
+            self._stale = True
+            self._nudge()
+
+    def suspect(self) -> None:
+        """Something changed; the next :meth:`refresh` asks the database."""
+        self._stale = True
+
+    async def refresh(self, *, ask: bool = False) -> None:
+        """Reads what others did, if anything was reported or ``ask`` is set; :meth:`announce` tells the client.
+
+        Raises:
+            Farewell: the mailbox was deleted.
+            StoreUnavailable: nobody can say now.
+        """
+        if not (self._stale or ask):
+            return
+        self._stale = False  # before the call: what is reported during it must be asked for again
+        view = self.view
+        before = view.highest_uid
+        try:
+            changes = await self._database.messages.changes(self.tenant, view.mailbox.id, view.modseq)
+            altered, new = view.apply(changes)
+            self._altered.update(view.uids[place] for place in altered)
+            if new:
+                self._grown = True
+                if not view.read_only:
+                    first = await self._database.messages.claim_recent(self.tenant, view.mailbox.id)
+                    view.add_recent(max(first, before + 1), view.highest_uid + 1)
+        except NotFound:
+            raise Farewell("The selected mailbox was deleted") from None
+        except BaseException:
+            self._stale = True
+            raise
+
+    def announce(self, send: Callable[[bytes], None], *, expunges: bool) -> None:
+        """Queues what the client does not know yet: how many there are, flags, and expunges if they may be told."""
+        view = self.view
+        if self._grown:
+            # First of all: flags and expunges may be about messages that the client has not heard of.
+            self._grown = False
+            send(b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view), view.recent_count()))
+        for uid in sorted(self._altered):
+            place = view.index(uid)
+            if place is not None and not view.gone(uid):
+                send(b"* %d FETCH (UID %d FLAGS %b)\r\n" % (place + 1, uid, view.flags_of(place)))
+        self._altered.clear()
+        if expunges and view.has_gone:
+            send(b"".join([b"* %d EXPUNGE\r\n" % number for number in view.take_gone()]))
+
+    def tell_flags(self, send: Callable[[bytes], None]) -> None:
+        """New keywords: the client learns of them before it sees them on a message (RFC 3501 §7.2.6)."""
+        send(b"* FLAGS " + render.flag_list(self.flag_words()) + b"\r\n")
+
+    def know(self, uid: int) -> None:
+        """The client was just told of this message's flags."""
+        self._altered.discard(uid)
+
+    def flag_words(self) -> tuple[str, ...]:
+        """All flags that this mailbox has or can have."""
+        return flag_names(0b11111, self.view.known_keywords())

@@ -1,0 +1,123 @@
+"""The SMTP server: listeners, limits, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ClassVar, Final
+
+from inbox.base.clock import Clock
+from inbox.base.errors import ConfigError
+from inbox.base.ids import Ids
+from inbox.flow.doors import Receiving
+from inbox.plugin.services import Log
+from inbox.server.smtp_config import SmtpConfig
+from inbox.server.smtp_connection import SmtpConnection
+from inbox.server.smtp_guard import Guard
+from inbox.server.smtp_link import Context, SmtpLink
+
+#: Seconds between two looks at the deadlines of all connections.
+SWEEP_SECONDS: Final = 1.0
+#: Threads that write large messages to disk while they come in.
+SPOOL_THREADS: Final = 4
+
+
+class SmtpServer:
+    """Serves SMTP on any number of addresses.
+
+    Args:
+        config: settings of the listener.
+        receiving: what stands behind the door.
+        clock: for time-outs.
+        ids: for sessions.
+        log: refused connections, time-outs and defects; no message's text.
+
+    Raises:
+        ConfigError: the TLS context allows less than TLS 1.2, or the spool directory is missing.
+    """
+
+    connection: ClassVar[type[SmtpConnection]] = SmtpConnection
+
+    def __init__(self, config: SmtpConfig, receiving: Receiving, clock: Clock, ids: Ids, log: Log) -> None:
+        if config.tls is not None and config.tls.minimum_version < ssl.TLSVersion.TLSv1_2:
+            raise ConfigError("TLS 1.2 is the least that may be offered")
+        if not config.spool_directory.is_dir():
+            raise ConfigError(f"no such directory for incoming messages: {config.spool_directory}")
+        self.config = config
+        self.guard = Guard(clock, config.max_connections, config.max_connections_per_peer)
+        self._pool = ThreadPoolExecutor(SPOOL_THREADS, thread_name_prefix="spool")
+        self._context = Context(config, receiving, clock, ids, log, self.guard, self._run_outside)
+        self._listeners: list[asyncio.Server] = []
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listens on an address; returns the port (port 0: a free one).
+
+        Raises:
+            OSError: the address cannot be had.
+        """
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(self.connect, host, port, backlog=self.config.backlog)
+        self._listen(listener)
+        return int(listener.sockets[0].getsockname()[1])
+
+    async def start_socket(self, bound: socket.socket) -> int:
+        """Listens on a socket that is bound already (several processes may share one); returns its port."""
+        loop = asyncio.get_running_loop()
+        self._listen(await loop.create_server(self.connect, sock=bound, backlog=self.config.backlog))
+        return int(bound.getsockname()[1])
+
+    async def start_unix(self, path: Path) -> None:
+        """Listens on a Unix socket; who may open the file may send.
+
+        Raises:
+            OSError: the socket cannot be made.
+        """
+        loop = asyncio.get_running_loop()
+        self._listen(await loop.create_unix_server(self.connect, str(path), backlog=self.config.backlog))
+
+    async def stop(self, grace: float) -> None:
+        """Accepts nobody any more, sends idle clients away (421 4.3.2) and lets transactions end.
+
+        Args:
+            grace: seconds for transactions that are under way; afterwards they are cut. A client whose message was
+                not answered sends it again.
+        """
+        for listener in self._listeners:
+            listener.close()
+        links = [link for link in self.guard.connections if isinstance(link, SmtpLink)]
+        for link in links:
+            link.leave()
+        tasks = [link.task for link in links if link.task is not None]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=grace)
+            if late:
+                self._context.log.warning("smtp_transactions_cut", count=len(late))
+                for link in links:
+                    link.abort()
+                await asyncio.wait(late)
+        for listener in self._listeners:
+            await listener.wait_closed()
+        self._listeners.clear()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._pool.shutdown(wait=True)
+
+    def connect(self) -> SmtpConnection:
+        return self.connection(self._context)
+
+    def _listen(self, listener: asyncio.Server) -> None:
+        self._listeners.append(listener)
+        if self._sweeper is None:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        self.guard.sweep()
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    async def _run_outside(self, function: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._pool, function)

@@ -1,0 +1,24 @@
+"""What a client is told when its command cannot be read."""
+
+from __future__ import annotations
+
+from inbox.base.errors import ProtocolError
+
+
+class BadCommand(ProtocolError):
+    """The command breaks the grammar; answered with a tagged ``BAD`` (RFC 3501 §7.1.3).
+
+    ``tag`` is the command's tag, or ``*`` if not even that could be read. ``word`` is ``BAD``, or ``NO`` where an
+    RFC asks for it (``BADCHARSET``, ``TOOBIG``); ``response_code`` goes into square brackets.
+    """
+
+    def __init__(self, said: str, *, tag: str = "*", word: str = "BAD", response_code: str = "") -> None:
+        super().__init__(said)
+        self.said = said
+        self.tag = tag
+        self.word = word
+        self.response_code = response_code
+
+    def tagged(self, tag: str) -> BadCommand:
+        """The same, once the tag is known."""
+        return BadCommand(self.said, tag=tag, word=self.word, response_code=self.response_code)

@@ -1,0 +1,252 @@
+"""Bytes in, commands out: lines and the literals in them (RFC 3501 §4.3, RFC 7888 LITERAL+).
+
+A command is one line, except that each ``{n}`` at the end of a line is followed by n octets and by the rest of
+the command. Whoever owns the framer decides about each literal when it is announced, before its octets come.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from inbox.base.limits import IMAP_LINE_OCTETS
+from inbox.wire.imap.errors import BadCommand
+
+_LITERAL = re.compile(rb"\{([0-9]{1,64})(\+?)\}\r?\n\Z")
+#: Enough of an overlong line to find its tag, and to see a literal at its end.
+_KEPT = 256
+#: RFC 3501 §9: number is 32 bits. What is longer is no number that anyone means.
+_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A whole command: its text without the final CRLF, and its literals in order.
+
+    Where a literal stood, ``text`` has ``{n}`` and CRLF; CR and LF stand nowhere else in it.
+    """
+
+    text: bytes
+    literals: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A literal of ``size`` octets comes next, at once if it is not ``synchronizing``.
+
+    The framer must be told what to do with it: :meth:`Framer.take`, :meth:`Framer.stream` or :meth:`Framer.refuse`.
+    ``text`` is the command so far, up to and with ``{n}`` and CRLF.
+    """
+
+    text: bytes
+    literals: tuple[bytes, ...]
+    size: int
+    synchronizing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Octets:
+    """A piece of a literal that is streamed. ``left`` octets are still to come."""
+
+    data: bytes
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A command that cannot be read, now wholly passed over. ``text`` is its beginning, for the tag."""
+
+    text: bytes
+    reason: BadCommand
+
+
+@dataclass(frozen=True, slots=True)
+class Hopeless:
+    """A literal is on its way that is too large even to be passed over: the connection has to end."""
+
+    text: bytes
+
+
+Event = Request | Announced | Octets | Broken | Hopeless
+
+
+class _Mode(Enum):
+    LINE = auto()
+    DECIDE = auto()
+    TAKE = auto()
+    STREAM = auto()
+    SKIP = auto()
+    OVER = auto()
+
+
+class Framer:
+    """The reader's half of one connection.
+
+    Args:
+        skip_limit: octets of unwanted literals that are passed over for one command before it is hopeless.
+        line_limit: octets of one command's text, literals not counted.
+    """
+
+    def __init__(self, skip_limit: int, line_limit: int = IMAP_LINE_OCTETS) -> None:
+        self._line_limit = line_limit
+        self._skip_limit = skip_limit
+        self._buffer = bytearray()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._text = bytearray()
+        self._literals: list[bytes] = []
+        self._mode = _Mode.LINE
+        self._left = 0
+        self._searched = 0
+        self._synchronizing = False
+        self._skipped = 0
+        self._broken: BadCommand | None = None
+
+    @property
+    def buffered(self) -> int:
+        """Octets that came and were not used yet."""
+        return len(self._buffer)
+
+    @property
+    def between_commands(self) -> bool:
+        """True if nothing of a command was read yet."""
+        return self._mode is _Mode.LINE and not self._text and not self._buffer
+
+    def feed(self, data: bytes) -> None:
+        """Takes what came from the peer."""
+        self._buffer += data
+
+    def clear(self) -> None:
+        """Forgets what came and was not used: what a client sent behind STARTTLS was sent by nobody we know."""
+        self._buffer.clear()
+        self._searched = 0
+
+    def take(self) -> None:
+        """The announced literal is kept in memory, as part of the command."""
+        self._decided(_Mode.TAKE)
+
+    def stream(self) -> None:
+        """The announced literal comes as :class:`Octets`; in the request it will be empty."""
+        self._literals.append(b"")
+        self._decided(_Mode.STREAM)
+
+    def refuse(self, reason: BadCommand) -> None:
+        """The command is not wanted. :class:`Broken` follows: at once, or behind what the client sends unasked."""
+        self._broken = reason
+        if self._synchronizing:
+            self._decided(_Mode.OVER)
+        else:
+            self._decided(_Mode.SKIP)
+
+    def _decided(self, mode: _Mode) -> None:
+        if self._mode is not _Mode.DECIDE:
+            raise RuntimeError("no literal was announced")
+        self._mode = mode
+
+    def next_line(self, limit: int) -> bytes | None:
+        """A line outside of commands (SASL response, DONE), without its end. None: more octets are needed.
+
+        Raises:
+            BadCommand: it is longer than ``limit``.
+        """
+        end = self._buffer.find(b"\n", self._searched, limit + 2)
+        if end < 0:
+            self._searched = len(self._buffer)
+            if len(self._buffer) >= limit + 2:
+                raise BadCommand("Line too long")
+            return None
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        self._searched = 0
+        return line.removesuffix(b"\r")
+
+    def next_event(self) -> Event | None:
+        """The next event, or None if more octets are needed."""
+        while True:
+            match self._mode:
+                case _Mode.LINE:
+                    if not self._line():
+                        return None
+                    if self._mode is _Mode.LINE:
+                        return self._finished()
+                    if self._mode is _Mode.DECIDE:
+                        return Announced(bytes(self._text), tuple(self._literals), self._left, self._synchronizing)
+                case _Mode.TAKE:
+                    if len(self._buffer) < self._left:
+                        return None
+                    self._literals.append(bytes(self._buffer[: self._left]))
+                    self._drop(self._left)
+                case _Mode.STREAM:
+                    return self._piece()
+                case _Mode.SKIP:
+                    if self._skipped + self._left > self._skip_limit:
+                        return Hopeless(bytes(self._text[:_KEPT]))
+                    some = min(self._left, len(self._buffer))
+                    self._skipped += some
+                    self._drop(some)
+                    if self._left:
+                        return None
+                case _Mode.OVER:
+                    return self._finished()
+                case _Mode.DECIDE:
+                    raise RuntimeError("an announced literal was left undecided")
+
+    def _drop(self, count: int) -> None:
+        del self._buffer[:count]
+        self._left -= count
+        if not self._left:
+            self._mode = _Mode.LINE
+            self._searched = 0
+
+    def _piece(self) -> Octets | None:
+        if not self._buffer and self._left:
+            return None
+        data = bytes(self._buffer[: self._left])
+        self._drop(len(data))
+        return Octets(data, self._left)
+
+    def _line(self) -> bool:
+        """Moves one line from the buffer into the text; False if its end has not come."""
+        end = self._buffer.find(b"\n", self._searched)
+        if end < 0:
+            self._cut_overlong()
+            self._searched = len(self._buffer)
+            return False
+        line = bytes(self._buffer[: end + 1])
+        del self._buffer[: end + 1]
+        self._searched = 0
+        if len(self._text) + len(line) > self._line_limit:
+            self._broken = self._broken or BadCommand("Command line too long")
+        found = _LITERAL.search(line)
+        if self._broken is None or not self._text:
+            self._text += line[:-1].removesuffix(b"\r") if found is None else line[: found.end(2)] + b"}\r\n"
+        if found is not None:
+            digits = found[1].lstrip(b"0")
+            self._left = int(digits or b"0") if len(digits) <= _DIGITS else 10**_DIGITS
+            self._synchronizing = not found[2]
+            self._announce()
+        return True
+
+    def _announce(self) -> None:
+        if self._broken is None:
+            self._mode = _Mode.DECIDE
+        elif self._synchronizing:
+            self._mode = _Mode.OVER
+        else:
+            self._mode = _Mode.SKIP
+
+    def _cut_overlong(self) -> None:
+        # Read on to the line's end even when it is too long: had we stopped, its rest would be taken for
+        # commands. Its beginning (the tag) and its last octets (a literal) are all that is kept.
+        if len(self._text) + len(self._buffer) > self._line_limit:
+            self._broken = self._broken or BadCommand("Command line too long")
+            if not self._text:
+                self._text += self._buffer[:_KEPT]
+            del self._buffer[:-_KEPT]
+
+    def _finished(self) -> Request | Broken:
+        text, literals, broken = bytes(self._text), tuple(self._literals), self._broken
+        self._reset()
+        return Request(text, literals) if broken is None else Broken(text[:_KEPT], broken)

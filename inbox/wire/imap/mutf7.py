@@ -1,0 +1,83 @@
+"""Mailbox names on the wire: modified UTF-7 (RFC 3501 §5.1.3)."""
+
+from __future__ import annotations
+
+import binascii
+import re
+from typing import Final
+
+from inbox.base.limits import MAILBOX_DEPTH, MAILBOX_NAME_OCTETS
+from inbox.wire.imap.errors import BadCommand
+
+_SHIFTED: Final = re.compile(rb"&([A-Za-z0-9+,]*)-")
+_OTHERS: Final = re.compile(r"[^\x20-\x7e]+")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def encode(name: str) -> bytes:
+    """``name`` in modified UTF-7; always printable ASCII."""
+    if name.isascii() and "&" not in name and name.isprintable():
+        return name.encode("ascii")
+    return _OTHERS.sub(_shift, name.replace("&", "&-")).encode("ascii")
+
+
+def _shift(run: re.Match[str]) -> str:
+    packed = binascii.b2a_base64(run[0].encode("utf-16-be"), newline=False)
+    return "&" + packed.decode("ascii").rstrip("=").replace("/", ",") + "-"
+
+
+def decode(raw: bytes) -> str:
+    """The name that ``raw`` spells.
+
+    Raises:
+        BadCommand: it is not modified UTF-7, or spells what needs no shift (one name must have one spelling).
+    """
+    if b"&" not in raw and raw.isascii():
+        return raw.decode("ascii")
+    try:
+        name = _SHIFTED.sub(_unshift, raw).decode("utf-8")
+    except (binascii.Error, UnicodeDecodeError):
+        raise BadCommand("Mailbox name is not modified UTF-7") from None
+    if encode(name) != raw:
+        raise BadCommand("Mailbox name is not in the one right form of modified UTF-7")
+    return name
+
+
+def _unshift(run: re.Match[bytes]) -> bytes:
+    packed = run[1].replace(b",", b"/")
+    if not packed:
+        return b"&"
+    return binascii.a2b_base64(packed + b"=" * (-len(packed) % 4)).decode("utf-16-be").encode("utf-8")
+
+
+def mailbox_name(raw: bytes) -> str:
+    """The mailbox that a client names: decoded, with ``INBOX`` in capitals wherever it stands first.
+
+    The separator ``/`` at the end says that children will follow (RFC 3501 §6.3.3); it is dropped.
+
+    Raises:
+        BadCommand: it cannot be decoded.
+    """
+    return normal(decode(raw).removesuffix("/"))
+
+
+def normal(name: str) -> str:
+    """``name`` with its first level in capitals if that is INBOX in any case (RFC 3501 §5.1)."""
+    if name[:5].upper() == "INBOX" and name[5:6] in ("", "/"):
+        return "INBOX" + name[5:]
+    return name
+
+
+def complaint(name: str) -> str | None:
+    """What is wrong with ``name`` for a new mailbox; None if nothing is."""
+    if not name or "" in name.split("/"):
+        return "A level of the name is empty"
+    if len(name.encode("utf-8", "surrogatepass")) > MAILBOX_NAME_OCTETS:
+        return f"Mailbox name of more than {MAILBOX_NAME_OCTETS} octets"
+    if name.count("/") >= MAILBOX_DEPTH:
+        return f"More than {MAILBOX_DEPTH} levels"
+    if _CONTROL.search(name):
+        return "Control character in the mailbox name"
+    if "*" in name or "%" in name:
+        return "Wildcards are not allowed in mailbox names"
+    return None

@@ -1,0 +1,158 @@
+"""The receiving side of SMTP and LMTP as bytes in, events out, without any I/O.
+
+Events are pulled one at a time, and the caller says after a command what follows it: more commands, the text of
+DATA, or the octets of a BDAT chunk. So what was pipelined behind STARTTLS can be dropped before it is looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from inbox.base.limits import COMMAND_LINE_OCTETS
+from inbox.wire.smtp.body import DotDecoder, LineEndings
+from inbox.wire.smtp.command import Command, parse_command
+from inbox.wire.smtp.errors import CommandError
+
+
+@dataclass(slots=True)
+class Malformed:
+    """A line that is no command. It is used up; the next line may be fine."""
+
+    error: CommandError
+
+
+@dataclass(slots=True)
+class Text:
+    """Octets of the message, without transparency."""
+
+    data: bytes
+
+
+@dataclass(slots=True)
+class EndOfText:
+    """The text of DATA, or one chunk, is complete. ``bare``: a CR or LF stood alone somewhere in it or before."""
+
+    bare: bool
+
+
+Event = Command | Malformed | Text | EndOfText
+
+
+class _Mode(Enum):
+    COMMANDS = 1
+    DATA = 2
+    CHUNK = 3
+
+
+class Receiver:
+    """Turns what a client sends into events.
+
+    Lines of commands end with CRLF; a bare LF ends a line too, but only so that it can be refused. Text lines may
+    be as long as the message: RFC 5321 §4.5.3.1.6 lets a server take more than 1000 octets, and to break long
+    lines would break signatures.
+    """
+
+    __slots__ = ("_buffer", "_chunk", "_dots", "_ended", "_endings", "_last", "_limit", "_mode", "_overlong", "_start")
+
+    def __init__(self, line_octets: int = COMMAND_LINE_OCTETS) -> None:
+        self._limit = line_octets
+        self._buffer = b""
+        self._start = 0  # what lies before it in the buffer is used up
+        self._mode = _Mode.COMMANDS
+        self._overlong = False
+        self._dots = DotDecoder()
+        self._endings = LineEndings()
+        self._ended = False
+        self._chunk = 0
+        self._last = False
+
+    @property
+    def buffered(self) -> int:
+        """Octets that were received and not yet looked at."""
+        return len(self._buffer) - self._start
+
+    def receive_data(self, data: bytes) -> None:
+        """Octets from the client."""
+        self._buffer = self._buffer[self._start :] + data if self._start < len(self._buffer) else data
+        self._start = 0
+
+    def peek(self) -> bytes:
+        """What is buffered, for a header in front of the protocol (PROXY)."""
+        return self._buffer[self._start :]
+
+    def skip(self, octets: int) -> None:
+        """Uses up that many of the buffered octets."""
+        self._start += octets
+
+    def drop_buffered(self) -> None:
+        """Forgets what the client sent ahead (RFC 3207 §4.2)."""
+        self._buffer, self._start, self._overlong = b"", 0, False
+
+    def expect_data(self) -> None:
+        """The text of DATA follows."""
+        self._mode = _Mode.DATA
+        self._dots = DotDecoder()
+        self._endings = LineEndings()
+
+    def expect_chunk(self, octets: int, *, first: bool, last: bool) -> None:
+        """A chunk of BDAT follows; line endings are looked at across all chunks from the first."""
+        self._mode = _Mode.CHUNK
+        self._chunk = octets
+        self._last = last
+        if first:
+            self._endings = LineEndings()
+
+    def next_event(self) -> Event | None:
+        """The next event, or None if more octets are needed for one."""
+        if self._mode is _Mode.COMMANDS:
+            return self._next_line()
+        if self._mode is _Mode.DATA:
+            return self._next_text()
+        return self._next_of_chunk()
+
+    def _next_line(self) -> Command | Malformed | None:
+        buffer, start = self._buffer, self._start
+        end = buffer.find(b"\n", start)
+        if end < 0:
+            if len(buffer) - start > self._limit:
+                # The line is refused when it ends; until then its octets are not kept.
+                self._overlong = True
+                self._buffer, self._start = b"", 0
+            return None
+        self._start = end + 1
+        if self._overlong or end + 1 - start > self._limit:
+            self._overlong = False
+            return Malformed(CommandError(500, "5.5.2", "Line too long"))
+        if buffer[end - 1] != 13 or end == start:  # RFC 5321 §2.3.8: CRLF or nothing.
+            return Malformed(CommandError(500, "5.5.2", "Lines end with CR and LF"))
+        try:
+            return parse_command(buffer[start : end - 1])
+        except CommandError as error:
+            return Malformed(error)
+
+    def _next_text(self) -> Text | EndOfText | None:
+        if self._ended:
+            self._mode, self._ended = _Mode.COMMANDS, False
+            return EndOfText(self._endings.bare_at_end)
+        if self._start >= len(self._buffer):
+            return None
+        piece, rest = self._dots.feed(self._buffer[self._start :])
+        self._buffer, self._start = rest or b"", 0
+        self._ended = rest is not None
+        if piece:
+            self._endings.feed(piece)
+            return Text(piece)
+        return self._next_text() if self._ended else None
+
+    def _next_of_chunk(self) -> Text | EndOfText | None:
+        if self._chunk == 0:
+            self._mode = _Mode.COMMANDS
+            return EndOfText(self._endings.bare_at_end if self._last else self._endings.bare)
+        piece = self._buffer[self._start : self._start + self._chunk]
+        if not piece:
+            return None
+        self._start += len(piece)
+        self._chunk -= len(piece)
+        self._endings.feed(piece)
+        return Text(piece)

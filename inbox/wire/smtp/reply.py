@@ -1,0 +1,57 @@
+"""Replies as octets (RFC 5321 §4.2.1, RFC 2034)."""
+
+from __future__ import annotations
+
+import re
+
+from inbox.base.limits import REPLY_LINE_OCTETS, REPLY_LINES
+from inbox.mail.reply import Reply
+
+#: Everything that could end a line early, move a terminal's cursor or is no character at all.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\Z")
+
+
+def render(reply: Reply, *, utf8: bool = False) -> bytes:
+    """The lines of ``reply``, each with code, enhanced status code and CRLF.
+
+    Whatever the text holds, nothing but printable characters leaves, and every line begins with the code: a text
+    that comes from a stranger (``exp=`` of SPF) cannot forge a reply.
+
+    Args:
+        reply: code, enhanced status code (may be empty) and text (lines are split at LF).
+        utf8: the client asked for SMTPUTF8 (RFC 6531 §3.7.4.2); otherwise what is not ASCII becomes "?".
+    """
+    enhanced = f"{reply.enhanced} " if _ENHANCED.match(reply.enhanced) else ""
+    text = reply.text
+    room = REPLY_LINE_OCTETS - len(enhanced) - 6
+    if len(text) <= room and text.isascii() and text.isprintable():
+        return f"{reply.code} {enhanced}{text}\r\n".encode()
+    lines = [part for line in text.split("\n") for part in _fold(_clean(line.rstrip("\r"), utf8=utf8), room)]
+    return render_lines(reply.code, [enhanced.encode() + line for line in lines[:REPLY_LINES]])
+
+
+def render_lines(code: int, lines: list[bytes]) -> bytes:
+    """One reply of several lines: all but the last have a hyphen behind the code."""
+    head = b"%d-" % code
+    return b"".join([head + line + b"\r\n" for line in lines[:-1]]) + b"%d %s\r\n" % (code, lines[-1])
+
+
+def _clean(text: str, *, utf8: bool) -> str:
+    text = _UNSAFE.sub("?", text)
+    return text if utf8 else text.encode("ascii", "replace").decode()
+
+
+def _fold(text: str, room: int) -> list[bytes]:
+    """``text`` in pieces of at most ``room`` octets, broken at spaces where there are some."""
+    octets = text.encode()
+    pieces = []
+    while len(octets) > room:
+        cut = octets.rfind(b" ", 1, room + 1)
+        if cut < 0:
+            cut = room
+            while octets[cut] & 0xC0 == 0x80:  # not within a character
+                cut -= 1
+        pieces.append(octets[:cut])
+        octets = octets[cut:].lstrip(b" ")
+    return [*pieces, octets]

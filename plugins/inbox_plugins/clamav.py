@@ -1,0 +1,237 @@
+"""ClamAV: asks a clamd daemon whether a message holds malware.
+
+Speaks at:  data (Reject 550 5.7.1, Quarantine or Discard for malware; what ``on_unscanned`` says for the unscanned).
+Gives:      VirusFact: ``clean``, ``infected`` with the signature, or ``unscanned`` with the reason.
+Asks:       clamd, over TCP or a Unix socket; the whole message is streamed to it (INSTREAM).
+On error:   ``on_error`` of the policy (default: defer) when clamd is gone, hangs or answers nonsense.
+
+"Not scanned" is never "clean": a message above ``max_size`` or above clamd's StreamMaxLength, and one that clamd gave
+up on (Heuristics.Limits.Exceeded), is unscanned. Set in clamd.conf: ``StreamMaxLength`` at least as large as
+``max_size``, and ``AlertExceedsMax yes``, or clamd keeps it to itself when an archive was too large to look into.
+
+An example::
+
+    plugins:
+      clamav: {address: "unix:///run/clamav/clamd.ctl", infected: quarantine, on_error: defer}
+
+The client is our own: the package ``clamd`` (last release 2014) sends with ``send()``, so that a partial write
+corrupts the stream, sets its time-out after it has connected, knows no IPv6 and blocks.
+Each scan has a connection of its own, so that a failed scan leaves nothing behind. Measured with clamd 1.4 on loopback
+and a tiny database: 1 to 2 ms for a 4 KB mail, of which the connection is 0.2 to 0.3 ms; 1,700 to 2,000 such scans a
+second with 8 at once; 0.13 s for 25 MB (the package ``clamd``: 1.0 ms and 0.18 s).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import struct
+from collections.abc import AsyncIterator
+from typing import ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import ByteSize, Field, field_validator
+
+from inbox.base.errors import InboxError
+from inbox.base.limits import SPOOL_OCTETS
+from inbox.mail.content import Content
+from inbox.plugin import (
+    Defer,
+    Discard,
+    PluginSettings,
+    Quarantine,
+    Reject,
+    Services,
+    Transaction,
+    Verdict,
+    VirusFact,
+    hookimpl,
+)
+
+__version__ = "1.0.0"
+
+#: Octets of one INSTREAM piece; larger ones are no faster.
+_PIECE = 256 * 1024
+#: clamd's answers are one short line.
+_ANSWER_OCTETS = 4096
+_FOUND = re.compile(r"stream: (.+) FOUND\Z", re.DOTALL)
+_UNPRINTABLE = re.compile(r"[^A-Za-z0-9._:/()+-]")
+#: Signatures that say "I did not look at all of it".
+_GAVE_UP = "Heuristics.Limits.Exceeded"
+
+
+class ClamdUnavailable(InboxError):
+    """clamd cannot be reached, did not answer in time, or answered what nobody understands."""
+
+    code, status, said = 451, "4.7.1", "The message cannot be scanned now, try again later"
+
+
+class Settings(PluginSettings):
+    """Where clamd is, and what follows from its answers."""
+
+    address: str = Field(
+        "tcp://127.0.0.1:3310",
+        description="tcp://HOST:PORT (IPv6 in brackets) or unix:///PATH of clamd's socket.",
+    )
+    max_size: ByteSize = Field(
+        ByteSize(25 * 1024 * 1024), gt=0, description="Larger messages are not sent to clamd: they are unscanned."
+    )
+    infected: Literal["reject", "quarantine", "discard"] = Field("reject", description="What is done with malware.")
+    on_unscanned: Literal["defer", "accept", "quarantine", "reject"] = Field(
+        "quarantine",
+        description="What is done with a message that is too large to be scanned. It stays too large: with defer the "
+        "sender tries for days.",
+    )
+    connect_timeout: float = Field(5.0, gt=0, le=30, description="Seconds to connect.")
+    scan_timeout: float = Field(60.0, gt=0, le=300, description="Seconds from the connection to the answer.")
+    max_scans: int = Field(8, ge=1, le=100, description="Scans at once; keep it below clamd's MaxThreads.")
+
+    @field_validator("address")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        try:
+            is_tcp = parts.scheme == "tcp" and parts.hostname and parts.port and not parts.path.strip("/")
+        except ValueError as error:  # a port that is none
+            raise ValueError(f"not an address of clamd: {error}") from error
+        is_unix = parts.scheme == "unix" and not parts.netloc and len(parts.path) > 1
+        if not (is_tcp or is_unix) or parts.query or parts.fragment or parts.username:
+            raise ValueError("clamd's address is tcp://HOST:PORT or unix:///PATH")
+        return value
+
+
+class ClamAV:
+    """Streams the message to clamd and turns the answer into a fact and a verdict."""
+
+    gives: ClassVar[tuple[type, ...]] = (VirusFact,)
+    needs: ClassVar[tuple[type, ...]] = ()
+    shareable: ClassVar[bool] = True
+    on_error: ClassVar[str] = "defer"
+    #: Above the largest scan_timeout and connect_timeout: ours say more about what went wrong.
+    timeout: ClassVar[float] = 360.0
+
+    def __init__(self, settings: Settings, services: Services) -> None:
+        self.settings = settings
+        self._run_blocking = services.run_blocking
+        self._turns = asyncio.Semaphore(settings.max_scans)
+
+    @property
+    def dependency(self) -> str:
+        """What the circuit breaker watches."""
+        return self.settings.address
+
+    @hookimpl
+    async def data(self, tx: Transaction) -> Verdict | None:
+        """Scans the message. Raises ClamdUnavailable."""
+        if tx.message is None:
+            return None
+        fact = await self._judge(tx.message.content)
+        tx.facts.put(fact)
+        if fact.status == "infected":
+            return self._infected(fact)
+        return self._unscanned(fact) if fact.status == "unscanned" else None
+
+    async def check(self) -> str:
+        """clamd's version and that of its signatures, for ``inbox doctor``. Raises ClamdUnavailable."""
+        if await self._ask(b"PING") != "PONG":
+            raise ClamdUnavailable(f"{self.settings.address} is no clamd")
+        return _UNPRINTABLE.sub(" ", await self._ask(b"VERSION"))[:100].strip()
+
+    async def _judge(self, content: Content) -> VirusFact:
+        if content.size > self.settings.max_size:
+            why = f"{content.size} octets, more than max_size ({int(self.settings.max_size)})"
+            return VirusFact("unscanned", scanner="clamav", why=why)
+        async with self._turns:
+            answer = await self._ask(b"INSTREAM", content)
+        if answer == "stream: OK":
+            return VirusFact("clean", scanner="clamav")
+        if answer.startswith("INSTREAM size limit exceeded"):
+            why = f"{content.size} octets, more than StreamMaxLength of clamd"
+            return VirusFact("unscanned", scanner="clamav", why=why)
+        found = _FOUND.match(answer)
+        if found is None:
+            raise ClamdUnavailable(f"clamd answered {answer[:200]!r}")
+        signature = _UNPRINTABLE.sub("_", found[1])[:100]
+        if signature.startswith(_GAVE_UP):
+            return VirusFact("unscanned", signature, "clamav", "clamd reached one of its limits")
+        return VirusFact("infected", signature, "clamav")
+
+    def _infected(self, fact: VirusFact) -> Verdict:
+        match self.settings.infected:
+            case "reject":
+                return Reject(550, "5.7.1", f"Message contains malware ({fact.signature})")
+            case "quarantine":
+                return Quarantine(f"malware: {fact.signature}")
+            case "discard":
+                return Discard(f"malware: {fact.signature}")
+
+    def _unscanned(self, fact: VirusFact) -> Verdict | None:
+        match self.settings.on_unscanned:
+            case "accept":
+                return None
+            case "quarantine":
+                return Quarantine(f"not scanned for malware: {fact.why}")
+            case "defer":
+                return Defer(451, "4.7.1", "The message cannot be scanned for malware")
+            case "reject":
+                return Reject(554, "5.7.1", "The message is too large to be scanned for malware")
+
+    async def _ask(self, command: bytes, content: Content | None = None) -> str:
+        """One command, its content, and clamd's answer. Raises ClamdUnavailable, and leaves no connection behind."""
+        try:
+            async with asyncio.timeout(self.settings.connect_timeout):
+                reader, writer = await self._connect()
+        except (OSError, TimeoutError) as error:
+            raise ClamdUnavailable(f"cannot connect to {self.settings.address}: {_name(error)}") from error
+        # The answer may come while we are still sending: clamd stops reading at its limit.
+        answer = asyncio.ensure_future(reader.readuntil(b"\0"))
+        try:
+            async with asyncio.timeout(self.settings.scan_timeout):
+                await self._send(writer, answer, command, content)
+                return (await answer)[:-1].decode("utf-8", "replace").strip()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            raise ClamdUnavailable(f"no answer from {self.settings.address}: {_name(error)}") from error
+        finally:
+            answer.cancel()
+            writer.transport.abort()
+            await asyncio.gather(answer, return_exceptions=True)
+            with contextlib.suppress(OSError):  # the connection is of no use any more, however it ended
+                await writer.wait_closed()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        parts = urlsplit(self.settings.address)
+        if parts.scheme == "unix":
+            return await asyncio.open_unix_connection(parts.path, limit=_ANSWER_OCTETS)
+        return await asyncio.open_connection(parts.hostname, parts.port, limit=_ANSWER_OCTETS)
+
+    async def _send(
+        self, writer: asyncio.StreamWriter, answer: asyncio.Future[bytes], command: bytes, content: Content | None
+    ) -> None:
+        """Sends until all is sent, or clamd has answered or closed; ``answer`` tells which."""
+        writer.write(b"z" + command + b"\0")
+        if content is None:
+            return
+        # clamd(8): each piece is preceded by its length, four octets in network order; a length of 0 ends it.
+        with contextlib.suppress(ConnectionError):
+            async for piece in self._pieces(content):
+                if answer.done():
+                    return
+                writer.writelines((struct.pack("!I", len(piece)), piece))
+                await writer.drain()
+            writer.write(b"\0\0\0\0")
+            await writer.drain()
+
+    async def _pieces(self, content: Content) -> AsyncIterator[bytes]:
+        """The message in pieces; what lies on a disk is read in another thread."""
+        if content.size <= SPOOL_OCTETS:
+            for piece in content.chunks(_PIECE):
+                if piece:  # a piece of length 0 would end the stream
+                    yield piece
+            return
+        for start in range(0, content.size, _PIECE):
+            yield await self._run_blocking("clamav", content.read, start, _PIECE)
+
+
+def _name(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,122 @@
+"""Recipients: who receives mail here, and who does not.
+
+Speaks at:  rcpt (Reject 550 5.1.1 for an unknown user, Defer 452 4.5.3 for too many recipients, Redirect).
+Gives:      Resolved, into the recipient's facts: the accounts that the copy is for. Without this fact no
+            recipient is accepted, so every policy that takes mail has this plugin switched on.
+Asks:       the directory, which follows aliases and, where the domain allows it, plus addresses.
+On error:   defer. A database that does not answer is never taken for "no such user": the peer comes back.
+
+A policy that takes whatever is sent to the domain::
+
+    plugins:
+      recipients: {catch_all: "office@acme.test", postmaster: "ops@acme.test"}
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from inbox.base.errors import InboxError
+from inbox.mail.address import Address
+from inbox.plugin import (
+    Defer,
+    PluginSettings,
+    Recipient,
+    Redirect,
+    Reject,
+    Resolution,
+    Resolved,
+    Services,
+    Transaction,
+    Verdict,
+    hookimpl,
+)
+
+__version__ = "1.0.0"
+
+_POSTMASTER = "postmaster"
+
+
+class Settings(PluginSettings):
+    """Where mail for nobody goes, and how many recipients a message may have."""
+
+    catch_all: str | None = Field(None, description="Address of this tenant that gets mail for unknown users.")
+    unknown: Literal["reject", "defer"] = Field(
+        "reject", description="Answer for an unknown user; defer while accounts are still being moved here."
+    )
+    postmaster: str | None = Field(
+        None,
+        description="Address of this tenant that gets postmaster@ of every domain that has no such user or alias. "
+        "RFC 5321 §4.5.1 requires that postmaster@ is accepted; None treats it like any other address.",
+    )
+    max_recipients: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="Recipients of one message in this tenant; RFC 5321 §4.5.3.1.8 asks for at least 100.",
+        json_schema_extra={"env": "SMTP_INBOUND_MAX_RCPT_TO"},
+    )
+
+    @field_validator("catch_all", "postmaster")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            return Address.parse(value).key
+        except InboxError as error:
+            raise ValueError(str(error)) from error
+
+
+class Recipients:
+    """Resolves each recipient of a hosted domain."""
+
+    gives: ClassVar[tuple[type, ...]] = (Resolved,)
+    needs: ClassVar[tuple[type, ...]] = ()
+    #: Keeps running when a tenant's policy is in shadow mode or off: without it nobody gets mail.
+    essential: ClassVar[bool] = True
+    shareable: ClassVar[bool] = False
+    on_error: ClassVar[str] = "defer"
+    timeout: ClassVar[float] = 10.0
+
+    def __init__(self, settings: Settings, services: Services) -> None:
+        self.settings = settings
+        self._directory = services.directory
+        self._log = services.log
+
+    @hookimpl
+    async def rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
+        """Resolves the address, or says why it does not lead anywhere. Raises StoreUnavailable."""
+        if len(tx.recipients) >= self.settings.max_recipients:
+            # RFC 5321 §4.5.3.1.10: 452, so that the client sends the rest in another transaction.
+            return Defer(452, "4.5.3", "Too many recipients, send the rest in another message")
+        if not recipient.tenant:
+            return None  # Not a domain of ours: whether we relay for it is not asked here.
+        address = recipient.effective
+        found = await self._directory.resolve(recipient.tenant, address.key)
+        if found.accounts:
+            _file(recipient, found)
+            return None
+        if self.settings.postmaster and address.local.casefold() == _POSTMASTER:
+            return await self._stand_in(recipient, self.settings.postmaster)
+        if self.settings.catch_all:
+            return await self._stand_in(recipient, self.settings.catch_all)
+        if self.settings.unknown == "defer":
+            return Defer(450, "4.1.1", "No such user here at the moment")
+        return Reject(550, "5.1.1", "No such user here")
+
+    async def _stand_in(self, recipient: Recipient, instead: str) -> Verdict:
+        """Sends the recipient's mail to an address of the settings."""
+        found = await self._directory.resolve(recipient.tenant, instead)
+        if not found.accounts:
+            # The operator's mistake, not the peer's: refusing for good would lose mail that was to be kept.
+            self._log.error("recipients_stand_in_unknown", address=instead, tenant=recipient.tenant_name)
+            return Defer(451, "4.3.5", "This domain's mail is not set up correctly, try again later")
+        _file(recipient, found)
+        return Redirect(instead)
+
+
+def _file(recipient: Recipient, found: Resolution) -> None:
+    recipient.facts.put(Resolved(found.accounts, found.detail, found.via))

@@ -1,0 +1,264 @@
+"""Writes docs/reference from the code: settings, commands, hooks, plugins, and the RFCs that the code names.
+
+Usage: python scripts/gendocs.py [--check]
+
+With --check nothing is written; the exit code is 1 if a page is not what the code says.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import typer
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = ROOT / "docs" / "reference"
+NOTE = "<!-- Written by scripts/gendocs.py; change the code and run `make docs`. -->\n"
+WIDTH = 100
+#: Titles of RFCs as the RFC editor's index has them; one that is missing here is listed without.
+TITLES = {
+    1870: "SMTP Service Extension for Message Size Declaration",
+    2033: "Local Mail Transfer Protocol",
+    2034: "SMTP Service Extension for Returning Enhanced Error Codes",
+    2045: "MIME Part One: Format of Internet Message Bodies",
+    2046: "MIME Part Two: Media Types",
+    2047: "MIME Part Three: Message Header Extensions for Non-ASCII Text",
+    2087: "IMAP4 QUOTA extension",
+    2177: "IMAP4 IDLE command",
+    2183: "The Content-Disposition Header Field",
+    2231: "MIME Parameter Value and Encoded Word Extensions",
+    2342: "IMAP4 Namespace",
+    2595: "Using TLS with IMAP, POP3 and ACAP",
+    2920: "SMTP Service Extension for Command Pipelining",
+    2971: "IMAP4 ID extension",
+    3030: "SMTP Service Extensions for Transmission of Large and Binary MIME Messages",
+    3207: "SMTP Service Extension for Secure SMTP over Transport Layer Security",
+    3339: "Date and Time on the Internet: Timestamps",
+    3461: "SMTP Service Extension for Delivery Status Notifications",
+    3463: "Enhanced Mail System Status Codes",
+    3464: "An Extensible Message Format for Delivery Status Notifications",
+    3501: "Internet Message Access Protocol - Version 4rev1",
+    3502: "IMAP MULTIAPPEND Extension",
+    3516: "IMAP4 Binary Content Extension",
+    3848: "ESMTP and LMTP Transmission Types Registration",
+    3986: "Uniform Resource Identifier (URI): Generic Syntax",
+    4315: "IMAP - UIDPLUS extension",
+    4422: "Simple Authentication and Security Layer (SASL)",
+    4468: "Message Submission BURL Extension",
+    4616: "The PLAIN SASL Mechanism",
+    4731: "IMAP4 Extension to SEARCH Command for Controlling What Kind of Information Is Returned",
+    4954: "SMTP Service Extension for Authentication",
+    4959: "IMAP Extension for SASL Initial Client Response",
+    5161: "The IMAP ENABLE Extension",
+    5182: "IMAP Extension for Referencing the Last SEARCH Result",
+    5198: "Unicode Format for Network Interchange",
+    5208: "PKCS #8: Private-Key Information Syntax",
+    5228: "Sieve: An Email Filtering Language",
+    5256: "IMAP SORT and THREAD Extensions",
+    5258: "IMAP4 LIST Command Extensions",
+    5280: "Internet X.509 PKI Certificate and CRL Profile",
+    5321: "Simple Mail Transfer Protocol",
+    5322: "Internet Message Format",
+    5530: "IMAP Response Codes",
+    5819: "IMAP4 Extension for Returning STATUS Information in Extended LIST",
+    5890: "Internationalized Domain Names for Applications (IDNA): Definitions",
+    6152: "SMTP Service Extension for 8-bit MIME Transport",
+    6154: "IMAP LIST Extension for Special-Use Mailboxes",
+    6177: "IPv6 Address Assignment to End Sites",
+    6376: "DomainKeys Identified Mail (DKIM) Signatures",
+    6409: "Message Submission for Mail",
+    6531: "SMTP Extension for Internationalized Email",
+    6532: "Internationalized Email Headers",
+    6851: "IMAP MOVE Extension",
+    7162: "IMAP Extensions: CONDSTORE and QRESYNC",
+    7208: "Sender Policy Framework (SPF)",
+    7377: "IMAP4 Multimailbox SEARCH Extension",
+    7672: "SMTP Security via Opportunistic DANE TLS",
+    7888: "IMAP4 Non-synchronizing Literals",
+    8259: "The JavaScript Object Notation (JSON) Data Interchange Format",
+    8301: "Cryptographic Algorithm and Key Usage Update to DKIM",
+    8314: "Cleartext Considered Obsolete: Use of TLS for Email Submission and Access",
+    8438: "IMAP Extension for STATUS=SIZE",
+    8460: "SMTP TLS Reporting",
+    8461: "SMTP MTA Strict Transport Security (MTA-STS)",
+    8463: "A New Cryptographic Signature Method for DKIM: Ed25519-SHA256",
+    8474: "IMAP Extension for Object Identifiers",
+    8601: "Message Header Field for Indicating Message Authentication Status",
+    8996: "Deprecating TLS 1.0 and TLS 1.1",
+    9051: "Internet Message Access Protocol (IMAP) - Version 4rev2",
+    9325: "Recommendations for Secure Use of TLS and DTLS",
+}
+
+
+def pages() -> dict[str, str]:
+    """The text of each page, by file name."""
+    return {
+        "environment.md": environment(),
+        "cli.md": commands(),
+        "hooks.md": hooks(),
+        "plugins.md": plugins(),
+        "rfc.md": rfcs(),
+    }
+
+
+def environment() -> str:
+    """Every environment variable, by group."""
+    from inbox.app.config import groups
+
+    lines = [
+        "# Environment variables\n\n" + NOTE,
+        "An empty value is as good as an unset one. Switches take `true` and `false`; durations are whole seconds, "
+        "sizes are octets. An unknown variable with one of our prefixes, or a malformed value, stops the start with "
+        "one line that names it.\n",
+    ]
+    for group in groups():
+        lines.append(f"## {_words(group.__name__)}\n\n{inspect.getdoc(group)}\n")
+        lines.append("| variable | default | takes | meaning |\n|---|---|---|---|")
+        for name, field in group.model_fields.items():
+            cells = (f"`{group.variable(name)}`", _default(field.default), _takes(field), field.description or "")
+            lines.append(_row(*cells))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def commands() -> str:
+    """Every command with its help, as the program prints it."""
+    from inbox.cli.main import app
+
+    intro = (
+        "# Commands\n\n" + NOTE + "\nExit code 0: done. 1: the thing asked about is not so, or it failed. 2: wrong "
+        "usage, or a wrong setting. `--json` prints an array of objects (one object where one thing is shown) whose "
+        "fields are named as the table's columns.\n"
+    )
+    return "\n".join([intro, *_commands(typer.main.get_command(app), "inbox", None)])
+
+
+def _commands(command: Any, name: str, parent: typer.Context | None) -> Iterator[str]:
+    context = typer.Context(command, info_name=name, parent=parent, terminal_width=WIDTH, max_content_width=WIDTH)
+    children = getattr(command, "commands", None)
+    if children is None or parent is None:
+        yield f"## {context.command_path}\n\n```\n{command.get_help(context).strip()}\n```\n"
+    for child in sorted(children or {}):
+        yield from _commands(children[child], child, context)
+
+
+def hooks() -> str:
+    """The stages in the order in which a message meets them."""
+    from inbox.plugin.hookspecs import Hooks
+    from inbox.policy.stages import Stage
+
+    lines = ["# Hooks\n\n" + NOTE, f"{inspect.getdoc(importlib.import_module('inbox.plugin.hookspecs'))}\n"]
+    for stage in Stage:
+        hook = getattr(Hooks, stage.value)
+        arguments = [name for name in inspect.signature(hook).parameters if name != "self"]
+        lines.append(f"## {stage.value}({', '.join(arguments)})\n\n{inspect.getdoc(hook)}\n")
+    return "\n".join(lines)
+
+
+def plugin_modules() -> list[str]:
+    """The names of the plugins that ship."""
+    return sorted(path.stem for path in (ROOT / "plugins" / "inbox_plugins").glob("[!_]*.py"))
+
+
+def plugins() -> str:
+    """Each plugin that ships: what its author says of it, and its settings."""
+    lines = ["# Plugins\n\n" + NOTE, "Each is one file of `plugins/inbox_plugins/`.\n"]
+    for name in plugin_modules():
+        module = importlib.import_module(f"inbox_plugins.{name}")
+        lines.append(f"## {name}\n\n```text\n{inspect.getdoc(module)}\n```\n")
+        settings = getattr(module, "Settings", None)
+        if settings is None or not settings.model_fields:
+            continue
+        lines.append("| setting | default | takes | meaning |\n|---|---|---|---|")
+        for key, field in settings.model_fields.items():
+            extra = field.json_schema_extra
+            source = f" Default from `{extra['env']}`." if isinstance(extra, dict) and "env" in extra else ""
+            default = field.get_default(call_default_factory=True, validated_data={})
+            lines.append(_row(f"`{key}`", _default(default), _takes(field), (field.description or "") + source))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def rfcs() -> str:
+    """Which RFC the code follows, and where."""
+    found: dict[int, dict[str, set[str]]] = {}
+    for path in sorted([*(ROOT / "inbox").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]):
+        for number, section in _mentions(path.read_text(encoding="utf-8")):
+            sections = found.setdefault(number, {}).setdefault(str(path.relative_to(ROOT)), set())
+            sections.update([section] if section else [])
+    lines = ["# RFCs\n\n" + NOTE, "What the code names, and where.\n", "| RFC | title | where |\n|---|---|---|"]
+    for number in sorted(found):
+        places = [
+            f"`{path}`" + (f" (§{', §'.join(sorted(sections))})" if sections else "")
+            for path, sections in sorted(found[number].items())
+        ]
+        lines.append(_row(str(number), TITLES.get(number, ""), "<br>".join(places)))
+    return "\n".join(lines) + "\n"
+
+
+def _mentions(source: str) -> Iterator[tuple[int, str]]:
+    for match in re.finditer(r"RFC (\d{3,5})(?: §([0-9]+(?:\.[0-9]+)*))?", source):
+        yield int(match[1]), match[2] or ""
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
+
+
+def _words(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+
+
+def _default(value: object) -> str:
+    text = {None: "", True: "true", False: "false"}.get(value) if isinstance(value, bool | None) else str(value)
+    return f"`{text}`" if text else ""
+
+
+def _takes(field: Any) -> str:
+    """Bounds and choices in a few words."""
+    text = _kind(field.annotation)
+    bounds = {name: getattr(m, name) for m in field.metadata for name in ("ge", "gt", "le", "lt") if hasattr(m, name)}
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    if {"ge", "le"} <= bounds.keys():
+        return f"{text}, {bounds['ge']} to {bounds['le']}"
+    return ", ".join([text, *(f"{signs[name]} {value}" for name, value in bounds.items())])
+
+
+def _kind(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{choice}`" for choice in arguments)
+    if origin is not None and hasattr(annotation, "__metadata__"):
+        return _kind(arguments[0])
+    if arguments and (origin is None or type(None) in arguments):
+        return " or ".join(_kind(argument) for argument in arguments if argument is not type(None))
+    names = {"bool": "switch", "int": "number", "float": "number", "str": "text", "SecretStr": "secret", "Path": "path"}
+    if origin is not None:
+        return f"{origin.__name__} of {' and '.join(_kind(argument) for argument in arguments if argument is not ...)}"
+    return names.get(annotation.__name__, annotation.__name__)
+
+
+def main() -> int:
+    """Writes the pages, or with --check compares them."""
+    stale = []
+    for name, text in pages().items():
+        path = REFERENCE / name
+        wanted = text.rstrip() + "\n"
+        if not path.exists() or path.read_text(encoding="utf-8") != wanted:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(wanted, encoding="utf-8")
+    print("\n".join(f"docs/reference/{name}" for name in stale) or "docs/reference is what the code says")
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT), str(ROOT / "plugins")]
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Starts the real clamd with a tiny database of its own, on loopback and on a Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+#: EICAR's harmless test file; in two parts, so that no scanner takes this source for it.
+EICAR = (r"X5O!P%@AP[4\PZX54(P^)7CC)7}" + "$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*").encode()
+#: A text of our own that the database below knows, too.
+MARKER = b"The-Albatross-Is-Not-A-Virus-But-We-Say-So"
+EICAR_NAME, MARKER_NAME = "Test.Eicar.UNOFFICIAL", "Test.Albatross.UNOFFICIAL"
+STREAM_MAX = 2 * 1024 * 1024
+
+
+@dataclass
+class Clamd:
+    """A running daemon: its two addresses, and its process."""
+
+    tcp: str
+    unix: str
+    process: subprocess.Popen[bytes]
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+def _signature(name: str, text: bytes) -> str:
+    """A body signature (.ndb): name, target type 0 (any file), offset ``*`` (anywhere), hexadecimal bytes."""
+    return f"{name}:0:*:{text.hex()}\n"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start(folder: Path, *, stream_max: int = STREAM_MAX) -> Clamd:
+    """Starts clamd in ``folder`` and returns when it answers. Raises RuntimeError when it does not start."""
+    program = shutil.which("clamd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+    if program is None:
+        pytest.skip("clamd is not installed (Debian: clamav-daemon)")
+    database = folder / "db"
+    database.mkdir()
+    (database / "test.ndb").write_text(
+        _signature(EICAR_NAME.removesuffix(".UNOFFICIAL"), EICAR)
+        + _signature(MARKER_NAME.removesuffix(".UNOFFICIAL"), MARKER)
+    )
+    port = _free_port()
+    path = folder / "clamd.sock"
+    settings = {
+        "DatabaseDirectory": database,
+        "TemporaryDirectory": folder,
+        "TCPSocket": port,
+        "TCPAddr": "127.0.0.1",
+        "LocalSocket": path,
+        "Foreground": "yes",
+        "LogFile": folder / "clamd.log",
+        "StreamMaxLength": stream_max,
+        "SelfCheck": 0,
+    }
+    (folder / "clamd.conf").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
+    process = subprocess.Popen(  # the fixture's own program
+        [program, "--config-file", str(folder / "clamd.conf")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    daemon = Clamd(f"tcp://127.0.0.1:{port}", f"unix://{path}", process)
+    try:
+        asyncio.run(_until_ready(path, process))
+    except BaseException:
+        daemon.stop()
+        raise
+    return daemon
+
+
+async def _until_ready(path: Path, process: subprocess.Popen[bytes]) -> None:
+    """Asks until it answers: clamd says nothing when it is ready."""
+    async with asyncio.timeout(60):
+        while process.poll() is None:
+            with contextlib.suppress(OSError):
+                reader, writer = await asyncio.open_unix_connection(path)
+                writer.write(b"zPING\0")
+                answer = await reader.read(16)
+                writer.close()
+                if answer == b"PONG\0":
+                    return
+            await asyncio.sleep(0.05)
+    raise RuntimeError(f"clamd ended with {process.returncode}")
+
+
+@pytest.fixture(scope="session")
+def clamd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clamd]:
+    """One daemon for all tests of a run. Tests that stop theirs use :func:`start`."""
+    daemon = start(tmp_path_factory.mktemp("clamd"))
+    yield daemon
+    daemon.stop()

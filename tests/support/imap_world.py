@@ -1,0 +1,277 @@
+"""A tenant with an account, a real database, an IMAP server on top, and a client that says just what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import trustme
+
+from inbox.base.clock import SystemClock
+from inbox.base.errors import AuthenticationFailed
+from inbox.base.ids import RandomIds
+from inbox.mail.content import Content, MemoryContent, sha256
+from inbox.mail.index import index
+from inbox.mail.tenancy import Account, Mailbox, Organization
+from inbox.plugin.context import Identity, Session
+from inbox.server.imap.config import ImapConfig
+from inbox.server.imap.server import ImapServer
+from inbox.store.records import Arrival, Copy, EmailRecord, Filing, Placed
+from inbox.store.sqlite.database import SqliteDatabase
+from tests.support.memory_store import MemoryBlobs
+
+ADDRESS = "ann@demo.test"
+PASSWORD = "correct horse"
+_LITERAL = re.compile(rb"\{(\d+)\}\r\n\Z")
+
+
+@cache
+def _authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@cache
+def server_tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _authority().issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    return context
+
+
+@cache
+def client_tls() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    _authority().configure_trust(context)
+    return context
+
+
+def write_authority(path: Path) -> None:
+    """The certificate that clients have to trust."""
+    _authority().cert_pem.write_to_path(path)
+
+
+class ListLog:
+    """``Log`` that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, dict[str, Any]]] = []
+
+    def debug(self, event: str, **fields: Any) -> None:
+        self.events.append(("debug", event, fields))
+
+    def info(self, event: str, **fields: Any) -> None:
+        self.events.append(("info", event, fields))
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self.events.append(("warning", event, fields))
+
+    def error(self, event: str, **fields: Any) -> None:
+        self.events.append(("error", event, fields))
+
+    def errors(self) -> list[tuple[str, str, dict[str, Any]]]:
+        return [event for event in self.events if event[0] == "error"]
+
+
+class FixedLogin:
+    """``Login`` for accounts that all have the same password."""
+
+    def __init__(self, accounts: dict[str, Identity]) -> None:
+        self.accounts = accounts
+
+    async def login(self, session: Session, address: str, password: str) -> Identity:
+        if password != PASSWORD or address not in self.accounts:
+            raise AuthenticationFailed("wrong in the test")
+        return self.accounts[address]
+
+
+class Filer:
+    """``Appending`` without hooks: straight into the store, and how tests deliver mail."""
+
+    def __init__(self, database: SqliteDatabase, blobs: MemoryBlobs) -> None:
+        self.database = database
+        self.blobs = blobs
+        self.ids = RandomIds(SystemClock().now)
+        self.contents: list[str] = []
+
+    async def append(
+        self,
+        session: Session,
+        mailbox: Mailbox,
+        content: Content,
+        flags: int,
+        keywords: tuple[str, ...],
+        internal_date: float | None,
+    ) -> Placed:
+        self.contents.append(type(content).__name__)
+        return await self.file(mailbox, content, flags, keywords, internal_date)
+
+    async def file(
+        self,
+        mailbox: Mailbox,
+        content: Content,
+        flags: int = 0,
+        keywords: tuple[str, ...] = (),
+        internal_date: float | None = None,
+        prepended: bytes = b"",
+    ) -> Placed:
+        read = index(content)
+        email_id, now = self.ids.new(), SystemClock().now()
+        key = f"msg/{mailbox.organization}/{mailbox.id}/{email_id}.eml"
+        await self.blobs.put(key, content)
+        email = EmailRecord(
+            id=email_id,
+            tenant=mailbox.organization,
+            message_id=read.message_id,
+            content_hash=sha256(content),
+            size=content.size,
+            blob_path=key,
+            blob_sha=sha256(content),
+            internal_date=now if internal_date is None else internal_date,
+            created_at=now,
+            date=read.date,
+            subject=read.subject,
+            envelope=read.envelope,
+            body=read.body,
+            bodystructure=read.bodystructure,
+            sections=read.sections,
+            header_block=read.header_block,
+        )
+        copy = Copy(mailbox.id, flags, keywords, prepended)
+        [[placed]] = await self.database.messages.accept(Arrival((Filing(email, (copy,), recognise=False),)))
+        return placed
+
+
+class Client:
+    """A raw IMAP client over TCP."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.count = 0
+
+    async def response(self) -> bytes:
+        """One response with its literals, without its last CRLF."""
+        whole = b""
+        while True:
+            line = await asyncio.wait_for(self.reader.readline(), 20)
+            if not line:
+                raise EOFError(whole)
+            whole += line
+            literal = _LITERAL.search(line)
+            if literal is None:
+                return whole.removesuffix(b"\r\n")
+            whole += await self.reader.readexactly(int(literal[1]))
+
+    async def until(self, tag: bytes) -> list[bytes]:
+        """Responses up to and with the tagged one (or a continuation request, for ``+``)."""
+        found = []
+        while True:
+            found.append(await self.response())
+            if found[-1].startswith(tag + b" "):
+                return found
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def command(self, text: bytes) -> list[bytes]:
+        """Sends a command under a new tag; its responses."""
+        self.count += 1
+        tag = b"t%d" % self.count
+        self.send(tag + b" " + text + b"\r\n")
+        return await self.until(tag)
+
+    async def ok(self, text: bytes) -> list[bytes]:
+        """The untagged responses of a command that must succeed."""
+        *untagged, tagged = await self.command(text)
+        assert b" OK" in tagged[:12], tagged
+        return untagged
+
+    async def starttls(self) -> None:
+        await self.ok(b"STARTTLS")
+        await self.writer.start_tls(client_tls(), server_hostname="localhost")
+
+    async def login(self, address: str = ADDRESS) -> None:
+        await self.ok(f'LOGIN {address} "{PASSWORD}"'.encode())
+
+    async def rest(self) -> bytes:
+        """Everything up to the end of the connection."""
+        return await asyncio.wait_for(self.reader.read(-1), 20)
+
+    async def close(self) -> None:
+        self.writer.close()
+        with contextlib.suppress(OSError, ssl.SSLError):  # the server may be quicker
+            await self.writer.wait_closed()
+
+
+@dataclass
+class World:
+    config: ImapConfig
+    database: SqliteDatabase
+    blobs: MemoryBlobs
+    filer: Filer
+    log: ListLog
+    organization: Organization
+    account: Account
+    server: ImapServer
+    plain_port: int
+    tls_port: int
+
+    async def mailbox(self, name: str = "INBOX") -> Mailbox:
+        found = await self.database.mailboxes.by_name(self.organization.id, self.account.id, name)
+        assert found is not None, name
+        return found
+
+    async def deliver(self, message: bytes, name: str = "INBOX", **options: Any) -> Placed:
+        return await self.filer.file(await self.mailbox(name), MemoryContent(message), **options)
+
+    @asynccontextmanager
+    async def connect(self, *, tls: bool = False) -> AsyncIterator[Client]:
+        """A client that has read the greeting."""
+        options: dict[str, Any] = {"ssl": client_tls(), "server_hostname": "localhost"} if tls else {}
+        port = self.tls_port if tls else self.plain_port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**26, **options)
+        client = Client(reader, writer)
+        try:
+            assert (await client.response()).startswith(b"* OK ")
+            yield client
+        finally:
+            await client.close()
+
+    @asynccontextmanager
+    async def user(self, mailbox: bytes | None = b"INBOX") -> AsyncIterator[Client]:
+        """A client that has logged in and selected a mailbox."""
+        async with self.connect(tls=True) as client:
+            await client.login()
+            if mailbox is not None:
+                await client.ok(b"SELECT " + mailbox)
+            yield client
+
+
+@asynccontextmanager
+async def world(folder: Path, **changes: Any) -> AsyncIterator[World]:
+    """Everything, on free ports. ``changes`` are fields of ``ImapConfig``."""
+    clock = SystemClock()
+    database = SqliteDatabase(folder / "inbox.db", clock, RandomIds(clock.now))
+    await database.open()
+    blobs, log = MemoryBlobs(), ListLog()
+    config = replace(ImapConfig("mail.demo.test", folder, server_tls()), **changes)
+    organization = await database.tenants.add_organization("demo")
+    await database.tenants.add_domain(organization.id, "demo.test")
+    account = await database.accounts.add(organization.id, ADDRESS, "-")
+    identity = Identity(ADDRESS, account.id, organization.id, "demo")
+    filer = Filer(database, blobs)
+    server = ImapServer(config, database, blobs, FixedLogin({ADDRESS: identity}), filer, log)
+    [plain] = await server.start("127.0.0.1", 0, tls="starttls")
+    [secure] = await server.start("127.0.0.1", 0, tls="implicit")
+    try:
+        yield World(config, database, blobs, filer, log, organization, account, server, plain, secure)
+    finally:
+        await server.stop()
+        await database.close()

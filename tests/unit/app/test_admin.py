@@ -1,0 +1,102 @@
+"""The admin socket: what it answers, and who may open it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inbox.app.admin import AdminClient, AdminServer
+from inbox.base.errors import ConfigError, StoreUnavailable
+
+
+class Suite:
+    """A running server as the admin socket sees it."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.ill = False
+        self.reloads = 0
+
+    async def health(self) -> None:
+        if self.ill:
+            raise StoreUnavailable("database is gone")
+
+    async def reload(self) -> list[str]:
+        self.reloads += 1
+        return self.problems
+
+    def status(self) -> dict[str, Any]:
+        return {"connections": 3}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: a Unix socket's name has 107 octets at most."""
+    path = Path(tempfile.mkdtemp(prefix="inbox"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+async def suite(folder: Path) -> AsyncIterator[Suite]:
+    suite = Suite()
+    server = AdminServer(folder / "inbox.sock", suite)
+    await server.start()
+    yield suite
+    await server.stop()
+    assert not (folder / "inbox.sock").exists()
+
+
+async def ask(folder: Path, method: str, path: str) -> dict[str, Any] | None:
+    return await asyncio.to_thread(AdminClient(folder / "inbox.sock", timeout=10).call, method, path)
+
+
+async def test_status_and_health(folder: Path, suite: Suite) -> None:
+    assert await ask(folder, "GET", "/status") == {"connections": 3}
+    assert await ask(folder, "GET", "/health") == {"status": "ok"}
+    suite.ill = True
+    assert await ask(folder, "GET", "/health") == {"status": "failing", "reason": "database is gone"}
+
+
+async def test_reload_tells_what_was_left_as_it_was(folder: Path, suite: Suite) -> None:
+    assert await ask(folder, "POST", "/reload") == {"problems": []}
+    suite.problems = ["acme.yaml:3:5: unknown key"]
+    assert await ask(folder, "POST", "/reload") == {"problems": ["acme.yaml:3:5: unknown key"]}
+    assert suite.reloads == 2
+
+
+async def test_only_the_owner_may_open_the_socket(folder: Path, suite: Suite) -> None:
+    assert (folder / "inbox.sock").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_second_server_is_refused_and_the_first_goes_on(folder: Path, suite: Suite) -> None:
+    with pytest.raises(ConfigError, match="another server"):
+        await AdminServer(folder / "inbox.sock", Suite()).start()
+    assert await ask(folder, "GET", "/health") == {"status": "ok"}
+
+
+async def test_what_a_killed_server_left_behind_is_replaced(folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(folder / "inbox.sock"))
+        left.listen()
+    assert await ask(folder, "GET", "/health") is None
+    server = AdminServer(folder / "inbox.sock", Suite())
+    await server.start()
+    assert await ask(folder, "GET", "/health") == {"status": "ok"}
+    await server.stop()
+
+
+async def test_nobody_there(folder: Path) -> None:
+    assert await ask(folder, "GET", "/health") is None
+
+
+async def test_a_path_that_is_too_long_is_named(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="too long"):
+        await AdminServer(folder / ("d" * 120) / "inbox.sock", Suite()).start()

@@ -1,0 +1,181 @@
+"""Each check of doctor, healthy and ill."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dns.message
+import dns.rcode
+import pytest
+import trustme
+
+from inbox.app.config import load
+from inbox.app.doctor import Outcome, Patient, examine
+from inbox.app.tls import Certificates
+from inbox.base.clock import SystemClock
+from inbox.base.ids import RandomIds
+from inbox.mail.content import Content, MemoryContent
+from inbox.store.blobs.local import LocalBlobs
+from inbox.store.sqlite import SqliteDatabase
+
+CLOCK = SystemClock()
+IDS = RandomIds(CLOCK.now)
+
+
+class NoProblems:
+    """Plugins and policies in order."""
+
+    async def problems(self) -> list[tuple[str, str]]:
+        return []
+
+
+class Broken:
+    """A policy with a mistake in it."""
+
+    async def problems(self) -> list[tuple[str, str]]:
+        return [("policies", "tenants/acme.yaml:3:5: unknown key 'treshold'")]
+
+
+class Resolver(asyncio.DatagramProtocol):
+    """A DNS server that answers everything with NXDOMAIN."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        reply = dns.message.make_response(dns.message.from_wire(data))
+        reply.set_rcode(dns.rcode.NXDOMAIN)
+        self.transport.sendto(reply.to_wire(), addr)
+
+
+@pytest.fixture
+async def resolver() -> AsyncIterator[str]:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(Resolver, local_addr=("127.0.0.1", 0))
+    yield f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
+    transport.close()
+
+
+@pytest.fixture
+def unused_port() -> Iterator[int]:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])
+
+
+def patient(folder: Path, **environ: str) -> Patient:
+    ports = dict.fromkeys(("SMTP_TRANSFER_PORT", "IMAP_PORT", "IMAPS_PORT"), "0")
+    config = load(
+        {"INBOX_DATA_DIR": str(folder / "data"), "SERVER_BIND_ADDR": "127.0.0.1", "SERVER_HOSTNAME": "mx.acme.com"}
+        | ports
+        | environ
+    )
+    return Patient(
+        config,
+        CLOCK,
+        IDS,
+        Certificates(config.tls, folder / "tls", config.server.hostname, CLOCK),
+        SqliteDatabase(config.sqlite_path, CLOCK, IDS),
+        LocalBlobs(config.folders.incoming, CLOCK),
+        NoProblems(),
+        running=False,
+    )
+
+
+async def outcome(given: Patient, check: str) -> tuple[Outcome, str]:
+    found = [finding for finding in await examine(given) if finding.check == check]
+    worst = max(found, key=lambda finding: list(Outcome).index(finding.outcome))
+    return worst.outcome, worst.detail
+
+
+async def test_a_sound_installation_fails_nowhere_and_leaves_nothing_behind(tmp_path: Path, resolver: str) -> None:
+    findings = {f.check: f.outcome for f in await examine(patient(tmp_path, DNS_RESOLVER=resolver))}
+    assert findings.pop("tls") is Outcome.WARN  # self-signed
+    assert set(findings.values()) == {Outcome.OK}
+    assert list((tmp_path / "data").rglob("*.eml")) == []
+
+
+async def test_a_name_that_is_not_public(tmp_path: Path) -> None:
+    assert (await outcome(patient(tmp_path, SERVER_HOSTNAME="mail.localhost"), "hostname"))[0] is Outcome.WARN
+
+
+async def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("in the way")
+    found = await outcome(patient(tmp_path), "data folder")
+    assert found[0] is Outcome.FAIL
+    assert str(tmp_path / "data") in found[1]
+    assert (await outcome(patient(tmp_path), "database"))[0] is Outcome.FAIL
+
+
+async def test_blobs_that_come_back_changed(tmp_path: Path) -> None:
+    class Forgetful(LocalBlobs):
+        async def get(self, key: str) -> Content:
+            return MemoryContent(b"something else")
+
+    given = patient(tmp_path)
+    given = replace(given, blobs=Forgetful(given.config.folders.incoming, CLOCK))
+    assert await outcome(given, "blobs") == (
+        Outcome.FAIL,
+        f"{tmp_path}/data/incoming gave back other bytes than were put",
+    )
+
+
+async def test_a_certificate_for_another_name(tmp_path: Path) -> None:
+    leaf = trustme.CA().issue_cert("*.acme.org", "other.test")
+    (tmp_path / "cert.pem").write_bytes(leaf.cert_chain_pems[0].bytes())
+    (tmp_path / "key.pem").write_bytes(leaf.private_key_pem.bytes())
+    files = {"TLS_CERT_FILE": str(tmp_path / "cert.pem"), "TLS_KEY_FILE": str(tmp_path / "key.pem")}
+    assert (await outcome(patient(tmp_path, **files), "tls"))[0] is Outcome.WARN
+    assert (await outcome(patient(tmp_path, **files, SERVER_HOSTNAME="mx.acme.org"), "tls"))[0] is Outcome.OK
+    assert (await outcome(patient(tmp_path, **files, SERVER_HOSTNAME="a.mx.acme.org"), "tls"))[0] is Outcome.WARN
+
+
+async def test_a_certificate_that_has_expired(tmp_path: Path) -> None:
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    leaf = trustme.CA().issue_cert("mx.acme.com", not_before=yesterday - timedelta(days=90), not_after=yesterday)
+    (tmp_path / "cert.pem").write_bytes(leaf.cert_chain_pems[0].bytes())
+    (tmp_path / "key.pem").write_bytes(leaf.private_key_pem.bytes())
+    files = {"TLS_CERT_FILE": str(tmp_path / "cert.pem"), "TLS_KEY_FILE": str(tmp_path / "key.pem")}
+    found = await outcome(patient(tmp_path, **files), "tls")
+    assert found == (Outcome.FAIL, f"{tmp_path}/cert.pem has expired")
+
+
+async def test_a_certificate_that_cannot_be_read(tmp_path: Path) -> None:
+    files = {"TLS_CERT_FILE": str(tmp_path / "no.pem"), "TLS_KEY_FILE": str(tmp_path / "no.key")}
+    assert (await outcome(patient(tmp_path, **files), "tls"))[0] is Outcome.FAIL
+
+
+async def test_a_resolver_that_does_not_answer(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        given = patient(tmp_path, DNS_RESOLVER=f"127.0.0.1:{silent.getsockname()[1]}")
+        found = await outcome(given, "dns")
+    assert found[0] is Outcome.WARN
+    assert "does not answer" in found[1]
+
+
+async def test_a_port_that_somebody_else_has(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        found = await outcome(patient(tmp_path, SMTP_TRANSFER_PORT=str(port)), "ports")
+        assert found == (Outcome.FAIL, f"SMTP_TRANSFER_PORT {port}: Address already in use")
+        running = replace(patient(tmp_path, SMTP_TRANSFER_PORT=str(port)), running=True)
+        assert (await outcome(running, "ports"))[0] is Outcome.OK
+
+
+async def test_a_running_server_that_does_not_listen(tmp_path: Path, unused_port: int) -> None:
+    found = await outcome(replace(patient(tmp_path, IMAP_PORT=str(unused_port)), running=True), "ports")
+    assert found == (Outcome.FAIL, f"IMAP_PORT {unused_port}: Connection refused")
+
+
+async def test_what_is_wrong_with_policies_is_told_as_it_is(tmp_path: Path) -> None:
+    found = await outcome(replace(patient(tmp_path), plugins=Broken()), "policies")
+    assert found == (Outcome.FAIL, "tenants/acme.yaml:3:5: unknown key 'treshold'")

@@ -1,0 +1,131 @@
+"""Certificates: made, taken up, renewed, exchanged under a live server."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+
+import pytest
+import trustme
+
+from inbox.app.settings import Tls
+from inbox.app.tls import LIFETIME, Certificates
+from inbox.base.errors import ConfigError
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.time = 1_800_000_000.0
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+
+def tls(cert: Path | None = None, key: Path | None = None) -> Tls:
+    return Tls(environ={"TLS_CERT_FILE": str(cert or ""), "TLS_KEY_FILE": str(key or "")})  # type: ignore[call-arg]
+
+
+async def peer_certificate(server: Certificates) -> bytes:
+    """What a client is shown, over a real socket."""
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server.context())
+    async with listener:
+        port = listener.sockets[0].getsockname()[1]
+        client = ssl.create_default_context()
+        client.check_hostname = False
+        client.verify_mode = ssl.CERT_NONE
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client)
+        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        await writer.wait_closed()
+    return bytes(shown)
+
+
+def test_a_self_signed_certificate_is_for_the_hostname_and_for_the_owner_only(tmp_path: Path) -> None:
+    server = Certificates(tls(), tmp_path / "tls", "mx.example.org", Clock())
+    server.context()
+    info = server.info()
+    assert info.self_signed
+    assert info.names == ("mx.example.org", "localhost")
+    assert info.path.stat().st_mode & 0o777 == 0o600
+    assert server.context().minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+def test_a_self_signed_certificate_is_kept_until_it_is_near_its_end(tmp_path: Path) -> None:
+    clock = Clock()
+    server = Certificates(tls(), tmp_path, "mx.example.org", clock)
+    server.context()
+    first = server.cert_file.read_bytes()
+    clock.time += LIFETIME.total_seconds() / 2
+    assert server.refresh() is False
+    assert Certificates(tls(), tmp_path, "mx.example.org", clock).context()
+    assert server.cert_file.read_bytes() == first
+    clock.time += LIFETIME.total_seconds() * 0.45
+    assert server.refresh() is True
+    assert server.cert_file.read_bytes() != first
+    assert server.info().expires_at == clock.time + LIFETIME.total_seconds()
+
+
+def test_another_hostname_gets_another_certificate(tmp_path: Path) -> None:
+    Certificates(tls(), tmp_path, "old.example.org", Clock()).context()
+    server = Certificates(tls(), tmp_path, "new.example.org", Clock())
+    server.context()
+    assert "new.example.org" in server.info().names
+
+
+async def test_changed_files_are_taken_up_by_the_context_that_is_in_use(tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    authority = trustme.CA()
+
+    def write() -> None:
+        leaf = authority.issue_cert("mx.example.org")
+        cert.write_bytes(leaf.cert_chain_pems[0].bytes())
+        key.write_bytes(leaf.private_key_pem.bytes())
+
+    write()
+    server = Certificates(tls(cert, key), tmp_path / "unused", "mx.example.org", Clock())
+    before = await peer_certificate(server)
+    context = server.context()
+    assert server.refresh() is False
+    write()
+    assert server.refresh() is True
+    assert server.context() is context
+    assert await peer_certificate(server) != before
+    assert not (tmp_path / "unused").exists()
+
+
+async def test_a_bad_pair_leaves_the_old_certificate_in_use(tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    authority = trustme.CA()
+    leaf = authority.issue_cert("mx.example.org")
+    cert.write_bytes(leaf.cert_chain_pems[0].bytes())
+    key.write_bytes(leaf.private_key_pem.bytes())
+    server = Certificates(tls(cert, key), tmp_path, "mx.example.org", Clock())
+    before = await peer_certificate(server)
+    key.write_bytes(authority.issue_cert("mx.example.org").private_key_pem.bytes())
+    with pytest.raises(ConfigError, match="TLS_CERT_FILE"):
+        server.refresh()
+    assert await peer_certificate(server) == before
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    server = Certificates(tls(tmp_path / "no.pem", tmp_path / "no.key"), tmp_path, "mx.example.org", Clock())
+    with pytest.raises(ConfigError, match=r"no\.pem: No such file"):
+        server.context()
+    with pytest.raises(ConfigError, match=r"no\.pem: No such file"):
+        server.info()
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="INBOX_DATA_DIR"):
+        Certificates(tls(), tmp_path / "file" / "tls", "mx.example.org", Clock()).context()

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from tests.support.cli import Cli
+
+
+def test_a_domain_is_hosted_by_one_tenant(cli: Cli) -> None:
+    cli.demo()
+    cli("tenant", "add", "other")
+    assert cli("domain", "add", "other", "DEMO.test").code == 1
+    assert cli("domain", "add", "nobody", "x.test").code == 1
+    assert cli("domain", "add", "other", "bücher.test").out == "other hosts xn--bcher-kva.test\n"
+    assert cli("domain", "add", "other", "not..one").code == 2
+    assert [row["domain"] for row in cli("domain", "list", "--json").json] == ["demo.test", "xn--bcher-kva.test"]
+    assert [row["tenant"] for row in cli("domain", "list", "--tenant", "other", "--json").json] == ["other"]
+    assert cli("domain", "list", "--tenant", "nobody").code == 1
+
+
+def test_override_fields_are_set_kept_and_unset(cli: Cli) -> None:
+    cli.demo()
+    assert cli("domain", "set", "demo.test", "require_spf_pass=false", "plus_delimiter=-").code == 0
+    assert cli("domain", "set", "demo.test", "quota_daily_send_limit=500", "plus_delimiter=").code == 0
+    (row,) = cli("domain", "list", "--json").json
+    assert row["overrides"] == {"require_spf_pass": False, "quota_daily_send_limit": 500}
+
+
+def test_a_secret_comes_from_a_file_and_is_never_shown(cli: Cli) -> None:
+    cli.demo()
+    key = cli.folder / "key"
+    key.write_text("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n")
+    ran = cli("domain", "set", "demo.test", f"enc_sse_c_key_b64=@{key}")
+    assert ran.code == 0
+    assert "MDEy" not in ran.out + cli("domain", "list", "--json").out
+    assert cli("domain", "list", "--json").json[0]["overrides"] == {"enc_sse_c_key_b64": "********"}
+
+
+def test_mistakes_are_named_and_change_nothing(cli: Cli) -> None:
+    cli.demo()
+    assert "did you mean require_spf_pass" in cli("domain", "set", "demo.test", "require_spf=1").err
+    assert cli("domain", "set", "demo.test", "require_spf_pass").code == 2
+    assert cli("domain", "set", "demo.test", "quota_daily_send_limit=-1").code == 2
+    assert cli("domain", "set", "demo.test", f"enc_sse_c_key_b64=@{cli.folder}/none").code == 2
+    assert cli("domain", "set", "other.test", "require_spf_pass=1").code == 1
+    assert cli("domain", "list", "--json").json[0]["overrides"] == {}

@@ -1,0 +1,85 @@
+"""The program as a whole: exit codes, one line on standard error, and what it does not import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import Cli
+
+ROOT = Path(__file__).parents[3]
+#: Each costs a tenth of a second or more; help needs none of them.
+HEAVY = (
+    "boto3",
+    "surrealdb",
+    "cryptography",
+    "pydantic",
+    "uvicorn",
+    "httpx2",
+    "selectolax",
+    "cel",
+    "argon2",
+    "structlog",
+)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['inbox', '--help']\n"
+        "from inbox.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"print('HEAVY', sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "HEAVY []" in done.stdout
+    assert "tenant" in done.stdout
+
+
+def test_no_command_shows_the_help_and_is_wrong_usage(cli: Cli) -> None:
+    ran = cli()
+    assert ran.code == 2
+    assert "Commands" in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    "args", [("nope",), ("tenant", "add"), ("tenant", "list", "--nope"), ("decisions", "list", "--limit", "0")]
+)
+def test_wrong_usage_is_2(cli: Cli, args: tuple[str, ...]) -> None:
+    ran = cli(*args)
+    assert ran.code == 2
+    assert ran.out == ""
+    assert ran.err != ""
+
+
+def test_a_wrong_setting_is_one_line_that_names_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMTP_TRANSFER_PROT", "25")
+    ran = cli("tenant", "list")
+    assert ran.code == 2
+    assert ran.err == "inbox: SMTP_TRANSFER_PROT: no such setting; did you mean SMTP_TRANSFER_PORT?\n"
+
+
+def test_a_database_that_cannot_be_opened_is_1_and_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    (cli.folder / "file").write_text("")
+    monkeypatch.setenv("INBOX_DATA_DIR", str(cli.folder / "file" / "data"))
+    ran = cli("tenant", "list")
+    assert ran.code == 1
+    assert ran.err.count("\n") == 1
+    assert "file" in ran.err
+
+
+def test_a_reader_that_goes_away_is_no_traceback(cli: Cli) -> None:
+    cli.demo()
+    code = "import sys; sys.argv = ['inbox', 'tenant', 'list', '--json']\nfrom inbox.cli.main import main\nmain()"
+    # The reading end is closed before anything is written.
+    running = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert running.stdout is not None
+    assert running.stderr is not None
+    running.stdout.close()
+    errors = running.stderr.read()
+    running.stderr.close()
+    assert running.wait() == 1
+    assert errors == b""

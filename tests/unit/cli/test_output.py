@@ -1,0 +1,76 @@
+"""Tables and JSON say the same, and no stranger's text commands the terminal."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inbox.cli.output import as_text, escaped, progress, show_one, show_rows, when
+
+ROWS = [
+    {"name": "a", "n": 1, "on": True, "list": ["x", "y"], "hidden": 0},
+    {"name": "b", "n": 2, "on": False, "list": []},
+]
+COLUMNS = ("name", "n", "on", "list")
+
+
+def test_a_table_has_the_columns_in_capitals(capsys: pytest.CaptureFixture[str]) -> None:
+    show_rows(ROWS, COLUMNS, as_json=False)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["NAME", "N", "ON", "LIST"], ["a", "1", "yes", "x,", "y"], ["b", "2", "no"]]
+
+
+def test_json_has_the_same_names_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    show_rows(ROWS, COLUMNS, as_json=True)
+    assert json.loads(capsys.readouterr().out) == [
+        {"name": "a", "n": 1, "on": True, "list": ["x", "y"]},
+        {"name": "b", "n": 2, "on": False, "list": []},
+    ]
+
+
+def test_nothing_is_an_empty_array_or_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    show_rows([], COLUMNS, as_json=True, none="nothing here")
+    assert json.loads(capsys.readouterr().out) == []
+    show_rows([], COLUMNS, as_json=False, none="nothing here")
+    assert capsys.readouterr().out == "nothing here\n"
+
+
+def test_a_long_cell_is_not_cut_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    show_rows([{"name": "x" * 500}], ("name",), as_json=False)
+    assert "x" * 500 in capsys.readouterr().out
+
+
+def test_brackets_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    show_rows([{"name": "[red]hot[/red]"}], ("name",), as_json=False)
+    assert "[red]hot[/red]" in capsys.readouterr().out
+
+
+def test_one_thing(capsys: pytest.CaptureFixture[str]) -> None:
+    show_one({"id": 1, "reason": "virus"}, as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"id": 1, "reason": "virus"}
+    show_one({"id": 1, "reason": "virus"}, as_json=False)
+    assert capsys.readouterr().out == "id      1\nreason  virus\n"
+
+
+@given(st.text(), st.text())
+def test_nothing_unprintable_is_ever_shown(name: str, value: str) -> None:
+    assert escaped(name).isprintable()
+    assert as_text({name: [value, None, True]}).isprintable()
+
+
+def test_an_escape_sequence_is_shown_as_text() -> None:
+    assert escaped("\x1b[2Jhello\n") == "\\x1b[2Jhello\\n"
+
+
+def test_times_are_in_utc() -> None:
+    assert when(0) == "1970-01-01T00:00:00Z"
+
+
+def test_there_is_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("Working", 2) as step:
+        step()
+        step(1)
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,111 @@
+"""Sections by the packed table alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from inbox.mail.content import MemoryContent
+from inbox.mail.index import index
+from inbox.mail.sections import binary_section, header_fields, section
+
+HEAD = b"Subject: outer\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+INNER_HEAD = b"Subject: inner\r\nContent-Type: multipart/alternative; boundary=c\r\n\r\n"
+INNER_BODY = b"--c\r\n\r\nplain\r\n--c\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=41\r\n--c--\r\n"
+FORWARDED_HEAD = b"Subject: third\r\n\r\n"
+MESSAGE = (
+    HEAD
+    + b"pre\r\n--b\r\nContent-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\nQUJD\r\n"
+    + b"--b\r\nContent-Type: message/rfc822\r\n\r\n" + INNER_HEAD + INNER_BODY
+    + b"\r\n--b\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: x-odd\r\n\r\n" + FORWARDED_HEAD + b"hi"
+    + b"\r\n--b--\r\nepilogue"
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("", MESSAGE),
+        ("HEADER", HEAD),
+        ("TEXT", MESSAGE[len(HEAD) :]),
+        ("1", b"QUJD"),
+        ("1.MIME", b"Content-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\n"),
+        ("2", INNER_HEAD + INNER_BODY),
+        ("2.MIME", b"Content-Type: message/rfc822\r\n\r\n"),
+        ("2.HEADER", INNER_HEAD),
+        ("2.TEXT", INNER_BODY),
+        ("2.1", b"plain"),
+        ("2.2", b"=41"),
+        ("2.1.MIME", b"\r\n"),
+        ("3.HEADER", FORWARDED_HEAD),
+        ("3.TEXT", b"hi"),
+        ("3.1", b"hi"),
+        ("3.1.MIME", FORWARDED_HEAD),
+        ("0", None),
+        ("4", None),
+        ("1.1", None),
+        ("1.HEADER", None),
+        ("1.TEXT", None),
+        ("2.1.HEADER", None),
+        ("3.2", None),
+        ("MIME", None),
+        ("1.FOO", None),
+        ("1.", None),
+        (".1", None),
+        ("99999", None),
+        ("1.2.3.", None),
+    ],
+)
+@pytest.mark.parametrize("prepended", [b"", b"Delivered-To: ann@b\r\n"])
+def test_section(spec: str, expected: bytes | None, prepended: bytes) -> None:
+    found = section(index(MemoryContent(MESSAGE)).sections, spec, len(prepended))
+    if expected is None:
+        assert found is None
+        return
+    assert found is not None
+    if spec in {"", "HEADER"}:
+        expected = prepended + expected
+    assert (prepended + MESSAGE)[found.offset : found.offset + found.length] == expected
+
+
+def test_a_message_that_is_no_multipart_has_part_1() -> None:
+    message = b"Subject: x\r\n\r\nbody"
+    table = index(MemoryContent(message)).sections
+    assert section(table, "1") == (14, 4)
+    assert section(table, "1", 5) == (19, 4)
+    assert section(table, "1.MIME", 5) == (0, 19)
+    assert section(table, "1.1") is None
+    assert section(table, "2") is None
+
+
+def test_a_message_in_a_message() -> None:
+    head, inner = b"Content-Type: message/rfc822\r\n\r\n", b"Subject: x\r\n\r\n"
+    table = index(MemoryContent(head + inner + b"body")).sections
+    assert section(table, "1") == (len(head), len(inner) + 4)
+    assert section(table, "1.HEADER") == (len(head), len(inner))
+    assert section(table, "1.1") == (len(head) + len(inner), 4)
+
+
+def test_encodings_for_binary() -> None:
+    table = index(MemoryContent(MESSAGE)).sections
+    encodings = [
+        getattr(binary_section(table, path), "encoding", None) for path in ("", "1", "2.1", "2.2", "3", "9", "x")
+    ]
+    assert encodings == ["identity", "base64", "identity", "quoted-printable", "unknown", None, None]
+    assert binary_section(table, "1", 3) == (section(table, "1", 3) or ()) + ("base64",)
+
+
+def test_the_table_is_small() -> None:
+    assert len(index(MemoryContent(b"Subject: x\r\n\r\nbody")).sections) == 17
+
+
+BLOCK = b"From: a@b\r\nSubject: x\r\n y\r\nodd line\r\nFROM : c@d\r\n\r\n"
+
+
+def test_header_fields() -> None:
+    assert header_fields(BLOCK, ["from"]) == b"From: a@b\r\nFROM : c@d\r\n\r\n"
+    assert header_fields(BLOCK, ["SUBJECT", "To"]) == b"Subject: x\r\n y\r\n\r\n"
+    assert header_fields(BLOCK, ["To"]) == b"\r\n"
+    assert header_fields(BLOCK, ["from"], negate=True) == b"Subject: x\r\n y\r\nodd line\r\n\r\n"
+    assert header_fields(b"A: b", ["a"]) == b"A: b\r\n\r\n"
+    assert header_fields(b"A: b\r\n", ["x"], negate=True) == b"A: b\r\n"
+    assert header_fields(b"\r\n", ["a"], negate=True) == b"\r\n"

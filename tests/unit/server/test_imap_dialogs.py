@@ -1,0 +1,36 @@
+"""The dialogs: what is said on the wire, command by command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.imap_dialog import run_dialog
+from tests.support.imap_world import world
+
+DIALOGS = sorted((Path(__file__).parents[2] / "dialogs").glob("imap-*.dialog"))
+
+PLAIN = (
+    b"From: Ann <ann@demo.test>\r\nTo: Bob <bob@demo.test>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?= aus Wien\r\n"
+    b"Date: Mon, 7 Feb 2022 21:52:25 +0100\r\nMessage-ID: <1@demo.test>\r\n\r\nSchnitzel\r\n"
+)
+MIXED = (
+    b"From: Cid <cid@demo.test>\r\nSubject: Two parts\r\nMIME-Version: 1.0\r\n"
+    b'Content-Type: multipart/mixed; boundary="x"\r\n\r\npreamble\r\n--x\r\nContent-Type: text/plain; charset=utf-8\r\n'
+    b"Content-Transfer-Encoding: base64\r\n\r\nSMOkbmRlbA==\r\n--x\r\nContent-Type: message/rfc822\r\n\r\n"
+    b"Subject: Inner\r\nTo: dan@demo.test\r\n\r\nInside\r\n--x--\r\n"
+)
+
+
+def test_there_are_dialogs() -> None:
+    assert DIALOGS
+
+
+@pytest.mark.parametrize("script", DIALOGS, ids=lambda path: path.stem)
+async def test_dialog(tmp_path: Path, script: Path) -> None:
+    async with world(tmp_path, max_message_octets=2_000_000) as w:
+        await w.deliver(PLAIN, flags=1, internal_date=1_644_267_145.0, prepended=b"Delivered-To: ann@demo.test\r\n")
+        await w.deliver(MIXED, keywords=("$Label",), internal_date=1_600_000_000.0)
+        await run_dialog(w, script)
+        assert not w.log.errors()

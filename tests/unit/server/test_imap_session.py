@@ -1,0 +1,31 @@
+"""The first things that a client does: greeting, login, list, select, fetch, logout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.imap_world import world
+
+MESSAGE = b"From: Ann <ann@demo.test>\r\nSubject: Hello\r\nMessage-ID: <1@demo.test>\r\n\r\nHow are you?\r\n"
+
+
+async def test_a_client_logs_in_lists_selects_fetches_and_leaves(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.deliver(MESSAGE, prepended=b"Delivered-To: ann@demo.test\r\n")
+        async with w.connect() as client:
+            await client.starttls()
+            await client.login()
+            names = await client.ok(b'LIST "" *')
+            assert b'* LIST (\\HasNoChildren) "/" INBOX' in names
+            assert b'* LIST (\\HasNoChildren \\Junk) "/" "Junk"' in names
+            opened = await client.ok(b"SELECT inbox")
+            assert b"* 1 EXISTS" in opened and b"* 1 RECENT" in opened
+            [fetched] = await client.ok(b"FETCH 1 (UID RFC822.SIZE BODY.PEEK[] BODY.PEEK[TEXT])")
+            whole = b"Delivered-To: ann@demo.test\r\n" + MESSAGE
+            assert fetched == (
+                b"* 1 FETCH (UID 1 RFC822.SIZE %d BODY[] {%d}\r\n%b BODY[TEXT] {14}\r\nHow are you?\r\n)"
+                % (len(whole), len(whole), whole)
+            )
+            assert (await client.command(b"LOGOUT"))[0] == b"* BYE Goodbye"
+            assert await client.rest() == b""
+        assert not w.log.errors()
