@@ -11,7 +11,7 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -168,21 +168,32 @@ def plugin_modules() -> list[str]:
 
 def plugins() -> str:
     """Each plugin that ships: what its author says of it, and its settings."""
+    from inbox.plugin.describe import describe
+    from inbox.plugin.registry import Registry
+
     lines = ["# Plugins\n\n" + NOTE, "Each is one file of `plugins/inbox_plugins/`.\n"]
+    found = Registry(environment={}, points=()).discover()
     for name in plugin_modules():
-        module = importlib.import_module(f"inbox_plugins.{name}")
-        lines.append(f"## {name}\n\n```text\n{inspect.getdoc(module)}\n```\n")
-        settings = getattr(module, "Settings", None)
-        if settings is None or not settings.model_fields:
+        plugin = describe(found.plugins[name])
+        lines.append(f"## {name}\n\n```text\n{plugin.documentation.strip()}\n```\n")
+        lines.append(f"Stages: {', '.join(plugin.stages)}. When it fails: {_outcomes(plugin.on_error)}.\n")
+        if not plugin.settings:
             continue
         lines.append("| setting | default | takes | meaning |\n|---|---|---|---|")
-        for key, field in settings.model_fields.items():
-            extra = field.json_schema_extra
-            source = f" Default from `{extra['env']}`." if isinstance(extra, dict) and "env" in extra else ""
-            default = field.get_default(call_default_factory=True, validated_data={})
-            lines.append(_row(f"`{key}`", _default(default), _takes(field), (field.description or "") + source))
+        for field in plugin.settings:
+            meaning = field.description
+            meaning += f" Default from `{field.env}`." if field.env else ""
+            meaning += f" `has_domain.{field.domain_field}` has the last word." if field.domain_field else ""
+            default = "required" if field.default is None else _code(field.default)
+            lines.append(_row(f"`{field.name}`", default, field.type, meaning))
         lines.append("")
     return "\n".join(lines)
+
+
+def _outcomes(on_error: str | Mapping[str, str]) -> str:
+    if isinstance(on_error, str):
+        return on_error
+    return ", ".join(f"{outcome} at {stage}" for stage, outcome in on_error.items())
 
 
 def rfcs() -> str:
@@ -216,7 +227,12 @@ def _words(name: str) -> str:
 
 
 def _default(value: object) -> str:
-    text = {None: "", True: "true", False: "false"}.get(value) if isinstance(value, bool | None) else str(value)
+    if value is None:
+        return ""
+    return _code(str(value).lower() if isinstance(value, bool) else str(value))
+
+
+def _code(text: str) -> str:
     return f"`{text}`" if text else ""
 
 
