@@ -46,7 +46,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(folder: Path, *, log: bool = True) -> Clamd:
+def start(folder: Path, *, stream_max: int = STREAM_MAX) -> Clamd:
     """Starts clamd in ``folder`` and returns when it answers. Raises RuntimeError when it does not start."""
     program = shutil.which("clamd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
     if program is None:
@@ -67,7 +67,7 @@ def start(folder: Path, *, log: bool = True) -> Clamd:
         "LocalSocket": path,
         "Foreground": "yes",
         "LogFile": folder / "clamd.log",
-        "StreamMaxLength": STREAM_MAX,
+        "StreamMaxLength": stream_max,
         "SelfCheck": 0,
     }
     (folder / "clamd.conf").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))

@@ -115,9 +115,11 @@ class ImapSession:
     async def _end(self) -> None:
         await self.deselect()
         try:
-            await self.flush()
-            await self.channel.finish(self.config.stop_timeout)
-        except Disconnected:
+            # A peer that does not read must hold up neither the server's stop nor this session's end.
+            async with asyncio.timeout(self.config.stop_timeout):
+                await self.flush()
+                await self.channel.finish(self.config.stop_timeout)
+        except (Disconnected, TimeoutError):
             pass  # nobody is there to be told
         finally:
             self.channel.abort()
