@@ -10,13 +10,13 @@ class MemoryTransport(asyncio.Transport):
     """Keeps what the protocol writes; the test plays the peer.
 
     Args:
-        protocol: is told what the peer does.
+        protocol: is told what the peer does (also as an attribute, for pausing and resuming).
         peer: what ``peername`` says.
     """
 
     def __init__(self, protocol: asyncio.Protocol, peer: tuple[str, int] = ("192.0.2.7", 40000)) -> None:
         super().__init__({"peername": peer, "sockname": ("192.0.2.1", 25)})
-        self._protocol = protocol
+        self.protocol = protocol
         self._loop = asyncio.get_running_loop()
         self.written = bytearray()
         self.writes = 0
@@ -37,7 +37,7 @@ class MemoryTransport(asyncio.Transport):
         if not self.closed:
             self.closed = True
             self._changed.set()
-            self._loop.call_soon(self._protocol.connection_lost, None)
+            self._loop.call_soon(self.protocol.connection_lost, None)
 
     def abort(self) -> None:
         self.close()
@@ -58,18 +58,18 @@ class MemoryTransport(asyncio.Transport):
 
     def send(self, data: bytes) -> None:
         """The peer sends."""
-        self._protocol.data_received(data)
+        self.protocol.data_received(data)
 
     def half_close(self) -> None:
         """The peer will send no more, and still listens."""
-        if not self._protocol.eof_received():
+        if not self.protocol.eof_received():
             self.close()
 
     def lose(self) -> None:
         """The connection breaks."""
         self.closed = True
         self._changed.set()
-        self._protocol.connection_lost(ConnectionResetError("lost"))
+        self.protocol.connection_lost(ConnectionResetError("lost"))
 
     async def changed(self) -> None:
         """Waits until the protocol has written or closed."""
