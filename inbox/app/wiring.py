@@ -25,7 +25,7 @@ from inbox.identity.passwords import Passwords
 from inbox.plugin.dispatcher import Dispatcher
 from inbox.plugin.guard import Guard
 from inbox.plugin.instances import Instances
-from inbox.plugin.live import PolicyStore
+from inbox.plugin.live import LivePolicies
 from inbox.plugin.registry import Registry
 from inbox.plugin.services import Services
 
@@ -34,7 +34,7 @@ from inbox.plugin.services import Services
 class Parts:
     """What the server serves."""
 
-    live: PolicyStore
+    live: LivePolicies
     judge: Judge
     directory: AddressDirectory
     pipeline: Pipeline
@@ -67,12 +67,8 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         server_name=config.server.hostname,
     )
     config.folders.plugins.mkdir(parents=True, exist_ok=True)
-    live = PolicyStore(
-        config.folders.policy_dir,
-        make_registry(config),
-        structlog.get_logger("inbox.policy"),
-        plugin_folder=config.folders.plugins,
-    )
+    live = LivePolicies(config.folders.policy_dir, make_registry(config), structlog.get_logger("inbox.policy"))
+    live.open()
     guard = Guard()
     guard.install()
     breaker = live.current.server.breaker

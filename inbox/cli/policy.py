@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,10 +12,11 @@ import typer
 
 from inbox.base.errors import PolicyError
 from inbox.cli.context import WrongUsage, command, config, database, tenant_named
-from inbox.cli.output import Json, say, show_one, show_rows
+from inbox.cli.output import Json, say, show_one, show_rows, warn
 from inbox.mail.address import Address, canonical_domain
 
 if TYPE_CHECKING:
+    from inbox.app.rehearsal import Letter, Rehearsed
     from inbox.plugin.registry import Found
     from inbox.policy.mistakes import Mistake
     from inbox.policy.snapshot import EffectivePolicy
@@ -84,6 +88,79 @@ async def show(
     show_one(values, as_json=False)
     say("")
     show_rows(rows, ("plugin", "mode", "on_error", "timeout", "settings"), as_json=False, none="no plugins")
+
+
+@command(app, "explain")
+async def explain(
+    eml: Annotated[Path, typer.Option("--eml", help="The message, a file; - is standard input.")],
+    sender: Annotated[str, typer.Option("--from", help="The envelope's sender; empty or <> for a bounce.")],
+    recipients: Annotated[list[str], typer.Option("--to", help="The envelope's recipient; may be repeated.")],
+    ip: Annotated[str, typer.Option(help="The peer's address.")] = "192.0.2.1",
+    helo: Annotated[str, typer.Option(help="The peer's name.")] = "client.example.org",
+    as_json: Json = False,
+) -> None:
+    """Show what would become of a message, and why. Plugins run, nothing is stored and nothing is counted.
+
+    Exit code 1 if it would not be accepted.
+    """
+    from inbox.app.installation import opened
+    from inbox.app.rehearsal import rehearse
+
+    letter = _letter(eml, sender, recipients, ip, helo)
+    async with opened(config()) as installation:
+        rehearsed = await rehearse(installation, letter)
+    _show_rehearsed(rehearsed, as_json)
+    for note in rehearsed.notes:
+        warn(note)
+    if not rehearsed.accepted:
+        raise typer.Exit(1)
+
+
+def _letter(eml: Path, sender: str, recipients: list[str], ip: str, helo: str) -> Letter:
+    from inbox.app.rehearsal import Letter
+
+    try:
+        raw = sys.stdin.buffer.read() if str(eml) == "-" else eml.read_bytes()
+        peer = ip_address(ip)
+    except OSError as error:
+        raise WrongUsage(f"--eml: cannot read {eml}: {error.strerror}") from error
+    except ValueError:
+        raise WrongUsage(f"--ip: not an IP address: {ip}") from None
+    # A file has the line ends of its system; on the wire they are CRLF (RFC 5321 §2.3.8).
+    content = re.sub(rb"\r?\n", b"\r\n", raw)
+    null = sender.strip() in {"", "<>"}
+    return Letter(
+        content,
+        None if null else Address.parse(sender),
+        tuple(Address.parse(recipient) for recipient in recipients),
+        peer,
+        helo,
+    )
+
+
+def _show_rehearsed(rehearsed: Rehearsed, as_json: bool) -> None:
+    import msgspec
+
+    from inbox.policy.rendering import render
+
+    if as_json:
+        replies = [
+            {"command": name, "code": reply.code, "enhanced": reply.enhanced, "text": reply.text}
+            for name, reply in rehearsed.replies
+        ]
+        copies = [{"mailbox": mailbox, "reason": reason} for mailbox, reason in rehearsed.copies]
+        decisions = [msgspec.to_builtins(decision) for decision in rehearsed.decisions]
+        values = {"accepted": rehearsed.accepted, "replies": replies, "copies": copies, "decisions": decisions}
+        show_one(values, as_json=True)
+        return
+    for name, reply in rehearsed.replies:
+        say(f"{name}: {reply.code} {reply.enhanced} {reply.text}")
+    for mailbox, reason in rehearsed.copies:
+        say(f"into {mailbox}" + (f" ({reason})" if reason else ""))
+    for decision in rehearsed.decisions:
+        say("")
+        for line in render(decision):
+            say(line)
 
 
 def _is_in(mistake: Mistake, path: Path) -> bool:

@@ -143,11 +143,12 @@ class _Run:
             if self._decided:
                 self._skip(call)
             elif self._reuse(call) or self._refused(call):
-                pass
-            elif call.is_async or call.instance.plugin is None:
-                waiting.append(call)
-            else:
-                self._call(call)
+                continue
+            elif call.instance.plugin is not None or await self._make(call):
+                if call.is_async:
+                    waiting.append(call)
+                else:
+                    self._call(call)
         if self._decided:
             for call in waiting:
                 call.instance.breaker.abandoned()
@@ -158,6 +159,17 @@ class _Run:
             await self._wait_together(waiting)
 
     # --- calling ---
+
+    async def _make(self, call: _Call) -> bool:
+        """Makes the plugin when it is needed for the first time. False if that failed."""
+        started = self._dispatcher.clock.monotonic()
+        try:
+            await self._dispatcher.make(call.instance)
+        except asyncio.CancelledError as error:
+            self._cancelled(call, error, started)
+        except (Exception, SystemExit, GeneratorExit, HookOverrun) as error:  # noqa: BLE001  As in _call().
+            self._failed(call, error, started)
+        return call.instance.plugin is not None
 
     def _call(self, call: _Call) -> None:
         """A ``def`` hook of a plugin that is made already."""
@@ -178,18 +190,11 @@ class _Run:
         self._answered(call, result, started, alone=True)
 
     async def _wait(self, call: _Call, *, alone: bool) -> None:
-        """An ``async def`` hook, or any hook of a plugin that is still to be made."""
-        dispatcher = self._dispatcher
-        instance = call.instance
+        """An ``async def`` hook."""
+        dispatcher, instance = self._dispatcher, call.instance
         started = dispatcher.clock.monotonic()
         limit: asyncio.Timeout | None = None
         try:
-            if instance.plugin is None:
-                await dispatcher.make(instance)
-                started = dispatcher.clock.monotonic()
-            if not call.is_async:
-                self._call(call)
-                return
             function, hook = instance.calls[self._stage]
             given = self._given_for(call)
             steps = Steps(function(*[given[name] for name in hook.arguments]), dispatcher.guard)
@@ -199,11 +204,7 @@ class _Run:
                     await steps
             result = steps.result
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                instance.breaker.abandoned()
-                raise
-            self._failed(call, error, started)  # The hook raised it by itself.
+            self._cancelled(call, error, started)
         except (Exception, SystemExit, GeneratorExit, HookOverrun) as error:  # noqa: BLE001  As in _call().
             self._failed(call, error, started, late=limit is not None and limit.expired())
         else:
@@ -232,6 +233,14 @@ class _Run:
         self._known.check_rest(self._dispatcher.log, [call.entry.name for call in calls])
 
     # --- what follows ---
+
+    def _cancelled(self, call: _Call, error: asyncio.CancelledError, started: float) -> None:
+        """Raises ``error`` if somebody cancelled us; else the plugin raised it by itself, and failed."""
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            call.instance.breaker.abandoned()
+            raise error
+        self._failed(call, error, started)
 
     def _answered(self, call: _Call, result: Any, started: float, *, alone: bool) -> None:
         try:

@@ -111,6 +111,10 @@ class Instances:
             self._breakers[dependency] = found
         return found
 
+    def living(self) -> list[Instance]:
+        """All instances that some policy in use refers to."""
+        return list(self._shared.values())
+
     async def close_retired(self) -> None:
         """Closes plugin objects that nothing refers to any more."""
         while self._retired:
@@ -118,7 +122,7 @@ class Instances:
 
     async def close(self) -> None:
         """Closes all plugin objects. To be called once, when no hook runs any more."""
-        for instance in list(self._shared.values()):
+        for instance in self.living():
             if instance.plugin is not None:
                 plugin, instance.plugin, instance.calls = instance.plugin, None, {}
                 await self._close(instance.loaded.name, plugin)

@@ -237,3 +237,21 @@ async def test_the_same_octets_come_back_whatever_they_are(tmp_path: Path) -> No
             assert fetched == b"* 1 FETCH (BODY[] {%d}\r\n%b)" % (len(whole), whole)
             [pieces] = await client.ok(b"FETCH 1 (BODY.PEEK[]<0.40> BODY.PEEK[]<40.1000000>)")
             assert whole[:40] in pieces and pieces.endswith(whole[40:] + b")")
+
+
+async def test_a_client_that_does_not_read_does_not_hold_up_the_stop(tmp_path: Path) -> None:
+    async with world(tmp_path, stop_timeout=0.1) as w:
+        await w.deliver(MESSAGE + b"x" * 25_000_000)
+        async with w.user() as lazy:
+            lazy.reader._transport.pause_reading()  # type: ignore[attr-defined]  # a client that stops reading
+            lazy.send(b"a FETCH 1 BODY.PEEK[]\r\n")
+            await asyncio.wait_for(_filled(w), 20)
+            await asyncio.wait_for(w.server.stop(), 20)
+            assert w.server.connections == 0
+
+
+async def _filled(w: World) -> None:
+    """Returns when the server waits for its client."""
+    [session] = w.server._sessions.values()
+    while not session.channel._full:
+        await asyncio.sleep(0)
