@@ -114,7 +114,6 @@ async def test_curl_over_starttls(tmp_path: Path) -> None:
         envelope = ["--mail-from", "ann@client.example", "--mail-rcpt", "bob@demo.test"]
         envelope += ["-T", str(tmp_path / "message")]
         trust = ["--ssl-reqd", "--cacert", str(tmp_path / "ca.pem"), "--resolve", f"localhost:{world.port}:127.0.0.1"]
-        trust = ["--ssl-reqd", "--cacert", str(tmp_path / "ca.pem"), "--resolve", f"localhost:{world.port}:127.0.0.1"]
         code, said = await run("curl", "-sS", *trust, f"smtp://localhost:{world.port}/client.example", *envelope)
         assert code == 0, said
         (got,) = world.receiving.got
