@@ -14,6 +14,7 @@ An example::
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from dataclasses import dataclass
 from typing import ClassVar
@@ -86,7 +87,9 @@ class HttpReputation:
     @hookimpl
     async def data(self, tx: Transaction) -> Score | None:
         """Whatever goes wrong is raised: the engine logs it and does what ``on_error`` says."""
-        answer = await self.ask(tx)
+        # A time-out of the client's is for each read: a service that sends an octet now and then would outlast it. In a
+        # task of its own, so that what the client cancels inside is no business of the engine's.
+        answer = await asyncio.wait_for(asyncio.ensure_future(self.ask(tx)), self.settings.wait)
         tx.facts.put(ReputationFact(answer.score, answer.reason))
         if answer.score == 0:
             return None

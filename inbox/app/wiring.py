@@ -66,12 +66,14 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         run_blocking=installation.executors,
         server_name=config.server.hostname,
     )
+    config.folders.plugins.mkdir(parents=True, exist_ok=True)
     live = LivePolicies(config.folders.policy_dir, make_registry(config), structlog.get_logger("inbox.policy"))
     live.open()
     guard = Guard()
     guard.install()
     breaker = live.current.server.breaker
     instances = Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
+    live.instances = instances
     passwords = Passwords(clock)
     judge = Judge(live, Dispatcher(instances, guard, clock, structlog.get_logger("inbox.plugin")))
     destinations = Destinations(database.accounts, database.mailboxes, clock)

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from inbox.base.errors import NotFound
 from inbox.cli.context import command, database, tenant_id
-from inbox.cli.output import Json, show_rows, when
+from inbox.cli.output import Json, print_json, say, show_rows, when
 
 app = typer.Typer(name="decisions", help="What was decided about mail.", no_args_is_help=True)
 COLUMNS = ("id", "at", "tenant", "door", "outcome", "sender", "recipients", "peer")
@@ -37,3 +38,38 @@ async def list_(
         for d in found
     ]
     show_rows(rows, COLUMNS, as_json=as_json, none="no decisions yet")
+
+
+def register(root: typer.Typer) -> None:
+    """Adds ``inbox explain``."""
+    command(root, "explain")(explain)
+
+
+async def explain(
+    which: Annotated[str, typer.Argument(metavar="ID", help="The id from a reply line, a log or decisions list.")],
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's part.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show why a message was accepted, scored, quarantined or refused.
+
+    A message for several tenants has a record for each of them; then --json prints an array.
+    """
+    import msgspec
+
+    from inbox.policy.decision import decode
+    from inbox.policy.rendering import render
+
+    async with database() as db:
+        found = await db.decisions.get(which.strip().lower(), await tenant_id(db, tenant))
+    if not found:
+        raise NotFound(f"no decision {which} (records are kept for some days: server.decisions.keep_days)")
+    records = [decode(record.body) for record in found]
+    if as_json:
+        values = [msgspec.to_builtins(record) for record in records]
+        print_json(values[0] if len(values) == 1 else values)
+        return
+    for index, record in enumerate(records):
+        if index:
+            say("")
+        for line in render(record):
+            say(line)

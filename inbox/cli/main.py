@@ -11,7 +11,7 @@ import sys
 import typer
 
 from inbox.base.errors import ConfigError, InboxError, PolicyError, ProtocolError
-from inbox.cli import accounts, decisions, domains, quarantine, serve, tenants
+from inbox.cli import accounts, decisions, doctor, domains, plugins, policy, quarantine, serve, tenants
 from inbox.cli.context import WrongUsage
 from inbox.cli.output import warn
 
@@ -23,9 +23,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (tenants.app, domains.app, accounts.app, accounts.aliases, quarantine.app, decisions.app):
-    app.add_typer(group)
 serve.register(app)
+decisions.register(app)
+doctor.register(app)
+for group in (
+    plugins.app,
+    policy.app,
+    decisions.app,
+    quarantine.app,
+    tenants.app,
+    domains.app,
+    accounts.app,
+    accounts.aliases,
+):
+    app.add_typer(group)
 
 
 def main() -> None:

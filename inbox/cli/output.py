@@ -31,7 +31,7 @@ def show_rows(rows: Iterable[Row], columns: Sequence[str], *, as_json: bool, non
     """A table with these columns, or an array of objects with the same names; ``none`` is said of an empty table."""
     found = [{column: row[column] for column in columns} for row in rows]
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     if not found:
         if none:
@@ -52,7 +52,7 @@ def show_rows(rows: Iterable[Row], columns: Sequence[str], *, as_json: bool, non
 def show_one(values: Row, *, as_json: bool) -> None:
     """One thing: a line for each field, or one object."""
     if as_json:
-        _print_json(dict(values))
+        print_json(dict(values))
         return
     width = max((len(name) for name in values), default=0)
     for name, value in values.items():
@@ -117,6 +117,7 @@ def progress(title: str, total: int | None = None) -> Iterator[Any]:
         yield lambda steps=1: bar.advance(task, steps)
 
 
-def _print_json(value: object) -> None:
+def print_json(value: object) -> None:
+    """One JSON value on standard output."""
     # ASCII only: a control character or half a surrogate pair in a subject harms neither terminal nor pipe.
     print(json.dumps(value, indent=2, default=str))

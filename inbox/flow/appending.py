@@ -90,7 +90,7 @@ class MailboxAppending:
             judgements.append(judgement)
             refusal = _refusal(judgement.verdict)
             if refusal is not None:
-                reply = Reply(refusal.code, refusal.enhanced, f"{refusal.text} (id {tx.id})")
+                reply = self._judge.with_id(refusal, tx.id)
                 await self._decisions.add([self._record(tx, judgements, reply)])
                 raise Refused(reply)
             for edit in judgement.edits:

@@ -81,7 +81,9 @@ class Filer:
             putting.cancel()
             raise
         await putting
-        return Filing(self._record(bundle, email_id, path, blob_sha, found), bundle.copies, bundle.recognise)
+        # Without a Message-ID two equal messages may well be two: a copy too many is better than one too few.
+        recognise = bundle.recognise and found.message_id is not None
+        return Filing(self._record(bundle, email_id, path, blob_sha, found), bundle.copies, recognise)
 
     async def _index(self, content: Content) -> MessageIndex:
         if content.size <= INLINE_OCTETS:

@@ -9,10 +9,12 @@ from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain
 from inbox.plugin.context import Identity, Session, Transaction
 from inbox.plugin.dispatcher import Dispatcher
+from inbox.policy.decision import Decision, encode
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy, PolicySet
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Verdict
+from inbox.store.records import DecisionRecord
 
 
 class Policies(Protocol):
@@ -61,6 +63,42 @@ class Judge:
     async def judge(self, stage: Stage, policy: EffectivePolicy, **arguments: Any) -> StageOutcome:
         """Runs a stage. Never raises because of a plugin: what goes wrong becomes its declared outcome."""
         return await self._dispatcher.run(stage, policy, **arguments)
+
+    def record(self, case: Case) -> DecisionRecord:
+        """The decision record of one tenant's part of a transaction."""
+        session, tx = case.session, case.transaction
+        peer = str(session.peer)
+        sender = str(tx.sender or "") if tx is not None else ""
+        decision = Decision(
+            id=case.id,
+            at=case.at,
+            outcome=case.outcome,
+            tenant=case.tenant_name,
+            door=session.door.value,
+            peer=peer,
+            helo=session.helo or "",
+            sender=sender,
+            recipients=list(case.recipients),
+            size=tx.message.size if tx is not None and tx.message is not None else 0,
+            stage=case.stage.value,
+        ).with_judgements(case.judgements, case.reply)
+        return DecisionRecord(
+            case.id,
+            case.tenant,
+            case.at,
+            session.door.value,
+            case.outcome,
+            sender,
+            case.recipients,
+            peer,
+            encode(decision),
+        )
+
+    def with_id(self, reply: Reply, decision: str) -> Reply:
+        """The reply with the id of its decision record, by which ``inbox explain`` finds it."""
+        if not self._policies.current.server.decisions.reply_id:
+            return reply
+        return Reply(reply.code, reply.enhanced, f"{reply.text} (id {decision})")
 
     @property
     def defers_second_tenant(self) -> bool:

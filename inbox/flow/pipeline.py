@@ -179,7 +179,7 @@ class Pipeline:
                 await self._copies.quarantine_refused(group)
 
     async def _file(self, tx: Transaction, groups: list[Group], content: Content, received: float) -> list[Reply]:
-        positive = Reply(250, "2.0.0", f"OK (id {tx.id})")
+        positive = self._judge.with_id(Reply(250, "2.0.0", "OK"), tx.id)
         records = [self._record(tx, group, positive) for group in groups]
         try:
             content_hash = await self._filer.content_hash(content)
@@ -192,7 +192,7 @@ class Pipeline:
             failed = TROUBLE if error.code >= 500 else Reply.of(error)
             return await self._refuse_all(tx, groups, failed)
         self._log.info("accepted", id=tx.id, sender=str(tx.sender or ""), size=content.size, peer=str(tx.session.peer))
-        return _replies(tx, groups, positive)
+        return _replies(self._judge, tx, groups, positive)
 
     # -- refusals -----------------------------------------------------------------------------------------------
 
@@ -207,7 +207,7 @@ class Pipeline:
     ) -> Reply:
         """Writes the decision record of a refusal before DATA, and puts its id into the reply."""
         decision = self._ids.new()
-        reply = with_id(refusal, decision)
+        reply = self._judge.with_id(refusal, decision)
         judgements = _so_far(session, tx)
         addresses: tuple[str, ...] = ()
         if recipient is not None:
@@ -234,7 +234,7 @@ class Pipeline:
         for group in groups:
             for disposition in group.dispositions:
                 disposition.refusal = disposition.refusal or refusal
-        reply = with_id(refusal, tx.id)
+        reply = self._judge.with_id(refusal, tx.id)
         await self._write([self._record(tx, group, reply) for group in groups])
         return [reply] * (len(tx.recipients) if tx.session.door is Door.LMTP else 1)
 
@@ -248,7 +248,7 @@ class Pipeline:
             self._clock.now(),
             [*_so_far(tx.session, tx), *group.judgements, *group.late],
             _group_outcome(group.dispositions),
-            _reply_for(tx, group, reply),
+            _reply_for(self._judge, tx, group, reply),
             tuple(str(each.recipient.address) for each in group.dispositions),
             Stage.DATA,
         )
@@ -276,11 +276,6 @@ def _so_far(session: Session, tx: Transaction | None) -> list[StageOutcome]:
     return [*session.judgements.values(), *(tx.judgements.values() if tx is not None else ())]
 
 
-def with_id(reply: Reply, decision: str) -> Reply:
-    """The reply with the id of its decision record, by which ``inbox explain`` finds it."""
-    return Reply(reply.code, reply.enhanced, f"{reply.text} (id {decision})")
-
-
 def _word(reply: Reply) -> str:
     return "defer" if reply.code < 500 else "reject"
 
@@ -290,11 +285,11 @@ def _group_outcome(dispositions: list[Disposition]) -> str:
     return words.pop() if len(words) == 1 else "mixed"
 
 
-def _reply_for(tx: Transaction, group: Group, reply: Reply) -> Reply:
+def _reply_for(judge: Judge, tx: Transaction, group: Group, reply: Reply) -> Reply:
     """What this tenant's recipients are answered: over LMTP each hears of its own refusal."""
     refusals = [each.refusal for each in group.dispositions if each.refusal is not None]
     if tx.session.door is Door.LMTP and len(refusals) == len(group.dispositions):
-        return with_id(refusals[0], tx.id)
+        return judge.with_id(refusals[0], tx.id)
     return reply
 
 
@@ -316,12 +311,12 @@ def _bundles(groups: list[Group], content_hash: str, received: float) -> list[Bu
     return bundles
 
 
-def _replies(tx: Transaction, groups: list[Group], positive: Reply) -> list[Reply]:
+def _replies(judge: Judge, tx: Transaction, groups: list[Group], positive: Reply) -> list[Reply]:
     if tx.session.door is not Door.LMTP:
         return [positive]
     by_recipient = {id(each.recipient): each for group in groups for each in group.dispositions}
     replies = []
     for recipient in tx.recipients:
         refusal = by_recipient[id(recipient)].refusal
-        replies.append(positive if refusal is None else with_id(refusal, tx.id))
+        replies.append(positive if refusal is None else judge.with_id(refusal, tx.id))
     return replies

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from inbox.base.limits import FIELD_OCTETS, HEADER_ADDRESSES
-from inbox.mail.encoded import decode_value
+from inbox.mail.encoded import decode_plain, decode_value
 
 
 class ListedAddress(NamedTuple):
@@ -29,6 +29,8 @@ class ListedAddress(NamedTuple):
 MISSING_MAILBOX: Final = b"MISSING_MAILBOX"
 MISSING_DOMAIN: Final = b"MISSING_DOMAIN"
 SYNTAX_ERROR: Final = b"SYNTAX_ERROR"
+#: RFC 5321 §4.5.3.1: 64 octets, "@" and 255 octets. What is longer is none that anybody can use.
+ADDR_SPEC_CHARACTERS: Final = 320
 _GROUP_END: Final = ListedAddress(None, None, None, None)
 
 _ATEXT: Final = rb"[!#$%&'*+\-/0-9=?A-Z^_`a-z{|}~\x80-\xff]"
@@ -333,7 +335,7 @@ def display(address: ListedAddress) -> str | None:
     """``Name <local@host>`` or ``local@host`` as text; None for the begin and the end of a group."""
     if address.host is None or address.mailbox is None:
         return None
-    spec = decode_value(address.mailbox) + "@" + decode_value(address.host)
+    spec = decode_plain(address.mailbox) + "@" + decode_plain(address.host)
     name = decode_value(address.name) if address.name else ""
     return f"{name} <{spec}>" if name else spec
 
@@ -348,5 +350,5 @@ def addr_spec(addresses: tuple[ListedAddress, ...]) -> str:
             and address.host is not MISSING_DOMAIN
             and address.host is not SYNTAX_ERROR
         ):
-            return f"{decode_value(address.mailbox)}@{decode_value(address.host)}".lower()
+            return f"{decode_plain(address.mailbox)}@{decode_plain(address.host)}".lower()[:ADDR_SPEC_CHARACTERS]
     return ""

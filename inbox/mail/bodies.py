@@ -12,6 +12,7 @@ from inbox.mail.mime import Part
 from inbox.mail.parameters import parameter
 
 _WINDOW: Final = 256 * 1024
+_CHARSET_CHARACTERS: Final = 64
 _BASE64_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _NOT_BASE64: Final = bytes(sorted(set(range(256)) - set(_BASE64_ALPHABET)))
 
@@ -73,7 +74,7 @@ def _base64_size(part: Part, buffer: Buffer) -> int:
 
 def charset_of(part: Part) -> str:
     """The charset parameter, in lower case; empty if there is none."""
-    return (parameter(part.parameters, b"charset") or "").lower()
+    return (parameter(part.parameters, b"charset") or "").lower()[:_CHARSET_CHARACTERS]
 
 
 def body_text(part: Part, buffer: Buffer, limit: int) -> str:

@@ -24,7 +24,7 @@ def base64_octets(data: bytes) -> bytes:
     Texts that were encoded one by one and then joined are read to the end, as mail programs do: what is behind a
     padding must not be hidden from us.
     """
-    if b"=" in data[:-4]:
+    if 0 <= data.find(b"=") < len(data) - 6:  # Padding and two line ends are an ordinary end.
         return b"".join([_unpadded(piece) for piece in data.split(b"=") if piece])
     try:
         return binascii.a2b_base64(data)
@@ -85,6 +85,11 @@ def decode_value(raw: bytes) -> str:
     else:
         text = decode_words(decode_8bit(raw))
     return _CONTROLS.sub("", text).strip(" \t")
+
+
+def decode_plain(raw: bytes) -> str:
+    """The same for what may hold no encoded-words: the parts of an address (RFC 2047 §5)."""
+    return _CONTROLS.sub("", decode_8bit(raw))
 
 
 def encode_words(text: str, column: int = 0) -> str:

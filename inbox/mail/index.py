@@ -19,7 +19,7 @@ from inbox.mail.subject import base_subject
 
 #: Addresses of one field that are kept as text; ENVELOPE has them all.
 _ADDRESSES: Final = 100
-_ADDRESS_CHARACTERS: Final = 320
+_ADDRESS_CHARACTERS: Final = 512
 #: RFC 5322 §3.6.4, read generously: whatever stands between angle brackets.
 _MESSAGE_ID = re.compile(rb"<[^<>\s]{1,996}>")
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Final
+from itertools import chain
+from typing import Final, NamedTuple
 
 from inbox.mail.addresslist import addr_spec, parse_addresses
 from inbox.mail.bodies import body_text, charset_of, decoded_body, decoded_size, walk
 from inbox.mail.content import Buffer, Content
 from inbox.mail.headers import Headers, header_block
-from inbox.mail.htmltext import html_text, html_urls, text_urls
+from inbox.mail.htmltext import read_html, text_urls
 from inbox.mail.mime import Part, scan
 from inbox.mail.parameters import parameter, parse_word
 
 #: Octets of all text parts together that ``text``, ``html`` and ``urls`` look at.
 TEXT_OCTETS: Final = 256 * 1024
 _NAME_CHARACTERS: Final = 255
+
+
+class _Reading(NamedTuple):
+    """What a reader gets of one text part, and where its markup leads."""
+
+    text: str
+    links: list[str]
 
 
 class PartInfo:
@@ -32,7 +40,7 @@ class PartInfo:
         self._buffer = buffer
         self.path = path
         kind = part.kind or (b"text", b"plain")
-        self.content_type = f"{kind[0].decode('latin-1')}/{kind[1].decode('latin-1')}".lower()
+        self.content_type = f"{kind[0].decode('latin-1')}/{kind[1].decode('latin-1')}".lower()[:_NAME_CHARACTERS]
         self.charset = charset_of(part)
         self.disposition, name = _disposition(part)
         self.file_name = _file_name(name or parameter(part.parameters, b"name") or "")
@@ -81,7 +89,7 @@ def _file_name(name: str) -> str:
 class Message:
     """One message as it came (RFC 5322), with what can be read from it. Nothing is parsed before it is asked for."""
 
-    __slots__ = ("_attachments", "_buffer", "_headers", "_parts", "_root", "_texts", "content")
+    __slots__ = ("_attachments", "_buffer", "_headers", "_parts", "_readings", "_root", "content")
 
     def __init__(self, content: Content) -> None:
         self.content = content
@@ -90,7 +98,7 @@ class Message:
         self._root: Part | None = None
         self._parts: tuple[PartInfo, ...] | None = None
         self._attachments: tuple[PartInfo, ...] | None = None
-        self._texts: dict[tuple[str, int], str] = {}
+        self._readings: dict[int, list[_Reading]] = {}
 
     @property
     def size(self) -> int:
@@ -112,8 +120,7 @@ class Message:
     @property
     def from_address(self) -> str:
         """The first addr-spec of From, in lower case; empty if there is none."""
-        values = self.headers.raw_all("from")
-        return addr_spec(parse_addresses(values[0])) if values else ""
+        return addr_spec(tuple([one for value in self.headers.raw_all("from")[:10] for one in parse_addresses(value)]))
 
     @property
     def root(self) -> Part:
@@ -138,32 +145,20 @@ class Message:
 
     def text(self, limit: int = TEXT_OCTETS) -> str:
         """What can be read: text/plain parts and the text of text/html parts, at most ``limit`` octets of them."""
-        cached = self._texts.get(("text", limit))
-        if cached is None:
-            pieces = [
-                html_text(text) if is_html else text.replace("\r\n", "\n") for is_html, text in self._read_texts(limit)
-            ]
-            cached = self._texts["text", limit] = "\n".join(pieces)[:limit]
-        return cached
+        return "\n".join([reading.text for reading in self._read(limit)])[:limit]
 
     def html(self, limit: int = TEXT_OCTETS) -> str:
         """The source of all text/html parts, at most ``limit`` octets of them."""
-        cached = self._texts.get(("html", limit))
-        if cached is None:
-            pieces = [text for is_html, text in self._read_texts(limit) if is_html]
-            cached = self._texts["html", limit] = "\n".join(pieces)
-        return cached
+        return "\n".join([text for is_html, text in self._sources(limit) if is_html])
 
     def urls(self, limit: int = 500) -> tuple[str, ...]:
         """The first ``limit`` different URLs: http, https, ftp, mailto and bare ``www.`` in texts, href and src."""
         found: dict[str, None] = {}
-        for is_html, text in self._read_texts(TEXT_OCTETS):
-            sources = [html_urls(text), text_urls(html_text(text))] if is_html else [text_urls(text)]
-            for source in sources:
-                for url in source:
-                    found.setdefault(url)
-                    if len(found) >= limit:
-                        return tuple(found)
+        for reading in self._read(TEXT_OCTETS):
+            for url in chain(reading.links, text_urls(reading.text)):
+                found.setdefault(url)
+                if len(found) >= limit:
+                    return tuple(found)
         return tuple(found)
 
     def _bytes(self) -> Buffer:
@@ -177,7 +172,16 @@ class Message:
         self._parts = tuple(info for part, info in shown if not part.is_message)
         self._attachments = tuple(info for _, info in shown if info.is_attachment)
 
-    def _read_texts(self, limit: int) -> list[tuple[bool, str]]:
+    def _read(self, limit: int) -> list[_Reading]:
+        readings = self._readings.get(limit)
+        if readings is None:
+            readings = self._readings[limit] = [
+                _Reading(*read_html(text)) if is_html else _Reading(text.replace("\r\n", "\n"), [])
+                for is_html, text in self._sources(limit)
+            ]
+        return readings
+
+    def _sources(self, limit: int) -> list[tuple[bool, str]]:
         """(is HTML, text) of the parts that are there to be read, ``limit`` octets in all."""
         texts: list[tuple[bool, str]] = []
         for part in self.parts:

@@ -47,6 +47,13 @@ class Facts:
         """The facts that were put here, in order, without the parent's."""
         return iter(self._own.values())
 
+    def visible(self) -> Iterator[object]:
+        """All facts that :meth:`get` finds, for who wants to show them."""
+        return iter(self._visible().values())
+
+    def _visible(self) -> dict[type, object]:
+        return {**(self._parent._visible() if self._parent is not None else {}), **self._own}
+
     def __len__(self) -> int:
         return len(self._own)
 
@@ -73,6 +80,10 @@ class _ShadowFacts(Facts):
         if found is None and self._real._parent is not None:
             return self._real._parent.shadow().get(kind)
         return cast("T | None", found)
+
+    def _visible(self) -> dict[type, object]:
+        above = self._real._parent
+        return {**(above.shadow()._visible() if above is not None else {}), **self._real._own, **self._own}
 
     def shadow(self) -> Facts:
         return self

@@ -61,14 +61,14 @@ class SmtpServer:
             OSError: the address cannot be had.
         """
         loop = asyncio.get_running_loop()
-        listener = await loop.create_server(self._connect, host, port, backlog=self.config.backlog)
+        listener = await loop.create_server(self.connect, host, port, backlog=self.config.backlog)
         self._listen(listener)
         return int(listener.sockets[0].getsockname()[1])
 
     async def start_socket(self, bound: socket.socket) -> int:
         """Listens on a socket that is bound already (several processes may share one); returns its port."""
         loop = asyncio.get_running_loop()
-        self._listen(await loop.create_server(self._connect, sock=bound, backlog=self.config.backlog))
+        self._listen(await loop.create_server(self.connect, sock=bound, backlog=self.config.backlog))
         return int(bound.getsockname()[1])
 
     async def start_unix(self, path: Path) -> None:
@@ -78,7 +78,7 @@ class SmtpServer:
             OSError: the socket cannot be made.
         """
         loop = asyncio.get_running_loop()
-        self._listen(await loop.create_unix_server(self._connect, str(path), backlog=self.config.backlog))
+        self._listen(await loop.create_unix_server(self.connect, str(path), backlog=self.config.backlog))
 
     async def stop(self, grace: float) -> None:
         """Accepts nobody any more, sends idle clients away (421 4.3.2) and lets transactions end.
@@ -107,7 +107,7 @@ class SmtpServer:
             self._sweeper.cancel()
         self._pool.shutdown(wait=True)
 
-    def _connect(self) -> SmtpConnection:
+    def connect(self) -> SmtpConnection:
         return self.connection(self._context)
 
     def _listen(self, listener: asyncio.Server) -> None:

@@ -152,7 +152,7 @@ class SmtpMessages(SmtpLink):
         return replies
 
     def _out_of_order(self, verb: Verb) -> None:
-        if verb is Verb.DATA and self._tried:
+        if verb is Verb.DATA and self._state is State.SENDER and self._tried:
             self._say(Reply(554, "5.5.1", "No valid recipients"))
         elif verb is Verb.MAIL and self._state is State.SENDER:
             self._say(Reply(503, "5.5.1", _MISSING[State.RCPTS]))

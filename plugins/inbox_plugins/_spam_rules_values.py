@@ -157,7 +157,7 @@ class Values:
     def _all_facts(self) -> dict[str, object]:
         known: dict[str, object] = dict.fromkeys(self._wanted.facts)
         for facts in (self._tx.session.facts, self._tx.facts):
-            known.update((fact_name(type(fact)), plain(fact)) for fact in facts.own())
+            known.update((fact_name(type(fact)), plain(fact)) for fact in facts.visible())
         return known
 
 

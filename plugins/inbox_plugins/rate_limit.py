@@ -16,6 +16,11 @@ half of the limit hits are booked one by one; hits that wait for the same bookin
 its limit is refused from memory until its window ends. The limit is therefore never exceeded, however many instances
 there are; with several of them a source may be refused early by what the others booked and did not spend (each never
 more than it spent).
+
+An example, in ``default.yaml`` (no tenant is known yet when a connection comes)::
+
+    plugins:
+      rate_limit: {transfer_messages: 600, exempt: ["192.0.2.0/24", "2001:db8::/32"]}
 """
 
 from __future__ import annotations

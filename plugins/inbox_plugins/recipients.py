@@ -55,7 +55,7 @@ class Settings(PluginSettings):
         100,
         ge=1,
         le=100_000,
-        description="Recipients of one message, of all tenants together; RFC 5321 §4.5.3.1.8 asks for at least 100.",
+        description="Recipients of one message in this tenant; RFC 5321 §4.5.3.1.8 asks for at least 100.",
         json_schema_extra={"env": "SMTP_INBOUND_MAX_RCPT_TO"},
     )
 

@@ -71,7 +71,9 @@ from inbox.plugin import (
     Reject,
     Score,
     Services,
+    Shadow,
     Transaction,
+    Verdict,
     VirusFact,
     hookimpl,
 )
@@ -212,26 +214,26 @@ class SpamRules:
         return opinions
 
     def _opinions(self, rule: Rule) -> list[Opinion]:
+        said = self._said(rule)
+        return [Shadow(one) for one in said] if rule.mode == "shadow" else [*said]
+
+    def _said(self, rule: Rule) -> list[Score | Verdict | AddHeader]:
         weights = self.settings.weights
         points = round(rule.score * weights.get(rule.group, 1.0) * weights.get(rule.name, 1.0), 4)
-        if rule.mode == "shadow":
-            would = f"would give {points:g}" + (f" and {rule.action}" if rule.action else "")
-            return [Score(rule.name, 0.0, f"shadow: {would}. {rule.why}".rstrip(". "), rule.group)]
-        opinions: list[Opinion] = [Score(rule.name, points, rule.why, rule.group)]
+        score = Score(rule.name, points, rule.why, rule.group)
         reason = f"rule {rule.name}" + (f": {rule.why}" if rule.why else "")
         match rule.action:
             case "reject":
                 # Not the rule's name: whoever is refused must not learn which word to leave out.
-                opinions.append(Reject(550, "5.7.1", "The message was refused by a rule of the recipient's domain"))
+                return [score, Reject(550, "5.7.1", "The message was refused by a rule of the recipient's domain")]
             case "quarantine":
-                opinions.append(Quarantine(reason))
+                return [score, Quarantine(reason)]
             case "discard":
-                opinions.append(Discard(reason))
+                return [score, Discard(reason)]
             case "tag":
-                opinions.append(AddHeader("X-Spam-Flag", "YES"))
+                return [score, AddHeader("X-Spam-Flag", "YES")]
             case None:
-                pass
-        return opinions
+                return [score]
 
 
 def _holds(when: Expression, values: Values) -> bool:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from inbox.store.ports import Database
 from inbox.store.sqlite.database import SqliteDatabase
+from inbox.store.surreal.config import SurrealConfig
+from inbox.store.surreal.database import SurrealDatabase
 from tests.support.clock import FakeClock
 from tests.support.store import IDS, Home, Opener, home
+from tests.support.surreal_server import surreal_server  # noqa: F401 - a fixture
 
 
 @pytest.fixture
@@ -18,13 +21,23 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+@pytest.fixture(params=["sqlite", pytest.param("surreal", marks=pytest.mark.real)])
+def make(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Callable[[], Database]:
+    """Makes database objects on one storage that is empty at first."""
+    if request.param == "sqlite":
+        return lambda: SqliteDatabase(tmp_path / "inbox.db", clock, IDS)
+    url = request.getfixturevalue("surreal_server").url
+    config = SurrealConfig(url, "tests", IDS.new(), "root", "root", timeout=30)
+    return lambda: SurrealDatabase(config, clock, IDS)
+
+
 @pytest.fixture
-async def opener(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Opener]:
-    """Opens database objects on one storage that is empty at first; closes them all in the end."""
+async def opener(make: Callable[[], Database]) -> AsyncIterator[Opener]:
+    """Opens database objects on one storage, as instances do; closes them all in the end."""
     opened: list[Database] = []
 
     async def open_one() -> Database:
-        database: Database = SqliteDatabase(tmp_path / "inbox.db", clock, IDS)
+        database = make()
         await database.open()
         opened.append(database)
         return database

@@ -18,7 +18,8 @@ from pydantic import ValidationError
 
 from inbox.mail.content import Content, FileContent, MemoryContent
 from inbox.mail.message import Message
-from inbox.plugin import Defer, Discard, Quarantine, Reject, Transaction, Verdict, VirusFact
+from inbox.plugin import Accept, Defer, Discard, Quarantine, Reject, Transaction, Verdict, VirusFact
+from inbox.plugin.testing import PluginTest
 from tests.support.clamd import EICAR, EICAR_NAME, MARKER, MARKER_NAME, STREAM_MAX, Clamd, clamd, start
 from tests.support.plugin_services import services, transaction
 
@@ -305,6 +306,23 @@ async def test_ipv6() -> None:
     assert fact == VirusFact("clean", scanner="clamav")
 
 
+@pytest.mark.parametrize(
+    ("on_error", "kind"), [("defer", Defer), ("accept", Accept), ("quarantine", Quarantine), ("reject", Reject)]
+)
+async def test_in_the_engine_a_daemon_that_is_gone_is_what_on_error_says(on_error: str, kind: type) -> None:
+    settings = {"address": "unix:///nonexistent/clamd.ctl", "on_error": on_error}
+    outcome = await PluginTest("clamav", settings, errors="outcome").data()
+    assert type(outcome.verdict) is kind
+    assert outcome.trace.facts == ()
+    assert "cannot connect" in outcome.trace.why
+
+
+async def test_in_the_engine_a_scan_may_take_longer_than_other_hooks() -> None:
+    entry = PluginTest("clamav").policy.plugins[-1]
+    largest = Settings.model_validate({"connect_timeout": 30, "scan_timeout": 300})
+    assert entry.timeout > largest.connect_timeout + largest.scan_timeout
+
+
 # The real daemon.
 
 
@@ -398,3 +416,11 @@ async def test_clamd_stopped_and_killed_in_the_middle_of_a_scan(tmp_path: Path) 
             await scan(daemon_.tcp, b"hello")
     finally:
         daemon_.stop()
+
+
+@pytest.mark.real
+async def test_in_the_engine_with_the_real_daemon(clamd: Clamd) -> None:
+    test = PluginTest("clamav", {"address": clamd.unix})
+    outcome = await test.data(b"Subject: x\r\n\r\n" + EICAR)
+    assert outcome.verdict == Reject(550, "5.7.1", f"Message contains malware ({EICAR_NAME})")
+    assert outcome.fact(VirusFact) == VirusFact("infected", EICAR_NAME, "clamav")

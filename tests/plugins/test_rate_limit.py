@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from inbox_plugins.rate_limit import RateFact, RateLimit, Settings
 from pydantic import ValidationError
 
 from inbox.base.errors import StoreUnavailable
-from inbox.plugin import Counted, Defer, Door
-from tests.support.plugin_services import ManualClock, MemoryLog, MemoryRates, services, session, transaction
+from inbox.base.ids import RandomIds
+from inbox.plugin import Accept, Counted, Defer, Door
+from inbox.plugin.testing import FakeClock, MemoryLog, PluginTest
+from inbox.store.sqlite.database import SqliteDatabase
+from tests.support.plugin_services import WatchedRates, services, session, transaction
 
 
 class Bench:
     """One or more instances over one set of counters."""
 
     def __init__(self, instances: int = 1, **settings: object) -> None:
-        self.clock = ManualClock()
-        self.rates = MemoryRates(self.clock)
+        self.clock = FakeClock()
+        self.rates = WatchedRates(self.clock)
         self.log = MemoryLog()
         self.plugins = [
             RateLimit(Settings.model_validate(settings), services(clock=self.clock, rates=self.rates, log=self.log))
@@ -33,7 +37,7 @@ class Bench:
 async def test_exactly_the_limit_passes_in_a_window_and_the_next_window_starts_anew(limit: int) -> None:
     bench = Bench(transfer_connections=limit)
     assert [await bench.passes() for _ in range(limit + 3)] == [True] * limit + [False] * 3
-    bench.clock.at += 60
+    bench.clock.advance(60)
     assert await bench.passes()
 
 
@@ -142,28 +146,28 @@ async def test_one_connection_here_and_there_books_nothing_in_advance() -> None:
 
 async def test_a_database_that_fails_lets_pass_and_says_so() -> None:
     bench = Bench()
-    bench.rates.down = True
+    bench.rates.fails = StoreUnavailable("no database")
     late = session()
     assert await bench.plugins[0].connect(late) is None
     fact = late.facts.get(RateFact)
     assert fact is not None
     assert fact.status == "unknown"
-    assert bench.log.events == ["rate_limit_not_counted"]
+    assert [fields["counter"] for fields in bench.log.named("rate_limit_not_counted")] == [fact.counter]
 
 
 async def test_after_a_failure_the_database_is_left_alone_for_a_second_and_then_asked_again() -> None:
     bench = Bench(transfer_connections=1)
-    bench.rates.down = True
+    bench.rates.fails = StoreUnavailable("no database")
     assert [await bench.passes() for _ in range(5)] == [True] * 5
     assert len(bench.rates.hits) == 1
-    bench.rates.down = False
-    bench.clock.at += 1
+    bench.rates.fails = None
+    bench.clock.advance(1)
     assert [await bench.passes() for _ in range(2)] == [True, False]
 
 
 async def test_fail_closed_leaves_it_to_the_engine() -> None:
     bench = Bench(fail_open=False)
-    bench.rates.down = True
+    bench.rates.fails = StoreUnavailable("no database")
     with pytest.raises(StoreUnavailable):
         await bench.passes()
     with pytest.raises(StoreUnavailable):
@@ -232,3 +236,51 @@ def test_defaults_may_come_from_the_environment() -> None:
         "submission_messages": 120,
         "fail_open": True,
     }
+
+
+async def test_in_the_engine_limits_and_failures_stand_in_the_record() -> None:
+    test = PluginTest("rate_limit", {"transfer_connections": 1, "transfer_messages": 1}, errors="outcome")
+    assert isinstance((await test.connect()).verdict, Accept)
+    over = await test.connect()
+    assert isinstance(over.verdict, Defer)
+    assert over.trace.facts == (RateFact("over", "transfer:connections:192.0.2.1", 1),)
+    test.rates.fails = StoreUnavailable("no database")
+    unknown = await test.mail()
+    assert isinstance(unknown.verdict, Accept)
+    (fact,) = unknown.trace.facts
+    assert isinstance(fact, RateFact)
+    assert fact.status == "unknown"
+    closed = PluginTest("rate_limit", {"fail_open": False}, errors="outcome")
+    closed.rates.fails = StoreUnavailable("no database")
+    assert isinstance((await closed.mail()).verdict, Defer)
+
+
+class StoredRates:
+    """The counters of a real database, as the program hands them to plugins."""
+
+    def __init__(self, database: SqliteDatabase, clock: FakeClock) -> None:
+        self._database, self._clock = database, clock
+
+    async def hit(self, key: str, window: float, amount: int = 1) -> Counted:
+        counted = await self._database.rates.hit(key, window, self._clock.now(), amount)
+        return Counted(counted.count, counted.expires_at)
+
+
+async def test_instances_with_one_database_share_one_limit(tmp_path: Path) -> None:
+    clock = FakeClock()
+    databases = [SqliteDatabase(tmp_path / "x.db", clock, RandomIds(clock.now)) for _ in range(3)]
+    for database in databases:
+        await database.open()
+    try:
+        settings = Settings(transfer_messages=200)
+        plugins = [
+            RateLimit(settings, services(clock=clock, rates=StoredRates(database, clock))) for database in databases
+        ]
+        answers = await asyncio.gather(*(plugins[number % 3].mail(transaction()) for number in range(600)))
+        accepted = sum(answer is None for answer in answers)
+        assert 150 <= accepted <= 200
+        clock.advance(60)
+        assert await plugins[0].mail(transaction()) is None
+    finally:
+        for database in databases:
+            await database.close()

@@ -8,22 +8,27 @@ from pydantic import ValidationError
 
 from inbox.base.errors import StoreUnavailable
 from inbox.mail.address import Address
-from inbox.plugin import Defer, Redirect, Reject, Resolution, Resolved
-from tests.support.plugin_services import MemoryDirectory, MemoryLog, recipient, services, transaction
-
-ANN = Resolution(("ann@acme.test",), "shop", ("sales@acme.test",))
-KNOWN = {("t1", "ann@acme.test"): ANN, ("t1", "ops@acme.test"): Resolution(("ops@acme.test",))}
+from inbox.plugin import Defer, Redirect, Reject, Resolved
+from inbox.plugin.testing import MemoryLog, PluginTest
+from tests.support.plugin_services import WatchedDirectory, recipient, services, transaction
 
 
-def plugin(directory: MemoryDirectory | None = None, log: MemoryLog | None = None, **settings: object) -> Recipients:
-    given = services(directory=directory or MemoryDirectory(dict(KNOWN)), log=log or MemoryLog())
+def known() -> WatchedDirectory:
+    directory = WatchedDirectory()
+    directory.add("ann@acme.test", tenant="t1", detail="shop")
+    directory.add("ops@acme.test", tenant="t1")
+    return directory
+
+
+def plugin(directory: WatchedDirectory | None = None, log: MemoryLog | None = None, **settings: object) -> Recipients:
+    given = services(directory=directory or known(), log=log or MemoryLog())
     return Recipients(Settings.model_validate(settings), given)
 
 
 async def test_a_known_address_is_resolved_without_an_opinion() -> None:
     to = recipient("Ann@ACME.test")
     assert await plugin().rcpt(transaction(), to) is None
-    assert to.facts.get(Resolved) == Resolved(("ann@acme.test",), "shop", ("sales@acme.test",))
+    assert to.facts.get(Resolved) == Resolved(("ann@acme.test",), "shop")
 
 
 async def test_an_unknown_address_is_refused_and_gets_no_fact() -> None:
@@ -44,7 +49,7 @@ async def test_another_tenants_address_is_unknown() -> None:
 
 
 async def test_a_domain_that_nobody_hosts_is_left_to_others() -> None:
-    directory = MemoryDirectory()
+    directory = known()
     assert await plugin(directory).rcpt(transaction(), recipient("x@elsewhere.test", tenant="")) is None
     assert directory.asked == []
 
@@ -70,7 +75,8 @@ async def test_postmaster_goes_where_the_policy_says() -> None:
 
 
 async def test_postmaster_that_exists_is_not_redirected() -> None:
-    directory = MemoryDirectory(KNOWN | {("t1", "postmaster@acme.test"): Resolution(("pam@acme.test",))})
+    directory = known()
+    directory.add("postmaster@acme.test", "pam@acme.test", tenant="t1")
     to = recipient("postmaster@acme.test")
     assert await plugin(directory, postmaster="ops@acme.test").rcpt(transaction(), to) is None
     assert to.facts.get(Resolved) == Resolved(("pam@acme.test",))
@@ -87,11 +93,11 @@ async def test_a_catch_all_that_does_not_exist_loses_no_mail() -> None:
     assert isinstance(answer, Defer)
     assert answer.enhanced == "4.3.5"
     assert to.facts.get(Resolved) is None
-    assert log.events == ["recipients_stand_in_unknown"]
+    assert [fields["address"] for fields in log.named("recipients_stand_in_unknown")] == ["gone@acme.test"]
 
 
 async def test_the_recipient_past_the_limit_is_deferred_before_the_directory_is_asked() -> None:
-    directory = MemoryDirectory(dict(KNOWN))
+    directory = known()
     given = plugin(directory, max_recipients=2)
     one_left = transaction(to=("a@acme.test",))
     assert await given.rcpt(one_left, recipient("ann@acme.test")) is None
@@ -104,8 +110,10 @@ async def test_the_recipient_past_the_limit_is_deferred_before_the_directory_is_
 
 async def test_a_directory_that_fails_is_never_an_unknown_user() -> None:
     to = recipient("ann@acme.test")
+    directory = known()
+    directory.fails = StoreUnavailable("no database")
     with pytest.raises(StoreUnavailable):
-        await plugin(MemoryDirectory(down=True), catch_all="ops@acme.test").rcpt(transaction(), to)
+        await plugin(directory, catch_all="ops@acme.test").rcpt(transaction(), to)
     assert to.facts.get(Resolved) is None
 
 
@@ -123,3 +131,17 @@ def test_the_limit_comes_from_the_environment() -> None:
     extra = Settings.model_fields["max_recipients"].json_schema_extra
     assert extra == {"env": "SMTP_INBOUND_MAX_RCPT_TO"}
     assert Settings().max_recipients == 100
+
+
+async def test_in_the_engine_a_database_that_fails_defers() -> None:
+    test = PluginTest("recipients", {"catch_all": "ann@demo.test"}, errors="outcome")
+    test.directory.add("ann@demo.test")
+    assert isinstance((await test.rcpt("nobody@demo.test")).verdict, Redirect)
+    test.directory.fails = StoreUnavailable("no database")
+    verdict = (await test.rcpt("nobody@demo.test")).verdict
+    assert isinstance(verdict, Defer)
+    assert verdict.code == 451
+
+
+async def test_it_runs_even_when_the_policy_is_off() -> None:
+    assert PluginTest("recipients").loaded.essential

@@ -26,11 +26,13 @@ from inbox.plugin import (
     Quarantine,
     Reject,
     Score,
+    Shadow,
     Tls,
     Transaction,
     VirusFact,
 )
-from tests.support.plugin_services import ManualClock, services, session, transaction
+from inbox.plugin.testing import FakeClock, PluginTest
+from tests.support.plugin_services import services, session, transaction
 
 
 def mail(**headers: str) -> EmailMessage:
@@ -152,7 +154,10 @@ async def test_actions_come_with_the_score(action: str, expected: Opinion) -> No
 
 async def test_a_rule_in_shadow_mode_is_recorded_and_counts_nothing() -> None:
     rule = {"name": "A", "when": "true", "score": 2, "action": "reject", "mode": "shadow", "why": "trying"}
-    assert await judge(rule) == [Score("A", 0.0, "shadow: would give 2 and reject. trying")]
+    score, refusal = await judge(rule)
+    assert score == Shadow(Score("A", 2.0, "trying"))
+    assert isinstance(refusal, Shadow)
+    assert isinstance(refusal.opinion, Reject)
 
 
 async def test_a_rule_that_is_off_is_not_evaluated() -> None:
@@ -299,10 +304,10 @@ async def test_texts_and_links_are_bounded() -> None:
 
 
 async def test_rules_that_take_too_long_are_an_error_of_the_plugin() -> None:
-    class Slow(ManualClock):
+    class Slow(FakeClock):
         def monotonic(self) -> float:
-            self.at += 0.3
-            return self.at
+            self.advance(0.3)
+            return super().monotonic()
 
     rules = [{"name": f"R{number}", "when": "true"} for number in range(10)]
     judging = SpamRules(Settings.model_validate({"rules": rules, "time_limit": 1}), services(clock=Slow()))
@@ -379,3 +384,29 @@ async def test_an_attacker_cannot_make_a_pattern_slow() -> None:
     # A backtracking engine would not come back before pytest's time-out.
     raw = b"Subject: x\r\n\r\n" + b"a" * 100_000 + b"b"
     assert await judge({"name": "A", "when": 'text.matches("(a+)+$")', "score": 1}, raw=raw) == []
+
+
+async def test_in_the_engine_groups_thresholds_and_facts_of_others() -> None:
+    rules = [
+        {"name": "A", "when": 'facts.virus.status == "unscanned"', "score": 4, "group": "g"},
+        {"name": "B", "when": "true", "score": 4, "group": "g"},
+    ]
+    unscanned = VirusFact("unscanned", why="too large")
+    given: dict[str, Any] = {"thresholds": {"quarantine": 5}, "facts": [unscanned]}
+    test = PluginTest("spam_rules", {"rules": rules}, **given)
+    outcome = await test.data()
+    assert outcome.symbols == {"A": 4.0, "B": 4.0}
+    assert isinstance(outcome.verdict, Quarantine)
+    test = PluginTest("spam_rules", {"rules": rules}, groups={"g": {"cap": 4.5}}, **given)
+    assert (await test.data()).total == 4.5
+    shadow = await PluginTest("spam_rules", {"rules": rules, "mode": "shadow"}, **given).data()
+    assert shadow.total == 0
+    assert [one.symbol for one in shadow.trace.opinions if isinstance(one, Score)] == ["A", "B"]
+    assert all("not evaluated" not in one.why for one in shadow.trace.opinions if isinstance(one, Score))
+
+
+async def test_in_the_engine_a_rule_in_shadow_mode_refuses_nothing() -> None:
+    rule = {"name": "A", "when": "true", "score": 9, "action": "reject", "mode": "shadow"}
+    outcome = await PluginTest("spam_rules", {"rules": [rule]}, thresholds={"reject": 5}).data()
+    assert outcome.total == 0
+    assert not isinstance(outcome.verdict, Reject)

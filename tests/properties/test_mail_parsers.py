@@ -49,7 +49,7 @@ def check(part: Part, start: int, end: int) -> None:
         at = child.end
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(octets)
 def test_the_tree_and_all_that_is_made_of_it(data: bytes) -> None:
     root = scan(data)
@@ -65,6 +65,7 @@ def test_the_tree_and_all_that_is_made_of_it(data: bytes) -> None:
         assert len(part.decoded(50)) <= 50
 
 
+@settings(deadline=None)
 @given(octets)
 def test_texts_can_be_stored(data: bytes) -> None:
     found = index(MemoryContent(data))
@@ -77,6 +78,7 @@ def test_texts_can_be_stored(data: bytes) -> None:
         text.encode("utf-8")
 
 
+@settings(deadline=None)
 @given(octets)
 def test_header_and_body_are_the_message(data: bytes) -> None:
     block, offset = header_block(MemoryContent(data))
@@ -89,6 +91,7 @@ def test_header_and_body_are_the_message(data: bytes) -> None:
         assert headers.get(field.name) is not None
 
 
+@settings(deadline=None)
 @given(octets, names, values)
 def test_edits_touch_nothing_else(data: bytes, name: str, value: str) -> None:
     block, _ = header_block(MemoryContent(data))
@@ -103,6 +106,7 @@ def test_edits_touch_nothing_else(data: bytes, name: str, value: str) -> None:
     assert Headers.parse(delete_field(block, name)).count(name) == 0
 
 
+@settings(deadline=None)
 @given(values)
 def test_an_added_value_comes_back(value: str) -> None:
     expected = decode_value(value.encode())
@@ -111,22 +115,26 @@ def test_an_added_value_comes_back(value: str) -> None:
         assert found.replace(" ", "").replace("\t", "") == expected.replace(" ", "").replace("\t", "")
 
 
+@settings(deadline=None)
 @given(values)
 def test_encoded_words_come_back(value: str) -> None:
     assert decode_value(encode_words(value).encode()) == decode_value(value.encode()) or "=?" in value
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_nstring_is_what_it_quotes(value: bytes) -> None:
     assert parse(nstring(value)) == [value.replace(b"\0", b"")]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_base64_is_read_to_the_end(data: bytes) -> None:
     assert base64_octets(binascii.b2a_base64(data)) == data
     assert base64_octets(data) is not None
 
 
+@settings(deadline=None)
 @given(octets)
 def test_values_of_any_kind(data: bytes) -> None:
     parse_addresses(data)
@@ -137,6 +145,7 @@ def test_values_of_any_kind(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("prefix", [b"", b"Delivered-To: a@b\r\n"])
+@settings(deadline=None)
 @given(data=octets)
 def test_fields_and_others_are_all_fields(prefix: bytes, data: bytes) -> None:
     block, _ = header_block(MemoryContent(prefix + data))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-#: RFC-like harmless test file of EICAR; in two parts, so that no scanner takes this source for it.
+#: EICAR's harmless test file; in two parts, so that no scanner takes this source for it.
 EICAR = (r"X5O!P%@AP[4\PZX54(P^)7CC)7}" + "$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*").encode()
 #: A text of our own that the database below knows, too.
 MARKER = b"The-Albatross-Is-Not-A-Virus-But-We-Say-So"
@@ -46,7 +46,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(folder: Path, *, log: bool = True) -> Clamd:
+def start(folder: Path, *, stream_max: int = STREAM_MAX) -> Clamd:
     """Starts clamd in ``folder`` and returns when it answers. Raises RuntimeError when it does not start."""
     program = shutil.which("clamd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
     if program is None:
@@ -67,7 +67,7 @@ def start(folder: Path, *, log: bool = True) -> Clamd:
         "LocalSocket": path,
         "Foreground": "yes",
         "LogFile": folder / "clamd.log",
-        "StreamMaxLength": STREAM_MAX,
+        "StreamMaxLength": stream_max,
         "SelfCheck": 0,
     }
     (folder / "clamd.conf").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))

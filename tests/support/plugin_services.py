@@ -1,90 +1,44 @@
-"""Stand-ins for what a plugin gets from the core."""
+"""What hooks are given, to call them directly; the stand-ins of ``inbox.plugin.testing`` behind them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, TypeVar
 
-from inbox.base.errors import StoreUnavailable
 from inbox.mail.address import Address
 from inbox.mail.content import MemoryContent
 from inbox.mail.message import Message
 from inbox.plugin import Counted, Door, Recipient, Resolution, Services, Session, Transaction
+from inbox.plugin.testing import FakeClock, MemoryDirectory, MemoryLog, MemoryRates
 
 R = TypeVar("R")
 
 
-@dataclass
-class ManualClock:
-    """A clock that stands until it is moved."""
+class WatchedDirectory(MemoryDirectory):
+    """Remembers what it was asked."""
 
-    at: float = 1_000_000.0
-
-    def now(self) -> float:
-        return self.at
-
-    def monotonic(self) -> float:
-        return self.at
-
-
-@dataclass
-class MemoryLog:
-    """Keeps what was logged: (level, event, fields)."""
-
-    entries: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
-
-    def debug(self, event: str, **fields: Any) -> None:
-        self.entries.append(("debug", event, fields))
-
-    def info(self, event: str, **fields: Any) -> None:
-        self.entries.append(("info", event, fields))
-
-    def warning(self, event: str, **fields: Any) -> None:
-        self.entries.append(("warning", event, fields))
-
-    def error(self, event: str, **fields: Any) -> None:
-        self.entries.append(("error", event, fields))
-
-    @property
-    def events(self) -> list[str]:
-        return [event for _, event, _ in self.entries]
-
-
-@dataclass
-class MemoryDirectory:
-    """Resolves from a dict of (tenant, address); ``down`` makes it fail."""
-
-    known: dict[tuple[str, str], Resolution] = field(default_factory=dict)
-    asked: list[tuple[str, str]] = field(default_factory=list)
-    down: bool = False
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[str, str]] = []
 
     async def resolve(self, tenant: str, address: str) -> Resolution:
         self.asked.append((tenant, address))
-        if self.down:
-            raise StoreUnavailable("no database")
-        return self.known.get((tenant, address), Resolution())
+        return await super().resolve(tenant, address)
 
 
-@dataclass
-class MemoryRates:
-    """Window counters in memory; ``hits`` is what was asked for. May be shared by several plugins."""
+class WatchedRates(MemoryRates):
+    """Remembers what it was asked, and takes its time as a database does: others get their turn."""
 
-    clock: ManualClock
-    hits: list[tuple[str, int]] = field(default_factory=list)
-    counts: dict[tuple[str, float], int] = field(default_factory=dict)
-    down: bool = False
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.hits: list[tuple[str, int]] = []
 
     async def hit(self, key: str, window: float, amount: int = 1) -> Counted:
         self.hits.append((key, amount))
-        await asyncio.sleep(0)  # A database is never there at once: others get their turn.
-        if self.down:
-            raise StoreUnavailable("no database")
-        starts = self.clock.now() // window * window
-        self.counts[key, starts] = count = self.counts.get((key, starts), 0) + amount
-        return Counted(count, starts + window)
+        await asyncio.sleep(0)
+        return await super().hit(key, window, amount)
 
 
 async def run_here(kind: str, function: Callable[..., R], *args: Any) -> R:
@@ -93,13 +47,13 @@ async def run_here(kind: str, function: Callable[..., R], *args: Any) -> R:
 
 
 def services(**given: Any) -> Services:
-    """Services made of the stand-ins above, those in ``given`` in their place."""
-    clock = given.pop("clock", None) or ManualClock()
+    """Services made of stand-ins, those in ``given`` in their place."""
+    clock = given.pop("clock", None) or FakeClock()
     made: dict[str, Any] = {
         "clock": clock,
         "log": MemoryLog(),
-        "directory": MemoryDirectory(),
-        "rates": MemoryRates(clock),
+        "directory": WatchedDirectory(),
+        "rates": WatchedRates(clock),
         "run_blocking": run_here,
         "server_name": "mx.acme.test",
     }

@@ -92,7 +92,10 @@ class Catalogue:
 
 def policies(default: str = "", catalogue: Catalogue | None = None, **tenants: str) -> PolicySet:
     """A set from texts, by the tenants' names."""
-    texts = {"default.yaml": default.encode(), **{f"tenants/{name}.yaml": text.encode() for name, text in tenants.items()}}
+    texts = {
+        "default.yaml": default.encode(),
+        **{f"tenants/{name}.yaml": text.encode() for name, text in tenants.items()},
+    }
     return PolicySet.from_texts(texts, catalogue or Catalogue())
 
 

@@ -160,7 +160,7 @@ class RunningServer:
         for bound in self.sockets.values():
             bound.close()
 
-    def cli(self, *arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
+    def cli(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Runs an ``inbox`` command in the server's environment."""
         return subprocess.run(
             [sys.executable, "-c", "from inbox.cli.main import main; main()", *arguments],
@@ -168,7 +168,7 @@ class RunningServer:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            input=input,
+            input=stdin,
             timeout=60,
             check=False,
         )

@@ -1,23 +1,26 @@
-"""hello_world, called directly."""
+"""hello_world: a plugin's test needs no server."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from pydantic import ValidationError
 
-from examples.plugins.hello_world import HelloWorld, Settings
 from inbox.plugin import AddHeader
-from tests.support.plugin_services import MemoryLog, services, transaction
+from inbox.plugin.testing import PluginTest
+from inbox.policy.mistakes import PolicyMistakes
+
+PLUGIN = Path(__file__).parents[1] / "hello_world.py"
 
 
-def test_it_greets_the_tenant() -> None:
-    log = MemoryLog()
-    plugin = HelloWorld(Settings(greeting="Good morning"), services(log=log))
-    assert plugin.data(transaction(b"Subject: x\r\n\r\n")) == AddHeader("X-Hello", "Good morning, acme")
-    assert log.events == ["hello"]
+async def test_it_greets_the_tenant() -> None:
+    test = PluginTest(PLUGIN, {"greeting": "Good morning"}, tenant="acme")
+    outcome = await test.data()
+    assert outcome.edits == [AddHeader("X-Hello", "Good morning, acme")]
+    assert test.log.named("hello") == [{"tenant": "acme"}]
 
 
 @pytest.mark.parametrize("greeting", ["", "two\r\nlines", "x" * 61])
 def test_a_greeting_is_one_short_line(greeting: str) -> None:
-    with pytest.raises(ValidationError):
-        Settings(greeting=greeting)
+    with pytest.raises(PolicyMistakes, match="greeting"):
+        PluginTest(PLUGIN, {"greeting": greeting})

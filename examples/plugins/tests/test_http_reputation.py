@@ -6,15 +6,18 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import httpx2
 import pytest
-from pydantic import ValidationError
 
-from examples.plugins.http_reputation import HttpReputation, ReputationFact, Settings
-from inbox.plugin import Score, Transaction
-from tests.support.plugin_services import services, transaction
+from inbox.plugin import Accept, Defer
+from inbox.plugin.testing import PluginTest
+from inbox.policy.mistakes import PolicyMistakes
+from inbox.policy.outcome import Status
+
+PLUGIN = Path(__file__).parents[1] / "http_reputation.py"
 
 
 class Service:
@@ -43,46 +46,36 @@ class Service:
 
 
 @asynccontextmanager
-async def asking(service: Service, **settings: object) -> AsyncIterator[HttpReputation]:
+async def asking(
+    service: Service, errors: Literal["raise", "outcome"] = "raise", **settings: object
+) -> AsyncIterator[PluginTest]:
+    """The plugin, with ``service`` behind its URL."""
     server = await asyncio.start_server(service.serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/reputation"
-    plugin = HttpReputation(Settings.model_validate({"url": url} | settings), services())
+    test = PluginTest(PLUGIN, {"url": url} | settings, tenant="acme", errors=errors)
     try:
-        yield plugin
+        yield test
     finally:
-        await plugin.close()
+        await test.close()
         service.silent.set()
         server.close()
 
 
-def mail() -> Transaction:
-    tx = transaction(b"Subject: x\r\n\r\n")
-    tx.session.helo = "mx.example.net"
-    return tx
-
-
 async def test_the_answer_becomes_a_score_and_a_fact() -> None:
-    service, tx = Service(), mail()
-    async with asking(service, weight=0.5, token="secret") as plugin:
-        assert await plugin.data(tx) == Score("HTTP_REPUTATION", 1.5, "new sender")
-        assert tx.facts.get(ReputationFact) == ReputationFact(3.0, "new sender")
-        assert "secret" not in repr(plugin.settings)
+    service = Service()
+    async with asking(service, weight=0.5, token="secret") as test:
+        outcome = await test.data(sender="bob@example.net", ip="192.0.2.7", helo="mx.example.net")
+        assert outcome.symbols == {"HTTP_REPUTATION": 1.5}
+        assert outcome.trace.facts == (test.loaded.gives[0](3.0, "new sender"),)
+        assert "secret" not in repr(test.policy)
     question = {"ip": "192.0.2.7", "helo": "mx.example.net", "sender": "bob@example.net", "tenant": "acme"}
     assert service.questions == [question]
     assert "authorization: bearer secret" in service.heads[0].lower()
 
 
 async def test_nothing_against_the_sender_is_no_opinion() -> None:
-    async with asking(Service(b'{"score": 0}')) as plugin:
-        assert await plugin.data(mail()) is None
-
-
-async def test_connections_are_used_again() -> None:
-    service = Service()
-    async with asking(service) as plugin:
-        for _ in range(3):
-            await plugin.data(mail())
-    assert len(service.questions) == 3
+    async with asking(Service(b'{"score": 0}')) as test:
+        assert (await test.data(sender=None)).symbols == {}
 
 
 @pytest.mark.parametrize(
@@ -97,34 +90,57 @@ async def test_connections_are_used_again() -> None:
         (b'{"score": 1}', "302 Found\r\nLocation: http://127.0.0.1:1/"),
     ],
 )
-async def test_an_answer_that_does_not_fit_is_an_error(body: bytes, status: str) -> None:
-    tx = mail()
-    async with asking(Service(body, status)) as plugin:
-        with pytest.raises((ValueError, httpx2.HTTPError)):
-            await plugin.data(tx)
-    assert tx.facts.get(ReputationFact) is None
+async def test_an_answer_that_does_not_fit_is_an_error_and_the_mail_goes_on(body: bytes, status: str) -> None:
+    async with asking(Service(body, status), errors="outcome") as test:
+        outcome = await test.data()
+        assert outcome.trace.status is Status.FAILED
+        assert outcome.trace.facts == ()
+        assert isinstance(outcome.verdict, Accept)
+
+
+async def test_a_policy_may_say_otherwise() -> None:
+    async with asking(Service(b"nonsense"), errors="outcome", on_error="defer") as test:
+        assert isinstance((await test.data()).verdict, Defer)
 
 
 async def test_a_service_that_says_nothing_is_given_up() -> None:
     service = Service()
     service.silent.clear()
-    async with asking(service, wait=0.05) as plugin:
-        with pytest.raises(httpx2.TimeoutException):
-            await plugin.data(mail())
+    async with asking(service, wait=0.05) as test:
+        with pytest.raises((httpx2.TimeoutException, TimeoutError)):
+            await test.data()
+
+
+async def test_a_service_that_never_ends_is_given_up() -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            while True:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        except ConnectionError:
+            pass  # the client is gone
+        finally:
+            writer.close()
+
+    service = Service()
+    service.serve = drip  # type: ignore[method-assign]  # another way to answer
+    async with asking(service, wait=0.1) as test:
+        with pytest.raises(TimeoutError):
+            await test.data()
 
 
 async def test_a_service_that_is_gone_is_an_error() -> None:
-    async with asking(Service()) as plugin:
-        gone = str(plugin.settings.url)
-    plugin = HttpReputation(Settings.model_validate({"url": gone}), services())
+    async with asking(Service()) as test:
+        url = test.policy.plugins[-1].settings.model_dump(mode="json")["url"]
+    test = PluginTest(PLUGIN, {"url": url})
     with pytest.raises(httpx2.ConnectError):
-        await plugin.data(mail())
-    await plugin.close()
-    assert plugin.dependency == gone
-    assert HttpReputation.on_error == "accept"
+        await test.data()
+    await test.close()
 
 
 @pytest.mark.parametrize("settings", [{}, {"url": "ftp://x/"}, {"url": "http://x/", "wait": 0}])
 def test_wrong_settings_are_refused(settings: dict[str, object]) -> None:
-    with pytest.raises(ValidationError):
-        Settings.model_validate(settings)
+    with pytest.raises(PolicyMistakes):
+        PluginTest(PLUGIN, settings)

@@ -1,40 +1,39 @@
-"""shouting_subject, called directly."""
+"""shouting_subject: what shouts, what does not, and what the thresholds make of it."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from examples.plugins.shouting_subject import Settings, ShoutingSubject
-from inbox.plugin import Score
-from tests.support.plugin_services import services, transaction
+from inbox.plugin import Quarantine
+from inbox.plugin.testing import PluginTest
+
+PLUGIN = Path(__file__).parents[1] / "shouting_subject.py"
 
 
-def judge(subject: str, **settings: float) -> Score | None:
-    plugin = ShoutingSubject(Settings.model_validate(settings), services())
-    return plugin.data(transaction(f"Subject: {subject}\r\n\r\nhello".encode()))
+async def points(subject: str, **settings: float) -> float:
+    outcome = await PluginTest(PLUGIN, settings).data(f"Subject: {subject}\r\n\r\nhello".encode())
+    assert outcome.symbols.keys() <= {"SHOUTING_SUBJECT"}
+    return outcome.total
 
 
 @pytest.mark.parametrize("subject", ["BUY NOW OR NEVER", "ДЕНЬГИ СРОЧНО", "!!! WINNER $$$ Ab"])
-def test_it_hears_shouting(subject: str) -> None:
-    score = judge(subject)
-    assert score is not None
-    assert (score.symbol, score.points) == ("SHOUTING_SUBJECT", 1.5)
+async def test_it_hears_shouting(subject: str) -> None:
+    assert await points(subject) == 1.5
 
 
-@pytest.mark.parametrize(
-    "subject", ["", "Hello Ann, how are You", "RE: FYI", "会议记录已经更新请查看附件", "12345 67890 !!!"]
-)
-def test_it_hears_speech(subject: str) -> None:
-    assert judge(subject) is None
+@pytest.mark.parametrize("subject", ["", "Hello Ann, how are You", "RE: FYI", "会议记录已经更新", "12345 67890 !!!"])
+async def test_it_hears_speech(subject: str) -> None:
+    assert await points(subject) == 0
 
 
-def test_settings_decide() -> None:
-    assert judge("HALF half", share=0.5) == Score("SHOUTING_SUBJECT", 1.5, "50% of the subject's letters are capitals")
-    assert judge("HALF half", share=0.51) is None
-    assert judge("HALF", letters=4, points=3) == Score(
-        "SHOUTING_SUBJECT", 3.0, "100% of the subject's letters are capitals"
-    )
+async def test_settings_decide() -> None:
+    assert await points("HALF half", share=0.5) == 1.5
+    assert await points("HALF half", share=0.51) == 0
+    assert await points("HALF", letters=4, points=3) == 3
 
 
-def test_without_a_message_there_is_no_opinion() -> None:
-    assert ShoutingSubject(Settings(), services()).data(transaction()) is None
+async def test_the_policys_thresholds_decide_what_follows() -> None:
+    test = PluginTest(PLUGIN, {"points": 6}, thresholds={"quarantine": 5})
+    assert isinstance((await test.data(b"Subject: BUY NOW OR NEVER\r\n\r\n")).verdict, Quarantine)

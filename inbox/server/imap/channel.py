@@ -45,6 +45,7 @@ class Channel(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._secure = transport.get_extra_info("ssl_object") is not None
         self._transport.set_write_buffer_limits(_WRITE_HIGH, _WRITE_LOW)
         self._connected(self)
 

@@ -23,7 +23,7 @@ COMMANDS: Final[Mapping[str, Rule]] = {
     "LOGIN": Rule(_FRESH, login.login, News.NONE),
     "AUTHENTICATE": Rule(_FRESH, login.authenticate, News.NONE),
     # Authenticated
-    "APPEND": Rule(_AUTH, select.append_is_special),
+    "APPEND": Rule(_AUTH, select.append_without_message),
     "CREATE": Rule(_AUTH, mailboxes.create),
     "DELETE": Rule(_AUTH, mailboxes.delete),
     "ENABLE": Rule(_AUTH, login.enable),

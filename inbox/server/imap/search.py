@@ -202,7 +202,7 @@ async def _dear(s: ImapSession, view: View, candidates: list[int], test: _Test, 
                 try:
                     beginning = await Copy(stored, s.backend.blobs).beginning(SEARCH_BODY_OCTETS)
                 except NotFound:
-                    continue  # expunged and swept by others while we searched
+                    continue  # expunged and swept by others while we searched, or lost: FETCH says which
                 facts.header = header_words(block)
                 facts.body = await asyncio.to_thread(body_words, beginning)
         if test(facts):

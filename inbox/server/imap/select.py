@@ -65,9 +65,9 @@ async def _open(s: ImapSession, name: str, *, read_only: bool) -> Done:
     return Done("Selected", "READ-ONLY" if read_only else "READ-WRITE")
 
 
-async def append_is_special(_s: ImapSession, _: Append) -> Done:
-    """APPEND is run when its literal is announced, not when its line ends."""
-    raise BadCommand("APPEND needs a literal")
+async def append_without_message(_s: ImapSession, _: Append) -> Done:
+    """Raises RuntimeError: an APPEND is run when its message is announced, and the grammar refuses any other."""
+    raise RuntimeError("APPEND without its message")
 
 
 async def close(s: ImapSession, _: Nothing) -> Done:

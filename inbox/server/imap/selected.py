@@ -97,6 +97,7 @@ class Selected:
         try:
             changes = await self._database.messages.changes(self.tenant, view.mailbox.id, view.modseq)
             altered, new = view.apply(changes)
+            self._altered.update(view.uids[place] for place in altered)
             if new:
                 self._grown = True
                 if not view.read_only:
@@ -107,11 +108,14 @@ class Selected:
         except BaseException:
             self._stale = True
             raise
-        self._altered.update(view.uids[place] for place in altered)
 
     def announce(self, send: Callable[[bytes], None], *, expunges: bool) -> None:
-        """Queues what the client does not know yet: flags, expunges if they may be told, and how many there are."""
+        """Queues what the client does not know yet: how many there are, flags, and expunges if they may be told."""
         view = self.view
+        if self._grown:
+            # First of all: flags and expunges may be about messages that the client has not heard of.
+            self._grown = False
+            send(b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view), view.recent_count()))
         for uid in sorted(self._altered):
             place = view.index(uid)
             if place is not None and not view.gone(uid):
@@ -119,9 +123,6 @@ class Selected:
         self._altered.clear()
         if expunges and view.has_gone:
             send(b"".join([b"* %d EXPUNGE\r\n" % number for number in view.take_gone()]))
-        if self._grown:
-            self._grown = False
-            send(b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view), view.recent_count()))
 
     def tell_flags(self, send: Callable[[bytes], None]) -> None:
         """New keywords: the client learns of them before it sees them on a message (RFC 3501 §7.2.6)."""

@@ -7,7 +7,7 @@ import socket
 from collections import Counter
 from collections.abc import Sequence
 from ipaddress import IPv6Address, ip_address
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from inbox.base.clock import Clock, SystemClock
 from inbox.base.ids import Ids, RandomIds
@@ -89,11 +89,16 @@ class ImapServer:
         def protocol() -> Channel:
             return Channel(lambda channel: self._connected(channel, tls), self._config.write_timeout)
 
+        options: dict[str, Any] = {"backlog": _BACKLOG}
+        if tls == "implicit":
+            # The loop has to do this handshake: uvloop reads before connection_made could hold the transport, and the
+            # client speaks first.
+            options |= {"ssl": self._config.tls, "ssl_handshake_timeout": self._config.tls_timeout}
         started: list[asyncio.Server] = []
         if sockets:
-            started += [await loop.create_server(protocol, sock=sock, backlog=_BACKLOG) for sock in sockets]
+            started += [await loop.create_server(protocol, sock=sock, **options) for sock in sockets]
         else:
-            started.append(await loop.create_server(protocol, host, port, backlog=_BACKLOG))
+            started.append(await loop.create_server(protocol, host, port, **options))
         self._servers += started
         return [sock.getsockname()[1] for server in started for sock in server.sockets]
 
@@ -117,8 +122,7 @@ class ImapServer:
             self._peers[peer] >= self._config.max_connections_per_peer
         ):
             self._log.warning("imap_too_many_connections", peer=str(peer), connections=len(self._sessions))
-            if tls != "implicit":  # behind a TLS port a word in the clear would only confuse
-                channel.write(render.status("*", "BYE", "Too many connections", "UNAVAILABLE"))
+            channel.write(render.status("*", "BYE", "Too many connections", "UNAVAILABLE"))
             channel.close()
             return
         local = channel.info("sockname")

@@ -106,7 +106,7 @@ class ImapSession:
         loop = asyncio.get_running_loop()
         self._deadline = loop.time() + self.config.login_timeout
         if self._implicit_tls:
-            await self.start_tls()
+            self._note_tls()
         greeting = f"{self.config.hostname} ready"
         self.send(render.status("*", "OK", greeting, f"CAPABILITY {capabilities(self)}"))
         async for event in self._events():
@@ -115,9 +115,11 @@ class ImapSession:
     async def _end(self) -> None:
         await self.deselect()
         try:
-            await self.flush()
-            await self.channel.finish(self.config.stop_timeout)
-        except Disconnected:
+            # A peer that does not read must hold up neither the server's stop nor this session's end.
+            async with asyncio.timeout(self.config.stop_timeout):
+                await self.flush()
+                await self.channel.finish(self.config.stop_timeout)
+        except (Disconnected, TimeoutError):
             pass  # nobody is there to be told
         finally:
             self.channel.abort()
@@ -341,6 +343,9 @@ class ImapSession:
             raise RuntimeError("no certificate")
         await self.flush()
         await self.channel.start_tls(self.config.tls, self.config.tls_timeout)
+        self._note_tls()
+
+    def _note_tls(self) -> None:
         version, cipher = self.channel.info("ssl_object").version(), self.channel.info("cipher")
         self.session.tls = Tls(version or "", cipher[0] if cipher else "")
 

@@ -9,11 +9,15 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from inbox.mail.flags import flag_names
 from inbox.mail.tenancy import Mailbox
 from inbox.store.records import Entry, MailboxChanges
 from inbox.wire.imap.sequence import SequenceSet
+
+#: Keywords that FLAGS lists: its line must stay readable when somebody gives each message a keyword of its own.
+SHOWN_KEYWORDS: Final = 300
 
 
 class View:
@@ -120,8 +124,8 @@ class View:
             self.keywords.pop(entry.uid, None)
 
     def known_keywords(self) -> list[str]:
-        """All keywords seen in this mailbox so far, for FLAGS and PERMANENTFLAGS."""
-        return sorted(self._known_keywords)
+        """Keywords seen in this mailbox so far, for FLAGS and PERMANENTFLAGS; at most :data:`SHOWN_KEYWORDS`."""
+        return sorted(self._known_keywords)[:SHOWN_KEYWORDS]
 
     # -- recent
 

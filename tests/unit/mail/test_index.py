@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-import pytest
-
 from inbox.base.limits import REFERENCES
 from inbox.mail.content import MemoryContent
 from inbox.mail.index import MessageIndex, index
@@ -65,26 +63,3 @@ def test_texts_are_bounded_and_free_of_nul() -> None:
         value = getattr(found, field.name)
         texts = value if isinstance(value, tuple) else (value,)
         assert not any(isinstance(text, str) and "\0" in text for text in texts)
-
-
-@pytest.mark.parametrize(
-    ("body", "snippet"),
-    [
-        (b"Content-Type: text/html\r\n\r\n<style>x{}</style><p>Hello <b>you</b></p>", "Hello you"),
-        (b"Content-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\nSGVsbG8=\r\n", "Hello"),
-        (b"Content-Type: application/pdf\r\n\r\n%PDF", ""),
-        (b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + "ä".encode() * 600, "ä" * 120),
-        (
-            b"Content-Type: multipart/alternative; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>html"
-            b"\r\n--b\r\n\r\nplain\r\n--b--",
-            "plain",
-        ),
-        (
-            b"Content-Type: multipart/alternative; boundary=b\r\n\r\n--b\r\n\r\n \r\n"
-            b"\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>html\r\n--b--",
-            "html",
-        ),
-    ],
-)
-def test_snippet(body: bytes, snippet: str) -> None:
-    assert of(b"MIME-Version: 1.0\r\n" + body).snippet == snippet

@@ -1,0 +1,76 @@
+"""The clients that both sides are measured with: Debian's smtp-source, and a small IMAP client."""
+
+from __future__ import annotations
+
+import contextlib
+import imaplib
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+
+from benchmarks.support import Failed, program
+
+#: No measured run may take longer.
+LIMIT_SECONDS = 180.0
+
+
+def smtp_source(port: int, recipient: str, *, messages: int, octets: int, sessions: int, reuse: bool) -> float:
+    """Sends that many mails of that size; returns the seconds from the start until each had its 250.
+
+    Args:
+        reuse: True: each session sends all of its mails over one connection; False: a connection for each mail.
+
+    Raises:
+        Failed: a mail was refused or the time was up.
+    """
+    command = [
+        *(program("smtp-source", "postfix"), "-s", str(sessions), "-l", str(octets), "-m", str(messages)),
+        *("-f", "sender@client.test", "-t", recipient, "-M", "client.test"),
+        *(["-d"] if reuse else []),
+        f"inet:127.0.0.1:{port}",
+    ]
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        said, _ = process.communicate(timeout=LIMIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"smtp-source was not done within {LIMIT_SECONDS:.0f} s") from None
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    took = time.perf_counter() - began
+    # It warns of refused mails and goes on; its exit code alone does not tell.
+    if process.returncode or said.strip():
+        raise Failed(f"smtp-source: {said.decode(errors='replace').strip()[:300] or process.returncode}")
+    return took
+
+
+@contextlib.contextmanager
+def imap_session(port: int, user: str, password: str, *, starttls: bool, tls: bool = False) -> Iterator[imaplib.IMAP4]:
+    """A session that is logged in. Certificates are not looked at: this is loopback."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    session: imaplib.IMAP4
+    if tls:
+        session = imaplib.IMAP4_SSL("127.0.0.1", port, ssl_context=context, timeout=60)
+    else:
+        session = imaplib.IMAP4("127.0.0.1", port, timeout=60)
+    try:
+        if starttls:
+            session.starttls(context)
+        session.login(user, password)
+        yield session
+    finally:
+        with contextlib.suppress(imaplib.IMAP4.error, OSError):
+            session.logout()
+
+
+def messages_in_inbox(session: imaplib.IMAP4) -> int:
+    """What STATUS says (RFC 9051 §6.3.11)."""
+    kind, data = session.status("INBOX", "(MESSAGES)")
+    if kind != "OK" or not data or not isinstance(data[0], bytes):
+        raise Failed(f"STATUS INBOX: {kind} {data!r}")
+    return int(data[0].rpartition(b"MESSAGES ")[2].rstrip(b")"))

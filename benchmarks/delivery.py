@@ -1,0 +1,170 @@
+"""Durable delivery: SMTP in, fsync before 250, the message in the mailbox; Postfix + Dovecot LMTP beside it.
+
+A run is timed from the client's start until the last message is in the mailbox. Ours is asked over IMAP at once after
+the last 250: what was acknowledged must be there. The peer acknowledges when the message is in Postfix's queue; its
+Maildir is looked at until all are delivered, and IMAP confirms the number outside the measured time.
+
+    python -m benchmarks delivery
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks import postfix_dovecot
+from benchmarks.clients import LIMIT_SECONDS, imap_session, messages_in_inbox, smtp_source
+from benchmarks.ours import Ours, serving
+from benchmarks.postfix_dovecot import Peer
+from benchmarks.support import Failed, Result, cpu_seconds, machine, program, until
+
+OCTETS = 4096
+SESSIONS = 20
+MESSAGES = 1000
+ROUNDS = 3
+TARGET = 3.0
+SHAPES = {False: "a connection for each mail", True: "connections reused"}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One measured run, per second and per message."""
+
+    acknowledged: float
+    delivered: float
+    cpu_ms: float
+
+
+@dataclass(slots=True)
+class Side:
+    """What is measured, and its runs by shape."""
+
+    name: str
+    server: Ours | Peer
+    starttls: bool
+    runs: dict[bool, list[Run]] = field(default_factory=lambda: {False: [], True: []})
+
+    def median(self, reuse: bool, what: str) -> float:
+        return float(statistics.median(getattr(run, what) for run in self.runs[reuse]))
+
+
+def run() -> list[Result]:
+    """Each side in turn, round by round; prints every figure, returns the ratios of the medians.
+
+    Raises:
+        Skipped: smtp-source is not installed.
+        Failed: a side lost or refused a message, or did not start.
+    """
+    program("smtp-source", "postfix")
+    versions, skipped = peers()
+    print(f"  {machine()}")
+    print(f"  peer: {versions or skipped}")
+    with sides(with_peer=bool(versions)) as running:
+        # The first mails of a server find cold caches and modules that are not imported yet.
+        for side in running:
+            measure(side, "warm", messages=200, reuse=False)
+        for number in range(ROUNDS):
+            for reuse, shape in SHAPES.items():
+                for side in running:
+                    result = measure(side, account(reuse, number), messages=MESSAGES, reuse=reuse)
+                    side.runs[reuse].append(result)
+                    print(
+                        f"  round {number + 1}, {shape:26} {side.name:34} acknowledged {result.acknowledged:7.0f}/s"
+                        f"  delivered {result.delivered:7.0f}/s  CPU {result.cpu_ms:6.2f} ms/mail",
+                        flush=True,
+                    )
+    return results(running, versions, skipped)
+
+
+def peers() -> tuple[str, str]:
+    """The peers' versions, or why they are left out."""
+    from benchmarks.support import Skipped
+
+    try:
+        return postfix_dovecot.versions(), ""
+    except Skipped as reason:
+        return "", f"skipped: {reason}"
+
+
+def account(reuse: bool, number: int) -> str:
+    """A mailbox of its own for each run, so that none pays for the size of the one before."""
+    return f"{'reused' if reuse else 'single'}{number}"
+
+
+@contextmanager
+def sides(*, with_peer: bool) -> Iterator[list[Side]]:
+    """All sides, running, each in a folder of its own."""
+    accounts = ["warm", *(account(reuse, number) for reuse in SHAPES for number in range(ROUNDS))]
+    with ExitStack() as stack:
+        running = []
+        for processes in (1, 2):
+            server = stack.enter_context(serving(_folder(stack), accounts, processes=processes))
+            running.append(Side(f"ours, {processes} process{'es' if processes > 1 else ''}", server, starttls=True))
+        if with_peer:
+            peer = stack.enter_context(postfix_dovecot.postfix_dovecot(_folder(stack)))
+            # Between the two of ours: A-B-A, so that a busier minute does not hit one side alone.
+            running.insert(1, Side("Postfix + Dovecot", peer, starttls=False))
+        yield running
+
+
+def _folder(stack: ExitStack) -> Path:
+    path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)))
+    # The peer's daemons drop root and have to pass.
+    path.chmod(0o755)
+    return path
+
+
+def measure(side: Side, name: str, *, messages: int, reuse: bool) -> Run:
+    """One run into the empty mailbox ``name``. Raises Failed when a message is missing or there twice."""
+    server = side.server
+    # Logging in costs a password hash; it is not what is measured.
+    with imap_session(server.imap_port, server.user(name), server.password, starttls=side.starttls) as imap:
+        cpu, began = cpu_seconds(*server.roots), time.perf_counter()
+        acknowledged = smtp_source(
+            server.smtp_port,
+            server.address(name),
+            messages=messages,
+            octets=OCTETS,
+            sessions=SESSIONS,
+            reuse=reuse,
+        )
+        if isinstance(server, Peer):
+            until(lambda: server.count(name) >= messages, LIMIT_SECONDS, f"{side.name} delivers")
+            delivered = time.perf_counter() - began
+            found = messages_in_inbox(imap)
+        else:
+            found = messages_in_inbox(imap)
+            delivered = time.perf_counter() - began
+        spent = cpu_seconds(*server.roots) - cpu
+    if found != messages:
+        raise Failed(f"{side.name}: {messages} mails acknowledged, {found} in the mailbox")
+    return Run(messages / acknowledged, messages / delivered, spent / messages * 1e3)
+
+
+def results(running: list[Side], versions: str, skipped: str) -> list[Result]:
+    """The final lines: the medians."""
+    peer = next((side for side in running if isinstance(side.server, Peer)), None)
+    lines = []
+    for reuse, shape in SHAPES.items():
+        for side in running:
+            if side is peer:
+                continue
+            claim = f"durable delivery, 4 KB, {SESSIONS} sessions, {shape}; {side.name}"
+            ours = f"{side.median(reuse, 'delivered'):.0f} mails/s, {side.median(reuse, 'cpu_ms'):.2f} ms CPU each"
+            target = f">= {TARGET:g}"
+            if peer is None:
+                lines.append(Result(claim, ours, skipped, target=target))
+                continue
+            ratio = side.median(reuse, "delivered") / peer.median(reuse, "delivered")
+            theirs = (
+                f"{versions}: {peer.median(reuse, 'delivered'):.0f} mails/s"
+                f" ({peer.median(reuse, 'acknowledged'):.0f} acknowledged/s),"
+                f" {peer.median(reuse, 'cpu_ms'):.2f} ms CPU each"
+            )
+            lines.append(Result(claim, ours, theirs, ratio, target, ratio >= TARGET))
+    return lines

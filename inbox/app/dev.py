@@ -1,0 +1,138 @@
+"""``inbox dev``: one process on high ports with a sample tenant, its user, and a self-signed certificate."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Mapping
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TextIO
+
+from inbox.app.config import Config, load
+from inbox.app.devclamd import DevClamd
+from inbox.app.installation import opened
+from inbox.app.listeners import Listener, bind
+from inbox.app.serve import serve
+from inbox.base.clock import SystemClock
+from inbox.identity.passwords import Passwords
+from inbox.store.ports import Database
+
+TENANT, DOMAIN, USER = "demo", "demo.test", "ann@demo.test"
+#: What the environment does not say.
+DEFAULTS: Mapping[str, str] = {
+    "SERVER_BIND_ADDR": "127.0.0.1",
+    "SERVER_HOSTNAME": "mail.demo.test",
+    "SMTP_TRANSFER_PORT": "2525",
+    "LMTP_PORT": "2424",
+    "IMAP_PORT": "1143",
+    "IMAPS_PORT": "1993",
+    "SMTP_SUBMISSION_PORT": "0",
+    "SMTP_SUBMISSIONS_PORT": "0",
+    "HTTP_PORT": "0",
+}
+PORTS = ("SMTP_TRANSFER_PORT", "LMTP_PORT", "IMAP_PORT", "IMAPS_PORT")
+
+
+async def run_dev(out: TextIO, environ: Mapping[str, str] = os.environ) -> None:
+    """Sets the sample up where it is missing, starts, tells how to use it, and serves until it is stopped.
+
+    Raises:
+        InboxError: see :func:`inbox.app.serve.serve`.
+    """
+    config = load(_environment(environ))
+    _put_policies(config.folders.policy_dir)
+    password = _password(config.folders.data_dir / "dev-password")
+    await _make_sample(config, password)
+    listeners = bind(config, frozenset())
+    clamd = DevClamd(config.folders.data_dir / "clamav")
+    try:
+        scanner = await clamd.start()
+        await serve(config, listeners, ready=lambda: _tell(out, config, listeners, password, scanner))
+    finally:
+        await clamd.stop()
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    chosen = {**DEFAULTS, **environ}
+    for name in PORTS:
+        if name not in environ and not _is_free(int(chosen[name])):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                chosen[name] = str(probe.getsockname()[1])
+    return chosen
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _put_policies(folder: Path) -> None:
+    """The policies that ship, where the operator has none."""
+    if (folder / "default.yaml").exists():
+        return
+    with as_file(files("inbox") / "data" / "policies") as shipped:
+        shutil.copytree(shipped, folder, dirs_exist_ok=True)
+
+
+def _password(path: Path) -> str:
+    """The sample user's password, the same at every start."""
+    if path.exists():
+        return path.read_text(encoding="ascii").strip()
+    password = secrets.token_urlsafe(9)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.touch(mode=0o600)
+    path.write_text(f"{password}\n", encoding="ascii")
+    return password
+
+
+async def _make_sample(config: Config, password: str) -> None:
+    passwords = Passwords(SystemClock())
+    try:
+        async with opened(config) as installation:
+            await _ensure(installation.database, await passwords.hash(password))
+    finally:
+        passwords.close()
+
+
+async def _ensure(database: Database, stored: str) -> None:
+    tenant = await database.tenants.organization(TENANT) or await database.tenants.add_organization(TENANT)
+    if await database.tenants.domain(DOMAIN) is None:
+        await database.tenants.add_domain(tenant.id, DOMAIN)
+    if await database.accounts.by_address(USER) is None:
+        await database.accounts.add(tenant.id, USER, stored)
+    else:
+        await database.accounts.set_password(tenant.id, USER, stored)
+
+
+def _tell(out: TextIO, config: Config, listeners: list[Listener], password: str, scanner: str) -> None:
+    ports = {listener.name: listener.port for listener in listeners}
+    host = config.server.bind_addr
+    lines = [
+        "",
+        "inbox is running. Ctrl-C stops it.",
+        "",
+        f"  SMTP   {host}:{ports['smtp']}  (STARTTLS)",
+        f"  LMTP   {host}:{ports['lmtp']}",
+        f"  IMAP   {host}:{ports['imap']}  (STARTTLS)   {host}:{ports['imaps']}  (TLS)",
+        f"  tenant {TENANT}, user {USER}, password {password}",
+        f"  policy {config.folders.policy_dir / 'tenants' / 'demo.yaml'}   plugins {config.folders.plugins}",
+        f"  viruses are looked for by {scanner}",
+        "",
+        "Send a mail, read it, and see why it came in:",
+        "",
+        f"  swaks --server {host}:{ports['smtp']} --from bob@example.org --to {USER}",
+        f"  curl -k -u '{USER}:{password}' 'imaps://{host}:{ports['imaps']}/INBOX;MAILINDEX=1'",
+        "  .venv/bin/inbox decisions list" if Path(".venv/bin/inbox").exists() else "  inbox decisions list",
+        "",
+    ]
+    out.write("\n".join(lines) + "\n")
+    out.flush()

@@ -1,0 +1,104 @@
+"""A clamd for ``inbox dev``: the one that answers already, or one of our own with whatever signatures are there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+HOST, PORT = "127.0.0.1", 3310
+#: Where freshclam puts the official signatures.
+OFFICIAL = Path("/var/lib/clamav")
+#: The test file of EICAR, so that something is found without the official signatures: name:type:offset:hex.
+EICAR_SIGNATURE = (
+    "Eicar-Test-Signature:0:*:58354f2150254041505b345c505a58353428505e2937434329377d2445494341522d5354414e44415244"
+    "2d414e544956495255532d544553542d46494c452124482b482a\n"
+)
+START_SECONDS = 120.0
+
+
+class DevClamd:
+    """Starts a clamd below ``folder`` unless one answers; ends only the one that it started."""
+
+    def __init__(self, folder: Path) -> None:
+        # clamd takes absolute paths only.
+        self._folder = folder.absolute()
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> str:
+        """Returns what scans, in words for the operator."""
+        if await _answers():
+            return f"the clamd on {HOST}:{PORT}"
+        path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
+        program = shutil.which("clamd", path=path)
+        if program is None:
+            return "none: install clamav-daemon, or set clamav to enabled: false in policies/tenants/demo.yaml"
+        official = await asyncio.to_thread(_has_official)
+        config = await asyncio.to_thread(self._write_config, official=official)
+        self._process = await asyncio.create_subprocess_exec(
+            program,
+            "--config-file",
+            str(config),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        if not await self._is_ready():
+            await self.stop()
+            return f"none: clamd did not start, see {self._folder / 'clamd.log'}"
+        signatures = "the official signatures" if official else "the EICAR test signature only (freshclam has not run)"
+        return f"a clamd of our own on {HOST}:{PORT}, with {signatures}"
+
+    async def stop(self) -> None:
+        """Ends the clamd that was started."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+            await self._process.wait()
+        self._process = None
+
+    def _write_config(self, *, official: bool) -> Path:
+        signatures = OFFICIAL
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if not official:
+            signatures = self._folder / "signatures"
+            signatures.mkdir(exist_ok=True)
+            (signatures / "eicar.ndb").write_text(EICAR_SIGNATURE, encoding="ascii")
+        config = self._folder / "clamd.conf"
+        settings = {
+            "DatabaseDirectory": signatures,
+            "TemporaryDirectory": self._folder,
+            "TCPSocket": PORT,
+            "TCPAddr": HOST,
+            "Foreground": "yes",
+            "LogFile": self._folder / "clamd.log",
+            "StreamMaxLength": "26M",
+        }
+        config.write_text("".join(f"{name} {value}\n" for name, value in settings.items()), encoding="utf-8")
+        return config
+
+    async def _is_ready(self) -> bool:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + START_SECONDS
+        while loop.time() < end and self._process is not None and self._process.returncode is None:
+            if await _answers():
+                return True
+            await asyncio.sleep(0.1)
+        return False
+
+
+def _has_official() -> bool:
+    return OFFICIAL.is_dir() and any(OFFICIAL.glob("*.c[vl]d"))
+
+
+async def _answers() -> bool:
+    try:
+        async with asyncio.timeout(2):
+            reader, writer = await asyncio.open_connection(HOST, PORT)
+            writer.write(b"zPING\0")
+            answer = await reader.read(16)
+            writer.close()
+            await writer.wait_closed()
+    except (OSError, TimeoutError):
+        return False
+    return answer == b"PONG\0"

@@ -1,0 +1,52 @@
+"""``inbox doctor``: is everything in order, and what is the configuration in effect?"""
+
+from __future__ import annotations
+
+import typer
+
+from inbox.cli.context import command, config, server
+from inbox.cli.output import Json, say, show_one, show_rows
+
+
+def register(root: typer.Typer) -> None:
+    """Adds ``inbox doctor``."""
+    command(root, "doctor")(doctor)
+
+
+async def doctor(as_json: Json = False) -> None:
+    """Show the configuration in effect, secrets masked, and check all that the suite leans on.
+
+    Exit code 1 if a check failed. Works with and without a running server.
+    """
+    from inbox.app.doctor import Outcome, Patient, examine
+    from inbox.app.policies import PolicyHealth
+    from inbox.app.stores import make_blobs, make_database
+    from inbox.app.tls import Certificates
+    from inbox.base.clock import SystemClock
+    from inbox.base.ids import RandomIds
+
+    settings = config()
+    clock = SystemClock()
+    ids = RandomIds(clock.now)
+    patient = Patient(
+        settings,
+        clock,
+        ids,
+        Certificates(settings.tls, settings.folders.data_dir, settings.server.hostname, clock),
+        make_database(settings, clock, ids),
+        make_blobs(settings, clock),
+        PolicyHealth(settings),
+        running=server().running(),
+    )
+    variables = [{"variable": v.name, "value": v.value, "set": v.given} for v in settings.variables()]
+    findings = [{"check": f.check, "outcome": f.outcome.value, "detail": f.detail} for f in await examine(patient)]
+    if as_json:
+        show_one({"running": patient.running, "configuration": variables, "checks": findings}, as_json=True)
+    else:
+        show_rows(variables, ("variable", "value", "set"), as_json=False)
+        say("")
+        show_rows(findings, ("check", "outcome", "detail"), as_json=False)
+        say("")
+        say("the server is running" if patient.running else "the server is not running")
+    if any(finding["outcome"] == Outcome.FAIL for finding in findings):
+        raise typer.Exit(1)

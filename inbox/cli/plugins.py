@@ -1,0 +1,179 @@
+"""``inbox plugins``: what is installed, for whom it is switched on, and a start for a new one."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from inbox.base.errors import ConfigError, NotFound
+from inbox.cli.context import NotSo, WrongUsage, command, config, database, tenant_named
+from inbox.cli.output import Json, say, show_one, show_rows, warn
+
+if TYPE_CHECKING:
+    from inbox.plugin.inspection import LoadedPlugin
+    from inbox.plugin.registry import Found
+    from inbox.policy.snapshot import EffectivePolicy, PolicySet
+
+app = typer.Typer(name="plugins", help="Plugins: what judges mail.", no_args_is_help=True)
+COLUMNS = ("name", "version", "stages", "tenants", "mode", "source")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
+Name = Annotated[str, typer.Argument(help="The plugin's name.")]
+Tenant = Annotated[str, typer.Option("--tenant", help="The tenant's name.")]
+
+
+@command(app, "list")
+async def list_(
+    tenant: Annotated[str | None, typer.Option(help="As this tenant's policy has them.")] = None, as_json: Json = False
+) -> None:
+    """Show all plugins: for which tenants they are on, and in which mode."""
+    from inbox.policy.snapshot import PolicySet
+
+    settings = config()
+    found = _found()
+    policies = PolicySet.load(settings.folders.policy_dir, found)
+    async with database() as db:
+        known = (
+            [(await tenant_named(db, tenant)).name] if tenant else [o.name for o in await db.tenants.organizations()]
+        )
+    effective = {name: policies.effective(name) for name in known}
+    rows = [_row(found.plugins[name], effective, policies) for name in found.names()]
+    show_rows(rows, COLUMNS, as_json=as_json, none="no plugins")
+    for problem in found.problems:
+        warn(f"not loaded: {problem}")
+
+
+@command(app, "info")
+async def info(name: Name, as_json: Json = False) -> None:
+    """Show what a plugin does and which settings it has."""
+    found = _found()
+    plugin = _plugin(found, name)
+    values: dict[str, Any] = {
+        "name": plugin.name,
+        "version": plugin.version,
+        "source": plugin.source,
+        "stages": _stages(plugin),
+        "gives": [kind.__name__ for kind in plugin.gives],
+        "needs": [kind.__name__ for kind in plugin.needs],
+        "on_error": _on_error(plugin),
+        "timeout": plugin.timeout,
+    }
+    settings = [_setting(plugin, key) for key in plugin.settings.model_fields]
+    if as_json:
+        show_one({**values, "settings": settings, "documentation": plugin.documentation}, as_json=True)
+        return
+    show_one(values, as_json=False)
+    say("")
+    for line in plugin.documentation.splitlines():
+        say(line)
+    if settings:
+        say("")
+        show_rows(settings, ("setting", "default", "value", "meaning"), as_json=False)
+
+
+@command(app, "enable")
+async def enable(name: Name, tenant: Tenant) -> None:
+    """Switch a plugin on for a tenant: edits its policy file, keeps its comments, checks it first."""
+    await _switch(name, tenant, on=True)
+
+
+@command(app, "disable")
+async def disable(name: Name, tenant: Tenant) -> None:
+    """Switch a plugin off for a tenant: edits its policy file, keeps its comments, checks it first."""
+    await _switch(name, tenant, on=False)
+
+
+@command(app, "new")
+async def new(name: Annotated[str, typer.Argument(help="Lower-case letters, digits and _; names its file.")]) -> None:
+    """Write a new plugin and its test into INBOX_PLUGIN_DIR, to start from."""
+    from inbox.cli.template import PLUGIN, TEST, written
+
+    if not NAME.match(name) or keyword.iskeyword(name):
+        raise WrongUsage(f"not a plugin's name: {name} (lower-case letters, digits and _; begins with a letter)")
+    if name in _found().names():
+        raise NotSo(f"there is a plugin {name} already")
+    folder = config().folders.plugins
+    files = {folder / f"{name}.py": PLUGIN, folder / "tests" / f"test_{name}.py": TEST}
+    for path, template in files.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("x", encoding="utf-8") as file:
+                file.write(written(template, name))
+        except FileExistsError:
+            raise NotSo(f"{path} is there already") from None
+        except OSError as error:
+            raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+        say(f"wrote {path}")
+    say(f"next: inbox plugins enable {name} --tenant TENANT")
+
+
+async def _switch(name: str, tenant: str, *, on: bool) -> None:
+    from inbox.app.policies import switch_plugin
+
+    _plugin(_found(), name)
+    async with database() as db:
+        await tenant_named(db, tenant)
+    path = switch_plugin(config(), tenant, name, on=on)
+    say(f"{name} is {'on' if on else 'off'} for {tenant} ({path})")
+
+
+def _found() -> Found:
+    from inbox.app.policies import find_plugins
+
+    return find_plugins(config())
+
+
+def _plugin(found: Found, name: str) -> LoadedPlugin:
+    plugin = found.plugins.get(name)
+    if plugin is None:
+        for problem in found.problems:
+            if problem.name == name:
+                raise NotFound(f"plugin {name} could not be loaded: {problem}")
+        raise NotFound(f"no plugin {name} (inbox plugins list)")
+    return plugin
+
+
+def _row(plugin: LoadedPlugin, effective: dict[str, EffectivePolicy], policies: PolicySet) -> dict[str, Any]:
+    """``mode`` is that of the tenants shown, or of default.yaml where there are none."""
+    from inbox.policy.catalogue import Mode
+
+    modes = {}
+    for tenant, policy in (effective or {"": policies.effective()}).items():
+        entry = policy.plugin(plugin.name)
+        modes[tenant] = Mode.OFF if entry is None else entry.mode
+    return {
+        "name": plugin.name,
+        "version": plugin.version,
+        "stages": _stages(plugin),
+        "tenants": [tenant for tenant, mode in modes.items() if tenant and mode is not Mode.OFF],
+        "mode": "/".join(sorted({mode.value for mode in modes.values()})),
+        "source": plugin.source,
+    }
+
+
+def _stages(plugin: LoadedPlugin) -> list[str]:
+    from inbox.policy.stages import Stage
+
+    return [stage.value for stage in Stage if stage in plugin.stages]
+
+
+def _on_error(plugin: LoadedPlugin) -> object:
+    from inbox.policy.catalogue import OnError
+
+    if isinstance(plugin.on_error, OnError):
+        return plugin.on_error.value
+    return {stage.value: outcome.value for stage, outcome in plugin.on_error.items()}
+
+
+def _setting(plugin: LoadedPlugin, key: str) -> dict[str, Any]:
+    """``value`` is what the environment says, where a setting takes its default from there."""
+    field = plugin.settings.model_fields[key]
+    default = field.get_default(call_default_factory=True, validated_data={})
+    return {
+        "setting": key,
+        "default": "(required)" if field.is_required() else default,
+        "value": f"{plugin.defaults[key]} from {plugin.default_names.get(key, '')}" if key in plugin.defaults else "",
+        "meaning": field.description or "",
+    }

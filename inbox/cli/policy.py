@@ -1,0 +1,206 @@
+"""``inbox policy``: are the policy files right, and what is in force for whom?"""
+
+from __future__ import annotations
+
+import re
+import sys
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from inbox.base.errors import PolicyError
+from inbox.cli.context import WrongUsage, command, config, database, tenant_named
+from inbox.cli.output import Json, say, show_one, show_rows, warn
+from inbox.mail.address import Address, canonical_domain
+
+if TYPE_CHECKING:
+    from inbox.app.rehearsal import Letter, Rehearsed
+    from inbox.plugin.registry import Found
+    from inbox.policy.mistakes import Mistake
+    from inbox.policy.snapshot import EffectivePolicy
+
+app = typer.Typer(name="policy", help="Policies: which plugins judge a tenant's mail, and how.", no_args_is_help=True)
+MISTAKES = ("file", "line", "column", "error")
+
+
+@command(app, "check")
+async def check(
+    path: Annotated[Path | None, typer.Argument(help="A folder of policies, or one file of it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check policy files; each mistake is printed as file:line:column: what is wrong."""
+    from inbox.policy.mistakes import PolicyMistakes
+    from inbox.policy.snapshot import PolicySet
+
+    folder, only = _folder_of(path or config().folders.policy_dir)
+    mistakes: tuple[Mistake, ...] = ()
+    checked = str(path or folder)
+    try:
+        tenants = PolicySet.load(folder, _found()).tenants()
+        checked += "" if only else f" (default and {len(tenants)} tenants)"
+    except PolicyMistakes as error:
+        mistakes = tuple(m for m in error.mistakes if only is None or _is_in(m, only))
+    if as_json:
+        rows = [
+            {"file": m.place.file, "line": m.place.line, "column": m.place.column, "error": m.text} for m in mistakes
+        ]
+        show_rows(rows, MISTAKES, as_json=True)
+        if mistakes:
+            raise typer.Exit(1)
+    elif mistakes:
+        raise PolicyMistakes(mistakes)
+    else:
+        say(f"{checked}: no mistakes")
+
+
+@command(app, "show")
+async def show(
+    tenant: Annotated[str | None, typer.Option(help="The tenant's name; without it, the default policy.")] = None,
+    domain: Annotated[str | None, typer.Option(help="As it is for this domain, its own fields included.")] = None,
+    account: Annotated[str | None, typer.Option(help="As it is for this account.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the policy in force: default, tenant, domain and account put together."""
+    from inbox.policy.snapshot import PolicySet
+
+    policies = PolicySet.load(config().folders.policy_dir, _found())
+    key = Address.parse(account).key if account else None
+    fqdn = canonical_domain(domain) if domain else key.rpartition("@")[2] if key else None
+    overrides = None
+    if tenant is not None or fqdn is not None:
+        async with database() as db:
+            hosted = await db.tenants.domain(fqdn) if fqdn else None
+            if tenant is None and hosted is not None:
+                tenant = hosted.organization.name
+            if tenant is not None:
+                await tenant_named(db, tenant)
+            if hosted is not None and hosted.organization.name != tenant:
+                raise WrongUsage(f"{fqdn} is not {tenant}'s")
+            overrides = hosted.overrides if hosted else None
+    policy = policies.effective(tenant or "", fqdn, key, overrides)
+    values = _values(policy, tenant or "")
+    if as_json:
+        show_one(values, as_json=True)
+        return
+    rows = values.pop("plugins")
+    show_one(values, as_json=False)
+    say("")
+    show_rows(rows, ("plugin", "mode", "on_error", "timeout", "settings"), as_json=False, none="no plugins")
+
+
+@command(app, "explain")
+async def explain(
+    eml: Annotated[Path, typer.Option("--eml", help="The message, a file; - is standard input.")],
+    sender: Annotated[str, typer.Option("--from", help="The envelope's sender; empty or <> for a bounce.")],
+    recipients: Annotated[list[str], typer.Option("--to", help="The envelope's recipient; may be repeated.")],
+    ip: Annotated[str, typer.Option(help="The peer's address.")] = "192.0.2.1",
+    helo: Annotated[str, typer.Option(help="The peer's name.")] = "client.example.org",
+    as_json: Json = False,
+) -> None:
+    """Show what would become of a message, and why. Plugins run, nothing is stored and nothing is counted.
+
+    Exit code 1 if it would not be accepted.
+    """
+    from inbox.app.installation import opened
+    from inbox.app.rehearsal import rehearse
+
+    letter = _letter(eml, sender, recipients, ip, helo)
+    async with opened(config()) as installation:
+        rehearsed = await rehearse(installation, letter)
+    _show_rehearsed(rehearsed, as_json)
+    for note in rehearsed.notes:
+        warn(note)
+    if not rehearsed.accepted:
+        raise typer.Exit(1)
+
+
+def _letter(eml: Path, sender: str, recipients: list[str], ip: str, helo: str) -> Letter:
+    from inbox.app.rehearsal import Letter
+
+    try:
+        raw = sys.stdin.buffer.read() if str(eml) == "-" else eml.read_bytes()
+        peer = ip_address(ip)
+    except OSError as error:
+        raise WrongUsage(f"--eml: cannot read {eml}: {error.strerror}") from error
+    except ValueError:
+        raise WrongUsage(f"--ip: not an IP address: {ip}") from None
+    # A file has the line ends of its system; on the wire they are CRLF (RFC 5321 §2.3.8).
+    content = re.sub(rb"\r?\n", b"\r\n", raw)
+    null = sender.strip() in {"", "<>"}
+    return Letter(
+        content,
+        None if null else Address.parse(sender),
+        tuple(Address.parse(recipient) for recipient in recipients),
+        peer,
+        helo,
+    )
+
+
+def _show_rehearsed(rehearsed: Rehearsed, as_json: bool) -> None:
+    import msgspec
+
+    from inbox.policy.rendering import render
+
+    if as_json:
+        replies = [
+            {"command": name, "code": reply.code, "enhanced": reply.enhanced, "text": reply.text}
+            for name, reply in rehearsed.replies
+        ]
+        copies = [{"mailbox": mailbox, "reason": reason} for mailbox, reason in rehearsed.copies]
+        decisions = [msgspec.to_builtins(decision) for decision in rehearsed.decisions]
+        values = {"accepted": rehearsed.accepted, "replies": replies, "copies": copies, "decisions": decisions}
+        show_one(values, as_json=True)
+        return
+    for name, reply in rehearsed.replies:
+        say(f"{name}: {reply.code} {reply.enhanced} {reply.text}")
+    for mailbox, reason in rehearsed.copies:
+        say(f"into {mailbox}" + (f" ({reason})" if reason else ""))
+    for decision in rehearsed.decisions:
+        say("")
+        for line in render(decision):
+            say(line)
+
+
+def _is_in(mistake: Mistake, path: Path) -> bool:
+    return Path(mistake.place.file).resolve() == path
+
+
+def _folder_of(path: Path) -> tuple[Path, Path | None]:
+    """The policy folder, and the one file in it that is asked about."""
+    from inbox.policy.snapshot import TENANT_FOLDER
+
+    if path.is_dir():
+        return path, None
+    if not path.is_file():
+        raise PolicyError(f"{path}: no such file or folder")
+    resolved = path.resolve()
+    return path.parent.parent if resolved.parent.name == TENANT_FOLDER else path.parent, resolved
+
+
+def _found() -> Found:
+    from inbox.app.policies import find_plugins
+
+    return find_plugins(config())
+
+
+def _values(policy: EffectivePolicy, tenant: str) -> dict[str, Any]:
+    """Settings as JSON has them; secrets are shown as pydantic shows them, as asterisks."""
+    return {
+        "tenant": tenant,
+        "thresholds": policy.thresholds.model_dump(mode="json", exclude_none=True),
+        "groups": dict(policy.caps),
+        "plugins": [
+            {
+                "plugin": entry.name,
+                "mode": entry.mode.value,
+                "on_error": entry.on_error.value
+                if isinstance(entry.on_error, str)
+                else {stage.value: outcome.value for stage, outcome in entry.on_error.items()},
+                "timeout": entry.timeout,
+                "settings": entry.settings.model_dump(mode="json"),
+            }
+            for entry in policy.plugins
+        ],
+    }

@@ -1,0 +1,276 @@
+"""Mails come in: all of an arrival in one transaction, many arrivals in the same.
+
+The usual mail has never been seen before. So the first attempt takes that for granted and asks nothing: one round
+trip, in which a mail that was seen all the same, or a mailbox that is gone, fails the transaction. Only then are the
+mails looked up (a retried one is recognised) and, if need be, the arrivals written one by one, so that a bad one
+fails alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from inbox.base.errors import AlreadyExists, NotFound, StoreError, StoreUnavailable
+from inbox.store.records import Arrival, Copy, EmailRecord, Filing, Placed
+from inbox.store.surreal import rows
+from inbox.store.surreal.batch import Batcher
+from inbox.store.surreal.decisions import ADD_DECISIONS, decision_values
+from inbox.store.surreal.entries import PLACE, placing
+from inbox.store.surreal.gateway import Gateway, Stale
+from inbox.store.surreal.values import RecordId, clean_or_none
+
+#: Arrivals in one transaction.
+ARRIVALS: Final = 200
+#: Mailboxes whose tenant and owner are remembered (neither ever changes); forgotten all at once when it is full.
+REMEMBERED: Final = 100_000
+
+_ACCEPT: Final = f"""
+INSERT INTO email_content $contents RETURN NONE;
+INSERT INTO email $emails RETURN NONE;
+INSERT INTO email_text $texts RETURN NONE;
+FOR $s IN $shared {{
+    LET $copies = (UPDATE $s.id SET copies += $s.n WHERE copies > 0 RETURN VALUE copies);
+    IF array::len($copies) = 0 {{ THROW 'inbox stale' }}
+}};
+FOR $m IN $boxes {{{PLACE}}};
+{ADD_DECISIONS};
+RETURN (SELECT VALUE [next_uid, modseq] FROM $boxes.id)"""
+
+Answer = list[list[Placed]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """Whose a mailbox is."""
+
+    tenant: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A mail that is in the database, with the entries that show it."""
+
+    email: str
+    size: int
+    entries: tuple[tuple[str, str | None, Placed], ...]  # owner, recipient, where
+
+
+@dataclass(slots=True)
+class _Box:
+    """Entries that go into one mailbox."""
+
+    tenant: str
+    copies: list[dict[str, Any]] = field(default_factory=list)
+    emails: list[RecordId] = field(default_factory=list)
+
+
+class _Plan:
+    """What one transaction is to write, and where each copy's answer will be found."""
+
+    def __init__(self, owners: dict[str, _Owner], known: dict[RecordId, _Known]) -> None:
+        self._owners = owners
+        self._known = known
+        self._new: dict[RecordId, tuple[EmailRecord, int]] = {}
+        self._shared: dict[str, int] = {}
+        self._boxes: dict[str, _Box] = {}
+        self._decisions: list[dict[str, Any]] = []
+        #: For each arrival, filing and copy: an answer, or mailbox, mail and place in the mailbox's list.
+        self._answers: list[list[list[Placed | tuple[str, str, int]]]] = []
+
+    def add(self, arrival: Arrival) -> None:
+        """Raises NotFound, before anything of it is planned, if a mailbox is not the tenant's."""
+        for filing in arrival.filings:
+            for copy in filing.copies:
+                owner = self._owners.get(copy.mailbox)
+                if owner is None or owner.tenant != filing.email.tenant:
+                    raise NotFound(f"no mailbox {copy.mailbox}")
+        self._answers.append([self._file(filing) for filing in arrival.filings])
+        self._decisions += decision_values(arrival.decisions)
+
+    def _file(self, filing: Filing) -> list[Placed | tuple[str, str, int]]:
+        key = rows.content_key(filing.email)
+        known = self._known.get(key)
+        if known is None:
+            first, copies = self._new.get(key, (filing.email, 0))
+            self._new[key] = first, copies + len(filing.copies)
+            return [self._place(copy, first.id, first.size, filing.email) for copy in filing.copies]
+        answers: list[Placed | tuple[str, str, int]] = []
+        for copy in filing.copies:
+            there = self._recognised(known, copy) if filing.recognise else None
+            if there is None:
+                self._shared[known.email] = self._shared.get(known.email, 0) + 1
+                answers.append(self._place(copy, known.email, known.size, filing.email))
+            else:
+                answers.append(there)
+        return answers
+
+    def _recognised(self, known: _Known, copy: Copy) -> Placed | None:
+        """The entry that the same owner has already, for the same recipient if it is quarantined."""
+        owner, recipient = self._owners[copy.mailbox].owner, clean_or_none(copy.recipient)
+        return next((place for who, whom, place in known.entries if (who, whom) == (owner, recipient)), None)
+
+    def _place(self, copy: Copy, email: str, size: int, given: EmailRecord) -> tuple[str, str, int]:
+        box = self._boxes.setdefault(copy.mailbox, _Box(given.tenant))
+        box.copies.append(rows.copy_to_row(copy, size, given.internal_date))
+        box.emails.append(RecordId("email", email))
+        return copy.mailbox, email, len(box.copies) - 1
+
+    @property
+    def empty(self) -> bool:
+        return not (self._boxes or self._decisions or self._new)
+
+    def values(self) -> dict[str, Any]:
+        """What _ACCEPT wants bound."""
+        return {
+            "contents": [
+                {"id": key.key, "email": RecordId("email", email.id), "size": email.size}
+                for key, (email, _) in self._new.items()
+            ],
+            "emails": [rows.email_to_row(email, copies) for email, copies in self._new.values()],
+            "texts": [rows.texts_to_row(email) for email, _ in self._new.values()],
+            "shared": [{"id": RecordId("email", email), "n": n} for email, n in self._shared.items()],
+            "boxes": [placing(box.tenant, name, box.copies, box.emails) for name, box in self._boxes.items()],
+            "decisions": self._decisions,
+        }
+
+    def answers(self, counters: Sequence[Sequence[int]]) -> list[Answer]:
+        """For each arrival, from next uid and modseq of each mailbox after the transaction."""
+        first = {
+            name: (next_uid - len(box.copies), modseq - len(box.copies) + 1)
+            for (name, box), (next_uid, modseq) in zip(self._boxes.items(), counters, strict=True)
+        }
+
+        def placed(answer: Placed | tuple[str, str, int]) -> Placed:
+            if isinstance(answer, Placed):
+                return answer
+            mailbox, email, index = answer
+            uid, modseq = first[mailbox]
+            return Placed(mailbox, email, uid + index, modseq + index)
+
+        return [[[placed(one) for one in copies] for copies in filings] for filings in self._answers]
+
+
+class Acceptor:
+    """``Messages.accept``."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._owners: dict[str, _Owner] = {}
+        self._log = structlog.get_logger("inbox.store")
+        self._batcher: Batcher[Arrival, Answer] = Batcher(self._commit, ARRIVALS)
+
+    async def accept(self, arrival: Arrival) -> Answer:
+        return await self._batcher.submit(arrival)
+
+    async def close(self) -> None:
+        await self._batcher.close()
+
+    async def _commit(self, arrivals: Sequence[Arrival]) -> list[Answer | BaseException]:
+        """Answers or errors, in order. One mail that comes twice at once comes one after the other."""
+        outcomes: list[Answer | BaseException] = [StoreError("not written")] * len(arrivals)
+        waiting = list(enumerate(arrivals))
+        while waiting:
+            together: list[tuple[int, Arrival]] = []
+            later: list[tuple[int, Arrival]] = []
+            keys: set[RecordId] = set()
+            for number, arrival in waiting:
+                own = {rows.content_key(filing.email) for filing in arrival.filings}
+                if keys.isdisjoint(own):
+                    keys |= own
+                    together.append((number, arrival))
+                else:
+                    later.append((number, arrival))
+            written = await self._write([arrival for _, arrival in together])
+            for (number, _), outcome in zip(together, written, strict=True):
+                outcomes[number] = outcome
+            waiting = later
+        return outcomes
+
+    async def _write(self, arrivals: Sequence[Arrival]) -> list[Answer | BaseException]:
+        try:
+            await self._learn_owners(arrivals)
+            return await self._attempt(arrivals, {})
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            self._log.debug("accept_looks_closer", error=str(error))
+        return await self._carefully(arrivals)
+
+    async def _carefully(self, arrivals: Sequence[Arrival]) -> list[Answer | BaseException]:
+        """With a look at what is there; if that fails too, one by one, so that a bad arrival fails alone."""
+
+        async def work() -> list[Answer | BaseException]:
+            self._forget_owners(arrivals)
+            await self._learn_owners(arrivals)
+            try:
+                return await self._attempt(arrivals, await self._look_up(arrivals))
+            except (AlreadyExists, NotFound) as error:  # It came, or went, between the look and the transaction.
+                raise Stale(str(error)) from error
+
+        try:
+            return await self._gateway.retried(work)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            if len(arrivals) == 1:
+                return [error]
+        return [outcome for arrival in arrivals for outcome in await self._carefully([arrival])]
+
+    async def _attempt(
+        self, arrivals: Sequence[Arrival], known: dict[RecordId, _Known]
+    ) -> list[Answer | BaseException]:
+        plan = _Plan(self._owners, known)
+        outcomes: list[Answer | BaseException] = []
+        for arrival in arrivals:
+            try:
+                plan.add(arrival)
+                outcomes.append([])
+            except NotFound as error:
+                outcomes.append(error)
+        counters = [] if plan.empty else await self._gateway.write(_ACCEPT, **plan.values())
+        answers = iter(plan.answers(counters))
+        return [outcome if isinstance(outcome, BaseException) else next(answers) for outcome in outcomes]
+
+    async def _learn_owners(self, arrivals: Iterable[Arrival]) -> None:
+        unknown = [name for name in _mailboxes(arrivals) if name not in self._owners]
+        if not unknown:
+            return
+        if len(self._owners) + len(unknown) > REMEMBERED:
+            self._owners.clear()
+        (found,) = await self._gateway.query(
+            "SELECT id, organization, owner FROM $ids WHERE owner", ids=[rows.mailbox_id(name) for name in unknown]
+        )
+        for row in found:
+            self._owners[row["id"].key] = _Owner(row["organization"].key, row["owner"])
+
+    def _forget_owners(self, arrivals: Iterable[Arrival]) -> None:
+        for name in _mailboxes(arrivals):
+            self._owners.pop(name, None)
+
+    async def _look_up(self, arrivals: Iterable[Arrival]) -> dict[RecordId, _Known]:
+        keys = {rows.content_key(filing.email) for arrival in arrivals for filing in arrival.filings}
+        if not keys:
+            return {}
+        # One transaction, so that a mail and the entries that show it belong together.
+        *_, contents, entries, _ = await self._gateway.query(
+            "BEGIN; LET $contents = (SELECT id, email, size FROM $keys WHERE email); LET $emails = $contents.email;"
+            "SELECT * FROM $contents;"
+            "SELECT in, out, uid, modseq, recipient, out.owner AS owner FROM $emails->has_email_delivery; COMMIT",
+            keys=list(keys),
+        )
+        shown: dict[RecordId, list[tuple[str, str | None, Placed]]] = {}
+        for row in entries:
+            place = Placed(row["out"].key, row["in"].key, row["uid"], row["modseq"], fresh=False)
+            shown.setdefault(row["in"], []).append((row["owner"], row.get("recipient"), place))
+        return {
+            row["id"]: _Known(row["email"].key, row["size"], tuple(shown.get(row["email"], ()))) for row in contents
+        }
+
+
+def _mailboxes(arrivals: Iterable[Arrival]) -> set[str]:
+    return {copy.mailbox for arrival in arrivals for filing in arrival.filings for copy in filing.copies}

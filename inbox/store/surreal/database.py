@@ -1,0 +1,49 @@
+"""The database of several instances as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from inbox.base.clock import Clock
+from inbox.base.ids import Ids
+from inbox.store.surreal.accept import Acceptor
+from inbox.store.surreal.accounts import SurrealAccounts
+from inbox.store.surreal.changes import Bus
+from inbox.store.surreal.config import SurrealConfig
+from inbox.store.surreal.decisions import SurrealDecisions, SurrealRates
+from inbox.store.surreal.entries import Entries
+from inbox.store.surreal.gateway import Gateway
+from inbox.store.surreal.mailboxes import SurrealMailboxes
+from inbox.store.surreal.messages import SurrealMessages
+from inbox.store.surreal.tenants import SurrealTenants
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class SurrealDatabase:
+    """``Database`` of ``inbox.store.ports`` on a SurrealDB 3.x server that all instances share."""
+
+    def __init__(self, config: SurrealConfig, clock: Clock, ids: Ids) -> None:
+        self.changes = Bus()
+        self._gateway = gateway = Gateway(config, _MIGRATIONS, self.changes.noticed, self.changes.lost)
+        self.changes.attach(gateway)
+        self._acceptor = Acceptor(gateway)
+        entries = Entries(gateway)
+        self.tenants = SurrealTenants(gateway, clock, ids)
+        self.accounts = SurrealAccounts(gateway, clock, ids)
+        self.mailboxes = SurrealMailboxes(gateway, entries, clock, ids, self.changes)
+        self.messages = SurrealMessages(gateway, entries, self._acceptor, clock, self.changes)
+        self.decisions = SurrealDecisions(gateway)
+        self.rates = SurrealRates(gateway)
+
+    async def open(self) -> None:
+        await self._gateway.open()
+
+    async def close(self) -> None:
+        await self.changes.close()
+        await self._acceptor.close()
+        await self.rates.close()
+        await self._gateway.close()
+
+    async def ping(self) -> None:
+        await self._gateway.query("RETURN true")

@@ -1,0 +1,157 @@
+"""Statements and transactions: every statement's status is looked at, conflicts are tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from inbox.base.errors import AlreadyExists, Conflict, NotFound, StorageFull, StoreError, StoreUnavailable
+from inbox.store.surreal.config import SurrealConfig
+from inbox.store.surreal.link import Link, Notice
+from inbox.store.surreal.values import RecordId
+
+R = TypeVar("R")
+
+
+class Stale(Conflict):
+    """What was read before the transaction has changed meanwhile: read again, then try again."""
+
+
+#: How often a transaction that lost against another one is tried, and the pauses between (seconds). Several seconds
+#: in all: then the server is in trouble, and the caller hears of it.
+ATTEMPTS: Final = 40
+FIRST_PAUSE: Final = 0.002
+LONGEST_PAUSE: Final = 0.25
+
+#: What statements of ours throw: ``inbox gone …``, ``inbox stale``, ``inbox taken``.
+_THROWN: Final = re.compile(r"An error occurred: inbox (gone|stale|taken) ?(.*)", re.DOTALL)
+_THROWN_ERRORS: Final[Mapping[str, type[StoreError]]] = {"gone": NotFound, "stale": Stale, "taken": AlreadyExists}
+_NOISE: Final = ("The query was not executed due to a", "Cannot COMMIT")
+_SCHEMA: Final = RecordId("meta", "schema")
+
+
+class Gateway:
+    """One server as all repositories use it."""
+
+    def __init__(self, config: SurrealConfig, migrations: Path, on_notice: Notice, on_lost: Callable[[], None]) -> None:
+        self._config = config
+        self._migrations = migrations
+        self._link = Link(config, on_notice, on_lost)
+        self._open = False
+
+    async def open(self) -> None:
+        """Connects and brings the schema to this program's version.
+
+        Raises:
+            StoreUnavailable, StoreError
+        """
+        self._open = True
+        try:
+            await self._prepare()
+            await self.retried(self._migrate)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        self._open = False
+        await self._link.close()
+
+    async def query(self, sql: str, /, **values: Any) -> list[Any]:
+        """The results of all statements, in order.
+
+        Raises:
+            StoreUnavailable: the server cannot be reached; whether it happened is unknown.
+            Conflict: lost against another transaction; nothing was written.
+            Stale, NotFound: the transaction found so, and wrote nothing.
+            AlreadyExists: a record with this id is there; nothing was written.
+            StorageFull, StoreError
+        """
+        if not self._open:
+            raise StoreUnavailable("the database is not open")
+        return _results(await self._link.call("query", sql, values))
+
+    async def transaction(self, sql: str, /, **values: Any) -> Any:
+        """Runs ``sql`` as one transaction; returns what its last statement (a RETURN) gives.
+
+        Raises:
+            as :meth:`query`
+        """
+        # BEGIN and COMMIT have results of their own: the one before the last is that of the RETURN.
+        return (await self.query(f"BEGIN;\n{sql};\nCOMMIT", **values))[-2]
+
+    async def retried(self, work: Callable[[], Awaitable[R]]) -> R:
+        """Runs ``work`` until it loses against nobody.
+
+        Raises:
+            Conflict: it lost every time.
+        """
+        pause = FIRST_PAUSE
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return await work()
+            except Conflict:
+                await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311 - a pause, not a secret
+                pause = min(pause * 2, LONGEST_PAUSE)
+        return await work()
+
+    async def write(self, sql: str, /, **values: Any) -> Any:
+        """:meth:`transaction`, again after each conflict. For what depends on nothing read before."""
+        return await self.retried(lambda: self.transaction(sql, **values))
+
+    async def live(self, table: str) -> None:
+        """Asks for a notice after each change of a row of ``table`` (one of our constants) over this connection."""
+        await self.query(f"LIVE SELECT id FROM {table}")
+
+    async def _prepare(self) -> None:
+        # Names cannot be bound in DEFINE; SurrealConfig has let none through that would need quotes of its own.
+        config = self._config
+        try:
+            await self.query(f"DEFINE NAMESPACE IF NOT EXISTS `{config.namespace}`")
+            await self.query(f"DEFINE DATABASE IF NOT EXISTS `{config.database}`")
+        except (StoreUnavailable, Conflict):
+            raise
+        except StoreError:
+            # A user of this database alone may not define it, and need not: it is there if it can be used.
+            await self.query("INFO FOR DB")
+
+    async def _migrate(self) -> None:
+        scripts = sorted(self._migrations.glob("[0-9]*.surql"))
+        await self.query("DEFINE TABLE IF NOT EXISTS meta")
+        (found,) = await self.query("SELECT VALUE value FROM ONLY $id", id=_SCHEMA)
+        version = found or 0
+        if version > len(scripts):
+            raise StoreError(f"{self._config.database} has schema {version}, this program knows {len(scripts)}")
+        # Every statement may be run twice: two instances that start at once do so.
+        for number, script in enumerate(scripts[version:], start=version + 1):
+            await self.query(script.read_text(encoding="utf-8"))
+            await self.query("UPSERT $id SET value = $number RETURN NONE", id=_SCHEMA, number=number)
+
+
+def _results(statements: list[Mapping[str, Any]]) -> list[Any]:
+    failed = [str(one["result"]) for one in statements if one["status"] != "OK"]
+    if not failed:
+        return [one["result"] for one in statements]
+    raise _error(failed)
+
+
+def _error(texts: list[str]) -> StoreError:
+    """The error behind a failed transaction: all its other statements only say that it failed."""
+    text = next((text for text in texts if "can be retried" in text), None)
+    if text is not None:
+        return Conflict(f"surrealdb: {text}")
+    text = next((text for text in texts if not text.startswith(_NOISE)), texts[0])
+    thrown = _THROWN.search(text)
+    if thrown is not None:
+        return _THROWN_ERRORS[thrown[1]](f"{thrown[1]} {thrown[2]}".strip())
+    if "already exists" in text or "already contains" in text:
+        return AlreadyExists(f"surrealdb: {text}")
+    if "No space left" in text or "quota exceeded" in text:
+        return StorageFull(f"surrealdb: {text}")
+    if "IO error" in text or "timed out" in text or "session has expired" in text:
+        return StoreUnavailable(f"surrealdb: {text}")
+    return StoreError(f"surrealdb: {text}")

@@ -1,0 +1,272 @@
+"""Mailboxes in SurrealDB.
+
+All changes to the names of one owner's mailboxes write the owner's row (``tree``), so that two of them at once
+conflict: what a change has read (parents, children, names that are taken) is so still true when it is committed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from inbox.base.clock import Clock
+from inbox.base.errors import AlreadyExists, NotFound
+from inbox.base.ids import Ids
+from inbox.mail.tenancy import Mailbox
+from inbox.store.records import MailboxStatus
+from inbox.store.surreal import rows
+from inbox.store.surreal.changes import Bus
+from inbox.store.surreal.entries import Entries
+from inbox.store.surreal.gateway import Gateway
+from inbox.store.surreal.values import LAST, Keys, RecordId, clean
+
+_UID_VALIDITY = RecordId("meta", "uid_validity")
+
+#: Checks that nobody else has changed the owner's tree, then writes. UIDVALIDITY grows with the time and never
+#: repeats in this installation, whatever the clock does. (UPSERT evaluates its expressions as on a new record, so
+#: what was there is read before.)
+CHANGE_TREE = """
+LET $tree = (UPDATE $owner SET tree += 1 WHERE tree = $seen RETURN VALUE tree);
+IF array::len($tree) = 0 { THROW 'inbox stale' };
+LET $last = (SELECT VALUE value FROM ONLY $validity) ?? 0;
+LET $first = math::max([$last + 1, $now]);
+UPSERT $validity SET value = $first + $count - 1 RETURN NONE;
+FOR $m IN $renamed {
+    UPDATE $m.id SET name = $m.name, parent = $m.parent, uid_validity = $first + $m.i, modseq += 1 RETURN NONE
+};
+FOR $m IN $created {
+    CREATE $m.id SET organization = $organization, owner = $owner_key, account = $account, email_address = $address,
+        name = $m.name, parent = $m.parent, special_use = $m.special_use, subscribed = true,
+        uid_validity = $first + $m.i, next_uid = 1, modseq = 1, first_recent = 1, messages = 0, unseen = 0, size = 0
+        RETURN NONE
+};
+RETURN true"""
+
+_DELETE = """
+LET $tree = (UPDATE $owner SET tree += 1 WHERE tree = $seen RETURN VALUE tree);
+IF array::len($tree) = 0 { THROW 'inbox stale' };
+LET $gone = (UPDATE $id SET modseq += 1 WHERE messages = 0 RETURN VALUE id);
+IF array::len($gone) = 0 { THROW 'inbox stale' };
+UPDATE $children SET parent = NONE RETURN NONE;
+DELETE $expunged RETURN NONE;
+DELETE $chunks RETURN NONE;
+DELETE $id RETURN NONE;
+RETURN true"""
+
+
+@dataclass(slots=True)
+class Tree:
+    """All mailboxes of one owner, as read at ``seen``, and the changes that are to be made."""
+
+    owner: RecordId
+    organization: RecordId
+    address: RecordId | None
+    seen: int
+    by_name: dict[str, Mailbox]
+    created: list[dict[str, Any]]
+    renamed: list[dict[str, Any]]
+
+    def create(self, new_id: str, name: str, special_use: str | None = None) -> None:
+        """Plans a mailbox whose parents are there."""
+        parent = self.by_name.get(name.rpartition("/")[0])
+        row = {
+            "id": rows.mailbox_id(new_id),
+            "name": name,
+            "special_use": special_use,
+            "parent": rows.mailbox_id(parent.id) if parent else None,
+            "i": len(self.created) + len(self.renamed),
+        }
+        self.created.append(row)
+        account = self.owner.key if self.owner.table == "account" else None
+        self.by_name[name] = Mailbox(new_id, self.organization.key, account, name, 0)
+
+    def create_parents(self, ids: Ids, name: str) -> None:
+        parts = name.split("/")
+        for depth in range(1, len(parts)):
+            path = "/".join(parts[:depth])
+            if path not in self.by_name:
+                self.create(ids.new(), path)
+
+    def rename(self, mailbox: Mailbox, name: str) -> None:
+        """Plans a new name for a mailbox and for those below it."""
+        below = [box for box in self.by_name.values() if box.name.startswith(f"{mailbox.name}/")]
+        moved = [(mailbox, name), *((box, name + box.name[len(mailbox.name) :]) for box in below)]
+        for box, _ in moved:
+            del self.by_name[box.name]
+        for _, path in moved:
+            if path in self.by_name:
+                raise AlreadyExists(f"mailbox {path} exists")
+        self.by_name |= {path: box for box, path in moved}
+        for box, path in moved:
+            parent = self.by_name.get(path.rpartition("/")[0])
+            self.renamed.append({
+                "id": rows.mailbox_id(box.id),
+                "name": path,
+                "parent": rows.mailbox_id(parent.id) if parent and parent is not box else None,
+                "i": len(self.created) + len(self.renamed),
+            })  # fmt: skip
+
+    def values(self, now: float) -> dict[str, Any]:
+        """What CHANGE_TREE wants bound."""
+        return {
+            "owner": self.owner,
+            "owner_key": self.owner.key,
+            "organization": self.organization,
+            "account": self.owner if self.owner.table == "account" else None,
+            "address": self.address,
+            "seen": self.seen,
+            "validity": _UID_VALIDITY,
+            "now": int(now),
+            "count": len(self.created) + len(self.renamed),
+            "created": self.created,
+            "renamed": self.renamed,
+        }
+
+
+class SurrealMailboxes:
+    """``Mailboxes`` of ``inbox.store.ports``."""
+
+    def __init__(self, gateway: Gateway, entries: Entries, clock: Clock, ids: Ids, bus: Bus) -> None:
+        self._gateway = gateway
+        self._entries = entries
+        self._clock = clock
+        self._ids = ids
+        self._bus = bus
+
+    async def all(self, tenant: str, account: str | None) -> list[Mailbox]:
+        (found,) = await self._gateway.query(
+            "SELECT * FROM mailbox WHERE owner = $owner AND organization = $organization",
+            owner=account or tenant,
+            organization=rows.organization_id(tenant),
+        )
+        return sorted(map(rows.row_to_mailbox, found), key=lambda box: box.name)
+
+    async def by_name(self, tenant: str, account: str | None, name: str) -> Mailbox | None:
+        (found,) = await self._gateway.query(
+            "SELECT * FROM mailbox WHERE owner = $owner AND organization = $organization AND name = $name",
+            owner=account or tenant,
+            organization=rows.organization_id(tenant),
+            name=clean(name),
+        )
+        return rows.row_to_mailbox(found[0]) if found else None
+
+    async def get(self, tenant: str, mailbox: str) -> Mailbox | None:
+        (found,) = await self._gateway.query(
+            "SELECT * FROM ONLY $id WHERE organization = $organization",
+            id=rows.mailbox_id(mailbox),
+            organization=rows.organization_id(tenant),
+        )
+        return rows.row_to_mailbox(found) if found else None
+
+    async def create(self, tenant: str, account: str | None, name: str, special_use: str | None = None) -> Mailbox:
+        name = clean(name)
+        new_id = self._ids.new()
+
+        async def work() -> None:
+            tree = await self._tree(tenant, account)
+            if name in tree.by_name:
+                raise AlreadyExists(f"mailbox {name} exists")
+            tree.create_parents(self._ids, name)
+            tree.create(new_id, name, special_use)
+            await self._gateway.transaction(CHANGE_TREE, **tree.values(self._clock.now()))
+
+        await self._gateway.retried(work)
+        return await self._require(tenant, new_id)
+
+    async def delete(self, tenant: str, mailbox: str) -> None:
+        async def work() -> None:
+            box = await self._require(tenant, mailbox)
+            # In steps, each a transaction of its own: a mailbox may hold more than one transaction should.
+            await self._entries.clear(tenant, mailbox)
+            tree = await self._tree(tenant, box.account)
+            children = [rows.mailbox_id(child.id) for child in tree.by_name.values() if child.parent == mailbox]
+            await self._gateway.transaction(
+                _DELETE,
+                owner=tree.owner,
+                seen=tree.seen,
+                id=rows.mailbox_id(mailbox),
+                children=children,
+                expunged=Keys("expunged", [mailbox], [mailbox, LAST]),
+                chunks=Keys("mailbox_chunk", [mailbox], [mailbox, LAST]),
+            )
+
+        await self._gateway.retried(work)
+        self._bus.publish((mailbox,))
+
+    async def rename(self, tenant: str, mailbox: str, name: str) -> None:
+        name = clean(name)
+        new_id = self._ids.new()
+        moved_to: list[str] = []
+
+        async def work() -> None:
+            box = await self._require(tenant, mailbox)
+            tree = await self._tree(tenant, box.account)
+            if name in tree.by_name:
+                raise AlreadyExists(f"mailbox {name} exists")
+            tree.create_parents(self._ids, name)
+            if box.name == "INBOX":
+                tree.create(new_id, name)
+                moved_to.append(new_id)
+            else:
+                tree.rename(box, name)
+            await self._gateway.transaction(CHANGE_TREE, **tree.values(self._clock.now()))
+
+        await self._gateway.retried(work)
+        if moved_to:
+            everything = [entry.uid for entry in await self._entries.all(tenant, mailbox)]
+            await self._entries.copy(tenant, mailbox, everything, new_id, move=True)
+        self._bus.publish((mailbox, *moved_to))
+
+    async def subscribe(self, tenant: str, mailbox: str, subscribed: bool) -> None:
+        changed = await self._gateway.write(
+            "RETURN (UPDATE $id SET subscribed = $subscribed WHERE organization = $organization RETURN VALUE id)",
+            id=rows.mailbox_id(mailbox),
+            organization=rows.organization_id(tenant),
+            subscribed=subscribed,
+        )
+        if not changed:
+            raise NotFound(f"no mailbox {mailbox}")
+
+    async def status(self, tenant: str, mailbox: str) -> MailboxStatus:
+        (found,) = await self._gateway.query(
+            "SELECT * FROM ONLY $id WHERE organization = $organization",
+            id=rows.mailbox_id(mailbox),
+            organization=rows.organization_id(tenant),
+        )
+        if not found:
+            raise NotFound(f"no mailbox {mailbox}")
+        recent = 0
+        if found["first_recent"] < found["next_uid"]:
+            since = Keys("has_email_delivery", [mailbox, found["first_recent"]], [mailbox, found["next_uid"]])
+            (counted,) = await self._gateway.query("SELECT count() FROM $since GROUP ALL", since=since)
+            recent = counted[0]["count"] if counted else 0
+        return MailboxStatus(
+            mailbox,
+            found["messages"],
+            found["unseen"],
+            recent,
+            found["next_uid"],
+            found["uid_validity"],
+            found["modseq"],
+            found["size"],
+        )
+
+    async def _require(self, tenant: str, mailbox: str) -> Mailbox:
+        found = await self.get(tenant, mailbox)
+        if found is None:
+            raise NotFound(f"no mailbox {mailbox}")
+        return found
+
+    async def _tree(self, tenant: str, account: str | None) -> Tree:
+        organization = rows.organization_id(tenant)
+        owner = RecordId("account", account) if account else organization
+        _, found, boxes, _ = await self._gateway.query(
+            "BEGIN; SELECT id, organization, email_address, tree FROM ONLY $owner;"
+            "SELECT * FROM mailbox WHERE owner = $key; COMMIT;",
+            owner=owner,
+            key=owner.key,
+        )
+        if found is None or (account and found["organization"] != organization):
+            raise NotFound(f"no owner {owner.key}")
+        by_name = {row["name"]: rows.row_to_mailbox(row) for row in boxes}
+        return Tree(owner, organization, found.get("email_address"), found["tree"], by_name, [], [])

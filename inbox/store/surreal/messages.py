@@ -1,0 +1,141 @@
+"""Mails and their entries in SurrealDB: the port's methods."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from inbox.base.clock import Clock
+from inbox.base.errors import NotFound
+from inbox.mail.flags import Flag
+from inbox.store.records import Arrival, Entry, MailboxChanges, Placed, StoredMessage, StoreMode
+from inbox.store.surreal import rows
+from inbox.store.surreal.accept import Acceptor
+from inbox.store.surreal.changes import Bus
+from inbox.store.surreal.entries import Entries
+from inbox.store.surreal.gateway import Gateway
+from inbox.store.surreal.values import RecordId
+
+#: Messages in one page of ``fetch``: with their texts some hundred KB.
+PAGE: Final = 200
+#: Blob paths in one question.
+PATHS: Final = 1000
+
+_ENTRY: Final = "uid, modseq, flags, keywords, received_at, prepended, recipient, reason, in.* AS email"
+
+
+class SurrealMessages:
+    """``Messages`` of ``inbox.store.ports``."""
+
+    def __init__(self, gateway: Gateway, entries: Entries, acceptor: Acceptor, clock: Clock, bus: Bus) -> None:
+        self._gateway = gateway
+        self._entries = entries
+        self._acceptor = acceptor
+        self._clock = clock
+        self._bus = bus
+
+    async def accept(self, arrival: Arrival) -> list[list[Placed]]:
+        placed = await self._acceptor.accept(arrival)
+        self._bus.publish([place.mailbox for places in placed for place in places])
+        return placed
+
+    async def entries(self, tenant: str, mailbox: str) -> list[Entry]:
+        return await self._entries.all(tenant, mailbox)
+
+    async def changes(self, tenant: str, mailbox: str, since: int) -> MailboxChanges:
+        return await self._entries.changes(tenant, mailbox, since)
+
+    async def claim_recent(self, tenant: str, mailbox: str) -> int:
+        before = await self._gateway.write(
+            "RETURN (UPDATE $id SET first_recent = next_uid WHERE organization = $organization RETURN BEFORE)",
+            id=rows.mailbox_id(mailbox),
+            organization=rows.organization_id(tenant),
+        )
+        if not before:
+            raise NotFound(f"no mailbox {mailbox}")
+        return int(before[0]["first_recent"])
+
+    async def fetch(
+        self, tenant: str, mailbox: str, uids: Sequence[int], *, texts: bool = True
+    ) -> AsyncIterator[StoredMessage]:
+        sql = f"SELECT {_ENTRY}{', in.text.* AS text' if texts else ''} FROM $ids WHERE uid"
+        ordered = sorted(set(uids))
+        await self._entries.modseq(tenant, mailbox)
+        for start in range(0, len(ordered), PAGE):
+            ids = [rows.entry_id(mailbox, uid) for uid in ordered[start : start + PAGE]]
+            (found,) = await self._gateway.query(sql, ids=ids)
+            for row in found:
+                yield rows.row_to_message(row)
+
+    async def store(
+        self,
+        tenant: str,
+        mailbox: str,
+        uids: Sequence[int],
+        mode: StoreMode,
+        flags: int,
+        keywords: tuple[str, ...] = (),
+        *,
+        unchanged_since: int | None = None,
+    ) -> tuple[list[Entry], list[int]]:
+        def change(entry: Entry) -> tuple[int, tuple[str, ...]]:
+            if mode == "set":
+                return int(flags), keywords
+            if mode == "add":
+                return entry.flags | int(flags), tuple(sorted({*entry.keywords, *keywords}))
+            return entry.flags & ~int(flags), tuple(word for word in entry.keywords if word not in keywords)
+
+        stored = await self._entries.store(tenant, mailbox, uids, change, unchanged_since)
+        self._bus.publish((mailbox,))
+        return stored
+
+    async def expunge(self, tenant: str, mailbox: str, uids: Sequence[int] | None = None) -> list[int]:
+        wanted: Sequence[int]
+        if uids is None:
+            wanted = [entry.uid for entry in await self._entries.all(tenant, mailbox) if entry.flags & Flag.DELETED]
+        else:
+            wanted = uids
+        gone = await self._entries.remove(tenant, mailbox, wanted, only=Flag.DELETED)
+        self._bus.publish((mailbox,))
+        return gone
+
+    async def copy(
+        self, tenant: str, source: str, uids: Sequence[int], target: str, *, move: bool = False
+    ) -> list[tuple[int, int]]:
+        copied = await self._entries.copy(tenant, source, uids, target, move=move)
+        self._bus.publish((source, target))
+        return [(old, new) for old, new, _, _ in copied]
+
+    async def release(self, tenant: str, quarantine: str, uid: int, target: str) -> Placed:
+        altered = {"received_at": self._clock.now(), "recipient": None, "reason": None, "status": "open"}
+        copied = await self._entries.copy(tenant, quarantine, [uid], target, move=True, altered=altered)
+        if not copied:
+            raise NotFound(f"no quarantined message {uid}")
+        self._bus.publish((quarantine, target))
+        _, new, email, modseq = copied[0]
+        return Placed(target, email, new, modseq)
+
+    async def remove(self, tenant: str, mailbox: str, uids: Sequence[int]) -> list[int]:
+        gone = await self._entries.remove(tenant, mailbox, uids)
+        self._bus.publish((mailbox,))
+        return gone
+
+    async def blob_in_use(self, blob_paths: Sequence[str]) -> set[str]:
+        # Every key holds the mail's id as its fourth component (msg/{org}/{mailbox}/{id}.eml, att/…/{id}/…): a look
+        # at the record, without an index on paths.
+        by_id: dict[str, list[str]] = {}
+        for path in blob_paths:
+            parts = path.split("/")
+            if len(parts) > 3:
+                by_id.setdefault(parts[3].partition(".")[0], []).append(path)
+        used: set[str] = set()
+        names = list(by_id)
+        for start in range(0, len(names), PATHS):
+            (found,) = await self._gateway.query(
+                "SELECT id, blob_path FROM $ids WHERE blob_path",
+                ids=[RecordId("email", name) for name in names[start : start + PATHS]],
+            )
+            for row in found:
+                paths = by_id[row["id"].key]
+                used.update(path for path in paths if path == row["blob_path"] or not path.startswith("msg/"))
+        return used

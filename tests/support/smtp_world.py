@@ -1,0 +1,257 @@
+"""An SMTP or LMTP server whose Receiving remembers what it got, and clients that talk to it in memory or over TCP."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
+
+from inbox.mail.address import Address
+from inbox.mail.content import Content
+from inbox.mail.reply import Reply
+from inbox.plugin.context import Recipient, Session, Transaction
+from inbox.server.lmtp import LmtpServer
+from inbox.server.smtp import SmtpServer
+from inbox.server.smtp_config import SmtpConfig
+from tests.support.clock import FakeClock
+from tests.support.transport import MemoryTransport
+
+PATIENCE = 10.0
+
+
+@dataclass
+class Got:
+    """One message that was accepted."""
+
+    sender: str | None
+    recipients: list[str]
+    content: bytes
+    kind: str
+    params: dict[str, str]
+
+
+class Recording:
+    """Accepts, except: recipients ``unknown@`` and ``later@``, senders ``spammer@``, EHLO ``refused.example``, messages
+    with the word VIRUS, and whatever ``refuse_connect`` says. ``gate`` holds the verdict on a message back.
+    """
+
+    def __init__(self) -> None:
+        self.got: list[Got] = []
+        self.refusals: list[tuple[str, Reply, bool]] = []
+        self.sessions: list[Session] = []
+        self.recipients: list[tuple[str, frozenset[str], str | None]] = []
+        self.refuse_connect: Reply | None = None
+        self.gate: asyncio.Event | None = None
+        self.entered = asyncio.Event()
+        self.text = "Refused"
+        self.broken: set[str] = set()
+
+    async def connect(self, session: Session) -> Reply | None:
+        self.sessions.append(session)
+        return self.refuse_connect
+
+    async def helo(self, session: Session) -> Reply | None:
+        self._break("helo")
+        return Reply(550, "5.7.1", self.text) if session.helo == "refused.example" else None
+
+    async def mail(
+        self, session: Session, sender: Address | None, params: dict[str, str]
+    ) -> tuple[Reply, Transaction | None]:
+        self._break("mail")
+        if sender is not None and sender.local == "spammer":
+            return Reply(550, "5.7.1", self.text), None
+        return Reply(250, "2.1.0", "OK"), Transaction("tx", session, sender, params)
+
+    async def rcpt(self, tx: Transaction, address: Address, notify: frozenset[str], orcpt: str | None) -> Reply:
+        self._break("rcpt")
+        self.recipients.append((str(address), notify, orcpt))
+        if address.local == "unknown":
+            return Reply(550, "5.1.1", self.text)
+        if address.local == "later":
+            return Reply(451, "4.7.1", self.text)
+        tx.recipients.append(Recipient(address, notify=notify, orcpt=orcpt))
+        return Reply(250, "2.1.5", "OK")
+
+    async def data(self, tx: Transaction, content: Content) -> list[Reply]:
+        self.entered.set()
+        self._break("data")
+        if self.gate is not None:
+            await self.gate.wait()
+        octets = b"".join(content.chunks())
+        each = tx.session.door == "lmtp"
+        if b"VIRUS" in octets:
+            return [Reply(550, "5.7.1", self.text)] * (len(tx.recipients) if each else 1)
+        sender = str(tx.sender) if tx.sender else None
+        names = [str(recipient.address) for recipient in tx.recipients]
+        self.got.append(Got(sender, names, octets, type(content).__name__, tx.params))
+        return [Reply(250, "2.0.0", f"<{name}> OK") for name in names] if each else [Reply(250, "2.0.0", "OK")]
+
+    async def refused(self, session: Session, tx: Transaction | None, reply: Reply, stage: str) -> Reply:
+        self.refusals.append((stage, reply, tx is not None))
+        return Reply(reply.code, reply.enhanced, f"{reply.text} (id {len(self.refusals)})")
+
+    def _break(self, stage: str) -> None:
+        if stage in self.broken:
+            raise ZeroDivisionError("secret of the inside")
+
+
+class Log:
+    """Remembers what was logged."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+
+    def __getattr__(self, level: str) -> Callable[..., None]:
+        def write(event: str, **_: Any) -> None:
+            self.events.append((level, event))
+
+        return write
+
+    @property
+    def errors(self) -> list[str]:
+        return [event for level, event in self.events if level == "error"]
+
+
+class Client(Protocol):
+    """The peer of a server."""
+
+    def send(self, data: bytes) -> None: ...
+    def half_close(self) -> None: ...
+    def lose(self) -> None: ...
+    async def line(self) -> bytes: ...
+
+
+async def reply(client: Client) -> list[str]:
+    """All lines of the next reply, without CRLF; an empty list if the server closed instead."""
+    lines: list[str] = []
+    while True:
+        async with asyncio.timeout(PATIENCE):
+            line = await client.line()
+        if not line:
+            assert not lines, f"closed within a reply: {lines}"
+            return []
+        assert line.endswith(b"\r\n"), f"a piece of a line: {line!r}"
+        lines.append(line[:-2].decode())
+        if line[3:4] != b"-":
+            return lines
+
+
+async def say(client: Client, *commands: str | bytes) -> list[str]:
+    """Sends commands one by one, each after the reply to the one before; returns the last lines of all replies."""
+    last = []
+    for command in commands:
+        client.send(command if isinstance(command, bytes) else f"{command}\r\n".encode())
+        last.append((await reply(client) or [""])[-1])
+    return last
+
+
+class MemoryClient:
+    """Talks to a connection without a socket."""
+
+    def __init__(self, transport: MemoryTransport) -> None:
+        self.transport = transport
+
+    def send(self, data: bytes) -> None:
+        if not self.transport.closed:
+            self.transport.send(data)
+
+    def half_close(self) -> None:
+        self.transport.half_close()
+
+    def lose(self) -> None:
+        self.transport.lose()
+
+    async def line(self) -> bytes:
+        written = self.transport.written
+        while (end := written.find(b"\n")) < 0 and not self.transport.closed:
+            await self.transport.changed()
+        line = bytes(written[: end + 1] if end >= 0 else written)
+        del written[: len(line)]
+        return line
+
+
+class TcpClient:
+    """Talks to a server over a socket."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    def half_close(self) -> None:
+        self.writer.write_eof()
+
+    def lose(self) -> None:
+        self.writer.transport.abort()
+
+    async def line(self) -> bytes:
+        try:
+            return await self.reader.readline()
+        except ConnectionError:
+            return b""
+
+
+@dataclass
+class World:
+    """One server and what it stands on."""
+
+    server: SmtpServer
+    receiving: Recording
+    clock: FakeClock
+    log: Log
+    port: int = 0
+    memory_clients: list[MemoryClient] = field(default_factory=list)
+
+    def memory(self, peer: tuple[str, int] = ("192.0.2.7", 40000)) -> MemoryClient:
+        """A client in memory; the banner is not read yet."""
+        client = MemoryClient(MemoryTransport(self.server.connect(), peer))
+        self.memory_clients.append(client)
+        return client
+
+    async def greeted(self, ehlo: str = "EHLO client.example") -> MemoryClient:
+        """A client in memory that has said EHLO."""
+        client = self.memory()
+        await reply(client)
+        assert (await say(client, ehlo))[0].startswith("250 ")
+        return client
+
+    async def tcp(self, context: ssl.SSLContext | None = None) -> TcpClient:
+        """A client over TCP; the banner is not read yet."""
+        return TcpClient(*await asyncio.open_connection("127.0.0.1", self.port, ssl=context))
+
+    def pass_time(self, seconds: float) -> None:
+        """The clock moves on and the server looks at its deadlines."""
+        self.clock.advance(seconds)
+        self.server.guard.sweep()
+
+
+class _Ids:
+    def __init__(self) -> None:
+        self._numbers = count(1)
+
+    def new(self) -> str:
+        return f"{next(self._numbers):020}"
+
+
+@asynccontextmanager
+async def smtp_world(
+    folder: Path, *, lmtp: bool = False, listen: bool = True, receiving: Recording | None = None, **settings: Any
+) -> AsyncIterator[World]:
+    """A running server; ``settings`` are fields of :class:`SmtpConfig`. It is stopped without grace."""
+    receiving, clock, log = receiving or Recording(), FakeClock(), Log()
+    config = SmtpConfig(**{"hostname": "mx.test", "spool_directory": folder, **settings})
+    server = (LmtpServer if lmtp else SmtpServer)(config, receiving, clock, _Ids(), log)
+    world = World(server, receiving, clock, log)
+    try:
+        if listen:
+            world.port = await server.start("127.0.0.1", 0)
+        yield world
+    finally:
+        await server.stop(0)

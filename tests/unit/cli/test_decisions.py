@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from inbox.base.clock import SystemClock
+from inbox.base.ids import RandomIds
+from inbox.policy.decision import Decision, PluginRecord, StageRecord, encode
+from inbox.store.records import DecisionRecord
+from inbox.store.sqlite import SqliteDatabase
+from tests.support.cli import Cli
+
+ID = "06h07td1g1cmr2t5bdts"
+
+
+async def record(cli: Cli, *tenants: str) -> None:
+    """One refused transaction, as a delivery writes it: a record for each tenant."""
+    clock = SystemClock()
+    db = SqliteDatabase(cli.folder / "data" / "inbox.db", clock, RandomIds(clock.now))
+    await db.open()
+    records = []
+    for name in tenants:
+        organization = await db.tenants.organization(name)
+        assert organization is not None
+        plugin = PluginRecord("clamav", "1.0.0", "abc", us=1234, facts=[{"kind": "VirusFact", "signature": "Eicar"}])
+        decision = Decision(
+            ID, 0.0, "reject", tenant=name, sender="m\x1b[2J@x.test", code=550, enhanced="5.7.1", text="Virus found",
+            stages=[StageRecord("data", by="clamav", plugins=[plugin])],
+        )  # fmt: skip
+        records.append(
+            DecisionRecord(
+                ID, organization.id, 0.0, "smtp", "reject", decision.sender, (), "192.0.2.1", encode(decision)
+            )
+        )
+    await db.decisions.add(records)
+    await db.close()
+
+
+@pytest.fixture
+def demo(cli: Cli) -> Cli:
+    cli.demo()
+    cli("tenant", "add", "other")
+    return cli
+
+
+def test_explain_names_plugin_signature_and_time(demo: Cli) -> None:
+    asyncio.run(record(demo, "demo"))
+    ran = demo("explain", ID.upper())
+    assert ran.code == 0
+    for word in (ID, "550 5.7.1 Virus found", "clamav", "Eicar", "1.2"):
+        assert word in ran.out
+    assert "\x1b" not in ran.out
+
+
+def test_one_record_is_one_object(demo: Cli) -> None:
+    asyncio.run(record(demo, "demo"))
+    shown = demo("explain", ID, "--json").json
+    assert shown["outcome"] == "reject"
+    assert shown["stages"][0]["plugins"][0]["plugin"] == "clamav"
+
+
+def test_several_tenants_have_a_record_each(demo: Cli) -> None:
+    asyncio.run(record(demo, "demo", "other"))
+    assert [part["tenant"] for part in demo("explain", ID, "--json").json] == ["demo", "other"]
+    assert demo("explain", ID, "--tenant", "other", "--json").json["tenant"] == "other"
+    assert demo("explain", ID).out.count("Virus found") == 2
+
+
+def test_what_is_not_known(demo: Cli) -> None:
+    asyncio.run(record(demo, "demo"))
+    assert demo("explain", "nope").code == 1
+    assert demo("explain", ID, "--tenant", "other").code == 1
+    assert demo("explain", ID, "--tenant", "nobody").code == 1
+
+
+def test_the_latest_come_first(demo: Cli) -> None:
+    asyncio.run(record(demo, "demo"))
+    (row,) = demo("decisions", "list", "--json").json
+    assert row["id"] == ID
+    assert row["at"] == "1970-01-01T00:00:00Z"
+    assert "\\x1b[2J" in demo("decisions", "list").out

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import Cli
+
+ROOT = Path(__file__).parents[3]
+PLUGIN = '''"""Hello: a greeting.
+
+Speaks at:  data.
+"""
+from pydantic import Field
+from inbox.plugin import PluginSettings, Score, Services, Transaction, hookimpl
+
+class Settings(PluginSettings):
+    """Settings."""
+    points: float = Field(1.0, description="Points for everybody.")
+
+class Hello:
+    """The plugin."""
+    def __init__(self, settings: Settings, services: Services) -> None:
+        self.settings = settings
+
+    @hookimpl
+    def data(self, tx: Transaction) -> Score:
+        """Greets."""
+        return Score("HELLO", self.settings.points)
+'''
+
+
+@pytest.fixture
+def demo(cli: Cli) -> Cli:
+    (cli.folder / "policies" / "tenants").mkdir(parents=True)
+    (cli.folder / "policies" / "default.yaml").write_text("plugins:\n  recipients: {}\n")
+    (cli.folder / "plugins").mkdir()
+    (cli.folder / "plugins" / "hello.py").write_text(PLUGIN)
+    cli.demo()
+    cli("tenant", "add", "other")
+    return cli
+
+
+def row(demo: Cli, name: str, *args: str) -> dict[str, object]:
+    (found,) = [row for row in demo("plugins", "list", "--json", *args).json if row["name"] == name]
+    return dict(found)
+
+
+def test_the_list_says_what_is_on_for_whom(demo: Cli) -> None:
+    recipients = row(demo, "recipients")
+    assert set(recipients) == {"name", "version", "stages", "tenants", "mode", "source"}
+    assert recipients["tenants"] == ["demo", "other"]
+    assert recipients["stages"] == ["rcpt"]
+    assert recipients["source"] == "shipped"
+    hello = row(demo, "hello")
+    assert hello["tenants"] == []
+    assert hello["mode"] == "off"
+    assert hello["source"] == str(demo.folder / "plugins" / "hello.py")
+
+
+def test_enable_and_disable_are_for_one_tenant(demo: Cli) -> None:
+    assert demo("plugins", "enable", "hello", "--tenant", "demo").code == 0
+    assert row(demo, "hello")["tenants"] == ["demo"]
+    assert row(demo, "hello", "--tenant", "other")["mode"] == "off"
+    assert demo("plugins", "disable", "hello", "--tenant", "demo").code == 0
+    assert row(demo, "hello")["tenants"] == []
+
+
+def test_nothing_is_written_when_the_policies_are_wrong(demo: Cli) -> None:
+    path = demo.folder / "policies" / "tenants" / "demo.yaml"
+    path.write_text("plugins:\n  hello: {points: many}\n")
+    ran = demo("plugins", "enable", "hello", "--tenant", "demo")
+    assert ran.code == 1
+    assert "tenants/demo.yaml:2:19: " in ran.err
+    assert path.read_text() == "plugins:\n  hello: {points: many}\n"
+
+
+def test_what_is_not_there(demo: Cli) -> None:
+    assert demo("plugins", "enable", "nope", "--tenant", "demo").code == 1
+    assert demo("plugins", "enable", "hello", "--tenant", "nope").code == 1
+    assert demo("plugins", "info", "nope").code == 1
+    assert demo("plugins", "list", "--tenant", "nope").code == 1
+
+
+def test_info_shows_settings_and_the_author_s_words(demo: Cli) -> None:
+    shown = demo("plugins", "info", "hello").out
+    assert "Hello: a greeting." in shown
+    assert "Points for everybody." in shown
+    info = demo("plugins", "info", "hello", "--json").json
+    assert info["stages"] == ["data"]
+    assert info["settings"] == [{"setting": "points", "default": 1.0, "value": "", "meaning": "Points for everybody."}]
+
+
+def test_info_tells_which_settings_the_environment_set(demo: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMTP_INBOUND_MAX_RCPT_TO", "7")
+    settings = {s["setting"]: s["value"] for s in demo("plugins", "info", "recipients", "--json").json["settings"]}
+    assert settings["max_recipients"] == "7 from SMTP_INBOUND_MAX_RCPT_TO"
+
+
+def test_a_plugin_that_cannot_be_loaded_is_told_and_the_others_are_listed(demo: Cli) -> None:
+    (demo.folder / "plugins" / "broken.py").write_text("import no_such_module\n")
+    ran = demo("plugins", "list", "--json")
+    assert ran.code == 0
+    assert "broken" in ran.err
+    assert "hello" in {r["name"] for r in ran.json}
+    assert "could not be loaded" in demo("plugins", "info", "broken").err
+
+
+def test_a_new_plugin_works_and_its_test_passes(demo: Cli) -> None:
+    assert demo("plugins", "new", "big_mail").code == 0
+    assert row(demo, "big_mail")["stages"] == ["data"]
+    assert demo("plugins", "enable", "big_mail", "--tenant", "demo").code == 0
+    test = demo.folder / "plugins" / "tests" / "test_big_mail.py"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", str(test)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
+
+
+@pytest.mark.parametrize(("name", "code"), [("Big", 2), ("../x", 2), ("class", 2), ("recipients", 1), ("hello", 1)])
+def test_a_new_plugin_needs_a_name_of_its_own(demo: Cli, name: str, code: int) -> None:
+    before = sorted(demo.folder.rglob("*"))
+    assert demo("plugins", "new", name).code == code
+    assert sorted(p for p in demo.folder.rglob("*") if "__pycache__" not in p.parts) == [
+        p for p in before if "__pycache__" not in p.parts
+    ]

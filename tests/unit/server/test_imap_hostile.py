@@ -1,0 +1,208 @@
+"""Clients that do what they should not: each gets a clear answer, and costs little."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+
+from inbox.base.limits import LOGIN_FAILURES, SPOOL_OCTETS
+from tests.support.imap_world import ADDRESS, PASSWORD, client_tls, world
+
+MESSAGE = b"Subject: x\r\nMessage-ID: <1@demo.test>\r\n\r\nabc\r\n"
+LARGE = 25 * 1024 * 1024
+
+
+async def test_pipelined_commands_are_answered_in_order(tmp_path: Path) -> None:
+    async with world(tmp_path) as w, w.user() as client:
+        client.send(b"".join(b"p%d NOOP\r\n" % number for number in range(2000)))
+        for number in range(2000):
+            assert await client.response() == b"p%d OK Done" % number
+
+
+async def test_overlong_and_unreadable_lines_end_one_command_only(tmp_path: Path) -> None:
+    async with world(tmp_path) as w, w.user() as client:
+        assert await client.command(b"SEARCH " + b"x" * 3_000_000) == [b"t3 BAD Command line too long"]
+        assert (await client.command(b"NOOP\x00"))[-1].startswith(b"t4 BAD")
+        assert (await client.command(b"NO\rOP"))[-1].startswith(b"t5 BAD")
+        assert (await client.command(b"FETCH 1 (\xff)"))[-1].startswith(b"t6 BAD")
+        assert await client.command(b"NOOP") == [b"t7 OK Done"]
+
+
+@pytest.mark.parametrize("size", [b"70000", b"99999999999", b"9" * 60])
+async def test_a_synchronizing_literal_that_is_too_large_is_refused_before_it_comes(
+    tmp_path: Path, size: bytes
+) -> None:
+    async with world(tmp_path, max_message_octets=50_000) as w, w.user() as client:
+        assert await client.command(b"SELECT {" + size + b"}") == [b"t3 NO [TOOBIG] Literal too large"]
+        said = await client.command(b"APPEND INBOX {" + size + b"}")
+        assert said == [b"t4 NO [TOOBIG] Messages may have up to 50000 octets"]
+        assert await client.command(b"NOOP") == [b"t5 OK Done"]
+
+
+async def test_an_unasked_literal_is_passed_over_or_ends_the_connection(tmp_path: Path) -> None:
+    async with world(tmp_path, max_message_octets=1000) as w, w.user() as client:
+        said = await client.command(b"APPEND INBOX {100000+}\r\n" + b"a NOOP\r\n" * 12500)
+        assert said == [b"t3 NO [TOOBIG] Messages may have up to 1000 octets"]
+        assert await client.command(b"SELECT {99999+}\r\n" + b"x" * 99999) == [b"t4 NO [TOOBIG] Literal too large"]
+        client.send(b"t5 APPEND INBOX {99999999999+}\r\n")
+        assert await client.rest() == b"* BYE [TOOBIG] Literal too large\r\n"
+
+
+async def test_a_set_of_ten_thousand_elements(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.deliver(MESSAGE)
+        async with w.user() as client:
+            numbers = b",".join(b"%d" % number for number in range(1, 20_000, 2))
+            assert await client.ok(b"UID FETCH " + numbers + b" (FLAGS)") == [b"* 1 FETCH (UID 1 FLAGS (\\Recent))"]
+            assert await client.ok(b"SEARCH UID " + numbers + b" NOT 2:9999") == [b"* SEARCH 1"]
+
+
+async def test_a_half_closed_connection_still_gets_its_answers(tmp_path: Path) -> None:
+    async with world(tmp_path) as w, w.connect() as client:
+        client.send(b"a NOOP\r\nb CAPABILITY\r\nc NOO")
+        client.writer.write_eof()
+        said = (await client.rest()).split(b"\r\n")
+        assert said[0] == b"a OK Done" and said[-2:] == [b"b OK Done", b""]
+        assert not w.log.errors()
+
+
+async def test_who_does_not_log_in_is_sent_away(tmp_path: Path) -> None:
+    async with world(tmp_path, login_timeout=0.2) as w, w.connect() as client:
+        client.send(b"a NOOP\r\nb LOGIN {3")
+        assert await client.rest() == b"a OK Done\r\n* BYE Too long without a login\r\n"
+
+
+async def test_who_stalls_is_sent_away(tmp_path: Path) -> None:
+    async with world(tmp_path, idle_timeout=0.2) as w:
+        async with w.user() as client:
+            assert await client.rest() == b"* BYE Too long without a command\r\n"
+        async with w.user() as client:
+            client.send(b"a APPEND INBOX {2000000+}\r\nabc")
+            assert await client.rest() == b"* BYE Too long without a command\r\n"
+        async with w.user() as client:
+            client.send(b"a IDLE\r\n")
+            assert await client.rest() == b"+ Idling\r\n* BYE Too long without a command\r\n"
+        assert [path.name for path in tmp_path.glob("append-*")] == []
+
+
+async def test_an_idle_client_gets_signs_of_life(tmp_path: Path) -> None:
+    async with world(tmp_path, idle_keepalive=0.05) as w, w.user() as client:
+        client.send(b"a IDLE\r\n")
+        assert await client.response() == b"+ Idling"
+        assert await client.response() == b"* OK Still here"
+
+
+async def test_wrong_passwords_are_counted(tmp_path: Path) -> None:
+    async with world(tmp_path) as w, w.connect(tls=True) as client:
+        for _ in range(LOGIN_FAILURES - 1):
+            said = await client.command(b"LOGIN ann@demo.test wrong")
+            assert b" NO [AUTHENTICATIONFAILED] Authentication failed" in said[0]
+        client.send(b"x LOGIN nobody@demo.test wrong\r\n")
+        assert await client.rest() == b"* BYE Too many failed logins\r\n"
+
+
+async def test_sasl_plain(tmp_path: Path) -> None:
+    good = b"AGFubkBkZW1vLnRlc3QAY29ycmVjdCBob3JzZQ=="
+    async with world(tmp_path) as w, w.connect(tls=True) as client:
+        assert b"AUTH=PLAIN" in (await client.ok(b"CAPABILITY"))[0]
+        assert (await client.command(b"AUTHENTICATE PLAIN !!!"))[0] == b"t2 BAD Not a PLAIN response"
+        assert (await client.command(b"AUTHENTICATE PLAIN ="))[0] == b"t3 BAD Not a PLAIN response"
+        assert (await client.command(b"AUTHENTICATE PLAIN Ym9iAGFubgB4"))[0].startswith(b"t4 NO [AUTHORIZATIONFAILED]")
+        client.send(b"a AUTHENTICATE PLAIN\r\n")
+        assert await client.response() == b"+ "
+        client.send(b"*\r\n")
+        assert await client.response() == b"a BAD AUTHENTICATE cancelled"
+        client.send(b"b AUTHENTICATE PLAIN\r\n" + good + b"\r\n")
+        assert await client.response() == b"+ "
+        assert (await client.response()).startswith(b"b OK [CAPABILITY IMAP4rev1 ")
+        assert (await client.command(b"LOGIN a b"))[
+            0
+        ] == b"t5 BAD Not now: you are logged in, and no mailbox is selected"
+        assert (await client.command(b"STARTTLS"))[0].startswith(b"t6 BAD ")
+
+
+async def test_what_is_sent_behind_starttls_in_the_clear_is_thrown_away(tmp_path: Path) -> None:
+    async with world(tmp_path) as w, w.connect() as client:
+        client.send(b"a STARTTLS\r\nb CAPABILITY\r\nc LOGIN x {3+}\r\n")
+        assert await client.response() == b"a OK Begin TLS now"
+        await client.writer.start_tls(client_tls(), server_hostname="localhost")
+        assert await client.command(b"NOOP") == [b"t1 OK Done"]
+
+
+async def test_a_failed_handshake_is_no_error_of_ours(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.tls_port)
+        writer.write(b"a NOOP\r\n" * 10)
+        await asyncio.wait_for(reader.read(-1), 10)
+        writer.close()
+        with pytest.raises(ssl.SSLError):
+            await asyncio.open_connection("127.0.0.1", w.tls_port, ssl=ssl.create_default_context())
+        async with w.user() as client:
+            assert await client.command(b"NOOP") == [b"t3 OK Done"]
+        assert not w.log.errors()
+
+
+async def test_connections_are_capped_for_each_peer_and_in_all(tmp_path: Path) -> None:
+    async with world(tmp_path, max_connections_per_peer=2) as w:
+        async with w.connect(), w.connect(tls=True):
+            secure = {"ssl": client_tls(), "server_hostname": "localhost"}
+            for port, options in ((w.plain_port, {}), (w.tls_port, secure)):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, **options)
+                assert await reader.read(-1) == b"* BYE [UNAVAILABLE] Too many connections\r\n"
+                writer.close()
+        while w.server.connections:
+            await asyncio.sleep(0)
+        async with w.connect():
+            pass
+    async with world(tmp_path / "other", max_connections=1) as w, w.connect():
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.plain_port)
+        assert (await reader.read(-1)).startswith(b"* BYE ")
+        writer.close()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_client_that_does_not_read_is_not_read_for(tmp_path: Path, tls: bool) -> None:
+    """The server stops reading the blob when the connection is full, and gives up after ``write_timeout``."""
+    async with world(tmp_path, write_timeout=0.5) as w:
+        await w.deliver(MESSAGE + b"x" * LARGE)
+        port = w.tls_port if tls else w.plain_port
+        lazy = await asyncio.to_thread(_lazy_client, port, tls)
+        with lazy:
+            while w.server.connections:
+                await asyncio.sleep(0.01)
+            read = sum(length for _, _, length in w.blobs.reads)
+            assert 0 < read < LARGE // 2
+        assert any(fields.get("reason") == "the peer does not read" for _, _, fields in w.log.events)
+
+
+def _lazy_client(port: int, tls: bool) -> socket.socket:
+    """Asks for the large message and reads nothing of it."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+    sock.connect(("127.0.0.1", port))
+    if not tls:
+        sock.recv(1000)
+        sock.sendall(b"a STARTTLS\r\n")
+        sock.recv(1000)
+    sock = client_tls().wrap_socket(sock, server_hostname="localhost")
+    sock.sendall(f'b LOGIN {ADDRESS} "{PASSWORD}"\r\nc SELECT INBOX\r\nd FETCH 1 BODY[]\r\n'.encode())
+    return sock
+
+
+async def test_a_large_append_waits_on_disk_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        message = MESSAGE + b"x" * SPOOL_OCTETS
+        async with w.user() as client:
+            assert (await client.command(b"APPEND INBOX {%d+}\r\n" % len(message) + message))[-1].startswith(b"t3 OK")
+            assert w.filer.contents == ["FileContent"]
+            [fetched] = await client.ok(b"FETCH 1 BODY.PEEK[]")
+            assert fetched == b"* 1 FETCH (BODY[] {%d}\r\n%b)" % (len(message), message)
+            client.send(b"b APPEND INBOX {%d+}\r\n" % len(message) + message[:-10])
+        while w.server.connections:
+            await asyncio.sleep(0)
+        assert [path.name for path in tmp_path.glob("append-*")] == []
+        assert not w.log.errors()

@@ -1,0 +1,478 @@
+"""The SMTP server beyond its dialogs: time, disconnects, defects behind the door, TLS, an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+import trustme
+
+from inbox.base.clock import SystemClock
+from inbox.base.errors import ConfigError
+from inbox.mail.reply import Reply
+from inbox.plugin.context import Tls
+from inbox.server.smtp import SmtpServer
+from inbox.server.smtp_config import SmtpConfig
+from tests.support.smtp_world import PATIENCE, MemoryClient, World, reply, say, smtp_world
+
+ENVELOPE = b"MAIL FROM:<a@client.example>\r\nRCPT TO:<bob@demo.test>\r\nDATA\r\n"
+
+
+async def settle() -> None:
+    """Lets everything run that can run."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def in_data(world: World) -> MemoryClient:
+    """A client that has been told to go ahead."""
+    client = await world.greeted()
+    client.send(ENVELOPE)
+    assert [(await reply(client))[-1][:3] for _ in range(3)] == ["250", "250", "354"]
+    return client
+
+
+async def minutes_until_cut(world: World, client: MemoryClient, piece: bytes) -> int:
+    """Sends a piece of a message each minute; how long the server bears it."""
+    for minute in range(1, 100):
+        client.send(piece)
+        await settle()
+        world.pass_time(60)
+        await settle()
+        if client.transport.closed:
+            return minute
+    raise AssertionError("the server waits for ever")
+
+
+class TestTime:
+    async def test_a_silent_client_is_sent_away(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            client = await world.greeted()
+            world.pass_time(299)
+            assert await say(client, "NOOP") == ["250 2.0.0 OK"]
+            world.pass_time(299)
+            await settle()
+            assert not client.transport.closed
+            world.pass_time(2)
+            assert await reply(client) == ["421 4.4.2 Timed out waiting for you"]
+            assert await reply(client) == []
+
+    async def test_a_command_in_single_octets_gets_no_more_time(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            client = await world.greeted()
+            for _ in range(4):
+                client.send(b"N")
+                await settle()
+                world.pass_time(76)
+            assert (await reply(client))[-1].startswith("421 4.4.2")
+
+    async def test_a_message_that_stops_is_not_accepted(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            client = await in_data(world)
+            client.send(b"Subject: x\r\n")
+            await settle()
+            world.pass_time(181)
+            assert await reply(client) == ["421 4.4.2 Timed out waiting for you (id 1)"]
+            assert await reply(client) == []
+            assert not world.receiving.got
+            assert [(stage, known) for stage, _, known in world.receiving.refusals] == [("data", True)]
+
+    async def test_a_trickling_message_ends_some_time(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            client = await in_data(world)
+            # After the grace of five minutes it must have come at 512 octets a second.
+            assert await minutes_until_cut(world, client, b"x") == 6
+
+    async def test_even_a_fast_message_ends_some_time(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False, data_total_seconds=600.0) as world:
+            client = await in_data(world)
+            assert await minutes_until_cut(world, client, b"x" * 60_000) == 10
+
+    async def test_our_own_time_is_not_the_clients(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            world.receiving.gate = asyncio.Event()
+            client = await in_data(world)
+            client.send(b".\r\n")
+            await world.receiving.entered.wait()
+            world.pass_time(10_000)
+            await settle()
+            world.receiving.gate.set()
+            assert await reply(client) == ["250 2.0.0 OK"]
+
+    async def test_a_client_that_does_not_read_is_cut_off(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            client = await world.greeted()
+            connection = client.transport.protocol
+            connection.pause_writing()
+            client.send(b"NOOP\r\n")
+            await settle()
+            world.pass_time(299)
+            await settle()
+            assert not client.transport.closed
+            world.pass_time(2)
+            await settle()
+            assert client.transport.closed
+            assert not world.server.guard.connections
+
+    async def test_writing_goes_on_when_the_client_reads_again(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            client = await world.greeted()
+            client.transport.protocol.pause_writing()
+            client.send(b"NOOP\r\n")
+            await settle()
+            client.send(b"HELP\r\n")
+            client.transport.protocol.resume_writing()
+            assert (await reply(client))[-1][:3] == "250"
+            assert (await reply(client))[-1][:3] == "214"
+
+
+class TestDisconnects:
+    async def test_a_lost_connection_does_not_stop_the_handler(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            world.receiving.gate = asyncio.Event()
+            client = await in_data(world)
+            client.send(b"text\r\n.\r\n")
+            await world.receiving.entered.wait()
+            client.lose()
+            await settle()
+            assert not world.receiving.got
+            world.receiving.gate.set()
+            await settle()
+            assert [got.content for got in world.receiving.got] == [b"text\r\n"]
+            assert not world.server.guard.connections
+
+    async def test_a_half_closed_connection_is_answered(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            world.receiving.gate = asyncio.Event()
+            client = await in_data(world)
+            client.send(b"text\r\n.\r\n")
+            client.half_close()
+            await world.receiving.entered.wait()
+            world.receiving.gate.set()
+            assert await reply(client) == ["250 2.0.0 OK"]
+            assert await reply(client) == []
+
+    @pytest.mark.parametrize("text", [b"", b"text", b"text\r\n.", b"text\r\n.\r"])
+    async def test_half_a_message_is_none(self, tmp_path: Path, text: bytes) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            client = await in_data(world)
+            client.send(text)
+            client.lose()
+            await settle()
+            assert not world.receiving.got
+            assert not world.server.guard.connections
+
+    async def test_half_a_chunk_is_none(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            client = await world.greeted()
+            client.send(ENVELOPE.replace(b"DATA", b"BDAT 100 LAST") + b"short")
+            client.half_close()
+            assert [(await reply(client))[-1:] for _ in range(3)][-1] == []
+            assert not world.receiving.got
+
+
+class TestDefects:
+    @pytest.mark.parametrize("stage", ["helo", "mail", "rcpt", "data"])
+    async def test_a_defect_costs_one_command_and_tells_nothing(self, tmp_path: Path, stage: str) -> None:
+        commands = ["EHLO client.example", "MAIL FROM:<>", "RCPT TO:<bob@demo.test>", "DATA", "."]
+        at = {"helo": 0, "mail": 1, "rcpt": 2, "data": 4}[stage]
+        async with smtp_world(tmp_path, listen=False) as world:
+            client = world.memory()
+            await reply(client)
+            await say(client, *commands[:at])
+            world.receiving.broken = {stage}
+            assert await say(client, commands[at]) == ["451 4.3.0 Local problem, try again later"]
+            world.receiving.broken = set()
+            again = commands[at:] if at < 4 else commands[1:]
+            assert (await say(client, *again))[-1] == "250 2.0.0 OK"
+            assert len(world.log.errors) == 1
+
+    async def test_lmtp_answers_for_every_recipient_even_then(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False, lmtp=True) as world:
+            client = await world.greeted("LHLO client.example")
+            await say(client, "MAIL FROM:<>", "RCPT TO:<r1@demo.test>", "RCPT TO:<r2@demo.test>", "DATA")
+            world.receiving.broken = {"data"}
+            client.send(b".\r\nNOOP\r\n")
+            assert [(await reply(client))[-1][:3] for _ in range(3)] == ["451", "451", "250"]
+
+    async def test_a_full_disk_defers_and_the_connection_goes_on(self, tmp_path: Path) -> None:
+        folder = tmp_path / "spool"
+        folder.mkdir()
+        async with smtp_world(folder, listen=False) as world:
+            client = await in_data(world)
+            folder.rmdir()
+            client.send(b"x" * (1 << 20) + b"\r\n" + b"QUIT\r\n" * 50_000 + b".\r\n")
+            assert await reply(client) == ["451 4.3.0 Local problem, try again later (id 1)"]
+            assert await say(client, "NOOP") == ["250 2.0.0 OK"]
+            assert world.log.errors == ["smtp_spool_failed"]
+            assert not world.receiving.got
+
+
+class TestDoor:
+    async def test_a_refused_connection_gets_the_reply_in_the_banners_place(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            world.receiving.refuse_connect = Reply(554, "5.7.1", "Go away")
+            client = world.memory()
+            assert await reply(client) == ["554 5.7.1 Go away"]
+            assert await reply(client) == []
+
+    async def test_who_talks_first_is_known_for_it(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            client = world.memory()
+            client.send(b"EHLO client.example\r\n")
+            assert (await reply(client))[0].startswith("220 ")
+            assert (await reply(client))[-1].startswith("250 ")
+            polite = await world.greeted()
+            assert [session.early_talker for session in world.receiving.sessions] == [True, False]
+            polite.lose()
+
+    async def test_too_many_connections(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False, max_connections=2) as world:
+            first = await world.greeted()
+            await world.greeted()
+            third = world.memory()
+            assert await reply(third) == ["421 4.7.0 Too many connections, try again later"]
+            assert await reply(third) == []
+            await say(first, "QUIT")
+            await settle()
+            await world.greeted()
+
+    async def test_too_many_connections_of_one_peer(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False, max_connections_per_peer=1) as world:
+            first = world.memory(("2001:db8:1::1", 1))
+            assert (await reply(first))[0].startswith("220 ")
+            neighbour = world.memory(("2001:db8:1::2", 1))
+            assert (await reply(neighbour))[0].startswith("421 4.7.0 ")
+            other = world.memory(("2001:db8:2::1", 1))
+            assert (await reply(other))[0].startswith("220 ")
+            first.lose()
+            await settle()
+            again = world.memory(("2001:db8:1::3", 1))
+            assert (await reply(again))[0].startswith("220 ")
+
+    async def test_pipelined_commands_are_answered_in_one_write(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            client = await world.greeted()
+            before = client.transport.writes
+            client.send(ENVELOPE)
+            for _ in range(3):
+                await reply(client)
+            assert client.transport.writes == before + 1
+
+    async def test_a_flood_of_commands_stops_the_reading(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            world.receiving.gate = asyncio.Event()
+            client = await in_data(world)
+            client.send(b".\r\n")
+            await world.receiving.entered.wait()
+            client.send(b"NOOP\r\n" * 20_000)
+            assert not client.transport.reading
+            world.receiving.gate.set()
+            for _ in range(201):
+                assert (await reply(client))[-1].startswith("250 ")
+            assert await reply(client) == ["250 2.0.0 OK"]
+            assert (await reply(client))[-1].startswith("421 4.7.0 ")
+
+    async def test_a_message_far_too_large_is_cut(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False, max_message_octets=100) as world:
+            client = await in_data(world)
+            client.send(b"x" * 401)
+            assert (await reply(client))[-1].startswith("552 5.3.4 ")
+            assert await reply(client) == []
+
+    async def test_what_the_receiving_is_told(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            client = await world.greeted()
+            rcpt = "RCPT TO:<bob@demo.test> NOTIFY=NEVER ORCPT=rfc822;b@demo.test"
+            await say(client, "MAIL FROM:<> RET=HDRS ENVID=x", rcpt, "DATA", "Subject: x\r\n\r\n..\r\n.")
+            assert world.receiving.recipients == [("bob@demo.test", frozenset({"NEVER"}), "rfc822;b@demo.test")]
+            (got,) = world.receiving.got
+            assert (got.sender, got.params) == (None, {"RET": "HDRS", "ENVID": "x"})
+            assert (got.content, got.kind) == (b"Subject: x\r\n\r\n.\r\n", "MemoryContent")
+            (session,) = world.receiving.sessions
+            assert (session.peer, session.peer_port, session.local_port) == (ip_address("192.0.2.7"), 40000, 25)
+            assert (session.helo, session.esmtp, session.tls) == ("client.example", True, None)
+
+
+BEHIND_PROXY = {"proxy_networks": (ip_network("10.0.0.0/8"),)}
+
+
+class TestProxy:
+    @pytest.mark.parametrize("cut", [5, 20, 46, 60])
+    async def test_the_proxys_client_is_the_peer(self, tmp_path: Path, cut: int) -> None:
+        sent = b"PROXY TCP4 198.51.100.9 203.0.113.1 5000 25\r\nEHLO client.example\r\n"
+        async with smtp_world(tmp_path, listen=False, **BEHIND_PROXY) as world:
+            client = world.memory(("10.1.2.3", 1))
+            client.send(sent[:cut])
+            await settle()
+            client.send(sent[cut:])
+            assert (await reply(client))[0].startswith("220 ")
+            assert (await reply(client))[-1].startswith("250 ")
+            (session,) = world.receiving.sessions
+            assert (session.peer, session.peer_port) == (ip_address("198.51.100.9"), 5000)
+
+    async def test_others_are_closed_without_a_word(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False, **BEHIND_PROXY) as world:
+            client = world.memory(("192.0.2.7", 1))
+            client.send(b"PROXY TCP4 127.0.0.1 127.0.0.1 5000 25\r\nEHLO client.example\r\n")
+            assert await reply(client) == []
+            assert not world.receiving.sessions
+
+    @pytest.mark.parametrize("sent", [b"EHLO client.example\r\n", b"PROXY TCP4 x\r\n"])
+    async def test_no_header_no_service(self, tmp_path: Path, sent: bytes) -> None:
+        async with smtp_world(tmp_path, listen=False, **BEHIND_PROXY) as world:
+            client = world.memory(("10.1.2.3", 1))
+            client.send(sent)
+            assert await reply(client) == []
+
+    async def test_a_header_that_does_not_come(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False, **BEHIND_PROXY) as world:
+            client = world.memory(("10.1.2.3", 1))
+            client.send(b"PROX")
+            await settle()
+            world.pass_time(11)
+            assert await reply(client) == []
+
+    async def test_without_proxies_the_header_is_garbage(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            client = world.memory()
+            await reply(client)
+            assert await say(client, "PROXY TCP4 127.0.0.1 127.0.0.1 1 25") == ["500 5.5.2 Command unknown"]
+
+    async def test_the_cap_per_peer_counts_the_proxys_clients(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False, max_connections_per_peer=1, **BEHIND_PROXY) as world:
+            for source, expected in (("198.51.100.9", "220"), ("198.51.100.10", "220"), ("198.51.100.9", "421")):
+                client = world.memory(("10.1.2.3", 1))
+                client.send(f"PROXY TCP4 {source} 203.0.113.1 5000 25\r\n".encode())
+                assert (await reply(client))[0].startswith(expected)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("mx.test").configure_cert(context)
+    return context
+
+
+@pytest.fixture(scope="module")
+def client_tls(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+class TestTls:
+    async def test_starttls(self, tmp_path: Path, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+        async with smtp_world(tmp_path, tls=server_tls) as world:
+            client = await world.tcp()
+            await reply(client)
+            client.send(b"EHLO client.example\r\n")
+            assert "250 STARTTLS" in await reply(client)
+            # What is pipelined behind STARTTLS was said by anybody: it is not obeyed under TLS.
+            client.send(b"STARTTLS\r\nEHLO evil.example\r\nMAIL FROM:<evil@client.example>\r\n")
+            assert await reply(client) == ["220 2.0.0 Go ahead"]
+            await client.writer.start_tls(client_tls, server_hostname="mx.test")
+            assert await say(client, "MAIL FROM:<>") == ["503 5.5.1 Say EHLO first"]
+            client.send(b"EHLO client.example\r\n")
+            assert "STARTTLS" not in " ".join(await reply(client))
+            assert await say(client, "STARTTLS") == ["503 5.5.1 TLS is on already"]
+            replies = await say(client, "MAIL FROM:<>", "RCPT TO:<bob@demo.test>", "DATA", "text\r\n.", "QUIT")
+            assert [text[:3] for text in replies] == ["250", "250", "354", "250", "221"]
+            (session,) = world.receiving.sessions
+            assert isinstance(session.tls, Tls)
+            assert session.tls.version in ("TLSv1.2", "TLSv1.3")
+            client.writer.close()
+
+    async def test_a_failed_handshake_ends_the_connection(self, tmp_path: Path, server_tls: ssl.SSLContext) -> None:
+        async with smtp_world(tmp_path, tls=server_tls) as world:
+            client = await world.tcp()
+            await reply(client)
+            await say(client, "EHLO client.example", "STARTTLS")
+            client.send(b"this is no client hello\r\n")
+            async with asyncio.timeout(PATIENCE):
+                await client.reader.read()
+            client.writer.close()
+            assert ("info", "smtp_tls_failed") in world.log.events
+
+    async def test_the_peer_counts_until_it_has_gone(
+        self, tmp_path: Path, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+    ) -> None:
+        async with smtp_world(tmp_path, tls=server_tls, max_connections=1) as world:
+            for _ in range(3):
+                client = await world.tcp()
+                assert (await reply(client))[0].startswith("220 ")
+                await say(client, "EHLO client.example", "STARTTLS")
+                await client.writer.start_tls(client_tls, server_hostname="mx.test")
+                assert await say(client, "QUIT") == ["221 2.0.0 Bye"]
+                assert await reply(client) == []
+                client.writer.close()
+                await client.writer.wait_closed()
+
+    def test_old_versions_are_not_offered(self, tmp_path: Path) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with pytest.warns(DeprecationWarning):
+            context.minimum_version = ssl.TLSVersion.TLSv1
+        with pytest.raises(ConfigError, match=r"TLS 1\.2"):
+            SmtpServer(SmtpConfig("mx.test", tmp_path, tls=context), None, SystemClock(), None, None)  # type: ignore[arg-type]  # refused before they are looked at
+
+    def test_a_missing_spool_directory_stops_the_start(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="no such directory"):
+            SmtpServer(SmtpConfig("mx.test", tmp_path / "no"), None, SystemClock(), None, None)  # type: ignore[arg-type]  # refused before they are looked at
+
+
+class TestStop:
+    async def test_idle_clients_are_sent_away_and_nobody_is_let_in(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path) as world:
+            client = await world.tcp()
+            await reply(client)
+            await world.server.stop(5)
+            assert await reply(client) == ["421 4.3.2 Shutting down, try again later"]
+            assert await reply(client) == []
+            client.writer.close()
+            with pytest.raises(ConnectionRefusedError):
+                await world.tcp()
+
+    async def test_a_transaction_is_finished_first(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            client = await in_data(world)
+            stopping = asyncio.create_task(world.server.stop(60))
+            await settle()
+            assert not stopping.done()
+            client.send(b"text\r\n.\r\n")
+            assert await reply(client) == ["250 2.0.0 OK"]
+            assert await reply(client) == ["421 4.3.2 Shutting down, try again later"]
+            await stopping
+            assert len(world.receiving.got) == 1
+
+    async def test_the_grace_ends(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            world.receiving.gate = asyncio.Event()
+            client = await in_data(world)
+            client.send(b".\r\n")
+            await world.receiving.entered.wait()
+            await world.server.stop(0)
+            assert await reply(client) == []
+            assert ("warning", "smtp_transactions_cut") in world.log.events
+
+
+class TestUnixSocket:
+    async def test_lmtp(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, lmtp=True, listen=False) as world:
+            path = tmp_path / "lmtp.sock"
+            await world.server.start_unix(path)
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            writer.write(b"LHLO client.example\r\nMAIL FROM:<>\r\nRCPT TO:<r1@demo.test>\r\nDATA\r\n.\r\nQUIT\r\n")
+            async with asyncio.timeout(PATIENCE):
+                said = (await reader.read()).splitlines()
+            assert [said[0][:4], *(line[:3] for line in said[-5:])] == [b"220 ", b"250", b"250", b"354", b"250", b"221"]
+            writer.close()
+            (session,) = world.receiving.sessions
+            assert session.peer.is_loopback

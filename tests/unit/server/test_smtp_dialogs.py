@@ -1,0 +1,45 @@
+"""Every ``smtp-*.dialog``, in memory and over TCP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.dialog import Dialog, DialogError, load, run
+from tests.support.smtp_world import smtp_world
+
+DIALOGS = [load(path) for path in sorted((Path(__file__).parents[2] / "dialogs").glob("smtp-*.dialog"))]
+
+
+@pytest.mark.parametrize("dialog", DIALOGS, ids=lambda dialog: dialog.name)
+async def test_in_memory(dialog: Dialog, tmp_path: Path) -> None:
+    async with smtp_world(tmp_path, lmtp=dialog.lmtp, listen=False, **dialog.settings) as world:
+        await run(dialog, world.memory(), world.receiving)
+        assert not world.log.errors
+
+
+@pytest.mark.parametrize("dialog", DIALOGS, ids=lambda dialog: dialog.name)
+async def test_over_tcp(dialog: Dialog, tmp_path: Path) -> None:
+    async with smtp_world(tmp_path, lmtp=dialog.lmtp, **dialog.settings) as world:
+        client = await world.tcp()
+        try:
+            await run(dialog, client, world.receiving)
+        finally:
+            client.writer.close()
+        assert not world.log.errors
+
+
+async def test_a_dialog_fails_when_the_server_says_something_else(tmp_path: Path) -> None:
+    script = tmp_path / "wrong.dialog"
+    script.write_text("S: 220 *\nC: NOOP\nS: 500 *\n")
+    async with smtp_world(tmp_path, listen=False) as world:
+        with pytest.raises(DialogError, match=r"wrong\.dialog:3: expected '500 \*', got '250 2\.0\.0 OK'"):
+            await run(load(script), world.memory(), world.receiving)
+
+
+def test_a_dialog_that_expects_nothing_is_none(tmp_path: Path) -> None:
+    script = tmp_path / "empty.dialog"
+    script.write_text("C: NOOP\n")
+    with pytest.raises(DialogError, match="nothing is expected"):
+        load(script)
