@@ -170,3 +170,28 @@ async def test_the_folders_are_watched(world: World, monkeypatch: pytest.MonkeyP
     assert world.live.current.effective("acme").mode == "shadow"
     watching.cancel()
     await asyncio.wait([watching])
+
+
+async def test_a_folder_that_is_replaced_is_read_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inbox.plugin.live.LOOK_MS", 50)
+    monkeypatch.setattr("inbox.plugin.live.RETRY_SECONDS", 0)
+    world.write("tenants/gone.yaml", "mode: shadow")
+    world.live.open()
+    loaded = asyncio.Event()
+
+    def told(event: str, **_: object) -> None:
+        if "new" in world.live.current.tenants():
+            loaded.set()
+
+    monkeypatch.setattr(world.log, "info", told)
+    watching = asyncio.create_task(world.live.watch())
+    await asyncio.sleep(0)
+    world.policies.rename(world.policies.parent / "old")
+    (world.policies / "tenants").mkdir(parents=True)
+    world.write("default.yaml", "")
+    world.write("tenants/new.yaml", "mode: shadow")
+    async with asyncio.timeout(60):
+        await loaded.wait()
+    watching.cancel()
+    await asyncio.wait([watching])
+    assert world.live.current.effective("new").mode == "shadow"
