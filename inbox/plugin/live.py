@@ -157,13 +157,16 @@ class LivePolicies:
             self.found = found
             return
         try:
-            new = await asyncio.to_thread(PolicySet.load, self._folder, found)
+            new = await asyncio.to_thread(self._current.with_catalogue, found)
         except PolicyError as error:
             self._errors["plugins"] = str(error)
             self._refused(error)
             return
         self._errors.pop("plugins", None)
         await self._swap(new, found)
+        # A file that was refused because it names a plugin that had not come yet may be right now.
+        for name in [name for name in self._errors if name.endswith(".yaml")]:
+            await self._take([name])
 
     async def _swap(self, new: PolicySet, found: Found) -> None:
         self._current, self.found = new, found
