@@ -361,6 +361,8 @@ def authority() -> trustme.CA:
 @pytest.fixture(scope="module")
 def server_tls(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # Debian's Python leaves the least version to the system's OpenSSL configuration.
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     authority.issue_cert("mx.test").configure_cert(context)
     return context
 
