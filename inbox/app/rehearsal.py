@@ -123,14 +123,13 @@ def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, I
     pipeline = Pipeline(
         judge,
         Recipients(judge, directory, log),
-        CopyMaker(judge, destinations),
+        CopyMaker(judge, destinations, config.server.hostname),
         filer,
         destinations,
         _Records(rehearsed),
         clock,
         ids,
         log,
-        config.server.hostname,
     )
     return pipeline, instances
 

@@ -82,14 +82,13 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     pipeline = Pipeline(
         judge,
         Recipients(judge, directory, log),
-        CopyMaker(judge, destinations),
+        CopyMaker(judge, destinations, config.server.hostname),
         filer,
         destinations,
         database.decisions,
         clock,
         ids,
         log,
-        config.server.hostname,
     )
     login = PasswordLogin(
         database.accounts, directory, database.rates, passwords, AuthHooks(judge), clock, log, asyncio.sleep

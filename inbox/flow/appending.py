@@ -99,7 +99,6 @@ class MailboxAppending:
         bundle = Bundle(
             identity.tenant,
             stored,
-            await self._filer.content_hash(stored),
             (Copy(mailbox.id, flags, keywords),),
             internal_date if internal_date is not None else self._clock.now(),
             recognise=False,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from inbox.flow.destinations import Destinations
 from inbox.flow.groups import Disposition, Group, Route
 from inbox.flow.judge import Judge
-from inbox.flow.trace import delivered_to
+from inbox.flow.trace import trace
 from inbox.mail.content import Content, MemoryContent
 from inbox.mail.flags import Flag, parse_flags
 from inbox.mail.reply import Reply
@@ -48,11 +48,12 @@ class _Bound:
 class CopyMaker:
     """Makes the copies of a group's recipients."""
 
-    def __init__(self, judge: Judge, destinations: Destinations) -> None:
+    def __init__(self, judge: Judge, destinations: Destinations, server_name: str) -> None:
         self._judge = judge
         self._destinations = destinations
+        self._server_name = server_name
 
-    async def make(self, group: Group, served: set[str]) -> None:
+    async def make(self, group: Group, served: set[str], received: float) -> None:
         """Fills ``disposition.copies``. ``served`` holds the accounts of this transaction that have a copy already:
         somebody who is reached by two addresses gets one.
 
@@ -64,34 +65,35 @@ class CopyMaker:
             if disposition.refusal is not None or disposition.discarded:
                 continue
             if disposition.quarantine is not None:
-                await self._quarantine(group, disposition, disposition.quarantine)
+                await self._quarantine(group, disposition, disposition.quarantine, received)
             else:
-                await self._deliver(group, disposition, served)
+                await self._deliver(group, disposition, served, received)
 
-    async def quarantine_refused(self, group: Group) -> None:
+    async def quarantine_refused(self, group: Group, received: float) -> None:
         """Quarantines the copies of refused recipients: the message was accepted for somebody else."""
         for disposition in group.dispositions:
             if disposition.refusal is not None:
                 refusal, disposition.refusal = disposition.refusal, None
-                await self._quarantine(group, disposition, f"{refusal.code} {refusal.enhanced} {refusal.text}")
+                await self._quarantine(group, disposition, _words(refusal), received)
 
-    async def _quarantine(self, group: Group, disposition: Disposition, reason: str) -> None:
+    async def _quarantine(self, group: Group, disposition: Disposition, reason: str, received: float) -> None:
         assert group.content is not None, "the tenant's version of the message is made first"
         disposition.quarantine = reason
         mailbox = await self._destinations.quarantine(group.transaction.tenant)
         recipient = disposition.recipient
         copy = Copy(
             mailbox,
-            prepended=delivered_to(recipient.address),
+            prepended=trace(group.transaction, recipient.address, self._server_name, received),
             recipient=str(recipient.effective),
             reason=reason,
             status="spam",
         )
         disposition.copies = [(group.content, copy)]
 
-    async def _deliver(self, group: Group, disposition: Disposition, served: set[str]) -> None:
+    async def _deliver(self, group: Group, disposition: Disposition, served: set[str], received: float) -> None:
         route = disposition.recipient.facts.get(Route)
         assert route is not None, "a recipient was accepted without a route"
+        prepended = trace(group.transaction, disposition.recipient.address, self._server_name, received)
         refusals: list[Reply] = []
         for account in route.accounts:
             if account in served:
@@ -102,19 +104,14 @@ class CopyMaker:
                 refusals.append(bound.refusal)
                 continue
             mailbox = await self._destinations.mailbox(group.transaction.tenant, account, bound.mailbox)
-            copy = Copy(
-                mailbox,
-                int(bound.flags),
-                tuple(sorted(bound.keywords)),
-                delivered_to(disposition.recipient.address),
-            )
+            copy = Copy(mailbox, int(bound.flags), tuple(sorted(bound.keywords)), prepended)
             disposition.copies.append((bound.content, copy))
         if refusals and not disposition.copies:
             disposition.refusal = refusals[0]
         elif refusals:
             # Some of an alias's accounts took it: what the others refused must not be lost.
             taken = disposition.copies
-            await self._quarantine(group, disposition, f"{refusals[0].code} {refusals[0].enhanced} {refusals[0].text}")
+            await self._quarantine(group, disposition, _words(refusals[0]), received)
             disposition.copies = [*taken, *disposition.copies]
             disposition.quarantine = None
 
@@ -136,3 +133,7 @@ class CopyMaker:
             bound.apply(list(judgement.edits))
             delivery.mailbox = bound.mailbox
         return bound
+
+
+def _words(refusal: Reply) -> str:
+    return f"{refusal.code} {refusal.enhanced} {refusal.text}"

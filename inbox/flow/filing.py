@@ -24,15 +24,10 @@ INLINE_OCTETS = 128 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """One content and the copies that share it, of one tenant.
-
-    ``content_hash`` is that of the message as it came, without what we wrote in front: a peer that sends the
-    same message again is recognised by it.
-    """
+    """One content and the copies that share it, of one tenant. Trace fields are with the copies."""
 
     tenant: str
     content: Content
-    content_hash: str
     copies: tuple[Copy, ...]
     internal_date: float
     recognise: bool = True
@@ -51,8 +46,7 @@ class Filer:
         self._clock = clock
         self._run_blocking = run_blocking
 
-    async def content_hash(self, content: Content) -> str:
-        """SHA-256 of a content, off the loop when it is large."""
+    async def _hash(self, content: Content) -> str:
         if content.size <= INLINE_OCTETS:
             return sha256(content)
         return await self._run_blocking("index", sha256, content)
@@ -76,29 +70,29 @@ class Filer:
         putting = asyncio.ensure_future(self._blobs.put(path, bundle.content))
         try:
             found = await self._index(bundle.content)
-            blob_sha = await self.content_hash(bundle.content)
+            content_hash = await self._hash(bundle.content)
         except BaseException:
             putting.cancel()
             raise
         await putting
         # Without a Message-ID two equal messages may well be two: a copy too many is better than one too few.
         recognise = bundle.recognise and found.message_id is not None
-        return Filing(self._record(bundle, email_id, path, blob_sha, found), bundle.copies, recognise)
+        return Filing(self._record(bundle, email_id, path, content_hash, found), bundle.copies, recognise)
 
     async def _index(self, content: Content) -> MessageIndex:
         if content.size <= INLINE_OCTETS:
             return index(content)
         return await self._run_blocking("index", index, content)
 
-    def _record(self, bundle: Bundle, email_id: str, path: str, blob_sha: str, found: MessageIndex) -> EmailRecord:
+    def _record(self, bundle: Bundle, email_id: str, path: str, content_hash: str, found: MessageIndex) -> EmailRecord:
         return EmailRecord(
             id=email_id,
             tenant=bundle.tenant,
             message_id=found.message_id,
-            content_hash=bundle.content_hash,
+            content_hash=content_hash,
             size=bundle.content.size,
             blob_path=path,
-            blob_sha=blob_sha,
+            blob_sha=content_hash,
             internal_date=bundle.internal_date,
             created_at=self._clock.now(),
             date=found.date,

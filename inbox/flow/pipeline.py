@@ -7,7 +7,6 @@ been promised; behind it, we owe a delivery.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 
 from inbox.base.clock import Clock
 from inbox.base.errors import InboxError, PolicyError, StoreError
@@ -20,9 +19,9 @@ from inbox.flow.filing import Bundle, Filer
 from inbox.flow.groups import Disposition, Group, Route, apply_verdict, combined_refusal, group_recipients
 from inbox.flow.judge import Case, Judge
 from inbox.flow.recipients import Recipients
-from inbox.flow.trace import count_received, received_field, return_path
+from inbox.flow.trace import count_received
 from inbox.mail.address import Address
-from inbox.mail.content import Content, PrefixedContent
+from inbox.mail.content import Content
 from inbox.mail.flags import FlagError
 from inbox.mail.headers import header_block
 from inbox.mail.message import Message
@@ -55,7 +54,6 @@ class Pipeline:
         clock: Clock,
         ids: Ids,
         log: Log,
-        server_name: str,
     ) -> None:
         self._judge = judge
         self._recipients = recipients
@@ -66,7 +64,6 @@ class Pipeline:
         self._clock = clock
         self._ids = ids
         self._log = log
-        self._server_name = server_name
 
     # -- before the message -------------------------------------------------------------------------------------
 
@@ -151,8 +148,8 @@ class Pipeline:
         """Makes the tenant's version of the message and its recipients' copies, through ``store`` and ``deliver``."""
         try:
             edits = [edit for judgement in group.judgements for edit in judgement.edits]
-            group.content = self._traced(group, edited(content, edits), received)
-            await self._copies.make(group, served)
+            group.content = edited(content, edits)
+            await self._copies.make(group, served, received)
         except (ValueError, FlagError) as error:
             # A plugin asked for what no header or flag can be: its author must hear of it, and nothing is lost.
             self._log.error("edit_impossible", tenant=group.transaction.tenant_name, error=str(error))
@@ -162,30 +159,19 @@ class Pipeline:
             self._destinations.forget()
             apply_verdict(group, Defer(text=TROUBLE.text))
 
-    def _traced(self, group: Group, content: Content, received: float) -> Content:
-        tx = group.transaction
-        only = tx.recipients[0].address if len(tx.recipients) == 1 else None
-        utf8 = "SMTPUTF8" in tx.params
-        trace = return_path(tx.sender) + received_field(
-            tx.session, tx.id, self._server_name, received, only, smtputf8=utf8
-        )
-        return PrefixedContent(trace, content)
-
     async def _quarantine_refused(self, groups: list[Group], content: Content, received: float) -> None:
         """Somebody takes the message, so it gets a 250: the others' copies are quarantined, for nobody is bounced."""
         for group in groups:
             if any(each.refusal is not None for each in group.dispositions):
-                group.content = group.content or self._traced(group, content, received)
-                await self._copies.quarantine_refused(group)
+                group.content = group.content or content
+                await self._copies.quarantine_refused(group, received)
 
     async def _file(self, tx: Transaction, groups: list[Group], content: Content, received: float) -> list[Reply]:
         positive = self._judge.with_id(Reply(250, "2.0.0", "OK"), tx.id)
         records = [self._record(tx, group, positive) for group in groups]
         try:
-            content_hash = await self._filer.content_hash(content)
-            bundles = _bundles(groups, content_hash, received)
             # From here on we owe a delivery.
-            await self._filer.file(bundles, records)
+            await self._filer.file(_bundles(groups, received), records)
         except InboxError as error:
             self._log.error("message_not_filed", id=tx.id, error=str(error))
             self._destinations.forget()
@@ -293,21 +279,16 @@ def _reply_for(judge: Judge, tx: Transaction, group: Group, reply: Reply) -> Rep
     return reply
 
 
-def _bundles(groups: list[Group], content_hash: str, received: float) -> list[Bundle]:
-    """Copies that share a content share a blob; what was made for one account (encryption) is a mail of its own."""
+def _bundles(groups: list[Group], received: float) -> list[Bundle]:
+    """Copies of one tenant that share a content share a blob."""
     bundles: list[Bundle] = []
-    versions: dict[str, int] = {}
     for group in groups:
-        tenant = group.transaction.tenant
         by_content: dict[int, tuple[Content, list[Copy]]] = {}
         for disposition in group.dispositions:
             for content, copy in disposition.copies:
                 by_content.setdefault(id(content), (content, []))[1].append(copy)
-        for content, copies in by_content.values():
-            version = versions[tenant] = versions.get(tenant, -1) + 1
-            # A tenant's second version of a message has another hash, else it would be taken for the first one.
-            key = content_hash if version == 0 else hashlib.sha256(f"{content_hash}:{version}".encode()).hexdigest()
-            bundles.append(Bundle(tenant, content, key, tuple(copies), received))
+        tenant = group.transaction.tenant
+        bundles += [Bundle(tenant, content, tuple(copies), received) for content, copies in by_content.values()]
     return bundles
 
 

@@ -6,7 +6,7 @@ import re
 from email.utils import formatdate
 
 from inbox.mail.address import Address
-from inbox.plugin.context import Door, Session
+from inbox.plugin.context import Door, Session, Transaction
 
 #: RFC 5321 §4.4, RFC 3848: what "with" says. Key: extended, encrypted, authenticated.
 _PROTOCOLS = {
@@ -31,24 +31,16 @@ def with_protocol(session: Session, *, smtputf8: bool = False) -> str:
 
 
 def received_field(
-    session: Session, transaction: str, server_name: str, now: float, recipient: Address | None, *, smtputf8: bool
+    session: Session, transaction: str, server_name: str, now: float, recipient: Address, *, smtputf8: bool
 ) -> bytes:
-    """The Received field of one transaction.
-
-    ``recipient`` is named only where it is the only one: nobody learns of another recipient from it.
-    """
+    """The Received field of one recipient's copy: nobody learns of another recipient from it."""
     helo = _UNSAFE.sub("?", session.helo or "unknown")[:255]
     literal = f"IPv6:{session.peer}" if session.peer.version == 6 else str(session.peer)
     lines = [f"Received: from {helo} ([{literal}])"]
     by = f"\tby {server_name} (inbox) with {with_protocol(session, smtputf8=smtputf8)} id {transaction}"
     if session.tls is not None:
         by += f"\r\n\t(version={session.tls.version} cipher={session.tls.cipher})"
-    lines.append(by)
-    if recipient is not None:
-        lines.append(f"\tfor <{recipient}>;")
-    else:
-        lines[-1] += ";"
-    lines.append(f"\t{formatdate(now)}\r\n")
+    lines += [by, f"\tfor <{recipient}>;", f"\t{formatdate(now)}\r\n"]
     return "\r\n".join(lines).encode()
 
 
@@ -60,6 +52,14 @@ def return_path(sender: Address | None) -> bytes:
 def delivered_to(recipient: Address) -> bytes:
     """The Delivered-To field of one copy."""
     return f"Delivered-To: {recipient}\r\n".encode()
+
+
+def trace(tx: Transaction, recipient: Address, server_name: str, now: float) -> bytes:
+    """All fields that stand in front of one recipient's copy. They are kept beside the copy and not in the blob: the
+    same mail in another mailbox, or from another transaction, has others.
+    """
+    received = received_field(tx.session, tx.id, server_name, now, recipient, smtputf8="SMTPUTF8" in tx.params)
+    return delivered_to(recipient) + return_path(tx.sender) + received
 
 
 def count_received(header_block: bytes) -> int:

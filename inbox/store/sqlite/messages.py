@@ -70,7 +70,8 @@ class SqliteMessages:
             modseq = _check(db, tenant, mailbox)
             changed = db.execute(
                 'SELECT uid, modseq, flags, keywords FROM has_email_delivery WHERE "out" = ? AND modseq > ? '
-                "ORDER BY uid",
+                # "+" keeps SQLite from reading the whole mailbox in the order of uids.
+                "ORDER BY +uid",
                 (mailbox, since),
             ).fetchall()
             gone = db.execute(
