@@ -40,7 +40,7 @@ class S3Config:
     """A bucket and who may use it.
 
     Args:
-        endpoint: e.g. ``https://<account>.r2.cloudflarestorage.com``; None: Amazon's.
+        endpoint: e.g. ``https://<account>.r2.cloudflarestorage.com``; None or empty: Amazon's.
         force_path_style: the bucket's name in the path and not in the host name.
     """
 
@@ -151,8 +151,8 @@ class S3Blobs:
         config = self._config
         self._client = boto3.session.Session().client(
             "s3",
-            endpoint_url=config.endpoint,
-            region_name=config.region,
+            endpoint_url=config.endpoint or None,
+            region_name=config.region or None,
             aws_access_key_id=config.access_key_id,
             aws_secret_access_key=config.secret_access_key,
             config=Config(

@@ -3,3 +3,8 @@
 ``link`` holds the connection, ``gateway`` runs statements and transactions, ``batch`` lets concurrent writes share a
 transaction, ``database`` puts the repositories together. Statements never contain a value: all are bound.
 """
+
+from inbox.store.surreal.config import SurrealConfig
+from inbox.store.surreal.database import SurrealDatabase
+
+__all__ = ["SurrealConfig", "SurrealDatabase"]

@@ -377,7 +377,7 @@ def placing(
         "unseen": sum(not copy["flags"] & _SEEN for copy in copies),
         "size": sum(copy["size"] for copy in copies),
         "es": [
-            {"i": i, "email": email, "row": {name: copy.get(name) for name in rows.COPIED}}
+            {"i": i, "email": email, "row": {name: copy[name] for name in rows.COPIED if copy.get(name) is not None}}
             for i, (copy, email) in enumerate(zip(copies, emails, strict=True))
         ],
     }

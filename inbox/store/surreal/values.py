@@ -1,4 +1,4 @@
-"""SurrealDB's values on the wire: CBOR (RFC 8949) with the tags of its RPC protocol.
+"""SurrealDB's values on the wire: CBOR with the tags of its RPC protocol.
 
 cbor2 encodes and decodes in C. Python's ``None`` goes out as NONE (tag 6), which drops a field; a plain CBOR null
 would store NULL, which an ``option<…>`` refuses.
