@@ -53,7 +53,7 @@ async def run_dialog(world: World, script: Path) -> None:
 
 async def _line(client: Client, where: str, wanted: str) -> str:
     try:
-        line = await asyncio.wait_for(client.reader.readline(), 5)
+        line = await asyncio.wait_for(client.reader.readline(), 20)
     except TimeoutError:
         raise DialogError(f"{where}: expected {wanted!r}, got nothing") from None
     if not line.endswith(b"\r\n"):

@@ -71,13 +71,13 @@ async def test_a_half_closed_connection_still_gets_its_answers(tmp_path: Path) -
 
 
 async def test_who_does_not_log_in_is_sent_away(tmp_path: Path) -> None:
-    async with world(tmp_path, login_timeout=0.2) as w, w.connect() as client:
+    async with world(tmp_path, login_timeout=1.0) as w, w.connect() as client:
         client.send(b"a NOOP\r\nb LOGIN {3")
         assert await client.rest() == b"a OK Done\r\n* BYE Too long without a login\r\n"
 
 
 async def test_who_stalls_is_sent_away(tmp_path: Path) -> None:
-    async with world(tmp_path, idle_timeout=0.2) as w:
+    async with world(tmp_path, idle_timeout=1.0) as w:
         async with w.user() as client:
             assert await client.rest() == b"* BYE Too long without a command\r\n"
         async with w.user() as client:
@@ -162,6 +162,28 @@ async def test_connections_are_capped_for_each_peer_and_in_all(tmp_path: Path) -
         reader, writer = await asyncio.open_connection("127.0.0.1", w.plain_port)
         assert (await reader.read(-1)).startswith(b"* BYE ")
         writer.close()
+
+
+async def test_a_search_for_a_client_that_is_gone_is_given_up(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        for number in range(40):
+            await w.deliver(b"Message-ID: <%d@demo.test>\r\n" % number + MESSAGE)
+        async with w.user() as client:
+            [session] = w.server._sessions.values()
+            original = w.blobs.read
+
+            async def read(key: str, offset: int, length: int) -> bytes:
+                client.writer.transport.abort()
+                while not session.channel.lost:
+                    await asyncio.sleep(0)
+                return await original(key, offset, length)
+
+            w.blobs.read = read  # type: ignore[method-assign]  # the client goes while the first blob is read
+            client.send(b"a SEARCH BODY abc\r\n")
+            while w.server.connections:
+                await asyncio.sleep(0.01)
+            assert 0 < len(w.blobs.reads) < 40
+        assert not w.log.errors()
 
 
 @pytest.mark.parametrize("tls", [False, True])
