@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,12 +15,18 @@ from inbox.base.errors import NotFound, StoreError
 from inbox.mail.content import FileContent, MemoryContent, PrefixedContent, sha256
 from inbox.store.blobs.keys import BadKey
 from inbox.store.blobs.local import LocalBlobs
+from inbox.store.blobs.s3 import S3Blobs
 from inbox.store.ports import Blobs
 
 
-@pytest.fixture
-async def blobs(tmp_path: Path) -> AsyncIterator[Blobs]:
-    store = LocalBlobs(tmp_path / "incoming", SystemClock())
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.real)])
+async def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Blobs]:
+    store: Blobs
+    if request.param == "local":
+        store = LocalBlobs(tmp_path / "incoming", SystemClock())
+    else:
+        config = request.getfixturevalue("ministack").config(f"bucket-{uuid.uuid4().hex}")
+        store = S3Blobs(config, spool_above=64 * 1024, spool=tmp_path)
     await store.open()
     yield store
     await store.close()

@@ -134,7 +134,7 @@ class LocalBlobs:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
         except OSError as error:
-            raise _translated(error, self._root) from error
+            raise translated(error, self._root) from error
 
     def _start_writer(self, loop: asyncio.AbstractEventLoop, pool: ThreadPoolExecutor) -> None:
         count = min(BATCH, -(-len(self._waiting) // (self._threads - len(self._writers))))
@@ -167,7 +167,7 @@ class LocalBlobs:
                 self._write(put)
                 folders.setdefault(put.folder, []).append(put)
             except OSError as error:
-                put.error = _translated(error, put.place, StoreUnavailable)
+                put.error = translated(error, put.place, StoreUnavailable)
             except Exception as error:  # noqa: BLE001 - a content that cannot be read: its caller gets the error
                 put.error = error
         for folder, puts in folders.items():
@@ -175,7 +175,7 @@ class LocalBlobs:
                 _fsync_folder(folder)
             except OSError as error:
                 for put in puts:
-                    put.error = _translated(error, folder, StoreUnavailable)
+                    put.error = translated(error, folder, StoreUnavailable)
 
     def _write(self, put: _Put) -> None:
         if put.folder not in self._durable:
@@ -248,7 +248,7 @@ class LocalBlobs:
                         continue
 
 
-def _translated(error: OSError, path: str, absent: type[StoreError] = NotFound) -> StoreError:
+def translated(error: OSError, path: str, absent: type[StoreError] = NotFound) -> StoreError:
     """Our error for the system's, with the system's as its cause; ``absent`` if something on the path is not there."""
     translated: StoreError
     if isinstance(error, _ABSENT):
