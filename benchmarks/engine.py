@@ -27,8 +27,8 @@ from inbox.plugin.testing import FakeClock, MemoryDirectory, MemoryLog, MemoryRa
 from inbox.policy.snapshot import PolicySet
 from inbox.policy.stages import Stage
 
-ROUNDS = 5
-CALLS = 3000
+ROUNDS = 15
+CALLS = 1000
 TENANTS = 1000
 _SYNC = """
 from inbox.plugin import Session, Transaction, hookimpl

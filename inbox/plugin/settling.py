@@ -30,6 +30,8 @@ NOTHING: Final = {stage: StageOutcome(stage) for stage in Stage}
 
 def verdict_on_error(entry: PluginEntry, stage: Stage) -> Verdict:
     """What a plugin's ``on_error`` says for it when it could not."""
+    if stage is Stage.BOUNCE:  # The delivery has failed already; there is nothing left to refuse.
+        return Accept()
     match entry.on_error_at(stage):
         case OnError.ACCEPT:
             return Accept()

@@ -13,6 +13,7 @@ from inbox.plugin import (
     AddHeader,
     Defer,
     Delivery,
+    Failure,
     FileInto,
     HookResult,
     PluginSettings,
@@ -189,6 +190,9 @@ async def test_on_error_is_declared_by_stage(on_error: str, data: type, rcpt: ty
     engine = Engine({"bad": Raises}, f"plugins: {{bad: {{on_error: {on_error}}}}}")
     assert type((await engine.data()).verdict) is data
     assert type((await engine.rcpt()).verdict) is rcpt
+    bounced = await engine.run(Stage.BOUNCE, failure=Failure(delivery(), 550, "5.1.1", "no such user"))
+    assert bounced.verdict == Accept()
+    assert bounced.failures[0].why == "RuntimeError: boom"
 
 
 class Waits:
@@ -379,6 +383,29 @@ async def test_results_are_reused_for_another_tenant_of_the_same_message() -> No
     assert other.action.tag
     await engine.data(memo=Memo())
     assert Counts.calls == 2
+
+
+async def test_a_result_that_contradicts_what_is_known_here_is_not_reused() -> None:
+    engine, memo = Engine({"counts": Counts}, "plugins: {counts: {on_error: reject}}"), Memo()
+    Counts.calls = 0
+    await engine.data(memo=memo)
+    tx = transaction()
+    tx.facts.put(First(9))
+    again = await engine.data(tx, memo=memo)
+    assert Counts.calls == 2
+    assert again.traces[0].why == "ValueError: First is known already"
+
+
+class ForgetsToAwait:
+    @hookimpl
+    def data(self) -> HookResult:
+        return asyncio.sleep(0)  # type: ignore[return-value]  # what is tested
+
+
+async def test_a_coroutine_is_no_answer() -> None:
+    outcome = await Engine({"f": ForgetsToAwait}).data()
+    assert outcome.traces[0].status is Status.NONSENSE
+    assert outcome.traces[0].why.startswith("answered coroutine at data")
 
 
 class Everywhere:
