@@ -11,7 +11,7 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -31,6 +31,7 @@ TITLES = {
     2047: "MIME Part Three: Message Header Extensions for Non-ASCII Text",
     2087: "IMAP4 QUOTA extension",
     2177: "IMAP4 IDLE command",
+    2180: "IMAP4 Multi-Accessed Mailbox Practice",
     2183: "The Content-Disposition Header Field",
     2231: "MIME Parameter Value and Encoded Word Extensions",
     2342: "IMAP4 Namespace",
@@ -46,6 +47,7 @@ TITLES = {
     3501: "Internet Message Access Protocol - Version 4rev1",
     3502: "IMAP MULTIAPPEND Extension",
     3516: "IMAP4 Binary Content Extension",
+    3691: "IMAP UNSELECT command",
     3848: "ESMTP and LMTP Transmission Types Registration",
     3986: "Uniform Resource Identifier (URI): Generic Syntax",
     4315: "IMAP - UIDPLUS extension",
@@ -71,16 +73,19 @@ TITLES = {
     6152: "SMTP Service Extension for 8-bit MIME Transport",
     6154: "IMAP LIST Extension for Special-Use Mailboxes",
     6177: "IPv6 Address Assignment to End Sites",
+    6266: "Use of the Content-Disposition Header Field in HTTP",
     6376: "DomainKeys Identified Mail (DKIM) Signatures",
     6409: "Message Submission for Mail",
     6531: "SMTP Extension for Internationalized Email",
     6532: "Internationalized Email Headers",
+    6533: "Internationalized Delivery Status and Disposition Notifications",
     6851: "IMAP MOVE Extension",
     7162: "IMAP Extensions: CONDSTORE and QRESYNC",
     7208: "Sender Policy Framework (SPF)",
     7377: "IMAP4 Multimailbox SEARCH Extension",
     7672: "SMTP Security via Opportunistic DANE TLS",
     7888: "IMAP4 Non-synchronizing Literals",
+    7889: "The IMAP APPENDLIMIT Extension",
     8259: "The JavaScript Object Notation (JSON) Data Interchange Format",
     8301: "Cryptographic Algorithm and Key Usage Update to DKIM",
     8314: "Cleartext Considered Obsolete: Use of TLS for Email Submission and Access",
@@ -90,9 +95,12 @@ TITLES = {
     8463: "A New Cryptographic Signature Method for DKIM: Ed25519-SHA256",
     8474: "IMAP Extension for Object Identifiers",
     8601: "Message Header Field for Indicating Message Authentication Status",
+    8617: "The Authenticated Received Chain (ARC) Protocol",
+    8949: "Concise Binary Object Representation (CBOR)",
     8996: "Deprecating TLS 1.0 and TLS 1.1",
     9051: "Internet Message Access Protocol (IMAP) - Version 4rev2",
     9325: "Recommendations for Secure Use of TLS and DTLS",
+    9525: "Service Identity in TLS",
 }
 
 
@@ -168,21 +176,32 @@ def plugin_modules() -> list[str]:
 
 def plugins() -> str:
     """Each plugin that ships: what its author says of it, and its settings."""
+    from inbox.plugin.describe import describe
+    from inbox.plugin.registry import Registry
+
     lines = ["# Plugins\n\n" + NOTE, "Each is one file of `plugins/inbox_plugins/`.\n"]
+    found = Registry(environment={}, points=()).discover()
     for name in plugin_modules():
-        module = importlib.import_module(f"inbox_plugins.{name}")
-        lines.append(f"## {name}\n\n```text\n{inspect.getdoc(module)}\n```\n")
-        settings = getattr(module, "Settings", None)
-        if settings is None or not settings.model_fields:
+        plugin = describe(found.plugins[name])
+        lines.append(f"## {name}\n\n```text\n{plugin.documentation.strip()}\n```\n")
+        lines.append(f"Stages: {', '.join(plugin.stages)}. When it fails: {_outcomes(plugin.on_error)}.\n")
+        if not plugin.settings:
             continue
         lines.append("| setting | default | takes | meaning |\n|---|---|---|---|")
-        for key, field in settings.model_fields.items():
-            extra = field.json_schema_extra
-            source = f" Default from `{extra['env']}`." if isinstance(extra, dict) and "env" in extra else ""
-            default = field.get_default(call_default_factory=True, validated_data={})
-            lines.append(_row(f"`{key}`", _default(default), _takes(field), (field.description or "") + source))
+        for field in plugin.settings:
+            meaning = field.description
+            meaning += f" Default from `{field.env}`." if field.env else ""
+            meaning += f" `has_domain.{field.domain_field}` has the last word." if field.domain_field else ""
+            default = "required" if field.default is None else _code(field.default)
+            lines.append(_row(f"`{field.name}`", default, field.type, meaning))
         lines.append("")
     return "\n".join(lines)
+
+
+def _outcomes(on_error: str | Mapping[str, str]) -> str:
+    if isinstance(on_error, str):
+        return on_error
+    return ", ".join(f"{outcome} at {stage}" for stage, outcome in on_error.items())
 
 
 def rfcs() -> str:
@@ -216,7 +235,12 @@ def _words(name: str) -> str:
 
 
 def _default(value: object) -> str:
-    text = {None: "", True: "true", False: "false"}.get(value) if isinstance(value, bool | None) else str(value)
+    if value is None:
+        return ""
+    return _code(str(value).lower() if isinstance(value, bool) else str(value))
+
+
+def _code(text: str) -> str:
     return f"`{text}`" if text else ""
 
 

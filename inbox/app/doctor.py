@@ -58,8 +58,8 @@ class Finding:
 class Plugins(Protocol):
     """What doctor asks of policies and plugins."""
 
-    async def problems(self) -> list[tuple[str, str]]:
-        """What is wrong: ``(policies | plugins | plugin NAME, sentence)``; empty if nothing is."""
+    async def findings(self) -> list[Finding]:
+        """Are the policies right, do the plugins load, and do those that can check themselves say so?"""
         ...
 
 
@@ -92,9 +92,7 @@ async def examine(patient: Patient) -> list[Finding]:
         except (InboxError, OSError) as error:
             found = [(Outcome.FAIL, str(error))]
         findings += [Finding(name, outcome, detail) for outcome, detail in found]
-    for subject, sentence in await patient.plugins.problems():
-        findings.append(Finding(subject, Outcome.FAIL, sentence))
-    return findings
+    return [*findings, *await patient.plugins.findings()]
 
 
 async def _hostname(patient: Patient) -> list[tuple[Outcome, str]]:

@@ -1,11 +1,11 @@
-"""Policies and plugins as the configuration says: found, loaded, looked over, and edited for a tenant."""
+"""Policies and plugins as the configuration says: found, and edited for a tenant."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from inbox.app.config import Config
-from inbox.base.errors import ConfigError, PolicyError
+from inbox.base.errors import ConfigError
 from inbox.plugin.registry import Found, Registry
 from inbox.policy.edit import set_plugin
 from inbox.policy.snapshot import PolicySet
@@ -14,23 +14,6 @@ from inbox.policy.snapshot import PolicySet
 def find_plugins(config: Config) -> Found:
     """All plugins that are installed, and those that could not be loaded."""
     return Registry(config.folders.plugins, config.values()).discover()
-
-
-class PolicyHealth:
-    """What doctor says of plugins and policies."""
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-
-    async def problems(self) -> list[tuple[str, str]]:
-        """``(plugin NAME | policies, sentence)``."""
-        found = find_plugins(self._config)
-        problems = [(f"plugin {problem.name}", problem.why) for problem in found.problems]
-        try:
-            PolicySet.load(self._config.folders.policy_dir, found)
-        except PolicyError as error:
-            problems += [("policies", line) for line in str(error).splitlines()]
-        return problems
 
 
 def switch_plugin(config: Config, tenant: str, plugin: str, *, on: bool) -> Path:

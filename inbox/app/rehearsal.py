@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from inbox.app.health import NoRates
 from inbox.app.installation import Installation
 from inbox.app.policies import find_plugins
 from inbox.app.services import DirectoryService
@@ -23,7 +24,7 @@ from inbox.plugin.context import Door, IPAddress, Session
 from inbox.plugin.dispatcher import Dispatcher
 from inbox.plugin.guard import Guard
 from inbox.plugin.instances import Instances
-from inbox.plugin.services import Counted, Services
+from inbox.plugin.services import Services
 from inbox.policy.decision import Decision, decode
 from inbox.policy.snapshot import PolicySet
 from inbox.store.records import DecisionRecord, Placed
@@ -112,7 +113,7 @@ def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, I
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     log = _Notes(rehearsed)
     services = Services(
-        clock, log, DirectoryService(directory), _NoRates(), installation.executors, config.server.hostname
+        clock, log, DirectoryService(directory), NoRates(), installation.executors, config.server.hostname
     )
     guard = Guard()
     instances = Instances(services, guard)
@@ -158,14 +159,6 @@ class _Fixed:
     """Policies that nobody exchanges meanwhile."""
 
     current: PolicySet
-
-
-class _NoRates:
-    """Counts nothing: a rehearsal must not use up a sender's share."""
-
-    async def hit(self, key: str, window: float, amount: int = 1) -> Counted:
-        del key, amount
-        return Counted(0, window)
 
 
 class _Nowhere(Destinations):

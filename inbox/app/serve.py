@@ -23,7 +23,7 @@ from inbox.server.imap.server import ImapServer
 from inbox.server.lmtp import LmtpServer
 from inbox.server.smtp import SmtpServer
 from inbox.server.smtp_config import SmtpConfig
-from inbox.store.sweeper import sweep
+from inbox.store.sweeper import Sweeper
 
 #: Seconds that running transactions get when the server stops.
 GRACE_SECONDS = 20.0
@@ -166,9 +166,10 @@ class Server:
                 self._log.error("housekeeping_failed", work=function.__name__, error=str(error))
 
     async def _sweep(self) -> None:
-        removed = await sweep(self._installation.blobs, self._installation.database.messages, self._installation.clock)
-        if removed:
-            self._log.info("orphan_blobs_removed", count=removed)
+        here = self._installation
+        swept = await Sweeper(here.blobs, here.database.messages, here.clock).sweep()
+        if swept.removed or swept.failed:
+            self._log.info("orphan_blobs_removed", count=swept.removed, failed=swept.failed)
 
     async def _prune(self) -> None:
         now = self._installation.clock.now()

@@ -12,7 +12,8 @@ def make_database(config: Config, clock: Clock, ids: Ids) -> Database:
     """The database, not yet opened: SurrealDB when a server is named, else the embedded one."""
     url = config.database.surreal_url
     if url is not None:
-        from inbox.store.surreal import SurrealConfig, SurrealDatabase
+        from inbox.store.surreal.config import SurrealConfig
+        from inbox.store.surreal.database import SurrealDatabase
 
         user, password = config.database.credentials or ("", "")
         settings = SurrealConfig(

@@ -19,7 +19,8 @@ async def doctor(as_json: Json = False) -> None:
     Exit code 1 if a check failed. Works with and without a running server.
     """
     from inbox.app.doctor import Outcome, Patient, examine
-    from inbox.app.policies import PolicyHealth
+    from inbox.app.executors import Executors
+    from inbox.app.health import PolicyHealth
     from inbox.app.stores import make_blobs, make_database
     from inbox.app.tls import Certificates
     from inbox.base.clock import SystemClock
@@ -28,6 +29,7 @@ async def doctor(as_json: Json = False) -> None:
     settings = config()
     clock = SystemClock()
     ids = RandomIds(clock.now)
+    executors = Executors()
     patient = Patient(
         settings,
         clock,
@@ -35,11 +37,15 @@ async def doctor(as_json: Json = False) -> None:
         Certificates(settings.tls, settings.folders.data_dir, settings.server.hostname, clock),
         make_database(settings, clock, ids),
         make_blobs(settings, clock),
-        PolicyHealth(settings),
+        PolicyHealth(settings, clock, executors),
         running=server().running(),
     )
     variables = [{"variable": v.name, "value": v.value, "set": v.given} for v in settings.variables()]
-    findings = [{"check": f.check, "outcome": f.outcome.value, "detail": f.detail} for f in await examine(patient)]
+    try:
+        found = await examine(patient)
+    finally:
+        executors.close()
+    findings = [{"check": f.check, "outcome": f.outcome.value, "detail": f.detail} for f in found]
     if as_json:
         show_one({"running": patient.running, "configuration": variables, "checks": findings}, as_json=True)
     else:

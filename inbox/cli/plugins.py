@@ -48,29 +48,42 @@ async def list_(
 @command(app, "info")
 async def info(name: Name, as_json: Json = False) -> None:
     """Show what a plugin does and which settings it has."""
-    found = _found()
-    plugin = _plugin(found, name)
+    from inbox.plugin.describe import describe
+
+    plugin = _plugin(_found(), name)
+    described = describe(plugin)
     values: dict[str, Any] = {
-        "name": plugin.name,
-        "version": plugin.version,
-        "source": plugin.source,
-        "stages": _stages(plugin),
-        "gives": [kind.__name__ for kind in plugin.gives],
-        "needs": [kind.__name__ for kind in plugin.needs],
-        "on_error": _on_error(plugin),
-        "timeout": plugin.timeout,
+        "name": described.name,
+        "version": described.version,
+        "source": described.source,
+        "stages": described.stages,
+        "gives": described.gives,
+        "needs": described.needs,
+        "after": described.after,
+        "on_error": described.on_error,
+        "timeout": described.timeout,
     }
-    settings = [_setting(plugin, key) for key in plugin.settings.model_fields]
+    settings = [
+        {
+            "setting": field.name,
+            "type": field.type,
+            "default": field.default,
+            "value": _from_environment(plugin, field.name),
+            "meaning": field.description,
+        }
+        for field in described.settings
+    ]
     if as_json:
-        show_one({**values, "settings": settings, "documentation": plugin.documentation}, as_json=True)
+        show_one({**values, "settings": settings, "documentation": described.documentation}, as_json=True)
         return
     show_one(values, as_json=False)
     say("")
-    for line in plugin.documentation.splitlines():
+    for line in described.documentation.splitlines():
         say(line)
     if settings:
         say("")
-        show_rows(settings, ("setting", "default", "value", "meaning"), as_json=False)
+        shown = [{**row, "default": "(required)" if row["default"] is None else row["default"]} for row in settings]
+        show_rows(shown, ("setting", "type", "default", "value", "meaning"), as_json=False)
 
 
 @command(app, "enable")
@@ -138,6 +151,7 @@ def _plugin(found: Found, name: str) -> LoadedPlugin:
 def _row(plugin: LoadedPlugin, effective: dict[str, EffectivePolicy], policies: PolicySet) -> dict[str, Any]:
     """``mode`` is that of the tenants shown, or of default.yaml where there are none."""
     from inbox.policy.catalogue import Mode
+    from inbox.policy.stages import Stage
 
     modes = {}
     for tenant, policy in (effective or {"": policies.effective()}).items():
@@ -146,34 +160,15 @@ def _row(plugin: LoadedPlugin, effective: dict[str, EffectivePolicy], policies: 
     return {
         "name": plugin.name,
         "version": plugin.version,
-        "stages": _stages(plugin),
+        "stages": [stage.value for stage in Stage if stage in plugin.stages],
         "tenants": [tenant for tenant, mode in modes.items() if tenant and mode is not Mode.OFF],
         "mode": "/".join(sorted({mode.value for mode in modes.values()})),
         "source": plugin.source,
     }
 
 
-def _stages(plugin: LoadedPlugin) -> list[str]:
-    from inbox.policy.stages import Stage
-
-    return [stage.value for stage in Stage if stage in plugin.stages]
-
-
-def _on_error(plugin: LoadedPlugin) -> object:
-    from inbox.policy.catalogue import OnError
-
-    if isinstance(plugin.on_error, OnError):
-        return plugin.on_error.value
-    return {stage.value: outcome.value for stage, outcome in plugin.on_error.items()}
-
-
-def _setting(plugin: LoadedPlugin, key: str) -> dict[str, Any]:
-    """``value`` is what the environment says, where a setting takes its default from there."""
-    field = plugin.settings.model_fields[key]
-    default = field.get_default(call_default_factory=True, validated_data={})
-    return {
-        "setting": key,
-        "default": "(required)" if field.is_required() else default,
-        "value": f"{plugin.defaults[key]} from {plugin.default_names.get(key, '')}" if key in plugin.defaults else "",
-        "meaning": field.description or "",
-    }
+def _from_environment(plugin: LoadedPlugin, setting: str) -> str:
+    """What the environment says, where a setting takes its default from there."""
+    if setting not in plugin.defaults:
+        return ""
+    return f"{plugin.defaults[setting]} from {plugin.default_names.get(setting, '')}"

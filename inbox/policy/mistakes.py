@@ -69,7 +69,7 @@ def unknown(what: str, word: str, known: Iterable[str]) -> str:
     >>> unknown("key", "treshold", ["thresholds", "mode"])
     "unknown key 'treshold'; did you mean 'thresholds'?"
     """
-    names = sorted(known)
+    names = sorted(str(name) for name in known)  # Of an enumeration, its values.
     near = get_close_matches(word, names, n=1, cutoff=0.6)
     if near:
         return f"unknown {what} {word!r}; did you mean {near[0]!r}?"

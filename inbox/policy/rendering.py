@@ -81,7 +81,7 @@ def _fields(value: Value) -> str:
 
 
 def _short(item: Any) -> str:
-    if isinstance(item, list):
+    if isinstance(item, list | tuple):
         return "[" + ", ".join(_short(one) for one in item) + "]"
     return repr(item) if isinstance(item, str) and (" " in item or not item) else str(item)
 

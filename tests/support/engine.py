@@ -23,9 +23,7 @@ from inbox.policy.stages import Stage
 
 def loaded(name: str, plugin: type) -> LoadedPlugin:
     """A class as a plugin of this name."""
-    return inspect_module(
-        name, sys.modules[plugin.__module__], source="test", version="1", environment={}, cls=plugin
-    )
+    return inspect_module(name, sys.modules[plugin.__module__], source="test", version="1", environment={}, cls=plugin)
 
 
 class Engine:

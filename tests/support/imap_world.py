@@ -24,6 +24,7 @@ from inbox.mail.tenancy import Account, Mailbox, Organization
 from inbox.plugin.context import Identity, Session
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.server import ImapServer
+from inbox.store.blobs.local import LocalBlobs
 from inbox.store.records import Arrival, Copy, EmailRecord, Filing, Placed
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.memory_store import MemoryBlobs
@@ -255,12 +256,14 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path, **changes: Any) -> AsyncIterator[World]:
-    """Everything, on free ports. ``changes`` are fields of ``ImapConfig``."""
+async def world(folder: Path, store: LocalBlobs | None = None, **changes: Any) -> AsyncIterator[World]:
+    """Everything, on free ports. ``store`` replaces the blobs in memory; ``changes`` go into ``ImapConfig``."""
     clock = SystemClock()
     database = SqliteDatabase(folder / "inbox.db", clock, RandomIds(clock.now))
     await database.open()
-    blobs, log = MemoryBlobs(), ListLog()
+    blobs: Any = store or MemoryBlobs()
+    await blobs.open()
+    log = ListLog()
     config = replace(ImapConfig("mail.demo.test", folder, server_tls()), **changes)
     organization = await database.tenants.add_organization("demo")
     await database.tenants.add_domain(organization.id, "demo.test")
@@ -274,4 +277,5 @@ async def world(folder: Path, **changes: Any) -> AsyncIterator[World]:
         yield World(config, database, blobs, filer, log, organization, account, server, plain, secure)
     finally:
         await server.stop()
+        await blobs.close()
         await database.close()

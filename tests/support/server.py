@@ -19,6 +19,7 @@ from inbox.store.sqlite import SqliteDatabase
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct horse"
+COMMAND = "from inbox.cli.main import main; main()"
 #: tenant → domain → local parts of its accounts
 Tenants = Mapping[str, Mapping[str, tuple[str, ...]]]
 DEMO: Tenants = {"demo": {"demo.test": ("ann",)}}
@@ -34,6 +35,8 @@ class RunningServer:
     environment: dict[str, str] = field(default_factory=dict)
     sockets: dict[str, socket.socket] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    #: Words in front of the server's command (a namespace of its own, say).
+    wrapper: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in self.names:
@@ -109,7 +112,7 @@ class RunningServer:
         inherit = ",".join(f"{name}={bound.fileno()}" for name, bound in self.sockets.items())
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", "from inbox.cli.main import main; main()", "serve", "--inherit", inherit],
+                [*self.wrapper, sys.executable, "-c", COMMAND, "serve", "--inherit", inherit],
                 env=self.env,
                 cwd=self.folder,
                 pass_fds=[bound.fileno() for bound in self.sockets.values()],
@@ -163,7 +166,7 @@ class RunningServer:
     def cli(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Runs an ``inbox`` command in the server's environment."""
         return subprocess.run(
-            [sys.executable, "-c", "from inbox.cli.main import main; main()", *arguments],
+            [sys.executable, "-c", COMMAND, *arguments],
             env=self.env,
             cwd=self.folder,
             capture_output=True,

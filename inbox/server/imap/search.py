@@ -15,7 +15,7 @@ from inbox.base.limits import SEARCH_BODY_OCTETS
 from inbox.mail.headers import Headers
 from inbox.server.imap.outcome import Done
 from inbox.server.imap.parts import Copy
-from inbox.server.imap.searchtext import body_words, folded, header_words
+from inbox.server.imap.searchtext import body_words, folded, header_words, written_day
 from inbox.server.imap.select import selected
 from inbox.server.imap.view import View
 from inbox.store.records import StoredMessage
@@ -55,9 +55,9 @@ def _level(wanted: Key) -> int:
             return max(_level(first), _level(second))
         case key.Not(inner):
             return _level(inner)
-        case key.Dated() | key.Size():
+        case key.Dated(sent=False) | key.Size():
             return _ROW
-        case key.Header():
+        case key.Dated() | key.Header():
             return _TEXTS
         case key.Text():
             return _BLOB
@@ -133,12 +133,13 @@ def _size(m: _Facts) -> int:
 
 
 def _dated(wanted: key.Dated, m: _Facts) -> bool:
-    if m.stored is None:
+    if wanted.sent:
+        # RFC 3501 §6.4.4: the day as the sender wrote it, whatever day that was in our time zone.
+        day = written_day(m.headers.get("Date")) if m.headers is not None else None
+    else:
+        day = datetime.fromtimestamp(m.stored.received_at, UTC).date() if m.stored is not None else None
+    if day is None:
         return False
-    moment = m.stored.email.date if wanted.sent else m.stored.received_at
-    if moment is None:
-        return False
-    day = datetime.fromtimestamp(moment, UTC).date()
     match wanted.when:
         case "BEFORE":
             return day < wanted.day
@@ -178,6 +179,7 @@ async def _matching(s: ImapSession, view: View, wanted: Key) -> list[int]:
     for start in range(0, len(view), _TURN):
         some = map(_Facts, range(start, min(start + _TURN, len(view))))
         candidates += [m.place for m in some if all(test(m) for test in cheap)]
+        await s.pace()
         await asyncio.sleep(0)
     if not dear.keys or not candidates:
         return candidates
@@ -191,6 +193,7 @@ async def _dear(s: ImapSession, view: View, candidates: list[int], test: _Test, 
         view.mailbox.organization, view.mailbox.id, uids, texts=level >= _TEXTS
     )
     async for stored in messages:
+        await s.pace()
         place = view.index(stored.entry.uid)
         if place is None:
             continue

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from inbox.base.errors import NotFound, StoreError
+from inbox.base.errors import NotFound
 from inbox.mail.flags import flag_names
 from inbox.mail.tenancy import Mailbox
 from inbox.plugin.services import Log
@@ -72,8 +72,8 @@ class Selected:
         while True:
             try:
                 await self._subscription.wait()
-            except StoreError as error:
-                self._log.warning("imap_watch_failed", mailbox=self.view.mailbox.id, error=str(error))
+            except Exception as error:  # noqa: BLE001  whatever it is: the session goes on without, and NOOP asks anyway
+                self._log.warning("imap_watch_failed", mailbox=self.view.mailbox.id, error=repr(error))
                 await asyncio.sleep(_RETRY)
             self._stale = True
             self._nudge()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
-from inbox.base.errors import InboxError, StoreUnavailable
+from inbox.base.errors import InboxError, StoreError
 from inbox.base.limits import IMAP_LITERAL_OCTETS, IMAP_SKIPPED_OCTETS
 from inbox.flow.doors import Appending, Login
 from inbox.plugin.context import Identity, Session, Tls
@@ -213,7 +213,12 @@ class ImapSession:
         await self.channel.drain()
 
     async def pace(self) -> None:
-        """To be called between the responses of a long answer: memory stays bounded, and others get their turn."""
+        """To be called between the steps of a long answer: memory stays bounded, and others get their turn.
+
+        Raises Disconnected: nobody is there any more for whom the work would be done.
+        """
+        if self.channel.lost:
+            raise Disconnected("the peer is gone")
         if len(self._out) >= _GATHER:
             await self.flush()
             await asyncio.sleep(0)
@@ -332,7 +337,7 @@ class ImapSession:
             return
         try:
             await self.selected.refresh(ask=news is News.ASK)
-        except StoreUnavailable as error:
+        except StoreError as error:
             self._log_failure(command, error)  # the command itself is done; the news will come later
         self.selected.announce(self.send, expunges=news is not News.NO_EXPUNGES)
         await self.pace()

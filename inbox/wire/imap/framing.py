@@ -109,11 +109,6 @@ class Framer:
         """Octets that came and were not used yet."""
         return len(self._buffer)
 
-    @property
-    def between_commands(self) -> bool:
-        """True if nothing of a command was read yet."""
-        return self._mode is _Mode.LINE and not self._text and not self._buffer
-
     def feed(self, data: bytes) -> None:
         """Takes what came from the peer."""
         self._buffer += data

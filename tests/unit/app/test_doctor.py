@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from inbox.app.config import load
-from inbox.app.doctor import Outcome, Patient, examine
+from inbox.app.doctor import Finding, Outcome, Patient, examine
 from inbox.app.tls import Certificates
 from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
@@ -31,15 +31,15 @@ IDS = RandomIds(CLOCK.now)
 class NoProblems:
     """Plugins and policies in order."""
 
-    async def problems(self) -> list[tuple[str, str]]:
+    async def findings(self) -> list[Finding]:
         return []
 
 
 class Broken:
     """A policy with a mistake in it."""
 
-    async def problems(self) -> list[tuple[str, str]]:
-        return [("policies", "tenants/acme.yaml:3:5: unknown key 'treshold'")]
+    async def findings(self) -> list[Finding]:
+        return [Finding("policies", Outcome.FAIL, "tenants/acme.yaml:3:5: unknown key 'treshold'")]
 
 
 class Resolver(asyncio.DatagramProtocol):

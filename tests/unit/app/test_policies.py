@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from inbox.app.config import load
-from inbox.app.policies import PolicyHealth, find_plugins, switch_plugin
+from inbox.app.policies import find_plugins, switch_plugin
 from inbox.base.errors import PolicyError
 from inbox.policy.catalogue import Mode
 from inbox.policy.snapshot import PolicySet
@@ -22,17 +22,6 @@ def test_the_file_is_created_checked_and_keeps_its_mode(tmp_path: Path) -> None:
     switch_plugin(config, "acme", "headers", on=False)
     assert path.stat().st_mode & 0o777 == 0o640
     assert sorted(p.name for p in path.parent.iterdir()) == ["acme.yaml"]
-
-
-async def test_health_names_every_mistake(tmp_path: Path) -> None:
-    (tmp_path / "default.yaml").write_text("plugins:\n  nope: {}\nthresholds: {tag: x}\n")
-    (tmp_path / "plugins").mkdir()
-    (tmp_path / "plugins" / "broken.py").write_text("1 / 0\n")
-    config = load({"INBOX_POLICY_DIR": str(tmp_path), "INBOX_DATA_DIR": str(tmp_path)})
-    problems = await PolicyHealth(config).problems()
-    assert problems[0][0] == "plugin broken"
-    assert [subject for subject, _ in problems[1:]] == ["policies", "policies"]
-    assert problems[1][1].startswith(f"{tmp_path}/default.yaml:2:3: ")
 
 
 def test_a_tenant_whose_whole_policy_is_off_is_told(tmp_path: Path) -> None:

@@ -90,7 +90,15 @@ def test_info_shows_settings_and_the_author_s_words(demo: Cli) -> None:
     assert "Points for everybody." in shown
     info = demo("plugins", "info", "hello", "--json").json
     assert info["stages"] == ["data"]
-    assert info["settings"] == [{"setting": "points", "default": 1.0, "value": "", "meaning": "Points for everybody."}]
+    assert info["settings"] == [
+        {
+            "setting": "points",
+            "type": "number",
+            "default": "1.0",
+            "value": "",
+            "meaning": "Points for everybody.",
+        }
+    ]
 
 
 def test_info_tells_which_settings_the_environment_set(demo: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

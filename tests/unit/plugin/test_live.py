@@ -1,0 +1,172 @@
+"""Policies and plugins change while the server runs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from inbox.base.errors import PolicyError
+from inbox.plugin import Reject, Score
+from inbox.plugin.dispatcher import Dispatcher
+from inbox.plugin.guard import Guard
+from inbox.plugin.instances import Instances
+from inbox.plugin.live import LivePolicies
+from inbox.plugin.registry import Registry
+from inbox.plugin.services import Services
+from inbox.plugin.testing import FakeClock, MemoryDirectory, MemoryLog, MemoryRates, run_in_thread
+from inbox.policy.stages import Stage
+from tests.support.engine import transaction
+
+PLUGIN = """
+from inbox.plugin import *
+class Settings(PluginSettings):
+    points: float = 1
+class P:
+    def __init__(self, settings, services): self.settings = settings
+    @hookimpl
+    def data(self): return Score("V{version}", self.settings.points)
+"""
+
+
+class World:
+    """A policy folder and a plugin folder, and what a server makes of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.policies, self.plugins = folder / "policies", folder / "plugins"
+        (self.policies / "tenants").mkdir(parents=True)
+        self.plugins.mkdir()
+        self.write("default.yaml", "plugins: {}")
+        self.log = MemoryLog()
+        self.live = LivePolicies(self.policies, Registry(self.plugins, points=[]), self.log)
+        clock, guard = FakeClock(), Guard()
+        services = Services(clock, self.log, MemoryDirectory(), MemoryRates(clock), run_in_thread)
+        self.live.instances = Instances(services, guard)
+        self.dispatcher = Dispatcher(self.live.instances, guard, clock, self.log)
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.policies / name
+        path.write_text(text)
+        return path
+
+    def plugin(self, name: str, text: str) -> Path:
+        path = self.plugins / name
+        path.write_text(text)
+        return path
+
+    async def symbols(self, tenant: str = "acme") -> list[str]:
+        outcome = await self.dispatcher.run(Stage.DATA, self.live.current.effective(tenant), tx=transaction())
+        return [score.symbol for score in outcome.tally.scores]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_a_server_does_not_start_with_a_wrong_policy(world: World) -> None:
+    world.write("tenants/acme.yaml", "mode: x")
+    with pytest.raises(PolicyError, match=r"acme.yaml:1:7: mode: must be"):
+        world.live.open()
+
+
+async def test_a_changed_policy_is_in_force_for_the_next_message(world: World) -> None:
+    world.plugin("mine.py", PLUGIN.replace("{version}", "1"))
+    path = world.write("tenants/acme.yaml", "plugins: {mine: {}}")
+    world.live.open()
+    held = world.live.current.effective("acme")
+    assert await world.symbols() == ["V1"]
+    world.write("tenants/acme.yaml", "plugins: {mine: {points: 3}}\nthresholds: {reject: 2}")
+    await world.live.changed([path.resolve()])
+    tx = transaction()
+    assert isinstance(
+        (await world.dispatcher.run(Stage.DATA, world.live.current.effective("acme"), tx=tx)).verdict, Reject
+    )
+    old = await world.dispatcher.run(Stage.DATA, held, tx=transaction())
+    assert old.tally.scores == (Score("V1", 1.0),), "who began under a policy ends under it"
+
+
+async def test_a_bad_file_changes_nothing_and_says_why(world: World) -> None:
+    bad, good = world.write("tenants/bad.yaml", "mode: shadow"), world.write("tenants/good.yaml", "mode: shadow")
+    world.live.open()
+    world.write("tenants/bad.yaml", "mode: off\nmode: off")
+    world.write("tenants/good.yaml", "mode: off")
+    await world.live.changed([bad.resolve(), good.resolve()])
+    assert world.live.current.effective("bad").mode == "shadow"
+    assert world.live.current.effective("good").mode == "off", "one tenant's mistake is not another's"
+    said = f"{bad}:2:1: the key 'mode' is here already, in line 1"
+    assert world.live.last_error == said
+    assert world.log.named("policy_refused") == [{"mistake": said}]
+    world.write("tenants/bad.yaml", "mode: enforce")
+    await world.live.changed([bad.resolve()])
+    assert world.live.last_error is None
+    assert world.live.current.effective("bad").mode == "enforce"
+
+
+async def test_a_vanished_file_stays_in_force_until_a_reload(world: World) -> None:
+    path = world.write("tenants/acme.yaml", "mode: shadow")
+    world.live.open()
+    path.unlink()
+    await world.live.changed([path.resolve()])
+    assert world.live.current.effective("acme").mode == "shadow"
+    assert world.live.last_error == f"{path}: cannot be read: no such file or directory"
+    (world.policies / "default.yaml").unlink()
+    await world.live.changed([world.policies.resolve() / "default.yaml"])
+    assert world.live.current.effective("acme").mode == "shadow"
+    assert await world.live.reload() == [
+        f"{world.policies / 'default.yaml'}: cannot be read: no such file or directory"
+    ]
+    world.write("default.yaml", "")
+    assert await world.live.reload() == []
+    assert world.live.current.effective("acme").mode == "enforce"
+    assert world.live.last_error is None
+
+
+async def test_plugins_come_change_and_break(world: World) -> None:
+    world.live.open()
+    path = world.plugin("mine.py", PLUGIN.replace("{version}", "1"))
+    await world.live.changed([path.resolve()])
+    policy = world.write("tenants/acme.yaml", "plugins: {mine: {points: 2}}")
+    await world.live.changed([policy.resolve()])
+    assert await world.symbols() == ["V1"]
+    world.plugin("mine.py", PLUGIN.replace("{version}", "2"))
+    await world.live.changed([path.resolve()])
+    assert await world.symbols() == ["V2"]
+    world.plugin("mine.py", "oops(")
+    await world.live.changed([path.resolve()])
+    assert await world.symbols() == ["V2"], "the old one stays"
+    assert "line 1: SyntaxError" in world.log.named("plugin_not_loaded")[0]["why"]
+    assert world.live.last_error == f"{policy}:1:11: unknown plugin 'mine'; known here: " + ", ".join(
+        name for name in world.live.found.names() if name != "mine"
+    )
+    world.plugin("mine.py", PLUGIN.replace("{version}", "3"))
+    assert await world.live.reload() == []
+    assert await world.symbols() == ["V3"]
+
+
+async def test_reload_tells_of_plugins_that_cannot_be_loaded(world: World) -> None:
+    world.live.open()
+    path = world.plugin("bad.py", "1 +")
+    assert await world.live.reload() == [f"{path}: line 1: SyntaxError: invalid syntax (bad.py, line 1)"]
+
+
+async def test_other_files_are_passed_over(world: World) -> None:
+    world.live.open()
+    before = world.live.current
+    await world.live.changed([Path("/etc/passwd"), world.policies.resolve() / "tenants" / ".a.yaml.swp"])
+    assert world.live.current is before
+
+
+async def test_the_folders_are_watched(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.live.open()
+    loaded = asyncio.Event()
+    monkeypatch.setattr(world.log, "info", lambda event, **_: loaded.set() if event == "policies_loaded" else None)
+    watching = asyncio.create_task(world.live.watch())
+    await asyncio.sleep(0)  # The first step of the task begins to watch.
+    world.write("tenants/acme.yaml", "mode: shadow")
+    async with asyncio.timeout(60):
+        await loaded.wait()
+    assert world.live.current.effective("acme").mode == "shadow"
+    watching.cancel()
+    await asyncio.wait([watching])
