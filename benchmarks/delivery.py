@@ -136,6 +136,8 @@ def measure(side: Side, name: str, *, messages: int, reuse: bool) -> Run:
         if isinstance(server, Peer):
             until(lambda: server.count(name) >= messages, LIMIT_SECONDS, f"{side.name} delivers")
             delivered = time.perf_counter() - began
+            # While a delivery holds the Maildir's lock, STATUS answers from the index as it was.
+            until(lambda: messages_in_inbox(imap) >= messages, 10, f"{side.name} shows all mails", pause=0.1)
             found = messages_in_inbox(imap)
         else:
             found = messages_in_inbox(imap)

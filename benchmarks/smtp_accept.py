@@ -27,7 +27,7 @@ from benchmarks.support import Result, Skipped, answers, compared, cpu_seconds, 
 
 SESSIONS = 20
 ROUNDS = 5
-LIMIT = 50 * 1024 * 1024
+LIMIT = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Shape:
 
 NEW = Shape("accept 4 KB, a connection for each mail", 4096, 600, reuse=False)
 REUSED = Shape("accept 4 KB, connections reused", 4096, 1200, reuse=True)
-LARGE = Shape("accept 1 MB, connections reused", 1024 * 1024, 60, reuse=True)
+LARGE = Shape("accept 1 MB, connections reused", 1_000_000, 60, reuse=True)
 SHAPES = (NEW, REUSED, LARGE)
 #: What is promised against each peer.
 TARGETS = {

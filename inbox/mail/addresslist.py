@@ -34,20 +34,20 @@ ADDR_SPEC_CHARACTERS: Final = 320
 _GROUP_END: Final = ListedAddress(None, None, None, None)
 
 _ATEXT: Final = rb"[!#$%&'*+\-/0-9=?A-Z^_`a-z{|}~\x80-\xff]"
-_DOT_ATOM: Final = _ATEXT + rb"++(?:\." + _ATEXT + rb"++)*+"
+_DOT_ATOM: Final = _ATEXT + rb"++(?>(?:\." + _ATEXT + rb"++)*)"
 #: The usual forms, whole value: ``a@b``, ``<a@b>``, ``Name <a@b>``, ``"Name" <a@b>``.
 _SIMPLE = re.compile(
-    rb'[ \t]*+(?:(?:"([^"\\\r\n]*)"|(' + _ATEXT + rb"[!#-'*+\-/0-9=?A-Z^_`a-z{|}~\x80-\xff. ]*+))?+[ ]*+<"
+    rb'[ \t]*+(?:(?>(?:"([^"\\\r\n]*)"|(' + _ATEXT + rb"[!#-'*+\-/0-9=?A-Z^_`a-z{|}~\x80-\xff. ]*+))?)[ ]*+<"
     rb"(" + _DOT_ATOM + rb")@(" + _DOT_ATOM + rb")>|(" + _DOT_ATOM + rb")@(" + _DOT_ATOM + rb"))[ \t]*\Z"
 )
 #: Without these a comma always separates.
 _SPECIALS = re.compile(rb'["(\\\[:;]')
 _SIMPLE_OCTETS: Final = 4096
 _ATOM = re.compile(_ATEXT + rb"++")
-_ATOM_OR_DOT = re.compile(rb"(?:" + _ATEXT + rb"|\.)*+")
+_ATOM_OR_DOT = re.compile(rb"(?>(?:" + _ATEXT + rb"|\.)*)")
 _SPACE = re.compile(rb"[ \t\r\n]*+")
-_QUOTED = re.compile(rb'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
-_LITERAL = re.compile(rb"\[(?:[^\]\\]++|\\.)*+\]", re.DOTALL)
+_QUOTED = re.compile(rb'"((?>(?:[^"\\]++|\\.)*))"', re.DOTALL)
+_LITERAL = re.compile(rb"\[(?>(?:[^\]\\]++|\\.)*)\]", re.DOTALL)
 _COMMENT_PIECE = re.compile(rb"[^()\\]++|\\.|[()]", re.DOTALL)
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _LINE_END = re.compile(rb"\r?\n")

@@ -15,7 +15,7 @@ _NIL: Final = b"NIL"
 #: What may stand in a quoted string as it is: 7-bit, no NUL, CR, LF, quote or backslash.
 _PLAIN = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-!#-\[\]-\x7f]*+\Z")
 #: The same without TAB, a space at the ends, or two in a row.
-_TIDY = re.compile(rb"(?:[\x01-\x08\x0b\x0c\x0e-\x1f!#-\[\]-\x7f]++(?: (?! |\Z))?+)*+\Z")
+_TIDY = re.compile(rb"(?>(?:[\x01-\x08\x0b\x0c\x0e-\x1f!#-\[\]-\x7f]++(?> (?! |\Z))?)*)\Z")
 _UNQUOTABLE = re.compile(rb"[\x00\r\n\x80-\xff]")
 _SPECIAL = re.compile(rb'(["\\])')
 _SPACES = re.compile(rb"[ \t]+")

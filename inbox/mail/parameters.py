@@ -16,13 +16,13 @@ _TYPE = re.compile(rb"[ \t\r\n]*(" + _TOKEN + rb")[ \t\r\n]*/[ \t\r\n]*(" + _TOK
 _WORD = re.compile(rb"[ \t\r\n]*(" + _TOKEN + rb")[ \t\r\n]*")
 #: attribute, and its value as quoted string (its end may be missing) or as whatever stands up to the next ";".
 _PARAMETER = re.compile(
-    rb";[ \t\r\n]*(" + _TOKEN + rb')[ \t\r\n]*=[ \t\r\n]*(?:"((?:[^"\\]++|\\.)*+)"?|([^;" \t\r\n]*))', re.DOTALL
+    rb";[ \t\r\n]*(" + _TOKEN + rb')[ \t\r\n]*=[ \t\r\n]*(?:"((?>(?:[^"\\]++|\\.)*))"?|([^;" \t\r\n]*))', re.DOTALL
 )
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _LINE_END = re.compile(rb"\r?\n")
 _SECTION = re.compile(rb"([^*]+)\*(?:(\d{1,4})(\*)?)?\Z")
 #: A run without specials, a quoted string, a quoted pair, or one special character.
-_PIECE = re.compile(rb'[^()"\\]+|"(?:[^"\\]++|\\.)*+"?|\\.|[()"\\]', re.DOTALL)
+_PIECE = re.compile(rb'[^()"\\]+|"(?>(?:[^"\\]++|\\.)*)"?|\\.|[()"\\]', re.DOTALL)
 
 
 def without_comments(value: bytes) -> bytes:

@@ -6,7 +6,7 @@ import re
 
 _SPACES = re.compile(r"[ \t\r\n]+")
 #: subj-leader = (*subj-blob subj-refwd) / WSP, with subj-refwd = ("re" / ("fw" ["d"])) *WSP [subj-blob] ":"
-_LEADER = re.compile(r"(?:\[[^\[\]]*+\][ \t]*+)*+(?:re|fwd?)[ \t]*+(?:\[[^\[\]]*+\][ \t]*+)?:[ \t]*+", re.IGNORECASE)
+_LEADER = re.compile(r"(?>(?:\[[^\[\]]*+\][ \t]*+)*)(?:re|fwd?)[ \t]*+(?:\[[^\[\]]*+\][ \t]*+)?:[ \t]*+", re.IGNORECASE)
 _BLOB = re.compile(r"\[[^\[\]]*+\][ \t]*+")
 _FORWARD = re.compile(r"\[fwd:(.*)\]\Z", re.IGNORECASE)
 

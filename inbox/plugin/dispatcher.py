@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Unpack
 
 from inbox.base.clock import Clock
+from inbox.plugin.facts import Facts
 from inbox.plugin.guard import Guard, HookOverrun
 from inbox.plugin.instances import Instance, Instances
 from inbox.plugin.opinions import Nonsense, opinions_of
@@ -263,6 +264,8 @@ class _Run:
         self._look(call, opinions)
 
     def _failed(self, call: _Call, error: BaseException, started: float, *, late: bool = False) -> None:
+        # The interruption may have come between the hook's end and leave(): the next one would hit the core.
+        self._dispatcher.guard.leave()
         status = Status.LATE if late or isinstance(error, HookOverrun) else Status.FAILED
         why = f"{type(error).__name__}: {error}"
         if isinstance(error, Nonsense):
@@ -297,12 +300,13 @@ class _Run:
         if self._memo is None or call.shadow:
             return False
         earlier = self._memo.results.get(call.instance)
-        if earlier is None:
-            return False
+        facts: Facts = self._given["tx"].facts
+        if earlier is None or any(facts.get(type(fact)) not in (None, fact) for fact in earlier.facts):
+            return False  # Somebody else found out otherwise for this tenant: the plugin is asked itself.
         for fact in earlier.facts:
-            self._given["tx"].facts.put(fact)
-        facts = self._known.new(call.entry.info.gives, alone=False)
-        self._traces[call.number] = Trace(call.entry, self._stage, Status.REUSED, earlier.opinions, facts)
+            facts.put(fact)
+        found = self._known.new(call.entry.info.gives, alone=False)
+        self._traces[call.number] = Trace(call.entry, self._stage, Status.REUSED, earlier.opinions, found)
         self._look(call, earlier.opinions)
         return True
 

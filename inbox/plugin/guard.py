@@ -34,12 +34,17 @@ class Guard:
         interval: seconds between two looks; the limit is kept to within one of these.
     """
 
-    __slots__ = ("_interval", "_looks", "_previous", "_running", "_step", "_stop", "_target", "_thread", "limit")
+    __slots__ = (
+        "_interval", "_looks", "_looks_at_most", "_previous", "_running", "_seen", "_step", "_stop", "_target",
+        "_thread", "limit",
+    )  # fmt: skip
 
     def __init__(self, limit: float = HOOK_STEP_SECONDS, interval: float = 0.05) -> None:
         self.limit = limit
         self._interval = interval
-        self._looks = max(1, round(limit / interval))
+        self._looks_at_most = max(1, round(limit / interval))
+        self._looks = 0
+        self._seen = 0
         self._step = 0
         self._running = False
         self._target = 0
@@ -83,17 +88,21 @@ class Guard:
             signal.signal(SIGNAL, self._previous)
 
     def _watch(self, watched: int) -> None:
-        seen, looks = 0, 0
         while not self._stop.wait(self._interval):
-            if not self._running or self._step != seen:
-                seen, looks = self._step, 0
-                continue
-            looks += 1
-            if looks >= self._looks:
-                # A hook that swallows the interruption gets the next one after another limit.
-                looks = 0
-                self._target = seen
+            if self.look():
                 signal.pthread_kill(watched, SIGNAL)
+
+    def look(self) -> bool:
+        """One look of the watching thread. True if one and the same step has been running at too many of them."""
+        if not self._running or self._step != self._seen:
+            self._seen, self._looks = self._step, 0
+            return False
+        self._looks += 1
+        if self._looks < self._looks_at_most:
+            return False
+        # A hook that swallows the interruption gets the next one after another limit.
+        self._looks, self._target = 0, self._seen
+        return True
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self._running and self._step == self._target:

@@ -83,6 +83,10 @@ def inspect_module(
     hooks = _hooks(plugin)
     settings = _settings(module, plugin)
     defaults, default_names = _environment_defaults(settings, environment)
+    for name_of_method in ("start", "close"):
+        method = getattr(plugin, name_of_method, None)
+        if method is not None and not inspect.iscoroutinefunction(method):
+            raise PluginInvalid(f"{name_of_method} must be async def")
     return LoadedPlugin(
         name=name,
         version=str(getattr(module, "__version__", version)),

@@ -136,4 +136,5 @@ class Instances:
             async with asyncio.timeout(HOOK_SECONDS):
                 await Steps(close(), self._guard)
         except (Exception, HookOverrun) as error:  # noqa: BLE001  A plugin's clean-up must not keep the others from theirs.
+            self._guard.leave()
             self.log.warning("plugin_close_failed", plugin=name, error=f"{type(error).__name__}: {error}")

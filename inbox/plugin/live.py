@@ -29,6 +29,10 @@ from inbox.policy.snapshot import DEFAULT_FILE, TENANT_FOLDER, PolicySet
 
 #: Milliseconds for which changes are collected: an editor's rename and write are one change.
 DEBOUNCE_MS: Final = 200
+#: Milliseconds between two looks whether the folders are still the same.
+LOOK_MS: Final = 2000
+#: Seconds until watching begins anew when it ended.
+RETRY_SECONDS: Final = 1.0
 
 
 class LivePolicies:
@@ -51,6 +55,7 @@ class LivePolicies:
         self._log = log
         self._lock = asyncio.Lock()
         self._errors: dict[str, str] = {}
+        self._replaced = False
         self.found = Found({})
         self.last_error: str | None = None
         self.instances: Instances | None = None
@@ -91,13 +96,14 @@ class LivePolicies:
             return problems
 
     async def watch(self) -> None:
-        """Follows the folders until it is cancelled."""
-        async for paths in self._changes():
+        """Follows the folders until it is cancelled, also when they are replaced by others of the same name."""
+        while True:
             try:
-                await self.changed(paths)
+                async for paths in self._changes():
+                    await self.changed(paths)
             except Exception as error:  # noqa: BLE001  Whatever a changed file leads to, watching goes on.
-                self.last_error = f"{type(error).__name__}: {error}"
-                self._log.error("policy_watch_failed", error=self.last_error, exc_info=error)
+                self._log.error("policy_watch_failed", error=f"{type(error).__name__}: {error}", exc_info=error)
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def changed(self, paths: Iterable[Path]) -> None:
         """Takes up changes of these files."""
@@ -113,9 +119,22 @@ class LivePolicies:
                 await self._plugins_changed()
             if DEFAULT_FILE in policies:
                 await self._take([DEFAULT_FILE])
-            # Each by itself: one tenant's mistake must not keep another tenant's change from coming into force.
-            for name in sorted(policies - {DEFAULT_FILE}):
-                await self._take([name])
+            await self._take_tenants(sorted(policies - {DEFAULT_FILE}))
+
+    async def _take_tenants(self, names: list[str]) -> None:
+        if len(names) > 1:
+            try:
+                new = await asyncio.to_thread(self._current.reload, names)
+            except PolicyError:
+                pass  # Told below, for each file by itself.
+            else:
+                for name in names:
+                    self._errors.pop(name, None)
+                await self._swap(new, self.found)
+                return
+        # Each by itself: one tenant's mistake must not keep another tenant's change from coming into force.
+        for name in names:
+            await self._take([name])
 
     async def _take(self, names: list[str]) -> None:
         try:
@@ -138,13 +157,16 @@ class LivePolicies:
             self.found = found
             return
         try:
-            new = await asyncio.to_thread(PolicySet.load, self._folder, found)
+            new = await asyncio.to_thread(self._current.with_catalogue, found)
         except PolicyError as error:
             self._errors["plugins"] = str(error)
             self._refused(error)
             return
         self._errors.pop("plugins", None)
         await self._swap(new, found)
+        # A file that was refused because it names a plugin that had not come yet may be right now.
+        for name in [name for name in self._errors if name.endswith(".yaml")]:
+            await self._take([name])
 
     async def _swap(self, new: PolicySet, found: Found) -> None:
         self._current, self.found = new, found
@@ -175,8 +197,31 @@ class LivePolicies:
         return name if name == DEFAULT_FILE or relative.parent.as_posix() == TENANT_FOLDER else None
 
     async def _changes(self) -> AsyncIterator[set[Path]]:
-        folders = [self._folder.resolve()]
-        if self._registry.folder is not None and self._registry.folder.is_dir():
-            folders.append(self._registry.folder.resolve())
-        async for changes in watchfiles.awatch(*folders, debounce=DEBOUNCE_MS, step=50, watch_filter=None):
-            yield {Path(path) for _, path in changes}
+        """Changed files, until a folder is not the one any more that was watched."""
+        watched = self._watched()
+        if self._replaced:
+            yield self._all_files()
+        self._replaced = True
+        async for changes in watchfiles.awatch(
+            *watched, debounce=DEBOUNCE_MS, step=50, watch_filter=None, rust_timeout=LOOK_MS, yield_on_timeout=True
+        ):
+            paths = {Path(path) for _, path in changes}
+            if any(path.is_dir() for path in paths):
+                # A folder was moved, or a link to one (as Kubernetes does): what is below it may be new.
+                paths |= self._all_files()
+            if paths:
+                yield paths
+            if self._watched() != watched:
+                return
+
+    def _watched(self) -> dict[Path, int]:
+        """The folders that are there, with their inode numbers."""
+        folders = [self._folder, *([self._registry.folder] if self._registry.folder is not None else [])]
+        return {folder.resolve(): folder.stat().st_ino for folder in folders if folder.is_dir()}
+
+    def _all_files(self) -> set[Path]:
+        folder = self._folder.resolve()
+        files = {folder / DEFAULT_FILE, *(folder / TENANT_FOLDER).glob("*.yaml")}
+        if self._registry.folder is not None:
+            files |= set(self._registry.folder.resolve().glob("*.py"))
+        return files

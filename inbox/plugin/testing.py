@@ -43,7 +43,7 @@ from inbox.plugin.services import Counted, Resolution, Services
 from inbox.plugin.settings import PluginSettings
 from inbox.plugin.views import Given
 from inbox.policy.catalogue import PluginInfo
-from inbox.policy.outcome import StageOutcome, Trace
+from inbox.policy.outcome import StageOutcome, Status, Trace
 from inbox.policy.snapshot import EffectivePolicy, PolicySet
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Edit, Verdict
@@ -270,8 +270,9 @@ class PluginTest:
         outcome = await self.dispatcher.run(stage, self.policy, memo, **given)
         if self._errors == "raise":
             for trace in outcome.failures:
-                raised = self.log.events[-1][2].get("exc_info")
-                raise raised if raised is not None else AssertionError(f"{trace.status}: {trace.why}")
+                if trace.status is Status.FAILED:
+                    raise self.log.named("plugin_failed")[-1]["exc_info"]
+                raise AssertionError(f"{trace.status}: {trace.why}")
         return TestOutcome(outcome, Given(**given))  # type: ignore[typeddict-item]  # the caller names what the hook takes
 
     async def close(self) -> None:

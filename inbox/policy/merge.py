@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from inbox.policy.catalogue import ENGINE_KEYS, Catalogue, Mode, OnError, PluginInfo, on_error_at
 from inbox.policy.levels import Level, PluginLayer
-from inbox.policy.mistakes import Mistakes, Place
+from inbox.policy.mistakes import Mistakes, Place, unknown
 from inbox.policy.model import Thresholds
 from inbox.policy.stages import Stage
 from inbox.policy.validation import locator, report
@@ -87,7 +87,9 @@ def merge(outer: Merged, level: Level, catalogue: Catalogue, mistakes: Mistakes)
     named = {}
     for name, layer in level.plugins.items():
         info = catalogue.get(name)
-        if info is not None:
+        if info is None:  # It was there when the file was read.
+            mistakes.add(layer.place, unknown("plugin", name, catalogue.names()))
+        else:
             named[name] = _standing(outer.plugins.get(name), layer, info, mistakes)
     plugins = {name: named.get(name) or outer.plugins[name] for name in _order(list(outer.plugins), list(named))}
     return Merged(

@@ -134,9 +134,9 @@ class PolicySet:
         return new
 
     def reload(self, changed: Iterable[str], texts: Mapping[str, bytes] | None = None) -> PolicySet:
-        """A new set in which the ``changed`` tenants' files are read again; all else is shared with this one.
+        """A new set in which the ``changed`` files are read again; all else is shared with this one.
 
-        A changed ``default.yaml`` means reading everything.
+        Under a changed ``default.yaml`` the tenants' files mean what they meant when they were read.
 
         Args:
             changed: relative file names (``tenants/acme.yaml``).
@@ -146,46 +146,66 @@ class PolicySet:
         Raises:
             PolicyMistakes: a file is wrong or has vanished. This set stays as it is.
         """
-        names = list(changed)
         found = dict(texts or {})
         mistakes = Mistakes()
-        for name in names:
+        for name in changed:
             if name not in found:
                 _read(self.folder / name, name, found, mistakes)
-        if DEFAULT_FILE in names:
-            for path in sorted((self.folder / TENANT_FOLDER).glob("*.yaml")):
-                name = str(path.relative_to(self.folder))
-                if name not in found:
-                    _read(path, name, found, mistakes)
+        mistakes.check()
+        if DEFAULT_FILE in found:
+            new = PolicySet(self.folder, self.catalogue)
+            new._take_default(found.pop(DEFAULT_FILE), mistakes)
             mistakes.check()
-            return PolicySet.from_texts(found, self.catalogue, self.folder)
-        new = PolicySet(self.folder, self.catalogue)
-        new.server, new._default, new._plans = self.server, self._default, self._plans
-        new._tenants = dict(self._tenants)
-        for name in names:
-            if name in found:
-                new._take_tenant(Path(name).stem, found[name], mistakes)
+            self._hand_over(new, mistakes, {Path(name).stem for name in found})
+        else:
+            new = PolicySet(self.folder, self.catalogue)
+            new.server, new._default, new._plans = self.server, self._default, self._plans
+            new._tenants = dict(self._tenants)
+        for name, text in found.items():
+            new._take_tenant(Path(name).stem, text, mistakes)
         mistakes.check()
         return new
 
+    def with_catalogue(self, catalogue: Catalogue) -> PolicySet:
+        """The same policies with other plugins; no file is read.
+
+        Raises:
+            PolicyMistakes: a policy does not fit the plugins. This set stays as it is.
+        """
+        new = PolicySet(self.folder, catalogue)
+        mistakes = Mistakes()
+        new._adopt_default(self._default.file, mistakes)
+        mistakes.check()
+        self._hand_over(new, mistakes, set())
+        mistakes.check()
+        return new
+
+    def _hand_over(self, new: PolicySet, mistakes: Mistakes, without: set[str]) -> None:
+        for name, tenant in self._tenants.items():
+            if name not in without:
+                new._adopt_tenant(name, tenant.file, mistakes)
+
     def _take_default(self, text: bytes, mistakes: Mistakes) -> None:
-        file = str(self.folder / DEFAULT_FILE)
-        read = self._read_file(text, file, mistakes, default=True)
-        if read is None:
-            return
+        read = self._read_file(text, str(self.folder / DEFAULT_FILE), mistakes, default=True)
+        if read is not None:
+            self._adopt_default(read, mistakes)
+
+    def _adopt_default(self, read: PolicyFile, mistakes: Mistakes) -> None:
         self.server = read.server or ServerPolicy()
         merged = merge(Merged(), read.level, self.catalogue, mistakes)
         self._default = _Tenant(read, merged, {})
-        self._check_variants("", self._default, Place(file, 1, 1), mistakes)
+        self._check_variants("", self._default, Place(str(self.folder / DEFAULT_FILE), 1, 1), mistakes)
 
     def _take_tenant(self, name: str, text: bytes, mistakes: Mistakes) -> None:
-        file = str(self.folder / TENANT_FOLDER / f"{name}.yaml")
-        read = self._read_file(text, file, mistakes, default=False)
-        if read is None:
-            return
+        read = self._read_file(text, str(self.folder / TENANT_FOLDER / f"{name}.yaml"), mistakes, default=False)
+        if read is not None:
+            self._adopt_tenant(name, read, mistakes)
+
+    def _adopt_tenant(self, name: str, read: PolicyFile, mistakes: Mistakes) -> None:
         merged = merge(self._default.merged, read.level, self.catalogue, mistakes)
         tenant = _Tenant(read, merged, {})
-        self._check_variants(name, tenant, Place(file, 1, 1), mistakes)
+        place = Place(str(self.folder / TENANT_FOLDER / f"{name}.yaml"), 1, 1)
+        self._check_variants(name, tenant, place, mistakes)
         self._tenants[name] = tenant
 
     def _read_file(self, text: bytes, file: str, mistakes: Mistakes, *, default: bool) -> PolicyFile | None:

@@ -11,12 +11,14 @@ from inbox.wire.smtp.moves import Verb
 
 
 class LmtpConnection(SmtpConnection):
-    """Greets with LHLO only (RFC 2033 §4.1). Its clients are our own: they may name many unknown users."""
+    """Greets with LHLO only (RFC 2033 §4.1). Its clients are our own: they may name many unknown users, and open
+    as many connections as there may be.
+    """
 
     door: ClassVar[Door] = Door.LMTP
     greetings: ClassVar[frozenset[Verb]] = frozenset({Verb.LHLO})
     per_recipient: ClassVar[bool] = True
-    counts_errors: ClassVar[bool] = False
+    distrusts: ClassVar[bool] = False
 
     async def smtp_LHLO(self, arg: str) -> None:
         await self._hello(arg, esmtp=True)

@@ -32,8 +32,8 @@ class SmtpConnection(SmtpMessages):
 
     door: ClassVar[Door] = Door.SMTP
     greetings: ClassVar[frozenset[Verb]] = frozenset({Verb.EHLO, Verb.HELO})
-    #: Refused commands end the connection some time.
-    counts_errors: ClassVar[bool] = True
+    #: Refused commands end the connection some time, and one peer has only so many connections.
+    distrusts: ClassVar[bool] = True
 
     async def _handle_client(self) -> None:
         """Serves one client from the first octet to the last."""
@@ -47,7 +47,8 @@ class SmtpConnection(SmtpMessages):
                 except Stalled:
                     self._say(await self._refused("data", _TIMED_OUT) if self._in_text else _TIMED_OUT)
                 finally:
-                    self._context.guard.leave_peer(self._client.peer)
+                    if self.distrusts:
+                        self._context.guard.leave_peer(self._client.peer)
         except Gone:
             log.debug("smtp_client_gone", session=self._client.id, in_message=self._in_text)
         # A defect of ours: it ends this connection and no other, and says so in the log.
@@ -76,7 +77,7 @@ class SmtpConnection(SmtpMessages):
         config = self._context.config
         if config.proxy_networks:
             await self._read_proxy()
-        if self._context.guard.enter_peer(self._client.peer):
+        if not self.distrusts or self._context.guard.enter_peer(self._client.peer):
             return True
         self._context.log.warning("smtp_too_many_connections", peer=str(self._client.peer))
         self._say(Reply(421, "4.7.0", "Too many connections from your network, try again later"))
@@ -91,6 +92,8 @@ class SmtpConnection(SmtpMessages):
         deadline = self._context.clock.monotonic() + config.proxy_seconds
         try:
             while (header := proxy.parse(self._receiver.peek())) is None:
+                if self._leaving:
+                    raise Gone
                 await self._more(deadline)
         except (proxy.ProxyError, Stalled) as error:
             log.warning("smtp_proxy_header_missing", peer=str(session.peer), error=str(error))
@@ -171,7 +174,7 @@ class SmtpConnection(SmtpMessages):
 
     def _lose_patience(self) -> None:
         config = self._context.config
-        if self.counts_errors and config.max_errors and self._strikes > config.max_errors:
+        if self.distrusts and config.max_errors and self._strikes > config.max_errors:
             self._say(Reply(421, "4.7.0", "Too many errors"))
         elif config.max_idle_commands and self._idle > config.max_idle_commands:
             self._say(Reply(421, "4.7.0", "Too many commands that lead nowhere"))

@@ -152,7 +152,8 @@ class SmtpMessages(SmtpLink):
         return replies
 
     def _out_of_order(self, verb: Verb) -> None:
-        if verb is Verb.DATA and self._state is State.SENDER and self._tried:
+        # RFC 5321 §3.3 allows 503, too; RFC 2033 §4.2 wants it.
+        if verb is Verb.DATA and self._state is State.SENDER and self._tried and not self.per_recipient:
             self._say(Reply(554, "5.5.1", "No valid recipients"))
         elif verb is Verb.MAIL and self._state is State.SENDER:
             self._say(Reply(503, "5.5.1", _MISSING[State.RCPTS]))

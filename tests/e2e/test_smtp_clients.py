@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 import smtplib
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.support.smtp_world import World, smtp_world
 
@@ -100,6 +102,23 @@ async def test_curl(world: World, tmp_path: Path) -> None:
     (got,) = world.receiving.got
     assert got.content == message
     assert got.params["SIZE"] == str(len(message))
+
+
+async def test_curl_over_starttls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    (tmp_path / "message").write_bytes(b"Subject: x\r\n\r\n" + b"line\r\n" * 300_000)
+    async with smtp_world(tmp_path, tls=context) as world:
+        envelope = ["--mail-from", "ann@client.example", "--mail-rcpt", "bob@demo.test"]
+        envelope += ["-T", str(tmp_path / "message")]
+        trust = ["--ssl-reqd", "--cacert", str(tmp_path / "ca.pem"), "--resolve", f"localhost:{world.port}:127.0.0.1"]
+        code, said = await run("curl", "-sS", *trust, f"smtp://localhost:{world.port}/client.example", *envelope)
+        assert code == 0, said
+        (got,) = world.receiving.got
+        assert len(got.content) == 14 + 6 * 300_000
+        assert world.receiving.sessions[0].tls is not None
 
 
 async def test_smtplib(world: World) -> None:

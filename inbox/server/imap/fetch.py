@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from inbox.base.errors import StoreError, StoreUnavailable
 from inbox.mail.flags import Flag
 from inbox.server.imap.outcome import Done, No
-from inbox.server.imap.parts import Copy
+from inbox.server.imap.parts import Copy, Found, Nil, batches
 from inbox.server.imap.select import selected
 from inbox.server.imap.view import View
 from inbox.store.records import StoredMessage
@@ -39,6 +40,9 @@ _OLD_NAMES: Final = {
 }
 
 
+_Sections = list[tuple[bytes, Found | Nil]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """What one FETCH does for each message. ``sections`` are pairs of label and section, in the client's order."""
@@ -50,6 +54,11 @@ class _Plan:
     @property
     def from_view(self) -> bool:
         return not self.sections and _FROM_VIEW.issuperset(self.words)
+
+    @property
+    def from_blob(self) -> bool:
+        """False if the header sections in the database are enough."""
+        return any(section.part or not section.text.startswith("HEADER") for _, section in self.sections)
 
     @property
     def texts(self) -> bool:
@@ -81,18 +90,16 @@ async def fetch(s: ImapSession, wanted: Fetch) -> Done:
         await _from_view(s, view, places, plan.words)
         return Done("Fetched")
     uids = [uid for some in places for uid in view.uids[some.start : some.stop]]
-    found = unreadable = 0
+    found = 0
     messages = s.backend.database.messages.fetch(here.tenant, view.mailbox.id, uids, texts=plan.texts)
-    async for stored in messages:
-        try:
-            found += await _one(s, view, stored, plan, told=stored.entry.uid in seen_now)
-        except StoreUnavailable:
-            raise
-        except StoreError as error:
-            # One lost blob must not hide the messages behind it from a client that fetches them all.
-            s.backend.log.error("imap_message_unreadable", email=stored.email.id, error=str(error))  # noqa: TRY400
-            unreadable += 1
-        await s.pace()
+    unreadable = 0
+    async for batch in batches(messages, len(plan.sections)):
+        for stored, sections in zip(batch, await _ready(s, batch, plan), strict=True):
+            if sections is None:
+                unreadable += 1
+            else:
+                found += await _one(s, view, stored, plan, sections, told=stored.entry.uid in seen_now)
+            await s.pace()
     if unreadable:
         raise No("Some of these messages cannot be read", "SERVERBUG")
     if found < len(uids) and not wanted.uid:
@@ -128,7 +135,30 @@ def _known(view: View, place: int, word: str) -> bytes:
     return _FORMS[word] % _READERS[word](view, place)
 
 
-async def _one(s: ImapSession, view: View, stored: StoredMessage, plan: _Plan, *, told: bool) -> bool:
+async def _ready(s: ImapSession, batch: Sequence[StoredMessage], plan: _Plan) -> Sequence[_Sections | None]:
+    """The sections of each message, with their first octets: a blob that cannot be read spoils no response.
+
+    None for such a message: one lost blob must not hide the messages behind it from a client that fetches them all.
+    """
+    if not plan.from_blob:
+        return [await _sections(s, stored, plan) for stored in batch]
+    return await asyncio.gather(*[_sections(s, stored, plan) for stored in batch])
+
+
+async def _sections(s: ImapSession, stored: StoredMessage, plan: _Plan) -> _Sections | None:
+    copy = Copy(stored, s.backend.blobs)
+    try:
+        return [(label, await copy.section(section)) for label, section in plan.sections]
+    except StoreUnavailable:
+        raise
+    except StoreError as error:
+        s.backend.log.error("imap_message_unreadable", email=stored.email.id, error=str(error))  # noqa: TRY400  see Log
+        return None
+
+
+async def _one(
+    s: ImapSession, view: View, stored: StoredMessage, plan: _Plan, sections: _Sections, *, told: bool
+) -> bool:
     """Answers for one message; False if it turned out to be gone."""
     place = view.index(stored.entry.uid)
     if place is None:
@@ -136,15 +166,9 @@ async def _one(s: ImapSession, view: View, stored: StoredMessage, plan: _Plan, *
     words = [_word(view, place, stored, word) for word in plan.words]
     if told and "FLAGS" not in plan.words:
         words.append(_known(view, place, "FLAGS"))
-    if not plan.sections:
-        s.send(b"* %d FETCH (%b)\r\n" % (place + 1, b" ".join(words)))
-        return True
-    copy = Copy(stored, s.backend.blobs)
-    # The first octets of every section are there before a word is said: a blob that cannot be read spoils no response.
-    sections = [(label, await copy.section(section)) for label, section in plan.sections]
-    s.send(b"* %d FETCH (%b" % (place + 1, b"".join([word + b" " for word in words])))
+    s.send(b"* %d FETCH (" % (place + 1) + b" ".join(words))
     for number, (label, found) in enumerate(sections):
-        s.send((b" " if number else b"") + label + b" ")
+        s.send((b" " if number or words else b"") + label + b" ")
         await found.send(s)
     s.send(b")\r\n")
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
 from inbox.base.errors import InboxError, StoreError
@@ -17,6 +18,28 @@ if TYPE_CHECKING:
 
 #: Octets of a section that are read from the blob at a time.
 _PIECE: Final = 256 * 1024
+#: Messages, and octets of them, that are read at the same time.
+_AHEAD: Final = 16
+_AHEAD_OCTETS: Final = 1024 * 1024
+
+
+async def batches(messages: AsyncIterator[StoredMessage], pieces: int) -> AsyncIterator[list[StoredMessage]]:
+    """Messages in groups whose blobs are read at the same time: the way to a blob is long, above all to S3.
+
+    ``pieces`` is how many pieces of each message will be held at once. A group has at most :data:`_AHEAD_OCTETS`
+    of them (or one message).
+    """
+    batch: list[StoredMessage] = []
+    octets = 0
+    async for stored in messages:
+        weight = min(stored.size, _PIECE) * pieces
+        if batch and (len(batch) == _AHEAD or octets + weight > _AHEAD_OCTETS):
+            yield batch
+            batch, octets = [], 0
+        batch.append(stored)
+        octets += weight
+    if batch:
+        yield batch
 
 
 class Found:

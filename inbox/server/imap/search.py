@@ -14,7 +14,7 @@ from inbox.base.errors import NotFound
 from inbox.base.limits import SEARCH_BODY_OCTETS
 from inbox.mail.headers import Headers
 from inbox.server.imap.outcome import Done
-from inbox.server.imap.parts import Copy
+from inbox.server.imap.parts import Copy, batches
 from inbox.server.imap.searchtext import body_words, folded, header_words, written_day
 from inbox.server.imap.select import selected
 from inbox.server.imap.view import View
@@ -192,22 +192,33 @@ async def _dear(s: ImapSession, view: View, candidates: list[int], test: _Test, 
     messages = s.backend.database.messages.fetch(
         view.mailbox.organization, view.mailbox.id, uids, texts=level >= _TEXTS
     )
-    async for stored in messages:
+    async for batch in batches(messages, pieces=4 if level == _BLOB else 0):
         await s.pace()
-        place = view.index(stored.entry.uid)
-        if place is None:
-            continue
-        facts = _Facts(place, stored)
-        if level >= _TEXTS:
-            block = stored.prepended + stored.email.header_block
-            facts.headers = Headers(block)
-            if level == _BLOB:
-                try:
-                    beginning = await Copy(stored, s.backend.blobs).beginning(SEARCH_BODY_OCTETS)
-                except NotFound:
-                    continue  # expunged and swept by others while we searched, or lost: FETCH says which
-                facts.header = header_words(block)
-                facts.body = await asyncio.to_thread(body_words, beginning)
-        if test(facts):
-            found.append(place)
+        bodies = await _bodies(s, batch) if level == _BLOB else [""] * len(batch)
+        for stored, body in zip(batch, bodies, strict=True):
+            place = view.index(stored.entry.uid)
+            if place is None or body is None:
+                continue
+            facts = _Facts(place, stored, body=body)
+            if level >= _TEXTS:
+                block = stored.prepended + stored.email.header_block
+                facts.headers = Headers(block)
+                facts.header = header_words(block) if level == _BLOB else ""
+            if test(facts):
+                found.append(place)
     return found
+
+
+async def _bodies(s: ImapSession, batch: Sequence[StoredMessage]) -> list[str | None]:
+    """The decoded texts of the messages; None for one whose blob is gone: expunged and swept while we searched."""
+
+    async def read(stored: StoredMessage) -> bytes | None:
+        try:
+            return await Copy(stored, s.backend.blobs).beginning(SEARCH_BODY_OCTETS)
+        except NotFound:
+            return None
+
+    def words(beginnings: Sequence[bytes | None]) -> list[str | None]:
+        return [None if beginning is None else body_words(beginning) for beginning in beginnings]
+
+    return await asyncio.to_thread(words, await asyncio.gather(*map(read, batch)))

@@ -12,7 +12,7 @@ from inbox.wire.smtp.errors import CommandError
 from inbox.wire.smtp.moves import Verb
 from inbox.wire.smtp.parameters import check_mail, check_rcpt, split_parameters
 
-_CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _VERBS = {verb.value: verb for verb in Verb}
 #: RFC 6531 §3.1: only these have arguments in which UTF-8 may stand.
 _UTF8_VERBS = frozenset({"MAIL", "RCPT", "VRFY", "EXPN"})
@@ -44,12 +44,13 @@ def parse_command(line: bytes) -> Command:
         CommandError: it is empty, has a control character, or octets above 127 that are not UTF-8 or stand
             where RFC 6531 does not allow them.
     """
-    if _CONTROLS.search(line) is not None:
-        raise CommandError(500, "5.5.2", "Control characters are not allowed in commands")
     try:
         text = line.decode()
     except UnicodeDecodeError:
         raise CommandError(500, "5.5.2", "Commands are ASCII or UTF-8") from None
+    # Printable is the usual case and quickly found out; UTF-8 has unprintable characters that are no controls.
+    if not text.isprintable() and _CONTROLS.search(text) is not None:
+        raise CommandError(500, "5.5.2", "Control characters are not allowed in commands")
     word, _, argument = text.strip(" ").partition(" ")
     word = word.upper()
     if not word:

@@ -134,7 +134,7 @@ class Receiver:
     def _next_text(self) -> Text | EndOfText | None:
         if self._ended:
             self._mode, self._ended = _Mode.COMMANDS, False
-            return EndOfText(self._endings.bare_at_end)
+            return EndOfText(self._endings.finish())
         if self._start >= len(self._buffer):
             return None
         piece, rest = self._dots.feed(self._buffer[self._start :])
@@ -148,7 +148,7 @@ class Receiver:
     def _next_of_chunk(self) -> Text | EndOfText | None:
         if self._chunk == 0:
             self._mode = _Mode.COMMANDS
-            return EndOfText(self._endings.bare_at_end if self._last else self._endings.bare)
+            return EndOfText(self._endings.finish() if self._last else self._endings.bare)
         piece = self._buffer[self._start : self._start + self._chunk]
         if not piece:
             return None

@@ -145,6 +145,27 @@ async def test_plugins_come_change_and_break(world: World) -> None:
     assert await world.symbols() == ["V3"]
 
 
+async def test_a_policy_may_come_before_its_plugin(world: World) -> None:
+    world.live.open()
+    policy = world.write("tenants/acme.yaml", "plugins: {mine: {}}")
+    await world.live.changed([policy.resolve()])
+    assert "unknown plugin 'mine'" in str(world.live.last_error)
+    await world.live.changed([world.plugin("mine.py", PLUGIN.replace("{version}", "1")).resolve()])
+    assert await world.symbols() == ["V1"]
+    assert world.live.last_error is None
+
+
+async def test_another_default_leaves_tenants_what_is_in_force_for_them(world: World) -> None:
+    bad, gone = world.write("tenants/bad.yaml", "mode: shadow"), world.write("tenants/gone.yaml", "mode: shadow")
+    world.live.open()
+    bad.write_text("mode: [")
+    gone.unlink()
+    await world.live.changed([world.write("default.yaml", "thresholds: {tag: 3}").resolve()])
+    for tenant in ("bad", "gone"):
+        policy = world.live.current.effective(tenant)
+        assert (policy.mode, policy.thresholds.tag) == ("shadow", 3)
+
+
 async def test_reload_tells_of_plugins_that_cannot_be_loaded(world: World) -> None:
     world.live.open()
     path = world.plugin("bad.py", "1 +")
@@ -170,3 +191,28 @@ async def test_the_folders_are_watched(world: World, monkeypatch: pytest.MonkeyP
     assert world.live.current.effective("acme").mode == "shadow"
     watching.cancel()
     await asyncio.wait([watching])
+
+
+async def test_a_folder_that_is_replaced_is_read_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inbox.plugin.live.LOOK_MS", 50)
+    monkeypatch.setattr("inbox.plugin.live.RETRY_SECONDS", 0)
+    world.write("tenants/gone.yaml", "mode: shadow")
+    world.live.open()
+    loaded = asyncio.Event()
+
+    def told(event: str, **_: object) -> None:
+        if "new" in world.live.current.tenants():
+            loaded.set()
+
+    monkeypatch.setattr(world.log, "info", told)
+    watching = asyncio.create_task(world.live.watch())
+    await asyncio.sleep(0)
+    world.policies.rename(world.policies.parent / "old")
+    (world.policies / "tenants").mkdir(parents=True)
+    world.write("default.yaml", "")
+    world.write("tenants/new.yaml", "mode: shadow")
+    async with asyncio.timeout(60):
+        await loaded.wait()
+    watching.cancel()
+    await asyncio.wait([watching])
+    assert world.live.current.effective("new").mode == "shadow"

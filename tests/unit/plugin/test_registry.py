@@ -57,6 +57,7 @@ def hook(text: str, before: str = "") -> str:
          "on_error: 'explode' is not a valid OnError; known are defer, accept, quarantine, reject"),
         (hook("def data(self): pass\n    timeout = -1"),
          "timeout must be a number of seconds, more than 0 and at most 600"),
+        (hook("def data(self): pass\n    def start(self): pass"), "start must be async def"),
         (hook("def data(self): pass\n    def __init__(self, a): pass"), "__init__ must take (settings, services)"),
     ],
 )  # fmt: skip

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inbox.base.errors import PolicyError
-from inbox.policy.edit import with_plugin
+from inbox.policy.catalogue import Mode
+from inbox.policy.edit import set_plugin, with_plugin, write_atomically
+from inbox.policy.snapshot import PolicySet
+from tests.support.policies import Catalogue
 
 HEAD = "# Policy of the tenant demo. What is left out is inherited from default.yaml.\n"
 
@@ -97,3 +102,51 @@ def test_only_what_was_asked_for_changes(document: dict[str, object], flow: bool
     assert isinstance(entries, dict)
     wanted = {**document, "plugins": {**entries, "a": {**(entries.get("a") or {}), "enabled": on}}}
     assert yaml.safe_load(switched(before, "a", on=on)) == wanted
+
+
+COMMENTED_FILE = """\
+# ACME: ask Ann before you change anything.
+plugins:
+  rules: {limit: 7}  # our own
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tenants").mkdir()
+    (tmp_path / "default.yaml").write_text("plugins: {spf: {enabled: false}}")
+    (tmp_path / "tenants" / "acme.yaml").write_text(COMMENTED_FILE)
+    return tmp_path
+
+
+def test_an_edit_is_checked_and_written(folder: Path) -> None:
+    path = folder / "tenants" / "acme.yaml"
+    path.chmod(0o640)
+    policies = PolicySet.load(folder, Catalogue())
+    assert set_plugin(policies, "acme", "spf", enabled=True) == path
+    assert path.stat().st_mode & 0o777 == 0o640
+    entry = PolicySet.load(folder, Catalogue()).effective("acme").plugin("spf")
+    assert entry is not None
+    assert entry.mode is Mode.ENFORCE
+    assert set_plugin(policies, "new", "spf", enabled=True) == folder / "tenants" / "new.yaml"
+    assert sorted(found.name for found in (folder / "tenants").iterdir()) == ["acme.yaml", "new.yaml"]
+
+
+def test_an_edit_that_would_be_wrong_is_not_written(folder: Path) -> None:
+    policies = PolicySet.load(folder, Catalogue())
+    with pytest.raises(PolicyError, match=r"unknown plugin 'spff'; did you mean 'spf'\?"):
+        set_plugin(policies, "acme", "spff", enabled=True)
+    assert (folder / "tenants" / "acme.yaml").read_text() == COMMENTED_FILE
+
+
+def test_a_write_that_fails_leaves_the_old_text(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder / "tenants" / "acme.yaml"
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, "new")
+    assert path.read_text() == COMMENTED_FILE
+    assert [found.name for found in (folder / "tenants").iterdir()] == ["acme.yaml"]

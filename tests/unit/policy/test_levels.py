@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inbox.policy.mistakes import PolicyMistakes
+from inbox.policy.snapshot import PolicySet
 from tests.support.policies import Catalogue, Rules, info, mistakes
 
 
@@ -105,3 +111,26 @@ def test_defaults_from_the_environment_are_named() -> None:
         "RULES_LIMIT: limit: must be a valid integer, unable to parse string as an integer, not 'many'"
     ]
     assert mistakes("plugins: {rules: {limit: 4}}", Catalogue(rules)) == []
+
+
+words = st.sampled_from(
+    ["plugins", "rules", "scanner", "thresholds", "tag", "groups", "cap", "mode", "shadow", "on_error", "data", "defer",
+     "domains", "a.test", "accounts", "a@b.test", "server", "enabled", "timeout", "limit", "weights", "name", "x"]
+)  # fmt: skip
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | words | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(words, documents, max_size=5), st.dictionaries(words, documents, max_size=5))
+def test_no_document_leads_to_another_error(default: dict[str, object], tenant: dict[str, object]) -> None:
+    texts = {"default.yaml": json.dumps(default).encode(), "tenants/t.yaml": json.dumps(tenant).encode()}
+    try:
+        found = PolicySet.from_texts(texts, Catalogue())
+    except PolicyMistakes as error:
+        assert error.mistakes
+        assert all(mistake.place.line for mistake in error.mistakes)
+    else:
+        assert found.effective("t", "a.test", "a@b.test").tenant in {"", "t"}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from aiosmtpd.smtp import SMTP
 
 from inbox.base.clock import SystemClock
 from inbox.base.errors import ConfigError
@@ -16,6 +17,8 @@ from inbox.mail.reply import Reply
 from inbox.plugin.context import Tls
 from inbox.server.smtp import SmtpServer
 from inbox.server.smtp_config import SmtpConfig
+from inbox.server.smtp_connection import SmtpConnection
+from inbox.wire.smtp.moves import Verb
 from tests.support.smtp_world import PATIENCE, MemoryClient, World, reply, say, smtp_world
 
 ENVELOPE = b"MAIL FROM:<a@client.example>\r\nRCPT TO:<bob@demo.test>\r\nDATA\r\n"
@@ -358,6 +361,8 @@ def authority() -> trustme.CA:
 @pytest.fixture(scope="module")
 def server_tls(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # Debian's Python leaves the least version to the system's OpenSSL configuration.
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     authority.issue_cert("mx.test").configure_cert(context)
     return context
 
@@ -463,7 +468,39 @@ class TestStop:
             assert ("warning", "smtp_transactions_cut") in world.log.events
 
 
+class TestStopBehindProxy:
+    async def test_a_connection_without_its_header_is_closed(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False, **BEHIND_PROXY) as world:
+            client = world.memory(("10.1.2.3", 1))
+            await settle()
+            await world.server.stop(60)
+            assert await reply(client) == []
+
+
+class TestBaseClass:
+    def test_no_command_of_aiosmtpd_is_left(self) -> None:
+        """Its own methods know nothing of our limits: each is overridden, or its verb is none of ours."""
+        inherited = {name for name in dir(SMTP) if name.startswith("smtp_")}
+        ours = {f"smtp_{verb}" for verb in Verb}
+        assert inherited - ours == {"smtp_AUTH"}
+        for name in inherited & ours:
+            assert getattr(SmtpConnection, name) is not getattr(SMTP, name), name
+
+    async def test_connections_share_nothing_that_changes(self, tmp_path: Path) -> None:
+        before = dict(SMTP.command_size_limits)
+        async with smtp_world(tmp_path, listen=False) as world:
+            for _ in range(2):
+                client = await world.greeted()
+                await say(client, *["EHLO client.example"] * 20)
+        assert dict(SMTP.command_size_limits) == before
+
+
 class TestUnixSocket:
+    async def test_lmtp_has_no_cap_per_peer(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, lmtp=True, listen=False, max_connections_per_peer=1) as world:
+            for _ in range(3):
+                await world.greeted("LHLO client.example")
+
     async def test_lmtp(self, tmp_path: Path) -> None:
         async with smtp_world(tmp_path, lmtp=True, listen=False) as world:
             path = tmp_path / "lmtp.sock"
