@@ -118,13 +118,16 @@ class Mailboxes(Protocol):
         ...
 
     async def rename(self, tenant: str, mailbox: str, name: str) -> None:
-        """With its children. Renaming INBOX moves its messages into a new mailbox (RFC 9051 §6.3.6).
+        """With its children; all get a new UIDVALIDITY, for their new names may have been used before. Renaming INBOX
+        moves its messages into a new mailbox (RFC 9051 §6.3.6); its children stay.
 
         Raises AlreadyExists, NotFound.
         """
         ...
 
-    async def subscribe(self, tenant: str, mailbox: str, subscribed: bool) -> None: ...
+    async def subscribe(self, tenant: str, mailbox: str, subscribed: bool) -> None:
+        """Raises NotFound."""
+        ...
 
     async def status(self, tenant: str, mailbox: str) -> MailboxStatus:
         """Raises NotFound."""
@@ -132,13 +135,19 @@ class Mailboxes(Protocol):
 
 
 class Messages(Protocol):
-    """Mails and their entries in mailboxes."""
+    """Mails and their entries in mailboxes.
+
+    Every method that is given a mailbox raises NotFound if the tenant has none with this id. NUL is dropped from
+    all texts.
+    """
 
     async def accept(self, arrival: Arrival) -> list[list[Placed]]:
         """Writes all of it in one transaction, or nothing; concurrent calls share a commit.
 
         UIDs of a mailbox are distinct, gapless and never reused. The result has one list for each filing, one
-        ``Placed`` for each copy.
+        ``Placed`` for each copy. A mail that is known already (same tenant, content hash and Message-ID) keeps its id
+        and its blob: new copies refer to those, and the blob that the caller has written is left to the sweeper. A
+        quarantined copy is recognised for its own recipient only.
 
         Raises NotFound if a mailbox is gone or is not the tenant's.
         """

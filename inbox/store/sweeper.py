@@ -95,13 +95,3 @@ class Sweeper:
                 self._log.warning("orphan_not_removed", key=key, error=str(error))
                 failed += 1
         return removed, failed
-
-
-async def sweep(blobs: Blobs, messages: BlobUse, clock: Clock) -> int:
-    """One run with the usual grace times; returns how many blobs and unfinished files went.
-
-    Raises:
-        StoreUnavailable
-    """
-    swept = await Sweeper(blobs, messages, clock).sweep()
-    return swept.removed + swept.unfinished

@@ -137,12 +137,15 @@ async def test_rename_takes_the_children_along(acme: Home) -> None:
     for name in ("a/b/c", "ab", "a%"):
         await create(acme, name)
     top, deep = await by_name(acme, "a"), await by_name(acme, "a/b/c")
+    before = {box.uid_validity for box in await acme.db.mailboxes.all(acme.tenant, acme.account.id)}
     placed = await acme.deliver(deep.id, flags=Flag.SEEN)
     await acme.db.mailboxes.rename(acme.tenant, top.id, "x/y")
     assert set(await names(acme)) >= {"x", "x/y", "x/y/b", "x/y/b/c", "ab", "a%"}
     assert not {"a", "a/b", "a/b/c"} & set(await names(acme))
     renamed = await by_name(acme, "x/y/b/c")
     assert renamed.id == deep.id
+    new = [(await by_name(acme, name)).uid_validity for name in ("x", "x/y", "x/y/b", "x/y/b/c")]
+    assert len({*new, *before}) == len(new) + len(before), "a name that was used before meets no old UIDVALIDITY"
     assert renamed.parent == (await by_name(acme, "x/y/b")).id
     assert (await by_name(acme, "x/y")).parent == (await by_name(acme, "x")).id
     assert await acme.uids(deep.id) == [placed.uid]

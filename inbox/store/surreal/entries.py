@@ -42,7 +42,8 @@ INSERT_ENTRY: Final = "INSERT RELATION INTO has_email_delivery {{id: [{key}, {ui
 )
 
 #: Gives ``$m.k`` uids and modseqs to the entries of ``$m`` and inserts them; to be used inside ``FOR $m IN …``.
-#: (Every use of ``$m.x`` copies the whole of ``$m``: inside the inner loop that would be quadratic.)
+#: (Every use of ``$m.x`` copies the whole of ``$m``: in an inner loop, or for each row of an UPDATE, that would be
+#: quadratic. So what is used often is put into a variable of its own, here and below.)
 PLACE: Final = f"""
     LET $x = (UPDATE $m.id SET next_uid += $m.k, modseq += $m.k, messages += $m.k, unseen += $m.unseen, size += $m.size
         WHERE organization = $m.organization RETURN next_uid, modseq)[0];
@@ -73,10 +74,12 @@ INSERT INTO expunged {{id: [$key, $x.modseq], uids: $uids}} RETURN NONE;"""
 #: in a transaction has no id when it is selected in the same one: those that will go are found before the update.)
 _DROP_MAILS: Final = """
 FOR $g IN $uses {
-    LET $dead = (SELECT VALUE id FROM $g.ids WHERE copies <= $g.n);
+    LET $n = $g.n;
+    LET $mails = $g.ids;
+    LET $dead = (SELECT VALUE id FROM $mails WHERE copies <= $n);
     LET $texts = (SELECT VALUE text FROM $dead);
     LET $contents = (SELECT VALUE content FROM $dead);
-    UPDATE $g.ids SET copies -= $g.n WHERE copies > $g.n RETURN NONE;
+    UPDATE $mails SET copies -= $n WHERE copies > $n RETURN NONE;
     DELETE $texts RETURN NONE;
     DELETE $contents RETURN NONE;
     DELETE $dead RETURN NONE
@@ -84,15 +87,23 @@ FOR $g IN $uses {
 
 _SHARE_MAILS: Final = """
 FOR $g IN $uses {
-    LET $shared = (UPDATE $g.ids SET copies += $g.n WHERE copies > 0 RETURN VALUE copies);
-    IF array::len($shared) != array::len($g.ids) { THROW 'inbox stale' }
+    LET $n = $g.n;
+    LET $mails = $g.ids;
+    LET $shared = (UPDATE $mails SET copies += $n WHERE copies > 0 RETURN VALUE copies);
+    IF array::len($shared) != array::len($mails) { THROW 'inbox stale' }
 };"""
 
 _STORE: Final = f"""{_GUARD}
 LET $x = (UPDATE $mailbox SET modseq += 1, unseen += $unseen WHERE organization = $organization RETURN modseq)[0];
 IF $x IS NONE {{ THROW 'inbox gone mailbox' }};
-FOR $g IN $groups {{ UPDATE $g.ids SET flags = $g.flags, keywords = $g.keywords, modseq = $x.modseq RETURN NONE }};
-RETURN $x.modseq"""
+LET $modseq = $x.modseq;
+FOR $g IN $groups {{
+    LET $flags = $g.flags;
+    LET $keywords = $g.keywords;
+    LET $changed = $g.ids;
+    UPDATE $changed SET flags = $flags, keywords = $keywords, modseq = $modseq RETURN NONE
+}};
+RETURN $modseq"""
 
 Change = Callable[[Entry], tuple[int, tuple[str, ...]]]
 

@@ -12,7 +12,7 @@ from inbox.base.errors import StoreUnavailable
 from inbox.mail.content import MemoryContent
 from inbox.store.blobs.local import LocalBlobs
 from inbox.store.sqlite.database import SqliteDatabase
-from inbox.store.sweeper import GRACE_SECONDS, Sweeper, Swept, sweep
+from inbox.store.sweeper import GRACE_SECONDS, Sweeper, Swept
 from tests.support.clock import FakeClock
 from tests.support.store import IDS, Home, email, home
 
@@ -113,12 +113,3 @@ async def test_other_prefixes_are_left_alone(blobs: LocalBlobs, acme: Home, cloc
     await blobs.put("backup/x", MemoryContent(b"x"))
     clock.advance(GRACE_SECONDS + 1)
     assert await Sweeper(blobs, acme.db.messages, clock).sweep() == Swept()
-
-
-async def test_the_short_form_counts_what_went(blobs: LocalBlobs, acme: Home, clock: FakeClock, tmp_path: Path) -> None:
-    await blobs.put("msg/o/m/1.eml", MemoryContent(b"x"))
-    torn = tmp_path / "incoming/.unfinished/torn"
-    torn.write_bytes(b"torn")
-    os.utime(torn, (clock.now(), clock.now()))
-    clock.advance(GRACE_SECONDS + 1)
-    assert await sweep(blobs, acme.db.messages, clock) == 2
