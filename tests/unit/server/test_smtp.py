@@ -376,6 +376,13 @@ def client_tls(authority: trustme.CA) -> ssl.SSLContext:
 
 class TestTls:
     async def test_starttls(self, tmp_path: Path, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+        await self.starttls(tmp_path, server_tls, client_tls)
+
+    def test_starttls_with_uvloop(self, tmp_path: Path, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+        uvloop = pytest.importorskip("uvloop")
+        uvloop.run(self.starttls(tmp_path, server_tls, client_tls))
+
+    async def starttls(self, tmp_path: Path, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
         async with smtp_world(tmp_path, tls=server_tls) as world:
             client = await world.tcp()
             await reply(client)

@@ -1,4 +1,4 @@
-"""Every ``smtp-*.dialog``, in memory and over TCP."""
+"""Every ``smtp-*.dialog``, in memory and over TCP, on both event loops."""
 
 from __future__ import annotations
 
@@ -21,7 +21,18 @@ async def test_in_memory(dialog: Dialog, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dialog", DIALOGS, ids=lambda dialog: dialog.name)
 async def test_over_tcp(dialog: Dialog, tmp_path: Path) -> None:
-    async with smtp_world(tmp_path, lmtp=dialog.lmtp, **dialog.settings) as world:
+    await over_tcp(dialog, tmp_path)
+
+
+@pytest.mark.parametrize("dialog", DIALOGS, ids=lambda dialog: dialog.name)
+def test_over_tcp_with_uvloop(dialog: Dialog, tmp_path: Path) -> None:
+    """The loop that the program runs on; its transports are not asyncio's."""
+    uvloop = pytest.importorskip("uvloop")
+    uvloop.run(over_tcp(dialog, tmp_path))
+
+
+async def over_tcp(dialog: Dialog, folder: Path) -> None:
+    async with smtp_world(folder, lmtp=dialog.lmtp, **dialog.settings) as world:
         client = await world.tcp()
         try:
             await run(dialog, client, world.receiving)
