@@ -1,0 +1,99 @@
+"""Every module has its test, or a reason why not."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+#: Modules that have no code of their own to test.
+NO_CODE = {
+    "inbox/base/clock.py",
+    "inbox/base/errors.py",
+    "inbox/base/limits.py",
+    "inbox/flow/doors.py",
+    "inbox/mail/tenancy.py",
+    "inbox/plugin/context.py",
+    "inbox/plugin/hookspecs.py",
+    "inbox/plugin/services.py",
+    "inbox/plugin/settings.py",
+    "inbox/policy/stages.py",
+    "inbox/store/ports.py",
+    "inbox/store/records.py",
+}
+#: Modules that are tested through what they are a part of: the beginning of their names, and the test.
+TOGETHER = {
+    "inbox/app/dev": "tests/e2e/test_story.py",
+    "inbox/app/installation": "tests/unit/cli/test_policy_explain.py",
+    "inbox/app/listeners": "tests/e2e/test_story.py",
+    "inbox/app/logs": "tests/e2e/test_story.py",
+    "inbox/app/processes": "tests/e2e/test_story.py",
+    "inbox/app/rehearsal": "tests/unit/cli/test_policy_explain.py",
+    "inbox/app/serve": "tests/e2e/test_story.py",
+    "inbox/app/services": "tests/unit/cli/test_policy_explain.py",
+    "inbox/app/stores": "tests/unit/cli/test_main.py",
+    "inbox/app/wiring": "tests/e2e/test_story.py",
+    "inbox/cli/context": "tests/unit/cli/test_main.py",
+    "inbox/cli/serve": "tests/e2e/test_story.py",
+    "inbox/cli/template": "tests/unit/cli/test_plugins.py",
+    "inbox/flow/": "tests/e2e/test_story.py",
+    "inbox/plugin/settling": "tests/unit/plugin/test_dispatcher.py",
+    "inbox/plugin/views": "tests/unit/plugin/test_dispatcher.py",
+    "inbox/policy/merge": "tests/unit/policy/test_snapshot.py",
+    "inbox/policy/validation": "tests/unit/policy/test_snapshot.py",
+    "inbox/server/imap/": "tests/unit/server/test_imap_dialogs.py",
+    "inbox/server/smtp_": "tests/unit/server/test_smtp.py",
+    "inbox/store/sqlite/": "tests/contract/test_entries.py",
+    "inbox/store/surreal/": "tests/contract/test_entries.py",
+    "inbox/wire/smtp/": "tests/unit/wire/test_smtp_receiver.py",
+    "plugins/inbox_plugins/_spam_rules": "tests/plugins/test_spam_rules.py",
+}
+
+
+def modules() -> list[Path]:
+    return [path for folder in ("inbox", "plugins") for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imported() -> set[str]:
+    """The modules that tests import by their full name."""
+    found = set()
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+            elif isinstance(node, ast.Import):
+                found.update(alias.name for alias in node.names)
+    return found
+
+
+def has_test(path: Path, known: set[str]) -> bool:
+    """``inbox/a/b.py`` has ``tests/unit/a/test_b.py``, or some test imports it."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts[0] == "plugins":
+        return (ROOT / "tests" / "plugins" / f"test_{parts[-1]}.py").exists()
+    return ROOT.joinpath("tests", "unit", *parts[1:-1], f"test_{parts[-1]}.py").exists() or ".".join(parts) in known
+
+
+def test_every_module_has_its_test_or_a_reason() -> None:
+    known = imported()
+    missing = [
+        name_of(path)
+        for path in modules()
+        if path.name != "__init__.py"
+        and name_of(path) not in NO_CODE
+        and not name_of(path).startswith(tuple(TOGETHER))
+        and not has_test(path, known)
+    ]
+    assert missing == []
+
+
+def test_the_reasons_hold() -> None:
+    names = [name_of(path) for path in modules()]
+    assert [name for name in NO_CODE if name not in names] == []
+    assert [begin for begin in TOGETHER if not any(name.startswith(begin) for name in names)] == []
+    assert [test for test in TOGETHER.values() if not (ROOT / test).exists()] == []
