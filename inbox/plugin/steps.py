@@ -14,8 +14,10 @@ from inbox.plugin.guard import Guard
 class Steps:
     """Awaits ``coroutine`` in the current task.
 
-    The first cancellation is passed on to the coroutine, which may clean up. If it is still not done after
-    ``grace`` seconds, or is cancelled again, it is closed, and the cancellation goes on without it.
+    Cancellations are passed on to the coroutine, which may clean up. If it is still not done ``grace`` seconds after
+    the first, it is closed, and the cancellation goes on without it. A cancellation that the coroutine asked for
+    itself and has dealt with (a time-out inside a hook, an HTTP client's scope) starts no such clock: the task's count
+    of requests is then what it was before.
     """
 
     __slots__ = ("_begun", "_coroutine", "_future", "_grace", "_guard", "result")
@@ -38,6 +40,9 @@ class Steps:
 
     def __await__(self) -> Generator[Any, Any, Any]:
         cut: _Cut | None = None
+        task = asyncio.current_task()
+        assert task is not None, "hooks are awaited in tasks"
+        before = task.cancelling()
         try:
             if not self._begun and self.begin():
                 return self.result
@@ -48,15 +53,19 @@ class Steps:
                 except GeneratorExit:
                     raise
                 except asyncio.CancelledError as error:
-                    if cut is not None:
+                    if cut is None:
+                        cut = _Cut(self._grace, task)
+                    elif cut.fired:
                         cut.settle()
                         raise
-                    cut = _Cut(self._grace)
                     thrown = error
                 except BaseException as error:  # noqa: BLE001  Whatever the loop throws in is the coroutine's to handle.
                     thrown = error
                 if self._step(thrown):
                     return self.result
+                if cut is not None and not cut.fired and task.cancelling() <= before:
+                    cut.stop()
+                    cut = None
         finally:
             if cut is not None:
                 cut.stop()
@@ -91,19 +100,18 @@ class _Cut:
 
     __slots__ = ("_handle", "_task", "fired")
 
-    def __init__(self, grace: float) -> None:
+    def __init__(self, grace: float, task: asyncio.Task[Any]) -> None:
         self.fired = False
-        self._task = asyncio.current_task()
+        self._task = task
         self._handle = asyncio.get_running_loop().call_later(grace, self._fire)
 
     def _fire(self) -> None:
         self.fired = True
-        if self._task is not None:
-            self._task.cancel()
+        self._task.cancel()
 
     def settle(self) -> None:
         """Takes our own request back, so that only those of others are counted."""
-        if self.fired and self._task is not None:
+        if self.fired:
             self._task.uncancel()
             self.fired = False
 
