@@ -76,6 +76,8 @@ HOOK_SECONDS: Final = 10.0
 HOOK_GRACE_SECONDS: Final = 1.0
 #: Opinions that one hook may give at once, and octets of one fact or text in a decision record.
 HOOK_OPINIONS: Final = 1000
+#: Flags and keywords that one AddFlags may give; no client shows more than a few.
+HOOK_FLAGS: Final = 100
 DECISION_FACT_OCTETS: Final = 8 * 1024
 #: One tenant's policy file.
 POLICY_FILE_OCTETS: Final = 1024 * 1024

@@ -166,7 +166,7 @@ class Registry:
             return inspect_module(
                 path.stem, module, source=str(path), version=f"file {digest[:8]}", environment=self._environment
             )
-        except (Exception, SystemExit) as error:  # noqa: BLE001  As above; a script's sys.exit() is a problem, too.
+        except BaseException as error:  # noqa: BLE001  As above; a script's sys.exit() is a problem, too.
             del sys.modules[name]
             return Problem(path.stem, str(path), _why(error, path))
 
