@@ -81,6 +81,12 @@ HOOK_FLAGS: Final = 100
 DECISION_FACT_OCTETS: Final = 8 * 1024
 #: One tenant's policy file.
 POLICY_FILE_OCTETS: Final = 1024 * 1024
+#: Mistakes that are told of at once: a file of another kind under a policy's name would fill the log.
+POLICY_MISTAKES: Final = 100
+#: A plugin in one file.
+PLUGIN_FILE_OCTETS: Final = 1024 * 1024
+#: Seconds that the import of a plugin's file may take.
+IMPORT_SECONDS: Final = 10.0
 #: One condition of a policy (CEL); the longest that somebody still reads.
 EXPRESSION_CHARACTERS: Final = 4000
 #: IMAP: octets of unwanted literals that are read and thrown away for one command (RFC 7888 §4).
