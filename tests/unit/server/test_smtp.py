@@ -177,6 +177,25 @@ class TestDisconnects:
             assert not world.receiving.got
 
 
+class TestSmuggling:
+    @pytest.mark.parametrize(
+        "end",
+        [
+            *(b"\n.\n", b"\r\n.\n", b"\n.\r\n", b"\r.\r", b"\r\n.\r", b"\r.\r\n", b"\r\r\n.\r\r\n", b"\r\n\0.\r\n\n"),
+            b"\r\r\n.\r\n",
+        ],
+    )
+    async def test_what_ends_a_message_for_somebody_else_begins_no_other(self, tmp_path: Path, end: bytes) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            client = await in_data(world)
+            client.send(b"text" + end + b"MAIL FROM:<evil@client.example>\r\nRCPT TO:<bob@demo.test>\r\nDATA\r\n")
+            client.send(b"smuggled\r\n.\r\n")
+            assert [(await reply(client))[-1][:9] for _ in range(2)] == ["550 5.6.0", "421 4.7.0"]
+            assert await reply(client) == []
+            assert world.receiving.got == []
+            assert len(world.receiving.recipients) == 1
+
+
 class TestDefects:
     @pytest.mark.parametrize("stage", ["helo", "mail", "rcpt", "data"])
     async def test_a_defect_costs_one_command_and_tells_nothing(self, tmp_path: Path, stage: str) -> None:
