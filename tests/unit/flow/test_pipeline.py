@@ -349,3 +349,19 @@ async def test_the_null_sender_and_an_internationalised_one(here: World) -> None
     text = (await here.bytes_of(stored)).decode()
     assert "Return-Path: <jürgen@elsewhere.test>" in text
     assert "with UTF8SMTP" in text
+
+
+async def test_the_servers_own_postmaster_is_reached_if_there_is_one(here: World) -> None:
+    (reply,) = await here.receive(["postmaster@mx.test"])
+    assert (reply.code, reply.text[:16]) == (550, "Relaying denied ")
+    await here.policy("default.yaml", "plugins: {recipients: {}}\nserver: {postmaster: Ann@ACME.test}\n")
+    (reply,) = await here.receive(["Postmaster@mx.test"])
+    assert reply.code == 250
+    (stored,) = await here.mailbox("ann@acme.test")
+    assert stored.prepended.startswith(b"Delivered-To: Postmaster@mx.test\r\n")
+    for other in ("postmaster@elsewhere.test", "abuse@mx.test"):
+        (reply,) = await here.receive([other])
+        assert reply.code == 550
+    await here.policy("default.yaml", "plugins: {recipients: {}}\nserver: {postmaster: ann@elsewhere.test}\n")
+    (reply,) = await here.receive(["postmaster@mx.test"])
+    assert reply.code == 550
