@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -64,6 +65,7 @@ class Server:
                 admin = AdminServer(self._installation.config.folders.admin_socket, self)
                 await admin.start()
                 stack.push_async_callback(admin.stop)
+            _settle_garbage_collector()
             ready()
             await stop.wait()
             self._log.info("stopping")
@@ -205,6 +207,16 @@ async def serve(
 
         loop.add_signal_handler(signal.SIGHUP, reload)
         await server.run(ready or (lambda: None), stop)
+
+
+def _settle_garbage_collector() -> None:
+    """What was made at start lives until the end: the collector need not look through it again and again.
+
+    A connection's objects refer to one another and are collected in batches; fewer, larger batches cost less.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
