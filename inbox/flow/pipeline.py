@@ -7,6 +7,8 @@ been promised; behind it, we owe a delivery.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any
 
 from inbox.base.clock import Clock
 from inbox.base.errors import InboxError, PolicyError, StoreError
@@ -118,7 +120,7 @@ class Pipeline:
         await self._judge_groups(groups)
         received = self._clock.now()
         served: set[str] = set()
-        await asyncio.gather(*(self._prepare(group, content, received, served) for group in groups))
+        await together(self._prepare(group, content, received, served) for group in groups)
         one_reply_for_all = tx.session.door is not Door.LMTP
         if one_reply_for_all:
             everybody = [each for group in groups for each in group.dispositions]
@@ -139,10 +141,7 @@ class Pipeline:
             apply_verdict(group, judgement.verdict)
             await self._recipients.apply_edits(group, judgement.edits)
 
-        if len(groups) == 1:
-            await judge(groups[0])
-        else:
-            await asyncio.gather(*(judge(group) for group in groups))
+        await together(judge(group) for group in groups)
 
     async def _prepare(self, group: Group, content: Content, received: float, served: set[str]) -> None:
         """Makes the tenant's version of the message and its recipients' copies, through ``store`` and ``deliver``."""
@@ -247,6 +246,15 @@ class Pipeline:
             # The refusal stands without its record; the log is then the only place that can explain it.
             for record in records:
                 self._log.error("decision_not_recorded", id=record.id, error=str(error), body=record.body.decode())
+
+
+async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Waits for all of it, at once; most messages have one recipient's worth, which needs no task of its own."""
+    pieces = list(work)
+    if len(pieces) == 1:
+        await pieces[0]
+    else:
+        await asyncio.gather(*pieces)
 
 
 def refusal_of(verdict: Verdict) -> Reply | None:
