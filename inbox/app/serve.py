@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -12,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from inbox import __version__
 from inbox.app.admin import AdminServer
 from inbox.app.config import Config
 from inbox.app.installation import Installation, opened
@@ -89,9 +91,13 @@ class Server:
     def status(self) -> dict[str, Any]:
         """Plain values by name."""
         return {
+            "version": __version__,
+            "pid": os.getpid(),
             "uptime_seconds": round(self._installation.clock.now() - self._started_at),
+            "address": self._installation.config.server.bind_addr,
             "listeners": {listener.name: listener.port for listener in self._listeners},
             "policy_error": self._parts.live.last_error or "",
+            "failing_plugins": self._parts.instances.failing(),
         }
 
     # -- starting --------------------------------------------------------------------------------------------------
