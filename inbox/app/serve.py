@@ -68,6 +68,7 @@ class Server:
                 await admin.start()
                 stack.push_async_callback(admin.stop)
             _settle_garbage_collector()
+            self._tell_started()
             ready()
             await stop.wait()
             self._log.info("stopping")
@@ -134,6 +135,18 @@ class Server:
                 await imap.start(sockets=[by_name["imaps"].socket], tls="implicit")
             self._doors.append(imap)
 
+    def _tell_started(self) -> None:
+        config = self._installation.config
+        if not self._primary:
+            return
+        self._log.info(
+            "started", version=__version__, pid=os.getpid(), address=config.server.bind_addr,
+            listeners={listener.name: listener.port for listener in self._listeners},
+            data=str(config.folders.data_dir), policies=str(config.folders.policy_dir),
+        )  # fmt: skip
+        if self._certificates.self_signed:
+            self._log.warning("certificate_self_signed", path=str(self._certificates.cert_file), set="TLS_CERT_FILE")
+
     def _smtp_config(self) -> SmtpConfig:
         config = self._installation.config
         return SmtpConfig(
@@ -191,9 +204,18 @@ class Server:
 
 
 async def serve(
-    config: Config, listeners: Sequence[Listener], *, primary: bool = True, ready: Callable[[], None] | None = None
+    config: Config,
+    listeners: Sequence[Listener],
+    *,
+    primary: bool = True,
+    ready: Callable[[], None] | None = None,
+    parent: int | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; SIGHUP reloads.
+
+    Args:
+        parent: the reading end of a pipe that the parent process holds: it ends when the parent is killed, and we
+            must not keep the ports from its successor.
 
     Raises:
         InboxError: the server cannot start: a store, a policy, a certificate or the admin socket.
@@ -212,7 +234,14 @@ async def serve(
             task.add_done_callback(reloads.discard)
 
         loop.add_signal_handler(signal.SIGHUP, reload)
-        await server.run(ready or (lambda: None), stop)
+        if parent is not None:
+            # Nothing is ever written to it: readable means that it has ended.
+            loop.add_reader(parent, stop.set)
+        try:
+            await server.run(ready or (lambda: None), stop)
+        finally:
+            if parent is not None:
+                loop.remove_reader(parent)
 
 
 def _settle_garbage_collector() -> None:
