@@ -41,6 +41,8 @@ from inbox.store.records import Copy, DecisionRecord
 TROUBLE = Reply(451, "4.3.0", "Local problem, try again later")
 #: What plugins cannot see they cannot judge, and a mail client would show it.
 HEADER_TOO_LONG = Reply(552, "5.3.4", "The header of the message is too long")
+#: Recipients that the line about a refusal names; the decision record has them all.
+LOGGED_RECIPIENTS = 5
 LOOP = Reply(554, "5.4.6", "Too many hops, this message is in a loop")
 
 
@@ -186,7 +188,17 @@ class Pipeline:
             self._destinations.forget()
             failed = TROUBLE if error.code >= 500 else Reply.of(error)
             return await self._refuse_all(tx, groups, failed)
-        self._log.info("accepted", id=tx.id, sender=str(tx.sender or ""), size=content.size, peer=str(tx.session.peer))
+        everybody = [each for group in groups for each in group.dispositions]
+        outcomes = {each.outcome for each in everybody}
+        if tx.session.door is not Door.LMTP or any(each.refusal is None for each in everybody):
+            self._log.info(
+                "accepted", id=tx.id, sender=str(tx.sender or ""), size=content.size, peer=str(tx.session.peer),
+                outcome="/".join(sorted(outcomes)),
+            )  # fmt: skip
+        if tx.session.door is Door.LMTP:
+            for each in everybody:
+                if each.refusal is not None:
+                    self._tell_refused(tx.id, tx.session, tx, each.refusal, Stage.DATA, (str(each.recipient.address),))
         return _replies(self._judge, tx, groups, positive)
 
     # -- refusals -----------------------------------------------------------------------------------------------
@@ -223,6 +235,7 @@ class Pipeline:
             stage,
         )
         await self._write([self._judge.record(case)])
+        self._tell_refused(decision, session, tx, refusal, stage, addresses)
         return reply
 
     async def _refuse_all(self, tx: Transaction, groups: list[Group], refusal: Reply) -> list[Reply]:
@@ -231,6 +244,8 @@ class Pipeline:
                 disposition.refusal = disposition.refusal or refusal
         reply = self._judge.with_id(refusal, tx.id)
         await self._write([self._record(tx, group, reply) for group in groups])
+        addresses = tuple(str(recipient.address) for recipient in tx.recipients)
+        self._tell_refused(tx.id, tx.session, tx, refusal, Stage.DATA, addresses)
         return [reply] * (len(tx.recipients) if tx.session.door is Door.LMTP else 1)
 
     def _record(self, tx: Transaction, group: Group, reply: Reply) -> DecisionRecord:
@@ -248,6 +263,16 @@ class Pipeline:
             Stage.DATA,
         )
         return self._judge.record(case)
+
+    def _tell_refused(
+        self, decision: str, session: Session, tx: Transaction | None, refusal: Reply, stage: Stage, to: tuple[str, ...]
+    ) -> None:
+        """One line in the log, with the id that the peer was given: also those who cannot ask the database find it."""
+        self._log.info(
+            "refused", id=decision, outcome=_word(refusal), reply=f"{refusal.code} {refusal.enhanced} {refusal.text}",
+            stage=stage.value, sender=str(tx.sender or "") if tx is not None else "", to=to[:LOGGED_RECIPIENTS],
+            peer=str(session.peer),
+        )  # fmt: skip
 
     async def _write(self, records: list[DecisionRecord]) -> None:
         try:
