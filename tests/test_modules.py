@@ -26,12 +26,8 @@ NO_CODE = {
 TOGETHER = {
     "inbox/app/dev": "tests/e2e/test_story.py",
     "inbox/app/installation": "tests/unit/cli/test_policy_explain.py",
-    "inbox/app/listeners": "tests/e2e/test_story.py",
-    "inbox/app/logs": "tests/e2e/test_story.py",
-    "inbox/app/processes": "tests/e2e/test_story.py",
     "inbox/app/rehearsal": "tests/unit/cli/test_policy_explain.py",
     "inbox/app/serve": "tests/e2e/test_story.py",
-    "inbox/app/services": "tests/unit/cli/test_policy_explain.py",
     "inbox/app/stores": "tests/unit/cli/test_main.py",
     "inbox/app/wiring": "tests/e2e/test_story.py",
     "inbox/cli/context": "tests/unit/cli/test_main.py",

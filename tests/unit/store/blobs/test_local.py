@@ -11,8 +11,8 @@ import pytest
 
 from inbox.base.errors import StorageFull, StoreUnavailable
 from inbox.mail.content import FileContent, MemoryContent
+from inbox.plugin.testing import FakeClock
 from inbox.store.blobs.local import LocalBlobs
-from tests.support.clock import FakeClock
 
 
 async def opened(root: Path, threads: int = 2) -> LocalBlobs:
