@@ -76,9 +76,17 @@ HOOK_SECONDS: Final = 10.0
 HOOK_GRACE_SECONDS: Final = 1.0
 #: Opinions that one hook may give at once, and octets of one fact or text in a decision record.
 HOOK_OPINIONS: Final = 1000
+#: Flags and keywords that one AddFlags may give; no client shows more than a few.
+HOOK_FLAGS: Final = 100
 DECISION_FACT_OCTETS: Final = 8 * 1024
 #: One tenant's policy file.
 POLICY_FILE_OCTETS: Final = 1024 * 1024
+#: Mistakes that are told of at once: a file of another kind under a policy's name would fill the log.
+POLICY_MISTAKES: Final = 100
+#: A plugin in one file.
+PLUGIN_FILE_OCTETS: Final = 1024 * 1024
+#: Seconds that the import of a plugin's file may take.
+IMPORT_SECONDS: Final = 10.0
 #: One condition of a policy (CEL); the longest that somebody still reads.
 EXPRESSION_CHARACTERS: Final = 4000
 #: IMAP: octets of unwanted literals that are read and thrown away for one command (RFC 7888 §4).

@@ -14,7 +14,7 @@ from inbox.base.ids import Ids
 from inbox.base.limits import MAX_RECEIVED
 from inbox.flow.copies import CopyMaker
 from inbox.flow.destinations import Destinations
-from inbox.flow.edits import edited
+from inbox.flow.edits import edited, set_apart
 from inbox.flow.filing import Bundle, Filer
 from inbox.flow.groups import Disposition, Group, Route, apply_verdict, combined_refusal, group_recipients
 from inbox.flow.judge import Case, Judge
@@ -23,7 +23,7 @@ from inbox.flow.trace import count_received
 from inbox.mail.address import Address
 from inbox.mail.content import Content
 from inbox.mail.flags import FlagError
-from inbox.mail.headers import header_block
+from inbox.mail.headers import header_block, is_too_long
 from inbox.mail.message import Message
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Door, Recipient, Session, Transaction
@@ -32,11 +32,13 @@ from inbox.plugin.facts import Facts
 from inbox.plugin.services import Log
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.stages import Stage
-from inbox.policy.verdicts import Defer, Reject, Verdict
+from inbox.policy.verdicts import Defer, Redirect, Reject, Verdict
 from inbox.store.ports import Decisions
 from inbox.store.records import Copy, DecisionRecord
 
 TROUBLE = Reply(451, "4.3.0", "Local problem, try again later")
+#: What plugins cannot see they cannot judge, and a mail client would show it.
+HEADER_TOO_LONG = Reply(552, "5.3.4", "The header of the message is too long")
 LOOP = Reply(554, "5.4.6", "Too many hops, this message is in a loop")
 
 
@@ -110,10 +112,12 @@ class Pipeline:
 
     async def data(self, tx: Transaction, content: Content) -> list[Reply]:
         """Judges the message for each tenant, makes each recipient's copies, files them all, and answers."""
+        content = set_apart(content)
         tx.message = Message(content)
         groups = group_recipients(tx)
-        if count_received(header_block(content)[0]) > MAX_RECEIVED:
-            return await self._refuse_all(tx, groups, LOOP)
+        unfit = _unfit(content)
+        if unfit is not None:
+            return await self._refuse_all(tx, groups, unfit)
 
         await self._judge_groups(groups)
         received = self._clock.now()
@@ -137,6 +141,8 @@ class Pipeline:
             judgement = await self._judge.judge(Stage.DATA, group.policy, memo=memo, tx=group.transaction)
             group.judgements.append(judgement)
             apply_verdict(group, judgement.verdict)
+            if isinstance(judgement.verdict, Redirect):
+                await self._recipients.redirect(group, judgement.verdict.to)
             await self._recipients.apply_edits(group, judgement.edits)
 
         if len(groups) == 1:
@@ -152,11 +158,15 @@ class Pipeline:
             await self._copies.make(group, served, received)
         except (ValueError, FlagError) as error:
             # A plugin asked for what no header or flag can be: its author must hear of it, and nothing is lost.
-            self._log.error("edit_impossible", tenant=group.transaction.tenant_name, error=str(error))
+            self._log.error("edit_impossible", tenant=group.tenant_name, error=str(error))
             apply_verdict(group, Defer(text=TROUBLE.text))
         except StoreError as error:
-            self._log.error("delivery_not_prepared", tenant=group.transaction.tenant_name, error=str(error))
+            self._log.error("delivery_not_prepared", tenant=group.tenant_name, error=str(error))
             self._destinations.forget()
+            apply_verdict(group, Defer(text=TROUBLE.text))
+        # A defect of ours, or of a plugin that came through all checks: it must not cost other tenants their mail.
+        except Exception:  # noqa: BLE001
+            self._log.error("delivery_not_prepared", tenant=group.tenant_name, exc_info=True)
             apply_verdict(group, Defer(text=TROUBLE.text))
 
     async def _quarantine_refused(self, groups: list[Group], content: Content, received: float) -> None:
@@ -229,8 +239,8 @@ class Pipeline:
             tx.id,
             tx.session,
             group.transaction,
-            group.transaction.tenant,
-            group.transaction.tenant_name,
+            group.tenant,
+            group.tenant_name,
             self._clock.now(),
             [*_so_far(tx.session, tx), *group.judgements, *group.late],
             _group_outcome(group.dispositions),
@@ -247,6 +257,14 @@ class Pipeline:
             # The refusal stands without its record; the log is then the only place that can explain it.
             for record in records:
                 self._log.error("decision_not_recorded", id=record.id, error=str(error), body=record.body.decode())
+
+
+def _unfit(content: Content) -> Reply | None:
+    """What is wrong with the header section, whoever the message is for."""
+    block, _ = header_block(content)
+    if is_too_long(block, content.size):
+        return HEADER_TOO_LONG
+    return LOOP if count_received(block) > MAX_RECEIVED else None
 
 
 def refusal_of(verdict: Verdict) -> Reply | None:
@@ -272,9 +290,9 @@ def _group_outcome(dispositions: list[Disposition]) -> str:
 
 
 def _reply_for(judge: Judge, tx: Transaction, group: Group, reply: Reply) -> Reply:
-    """What this tenant's recipients are answered: over LMTP each hears of its own refusal."""
+    """What this tenant answered: its record never quotes the words in which another one refused."""
     refusals = [each.refusal for each in group.dispositions if each.refusal is not None]
-    if tx.session.door is Door.LMTP and len(refusals) == len(group.dispositions):
+    if refusals and len(refusals) == len(group.dispositions):
         return judge.with_id(refusals[0], tx.id)
     return reply
 
@@ -285,10 +303,10 @@ def _bundles(groups: list[Group], received: float) -> list[Bundle]:
     for group in groups:
         by_content: dict[int, tuple[Content, list[Copy]]] = {}
         for disposition in group.dispositions:
-            for content, copy in disposition.copies:
+            # LMTP: whoever is told "no" or "later" has no copy, though one was made before its tenant's hooks failed.
+            for content, copy in disposition.copies if disposition.refusal is None else ():
                 by_content.setdefault(id(content), (content, []))[1].append(copy)
-        tenant = group.transaction.tenant
-        bundles += [Bundle(tenant, content, tuple(copies), received) for content, copies in by_content.values()]
+        bundles += [Bundle(group.tenant, content, tuple(copies), received) for content, copies in by_content.values()]
     return bundles
 
 

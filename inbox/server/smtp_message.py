@@ -175,6 +175,9 @@ class SmtpMessages(SmtpLink):
             self._client.errors += 1
         elif reply.code == 421:  # RFC 5321 §3.8: who says so closes
             self._closing = True
+        elif reply.code >= 400:
+            # Each may have been work, and a record: a client that is told to come back later must do so some time.
+            self._idle += 1
 
     async def _refused(self, stage: str, reply: Reply) -> Reply:
         """Has a refusal of our own recorded; returns the reply with its id."""

@@ -146,6 +146,33 @@ async def test_a_failed_handshake_is_no_error_of_ours(tmp_path: Path) -> None:
         assert not w.log.errors
 
 
+@pytest.mark.parametrize("cap", ["max_connections", "max_connections_per_peer"])
+async def test_who_never_begins_the_handshake_is_counted(tmp_path: Path, cap: str) -> None:
+    async with world(tmp_path, **{cap: 3}) as w:
+        silent = [await asyncio.open_connection("127.0.0.1", w.tls_port) for _ in range(8)]
+        readers = {asyncio.create_task(reader.read(-1)) for reader, _ in silent}
+        closed: set[asyncio.Task[bytes]] = set()
+        async with asyncio.timeout(10):
+            while len(closed) < 5:
+                done, _ = await asyncio.wait(readers - closed, return_when=asyncio.FIRST_COMPLETED)
+                closed |= done
+        async with w.connect():
+            pass
+        for _, writer in silent[:3]:
+            writer.close()
+        await asyncio.wait(readers)
+        while True:
+            try:
+                async with w.connect(tls=True) as client:
+                    assert await client.command(b"NOOP") == [b"t1 OK Done"]
+                break
+            except OSError:
+                await asyncio.sleep(0)  # the server has not seen yet that the others are gone
+        for _, writer in silent:
+            writer.close()
+        assert not w.log.errors()
+
+
 async def test_connections_are_capped_for_each_peer_and_in_all(tmp_path: Path) -> None:
     async with world(tmp_path, max_connections_per_peer=2) as w:
         async with w.connect(), w.connect(tls=True):

@@ -232,6 +232,16 @@ class TestDoor:
             assert [session.early_talker for session in world.receiving.sessions] == [True, False]
             polite.lose()
 
+    async def test_who_does_not_go_when_he_is_told_to_come_back_later_is_sent_away(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False, max_idle_commands=6) as world:
+            client = await world.greeted()
+            client.send(b"MAIL FROM:<a@client.example>\r\n" + b"RCPT TO:<later@demo.test>\r\n" * 100)
+            said = []
+            while lines := await reply(client):
+                said.append(lines[-1][:3])
+            assert said == ["250", *["451"] * 6, "421"]
+            assert len(world.receiving.recipients) == 6
+
     async def test_too_many_connections(self, tmp_path: Path) -> None:
         async with smtp_world(tmp_path, listen=False, max_connections=2) as world:
             first = await world.greeted()
