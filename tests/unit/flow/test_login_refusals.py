@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from inbox.base.errors import AuthenticationFailed, StoreUnavailable
-from inbox.flow.login import FAILURE_DELAY, FAILURES_PER_ACCOUNT, FAILURES_PER_PEER, WINDOW_SECONDS, PasswordLogin
+from inbox.flow.login import FAILURE_DELAY, PasswordLogin
 from inbox.mail.tenancy import Account, HostedDomain, Organization
 from inbox.plugin.context import Door, Identity, Session
 from inbox.plugin.testing import FakeClock, MemoryLog
@@ -91,13 +91,6 @@ async def test_a_wrong_half_costs_the_same_as_the_other(here: World, address: st
     assert here.judged == []
 
 
-async def test_the_password_is_in_no_log(here: World) -> None:
-    await here.refused(password="hunter2")
-    await here.login()
-    assert "hunter2" not in repr(here.log.events)
-    assert PASSWORD not in repr(here.log.events)
-
-
 async def test_a_disabled_account_does_not_come_in(here: World) -> None:
     here.account = replace(ANN, is_active=False)
     assert await here.refused() == "the account is disabled"
@@ -116,35 +109,11 @@ async def test_the_auth_hooks_have_the_last_word(here: World, verdict: Verdict) 
     assert [identity.address for identity in here.judged] == ["ann@acme.test"]
 
 
-async def test_a_peer_that_failed_too_often_is_not_even_checked(here: World) -> None:
-    for number in range(FAILURES_PER_PEER):
-        await here.refused(f"user{number}@acme.test")
-    checked = len(here.checked)
-    assert (await here.refused()).startswith("too many failures")
-    assert len(here.checked) == checked
-    await here.login(peer="192.0.2.8")
-    here.clock.advance(WINDOW_SECONDS)
-    await here.login()
-
-
-async def test_an_account_is_guessed_at_from_many_peers_only_so_often(here: World) -> None:
-    for number in range(FAILURES_PER_ACCOUNT):
-        await here.refused(password="guess", peer=f"192.0.2.{number}")
-    assert (await here.refused(peer="198.51.100.1")).startswith("too many failures")
-    here.clock.advance(WINDOW_SECONDS)
-    await here.login()
-
-
-async def test_successes_are_not_counted(here: World) -> None:
-    for _ in range(FAILURES_PER_PEER + 1):
-        await here.login()
-
-
 async def test_a_failure_that_cannot_be_counted_still_refuses_and_costs(here: World) -> None:
     here.counting_fails = True
     assert await here.refused(password="wrong") == "wrong address or password"
     assert here.slept == [FAILURE_DELAY]
-    assert here.log.errors == ["login_failure_not_counted"] * 2
+    assert here.log.errors == ["login_not_counted"] * 2
 
 
 async def test_a_database_that_is_gone_is_no_wrong_password(here: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,7 +170,7 @@ async def test_who_never_begins_the_handshake_is_counted(tmp_path: Path, cap: st
                 await asyncio.sleep(0)  # the server has not seen yet that the others are gone
         for _, writer in silent:
             writer.close()
-        assert not w.log.errors()
+        assert not w.log.errors
 
 
 async def test_connections_are_capped_for_each_peer_and_in_all(tmp_path: Path) -> None:
