@@ -36,6 +36,8 @@ TOGETHER = {
     "inbox/flow/filing": "tests/unit/flow/test_pipeline.py",
     "inbox/flow/groups": "tests/unit/flow/test_pipeline.py",
     "inbox/flow/judge": "tests/unit/flow/test_pipeline.py",
+    "inbox/flow/recording": "tests/unit/flow/test_pipeline.py",
+    "inbox/flow/replies": "tests/unit/flow/test_pipeline.py",
     "inbox/plugin/settling": "tests/unit/plugin/test_dispatcher.py",
     "inbox/plugin/views": "tests/unit/plugin/test_dispatcher.py",
     "inbox/policy/merge": "tests/unit/policy/test_snapshot.py",
