@@ -63,7 +63,7 @@ async def test_imaplib_reads_appends_and_expunges(tmp_path: Path) -> None:
         for message in MESSAGES[:2]:
             await w.deliver(message)
         await asyncio.to_thread(work, w.plain_port)
-        assert not w.log.errors()
+        assert not w.log.errors
 
 
 async def test_curl_gets_the_same_octets(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ async def test_curl_gets_the_same_octets(tmp_path: Path) -> None:
         code, output = await run(*common, "--upload-file", str(upload), f"imaps://localhost:{w.tls_port}/Sent")
         assert code == 0, output
         assert (await w.database.mailboxes.status(w.organization.id, (await w.mailbox("Sent")).id)).messages == 1
-        assert not w.log.errors()
+        assert not w.log.errors
 
 
 async def _mbsync(w: World, folder: Path) -> None:
@@ -149,7 +149,7 @@ async def test_mbsync_keeps_two_sides_equal(tmp_path: Path) -> None:
         await w.database.messages.store(w.organization.id, mailbox.id, [3], "add", 2)
         await _mbsync(w, tmp_path)
         assert any(path.name.endswith(":2,R") for path in (inbox / "cur").iterdir())
-        assert not w.log.errors()
+        assert not w.log.errors
 
 
 #: Checks of the suite that no server can pass, and why.
@@ -170,7 +170,7 @@ async def test_the_checks_of_imapclient(tmp_path: Path) -> None:
             f"ssl_ca_file={authority}\nssl_check_hostname=true\n"
         )
         _, output = await run(sys.executable, "-m", "imapclient.livetest", str(settings), "-v")
-        assert not w.log.errors()
+        assert not w.log.errors
     assert re.search(r"^Ran (\d+) tests", output, re.MULTILINE), output
     failed = set(re.findall(r"^(?:ERROR|FAIL): (\w+)", output, re.MULTILINE))
     assert failed <= LIVETEST_FAULTS.keys(), output
@@ -195,4 +195,4 @@ async def test_aioimaplib_hears_of_new_mail_while_it_idles(tmp_path: Path) -> No
         fetched = await client.fetch("1", "(BODY.PEEK[])")
         assert MESSAGES[0] in [bytes(line) for line in fetched.lines]
         await client.logout()
-        assert not w.log.errors()
+        assert not w.log.errors

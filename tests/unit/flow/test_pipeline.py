@@ -332,6 +332,18 @@ async def test_a_store_that_fails_defers(
     assert len(await here.mailbox("ann@acme.test")) == 1
 
 
+async def test_a_quarantine_that_cannot_be_reached_defers(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await scripted(here, "acme", data="Reject()")
+
+    async def gone(*_: object, **__: object) -> None:
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(here.installation.database.mailboxes, "create", gone)
+    (reply,) = await here.receive(["ann@acme.test", "eve@umbra.test"])
+    assert (reply.code, reply.enhanced) == (451, "4.3.0")
+    assert await here.mailbox("eve@umbra.test") == []
+
+
 async def test_a_database_that_is_gone_at_rcpt_is_no_unknown_user(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def failing(_fqdn: str) -> None:
         raise StoreUnavailable("gone")

@@ -10,10 +10,10 @@ import pytest
 
 from inbox.base.errors import StoreUnavailable
 from inbox.mail.content import Content, MemoryContent
+from inbox.plugin.testing import FakeClock
 from inbox.store.blobs.local import LocalBlobs
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.sweeper import GRACE_SECONDS, Sweeper, Swept
-from tests.support.clock import FakeClock
 from tests.support.store import IDS, Home, email, home
 
 
