@@ -149,24 +149,30 @@ def measure(side: Side, name: str, *, messages: int, reuse: bool) -> Run:
 
 
 def results(running: list[Side], versions: str, skipped: str) -> list[Result]:
-    """The final lines: the medians."""
+    """The final lines. A ratio is the median of the rounds' ratios: what slows the machine slows both of a round."""
     peer = next((side for side in running if isinstance(side.server, Peer)), None)
     lines = []
     for reuse, shape in SHAPES.items():
         for side in running:
             if side is peer:
                 continue
-            claim = f"durable delivery, 4 KB, {SESSIONS} sessions, {shape}; {side.name}"
-            ours = f"{side.median(reuse, 'delivered'):.0f} mails/s, {side.median(reuse, 'cpu_ms'):.2f} ms CPU each"
-            target = f">= {TARGET:g}"
+            claim = f"delivery, 4 KB, {shape}; {side.name}"
+            speed = f"{side.median(reuse, 'delivered'):.0f} mails/s"
+            cpu = f"{side.median(reuse, 'cpu_ms'):.2f} ms"
             if peer is None:
-                lines.append(Result(claim, ours, skipped, target=target))
+                lines.append(Result(claim, speed, skipped, target=f">= {TARGET:g}"))
+                lines.append(Result(f"CPU, {claim}", cpu))
                 continue
-            ratio = side.median(reuse, "delivered") / peer.median(reuse, "delivered")
-            theirs = (
-                f"{versions}: {peer.median(reuse, 'delivered'):.0f} mails/s"
-                f" ({peer.median(reuse, 'acknowledged'):.0f} acknowledged/s),"
-                f" {peer.median(reuse, 'cpu_ms'):.2f} ms CPU each"
-            )
-            lines.append(Result(claim, ours, theirs, ratio, target, ratio >= TARGET))
+            theirs = f"{peer.median(reuse, 'delivered'):.0f} mails/s"
+            ratio = _ratio(side.runs[reuse], peer.runs[reuse], "delivered")
+            note = f"delivery: {SESSIONS} sessions of smtp-source; the peer is {versions}"
+            lines.append(Result(claim, speed, theirs, ratio, f">= {TARGET:g}", ratio >= TARGET, note))
+            saved = _ratio(peer.runs[reuse], side.runs[reuse], "cpu_ms")
+            lines.append(Result(f"CPU, {claim}", cpu, f"{peer.median(reuse, 'cpu_ms'):.2f} ms", saved))
     return lines
+
+
+def _ratio(above: list[Run], below: list[Run], what: str) -> float:
+    """The median of the rounds' ratios."""
+    pairs = zip(above, below, strict=True)
+    return float(statistics.median(getattr(a, what) / getattr(b, what) for a, b in pairs))

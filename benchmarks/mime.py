@@ -6,7 +6,6 @@ PYTHONPATH=. python benchmarks/mime.py
 from __future__ import annotations
 
 import base64
-import mmap
 import tempfile
 import time
 from collections.abc import Callable
@@ -134,7 +133,7 @@ def main() -> None:
         path = Path(folder, "large.eml")
         path.write_bytes(attached(25 << 20))
         large = FileContent(path)
-        assert isinstance(large.buffer(), mmap.mmap)
+        assert not isinstance(large.buffer(), bytes)
         print(f"index {'attachment 25 MB, mmap':28}{microseconds(lambda: index(large)):12.1f}")
     for name, data in hostile().items():
         print(f"index {name:28}{microseconds(lambda data=data: index(MemoryContent(data)), 0.1):12.1f}")

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
+import msgspec
 import structlog
+
+
+def _json(event: Any, **_options: Any) -> str:
+    """As ``json.dumps``, several times as fast; what is no JSON is written as its text."""
+    return msgspec.json.encode(event, enc_hook=str).decode()
 
 
 def configure_logs(*, console: bool, level: int = logging.INFO) -> None:
@@ -19,7 +26,7 @@ def configure_logs(*, console: bool, level: int = logging.INFO) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
+            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level if console else logging.ERROR),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),

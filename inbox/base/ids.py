@@ -15,6 +15,7 @@ from typing import Protocol
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 ID_LENGTH = 20
+_STOCK = 64
 _ID = re.compile(rf"[{_ALPHABET}]{{{ID_LENGTH}}}\Z")
 
 
@@ -37,10 +38,21 @@ class RandomIds:
     def __init__(self, now: Callable[[], float], random_bytes: Callable[[int], bytes] = os.urandom) -> None:
         self._now = now
         self._random_bytes = random_bytes
+        self._stock: list[int] = []
+        self._process = os.getpid()
 
     def new(self) -> str:
-        number = (int(self._now() * 1000) & 0xFFFFFFFFFFFF) << 52 | int.from_bytes(self._random_bytes(7)) >> 4
+        number = (int(self._now() * 1000) & 0xFFFFFFFFFFFF) << 52 | self._random_bits()
         return "".join([_PAIRS[number >> shift & 0x3FF] for shift in (90, 80, 70, 60, 50, 40, 30, 20, 10, 0)])
+
+    def _random_bits(self) -> int:
+        # Random numbers are fetched in stock: asking the kernel for each lets go of the interpreter's lock, and to get
+        # it back from other threads costs more than all the rest. A forked child must not use its parent's stock.
+        if not self._stock or self._process != os.getpid():
+            self._process = os.getpid()
+            drawn = self._random_bytes(7 * _STOCK)
+            self._stock = [int.from_bytes(drawn[start : start + 7]) >> 4 for start in range(0, len(drawn), 7)]
+        return self._stock.pop()
 
 
 def is_id(text: str) -> bool:

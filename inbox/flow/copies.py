@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from inbox.flow.destinations import Destinations
 from inbox.flow.groups import Disposition, Group
 from inbox.flow.judge import Judge
+from inbox.flow.replies import refusal_of
 from inbox.flow.trace import trace
 from inbox.mail.content import Content, MemoryContent
 from inbox.mail.flags import Flag, parse_flags
@@ -14,7 +15,7 @@ from inbox.mail.mailbox_name import normal
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Delivery
 from inbox.policy.stages import Stage
-from inbox.policy.verdicts import AddFlags, Defer, Edit, FileInto, Reject, Transform
+from inbox.policy.verdicts import AddFlags, Edit, FileInto, Transform
 from inbox.store.records import Copy
 
 INBOX = "INBOX"
@@ -125,10 +126,9 @@ class CopyMaker:
         for stage in (Stage.STORE, Stage.DELIVER):
             judgement = await self._judge.judge(stage, group.policy, delivery=delivery)
             group.late.append(judgement)
-            match judgement.verdict:
-                case Reject(code, enhanced, text) | Defer(code, enhanced, text):
-                    bound.refusal = Reply(code, enhanced, text)
-                    return bound
+            bound.refusal = refusal_of(judgement.verdict)
+            if bound.refusal is not None:
+                return bound
             bound.apply(list(judgement.edits))
             delivery.mailbox = bound.mailbox
         return bound

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from inbox.flow.replies import outcome_of, refusal_of
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain, Organization
@@ -41,7 +42,7 @@ class Disposition:
     def outcome(self) -> str:
         """One word for the decision record."""
         if self.refusal is not None:
-            return "defer" if self.refusal.code < 500 else "reject"
+            return outcome_of(self.refusal)
         if self.discarded:
             return "discard"
         return "accept" if self.quarantine is None else "quarantine"
@@ -106,8 +107,8 @@ def apply_verdict(group: Group, verdict: Verdict) -> None:
     """Marks all recipients of a group with what was decided about the message."""
     for disposition in group.dispositions:
         match verdict:
-            case Reject(code, enhanced, text) | Defer(code, enhanced, text):
-                disposition.refusal = Reply(code, enhanced, text)
+            case Reject() | Defer():
+                disposition.refusal = refusal_of(verdict)
             case Discard():
                 disposition.discarded = True
             case Quarantine(reason):

@@ -40,7 +40,9 @@ def received_field(
     by = f"\tby {server_name} (inbox) with {with_protocol(session, smtputf8=smtputf8)} id {transaction}"
     if session.tls is not None:
         by += f"\r\n\t(version={session.tls.version} cipher={session.tls.cipher})"
-    lines += [by, f"\tfor <{recipient}>;", f"\t{formatdate(now)}\r\n"]
+    # RFC 5322 §3.3: +0000 says that it is UTC; formatdate's -0000 that nobody knows the local time.
+    date = formatdate(now).removesuffix("-0000") + "+0000"
+    lines += [by, f"\tfor <{recipient}>;", f"\t{date}\r\n"]
     return "\r\n".join(lines).encode()
 
 

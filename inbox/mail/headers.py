@@ -128,9 +128,11 @@ def end_of_headers(buffer: Buffer, start: int, size: int) -> tuple[int, bool]:
     if head == b"\r\n":
         return start + 2, True
     limit = start + HEADER_BLOCK_OCTETS
-    found = _EMPTY_LINE.search(buffer, start, min(limit, size))
+    # A large message is read in pieces: of that, the section is the piece.
+    piece, base = (buffer, 0) if isinstance(buffer, bytes) else (buffer[start : min(limit, size)], start)
+    found = _EMPTY_LINE.search(piece, start - base, min(limit, size) - base)
     if found is not None:
-        return found.end(), True
+        return base + found.end(), True
     return min(limit, size), False
 
 

@@ -99,11 +99,11 @@ class SmtpLink(SMTP):
     def data_received(self, data: bytes) -> None:
         self._receiver.receive_data(data)
         self._fresh = True
-        if self._waiter is not None:
-            self._wake()
-        elif not self._halted and self._receiver.buffered > HIGH_WATER:
+        # Also while somebody waits for it: uvloop reads on and on before it lets anybody run.
+        if not self._halted and self._receiver.buffered > HIGH_WATER:
             self._halted = True
             self._pipe.pause_reading()
+        self._wake()
 
     def eof_received(self) -> bool:
         self._eof = True

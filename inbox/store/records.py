@@ -60,9 +60,9 @@ class EmailRecord:
 class Copy:
     """One mailbox that a mail goes into.
 
-    ``prepended`` is put in front of the shared blob for this copy only (``Delivered-To:``): two recipients of
-    one mail never see each other's address. ``recipient`` and ``reason`` say, for a quarantined copy, whom it
-    was for and why it is there.
+    ``prepended`` is put in front of the shared blob for this copy only (Delivered-To, Return-Path, Received): two
+    recipients of one mail never see each other's address, and a mail that comes again finds its blob.
+    ``recipient`` and ``reason`` say, for a quarantined copy, whom it was for and why it is there.
     """
 
     mailbox: str
@@ -103,6 +103,21 @@ class DecisionRecord:
     recipients: tuple[str, ...]
     peer: str
     body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionFilter:
+    """Which decision records to show; what is None or 0 excludes nothing.
+
+    ``tenant`` is an id and ``outcome`` a word, both as they are; ``sender`` and ``recipient`` are parts of an address,
+    in any case. ``since`` is in seconds since the epoch.
+    """
+
+    tenant: str | None = None
+    outcome: str | None = None
+    sender: str | None = None
+    recipient: str | None = None
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

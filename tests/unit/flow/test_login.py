@@ -14,9 +14,8 @@ from inbox.flow.login import FAILURES_PER_ACCOUNT, FAILURES_PER_PEER, WINDOW_SEC
 from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Organization
 from inbox.plugin.context import Door, Identity, Session
 from inbox.plugin.services import Counted
+from inbox.plugin.testing import FakeClock, MemoryLog
 from inbox.policy.verdicts import Accept, Reject, Verdict
-from tests.support.clock import FakeClock
-from tests.support.imap_world import ListLog
 
 ADDRESS = "ann@demo.test"
 RIGHT = "correct horse"
@@ -57,7 +56,7 @@ class SlowPasswords:
 
 class World:
     def __init__(self) -> None:
-        self.clock, self.rates, self.passwords, self.log = FakeClock(), Rates(), SlowPasswords(), ListLog()
+        self.clock, self.rates, self.passwords, self.log = FakeClock(), Rates(), SlowPasswords(), MemoryLog()
         self.verdict: Verdict = Accept()
         self.domain_of = HostedDomain(Organization("o", "demo"), "demo.test", DomainOverrides())
         self.slept: list[float] = []

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from inbox.base.errors import StorageFull, StoreUnavailable
 from inbox.plugin.context import Door
@@ -331,6 +332,18 @@ async def test_a_store_that_fails_defers(
     assert len(await here.mailbox("ann@acme.test")) == 1
 
 
+async def test_a_quarantine_that_cannot_be_reached_defers(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await scripted(here, "acme", data="Reject()")
+
+    async def gone(*_: object, **__: object) -> None:
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(here.installation.database.mailboxes, "create", gone)
+    (reply,) = await here.receive(["ann@acme.test", "eve@umbra.test"])
+    assert (reply.code, reply.enhanced) == (451, "4.3.0")
+    assert await here.mailbox("eve@umbra.test") == []
+
+
 async def test_a_database_that_is_gone_at_rcpt_is_no_unknown_user(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def failing(_fqdn: str) -> None:
         raise StoreUnavailable("gone")
@@ -365,3 +378,31 @@ async def test_the_servers_own_postmaster_is_reached_if_there_is_one(here: World
     await here.policy("default.yaml", "plugins: {recipients: {}}\nserver: {postmaster: ann@elsewhere.test}\n")
     (reply,) = await here.receive(["postmaster@mx.test"])
     assert reply.code == 550
+
+
+async def test_the_log_has_a_line_with_the_id_of_each_refusal(here: World) -> None:
+    await scripted(here, "acme", data="Defer(451, '4.7.1', 'Later')")
+    with capture_logs() as lines:
+        (reply,) = await here.receive(["ann@acme.test"])
+    (line,) = [line for line in lines if line["event"] == "refused"]
+    assert line["id"] in reply.text
+    assert line["reply"] == "451 4.7.1 Later"
+    assert (line["outcome"], line["stage"], line["to"]) == ("defer", "data", ("ann@acme.test",))
+    with capture_logs() as lines:
+        (reply,) = await here.receive(["nobody@acme.test"])
+    (line,) = [line for line in lines if line["event"] == "refused"]
+    assert line["id"] in reply.text
+    assert (line["outcome"], line["stage"], line["to"]) == ("reject", "rcpt", ("nobody@acme.test",))
+
+
+async def test_over_lmtp_the_log_has_a_line_for_each_recipient_that_is_refused(here: World) -> None:
+    await scripted(here, "umbra", data="Reject(550, '5.7.1', 'No thanks')")
+    with capture_logs() as lines:
+        await here.receive(["ann@acme.test", "eve@umbra.test"], door=Door.LMTP)
+    assert [(line["event"], line["outcome"]) for line in lines if line["event"] in {"accepted", "refused"}] == [
+        ("accepted", "accept/reject"),
+        ("refused", "reject"),
+    ]
+    with capture_logs() as lines:
+        await here.receive(["eve@umbra.test"], door=Door.LMTP)
+    assert [line["event"] for line in lines if line["event"] in {"accepted", "refused"}] == ["refused"]
