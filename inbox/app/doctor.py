@@ -221,7 +221,8 @@ async def _ports(patient: Patient) -> list[tuple[Outcome, str]]:
         reasons = {v: (port, _bindable(patient.config.server.bind_addr, port)) for v, port in wanted.values()}
         busy = [(Outcome.FAIL, f"{v} {port}: {reason}") for v, (port, reason) in reasons.items() if reason]
         return busy or [(Outcome.OK, "all ports are free")]
-    listening: Mapping[str, int] = patient.status.get("listeners", {})
+    # A server that does not answer was most likely started with the settings that are here.
+    listening: Mapping[str, int] = patient.status.get("listeners", {n: port for n, (_, port) in wanted.items()})
     address = str(patient.status.get("address", patient.config.server.bind_addr))
     findings = []
     for name, port in listening.items():

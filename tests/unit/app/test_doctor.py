@@ -256,3 +256,12 @@ async def test_the_running_servers_own_view(
 async def test_what_is_wrong_with_policies_is_told_as_it_is(tmp_path: Path) -> None:
     found = await outcome(replace(patient(tmp_path), plugins=Broken()), "policies")
     assert found == (Outcome.FAIL, "tenants/acme.yaml:3:5: unknown key 'treshold'")
+
+
+async def test_a_server_that_hangs_is_asked_at_the_ports_that_it_should_have(tmp_path: Path, unused_port: int) -> None:
+    hanging = replace(patient(tmp_path, IMAP_PORT=str(unused_port)), running=True, health={"reason": "timed out"})
+    assert await outcome(hanging, "ports") == (
+        Outcome.FAIL,
+        f"imap 127.0.0.1 port {unused_port}: Connection refused",
+    )
+    assert await outcome(hanging, "server") == (Outcome.FAIL, "takes no mail now: timed out")
