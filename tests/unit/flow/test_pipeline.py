@@ -390,3 +390,19 @@ async def test_over_lmtp_the_log_has_a_line_for_each_recipient_that_is_refused(h
     with capture_logs() as lines:
         await here.receive(["eve@umbra.test"], door=Door.LMTP)
     assert [line["event"] for line in lines if line["event"] in {"accepted", "refused"}] == ["refused"]
+
+
+async def test_the_servers_own_postmaster_is_reached_if_there_is_one(here: World) -> None:
+    (reply,) = await here.receive(["postmaster@mx.test"])
+    assert (reply.code, reply.text[:16]) == (550, "Relaying denied ")
+    await here.policy("default.yaml", "plugins: {recipients: {}}\nserver: {postmaster: Ann@ACME.test}\n")
+    (reply,) = await here.receive(["Postmaster@mx.test"])
+    assert reply.code == 250
+    (stored,) = await here.mailbox("ann@acme.test")
+    assert stored.prepended.startswith(b"Delivered-To: Postmaster@mx.test\r\n")
+    for other in ("postmaster@elsewhere.test", "abuse@mx.test"):
+        (reply,) = await here.receive([other])
+        assert reply.code == 550
+    await here.policy("default.yaml", "plugins: {recipients: {}}\nserver: {postmaster: ann@elsewhere.test}\n")
+    (reply,) = await here.receive(["postmaster@mx.test"])
+    assert reply.code == 550
