@@ -1,7 +1,8 @@
 """What an operator asks first when something is wrong: is each thing that the suite leans on in order?
 
 Every check is a small coroutine that returns findings or raises; what it raises is a failure with the error's text.
-Nothing is changed: what a check writes, it removes.
+Nothing is changed: what a check writes, it removes, and what is missing (database, certificate) stays missing. While
+a server runs, it is asked for its own view: this process may have been given another environment.
 """
 
 from __future__ import annotations
@@ -9,19 +10,22 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import pwd
 import shutil
 import socket
 import tempfile
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 import dns.asyncresolver
 import dns.exception
 import dns.resolver
 
 from inbox.app.config import Config
+from inbox.app.listeners import wanted_ports
+from inbox.app.stores import missing_database
 from inbox.app.tls import RENEW_BEFORE, Certificates
 from inbox.base.clock import Clock
 from inbox.base.errors import InboxError
@@ -65,7 +69,11 @@ class Plugins(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """The installation to look at. ``database`` and ``blobs`` are made, not opened; ``running``: a server answers."""
+    """The installation to look at.
+
+    ``database`` and ``blobs`` are made, not opened. ``running``: a server has the admin socket; ``status`` and
+    ``health`` are then its answers to ``GET /status`` and ``GET /health``.
+    """
 
     config: Config
     clock: Clock
@@ -75,6 +83,8 @@ class Patient:
     blobs: Blobs
     plugins: Plugins
     running: bool
+    status: Mapping[str, Any] = field(default_factory=dict)
+    health: Mapping[str, Any] = field(default_factory=dict)
 
 
 Check = Callable[[Patient], Awaitable[list[tuple[Outcome, str]]]]
@@ -104,7 +114,14 @@ async def _hostname(patient: Patient) -> list[tuple[Outcome, str]]:
 
 async def _data_folder(patient: Patient) -> list[tuple[Outcome, str]]:
     folder = patient.config.folders.data_dir
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        why = f"no folder {folder}: is INBOX_DATA_DIR right? inbox tenant add and inbox serve make a new one"
+        return [(Outcome.FAIL, why)]
+    owner = folder.stat().st_uid
+    if owner != os.geteuid():
+        # What root makes here the server may not be able to open.
+        why = f"{folder} belongs to {_user(owner)}, this is {_user(os.geteuid())}: run inbox as {_user(owner)}"
+        return [(Outcome.WARN if os.geteuid() == 0 else Outcome.FAIL, why)]
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"x")
         file.flush()
@@ -114,7 +131,17 @@ async def _data_folder(patient: Patient) -> list[tuple[Outcome, str]]:
     return [(outcome, f"{folder} can be written; {free >> 20} MiB free")]
 
 
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"the user {uid}"
+
+
 async def _database(patient: Patient) -> list[tuple[Outcome, str]]:
+    missing = missing_database(patient.config)
+    if missing is not None:
+        return [(Outcome.FAIL, missing)]
     await patient.database.open()
     try:
         await patient.database.ping()
@@ -122,12 +149,14 @@ async def _database(patient: Patient) -> list[tuple[Outcome, str]]:
     finally:
         await patient.database.close()
     where = patient.config.database.masked_url(patient.config.folders.data_dir)
-    return [(Outcome.OK, f"{where} answers, its schema is up to date; {tenants} tenants")]
+    return [(Outcome.OK, f"{where} answers, its schema is up to date; tenants: {tenants}")]
 
 
 async def _blobs(patient: Patient) -> list[tuple[Outcome, str]]:
     key = f"msg/doctor/doctor/{patient.ids.new()}.eml"
     sent = MemoryContent(key.encode())
+    if not patient.config.s3.enabled and not patient.config.folders.incoming.is_dir():
+        return [(Outcome.WARN, f"no folder {patient.config.folders.incoming} yet; inbox serve makes it")]
     await patient.blobs.open()
     try:
         await patient.blobs.put(key, sent)
@@ -142,7 +171,10 @@ async def _blobs(patient: Patient) -> list[tuple[Outcome, str]]:
 
 
 async def _tls(patient: Patient) -> list[tuple[Outcome, str]]:
-    patient.certificates.context()
+    if not patient.certificates.self_signed:
+        patient.certificates.context()  # Raises if certificate and key do not belong together.
+    elif not patient.certificates.cert_file.exists():
+        return [(Outcome.WARN, "no certificate; inbox serve makes a self-signed one. Set TLS_CERT_FILE, TLS_KEY_FILE")]
     info = patient.certificates.info()
     left = info.expires_at - patient.clock.now()
     days = f"{left / DAY:.0f} days left"
@@ -184,26 +216,47 @@ async def _dns(patient: Patient) -> list[tuple[Outcome, str]]:
 
 
 async def _ports(patient: Patient) -> list[tuple[Outcome, str]]:
-    address = patient.config.server.bind_addr
+    wanted = {name: (variable, port) for name, (variable, port) in wanted_ports(patient.config).items() if port}
+    if not patient.running:
+        reasons = {v: (port, _bindable(patient.config.server.bind_addr, port)) for v, port in wanted.values()}
+        busy = [(Outcome.FAIL, f"{v} {port}: {reason}") for v, (port, reason) in reasons.items() if reason]
+        return busy or [(Outcome.OK, "all ports are free")]
+    listening: Mapping[str, int] = patient.status.get("listeners", {})
+    address = str(patient.status.get("address", patient.config.server.bind_addr))
     findings = []
-    for variable, port in _listeners(patient.config):
-        reason = _answering(address, port) if patient.running else _bindable(address, port)
+    for name, port in listening.items():
+        reason = _answering(address, port)
         if reason:
-            findings.append((Outcome.FAIL, f"{variable} {port}: {reason}"))
+            findings.append((Outcome.FAIL, f"{name} {address} port {port}: {reason}"))
+    for name, (variable, port) in wanted.items():
+        if listening.get(name) != port:
+            there = f"listens on {listening[name]}" if name in listening else f"does not listen for {name}"
+            findings.append((Outcome.WARN, f"{variable} is {port} here, the running server {there}"))
+    return findings or [(Outcome.OK, f"all listeners answer: {_ports_text(listening)}")]
+
+
+def _ports_text(listening: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {port}" for name, port in listening.items())
+
+
+async def _server(patient: Patient) -> list[tuple[Outcome, str]]:
+    """What the running server says of itself: what it cannot do, and what it does not do any more."""
+    if not patient.running:
+        return [(Outcome.OK, "not running")]
+    status = patient.status
+    findings = []
+    if patient.health.get("status") != "ok":
+        findings.append((Outcome.FAIL, f"takes no mail now: {patient.health.get('reason', 'no answer')}"))
+    for line in str(status.get("policy_error", "")).splitlines():
+        findings.append((Outcome.FAIL, f"changed policy is not in force: {line}"))
+    for failing in status.get("failing_plugins", []):
+        state = "is not called for a while" if failing["breaker"] == "open" else "goes on being called"
+        outcome = Outcome.FAIL if failing["breaker"] == "open" else Outcome.WARN
+        times = f"failed {failing['failures']} times in a row"
+        findings.append((outcome, f"plugin {failing['plugin']} {times} and {state}: {failing['why']}"))
     if findings:
         return findings
-    return [(Outcome.OK, "all listeners answer" if patient.running else "all ports are free")]
-
-
-def _listeners(config: Config) -> list[tuple[str, int]]:
-    """The ports that this program serves today and that are not off."""
-    ports = {
-        "SMTP_TRANSFER_PORT": config.smtp.transfer_port,
-        "LMTP_PORT": config.smtp.lmtp_port,
-        "IMAP_PORT": config.server.imap_port,
-        "IMAPS_PORT": config.server.imaps_port,
-    }
-    return [(variable, port) for variable, port in ports.items() if port]
+    return [(Outcome.OK, f"process {status.get('pid')} runs for {status.get('uptime_seconds')} s, no plugin fails")]
 
 
 def _bindable(address: str, port: int) -> str:
@@ -227,6 +280,7 @@ def _answering(address: str, port: int) -> str:
 
 
 CHECKS: dict[str, Check] = {
+    "server": _server,
     "hostname": _hostname,
     "data folder": _data_folder,
     "database": _database,

@@ -2,12 +2,13 @@
 
 The parent binds the sockets and serves nothing itself; its children inherit them and the kernel deals out the
 connections. A child that ends is replaced, with growing pauses when it ends early; when the parent is told to
-stop it tells its children.
+stop it tells its children, and children whose parent was killed end by themselves.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ class Processes:
         self._count = count
         self._stopping = asyncio.Event()
         self._log = structlog.get_logger("inbox")
+        # Nobody writes to this pipe: it ends with this process, however that ends, and the children with it.
+        self._lifeline, self._held = os.pipe()
         self._children: dict[int, asyncio.subprocess.Process] = {}
 
     async def run(self) -> None:
@@ -39,7 +42,11 @@ class Processes:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._tell, signal.SIGHUP)
-        await asyncio.gather(*(self._keep(index) for index in range(self._count)))
+        try:
+            await asyncio.gather(*(self._keep(index) for index in range(self._count)))
+        finally:
+            os.close(self._lifeline)
+            os.close(self._held)
 
     def _tell(self, number: signal.Signals) -> None:
         for child in self._children.values():
@@ -72,4 +79,7 @@ class Processes:
         descriptors = [listener.socket.fileno() for listener in self._listeners]
         inherit = ",".join(f"{each.name}={each.socket.fileno()}" for each in self._listeners)
         role = () if index == 0 else ("--secondary",)
-        return await asyncio.create_subprocess_exec(*CHILD, "--inherit", inherit, *role, pass_fds=descriptors)
+        return await asyncio.create_subprocess_exec(
+            *CHILD, "--inherit", inherit, "--parent", str(self._lifeline), *role,
+            pass_fds=[*descriptors, self._lifeline],
+        )  # fmt: skip

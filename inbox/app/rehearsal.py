@@ -27,7 +27,7 @@ from inbox.plugin.instances import Instances
 from inbox.plugin.services import Services
 from inbox.policy.decision import Decision, decode
 from inbox.policy.snapshot import PolicySet
-from inbox.store.records import DecisionRecord, Placed
+from inbox.store.records import DecisionFilter, DecisionRecord, Placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +206,10 @@ class _Records:
 
     async def get(self, decision: str, tenant: str | None = None) -> list[DecisionRecord]:
         del decision, tenant
+        return []
+
+    async def search(self, wanted: DecisionFilter, limit: int = 50) -> list[DecisionRecord]:
+        del wanted, limit
         return []
 
     async def latest(self, tenant: str | None = None, limit: int = 50) -> list[DecisionRecord]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -12,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from inbox import __version__
 from inbox.app.admin import AdminServer
 from inbox.app.config import Config
 from inbox.app.installation import Installation, opened
@@ -66,6 +68,7 @@ class Server:
                 await admin.start()
                 stack.push_async_callback(admin.stop)
             _settle_garbage_collector()
+            self._tell_started()
             ready()
             await stop.wait()
             self._log.info("stopping")
@@ -89,9 +92,13 @@ class Server:
     def status(self) -> dict[str, Any]:
         """Plain values by name."""
         return {
+            "version": __version__,
+            "pid": os.getpid(),
             "uptime_seconds": round(self._installation.clock.now() - self._started_at),
+            "address": self._installation.config.server.bind_addr,
             "listeners": {listener.name: listener.port for listener in self._listeners},
             "policy_error": self._parts.live.last_error or "",
+            "failing_plugins": self._parts.instances.failing(),
         }
 
     # -- starting --------------------------------------------------------------------------------------------------
@@ -127,6 +134,18 @@ class Server:
             if "imaps" in by_name:
                 await imap.start(sockets=[by_name["imaps"].socket], tls="implicit")
             self._doors.append(imap)
+
+    def _tell_started(self) -> None:
+        config = self._installation.config
+        if not self._primary:
+            return
+        self._log.info(
+            "started", version=__version__, pid=os.getpid(), address=config.server.bind_addr,
+            listeners={listener.name: listener.port for listener in self._listeners},
+            data=str(config.folders.data_dir), policies=str(config.folders.policy_dir),
+        )  # fmt: skip
+        if self._certificates.self_signed:
+            self._log.warning("certificate_self_signed", path=str(self._certificates.cert_file), set="TLS_CERT_FILE")
 
     def _smtp_config(self) -> SmtpConfig:
         config = self._installation.config
@@ -185,9 +204,18 @@ class Server:
 
 
 async def serve(
-    config: Config, listeners: Sequence[Listener], *, primary: bool = True, ready: Callable[[], None] | None = None
+    config: Config,
+    listeners: Sequence[Listener],
+    *,
+    primary: bool = True,
+    ready: Callable[[], None] | None = None,
+    parent: int | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; SIGHUP reloads.
+
+    Args:
+        parent: the reading end of a pipe that the parent process holds: it ends when the parent is killed, and we
+            must not keep the ports from its successor.
 
     Raises:
         InboxError: the server cannot start: a store, a policy, a certificate or the admin socket.
@@ -206,7 +234,14 @@ async def serve(
             task.add_done_callback(reloads.discard)
 
         loop.add_signal_handler(signal.SIGHUP, reload)
-        await server.run(ready or (lambda: None), stop)
+        if parent is not None:
+            # Nothing is ever written to it: readable means that it has ended.
+            loop.add_reader(parent, stop.set)
+        try:
+            await server.run(ready or (lambda: None), stop)
+        finally:
+            if parent is not None:
+                loop.remove_reader(parent)
 
 
 def _settle_garbage_collector() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from inbox.app.config import Config
 from inbox.base.clock import Clock
 from inbox.base.ids import Ids
@@ -29,7 +31,17 @@ def make_database(config: Config, clock: Clock, ids: Ids) -> Database:
     return SqliteDatabase(config.sqlite_path, clock, ids)
 
 
-def make_blobs(config: Config, clock: Clock) -> Blobs:
+def missing_database(config: Config) -> str | None:
+    """A sentence for the operator if the embedded database was never made; None if it is there, or is a server's."""
+    if config.database.surreal_url is not None or os.path.lexists(config.sqlite_path):
+        return None
+    return (
+        f"no database at {config.sqlite_path}: is INBOX_DATA_DIR ({config.folders.data_dir}) right? "
+        "inbox tenant add and inbox serve make a new one"
+    )
+
+
+def make_blobs(config: Config) -> Blobs:
     """The blob store, not yet opened: S3 when the ``S3_*`` variables are set, else a folder."""
     if config.s3.enabled:
         from inbox.store.blobs.s3 import S3Blobs, S3Config
@@ -45,4 +57,4 @@ def make_blobs(config: Config, clock: Clock) -> Blobs:
         return S3Blobs(settings)
     from inbox.store.blobs.local import LocalBlobs
 
-    return LocalBlobs(config.folders.incoming, clock)
+    return LocalBlobs(config.folders.incoming)

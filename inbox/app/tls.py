@@ -101,8 +101,6 @@ class Certificates:
 
     def info(self) -> CertificateInfo:
         """The certificate in use. Raises ConfigError if there is none to be read."""
-        if self.self_signed:
-            self._renew()
         try:
             leaf = x509.load_pem_x509_certificates(self.cert_file.read_bytes())[0]
         except (OSError, ValueError) as error:

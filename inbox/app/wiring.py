@@ -40,6 +40,7 @@ class Parts:
     pipeline: Pipeline
     login: PasswordLogin
     appending: MailboxAppending
+    instances: Instances
 
 
 def make_registry(config: Config) -> Registry:
@@ -95,7 +96,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     )
     appending = MailboxAppending(judge, directory, filer, database.decisions, clock, ids)
     try:
-        yield Parts(live, judge, directory, pipeline, login, appending)
+        yield Parts(live, judge, directory, pipeline, login, appending, instances)
     finally:
         await instances.close()
         guard.remove()

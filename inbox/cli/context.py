@@ -61,14 +61,23 @@ def config() -> Config:
 
 
 @asynccontextmanager
-async def database() -> AsyncIterator[Database]:
-    """The open database of the configuration, whether the server runs or not."""
-    from inbox.app.stores import make_database
+async def database(*, create: bool = False) -> AsyncIterator[Database]:
+    """The open database of the configuration, whether the server runs or not.
+
+    Raises:
+        NotFound: there is none and ``create`` is false. An empty one that nobody asked for would make a slip in
+            INBOX_DATA_DIR look like an installation without mail.
+    """
+    from inbox.app.stores import make_database, missing_database
     from inbox.base.clock import SystemClock
     from inbox.base.ids import RandomIds
 
+    settings = config()
+    missing = None if create else missing_database(settings)
+    if missing is not None:
+        raise NotFound(missing)
     clock = SystemClock()
-    opened = make_database(config(), clock, RandomIds(clock.now))
+    opened = make_database(settings, clock, RandomIds(clock.now))
     await opened.open()
     try:
         yield opened

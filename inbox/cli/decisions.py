@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+import re
+import time
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from inbox.base.errors import NotFound
-from inbox.cli.context import command, database, tenant_id
+from inbox.base.errors import NotFound, StoreError
+from inbox.cli.context import WrongUsage, command, database, tenant_id
 from inbox.cli.output import Json, print_json, say, show_rows, when
 
 app = typer.Typer(name="decisions", help="What was decided about mail.", no_args_is_help=True)
-COLUMNS = ("id", "at", "tenant", "door", "outcome", "sender", "recipients", "peer")
+COLUMNS = ("id", "at", "tenant", "door", "outcome", "sender", "recipients", "peer", "by")
+#: See inbox.base.ids.
+ID = re.compile(r"[0-9a-z]{20}")
+OUTCOMES = ("accept", "quarantine", "discard", "reject", "defer", "mixed")
+AGO = re.compile(r"(\d{1,6})([smhd])")
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @command(app, "list")
 async def list_(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    outcome: Annotated[str | None, typer.Option(help=f"Only these: {', '.join(OUTCOMES)}.")] = None,
+    sender: Annotated[str | None, typer.Option(help="Only senders with this in their address.")] = None,
+    recipient: Annotated[str | None, typer.Option(help="Only mail to recipients with this in their address.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only since then: 30m, 2h, 7d ago, or 2030-01-31T08:00Z.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """Show the latest decisions, newest first."""
+    """Show the latest decisions, newest first. Why one was made: inbox explain ID."""
+    from inbox.store.records import DecisionFilter
+
+    if outcome is not None and outcome not in OUTCOMES:
+        raise WrongUsage(f"--outcome {outcome}: there is no such outcome; there are {', '.join(OUTCOMES)}")
+    after = _seconds(since) if since is not None else 0.0
     async with database() as db:
         names = {o.id: o.name for o in await db.tenants.organizations()}
-        found = await db.decisions.latest(await tenant_id(db, tenant), limit)
+        wanted = DecisionFilter(await tenant_id(db, tenant), outcome, sender, recipient, after)
+        found = await db.decisions.search(wanted, limit)
     rows = [
         {
             "id": d.id,
@@ -34,10 +52,35 @@ async def list_(
             "sender": d.sender,
             "recipients": list(d.recipients),
             "peer": d.peer,
+            "by": _settled_by(d.body),
         }
         for d in found
     ]
-    show_rows(rows, COLUMNS, as_json=as_json, none="no decisions yet")
+    show_rows(
+        rows, COLUMNS, as_json=as_json, none="no such decisions" if wanted != DecisionFilter() else "no decisions yet"
+    )
+
+
+def _settled_by(body: bytes) -> str:
+    """The plugins (or ``score``) that settled it. One record that cannot be read must not hide the others."""
+    from inbox.policy.decision import decode
+
+    try:
+        return ", ".join(dict.fromkeys(stage.by for stage in decode(body).stages if stage.by))
+    except StoreError:
+        return "(unreadable)"
+
+
+def _seconds(text: str) -> float:
+    """``2h`` ago, or a time of RFC 3339 (UTC where it names no zone), as seconds since the epoch."""
+    ago = AGO.fullmatch(text.strip())
+    if ago:
+        return time.time() - int(ago[1]) * SECONDS[ago[2]]
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise WrongUsage(f"--since {text}: neither a time like 2030-01-31T08:00Z nor 30m, 2h or 7d") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def register(root: typer.Typer) -> None:
@@ -62,7 +105,7 @@ async def explain(
     async with database() as db:
         found = await db.decisions.get(which.strip().lower(), await tenant_id(db, tenant))
     if not found:
-        raise NotFound(f"no decision {which} (records are kept for some days: server.decisions.keep_days)")
+        raise NotFound(await _not_there(which, tenant))
     records = [decode(record.body) for record in found]
     if as_json:
         values = [msgspec.to_builtins(record) for record in records]
@@ -73,3 +116,14 @@ async def explain(
             say("")
         for line in render(record):
             say(line)
+
+
+async def _not_there(which: str, tenant: str | None) -> str:
+    """What to do when there is no such record."""
+    if not ID.fullmatch(which.strip().lower()):
+        return f"no decision {which}: an id has 20 letters and digits, as in a reply's (id …); see inbox decisions list"
+    whose = f" of tenant {tenant}" if tenant is not None else ""
+    return (
+        f"no decision {which}{whose}: records are removed after server.decisions.keep_days of default.yaml; "
+        "inbox decisions list --recipient or --sender shows what there is, the server's log has the id, too"
+    )

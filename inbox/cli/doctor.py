@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import typer
 
+from inbox.base.errors import InboxError
 from inbox.cli.context import command, config, server
 from inbox.cli.output import Json, say, show_one, show_rows
+
+if TYPE_CHECKING:
+    from inbox.app.admin import AdminClient
 
 
 def register(root: typer.Typer) -> None:
     """Adds ``inbox doctor``."""
     command(root, "doctor")(doctor)
+
+
+def _ask(client: AdminClient) -> tuple[bool, dict[str, Any], dict[str, Any]]:
+    """Whether a server has the admin socket, and what it answers; one that hangs is running and answers nothing."""
+    if not client.running():
+        return False, {}, {}
+    try:
+        return True, client.call("GET", "/status") or {}, client.call("GET", "/health") or {}
+    except InboxError as error:
+        return True, {}, {"reason": str(error)}
 
 
 async def doctor(as_json: Json = False) -> None:
@@ -27,6 +43,7 @@ async def doctor(as_json: Json = False) -> None:
     from inbox.base.ids import RandomIds
 
     settings = config()
+    running, status, health = _ask(server())
     clock = SystemClock()
     ids = RandomIds(clock.now)
     executors = Executors()
@@ -36,9 +53,11 @@ async def doctor(as_json: Json = False) -> None:
         ids,
         Certificates(settings.tls, settings.folders.data_dir, settings.server.hostname, clock),
         make_database(settings, clock, ids),
-        make_blobs(settings, clock),
+        make_blobs(settings),
         PolicyHealth(settings, clock, executors),
-        running=server().running(),
+        running=running,
+        status=status,
+        health=health,
     )
     variables = [{"variable": v.name, "value": v.value, "set": v.given} for v in settings.variables()]
     try:

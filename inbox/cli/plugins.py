@@ -29,15 +29,21 @@ async def list_(
     tenant: Annotated[str | None, typer.Option(help="As this tenant's policy has them.")] = None, as_json: Json = False
 ) -> None:
     """Show all plugins: for which tenants they are on, and in which mode."""
+    from inbox.app.stores import missing_database
     from inbox.policy.snapshot import PolicySet
 
     settings = config()
     found = _found()
     policies = PolicySet.load(settings.folders.policy_dir, found)
-    async with database() as db:
-        known = (
-            [(await tenant_named(db, tenant)).name] if tenant else [o.name for o in await db.tenants.organizations()]
-        )
+    missing = missing_database(settings)
+    if missing is not None and tenant is None:
+        # What is installed can be told all the same.
+        warn(missing)
+        known = []
+    else:
+        async with database() as db:
+            owners = [await tenant_named(db, tenant)] if tenant else await db.tenants.organizations()
+            known = [owner.name for owner in owners]
     effective = {name: policies.effective(name) for name in known}
     rows = [_row(found.plugins[name], effective, policies) for name in found.names()]
     show_rows(rows, COLUMNS, as_json=as_json, none="no plugins")

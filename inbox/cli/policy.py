@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inbox.base.errors import PolicyError
+from inbox.base.errors import NotFound, PolicyError
 from inbox.cli.context import WrongUsage, command, config, database, tenant_named
 from inbox.cli.output import Json, say, show_one, show_rows, warn
 from inbox.mail.address import Address, canonical_domain
@@ -105,9 +105,14 @@ async def explain(
     """
     from inbox.app.installation import opened
     from inbox.app.rehearsal import rehearse
+    from inbox.app.stores import missing_database
 
     letter = _letter(eml, sender, recipients, ip, helo)
-    async with opened(config()) as installation:
+    settings = config()
+    missing = missing_database(settings)
+    if missing is not None:
+        raise NotFound(missing)
+    async with opened(settings) as installation:
         rehearsed = await rehearse(installation, letter)
     _show_rehearsed(rehearsed, as_json)
     for note in rehearsed.notes:

@@ -22,6 +22,7 @@ def serve(
     only: Annotated[str, typer.Option(help="Only these doors: smtp, lmtp, imap, separated by commas.")] = "",
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the sockets.")] = 1,
     inherit: Annotated[str, typer.Option(hidden=True)] = "",
+    parent: Annotated[int | None, typer.Option(hidden=True)] = None,
     secondary: Annotated[bool, typer.Option("--secondary", hidden=True)] = False,
 ) -> None:
     """Starts all listeners and workers; SIGTERM stops them, SIGHUP reloads policies, plugins and certificates."""
@@ -34,7 +35,7 @@ def serve(
     if inherit:
         if processes != 1:
             raise WrongUsage("--processes and --inherit do not go together")
-        run_loop(run(settings, inherited(inherit), primary=not secondary))
+        run_loop(run(settings, inherited(inherit), primary=not secondary, parent=parent))
         return
     listeners = bind(settings, frozenset(word.strip() for word in only.split(",") if word.strip()))
     if processes == 1:

@@ -22,7 +22,8 @@ async def add(
     """Create a tenant."""
     if not NAME.match(name):
         raise WrongUsage(f"not a tenant's name: {name} (lower-case letters, digits, - and _; at most 63)")
-    async with database() as db:
+    # The first command of an installation.
+    async with database(create=True) as db:
         created = await db.tenants.add_organization(name)
     say(f"tenant {created.name} created (id {created.id})")
 

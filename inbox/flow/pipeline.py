@@ -7,6 +7,8 @@ been promised; behind it, we owe a delivery.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any
 
 from inbox.base.clock import Clock
 from inbox.base.errors import InboxError, PolicyError, StoreError
@@ -129,7 +131,7 @@ class Pipeline:
         await self._judge_groups(groups)
         received = self._clock.now()
         served: set[str] = set()
-        await asyncio.gather(*(self._prepare(group, content, received, served) for group in groups))
+        await together(self._prepare(group, content, received, served) for group in groups)
         one_reply_for_all = tx.session.door is not Door.LMTP
         if one_reply_for_all:
             everybody = [each for group in groups for each in group.dispositions]
@@ -155,10 +157,7 @@ class Pipeline:
                 await self._recipients.redirect(group, judgement.verdict.to)
             await self._recipients.apply_edits(group, judgement.edits)
 
-        if len(groups) == 1:
-            await judge(groups[0])
-        else:
-            await asyncio.gather(*(judge(group) for group in groups))
+        await together(judge(group) for group in groups)
 
     async def _prepare(self, group: Group, content: Content, received: float, served: set[str]) -> None:
         """Makes the tenant's version of the message and its recipients' copies, through ``store`` and ``deliver``."""
@@ -194,8 +193,21 @@ class Pipeline:
             await self._filer.file(_bundles(groups, received), records)
         except InboxError as error:
             return await self._not_filed(tx, groups, error)
-        self._log.info("accepted", id=tx.id, sender=str(tx.sender or ""), size=content.size, peer=str(tx.session.peer))
+        self._tell(tx, groups, content.size)
         return _replies(self._judge, tx, groups, positive)
+
+    def _tell(self, tx: Transaction, groups: list[Group], size: int) -> None:
+        """One line in the log for what was taken; over LMTP, one more for each recipient that was refused."""
+        everybody = [each for group in groups for each in group.dispositions]
+        refused = [each for each in everybody if each.refusal is not None]
+        if len(refused) < len(everybody):
+            outcome = "/".join(sorted({each.outcome for each in everybody}))
+            self._log.info(
+                "accepted", id=tx.id, sender=str(tx.sender or ""), size=size, peer=str(tx.session.peer), outcome=outcome
+            )
+        for each in refused:
+            assert each.refusal is not None, "chosen so"
+            self._recorder.tell(tx.id, tx.session, tx, each.refusal, Stage.DATA, (str(each.recipient.address),))
 
     async def _not_filed(self, tx: Transaction, groups: list[Group], error: InboxError) -> list[Reply]:
         """Nothing was promised and nothing was filed: the client is asked to come again."""
@@ -210,7 +222,18 @@ class Pipeline:
                 disposition.refusal = disposition.refusal or refusal
         reply = self._judge.with_id(refusal, tx.id)
         await self._recorder.write([self._recorder.judged(tx, group, reply) for group in groups])
+        addresses = tuple(str(recipient.address) for recipient in tx.recipients)
+        self._recorder.tell(tx.id, tx.session, tx, refusal, Stage.DATA, addresses)
         return [reply] * (len(tx.recipients) if tx.session.door is Door.LMTP else 1)
+
+
+async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Waits for all of it, at once; most messages have one recipient's worth, which needs no task of its own."""
+    pieces = list(work)
+    if len(pieces) == 1:
+        await pieces[0]
+    else:
+        await asyncio.gather(*pieces)
 
 
 def _unfit(content: Content) -> Reply | None:

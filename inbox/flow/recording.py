@@ -18,6 +18,9 @@ from inbox.policy.stages import Stage
 from inbox.store.ports import Decisions
 from inbox.store.records import DecisionRecord
 
+#: Recipients that the line about a refusal names; the decision record has them all.
+LOGGED_RECIPIENTS = 5
+
 
 class Recorder:
     """Makes the records, and writes those that do not go into the database together with a message."""
@@ -55,7 +58,23 @@ class Recorder:
             stage,
         )
         await self.write([self._judge.record(case)])
+        self.tell(decision, session, tx, refusal, stage, addresses)
         return reply
+
+    def tell(
+        self, decision: str, session: Session, tx: Transaction | None, refusal: Reply, stage: Stage, to: tuple[str, ...]
+    ) -> None:
+        """One line in the log, with the id that the peer was given: also those who cannot ask the database find it."""
+        self._log.info(
+            "refused",
+            id=decision,
+            outcome=outcome_of(refusal),
+            reply=f"{refusal.code} {refusal.enhanced} {refusal.text}",
+            stage=stage.value,
+            sender=str(tx.sender or "") if tx is not None else "",
+            to=to[:LOGGED_RECIPIENTS],
+            peer=str(session.peer),
+        )
 
     def judged(self, tx: Transaction, group: Group, reply: Reply) -> DecisionRecord:
         """The record of one tenant's part of a message; ``reply`` is what the client is told about the whole."""

@@ -30,6 +30,11 @@ class Breaker:
         """True from the failure that opened it to the first success after that."""
         return self._opened is not None
 
+    @property
+    def failures(self) -> int:
+        """How often it failed since the last success."""
+        return self._in_row
+
     def refuses(self) -> bool:
         """Whether a call must not be made now. After the cool-down one caller is let through, as a trial."""
         if self._opened is None:

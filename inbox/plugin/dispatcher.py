@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Unpack
 
 from inbox.base.clock import Clock
+from inbox.base.errors import InboxError
 from inbox.plugin.facts import Facts
 from inbox.plugin.guard import Guard, HookOverrun
 from inbox.plugin.instances import Instance, Instances
@@ -277,10 +278,11 @@ class _Run:
             why = str(error)
         taken = int((self._dispatcher.clock.monotonic() - started) * 1e6)
         opened = call.instance.breaker.failed(why)
+        # What a plugin raises on purpose (clamd is gone) needs no traceback, and would fill the log with them.
         self._dispatcher.log.error(
             "plugin_failed", plugin=call.entry.name, stage=self._stage.value, status=status.value, why=why,
             on_error=call.entry.on_error_at(self._stage).value, breaker="open" if opened else "closed",
-            exc_info=error if status is Status.FAILED else None,
+            exc_info=error if status is Status.FAILED and not isinstance(error, InboxError) else None,
         )  # fmt: skip
         self._apply_on_error(call, status, why, taken)
 

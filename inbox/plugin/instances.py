@@ -115,6 +115,20 @@ class Instances:
         """All instances that some policy in use refers to."""
         return list(self._shared.values())
 
+    def failing(self) -> list[dict[str, Any]]:
+        """Plugins in use whose last call failed: ``plugin``, ``failures`` in a row, ``breaker``, ``why``."""
+        return [
+            {
+                "plugin": instance.entry.name,
+                "settings": instance.entry.settings_hash,
+                "failures": instance.breaker.failures,
+                "breaker": "open" if instance.breaker.is_open else "closed",
+                "why": instance.breaker.reason,
+            }
+            for instance in sorted(self.living(), key=lambda each: each.entry.name)
+            if instance.breaker.failures
+        ]
+
     async def close_retired(self) -> None:
         """Closes plugin objects that nothing refers to any more."""
         while self._retired:

@@ -18,6 +18,7 @@ from inbox.mail.tenancy import Account, Alias, DomainOverrides, HostedDomain, Ma
 from inbox.store.records import (
     Arrival,
     Counted,
+    DecisionFilter,
     DecisionRecord,
     Entry,
     MailboxChanges,
@@ -231,6 +232,10 @@ class Decisions(Protocol):
         ...
 
     async def latest(self, tenant: str | None = None, limit: int = 50) -> list[DecisionRecord]: ...
+
+    async def search(self, wanted: DecisionFilter, limit: int = 50) -> list[DecisionRecord]:
+        """The latest records that match, newest first."""
+        ...
 
     async def prune(self, before: float) -> int:
         """Removes records older than ``before``; returns how many."""

@@ -106,6 +106,21 @@ class DecisionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionFilter:
+    """Which decision records to show; what is None or 0 excludes nothing.
+
+    ``tenant`` is an id and ``outcome`` a word, both as they are; ``sender`` and ``recipient`` are parts of an address,
+    in any case. ``since`` is in seconds since the epoch.
+    """
+
+    tenant: str | None = None
+    outcome: str | None = None
+    sender: str | None = None
+    recipient: str | None = None
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Arrival:
     """All that one accepted transaction writes, in one database transaction."""
 

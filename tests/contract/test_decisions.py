@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 from inbox.store.ports import Database
-from inbox.store.records import Counted
+from inbox.store.records import Counted, DecisionFilter, DecisionRecord
 from tests.support.store import decision
 
 
@@ -41,6 +42,34 @@ async def test_the_latest_come_first(db: Database) -> None:
     assert await db.decisions.latest(limit=3) == newest[:3]
     assert await db.decisions.latest("t1", limit=200) == [record for record in newest if record.tenant == "t1"]
     assert await db.decisions.latest("t9") == []
+
+
+async def test_records_are_searched_for(db: Database) -> None:
+    def made(n: int, tenant: str, outcome: str, sender: str, *recipients: str) -> DecisionRecord:
+        return decision(tenant, at=1000.0 + n, outcome=outcome, sender=sender, recipients=recipients)
+
+    a = made(1, "t1", "accept", "Bob@Example.org", "ann@demo.test", "eve@demo.test")
+    b = made(2, "t1", "defer", "bob@example.org", "Ann@demo.test")
+    c = made(3, "t2", "defer", "x_y@other.test", "zoe@other.test")
+    d = made(4, "", "reject", "", "100%@other.test")
+    await db.decisions.add([a, b, c, d])
+
+    async def found(**wanted: Any) -> list[DecisionRecord]:
+        return await db.decisions.search(DecisionFilter(**wanted))
+
+    assert await found() == [d, c, b, a]
+    assert await found(tenant="t1") == [b, a]
+    assert await found(outcome="defer") == [c, b]
+    assert await found(sender="bob@EXAMPLE.org") == [b, a]
+    assert await found(recipient="ann@demo") == [b, a]
+    assert await found(recipient="eve") == [a]
+    # Neither % nor _ is a wildcard.
+    assert await found(recipient="%@") == [d]
+    assert await found(sender="_") == [c]
+    assert await found(since=1002.0) == [d, c, b]
+    assert await found(tenant="t1", outcome="defer", sender="bob", recipient="ann", since=1001.5) == [b]
+    assert await found(tenant="t2", sender="bob") == []
+    assert await db.decisions.search(DecisionFilter(outcome="defer"), limit=1) == [c]
 
 
 async def test_old_records_are_pruned(db: Database) -> None:

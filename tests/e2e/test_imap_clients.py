@@ -12,7 +12,6 @@ from pathlib import Path
 import aioimaplib
 import pytest
 
-from inbox.base.clock import SystemClock
 from inbox.store.blobs.local import LocalBlobs
 from tests.support.imap_world import ADDRESS, PASSWORD, World, client_tls, world, write_authority
 
@@ -60,7 +59,7 @@ async def test_imaplib_reads_appends_and_expunges(tmp_path: Path) -> None:
             assert client.uid("COPY", "2:3", "Archive")[0] == "OK"
             assert client.status("Archive", "(MESSAGES)") == ("OK", [b'"Archive" (MESSAGES 2)'])
 
-    async with world(tmp_path, LocalBlobs(tmp_path / "blobs", SystemClock())) as w:
+    async with world(tmp_path, LocalBlobs(tmp_path / "blobs")) as w:
         for message in MESSAGES[:2]:
             await w.deliver(message)
         await asyncio.to_thread(work, w.plain_port)
@@ -71,7 +70,7 @@ async def test_curl_gets_the_same_octets(tmp_path: Path) -> None:
     curl = needs("curl")
     authority = tmp_path / "ca.pem"
     write_authority(authority)
-    async with world(tmp_path, LocalBlobs(tmp_path / "blobs", SystemClock())) as w:
+    async with world(tmp_path, LocalBlobs(tmp_path / "blobs")) as w:
         await w.deliver(MESSAGES[0])
         common = (curl, "--silent", "--show-error", "--cacert", str(authority), "--user", f"{ADDRESS}:{PASSWORD}")
         code, output = await run(*common, f"imaps://localhost:{w.tls_port}/INBOX;UID=1")
@@ -126,7 +125,7 @@ SyncState *
 
 
 async def test_mbsync_keeps_two_sides_equal(tmp_path: Path) -> None:
-    async with world(tmp_path, LocalBlobs(tmp_path / "blobs", SystemClock())) as w:
+    async with world(tmp_path, LocalBlobs(tmp_path / "blobs")) as w:
         for message in MESSAGES:
             await w.deliver(message)
         await _mbsync(w, tmp_path)
@@ -165,7 +164,7 @@ LIVETEST_FAULTS = {
 async def test_the_checks_of_imapclient(tmp_path: Path) -> None:
     authority, settings = tmp_path / "ca.pem", tmp_path / "live.ini"
     write_authority(authority)
-    async with world(tmp_path, LocalBlobs(tmp_path / "blobs", SystemClock())) as w:
+    async with world(tmp_path, LocalBlobs(tmp_path / "blobs")) as w:
         settings.write_text(
             f"[DEFAULT]\nhost=localhost\nport={w.tls_port}\nusername={ADDRESS}\npassword={PASSWORD}\nssl=true\n"
             f"ssl_ca_file={authority}\nssl_check_hostname=true\n"
@@ -183,7 +182,7 @@ async def test_the_checks_of_imapclient(tmp_path: Path) -> None:
 
 
 async def test_aioimaplib_hears_of_new_mail_while_it_idles(tmp_path: Path) -> None:
-    async with world(tmp_path, LocalBlobs(tmp_path / "blobs", SystemClock())) as w:
+    async with world(tmp_path, LocalBlobs(tmp_path / "blobs")) as w:
         client = aioimaplib.IMAP4_SSL("127.0.0.1", w.tls_port, ssl_context=client_tls())
         await client.wait_hello_from_server()
         assert (await client.login(ADDRESS, PASSWORD)).result == "OK"

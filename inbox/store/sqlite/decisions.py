@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from inbox.store.records import Counted, DecisionRecord
+from inbox.store.records import Counted, DecisionFilter, DecisionRecord
 from inbox.store.sqlite import rows
 from inbox.store.sqlite.gateway import Gateway
 
@@ -32,6 +32,24 @@ class SqliteDecisions:
             where, values = (" WHERE tenant = ?", (tenant, limit)) if tenant is not None else ("", (limit,))
             found = db.execute(f"SELECT {rows.DECISION} FROM decision{where} ORDER BY at DESC, id DESC LIMIT ?", values)
             return [rows.decision(row) for row in found]
+
+        return await self._gateway.read(work)
+
+    async def search(self, wanted: DecisionFilter, limit: int = 50) -> list[DecisionRecord]:
+        conditions = {
+            "tenant = ?": wanted.tenant,
+            "outcome = ?": wanted.outcome,
+            # Addresses are kept as they came; instr() knows no wildcards that an address could hold.
+            "instr(lower(sender), lower(?))": wanted.sender,
+            "EXISTS (SELECT 1 FROM json_each(recipients) WHERE instr(lower(value), lower(?)))": wanted.recipient,
+            "at >= ?": wanted.since or None,
+        }
+        given = {condition: value for condition, value in conditions.items() if value is not None}
+        where = f" WHERE {' AND '.join(given)}" if given else ""
+        sql = f"SELECT {rows.DECISION} FROM decision{where} ORDER BY at DESC, id DESC LIMIT ?"
+
+        def work(db: sqlite3.Connection) -> list[DecisionRecord]:
+            return [rows.decision(row) for row in db.execute(sql, (*given.values(), limit))]
 
         return await self._gateway.read(work)
 

@@ -1,8 +1,8 @@
 """The one place that talks to SQLite: a writer thread with group commit and a pool of readers.
 
 Work is a function that takes a connection. All work that has queued up while the last commit was being
-synced to disk goes into the next transaction, each piece behind a savepoint of its own, so that one that
-fails does not harm the others. A caller's future is resolved after the commit, never before.
+synced to disk goes into the next transaction; a piece that fails does not harm the others. A caller's future is
+resolved after the commit, never before.
 
 Several processes may open one file. A lock file makes their writers queue up in the kernel: SQLite's own
 waiting polls with growing pauses and starves a process under load.
@@ -126,7 +126,10 @@ class Gateway:
             self._lock_fd = -1
 
     def submit(self, work: Work[R]) -> asyncio.Future[R]:
-        """Queues a write; the future is done when it is durable, or has failed and left nothing behind."""
+        """Queues a write; the future is done when it is durable, or has failed and left nothing behind.
+
+        ``work`` may be run twice: what it does outside the database must bear that.
+        """
         if self._thread is None or self._loop is None:
             raise StoreUnavailable(f"{self._path} is not open")
         job: _Job[R] = _Job(work, self._loop.create_future())
@@ -262,20 +265,17 @@ class Gateway:
                 self._commit(batch)
 
     def _commit(self, batch: list[_Job[Any]]) -> None:
-        connection = self._writer
-        assert connection is not None, "the writer thread runs while the connection is open"
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
         try:
             self._check_file()
-            connection.execute("BEGIN IMMEDIATE")
             try:
-                for job in batch:
-                    self._run(connection, job)
-                self._check_file()
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                self._transaction(batch, savepoints=False)
+            except Exception:
+                if len(batch) == 1:
+                    raise
+                # One of them failed: nothing was written, and the others must not suffer. This time each is behind a
+                # savepoint of its own, which costs two statements apiece and is rarely needed.
+                self._transaction(batch, savepoints=True)
         except Exception as error:  # noqa: BLE001  # every caller must hear of it, whatever it was
             failed = translated(error) if isinstance(error, sqlite3.Error) else error
             for job in batch:
@@ -284,6 +284,22 @@ class Gateway:
         finally:
             fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         self._tell(batch)
+
+    def _transaction(self, batch: list[_Job[Any]], *, savepoints: bool) -> None:
+        connection = self._writer
+        assert connection is not None, "the writer thread runs while the connection is open"
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for job in batch:
+                if savepoints:
+                    self._run(connection, job)
+                else:
+                    job.result = job.work(connection)
+            self._check_file()
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
     @staticmethod
     def _run(connection: sqlite3.Connection, job: _Job[Any]) -> None:

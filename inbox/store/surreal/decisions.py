@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from inbox.store.records import Counted, DecisionRecord
+from inbox.store.records import Counted, DecisionFilter, DecisionRecord
 from inbox.store.surreal import rows
 from inbox.store.surreal.batch import Batcher
 from inbox.store.surreal.gateway import Gateway
@@ -79,6 +79,21 @@ class SurrealDecisions:
                 tenant=tenant,
                 limit=limit,
             )
+        return sorted(map(rows.row_to_decision, found), key=lambda record: (record.at, record.id), reverse=True)
+
+    async def search(self, wanted: DecisionFilter, limit: int = 50) -> list[DecisionRecord]:
+        conditions = {
+            "tenant": "tenant = $tenant",
+            "outcome": "outcome = $outcome",
+            "sender": "string::lowercase(sender) CONTAINS string::lowercase($sender)",
+            "recipient": "string::lowercase(array::join(recipients, '\n')) CONTAINS string::lowercase($recipient)",
+            "since": "at >= $since",
+        }
+        values = asdict(wanted) | {"since": wanted.since or None}
+        given = {name: value for name, value in values.items() if value is not None}
+        where = f" WHERE {' AND '.join(conditions[name] for name in given)}" if given else ""
+        sql = f"SELECT * FROM decision{where} ORDER BY at DESC LIMIT $limit"
+        (found,) = await self._gateway.query(sql, limit=limit, **given)
         return sorted(map(rows.row_to_decision, found), key=lambda record: (record.at, record.id), reverse=True)
 
     async def prune(self, before: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -82,10 +83,19 @@ def patient(folder: Path, **environ: str) -> Patient:
         IDS,
         Certificates(config.tls, folder / "tls", config.server.hostname, CLOCK),
         SqliteDatabase(config.sqlite_path, CLOCK, IDS),
-        LocalBlobs(config.folders.incoming, CLOCK),
+        LocalBlobs(config.folders.incoming),
         NoProblems(),
         running=False,
     )
+
+
+async def founded(given: Patient) -> Patient:
+    """As an installation is after its first start."""
+    await given.database.open()
+    await given.database.close()
+    await given.blobs.open()
+    await given.blobs.close()
+    return replace(given, database=SqliteDatabase(given.config.sqlite_path, CLOCK, IDS))
 
 
 async def outcome(given: Patient, check: str) -> tuple[Outcome, str]:
@@ -95,10 +105,37 @@ async def outcome(given: Patient, check: str) -> tuple[Outcome, str]:
 
 
 async def test_a_sound_installation_fails_nowhere_and_leaves_nothing_behind(tmp_path: Path, resolver: str) -> None:
-    findings = {f.check: f.outcome for f in await examine(patient(tmp_path, DNS_RESOLVER=resolver))}
+    sound = await founded(patient(tmp_path, DNS_RESOLVER=resolver))
+    findings = {f.check: f.outcome for f in await examine(sound)}
     assert findings.pop("tls") is Outcome.WARN  # self-signed
     assert set(findings.values()) == {Outcome.OK}
     assert list((tmp_path / "data").rglob("*.eml")) == []
+
+
+async def test_what_was_never_made_is_told_and_not_made(tmp_path: Path) -> None:
+    found = {f.check: f for f in await examine(patient(tmp_path))}
+    assert {found["data folder"].outcome, found["database"].outcome} == {Outcome.FAIL}
+    assert "INBOX_DATA_DIR" in found["data folder"].detail
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_servers_certificate_is_not_replaced(tmp_path: Path) -> None:
+    """The shell that doctor runs in may have another SERVER_HOSTNAME."""
+    given = await founded(patient(tmp_path))
+    given.certificates.context()
+    before = given.certificates.cert_file.read_bytes()
+    other = Certificates(given.config.tls, tmp_path / "tls", "other.acme.com", CLOCK)
+    await examine(replace(given, certificates=other))
+    assert given.certificates.cert_file.read_bytes() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+async def test_a_data_folder_of_another_user(tmp_path: Path) -> None:
+    given = await founded(patient(tmp_path))
+    os.chown(given.config.folders.data_dir, 65534, 65534)
+    found = await outcome(given, "data folder")
+    assert found[0] is Outcome.WARN
+    assert "run inbox as" in found[1]
 
 
 async def test_a_name_that_is_not_public(tmp_path: Path) -> None:
@@ -118,8 +155,8 @@ async def test_blobs_that_come_back_changed(tmp_path: Path) -> None:
         async def get(self, key: str) -> Content:
             return MemoryContent(b"something else")
 
-    given = patient(tmp_path)
-    given = replace(given, blobs=Forgetful(given.config.folders.incoming, CLOCK))
+    given = await founded(patient(tmp_path))
+    given = replace(given, blobs=Forgetful(given.config.folders.incoming))
     assert await outcome(given, "blobs") == (
         Outcome.FAIL,
         f"{tmp_path}/data/incoming gave back other bytes than were put",
@@ -167,13 +204,53 @@ async def test_a_port_that_somebody_else_has(tmp_path: Path) -> None:
         port = other.getsockname()[1]
         found = await outcome(patient(tmp_path, SMTP_TRANSFER_PORT=str(port)), "ports")
         assert found == (Outcome.FAIL, f"SMTP_TRANSFER_PORT {port}: Address already in use")
-        running = replace(patient(tmp_path, SMTP_TRANSFER_PORT=str(port)), running=True)
-        assert (await outcome(running, "ports"))[0] is Outcome.OK
+        status = {"listeners": {"smtp": port}, "address": "127.0.0.1"}
+        running = replace(patient(tmp_path, SMTP_TRANSFER_PORT=str(port)), running=True, status=status)
+        assert await outcome(running, "ports") == (Outcome.OK, f"all listeners answer: smtp {port}")
+        # The server was started with a port of its own: that one is asked, and the difference is told.
+        elsewhere = replace(patient(tmp_path, SMTP_TRANSFER_PORT="25"), running=True, status=status)
+        told = f"SMTP_TRANSFER_PORT is 25 here, the running server listens on {port}"
+        assert await outcome(elsewhere, "ports") == (Outcome.WARN, told)
 
 
 async def test_a_running_server_that_does_not_listen(tmp_path: Path, unused_port: int) -> None:
-    found = await outcome(replace(patient(tmp_path, IMAP_PORT=str(unused_port)), running=True), "ports")
-    assert found == (Outcome.FAIL, f"IMAP_PORT {unused_port}: Connection refused")
+    status = {"listeners": {"imap": unused_port}, "address": "127.0.0.1"}
+    found = await outcome(replace(patient(tmp_path), running=True, status=status), "ports")
+    assert found == (Outcome.FAIL, f"imap 127.0.0.1 port {unused_port}: Connection refused")
+    only = await outcome(replace(patient(tmp_path, IMAP_PORT="143"), running=True, status={"listeners": {}}), "ports")
+    assert only == (Outcome.WARN, "IMAP_PORT is 143 here, the running server does not listen for imap")
+
+
+def failing(**fields: object) -> dict[str, object]:
+    return {"plugin": "clamav", "failures": 5, "breaker": "open", "why": "cannot connect"} | fields
+
+
+@pytest.mark.parametrize(
+    ("status", "health", "expected"),
+    [
+        ({"pid": 7, "uptime_seconds": 9}, {"status": "ok"}, (Outcome.OK, "process 7 runs for 9 s, no plugin fails")),
+        ({}, {"reason": "database is gone"}, (Outcome.FAIL, "takes no mail now: database is gone")),
+        (
+            {"policy_error": "tenants/acme.yaml:3:5: unknown key 'x'"},
+            {"status": "ok"},
+            (Outcome.FAIL, "changed policy is not in force: tenants/acme.yaml:3:5: unknown key 'x'"),
+        ),
+        (
+            {"failing_plugins": [failing()]},
+            {"status": "ok"},
+            (Outcome.FAIL, "plugin clamav failed 5 times in a row and is not called for a while: cannot connect"),
+        ),
+        (
+            {"failing_plugins": [failing(breaker="closed", failures=2)]},
+            {"status": "ok"},
+            (Outcome.WARN, "plugin clamav failed 2 times in a row and goes on being called: cannot connect"),
+        ),
+    ],
+)
+async def test_the_running_servers_own_view(
+    tmp_path: Path, status: dict[str, Any], health: dict[str, Any], expected: tuple[Outcome, str]
+) -> None:
+    assert await outcome(replace(patient(tmp_path), running=True, status=status, health=health), "server") == expected
 
 
 async def test_what_is_wrong_with_policies_is_told_as_it_is(tmp_path: Path) -> None:

@@ -80,3 +80,33 @@ def test_the_latest_come_first(demo: Cli) -> None:
     assert row["id"] == ID
     assert row["at"] == "1970-01-01T00:00:00Z"
     assert "\\x1b[2J" in demo("decisions", "list").out
+
+
+def test_decisions_are_filtered(demo: Cli) -> None:
+    asyncio.run(record(demo, "demo"))
+
+    def ids(*options: str) -> list[str]:
+        return [row["id"] for row in demo("decisions", "list", *options, "--json").json]
+
+    assert ids("--outcome", "reject", "--tenant", "demo", "--sender", "X.TEST", "--since", "1970-01-01T00:00Z") == [ID]
+    assert ids("--outcome", "defer") == []
+    assert ids("--tenant", "other") == []
+    assert ids("--recipient", "ann") == []
+    assert ids("--since", "2h") == []
+    assert demo("decisions", "list", "--outcome", "defer").out == "no such decisions\n"
+    (row,) = demo("decisions", "list", "--json").json
+    assert row["by"] == "clamav"
+
+
+@pytest.mark.parametrize("option", [("--outcome", "rejected"), ("--since", "yesterday"), ("--since", "5")])
+def test_a_filter_that_makes_no_sense_is_wrong_usage(demo: Cli, option: tuple[str, str]) -> None:
+    ran = demo("decisions", "list", *option)
+    assert ran.code == 2
+    assert ran.err.count("\n") == 1
+    assert option[1] in ran.err
+
+
+def test_an_unknown_id_says_what_to_do(demo: Cli) -> None:
+    assert "an id has 20 letters and digits" in demo("explain", "nope").err
+    assert "keep_days" in demo("explain", ID).err
+    assert "of tenant other" in demo("explain", ID, "--tenant", "other").err

@@ -7,6 +7,7 @@ from tests.support.cli import Cli
 
 @pytest.fixture
 def sound(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    cli.demo()
     (cli.folder / "policies").mkdir()
     (cli.folder / "policies" / "default.yaml").write_text("plugins:\n  recipients: {}\n")
     for name in ("SMTP_TRANSFER_PORT", "IMAP_PORT", "IMAPS_PORT"):

@@ -83,3 +83,30 @@ def test_a_reader_that_goes_away_is_no_traceback(cli: Cli) -> None:
     running.stderr.close()
     assert running.wait() == 1
     assert errors == b""
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("tenant", "list"),
+        ("account", "list"),
+        ("decisions", "list"),
+        ("explain", "06h07td1g1cmr2t5bdts"),
+        ("quarantine", "list"),
+        ("domain", "add", "demo", "demo.test"),
+        ("policy", "explain", "--eml", str(ROOT / "README.md"), "--from", "", "--to", "ann@demo.test"),
+        ("doctor",),
+    ],
+)
+def test_a_slip_in_the_data_folder_is_told_and_makes_no_empty_database(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]
+) -> None:
+    cli.demo()
+    (cli.folder / "policies").mkdir()
+    (cli.folder / "policies" / "default.yaml").write_text("plugins: {}\n")
+    monkeypatch.setenv("DNS_RESOLVER", "127.0.0.1:9")
+    monkeypatch.setenv("INBOX_DATA_DIR", str(cli.folder / "daat"))
+    ran = cli(*args)
+    assert ran.code == 1
+    assert str(cli.folder / "daat") in ran.out + ran.err
+    assert not (cli.folder / "daat").exists()

@@ -125,5 +125,5 @@ def test_decisions_are_listed_by_tenant(demo: Cli) -> None:
     rows = demo("decisions", "list", "--json", "--tenant", "demo").json
     assert [row["outcome"] for row in rows] == ["quarantine", "quarantine"]
     assert rows[0]["tenant"] == "demo"
-    assert demo("decisions", "list", "--tenant", "other").out == "no decisions yet\n"
+    assert demo("decisions", "list", "--tenant", "other").out == "no such decisions\n"
     assert len(demo("decisions", "list", "--limit", "1", "--json").json) == 1

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from inbox.base.errors import StorageFull, StoreUnavailable
 from inbox.plugin.context import Door
@@ -361,3 +362,31 @@ async def test_the_null_sender_and_an_internationalised_one(here: World) -> None
     text = (await here.bytes_of(stored)).decode()
     assert "Return-Path: <jürgen@elsewhere.test>" in text
     assert "with UTF8SMTP" in text
+
+
+async def test_the_log_has_a_line_with_the_id_of_each_refusal(here: World) -> None:
+    await scripted(here, "acme", data="Defer(451, '4.7.1', 'Later')")
+    with capture_logs() as lines:
+        (reply,) = await here.receive(["ann@acme.test"])
+    (line,) = [line for line in lines if line["event"] == "refused"]
+    assert line["id"] in reply.text
+    assert line["reply"] == "451 4.7.1 Later"
+    assert (line["outcome"], line["stage"], line["to"]) == ("defer", "data", ("ann@acme.test",))
+    with capture_logs() as lines:
+        (reply,) = await here.receive(["nobody@acme.test"])
+    (line,) = [line for line in lines if line["event"] == "refused"]
+    assert line["id"] in reply.text
+    assert (line["outcome"], line["stage"], line["to"]) == ("reject", "rcpt", ("nobody@acme.test",))
+
+
+async def test_over_lmtp_the_log_has_a_line_for_each_recipient_that_is_refused(here: World) -> None:
+    await scripted(here, "umbra", data="Reject(550, '5.7.1', 'No thanks')")
+    with capture_logs() as lines:
+        await here.receive(["ann@acme.test", "eve@umbra.test"], door=Door.LMTP)
+    assert [(line["event"], line["outcome"]) for line in lines if line["event"] in {"accepted", "refused"}] == [
+        ("accepted", "accept/reject"),
+        ("refused", "reject"),
+    ]
+    with capture_logs() as lines:
+        await here.receive(["eve@umbra.test"], door=Door.LMTP)
+    assert [line["event"] for line in lines if line["event"] in {"accepted", "refused"}] == ["refused"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from inbox.base.errors import InboxError
 from inbox.plugin import (
     Accept,
     AddHeader,
@@ -150,6 +151,8 @@ class Raises:
                 raise SystemExit(1)
             case "cancel":
                 raise asyncio.CancelledError
+            case "foreseen":
+                raise InboxError("clamd is gone")
             case _:
                 raise RuntimeError("boom")
 
@@ -174,6 +177,21 @@ async def test_whatever_a_plugin_raises_becomes_its_outcome(how: str) -> None:
         assert outcome.verdict == Defer(451, "4.3.0", "Local problem, try again later")
         assert outcome.failures[0].status is Status.FAILED
     assert len(engine.log.named("plugin_failed")) == 2
+
+
+async def test_what_a_plugin_foresaw_is_logged_without_a_traceback_and_counted() -> None:
+    engine = Engine({"bad": Raises}, "plugins: {bad: {how: foreseen}}")
+    assert engine.instances.failing() == []
+    await engine.data()
+    (line,) = engine.log.named("plugin_failed")
+    assert line["exc_info"] is None
+    assert line["why"] == "InboxError: clamd is gone"
+    (failing,) = engine.instances.failing()
+    assert (failing["plugin"], failing["failures"], failing["breaker"]) == ("bad", 1, "closed")
+    assert failing["why"] == "InboxError: clamd is gone"
+    for _ in range(4):
+        await engine.data()
+    assert engine.instances.failing()[0]["breaker"] == "open"
 
 
 @pytest.mark.parametrize(
