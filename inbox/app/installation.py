@@ -36,7 +36,7 @@ async def opened(config: Config) -> AsyncIterator[Installation]:
     clock = SystemClock()
     ids = RandomIds(clock.now)
     database = make_database(config, clock, ids)
-    blobs = make_blobs(config, clock)
+    blobs = make_blobs(config)
     executors = Executors()
     await database.open()
     try:

@@ -122,7 +122,7 @@ def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, I
     filer = _Nothing(installation, rehearsed)
     pipeline = Pipeline(
         judge,
-        Recipients(judge, directory, log),
+        Recipients(judge, directory, log, config.server.hostname),
         CopyMaker(judge, destinations, config.server.hostname),
         filer,
         destinations,

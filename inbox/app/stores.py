@@ -41,7 +41,7 @@ def missing_database(config: Config) -> str | None:
     )
 
 
-def make_blobs(config: Config, clock: Clock) -> Blobs:
+def make_blobs(config: Config) -> Blobs:
     """The blob store, not yet opened: S3 when the ``S3_*`` variables are set, else a folder."""
     if config.s3.enabled:
         from inbox.store.blobs.s3 import S3Blobs, S3Config
@@ -57,4 +57,4 @@ def make_blobs(config: Config, clock: Clock) -> Blobs:
         return S3Blobs(settings)
     from inbox.store.blobs.local import LocalBlobs
 
-    return LocalBlobs(config.folders.incoming, clock)
+    return LocalBlobs(config.folders.incoming)

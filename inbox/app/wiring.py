@@ -82,7 +82,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     log = structlog.get_logger("inbox.flow")
     pipeline = Pipeline(
         judge,
-        Recipients(judge, directory, log),
+        Recipients(judge, directory, log, config.server.hostname),
         CopyMaker(judge, destinations, config.server.hostname),
         filer,
         destinations,

@@ -41,9 +41,8 @@ REFERENCES: Final = 100
 HEADER_ADDRESSES: Final = 2000
 #: Messages above this size wait on disk and not in memory.
 SPOOL_OCTETS: Final = 1024 * 1024
-#: Outbound, fixed by the order: whole message, and one attachment.
-OUTBOUND_MESSAGE_OCTETS: Final = 25 * 1024 * 1024
-OUTBOUND_ATTACHMENT_OCTETS: Final = 18 * 1024 * 1024
+#: A message that a client puts into a mailbox (IMAP APPEND) when the server does not say otherwise.
+APPENDED_MESSAGE_OCTETS: Final = 25 * 1024 * 1024
 #: Errors (5xx) that one SMTP connection may cause before it is closed with 421.
 SMTP_ERRORS: Final = 20
 #: Commands that change nothing (NOOP, RSET, VRFY, EHLO …) that one connection may send.
@@ -61,6 +60,8 @@ PROXY_HEADER_OCTETS: Final = 4096
 #: IMAP: a command line without its literals, and a literal that is not a message.
 IMAP_LINE_OCTETS: Final = 64 * 1024
 IMAP_LITERAL_OCTETS: Final = 64 * 1024
+#: IMAP: connections of all clients, if there are descriptors for as many.
+IMAP_CONNECTIONS: Final = 10_000
 #: IMAP: failed LOGIN/AUTHENTICATE before the connection is closed.
 LOGIN_FAILURES: Final = 5
 #: Length of a mailbox's whole name, and depth of its hierarchy.
@@ -76,9 +77,17 @@ HOOK_SECONDS: Final = 10.0
 HOOK_GRACE_SECONDS: Final = 1.0
 #: Opinions that one hook may give at once, and octets of one fact or text in a decision record.
 HOOK_OPINIONS: Final = 1000
+#: Flags and keywords that one AddFlags may give; no client shows more than a few.
+HOOK_FLAGS: Final = 100
 DECISION_FACT_OCTETS: Final = 8 * 1024
 #: One tenant's policy file.
 POLICY_FILE_OCTETS: Final = 1024 * 1024
+#: Mistakes that are told of at once: a file of another kind under a policy's name would fill the log.
+POLICY_MISTAKES: Final = 100
+#: A plugin in one file.
+PLUGIN_FILE_OCTETS: Final = 1024 * 1024
+#: Seconds that the import of a plugin's file may take.
+IMPORT_SECONDS: Final = 10.0
 #: One condition of a policy (CEL); the longest that somebody still reads.
 EXPRESSION_CHARACTERS: Final = 4000
 #: IMAP: octets of unwanted literals that are read and thrown away for one command (RFC 7888 §4).

@@ -56,7 +56,7 @@ async def doctor(as_json: Json = False) -> None:
         ids,
         Certificates(settings.tls, settings.folders.data_dir, settings.server.hostname, clock),
         make_database(settings, clock, ids),
-        make_blobs(settings, clock),
+        make_blobs(settings),
         PolicyHealth(settings, clock, executors),
         running=running,
         status=status,

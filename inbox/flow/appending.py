@@ -11,6 +11,7 @@ from inbox.base.errors import AuthenticationFailed, InboxError
 from inbox.base.ids import Ids
 from inbox.flow.filing import Bundle, Filer
 from inbox.flow.judge import Case, Judge
+from inbox.flow.replies import outcome_of, refusal_of
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address
 from inbox.mail.content import Content, MemoryContent
@@ -21,7 +22,7 @@ from inbox.plugin.context import Delivery, Recipient, Session, Transaction
 from inbox.plugin.facts import Facts
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.stages import Stage
-from inbox.policy.verdicts import Accept, Defer, Discard, Quarantine, Redirect, Reject, Transform, Verdict
+from inbox.policy.verdicts import Discard, Quarantine, Transform, Verdict
 from inbox.store.ports import Decisions
 from inbox.store.records import Copy, DecisionRecord, Placed
 
@@ -107,7 +108,6 @@ class MailboxAppending:
         return placed[0][0]
 
     def _record(self, tx: Transaction, judgements: list[StageOutcome], reply: Reply) -> DecisionRecord:
-        outcome = "accept" if reply.positive else "defer" if reply.code < 500 else "reject"
         case = Case(
             tx.id,
             tx.session,
@@ -116,7 +116,7 @@ class MailboxAppending:
             tx.tenant_name,
             self._clock.now(),
             judgements,
-            outcome,
+            outcome_of(reply),
             reply,
             (str(tx.recipients[0].address),),
             Stage.DATA,
@@ -126,9 +126,6 @@ class MailboxAppending:
 
 def _refusal(verdict: Verdict) -> Reply | None:
     match verdict:
-        case Reject(code, enhanced, text) | Defer(code, enhanced, text):
-            return Reply(code, enhanced, text)
         case Quarantine(reason) | Discard(reason):
             return Reply(550, "5.7.1", reason or "Refused by policy")
-        case Accept() | Redirect():
-            return None
+    return refusal_of(verdict)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from inbox.flow.destinations import Destinations
-from inbox.flow.groups import Disposition, Group, Route
+from inbox.flow.groups import Disposition, Group
 from inbox.flow.judge import Judge
+from inbox.flow.replies import refusal_of
 from inbox.flow.trace import trace
 from inbox.mail.content import Content, MemoryContent
 from inbox.mail.flags import Flag, parse_flags
+from inbox.mail.mailbox_name import normal
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Delivery
 from inbox.policy.stages import Stage
-from inbox.policy.verdicts import AddFlags, Defer, Edit, FileInto, Reject, Transform
+from inbox.policy.verdicts import AddFlags, Edit, FileInto, Transform
 from inbox.store.records import Copy
 
 INBOX = "INBOX"
@@ -36,7 +38,7 @@ class _Bound:
         for edit in edits:
             match edit:
                 case FileInto(mailbox):
-                    self.mailbox = mailbox
+                    self.mailbox = normal(mailbox)
                 case AddFlags(words):
                     flags, keywords = parse_flags(words)
                     self.flags |= flags
@@ -79,7 +81,7 @@ class CopyMaker:
     async def _quarantine(self, group: Group, disposition: Disposition, reason: str, received: float) -> None:
         assert group.content is not None, "the tenant's version of the message is made first"
         disposition.quarantine = reason
-        mailbox = await self._destinations.quarantine(group.transaction.tenant)
+        mailbox = await self._destinations.quarantine(group.tenant)
         recipient = disposition.recipient
         copy = Copy(
             mailbox,
@@ -91,11 +93,9 @@ class CopyMaker:
         disposition.copies = [(group.content, copy)]
 
     async def _deliver(self, group: Group, disposition: Disposition, served: set[str], received: float) -> None:
-        route = disposition.recipient.facts.get(Route)
-        assert route is not None, "a recipient was accepted without a route"
         prepended = trace(group.transaction, disposition.recipient.address, self._server_name, received)
         refusals: list[Reply] = []
-        for account in route.accounts:
+        for account in disposition.route.accounts:
             if account in served:
                 continue
             served.add(account)
@@ -103,7 +103,7 @@ class CopyMaker:
             if bound.refusal is not None:
                 refusals.append(bound.refusal)
                 continue
-            mailbox = await self._destinations.mailbox(group.transaction.tenant, account, bound.mailbox)
+            mailbox = await self._destinations.mailbox(group.tenant, account, bound.mailbox)
             copy = Copy(mailbox, int(bound.flags), tuple(sorted(bound.keywords)), prepended)
             disposition.copies.append((bound.content, copy))
         if refusals and not disposition.copies:
@@ -126,10 +126,9 @@ class CopyMaker:
         for stage in (Stage.STORE, Stage.DELIVER):
             judgement = await self._judge.judge(stage, group.policy, delivery=delivery)
             group.late.append(judgement)
-            match judgement.verdict:
-                case Reject(code, enhanced, text) | Defer(code, enhanced, text):
-                    bound.refusal = Reply(code, enhanced, text)
-                    return bound
+            bound.refusal = refusal_of(judgement.verdict)
+            if bound.refusal is not None:
+                return bound
             bound.apply(list(judgement.edits))
             delivery.mailbox = bound.mailbox
         return bound

@@ -27,6 +27,15 @@ def changes_message(edit: object) -> bool:
     return isinstance(edit, _MESSAGE_EDITS)
 
 
+def set_apart(content: Content) -> Content:
+    """A message that begins with white space gets an empty line in front, and so has no header section.
+
+    Its first line would otherwise continue whatever field we write in front of it: a stranger would have the last word
+    in our Received or Authentication-Results. No line is lost; Postfix does the same.
+    """
+    return PrefixedContent(b"\r\n", content) if content.read(0, 1) in {b" ", b"\t"} else content
+
+
 def edited(content: Content, edits: Sequence[Edit]) -> Content:
     """The message with all edits of header and body applied, in their order; others are passed over.
 

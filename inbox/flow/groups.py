@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from inbox.flow.replies import outcome_of, refusal_of
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
-from inbox.mail.tenancy import HostedDomain
+from inbox.mail.tenancy import HostedDomain, Organization
 from inbox.plugin.context import Recipient, Transaction
 from inbox.plugin.facts import Facts
 from inbox.policy.outcome import StageOutcome
@@ -31,6 +32,7 @@ class Disposition:
     """What becomes of one recipient. ``refusal`` is None while nothing speaks against it."""
 
     recipient: Recipient
+    route: Route
     refusal: Reply | None = None
     discarded: bool = False
     quarantine: str | None = None
@@ -40,7 +42,7 @@ class Disposition:
     def outcome(self) -> str:
         """One word for the decision record."""
         if self.refusal is not None:
-            return "defer" if self.refusal.code < 500 else "reject"
+            return outcome_of(self.refusal)
         if self.discarded:
             return "discard"
         return "accept" if self.quarantine is None else "quarantine"
@@ -50,9 +52,12 @@ class Disposition:
 class Group:
     """The recipients of one tenant under one policy: judged together, as one transaction that shows only them.
 
-    ``judgements`` are those of ``rcpt`` and ``data``, ``late`` those of ``store`` and ``deliver``.
+    ``judgements`` are those of ``rcpt`` and ``data``, ``late`` those of ``store`` and ``deliver``. Plugins hold
+    ``transaction`` in their hands: whose mail this is stands in ``tenant`` and ``tenant_name``.
     """
 
+    tenant: str
+    tenant_name: str
     transaction: Transaction
     policy: EffectivePolicy
     judgements: list[StageOutcome]
@@ -67,34 +72,43 @@ def group_recipients(tx: Transaction) -> list[Group]:
     for recipient in tx.recipients:
         route = recipient.facts.get(Route)
         assert route is not None, "a recipient was accepted without a route"
-        key = (recipient.tenant, id(route.policy))
+        tenant = route.domain.organization
+        key = (tenant.id, id(route.policy))
         group = groups.get(key)
         if group is None:
-            view = Transaction(
-                tx.id,
-                tx.session,
-                tx.sender,
-                tx.params,
-                [],
-                tx.message,
-                recipient.tenant,
-                recipient.tenant_name,
-                tx.started_at,
-                Facts(tx.facts),
-            )
-            group = groups[key] = Group(view, route.policy, [], [])
+            view = view_for(tx, tenant, [])
+            group = groups[key] = Group(tenant.id, tenant.name, view, route.policy, [], [])
         group.transaction.recipients.append(recipient)
         group.judgements.append(route.judgement)
-        group.dispositions.append(Disposition(recipient))
+        group.dispositions.append(Disposition(recipient, route))
     return list(groups.values())
+
+
+def view_for(tx: Transaction, tenant: Organization, recipients: list[Recipient]) -> Transaction:
+    """The transaction as one tenant's hooks may see it. What they change in it, or find out, stays in it: the
+    connection and the parameters are copies, and facts about the connection are put over the common ones.
+    """
+    session = replace(tx.session, facts=Facts(tx.session.facts), judgements=dict(tx.session.judgements))
+    return Transaction(
+        tx.id,
+        session,
+        tx.sender,
+        dict(tx.params),
+        recipients,
+        tx.message,
+        tenant.id,
+        tenant.name,
+        tx.started_at,
+        Facts(tx.facts),
+    )
 
 
 def apply_verdict(group: Group, verdict: Verdict) -> None:
     """Marks all recipients of a group with what was decided about the message."""
     for disposition in group.dispositions:
         match verdict:
-            case Reject(code, enhanced, text) | Defer(code, enhanced, text):
-                disposition.refusal = Reply(code, enhanced, text)
+            case Reject() | Defer():
+                disposition.refusal = refusal_of(verdict)
             case Discard():
                 disposition.discarded = True
             case Quarantine(reason):

@@ -1,12 +1,19 @@
-"""Logging in: the same checks behind every door that takes a password."""
+"""Logging in: the same checks behind every door that takes a password.
+
+One peer has one password checked at a time: however many connections it opens, it guesses no more often than its
+limit allows, and holds one place in the queue for the hashing that all others wait in, too.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from inbox.base.clock import Clock
 from inbox.base.errors import AuthenticationFailed, StoreUnavailable
+from inbox.base.peers import network_of
 from inbox.identity.passwords import Passwords
 from inbox.mail.address import Address, AddressError
 from inbox.mail.tenancy import Account, HostedDomain
@@ -17,8 +24,12 @@ from inbox.store.ports import Accounts, RateCounters
 
 #: Failures that one peer, or one account, may have in ten minutes; more are refused without a look at the password.
 FAILURES_PER_PEER = 20
-FAILURES_PER_ACCOUNT = 20
+#: NIST SP 800-63B §5.2.2: at most 100. More than one peer may have, or a single one could close any account.
+FAILURES_PER_ACCOUNT = 100
 WINDOW_SECONDS = 600.0
+#: A peer from which an account was logged in to within this window is not refused for what others did to the account:
+#: who guesses at it from elsewhere must not lock its owner out.
+KNOWN_SECONDS = 30 * 86_400.0
 #: Seconds that a failure costs the client.
 FAILURE_DELAY = 1.0
 
@@ -57,20 +68,20 @@ class PasswordLogin:
         self._clock = clock
         self._log = log
         self._sleep = sleep
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def login(self, session: Session, address: str, password: str) -> Identity:
-        key = self._key(address)
+        key, peer = self._key(address), network_of(session.peer)
         try:
-            if await self._is_limited(session, key):
-                raise AuthenticationFailed(f"too many failures for {session.peer} or {key}")
-            account = await self._check(key, password)
+            account = await self._admit(peer, key, password)
             identity, domain = await self._identity(account)
             verdict = await self._hooks.judge(session, identity, domain)
             if isinstance(verdict, Reject | Defer):
+                await self._count_failure(peer, key)
                 raise AuthenticationFailed(f"refused by policy: {verdict}")
+            await self._hit(_known(key, peer), KNOWN_SECONDS)
         except AuthenticationFailed as error:
             self._log.warning("login_failed", peer=str(session.peer), door=session.door, address=key, why=str(error))
-            await self._count(session, key)
             await self._sleep(FAILURE_DELAY)
             raise
         self._log.info("login", peer=str(session.peer), door=session.door, address=identity.address)
@@ -83,6 +94,18 @@ class PasswordLogin:
         except AddressError:
             # Not an address: nobody has it, and the attempt is counted and costs as much as any other.
             return ""
+
+    async def _admit(self, peer: str, key: str, password: str) -> Account:
+        """The account, if neither it nor the peer has failed too often and the password is right."""
+        turn = self._turns.setdefault(peer, asyncio.Lock())
+        async with turn:
+            if await self._is_limited(peer, key):
+                raise AuthenticationFailed(f"too many failures for {peer} or {key}")
+            try:
+                return await self._check(key, password)
+            except AuthenticationFailed:
+                await self._count_failure(peer, key)
+                raise
 
     async def _check(self, key: str, password: str) -> Account:
         account = await self._accounts.by_address(key) if key else None
@@ -99,21 +122,35 @@ class PasswordLogin:
             raise AuthenticationFailed("the account's domain is not hosted any more")
         return Identity(account.address, account.id, account.organization, domain.organization.name), domain
 
-    def _counters(self, session: Session, key: str) -> list[tuple[str, int]]:
-        return [(f"login:peer:{session.peer}", FAILURES_PER_PEER), (f"login:account:{key}", FAILURES_PER_ACCOUNT)]
+    async def _is_limited(self, peer: str, key: str) -> bool:
+        if await self._failures(_peer(peer)) >= FAILURES_PER_PEER:
+            return True
+        if await self._failures(_account(key)) < FAILURES_PER_ACCOUNT:
+            return False
+        return not (await self._rates.hit(_known(key, peer), KNOWN_SECONDS, self._clock.now(), 0)).count
 
-    async def _is_limited(self, session: Session, key: str) -> bool:
-        now = self._clock.now()
-        for name, allowed in self._counters(session, key):
-            if (await self._rates.hit(name, WINDOW_SECONDS, now, 0)).count >= allowed:
-                return True
-        return False
+    async def _failures(self, name: str) -> int:
+        return (await self._rates.hit(name, WINDOW_SECONDS, self._clock.now(), 0)).count
 
-    async def _count(self, session: Session, key: str) -> None:
-        now = self._clock.now()
-        for name, _ in self._counters(session, key):
-            try:
-                await self._rates.hit(name, WINDOW_SECONDS, now)
-            except StoreUnavailable as error:
-                # The refusal stands and has cost its second; only the count is missing.
-                self._log.error("login_failure_not_counted", error=str(error))
+    async def _count_failure(self, peer: str, key: str) -> None:
+        for name in (_peer(peer), _account(key)):
+            await self._hit(name, WINDOW_SECONDS)
+
+    async def _hit(self, name: str, window: float) -> None:
+        try:
+            await self._rates.hit(name, window, self._clock.now())
+        except StoreUnavailable as error:
+            # What was decided stands; only the count is missing.
+            self._log.error("login_not_counted", error=str(error))
+
+
+def _peer(peer: str) -> str:
+    return f"login:peer:{peer}"
+
+
+def _account(key: str) -> str:
+    return f"login:account:{key}"
+
+
+def _known(key: str, peer: str) -> str:
+    return f"login:known:{key}:{peer}"

@@ -7,6 +7,8 @@ been promised; behind it, we owe a delivery.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any
 
 from inbox.base.clock import Clock
 from inbox.base.errors import InboxError, PolicyError, StoreError
@@ -14,31 +16,32 @@ from inbox.base.ids import Ids
 from inbox.base.limits import MAX_RECEIVED
 from inbox.flow.copies import CopyMaker
 from inbox.flow.destinations import Destinations
-from inbox.flow.edits import edited
+from inbox.flow.edits import edited, set_apart
 from inbox.flow.filing import Bundle, Filer
-from inbox.flow.groups import Disposition, Group, Route, apply_verdict, combined_refusal, group_recipients
-from inbox.flow.judge import Case, Judge
+from inbox.flow.groups import Group, apply_verdict, combined_refusal, group_recipients
+from inbox.flow.judge import Judge
 from inbox.flow.recipients import Recipients
+from inbox.flow.recording import Recorder
+from inbox.flow.replies import refusal_of
 from inbox.flow.trace import count_received
 from inbox.mail.address import Address
 from inbox.mail.content import Content
 from inbox.mail.flags import FlagError
-from inbox.mail.headers import header_block
+from inbox.mail.headers import header_block, is_too_long
 from inbox.mail.message import Message
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Door, Recipient, Session, Transaction
 from inbox.plugin.dispatcher import Memo
 from inbox.plugin.facts import Facts
 from inbox.plugin.services import Log
-from inbox.policy.outcome import StageOutcome
 from inbox.policy.stages import Stage
-from inbox.policy.verdicts import Defer, Reject, Verdict
+from inbox.policy.verdicts import Defer, Redirect
 from inbox.store.ports import Decisions
-from inbox.store.records import Copy, DecisionRecord
+from inbox.store.records import Copy
 
 TROUBLE = Reply(451, "4.3.0", "Local problem, try again later")
-#: Recipients that the line about a refusal names; the decision record has them all.
-LOGGED_RECIPIENTS = 5
+#: What plugins cannot see they cannot judge, and a mail client would show it.
+HEADER_TOO_LONG = Reply(552, "5.3.4", "The header of the message is too long")
 LOOP = Reply(554, "5.4.6", "Too many hops, this message is in a loop")
 
 
@@ -62,7 +65,7 @@ class Pipeline:
         self._copies = copies
         self._filer = filer
         self._destinations = destinations
-        self._decisions = decisions
+        self._recorder = Recorder(judge, decisions, clock, ids, log)
         self._clock = clock
         self._ids = ids
         self._log = log
@@ -88,7 +91,7 @@ class Pipeline:
         tx.judgements[Stage.MAIL] = judgement
         refusal = refusal_of(judgement.verdict)
         if refusal is not None:
-            return await self._refuse(session, tx, refusal, Stage.MAIL), None
+            return await self._recorder.refused(session, tx, refusal, Stage.MAIL), None
         return Reply(250, "2.1.0", "Sender ok"), tx
 
     async def rcpt(self, tx: Transaction, address: Address, notify: frozenset[str], orcpt: str | None) -> Reply:
@@ -100,34 +103,45 @@ class Pipeline:
             self._log.error("recipient_not_looked_up", address=str(address), error=str(error))
             refusal = Reply.of(error)
         if refusal is not None:
-            return await self._refuse(tx.session, tx, refusal, Stage.RCPT, recipient)
+            return await self._recorder.refused(tx.session, tx, refusal, Stage.RCPT, recipient)
         tx.recipients.append(recipient)
         return Reply(250, "2.1.5", "Recipient ok")
 
     async def refused(self, session: Session, tx: Transaction | None, reply: Reply, stage: str) -> Reply:
         """Records a refusal of the server's own."""
-        return await self._refuse(session, tx, reply, Stage(stage))
+        return await self._recorder.refused(session, tx, reply, Stage(stage))
+
+    async def _session_stage(self, stage: Stage, session: Session) -> Reply | None:
+        judgement = await self._judge.judge(stage, self._judge.for_server(), session=session)
+        session.judgements[stage] = judgement
+        refusal = refusal_of(judgement.verdict)
+        return None if refusal is None else await self._recorder.refused(session, None, refusal, stage)
 
     # -- the message --------------------------------------------------------------------------------------------
 
     async def data(self, tx: Transaction, content: Content) -> list[Reply]:
         """Judges the message for each tenant, makes each recipient's copies, files them all, and answers."""
+        content = set_apart(content)
         tx.message = Message(content)
         groups = group_recipients(tx)
-        if count_received(header_block(content)[0]) > MAX_RECEIVED:
-            return await self._refuse_all(tx, groups, LOOP)
+        unfit = _unfit(content)
+        if unfit is not None:
+            return await self._refuse_all(tx, groups, unfit)
 
         await self._judge_groups(groups)
         received = self._clock.now()
         served: set[str] = set()
-        await asyncio.gather(*(self._prepare(group, content, received, served) for group in groups))
+        await together(self._prepare(group, content, received, served) for group in groups)
         one_reply_for_all = tx.session.door is not Door.LMTP
         if one_reply_for_all:
             everybody = [each for group in groups for each in group.dispositions]
             refusal = combined_refusal(everybody)
             if refusal is not None:
                 return await self._refuse_all(tx, groups, refusal)
-            await self._quarantine_refused(groups, content, received)
+            try:
+                await self._quarantine_refused(groups, content, received)
+            except StoreError as error:
+                return await self._not_filed(tx, groups, error)
 
         return await self._file(tx, groups, content, received)
 
@@ -139,12 +153,11 @@ class Pipeline:
             judgement = await self._judge.judge(Stage.DATA, group.policy, memo=memo, tx=group.transaction)
             group.judgements.append(judgement)
             apply_verdict(group, judgement.verdict)
+            if isinstance(judgement.verdict, Redirect):
+                await self._recipients.redirect(group, judgement.verdict.to)
             await self._recipients.apply_edits(group, judgement.edits)
 
-        if len(groups) == 1:
-            await judge(groups[0])
-        else:
-            await asyncio.gather(*(judge(group) for group in groups))
+        await together(judge(group) for group in groups)
 
     async def _prepare(self, group: Group, content: Content, received: float, served: set[str]) -> None:
         """Makes the tenant's version of the message and its recipients' copies, through ``store`` and ``deliver``."""
@@ -154,11 +167,15 @@ class Pipeline:
             await self._copies.make(group, served, received)
         except (ValueError, FlagError) as error:
             # A plugin asked for what no header or flag can be: its author must hear of it, and nothing is lost.
-            self._log.error("edit_impossible", tenant=group.transaction.tenant_name, error=str(error))
+            self._log.error("edit_impossible", tenant=group.tenant_name, error=str(error))
             apply_verdict(group, Defer(text=TROUBLE.text))
         except StoreError as error:
-            self._log.error("delivery_not_prepared", tenant=group.transaction.tenant_name, error=str(error))
+            self._log.error("delivery_not_prepared", tenant=group.tenant_name, error=str(error))
             self._destinations.forget()
+            apply_verdict(group, Defer(text=TROUBLE.text))
+        # A defect of ours, or of a plugin that came through all checks: it must not cost other tenants their mail.
+        except Exception:  # noqa: BLE001
+            self._log.error("delivery_not_prepared", tenant=group.tenant_name, exc_info=True)
             apply_verdict(group, Defer(text=TROUBLE.text))
 
     async def _quarantine_refused(self, groups: list[Group], content: Content, received: float) -> None:
@@ -170,138 +187,61 @@ class Pipeline:
 
     async def _file(self, tx: Transaction, groups: list[Group], content: Content, received: float) -> list[Reply]:
         positive = self._judge.with_id(Reply(250, "2.0.0", "OK"), tx.id)
-        records = [self._record(tx, group, positive) for group in groups]
+        records = [self._recorder.judged(tx, group, positive) for group in groups]
         try:
             # From here on we owe a delivery.
             await self._filer.file(_bundles(groups, received), records)
         except InboxError as error:
-            self._log.error("message_not_filed", id=tx.id, error=str(error))
-            self._destinations.forget()
-            failed = TROUBLE if error.code >= 500 else Reply.of(error)
-            return await self._refuse_all(tx, groups, failed)
-        everybody = [each for group in groups for each in group.dispositions]
-        outcomes = {each.outcome for each in everybody}
-        if tx.session.door is not Door.LMTP or any(each.refusal is None for each in everybody):
-            self._log.info(
-                "accepted", id=tx.id, sender=str(tx.sender or ""), size=content.size, peer=str(tx.session.peer),
-                outcome="/".join(sorted(outcomes)),
-            )  # fmt: skip
-        if tx.session.door is Door.LMTP:
-            for each in everybody:
-                if each.refusal is not None:
-                    self._tell_refused(tx.id, tx.session, tx, each.refusal, Stage.DATA, (str(each.recipient.address),))
+            return await self._not_filed(tx, groups, error)
+        self._tell(tx, groups, content.size)
         return _replies(self._judge, tx, groups, positive)
 
-    # -- refusals -----------------------------------------------------------------------------------------------
+    def _tell(self, tx: Transaction, groups: list[Group], size: int) -> None:
+        """One line in the log for what was taken; over LMTP, one more for each recipient that was refused."""
+        everybody = [each for group in groups for each in group.dispositions]
+        refused = [each for each in everybody if each.refusal is not None]
+        if len(refused) < len(everybody):
+            outcome = "/".join(sorted({each.outcome for each in everybody}))
+            self._log.info(
+                "accepted", id=tx.id, sender=str(tx.sender or ""), size=size, peer=str(tx.session.peer), outcome=outcome
+            )
+        for each in refused:
+            assert each.refusal is not None, "chosen so"
+            self._recorder.tell(tx.id, tx.session, tx, each.refusal, Stage.DATA, (str(each.recipient.address),))
 
-    async def _session_stage(self, stage: Stage, session: Session) -> Reply | None:
-        judgement = await self._judge.judge(stage, self._judge.for_server(), session=session)
-        session.judgements[stage] = judgement
-        refusal = refusal_of(judgement.verdict)
-        return None if refusal is None else await self._refuse(session, None, refusal, stage)
-
-    async def _refuse(
-        self, session: Session, tx: Transaction | None, refusal: Reply, stage: Stage, recipient: Recipient | None = None
-    ) -> Reply:
-        """Writes the decision record of a refusal before DATA, and puts its id into the reply."""
-        decision = self._ids.new()
-        reply = self._judge.with_id(refusal, decision)
-        judgements = _so_far(session, tx)
-        addresses: tuple[str, ...] = ()
-        if recipient is not None:
-            addresses = (str(recipient.address),)
-            route = recipient.facts.get(Route)
-            judgements += [route.judgement] if route is not None else []
-        case = Case(
-            decision,
-            session,
-            tx,
-            recipient.tenant if recipient else "",
-            recipient.tenant_name if recipient else "",
-            self._clock.now(),
-            judgements,
-            _word(refusal),
-            reply,
-            addresses,
-            stage,
-        )
-        await self._write([self._judge.record(case)])
-        self._tell_refused(decision, session, tx, refusal, stage, addresses)
-        return reply
+    async def _not_filed(self, tx: Transaction, groups: list[Group], error: InboxError) -> list[Reply]:
+        """Nothing was promised and nothing was filed: the client is asked to come again."""
+        self._log.error("message_not_filed", id=tx.id, error=str(error))
+        self._destinations.forget()
+        return await self._refuse_all(tx, groups, TROUBLE if error.code >= 500 else Reply.of(error))
 
     async def _refuse_all(self, tx: Transaction, groups: list[Group], refusal: Reply) -> list[Reply]:
+        """Refuses whatever was not refused before, and records it."""
         for group in groups:
             for disposition in group.dispositions:
                 disposition.refusal = disposition.refusal or refusal
         reply = self._judge.with_id(refusal, tx.id)
-        await self._write([self._record(tx, group, reply) for group in groups])
+        await self._recorder.write([self._recorder.judged(tx, group, reply) for group in groups])
         addresses = tuple(str(recipient.address) for recipient in tx.recipients)
-        self._tell_refused(tx.id, tx.session, tx, refusal, Stage.DATA, addresses)
+        self._recorder.tell(tx.id, tx.session, tx, refusal, Stage.DATA, addresses)
         return [reply] * (len(tx.recipients) if tx.session.door is Door.LMTP else 1)
 
-    def _record(self, tx: Transaction, group: Group, reply: Reply) -> DecisionRecord:
-        case = Case(
-            tx.id,
-            tx.session,
-            group.transaction,
-            group.transaction.tenant,
-            group.transaction.tenant_name,
-            self._clock.now(),
-            [*_so_far(tx.session, tx), *group.judgements, *group.late],
-            _group_outcome(group.dispositions),
-            _reply_for(self._judge, tx, group, reply),
-            tuple(str(each.recipient.address) for each in group.dispositions),
-            Stage.DATA,
-        )
-        return self._judge.record(case)
 
-    def _tell_refused(
-        self, decision: str, session: Session, tx: Transaction | None, refusal: Reply, stage: Stage, to: tuple[str, ...]
-    ) -> None:
-        """One line in the log, with the id that the peer was given: also those who cannot ask the database find it."""
-        self._log.info(
-            "refused", id=decision, outcome=_word(refusal), reply=f"{refusal.code} {refusal.enhanced} {refusal.text}",
-            stage=stage.value, sender=str(tx.sender or "") if tx is not None else "", to=to[:LOGGED_RECIPIENTS],
-            peer=str(session.peer),
-        )  # fmt: skip
-
-    async def _write(self, records: list[DecisionRecord]) -> None:
-        try:
-            await self._decisions.add(records)
-        except StoreError as error:
-            # The refusal stands without its record; the log is then the only place that can explain it.
-            for record in records:
-                self._log.error("decision_not_recorded", id=record.id, error=str(error), body=record.body.decode())
+async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Waits for all of it, at once; most messages have one recipient's worth, which needs no task of its own."""
+    pieces = list(work)
+    if len(pieces) == 1:
+        await pieces[0]
+    else:
+        await asyncio.gather(*pieces)
 
 
-def refusal_of(verdict: Verdict) -> Reply | None:
-    """The reply for a verdict that refuses, or None."""
-    match verdict:
-        case Reject(code, enhanced, text) | Defer(code, enhanced, text):
-            return Reply(code, enhanced, text)
-    return None
-
-
-def _so_far(session: Session, tx: Transaction | None) -> list[StageOutcome]:
-    """What was said before a tenant was known, in the order of the stages."""
-    return [*session.judgements.values(), *(tx.judgements.values() if tx is not None else ())]
-
-
-def _word(reply: Reply) -> str:
-    return "defer" if reply.code < 500 else "reject"
-
-
-def _group_outcome(dispositions: list[Disposition]) -> str:
-    words = {each.outcome for each in dispositions}
-    return words.pop() if len(words) == 1 else "mixed"
-
-
-def _reply_for(judge: Judge, tx: Transaction, group: Group, reply: Reply) -> Reply:
-    """What this tenant's recipients are answered: over LMTP each hears of its own refusal."""
-    refusals = [each.refusal for each in group.dispositions if each.refusal is not None]
-    if tx.session.door is Door.LMTP and len(refusals) == len(group.dispositions):
-        return judge.with_id(refusals[0], tx.id)
-    return reply
+def _unfit(content: Content) -> Reply | None:
+    """What is wrong with the header section, whoever the message is for."""
+    block, _ = header_block(content)
+    if is_too_long(block, content.size):
+        return HEADER_TOO_LONG
+    return LOOP if count_received(block) > MAX_RECEIVED else None
 
 
 def _bundles(groups: list[Group], received: float) -> list[Bundle]:
@@ -310,10 +250,10 @@ def _bundles(groups: list[Group], received: float) -> list[Bundle]:
     for group in groups:
         by_content: dict[int, tuple[Content, list[Copy]]] = {}
         for disposition in group.dispositions:
-            for content, copy in disposition.copies:
+            # LMTP: whoever is told "no" or "later" has no copy, though one was made before its tenant's hooks failed.
+            for content, copy in disposition.copies if disposition.refusal is None else ():
                 by_content.setdefault(id(content), (content, []))[1].append(copy)
-        tenant = group.transaction.tenant
-        bundles += [Bundle(tenant, content, tuple(copies), received) for content, copies in by_content.values()]
+        bundles += [Bundle(group.tenant, content, tuple(copies), received) for content, copies in by_content.values()]
     return bundles
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from inbox.base.errors import StoreError
-from inbox.flow.groups import Disposition, Group, Route
+from inbox.flow.groups import Disposition, Group, Route, view_for
 from inbox.flow.judge import Judge
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address, AddressError
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain
 from inbox.plugin.context import Recipient, Transaction
-from inbox.plugin.facts import Facts, Resolved
+from inbox.plugin.facts import Resolved
 from inbox.plugin.services import Log
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy
@@ -29,7 +30,8 @@ MISCONFIGURED = Reply(451, "4.3.5", "System incorrectly configured, try again la
 class Recipients:
     """Admits recipients at RCPT, and adds or drops them when a plugin asks for it at ``data``."""
 
-    def __init__(self, judge: Judge, directory: AddressDirectory, log: Log) -> None:
+    def __init__(self, judge: Judge, directory: AddressDirectory, log: Log, server_name: str) -> None:
+        self._server_name = server_name.lower()
         self._judge = judge
         self._directory = directory
         self._log = log
@@ -40,15 +42,19 @@ class Recipients:
         Raises:
             StoreError: nobody can say now.
         """
-        domain = await self._directory.domain(recipient.address.domain)
+        domain = await self._directory.domain(recipient.address.domain) or await self._postmaster(recipient)
         if domain is None:
             return RELAY
         recipient.tenant = domain.organization.id
         recipient.tenant_name = domain.organization.name
         if self._judge.defers_second_tenant and any(each.tenant != recipient.tenant for each in tx.recipients):
             return ONE_TENANT
-        policy = self._judge.for_recipient(domain, recipient.address.key)
-        judgement = await self._judge.judge(Stage.RCPT, policy, tx=_view(tx, recipient), recipient=recipient)
+        policy = self._judge.for_recipient(domain, recipient.effective.key)
+        mine = [each for each in tx.recipients if each.tenant == recipient.tenant]
+        view = view_for(tx, domain.organization, mine)
+        judgement = await self._judge.judge(Stage.RCPT, policy, tx=view, recipient=recipient)
+        # Hooks had it in their hands, and whose recipient it is is not theirs to say.
+        recipient.tenant, recipient.tenant_name = domain.organization.id, domain.organization.name
         match judgement.verdict:
             case Reject(code, enhanced, text) | Defer(code, enhanced, text):
                 recipient.facts.put(Route(domain, policy, judgement, ()))
@@ -59,6 +65,14 @@ class Recipients:
         accounts = resolved.accounts if resolved is not None else ()
         recipient.facts.put(Route(domain, policy, judgement, accounts))
         return None if accounts else UNKNOWN
+
+    async def _postmaster(self, recipient: Recipient) -> HostedDomain | None:
+        """RFC 5321 §4.5.1: the server's own postmaster can be reached, if the operator says who that is."""
+        own = recipient.address.local.casefold() == "postmaster" and recipient.address.domain == self._server_name
+        if not own or self._judge.postmaster is None:
+            return None
+        recipient.redirected = Address.parse(self._judge.postmaster)
+        return await self._directory.domain(recipient.redirected.domain)
 
     async def _redirect(
         self, recipient: Recipient, domain: HostedDomain, policy: EffectivePolicy, judgement: StageOutcome, to: str
@@ -82,22 +96,36 @@ class Recipients:
                 case AddRecipient(address):
                     await self._add(group, address)
 
+    async def redirect(self, group: Group, to: str) -> None:
+        """Sends what is for a tenant's recipients to another address of the tenant's; one that leads nowhere defers
+        the message.
+        """
+        accounts = await self._accounts_behind(group, to)
+        if not accounts:
+            return
+        for disposition in group.dispositions:
+            disposition.recipient.redirected = Address.parse(to)
+            disposition.route = replace(disposition.route, accounts=accounts)
+
     async def _add(self, group: Group, text: str) -> None:
-        first = group.dispositions[0].recipient.facts.get(Route)
-        assert first is not None, "a group has recipients with routes"
+        accounts = await self._accounts_behind(group, text)
+        if not accounts:
+            return
+        recipient = Recipient(Address.parse(text), group.tenant, group.tenant_name)
+        group.dispositions.append(Disposition(recipient, replace(group.dispositions[0].route, accounts=accounts)))
+
+    async def _accounts_behind(self, group: Group, text: str) -> tuple[str, ...]:
+        """The accounts behind an address that a plugin named at ``data``; without any the message is deferred."""
         try:
-            accounts = await self._lookup(text, first.domain)
+            accounts = await self._lookup(text, group.dispositions[0].route.domain)
         except StoreError as error:
-            self._log.error("added_recipient_not_looked_up", to=text, error=str(error))
+            self._log.error("named_address_not_looked_up", to=text, error=str(error))
             accounts = ()
         if not accounts:
-            self._log.error("added_recipient_leads_nowhere", tenant=group.transaction.tenant_name, to=text)
+            self._log.error("named_address_leads_nowhere", tenant=group.tenant_name, to=text)
             for disposition in group.dispositions:
                 disposition.refusal = disposition.refusal or MISCONFIGURED
-            return
-        recipient = Recipient(Address.parse(text), group.transaction.tenant, group.transaction.tenant_name)
-        recipient.facts.put(Route(first.domain, first.policy, first.judgement, accounts))
-        group.dispositions.append(Disposition(recipient))
+        return accounts
 
     async def _lookup(self, text: str, home: HostedDomain) -> tuple[str, ...]:
         """The accounts behind an address that a plugin named; none unless it is of the same tenant."""
@@ -110,20 +138,3 @@ class Recipients:
             return ()
         accounts, _ = await self._directory.accounts(domain, address.key)
         return tuple(account.address for account in accounts)
-
-
-def _view(tx: Transaction, recipient: Recipient) -> Transaction:
-    """The transaction as the recipient's tenant may see it: with its own recipients only."""
-    mine = [each for each in tx.recipients if each.tenant == recipient.tenant]
-    return Transaction(
-        tx.id,
-        tx.session,
-        tx.sender,
-        tx.params,
-        mine,
-        None,
-        recipient.tenant,
-        recipient.tenant_name,
-        tx.started_at,
-        Facts(tx.facts),
-    )

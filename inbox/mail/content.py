@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +13,33 @@ from inbox.base.limits import SPOOL_OCTETS
 CHUNK: int = 256 * 1024
 #: A content that is hashed without letting other threads run: 16 KB take about 40 µs.
 SMALL: int = 16 * 1024
-Buffer = bytes | mmap.mmap
+
+
+class View:
+    """The bytes of a large content for those who only look at pieces: ``view[a:b]`` reads them, nothing is kept.
+
+    A map of the file would do the same, but its pages count as memory of ours for as long as it lives.
+    """
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+
+    def __len__(self) -> int:
+        return self._content.size
+
+    def __getitem__(self, place: slice) -> bytes:
+        start, stop, step = place.indices(self._content.size)
+        if step != 1:
+            raise ValueError("a view has no steps")
+        return self._content.read(start, stop - start) if stop > start else b""
+
+    def __bytes__(self) -> bytes:
+        return self._content.read(0, self._content.size)
+
+
+Buffer = bytes | View
 
 
 class Content(Protocol):
@@ -35,7 +59,7 @@ class Content(Protocol):
         ...
 
     def buffer(self) -> Buffer:
-        """Something that ``re`` and slices work on, without a copy of a large message in memory."""
+        """Something to take slices of, without a copy of a large message in memory."""
         ...
 
 
@@ -77,11 +101,10 @@ class FileContent:
         OSError: the file cannot be opened.
     """
 
-    __slots__ = ("_fd", "_map", "_size", "path")
+    __slots__ = ("_fd", "_size", "path")
 
     def __init__(self, path: Path, *, unlink: bool = False) -> None:
         self.path = path
-        self._map: mmap.mmap | None = None
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._size = os.fstat(self._fd).st_size
         if unlink:
@@ -95,7 +118,6 @@ class FileContent:
         """
         content = cls.__new__(cls)
         content.path = Path(f"/proc/self/fd/{fd}")
-        content._map = None
         content._fd = fd
         content._size = os.fstat(fd).st_size
         return content
@@ -117,22 +139,17 @@ class FileContent:
         return os.pread(self._fd, length, offset)
 
     def buffer(self) -> Buffer:
-        if self._size == 0:
-            return b""
-        if self._map is None:
-            self._map = mmap.mmap(self._fd, self._size, access=mmap.ACCESS_READ)
-        return self._map
+        return _buffer_of(self)
 
 
 class PrefixedContent:
     """Bytes in front of a content: how headers are added without copying or touching the message."""
 
-    __slots__ = ("_prefix", "_rest", "_whole")
+    __slots__ = ("_prefix", "_rest")
 
     def __init__(self, prefix: bytes, rest: Content) -> None:
         self._prefix = prefix
         self._rest = rest
-        self._whole: Buffer | None = None
 
     @property
     def size(self) -> int:
@@ -154,20 +171,12 @@ class PrefixedContent:
         return head + self._rest.read(max(0, offset - cut), wanted) if wanted > 0 else head
 
     def buffer(self) -> Buffer:
-        if self._whole is None:
-            self._whole = _gathered(self)
-        return self._whole
+        return _buffer_of(self)
 
 
-def _gathered(content: Content) -> Buffer:
-    """All bytes as one buffer; more than SPOOL_OCTETS of them go into an unnamed file and not into memory."""
-    if content.size <= SPOOL_OCTETS:
-        return b"".join(content.chunks())
-    with tempfile.TemporaryFile() as file:
-        for chunk in content.chunks():
-            file.write(chunk)
-        file.flush()
-        return mmap.mmap(file.fileno(), content.size, access=mmap.ACCESS_READ)
+def _buffer_of(content: Content) -> Buffer:
+    """All bytes while they are few; what is larger than SPOOL_OCTETS is read as it is looked at."""
+    return content.read(0, content.size) if content.size <= SPOOL_OCTETS else View(content)
 
 
 class TailContent:
@@ -191,7 +200,7 @@ class TailContent:
         return self._whole.read(self._offset + offset, length)
 
     def buffer(self) -> Buffer:
-        return _gathered(self)
+        return _buffer_of(self)
 
 
 def sha256(content: Content) -> str:

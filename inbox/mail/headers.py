@@ -23,6 +23,7 @@ __all__ = [
     "end_of_headers",
     "header_block",
     "insert_field",
+    "is_too_long",
 ]
 
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
@@ -127,10 +128,22 @@ def end_of_headers(buffer: Buffer, start: int, size: int) -> tuple[int, bool]:
     if head == b"\r\n":
         return start + 2, True
     limit = start + HEADER_BLOCK_OCTETS
-    found = _EMPTY_LINE.search(buffer, start, min(limit, size))
+    # A large message is read in pieces: of that, the section is the piece.
+    piece, base = (buffer, 0) if isinstance(buffer, bytes) else (buffer[start : min(limit, size)], start)
+    found = _EMPTY_LINE.search(piece, start - base, min(limit, size) - base)
     if found is not None:
-        return found.end(), True
+        return base + found.end(), True
     return min(limit, size), False
+
+
+def is_too_long(block: bytes, size: int) -> bool:
+    """Whether ``block``, the header section of a message of ``size`` octets, is more than we look at: more than
+    HEADER_BLOCK_OCTETS before its empty line, or more than HEADER_FIELDS fields.
+    """
+    if len(block) >= HEADER_BLOCK_OCTETS and size > len(block) and _EMPTY_LINE.search(block[-4:]) is None:
+        return True
+    # Counting lines is quick, and most messages have fewer of them than there may be fields.
+    return block.count(b"\n") > HEADER_FIELDS and sum(1 for _ in FIELD.finditer(block)) > HEADER_FIELDS
 
 
 def header_block(content: Content) -> tuple[bytes, int]:

@@ -14,7 +14,7 @@ from inbox.mail.fields import split_fields
 from inbox.mail.headers import end_of_headers
 from inbox.mail.parameters import Parameters, parse_content_type
 
-#: Octets of a file that are looked at in one go; ``mmap.find`` is a loop over single octets, ``bytes.find`` is not.
+#: Octets of a large message that are looked at in one go.
 _WINDOW: Final = 1024 * 1024
 #: RFC 2046 §5.1.1 allows 70 characters; longer ones are cut, as the delimiter line is compared by its beginning.
 _BOUNDARY_OCTETS: Final = 80

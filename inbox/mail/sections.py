@@ -2,7 +2,7 @@
 
 The table is made once, at delivery; every later FETCH of a section is a range of the blob. It is the letter
 ``\\x01`` (version) and 16 octets for each part, in the order of the tree: flags and encoding, number of descendants,
-and the offsets of header, body and end. A copy's own prefix (``Delivered-To:``) shifts all offsets and belongs
+and the offsets of header, body and end. A copy's own trace fields, in front of the blob, shift all offsets and belong
 to the message's header.
 """
 

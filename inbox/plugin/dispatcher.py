@@ -169,7 +169,7 @@ class _Run:
             await self._dispatcher.make(call.instance)
         except asyncio.CancelledError as error:
             self._cancelled(call, error, started)
-        except (Exception, SystemExit, GeneratorExit, HookOverrun) as error:  # noqa: BLE001  As in _call().
+        except BaseException as error:  # noqa: BLE001  As in _call().
             self._failed(call, error, started)
         return call.instance.plugin is not None
 
@@ -185,8 +185,9 @@ class _Run:
                 result = function(*[given[name] for name in hook.arguments])
             finally:
                 guard.leave()
-        except (Exception, SystemExit, GeneratorExit, asyncio.CancelledError, HookOverrun) as error:  # noqa: BLE001
-            # Plugins are foreign code: whatever they raise is theirs, and becomes their on_error outcome.
+        except BaseException as error:  # noqa: BLE001
+            # Plugins are foreign code: whatever they raise is theirs, and becomes their on_error outcome. Even a
+            # KeyboardInterrupt: ours comes as a signal that the loop handles, and theirs would end the server.
             self._failed(call, error, started)
             return
         self._answered(call, result, started, alone=True)
@@ -207,7 +208,7 @@ class _Run:
             result = steps.result
         except asyncio.CancelledError as error:
             self._cancelled(call, error, started)
-        except (Exception, SystemExit, GeneratorExit, HookOverrun) as error:  # noqa: BLE001  As in _call().
+        except BaseException as error:  # noqa: BLE001  As in _call().
             self._failed(call, error, started, late=limit is not None and limit.expired())
         else:
             if limit is not None and limit.expired():

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from inbox.base.limits import HOOK_SECONDS
 from inbox.plugin.breaker import Breaker
-from inbox.plugin.guard import Guard, HookOverrun
+from inbox.plugin.guard import Guard
 from inbox.plugin.inspection import Hook, LoadedPlugin
 from inbox.plugin.services import Log, Services
 from inbox.plugin.steps import Steps
@@ -149,6 +149,8 @@ class Instances:
         try:
             async with asyncio.timeout(HOOK_SECONDS):
                 await Steps(close(), self._guard)
-        except (Exception, HookOverrun) as error:  # noqa: BLE001  A plugin's clean-up must not keep the others from theirs.
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001  A plugin's clean-up must not keep the others from theirs.
             self._guard.leave()
             self.log.warning("plugin_close_failed", plugin=name, error=f"{type(error).__name__}: {error}")

@@ -31,6 +31,8 @@ from inbox.policy.snapshot import DEFAULT_FILE, TENANT_FOLDER, PolicySet
 DEBOUNCE_MS: Final = 200
 #: Milliseconds between two looks whether the folders are still the same.
 LOOK_MS: Final = 2000
+#: A larger policy is checked in a thread: a MiB of it takes seconds, for which nobody's mail would be served.
+INLINE_OCTETS: Final = 16 * 1024
 #: Seconds until watching begins anew when it ended.
 RETRY_SECONDS: Final = 1.0
 
@@ -138,7 +140,7 @@ class LivePolicies:
 
     async def _take(self, names: list[str]) -> None:
         try:
-            if DEFAULT_FILE in names:
+            if DEFAULT_FILE in names or any(_size(self._folder / name) > INLINE_OCTETS for name in names):
                 new = await asyncio.to_thread(self._current.reload, names)
             else:
                 new = self._current.reload(names)
@@ -225,3 +227,11 @@ class LivePolicies:
         if self._registry.folder is not None:
             files |= set(self._registry.folder.resolve().glob("*.py"))
         return files
+
+
+def _size(path: Path) -> int:
+    """Octets; 0 if nobody can say, which who reads it will find out."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from inbox.base.errors import ProtocolError
-from inbox.base.limits import HOOK_OPINIONS
+from inbox.base.limits import FIELD_OCTETS, HOOK_FLAGS, HOOK_OPINIONS
 from inbox.mail.address import Address
+from inbox.mail.mailbox_name import complaint
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import (
     Accept,
@@ -51,6 +52,7 @@ SPOKEN: Final[Mapping[Stage, frozenset[type]]] = {
 }  # fmt: skip
 #: RFC 5322 §2.2: printable US-ASCII without the colon.
 _FIELD_NAME: Final = re.compile(r"[!-9;-~]{1,76}\Z")
+_ENHANCED: Final = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}\Z")
 _BREAKS: Final = re.compile(r"[\r\n\x00]")
 
 
@@ -70,35 +72,55 @@ def opinions_of(result: Any, stage: Stage) -> tuple[Opinion, ...]:
     if len(given) > HOOK_OPINIONS:
         raise Nonsense(f"gave {len(given)} opinions; {HOOK_OPINIONS} are the most")
     spoken = SPOKEN[stage]
+    header_octets = 0
     for opinion in given:
         said = opinion.opinion if type(opinion) is Shadow else opinion
         if type(said) not in spoken:
             known = ", ".join(sorted(kind.__name__ for kind in spoken))
             raise Nonsense(f"answered {type(said).__name__} at {stage}, where it may say {known}")
         _check(said)
+        if isinstance(said, AddHeader | InsertHeader | ChangeHeader):
+            header_octets += len(said.name) + len(said.value)
+    if header_octets > FIELD_OCTETS:
+        raise Nonsense(f"gave header fields of {header_octets} characters; {FIELD_OCTETS} are the most")
     return given
 
 
 def _check(opinion: Any) -> None:
     match opinion:
-        case Score(symbol, points):
+        case Score(symbol, points, why, group):
             _check_score(symbol, points)
-        case AddHeader(name, value) | InsertHeader(_, name, value) | ChangeHeader(name, value):
+            _check_words(why)
+            _check_words(group)
+        case AddHeader(name, value):
             _check_header(name, value)
-        case DeleteHeader(name):
+        case InsertHeader(place, name, value) | ChangeHeader(name, value, place):
+            _check_header(name, value)
+            _check_place(place)
+        case DeleteHeader(name, place):
             _check_header(name, "")
+            _check_place(place)
         case Redirect(address) | AddRecipient(address) | DropRecipient(address):
             _check_address(address)
-        case Defer(_, _, text) | Reject(_, _, text):
+        case Defer(code, enhanced, text) | Reject(code, enhanced, text):
+            if type(code) is not int or not isinstance(enhanced, str) or not _ENHANCED.match(enhanced):
+                raise Nonsense(f"not reply codes: {code!r:.20} {enhanced!r:.40}")
             _check_text(text)
+        case Quarantine(reason) | Discard(reason):
+            _check_words(reason)
         case ReplaceBody(content) | Transform(content):
             if not isinstance(content, bytes):
                 raise Nonsense(f"{type(opinion).__name__} takes bytes, not {type(content).__name__}")
         case FileInto(mailbox):
             _check_text(mailbox)
+            trouble = complaint(mailbox)
+            if trouble is not None:
+                raise Nonsense(f"not the name of a mailbox: {mailbox!r:.80}: {trouble}")
         case AddFlags(flags):
             if not isinstance(flags, tuple) or not all(isinstance(flag, str) for flag in flags):
                 raise Nonsense("AddFlags takes a tuple of texts")
+            if len(flags) > HOOK_FLAGS:
+                raise Nonsense(f"gave {len(flags)} flags; {HOOK_FLAGS} are the most")
 
 
 def _check_score(symbol: Any, points: Any) -> None:
@@ -116,6 +138,17 @@ def _check_header(name: Any, value: Any) -> None:
         raise Nonsense(f"{name}: the value must be one line of text; folding is not the plugin's work")
 
 
+def _check_place(place: Any) -> None:
+    if type(place) is not int:
+        raise Nonsense(f"which field is meant must be a number, not {place!r:.60}")
+
+
+def _check_words(text: Any) -> None:
+    """A text for people that may be empty and have several lines: a reason, a group."""
+    if not isinstance(text, str) or len(text) > FIELD_OCTETS:
+        raise Nonsense(f"must be text of at most {FIELD_OCTETS} characters: {text!r:.80}")
+
+
 def _check_address(address: Any) -> None:
     try:
         Address.parse(address)
@@ -124,5 +157,5 @@ def _check_address(address: Any) -> None:
 
 
 def _check_text(text: Any) -> None:
-    if not isinstance(text, str) or not text or _BREAKS.search(text):
+    if not isinstance(text, str) or not 0 < len(text) <= FIELD_OCTETS or _BREAKS.search(text):
         raise Nonsense(f"must be one line of text: {text!r:.80}")

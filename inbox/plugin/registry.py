@@ -5,11 +5,13 @@ A plugin that cannot be loaded never keeps the others from loading: it is a prob
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import importlib
 import pkgutil
 import sys
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.abc import Loader
 from importlib.machinery import SourceFileLoader
@@ -19,6 +21,8 @@ from pathlib import Path
 from types import CodeType, MappingProxyType, ModuleType
 from typing import Any, Final
 
+from inbox.base.files import read_regular
+from inbox.base.limits import IMPORT_SECONDS, PLUGIN_FILE_OCTETS
 from inbox.plugin.inspection import LoadedPlugin, PluginInvalid, inspect_module
 
 GROUP: Final = "inbox.plugins"
@@ -63,6 +67,7 @@ class Registry:
         environment: values for settings that name an environment variable.
         shipped: the package of shipped plugins.
         points: entry points; those of the installed packages by default.
+        import_seconds: how long the import of a file may take.
     """
 
     def __init__(
@@ -72,7 +77,9 @@ class Registry:
         *,
         shipped: str = SHIPPED,
         points: Iterable[EntryPoint] | None = None,
+        import_seconds: float = IMPORT_SECONDS,
     ) -> None:
+        self._import_seconds = import_seconds
         self.folder = folder
         self._environment = dict(environment or {})
         self._shipped = shipped
@@ -140,9 +147,11 @@ class Registry:
     def load_file(self, path: Path) -> LoadedPlugin | Problem:
         """The plugin in a file; the one from last time if the file's bytes are the same."""
         try:
-            source = path.read_bytes()
+            source = read_regular(path, PLUGIN_FILE_OCTETS + 1)
         except OSError as error:
             return Problem(path.stem, str(path), f"cannot be read: {error.strerror}")
+        if len(source) > PLUGIN_FILE_OCTETS:
+            return Problem(path.stem, str(path), f"larger than {PLUGIN_FILE_OCTETS} octets")
         digest = hashlib.sha256(source).hexdigest()
         known = self._files.get(path)
         if known is not None and known[0] == digest:
@@ -162,11 +171,11 @@ class Registry:
         module = module_from_spec(spec)
         sys.modules[name] = module  # Dataclasses and pydantic look their module up by its name.
         try:
-            _execute(spec.loader, module)
+            _within(self._import_seconds, lambda: _execute(spec.loader, module))
             return inspect_module(
                 path.stem, module, source=str(path), version=f"file {digest[:8]}", environment=self._environment
             )
-        except (Exception, SystemExit) as error:  # noqa: BLE001  As above; a script's sys.exit() is a problem, too.
+        except BaseException as error:  # noqa: BLE001  As above; a script's sys.exit() is a problem, too.
             del sys.modules[name]
             return Problem(path.stem, str(path), _why(error, path))
 
@@ -185,6 +194,36 @@ class _Source(SourceFileLoader):
 def _execute(loader: Loader | None, module: ModuleType) -> None:
     if loader is not None:
         loader.exec_module(module)
+
+
+class _ImportOverrun(BaseException):
+    """Raised in a plugin's import that does not end. Not an Exception: a plugin's ``except`` must not swallow it."""
+
+
+def _within(seconds: float, function: Callable[[], None]) -> None:
+    """Runs ``function`` in a thread of its own for so long at most.
+
+    Raises:
+        whatever ``function`` raises; TimeoutError: it did not end, and was interrupted. One that waits in C for what
+        never comes cannot be: its thread stays, and ends with the process.
+    """
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            function()
+        except BaseException as error:  # noqa: BLE001  Raised again below, where it is waited for.
+            raised.append(error)
+
+    thread = threading.Thread(target=run, name="plugin-import", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_ImportOverrun))
+        thread.join(1.0)
+        raise TimeoutError(f"its import did not end within {seconds:g} s")
+    if raised:
+        raise raised[0]
 
 
 def _take(plugins: dict[str, LoadedPlugin], problems: list[Problem], found: LoadedPlugin | Problem) -> None:

@@ -91,6 +91,11 @@ class MemoryLog:
     def error(self, event: str, **fields: Any) -> None:
         self.events.append(("error", event, fields))
 
+    @property
+    def errors(self) -> list[str]:
+        """The names of the events that were logged as errors."""
+        return [event for level, event, _ in self.events if level == "error"]
+
     def named(self, event: str) -> list[dict[str, Any]]:
         """The fields of all entries of this event."""
         return [fields for _, name, fields in self.events if name == event]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from inbox.base.errors import PolicyError
+from inbox.base.limits import POLICY_MISTAKES
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,11 +34,18 @@ class Mistake:
 
 
 class PolicyMistakes(PolicyError):
-    """All mistakes that a check found; ``str(error)`` has one line for each, in the order of the files."""
+    """The mistakes that a check found; ``str(error)`` has one line for each, in the order of the files.
+
+    ``mistakes`` are the first POLICY_MISTAKES of them; then ``str(error)`` says how many more there are.
+    """
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
-        self.mistakes = tuple(sorted(set(mistakes)))
-        super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
+        found = sorted(set(mistakes))
+        self.mistakes = tuple(found[:POLICY_MISTAKES])
+        lines = [str(mistake) for mistake in self.mistakes]
+        if len(found) > POLICY_MISTAKES:
+            lines.append(f"and {len(found) - POLICY_MISTAKES} more")
+        super().__init__("\n".join(lines))
 
 
 class Mistakes:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from inbox.base.errors import PolicyError
+from inbox.base.files import read_regular
 from inbox.base.limits import POLICY_FILE_OCTETS
 from inbox.mail.tenancy import DomainOverrides
 from inbox.policy import document, plan
@@ -370,8 +371,7 @@ def _keep(cache: dict[Any, Any], key: object, value: object) -> None:
 
 def _read(path: Path, name: str, texts: dict[str, bytes], mistakes: Mistakes) -> None:
     try:
-        with path.open("rb") as file:
-            # One octet more than allowed: decode() then says that it is too much.
-            texts[name] = file.read(POLICY_FILE_OCTETS + 1)
+        # One octet more than allowed: decode() then says that it is too much.
+        texts[name] = read_regular(path, POLICY_FILE_OCTETS + 1)
     except OSError as error:
         mistakes.add(Place(str(path)), f"cannot be read: {(error.strerror or str(error)).lower()}")

@@ -60,9 +60,9 @@ class EmailRecord:
 class Copy:
     """One mailbox that a mail goes into.
 
-    ``prepended`` is put in front of the shared blob for this copy only (``Delivered-To:``): two recipients of
-    one mail never see each other's address. ``recipient`` and ``reason`` say, for a quarantined copy, whom it
-    was for and why it is there.
+    ``prepended`` is put in front of the shared blob for this copy only (Delivered-To, Return-Path, Received): two
+    recipients of one mail never see each other's address, and a mail that comes again finds its blob.
+    ``recipient`` and ``reason`` say, for a quarantined copy, whom it was for and why it is there.
     """
 
     mailbox: str

@@ -23,7 +23,7 @@ from inbox.store.ports import Blobs
 async def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Blobs]:
     store: Blobs
     if request.param == "local":
-        store = LocalBlobs(tmp_path / "incoming", SystemClock())
+        store = LocalBlobs(tmp_path / "incoming")
     else:
         config = request.getfixturevalue("ministack").config(f"bucket-{uuid.uuid4().hex}")
         store = S3Blobs(config, spool_above=64 * 1024, spool=tmp_path)

@@ -9,9 +9,9 @@ import pytest
 from inbox.base.errors import AlreadyExists, NotFound
 from inbox.mail.flags import Flag
 from inbox.mail.tenancy import DEFAULT_MAILBOXES, Mailbox
+from inbox.plugin.testing import FakeClock
 from inbox.store.ports import Database
 from inbox.store.records import MailboxStatus
-from tests.support.clock import FakeClock
 from tests.support.store import Home
 
 

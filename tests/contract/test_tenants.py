@@ -8,8 +8,8 @@ import pytest
 
 from inbox.base.errors import AlreadyExists, NotFound
 from inbox.mail.tenancy import DomainOverrides, HostedDomain
+from inbox.plugin.testing import FakeClock
 from inbox.store.ports import Database
-from tests.support.clock import FakeClock
 from tests.support.store import Home, Opener
 
 EVERYTHING = DomainOverrides(

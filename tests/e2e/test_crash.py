@@ -147,12 +147,12 @@ def test_a_full_disk_is_said_and_nothing_acknowledged_is_lost(tmp_path: Path) ->
     server = RunningServer(tmp_path)
     disk = tmp_path / "disk"
     disk.mkdir()
-    server.environment["INBOX_DATA_DIR"] = str(disk)
     server.wrapper = (
         "unshare", "-m", "sh", "-c",
         f'mount -t tmpfs -o size=24M none "{disk}" && cp -a "{server.data}/." "{disk}" && exec "$@"', "sh",
     )  # fmt: skip
     server.populate()
+    server.environment["INBOX_DATA_DIR"] = str(disk)
     try:
         server.start()
         codes: list[int] = []

@@ -12,7 +12,6 @@ from pathlib import Path
 import aioimaplib
 import pytest
 
-from inbox.base.clock import SystemClock
 from inbox.store.blobs.local import LocalBlobs
 from tests.support.imap_world import ADDRESS, PASSWORD, World, client_tls, world, write_authority
 
@@ -60,18 +59,18 @@ async def test_imaplib_reads_appends_and_expunges(tmp_path: Path) -> None:
             assert client.uid("COPY", "2:3", "Archive")[0] == "OK"
             assert client.status("Archive", "(MESSAGES)") == ("OK", [b'"Archive" (MESSAGES 2)'])
 
-    async with world(tmp_path, LocalBlobs(tmp_path / "blobs", SystemClock())) as w:
+    async with world(tmp_path, LocalBlobs(tmp_path / "blobs")) as w:
         for message in MESSAGES[:2]:
             await w.deliver(message)
         await asyncio.to_thread(work, w.plain_port)
-        assert not w.log.errors()
+        assert not w.log.errors
 
 
 async def test_curl_gets_the_same_octets(tmp_path: Path) -> None:
     curl = needs("curl")
     authority = tmp_path / "ca.pem"
     write_authority(authority)
-    async with world(tmp_path, LocalBlobs(tmp_path / "blobs", SystemClock())) as w:
+    async with world(tmp_path, LocalBlobs(tmp_path / "blobs")) as w:
         await w.deliver(MESSAGES[0])
         common = (curl, "--silent", "--show-error", "--cacert", str(authority), "--user", f"{ADDRESS}:{PASSWORD}")
         code, output = await run(*common, f"imaps://localhost:{w.tls_port}/INBOX;UID=1")
@@ -85,7 +84,7 @@ async def test_curl_gets_the_same_octets(tmp_path: Path) -> None:
         code, output = await run(*common, "--upload-file", str(upload), f"imaps://localhost:{w.tls_port}/Sent")
         assert code == 0, output
         assert (await w.database.mailboxes.status(w.organization.id, (await w.mailbox("Sent")).id)).messages == 1
-        assert not w.log.errors()
+        assert not w.log.errors
 
 
 async def _mbsync(w: World, folder: Path) -> None:
@@ -126,7 +125,7 @@ SyncState *
 
 
 async def test_mbsync_keeps_two_sides_equal(tmp_path: Path) -> None:
-    async with world(tmp_path, LocalBlobs(tmp_path / "blobs", SystemClock())) as w:
+    async with world(tmp_path, LocalBlobs(tmp_path / "blobs")) as w:
         for message in MESSAGES:
             await w.deliver(message)
         await _mbsync(w, tmp_path)
@@ -150,7 +149,7 @@ async def test_mbsync_keeps_two_sides_equal(tmp_path: Path) -> None:
         await w.database.messages.store(w.organization.id, mailbox.id, [3], "add", 2)
         await _mbsync(w, tmp_path)
         assert any(path.name.endswith(":2,R") for path in (inbox / "cur").iterdir())
-        assert not w.log.errors()
+        assert not w.log.errors
 
 
 #: Checks of the suite that no server can pass, and why.
@@ -165,13 +164,13 @@ LIVETEST_FAULTS = {
 async def test_the_checks_of_imapclient(tmp_path: Path) -> None:
     authority, settings = tmp_path / "ca.pem", tmp_path / "live.ini"
     write_authority(authority)
-    async with world(tmp_path, LocalBlobs(tmp_path / "blobs", SystemClock())) as w:
+    async with world(tmp_path, LocalBlobs(tmp_path / "blobs")) as w:
         settings.write_text(
             f"[DEFAULT]\nhost=localhost\nport={w.tls_port}\nusername={ADDRESS}\npassword={PASSWORD}\nssl=true\n"
             f"ssl_ca_file={authority}\nssl_check_hostname=true\n"
         )
         _, output = await run(sys.executable, "-m", "imapclient.livetest", str(settings), "-v")
-        assert not w.log.errors()
+        assert not w.log.errors
     assert re.search(r"^Ran (\d+) tests", output, re.MULTILINE), output
     failed = set(re.findall(r"^(?:ERROR|FAIL): (\w+)", output, re.MULTILINE))
     assert failed <= LIVETEST_FAULTS.keys(), output
@@ -183,7 +182,7 @@ async def test_the_checks_of_imapclient(tmp_path: Path) -> None:
 
 
 async def test_aioimaplib_hears_of_new_mail_while_it_idles(tmp_path: Path) -> None:
-    async with world(tmp_path, LocalBlobs(tmp_path / "blobs", SystemClock())) as w:
+    async with world(tmp_path, LocalBlobs(tmp_path / "blobs")) as w:
         client = aioimaplib.IMAP4_SSL("127.0.0.1", w.tls_port, ssl_context=client_tls())
         await client.wait_hello_from_server()
         assert (await client.login(ADDRESS, PASSWORD)).result == "OK"
@@ -196,4 +195,4 @@ async def test_aioimaplib_hears_of_new_mail_while_it_idles(tmp_path: Path) -> No
         fetched = await client.fetch("1", "(BODY.PEEK[])")
         assert MESSAGES[0] in [bytes(line) for line in fetched.lines]
         await client.logout()
-        assert not w.log.errors()
+        assert not w.log.errors

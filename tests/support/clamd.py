@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.support.ports import free_port
 
 #: EICAR's harmless test file; in two parts, so that no scanner takes this source for it.
 EICAR = (r"X5O!P%@AP[4\PZX54(P^)7CC)7}" + "$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*").encode()
@@ -41,12 +42,6 @@ def _signature(name: str, text: bytes) -> str:
     return f"{name}:0:*:{text.hex()}\n"
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def start(folder: Path, *, stream_max: int = STREAM_MAX) -> Clamd:
     """Starts clamd in ``folder`` and returns when it answers. Raises RuntimeError when it does not start."""
     program = shutil.which("clamd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
@@ -69,7 +64,7 @@ def start(folder: Path, *, stream_max: int = STREAM_MAX) -> Clamd:
 
 
 def _start(program: str, folder: Path, stream_max: int) -> Clamd:
-    port = _free_port()
+    port = free_port()
     path = folder / "clamd.sock"
     settings = {
         "DatabaseDirectory": folder / "db",

@@ -22,6 +22,7 @@ from inbox.mail.content import Content, MemoryContent, sha256
 from inbox.mail.index import index
 from inbox.mail.tenancy import Account, Mailbox, Organization
 from inbox.plugin.context import Identity, Session
+from inbox.plugin.testing import MemoryLog
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.server import ImapServer
 from inbox.store.blobs.local import LocalBlobs
@@ -56,28 +57,6 @@ def client_tls() -> ssl.SSLContext:
 def write_authority(path: Path) -> None:
     """The certificate that clients have to trust."""
     _authority().cert_pem.write_to_path(path)
-
-
-class ListLog:
-    """``Log`` that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, str, dict[str, Any]]] = []
-
-    def debug(self, event: str, **fields: Any) -> None:
-        self.events.append(("debug", event, fields))
-
-    def info(self, event: str, **fields: Any) -> None:
-        self.events.append(("info", event, fields))
-
-    def warning(self, event: str, **fields: Any) -> None:
-        self.events.append(("warning", event, fields))
-
-    def error(self, event: str, **fields: Any) -> None:
-        self.events.append(("error", event, fields))
-
-    def errors(self) -> list[tuple[str, str, dict[str, Any]]]:
-        return [event for event in self.events if event[0] == "error"]
 
 
 class FixedLogin:
@@ -217,7 +196,7 @@ class World:
     database: SqliteDatabase
     blobs: MemoryBlobs
     filer: Filer
-    log: ListLog
+    log: MemoryLog
     organization: Organization
     account: Account
     server: ImapServer
@@ -263,7 +242,7 @@ async def world(folder: Path, store: LocalBlobs | None = None, **changes: Any) -
     await database.open()
     blobs: Any = store or MemoryBlobs()
     await blobs.open()
-    log = ListLog()
+    log = MemoryLog()
     config = replace(ImapConfig("mail.demo.test", folder, server_tls()), **changes)
     organization = await database.tenants.add_organization("demo")
     await database.tenants.add_domain(organization.id, "demo.test")

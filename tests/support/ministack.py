@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import pytest
 from botocore.config import Config
 
 from inbox.store.blobs.s3 import S3Config
+from tests.support.ports import free_port
 
 
 class Ministack:
@@ -49,19 +49,13 @@ class Ministack:
             return False
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ministack]:
     """One server for all tests of a session; each test uses a bucket of its own."""
     if importlib.util.find_spec("ministack") is None:
         pytest.skip("ministack is not installed")
     folder: Path = tmp_path_factory.mktemp("ministack")
-    port = _free_port()
+    port = free_port()
     environment = {**os.environ, "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "S3_DATA_DIR": str(folder)}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(

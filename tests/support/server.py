@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from inbox.app.config import load
+from inbox.app.stores import make_database
 from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
 from inbox.identity.passwords import Passwords
-from inbox.store.sqlite import SqliteDatabase
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct horse"
@@ -89,12 +90,13 @@ class RunningServer:
         }
 
     def populate(self, tenants: Tenants = DEMO) -> None:
-        """Makes tenants, domains and accounts, all with the same password."""
+        """Makes tenants, domains and accounts, all with the same password, in the database of the environment."""
         asyncio.run(self._populate(tenants))
 
     async def _populate(self, tenants: Tenants) -> None:
         clock = SystemClock()
-        database = SqliteDatabase(self.data / "inbox.db", clock, RandomIds(clock.now))
+        ours = {name: value for name, value in self.env.items() if name.startswith(("INBOX_", "DATABASE_", "S3_"))}
+        database = make_database(load(ours), clock, RandomIds(clock.now))
         passwords = Passwords(clock)
         await database.open()
         stored = await passwords.hash(PASSWORD)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -15,10 +15,10 @@ from inbox.mail.address import Address
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Recipient, Session, Transaction
+from inbox.plugin.testing import FakeClock, MemoryLog
 from inbox.server.lmtp import LmtpServer
 from inbox.server.smtp import SmtpServer
 from inbox.server.smtp_config import SmtpConfig
-from tests.support.clock import FakeClock
 from tests.support.transport import MemoryTransport
 
 PATIENCE = 10.0
@@ -98,23 +98,6 @@ class Recording:
     def _break(self, stage: str) -> None:
         if stage in self.broken:
             raise ZeroDivisionError("secret of the inside")
-
-
-class Log:
-    """Remembers what was logged."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, str]] = []
-
-    def __getattr__(self, level: str) -> Callable[..., None]:
-        def write(event: str, **_: Any) -> None:
-            self.events.append((level, event))
-
-        return write
-
-    @property
-    def errors(self) -> list[str]:
-        return [event for level, event in self.events if level == "error"]
 
 
 class Client(Protocol):
@@ -205,7 +188,7 @@ class World:
     server: SmtpServer
     receiving: Recording
     clock: FakeClock
-    log: Log
+    log: MemoryLog
     port: int = 0
     memory_clients: list[MemoryClient] = field(default_factory=list)
 
@@ -245,7 +228,7 @@ async def smtp_world(
     folder: Path, *, lmtp: bool = False, listen: bool = True, receiving: Recording | None = None, **settings: Any
 ) -> AsyncIterator[World]:
     """A running server; ``settings`` are fields of :class:`SmtpConfig`. It is stopped without grace."""
-    receiving, clock, log = receiving or Recording(), FakeClock(), Log()
+    receiving, clock, log = receiving or Recording(), FakeClock(), MemoryLog()
     config = SmtpConfig(**{"hostname": "mx.test", "spool_directory": folder, **settings})
     server = (LmtpServer if lmtp else SmtpServer)(config, receiving, clock, _Ids(), log)
     world = World(server, receiving, clock, log)

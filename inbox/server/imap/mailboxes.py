@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from inbox.mail.mailbox_name import complaint
 from inbox.mail.tenancy import Mailbox
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.outcome import Done, No
 from inbox.store.ports import Mailboxes
 from inbox.wire.imap import render
 from inbox.wire.imap.commands import Create, Nothing, OneMailbox, Rename, Status
-from inbox.wire.imap.mutf7 import complaint
 
 if TYPE_CHECKING:
     from inbox.server.imap.session import ImapSession

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from inbox.base.clock import Clock, SystemClock
 from inbox.base.ids import Ids, RandomIds
+from inbox.base.peers import network_of
 from inbox.flow.doors import Appending, Login
 from inbox.plugin.context import Door, IPAddress, Session
 from inbox.plugin.services import Log
@@ -23,6 +24,8 @@ from inbox.wire.imap import render
 
 Encryption = Literal["implicit", "starttls"]
 _BACKLOG: Final = 512
+#: Seconds before the next try when no connection could be taken (out of descriptors, say).
+_ACCEPT_RETRY: Final = 1.0
 
 
 class ImapServer:
@@ -54,12 +57,16 @@ class ImapServer:
         self._ids = ids or RandomIds(self._clock.now)
         self._servers: list[asyncio.Server] = []
         self._sessions: dict[asyncio.Task[None], ImapSession] = {}
-        self._peers: Counter[IPAddress] = Counter()
+        self._peers: Counter[str] = Counter()
+        self._sockets: list[socket.socket] = []
+        self._acceptors: set[asyncio.Task[None]] = set()
+        self._handshakes: dict[asyncio.Task[None], str] = {}
 
     @property
     def ports(self) -> list[int]:
         """The ports that are listened on, in the order of the calls of :meth:`start`."""
-        return [sock.getsockname()[1] for server in self._servers for sock in server.sockets]
+        own = [sock for server in self._servers for sock in server.sockets]
+        return [sock.getsockname()[1] for sock in (*own, *self._sockets)]
 
     @property
     def connections(self) -> int:
@@ -84,21 +91,22 @@ class ImapServer:
         """
         if tls is not None and self._config.tls is None:
             raise ValueError("TLS needs a certificate")
-        loop = asyncio.get_running_loop()
+        if tls == "implicit":
+            made = list(sockets) or [_bound(host, port)]
+            for sock in made:
+                sock.setblocking(False)
+                self._acceptors.add(asyncio.create_task(self._accept(sock)))
+            self._sockets += made
+            return [sock.getsockname()[1] for sock in made]
 
         def protocol() -> Channel:
             return Channel(lambda channel: self._connected(channel, tls), self._config.write_timeout)
 
-        options: dict[str, Any] = {"backlog": _BACKLOG}
-        if tls == "implicit":
-            # The loop has to do this handshake: uvloop reads before connection_made could hold the transport, and the
-            # client speaks first.
-            options |= {"ssl": self._config.tls, "ssl_handshake_timeout": self._config.tls_timeout}
-        started: list[asyncio.Server] = []
+        loop = asyncio.get_running_loop()
         if sockets:
-            started += [await loop.create_server(protocol, sock=sock, **options) for sock in sockets]
+            started = [await loop.create_server(protocol, sock=sock, backlog=_BACKLOG) for sock in sockets]
         else:
-            started.append(await loop.create_server(protocol, host, port, **options))
+            started = [await loop.create_server(protocol, host, port, backlog=_BACKLOG)]
         self._servers += started
         return [sock.getsockname()[1] for server in started for sock in server.sockets]
 
@@ -107,6 +115,13 @@ class ImapServer:
         for server in self._servers:
             server.close()
         self._servers.clear()
+        for task in (*self._acceptors, *self._handshakes):
+            task.cancel()
+        await asyncio.gather(*self._acceptors, *self._handshakes, return_exceptions=True)
+        self._acceptors.clear()
+        for sock in self._sockets:
+            sock.close()
+        self._sockets.clear()
         for session in self._sessions.values():
             session.stop()
         tasks = list(self._sessions)
@@ -116,10 +131,55 @@ class ImapServer:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
+    async def _accept(self, sock: socket.socket) -> None:
+        """Takes connections of implicit TLS.
+
+        A server of asyncio's tells of a connection when its handshake is done: clients that never begin theirs would
+        be counted by nobody, and use up all descriptors.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(sock)
+            except OSError as error:
+                self._log.error("imap_accept_failed", error=str(error))
+                await asyncio.sleep(_ACCEPT_RETRY)
+                continue
+            network = network_of(_address(address)[0])
+            if not self._may_shake_hands(network):
+                self._log.warning("imap_too_many_handshakes", peer=network, handshakes=len(self._handshakes))
+                connection.close()
+                continue
+            task = loop.create_task(self._shake_hands(connection))
+            self._handshakes[task] = network
+            task.add_done_callback(self._handshakes.pop)
+
+    def _may_shake_hands(self, network: str) -> bool:
+        under_way = list(self._handshakes.values())
+        config = self._config
+        return len(under_way) < config.max_connections and under_way.count(network) < config.max_connections_per_peer
+
+    async def _shake_hands(self, connection: socket.socket) -> None:
+        # The loop has to do this handshake: uvloop reads before connection_made could hold the transport, and the
+        # client speaks first.
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: Channel(lambda channel: self._connected(channel, "implicit"), self._config.write_timeout),
+                connection,
+                ssl=self._config.tls,
+                ssl_handshake_timeout=self._config.tls_timeout,
+            )
+        except OSError as error:  # TLS errors, time-out and lost connections are all OSErrors
+            self._log.debug("imap_tls_failed", error=str(error))
+        except BaseException:
+            connection.close()
+            raise
+
     def _connected(self, channel: Channel, tls: Encryption | None) -> None:
         peer, port = _address(channel.info("peername"))
+        network = network_of(peer)
         if len(self._sessions) >= self._config.max_connections or (
-            self._peers[peer] >= self._config.max_connections_per_peer
+            self._peers[network] >= self._config.max_connections_per_peer
         ):
             self._log.warning("imap_too_many_connections", peer=str(peer), connections=len(self._sessions))
             channel.write(render.status("*", "BYE", "Too many connections", "UNAVAILABLE"))
@@ -137,19 +197,25 @@ class ImapServer:
         session = ImapSession(
             self._backend, channel, context, COMMANDS, implicit_tls=tls == "implicit", may_start_tls=tls == "starttls"
         )
-        self._peers[peer] += 1
+        self._peers[network] += 1
         task = asyncio.get_running_loop().create_task(session.run())
         self._sessions[task] = session
-        task.add_done_callback(lambda done: self._ended(done, peer))
+        task.add_done_callback(lambda done: self._ended(done, network))
 
-    def _ended(self, task: asyncio.Task[None], peer: IPAddress) -> None:
+    def _ended(self, task: asyncio.Task[None], network: str) -> None:
         del self._sessions[task]
-        self._peers[peer] -= 1
-        if not self._peers[peer]:
-            del self._peers[peer]
+        self._peers[network] -= 1
+        if not self._peers[network]:
+            del self._peers[network]
 
 
-def _address(peername: tuple[str, int] | None) -> tuple[IPAddress, int]:
+def _bound(host: str | None, port: int) -> socket.socket:
+    """A socket that listens. Raises OSError."""
+    family = socket.AF_INET6 if host is not None and ":" in host else socket.AF_INET
+    return socket.create_server((host or "", port), family=family, backlog=_BACKLOG)
+
+
+def _address(peername: tuple[Any, ...] | None) -> tuple[IPAddress, int]:
     """The peer, with an IPv4 address that came in through an IPv6 socket as what it is."""
     if not peername:
         return ip_address("0.0.0.0"), 0  # noqa: S104  gone before we could ask; nothing is bound to this

@@ -6,7 +6,7 @@ a power cut. All of it happens in a pool of threads of our own; the event loop n
 
 Two things make many puts at once cheap:
 - a put that comes while every thread is busy waits in a queue, and a thread takes several from it at once, so that
-  a batch costs one hop between threads and one fsync for each folder that it wrote to;
+  a batch costs one hop between threads, about one commit of the file system, and one fsync for each folder;
 - a folder is made, and fsynced up to the root, once in the life of the process.
 
 Folders are never removed: a writer elsewhere may be about to use one.
@@ -25,7 +25,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
-from inbox.base.clock import Clock
 from inbox.base.errors import NotFound, StorageFull, StoreError, StoreUnavailable
 from inbox.mail.content import Content, FileContent
 from inbox.store.blobs.keys import UNFINISHED, components
@@ -33,7 +32,8 @@ from inbox.store.blobs.keys import UNFINISHED, components
 T = TypeVar("T")
 
 #: Puts that one thread takes from the queue at once: their latencies add up, so it is kept short.
-BATCH: Final = 8
+BATCH: Final = 32
+READERS: Final = 4
 #: Folders known to be durable that are remembered; the set is emptied when it is full.
 FOLDERS_REMEMBERED: Final = 100_000
 #: Keys that one step of a listing returns.
@@ -47,7 +47,7 @@ _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOL
 class _Put:
     """One blob that waits to be written."""
 
-    __slots__ = ("content", "done", "error", "folder", "place")
+    __slots__ = ("content", "done", "error", "fd", "folder", "place", "unfinished")
 
     def __init__(self, folder: str, place: str, content: Content, done: asyncio.Future[None]) -> None:
         self.folder = folder
@@ -55,6 +55,16 @@ class _Put:
         self.content = content
         self.done = done
         self.error: Exception | None = None
+        self.fd = -1
+        self.unfinished = ""
+
+    def give_up(self) -> None:
+        """Leaves nothing behind."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+        if self.unfinished:
+            _remove(self.unfinished)
 
 
 class LocalBlobs:
@@ -62,16 +72,16 @@ class LocalBlobs:
 
     Args:
         root: the directory. Several processes may share it.
-        clock: its time is what :meth:`keys` reports for a blob.
-        threads: how many threads touch the disk at once.
+        threads: how many threads write at once; as many again as READERS read, so that nobody who reads his mail
+            waits for an fsync.
     """
 
-    def __init__(self, root: Path, clock: Clock, threads: int = 4) -> None:
+    def __init__(self, root: Path, threads: int = 4) -> None:
         self._root = os.path.abspath(root)  # noqa: PTH100 - resolve() would follow a link that an operator may re-point
         self._unfinished = f"{self._root}/{UNFINISHED}"
-        self._clock = clock
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
+        self._read_pool: ThreadPoolExecutor | None = None
         self._waiting: deque[_Put] = deque()
         self._writers: set[asyncio.Future[None]] = set()
         self._durable: set[str] = set()
@@ -81,7 +91,8 @@ class LocalBlobs:
         self._prefix = f"{self._unfinished}/{os.getpid():x}-{os.urandom(6).hex()}-"
 
     async def open(self) -> None:
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="blobs")
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="blobs-write")
+        self._read_pool = ThreadPoolExecutor(READERS, thread_name_prefix="blobs-read")
         try:
             await self._run(self._make_folder, self._unfinished)
         except NotFound as error:
@@ -90,9 +101,10 @@ class LocalBlobs:
     async def close(self) -> None:
         while self._writers:
             await asyncio.wait(self._writers)
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown()
+        pools, self._pool, self._read_pool = (self._pool, self._read_pool), None, None
+        for pool in pools:
+            if pool is not None:
+                pool.shutdown()
 
     async def put(self, key: str, content: Content) -> None:
         folder, place = self._place(key)
@@ -129,10 +141,10 @@ class LocalBlobs:
         return "/".join((self._root, *parts[:-1])), f"{self._root}/{key}"
 
     async def _run(self, function: Callable[..., T], *arguments: object) -> T:
-        if self._pool is None:
+        if self._read_pool is None:
             raise StoreUnavailable("the blob store is not open")
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+            return await asyncio.get_running_loop().run_in_executor(self._read_pool, function, *arguments)
         except OSError as error:
             raise translated(error, self._root) from error
 
@@ -160,16 +172,18 @@ class LocalBlobs:
                 put.done.set_exception(failed)
 
     def _write_batch(self, batch: list[_Put]) -> None:
-        """In a thread: writes all of it; a blob that fails fails alone, a folder that fails takes its blobs with it."""
+        """In a thread: writes all of it, step by step for all at once.
+
+        The first fsync makes the file system commit what is in memory of all of them; the others find little left to
+        do. A blob that fails fails alone, a folder that fails takes its blobs with it.
+        """
+        self._step(batch, self._write)
+        self._step(batch, _sync)
+        self._step(batch, self._rename)
         folders: dict[str, list[_Put]] = {}
         for put in batch:
-            try:
-                self._write(put)
+            if put.error is None:
                 folders.setdefault(put.folder, []).append(put)
-            except OSError as error:
-                put.error = translated(error, put.place, StoreUnavailable)
-            except Exception as error:  # noqa: BLE001 - a content that cannot be read: its caller gets the error
-                put.error = error
         for folder, puts in folders.items():
             try:
                 _fsync_folder(folder)
@@ -177,34 +191,37 @@ class LocalBlobs:
                 for put in puts:
                     put.error = translated(error, folder, StoreUnavailable)
 
+    @staticmethod
+    def _step(batch: list[_Put], step: Callable[[_Put], None]) -> None:
+        for put in batch:
+            if put.error is not None:
+                continue
+            try:
+                step(put)
+            except OSError as error:
+                put.error = translated(error, put.place, StoreUnavailable)
+            except Exception as error:  # noqa: BLE001 - a content that cannot be read: its caller gets the error
+                put.error = error
+            if put.error is not None:
+                put.give_up()
+
     def _write(self, put: _Put) -> None:
         if put.folder not in self._durable:
             self._make_folder(put.folder)
         with self._name:
             self._number += 1
-            unfinished = f"{self._prefix}{self._number:x}"
-        now = self._clock.now()
-        fd = os.open(unfinished, _WRITE, 0o600)
-        try:
-            try:
-                for chunk in put.content.chunks():
-                    _write_all(fd, chunk)
-                os.utime(fd, (now, now))
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            self._rename(unfinished, put)
-        except BaseException:
-            _remove(unfinished)
-            raise
+            put.unfinished = f"{self._prefix}{self._number:x}"
+        put.fd = os.open(put.unfinished, _WRITE, 0o600)
+        for chunk in put.content.chunks():
+            _write_all(put.fd, chunk)
 
-    def _rename(self, unfinished: str, put: _Put) -> None:
+    def _rename(self, put: _Put) -> None:
         try:
-            os.rename(unfinished, put.place)  # noqa: PTH104 - the hot path of every delivery: no Path objects
+            os.rename(put.unfinished, put.place)  # noqa: PTH104 - the hot path of every delivery: no Path objects
         except FileNotFoundError:  # Somebody tidied the empty folder away.
             self._durable.clear()
             self._make_folder(put.folder)
-            os.rename(unfinished, put.place)  # noqa: PTH104
+            os.rename(put.unfinished, put.place)  # noqa: PTH104
 
     def _make_folder(self, folder: str) -> None:
         """Makes ``folder`` and the folders above it, and fsyncs them from below to the root.
@@ -266,6 +283,13 @@ def _write_all(fd: int, data: bytes) -> None:
     while written < len(data):  # A full disk and a signal may cut a write short.
         data = data[written:]
         written = os.write(fd, data)
+
+
+def _sync(put: _Put) -> None:
+    os.fsync(put.fd)
+    # Closed at once: a batch must not hold more descriptors than it has blobs in this step.
+    fd, put.fd = put.fd, -1
+    os.close(fd)
 
 
 def _make_folders(folder: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from inbox.base.clock import Clock
 from inbox.base.errors import StoreUnavailable
 from inbox.base.ids import Ids
-from inbox.store.sqlite.changes import Bus
+from inbox.store.sqlite.changes import SqliteBus
 from inbox.store.sqlite.decisions import SqliteDecisions, SqliteRates
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.mailboxes import SqliteMailboxes
@@ -32,7 +32,7 @@ class SqliteDatabase:
         self._volatile = Gateway(
             path.with_name(f"{path.stem}-rates{path.suffix}"), _HERE / "volatile", synchronous="OFF", readers=1
         )
-        self.changes = Bus(self._main)
+        self.changes = SqliteBus(self._main)
         self.tenants = SqliteTenants(self._main, clock, ids)
         self.accounts = SqliteAccounts(self._main, clock, ids)
         self.mailboxes = SqliteMailboxes(self._main, clock, ids, self.changes)

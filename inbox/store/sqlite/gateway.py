@@ -1,8 +1,8 @@
 """The one place that talks to SQLite: a writer thread with group commit and a pool of readers.
 
 Work is a function that takes a connection. All work that has queued up while the last commit was being
-synced to disk goes into the next transaction, each piece behind a savepoint of its own, so that one that
-fails does not harm the others. A caller's future is resolved after the commit, never before.
+synced to disk goes into the next transaction; a piece that fails does not harm the others. A caller's future is
+resolved after the commit, never before.
 
 Several processes may open one file. A lock file makes their writers queue up in the kernel: SQLite's own
 waiting polls with growing pauses and starves a process under load.
@@ -11,6 +11,7 @@ waiting polls with growing pauses and starves a process under load.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import queue
@@ -50,6 +51,10 @@ def translated(error: sqlite3.Error, path: Path) -> InboxError:
     ):
         return StoreUnavailable(f"{path}: {error}")
     return StoreError(f"{path}: {type(error).__name__}: {error}")
+
+
+class _Replaced(StoreUnavailable):
+    """The files are not the ones that were opened."""
 
 
 class _Job(Generic[R]):
@@ -96,7 +101,7 @@ class Gateway:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer: sqlite3.Connection | None = None
         self._lock_fd = -1
-        self._inode: tuple[int, int] | None = None
+        self._inode: tuple[int, ...] | None = None
         self._watcher: sqlite3.Connection | None = None
 
     async def open(self) -> None:
@@ -126,7 +131,10 @@ class Gateway:
             self._lock_fd = -1
 
     def submit(self, work: Work[R]) -> asyncio.Future[R]:
-        """Queues a write; the future is done when it is durable, or has failed and left nothing behind."""
+        """Queues a write; the future is done when it is durable, or has failed and left nothing behind.
+
+        ``work`` may be run twice: what it does outside the database must bear that.
+        """
         if self._thread is None or self._loop is None:
             raise StoreUnavailable(f"{self._path} is not open")
         job: _Job[R] = _Job(work, self._loop.create_future())
@@ -204,18 +212,26 @@ class Gateway:
             sql = script.read_text(encoding="utf-8")
             connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version={number};\nCOMMIT;")
 
-    def _identity(self) -> tuple[int, int]:
+    def _identity(self) -> tuple[int, ...]:
+        """The file and its write-ahead log, which stays one file for as long as anybody has the database open."""
         try:
-            found = self._path.stat()
+            found, log = self._path.stat(), Path(f"{self._path}-wal").stat()
         except OSError as error:
-            raise StoreUnavailable(f"{self._path}: {error}") from error
-        return found.st_dev, found.st_ino
+            raise _Replaced(f"{self._path}: {error}") from error
+        return found.st_dev, found.st_ino, log.st_ino
 
     def _check_file(self) -> None:
         # An unlinked or replaced file can still be written to, and what is written is lost: that must not be
         # acknowledged. A new file is never taken over silently: a restart makes that decision visible.
         if self._identity() != self._inode:
-            raise StoreUnavailable(f"{self._path} was replaced while it was open")
+            raise _Replaced(f"{self._path} or its write-ahead log was replaced while it was open")
+
+    def _rescue(self) -> None:
+        """What was acknowledged and stands in a log that somebody removed is copied into the database while we can
+        still read it. Nobody else may have begun another log: two of them would spoil the database.
+        """
+        if self._writer is not None and not Path(f"{self._path}-wal").exists() and self._path.exists():
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _read(self, work: Work[R]) -> R:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -262,28 +278,44 @@ class Gateway:
                 self._commit(batch)
 
     def _commit(self, batch: list[_Job[Any]]) -> None:
-        connection = self._writer
-        assert connection is not None, "the writer thread runs while the connection is open"
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
         try:
             self._check_file()
-            connection.execute("BEGIN IMMEDIATE")
             try:
-                for job in batch:
-                    self._run(connection, job)
-                self._check_file()
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                self._transaction(batch, savepoints=False)
+            except Exception:
+                if len(batch) == 1:
+                    raise
+                # One of them failed: nothing was written, and the others must not suffer. This time each is behind a
+                # savepoint of its own, which costs two statements apiece and is rarely needed.
+                self._transaction(batch, savepoints=True)
         except Exception as error:  # noqa: BLE001  # every caller must hear of it, whatever it was
             failed = translated(error, self._path) if isinstance(error, sqlite3.Error) else error
+            if isinstance(error, _Replaced):
+                with contextlib.suppress(sqlite3.Error):  # the callers hear of the removal, which is what is wrong
+                    self._rescue()
             for job in batch:
                 if job.error is None:
                     job.error = failed
         finally:
             fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         self._tell(batch)
+
+    def _transaction(self, batch: list[_Job[Any]], *, savepoints: bool) -> None:
+        connection = self._writer
+        assert connection is not None, "the writer thread runs while the connection is open"
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for job in batch:
+                if savepoints:
+                    self._run(connection, job)
+                else:
+                    job.result = job.work(connection)
+            self._check_file()
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
     def _run(self, connection: sqlite3.Connection, job: _Job[Any]) -> None:
         connection.execute("SAVEPOINT job")

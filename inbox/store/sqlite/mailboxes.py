@@ -8,9 +8,9 @@ from inbox.base.clock import Clock
 from inbox.base.errors import AlreadyExists, NotFound
 from inbox.base.ids import Ids
 from inbox.mail.tenancy import Mailbox
+from inbox.store.bus import Bus
 from inbox.store.records import MailboxStatus
 from inbox.store.sqlite import rows
-from inbox.store.sqlite.changes import Bus
 from inbox.store.sqlite.entries import delete_entries, move_entries
 from inbox.store.sqlite.gateway import Gateway
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from inbox.base.clock import Clock
 from inbox.base.errors import NotFound
 from inbox.mail.flags import Flag
+from inbox.store.bus import Bus
 from inbox.store.records import (
     Arrival,
     Copy,
@@ -19,7 +20,6 @@ from inbox.store.records import (
     StoreMode,
 )
 from inbox.store.sqlite import rows
-from inbox.store.sqlite.changes import Bus
 from inbox.store.sqlite.entries import (
     CHUNK,
     claim_uids,

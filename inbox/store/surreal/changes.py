@@ -15,6 +15,7 @@ from typing import Any, Final
 import structlog
 
 from inbox.base.errors import StoreError
+from inbox.store.bus import Bus, BusSubscription
 from inbox.store.surreal import rows
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.values import RecordId
@@ -27,33 +28,12 @@ RETRY_SECONDS: Final = 1.0
 PAGE: Final = 1000
 
 
-class BusSubscription:
-    """``Subscription`` of ``inbox.store.ports``."""
-
-    def __init__(self, bus: Bus, mailboxes: frozenset[str]) -> None:
-        self._bus = bus
-        self.mailboxes = mailboxes
-        self._event = asyncio.Event()
-
-    def wake(self) -> None:
-        self._event.set()
-
-    async def wait(self) -> None:
-        await self._event.wait()
-        self._event.clear()
-
-    def close(self) -> None:
-        self._bus.remove(self)
-
-
-class Bus:
-    """``Changes`` of ``inbox.store.ports``."""
+class SurrealBus(Bus):
+    """The bus of several instances: LIVE notices, and a slow look behind them."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._gateway: Gateway | None = None
-        self._watchers: dict[str, set[BusSubscription]] = {}
-        self._known: dict[str, int] = {}
-        self._task: asyncio.Task[None] | None = None
         self._live = False
         self._look_now = asyncio.Event()
         self._log = structlog.get_logger("inbox.store")
@@ -63,33 +43,9 @@ class Bus:
         self._gateway = gateway
 
     def subscribe(self, mailboxes: Iterable[str]) -> BusSubscription:
-        subscription = BusSubscription(self, frozenset(mailboxes))
-        for mailbox in subscription.mailboxes:
-            self._watchers.setdefault(mailbox, set()).add(subscription)
         # What changed between the caller's last look and this moment was not watched: the next look tells.
         self._look_now.set()
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._watch())
-        return subscription
-
-    def remove(self, subscription: BusSubscription) -> None:
-        """Forgets a subscription; the watching ends with the last one."""
-        for mailbox in subscription.mailboxes:
-            watchers = self._watchers.get(mailbox, set())
-            watchers.discard(subscription)
-            if not watchers:
-                self._watchers.pop(mailbox, None)
-                self._known.pop(mailbox, None)
-        if not self._watchers and self._task is not None:
-            self._task.cancel()
-            self._task = None
-
-    def publish(self, mailboxes: Iterable[str]) -> None:
-        """Wakes the watchers of these mailboxes in this process."""
-        if self._watchers:
-            for mailbox in mailboxes:
-                for subscription in self._watchers.get(mailbox, ()):
-                    subscription.wake()
+        return super().subscribe(mailboxes)
 
     def noticed(self, notice: Any) -> None:
         """A live notification: a row of ``mailbox`` has changed, somewhere."""
@@ -101,14 +57,6 @@ class Bus:
         """The connection is gone, and the LIVE query with it."""
         self._live = False
         self._look_now.set()
-
-    async def close(self) -> None:
-        """Ends the watching."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
 
     async def _watch(self) -> None:
         failing = False
@@ -134,16 +82,10 @@ class Bus:
         if not self._live:
             await gateway.live("mailbox")
             self._live = True
-        names = list(self._watchers)
+        names = self.watched()
         for start in range(0, len(names), PAGE):
             page = names[start : start + PAGE]
             (found,) = await gateway.query(
                 "SELECT id, modseq FROM $ids WHERE modseq", ids=[rows.mailbox_id(name) for name in page]
             )
-            modseqs = {row["id"].key: row["modseq"] for row in found}
-            for mailbox in page:
-                # A mailbox that is gone reads as 0: its watchers must find out, too.
-                modseq = modseqs.get(mailbox, 0)
-                if mailbox in self._watchers and self._known.get(mailbox) != modseq:
-                    self._known[mailbox] = modseq
-                    self.publish((mailbox,))
+            self.seen(page, {row["id"].key: row["modseq"] for row in found})

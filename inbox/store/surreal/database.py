@@ -8,7 +8,7 @@ from inbox.base.clock import Clock
 from inbox.base.ids import Ids
 from inbox.store.surreal.accept import Acceptor
 from inbox.store.surreal.accounts import SurrealAccounts
-from inbox.store.surreal.changes import Bus
+from inbox.store.surreal.changes import SurrealBus
 from inbox.store.surreal.config import SurrealConfig
 from inbox.store.surreal.decisions import SurrealDecisions, SurrealRates
 from inbox.store.surreal.entries import Entries
@@ -24,7 +24,7 @@ class SurrealDatabase:
     """``Database`` of ``inbox.store.ports`` on a SurrealDB 3.x server that all instances share."""
 
     def __init__(self, config: SurrealConfig, clock: Clock, ids: Ids) -> None:
-        self.changes = Bus()
+        self.changes = SurrealBus()
         self._gateway = gateway = Gateway(config, _MIGRATIONS, self.changes.noticed, self.changes.lost)
         self.changes.attach(gateway)
         self._acceptor = Acceptor(gateway)

@@ -13,9 +13,9 @@ from inbox.base.clock import Clock
 from inbox.base.errors import AlreadyExists, NotFound
 from inbox.base.ids import Ids
 from inbox.mail.tenancy import Mailbox
+from inbox.store.bus import Bus
 from inbox.store.records import MailboxStatus
 from inbox.store.surreal import rows
-from inbox.store.surreal.changes import Bus
 from inbox.store.surreal.entries import Entries
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.values import LAST, Keys, RecordId, clean

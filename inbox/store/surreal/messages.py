@@ -8,10 +8,10 @@ from typing import Final
 from inbox.base.clock import Clock
 from inbox.base.errors import NotFound
 from inbox.mail.flags import Flag
+from inbox.store.bus import Bus
 from inbox.store.records import Arrival, Entry, MailboxChanges, Placed, StoredMessage, StoreMode
 from inbox.store.surreal import rows
 from inbox.store.surreal.accept import Acceptor
-from inbox.store.surreal.changes import Bus
 from inbox.store.surreal.entries import Entries
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.values import RecordId

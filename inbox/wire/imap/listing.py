@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from inbox.mail.mailbox_name import normal
 from inbox.wire.imap import commands as c
 from inbox.wire.imap.cursor import Cursor
 from inbox.wire.imap.errors import BadCommand
-from inbox.wire.imap.mutf7 import decode, normal
+from inbox.wire.imap.mutf7 import decode
 
 STATUS_ITEMS: Final = ("MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "HIGHESTMODSEQ", "SIZE", "APPENDLIMIT")
 _SELECTING: Final = frozenset({"SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"})

@@ -6,12 +6,11 @@ import binascii
 import re
 from typing import Final
 
-from inbox.base.limits import MAILBOX_DEPTH, MAILBOX_NAME_OCTETS
+from inbox.mail.mailbox_name import normal
 from inbox.wire.imap.errors import BadCommand
 
 _SHIFTED: Final = re.compile(rb"&([A-Za-z0-9+,]*)-")
 _OTHERS: Final = re.compile(r"[^\x20-\x7e]+")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def encode(name: str) -> bytes:
@@ -59,25 +58,3 @@ def mailbox_name(raw: bytes) -> str:
         BadCommand: it cannot be decoded.
     """
     return normal(decode(raw).removesuffix("/"))
-
-
-def normal(name: str) -> str:
-    """``name`` with its first level in capitals if that is INBOX in any case (RFC 3501 §5.1)."""
-    if name[:5].upper() == "INBOX" and name[5:6] in ("", "/"):
-        return "INBOX" + name[5:]
-    return name
-
-
-def complaint(name: str) -> str | None:
-    """What is wrong with ``name`` for a new mailbox; None if nothing is."""
-    if not name or "" in name.split("/"):
-        return "A level of the name is empty"
-    if len(name.encode("utf-8", "surrogatepass")) > MAILBOX_NAME_OCTETS:
-        return f"Mailbox name of more than {MAILBOX_NAME_OCTETS} octets"
-    if name.count("/") >= MAILBOX_DEPTH:
-        return f"More than {MAILBOX_DEPTH} levels"
-    if _CONTROL.search(name):
-        return "Control character in the mailbox name"
-    if "*" in name or "%" in name:
-        return "Wildcards are not allowed in mailbox names"
-    return None

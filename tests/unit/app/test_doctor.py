@@ -83,7 +83,7 @@ def patient(folder: Path, **environ: str) -> Patient:
         IDS,
         Certificates(config.tls, folder / "tls", config.server.hostname, CLOCK),
         SqliteDatabase(config.sqlite_path, CLOCK, IDS),
-        LocalBlobs(config.folders.incoming, CLOCK),
+        LocalBlobs(config.folders.incoming),
         NoProblems(),
         running=False,
     )
@@ -156,7 +156,7 @@ async def test_blobs_that_come_back_changed(tmp_path: Path) -> None:
             return MemoryContent(b"something else")
 
     given = await founded(patient(tmp_path))
-    given = replace(given, blobs=Forgetful(given.config.folders.incoming, CLOCK))
+    given = replace(given, blobs=Forgetful(given.config.folders.incoming))
     assert await outcome(given, "blobs") == (
         Outcome.FAIL,
         f"{tmp_path}/data/incoming gave back other bytes than were put",

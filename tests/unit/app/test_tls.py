@@ -12,19 +12,7 @@ import trustme
 from inbox.app.settings import Tls
 from inbox.app.tls import LIFETIME, Certificates
 from inbox.base.errors import ConfigError
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.time = 1_800_000_000.0
-
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time
+from inbox.plugin.testing import FakeClock
 
 
 def tls(cert: Path | None = None, key: Path | None = None) -> Tls:
@@ -51,7 +39,7 @@ async def peer_certificate(server: Certificates) -> bytes:
 
 
 def test_a_self_signed_certificate_is_for_the_hostname_and_for_the_owner_only(tmp_path: Path) -> None:
-    server = Certificates(tls(), tmp_path / "tls", "mx.example.org", Clock())
+    server = Certificates(tls(), tmp_path / "tls", "mx.example.org", FakeClock())
     server.context()
     info = server.info()
     assert info.self_signed
@@ -61,23 +49,23 @@ def test_a_self_signed_certificate_is_for_the_hostname_and_for_the_owner_only(tm
 
 
 def test_a_self_signed_certificate_is_kept_until_it_is_near_its_end(tmp_path: Path) -> None:
-    clock = Clock()
+    clock = FakeClock()
     server = Certificates(tls(), tmp_path, "mx.example.org", clock)
     server.context()
     first = server.cert_file.read_bytes()
-    clock.time += LIFETIME.total_seconds() / 2
+    clock.advance(LIFETIME.total_seconds() / 2)
     assert server.refresh() is False
     assert Certificates(tls(), tmp_path, "mx.example.org", clock).context()
     assert server.cert_file.read_bytes() == first
-    clock.time += LIFETIME.total_seconds() * 0.45
+    clock.advance(LIFETIME.total_seconds() * 0.45)
     assert server.refresh() is True
     assert server.cert_file.read_bytes() != first
-    assert server.info().expires_at == clock.time + LIFETIME.total_seconds()
+    assert server.info().expires_at == clock.now() + LIFETIME.total_seconds()
 
 
 def test_another_hostname_gets_another_certificate(tmp_path: Path) -> None:
-    Certificates(tls(), tmp_path, "old.example.org", Clock()).context()
-    server = Certificates(tls(), tmp_path, "new.example.org", Clock())
+    Certificates(tls(), tmp_path, "old.example.org", FakeClock()).context()
+    server = Certificates(tls(), tmp_path, "new.example.org", FakeClock())
     server.context()
     assert "new.example.org" in server.info().names
 
@@ -92,7 +80,7 @@ async def test_changed_files_are_taken_up_by_the_context_that_is_in_use(tmp_path
         key.write_bytes(leaf.private_key_pem.bytes())
 
     write()
-    server = Certificates(tls(cert, key), tmp_path / "unused", "mx.example.org", Clock())
+    server = Certificates(tls(cert, key), tmp_path / "unused", "mx.example.org", FakeClock())
     before = await peer_certificate(server)
     context = server.context()
     assert server.refresh() is False
@@ -109,7 +97,7 @@ async def test_a_bad_pair_leaves_the_old_certificate_in_use(tmp_path: Path) -> N
     leaf = authority.issue_cert("mx.example.org")
     cert.write_bytes(leaf.cert_chain_pems[0].bytes())
     key.write_bytes(leaf.private_key_pem.bytes())
-    server = Certificates(tls(cert, key), tmp_path, "mx.example.org", Clock())
+    server = Certificates(tls(cert, key), tmp_path, "mx.example.org", FakeClock())
     before = await peer_certificate(server)
     key.write_bytes(authority.issue_cert("mx.example.org").private_key_pem.bytes())
     with pytest.raises(ConfigError, match="TLS_CERT_FILE"):
@@ -118,7 +106,7 @@ async def test_a_bad_pair_leaves_the_old_certificate_in_use(tmp_path: Path) -> N
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
-    server = Certificates(tls(tmp_path / "no.pem", tmp_path / "no.key"), tmp_path, "mx.example.org", Clock())
+    server = Certificates(tls(tmp_path / "no.pem", tmp_path / "no.key"), tmp_path, "mx.example.org", FakeClock())
     with pytest.raises(ConfigError, match=r"no\.pem: No such file"):
         server.context()
     with pytest.raises(ConfigError, match=r"no\.pem: No such file"):
@@ -128,4 +116,4 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="INBOX_DATA_DIR"):
-        Certificates(tls(), tmp_path / "file" / "tls", "mx.example.org", Clock()).context()
+        Certificates(tls(), tmp_path / "file" / "tls", "mx.example.org", FakeClock()).context()

@@ -332,6 +332,18 @@ async def test_a_store_that_fails_defers(
     assert len(await here.mailbox("ann@acme.test")) == 1
 
 
+async def test_a_quarantine_that_cannot_be_reached_defers(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await scripted(here, "acme", data="Reject()")
+
+    async def gone(*_: object, **__: object) -> None:
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(here.installation.database.mailboxes, "create", gone)
+    (reply,) = await here.receive(["ann@acme.test", "eve@umbra.test"])
+    assert (reply.code, reply.enhanced) == (451, "4.3.0")
+    assert await here.mailbox("eve@umbra.test") == []
+
+
 async def test_a_database_that_is_gone_at_rcpt_is_no_unknown_user(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def failing(_fqdn: str) -> None:
         raise StoreUnavailable("gone")
@@ -378,3 +390,19 @@ async def test_over_lmtp_the_log_has_a_line_for_each_recipient_that_is_refused(h
     with capture_logs() as lines:
         await here.receive(["eve@umbra.test"], door=Door.LMTP)
     assert [line["event"] for line in lines if line["event"] in {"accepted", "refused"}] == ["refused"]
+
+
+async def test_the_servers_own_postmaster_is_reached_if_there_is_one(here: World) -> None:
+    (reply,) = await here.receive(["postmaster@mx.test"])
+    assert (reply.code, reply.text[:16]) == (550, "Relaying denied ")
+    await here.policy("default.yaml", "plugins: {recipients: {}}\nserver: {postmaster: Ann@ACME.test}\n")
+    (reply,) = await here.receive(["Postmaster@mx.test"])
+    assert reply.code == 250
+    (stored,) = await here.mailbox("ann@acme.test")
+    assert stored.prepended.startswith(b"Delivered-To: Postmaster@mx.test\r\n")
+    for other in ("postmaster@elsewhere.test", "abuse@mx.test"):
+        (reply,) = await here.receive([other])
+        assert reply.code == 550
+    await here.policy("default.yaml", "plugins: {recipients: {}}\nserver: {postmaster: ann@elsewhere.test}\n")
+    (reply,) = await here.receive(["postmaster@mx.test"])
+    assert reply.code == 550

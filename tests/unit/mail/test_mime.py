@@ -144,6 +144,7 @@ def test_a_header_without_end_is_cut() -> None:
 
 def test_a_file_is_read_like_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mime, "_WINDOW", 7)  # Delimiters lie across the edges of windows.
+    monkeypatch.setattr("inbox.mail.content.SPOOL_OCTETS", 10)
     data = MIXED + nested(b"c", b"--c\r\n\r\none\n\r\n--c--\r\n--b\r\n\r\ntwo\r\n--b--\r\nend")
     path = tmp_path / "message"
     path.write_bytes(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -216,3 +217,34 @@ async def test_a_folder_that_is_replaced_is_read_anew(world: World, monkeypatch:
     watching.cancel()
     await asyncio.wait([watching])
     assert world.live.current.effective("new").mode == "shadow"
+
+
+async def test_what_is_no_file_is_no_policy_and_holds_up_nobody(world: World) -> None:
+    world.live.open()
+    os.mkfifo(world.policies / "tenants" / "pipe.yaml")
+    (world.policies / "tenants" / "folder.yaml").mkdir()
+    (world.policies / "tenants" / "device.yaml").symlink_to("/dev/zero")
+    world.write("tenants/acme.yaml", "thresholds: {reject: 9}")
+    names = ("pipe", "folder", "device", "acme")
+    await world.live.changed(world.policies / "tenants" / f"{name}.yaml" for name in names)
+    assert world.live.current.effective("acme").thresholds.reject == 9
+    assert (world.live.last_error or "").count("cannot be read") == 3
+
+
+async def test_a_large_policy_is_checked_beside_the_event_loop(world: World) -> None:
+    world.live.open()
+    path = world.write("tenants/acme.yaml", "".join(f"k{number}: 1\n" for number in range(3000)))
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    await world.live.changed([path])
+    counting.cancel()
+    assert turns > 10
+    assert (world.live.last_error or "").endswith("and 2900 more")
+    assert len(world.log.events) < 200

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from inbox.base.limits import PLUGIN_FILE_OCTETS
 from inbox.plugin.inspection import PluginInvalid, inspect_module
 from inbox.plugin.registry import Registry
 from inbox.policy.catalogue import OnError
@@ -164,3 +167,24 @@ def test_entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "package acme_gone: ModuleNotFoundError: No module named 'acme_gone'",
         "package acme_mail_plugin: the name 'headers' is taken (shipped)",
     }
+
+
+def test_an_import_that_does_not_end_holds_up_nobody_else(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text("while True:\n    try:\n        pass\n    except Exception:\n        pass\n")
+    (tmp_path / "interrupted.py").write_text("raise KeyboardInterrupt\n")
+    (tmp_path / "good.py").write_text(GOOD)
+    found = Registry(tmp_path, shipped="nothing_shipped", points=[], import_seconds=0.2).discover()
+    assert list(found.names()) == ["good"]
+    said = {problem.name: problem.why for problem in found.problems}
+    assert "its import did not end within 0.2 s" in said["endless"]
+    assert "KeyboardInterrupt" in said["interrupted"]
+    assert [thread.name for thread in threading.enumerate() if thread.name == "plugin-import"] == []
+
+
+def test_what_is_no_file_is_no_plugin(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.py")
+    (tmp_path / "folder.py").mkdir()
+    (tmp_path / "device.py").symlink_to("/dev/zero")
+    (tmp_path / "large.py").write_bytes(b"#" * (PLUGIN_FILE_OCTETS + 1))
+    found = Registry(tmp_path, shipped="nothing_shipped", points=[]).discover()
+    assert {problem.name for problem in found.problems} == {"pipe", "folder", "device", "large"}

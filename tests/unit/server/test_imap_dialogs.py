@@ -33,4 +33,4 @@ async def test_dialog(tmp_path: Path, script: Path) -> None:
         await w.deliver(PLAIN, flags=1, internal_date=1_644_267_145.0, prepended=b"Delivered-To: ann@demo.test\r\n")
         await w.deliver(MIXED, keywords=("$Label",), internal_date=1_600_000_000.0)
         await run_dialog(w, script)
-        assert not w.log.errors()
+        assert not w.log.errors

@@ -67,7 +67,7 @@ async def test_a_half_closed_connection_still_gets_its_answers(tmp_path: Path) -
         client.writer.write_eof()
         said = (await client.rest()).split(b"\r\n")
         assert said[0] == b"a OK Done" and said[-2:] == [b"b OK Done", b""]
-        assert not w.log.errors()
+        assert not w.log.errors
 
 
 async def test_who_does_not_log_in_is_sent_away(tmp_path: Path) -> None:
@@ -143,7 +143,34 @@ async def test_a_failed_handshake_is_no_error_of_ours(tmp_path: Path) -> None:
             await asyncio.open_connection("127.0.0.1", w.tls_port, ssl=ssl.create_default_context())
         async with w.user() as client:
             assert await client.command(b"NOOP") == [b"t3 OK Done"]
-        assert not w.log.errors()
+        assert not w.log.errors
+
+
+@pytest.mark.parametrize("cap", ["max_connections", "max_connections_per_peer"])
+async def test_who_never_begins_the_handshake_is_counted(tmp_path: Path, cap: str) -> None:
+    async with world(tmp_path, **{cap: 3}) as w:
+        silent = [await asyncio.open_connection("127.0.0.1", w.tls_port) for _ in range(8)]
+        readers = {asyncio.create_task(reader.read(-1)) for reader, _ in silent}
+        closed: set[asyncio.Task[bytes]] = set()
+        async with asyncio.timeout(10):
+            while len(closed) < 5:
+                done, _ = await asyncio.wait(readers - closed, return_when=asyncio.FIRST_COMPLETED)
+                closed |= done
+        async with w.connect():
+            pass
+        for _, writer in silent[:3]:
+            writer.close()
+        await asyncio.wait(readers)
+        while True:
+            try:
+                async with w.connect(tls=True) as client:
+                    assert await client.command(b"NOOP") == [b"t1 OK Done"]
+                break
+            except OSError:
+                await asyncio.sleep(0)  # the server has not seen yet that the others are gone
+        for _, writer in silent:
+            writer.close()
+        assert not w.log.errors
 
 
 async def test_connections_are_capped_for_each_peer_and_in_all(tmp_path: Path) -> None:
@@ -183,7 +210,7 @@ async def test_a_search_for_a_client_that_is_gone_is_given_up(tmp_path: Path) ->
             while w.server.connections:
                 await asyncio.sleep(0.01)
             assert 0 < len(w.blobs.reads) < 40
-        assert not w.log.errors()
+        assert not w.log.errors
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -227,4 +254,4 @@ async def test_a_large_append_waits_on_disk_and_leaves_nothing_behind(tmp_path: 
         while w.server.connections:
             await asyncio.sleep(0)
         assert [path.name for path in tmp_path.glob("append-*")] == []
-        assert not w.log.errors()
+        assert not w.log.errors

@@ -28,4 +28,4 @@ async def test_a_client_logs_in_lists_selects_fetches_and_leaves(tmp_path: Path)
             )
             assert (await client.command(b"LOGOUT"))[0] == b"* BYE Goodbye"
             assert await client.rest() == b""
-        assert not w.log.errors()
+        assert not w.log.errors

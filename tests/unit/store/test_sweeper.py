@@ -9,12 +9,24 @@ from pathlib import Path
 import pytest
 
 from inbox.base.errors import StoreUnavailable
-from inbox.mail.content import MemoryContent
+from inbox.mail.content import Content, MemoryContent
+from inbox.plugin.testing import FakeClock
 from inbox.store.blobs.local import LocalBlobs
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.sweeper import GRACE_SECONDS, Sweeper, Swept
-from tests.support.clock import FakeClock
 from tests.support.store import IDS, Home, email, home
+
+
+class Dated(LocalBlobs):
+    """Blobs are as old as a clock of ours says."""
+
+    def __init__(self, root: Path, clock: FakeClock) -> None:
+        super().__init__(root)
+        self.root, self.clock = root, clock
+
+    async def put(self, key: str, content: Content) -> None:
+        await super().put(key, content)
+        os.utime(self.root / key, (self.clock.now(), self.clock.now()))
 
 
 @pytest.fixture
@@ -24,7 +36,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 async def blobs(tmp_path: Path, clock: FakeClock) -> AsyncIterator[LocalBlobs]:
-    store = LocalBlobs(tmp_path / "incoming", clock)
+    store = Dated(tmp_path / "incoming", clock)
     await store.open()
     yield store
     await store.close()

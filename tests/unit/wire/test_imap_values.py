@@ -6,7 +6,6 @@ from datetime import date
 
 import pytest
 
-from inbox.base.limits import MAILBOX_DEPTH, MAILBOX_NAME_OCTETS
 from inbox.wire.imap import render
 from inbox.wire.imap.cursor import Cursor
 from inbox.wire.imap.dates import parse_date, parse_date_time, render_date_time
@@ -14,7 +13,7 @@ from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.fetch import Section
 from inbox.wire.imap.framing import Request
 from inbox.wire.imap.listing import Pattern
-from inbox.wire.imap.mutf7 import complaint, decode, encode, mailbox_name
+from inbox.wire.imap.mutf7 import decode, encode, mailbox_name
 from inbox.wire.imap.sequence import SequenceSet, compact
 
 
@@ -78,23 +77,6 @@ def test_inbox_has_one_name() -> None:
     assert [mailbox_name(raw) for raw in (b"iNbOx", b"inbox/a", b"inboxa", b"a/inbox", b"x/")] == [
         "INBOX", "INBOX/a", "inboxa", "a/inbox", "x",
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("", "/a", "a//b", "a/", "a\tb", "a\x80", "a*", "%"),
-        "x" * (MAILBOX_NAME_OCTETS + 1),
-        "/".join(["x"] * (MAILBOX_DEPTH + 1)),
-    ],
-)
-def test_names_that_no_mailbox_may_have(name: str) -> None:
-    assert complaint(name) is not None
-
-
-def test_names_that_a_mailbox_may_have() -> None:
-    for name in ("a", "a b/ä", "x" * MAILBOX_NAME_OCTETS, "/".join(["x"] * MAILBOX_DEPTH), "[Gmail]/All & more"):
-        assert complaint(name) is None
 
 
 @pytest.mark.parametrize(

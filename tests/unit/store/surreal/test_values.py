@@ -40,3 +40,4 @@ def test_a_range_of_keys() -> None:
 def test_clean() -> None:
     assert clean("a\x00b") == "ab"
     assert clean("ab") == "ab"
+    assert clean("a\udcffä") == "a?ä"

@@ -1,0 +1,120 @@
+"""Decision records: of each refusal before DATA, and of each tenant's part of a message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from inbox.base.clock import Clock
+from inbox.base.errors import StoreError
+from inbox.base.ids import Ids
+from inbox.flow.groups import Disposition, Group, Route
+from inbox.flow.judge import Case, Judge
+from inbox.flow.replies import outcome_of
+from inbox.mail.reply import Reply
+from inbox.plugin.context import Recipient, Session, Transaction
+from inbox.plugin.services import Log
+from inbox.policy.outcome import StageOutcome
+from inbox.policy.stages import Stage
+from inbox.store.ports import Decisions
+from inbox.store.records import DecisionRecord
+
+#: Recipients that the line about a refusal names; the decision record has them all.
+LOGGED_RECIPIENTS = 5
+
+
+class Recorder:
+    """Makes the records, and writes those that do not go into the database together with a message."""
+
+    def __init__(self, judge: Judge, decisions: Decisions, clock: Clock, ids: Ids, log: Log) -> None:
+        self._judge = judge
+        self._decisions = decisions
+        self._clock = clock
+        self._ids = ids
+        self._log = log
+
+    async def refused(
+        self, session: Session, tx: Transaction | None, refusal: Reply, stage: Stage, recipient: Recipient | None = None
+    ) -> Reply:
+        """Writes the record of a refusal before DATA; the reply with its id."""
+        decision = self._ids.new()
+        reply = self._judge.with_id(refusal, decision)
+        judgements = _so_far(session, tx)
+        addresses: tuple[str, ...] = ()
+        if recipient is not None:
+            addresses = (str(recipient.address),)
+            route = recipient.facts.get(Route)
+            judgements += [route.judgement] if route is not None else []
+        case = Case(
+            decision,
+            session,
+            tx,
+            recipient.tenant if recipient else "",
+            recipient.tenant_name if recipient else "",
+            self._clock.now(),
+            judgements,
+            outcome_of(refusal),
+            reply,
+            addresses,
+            stage,
+        )
+        await self.write([self._judge.record(case)])
+        self.tell(decision, session, tx, refusal, stage, addresses)
+        return reply
+
+    def tell(
+        self, decision: str, session: Session, tx: Transaction | None, refusal: Reply, stage: Stage, to: tuple[str, ...]
+    ) -> None:
+        """One line in the log, with the id that the peer was given: also those who cannot ask the database find it."""
+        self._log.info(
+            "refused",
+            id=decision,
+            outcome=outcome_of(refusal),
+            reply=f"{refusal.code} {refusal.enhanced} {refusal.text}",
+            stage=stage.value,
+            sender=str(tx.sender or "") if tx is not None else "",
+            to=to[:LOGGED_RECIPIENTS],
+            peer=str(session.peer),
+        )
+
+    def judged(self, tx: Transaction, group: Group, reply: Reply) -> DecisionRecord:
+        """The record of one tenant's part of a message; ``reply`` is what the client is told about the whole."""
+        case = Case(
+            tx.id,
+            tx.session,
+            group.transaction,
+            group.tenant,
+            group.tenant_name,
+            self._clock.now(),
+            [*_so_far(tx.session, tx), *group.judgements, *group.late],
+            _group_outcome(group.dispositions),
+            self._own_reply(tx, group, reply),
+            tuple(str(each.recipient.address) for each in group.dispositions),
+            Stage.DATA,
+        )
+        return self._judge.record(case)
+
+    async def write(self, records: Sequence[DecisionRecord]) -> None:
+        """Writes records of refusals. Never raises."""
+        try:
+            await self._decisions.add(records)
+        except StoreError as error:
+            # The refusal stands without its record; the log is then the only place that can explain it.
+            for record in records:
+                self._log.error("decision_not_recorded", id=record.id, error=str(error), body=record.body.decode())
+
+    def _own_reply(self, tx: Transaction, group: Group, reply: Reply) -> Reply:
+        """What this tenant answered: its record never quotes the words in which another one refused."""
+        refusals = [each.refusal for each in group.dispositions if each.refusal is not None]
+        if refusals and len(refusals) == len(group.dispositions):
+            return self._judge.with_id(refusals[0], tx.id)
+        return reply
+
+
+def _so_far(session: Session, tx: Transaction | None) -> list[StageOutcome]:
+    """What was said before a tenant was known, in the order of the stages."""
+    return [*session.judgements.values(), *(tx.judgements.values() if tx is not None else ())]
+
+
+def _group_outcome(dispositions: list[Disposition]) -> str:
+    words = {each.outcome for each in dispositions}
+    return words.pop() if len(words) == 1 else "mixed"

@@ -1,0 +1,21 @@
+"""From verdicts to replies, and from replies to the one word that the decision record has for them."""
+
+from __future__ import annotations
+
+from inbox.mail.reply import Reply
+from inbox.policy.verdicts import Defer, Reject, Verdict
+
+
+def refusal_of(verdict: Verdict) -> Reply | None:
+    """The reply for a verdict that refuses, or None."""
+    match verdict:
+        case Reject(code, enhanced, text) | Defer(code, enhanced, text):
+            return Reply(code, enhanced, text)
+    return None
+
+
+def outcome_of(reply: Reply) -> str:
+    """``accept``, ``defer`` or ``reject``."""
+    if reply.positive:
+        return "accept"
+    return "defer" if reply.code < 500 else "reject"

@@ -1,0 +1,32 @@
+"""Names of mailboxes: what they may be, whoever makes one, an IMAP client or a plugin."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from inbox.base.limits import MAILBOX_DEPTH, MAILBOX_NAME_OCTETS
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def normal(name: str) -> str:
+    """``name`` with its first level in capitals if that is INBOX in any case (RFC 3501 §5.1)."""
+    if name[:5].upper() == "INBOX" and name[5:6] in ("", "/"):
+        return "INBOX" + name[5:]
+    return name
+
+
+def complaint(name: str) -> str | None:
+    """What is wrong with ``name`` for a new mailbox; None if nothing is."""
+    if not name or "" in name.split("/"):
+        return "A level of the name is empty"
+    if len(name.encode("utf-8", "surrogatepass")) > MAILBOX_NAME_OCTETS:
+        return f"Mailbox name of more than {MAILBOX_NAME_OCTETS} octets"
+    if name.count("/") >= MAILBOX_DEPTH:
+        return f"More than {MAILBOX_DEPTH} levels"
+    if _CONTROL.search(name):
+        return "Control character in the mailbox name"
+    if "*" in name or "%" in name:
+        return "Wildcards are not allowed in mailbox names"
+    return None

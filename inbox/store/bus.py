@@ -1,0 +1,92 @@
+"""Waking those who watch a mailbox: what both databases have in common.
+
+Within a process every change is published at once. What other processes and instances changed is found out by a task
+of the backend's own, which runs only while somebody watches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+
+
+class BusSubscription:
+    """``Subscription`` of ``inbox.store.ports``."""
+
+    def __init__(self, bus: Bus, mailboxes: frozenset[str]) -> None:
+        self._bus = bus
+        self.mailboxes = mailboxes
+        self._event = asyncio.Event()
+
+    def wake(self) -> None:
+        self._event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+        self._event.clear()
+
+    def close(self) -> None:
+        self._bus.remove(self)
+
+
+class Bus(ABC):
+    """``Changes`` of ``inbox.store.ports``; a backend adds how it learns what others changed."""
+
+    def __init__(self) -> None:
+        self._watchers: dict[str, set[BusSubscription]] = {}
+        self._known: dict[str, int] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    @abstractmethod
+    async def _watch(self) -> None:
+        """Runs until it is cancelled: looks at the modseqs of :meth:`watched` and tells :meth:`seen` of them."""
+
+    def subscribe(self, mailboxes: Iterable[str]) -> BusSubscription:
+        subscription = BusSubscription(self, frozenset(mailboxes))
+        for mailbox in subscription.mailboxes:
+            self._watchers.setdefault(mailbox, set()).add(subscription)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._watch())
+        return subscription
+
+    def remove(self, subscription: BusSubscription) -> None:
+        """Forgets a subscription; the watching ends with the last one."""
+        for mailbox in subscription.mailboxes:
+            watchers = self._watchers.get(mailbox, set())
+            watchers.discard(subscription)
+            if not watchers:
+                self._watchers.pop(mailbox, None)
+                self._known.pop(mailbox, None)
+        if not self._watchers and self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def publish(self, mailboxes: Iterable[str]) -> None:
+        """Wakes the watchers of these mailboxes in this process."""
+        if self._watchers:
+            for mailbox in mailboxes:
+                for subscription in self._watchers.get(mailbox, ()):
+                    subscription.wake()
+
+    def watched(self) -> list[str]:
+        """The mailboxes that somebody watches now."""
+        return list(self._watchers)
+
+    def seen(self, asked: Iterable[str], modseqs: Mapping[str, int]) -> None:
+        """Wakes the watchers of what changed since the last look; ``modseqs`` is what was found of ``asked``."""
+        for mailbox in asked:
+            # A mailbox that is gone reads as 0: its watchers must find out, too.
+            modseq = modseqs.get(mailbox, 0)
+            if mailbox in self._watchers and self._known.get(mailbox) != modseq:
+                self._known[mailbox] = modseq
+                self.publish((mailbox,))
+
+    async def close(self) -> None:
+        """Ends the watching."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None

@@ -1,0 +1,86 @@
+"""Several processes behind the same sockets: real ones, under a real parent."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.ports import free_port
+from tests.support.server import COMMAND, RunningServer
+
+pytestmark = pytest.mark.real
+
+PATIENCE = 60
+PROCESSES = 2
+
+
+def children(pid: int) -> set[int]:
+    """The processes that ``pid`` started and that still run."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        try:
+            stat = (entry / "stat").read_text() if entry.name.isdigit() else ""
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        fields = stat.rpartition(")")[2].split()
+        if fields and int(fields[1]) == pid and fields[0] != "Z":
+            found.add(int(entry.name))
+    return found
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"never happened: {what}"
+        time.sleep(0.02)  # Between two looks at other processes.
+
+
+def greets(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+        connection.settimeout(PATIENCE)
+        return connection.recv(100).startswith(b"220 ")
+
+
+@contextmanager
+def parent(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """``inbox serve --processes`` with its SMTP door on ``port``."""
+    server = RunningServer(folder, names=())
+    environment = {**server.env, "SMTP_TRANSFER_PORT": str(port), "IMAP_PORT": "0", "IMAPS_PORT": "0"}
+    command = [sys.executable, "-c", COMMAND, "serve", "--processes", str(PROCESSES)]
+    with server.log.open("wb") as log:
+        process = subprocess.Popen(command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stderr=log)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(PATIENCE)
+
+
+def test_a_child_that_dies_is_replaced_and_sigterm_ends_all(tmp_path: Path) -> None:
+    port = free_port()
+    with parent(tmp_path, port) as process:
+        until(lambda: len(children(process.pid)) == PROCESSES, "all children run")
+        assert greets(port)
+        first = children(process.pid)
+        killed = min(first)
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: len(children(process.pid) - {killed}) == PROCESSES, "the dead child is replaced")
+        assert (first - {killed}) < children(process.pid)  # the other one was left in peace
+        assert greets(port)
+        everybody = children(process.pid)
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+        assert [pid for pid in everybody if Path(f"/proc/{pid}").exists()] == []
+    ended = re.findall(r'"code":\s*(-?\d+)', (tmp_path / "server.log").read_text())
+    assert ended == [str(-signal.SIGKILL)]

@@ -1,0 +1,15 @@
+"""Peers as they are counted."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from inbox.base.peers import network_of
+
+
+def test_an_ipv6_network_of_64_bits_is_one_peer() -> None:
+    assert network_of(ip_address("192.0.2.7")) == "192.0.2.7"
+    assert (
+        network_of(ip_address("2001:db8:1:2:3::4")) == network_of(ip_address("2001:db8:1:2::")) == "2001:db8:1:2::/64"
+    )
+    assert network_of(ip_address("2001:db8:1:3::4")) == "2001:db8:1:3::/64"

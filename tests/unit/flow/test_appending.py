@@ -1,0 +1,155 @@
+"""IMAP APPEND: the hooks of every other door run, and what they refuse is not stored."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from inbox.base.errors import AuthenticationFailed, InboxError
+from inbox.mail.content import MemoryContent
+from inbox.mail.flags import Flag
+from inbox.mail.tenancy import Mailbox
+from inbox.plugin.context import Door, Identity, Session
+from inbox.store.records import Placed
+from tests.support.flow import World, world
+
+ANN, BOB, EVE = "ann@acme.test", "bob@acme.test", "eve@umbra.test"
+MESSAGE = b"Message-ID: <1@acme.test>\r\nSubject: mine\r\n\r\nbody\r\n"
+#: A plugin that answers each stage with what the policy says, as Python.
+SCRIPTED = '''
+"""Says what the policy tells it to say."""
+import inbox.plugin as api
+from inbox.plugin import PluginSettings, hookimpl
+
+class Settings(PluginSettings):
+    data: str = "None"
+    """Answer at data."""
+    store: str = "None"
+    """Answer at store."""
+    deliver: str = "None"
+    """Answer at deliver."""
+
+class Scripted:
+    def __init__(self, settings, services):
+        self.settings = settings
+
+    def say(self, text, **names):
+        return eval(text, {**vars(api), **names})
+
+    @hookimpl
+    def data(self, tx):
+        return self.say(self.settings.data, tx=tx)
+
+    @hookimpl
+    def store(self, delivery):
+        return self.say(self.settings.store, delivery=delivery)
+
+    @hookimpl
+    def deliver(self, delivery):
+        return self.say(self.settings.deliver, delivery=delivery)
+'''
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as made:
+        yield made
+
+
+async def scripted(here: World, **answers: str) -> None:
+    await here.plugin("scripted", SCRIPTED)
+    lines = [f"    {stage}: {answer!r}" for stage, answer in answers.items()]
+    await here.policy("tenants/acme.yaml", "\n".join(["plugins:", "  scripted:", *lines, ""]))
+
+
+async def session(here: World, address: str = ANN) -> Session:
+    """A connection that has logged in."""
+    account = await here.installation.database.accounts.by_address(address)
+    assert account is not None
+    tenant = address.rpartition("@")[2].removesuffix(".test")
+    identity = Identity(address, account.id, account.organization, tenant)
+    return Session("s1", Door.IMAP, ip_address("192.0.2.7"), identity=identity)
+
+
+async def mailbox(here: World, address: str = ANN, name: str = "INBOX") -> Mailbox:
+    database = here.installation.database
+    account = await database.accounts.by_address(address)
+    assert account is not None
+    found = await database.mailboxes.by_name(account.organization, account.id, name)
+    assert found is not None
+    return found
+
+
+async def append(here: World, who: str = ANN, into: Mailbox | None = None, flags: int = 0) -> Placed:
+    target = into or await mailbox(here)
+    content = MemoryContent(MESSAGE)
+    return await here.parts.appending.append(await session(here, who), target, content, flags, ("work",), 7.0)
+
+
+async def test_what_the_client_gave_is_stored_as_it_is(here: World) -> None:
+    placed = await append(here, flags=int(Flag.SEEN))
+    (stored,) = await here.mailbox(ANN)
+    assert await here.bytes_of(stored) == MESSAGE
+    assert (stored.entry.uid, stored.entry.flags, stored.entry.keywords) == (placed.uid, int(Flag.SEEN), ("work",))
+    assert stored.email.internal_date == 7.0
+    (decision,) = await here.decisions("acme")
+    assert (decision.outcome, decision.door, decision.recipients) == ("accept", "imap", [ANN])
+
+
+async def test_the_same_message_twice_is_there_twice(here: World) -> None:
+    assert (await append(here)).uid < (await append(here)).uid
+    assert len(await here.mailbox(ANN)) == 2
+
+
+@pytest.mark.parametrize("owner", [BOB, EVE])
+async def test_nobody_appends_to_a_mailbox_of_somebody_else(here: World, owner: str) -> None:
+    with pytest.raises(AuthenticationFailed):
+        await append(here, into=await mailbox(here, owner))
+    assert await here.mailbox(owner) == []
+
+
+async def test_nobody_appends_before_login(here: World) -> None:
+    anonymous = replace(await session(here), identity=None)
+    with pytest.raises(AuthenticationFailed):
+        await here.parts.appending.append(anonymous, await mailbox(here), MemoryContent(MESSAGE), 0, (), None)
+
+
+@pytest.mark.parametrize(
+    ("stage", "answer", "code", "said"),
+    [
+        ("data", "Reject(554, '5.7.9', 'no viruses')", 554, "no viruses"),
+        ("data", "Defer(450, '4.7.9', 'later')", 450, "later"),
+        ("data", "Quarantine('looks odd')", 550, "looks odd"),
+        ("data", "Discard()", 550, "Refused by policy"),
+        ("store", "Reject(552, '5.2.2', 'full')", 552, "full"),
+        ("deliver", "Defer(452, '4.2.2', 'full now')", 452, "full now"),
+    ],
+)
+async def test_a_hook_that_refuses(here: World, stage: str, answer: str, code: int, said: str) -> None:
+    await scripted(here, **{stage: answer})
+    with pytest.raises(InboxError) as caught:
+        await append(here)
+    (decision,) = await here.decisions("acme")
+    assert (caught.value.code, caught.value.said) == (code, f"{said} (id {decision.id})")
+    assert decision.outcome == ("defer" if code < 500 else "reject")
+    assert await here.mailbox(ANN) == []
+
+
+async def test_store_may_put_another_message_in_its_place(here: World) -> None:
+    await scripted(here, store="Transform(b'Subject: sealed\\r\\n\\r\\n' + delivery.account.encode())")
+    await append(here)
+    (stored,) = await here.mailbox(ANN)
+    assert await here.bytes_of(stored) == b"Subject: sealed\r\n\r\n" + ANN.encode()
+
+
+async def test_a_mailbox_that_is_gone_is_said_to_be_gone(here: World) -> None:
+    lists = await here.installation.database.mailboxes.create(
+        (await mailbox(here)).organization, (await mailbox(here)).account, "Lists"
+    )
+    await here.installation.database.mailboxes.delete(lists.organization, lists.id)
+    with pytest.raises(InboxError, match="mailbox"):
+        await append(here, into=lists)

@@ -1,0 +1,106 @@
+"""One copy for each account: where it goes, how it is marked, and what becomes of it when its hooks refuse."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from inbox.mail.flags import Flag
+from tests.support.flow import World, world
+
+#: At store answers what the policy says for the account.
+KEEPER = '''
+"""Answers at store, for each account something else."""
+import inbox.plugin as api
+from inbox.plugin import PluginSettings, hookimpl
+
+class Settings(PluginSettings):
+    answers: dict[str, str] = {}
+    """Account to answer."""
+
+class Keeper:
+    def __init__(self, settings, services):
+        self.settings = settings
+
+    @hookimpl
+    def store(self, delivery):
+        return eval(self.settings.answers.get(delivery.account, "None"), {**vars(api), "delivery": delivery})
+'''
+ANN, BOB, TEAM = "ann@acme.test", "bob@acme.test", "team@acme.test"
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as made:
+        await made.plugin("keeper", KEEPER)
+        accounts, acme = made.installation.database.accounts, await made.tenant("acme")
+        for each in (ANN, BOB):
+            await accounts.add_alias(acme, TEAM, each)
+        yield made
+
+
+async def keeper(here: World, **answers: str) -> None:
+    lines = [f"      {name}@acme.test: {answer!r}" for name, answer in answers.items()]
+    await here.policy("tenants/acme.yaml", "\n".join(["plugins:", "  keeper:", "    answers:", *lines, ""]))
+
+
+async def test_the_accounts_of_an_alias_share_a_blob_and_its_trace(here: World) -> None:
+    (reply,) = await here.receive([TEAM])
+    assert reply.positive
+    (ann,), (bob,) = await here.mailbox(ANN), await here.mailbox(BOB)
+    assert ann.email.id == bob.email.id
+    assert ann.prepended == bob.prepended
+    assert ann.prepended.startswith(b"Delivered-To: team@acme.test\r\nReturn-Path: <peer@elsewhere.test>\r\nReceived: ")
+
+
+async def test_two_recipients_share_a_blob_and_no_trace(here: World) -> None:
+    await here.receive([ANN, BOB])
+    (ann,), (bob,) = await here.mailbox(ANN), await here.mailbox(BOB)
+    assert ann.email.blob_path == bob.email.blob_path
+    assert b"bob" not in ann.prepended
+    assert b"ann" not in bob.prepended
+
+
+async def test_each_account_files_and_flags_its_own(here: World) -> None:
+    await keeper(here, ann="[FileInto('Lists/Team'), AddFlags(('\\\\Seen', 'work'))]")
+    await here.receive([TEAM])
+    (ann,) = await here.mailbox(ANN, "Lists/Team")
+    assert (ann.entry.flags, ann.entry.keywords) == (int(Flag.SEEN), ("work",))
+    assert await here.mailbox(ANN) == []
+    (bob,) = await here.mailbox(BOB)
+    assert (bob.entry.flags, bob.entry.keywords) == (0, ())
+
+
+async def test_what_one_account_has_transformed_another_has_as_it_came(here: World) -> None:
+    await keeper(here, ann="Transform(b'Subject: sealed\\r\\n\\r\\n')")
+    await here.receive([TEAM], b"Subject: open\r\n\r\nbody\r\n")
+    (ann,), (bob,) = await here.mailbox(ANN), await here.mailbox(BOB)
+    assert await here.bytes_of(ann) == ann.prepended + b"Subject: sealed\r\n\r\n"
+    assert await here.bytes_of(bob) == bob.prepended + b"Subject: open\r\n\r\nbody\r\n"
+
+
+async def test_all_accounts_of_an_alias_refuse(here: World) -> None:
+    await keeper(here, ann="Reject(552, '5.2.2', 'ann is full')", bob="Defer(452, '4.2.2', 'bob is full')")
+    (reply,) = await here.receive([TEAM])
+    assert (reply.code, reply.enhanced) == (552, "5.2.2")
+    assert await here.mailbox(ANN) == await here.mailbox(BOB) == await here.quarantine("acme") == []
+
+
+async def test_what_one_account_of_an_alias_refuses_is_not_lost(here: World) -> None:
+    await keeper(here, ann="Reject(552, '5.2.2', 'ann is full')")
+    (reply,) = await here.receive([TEAM])
+    assert reply.positive
+    assert await here.mailbox(ANN) == []
+    assert len(await here.mailbox(BOB)) == 1
+    (held,) = await here.quarantine("acme")
+    assert held.reason == "552 5.2.2 ann is full"
+    assert held.recipient == TEAM
+
+
+async def test_a_flag_that_is_none_defers_and_names_no_reason_to_the_peer(here: World) -> None:
+    await keeper(here, ann="AddFlags(('\\\\Nonsense',))")
+    (reply,) = await here.receive([ANN])
+    assert (reply.code, reply.text.split(" (id")[0]) == (451, "Local problem, try again later")
+    assert await here.mailbox(ANN) == []

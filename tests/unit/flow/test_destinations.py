@@ -1,0 +1,90 @@
+"""Where a copy goes: found once, kept for a moment, and of the tenant's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from inbox.base.errors import AlreadyExists, NotFound
+from inbox.base.ids import RandomIds
+from inbox.flow.destinations import KEPT_SECONDS, QUARANTINE, Destinations
+from inbox.mail.tenancy import Mailbox
+from inbox.plugin.testing import FakeClock
+from inbox.store.sqlite import SqliteDatabase
+
+ANN = "ann@acme.test"
+
+
+class Here:
+    def __init__(self, database: SqliteDatabase, clock: FakeClock, acme: str, umbra: str, ann: str) -> None:
+        self.database, self.clock, self.acme, self.umbra, self.ann = database, clock, acme, umbra, ann
+        self.destinations = Destinations(database.accounts, database.mailboxes, clock)
+
+    async def names(self, account: str | None) -> list[str]:
+        return [mailbox.name for mailbox in await self.database.mailboxes.all(self.acme, account)]
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Here]:
+    clock = FakeClock()
+    database = SqliteDatabase(tmp_path / "inbox.db", clock, RandomIds(clock.now))
+    await database.open()
+    acme = (await database.tenants.add_organization("acme")).id
+    umbra = (await database.tenants.add_organization("umbra")).id
+    await database.tenants.add_domain(acme, "acme.test")
+    account = await database.accounts.add(acme, ANN, "")
+    yield Here(database, clock, acme, umbra, account.id)
+    await database.close()
+
+
+async def test_a_mailbox_that_is_missing_is_made_with_its_parents(here: Here) -> None:
+    made = await here.destinations.mailbox(here.acme, ANN, "Lists/Python")
+    found = await here.database.mailboxes.by_name(here.acme, here.ann, "Lists/Python")
+    assert found is not None
+    assert found.id == made
+    assert "Lists" in await here.names(here.ann)
+
+
+async def test_the_quarantine_is_the_tenants_and_made_once(here: Here) -> None:
+    first = await here.destinations.quarantine(here.acme)
+    here.destinations.forget()
+    assert await here.destinations.quarantine(here.acme) == first
+    assert await here.names(None) == [QUARANTINE]
+    assert await here.destinations.quarantine(here.umbra) != first
+
+
+@pytest.mark.parametrize(("tenant", "account"), [("umbra", ANN), ("acme", "nobody@acme.test")])
+async def test_an_account_that_the_tenant_has_not(here: Here, tenant: str, account: str) -> None:
+    with pytest.raises(NotFound, match="no account"):
+        await here.destinations.mailbox(getattr(here, tenant), account, "INBOX")
+
+
+async def test_what_was_found_is_kept_for_a_moment(here: Here) -> None:
+    kept = await here.destinations.mailbox(here.acme, ANN, "Lists")
+    await here.database.mailboxes.delete(here.acme, kept)
+    assert await here.destinations.mailbox(here.acme, ANN, "Lists") == kept
+    here.clock.advance(KEPT_SECONDS + 0.1)
+    assert await here.destinations.mailbox(here.acme, ANN, "Lists") != kept
+
+
+async def test_what_turned_out_to_be_gone_is_forgotten(here: Here) -> None:
+    kept = await here.destinations.mailbox(here.acme, ANN, "Lists")
+    await here.database.mailboxes.delete(here.acme, kept)
+    here.destinations.forget()
+    assert await here.destinations.mailbox(here.acme, ANN, "Lists") != kept
+
+
+async def test_somebody_else_who_makes_it_first_is_no_trouble(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = here.database.mailboxes.create
+
+    async def slower(tenant: str, account: str | None, name: str) -> Mailbox:
+        await create(tenant, account, name)
+        raise AlreadyExists(name)
+
+    monkeypatch.setattr(here.database.mailboxes, "create", slower)
+    made = await here.destinations.mailbox(here.acme, ANN, "Lists")
+    found = await here.database.mailboxes.by_name(here.acme, here.ann, "Lists")
+    assert found is not None
+    assert found.id == made

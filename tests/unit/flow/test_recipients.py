@@ -1,0 +1,100 @@
+"""RCPT: from an address to a tenant, a policy and accounts; and what plugins may change of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from inbox.flow.recipients import MISCONFIGURED, ONE_TENANT, RELAY, UNKNOWN
+from inbox.mail.reply import Reply
+from tests.support.flow import POLICY, World, world
+
+#: At rcpt says what the policy says; remembers the recipients that it was shown in a reply that refuses "show".
+ASKED = '''
+"""Answers at rcpt."""
+import inbox.plugin as api
+from inbox.plugin import PluginSettings, Reject, hookimpl
+
+class Settings(PluginSettings):
+    answer: str = "None"
+    """What to answer."""
+
+class Asked:
+    def __init__(self, settings, services):
+        self.settings = settings
+
+    @hookimpl
+    def rcpt(self, tx, recipient):
+        if recipient.address.local == "show":
+            seen = " ".join(str(each.address) for each in tx.recipients)
+            return Reject(text=f"{tx.tenant_name}: {seen}")
+        return eval(self.settings.answer, vars(api))
+'''
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as made:
+        await made.plugin("asked", ASKED)
+        yield made
+
+
+async def asked(here: World, tenant: str, answer: str = "None") -> None:
+    await here.policy(f"tenants/{tenant}.yaml", f'plugins:\n  asked: {{answer: "{answer}"}}\n')
+
+
+def same(reply: Reply, expected: Reply) -> bool:
+    """The same reply, but for the id of its decision record."""
+    return (reply.code, reply.enhanced) == (expected.code, expected.enhanced) and reply.text.startswith(expected.text)
+
+
+@pytest.mark.parametrize(
+    ("address", "reply"),
+    [("ann@nowhere.test", RELAY), ("nobody@acme.test", UNKNOWN), ("eve@acme.test", UNKNOWN)],
+)
+async def test_whom_nobody_knows_is_refused(here: World, address: str, reply: Reply) -> None:
+    (said,) = await here.receive([address])
+    assert same(said, reply)
+    (decision, *_) = await here.decisions()
+    assert decision.recipients == [address]
+    assert decision.stage == "rcpt"
+
+
+async def test_a_hook_sees_the_recipients_of_its_own_tenant_only(here: World) -> None:
+    await asked(here, "acme")
+    await asked(here, "umbra")
+    (reply,) = await here.receive(["ann@acme.test", "eve@umbra.test"])
+    assert reply.positive
+    session_of_both = ["ann@acme.test", "eve@umbra.test", "show@umbra.test"]
+    await here.receive(session_of_both)
+    (shown,) = [each for each in await here.decisions("umbra") if each.recipients == ["show@umbra.test"]]
+    assert "umbra: eve@umbra.test" in shown.text
+    assert "ann" not in shown.text
+
+
+async def test_the_second_tenant_waits_when_the_server_says_so(here: World) -> None:
+    await here.policy("default.yaml", POLICY + "server: {multi_tenant: defer}\n")
+    (reply,) = await here.receive(["ann@acme.test", "eve@umbra.test"])
+    assert reply.positive
+    assert len(await here.mailbox("ann@acme.test")) == 1
+    assert await here.mailbox("eve@umbra.test") == []
+    (refused,) = await here.decisions("umbra")
+    assert same(Reply(refused.code, refused.enhanced, refused.text), ONE_TENANT)
+
+
+@pytest.mark.parametrize("to", ["nobody@acme.test", "eve@umbra.test", "x@nowhere.test"])
+async def test_a_redirect_that_leads_nowhere_waits_for_the_operator(here: World, to: str) -> None:
+    await asked(here, "acme", f"Redirect('{to}')")
+    (reply,) = await here.receive(["ann@acme.test"])
+    assert same(reply, MISCONFIGURED)
+    assert await here.mailbox("eve@umbra.test") == []
+
+
+async def test_a_redirect_goes_to_an_account_of_the_same_tenant(here: World) -> None:
+    await asked(here, "acme", "Redirect('bob@acme.test')")
+    (reply,) = await here.receive(["ann@acme.test"])
+    assert reply.positive
+    assert len(await here.mailbox("bob@acme.test")) == 1
+    assert await here.mailbox("ann@acme.test") == []
