@@ -16,11 +16,13 @@ import structlog
 from inbox import __version__
 from inbox.app.admin import AdminServer
 from inbox.app.config import Config
+from inbox.app.descriptors import raise_limit
 from inbox.app.installation import Installation, opened
 from inbox.app.listeners import Listener
 from inbox.app.tls import Certificates
 from inbox.app.wiring import Parts, wire
 from inbox.base.errors import InboxError
+from inbox.base.limits import IMAP_CONNECTIONS
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.server import ImapServer
 from inbox.server.lmtp import LmtpServer
@@ -57,6 +59,7 @@ class Server:
         )
         self._started_at = installation.clock.now()
         self._doors: list[SmtpServer | ImapServer] = []
+        self._room = raise_limit()
 
     async def run(self, ready: Callable[[], None], stop: asyncio.Event) -> None:
         """Serves until ``stop`` is set; ``ready`` is called when every listener answers."""
@@ -84,8 +87,9 @@ class Server:
         problems = await self._parts.live.reload()
         self._parts.directory.forget()
         try:
-            self._certificates.refresh()
+            await self._refresh_certificates()
         except InboxError as error:
+            self._log.error("certificate_refused", error=str(error))
             problems.append(str(error))
         return problems
 
@@ -166,6 +170,9 @@ class Server:
             spool_dir=config.spool_dir,
             tls=self._certificates.context(),
             max_message_octets=config.smtp.max_message_bytes,
+            # SMTP comes first: mail readers that are turned away try again, and lose nothing. Half of the rest is for
+            # connections whose TLS handshake is under way.
+            max_connections=min(IMAP_CONNECTIONS, max(1, (self._room - config.server.max_connections) // 2)),
         )
 
     async def _start_background(self, stack: AsyncExitStack) -> None:
@@ -182,9 +189,9 @@ class Server:
             await asyncio.sleep(seconds)
             try:
                 await function()
-            except InboxError as error:
-                # It is tried again; until then nothing is lost but room.
-                self._log.error("housekeeping_failed", work=function.__name__, error=str(error))
+            # Whatever it is, it is tried again; until then nothing is lost but room.
+            except Exception as error:  # noqa: BLE001
+                self._log.error("housekeeping_failed", work=function.__name__, error=repr(error))
 
     async def _sweep(self) -> None:
         here = self._installation

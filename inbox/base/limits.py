@@ -60,6 +60,8 @@ PROXY_HEADER_OCTETS: Final = 4096
 #: IMAP: a command line without its literals, and a literal that is not a message.
 IMAP_LINE_OCTETS: Final = 64 * 1024
 IMAP_LITERAL_OCTETS: Final = 64 * 1024
+#: IMAP: connections of all clients, if there are descriptors for as many.
+IMAP_CONNECTIONS: Final = 10_000
 #: IMAP: failed LOGIN/AUTHENTICATE before the connection is closed.
 LOGIN_FAILURES: Final = 5
 #: Length of a mailbox's whole name, and depth of its hierarchy.

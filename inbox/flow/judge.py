@@ -101,6 +101,11 @@ class Judge:
         return Reply(reply.code, reply.enhanced, f"{reply.text} (id {decision})")
 
     @property
+    def postmaster(self) -> str | None:
+        """The address that stands in for the server's own postmaster."""
+        return self._policies.current.server.postmaster
+
+    @property
     def defers_second_tenant(self) -> bool:
         """True if the server's policy is ``multi_tenant: defer``."""
         return self._policies.current.server.multi_tenant == "defer"

@@ -24,7 +24,8 @@ from inbox.store.ports import Accounts, RateCounters
 
 #: Failures that one peer, or one account, may have in ten minutes; more are refused without a look at the password.
 FAILURES_PER_PEER = 20
-FAILURES_PER_ACCOUNT = 20
+#: NIST SP 800-63B §5.2.2: at most 100. More than one peer may have, or a single one could close any account.
+FAILURES_PER_ACCOUNT = 100
 WINDOW_SECONDS = 600.0
 #: A peer from which an account was logged in to within this window is not refused for what others did to the account:
 #: who guesses at it from elsewhere must not lock its owner out.

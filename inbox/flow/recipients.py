@@ -30,7 +30,8 @@ MISCONFIGURED = Reply(451, "4.3.5", "System incorrectly configured, try again la
 class Recipients:
     """Admits recipients at RCPT, and adds or drops them when a plugin asks for it at ``data``."""
 
-    def __init__(self, judge: Judge, directory: AddressDirectory, log: Log) -> None:
+    def __init__(self, judge: Judge, directory: AddressDirectory, log: Log, server_name: str) -> None:
+        self._server_name = server_name.lower()
         self._judge = judge
         self._directory = directory
         self._log = log
@@ -41,14 +42,14 @@ class Recipients:
         Raises:
             StoreError: nobody can say now.
         """
-        domain = await self._directory.domain(recipient.address.domain)
+        domain = await self._directory.domain(recipient.address.domain) or await self._postmaster(recipient)
         if domain is None:
             return RELAY
         recipient.tenant = domain.organization.id
         recipient.tenant_name = domain.organization.name
         if self._judge.defers_second_tenant and any(each.tenant != recipient.tenant for each in tx.recipients):
             return ONE_TENANT
-        policy = self._judge.for_recipient(domain, recipient.address.key)
+        policy = self._judge.for_recipient(domain, recipient.effective.key)
         mine = [each for each in tx.recipients if each.tenant == recipient.tenant]
         view = view_for(tx, domain.organization, mine)
         judgement = await self._judge.judge(Stage.RCPT, policy, tx=view, recipient=recipient)
@@ -64,6 +65,14 @@ class Recipients:
         accounts = resolved.accounts if resolved is not None else ()
         recipient.facts.put(Route(domain, policy, judgement, accounts))
         return None if accounts else UNKNOWN
+
+    async def _postmaster(self, recipient: Recipient) -> HostedDomain | None:
+        """RFC 5321 §4.5.1: the server's own postmaster can be reached, if the operator says who that is."""
+        own = recipient.address.local.casefold() == "postmaster" and recipient.address.domain == self._server_name
+        if not own or self._judge.postmaster is None:
+            return None
+        recipient.redirected = Address.parse(self._judge.postmaster)
+        return await self._directory.domain(recipient.redirected.domain)
 
     async def _redirect(
         self, recipient: Recipient, domain: HostedDomain, policy: EffectivePolicy, judgement: StageOutcome, to: str

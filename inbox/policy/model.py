@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, field_validator
+
+from inbox.mail.address import Address, AddressError
 
 #: The keys of one level: a tenant's file, or one entry under ``domains:`` or ``accounts:``.
 LEVEL_KEYS = ("plugins", "thresholds", "groups", "mode")
@@ -64,5 +66,15 @@ class ServerPolicy(Shape):
     """One message for several tenants: ``split`` it, or answer 452 4.5.3 to the second tenant's RCPT."""
     proxy_networks: tuple[IPvAnyNetwork, ...] = ()
     """Networks of the proxies from which PROXY protocol headers are believed."""
+    postmaster: str | None = None
+    """Hosted address that gets what is for ``<postmaster>`` or postmaster@ our own name (RFC 5321 §4.5.1)."""
     decisions: DecisionSettings = DecisionSettings()
     breaker: BreakerSettings = BreakerSettings()
+
+    @field_validator("postmaster")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        try:
+            return None if value is None else Address.parse(value).key
+        except AddressError as error:
+            raise ValueError(str(error)) from error

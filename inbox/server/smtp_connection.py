@@ -32,8 +32,6 @@ class SmtpConnection(SmtpMessages):
 
     door: ClassVar[Door] = Door.SMTP
     greetings: ClassVar[frozenset[Verb]] = frozenset({Verb.EHLO, Verb.HELO})
-    #: Refused commands end the connection some time, and one peer has only so many connections.
-    distrusts: ClassVar[bool] = True
 
     async def _handle_client(self) -> None:
         """Serves one client from the first octet to the last."""

@@ -82,6 +82,7 @@ class SmtpLink(SMTP):
         self._fresh = self._halted = self._eof = self._lost = self._stalled = False
         self._closing = self._leaving = self._paused = self._over_ssl = False
         self.deadline = inf
+        self.waiting_since = 0.0
 
     # What the transport tells us
 
@@ -186,7 +187,7 @@ class SmtpLink(SMTP):
             self._halted = False
             if not self._pipe.is_closing():
                 self._pipe.resume_reading()
-        self.deadline = deadline
+        self.deadline, self.waiting_since = deadline, self._context.clock.monotonic()
         self._waiter = self.loop.create_future()
         try:
             await self._waiter
@@ -208,7 +209,8 @@ class SmtpLink(SMTP):
             raise Gone
         self._pipe.write(octets)
         if self._paused:
-            self.deadline = self._context.clock.monotonic() + self._context.config.write_seconds
+            self.waiting_since = self._context.clock.monotonic()
+            self.deadline = self.waiting_since + self._context.config.write_seconds
             self._drained = self.loop.create_future()
             try:
                 await self._drained

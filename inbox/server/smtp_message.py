@@ -20,6 +20,7 @@ NO_ARGUMENT: Final = Reply(501, "5.5.4", "No argument expected")
 LOCAL_PROBLEM: Final = Reply(451, "4.3.0", "Local problem, try again later")
 _GO_AHEAD: Final = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
 _BARE: Final = Reply(550, "5.6.0", "Lines of a message end with CR and LF, neither stands alone")
+_NO_MORE: Final = Reply(421, "4.7.0", "Closing: what follows such a message cannot be trusted")
 #: What to do first, for a command that comes too early.
 _MISSING: Final[Mapping[State, str]] = {
     State.FRESH: "Say EHLO first",
@@ -35,6 +36,8 @@ class SmtpMessages(SmtpLink):
 
     #: One reply for each recipient after the message (LMTP).
     per_recipient: ClassVar[bool] = False
+    #: Refused commands end the connection some time, and one peer has only so many connections.
+    distrusts: ClassVar[bool] = True
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -64,7 +67,12 @@ class SmtpMessages(SmtpLink):
         self._receiver.expect_data()
         self._say(_GO_AHEAD)
         intake = self._new_intake()
-        await self._complete(intake, bare=await self._read_text(intake))
+        bare = await self._read_text(intake)
+        await self._complete(intake, bare=bare)
+        if bare and self.distrusts:
+            # Whoever relayed this may take other line ends for the end of the message than we do. Then what follows
+            # is its rest, in a stranger's words, and no command (smuggling).
+            self._say(_NO_MORE)
 
     async def smtp_BDAT(self, arg: str) -> None:
         config = self._context.config

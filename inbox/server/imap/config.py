@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from inbox.base.limits import APPENDED_MESSAGE_OCTETS, LOGIN_FAILURES
+from inbox.base.limits import APPENDED_MESSAGE_OCTETS, IMAP_CONNECTIONS, LOGIN_FAILURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,8 @@ class ImapConfig:
         tls_timeout: for a TLS handshake.
         stop_timeout: how long running commands may go on when the server stops.
         idle_keepalive: how often an IDLE client gets a sign of life, so that address translators keep its entry.
-        max_connections: in all; max_connections_per_peer: from one IP address.
+        max_connections: in all; max_connections_per_peer: from one IPv4 address or IPv6 /64 network.
+            Both also bound the TLS handshakes that are under way on a port of implicit TLS.
         login_failures: failed logins before the connection is closed.
     """
 
@@ -38,6 +39,6 @@ class ImapConfig:
     tls_timeout: float = 30.0
     stop_timeout: float = 5.0
     idle_keepalive: float = 120.0
-    max_connections: int = 10_000
+    max_connections: int = IMAP_CONNECTIONS
     max_connections_per_peer: int = 200
     login_failures: int = LOGIN_FAILURES

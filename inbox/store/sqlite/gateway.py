@@ -11,6 +11,7 @@ waiting polls with growing pauses and starves a process under load.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import queue
@@ -50,6 +51,10 @@ def translated(error: sqlite3.Error) -> InboxError:
     ):
         return StoreUnavailable(f"sqlite: {error}")
     return StoreError(f"sqlite: {type(error).__name__}: {error}")
+
+
+class _Replaced(StoreUnavailable):
+    """The files are not the ones that were opened."""
 
 
 class _Job(Generic[R]):
@@ -96,7 +101,7 @@ class Gateway:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer: sqlite3.Connection | None = None
         self._lock_fd = -1
-        self._inode: tuple[int, int] | None = None
+        self._inode: tuple[int, ...] | None = None
         self._watcher: sqlite3.Connection | None = None
 
     async def open(self) -> None:
@@ -207,18 +212,26 @@ class Gateway:
             sql = script.read_text(encoding="utf-8")
             connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version={number};\nCOMMIT;")
 
-    def _identity(self) -> tuple[int, int]:
+    def _identity(self) -> tuple[int, ...]:
+        """The file and its write-ahead log, which stays one file for as long as anybody has the database open."""
         try:
-            found = self._path.stat()
+            found, log = self._path.stat(), Path(f"{self._path}-wal").stat()
         except OSError as error:
-            raise StoreUnavailable(f"{self._path}: {error}") from error
-        return found.st_dev, found.st_ino
+            raise _Replaced(f"{self._path}: {error}") from error
+        return found.st_dev, found.st_ino, log.st_ino
 
     def _check_file(self) -> None:
         # An unlinked or replaced file can still be written to, and what is written is lost: that must not be
         # acknowledged. A new file is never taken over silently: a restart makes that decision visible.
         if self._identity() != self._inode:
-            raise StoreUnavailable(f"{self._path} was replaced while it was open")
+            raise _Replaced(f"{self._path} or its write-ahead log was replaced while it was open")
+
+    def _rescue(self) -> None:
+        """What was acknowledged and stands in a log that somebody removed is copied into the database while we can
+        still read it. Nobody else may have begun another log: two of them would spoil the database.
+        """
+        if self._writer is not None and not Path(f"{self._path}-wal").exists() and self._path.exists():
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _read(self, work: Work[R]) -> R:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -278,6 +291,9 @@ class Gateway:
                 self._transaction(batch, savepoints=True)
         except Exception as error:  # noqa: BLE001  # every caller must hear of it, whatever it was
             failed = translated(error) if isinstance(error, sqlite3.Error) else error
+            if isinstance(error, _Replaced):
+                with contextlib.suppress(sqlite3.Error):  # the callers hear of the removal, which is what is wrong
+                    self._rescue()
             for job in batch:
                 if job.error is None:
                     job.error = failed

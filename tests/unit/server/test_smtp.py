@@ -18,6 +18,7 @@ from inbox.plugin.context import Tls
 from inbox.server.smtp import SmtpServer
 from inbox.server.smtp_config import SmtpConfig
 from inbox.server.smtp_connection import SmtpConnection
+from inbox.server.smtp_guard import CROWDED_SECONDS
 from inbox.wire.smtp.moves import Verb
 from tests.support.smtp_world import PATIENCE, MemoryClient, World, reply, say, smtp_world
 
@@ -132,6 +133,36 @@ class TestTime:
             assert (await reply(client))[-1][:3] == "214"
 
 
+class TestCrowd:
+    async def test_the_silent_do_not_keep_the_others_out(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False, max_connections=4, max_connections_per_peer=0) as world:
+            silent = [await world.greeted() for _ in range(3)]
+            busy = await world.greeted()
+            for _ in range(3):
+                world.pass_time(CROWDED_SECONDS / 2)
+                assert await say(busy, "NOOP") == ["250 2.0.0 OK"]
+            assert [(await reply(client))[-1][:9] for client in silent] == ["421 4.4.2"] * 3
+            await settle()
+            await world.greeted()
+
+    async def test_without_a_crowd_there_is_time(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False, max_connections=4) as world:
+            client, other = await world.greeted(), await world.greeted()
+            world.pass_time(299)
+            assert await say(client, "NOOP") == ["250 2.0.0 OK"]
+            assert await say(other, "NOOP") == ["250 2.0.0 OK"]
+
+    async def test_who_waits_for_us_is_not_sent_away(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False, max_connections=1) as world:
+            world.receiving.gate = asyncio.Event()
+            client = await in_data(world)
+            client.send(b"text\r\n.\r\n")
+            await world.receiving.entered.wait()
+            world.pass_time(1000)
+            world.receiving.gate.set()
+            assert await reply(client) == ["250 2.0.0 OK"]
+
+
 class TestDisconnects:
     async def test_a_lost_connection_does_not_stop_the_handler(self, tmp_path: Path) -> None:
         async with smtp_world(tmp_path, listen=False) as world:
@@ -175,6 +206,25 @@ class TestDisconnects:
             client.half_close()
             assert [(await reply(client))[-1:] for _ in range(3)][-1] == []
             assert not world.receiving.got
+
+
+class TestSmuggling:
+    @pytest.mark.parametrize(
+        "end",
+        [
+            *(b"\n.\n", b"\r\n.\n", b"\n.\r\n", b"\r.\r", b"\r\n.\r", b"\r.\r\n", b"\r\r\n.\r\r\n", b"\r\n\0.\r\n\n"),
+            b"\r\r\n.\r\n",
+        ],
+    )
+    async def test_what_ends_a_message_for_somebody_else_begins_no_other(self, tmp_path: Path, end: bytes) -> None:
+        async with smtp_world(tmp_path, listen=False) as world:
+            client = await in_data(world)
+            client.send(b"text" + end + b"MAIL FROM:<evil@client.example>\r\nRCPT TO:<bob@demo.test>\r\nDATA\r\n")
+            client.send(b"smuggled\r\n.\r\n")
+            assert [(await reply(client))[-1][:9] for _ in range(2)] == ["550 5.6.0", "421 4.7.0"]
+            assert await reply(client) == []
+            assert world.receiving.got == []
+            assert len(world.receiving.recipients) == 1
 
 
 class TestDefects:

@@ -99,6 +99,33 @@ async def test_a_replaced_file_is_not_taken_over(gateway: Gateway, tmp_path: Pat
         await gateway.write(adding("after"))
 
 
+@pytest.mark.parametrize("when", ["removed", "replaced"])
+async def test_nothing_is_acknowledged_once_the_log_is_gone(
+    gateway: Gateway, tmp_path: Path, migrations: Path, when: str
+) -> None:
+    await gateway.write(adding("before"))
+    for name in ("words.db-wal", "words.db-shm"):
+        (tmp_path / name).rename(tmp_path / f"old-{name}")
+        if when == "replaced":
+            (tmp_path / name).touch()
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await gateway.write(adding("after"))
+
+
+async def test_what_was_acknowledged_before_the_log_was_removed_is_kept(gateway: Gateway, tmp_path: Path) -> None:
+    await gateway.write(adding("before"))
+    for name in ("words.db-wal", "words.db-shm"):
+        (tmp_path / name).unlink()
+    with pytest.raises(StoreUnavailable):
+        await gateway.write(adding("after"))
+    # As after a crash: nothing of what the gateway has open is asked.
+    (tmp_path / "copy.db").write_bytes((tmp_path / "words.db").read_bytes())
+    copy = sqlite3.connect(tmp_path / "copy.db")
+    assert words(copy) == {"before"}
+    copy.close()
+
+
 async def test_a_schema_of_the_future_is_refused(tmp_path: Path, migrations: Path, gateway: Gateway) -> None:
     await gateway.write(adding("a"))
     with sqlite3.connect(tmp_path / "words.db") as db:
