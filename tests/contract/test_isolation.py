@@ -123,6 +123,6 @@ async def test_listings_show_the_tenants_own(acme: Home, other: Home) -> None:
     assert await other.db.accounts.aliases(other.tenant) == []
     assert await other.db.decisions.get(record.id, other.tenant) == []
     assert await other.db.decisions.latest(other.tenant) == []
-    assert await other.db.decisions.search(DecisionFilter(other.tenant)) == []
-    assert await acme.db.decisions.search(DecisionFilter(acme.tenant)) == [record]
+    assert await other.db.decisions.search(DecisionFilter(tenant=other.tenant)) == []
+    assert await other.db.decisions.search(DecisionFilter(tenant=acme.tenant)) == [record]
     assert await acme.db.decisions.get(record.id, acme.tenant) == [record]
