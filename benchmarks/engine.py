@@ -7,6 +7,7 @@ reloaded in under 50 ms.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import tempfile
 import time
@@ -15,6 +16,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from types import ModuleType
 
+from benchmarks.support import Result
 from inbox.base.clock import SystemClock
 from inbox.plugin import Door, Session, Transaction
 from inbox.plugin.dispatcher import Dispatcher
@@ -27,6 +29,10 @@ from inbox.plugin.testing import FakeClock, MemoryDirectory, MemoryLog, MemoryRa
 from inbox.policy.snapshot import PolicySet
 from inbox.policy.stages import Stage
 
+#: What is promised.
+HOOK_MICROSECONDS = 15.0
+LOAD_SECONDS = 3.0
+RELOAD_MS = 50.0
 ROUNDS = 15
 CALLS = 1000
 TENANTS = 1000
@@ -69,7 +75,8 @@ async def stage_cost(dispatcher: Dispatcher, found: Found, names: list[str]) -> 
     return min(rounds)
 
 
-async def engine(loop_name: str) -> None:
+async def engine(loop_name: str) -> Result:
+    """Prints what hooks cost; returns the figure of a ``def`` hook that does nothing."""
     clock, log, guard = SystemClock(), MemoryLog(), Guard()
     guard.install()
     services = Services(clock, log, MemoryDirectory(), MemoryRates(FakeClock()), run_in_thread)
@@ -86,7 +93,9 @@ async def engine(loop_name: str) -> None:
     print(f"{loop_name}: a stage without plugins {empty:.2f} µs; for each plugin:")
     print(f"  def hook {(ten - empty) / 10:.2f} µs, target 15 (ten of them)")
     print(f"  async def hook {(ten_async - empty) / 10:.2f} µs, as one of ten that run at once")
-    print(f"a stage with a single async def hook: {one_async:.2f} µs")
+    print(f"  a stage with a single async def hook: {one_async:.2f} µs")
+    cost = (ten - empty) / 10
+    return Result(f"a no-op hook, {loop_name}", f"{cost:.1f} µs", target="< 15 µs", met=cost < HOOK_MICROSECONDS)
 
 
 def tenant_text(number: int, points: float = 1.0) -> str:
@@ -111,7 +120,8 @@ accounts:
 """
 
 
-def policies() -> None:
+def policies() -> list[Result]:
+    """Loads 1,000 tenants with policies of their own, and reloads one."""
     found = Registry(points=[]).discover()
     default = (Path(__file__).parents[1] / "policies" / "default.yaml").read_text()
     with tempfile.TemporaryDirectory() as name:
@@ -122,7 +132,8 @@ def policies() -> None:
             (folder / "tenants" / f"t{number}.yaml").write_text(tenant_text(number))
         started = time.perf_counter()
         loaded = PolicySet.load(folder, found)
-        print(f"{TENANTS} tenants loaded in {time.perf_counter() - started:.2f} s")
+        taken = time.perf_counter() - started
+        print(f"  {TENANTS} tenants loaded in {taken:.2f} s")
 
         def once() -> float:
             nonlocal loaded
@@ -133,19 +144,19 @@ def policies() -> None:
             loaded.effective("t500").levels(Stage.DATA)
             return (time.perf_counter() - began) * 1000
 
-        print(f"one of them reloaded in {best(once):.2f} ms")
+        again = best(once)
+        print(f"  one of them reloaded in {again:.2f} ms")
+    return [
+        Result(f"{TENANTS} tenants loaded", f"{taken:.2f} s", target="< 3 s", met=taken < LOAD_SECONDS),
+        Result("one changed tenant of them reloaded", f"{again:.2f} ms", target="< 50 ms", met=again < RELOAD_MS),
+    ]
 
 
-def main() -> None:
-    asyncio.run(engine("asyncio"))
-    try:
+def run() -> list[Result]:
+    """What the engine costs for each plugin, and how long policies take to load."""
+    results = [asyncio.run(engine("asyncio"))]
+    with contextlib.suppress(ImportError):
         import uvloop
-    except ImportError:
-        print("uvloop is not installed: skipped")
-    else:
-        uvloop.run(engine("uvloop"))
-    policies()
 
-
-if __name__ == "__main__":
-    main()
+        results.append(uvloop.run(engine("uvloop")))
+    return [*results, *policies()]

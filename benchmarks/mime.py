@@ -1,6 +1,6 @@
 """Microseconds per message: our index, text and URLs beside the standard library's parser, in one run.
 
-PYTHONPATH=. python benchmarks/mime.py
+python -m benchmarks mime
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from email import policy
 from email.parser import BytesParser
 from pathlib import Path
 
+from benchmarks.support import Result
 from inbox.mail.content import FileContent, MemoryContent
 from inbox.mail.index import index
 from inbox.mail.message import Message
@@ -114,8 +115,9 @@ def microseconds(action: Callable[[], object], seconds: float = 0.4) -> float:
     return best * 1e6
 
 
-def main() -> None:
-    """Prints the table."""
+def run() -> list[Result]:
+    """Prints what reading a message costs; returns the ratios to the standard library's parser."""
+    results: list[Result] = []
     parser = BytesParser(policy=policy.default)
     samples = {"plain 4 KB": plain(4096), "alternative 10 KB": alternative(10240), "attachment 1 MB": attached(1 << 20)}
     print(f"{'':34}{'µs':>12}{'stdlib µs':>12}{'ratio':>8}")
@@ -123,6 +125,9 @@ def main() -> None:
         ours = microseconds(lambda data=data: index(MemoryContent(data)))
         theirs = microseconds(lambda data=data: parser.parsebytes(data))
         print(f"index {name:28}{ours:12.1f}{theirs:12.1f}{theirs / ours:8.1f}")
+        results.append(
+            Result(f"index a mail: {name}", f"{ours:.0f} µs", f"stdlib email: {theirs:.0f} µs", theirs / ours)
+        )
     data = samples["alternative 10 KB"]
     for name, action in {
         "text 10 KB": lambda: Message(MemoryContent(data)).text(),
@@ -134,11 +139,8 @@ def main() -> None:
         path.write_bytes(attached(25 << 20))
         large = FileContent(path)
         assert not isinstance(large.buffer(), bytes)
-        print(f"index {'attachment 25 MB, mmap':28}{microseconds(lambda: index(large)):12.1f}")
+        print(f"index {'attachment 25 MB, file':28}{microseconds(lambda: index(large)):12.1f}")
     for name, data in hostile().items():
         print(f"index {name:28}{microseconds(lambda data=data: index(MemoryContent(data)), 0.1):12.1f}")
         print(f"text  {name:28}{microseconds(lambda data=data: Message(MemoryContent(data)).text(), 0.1):12.1f}")
-
-
-if __name__ == "__main__":
-    main()
+    return results

@@ -18,6 +18,7 @@ from pathlib import Path
 import clamd as clamd_package
 from inbox_plugins import clamav, rate_limit, spam_rules
 
+from benchmarks.support import Result
 from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
 from inbox.mail.content import Content, FileContent, MemoryContent
@@ -158,19 +159,17 @@ async def scans(daemon: Clamd, folder: Path) -> None:
     print(f"scans at once: {SCANS / (time.perf_counter() - begun):.0f} a second")
 
 
-def main() -> None:
+def run() -> list[Result]:
+    """Prints what rules, limits and scans cost."""
     asyncio.run(rules())
     asyncio.run(limits())
     if shutil.which("clamd", path="/usr/sbin:/usr/local/sbin:/usr/bin") is None:
         print("clamav: skipped, clamd is not installed (Debian: clamav-daemon)")
-        return
+        return []
     with tempfile.TemporaryDirectory() as folder:
         daemon = start(Path(folder), stream_max=LARGE + 1)
         try:
             asyncio.run(scans(daemon, Path(folder)))
         finally:
             daemon.stop()
-
-
-if __name__ == "__main__":
-    main()
+    return []

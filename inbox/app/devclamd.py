@@ -36,7 +36,10 @@ class DevClamd:
             return "none: install clamav-daemon, or set clamav to enabled: false in policies/tenants/demo.yaml"
         official = await asyncio.to_thread(_has_official)
         config = await asyncio.to_thread(self._write_config, official=official)
+        # It ends with us even if we are killed; setpriv is part of Debian's util-linux.
+        setpriv = shutil.which("setpriv", path=path)
         self._process = await asyncio.create_subprocess_exec(
+            *((setpriv, "--pdeathsig", "TERM") if setpriv else ()),
             program,
             "--config-file",
             str(config),

@@ -122,12 +122,14 @@ async def _data_folder(patient: Patient) -> list[tuple[Outcome, str]]:
         # What root makes here the server may not be able to open.
         why = f"{folder} belongs to {_user(owner)}, this is {_user(os.geteuid())}: run inbox as {_user(owner)}"
         return [(Outcome.WARN if os.geteuid() == 0 else Outcome.FAIL, why)]
+    free = shutil.disk_usage(folder).free
+    if free < NO_ROOM:
+        return [(Outcome.FAIL, f"{folder}: only {free >> 20} MiB free, mail is refused with 452 when there is no room")]
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"x")
         file.flush()
         os.fsync(file.fileno())
-    free = shutil.disk_usage(folder).free
-    outcome = Outcome.OK if free >= LITTLE_ROOM else Outcome.WARN if free >= NO_ROOM else Outcome.FAIL
+    outcome = Outcome.OK if free >= LITTLE_ROOM else Outcome.WARN
     return [(outcome, f"{folder} can be written; {free >> 20} MiB free")]
 
 
@@ -221,7 +223,8 @@ async def _ports(patient: Patient) -> list[tuple[Outcome, str]]:
         reasons = {v: (port, _bindable(patient.config.server.bind_addr, port)) for v, port in wanted.values()}
         busy = [(Outcome.FAIL, f"{v} {port}: {reason}") for v, (port, reason) in reasons.items() if reason]
         return busy or [(Outcome.OK, "all ports are free")]
-    listening: Mapping[str, int] = patient.status.get("listeners", {})
+    # A server that does not answer was most likely started with the settings that are here.
+    listening: Mapping[str, int] = patient.status.get("listeners", {n: port for n, (_, port) in wanted.items()})
     address = str(patient.status.get("address", patient.config.server.bind_addr))
     findings = []
     for name, port in listening.items():

@@ -10,12 +10,11 @@ from inbox.app.health import NoRates
 from inbox.app.installation import Installation
 from inbox.app.policies import find_plugins
 from inbox.app.services import DirectoryService
-from inbox.flow.copies import CopyMaker
+from inbox.app.wiring import make_pipeline
 from inbox.flow.destinations import QUARANTINE, Destinations
 from inbox.flow.filing import Bundle, Filer
 from inbox.flow.judge import Judge
 from inbox.flow.pipeline import Pipeline
-from inbox.flow.recipients import Recipients
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address
 from inbox.mail.content import MemoryContent
@@ -102,12 +101,7 @@ async def _play(pipeline: Pipeline, installation: Installation, letter: Letter, 
 
 
 def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, Instances]:
-    config, clock, ids, database = (
-        installation.config,
-        installation.clock,
-        installation.ids,
-        installation.database,
-    )
+    config, clock, database = installation.config, installation.clock, installation.database
     found = find_plugins(config)
     policies = _Fixed(PolicySet.load(config.folders.policy_dir, found))
     directory = AddressDirectory(database.tenants, database.accounts, clock)
@@ -120,17 +114,7 @@ def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, I
     judge = Judge(policies, Dispatcher(instances, guard, clock, log))
     destinations = _Nowhere(database.accounts, database.mailboxes, clock)
     filer = _Nothing(installation, rehearsed)
-    pipeline = Pipeline(
-        judge,
-        Recipients(judge, directory, log, config.server.hostname),
-        CopyMaker(judge, destinations, config.server.hostname),
-        filer,
-        destinations,
-        _Records(rehearsed),
-        clock,
-        ids,
-        log,
-    )
+    pipeline = make_pipeline(installation, judge, directory, destinations, filer, _Records(rehearsed), log)
     return pipeline, instances
 
 

@@ -87,8 +87,9 @@ class Server:
         problems = await self._parts.live.reload()
         self._parts.directory.forget()
         try:
-            self._certificates.refresh()
+            await self._refresh_certificates()
         except InboxError as error:
+            self._log.error("certificate_refused", error=str(error))
             problems.append(str(error))
         return problems
 

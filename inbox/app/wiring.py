@@ -27,7 +27,8 @@ from inbox.plugin.guard import Guard
 from inbox.plugin.instances import Instances
 from inbox.plugin.live import LivePolicies
 from inbox.plugin.registry import Registry
-from inbox.plugin.services import Services
+from inbox.plugin.services import Log, Services
+from inbox.store.ports import Decisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,30 @@ class Parts:
 def make_registry(config: Config) -> Registry:
     """Plugins of all sources, with the defaults that the environment gives to their settings."""
     return Registry(config.folders.plugins, config.values())
+
+
+def make_pipeline(
+    installation: Installation,
+    judge: Judge,
+    directory: AddressDirectory,
+    destinations: Destinations,
+    filer: Filer,
+    decisions: Decisions,
+    log: Log,
+) -> Pipeline:
+    """The flow of incoming mail; a rehearsal brings a filer and decisions that write nothing."""
+    server_name = installation.config.server.hostname
+    return Pipeline(
+        judge,
+        Recipients(judge, directory, log, server_name),
+        CopyMaker(judge, destinations, server_name),
+        filer,
+        destinations,
+        decisions,
+        installation.clock,
+        installation.ids,
+        log,
+    )
 
 
 @asynccontextmanager
@@ -80,17 +105,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     destinations = Destinations(database.accounts, database.mailboxes, clock)
     filer = Filer(installation.blobs, database.messages, ids, clock, installation.executors)
     log = structlog.get_logger("inbox.flow")
-    pipeline = Pipeline(
-        judge,
-        Recipients(judge, directory, log, config.server.hostname),
-        CopyMaker(judge, destinations, config.server.hostname),
-        filer,
-        destinations,
-        database.decisions,
-        clock,
-        ids,
-        log,
-    )
+    pipeline = make_pipeline(installation, judge, directory, destinations, filer, database.decisions, log)
     login = PasswordLogin(
         database.accounts, directory, database.rates, passwords, AuthHooks(judge), clock, log, asyncio.sleep
     )

@@ -8,7 +8,6 @@ next to each other in the database's trees.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from typing import Protocol
 
@@ -16,7 +15,6 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 ID_LENGTH = 20
 _STOCK = 64
-_ID = re.compile(rf"[{_ALPHABET}]{{{ID_LENGTH}}}\Z")
 
 
 class Ids(Protocol):
@@ -53,8 +51,3 @@ class RandomIds:
             drawn = self._random_bytes(7 * _STOCK)
             self._stock = [int.from_bytes(drawn[start : start + 7]) >> 4 for start in range(0, len(drawn), 7)]
         return self._stock.pop()
-
-
-def is_id(text: str) -> bool:
-    """True if ``text`` has the form of an identifier."""
-    return _ID.match(text) is not None

@@ -41,9 +41,8 @@ REFERENCES: Final = 100
 HEADER_ADDRESSES: Final = 2000
 #: Messages above this size wait on disk and not in memory.
 SPOOL_OCTETS: Final = 1024 * 1024
-#: Outbound, fixed by the order: whole message, and one attachment.
-OUTBOUND_MESSAGE_OCTETS: Final = 25 * 1024 * 1024
-OUTBOUND_ATTACHMENT_OCTETS: Final = 18 * 1024 * 1024
+#: A message that a client puts into a mailbox (IMAP APPEND) when the server does not say otherwise.
+APPENDED_MESSAGE_OCTETS: Final = 25 * 1024 * 1024
 #: Errors (5xx) that one SMTP connection may cause before it is closed with 421.
 SMTP_ERRORS: Final = 20
 #: Commands that change nothing (NOOP, RSET, VRFY, EHLO …) that one connection may send.

@@ -85,11 +85,11 @@ async def database(*, create: bool = False) -> AsyncIterator[Database]:
         await opened.close()
 
 
-def server() -> AdminClient:
-    """The running server's admin socket."""
+def server(*, timeout: float = 30) -> AdminClient:
+    """The running server's admin socket; ``timeout`` in seconds."""
     from inbox.app.admin import AdminClient
 
-    return AdminClient(config().folders.admin_socket)
+    return AdminClient(config().folders.admin_socket, timeout)
 
 
 async def tenant_named(db: Database, name: str) -> Organization:

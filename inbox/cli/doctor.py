@@ -13,6 +13,9 @@ from inbox.cli.output import Json, say, show_one, show_rows
 if TYPE_CHECKING:
     from inbox.app.admin import AdminClient
 
+#: Seconds that the running server gets for an answer.
+PATIENCE = 5.0
+
 
 def register(root: typer.Typer) -> None:
     """Adds ``inbox doctor``."""
@@ -43,7 +46,7 @@ async def doctor(as_json: Json = False) -> None:
     from inbox.base.ids import RandomIds
 
     settings = config()
-    running, status, health = _ask(server())
+    running, status, health = _ask(server(timeout=PATIENCE))
     clock = SystemClock()
     ids = RandomIds(clock.now)
     executors = Executors()

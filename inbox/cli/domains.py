@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from inbox.cli.context import WrongUsage, command, database, hosting, tenant_id, tenant_named
+from inbox.cli.context import NotSo, WrongUsage, command, database, hosting, tenant_id, tenant_named
 from inbox.cli.output import Json, say, show_rows
 from inbox.mail.address import canonical_domain
 
@@ -22,7 +22,11 @@ async def add(
     """Host a domain for a tenant."""
     fqdn = canonical_domain(domain)
     async with database() as db:
-        await db.tenants.add_domain((await tenant_named(db, tenant)).id, fqdn)
+        owner = await tenant_named(db, tenant)
+        taken = await db.tenants.domain(fqdn)
+        if taken is not None:
+            raise NotSo(f"{fqdn} is hosted by {taken.organization.name} already")
+        await db.tenants.add_domain(owner.id, fqdn)
     say(f"{tenant} hosts {fqdn}")
 
 

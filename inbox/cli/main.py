@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+from inbox import __version__
 from inbox.base.errors import ConfigError, InboxError, PolicyError, ProtocolError
 from inbox.cli import accounts, decisions, doctor, domains, plugins, policy, quarantine, serve, tenants
 from inbox.cli.context import WrongUsage
 from inbox.cli.output import warn
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"inbox {__version__}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="inbox",
@@ -23,6 +32,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    del version  # _version has ended the program.
+
+
 serve.register(app)
 decisions.register(app)
 doctor.register(app)

@@ -42,8 +42,9 @@ def show_rows(rows: Iterable[Row], columns: Sequence[str], *, as_json: bool, non
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False)
-    for column in columns:
-        table.add_column(column.upper(), overflow="fold")
+    for number, column in enumerate(columns):
+        # The first names the thing: on a narrow terminal, too, it has to be one word that can be copied.
+        table.add_column(column.upper(), overflow="fold", no_wrap=number == 0)
     for row in found:
         table.add_row(*(Text(as_text(row[column])) for column in columns))
     console().print(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -125,6 +126,7 @@ async def new(name: Annotated[str, typer.Argument(help="Lower-case letters, digi
         except OSError as error:
             raise ConfigError(f"cannot write {path}: {error.strerror}") from error
         say(f"wrote {path}")
+    say(f"test: {sys.executable} -m pytest {folder / 'tests' / f'test_{name}.py'}   (pip install pytest)")
     say(f"next: inbox plugins enable {name} --tenant TENANT")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from inbox.base.errors import NotFound, PolicyError
-from inbox.cli.context import WrongUsage, command, config, database, tenant_named
+from inbox.cli.context import WrongUsage, command, config, database, hosting, tenant_named
 from inbox.cli.output import Json, say, show_one, show_rows, warn
 from inbox.mail.address import Address, canonical_domain
 
@@ -72,8 +72,8 @@ async def show(
     if tenant is not None or fqdn is not None:
         async with database() as db:
             hosted = await db.tenants.domain(fqdn) if fqdn else None
-            if tenant is None and hosted is not None:
-                tenant = hosted.organization.name
+            if tenant is None and fqdn is not None:
+                tenant = (hosted or await hosting(db, fqdn)).organization.name
             if tenant is not None:
                 await tenant_named(db, tenant)
             if hosted is not None and hosted.organization.name != tenant:

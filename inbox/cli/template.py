@@ -39,8 +39,9 @@ class __CLASS__:
         return Score("__SYMBOL__", self.settings.points, f"{tx.message.size} octets")
 '''
 
-TEST = '''"""Run with: pytest test___NAME__.py"""
+TEST = '''"""Run with: python -m pytest test___NAME__.py (with the Python that inbox is installed in)."""
 
+import asyncio
 from pathlib import Path
 
 from inbox.plugin.testing import PluginTest
@@ -48,15 +49,15 @@ from inbox.plugin.testing import PluginTest
 PLUGIN = Path(__file__).parents[1] / "__NAME__.py"
 
 
-async def test_a_large_message_is_scored() -> None:
+def test_a_large_message_is_scored() -> None:
     test = PluginTest(PLUGIN, settings={"octets": 10, "points": 2.5})
-    outcome = await test.data(eml=b"Subject: hello\\r\\n\\r\\nhello\\r\\n")
+    outcome = asyncio.run(test.data(eml=b"Subject: hello\\r\\n\\r\\nhello\\r\\n"))
     assert outcome.symbols == {"__SYMBOL__": 2.5}
 
 
-async def test_a_small_message_is_not() -> None:
+def test_a_small_message_is_not() -> None:
     test = PluginTest(PLUGIN)
-    assert (await test.data(eml=b"Subject: hello\\r\\n\\r\\nhello\\r\\n")).total == 0
+    assert asyncio.run(test.data(eml=b"Subject: hello\\r\\n\\r\\nhello\\r\\n")).total == 0
 '''
 
 

@@ -18,9 +18,10 @@ from inbox.mail.content import Content, MemoryContent
 from inbox.mail.message import Message
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import Mailbox
-from inbox.plugin.context import Delivery, Recipient, Session, Transaction
+from inbox.plugin.context import Delivery, Identity, Recipient, Session, Transaction
 from inbox.plugin.facts import Facts
 from inbox.policy.outcome import StageOutcome
+from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Discard, Quarantine, Transform, Verdict
 from inbox.store.ports import Decisions
@@ -65,22 +66,41 @@ class MailboxAppending:
         domain = await self._directory.domain(owner.domain)
         if domain is None or domain.organization.id != identity.tenant:
             raise AuthenticationFailed(f"{owner.domain} is not hosted any more")
-        recipient = Recipient(owner, identity.tenant, identity.tenant_name)
-        tx = Transaction(
+        tx = self._transaction(session, identity, owner, content)
+        policy = self._judge.for_recipient(domain, owner.key)
+        stored, judgements = await self._judged(tx, identity, policy, mailbox.name)
+        bundle = Bundle(
+            identity.tenant,
+            stored,
+            (Copy(mailbox.id, flags, keywords),),
+            internal_date if internal_date is not None else self._clock.now(),
+            recognise=False,
+        )
+        placed = await self._filer.file([bundle], [self._record(tx, judgements, Reply(250, "2.0.0", "Appended"))])
+        return placed[0][0]
+
+    def _transaction(self, session: Session, identity: Identity, owner: Address, content: Content) -> Transaction:
+        """The owner writes to itself."""
+        return Transaction(
             self._ids.new(),
             session,
             owner,
             {},
-            [recipient],
+            [Recipient(owner, identity.tenant, identity.tenant_name)],
             Message(content),
             identity.tenant,
             identity.tenant_name,
             self._clock.now(),
             Facts(session.facts),
         )
-        policy = self._judge.for_recipient(domain, owner.key)
-        delivery = Delivery(tx, recipient, account=identity.address, mailbox=mailbox.name)
-        stored = content
+
+    async def _judged(
+        self, tx: Transaction, identity: Identity, policy: EffectivePolicy, mailbox: str
+    ) -> tuple[Content, list[StageOutcome]]:
+        """What is to be stored, and what the hooks said. Raises Refused."""
+        assert tx.message is not None, "made with its message"
+        stored: Content = tx.message.content
+        delivery = Delivery(tx, tx.recipients[0], account=identity.address, mailbox=mailbox)
         judgements: list[StageOutcome] = []
         for stage, arguments in (
             (Stage.DATA, {"tx": tx}),
@@ -97,15 +117,7 @@ class MailboxAppending:
             for edit in judgement.edits:
                 if isinstance(edit, Transform):
                     stored = MemoryContent(edit.content)
-        bundle = Bundle(
-            identity.tenant,
-            stored,
-            (Copy(mailbox.id, flags, keywords),),
-            internal_date if internal_date is not None else self._clock.now(),
-            recognise=False,
-        )
-        placed = await self._filer.file([bundle], [self._record(tx, judgements, Reply(250, "2.0.0", "Appended"))])
-        return placed[0][0]
+        return stored, judgements
 
     def _record(self, tx: Transaction, judgements: list[StageOutcome], reply: Reply) -> DecisionRecord:
         case = Case(

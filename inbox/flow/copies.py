@@ -121,7 +121,6 @@ class CopyMaker:
         for judgement in group.judgements:
             if judgement.action.junk:
                 bound.mailbox = JUNK
-            bound.apply([edit for edit in judgement.edits if isinstance(edit, FileInto | AddFlags)])
         delivery = Delivery(group.transaction, disposition.recipient, account=account, mailbox=bound.mailbox)
         for stage in (Stage.STORE, Stage.DELIVER):
             judgement = await self._judge.judge(stage, group.policy, delivery=delivery)

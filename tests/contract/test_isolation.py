@@ -11,7 +11,7 @@ from inbox.base.errors import NotFound
 from inbox.mail.flags import Flag
 from inbox.mail.tenancy import DomainOverrides
 from inbox.store import ports
-from inbox.store.records import Arrival
+from inbox.store.records import Arrival, DecisionFilter
 from tests.support.store import Home, decision, email, filing
 
 Attempt = Callable[[Home, Home], Awaitable[object]]
@@ -70,7 +70,7 @@ NOTHING: dict[str, Attempt] = {
 
 #: Those that list what is the asker's own, and are tried below; those of the operator, and those about no tenant.
 ELSEWHERE = {
-    "Accounts.all", "Accounts.aliases", "Decisions.get", "Decisions.latest",
+    "Accounts.all", "Accounts.aliases", "Decisions.get", "Decisions.latest", "Decisions.search",
     "Tenants.add_organization", "Tenants.organization", "Tenants.organizations", "Tenants.add_domain", "Tenants.domain",
     "Accounts.by_address", "Messages.blob_in_use", "Decisions.add", "Decisions.prune",
 }  # fmt: skip
@@ -123,4 +123,6 @@ async def test_listings_show_the_tenants_own(acme: Home, other: Home) -> None:
     assert await other.db.accounts.aliases(other.tenant) == []
     assert await other.db.decisions.get(record.id, other.tenant) == []
     assert await other.db.decisions.latest(other.tenant) == []
+    assert await other.db.decisions.search(DecisionFilter(tenant=other.tenant)) == []
+    assert await other.db.decisions.search(DecisionFilter(tenant=acme.tenant)) == [record]
     assert await acme.db.decisions.get(record.id, acme.tenant) == [record]

@@ -9,14 +9,14 @@ import shutil
 import smtplib
 import ssl
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.clamd import EICAR, EICAR_NAME, Clamd, clamd  # noqa: F401  (a fixture)
 from tests.support.server import DEMO, PASSWORD, ROOT, RunningServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
 
@@ -82,15 +82,6 @@ def messages(server: RunningServer, mailbox: str = "INBOX", user: str = "ann@dem
         bodies.append(part[1])
     client.logout()
     return bodies
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Asks again and again, each time through the server itself; fails when it does not come true in half a minute."""
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        if condition():
-            return
-    raise AssertionError(f"never happened: {what}")
 
 
 def test_every_client_fetches_the_same_bytes(server: RunningServer, tmp_path: Path) -> None:
@@ -200,7 +191,7 @@ thresholds: {quarantine: 5}
         listed = json.loads(server.cli("quarantine", "list", "--tenant", "demo", "--json").stdout)
         return any(f"lottery {number}" in json.dumps(each) for each in listed)
 
-    wait_until(is_quarantined, "the rule took effect")
+    until(is_quarantined, "the rule took effect")
 
     server.policy("tenants/demo.yaml", policy.replace("score: 6", "scoer: 6"))
 
@@ -209,7 +200,7 @@ thresholds: {quarantine: 5}
             client.noop()
         return "demo.yaml:4:" in server.log.read_text()
 
-    wait_until(is_told, "the slip was logged")
+    until(is_told, "the slip was logged")
     checked = server.cli("policy", "check")
     assert checked.returncode == 1
     assert re.search(r"demo\.yaml:4:\d+: .*scoer", checked.stderr + checked.stdout)
@@ -233,7 +224,7 @@ def test_a_plugin_is_copied_in_and_enabled_for_one_tenant(tmp_path: Path) -> Non
             answer(server, b"Subject: hi\r\n\r\nbody\r\n")
             return b"X-Hello" in messages(server)[-1]
 
-        wait_until(greets, "the plugin ran")
+        until(greets, "the plugin ran")
         answer(server, b"Subject: hi\r\n\r\nbody\r\n", "eve@other.test")
         assert b"X-Hello" not in messages(server, user="eve@other.test")[-1]
     finally:

@@ -20,6 +20,58 @@ from inbox.policy.decision import Decision, decode
 from inbox.store.records import StoredMessage
 
 POLICY = "plugins:\n  recipients: {}\n"
+#: A plugin whose answer at each stage is written into the policy as Python; it may name all that inbox.plugin exports.
+SCRIPTED = '''
+"""Says what the policy tells it to say."""
+from inbox.plugin import *
+from inbox.plugin import PluginSettings, hookimpl
+import inbox.plugin as api
+
+class Settings(PluginSettings):
+    connect: str = "None"
+    """Answer at connect."""
+    mail: str = "None"
+    """Answer at mail."""
+    rcpt: str = "None"
+    """Answer at rcpt."""
+    data: str = "None"
+    """Answer at data."""
+    store: str = "None"
+    """Answer at store."""
+    deliver: str = "None"
+    """Answer at deliver."""
+
+def say(text, **names):
+    return eval(text, {**vars(api), **names})
+
+class Scripted:
+    def __init__(self, settings, services):
+        self.settings = settings
+
+    @hookimpl
+    def connect(self, session):
+        return say(self.settings.connect, session=session)
+
+    @hookimpl
+    def mail(self, tx):
+        return say(self.settings.mail, tx=tx)
+
+    @hookimpl
+    def rcpt(self, tx, recipient):
+        return say(self.settings.rcpt, tx=tx, recipient=recipient)
+
+    @hookimpl
+    def data(self, tx):
+        return say(self.settings.data, tx=tx)
+
+    @hookimpl
+    def store(self, delivery):
+        return say(self.settings.store, delivery=delivery)
+
+    @hookimpl
+    def deliver(self, delivery):
+        return say(self.settings.deliver, delivery=delivery)
+'''
 
 
 @dataclass
@@ -103,6 +155,12 @@ class World:
         (self.folder / "plugins" / f"{name}.py").write_text(source)
         problems = await self.parts.live.reload()
         assert not problems, problems
+
+
+async def scripted(here: World, tenant: str, **answers: str) -> None:
+    """Has SCRIPTED, which must be there as a plugin, give these answers by stage for one tenant."""
+    lines = [f"    {stage}: {answer!r}" for stage, answer in answers.items()]
+    await here.policy(f"tenants/{tenant}.yaml", "\n".join(["plugins:", "  scripted:", *lines, ""]))
 
 
 @asynccontextmanager

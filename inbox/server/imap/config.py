@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from inbox.base.limits import IMAP_CONNECTIONS, LOGIN_FAILURES, OUTBOUND_MESSAGE_OCTETS
+from inbox.base.limits import APPENDED_MESSAGE_OCTETS, IMAP_CONNECTIONS, LOGIN_FAILURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class ImapConfig:
     hostname: str
     spool_dir: Path
     tls: ssl.SSLContext | None = None
-    max_message_octets: int = OUTBOUND_MESSAGE_OCTETS
+    max_message_octets: int = APPENDED_MESSAGE_OCTETS
     login_timeout: float = 60.0
     idle_timeout: float = 30 * 60.0
     write_timeout: float = 5 * 60.0

@@ -35,11 +35,11 @@ CHECKPOINT_PAGES = 4000
 BUSY_SECONDS = 10.0
 
 
-def translated(error: sqlite3.Error) -> InboxError:
-    """Our error for one of SQLite's."""
+def translated(error: sqlite3.Error, path: Path) -> InboxError:
+    """Our error for one of SQLite's about the file ``path``."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
-        return StorageFull(f"sqlite: {error}")
+        return StorageFull(f"{path}: {error}")
     if code in (
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
@@ -49,8 +49,8 @@ def translated(error: sqlite3.Error) -> InboxError:
         sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_NOTADB,
     ):
-        return StoreUnavailable(f"sqlite: {error}")
-    return StoreError(f"sqlite: {type(error).__name__}: {error}")
+        return StoreUnavailable(f"{path}: {error}")
+    return StoreError(f"{path}: {type(error).__name__}: {error}")
 
 
 class _Replaced(StoreUnavailable):
@@ -183,7 +183,7 @@ class Gateway:
             connection.execute("PRAGMA cache_size=-16384")
             connection.execute("PRAGMA temp_store=MEMORY")
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise translated(error, self._path) from error
         self._connections.append(connection)
         return connection
 
@@ -199,7 +199,7 @@ class Gateway:
             self._migrate(self._writer)
             self._inode = self._identity()
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise translated(error, self._path) from error
         finally:
             fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
@@ -246,7 +246,7 @@ class Gateway:
             finally:
                 connection.execute("ROLLBACK")
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise translated(error, self._path) from error
 
     def _data_version(self) -> int:
         # The number only means something within one connection, so it has its own.
@@ -254,7 +254,7 @@ class Gateway:
         try:
             (version,) = self._watcher.execute("PRAGMA data_version").fetchone()
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise translated(error, self._path) from error
         return int(version)
 
     def _write_loop(self) -> None:
@@ -290,7 +290,7 @@ class Gateway:
                 # savepoint of its own, which costs two statements apiece and is rarely needed.
                 self._transaction(batch, savepoints=True)
         except Exception as error:  # noqa: BLE001  # every caller must hear of it, whatever it was
-            failed = translated(error) if isinstance(error, sqlite3.Error) else error
+            failed = translated(error, self._path) if isinstance(error, sqlite3.Error) else error
             if isinstance(error, _Replaced):
                 with contextlib.suppress(sqlite3.Error):  # the callers hear of the removal, which is what is wrong
                     self._rescue()
@@ -317,8 +317,7 @@ class Gateway:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
 
-    @staticmethod
-    def _run(connection: sqlite3.Connection, job: _Job[Any]) -> None:
+    def _run(self, connection: sqlite3.Connection, job: _Job[Any]) -> None:
         connection.execute("SAVEPOINT job")
         try:
             job.result = job.work(connection)
@@ -328,7 +327,7 @@ class Gateway:
             if not connection.in_transaction:
                 raise
             connection.execute("ROLLBACK TO job")
-            job.error = translated(error) if isinstance(error, sqlite3.Error) else error
+            job.error = translated(error, self._path) if isinstance(error, sqlite3.Error) else error
         connection.execute("RELEASE job")
 
     def _tell(self, batch: list[_Job[Any]]) -> None:

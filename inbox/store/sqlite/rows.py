@@ -146,7 +146,6 @@ def row_to_email(row: Sequence[Any]) -> EmailRecord:
 
 _LIST_PLACES: Final = tuple(index for index, name in enumerate(_EMAIL_FIELDS) if name in _LISTS)
 _MESSAGE_ID_PLACE: Final = _EMAIL_FIELDS.index("message_id")
-EMAIL_WIDTH: Final = len(_EMAIL_FIELDS)
 
 
 def entry(row: Sequence[Any]) -> Entry:

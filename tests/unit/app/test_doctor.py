@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dns.message
@@ -256,3 +258,20 @@ async def test_the_running_servers_own_view(
 async def test_what_is_wrong_with_policies_is_told_as_it_is(tmp_path: Path) -> None:
     found = await outcome(replace(patient(tmp_path), plugins=Broken()), "policies")
     assert found == (Outcome.FAIL, "tenants/acme.yaml:3:5: unknown key 'treshold'")
+
+
+async def test_a_server_that_hangs_is_asked_at_the_ports_that_it_should_have(tmp_path: Path, unused_port: int) -> None:
+    hanging = replace(patient(tmp_path, IMAP_PORT=str(unused_port)), running=True, health={"reason": "timed out"})
+    assert await outcome(hanging, "ports") == (
+        Outcome.FAIL,
+        f"imap 127.0.0.1 port {unused_port}: Connection refused",
+    )
+    assert await outcome(hanging, "server") == (Outcome.FAIL, "takes no mail now: timed out")
+
+
+async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = await founded(patient(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 20))
+    found = await outcome(given, "data folder")
+    assert found[0] is Outcome.FAIL
+    assert f"{given.config.folders.data_dir}: only 1 MiB free" in found[1]

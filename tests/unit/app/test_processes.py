@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,32 +16,25 @@ import pytest
 
 from tests.support.ports import free_port
 from tests.support.server import COMMAND, RunningServer
+from tests.support.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.real
 
-PATIENCE = 60
 PROCESSES = 2
+
+
+def runs(pid: int) -> bool:
+    """False when it has ended, even if nobody has collected it yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def children(pid: int) -> set[int]:
     """The processes that ``pid`` started and that still run."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        try:
-            stat = (entry / "stat").read_text() if entry.name.isdigit() else ""
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        fields = stat.rpartition(")")[2].split()
-        if fields and int(fields[1]) == pid and fields[0] != "Z":
-            found.add(int(entry.name))
-    return found
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"never happened: {what}"
-        time.sleep(0.02)  # Between two looks at other processes.
+    words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {child for child in map(int, words) if runs(child)}
 
 
 def greets(port: int) -> bool:
@@ -84,3 +76,14 @@ def test_a_child_that_dies_is_replaced_and_sigterm_ends_all(tmp_path: Path) -> N
         assert [pid for pid in everybody if Path(f"/proc/{pid}").exists()] == []
     ended = re.findall(r'"code":\s*(-?\d+)', (tmp_path / "server.log").read_text())
     assert ended == [str(-signal.SIGKILL)]
+
+
+def test_a_killed_parent_takes_its_children_along(tmp_path: Path) -> None:
+    port = free_port()
+    with parent(tmp_path, port) as process:
+        until(lambda: len(children(process.pid)) == PROCESSES, "all children run")
+        assert greets(port)
+        everybody = children(process.pid)
+        process.kill()
+        process.wait(PATIENCE)
+    until(lambda: not any(runs(pid) for pid in everybody), "the children end")

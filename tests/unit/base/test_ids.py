@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inbox.base.ids import ID_LENGTH, RandomIds, is_id
+from inbox.base.ids import ID_LENGTH, RandomIds
 
 
 def test_an_identifier_has_its_form_and_its_time_first() -> None:
@@ -12,7 +12,7 @@ def test_an_identifier_has_its_form_and_its_time_first() -> None:
     now[0] += 0.002
     second = ids.new()
     assert len(first) == ID_LENGTH
-    assert is_id(first)
+    assert set(first) <= set("0123456789abcdefghjkmnpqrstvwxyz")
     assert first < second
 
 
@@ -26,8 +26,3 @@ def test_all_random_bits_are_used() -> None:
     high = RandomIds(lambda: 0.0, lambda count: b"\xff" * count).new()
     assert low == "0" * 20
     assert high == "0" * 9 + "3" + "z" * 10
-
-
-def test_what_is_no_identifier() -> None:
-    for text in ("", "0" * 19, "0" * 21, "i" * 20, "0" * 19 + "\n", "../../../etc/passwd!"):
-        assert not is_id(text)

@@ -41,3 +41,10 @@ def test_mistakes_are_named_and_change_nothing(cli: Cli) -> None:
     assert cli("domain", "set", "demo.test", f"enc_sse_c_key_b64=@{cli.folder}/none").code == 2
     assert cli("domain", "set", "other.test", "require_spf_pass=1").code == 1
     assert cli("domain", "list", "--json").json[0]["overrides"] == {}
+
+
+def test_a_domain_that_somebody_hosts_already_is_told_with_its_tenant(cli: Cli) -> None:
+    cli.demo()
+    cli("tenant", "add", "other")
+    ran = cli("domain", "add", "other", "demo.test")
+    assert (ran.code, ran.err) == (1, "inbox: demo.test is hosted by demo already\n")

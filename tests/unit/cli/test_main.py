@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from inbox import __version__
 from tests.support.cli import Cli
 
 ROOT = Path(__file__).parents[3]
@@ -110,3 +111,15 @@ def test_a_slip_in_the_data_folder_is_told_and_makes_no_empty_database(
     assert ran.code == 1
     assert str(cli.folder / "daat") in ran.out + ran.err
     assert not (cli.folder / "daat").exists()
+
+
+def test_the_version(cli: Cli) -> None:
+    ran = cli("--version")
+    assert (ran.code, ran.out) == (0, f"inbox {__version__}\n")
+
+
+def test_a_file_that_is_no_database_is_named(cli: Cli) -> None:
+    (cli.folder / "data").mkdir()
+    (cli.folder / "data" / "inbox.db").write_text("some text, long enough to be looked at as a database's header")
+    ran = cli("tenant", "list")
+    assert (ran.code, ran.err) == (1, f"inbox: {cli.folder}/data/inbox.db: file is not a database\n")

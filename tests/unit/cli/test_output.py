@@ -74,3 +74,12 @@ def test_there_is_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) 
         step()
         step(1)
     assert capsys.readouterr() == ("", "")
+
+
+def test_on_a_narrow_terminal_the_first_column_stays_one_word(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inbox.cli.output.PIPE_WIDTH", 60)
+    row = {"id": "06h08d54jd6w2c1wph4v", **{f"column{n}": "x" * 18 for n in range(6)}}
+    show_rows([row], list(row), as_json=False)
+    assert "06h08d54jd6w2c1wph4v" in capsys.readouterr().out

@@ -69,3 +69,12 @@ def test_show_for_whom_there_is_not(demo: Cli) -> None:
     demo("tenant", "add", "other")
     assert demo("policy", "show", "--tenant", "nope").code == 1
     assert demo("policy", "show", "--tenant", "other", "--domain", "demo.test").code == 2
+
+
+def test_the_policy_of_an_address_that_nobody_hosts_is_not_the_default(cli: Cli) -> None:
+    cli.demo()
+    (cli.folder / "policies").mkdir(exist_ok=True)
+    (cli.folder / "policies" / "default.yaml").write_text("plugins: {}\n")
+    ran = cli("policy", "show", "--account", "ann@nowhere.test")
+    assert ran.code == 1
+    assert "no tenant hosts nowhere.test" in ran.err

@@ -15,55 +15,17 @@ from inbox.mail.flags import Flag
 from inbox.mail.tenancy import Mailbox
 from inbox.plugin.context import Door, Identity, Session
 from inbox.store.records import Placed
-from tests.support.flow import World, world
+from tests.support.flow import SCRIPTED, World, scripted, world
 
 ANN, BOB, EVE = "ann@acme.test", "bob@acme.test", "eve@umbra.test"
 MESSAGE = b"Message-ID: <1@acme.test>\r\nSubject: mine\r\n\r\nbody\r\n"
-#: A plugin that answers each stage with what the policy says, as Python.
-SCRIPTED = '''
-"""Says what the policy tells it to say."""
-import inbox.plugin as api
-from inbox.plugin import PluginSettings, hookimpl
-
-class Settings(PluginSettings):
-    data: str = "None"
-    """Answer at data."""
-    store: str = "None"
-    """Answer at store."""
-    deliver: str = "None"
-    """Answer at deliver."""
-
-class Scripted:
-    def __init__(self, settings, services):
-        self.settings = settings
-
-    def say(self, text, **names):
-        return eval(text, {**vars(api), **names})
-
-    @hookimpl
-    def data(self, tx):
-        return self.say(self.settings.data, tx=tx)
-
-    @hookimpl
-    def store(self, delivery):
-        return self.say(self.settings.store, delivery=delivery)
-
-    @hookimpl
-    def deliver(self, delivery):
-        return self.say(self.settings.deliver, delivery=delivery)
-'''
 
 
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[World]:
     async with world(tmp_path) as made:
+        await made.plugin("scripted", SCRIPTED)
         yield made
-
-
-async def scripted(here: World, **answers: str) -> None:
-    await here.plugin("scripted", SCRIPTED)
-    lines = [f"    {stage}: {answer!r}" for stage, answer in answers.items()]
-    await here.policy("tenants/acme.yaml", "\n".join(["plugins:", "  scripted:", *lines, ""]))
 
 
 async def session(here: World, address: str = ANN) -> Session:
@@ -130,7 +92,7 @@ async def test_nobody_appends_before_login(here: World) -> None:
     ],
 )
 async def test_a_hook_that_refuses(here: World, stage: str, answer: str, code: int, said: str) -> None:
-    await scripted(here, **{stage: answer})
+    await scripted(here, "acme", **{stage: answer})
     with pytest.raises(InboxError) as caught:
         await append(here)
     (decision,) = await here.decisions("acme")
@@ -140,7 +102,7 @@ async def test_a_hook_that_refuses(here: World, stage: str, answer: str, code: i
 
 
 async def test_store_may_put_another_message_in_its_place(here: World) -> None:
-    await scripted(here, store="Transform(b'Subject: sealed\\r\\n\\r\\n' + delivery.account.encode())")
+    await scripted(here, "acme", store="Transform(b'Subject: sealed\\r\\n\\r\\n' + delivery.account.encode())")
     await append(here)
     (stored,) = await here.mailbox(ANN)
     assert await here.bytes_of(stored) == b"Subject: sealed\r\n\r\n" + ANN.encode()

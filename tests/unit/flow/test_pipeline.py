@@ -11,54 +11,7 @@ from structlog.testing import capture_logs
 from inbox.base.errors import StorageFull, StoreUnavailable
 from inbox.plugin.context import Door
 from inbox.store.records import Arrival
-from tests.support.flow import World, world
-
-#: A plugin whose answer at each stage is written into the policy as Python; it may name all that inbox.plugin exports.
-SCRIPTED = '''
-"""Says what the policy tells it to say."""
-from inbox.plugin import *
-from inbox.plugin import PluginSettings, hookimpl
-import inbox.plugin as api
-
-class Settings(PluginSettings):
-    connect: str = "None"
-    """Answer at connect."""
-    mail: str = "None"
-    """Answer at mail."""
-    rcpt: str = "None"
-    """Answer at rcpt."""
-    data: str = "None"
-    """Answer at data."""
-    store: str = "None"
-    """Answer at store."""
-
-def say(text, **names):
-    return eval(text, {**vars(api), **names})
-
-class Scripted:
-    def __init__(self, settings, services):
-        self.settings = settings
-
-    @hookimpl
-    def connect(self, session):
-        return say(self.settings.connect, session=session)
-
-    @hookimpl
-    def mail(self, tx):
-        return say(self.settings.mail, tx=tx)
-
-    @hookimpl
-    def rcpt(self, tx, recipient):
-        return say(self.settings.rcpt, tx=tx, recipient=recipient)
-
-    @hookimpl
-    def data(self, tx):
-        return say(self.settings.data, tx=tx)
-
-    @hookimpl
-    def store(self, delivery):
-        return say(self.settings.store, delivery=delivery)
-'''
+from tests.support.flow import SCRIPTED, World, scripted, world
 
 
 @pytest.fixture
@@ -66,11 +19,6 @@ async def here(tmp_path: Path) -> AsyncIterator[World]:
     async with world(tmp_path) as made:
         await made.plugin("scripted", SCRIPTED)
         yield made
-
-
-async def scripted(here: World, tenant: str, **answers: str) -> None:
-    lines = [f"    {stage}: {answer!r}" for stage, answer in answers.items()]
-    await here.policy(f"tenants/{tenant}.yaml", "\n".join(["plugins:", "  scripted:", *lines, ""]))
 
 
 async def test_an_accepted_message_is_filed_with_its_trace(here: World) -> None:
@@ -364,22 +312,6 @@ async def test_the_null_sender_and_an_internationalised_one(here: World) -> None
     assert "with UTF8SMTP" in text
 
 
-async def test_the_servers_own_postmaster_is_reached_if_there_is_one(here: World) -> None:
-    (reply,) = await here.receive(["postmaster@mx.test"])
-    assert (reply.code, reply.text[:16]) == (550, "Relaying denied ")
-    await here.policy("default.yaml", "plugins: {recipients: {}}\nserver: {postmaster: Ann@ACME.test}\n")
-    (reply,) = await here.receive(["Postmaster@mx.test"])
-    assert reply.code == 250
-    (stored,) = await here.mailbox("ann@acme.test")
-    assert stored.prepended.startswith(b"Delivered-To: Postmaster@mx.test\r\n")
-    for other in ("postmaster@elsewhere.test", "abuse@mx.test"):
-        (reply,) = await here.receive([other])
-        assert reply.code == 550
-    await here.policy("default.yaml", "plugins: {recipients: {}}\nserver: {postmaster: ann@elsewhere.test}\n")
-    (reply,) = await here.receive(["postmaster@mx.test"])
-    assert reply.code == 550
-
-
 async def test_the_log_has_a_line_with_the_id_of_each_refusal(here: World) -> None:
     await scripted(here, "acme", data="Defer(451, '4.7.1', 'Later')")
     with capture_logs() as lines:
@@ -406,3 +338,19 @@ async def test_over_lmtp_the_log_has_a_line_for_each_recipient_that_is_refused(h
     with capture_logs() as lines:
         await here.receive(["eve@umbra.test"], door=Door.LMTP)
     assert [line["event"] for line in lines if line["event"] in {"accepted", "refused"}] == ["refused"]
+
+
+async def test_the_servers_own_postmaster_is_reached_if_there_is_one(here: World) -> None:
+    (reply,) = await here.receive(["postmaster@mx.test"])
+    assert (reply.code, reply.text[:16]) == (550, "Relaying denied ")
+    await here.policy("default.yaml", "plugins: {recipients: {}}\nserver: {postmaster: Ann@ACME.test}\n")
+    (reply,) = await here.receive(["Postmaster@mx.test"])
+    assert reply.code == 250
+    (stored,) = await here.mailbox("ann@acme.test")
+    assert stored.prepended.startswith(b"Delivered-To: Postmaster@mx.test\r\n")
+    for other in ("postmaster@elsewhere.test", "abuse@mx.test"):
+        (reply,) = await here.receive([other])
+        assert reply.code == 550
+    await here.policy("default.yaml", "plugins: {recipients: {}}\nserver: {postmaster: ann@elsewhere.test}\n")
+    (reply,) = await here.receive(["postmaster@mx.test"])
+    assert reply.code == 550
