@@ -129,7 +129,10 @@ def environment() -> str:
         lines.append(f"## {_words(group.__name__)}\n\n{inspect.getdoc(group)}\n")
         lines.append("| variable | default | takes | meaning |\n|---|---|---|---|")
         for name, field in group.model_fields.items():
-            cells = (f"`{group.variable(name)}`", _default(field.default), _takes(field), field.description or "")
+            meaning = field.description or ""
+            if not group.is_used(name):
+                meaning = f"*Checked, but nothing in this version acts on it.* {meaning}"
+            cells = (f"`{group.variable(name)}`", _default(field.default), _takes(field), meaning)
             lines.append(_row(*cells))
         lines.append("")
     return "\n".join(lines)

@@ -99,6 +99,14 @@ class Config:
             )
         return rows
 
+    def unused(self) -> list[str]:
+        """Variables that were given although nothing in this version acts on them."""
+        return [
+            type(group).variable(name)
+            for group, name in self._fields()
+            if type(group).variable(name) in self.given and not type(group).is_used(name)
+        ]
+
     def _fields(self) -> Iterator[tuple[Group, str]]:
         for slot in fields(self):
             group = getattr(self, slot.name)

@@ -112,6 +112,13 @@ async def _hostname(patient: Patient) -> list[tuple[Outcome, str]]:
     return [(Outcome.OK, name)]
 
 
+async def _unused(patient: Patient) -> list[tuple[Outcome, str]]:
+    given = patient.config.unused()
+    if given:
+        return [(Outcome.WARN, f"set, but nothing in this version acts on it: {', '.join(given)}")]
+    return [(Outcome.OK, "every variable that is set is used")]
+
+
 async def _data_folder(patient: Patient) -> list[tuple[Outcome, str]]:
     folder = patient.config.folders.data_dir
     if not folder.is_dir():
@@ -285,6 +292,7 @@ def _answering(address: str, port: int) -> str:
 CHECKS: dict[str, Check] = {
     "server": _server,
     "hostname": _hostname,
+    "environment": _unused,
     "data folder": _data_folder,
     "database": _database,
     "blobs": _blobs,

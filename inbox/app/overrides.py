@@ -18,6 +18,10 @@ from inbox.mail.tenancy import DomainOverrides
 
 #: AES-256: what SSE-C takes.
 SSE_C_KEY_OCTETS = 32
+#: Refused by the command line: whoever sets them believes that mail is encrypted from now on.
+ENCRYPTION = frozenset({"enc_mode", "enc_sse_c_key_b64", "enc_wrapped_dek_customer"})
+#: What something in this version acts on, besides plugins whose settings name a field.
+USED = frozenset({"plus_addressing_enabled", "plus_delimiter"})
 SECRETS = frozenset({"dkim_private_key_b64_pkcs8", "enc_sse_c_key_b64", "enc_wrapped_dek_customer"})
 _ADAPTER = TypeAdapter(DomainOverrides)
 _NAMES = [field.name for field in fields(DomainOverrides)]

@@ -137,6 +137,13 @@ class Group(BaseSettings):
         frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True, str_strip_whitespace=True
     )
     PREFIX: ClassVar[str] = ""
+    #: Fields that are read and checked although nothing in this version acts on them; ``*`` for all.
+    UNUSED: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def is_used(cls, field: str) -> bool:
+        """False if nothing in this version acts on the field."""
+        return field not in cls.UNUSED and "*" not in cls.UNUSED
 
     @classmethod
     def variable(cls, field: str) -> str:
@@ -162,6 +169,7 @@ class Server(Group):
     """The installation as a whole."""
 
     PREFIX = "SERVER_"
+    UNUSED = frozenset({"http_port"})
     hostname: Domain = "mail.localhost"
     """The name in banners, Received fields and certificates. Set it to the public name of the machine."""
     bind_addr: Annotated[str, AfterValidator(_bind_address)] = "0.0.0.0"  # noqa: S104  a mail server listens to the world
@@ -200,6 +208,7 @@ class Folders(Group):
     """Where things are on this machine."""
 
     PREFIX = "INBOX_"
+    UNUSED = frozenset({"store_parsed_parts"})
     data_dir: Path = Path("data")
     """The program's own files: the embedded database, local blobs, the self-signed certificate, the admin socket."""
     policy_dir: Path = Path("policies")
@@ -231,6 +240,16 @@ class Smtp(Group):
     """Receiving mail."""
 
     PREFIX = "SMTP_"
+    UNUSED = frozenset(
+        {
+            "submission_port",
+            "submissions_port",
+            "require_spf_pass",
+            "require_dkim_pass",
+            "require_dmarc_pass",
+            "auth_allow_header_override",
+        }
+    )
     transfer_port: Port = 25
     """SMTP from other servers (RFC 5321). 0: off."""
     submission_port: Port = 587
@@ -277,6 +296,7 @@ class Outbound(Group):
     """Sending mail to other servers."""
 
     PREFIX = "SMTP_OUTBOUND_"
+    UNUSED = frozenset({"*"})
     port: Annotated[int, Field(ge=1, le=65535)] = 25
     """The port of other servers."""
     require_starttls: bool = False

@@ -149,6 +149,7 @@ class Dkim(Group):
     """The signature of outbound mail of domains without a key of their own; in use when the first three are set."""
 
     PREFIX = "SMTP_DKIM_"
+    UNUSED = frozenset({"*"})
     domain: Domain | None = None
     """The signing domain (``d=``)."""
     selector: Domain | None = None
@@ -175,6 +176,7 @@ class TlsReports(Group):
     """Reports about TLS to the domains that we send to (RFC 8460)."""
 
     PREFIX = "SMTP_TLS_"
+    UNUSED = frozenset({"*"})
     report_dir: Path | None = None
     """Where failures are kept as JSON lines. Unset: ``tlsrpt`` under INBOX_DATA_DIR."""
     rpt_enabled: bool = True
@@ -191,6 +193,7 @@ class Otel(Group):
     """OpenTelemetry traces; needs the extra ``inbox[otel]``."""
 
     PREFIX = "OTEL_"
+    UNUSED = frozenset({"enabled", "exporter_otlp_endpoint", "service_name", "sample_ratio"})
     enabled: bool = False
     """Whether traces are exported."""
     exporter_otlp_endpoint: HttpUrl = "http://localhost:4318/v1/traces"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from inbox.cli.context import NotSo, WrongUsage, command, database, hosting, tenant_id, tenant_named
-from inbox.cli.output import Json, say, show_rows
+from inbox.cli.output import Json, say, show_rows, warn
 from inbox.mail.address import canonical_domain
 
 app = typer.Typer(name="domain", help="Domains that tenants host.", no_args_is_help=True)
@@ -57,13 +57,19 @@ async def set_(
 
     For example: inbox domain set example.org require_spf_pass=false plus_delimiter=-
     """
-    from inbox.app.overrides import changed, shown
+    from inbox.app.overrides import ENCRYPTION, USED, changed, shown
 
     given = dict(_field(text) for text in fields)
+    wanted = sorted(name for name, text in given.items() if text.strip() and name in ENCRYPTION)
+    if wanted:
+        raise NotSo(f"{', '.join(wanted)}: this version does not encrypt stored mail")
     async with database() as db:
         hosted = await hosting(db, canonical_domain(domain))
         overrides = changed(hosted.overrides, given)
         await db.tenants.set_domain_overrides(hosted.organization.id, hosted.fqdn, overrides)
+    unused = sorted(name for name, text in given.items() if text.strip() and name not in USED)
+    if unused:
+        warn(f"{', '.join(unused)}: kept, but nothing that ships in this version acts on it")
     show_rows(
         [{"field": name, "value": value} for name, value in shown(overrides).items()],
         ("field", "value"),

@@ -275,3 +275,10 @@ async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     found = await outcome(given, "data folder")
     assert found[0] is Outcome.FAIL
     assert f"{given.config.folders.data_dir}: only 1 MiB free" in found[1]
+
+
+async def test_a_variable_that_nothing_acts_on_is_told(tmp_path: Path) -> None:
+    given = await founded(patient(tmp_path, SMTP_OUTBOUND_TLS_MODE="opportunistic", HTTP_PORT="3000"))
+    found, detail = await outcome(given, "environment")
+    assert found is Outcome.WARN
+    assert detail == "set, but nothing in this version acts on it: HTTP_PORT, SMTP_OUTBOUND_TLS_MODE"

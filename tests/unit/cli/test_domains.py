@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import base64
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from tests.support.cli import Cli
 
 
@@ -26,11 +31,21 @@ def test_override_fields_are_set_kept_and_unset(cli: Cli) -> None:
 def test_a_secret_comes_from_a_file_and_is_never_shown(cli: Cli) -> None:
     cli.demo()
     key = cli.folder / "key"
-    key.write_text("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n")
-    ran = cli("domain", "set", "demo.test", f"enc_sse_c_key_b64=@{key}")
+    made = Ed25519PrivateKey.generate().private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    text = base64.b64encode(made).decode()
+    key.write_text(f"{text}\n")
+    ran = cli("domain", "set", "demo.test", f"dkim_private_key_b64_pkcs8=@{key}")
     assert ran.code == 0
-    assert "MDEy" not in ran.out + cli("domain", "list", "--json").out
-    assert cli("domain", "list", "--json").json[0]["overrides"] == {"enc_sse_c_key_b64": "********"}
+    assert "nothing that ships in this version acts on it" in ran.err
+    assert text not in ran.out + ran.err + cli("domain", "list", "--json").out
+    assert cli("domain", "list", "--json").json[0]["overrides"] == {"dkim_private_key_b64_pkcs8": "********"}
+
+
+def test_encryption_that_is_not_there_is_refused(cli: Cli) -> None:
+    cli.demo()
+    ran = cli("domain", "set", "demo.test", "enc_mode=e2ee")
+    assert (ran.code, ran.err) == (1, "inbox: enc_mode: this version does not encrypt stored mail\n")
+    assert cli("domain", "list", "--json").json[0]["overrides"] == {}
 
 
 def test_mistakes_are_named_and_change_nothing(cli: Cli) -> None:
