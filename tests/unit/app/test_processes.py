@@ -68,7 +68,8 @@ def test_a_child_that_dies_is_replaced_and_sigterm_ends_all(tmp_path: Path) -> N
         killed = min(first)
         os.kill(killed, signal.SIGKILL)
         until(lambda: len(children(process.pid) - {killed}) == PROCESSES, "the dead child is replaced")
-        assert (first - {killed}) < children(process.pid)  # the other one was left in peace
+        # The other one was left in peace. (The kernel may leave a child out of the list while another one comes.)
+        until(lambda: (first - {killed}) < children(process.pid), "the other child is still there")
         assert greets(port)
         everybody = children(process.pid)
         process.terminate()
