@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from email.utils import formatdate
+from functools import lru_cache
 
 from inbox.mail.address import Address
 from inbox.plugin.context import Door, Session, Transaction
@@ -40,10 +41,14 @@ def received_field(
     by = f"\tby {server_name} (inbox) with {with_protocol(session, smtputf8=smtputf8)} id {transaction}"
     if session.tls is not None:
         by += f"\r\n\t(version={session.tls.version} cipher={session.tls.cipher})"
-    # RFC 5322 §3.3: +0000 says that it is UTC; formatdate's -0000 that nobody knows the local time.
-    date = formatdate(now).removesuffix("-0000") + "+0000"
-    lines += [by, f"\tfor <{recipient}>;", f"\t{date}\r\n"]
+    lines += [by, f"\tfor <{recipient}>;", f"\t{_date(int(now))}\r\n"]
     return "\r\n".join(lines).encode()
+
+
+@lru_cache(maxsize=4)
+def _date(second: int) -> str:
+    """RFC 5322 §3.3: +0000 says that it is UTC; formatdate's -0000 that nobody knows the local time."""
+    return formatdate(second).removesuffix("-0000") + "+0000"
 
 
 def return_path(sender: Address | None) -> bytes:
