@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import ClassVar, Final
 
@@ -295,7 +296,9 @@ class SmtpConnection(SmtpMessages):
         self._closing = True
 
 
+@lru_cache(maxsize=4096)
 def _address(text: str) -> IPv4Address | IPv6Address:
+    """Peers come again and again; to read an address takes longer than to remember it."""
     return _unmapped(ip_address(text))
 
 
