@@ -5,8 +5,9 @@ and renamed to its place, and the folder of its place is fsynced. A reader so se
 a power cut. All of it happens in a pool of threads of our own; the event loop never touches the disk.
 
 Two things make many puts at once cheap:
-- a put that comes while every thread is busy waits in a queue, and a thread takes several from it at once, so that
-  a batch costs one hop between threads, about one commit of the file system, and one fsync for each folder;
+- one thread writes all small blobs: puts that come while it is busy wait in a queue, and it takes them as one batch,
+  which costs one hop between threads, about one commit of the file system, and one fsync for each folder. (More
+  threads are slower: they take the interpreter's lock from one another and from the event loop at each system call.)
 - a folder is made, and fsynced up to the root, once in the life of the process.
 
 Folders are never removed: a writer elsewhere may be about to use one.
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from inbox.base.errors import NotFound, StorageFull, StoreError, StoreUnavailable
+from inbox.base.limits import SPOOL_OCTETS
 from inbox.mail.content import Content, FileContent
 from inbox.store.blobs.keys import UNFINISHED, components
 
@@ -33,6 +35,9 @@ T = TypeVar("T")
 
 #: Puts that one thread takes from the queue at once: their latencies add up, so it is kept short.
 BATCH: Final = 32
+#: Threads for blobs above SPOOL_OCTETS, which nobody should wait behind, and threads that read: nobody who reads his
+#: mail should wait for an fsync.
+LARGE_WRITERS: Final = 2
 READERS: Final = 4
 #: Folders known to be durable that are remembered; the set is emptied when it is full.
 FOLDERS_REMEMBERED: Final = 100_000
@@ -47,7 +52,7 @@ _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOL
 class _Put:
     """One blob that waits to be written."""
 
-    __slots__ = ("content", "done", "error", "fd", "folder", "place", "unfinished")
+    __slots__ = ("content", "done", "error", "fd", "folder", "large", "place", "unfinished")
 
     def __init__(self, folder: str, place: str, content: Content, done: asyncio.Future[None]) -> None:
         self.folder = folder
@@ -57,6 +62,7 @@ class _Put:
         self.error: Exception | None = None
         self.fd = -1
         self.unfinished = ""
+        self.large = content.size > SPOOL_OCTETS
 
     def give_up(self) -> None:
         """Leaves nothing behind."""
@@ -72,18 +78,17 @@ class LocalBlobs:
 
     Args:
         root: the directory. Several processes may share it.
-        threads: how many threads write at once; as many again as READERS read, so that nobody who reads his mail
-            waits for an fsync.
     """
 
-    def __init__(self, root: Path, threads: int = 4) -> None:
+    def __init__(self, root: Path) -> None:
         self._root = os.path.abspath(root)  # noqa: PTH100 - resolve() would follow a link that an operator may re-point
         self._unfinished = f"{self._root}/{UNFINISHED}"
-        self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
+        self._large_pool: ThreadPoolExecutor | None = None
         self._read_pool: ThreadPoolExecutor | None = None
         self._waiting: deque[_Put] = deque()
         self._writers: set[asyncio.Future[None]] = set()
+        self._busy = False
         self._durable: set[str] = set()
         self._number = 0
         self._name = threading.Lock()
@@ -91,7 +96,8 @@ class LocalBlobs:
         self._prefix = f"{self._unfinished}/{os.getpid():x}-{os.urandom(6).hex()}-"
 
     async def open(self) -> None:
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="blobs-write")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="blobs-write")
+        self._large_pool = ThreadPoolExecutor(LARGE_WRITERS, thread_name_prefix="blobs-large")
         self._read_pool = ThreadPoolExecutor(READERS, thread_name_prefix="blobs-read")
         try:
             await self._run(self._make_folder, self._unfinished)
@@ -101,20 +107,22 @@ class LocalBlobs:
     async def close(self) -> None:
         while self._writers:
             await asyncio.wait(self._writers)
-        pools, self._pool, self._read_pool = (self._pool, self._read_pool), None, None
+        pools = (self._pool, self._large_pool, self._read_pool)
+        self._pool = self._large_pool = self._read_pool = None
         for pool in pools:
             if pool is not None:
                 pool.shutdown()
 
     async def put(self, key: str, content: Content) -> None:
         folder, place = self._place(key)
-        if self._pool is None:
+        if self._pool is None or self._large_pool is None:
             raise StoreUnavailable("the blob store is not open")
-        loop = asyncio.get_running_loop()
-        put = _Put(folder, place, content, loop.create_future())
-        self._waiting.append(put)
-        if len(self._writers) < self._threads:
-            self._start_writer(loop, self._pool)
+        put = _Put(folder, place, content, asyncio.get_running_loop().create_future())
+        if put.large:
+            self._start([put], self._large_pool)
+        else:
+            self._waiting.append(put)
+            self._start_queued()
         await put.done
 
     async def get(self, key: str) -> Content:
@@ -148,19 +156,25 @@ class LocalBlobs:
         except OSError as error:
             raise translated(error, self._root) from error
 
-    def _start_writer(self, loop: asyncio.AbstractEventLoop, pool: ThreadPoolExecutor) -> None:
-        count = min(BATCH, -(-len(self._waiting) // (self._threads - len(self._writers))))
-        batch = [self._waiting.popleft() for _ in range(count)]
+    def _start(self, batch: list[_Put], pool: ThreadPoolExecutor) -> None:
+        loop = asyncio.get_running_loop()
         work = loop.run_in_executor(pool, self._write_batch, batch)
         self._writers.add(work)
-        work.add_done_callback(lambda future: self._written(loop, pool, batch, future))
+        work.add_done_callback(lambda future: self._written(batch, future))
 
-    def _written(
-        self, loop: asyncio.AbstractEventLoop, pool: ThreadPoolExecutor, batch: list[_Put], work: asyncio.Future[None]
-    ) -> None:
+    def _start_queued(self) -> None:
+        """The next batch of small blobs, unless one is being written."""
+        if self._pool is None or self._busy or not self._waiting:
+            return
+        self._busy = True
+        batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+        self._start(batch, self._pool)
+
+    def _written(self, batch: list[_Put], work: asyncio.Future[None]) -> None:
         self._writers.discard(work)
-        if self._waiting:
-            self._start_writer(loop, pool)
+        if not batch[0].large:
+            self._busy = False
+            self._start_queued()
         error = work.exception()
         for put in batch:
             failed = put.error or error

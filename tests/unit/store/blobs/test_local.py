@@ -14,8 +14,8 @@ from inbox.mail.content import FileContent, MemoryContent
 from inbox.store.blobs.local import LocalBlobs
 
 
-async def opened(root: Path, threads: int = 2) -> LocalBlobs:
-    blobs = LocalBlobs(root, threads)
+async def opened(root: Path) -> LocalBlobs:
+    blobs = LocalBlobs(root)
     await blobs.open()
     return blobs
 
@@ -92,7 +92,7 @@ async def test_file_then_place_then_folder_are_made_durable(tmp_path: Path, monk
 
 
 async def test_puts_at_once_share_the_fsync_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blobs = await opened(tmp_path, threads=1)
+    blobs = await opened(tmp_path)
     await blobs.put("msg/o/m/0.eml", MemoryContent(b"x"))
     calls = Syscalls(monkeypatch)
     await asyncio.gather(*[blobs.put(f"msg/o/m/{n}.eml", MemoryContent(b"x")) for n in range(1, 18)])
@@ -176,7 +176,7 @@ async def test_two_processes_stores_share_one_directory(tmp_path: Path) -> None:
 
 
 async def test_close_waits_for_what_is_on_its_way(tmp_path: Path) -> None:
-    blobs = await opened(tmp_path, threads=1)
+    blobs = await opened(tmp_path)
     puts = [asyncio.ensure_future(blobs.put(f"m/{n}", MemoryContent(b"x"))) for n in range(30)]
     await asyncio.sleep(0)
     await blobs.close()
