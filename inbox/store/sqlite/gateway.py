@@ -57,6 +57,14 @@ class _Replaced(StoreUnavailable):
     """The files are not the ones that were opened."""
 
 
+class _PieceFailed(Exception):
+    """A piece of work raised; the transaction it was in is rolled back."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class _Job(Generic[R]):
     """One piece of work and whom to tell."""
 
@@ -283,11 +291,12 @@ class Gateway:
             self._check_file()
             try:
                 self._transaction(batch, savepoints=False)
-            except Exception:
+            except _PieceFailed as failure:
                 if len(batch) == 1:
-                    raise
-                # One of them failed: nothing was written, and the others must not suffer. This time each is behind a
-                # savepoint of its own, which costs two statements apiece and is rarely needed.
+                    raise failure.error from failure
+                # Nothing was written, and the others must not suffer. This time each is behind a savepoint of its
+                # own, which costs two statements apiece and is rarely needed. A commit that failed is not tried
+                # again: what the disk has of it nobody knows.
                 self._transaction(batch, savepoints=True)
         except Exception as error:  # noqa: BLE001  # every caller must hear of it, whatever it was
             failed = translated(error, self._path) if isinstance(error, sqlite3.Error) else error
@@ -310,12 +319,19 @@ class Gateway:
                 if savepoints:
                     self._run(connection, job)
                 else:
-                    job.result = job.work(connection)
+                    self._run_plainly(connection, job)
             self._check_file()
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+
+    @staticmethod
+    def _run_plainly(connection: sqlite3.Connection, job: _Job[Any]) -> None:
+        try:
+            job.result = job.work(connection)
+        except Exception as error:
+            raise _PieceFailed(error) from error
 
     def _run(self, connection: sqlite3.Connection, job: _Job[Any]) -> None:
         connection.execute("SAVEPOINT job")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -181,3 +182,33 @@ async def test_a_folder_that_is_not_there_is_unavailable(tmp_path: Path, migrati
     with pytest.raises(StoreUnavailable):
         await gateway.open()
     await gateway.close()
+
+
+async def test_a_commit_that_failed_is_not_tried_again(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def counting(word: str):
+        def work(db: sqlite3.Connection) -> str:
+            ran.append(word)
+            return adding(word)(db)
+
+        return work
+
+    check = gateway._check_file
+
+    def failing() -> None:
+        check()
+        if ran:  # not at the beginning of the transaction: right before its commit
+            raise StoreUnavailable("the disk is gone")
+
+    monkeypatch.setattr(gateway, "_check_file", failing)
+    queued = threading.Event()
+    blocking = gateway.submit(lambda _db: queued.wait(30))  # so that the three are one batch
+    three = [gateway.submit(counting(word)) for word in "abc"]
+    queued.set()
+    assert await blocking
+    results = await asyncio.gather(*three, return_exceptions=True)
+    assert all(isinstance(result, StoreUnavailable) for result in results)
+    monkeypatch.undo()
+    assert len(ran) == len(set(ran))
+    assert await gateway.read(words) == set()
