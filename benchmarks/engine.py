@@ -25,7 +25,16 @@ from inbox.plugin.inspection import LoadedPlugin, inspect_module
 from inbox.plugin.instances import Instances
 from inbox.plugin.registry import Found, Registry
 from inbox.plugin.services import Services
-from inbox.plugin.testing import FakeClock, MemoryDirectory, MemoryLog, MemoryRates, run_in_thread
+from inbox.plugin.testing import (
+    FakeClock,
+    MemoryDirectory,
+    MemoryFeedback,
+    MemoryLog,
+    MemoryRates,
+    MemoryResolver,
+    MemorySigningKeys,
+    run_in_thread,
+)
 from inbox.policy.snapshot import PolicySet
 from inbox.policy.stages import Stage
 
@@ -79,7 +88,16 @@ async def engine(loop_name: str) -> Result:
     """Prints what hooks cost; returns the figure of a ``def`` hook that does nothing."""
     clock, log, guard = SystemClock(), MemoryLog(), Guard()
     guard.install()
-    services = Services(clock, log, MemoryDirectory(), MemoryRates(FakeClock()), run_in_thread)
+    services = Services(
+        clock,
+        log,
+        MemoryDirectory(),
+        MemoryRates(FakeClock()),
+        run_in_thread,
+        MemoryResolver(),
+        MemorySigningKeys(),
+        MemoryFeedback(),
+    )
     instances = Instances(services, guard)
     dispatcher = Dispatcher(instances, guard, clock, log)
     sync = [f"sync{number}" for number in range(10)]

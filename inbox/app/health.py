@@ -10,6 +10,8 @@ from typing import Any
 from inbox.app.config import Config
 from inbox.app.doctor import Finding, Outcome
 from inbox.app.policies import find_plugins
+from inbox.app.services import NoFeedback, make_resolver
+from inbox.authentication.signing import SigningKey
 from inbox.base.clock import Clock
 from inbox.base.errors import PolicyError
 from inbox.plugin.guard import Guard
@@ -46,7 +48,15 @@ class PolicyHealth:
         findings.append(Finding("policies", Outcome.OK, f"default and {len(tenants)} tenants: no mistakes"))
         log = QuietLog()
         services = Services(
-            self._clock, log, NoDirectory(), NoRates(), self._run_blocking, self._config.server.hostname
+            self._clock,
+            log,
+            NoDirectory(),
+            NoRates(),
+            self._run_blocking,
+            make_resolver(self._config, self._clock),
+            NoKeys(),
+            NoFeedback(),
+            self._config.server.hostname,
         )
         instances = Instances(services, Guard())
         try:
@@ -103,6 +113,14 @@ class NoDirectory:
     async def resolve(self, tenant: str, address: str) -> Resolution:
         del tenant, address
         return Resolution()
+
+
+class NoKeys:
+    """Signs for nobody."""
+
+    async def keys(self, tenant: str, domain: str) -> tuple[SigningKey, ...]:
+        del tenant, domain
+        return ()
 
 
 class NoRates:

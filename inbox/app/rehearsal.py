@@ -9,7 +9,8 @@ from typing import Any
 from inbox.app.health import NoRates
 from inbox.app.installation import Installation
 from inbox.app.policies import find_plugins
-from inbox.app.services import DirectoryService
+from inbox.app.services import DirectoryService, NoFeedback, make_resolver
+from inbox.app.signing import SigningKeyring
 from inbox.app.wiring import make_pipeline
 from inbox.flow.destinations import QUARANTINE, Destinations
 from inbox.flow.filing import Bundle, Filer
@@ -107,7 +108,15 @@ def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, I
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     log = _Notes(rehearsed)
     services = Services(
-        clock, log, DirectoryService(directory), NoRates(), installation.executors, config.server.hostname
+        clock,
+        log,
+        DirectoryService(directory),
+        NoRates(),
+        installation.executors,
+        make_resolver(config, clock),
+        SigningKeyring(directory, config.dkim),
+        NoFeedback(),
+        config.server.hostname,
     )
     guard = Guard()
     instances = Instances(services, guard)

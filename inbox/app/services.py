@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from inbox.app.config import Config
+from inbox.authentication.feedback import IncomingReport, Observation
 from inbox.base.clock import Clock
+from inbox.dns.resolver import CachingResolver
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.services import Counted, Resolution
 from inbox.store.ports import RateCounters
@@ -34,3 +37,19 @@ class RatesService:
     async def hit(self, key: str, window: float, amount: int = 1) -> Counted:
         counted = await self._counters.hit(key, window, self._clock.now(), amount)
         return Counted(counted.count, counted.expires_at)
+
+
+class NoFeedback:
+    """``Feedback`` that keeps nothing: looking at a message, or at a plugin, is no reason for a report."""
+
+    def observe(self, observation: Observation) -> None:
+        del observation
+
+    async def keep(self, tenant: str, report: IncomingReport) -> bool:
+        del tenant, report
+        return False
+
+
+def make_resolver(config: Config, clock: Clock) -> CachingResolver:
+    """The one resolver of a process: DNS_RESOLVER, or what the system uses."""
+    return CachingResolver(clock, config.server.dns_resolver)

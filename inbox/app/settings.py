@@ -263,7 +263,7 @@ class Smtp(Group):
     max_message_bytes: Annotated[int, Field(ge=65_536, le=1 << 31)] = 26_214_400
     """The largest message (SIZE, RFC 1870). RFC 5321 §4.5.3.1.7 asks for 64 KiB at least."""
     require_spf_pass: bool = True
-    """Refuse mail whose SPF result is ``fail``."""
+    """Refuse mail whose SPF result is not ``pass``, and defer it when nobody can say; policies may name exceptions."""
     require_dkim_pass: bool = False
     """Refuse mail without a valid DKIM signature."""
     require_dmarc_pass: bool = False

@@ -11,7 +11,8 @@ import structlog
 
 from inbox.app.config import Config
 from inbox.app.installation import Installation
-from inbox.app.services import DirectoryService, RatesService
+from inbox.app.services import DirectoryService, NoFeedback, RatesService, make_resolver
+from inbox.app.signing import SigningKeyring
 from inbox.flow.appending import MailboxAppending
 from inbox.flow.copies import CopyMaker
 from inbox.flow.destinations import Destinations
@@ -90,6 +91,9 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         directory=DirectoryService(directory),
         rates=RatesService(database.rates, clock),
         run_blocking=installation.executors,
+        dns=make_resolver(config, clock),
+        signing_keys=SigningKeyring(directory, config.dkim),
+        feedback=NoFeedback(),
         server_name=config.server.hostname,
     )
     config.folders.plugins.mkdir(parents=True, exist_ok=True)

@@ -30,10 +30,10 @@ class Bundle:
     content: Content
     copies: tuple[Copy, ...]
     internal_date: float
-    recognise: bool = True
     spf: str | None = None
     dkim: str | None = None
     dmarc: str | None = None
+    recognise: bool = True
 
 
 class Filer:

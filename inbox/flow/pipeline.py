@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
+from inbox.authentication.facts import DkimFact, DmarcFact, SpfFact
 from inbox.base.clock import Clock
 from inbox.base.errors import InboxError, PolicyError, StoreError
 from inbox.base.ids import Ids
@@ -253,8 +254,21 @@ def _bundles(groups: list[Group], received: float) -> list[Bundle]:
             # LMTP: whoever is told "no" or "later" has no copy, though one was made before its tenant's hooks failed.
             for content, copy in disposition.copies if disposition.refusal is None else ():
                 by_content.setdefault(id(content), (content, []))[1].append(copy)
-        bundles += [Bundle(group.tenant, content, tuple(copies), received) for content, copies in by_content.values()]
+        results = _results(group.transaction.facts)
+        bundles += [
+            Bundle(group.tenant, content, tuple(copies), received, *results) for content, copies in by_content.values()
+        ]
     return bundles
+
+
+def _results(facts: Facts) -> tuple[str | None, str | None, str | None]:
+    """What the mail's record keeps of who it is from: the results of SPF, DKIM and DMARC."""
+    spf, dkim, dmarc = facts.get(SpfFact), facts.get(DkimFact), facts.get(DmarcFact)
+    return (
+        None if spf is None else spf.result.value,
+        None if dkim is None else dkim.result.value,
+        None if dmarc is None else dmarc.result.value,
+    )
 
 
 def _replies(judge: Judge, tx: Transaction, groups: list[Group], positive: Reply) -> list[Reply]:

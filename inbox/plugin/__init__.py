@@ -3,10 +3,21 @@
 What a plugin needs is imported from here.
 """
 
+from inbox.authentication.facts import (
+    ArcFact,
+    ArcSet,
+    BimiFact,
+    DkimFact,
+    DkimSignature,
+    DmarcFact,
+    Result,
+    SpfFact,
+)
 from inbox.mail.address import Address
 from inbox.plugin.context import Delivery, Door, Failure, Identity, Recipient, Session, Tls, Transaction
 from inbox.plugin.facts import Facts, Resolved, VirusFact
 from inbox.plugin.hookspecs import hookimpl
+from inbox.plugin.results import Action, ScoreAction, action_for, opinion_of
 from inbox.plugin.services import Counted, Resolution, Services
 from inbox.plugin.settings import PluginSettings
 from inbox.policy.stages import Stage
@@ -35,9 +46,10 @@ from inbox.policy.verdicts import (
 )
 
 __all__ = [
-    "Accept", "AddFlags", "AddHeader", "AddRecipient", "Address", "ChangeHeader", "Counted", "Defer", "DeleteHeader",
-    "Delivery", "Discard", "Door", "DropRecipient", "Facts", "Failure", "FileInto", "HookResult", "Identity",
+    "Accept", "Action", "AddFlags", "AddHeader", "AddRecipient", "Address", "ArcFact", "ArcSet", "BimiFact",
+    "ChangeHeader", "Counted", "Defer", "DeleteHeader", "Delivery", "Discard", "DkimFact", "DkimSignature",
+    "DmarcFact", "Door", "DropRecipient", "Facts", "Failure", "FileInto", "HookResult", "Identity",
     "InsertHeader", "Opinion", "PluginSettings", "Quarantine", "Recipient", "Redirect", "Reject", "ReplaceBody",
-    "Resolution", "Resolved", "Score", "Services", "Session", "Shadow", "Stage", "Tls", "Transaction", "Transform",
-    "Verdict", "VirusFact", "hookimpl",
+    "Resolution", "Resolved", "Result", "Score", "ScoreAction", "Services", "Session", "Shadow", "SpfFact",
+    "Stage", "Tls", "Transaction", "Transform", "Verdict", "VirusFact", "action_for", "hookimpl", "opinion_of",
 ]  # fmt: skip

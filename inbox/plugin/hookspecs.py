@@ -51,7 +51,8 @@ class Hooks:
 
     @hookspec
     def deliver(self, delivery: Delivery) -> HookResult:
-        """A delivery begins: into a mailbox, or one outbound attempt (``delivery.kind``). May speak: Defer, Reject."""
+        """A delivery begins: into a mailbox, or one outbound attempt (``delivery.kind``). May speak: Defer, Reject, and
+        for an outbound attempt AddHeader (a signature)."""
 
     @hookspec
     def bounce(self, failure: Failure) -> HookResult:

@@ -47,7 +47,8 @@ SPOKEN: Final[Mapping[Stage, frozenset[type]]] = {
         ReplaceBody, AddRecipient, DropRecipient,
     }),
     Stage.STORE: frozenset({*_REFUSALS, Transform, FileInto, AddFlags}),
-    Stage.DELIVER: frozenset(_REFUSALS),
+    # A header field for what goes out: a signature. The copy in a mailbox is complete by then.
+    Stage.DELIVER: frozenset({*_REFUSALS, AddHeader}),
     Stage.BOUNCE: frozenset({Accept}),
 }  # fmt: skip
 #: RFC 5322 §2.2: printable US-ASCII without the colon.

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from inbox.authentication.feedback import Feedback
+from inbox.authentication.signing import SigningKeys
 from inbox.base.clock import Clock
+from inbox.dns.answers import Resolver
 
 R = TypeVar("R")
 
@@ -71,4 +74,7 @@ class Services:
     directory: Directory
     rates: Rates
     run_blocking: RunBlocking
+    dns: Resolver
+    signing_keys: SigningKeys
+    feedback: Feedback
     server_name: str = "localhost"

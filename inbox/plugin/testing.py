@@ -12,17 +12,17 @@
 
 The plugin is given as its name (shipped or installed), its module, its class, or the path of its file. What it needs
 from outside is in memory: ``test.clock`` stands still until ``advance``; ``test.directory.add("ann@demo.test")`` makes
-an account; ``test.rates`` counts; ``test.log.events`` remembers. An exception of the plugin is raised in the test,
+an account; ``test.rates`` counts; ``test.log.events`` remembers; what
+``test.dns.txt_records["example.org"] = [b"…"]`` says is in the DNS. An exception of the plugin is raised in the test,
 unless it was made with ``errors="outcome"``: then its ``on_error`` is applied, as in the server.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
@@ -39,8 +39,18 @@ from inbox.plugin.guard import Guard
 from inbox.plugin.inspection import LoadedPlugin, PluginInvalid, inspect_module
 from inbox.plugin.instances import Instances
 from inbox.plugin.registry import SHIPPED, Problem, Registry
-from inbox.plugin.services import Counted, Resolution, Services
+from inbox.plugin.services import Services
 from inbox.plugin.settings import PluginSettings
+from inbox.plugin.standins import (
+    FakeClock,
+    MemoryDirectory,
+    MemoryFeedback,
+    MemoryLog,
+    MemoryRates,
+    MemoryResolver,
+    MemorySigningKeys,
+    run_in_thread,
+)
 from inbox.plugin.views import Given
 from inbox.policy.catalogue import PluginInfo
 from inbox.policy.outcome import StageOutcome, Status, Trace
@@ -48,98 +58,14 @@ from inbox.policy.snapshot import EffectivePolicy, PolicySet
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Edit, Verdict
 
+__all__ = [
+    "FakeClock", "MemoryDirectory", "MemoryFeedback", "MemoryLog", "MemoryRates", "MemoryResolver", "MemorySigningKeys",
+    "PluginTest", "TestOutcome", "load", "run_in_thread",
+]  # fmt: skip
 #: Stands in a test's policy for whoever gives the facts that the test brings.
 _GIVER = "given"
 F = TypeVar("F")
 R = TypeVar("R")
-
-
-class FakeClock:
-    """Stands still until :meth:`advance`."""
-
-    def __init__(self, now: float = 1_800_000_000.0) -> None:
-        self._now = now
-        self._monotonic = 0.0
-
-    def now(self) -> float:
-        return self._now
-
-    def monotonic(self) -> float:
-        return self._monotonic
-
-    def advance(self, seconds: float) -> None:
-        """Lets time pass."""
-        self._now += seconds
-        self._monotonic += seconds
-
-
-@dataclass
-class MemoryLog:
-    """Remembers what was logged: ``(level, event, fields)``."""
-
-    events: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
-
-    def debug(self, event: str, **fields: Any) -> None:
-        self.events.append(("debug", event, fields))
-
-    def info(self, event: str, **fields: Any) -> None:
-        self.events.append(("info", event, fields))
-
-    def warning(self, event: str, **fields: Any) -> None:
-        self.events.append(("warning", event, fields))
-
-    def error(self, event: str, **fields: Any) -> None:
-        self.events.append(("error", event, fields))
-
-    @property
-    def errors(self) -> list[str]:
-        """The names of the events that were logged as errors."""
-        return [event for level, event, _ in self.events if level == "error"]
-
-    def named(self, event: str) -> list[dict[str, Any]]:
-        """The fields of all entries of this event."""
-        return [fields for _, name, fields in self.events if name == event]
-
-
-class MemoryDirectory:
-    """Accounts and aliases of one tenant, or of several."""
-
-    def __init__(self) -> None:
-        self._accounts: dict[tuple[str, str], Resolution] = {}
-        #: Set to an exception, it is raised by every look-up (a database that is gone).
-        self.fails: Exception | None = None
-
-    def add(self, address: str, *accounts: str, tenant: str = "demo", detail: str | None = None) -> None:
-        """``address`` leads to ``accounts``, or is an account itself if none are given."""
-        self._accounts[tenant, address] = Resolution(accounts or (address,), detail)
-
-    async def resolve(self, tenant: str, address: str) -> Resolution:
-        if self.fails is not None:
-            raise self.fails
-        return self._accounts.get((tenant, address), Resolution())
-
-
-class MemoryRates:
-    """Window counters as the database keeps them."""
-
-    def __init__(self, clock: FakeClock) -> None:
-        self._clock = clock
-        self.counts: dict[tuple[str, float], int] = {}
-        #: Set to an exception, it is raised by every call (a database that is gone).
-        self.fails: Exception | None = None
-
-    async def hit(self, key: str, window: float, amount: int = 1) -> Counted:
-        if self.fails is not None:
-            raise self.fails
-        ends = (self._clock.now() // window + 1) * window
-        self.counts[key, ends] = self.counts.get((key, ends), 0) + amount
-        return Counted(self.counts[key, ends], ends)
-
-
-async def run_in_thread(kind: str, function: Callable[..., R], *args: Any) -> R:
-    """``services.run_blocking`` without bounds."""
-    del kind
-    return await asyncio.to_thread(function, *args)
 
 
 @dataclass(frozen=True)
@@ -214,7 +140,20 @@ class PluginTest:
         self.log = MemoryLog()
         self.directory = MemoryDirectory()
         self.rates = MemoryRates(self.clock)
-        self.services = Services(self.clock, self.log, self.directory, self.rates, run_in_thread, "mx.demo.test")
+        self.dns = MemoryResolver()
+        self.signing_keys = MemorySigningKeys()
+        self.feedback = MemoryFeedback()
+        self.services = Services(
+            self.clock,
+            self.log,
+            self.directory,
+            self.rates,
+            run_in_thread,
+            self.dns,
+            self.signing_keys,
+            self.feedback,
+            "mx.demo.test",
+        )
         self.tenant = tenant
         self._errors = errors
         self._facts = tuple(facts)

@@ -14,11 +14,11 @@ from inbox.plugin.guard import Guard
 from inbox.plugin.inspection import LoadedPlugin, inspect_module
 from inbox.plugin.instances import Instances
 from inbox.plugin.registry import Found
-from inbox.plugin.services import Services
-from inbox.plugin.testing import FakeClock, MemoryDirectory, MemoryLog, MemoryRates, run_in_thread
+from inbox.plugin.testing import FakeClock, MemoryLog, run_in_thread
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy, PolicySet
 from inbox.policy.stages import Stage
+from tests.support.plugin_services import services
 
 
 def loaded(name: str, plugin: type) -> LoadedPlugin:
@@ -35,9 +35,7 @@ class Engine:
         self.clock = FakeClock()
         self.log = MemoryLog()
         self.guard = guard or Guard()
-        self.services = Services(
-            self.clock, self.log, MemoryDirectory(), MemoryRates(self.clock), run_in_thread, "mx.test"
-        )
+        self.services = services(clock=self.clock, log=self.log, run_blocking=run_in_thread, server_name="mx.test")
         self.instances = Instances(self.services, self.guard, failures=failures)
         self.dispatcher = Dispatcher(self.instances, self.guard, self.clock, self.log)
         self.found = Found({name: loaded(name, plugin) for name, plugin in plugins.items()})

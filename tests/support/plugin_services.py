@@ -11,7 +11,15 @@ from inbox.mail.address import Address
 from inbox.mail.content import MemoryContent
 from inbox.mail.message import Message
 from inbox.plugin import Counted, Door, Recipient, Resolution, Services, Session, Transaction
-from inbox.plugin.testing import FakeClock, MemoryDirectory, MemoryLog, MemoryRates
+from inbox.plugin.standins import (
+    FakeClock,
+    MemoryDirectory,
+    MemoryFeedback,
+    MemoryLog,
+    MemoryRates,
+    MemoryResolver,
+    MemorySigningKeys,
+)
 
 R = TypeVar("R")
 
@@ -55,6 +63,9 @@ def services(**given: Any) -> Services:
         "directory": WatchedDirectory(),
         "rates": WatchedRates(clock),
         "run_blocking": run_here,
+        "dns": MemoryResolver(),
+        "signing_keys": MemorySigningKeys(),
+        "feedback": MemoryFeedback(),
         "server_name": "mx.acme.test",
     }
     return Services(**(made | given))

@@ -15,10 +15,10 @@ from inbox.plugin.guard import Guard
 from inbox.plugin.instances import Instances
 from inbox.plugin.live import LivePolicies
 from inbox.plugin.registry import Registry
-from inbox.plugin.services import Services
-from inbox.plugin.testing import FakeClock, MemoryDirectory, MemoryLog, MemoryRates, run_in_thread
+from inbox.plugin.testing import FakeClock, MemoryLog
 from inbox.policy.stages import Stage
 from tests.support.engine import transaction
+from tests.support.plugin_services import services
 
 PLUGIN = """
 from inbox.plugin import *
@@ -42,8 +42,7 @@ class World:
         self.log = MemoryLog()
         self.live = LivePolicies(self.policies, Registry(self.plugins, points=[]), self.log)
         clock, guard = FakeClock(), Guard()
-        services = Services(clock, self.log, MemoryDirectory(), MemoryRates(clock), run_in_thread)
-        self.live.instances = Instances(services, guard)
+        self.live.instances = Instances(services(clock=clock, log=self.log), guard)
         self.dispatcher = Dispatcher(self.live.instances, guard, clock, self.log)
 
     def write(self, name: str, text: str) -> Path:

@@ -1,0 +1,93 @@
+"""What is asked of the DNS and what comes back: the port that everything but the resolver itself knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Generic, Protocol, TypeVar
+
+from inbox.base.errors import InboxError
+
+R = TypeVar("R")
+
+
+class DnsError(InboxError):
+    """A question got no answer."""
+
+    code, status, said = 451, "4.4.3", "A DNS look-up failed, try again later"
+
+
+class DnsTemporary(DnsError):
+    """Nobody can say now: SERVFAIL, REFUSED, a time-out, a bogus signature. Asking later may help."""
+
+
+class NameUnfit(DnsError):
+    """The name can be nobody's: an empty label, one of more than 63 octets, more than 253 in all (RFC 1035 §2.3.4).
+
+    Names come out of mail; whoever asks treats this as a permanent error.
+    """
+
+    code, status, said = 550, "5.4.4", "A domain name is malformed"
+
+
+@dataclass(frozen=True, slots=True)
+class Mx:
+    """RFC 5321 §5.1. ``host`` is in lower case without the last dot; empty for a null MX (RFC 7505)."""
+
+    preference: int
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tlsa:
+    """RFC 6698 §2.1."""
+
+    usage: int
+    selector: int
+    matching: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[R]):
+    """The records of one name and type, after CNAMEs.
+
+    ``exists`` is False for NXDOMAIN; no records and True is NODATA. ``authentic``: a validating resolver that is
+    trusted (on loopback) vouches for it (the AD bit). ``ttl``: seconds for which it may be kept.
+    """
+
+    records: tuple[R, ...] = ()
+    exists: bool = True
+    authentic: bool = False
+    ttl: float = 0.0
+
+
+class Resolver(Protocol):
+    """Questions by type. Names are A-labels, in any case, with or without the last dot.
+
+    Every method raises NameUnfit for a name that cannot be asked, and DnsTemporary when nobody can say now. None
+    raises anything else, and each ends within the resolver's time limit. Answers come from a cache while their TTL
+    lasts; equal questions that are under way share one query.
+    """
+
+    async def txt(self, name: str) -> Answer[bytes]:
+        """The strings of each TXT record joined (RFC 7208 §3.3, RFC 6376 §3.6.2.2)."""
+        ...
+
+    async def a(self, name: str) -> Answer[IPv4Address]: ...
+
+    async def aaaa(self, name: str) -> Answer[IPv6Address]: ...
+
+    async def mx(self, name: str) -> Answer[Mx]:
+        """In the order of preference."""
+        ...
+
+    async def ptr(self, address: IPv4Address | IPv6Address) -> Answer[str]:
+        """The host names of an address, in lower case without the last dot."""
+        ...
+
+    async def tlsa(self, name: str) -> Answer[Tlsa]: ...
+
+    async def cname(self, name: str) -> Answer[str]:
+        """The alias's target alone, in lower case without the last dot."""
+        ...

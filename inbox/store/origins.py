@@ -1,0 +1,116 @@
+"""What the database keeps about who mail is from: signing keys, and what DMARC reports are made of.
+
+Records and ports, as in ``inbox.store.records`` and ``inbox.store.ports``; what is said there holds here, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+DkimKeyState = Literal["pending", "active", "retired"]
+
+
+@dataclass(frozen=True, slots=True)
+class DkimKeyRecord:
+    """A signing key of a hosted domain (table ``dkim_key``), besides the one in ``has_domain``.
+
+    ``state``: ``pending`` waits until DNS shows its record, ``active`` signs, ``retired`` signs no more, and its record
+    may be taken out of the DNS after a while. Times are 0 while they have not come.
+    """
+
+    tenant: str
+    domain: str
+    selector: str
+    algorithm: str
+    private_key_b64_pkcs8: str = field(repr=False)
+    state: DkimKeyState = "pending"
+    created_at: float = 0.0
+    activated_at: float = 0.0
+    retired_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationCount:
+    """How often something was observed on one day, for the aggregate reports that we send (``dmarc_observation``).
+
+    ``key`` is a hash of what ``body`` (JSON) says.
+    """
+
+    day: str
+    policy_domain: str
+    key: str
+    body: bytes
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReport:
+    """A report about a hosted domain that came in (``dmarc_report``); ``body`` has its rows as JSON."""
+
+    tenant: str
+    domain: str
+    organization: str
+    report_id: str
+    begin: float
+    end: float
+    received_at: float
+    messages: int
+    passed: int
+    body: bytes = field(repr=False)
+
+
+class DkimKeys(Protocol):
+    """Signing keys of hosted domains (table ``dkim_key``)."""
+
+    async def add(self, key: DkimKeyRecord) -> None:
+        """Raises AlreadyExists if the domain has this selector, NotFound if the tenant does not host the domain."""
+        ...
+
+    async def all(self, tenant: str, domain: str) -> list[DkimKeyRecord]:
+        """The domain's keys in any state, the oldest first."""
+        ...
+
+    async def pending(self) -> list[DkimKeyRecord]:
+        """All tenants' keys that wait for their DNS record, for the worker that looks."""
+        ...
+
+    async def set_state(self, tenant: str, domain: str, selector: str, state: DkimKeyState, at: float) -> None:
+        """Sets the state and the time of it. Raises NotFound."""
+        ...
+
+    async def remove(self, tenant: str, domain: str, selector: str) -> None:
+        """Raises NotFound."""
+        ...
+
+
+class DmarcReports(Protocol):
+    """What aggregate reports are made of: our observations of others' mail, and others' of our domains' mail."""
+
+    async def count(self, observations: Sequence[ObservationCount]) -> None:
+        """Adds the counts to those of the same day, domain and key, in one transaction."""
+        ...
+
+    async def observed(self, day: str) -> list[ObservationCount]:
+        """All of one UTC day (``2026-11-22``), by domain and key."""
+        ...
+
+    async def forget_observations(self, before: str) -> int:
+        """Removes those of days before ``before``; returns how many."""
+        ...
+
+    async def add(self, report: StoredReport) -> bool:
+        """False if the tenant has this report (domain, organization, report_id) already.
+
+        Raises NotFound if the tenant does not host the domain.
+        """
+        ...
+
+    async def reports(self, tenant: str, domain: str, since: float = 0.0, limit: int = 100) -> list[StoredReport]:
+        """The reports about one domain that end after ``since``, the newest first."""
+        ...
+
+    async def forget_reports(self, before: float) -> int:
+        """Removes those of all tenants that ended before ``before``; returns how many."""
+        ...
