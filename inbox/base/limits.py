@@ -99,3 +99,18 @@ SEARCH_DEPTH: Final = 32
 SEARCH_KEYS: Final = 1000
 #: IMAP SEARCH: octets of one message that BODY and TEXT look at.
 SEARCH_BODY_OCTETS: Final = 1024 * 1024
+#: DNS: records in one answer, octets of all its TXT records together, and of one reply. What senders publish for mail
+#: stays far below; RFC 7208 §3.4 asks for answers that fit into 512 octets.
+DNS_RECORDS: Final = 100
+DNS_TEXT_OCTETS: Final = 8 * 1024
+DNS_REPLY_OCTETS: Final = 32 * 1024
+#: DNS: resource records in all sections of one reply, addresses of the hosts in an answer included.
+DNS_REPLY_RECORDS: Final = 400
+#: DNS: aliases (CNAME) that are followed from one name; unbound follows eleven.
+DNS_ALIASES: Final = 16
+#: DNS: answers that are kept, and the memory that they take, roughly.
+DNS_CACHE_ENTRIES: Final = 50_000
+DNS_CACHE_OCTETS: Final = 32 * 1024 * 1024
+#: DNS: questions that are on their way at one time (each has a socket), and those that wait for their turn.
+DNS_QUESTIONS: Final = 200
+DNS_WAITING: Final = 5_000
