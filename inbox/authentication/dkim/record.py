@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import base64
-import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from inbox.authentication.dkim.keys import KeyInvalid, parse_key
 from inbox.authentication.signing import PrivateKey
 
 #: RFC 1035 §3.3: octets of one character-string.
 STRING_OCTETS: Final = 255
-#: Octets of a key record that are looked at. One of RSA-4096 has about 750.
-RECORD_OCTETS: Final = 8192
 
 
 class Publication(StrEnum):
@@ -24,9 +22,7 @@ class Publication(StrEnum):
 
     PUBLISHED = "published"
     MISSING = "missing"
-    #: ``p=`` is empty (RFC 6376 §3.6.1).
-    REVOKED = "revoked"
-    #: Another key, or this one with tags that keep it from being used for signatures on mail with SHA-256.
+    #: Another key, a revoked one, none that may be used for signatures on mail, or none with SHA-256.
     OTHER = "other"
     #: More than one record: which of them a verifier takes is undefined (RFC 6376 §3.6.2.2).
     AMBIGUOUS = "ambiguous"
@@ -44,7 +40,7 @@ def record_name(selector: str, domain: str) -> str:
 
 def record_text(private: PrivateKey) -> str:
     """The record of a key's public half, e.g. ``v=DKIM1; k=rsa; p=MIIB…``."""
-    return f"v=DKIM1; k={key_type(private)}; p={base64.b64encode(_public_forms(private)[0]).decode()}"
+    return f"v=DKIM1; k={key_type(private)}; p={base64.b64encode(_public_octets(private)).decode()}"
 
 
 def zone_strings(text: str) -> str:
@@ -64,54 +60,19 @@ def publication(records: Sequence[bytes], private: PrivateKey) -> Publication:
         return Publication.MISSING
     if len(records) > 1:
         return Publication.AMBIGUOUS
-    tags = _tags(records[0])
-    if tags is None or not _usable(tags, key_type(private)):
-        return Publication.OTHER
-    shown = "".join(tags["p"].split())
-    if not shown:
-        return Publication.REVOKED
     try:
-        found = base64.b64decode(shown, validate=True)
-    except binascii.Error:
+        shown = parse_key(records[0])
+    except KeyInvalid:
         return Publication.OTHER
-    return Publication.PUBLISHED if found in _public_forms(private) else Publication.OTHER
+    usable = not shown.hashes or "sha256" in shown.hashes
+    # Two public keys are equal if their numbers are, however they were written.
+    return Publication.PUBLISHED if usable and shown.key == private.public_key() else Publication.OTHER
 
 
-def _public_forms(private: PrivateKey) -> tuple[bytes, ...]:
-    """The octets of the public key that ``p=`` may hold; ours is the first."""
+def _public_octets(private: PrivateKey) -> bytes:
+    """What ``p=`` holds."""
     public = private.public_key()
     if isinstance(private, Ed25519PrivateKey):
-        return (public.public_bytes(Encoding.Raw, PublicFormat.Raw),)  # RFC 8463 §4.2
+        return public.public_bytes(Encoding.Raw, PublicFormat.Raw)  # RFC 8463 §4.2
     # RFC 6376 §3.6.1 names RSAPublicKey; what everybody publishes is a SubjectPublicKeyInfo (its example, too).
-    return (
-        public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
-        public.public_bytes(Encoding.DER, PublicFormat.PKCS1),
-    )
-
-
-def _tags(record: bytes) -> Mapping[str, str] | None:
-    """The tags of a record (RFC 6376 §3.2); None if it is malformed."""
-    tags: dict[str, str] = {}
-    try:
-        text = record.decode("ascii")
-    except UnicodeDecodeError:
-        return None
-    if len(text) > RECORD_OCTETS:
-        return None
-    for part in text.removesuffix(";").split(";"):
-        name, equals, value = part.partition("=")
-        name = name.strip()
-        if not equals or not name or name in tags:
-            return None
-        tags[name] = value.strip()
-    # "v=" is optional, but where it stands it stands first and says DKIM1.
-    if "v" in tags and (tags["v"] != "DKIM1" or next(iter(tags)) != "v"):
-        return None
-    return tags if "p" in tags else None
-
-
-def _usable(tags: Mapping[str, str], kind: str) -> bool:
-    """Whether the record is for signatures on mail, with SHA-256, with a key of this kind."""
-    hashes = {name.strip() for name in tags.get("h", "sha256").split(":")}
-    services = {name.strip() for name in tags.get("s", "*").split(":")}
-    return tags.get("k", "rsa") == kind and "sha256" in hashes and not services.isdisjoint({"*", "email"})
+    return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
