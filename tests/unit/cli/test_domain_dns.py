@@ -39,7 +39,7 @@ def test_records_as_json(demo: Cli) -> None:
         "note": "mail comes to this server",
         "value": "10 mx.hoster.example.",
     }
-    assert rows["dmarc", "TXT"]["value"] == "v=DMARC1; p=none; rua=mailto:r@other.example"
+    assert "v=DMARC1; p=none; rua=mailto:r@other.example" in [row["value"] for row in ran.json]
     assert rows["ptr", "PTR"]["name"] == "1.2.0.192.in-addr.arpa"
     assert rows["mta-sts", "FILE"]["value"].endswith("\r\n")
 
