@@ -99,3 +99,6 @@ SEARCH_DEPTH: Final = 32
 SEARCH_KEYS: Final = 1000
 #: IMAP SEARCH: octets of one message that BODY and TEXT look at.
 SEARCH_BODY_OCTETS: Final = 1024 * 1024
+#: Octets of one Authentication-Results field that is read, and results in it; honest ones have a few hundred octets.
+AUTHENTICATION_RESULTS_OCTETS: Final = 16 * 1024
+AUTHENTICATION_RESULTS: Final = 100
