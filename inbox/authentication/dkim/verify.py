@@ -6,7 +6,7 @@ over the body for each of the two canonical forms, however many signatures there
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
@@ -25,7 +25,10 @@ FIELD = "dkim-signature"
 #: Messages up to this size are verified where we are: cheaper than a change of threads.
 INLINE_OCTETS: Final = 128 * 1024
 #: The best result is the message's: what may still become a pass comes before what never will.
-_BEST: Final = (Result.PASS, Result.TEMPERROR, Result.POLICY, Result.FAIL, Result.PERMERROR, Result.NONE)
+_BEST: Final = (
+    Result.PASS, Result.TEMPERROR, Result.POLICY, Result.FAIL, Result.PERMERROR, Result.NEUTRAL, Result.SOFTFAIL,
+    Result.NONE,
+)  # fmt: skip
 #: Fields that occur once (RFC 5322 §3.6, RFC 2045). Where one is signed, another one that is not signed can only
 #: mislead: readers show one of them, and nobody knows which (RFC 6376 §8.15).
 ONCE: Final = frozenset(
@@ -84,7 +87,7 @@ async def verify(
         judged = judge(content, section, reads, keys, limits)
     else:
         judged = await offload(judge, content, section, reads, keys, limits)
-    return DkimFact(_best(judged), judged, len(places) - len(reads))
+    return DkimFact(best(judged), judged, len(places) - len(reads))
 
 
 def _read(section: HeaderSection, place: int, now: float) -> _Read:
@@ -176,7 +179,10 @@ def _verified(
     return Result.PASS, "the key is for tests" if key.testing else ""
 
 
-def _best(judged: tuple[DkimSignature, ...]) -> Result:
-    """RFC 6376 §3.6.1, t=y: a signature of a domain that tests counts for nothing if it fails."""
+def best(judged: Sequence[DkimSignature]) -> Result:
+    """The message's result, of one signature or more.
+
+    A signature of a domain that tests counts for nothing if it fails (RFC 6376 §3.6.1, t=y).
+    """
     results = [Result.NONE if one.testing and one.result is Result.FAIL else one.result for one in judged]
     return min(results, key=_BEST.index)
