@@ -24,8 +24,10 @@ import dns.exception
 import dns.resolver
 
 from inbox.app.config import Config
+from inbox.app.keyhealth import key_findings
 from inbox.app.listeners import wanted_ports
-from inbox.app.stores import missing_database
+from inbox.app.services import make_resolver
+from inbox.app.stores import make_database, missing_database
 from inbox.app.tls import RENEW_BEFORE, Certificates
 from inbox.base.clock import Clock
 from inbox.base.errors import InboxError
@@ -224,6 +226,22 @@ async def _dns(patient: Patient) -> list[tuple[Outcome, str]]:
     return [(Outcome.OK, f"{given or 'the system resolver'} answers")]
 
 
+async def _dkim(patient: Patient) -> list[tuple[Outcome, str]]:
+    """Which keys sign, and whether the DNS shows their records."""
+    config = patient.config
+    if missing_database(config) is not None:
+        return []  # The check of the database has said so.
+    # One of its own: a database that was closed is not opened again.
+    database = make_database(config, patient.clock, patient.ids)
+    await database.open()
+    try:
+        resolver = make_resolver(config, patient.clock)
+        found = await key_findings(database, config.dkim, resolver, patient.clock)
+    finally:
+        await database.close()
+    return [(Outcome.WARN if one.warning else Outcome.OK, one.detail) for one in found]
+
+
 async def _ports(patient: Patient) -> list[tuple[Outcome, str]]:
     wanted = {name: (variable, port) for name, (variable, port) in wanted_ports(patient.config).items() if port}
     if not patient.running:
@@ -298,5 +316,6 @@ CHECKS: dict[str, Check] = {
     "blobs": _blobs,
     "tls": _tls,
     "dns": _dns,
+    "dkim": _dkim,
     "ports": _ports,
 }
