@@ -99,3 +99,6 @@ SEARCH_DEPTH: Final = 32
 SEARCH_KEYS: Final = 1000
 #: IMAP SEARCH: octets of one message that BODY and TEXT look at.
 SEARCH_BODY_OCTETS: Final = 1024 * 1024
+#: BIMI: octets of one assertion record, and of one address in it (it goes into a header field of one line).
+BIMI_RECORD_OCTETS: Final = 4096
+BIMI_URL_OCTETS: Final = 500
