@@ -37,6 +37,18 @@ STRUCTURE_OCTETS: Final = 1024 * 1024
 FIELD_OCTETS: Final = 64 * 1024
 #: Message-IDs of References and In-Reply-To that are kept for threading.
 REFERENCES: Final = 100
+#: BIMI: octets of one assertion record, and of one address in it (it goes into a header field of one line).
+BIMI_RECORD_OCTETS: Final = 4096
+BIMI_URL_OCTETS: Final = 500
+#: RFC 8617 §4.2.1: instances of an ARC chain; a longer one fails (§5.2 step 1).
+ARC_SETS: Final = 50
+#: Different keys (domain and selector) of one chain. Who seals uses one key for both of his fields, so that the longest
+#: chain needs 50; each more is a DNS question that a stranger makes us ask.
+ARC_KEYS: Final = 64
+#: Names in h= of one ARC-Message-Signature: as many as there may be fields.
+ARC_SIGNED_FIELDS: Final = 1000
+#: Octets of one ARC-Authentication-Results field that are kept as what that hop found.
+ARC_RESULTS_OCTETS: Final = 4096
 #: Addresses in one header field that go into ENVELOPE.
 HEADER_ADDRESSES: Final = 2000
 #: Messages above this size wait on disk and not in memory.
@@ -99,6 +111,26 @@ SEARCH_DEPTH: Final = 32
 SEARCH_KEYS: Final = 1000
 #: IMAP SEARCH: octets of one message that BODY and TEXT look at.
 SEARCH_BODY_OCTETS: Final = 1024 * 1024
-#: BIMI: octets of one assertion record, and of one address in it (it goes into a header field of one line).
-BIMI_RECORD_OCTETS: Final = 4096
-BIMI_URL_OCTETS: Final = 500
+#: One DKIM-Signature, ARC-Seal or ARC-Message-Signature field. RFC 6376 sets no bound; the longest of real mail (two
+#: hundred names in h=, a key of 4096 bits) has about 5,000 octets.
+SIGNATURE_FIELD_OCTETS: Final = 16 * 1024
+#: Tags in one tag-list (RFC 6376 §3.2); there are fourteen in a signature.
+TAGS: Final = 64
+#: RFC 6376 §3.5: t= and x= have at most 12 digits, l= at most 76.
+TAG_DIGITS: Final = 12
+TAG_LENGTH_DIGITS: Final = 76
+#: One DKIM key record: a key of 4096 bits in base64 has 736 characters, the rest is for notes (n=).
+KEY_RECORD_OCTETS: Final = 2048
+#: DKIM key records of one name that are looked at (RFC 6376 §3.6.2.2: there must not be more than one).
+KEY_RECORDS: Final = 4
+#: The DER of one public key; an RSA key of 4096 bits with an exponent of 64 bits has 558 octets.
+PUBLIC_KEY_OCTETS: Final = 640
+#: RFC 8301 §3.2: verifiers take RSA keys from 1024 bits to 4096 at least. Larger keys and exponents cost CPU time
+#: that the signer chooses and the verifier pays.
+RSA_BITS_LEAST: Final = 1024
+RSA_BITS_MOST: Final = 4096
+RSA_EXPONENT_BITS: Final = 64
+#: DKIM-Signature fields of one message that are verified when no policy says otherwise (RFC 6376 §8.4).
+DKIM_SIGNATURES: Final = 8
+#: Seconds by which a signer's clock may be off (the default of OpenDKIM's ClockDrift).
+CLOCK_SKEW_SECONDS: Final = 300
