@@ -15,6 +15,7 @@ from typing import Protocol
 
 from inbox.mail.content import Content
 from inbox.mail.tenancy import Account, Alias, DomainOverrides, HostedDomain, Mailbox, Organization
+from inbox.store.origins import DkimKeys
 from inbox.store.records import (
     Arrival,
     Counted,
@@ -231,8 +232,6 @@ class Decisions(Protocol):
         """The records with this id: of one tenant, or (for the operator) of all."""
         ...
 
-    async def latest(self, tenant: str | None = None, limit: int = 50) -> list[DecisionRecord]: ...
-
     async def search(self, wanted: DecisionFilter, limit: int = 50) -> list[DecisionRecord]:
         """The latest records that match, newest first."""
         ...
@@ -293,6 +292,9 @@ class Database(Protocol):
 
     @property
     def changes(self) -> Changes: ...
+
+    @property
+    def dkim_keys(self) -> DkimKeys: ...
 
     async def open(self) -> None:
         """Connects, and brings the schema to this program's version.
