@@ -47,8 +47,8 @@ ARC_SETS: Final = 50
 ARC_KEYS: Final = 64
 #: Names in h= of one ARC-Message-Signature: as many as there may be fields.
 ARC_SIGNED_FIELDS: Final = 1000
-#: Octets of one ARC-Authentication-Results field that are kept as what that hop found.
-ARC_RESULTS_OCTETS: Final = 4096
+#: Octets of one ARC-Authentication-Results field up to which it is kept as what that hop found.
+ARC_RESULTS_OCTETS: Final = 16 * 1024
 #: Addresses in one header field that go into ENVELOPE.
 HEADER_ADDRESSES: Final = 2000
 #: Messages above this size wait on disk and not in memory.

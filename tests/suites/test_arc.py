@@ -50,7 +50,7 @@ async def test_all_chains_are_judged_as_the_suite_says() -> None:
     wrong = {}
     count = 0
     for name, case, scenario in cases("arc-draft-validation-tests.yml"):
-        fact = await validate(MemoryContent(octets(case["message"])), zone(scenario), NOW)
+        fact = await validate(MemoryContent(octets(case["message"])), zone(scenario), now=NOW)
         expected = EXPECTED[(case["cv"] or "").lower()]
         count += 1
         if fact.result is not expected:
@@ -86,7 +86,7 @@ async def test_all_messages_are_sealed_as_the_suite_says() -> None:
         private = load_pem_private_key(scenario["privatekey"].encode(), None)
         assert isinstance(private, RSAPrivateKey)
         key = SigningKey(scenario["domain"], scenario["sel"], private)
-        chain = await validate(MemoryContent(message), dns, NOW)
+        chain = await validate(MemoryContent(message), dns, now=NOW)
         made = seal(
             MemoryContent(message), results_of(case["message"], case["srv-id"]), key, case["t"], chain,
             case["sig-headers"].split(":"),
@@ -104,7 +104,7 @@ async def test_all_messages_are_sealed_as_the_suite_says() -> None:
 
 
 async def _verified(sealed: bytes, dns: MemoryResolver, before: ArcFact, name: str) -> None:
-    after = await validate(MemoryContent(sealed), dns, NOW)
+    after = await validate(MemoryContent(sealed), dns, now=NOW)
     expected = Result.FAIL if before.result is Result.FAIL else Result.PASS
     assert after.result is expected, (name, after.reason)
     state, hops, _ = dkim.arc_verify(sealed, dnsfunc=lambda asked, timeout=5: dns.txt_records[asked.decode()[:-1]][0])

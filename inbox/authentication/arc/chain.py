@@ -114,10 +114,15 @@ def _hop(section: HeaderSection, instance: int, found: Mapping[str, dict[int, tu
 
 
 def results_text(raw: bytes) -> str:
-    """What an ARC-Authentication-Results field says behind its instance: one line of bounded length."""
+    """What an ARC-Authentication-Results field says behind its instance, in one line.
+
+    Nothing, if it is longer than ARC_RESULTS_OCTETS: the beginning of it might say something else than the whole.
+    """
     value = raw.partition(b":")[2]
     match = _INSTANCE.match(value)
-    text = _FOLD.sub(b"", value[match.end() if match is not None else 0 :])[:ARC_RESULTS_OCTETS]
+    text = _FOLD.sub(b"", value[match.end() if match is not None else 0 :])
+    if len(text) > ARC_RESULTS_OCTETS:
+        return ""
     return _UNPRINTABLE.sub(" ", text.decode("utf-8", "replace")).strip()
 
 

@@ -15,7 +15,8 @@ from inbox.authentication.dkim.crypto import verify
 from inbox.authentication.dkim.keys import Found, KeyInvalid, PublicKey, domain_name
 from inbox.authentication.dkim.section import HeaderSection
 from inbox.authentication.dkim.tags import TagsInvalid, number, octets, required, words
-from inbox.base.limits import ARC_SIGNED_FIELDS
+from inbox.base.limits import ARC_SIGNED_FIELDS, CLOCK_SKEW_SECONDS
+from inbox.dns.answers import DnsTemporary
 
 #: RFC 6376 §3.3 as amended by RFC 8301, and RFC 8463. What we seal with is the first: RFC 8617 knows no other.
 ALGORITHMS: Final[Mapping[str, str]] = {"rsa-sha256": "rsa", "ed25519-sha256": "ed25519"}
@@ -44,12 +45,17 @@ class Signed:
     def check(self, found: Found | None, data: bytes) -> None:
         """Raises SignatureInvalid unless ``data`` was signed with this key."""
         if not isinstance(found, PublicKey):
-            text = str(found) if isinstance(found, KeyInvalid) else "its key could not be looked up"
-            raise SignatureInvalid(text, temporary=found is not None and not isinstance(found, KeyInvalid))
+            raise _without_key(found)
         if found.hashes and "sha256" not in found.hashes:  # RFC 6376 §3.6.1: h=
             raise SignatureInvalid("the key is not for SHA-256")
         if not verify(found.key, self.signature, data):
             raise SignatureInvalid("the signature is wrong")
+
+
+def _without_key(found: KeyInvalid | DnsTemporary | None) -> SignatureInvalid:
+    if isinstance(found, DnsTemporary):
+        return SignatureInvalid("its key cannot be looked up now", temporary=True)
+    return SignatureInvalid(str(found) if found is not None else "its key was not looked up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +68,11 @@ class MessageSignature(Signed):
     body_hash: bytes
 
 
-def read_seal(tags: Mapping[str, str]) -> Signed:
+def read_seal(tags: Mapping[str, str], now: float) -> Signed:
     """An ARC-Seal by its tags.
+
+    Args:
+        now: seconds since the epoch.
 
     Raises:
         SignatureInvalid: it can be no valid one, whatever the key.
@@ -71,7 +80,7 @@ def read_seal(tags: Mapping[str, str]) -> Signed:
     if "h" in tags:  # §4.1.3: not allowed, and the chain fails
         raise SignatureInvalid("h= in a seal")
     try:
-        return Signed(_key(tags), octets(tags, "b"))
+        return Signed(_key(tags, now), octets(tags, "b"))
     except (TagsInvalid, KeyInvalid) as error:
         raise SignatureInvalid(str(error)) from None
 
@@ -97,22 +106,24 @@ def read_message_signature(tags: Mapping[str, str], now: float) -> MessageSignat
         if "l" in tags:
             raise SignatureInvalid("only a part of the body is signed")
         expires = number(tags, "x")
-        if expires is not None and expires < now:
-            raise SignatureInvalid("it is expired")
+        if expires is not None and expires < now - CLOCK_SKEW_SECONDS:
+            raise SignatureInvalid("it has expired")
         header_form, body_form = _forms(tags.get("c", "relaxed/relaxed"))
         return MessageSignature(
-            _key(tags), octets(tags, "b"), names, header_form, body_form, octets(tags, "bh")
+            _key(tags, now), octets(tags, "b"), names, header_form, body_form, octets(tags, "bh")
         )  # fmt: skip
     except (TagsInvalid, KeyInvalid) as error:
         raise SignatureInvalid(str(error)) from None
 
 
-def _key(tags: Mapping[str, str]) -> KeyName:
+def _key(tags: Mapping[str, str], now: float) -> KeyName:
     """Raises TagsInvalid, KeyInvalid, SignatureInvalid."""
     kind = ALGORITHMS.get(required(tags, "a"))
     if kind is None:
         raise SignatureInvalid("the algorithm is unknown")
-    number(tags, "t")
+    made = number(tags, "t")
+    if made is not None and made > now + CLOCK_SKEW_SECONDS:
+        raise SignatureInvalid("it was made in the future")
     return domain_name(required(tags, "d")), domain_name(required(tags, "s")), kind
 
 

@@ -8,7 +8,7 @@ before anything is asked or computed for the others.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import Final, Protocol, TypeVar
 
 from inbox.authentication.arc.chain import Chain, read_chain
 from inbox.authentication.arc.signatures import (
@@ -31,16 +31,18 @@ from inbox.mail.content import Content
 
 R = TypeVar("R")
 Keys = Mapping[KeyName, Found]
-#: Calls a function that computes for a while: at once, or in another thread.
-Work = Callable[[Callable[[], R]], Awaitable[R]]
+#: Messages up to this size, with chains of up to so many sets, are worked on where we are: a set takes about 0.1 ms.
+INLINE_OCTETS: Final = 128 * 1024
+INLINE_SETS: Final = 8
 
 
-async def at_once(function: Callable[[], R]) -> R:
-    """Computes where it is called."""
-    return function()
+class Offload(Protocol):
+    """Runs a function in a thread that is meant for arithmetic."""
+
+    def __call__(self, function: Callable[..., R], *args: object) -> Awaitable[R]: ...
 
 
-async def validate(content: Content, dns: Resolver, now: float, work: Work[None] = at_once) -> ArcFact:
+async def validate(content: Content, dns: Resolver, *, now: float, offload: Offload | None = None) -> ArcFact:
     """The state of a message's chain. Never raises.
 
     All failures are permanent (§5.2.1): where a key cannot be looked up now, the result is fail, too; the fact's
@@ -48,7 +50,7 @@ async def validate(content: Content, dns: Resolver, now: float, work: Work[None]
 
     Args:
         now: seconds since the epoch.
-        work: runs what computes: hashes of the body, and signatures.
+        offload: where the arithmetic for large messages and long chains is done.
     """
     section = HeaderSection.of(content)
     chain = read_chain(section)
@@ -57,16 +59,23 @@ async def validate(content: Content, dns: Resolver, now: float, work: Work[None]
     if chain.fault:
         return ArcFact(Result.FAIL, reason=chain.fault)
     judge = Judge(content, section, chain, now)
+    small = content.size <= INLINE_OCTETS and len(chain.hops) <= INLINE_SETS
+    run = _here if offload is None or small else offload
     try:
-        await work(judge.prepare)
+        await run(judge.prepare)
         keys: dict[KeyName, Found] = await find_keys(dns, judge.first_keys())
-        await work(lambda: judge.check_newest(keys))
+        await run(judge.check_newest, keys)
         others = [name for name in judge.other_keys() if name not in keys]
-        keys |= await find_keys(dns, others) if others else {}
-        await work(lambda: judge.check_others(keys))
+        if others:
+            keys |= await find_keys(dns, others)
+        await run(judge.check_others, keys)
     except SignatureInvalid as error:
         return ArcFact(Result.FAIL, judge.sets(), reason=str(error), temporary=error.temporary)
     return ArcFact(Result.PASS, judge.sets(), judge.oldest_pass)
+
+
+async def _here(function: Callable[..., R], *args: object) -> R:
+    return function(*args)
 
 
 class Judge:
@@ -87,7 +96,7 @@ class Judge:
         """Reads all seals and the newest message signature, and compares its hash of the body."""
         for hop in self._hops:
             try:
-                self._seals.append(read_seal(hop.seal))
+                self._seals.append(read_seal(hop.seal, self._now))
             except SignatureInvalid as error:
                 raise _told("ARC-Seal", hop.instance, error) from None
         newest = self._hops[-1]
