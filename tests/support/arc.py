@@ -16,7 +16,8 @@ from inbox.authentication.signing import SigningKey
 from inbox.mail.content import MemoryContent
 from inbox.plugin.standins import MemoryResolver
 
-NOW = 1_800_000_000.0
+#: In the past: other implementations look at the clock on the wall.
+NOW = 1_700_000_000.0
 MESSAGE = (
     b"From: Ann <ann@author.example>\r\nTo: list@lists.example\r\nSubject: A question\r\n"
     b"Date: Fri, 15 Jan 2027 08:00:00 +0000\r\nMessage-ID: <1@author.example>\r\n\r\nHow are you?\r\n\r\nAnn\r\n"
@@ -42,7 +43,7 @@ class Forwarder:
     def __init__(self, dns: MemoryResolver, domain: str, *, selector: str = "arc", number: int = 0, bits: int = 1024):
         self.dns = dns
         self.key = SigningKey(domain, selector, rsa_key(number, bits))
-        self.name = f"{selector}._domainkey.{domain}"
+        self.name = f"{selector}._domainkey.{domain}".lower()
         dns.txt_records[self.name] = [record(rsa_key(number, bits))]
 
     def set(self, message: bytes, chain: ArcFact, found: str = "spf=pass") -> ArcFields | None:

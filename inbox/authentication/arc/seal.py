@@ -104,13 +104,13 @@ def seal(
     common = [("d", key.domain), ("i", str(instance)), ("s", key.selector), ("t", str(int(now)))]
     digest = base64.b64encode(body_hash(content, section.body, Form.RELAXED)).decode("ascii")
     tags = [("bh", digest), ("c", "relaxed/relaxed"), common[0], ("h", ":".join(names)), *common[1:]]
-    unsigned = _rendered("ARC-Message-Signature", tags)
+    unsigned = rendered("ARC-Message-Signature", tags)
     signature = sign(key.private, section.signed_octets(names, Form.RELAXED, unsigned))
-    message_signature = _rendered("ARC-Message-Signature", tags, signature)
+    message_signature = rendered("ARC-Message-Signature", tags, signature)
     before = [set_octets(section, hop.places) for hop in found.hops] if state is Validation.PASS else []
     tags = [("cv", state.value), *common]
-    octets = seal_octets(before, results, message_signature, _rendered("ARC-Seal", tags))
-    return ArcFields(_rendered("ARC-Seal", tags, sign(key.private, octets)), message_signature, results)
+    octets = seal_octets(before, results, message_signature, rendered("ARC-Seal", tags))
+    return ArcFields(rendered("ARC-Seal", tags, sign(key.private, octets)), message_signature, results)
 
 
 def _state(found: Chain, chain: ArcFact) -> Validation:
@@ -136,8 +136,8 @@ def _results(instance: int, text: str) -> bytes:
     return _folded("ARC-Authentication-Results", words)
 
 
-def _rendered(name: str, tags: Sequence[tuple[str, str]], signature: bytes = b"") -> bytes:
-    """A signature's field. Its tags are in the order of the alphabet, as those that RFC 8617's own suite expects."""
+def rendered(name: str, tags: Sequence[tuple[str, str]], signature: bytes = b"") -> bytes:
+    """The field of a seal or a message signature: ``a=``, ``b=`` (empty without ``signature``), then ``tags``."""
     words: list[str] = []
     for tag, value in (("a", "rsa-sha256"), ("b", base64.b64encode(signature).decode("ascii")), *tags):
         words += _pieces(f"{tag}={value}", ":" if tag == "h" else "")
