@@ -245,9 +245,7 @@ class Smtp(Group):
             "submission_port",
             "submissions_port",
             "require_spf_pass",
-            "require_dkim_pass",
             "require_dmarc_pass",
-            "auth_allow_header_override",
         }
     )
     transfer_port: Port = 25

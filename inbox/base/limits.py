@@ -134,3 +134,19 @@ RSA_EXPONENT_BITS: Final = 64
 DKIM_SIGNATURES: Final = 8
 #: Seconds by which a signer's clock may be off (the default of OpenDKIM's ClockDrift).
 CLOCK_SKEW_SECONDS: Final = 300
+#: Octets of one Authentication-Results field that is read, and results in it; honest ones have a few hundred octets.
+AUTHENTICATION_RESULTS_OCTETS: Final = 16 * 1024
+AUTHENTICATION_RESULTS: Final = 100
+#: RFC 7208 §4.6.4: SPF ends after 20 seconds at the latest.
+SPF_SECONDS: Final = 20.0
+#: Octets of the SPF records of one check together, and terms in them; RFC 7208 §3.4 asks for records that fit into 512
+#: octets, and the largest honest policies have a few thousand with all that they include.
+SPF_OCTETS: Final = 16 * 1024
+SPF_TERMS: Final = 1000
+#: Octets of one term: a domain name with macros. pyspf's time grows with the square of it.
+SPF_TERM_OCTETS: Final = 512
+#: Octets of an SPF explanation (``exp=``) that are kept; RFC 7208 §11.5 warns of what may stand in it.
+SPF_EXPLANATION_OCTETS: Final = 250
+#: SPF results that are remembered at once, and seconds for which one is.
+SPF_RESULTS: Final = 20_000
+SPF_RESULT_SECONDS: Final = 3600.0

@@ -3,6 +3,8 @@
 Speaks at:  data (what ``results`` says: Reject 550 5.7.29, Defer, Quarantine, AddHeader, Score; nothing by itself).
 Gives:      ArcFact: none, pass or fail, with the reason; each hop's domain and what it says to have found.
 Asks:       DNS, for the public keys of those who sealed.
+Applies to: mail from other servers, over SMTP and LMTP. Of what users send, upload and file themselves the result is
+            none, and nothing follows from it.
 On error:   defer.
 
 A chain that holds says who passed the message on, and not that they told the truth: its worth is up to who trusts
@@ -35,6 +37,7 @@ from inbox.mail.message import Message
 from inbox.plugin import (
     Action,
     ArcFact,
+    Door,
     Opinion,
     PluginSettings,
     Result,
@@ -47,6 +50,8 @@ from inbox.plugin import (
 
 __version__ = "1.0.0"
 
+#: Doors that other servers come through.
+_FOREIGN = frozenset({Door.SMTP, Door.LMTP})
 _RESULTS = (Result.NONE, Result.PASS, Result.FAIL, Result.TEMPERROR)
 _SAID = {
     Result.NONE: "The message has no ARC chain",
@@ -92,6 +97,9 @@ class Arc:
     async def data(self, tx: Transaction) -> Opinion | None:
         """The fact, and the opinion that follows from it."""
         if tx.message is None:
+            return None
+        if tx.session.identity is not None or tx.session.door not in _FOREIGN:
+            tx.facts.put(ArcFact(Result.NONE))
             return None
         fact = await self._fact(tx.message)
         tx.facts.put(fact)

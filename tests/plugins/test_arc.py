@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from inbox.plugin import ArcFact, Defer, Quarantine, Reject, Result
+from inbox.plugin import ArcFact, Defer, Door, Quarantine, Reject, Result
 from inbox.plugin.testing import PluginTest
 from inbox.policy.mistakes import PolicyMistakes
 from inbox.policy.verdicts import Accept, AddHeader
@@ -27,6 +27,13 @@ async def test_mail_without_a_chain_costs_nothing() -> None:
     test = plugin()
     assert await fact_of(test, MESSAGE) == ArcFact(Result.NONE)
     assert test.dns.asked == []
+
+
+@pytest.mark.parametrize("door", [Door.SUBMISSION, Door.IMAP, Door.HTTP, Door.LOCAL])
+async def test_what_our_users_send_is_not_judged(door: Door) -> None:
+    test = plugin({"none": "reject", "fail": "reject"})
+    outcome = await test.data(await passed_on(MESSAGE, 1, test.dns) + b"more\r\n", door=door)
+    assert (outcome.fact(ArcFact), outcome.verdict) == (ArcFact(Result.NONE), Accept())
 
 
 async def test_by_default_only_the_fact_is_given() -> None:

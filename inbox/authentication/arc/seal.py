@@ -10,6 +10,7 @@ signed by DKIM alone.
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -19,24 +20,13 @@ from inbox.authentication.arc.signatures import seal_octets, set_octets
 from inbox.authentication.dkim.canonical import Form, body_hash
 from inbox.authentication.dkim.crypto import sign
 from inbox.authentication.dkim.section import HeaderSection
+from inbox.authentication.dkim.sign import signed_names
 from inbox.authentication.facts import ArcFact, Result
 from inbox.authentication.signing import SigningKey
 from inbox.base.limits import ARC_SETS
 from inbox.mail.content import Content
 
-#: Fields of which there may be one: covered once more than they are there, so that none can be added (RFC 6376 §8.15).
-_SINGLE: Final = (
-    "from", "to", "cc", "subject", "date", "reply-to", "message-id", "in-reply-to", "references", "mime-version",
-    "content-type", "content-transfer-encoding",
-)  # fmt: skip
-#: Covered as they are there. RFC 8617 §4.1.2: DKIM-Signature should be.
-_AS_THERE: Final = (
-    "dkim-signature", "list-id", "list-post", "list-help", "list-subscribe", "list-unsubscribe",
-    "list-unsubscribe-post",
-)  # fmt: skip
-#: RFC 8617 §4.1.2 forbids those of ARC and Authentication-Results; trace fields change on the way (RFC 6376 §5.4.1).
-_NEVER: Final = frozenset({"authentication-results", "received", "return-path", "received-spf", "delivered-to"})
-#: Fields of one name that are covered.
+#: Fields of one name that are covered: a thousand of them would make a field that nobody reads.
 _MOST_OF_ONE: Final = 20
 #: RFC 5322 §2.1.1
 _LINE: Final = 78
@@ -122,13 +112,10 @@ def _state(found: Chain, chain: ArcFact) -> Validation:
 
 
 def _covered(section: HeaderSection, key: SigningKey) -> tuple[str, ...]:
-    chosen = dict.fromkeys((*_SINGLE, *_AS_THERE, *(name.lower() for name in key.headers)))
-    names: list[str] = []
-    for name in chosen:
-        if name in _NEVER or name.startswith("arc-"):
-            continue
-        names += [name] * (min(section.count(name), _MOST_OF_ONE) + (name in _SINGLE))
-    return tuple(names)
+    """What DKIM signs, which leaves out the fields that RFC 8617 §4.1.2 forbids, and DKIM's signatures themselves."""
+    counts = Counter(signed_names(section, key.headers))
+    counts["dkim-signature"] = section.count("dkim-signature")
+    return tuple(name for name, count in counts.items() for _ in range(min(count, _MOST_OF_ONE)))
 
 
 def _results(instance: int, text: str) -> bytes:

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from inbox.authentication.arc.chain import SEAL
 from inbox.authentication.dkim.canonical import Form, canonical_field, without_signature
 from inbox.authentication.dkim.crypto import verify
 from inbox.authentication.dkim.keys import Found, KeyInvalid, PublicKey, domain_name
 from inbox.authentication.dkim.section import HeaderSection
+from inbox.authentication.dkim.signature import ALGORITHMS
 from inbox.authentication.dkim.tags import TagsInvalid, number, octets, required, words
 from inbox.base.limits import ARC_SIGNED_FIELDS, CLOCK_SKEW_SECONDS
 from inbox.dns.answers import DnsTemporary
 
-#: RFC 6376 §3.3 as amended by RFC 8301, and RFC 8463. What we seal with is the first: RFC 8617 knows no other.
-ALGORITHMS: Final[Mapping[str, str]] = {"rsa-sha256": "rsa", "ed25519-sha256": "ed25519"}
 #: A key by domain, selector and kind.
 KeyName = tuple[str, str, str]
 

@@ -7,8 +7,8 @@ before anything is asked or computed for the others.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
 
 from inbox.authentication.arc.chain import Chain, read_chain
 from inbox.authentication.arc.signatures import (
@@ -24,6 +24,7 @@ from inbox.authentication.arc.signatures import (
 from inbox.authentication.dkim.canonical import Form, body_hash
 from inbox.authentication.dkim.keys import Found, find_keys
 from inbox.authentication.dkim.section import HeaderSection
+from inbox.authentication.dkim.verify import INLINE_OCTETS, Offload
 from inbox.authentication.facts import ArcFact, ArcSet, Result
 from inbox.base.limits import ARC_KEYS
 from inbox.dns.answers import Resolver
@@ -31,15 +32,8 @@ from inbox.mail.content import Content
 
 R = TypeVar("R")
 Keys = Mapping[KeyName, Found]
-#: Messages up to this size, with chains of up to so many sets, are worked on where we are: a set takes about 0.1 ms.
-INLINE_OCTETS: Final = 128 * 1024
+#: Chains of up to so many sets are worked on where we are, if the message is small, too: a set takes about 0.1 ms.
 INLINE_SETS: Final = 8
-
-
-class Offload(Protocol):
-    """Runs a function in a thread that is meant for arithmetic."""
-
-    def __call__(self, function: Callable[..., R], *args: object) -> Awaitable[R]: ...
 
 
 async def validate(content: Content, dns: Resolver, *, now: float, offload: Offload | None = None) -> ArcFact:

@@ -12,9 +12,10 @@ import pytest
 from inbox.authentication.arc.chain import read_chain
 from inbox.authentication.arc.seal import rendered, seal
 from inbox.authentication.arc.signatures import seal_octets, set_octets
-from inbox.authentication.arc.validate import INLINE_OCTETS, INLINE_SETS, validate
+from inbox.authentication.arc.validate import INLINE_SETS, validate
 from inbox.authentication.dkim.crypto import sign
 from inbox.authentication.dkim.section import HeaderSection
+from inbox.authentication.dkim.verify import INLINE_OCTETS
 from inbox.authentication.facts import ArcFact, Result
 from inbox.base.limits import ARC_KEYS, ARC_SETS
 from inbox.mail.content import FileContent, MemoryContent
