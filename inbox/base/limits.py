@@ -37,6 +37,18 @@ STRUCTURE_OCTETS: Final = 1024 * 1024
 FIELD_OCTETS: Final = 64 * 1024
 #: Message-IDs of References and In-Reply-To that are kept for threading.
 REFERENCES: Final = 100
+#: BIMI: octets of one assertion record, and of one address in it (it goes into a header field of one line).
+BIMI_RECORD_OCTETS: Final = 4096
+BIMI_URL_OCTETS: Final = 500
+#: RFC 8617 §4.2.1: instances of an ARC chain; a longer one fails (§5.2 step 1).
+ARC_SETS: Final = 50
+#: Different keys (domain and selector) of one chain. Who seals uses one key for both of his fields, so that the longest
+#: chain needs 50; each more is a DNS question that a stranger makes us ask.
+ARC_KEYS: Final = 64
+#: Names in h= of one ARC-Message-Signature: as many as there may be fields.
+ARC_SIGNED_FIELDS: Final = 1000
+#: Octets of one ARC-Authentication-Results field up to which it is kept as what that hop found.
+ARC_RESULTS_OCTETS: Final = 16 * 1024
 #: Addresses in one header field that go into ENVELOPE.
 HEADER_ADDRESSES: Final = 2000
 #: Messages above this size wait on disk and not in memory.
