@@ -99,3 +99,12 @@ SEARCH_DEPTH: Final = 32
 SEARCH_KEYS: Final = 1000
 #: IMAP SEARCH: octets of one message that BODY and TEXT look at.
 SEARCH_BODY_OCTETS: Final = 1024 * 1024
+#: A DMARC record; RFC 9989 sets no bound, and the longest in use have a few hundred octets.
+DMARC_RECORD_OCTETS: Final = 4096
+#: Addresses for reports in one DMARC record (RFC 9989 §4.6 leaves their number open, RFC 7489 §6.2 to the receiver).
+DMARC_REPORT_URIS: Final = 10
+#: Questions of one DNS tree walk, and the labels that a longer name is shortened to (RFC 9989 §4.10).
+DMARC_WALK_QUERIES: Final = 8
+DMARC_WALK_LABELS: Final = 7
+#: Passing DKIM domains that DMARC looks at for alignment; the DKIM check itself stops at fewer signatures.
+DMARC_IDENTIFIERS: Final = 20
