@@ -39,6 +39,15 @@ FIELD_OCTETS: Final = 64 * 1024
 REFERENCES: Final = 100
 #: Addresses in one header field that go into ENVELOPE.
 HEADER_ADDRESSES: Final = 2000
+#: A DMARC record; RFC 9989 sets no bound, and the longest in use have a few hundred octets.
+DMARC_RECORD_OCTETS: Final = 4096
+#: Addresses for reports in one DMARC record (RFC 9989 §4.6 leaves their number open, RFC 7489 §6.2 to the receiver).
+DMARC_REPORT_URIS: Final = 10
+#: Questions of one DNS tree walk, and the labels that a longer name is shortened to (RFC 9989 §4.10).
+DMARC_WALK_QUERIES: Final = 8
+DMARC_WALK_LABELS: Final = 7
+#: Passing DKIM domains that DMARC looks at for alignment; the DKIM check itself stops at fewer signatures.
+DMARC_IDENTIFIERS: Final = 20
 #: Messages above this size wait on disk and not in memory.
 SPOOL_OCTETS: Final = 1024 * 1024
 #: A message that a client puts into a mailbox (IMAP APPEND) when the server does not say otherwise.
@@ -99,12 +108,6 @@ SEARCH_DEPTH: Final = 32
 SEARCH_KEYS: Final = 1000
 #: IMAP SEARCH: octets of one message that BODY and TEXT look at.
 SEARCH_BODY_OCTETS: Final = 1024 * 1024
-#: A DMARC record; RFC 9989 sets no bound, and the longest in use have a few hundred octets.
-DMARC_RECORD_OCTETS: Final = 4096
-#: Addresses for reports in one DMARC record (RFC 9989 §4.6 leaves their number open, RFC 7489 §6.2 to the receiver).
-DMARC_REPORT_URIS: Final = 10
-#: Questions of one DNS tree walk, and the labels that a longer name is shortened to (RFC 9989 §4.10).
-DMARC_WALK_QUERIES: Final = 8
-DMARC_WALK_LABELS: Final = 7
-#: Passing DKIM domains that DMARC looks at for alignment; the DKIM check itself stops at fewer signatures.
-DMARC_IDENTIFIERS: Final = 20
+#: Octets of one Authentication-Results field that is read, and results in it; honest ones have a few hundred octets.
+AUTHENTICATION_RESULTS_OCTETS: Final = 16 * 1024
+AUTHENTICATION_RESULTS: Final = 100

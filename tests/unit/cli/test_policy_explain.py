@@ -7,6 +7,7 @@ import pytest
 
 from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
+from inbox.store.records import DecisionFilter
 from inbox.store.sqlite import SqliteDatabase
 from tests.support.cli import Cli, Ran
 
@@ -79,7 +80,7 @@ async def contents(folder: Path) -> tuple[int, int]:
     await db.open()
     tenant = await db.tenants.organization("demo")
     assert tenant is not None
-    found = len(await db.decisions.latest()), len(await db.mailboxes.all(tenant.id, None))
+    found = len(await db.decisions.search(DecisionFilter())), len(await db.mailboxes.all(tenant.id, None))
     await db.close()
     return found
 
