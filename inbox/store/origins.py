@@ -17,7 +17,8 @@ class DkimKeyRecord:
     """A signing key of a hosted domain (table ``dkim_key``), besides the one in ``has_domain``.
 
     ``state``: ``pending`` waits until DNS shows its record, ``active`` signs, ``retired`` signs no more, and its record
-    may be taken out of the DNS after a while. Times are 0 while they have not come.
+    may be taken out of the DNS after a while. ``algorithm`` is the ``k=`` of that record: ``rsa`` (RFC 6376 §3.6.1) or
+    ``ed25519`` (RFC 8463 §4). Times are 0 while they have not come.
     """
 
     tenant: str
@@ -76,8 +77,26 @@ class DkimKeys(Protocol):
         """All tenants' keys that wait for their DNS record, for the worker that looks."""
         ...
 
-    async def set_state(self, tenant: str, domain: str, selector: str, state: DkimKeyState, at: float) -> None:
-        """Sets the state and the time of it. Raises NotFound."""
+    async def set_state(
+        self,
+        tenant: str,
+        domain: str,
+        selector: str,
+        state: DkimKeyState,
+        at: float,
+        *,
+        was: DkimKeyState | None = None,
+    ) -> None:
+        """Sets the state and the time of it. Raises NotFound, also if the key is in another state than ``was``."""
+        ...
+
+    async def activate(
+        self, tenant: str, domain: str, selector: str, at: float, *, was: DkimKeyState | None = None
+    ) -> list[str]:
+        """The key signs, and the domain's other active keys of its algorithm are retired, in one transaction.
+
+        Returns the selectors of those. Raises NotFound, also if the key is in another state than ``was``.
+        """
         ...
 
     async def remove(self, tenant: str, domain: str, selector: str) -> None:

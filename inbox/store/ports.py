@@ -15,6 +15,7 @@ from typing import Protocol
 
 from inbox.mail.content import Content
 from inbox.mail.tenancy import Account, Alias, DomainOverrides, HostedDomain, Mailbox, Organization
+from inbox.store.origins import DkimKeys
 from inbox.store.records import (
     Arrival,
     Counted,
@@ -291,6 +292,9 @@ class Database(Protocol):
 
     @property
     def changes(self) -> Changes: ...
+
+    @property
+    def dkim_keys(self) -> DkimKeys: ...
 
     async def open(self) -> None:
         """Connects, and brings the schema to this program's version.

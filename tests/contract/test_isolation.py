@@ -10,7 +10,8 @@ import pytest
 from inbox.base.errors import NotFound
 from inbox.mail.flags import Flag
 from inbox.mail.tenancy import DomainOverrides
-from inbox.store import ports
+from inbox.store import origins, ports
+from inbox.store.origins import DkimKeyRecord
 from inbox.store.records import Arrival, DecisionFilter
 from tests.support.store import Home, decision, email, filing
 
@@ -57,6 +58,10 @@ NOT_FOUND: dict[str, Attempt] = {
     "Messages.release from": lambda a, t: t.db.messages.release(t.tenant, a.inbox, 1, t.inbox),
     "Messages.release to": lambda a, t: t.db.messages.release(t.tenant, t.inbox, 1, a.inbox),
     "Messages.remove": lambda a, t: t.db.messages.remove(t.tenant, a.inbox, [1]),
+    "DkimKeys.add": lambda a, t: t.db.dkim_keys.add(DkimKeyRecord(t.tenant, a.domain, "s2", "rsa", "stolen")),
+    "DkimKeys.set_state": lambda a, t: t.db.dkim_keys.set_state(t.tenant, a.domain, "s1", "active", 1.0),
+    "DkimKeys.activate": lambda a, t: t.db.dkim_keys.activate(t.tenant, a.domain, "s1", 1.0),
+    "DkimKeys.remove": lambda a, t: t.db.dkim_keys.remove(t.tenant, a.domain, "s1"),
 }
 
 #: Those that answer with nothing.
@@ -66,12 +71,13 @@ NOTHING: dict[str, Attempt] = {
     "Mailboxes.all": lambda a, t: t.db.mailboxes.all(t.tenant, a.account.id),
     "Mailboxes.by_name": lambda a, t: t.db.mailboxes.by_name(t.tenant, a.account.id, "INBOX"),
     "Mailboxes.get": lambda a, t: t.db.mailboxes.get(t.tenant, a.inbox),
+    "DkimKeys.all": lambda a, t: t.db.dkim_keys.all(t.tenant, a.domain),
 }
 
 #: Those that list what is the asker's own, and are tried below; those of the operator, and those about no tenant.
 ELSEWHERE = {
     "Tenants.add_organization", "Tenants.organization", "Tenants.organizations", "Tenants.add_domain", "Tenants.domain",
-    "Accounts.by_address", "Messages.blob_in_use", "Decisions.add", "Decisions.prune",
+    "Accounts.by_address", "Messages.blob_in_use", "Decisions.add", "Decisions.prune", "DkimKeys.pending",
     "Accounts.all", "Accounts.aliases", "Decisions.get", "Decisions.search",
 }  # fmt: skip
 
@@ -84,6 +90,7 @@ async def _state(home: Home) -> object:
         await db.tenants.domains(tenant),
         await db.accounts.all(tenant),
         await db.accounts.aliases(tenant),
+        await db.dkim_keys.all(tenant, home.domain),
         boxes,
         [await db.mailboxes.status(tenant, box.id) for box in boxes],
         [await db.messages.entries(tenant, box.id) for box in boxes],
@@ -93,6 +100,7 @@ async def _state(home: Home) -> object:
 @pytest.mark.parametrize("name", [*NOT_FOUND, *NOTHING])
 async def test_an_id_of_another_tenant_is_as_if_it_did_not_exist(acme: Home, other: Home, name: str) -> None:
     await acme.db.accounts.add_alias(acme.tenant, "info@acme.test", "ann@acme.test")
+    await acme.db.dkim_keys.add(DkimKeyRecord(acme.tenant, acme.domain, "s1", "rsa", "secret"))
     await acme.fill(2, flags=Flag.DELETED)
     await other.fill(1)
     before = await _state(acme), await _state(other)
@@ -107,7 +115,7 @@ async def test_an_id_of_another_tenant_is_as_if_it_did_not_exist(acme: Home, oth
 def test_no_method_is_left_out() -> None:
     methods = {
         f"{port.__name__}.{name}"
-        for port in (ports.Tenants, ports.Accounts, ports.Mailboxes, ports.Messages, ports.Decisions)
+        for port in (ports.Tenants, ports.Accounts, ports.Mailboxes, ports.Messages, ports.Decisions, origins.DkimKeys)
         for name, _ in inspect.getmembers(port, inspect.isfunction)
         if not name.startswith("_")
     }

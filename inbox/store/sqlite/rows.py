@@ -75,6 +75,15 @@ def mailbox(row: Sequence[Any]) -> Mailbox:
     return Mailbox(id_, tenant, owner, name, validity, next_uid, modseq, special_use, bool(subscribed), parent)
 
 
+def hosts(db: sqlite3.Connection, tenant: str, fqdn: str) -> bool:
+    """Whether the tenant hosts the domain now."""
+    found = db.execute(
+        'SELECT 1 FROM has_domain h JOIN domain d ON d.id = h."out" WHERE h."in" = ? AND d.fqdn = ? AND h.is_active',
+        (tenant, fqdn),
+    )
+    return found.fetchone() is not None
+
+
 def overrides_to_row(overrides: DomainOverrides) -> list[Any]:
     """Values in the order of OVERRIDE_FIELDS."""
     row: list[Any] = []

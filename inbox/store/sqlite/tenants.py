@@ -229,11 +229,7 @@ class SqliteAccounts:
 
 
 def _hosted(db: sqlite3.Connection, tenant: str, address: str) -> None:
-    found = db.execute(
-        'SELECT 1 FROM has_domain h JOIN domain d ON d.id = h."out" WHERE h."in" = ? AND d.fqdn = ? AND h.is_active',
-        (tenant, address.rpartition("@")[2]),
-    ).fetchone()
-    if found is None:
+    if not rows.hosts(db, tenant, address.rpartition("@")[2]):
         raise NotFound(f"{tenant} does not host the domain of {address}")
 
 

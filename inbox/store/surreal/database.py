@@ -11,6 +11,7 @@ from inbox.store.surreal.accounts import SurrealAccounts
 from inbox.store.surreal.changes import SurrealBus
 from inbox.store.surreal.config import SurrealConfig
 from inbox.store.surreal.decisions import SurrealDecisions, SurrealRates
+from inbox.store.surreal.dkim_keys import SurrealDkimKeys
 from inbox.store.surreal.entries import Entries
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.mailboxes import SurrealMailboxes
@@ -35,6 +36,7 @@ class SurrealDatabase:
         self.messages = SurrealMessages(gateway, entries, self._acceptor, clock, self.changes)
         self.decisions = SurrealDecisions(gateway)
         self.rates = SurrealRates(gateway)
+        self.dkim_keys = SurrealDkimKeys(gateway)
 
     async def open(self) -> None:
         await self._gateway.open()
