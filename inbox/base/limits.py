@@ -37,6 +37,18 @@ STRUCTURE_OCTETS: Final = 1024 * 1024
 FIELD_OCTETS: Final = 64 * 1024
 #: Message-IDs of References and In-Reply-To that are kept for threading.
 REFERENCES: Final = 100
+#: BIMI: octets of one assertion record, and of one address in it (it goes into a header field of one line).
+BIMI_RECORD_OCTETS: Final = 4096
+BIMI_URL_OCTETS: Final = 500
+#: RFC 8617 §4.2.1: instances of an ARC chain; a longer one fails (§5.2 step 1).
+ARC_SETS: Final = 50
+#: Different keys (domain and selector) of one chain. Who seals uses one key for both of his fields, so that the longest
+#: chain needs 50; each more is a DNS question that a stranger makes us ask.
+ARC_KEYS: Final = 64
+#: Names in h= of one ARC-Message-Signature: as many as there may be fields.
+ARC_SIGNED_FIELDS: Final = 1000
+#: Octets of one ARC-Authentication-Results field up to which it is kept as what that hop found.
+ARC_RESULTS_OCTETS: Final = 16 * 1024
 #: Addresses in one header field that go into ENVELOPE.
 HEADER_ADDRESSES: Final = 2000
 #: A DMARC record; RFC 9989 sets no bound, and the longest in use have a few hundred octets.
@@ -110,6 +122,42 @@ SEARCH_DEPTH: Final = 32
 SEARCH_KEYS: Final = 1000
 #: IMAP SEARCH: octets of one message that BODY and TEXT look at.
 SEARCH_BODY_OCTETS: Final = 1024 * 1024
+#: One DKIM-Signature, ARC-Seal or ARC-Message-Signature field. RFC 6376 sets no bound; the longest of real mail (two
+#: hundred names in h=, a key of 4096 bits) has about 5,000 octets.
+SIGNATURE_FIELD_OCTETS: Final = 16 * 1024
+#: Tags in one tag-list (RFC 6376 §3.2); there are fourteen in a signature.
+TAGS: Final = 64
+#: RFC 6376 §3.5: t= and x= have at most 12 digits, l= at most 76.
+TAG_DIGITS: Final = 12
+TAG_LENGTH_DIGITS: Final = 76
+#: One DKIM key record: a key of 4096 bits in base64 has 736 characters, the rest is for notes (n=).
+KEY_RECORD_OCTETS: Final = 2048
+#: DKIM key records of one name that are looked at (RFC 6376 §3.6.2.2: there must not be more than one).
+KEY_RECORDS: Final = 4
+#: The DER of one public key; an RSA key of 4096 bits with an exponent of 64 bits has 558 octets.
+PUBLIC_KEY_OCTETS: Final = 640
+#: RFC 8301 §3.2: verifiers take RSA keys from 1024 bits to 4096 at least. Larger keys and exponents cost CPU time
+#: that the signer chooses and the verifier pays.
+RSA_BITS_LEAST: Final = 1024
+RSA_BITS_MOST: Final = 4096
+RSA_EXPONENT_BITS: Final = 64
+#: DKIM-Signature fields of one message that are verified when no policy says otherwise (RFC 6376 §8.4).
+DKIM_SIGNATURES: Final = 8
+#: Seconds by which a signer's clock may be off (the default of OpenDKIM's ClockDrift).
+CLOCK_SKEW_SECONDS: Final = 300
 #: Octets of one Authentication-Results field that is read, and results in it; honest ones have a few hundred octets.
 AUTHENTICATION_RESULTS_OCTETS: Final = 16 * 1024
 AUTHENTICATION_RESULTS: Final = 100
+#: RFC 7208 §4.6.4: SPF ends after 20 seconds at the latest.
+SPF_SECONDS: Final = 20.0
+#: Octets of the SPF records of one check together, and terms in them; RFC 7208 §3.4 asks for records that fit into 512
+#: octets, and the largest honest policies have a few thousand with all that they include.
+SPF_OCTETS: Final = 16 * 1024
+SPF_TERMS: Final = 1000
+#: Octets of one term: a domain name with macros. pyspf's time grows with the square of it.
+SPF_TERM_OCTETS: Final = 512
+#: Octets of an SPF explanation (``exp=``) that are kept; RFC 7208 §11.5 warns of what may stand in it.
+SPF_EXPLANATION_OCTETS: Final = 250
+#: SPF results that are remembered at once, and seconds for which one is.
+SPF_RESULTS: Final = 20_000
+SPF_RESULT_SECONDS: Final = 3600.0

@@ -35,8 +35,7 @@ def test_a_secret_comes_from_a_file_and_is_never_shown(cli: Cli) -> None:
     text = base64.b64encode(made).decode()
     key.write_text(f"{text}\n")
     ran = cli("domain", "set", "demo.test", f"dkim_private_key_b64_pkcs8=@{key}")
-    assert ran.code == 0
-    assert "nothing that ships in this version acts on it" in ran.err
+    assert (ran.code, ran.err) == (0, "")
     assert text not in ran.out + ran.err + cli("domain", "list", "--json").out
     assert cli("domain", "list", "--json").json[0]["overrides"] == {"dkim_private_key_b64_pkcs8": "********"}
 
