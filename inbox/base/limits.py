@@ -51,6 +51,17 @@ ARC_SIGNED_FIELDS: Final = 1000
 ARC_RESULTS_OCTETS: Final = 16 * 1024
 #: Addresses in one header field that go into ENVELOPE.
 HEADER_ADDRESSES: Final = 2000
+#: A DMARC record; RFC 9989 sets no bound, and the longest in use have a few hundred octets.
+DMARC_RECORD_OCTETS: Final = 4096
+#: Addresses for reports in one DMARC record (RFC 9989 §4.6 leaves their number open, RFC 7489 §6.2 to the receiver).
+DMARC_REPORT_URIS: Final = 10
+#: RFC 9989 §4.10: questions of one DNS tree walk, and the labels that a longer name is shortened to.
+DMARC_WALK_QUERIES: Final = 8
+DMARC_WALK_LABELS: Final = 7
+#: Passing DKIM domains that DMARC looks at for alignment; the DKIM check itself stops at fewer signatures.
+DMARC_IDENTIFIERS: Final = 20
+#: PTR names of one peer that are looked at, as for SPF (RFC 7208 §4.6.4).
+DMARC_PEER_NAMES: Final = 10
 #: Messages above this size wait on disk and not in memory.
 SPOOL_OCTETS: Final = 1024 * 1024
 #: A message that a client puts into a mailbox (IMAP APPEND) when the server does not say otherwise.
