@@ -170,7 +170,9 @@ SPF_SECONDS: Final = 20.0
 SPF_OCTETS: Final = 16 * 1024
 SPF_TERMS: Final = 1000
 #: Octets of one term: a domain name with macros. pyspf's time grows with the square of it.
-SPF_TERM_OCTETS: Final = 512
+SPF_TERM_OCTETS: Final = 256
+#: Percent signs in the SPF records of one check together; honest policies have a handful of macros.
+SPF_MACROS: Final = 200
 #: Octets of an SPF explanation (``exp=``) that are kept; RFC 7208 §11.5 warns of what may stand in it.
 SPF_EXPLANATION_OCTETS: Final = 250
 #: SPF results that are remembered at once, and seconds for which one is.
