@@ -21,7 +21,7 @@ from benchmarks import postfix_dovecot
 from benchmarks.clients import LIMIT_SECONDS, imap_session, messages_in_inbox, smtp_source
 from benchmarks.ours import Ours, serving
 from benchmarks.postfix_dovecot import Peer
-from benchmarks.support import Failed, Result, cpu_seconds, machine, program, until
+from benchmarks.support import Failed, Result, cpu_seconds, machine, program, set_apart, until
 
 OCTETS = 4096
 SESSIONS = 20
@@ -101,19 +101,22 @@ def sides(*, with_peer: bool) -> Iterator[list[Side]]:
     """All sides, running, each in a folder of its own."""
     accounts = ["warm", *(account(reuse, number) for reuse in SHAPES for number in range(ROUNDS))]
     with ExitStack() as stack:
+        parent = _folder(stack, None)
+        set_apart(parent)
         running = []
         for processes in (1, 2):
-            server = stack.enter_context(serving(_folder(stack), accounts, processes=processes))
+            server = stack.enter_context(serving(_folder(stack, parent), accounts, processes=processes))
             running.append(Side(f"ours, {processes} process{'es' if processes > 1 else ''}", server, starttls=True))
         if with_peer:
-            peer = stack.enter_context(postfix_dovecot.postfix_dovecot(_folder(stack)))
+            peer = stack.enter_context(postfix_dovecot.postfix_dovecot(_folder(stack, parent)))
             # Between the two of ours: A-B-A, so that a busier minute does not hit one side alone.
             running.insert(1, Side("Postfix + Dovecot", peer, starttls=False))
         yield running
 
 
-def _folder(stack: ExitStack) -> Path:
-    path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)))
+def _folder(stack: ExitStack, parent: Path | None) -> Path:
+    made = tempfile.TemporaryDirectory(prefix="bench-", dir=parent, ignore_cleanup_errors=True)
+    path = Path(stack.enter_context(made))
     # The peer's daemons drop root and have to pass.
     path.chmod(0o755)
     return path

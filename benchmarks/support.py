@@ -7,12 +7,14 @@ installed. What is started is ended by its process id, on Ctrl-C and SIGTERM, to
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import platform
 import shutil
 import signal
 import socket
 import statistics
+import struct
 import subprocess
 import tempfile
 import time
@@ -23,6 +25,8 @@ from pathlib import Path
 #: Where Debian keeps daemons and their tools; a user's PATH often lacks the last ones.
 SBIN = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
 TICKS = os.sysconf("SC_CLK_TCK")
+#: ioctl_iflags(2), for a folder of ext4: what is made in it is spread over the disk.
+FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_TOPDIR_FL = 0x80086601, 0x40086602, 0x00020000
 
 
 class Skipped(Exception):
@@ -106,6 +110,22 @@ def fsync_cost() -> str:
             os.fsync(file.fileno())
             times.append(time.perf_counter() - began)
     return f"fsync of 4 KB under {tempfile.gettempdir()}: {statistics.median(times) * 1e3:.2f} ms"
+
+
+def set_apart(folder: Path) -> None:
+    """Lets the file system keep the folders that are made in ``folder`` far from one another, where it can.
+
+    ext4 makes the files of neighbouring folders in one place, and without a journal it passes over inodes of files
+    that were deleted within the last minute: each file that one side deletes would slow the other side's new ones.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # Other file systems know no such flag.
+        with contextlib.suppress(OSError):
+            (flags,) = struct.unpack("l", fcntl.ioctl(fd, FS_IOC_GETFLAGS, struct.pack("l", 0)))
+            fcntl.ioctl(fd, FS_IOC_SETFLAGS, struct.pack("l", flags | FS_TOPDIR_FL))
+    finally:
+        os.close(fd)
 
 
 # -- programs and processes -------------------------------------------------------------------------------------------

@@ -205,10 +205,6 @@ class _Records:
         del wanted, limit
         return []
 
-    async def latest(self, tenant: str | None = None, limit: int = 50) -> list[DecisionRecord]:
-        del tenant, limit
-        return []
-
     async def prune(self, before: float) -> int:
         del before
         return 0

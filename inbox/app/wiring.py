@@ -21,6 +21,7 @@ from inbox.flow.judge import AuthHooks, Judge
 from inbox.flow.login import PasswordLogin
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.recipients import Recipients
+from inbox.flow.recording import Recorder
 from inbox.identity.directory import AddressDirectory
 from inbox.identity.passwords import Passwords
 from inbox.plugin.dispatcher import Dispatcher
@@ -113,7 +114,8 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     login = PasswordLogin(
         database.accounts, directory, database.rates, passwords, AuthHooks(judge), clock, log, asyncio.sleep
     )
-    appending = MailboxAppending(judge, directory, filer, database.decisions, clock, ids)
+    recorder = Recorder(judge, database.decisions, clock, ids, log)
+    appending = MailboxAppending(judge, directory, filer, recorder, clock, ids)
     try:
         yield Parts(live, judge, directory, pipeline, login, appending, instances)
     finally:

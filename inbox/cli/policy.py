@@ -93,22 +93,27 @@ async def show(
 @command(app, "explain")
 async def explain(
     eml: Annotated[Path, typer.Option("--eml", help="The message, a file; - is standard input.")],
-    sender: Annotated[str, typer.Option("--from", help="The envelope's sender; empty or <> for a bounce.")],
-    recipients: Annotated[list[str], typer.Option("--to", help="The envelope's recipient; may be repeated.")],
-    ip: Annotated[str, typer.Option(help="The peer's address.")] = "192.0.2.1",
-    helo: Annotated[str, typer.Option(help="The peer's name.")] = "client.example.org",
+    sender: Annotated[
+        str | None, typer.Option("--from", help="The envelope's sender; empty or <> for a bounce.")
+    ] = None,
+    recipients: Annotated[
+        list[str] | None, typer.Option("--to", help="The envelope's recipient; may be repeated.")
+    ] = None,
+    ip: Annotated[str | None, typer.Option(help="The peer's address; 192.0.2.1 if nobody knows it.")] = None,
+    helo: Annotated[str | None, typer.Option(help="The peer's name; client.example.org if nobody knows it.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show what would become of a message, and why. Plugins run, nothing is stored and nothing is counted.
 
+    What is left out is taken from the fields that this server wrote in front of a message when it stored it.
     Exit code 1 if it would not be accepted.
     """
     from inbox.app.installation import opened
     from inbox.app.rehearsal import rehearse
     from inbox.app.stores import missing_database
 
-    letter = _letter(eml, sender, recipients, ip, helo)
     settings = config()
+    letter = _letter(eml, sender, recipients, ip, helo, settings.server.hostname)
     missing = missing_database(settings)
     if missing is not None:
         raise NotFound(missing)
@@ -121,26 +126,37 @@ async def explain(
         raise typer.Exit(1)
 
 
-def _letter(eml: Path, sender: str, recipients: list[str], ip: str, helo: str) -> Letter:
+def _letter(
+    eml: Path, sender: str | None, recipients: list[str] | None, ip: str | None, helo: str | None, server_name: str
+) -> Letter:
     from inbox.app.rehearsal import Letter
+    from inbox.flow.trace import read_trace
 
     try:
         raw = sys.stdin.buffer.read() if str(eml) == "-" else eml.read_bytes()
-        peer = ip_address(ip)
     except OSError as error:
         raise WrongUsage(f"--eml: cannot read {eml}: {error.strerror}") from error
-    except ValueError:
-        raise WrongUsage(f"--ip: not an IP address: {ip}") from None
     # A file has the line ends of its system; on the wire they are CRLF (RFC 5321 §2.3.8).
     content = re.sub(rb"\r?\n", b"\r\n", raw)
-    null = sender.strip() in {"", "<>"}
-    return Letter(
-        content,
-        None if null else Address.parse(sender),
-        tuple(Address.parse(recipient) for recipient in recipients),
-        peer,
-        helo,
-    )
+    traced = read_trace(content, server_name)
+    if traced is None and (sender is None or not recipients):
+        raise WrongUsage(f"--from and --to are needed: {eml} is no message that {server_name} stored")
+    try:
+        known = traced.peer if traced is not None else ip_address("192.0.2.1")
+        peer = ip_address(ip) if ip is not None else known
+    except ValueError:
+        raise WrongUsage(f"--ip: not an IP address: {ip}") from None
+    if sender is not None:
+        origin = None if sender.strip() in {"", "<>"} else Address.parse(sender)
+    else:
+        origin = traced.sender if traced is not None else None
+    if recipients:
+        goals = tuple(Address.parse(recipient) for recipient in recipients)
+    else:
+        goals = (traced.recipient,) if traced is not None else ()
+    # With the fields of its delivery in front it would be another message: signers may cover Received.
+    content = content[traced.octets :] if traced is not None else content
+    return Letter(content, origin, goals, peer, helo or (traced.helo if traced is not None else "client.example.org"))
 
 
 def _show_rehearsed(rehearsed: Rehearsed, as_json: bool) -> None:

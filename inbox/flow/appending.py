@@ -11,6 +11,7 @@ from inbox.base.errors import AuthenticationFailed, InboxError
 from inbox.base.ids import Ids
 from inbox.flow.filing import Bundle, Filer
 from inbox.flow.judge import Case, Judge
+from inbox.flow.recording import Recorder
 from inbox.flow.replies import outcome_of, refusal_of
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address
@@ -24,7 +25,6 @@ from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Discard, Quarantine, Transform, Verdict
-from inbox.store.ports import Decisions
 from inbox.store.records import Copy, DecisionRecord, Placed
 
 
@@ -40,12 +40,12 @@ class MailboxAppending:
     """``Appending`` of ``inbox.flow.doors``."""
 
     def __init__(
-        self, judge: Judge, directory: AddressDirectory, filer: Filer, decisions: Decisions, clock: Clock, ids: Ids
+        self, judge: Judge, directory: AddressDirectory, filer: Filer, recorder: Recorder, clock: Clock, ids: Ids
     ) -> None:
         self._judge = judge
         self._directory = directory
         self._filer = filer
-        self._decisions = decisions
+        self._recorder = recorder
         self._clock = clock
         self._ids = ids
 
@@ -112,7 +112,7 @@ class MailboxAppending:
             refusal = _refusal(judgement.verdict)
             if refusal is not None:
                 reply = self._judge.with_id(refusal, tx.id)
-                await self._decisions.add([self._record(tx, judgements, reply)])
+                await self._recorder.write([self._record(tx, judgements, reply)])
                 raise Refused(reply)
             for edit in judgement.edits:
                 if isinstance(edit, Transform):

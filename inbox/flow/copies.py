@@ -15,7 +15,7 @@ from inbox.mail.mailbox_name import normal
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Delivery
 from inbox.policy.stages import Stage
-from inbox.policy.verdicts import AddFlags, Edit, FileInto, Transform
+from inbox.policy.verdicts import AddFlags, AddHeader, Edit, FileInto, Transform
 from inbox.store.records import Copy
 
 INBOX = "INBOX"
@@ -45,6 +45,8 @@ class _Bound:
                     self.keywords.update(keywords)
                 case Transform(content):
                     self.content = MemoryContent(content)
+                case AddHeader(name):
+                    raise ValueError(f"{name} at deliver: a field can only be added to what goes out")
 
 
 class CopyMaker:

@@ -41,6 +41,7 @@ from inbox.store.ports import Decisions
 from inbox.store.records import Copy
 
 TROUBLE = Reply(451, "4.3.0", "Local problem, try again later")
+_LATER = Defer(TROUBLE.code, TROUBLE.enhanced, TROUBLE.text)
 #: What plugins cannot see they cannot judge, and a mail client would show it.
 HEADER_TOO_LONG = Reply(552, "5.3.4", "The header of the message is too long")
 LOOP = Reply(554, "5.4.6", "Too many hops, this message is in a loop")
@@ -169,15 +170,15 @@ class Pipeline:
         except (ValueError, FlagError) as error:
             # A plugin asked for what no header or flag can be: its author must hear of it, and nothing is lost.
             self._log.error("edit_impossible", tenant=group.tenant_name, error=str(error))
-            apply_verdict(group, Defer(text=TROUBLE.text))
+            apply_verdict(group, _LATER)
         except StoreError as error:
             self._log.error("delivery_not_prepared", tenant=group.tenant_name, error=str(error))
             self._destinations.forget()
-            apply_verdict(group, Defer(text=TROUBLE.text))
+            apply_verdict(group, _LATER)
         # A defect of ours, or of a plugin that came through all checks: it must not cost other tenants their mail.
         except Exception:  # noqa: BLE001
             self._log.error("delivery_not_prepared", tenant=group.tenant_name, exc_info=True)
-            apply_verdict(group, Defer(text=TROUBLE.text))
+            apply_verdict(group, _LATER)
 
     async def _quarantine_refused(self, groups: list[Group], content: Content, received: float) -> None:
         """Somebody takes the message, so it gets a 250: the others' copies are quarantined, for nobody is bounced."""

@@ -1,13 +1,15 @@
-"""The trace fields that we write: Return-Path, Received, Delivered-To (RFC 5321 §4.4)."""
+"""The trace fields that we write, and read in what we stored: Return-Path, Received, Delivered-To (RFC 5321 §4.4)."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from email.utils import formatdate
 from functools import lru_cache
+from ipaddress import ip_address
 
-from inbox.mail.address import Address
-from inbox.plugin.context import Door, Session, Transaction
+from inbox.mail.address import Address, AddressError
+from inbox.plugin.context import Door, IPAddress, Session, Transaction
 
 #: RFC 5321 §4.4, RFC 3848: what "with" says. Key: extended, encrypted, authenticated.
 _PROTOCOLS = {
@@ -18,6 +20,11 @@ _PROTOCOLS = {
     (True, True, True): "ESMTPSA",
 }
 _UNSAFE = re.compile(r"[^\x21-\x27\x2a-\x5b\x5d-\x7e]")
+_STORED = re.compile(
+    rb"Delivered-To: (?P<to>[^\r\n]+)\r\nReturn-Path: <(?P<sender>[^\r\n]*)>\r\n"
+    rb"Received: from (?P<helo>\S+) \(\[(?:IPv6:)?(?P<peer>[0-9A-Fa-f:.]+)\]\)\r\n"
+    rb"\tby (?P<by>\S+) \(inbox\) [^\r\n]*\r\n(?:\t[^\r\n]*\r\n)*"
+)
 _RECEIVED = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
 
@@ -67,6 +74,30 @@ def trace(tx: Transaction, recipient: Address, server_name: str, now: float) -> 
     """
     received = received_field(tx.session, tx.id, server_name, now, recipient, smtputf8="SMTPUTF8" in tx.params)
     return delivered_to(recipient) + return_path(tx.sender) + received
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What the trace fields of a stored copy say about how it came; ``octets`` is their length."""
+
+    sender: Address | None
+    recipient: Address
+    peer: IPAddress
+    helo: str
+    octets: int
+
+
+def read_trace(stored: bytes, server_name: str) -> Traced | None:
+    """The envelope of a message that this server stored; None if its first fields are not those of :func:`trace`."""
+    found = _STORED.match(stored)
+    if found is None or found["by"].lower() != server_name.lower().encode():
+        return None
+    try:
+        sender = Address.parse(found["sender"].decode()) if found["sender"] else None
+        recipient = Address.parse(found["to"].decode())
+        return Traced(sender, recipient, ip_address(found["peer"].decode()), found["helo"].decode(), found.end())
+    except (AddressError, ValueError):
+        return None
 
 
 def count_received(header_block: bytes) -> int:

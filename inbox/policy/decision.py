@@ -135,8 +135,20 @@ def _value(value: object) -> Value:
     except Exception as error:  # noqa: BLE001  A fact is a plugin's class: what it does when it is read is unknown.
         return {"kind": kind, "unreadable": type(error).__name__, "text": _cut(_safe(object.__repr__(value)))}
     if size > DECISION_FACT_OCTETS:
-        return {"kind": kind, "too_large": size}
+        return {"kind": kind, "too_large": size, **(_small(plain) if isinstance(plain, dict) else {})}
     return {"kind": kind, **plain} if isinstance(plain, dict) else {"kind": kind, "value": plain}
+
+
+def _small(fields: Value) -> Value:
+    """What is short enough to be kept of something that is too large as a whole, from its first field on."""
+    kept: Value = {}
+    room = DECISION_FACT_OCTETS
+    for name, item in fields.items():
+        size = len(msgspec.json.encode(item))
+        if size <= room // 2:
+            kept[name] = item
+            room -= size
+    return kept
 
 
 def _cut(text: str) -> str:

@@ -59,6 +59,8 @@ def _plugin(plugin: PluginRecord) -> Iterator[str]:
         yield f"    why    {plugin.why}"
     for fact in plugin.facts:
         yield f"    fact   {fact.get('kind', '?')} {_fields(fact)}".rstrip()
+        for name, items in fact.items():
+            yield from _rows(name, items)
     for opinion in plugin.opinions:
         yield f"    said   {_said(opinion)}"
 
@@ -76,8 +78,27 @@ def _said(value: Value) -> str:
     return f"{kind} {_fields(value)}".rstrip() + shadow
 
 
+def _goes_without_saying(item: Any) -> bool:
+    return item is None or item is False or item in ("", [], ())
+
+
+def _rows(name: str, items: Any) -> Iterator[str]:
+    """A list of things with fields (signatures, hops), one to a line."""
+    if _is_table(items):
+        yield from (f"             {name} {number}: {_fields(item)}" for number, item in enumerate(items, start=1))
+
+
+def _is_table(items: Any) -> bool:
+    return isinstance(items, list | tuple) and bool(items) and all(isinstance(item, dict) for item in items)
+
+
 def _fields(value: Value) -> str:
-    return " ".join(f"{name}={_short(item)}" for name, item in value.items() if name not in {"kind", "shadow"})
+    """The fields that say something: what is empty or not so goes without saying."""
+    return " ".join(
+        f"{name}={_short(item)}"
+        for name, item in value.items()
+        if name not in {"kind", "shadow"} and not _goes_without_saying(item) and not _is_table(item)
+    )
 
 
 def _short(item: Any) -> str:

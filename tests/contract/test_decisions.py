@@ -38,10 +38,12 @@ async def test_the_latest_come_first(db: Database) -> None:
     for start in range(0, 120, 40):
         await db.decisions.add(records[start : start + 40])
     newest = list(reversed(records))
-    assert await db.decisions.latest() == newest[:50]
-    assert await db.decisions.latest(limit=3) == newest[:3]
-    assert await db.decisions.latest("t1", limit=200) == [record for record in newest if record.tenant == "t1"]
-    assert await db.decisions.latest("t9") == []
+    assert await db.decisions.search(DecisionFilter()) == newest[:50]
+    assert await db.decisions.search(DecisionFilter(), 3) == newest[:3]
+    assert await db.decisions.search(DecisionFilter("t1"), 200) == [
+        record for record in newest if record.tenant == "t1"
+    ]
+    assert await db.decisions.search(DecisionFilter("t9")) == []
 
 
 async def test_records_are_searched_for(db: Database) -> None:
@@ -77,7 +79,7 @@ async def test_old_records_are_pruned(db: Database) -> None:
     await db.decisions.add(records)
     assert await db.decisions.prune(1004.0) == 4
     assert await db.decisions.prune(1004.0) == 0
-    assert await db.decisions.latest() == list(reversed(records[4:]))
+    assert await db.decisions.search(DecisionFilter()) == list(reversed(records[4:]))
 
 
 async def test_nul_is_dropped_from_a_record(db: Database) -> None:

@@ -17,7 +17,7 @@ from inbox.mail.reply import Reply
 from inbox.mail.tenancy import DomainOverrides
 from inbox.plugin.context import Door, Session
 from inbox.policy.decision import Decision, decode
-from inbox.store.records import StoredMessage
+from inbox.store.records import DecisionFilter, StoredMessage
 
 POLICY = "plugins:\n  recipients: {}\n"
 #: A plugin whose answer at each stage is written into the policy as Python; it may name all that inbox.plugin exports.
@@ -139,7 +139,7 @@ class World:
     async def decisions(self, tenant: str | None = None) -> list[Decision]:
         """The latest first."""
         tenant_id = await self.tenant(tenant) if tenant is not None else None
-        found = await self.installation.database.decisions.latest(tenant_id)
+        found = await self.installation.database.decisions.search(DecisionFilter(tenant_id))
         return [decode(record.body) for record in found]
 
     async def policy(self, name: str, text: str) -> None:

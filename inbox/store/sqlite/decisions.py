@@ -27,14 +27,6 @@ class SqliteDecisions:
 
         return await self._gateway.read(work)
 
-    async def latest(self, tenant: str | None = None, limit: int = 50) -> list[DecisionRecord]:
-        def work(db: sqlite3.Connection) -> list[DecisionRecord]:
-            where, values = (" WHERE tenant = ?", (tenant, limit)) if tenant is not None else ("", (limit,))
-            found = db.execute(f"SELECT {rows.DECISION} FROM decision{where} ORDER BY at DESC, id DESC LIMIT ?", values)
-            return [rows.decision(row) for row in found]
-
-        return await self._gateway.read(work)
-
     async def search(self, wanted: DecisionFilter, limit: int = 50) -> list[DecisionRecord]:
         conditions = {
             "tenant = ?": wanted.tenant,

@@ -68,17 +68,6 @@ class SurrealDecisions:
         (found,) = await self._gateway.query("SELECT * FROM $keys", keys=keys)
         return sorted(map(rows.row_to_decision, found), key=lambda record: record.tenant)
 
-    async def latest(self, tenant: str | None = None, limit: int = 50) -> list[DecisionRecord]:
-        if tenant is None:
-            (found,) = await self._gateway.query("SELECT * FROM decision ORDER BY at DESC LIMIT $limit", limit=limit)
-        else:
-            (found,) = await self._gateway.query(
-                "SELECT * FROM decision WHERE tenant = $tenant ORDER BY at DESC LIMIT $limit",
-                tenant=tenant,
-                limit=limit,
-            )
-        return sorted(map(rows.row_to_decision, found), key=lambda record: (record.at, record.id), reverse=True)
-
     async def search(self, wanted: DecisionFilter, limit: int = 50) -> list[DecisionRecord]:
         conditions = {
             "tenant": "tenant = $tenant",

@@ -6,6 +6,7 @@ from inbox.app.housekeeping import DAY, prune
 from inbox.plugin.testing import FakeClock
 from inbox.policy.model import DecisionSettings, ReportSettings, ServerPolicy
 from inbox.store.origins import ObservationCount, StoredReport
+from inbox.store.records import DecisionFilter
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.store import IDS, decision, home
 
@@ -28,7 +29,7 @@ async def test_each_goes_at_its_age(tmp_path: Path) -> None:
         decisions=DecisionSettings(keep_days=4), reports=ReportSettings(keep_days=2, observation_days=3)
     )
     await prune(db, policy, now)
-    assert [one.id for one in await db.decisions.latest()] == ["age1", "age3"]
+    assert [one.id for one in await db.decisions.search(DecisionFilter())] == ["age1", "age3"]
     assert [one.report_id for one in await db.dmarc_reports.reports(acme.tenant, acme.domain)] == ["age1"]
     days = [day for day in range(15, 23) if await db.dmarc_reports.observed(f"2026-11-{day}")]
     assert days == [19, 21], "a day is kept or goes as a whole"

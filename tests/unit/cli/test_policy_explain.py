@@ -7,9 +7,18 @@ import pytest
 
 from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
+from inbox.store.records import DecisionFilter
 from inbox.store.sqlite import SqliteDatabase
 from tests.support.cli import Cli, Ran
 
+TRACE = """\
+Delivered-To: ann@demo.test
+Return-Path: <mallory@example.org>
+Received: from mail.example.org ([198.51.100.7])
+\tby mail.localhost (inbox) with ESMTP id 01j00000000000000000
+\tfor <ann@demo.test>;
+\tSun, 22 Nov 2026 12:00:00 +0000
+"""
 MESSAGE = "From: mallory@example.org\nSubject: your INVOICE\n\nPay now.\n"
 POLICY = """\
 plugins:
@@ -49,6 +58,22 @@ def test_what_would_be_and_why(demo: Cli) -> None:
     assert shown["decisions"][0]["symbols"] == {"INVOICE": 6.0}
 
 
+def test_a_stored_message_says_itself_how_it_came(demo: Cli) -> None:
+    eml = demo.folder / "stored.eml"
+    eml.write_text(TRACE + MESSAGE)
+    ran = demo("policy", "explain", "--eml", str(eml))
+    assert "MAIL FROM:<mallory@example.org>: 250" in ran.out
+    assert "RCPT TO:<ann@demo.test>: 250" in ran.out
+    assert "198.51.100.7 (mail.example.org)" in ran.out
+    assert f"size        {len(MESSAGE) + MESSAGE.count(chr(10))} octets" in ran.out
+
+
+def test_without_an_envelope_it_is_asked_for(demo: Cli) -> None:
+    ran = demo("policy", "explain", "--eml", str(demo.folder / "mail.eml"))
+    assert ran.code == 2
+    assert "--from and --to are needed" in ran.err
+
+
 def test_an_unknown_recipient_is_refused(demo: Cli) -> None:
     ran = explain(demo, "--json", to="bob@demo.test")
     assert ran.code == 1
@@ -79,7 +104,7 @@ async def contents(folder: Path) -> tuple[int, int]:
     await db.open()
     tenant = await db.tenants.organization("demo")
     assert tenant is not None
-    found = len(await db.decisions.latest()), len(await db.mailboxes.all(tenant.id, None))
+    found = len(await db.decisions.search(DecisionFilter())), len(await db.mailboxes.all(tenant.id, None))
     await db.close()
     return found
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from inbox.base.errors import AuthenticationFailed, InboxError
+from inbox.base.errors import AuthenticationFailed, InboxError, StoreUnavailable
 from inbox.mail.content import MemoryContent
 from inbox.mail.flags import Flag
 from inbox.mail.tenancy import Mailbox
 from inbox.plugin.context import Door, Identity, Session
-from inbox.store.records import Placed
+from inbox.store.records import DecisionRecord, Placed
 from tests.support.flow import SCRIPTED, World, scripted, world
 
 ANN, BOB, EVE = "ann@acme.test", "bob@acme.test", "eve@umbra.test"
@@ -115,3 +115,15 @@ async def test_a_mailbox_that_is_gone_is_said_to_be_gone(here: World) -> None:
     await here.installation.database.mailboxes.delete(lists.organization, lists.id)
     with pytest.raises(InboxError, match="mailbox"):
         await append(here, into=lists)
+
+
+async def test_a_refusal_that_cannot_be_recorded_is_a_refusal(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def gone(records: Sequence[DecisionRecord]) -> None:
+        raise StoreUnavailable("no database")
+
+    await scripted(here, "acme", data="Reject(554, '5.7.9', 'no viruses')")
+    monkeypatch.setattr(here.installation.database.decisions, "add", gone)
+    with pytest.raises(InboxError) as caught:
+        await append(here)
+    assert caught.value.code == 554
+    assert await here.mailbox(ANN) == []

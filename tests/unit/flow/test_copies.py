@@ -104,3 +104,22 @@ async def test_a_flag_that_is_none_defers_and_names_no_reason_to_the_peer(here: 
     (reply,) = await here.receive([ANN])
     assert (reply.code, reply.text.split(" (id")[0]) == (451, "Local problem, try again later")
     assert await here.mailbox(ANN) == []
+
+
+SIGNER = '''
+"""Signs whatever is delivered."""
+from inbox.plugin import AddHeader, hookimpl
+
+class Signer:
+    @hookimpl
+    def deliver(self, delivery):
+        return AddHeader("X-Signature", delivery.kind)
+'''
+
+
+async def test_a_field_for_outgoing_mail_is_an_error_of_the_plugin_in_a_mailbox(here: World) -> None:
+    await here.plugin("signer", SIGNER)
+    await here.policy("tenants/acme.yaml", "plugins: {signer: {}}\n")
+    (reply,) = await here.receive([ANN])
+    assert (reply.code, reply.enhanced) == (451, "4.3.0")
+    assert await here.mailbox(ANN) == []

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from inbox.flow.trace import count_received, trace, with_protocol
+from inbox.flow.trace import Traced, count_received, read_trace, trace, with_protocol
 from inbox.mail.address import Address
 from inbox.plugin.context import Door, Identity, Session, Tls, Transaction
 
@@ -88,3 +88,15 @@ def test_only_fields_named_received_are_counted() -> None:
         b"Received: a\r\nreceived : b\r\n\tReceived: folded\r\nX-Received: c\r\nReceived-SPF: d\r\nRECEIVED:e\r\n\r\n"
     )
     assert count_received(block) == 3
+
+
+@pytest.mark.parametrize("peer", ["192.0.2.7", "2001:db8::1"])
+@pytest.mark.parametrize("sender", ["bob@peer.test", None])
+@pytest.mark.parametrize("tls", [TLS, None])
+def test_what_was_stored_says_how_it_came(peer: str, sender: str | None, tls: Tls | None) -> None:
+    origin, to = Address.parse(sender) if sender else None, Address.parse("ann@acme.test")
+    written = trace(Transaction("t1", session(peer, tls=tls), origin), to, "mx.acme.test", NOW)
+    stored = written + b"Received: from x ([192.0.2.9])\r\n\tby y (inbox) with SMTP\r\n\r\nbody\r\n"
+    assert read_trace(stored, "MX.acme.test") == Traced(origin, to, ip_address(peer), "mx.peer.test", len(written))
+    assert read_trace(stored, "other.test") is None
+    assert read_trace(b"Subject: x\r\n" + stored, "mx.acme.test") is None

@@ -138,3 +138,38 @@ def test_text_that_json_cannot_carry() -> None:
 def test_what_is_no_record(body: bytes) -> None:
     with pytest.raises(StoreError, match="not a decision record"):
         decode(body)
+
+
+@dataclass(frozen=True)
+class Row:
+    result: str
+    domain: str = ""
+    testing: bool = False
+
+
+@dataclass(frozen=True)
+class Rows:
+    result: str
+    rows: tuple[Row, ...] = ()
+    reason: str = ""
+
+
+def _said(fact: object) -> list[str]:
+    record = stage_record(trace(facts=(fact,)))
+    lines = render(Decision("1", 0.0, "accept", stages=[record]))
+    return lines[next(number for number, line in enumerate(lines) if "fact" in line) :]
+
+
+def test_a_fact_with_rows_is_shown_line_by_line_without_what_goes_without_saying() -> None:
+    assert _said(Rows("pass", (Row("pass", "a.test"), Row("fail", testing=True)))) == [
+        "    fact   Rows result=pass",
+        "             rows 1: result=pass domain=a.test",
+        "             rows 2: result=fail testing=True",
+    ]
+
+
+def test_of_a_fact_that_is_too_large_what_is_short_is_kept() -> None:
+    said = _said(Rows("fail", tuple(Row("fail", "x" * 100) for _ in range(100)), "too many hops"))
+    assert said[0].startswith("    fact   Rows too_large=")
+    assert said[0].endswith("result=fail reason='too many hops'")
+    assert len(said) == 1

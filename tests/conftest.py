@@ -1,0 +1,1 @@
+from tests.support.dns_world import dns_servers, dns_world  # noqa: F401 - fixtures
