@@ -93,7 +93,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         rates=RatesService(database.rates, clock),
         run_blocking=installation.executors,
         dns=make_resolver(config, clock),
-        signing_keys=SigningKeyring(directory, config.dkim),
+        signing_keys=SigningKeyring(directory, database.dkim_keys, config.dkim, clock),
         feedback=NoFeedback(),
         server_name=config.server.hostname,
     )

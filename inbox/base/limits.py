@@ -99,3 +99,26 @@ SEARCH_DEPTH: Final = 32
 SEARCH_KEYS: Final = 1000
 #: IMAP SEARCH: octets of one message that BODY and TEXT look at.
 SEARCH_BODY_OCTETS: Final = 1024 * 1024
+#: One DKIM-Signature, ARC-Seal or ARC-Message-Signature field. RFC 6376 sets no bound; the longest of real mail (two
+#: hundred names in h=, a key of 4096 bits) has about 5,000 octets.
+SIGNATURE_FIELD_OCTETS: Final = 16 * 1024
+#: Tags in one tag-list (RFC 6376 §3.2); there are fourteen in a signature.
+TAGS: Final = 64
+#: RFC 6376 §3.5: t= and x= have at most 12 digits, l= at most 76.
+TAG_DIGITS: Final = 12
+TAG_LENGTH_DIGITS: Final = 76
+#: One DKIM key record: a key of 4096 bits in base64 has 736 characters, the rest is for notes (n=).
+KEY_RECORD_OCTETS: Final = 2048
+#: DKIM key records of one name that are looked at (RFC 6376 §3.6.2.2: there must not be more than one).
+KEY_RECORDS: Final = 4
+#: The DER of one public key; an RSA key of 4096 bits with an exponent of 64 bits has 558 octets.
+PUBLIC_KEY_OCTETS: Final = 640
+#: RFC 8301 §3.2: verifiers take RSA keys from 1024 bits to 4096 at least. Larger keys and exponents cost CPU time
+#: that the signer chooses and the verifier pays.
+RSA_BITS_LEAST: Final = 1024
+RSA_BITS_MOST: Final = 4096
+RSA_EXPONENT_BITS: Final = 64
+#: DKIM-Signature fields of one message that are verified when no policy says otherwise (RFC 6376 §8.4).
+DKIM_SIGNATURES: Final = 8
+#: Seconds by which a signer's clock may be off (the default of OpenDKIM's ClockDrift).
+CLOCK_SKEW_SECONDS: Final = 300

@@ -1,0 +1,164 @@
+"""Canonicalisation (RFC 6376 §3.4) in linear time, and the hash of a body of any size in the memory of one piece.
+
+The time for a body is a few searches per octet: a piece that holds nothing to change is hashed as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from typing import Final
+
+from inbox.mail.content import SMALL, Content
+
+#: Octets that are worked on at once: they stay in the processor's cache from the first search to the hash.
+PIECE: Final = 64 * 1024
+#: hashlib lets go of the interpreter's lock for more octets than this. On the event loop, to get it back from other
+#: threads takes longer than the hash of a small mail.
+_KEEPING_LOCK: Final = 2047
+_WHITE = re.compile(rb"[ \t]+")
+_FOLD = re.compile(rb"\r?\n")
+#: b= and what follows it up to the next tag. Only a tag's beginning (the field's, or behind a semicolon) counts.
+_SIGNATURE = re.compile(rb"((?:\A[^:]*:|;)[ \t\r\n]*b[ \t\r\n]*=)[^;]*")
+_TABS_TO_SPACES = bytes.maketrans(b"\t", b" ")
+#: Runs of white space are shortened by these widths in turn, so that a run of any length takes a few passes.
+_RUNS: Final = (b" " * 64, b" " * 8, b"  ")
+
+
+class Form(StrEnum):
+    """The two algorithms of RFC 6376 §3.4."""
+
+    SIMPLE = "simple"
+    RELAXED = "relaxed"
+
+
+def canonical_field(raw: bytes, form: Form) -> bytes:
+    """One header field, from its name to its line end, in canonical form with CRLF at its end (§3.4.1, §3.4.2)."""
+    if form is Form.SIMPLE:
+        return raw if raw.endswith(b"\n") else raw + b"\r\n"
+    name, _, value = raw.partition(b":")
+    reduced = _WHITE.sub(b" ", _FOLD.sub(b"", value)).strip(b" ")
+    return b"%b:%b\r\n" % (name.rstrip(b" \t").lower(), reduced)
+
+
+def without_signature(raw: bytes) -> bytes:
+    """A signature's field with nothing as the value of ``b=``, white space around the value included (§3.5, §3.7)."""
+    found = _SIGNATURE.search(raw)
+    if found is None:
+        return raw
+    return raw[: found.end(1)] + raw[found.end() :]
+
+
+def canonical_body(pieces: Iterable[bytes], form: Form) -> Iterator[bytes]:
+    """A body, piece by piece, in canonical form (§3.4.3, §3.4.4). How it is cut into pieces makes no difference."""
+    carried = b""  # Ends a piece, and what it becomes depends on the next one: a CR, white space.
+    pending = 0  # Empty lines that are dropped if nothing follows.
+    empty = True
+    for piece in pieces:
+        whole = carried + piece if carried else piece
+        if form is Form.RELAXED:
+            whole = _reduced(whole)
+            keep = len(whole) - _open_end(whole)
+        else:
+            keep = len(whole) - whole.endswith(b"\r")
+        carried = whole[keep:]
+        if carried:
+            whole = whole[:keep]
+        if not whole:
+            continue
+        end = _end_of_text(whole)
+        if end:
+            yield from _line_ends(pending)
+            empty, pending = False, 0
+            yield whole[:end]
+        pending += (len(whole) - end) // 2
+    if carried:
+        yield from _line_ends(pending)
+        yield carried
+        empty = False
+    if form is Form.SIMPLE or not empty:
+        yield b"\r\n"
+
+
+def body_hashes(content: Content, start: int, form: Form, lengths: Iterable[int | None]) -> dict[int | None, bytes]:
+    """SHA-256 of the canonical body that begins at ``start``, in one pass over it.
+
+    Args:
+        lengths: for each, the hash of that many octets of the canonical body is wanted (``l=``); None: of all.
+
+    Returns:
+        The digests by length. Lengths beyond the end of the canonical body are not among them.
+    """
+    cuts = sorted({length for length in lengths if length is not None}, reverse=True)
+    found: dict[int | None, bytes] = {}
+    digest = hashlib.sha256()
+    done = 0
+    while cuts and cuts[-1] == 0:
+        found[cuts.pop()] = digest.digest()
+    for piece in canonical_body(_pieces(content, start), form):
+        while cuts and cuts[-1] <= done + len(piece):
+            cut = cuts.pop()
+            part = digest.copy()
+            part.update(piece[: cut - done])
+            found[cut] = part.digest()
+        _feed(digest, piece)
+        done += len(piece)
+    found[None] = digest.digest()
+    return found
+
+
+def body_hash(content: Content, start: int, form: Form) -> bytes:
+    """SHA-256 of the canonical body that begins at ``start``."""
+    digest = body_hashes(content, start, form, ())[None]
+    assert digest is not None
+    return digest
+
+
+def _pieces(content: Content, start: int) -> Iterator[bytes]:
+    for offset in range(start, content.size, PIECE):
+        yield content.read(offset, PIECE)
+
+
+def _feed(digest: hashlib._Hash, piece: bytes) -> None:
+    if len(piece) > SMALL:
+        digest.update(piece)
+        return
+    for offset in range(0, len(piece), _KEEPING_LOCK):
+        digest.update(piece[offset : offset + _KEEPING_LOCK])
+
+
+def _reduced(piece: bytes) -> bytes:
+    """Runs of white space as one space, none in front of a line end."""
+    if b"\t" in piece:
+        piece = piece.translate(_TABS_TO_SPACES)
+    if b"  " in piece:
+        for run in _RUNS:
+            while run in piece:
+                piece = piece.replace(run, b" ")
+    return piece.replace(b" \r\n", b"\r\n")
+
+
+def _open_end(piece: bytes) -> int:
+    """How many octets at the end of a reduced piece the next one decides about."""
+    if piece.endswith(b" \r"):
+        return 2
+    return 1 if piece.endswith((b"\r", b" ")) else 0
+
+
+def _end_of_text(piece: bytes) -> int:
+    """Where the CRLFs begin that a piece ends with; its length if there are none."""
+    if not piece.endswith(b"\r\n"):
+        return len(piece)
+    start = len(piece.rstrip(b"\r\n"))
+    # Of a tail of CR and LF in any order, the CRLFs begin between the last two equal ones.
+    start = max(start, piece.rfind(b"\r\r", start) + 1, piece.rfind(b"\n\n", start) + 1)
+    return start + (piece[start : start + 1] == b"\n")
+
+
+def _line_ends(count: int) -> Iterator[bytes]:
+    most = PIECE // 2
+    while count:
+        yield b"\r\n" * min(count, most)
+        count -= min(count, most)

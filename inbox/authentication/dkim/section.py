@@ -1,0 +1,99 @@
+"""The header section of a message as DKIM and ARC see it: fields to the octet, chosen by name from the bottom up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from inbox.authentication.dkim.canonical import Form, canonical_field, without_signature
+from inbox.base.limits import HEADER_BLOCK_OCTETS
+from inbox.mail.content import Content
+from inbox.mail.fields import FIELD
+from inbox.mail.headers import header_block, is_too_long
+
+#: RFC 5322 §2.2; white space in front of the colon is obsolete (§4.5), but found.
+_NAME = re.compile(rb"[!-9;-~]+[ \t]*\Z")
+
+
+class HeaderSection:
+    """The fields of one header section.
+
+    ``names`` are in lower case, from top to bottom; ``body`` is the offset at which the body begins. ``fault`` says in
+    our words what is wrong with the section as a whole, empty if nothing is: a signature over a section in which
+    others may see other fields than we do says nothing.
+    """
+
+    __slots__ = ("_by_name", "_canonical", "body", "fault", "names", "raw")
+
+    def __init__(self, block: bytes, body: int, *, too_long: bool = False) -> None:
+        self.body = body
+        self.names: list[str] = []
+        #: The octets of each field, from its name to its line end.
+        self.raw: list[bytes] = []
+        self.fault = "the header section is too long" if too_long else ""
+        self._by_name: dict[str, list[int]] = {}
+        self._canonical: dict[int, bytes] = {}
+        if not too_long:
+            self._split(block)
+
+    @classmethod
+    def of(cls, content: Content) -> HeaderSection:
+        """The header section of a message. Never fails."""
+        block, body = header_block(content)
+        return cls(block, body, too_long=is_too_long(block, content.size) or len(block) >= HEADER_BLOCK_OCTETS)
+
+    def _split(self, block: bytes) -> None:
+        end = 0
+        for found in FIELD.finditer(block):
+            name = found[1]
+            if found.start() != end or _NAME.match(name) is None:
+                self.fault = "the header section is malformed"
+            end = found.end()
+            text = name.rstrip(b" \t").decode("latin-1").lower()
+            self._by_name.setdefault(text, []).append(len(self.names))
+            self.names.append(text)
+            self.raw.append(found[0])
+        if block[end:] not in {b"", b"\r\n", b"\n"}:
+            self.fault = "the header section is malformed"
+
+    def count(self, name: str) -> int:
+        """How many fields have this name (in lower case)."""
+        return len(self._by_name.get(name, ()))
+
+    def places(self, name: str) -> Sequence[int]:
+        """The places of the fields of this name (in lower case), from top to bottom."""
+        return self._by_name.get(name, ())
+
+    def select(self, names: Sequence[str], without: int = -1) -> list[int]:
+        """The fields that ``names`` (in lower case) mean (RFC 6376 §5.4.2): of each name the lowest that was not yet
+        chosen; nothing where there is none any more. The field at ``without`` is passed over."""
+        left: dict[str, list[int]] = {}
+        chosen: list[int] = []
+        for name in names:
+            places = left.get(name)
+            if places is None:
+                places = left[name] = [place for place in self._by_name.get(name, ()) if place != without]
+            if places:
+                chosen.append(places.pop())
+        return chosen
+
+    def signed_octets(self, names: Sequence[str], form: Form, signature: bytes, without: int = -1) -> bytes:
+        """What a signature signs (RFC 6376 §3.7): the chosen fields, then its own field without ``b=`` and CRLF.
+
+        Args:
+            names: of ``h=``, in lower case.
+            signature: the signature's own field, from its name on; with or without a value of ``b=``.
+            without: its place in this section, if it is there.
+        """
+        chosen = [self.canonical(place, form) for place in self.select(names, without)]
+        own = canonical_field(without_signature(signature), form).removesuffix(b"\n").removesuffix(b"\r")
+        return b"".join([*chosen, own])
+
+    def canonical(self, place: int, form: Form) -> bytes:
+        """The field at ``place`` in canonical form; made once, however many signatures cover it."""
+        if form is Form.SIMPLE:
+            return canonical_field(self.raw[place], form)
+        made = self._canonical.get(place)
+        if made is None:
+            made = self._canonical[place] = canonical_field(self.raw[place], form)
+        return made

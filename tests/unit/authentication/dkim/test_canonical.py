@@ -1,0 +1,102 @@
+"""Canonicalisation, with the examples of RFC 6376 §3.4.5 and the places where a body may be cut."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from inbox.authentication.dkim.canonical import (
+    Form,
+    body_hash,
+    body_hashes,
+    canonical_body,
+    canonical_field,
+    without_signature,
+)
+from inbox.mail.content import Content, FileContent, MemoryContent
+
+SIMPLE, RELAXED = Form.SIMPLE, Form.RELAXED
+
+
+def body(data: bytes, form: Form, size: int = 1 << 20) -> bytes:
+    return b"".join(canonical_body([data[i : i + size] for i in range(0, len(data), size)], form))
+
+
+def test_the_examples_of_the_rfc() -> None:
+    assert canonical_field(b"A: X\r\n", RELAXED) == b"a:X\r\n"
+    assert canonical_field(b"B : Y\t\r\n\tZ  \r\n", RELAXED) == b"b:Y Z\r\n"
+    assert canonical_field(b"B : Y\t\r\n\tZ  \r\n", SIMPLE) == b"B : Y\t\r\n\tZ  \r\n"
+    text = b" C \r\nD \t E\r\n\r\n\r\n"
+    assert body(text, RELAXED) == b" C\r\nD E\r\n"
+    assert body(text, SIMPLE) == b" C \r\nD \t E\r\n"
+
+
+def test_the_empty_body() -> None:
+    for data in (b"", b"\r\n", b"\r\n\r\n\r\n"):
+        assert body(data, SIMPLE) == b"\r\n"
+        assert body(data, RELAXED) == b""
+    # RFC 6376 §3.4.3 and §3.4.4 name these.
+    none = MemoryContent(b"")
+    assert (
+        body_hash(none, 0, SIMPLE).hex().startswith("7eb70257593da06f682a3ddda54a9d260d4fc514f645237f5ca74b08f8da61a6")
+    )
+    assert body_hash(none, 0, RELAXED) == hashlib.sha256().digest()
+
+
+BODIES = [
+    b"a", b"a\r\n", b"a\r\nb", b"a \t\r\n\r\n \r\n\r\n", b" " * 70 + b"\r\n", b"\ta  b\r", b"a\r\r\n\r\n",
+    b"a\n\n\r\n\r\n", b"\r", b"\n", b"\r\r\n", b"\n\r\n", b" \r \r\n \r\n", b"a \r\n \t \r\n\r\n\r\nb  \r\n\r\n",
+    b"\r\n\r\na\r\n\r\n", b" ", b" \r",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("data", BODIES)
+@pytest.mark.parametrize("form", list(Form))
+def test_how_a_body_is_cut_makes_no_difference(data: bytes, form: Form) -> None:
+    whole = body(data, form)
+    for size in range(1, len(data) + 1):
+        assert body(data, form, size) == whole
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 7, 8, 9, 63, 64, 65, 129, 5000])
+def test_runs_of_any_length_become_one_space(width: int) -> None:
+    assert body(b"a" + b" \t" * width + b"b" + b"\t" * width + b"\r\n", RELAXED, 64) == b"a b\r\n"
+
+
+def test_many_empty_lines_are_kept_if_something_follows() -> None:
+    lines = b"\r\n" * 100_000
+    assert body(b"a" + lines + b"b", SIMPLE, 4096) == b"a" + lines + b"b\r\n"
+    assert body(b"a" + lines, SIMPLE, 4096) == b"a\r\n"
+
+
+def test_a_large_body_in_a_file(tmp_path: Path) -> None:
+    text = b"Subject: x\r\n\r\n" + b"Some words,  and more. \r\n" * 20_000
+    (tmp_path / "m").write_bytes(text)
+    contents: list[Content] = [FileContent(tmp_path / "m"), MemoryContent(text)]
+    for form in Form:
+        expected = hashlib.sha256(body(text[14:], form)).digest()
+        assert {body_hash(content, 14, form) for content in contents} == {expected}
+
+
+def test_lengths() -> None:
+    content = MemoryContent(b"a  b\r\nc\r\n\r\n")
+    found = body_hashes(content, 0, RELAXED, [0, 3, 8, 9, None, 10**76])
+    canonical = b"a b\r\nc\r\n"
+    assert found == {
+        **{length: hashlib.sha256(canonical[:length]).digest() for length in (0, 3, 8)},
+        None: hashlib.sha256(canonical).digest(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("raw", "without"),
+    [
+        (b"DKIM-Signature: v=1; b=abc; bh=def\r\n", b"DKIM-Signature: v=1; b=; bh=def\r\n"),
+        (b"DKIM-Signature: b=abc\r\n def\r\n", b"DKIM-Signature: b="),
+        (b"D: bh=b=x;\r\n\tb\r\n = a b =\r\n =; s=b\r\n", b"D: bh=b=x;\r\n\tb\r\n =; s=b\r\n"),
+        (b"D: v=1\r\n", b"D: v=1\r\n"),
+        (b"b=x: v=1; b=y\r\n", b"b=x: v=1; b="),
+    ],
+)
+def test_the_value_of_b_is_taken_out(raw: bytes, without: bytes) -> None:
+    assert without_signature(raw) == without

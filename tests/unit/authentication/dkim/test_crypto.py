@@ -1,0 +1,23 @@
+"""Signing and verifying, and numbers that make no key."""
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+
+from inbox.authentication.dkim.crypto import sign, verify
+from inbox.authentication.signing import PrivateKey
+
+RSA = rsa.generate_private_key(65537, 2048)
+
+
+@pytest.mark.parametrize("key", [RSA, ed25519.Ed25519PrivateKey.generate()])
+def test_what_is_signed_verifies(key: PrivateKey) -> None:
+    signature = sign(key, b"data")
+    assert verify(key.public_key(), signature, b"data")
+    assert not verify(key.public_key(), signature, b"date")
+    for wrong in (b"", signature[:-1], signature + b"\0", bytes(len(signature))):
+        assert not verify(key.public_key(), wrong, b"data")
+
+
+def test_an_even_modulus_verifies_nothing() -> None:
+    even = rsa.RSAPublicNumbers(65537, RSA.public_key().public_numbers().n + 1).public_key()
+    assert not verify(even, sign(RSA, b"data"), b"data")

@@ -1,0 +1,53 @@
+"""The header section: which fields a signature covers, and when it is unsound."""
+
+import pytest
+
+from inbox.authentication.dkim.canonical import Form
+from inbox.authentication.dkim.section import HeaderSection
+from inbox.base.limits import HEADER_FIELDS
+from inbox.mail.content import MemoryContent
+
+
+def section(text: bytes) -> HeaderSection:
+    return HeaderSection.of(MemoryContent(text))
+
+
+def test_fields_are_chosen_from_the_bottom_up() -> None:
+    found = section(b"To: 1\r\nFrom: a\r\nTO : 2\r\nX: y\r\n\r\nbody")
+    assert found.names == ["to", "from", "to", "x"]
+    assert found.select(["to", "from", "to", "to", "cc"]) == [2, 1, 0]
+    assert found.select(["to", "to"], without=2) == [0]
+    assert (found.count("to"), found.count("cc"), list(found.places("to"))) == (2, 0, [0, 2])
+    assert found.body == 32
+
+
+def test_the_octets_that_are_signed() -> None:
+    found = section(b"From: a\r\n b\r\nDKIM-Signature: v=1;\r\n b=YQ==\r\n\r\n")
+    for signature in (found.raw[1], b"DKIM-Signature: v=1;\r\n b="):
+        relaxed = found.signed_octets(["from"], Form.RELAXED, signature, 1)
+        assert relaxed == b"from:a b\r\ndkim-signature:v=1; b="
+    simple = found.signed_octets(["from"], Form.SIMPLE, found.raw[1], 1)
+    assert simple == b"From: a\r\n b\r\nDKIM-Signature: v=1;\r\n b="
+
+
+@pytest.mark.parametrize("text", [b"From: a\r\n\r\n", b"From: a\r\n", b"From: a", b"", b"\r\nbody", b"A: b\n\nbody"])
+def test_sound_sections(text: bytes) -> None:
+    assert section(text).fault == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b" folded: first\r\nFrom: a\r\n\r\n",
+        b"From: a\r\nno colon\r\nTo: b\r\n\r\n",
+        b"From a@b Mon Jan  1 10:00:00 2024\r\nFrom: a\r\n\r\n",
+        b"From: a\r\nno colon\r\n\r\n",
+        b"Fr\x00m: a\r\n\r\n",
+        b"Fr\xc3\xb6m: a\r\n\r\n",
+        b": a\r\n\r\n",
+        b"From: a\r\n" + b"X: y\r\n" * HEADER_FIELDS + b"\r\n",
+        b"From: " + b"a" * (256 * 1024) + b"\r\n\r\n",
+    ],
+)
+def test_unsound_sections(text: bytes) -> None:
+    assert section(text).fault
