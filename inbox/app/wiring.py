@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import structlog
 
 from inbox.app.config import Config
+from inbox.app.feedback import FeedbackLedger
 from inbox.app.installation import Installation
-from inbox.app.services import DirectoryService, NoFeedback, RatesService, make_resolver
+from inbox.app.services import DirectoryService, RatesService, make_resolver
 from inbox.app.signing import SigningKeyring
 from inbox.flow.appending import MailboxAppending
 from inbox.flow.copies import CopyMaker
@@ -86,6 +87,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     database = installation.database
     config.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory = AddressDirectory(database.tenants, database.accounts, clock)
+    feedback = FeedbackLedger(database.dmarc_reports, directory, clock, structlog.get_logger("inbox.feedback"))
     services = Services(
         clock=clock,
         log=structlog.get_logger("inbox.plugin"),
@@ -94,7 +96,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         run_blocking=installation.executors,
         dns=make_resolver(config, clock),
         signing_keys=SigningKeyring(directory, database.dkim_keys, config.dkim, clock),
-        feedback=NoFeedback(),
+        feedback=feedback,
         server_name=config.server.hostname,
     )
     config.folders.plugins.mkdir(parents=True, exist_ok=True)
@@ -116,9 +118,11 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     )
     recorder = Recorder(judge, database.decisions, clock, ids, log)
     appending = MailboxAppending(judge, directory, filer, recorder, clock, ids)
+    feedback.start()
     try:
         yield Parts(live, judge, directory, pipeline, login, appending, instances)
     finally:
         await instances.close()
+        await feedback.close()
         guard.remove()
         passwords.close()

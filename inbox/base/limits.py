@@ -39,6 +39,11 @@ FIELD_OCTETS: Final = 64 * 1024
 REFERENCES: Final = 100
 #: Addresses in one header field that go into ENVELOPE.
 HEADER_ADDRESSES: Final = 2000
+#: Different observations for DMARC aggregate reports that wait for the database, their octets in all, and those of one:
+#: of a record and signatures that are longer than any in use nothing is reported.
+OBSERVATIONS: Final = 20_000
+OBSERVATIONS_OCTETS: Final = 16 * 1024 * 1024
+OBSERVATION_OCTETS: Final = 8 * 1024
 #: Messages above this size wait on disk and not in memory.
 SPOOL_OCTETS: Final = 1024 * 1024
 #: A message that a client puts into a mailbox (IMAP APPEND) when the server does not say otherwise.
