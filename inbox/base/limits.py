@@ -58,6 +58,8 @@ REPORT_ELEMENTS: Final = 2000
 REPORT_ALL_ELEMENTS: Final = 400_000
 REPORT_RESULTS: Final = 100
 REPORT_TEXT_CHARACTERS: Final = 255
+#: Addresses of one record that get its reports; RFC 7489 §6.2 asks for at least two.
+REPORT_DESTINATIONS: Final = 5
 #: Messages above this size wait on disk and not in memory.
 SPOOL_OCTETS: Final = 1024 * 1024
 #: A message that a client puts into a mailbox (IMAP APPEND) when the server does not say otherwise.

@@ -62,7 +62,9 @@ def as_read(report: IncomingReport) -> dict[str, Any]:
         "rows": [
             (
                 row.source_ip, row.count, row.disposition, row.dkim_aligned, row.spf_aligned, row.header_from,
-                row.envelope_from, list(row.dkim), list(row.spf), row.exception,
+                row.envelope_from, list(row.dkim), list(row.spf),
+                # RFC 9990 knows this reason of RFC 7489 no more, and the list goes by RFC 9990.
+                "other" if row.exception == "sampled_out" else row.exception,
             )
             for row in report.rows
         ],
