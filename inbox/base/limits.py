@@ -60,6 +60,17 @@ REPORT_RESULTS: Final = 100
 REPORT_TEXT_CHARACTERS: Final = 255
 #: Addresses of one record that get its reports; RFC 7489 §6.2 asks for at least two.
 REPORT_DESTINATIONS: Final = 5
+#: A DMARC record; RFC 9989 sets no bound, and the longest in use have a few hundred octets.
+DMARC_RECORD_OCTETS: Final = 4096
+#: Addresses for reports in one DMARC record (RFC 9989 §4.6 leaves their number open, RFC 7489 §6.2 to the receiver).
+DMARC_REPORT_URIS: Final = 10
+#: RFC 9989 §4.10: questions of one DNS tree walk, and the labels that a longer name is shortened to.
+DMARC_WALK_QUERIES: Final = 8
+DMARC_WALK_LABELS: Final = 7
+#: Passing DKIM domains that DMARC looks at for alignment; the DKIM check itself stops at fewer signatures.
+DMARC_IDENTIFIERS: Final = 20
+#: PTR names of one peer that are looked at, as for SPF (RFC 7208 §4.6.4).
+DMARC_PEER_NAMES: Final = 10
 #: Messages above this size wait on disk and not in memory.
 SPOOL_OCTETS: Final = 1024 * 1024
 #: A message that a client puts into a mailbox (IMAP APPEND) when the server does not say otherwise.
@@ -143,3 +154,6 @@ RSA_EXPONENT_BITS: Final = 64
 DKIM_SIGNATURES: Final = 8
 #: Seconds by which a signer's clock may be off (the default of OpenDKIM's ClockDrift).
 CLOCK_SKEW_SECONDS: Final = 300
+#: Octets of one Authentication-Results field that is read, and results in it; honest ones have a few hundred octets.
+AUTHENTICATION_RESULTS_OCTETS: Final = 16 * 1024
+AUTHENTICATION_RESULTS: Final = 100
