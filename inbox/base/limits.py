@@ -51,6 +51,27 @@ ARC_SIGNED_FIELDS: Final = 1000
 ARC_RESULTS_OCTETS: Final = 16 * 1024
 #: Addresses in one header field that go into ENVELOPE.
 HEADER_ADDRESSES: Final = 2000
+#: Different observations for DMARC aggregate reports that wait for the database, their octets in all, and those of one:
+#: of a record and signatures that are longer than any in use nothing is reported.
+OBSERVATIONS: Final = 20_000
+OBSERVATIONS_OCTETS: Final = 16 * 1024 * 1024
+OBSERVATION_OCTETS: Final = 8 * 1024
+#: DMARC aggregate reports that come in (RFC 7489 §7.2 leaves their size open): an attachment, its XML, and how many
+#: times larger than the attachment the XML may be; attachments of one mail that are tried; rows of one report; nesting
+#: (six levels are in use), elements of one row and of all (a row has about thirty), results of one row and method, and
+#: characters of one text.
+REPORT_ATTACHMENT_OCTETS: Final = 10 * 1024 * 1024
+REPORT_XML_OCTETS: Final = 16 * 1024 * 1024
+REPORT_RATIO: Final = 200
+REPORT_CANDIDATES: Final = 4
+REPORT_ROWS: Final = 10_000
+REPORT_DEPTH: Final = 32
+REPORT_ELEMENTS: Final = 2000
+REPORT_ALL_ELEMENTS: Final = 400_000
+REPORT_RESULTS: Final = 100
+REPORT_TEXT_CHARACTERS: Final = 255
+#: Addresses of one record that get its reports; RFC 7489 §6.2 asks for at least two.
+REPORT_DESTINATIONS: Final = 5
 #: A DMARC record; RFC 9989 sets no bound, and the longest in use have a few hundred octets.
 DMARC_RECORD_OCTETS: Final = 4096
 #: Addresses for reports in one DMARC record (RFC 9989 §4.6 leaves their number open, RFC 7489 §6.2 to the receiver).
