@@ -1,0 +1,353 @@
+"""Authentication-Results (RFC 8601): read, written, and recognised when somebody forges ours.
+
+Reading is strict about what may be believed: a field counts only if it follows the grammar (§2.2) as a whole.
+Recognising is generous: a field is ours if anybody might take it so, because it will be removed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from inbox.authentication.facts import Result
+from inbox.base.limits import AUTHENTICATION_RESULTS, AUTHENTICATION_RESULTS_OCTETS
+from inbox.mail.address import AddressError, canonical_domain
+from inbox.mail.encoded import decode_words
+from inbox.mail.headers import Headers
+
+#: The field's name.
+NAME: Final = "Authentication-Results"
+#: Characters of one text in a field that we write.
+_MOST: Final = 255
+
+_FOLD: Final = re.compile(r"[ \t\r\n]+")
+_IN_COMMENT: Final = re.compile(r"[()]|\\.?", re.DOTALL)
+#: What a comment, or a quoted string that may hold a parenthesis, begins and ends with.
+_OUTSIDE: Final = re.compile(r'[()"]|\\.?', re.DOTALL)
+_KEYWORD: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?")
+_NUMBER: Final = re.compile(r"[0-9]{1,9}(?![A-Za-z0-9._-])")
+#: RFC 2045 §5.1, and beyond it what stands unquoted in real fields: ``header.b=AbC/d+=``, ``header.i=@example.org``.
+_BARE: Final = re.compile(r'[^\s();"\\\x00-\x1f\x7f]+')
+_QUOTED: Final = re.compile(r'"([^"\\\r\n]*(?:(?:\\[^\r\n]|\r?\n[ \t])[^"\\\r\n]*)*)"')
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+\Z")
+#: ``pvalue`` without quotes (§2.2): a token, or an address of one.
+_PLAIN: Final = re.compile(r"(?:[A-Za-z0-9!#$%&'*+.^_`{|}~-]*@)?[A-Za-z0-9!#$%&'*+.^_`{|}~-]+\Z")
+_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
+_SPECIALS: Final = re.compile(r'[\s()<>@,;:\\"/\[\]?=]+')
+
+
+@dataclass(frozen=True, slots=True)
+class MethodResult:
+    """What one method found: ``spf=pass smtp.mailfrom=example.org``.
+
+    ``method`` and ``result`` are in lower case. ``properties`` are ``("smtp.mailfrom", "example.org")``, names in
+    lower case, in their order. ``comment`` is only written.
+    """
+
+    method: str
+    result: str
+    properties: tuple[tuple[str, str], ...] = ()
+    reason: str = ""
+    comment: str = ""
+
+    @property
+    def known(self) -> Result | None:
+        """The result as a value, or None if it is none of RFC 8601 §2.7 (§2.7.7: then it says nothing)."""
+        try:
+            return Result(self.result)
+        except ValueError:
+            return None
+
+    def get(self, name: str, default: str = "") -> str:
+        """The first property of this name (``smtp.mailfrom``)."""
+        return next((value for key, value in self.properties if key == name), default)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticationResults:
+    """One field. ``authserv_id`` is as it was written; ``results`` is empty for ``none``."""
+
+    authserv_id: str
+    results: tuple[MethodResult, ...] = ()
+    version: int = 1
+
+
+class _Malformed(Exception):
+    """The text is not what the grammar says."""
+
+
+# -- reading ------------------------------------------------------------------------------------------------------
+
+
+def parse(value: bytes | str) -> AuthenticationResults | None:
+    """The field with this value (folded or not), or None if it is malformed, of another version, or too long."""
+    text = value if isinstance(value, str) else value.decode("utf-8", "replace")
+    if len(text) > AUTHENTICATION_RESULTS_OCTETS:
+        return None
+    try:
+        return _Reader(text).field()
+    except _Malformed:
+        return None
+
+
+def believed(headers: Headers, authserv_id: str) -> dict[str, list[MethodResult]]:
+    """What the topmost field with our ``authserv_id`` says, by method; empty without one, or if it is malformed.
+
+    Only for who is told to believe it: anybody can write such a field. A lower one is never believed in the place of
+    a malformed one above it.
+    """
+    for value in headers.raw_all(NAME):
+        if not may_be(value, authserv_id):
+            continue
+        field = parse(value)
+        if field is None or field.authserv_id.lower() != authserv_id.lower():
+            return {}
+        found: dict[str, list[MethodResult]] = {}
+        for result in field.results:
+            found.setdefault(result.method, []).append(result)
+        return found
+    return {}
+
+
+class _Reader:
+    """Recursive descent over one field. Each character is looked at a bounded number of times."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+
+    def field(self) -> AuthenticationResults:
+        self._space()
+        identity = self._value()
+        version = 1
+        if self._space() and (number := self._take(_NUMBER)):
+            version = int(number)
+            self._space()
+        if version != 1:  # RFC 8601 §2.6: what we do not know we do not read.
+            raise _Malformed
+        results: list[MethodResult] = []
+        while self._at < len(self._text):
+            if len(results) == AUTHENTICATION_RESULTS:
+                raise _Malformed
+            self._mark(";")
+            self._space()
+            result = self._result(first=not results)
+            if result is None:
+                break
+            results.append(result)
+        else:
+            if not results:
+                raise _Malformed
+        return AuthenticationResults(identity, tuple(results), version)
+
+    def _result(self, *, first: bool) -> MethodResult | None:
+        """``resinfo`` behind its semicolon; None for ``none``, and for the semicolon that many leave at the end."""
+        if self._at == len(self._text) and not first:
+            return None
+        method = self._keyword()
+        self._space()
+        if first and method == "none" and self._at == len(self._text):
+            return None
+        if self._peek("/"):
+            self._mark("/")
+            self._space()
+            if self._take(_NUMBER) is None:
+                raise _Malformed
+            self._space()
+        self._mark("=")
+        self._space()
+        result = self._keyword()
+        reason, properties = "", []
+        while self._space() and not self._peek(";") and self._at < len(self._text):
+            name = self._keyword()
+            self._space()
+            if name == "reason" and self._peek("="):
+                self._mark("=")
+                self._space()
+                reason = self._value()
+                continue
+            self._mark(".")
+            self._space()
+            name = f"{name}.{self._keyword()}"
+            self._space()
+            self._mark("=")
+            self._space()
+            properties.append((name, self._value()))
+        return MethodResult(method, result, tuple(properties), reason)
+
+    def _space(self) -> bool:
+        """Passes over white space and comments (CFWS). True if there was some, or if the field is at its end here."""
+        start = self._at
+        while True:
+            if (found := _FOLD.match(self._text, self._at)) is not None:
+                self._at = found.end()
+            elif self._peek("("):
+                self._at = _end_of_comment(self._text, self._at)
+            else:
+                return self._at > start or self._at == len(self._text) or self._peek(";")
+
+    def _keyword(self) -> str:
+        return (self._take(_KEYWORD) or self._fail()).lower()
+
+    def _value(self) -> str:
+        """A token or a quoted string, or several that touch (``"a b"@example.org``)."""
+        pieces: list[str] = []
+        while True:
+            if (bare := self._take(_BARE)) is not None:
+                pieces.append(bare)
+            elif (quoted := _QUOTED.match(self._text, self._at)) is not None:
+                self._at = quoted.end()
+                pieces.append(re.sub(r"\\(.)", r"\1", re.sub(r"\r?\n", "", quoted[1])))
+            elif pieces:
+                return "".join(pieces)
+            else:
+                self._fail()
+
+    def _take(self, pattern: re.Pattern[str]) -> str | None:
+        found = pattern.match(self._text, self._at)
+        if found is None:
+            return None
+        self._at = found.end()
+        return found[0]
+
+    def _peek(self, mark: str) -> bool:
+        return self._text.startswith(mark, self._at)
+
+    def _mark(self, mark: str) -> None:
+        if not self._peek(mark):
+            raise _Malformed
+        self._at += 1
+
+    def _fail(self) -> NoReturn:
+        raise _Malformed
+
+
+def _end_of_comment(text: str, start: int) -> int:
+    """Behind the comment that begins at ``start``; comments nest to any depth (RFC 5322 §3.2.2)."""
+    depth = 0
+    for found in _IN_COMMENT.finditer(text, start):
+        if found[0] == "(":
+            depth += 1
+        elif found[0] == ")":
+            depth -= 1
+            if not depth:
+                return found.end()
+    raise _Malformed
+
+
+# -- recognising --------------------------------------------------------------------------------------------------
+
+
+def may_be(value: bytes, authserv_id: str) -> bool:
+    """Whether some reader might take the field with this value for one of ``authserv_id``.
+
+    True if the id stands anywhere in front of the first result (the first ``=``), whatever the case: as it is, behind
+    comments however they are read, in quotes, encoded, as U-labels, with a last dot.
+    """
+    wanted = authserv_id.lower().rstrip(".")
+    raw = value.decode("utf-8", "replace")
+    decoded = decode_words(raw)
+    for text in (raw,) if raw == decoded else (raw, decoded):
+        for reading in _readings(text):
+            head = reading.lstrip(" \t\r\n=;,:.<>").partition("=")[0]
+            if any(_same(token, wanted) for token in _SPECIALS.split(head)):
+                return True
+    return False
+
+
+def _same(token: str, wanted: str) -> bool:
+    token = token.rstrip(".")
+    if token.isascii():
+        return token.lower() == wanted
+    try:
+        return canonical_domain(token[:_MOST]) == wanted
+    except AddressError:
+        return False
+
+
+def _readings(text: str) -> Iterator[str]:
+    """The text with its comments, without them, and without what careless readers take for comments."""
+    yield text
+    if "(" in text:
+        yield _without_comments(text)
+        yield _without_pairs(text)
+
+
+def _without_comments(text: str) -> str:
+    """As the grammar has it: quoted strings may hold parentheses. A comment that does not end reaches to the end."""
+    kept: list[str] = []
+    last = depth = 0
+    quoted = False
+    for found in _OUTSIDE.finditer(text):
+        mark = found[0]
+        if mark == '"' and not depth:
+            quoted = not quoted
+        elif mark == "(" and not quoted:
+            if not depth:
+                kept.append(text[last : found.start()])
+            depth += 1
+        elif mark == ")" and depth:
+            depth -= 1
+            last = found.end()
+    if not depth:
+        kept.append(text[last:])
+    return " ".join(kept)
+
+
+def _without_pairs(text: str) -> str:
+    """Without each pair of parentheses and what is between them; those without a partner stay, as do quotes."""
+    opened: list[int] = []
+    outermost: list[tuple[int, int]] = []
+    for found in re.finditer(r"[()]", text):
+        if found[0] == "(":
+            opened.append(found.start())
+        elif opened:
+            start = opened.pop()
+            while outermost and outermost[-1][0] > start:
+                outermost.pop()
+            outermost.append((start, found.end()))
+    kept: list[str] = []
+    last = 0
+    for start, end in outermost:
+        kept.append(text[last:start])
+        last = end
+    return " ".join([*kept, text[last:]])
+
+
+# -- writing ------------------------------------------------------------------------------------------------------
+
+
+def render(authserv_id: str, results: Sequence[MethodResult]) -> str:
+    """The field's value, on one line; ``none`` if nothing was found out (§2.2).
+
+    Texts may hold anything: they are written as printable ASCII of bounded length, quoted where they must be.
+    """
+    written = [_written(result) for result in results] or ["none"]
+    return "; ".join([_plain_or_quoted(authserv_id, _TOKEN), *written])
+
+
+def _written(result: MethodResult) -> str:
+    words = [f"{result.method}={result.result}"]
+    if result.comment:
+        words.append(f"({_clean(result.comment).translate(_NO_COMMENT)})")
+    if result.reason:
+        words.append(f"reason={_plain_or_quoted(result.reason, _TOKEN)}")
+    words += [f"{name}={_plain_or_quoted(value, _PLAIN)}" for name, value in result.properties]
+    return " ".join(words)
+
+
+_NO_COMMENT: Final = str.maketrans("()\\", "[]/")
+
+
+def _plain_or_quoted(text: str, plain: re.Pattern[str]) -> str:
+    text = _clean(text)
+    if plain.match(text):
+        return text
+    escaped = re.sub(r'(["\\])', r"\\\1", text)
+    return f'"{escaped}"'
+
+
+def _clean(text: str) -> str:
+    return _UNPRINTABLE.sub("?", text)[:_MOST]
