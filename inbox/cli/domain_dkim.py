@@ -140,9 +140,9 @@ async def rotate(
 ) -> None:
     """Make a domain's next signing keys and print their DNS records.
 
-    Nothing is signed with a new key before the DNS shows its record. The running server looks every minute; then the
-    new key signs, and the one before it (of the same algorithm) is retired. A key that waits for its record already is
-    shown again instead of making another one.
+    Nothing is signed with a new key before the DNS shows its record. The running server looks every minute, after a
+    day every hour; then the new key signs, and the one before it (of the same algorithm) is retired. A key that waits
+    for its record already is shown again instead of making another one.
     """
     async with _keys(domain) as keys:
         names = ("rsa", "ed25519") if algorithm is Algorithm.BOTH else (algorithm.value,)
@@ -281,9 +281,9 @@ def _explain(made: Sequence[tuple[DkimKeyRecord, bool]]) -> None:
     for row, new in made:
         if not new:
             say(f"{row.selector} waits for its record since {when(row.created_at)}; no other key was made")
-    say("Publish what stands above. The running server looks at the DNS every minute, signs with a key once its")
-    say("record is there, and retires the key before it, whose record has to stay for 7 more days:")
-    say(f"inbox domain dkim list {domain}")
+    say("Publish what stands above. The running server looks at the DNS every minute, after a day every hour, signs")
+    say("with a key once its record is there, and retires the key before it, whose record has to stay for 7 more days.")
+    say(f"Where things stand: inbox domain dkim list {domain}. Look now: inbox domain dkim activate {domain} SELECTOR")
 
 
 def _record(row: DkimKeyRecord) -> dict[str, str]:
