@@ -30,8 +30,8 @@ An example::
         require_pass: true
         results: {none: {score: 1.5}, policy: quarantine, permerror: tag}
 
-Measured on one core: 0.1 to 0.2 ms for an 8 KB mail with one signature and a known key, 3 ms for 1 MB, of which the
-hash is a fifth; signing takes 1 ms, of which RSA with 2048 bits is most.
+Measured on one core: 0.2 ms for an 8 KB mail with one signature and a known key; 3 ms for 1 MB of text, 1.3 ms where
+there is no white space to look at; signing 10 KB takes 0.5 ms with RSA-2048, 0.15 ms with Ed25519.
 """
 
 from __future__ import annotations
