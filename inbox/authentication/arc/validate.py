@@ -134,7 +134,7 @@ class Judge:
 
     def sets(self) -> tuple[ArcSet, ...]:
         """The sets as a fact tells of them; domains only of those whose seals could be read."""
-        covers = self._fitting[0].covers if self._fitting else ()
+        covers = tuple(dict.fromkeys(self._fitting[0].covers)) if self._fitting else ()
         made = []
         for number, hop in enumerate(self._hops):
             domain, selector = self._seals[number].key[:2] if number < len(self._seals) else ("", "")
