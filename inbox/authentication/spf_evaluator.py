@@ -23,6 +23,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final, TypeVar
 
 from inbox.authentication.facts import Result
+from inbox.authentication.results import clean
 from inbox.base.limits import (
     SPF_EXPLANATION_OCTETS,
     SPF_MACROS,
@@ -43,7 +44,6 @@ T = TypeVar("T")
 #: RFC 7208 §4.6.4: MX and PTR names that are looked up.
 _NAMES: Final = 10
 _REASON: Final = 200
-_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
 _MODIFIER: Final = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)=")
 #: RFC 1035 §2.3.4, without the last dot.
 _NAME_OCTETS: Final = 253
@@ -146,11 +146,6 @@ async def check_host(
         evaluation.ttl,
         frozenset(evaluation.reads),
     )
-
-
-def clean(text: str, most: int) -> str:
-    """Printable ASCII of at most ``most`` characters: nothing that could end a line."""
-    return _UNPRINTABLE.sub("?", text[: most * 2])[:most]
 
 
 class _Explanation(str):
