@@ -215,8 +215,9 @@ class Spf:
         if action == "ignore":
             return None
         said = _SAID.get(result, "Refused because of SPF").format(
-            domain=f"The domain {domain}" if domain else "The name in HELO", peer=session.peer
+            domain=f"the domain {domain}" if domain else "the name in HELO", peer=session.peer
         )
+        said = said[0].upper() + said[1:]
         failed = result in {Result.TEMPERROR, Result.PERMERROR}
         return opinion_of(
             action, method, result, said=said, enhanced="5.7.24" if failed else "5.7.23", why=why, server=self._server
