@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from inbox.cli import domain_reports
 from inbox.cli.context import NotSo, WrongUsage, command, database, hosting, tenant_id, tenant_named
 from inbox.cli.output import Json, say, show_rows, warn
 from inbox.mail.address import canonical_domain
 
 app = typer.Typer(name="domain", help="Domains that tenants host.", no_args_is_help=True)
+app.add_typer(domain_reports.app)
 
 
 @command(app, "add")
