@@ -14,7 +14,7 @@ from inbox.policy.snapshot import PolicySet
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "plugins"
 FOUND = Registry(EXAMPLES).discover()
-SHIPPED = {"clamav", "headers", "rate_limit", "recipients", "spam_rules"}
+SHIPPED = {"clamav", "dmarc_reports", "headers", "rate_limit", "recipients", "spam_rules"}
 
 
 def plugins() -> list[LoadedPlugin]:
