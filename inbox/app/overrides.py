@@ -21,7 +21,9 @@ SSE_C_KEY_OCTETS = 32
 #: Refused by the command line: whoever sets them believes that mail is encrypted from now on.
 ENCRYPTION = frozenset({"enc_mode", "enc_sse_c_key_b64", "enc_wrapped_dek_customer"})
 #: What something in this version acts on, besides plugins whose settings name a field.
-USED = frozenset({"plus_addressing_enabled", "plus_delimiter"})
+USED = frozenset(
+    {"dkim_selector", "dkim_private_key_b64_pkcs8", "dkim_headers", "plus_addressing_enabled", "plus_delimiter"}
+)
 SECRETS = frozenset({"dkim_private_key_b64_pkcs8", "enc_sse_c_key_b64", "enc_wrapped_dek_customer"})
 _ADAPTER = TypeAdapter(DomainOverrides)
 _NAMES = [field.name for field in fields(DomainOverrides)]

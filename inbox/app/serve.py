@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import random
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -20,6 +21,7 @@ from inbox.app.descriptors import raise_limit
 from inbox.app.housekeeping import prune
 from inbox.app.installation import Installation, opened
 from inbox.app.listeners import Listener
+from inbox.app.rotation import LOOK_SECONDS
 from inbox.app.tls import Certificates
 from inbox.app.wiring import Parts, wire
 from inbox.base.errors import InboxError
@@ -178,7 +180,11 @@ class Server:
     async def _start_background(self, stack: AsyncExitStack) -> None:
         work: list[tuple[float, Callable[[], Awaitable[object]]]] = []
         if self._primary:
-            work += [(SWEEP_SECONDS, self._sweep), (PRUNE_SECONDS, self._prune)]
+            work += [
+                (SWEEP_SECONDS, self._sweep),
+                (PRUNE_SECONDS, self._prune),
+                (LOOK_SECONDS, self._parts.rotation.look),
+            ]
         work.append((CERTIFICATE_SECONDS, self._refresh_certificates))
         tasks = [asyncio.create_task(self._repeat(seconds, function)) for seconds, function in work]
         tasks.append(asyncio.create_task(self._parts.live.watch()))
@@ -186,7 +192,8 @@ class Server:
 
     async def _repeat(self, seconds: float, function: Callable[[], Awaitable[object]]) -> None:
         while True:
-            await asyncio.sleep(seconds)
+            # Instances that were started together do not do it together for ever.
+            await asyncio.sleep(seconds * (0.9 + 0.2 * random.random()))  # noqa: S311 - a pause, not a secret
             try:
                 await function()
             # Whatever it is, it is tried again; until then nothing is lost but room.

@@ -245,7 +245,6 @@ class Smtp(Group):
             "submission_port",
             "submissions_port",
             "require_spf_pass",
-            "require_dkim_pass",
         }
     )
     transfer_port: Port = 25

@@ -149,7 +149,6 @@ class Dkim(Group):
     """The signature of outbound mail of domains without a key of their own; in use when the first three are set."""
 
     PREFIX = "SMTP_DKIM_"
-    UNUSED = frozenset({"*"})
     domain: Domain | None = None
     """The signing domain (``d=``)."""
     selector: Domain | None = None

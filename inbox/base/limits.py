@@ -37,6 +37,18 @@ STRUCTURE_OCTETS: Final = 1024 * 1024
 FIELD_OCTETS: Final = 64 * 1024
 #: Message-IDs of References and In-Reply-To that are kept for threading.
 REFERENCES: Final = 100
+#: BIMI: octets of one assertion record, and of one address in it (it goes into a header field of one line).
+BIMI_RECORD_OCTETS: Final = 4096
+BIMI_URL_OCTETS: Final = 500
+#: RFC 8617 §4.2.1: instances of an ARC chain; a longer one fails (§5.2 step 1).
+ARC_SETS: Final = 50
+#: Different keys (domain and selector) of one chain. Who seals uses one key for both of his fields, so that the longest
+#: chain needs 50; each more is a DNS question that a stranger makes us ask.
+ARC_KEYS: Final = 64
+#: Names in h= of one ARC-Message-Signature: as many as there may be fields.
+ARC_SIGNED_FIELDS: Final = 1000
+#: Octets of one ARC-Authentication-Results field up to which it is kept as what that hop found.
+ARC_RESULTS_OCTETS: Final = 16 * 1024
 #: Addresses in one header field that go into ENVELOPE.
 HEADER_ADDRESSES: Final = 2000
 #: Different observations for DMARC aggregate reports that wait for the database, their octets in all, and those of one:
@@ -131,6 +143,21 @@ SEARCH_DEPTH: Final = 32
 SEARCH_KEYS: Final = 1000
 #: IMAP SEARCH: octets of one message that BODY and TEXT look at.
 SEARCH_BODY_OCTETS: Final = 1024 * 1024
+#: DNS: records in one answer, octets of all its TXT records together, and of one reply. What senders publish for mail
+#: stays far below; RFC 7208 §3.4 asks for answers that fit into 512 octets.
+DNS_RECORDS: Final = 100
+DNS_TEXT_OCTETS: Final = 8 * 1024
+DNS_REPLY_OCTETS: Final = 32 * 1024
+#: DNS: resource records in all sections of one reply, addresses of the hosts in an answer included.
+DNS_REPLY_RECORDS: Final = 400
+#: DNS: aliases (CNAME) that are followed from one name; unbound follows eleven.
+DNS_ALIASES: Final = 16
+#: DNS: answers that are kept, and the memory that they take, roughly.
+DNS_CACHE_ENTRIES: Final = 50_000
+DNS_CACHE_OCTETS: Final = 32 * 1024 * 1024
+#: DNS: questions that are on their way at one time (each has a socket), and those that wait for their turn.
+DNS_QUESTIONS: Final = 200
+DNS_WAITING: Final = 5_000
 #: One DKIM-Signature, ARC-Seal or ARC-Message-Signature field. RFC 6376 sets no bound; the longest of real mail (two
 #: hundred names in h=, a key of 4096 bits) has about 5,000 octets.
 SIGNATURE_FIELD_OCTETS: Final = 16 * 1024
@@ -157,3 +184,18 @@ CLOCK_SKEW_SECONDS: Final = 300
 #: Octets of one Authentication-Results field that is read, and results in it; honest ones have a few hundred octets.
 AUTHENTICATION_RESULTS_OCTETS: Final = 16 * 1024
 AUTHENTICATION_RESULTS: Final = 100
+#: RFC 7208 §4.6.4: SPF ends after 20 seconds at the latest.
+SPF_SECONDS: Final = 20.0
+#: Octets of the SPF records of one check together, and terms in them; RFC 7208 §3.4 asks for records that fit into 512
+#: octets, and the largest honest policies have a few thousand with all that they include.
+SPF_OCTETS: Final = 16 * 1024
+SPF_TERMS: Final = 1000
+#: Octets of one term: a domain name with macros. pyspf's time grows with the square of it.
+SPF_TERM_OCTETS: Final = 256
+#: Percent signs in the SPF records of one check together; honest policies have a handful of macros.
+SPF_MACROS: Final = 200
+#: Octets of an SPF explanation (``exp=``) that are kept; RFC 7208 §11.5 warns of what may stand in it.
+SPF_EXPLANATION_OCTETS: Final = 250
+#: SPF results that are remembered at once, and seconds for which one is.
+SPF_RESULTS: Final = 20_000
+SPF_RESULT_SECONDS: Final = 3600.0

@@ -1,8 +1,9 @@
-"""DMARC: does the domain in From stand by this message, and what does it ask for if not (RFC 9989)?
+"""DMARC: whether the domain in From stands by a message, and what it asks for if not (RFC 9989).
 
 Speaks at:  data (Reject, Defer, Quarantine, Score, AddHeader), for mail from other servers (port 25).
 Gives:      DmarcFact.
-Needs:      SpfFact and DkimFact (plugins spf and dkim); uses ArcFact (plugin arc) if it is there.
+Uses:       SpfFact and DkimFact (plugins spf and dkim; without one of them, what does not pass is temperror), and
+            ArcFact (plugin arc).
 Asks:       the DNS for ``_dmarc`` records, at most eight for a domain; without an answer the result is temperror.
 Leaves out: sessions that logged in, peers that SPF leaves out (its ``exempt``), LMTP: their result is none.
 On error:   defer.
@@ -196,8 +197,8 @@ class Dmarc:
     """Judges the author's domain once SPF and DKIM have spoken."""
 
     gives: ClassVar[tuple[type, ...]] = (DmarcFact,)
-    needs: ClassVar[tuple[type, ...]] = (SpfFact, DkimFact)
-    after: ClassVar[tuple[type, ...]] = (ArcFact,)
+    needs: ClassVar[tuple[type, ...]] = ()
+    after: ClassVar[tuple[type, ...]] = (SpfFact, DkimFact, ArcFact)
     # The facts that it stands on may differ from tenant to tenant.
     shareable: ClassVar[bool] = False
     on_error: ClassVar[str] = "defer"

@@ -24,7 +24,7 @@ _FOLD = re.compile(rb"\r?\n")
 _SIGNATURE = re.compile(rb"((?:\A[^:]*:|;)[ \t\r\n]*b[ \t\r\n]*=)[^;]*")
 _TABS_TO_SPACES = bytes.maketrans(b"\t", b" ")
 #: Runs of white space are shortened by these widths in turn, so that a run of any length takes a few passes.
-_RUNS: Final = (b" " * 64, b" " * 8, b"  ")
+_RUNS: Final = tuple(b" " * width for width in (64, 8, 4, 2))
 
 
 class Form(StrEnum):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 
 from inbox.authentication.dkim.canonical import Form, canonical_field, without_signature
-from inbox.base.limits import HEADER_BLOCK_OCTETS
+from inbox.base.limits import HEADER_BLOCK_OCTETS, HEADER_FIELDS
 from inbox.mail.content import Content
 from inbox.mail.fields import FIELD
 from inbox.mail.headers import header_block, is_too_long
@@ -33,8 +34,7 @@ class HeaderSection:
         self.fault = "the header section is too long" if too_long else ""
         self._by_name: dict[str, list[int]] = {}
         self._canonical: dict[int, bytes] = {}
-        if not too_long:
-            self._split(block)
+        self._split(block, too_long)
 
     @classmethod
     def of(cls, content: Content) -> HeaderSection:
@@ -42,9 +42,9 @@ class HeaderSection:
         block, body = header_block(content)
         return cls(block, body, too_long=is_too_long(block, content.size) or len(block) >= HEADER_BLOCK_OCTETS)
 
-    def _split(self, block: bytes) -> None:
+    def _split(self, block: bytes, too_long: bool) -> None:
         end = 0
-        for found in FIELD.finditer(block):
+        for found in islice(FIELD.finditer(block), HEADER_FIELDS):
             name = found[1]
             if found.start() != end or _NAME.match(name) is None:
                 self.fault = "the header section is malformed"
@@ -53,7 +53,7 @@ class HeaderSection:
             self._by_name.setdefault(text, []).append(len(self.names))
             self.names.append(text)
             self.raw.append(found[0])
-        if block[end:] not in {b"", b"\r\n", b"\n"}:
+        if not too_long and block[end:] not in {b"", b"\r\n", b"\n"}:
             self.fault = "the header section is malformed"
 
     def count(self, name: str) -> int:

@@ -1,0 +1,188 @@
+"""Verifying a message's DKIM signatures (RFC 6376 §6.1), in three steps.
+
+First all fields are read; then the keys of all of them are looked up at once; then the arithmetic is done, in one pass
+over the body for each of the two canonical forms, however many signatures there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol, TypeVar
+
+from inbox.authentication.dkim.canonical import Form, body_hashes
+from inbox.authentication.dkim.crypto import verify as verify_octets
+from inbox.authentication.dkim.keys import Found, KeyInvalid, PublicKey, find_keys
+from inbox.authentication.dkim.section import HeaderSection
+from inbox.authentication.dkim.signature import Signature, read_signature
+from inbox.authentication.facts import DkimFact, DkimSignature, Result
+from inbox.base.limits import DKIM_SIGNATURES, RSA_BITS_LEAST
+from inbox.dns.answers import DnsTemporary, Resolver
+from inbox.mail.content import Content
+
+R = TypeVar("R")
+FIELD = "dkim-signature"
+#: Messages up to this size are verified where we are: cheaper than a change of threads.
+INLINE_OCTETS: Final = 128 * 1024
+#: The best result is the message's: what may still become a pass comes before what never will.
+_BEST: Final = (
+    Result.PASS, Result.TEMPERROR, Result.POLICY, Result.FAIL, Result.PERMERROR, Result.NEUTRAL, Result.SOFTFAIL,
+    Result.NONE,
+)  # fmt: skip
+#: Fields that occur once (RFC 5322 §3.6, RFC 2045). Where one is signed, another one that is not signed can only
+#: mislead: readers show one of them, and nobody knows which (RFC 6376 §8.15).
+ONCE: Final = frozenset(
+    {
+        "from", "sender", "reply-to", "to", "cc", "subject", "date", "message-id", "in-reply-to", "references",
+        "mime-version", "content-type", "content-transfer-encoding",
+    }
+)  # fmt: skip
+
+
+class Offload(Protocol):
+    """Runs a function in a thread that is meant for arithmetic."""
+
+    def __call__(self, function: Callable[..., R], *args: object) -> Awaitable[R]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``signatures`` of one message are looked at; RSA keys of fewer than ``bits`` bits do not lead to a pass."""
+
+    signatures: int = DKIM_SIGNATURES
+    bits: int = RSA_BITS_LEAST
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One field: its place in the section, what is said about it, and what is to be verified."""
+
+    place: int
+    said: DkimSignature
+    signature: Signature | None
+
+    @property
+    def wanted(self) -> tuple[str, str, str] | None:
+        """Which key it needs."""
+        signature = self.signature
+        return None if signature is None else (signature.domain, signature.selector, signature.kind)
+
+
+async def verify(
+    content: Content, dns: Resolver, *, now: float, limits: Limits = Limits(), offload: Offload | None = None
+) -> DkimFact:
+    """All signatures of a message, from top to bottom, judged. Raises nothing on account of the message or the DNS.
+
+    Args:
+        now: seconds since the epoch.
+        offload: where the arithmetic for messages of more than INLINE_OCTETS is done.
+    """
+    section = HeaderSection.of(content)
+    places = section.places(FIELD)
+    if not places:
+        return DkimFact(Result.NONE)
+    reads = [_read(section, place, now) for place in places[: limits.signatures]]
+    keys = await find_keys(dns, [read.wanted for read in reads if read.wanted is not None])
+    if offload is None or content.size <= INLINE_OCTETS:
+        judged = judge(content, section, reads, keys, limits)
+    else:
+        judged = await offload(judge, content, section, reads, keys, limits)
+    return DkimFact(best(judged), judged, len(places) - len(reads))
+
+
+def _read(section: HeaderSection, place: int, now: float) -> _Read:
+    said, signature = read_signature(section.raw[place].partition(b":")[2], now)
+    fault = section.fault
+    if not fault and section.count("from") != 1:  # RFC 5322 §3.6; RFC 6376 §8.15
+        fault = "there is not exactly one From field"
+    if fault:
+        return _Read(place, replace(said, result=Result.PERMERROR, reason=fault), None)
+    return _Read(place, said, signature)
+
+
+def judge(
+    content: Content,
+    section: HeaderSection,
+    reads: list[_Read],
+    keys: Mapping[tuple[str, str, str], Found],
+    limits: Limits,
+) -> tuple[DkimSignature, ...]:
+    """The arithmetic: the body's hashes, then signature by signature."""
+    usable: dict[int, tuple[Signature, PublicKey]] = {}
+    judged: dict[int, DkimSignature] = {}
+    for read in reads:
+        found = None if read.wanted is None else keys[read.wanted]
+        if read.signature is None or found is None:
+            judged[read.place] = read.said
+            continue
+        outcome = _key_problem(read.said, read.signature, found)
+        if outcome is not None:
+            judged[read.place] = outcome
+        elif isinstance(found, PublicKey):
+            usable[read.place] = (read.signature, found)
+    hashes = _hashes(content, section.body, [signature for signature, _ in usable.values()])
+    for read in reads:
+        if read.place in usable:
+            signature, key = usable[read.place]
+            result, reason = _verified(section, read.place, signature, key, hashes, limits)
+            judged[read.place] = replace(read.said, result=result, reason=reason, bits=key.bits, testing=key.testing)
+    return tuple(judged[read.place] for read in reads)
+
+
+def _key_problem(said: DkimSignature, signature: Signature, found: Found) -> DkimSignature | None:
+    """The result, if the key settles it."""
+    if isinstance(found, DnsTemporary):
+        return replace(said, result=Result.TEMPERROR, reason="the key cannot be looked up now")
+    if isinstance(found, KeyInvalid):
+        return replace(said, result=Result.PERMERROR, reason=str(found))
+    problem = ""
+    if found.hashes and "sha256" not in found.hashes:
+        problem = "the key is not for SHA-256"
+    elif found.strict and signature.identity != signature.domain:
+        problem = "the key is not for subdomains"  # RFC 6376 §3.6.1, t=s
+    if not problem:
+        return None
+    return replace(said, result=Result.PERMERROR, reason=problem, bits=found.bits, testing=found.testing)
+
+
+Hashes = dict[tuple[Form, int | None], bytes]
+
+
+def _hashes(content: Content, start: int, signatures: list[Signature]) -> Hashes:
+    """The body's hashes in each form and length that a signature names: one pass for each form."""
+    found: Hashes = {}
+    for form in dict.fromkeys(signature.body for signature in signatures):
+        lengths = [signature.length for signature in signatures if signature.body is form]
+        for length, digest in body_hashes(content, start, form, lengths).items():
+            found[form, length] = digest
+    return found
+
+
+def _verified(
+    section: HeaderSection, place: int, signature: Signature, key: PublicKey, hashes: Hashes, limits: Limits
+) -> tuple[Result, str]:
+    body_hash = hashes.get((signature.body, signature.length))
+    if body_hash is None:  # RFC 6376 §3.5
+        return Result.PERMERROR, "l= is more than the body has"
+    if body_hash != signature.body_hash:
+        return Result.FAIL, "the body is not what was signed"
+    data = section.signed_octets(signature.names, signature.header, section.raw[place], place)
+    if not verify_octets(key.key, signature.value, data):
+        return Result.FAIL, "the signature does not fit the header fields"
+    if signature.length is not None:
+        return Result.POLICY, "l= lets anybody append to the body"
+    if key.kind == "rsa" and key.bits < limits.bits:
+        return Result.POLICY, f"the key has less than {limits.bits} bits"
+    for name in dict.fromkeys(signature.names):
+        if name in ONCE and section.count(name) > max(1, signature.names.count(name)):
+            return Result.POLICY, f"there is a {name} field that is not signed"
+    return Result.PASS, "the key is for tests" if key.testing else ""
+
+
+def best(judged: Sequence[DkimSignature]) -> Result:
+    """The message's result, of one signature or more.
+
+    A signature of a domain that tests counts for nothing if it fails (RFC 6376 §3.6.1, t=y).
+    """
+    results = [Result.NONE if one.testing and one.result is Result.FAIL else one.result for one in judged]
+    return min(results, key=_BEST.index)

