@@ -14,7 +14,9 @@ from inbox.policy.snapshot import PolicySet
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "plugins"
 FOUND = Registry(EXAMPLES).discover()
-SHIPPED = {"arc", "bimi", "clamav", "dkim", "headers", "rate_limit", "recipients", "spam_rules"}
+SHIPPED = {
+    "arc", "bimi", "clamav", "dkim", "dmarc_reports", "headers", "rate_limit", "recipients", "spam_rules",
+}  # fmt: skip
 
 
 def plugins() -> list[LoadedPlugin]:
