@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from inbox.plugin.describe import describe
 from inbox.plugin.inspection import LoadedPlugin
 from inbox.plugin.registry import Registry
 from inbox.policy.mistakes import PolicyMistakes
@@ -43,6 +44,14 @@ def test_each_setting_is_described(plugin: LoadedPlugin) -> None:
     for name, field in plugin.settings.model_fields.items():
         assert field.description, f"{plugin.name}.{name} has no description"
         assert field.description.endswith("."), f"{plugin.name}.{name}: a description is a sentence"
+
+
+@pytest.mark.parametrize("plugin", plugins(), ids=lambda plugin: plugin.name)
+def test_the_examples_of_its_settings_are_right(plugin: LoadedPlugin) -> None:
+    """All together, as they stand on the plugin's page."""
+    lines = [field.example for field in describe(plugin).settings if field.example] or ["enabled: true"]
+    text = f"plugins:\n  {plugin.name}:\n" + "".join(f"    {line}\n" for line in lines)
+    assert PolicySet.from_texts({"default.yaml": text.encode()}, FOUND)
 
 
 @pytest.mark.parametrize("plugin", plugins(), ids=lambda plugin: plugin.name)
