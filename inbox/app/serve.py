@@ -18,6 +18,7 @@ from inbox import __version__
 from inbox.app.admin import AdminServer
 from inbox.app.config import Config
 from inbox.app.descriptors import raise_limit
+from inbox.app.housekeeping import prune
 from inbox.app.installation import Installation, opened
 from inbox.app.listeners import Listener
 from inbox.app.rotation import LOOK_SECONDS
@@ -37,7 +38,6 @@ GRACE_SECONDS = 20.0
 SWEEP_SECONDS = 3600.0
 PRUNE_SECONDS = 600.0
 CERTIFICATE_SECONDS = 60.0
-DAY = 86_400.0
 
 
 class Server:
@@ -207,10 +207,7 @@ class Server:
             self._log.info("orphan_blobs_removed", count=swept.removed, failed=swept.failed)
 
     async def _prune(self) -> None:
-        now = self._installation.clock.now()
-        keep = self._parts.live.current.server.decisions.keep_days * DAY
-        await self._installation.database.decisions.prune(now - keep)
-        await self._installation.database.rates.prune(now)
+        await prune(self._installation.database, self._parts.live.current.server, self._installation.clock.now())
 
     async def _refresh_certificates(self) -> None:
         if self._certificates.refresh():

@@ -245,7 +245,6 @@ class Smtp(Group):
             "submission_port",
             "submissions_port",
             "require_spf_pass",
-            "require_dmarc_pass",
         }
     )
     transfer_port: Port = 25
@@ -265,7 +264,7 @@ class Smtp(Group):
     require_dkim_pass: bool = False
     """Refuse mail without a valid DKIM signature."""
     require_dmarc_pass: bool = False
-    """Refuse mail that fails DMARC."""
+    """Refuse mail that does not pass DMARC, also that of domains without a policy; defer it when nobody can say."""
     auth_allow_header_override: bool = False
     """Believe Authentication-Results that come with the mail. Only behind a gateway that removes forged ones."""
 

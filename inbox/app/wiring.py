@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import structlog
 
 from inbox.app.config import Config
+from inbox.app.feedback import FeedbackLedger
 from inbox.app.installation import Installation
 from inbox.app.rotation import Rotation
-from inbox.app.services import DirectoryService, NoFeedback, RatesService, make_resolver
+from inbox.app.services import DirectoryService, RatesService, make_resolver
 from inbox.app.signing import SigningKeyring
 from inbox.flow.appending import MailboxAppending
 from inbox.flow.copies import CopyMaker
@@ -90,6 +91,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     config.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     resolver = make_resolver(config, clock)
+    feedback = FeedbackLedger(database.dmarc_reports, directory, clock, structlog.get_logger("inbox.feedback"))
     services = Services(
         clock=clock,
         log=structlog.get_logger("inbox.plugin"),
@@ -98,7 +100,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         run_blocking=installation.executors,
         dns=resolver,
         signing_keys=SigningKeyring(directory, database.dkim_keys, config.dkim, clock),
-        feedback=NoFeedback(),
+        feedback=feedback,
         server_name=config.server.hostname,
     )
     config.folders.plugins.mkdir(parents=True, exist_ok=True)
@@ -123,9 +125,11 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     rotation = Rotation(
         database.dkim_keys, resolver, clock, structlog.get_logger("inbox.dkim"), installation.executors, random.random
     )
+    feedback.start()
     try:
         yield Parts(live, judge, directory, pipeline, login, appending, instances, rotation)
     finally:
         await instances.close()
+        await feedback.close()
         guard.remove()
         passwords.close()

@@ -84,13 +84,16 @@ class DkimFact:
 class ArcSet:
     """One hop of an ARC chain: who sealed it, and what that hop says to have found (its AAR's text, RFC 8617 §4.1.1).
 
-    ``results`` is only worth something if the chain passes and the sealer is trusted.
+    ``results`` is only worth something if the chain passes and the sealer is trusted. ``covers`` are the field names
+    that the newest ARC-Message-Signature covers, in lower case; without ``from`` among them the author may have been
+    exchanged afterwards. It is empty for older sets.
     """
 
     instance: int
     domain: str
     selector: str
     results: str
+    covers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +101,15 @@ class ArcFact:
     """RFC 8617 §5.2. ``result`` is none, pass or fail. ``sets`` are in the order of their instances.
 
     ``oldest_pass`` is 0 if all of the chain is intact for the message as it is now, otherwise the lowest instance
-    whose ARC-Message-Signature still validates.
+    whose ARC-Message-Signature still validates. ``temporary``: it failed because a key could not be looked up; by
+    RFC 8617 §5.2.1 that is a failure as any other, but who would refuse the message may defer it instead.
     """
 
     result: Result
     sets: tuple[ArcSet, ...] = ()
     oldest_pass: int = 0
     reason: str = ""
+    temporary: bool = False
 
     @property
     def sealers(self) -> tuple[str, ...]:

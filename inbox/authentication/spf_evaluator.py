@@ -25,6 +25,7 @@ from typing import Any, Final, TypeVar
 from inbox.authentication.facts import Result
 from inbox.base.limits import (
     SPF_EXPLANATION_OCTETS,
+    SPF_MACROS,
     SPF_OCTETS,
     SPF_SECONDS,
     SPF_TERM_OCTETS,
@@ -50,7 +51,10 @@ _NAME_OCTETS: Final = 253
 
 def _coroutines(source: str, name: str, waits: str) -> Any:
     """The class ``name`` of ``source`` with its method ``waits``, and all that call it on ``self``, as coroutines."""
-    (definition,) = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tree = ast.parse(source)
+    (definition,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
     methods = {node.name: _called(node) for node in definition.body if isinstance(node, ast.FunctionDef)}
     waiting = {waits}
     while more := {method for method, called in methods.items() if called & waiting} - waiting:
@@ -174,7 +178,7 @@ class _Evaluation(_Query):  # type: ignore[misc]  # compiled above, out of a pac
         self.l, self.o, self.d = local, domain, domain
         self.ttl = float("inf")
         self._resolver = resolver
-        self._octets = self._terms = 0
+        self._octets = self._terms = self._macros = 0
         self._number = int(self.ipaddr)
 
     # What macros read of the sender and of HELO: outcomes that did not read it are the same for all senders.
@@ -260,8 +264,11 @@ class _Evaluation(_Query):  # type: ignore[misc]  # compiled above, out of a pac
         self._octets += len(record)
         terms = record.split(" ")
         self._terms += len(terms)
+        self._macros += record.count("%")
         if self._octets > SPF_OCTETS or self._terms > SPF_TERMS or max(map(len, terms)) > SPF_TERM_OCTETS:
             raise spf.PermError("the record is too long")
+        if self._macros > SPF_MACROS:
+            raise spf.PermError("the record has too many macros")
         if "=" not in record[6:]:
             return record
         seen: set[str] = set()
@@ -315,7 +322,7 @@ class _Evaluation(_Query):  # type: ignore[misc]  # compiled above, out of a pac
             return ""
         try:
             found = await self._records(text, "TXT")
-            if found is None or len(found) != 1 or len(found[0][0]) > SPF_TERM_OCTETS:
+            if found is None or len(found) != 1 or len(found[0][0]) > 2 * SPF_EXPLANATION_OCTETS:
                 return ""
             self.d = text.domain
             expanded = await self.expand(spf.to_ascii(found[0][0]), stripdot=False)

@@ -57,6 +57,11 @@ class Facts:
     def __len__(self) -> int:
         return len(self._own)
 
+    @property
+    def is_shadow(self) -> bool:
+        """True for whom nothing is enforced of what it says: a plugin in shadow mode."""
+        return False
+
     def shadow(self) -> Facts:
         """Where plugins in shadow mode put their facts: they see these and the real ones, others see the real ones."""
         if self._shadow is None:
@@ -84,6 +89,10 @@ class _ShadowFacts(Facts):
     def _visible(self) -> dict[type, object]:
         above = self._real._parent
         return {**(above.shadow()._visible() if above is not None else {}), **self._real._own, **self._own}
+
+    @property
+    def is_shadow(self) -> bool:
+        return True
 
     def shadow(self) -> Facts:
         return self

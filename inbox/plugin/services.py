@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from inbox.authentication.feedback import Feedback
 from inbox.authentication.signing import SigningKeys
 from inbox.base.clock import Clock
+from inbox.base.once import Once
 from inbox.dns.answers import Resolver
 
 R = TypeVar("R")
@@ -67,7 +68,11 @@ class RunBlocking(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything from outside that a plugin may use. ``server_name`` is SERVER_HOSTNAME."""
+    """Everything from outside that a plugin may use. ``server_name`` is SERVER_HOSTNAME.
+
+    ``once`` is for what must be told once although several tenants' plugins find it out about one message: a key begins
+    with the plugin's name and has the transaction's id.
+    """
 
     clock: Clock
     log: Log
@@ -78,3 +83,4 @@ class Services:
     signing_keys: SigningKeys
     feedback: Feedback
     server_name: str = "localhost"
+    once: Once = field(default_factory=Once)

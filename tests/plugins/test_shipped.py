@@ -15,7 +15,7 @@ from inbox.policy.snapshot import PolicySet
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "plugins"
 FOUND = Registry(EXAMPLES).discover()
-SHIPPED = {"clamav", "dkim", "headers", "rate_limit", "recipients", "spam_rules"}
+SHIPPED = {"arc", "bimi", "clamav", "dkim", "headers", "rate_limit", "recipients", "spam_rules"}
 
 
 def plugins() -> list[LoadedPlugin]:
@@ -46,11 +46,18 @@ def test_each_setting_is_described(plugin: LoadedPlugin) -> None:
         assert field.description.endswith("."), f"{plugin.name}.{name}: a description is a sentence"
 
 
+def givers(plugin: LoadedPlugin) -> set[str]:
+    """Those without whom the plugin cannot work."""
+    found = {one.name: one for one in plugins() for fact in plugin.needs if fact in one.gives and one is not plugin}
+    return set(found).union(*map(givers, found.values()))
+
+
 @pytest.mark.parametrize("plugin", plugins(), ids=lambda plugin: plugin.name)
 def test_the_examples_of_its_settings_are_right(plugin: LoadedPlugin) -> None:
     """All together, as they stand on the plugin's page."""
     lines = [field.example for field in describe(plugin).settings if field.example] or ["enabled: true"]
     text = f"plugins:\n  {plugin.name}:\n" + "".join(f"    {line}\n" for line in lines)
+    text += "".join(f"  {name}: {{}}\n" for name in givers(plugin))
     assert PolicySet.from_texts({"default.yaml": text.encode()}, FOUND)
 
 

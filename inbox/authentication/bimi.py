@@ -1,0 +1,213 @@
+"""BIMI: which picture a domain wants to be shown beside its mail.
+
+After draft-brand-indicators-for-message-identification, §4.3 (the record), §5 (the header fields) and §7 (what a
+receiver does). The record is looked up and checked; neither the picture nor the certificate behind it is fetched.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from inbox.authentication.facts import BimiFact, DkimFact, DmarcFact, Result
+from inbox.base.limits import BIMI_RECORD_OCTETS, BIMI_URL_OCTETS
+from inbox.dns.answers import DnsTemporary, NameUnfit, Resolver
+from inbox.mail.headers import Headers
+
+DEFAULT_SELECTOR: Final = "default"
+#: Fields that only the server in front of the mailbox may set (§5.6): all that come from outside are forged.
+RECEIVER_FIELDS: Final = ("BIMI-Location", "BIMI-Indicator", "BIMI-Logo-Preference")
+_VERSION = re.compile(r"[ \t]*v[ \t]*=[ \t]*BIMI1[ \t]*(?:;|\Z)")
+_TAG = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
+_PRINTABLE = re.compile(r"[!-~]+\Z")
+#: §4.3: sub-domain *("." sub-domain)
+_SELECTOR = re.compile(
+    r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?){0,7}\Z", re.ASCII
+)
+_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}\.?\Z", re.ASCII)
+#: §4.3.2: only SVG is taken; an address that says to be something else is a permanent error.
+_OTHER_PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".ico", ".tif", ".tiff", ".avif")
+_ENFORCED = frozenset({"quarantine", "reject"})
+
+
+class BimiMalformed(ValueError):
+    """A record that breaks the syntax. ``str(error)`` is ours and says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An assertion record: the addresses of ``l=`` and ``a=``. With an empty ``location`` the domain declines."""
+
+    location: str
+    evidence: str = ""
+
+
+def parse_record(text: bytes) -> Record | None:
+    """The record in one TXT record; None if it is none of BIMI, which is passed over (§7.2).
+
+    Unknown tags, among them ``avp`` and ``lps`` of newer drafts, mean nothing. Of several addresses, which older
+    drafts allow, the first one is taken.
+
+    Raises:
+        BimiMalformed: it is one of BIMI, but not well-formed.
+    """
+    tags = _tags(text[:BIMI_RECORD_OCTETS].decode("latin-1"))
+    if tags is None:
+        return None
+    if len(text) > BIMI_RECORD_OCTETS:
+        raise BimiMalformed(f"a record of more than {BIMI_RECORD_OCTETS} octets")
+    if "l" not in tags:
+        raise BimiMalformed("a record without l=")
+    location = _url("l", tags["l"])
+    if urlsplit(location).path.lower().endswith(_OTHER_PICTURES):
+        raise BimiMalformed("l= names a picture that is not SVG")
+    return Record(location, _url("a", tags.get("a", "")))
+
+
+def selector_of(headers: Headers, dkim: DkimFact | None, organizational_domain: str) -> str:
+    """The selector that the author asks for with BIMI-Selector (§5.1).
+
+    The field counts if it is there once, well-formed, and covered by a valid DKIM signature of the author's domain
+    (§5.5); otherwise the selector is ``default``.
+    """
+    values = headers.raw_all("BIMI-Selector")
+    if len(values) != 1 or len(values[0]) > BIMI_URL_OCTETS or dkim is None:
+        return DEFAULT_SELECTOR
+    signed = any(
+        signature.result is Result.PASS
+        and "bimi-selector" in signature.covers
+        and _belongs(signature.domain, organizational_domain)
+        for signature in dkim.signatures
+    )
+    if not signed:
+        return DEFAULT_SELECTOR
+    unfolded = values[0].replace(b"\r", b"").replace(b"\n", b"").decode("latin-1")
+    try:
+        tags = _tags(unfolded) or {}
+    except BimiMalformed:
+        return DEFAULT_SELECTOR
+    selector = tags.get("s", "").lower()
+    return selector if _SELECTOR.match(selector) else DEFAULT_SELECTOR
+
+
+def not_enforced(published: dict[str, str]) -> str:
+    """Why a DMARC record is too weak for BIMI (§7.1), or an empty string if it is not.
+
+    ``sp=none`` is too weak for the domain itself, too: the picture would be shown beside a brand whose subdomains
+    anybody may use. ``t=y`` (RFC 9989 §4.7) takes the policy back, as ``pct`` below 100 does for some of the mail.
+    """
+    if published.get("p", "").lower() not in _ENFORCED:
+        return "the DMARC policy is not quarantine or reject"
+    if published.get("sp", "").lower() == "none":
+        return "the DMARC policy of subdomains is none"
+    if published.get("pct", "100") != "100":
+        return "the DMARC policy is not for all mail"
+    if published.get("t", "n").lower() == "y":
+        return "the DMARC policy is only tried out"
+    return ""
+
+
+async def assess(dmarc: DmarcFact | None, dkim: DkimFact | None, headers: Headers, dns: Resolver) -> BimiFact:
+    """The indicator of the author's domain. Never raises."""
+    if dmarc is None or dmarc.result is not Result.PASS:
+        return BimiFact(Result.NONE, dmarc.domain if dmarc is not None else "", reason="DMARC did not pass")
+    organizational = dmarc.organizational_domain or dmarc.domain
+    selector = selector_of(headers, dkim, organizational)
+    try:
+        weakness = not_enforced(dict(dmarc.published)) or await _organizational_weakness(dmarc, organizational, dns)
+        if weakness:
+            return BimiFact(Result.NONE, dmarc.domain, selector, reason=weakness)
+        return await _discover(dmarc.domain, organizational, selector, dns)
+    except DnsTemporary:
+        return BimiFact(Result.TEMPERROR, dmarc.domain, selector, reason="a DNS look-up failed")
+    except NameUnfit:
+        return BimiFact(Result.PERMERROR, dmarc.domain, selector, reason="a name that cannot be in the DNS")
+
+
+async def _organizational_weakness(dmarc: DmarcFact, organizational: str, dns: Resolver) -> str:
+    """§7.1 asks for a strong policy of the organizational domain as well, where the author's has one of its own."""
+    if dmarc.policy_domain in {"", organizational}:
+        return ""
+    answer = await dns.txt(f"_dmarc.{organizational}")
+    found = [record for record in answer.records if re.match(rb"v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)", record)]
+    if len(found) != 1:
+        return "the organizational domain has no DMARC policy"
+    try:
+        published = _tags_of(found[0][:BIMI_RECORD_OCTETS].decode("latin-1"))
+    except BimiMalformed:
+        return "the DMARC record of the organizational domain is malformed"
+    weakness = not_enforced(published)
+    return f"organizational domain: {weakness}" if weakness else ""
+
+
+async def _discover(domain: str, organizational: str, selector: str, dns: Resolver) -> BimiFact:
+    """§7.2: the selector at the author's domain, else ``default`` (and not the selector) at the organizational one."""
+    tried = [(domain, selector)]
+    if (organizational, DEFAULT_SELECTOR) not in tried:
+        tried.append((organizational, DEFAULT_SELECTOR))
+    for where, name in tried:
+        try:
+            records = await _records(f"{name}._bimi.{where}", dns)
+        except BimiMalformed as error:
+            return BimiFact(Result.PERMERROR, where, name, reason=str(error))
+        if len(records) > 1:
+            return BimiFact(Result.PERMERROR, where, name, reason="more than one record")
+        if not records:
+            continue
+        if not records[0].location:
+            return BimiFact(Result.NONE, where, name, reason="the domain declines")
+        return BimiFact(Result.PASS, where, name, records[0].location, records[0].evidence)
+    return BimiFact(Result.NONE, domain, selector, reason="no record")
+
+
+async def _records(name: str, dns: Resolver) -> list[Record]:
+    answer = await dns.txt(name)
+    return [record for text in answer.records if (record := parse_record(text)) is not None]
+
+
+def _belongs(domain: str, organizational: str) -> bool:
+    return domain == organizational or domain.endswith(f".{organizational}")
+
+
+def _tags(text: str) -> dict[str, str] | None:
+    """The tags of a BIMI tag list; None if it does not begin with this version (§4.3).
+
+    Raises:
+        BimiMalformed: it is no tag list (RFC 6376 §3.2).
+    """
+    return _tags_of(text) if _VERSION.match(text) else None
+
+
+def _tags_of(text: str) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for part in text.strip(" \t;").split(";"):
+        name, equals, value = part.partition("=")
+        name = name.strip(" \t")
+        if not equals or not _TAG.match(name):
+            raise BimiMalformed("not a list of tags")
+        if name in tags:
+            raise BimiMalformed("a tag is there twice")
+        tags[name] = value.strip(" \t")
+    return tags
+
+
+def _url(tag: str, value: str) -> str:
+    """The first address of a list, fit for a header field.
+
+    Raises:
+        BimiMalformed: it is no https address of a host with a full name (§4.3), or longer than we pass on.
+    """
+    value = value.partition(",")[0].strip(" \t")
+    if not value:
+        return ""
+    try:
+        parts = urlsplit(value)
+        named = _HOST.match((parts.hostname or "").lower()) is not None and parts.port != 0
+        fit = named and parts.scheme == "https" and parts.username is None
+    except ValueError:  # brackets of no IPv6 address, a port that is none
+        fit = False
+    if not fit or not _PRINTABLE.match(value) or len(value) > BIMI_URL_OCTETS:
+        raise BimiMalformed(f"{tag}= is no https address of at most {BIMI_URL_OCTETS} octets")
+    return value

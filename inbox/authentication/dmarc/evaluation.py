@@ -1,0 +1,159 @@
+"""Whether a message fulfils the policy of the domain in its From field, and what that policy asks for.
+
+A message passes if SPF or a DKIM signature passed for a domain that is aligned with From's (RFC 9989 §4.4). What could
+not be looked up makes the result temperror only where it could have made it pass: else a sender could escape a policy
+with a signature of any domain whose DNS never answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2s
+
+from inbox.authentication.dmarc.author import Author
+from inbox.authentication.dmarc.discovery import Discovery, Found
+from inbox.authentication.dmarc.records import Policy
+from inbox.authentication.facts import DkimFact, DmarcFact, Result, SpfFact
+from inbox.base.limits import DMARC_IDENTIFIERS
+from inbox.dns.answers import DnsError
+
+#: Names of exceptions that the domain owner makes: RFC 7489 Appendix C and RFC 9990 §3.1.1.
+SAMPLED_OUT = "sampled_out"
+TEST_MODE = "policy_test_mode"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What is known of the message besides its From field. None: that check did not come to an end."""
+
+    spf: SpfFact | None
+    dkim: DkimFact | None
+
+
+async def evaluate(author: Author, checked: Checked, discovery: Discovery, sample: int) -> DmarcFact:
+    """The result for one message; never fails.
+
+    Args:
+        sample: 0 to 99, see :func:`sample_of`: whether ``pct`` leaves the message out.
+    """
+    domain = author.domain
+    if not domain:
+        return DmarcFact(Result.PERMERROR, "", reason=author.problem)
+    try:
+        found = await discovery.policy(domain)
+        if found is None:
+            return DmarcFact(Result.NONE, domain, reason="no policy is published")
+        if found.record.problem:
+            return DmarcFact(Result.PERMERROR, domain, policy_domain=found.domain, reason=found.record.problem)
+        policy = await _policy_for(domain, found, discovery)
+    except DnsError:
+        return DmarcFact(Result.TEMPERROR, domain, reason="the policy could not be looked up")
+    return await _judge(domain, found, policy, checked, discovery, sample)
+
+
+def sample_of(text: str) -> int:
+    """0 to 99, the same for the same text, and not to be foreseen by who does not know it."""
+    return int.from_bytes(blake2s(text.encode("utf-8", "replace"), digest_size=8).digest()) % 100
+
+
+async def _policy_for(domain: str, found: Found, discovery: Discovery) -> Policy:
+    record = found.record
+    if found.domain == domain:
+        return record.p
+    # Whether the domain exists is only asked if it makes a difference.
+    return record.policy_below(exists=record.np is None or await discovery.exists(domain))
+
+
+async def _judge(
+    domain: str, found: Found, policy: Policy, checked: Checked, discovery: Discovery, sample: int
+) -> DmarcFact:
+    alignment = _Alignment(domain, discovery)
+    record = found.record
+    spf = await alignment.of(_spf_identifiers(checked.spf), strict=record.strict_spf)
+    dkim = await alignment.of(_dkim_identifiers(checked.dkim), strict=record.strict_dkim)
+    result, reason = _result(spf, dkim, checked)
+    disposition, exception = policy, ""
+    if result is not Result.FAIL:
+        disposition = Policy.NONE
+    elif policy is not Policy.NONE and (record.testing or sample >= record.pct):
+        # Once, also if both say so: t=y is what pct=0 was (RFC 9989 Appendix A.6).
+        disposition, exception = policy.lowered, TEST_MODE if record.testing else SAMPLED_OUT
+    return DmarcFact(
+        result,
+        domain,
+        alignment.organizational_domain,
+        found.domain,
+        policy.value,
+        disposition.value,
+        spf is Result.PASS,
+        dkim is Result.PASS,
+        exception,
+        published=record.published,
+        reason=reason,
+    )
+
+
+def _result(spf: Result, dkim: Result, checked: Checked) -> tuple[Result, str]:
+    if Result.PASS in {spf, dkim}:
+        return Result.PASS, ""
+    if Result.TEMPERROR in {spf, dkim}:
+        return Result.TEMPERROR, "an aligned check could not be completed"
+    if checked.spf is None or checked.dkim is None:
+        return Result.TEMPERROR, f"{'SPF' if checked.spf is None else 'DKIM'} was not checked"
+    return Result.FAIL, "neither SPF nor DKIM passed for an aligned domain"
+
+
+def _spf_identifiers(spf: SpfFact | None) -> Iterator[tuple[str, Result]]:
+    """RFC 9989 §4.4.2: the domain of MAIL FROM; with a null sender that is HELO's (RFC 7208 §2.4)."""
+    if spf is not None and (spf.identity == "mailfrom" or not spf.sender):
+        yield spf.domain, spf.result
+
+
+def _dkim_identifiers(dkim: DkimFact | None) -> Iterator[tuple[str, Result]]:
+    """RFC 9989 §4.4.1: each ``d=`` with a valid signature."""
+    for signature in dkim.signatures if dkim is not None else ():
+        yield signature.domain, signature.result
+
+
+class _Alignment:
+    """Whose identifiers are aligned with one Author Domain.
+
+    ``organizational_domain`` is the Author Domain's, empty while nobody needed to know it.
+    """
+
+    def __init__(self, author: str, discovery: Discovery) -> None:
+        self._author = author
+        self._discovery = discovery
+        self.organizational_domain = ""
+
+    async def of(self, identifiers: Iterator[tuple[str, Result]], *, strict: bool) -> Result:
+        """PASS if an aligned identifier passed, TEMPERROR if one may have, otherwise FAIL."""
+        wanted = [
+            (domain.lower().rstrip("."), result)
+            for domain, result in dict.fromkeys(identifiers)
+            if domain and result in {Result.PASS, Result.TEMPERROR}
+        ]
+        # Equal domains need no look-ups, and those that passed come first: most messages are done with one of them.
+        wanted.sort(key=lambda each: (each[1] is not Result.PASS, each[0] != self._author))
+        unsure = False
+        for domain, result in wanted[:DMARC_IDENTIFIERS]:
+            try:
+                aligned = domain == self._author or (not strict and await self._relaxed(domain))
+            except DnsError:
+                unsure = True
+                continue
+            if aligned and result is Result.PASS:
+                return Result.PASS
+            unsure = unsure or aligned
+        return Result.TEMPERROR if unsure else Result.FAIL
+
+    async def _relaxed(self, domain: str) -> bool:
+        """RFC 9989 §4.4: whether both have the same organizational domain. Raises DnsError if nobody can say now."""
+        if not self.organizational_domain:
+            self.organizational_domain = await self._discovery.organizational_domain(self._author)
+        organizational = self.organizational_domain
+        # An organizational domain is the domain itself or above it: the others need no walk of their own.
+        if domain != organizational and not domain.endswith(f".{organizational}"):
+            return False
+        return await self._discovery.organizational_domain(domain) == organizational

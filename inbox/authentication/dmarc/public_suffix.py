@@ -1,0 +1,53 @@
+"""Organizational domains by the public suffix list (RFC 7489 §3.2), as it is in the wheel of publicsuffixlist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Protocol
+
+
+class SuffixList(Protocol):
+    """What is used of ``publicsuffixlist.PublicSuffixList``."""
+
+    def privatesuffix(self, domain: str) -> str | None: ...
+
+    def is_public(self, domain: str) -> bool: ...
+
+
+class PublicSuffixes:
+    """Answers from the list, which is read when the first question comes (40 ms, 10 MB).
+
+    Args:
+        load: where the list comes from.
+    """
+
+    def __init__(self, load: Callable[[], SuffixList]) -> None:
+        self._load = load
+        self._list: SuffixList | None = None
+
+    def organizational_domain(self, domain: str) -> str:
+        """The public suffix and one label more; a domain that has no such label is its own organizational domain."""
+        return self._suffixes().privatesuffix(domain) or domain
+
+    def is_public(self, domain: str) -> bool:
+        """Whether strangers register their domains below this one."""
+        return self._suffixes().is_public(domain)
+
+    def _suffixes(self) -> SuffixList:
+        if self._list is None:
+            self._list = self._load()
+        return self._list
+
+
+@lru_cache(maxsize=1)
+def _shipped_list() -> SuffixList:
+    # Imported here: only who uses the list pays for it.
+    from publicsuffixlist import PublicSuffixList
+
+    return PublicSuffixList()
+
+
+def shipped() -> PublicSuffixes:
+    """The list of the installed publicsuffixlist, read once for all who ask for it."""
+    return PublicSuffixes(_shipped_list)

@@ -1,0 +1,81 @@
+"""BIMI: which picture the author's domain wants to be shown beside its mail.
+
+Speaks at:  data (DeleteHeader for forged fields; AddHeader for BIMI-Location).
+Gives:      BimiFact: pass with the addresses of picture and certificate, none with the reason, or an error.
+Needs:      DmarcFact: DMARC passed, and the domain's policy is quarantine or reject for all mail, that of subdomains
+            and of the organizational domain included. DkimFact, if it is there: a BIMI-Selector field counts if the
+            author signed it.
+Asks:       DNS: ``SELECTOR._bimi.DOMAIN``, then ``default._bimi.`` of the organizational domain.
+Removes:    every BIMI-Location, BIMI-Indicator and BIMI-Logo-Preference that a message arrives with: only the server
+            in front of the mailbox may say what a client shows as a brand.
+On error:   accept: a picture is no reason to turn mail away.
+
+Neither picture nor certificate is fetched: a pass says that the domain publishes a sound record, and not that the
+picture is its trade mark. With ``location_header: true`` clients are told the addresses; leave it off if yours show a
+picture without checking the certificate.
+
+An example, beside the plugins that it builds upon::
+
+    plugins:
+      bimi: {enabled: false, location_header: true}
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from inbox.authentication.bimi import RECEIVER_FIELDS, assess
+from inbox.plugin import (
+    AddHeader,
+    BimiFact,
+    DeleteHeader,
+    DkimFact,
+    DmarcFact,
+    Opinion,
+    PluginSettings,
+    Result,
+    Services,
+    Transaction,
+    hookimpl,
+)
+
+__version__ = "1.0.0"
+
+
+class Settings(PluginSettings):
+    """What clients are told."""
+
+    location_header: bool = Field(
+        False, description="Add BIMI-Location with the addresses of picture and certificate when the record is sound."
+    )
+
+
+class Bimi:
+    """Looks the record up and tells of it."""
+
+    gives: ClassVar[tuple[type, ...]] = (BimiFact,)
+    needs: ClassVar[tuple[type, ...]] = (DmarcFact,)
+    after: ClassVar[tuple[type, ...]] = (DkimFact,)
+    on_error: ClassVar[str] = "accept"
+    #: Three look-ups of at most five seconds, and some room.
+    timeout: ClassVar[float] = 20.0
+
+    def __init__(self, settings: Settings, services: Services) -> None:
+        self.settings = settings
+        self._dns = services.dns
+
+    @hookimpl
+    async def data(self, tx: Transaction) -> list[Opinion]:
+        """The fact, and the edits that follow from it."""
+        if tx.message is None:
+            return []
+        headers = tx.message.headers
+        edits: list[Opinion] = [DeleteHeader(name) for name in RECEIVER_FIELDS if headers.count(name)]
+        fact = await assess(tx.facts.get(DmarcFact), tx.facts.get(DkimFact), headers, self._dns)
+        tx.facts.put(fact)
+        if self.settings.location_header and fact.result is Result.PASS:
+            evidence = f"; a={fact.evidence}" if fact.evidence else ""
+            edits.append(AddHeader("BIMI-Location", f"v=BIMI1; l={fact.location}{evidence}"))
+        return edits
