@@ -176,15 +176,14 @@ def _another(field: FieldInfo) -> Any:
 
 
 def _choices(annotation: Any) -> list[Any]:
-    """What a closed type can be: true, false, the values of an enumeration. Of ``X | None`` those of X."""
+    """What a closed type can be: true, false, the values of an enumeration. Of a union those of its parts."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         return _choices(arguments[0])
     if origin is typing.Literal:
         return list(arguments)
     if origin in {typing.Union, types.UnionType}:
-        inner = [argument for argument in arguments if argument is not type(None)]
-        return _choices(inner[0]) if len(inner) == 1 else []
+        return [choice for argument in arguments for choice in _choices(argument)]
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return [member.value for member in annotation]
     return [True, False] if annotation is bool else []

@@ -55,7 +55,10 @@ def givers(plugin: LoadedPlugin) -> set[str]:
 @pytest.mark.parametrize("plugin", plugins(), ids=lambda plugin: plugin.name)
 def test_the_examples_of_its_settings_are_right(plugin: LoadedPlugin) -> None:
     """All together, as they stand on the plugin's page."""
-    lines = [field.example for field in describe(plugin).settings if field.example] or ["enabled: true"]
+    settings = describe(plugin).settings
+    inner = [one for field in settings for one in field.fields]
+    assert [one.name for one in (*settings, *inner) if not one.example] == [], "give Field(examples=[…])"
+    lines = [field.example for field in settings] or ["enabled: true"]
     text = f"plugins:\n  {plugin.name}:\n" + "".join(f"    {line}\n" for line in lines)
     text += "".join(f"  {name}: {{}}\n" for name in givers(plugin))
     assert PolicySet.from_texts({"default.yaml": text.encode()}, FOUND)
