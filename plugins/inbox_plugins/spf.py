@@ -1,7 +1,7 @@
-"""SPF: may this server send for the domain of the sender, and for the name that it gives itself (RFC 7208)?
+"""SPF: whether this server may send for the domain of the sender, and for the name that it gives itself (RFC 7208).
 
-Speaks at:  rcpt (Reject 550 5.7.23 or 5.7.24, Defer 451 4.7.24), data (scores, tags, quarantine; refusals, too, with
-            ``at: data`` or where a header is believed).
+Speaks at:  mail (it finds out, and says nothing yet), rcpt (Reject 550 5.7.23 or 5.7.24, Defer 451 4.7.24), data
+            (scores, tags, quarantine; refusals, too, with ``at: data`` or where a header is believed).
 Gives:      SpfFact, from MAIL on: the results for MAIL FROM and for HELO. For a null sender, that of HELO alone.
 Asks:       DNS, in at most 20 seconds and with the limits of RFC 7208 §4.6.4. A result is remembered as long as the DNS
             says that it holds.
@@ -95,16 +95,22 @@ class Settings(PluginSettings):
         {},
         description="What follows from each result (pass, fail, softfail, neutral, none, temperror, permerror): "
         "reject, defer, quarantine, tag, ignore or {score: N}.",
+        examples=[{"softfail": {"score": 2.5}, "none": "ignore"}],
     )
     helo_results: dict[Result, Action] = Field(
-        {}, description="The same for the name in HELO, when there is a sender, too. What is not named is ignored."
+        {},
+        description="The same for the name in HELO, when there is a sender, too. What is not named is ignored.",
+        examples=[{"fail": {"score": 1}}],
     )
     check_helo: bool = Field(True, description="Check the name in HELO, too, when there is a sender.")
     at: Literal["rcpt", "data"] = Field(
         "rcpt", description="When to refuse: before the message is sent, or behind it, when all plugins have spoken."
     )
     exempt: list[IPv4Network | IPv6Network] = Field(
-        _LOOPBACK, max_length=1000, description="Networks whose mail is not checked: loopback, relays of your own."
+        _LOOPBACK,
+        max_length=1000,
+        description="Networks whose mail is not checked: loopback, relays of your own.",
+        examples=[["127.0.0.0/8", "::1/128", "192.0.2.0/24"]],
     )
     received_spf: bool = Field(True, description="Add a Received-SPF field.")
     allow_header_override: bool = Field(
@@ -113,7 +119,12 @@ class Settings(PluginSettings):
         "behind a gateway that removes forged ones.",
         json_schema_extra={"env": "SMTP_AUTH_ALLOW_HEADER_OVERRIDE"},
     )
-    authserv_id: str = Field("", max_length=255, description="Whose field is believed then. Empty: this server's name.")
+    authserv_id: str = Field(
+        "",
+        max_length=255,
+        description="Whose field is believed then. Empty: this server's name.",
+        examples=["mx.acme.test"],
+    )
 
 
 class Spf:
