@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from inbox.app.reporting import Reporting
 from inbox.authentication.aggregate.parse import parse_mail
 from inbox.authentication.aggregate.records import encode_observation, observation_key
-from inbox.base.clock import SystemClock
+from inbox.base.clock import Clock, SystemClock
+from inbox.dns.resolver import CachingResolver
 from inbox.mail.content import MemoryContent
 from inbox.mail.message import Message
 from inbox.plugin.testing import MemoryResolver
@@ -253,12 +253,12 @@ def test_reporting_is_what_the_command_calls(demo: Cli, monkeypatch: pytest.Monk
     """The resolver that the configuration names is asked, not one of the command's own."""
     asked: list[object] = []
 
-    class Spy(Reporting):
-        def __init__(self, reports: Any, dns: Any, *args: Any, **more: Any) -> None:
-            asked.append(dns._resolver.port)
-            super().__init__(reports, dns, *args, **more)
+    class Spy(CachingResolver):
+        def __init__(self, clock: Clock, server: str | None = None, **more: Any) -> None:
+            asked.append(server)
+            super().__init__(clock, server, **more)
 
-    monkeypatch.setattr("inbox.app.reporting.Reporting", Spy)
+    monkeypatch.setattr("inbox.app.services.CachingResolver", Spy)
     monkeypatch.setenv("DNS_RESOLVER", "127.0.0.1:5311")
     assert demo("domain", "reports", "build", "--date", YESTERDAY, "--out", str(tmp_path / "o")).code == 0
-    assert asked == [5311]
+    assert asked == ["127.0.0.1:5311"]
