@@ -185,7 +185,7 @@ BODY_CHANGES: Final = 400_000
 #: Seconds by which a signer's clock may be off (the default of OpenDKIM's ClockDrift).
 CLOCK_SKEW_SECONDS: Final = 300
 #: Octets of one Authentication-Results field that is read, and results in it; honest ones have a few hundred octets.
-AUTHENTICATION_RESULTS_OCTETS: Final = 16 * 1024
+AUTHENTICATION_RESULTS_OCTETS: Final = 32 * 1024
 AUTHENTICATION_RESULTS: Final = 100
 #: RFC 7208 §4.6.4: SPF ends after 20 seconds at the latest.
 SPF_SECONDS: Final = 20.0

@@ -98,6 +98,7 @@ class Settings(PluginSettings):
         {},
         description="What follows from each result: reject, defer, quarantine, tag, ignore, or {score: N}; it has "
         "precedence over ``require_pass``.",
+        examples=[{"fail": "quarantine", "none": {"score": 1.5}}],
     )
     max_signatures: int = Field(
         DKIM_SIGNATURES, ge=1, le=50, description="Signatures of one message that are looked at, from the top."
@@ -117,7 +118,7 @@ class Settings(PluginSettings):
     )
     sign: bool = Field(True, description="Sign mail that goes out, if its domain or this installation has a key.")
     valid_days: int | None = Field(
-        None, ge=1, le=365, description="Days after which our signatures are void (x=). Unset: never."
+        None, ge=1, le=365, description="Days after which our signatures are void (x=). Unset: never.", examples=[30]
     )
 
 
