@@ -181,7 +181,7 @@ RSA_EXPONENT_BITS: Final = 64
 DKIM_SIGNATURES: Final = 8
 #: Runs of white space that canonicalisation shortens in one body (RFC 6376 §3.4.4). Each costs up to 0.2 µs; a text of
 #: 10 MB with a double space in every line has 130,000.
-BODY_CHANGES: Final = 750_000
+BODY_CHANGES: Final = 400_000
 #: Seconds by which a signer's clock may be off (the default of OpenDKIM's ClockDrift).
 CLOCK_SKEW_SECONDS: Final = 300
 #: Octets of one Authentication-Results field that is read, and results in it; honest ones have a few hundred octets.
