@@ -202,7 +202,8 @@ async def test_a_resolver_that_does_not_answer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"), [(AD, "answers and validates DNSSEC"), (0, "answers; it is not on loopback, or does not validate")]
+    ("flags", "told"),
+    [(AD, "answers and validates DNSSEC"), (0, "answers; it is not on loopback, or does not validate")],
 )
 async def test_whether_the_resolver_validates(tmp_path: Path, flags: int, told: str) -> None:
     async with scripted(reply(". 60 IN NS a.root-servers.test.", flags=flags)) as server:
