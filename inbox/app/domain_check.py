@@ -35,9 +35,11 @@ async def check_domain(
         return found
 
     checked = await asyncio.gather(*(one(check) for check in CHECKS))
-    findings = [finding for found in checked for finding in found]
-    findings += await _authorised(subject, spf, await run_blocking("dns", _sending, subject))
+    authorised = await _authorised(subject, spf, await run_blocking("dns", _sending, subject))
     advance()
+    findings = []
+    for check, found in zip(CHECKS, checked, strict=True):
+        findings += [*found, *(authorised if check is domain_policies.spf else [])]
     return findings
 
 
@@ -208,7 +210,7 @@ async def _authorised(subject: Subject, spf: SpfChecker, addresses: Sequence[IPA
         fact = await spf.check(address, subject.needs.hostname, sender, check_helo=False)
         look = Look(wanted, Shown((f"{address}: {fact.result.value}",)))
         if fact.result is Result.PASS:
-            findings.append(look.ok())
+            findings.append(look.finding(Outcome.OK, State.OK, f"{address} may send"))
         elif fact.result is Result.TEMPERROR:
             findings.append(look.finding(Outcome.FAIL, State.UNKNOWN, f"{address}: {fact.reason or 'no answer now'}"))
         else:

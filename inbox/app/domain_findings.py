@@ -71,7 +71,7 @@ class Look:
 
     def ok(self, remarks: Iterable[str] = ()) -> Finding:
         """As it should be; remarks make it a warning."""
-        told = "; ".join(remarks)
+        told = "; ".join(remark.rstrip(".") for remark in remarks)
         return self.finding(Outcome.WARN if told else Outcome.OK, State.OK, told)
 
     def invalid(self, why: str) -> Finding:

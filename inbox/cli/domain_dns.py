@@ -43,6 +43,7 @@ async def records(
     from inbox.app.domain_records import in_zone, wanted_records, zone_lines
 
     needs = await _needs(domain, address, reports)
+    _tell_unsigned(needs)
     wanted = wanted_records(needs)
     if zone:
         # What stands in a zone file must not be broken by a terminal's width: plain lines.
@@ -132,11 +133,14 @@ async def _needs(domain: str, addresses: list[str] | None, reports: str | None) 
         needs = await domain_needs(db, settings, hosted, SystemClock(), addresses=given, reports=to)
     if "." not in needs.hostname or needs.hostname.endswith((".localhost", ".local", ".localdomain")):
         warn(f"{needs.hostname} is no public name: set SERVER_HOSTNAME")
+    return needs
+
+
+def _tell_unsigned(needs: Needs) -> None:
     if not needs.signed:
         waits = any(key.use == "waiting" for key in needs.keys)
         then = "publish the records of its DKIM keys" if waits else f"inbox domain dkim rotate {needs.domain}"
         warn(f"mail of {needs.domain} is not signed with a key of its own: {then}")
-    return needs
 
 
 def _address(text: str) -> IPAddress:
