@@ -1,7 +1,7 @@
 """SPF: may this server send for the domain of the sender, and for the name that it gives itself (RFC 7208)?
 
-Speaks at:  rcpt (Reject 550 5.7.23 or 5.7.24, Defer 451 4.7.24), data (scores, tags, quarantine; refusals, too, with
-            ``at: data`` or where a header is believed).
+Speaks at:  mail (nothing yet), rcpt (Reject 550 5.7.23 or 5.7.24, Defer 451 4.7.24), data (scores, tags, quarantine;
+            with ``at: data``, or where a header is believed, refusals).
 Gives:      SpfFact, from MAIL on: the results for MAIL FROM and for HELO. For a null sender, that of HELO alone.
 Asks:       DNS, in at most 20 seconds and with the limits of RFC 7208 §4.6.4. A result is remembered as long as the DNS
             says that it holds.
