@@ -80,7 +80,9 @@ async def test_a_report_by_mail_is_in_the_table_of_that_tenant_only(tmp_path: Pa
         assert said == {"acme": "filed", "umbra": "ignored"}
 
 
-@pytest.mark.parametrize("eml", [mailed(b"\x1f\x8b\xff\xff broken"), b"Subject: no report\r\n\r\nDear\r\n"])
+@pytest.mark.parametrize(
+    "eml", [mailed(b"\x1f\x8b\xff\xff broken"), b"Subject: no report\r\n\r\nDear\r\n"], ids=["broken", "letter"]
+)
 async def test_a_broken_report_is_mail_as_any_other(tmp_path: Path, eml: bytes) -> None:
     async with world(tmp_path) as here:
         await furnish(here)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from inbox.app.reporting import Reporting
+from inbox.app.config import Config
 from inbox.authentication.aggregate.parse import parse_mail
 from inbox.authentication.aggregate.records import encode_observation, observation_key
 from inbox.base.clock import SystemClock
@@ -249,16 +249,14 @@ def test_a_database_is_needed(cli: Cli) -> None:
     assert "no database" in cli("domain", "reports", "demo.test").err
 
 
-def test_reporting_is_what_the_command_calls(demo: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The resolver that the configuration names is asked, not one of the command's own."""
-    asked: list[object] = []
+def test_the_resolver_of_the_configuration_is_asked(demo: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[str | None] = []
 
-    class Spy(Reporting):
-        def __init__(self, reports: Any, dns: Any, *args: Any, **more: Any) -> None:
-            asked.append(dns._resolver.port)
-            super().__init__(reports, dns, *args, **more)
+    def make(config: Config, clock: object) -> MemoryResolver:
+        asked.append(config.server.dns_resolver)
+        return MemoryResolver()
 
-    monkeypatch.setattr("inbox.app.reporting.Reporting", Spy)
+    monkeypatch.setattr("inbox.app.services.make_resolver", make)
     monkeypatch.setenv("DNS_RESOLVER", "127.0.0.1:5311")
     assert demo("domain", "reports", "build", "--date", YESTERDAY, "--out", str(tmp_path / "o")).code == 0
-    assert asked == [5311]
+    assert asked == ["127.0.0.1:5311"]

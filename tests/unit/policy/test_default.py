@@ -15,8 +15,10 @@ DEFAULT = Path(__file__).parents[3] / "policies" / "default.yaml"
 def test_it_fits_the_shipped_plugins() -> None:
     policies = PolicySet.from_texts({"default.yaml": DEFAULT.read_bytes()}, Registry(points=[]).discover())
     policy = policies.effective()
-    assert [entry.name for entry in policy.plugins] == ["recipients", "rate_limit", "clamav", "spam_rules", "headers"]
-    assert [entry.name for entry in policy.plugins if entry.mode is Mode.OFF] == ["clamav"]
+    assert [entry.name for entry in policy.plugins] == [
+        "recipients", "rate_limit", "dkim", "clamav", "arc", "bimi", "spam_rules", "dmarc_reports", "headers"
+    ]  # fmt: skip
+    assert [entry.name for entry in policy.plugins if entry.mode is Mode.OFF] == ["clamav", "bimi"]
     assert [[entry.name for entry in level] for level in policy.levels(Stage.RCPT)] == [["recipients"]]
     assert policy.thresholds.reject == 15
 

@@ -22,7 +22,7 @@ XML = xml_report()
     "data",
     [
         XML, b"\r\n \t" + XML, gzip.compress(XML, mtime=0), zipped(XML), zipped(XML, method=zipfile.ZIP_STORED),
-        gzip.compress(XML, mtime=0) + gzip.compress(b"a second member", mtime=0), gzip.compress(XML, mtime=0) + b"rubbish",
+        gzip.compress(XML, mtime=0) + gzip.compress(b"another", mtime=0), gzip.compress(XML, mtime=0) + b"rubbish",
     ],
     ids=["plain", "blank lines", "gzip", "zip", "stored", "two members", "rubbish behind"],
 )  # fmt: skip
