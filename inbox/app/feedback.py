@@ -65,7 +65,11 @@ class FeedbackLedger:
         self._worker: asyncio.Task[None] | None = None
 
     def observe(self, observation: Observation) -> None:
-        body = encode_observation(observation)
+        try:
+            body = encode_observation(observation)
+        except UnicodeEncodeError:  # Half a surrogate pair in a stranger's text: no report could say it.
+            self._dropped += 1
+            return
         counted = self._waiting.get(body)
         if counted is None:
             counted = self._room(body, observation.day, observation.policy_domain)

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from inbox.cli.context import NotSo, WrongUsage, command, config, database, hosting
-from inbox.cli.output import Json, progress, show_rows, when
+from inbox.cli.output import Json, progress, show_rows, warn, when
 from inbox.mail.address import Address, canonical_domain
 
 if TYPE_CHECKING:
@@ -119,6 +119,8 @@ async def build(
     day, only = _day(date), canonical_domain(domain) if domain is not None else None
     settings = config()
     submitter = _submitter(settings, sender, organization)
+    if submitter.domain.endswith("localhost"):
+        warn(f"the reports will say that they come from {submitter.domain}: set SERVER_HOSTNAME")
     async with database() as db:
         shown = await _build(settings, db, submitter, day, only, out, most, most_each)
     about = f" about {only}" if only else ""

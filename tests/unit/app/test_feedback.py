@@ -202,6 +202,16 @@ async def test_an_endless_record_is_not_kept(db: SqliteDatabase, ledger: Feedbac
     assert len(log.named("feedback_dropped")) == 1
 
 
+async def test_what_cannot_be_written_is_not_counted(
+    db: SqliteDatabase, ledger: FeedbackLedger, log: MemoryLog
+) -> None:
+    ledger.observe(replace(SEEN, dkim=(("\udc80.test", "s", "fail"),)))
+    ledger.observe(SEEN)
+    await ledger.close()
+    assert await observed(db) == [(SEEN, 1)]
+    assert len(log.named("feedback_dropped")) == 1
+
+
 async def test_a_report_is_filed_once_for_its_tenant(
     db: SqliteDatabase, acme: Home, ledger: FeedbackLedger, clock: FakeClock
 ) -> None:

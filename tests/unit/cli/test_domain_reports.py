@@ -51,6 +51,7 @@ def demo(cli: Cli) -> Cli:
 @pytest.fixture
 def dns(monkeypatch: pytest.MonkeyPatch) -> MemoryResolver:
     made = MemoryResolver()
+    monkeypatch.setenv("SERVER_HOSTNAME", "mx.demo.test")
     monkeypatch.setattr("inbox.app.services.make_resolver", lambda config, clock: made)
     return made
 
@@ -220,6 +221,12 @@ def test_a_day_that_is_none_or_not_over(demo: Cli, dns: MemoryResolver, tmp_path
 def test_today_is_not_over(demo: Cli, dns: MemoryResolver, tmp_path: Path) -> None:
     today = (datetime.now(UTC) + timedelta(seconds=60)).strftime("%Y-%m-%d")
     assert "not over" in demo("domain", "reports", "build", "--date", today, "--out", str(tmp_path / "o")).err
+
+
+def test_a_server_without_a_name_is_told(demo: Cli, dns: MemoryResolver, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.delenv("SERVER_HOSTNAME")
+    ran = demo("domain", "reports", "build", "--date", YESTERDAY, "--out", str(tmp_path / "o"))
+    assert (ran.code, "set SERVER_HOSTNAME" in ran.err) == (0, True)
 
 
 def test_a_day_without_mail(demo: Cli, dns: MemoryResolver, tmp_path: Path) -> None:
