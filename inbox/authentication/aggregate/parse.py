@@ -31,6 +31,13 @@ from inbox.mail.message import Message
 _PUBLISHED: Final = {
     "adkim": "adkim", "aspf": "aspf", "p": "p", "sp": "sp", "np": "np", "pct": "pct", "fo": "fo", "testing": "t",
 }  # fmt: skip
+#: Other reports that come to the same addresses.
+_OTHERS: Final = {
+    "message/feedback-report": "an abuse or failure report (RFC 5965)",
+    "application/tlsrpt+gzip": "a TLS report (RFC 8460)",
+    "application/tlsrpt+json": "a TLS report (RFC 8460)",
+    "application/tlsrpt": "a TLS report (RFC 8460)",
+}
 _END: Final = re.compile(rb"</(?:[\w.-]+:)?feedback\s*>\s*\Z")
 _NUMBER: Final = re.compile(r"[0-9]{1,15}(?:\.0*)?\Z")
 #: Seconds since the epoch below which a period may end: in the year 9999.
@@ -48,14 +55,22 @@ def parse_mail(message: Message) -> IncomingReport:
         NotAReport: there is none.
         ReportUnfit: there is one, but it is broken or too large.
     """
-    problem: ReportError = NotAReport("no attachment is an aggregate report")
+    problem: ReportError = NotAReport(_what_else(message))
     for data in attached(message):
         try:
             return parse_report(data)
         except ReportError as error:
-            if isinstance(error, ReportUnfit) or not isinstance(problem, ReportUnfit):
+            if isinstance(error, ReportUnfit):
                 problem = error
     raise problem
+
+
+def _what_else(message: Message) -> str:
+    """What a mail without an aggregate report is."""
+    for part in message.parts:
+        if part.content_type in _OTHERS:
+            return f"it is {_OTHERS[part.content_type]}, no DMARC aggregate report"
+    return "no attachment is a DMARC aggregate report"
 
 
 def parse_report(data: bytes) -> IncomingReport:
@@ -121,7 +136,7 @@ class _Target:
         name = tag if tag.isalpha() else tag.rpartition("}")[2].rpartition(":")[2]
         if not self._rooted:
             if name != "feedback":
-                raise NotAReport("the XML is something else than an aggregate report")
+                raise NotAReport("the XML is no DMARC aggregate report")
             self._rooted = True
         self._elements += 1
         self._all += 1

@@ -146,7 +146,7 @@ def test_what_cannot_be_imported_is_named_and_the_rest_is(demo: Cli, tmp_path: P
     ran = demo("domain", "reports", "import", *files, "--json")
     assert (ran.code, ran.err) == (1, "inbox: 5 of 6 were not filed\n")
     assert [row["result"] for row in ran.json] == [
-        "filed", "no attachment is an aggregate report", "no tenant hosts the domain", "the archive is cut off",
+        "filed", "no attachment is a DMARC aggregate report", "no tenant hosts the domain", "the archive is cut off",
         "the period of report id-1 ends in the future", "cannot be read: No such file or directory",
     ]  # fmt: skip
     assert demo("domain", "reports", "import").code == 2
