@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from inbox.app.config import Config
+    from inbox.app.executors import Executors
     from inbox.app.reporting import Prepared
     from inbox.authentication.aggregate.build import Submitter
     from inbox.authentication.feedback import IncomingReport, ReportRow
@@ -88,12 +89,18 @@ async def import_(
 
     What is older than server.reports.keep_days of default.yaml, the server removes again.
     """
+    from inbox.app.executors import Executors
+
     done: list[dict[str, Any]] = []
-    async with database() as db:
-        with progress("Reading", len(files)) as step:
-            for path in files:
-                done.append(await _import(db, path))
-                step()
+    executors = Executors()
+    try:
+        async with database() as db:
+            with progress("Reading", len(files)) as step:
+                for path in files:
+                    done.append(await _import(db, executors, path))
+                    step()
+    finally:
+        executors.close()
     show_rows(done, IMPORTED, as_json=as_json)
     failed = sum(row["result"] not in {"filed", "known already"} for row in done)
     if failed:
@@ -170,7 +177,7 @@ def _result(aligned: bool, results: Sequence[tuple[str, str]]) -> str:
     return f"{'pass' if aligned else 'fail'}{f' ({details})' if details else ''}"
 
 
-async def _import(db: Database, path: Path) -> dict[str, Any]:
+async def _import(db: Database, executors: Executors, path: Path) -> dict[str, Any]:
     """What became of one file. Raises StoreError."""
     from inbox.app.feedback import FromTheFuture, file_report
     from inbox.authentication.aggregate.unpack import ReportError
@@ -192,7 +199,7 @@ async def _import(db: Database, path: Path) -> dict[str, Any]:
     if hosted is None:
         return row | {"result": "no tenant hosts the domain"}
     try:
-        filed = await file_report(db.dmarc_reports, hosted.organization.id, report, time.time())
+        filed = await file_report(db.dmarc_reports, hosted.organization.id, report, time.time(), executors)
     except FromTheFuture as error:
         return row | {"result": str(error)}
     return row | {"result": "filed" if filed else "known already"}

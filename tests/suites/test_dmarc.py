@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from inbox.authentication.aggregate.parse import NotAReport, parse_mail, parse_report
+from inbox.authentication.aggregate.parse import parse_mail, parse_report
+from inbox.authentication.aggregate.unpack import NotAReport
 from inbox.authentication.feedback import IncomingReport
 from inbox.mail.content import MemoryContent
 from inbox.mail.message import Message

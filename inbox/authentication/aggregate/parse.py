@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, Final
 
 from lxml import etree
 
-from inbox.authentication.aggregate.unpack import NotAReport, ReportError, ReportUnfit, attached, unpack
+from inbox.authentication.aggregate.unpack import NotAReport, ReportUnfit, attached, unpack
 from inbox.authentication.feedback import IncomingReport, ReportRow
 from inbox.base.limits import (
     REPORT_ALL_ELEMENTS,
@@ -55,14 +56,11 @@ def parse_mail(message: Message) -> IncomingReport:
         NotAReport: there is none.
         ReportUnfit: there is one, but it is broken or too large.
     """
-    problem: ReportError = NotAReport(_what_else(message))
     for data in attached(message):
-        try:
+        # One that is meant as a report ends the search: to read several broken ones would only cost time.
+        with suppress(NotAReport):
             return parse_report(data)
-        except ReportError as error:
-            if isinstance(error, ReportUnfit):
-                problem = error
-    raise problem
+    raise NotAReport(_what_else(message))
 
 
 def _what_else(message: Message) -> str:

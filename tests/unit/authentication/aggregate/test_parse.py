@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inbox.authentication.aggregate.parse import NotAReport, ReportError, ReportUnfit, parse_mail, parse_report
+from inbox.authentication.aggregate.parse import parse_mail, parse_report
+from inbox.authentication.aggregate.unpack import NotAReport, ReportError, ReportUnfit
 from inbox.authentication.feedback import ReportRow
 from inbox.base.limits import REPORT_ROWS, REPORT_TEXT_CHARACTERS
 from inbox.mail.content import MemoryContent
