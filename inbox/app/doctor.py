@@ -19,17 +19,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-import dns.asyncresolver
-import dns.exception
-import dns.resolver
-
 from inbox.app.config import Config
+from inbox.app.keyhealth import key_findings
 from inbox.app.listeners import wanted_ports
-from inbox.app.stores import missing_database
+from inbox.app.services import make_resolver
+from inbox.app.stores import make_database, missing_database
 from inbox.app.tls import RENEW_BEFORE, Certificates
 from inbox.base.clock import Clock
 from inbox.base.errors import InboxError
 from inbox.base.ids import Ids
+from inbox.dns.answers import DnsTemporary
+from inbox.dns.resolver import CachingResolver
 from inbox.mail.content import MemoryContent
 from inbox.store.ports import Blobs, Database
 
@@ -209,19 +209,31 @@ def _covers(pattern: str, name: str) -> bool:
 
 
 async def _dns(patient: Patient) -> list[tuple[Outcome, str]]:
-    given = patient.config.server.dns_resolver
-    resolver = dns.asyncresolver.Resolver(configure=given is None)
-    if given is not None:
-        host, _, port = given.rpartition(":")
-        resolver.nameservers = [host.strip("[]")]
-        resolver.port = int(port)
+    server = patient.config.server.dns_resolver or "the system's resolver"
     try:
-        await resolver.resolve(".", "NS", lifetime=DNS_PATIENCE, raise_on_no_answer=False)
-    except dns.resolver.NXDOMAIN:
-        pass  # An answer all the same, of a resolver that knows private names only.
-    except (dns.exception.DNSException, OSError) as error:
-        return [(Outcome.WARN, f"{given or 'the system resolver'} does not answer ({type(error).__name__})")]
-    return [(Outcome.OK, f"{given or 'the system resolver'} answers")]
+        validates = await CachingResolver(patient.clock, patient.config.server.dns_resolver, DNS_PATIENCE).validates()
+    except DnsTemporary as error:
+        return [(Outcome.WARN, f"{server} does not answer ({error})")]
+    if validates:
+        return [(Outcome.OK, f"{server} answers and validates DNSSEC")]
+    # Nothing needs it but DANE, which then does without TLSA records.
+    return [(Outcome.OK, f"{server} answers; it is not on loopback, or does not validate DNSSEC")]
+
+
+async def _dkim(patient: Patient) -> list[tuple[Outcome, str]]:
+    """Which keys sign, and whether the DNS shows their records."""
+    config = patient.config
+    if missing_database(config) is not None:
+        return []  # The check of the database has said so.
+    # One of its own: a database that was closed is not opened again.
+    database = make_database(config, patient.clock, patient.ids)
+    await database.open()
+    try:
+        resolver = make_resolver(config, patient.clock)
+        found = await key_findings(database, config.dkim, resolver, patient.clock)
+    finally:
+        await database.close()
+    return [(Outcome.WARN if one.warning else Outcome.OK, one.detail) for one in found]
 
 
 async def _ports(patient: Patient) -> list[tuple[Outcome, str]]:
@@ -298,5 +310,6 @@ CHECKS: dict[str, Check] = {
     "blobs": _blobs,
     "tls": _tls,
     "dns": _dns,
+    "dkim": _dkim,
     "ports": _ports,
 }

@@ -22,7 +22,7 @@ SSE_C_KEY_OCTETS = 32
 ENCRYPTION = frozenset({"enc_mode", "enc_sse_c_key_b64", "enc_wrapped_dek_customer"})
 #: What something in this version acts on, besides plugins whose settings name a field.
 USED = frozenset(
-    {"plus_addressing_enabled", "plus_delimiter", "dkim_selector", "dkim_private_key_b64_pkcs8", "dkim_headers"}
+    {"dkim_selector", "dkim_private_key_b64_pkcs8", "dkim_headers", "plus_addressing_enabled", "plus_delimiter"}
 )
 SECRETS = frozenset({"dkim_private_key_b64_pkcs8", "enc_sse_c_key_b64", "enc_wrapped_dek_customer"})
 _ADAPTER = TypeAdapter(DomainOverrides)

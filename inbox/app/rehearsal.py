@@ -114,7 +114,7 @@ def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, I
         NoRates(),
         installation.executors,
         make_resolver(config, clock),
-        SigningKeyring(directory, config.dkim),
+        SigningKeyring(directory, database.dkim_keys, config.dkim, clock),
         NoFeedback(),
         config.server.hostname,
     )

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import random
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -17,8 +18,10 @@ from inbox import __version__
 from inbox.app.admin import AdminServer
 from inbox.app.config import Config
 from inbox.app.descriptors import raise_limit
+from inbox.app.housekeeping import prune
 from inbox.app.installation import Installation, opened
 from inbox.app.listeners import Listener
+from inbox.app.rotation import LOOK_SECONDS
 from inbox.app.tls import Certificates
 from inbox.app.wiring import Parts, wire
 from inbox.base.errors import InboxError
@@ -35,7 +38,6 @@ GRACE_SECONDS = 20.0
 SWEEP_SECONDS = 3600.0
 PRUNE_SECONDS = 600.0
 CERTIFICATE_SECONDS = 60.0
-DAY = 86_400.0
 
 
 class Server:
@@ -178,7 +180,11 @@ class Server:
     async def _start_background(self, stack: AsyncExitStack) -> None:
         work: list[tuple[float, Callable[[], Awaitable[object]]]] = []
         if self._primary:
-            work += [(SWEEP_SECONDS, self._sweep), (PRUNE_SECONDS, self._prune)]
+            work += [
+                (SWEEP_SECONDS, self._sweep),
+                (PRUNE_SECONDS, self._prune),
+                (LOOK_SECONDS, self._parts.rotation.look),
+            ]
         work.append((CERTIFICATE_SECONDS, self._refresh_certificates))
         tasks = [asyncio.create_task(self._repeat(seconds, function)) for seconds, function in work]
         tasks.append(asyncio.create_task(self._parts.live.watch()))
@@ -186,7 +192,8 @@ class Server:
 
     async def _repeat(self, seconds: float, function: Callable[[], Awaitable[object]]) -> None:
         while True:
-            await asyncio.sleep(seconds)
+            # Instances that were started together do not do it together for ever.
+            await asyncio.sleep(seconds * (0.9 + 0.2 * random.random()))  # noqa: S311 - a pause, not a secret
             try:
                 await function()
             # Whatever it is, it is tried again; until then nothing is lost but room.
@@ -200,10 +207,7 @@ class Server:
             self._log.info("orphan_blobs_removed", count=swept.removed, failed=swept.failed)
 
     async def _prune(self) -> None:
-        now = self._installation.clock.now()
-        keep = self._parts.live.current.server.decisions.keep_days * DAY
-        await self._installation.database.decisions.prune(now - keep)
-        await self._installation.database.rates.prune(now)
+        await prune(self._installation.database, self._parts.live.current.server, self._installation.clock.now())
 
     async def _refresh_certificates(self) -> None:
         if self._certificates.refresh():
@@ -229,7 +233,7 @@ async def serve(
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    async with opened(config) as installation, wire(installation) as parts:
+    async with opened(config, serving=True) as installation, wire(installation) as parts:
         server = Server(installation, parts, listeners, primary=primary)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ from dataclasses import dataclass
 import structlog
 
 from inbox.app.config import Config
+from inbox.app.feedback import FeedbackLedger
 from inbox.app.installation import Installation
-from inbox.app.services import DirectoryService, NoFeedback, RatesService, make_resolver
+from inbox.app.rotation import Rotation
+from inbox.app.services import DirectoryService, RatesService, make_resolver
 from inbox.app.signing import SigningKeyring
 from inbox.flow.appending import MailboxAppending
 from inbox.flow.copies import CopyMaker
@@ -44,6 +47,7 @@ class Parts:
     login: PasswordLogin
     appending: MailboxAppending
     instances: Instances
+    rotation: Rotation
 
 
 def make_registry(config: Config) -> Registry:
@@ -86,15 +90,17 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     database = installation.database
     config.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory = AddressDirectory(database.tenants, database.accounts, clock)
+    resolver = make_resolver(config, clock)
+    feedback = FeedbackLedger(database.dmarc_reports, directory, clock, structlog.get_logger("inbox.feedback"))
     services = Services(
         clock=clock,
         log=structlog.get_logger("inbox.plugin"),
         directory=DirectoryService(directory),
         rates=RatesService(database.rates, clock),
         run_blocking=installation.executors,
-        dns=make_resolver(config, clock),
-        signing_keys=SigningKeyring(directory, config.dkim),
-        feedback=NoFeedback(),
+        dns=resolver,
+        signing_keys=SigningKeyring(directory, database.dkim_keys, config.dkim, clock),
+        feedback=feedback,
         server_name=config.server.hostname,
     )
     config.folders.plugins.mkdir(parents=True, exist_ok=True)
@@ -116,9 +122,14 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     )
     recorder = Recorder(judge, database.decisions, clock, ids, log)
     appending = MailboxAppending(judge, directory, filer, recorder, clock, ids)
+    rotation = Rotation(
+        database.dkim_keys, resolver, clock, structlog.get_logger("inbox.dkim"), installation.executors, random.random
+    )
+    feedback.start()
     try:
-        yield Parts(live, judge, directory, pipeline, login, appending, instances)
+        yield Parts(live, judge, directory, pipeline, login, appending, instances, rotation)
     finally:
         await instances.close()
+        await feedback.close()
         guard.remove()
         passwords.close()

@@ -21,6 +21,10 @@ class DnsTemporary(DnsError):
     """Nobody can say now: SERVFAIL, REFUSED, a time-out, a bogus signature. Asking later may help."""
 
 
+class AnswerUnfit(DnsTemporary):
+    """There is an answer, but it is larger than we are willing to read, or it is no DNS message."""
+
+
 class NameUnfit(DnsError):
     """The name can be nobody's: an empty label, one of more than 63 octets, more than 253 in all (RFC 1035 §2.3.4).
 

@@ -1,98 +1,141 @@
-"""The resolver: asks one DNS server or the system's, and keeps what it answered."""
+"""The one resolver of a process: it asks a DNS server, keeps the answers, and asks the same thing once at a time."""
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Callable
+import asyncio
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Final, TypeVar
-
-import dns.asyncresolver
-import dns.exception
-import dns.flags
-import dns.name
-import dns.rdatatype
-import dns.resolver
-import dns.reversename
+from pathlib import Path
+from typing import Any, Final
 
 from inbox.base.clock import Clock
-from inbox.dns.answers import Answer, DnsTemporary, Mx, NameUnfit, Tlsa
+from inbox.base.limits import DNS_QUESTIONS, DNS_WAITING
+from inbox.dns.answers import Answer, DnsError, DnsTemporary, Mx, NameUnfit, Tlsa
+from inbox.dns.cache import AnswerCache, Outcome, Question
+from inbox.dns.message import name_octets
+from inbox.dns.upstream import Upstream
 
-R = TypeVar("R")
-#: Seconds for one question, all retries included (RFC 7208 §4.6.4 allows 20 for all of SPF).
+#: Seconds for one question, the wait for its turn and all retries included (RFC 7208 §4.6.4 allows 20 for all of SPF).
 LIFETIME: Final = 5.0
-#: Octets of UDP payload: what fits without fragments (DNS flag day 2020).
-PAYLOAD: Final = 1232
+#: Seconds for which an answer is kept at least: a TTL of 0 would make us ask at each of a message's many look-ups.
+LEAST_TTL: Final = 5.0
+#: And at most. RFC 8767 §4 advises a cap of days; keys and policies that were withdrawn should not outlive one.
+MOST_TTL: Final = 86_400.0
+#: "There is none" is kept for as long as the zone's SOA says, up to this (RFC 2308 §5: one to three hours work well).
+MOST_NEGATIVE_TTL: Final = 3_600.0
+#: No answer: for how long nobody asks again (RFC 9520 §3.2: at least one second, at most five minutes).
+FAILURE_TTL: Final = 5.0
 
 
 class CachingResolver:
-    """``Resolver`` of ``inbox.dns.answers``.
+    """``Resolver`` of ``inbox.dns.answers``, over UDP with EDNS and over TCP where an answer is cut off.
 
     Args:
         clock: tells how long an answer is kept.
-        server: ``host:port``; None takes the system's.
+        server: ``host:port``; None takes the system's, which are looked at when somebody asks.
+        lifetime: seconds for one question.
+        cache: where answers are kept.
+        system: the system's servers, as in resolv.conf(5).
     """
 
-    def __init__(self, clock: Clock, server: str | None = None, lifetime: float = LIFETIME) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        clock: Clock,
+        server: str | None = None,
+        lifetime: float = LIFETIME,
+        cache: AnswerCache | None = None,
+        system: Path = Path("/etc/resolv.conf"),
+    ) -> None:
+        self._upstream = Upstream(clock, server, system)
         self._lifetime = lifetime
-        self._resolver = dns.asyncresolver.Resolver(configure=server is None)
-        if server is not None:
-            host, _, port = server.rpartition(":")
-            self._resolver.nameservers = [host.strip("[]")]
-            self._resolver.port = int(port)
-        self._trusted = all(_is_loopback(str(each)) for each in self._resolver.nameservers)
-        self._resolver.use_edns(0, dns.flags.DO if self._trusted else 0, PAYLOAD)
-        self._resolver.cache = dns.resolver.LRUCache()
+        self._cache = cache if cache is not None else AnswerCache(clock)
+        self._turns = asyncio.Semaphore(DNS_QUESTIONS)
+        self._flying: dict[Question, asyncio.Task[Outcome]] = {}
 
     async def txt(self, name: str) -> Answer[bytes]:
-        return await self._ask(name, "TXT", lambda record: b"".join(record.strings))
+        return await self._answer(("TXT", name))
 
     async def a(self, name: str) -> Answer[IPv4Address]:
-        return await self._ask(name, "A", lambda record: IPv4Address(record.address))
+        return await self._answer(("A", name))
 
     async def aaaa(self, name: str) -> Answer[IPv6Address]:
-        return await self._ask(name, "AAAA", lambda record: IPv6Address(record.address))
+        return await self._answer(("AAAA", name))
 
     async def mx(self, name: str) -> Answer[Mx]:
-        return await self._ask(name, "MX", lambda record: Mx(record.preference, _text(record.exchange)))
+        return await self._answer(("MX", name))
 
     async def ptr(self, address: IPv4Address | IPv6Address) -> Answer[str]:
-        return await self._ask(str(dns.reversename.from_address(str(address))), "PTR", lambda r: _text(r.target))
+        return await self._answer(("PTR", address.reverse_pointer))
 
     async def tlsa(self, name: str) -> Answer[Tlsa]:
-        return await self._ask(name, "TLSA", lambda r: Tlsa(r.usage, r.selector, r.mtype, bytes(r.cert)))
+        return await self._answer(("TLSA", name))
 
     async def cname(self, name: str) -> Answer[str]:
-        return await self._ask(name, "CNAME", lambda record: _text(record.target))
+        return await self._answer(("CNAME", name))
 
-    async def _ask(self, name: str, kind: str, read: Callable[[Any], R]) -> Answer[R]:
+    async def validates(self) -> bool:
+        """Does a trusted server vouch for the DNS's root (AD)? Raises DnsTemporary if there is no answer."""
         try:
-            asked = dns.name.from_text(name)
-        except (dns.exception.DNSException, UnicodeError, ValueError) as error:
-            raise NameUnfit(f"{name[:80]!r}: {type(error).__name__}") from None
+            async with asyncio.timeout(self._lifetime):
+                return (await self._upstream.ask(name_octets(""), "NS")).authentic
+        except TimeoutError:
+            raise DnsTemporary(f"no answer within {self._lifetime:g} seconds") from None
+
+    async def _answer(self, question: Question) -> Answer[Any]:
+        outcome = self._cache.get(question)
+        if outcome is None:
+            kind, name = question
+            question = (kind, _normal(name))
+            outcome = self._cache.get(question)
+            if outcome is None:
+                # A waiter that is cancelled gives up its wait, and not the question of the others.
+                outcome = await asyncio.shield(self._flying.get(question) or self._ask(question))
+        if isinstance(outcome, DnsError):
+            raise type(outcome)(*outcome.args)  # anew: one that is raised twice gathers the tracebacks of both
+        return outcome
+
+    def _ask(self, question: Question) -> asyncio.Task[Outcome]:
+        if len(self._flying) >= DNS_WAITING:
+            raise DnsTemporary("too many questions wait for an answer")
+        task = asyncio.get_running_loop().create_task(self._find(question))
+        self._flying[question] = task
+        task.add_done_callback(lambda _: self._flying.pop(question))
+        return task
+
+    async def _find(self, question: Question) -> Outcome:
+        """What becomes of a question; kept for as long as it holds. Raises nothing: all waiters want to know."""
+        outcome: Outcome
+        ttl = FAILURE_TTL
         try:
-            answer = await self._resolver.resolve(
-                asked, kind, raise_on_no_answer=False, search=False, lifetime=self._lifetime
-            )
-        except dns.resolver.NXDOMAIN:
-            return Answer(exists=False)
-        except (dns.exception.DNSException, OSError, ValueError) as error:
-            raise DnsTemporary(f"{kind} of {name[:80]}: {type(error).__name__}") from None
-        authentic = self._trusted and bool(answer.response.flags & dns.flags.AD)
-        records = [read(record) for record in answer] if answer.rrset is not None else []
+            async with asyncio.timeout(self._lifetime), self._turns:
+                outcome, ttl = await self._exchange(*question)
+        except DnsTemporary as error:
+            outcome = type(error)(f"{_told(question)}: {error}"[:200])
+        except TimeoutError:
+            outcome = DnsTemporary(f"{_told(question)}: no answer within {self._lifetime:g} seconds")
+        except Exception as error:  # noqa: BLE001  a stranger's records made it; those who wait get it, named
+            outcome = DnsTemporary(f"{_told(question)}: {type(error).__name__}: {error}"[:200])
+        self._cache.put(question, outcome, ttl)
+        return outcome
+
+    async def _exchange(self, kind: str, name: str) -> tuple[Answer[Any], float]:
+        reply = await self._upstream.ask(name_octets(name), kind)
+        records = reply.records
         if kind == "MX":
-            records.sort(key=lambda mx: mx.preference)  # type: ignore[attr-defined]  # Mx, by the line above
-        ttl = float(answer.rrset.ttl) if answer.rrset is not None else 0.0
-        return Answer(tuple(records), True, authentic, ttl)
+            records = tuple(sorted(records, key=lambda mx: mx.preference))
+        most = MOST_TTL if records else MOST_NEGATIVE_TTL
+        ttl = min(max(float(reply.ttl or 0), LEAST_TTL), most)
+        return Answer(records, reply.rcode == "NOERROR", reply.authentic, ttl), ttl
 
 
-def _text(name: dns.name.Name) -> str:
-    return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else ""
+def _normal(name: str) -> str:
+    """In lower case without the last dot. Raises NameUnfit."""
+    if not name.isascii():
+        raise NameUnfit(f"{name[:80]!r} is no A-label")
+    normal = name.removesuffix(".").lower()
+    if len(normal) > 253 or not all(0 < len(label) < 64 for label in normal.split(".")):
+        raise NameUnfit(f"{name[:80]!r} has an empty label or is too long")
+    return normal
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _told(question: Question) -> str:
+    return f"{question[0]} of {question[1][:80]!r}"

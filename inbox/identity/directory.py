@@ -6,16 +6,15 @@ change by another process is seen almost at once. That there is nobody is never 
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from inbox.base.clock import Clock
+from inbox.base.kept import Kept
 from inbox.mail.tenancy import Account, HostedDomain
 
 KEPT_SECONDS = 2.0
 KEPT_ENTRIES = 10_000
 PLUS_DELIMITER = "+"
-V = TypeVar("V")
 
 
 class DomainBook(Protocol):
@@ -30,39 +29,14 @@ class AddressBook(Protocol):
     async def targets(self, tenant: str, address: str) -> list[Account]: ...
 
 
-class _Kept(Generic[V]):
-    """A small cache whose entries live for two seconds."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._entries: OrderedDict[tuple[str, ...], tuple[float, V]] = OrderedDict()
-
-    def get(self, key: tuple[str, ...]) -> V | None:
-        found = self._entries.get(key)
-        if found is None:
-            return None
-        if found[0] < self._clock.monotonic():
-            del self._entries[key]
-            return None
-        return found[1]
-
-    def put(self, key: tuple[str, ...], value: V) -> None:
-        self._entries[key] = (self._clock.monotonic() + KEPT_SECONDS, value)
-        if len(self._entries) > KEPT_ENTRIES:
-            self._entries.popitem(last=False)
-
-    def clear(self) -> None:
-        self._entries.clear()
-
-
 class AddressDirectory:
     """Looks up domains and addresses."""
 
     def __init__(self, domains: DomainBook, addresses: AddressBook, clock: Clock) -> None:
         self._domain_book = domains
         self._address_book = addresses
-        self._domains: _Kept[HostedDomain] = _Kept(clock)
-        self._targets: _Kept[tuple[Account, ...]] = _Kept(clock)
+        self._domains: Kept[HostedDomain] = Kept(clock, KEPT_SECONDS, KEPT_ENTRIES)
+        self._targets: Kept[tuple[Account, ...]] = Kept(clock, KEPT_SECONDS, KEPT_ENTRIES)
 
     async def domain(self, fqdn: str) -> HostedDomain | None:
         """The active hosting of a canonical domain name. Raises StoreUnavailable."""

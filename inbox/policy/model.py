@@ -50,6 +50,15 @@ class DecisionSettings(Shape):
     """Whether the reply line of a refusal carries the short id for ``inbox explain``."""
 
 
+class ReportSettings(Shape):
+    """How long DMARC aggregate reports, and what ours are made of, are kept."""
+
+    keep_days: int = Field(400, ge=1, le=3650)
+    """Days after which a report about a hosted domain is removed."""
+    observation_days: int = Field(14, ge=2, le=365)
+    """Days after which what others' mail was like cannot be reported any more."""
+
+
 class BreakerSettings(Shape):
     """When a failing dependency is left alone for a while."""
 
@@ -69,6 +78,7 @@ class ServerPolicy(Shape):
     postmaster: str | None = None
     """Hosted address that gets what is for ``<postmaster>`` or postmaster@ our own name (RFC 5321 §4.5.1)."""
     decisions: DecisionSettings = DecisionSettings()
+    reports: ReportSettings = ReportSettings()
     breaker: BreakerSettings = BreakerSettings()
 
     @field_validator("postmaster")

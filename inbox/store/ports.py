@@ -15,7 +15,7 @@ from typing import Protocol
 
 from inbox.mail.content import Content
 from inbox.mail.tenancy import Account, Alias, DomainOverrides, HostedDomain, Mailbox, Organization
-from inbox.store.origins import DkimKeys
+from inbox.store.origins import DkimKeys, DmarcReports
 from inbox.store.records import (
     Arrival,
     Counted,
@@ -295,6 +295,9 @@ class Database(Protocol):
 
     @property
     def dkim_keys(self) -> DkimKeys: ...
+
+    @property
+    def dmarc_reports(self) -> DmarcReports: ...
 
     async def open(self) -> None:
         """Connects, and brings the schema to this program's version.

@@ -16,7 +16,8 @@ is done with those, where it should be something else than for ``fail``.
 
 Bounded: 50 sets, signatures of RSA keys from 1024 to 4096 bits or Ed25519; a signature over a part of the body
 only (``l=``) does not count. What is cheap comes first, so that a chain that does not fit its message asks the DNS
-nothing. Measured: 0.4 ms for a chain of two sets with keys of 2048 bits and a mail of 8 KB.
+nothing. Measured on one core, with keys of 2048 bits that are known: 0.5 ms for two sets and a mail of 8 KB, 3 ms for
+1 MB; 60 to 80 ms for the worst of 50 sets.
 
 An example::
 
@@ -68,6 +69,7 @@ class Settings(PluginSettings):
         {},
         description="What is done for none, pass, fail, and temperror (a fail because of DNS; like fail if it is not "
         "named): reject, defer, quarantine, tag, ignore, or {score: N}. What is not named is ignored.",
+        examples=[{"fail": {"score": 0.5}, "temperror": "ignore"}],
     )
 
     @field_validator("results")
@@ -108,9 +110,7 @@ class Arc:
             result = Result.TEMPERROR
         action = action_for(result, self.settings.results, require_pass=False)
         server = self._services.server_name
-        return opinion_of(
-            action, "arc", result, said=_SAID[result], enhanced="5.7.29", why=fact.reason, server=server
-        )  # fmt: skip
+        return opinion_of(action, "arc", result, said=_SAID[result], enhanced="5.7.29", why=fact.reason, server=server)
 
     async def _fact(self, message: Message) -> ArcFact:
         # Most mail has no chain: to know that costs a look into the index of its fields.

@@ -11,11 +11,15 @@ from inbox.base.errors import NotFound
 from inbox.mail.flags import Flag
 from inbox.mail.tenancy import DomainOverrides
 from inbox.store import origins, ports
-from inbox.store.origins import DkimKeyRecord
+from inbox.store.origins import DkimKeyRecord, StoredReport
 from inbox.store.records import Arrival, DecisionFilter
 from tests.support.store import Home, decision, email, filing
 
 Attempt = Callable[[Home, Home], Awaitable[object]]
+
+
+def _report(tenant: str, domain: str) -> StoredReport:
+    return StoredReport(tenant, domain, "Reporter", "id", 1.0, 2.0, 3.0, 1, 1, b"{}")
 
 
 async def _fetch(acme: Home, thief: Home) -> object:
@@ -62,6 +66,7 @@ NOT_FOUND: dict[str, Attempt] = {
     "DkimKeys.set_state": lambda a, t: t.db.dkim_keys.set_state(t.tenant, a.domain, "s1", "active", 1.0),
     "DkimKeys.activate": lambda a, t: t.db.dkim_keys.activate(t.tenant, a.domain, "s1", 1.0),
     "DkimKeys.remove": lambda a, t: t.db.dkim_keys.remove(t.tenant, a.domain, "s1"),
+    "DmarcReports.add": lambda a, t: t.db.dmarc_reports.add(_report(t.tenant, a.domain)),
 }
 
 #: Those that answer with nothing.
@@ -72,12 +77,14 @@ NOTHING: dict[str, Attempt] = {
     "Mailboxes.by_name": lambda a, t: t.db.mailboxes.by_name(t.tenant, a.account.id, "INBOX"),
     "Mailboxes.get": lambda a, t: t.db.mailboxes.get(t.tenant, a.inbox),
     "DkimKeys.all": lambda a, t: t.db.dkim_keys.all(t.tenant, a.domain),
+    "DmarcReports.reports": lambda a, t: t.db.dmarc_reports.reports(t.tenant, a.domain),
 }
 
 #: Those that list what is the asker's own, and are tried below; those of the operator, and those about no tenant.
 ELSEWHERE = {
     "Tenants.add_organization", "Tenants.organization", "Tenants.organizations", "Tenants.add_domain", "Tenants.domain",
     "Accounts.by_address", "Messages.blob_in_use", "Decisions.add", "Decisions.prune", "DkimKeys.pending",
+    "DmarcReports.count", "DmarcReports.observed", "DmarcReports.forget_observations", "DmarcReports.forget_reports",
     "Accounts.all", "Accounts.aliases", "Decisions.get", "Decisions.search",
 }  # fmt: skip
 
@@ -91,6 +98,7 @@ async def _state(home: Home) -> object:
         await db.accounts.all(tenant),
         await db.accounts.aliases(tenant),
         await db.dkim_keys.all(tenant, home.domain),
+        await db.dmarc_reports.reports(tenant, home.domain),
         boxes,
         [await db.mailboxes.status(tenant, box.id) for box in boxes],
         [await db.messages.entries(tenant, box.id) for box in boxes],
@@ -101,6 +109,7 @@ async def _state(home: Home) -> object:
 async def test_an_id_of_another_tenant_is_as_if_it_did_not_exist(acme: Home, other: Home, name: str) -> None:
     await acme.db.accounts.add_alias(acme.tenant, "info@acme.test", "ann@acme.test")
     await acme.db.dkim_keys.add(DkimKeyRecord(acme.tenant, acme.domain, "s1", "rsa", "secret"))
+    await acme.db.dmarc_reports.add(_report(acme.tenant, acme.domain))
     await acme.fill(2, flags=Flag.DELETED)
     await other.fill(1)
     before = await _state(acme), await _state(other)
@@ -115,7 +124,15 @@ async def test_an_id_of_another_tenant_is_as_if_it_did_not_exist(acme: Home, oth
 def test_no_method_is_left_out() -> None:
     methods = {
         f"{port.__name__}.{name}"
-        for port in (ports.Tenants, ports.Accounts, ports.Mailboxes, ports.Messages, ports.Decisions, origins.DkimKeys)
+        for port in (
+            ports.Tenants,
+            ports.Accounts,
+            ports.Mailboxes,
+            ports.Messages,
+            ports.Decisions,
+            origins.DkimKeys,
+            origins.DmarcReports,
+        )
         for name, _ in inspect.getmembers(port, inspect.isfunction)
         if not name.startswith("_")
     }

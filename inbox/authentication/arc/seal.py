@@ -17,7 +17,7 @@ from typing import Final
 
 from inbox.authentication.arc.chain import Chain, Validation, read_chain
 from inbox.authentication.arc.signatures import seal_octets, set_octets
-from inbox.authentication.dkim.canonical import Form, body_hash
+from inbox.authentication.dkim.canonical import Form, body_hash, canonical_field
 from inbox.authentication.dkim.crypto import sign
 from inbox.authentication.dkim.section import HeaderSection
 from inbox.authentication.dkim.sign import signed_names
@@ -67,7 +67,7 @@ def seal(
 
     A chain that we found broken gets a last set: with ``cv=fail``, and a seal that covers this set alone (§5.1.2).
 
-    It hashes the whole body and signs twice: about 1.5 ms and 1 ms per MB; call it in a thread for what is large.
+    It signs twice and hashes the whole body: 0.7 ms, and 2.5 ms per MB. Call it in a thread for what is large.
 
     Args:
         content: the message as it will be sent.
@@ -99,7 +99,8 @@ def seal(
     message_signature = rendered("ARC-Message-Signature", tags, signature)
     before = [set_octets(section, hop.places) for hop in found.hops] if state is Validation.PASS else []
     tags = [("cv", state.value), *common]
-    octets = seal_octets(before, results, message_signature, rendered("ARC-Seal", tags))
+    covered = [canonical_field(field, Form.RELAXED) for field in (results, message_signature)]
+    octets = seal_octets([*before, *covered], rendered("ARC-Seal", tags))
     return ArcFields(rendered("ARC-Seal", tags, sign(key.private, octets)), message_signature, results)
 
 

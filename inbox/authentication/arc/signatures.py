@@ -5,7 +5,7 @@ Both are made as DKIM signs (RFC 6376 §3.7), with the differences that RFC 8617
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from inbox.authentication.arc.chain import SEAL
@@ -107,9 +107,7 @@ def read_message_signature(tags: Mapping[str, str], now: float) -> MessageSignat
         if expires is not None and expires < now - CLOCK_SKEW_SECONDS:
             raise SignatureInvalid("it has expired")
         header_form, body_form = _forms(tags.get("c", "relaxed/relaxed"))
-        return MessageSignature(
-            _key(tags, now), octets(tags, "b"), names, header_form, body_form, octets(tags, "bh")
-        )  # fmt: skip
+        return MessageSignature(_key(tags, now), octets(tags, "b"), names, header_form, body_form, octets(tags, "bh"))
     except (TagsInvalid, KeyInvalid) as error:
         raise SignatureInvalid(str(error)) from None
 
@@ -133,18 +131,18 @@ def _forms(text: str) -> tuple[Form, Form]:
         raise SignatureInvalid("the canonicalisation is unknown") from None
 
 
-def seal_octets(before: Sequence[bytes], results: bytes, message_signature: bytes, seal: bytes) -> bytes:
+def seal_octets(before: Iterable[bytes], seal: bytes) -> bytes:
     """What a seal signs (§5.1.1): the sets before it, then the fields of its own set, itself last without ``b=``.
 
     Args:
-        before: the sets with lower instances in canonical form, in their order; none for a chain that failed (§5.1.2).
-        results: the set's ARC-Authentication-Results as it stands in the message; the others likewise.
+        before: the sets with lower instances in their order, none for a chain that failed (§5.1.2); then the set's own
+            ARC-Authentication-Results and ARC-Message-Signature. All in canonical form.
+        seal: the seal as it stands in the message, with or without a value of ``b=``.
     """
     own = canonical_field(without_signature(seal), Form.RELAXED).removesuffix(b"\r\n")
-    fields = (canonical_field(results, Form.RELAXED), canonical_field(message_signature, Form.RELAXED))
-    return b"".join((*before, *fields, own))
+    return b"".join((*before, own))
 
 
-def set_octets(section: HeaderSection, places: Sequence[int]) -> bytes:
+def set_octets(section: HeaderSection, places: Iterable[int]) -> bytes:
     """A whole set in canonical form, as the seals of later sets cover it."""
     return b"".join(section.canonical(place, Form.RELAXED) for place in places)

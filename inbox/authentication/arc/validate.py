@@ -82,6 +82,8 @@ class Judge:
         self._now = now
         self._seals: list[Signed] = []
         self._hashes: dict[Form, bytes] = {}
+        #: All sets but the newest in canonical form.
+        self._sets: list[bytes] = []
         #: Message signatures that fit the body, from the newest down to the first that does not.
         self._fitting: list[MessageSignature] = []
         self.oldest_pass = 0
@@ -106,6 +108,7 @@ class Judge:
     def check_newest(self, keys: Keys) -> None:
         """§5.2 step 4, and step 6 for the newest set: a chain that was broken on the way to us ends here."""
         self._check_signature(len(self._hops), keys)
+        self._sets = [set_octets(self._section, hop.places) for hop in self._hops[:-1]]
         self._check_seal(len(self._hops), keys)
         for hop in reversed(self._hops[:-1]):
             try:
@@ -134,7 +137,7 @@ class Judge:
 
     def sets(self) -> tuple[ArcSet, ...]:
         """The sets as a fact tells of them; domains only of those whose seals could be read."""
-        covers = self._fitting[0].covers if self._fitting else ()
+        covers = tuple(dict.fromkeys(self._fitting[0].covers)) if self._fitting else ()
         made = []
         for number, hop in enumerate(self._hops):
             domain, selector = self._seals[number].key[:2] if number < len(self._seals) else ("", "")
@@ -161,11 +164,11 @@ class Judge:
             raise _told("ARC-Message-Signature", instance, error) from None
 
     def _check_seal(self, instance: int, keys: Keys) -> None:
-        before = [set_octets(self._section, hop.places) for hop in self._hops[: instance - 1]]
-        own = (self._section.raw[place] for place in self._hops[instance - 1].places)
+        *covered, own = self._hops[instance - 1].places
+        octets = seal_octets([*self._sets[: instance - 1], set_octets(self._section, covered)], self._section.raw[own])
         seal = self._seals[instance - 1]
         try:
-            seal.check(keys.get(seal.key), seal_octets(before, *own))
+            seal.check(keys.get(seal.key), octets)
         except SignatureInvalid as error:
             raise _told("ARC-Seal", instance, error) from None
 

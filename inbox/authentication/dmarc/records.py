@@ -18,8 +18,8 @@ from inbox.base.limits import DMARC_RECORD_OCTETS, DMARC_REPORT_URIS
 
 #: RFC 9989 §4.8: the name of the tag in any case, its value in this one; nothing before it.
 _VERSION: Final = re.compile(rb"[Vv][ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
-#: RFC 3986 §3.1 and what mailto (RFC 6068 §2) needs at least; a size limit behind "!" (RFC 7489 §6.4) is cut off.
-_URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):([^\s,!]+)(?:![0-9]{1,18}[kmgtKMGT]?)?\Z")
+#: RFC 3986 §3.1 and what mailto (RFC 6068 §2) needs at least; there may be a size limit behind "!" (RFC 7489 §6.4).
+_URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):([^\s,!]+)(![0-9]{1,18}[kmgtKMGT]?)?\Z")
 _MAILBOX: Final = re.compile(r"[^@?]+@[^@?]+(?:\?.*)?\Z")
 
 _REQUEST: Final = re.compile(r"none|quarantine|reject")
@@ -115,8 +115,8 @@ def parse_record(text: bytes) -> Record:
         psd=tags.get("psd", "u"),
         testing=tags.get("t") == "y",
         pct=int(tags.get("pct", "100")),
-        rua=rua,
-        ruf=ruf,
+        rua=tuple(uri for uri, _ in rua),
+        ruf=tuple(uri for uri, _ in ruf),
         published=_published(tags, rua, ruf),
         problem=problem,
     )
@@ -142,19 +142,22 @@ def _tags(text: str) -> tuple[dict[str, str], set[str]]:
     return tags, malformed
 
 
-def _uris(value: str | None) -> tuple[str, ...]:
-    """The well-formed URIs of a list, without size limits; at most DMARC_REPORT_URIS."""
+def _uris(value: str | None) -> tuple[tuple[str, str], ...]:
+    """The well-formed URIs of a list, each with its size limit; at most DMARC_REPORT_URIS."""
     if value is None:
         return ()
     found = []
     for piece in value.split(","):
         uri = _URI.match(piece.strip(" \t"))
         if uri is not None and (uri[1].lower() != "mailto" or _MAILBOX.match(uri[2])):
-            found.append(f"{uri[1].lower()}:{uri[2]}")
+            found.append((f"{uri[1].lower()}:{uri[2]}", uri[3] or ""))
     return tuple(found[:DMARC_REPORT_URIS])
 
 
-def _published(tags: Mapping[str, str], rua: tuple[str, ...], ruf: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    lists = {"rua": ",".join(rua), "ruf": ",".join(ruf)}
+def _published(
+    tags: Mapping[str, str], rua: tuple[tuple[str, str], ...], ruf: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
+    # With the size limits: reports are sent, and honour them, long after the record was read.
+    lists = {name: ",".join(f"{uri}{limit}" for uri, limit in uris) for name, uris in (("rua", rua), ("ruf", ruf))}
     shown = {name: lists.get(name, value) for name, value in tags.items()}
     return tuple((name, value) for name, value in {"p": "none", **shown}.items() if value)

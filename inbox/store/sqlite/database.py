@@ -11,6 +11,7 @@ from inbox.base.ids import Ids
 from inbox.store.sqlite.changes import SqliteBus
 from inbox.store.sqlite.decisions import SqliteDecisions, SqliteRates
 from inbox.store.sqlite.dkim_keys import SqliteDkimKeys
+from inbox.store.sqlite.dmarc_reports import SqliteDmarcReports
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.mailboxes import SqliteMailboxes
 from inbox.store.sqlite.messages import SqliteMessages
@@ -41,6 +42,7 @@ class SqliteDatabase:
         self.decisions = SqliteDecisions(self._main)
         self.rates = SqliteRates(self._volatile)
         self.dkim_keys = SqliteDkimKeys(self._main)
+        self.dmarc_reports = SqliteDmarcReports(self._main)
 
     async def open(self) -> None:
         try:

@@ -12,6 +12,7 @@ from inbox.store.surreal.changes import SurrealBus
 from inbox.store.surreal.config import SurrealConfig
 from inbox.store.surreal.decisions import SurrealDecisions, SurrealRates
 from inbox.store.surreal.dkim_keys import SurrealDkimKeys
+from inbox.store.surreal.dmarc_reports import SurrealDmarcReports
 from inbox.store.surreal.entries import Entries
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.mailboxes import SurrealMailboxes
@@ -37,6 +38,7 @@ class SurrealDatabase:
         self.decisions = SurrealDecisions(gateway)
         self.rates = SurrealRates(gateway)
         self.dkim_keys = SurrealDkimKeys(gateway)
+        self.dmarc_reports = SurrealDmarcReports(gateway)
 
     async def open(self) -> None:
         await self._gateway.open()

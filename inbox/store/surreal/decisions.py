@@ -9,11 +9,9 @@ from typing import Any, Final
 from inbox.store.records import Counted, DecisionFilter, DecisionRecord
 from inbox.store.surreal import rows
 from inbox.store.surreal.batch import Batcher
-from inbox.store.surreal.gateway import Gateway
+from inbox.store.surreal.gateway import Gateway, in_pages
 from inbox.store.surreal.values import LAST, Keys, RecordId, clean
 
-#: Rows that one transaction removes.
-PAGE: Final = 1000
 #: Counters that one transaction increases.
 HITS: Final = 200
 
@@ -86,7 +84,7 @@ class SurrealDecisions:
         return sorted(map(rows.row_to_decision, found), key=lambda record: (record.at, record.id), reverse=True)
 
     async def prune(self, before: float) -> int:
-        return await _in_pages(self._gateway, _PRUNE_DECISIONS, before=before)
+        return await in_pages(self._gateway, _PRUNE_DECISIONS, before=before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +106,7 @@ class SurrealRates:
         return await self._batcher.submit(_Hit(clean(key), (now // window + 1) * window, now, amount))
 
     async def prune(self, now: float) -> int:
-        return await _in_pages(self._gateway, _PRUNE_RATES, now=now)
+        return await in_pages(self._gateway, _PRUNE_RATES, now=now)
 
     async def close(self) -> None:
         await self._batcher.close()
@@ -138,13 +136,3 @@ class SurrealRates:
         ]
         found = await self._gateway.write(_HIT, hits=values)
         return [Counted(count, ends) for count, ends in found]
-
-
-async def _in_pages(gateway: Gateway, sql: str, **values: Any) -> int:
-    """Runs a statement that removes one page, until there is none."""
-    removed = 0
-    while count := await gateway.write(sql, page=PAGE, **values):
-        removed += count
-        if count < PAGE:
-            break
-    return removed

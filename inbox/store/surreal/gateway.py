@@ -27,6 +27,9 @@ ATTEMPTS: Final = 40
 FIRST_PAUSE: Final = 0.002
 LONGEST_PAUSE: Final = 0.25
 
+#: Rows that one transaction removes.
+REMOVED_AT_ONCE: Final = 1000
+
 #: What statements of ours throw: ``inbox gone …``, ``inbox stale``, ``inbox taken``.
 _THROWN: Final = re.compile(r"An error occurred: inbox (gone|stale|taken) ?(.*)", re.DOTALL)
 _THROWN_ERRORS: Final[Mapping[str, type[StoreError]]] = {"gone": NotFound, "stale": Stale, "taken": AlreadyExists}
@@ -130,6 +133,16 @@ class Gateway:
         for number, script in enumerate(scripts[version:], start=version + 1):
             await self.query(script.read_text(encoding="utf-8"))
             await self.query("UPSERT $id SET value = $number RETURN NONE", id=_SCHEMA, number=number)
+
+
+async def in_pages(gateway: Gateway, sql: str, **values: Any) -> int:
+    """Runs a statement that removes at most ``$page`` rows and returns how many, until there are none."""
+    removed = 0
+    while count := await gateway.write(sql, page=REMOVED_AT_ONCE, **values):
+        removed += count
+        if count < REMOVED_AT_ONCE:
+            break
+    return removed
 
 
 def _results(statements: list[Mapping[str, Any]]) -> list[Any]:

@@ -1,16 +1,31 @@
-"""The resolver without a server: names that nobody can have, and a server that does not answer."""
+"""The resolver before a server of the test's own: what is kept, what is shared, and what no real server says."""
 
 from __future__ import annotations
 
+import asyncio
+from ipaddress import ip_address
+from pathlib import Path
+
+import dns.flags
+import dns.message
+import dns.rcode
 import pytest
 
 from inbox.base.clock import SystemClock
-from inbox.dns.answers import DnsTemporary, NameUnfit
+from inbox.base.limits import DNS_WAITING
+from inbox.dns.answers import Answer, AnswerUnfit, DnsTemporary, Mx, NameUnfit
 from inbox.dns.resolver import CachingResolver
+from inbox.dns.upstream import Server
+from inbox.plugin.standins import FakeClock
+from tests.support.dns_script import ScriptedDns, framed, reply, scripted, truncated
 from tests.support.ports import free_port
 
+SOA = "example.test. 900 IN SOA ns.example.test. h.example.test. 1 2 3 4 300"
 
-@pytest.mark.parametrize("name", ["a..test", f"{'x' * 64}.test", ".".join(["abcdefgh"] * 40)])
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "a..test", "test..", ".test", f"{'x' * 64}.test", ".".join(["abcdefgh"] * 40), "bücher.test"]
+)
 async def test_a_name_that_cannot_be_asked_is_told_apart(name: str) -> None:
     with pytest.raises(NameUnfit):
         await CachingResolver(SystemClock(), "127.0.0.1:53").txt(name)
@@ -19,3 +34,216 @@ async def test_a_name_that_cannot_be_asked_is_told_apart(name: str) -> None:
 async def test_a_server_that_is_not_there_is_a_temporary_error() -> None:
     with pytest.raises(DnsTemporary):
         await CachingResolver(SystemClock(), f"127.0.0.1:{free_port()}", lifetime=0.2).txt("example.test")
+
+
+async def test_without_servers_it_starts_and_says_so_when_asked(tmp_path: Path) -> None:
+    resolver = CachingResolver(SystemClock(), system=tmp_path / "resolv.conf")
+    with pytest.raises(DnsTemporary, match="set DNS_RESOLVER"):
+        await resolver.txt("example.test")
+
+
+async def test_an_answer_is_kept_for_its_ttl_under_all_spellings_of_its_name() -> None:
+    clock = FakeClock()
+    async with scripted(reply('example.test. 60 IN TXT "one" "two"')) as server:
+        resolver = CachingResolver(clock, server.address)
+        assert await resolver.txt("Example.TEST.") == Answer((b"onetwo",), ttl=60)
+        clock.advance(20)
+        assert await resolver.txt("example.test") == Answer((b"onetwo",), ttl=40)
+        assert server.asked == [("udp", "example.test. IN TXT")]
+        clock.advance(40)
+        assert await resolver.txt("example.test") == Answer((b"onetwo",), ttl=60)
+        assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "ttl"),
+    [
+        (reply("example.test. 0 IN A 192.0.2.1"), 5),
+        (reply("example.test. 31536000 IN A 192.0.2.1"), 86_400),
+        (reply("example.test. 7 IN CNAME b.test.", "b.test. 60 IN A 192.0.2.1"), 7),
+        (reply(rcode=dns.rcode.NXDOMAIN, authority=(SOA,)), 300),
+        (reply(authority=(SOA,)), 300),
+        (reply(authority=(SOA.replace("300", "864000").replace("900", "864000"),)), 3600),
+        (reply(authority=(SOA.replace("300", "0"),)), 5),
+    ],
+)
+async def test_a_ttl_is_kept_within_reason(script: object, ttl: float) -> None:
+    async with scripted(script) as server:  # type: ignore[arg-type]
+        assert (await CachingResolver(FakeClock(), server.address).a("example.test")).ttl == ttl
+
+
+async def test_there_is_none_and_there_is_no_such_name() -> None:
+    async with scripted(reply(rcode=dns.rcode.NXDOMAIN, authority=(SOA,))) as server:
+        assert await CachingResolver(FakeClock(), server.address).a("example.test") == Answer((), False, ttl=300)
+    async with scripted(reply(authority=(SOA,))) as server:
+        assert await CachingResolver(FakeClock(), server.address).a("example.test") == Answer((), True, ttl=300)
+
+
+async def test_each_type_is_read() -> None:
+    async def ask(kind: str, record: str) -> object:
+        async with scripted(reply(record)) as server:
+            resolver = CachingResolver(FakeClock(), server.address)
+            name = ip_address("192.0.2.1") if kind == "ptr" else "e.test"
+            return (await getattr(resolver, kind)(name)).records
+
+    assert await ask("a", "e.test. 60 IN A 192.0.2.1") == (ip_address("192.0.2.1"),)
+    assert await ask("aaaa", "e.test. 60 IN AAAA 2001:db8::1") == (ip_address("2001:db8::1"),)
+    assert await ask("ptr", "1.2.0.192.in-addr.arpa. 60 IN PTR Mail.E.test.") == ("mail.e.test",)
+    assert await ask("cname", "e.test. 60 IN CNAME Other.test.") == ("other.test",)
+    assert await ask("mx", "e.test. 60 IN MX 0 .") == (Mx(0, ""),)
+    (tlsa,) = await ask("tlsa", "e.test. 60 IN TLSA 3 1 1 " + "00" * 32)  # type: ignore[misc, attr-defined]
+    assert (tlsa.usage, tlsa.selector, tlsa.matching, tlsa.data) == (3, 1, 1, bytes(32))
+
+
+async def test_mx_come_in_the_order_of_preference() -> None:
+    def script(question: dns.message.Message) -> list[bytes]:
+        made = dns.message.make_response(question)
+        made.answer.append(dns.rrset.from_text("e.test.", 60, "IN", "MX", "20 b.", "10 A.test.", "5 c."))
+        return [made.to_wire()]
+
+    async with scripted(script) as server:
+        answer = await CachingResolver(FakeClock(), server.address).mx("e.test")
+    assert answer.records == (Mx(5, "c"), Mx(10, "a.test"), Mx(20, "b"))
+
+
+async def test_a_failure_is_remembered_for_a_moment() -> None:
+    clock = FakeClock()
+    async with scripted(reply(rcode=dns.rcode.SERVFAIL)) as server:
+        resolver = CachingResolver(clock, server.address)
+        for _ in range(3):
+            with pytest.raises(DnsTemporary, match=r"TXT of 'example.test': .*SERVFAIL"):
+                await resolver.txt("example.test")
+        assert len(server.asked) == 1
+        clock.advance(5)
+        with pytest.raises(DnsTemporary):
+            await resolver.txt("example.test")
+        assert len(server.asked) == 2
+
+
+async def waiting(server: ScriptedDns, questions: int) -> None:
+    """Until so many questions have arrived."""
+    async with asyncio.timeout(30):
+        while len(server.asked) < questions:
+            await asyncio.sleep(0)
+
+
+async def test_equal_questions_share_one_query_that_no_waiter_can_cancel() -> None:
+    async with scripted(reply('example.test. 60 IN TXT "one"')) as server:
+        server.gate.clear()
+        resolver = CachingResolver(FakeClock(), server.address)
+        waiters = [
+            asyncio.create_task(resolver.txt(name)) for name in ("example.test", "EXAMPLE.test", "example.test.")
+        ]
+        await waiting(server, 1)
+        waiters[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiters[0]
+        server.gate.set()
+        answers = await asyncio.gather(*waiters[1:])
+    assert answers == [Answer((b"one",), ttl=60)] * 2
+    assert len(server.asked) == 1
+
+
+async def test_what_all_waiters_gave_up_is_known_to_the_next() -> None:
+    async with scripted(reply('example.test. 60 IN TXT "one"')) as server:
+        server.gate.clear()
+        resolver = CachingResolver(FakeClock(), server.address)
+        waiter = asyncio.create_task(resolver.txt("example.test"))
+        await waiting(server, 1)
+        waiter.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+        server.gate.set()
+        assert (await resolver.txt("example.test")).records == (b"one",)
+    assert len(server.asked) == 1
+
+
+async def test_questions_on_their_way_and_in_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inbox.dns.resolver.DNS_QUESTIONS", 3)
+    monkeypatch.setattr("inbox.dns.resolver.DNS_WAITING", 6)
+    assert DNS_WAITING > 6
+    async with scripted(reply(rcode=dns.rcode.NXDOMAIN)) as server:
+        server.gate.clear()
+        resolver = CachingResolver(FakeClock(), server.address)
+        waiters = [asyncio.create_task(resolver.a(f"{number}.test")) for number in range(6)]
+        await waiting(server, 3)
+        with pytest.raises(DnsTemporary, match="too many questions"):
+            await resolver.a("one-more.test")
+        assert len(server.asked) == 3
+        server.gate.set()
+        assert not any(answer.exists for answer in await asyncio.gather(*waiters))
+        assert not (await resolver.a("one-more.test")).exists
+
+
+async def test_what_others_send_is_not_taken_for_the_reply() -> None:
+    right = reply("example.test. 60 IN A 192.0.2.1")
+
+    def script(question: dns.message.Message) -> list[bytes]:
+        (wire,) = right(question)
+        forged = bytes([wire[0] ^ 1]) + wire[1:].replace(b"\xc0\0\2\1", b"\xc0\0\2\2")
+        return [b"", b"\xff", forged, wire]
+
+    async with scripted(script) as server:
+        answer = await CachingResolver(FakeClock(), server.address).a("example.test")
+    assert answer.records == (ip_address("192.0.2.1"),)
+
+
+@pytest.mark.parametrize("octets", [b"", b"\0" * 20, b"\x80" + b"\xff" * 500])
+async def test_a_server_that_talks_nonsense(octets: bytes) -> None:
+    async with scripted(lambda question: [question.to_wire()[:2] + octets]) as server:
+        with pytest.raises(AnswerUnfit):
+            await CachingResolver(FakeClock(), server.address, lifetime=5).a("example.test")
+
+
+async def test_a_reply_to_another_question() -> None:
+    def script(question: dns.message.Message) -> list[bytes]:
+        other = dns.message.make_query("other.test", "A")
+        other.id = question.id
+        return reply("other.test. 60 IN A 192.0.2.1")(other)
+
+    async with scripted(script) as server:
+        with pytest.raises(AnswerUnfit, match="another question"):
+            await CachingResolver(FakeClock(), server.address).a("example.test")
+
+
+async def test_a_reply_that_was_cut_off_is_asked_for_over_tcp() -> None:
+    whole = reply("example.test. 60 IN A 192.0.2.1")
+    async with scripted(truncated, tcp=framed(whole)) as server:
+        answer = await CachingResolver(FakeClock(), server.address).a("example.test")
+    assert answer.records == (ip_address("192.0.2.1"),)
+    assert [over for over, _ in server.asked] == ["udp", "tcp"]
+
+
+@pytest.mark.parametrize(
+    "tcp", [lambda _: [b""], lambda _: [b"\0"], lambda _: [b"\xff\xff" + b"\0" * 65535], lambda _: [b"\0\x0c" + b"\0"]]
+)
+async def test_a_reply_over_tcp_that_is_none(tcp: object) -> None:
+    async with scripted(truncated, tcp=tcp) as server:  # type: ignore[arg-type]
+        with pytest.raises(DnsTemporary):
+            await CachingResolver(FakeClock(), server.address).a("example.test")
+
+
+@pytest.mark.parametrize("kind", ["a", "mx", "txt"])
+async def test_more_records_than_anybody_needs(kind: str) -> None:
+    data = {"a": "10.0.0.{}", "mx": "10 mx{}.test.", "txt": '"{}"'}[kind]
+
+    def script(question: dns.message.Message) -> list[bytes]:
+        made = dns.message.make_response(question)
+        records = [data.format(number) for number in range(101)]
+        made.answer.append(dns.rrset.from_text("e.test.", 60, "IN", kind, *records))
+        return [made.to_wire(max_size=65535)]
+
+    async with scripted(script) as server:
+        with pytest.raises(AnswerUnfit, match="101 records"):
+            await getattr(CachingResolver(FakeClock(), server.address), kind)("e.test")
+
+
+async def test_ad_counts_from_loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scripted(reply("e.test. 60 IN A 192.0.2.1", flags=dns.flags.AD)) as server:
+        trusting = CachingResolver(FakeClock(), server.address)
+        assert (await trusting.a("e.test")).authentic
+        assert await trusting.validates()
+        monkeypatch.setattr(Server, "trusted", False)
+        distant = CachingResolver(FakeClock(), server.address)
+        assert not (await distant.a("e.test")).authentic
+        assert not await distant.validates()

@@ -15,6 +15,16 @@ DEFAULT = Path(__file__).parents[3] / "policies" / "default.yaml"
 def test_it_fits_the_shipped_plugins() -> None:
     policies = PolicySet.from_texts({"default.yaml": DEFAULT.read_bytes()}, Registry(points=[]).discover())
     policy = policies.effective()
+    assert [entry.name for entry in policy.plugins] == [
+        "recipients",
+        "rate_limit",
+        "dkim",
+        "arc",
+        "clamav",
+        "bimi",
+        "spam_rules",
+        "headers",
+    ]
     names = [entry.name for entry in policy.plugins]
     assert names == ["recipients", "rate_limit", "dkim", "clamav", "arc", "dmarc", "bimi", "spam_rules", "headers"]
     assert [entry.name for entry in policy.plugins if entry.mode is Mode.OFF] == ["clamav", "bimi"]

@@ -13,6 +13,7 @@ from inbox.authentication.arc.chain import read_chain
 from inbox.authentication.arc.seal import rendered, seal
 from inbox.authentication.arc.signatures import seal_octets, set_octets
 from inbox.authentication.arc.validate import INLINE_SETS, validate
+from inbox.authentication.dkim.canonical import Form, canonical_field
 from inbox.authentication.dkim.crypto import sign
 from inbox.authentication.dkim.section import HeaderSection
 from inbox.authentication.dkim.verify import INLINE_OCTETS
@@ -163,7 +164,8 @@ def _resealed(message: bytes, signature: bytes, results: bytes, by: Forwarder, c
     instance = len(before) + 1
     cv = "pass" if before else "none"
     tags = [("cv", cv), ("d", by.key.domain), ("i", str(instance)), ("s", by.key.selector), ("t", str(int(NOW)))]
-    octets = seal_octets(before, results, signature, rendered("ARC-Seal", tags))
+    covered = [canonical_field(field, Form.RELAXED) for field in (results, signature)]
+    octets = seal_octets([*before, *covered], rendered("ARC-Seal", tags))
     return rendered("ARC-Seal", tags, sign(by.key.private, octets)) + signature + results
 
 

@@ -44,7 +44,7 @@ def test_all_tags() -> None:
     assert record.ruf == ("mailto:f@example.com",)
     assert dict(record.published) == {
         "p": "reject", "sp": "quarantine", "np": "none", "adkim": "s", "aspf": "s", "psd": "n", "t": "y", "pct": "42",
-        "fo": "1:d", "ri": "3600", "rf": "afrf", "rua": "mailto:a@example.com,https://reports.example/x",
+        "fo": "1:d", "ri": "3600", "rf": "afrf", "rua": "mailto:a@example.com!10m,https://reports.example/x",
         "ruf": "mailto:f@example.com",
     }  # fmt: skip
 

@@ -1,0 +1,146 @@
+"""Where aggregate reports may go (RFC 7489 §6.2, §7.1; RFC 9990 §4): whom a record names, and whether he wants them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import unquote
+
+from inbox.base.limits import REPORT_DESTINATIONS
+from inbox.dns.answers import DnsTemporary, NameUnfit, Resolver
+from inbox.mail.address import Address, AddressError
+
+#: Finds the organizational domain of a domain. Raises DnsTemporary.
+OrganizationalDomain = Callable[[str], Awaitable[str]]
+
+_URI: Final = re.compile(r"mailto:([^\s!,?]+)(?:!([0-9]{1,15})([kmgt]?))?\Z", re.IGNORECASE)
+_UNITS: Final[Mapping[str, int]] = MappingProxyType({"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40})
+_VERSION: Final = re.compile(rb"v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """An address that a record names; ``most`` is the size in octets that it takes, None if it does not say."""
+
+    address: Address
+    most: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A destination that gets nothing: what the record says (bounded, printable ASCII), and why. ``later``: asking
+    again may help."""
+
+    uri: str
+    why: str
+    later: bool = False
+
+
+def parse_rua(text: str) -> tuple[list[Destination], list[Refusal]]:
+    """The addresses of ``rua``: the first REPORT_DESTINATIONS URIs that are mailto ones, each address once."""
+    found: dict[Address, Destination] = {}
+    refused: list[Refusal] = []
+    for piece in text.split(","):
+        uri = piece.strip()
+        if not uri:
+            continue
+        if len(found) >= REPORT_DESTINATIONS or len(refused) >= REPORT_DESTINATIONS:
+            refused.append(Refusal(_shown(uri), f"more than {REPORT_DESTINATIONS} destinations"))
+            break
+        destination = _destination(uri)
+        if destination is None:
+            refused.append(Refusal(_shown(uri), "not a mailto URI with one address"))
+        else:
+            found.setdefault(destination.address, destination)
+    return list(found.values()), refused
+
+
+def _destination(uri: str) -> Destination | None:
+    parts = _URI.match(uri)
+    if parts is None:
+        return None
+    try:
+        address = Address.parse(unquote(parts[1], errors="strict"))
+    except (AddressError, UnicodeDecodeError):
+        return None
+    if address.domain.startswith("[") or not address.is_ascii:
+        return None  # A literal has nobody who could consent, and not every server can carry the other.
+    return Destination(address, int(parts[2]) * _UNITS[parts[3].lower()] if parts[2] else None)
+
+
+class Consent:
+    """Asks whether a destination outside of an organization wants its reports (RFC 7489 §7.1).
+
+    Args:
+        organizational: a domain and its destination are one organization's if it gives the same for both.
+    """
+
+    def __init__(self, dns: Resolver, organizational: OrganizationalDomain) -> None:
+        self._dns = dns
+        self._organizational = organizational
+
+    async def given(self, policy_domain: str, destination: Destination) -> Destination | Refusal:
+        """The destination, or another address of the same host that it names instead, or why it gets nothing."""
+        host = destination.address.domain
+        try:
+            if await self._organizational(host) == await self._organizational(policy_domain):
+                return destination
+            answer = await self._dns.txt(f"{policy_domain}._report._dmarc.{host}")
+        except DnsTemporary:
+            return _refusal(destination, "a DNS look-up failed", later=True)
+        except NameUnfit:
+            return _refusal(destination, "outside, and no name for its consent can exist")
+        records = [record for record in answer.records if _VERSION.match(record.strip())]
+        if len(records) != 1:
+            return _refusal(destination, f"outside, and {host} does not consent")
+        return _instead(records[0], host) or destination
+
+
+def _instead(record: bytes, host: str) -> Destination | None:
+    """RFC 7489 §7.1 step 8: the consent may name another address, but no other host."""
+    for tag in record.decode("latin-1").split(";"):
+        name, _, value = tag.partition("=")
+        if name.strip().lower() == "rua":
+            named, _ = parse_rua(value.strip())
+            return next((one for one in named if one.address.domain == host), None)
+    return None
+
+
+def _refusal(destination: Destination, why: str, *, later: bool = False) -> Refusal:
+    return Refusal(_shown(f"mailto:{destination.address}"), why, later)
+
+
+def _shown(uri: str) -> str:
+    """A stranger's URI for a table or a log."""
+    return "".join(c if " " < c < "\x7f" else "?" for c in uri[:120])
+
+
+class DailyCap:
+    """How many reports one day may have, in all and for each destination host: nobody makes a flood of us."""
+
+    def __init__(self, total: int, each: int) -> None:
+        self._total = total
+        self._each = each
+        self._sent: Counter[str] = Counter()
+
+    def take(self, destination: Destination) -> Refusal | None:
+        """Counts one report for the destination, or says why it is one too many."""
+        host = destination.address.domain
+        if self._sent.total() >= self._total:
+            return _refusal(destination, f"more than {self._total} reports in a day")
+        if self._sent[host] >= self._each:
+            return _refusal(destination, f"more than {self._each} reports in a day for {host}")
+        self._sent[host] += 1
+        return None
+
+
+def too_large(destination: Destination, octets: int) -> Refusal | None:
+    """Why a mail of this size must not go there; None if it may. RFC 7489 §6.2 leaves open what is measured, so the
+    largest that could be meant is: the whole mail."""
+    if destination.most is None or octets <= destination.most:
+        return None
+    return _refusal(destination, f"the report has {octets} octets, it takes {destination.most}")

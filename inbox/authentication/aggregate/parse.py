@@ -1,0 +1,264 @@
+"""Aggregate reports that others send (RFC 7489 Appendix C, RFC 9990 Appendix A), read as they arrive in life.
+
+Elements may come in any namespace and any order, unknown ones are passed over, and what is optional may be missing.
+The parser builds no tree: each part of a report is read as it ends, and a document type is refused before any of its
+entities is looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from ipaddress import ip_address
+from typing import Any, Final
+
+from lxml import etree
+
+from inbox.authentication.aggregate.unpack import NotAReport, ReportError, ReportUnfit, attached, unpack
+from inbox.authentication.feedback import IncomingReport, ReportRow
+from inbox.base.limits import (
+    REPORT_ALL_ELEMENTS,
+    REPORT_DEPTH,
+    REPORT_ELEMENTS,
+    REPORT_RESULTS,
+    REPORT_ROWS,
+    REPORT_TEXT_CHARACTERS,
+)
+from inbox.mail.address import AddressError, canonical_domain
+from inbox.mail.message import Message
+
+#: Names of ``policy_published`` and the tags that they stand for.
+_PUBLISHED: Final = {
+    "adkim": "adkim", "aspf": "aspf", "p": "p", "sp": "sp", "np": "np", "pct": "pct", "fo": "fo", "testing": "t",
+}  # fmt: skip
+_END: Final = re.compile(rb"</(?:[\w.-]+:)?feedback\s*>\s*\Z")
+_NUMBER: Final = re.compile(r"[0-9]{1,15}(?:\.0*)?\Z")
+#: Seconds since the epoch below which a period may end: in the year 9999.
+_LATEST: Final = 253_402_300_800
+#: Messages of one row; more of them than there is mail in the world in a year.
+_MOST: Final = 10**12
+#: What an element holds: by name its elements, or its text.
+Node = dict[str, list[Any]]
+
+
+def parse_mail(message: Message) -> IncomingReport:
+    """The report in a mail: the first of its attachments that is one.
+
+    Raises:
+        NotAReport: there is none.
+        ReportUnfit: there is one, but it is broken or too large.
+    """
+    problem: ReportError = NotAReport("no attachment is an aggregate report")
+    for data in attached(message):
+        try:
+            return parse_report(data)
+        except ReportError as error:
+            if isinstance(error, ReportUnfit) or not isinstance(problem, ReportUnfit):
+                problem = error
+    raise problem
+
+
+def parse_report(data: bytes) -> IncomingReport:
+    """The report in a file: XML as it is, gzip, or zip.
+
+    Raises:
+        NotAReport, ReportUnfit: as above.
+    """
+    xml = unpack(data)
+    try:
+        return _read(xml, _parser(recover=False))
+    except etree.XMLSyntaxError:
+        pass
+    # Broken, as reports often are: a bare "&" in a name, or a charset that is not the one that it is said to be. A
+    # report that is cut off would count too little, so its end has to be there.
+    if _END.search(xml[-200:]) is None:
+        raise ReportUnfit("the XML is broken, and its end is missing")
+    try:
+        xml.decode("utf-8")
+    except UnicodeDecodeError:
+        xml = xml.decode("windows-1252", "replace").encode("utf-8")
+    try:
+        return _read(xml, _parser(recover=True, encoding="utf-8"))
+    except etree.XMLSyntaxError:
+        raise ReportUnfit("the XML is broken") from None
+
+
+def _parser(**options: Any) -> etree.XMLParser:
+    # A target is told of elements and texts, and no tree is made. huge_tree=False: libxml2's own limits hold.
+    target: Any = _Target()
+    return etree.XMLParser(
+        target=target, resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, **options
+    )
+
+
+def _read(xml: bytes, parser: etree.XMLParser) -> IncomingReport:
+    parser.feed(xml)
+    target: Any = parser.close()
+    return _Target.report(target, xml)
+
+
+class _Target:
+    """What the parser tells of the document; raises ReportError for what is not to be read on."""
+
+    def __init__(self) -> None:
+        self._stack: list[tuple[str, Node]] = []
+        self._text: list[str] = []
+        self._characters = 0
+        self._elements = self._all = 0
+        self._metadata: Node = {}
+        self._published: Node = {}
+        self._rows: list[ReportRow] = []
+        self._rooted = False
+
+    def doctype(self, name: str, public: str | None, system: str | None) -> None:
+        """A report needs no document type: who sends one is up to something."""
+        del name, public, system
+        raise ReportUnfit("the XML has a document type")
+
+    def start(self, tag: str, attributes: object) -> None:
+        """An element begins."""
+        del attributes
+        name = tag if tag.isalpha() else tag.rpartition("}")[2].rpartition(":")[2]
+        if not self._rooted:
+            if name != "feedback":
+                raise NotAReport("the XML is something else than an aggregate report")
+            self._rooted = True
+        self._elements += 1
+        self._all += 1
+        if len(self._stack) >= REPORT_DEPTH or self._elements > REPORT_ELEMENTS or self._all > REPORT_ALL_ELEMENTS:
+            raise ReportUnfit("the XML is nested too deeply, or has too many elements")
+        self._stack.append((name, {}))
+        self._text.clear()
+        self._characters = 0
+
+    def data(self, text: str) -> None:
+        """A piece of text."""
+        if self._characters < REPORT_TEXT_CHARACTERS:
+            self._text.append(text[:REPORT_TEXT_CHARACTERS])
+            self._characters += len(text)
+
+    def end(self, tag: str) -> None:
+        """An element ends."""
+        del tag
+        name, node = self._stack.pop()
+        if len(self._stack) == 1:
+            self._part(name, node)
+            self._elements = 0
+        elif self._stack:
+            here = self._stack[-1][1].setdefault(name, [])
+            here.append(node or "".join(self._text))
+        self._text.clear()
+
+    def close(self) -> _Target:
+        """The document has ended."""
+        return self
+
+    def report(self, xml: bytes) -> IncomingReport:
+        """What was read. Raises ReportUnfit if something is missing without which a report says nothing."""
+        if not self._rooted:
+            raise NotAReport("the XML is empty")
+        period = _node(self._metadata, "date_range")
+        begin, end = _seconds(period, "begin"), _seconds(period, "end")
+        if begin > end:
+            raise ReportUnfit("its period ends before it begins")
+        organization = _text(self._metadata, "org_name") or _text(self._metadata, "email")
+        if not organization:
+            raise ReportUnfit("it does not say who reports")
+        return IncomingReport(
+            domain=_reported_domain(self._published),
+            organization=organization,
+            # One without an id is the same report if it has the same octets.
+            report_id=_text(self._metadata, "report_id") or hashlib.sha256(xml).hexdigest(),
+            begin=begin,
+            end=end,
+            email=_text(self._metadata, "email"),
+            published=tuple(
+                (tag, value) for name, tag in _PUBLISHED.items() if (value := _word(self._published, name))
+            ),
+            rows=tuple(self._rows),
+        )
+
+    def _part(self, name: str, node: Node) -> None:
+        if name == "record":
+            if len(self._rows) >= REPORT_ROWS:
+                raise ReportUnfit(f"it has more than {REPORT_ROWS} rows")
+            self._rows.append(_row(node))
+        elif name == "report_metadata":
+            self._metadata = node
+        elif name == "policy_published":
+            self._published = node
+
+
+def _row(record: Node) -> ReportRow:
+    row, results = _node(record, "row"), _node(record, "auth_results")
+    evaluated, identifiers = _node(row, "policy_evaluated"), _node(record, "identifiers")
+    return ReportRow(
+        source_ip=_address(_text(row, "source_ip")),
+        count=_count(row),
+        disposition=_word(evaluated, "disposition"),
+        dkim_aligned=_word(evaluated, "dkim") == "pass",
+        spf_aligned=_word(evaluated, "spf") == "pass",
+        header_from=_word(identifiers, "header_from"),
+        envelope_from=_word(identifiers, "envelope_from"),
+        dkim=tuple(
+            (_word(one, "domain"), _text(one, "selector"), _word(one, "result")) for one in _nodes(results, "dkim")
+        ),
+        spf=tuple((_word(one, "domain"), _word(one, "scope"), _word(one, "result")) for one in _nodes(results, "spf")),
+        exception=_word(_node(evaluated, "reason"), "type"),
+    )
+
+
+def _nodes(node: Node, name: str) -> list[Node]:
+    return [one for one in node.get(name, ()) if isinstance(one, dict)][:REPORT_RESULTS]
+
+
+def _node(node: Node, name: str) -> Node:
+    values = node.get(name)
+    return values[0] if values and isinstance(values[0], dict) else {}
+
+
+def _text(node: Node, name: str) -> str:
+    """One line of printable text; empty if there is none."""
+    values = node.get(name)
+    found = values[0] if values else ""
+    if not isinstance(found, str):
+        return ""
+    if not found.isprintable() or " " in found:
+        found = "".join(c for c in " ".join(found.split()) if c.isprintable())
+    return found[:REPORT_TEXT_CHARACTERS]
+
+
+def _word(node: Node, name: str) -> str:
+    """A domain or a keyword."""
+    return _text(node, name).lower()
+
+
+def _address(text: str) -> str:
+    """An IP address in its usual form; empty if it is none."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return ""
+
+
+def _count(row: Node) -> int:
+    text = _text(row, "count")
+    count = int(text.partition(".")[0]) if _NUMBER.match(text) else -1
+    if not 0 <= count <= _MOST:
+        raise ReportUnfit("a row does not say how many messages it is about")
+    return count
+
+
+def _seconds(period: Node, name: str) -> float:
+    text = _text(period, name)
+    seconds = int(text.partition(".")[0]) if _NUMBER.match(text) else _LATEST
+    if seconds >= _LATEST:
+        raise ReportUnfit("it does not say which period it is about")
+    return float(seconds)
+
+
+def _reported_domain(published: Node) -> str:
+    try:
+        return canonical_domain(_text(published, "domain").rstrip("."))
+    except AddressError:
+        raise ReportUnfit("it does not say which domain it is about") from None

@@ -1,0 +1,53 @@
+"""How observations and the rows of reports are kept: as JSON, with the fields of ``inbox.authentication.feedback``."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from inbox.authentication.feedback import IncomingReport, Observation, ReportRow
+
+#: Hexadecimal digits of an observation's key: 128 bits, so that two never share one.
+_KEY_DIGITS: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ReportDetails:
+    """What is kept of an incoming report besides the columns of its table."""
+
+    email: str
+    published: tuple[tuple[str, str], ...]
+    rows: tuple[ReportRow, ...]
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+_OBSERVATION: Final = msgspec.json.Decoder(Observation)
+_DETAILS: Final = msgspec.json.Decoder(ReportDetails)
+
+
+def encode_observation(observation: Observation) -> bytes:
+    """Equal observations give equal bytes."""
+    return _ENCODER.encode(observation)
+
+
+def observation_key(body: bytes) -> str:
+    """The hash under which an encoded observation is counted."""
+    return hashlib.sha256(body).hexdigest()[:_KEY_DIGITS]
+
+
+def decode_observation(body: bytes) -> Observation:
+    """Raises msgspec.MsgspecError for what :func:`encode_observation` did not write."""
+    return _OBSERVATION.decode(body)
+
+
+def encode_details(report: IncomingReport) -> bytes:
+    """The part of a report that has no column."""
+    return _ENCODER.encode(ReportDetails(report.email, report.published, report.rows))
+
+
+def decode_details(body: bytes) -> ReportDetails:
+    """Raises msgspec.MsgspecError for what :func:`encode_details` did not write."""
+    return _DETAILS.decode(body)

@@ -1,0 +1,322 @@
+"""``inbox domain dkim``: the keys with which a domain's mail is signed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from inbox.base.errors import NotFound
+from inbox.cli.context import NotSo, command, config, database, hosting
+from inbox.cli.output import Json, print_json, progress, say, show_rows, warn, when
+from inbox.mail.address import canonical_domain
+
+if TYPE_CHECKING:
+    from inbox.app.executors import Executors
+    from inbox.app.rotation import Looked, Rotation
+    from inbox.app.signing import PlacedKey
+    from inbox.mail.tenancy import HostedDomain
+    from inbox.store.origins import DkimKeyRecord
+    from inbox.store.ports import Database
+
+app = typer.Typer(name="dkim", help="Keys that sign a domain's mail.", no_args_is_help=True)
+
+#: Seconds between two questions to the DNS while somebody waits.
+LOOK_SECONDS = 5.0
+#: Seconds that a record may be cached, in zone files.
+RECORD_TTL = 3600
+
+Domain = Annotated[str, typer.Argument(help="A hosted domain.")]
+Selector = Annotated[str, typer.Argument(help="The key's selector.")]
+Zone = Annotated[bool, typer.Option("--zone", help="Print the records as lines of a zone file.")]
+
+
+class Algorithm(StrEnum):
+    """``--algorithm``"""
+
+    RSA = "rsa"
+    ED25519 = "ed25519"
+    BOTH = "both"
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """One domain's keys, and what is done with them."""
+
+    db: Database
+    hosted: HostedDomain
+    executors: Executors
+
+    async def rows(self) -> list[DkimKeyRecord]:
+        return await self.db.dkim_keys.all(self.hosted.organization.id, self.hosted.fqdn)
+
+    async def row(self, selector: str) -> DkimKeyRecord:
+        """Raises NotFound."""
+        selector = selector.lower()
+        found = next((row for row in await self.rows() if row.selector == selector), None)
+        if found is not None:
+            return found
+        if selector == self.hosted.overrides.dkim_selector:
+            raise NotFound(f"{selector} is the key of the field dkim_selector (inbox domain set {self.hosted.fqdn} …)")
+        raise NotFound(f"{self.hosted.fqdn} has no key with the selector {selector}")
+
+    def signing(self, rows: Sequence[DkimKeyRecord]) -> tuple[PlacedKey, ...]:
+        """Which keys sign. Raises ConfigError if one of them cannot be used."""
+        from inbox.app.signing import SigningKeyring
+        from inbox.base.clock import SystemClock
+        from inbox.identity.directory import AddressDirectory
+
+        clock = SystemClock()
+        directory = AddressDirectory(self.db.tenants, self.db.accounts, clock)
+        ring = SigningKeyring(directory, self.db.dkim_keys, config().dkim, clock)
+        return ring.of(self.hosted, rows)
+
+    def rotation(self) -> Rotation:
+        """With a new resolver, which has not kept that there was nothing."""
+        import random
+
+        from inbox.app.health import QuietLog
+        from inbox.app.rotation import Rotation
+        from inbox.app.services import make_resolver
+        from inbox.base.clock import SystemClock
+
+        clock = SystemClock()
+        resolver = make_resolver(config(), clock)
+        return Rotation(self.db.dkim_keys, resolver, clock, QuietLog(), self.executors, random.random)
+
+    async def wait(self, rows: Sequence[DkimKeyRecord], patience: float) -> list[DkimKeyRecord]:
+        """Looks until the DNS shows all of these keys, or ``patience`` (seconds) is over; returns those left."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + patience
+        left = list(rows)
+        with progress("waiting for the DNS", len(rows)) as advance:
+            while True:
+                rotation = self.rotation()
+                still = [row for row in left if not await self._signs(rotation, row.selector)]
+                advance(len(left) - len(still))
+                left = still
+                if not left or loop.time() >= ends:
+                    return left
+                await asyncio.sleep(min(LOOK_SECONDS, max(0.0, ends - loop.time())))
+
+    async def _signs(self, rotation: Rotation, selector: str) -> bool:
+        row = await self.row(selector)
+        if row.state == "pending":
+            try:
+                return (await rotation.look_at(row)).activated
+            except NotFound:  # The running server was faster.
+                row = await self.row(selector)
+        return row.state == "active"
+
+
+@asynccontextmanager
+async def _keys(domain: str) -> AsyncIterator[_Keys]:
+    from inbox.app.executors import Executors
+
+    executors = Executors()
+    try:
+        async with database() as db:
+            yield _Keys(db, await hosting(db, canonical_domain(domain)), executors)
+    finally:
+        executors.close()
+
+
+@command(app, "rotate")
+async def rotate(
+    domain: Domain,
+    algorithm: Annotated[Algorithm, typer.Option(help="Which keys to make.")] = Algorithm.BOTH,
+    selector: Annotated[
+        str | None, typer.Option(help="The new key's selector; with two keys, -rsa and -ed25519 are added.")
+    ] = None,
+    zone: Zone = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the DNS shows the records.")] = False,
+    patience: Annotated[float, typer.Option("--timeout", help="Seconds that --wait waits.", min=0)] = 600.0,
+    as_json: Json = False,
+) -> None:
+    """Make a domain's next signing keys and print their DNS records.
+
+    Nothing is signed with a new key before the DNS shows its record. The running server looks every minute, after a
+    day every hour; then the new key signs, and the one before it (of the same algorithm) is retired. A key that waits
+    for its record already is shown again instead of making another one.
+    """
+    async with _keys(domain) as keys:
+        names = ("rsa", "ed25519") if algorithm is Algorithm.BOTH else (algorithm.value,)
+        made = await keys.rotation().prepare(keys.hosted, names, selector)
+        rows = [row for row, _ in made]
+        if not as_json:
+            _show_records(rows, zone)
+            if not zone:
+                _explain(made)
+        left = await keys.wait(rows, patience) if wait else []
+        if as_json:
+            print_json([_record(row) for row in await keys.rows() if row.selector in {one.selector for one in rows}])
+        if left:
+            names_left = ", ".join(row.selector for row in left)
+            raise NotSo(f"the DNS does not show {names_left} after {patience:.0f} seconds; the server goes on looking")
+        if wait:
+            warn(f"{keys.hosted.fqdn} signs with {', '.join(row.selector for row in rows)}")
+
+
+@command(app, "show")
+async def show(
+    domain: Domain,
+    selector: Annotated[str | None, typer.Argument(help="Only this key.")] = None,
+    zone: Zone = False,
+    as_json: Json = False,
+) -> None:
+    """Print the DNS records of a domain's pending and active keys, or of one key."""
+    async with _keys(domain) as keys:
+        rows = [row for row in await keys.rows() if row.state != "retired"] if selector is None else []
+        if selector is not None:
+            rows = [await keys.row(selector)]
+    if as_json:
+        print_json([_record(row) for row in rows])
+    elif not rows:
+        say(f"{keys.hosted.fqdn} has no keys (inbox domain dkim rotate {keys.hosted.fqdn})")
+    else:
+        _show_records(rows, zone)
+
+
+@command(app, "list")
+async def list_(domain: Domain, as_json: Json = False) -> None:
+    """Show a domain's signing keys, and what there is to do about each."""
+    from inbox.app.keystates import key_states
+    from inbox.base.clock import SystemClock
+
+    async with _keys(domain) as keys:
+        rows = await keys.rows()
+        states = key_states(keys.hosted, rows, keys.signing(rows), SystemClock().now())
+    shown = [
+        {
+            "selector": state.selector,
+            "algorithm": state.algorithm,
+            "state": state.state,
+            "place": state.place,
+            "created": _date(state.created_at),
+            "activated": _date(state.activated_at),
+            "retired": _date(state.retired_at),
+            "next": state.following,
+        }
+        for state in states
+    ]
+    none = f"{keys.hosted.fqdn} has no keys: its mail is not signed (inbox domain dkim rotate {keys.hosted.fqdn})"
+    columns = ("selector", "algorithm", "state", "place", "created", "activated", "retired", "next")
+    show_rows(shown, columns, as_json=as_json, none=none)
+
+
+@command(app, "activate")
+async def activate(domain: Domain, selector: Selector) -> None:
+    """Look at the DNS now, and sign with a key if its record is there.
+
+    A key that was retired signs again. Exit code 1 if the DNS does not show exactly this key.
+    """
+    from inbox.authentication.dkim.record import record_name
+
+    async with _keys(domain) as keys:
+        row = await keys.row(selector)
+        if row.state == "active":
+            raise NotSo(f"{selector} signs already")
+        before = keys.signing(await keys.rows())
+        looked = await keys.rotation().look_at(row)
+        after = {placed.key.selector for placed in keys.signing(await keys.rows())}
+    if not looked.activated:
+        raise NotSo(f"{record_name(row.selector, row.domain)}: {_why_not(looked)}")
+    say(f"{keys.hosted.fqdn} signs with {row.selector}")
+    for old in before:
+        # The installation's key goes on signing for others.
+        if old.place != "environment" and old.key.selector not in after:
+            say(f"{old.key.selector} signs no more; its record has to stay in the DNS for 7 days")
+
+
+@command(app, "retire")
+async def retire(domain: Domain, selector: Selector) -> None:
+    """Sign no more with a key; its record has to stay in the DNS for 7 days."""
+    from inbox.base.clock import SystemClock
+
+    async with _keys(domain) as keys:
+        row = await keys.row(selector)
+        if row.state != "active":
+            raise NotSo(f"{selector} does not sign, it is {row.state}")
+        now = SystemClock().now()
+        await keys.db.dkim_keys.set_state(row.tenant, row.domain, row.selector, "retired", now, was="active")
+        left = keys.signing(await keys.rows())
+    say(f"{selector} is retired; its record has to stay in the DNS for 7 days")
+    if not left:
+        warn(f"no key is left: mail of {keys.hosted.fqdn} is not signed any more")
+    else:
+        say(f"what signs now: {', '.join(f'{placed.key.selector} ({placed.place})' for placed in left)}")
+
+
+@command(app, "remove")
+async def remove(domain: Domain, selector: Selector) -> None:
+    """Delete a pending or retired key."""
+    async with _keys(domain) as keys:
+        row = await keys.row(selector)
+        if row.state == "active":
+            raise NotSo(f"{selector} signs; first: inbox domain dkim retire {keys.hosted.fqdn} {selector}")
+        await keys.db.dkim_keys.remove(row.tenant, row.domain, row.selector)
+    say(f"removed {selector} of {keys.hosted.fqdn}")
+
+
+def _show_records(rows: Sequence[DkimKeyRecord], zone: bool) -> None:
+    from inbox.authentication.dkim.record import zone_strings
+
+    for number, row in enumerate(rows):
+        record = _record(row)
+        if zone:
+            # What stands in a zone file must not be broken by a terminal's width: plain lines.
+            print(f"{record['name']}. {RECORD_TTL} IN TXT ( {zone_strings(record['value'])} )")
+            continue
+        if number:
+            say("")
+        say(f"name   {record['name']}")
+        say("type   TXT")
+        say(f"value  {record['value']}")
+
+
+def _explain(made: Sequence[tuple[DkimKeyRecord, bool]]) -> None:
+    say("")
+    domain = made[0][0].domain
+    for row, new in made:
+        if not new:
+            say(f"{row.selector} waits for its record since {when(row.created_at)}; no other key was made")
+    say("Publish what stands above. The running server looks at the DNS every minute, after a day every hour, signs")
+    say("with a key once its record is there, and retires the key before it, whose record has to stay for 7 more days.")
+    say(f"Where things stand: inbox domain dkim list {domain}. Look now: inbox domain dkim activate {domain} SELECTOR")
+
+
+def _record(row: DkimKeyRecord) -> dict[str, str]:
+    from inbox.app.signing import load_private
+    from inbox.authentication.dkim.record import record_name, record_text
+
+    return {
+        "selector": row.selector,
+        "algorithm": row.algorithm,
+        "state": row.state,
+        "name": record_name(row.selector, row.domain),
+        "type": "TXT",
+        "value": record_text(load_private(row.private_key_b64_pkcs8)),
+    }
+
+
+def _why_not(looked: Looked) -> str:
+    from inbox.authentication.dkim.record import Publication
+
+    match looked.publication:
+        case None:
+            return "the DNS gives no answer now"
+        case Publication.MISSING:
+            return f"there is no such record (inbox domain dkim show {looked.key.domain} {looked.key.selector})"
+        case Publication.AMBIGUOUS:
+            return "there is more than one record; exactly one has to be there"
+        case _:
+            return f"the record is not that of this key (inbox domain dkim show {looked.key.domain})"
+
+
+def _date(seconds: float) -> str:
+    return when(seconds) if seconds else ""

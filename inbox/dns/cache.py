@@ -1,0 +1,82 @@
+"""What the resolver was told, for as long as it holds: bounded in entries and in octets, the oldest use goes first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+from typing import Any
+
+from inbox.base.clock import Clock
+from inbox.base.limits import DNS_CACHE_ENTRIES, DNS_CACHE_OCTETS
+from inbox.dns.answers import Answer, DnsError
+
+#: What is known of a question: its answer, or why there is none.
+Outcome = Answer[Any] | DnsError
+#: Type and name.
+Question = tuple[str, str]
+
+#: Octets of an entry without its records and its name, and of a record without its data; measured with CPython 3.11.
+_ENTRY_OCTETS = 500
+_RECORD_OCTETS = 60
+
+
+class _Entry:
+    __slots__ = ("octets", "outcome", "until")
+
+    def __init__(self, outcome: Outcome, until: float, octets: int) -> None:
+        self.outcome = outcome
+        self.until = until
+        self.octets = octets
+
+
+class AnswerCache:
+    """Outcomes by question. A hit costs about a microsecond."""
+
+    def __init__(self, clock: Clock, entries: int = DNS_CACHE_ENTRIES, octets: int = DNS_CACHE_OCTETS) -> None:
+        self._now = clock.monotonic
+        self._most_entries = entries
+        self._most_octets = octets
+        self._entries: OrderedDict[Question, _Entry] = OrderedDict()
+        #: Octets that the entries take, roughly.
+        self.octets = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, question: Question) -> Outcome | None:
+        """What is known; an answer's ``ttl`` is what is left of it, exact to a second. None if nothing is known."""
+        entry = self._entries.get(question)
+        if entry is None:
+            return None
+        left = entry.until - self._now()
+        if left <= 0:
+            self._remove(question)
+            return None
+        self._entries.move_to_end(question)
+        outcome = entry.outcome
+        if isinstance(outcome, Answer) and outcome.ttl - left >= 1:
+            outcome = entry.outcome = replace(outcome, ttl=left)
+        return outcome
+
+    def put(self, question: Question, outcome: Outcome, ttl: float) -> None:
+        """Keeps an outcome for ``ttl`` seconds. One that is larger than all that may be kept is not kept."""
+        if question in self._entries:
+            self._remove(question)
+        octets = _size(question, outcome)
+        if octets > self._most_octets or self._most_entries < 1 or ttl <= 0:
+            return
+        while len(self._entries) >= self._most_entries or self.octets + octets > self._most_octets:
+            self._remove(next(iter(self._entries)))
+        self._entries[question] = _Entry(outcome, self._now() + ttl, octets)
+        self.octets += octets
+
+    def _remove(self, question: Question) -> None:
+        self.octets -= self._entries.pop(question).octets
+
+
+def _size(question: Question, outcome: Outcome) -> int:
+    octets = _ENTRY_OCTETS + len(question[1])
+    if isinstance(outcome, Answer):
+        for record in outcome.records:
+            octets += _RECORD_OCTETS + (len(record) if isinstance(record, bytes | str) else _RECORD_OCTETS)
+    return octets

@@ -1,0 +1,178 @@
+"""The DNS servers that are asked, in which order and how often, over UDP and TCP."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import secrets
+import socket
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import dns.exception
+import dns.resolver
+
+from inbox.base.clock import Clock
+from inbox.base.limits import DNS_REPLY_OCTETS
+from inbox.dns.answers import AnswerUnfit, DnsTemporary
+from inbox.dns.message import Reply, ReplyUnfit, Truncated, question, read_reply
+
+#: Seconds that one server has for one attempt, and attempts that each server has.
+ATTEMPT: Final = 2.0
+ROUNDS: Final = 3
+#: Seconds for which the addresses of a DNS server that was given by its name are kept.
+ADDRESSES_KEPT: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """An address and a port. What a server on loopback says about DNSSEC is believed (AD, RFC 6840 §5.8)."""
+
+    address: str
+    port: int = 53
+
+    @property
+    def trusted(self) -> bool:
+        return ipaddress.ip_address(self.address).is_loopback
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+    async def exchange(self, name: bytes, kind: str) -> Reply:
+        """One attempt. Raises TimeoutError, OSError or ReplyUnfit."""
+        async with asyncio.timeout(ATTEMPT):
+            asked = question(secrets.token_bytes(2), name, kind)
+            try:
+                reply = read_reply(await self._over_udp(asked), asked, kind)
+            except Truncated:
+                reply = await self._whole(asked, kind)
+        return reply if self.trusted else replace(reply, authentic=False)
+
+    async def _whole(self, asked: bytes, kind: str) -> Reply:
+        try:
+            return read_reply(await self._over_tcp(asked), asked, kind)
+        except Truncated:
+            raise ReplyUnfit("cut off even over TCP") from None
+        except asyncio.IncompleteReadError:
+            raise ReplyUnfit("ends too soon over TCP") from None
+
+    async def _over_udp(self, asked: bytes) -> bytes:
+        loop = asyncio.get_running_loop()
+        transport, datagrams = await loop.create_datagram_endpoint(
+            lambda: _Datagrams(asked[:2]), remote_addr=(self.address, self.port)
+        )
+        try:
+            transport.sendto(asked)
+            return await datagrams.reply
+        finally:
+            transport.close()
+
+    async def _over_tcp(self, asked: bytes) -> bytes:
+        """RFC 7766 §8: two octets of length, then the message."""
+        reader, writer = await asyncio.open_connection(self.address, self.port)
+        try:
+            writer.write(len(asked).to_bytes(2, "big") + asked)
+            size = int.from_bytes(await reader.readexactly(2), "big")
+            if size > DNS_REPLY_OCTETS:
+                raise ReplyUnfit(f"{size} octets")
+            return await reader.readexactly(size)
+        finally:
+            writer.transport.abort()  # there is nothing to be said any more
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    """Waits for the reply with the question's ID. Others come from somebody who guesses, or are late."""
+
+    def __init__(self, identity: bytes) -> None:
+        self._identity = identity
+        self.reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        del addr  # the socket is connected: the kernel drops what others send
+        if data[:2] == self._identity and not self.reply.done():
+            self.reply.set_result(data)
+
+    def error_received(self, exc: Exception) -> None:
+        if not self.reply.done():
+            self.reply.set_exception(exc)
+
+
+class Upstream:
+    """The servers that ``DNS_RESOLVER`` names, or those of the system.
+
+    Args:
+        clock: tells when the addresses of a name are looked up again.
+        server: ``host:port``; None takes those of ``system``.
+        system: the file of resolv.conf(5). It need not be there until somebody asks, and is read again when it changes.
+    """
+
+    def __init__(self, clock: Clock, server: str | None, system: Path = Path("/etc/resolv.conf")) -> None:
+        self._clock = clock
+        self._server = server
+        self._system = system
+        self._servers: tuple[Server, ...] = ()
+        self._version: object = None
+        self._until = 0.0
+
+    async def ask(self, name: bytes, kind: str) -> Reply:
+        """NOERROR or NXDOMAIN from the first server that says so; those that fail are asked no more.
+
+        Raises:
+            DnsTemporary: no server is known, or none answered.
+            AnswerUnfit: there was no answer that could be read.
+        """
+        failures: dict[Server, str] = {}
+        unfit = False
+        servers = await self.servers()
+        for _ in range(ROUNDS):
+            for server in servers:
+                if failures.get(server, "time-out") != "time-out":
+                    continue
+                try:
+                    reply = await server.exchange(name, kind)
+                except TimeoutError:
+                    failures[server] = "time-out"
+                except ReplyUnfit as error:
+                    unfit, failures[server] = True, f"answers with {error}"
+                except OSError as error:
+                    failures[server] = error.strerror or type(error).__name__
+                else:
+                    if reply.rcode in {"NOERROR", "NXDOMAIN"}:
+                        return reply
+                    failures[server] = reply.rcode
+        told = ", ".join(f"{server} {why}" for server, why in failures.items())
+        raise (AnswerUnfit if unfit else DnsTemporary)(told)
+
+    async def servers(self) -> tuple[Server, ...]:
+        """Whom to ask, the first one first. Raises DnsTemporary if nobody is known."""
+        if self._server is None:
+            self._read_system()
+        elif not self._servers or (self._until and self._clock.monotonic() >= self._until):
+            host, _, port = self._server.rpartition(":")
+            self._servers = tuple(Server(each, int(port)) for each in await self._addresses(host.strip("[]")))
+        return self._servers
+
+    async def _addresses(self, host: str) -> list[str]:
+        try:
+            return [str(ipaddress.ip_address(host))]
+        except ValueError:
+            self._until = self._clock.monotonic() + ADDRESSES_KEPT
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+        except (OSError, UnicodeError) as error:
+            raise DnsTemporary(f"no address of the DNS server {host[:80]}: {error}") from None
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+    def _read_system(self) -> None:
+        try:
+            status = self._system.stat()  # a file of a few lines, in memory: no wait
+            version = (status.st_mtime_ns, status.st_ino, status.st_size)
+            if self._servers and version == self._version:
+                return
+            read = dns.resolver.Resolver(configure=False)
+            read.read_resolv_conf(str(self._system))
+        except (OSError, ValueError, dns.exception.DNSException) as error:
+            why = "is not there" if isinstance(error, FileNotFoundError) else "names no DNS server"
+            raise DnsTemporary(f"{self._system} {why}: set DNS_RESOLVER to host:port") from None
+        self._servers, self._version = tuple(Server(str(each), 53) for each in read.nameservers), version

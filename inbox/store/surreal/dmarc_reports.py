@@ -1,0 +1,115 @@
+"""What DMARC aggregate reports are made of, and those that came in, in SurrealDB."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any, Final
+
+from inbox.base.errors import AlreadyExists
+from inbox.store.origins import ObservationCount, StoredReport
+from inbox.store.surreal import rows
+from inbox.store.surreal.gateway import Gateway, in_pages
+from inbox.store.surreal.values import LAST, Keys, RecordId, clean
+
+#: Observations that are read at once: a day of a large installation has a hundred thousand.
+PAGE: Final = 1000
+#: Two of a kind in one call are added one after the other. UPSERT evaluates its expressions as on a new record, so what
+#: is there is read before; both in one transaction.
+_COUNT: Final = """
+FOR $o IN $observations {
+    LET $old = (SELECT VALUE count FROM ONLY $o.id);
+    UPSERT $o.id SET body = $o.body, count = ($old ?? 0) + $o.n RETURN NONE
+};
+RETURN true"""
+
+_FORGET_OBSERVATIONS: Final = """
+LET $old = (SELECT VALUE id FROM $keys LIMIT $page);
+DELETE $old RETURN NONE;
+RETURN array::len($old)"""
+
+_ADD: Final = """
+LET $hosted = (SELECT VALUE is_active FROM ONLY $edge WHERE in = $organization);
+IF !$hosted { THROW 'inbox gone domain' };
+CREATE $id CONTENT $row RETURN NONE;
+RETURN true"""
+
+_FORGET_REPORTS: Final = """
+LET $old = (SELECT VALUE id FROM dmarc_report WHERE end < $before LIMIT $page);
+DELETE $old RETURN NONE;
+RETURN array::len($old)"""
+
+
+class SurrealDmarcReports:
+    """``DmarcReports`` of ``inbox.store.origins``."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def count(self, observations: Sequence[ObservationCount]) -> None:
+        values = [
+            {"id": _observation_id(one.day, one.policy_domain, one.key), "body": one.body, "n": one.count}
+            for one in observations
+        ]
+        if values:
+            await self._gateway.write(_COUNT, observations=values)
+
+    async def observed(self, day: str) -> list[ObservationCount]:
+        found: list[ObservationCount] = []
+        # An array sorts before every longer one that begins with it.
+        first: list[str] = [day]
+        while True:
+            (page,) = await self._gateway.query(
+                "SELECT id, body, count FROM $keys LIMIT $page",
+                keys=Keys("dmarc_observation", first, [day, LAST]),
+                page=PAGE,
+            )
+            for row in page:
+                of_day, domain, key = row["id"].key
+                found.append(ObservationCount(of_day, domain, key, row["body"], row["count"]))
+            if len(page) < PAGE:
+                return found
+            first = [*page[-1]["id"].key, ""]
+
+    async def forget_observations(self, before: str) -> int:
+        # A day without a domain stands before all of that day.
+        keys = Keys("dmarc_observation", [""], [before])
+        return await in_pages(self._gateway, _FORGET_OBSERVATIONS, keys=keys)
+
+    async def add(self, report: StoredReport) -> bool:
+        row = {name: clean(value) if isinstance(value, str) else value for name, value in asdict(report).items()}
+        try:
+            await self._gateway.write(
+                _ADD,
+                id=_report_id(report),
+                row=row,
+                edge=rows.domain_edge(report.domain),
+                organization=rows.organization_id(report.tenant),
+            )
+        except AlreadyExists:
+            return False
+        return True
+
+    async def reports(self, tenant: str, domain: str, since: float = 0.0, limit: int = 100) -> list[StoredReport]:
+        (found,) = await self._gateway.query(
+            "SELECT * FROM $keys WHERE end > $since ORDER BY end DESC, organization, report_id LIMIT $limit",
+            keys=Keys("dmarc_report", [tenant, clean(domain)], [tenant, clean(domain), LAST]),
+            since=since,
+            limit=limit,
+        )
+        return [StoredReport(**{name: row[name] for name in _NAMES}) for row in found]
+
+    async def forget_reports(self, before: float) -> int:
+        return await in_pages(self._gateway, _FORGET_REPORTS, before=before)
+
+
+_NAMES: Final = tuple(field.name for field in fields(StoredReport))
+
+
+def _observation_id(day: str, policy_domain: str, key: str) -> RecordId:
+    return RecordId("dmarc_observation", (day, clean(policy_domain), key))
+
+
+def _report_id(report: StoredReport) -> RecordId:
+    names: tuple[Any, ...] = (report.tenant, report.domain, report.organization, report.report_id)
+    return RecordId("dmarc_report", tuple(clean(name) for name in names))
