@@ -20,7 +20,7 @@ def test_it_fits_the_shipped_plugins() -> None:
         "headers", "authentication_results",
     ]  # fmt: skip
     assert [entry.name for entry in policy.plugins if entry.mode is Mode.OFF] == ["clamav", "bimi"]
-    assert [[entry.name for entry in level] for level in policy.levels(Stage.RCPT)] == [["recipients"]]
+    assert [[entry.name for entry in level] for level in policy.levels(Stage.RCPT)] == [["recipients", "spf"]]
     assert policy.thresholds.reject == 15
 
 
