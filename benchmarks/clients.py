@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from benchmarks.support import Failed, program
 
@@ -15,17 +16,29 @@ from benchmarks.support import Failed, program
 LIMIT_SECONDS = 180.0
 
 
-def smtp_source(port: int, recipient: str, *, messages: int, octets: int, sessions: int, reuse: bool) -> float:
-    """Sends that many mails of that size; returns the seconds from the start until each had its 250.
+def smtp_source(
+    port: int,
+    recipient: str,
+    *,
+    messages: int,
+    octets: int = 0,
+    content: Path | None = None,
+    sessions: int,
+    reuse: bool,
+) -> float:
+    """Sends that many mails; returns the seconds from the start until each had its 250.
 
     Args:
+        octets: their size, if smtp-source is to make them up.
+        content: one to be sent as it is, lines ending in LF.
         reuse: True: each session sends all of its mails over one connection; False: a connection for each mail.
 
     Raises:
         Failed: a mail was refused or the time was up.
     """
     command = [
-        *(program("smtp-source", "postfix"), "-s", str(sessions), "-l", str(octets), "-m", str(messages)),
+        *(program("smtp-source", "postfix"), "-s", str(sessions), "-m", str(messages)),
+        *(["-l", str(octets)] if content is None else ["-F", str(content)]),
         *("-f", "sender@client.test", "-t", recipient, "-M", "client.test"),
         *(["-d"] if reuse else []),
         f"inet:127.0.0.1:{port}",

@@ -101,20 +101,21 @@ def sides(*, with_peer: bool) -> Iterator[list[Side]]:
     """All sides, running, each in a folder of its own."""
     accounts = ["warm", *(account(reuse, number) for reuse in SHAPES for number in range(ROUNDS))]
     with ExitStack() as stack:
-        parent = _folder(stack, None)
+        parent = folder_for(stack, None)
         set_apart(parent)
         running = []
         for processes in (1, 2):
-            server = stack.enter_context(serving(_folder(stack, parent), accounts, processes=processes))
+            server = stack.enter_context(serving(folder_for(stack, parent), accounts, processes=processes))
             running.append(Side(f"ours, {processes} process{'es' if processes > 1 else ''}", server, starttls=True))
         if with_peer:
-            peer = stack.enter_context(postfix_dovecot.postfix_dovecot(_folder(stack, parent)))
+            peer = stack.enter_context(postfix_dovecot.postfix_dovecot(folder_for(stack, parent)))
             # Between the two of ours: A-B-A, so that a busier minute does not hit one side alone.
             running.insert(1, Side("Postfix + Dovecot", peer, starttls=False))
         yield running
 
 
-def _folder(stack: ExitStack, parent: Path | None) -> Path:
+def folder_for(stack: ExitStack, parent: Path | None) -> Path:
+    """A folder that goes with the stack, below ``parent``."""
     made = tempfile.TemporaryDirectory(prefix="bench-", dir=parent, ignore_cleanup_errors=True)
     path = Path(stack.enter_context(made))
     # The peer's daemons drop root and have to pass.
@@ -122,8 +123,11 @@ def _folder(stack: ExitStack, parent: Path | None) -> Path:
     return path
 
 
-def measure(side: Side, name: str, *, messages: int, reuse: bool) -> Run:
-    """One run into the empty mailbox ``name``. Raises Failed when a message is missing or there twice."""
+def measure(side: Side, name: str, *, messages: int, reuse: bool, content: Path | None = None) -> Run:
+    """One run into the empty mailbox ``name``, of mails made up by smtp-source or all of the same ``content``.
+
+    Raises Failed when a message is missing or there twice.
+    """
     server = side.server
     # Logging in costs a password hash; it is not what is measured.
     with imap_session(server.imap_port, server.user(name), server.password, starttls=side.starttls) as imap:
@@ -133,6 +137,7 @@ def measure(side: Side, name: str, *, messages: int, reuse: bool) -> Run:
             server.address(name),
             messages=messages,
             octets=OCTETS,
+            content=content,
             sessions=SESSIONS,
             reuse=reuse,
         )

@@ -206,8 +206,14 @@ def dovecot(folder: Path, certificate: tuple[Path, Path] | None = None) -> Itera
 
 
 @contextlib.contextmanager
-def postfix_dovecot(folder: Path) -> Iterator[Peer]:
-    """Both, started and ended again. The folder must be passable for other users (the daemons drop root)."""
+def postfix_dovecot(folder: Path, main: str = "", master: str = "", roots: tuple[int, ...] = ()) -> Iterator[Peer]:
+    """Both, started and ended again. The folder must be passable for other users (the daemons drop root).
+
+    Args:
+        main: further lines of main.cf.
+        master: further lines of master.cf.
+        roots: processes that belong to the peer, too.
+    """
     versions()
     with dovecot(folder) as store:
         port = free_port()
@@ -217,8 +223,8 @@ def postfix_dovecot(folder: Path) -> Iterator[Peer]:
         (folder / "data").mkdir()
         account = pwd.getpwnam("postfix")
         os.chown(folder / "data", account.pw_uid, account.pw_gid)
-        (conf / "main.cf").write_text(MAIN_CF.format(folder=folder, domain=DOMAIN, lmtp=folder / "lmtp"))
-        (conf / "master.cf").write_text(MASTER_CF.format(port=port))
+        (conf / "main.cf").write_text(MAIN_CF.format(folder=folder, domain=DOMAIN, lmtp=folder / "lmtp") + main)
+        (conf / "master.cf").write_text(MASTER_CF.format(port=port) + master)
         command = program("postfix", "postfix")
         try:
             said = output(command, "-c", str(conf), "start")
@@ -226,7 +232,7 @@ def postfix_dovecot(folder: Path) -> Iterator[Peer]:
                 until(lambda: answers(port), 20, "Postfix answers")
             except Failed as error:
                 raise Failed(f"{error}: {said[-500:]}") from error
-            yield Peer(port, store.imap_port, store.imaps_port, (_master(folder), *store.roots), store.mail)
+            yield Peer(port, store.imap_port, store.imaps_port, (_master(folder), *store.roots, *roots), store.mail)
         finally:
             _stop_postfix(command, conf, folder)
 

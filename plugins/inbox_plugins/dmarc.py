@@ -2,8 +2,8 @@
 
 Speaks at:  data (Reject, Defer, Quarantine, Score, AddHeader), for mail from other servers (port 25).
 Gives:      DmarcFact.
-Uses:       SpfFact and DkimFact (plugins spf and dkim; without one of them, what does not pass is temperror), and
-            ArcFact (plugin arc).
+Needs:      SpfFact and DkimFact (plugins spf and dkim); uses ArcFact (plugin arc) where it is there. If one of the two
+            failed and was told to accept, what does not pass is temperror.
 Asks:       the DNS for ``_dmarc`` records, at most eight for a domain; without an answer the result is temperror.
 Leaves out: sessions that logged in, peers that SPF leaves out (its ``exempt``), LMTP: their result is none.
 On error:   defer.
@@ -30,6 +30,9 @@ again, and is counted then.
 An example::
 
     plugins:
+      spf: {results: {none: ignore, neutral: ignore, softfail: ignore}}
+      dkim: {}
+      arc: {}
       dmarc:
         results: {none: {score: 0.5}, temperror: defer}
         policies: {quarantine: {score: 6}}
@@ -43,20 +46,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, ClassVar, Final, Literal, Self
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from typing import ClassVar, Final
 
 from inbox.authentication import results as authentication_results
 from inbox.authentication.dmarc.author import author_of
 from inbox.authentication.dmarc.discovery import Discovery, Method
 from inbox.authentication.dmarc.evaluation import Checked, evaluate, sample_of
-from inbox.authentication.dmarc.forwarding import Exemption, Way, dmarc_of, exempts, pattern, vouched
+from inbox.authentication.dmarc.forwarding import Exemption, Way, dmarc_of, exempts, vouched
 from inbox.authentication.dmarc.public_suffix import PublicSuffixes, shipped
 from inbox.authentication.feedback import Observation
 from inbox.dns.answers import DnsTemporary
-from inbox.mail.address import AddressError
 from inbox.plugin import (
     Action,
     ArcFact,
@@ -64,7 +63,6 @@ from inbox.plugin import (
     DmarcFact,
     Door,
     HookResult,
-    PluginSettings,
     Result,
     ScoreAction,
     Services,
@@ -74,140 +72,21 @@ from inbox.plugin import (
     hookimpl,
     opinion_of,
 )
+from inbox_plugins._dmarc_settings import RESULTS, Settings
 
 __version__ = "1.0.0"
 
-#: Exceptions of one policy, and entries of each list in one: each may cost a look.
-_MAX_EXCEPTIONS: Final = 100
-_MAX_ENTRIES: Final = 1000
 #: Signatures that one observation names, as RFC 7489 §7.2 lets reporters choose.
 _MAX_REPORTED: Final = 10
 _STRICTNESS: Final = {"ignore": 0, "tag": 1, "quarantine": 3, "defer": 4, "reject": 5}
-#: RFC 8601 §2.7 with RFC 9989 §9.1: DMARC has no other results.
-_RESULTS: Final = frozenset({Result.PASS, Result.FAIL, Result.NONE, Result.TEMPERROR, Result.PERMERROR})
-
-
-def _pattern(text: str) -> str:
-    try:
-        return pattern(text)
-    except AddressError:
-        raise ValueError(f"neither a domain nor '*.' and a domain: {text[:80]!r}") from None
-
-
-def _forwarder(text: str) -> str:
-    try:
-        return str(ip_network(text))
-    except ValueError:
-        return _pattern(text)
-
-
-Pattern = Annotated[str, AfterValidator(_pattern)]
-Patterns = Annotated[list[Pattern], Field(max_length=_MAX_ENTRIES)]
-Forwarder = Annotated[str, AfterValidator(_forwarder)]
-
-
-class NamedException(BaseModel):
-    """Mail that is not treated as its domain asks. All conditions that are there must hold."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["ietf"])
-    """What decision records and reports call it."""
-    from_domains: Patterns = Field([], examples=[["example.org", "*.example.org"]])
-    """Domains of From: ``example.org``, or ``*.example.org`` for all below it."""
-    forwarders: list[Forwarder] = Field(
-        [], max_length=_MAX_ENTRIES, examples=[["192.0.2.0/24", "forwarder.example.org"]]
-    )
-    """Peers: networks, or host names. A name (of HELO, or of the PTR record) counts if it leads back to the address."""
-    mailing_lists: list[str] = Field([], max_length=_MAX_ENTRIES, examples=[["dmarc.ietf.org"]])
-    """List-Ids, such as ``dmarc.ietf.org``. One counts if a domain at its end passed SPF or DKIM."""
-    sealers: Patterns = Field([], examples=[["lists.example.org"]])
-    """Domains that sealed the message (ARC); see ``trusted_sealers``."""
-    action: Action = "ignore"
-    """What follows instead."""
-
-    @model_validator(mode="after")
-    def _exempts_somebody(self) -> Self:
-        if not (self.from_domains or self.forwarders or self.mailing_lists or self.sealers):
-            raise ValueError("an exception names from_domains, forwarders, mailing_lists or sealers")
-        return self
-
-    def exemption(self) -> Exemption:
-        """The same as a condition that can be looked at."""
-        networks: list[IPv4Network | IPv6Network] = []
-        hosts: list[str] = []
-        for text in self.forwarders:
-            try:
-                networks.append(ip_network(text))
-            except ValueError:
-                hosts.append(text)
-        lists = tuple(each.lower().strip("<>") for each in self.mailing_lists)
-        return Exemption(self.name, tuple(self.from_domains), tuple(networks), tuple(hosts), lists, tuple(self.sealers))
-
-
-class Settings(PluginSettings):
-    """What follows from a result, and who is exempt."""
-
-    require_pass: bool = Field(
-        False, description="Refuse what does not pass, but for exceptions; defer it when nobody can say.",
-        json_schema_extra={"env": "SMTP_REQUIRE_DMARC_PASS"},
-    )  # fmt: skip
-    domain_require_pass: bool | None = Field(
-        None, description="The same for one domain, without exceptions: the last word.",
-        json_schema_extra={"domain_field": "require_dmarc_pass"},
-    )  # fmt: skip
-    results: dict[Result, Action] = Field(
-        {}, description="What follows from pass, fail, none, temperror and permerror: reject, defer, quarantine, tag, "
-        "ignore or {score: N}.", examples=[{"none": {"score": 0.5}, "permerror": "quarantine"}],
-    )  # fmt: skip
-    honour_policy: bool = Field(True, description="Do what the domain asks for with mail that fails.")
-    policies: dict[Literal["none", "quarantine", "reject"], Action] = Field(
-        {},
-        description="How to do that: what each policy means here. Unset: what it says.",
-        examples=[{"reject": "quarantine"}],
-    )
-    malformed_from: Action = Field(
-        "reject", description="What follows if From does not name exactly one domain: it cannot be judged."
-    )
-    organizational_domain: Method = Field(
-        Method.TREE_WALK,
-        description="How to find out which domains belong together: tree_walk (RFC 9989), public_suffix (RFC 7489), "
-        "or both (the tree walk, corrected by the public suffix list).",
-    )
-    trusted_sealers: Patterns = Field(
-        [],
-        description="Domains whose ARC seals are believed: mail that passed when it came to them is excepted.",
-        examples=[["example.com"]],
-    )
-    exceptions: list[NamedException] = Field(
-        [],
-        max_length=_MAX_EXCEPTIONS,
-        description="Mailing lists, forwarders and domains that are excepted.",
-        examples=[[{"name": "ietf", "mailing_lists": ["dmarc.ietf.org"]}]],
-    )
-    report: bool = Field(True, description="Count messages for the aggregate reports that their domains ask for.")
-    allow_header_override: bool = Field(
-        False, description="Dangerous: believe an Authentication-Results field with our name that came with the mail. "
-        "Anybody who can send mail here can write one; only for servers that nobody but a trusted relay can reach.",
-        json_schema_extra={"env": "SMTP_AUTH_ALLOW_HEADER_OVERRIDE"},
-    )  # fmt: skip
-
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        foreign = sorted(set(self.results) - _RESULTS)
-        if foreign:
-            raise ValueError(f"results: DMARC has no {foreign[0].value}; there are {', '.join(sorted(_RESULTS))}")
-        names = [each.name for each in self.exceptions]
-        if len(set(names)) < len(names):
-            raise ValueError("exceptions: two have the same name")
-        return self
 
 
 class Dmarc:
     """Judges the author's domain once SPF and DKIM have spoken."""
 
     gives: ClassVar[tuple[type, ...]] = (DmarcFact,)
-    needs: ClassVar[tuple[type, ...]] = ()
-    after: ClassVar[tuple[type, ...]] = (SpfFact, DkimFact, ArcFact)
+    needs: ClassVar[tuple[type, ...]] = (SpfFact, DkimFact)
+    after: ClassVar[tuple[type, ...]] = (ArcFact,)
     # The facts that it stands on may differ from tenant to tenant.
     shareable: ClassVar[bool] = False
     on_error: ClassVar[str] = "defer"
@@ -305,9 +184,10 @@ class Dmarc:
         """What came with the message, if the operator wants to believe it; a failure is judged here all the same."""
         if not self.settings.allow_header_override or tx.message is None or not domain:
             return None
-        said = authentication_results.believed(tx.message.headers, self._services.server_name).get("dmarc", [])
+        name = self.settings.authserv_id or self._services.server_name
+        said = authentication_results.believed(tx.message.headers, name).get("dmarc", [])
         result = dmarc_of(said, domain)
-        return None if result not in _RESULTS - {Result.FAIL} else DmarcFact(result, domain, source="header")
+        return None if result not in RESULTS - {Result.FAIL} else DmarcFact(result, domain, source="header")
 
     def _observe(self, tx: Transaction, fact: DmarcFact, action: Action, checked: Checked) -> None:
         """RFC 9990 §3, RFC 7489 §7.2: one count for each message, with nothing in it about recipients."""

@@ -396,6 +396,13 @@ async def test_claims_are_believed_if_the_operator_wants_it(said: str, result: R
     assert isinstance(await strict.judge(claimed(said)), Reject)
 
 
+async def test_whose_claims_are_believed() -> None:
+    world = World(allow_header_override=True, authserv_id="gateway.test")
+    assert isinstance(await world.judge(claimed("dmarc=pass header.from=author.test")), Reject)
+    said = "gateway.test; dmarc=pass header.from=author.test"
+    assert await world.judge(add_field(MAIL, "Authentication-Results", said)) is None
+
+
 async def test_a_claim_does_not_help_a_broken_from() -> None:
     world = World(allow_header_override=True)
     raw = add_field(
