@@ -188,6 +188,10 @@ CLOCK_SKEW_SECONDS: Final = 300
 #: Octets of one Authentication-Results field that is read, and results in it; honest ones have a few hundred octets.
 AUTHENTICATION_RESULTS_OCTETS: Final = 32 * 1024
 AUTHENTICATION_RESULTS: Final = 100
+#: Seconds for all DNS questions about one message's DMARC policy and alignment, and for those about exceptions. Eight
+#: answers of a name server that takes its time with each would otherwise add up to more than the plugin may take.
+DMARC_SECONDS: Final = 10.0
+DMARC_EXCEPTION_SECONDS: Final = 6.0
 #: RFC 7208 §4.6.4: SPF ends after 20 seconds at the latest.
 SPF_SECONDS: Final = 20.0
 #: Octets of the SPF records of one check together, and terms in them; RFC 7208 §3.4 asks for records that fit into 512
