@@ -188,6 +188,9 @@ CLOCK_SKEW_SECONDS: Final = 300
 #: Octets of one Authentication-Results field that is read, and results in it; honest ones have a few hundred octets.
 AUTHENTICATION_RESULTS_OCTETS: Final = 32 * 1024
 AUTHENTICATION_RESULTS: Final = 100
+#: Octets of all Authentication-Results fields of one message together that are searched for forgeries; those of mail
+#: that came over many servers have a few thousand. To search 256 KiB would take a second.
+AUTHENTICATION_RESULTS_SEARCHED: Final = 32 * 1024
 #: Seconds for all DNS questions about one message's DMARC policy and alignment, and for those about exceptions. Eight
 #: answers of a name server that takes its time with each would otherwise add up to more than the plugin may take.
 DMARC_SECONDS: Final = 10.0

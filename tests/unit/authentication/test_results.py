@@ -146,6 +146,20 @@ def test_the_unicode_form_of_our_name_is_recognised() -> None:
 
 
 @pytest.mark.parametrize(
+    "spelling",
+    ["\uff4d\uff58.demo.test", "mx\u3002demo\uff61test", "m\u00adx.de\u200bmo.test", "MX.\u24b9emo.test\uff0e"],
+)
+def test_what_idna_makes_ours_is_ours(spelling: str) -> None:
+    assert spelling.encode("idna").decode().lower().rstrip(".") == OURS
+    assert may_be(f"{spelling}; spf=pass".encode(), OURS)
+    assert not may_be(f"x{spelling}; spf=pass".encode(), OURS)
+
+
+def test_a_long_word_is_no_name() -> None:
+    assert not may_be(("\u0327\u0301" * 10_000).encode(), OURS)
+
+
+@pytest.mark.parametrize(
     "value",
     [
         f"other.test; spf=pass smtp.mailfrom={OURS}", f"other.test; spf=pass (x) smtp.helo={OURS}",
