@@ -175,9 +175,13 @@ class Spf:
         """What is known or can be found out; None where SPF has no business."""
         fact = tx.facts.get(SpfFact)
         session = tx.session
-        if fact is not None or session.door is not Door.SMTP or session.identity is not None:
+        if session.door is not Door.SMTP or session.identity is not None:
             return fact
-        if self._is_exempt(session):
+        exempt = self._is_exempt(session)
+        # At MAIL the server's policy spoke; whom a tenant exempts, and whom not, is up to the tenant's.
+        if fact is not None and (fact.source == "header" or exempt == (fact.source == "exempt")):
+            return fact
+        if exempt:
             domain = tx.sender.domain if tx.sender else ""
             fact = SpfFact(Result.NONE, domain, helo=_greeted(session), source="exempt")
         else:
