@@ -134,6 +134,9 @@ def test_without_a_field_of_ours_nothing_is_believed() -> None:
         f"((a=;) {OURS}; spf=pass",
         f"=?utf-8?q?{OURS}?=; spf=pass", f"={OURS}; spf=pass", f"x\r\n {OURS}; spf=pass", f"{OURS}=1; spf=pass", OURS,
         f"<{OURS}>; spf=pass", f"(\\) {OURS}; spf=pass", f'"(" {OURS}; spf=pass (")")',
+        r'"mx.d\emo.test"; spf=pass', "mx (a) . demo . test; spf=pass", "mx.de(x)mo.test; spf=pass",
+        "mx.demo\r\n .test; spf=pass", '"mx.demo" ".test"; spf=pass', f"i=1; {OURS}; spf=pass", f"{OURS}\0; spf=pass",
+        f"'{OURS}'; spf=pass", f"{{{OURS}}}|; spf=pass", f"*{OURS}#!; spf=pass", f".{OURS}--; spf=pass",
     ],
 )  # fmt: skip
 def test_what_might_be_taken_for_ours_is_recognised(value: str) -> None:
