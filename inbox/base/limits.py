@@ -159,6 +159,11 @@ DNS_CACHE_OCTETS: Final = 32 * 1024 * 1024
 #: DNS: questions that are on their way at one time (each has a socket), and those that wait for their turn.
 DNS_QUESTIONS: Final = 200
 DNS_WAITING: Final = 5_000
+#: DNS: the same for the names of one organization. One message can make us ask its author's name servers fifty things,
+#: and if they never answer, each takes its place for five seconds: without this, four such messages were enough to
+#: leave all others without answers.
+DNS_ZONE_QUESTIONS: Final = 25
+DNS_ZONE_WAITING: Final = 500
 #: One DKIM-Signature, ARC-Seal or ARC-Message-Signature field. RFC 6376 sets no bound; the longest of real mail (two
 #: hundred names in h=, a key of 4096 bits) has about 5,000 octets.
 SIGNATURE_FIELD_OCTETS: Final = 16 * 1024
