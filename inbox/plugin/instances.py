@@ -1,4 +1,4 @@
-"""Plugin objects: one for each plugin and settings, shared by all tenants that wrote the same settings."""
+"""Plugin objects: one for each plugin, settings and time-out, shared by all tenants that wrote the same."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Instances:
         self._guard = guard
         self._failures = failures
         self._cool_down = cool_down
-        self._shared: Final[weakref.WeakValueDictionary[tuple[LoadedPlugin, str], Instance]] = (
+        self._shared: Final[weakref.WeakValueDictionary[tuple[LoadedPlugin, str, float], Instance]] = (
             weakref.WeakValueDictionary()
         )
         self._breakers: Final[weakref.WeakValueDictionary[str, Breaker]] = weakref.WeakValueDictionary()
@@ -72,10 +72,11 @@ class Instances:
         loaded = entry.info
         if not isinstance(loaded, LoadedPlugin):
             raise TypeError(f"{entry.name} is described, but was not loaded")
-        key = (loaded, entry.settings_hash)
+        key = (loaded, entry.settings_hash, entry.timeout)
         found = self._shared.get(key)
         if found is None:
-            found = self._shared[key] = Instance(entry, loaded, self._breaker(f"{entry.name} {entry.settings_hash}"))
+            breaker = self._breaker(f"{entry.name} {entry.settings_hash}", entry.timeout)
+            found = self._shared[key] = Instance(entry, loaded, breaker)
         return found
 
     async def make(self, instance: Instance) -> None:
@@ -99,16 +100,18 @@ class Instances:
                     await Steps(start(), self._guard)
             dependency = getattr(plugin, "dependency", None)
             if dependency is not None:
-                instance.breaker = self._breaker(str(dependency))
+                instance.breaker = self._breaker(str(dependency), instance.entry.timeout)
             instance.calls = {hook.stage: (getattr(plugin, hook.method), hook) for hook in loaded.hooks}
             instance.plugin = plugin
             weakref.finalize(instance, self._retired.append, (loaded.name, plugin)).atexit = False
 
-    def _breaker(self, dependency: str) -> Breaker:
-        found = self._breakers.get(dependency)
+    def _breaker(self, dependency: str, timeout: float) -> Breaker:
+        # What is late for a tenant that waits a millisecond is in time for the others: it must not be kept from them.
+        name = f"{dependency} {timeout:g}"
+        found = self._breakers.get(name)
         if found is None:
             found = Breaker(self._services.clock, self._failures, self._cool_down)
-            self._breakers[dependency] = found
+            self._breakers[name] = found
         return found
 
     def living(self) -> list[Instance]:

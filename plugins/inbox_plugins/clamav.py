@@ -122,8 +122,9 @@ class ClamAV:
 
     @property
     def dependency(self) -> str:
-        """What the circuit breaker watches."""
-        return self.settings.address
+        """What the circuit breaker watches. What is too slow for one tenant's patience is not for all."""
+        settings = self.settings
+        return f"{settings.address} {settings.connect_timeout:g} {settings.scan_timeout:g}"
 
     @hookimpl
     async def data(self, tx: Transaction) -> Verdict | None:

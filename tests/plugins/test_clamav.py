@@ -281,7 +281,7 @@ def test_addresses_that_are_none(address: str) -> None:
 
 @pytest.mark.parametrize("address", ["tcp://[::1]:3310", "tcp://clamd.acme.test:3310", "unix:///run/clamav/clamd.ctl"])
 def test_addresses(address: str) -> None:
-    assert plugin(address).dependency == address
+    assert plugin(address).dependency.startswith(address)
 
 
 @pytest.mark.parametrize(
@@ -424,3 +424,12 @@ async def test_in_the_engine_with_the_real_daemon(clamd: Clamd) -> None:
     outcome = await test.data(b"Subject: x\r\n\r\n" + EICAR)
     assert outcome.verdict == Reject(550, "5.7.1", f"Message contains malware ({EICAR_NAME})")
     assert outcome.fact(VirusFact) == VirusFact("infected", EICAR_NAME, "clamav")
+
+
+def test_a_breaker_is_shared_with_those_who_wait_as_long() -> None:
+    here = "tcp://127.0.0.1:3310"
+    assert plugin(here, max_size=1).dependency == plugin(here).dependency
+    for other in (
+        plugin(here, scan_timeout=0.001), plugin(here, connect_timeout=0.001), plugin("tcp://127.0.0.1:3311"),
+    ):  # fmt: skip
+        assert other.dependency != plugin(here).dependency
