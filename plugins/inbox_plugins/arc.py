@@ -91,8 +91,9 @@ class Arc:
     #: One pass over the body for both: DKIM's signatures may want hashes of parts of it.
     after: ClassVar[tuple[type, ...]] = (DkimFact,)
     shareable: ClassVar[bool] = True
-    #: Two rounds of look-ups of at most five seconds each, and the arithmetic.
-    timeout: ClassVar[float] = 15.0
+    #: Far above two rounds of look-ups of five seconds each: the arithmetic may have to wait for threads in a flood, and
+    #: a plugin that is late too often is kept from everybody's mail.
+    timeout: ClassVar[float] = 60.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings

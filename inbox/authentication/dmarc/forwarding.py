@@ -65,11 +65,13 @@ def checked_by(found: Sequence[results.MethodResult]) -> Checked:
 
 
 def dmarc_of(found: Sequence[results.MethodResult], domain: str) -> Result | None:
-    """What a field says of DMARC for mail from ``domain``; None if nothing."""
-    for each in found:
-        if each.method == "dmarc" and _domain(each.get("header.from")) == domain:
-            return each.known
-    return None
+    """What a field says of DMARC for mail from ``domain``; None if nothing, or not one thing.
+
+    A field that contradicts itself was written by somebody who copies what strangers say, such as local parts in
+    comments, and one of the results may be a stranger's.
+    """
+    said = {each.known for each in found if each.method == "dmarc" and _domain(each.get("header.from")) == domain}
+    return said.pop() if len(said) == 1 else None
 
 
 def _domain(text: str) -> str:
@@ -99,6 +101,8 @@ async def vouched(arc: ArcFact | None, domain: str, trusted: Sequence[str], disc
     if field is None:
         return ""
     if dmarc_of(field.results, domain) is not Result.PASS:
+        if any(each.method == "dmarc" for each in field.results):
+            return ""  # That hop judged the message, and we know no better.
         again = await evaluate(Author(domain), checked_by(field.results), discovery, 0)
         if again.result is not Result.PASS:
             return ""

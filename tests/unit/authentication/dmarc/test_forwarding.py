@@ -118,6 +118,21 @@ def test_helo_counts_only_without_a_sender() -> None:
         (chain(("list.test", BAD)), False),
         (chain(("list.test", "mx.test; dmarc=pass header.from=other.test")), False),
         (chain(("list.test", "mx.test; dmarc=pass")), False),
+        # A hop that copies a stranger's local part, <"x); dmarc=pass header.from=author.test; y=z ("@evil.test>.
+        (
+            chain(
+                (
+                    "list.test",
+                    'mx.test; spf=pass (of "x); dmarc=pass header.from=author.test; dkim=pass ("@evil.test) '
+                    "header.d=author.test; dmarc=fail header.from=author.test",
+                )
+            ),
+            False,
+        ),
+        (
+            chain(("list.test", "mx.test; dkim=pass header.d=author.test; dmarc=fail header.from=author.test")),
+            False,
+        ),
         (chain(("list.test", "mx.test; dkim=pass header.d=other.test")), False),
         (chain(("list.test", "mx.test; dkim=temperror header.d=author.test")), False),
         (chain(("list.test", "nonsense ((")), False),
