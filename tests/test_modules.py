@@ -30,6 +30,7 @@ NO_CODE = {
 #: Modules that are tested through what they are a part of: the beginning of their names, and the test.
 TOGETHER = {
     "inbox/app/dev": "tests/e2e/test_story.py",
+    "inbox/app/domain_check": "tests/e2e/test_domain_check.py",
     "inbox/app/installation": "tests/unit/cli/test_policy_explain.py",
     "inbox/app/rehearsal": "tests/unit/cli/test_policy_explain.py",
     "inbox/app/serve": "tests/e2e/test_story.py",

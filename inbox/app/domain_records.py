@@ -187,7 +187,7 @@ def _dmarc(needs: Needs) -> list[WantedRecord]:
         # Forwarded mail passes by its signature only: to have it refused would be to lose it.
         policy, note = "none", "p=reject once mail is signed with a key of the domain's own"
     text = f"v=DMARC1; p={policy}; rua=mailto:{needs.reports_to}"
-    records = [WantedRecord("dmarc", f"_dmarc.{needs.domain}", "TXT", text, Need.RECOMMENDED, note)]
+    records = [WantedRecord("dmarc", f"_dmarc.{needs.domain}", "TXT", text, Need.REQUIRED, note)]
     to = needs.reports_to.rpartition("@")[2]
     if to != needs.domain:
         # RFC 9990 §4: without it, nobody sends reports to another domain.

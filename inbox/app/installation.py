@@ -35,7 +35,7 @@ async def opened(config: Config, *, serving: bool = False) -> AsyncIterator[Inst
     """
     clock = SystemClock()
     ids = RandomIds(clock.now)
-    database = make_database(config, clock, ids)
+    database = make_database(config, clock, ids, serving=serving)
     blobs = make_blobs(config, serving=serving)
     executors = Executors()
     await database.open()

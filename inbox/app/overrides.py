@@ -15,6 +15,7 @@ from inbox.app.config import MASK
 from inbox.app.settings import _domain, _field_names, _pkcs8
 from inbox.base.errors import ConfigError
 from inbox.mail.tenancy import DomainOverrides
+from inbox.policy.catalogue import Catalogue
 
 #: AES-256: what SSE-C takes.
 SSE_C_KEY_OCTETS = 32
@@ -27,6 +28,12 @@ USED = frozenset(
 SECRETS = frozenset({"dkim_private_key_b64_pkcs8", "enc_sse_c_key_b64", "enc_wrapped_dek_customer"})
 _ADAPTER = TypeAdapter(DomainOverrides)
 _NAMES = [field.name for field in fields(DomainOverrides)]
+
+
+def acted_on(plugins: Catalogue) -> frozenset[str]:
+    """The fields that something acts on: what is built in, and what settings of installed plugins name."""
+    found = [plugins.get(name) for name in plugins.names()]
+    return USED | {column for plugin in found if plugin is not None for column in plugin.domain_fields.values()}
 
 
 def changed(overrides: DomainOverrides, given: Mapping[str, str]) -> DomainOverrides:

@@ -185,7 +185,7 @@ class Server(Group):
     dns_resolver: Annotated[str, AfterValidator(_host_port)] | None = Field(
         None, json_schema_extra={"env": "DNS_RESOLVER"}
     )
-    """The DNS resolver, ``host:port``. Unset: the system's."""
+    """The DNS resolver, ``host:port``. What one on loopback says about DNSSEC is believed. Unset: the system's."""
 
 
 class Tls(Group):

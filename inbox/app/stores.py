@@ -10,8 +10,12 @@ from inbox.base.ids import Ids
 from inbox.store.ports import Blobs, Database
 
 
-def make_database(config: Config, clock: Clock, ids: Ids) -> Database:
-    """The database, not yet opened: SurrealDB when a server is named, else the embedded one."""
+def make_database(config: Config, clock: Clock, ids: Ids, *, serving: bool = False) -> Database:
+    """The database, not yet opened: SurrealDB when a server is named, else the embedded one.
+
+    Args:
+        serving: for a server, which has much mail to file.
+    """
     url = config.database.surreal_url
     if url is not None:
         from inbox.store.surreal.config import SurrealConfig
@@ -26,9 +30,9 @@ def make_database(config: Config, clock: Clock, ids: Ids) -> Database:
             password=password,
         )
         return SurrealDatabase(settings, clock, ids)
-    from inbox.store.sqlite import SqliteDatabase
+    from inbox.store.sqlite.database import SqliteDatabase
 
-    return SqliteDatabase(config.sqlite_path, clock, ids)
+    return SqliteDatabase(config.sqlite_path, clock, ids, process=serving)
 
 
 def missing_database(config: Config) -> str | None:

@@ -91,7 +91,9 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     config.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     resolver = make_resolver(config, clock)
-    feedback = FeedbackLedger(database.dmarc_reports, directory, clock, structlog.get_logger("inbox.feedback"))
+    feedback = FeedbackLedger(
+        database.dmarc_reports, directory, installation.executors, clock, structlog.get_logger("inbox.feedback")
+    )
     services = Services(
         clock=clock,
         log=structlog.get_logger("inbox.plugin"),

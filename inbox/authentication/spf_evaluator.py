@@ -128,9 +128,10 @@ async def check_host(
     try:
         async with asyncio.timeout_at(ends):
             result, _, text = await evaluation.check()
-        with contextlib.suppress(TimeoutError):  # The result stands, whether or not it is explained.
-            async with asyncio.timeout_at(ends):
-                explanation = await evaluation.explained(text) if result == "fail" else ""
+        if result == "fail":
+            with contextlib.suppress(TimeoutError):  # The result stands, whether or not it is explained.
+                async with asyncio.timeout_at(ends):
+                    explanation = await evaluation.explained(text)
     except TimeoutError:
         return Evaluated(Result.TEMPERROR, reason=f"no result within {seconds:g} seconds")
     # The interpreter meets a stranger's record, and fails in ways of its own (ValueError for a number of 5,000 digits).

@@ -36,18 +36,31 @@ class RandomIds:
     def __init__(self, now: Callable[[], float], random_bytes: Callable[[int], bytes] = os.urandom) -> None:
         self._now = now
         self._random_bytes = random_bytes
-        self._stock: list[int] = []
+        self._stock: list[tuple[int, str]] = []
+        self._head = -1
+        self._text = ""  # of the time's first 40 bits, which stay for a quarter of a second
         self._process = os.getpid()
 
     def new(self) -> str:
-        number = (int(self._now() * 1000) & 0xFFFFFFFFFFFF) << 52 | self._random_bits()
-        return "".join([_PAIRS[number >> shift & 0x3FF] for shift in (90, 80, 70, 60, 50, 40, 30, 20, 10, 0)])
-
-    def _random_bits(self) -> int:
-        # Random numbers are fetched in stock: asking the kernel for each lets go of the interpreter's lock, and to get
-        # it back from other threads costs more than all the rest. A forked child must not use its parent's stock.
+        # A forked child must not use its parent's stock.
         if not self._stock or self._process != os.getpid():
-            self._process = os.getpid()
-            drawn = self._random_bytes(7 * _STOCK)
-            self._stock = [int.from_bytes(drawn[start : start + 7]) >> 4 for start in range(0, len(drawn), 7)]
-        return self._stock.pop()
+            self._draw()
+        bits, tail = self._stock.pop()
+        head = (int(self._now() * 1000) & 0xFFFFFFFFFFFF) << 2 | bits
+        if head >> 10 != self._head:
+            self._head = head >> 10
+            self._text = _spelled(self._head, (30, 20, 10, 0))
+        return f"{self._text}{_PAIRS[head & 0x3FF]}{tail}"
+
+    def _draw(self) -> None:
+        """Random numbers are fetched in stock: asking the kernel for each lets go of the interpreter's lock, and to get
+        it back from other threads costs more than all the rest. Of 52 bits the first two stand beside the time's.
+        """
+        self._process = os.getpid()
+        drawn = self._random_bytes(7 * _STOCK)
+        numbers = [int.from_bytes(drawn[start : start + 7]) >> 4 for start in range(0, len(drawn), 7)]
+        self._stock = [(number >> 50, _spelled(number, (40, 30, 20, 10, 0))) for number in numbers]
+
+
+def _spelled(number: int, shifts: tuple[int, ...]) -> str:
+    return "".join([_PAIRS[number >> shift & 0x3FF] for shift in shifts])

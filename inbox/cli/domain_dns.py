@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inbox.cli.context import WrongUsage, command, config, database, hosting
-from inbox.cli.output import Json, say, show_rows, warn
+from inbox.cli.context import NotSo, WrongUsage, command, config, database, hosting
+from inbox.cli.output import Json, print_json, progress, say, show_rows, warn
 from inbox.mail.address import Address, canonical_domain
 
 if TYPE_CHECKING:
+    from inbox.app.domain_findings import Finding
     from inbox.app.domain_records import IPAddress, Needs
 
 Domain = Annotated[str, typer.Argument(help="A hosted domain.")]
@@ -27,6 +29,7 @@ Reports = Annotated[
 def register(group: typer.Typer) -> None:
     """Adds the commands to ``inbox domain``."""
     command(group, "records")(records)
+    command(group, "check")(check)
 
 
 async def records(
@@ -40,6 +43,7 @@ async def records(
     from inbox.app.domain_records import in_zone, wanted_records, zone_lines
 
     needs = await _needs(domain, address, reports)
+    _tell_unsigned(needs)
     wanted = wanted_records(needs)
     if zone:
         # What stands in a zone file must not be broken by a terminal's width: plain lines.
@@ -67,6 +71,56 @@ async def records(
         say(f"{needs.hostname} needs its addresses (A, AAAA), and they its name (PTR): --address tells which")
 
 
+async def check(
+    domain: Domain,
+    address: Addresses = None,
+    https: Annotated[bool, typer.Option("--https", help="Fetch the MTA-STS policy, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare the DNS records that a domain needs with what the DNS shows.
+
+    Asks DNS_RESOLVER. Exit code 1 if something is wrong; warnings alone are none.
+    """
+    from inbox.app.domain_check import STEPS
+    from inbox.app.domain_findings import Outcome
+
+    needs = await _needs(domain, address, None)
+    with progress(f"looking at {needs.domain}", STEPS) as advance:
+        found = await _findings(needs, https, advance)
+    if as_json:
+        print_json([asdict(finding) for finding in found])
+    else:
+        rows = [asdict(finding) for finding in found]
+        show_rows(rows, ("record", "name", "type", "outcome", "state", "change"), as_json=False)
+    if any(finding.outcome is Outcome.FAIL for finding in found):
+        raise typer.Exit(1)
+
+
+async def _findings(needs: Needs, https: bool, advance: Callable[[], object]) -> list[Finding]:
+    from inbox.app.domain_check import check_domain
+    from inbox.app.domain_findings import Subject
+    from inbox.app.domain_lookup import Lookup
+    from inbox.app.domain_records import wanted_records
+    from inbox.app.executors import Executors
+    from inbox.app.services import make_resolver
+    from inbox.authentication.spf import SpfChecker
+    from inbox.base.clock import SystemClock
+    from inbox.dns.answers import DnsTemporary
+    from inbox.dns.upstream import Upstream
+
+    settings, clock, executors = config(), SystemClock(), Executors()
+    try:
+        servers = await Upstream(clock, settings.server.dns_resolver).servers()
+    except DnsTemporary as error:
+        raise NotSo(str(error)) from error
+    subject = Subject(needs, Lookup(servers), tuple(wanted_records(needs)), https)
+    try:
+        spf = SpfChecker(make_resolver(settings, clock), clock, needs.hostname)
+        return await check_domain(subject, spf, executors, advance)
+    finally:
+        executors.close()
+
+
 async def _needs(domain: str, addresses: list[str] | None, reports: str | None) -> Needs:
     from inbox.app.domain_needs import domain_needs
     from inbox.base.clock import SystemClock
@@ -79,11 +133,14 @@ async def _needs(domain: str, addresses: list[str] | None, reports: str | None) 
         needs = await domain_needs(db, settings, hosted, SystemClock(), addresses=given, reports=to)
     if "." not in needs.hostname or needs.hostname.endswith((".localhost", ".local", ".localdomain")):
         warn(f"{needs.hostname} is no public name: set SERVER_HOSTNAME")
+    return needs
+
+
+def _tell_unsigned(needs: Needs) -> None:
     if not needs.signed:
         waits = any(key.use == "waiting" for key in needs.keys)
         then = "publish the records of its DKIM keys" if waits else f"inbox domain dkim rotate {needs.domain}"
         warn(f"mail of {needs.domain} is not signed with a key of its own: {then}")
-    return needs
 
 
 def _address(text: str) -> IPAddress:

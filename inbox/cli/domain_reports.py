@@ -12,13 +12,14 @@ import typer
 from typer.core import TyperGroup
 
 from inbox.cli.context import NotSo, WrongUsage, command, config, database, hosting
-from inbox.cli.output import Json, progress, show_rows, when
+from inbox.cli.output import Json, progress, show_rows, warn, when
 from inbox.mail.address import Address, canonical_domain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from inbox.app.config import Config
+    from inbox.app.executors import Executors
     from inbox.app.reporting import Prepared
     from inbox.authentication.aggregate.build import Submitter
     from inbox.authentication.feedback import IncomingReport, ReportRow
@@ -88,12 +89,18 @@ async def import_(
 
     What is older than server.reports.keep_days of default.yaml, the server removes again.
     """
+    from inbox.app.executors import Executors
+
     done: list[dict[str, Any]] = []
-    async with database() as db:
-        with progress("Reading", len(files)) as step:
-            for path in files:
-                done.append(await _import(db, path))
-                step()
+    executors = Executors()
+    try:
+        async with database() as db:
+            with progress("Reading", len(files)) as step:
+                for path in files:
+                    done.append(await _import(db, executors, path))
+                    step()
+    finally:
+        executors.close()
     show_rows(done, IMPORTED, as_json=as_json)
     failed = sum(row["result"] not in {"filed", "known already"} for row in done)
     if failed:
@@ -119,6 +126,8 @@ async def build(
     day, only = _day(date), canonical_domain(domain) if domain is not None else None
     settings = config()
     submitter = _submitter(settings, sender, organization)
+    if submitter.domain.endswith("localhost"):
+        warn(f"the reports will say that they come from {submitter.domain}: set SERVER_HOSTNAME")
     async with database() as db:
         shown = await _build(settings, db, submitter, day, only, out, most, most_each)
     about = f" about {only}" if only else ""
@@ -168,7 +177,7 @@ def _result(aligned: bool, results: Sequence[tuple[str, str]]) -> str:
     return f"{'pass' if aligned else 'fail'}{f' ({details})' if details else ''}"
 
 
-async def _import(db: Database, path: Path) -> dict[str, Any]:
+async def _import(db: Database, executors: Executors, path: Path) -> dict[str, Any]:
     """What became of one file. Raises StoreError."""
     from inbox.app.feedback import FromTheFuture, file_report
     from inbox.authentication.aggregate.unpack import ReportError
@@ -190,7 +199,7 @@ async def _import(db: Database, path: Path) -> dict[str, Any]:
     if hosted is None:
         return row | {"result": "no tenant hosts the domain"}
     try:
-        filed = await file_report(db.dmarc_reports, hosted.organization.id, report, time.time())
+        filed = await file_report(db.dmarc_reports, hosted.organization.id, report, time.time(), executors)
     except FromTheFuture as error:
         return row | {"result": str(error)}
     return row | {"result": "filed" if filed else "known already"}

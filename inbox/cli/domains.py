@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from inbox.cli import dkim_sign, domain_dkim, domain_dns, domain_reports
-from inbox.cli.context import NotSo, WrongUsage, command, database, hosting, tenant_id, tenant_named
+from inbox.cli.context import NotSo, WrongUsage, command, config, database, hosting, tenant_id, tenant_named
 from inbox.cli.output import Json, say, show_rows, warn
 from inbox.mail.address import canonical_domain
 
@@ -62,7 +62,8 @@ async def set_(
 
     For example: inbox domain set example.org require_spf_pass=false plus_delimiter=-
     """
-    from inbox.app.overrides import ENCRYPTION, USED, changed, shown
+    from inbox.app.overrides import ENCRYPTION, acted_on, changed, shown
+    from inbox.app.policies import find_plugins
 
     given = dict(_field(text) for text in fields)
     wanted = sorted(name for name, text in given.items() if text.strip() and name in ENCRYPTION)
@@ -72,7 +73,8 @@ async def set_(
         hosted = await hosting(db, canonical_domain(domain))
         overrides = changed(hosted.overrides, given)
         await db.tenants.set_domain_overrides(hosted.organization.id, hosted.fqdn, overrides)
-    unused = sorted(name for name, text in given.items() if text.strip() and name not in USED)
+    used = acted_on(find_plugins(config()))
+    unused = sorted(name for name, text in given.items() if text.strip() and name not in used)
     if unused:
         warn(f"{', '.join(unused)}: kept, but nothing that ships in this version acts on it")
     show_rows(

@@ -10,9 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import dns.exception
-import dns.resolver
-
 from inbox.base.clock import Clock
 from inbox.base.limits import DNS_REPLY_OCTETS
 from inbox.dns.answers import AnswerUnfit, DnsTemporary
@@ -21,6 +18,8 @@ from inbox.dns.message import Reply, ReplyUnfit, Truncated, question, read_reply
 #: Seconds that one server has for one attempt, and attempts that each server has.
 ATTEMPT: Final = 2.0
 ROUNDS: Final = 3
+#: Seconds for which a server that did not answer is asked after all others.
+LATE: Final = 60.0
 #: Seconds for which the addresses of a DNS server that was given by its name are kept.
 ADDRESSES_KEPT: Final = 60.0
 
@@ -114,6 +113,8 @@ class Upstream:
         self._servers: tuple[Server, ...] = ()
         self._version: object = None
         self._until = 0.0
+        #: Servers that did not answer, and until when they are asked last.
+        self._late: dict[Server, float] = {}
 
     async def ask(self, name: bytes, kind: str) -> Reply:
         """NOERROR or NXDOMAIN from the first server that says so; those that fail are asked no more.
@@ -124,7 +125,9 @@ class Upstream:
         """
         failures: dict[Server, str] = {}
         unfit = False
-        servers = await self.servers()
+        now = self._clock.monotonic()
+        # Or else a first server that is gone would cost its time-out at every question.
+        servers = sorted(await self.servers(), key=lambda server: self._late.get(server, 0.0) > now)
         for _ in range(ROUNDS):
             for server in servers:
                 if failures.get(server, "time-out") != "time-out":
@@ -133,6 +136,7 @@ class Upstream:
                     reply = await server.exchange(name, kind)
                 except TimeoutError:
                     failures[server] = "time-out"
+                    self._late[server] = now + LATE
                 except ReplyUnfit as error:
                     unfit, failures[server] = True, f"answers with {error}"
                 except OSError as error:
@@ -151,6 +155,7 @@ class Upstream:
         elif not self._servers or (self._until and self._clock.monotonic() >= self._until):
             host, _, port = self._server.rpartition(":")
             self._servers = tuple(Server(each, int(port)) for each in await self._addresses(host.strip("[]")))
+            self._late.clear()
         return self._servers
 
     async def _addresses(self, host: str) -> list[str]:
@@ -170,9 +175,17 @@ class Upstream:
             version = (status.st_mtime_ns, status.st_ino, status.st_size)
             if self._servers and version == self._version:
                 return
-            read = dns.resolver.Resolver(configure=False)
-            read.read_resolv_conf(str(self._system))
-        except (OSError, ValueError, dns.exception.DNSException) as error:
+            self._late.clear()
+            self._servers, self._version = tuple(map(Server, _nameservers(self._system))), version
+        except (OSError, ValueError) as error:
             why = "is not there" if isinstance(error, FileNotFoundError) else "names no DNS server"
             raise DnsTemporary(f"{self._system} {why}: set DNS_RESOLVER to host:port") from None
-        self._servers, self._version = tuple(Server(str(each), 53) for each in read.nameservers), version
+
+
+def _nameservers(system: Path) -> list[str]:
+    """The addresses in a file of resolv.conf(5). Raises OSError, or ValueError for what names none."""
+    lines = [line.split() for line in system.read_text(encoding="utf-8").splitlines()]
+    addresses = [str(ipaddress.ip_address(words[1])) for words in lines if words[:1] == ["nameserver"] and words[1:]]
+    if not addresses:
+        raise ValueError("no nameserver line")
+    return addresses

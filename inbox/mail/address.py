@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from inbox.base.errors import ProtocolError
 from inbox.base.limits import DOMAIN_OCTETS, LOCAL_PART_OCTETS, PATH_OCTETS
@@ -41,15 +42,7 @@ class Address:
         Raises:
             AddressError: it is none, or a part of it is longer than RFC 5321 §4.5.3.1 allows.
         """
-        found = _ADDRESS.match(text)
-        if found is None or len(text.encode("utf-8", "surrogatepass")) > PATH_OCTETS:
-            raise AddressError(f"not an address: {text[:80]!r}")
-        local, domain = found.groups()
-        if local[0] == '"':
-            local = re.sub(r"\\(.)", r"\1", local[1:-1])
-        if len(local.encode()) > LOCAL_PART_OCTETS:
-            raise AddressError(f"local part of more than {LOCAL_PART_OCTETS} octets: {text[:80]!r}")
-        return cls(local, canonical_domain(domain))
+        return _parsed(text)
 
     @property
     def is_ascii(self) -> bool:
@@ -66,6 +59,20 @@ class Address:
             return f"{self.local}@{self.domain}"
         quoted = re.sub(r'(["\\])', r"\\\1", self.local)
         return f'"{quoted}"@{self.domain}'
+
+
+# The same senders and recipients come again and again.
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Address:
+    found = _ADDRESS.match(text)
+    if found is None or len(text.encode("utf-8", "surrogatepass")) > PATH_OCTETS:
+        raise AddressError(f"not an address: {text[:80]!r}")
+    local, domain = found.groups()
+    if local[0] == '"':
+        local = re.sub(r"\\(.)", r"\1", local[1:-1])
+    if len(local.encode()) > LOCAL_PART_OCTETS:
+        raise AddressError(f"local part of more than {LOCAL_PART_OCTETS} octets: {text[:80]!r}")
+    return Address(local, canonical_domain(domain))
 
 
 def canonical_domain(text: str) -> str:

@@ -79,19 +79,20 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def with_judgements(self, judgements: Sequence[StageOutcome], reply: Reply | None = None) -> Decision:
         """This record with what the stages said, in their order, and with the reply."""
+        spoken = [judgement for judgement in judgements if judgement.traces]
         symbols: dict[str, float] = {}
-        for judgement in judgements:
+        for judgement in spoken:
             for score in judgement.tally.scores:
                 symbols[score.symbol] = round(symbols.get(score.symbol, 0.0) + score.points, 4)
-        changed = msgspec.structs.replace(
+        return msgspec.structs.replace(
             self,
-            total=round(sum(judgement.tally.total for judgement in judgements), 4),
+            total=round(sum([judgement.tally.total for judgement in spoken]), 4),
             symbols=symbols,
-            stages=[stage_record(judgement) for judgement in judgements if judgement.traces],
+            stages=[stage_record(judgement) for judgement in spoken],
+            code=self.code if reply is None else reply.code,
+            enhanced=self.enhanced if reply is None else reply.enhanced,
+            text=self.text if reply is None else reply.text,
         )
-        if reply is None:
-            return changed
-        return msgspec.structs.replace(changed, code=reply.code, enhanced=reply.enhanced, text=reply.text)
 
 
 def stage_record(outcome: StageOutcome) -> StageRecord:

@@ -48,7 +48,7 @@ class ObservationCount:
 
 @dataclass(frozen=True, slots=True)
 class StoredReport:
-    """A report about a hosted domain that came in (``dmarc_report``); ``body`` has its rows as JSON."""
+    """A report about a hosted domain that came in (``dmarc_report``); ``body`` has its rows, compressed."""
 
     tenant: str
     domain: str

@@ -62,6 +62,7 @@ class Settings(PluginSettings):
         max_length=255,
         description="The name in the field (§2.5). Servers that trust one another's results may share one. Empty: this "
         "server's name.",
+        examples=["mx.acme.test"],
     )
 
     @field_validator("authserv_id")

@@ -22,11 +22,11 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("surreal", marks=pytest.mark.real)])
+@pytest.fixture(params=["sqlite", "process", pytest.param("surreal", marks=pytest.mark.real)])
 def make(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Callable[[], Database]:
     """Makes database objects on one storage that is empty at first."""
-    if request.param == "sqlite":
-        return lambda: SqliteDatabase(tmp_path / "inbox.db", clock, IDS)
+    if request.param != "surreal":
+        return lambda: SqliteDatabase(tmp_path / "inbox.db", clock, IDS, process=request.param == "process")
     url = request.getfixturevalue("surreal_server").url
     config = SurrealConfig(url, "tests", IDS.new(), "root", "root", timeout=30)
     return lambda: SurrealDatabase(config, clock, IDS)

@@ -91,7 +91,7 @@ async def test_a_retry_after_a_lost_reply_is_recognised(engine: SurrealServer, d
 
 
 async def test_a_server_that_hangs(engine: SurrealServer) -> None:
-    config = SurrealConfig(engine.url, "t", "d", "root", "root", timeout=0.5)
+    config = SurrealConfig(engine.url, "t", "d", "root", "root", timeout=2)
     database = SurrealDatabase(config, SystemClock(), IDS)
     await database.open()
     acme = await home(database)

@@ -14,6 +14,7 @@ from inbox.authentication.signing import SigningKey
 from inbox.base.clock import SystemClock
 from inbox.dns.resolver import CachingResolver
 from inbox.mail.content import MemoryContent
+from tests.support.cli import Cli
 from tests.support.dkim import ED25519_KEY, MAIL, RSA_KEY, key_record, signed, signing_key
 from tests.support.dkim_peers import OpenDkim, dkimpy, dkimpy_signed, mail_dkim, mail_dkim_signed, opendkim
 from tests.support.dns_servers import DnsServers
@@ -107,7 +108,7 @@ async def test_a_dns_that_does_not_answer(dns_world: DnsWorld) -> None:
         signing_key(RSA_KEY, "bogus.test", "mail"): {Result.TEMPERROR},
         signing_key(RSA_KEY, "signed.test", "absent"): {Result.PERMERROR},
         signing_key(RSA_KEY, "plain.test", "loop"): {Result.TEMPERROR, Result.PERMERROR},
-        signing_key(RSA_KEY, "plain.test", "long"): {Result.PERMERROR},
+        signing_key(RSA_KEY, "plain.test", "long"): {Result.TEMPERROR, Result.PERMERROR},
     }
     await dns_world.publish("plain.test", "loop._domainkey CNAME pool", "pool CNAME loop._domainkey")
     long = key_record(RSA_KEY) + b"; n=" + b"x" * 8192
@@ -115,3 +116,24 @@ async def test_a_dns_that_does_not_answer(dns_world: DnsWorld) -> None:
     for key, expected in names.items():
         assert set(await result(signed(MAIL, key, now=time.time()), dns_world.resolver)) <= expected, key
     assert await result(signed(MAIL, RSA, now=time.time()), dns_world.silent) == [Result.TEMPERROR]
+
+
+def test_explain_shows_what_was_found(
+    resolver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli = Cli(tmp_path, monkeypatch, capsys).demo()
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "default.yaml").write_text("plugins: {recipients: {}, dkim: {}}\n")
+    monkeypatch.setenv("DNS_RESOLVER", resolver)
+    file = cli.folder / "mail.eml"
+    envelope = ("--from", "ann@signed.test", "--to", "ann@demo.test")
+    file.write_bytes(signed(MAIL, RSA, ED25519, now=time.time()))
+    assert cli("domain", "set", "demo.test", "require_dkim_pass=true").code == 0
+    ran = cli("policy", "explain", "--eml", str(file), *envelope)
+    assert ran.code == 0
+    assert "DkimFact" in ran.out
+    file.write_bytes(file.read_bytes().replace(b"Hello", b"Hullo"))
+    ran = cli("policy", "explain", "--eml", str(file), *envelope)
+    assert ran.code == 1
+    assert "550 5.7.20 No DKIM signature of the message is valid" in ran.out
+    assert "the body is not what was signed" in ran.out

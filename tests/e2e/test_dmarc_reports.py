@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from inbox.app.reporting import Reporting
+from inbox.authentication.aggregate.build import Submitter
+from inbox.authentication.aggregate.parse import parse_mail
 from inbox.authentication.aggregate.records import decode_details, decode_observation
 from inbox.base.clock import SystemClock
+from inbox.dns.resolver import CachingResolver
+from inbox.mail.content import MemoryContent
+from inbox.mail.message import Message
+from inbox.plugin.testing import run_in_thread
 from inbox.store.origins import StoredReport
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.aggregate import gzipped_mail, mailed
+from tests.support.dns_world import DnsWorld
 from tests.support.flow import World, world
 from tests.support.store import IDS
 
@@ -33,6 +42,24 @@ class Observer:
         self.feedback.observe(
             Observation("2026-11-22", "elsewhere.test", (), peer, "elsewhere.test", "", "none", True, True)
         )
+'''
+#: This story is not about SPF: it fails.
+KNOWS_SPF = '''
+"""Says that SPF fails."""
+from inbox.plugin import PluginSettings, Result, SpfFact, hookimpl
+
+class Settings(PluginSettings):
+    pass
+
+class KnowsSpf:
+    gives = (SpfFact,)
+
+    def __init__(self, settings, services):
+        pass
+
+    @hookimpl
+    def data(self, tx):
+        tx.facts.put(SpfFact(Result.FAIL, tx.sender.domain))
 '''
 
 
@@ -80,7 +107,9 @@ async def test_a_report_by_mail_is_in_the_table_of_that_tenant_only(tmp_path: Pa
         assert said == {"acme": "filed", "umbra": "ignored"}
 
 
-@pytest.mark.parametrize("eml", [mailed(b"\x1f\x8b\xff\xff broken"), b"Subject: no report\r\n\r\nDear\r\n"])
+@pytest.mark.parametrize(
+    "eml", [mailed(b"\x1f\x8b\xff\xff broken"), b"Subject: no report\r\n\r\nDear\r\n"], ids=["broken", "letter"]
+)
 async def test_a_broken_report_is_mail_as_any_other(tmp_path: Path, eml: bytes) -> None:
     async with world(tmp_path) as here:
         await furnish(here)
@@ -101,6 +130,39 @@ async def test_what_is_quarantined_is_not_counted(tmp_path: Path) -> None:
         assert reply.positive
         assert len(await here.quarantine("acme")) == 1
         assert not any((await reports(here)).values())
+
+
+@pytest.mark.real
+async def test_what_was_judged_becomes_a_report(tmp_path: Path, dns_world: DnsWorld) -> None:
+    record = "v=DMARC1; p=none; rua=mailto:d@plain.test!1m,mailto:tiny@plain.test!1k,mailto:x@signed.test"
+    await dns_world.publish("plain.test", f'_dmarc TXT "{record}"')
+    async with world(tmp_path, DNS_RESOLVER=dns_world.resolver) as here:
+        await here.plugin("knows_spf", KNOWS_SPF)
+        await here.policy("default.yaml", "plugins:\n  recipients: {}\n  knows_spf: {}\n  dkim: {}\n  dmarc: {}\n")
+        for _ in range(2):
+            message = b"From: Bob <bob@news.plain.test>\r\nSubject: hello\r\n\r\nbody\r\n"
+            (reply,) = await here.receive(["ann@acme.test", "eve@umbra.test"], message, sender="b@bounce.plain.test")
+            assert reply.positive
+        day = datetime.fromtimestamp((await here.decisions())[0].at, UTC).strftime("%Y-%m-%d")
+    clock = SystemClock()
+    database = SqliteDatabase(tmp_path / "data" / "inbox.db", clock, IDS)
+    await database.open()
+    dns = CachingResolver(clock, dns_world.resolver)
+    us = Submitter("Demo", "mx.test", "noreply-dmarc@mx.test")
+    reporting = Reporting(database.dmarc_reports, dns, run_in_thread, clock, us, total=10, each=10)
+    (prepared,) = [one async for one in reporting.prepare(await reporting.subjects(day))]
+    await database.close()
+    (mail,) = prepared.mails
+    assert str(mail.destination.address) == "d@plain.test"
+    assert [one.uri for one in prepared.left_out] == ["mailto:x@signed.test", "mailto:tiny@plain.test"]
+    report = parse_mail(Message(MemoryContent(mail.content)))
+    assert (report.domain, dict(report.published)["p"]) == ("plain.test", "none")
+    (row,) = report.rows
+    assert (row.source_ip, row.count, row.disposition) == ("192.0.2.7", 2, "none")
+    assert (row.header_from, row.envelope_from) == ("news.plain.test", "bounce.plain.test")
+    assert (row.dkim_aligned, row.spf_aligned) == (False, False)
+    assert row.spf == (("bounce.plain.test", "mfrom", "fail"),)
+    assert b"acme.test" not in mail.content, "strangers are told of no recipient"
 
 
 async def test_what_was_observed_is_in_the_database_when_the_server_has_stopped(tmp_path: Path) -> None:

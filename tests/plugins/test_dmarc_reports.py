@@ -75,6 +75,7 @@ async def test_what_goes_out_is_not_read() -> None:
         (mailed(gzip.compress(b"<feedback>" + b" " * 30_000_000)), "unreadable"),
         (mailed(gzip.compress(b'<!DOCTYPE f [<!ENTITY a "b">]><feedback>&a;</feedback>')), "unreadable"),
     ],
+    ids=["letter", "TLS report", "cut off", "bomb", "entities"],
 )
 async def test_what_cannot_be_read_is_told_and_delivered(eml: bytes, status: str) -> None:
     test = PluginTest("dmarc_reports")

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from inbox.authentication.aggregate.parse import NotAReport, parse_mail, parse_report
+from inbox.authentication.aggregate.parse import parse_mail, parse_report
+from inbox.authentication.aggregate.unpack import NotAReport
 from inbox.authentication.feedback import IncomingReport
 from inbox.mail.content import MemoryContent
 from inbox.mail.message import Message
@@ -84,5 +85,7 @@ def test_other_reports_are_known_to_be_none(kind: str) -> None:
     paths = sorted(suite_dir(f"dmarc/{kind}").iterdir())
     assert paths
     for path in paths:
-        with pytest.raises(NotAReport):
+        with pytest.raises(NotAReport) as caught:
             read(path)
+        if path.suffix == ".eml":
+            assert ("abuse" if kind == "arf" else "TLS") in str(caught.value), path.name

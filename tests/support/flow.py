@@ -164,8 +164,8 @@ async def scripted(here: World, tenant: str, **answers: str) -> None:
 
 
 @asynccontextmanager
-async def world(folder: Path) -> AsyncIterator[World]:
-    """A new world below ``folder``."""
+async def world(folder: Path, **environment: str) -> AsyncIterator[World]:
+    """A new world below ``folder``, with further environment variables."""
     (folder / "policies" / "tenants").mkdir(parents=True)
     (folder / "policies" / "default.yaml").write_text(POLICY)
     config = load(
@@ -174,6 +174,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
             "INBOX_POLICY_DIR": str(folder / "policies"),
             "INBOX_PLUGIN_DIR": str(folder / "plugins"),
             "SERVER_HOSTNAME": "mx.test",
+            **environment,
         }
     )
     async with opened(config) as installation, wire(installation) as parts:

@@ -87,7 +87,7 @@ class BuiltReport:
 def subjects(observations: Iterable[tuple[Observation, int]]) -> list[Subject]:
     """The reports that there are to be written, those with the most messages first.
 
-    A domain that changed its record within the day gets one for each, as RFC 9990 §3.1 asks.
+    A domain that changed its record within the day gets one for each (RFC 9990).
     """
     found: dict[tuple[str, str, tuple[tuple[str, str], ...]], list[tuple[Observation, int]]] = {}
     for one, count in observations:

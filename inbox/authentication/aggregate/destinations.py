@@ -1,4 +1,4 @@
-"""Where aggregate reports may go (RFC 7489 §6.2, §7.1; RFC 9990 §4): whom a record names, and whether he wants them."""
+"""Where aggregate reports may go (RFC 7489 §6.2, §7.1; RFC 9990): whom a record names, and whether he wants them."""
 
 from __future__ import annotations
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, Final
 
 from lxml import etree
 
-from inbox.authentication.aggregate.unpack import NotAReport, ReportError, ReportUnfit, attached, unpack
+from inbox.authentication.aggregate.unpack import NotAReport, ReportUnfit, attached, unpack
 from inbox.authentication.feedback import IncomingReport, ReportRow
 from inbox.base.limits import (
     REPORT_ALL_ELEMENTS,
     REPORT_DEPTH,
     REPORT_ELEMENTS,
+    REPORT_EQUALS_SIGNS,
     REPORT_RESULTS,
     REPORT_ROWS,
     REPORT_TEXT_CHARACTERS,
@@ -31,6 +33,13 @@ from inbox.mail.message import Message
 _PUBLISHED: Final = {
     "adkim": "adkim", "aspf": "aspf", "p": "p", "sp": "sp", "np": "np", "pct": "pct", "fo": "fo", "testing": "t",
 }  # fmt: skip
+#: Other reports that come to the same addresses.
+_OTHERS: Final = {
+    "message/feedback-report": "an abuse or failure report (RFC 5965)",
+    "application/tlsrpt+gzip": "a TLS report (RFC 8460)",
+    "application/tlsrpt+json": "a TLS report (RFC 8460)",
+    "application/tlsrpt": "a TLS report (RFC 8460)",
+}
 _END: Final = re.compile(rb"</(?:[\w.-]+:)?feedback\s*>\s*\Z")
 _NUMBER: Final = re.compile(r"[0-9]{1,15}(?:\.0*)?\Z")
 #: Seconds since the epoch below which a period may end: in the year 9999.
@@ -48,14 +57,19 @@ def parse_mail(message: Message) -> IncomingReport:
         NotAReport: there is none.
         ReportUnfit: there is one, but it is broken or too large.
     """
-    problem: ReportError = NotAReport("no attachment is an aggregate report")
     for data in attached(message):
-        try:
+        # One that is meant as a report ends the search: to read several broken ones would only cost time.
+        with suppress(NotAReport):
             return parse_report(data)
-        except ReportError as error:
-            if isinstance(error, ReportUnfit) or not isinstance(problem, ReportUnfit):
-                problem = error
-    raise problem
+    raise NotAReport(_what_else(message))
+
+
+def _what_else(message: Message) -> str:
+    """What a mail without an aggregate report is."""
+    for part in message.parts:
+        if part.content_type in _OTHERS:
+            return f"it is {_OTHERS[part.content_type]}, no DMARC aggregate report"
+    return "no attachment is a DMARC aggregate report"
 
 
 def parse_report(data: bytes) -> IncomingReport:
@@ -65,6 +79,9 @@ def parse_report(data: bytes) -> IncomingReport:
         NotAReport, ReportUnfit: as above.
     """
     xml = unpack(data)
+    # The parser makes a mapping of an element's attributes before it tells us of it: a million take seconds.
+    if xml.count(b"=") > REPORT_EQUALS_SIGNS:
+        raise ReportUnfit("the XML has too many attributes")
     try:
         return _read(xml, _parser(recover=False))
     except etree.XMLSyntaxError:
@@ -121,7 +138,7 @@ class _Target:
         name = tag if tag.isalpha() else tag.rpartition("}")[2].rpartition(":")[2]
         if not self._rooted:
             if name != "feedback":
-                raise NotAReport("the XML is something else than an aggregate report")
+                raise NotAReport("the XML is no DMARC aggregate report")
             self._rooted = True
         self._elements += 1
         self._all += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,10 +45,11 @@ def decode_observation(body: bytes) -> Observation:
 
 
 def encode_details(report: IncomingReport) -> bytes:
-    """The part of a report that has no column."""
-    return _ENCODER.encode(ReportDetails(report.email, report.published, report.rows))
+    """The part of a report that has no column. Compressed, as it came: a stranger's mail of 50 KB must not become 3 MB
+    of our database. 10,000 rows take about 50 ms."""
+    return zlib.compress(_ENCODER.encode(ReportDetails(report.email, report.published, report.rows)), 3)
 
 
 def decode_details(body: bytes) -> ReportDetails:
-    """Raises msgspec.MsgspecError for what :func:`encode_details` did not write."""
-    return _DETAILS.decode(body)
+    """Raises zlib.error or msgspec.MsgspecError for what :func:`encode_details` did not write."""
+    return _DETAILS.decode(zlib.decompress(body))

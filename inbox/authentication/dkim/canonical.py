@@ -26,6 +26,8 @@ _SIGNATURE = re.compile(rb"((?:\A[^:]*:|;)[ \t\r\n]*b[ \t\r\n]*=)[^;]*")
 _TABS_TO_SPACES = bytes.maketrans(b"\t", b" ")
 #: Runs of white space are shortened by these widths in turn, so that a run of any length takes a few passes.
 _RUNS: Final = tuple(b" " * width for width in (64, 8, 4, 2))
+#: As many as one piece and what was carried over can hold.
+_LINE_ENDS: Final = b"\r\n" * (PIECE // 2 + 1)
 
 
 class Form(StrEnum):
@@ -177,14 +179,18 @@ def _end_of_text(piece: bytes) -> int:
     """Where the CRLFs begin that a piece ends with; its length if there are none."""
     if not piece.endswith(b"\r\n"):
         return len(piece)
+    if not piece.endswith(b"\n\r\n"):  # A line of text: nearly always.
+        return len(piece) - 2
     start = len(piece.rstrip(b"\r\n"))
+    if piece[start:] == _LINE_ENDS[: len(piece) - start]:
+        return start
     # Of a tail of CR and LF in any order, the CRLFs begin between the last two equal ones.
     start = max(start, piece.rfind(b"\r\r", start) + 1, piece.rfind(b"\n\n", start) + 1)
     return start + (piece[start : start + 1] == b"\n")
 
 
 def _line_ends(count: int) -> Iterator[bytes]:
-    most = PIECE // 2
     while count:
-        yield b"\r\n" * min(count, most)
-        count -= min(count, most)
+        some = min(count, PIECE // 2)
+        yield _LINE_ENDS[: 2 * some]
+        count -= some

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from inbox.authentication.dkim.keys import KeyInvalid, parse_key
@@ -56,6 +57,11 @@ def zone_strings(text: str) -> str:
 
 def publication(records: Sequence[bytes], private: PrivateKey) -> Publication:
     """What the TXT records under a selector say about the key ``private``."""
+    return compared(records, private.public_key())
+
+
+def compared(records: Sequence[bytes], public: RSAPublicKey | Ed25519PublicKey) -> Publication:
+    """:func:`publication` for whoever has the public key only."""
     if not records:
         return Publication.MISSING
     if len(records) > 1:
@@ -66,7 +72,7 @@ def publication(records: Sequence[bytes], private: PrivateKey) -> Publication:
         return Publication.OTHER
     usable = not shown.hashes or "sha256" in shown.hashes
     # Two public keys are equal if their numbers are, however they were written.
-    return Publication.PUBLISHED if usable and shown.key == private.public_key() else Publication.OTHER
+    return Publication.PUBLISHED if usable and shown.key == public else Publication.OTHER
 
 
 def _public_octets(private: PrivateKey) -> bytes:

@@ -90,7 +90,7 @@ class LocalBlobs:
         except NotFound as error:
             raise StoreUnavailable(f"no directory for blobs: {error}") from error
         if self._writer is not None:
-            await self._writer.start()
+            await self._writer.helper.start()
 
     async def close(self) -> None:
         while self._writers:
@@ -101,7 +101,7 @@ class LocalBlobs:
             if pool is not None:
                 pool.shutdown()
         if self._writer is not None:
-            await self._writer.close()
+            await self._writer.helper.close()
 
     async def put(self, key: str, content: Content) -> None:
         folder, place = self._place(key)

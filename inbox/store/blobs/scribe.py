@@ -1,38 +1,19 @@
-"""The process that writes small blobs: it has an interpreter's lock of its own.
-
-A thread that writes files needs the interpreter's lock after each system call, and waits for it as long as the event
-loop is busy; that waiting, and not the disk, bounds how many mails a second are made durable. This process takes
-batches from its standard input and answers on its standard output, one frame for each: four octets of length (big
-endian), then MessagePack. It ends when its input ends, which is when the server ends, however that happens.
-"""
+"""The process that writes the small blobs of a server (:mod:`inbox.store.frames`); messages are MessagePack."""
 
 from __future__ import annotations
 
 import os
-import signal
-import struct
-import sys
 from collections.abc import Iterator
-from typing import Final
 
 import msgspec
 
 from inbox.store.blobs.files import Files, Piece
+from inbox.store.frames import serve
 
-#: The length in front of a frame.
-HEAD: Final = struct.Struct(">I")
 #: A batch: folder, path and bytes of each blob.
 Batch = list[tuple[str, str, bytes]]
 #: What became of each blob of a batch: nothing to tell, or the system's error as number and words.
 Outcome = list[tuple[int, str] | None]
-
-_READ: Final = 1 << 18
-
-
-def framed(message: Batch | Outcome) -> bytes:
-    """A frame with ``message`` in it."""
-    packed = msgspec.msgpack.encode(message)
-    return HEAD.pack(len(packed)) + packed
 
 
 class _Bytes:
@@ -62,30 +43,7 @@ def _told(error: Exception) -> tuple[int, str]:
 
 
 def main(root: str) -> None:
-    """Serves batches until the input ends."""
-    # A terminal's Ctrl-C and a service manager's stop reach us, too: what the server still writes must be written.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """Writes batches until the input ends."""
     files = Files(root)
     decode = msgspec.msgpack.Decoder(Batch).decode
-    while (packed := _next_frame()) is not None:
-        answer = framed(write(files, decode(packed)))
-        while answer:
-            answer = answer[os.write(sys.stdout.fileno(), answer) :]
-
-
-def _next_frame() -> bytes | None:
-    """The next frame's message; None at the end of the input, also within a frame: nobody waits for its answer."""
-    head = _read(HEAD.size)
-    return _read(HEAD.unpack(head)[0]) if head is not None else None
-
-
-def _read(octets: int) -> bytes | None:
-    parts: list[bytes] = []
-    while octets:
-        part = os.read(sys.stdin.fileno(), min(octets, _READ))
-        if not part:
-            return None
-        parts.append(part)
-        octets -= len(part)
-    return b"".join(parts)
+    serve(lambda message: msgspec.msgpack.encode(write(files, decode(message))))

@@ -1,5 +1,19 @@
 """The embedded database: SQLite in WAL mode, one file, nothing to set up."""
 
-from inbox.store.sqlite.database import SqliteDatabase
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from inbox.store.sqlite.database import SqliteDatabase
 
 __all__ = ["SqliteDatabase"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when it is asked for: the process that files mail needs neither an event loop nor the other repositories.
+    if name == "SqliteDatabase":
+        from inbox.store.sqlite.database import SqliteDatabase
+
+        return SqliteDatabase
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,7 @@ from inbox.base.clock import Clock
 from inbox.base.errors import StoreUnavailable
 from inbox.base.ids import Ids
 from inbox.store.sqlite.changes import SqliteBus
+from inbox.store.sqlite.clerk import Clerk
 from inbox.store.sqlite.decisions import SqliteDecisions, SqliteRates
 from inbox.store.sqlite.dkim_keys import SqliteDkimKeys
 from inbox.store.sqlite.dmarc_reports import SqliteDmarcReports
@@ -25,20 +26,22 @@ class SqliteDatabase:
 
     Args:
         path: e.g. ``data/inbox.db``. Missing folders are created, for the owner only.
+        process: file what arrives in a process of its own, as a server wants it; a command has little to file.
     """
 
-    def __init__(self, path: Path, clock: Clock, ids: Ids) -> None:
+    def __init__(self, path: Path, clock: Clock, ids: Ids, *, process: bool = False) -> None:
         self._path = path
         self._main = Gateway(path, _HERE / "migrations")
         # Counters: written for each connection and message, worthless after a power cut.
         self._volatile = Gateway(
             path.with_name(f"{path.stem}-rates{path.suffix}"), _HERE / "volatile", synchronous="OFF", readers=1
         )
+        self._clerk = Clerk(self._main) if process else None
         self.changes = SqliteBus(self._main)
         self.tenants = SqliteTenants(self._main, clock, ids)
         self.accounts = SqliteAccounts(self._main, clock, ids)
         self.mailboxes = SqliteMailboxes(self._main, clock, ids, self.changes)
-        self.messages = SqliteMessages(self._main, clock, self.changes)
+        self.messages = SqliteMessages(self._main, clock, self.changes, self._clerk)
         self.decisions = SqliteDecisions(self._main)
         self.rates = SqliteRates(self._volatile)
         self.dkim_keys = SqliteDkimKeys(self._main)
@@ -51,9 +54,13 @@ class SqliteDatabase:
             raise StoreUnavailable(f"{self._path.parent}: {error}") from error
         await self._main.open()
         await self._volatile.open()
+        if self._clerk is not None:
+            await self._clerk.open()
 
     async def close(self) -> None:
         await self.changes.close()
+        if self._clerk is not None:
+            await self._clerk.close()
         await self._main.close()
         await self._volatile.close()
 

@@ -11,24 +11,23 @@ from inbox.mail.flags import Flag
 from inbox.store.bus import Bus
 from inbox.store.records import (
     Arrival,
-    Copy,
     Entry,
-    Filing,
     MailboxChanges,
     Placed,
     StoredMessage,
     StoreMode,
 )
 from inbox.store.sqlite import rows
+from inbox.store.sqlite.clerk import Clerk
 from inbox.store.sqlite.entries import (
     CHUNK,
-    claim_uids,
     copy_entries,
     delete_entries,
     move_entries,
     next_modseq,
     uids_json,
 )
+from inbox.store.sqlite.filing import file_arrival
 from inbox.store.sqlite.gateway import Gateway
 
 #: Messages in one page of ``fetch``: with their texts some hundred KB.
@@ -37,21 +36,23 @@ _SEEN = int(Flag.SEEN)
 
 
 class SqliteMessages:
-    """``Messages`` of ``inbox.store.ports``."""
+    """``Messages`` of ``inbox.store.ports``.
 
-    def __init__(self, gateway: Gateway, clock: Clock, bus: Bus) -> None:
+    Args:
+        clerk: files what arrives, if it is not to be done here.
+    """
+
+    def __init__(self, gateway: Gateway, clock: Clock, bus: Bus, clerk: Clerk | None = None) -> None:
         self._gateway = gateway
+        self._clerk = clerk
         self._clock = clock
         self._bus = bus
 
     async def accept(self, arrival: Arrival) -> list[list[Placed]]:
-        def work(db: sqlite3.Connection) -> list[list[Placed]]:
-            placed = [_file(db, filing) for filing in arrival.filings]
-            if arrival.decisions:
-                rows.add_decisions(db, arrival.decisions)
-            return placed
-
-        placed = await self._gateway.write(work)
+        if self._clerk is not None:
+            placed = await self._clerk.file(arrival)
+        else:
+            placed = await self._gateway.write(lambda db: file_arrival(db, arrival))
         self._bus.publish([place.mailbox for places in placed for place in places])
         return placed
 
@@ -219,51 +220,6 @@ def _check(db: sqlite3.Connection, tenant: str, mailbox: str) -> int:
     if row is None:
         raise NotFound(f"no mailbox {mailbox}")
     return int(row[0])
-
-
-def _file(db: sqlite3.Connection, filing: Filing) -> list[Placed]:
-    email = filing.email
-    added = db.execute(
-        f"INSERT INTO email ({rows.EMAIL_COLUMNS}) VALUES ({rows.EMAIL_MARKS}) "
-        "ON CONFLICT (organization, content_hash, message_id) DO NOTHING",
-        rows.email_to_row(email),
-    )
-    if added.rowcount:
-        return [_place(db, email.tenant, email.id, email.size, copy, email.internal_date) for copy in filing.copies]
-    email_id, size = db.execute(
-        "SELECT id, size FROM email WHERE organization = ? AND content_hash = ? AND message_id = ?",
-        (email.tenant, email.content_hash, rows.clean(email.message_id or "")),
-    ).fetchone()
-    placed = []
-    for copy in filing.copies:
-        known = _recognised(db, email.tenant, email_id, copy) if filing.recognise else None
-        placed.append(known or _place(db, email.tenant, email_id, size, copy, email.internal_date))
-    return placed
-
-
-def _place(db: sqlite3.Connection, tenant: str, email: str, size: int, copy: Copy, received_at: float) -> Placed:
-    whole = size + len(copy.prepended)
-    uid, modseq, _ = claim_uids(db, tenant, copy.mailbox, 1, int(not copy.flags & _SEEN), whole)
-    db.execute(
-        'INSERT INTO has_email_delivery ("in", "out", uid, modseq, flags, keywords, status, received_at, prepended, '
-        "recipient, reason, size) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            email, copy.mailbox, uid, modseq, copy.flags, rows.words_to_text(copy.keywords), copy.status, received_at,
-            copy.prepended, rows.clean_or_none(copy.recipient), rows.clean_or_none(copy.reason), whole,
-        ),
-    )  # fmt: skip
-    return Placed(copy.mailbox, email, uid, modseq)
-
-
-def _recognised(db: sqlite3.Connection, tenant: str, email: str, copy: Copy) -> Placed | None:
-    """The copy of this mail that the same owner has already, for the same recipient if it is quarantined."""
-    row = db.execute(
-        'SELECT d."out", d.uid, d.modseq FROM has_email_delivery d JOIN mailbox m ON m.id = d."out" '
-        'WHERE d."in" = ? AND m.owner = (SELECT owner FROM mailbox WHERE id = ? AND organization = ?) '
-        "AND d.recipient IS ? LIMIT 1",
-        (email, copy.mailbox, tenant, rows.clean_or_none(copy.recipient)),
-    ).fetchone()
-    return Placed(row[0], email, row[1], row[2], fresh=False) if row else None
 
 
 def _store(

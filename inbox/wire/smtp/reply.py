@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from inbox.base.limits import REPLY_LINE_OCTETS, REPLY_LINES
 from inbox.mail.reply import Reply
 
 #: Everything that could end a line early, move a terminal's cursor or is no character at all.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+#: Characters of a text that may be said again.
+_REMEMBERED = 100
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\Z")
 
 
@@ -22,13 +25,21 @@ def render(reply: Reply, *, utf8: bool = False) -> bytes:
         reply: code, enhanced status code (may be empty) and text (lines are split at LF).
         utf8: the client asked for SMTPUTF8 (RFC 6531 §3.7.4.2); otherwise what is not ASCII becomes "?".
     """
-    enhanced = f"{reply.enhanced} " if _ENHANCED.match(reply.enhanced) else ""
-    text = reply.text
+    make = _remembered if len(reply.text) <= _REMEMBERED else _rendered
+    return make(reply.code, reply.enhanced, reply.text, utf8)
+
+
+def _rendered(code: int, status: str, text: str, utf8: bool) -> bytes:
+    enhanced = f"{status} " if _ENHANCED.match(status) else ""
     room = REPLY_LINE_OCTETS - len(enhanced) - 6
     if len(text) <= room and text.isascii() and text.isprintable():
-        return f"{reply.code} {enhanced}{text}\r\n".encode()
+        return f"{code} {enhanced}{text}\r\n".encode()
     lines = [part for line in text.split("\n") for part in _fold(_clean(line.rstrip("\r"), utf8=utf8), room)]
-    return render_lines(reply.code, [enhanced.encode() + line for line in lines[:REPLY_LINES]])
+    return render_lines(code, [enhanced.encode() + line for line in lines[:REPLY_LINES]])
+
+
+# Most replies are a handful of texts, said again and again.
+_remembered = lru_cache(maxsize=1024)(_rendered)
 
 
 def render_lines(code: int, lines: list[bytes]) -> bytes:

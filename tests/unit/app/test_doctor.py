@@ -17,6 +17,7 @@ import dns.message
 import dns.rcode
 import pytest
 import trustme
+from dns.flags import AD
 
 from inbox.app.config import load
 from inbox.app.doctor import Finding, Outcome, Patient, examine
@@ -26,6 +27,7 @@ from inbox.base.ids import RandomIds
 from inbox.mail.content import Content, MemoryContent
 from inbox.store.blobs.local import LocalBlobs
 from inbox.store.sqlite import SqliteDatabase
+from tests.support.dns_script import reply, scripted
 
 CLOCK = SystemClock()
 IDS = RandomIds(CLOCK.now)
@@ -197,6 +199,17 @@ async def test_a_resolver_that_does_not_answer(tmp_path: Path) -> None:
         found = await outcome(given, "dns")
     assert found[0] is Outcome.WARN
     assert "does not answer" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [(AD, "answers and validates DNSSEC"), (0, "answers; it is not on loopback, or does not validate")],
+)
+async def test_whether_the_resolver_validates(tmp_path: Path, flags: int, told: str) -> None:
+    async with scripted(reply(". 60 IN NS a.root-servers.test.", flags=flags)) as server:
+        outcome_, detail = await outcome(patient(tmp_path, DNS_RESOLVER=server.address), "dns")
+    assert outcome_ is Outcome.OK
+    assert detail.startswith(f"{server.address} {told}")
 
 
 async def test_a_port_that_somebody_else_has(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from inbox.authentication.aggregate.records import decode_details, decode_observ
 from inbox.authentication.feedback import IncomingReport, Observation, ReportRow
 from inbox.base.errors import NotFound, StoreError, StoreUnavailable
 from inbox.identity.directory import AddressDirectory
-from inbox.plugin.testing import FakeClock, MemoryLog
+from inbox.plugin.testing import FakeClock, MemoryLog, run_in_thread
 from inbox.store.origins import ObservationCount
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.store import IDS, Home, home
@@ -57,7 +57,8 @@ def log() -> MemoryLog:
 
 @pytest.fixture
 def ledger(db: SqliteDatabase, clock: FakeClock, log: MemoryLog) -> FeedbackLedger:
-    return FeedbackLedger(db.dmarc_reports, AddressDirectory(db.tenants, db.accounts, clock), clock, log, most=3000)
+    directory = AddressDirectory(db.tenants, db.accounts, clock)
+    return FeedbackLedger(db.dmarc_reports, directory, run_in_thread, clock, log, most=3000)
 
 
 class Weak:
@@ -104,7 +105,7 @@ async def test_equal_observations_are_counted_and_written(db: SqliteDatabase, le
 
 async def test_several_processes_add_up(db: SqliteDatabase, ledger: FeedbackLedger, clock: FakeClock) -> None:
     directory = AddressDirectory(db.tenants, db.accounts, clock)
-    others = [FeedbackLedger(db.dmarc_reports, directory, clock, MemoryLog()) for _ in range(3)]
+    others = [FeedbackLedger(db.dmarc_reports, directory, run_in_thread, clock, MemoryLog()) for _ in range(3)]
     for each in (ledger, *others):
         each.observe(SEEN)
     await asyncio.gather(*(each.close() for each in (ledger, *others)))
@@ -202,6 +203,16 @@ async def test_an_endless_record_is_not_kept(db: SqliteDatabase, ledger: Feedbac
     assert len(log.named("feedback_dropped")) == 1
 
 
+async def test_what_cannot_be_written_is_not_counted(
+    db: SqliteDatabase, ledger: FeedbackLedger, log: MemoryLog
+) -> None:
+    ledger.observe(replace(SEEN, dkim=(("\udc80.test", "s", "fail"),)))
+    ledger.observe(SEEN)
+    await ledger.close()
+    assert await observed(db) == [(SEEN, 1)]
+    assert len(log.named("feedback_dropped")) == 1
+
+
 async def test_a_report_is_filed_once_for_its_tenant(
     db: SqliteDatabase, acme: Home, ledger: FeedbackLedger, clock: FakeClock
 ) -> None:
@@ -216,6 +227,15 @@ async def test_a_report_is_filed_once_for_its_tenant(
     details = decode_details(stored.body)
     assert (details.email, details.published, details.rows) == (REPORT.email, REPORT.published, REPORT.rows)
     assert await db.dmarc_reports.reports(other.tenant, "acme.test") == []
+
+
+async def test_a_large_report_is_stored_small(db: SqliteDatabase, acme: Home, ledger: FeedbackLedger) -> None:
+    rows = tuple(replace(REPORT.rows[1], source_ip=f"2001:db8::{n:x}") for n in range(5000))
+    assert await ledger.keep(acme.tenant, replace(REPORT, rows=rows)) is True
+    (stored,) = await db.dmarc_reports.reports(acme.tenant, "acme.test")
+    assert decode_details(stored.body).rows == rows
+    assert stored.messages == 15_000
+    assert len(stored.body) < 100_000
 
 
 async def test_a_report_from_the_future_is_not_filed(

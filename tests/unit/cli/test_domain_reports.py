@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from inbox.app.reporting import Reporting
+from inbox.app.config import Config
 from inbox.authentication.aggregate.parse import parse_mail
 from inbox.authentication.aggregate.records import encode_observation, observation_key
 from inbox.base.clock import SystemClock
@@ -51,6 +51,7 @@ def demo(cli: Cli) -> Cli:
 @pytest.fixture
 def dns(monkeypatch: pytest.MonkeyPatch) -> MemoryResolver:
     made = MemoryResolver()
+    monkeypatch.setenv("SERVER_HOSTNAME", "mx.demo.test")
     monkeypatch.setattr("inbox.app.services.make_resolver", lambda config, clock: made)
     return made
 
@@ -145,7 +146,7 @@ def test_what_cannot_be_imported_is_named_and_the_rest_is(demo: Cli, tmp_path: P
     ran = demo("domain", "reports", "import", *files, "--json")
     assert (ran.code, ran.err) == (1, "inbox: 5 of 6 were not filed\n")
     assert [row["result"] for row in ran.json] == [
-        "filed", "no attachment is an aggregate report", "no tenant hosts the domain", "the archive is cut off",
+        "filed", "no attachment is a DMARC aggregate report", "no tenant hosts the domain", "the archive is cut off",
         "the period of report id-1 ends in the future", "cannot be read: No such file or directory",
     ]  # fmt: skip
     assert demo("domain", "reports", "import").code == 2
@@ -222,6 +223,12 @@ def test_today_is_not_over(demo: Cli, dns: MemoryResolver, tmp_path: Path) -> No
     assert "not over" in demo("domain", "reports", "build", "--date", today, "--out", str(tmp_path / "o")).err
 
 
+def test_a_server_without_a_name_is_told(demo: Cli, dns: MemoryResolver, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.delenv("SERVER_HOSTNAME")
+    ran = demo("domain", "reports", "build", "--date", YESTERDAY, "--out", str(tmp_path / "o"))
+    assert (ran.code, "set SERVER_HOSTNAME" in ran.err) == (0, True)
+
+
 def test_a_day_without_mail(demo: Cli, dns: MemoryResolver, tmp_path: Path) -> None:
     ran = demo("domain", "reports", "build", "--date", YESTERDAY, "--out", str(tmp_path / "o"))
     assert (ran.code, ran.out) == (0, f"nothing was observed on {YESTERDAY}\n")
@@ -249,16 +256,14 @@ def test_a_database_is_needed(cli: Cli) -> None:
     assert "no database" in cli("domain", "reports", "demo.test").err
 
 
-def test_reporting_is_what_the_command_calls(demo: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The resolver that the configuration names is asked, not one of the command's own."""
-    asked: list[object] = []
+def test_the_resolver_of_the_configuration_is_asked(demo: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[str | None] = []
 
-    class Spy(Reporting):
-        def __init__(self, reports: Any, dns: Any, *args: Any, **more: Any) -> None:
-            asked.append(dns._resolver.port)
-            super().__init__(reports, dns, *args, **more)
+    def make(config: Config, clock: object) -> MemoryResolver:
+        asked.append(config.server.dns_resolver)
+        return MemoryResolver()
 
-    monkeypatch.setattr("inbox.app.reporting.Reporting", Spy)
+    monkeypatch.setattr("inbox.app.services.make_resolver", make)
     monkeypatch.setenv("DNS_RESOLVER", "127.0.0.1:5311")
     assert demo("domain", "reports", "build", "--date", YESTERDAY, "--out", str(tmp_path / "o")).code == 0
-    assert asked == [5311]
+    assert asked == ["127.0.0.1:5311"]

@@ -22,7 +22,8 @@ def test_a_domain_is_hosted_by_one_tenant(cli: Cli) -> None:
 
 def test_override_fields_are_set_kept_and_unset(cli: Cli) -> None:
     cli.demo()
-    assert cli("domain", "set", "demo.test", "require_spf_pass=false", "plus_delimiter=-").code == 0
+    ran = cli("domain", "set", "demo.test", "require_spf_pass=false", "plus_delimiter=-")
+    assert (ran.code, ran.err) == (0, "")
     ran = cli("domain", "set", "demo.test", "quota_daily_send_limit=500", "plus_delimiter=")
     assert (ran.code, ran.err) == (
         0,

@@ -10,7 +10,7 @@ from dns.rcode import REFUSED
 
 from inbox.dns.answers import AnswerUnfit, DnsTemporary
 from inbox.dns.message import name_octets
-from inbox.dns.upstream import ADDRESSES_KEPT, ROUNDS, Server, Upstream
+from inbox.dns.upstream import ADDRESSES_KEPT, LATE, ROUNDS, Server, Upstream
 from inbox.plugin.standins import FakeClock
 from tests.support.dns_script import ScriptedDns, reply, scripted
 
@@ -102,3 +102,16 @@ async def test_a_server_that_is_silent_is_asked_again(monkeypatch: pytest.Monkey
         with pytest.raises(DnsTemporary, match="time-out"):
             await answering(silent).ask(name_octets("e.test"), "A")
         assert len(silent.asked) == ROUNDS
+
+
+async def test_a_server_that_was_silent_is_asked_last_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inbox.dns.upstream.ATTEMPT", 0.2)
+    async with scripted(lambda _: []) as silent, scripted(reply("e.test. 60 IN A 192.0.2.1")) as good:
+        upstream, clock = answering(silent, good), FakeClock()
+        upstream._clock = clock
+        for _ in range(3):
+            await upstream.ask(name_octets("e.test"), "A")
+        assert (len(silent.asked), len(good.asked)) == (1, 3)
+        clock.advance(LATE)
+        await upstream.ask(name_octets("e.test"), "A")
+        assert (len(silent.asked), len(good.asked)) == (2, 4)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inbox.authentication.aggregate.parse import NotAReport, ReportError, ReportUnfit, parse_mail, parse_report
+from inbox.authentication.aggregate.parse import parse_mail, parse_report
+from inbox.authentication.aggregate.unpack import NotAReport, ReportError, ReportUnfit
 from inbox.authentication.feedback import ReportRow
 from inbox.base.limits import REPORT_ROWS, REPORT_TEXT_CHARACTERS
 from inbox.mail.content import MemoryContent
@@ -167,8 +168,20 @@ LOL = b"".join(b'<!ENTITY l%d "%s">' % (n, b"&l%d;" % (n - 1) * 10) for n in ran
         b"<feedback><record>" + b"<a/>" * 500_000 + b"</record></feedback>",
         b"<feedback>" + b"x" * 12_000_000 + b"</feedback>",
         b"<feedback " + b" ".join(b'a%d="1"' % n for n in range(50_000)) + b"/>",
+        b"<feedback " + b" ".join(b'a%d="1"' % n for n in range(1_000_000)) + b"/>",
     ],
-    ids=["entities", "file", "external", "deep", "nested", "flat", "wide row", "text", "attributes"],
+    ids=[
+        "entities",
+        "file",
+        "external",
+        "deep",
+        "nested",
+        "flat",
+        "wide row",
+        "text",
+        "attributes",
+        "endless attributes",
+    ],
 )
 def test_hostile_xml_is_refused(hostile: bytes) -> None:
     with pytest.raises(ReportUnfit):

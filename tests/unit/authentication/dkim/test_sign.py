@@ -7,6 +7,7 @@ import pytest
 from inbox.authentication.dkim.section import HeaderSection
 from inbox.authentication.dkim.sign import CannotBeSigned, sign, sign_all, signed_names
 from inbox.authentication.dkim.tags import parse_tags, words
+from inbox.base.limits import BODY_CHANGES
 from inbox.mail.content import MemoryContent
 from inbox.mail.edits import render_field
 from tests.support.dkim import ED25519_KEY, MAIL, NOW, signing_key
@@ -57,7 +58,7 @@ def test_no_line_is_long() -> None:
 
 def test_a_body_that_is_made_to_cost_time() -> None:
     with pytest.raises(CannotBeSigned):
-        sign(MemoryContent(MAIL + b"a  " * 750_001), signing_key(), now=NOW)
+        sign(MemoryContent(MAIL + b"a  " * (BODY_CHANGES + 1)), signing_key(), now=NOW)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from inbox.authentication.dkim.section import HeaderSection
 from inbox.authentication.dkim.verify import INLINE_OCTETS, Limits, verify
 from inbox.authentication.facts import DkimFact, Result
 from inbox.authentication.signing import PrivateKey
+from inbox.base.limits import BODY_CHANGES
 from inbox.mail.content import MemoryContent
 from inbox.plugin.standins import MemoryResolver
 from tests.support.dkim import ED25519_KEY, MAIL, NOW, RSA_KEY, key_record, signed, signing_key
@@ -219,7 +220,7 @@ async def test_bare_line_ends(dns: MemoryResolver) -> None:
 
 
 async def test_a_body_that_is_made_to_cost_time(dns: MemoryResolver) -> None:
-    fact = await check(signed(MAIL, RSA) + b"a  " * 750_001, dns)
+    fact = await check(signed(MAIL, RSA) + b"a  " * (BODY_CHANGES + 1), dns)
     assert (fact.result, fact.signatures[0].reason) == (PERM, "the body is nothing but white space to work through")
 
 

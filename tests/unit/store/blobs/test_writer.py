@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -22,19 +20,7 @@ async def writer(tmp_path: Path) -> AsyncIterator[Writer]:
     (tmp_path / ".unfinished").mkdir()
     writer = Writer(str(tmp_path))
     yield writer
-    await writer.close()
-
-
-def child(writer: Writer) -> int:
-    assert writer._transport is not None
-    pid = writer._transport.get_pid()
-    assert pid is not None
-    return pid
-
-
-async def ended(writer: Writer) -> None:
-    assert writer._pipes is not None
-    await writer._pipes.ended
+    await writer.helper.close()
 
 
 async def test_a_batch_is_written(writer: Writer, tmp_path: Path) -> None:
@@ -66,53 +52,15 @@ async def test_one_that_fails_fails_alone(writer: Writer, tmp_path: Path) -> Non
     assert bad in str(failed)
 
 
-async def test_a_process_that_was_killed_is_replaced(writer: Writer, tmp_path: Path) -> None:
-    await writer.start()
-    first = child(writer)
-    os.kill(first, signal.SIGSTOP)  # It has taken nothing yet, so nothing can have been written.
-    waiting = asyncio.ensure_future(writer.write([(str(tmp_path), f"{tmp_path}/1", b"x")]))
-    await asyncio.sleep(0)
-    os.kill(first, signal.SIGKILL)
-    with pytest.raises(StoreUnavailable, match="ended"):
-        await waiting
-    assert await writer.write([(str(tmp_path), f"{tmp_path}/2", b"y")]) == [None]
-    assert child(writer) != first
-    assert (tmp_path / "2").read_bytes() == b"y"
-
-
-async def test_signals_to_the_whole_group_do_not_end_it(writer: Writer, tmp_path: Path) -> None:
-    # Its first answer says that it is up and has set its signals.
-    assert await writer.write([(str(tmp_path), f"{tmp_path}/1", b"x")]) == [None]
-    for number in (signal.SIGINT, signal.SIGTERM):
-        os.kill(child(writer), number)
-    assert await writer.write([(str(tmp_path), f"{tmp_path}/2", b"y")]) == [None]
-
-
-async def test_it_ends_with_its_input(writer: Writer) -> None:
-    await writer.start()
-    assert writer._transport is not None
-    pipe = writer._transport.get_pipe_transport(0)
-    assert pipe is not None
-    pipe.close()
-    await ended(writer)
-    assert writer._transport.get_returncode() == 0
-
-
-async def test_a_process_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("sys.executable", str(tmp_path / "nothing"))
-    writer = Writer(str(tmp_path))
-    with pytest.raises(StoreUnavailable, match="cannot be started"):
-        await writer.write([(str(tmp_path), f"{tmp_path}/1", b"x")])
-    await writer.close()
-
-
 async def test_larger_blobs_are_written_here(tmp_path: Path) -> None:
     blobs = LocalBlobs(tmp_path / "incoming", process=True)
     await blobs.open()
     assert blobs._writer is not None
-    os.kill(child(blobs._writer), signal.SIGKILL)
-    await ended(blobs._writer)
+    helper = blobs._writer.helper
+    assert helper._transport is not None
+    assert helper._pipes is not None
+    helper._transport.kill()
+    await helper._pipes.ended
     await blobs.put("msg/o/m/1.eml", MemoryContent(b"x" * (OUTSIDE_OCTETS + 1)))
-    assert blobs._writer._pipes is not None
-    assert not blobs._writer._pipes.usable  # Nobody asked for another one.
+    assert not helper._pipes.usable  # Nobody asked for another one.
     await blobs.close()

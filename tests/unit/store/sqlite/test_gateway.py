@@ -194,14 +194,15 @@ async def test_a_commit_that_failed_is_not_tried_again(gateway: Gateway, monkeyp
 
         return work
 
-    check = gateway._check_file
+    committer = gateway._committer
+    check = committer.check_file
 
     def failing() -> None:
         check()
         if ran:  # not at the beginning of the transaction: right before its commit
             raise StoreUnavailable("the disk is gone")
 
-    monkeypatch.setattr(gateway, "_check_file", failing)
+    monkeypatch.setattr(committer, "check_file", failing)
     queued = threading.Event()
     blocking = gateway.submit(lambda _db: queued.wait(30))  # so that the three are one batch
     three = [gateway.submit(counting(word)) for word in "abc"]

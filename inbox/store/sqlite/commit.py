@@ -1,0 +1,231 @@
+"""The one connection of a process that writes to a SQLite file: many pieces of work in one transaction.
+
+Several processes may write to one file. A lock file makes them queue up in the kernel: SQLite's own waiting polls with
+growing pauses and starves a process under load.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from inbox.base.errors import InboxError, StorageFull, StoreError, StoreUnavailable
+
+R = TypeVar("R")
+Work = Callable[[sqlite3.Connection], R]
+Synchronous = Literal["FULL", "OFF"]
+#: The database file and its write-ahead log, as device and inodes.
+Identity = tuple[int, ...]
+#: Pages of WAL before a commit also copies them into the main file: rarer than the default of 1,000, because the
+#: copy is synced and every waiting caller waits for it.
+CHECKPOINT_PAGES = 4000
+#: Seconds that a connection waits for a lock that another program (a backup, a shell) holds.
+BUSY_SECONDS = 10.0
+
+
+def translated(error: sqlite3.Error, path: Path) -> InboxError:
+    """Our error for one of SQLite's about the file ``path``."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StorageFull(f"{path}: {error}")
+    if code in (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    ):
+        return StoreUnavailable(f"{path}: {error}")
+    return StoreError(f"{path}: {type(error).__name__}: {error}")
+
+
+class _Replaced(StoreUnavailable):
+    """The files are not the ones that were opened."""
+
+
+class _PieceFailed(Exception):
+    """A piece of work raised; the transaction it was in is rolled back."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Job(Generic[R]):
+    """One piece of work, and what came of it."""
+
+    __slots__ = ("error", "result", "work")
+
+    def __init__(self, work: Work[R]) -> None:
+        self.work = work
+        self.result: R | None = None
+        self.error: BaseException | None = None
+
+
+def connect(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
+    """A connection, for reading or writing. Raises StoreUnavailable, StoreError."""
+    try:
+        connection = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS, cached_statements=256
+        )
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        connection.execute("PRAGMA cache_size=-16384")
+        connection.execute("PRAGMA temp_store=MEMORY")
+    except sqlite3.Error as error:
+        raise translated(error, path) from error
+    return connection
+
+
+class Committer:
+    """Runs work in transactions, one batch at a time.
+
+    Args:
+        path: the file; its folder must exist.
+        synchronous: ``FULL`` syncs every commit; ``OFF`` is for what may be lost with the machine.
+    """
+
+    def __init__(self, path: Path, synchronous: Synchronous = "FULL") -> None:
+        self._path = path
+        self._synchronous: Synchronous = synchronous
+        self._connection: sqlite3.Connection | None = None
+        self._lock_fd = -1
+        self._opened: Identity | None = None
+
+    @property
+    def opened(self) -> Identity:
+        """The files that were opened."""
+        assert self._opened is not None, "asked for after open()"
+        return self._opened
+
+    def open(self, prepare: Callable[[sqlite3.Connection], None], identity: Identity | None = None) -> None:
+        """Opens the file.
+
+        Args:
+            prepare: what is done to the database first, alone among all processes.
+            identity: the files that others of this program have open: no other ones are taken.
+
+        Raises:
+            StoreUnavailable: the file cannot be opened.
+            InboxError: what ``prepare`` raised.
+        """
+        if identity is not None:
+            self._opened = identity
+            self.check_file()
+        try:
+            self._lock_fd = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreUnavailable(f"{self._path}: {error}") from error
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        try:
+            self._connection = connect(self._path, self._synchronous)
+            self._path.chmod(0o600)
+            prepare(self._connection)
+            self._opened = identity or self._identity()
+        except sqlite3.Error as error:
+            raise translated(error, self._path) from error
+        finally:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    def _identity(self) -> Identity:
+        """The file and its write-ahead log, which stays one file for as long as anybody has the database open."""
+        try:
+            found, log = self._path.stat(), Path(f"{self._path}-wal").stat()
+        except OSError as error:
+            raise _Replaced(f"{self._path}: {error}") from error
+        return found.st_dev, found.st_ino, log.st_ino
+
+    def check_file(self) -> None:
+        """Raises StoreUnavailable unless the files are still the ones that were opened."""
+        # An unlinked or replaced file can still be written to, and what is written is lost: that must not be
+        # acknowledged. A new file is never taken over silently: a restart makes that decision visible.
+        if self._identity() != self._opened:
+            raise _Replaced(f"{self._path} or its write-ahead log was replaced while it was open")
+
+    def _rescue(self) -> None:
+        """What was acknowledged and stands in a log that somebody removed is copied into the database while we can
+        still read it. Nobody else may have begun another log: two of them would spoil the database.
+        """
+        if self._connection is not None and not Path(f"{self._path}-wal").exists() and self._path.exists():
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def commit(self, batch: Sequence[Job[Any]]) -> None:
+        """Runs a batch in one transaction. Every job has its result, durable, or its error afterwards.
+
+        A piece that fails does not harm the others. A piece may be run twice: what it does outside the database must
+        bear that.
+        """
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        try:
+            self.check_file()
+            try:
+                self._transaction(batch, savepoints=False)
+            except _PieceFailed as failure:
+                if len(batch) == 1:
+                    raise failure.error from failure
+                # Nothing was written, and the others must not suffer. This time each is behind a savepoint of its
+                # own, which costs two statements apiece and is rarely needed. A commit that failed is not tried
+                # again: what the disk has of it nobody knows.
+                self._transaction(batch, savepoints=True)
+        except Exception as error:  # noqa: BLE001  # every caller must hear of it, whatever it was
+            failed = translated(error, self._path) if isinstance(error, sqlite3.Error) else error
+            if isinstance(error, _Replaced):
+                with contextlib.suppress(sqlite3.Error):  # the callers hear of the removal, which is what is wrong
+                    self._rescue()
+            for job in batch:
+                if job.error is None:
+                    job.error = failed
+        finally:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    def _transaction(self, batch: Sequence[Job[Any]], *, savepoints: bool) -> None:
+        connection = self._connection
+        assert connection is not None, "work comes while the connection is open"
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for job in batch:
+                if savepoints:
+                    self._run(connection, job)
+                else:
+                    self._run_plainly(connection, job)
+            self.check_file()
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    @staticmethod
+    def _run_plainly(connection: sqlite3.Connection, job: Job[Any]) -> None:
+        try:
+            job.result = job.work(connection)
+        except Exception as error:
+            raise _PieceFailed(error) from error
+
+    def _run(self, connection: sqlite3.Connection, job: Job[Any]) -> None:
+        connection.execute("SAVEPOINT job")
+        try:
+            job.result = job.work(connection)
+        except Exception as error:
+            # A full disk rolls the whole transaction back by itself: then there is no savepoint any more, and the
+            # batch fails as one.
+            if not connection.in_transaction:
+                raise
+            connection.execute("ROLLBACK TO job")
+            job.error = translated(error, self._path) if isinstance(error, sqlite3.Error) else error
+        connection.execute("RELEASE job")
