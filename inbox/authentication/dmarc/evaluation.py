@@ -91,8 +91,9 @@ async def _judge(
         spf is Result.PASS,
         dkim is Result.PASS,
         exception,
-        published=record.published,
-        reason=reason,
+        "t=y" if exception == TEST_MODE else "",  # Reports in the form of RFC 7489 have no word for it.
+        record.published,
+        reason,
     )
 
 
