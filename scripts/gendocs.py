@@ -11,7 +11,7 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -106,18 +106,21 @@ TITLES = {
 
 def pages() -> dict[str, str]:
     """The text of each page, by file name."""
+    from scripts.pluginpages import plugin_pages
+
     return {
         "environment.md": environment(),
         "cli.md": commands(),
         "hooks.md": hooks(),
-        "plugins.md": plugins(),
         "rfc.md": rfcs(),
+        **plugin_pages(NOTE),
     }
 
 
 def environment() -> str:
     """Every environment variable, by group."""
     from inbox.app.config import groups
+    from scripts.pluginpages import row
 
     lines = [
         "# Environment variables\n\n" + NOTE,
@@ -133,7 +136,7 @@ def environment() -> str:
             if not group.is_used(name):
                 meaning = f"*Checked, but nothing in this version acts on it.* {meaning}"
             cells = (f"`{group.variable(name)}`", _default(field.default), _takes(field), meaning)
-            lines.append(_row(*cells))
+            lines.append(row(*cells))
         lines.append("")
     return "\n".join(lines)
 
@@ -172,43 +175,10 @@ def hooks() -> str:
     return "\n".join(lines)
 
 
-def plugin_modules() -> list[str]:
-    """The names of the plugins that ship."""
-    return sorted(path.stem for path in (ROOT / "plugins" / "inbox_plugins").glob("[!_]*.py"))
-
-
-def plugins() -> str:
-    """Each plugin that ships: what its author says of it, and its settings."""
-    from inbox.plugin.describe import describe
-    from inbox.plugin.registry import Registry
-
-    lines = ["# Plugins\n\n" + NOTE, "Each is one file of `plugins/inbox_plugins/`.\n"]
-    found = Registry(environment={}, points=()).discover()
-    for name in plugin_modules():
-        plugin = describe(found.plugins[name])
-        lines.append(f"## {name}\n\n```text\n{plugin.documentation.strip()}\n```\n")
-        lines.append(f"Stages: {', '.join(plugin.stages)}. When it fails: {_outcomes(plugin.on_error)}.\n")
-        if not plugin.settings:
-            continue
-        lines.append("| setting | default | takes | meaning |\n|---|---|---|---|")
-        for field in plugin.settings:
-            meaning = field.description
-            meaning += f" Default from `{field.env}`." if field.env else ""
-            meaning += f" `has_domain.{field.domain_field}` has the last word." if field.domain_field else ""
-            default = "required" if field.default is None else _code(field.default)
-            lines.append(_row(f"`{field.name}`", default, field.type, meaning))
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _outcomes(on_error: str | Mapping[str, str]) -> str:
-    if isinstance(on_error, str):
-        return on_error
-    return ", ".join(f"{outcome} at {stage}" for stage, outcome in on_error.items())
-
-
 def rfcs() -> str:
     """Which RFC the code follows, and where."""
+    from scripts.pluginpages import row
+
     found: dict[int, dict[str, set[str]]] = {}
     for path in sorted([*(ROOT / "inbox").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]):
         for number, section in _mentions(path.read_text(encoding="utf-8")):
@@ -220,17 +190,13 @@ def rfcs() -> str:
             f"`{path}`" + (f" (§{', §'.join(sorted(sections))})" if sections else "")
             for path, sections in sorted(found[number].items())
         ]
-        lines.append(_row(str(number), TITLES.get(number, ""), "<br>".join(places)))
+        lines.append(row(str(number), TITLES.get(number, ""), "<br>".join(places)))
     return "\n".join(lines) + "\n"
 
 
 def _mentions(source: str) -> Iterator[tuple[int, str]]:
     for match in re.finditer(r"RFC (\d{3,5})(?: §([0-9]+(?:\.[0-9]+)*))?", source):
         yield int(match[1]), match[2] or ""
-
-
-def _row(*cells: str) -> str:
-    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
 
 
 def _words(name: str) -> str:
@@ -272,18 +238,22 @@ def _kind(annotation: Any) -> str:
 
 
 def main() -> int:
-    """Writes the pages, or with --check compares them."""
-    stale = []
-    for name, text in pages().items():
+    """Writes the pages and removes those that nothing is written about any more, or with --check compares them."""
+    check = "--check" in sys.argv
+    wanted = pages()
+    stale = [path for path in REFERENCE.rglob("*.md") if str(path.relative_to(REFERENCE)) not in wanted]
+    changed = [str(path.relative_to(REFERENCE)) for path in stale]
+    for path in stale if not check else []:
+        path.unlink()
+    for name, text in wanted.items():
         path = REFERENCE / name
-        wanted = text.rstrip() + "\n"
-        if not path.exists() or path.read_text(encoding="utf-8") != wanted:
-            stale.append(name)
-            if "--check" not in sys.argv:
+        if not path.exists() or path.read_text(encoding="utf-8") != text.rstrip() + "\n":
+            changed.append(name)
+            if not check:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(wanted, encoding="utf-8")
-    print("\n".join(f"docs/reference/{name}" for name in stale) or "docs/reference is what the code says")
-    return 1 if stale and "--check" in sys.argv else 0
+                path.write_text(text.rstrip() + "\n", encoding="utf-8")
+    print("\n".join(f"docs/reference/{name}" for name in changed) or "docs/reference is what the code says")
+    return 1 if changed and check else 0
 
 
 if __name__ == "__main__":

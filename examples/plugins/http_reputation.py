@@ -48,8 +48,10 @@ class Answer(BaseModel):
 class Settings(PluginSettings):
     """Where the service is, and how much its word counts."""
 
-    url: HttpUrl = Field(description="Where questions are sent.")
-    token: SecretStr | None = Field(None, description="Sent as ``Authorization: Bearer …``; never shown or logged.")
+    url: HttpUrl = Field(description="Where questions are sent.", examples=["http://127.0.0.1:8080/reputation"])
+    token: SecretStr | None = Field(
+        None, description="Sent as ``Authorization: Bearer …``; never shown or logged.", examples=["s3cret"]
+    )
     wait: float = Field(2.0, gt=0, le=8, description="Seconds that a question may take.")
     weight: float = Field(1.0, ge=0, le=10, description="Factor for the service's score.")
 

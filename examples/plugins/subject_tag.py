@@ -27,7 +27,9 @@ class Settings(PluginSettings):
     """What is put in front of whose subjects."""
 
     tag: str = Field("[EXTERNAL]", pattern=r"^[!-~]{1,40}$", description="One word of printable ASCII.")
-    ours: list[str] = Field([], max_length=1000, description="Domains whose mail is not from outside.")
+    ours: list[str] = Field(
+        [], max_length=1000, description="Domains whose mail is not from outside.", examples=[["partner.test"]]
+    )
 
 
 class SubjectTag:

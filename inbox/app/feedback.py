@@ -9,7 +9,7 @@ from typing import Final
 from inbox.authentication.aggregate.records import encode_details, encode_observation, observation_key
 from inbox.authentication.feedback import IncomingReport, Observation
 from inbox.base.clock import Clock
-from inbox.base.errors import Conflict, NotFound, StorageFull, StoreError, StoreUnavailable
+from inbox.base.errors import Conflict, InboxError, NotFound, StorageFull, StoreError, StoreUnavailable
 from inbox.base.limits import OBSERVATION_OCTETS, OBSERVATIONS, OBSERVATIONS_OCTETS
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.services import Log
@@ -22,6 +22,10 @@ BATCH: Final = 1000
 #: Seconds by which the end of a report's period may lie ahead of our clock: none ends later than it was sent, but
 #: clocks differ. One that ends in a hundred years would never be pruned.
 AHEAD: Final = 2 * 86_400.0
+
+
+class FromTheFuture(InboxError):
+    """A report about a time that has not come."""
 
 
 class _Counted:
@@ -74,12 +78,11 @@ class FeedbackLedger:
         hosted = await self._directory.domain(report.domain)
         if hosted is None or hosted.organization.id != tenant:
             return False
-        now = self._clock.now()
-        if report.end > now + AHEAD:
-            self._log.warning("report_from_the_future", domain=report.domain, organization=report.organization)
-            return False
         try:
-            return await self._reports.add(stored_report(tenant, report, now))
+            return await file_report(self._reports, tenant, report, self._clock.now())
+        except FromTheFuture as error:
+            self._log.warning("report_refused", domain=report.domain, error=str(error))
+            return False
         except NotFound:  # The directory remembers domains for a while; this one has just gone.
             return False
 
@@ -155,9 +158,17 @@ class FeedbackLedger:
         return counted
 
 
-def stored_report(tenant: str, report: IncomingReport, received_at: float) -> StoredReport:
-    """The table's row for a report."""
-    return StoredReport(
+async def file_report(reports: DmarcReports, tenant: str, report: IncomingReport, received_at: float) -> bool:
+    """Files a report; False if it is there already.
+
+    Raises:
+        FromTheFuture: it is not filed.
+        NotFound: the tenant does not host the domain.
+        StoreUnavailable
+    """
+    if report.end > received_at + AHEAD:
+        raise FromTheFuture(f"the period of report {report.report_id} ends in the future")
+    stored = StoredReport(
         tenant=tenant,
         domain=report.domain,
         organization=report.organization,
@@ -169,3 +180,4 @@ def stored_report(tenant: str, report: IncomingReport, received_at: float) -> St
         passed=sum(row.count for row in report.rows if row.dkim_aligned or row.spf_aligned),
         body=encode_details(report),
     )
+    return await reports.add(stored)

@@ -27,8 +27,8 @@ class Installation:
 
 
 @asynccontextmanager
-async def opened(config: Config) -> AsyncIterator[Installation]:
-    """An installation with its stores open.
+async def opened(config: Config, *, serving: bool = False) -> AsyncIterator[Installation]:
+    """An installation with its stores open; ``serving``: for a server.
 
     Raises:
         StoreUnavailable, StoreError: a store cannot be opened.
@@ -36,7 +36,7 @@ async def opened(config: Config) -> AsyncIterator[Installation]:
     clock = SystemClock()
     ids = RandomIds(clock.now)
     database = make_database(config, clock, ids)
-    blobs = make_blobs(config)
+    blobs = make_blobs(config, serving=serving)
     executors = Executors()
     await database.open()
     try:

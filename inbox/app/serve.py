@@ -233,7 +233,7 @@ async def serve(
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    async with opened(config) as installation, wire(installation) as parts:
+    async with opened(config, serving=True) as installation, wire(installation) as parts:
         server = Server(installation, parts, listeners, primary=primary)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)

@@ -244,7 +244,6 @@ class Smtp(Group):
         {
             "submission_port",
             "submissions_port",
-            "require_spf_pass",
         }
     )
     transfer_port: Port = 25

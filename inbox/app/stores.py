@@ -41,8 +41,12 @@ def missing_database(config: Config) -> str | None:
     )
 
 
-def make_blobs(config: Config) -> Blobs:
-    """The blob store, not yet opened: S3 when the ``S3_*`` variables are set, else a folder."""
+def make_blobs(config: Config, *, serving: bool = False) -> Blobs:
+    """The blob store, not yet opened: S3 when the ``S3_*`` variables are set, else a folder.
+
+    Args:
+        serving: for a server, which has many blobs to write.
+    """
     if config.s3.enabled:
         from inbox.store.blobs.s3 import S3Blobs, S3Config
 
@@ -57,4 +61,4 @@ def make_blobs(config: Config) -> Blobs:
         return S3Blobs(settings)
     from inbox.store.blobs.local import LocalBlobs
 
-    return LocalBlobs(config.folders.incoming)
+    return LocalBlobs(config.folders.incoming, process=serving)

@@ -153,3 +153,15 @@ class BimiFact:
     location: str = ""
     evidence: str = ""
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DmarcReportFact:
+    """What became of mail to an address for aggregate reports. ``status`` is ``filed``; ``ignored``, if it was known or
+    is about somebody else's domain; ``not_a_report``; ``unreadable``; ``skipped``, if there were too many; or ``lost``,
+    if it could not be filed. ``reporter`` is what the report calls its author."""
+
+    status: str
+    domain: str = ""
+    reporter: str = ""
+    why: str = ""

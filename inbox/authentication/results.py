@@ -331,7 +331,7 @@ def render(authserv_id: str, results: Sequence[MethodResult]) -> str:
 def _written(result: MethodResult) -> str:
     words = [f"{result.method}={result.result}"]
     if result.comment:
-        words.append(f"({_clean(result.comment).translate(_NO_COMMENT)})")
+        words.append(f"({clean(result.comment, _MOST).translate(_NO_COMMENT)})")
     if result.reason:
         words.append(f"reason={_plain_or_quoted(result.reason, _TOKEN)}")
     words += [f"{name}={_plain_or_quoted(value, _PLAIN)}" for name, value in result.properties]
@@ -342,12 +342,13 @@ _NO_COMMENT: Final = str.maketrans("()\\", "[]/")
 
 
 def _plain_or_quoted(text: str, plain: re.Pattern[str]) -> str:
-    text = _clean(text)
+    text = clean(text, _MOST)
     if plain.match(text):
         return text
     escaped = re.sub(r'(["\\])', r"\\\1", text)
     return f'"{escaped}"'
 
 
-def _clean(text: str) -> str:
-    return _UNPRINTABLE.sub("?", text)[:_MOST]
+def clean(text: str, most: int) -> str:
+    """A stranger's text as printable ASCII of at most ``most`` characters: nothing in it can end a line."""
+    return _UNPRINTABLE.sub("?", text[: most * 2])[:most]

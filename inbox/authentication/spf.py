@@ -8,13 +8,15 @@ Measured on nine look-ups: 0.3 ms to evaluate cached answers, a few µs to remem
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from inbox.authentication.facts import Result, SpfFact
-from inbox.authentication.spf_evaluator import Evaluated, check_host, clean
+from inbox.authentication.results import clean
+from inbox.authentication.spf_evaluator import Evaluated, check_host
 from inbox.base.clock import Clock
-from inbox.base.limits import DOMAIN_OCTETS, SPF_RESULT_SECONDS, SPF_RESULTS, SPF_SECONDS
+from inbox.base.limits import DOMAIN_OCTETS, PATH_OCTETS, SPF_RESULT_SECONDS, SPF_RESULTS, SPF_SECONDS
 from inbox.dns.answers import Resolver
 from inbox.mail.address import Address, AddressError, canonical_domain
 
@@ -49,7 +51,7 @@ class SpfChecker:
     async def check(
         self, peer: IPAddress, helo: str | None, sender: Address | None, *, check_helo: bool = True
     ) -> SpfFact:
-        """Both identities (§2.3, §2.4); for a null sender there is only HELO. Never raises.
+        """Both identities (§2.3, §2.4); for a null sender there is only HELO.
 
         Args:
             helo: as the client gave it; whatever is no domain name has the result ``none``.
@@ -142,3 +144,41 @@ def _fact(found: Evaluated, domain: str, identity: str, sender: str, helo: str, 
         found.reason,
         found.explanation,
     )
+
+
+# -- the trace field ----------------------------------------------------------------------------------------------
+
+_DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")
+_SENTENCES = {
+    Result.PASS: "{domain} permits {peer}",
+    Result.FAIL: "{domain} does not permit {peer}",
+    Result.SOFTFAIL: "{domain} does not vouch for {peer}",
+    Result.NEUTRAL: "{domain} says nothing about {peer}",
+    Result.NONE: "{domain} has no SPF record",
+    Result.TEMPERROR: "the record of {domain} could not be looked up",
+    Result.PERMERROR: "the record of {domain} is in error",
+}
+
+
+def received_spf(fact: SpfFact, peer: IPAddress, receiver: str) -> str:
+    """The value of a Received-SPF field (RFC 7208 §9.1), on one line of printable ASCII."""
+    about = _SENTENCES[fact.result].format(domain=fact.domain or "no domain", peer=peer)
+    pairs = {
+        "receiver": receiver,
+        "client-ip": str(peer),
+        "envelope-from": fact.sender,
+        "helo": fact.helo,
+        "identity": fact.identity,
+        "mechanism": fact.mechanism,
+        "problem": fact.reason if fact.result in {Result.PERMERROR, Result.TEMPERROR} else "",
+    }
+    listed = "; ".join(f"{key}={_quoted(value)}" for key, value in pairs.items() if value or key == "envelope-from")
+    return f"{fact.result} ({receiver}: {about}) {listed}"
+
+
+def _quoted(text: str) -> str:
+    text = clean(text, PATH_OCTETS)
+    if _DOT_ATOM.match(text):
+        return text
+    escaped = re.sub(r'(["\\])', r"\\\1", text)
+    return f'"{escaped}"'

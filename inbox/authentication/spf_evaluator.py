@@ -23,6 +23,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final, TypeVar
 
 from inbox.authentication.facts import Result
+from inbox.authentication.results import clean
 from inbox.base.limits import (
     SPF_EXPLANATION_OCTETS,
     SPF_MACROS,
@@ -43,7 +44,6 @@ T = TypeVar("T")
 #: RFC 7208 §4.6.4: MX and PTR names that are looked up.
 _NAMES: Final = 10
 _REASON: Final = 200
-_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
 _MODIFIER: Final = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)=")
 #: RFC 1035 §2.3.4, without the last dot.
 _NAME_OCTETS: Final = 253
@@ -119,7 +119,8 @@ async def check_host(
 ) -> Evaluated:
     """RFC 7208 §4: whether ``peer`` may send for ``domain`` (A-labels).
 
-    Never raises: whatever a record, a name server or a sender comes up with is permerror or temperror.
+    Whatever a record, a name server or a sender comes up with is permerror or temperror. Raises only what the resolver
+    raises against its contract: a defect of ours is no fault of the domain's.
     """
     evaluation = _Evaluation(resolver, peer, domain, local, helo, receiver)
     ends = asyncio.get_running_loop().time() + seconds
@@ -133,7 +134,9 @@ async def check_host(
     except TimeoutError:
         return Evaluated(Result.TEMPERROR, reason=f"no result within {seconds:g} seconds")
     # The interpreter meets a stranger's record, and fails in ways of its own (ValueError for a number of 5,000 digits).
-    except Exception as error:  # noqa: BLE001  mapped: the record is at fault, and the reason says how
+    except Exception as error:
+        if evaluation.defect is not None:
+            raise
         return Evaluated(Result.PERMERROR, reason=clean(f"{type(error).__name__}: {error}", _REASON))
     result = Result(result)
     if result is Result.TEMPERROR:
@@ -146,11 +149,6 @@ async def check_host(
         evaluation.ttl,
         frozenset(evaluation.reads),
     )
-
-
-def clean(text: str, most: int) -> str:
-    """Printable ASCII of at most ``most`` characters: nothing that could end a line."""
-    return _UNPRINTABLE.sub("?", text[: most * 2])[:most]
 
 
 class _Explanation(str):
@@ -172,6 +170,7 @@ class _Evaluation(_Query):  # type: ignore[misc]  # compiled above, out of a pac
 
     def __init__(self, resolver: Resolver, peer: IPAddress, domain: str, local: str, helo: str, receiver: str) -> None:
         self.reads: set[str] = set()
+        self.defect: Exception | None = None
         # The number and not the text: an IPv6 address may have a zone (fe80::1%eth0).
         super().__init__(i=str(type(peer)(int(peer))), s=f"{local}@{domain}", h=helo, receiver=receiver)
         # Not as pyspf splits it: a quoted local part may hold an @.
@@ -245,6 +244,9 @@ class _Evaluation(_Query):  # type: ignore[misc]  # compiled above, out of a pac
             return None
         except DnsTemporary as error:
             raise spf.TempError(str(error)) from error
+        except Exception as error:
+            self.defect = error
+            raise
         return []  # Type SPF is no more (§3.1).
 
     def _kept(self, answer: Answer[Any]) -> tuple[Any, ...]:

@@ -221,12 +221,16 @@ async def activate(domain: Domain, selector: Selector) -> None:
         row = await keys.row(selector)
         if row.state == "active":
             raise NotSo(f"{selector} signs already")
+        before = keys.signing(await keys.rows())
         looked = await keys.rotation().look_at(row)
+        after = {placed.key.selector for placed in keys.signing(await keys.rows())}
     if not looked.activated:
         raise NotSo(f"{record_name(row.selector, row.domain)}: {_why_not(looked)}")
-    say(f"{keys.hosted.fqdn} signs with {selector}")
-    for old in looked.retired:
-        say(f"{old} is retired; its record has to stay in the DNS for 7 days")
+    say(f"{keys.hosted.fqdn} signs with {row.selector}")
+    for old in before:
+        # The installation's key goes on signing for others.
+        if old.place != "environment" and old.key.selector not in after:
+            say(f"{old.key.selector} signs no more; its record has to stay in the DNS for 7 days")
 
 
 @command(app, "retire")

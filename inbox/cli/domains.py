@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from inbox.cli import dkim_sign, domain_dkim
+from inbox.cli import dkim_sign, domain_dkim, domain_dns, domain_reports
 from inbox.cli.context import NotSo, WrongUsage, command, database, hosting, tenant_id, tenant_named
 from inbox.cli.output import Json, say, show_rows, warn
 from inbox.mail.address import canonical_domain
@@ -15,6 +15,8 @@ from inbox.mail.address import canonical_domain
 app = typer.Typer(name="domain", help="Domains that tenants host.", no_args_is_help=True)
 dkim_sign.register(domain_dkim.app)
 app.add_typer(domain_dkim.app)
+domain_dns.register(app)
+app.add_typer(domain_reports.app)
 
 
 @command(app, "add")

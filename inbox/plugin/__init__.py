@@ -10,6 +10,7 @@ from inbox.authentication.facts import (
     DkimFact,
     DkimSignature,
     DmarcFact,
+    DmarcReportFact,
     Result,
     SpfFact,
 )
@@ -48,7 +49,7 @@ from inbox.policy.verdicts import (
 __all__ = [
     "Accept", "Action", "AddFlags", "AddHeader", "AddRecipient", "Address", "ArcFact", "ArcSet", "BimiFact",
     "ChangeHeader", "Counted", "Defer", "DeleteHeader", "Delivery", "Discard", "DkimFact", "DkimSignature",
-    "DmarcFact", "Door", "DropRecipient", "Facts", "Failure", "FileInto", "HookResult", "Identity",
+    "DmarcFact", "DmarcReportFact", "Door", "DropRecipient", "Facts", "Failure", "FileInto", "HookResult", "Identity",
     "InsertHeader", "Opinion", "PluginSettings", "Quarantine", "Recipient", "Redirect", "Reject", "ReplaceBody",
     "Resolution", "Resolved", "Result", "Score", "ScoreAction", "Services", "Session", "Shadow", "SpfFact",
     "Stage", "Tls", "Transaction", "Transform", "Verdict", "VirusFact", "action_for", "hookimpl", "opinion_of",

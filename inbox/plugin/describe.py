@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any, Final
 
+import yaml
 from pydantic import BaseModel, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
+from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from inbox.plugin.inspection import LoadedPlugin, extra
 from inbox.policy.catalogue import OnError
@@ -23,7 +27,8 @@ class FieldDescription:
     """One setting. ``default`` is text as in a policy (JSON), or None if the setting is required.
 
     ``env`` is the environment variable that gives the default, ``domain_field`` the ``has_domain`` field that has the
-    last word; both empty if there is none.
+    last word; both empty if there is none. ``bounds`` are words such as ``1 to 100``. ``example`` is a line of a
+    policy, empty if nobody gave one. ``fields`` are those of a model that the setting is made of.
     """
 
     name: str
@@ -32,6 +37,18 @@ class FieldDescription:
     description: str
     env: str = ""
     domain_field: str = ""
+    bounds: str = ""
+    example: str = ""
+    fields: tuple[FieldDescription, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FactDescription:
+    """A fact that a plugin gives: what it says, and its fields with their types."""
+
+    name: str
+    documentation: str
+    fields: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +68,7 @@ class PluginDescription:
     on_error: str | Mapping[str, str]
     timeout: float
     settings: tuple[FieldDescription, ...]
+    facts: tuple[FactDescription, ...] = ()
 
 
 def describe(plugin: LoadedPlugin) -> PluginDescription:
@@ -71,6 +89,7 @@ def describe(plugin: LoadedPlugin) -> PluginDescription:
         else {stage.value: outcome.value for stage, outcome in plugin.on_error.items()},
         timeout=plugin.timeout,
         settings=describe_settings(plugin.settings),
+        facts=tuple(_fact(kind) for kind in plugin.gives),
     )
 
 
@@ -85,9 +104,89 @@ def describe_settings(settings: type[BaseModel]) -> tuple[FieldDescription, ...]
             field.description or "",
             variables.get(name, ""),
             columns.get(name, ""),
+            _bounds(field.metadata),
+            _example(name, field),
+            tuple(inner for model in _models(field.annotation) for inner in describe_settings(model)),
         )
         for name, field in settings.model_fields.items()
     )
+
+
+def _fact(kind: type) -> FactDescription:
+    hints = typing.get_type_hints(kind, include_extras=True) if dataclasses.is_dataclass(kind) else {}
+    names = [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+    return FactDescription(
+        kind.__name__, inspect.cleandoc(kind.__doc__ or ""), tuple((name, type_name(hints[name])) for name in names)
+    )
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models in a type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _models(argument)
+
+
+def _bounds(metadata: Iterable[Any]) -> str:
+    """``1 to 100``, ``at least 1``, ``more than 0 and at most 60``; empty if there are none."""
+    found = {name: getattr(one, name) for one in metadata for name in _BOUNDS if getattr(one, name, None) is not None}
+    if {"ge", "le"} <= found.keys():
+        least, most = found.pop("ge"), found.pop("le")
+        return " and ".join([f"{least} to {most}", *(f"{_BOUNDS[name]} {value}" for name, value in found.items())])
+    return " and ".join(f"{words} {found[name]}" for name, words in _BOUNDS.items() if name in found)
+
+
+_BOUNDS: Final = {
+    "ge": "at least",
+    "gt": "more than",
+    "le": "at most",
+    "lt": "less than",
+    "min_length": "length at least",
+    "max_length": "length at most",
+    "pattern": "matching",
+}
+
+
+def _example(name: str, field: FieldInfo) -> str:
+    """A line of a policy that sets the field: the author's example, else another value than the default."""
+    value = field.examples[0] if field.examples else _another(field)
+    if value is None:
+        return ""
+    # Flow style: one line; a lone word gets an end-of-document mark that nobody writes.
+    written = yaml.safe_dump(
+        to_jsonable_python(value), default_flow_style=True, width=10_000, sort_keys=False, allow_unicode=True
+    )
+    return f"{name}: {written.strip().removesuffix('...').strip()}"
+
+
+def _another(field: FieldInfo) -> Any:
+    default = None if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
+    choices = [choice for choice in _choices(field.annotation) if choice != default]
+    if choices:
+        return choices[0]
+    if isinstance(default, int | float):
+        most = next((one.le for one in field.metadata if getattr(one, "le", None) is not None), None)
+        number = default * 2 or 1
+        number = number if most is None else min(number, most)
+        return number if isinstance(number, float) else int(number)  # A ByteSize is more than YAML can write.
+    if isinstance(default, str | list | dict) and default:
+        return default
+    return None
+
+
+def _choices(annotation: Any) -> list[Any]:
+    """What a closed type can be: true, false, the values of an enumeration. Of a union those of its parts."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _choices(arguments[0])
+    if origin is typing.Literal:
+        return list(arguments)
+    if origin in {typing.Union, types.UnionType}:
+        return [choice for argument in arguments for choice in _choices(argument)]
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return [member.value for member in annotation]
+    return [True, False] if annotation is bool else []
 
 
 def type_name(annotation: Any) -> str:
@@ -98,7 +197,8 @@ def type_name(annotation: Any) -> str:
     if origin is typing.Literal:
         return " or ".join(f'"{value}"' for value in arguments)
     if origin in {typing.Union, types.UnionType}:
-        return " or ".join("nothing" if part is type(None) else type_name(part) for part in arguments)
+        names = ["nothing" if part is type(None) else type_name(part) for part in arguments]
+        return " or ".join(dict.fromkeys(names))
     if origin in {list, tuple, set, frozenset}:
         return f"list of {type_name(arguments[0])}" if arguments else "list"
     if origin is dict:
@@ -119,6 +219,8 @@ def _simple_name(annotation: Any) -> str:
         (float, "number"),
         ((str, bytes), "text"),
         ((dict, BaseModel), "mapping"),
+        ((IPv4Network, IPv6Network), "network"),
+        ((IPv4Address, IPv6Address), "IP address"),
         (list, "list"),
     ):
         if issubclass(annotation, kinds):

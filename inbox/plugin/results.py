@@ -22,7 +22,7 @@ class ScoreAction(BaseModel):
     """``{score: 2.5}``: points towards the policy's thresholds; negative ones speak for the message."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    score: float = Field(ge=-100, le=100)
+    score: float = Field(ge=-100, le=100, description="Points.", examples=[2.5])
 
 
 #: ``tag`` adds a header field that mail rules can look at; the others do what their names say.

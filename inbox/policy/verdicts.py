@@ -117,7 +117,7 @@ class ChangeHeader:
 
 @dataclass(frozen=True, slots=True)
 class DeleteHeader:
-    """Removes the ``occurrence``-th field of this name, or all of them (0)."""
+    """Removes the ``occurrence``-th field of this name (1 is the first, -1 the last), or all of them (0)."""
 
     name: str
     occurrence: int = 0

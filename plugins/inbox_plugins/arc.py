@@ -70,6 +70,7 @@ class Settings(PluginSettings):
         {},
         description="What is done for none, pass, fail, and temperror (a fail because of DNS; like fail if it is not "
         "named): reject, defer, quarantine, tag, ignore, or {score: N}. What is not named is ignored.",
+        examples=[{"fail": {"score": 0.5}, "temperror": "ignore"}],
     )
 
     @field_validator("results")

@@ -73,9 +73,13 @@ class Settings(PluginSettings):
     address: str = Field(
         "tcp://127.0.0.1:3310",
         description="tcp://HOST:PORT (IPv6 in brackets) or unix:///PATH of clamd's socket.",
+        examples=["unix:///run/clamav/clamd.ctl"],
     )
     max_size: ByteSize = Field(
-        ByteSize(25 * 1024 * 1024), gt=0, description="Larger messages are not sent to clamd: they are unscanned."
+        ByteSize(25 * 1024 * 1024),
+        gt=0,
+        description="Larger messages are not sent to clamd: they are unscanned.",
+        examples=["50MB"],
     )
     infected: Literal["reject", "quarantine", "discard"] = Field("reject", description="What is done with malware.")
     on_unscanned: Literal["defer", "accept", "quarantine", "reject"] = Field(

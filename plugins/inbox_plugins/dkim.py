@@ -30,8 +30,8 @@ An example::
         require_pass: true
         results: {none: {score: 1.5}, policy: quarantine, permerror: tag}
 
-Measured on one core: 0.1 to 0.2 ms for an 8 KB mail with one signature and a known key, 3 ms for 1 MB, of which the
-hash is a fifth; signing takes 1 ms, of which RSA with 2048 bits is most.
+Measured on one core: 0.2 ms for an 8 KB mail with one signature and a known key; 3 ms for 1 MB of text, 1.3 ms where
+there is no white space to look at; signing 10 KB takes 0.5 ms with RSA-2048, 0.15 ms with Ed25519.
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ class Settings(PluginSettings):
         {},
         description="What follows from each result: reject, defer, quarantine, tag, ignore, or {score: N}; it has "
         "precedence over ``require_pass``.",
+        examples=[{"fail": "quarantine", "none": {"score": 1.5}}],
     )
     max_signatures: int = Field(
         DKIM_SIGNATURES, ge=1, le=50, description="Signatures of one message that are looked at, from the top."
@@ -117,7 +118,7 @@ class Settings(PluginSettings):
     )
     sign: bool = Field(True, description="Sign mail that goes out, if its domain or this installation has a key.")
     valid_days: int | None = Field(
-        None, ge=1, le=365, description="Days after which our signatures are void (x=). Unset: never."
+        None, ge=1, le=365, description="Days after which our signatures are void (x=). Unset: never.", examples=[30]
     )
 
 

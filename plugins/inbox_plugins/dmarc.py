@@ -110,15 +110,17 @@ class NamedException(BaseModel):
     """Mail that is not treated as its domain asks. All conditions that are there must hold."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["ietf"])
     """What decision records and reports call it."""
-    from_domains: Patterns = []
+    from_domains: Patterns = Field([], examples=[["example.org", "*.example.org"]])
     """Domains of From: ``example.org``, or ``*.example.org`` for all below it."""
-    forwarders: list[Forwarder] = Field([], max_length=_MAX_ENTRIES)
+    forwarders: list[Forwarder] = Field(
+        [], max_length=_MAX_ENTRIES, examples=[["192.0.2.0/24", "forwarder.example.org"]]
+    )
     """Peers: networks, or host names. A name (of HELO, or of the PTR record) counts if it leads back to the address."""
-    mailing_lists: list[str] = Field([], max_length=_MAX_ENTRIES)
+    mailing_lists: list[str] = Field([], max_length=_MAX_ENTRIES, examples=[["dmarc.ietf.org"]])
     """List-Ids, such as ``dmarc.ietf.org``. One counts if a domain at its end passed SPF or DKIM."""
-    sealers: Patterns = []
+    sealers: Patterns = Field([], examples=[["lists.example.org"]])
     """Domains that sealed the message (ARC); see ``trusted_sealers``."""
     action: Action = "ignore"
     """What follows instead."""
@@ -155,11 +157,13 @@ class Settings(PluginSettings):
     )  # fmt: skip
     results: dict[Result, Action] = Field(
         {}, description="What follows from pass, fail, none, temperror and permerror: reject, defer, quarantine, tag, "
-        "ignore or {score: N}.",
+        "ignore or {score: N}.", examples=[{"none": {"score": 0.5}, "permerror": "quarantine"}],
     )  # fmt: skip
     honour_policy: bool = Field(True, description="Do what the domain asks for with mail that fails.")
     policies: dict[Literal["none", "quarantine", "reject"], Action] = Field(
-        {}, description="How to do that: what each policy means here. Unset: what it says."
+        {},
+        description="How to do that: what each policy means here. Unset: what it says.",
+        examples=[{"reject": "quarantine"}],
     )
     malformed_from: Action = Field(
         "reject", description="What follows if From does not name exactly one domain: it cannot be judged."
@@ -170,10 +174,15 @@ class Settings(PluginSettings):
         "or both (the tree walk, corrected by the public suffix list).",
     )
     trusted_sealers: Patterns = Field(
-        [], description="Domains whose ARC seals are believed: mail that passed when it came to them is excepted."
+        [],
+        description="Domains whose ARC seals are believed: mail that passed when it came to them is excepted.",
+        examples=[["example.com"]],
     )
     exceptions: list[NamedException] = Field(
-        [], max_length=_MAX_EXCEPTIONS, description="Mailing lists, forwarders and domains that are excepted."
+        [],
+        max_length=_MAX_EXCEPTIONS,
+        description="Mailing lists, forwarders and domains that are excepted.",
+        examples=[[{"name": "ietf", "mailing_lists": ["dmarc.ietf.org"]}]],
     )
     report: bool = Field(True, description="Count messages for the aggregate reports that their domains ask for.")
     allow_header_override: bool = Field(

@@ -74,11 +74,21 @@ Value = Annotated[str, AfterValidator(_value)]
 class Settings(PluginSettings):
     """What is added, replaced and removed."""
 
-    add: dict[Name, Value] = Field({}, max_length=_MAX_FIELDS, description="Fields that are put in front.")
-    set: dict[Name, Value] = Field(
-        {}, max_length=_MAX_FIELDS, description="Fields of which one is left, with this value; it stands in front."
+    add: dict[Name, Value] = Field(
+        {},
+        max_length=_MAX_FIELDS,
+        description="Fields that are put in front.",
+        examples=[{"X-Received-By": "{server} for {tenant}"}],
     )
-    remove: list[Name] = Field([], max_length=_MAX_FIELDS, description="Fields of which none is left.")
+    set: dict[Name, Value] = Field(
+        {},
+        max_length=_MAX_FIELDS,
+        description="Fields of which one is left, with this value; it stands in front.",
+        examples=[{"X-Spam-Flag": "NO"}],
+    )
+    remove: list[Name] = Field(
+        [], max_length=_MAX_FIELDS, description="Fields of which none is left.", examples=[["X-Originating-IP"]]
+    )
     allow_trace: bool = Field(False, description="Allow trace and signature fields to be named, too.")
 
     @model_validator(mode="after")

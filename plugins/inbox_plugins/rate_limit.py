@@ -87,10 +87,15 @@ class Settings(PluginSettings):
         True, description="Let pass what cannot be counted because the database does not answer.",
         json_schema_extra={"env": "SMTP_RATE_LIMIT_FAIL_OPEN_ON_DB_ERROR"},
     )  # fmt: skip
-    ipv4_prefix: int = Field(32, ge=8, le=32, description="IPv4 addresses in one network of this size are one source.")
-    ipv6_prefix: int = Field(64, ge=16, le=128, description="The same for IPv6.")
+    ipv4_prefix: int = Field(
+        32, ge=8, le=32, description="IPv4 addresses in one network of this size are one source.", examples=[24]
+    )
+    ipv6_prefix: int = Field(64, ge=16, le=128, description="The same for IPv6.", examples=[56])
     exempt: list[IPv4Network | IPv6Network] = Field(
-        [], max_length=1000, description="Networks that are not limited (own relays, monitoring)."
+        [],
+        max_length=1000,
+        description="Networks that are not limited (own relays, monitoring).",
+        examples=[["192.0.2.0/24", "2001:db8::/32"]],
     )
 
 

@@ -42,7 +42,9 @@ _POSTMASTER = "postmaster"
 class Settings(PluginSettings):
     """Where mail for nobody goes, and how many recipients a message may have."""
 
-    catch_all: str | None = Field(None, description="Address of this tenant that gets mail for unknown users.")
+    catch_all: str | None = Field(
+        None, description="Address of this tenant that gets mail for unknown users.", examples=["office@acme.test"]
+    )
     unknown: Literal["reject", "defer"] = Field(
         "reject", description="Answer for an unknown user; defer while accounts are still being moved here."
     )
@@ -50,6 +52,7 @@ class Settings(PluginSettings):
         None,
         description="Address of this tenant that gets postmaster@ of every domain that has no such user or alias. "
         "RFC 5321 §4.5.1 requires that postmaster@ is accepted; None treats it like any other address.",
+        examples=["ops@acme.test"],
     )
     max_recipients: int = Field(
         100,

@@ -115,13 +115,25 @@ Condition = Annotated[
 class Rule(PluginSettings):
     """One rule: when ``when`` is true, ``score`` is counted and ``action`` taken."""
 
-    name: str = Field(pattern=_NAME, description="The symbol in decision records; each name is there once.")
-    when: Condition = Field(description="The condition.")
-    score: float = Field(
-        0, ge=-1000, le=1000, allow_inf_nan=False, description="Points; negative ones speak for the message."
+    name: str = Field(
+        pattern=_NAME, description="The symbol in decision records; each name is there once.", examples=["MANY_LINKS"]
     )
-    group: str = Field("", max_length=64, description="Group of symbols, which the policy may cap.")
-    why: str = Field("", max_length=200, description="What the rule is for; stands in decision records.")
+    when: Condition = Field(description="The condition.", examples=["urls.size() > 30 && size < 20000"])
+    score: float = Field(
+        0,
+        ge=-1000,
+        le=1000,
+        allow_inf_nan=False,
+        description="Points; negative ones speak for the message.",
+        examples=[2],
+    )
+    group: str = Field("", max_length=64, description="Group of symbols, which the policy may cap.", examples=["links"])
+    why: str = Field(
+        "",
+        max_length=200,
+        description="What the rule is for; stands in decision records.",
+        examples=["short mails that are mostly links"],
+    )
     mode: Literal["enforce", "shadow", "off"] = Field("enforce", description="shadow: is recorded, counts nothing.")
     action: Literal["reject", "quarantine", "discard", "tag"] | None = Field(
         None, description="What is done at once, whatever the total; tag adds X-Spam-Flag: YES."
@@ -135,10 +147,19 @@ class Settings(PluginSettings):
         [],
         max_length=_MAX_RULES,
         description="Rules for all tenants, in default.yaml: a tenant that sets rules replaces rules, not these.",
+        examples=[[{"name": "MANY_LINKS", "when": "urls.size() > 30", "score": 2}]],
     )
-    rules: list[Rule] = Field([], max_length=_MAX_RULES, description="Rules, in the order in which they are evaluated.")
+    rules: list[Rule] = Field(
+        [],
+        max_length=_MAX_RULES,
+        description="Rules, in the order in which they are evaluated.",
+        examples=[[{"name": "NO_SUBJECT", "when": 'subject == ""', "score": 0.5}]],
+    )
     weights: dict[str, float] = Field(
-        {}, max_length=_MAX_RULES, description="Factors for the points of rules, by the name of a rule or of a group."
+        {},
+        max_length=_MAX_RULES,
+        description="Factors for the points of rules, by the name of a rule or of a group.",
+        examples=[{"NO_SUBJECT": 0.5}],
     )
     time_limit: float = Field(5.0, gt=0, le=60, description="Seconds for all rules together.")
 

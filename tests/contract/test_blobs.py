@@ -19,11 +19,11 @@ from inbox.store.blobs.s3 import S3Blobs
 from inbox.store.ports import Blobs
 
 
-@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.real)])
+@pytest.fixture(params=["local", "process", pytest.param("s3", marks=pytest.mark.real)])
 async def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Blobs]:
     store: Blobs
-    if request.param == "local":
-        store = LocalBlobs(tmp_path / "incoming")
+    if request.param != "s3":
+        store = LocalBlobs(tmp_path / "incoming", process=request.param == "process")
     else:
         config = request.getfixturevalue("ministack").config(f"bucket-{uuid.uuid4().hex}")
         store = S3Blobs(config, spool_above=64 * 1024, spool=tmp_path)

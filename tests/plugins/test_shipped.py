@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from inbox.plugin.describe import describe
 from inbox.plugin.inspection import LoadedPlugin
 from inbox.plugin.registry import Registry
 from inbox.policy.mistakes import PolicyMistakes
@@ -14,7 +15,9 @@ from inbox.policy.snapshot import PolicySet
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "plugins"
 FOUND = Registry(EXAMPLES).discover()
-SHIPPED = {"arc", "bimi", "clamav", "dkim", "headers", "rate_limit", "recipients", "spam_rules"}
+SHIPPED = {
+    "arc", "bimi", "clamav", "dkim", "dmarc_reports", "headers", "rate_limit", "recipients", "spam_rules",
+}  # fmt: skip
 
 
 def plugins() -> list[LoadedPlugin]:
@@ -43,6 +46,24 @@ def test_each_setting_is_described(plugin: LoadedPlugin) -> None:
     for name, field in plugin.settings.model_fields.items():
         assert field.description, f"{plugin.name}.{name} has no description"
         assert field.description.endswith("."), f"{plugin.name}.{name}: a description is a sentence"
+
+
+def givers(plugin: LoadedPlugin) -> set[str]:
+    """Those without whom the plugin cannot work."""
+    found = {one.name: one for one in plugins() for fact in plugin.needs if fact in one.gives and one is not plugin}
+    return set(found).union(*map(givers, found.values()))
+
+
+@pytest.mark.parametrize("plugin", plugins(), ids=lambda plugin: plugin.name)
+def test_the_examples_of_its_settings_are_right(plugin: LoadedPlugin) -> None:
+    """All together, as they stand on the plugin's page."""
+    settings = describe(plugin).settings
+    inner = [one for field in settings for one in field.fields]
+    assert [one.name for one in (*settings, *inner) if not one.example] == [], "give Field(examples=[…])"
+    lines = [field.example for field in settings] or ["enabled: true"]
+    text = f"plugins:\n  {plugin.name}:\n" + "".join(f"    {line}\n" for line in lines)
+    text += "".join(f"  {name}: {{}}\n" for name in givers(plugin))
+    assert PolicySet.from_texts({"default.yaml": text.encode()}, FOUND)
 
 
 @pytest.mark.parametrize("plugin", plugins(), ids=lambda plugin: plugin.name)

@@ -64,11 +64,16 @@ def _may_be_report(part: PartInfo) -> bool:
     if part.content_type == "text/html" or (part.content_type == "text/plain" and not part.file_name):
         return False
     begin = part.decoded(64)
-    return begin.startswith((_GZIP, _ZIP)) or is_xml(begin)
+    return is_packed(begin)
 
 
-def is_xml(data: bytes) -> bool:
-    """Whether it begins like XML; some reporters put blank lines in front."""
+def is_packed(data: bytes) -> bool:
+    """Whether it begins like something that :func:`unpack` takes; a mail begins with a field's name."""
+    return data.startswith((_GZIP, _ZIP)) or _is_xml(data)
+
+
+def _is_xml(data: bytes) -> bool:
+    # Some reporters put blank lines in front.
     return data.lstrip(_BLANK).startswith(_XML)
 
 
@@ -83,7 +88,7 @@ def unpack(data: bytes) -> bytes:
         data = _inflate(data, 0, 16 + zlib.MAX_WBITS)
     elif data.startswith(_ZIP):
         data = _first_member(data)
-    if not is_xml(data):
+    if not _is_xml(data):
         raise NotAReport("there is no XML in it")
     if len(data) > REPORT_XML_OCTETS:
         raise ReportUnfit(f"more than {REPORT_XML_OCTETS} octets of XML")

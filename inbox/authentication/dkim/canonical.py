@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Final
 
+from inbox.base.limits import BODY_CHANGES
 from inbox.mail.content import SMALL, Content
 
 #: Octets that are worked on at once: they stay in the processor's cache from the first search to the hash.
@@ -34,12 +35,20 @@ class Form(StrEnum):
     RELAXED = "relaxed"
 
 
+class BodyTooCostly(ValueError):
+    """A body of nothing but white space to shorten: more than BODY_CHANGES runs of it. Nobody writes such mail, and
+    time is all that it can take from us."""
+
+
 def canonical_field(raw: bytes, form: Form) -> bytes:
     """One header field, from its name to its line end, in canonical form with CRLF at its end (§3.4.1, §3.4.2)."""
     if form is Form.SIMPLE:
         return raw if raw.endswith(b"\n") else raw + b"\r\n"
     name, _, value = raw.partition(b":")
-    reduced = _WHITE.sub(b" ", _FOLD.sub(b"", value)).strip(b" ")
+    if value.count(b"\r") == value.count(b"\r\n") and b"\v" not in value and b"\f" not in value:
+        reduced = b" ".join(value.split())  # All that split() takes for white space is white space or folding here.
+    else:
+        reduced = _WHITE.sub(b" ", _FOLD.sub(b"", value)).strip(b" ")
     return b"%b:%b\r\n" % (name.rstrip(b" \t").lower(), reduced)
 
 
@@ -52,14 +61,22 @@ def without_signature(raw: bytes) -> bytes:
 
 
 def canonical_body(pieces: Iterable[bytes], form: Form) -> Iterator[bytes]:
-    """A body, piece by piece, in canonical form (§3.4.3, §3.4.4). How it is cut into pieces makes no difference."""
+    """A body, piece by piece, in canonical form (§3.4.3, §3.4.4). How it is cut into pieces makes no difference.
+
+    Raises:
+        BodyTooCostly: see there.
+    """
     carried = b""  # Ends a piece, and what it becomes depends on the next one: a CR, white space.
     pending = 0  # Empty lines that are dropped if nothing follows.
     empty = True
+    changes = 0
     for piece in pieces:
         whole = carried + piece if carried else piece
         if form is Form.RELAXED:
-            whole = _reduced(whole)
+            whole, changed = _reduced(whole)
+            changes += changed
+            if changes > BODY_CHANGES:
+                raise BodyTooCostly
             keep = len(whole) - _open_end(whole)
         else:
             keep = len(whole) - whole.endswith(b"\r")
@@ -89,7 +106,8 @@ def body_hashes(content: Content, start: int, form: Form, lengths: Iterable[int 
         lengths: for each, the hash of that many octets of the canonical body is wanted (``l=``); None: of all.
 
     Returns:
-        The digests by length. Lengths beyond the end of the canonical body are not among them.
+        The digests by length. Lengths beyond the end of the canonical body are not among them; none is if the body
+        costs too much (:class:`BodyTooCostly`).
     """
     cuts = sorted({length for length in lengths if length is not None}, reverse=True)
     found: dict[int | None, bytes] = {}
@@ -97,23 +115,25 @@ def body_hashes(content: Content, start: int, form: Form, lengths: Iterable[int 
     done = 0
     while cuts and cuts[-1] == 0:
         found[cuts.pop()] = digest.digest()
-    for piece in canonical_body(_pieces(content, start), form):
-        while cuts and cuts[-1] <= done + len(piece):
-            cut = cuts.pop()
-            part = digest.copy()
-            part.update(piece[: cut - done])
-            found[cut] = part.digest()
-        _feed(digest, piece)
-        done += len(piece)
+    try:
+        for piece in canonical_body(_pieces(content, start), form):
+            while cuts and cuts[-1] <= done + len(piece):
+                cut = cuts.pop()
+                part = digest.copy()
+                part.update(piece[: cut - done])
+                found[cut] = part.digest()
+            _feed(digest, piece)
+            done += len(piece)
+    except BodyTooCostly:
+        return {}
     found[None] = digest.digest()
     return found
 
 
 def body_hash(content: Content, start: int, form: Form) -> bytes:
-    """SHA-256 of the canonical body that begins at ``start``."""
-    digest = body_hashes(content, start, form, ())[None]
-    assert digest is not None
-    return digest
+    """SHA-256 of the canonical body that begins at ``start``; empty if the body costs too much, which is no hash of
+    anything and fits no signature."""
+    return body_hashes(content, start, form, ()).get(None, b"")
 
 
 def _pieces(content: Content, start: int) -> Iterator[bytes]:
@@ -129,15 +149,21 @@ def _feed(digest: hashlib._Hash, piece: bytes) -> None:
         digest.update(piece[offset : offset + _KEEPING_LOCK])
 
 
-def _reduced(piece: bytes) -> bytes:
-    """Runs of white space as one space, none in front of a line end."""
+def _reduced(piece: bytes) -> tuple[bytes, int]:
+    """Runs of white space as one space, none in front of a line end; and how many changes that took."""
     if b"\t" in piece:
         piece = piece.translate(_TABS_TO_SPACES)
+    if b" " not in piece:  # Encoded attachments: to look for one octet is a hundred times as fast as for two.
+        return piece, 0
+    changes = 0
     if b"  " in piece:
         for run in _RUNS:
             while run in piece:
-                piece = piece.replace(run, b" ")
-    return piece.replace(b" \r\n", b"\r\n")
+                shorter = piece.replace(run, b" ")
+                changes += (len(piece) - len(shorter)) // (len(run) - 1)
+                piece = shorter
+    trimmed = piece.replace(b" \r\n", b"\r\n")
+    return trimmed, changes + len(piece) - len(trimmed)
 
 
 def _open_end(piece: bytes) -> int:

@@ -38,7 +38,7 @@ _GROUP: Final = 64
 class CannotBeSigned(InboxError):
     """The message is one whose signature nobody would accept: no From or two, a malformed header section."""
 
-    code, status, said = 550, "5.6.0", "The message's header section is malformed"
+    code, status, said = 550, "5.6.0", "The message is malformed"
 
 
 def sign(content: Content, key: SigningKey, *, now: float, expire_after: float | None = None) -> str:
@@ -65,7 +65,10 @@ def sign_all(
         raise CannotBeSigned(section.fault)
     if section.count("from") != 1:
         raise CannotBeSigned("there is not exactly one From field")
-    digest = base64.b64encode(body_hash(content, section.body, Form.RELAXED)).decode()
+    body = body_hash(content, section.body, Form.RELAXED)
+    if not body:
+        raise CannotBeSigned("the body is nothing but white space to work through")
+    digest = base64.b64encode(body).decode()
     return [_value(section, key, digest, int(now), expire_after) for key in keys]
 
 

@@ -57,15 +57,16 @@ def read_signature(value: bytes, now: float) -> tuple[DkimSignature, Signature |
         tags = parse_tags(value)
     except TagsInvalid as error:
         return DkimSignature(Result.PERMERROR, reason=str(error)), None
-    said = _said(tags)
+    names = words(tags, "h")
+    said = _said(tags, names)
     try:
-        signature = _checked(tags, now)
-    except (TagsInvalid, SignatureInvalid, KeyInvalid) as error:
+        signature = _checked(tags, said, names, now)
+    except (TagsInvalid, SignatureInvalid) as error:
         return replace(said, result=Result.PERMERROR, reason=str(error)), None
     return said, signature
 
 
-def _said(tags: Mapping[str, str]) -> DkimSignature:
+def _said(tags: Mapping[str, str], names: tuple[str, ...]) -> DkimSignature:
     """What can be told of any signature, fit for a header field."""
     algorithm = tags.get("a", "").lower()
     return DkimSignature(
@@ -75,7 +76,7 @@ def _said(tags: Mapping[str, str]) -> DkimSignature:
         identity=_UNPRINTABLE.sub("?", tags.get("i", ""))[:_IDENTITY_CHARACTERS],
         algorithm=algorithm if _ALGORITHM.match(algorithm) else "",
         signature=_BASE64.sub("", tags.get("b", ""))[:_SHOWN],
-        covers=tuple(name for name in dict.fromkeys(words(tags, "h")) if _FIELD_NAME.match(name)),
+        covers=tuple(filter(_FIELD_NAME.match, dict.fromkeys(names))),
     )
 
 
@@ -86,7 +87,7 @@ def _name(tags: Mapping[str, str], tag: str) -> str:
         return ""
 
 
-def _checked(tags: Mapping[str, str], now: float) -> Signature:
+def _checked(tags: Mapping[str, str], said: DkimSignature, names: tuple[str, ...], now: float) -> Signature:
     if required(tags, "v") != "1":
         raise SignatureInvalid("the signature has an unknown version")
     algorithm = required(tags, "a").lower()
@@ -94,12 +95,13 @@ def _checked(tags: Mapping[str, str], now: float) -> Signature:
         raise SignatureInvalid("rsa-sha1 must not be used")  # RFC 8301 §3.1
     if algorithm not in ALGORITHMS:
         raise SignatureInvalid("the algorithm is unknown")
-    domain = _domain(tags, "d")
-    if "." not in domain:  # RFC 6376 §3.5: domain-name has two labels at least.
+    domain = said.domain
+    if required(tags, "d") and "." not in domain:  # RFC 6376 §3.5: domain-name has two labels at least.
         raise SignatureInvalid("d= is not a domain name")
-    names = words(tags, "h")
-    if not names or not all(map(_FIELD_NAME.match, names)):
-        raise SignatureInvalid("h= is missing or malformed")
+    if required(tags, "s") and not said.selector:
+        raise SignatureInvalid("s= is not a domain name")
+    if required(tags, "h") and len(set(names)) != len(said.covers):
+        raise SignatureInvalid("h= is malformed")
     if "from" not in names:
         raise SignatureInvalid("From is not signed")
     if tags.get("q") is not None and "dns/txt" not in words(tags, "q"):
@@ -110,16 +112,9 @@ def _checked(tags: Mapping[str, str], now: float) -> Signature:
         raise SignatureInvalid("bh= is not a SHA-256 hash")
     _check_times(tags, now)
     return Signature(
-        ALGORITHMS[algorithm], domain, _domain(tags, "s"), _identity(tags, domain), header, body, names,
+        ALGORITHMS[algorithm], domain, said.selector, _identity(tags, domain), header, body, names,
         octets(tags, "b"), body_hash, number(tags, "l", TAG_LENGTH_DIGITS),
     )  # fmt: skip
-
-
-def _domain(tags: Mapping[str, str], tag: str) -> str:
-    try:
-        return domain_name(required(tags, tag))
-    except KeyInvalid:
-        raise SignatureInvalid(f"{tag}= is not a domain name") from None
 
 
 def _identity(tags: Mapping[str, str], domain: str) -> str:

@@ -161,6 +161,8 @@ def _hashes(content: Content, start: int, signatures: list[Signature]) -> Hashes
 def _verified(
     section: HeaderSection, place: int, signature: Signature, key: PublicKey, hashes: Hashes, limits: Limits
 ) -> tuple[Result, str]:
+    if (signature.body, None) not in hashes:
+        return Result.PERMERROR, "the body is nothing but white space to work through"
     body_hash = hashes.get((signature.body, signature.length))
     if body_hash is None:  # RFC 6376 §3.5
         return Result.PERMERROR, "l= is more than the body has"

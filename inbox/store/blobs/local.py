@@ -1,16 +1,13 @@
 """Blobs as files below one directory.
 
-A put is durable when it returns: the bytes go into a file in the folder of unfinished files, the file is fsynced
-and renamed to its place, and the folder of its place is fsynced. A reader so sees a whole blob or none, also after
-a power cut. All of it happens in a pool of threads of our own; the event loop never touches the disk.
+A put is durable when it returns (:mod:`inbox.store.blobs.files`). The event loop never touches the disk.
 
-Two things make many puts at once cheap:
-- one thread writes all small blobs: puts that come while it is busy wait in a queue, and it takes them as one batch,
-  which costs one hop between threads, about one commit of the file system, and one fsync for each folder. (More
-  threads are slower: they take the interpreter's lock from one another and from the event loop at each system call.)
+Three things make many puts at once cheap:
+- puts that come while the disk is busy wait in a queue and are taken as one batch, which costs one hop between threads
+  or processes, one fsync for each folder, and waits for the disk that overlap;
+- where a server asks for it, a process of its own writes the smallest ones: a thread would fight with the event loop
+  for the interpreter's lock at each system call. One thread writes the rest; more would fight with one another, too;
 - a folder is made, and fsynced up to the root, once in the life of the process.
-
-Folders are never removed: a writer elsewhere may be about to use one.
 """
 
 from __future__ import annotations
@@ -18,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,51 +22,44 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
-from inbox.base.errors import NotFound, StorageFull, StoreError, StoreUnavailable
+from inbox.base.errors import NotFound, StoreUnavailable
 from inbox.base.limits import SPOOL_OCTETS
 from inbox.mail.content import Content, FileContent
+from inbox.store.blobs.files import Files, Piece, remove, translated
 from inbox.store.blobs.keys import UNFINISHED, components
+from inbox.store.blobs.writer import Writer
 
 T = TypeVar("T")
 
-#: Puts that one thread takes from the queue at once: their latencies add up, so it is kept short.
+#: Puts that are taken from a queue at once: their latencies add up, so it is kept short.
 BATCH: Final = 32
+#: Blobs up to this size go to the writing process: above it, copying them there costs more than it saves.
+OUTSIDE_OCTETS: Final = 64 * 1024
 #: Threads for blobs above SPOOL_OCTETS, which nobody should wait behind, and threads that read: nobody who reads his
 #: mail should wait for an fsync.
 LARGE_WRITERS: Final = 2
 READERS: Final = 4
-#: Folders known to be durable that are remembered; the set is emptied when it is full.
-FOLDERS_REMEMBERED: Final = 100_000
 #: Keys that one step of a listing returns.
 PAGE: Final = 1000
 
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_ABSENT: Final = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
-_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
+class _Put(Piece):
+    """One blob that waits to be written, and who waits for it."""
 
-class _Put:
-    """One blob that waits to be written."""
-
-    __slots__ = ("content", "done", "error", "fd", "folder", "large", "place", "unfinished")
+    __slots__ = ("done",)
 
     def __init__(self, folder: str, place: str, content: Content, done: asyncio.Future[None]) -> None:
-        self.folder = folder
-        self.place = place
-        self.content = content
+        super().__init__(folder, place, content)
         self.done = done
-        self.error: Exception | None = None
-        self.fd = -1
-        self.unfinished = ""
-        self.large = content.size > SPOOL_OCTETS
 
-    def give_up(self) -> None:
-        """Leaves nothing behind."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-        if self.unfinished:
-            _remove(self.unfinished)
+
+class _Lane:
+    """Puts that are written one batch after the other."""
+
+    def __init__(self, begin: Callable[[list[_Put]], asyncio.Future[None]]) -> None:
+        self.begin = begin
+        self.waiting: deque[_Put] = deque()
+        self.busy = False
 
 
 class LocalBlobs:
@@ -78,31 +67,30 @@ class LocalBlobs:
 
     Args:
         root: the directory. Several processes may share it.
+        process: write small blobs in a process of their own, as a server wants it; a command has few to write.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, process: bool = False) -> None:
         self._root = os.path.abspath(root)  # noqa: PTH100 - resolve() would follow a link that an operator may re-point
-        self._unfinished = f"{self._root}/{UNFINISHED}"
+        self._files = Files(self._root)
+        self._writer = Writer(self._root) if process else None
         self._pool: ThreadPoolExecutor | None = None
         self._large_pool: ThreadPoolExecutor | None = None
         self._read_pool: ThreadPoolExecutor | None = None
-        self._waiting: deque[_Put] = deque()
+        self._lane = _Lane(lambda batch: self._in_thread(self._pool, batch))
+        self._outer_lane = _Lane(self._in_process)
         self._writers: set[asyncio.Future[None]] = set()
-        self._busy = False
-        self._durable: set[str] = set()
-        self._number = 0
-        self._name = threading.Lock()
-        # Names of two processes differ by this; a name that is taken all the same is an error, never a mix-up.
-        self._prefix = f"{self._unfinished}/{os.getpid():x}-{os.urandom(6).hex()}-"
 
     async def open(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="blobs-write")
         self._large_pool = ThreadPoolExecutor(LARGE_WRITERS, thread_name_prefix="blobs-large")
         self._read_pool = ThreadPoolExecutor(READERS, thread_name_prefix="blobs-read")
         try:
-            await self._run(self._make_folder, self._unfinished)
+            await self._run(self._files.make_folder, self._files.unfinished)
         except NotFound as error:
             raise StoreUnavailable(f"no directory for blobs: {error}") from error
+        if self._writer is not None:
+            await self._writer.start()
 
     async def close(self) -> None:
         while self._writers:
@@ -112,17 +100,21 @@ class LocalBlobs:
         for pool in pools:
             if pool is not None:
                 pool.shutdown()
+        if self._writer is not None:
+            await self._writer.close()
 
     async def put(self, key: str, content: Content) -> None:
         folder, place = self._place(key)
-        if self._pool is None or self._large_pool is None:
+        if self._pool is None:
             raise StoreUnavailable("the blob store is not open")
         put = _Put(folder, place, content, asyncio.get_running_loop().create_future())
-        if put.large:
-            self._start([put], self._large_pool)
+        if content.size > SPOOL_OCTETS:
+            self._begin(None, [put], self._in_thread(self._large_pool, [put]))
         else:
-            self._waiting.append(put)
-            self._start_queued()
+            outside = self._writer is not None and content.size <= OUTSIDE_OCTETS
+            lane = self._outer_lane if outside else self._lane
+            lane.waiting.append(put)
+            self._next(lane)
         await put.done
 
     async def get(self, key: str) -> Content:
@@ -132,7 +124,7 @@ class LocalBlobs:
         return await self._run(_read, self._place(key)[1], offset, length)
 
     async def delete(self, key: str) -> None:
-        await self._run(_remove, self._place(key)[1])
+        await self._run(remove, self._place(key)[1])
 
     async def keys(self, prefix: str = "") -> AsyncIterator[tuple[str, float]]:
         walk = self._walk(prefix)
@@ -141,7 +133,7 @@ class LocalBlobs:
                 yield found
 
     async def remove_unfinished(self, before: float) -> int:
-        return await self._run(_remove_older, self._unfinished, before)
+        return await self._run(_remove_older, self._files.unfinished, before)
 
     def _place(self, key: str) -> tuple[str, str]:
         """The folder and the path of ``key``."""
@@ -156,25 +148,35 @@ class LocalBlobs:
         except OSError as error:
             raise translated(error, self._root) from error
 
-    def _start(self, batch: list[_Put], pool: ThreadPoolExecutor) -> None:
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(pool, self._write_batch, batch)
+    def _in_thread(self, pool: ThreadPoolExecutor | None, batch: list[_Put]) -> asyncio.Future[None]:
+        return asyncio.get_running_loop().run_in_executor(pool, self._files.write, batch)
+
+    def _in_process(self, batch: list[_Put]) -> asyncio.Future[None]:
+        return asyncio.get_running_loop().create_task(self._write_outside(batch))
+
+    async def _write_outside(self, batch: list[_Put]) -> None:
+        assert self._writer is not None, "the lane is used only with a process"
+        errors = await self._writer.write([(put.folder, put.place, b"".join(put.content.chunks())) for put in batch])
+        for put, error in zip(batch, errors, strict=True):
+            put.error = error
+
+    def _begin(self, lane: _Lane | None, batch: list[_Put], work: asyncio.Future[None]) -> None:
         self._writers.add(work)
-        work.add_done_callback(lambda future: self._written(batch, future))
+        work.add_done_callback(lambda work: self._written(lane, batch, work))
 
-    def _start_queued(self) -> None:
-        """The next batch of small blobs, unless one is being written."""
-        if self._pool is None or self._busy or not self._waiting:
+    def _next(self, lane: _Lane) -> None:
+        """The next batch of a lane, unless one is being written."""
+        if self._pool is None or lane.busy or not lane.waiting:
             return
-        self._busy = True
-        batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-        self._start(batch, self._pool)
+        lane.busy = True
+        batch = [lane.waiting.popleft() for _ in range(min(BATCH, len(lane.waiting)))]
+        self._begin(lane, batch, lane.begin(batch))
 
-    def _written(self, batch: list[_Put], work: asyncio.Future[None]) -> None:
+    def _written(self, lane: _Lane | None, batch: list[_Put], work: asyncio.Future[None]) -> None:
         self._writers.discard(work)
-        if not batch[0].large:
-            self._busy = False
-            self._start_queued()
+        if lane is not None:
+            lane.busy = False
+            self._next(lane)
         error = work.exception()
         for put in batch:
             failed = put.error or error
@@ -184,78 +186,6 @@ class LocalBlobs:
                 put.done.set_result(None)
             else:
                 put.done.set_exception(failed)
-
-    def _write_batch(self, batch: list[_Put]) -> None:
-        """In a thread: writes all of it, step by step for all at once.
-
-        The first fsync makes the file system commit what is in memory of all of them; the others find little left to
-        do. A blob that fails fails alone, a folder that fails takes its blobs with it.
-        """
-        self._step(batch, self._write)
-        self._step(batch, _sync)
-        self._step(batch, self._rename)
-        folders: dict[str, list[_Put]] = {}
-        for put in batch:
-            if put.error is None:
-                folders.setdefault(put.folder, []).append(put)
-        for folder, puts in folders.items():
-            try:
-                _fsync_folder(folder)
-            except OSError as error:
-                for put in puts:
-                    put.error = translated(error, folder, StoreUnavailable)
-
-    @staticmethod
-    def _step(batch: list[_Put], step: Callable[[_Put], None]) -> None:
-        for put in batch:
-            if put.error is not None:
-                continue
-            try:
-                step(put)
-            except OSError as error:
-                put.error = translated(error, put.place, StoreUnavailable)
-            except Exception as error:  # noqa: BLE001 - a content that cannot be read: its caller gets the error
-                put.error = error
-            if put.error is not None:
-                put.give_up()
-
-    def _write(self, put: _Put) -> None:
-        if put.folder not in self._durable:
-            self._make_folder(put.folder)
-        with self._name:
-            self._number += 1
-            put.unfinished = f"{self._prefix}{self._number:x}"
-        put.fd = os.open(put.unfinished, _WRITE, 0o600)
-        for chunk in put.content.chunks():
-            _write_all(put.fd, chunk)
-
-    def _rename(self, put: _Put) -> None:
-        try:
-            os.rename(put.unfinished, put.place)  # noqa: PTH104 - the hot path of every delivery: no Path objects
-        except FileNotFoundError:  # Somebody tidied the empty folder away.
-            self._durable.clear()
-            self._make_folder(put.folder)
-            os.rename(put.unfinished, put.place)  # noqa: PTH104
-
-    def _make_folder(self, folder: str) -> None:
-        """Makes ``folder`` and the folders above it, and fsyncs them from below to the root.
-
-        They are fsynced even when they are there already: another thread or process may have made them a moment
-        ago, and not yet come to its own fsync.
-        """
-        _make_folders(folder)
-        step = folder
-        while True:
-            _fsync_folder(step)
-            if len(step) <= len(self._root):
-                break
-            step = os.path.dirname(step)  # noqa: PTH120
-        if self._root not in self._durable:
-            _fsync_folder(os.path.dirname(self._root))  # noqa: PTH120 - the root itself may be new
-            self._durable.add(self._root)
-        if len(self._durable) >= FOLDERS_REMEMBERED:
-            self._durable.clear()
-        self._durable.add(folder)
 
     def _walk(self, prefix: str) -> Iterator[tuple[str, float]]:
         """Every key that begins with ``prefix``; what is removed while we look is left out."""
@@ -279,52 +209,6 @@ class LocalBlobs:
                         continue
 
 
-def translated(error: OSError, path: str, absent: type[StoreError] = NotFound) -> StoreError:
-    """Our error for the system's, with the system's as its cause; ``absent`` if something on the path is not there."""
-    translated: StoreError
-    if isinstance(error, _ABSENT):
-        translated = absent(f"no blob at {path}: {error}")
-    elif error.errno in _FULL:
-        translated = StorageFull(f"no room at {path}: {error}")
-    else:
-        translated = StoreUnavailable(f"blob store at {path}: {error}")
-    translated.__cause__ = error
-    return translated
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    written = os.write(fd, data)
-    while written < len(data):  # A full disk and a signal may cut a write short.
-        data = data[written:]
-        written = os.write(fd, data)
-
-
-def _sync(put: _Put) -> None:
-    os.fsync(put.fd)
-    # Closed at once: a batch must not hold more descriptors than it has blobs in this step.
-    fd, put.fd = put.fd, -1
-    os.close(fd)
-
-
-def _make_folders(folder: str) -> None:
-    """Makes ``folder`` and what is missing above it, for the owner only: ``makedirs`` opens the upper ones to all."""
-    try:
-        os.mkdir(folder, 0o700)  # noqa: PTH102
-    except FileExistsError:
-        return
-    except FileNotFoundError:
-        _make_folders(os.path.dirname(folder))  # noqa: PTH120
-        _make_folders(folder)
-
-
-def _fsync_folder(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def _content(path: str) -> FileContent:
     content = FileContent(Path(path))
     if os.path.isdir(path):  # noqa: PTH112
@@ -338,13 +222,6 @@ def _read(path: str, offset: int, length: int) -> bytes:
         return os.pread(fd, length, offset)
     finally:
         os.close(fd)
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)  # noqa: PTH108
-    except _ABSENT:
-        return
 
 
 def _scan(folder: str) -> list[os.DirEntry[str]]:
@@ -367,6 +244,6 @@ def _remove_older(folder: str, before: float) -> int:
         except FileNotFoundError:  # Its writer has finished this very moment.
             continue
         if written < before:
-            _remove(entry.path)
+            remove(entry.path)
             count += 1
     return count

@@ -21,8 +21,8 @@ from typing import Any, Final, TypeVar
 from inbox.base.errors import NotFound, StorageFull, StoreError, StoreUnavailable
 from inbox.base.limits import SPOOL_OCTETS
 from inbox.mail.content import CHUNK, Content, FileContent, MemoryContent
+from inbox.store.blobs.files import translated
 from inbox.store.blobs.keys import components
-from inbox.store.blobs.local import translated
 
 T = TypeVar("T")
 

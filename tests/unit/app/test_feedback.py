@@ -222,7 +222,7 @@ async def test_a_report_from_the_future_is_not_filed(
     acme: Home, ledger: FeedbackLedger, clock: FakeClock, log: MemoryLog
 ) -> None:
     assert await ledger.keep(acme.tenant, replace(REPORT, end=clock.now() + AHEAD + 1)) is False
-    assert len(log.named("report_from_the_future")) == 1
+    assert len(log.named("report_refused")) == 1
     assert await ledger.keep(acme.tenant, replace(REPORT, end=clock.now() + AHEAD)) is True
 
 

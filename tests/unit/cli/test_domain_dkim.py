@@ -77,11 +77,27 @@ def test_from_the_first_key_to_the_second(cli: Cli, resolver: MemoryResolver) ->
     second = rotated(cli, "--selector", "two", "--algorithm", "rsa")
     publish(resolver, *second)
     ran = cli("domain", "dkim", "activate", "demo.test", "two")
-    assert ran.out == "demo.test signs with two\none-rsa is retired; its record has to stay in the DNS for 7 days\n"
+    assert ran.out == "demo.test signs with two\none-rsa signs no more; its record has to stay in the DNS for 7 days\n"
     assert states(cli) == {"one-rsa": "retired", "one-ed25519": "pending", "two": "active"}
     row = listed(cli)["one-rsa"]
     assert row["next"] == "its record has to stay in the DNS for 7 more days"
     assert datetime.fromisoformat(row["retired"]) <= datetime.now(UTC)
+
+
+def test_nothing_is_signed_with_a_key_that_waits(cli: Cli, resolver: MemoryResolver) -> None:
+    cli.demo()
+    mail = cli.folder / "mail.eml"
+    mail.write_bytes(b"From: ann@demo.test\r\nTo: bob@example.org\r\nSubject: Hello\r\n\r\nHello\r\n")
+    records = rotated(cli, "--selector", "one")
+    assert cli("domain", "dkim", "sign", "--eml", str(mail)).code == 1
+    publish(resolver, records[1])
+    assert cli("domain", "dkim", "activate", "demo.test", "one-ed25519").code == 0
+    ran = cli("domain", "dkim", "sign", "--eml", str(mail))
+    assert ran.code == 0
+    assert ran.out.count("DKIM-Signature:") == 1
+    assert "s=one-ed25519" in ran.out
+    assert cli("domain", "dkim", "retire", "demo.test", "one-ed25519").code == 0
+    assert cli("domain", "dkim", "sign", "--eml", str(mail)).code == 1
 
 
 def test_waiting_until_the_dns_shows_them(cli: Cli, resolver: MemoryResolver) -> None:
@@ -179,7 +195,8 @@ def test_the_key_of_the_override_field(cli: Cli, resolver: MemoryResolver) -> No
     (record,) = rotated(cli, "--algorithm", "rsa", "--selector", "next")
     assert states(cli) == {"own": "active", "next": "pending"}
     publish(resolver, record)
-    assert cli("domain", "dkim", "activate", "demo.test", "next").code == 0
+    ran = cli("domain", "dkim", "activate", "demo.test", "next")
+    assert ran.out == "demo.test signs with next\nown signs no more; its record has to stay in the DNS for 7 days\n"
     assert states(cli) == {"own": "replaced", "next": "active"}
     # Without the new key it signs again: better than nothing.
     assert cli("domain", "dkim", "retire", "demo.test", "next").out.endswith("what signs now: own (has_domain)\n")

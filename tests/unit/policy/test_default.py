@@ -25,6 +25,8 @@ def test_it_fits_the_shipped_plugins() -> None:
         "spam_rules",
         "headers",
     ]
+    names = [entry.name for entry in policy.plugins]
+    assert names == ["recipients", "rate_limit", "dkim", "clamav", "arc", "dmarc", "bimi", "spam_rules", "headers"]
     assert [entry.name for entry in policy.plugins if entry.mode is Mode.OFF] == ["clamav", "bimi"]
     assert [[entry.name for entry in level] for level in policy.levels(Stage.RCPT)] == [["recipients"]]
     assert policy.thresholds.reject == 15

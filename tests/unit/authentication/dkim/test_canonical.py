@@ -13,6 +13,7 @@ from inbox.authentication.dkim.canonical import (
     canonical_field,
     without_signature,
 )
+from inbox.base.limits import BODY_CHANGES
 from inbox.mail.content import Content, FileContent, MemoryContent
 
 SIMPLE, RELAXED = Form.SIMPLE, Form.RELAXED
@@ -29,6 +30,22 @@ def test_the_examples_of_the_rfc() -> None:
     text = b" C \r\nD \t E\r\n\r\n\r\n"
     assert body(text, RELAXED) == b" C\r\nD E\r\n"
     assert body(text, SIMPLE) == b" C \r\nD \t E\r\n"
+
+
+@pytest.mark.parametrize(
+    ("raw", "canonical"),
+    [
+        (b"A:  b\t c \r\n", b"a:b c\r\n"),
+        (b"A:\r\n\r\n", b"a:\r\n"),
+        (b"A: b\n\tc\n", b"a:b c\r\n"),
+        (b"A: b\x0b \x0cc\x0b\r\n", b"a:b\x0b \x0cc\x0b\r\n"),
+        (b"A: b\rc \r \r\n", b"a:b\rc \r\r\n"),
+        (b"A: b", b"a:b\r\n"),
+        (b"A : \xa0b\xff\r\n", b"a:\xa0b\xff\r\n"),
+    ],
+)
+def test_only_space_tab_and_folding_are_white_space(raw: bytes, canonical: bytes) -> None:
+    assert canonical_field(raw, RELAXED) == canonical
 
 
 def test_the_empty_body() -> None:
@@ -86,6 +103,15 @@ def test_lengths() -> None:
         **{length: hashlib.sha256(canonical[:length]).digest() for length in (0, 3, 8)},
         None: hashlib.sha256(canonical).digest(),
     }
+
+
+def test_a_body_that_is_made_to_cost_time() -> None:
+    content = MemoryContent(b"a  " * (BODY_CHANGES + 1))
+    assert body_hashes(content, 0, RELAXED, [5, None]) == {}
+    assert body_hash(content, 0, RELAXED) == b""
+    assert len(body_hash(content, 0, SIMPLE)) == 32
+    honest = MemoryContent((b"    two  spaces and a tab \t\r\n" + b"x" * 70 + b"\r\n") * 100_000)
+    assert len(body_hash(honest, 0, RELAXED)) == 32
 
 
 @pytest.mark.parametrize(

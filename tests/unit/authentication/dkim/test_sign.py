@@ -55,6 +55,11 @@ def test_no_line_is_long() -> None:
     assert re.search(rb"\r\n[^ \t\r]", field) is None
 
 
+def test_a_body_that_is_made_to_cost_time() -> None:
+    with pytest.raises(CannotBeSigned):
+        sign(MemoryContent(MAIL + b"a  " * 750_001), signing_key(), now=NOW)
+
+
 @pytest.mark.parametrize(
     "message", [b"To: x\r\n\r\n", b"From: a\r\nFrom: b\r\n\r\n", b" x\r\nFrom: a\r\n\r\n", b"", b"From: a\r\nx\r\n\r\n"]
 )

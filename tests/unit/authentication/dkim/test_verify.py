@@ -218,6 +218,11 @@ async def test_bare_line_ends(dns: MemoryResolver) -> None:
     assert (await check(mail.replace(b"\r\n", b"\r"), dns)).passing == ()
 
 
+async def test_a_body_that_is_made_to_cost_time(dns: MemoryResolver) -> None:
+    fact = await check(signed(MAIL, RSA) + b"a  " * 750_001, dns)
+    assert (fact.result, fact.signatures[0].reason) == (PERM, "the body is nothing but white space to work through")
+
+
 async def test_keys_that_cannot_be_had(dns: MemoryResolver) -> None:
     dns.fails.add("rsa._domainkey.sender.test")
     fact = await check(signed(MAIL, RSA, ED25519), dns)

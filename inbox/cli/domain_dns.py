@@ -1,0 +1,93 @@
+"""``inbox domain records`` and ``inbox domain check``: what a domain needs in the DNS, and whether it is there."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from inbox.cli.context import WrongUsage, command, config, database, hosting
+from inbox.cli.output import Json, say, show_rows, warn
+from inbox.mail.address import Address, canonical_domain
+
+if TYPE_CHECKING:
+    from inbox.app.domain_records import IPAddress, Needs
+
+Domain = Annotated[str, typer.Argument(help="A hosted domain.")]
+Addresses = Annotated[
+    list[str] | None, typer.Option("--address", help="An address that mail leaves from; may be given more than once.")
+]
+Reports = Annotated[
+    str | None, typer.Option("--reports", help="Who gets reports of others; postmaster of the domain without it.")
+]
+
+
+def register(group: typer.Typer) -> None:
+    """Adds the commands to ``inbox domain``."""
+    command(group, "records")(records)
+
+
+async def records(
+    domain: Domain,
+    zone: Annotated[bool, typer.Option("--zone", help="Print lines of a zone file.")] = False,
+    address: Addresses = None,
+    reports: Reports = None,
+    as_json: Json = False,
+) -> None:
+    """Print all DNS records that a domain needs."""
+    from inbox.app.domain_records import in_zone, wanted_records, zone_lines
+
+    needs = await _needs(domain, address, reports)
+    wanted = wanted_records(needs)
+    if zone:
+        # What stands in a zone file must not be broken by a terminal's width: plain lines.
+        print("\n".join(zone_lines(wanted, needs.domain)))
+        return
+    rows = [asdict(record) | {"need": record.need.value} for record in wanted]
+    columns = ("name", "type", "record", "need", "note", "value")
+    if as_json:
+        show_rows(rows, columns, as_json=True)
+        return
+    show_rows([row for row in rows if row["type"] != "FILE"], columns, as_json=False)
+    for record in wanted:
+        if record.type == "FILE":
+            say("")
+            say(f"{record.name}:")
+            for line in record.value.splitlines():
+                say(f"  {line}")
+    records_only = [record for record in wanted if record.type != "FILE"]
+    elsewhere = [f"{each.name} {each.type}" for each in records_only if not in_zone(each, needs.domain)]
+    if elsewhere:
+        say("")
+        say(f"not in the zone of {needs.domain}: {', '.join(elsewhere)}")
+    if not needs.addresses:
+        say("")
+        say(f"{needs.hostname} needs its addresses (A, AAAA), and they its name (PTR): --address tells which")
+
+
+async def _needs(domain: str, addresses: list[str] | None, reports: str | None) -> Needs:
+    from inbox.app.domain_needs import domain_needs
+    from inbox.base.clock import SystemClock
+
+    settings = config()
+    given = [_address(text) for text in addresses or ()]
+    to = str(Address.parse(reports)) if reports else ""
+    async with database() as db:
+        hosted = await hosting(db, canonical_domain(domain))
+        needs = await domain_needs(db, settings, hosted, SystemClock(), addresses=given, reports=to)
+    if "." not in needs.hostname or needs.hostname.endswith((".localhost", ".local", ".localdomain")):
+        warn(f"{needs.hostname} is no public name: set SERVER_HOSTNAME")
+    if not needs.signed:
+        waits = any(key.use == "waiting" for key in needs.keys)
+        then = "publish the records of its DKIM keys" if waits else f"inbox domain dkim rotate {needs.domain}"
+        warn(f"mail of {needs.domain} is not signed with a key of its own: {then}")
+    return needs
+
+
+def _address(text: str) -> IPAddress:
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise WrongUsage(f"--address {text}: not an IP address") from None

@@ -1,0 +1,202 @@
+"""Making blobs durable as files: what blocks, for a thread or a process of its own.
+
+A file is written into the folder of unfinished files, fsynced, renamed to its place, and the folder of its place is
+fsynced. A reader so sees a whole blob or none, also after a power cut.
+
+Folders are never removed: a writer elsewhere may be about to use one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, Protocol
+
+from inbox.base.errors import NotFound, StorageFull, StoreError, StoreUnavailable
+from inbox.store.blobs.keys import UNFINISHED
+
+#: Folders known to be durable that are remembered; the set is emptied when it is full.
+FOLDERS_REMEMBERED: Final = 100_000
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+ABSENT: Final = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class Chunks(Protocol):
+    """Bytes that come in pieces."""
+
+    def chunks(self) -> Iterator[bytes]: ...
+
+
+class Piece:
+    """One blob that is to be written: its folder, its path, its bytes, and what went wrong."""
+
+    __slots__ = ("content", "error", "fd", "folder", "place", "unfinished")
+
+    def __init__(self, folder: str, place: str, content: Chunks) -> None:
+        self.folder = folder
+        self.place = place
+        self.content = content
+        self.error: Exception | None = None
+        self.fd = -1
+        self.unfinished = ""
+
+    def give_up(self) -> None:
+        """Leaves nothing behind."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+        if self.unfinished:
+            remove(self.unfinished)
+
+
+class Files:
+    """Writes batches of blobs below the directory ``root``. Several threads and processes may do so at once.
+
+    Args:
+        root: an absolute path.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self.unfinished = f"{root}/{UNFINISHED}"
+        self._durable: set[str] = set()
+        self._number = 0
+        self._name = threading.Lock()
+        # Names of two processes differ by this; a name that is taken all the same is an error, never a mix-up.
+        self._prefix = f"{self.unfinished}/{os.getpid():x}-{os.urandom(6).hex()}-"
+
+    def write(self, batch: Sequence[Piece]) -> None:
+        """Writes all of it, step by step for all at once; what fails gets its ``error``.
+
+        The disk is told of all files before the first is waited for, so that the waits overlap. A blob that fails
+        fails alone, a folder that fails takes its blobs with it.
+        """
+        self._step(batch, self._write)
+        if len(batch) > 1:
+            self._step(batch, _start)
+        self._step(batch, _sync)
+        self._step(batch, self._rename)
+        folders: dict[str, list[Piece]] = {}
+        for piece in batch:
+            if piece.error is None:
+                folders.setdefault(piece.folder, []).append(piece)
+        for folder, pieces in folders.items():
+            try:
+                _fsync_folder(folder)
+            except OSError as error:
+                for piece in pieces:
+                    piece.error = translated(error, folder, StoreUnavailable)
+
+    @staticmethod
+    def _step(batch: Sequence[Piece], step: Callable[[Piece], None]) -> None:
+        for piece in batch:
+            if piece.error is not None:
+                continue
+            try:
+                step(piece)
+            except OSError as error:
+                piece.error = translated(error, piece.place, StoreUnavailable)
+            except Exception as error:  # noqa: BLE001 - a content that cannot be read: its caller gets the error
+                piece.error = error
+            if piece.error is not None:
+                piece.give_up()
+
+    def _write(self, piece: Piece) -> None:
+        if piece.folder not in self._durable:
+            self.make_folder(piece.folder)
+        with self._name:
+            self._number += 1
+            piece.unfinished = f"{self._prefix}{self._number:x}"
+        piece.fd = os.open(piece.unfinished, _WRITE, 0o600)
+        for chunk in piece.content.chunks():
+            _write_all(piece.fd, chunk)
+
+    def _rename(self, piece: Piece) -> None:
+        try:
+            os.rename(piece.unfinished, piece.place)  # noqa: PTH104 - the hot path of every delivery: no Path objects
+        except FileNotFoundError:  # Somebody tidied the empty folder away.
+            self._durable.clear()
+            self.make_folder(piece.folder)
+            os.rename(piece.unfinished, piece.place)  # noqa: PTH104
+
+    def make_folder(self, folder: str) -> None:
+        """Makes ``folder`` and the folders above it, and fsyncs them from below to the root.
+
+        They are fsynced even when they are there already: another thread or process may have made them a moment
+        ago, and not yet come to its own fsync.
+        """
+        _make_folders(folder)
+        step = folder
+        while True:
+            _fsync_folder(step)
+            if len(step) <= len(self._root):
+                break
+            step = os.path.dirname(step)  # noqa: PTH120
+        if self._root not in self._durable:
+            _fsync_folder(os.path.dirname(self._root))  # noqa: PTH120 - the root itself may be new
+            self._durable.add(self._root)
+        if len(self._durable) >= FOLDERS_REMEMBERED:
+            self._durable.clear()
+        self._durable.add(folder)
+
+
+def translated(error: OSError, path: str, absent: type[StoreError] = NotFound) -> StoreError:
+    """Our error for the system's, with the system's as its cause; ``absent`` if something on the path is not there."""
+    translated: StoreError
+    if isinstance(error, ABSENT):
+        translated = absent(f"no blob at {path}: {error}")
+    elif error.errno in _FULL:
+        translated = StorageFull(f"no room at {path}: {error}")
+    else:
+        translated = StoreUnavailable(f"blob store at {path}: {error}")
+    translated.__cause__ = error
+    return translated
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    written = os.write(fd, data)
+    while written < len(data):  # A full disk and a signal may cut a write short.
+        data = data[written:]
+        written = os.write(fd, data)
+
+
+def _start(piece: Piece) -> None:
+    """Tells the kernel to begin writing: its advice that the pages are not needed does that, and waits for nothing."""
+    os.posix_fadvise(piece.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _sync(piece: Piece) -> None:
+    os.fsync(piece.fd)
+    # Closed at once: a batch must not hold more descriptors than it has blobs in this step.
+    fd, piece.fd = piece.fd, -1
+    os.close(fd)
+
+
+def _make_folders(folder: str) -> None:
+    """Makes ``folder`` and what is missing above it, for the owner only: ``makedirs`` opens the upper ones to all."""
+    try:
+        os.mkdir(folder, 0o700)  # noqa: PTH102
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        _make_folders(os.path.dirname(folder))  # noqa: PTH120
+        _make_folders(folder)
+
+
+def _fsync_folder(folder: str) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def remove(path: str) -> None:
+    try:
+        os.unlink(path)  # noqa: PTH108
+    except ABSENT:
+        return

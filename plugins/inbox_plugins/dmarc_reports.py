@@ -1,0 +1,127 @@
+"""DMARC reports: files the aggregate reports that others send about your domains (inbox domain reports DOMAIN).
+
+Speaks at:  store (nothing: it reads, and says no word about the message).
+Gives:      DmarcReportFact: what became of the report, for the decision record.
+When:       at store, because only there it is certain that this recipient gets the mail: what was refused, deferred or
+            quarantined (a forged report, a virus) is never counted. The mail itself is delivered as any other.
+Which:      mail to one of ``addresses`` of a hosted domain, such as the one that your DMARC records name in ``rua``.
+            As long as no such account or alias exists, nothing comes, and nothing is done. A report is filed if this
+            tenant hosts the domain that it is about; about other people's domains nobody can file anything here.
+Bounded:    attachments, archives, XML, rows, and the reports that one tenant files in a day.
+On error:   accept. A report that cannot be read or filed is logged and recorded, and stays in the mailbox that it was
+            sent to: ``inbox domain reports import`` takes it later. No mail is refused for it.
+
+An example::
+
+    plugins:
+      dmarc_reports: {addresses: [dmarc-reports, "rua@example.org"]}
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, Field
+
+from inbox.authentication.aggregate.parse import parse_mail
+from inbox.authentication.aggregate.unpack import NotAReport, ReportError
+from inbox.authentication.feedback import IncomingReport
+from inbox.base.errors import InboxError, StoreUnavailable
+from inbox.mail.address import Address
+from inbox.plugin import Delivery, DmarcReportFact, PluginSettings, Services, hookimpl
+
+__version__ = "1.0.0"
+
+_DAY = 86_400.0
+#: Domains, reporters and reasons in facts and logs: they hold what strangers wrote.
+_SHOWN = 120
+
+
+def _address(text: str) -> str:
+    """A local part, or an address; in the form that recipients are compared in."""
+    try:
+        key = Address.parse(text if "@" in text else f"{text}@localhost").key
+    except InboxError as error:
+        raise ValueError(f"neither an address nor the local part of one: {text[:80]!r}") from error
+    return key if "@" in text else key.removesuffix("@localhost")
+
+
+class Settings(PluginSettings):
+    """Where reports come in."""
+
+    addresses: list[Annotated[str, AfterValidator(_address)]] = Field(
+        ["dmarc-reports"],
+        max_length=100,
+        description="Addresses that get reports: local parts, which mean every hosted domain, or whole addresses.",
+    )
+    per_day: int = Field(
+        2000,
+        ge=1,
+        le=1_000_000,
+        description="Mails to these addresses that are read for one tenant in a day; anybody can send some.",
+    )
+
+
+class DmarcReports:
+    """Reads what comes to the report addresses."""
+
+    gives: ClassVar[tuple[type, ...]] = (DmarcReportFact,)
+    needs: ClassVar[tuple[type, ...]] = ()
+    shareable: ClassVar[bool] = False
+    on_error: ClassVar[str] = "accept"
+    timeout: ClassVar[float] = 30.0
+
+    def __init__(self, settings: Settings, services: Services) -> None:
+        self.settings = settings
+        self._addresses = frozenset(settings.addresses)
+        self._services = services
+
+    @hookimpl
+    async def store(self, delivery: Delivery) -> None:
+        """Files the report, if it is one. Raises StoreUnavailable."""
+        tx, recipient = delivery.transaction, delivery.recipient
+        address = recipient.address
+        wanted = address.key in self._addresses or address.local.casefold() in self._addresses
+        if delivery.kind != "local" or not wanted or tx.message is None:
+            return
+        # An alias with several accounts makes several copies of one report.
+        if not self._services.once.first(f"dmarc_reports {tx.id} {recipient.tenant}"):
+            return
+        counted = await self._services.rates.hit(f"dmarc_reports:{recipient.tenant}", _DAY)
+        if counted.count > self.settings.per_day:
+            self._tell(delivery, DmarcReportFact("skipped", why=f"more than {self.settings.per_day} in a day"))
+            return
+        try:
+            report: IncomingReport = await self._services.run_blocking("dmarc_reports", parse_mail, tx.message)
+        except ReportError as error:
+            status = "not_a_report" if isinstance(error, NotAReport) else "unreadable"
+            self._tell(delivery, DmarcReportFact(status, why=str(error)))
+            return
+        await self._file(delivery, report)
+
+    async def _file(self, delivery: Delivery, report: IncomingReport) -> None:
+        domain, reporter = report.domain[:_SHOWN], _ascii(report.organization)
+        try:
+            filed = await self._services.feedback.keep(delivery.recipient.tenant, report)
+        except StoreUnavailable as error:
+            self._tell(delivery, DmarcReportFact("lost", domain, reporter, "the database does not answer"))
+            raise StoreUnavailable(f"a DMARC report about {domain} was not filed: {error}") from error
+        why = "" if filed else "known already, or about a domain of somebody else"
+        self._tell(delivery, DmarcReportFact("filed" if filed else "ignored", domain, reporter, why))
+
+    def _tell(self, delivery: Delivery, fact: DmarcReportFact) -> None:
+        delivery.facts.put(fact)
+        tell = self._services.log.info if fact.status in {"filed", "ignored"} else self._services.log.warning
+        tell(
+            "dmarc_report",
+            status=fact.status,
+            tenant=delivery.recipient.tenant_name,
+            message=delivery.transaction.id,
+            domain=fact.domain,
+            reporter=fact.reporter,
+            why=fact.why,
+        )
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode()[:_SHOWN]

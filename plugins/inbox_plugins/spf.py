@@ -1,0 +1,253 @@
+"""SPF: whether this server may send for the domain of the sender, and for the name that it gives itself (RFC 7208).
+
+Speaks at:  mail (it finds out, and says nothing yet), rcpt (Reject 550 5.7.23 or 5.7.24, Defer 451 4.7.24), data
+            (scores, tags, quarantine; refusals, too, with ``at: data`` or where a header is believed).
+Gives:      SpfFact, from MAIL on: the results for MAIL FROM and for HELO. For a null sender, that of HELO alone.
+Asks:       DNS, in at most 20 seconds and with the limits of RFC 7208 §4.6.4. A result is remembered as long as the DNS
+            says that it holds.
+Adds:       ``Received-SPF`` (§9.1).
+On error:   defer. A DNS that does not answer is the result ``temperror``, and no error.
+
+Only what comes from strangers is checked: on port 25, from clients that did not log in, outside of ``exempt``. Servers
+of your own that pass mail on (a secondary MX, a gateway) belong into ``exempt``: SPF is about the server that a mail
+left, and not about those that it came through.
+
+What follows from a result is said by ``results``, and for results that it does not name by ``require_pass``: true
+refuses all that is not a pass and defers what nobody knows (``temperror``); false lets it in. Much honest mail comes
+from domains without a record (``none``), or from servers that a domain does not vouch for (``softfail``, ``neutral``):
+the policy that ships lets these in. Forwarded mail fails; DKIM and ARC are what survives forwarding. ``exp=``, the
+domain's own words about a failure, is kept in the decision record and is never said to the peer, for it is a stranger's
+text.
+
+An example::
+
+    plugins:
+      spf:
+        results: {fail: reject, softfail: {score: 3}, neutral: ignore, none: ignore}
+        helo_results: {fail: reject}
+        exempt: ["127.0.0.0/8", "::1", "192.0.2.25"]
+
+``allow_header_override`` is dangerous: if it is true, the result that the message's own topmost Authentication-Results
+field with our ``authserv_id`` names is believed instead. It is for servers that get all their mail from a gateway which
+checks SPF, writes such a field, and removes those that strangers wrote. Anybody else who reaches this server
+may write whatever he likes.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from inbox.authentication.results import MethodResult, believed, clean
+from inbox.authentication.spf import SpfChecker, received_spf
+from inbox.base.limits import DOMAIN_OCTETS
+from inbox.mail.address import AddressError, canonical_domain
+from inbox.plugin import (
+    Action,
+    AddHeader,
+    Defer,
+    Door,
+    Opinion,
+    PluginSettings,
+    Recipient,
+    Reject,
+    Result,
+    Services,
+    Session,
+    SpfFact,
+    Transaction,
+    action_for,
+    hookimpl,
+    opinion_of,
+)
+
+__version__ = "1.0.0"
+
+_LOOPBACK: list[IPv4Network | IPv6Network] = [ip_network("127.0.0.0/8"), ip_network("::1")]
+#: What the peer is told. The domain is in A-labels, the address his own.
+_SAID = {
+    Result.FAIL: "{domain} does not permit {peer} to send its mail (SPF fail)",
+    Result.SOFTFAIL: "{domain} does not vouch for mail from {peer} (SPF softfail)",
+    Result.NEUTRAL: "{domain} does not vouch for mail from {peer} (SPF neutral)",
+    Result.NONE: "{domain} has no SPF record, which is required here",
+    Result.PERMERROR: "The SPF record of {domain} is in error",
+    Result.TEMPERROR: "The SPF record of {domain} cannot be looked up now, try again later",
+}
+
+
+class Settings(PluginSettings):
+    """What is checked, and what follows from it."""
+
+    require_pass: bool = Field(
+        True,
+        description="Refuse what is not a pass, and defer what nobody can tell now, unless `results` says otherwise.",
+        json_schema_extra={"env": "SMTP_REQUIRE_SPF_PASS"},
+    )
+    domain_require_pass: bool | None = Field(
+        None,
+        description="The last word on one domain: true refuses all that is not a pass, whatever `results` says; false "
+        "takes `require_pass` back.",
+        json_schema_extra={"domain_field": "require_spf_pass"},
+    )
+    results: dict[Result, Action] = Field(
+        {},
+        description="What follows from each result (pass, fail, softfail, neutral, none, temperror, permerror): "
+        "reject, defer, quarantine, tag, ignore or {score: N}.",
+        examples=[{"softfail": {"score": 2.5}, "none": "ignore"}],
+    )
+    helo_results: dict[Result, Action] = Field(
+        {},
+        description="The same for the name in HELO, when there is a sender, too. What is not named is ignored.",
+        examples=[{"fail": {"score": 1}}],
+    )
+    check_helo: bool = Field(True, description="Check the name in HELO, too, when there is a sender.")
+    at: Literal["rcpt", "data"] = Field(
+        "rcpt", description="When to refuse: before the message is sent, or behind it, when all plugins have spoken."
+    )
+    exempt: list[IPv4Network | IPv6Network] = Field(
+        _LOOPBACK,
+        max_length=1000,
+        description="Networks whose mail is not checked: loopback, relays of your own.",
+        examples=[["127.0.0.0/8", "::1/128", "192.0.2.0/24"]],
+    )
+    received_spf: bool = Field(True, description="Add a Received-SPF field.")
+    allow_header_override: bool = Field(
+        False,
+        description="Dangerous: believe what the message's own Authentication-Results field says. Only for servers "
+        "behind a gateway that removes forged ones.",
+        json_schema_extra={"env": "SMTP_AUTH_ALLOW_HEADER_OVERRIDE"},
+    )
+    authserv_id: str = Field(
+        "",
+        max_length=255,
+        description="Whose field is believed then. Empty: this server's name.",
+        examples=["mx.acme.test"],
+    )
+
+
+class Spf:
+    """Checks when the sender is known, refuses for each recipient's policy, scores and writes when the message is."""
+
+    gives: ClassVar[tuple[type, ...]] = (SpfFact,)
+    needs: ClassVar[tuple[type, ...]] = ()
+    shareable: ClassVar[bool] = True
+    on_error: ClassVar[str] = "defer"
+    #: Above the 20 seconds of RFC 7208 §4.6.4, which end in a result.
+    timeout: ClassVar[float] = 25.0
+
+    def __init__(self, settings: Settings, services: Services) -> None:
+        self.settings = settings
+        self._server = services.server_name
+        self._authserv_id = settings.authserv_id or services.server_name
+        self._checker = SpfChecker(services.dns, services.clock, services.server_name)
+
+    @hookimpl
+    async def mail(self, tx: Transaction) -> None:
+        """Finds out, once for all recipients."""
+        if not self.settings.allow_header_override:
+            await self._fact(tx)
+
+    @hookimpl
+    async def rcpt(self, tx: Transaction, recipient: Recipient) -> list[Opinion]:
+        """Refuses, if that is to be done before the message is sent."""
+        del recipient  # The policy is the recipient's; the result is the same for all.
+        if self.settings.at != "rcpt" or self.settings.allow_header_override:
+            return []
+        fact = await self._fact(tx)
+        if fact is None:
+            return []
+        return [said for said in self._opinions(fact, tx.session) if isinstance(said, Reject | Defer)]
+
+    @hookimpl
+    async def data(self, tx: Transaction) -> list[Opinion]:
+        """Says everything, and writes it down."""
+        fact = self._told(tx) or await self._fact(tx)
+        if fact is None:
+            return []
+        opinions = self._opinions(fact, tx.session)
+        if self.settings.received_spf and fact.source == "checked":
+            opinions.append(AddHeader("Received-SPF", received_spf(fact, tx.session.peer, self._server)))
+        return opinions
+
+    async def _fact(self, tx: Transaction) -> SpfFact | None:
+        """What is known or can be found out; None where SPF has no business."""
+        fact = tx.facts.get(SpfFact)
+        session = tx.session
+        if fact is not None or session.door is not Door.SMTP or session.identity is not None:
+            return fact
+        if self._is_exempt(session):
+            domain = tx.sender.domain if tx.sender else ""
+            fact = SpfFact(Result.NONE, domain, helo=_greeted(session), source="exempt")
+        else:
+            check_helo = self.settings.check_helo
+            fact = await self._checker.check(session.peer, session.helo, tx.sender, check_helo=check_helo)
+        tx.facts.put(fact)
+        return fact
+
+    def _is_exempt(self, session: Session) -> bool:
+        peer = session.peer
+        if peer.version == 6 and peer.ipv4_mapped is not None:
+            peer = peer.ipv4_mapped
+        return any(peer in network for network in self.settings.exempt if network.version == peer.version)
+
+    def _told(self, tx: Transaction) -> SpfFact | None:
+        """What the message's own header says, where that is believed; None if it says nothing about SPF."""
+        if not self.settings.allow_header_override or tx.message is None or tx.session.door is not Door.SMTP:
+            return None
+        found = believed(tx.message.headers, self._authserv_id).get("spf", [])
+        told = next((each for each in found if each.get("smtp.mailfrom")), next(iter(found), None))
+        if told is None or told.known is None:
+            return None
+        fact = _fact_of(told, told.known, tx)
+        tx.facts.put(fact)
+        return fact
+
+    def _opinions(self, fact: SpfFact, session: Session) -> list[Opinion]:
+        if fact.source == "exempt":
+            return []
+        settings = self.settings
+        action = action_for(
+            fact.result,
+            settings.results,
+            require_pass=settings.require_pass,
+            domain_requires=settings.domain_require_pass,
+        )
+        opinions = [self._opinion(action, "spf", fact.result, fact.domain, fact.reason or fact.mechanism, session)]
+        if fact.identity == "mailfrom" and fact.helo_result is not None:
+            action = settings.helo_results.get(fact.helo_result, "ignore")
+            opinions.append(self._opinion(action, "spf_helo", fact.helo_result, _name(fact.helo), fact.helo, session))
+        return [said for said in opinions if said is not None]
+
+    def _opinion(
+        self, action: Action, method: str, result: Result, domain: str, why: str, session: Session
+    ) -> Opinion | None:
+        if action == "ignore":
+            return None
+        said = _SAID.get(result, "Refused because of SPF").format(
+            domain=f"the domain {domain}" if domain else "the name in HELO", peer=session.peer
+        )
+        said = said[0].upper() + said[1:]
+        failed = result in {Result.TEMPERROR, Result.PERMERROR}
+        return opinion_of(
+            action, method, result, said=said, enhanced="5.7.24" if failed else "5.7.23", why=why, server=self._server
+        )
+
+
+def _fact_of(told: MethodResult, result: Result, tx: Transaction) -> SpfFact:
+    identity = "helo" if told.get("smtp.helo") and not told.get("smtp.mailfrom") else "mailfrom"
+    domain = _name(told.get(f"smtp.{identity}").rpartition("@")[2])
+    return SpfFact(result, domain, identity, str(tx.sender or ""), _greeted(tx.session), source="header")
+
+
+def _greeted(session: Session) -> str:
+    return clean(session.helo or "", DOMAIN_OCTETS)
+
+
+def _name(text: str) -> str:
+    """The domain in A-labels, or nothing if it is none."""
+    try:
+        return canonical_domain(text)
+    except AddressError:
+        return ""

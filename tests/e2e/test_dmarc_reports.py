@@ -1,0 +1,118 @@
+"""Aggregate reports from end to end: theirs come by mail into one tenant's table, ours are made of what was judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from inbox.authentication.aggregate.records import decode_details, decode_observation
+from inbox.base.clock import SystemClock
+from inbox.store.origins import StoredReport
+from inbox.store.sqlite.database import SqliteDatabase
+from tests.support.aggregate import gzipped_mail, mailed
+from tests.support.flow import World, world
+from tests.support.store import IDS
+
+POLICY = "plugins:\n  recipients: {}\n  dmarc_reports: {}\n"
+OBSERVER = '''
+"""Observes every message once."""
+from inbox.authentication.feedback import Observation
+from inbox.plugin import PluginSettings, hookimpl
+
+class Settings(PluginSettings):
+    pass
+
+class Observer:
+    def __init__(self, settings, services):
+        self.feedback = services.feedback
+
+    @hookimpl
+    def data(self, tx):
+        peer = str(tx.session.peer)
+        self.feedback.observe(
+            Observation("2026-11-22", "elsewhere.test", (), peer, "elsewhere.test", "", "none", True, True)
+        )
+'''
+
+
+async def reports(here: World) -> dict[str, list[StoredReport]]:
+    """Both tenants' reports about both domains."""
+    table = here.installation.database.dmarc_reports
+    return {
+        f"{tenant} {domain}": await table.reports(await here.tenant(tenant), domain)
+        for tenant in ("acme", "umbra")
+        for domain in ("acme.test", "umbra.test")
+    }
+
+
+async def furnish(here: World) -> None:
+    await here.policy("default.yaml", POLICY)
+    for tenant, user in (("acme", "ann@acme.test"), ("umbra", "eve@umbra.test")):
+        domain = user.partition("@")[2]
+        await here.installation.database.accounts.add_alias(await here.tenant(tenant), f"dmarc-reports@{domain}", user)
+
+
+async def test_a_report_by_mail_is_in_the_table_of_that_tenant_only(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await furnish(here)
+        eml = gzipped_mail(domain="acme.test")
+        both = ["dmarc-reports@acme.test", "dmarc-reports@umbra.test"]
+        (reply,) = await here.receive(both, eml)
+        assert reply.positive
+        found = await reports(here)
+        (report,) = found.pop("acme acme.test")
+        assert found == {"acme umbra.test": [], "umbra acme.test": [], "umbra umbra.test": []}
+        assert (report.organization, report.messages, report.passed) == ("Reporter Inc.", 3, 1)
+        assert [row.source_ip for row in decode_details(report.body).rows] == ["192.0.2.0", "192.0.2.1"]
+        # The mail is where it was sent to.
+        for user in ("ann@acme.test", "eve@umbra.test"):
+            (copy,) = await here.mailbox(user)
+            assert (await here.bytes_of(copy)).endswith(eml)
+        said = {
+            decision.tenant: fact["status"]
+            for decision in await here.decisions()
+            for stage in decision.stages
+            for plugin in stage.plugins
+            for fact in plugin.facts
+            if plugin.plugin == "dmarc_reports"
+        }
+        assert said == {"acme": "filed", "umbra": "ignored"}
+
+
+@pytest.mark.parametrize("eml", [mailed(b"\x1f\x8b\xff\xff broken"), b"Subject: no report\r\n\r\nDear\r\n"])
+async def test_a_broken_report_is_mail_as_any_other(tmp_path: Path, eml: bytes) -> None:
+    async with world(tmp_path) as here:
+        await furnish(here)
+        (reply,) = await here.receive(["dmarc-reports@acme.test"], eml)
+        assert reply.positive
+        assert len(await here.mailbox("ann@acme.test")) == 1
+        assert not any((await reports(here)).values())
+
+
+async def test_what_is_quarantined_is_not_counted(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await furnish(here)
+        rule = "{name: REPORTS, when: 'subject.contains(\"Report\")', score: 9}"
+        await here.policy(
+            "tenants/acme.yaml", f"plugins: {{spam_rules: {{rules: [{rule}]}}}}\nthresholds: {{quarantine: 5}}\n"
+        )
+        (reply,) = await here.receive(["dmarc-reports@acme.test"], gzipped_mail(domain="acme.test"))
+        assert reply.positive
+        assert len(await here.quarantine("acme")) == 1
+        assert not any((await reports(here)).values())
+
+
+async def test_what_was_observed_is_in_the_database_when_the_server_has_stopped(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.plugin("observer", OBSERVER)
+        await here.policy("default.yaml", "plugins:\n  recipients: {}\n  observer: {}\n")
+        for _ in range(3):
+            (reply,) = await here.receive(["ann@acme.test"])
+            assert reply.positive
+    database = SqliteDatabase(tmp_path / "data" / "inbox.db", SystemClock(), IDS)
+    await database.open()
+    (counted,) = await database.dmarc_reports.observed("2026-11-22")
+    await database.close()
+    assert (counted.policy_domain, counted.count) == ("elsewhere.test", 3)
+    assert decode_observation(counted.body).source_ip == "192.0.2.7"

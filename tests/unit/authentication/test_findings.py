@@ -1,0 +1,51 @@
+"""Facts as results of an Authentication-Results field; tests/plugins/test_authentication_results.py has them in one."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from inbox.authentication.facts import ArcFact, BimiFact, DkimFact, DmarcFact, Result, SpfFact
+from inbox.authentication.findings import of_arc, of_bimi, of_dkim, of_dmarc, of_spf
+from inbox.authentication.results import MethodResult
+
+
+def test_helo_is_told_beside_the_sender_if_it_says_something() -> None:
+    silent = SpfFact(Result.PASS, "a.test", sender="x@a.test", helo="h.test", helo_result=Result.NONE)
+    assert list(of_spf(silent)) == [MethodResult("spf", "pass", (("smtp.mailfrom", "x@a.test"),))]
+    unchecked = SpfFact(Result.PASS, "a.test", sender="x@a.test", helo="h.test")
+    assert list(of_spf(unchecked)) == list(of_spf(silent))
+    telling = SpfFact(Result.PASS, "a.test", sender="x@a.test", helo="h.test", helo_result=Result.SOFTFAIL)
+    assert list(of_spf(telling))[1:] == [MethodResult("spf", "softfail", (("smtp.helo", "h.test"),))]
+
+
+def test_a_null_sender_has_only_helo() -> None:
+    fact = SpfFact(Result.FAIL, "h.test", "helo", "", "h.test", Result.FAIL)
+    assert list(of_spf(fact)) == [MethodResult("spf", "fail", (("smtp.helo", "h.test"),))]
+    nameless = SpfFact(Result.NONE, "", "helo", reason="not the name of a domain")
+    assert list(of_spf(nameless)) == [MethodResult("spf", "none", (), "not the name of a domain")]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        of_spf(SpfFact(Result.NONE, "a.test", source="exempt")),
+        of_dkim(DkimFact(Result.NONE, source="exempt")),
+        of_dmarc(DmarcFact(Result.NONE, "a.test", source="exempt")),
+    ],
+)
+def test_what_was_not_asked_is_not_told(found: object) -> None:
+    assert list(found) == []  # type: ignore[call-overload]  # an iterator, whichever function made it
+
+
+def test_properties_without_a_value_are_left_out() -> None:
+    peer = ip_address("192.0.2.1")
+    assert list(of_dmarc(DmarcFact(Result.PERMERROR, "", reason="no From"))) == [
+        MethodResult("dmarc", "permerror", (), "no From")
+    ]
+    assert list(of_bimi(BimiFact(Result.NONE))) == [MethodResult("bimi", "none")]
+    assert list(of_arc(ArcFact(Result.NONE), peer)) == [MethodResult("arc", "none")]
+    assert list(of_arc(ArcFact(Result.FAIL, reason="two first sets"), peer)) == [
+        MethodResult("arc", "fail", (("header.oldest-pass", "0"), ("smtp.remote-ip", "192.0.2.1")), "two first sets")
+    ]

@@ -1,0 +1,68 @@
+"""What blocks: batches of blobs as files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from inbox.base.errors import StoreUnavailable
+from inbox.mail.content import MemoryContent
+from inbox.store.blobs.files import Files, Piece
+
+
+class Unreadable:
+    """A content whose second piece cannot be read."""
+
+    def chunks(self) -> Iterator[bytes]:
+        yield b"x"
+        raise ValueError("gone")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    (tmp_path / ".unfinished").mkdir()
+    return Files(str(tmp_path))
+
+
+def test_a_content_that_cannot_be_read_fails_alone(files: Files, tmp_path: Path) -> None:
+    folder = f"{tmp_path}/msg"
+    pieces = [Piece(folder, f"{folder}/1", Unreadable()), Piece(folder, f"{folder}/2", MemoryContent(b"y"))]
+    files.write(pieces)
+    assert [type(piece.error) for piece in pieces] == [ValueError, type(None)]
+    assert [path.name for path in Path(folder).iterdir()] == ["2"]
+    assert list((tmp_path / ".unfinished").iterdir()) == []
+
+
+def test_all_are_begun_before_the_first_is_waited_for(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = f"{tmp_path}/msg"
+    files.make_folder(folder)
+    calls: list[str] = []
+    advise, fsync = os.posix_fadvise, os.fsync
+    monkeypatch.setattr(os, "posix_fadvise", lambda *given: (calls.append("begin"), advise(*given)))
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), fsync(fd)))
+    files.write([Piece(folder, f"{folder}/{n}", MemoryContent(b"x")) for n in range(3)])
+    assert calls == ["begin"] * 3 + ["fsync"] * 4
+
+
+def test_a_folder_that_fails_takes_its_blobs_with_it(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [f"{tmp_path}/{name}" for name in ("a", "b")]
+    for folder in folders:
+        files.make_folder(folder)
+    opened = os.open
+
+    def fail(path: str, flags: int, mode: int = 0o777) -> int:
+        if path == folders[0]:
+            raise OSError(5, "Input/output error")
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", fail)
+    pieces = [Piece(folder, f"{folder}/1", MemoryContent(b"x")) for folder in folders]
+    files.write(pieces)
+    assert [type(piece.error) for piece in pieces] == [StoreUnavailable, type(None)]
