@@ -45,6 +45,7 @@ TENANTS = {
     "lists": {"lists.test": ("liz",)},
     "careful": {"careful.test": ("kim",)},
     "relaxed": {"relaxed.test": ("rex",)},
+    "second": {"second.test": ("sue",)},
 }
 POLICIES = {
     "mild": "plugins: {dmarc: {policies: {reject: ignore}}}",
@@ -56,6 +57,7 @@ plugins:
       - {{name: alumni, from_domains: [alumni.{PLAIN}], forwarders: [127.0.0.0/8]}}
 """,
     "careful": "plugins: {dkim: {results: {temperror: defer}}}",
+    "second": "plugins: {spf: {exempt: [127.0.0.0/8]}}",
 }
 #: What exempts loopback in the policy that ships; here strangers come from there.
 EXEMPT = 'exempt: [127.0.0.0/8, "::1"]'
@@ -109,8 +111,10 @@ def quarantined(server: RunningServer, tenant: str, subject: str) -> list[str]:
 def facts(server: RunningServer, transaction: str, tenant: str = "demo") -> dict[str, dict[str, Any]]:
     """What the plugins found out, by the fact's name, as the tenant's decision record has it."""
     explained = json.loads(server.cli("explain", transaction, "--json").stdout)
-    (record,) = [each for each in explained if each["tenant"] in {tenant, ""}]
-    return {fact["kind"]: fact for stage in record["stages"] for plugin in stage["plugins"] for fact in plugin["facts"]}
+    records = explained if isinstance(explained, list) else [explained]
+    (record,) = [each for each in records if each["tenant"] == tenant]
+    found = [plugin.get("facts", []) for stage in record["stages"] for plugin in stage["plugins"]]
+    return {fact["kind"]: fact for each in found for fact in each}
 
 
 async def record_of(server: RunningServer, subject: str) -> EmailRecord:
@@ -186,19 +190,13 @@ async def test_a_failure_of_spf_is_refused_unless_the_domain_says_otherwise(
     assert fetched(server, "let in") == fetched(server, "fails") == []
 
 
-@pytest.mark.parametrize("exempt", ["127.0.0.1/32", "192.0.2.1/32"])
-async def test_a_tenant_has_exempt_peers_of_its_own(server: RunningServer, dns_world: DnsWorld, exempt: str) -> None:
+async def test_a_tenant_has_exempt_peers_of_its_own(server: RunningServer, dns_world: DnsWorld) -> None:
     author = await Author.named("secondary").publish(dns_world, spf="v=spf1 -all")
-    server.policy("tenants/relaxed.yaml", f"plugins: {{spf: {{exempt: [{exempt}], at: rcpt}}}}")
-
-    def is_in_force() -> bool:
-        shown = server.cli("policy", "show", "--tenant", "relaxed", "--json").stdout
-        return exempt in shown and wanted(send(server, author.address, author.mail("secondary"), "rex@relaxed.test"))
-
-    def wanted(answered: Any) -> bool:
-        return bool(answered.code == (250 if exempt.startswith("127.") else 550))
-
-    until(is_in_force, "the tenant's networks count")
+    answered = send(server, author.address, author.mail("secondary"), "sue@second.test")
+    assert answered.brief == (250, "2.0.0")
+    (stored,) = fetched(server, "secondary", "sue@second.test")
+    assert fields(stored, "Received-SPF") == []
+    assert send(server, author.address, author.mail("secondary")).brief == (550, "5.7.23"), "those of one tenant only"
 
 
 async def test_what_a_domain_asks_for_is_done_with_forgeries(server: RunningServer, dns_world: DnsWorld) -> None:
@@ -257,7 +255,7 @@ async def test_who_cannot_be_looked_up_comes_again(server: RunningServer, dns_wo
 async def test_a_resolver_that_is_dead_costs_time_and_no_mail(tmp_path: Path, dns_world: DnsWorld) -> None:
     author = await Author.named("patient").publish(dns_world, dmarc="v=DMARC1; p=reject")
     message = author.mail("patient")
-    server = furnished(tmp_path, dns_world.silent)
+    server = await asyncio.to_thread(furnished, tmp_path, dns_world.silent)
     try:
         server.start()
         assert send(server, author.address, message).brief == (451, "4.7.24")
@@ -286,7 +284,7 @@ async def test_the_word_of_a_gateway_counts_where_that_is_wanted(
     good = author.mail("gateway said pass", fields=[said("pass")], sign=False)
     bad = author.mail("gateway said fail", fields=[said("fail")], sign=False)
     assert send(server, author.address, good).brief == (550, "5.7.23"), "anybody may write such a field"
-    believing = furnished(tmp_path, dns_world.resolver, SMTP_AUTH_ALLOW_HEADER_OVERRIDE="true")
+    believing = await asyncio.to_thread(furnished, tmp_path, dns_world.resolver, SMTP_AUTH_ALLOW_HEADER_OVERRIDE="true")
     try:
         believing.start()
         assert send(believing, author.address, good).brief == (250, "2.0.0")
@@ -311,7 +309,7 @@ async def test_a_stored_mail_is_explained_from_its_file_alone(
     assert explained.returncode == 0, explained.stdout + explained.stderr
     assert f"MAIL FROM:<{author.address}>: 250" in explained.stdout
     assert "127.0.0.1 (mx.explained.test)" in explained.stdout
-    data = explained.stdout.partition("\ndata: ")[2]
+    data = re.split(r"^[a-z]+: ", explained.stdout.partition("\ndata: ")[2], maxsplit=1, flags=re.MULTILINE)[0]
     chain = re.findall(r"^  (spf|dkim|arc|dmarc|authentication_results) 1", data, re.MULTILINE)
     assert chain == ["spf", "dkim", "arc", "dmarc", "authentication_results"]
     for fact in ("SpfFact result=pass", "DkimFact result=pass", "ArcFact result=none", "DmarcFact result=pass"):
