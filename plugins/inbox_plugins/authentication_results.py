@@ -63,7 +63,6 @@ class Settings(PluginSettings):
         examples=["mx.example.org"],
         description="The name in the field (§2.5). Servers that trust one another's results may share one. Empty: this "
         "server's name.",
-        examples=["mx.acme.test"],
     )
 
     @field_validator("authserv_id")
