@@ -61,9 +61,9 @@ class Settings(PluginSettings):
     authserv_id: str = Field(
         "",
         max_length=255,
+        examples=["mx.example.org"],
         description="The name in the field (§2.5). Servers that trust one another's results may share one. Empty: this "
         "server's name.",
-        examples=["mx.acme.test"],
     )
 
     @field_validator("authserv_id")

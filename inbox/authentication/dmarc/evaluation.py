@@ -16,7 +16,7 @@ from inbox.authentication.dmarc.discovery import Discovery, Found
 from inbox.authentication.dmarc.records import Policy
 from inbox.authentication.facts import DkimFact, DmarcFact, Result, SpfFact
 from inbox.base.limits import DMARC_IDENTIFIERS
-from inbox.dns.answers import DnsError
+from inbox.dns.answers import AnswerUnfit, DnsError
 
 #: Names of exceptions that the domain owner makes: RFC 7489 Appendix C and RFC 9990 §3.1.1.
 SAMPLED_OUT = "sampled_out"
@@ -47,6 +47,8 @@ async def evaluate(author: Author, checked: Checked, discovery: Discovery, sampl
         if found.record.problem:
             return DmarcFact(Result.PERMERROR, domain, policy_domain=found.domain, reason=found.record.problem)
         policy = await _policy_for(domain, found, discovery)
+    except AnswerUnfit:  # Asking again would bring the same.
+        return DmarcFact(Result.PERMERROR, domain, reason="an answer of the DNS about the policy is too large")
     except DnsError:
         return DmarcFact(Result.TEMPERROR, domain, reason="the policy could not be looked up")
     return await _judge(domain, found, policy, checked, discovery, sample)
@@ -89,8 +91,9 @@ async def _judge(
         spf is Result.PASS,
         dkim is Result.PASS,
         exception,
-        published=record.published,
-        reason=reason,
+        "t=y" if exception == TEST_MODE else "",  # Reports in the form of RFC 7489 have no word for it.
+        record.published,
+        reason,
     )
 
 
