@@ -17,6 +17,7 @@ picture without checking the certificate.
 An example::
 
     plugins:
+      spf: {}
       dkim: {}
       dmarc: {}
       bimi: {location_header: true}
