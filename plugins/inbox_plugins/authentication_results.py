@@ -5,7 +5,8 @@ Reads:      SpfFact, DkimFact, DmarcFact, ArcFact and BimiFact, as far as their 
             told as ``auth=pass``. If there is nothing to tell, the field says ``none``.
 Removes:    every field that claims to be ours, before ours is added (§5): programs behind this server believe what
             has its name. A field counts as ours if some careless reader might take it so: in any case, with comments in
-            front, encoded, misspelt. Fields of other servers stay.
+            front, encoded, misspelt. Fields of other servers stay. That is so for refused mail, too: if another tenant
+            takes it, it is in quarantine here.
 Applies to: what other servers and users send (SMTP, LMTP, submission, HTTP). What an owner files over IMAP stays as it
             is.
 On error:   defer.
@@ -80,6 +81,8 @@ class AuthenticationResults:
     needs: ClassVar[tuple[type, ...]] = ()
     after: ClassVar[tuple[type, ...]] = (SpfFact, DkimFact, DmarcFact, ArcFact, BimiFact)
     shareable: ClassVar[bool] = False
+    #: What somebody refused may go into quarantine, and come out of it: without forged fields.
+    always: ClassVar[bool] = True
     on_error: ClassVar[str] = "defer"
     timeout: ClassVar[float] = 1.0
 

@@ -116,6 +116,13 @@ def quarantined(server: RunningServer, tenant: str, subject: str) -> list[str]:
     return [each["reason"] for each in listed if each["subject"] == subject]
 
 
+def held(server: RunningServer, tenant: str, subject: str) -> str:
+    """The id of the one mail with this subject in a tenant's quarantine."""
+    listed = json.loads(server.cli("quarantine", "list", "--tenant", tenant, "--json").stdout)
+    (found,) = [str(each["id"]) for each in listed if each["subject"] == subject]
+    return found
+
+
 def facts(server: RunningServer, transaction: str, tenant: str = "demo") -> dict[str, dict[str, Any]]:
     """What the plugins found out, by the fact's name, as the tenant's decision record has it."""
     explained = json.loads(server.cli("explain", transaction, "--json").stdout)
@@ -239,13 +246,22 @@ async def test_an_exception_is_made_by_name(server: RunningServer, dns_world: Dn
 async def test_two_tenants_of_one_message_go_their_own_ways(server: RunningServer, dns_world: DnsWorld) -> None:
     bulk = await Author.named("split-bulk").publish(dns_world)
     author = await Author.named("split").publish(dns_world, spf="", dmarc="v=DMARC1; p=reject", key=False)
-    answered = send(server, bulk.address, author.mail("for two"), "ann@demo.test", "eve@mild.test")
+    forged = "Authentication-Results: mx.test; dmarc=pass header.from=split.test"
+    message = author.mail("for two", fields=[forged])
+    answered = send(server, bulk.address, message, "ann@demo.test", "eve@mild.test")
     assert answered.brief == (250, "2.0.0")
     (stored,) = fetched(server, "for two", "eve@mild.test")
     assert fields(stored, "X-Spam-Flag") == ["YES"], "a rule may ask for all that was found out"
     assert fetched(server, "for two") == []
     assert len(quarantined(server, "demo", "for two")) == 1
     assert quarantined(server, "mild", "for two") == []
+
+    # What was refused is held all the same, and a forgery must not come out of quarantine as our word.
+    assert server.cli("quarantine", "release", held(server, "demo", "for two")).returncode == 0
+    (released,) = fetched(server, "for two")
+    (field,) = fields(released, "Authentication-Results")
+    assert "dmarc=fail" in field
+    assert fields(released, "X-Spam-Flag") == []
 
 
 async def test_who_cannot_be_looked_up_comes_again(server: RunningServer, dns_world: DnsWorld) -> None:
