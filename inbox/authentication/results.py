@@ -7,13 +7,15 @@ Recognising is generous: a field is ours if anybody might take it so, because it
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from types import MappingProxyType
 from typing import Final, NoReturn
 
 from inbox.authentication.facts import Result
 from inbox.base.limits import AUTHENTICATION_RESULTS, AUTHENTICATION_RESULTS_OCTETS
-from inbox.mail.address import AddressError, canonical_domain
 from inbox.mail.encoded import decode_words
 from inbox.mail.headers import Headers
 
@@ -35,7 +37,16 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+\Z")
 #: ``pvalue`` without quotes (§2.2): a token, or an address of one.
 _PLAIN: Final = re.compile(r"(?:[A-Za-z0-9!#$%&'*+.^_`{|}~-]*@)?[A-Za-z0-9!#$%&'*+.^_`{|}~-]+\Z")
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
-_SPECIALS: Final = re.compile(r'[\s()<>@,;:\\"/\[\]?=]+')
+#: What is no part of a name; and what careless readers drop from within one.
+_SPECIALS: Final = re.compile(r"[\x00-,/:-@\[-^`{-\x7f\s]+")
+_DROPPED: Final = re.compile(r'[\s\\"]+')
+#: An instance, as ARC puts it in front of the authserv-id.
+_INSTANCE: Final = re.compile(r"\A\s*i\s*=\s*[0-9]{1,3}\s*;", re.IGNORECASE)
+#: What nameprep maps to nothing (RFC 3454 B.1), and the dots of RFC 3490 §3.1.
+_IGNORED: Final = MappingProxyType(
+    dict.fromkeys([0xAD, 0x34F, 0x1806, *range(0x180B, 0x180E), *range(0x200B, 0x200E), 0x2060, *range(0xFE00, 0xFE10)])
+    | {0xFEFF: None, 0x3002: ".", 0xFF0E: ".", 0xFF61: "."}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,27 +255,42 @@ def may_be(value: bytes, authserv_id: str) -> bool:
     """Whether some reader might take the field with this value for one of ``authserv_id``.
 
     True if the id stands anywhere in front of the first result (the first ``=``), whatever the case: as it is, behind
-    comments however they are read, in quotes, encoded, as U-labels, with a last dot.
+    comments however they are read, in quotes, encoded, as U-labels, with a last dot, between any other marks, or with
+    white space, comments or backslashes in it.
     """
-    wanted = authserv_id.lower().rstrip(".")
+    wanted = _spellings(authserv_id.lower().rstrip("."))
     raw = value.decode("utf-8", "replace")
     decoded = decode_words(raw)
     for text in (raw,) if raw == decoded else (raw, decoded):
         for reading in _readings(text):
-            head = reading.lstrip(" \t\r\n=;,:.<>").partition("=")[0]
-            if any(_same(token, wanted) for token in _SPECIALS.split(head)):
+            head = _INSTANCE.sub("", reading).lstrip(" \t\r\n=;,:.<>").partition("=")[0]
+            tokens = chain(_SPECIALS.split(head), _SPECIALS.split(_DROPPED.sub("", head)))
+            if any(_same(token, wanted) for token in tokens):
                 return True
     return False
 
 
-def _same(token: str, wanted: str) -> bool:
-    token = token.rstrip(".")
-    if token.isascii():
-        return token.lower() == wanted
+def _spellings(name: str) -> frozenset[str]:
+    """A name, and the same in U-labels."""
+    if "xn--" not in name:
+        return frozenset({name})
     try:
-        return canonical_domain(token[:_MOST]) == wanted
-    except AddressError:
-        return False
+        return frozenset({name, _mapped(name.encode("ascii").decode("idna"))})
+    except UnicodeError:
+        return frozenset({name})
+
+
+def _same(token: str, wanted: frozenset[str]) -> bool:
+    if token.isascii():
+        return token.strip(".-").lower() in wanted
+    token = token.translate(_IGNORED)
+    # A long text is no name, and to normalise it may take the square of its length.
+    return len(token) <= _MOST and _mapped(token).strip(".-") in wanted
+
+
+def _mapped(text: str) -> str:
+    """As nameprep (RFC 3491) compares it. IDNA itself takes ten times as long, and strangers choose how often."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text.translate(_IGNORED)).casefold())
 
 
 def _readings(text: str) -> Iterator[str]:

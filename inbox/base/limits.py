@@ -159,6 +159,11 @@ DNS_CACHE_OCTETS: Final = 32 * 1024 * 1024
 #: DNS: questions that are on their way at one time (each has a socket), and those that wait for their turn.
 DNS_QUESTIONS: Final = 200
 DNS_WAITING: Final = 5_000
+#: DNS: the same for the names of one organization. One message can make us ask its author's name servers fifty things,
+#: and if they never answer, each takes its place for five seconds: without this, four such messages were enough to
+#: leave all others without answers.
+DNS_ZONE_QUESTIONS: Final = 25
+DNS_ZONE_WAITING: Final = 500
 #: One DKIM-Signature, ARC-Seal or ARC-Message-Signature field. RFC 6376 sets no bound; the longest of real mail (two
 #: hundred names in h=, a key of 4096 bits) has about 5,000 octets.
 SIGNATURE_FIELD_OCTETS: Final = 16 * 1024
@@ -188,6 +193,13 @@ CLOCK_SKEW_SECONDS: Final = 300
 #: Octets of one Authentication-Results field that is read, and results in it; honest ones have a few hundred octets.
 AUTHENTICATION_RESULTS_OCTETS: Final = 32 * 1024
 AUTHENTICATION_RESULTS: Final = 100
+#: Octets of all Authentication-Results fields of one message together that are searched for forgeries; those of mail
+#: that came over many servers have a few thousand. To search 256 KiB would take a second.
+AUTHENTICATION_RESULTS_SEARCHED: Final = 32 * 1024
+#: Seconds for all DNS questions about one message's DMARC policy and alignment, and for those about exceptions. Eight
+#: answers of a name server that takes its time with each would otherwise add up to more than the plugin may take.
+DMARC_SECONDS: Final = 10.0
+DMARC_EXCEPTION_SECONDS: Final = 6.0
 #: RFC 7208 §4.6.4: SPF ends after 20 seconds at the latest.
 SPF_SECONDS: Final = 20.0
 #: Octets of the SPF records of one check together, and terms in them; RFC 7208 §3.4 asks for records that fit into 512

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from inbox.base.clock import Clock
-from inbox.base.limits import DNS_QUESTIONS, DNS_WAITING
+from inbox.base.limits import DNS_QUESTIONS, DNS_WAITING, DNS_ZONE_QUESTIONS, DNS_ZONE_WAITING
 from inbox.dns.answers import Answer, DnsError, DnsTemporary, Mx, NameUnfit, Tlsa
 from inbox.dns.cache import AnswerCache, Outcome, Question
 from inbox.dns.message import name_octets
@@ -24,6 +24,16 @@ MOST_TTL: Final = 86_400.0
 MOST_NEGATIVE_TTL: Final = 3_600.0
 #: No answer: for how long nobody asks again (RFC 9520 §3.2: at least one second, at most five minutes).
 FAILURE_TTL: Final = 5.0
+
+
+class _Zone:
+    """The questions about one organization's names that are under way: those that have their turn, and all."""
+
+    __slots__ = ("flying", "turns")
+
+    def __init__(self) -> None:
+        self.turns = asyncio.Semaphore(DNS_ZONE_QUESTIONS)
+        self.flying = 0
 
 
 class CachingResolver:
@@ -50,6 +60,7 @@ class CachingResolver:
         self._cache = cache if cache is not None else AnswerCache(clock)
         self._turns = asyncio.Semaphore(DNS_QUESTIONS)
         self._flying: dict[Question, asyncio.Task[Outcome]] = {}
+        self._zones: dict[str, _Zone] = {}
 
     async def txt(self, name: str) -> Answer[bytes]:
         return await self._answer(("TXT", name))
@@ -94,19 +105,31 @@ class CachingResolver:
         return outcome
 
     def _ask(self, question: Question) -> asyncio.Task[Outcome]:
-        if len(self._flying) >= DNS_WAITING:
+        name = organization(question[1])
+        zone = self._zones.get(name) or _Zone()
+        if len(self._flying) >= DNS_WAITING or zone.flying >= DNS_ZONE_WAITING:
             raise DnsTemporary("too many questions wait for an answer")
-        task = asyncio.get_running_loop().create_task(self._find(question))
+        task = asyncio.get_running_loop().create_task(self._find(question, zone))
         self._flying[question] = task
-        task.add_done_callback(lambda _: self._flying.pop(question))
+        self._zones[name] = zone
+        zone.flying += 1
+
+        def landed(_: asyncio.Task[Outcome]) -> None:
+            del self._flying[question]
+            zone.flying -= 1
+            if not zone.flying:
+                del self._zones[name]
+
+        task.add_done_callback(landed)
         return task
 
-    async def _find(self, question: Question) -> Outcome:
+    async def _find(self, question: Question, zone: _Zone) -> Outcome:
         """What becomes of a question; kept for as long as it holds. Raises nothing: all waiters want to know."""
         outcome: Outcome
         ttl = FAILURE_TTL
         try:
-            async with asyncio.timeout(self._lifetime), self._turns:
+            # The zone's turn comes first: who waits for it must not keep others from theirs.
+            async with asyncio.timeout(self._lifetime), zone.turns, self._turns:
                 outcome, ttl = await self._exchange(*question)
         except DnsTemporary as error:
             outcome = type(error)(f"{_told(question)}: {error}"[:200])
@@ -125,6 +148,23 @@ class CachingResolver:
         most = MOST_TTL if records else MOST_NEGATIVE_TTL
         ttl = min(max(float(reply.ttl or 0), LEAST_TTL), most)
         return Answer(records, reply.rcode == "NOERROR", reply.authentic, ttl), ttl
+
+
+def organization(name: str) -> str:
+    """The end of a name under which, roughly, one organization's name servers answer. It is not looked up: some share
+    what they are asked in turns with their neighbours, and nothing else follows from it.
+    """
+    labels = name.split(".")
+    match labels[-2:]:
+        case ["in-addr", "arpa"]:
+            count = 4  # a /16
+        case ["ip6", "arpa"]:
+            count = 10  # a /32
+        case [second, top] if len(top) == 2 and len(second) <= 3:
+            count = 3  # co.uk, com.au
+        case _:
+            count = 2
+    return ".".join(labels[-count:])
 
 
 def _normal(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar, cast
 
 from inbox.mail.addresslist import addr_spec, parse_addresses
 from inbox.mail.bodies import body_text, charset_of, decoded_body, decoded_size, walk
@@ -13,6 +13,7 @@ from inbox.mail.htmltext import read_html, text_urls
 from inbox.mail.mime import Part, scan
 from inbox.mail.parameters import parameter, parse_word
 
+T = TypeVar("T")
 #: Octets of all text parts together that ``text``, ``html`` and ``urls`` look at.
 TEXT_OCTETS: Final = 256 * 1024
 _NAME_CHARACTERS: Final = 255
@@ -89,7 +90,7 @@ def _file_name(name: str) -> str:
 class Message:
     """One message as it came (RFC 5322), with what can be read from it. Nothing is parsed before it is asked for."""
 
-    __slots__ = ("_attachments", "_buffer", "_headers", "_parts", "_readings", "_root", "content")
+    __slots__ = ("_attachments", "_buffer", "_headers", "_parts", "_readings", "_root", "_shared", "content")
 
     def __init__(self, content: Content) -> None:
         self.content = content
@@ -99,6 +100,18 @@ class Message:
         self._parts: tuple[PartInfo, ...] | None = None
         self._attachments: tuple[PartInfo, ...] | None = None
         self._readings: dict[int, list[_Reading]] = {}
+        self._shared: dict[type, object] = {}
+
+    def shared(self, kind: type[T]) -> T:
+        """The one object of this type that belongs to this message, made without arguments when it is first asked for.
+
+        There those who know the type keep what takes long to work out and depends on the message's octets alone: the
+        message is the same for all tenants.
+        """
+        found = self._shared.get(kind)
+        if found is None:
+            found = self._shared.setdefault(kind, kind())
+        return cast("T", found)
 
     @property
     def size(self) -> int:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Unpack
 
@@ -49,9 +50,14 @@ _Levels = tuple[tuple[_Call, ...], ...]
 
 @dataclass(slots=True)
 class Memo:
-    """Results at ``data`` that another tenant's plan for the same message may reuse. Make one for each message."""
+    """Results at ``data`` that another tenant's plan for the same message may reuse. Make one for each message.
+
+    ``underway`` are those that some plan waits for at this moment: tenants are judged at once, and a message with a
+    hundred of them must not cost a hundred times as much.
+    """
 
     results: dict[Instance, Trace] = field(default_factory=dict)
+    underway: dict[Instance, asyncio.Future[None]] = field(default_factory=dict)
 
 
 class Dispatcher:
@@ -199,13 +205,16 @@ class _Run:
         started = dispatcher.clock.monotonic()
         limit: asyncio.Timeout | None = None
         try:
+            if await self._reuse_when_done(call):
+                return
             function, hook = instance.calls[self._stage]
             given = self._given_for(call)
             steps = Steps(function(*[given[name] for name in hook.arguments]), dispatcher.guard)
             if not steps.begin():
                 limit = asyncio.timeout(call.entry.timeout)
-                async with limit:
-                    await steps
+                with self._underway(call):
+                    async with limit:
+                        await steps
             result = steps.result
         except asyncio.CancelledError as error:
             self._cancelled(call, error, started)
@@ -216,6 +225,33 @@ class _Run:
                 self._failed(call, TimeoutError(), started, late=True)
             else:
                 self._answered(call, result, started, alone=alone)
+
+    async def _reuse_when_done(self, call: _Call) -> bool:
+        """Whether another tenant's plan was asking the same, and its answer will do. After a failure each asks itself,
+        all at once: to wait for one another would add up their time limits."""
+        first = None if self._memo is None or call.shadow else self._memo.underway.get(call.instance)
+        if first is None:
+            return False
+        await asyncio.wait([first])
+        if self._reuse(call):
+            call.instance.breaker.abandoned()
+            return True
+        return False
+
+    @contextmanager
+    def _underway(self, call: _Call) -> Iterator[None]:
+        """Lets others know that this result is waited for, until it is there or will not come."""
+        memo = self._memo
+        if memo is None or call.shadow or not call.instance.shareable or call.instance in memo.underway:
+            yield
+            return
+        done = memo.underway[call.instance] = asyncio.get_running_loop().create_future()
+        try:
+            yield
+        finally:
+            # Those who wait go on in the loop's next round: until then the result is in the memo.
+            del memo.underway[call.instance]
+            done.set_result(None)
 
     async def _wait_together(self, calls: list[_Call]) -> None:
         """Several hooks at once; those still waiting when the outcome is settled are cancelled."""

@@ -35,10 +35,12 @@ from pydantic import Field, field_validator
 
 from inbox.authentication.arc.chain import NAMES
 from inbox.authentication.arc.validate import validate
+from inbox.authentication.dkim.canonical import BodyHashes
 from inbox.mail.message import Message
 from inbox.plugin import (
     Action,
     ArcFact,
+    DkimFact,
     Door,
     Opinion,
     PluginSettings,
@@ -87,6 +89,8 @@ class Arc:
 
     gives: ClassVar[tuple[type, ...]] = (ArcFact,)
     needs: ClassVar[tuple[type, ...]] = ()
+    #: One pass over the body for both: DKIM's signatures may want hashes of parts of it.
+    after: ClassVar[tuple[type, ...]] = (DkimFact,)
     shareable: ClassVar[bool] = True
     #: Two rounds of look-ups of at most five seconds each, and the arithmetic.
     timeout: ClassVar[float] = 15.0
@@ -120,4 +124,10 @@ class Arc:
         if not any(message.headers.count(name) for name in NAMES):
             return ArcFact(Result.NONE)
         services = self._services
-        return await validate(message.content, services.dns, now=services.clock.now(), offload=self._offload)
+        return await validate(
+            message.content,
+            services.dns,
+            now=services.clock.now(),
+            offload=self._offload,
+            hashes=message.shared(BodyHashes),
+        )

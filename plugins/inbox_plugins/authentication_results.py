@@ -5,8 +5,8 @@ Reads:      SpfFact, DkimFact, DmarcFact, ArcFact and BimiFact, as far as their 
             told as ``auth=pass``. If there is nothing to tell, the field says ``none``.
 Removes:    every field that claims to be ours, before ours is added (§5): programs behind this server believe what
             has its name. A field counts as ours if some careless reader might take it so: in any case, with comments in
-            front, encoded, misspelt. Fields of other servers stay. That is so for refused mail, too: if another tenant
-            takes it, it is in quarantine here.
+            front, encoded, misspelt. Fields of other servers stay, unless all fields together are longer than any
+            honest mail's. That is so for refused mail, too: if another tenant takes it, it is in quarantine here.
 Applies to: what other servers and users send (SMTP, LMTP, submission, HTTP). What an owner files over IMAP stays as it
             is.
 On error:   defer.
@@ -30,6 +30,7 @@ from pydantic import Field, field_validator
 
 from inbox.authentication import findings
 from inbox.authentication.results import NAME, MethodResult, may_be, render
+from inbox.base.limits import AUTHENTICATION_RESULTS_SEARCHED
 from inbox.mail.headers import Headers
 from inbox.plugin import (
     AddHeader,
@@ -117,6 +118,8 @@ def _found(tx: Transaction) -> Iterator[MethodResult]:
 
 def _removals(headers: Headers, authserv_id: str) -> list[Opinion]:
     values = headers.raw_all(NAME)
+    if sum(map(len, values)) > AUTHENTICATION_RESULTS_SEARCHED:
+        return [DeleteHeader(NAME)]
     forged = [place for place, value in enumerate(values) if may_be(value, authserv_id)]
     if len(forged) > _MOST_FORGED:
         return [DeleteHeader(NAME)]

@@ -41,6 +41,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from inbox.authentication.dkim.canonical import BodyHashes
 from inbox.authentication.dkim.sign import FIELD, CannotBeSigned, sign_all
 from inbox.authentication.dkim.verify import Limits, best, verify
 from inbox.authentication.results import MethodResult, believed
@@ -158,6 +159,7 @@ class Dkim:
             now=self._services.clock.now(),
             limits=self._limits,
             offload=self._offload,
+            hashes=tx.message.shared(BodyHashes),
         )
         tx.facts.put(fact)
         settings = self.settings

@@ -44,6 +44,7 @@ An example::
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import ClassVar, Final
@@ -55,6 +56,7 @@ from inbox.authentication.dmarc.evaluation import Checked, evaluate, sample_of
 from inbox.authentication.dmarc.forwarding import Exemption, Way, dmarc_of, exempts, vouched
 from inbox.authentication.dmarc.public_suffix import PublicSuffixes, shipped
 from inbox.authentication.feedback import Observation
+from inbox.base.limits import DMARC_EXCEPTION_SECONDS
 from inbox.dns.answers import DnsTemporary
 from inbox.plugin import (
     Action,
@@ -90,6 +92,8 @@ class Dmarc:
     # The facts that it stands on may differ from tenant to tenant.
     shareable: ClassVar[bool] = False
     on_error: ClassVar[str] = "defer"
+    #: Above DMARC_SECONDS and DMARC_EXCEPTION_SECONDS, which end in results: a stranger's slow name servers must not
+    #: make the plugin fail, or the breaker would keep it from everybody's mail.
     timeout: ClassVar[float] = 20.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
@@ -149,12 +153,13 @@ class Dmarc:
         """The fact with the exception that applies and its action; as they were if there is none."""
         way = _way(tx, fact.domain)
         try:
-            for exemption, instead in self._exceptions:
-                if await exempts(exemption, way, self._services.dns, discovery):
-                    vouch = await vouched(way.arc, fact.domain, exemption.sealers, discovery)
-                    comment = " ".join(text for text in (exemption.name, vouch) if text)[:255]
-                    return replace(fact, disposition="none", exception=exemption.kind, comment=comment), instead
-        except DnsTemporary:
+            async with asyncio.timeout(DMARC_EXCEPTION_SECONDS):
+                for exemption, instead in self._exceptions:
+                    if await exempts(exemption, way, self._services.dns, discovery):
+                        vouch = await vouched(way.arc, fact.domain, exemption.sealers, discovery)
+                        comment = " ".join(text for text in (exemption.name, vouch) if text)[:255]
+                        return replace(fact, disposition="none", exception=exemption.kind, comment=comment), instead
+        except (DnsTemporary, TimeoutError):
             # An exception may apply: what would be lost by refusing comes again.
             return replace(fact, comment="an exception could not be looked up"), _softened(action)
         sealers = [domain for exemption, _ in self._exceptions for domain in exemption.sealers]

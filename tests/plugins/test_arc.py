@@ -6,11 +6,16 @@ from typing import Any
 
 import pytest
 
-from inbox.plugin import ArcFact, Defer, Door, Quarantine, Reject, Result
+from inbox.authentication.dkim.canonical import PIECE
+from inbox.mail.content import MemoryContent
+from inbox.mail.message import Message
+from inbox.plugin import ArcFact, Defer, DkimFact, Door, Quarantine, Reject, Result
 from inbox.plugin.testing import PluginTest
 from inbox.policy.mistakes import PolicyMistakes
+from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Accept, AddHeader
 from tests.support.arc import MESSAGE, passed_on
+from tests.support.dkim import MAIL, RSA_KEY, key_record, record_name, signed, signing_key
 
 
 def plugin(results: dict[str, Any] | None = None) -> PluginTest:
@@ -95,3 +100,25 @@ async def test_a_failure_of_the_dns_may_be_treated_by_itself(results: dict[str, 
 def test_results_that_arc_does_not_have_are_mistakes() -> None:
     with pytest.raises(PolicyMistakes, match="ARC has no result softfail"):
         plugin({"softfail": "reject"})
+
+
+class Counted(MemoryContent):
+    """Counts how often its body is hashed."""
+
+    passes = 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        self.passes += length == PIECE
+        return super().read(offset, length)
+
+
+async def test_dkim_and_arc_hash_the_body_once() -> None:
+    dkim, arc = PluginTest("dkim"), plugin()
+    dkim.dns.txt_records[record_name(signing_key())] = [key_record(RSA_KEY)]
+    content = Counted(await passed_on(signed(MAIL, signing_key()), 1, arc.dns))
+    tx = dkim.transaction(eml=b"")
+    tx.message = Message(content)
+    verified, validated = await dkim.run(Stage.DATA, tx=tx), await arc.run(Stage.DATA, tx=tx)
+    facts = (verified.fact(DkimFact), validated.fact(ArcFact))
+    assert [fact and fact.result for fact in facts] == [Result.PASS, Result.PASS]
+    assert content.passes == 1

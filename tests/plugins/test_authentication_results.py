@@ -10,7 +10,7 @@ from inbox_plugins.authentication_results import Settings
 from pydantic import ValidationError
 
 from inbox.authentication.results import parse
-from inbox.base.limits import AUTHENTICATION_RESULTS_OCTETS
+from inbox.base.limits import AUTHENTICATION_RESULTS_OCTETS, AUTHENTICATION_RESULTS_SEARCHED
 from inbox.flow.edits import edited
 from inbox.mail.content import MemoryContent
 from inbox.mail.headers import Headers
@@ -163,6 +163,18 @@ async def test_a_heap_of_forged_fields_takes_all_of_the_name_with_it() -> None:
     found = await test.data(block + b"Subject: x\r\n\r\n")
     after = edited(MemoryContent(block + b"Subject: x\r\n\r\n"), found.edits)
     assert Headers.parse(after.read(0, after.size)).names() == ["Authentication-Results", "Subject"]
+
+
+async def test_more_than_can_be_searched_in_time_goes_as_a_whole() -> None:
+    """240 KB of short words that are not ASCII took a second of the event loop; five such messages, and the breaker
+    kept the plugin from everybody's mail."""
+    block = b"Authentication-Results: other.test; none\r\nAuthentication-Results: %b\r\n" % (
+        "\u00e4 ".encode() * (AUTHENTICATION_RESULTS_SEARCHED // 3)
+    )
+    found = await PluginTest("authentication_results").data(block + b"\r\n")
+    assert found.edits == [
+        DeleteHeader("Authentication-Results"), AddHeader("Authentication-Results", "mx.demo.test; none"),
+    ]  # fmt: skip
 
 
 async def test_the_name_can_be_chosen() -> None:

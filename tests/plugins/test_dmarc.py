@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,8 @@ from inbox_plugins.dmarc import Dmarc, Settings
 from pydantic import ValidationError
 
 from inbox.authentication.feedback import Observation
+from inbox.base.limits import DMARC_EXCEPTION_SECONDS, DMARC_SECONDS
+from inbox.dns.answers import Answer
 from inbox.mail.headers import add_field
 from inbox.plugin import (
     AddHeader,
@@ -259,6 +262,24 @@ async def test_an_exception_that_cannot_be_looked_up() -> None:
     world = World(exceptions=[{"name": "friends", "forwarders": ["mx.friend.test"]}])
     world.dns.fails.add("192.0.2.7")
     assert isinstance(await world.judge(), Defer)
+
+
+async def test_an_exception_whose_look_ups_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peer's own name servers tell which names it has: they may take their time with each."""
+    monkeypatch.setattr(dmarc, "DMARC_EXCEPTION_SECONDS", 0.01)
+    world = World(exceptions=[{"name": "friends", "forwarders": ["mx.friend.test"]}])
+
+    async def ptr(address: object) -> Answer[str]:
+        await asyncio.Event().wait()
+        return Answer()
+
+    monkeypatch.setattr(world.dns, "ptr", ptr)
+    assert isinstance(await world.judge(), Defer)
+    assert world.fact.comment == "an exception could not be looked up"
+
+
+def test_look_ups_end_before_the_plugin_is_late() -> None:
+    assert Dmarc.timeout > DMARC_SECONDS + DMARC_EXCEPTION_SECONDS
 
 
 async def test_the_domains_own_word_knows_no_exceptions() -> None:

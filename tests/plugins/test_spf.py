@@ -278,6 +278,26 @@ async def test_a_view_with_another_result_wins_over_the_servers() -> None:
     assert (await test.run(Stage.DATA, tx=tx)).verdict == Accept()
 
 
+@pytest.mark.parametrize(
+    ("server", "tenant", "verdict", "source"),
+    [([], [f"{BAD}/32"], Accept, "exempt"), ([f"{BAD}/32"], [], Reject, "checked")],
+)
+async def test_a_tenants_own_exempt_networks_count(
+    server: list[str], tenant: list[str], verdict: type, source: str
+) -> None:
+    """The server's policy speaks at MAIL, when no tenant is known yet; its exemptions are not everybody's."""
+    first, second = bench(Result.FAIL, exempt=server), bench(Result.FAIL, exempt=tenant)
+    tx = first.transaction(eml=b"Subject: x\r\n\r\n", ip=BAD)
+    await first.run(Stage.MAIL, tx=tx)
+    common, tx.facts = tx.facts, Facts(tx.facts)
+    found = await second.run(Stage.DATA, tx=tx)
+    assert isinstance(found.verdict, verdict)
+    fact, kept = tx.facts.get(SpfFact), common.get(SpfFact)
+    assert fact is not None
+    assert kept is not None
+    assert (fact.source, kept.source) == (source, "exempt" if server else "checked")
+
+
 class Defect(Exception):
     pass
 

@@ -21,7 +21,7 @@ from inbox.authentication.arc.signatures import (
     seal_octets,
     set_octets,
 )
-from inbox.authentication.dkim.canonical import Form, body_hash
+from inbox.authentication.dkim.canonical import BodyHashes
 from inbox.authentication.dkim.keys import Found, find_keys
 from inbox.authentication.dkim.section import HeaderSection
 from inbox.authentication.dkim.verify import INLINE_OCTETS, Offload
@@ -36,7 +36,14 @@ Keys = Mapping[KeyName, Found]
 INLINE_SETS: Final = 8
 
 
-async def validate(content: Content, dns: Resolver, *, now: float, offload: Offload | None = None) -> ArcFact:
+async def validate(
+    content: Content,
+    dns: Resolver,
+    *,
+    now: float,
+    offload: Offload | None = None,
+    hashes: BodyHashes | None = None,
+) -> ArcFact:
     """The state of a message's chain. Never raises.
 
     All failures are permanent (§5.2.1): where a key cannot be looked up now, the result is fail, too; the fact's
@@ -45,6 +52,7 @@ async def validate(content: Content, dns: Resolver, *, now: float, offload: Offl
     Args:
         now: seconds since the epoch.
         offload: where the arithmetic for large messages and long chains is done.
+        hashes: the message's own; None: nobody else asks for them.
     """
     section = HeaderSection.of(content)
     chain = read_chain(section)
@@ -52,7 +60,7 @@ async def validate(content: Content, dns: Resolver, *, now: float, offload: Offl
         return ArcFact(Result.NONE, reason=section.fault)
     if chain.fault:
         return ArcFact(Result.FAIL, reason=chain.fault)
-    judge = Judge(content, section, chain, now)
+    judge = Judge(content, section, chain, now, hashes or BodyHashes())
     small = content.size <= INLINE_OCTETS and len(chain.hops) <= INLINE_SETS
     run = _here if offload is None or small else offload
     try:
@@ -75,13 +83,13 @@ async def _here(function: Callable[..., R], *args: object) -> R:
 class Judge:
     """The steps of §5.2 that need no waiting, in their order; each raises SignatureInvalid when the chain fails."""
 
-    def __init__(self, content: Content, section: HeaderSection, chain: Chain, now: float) -> None:
+    def __init__(self, content: Content, section: HeaderSection, chain: Chain, now: float, hashes: BodyHashes) -> None:
         self._content = content
         self._section = section
         self._hops = chain.hops
         self._now = now
         self._seals: list[Signed] = []
-        self._hashes: dict[Form, bytes] = {}
+        self._hashes = hashes
         #: All sets but the newest in canonical form.
         self._sets: list[bytes] = []
         #: Message signatures that fit the body, from the newest down to the first that does not.
@@ -147,10 +155,8 @@ class Judge:
 
     def _fits(self, tags: Mapping[str, str]) -> MessageSignature:
         signature = read_message_signature(tags, self._now)
-        form = signature.body_form
-        if form not in self._hashes:
-            self._hashes[form] = body_hash(self._content, self._section.body, form)
-        if self._hashes[form] != signature.body_hash:
+        found = self._hashes.of(self._content, self._section.body, signature.body_form)
+        if found.get(None) != signature.body_hash:
             raise SignatureInvalid("the body is not the one that was signed")
         return signature
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -136,6 +137,31 @@ def body_hash(content: Content, start: int, form: Form) -> bytes:
     """SHA-256 of the canonical body that begins at ``start``; empty if the body costs too much, which is no hash of
     anything and fits no signature."""
     return body_hashes(content, start, form, ()).get(None, b"")
+
+
+class BodyHashes:
+    """The hashes of one message's body that were worked out so far, for all who check its signatures.
+
+    Who asks while another thread is at it waits for it: 25 MB in two forms take a tenth of a second, which a message
+    with DKIM signatures and an ARC chain should cost once, whatever the number of tenants.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[Form, dict[int | None, bytes]] = {}
+        self._asked: dict[Form, frozenset[int | None]] = {}
+
+    def of(
+        self, content: Content, start: int, form: Form, lengths: Iterable[int | None] = ()
+    ) -> Mapping[int | None, bytes]:
+        """As :func:`body_hashes`, with what others asked for, too. ``content`` and ``start`` are always the same."""
+        with self._lock:
+            asked = self._asked.get(form, frozenset())
+            wanted = asked.union(lengths, [None])
+            if wanted != asked:
+                self._found[form] = body_hashes(content, start, form, wanted)
+                self._asked[form] = wanted
+            return self._found[form]
 
 
 def _pieces(content: Content, start: int) -> Iterator[bytes]:

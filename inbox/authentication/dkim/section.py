@@ -43,6 +43,8 @@ class HeaderSection:
         return cls(block, body, too_long=is_too_long(block, content.size) or len(block) >= HEADER_BLOCK_OCTETS)
 
     def _split(self, block: bytes, too_long: bool) -> None:
+        if block.count(b"\r") != block.count(b"\r\n"):
+            self.fault = "the header section is malformed"  # To some readers a CR alone ends a line.
         end = 0
         for found in islice(FIELD.finditer(block), HEADER_FIELDS):
             name = found[1]

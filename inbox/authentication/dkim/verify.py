@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
-from inbox.authentication.dkim.canonical import Form, body_hashes
+from inbox.authentication.dkim.canonical import BodyHashes, Form
 from inbox.authentication.dkim.crypto import verify as verify_octets
 from inbox.authentication.dkim.keys import Found, KeyInvalid, PublicKey, find_keys
 from inbox.authentication.dkim.section import HeaderSection
@@ -69,14 +69,22 @@ class _Read:
 
 
 async def verify(
-    content: Content, dns: Resolver, *, now: float, limits: Limits = Limits(), offload: Offload | None = None
+    content: Content,
+    dns: Resolver,
+    *,
+    now: float,
+    limits: Limits = Limits(),
+    offload: Offload | None = None,
+    hashes: BodyHashes | None = None,
 ) -> DkimFact:
     """All signatures of a message, from top to bottom, judged. Raises nothing on account of the message or the DNS.
 
     Args:
         now: seconds since the epoch.
         offload: where the arithmetic for messages of more than INLINE_OCTETS is done.
+        hashes: the message's own; None: nobody else asks for them.
     """
+    hashes = hashes or BodyHashes()
     section = HeaderSection.of(content)
     places = section.places(FIELD)
     if not places:
@@ -84,9 +92,9 @@ async def verify(
     reads = [_read(section, place, now) for place in places[: limits.signatures]]
     keys = await find_keys(dns, [read.wanted for read in reads if read.wanted is not None])
     if offload is None or content.size <= INLINE_OCTETS:
-        judged = judge(content, section, reads, keys, limits)
+        judged = judge(content, section, reads, keys, limits, hashes)
     else:
-        judged = await offload(judge, content, section, reads, keys, limits)
+        judged = await offload(judge, content, section, reads, keys, limits, hashes)
     return DkimFact(best(judged), judged, len(places) - len(reads))
 
 
@@ -106,6 +114,7 @@ def judge(
     reads: list[_Read],
     keys: Mapping[tuple[str, str, str], Found],
     limits: Limits,
+    shared: BodyHashes,
 ) -> tuple[DkimSignature, ...]:
     """The arithmetic: the body's hashes, then signature by signature."""
     usable: dict[int, tuple[Signature, PublicKey]] = {}
@@ -120,7 +129,7 @@ def judge(
             judged[read.place] = outcome
         elif isinstance(found, PublicKey):
             usable[read.place] = (read.signature, found)
-    hashes = _hashes(content, section.body, [signature for signature, _ in usable.values()])
+    hashes = _hashes(content, section.body, [signature for signature, _ in usable.values()], shared)
     for read in reads:
         if read.place in usable:
             signature, key = usable[read.place]
@@ -148,12 +157,12 @@ def _key_problem(said: DkimSignature, signature: Signature, found: Found) -> Dki
 Hashes = dict[tuple[Form, int | None], bytes]
 
 
-def _hashes(content: Content, start: int, signatures: list[Signature]) -> Hashes:
+def _hashes(content: Content, start: int, signatures: list[Signature], shared: BodyHashes) -> Hashes:
     """The body's hashes in each form and length that a signature names: one pass for each form."""
     found: Hashes = {}
     for form in dict.fromkeys(signature.body for signature in signatures):
         lengths = [signature.length for signature in signatures if signature.body is form]
-        for length, digest in body_hashes(content, start, form, lengths).items():
+        for length, digest in shared.of(content, start, form, lengths).items():
             found[form, length] = digest
     return found
 

@@ -21,6 +21,8 @@ _DOMAIN_CHARACTERS: Final = 255
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 #: RFC 2047 §2, of what may not stand in a phrase (§5) only the "@", which senders do put there.
 _ENCODED_WORD: Final = re.compile(rb'=\?[^?\s<>()",;:]{1,64}\?[bqBQ]\?[^?\s<>()",;:]*+\?=')
+#: An encoded-word where an address begins, which RFC 2047 §5 (3) forbids: some readers decode it, and show an address.
+_ENCODED_ADDRESS: Final = re.compile(rb"<[ \t\r\n]*+=\?")
 #: What else may hold an "@" that is none of an address: quoted strings and comments.
 _ASIDE: Final = re.compile(rb'["(]')
 _QUOTED: Final = re.compile(rb'"(?>(?:[^"\\]++|\\.)*)"', re.DOTALL)
@@ -92,6 +94,8 @@ def a_labels(text: str) -> str:
 
 def _domains(value: bytes) -> Iterator[str]:
     """The domains of all addresses, and all else that could be taken for one's."""
+    if _ENCODED_ADDRESS.search(value):
+        raise AddressError("an encoded-word in the place of an address")
     value = _ENCODED_WORD.sub(b"=", value)
     for address in parse_addresses(value):
         # None: the begin or the end of a group. MISSING_DOMAIN: a word that is no address, as in "From: root".

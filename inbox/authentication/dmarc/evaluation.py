@@ -7,6 +7,7 @@ with a signature of any domain whose DNS never answers.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2s
@@ -15,7 +16,7 @@ from inbox.authentication.dmarc.author import Author
 from inbox.authentication.dmarc.discovery import Discovery, Found
 from inbox.authentication.dmarc.records import Policy
 from inbox.authentication.facts import DkimFact, DmarcFact, Result, SpfFact
-from inbox.base.limits import DMARC_IDENTIFIERS
+from inbox.base.limits import DMARC_IDENTIFIERS, DMARC_SECONDS
 from inbox.dns.answers import AnswerUnfit, DnsError
 
 #: Names of exceptions that the domain owner makes: RFC 7489 Appendix C and RFC 9990 §3.1.1.
@@ -31,15 +32,25 @@ class Checked:
     dkim: DkimFact | None
 
 
-async def evaluate(author: Author, checked: Checked, discovery: Discovery, sample: int) -> DmarcFact:
+async def evaluate(
+    author: Author, checked: Checked, discovery: Discovery, sample: int, seconds: float = DMARC_SECONDS
+) -> DmarcFact:
     """The result for one message; never fails.
 
     Args:
         sample: 0 to 99, see :func:`sample_of`: whether ``pct`` leaves the message out.
+        seconds: for all look-ups together; they are made one behind the other, in zones of the author's choice.
     """
-    domain = author.domain
-    if not domain:
+    if not author.domain:
         return DmarcFact(Result.PERMERROR, "", reason=author.problem)
+    try:
+        async with asyncio.timeout(seconds):
+            return await _evaluated(author.domain, checked, discovery, sample)
+    except TimeoutError:
+        return DmarcFact(Result.TEMPERROR, author.domain, reason="the policy could not be looked up in time")
+
+
+async def _evaluated(domain: str, checked: Checked, discovery: Discovery, sample: int) -> DmarcFact:
     try:
         found = await discovery.policy(domain)
         if found is None:

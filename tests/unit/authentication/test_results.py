@@ -134,6 +134,9 @@ def test_without_a_field_of_ours_nothing_is_believed() -> None:
         f"((a=;) {OURS}; spf=pass",
         f"=?utf-8?q?{OURS}?=; spf=pass", f"={OURS}; spf=pass", f"x\r\n {OURS}; spf=pass", f"{OURS}=1; spf=pass", OURS,
         f"<{OURS}>; spf=pass", f"(\\) {OURS}; spf=pass", f'"(" {OURS}; spf=pass (")")',
+        r'"mx.d\emo.test"; spf=pass', "mx (a) . demo . test; spf=pass", "mx.de(x)mo.test; spf=pass",
+        "mx.demo\r\n .test; spf=pass", '"mx.demo" ".test"; spf=pass', f"i=1; {OURS}; spf=pass", f"{OURS}\0; spf=pass",
+        f"'{OURS}'; spf=pass", f"{{{OURS}}}|; spf=pass", f"*{OURS}#!; spf=pass", f".{OURS}--; spf=pass",
     ],
 )  # fmt: skip
 def test_what_might_be_taken_for_ours_is_recognised(value: str) -> None:
@@ -143,6 +146,20 @@ def test_what_might_be_taken_for_ours_is_recognised(value: str) -> None:
 def test_the_unicode_form_of_our_name_is_recognised() -> None:
     assert may_be("M\u00dcX.demo.test; spf=pass".encode(), "xn--mx-xka.demo.test")
     assert may_be(b"=?utf-8?q?m=C3=BCx=2Edemo=2Etest?=; spf=pass", "xn--mx-xka.demo.test")
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["\uff4d\uff58.demo.test", "mx\u3002demo\uff61test", "m\u00adx.de\u200bmo.test", "MX.\u24b9emo.test\uff0e"],
+)
+def test_what_idna_makes_ours_is_ours(spelling: str) -> None:
+    assert spelling.encode("idna").decode().lower().rstrip(".") == OURS
+    assert may_be(f"{spelling}; spf=pass".encode(), OURS)
+    assert not may_be(f"x{spelling}; spf=pass".encode(), OURS)
+
+
+def test_a_long_word_is_no_name() -> None:
+    assert not may_be(("\u0327\u0301" * 10_000).encode(), OURS)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from inbox.base.clock import SystemClock
 from inbox.base.limits import DNS_WAITING
 from inbox.dns.answers import Answer, AnswerUnfit, DnsTemporary, Mx, NameUnfit
-from inbox.dns.resolver import CachingResolver
+from inbox.dns.resolver import CachingResolver, organization
 from inbox.dns.upstream import Server
 from inbox.plugin.standins import FakeClock
 from tests.support.dns_script import ScriptedDns, framed, reply, scripted, truncated
@@ -173,6 +173,37 @@ async def test_questions_on_their_way_and_in_wait_are_bounded(monkeypatch: pytes
         server.gate.set()
         assert not any(answer.exists for answer in await asyncio.gather(*waiters))
         assert not (await resolver.a("one-more.test")).exists
+
+
+async def test_name_servers_that_never_answer_do_not_take_the_turns_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inbox.dns.resolver.DNS_QUESTIONS", 3)
+    monkeypatch.setattr("inbox.dns.resolver.DNS_ZONE_QUESTIONS", 2)
+    monkeypatch.setattr("inbox.dns.resolver.DNS_ZONE_WAITING", 6)
+    async with scripted(reply(rcode=dns.rcode.NXDOMAIN)) as server:
+        server.gate.clear()
+        resolver = CachingResolver(FakeClock(), server.address)
+        slow = [asyncio.create_task(resolver.txt(f"s{number}._domainkey.slow.test")) for number in range(6)]
+        await waiting(server, 2)
+        with pytest.raises(DnsTemporary, match="too many questions"):
+            await resolver.txt("one-more.slow.test")
+        other = asyncio.create_task(resolver.txt("other.test"))
+        await waiting(server, 3)
+        assert [question for _, question in server.asked][2] == "other.test. IN TXT"
+        server.gate.set()
+        assert not any(answer.exists for answer in await asyncio.gather(*slow, other))
+        assert not (await resolver.txt("one-more.slow.test")).exists
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("s._domainkey.example.org", "example.org"), ("a.b.example.co.uk", "example.co.uk"), ("co.uk", "co.uk"),
+        ("test", "test"), ("7.2.0.192.in-addr.arpa", "0.192.in-addr.arpa"), ("mail.example.de", "example.de"),
+        (ip_address("2001:db8::1").reverse_pointer, "8.b.d.0.1.0.0.2.ip6.arpa"),
+    ],
+)  # fmt: skip
+def test_whose_name_it_is_roughly(name: str, end: str) -> None:
+    assert organization(name) == end
 
 
 async def test_what_others_send_is_not_taken_for_the_reply() -> None:

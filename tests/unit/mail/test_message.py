@@ -117,3 +117,12 @@ def test_reading_beyond_linear_would_never_end(kind: bytes, piece: bytes) -> Non
     message = of(HEAD + b"Content-Type: text/" + kind + b"\r\n\r\n" + body)
     assert len(message.text()) <= 300_000
     assert len(message.urls()) <= 500
+
+
+def test_what_is_worked_out_once_belongs_to_one_message() -> None:
+    message = of(HEAD)
+    found = message.shared(list)
+    found.append(1)
+    assert message.shared(list) is found
+    assert message.shared(dict) == {}
+    assert of(HEAD).shared(list) == []

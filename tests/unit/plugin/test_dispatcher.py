@@ -30,7 +30,7 @@ from inbox.plugin import (
     hookimpl,
 )
 from inbox.plugin.dispatcher import Memo
-from inbox.policy.outcome import Status
+from inbox.policy.outcome import StageOutcome, Status
 from inbox.policy.stages import Stage
 from tests.support.engine import Engine, delivery, make_recipient, make_session, transaction
 
@@ -437,6 +437,53 @@ async def test_a_result_that_contradicts_what_is_known_here_is_not_reused() -> N
     again = await engine.data(tx, memo=memo)
     assert Counts.calls == 2
     assert again.traces[0].why == "ValueError: First is known already"
+
+
+class Slow(Counts):
+    """Waits for ``gate``; the first ``fails`` calls raise."""
+
+    gate: asyncio.Event
+    fails = 0
+
+    @hookimpl
+    async def data(self, tx: Transaction) -> HookResult:
+        type(self).calls += 1
+        number = self.calls
+        await self.gate.wait()
+        if number <= self.fails:
+            raise RuntimeError("boom")
+        tx.facts.put(First(1))
+        return Score("C", 1)
+
+
+async def judged_at_once(engine: Engine, tenants: int, memo: Memo) -> list[StageOutcome]:
+    """The outcomes for several tenants of one message, judged as the flow does it."""
+    Slow.calls, Slow.gate = 0, asyncio.Event()
+    judging = [asyncio.ensure_future(engine.data(memo=memo)) for _ in range(tenants)]
+    while not Slow.calls:
+        await asyncio.sleep(0)
+    Slow.gate.set()
+    return list(await asyncio.gather(*judging))
+
+
+async def test_tenants_that_are_judged_at_once_share_one_call() -> None:
+    memo = Memo()
+    Slow.fails = 0
+    outcomes = await judged_at_once(Engine({"slow": Slow}), 50, memo)
+    assert Slow.calls == 1
+    assert [each.traces[0].status for each in outcomes] == [Status.DONE] + [Status.REUSED] * 49
+    assert all(each.tally.total == 1 and each.traces[0].facts == (First(1),) for each in outcomes)
+    assert not memo.underway
+
+
+async def test_what_failed_for_one_tenant_is_asked_anew_for_the_others() -> None:
+    memo = Memo()
+    Slow.fails = 1
+    outcomes = await judged_at_once(Engine({"slow": Slow}), 3, memo)
+    assert Slow.calls > 1
+    assert outcomes[0].traces[0].status is Status.FAILED
+    assert [each.tally.total for each in outcomes[1:]] == [1, 1]
+    assert not memo.underway
 
 
 class ForgetsToAwait:

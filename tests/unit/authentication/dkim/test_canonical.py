@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from inbox.authentication.dkim.canonical import (
+    BodyHashes,
     Form,
     body_hash,
     body_hashes,
@@ -126,3 +127,34 @@ def test_a_body_that_is_made_to_cost_time() -> None:
 )
 def test_the_value_of_b_is_taken_out(raw: bytes, without: bytes) -> None:
     assert without_signature(raw) == without
+
+
+class Counted(MemoryContent):
+    """Counts how often its octets at 0 are read."""
+
+    passes = 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        self.passes += offset == 0
+        return super().read(offset, length)
+
+
+def test_those_who_check_one_message_share_one_pass_for_each_form() -> None:
+    content, hashes = Counted(b"a  b\r\n" * 10), BodyHashes()
+    assert hashes.of(content, 0, RELAXED, [3, 10**6])[3] == hashlib.sha256(b"a b").digest()
+    # Known, and known to be beyond the end.
+    assert hashes.of(content, 0, RELAXED)[None] == body_hash(MemoryContent(b"a  b\r\n" * 10), 0, RELAXED)
+    assert 10**6 not in hashes.of(content, 0, RELAXED, [10**6])
+    assert content.passes == 1
+    assert hashes.of(content, 0, SIMPLE)[None] != hashes.of(content, 0, RELAXED)[None]
+    assert content.passes == 2
+    # Who wants more costs another pass, and takes nothing away.
+    assert hashes.of(content, 0, RELAXED, [4]).keys() == {3, 4, None}
+    assert content.passes == 3
+
+
+def test_a_body_that_cost_too_much_is_not_tried_again() -> None:
+    content, hashes = Counted(b"a  " * (BODY_CHANGES + 1)), BodyHashes()
+    assert hashes.of(content, 0, RELAXED, [5]) == {}
+    assert hashes.of(content, 0, RELAXED) == {}
+    assert content.passes == 1

@@ -45,6 +45,7 @@ def test_sound_sections(text: bytes) -> None:
         b"Fr\x00m: a\r\n\r\n",
         b"Fr\xc3\xb6m: a\r\n\r\n",
         b": a\r\n\r\n",
+        b"X: a\rFrom: b\r\nFrom: a\r\n\r\n",
         b"From: a\r\n" + b"X: y\r\n" * HEADER_FIELDS + b"\r\n",
         b"From: " + b"a" * (256 * 1024) + b"\r\n\r\n",
     ],

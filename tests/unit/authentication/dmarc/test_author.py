@@ -59,6 +59,8 @@ def test_one_domain(value: bytes, domain: str) -> None:
         ([b'a@evil.test " <b@bank.test>'], "several domains"),
         ([b"a@evil.test (( ) <b@bank.test>"], "domain"),
         ([b"<a@evil.test"], "malformed"),
+        ([b"<=?utf-8?q?b=40bank=2Etest?=>, a@evil.test"], "malformed"),
+        ([b"Bob <=?utf-8?q?b=40bank=2Etest=3E?=@evil.test>"], "malformed"),
         ([b"a@[192.0.2.1]"], "literal"),
         ([b"a@exam\x00ple.com"], "control"),
         ([b"a@-x.example"], "malformed"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from itertools import product
 
@@ -12,6 +13,7 @@ from inbox.authentication.dmarc.discovery import Discovery, Method
 from inbox.authentication.dmarc.evaluation import Checked, evaluate, sample_of
 from inbox.authentication.dmarc.public_suffix import shipped
 from inbox.authentication.facts import DkimFact, DkimSignature, DmarcFact, Result, SpfFact
+from inbox.dns.answers import Answer
 from inbox.plugin.standins import MemoryResolver
 
 PASS, FAIL, NONE, TEMPERROR, PERMERROR = Result.PASS, Result.FAIL, Result.NONE, Result.TEMPERROR, Result.PERMERROR
@@ -250,3 +252,19 @@ def test_samples_are_spread_evenly() -> None:
     counts = Counter(sample_of(f"message-{number}") // 10 for number in range(20_000))
     assert set(counts) == set(range(10))
     assert all(1800 < count < 2200 for count in counts.values())
+
+
+class NeverAnswers(MemoryResolver):
+    """Names below ``slow.test`` have name servers that keep everybody waiting."""
+
+    async def txt(self, name: str) -> Answer[bytes]:
+        if name.endswith(".slow.test"):
+            await asyncio.Event().wait()
+        return await super().txt(name)
+
+
+async def test_slow_name_servers_make_a_temperror_and_no_late_plugin() -> None:
+    discovery = Discovery(NeverAnswers(), Method.TREE_WALK, shipped())
+    found = await evaluate(Author("a.b.slow.test"), Checked(spf(), dkim()), discovery, 0, seconds=0.01)
+    assert (found.result, found.domain) == (TEMPERROR, "a.b.slow.test")
+    assert found.reason == "the policy could not be looked up in time"
