@@ -14,6 +14,8 @@ from benchmarks.support import Failed, program
 
 #: No measured run may take longer.
 LIMIT_SECONDS = 180.0
+#: The client's name in HELO, and the domain of its sender.
+SENDER = "client.test"
 
 
 def smtp_source(
@@ -23,6 +25,7 @@ def smtp_source(
     messages: int,
     octets: int = 0,
     content: Path | None = None,
+    sender: str = SENDER,
     sessions: int,
     reuse: bool,
 ) -> float:
@@ -39,7 +42,7 @@ def smtp_source(
     command = [
         *(program("smtp-source", "postfix"), "-s", str(sessions), "-m", str(messages)),
         *(["-l", str(octets)] if content is None else ["-F", str(content)]),
-        *("-f", "sender@client.test", "-t", recipient, "-M", "client.test"),
+        *("-f", f"sender@{sender}", "-t", recipient, "-M", sender),
         *(["-d"] if reuse else []),
         f"inet:127.0.0.1:{port}",
     ]

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import postfix_dovecot
-from benchmarks.clients import LIMIT_SECONDS, imap_session, messages_in_inbox, smtp_source
+from benchmarks.clients import LIMIT_SECONDS, SENDER, imap_session, messages_in_inbox, smtp_source
 from benchmarks.ours import Ours, serving
 from benchmarks.postfix_dovecot import Peer
 from benchmarks.support import Failed, Result, cpu_seconds, machine, program, set_apart, until
@@ -123,7 +123,9 @@ def folder_for(stack: ExitStack, parent: Path | None) -> Path:
     return path
 
 
-def measure(side: Side, name: str, *, messages: int, reuse: bool, content: Path | None = None) -> Run:
+def measure(
+    side: Side, name: str, *, messages: int, reuse: bool, content: Path | None = None, sender: str = SENDER
+) -> Run:
     """One run into the empty mailbox ``name``, of mails made up by smtp-source or all of the same ``content``.
 
     Raises Failed when a message is missing or there twice.
@@ -138,6 +140,7 @@ def measure(side: Side, name: str, *, messages: int, reuse: bool, content: Path 
             messages=messages,
             octets=OCTETS,
             content=content,
+            sender=sender,
             sessions=SESSIONS,
             reuse=reuse,
         )

@@ -51,9 +51,20 @@ dkim {{ check_local = true; check_authed = true; }}
 spf {{ check_local = true; check_authed = true; }}
 dmarc {{ check_local = true; check_authed = true; actions {{ quarantine = "add header"; reject = "reject"; }} }}
 milter_headers {{ use = ["authentication-results"]; skip_local = false; skip_authenticated = false; }}
-actions {{ reject = 15; add_header = 6; }}
-modules {{ path = ["${{PLUGINSDIR}}/spf.lua", "${{PLUGINSDIR}}/dmarc.lua", "${{PLUGINSDIR}}/milter_headers.lua"]; }}
+.include "$CONFDIR/actions.conf"
+.include "$CONFDIR/metrics.conf"
+.include "$CONFDIR/groups.conf"
+lua = "{folder}/rspamd.lua";
+modules {{ path = "{folder}/plugins"; }}
 """
+
+#: The beginning of Debian's rspamd.lua; the rules that follow there are about other things than authentication.
+RSPAMD_LUA = """\
+require "global_functions" ()
+config["regexp"] = {}
+rspamd_maps = {}
+"""
+RSPAMD_PLUGINS = Path("/usr/share/rspamd/plugins")
 
 OPENDKIM_CONF = """\
 Mode v
@@ -131,6 +142,10 @@ def rspamd(folder: Path) -> Iterator[Filters]:
     with ExitStack() as stack:
         port, normal = free_port(), free_port()
         folder = _owned(folder / "rspamd", "_rspamd")
+        (folder / "rspamd.lua").write_text(RSPAMD_LUA)
+        (folder / "plugins").mkdir()
+        for name in ("spf", "dmarc", "milter_headers"):
+            (folder / "plugins" / f"{name}.lua").symlink_to(RSPAMD_PLUGINS / f"{name}.lua")
         conf = folder / "rspamd.conf"
         conf.write_text(RSPAMD_CONF.format(folder=folder, port=port, normal=normal))
         command = [program("rspamd", "rspamd"), "-f", "-c", str(conf), "-u", "_rspamd", "-g", "_rspamd"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from ipaddress import ip_address
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -22,6 +23,8 @@ from inbox.identity.directory import AddressDirectory
 from inbox.mail.tenancy import HostedDomain
 from inbox.store.ports import Database
 
+#: The local part to which the plugin ``dmarc_reports`` listens unless a policy says otherwise.
+REPORTS: Final = "dmarc-reports"
 #: States of ``dkim_key`` whose record belongs into the DNS.
 _USES: dict[str, KeyUse] = {"active": "signs", "pending": "waiting", "retired": "leaving"}
 
@@ -43,6 +46,8 @@ async def domain_needs(
         ConfigError: a signing key or the certificate cannot be used.
     """
     certificate, trusted = _certificate(config, clock)
+    filed = f"{REPORTS}@{hosted.fqdn}"
+    known = await database.accounts.targets(hosted.organization.id, filed)
     return Needs(
         hosted.fqdn,
         config.server.hostname,
@@ -52,6 +57,7 @@ async def domain_needs(
         certificate,
         trusted,
         reports,
+        filed if known else "",
     )
 
 

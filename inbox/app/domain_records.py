@@ -74,7 +74,8 @@ class Needs:
 
     ``hostname`` is SERVER_HOSTNAME. ``addresses`` are those that mail leaves from, as far as they are known.
     ``certificate`` is the SHA-256 of the public key (SubjectPublicKeyInfo) of the certificate in force; None if there
-    is none. ``trusted``: that certificate is not self-signed and for ``hostname``. ``reports``: who gets reports.
+    is none. ``trusted``: that certificate is not self-signed and for ``hostname``. ``reports``: who gets reports;
+    ``dmarc_reports``: who gets those about DMARC, if the domain has an address of its own for them.
     """
 
     domain: str
@@ -85,11 +86,17 @@ class Needs:
     certificate: bytes | None = None
     trusted: bool = False
     reports: str = ""
+    dmarc_reports: str = ""
 
     @property
     def reports_to(self) -> str:
         """``reports``, or the address that every domain has (RFC 2142 §5)."""
         return self.reports or f"postmaster@{self.domain}"
+
+    @property
+    def dmarc_reports_to(self) -> str:
+        """``reports`` if somebody said so, else ``dmarc_reports``."""
+        return self.reports or self.dmarc_reports or self.reports_to
 
     @property
     def signed(self) -> bool:
@@ -186,9 +193,9 @@ def _dmarc(needs: Needs) -> list[WantedRecord]:
     if not needs.signed:
         # Forwarded mail passes by its signature only: to have it refused would be to lose it.
         policy, note = "none", "p=reject once mail is signed with a key of the domain's own"
-    text = f"v=DMARC1; p={policy}; rua=mailto:{needs.reports_to}"
+    text = f"v=DMARC1; p={policy}; rua=mailto:{needs.dmarc_reports_to}"
     records = [WantedRecord("dmarc", f"_dmarc.{needs.domain}", "TXT", text, Need.REQUIRED, note)]
-    to = needs.reports_to.rpartition("@")[2]
+    to = needs.dmarc_reports_to.rpartition("@")[2]
     if to != needs.domain:
         # RFC 9990 §4: without it, nobody sends reports to another domain.
         name = f"{needs.domain}._report._dmarc.{to}"

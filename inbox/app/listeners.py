@@ -65,6 +65,8 @@ def inherited(names_and_descriptors: str) -> list[Listener]:
     listeners = []
     for part in names_and_descriptors.split(","):
         name, _, descriptor = part.partition("=")
+        # Ours it is; our own children have nothing to do with it.
+        os.set_inheritable(int(descriptor), False)
         listeners.append(Listener(name, socket.socket(fileno=os.dup(int(descriptor)))))
     return listeners
 

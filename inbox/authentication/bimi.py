@@ -7,10 +7,13 @@ receiver does). The record is looked up and checked; neither the picture nor the
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from inbox.authentication.dmarc.discovery import Discovery, Method
+from inbox.authentication.dmarc.public_suffix import shipped
 from inbox.authentication.facts import BimiFact, DkimFact, DmarcFact, Result
 from inbox.base.limits import BIMI_RECORD_OCTETS, BIMI_URL_OCTETS
 from inbox.dns.answers import DnsTemporary, NameUnfit, Resolver
@@ -92,19 +95,19 @@ def selector_of(headers: Headers, dkim: DkimFact | None, organizational_domain: 
     return selector if _SELECTOR.match(selector) else DEFAULT_SELECTOR
 
 
-def not_enforced(published: dict[str, str]) -> str:
-    """Why a DMARC record is too weak for BIMI (§7.1), or an empty string if it is not.
+def not_enforced(published: Mapping[str, str]) -> str:
+    """Why a DMARC record (its tags, in lower case) is too weak for BIMI (§7.1), or an empty string if it is not.
 
     ``sp=none`` is too weak for the domain itself, too: the picture would be shown beside a brand whose subdomains
     anybody may use. ``t=y`` (RFC 9989 §4.7) takes the policy back, as ``pct`` below 100 does for some of the mail.
     """
-    if published.get("p", "").lower() not in _ENFORCED:
+    if published.get("p") not in _ENFORCED:
         return "the DMARC policy is not quarantine or reject"
-    if published.get("sp", "").lower() == "none":
+    if published.get("sp") == "none":
         return "the DMARC policy of subdomains is none"
     if published.get("pct", "100") != "100":
         return "the DMARC policy is not for all mail"
-    if published.get("t", "n").lower() == "y":
+    if published.get("t") == "y":
         return "the DMARC policy is only tried out"
     return ""
 
@@ -113,33 +116,26 @@ async def assess(dmarc: DmarcFact | None, dkim: DkimFact | None, headers: Header
     """The indicator of the author's domain. Never raises."""
     if dmarc is None or dmarc.result is not Result.PASS:
         return BimiFact(Result.NONE, dmarc.domain if dmarc is not None else "", reason="DMARC did not pass")
-    organizational = dmarc.organizational_domain or dmarc.domain
-    selector = selector_of(headers, dkim, organizational)
+    domain, selector = dmarc.domain, DEFAULT_SELECTOR
+    weakness = not_enforced(dict(dmarc.published))
+    if weakness:
+        return BimiFact(Result.NONE, domain, reason=weakness)
+    discovery = Discovery(dns, Method.TREE_WALK, shipped())  # A tree walk does not look into the list.
     try:
-        weakness = not_enforced(dict(dmarc.published)) or await _organizational_weakness(dmarc, organizational, dns)
+        # DMARC knows it only where it made a difference.
+        organizational = dmarc.organizational_domain or await discovery.organizational_domain(domain)
+        selector = selector_of(headers, dkim, organizational)
+        if dmarc.policy_domain != organizational:
+            # §7.1 asks for a strong policy of the organizational domain as well.
+            record = await discovery.record(organizational)
+            weakness = not_enforced(dict(record.published)) if record is not None else "it has no DMARC policy"
         if weakness:
-            return BimiFact(Result.NONE, dmarc.domain, selector, reason=weakness)
-        return await _discover(dmarc.domain, organizational, selector, dns)
+            return BimiFact(Result.NONE, domain, selector, reason=f"organizational domain: {weakness}")
+        return await _discover(domain, organizational, selector, dns)
     except DnsTemporary:
-        return BimiFact(Result.TEMPERROR, dmarc.domain, selector, reason="a DNS look-up failed")
+        return BimiFact(Result.TEMPERROR, domain, selector, reason="a DNS look-up failed")
     except NameUnfit:
-        return BimiFact(Result.PERMERROR, dmarc.domain, selector, reason="a name that cannot be in the DNS")
-
-
-async def _organizational_weakness(dmarc: DmarcFact, organizational: str, dns: Resolver) -> str:
-    """§7.1 asks for a strong policy of the organizational domain as well, where the author's has one of its own."""
-    if dmarc.policy_domain in {"", organizational}:
-        return ""
-    answer = await dns.txt(f"_dmarc.{organizational}")
-    found = [record for record in answer.records if re.match(rb"v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)", record)]
-    if len(found) != 1:
-        return "the organizational domain has no DMARC policy"
-    try:
-        published = _tags_of(found[0][:BIMI_RECORD_OCTETS].decode("latin-1"))
-    except BimiMalformed:
-        return "the DMARC record of the organizational domain is malformed"
-    weakness = not_enforced(published)
-    return f"organizational domain: {weakness}" if weakness else ""
+        return BimiFact(Result.PERMERROR, domain, selector, reason="a name that cannot be in the DNS")
 
 
 async def _discover(domain: str, organizational: str, selector: str, dns: Resolver) -> BimiFact:
@@ -177,10 +173,8 @@ def _tags(text: str) -> dict[str, str] | None:
     Raises:
         BimiMalformed: it is no tag list (RFC 6376 §3.2).
     """
-    return _tags_of(text) if _VERSION.match(text) else None
-
-
-def _tags_of(text: str) -> dict[str, str]:
+    if not _VERSION.match(text):
+        return None
     tags: dict[str, str] = {}
     for part in text.strip(" \t;").split(";"):
         name, equals, value = part.partition("=")

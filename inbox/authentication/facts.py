@@ -123,8 +123,8 @@ class DmarcFact:
 
     ``policy`` is what that record asks for this very domain (``none``, ``quarantine``, ``reject``; empty without a
     record), ``disposition`` what is left of it after ``pct`` or ``t=y`` and exceptions. ``exception`` names the
-    exception that was made (``forwarded``, ``mailing_list``, ``trusted_forwarder``, ``local_policy``, ``sampled_out``),
-    and ``comment`` says which. ``published`` has the tags of the record as they count.
+    exception that was made (``mailing_list``, ``trusted_forwarder``, ``local_policy``, ``sampled_out``,
+    ``policy_test_mode``), and ``comment`` says which. ``published`` has the tags of the record as they count.
     """
 
     result: Result

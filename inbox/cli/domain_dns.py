@@ -22,7 +22,11 @@ Addresses = Annotated[
     list[str] | None, typer.Option("--address", help="An address that mail leaves from; may be given more than once.")
 ]
 Reports = Annotated[
-    str | None, typer.Option("--reports", help="Who gets reports of others; postmaster of the domain without it.")
+    str | None,
+    typer.Option(
+        "--reports",
+        help="Who gets the reports of others; without it postmaster, or for DMARC dmarc-reports@, if there is one.",
+    ),
 ]
 
 

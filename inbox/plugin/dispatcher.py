@@ -1,8 +1,9 @@
 """The one place where hooks are called.
 
 A stage's plugins run level by level (``inbox.policy.plan``). Within a level, ``def`` hooks are called first, in the
-policy's order, then all ``async def`` hooks wait together. A Reject that counts ends the stage. Whatever goes wrong
-with a plugin becomes its ``on_error`` outcome, is logged with its name, and stands in the decision record.
+policy's order, then all ``async def`` hooks wait together. A Reject that counts ends the stage, but for ``def`` hooks
+of plugins that are ``always`` asked. Whatever goes wrong with a plugin becomes its ``on_error`` outcome, is logged with
+its name, and stands in the decision record.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ class _Run:
         """Runs plugins that do not wait for one another."""
         waiting: list[_Call] = []
         for call in level:
-            if self._decided:
+            if self._decided and (call.is_async or not call.instance.loaded.always):
                 self._skip(call)
             elif self._reuse(call) or self._refused(call):
                 continue

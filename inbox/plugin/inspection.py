@@ -46,7 +46,9 @@ class LoadedPlugin(PluginInfo):
     """A plugin that was found and is sound: what policies know of it, and how to make and call it.
 
     ``source`` says where it came from: ``shipped``, ``package NAME``, or the path of an operator's file.
-    ``shareable``: a result at ``data`` depends on message and settings only.
+    ``shareable``: a result at ``data`` depends on message and settings only. ``always``: its ``def`` hooks are called
+    even when the outcome is settled, for what they write: a message that one tenant refuses and another takes goes into
+    the first one's quarantine.
     """
 
     make: Callable[..., Any]
@@ -55,6 +57,7 @@ class LoadedPlugin(PluginInfo):
     documentation: str
     takes_arguments: bool
     shareable: bool
+    always: bool = False
 
     @property
     def summary(self) -> str:
@@ -107,6 +110,7 @@ def inspect_module(
         documentation=inspect.cleandoc(module.__doc__ or plugin.__doc__ or ""),
         takes_arguments=_takes_arguments(plugin),
         shareable=bool(getattr(plugin, "shareable", False)),
+        always=bool(getattr(plugin, "always", False)),
     )
 
 

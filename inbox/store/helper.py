@@ -16,8 +16,10 @@ from inbox.store.frames import HEAD, framed
 
 #: The program may have been found in a way that a child would not find it by.
 _PACKAGES: Final = str(Path(__file__).parents[2])
+#: It must not keep the server's ports, or anything else that the loop let through, from a successor.
 _PROGRAM: Final = (
-    "import importlib, sys; sys.path.append(sys.argv[1]); importlib.import_module(sys.argv[2]).main(*sys.argv[3:])"
+    "import importlib, os, sys; os.closerange(3, 1 << 20); sys.path.append(sys.argv[1]); "
+    "importlib.import_module(sys.argv[2]).main(*sys.argv[3:])"
 )
 
 

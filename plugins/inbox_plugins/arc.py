@@ -1,6 +1,7 @@
 """ARC: what servers that passed a message on found out about it, and whether their chain of seals holds (RFC 8617).
 
-Speaks at:  data (what ``results`` says: Reject 550 5.7.29, Defer, Quarantine, AddHeader, Score; nothing by itself).
+Speaks at:  data (what ``results`` says: Reject, Defer, Quarantine, AddHeader, Score; nothing by itself).
+Answers:    550 5.7.29 (the chain failed), 550 5.7.1, 451 4.7.0.
 Gives:      ArcFact: none, pass or fail, with the reason; each hop's domain and what it says to have found.
 Asks:       DNS, for the public keys of those who sealed.
 Applies to: mail from other servers, over SMTP and LMTP. Of what users send, upload and file themselves the result is
@@ -114,8 +115,10 @@ class Arc:
         if fact.temporary and Result.TEMPERROR in self.settings.results:
             result = Result.TEMPERROR
         action = action_for(result, self.settings.results, require_pass=False)
+        # RFC 8617 §5.2.2: 5.7.29 says that a chain failed.
+        enhanced = "5.7.29" if fact.result is Result.FAIL else "5.7.1"
         server = self._services.server_name
-        return opinion_of(action, "arc", result, said=_SAID[result], enhanced="5.7.29", why=fact.reason, server=server)
+        return opinion_of(action, "arc", result, said=_SAID[result], enhanced=enhanced, why=fact.reason, server=server)
 
     async def _fact(self, message: Message) -> ArcFact:
         # Most mail has no chain: to know that costs a look into the index of its fields.

@@ -6,7 +6,7 @@ Reads:      SpfFact, DkimFact, DmarcFact, ArcFact and BimiFact, as far as their 
 Removes:    every field that claims to be ours, before ours is added (§5): programs behind this server believe what
             has its name. A field counts as ours if some careless reader might take it so: in any case, with comments in
             front, encoded, misspelt. Fields of other servers stay, unless all fields together are longer than any
-            honest mail's.
+            honest mail's. That is so for refused mail, too: if another tenant takes it, it is in quarantine here.
 Applies to: what other servers and users send (SMTP, LMTP, submission, HTTP). What an owner files over IMAP stays as it
             is.
 On error:   defer.
@@ -62,9 +62,9 @@ class Settings(PluginSettings):
     authserv_id: str = Field(
         "",
         max_length=255,
+        examples=["mx.example.org"],
         description="The name in the field (§2.5). Servers that trust one another's results may share one. Empty: this "
         "server's name.",
-        examples=["mx.acme.test"],
     )
 
     @field_validator("authserv_id")
@@ -82,6 +82,8 @@ class AuthenticationResults:
     needs: ClassVar[tuple[type, ...]] = ()
     after: ClassVar[tuple[type, ...]] = (SpfFact, DkimFact, DmarcFact, ArcFact, BimiFact)
     shareable: ClassVar[bool] = False
+    #: What somebody refused may go into quarantine, and come out of it: without forged fields.
+    always: ClassVar[bool] = True
     on_error: ClassVar[str] = "defer"
     timeout: ClassVar[float] = 1.0
 

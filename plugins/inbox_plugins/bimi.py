@@ -14,10 +14,13 @@ Neither picture nor certificate is fetched: a pass says that the domain publishe
 picture is its trade mark. With ``location_header: true`` clients are told the addresses; leave it off if yours show a
 picture without checking the certificate.
 
-An example, beside the plugins that it builds upon::
+An example::
 
     plugins:
-      bimi: {enabled: false, location_header: true}
+      spf: {}
+      dkim: {}
+      dmarc: {}
+      bimi: {location_header: true}
 """
 
 from __future__ import annotations
@@ -59,7 +62,8 @@ class Bimi:
     needs: ClassVar[tuple[type, ...]] = (DmarcFact,)
     after: ClassVar[tuple[type, ...]] = (DkimFact,)
     on_error: ClassVar[str] = "accept"
-    #: Three look-ups of at most five seconds, and some room.
+    #: A tree walk, the organizational domain's policy and two records: each look-up ends after five seconds, and most
+    #: were answered for DMARC.
     timeout: ClassVar[float] = 20.0
 
     def __init__(self, settings: Settings, services: Services) -> None:

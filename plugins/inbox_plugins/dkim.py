@@ -113,9 +113,15 @@ class Settings(PluginSettings):
     )
     allow_header_override: bool = Field(
         False,
-        description="Believe the topmost Authentication-Results field with this server's name. Only behind a gateway "
-        "that removes forged ones.",
+        description="Dangerous: believe the topmost Authentication-Results field with our `authserv_id`. Only behind a "
+        "gateway that removes forged ones.",
         json_schema_extra={"env": "SMTP_AUTH_ALLOW_HEADER_OVERRIDE"},
+    )
+    authserv_id: str = Field(
+        "",
+        max_length=255,
+        description="Whose field is believed then. Empty: this server's name.",
+        examples=["mx.acme.test"],
     )
     sign: bool = Field(True, description="Sign mail that goes out, if its domain or this installation has a key.")
     valid_days: int | None = Field(
@@ -202,7 +208,8 @@ class Dkim:
         """What a gateway in front found out, if we are told to believe it and it says something about DKIM."""
         if not self.settings.allow_header_override:
             return None
-        results = believed(message.headers, self._services.server_name).get("dkim", [])
+        name = self.settings.authserv_id or self._services.server_name
+        results = believed(message.headers, name).get("dkim", [])
         signatures = tuple(_signature(result, known) for result in results if (known := result.known) is not None)
         if not signatures:
             return None

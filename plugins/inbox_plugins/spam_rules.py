@@ -1,7 +1,8 @@
 r"""Spam rules: conditions written in the policy, each with points or an action.
 
 Speaks at:  data (Score for each rule that applies; Reject, Quarantine, Discard or a tag where a rule has an action).
-Reads:      facts that other plugins found out; it runs after the virus scanner, if there is one.
+Reads:      facts that other plugins found out; it runs after the virus scanner, spf, dkim, arc, dmarc and bimi, if they
+            are there.
 On error:   a rule that cannot be evaluated gets 0 points and says why in the decision record; the others go on.
             Rules that together need more than ``time_limit`` seconds are an error of the plugin (default: defer).
 
@@ -64,7 +65,11 @@ from pydantic import (
 from inbox.base.errors import InboxError
 from inbox.plugin import (
     AddHeader,
+    ArcFact,
+    BimiFact,
     Discard,
+    DkimFact,
+    DmarcFact,
     Opinion,
     PluginSettings,
     Quarantine,
@@ -72,6 +77,7 @@ from inbox.plugin import (
     Score,
     Services,
     Shadow,
+    SpfFact,
     Transaction,
     Verdict,
     VirusFact,
@@ -198,7 +204,7 @@ class SpamRules:
     gives: ClassVar[tuple[type, ...]] = ()
     needs: ClassVar[tuple[type, ...]] = ()
     #: Facts that it reads if somebody gives them: they only order.
-    after: ClassVar[tuple[type, ...]] = (VirusFact,)
+    after: ClassVar[tuple[type, ...]] = (VirusFact, SpfFact, DkimFact, ArcFact, DmarcFact, BimiFact)
     shareable: ClassVar[bool] = False
     on_error: ClassVar[str] = "defer"
     #: Above the largest time_limit.

@@ -173,21 +173,23 @@ class Spf:
 
     async def _fact(self, tx: Transaction) -> SpfFact | None:
         """What is known or can be found out; None where SPF has no business."""
-        fact = tx.facts.get(SpfFact)
+        known = tx.facts.get(SpfFact)
         session = tx.session
         if session.door is not Door.SMTP or session.identity is not None:
-            return fact
+            return known
         exempt = self._is_exempt(session)
-        # At MAIL the server's policy spoke; whom a tenant exempts, and whom not, is up to the tenant's.
-        if fact is not None and (fact.source == "header" or exempt == (fact.source == "exempt")):
-            return fact
+        # What was found out at MAIL is that of the server's policy; a tenant may exempt other peers.
+        if known is not None and (known.source == "header" or (known.source == "exempt") == exempt):
+            return known
         if exempt:
             domain = tx.sender.domain if tx.sender else ""
             fact = SpfFact(Result.NONE, domain, helo=_greeted(session), source="exempt")
         else:
             check_helo = self.settings.check_helo
             fact = await self._checker.check(session.peer, session.helo, tx.sender, check_helo=check_helo)
-        tx.facts.put(fact)
+        # Before the message is there, all tenants look at the same facts.
+        if known is None or tx.message is not None:
+            tx.facts.put(fact)
         return fact
 
     def _is_exempt(self, session: Session) -> bool:

@@ -94,6 +94,7 @@ class Senders:
                 self.progress.notify_all()
 
 
+@pytest.mark.timeout(400)  # ten starts of a server, on a machine that may have more to do
 def test_kill_9_in_the_middle_of_a_thousand_deliveries_ten_times(server: RunningServer) -> None:
     server.start()
     senders = Senders(server)

@@ -67,6 +67,9 @@ async def test_what_a_policy_makes_of_a_broken_chain() -> None:
     message = await passed_on(MESSAGE, 1, test.dns)
     assert (await test.data(message + b"more\r\n")).symbols == {"ARC_FAIL": 1.5}
     assert (await test.data(message)).symbols == {"ARC_PASS": -1.0}
+    test = plugin({"none": "reject"})
+    assert (await test.data(MESSAGE)).verdict == Reject(550, "5.7.1", "The message has no ARC chain")
+    test = plugin({"none": "tag"})
     edit = AddHeader("X-Authentication-Warning", "mx.demo.test: arc=none")
     assert (await test.data(MESSAGE)).edits == [edit]
 

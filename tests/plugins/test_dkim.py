@@ -138,6 +138,17 @@ async def test_a_field_that_says_nothing_to_us(field: bytes) -> None:
     assert (fact.result, fact.source) == (Result.PASS, "checked")
 
 
+async def test_a_gateway_with_a_name_of_its_own() -> None:
+    test = make({"allow_header_override": True, "authserv_id": "gateway.test"})
+    ours = b"Authentication-Results: mx.demo.test; dkim=pass header.d=a.test\r\n"
+    fact = (await test.data(eml=ours + MAIL)).fact(DkimFact)
+    assert fact is not None
+    assert (fact.result, fact.source) == (Result.NONE, "checked")
+    fact = (await test.data(eml=ours.replace(b"mx.demo", b"gateway") + MAIL)).fact(DkimFact)
+    assert fact is not None
+    assert (fact.result, fact.source) == (Result.PASS, "header")
+
+
 async def test_a_gateway_that_found_no_signature() -> None:
     none = b"Authentication-Results: mx.demo.test; dkim=none\r\n" + MAIL
     fact = (await make({"allow_header_override": True}).data(eml=none)).fact(DkimFact)

@@ -34,6 +34,8 @@ class Cli:
         self.folder = folder
         self._monkeypatch = monkeypatch
         self._capsys = capsys
+        # It is the tests' own, and the program refuses variables that it does not know.
+        monkeypatch.delenv("INBOX_SUITES", raising=False)
         monkeypatch.setenv("INBOX_DATA_DIR", str(folder / "data"))
         monkeypatch.setenv("INBOX_POLICY_DIR", str(folder / "policies"))
         monkeypatch.setenv("INBOX_PLUGIN_DIR", str(folder / "plugins"))

@@ -17,7 +17,7 @@ from inbox.authentication.dmarc.discovery import Discovery, Found
 from inbox.authentication.dmarc.records import Policy
 from inbox.authentication.facts import DkimFact, DmarcFact, Result, SpfFact
 from inbox.base.limits import DMARC_IDENTIFIERS, DMARC_SECONDS
-from inbox.dns.answers import DnsError
+from inbox.dns.answers import AnswerUnfit, DnsError
 
 #: Names of exceptions that the domain owner makes: RFC 7489 Appendix C and RFC 9990 §3.1.1.
 SAMPLED_OUT = "sampled_out"
@@ -58,6 +58,8 @@ async def _evaluated(domain: str, checked: Checked, discovery: Discovery, sample
         if found.record.problem:
             return DmarcFact(Result.PERMERROR, domain, policy_domain=found.domain, reason=found.record.problem)
         policy = await _policy_for(domain, found, discovery)
+    except AnswerUnfit:  # Asking again would bring the same.
+        return DmarcFact(Result.PERMERROR, domain, reason="an answer of the DNS about the policy is too large")
     except DnsError:
         return DmarcFact(Result.TEMPERROR, domain, reason="the policy could not be looked up")
     return await _judge(domain, found, policy, checked, discovery, sample)
@@ -100,8 +102,9 @@ async def _judge(
         spf is Result.PASS,
         dkim is Result.PASS,
         exception,
-        published=record.published,
-        reason=reason,
+        "t=y" if exception == TEST_MODE else "",  # Reports in the form of RFC 7489 have no word for it.
+        record.published,
+        reason,
     )
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -42,6 +43,8 @@ _VALUES: Final[Mapping[str, re.Pattern[str]]] = MappingProxyType(
         "rf": re.compile(r"[a-z0-9]+(?:[ \t]*:[ \t]*[a-z0-9]+){0,7}"),
     }
 )
+#: Records that stay parsed: the same few hundred are asked for all day. At most 6 MB.
+_REMEMBERED: Final = 512
 _URI_TAGS: Final = frozenset({"rua", "ruf"})
 _POLICY_TAGS: Final = ("p", "sp", "np")
 
@@ -97,6 +100,11 @@ def parse_record(text: bytes) -> Record:
     """The record; never fails. ``text`` is one for which :func:`is_record` is true."""
     if len(text) > DMARC_RECORD_OCTETS:
         return Record(problem=f"its DMARC record has more than {DMARC_RECORD_OCTETS} octets")
+    return _parsed(text)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _parsed(text: bytes) -> Record:
     tags, malformed = _tags(text.decode("latin-1"))
     rua, ruf = _uris(tags.get("rua")), _uris(tags.get("ruf"))
     bad = next((name for name in _POLICY_TAGS if name in malformed), None)

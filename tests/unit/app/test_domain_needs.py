@@ -58,6 +58,18 @@ async def test_an_installation_as_it_comes(world: KeyWorld, tmp_path: Path) -> N
     )
 
 
+async def test_dmarc_reports_go_where_they_are_read(world: KeyWorld, tmp_path: Path) -> None:
+    tenant = world.hosted.organization.id
+    assert (await needs(world, tmp_path)).dmarc_reports == ""
+    await world.db.accounts.add(tenant, "ann@acme.test", "hash")
+    await world.db.accounts.add_alias(tenant, "dmarc-reports@acme.test", "ann@acme.test")
+    found = await needs(world, tmp_path)
+    assert found.dmarc_reports == "dmarc-reports@acme.test"
+    assert found.dmarc_reports_to == "r@acme.test"
+    assert replace(found, reports="").dmarc_reports_to == "dmarc-reports@acme.test"
+    assert replace(found, reports="").reports_to == "postmaster@acme.test"
+
+
 async def test_ports_that_are_off_are_not_to_be_found(world: KeyWorld, tmp_path: Path) -> None:
     off = {"IMAPS_PORT": "0", "SMTP_SUBMISSIONS_PORT": "0", "SMTP_SUBMISSION_PORT": "0", "HTTP_PORT": "0"}
     assert (await needs(world, tmp_path, **off)).services == ()

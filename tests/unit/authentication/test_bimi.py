@@ -9,7 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inbox.authentication.bimi import BimiMalformed, Record, assess, not_enforced, parse_record, selector_of
-from inbox.authentication.facts import BimiFact, DkimFact, DkimSignature, DmarcFact, Result
+from inbox.authentication.dmarc.author import Author
+from inbox.authentication.dmarc.discovery import Discovery, Method
+from inbox.authentication.dmarc.evaluation import Checked, evaluate
+from inbox.authentication.dmarc.public_suffix import shipped
+from inbox.authentication.facts import BimiFact, DkimFact, DkimSignature, DmarcFact, Result, SpfFact
 from inbox.base.limits import BIMI_RECORD_OCTETS
 from inbox.mail.headers import Headers
 from inbox.plugin.standins import MemoryResolver
@@ -136,7 +140,7 @@ def test_a_malformed_selector_is_ignored(fields: bytes) -> None:
         ({"p": "reject"}, True),
         ({"p": "quarantine"}, True),
         ({"p": "quarantine", "pct": "100", "sp": "reject"}, True),
-        ({"p": "Reject", "sp": "quarantine", "t": "n"}, True),
+        ({"p": "reject", "sp": "quarantine", "t": "n"}, True),
         ({"p": "none"}, False),
         ({}, False),
         ({"p": "reject", "sp": "none"}, False),
@@ -209,7 +213,7 @@ async def test_without_a_strong_pass_nobody_is_asked(dmarc: DmarcFact | None) ->
         ([b"v=DMARC1; p=reject"], Result.PASS),
         ([b"v=DMARC1; p=none"], Result.NONE),
         ([b"v=DMARC1; p=reject; sp=none"], Result.NONE),
-        ([b"v=DMARC1; p=reject; nonsense"], Result.NONE),
+        ([b"v=DMARC1; p=nonsense"], Result.NONE),
         ([b"v=DMARC1; p=reject", b"v=DMARC1; p=reject"], Result.NONE),
         ([], Result.NONE),
     ],
@@ -218,6 +222,20 @@ async def test_the_organizational_domain_must_be_strict_too(organizational: list
     dns = resolver(default_news=RECORD, dmarc=organizational)
     fact = await assess(replace(PASSED, policy_domain="news.example.org"), SIGNED, PLAIN, dns)
     assert fact.result is result
+
+
+async def test_dmarc_s_own_evaluation_is_understood() -> None:
+    """An exact match leaves the organizational domain open: it is looked for here."""
+    dns = resolver(default=RECORD, dmarc=[b"v=DMARC1; p=quarantine; rua=mailto:a@example.org"])
+    checked = Checked(SpfFact(Result.PASS, "news.example.org"), None)
+    for own, result in ((None, Result.PASS), (b"v=DMARC1; p=reject", Result.PASS), (b"v=DMARC1; p=none", Result.NONE)):
+        if own is not None:
+            dns.txt_records["_dmarc.news.example.org"] = [own]
+        dmarc = await evaluate(Author("news.example.org"), checked, Discovery(dns, Method.TREE_WALK, shipped()), 0)
+        assert (dmarc.result, dmarc.organizational_domain) == (Result.PASS, "")
+        fact = await assess(dmarc, None, PLAIN, dns)
+        assert fact.result is result
+        assert fact.domain == ("example.org" if result is Result.PASS else "news.example.org")
 
 
 async def test_when_nobody_can_say() -> None:

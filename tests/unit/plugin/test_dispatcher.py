@@ -103,6 +103,31 @@ async def test_a_reject_ends_the_stage() -> None:
     assert outcome.tally.scores == ()
 
 
+class WritesAlways:
+    always = True
+
+    @hookimpl
+    def data(self) -> HookResult:
+        return [AddHeader("X-Always", "1"), Reject(550, "5.7.1", "too late")]
+
+
+class WaitsAlways:
+    always = True
+
+    @hookimpl
+    async def data(self) -> HookResult:
+        return AddHeader("X-Later", "1")
+
+
+async def test_who_is_always_asked_writes_on_what_is_settled() -> None:
+    plugins = {**BOTH, "writes": WritesAlways, "later": WaitsAlways}
+    outcome = await Engine(plugins, "plugins: {a: {say: reject}, b: {say: score}, writes: {}, later: {}}").data()
+    assert [(trace.entry.name, trace.status) for trace in outcome.traces] == [
+        ("a", Status.DONE), ("b", Status.SKIPPED), ("writes", Status.DONE), ("later", Status.SKIPPED),
+    ]  # fmt: skip
+    assert (outcome.decided_by, outcome.edits) == ("a", (AddHeader("X-Always", "1"),))
+
+
 async def test_scores_and_edits_are_in_the_order_of_the_policy() -> None:
     text = says(d="mixed", b="header", a="score", c="mixed") + "groups: {g: {cap: 1.5}}\nthresholds: {tag: 4}"
     outcome = await Engine(BOTH, text).data()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -76,6 +77,14 @@ async def test_a_process_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(StoreUnavailable, match="cannot be started"):
         await helper.ask(b"")
     await helper.close()
+
+
+async def test_it_keeps_nothing_of_the_server_s_open(helper: Helper, tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.set_inheritable(True)
+        assert await helper.ask(question(tmp_path / "1")) == ANSWER
+        descriptors = {path.name for path in Path(f"/proc/{child(helper)}/fd").iterdir()}
+    assert descriptors == {"0", "1", "2"}
 
 
 async def test_a_message_of_many_reads(helper: Helper, tmp_path: Path) -> None:

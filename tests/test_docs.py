@@ -1,0 +1,82 @@
+"""The pages that people write name variables, settings, fields and commands that are there."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+
+import pytest
+import typer.core
+import typer.main
+
+from inbox.app.config import load
+from inbox.app.policies import find_plugins
+from inbox.cli.main import app
+from inbox.mail.tenancy import DomainOverrides
+from inbox.policy.mistakes import PolicyMistakes
+from inbox.policy.snapshot import PolicySet
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = {path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+AUTHENTICATION = (ROOT / "docs" / "authentication.md").read_text()
+_VARIABLE = re.compile(
+    r"\b(?:SMTP|SERVER|INBOX|DNS|TLS|IMAP|IMAPS|LMTP|HTTP|S3|DATABASE|OTEL)_[A-Z0-9_]*[A-Z0-9]\b(?!_?\*)"
+)
+_COMMAND = re.compile(r"(?:^(?:    |\$ )(?:\.venv/bin/)?|`)inbox ((?:[a-z-]+(?=[ `\n]) ?)+)", re.MULTILINE)
+_YAML = re.compile(r"^```yaml\n(plugins:.*?|# policies/.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@cache
+def variables() -> frozenset[str]:
+    return frozenset(row.name for row in load({}).variables())
+
+
+def unknown_word(words: list[str]) -> str | None:
+    """The first word that is no command where a command has to be."""
+    command = typer.main.get_command(app)
+    for word in words:
+        if not isinstance(command, typer.core.TyperGroup):
+            return None
+        found = command.commands.get(word)
+        if found is None:
+            return word
+        command = found
+    return None
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_variables_exist(name: str) -> None:
+    named = set(_VARIABLE.findall(PAGES[name].read_text()))
+    assert named - variables() == set()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_commands_exist(name: str) -> None:
+    commands = [text.split() for text in _COMMAND.findall(PAGES[name].read_text())]
+    assert [(words, wrong) for words in commands if (wrong := unknown_word(words)) is not None] == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "authentication.md"])
+def test_policies_have_no_mistakes(name: str, tmp_path: Path) -> None:
+    found = _YAML.findall(PAGES[name].read_text())
+    assert found
+    (tmp_path / "tenants").mkdir()
+    (tmp_path / "default.yaml").write_text((ROOT / "policies" / "default.yaml").read_text())
+    for number, text in enumerate(found):
+        (tmp_path / "tenants" / f"example{number}.yaml").write_text(text)
+    plugins = find_plugins(load({"INBOX_DATA_DIR": str(tmp_path)}))
+    assert len(PolicySet.load(tmp_path, plugins).tenants()) == len(found)
+    (tmp_path / "tenants" / "wrong.yaml").write_text(found[0].replace("plugins:", "plguins:"))
+    with pytest.raises(PolicyMistakes):
+        PolicySet.load(tmp_path, plugins)
+
+
+def test_settings_of_the_page_about_authentication_exist() -> None:
+    plugins = find_plugins(load({})).plugins
+    known = {name for plugin in plugins.values() for name in plugin.settings.model_fields}
+    known |= {field.name for field in fields(DomainOverrides)} | set(plugins) | {"temperror", "permerror"}
+    named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)(?:=[a-z]+)?`", AUTHENTICATION))
+    assert len(named) > 5
+    assert named - known == set()
