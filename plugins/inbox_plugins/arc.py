@@ -92,8 +92,8 @@ class Arc:
     #: One pass over the body for both: DKIM's signatures may want hashes of parts of it.
     after: ClassVar[tuple[type, ...]] = (DkimFact,)
     shareable: ClassVar[bool] = True
-    #: Far above two rounds of look-ups of five seconds each: the arithmetic may have to wait for threads in a flood, and
-    #: a plugin that is late too often is kept from everybody's mail.
+    #: Far above two rounds of look-ups of five seconds each: in a flood the arithmetic has to wait for threads, and a
+    #: plugin that is late too often is kept from everybody's mail.
     timeout: ClassVar[float] = 60.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
