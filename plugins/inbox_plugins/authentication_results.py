@@ -31,7 +31,7 @@ from pydantic import Field, field_validator
 from inbox.authentication import findings
 from inbox.authentication.results import NAME, MethodResult, may_be, render
 from inbox.base.limits import AUTHENTICATION_RESULTS_SEARCHED
-from inbox.mail.headers import Headers
+from inbox.mail.message import Message
 from inbox.plugin import (
     AddHeader,
     ArcFact,
@@ -96,7 +96,7 @@ class AuthenticationResults:
         if tx.message is None or tx.session.door not in _DOORS:
             return []
         value = render(self._authserv_id, list(_found(tx)))
-        return [*_removals(tx.message.headers, self._authserv_id), AddHeader(NAME, value)]
+        return [*_removals(tx.message, self._authserv_id), AddHeader(NAME, value)]
 
 
 def _found(tx: Transaction) -> Iterator[MethodResult]:
@@ -116,11 +116,18 @@ def _found(tx: Transaction) -> Iterator[MethodResult]:
         yield from findings.of_bimi(bimi)
 
 
-def _removals(headers: Headers, authserv_id: str) -> list[Opinion]:
-    values = headers.raw_all(NAME)
+class _Forged(dict[str, list[int]]):
+    """The places of forged fields in one message by the name that they claim, searched for once for all tenants."""
+
+
+def _removals(message: Message, authserv_id: str) -> list[Opinion]:
+    values = message.headers.raw_all(NAME)
     if sum(map(len, values)) > AUTHENTICATION_RESULTS_SEARCHED:
         return [DeleteHeader(NAME)]
-    forged = [place for place, value in enumerate(values) if may_be(value, authserv_id)]
+    known = message.shared(_Forged)
+    forged = known.get(authserv_id)
+    if forged is None:
+        forged = known[authserv_id] = [place for place, value in enumerate(values) if may_be(value, authserv_id)]
     if len(forged) > _MOST_FORGED:
         return [DeleteHeader(NAME)]
     # Counted from below: neither a removal further up nor a field that another plugin puts in front shifts them.

@@ -50,7 +50,7 @@ from datetime import UTC, datetime
 from typing import ClassVar, Final
 
 from inbox.authentication import results as authentication_results
-from inbox.authentication.dmarc.author import author_of
+from inbox.authentication.dmarc.author import MessageAuthor
 from inbox.authentication.dmarc.discovery import Discovery, Method
 from inbox.authentication.dmarc.evaluation import Checked, evaluate, sample_of
 from inbox.authentication.dmarc.forwarding import Exemption, Way, dmarc_of, exempts, vouched
@@ -114,7 +114,7 @@ class Dmarc:
     async def data(self, tx: Transaction) -> HookResult:
         """Judges the message, and counts it for reports."""
         assert tx.message is not None, "data comes with a message"
-        author = author_of(tx.message.headers.raw_all("from"))
+        author = tx.message.shared(MessageAuthor).of(tx.message.headers.raw_all("from"))
         discovery = Discovery(self._services.dns, self.settings.organizational_domain, self._suffixes)
         checked = Checked(tx.facts.get(SpfFact), tx.facts.get(DkimFact))
         fact = self._believed(tx, author.domain)

@@ -6,9 +6,11 @@ import re
 from typing import Any
 
 import pytest
+from inbox_plugins import authentication_results
 from inbox_plugins.authentication_results import Settings
 from pydantic import ValidationError
 
+from inbox.authentication import results
 from inbox.authentication.results import parse
 from inbox.base.limits import AUTHENTICATION_RESULTS_OCTETS, AUTHENTICATION_RESULTS_SEARCHED
 from inbox.flow.edits import edited
@@ -175,6 +177,22 @@ async def test_more_than_can_be_searched_in_time_goes_as_a_whole() -> None:
     assert found.edits == [
         DeleteHeader("Authentication-Results"), AddHeader("Authentication-Results", "mx.demo.test; none"),
     ]  # fmt: skip
+
+
+async def test_forged_fields_are_searched_for_once_for_all_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[bytes] = []
+
+    def may_be(value: bytes, authserv_id: str) -> bool:
+        searched.append(value)
+        return results.may_be(value, authserv_id)
+
+    monkeypatch.setattr(authentication_results, "may_be", may_be)
+    test, other = PluginTest("authentication_results"), PluginTest("authentication_results", {"authserv_id": "b.test"})
+    tx = test.transaction(eml=b"Authentication-Results: b.test; none\r\n\r\n")
+    for _ in range(3):
+        assert len((await test.run(Stage.DATA, tx=tx)).edits) == 1
+        assert len((await other.run(Stage.DATA, tx=tx)).edits) == 2
+    assert searched == [b"b.test; none"] * 2
 
 
 async def test_the_name_can_be_chosen() -> None:

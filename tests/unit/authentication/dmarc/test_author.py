@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from inbox.authentication.dmarc.author import Author, a_labels, author_of
+from inbox.authentication.dmarc.author import Author, MessageAuthor, a_labels, author_of
 from inbox.base.limits import FIELD_OCTETS
 from inbox.mail.address import AddressError
 
@@ -103,3 +105,16 @@ def test_idna_is_that_of_2008() -> None:
     assert a_labels("faß.example") == "xn--fa-hia.example"
     with pytest.raises(AddressError):
         a_labels("x" * 300)
+
+
+def test_the_author_of_a_message_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Author] = []
+
+    def find(fields: Sequence[bytes]) -> Author:
+        found.append(author_of(fields))
+        return found[-1]
+
+    monkeypatch.setattr("inbox.authentication.dmarc.author.author_of", find)
+    author = MessageAuthor()
+    assert author.of([b"a@example.com"]) is author.of([b"a@example.com"])
+    assert found == [Author("example.com")]
