@@ -102,7 +102,9 @@ class ArcFact:
 
     ``oldest_pass`` is 0 if all of the chain is intact for the message as it is now, otherwise the lowest instance
     whose ARC-Message-Signature still validates. ``temporary``: it failed because a key could not be looked up; by
-    RFC 8617 §5.2.1 that is a failure as any other, but who would refuse the message may defer it instead.
+    RFC 8617 §5.2.1 that is a failure as any other, but who would refuse the message may defer it instead. ``added``
+    names a field that occurs once by RFC 5322, is covered by the newest ARC-Message-Signature, and is there again: the
+    chain holds, but what a reader is shown may be a stranger's (RFC 6376 §8.15).
     """
 
     result: Result
@@ -110,6 +112,7 @@ class ArcFact:
     oldest_pass: int = 0
     reason: str = ""
     temporary: bool = False
+    added: str = ""
 
     @property
     def sealers(self) -> tuple[str, ...]:

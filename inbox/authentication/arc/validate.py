@@ -24,7 +24,7 @@ from inbox.authentication.arc.signatures import (
 from inbox.authentication.dkim.canonical import BodyHashes
 from inbox.authentication.dkim.keys import Found, find_keys
 from inbox.authentication.dkim.section import HeaderSection
-from inbox.authentication.dkim.verify import INLINE_OCTETS, Offload
+from inbox.authentication.dkim.verify import INLINE_OCTETS, Offload, added_again
 from inbox.authentication.facts import ArcFact, ArcSet, Result
 from inbox.base.limits import ARC_KEYS
 from inbox.dns.answers import Resolver
@@ -73,7 +73,7 @@ async def validate(
         await run(judge.check_others, keys)
     except SignatureInvalid as error:
         return ArcFact(Result.FAIL, judge.sets(), reason=str(error), temporary=error.temporary)
-    return ArcFact(Result.PASS, judge.sets(), judge.oldest_pass)
+    return ArcFact(Result.PASS, judge.sets(), judge.oldest_pass, added=judge.added())
 
 
 async def _here(function: Callable[..., R], *args: object) -> R:
@@ -152,6 +152,10 @@ class Judge:
             newest = number == len(self._hops) - 1
             made.append(ArcSet(hop.instance, domain, selector, hop.results, covers if newest else ()))
         return tuple(made)
+
+    def added(self) -> str:
+        """A field that the newest set covers, and that is there again without being covered; or empty."""
+        return added_again(self._section, self._fitting[0].covers)
 
     def _fits(self, tags: Mapping[str, str]) -> MessageSignature:
         signature = read_message_signature(tags, self._now)

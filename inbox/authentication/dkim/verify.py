@@ -184,10 +184,16 @@ def _verified(
         return Result.POLICY, "l= lets anybody append to the body"
     if key.kind == "rsa" and key.bits < limits.bits:
         return Result.POLICY, f"the key has less than {limits.bits} bits"
-    for name in dict.fromkeys(signature.names):
-        if name in ONCE and section.count(name) > max(1, signature.names.count(name)):
-            return Result.POLICY, f"there is a {name} field that is not signed"
+    if name := added_again(section, signature.names):
+        return Result.POLICY, f"there is a {name} field that is not signed"
     return Result.PASS, "the key is for tests" if key.testing else ""
+
+
+def added_again(section: HeaderSection, names: Sequence[str]) -> str:
+    """A field of ONCE that a signature over ``names`` covers, and that is there again without being covered; or ""."""
+    return next(
+        (name for name in dict.fromkeys(names) if name in ONCE and section.count(name) > max(1, names.count(name))), ""
+    )
 
 
 def best(judged: Sequence[DkimSignature]) -> Result:

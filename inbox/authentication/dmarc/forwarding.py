@@ -87,10 +87,11 @@ def _domain(text: str) -> str:
 async def vouched(arc: ArcFact | None, domain: str, trusted: Sequence[str], discovery: Discovery) -> str:
     """What speaks for mail from ``domain``: a comment for reports (RFC 8617 §7.2.2), empty if nothing does.
 
-    The chain must be intact and cover From, and its newest sealers must be trusted. Of these, the first that had the
+    The chain must be intact and cover From, nothing that it covers may have been added again, and its newest sealers
+    must be trusted. Of these, the first that had the
     message is believed: that it passed DMARC there, or SPF or DKIM for an aligned domain.
     """
-    if arc is None or arc.result is not Result.PASS or not arc.sets or "from" not in arc.sets[-1].covers:
+    if arc is None or arc.result is not Result.PASS or not arc.sets or "from" not in arc.sets[-1].covers or arc.added:
         return ""
     oldest: ArcSet | None = None
     for each in reversed(arc.sets):

@@ -56,6 +56,18 @@ async def test_a_chain_passes_and_tells_of_each_hop(dns: MemoryResolver) -> None
     assert fact.sets[0].covers == ()
 
 
+@pytest.mark.parametrize("added", [b"Subject: Pay now\r\n", b"From: Eve <eve@evil.example>\r\n"])
+async def test_a_field_that_was_put_above_a_signed_one_is_told(added: bytes, dns: MemoryResolver) -> None:
+    """Not every sealer signs fields once more than they occur. Readers show the first; the last one was signed."""
+    hop = Forwarder(dns, "one.example")
+    fields = seal(MemoryContent(MESSAGE), "one.example; none", hop.key, NOW, ArcFact(Result.NONE), ("from", "subject"))
+    message = b"Received: from a by b\r\n" + bytes(fields or b"") + MESSAGE
+    fact = await judge(message, dns)
+    assert (fact.result, fact.added) == (Result.PASS, "")
+    fact = await judge(added + message, dns)
+    assert (fact.result, fact.added) == (Result.PASS, added.partition(b":")[0].decode().lower())
+
+
 async def test_the_oldest_that_still_fits_is_told(dns: MemoryResolver) -> None:
     message = await passed_on(MESSAGE, 2, dns)
     message = await Forwarder(dns, "list.example").pass_on(message, lambda it: it + b"-- \r\nthe list\r\n")

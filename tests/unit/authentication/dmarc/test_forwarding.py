@@ -138,6 +138,7 @@ def test_helo_counts_only_without_a_sender() -> None:
         (chain(("list.test", "nonsense ((")), False),
         (chain(("list.test", GOOD), result=Result.FAIL), False),
         (chain(("list.test", GOOD), covers=("subject",)), False),
+        (replace(chain(("list.test", GOOD)), added="subject"), False),
         (ArcFact(Result.PASS), False),
         (None, False),
     ],
