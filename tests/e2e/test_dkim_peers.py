@@ -16,7 +16,16 @@ from inbox.dns.resolver import CachingResolver
 from inbox.mail.content import MemoryContent
 from tests.support.cli import Cli
 from tests.support.dkim import ED25519_KEY, MAIL, RSA_KEY, key_record, signed, signing_key
-from tests.support.dkim_peers import OpenDkim, dkimpy, dkimpy_signed, mail_dkim, mail_dkim_signed, opendkim
+from tests.support.dkim_peers import (
+    OpenDkim,
+    dkimproxy_verify,
+    dkimpy,
+    dkimpy_signed,
+    dkimverify,
+    mail_dkim,
+    mail_dkim_signed,
+    opendkim,
+)
 from tests.support.dns_servers import DnsServers
 from tests.support.dns_world import DnsWorld, quoted
 
@@ -69,6 +78,15 @@ async def test_they_verify_what_we_sign(mail: bytes, resolver: str, filters: dic
     assert dkimpy(both, resolver, 1)
     # It has no Ed25519 without a further package.
     assert mail_dkim(signed(mail, RSA, now=time.time()), resolver) == ["pass"]
+
+
+async def test_the_commands_that_people_check_with(resolver: str) -> None:
+    message = signed(MAILS["text"], RSA, now=time.time())
+    changed = message.replace(b"Hello", b"Hullo")
+    assert "verify result: pass" in dkimproxy_verify(message, resolver)
+    assert "verify result: fail (body has been altered)" in dkimproxy_verify(changed, resolver)
+    assert "signature ok" in dkimverify(message, resolver)
+    assert "body hash mismatch" in dkimverify(changed, resolver)
 
 
 async def test_they_do_not_verify_what_was_changed(resolver: str, filters: dict[str, OpenDkim]) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,6 +151,32 @@ def mail_dkim_signed(message: bytes, key: SigningKey, folder: Path, forms: str =
     """The message with a signature of Mail::DKIM; RSA only."""
     field = _perl(message, "sign", "-", "-", key.domain, key.selector, forms, str(pem(key, folder)))
     return field.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") + b"\r\n" + message
+
+
+def dkimproxy_verify(message: bytes, resolver: str) -> str:
+    """What the command ``dkimproxy-verify`` prints."""
+    program = shutil.which("dkimproxy-verify")
+    if program is None:
+        pytest.skip("dkimproxy-verify is not installed (Debian: libmail-dkim-perl)")
+    host, _, port = resolver.rpartition(":")
+    environment = os.environ | {"RES_NAMESERVERS": host, "RES_OPTIONS": f"port:{port}"}
+    return _ran([program], message, environment)
+
+
+def dkimverify(message: bytes, resolver: str) -> str:
+    """What dkimpy's command ``dkimverify`` prints; it asks ``resolver`` in the system's place."""
+    host, _, port = resolver.rpartition(":")
+    program = (
+        "import dns.resolver as r, sys; from dkim.dkimverify import main; "
+        f"r.default_resolver = d = r.Resolver(configure=False); d.nameservers = ['{host}']; d.port = {port}; "
+        "sys.exit(main())"
+    )
+    return _ran([sys.executable, "-W", "ignore", "-c", program], message, dict(os.environ))
+
+
+def _ran(command: list[str], message: bytes, environment: dict[str, str]) -> str:
+    ran = subprocess.run(command, input=message, capture_output=True, check=False, env=environment)
+    return (ran.stdout + ran.stderr).decode()
 
 
 def _perl(message: bytes, *arguments: str) -> bytes:
