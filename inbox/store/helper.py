@@ -80,7 +80,13 @@ class Helper:
         pipes.answer = answer
         # uvloop's transports are no asyncio.WriteTransport, but can do the same.
         cast("asyncio.WriteTransport", transport.get_pipe_transport(0)).write(framed(question))
-        return await answer
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            # Its answer is still to come, and must not be taken for that to the next question: another mail would be
+            # acknowledged by it. What was asked may be done or not; the next question gets a new process.
+            pipes.usable = False
+            raise
 
     async def start(self) -> None:
         """Starts the process, so that the first question need not wait for it. Raises StoreUnavailable."""

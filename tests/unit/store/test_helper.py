@@ -91,3 +91,17 @@ async def test_a_message_of_many_reads(helper: Helper, tmp_path: Path) -> None:
     data = bytes(range(256)) * 10_000
     assert await helper.ask(question(tmp_path / "1", data)) == ANSWER
     assert (tmp_path / "1").read_bytes() == data
+
+
+async def test_the_answer_to_a_question_that_nobody_waits_for_is_not_the_next_one_s(
+    helper: Helper, tmp_path: Path
+) -> None:
+    await helper.start()
+    pieces = [(str(tmp_path), str(tmp_path / name), b"x") for name in ("one", "two")]
+    waits = asyncio.ensure_future(helper.ask(msgspec.msgpack.encode(pieces)))
+    await asyncio.sleep(0)
+    waits.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waits
+    assert await helper.ask(question(tmp_path / "three")) == ANSWER
+    assert (tmp_path / "three").read_bytes() == b"x"
