@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from inbox.app.config import Config
 from inbox.app.executors import Executors
-from inbox.app.stores import make_blobs, make_database
+from inbox.app.stores import make_stores
 from inbox.base.clock import Clock, SystemClock
 from inbox.base.ids import Ids, RandomIds
+from inbox.store.deposits import Deposits
 from inbox.store.ports import Blobs, Database
 
 
@@ -23,26 +24,27 @@ class Installation:
     ids: Ids
     database: Database
     blobs: Blobs
+    deposits: Deposits | None
     executors: Executors
 
 
 @asynccontextmanager
-async def opened(config: Config, *, serving: bool = False) -> AsyncIterator[Installation]:
-    """An installation with its stores open; ``serving``: for a server.
+async def opened(config: Config, *, serving: bool = False, door: int | None = None) -> AsyncIterator[Installation]:
+    """An installation with its stores open; see :func:`inbox.app.stores.make_stores`.
 
     Raises:
         StoreUnavailable, StoreError: a store cannot be opened.
     """
     clock = SystemClock()
     ids = RandomIds(clock.now)
-    database = make_database(config, clock, ids, serving=serving)
-    blobs = make_blobs(config, serving=serving)
+    stores = make_stores(config, clock, ids, serving=serving, door=door)
+    database, blobs = stores.database, stores.blobs
     executors = Executors()
     await database.open()
     try:
         await blobs.open()
         try:
-            yield Installation(config, clock, ids, database, blobs, executors)
+            yield Installation(config, clock, ids, database, blobs, stores.deposits, executors)
         finally:
             await blobs.close()
     finally:

@@ -8,26 +8,36 @@ stop it tells its children, and children whose parent was killed end by themselv
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import structlog
 
 from inbox.app.listeners import Listener
+from inbox.store.helper import command, make_door
 
 #: A child that lived for less than this ended early.
 EARLY_SECONDS = 10.0
-MAX_PAUSE_SECONDS = 30.0
+#: Seconds before the successor of one that ended is started: at first, and at most when they end early. While there is
+#: no helper all mail is deferred, and it keeps no port from anybody.
+PAUSES = (0.5, 30.0)
+HELPER_PAUSES = (0.1, 1.0)
 #: The command that a child runs, before its options.
 CHILD = (sys.executable, "-c", "from inbox.cli.main import main; main()", "serve")
 
 
 class Processes:
-    """Keeps ``count`` children running until SIGTERM or SIGINT."""
+    """Keeps ``count`` children running until SIGTERM or SIGINT.
 
-    def __init__(self, listeners: Sequence[Listener], count: int) -> None:
+    Args:
+        helper: the module of a helper process that they share (:mod:`inbox.store.frames`), if they do.
+    """
+
+    def __init__(self, listeners: Sequence[Listener], count: int, helper: str | None = None) -> None:
         self._listeners = listeners
         self._count = count
         self._stopping = asyncio.Event()
@@ -35,6 +45,9 @@ class Processes:
         # Nobody writes to this pipe: it ends with this process, however that ends, and the children with it.
         self._lifeline, self._held = os.pipe()
         self._children: dict[int, asyncio.subprocess.Process] = {}
+        self._helper = helper
+        # Both sides are kept: the children hand their connections in at the one, a helper's successor gets the other.
+        self._door, self._inner = make_door()
 
     async def run(self) -> None:
         """Returns when all children have ended."""
@@ -43,7 +56,7 @@ class Processes:
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._tell, signal.SIGHUP)
         try:
-            await asyncio.gather(*(self._keep(index) for index in range(self._count)))
+            await self._keep_all()
         finally:
             os.close(self._lifeline)
             os.close(self._held)
@@ -53,33 +66,60 @@ class Processes:
             if child.returncode is None:
                 child.send_signal(number)
 
-    async def _keep(self, index: int) -> None:
+    async def _keep_all(self) -> None:
+        # It has nothing to do with a reload, and ends when the last child has closed its side of the door.
+        helper = None if self._helper is None else asyncio.create_task(self._keep(self._start_helper, HELPER_PAUSES))
+        try:
+            await asyncio.gather(*(self._keep(partial(self._start, index), PAUSES) for index in range(self._count)))
+        finally:
+            self._door.close()
+            self._inner.close()
+            if helper is not None:
+                await helper
+
+    async def _keep(
+        self, start: Callable[[], Awaitable[asyncio.subprocess.Process]], pauses: tuple[float, float]
+    ) -> None:
         loop = asyncio.get_running_loop()
-        pause = 0.5
+        pause, longest = pauses
         while not self._stopping.is_set():
             began = loop.time()
-            child = self._children[index] = await self._start(index)
+            child = await start()
             ended = asyncio.create_task(child.wait())
             stopped = asyncio.create_task(self._stopping.wait())
             await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
             if self._stopping.is_set():
+                # A helper pays no heed: it ends with those who may ask it.
                 if child.returncode is None:
                     child.send_signal(signal.SIGTERM)
                 await ended
                 return
             self._log.error("process_ended", pid=child.pid, code=child.returncode)
-            pause = 0.5 if loop.time() - began > EARLY_SECONDS else min(pause * 2, MAX_PAUSE_SECONDS)
-            try:
+            if loop.time() - began > EARLY_SECONDS:
+                pause = pauses[0]
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
-            except TimeoutError:
-                continue
+            pause = min(pause * 2, longest)
 
     async def _start(self, index: int) -> asyncio.subprocess.Process:
         descriptors = [listener.socket.fileno() for listener in self._listeners]
         inherit = ",".join(f"{each.name}={each.socket.fileno()}" for each in self._listeners)
         role = () if index == 0 else ("--secondary",)
-        return await asyncio.create_subprocess_exec(
+        if self._helper is not None:
+            descriptors.append(self._door.fileno())
+            role = (*role, "--door", str(self._door.fileno()))
+        child = self._children[index] = await asyncio.create_subprocess_exec(
             *CHILD, "--inherit", inherit, "--parent", str(self._lifeline), *role,
             pass_fds=[*descriptors, self._lifeline],
         )  # fmt: skip
+        return child
+
+    async def _start_helper(self) -> asyncio.subprocess.Process:
+        assert self._helper is not None, "only then it is kept"
+        return await asyncio.create_subprocess_exec(
+            *command(self._helper),
+            stdin=self._inner.fileno(),
+            stdout=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )

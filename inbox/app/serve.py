@@ -221,19 +221,21 @@ async def serve(
     primary: bool = True,
     ready: Callable[[], None] | None = None,
     parent: int | None = None,
+    door: int | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; SIGHUP reloads.
 
     Args:
         parent: the reading end of a pipe that the parent process holds: it ends when the parent is killed, and we
             must not keep the ports from its successor.
+        door: leads to the helper process that this one shares with others.
 
     Raises:
         InboxError: the server cannot start: a store, a policy, a certificate or the admin socket.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    async with opened(config, serving=True) as installation, wire(installation) as parts:
+    async with opened(config, serving=True, door=door) as installation, wire(installation) as parts:
         server = Server(installation, parts, listeners, primary=primary)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)

@@ -3,19 +3,50 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 from inbox.app.config import Config
 from inbox.base.clock import Clock
 from inbox.base.ids import Ids
+from inbox.store.deposits import Deposits
 from inbox.store.ports import Blobs, Database
 
 
-def make_database(config: Config, clock: Clock, ids: Ids, *, serving: bool = False) -> Database:
-    """The database, not yet opened: SurrealDB when a server is named, else the embedded one.
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Not yet opened; ``deposits`` is there if blobs and database can take a mail in one step."""
+
+    database: Database
+    blobs: Blobs
+    deposits: Deposits | None = None
+
+
+def make_stores(config: Config, clock: Clock, ids: Ids, *, serving: bool = False, door: int | None = None) -> Stores:
+    """All stores.
 
     Args:
-        serving: for a server, which has much mail to file.
+        serving: for a server, which has much mail to file and has it done by other processes.
+        door: leads to the process that several servers share (:func:`shared_helper`); without it each has its own.
     """
+    if config.database.surreal_url is not None or not serving:
+        return Stores(make_database(config, clock, ids), make_blobs(config, serving=serving))
+    from inbox.store.helper import OwnDoor, SharedDoor
+    from inbox.store.sqlite import filer
+    from inbox.store.sqlite.database import SqliteDatabase
+
+    way = OwnDoor(filer.__name__) if door is None else SharedDoor(door)
+    folder = None if config.s3.enabled else config.folders.incoming
+    database = SqliteDatabase(config.sqlite_path, clock, ids, door=way, blobs=folder)
+    return Stores(database, make_blobs(config), database.deposits)
+
+
+def shared_helper(config: Config) -> str | None:
+    """The module of the helper process that the server processes of one machine share, if there is one."""
+    return None if config.database.surreal_url is not None else "inbox.store.sqlite.filer"
+
+
+def make_database(config: Config, clock: Clock, ids: Ids) -> Database:
+    """The database, not yet opened: SurrealDB when a server is named, else the embedded one."""
     url = config.database.surreal_url
     if url is not None:
         from inbox.store.surreal.config import SurrealConfig
@@ -32,7 +63,7 @@ def make_database(config: Config, clock: Clock, ids: Ids, *, serving: bool = Fal
         return SurrealDatabase(settings, clock, ids)
     from inbox.store.sqlite.database import SqliteDatabase
 
-    return SqliteDatabase(config.sqlite_path, clock, ids, process=serving)
+    return SqliteDatabase(config.sqlite_path, clock, ids)
 
 
 def missing_database(config: Config) -> str | None:

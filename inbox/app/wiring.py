@@ -116,7 +116,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     passwords = Passwords(clock)
     judge = Judge(live, Dispatcher(instances, guard, clock, structlog.get_logger("inbox.plugin")))
     destinations = Destinations(database.accounts, database.mailboxes, clock)
-    filer = Filer(installation.blobs, database.messages, ids, clock, installation.executors)
+    filer = Filer(installation.blobs, database.messages, ids, clock, installation.executors, installation.deposits)
     log = structlog.get_logger("inbox.flow")
     pipeline = make_pipeline(installation, judge, directory, destinations, filer, database.decisions, log)
     login = PasswordLogin(

@@ -23,6 +23,7 @@ def serve(
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the sockets.")] = 1,
     inherit: Annotated[str, typer.Option(hidden=True)] = "",
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
+    door: Annotated[int | None, typer.Option(hidden=True)] = None,
     secondary: Annotated[bool, typer.Option("--secondary", hidden=True)] = False,
 ) -> None:
     """Starts all listeners and workers; SIGTERM stops them, SIGHUP reloads policies, plugins and certificates."""
@@ -35,16 +36,17 @@ def serve(
     if inherit:
         if processes != 1:
             raise WrongUsage("--processes and --inherit do not go together")
-        run_loop(run(settings, inherited(inherit), primary=not secondary, parent=parent))
+        run_loop(run(settings, inherited(inherit), primary=not secondary, parent=parent, door=door))
         return
     listeners = bind(settings, frozenset(word.strip() for word in only.split(",") if word.strip()))
     if processes == 1:
         run_loop(run(settings, listeners))
         return
     from inbox.app.processes import Processes
+    from inbox.app.stores import shared_helper
 
     async def all_of_them() -> None:
-        await Processes(listeners, processes).run()
+        await Processes(listeners, processes, shared_helper(settings)).run()
 
     run_loop(all_of_them())
 

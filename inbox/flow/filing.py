@@ -15,8 +15,9 @@ from inbox.base.ids import Ids
 from inbox.mail.content import Content, sha256
 from inbox.mail.index import MessageIndex, index
 from inbox.plugin.services import RunBlocking
+from inbox.store.deposits import DEPOSIT_OCTETS, Deposit, Deposits, Origin, Parcel, record_of
 from inbox.store.ports import Blobs, Messages
-from inbox.store.records import Arrival, Copy, DecisionRecord, EmailRecord, Filing, Placed
+from inbox.store.records import Arrival, Copy, DecisionRecord, Filing, Placed
 
 #: Messages up to this size are indexed and hashed on the event loop: cheaper than a change of threads.
 INLINE_OCTETS = 128 * 1024
@@ -37,14 +38,27 @@ class Bundle:
 
 
 class Filer:
-    """Writes bundles: blobs, then one transaction."""
+    """Writes bundles: blobs, then one transaction.
 
-    def __init__(self, blobs: Blobs, messages: Messages, ids: Ids, clock: Clock, run_blocking: RunBlocking) -> None:
+    Args:
+        deposits: does it in one step for small contents, where the stores can do that.
+    """
+
+    def __init__(
+        self,
+        blobs: Blobs,
+        messages: Messages,
+        ids: Ids,
+        clock: Clock,
+        run_blocking: RunBlocking,
+        deposits: Deposits | None = None,
+    ) -> None:
         self._blobs = blobs
         self._messages = messages
         self._ids = ids
         self._clock = clock
         self._run_blocking = run_blocking
+        self._deposits = deposits
 
     async def _hash(self, content: Content) -> str:
         if content.size <= INLINE_OCTETS:
@@ -57,17 +71,38 @@ class Filer:
         Raises:
             StorageFull, StoreUnavailable, StoreError, NotFound: nothing was filed.
         """
+        if self._deposits is not None and sum(bundle.content.size for bundle in bundles) <= DEPOSIT_OCTETS:
+            parcels = tuple([self._parcel(bundle) for bundle in bundles])
+            return await self._deposits.deposit(Deposit(parcels, tuple(decisions)))
         if len(bundles) == 1:
             filings = [await self._prepare(bundles[0])]
         else:
             filings = list(await asyncio.gather(*(self._prepare(bundle) for bundle in bundles)))
         return await self._messages.accept(Arrival(tuple(filings), tuple(decisions)))
 
-    async def _prepare(self, bundle: Bundle) -> Filing:
+    def _origin(self, bundle: Bundle) -> Origin:
         email_id = self._ids.new()
         path = f"msg/{bundle.tenant}/{bundle.copies[0].mailbox}/{email_id}.eml"
+        return Origin(
+            email_id,
+            bundle.tenant,
+            path,
+            bundle.internal_date,
+            self._clock.now(),
+            bundle.spf,
+            bundle.dkim,
+            bundle.dmarc,
+        )
+
+    def _parcel(self, bundle: Bundle) -> Parcel:
+        return Parcel(
+            self._origin(bundle), bundle.content.read(0, bundle.content.size), bundle.copies, bundle.recognise
+        )
+
+    async def _prepare(self, bundle: Bundle) -> Filing:
+        origin = self._origin(bundle)
         # The disk syncs while we parse.
-        putting = asyncio.ensure_future(self._blobs.put(path, bundle.content))
+        putting = asyncio.ensure_future(self._blobs.put(origin.blob_path, bundle.content))
         try:
             found = await self._index(bundle.content)
             content_hash = await self._hash(bundle.content)
@@ -77,42 +112,9 @@ class Filer:
         await putting
         # Without a Message-ID two equal messages may well be two: a copy too many is better than one too few.
         recognise = bundle.recognise and found.message_id is not None
-        return Filing(self._record(bundle, email_id, path, content_hash, found), bundle.copies, recognise)
+        return Filing(record_of(origin, bundle.content.size, content_hash, found), bundle.copies, recognise)
 
     async def _index(self, content: Content) -> MessageIndex:
         if content.size <= INLINE_OCTETS:
             return index(content)
         return await self._run_blocking("index", index, content)
-
-    def _record(self, bundle: Bundle, email_id: str, path: str, content_hash: str, found: MessageIndex) -> EmailRecord:
-        return EmailRecord(
-            id=email_id,
-            tenant=bundle.tenant,
-            message_id=found.message_id,
-            content_hash=content_hash,
-            size=bundle.content.size,
-            blob_path=path,
-            blob_sha=content_hash,
-            internal_date=bundle.internal_date,
-            created_at=self._clock.now(),
-            date=found.date,
-            subject=found.subject,
-            subject_normalized=found.subject_normalized,
-            references=found.references,
-            from_=found.from_,
-            sender_address=found.sender_address,
-            reply_to=found.reply_to,
-            to=found.to,
-            cc=found.cc,
-            bcc=found.bcc,
-            mime_root_ct=found.mime_root_ct,
-            snippet=found.snippet,
-            spf=bundle.spf,
-            dkim=bundle.dkim,
-            dmarc=bundle.dmarc,
-            envelope=found.envelope,
-            body=found.body,
-            bodystructure=found.bodystructure,
-            sections=found.sections,
-            header_block=found.header_block,
-        )

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from inbox.plugin.testing import FakeClock
+from inbox.store.helper import OwnDoor
 from inbox.store.ports import Database
+from inbox.store.sqlite import filer
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.surreal.config import SurrealConfig
 from inbox.store.surreal.database import SurrealDatabase
@@ -26,7 +28,10 @@ def clock() -> FakeClock:
 def make(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Callable[[], Database]:
     """Makes database objects on one storage that is empty at first."""
     if request.param != "surreal":
-        return lambda: SqliteDatabase(tmp_path / "inbox.db", clock, IDS, process=request.param == "process")
+        outside = request.param == "process"
+        return lambda: SqliteDatabase(
+            tmp_path / "inbox.db", clock, IDS, door=OwnDoor(filer.__name__) if outside else None
+        )
     url = request.getfixturevalue("surreal_server").url
     config = SurrealConfig(url, "tests", IDS.new(), "root", "root", timeout=30)
     return lambda: SurrealDatabase(config, clock, IDS)

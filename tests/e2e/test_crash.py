@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import imaplib
+import os
 import re
 import shutil
+import signal
 import smtplib
 import ssl
 import subprocess
@@ -17,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.server import PASSWORD, RunningServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
 
@@ -28,6 +31,14 @@ SENDERS = 5
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RunningServer]:
     server = RunningServer(tmp_path)
+    server.populate()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def two_processes(tmp_path: Path) -> Iterator[RunningServer]:
+    server = RunningServer(tmp_path, processes=2)
     server.populate()
     yield server
     server.close()
@@ -111,6 +122,30 @@ def test_kill_9_in_the_middle_of_a_thousand_deliveries_ten_times(server: Running
         server.start()
         kept = found_numbers(server)
         assert promised <= kept.keys(), f"lost after kill {kill}: {sorted(promised - kept.keys())[:10]}"
+    for thread in threads:
+        thread.join(120)
+    assert len(senders.acknowledged) == MESSAGES
+    numbers = found_numbers(server)
+    assert numbers.keys() == set(range(MESSAGES))
+    twice = [number for number, times in numbers.items() if times > 1]
+    assert not twice, f"delivered more than once: {twice[:10]}"
+
+
+@pytest.mark.timeout(400)
+def test_the_process_that_files_killed_in_the_middle_of_a_thousand_deliveries(two_processes: RunningServer) -> None:
+    server = two_processes.start()
+    senders = Senders(server)
+    threads = [threading.Thread(target=senders.run) for _ in range(SENDERS)]
+    for thread in threads:
+        thread.start()
+    killed: set[int] = set()
+    for kill in range(1, KILLS + 1):
+        with senders.lock:
+            wanted = kill * MESSAGES // (KILLS + 1)
+            assert senders.progress.wait_for(lambda wanted=wanted: len(senders.acknowledged) >= wanted, 60)
+        (filer,) = until(lambda: server.filers() - killed, "somebody files")
+        killed.add(filer)
+        os.kill(filer, signal.SIGKILL)
     for thread in threads:
         thread.join(120)
     assert len(senders.acknowledged) == MESSAGES

@@ -17,6 +17,9 @@ from inbox.app.stores import make_database
 from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
 from inbox.identity.passwords import Passwords
+from tests.support.children import filers
+from tests.support.ports import free_ports
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct horse"
@@ -25,6 +28,18 @@ COMMAND = "from inbox.cli.main import main; main()"
 Tenants = Mapping[str, Mapping[str, tuple[str, ...]]]
 DEMO: Tenants = {"demo": {"demo.test": ("ann",)}}
 DEFAULT_POLICY = "plugins:\n  recipients: {}\n"
+
+
+#: Who listens where.
+PORTS = {
+    "smtp": "SMTP_TRANSFER_PORT",
+    "lmtp": "LMTP_PORT",
+    "imap": "IMAP_PORT",
+    "imaps": "IMAPS_PORT",
+    "submission": "SMTP_SUBMISSION_PORT",
+    "submissions": "SMTP_SUBMISSIONS_PORT",
+    "http": "HTTP_PORT",
+}
 
 
 @dataclass
@@ -36,16 +51,22 @@ class RunningServer:
     environment: dict[str, str] = field(default_factory=dict)
     sockets: dict[str, socket.socket] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    #: Several share ports that they bind themselves: a parent takes no sockets.
+    processes: int = 1
+    ports: dict[str, int] = field(default_factory=dict)
     #: Words in front of the server's command (a namespace of its own, say).
     wrapper: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in self.names:
+        if self.processes > 1:
+            self.ports |= zip(self.names, free_ports(len(self.names)), strict=True)
+        for name in self.names if self.processes == 1 else ():
             bound = socket.socket()
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(("127.0.0.1", 0))
             bound.listen(512)
             self.sockets[name] = bound
+            self.ports[name] = int(bound.getsockname()[1])
         (self.folder / "policies" / "tenants").mkdir(parents=True, exist_ok=True)
         (self.folder / "plugins").mkdir(exist_ok=True)
         if not (self.folder / "policies" / "default.yaml").exists():
@@ -64,7 +85,7 @@ class RunningServer:
         return self.data / "self-signed.pem"
 
     def port(self, name: str) -> int:
-        return int(self.sockets[name].getsockname()[1])
+        return self.ports[name]
 
     def policy(self, name: str, text: str) -> Path:
         """Writes a policy file below ``policies``."""
@@ -111,11 +132,16 @@ class RunningServer:
 
     def start(self) -> RunningServer:
         """Starts the process and returns when its SMTP door (or, without one, its IMAP door) greets."""
-        inherit = ",".join(f"{name}={bound.fileno()}" for name, bound in self.sockets.items())
+        environment, options = self.env, ["--processes", str(self.processes)]
+        if self.sockets:
+            inherit = ",".join(f"{name}={bound.fileno()}" for name, bound in self.sockets.items())
+            options = ["--inherit", inherit]
+        for name, variable in PORTS.items() if not self.sockets else ():
+            environment[variable] = str(self.ports.get(name, 0))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.wrapper, sys.executable, "-c", COMMAND, "serve", "--inherit", inherit],
-                env=self.env,
+                [*self.wrapper, sys.executable, "-c", COMMAND, "serve", *options],
+                env=environment,
                 cwd=self.folder,
                 pass_fds=[bound.fileno() for bound in self.sockets.values()],
                 stdin=subprocess.DEVNULL,
@@ -127,7 +153,9 @@ class RunningServer:
 
     def _wait_until_it_greets(self) -> None:
         # The kernel accepts for the server while it starts: the greeting comes when it is ready.
-        name = next(name for name in ("smtp", "lmtp", "imap") if name in self.sockets)
+        name = next(name for name in ("smtp", "lmtp", "imap") if name in self.ports)
+        if not self.sockets:
+            until(lambda: self._answers(name), "the server listens")
         with socket.create_connection(("127.0.0.1", self.port(name)), 30) as connection:
             connection.settimeout(1)
             for _ in range(60):
@@ -142,6 +170,14 @@ class RunningServer:
                     return
                 break
         raise AssertionError(f"the server did not start:\n{self.log.read_text()}")
+
+    def _answers(self, name: str) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port(name))) == 0
+
+    def filers(self) -> set[int]:
+        """The processes that file for the server."""
+        return set() if self.process is None else filers(self.process.pid)
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""

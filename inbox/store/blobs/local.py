@@ -53,15 +53,6 @@ class _Put(Piece):
         self.done = done
 
 
-class _Lane:
-    """Puts that are written one batch after the other."""
-
-    def __init__(self, begin: Callable[[list[_Put]], asyncio.Future[None]]) -> None:
-        self.begin = begin
-        self.waiting: deque[_Put] = deque()
-        self.busy = False
-
-
 class LocalBlobs:
     """The port ``Blobs`` over the directory ``root``, which is made when it is not there.
 
@@ -77,8 +68,8 @@ class LocalBlobs:
         self._pool: ThreadPoolExecutor | None = None
         self._large_pool: ThreadPoolExecutor | None = None
         self._read_pool: ThreadPoolExecutor | None = None
-        self._lane = _Lane(lambda batch: self._in_thread(self._pool, batch))
-        self._outer_lane = _Lane(self._in_process)
+        self._waiting: deque[_Put] = deque()
+        self._busy = False
         self._writers: set[asyncio.Future[None]] = set()
 
     async def open(self) -> None:
@@ -107,14 +98,15 @@ class LocalBlobs:
         folder, place = self._place(key)
         if self._pool is None:
             raise StoreUnavailable("the blob store is not open")
+        if self._writer is not None and content.size <= OUTSIDE_OCTETS:
+            await self._writer.write(folder, place, b"".join(content.chunks()))
+            return
         put = _Put(folder, place, content, asyncio.get_running_loop().create_future())
         if content.size > SPOOL_OCTETS:
-            self._begin(None, [put], self._in_thread(self._large_pool, [put]))
+            self._begin(self._large_pool, [put])
         else:
-            outside = self._writer is not None and content.size <= OUTSIDE_OCTETS
-            lane = self._outer_lane if outside else self._lane
-            lane.waiting.append(put)
-            self._next(lane)
+            self._waiting.append(put)
+            self._next()
         await put.done
 
     async def get(self, key: str) -> Content:
@@ -148,35 +140,23 @@ class LocalBlobs:
         except OSError as error:
             raise translated(error, self._root) from error
 
-    def _in_thread(self, pool: ThreadPoolExecutor | None, batch: list[_Put]) -> asyncio.Future[None]:
-        return asyncio.get_running_loop().run_in_executor(pool, self._files.write, batch)
-
-    def _in_process(self, batch: list[_Put]) -> asyncio.Future[None]:
-        return asyncio.get_running_loop().create_task(self._write_outside(batch))
-
-    async def _write_outside(self, batch: list[_Put]) -> None:
-        assert self._writer is not None, "the lane is used only with a process"
-        errors = await self._writer.write([(put.folder, put.place, b"".join(put.content.chunks())) for put in batch])
-        for put, error in zip(batch, errors, strict=True):
-            put.error = error
-
-    def _begin(self, lane: _Lane | None, batch: list[_Put], work: asyncio.Future[None]) -> None:
+    def _begin(self, pool: ThreadPoolExecutor | None, batch: list[_Put]) -> None:
+        work = asyncio.get_running_loop().run_in_executor(pool, self._files.write, batch)
         self._writers.add(work)
-        work.add_done_callback(lambda work: self._written(lane, batch, work))
+        work.add_done_callback(lambda work: self._written(pool, batch, work))
 
-    def _next(self, lane: _Lane) -> None:
-        """The next batch of a lane, unless one is being written."""
-        if self._pool is None or lane.busy or not lane.waiting:
+    def _next(self) -> None:
+        """The next batch, unless one is being written."""
+        if self._pool is None or self._busy or not self._waiting:
             return
-        lane.busy = True
-        batch = [lane.waiting.popleft() for _ in range(min(BATCH, len(lane.waiting)))]
-        self._begin(lane, batch, lane.begin(batch))
+        self._busy = True
+        self._begin(self._pool, [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))])
 
-    def _written(self, lane: _Lane | None, batch: list[_Put], work: asyncio.Future[None]) -> None:
+    def _written(self, pool: ThreadPoolExecutor | None, batch: list[_Put], work: asyncio.Future[None]) -> None:
         self._writers.discard(work)
-        if lane is not None:
-            lane.busy = False
-            self._next(lane)
+        if pool is not self._large_pool:
+            self._busy = False
+            self._next()
         error = work.exception()
         for put in batch:
             failed = put.error or error

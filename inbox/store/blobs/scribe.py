@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from inbox.store.blobs.files import Files, Piece
 from inbox.store.frames import serve
 
-#: A batch: folder, path and bytes of each blob.
-Batch = list[tuple[str, str, bytes]]
-#: What became of each blob of a batch: nothing to tell, or the system's error as number and words.
-Outcome = list[tuple[int, str] | None]
+#: One blob: folder, path and bytes.
+Blob = tuple[str, str, bytes]
+#: What became of it: nothing to tell, or the system's error as number and words.
+Outcome = tuple[int, str] | None
 
 
 class _Bytes:
@@ -28,22 +28,39 @@ class _Bytes:
         yield self._data
 
 
-def write(files: Files, batch: Batch) -> Outcome:
-    """Writes a batch; raises nothing that concerns a single blob."""
-    pieces = [Piece(folder, place, _Bytes(data)) for folder, place, data in batch]
-    files.write(pieces)
-    return [None if piece.error is None else _told(piece.error) for piece in pieces]
+def piece(folder: str, place: str, data: bytes) -> Piece:
+    """One blob that is to be written."""
+    return Piece(folder, place, _Bytes(data))
 
 
-def _told(error: Exception) -> tuple[int, str]:
+def told(error: Exception) -> tuple[int, str]:
+    """An error of a blob, for another process."""
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno is not None:
         return cause.errno, os.strerror(cause.errno)
     return 0, str(error)
 
 
-def main(root: str) -> None:
-    """Writes batches until the input ends."""
-    files = Files(root)
-    decode = msgspec.msgpack.Decoder(Batch).decode
-    serve(lambda message: msgspec.msgpack.encode(write(files, decode(message))))
+class Scribe:
+    """Writes batches of blobs; a connection is opened with the directory of the blobs."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, Files] = {}
+        self._decode = msgspec.msgpack.Decoder(Blob).decode
+
+    def open(self, message: bytes) -> Files:
+        return self._files.setdefault(message.decode(), Files(message.decode()))
+
+    def answer(self, questions: Sequence[tuple[Files, bytes]]) -> list[bytes]:
+        """What became of each blob."""
+        pieces = [(files, piece(*self._decode(question))) for files, question in questions]
+        for files in set(self._files.values()):
+            mine = [each for owner, each in pieces if owner is files]
+            if mine:
+                files.write(mine)
+        return [msgspec.msgpack.encode(None if each.error is None else told(each.error)) for _, each in pieces]
+
+
+def main() -> None:
+    """Writes blobs until nobody can ask any more."""
+    serve(Scribe())

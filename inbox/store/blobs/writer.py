@@ -7,33 +7,34 @@ import msgspec
 from inbox.base.errors import StoreError, StoreUnavailable
 from inbox.store.blobs import scribe
 from inbox.store.blobs.files import translated
-from inbox.store.helper import Helper
+from inbox.store.helper import Helper, OwnDoor
 
 
 class Writer:
-    """Writes batches in a process of its own, one batch at a time.
+    """Writes blobs in a process of its own; those that wait are one batch.
 
     Args:
         root: the directory of the blobs.
     """
 
     def __init__(self, root: str) -> None:
-        self.helper = Helper(scribe.__name__, root)
-        self._decode = msgspec.msgpack.Decoder(scribe.Outcome).decode
+        self.door = OwnDoor(scribe.__name__)
+        self.helper = Helper(self.door, root.encode())
+        self._decode: msgspec.msgpack.Decoder[scribe.Outcome] = msgspec.msgpack.Decoder(scribe.Outcome)
 
-    async def write(self, batch: scribe.Batch) -> list[StoreError | None]:
-        """Makes a batch durable; what went wrong with each blob.
+    async def write(self, folder: str, place: str, data: bytes) -> None:
+        """Makes a blob durable.
 
         Raises:
-            StoreUnavailable: the process cannot be started, or ended meanwhile; nobody knows what is durable.
+            StorageFull, StoreUnavailable: it is not there; if the process ended meanwhile, nobody knows.
         """
-        outcome = self._decode(await self.helper.ask(msgspec.msgpack.encode(batch)))
-        return [_error(told, place) for told, (_, place, _) in zip(outcome, batch, strict=True)]
+        outcome = self._decode.decode(await self.helper.ask(msgspec.msgpack.encode((folder, place, data))))
+        if outcome is not None:
+            raise error_of(outcome, place)
 
 
-def _error(told: tuple[int, str] | None, place: str) -> StoreError | None:
-    if told is None:
-        return None
+def error_of(told: tuple[int, str], place: str) -> StoreError:
+    """The error that :func:`inbox.store.blobs.scribe.told` told."""
     number, words = told
     if not number:
         return StoreUnavailable(f"blob store at {place}: {words}")

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from inbox.base.errors import StoreError, StoreUnavailable
-from inbox.store.helper import Helper
-from inbox.store.records import Arrival, Placed
+from inbox.store.bus import Bus
+from inbox.store.deposits import Deposit
+from inbox.store.helper import Door, Helper
+from inbox.store.records import Arrival, Copy, DecisionRecord, Placed
 from inbox.store.sqlite import filer
 from inbox.store.sqlite.filing import file_arrival
-from inbox.store.sqlite.gateway import BATCH, Gateway
-
-#: An arrival, packed, and whom to tell.
-_Waiting = tuple[msgspec.Raw, "asyncio.Future[list[list[Placed]]]"]
+from inbox.store.sqlite.gateway import Gateway
+from inbox.store.sqlite.rows import clean, clean_or_none
 
 
 class Clerk:
@@ -26,71 +27,81 @@ class Clerk:
 
     Args:
         gateway: of the same file.
+        door: the way to the process.
+        blobs: the directory of the blobs, if they are files.
     """
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, bus: Bus, door: Door, blobs: Path | None) -> None:
         self._gateway = gateway
+        self._bus = bus
+        self._door = door
+        self._blobs = blobs
         self._helper: Helper | None = None
-        self._waiting: deque[_Waiting] = deque()
-        self._working: asyncio.Task[None] | None = None
-        self._decode = msgspec.msgpack.Decoder(filer.Answer).decode
+        self._decode: Any = msgspec.msgpack.Decoder(filer.Answer).decode
 
     async def open(self) -> None:
-        """Starts the process; after the gateway was opened. Raises StoreUnavailable."""
-        self._helper = Helper(filer.__name__, str(self._gateway.path), *map(str, self._gateway.identity))
+        """Connects; after the gateway was opened. Raises StoreUnavailable."""
+        blobs = None if self._blobs is None else str(self._blobs.absolute())
+        opening = filer.Opening(str(self._gateway.path.absolute()), self._gateway.identity, blobs)
+        self._helper = Helper(self._door, msgspec.msgpack.encode(opening))
         await self._helper.start()
 
     async def close(self) -> None:
-        """Finishes what was queued, then ends the process."""
-        while self._working is not None:
-            await asyncio.wait([self._working])
-        if self._helper is not None:
-            await self._helper.close()
-            self._helper = None
+        """Waits for what was asked."""
+        helper, self._helper = self._helper, None
+        if helper is not None:
+            await helper.close()
+
+    async def deposit(self, deposit: Deposit) -> list[list[Placed]]:
+        """``Deposits`` of ``inbox.store.deposits``; if the process ended meanwhile, nobody knows what was filed, and
+        a mail that comes again is recognised.
+        """
+        try:
+            packed = msgspec.msgpack.encode(deposit)
+        except UnicodeEncodeError:  # Half a surrogate pair, which no message between processes may have.
+            packed = msgspec.msgpack.encode(_whole(deposit))
+        placed = await self._ask(packed)
+        self._bus.publish([place.mailbox for places in placed for place in places])
+        return placed
 
     async def file(self, arrival: Arrival) -> list[list[Placed]]:
-        """Writes an arrival.
+        """Writes an arrival whose blobs are durable.
 
         Raises:
-            StorageFull, StoreUnavailable, StoreError, NotFound: nothing was written; if the process ended meanwhile,
-                nobody knows, and a mail that comes again is recognised.
+            StorageFull, StoreUnavailable, StoreError, NotFound: see :meth:`deposit`.
         """
+        try:
+            packed = msgspec.msgpack.encode(filer.Ready(arrival))
+        except UnicodeEncodeError:
+            return await self._gateway.write(lambda db: file_arrival(db, arrival))
+        return await self._ask(packed)
+
+    async def _ask(self, packed: bytes) -> list[list[Placed]]:
         if self._helper is None:
             raise StoreUnavailable(f"{self._gateway.path} is not open")
         try:
-            packed = msgspec.Raw(msgspec.msgpack.encode(arrival))
-        except UnicodeEncodeError:  # Half a surrogate pair, which no message between processes may have.
-            return await self._gateway.write(lambda db: file_arrival(db, arrival))
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[list[list[Placed]]] = loop.create_future()
-        self._waiting.append((packed, done))
-        if self._working is None:
-            self._working = loop.create_task(self._work(self._helper))
-        return await done
-
-    async def _work(self, helper: Helper) -> None:
-        while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-            # A caller that has given up before its work began does not need it done.
-            batch = [each for each in batch if not each[1].done()]
-            try:
-                answers = self._decode(await helper.ask(msgspec.msgpack.encode([packed for packed, _ in batch])))
-                outcomes = [_outcome(answer) for answer in answers]
-                if len(outcomes) != len(batch):
-                    raise StoreUnavailable(f"{len(outcomes)} answers to {len(batch)} arrivals")
-            except Exception as error:  # noqa: BLE001  # every caller must hear of it, whatever it was
-                outcomes = [error] * len(batch)
-            for (_, done), outcome in zip(batch, outcomes, strict=True):
-                if done.done():
-                    continue
-                if isinstance(outcome, Exception):
-                    done.set_exception(outcome)
-                else:
-                    done.set_result(outcome)
-        self._working = None
+            answer: filer.Answer = self._decode(await self._helper.ask(packed))
+        except msgspec.DecodeError as error:
+            raise StoreUnavailable(f"the process that files mail gave no answer that we know: {error}") from error
+        if isinstance(answer, filer.Done):
+            return answer.placed
+        raise filer.KINDS.get(answer.kind, StoreError)(answer.text)
 
 
-def _outcome(answer: filer.Done | filer.Failed) -> list[list[Placed]] | Exception:
-    if isinstance(answer, filer.Done):
-        return answer.placed
-    return filer.KINDS.get(answer.kind, StoreError)(answer.text)
+def _whole(deposit: Deposit) -> Deposit:
+    """With what the database would make of half a surrogate pair."""
+    parcels = [
+        msgspec.structs.replace(parcel, copies=tuple(_clean_copy(copy) for copy in parcel.copies))
+        for parcel in deposit.parcels
+    ]
+    return Deposit(tuple(parcels), tuple(_clean_decision(decision) for decision in deposit.decisions))
+
+
+def _clean_copy(copy: Copy) -> Copy:
+    keywords = tuple(clean(word) for word in copy.keywords)
+    return replace(copy, keywords=keywords, recipient=clean_or_none(copy.recipient), reason=clean_or_none(copy.reason))
+
+
+def _clean_decision(decision: DecisionRecord) -> DecisionRecord:
+    recipients = tuple(clean(recipient) for recipient in decision.recipients)
+    return replace(decision, sender=clean(decision.sender), recipients=recipients)

@@ -8,6 +8,8 @@ from pathlib import Path
 from inbox.base.clock import Clock
 from inbox.base.errors import StoreUnavailable
 from inbox.base.ids import Ids
+from inbox.store.deposits import Deposits
+from inbox.store.helper import Door
 from inbox.store.sqlite.changes import SqliteBus
 from inbox.store.sqlite.clerk import Clerk
 from inbox.store.sqlite.decisions import SqliteDecisions, SqliteRates
@@ -26,18 +28,22 @@ class SqliteDatabase:
 
     Args:
         path: e.g. ``data/inbox.db``. Missing folders are created, for the owner only.
-        process: file what arrives in a process of its own, as a server wants it; a command has little to file.
+        door: the way to the process that files what arrives, for a server; a command has little to file.
+        blobs: the directory of the blobs, if that process is to write them.
     """
 
-    def __init__(self, path: Path, clock: Clock, ids: Ids, *, process: bool = False) -> None:
+    def __init__(
+        self, path: Path, clock: Clock, ids: Ids, *, door: Door | None = None, blobs: Path | None = None
+    ) -> None:
         self._path = path
         self._main = Gateway(path, _HERE / "migrations")
         # Counters: written for each connection and message, worthless after a power cut.
         self._volatile = Gateway(
             path.with_name(f"{path.stem}-rates{path.suffix}"), _HERE / "volatile", synchronous="OFF", readers=1
         )
-        self._clerk = Clerk(self._main) if process else None
         self.changes = SqliteBus(self._main)
+        self._clerk = Clerk(self._main, self.changes, door, blobs) if door is not None else None
+        self.deposits: Deposits | None = self._clerk if blobs is not None else None
         self.tenants = SqliteTenants(self._main, clock, ids)
         self.accounts = SqliteAccounts(self._main, clock, ids)
         self.mailboxes = SqliteMailboxes(self._main, clock, ids, self.changes)

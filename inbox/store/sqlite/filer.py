@@ -1,11 +1,12 @@
-"""The process that files what arrives at a server (:mod:`inbox.store.frames`); messages are MessagePack.
+"""The process that files what arrives on a machine (:mod:`inbox.store.frames`); messages are MessagePack.
 
-Its commits are those of the server: the same lock, the same look at the files, synced before the answer.
+Its commits are those of a server: the same lock, the same look at the files, synced before the answer.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,36 @@ from typing import Any
 import msgspec
 
 from inbox.base.errors import InboxError, NotFound, StorageFull, StoreError, StoreUnavailable
+from inbox.mail.content import MemoryContent, sha256
+from inbox.mail.index import index
+from inbox.store.blobs.files import Files, Piece
+from inbox.store.blobs.keys import components
+from inbox.store.deposits import Deposit, Parcel, record_of
 from inbox.store.frames import serve
-from inbox.store.records import Arrival, Placed
+from inbox.store.records import Arrival, Filing, Placed
 from inbox.store.sqlite.commit import Committer, Identity, Job
 from inbox.store.sqlite.filing import file_arrival
 
 
+class Opening(msgspec.Struct, frozen=True, array_like=True):
+    """What a connection is about: a database, the files that its server has open, the directory of its blobs."""
+
+    path: str
+    identity: Identity
+    blobs: str | None = None
+
+
+class Ready(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """An arrival whose blobs are durable."""
+
+    arrival: Arrival
+
+
+Question = Deposit | Ready
+
+
 class Failed(msgspec.Struct, array_like=True, tag=True):
-    """Nothing was written of an arrival: the kind of the error, its text for the log."""
+    """Nothing was filed: the kind of the error, its text for the log."""
 
     kind: str
     text: str
@@ -32,37 +55,81 @@ class Done(msgspec.Struct, array_like=True, tag=True):
     placed: list[list[Placed]]
 
 
-Answer = list[Failed | Done]
+Answer = Failed | Done
 #: What the peer is told depends on the kind.
 KINDS: dict[str, type[StoreError]] = {kind.__name__: kind for kind in (NotFound, StorageFull, StoreUnavailable)}
 
 
-class Filing:
-    """Files batches. The database is opened with the first one, and after a failure with the next.
+class _Task:
+    """One question on its way."""
 
-    Args:
-        identity: the files that the server has open; others are not written to.
-    """
+    __slots__ = ("arrival", "error", "job", "pieces")
 
-    def __init__(self, path: Path, identity: Identity) -> None:
-        self._path = path
-        self._identity = identity
+    def __init__(self) -> None:
+        self.arrival = Arrival()
+        self.pieces: list[Piece] = []
+        self.error: Exception | None = None
+        self.job: Job[list[list[Placed]]] | None = None
+
+
+class Books:
+    """Files batches. The database is opened with the first one, and after a failure with the next."""
+
+    def __init__(self, opening: Opening) -> None:
+        self._path = Path(opening.path)
+        self._identity = opening.identity
+        self._blobs = opening.blobs
+        self._files = Files(opening.blobs) if opening.blobs is not None else None
         self._committer: Committer | None = None
 
-    def file(self, arrivals: list[Arrival]) -> Answer:
-        """Each arrival's outcome, durable."""
-        jobs = [Job(partial(_filed, arrival)) for arrival in arrivals]
+    def file(self, questions: Sequence[Question]) -> list[Answer]:
+        """Each question's outcome, durable."""
+        tasks = [self._begun(question) for question in questions]
+        if self._files is not None:
+            self._files.write([piece for task in tasks if task.error is None for piece in task.pieces])
+        for task in tasks:
+            task.error = task.error or next((piece.error for piece in task.pieces if piece.error is not None), None)
+            if task.error is None:
+                task.job = Job(partial(_filed, task.arrival))
+        jobs = [task.job for task in tasks if task.job is not None]
+        if jobs:
+            try:
+                self._opened().commit(jobs)
+            except InboxError as error:
+                for job in jobs:
+                    job.error = error
+        return [_answer(task) for task in tasks]
+
+    def _begun(self, question: Question) -> _Task:
+        """Reads what is to be filed; a mail that cannot be read must not fail the others."""
+        task = _Task()
+        if isinstance(question, Ready):
+            task.arrival = question.arrival
+            return task
         try:
-            self._opened().commit(jobs)
-        except InboxError as error:
-            return [_failed(error)] * len(jobs)
-        return [Done(job.result or []) if job.error is None else _failed(job.error) for job in jobs]
+            filings = [self._filing(parcel, task) for parcel in question.parcels]
+            task.arrival = Arrival(tuple(filings), question.decisions)
+        except Exception as error:  # noqa: BLE001  # its caller hears of it, whatever it was
+            task.error = error
+        return task
+
+    def _filing(self, parcel: Parcel, task: _Task) -> Filing:
+        if self._blobs is None:
+            raise StoreUnavailable("blobs are not written here")
+        key, content = parcel.origin.blob_path, MemoryContent(parcel.content)
+        parts = components(key)
+        task.pieces.append(Piece("/".join((self._blobs, *parts[:-1])), f"{self._blobs}/{key}", content))
+        found = index(content)
+        record = record_of(parcel.origin, content.size, sha256(content), found)
+        # Without a Message-ID two equal messages may well be two: a copy too many is better than one too few.
+        return Filing(record, parcel.copies, parcel.recognise and found.message_id is not None)
 
     def _opened(self) -> Committer:
         if self._committer is None:
             made = Committer(self._path)
             try:
                 made.open(lambda _connection: None, self._identity)
+                made.reserve_log()
             except InboxError:
                 made.close()
                 raise
@@ -74,8 +141,46 @@ class Filing:
             self._committer.close()
 
 
+class Filer:
+    """Files for all connections; those about the same database share a transaction."""
+
+    def __init__(self) -> None:
+        self._books: dict[Opening, Books] = {}
+        self._opening: Any = msgspec.msgpack.Decoder(Opening).decode
+        self._question: Any = msgspec.msgpack.Decoder(Question).decode
+
+    def open(self, message: bytes) -> Books:
+        opening: Opening = self._opening(message)
+        if opening not in self._books:
+            self._books[opening] = Books(opening)
+        return self._books[opening]
+
+    def answer(self, questions: Sequence[tuple[Books, bytes]]) -> list[bytes]:
+        """One answer to each."""
+        answers: list[bytes] = [b""] * len(questions)
+        for books in {id(each): each for each, _ in questions}.values():
+            places = [place for place, (each, _) in enumerate(questions) if each is books]
+            filed = books.file([self._question(questions[place][1]) for place in places])
+            for place, answer in zip(places, filed, strict=True):
+                answers[place] = msgspec.msgpack.encode(answer)
+        return answers
+
+    def close(self) -> None:
+        """Closes the databases."""
+        for books in self._books.values():
+            books.close()
+
+
 def _filed(arrival: Arrival, db: sqlite3.Connection) -> list[list[Placed]]:
     return file_arrival(db, arrival)
+
+
+def _answer(task: _Task) -> Answer:
+    error = task.error if task.job is None else task.job.error
+    if error is not None:
+        return _failed(error)
+    assert task.job is not None, "what did not fail before was committed"
+    return Done(task.job.result or [])
 
 
 def _failed(error: BaseException) -> Failed:
@@ -85,9 +190,8 @@ def _failed(error: BaseException) -> Failed:
     return Failed("", f"{type(error).__name__}: {error}")
 
 
-def main(path: str, *identity: str) -> None:
-    """Files batches until the input ends."""
-    filing = Filing(Path(path), tuple(map(int, identity)))
-    decode: Any = msgspec.msgpack.Decoder(list[Arrival]).decode
-    serve(lambda message: msgspec.msgpack.encode(filing.file(decode(message))))
-    filing.close()
+def main() -> None:
+    """Files until nobody can ask any more."""
+    filer = Filer()
+    serve(filer)
+    filer.close()

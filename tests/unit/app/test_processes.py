@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.children import children, filers, runs
 from tests.support.ports import free_port
 from tests.support.server import COMMAND, RunningServer
 from tests.support.waiting import PATIENCE, until
@@ -23,18 +24,13 @@ pytestmark = pytest.mark.real
 PROCESSES = 2
 
 
-def runs(pid: int) -> bool:
-    """False when it has ended, even if nobody has collected it yet."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+def servers(pid: int) -> set[int]:
+    """Children that serve."""
+    return children(pid) - filers(pid)
 
 
-def children(pid: int) -> set[int]:
-    """The processes that ``pid`` started and that still run."""
-    words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return {child for child in map(int, words) if runs(child)}
+def all_run(pid: int) -> bool:
+    return len(filers(pid)) == 1 and len(servers(pid)) == PROCESSES
 
 
 def greets(port: int) -> bool:
@@ -62,12 +58,12 @@ def parent(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
 def test_a_child_that_dies_is_replaced_and_sigterm_ends_all(tmp_path: Path) -> None:
     port = free_port()
     with parent(tmp_path, port) as process:
-        until(lambda: len(children(process.pid)) == PROCESSES, "all children run")
+        until(lambda: all_run(process.pid), "all children run")
         assert greets(port)
         first = children(process.pid)
-        killed = min(first)
+        killed = min(servers(process.pid))
         os.kill(killed, signal.SIGKILL)
-        until(lambda: len(children(process.pid) - {killed}) == PROCESSES, "the dead child is replaced")
+        until(lambda: len(servers(process.pid) - {killed}) == PROCESSES, "the dead child is replaced")
         # The other one was left in peace. (The kernel may leave a child out of the list while another one comes.)
         until(lambda: (first - {killed}) < children(process.pid), "the other child is still there")
         assert greets(port)
@@ -82,9 +78,21 @@ def test_a_child_that_dies_is_replaced_and_sigterm_ends_all(tmp_path: Path) -> N
 def test_a_killed_parent_takes_its_children_along(tmp_path: Path) -> None:
     port = free_port()
     with parent(tmp_path, port) as process:
-        until(lambda: len(children(process.pid)) == PROCESSES, "all children run")
+        until(lambda: all_run(process.pid), "all children run")
         assert greets(port)
         everybody = children(process.pid)
         process.kill()
         process.wait(PATIENCE)
     until(lambda: not any(runs(pid) for pid in everybody), "the children end")
+
+
+def test_a_helper_that_dies_is_replaced(tmp_path: Path) -> None:
+    port = free_port()
+    with parent(tmp_path, port) as process:
+        until(lambda: all_run(process.pid), "all children run")
+        assert greets(port)
+        before = servers(process.pid)
+        (killed,) = filers(process.pid)
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: bool(filers(process.pid) - {killed}), "the dead helper is replaced")
+        assert servers(process.pid) == before

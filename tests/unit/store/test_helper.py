@@ -11,80 +11,108 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import uvloop
 
 from inbox.base.errors import StoreUnavailable
+from inbox.store import helper as module
 from inbox.store.blobs import scribe
-from inbox.store.helper import Helper
+from inbox.store.helper import Helper, OwnDoor, SharedDoor, command, make_door
+
+ANSWER = msgspec.msgpack.encode(None)
 
 
 @pytest.fixture
-async def helper(tmp_path: Path) -> AsyncIterator[Helper]:
+def door() -> OwnDoor:
+    return OwnDoor(scribe.__name__)
+
+
+@pytest.fixture
+async def helper(tmp_path: Path, door: OwnDoor) -> AsyncIterator[Helper]:
     (tmp_path / ".unfinished").mkdir()
-    helper = Helper(scribe.__name__, str(tmp_path))
+    helper = Helper(door, str(tmp_path).encode())
     yield helper
     await helper.close()
 
 
 def question(path: Path, data: bytes = b"x") -> bytes:
-    return msgspec.msgpack.encode([(str(path.parent), str(path), data)])
+    return msgspec.msgpack.encode((str(path.parent), str(path), data))
 
 
-ANSWER = msgspec.msgpack.encode([None])
+def child(door: OwnDoor) -> int:
+    assert door.process is not None
+    return door.process.pid
 
 
-def child(helper: Helper) -> int:
-    assert helper._transport is not None
-    pid = helper._transport.get_pid()
-    assert pid is not None
-    return pid
+async def test_many_ask_at_once(helper: Helper, tmp_path: Path) -> None:
+    answers = await asyncio.gather(*[helper.ask(question(tmp_path / str(n), b"%d" % n)) for n in range(300)])
+    assert answers == [ANSWER] * 300
+    assert {path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == {b"%d" % n for n in range(300)}
 
 
-async def test_a_process_that_was_killed_is_replaced(helper: Helper, tmp_path: Path) -> None:
+async def test_a_process_that_was_killed_is_replaced(helper: Helper, door: OwnDoor, tmp_path: Path) -> None:
     await helper.start()
-    first = child(helper)
+    first = child(door)
     os.kill(first, signal.SIGSTOP)  # It has taken nothing yet, so nothing can have been written.
-    waiting = asyncio.ensure_future(helper.ask(question(tmp_path / "1")))
+    waiting = [asyncio.ensure_future(helper.ask(question(tmp_path / f"1-{n}"))) for n in range(3)]
     await asyncio.sleep(0)
     os.kill(first, signal.SIGKILL)
-    with pytest.raises(StoreUnavailable, match="ended"):
-        await waiting
-    assert await helper.ask(question(tmp_path / "2")) == ANSWER
-    assert child(helper) != first
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [str(outcome) for outcome in outcomes] == ["a helper process ended"] * 3
+    assert await asyncio.gather(*[helper.ask(question(tmp_path / f"2-{n}")) for n in range(3)]) == [ANSWER] * 3
+    assert child(door) != first
+    assert not list(tmp_path.glob("1-*"))
 
 
-async def test_signals_to_the_whole_group_do_not_end_it(helper: Helper, tmp_path: Path) -> None:
-    # Its first answer says that it is up and has set its signals.
-    assert await helper.ask(question(tmp_path / "1")) == ANSWER
-    for number in (signal.SIGINT, signal.SIGTERM):
-        os.kill(child(helper), number)
-    assert await helper.ask(question(tmp_path / "2")) == ANSWER
-
-
-async def test_it_ends_with_its_input(helper: Helper) -> None:
+async def test_signals_to_the_whole_group_do_not_end_it(helper: Helper, door: OwnDoor, tmp_path: Path) -> None:
+    # The answer to the opening says that it is up and has set its signals.
     await helper.start()
-    assert helper._transport is not None
-    assert helper._pipes is not None
-    pipe = helper._transport.get_pipe_transport(0)
-    assert pipe is not None
-    pipe.close()
-    await helper._pipes.ended
-    assert helper._transport.get_returncode() == 0
+    first = child(door)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(first, number)
+    assert await helper.ask(question(tmp_path / "2")) == ANSWER
+    assert child(door) == first
 
 
-async def test_a_process_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_it_ends_with_its_door_and_its_connections(helper: Helper, door: OwnDoor, tmp_path: Path) -> None:
+    await helper.start()
+    process = door.process
+    assert process is not None
+    asked = asyncio.ensure_future(helper.ask(question(tmp_path / "1")))
+    await asyncio.sleep(0)
+    await helper.close()
+    assert await asked == ANSWER  # What was asked is done first.
+    assert process.returncode == 0
+
+
+async def test_a_process_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, door: OwnDoor) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "nothing"))
-    helper = Helper(scribe.__name__, str(tmp_path))
+    helper = Helper(door, b"")
     with pytest.raises(StoreUnavailable, match="cannot be started"):
         await helper.ask(b"")
     await helper.close()
 
 
-async def test_it_keeps_nothing_of_the_server_s_open(helper: Helper, tmp_path: Path) -> None:
+async def test_a_process_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    outer, inner = make_door()
+    helper = Helper(SharedDoor(outer.detach()), b"")
+    with inner, pytest.raises(StoreUnavailable, match="did not answer"):
+        await helper.ask(b"")
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        await helper.ask(b"")
+    await helper.close()
+
+
+async def test_it_keeps_nothing_of_the_server_s_open(helper: Helper, door: OwnDoor) -> None:
     with socket.socket() as listener:
         listener.set_inheritable(True)
-        assert await helper.ask(question(tmp_path / "1")) == ANSWER
-        descriptors = {path.name for path in Path(f"/proc/{child(helper)}/fd").iterdir()}
-    assert descriptors == {"0", "1", "2"}
+        await helper.start()
+        open_there = {path.name: str(path.readlink()) for path in Path(f"/proc/{child(door)}/fd").iterdir()}
+        ours = str(Path(f"/proc/self/fd/{listener.fileno()}").readlink())
+    # What it polls with, and one connection.
+    own = [target for name, target in open_there.items() if name not in "012" and "eventpoll" not in target]
+    assert ours not in open_there.values()
+    assert len(own) == 1
 
 
 async def test_a_message_of_many_reads(helper: Helper, tmp_path: Path) -> None:
@@ -97,11 +125,31 @@ async def test_the_answer_to_a_question_that_nobody_waits_for_is_not_the_next_on
     helper: Helper, tmp_path: Path
 ) -> None:
     await helper.start()
-    pieces = [(str(tmp_path), str(tmp_path / name), b"x") for name in ("one", "two")]
-    waits = asyncio.ensure_future(helper.ask(msgspec.msgpack.encode(pieces)))
+    (tmp_path / "file").write_bytes(b"")
+    # This one fails, the next one does not: answers that were mixed up would be seen.
+    waits = asyncio.ensure_future(helper.ask(question(tmp_path / "file" / "one")))
     await asyncio.sleep(0)
     waits.cancel()
+    assert await helper.ask(question(tmp_path / "three")) == ANSWER
     with pytest.raises(asyncio.CancelledError):
         await waits
-    assert await helper.ask(question(tmp_path / "three")) == ANSWER
     assert (tmp_path / "three").read_bytes() == b"x"
+
+
+def test_two_share_a_process_on_the_loop_that_the_server_runs_on(tmp_path: Path) -> None:
+    (tmp_path / ".unfinished").mkdir()
+
+    async def share() -> int:
+        outer, inner = make_door()
+        with inner:
+            process = await asyncio.create_subprocess_exec(*command(scribe.__name__), stdin=inner.fileno())
+        other = os.dup(outer.fileno())
+        helpers = [Helper(SharedDoor(descriptor), str(tmp_path).encode()) for descriptor in (outer.detach(), other)]
+        asked = [helper.ask(question(tmp_path / f"{n}{k}")) for n in range(100) for k, helper in enumerate(helpers)]
+        assert await asyncio.gather(*asked) == [ANSWER] * 200
+        for helper in helpers:
+            await helper.close()
+        return await process.wait()
+
+    assert uvloop.run(share()) == 0
+    assert len(list(tmp_path.glob("[0-9]*"))) == 200

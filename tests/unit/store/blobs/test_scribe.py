@@ -6,10 +6,10 @@ import errno
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from inbox.store.blobs.files import Files
-from inbox.store.blobs.scribe import write
+from inbox.store.blobs.scribe import Blob, Outcome, Scribe
 
 
 @pytest.fixture
@@ -18,19 +18,39 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def written(roots: list[Path], *blobs: Blob) -> list[Outcome]:
+    """What is said of blobs, each below the root at the same place of the list."""
+    scribe = Scribe()
+    questions = [
+        (scribe.open(str(root).encode()), msgspec.msgpack.encode(blob)) for root, blob in zip(roots, blobs, strict=True)
+    ]
+    return [msgspec.msgpack.decode(answer, type=Outcome) for answer in scribe.answer(questions)]
+
+
 def test_each_blob_has_its_outcome(root: Path) -> None:
     (root / "file").write_bytes(b"")
-    batch = [(str(root), f"{root}/1", b"x"), (f"{root}/file", f"{root}/file/1", b"y")]
-    assert write(Files(str(root)), batch) == [None, (errno.ENOTDIR, "Not a directory")]
+    outcomes = written([root] * 2, (str(root), f"{root}/1", b"x"), (f"{root}/file", f"{root}/file/1", b"y"))
+    assert outcomes == [None, (errno.ENOTDIR, "Not a directory")]
     assert (root / "1").read_bytes() == b"x"
 
 
-def test_a_full_disk_is_told_by_its_number(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_fd: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def test_directories_do_not_get_mixed_up(root: Path) -> None:
+    roots = [root / "a", root / "b", root / "a"]
+    for one in roots[:2]:
+        (one / ".unfinished").mkdir(parents=True)
+    assert written(roots, *((str(one), f"{one}/{n}", b"%d" % n) for n, one in enumerate(roots))) == [None] * 3
+    assert [(one / str(n)).read_bytes() for n, one in enumerate(roots)] == [b"0", b"1", b"2"]
+    assert sorted(path.name for path in (root / "a").iterdir()) == [".unfinished", "0", "2"]
 
-    files = Files(str(root))
-    files.make_folder(str(root))
+
+def test_a_full_disk_is_told_by_its_number(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def full(descriptor: int) -> None:
+        if str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith(f"{root}/.unfinished/"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
     monkeypatch.setattr(os, "fsync", full)
-    assert write(files, [(str(root), f"{root}/1", b"x")]) == [(errno.ENOSPC, "No space left on device")]
+    assert written([root], (str(root), f"{root}/1", b"x")) == [(errno.ENOSPC, "No space left on device")]
     assert list((root / ".unfinished").iterdir()) == []

@@ -23,9 +23,9 @@ async def writer(tmp_path: Path) -> AsyncIterator[Writer]:
     await writer.helper.close()
 
 
-async def test_a_batch_is_written(writer: Writer, tmp_path: Path) -> None:
+async def test_blobs_are_written(writer: Writer, tmp_path: Path) -> None:
     folder = f"{tmp_path}/msg"
-    assert await writer.write([(folder, f"{folder}/{n}", b"%d" % n) for n in range(40)]) == [None] * 40
+    await asyncio.gather(*[writer.write(folder, f"{folder}/{n}", b"%d" % n) for n in range(40)])
     assert {path.name: path.read_bytes() for path in (tmp_path / "msg").iterdir()} == {
         str(n): b"%d" % n for n in range(40)
     }
@@ -46,7 +46,8 @@ def test_on_the_loop_that_the_server_runs_on(tmp_path: Path) -> None:
 async def test_one_that_fails_fails_alone(writer: Writer, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     good, bad = f"{tmp_path}/msg", f"{tmp_path}/file"
-    fine, failed = await writer.write([(good, f"{good}/1", b"x"), (bad, f"{bad}/1", b"x")])
+    work = [writer.write(good, f"{good}/1", b"x"), writer.write(bad, f"{bad}/1", b"x")]
+    fine, failed = await asyncio.gather(*work, return_exceptions=True)
     assert fine is None
     assert isinstance(failed, StoreUnavailable)
     assert bad in str(failed)
@@ -56,11 +57,10 @@ async def test_larger_blobs_are_written_here(tmp_path: Path) -> None:
     blobs = LocalBlobs(tmp_path / "incoming", process=True)
     await blobs.open()
     assert blobs._writer is not None
-    helper = blobs._writer.helper
-    assert helper._transport is not None
-    assert helper._pipes is not None
-    helper._transport.kill()
-    await helper._pipes.ended
+    process = blobs._writer.door.process
+    assert process is not None
+    process.kill()
+    await process.wait()
     await blobs.put("msg/o/m/1.eml", MemoryContent(b"x" * (OUTSIDE_OCTETS + 1)))
-    assert not helper._pipes.usable  # Nobody asked for another one.
+    assert blobs._writer.door.process is process  # Nobody asked for another one.
     await blobs.close()

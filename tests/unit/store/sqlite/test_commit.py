@@ -1,0 +1,105 @@
+"""The write-ahead log that is made as long as it will grow."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from inbox.base.errors import StoreUnavailable
+from inbox.store.sqlite import commit
+from inbox.store.sqlite.commit import LOG_OCTETS, Committer, Job
+
+
+@pytest.fixture
+def committer(tmp_path: Path) -> Iterator[Committer]:
+    committer = Committer(tmp_path / "words.db")
+    committer.open(lambda db: db.execute("CREATE TABLE word (word TEXT)") and None)
+    yield committer
+    committer.close()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "words.db-wal"
+
+
+def add(committer: Committer, word: str) -> None:
+    job: Job[None] = Job(lambda db: db.execute("INSERT INTO word VALUES (?)", (word,)) and None)
+    committer.commit([job])
+    assert job.error is None
+
+
+def after_a_crash(tmp_path: Path) -> list[str]:
+    """What a new process finds in the files as they are now: nothing of what is open is asked."""
+    for name in ("words.db", "words.db-wal"):
+        shutil.copy(tmp_path / name, tmp_path / f"crashed-{name}")
+    (tmp_path / "crashed-words.db-wal").rename(tmp_path / "crashed.db-wal")
+    (tmp_path / "crashed-words.db").rename(tmp_path / "crashed.db")
+    with sqlite3.connect(tmp_path / "crashed.db") as db:
+        words = [word for (word,) in db.execute("SELECT word FROM word ORDER BY rowid")]
+    db.close()
+    return words
+
+
+def test_what_is_in_the_log_stays_and_what_comes_goes_into_it(committer: Committer, log: Path, tmp_path: Path) -> None:
+    add(committer, "before")
+    committer.reserve_log()
+    assert log.stat().st_size == LOG_OCTETS
+    assert after_a_crash(tmp_path) == ["before"]
+    add(committer, "after")
+    assert log.stat().st_size == LOG_OCTETS
+    assert after_a_crash(tmp_path) == ["before", "after"]
+
+
+def test_once_is_enough(committer: Committer, log: Path) -> None:
+    for _ in range(2):
+        committer.reserve_log()
+        assert log.stat().st_size == LOG_OCTETS
+
+
+def test_a_log_that_is_longer_stays_so(committer: Committer, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    committer.reserve_log()
+    monkeypatch.setattr(commit, "LOG_OCTETS", 1000)
+    committer.reserve_log()
+    assert log.stat().st_size == LOG_OCTETS
+
+
+def test_where_room_is_scarce_it_is_left_to_mail(
+    committer: Committer, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = log.stat().st_size
+    monkeypatch.setattr(commit, "LOG_ROOM", 1 << 40)
+    committer.reserve_log()
+    assert log.stat().st_size == before
+
+
+@pytest.mark.parametrize(("number", "told"), [(errno.EDQUOT, False), (errno.ENOSPC, False), (errno.EIO, True)])
+def test_a_log_that_cannot_be_made_longer_stays_as_it_was(
+    committer: Committer, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: bool
+) -> None:
+    add(committer, "before")
+    before, real, writes = log.stat().st_size, os.pwrite, list[int]()
+
+    def failing(descriptor: int, data: bytes, place: int) -> int:
+        writes.append(place)
+        if len(writes) > 2:
+            raise OSError(number, os.strerror(number))
+        return real(descriptor, data, place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", failing)
+        if told:
+            with pytest.raises(StoreUnavailable):
+                committer.reserve_log()
+        else:
+            committer.reserve_log()
+    assert len(writes) == 3
+    assert log.stat().st_size == before
+    add(committer, "after")
+    assert after_a_crash(tmp_path) == ["before", "after"]
