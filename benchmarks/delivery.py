@@ -21,12 +21,12 @@ from benchmarks import postfix_dovecot
 from benchmarks.clients import LIMIT_SECONDS, SENDER, imap_session, messages_in_inbox, smtp_source
 from benchmarks.ours import Ours, serving
 from benchmarks.postfix_dovecot import Peer
-from benchmarks.support import Failed, Result, cpu_seconds, machine, program, set_apart, until
+from benchmarks.support import Failed, Result, cpu_seconds, machine, median_ratio, program, set_apart, until
 
 OCTETS = 4096
 SESSIONS = 20
 MESSAGES = 1000
-ROUNDS = 3
+ROUNDS = 5
 TARGET = 3.0
 SHAPES = {False: "a connection for each mail", True: "connections reused"}
 
@@ -160,7 +160,7 @@ def measure(
 
 
 def results(running: list[Side], versions: str, skipped: str) -> list[Result]:
-    """The final lines. A ratio is the median of the rounds' ratios: what slows the machine slows both of a round."""
+    """The final lines."""
     peer = next((side for side in running if isinstance(side.server, Peer)), None)
     lines = []
     for reuse, shape in SHAPES.items():
@@ -184,6 +184,4 @@ def results(running: list[Side], versions: str, skipped: str) -> list[Result]:
 
 
 def _ratio(above: list[Run], below: list[Run], what: str) -> float:
-    """The median of the rounds' ratios."""
-    pairs = zip(above, below, strict=True)
-    return float(statistics.median(getattr(a, what) / getattr(b, what) for a, b in pairs))
+    return median_ratio([getattr(run, what) for run in above], [getattr(run, what) for run in below])

@@ -60,13 +60,20 @@ class Result:
     note: str = ""
 
 
-def compared(claim: str, ours: float, peer_name: str, peer: float, unit: str, at_least: float | None) -> Result:
-    """A result of two rates (more is better); ``at_least``: the promised ratio, None for information only."""
-    ratio = ours / peer
+def median_ratio(above: Sequence[float], below: Sequence[float]) -> float:
+    """The median of the rounds' ratios: what slows the machine slows both of a round."""
+    return float(statistics.median(one / other for one, other in zip(above, below, strict=True)))
+
+
+def compared(
+    claim: str, ours: Sequence[float], peer_name: str, peer: Sequence[float], unit: str, at_least: float | None
+) -> Result:
+    """A result of the rates of each round (more is better); ``at_least``: the promised ratio, None for information."""
+    ratio = median_ratio(ours, peer)
     return Result(
         claim,
-        f"{ours:.0f} {unit}",
-        f"{peer_name}: {peer:.0f} {unit}",
+        f"{statistics.median(ours):.0f} {unit}",
+        f"{peer_name}: {statistics.median(peer):.0f} {unit}",
         ratio,
         f">= {at_least:g}" if at_least is not None else "",
         ratio >= at_least if at_least is not None else None,

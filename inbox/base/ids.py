@@ -15,6 +15,16 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 ID_LENGTH = 20
 _STOCK = 64
+#: How many forks this process is away from the first one: to ask the kernel who we are costs more than an identifier.
+_generation = 0
+
+
+def _count_fork() -> None:
+    global _generation  # noqa: PLW0603 - one for the process, which is what is forked
+    _generation += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
 
 
 class Ids(Protocol):
@@ -39,11 +49,11 @@ class RandomIds:
         self._stock: list[tuple[int, str]] = []
         self._head = -1
         self._text = ""  # of the time's first 40 bits, which stay for a quarter of a second
-        self._process = os.getpid()
+        self._generation = _generation
 
     def new(self) -> str:
         # A forked child must not use its parent's stock.
-        if not self._stock or self._process != os.getpid():
+        if not self._stock or self._generation != _generation:
             self._draw()
         bits, tail = self._stock.pop()
         head = (int(self._now() * 1000) & 0xFFFFFFFFFFFF) << 2 | bits
@@ -56,7 +66,7 @@ class RandomIds:
         """Random numbers are fetched in stock: asking the kernel for each lets go of the interpreter's lock, and to get
         it back from other threads costs more than all the rest. Of 52 bits the first two stand beside the time's.
         """
-        self._process = os.getpid()
+        self._generation = _generation
         drawn = self._random_bytes(7 * _STOCK)
         numbers = [int.from_bytes(drawn[start : start + 7]) >> 4 for start in range(0, len(drawn), 7)]
         self._stock = [(number >> 50, _spelled(number, (40, 30, 20, 10, 0))) for number in numbers]

@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -27,7 +28,7 @@ SPOOL_THREADS: Final = 4
 
 
 class SmtpServer:
-    """Serves SMTP on any number of addresses.
+    """Serves SMTP on any number of addresses. To be made on the event loop that it runs on.
 
     Args:
         config: settings of the listener.
@@ -50,26 +51,27 @@ class SmtpServer:
         self.config = config
         self.guard = Guard(clock, config.max_connections, config.max_connections_per_peer)
         self._pool = ThreadPoolExecutor(SPOOL_THREADS, thread_name_prefix="spool")
-        self._context = Context(config, receiving, clock, ids, log, self.guard, self._run_outside)
+        self._context = Context(
+            config, receiving, clock, ids, log, self.guard, self._run_outside, asyncio.get_running_loop()
+        )
         self._listeners: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listens on an address; returns the port (port 0: a free one).
+        """Listens on an IP address; returns the port (port 0: a free one).
 
         Raises:
             OSError: the address cannot be had.
         """
-        loop = asyncio.get_running_loop()
-        listener = await loop.create_server(self.connect, host, port, backlog=self.config.backlog)
-        self._listen(listener)
-        return int(listener.sockets[0].getsockname()[1])
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return await self.start_socket(socket.create_server((host, port), family=family))
 
     async def start_socket(self, bound: socket.socket) -> int:
         """Listens on a socket that is bound already (several processes may share one); returns its port."""
-        loop = asyncio.get_running_loop()
-        self._listen(await loop.create_server(self.connect, sock=bound, backlog=self.config.backlog))
-        return int(bound.getsockname()[1])
+        loop, port = asyncio.get_running_loop(), int(bound.getsockname()[1])
+        connect = partial(self.connect, port)
+        self._listen(await loop.create_server(connect, sock=bound, backlog=self.config.backlog))
+        return port
 
     async def start_unix(self, path: Path) -> None:
         """Listens on a Unix socket; who may open the file may send.
@@ -107,8 +109,13 @@ class SmtpServer:
             self._sweeper.cancel()
         self._pool.shutdown(wait=True)
 
-    def connect(self) -> SmtpConnection:
-        return self.connection(self._context)
+    def connect(self, port: int = 0) -> SmtpConnection:
+        """The protocol of a new connection.
+
+        Args:
+            port: of ours, which it came to; 0: none, for a Unix socket. Each connection would have to ask the kernel.
+        """
+        return self.connection(self._context, port)
 
     def _listen(self, listener: asyncio.Server) -> None:
         self._listeners.append(listener)

@@ -60,14 +60,11 @@ class SmtpConnection(SmtpMessages):
 
     def _new_session(self) -> Session:
         context = self._context
-        name, own = self._pipe.get_extra_info("peername"), self._pipe.get_extra_info("sockname")
-        session = Session(context.ids.new(), self.door, _LOOPBACK, started_at=context.clock.now())
-        if isinstance(name, tuple):
-            session.peer, session.peer_port = _address(name[0]), name[1]
+        name = self._pipe.get_extra_info("peername")
         # A Unix socket has no addresses: who may use it is on this machine.
-        if isinstance(own, tuple):
-            session.local_port = own[1]
-        return session
+        peer, peer_port = (_address(name[0]), name[1]) if isinstance(name, tuple) else (_LOOPBACK, 0)
+        now = context.clock.now()
+        return Session(context.ids.new(), self.door, peer, peer_port, local_port=self._port, started_at=now)
 
     # Before the banner
 

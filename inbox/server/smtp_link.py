@@ -1,10 +1,9 @@
 """The lower half of an SMTP connection: octets, waiting, flow control, TLS; no commands.
 
-What comes from aiosmtpd: the protocol class (and asyncio's stream protocol beneath it, which ends with the
-connection), the task that runs ``_handle_client`` for each client, and a method ``smtp_VERB`` for each command. What
-does not: its start-up (it inspects itself for each connection), its reader (line by line, with a buffer of 1001
-octets), its timer (it counts our own time), its replies (one packet each, with an exception's text), and
-cancelling a running handler when the client goes.
+What comes from aiosmtpd: the protocol class, the task that runs ``_handle_client`` for each client, and a method
+``smtp_VERB`` for each command. What does not: its start-up (it inspects itself for each connection), its reader (line
+by line, with a buffer of 1001 octets) and asyncio's stream protocol beneath it, its timer (it counts our own time),
+its replies (one packet each, with an exception's text), and cancelling a running handler when the client goes.
 """
 
 from __future__ import annotations
@@ -57,6 +56,7 @@ class Context:
     log: Log
     guard: Guard
     run_outside: Callable[[Callable[[], None]], Awaitable[None]]
+    loop: asyncio.AbstractEventLoop
 
 
 class SmtpLink(SMTP):
@@ -64,10 +64,9 @@ class SmtpLink(SMTP):
 
     def __init__(self, context: Context) -> None:
         # aiosmtpd's own __init__ is left out on purpose: 250 µs of looking at its own methods, and a table of
-        # limits that all connections share and clear. A reader is not needed: we take octets as they come.
-        loop = asyncio.get_running_loop()
-        asyncio.StreamReaderProtocol.__init__(self, cast("asyncio.StreamReader", None), loop=loop)
-        self.loop = loop
+        # limits that all connections share and clear. So is that of asyncio's stream protocol: we take octets as they
+        # come, and wait in our own way.
+        self.loop = context.loop
         self.session = None
         self.envelope = None
         self.transport: asyncio.BaseTransport | None = None
@@ -111,7 +110,7 @@ class SmtpLink(SMTP):
         # Half closed: what was asked is still answered. TLS has no half-closed connections.
         return not self._over_ssl
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _error: Exception | None) -> None:
         # A running handler is not cancelled: a message whose last octet has come is stored or refused, and never
         # left in between. The task notices when it wants to read again.
         self._lost = True
@@ -119,7 +118,6 @@ class SmtpLink(SMTP):
         self._wake_writer()
         if self._linger is not None:
             self._linger.cancel()
-        asyncio.StreamReaderProtocol.connection_lost(self, error)
         self.transport = None
 
     def pause_writing(self) -> None:

@@ -39,8 +39,9 @@ class SmtpMessages(SmtpLink):
     #: Refused commands end the connection some time, and one peer has only so many connections.
     distrusts: ClassVar[bool] = True
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, port: int) -> None:
         super().__init__(context)
+        self._port = port
         self._client: Session
         self._state = State.FRESH
         self._target = State.FRESH  # where the command leads if it succeeds

@@ -127,7 +127,9 @@ class _Link(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.usable = True
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Kept, for to ask for it is a call of the kernel each time.
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
         self.transport: asyncio.WriteTransport | None = None
         self._unframer = Unframer()
         self._waiting: deque[asyncio.Future[bytes]] = deque()
@@ -154,7 +156,7 @@ class _Link(asyncio.Protocol):
 
     def ask(self, question: bytes) -> asyncio.Future[bytes]:
         assert self.transport is not None, "asked when the connection is made"
-        answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[bytes] = self._loop.create_future()
         self._waiting.append(answered)
         self.transport.write(framed(question))
         return answered

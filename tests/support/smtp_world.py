@@ -194,7 +194,7 @@ class World:
 
     def memory(self, peer: tuple[str, int] = ("192.0.2.7", 40000)) -> MemoryClient:
         """A client in memory; the banner is not read yet."""
-        client = MemoryClient(MemoryTransport(self.server.connect(), peer))
+        client = MemoryClient(MemoryTransport(self.server.connect(25), peer))
         self.memory_clients.append(client)
         return client
 
