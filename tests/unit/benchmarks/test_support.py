@@ -15,9 +15,15 @@ BUSY = "import time\nwhile time.process_time() < 0.3: pass\n"
 
 
 def test_a_ratio_is_judged_by_its_target() -> None:
-    assert compared("a", 300, "peer", 100, "mails/s", 3.0).met is True
-    assert compared("a", 299, "peer", 100, "mails/s", 3.0).met is False
-    assert compared("a", 1, "peer", 100, "mails/s", None).met is None
+    assert compared("a", [300], "peer", [100], "mails/s", 3.0).met is True
+    assert compared("a", [299], "peer", [100], "mails/s", 3.0).met is False
+    assert compared("a", [1], "peer", [100], "mails/s", None).met is None
+
+
+def test_a_ratio_is_that_of_the_median_round() -> None:
+    # In the second round the machine was slow, in the third one something slowed the peer alone.
+    result = compared("a", [300, 150, 310], "peer", [100, 50, 31], "mails/s", 3.0)
+    assert (result.ratio, result.ours, result.peer) == (3.0, "300 mails/s", "peer: 50 mails/s")
 
 
 def test_the_table_has_a_row_for_each_result_and_each_note_once() -> None:
