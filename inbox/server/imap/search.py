@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -14,11 +14,11 @@ from inbox.base.errors import NotFound
 from inbox.base.limits import SEARCH_BODY_OCTETS
 from inbox.mail.headers import Headers
 from inbox.server.imap.outcome import Done
-from inbox.server.imap.parts import Copy, batches
+from inbox.server.imap.parts import COPY, Copy, Row, batches
 from inbox.server.imap.searchtext import body_words, folded, header_words, written_day
 from inbox.server.imap.select import selected
 from inbox.server.imap.view import View
-from inbox.store.records import StoredMessage
+from inbox.store.records import Column
 from inbox.wire.imap import search as key
 from inbox.wire.imap.commands import Find
 from inbox.wire.imap.search import Key
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 #: What a key has to look at: the view, the database's row, its texts, the blob.
 _VIEW, _ROW, _TEXTS, _BLOB = range(4)
+#: The columns for each of them: the size first, the time last, between them the two parts of the header section.
+_ASKED: Final[Mapping[int, tuple[Column, ...]]] = {
+    _ROW: ("size", "received_at"),
+    _TEXTS: ("size", "prepended", "header_block", "received_at"),
+    _BLOB: (*COPY, "received_at"),
+}
 #: Messages that are judged by the view alone before others get their turn.
 _TURN: Final = 2000
 
@@ -38,7 +44,8 @@ class _Facts:
     """One message as far as its keys ask for it. ``place`` counts from 0."""
 
     place: int
-    stored: StoredMessage | None = None
+    size: int = 0
+    received_at: float = 0.0
     headers: Headers | None = None
     header: str = ""
     body: str = ""
@@ -88,10 +95,10 @@ class _Compiler:
                 return lambda m: not test(m)
             case key.Flagged(flag):
                 bits = int(flag)
-                return lambda m: bool(view.flags[m.place] & bits)
+                return lambda m: bool(view.bits(m.place) & bits)
             case key.Keyword(word):
                 lowered = word.lower()
-                return lambda m: lowered in map(str.lower, view.keywords.get(view.uids[m.place], ()))
+                return lambda m: lowered in map(str.lower, view.keywords(m.place))
             case key.Recent():
                 return lambda m: view.is_recent(view.uids[m.place])
             case key.Numbers(numbers, uid):
@@ -115,7 +122,7 @@ class _Compiler:
 def _stored_test(wanted: Key) -> _Test:
     match wanted:
         case key.Size(larger, octets):
-            return lambda m: _size(m) > octets if larger else _size(m) < octets
+            return lambda m: m.size > octets if larger else m.size < octets
         case key.Dated():
             return lambda m: _dated(wanted, m)
         case key.Header(name, value):
@@ -128,16 +135,12 @@ def _stored_test(wanted: Key) -> _Test:
             raise TypeError(f"no test for {type(wanted).__name__}")
 
 
-def _size(m: _Facts) -> int:
-    return m.stored.size if m.stored is not None else 0
-
-
 def _dated(wanted: key.Dated, m: _Facts) -> bool:
     if wanted.sent:
         # RFC 3501 §6.4.4: the day as the sender wrote it, whatever day that was in our time zone.
         day = written_day(m.headers.get("Date")) if m.headers is not None else None
     else:
-        day = datetime.fromtimestamp(m.stored.received_at, UTC).date() if m.stored is not None else None
+        day = datetime.fromtimestamp(m.received_at, UTC).date()
     if day is None:
         return False
     match wanted.when:
@@ -188,20 +191,18 @@ async def _matching(s: ImapSession, view: View, wanted: Key) -> list[int]:
 
 async def _dear(s: ImapSession, view: View, candidates: list[int], test: _Test, level: int) -> list[int]:
     uids = [view.uids[place] for place in candidates]
+    pages = s.backend.database.messages.columns(view.mailbox.organization, view.mailbox.id, uids, _ASKED[level])
     found: list[int] = []
-    messages = s.backend.database.messages.fetch(
-        view.mailbox.organization, view.mailbox.id, uids, texts=level >= _TEXTS
-    )
-    async for batch in batches(messages, pieces=4 if level == _BLOB else 0):
+    async for rows in batches(pages, pieces=4) if level == _BLOB else pages:
         await s.pace()
-        bodies = await _bodies(s, batch) if level == _BLOB else [""] * len(batch)
-        for stored, body in zip(batch, bodies, strict=True):
-            place = view.index(stored.entry.uid)
+        bodies = await _bodies(s, rows) if level == _BLOB else [""] * len(rows)
+        for row, body in zip(rows, bodies, strict=True):
+            place = view.index(row[0])
             if place is None or body is None:
                 continue
-            facts = _Facts(place, stored, body=body)
+            facts = _Facts(place, row[1], row[-1], body=body)
             if level >= _TEXTS:
-                block = stored.prepended + stored.email.header_block
+                block = row[2] + row[3]
                 facts.headers = Headers(block)
                 facts.header = header_words(block) if level == _BLOB else ""
             if test(facts):
@@ -209,12 +210,12 @@ async def _dear(s: ImapSession, view: View, candidates: list[int], test: _Test, 
     return found
 
 
-async def _bodies(s: ImapSession, batch: Sequence[StoredMessage]) -> list[str | None]:
+async def _bodies(s: ImapSession, batch: Sequence[Row]) -> list[str | None]:
     """The decoded texts of the messages; None for one whose blob is gone: expunged and swept while we searched."""
 
-    async def read(stored: StoredMessage) -> bytes | None:
+    async def read(row: Row) -> bytes | None:
         try:
-            return await Copy(stored, s.backend.blobs).beginning(SEARCH_BODY_OCTETS)
+            return await Copy(row, s.backend.blobs).beginning(SEARCH_BODY_OCTETS)
         except NotFound:
             return None
 

@@ -16,6 +16,7 @@ from inbox.server.imap.append import destination, receive
 from inbox.server.imap.capability import capabilities
 from inbox.server.imap.channel import Channel, Disconnected
 from inbox.server.imap.config import ImapConfig
+from inbox.server.imap.listings import Listings
 from inbox.server.imap.outcome import Done, Farewell, No
 from inbox.server.imap.rules import News, Rule, State
 from inbox.server.imap.selected import Selected
@@ -43,6 +44,7 @@ class Backend:
 
     config: ImapConfig
     database: Database
+    listings: Listings
     blobs: Blobs
     login: Login
     appending: Appending

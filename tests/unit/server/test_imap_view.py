@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inbox.mail.tenancy import Mailbox
 from inbox.server.imap.view import SHOWN_KEYWORDS, View
+from inbox.store.listing import packed
 from inbox.store.records import Entry, MailboxChanges
 from inbox.wire.imap.sequence import SequenceSet
 
@@ -14,7 +17,7 @@ MAILBOX = Mailbox("m", "t", "a", "INBOX", 1)
 
 
 def view(*uids: int) -> View:
-    return View(MAILBOX, [Entry(uid, 1, 0) for uid in uids], 1, read_only=False)
+    return View(MAILBOX, packed(1, array("I", uids), bytes(len(uids)), []), read_only=False)
 
 
 def numbers(made: View, *ranges: tuple[int, int], uid: bool = False) -> list[int] | None:
@@ -110,11 +113,11 @@ def test_a_client_that_believes_every_word_ends_up_with_the_mailbox(steps: list[
             places, _ = made.apply(MailboxChanges(modseq, changed, lost))
             altered.update(made.uids[place] for place in places)
         elif kind == "tell":
-            told += [[uid, made.flags[len(told) + at]] for at, uid in enumerate(made.uids[len(told) :])]
+            told += [[uid, made.bits(len(told) + at)] for at, uid in enumerate(made.uids[len(told) :])]
             for uid in altered:
                 place = made.index(uid)
                 if place is not None:
-                    told[place][1] = made.flags[place]
+                    told[place][1] = made.bits(place)
             altered.clear()
             for number in made.take_gone():
                 del told[number - 1]
