@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from inbox.base.errors import StoreError, StoreUnavailable
@@ -41,8 +42,9 @@ _COLUMNS: Final[Mapping[str, Column]] = {
     "BODY": "body",
     "BODYSTRUCTURE": "bodystructure",
 }
-#: Messages that the view answers for without a pause.
+#: Messages that are answered for without a pause.
 _AT_ONCE: Final = 500
+_END: Final = b")\r\n"
 #: RFC 3501 §6.4.5: the old names of sections. RFC822.HEADER does not set \\Seen.
 _OLD_NAMES: Final = {
     "RFC822": Section(),
@@ -52,8 +54,8 @@ _OLD_NAMES: Final = {
 
 
 _Sections = list[tuple[bytes, Found | Nil]]
-#: Finds what a word is answered with: in the view at a place, or in the row of the database.
-_Reader = Callable[[View, int, Row], Any]
+#: Finds what a word is answered with for each of many messages: in the view at their places, or in their rows.
+_Reader = Callable[[View, Sequence[int], Sequence[Row]], Iterable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,29 +81,40 @@ class _Plan:
         wanted = [_COLUMNS[word] for word in self.words if word not in _FROM_VIEW]
         return tuple(dict.fromkeys((*COPY, *wanted) if self.sections else wanted))
 
-    def form(self, *more: str) -> bytes:
-        """The response up to the sections; takes the message's number and what :meth:`readers` read."""
-        return b"* %d FETCH (" + b" ".join([_FORMS[word] for word in (*self.words, *more)])
 
-    def readers(self, *more: str) -> list[_Reader]:
-        columns = self.columns
-        return [_reader(word, columns) for word in (*self.words, *more)]
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """A response without its sections and its end. ``text`` takes a message's number and what is read of it."""
+
+    text: bytes
+    readers: tuple[_Reader, ...]
+
+    @classmethod
+    def of(cls, words: Sequence[str], columns: Sequence[Column], end: bytes) -> _Form:
+        text = b"* %d FETCH (" + b" ".join([_FORMS[word] for word in words]) + end
+        return cls(text, tuple(_reader(word, columns) for word in words))
+
+    def fill(self, view: View, places: Sequence[int], rows: Sequence[Row]) -> bytes:
+        """The responses for these messages, column by column: what is done for each message is done in C."""
+        numbers = [place + 1 for place in places]
+        values = [read(view, places, rows) for read in self.readers]
+        return b"".join(map(self.text.__mod__, zip(numbers, *values, strict=True)))
 
 
 def _reader(word: str, columns: Sequence[Column]) -> _Reader:
     if word == "FLAGS":
-        return lambda view, place, _: view.flags_of(place)
+        return lambda view, places, _: view.flags_at(places)
     if word == "UID":
-        return lambda view, place, _: view.uids[place]
+        return lambda view, places, _: map(view.uids.__getitem__, places)
     at = 1 + columns.index(_COLUMNS[word])
     match word:
         case "MODSEQ":
             # The flags that the client is told are those at the view's modseq, even if the row's are newer.
-            return lambda view, _, row: min(row[at], view.modseq)
+            return lambda view, _, rows: [min(row[at], view.modseq) for row in rows]
         case "INTERNALDATE":
-            return lambda _view, _place, row: render_date_time(row[at])
+            return lambda _view, _places, rows: [render_date_time(row[at]) for row in rows]
         case _:
-            return lambda _view, _place, row: row[at]
+            return lambda _view, _places, rows: map(itemgetter(at), rows)
 
 
 def _planned(items: Sequence[Item], *, uid: bool) -> _Plan:
@@ -153,51 +166,44 @@ async def _see(s: ImapSession, places: Sequence[range]) -> set[int]:
 
 
 async def _from_view(s: ImapSession, view: View, places: Sequence[range], plan: _Plan) -> None:
-    form, readers = plan.form() + b")\r\n", plan.readers()
+    form = _Form.of(plan.words, (), _END)
     for some in places:
         for start in range(some.start, some.stop, _AT_ONCE):
-            batch = range(start, min(start + _AT_ONCE, some.stop))
-            s.send(b"".join([form % (place + 1, *[read(view, place, ()) for read in readers]) for place in batch]))
+            s.send(form.fill(view, range(start, min(start + _AT_ONCE, some.stop)), ()))
             await s.pace()
 
 
 async def _from_rows(s: ImapSession, view: View, uids: Sequence[int], plan: _Plan) -> int:
     """Answers with columns as they are stored; returns for how many messages."""
-    form, readers = plan.form() + b")\r\n", plan.readers()
+    form = _Form.of(plan.words, plan.columns, _END)
     found = 0
     async for page in s.backend.database.messages.columns(
         view.mailbox.organization, view.mailbox.id, uids, plan.columns
     ):
+        for start in range(0, len(page), _AT_ONCE):
+            rows = page[start : start + _AT_ONCE]
+            s.send(form.fill(view, view.indices([row[0] for row in rows]), rows))
+            await s.pace()
         found += len(page)
-        places = [view.index(row[0]) for row in page]
-        s.send(
-            b"".join(
-                [
-                    form % (place + 1, *[read(view, place, row) for read in readers])
-                    for place, row in zip(places, page, strict=True)
-                    if place is not None
-                ]
-            )
-        )
-        await s.pace()
     return found
 
 
 async def _with_sections(s: ImapSession, view: View, uids: Sequence[int], plan: _Plan, seen_now: set[int]) -> int:
     """Answers with parts of messages, too; returns for how many. Raises No if some could not be read."""
     pages = s.backend.database.messages.columns(view.mailbox.organization, view.mailbox.id, uids, plan.columns)
-    plain = plan.form(), plan.readers()
+    plain = seen = _Form.of(plan.words, plan.columns, b"")
     # RFC 3501 §6.4.5: who makes a message \Seen by reading it is told of its flags.
-    seen = (plan.form("FLAGS"), plan.readers("FLAGS")) if "FLAGS" not in plan.words else plain
+    if "FLAGS" not in plan.words:
+        seen = _Form.of((*plan.words, "FLAGS"), plan.columns, b"")
     found = unreadable = 0
     async for batch in batches(pages, len(plan.sections)):
         for row, sections in zip(batch, await _ready(s, view, batch, plan), strict=True):
             if sections is None:
                 unreadable += 1
-            elif (place := view.index(row[0])) is not None:
-                form, readers = seen if row[0] in seen_now else plain
-                s.send(form % (place + 1, *[read(view, place, row) for read in readers]))
-                await _send_sections(s, sections, first=not readers)
+            else:
+                form = seen if row[0] in seen_now else plain
+                s.send(form.fill(view, view.indices([row[0]]), [row]))
+                await _send_sections(s, sections, first=not form.readers)
                 found += 1
             await s.pace()
     if unreadable:
@@ -233,4 +239,4 @@ async def _send_sections(s: ImapSession, sections: _Sections, *, first: bool) ->
         s.send(label + b" " if first else b" " + label + b" ")
         first = False
         await found.send(s)
-    s.send(b")\r\n")
+    s.send(_END)

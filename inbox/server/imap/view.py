@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from inbox.mail.flags import Flag, flag_names
@@ -43,7 +43,7 @@ class View:
         self._shared = True
         self._gone: set[int] = set()
         self._recent: list[range] = []
-        self._rendered: dict[tuple[int, bool], bytes] = {}
+        self._rendered: dict[bool, list[bytes]] = {False: [], True: []}
 
     def __len__(self) -> int:
         return len(self.uids)
@@ -58,6 +58,15 @@ class View:
         """Where ``uid`` stands, counted from 0; None if the client does not know it."""
         place = bisect_left(self.uids, uid)
         return place if place < len(self.uids) and self.uids[place] == uid else None
+
+    def indices(self, uids: list[int]) -> Sequence[int]:
+        """Where ``uids`` stand, all of which the client knows, ascending."""
+        if not uids:
+            return ()
+        first = bisect_left(self.uids, uids[0])
+        if self.uids[first : first + len(uids)].tolist() == uids:
+            return range(first, first + len(uids))
+        return [bisect_left(self.uids, uid, first) for uid in uids]
 
     def places(self, numbers: SequenceSet, *, uid: bool) -> list[range] | None:
         """The places (from 0) that a set means, ascending.
@@ -102,10 +111,19 @@ class View:
 
     def flags_of(self, place: int) -> bytes:
         """``(\\Seen $Label)`` of the message at ``place``, with ``\\Recent``."""
-        state, recent = self._states[place], self.is_recent(self.uids[place])
-        rendered = self._rendered.get((state, recent))
-        if rendered is None:
-            rendered = self._rendered[state, recent] = _render_flags(*self._marks.marks[state], recent=recent)
+        return self.flags_at((place,))[0]
+
+    def flags_at(self, places: Sequence[int]) -> list[bytes]:
+        """The same of many messages."""
+        states, plain = self._states, self._flags_by_state(recent=False)
+        if not self._recent:
+            return [plain[states[place]] for place in places]
+        uids, recent = self.uids, self._flags_by_state(recent=True)
+        return [(recent if self.is_recent(uids[place]) else plain)[states[place]] for place in places]
+
+    def _flags_by_state(self, *, recent: bool) -> list[bytes]:
+        rendered = self._rendered[recent]
+        rendered += [_render_flags(*marks, recent=recent) for marks in self._marks.marks[len(rendered) :]]
         return rendered
 
     def first_unseen(self) -> int | None:
