@@ -21,6 +21,19 @@ from inbox.wire.imap.sequence import SequenceSet
 SHOWN_KEYWORDS: Final = 300
 
 
+class _Rendered(dict[int, bytes]):
+    """What FLAGS says, by state; made when it is first asked for."""
+
+    def __init__(self, states: States, *, recent: bool) -> None:
+        super().__init__()
+        self._states = states
+        self._recent = recent
+
+    def __missing__(self, state: int) -> bytes:
+        self[state] = rendered = _render_flags(*self._states.marks[state], recent=self._recent)
+        return rendered
+
+
 class View:
     """The selected mailbox as the client knows it.
 
@@ -43,7 +56,10 @@ class View:
         self._shared = True
         self._gone: set[int] = set()
         self._recent: list[range] = []
-        self._rendered: dict[bool, list[bytes]] = {False: [], True: []}
+        self._plain = _Rendered(self._marks, recent=False)
+        self._with_recent = _Rendered(self._marks, recent=True)
+        self._words: set[str] = set()
+        self._words_of = 0
 
     def __len__(self) -> int:
         return len(self.uids)
@@ -115,16 +131,11 @@ class View:
 
     def flags_at(self, places: Sequence[int]) -> list[bytes]:
         """The same of many messages."""
-        states, plain = self._states, self._flags_by_state(recent=False)
+        states, plain = self._states, self._plain
         if not self._recent:
             return [plain[states[place]] for place in places]
-        uids, recent = self.uids, self._flags_by_state(recent=True)
+        uids, recent = self.uids, self._with_recent
         return [(recent if self.is_recent(uids[place]) else plain)[states[place]] for place in places]
-
-    def _flags_by_state(self, *, recent: bool) -> list[bytes]:
-        rendered = self._rendered[recent]
-        rendered += [_render_flags(*marks, recent=recent) for marks in self._marks.marks[len(rendered) :]]
-        return rendered
 
     def first_unseen(self) -> int | None:
         """The place of the first message without ``\\Seen``."""
@@ -147,7 +158,10 @@ class View:
 
     def known_keywords(self) -> list[str]:
         """Keywords seen in this mailbox so far, for FLAGS and PERMANENTFLAGS; at most :data:`SHOWN_KEYWORDS`."""
-        return sorted({word for _, words in self._marks.marks for word in words})[:SHOWN_KEYWORDS]
+        marks = self._marks.marks
+        self._words.update(word for _, words in marks[self._words_of :] for word in words)
+        self._words_of = len(marks)
+        return sorted(self._words)[:SHOWN_KEYWORDS]
 
     def _own(self) -> None:
         """Makes the arrays this view's own before it changes them, with room for all numbers of states."""
