@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from inbox.base.errors import StoreError, StoreUnavailable
 from inbox.mail.flags import Flag
 from inbox.server.imap.outcome import Done, No
-from inbox.server.imap.parts import COPY, Copy, Found, Nil, Row, batches
+from inbox.server.imap.parts import COPY, Copy, Found, Nil, Row, Wanted, batches
 from inbox.server.imap.select import selected
 from inbox.server.imap.view import View
 from inbox.store.records import Column
@@ -60,10 +60,10 @@ _Reader = Callable[[View, Sequence[int], Sequence[Row]], Iterable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What one FETCH does for each message. ``sections`` are pairs of label and section, in the client's order."""
+    """What one FETCH does for each message. ``sections`` are in the client's order."""
 
     words: tuple[str, ...]
-    sections: tuple[tuple[bytes, Section], ...]
+    sections: tuple[Wanted, ...]
     sees: bool
 
     @property
@@ -73,7 +73,7 @@ class _Plan:
     @property
     def from_blob(self) -> bool:
         """False if the header sections in the database are enough."""
-        return any(section.part or not section.text.startswith("HEADER") for _, section in self.sections)
+        return not all(section.in_header for section in self.sections)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -119,15 +119,19 @@ def _reader(word: str, columns: Sequence[Column]) -> _Reader:
 
 def _planned(items: Sequence[Item], *, uid: bool) -> _Plan:
     words: list[str] = ["UID"] if uid else []
-    sections: list[tuple[bytes, Section]] = []
+    sections: list[Wanted] = []
+    sees = False
     for item in items:
         if isinstance(item, Section):
-            sections.append((item.label(), item))
+            sections.append(Wanted.of(item))
+            sees = sees or not item.peek
         elif item.name in _OLD_NAMES:
-            sections.append((item.name.encode("ascii"), _OLD_NAMES[item.name]))
+            old = _OLD_NAMES[item.name]
+            sections.append(Wanted.of(old, item.name.encode("ascii")))
+            sees = sees or not old.peek
         elif item.name not in words:
             words.append(item.name)
-    return _Plan(tuple(words), tuple(sections), any(not section.peek for _, section in sections))
+    return _Plan(tuple(words), tuple(sections), sees)
 
 
 async def fetch(s: ImapSession, wanted: Fetch) -> Done:
@@ -224,7 +228,7 @@ async def _ready(s: ImapSession, view: View, batch: Sequence[Row], plan: _Plan) 
 async def _sections(s: ImapSession, view: View, row: Row, plan: _Plan) -> _Sections | None:
     copy = Copy(row, s.backend.blobs)
     try:
-        return [(label, await copy.section(section)) for label, section in plan.sections]
+        return [(section.label, await copy.section(section)) for section in plan.sections]
     except StoreUnavailable:
         raise
     except StoreError as error:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from inbox.base.errors import InboxError, StoreError
-from inbox.mail.sections import header_fields
+from inbox.mail.sections import fields_of
 from inbox.mail.sections import section as find_section
 from inbox.server.imap.channel import Disconnected
 from inbox.store.ports import Blobs
@@ -47,6 +48,37 @@ async def batches(pages: AsyncIterator[list[Row]], pieces: int) -> AsyncIterator
             octets += weight
     if batch:
         yield batch
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A section as it is looked for in each message.
+
+    Attributes:
+        label: what the response calls it.
+        spec: as ``inbox.mail.sections.section`` takes it.
+        fields: picks the fields out of the header that ``spec`` means; None if all of the section is wanted.
+        partial: offset and length in octets, or None.
+    """
+
+    label: bytes
+    spec: str
+    fields: Callable[[bytes], bytes] | None
+    partial: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, section: Section, label: bytes | None = None) -> Wanted:
+        text, pick = section.text, None
+        if text.startswith("HEADER.FIELDS"):
+            names = [field.decode("latin-1") for field in section.fields]
+            text, pick = "HEADER", fields_of(names, negate=text.endswith("NOT"))
+        spec = ".".join([*map(str, section.part), *([text] if text else [])])
+        return cls(section.label() if label is None else label, spec, pick, section.partial)
+
+    @property
+    def in_header(self) -> bool:
+        """True if it is within the header section, which the database has."""
+        return self.spec == "HEADER"
 
 
 class Found:
@@ -119,18 +151,14 @@ class Copy:
         """The first ``limit`` octets, or all if there are fewer. Raises StoreError."""
         return await self.read(0, min(limit, self._size))
 
-    async def section(self, wanted: Section) -> Found | Nil:
+    async def section(self, wanted: Wanted) -> Found | Nil:
         """What a section specification means in this message. Raises StoreError if it cannot be read."""
-        named = wanted.text.startswith("HEADER.FIELDS")
-        spec = ".".join([*map(str, wanted.part), *(["HEADER"] if named else [wanted.text] if wanted.text else [])])
-        place = find_section(self._sections, spec, self._prepended)
+        place = find_section(self._sections, wanted.spec, self._prepended)
         if place is None:
             return Nil()
         offset, length = place
-        if named:
-            block = await self.read(offset, length)
-            names = [field.decode("latin-1") for field in wanted.fields]
-            fields = header_fields(block, names, negate=wanted.text.endswith("NOT"))
+        if wanted.fields is not None:
+            fields = wanted.fields(await self.read(offset, length))
             start, length = _cut(0, len(fields), wanted.partial)
             return Found(None, 0, length, fields[start : start + length])
         offset, length = _cut(offset, length, wanted.partial)
