@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from inbox.base.errors import NotFound
 from inbox.base.limits import SEARCH_BODY_OCTETS
 from inbox.mail.headers import Headers
+from inbox.mail.sections import fields_of
 from inbox.server.imap.outcome import Done
 from inbox.server.imap.parts import COPY, Copy, Row, batches
 from inbox.server.imap.searchtext import body_words, folded, header_words, written_day
@@ -46,7 +47,7 @@ class _Facts:
     place: int
     size: int = 0
     received_at: float = 0.0
-    headers: Headers | None = None
+    block: bytes = b""
     header: str = ""
     body: str = ""
 
@@ -124,10 +125,11 @@ def _stored_test(wanted: Key) -> _Test:
         case key.Size(larger, octets):
             return lambda m: m.size > octets if larger else m.size < octets
         case key.Dated():
-            return lambda m: _dated(wanted, m)
+            dates = fields_of(["Date"])
+            return lambda m: _dated(wanted, m, dates)
         case key.Header(name, value):
-            sought = folded(value)
-            return lambda m: m.headers is not None and any(sought in folded(t) for t in m.headers.get_all(name))
+            sought, named = folded(value), fields_of([name])
+            return lambda m: any(sought in folded(t) for t in Headers(named(m.block)).get_all(name))
         case key.Text(header, value):
             words = folded(value)
             return lambda m: words in m.body or (header and words in m.header)
@@ -135,10 +137,10 @@ def _stored_test(wanted: Key) -> _Test:
             raise TypeError(f"no test for {type(wanted).__name__}")
 
 
-def _dated(wanted: key.Dated, m: _Facts) -> bool:
+def _dated(wanted: key.Dated, m: _Facts, dates: Callable[[bytes], bytes]) -> bool:
     if wanted.sent:
         # RFC 3501 §6.4.4: the day as the sender wrote it, whatever day that was in our time zone.
-        day = written_day(m.headers.get("Date")) if m.headers is not None else None
+        day = written_day(Headers(dates(m.block)).get("Date"))
     else:
         day = datetime.fromtimestamp(m.received_at, UTC).date()
     if day is None:
@@ -178,15 +180,20 @@ async def _matching(s: ImapSession, view: View, wanted: Key) -> list[int]:
     compiler = _Compiler(view)
     cheap = [compiler.test(inner) for inner in keys if _level(inner) == _VIEW]
     dear = key.And(tuple(inner for inner in keys if _level(inner) > _VIEW))
-    candidates: list[int] = []
-    for start in range(0, len(view), _TURN):
-        some = map(_Facts, range(start, min(start + _TURN, len(view))))
-        candidates += [m.place for m in some if all(test(m) for test in cheap)]
-        await s.pace()
-        await asyncio.sleep(0)
+    candidates = await _by_view(s, view, cheap) if cheap else list(range(len(view)))
     if not dear.keys or not candidates:
         return candidates
     return await _dear(s, view, candidates, compiler.test(dear), _level(dear))
+
+
+async def _by_view(s: ImapSession, view: View, tests: Sequence[_Test]) -> list[int]:
+    candidates: list[int] = []
+    for start in range(0, len(view), _TURN):
+        some = map(_Facts, range(start, min(start + _TURN, len(view))))
+        candidates += [m.place for m in some if all(test(m) for test in tests)]
+        await s.pace()
+        await asyncio.sleep(0)
+    return candidates
 
 
 async def _dear(s: ImapSession, view: View, candidates: list[int], test: _Test, level: int) -> list[int]:
@@ -202,9 +209,8 @@ async def _dear(s: ImapSession, view: View, candidates: list[int], test: _Test, 
                 continue
             facts = _Facts(place, row[1], row[-1], body=body)
             if level >= _TEXTS:
-                block = row[2] + row[3]
-                facts.headers = Headers(block)
-                facts.header = header_words(block) if level == _BLOB else ""
+                facts.block = row[2] + row[3]
+                facts.header = header_words(facts.block) if level == _BLOB else ""
             if test(facts):
                 found.append(place)
     return found
