@@ -8,6 +8,7 @@ Folders are never removed: a writer elsewhere may be about to use one.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
@@ -45,12 +46,14 @@ class Piece:
         self.unfinished = ""
 
     def give_up(self) -> None:
-        """Leaves nothing behind."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-        if self.unfinished:
-            remove(self.unfinished)
+        """Leaves nothing behind, or what the sweeper will find: its error is told, and the others' work goes on."""
+        fd, self.fd = self.fd, -1
+        with contextlib.suppress(OSError):
+            if fd >= 0:
+                os.close(fd)
+        with contextlib.suppress(OSError):
+            if self.unfinished:
+                remove(self.unfinished)
 
 
 class Files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -79,7 +80,9 @@ def test_where_room_is_scarce_it_is_left_to_mail(
     assert log.stat().st_size == before
 
 
-@pytest.mark.parametrize(("number", "told"), [(errno.EDQUOT, False), (errno.ENOSPC, False), (errno.EIO, True)])
+@pytest.mark.parametrize(
+    ("number", "told"), [(errno.EDQUOT, False), (errno.ENOSPC, False), (errno.EFBIG, False), (errno.EIO, True)]
+)
 def test_a_log_that_cannot_be_made_longer_stays_as_it_was(
     committer: Committer, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: bool
 ) -> None:
@@ -103,3 +106,40 @@ def test_a_log_that_cannot_be_made_longer_stays_as_it_was(
     assert log.stat().st_size == before
     add(committer, "after")
     assert after_a_crash(tmp_path) == ["before", "after"]
+
+
+def test_a_log_that_is_another_s_is_not_touched(committer: Committer, log: Path) -> None:
+    log.rename(log.with_name("away"))
+    log.write_bytes(b"another's")
+    with pytest.raises(StoreUnavailable, match="was replaced"):
+        committer.reserve_log()
+    assert log.read_bytes() == b"another's"
+
+
+def test_it_waits_for_its_turn(committer: Committer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, taken = os.statvfs, list[bool]()
+
+    def looked(path: Path) -> os.statvfs_result:
+        with (tmp_path / "words.db.lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                taken.append(True)
+        return real(path)
+
+    monkeypatch.setattr(os, "statvfs", looked)
+    committer.reserve_log()
+    assert taken == [True]
+
+
+def test_a_turn_that_cannot_be_had_is_an_error_of_every_caller(
+    committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    jobs: list[Job[None]] = [Job(lambda _db: None) for _ in range(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", refuse)
+        committer.commit(jobs)
+    assert all(isinstance(job.error, StoreUnavailable) for job in jobs)
