@@ -12,14 +12,21 @@ import contextlib
 import socket
 import sys
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 from inbox.base.errors import StoreUnavailable
 from inbox.store.frames import Unframer, framed
 
 #: Seconds in which a new connection must be answered.
 PATIENCE: Final = 10.0
+#: Seconds in which the last answers must come when we end, and in which the process must end then. Whoever asked was
+#: told before that nobody knows.
+CLOSING: Final = 3.0
+#: Seconds after which a process that owes an answer and has sent none is given up, when the second such look finds the
+#: same question: its askers wait for up to twice as long. RFC 5321 §4.5.3.2.6 has a client wait ten minutes.
+SILENCE: Final = 30.0
 #: The program may have been found in a way that a child would not find it by.
 _PACKAGES: Final = str(Path(__file__).parents[2])
 #: It must not keep the server's ports, or anything else that the loop let through, from a successor.
@@ -56,6 +63,10 @@ class Door(Protocol):
         """
         ...
 
+    def distrust(self) -> None:
+        """The process owes an answer for too long."""
+        ...
+
     async def close(self) -> None:
         """Nobody of ours will ask any more, and all connections have ended."""
         ...
@@ -71,6 +82,9 @@ class SharedDoor:
     async def outer(self, *, failed: bool) -> socket.socket:
         del failed
         return self._outer
+
+    def distrust(self) -> None:
+        """Who keeps the process looks after it."""
 
     async def close(self) -> None:
         self._outer.close()
@@ -90,10 +104,9 @@ class OwnDoor:
         return self._process
 
     async def outer(self, *, failed: bool) -> socket.socket:
-        if self._process is not None and failed:
+        if failed:
             # It ended, or closed a connection that it should have kept: then it is not to be relied on.
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+            self.distrust()
         if self._process is not None and (failed or self._process.returncode is not None):
             await self.close()
         if self._outer is None:
@@ -112,27 +125,74 @@ class OwnDoor:
                     raise StoreUnavailable(f"the process of {self._module} cannot be started: {error}") from error
         return self._outer
 
+    def distrust(self) -> None:
+        """Ends the process now: it may hold a lock that others wait for."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
     async def close(self) -> None:
-        """Ends the process; what it was asked is done first."""
+        """Ends the process; what it was asked is done first, if it is done in time."""
         if self._outer is not None:
             self._outer.close()
             self._outer = None
-        process, self._process = self._process, None
-        if process is not None:
+        if self._process is not None and not await ended(self._process, CLOSING):
+            self.distrust()
+            # One that waits for a disk ends when the disk answers: we do not wait for that.
+            await ended(self._process, CLOSING)
+        self._process = None
+
+
+async def ended(process: asyncio.subprocess.Process, seconds: float) -> bool:
+    """Waits for a process to end; False if it does not within ``seconds``."""
+    try:
+        async with asyncio.timeout(seconds):
             await process.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def attended(outer: socket.socket, seconds: float) -> bool:
+    """Whether anybody behind a door looks after it within ``seconds``.
+
+    He is handed a connection over which nothing will come, and closes it.
+    """
+    ours, theirs = socket.socketpair()
+    with ours:
+        try:
+            with theirs:
+                socket.send_fds(outer, [b"+"], [theirs.fileno()])
+            ours.setblocking(False)
+            ours.shutdown(socket.SHUT_WR)
+            async with asyncio.timeout(seconds):
+                await asyncio.get_running_loop().sock_recv(ours, 1)
+        except OSError:  # Also when the time is over; or nobody took what was handed in, until no more found room.
+            return False
+    return True
 
 
 class _Link(asyncio.Protocol):
-    """One connection: answers come in the order of the questions."""
+    """One connection: answers come in the order of the questions.
 
-    def __init__(self) -> None:
+    Args:
+        silent: called when an answer is owed for too long, before the connection is given up.
+    """
+
+    def __init__(self, silent: Callable[[], None]) -> None:
         self.usable = True
+        self._silent = silent
         # Kept, for to ask for it is a call of the kernel each time.
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self.transport: asyncio.WriteTransport | None = None
         self._unframer = Unframer()
         self._waiting: deque[asyncio.Future[bytes]] = deque()
+        self._answered: asyncio.Future[None] | None = None
+        self._what = "a helper process ended"
+        # One timer for the connection, and none for each question.
+        self._oldest: asyncio.Future[bytes] | None = None
+        self._timer = self._loop.call_later(SILENCE, self._look)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no asyncio.WriteTransport, but can do the same.
@@ -144,15 +204,28 @@ class _Link(asyncio.Protocol):
             # Whoever gave up leaves his place in the queue: the next answer is not his.
             if not answered.done():
                 answered.set_result(message)
+        if self._answered is not None and not self._waiting and not self._answered.done():
+            self._answered.set_result(None)
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self.usable = False
+        self._timer.cancel()
         while self._waiting:
             answered = self._waiting.popleft()
             if not answered.done():
-                answered.set_exception(StoreUnavailable("a helper process ended"))
+                answered.set_exception(StoreUnavailable(self._what))
         if not self.ended.done():
             self.ended.set_result(None)
+
+    def _look(self) -> None:
+        oldest = self._waiting[0] if self._waiting else None
+        if oldest is not None and oldest is self._oldest:
+            self._what = f"a helper process did not answer within {SILENCE:.0f} s"
+            self._silent()
+            self.abort()
+            return
+        self._oldest = oldest
+        self._timer = self._loop.call_later(SILENCE, self._look)
 
     def ask(self, question: bytes) -> asyncio.Future[bytes]:
         assert self.transport is not None, "asked when the connection is made"
@@ -161,14 +234,23 @@ class _Link(asyncio.Protocol):
         self.transport.write(framed(question))
         return answered
 
+    def abort(self) -> None:
+        """Whoever waits hears that nobody knows what was done."""
+        assert self.transport is not None, "given up when the connection was made"
+        self.usable = False
+        self.transport.abort()
+
     async def close(self) -> None:
-        """Waits for all answers first."""
-        while self._waiting and self.usable:
-            last: asyncio.Future[Any] = self._waiting[-1]
-            await asyncio.wait([last, self.ended], return_when=asyncio.FIRST_COMPLETED)
-        if self.transport is not None:
+        """Waits for the answers first, those that nobody waits for any more included, but not for ever."""
+        assert self.transport is not None, "closed when the connection was made"
+        if self._waiting:
+            self._answered = self._loop.create_future()
+            await asyncio.wait([self._answered, self.ended], timeout=CLOSING, return_when=asyncio.FIRST_COMPLETED)
+        if self._waiting:
+            self.abort()
+        else:
             self.transport.close()
-            await self.ended
+        await self.ended
 
 
 class Helper:
@@ -182,7 +264,7 @@ class Helper:
         self._door = door
         self._opening = opening
         self._link: _Link | None = None
-        self._connecting = asyncio.Lock()
+        self._connecting: asyncio.Task[_Link] | None = None
 
     async def ask(self, question: bytes) -> bytes:
         """The answer. Many may ask at once.
@@ -200,45 +282,52 @@ class Helper:
         await self._connected()
 
     async def close(self) -> None:
-        """What was asked is answered first."""
+        """What was asked is answered first, if the process answers in time."""
+        if self._connecting is not None:
+            await asyncio.wait([self._connecting])
         if self._link is not None:
             await self._link.close()
             self._link = None
         await self._door.close()
 
     async def _connected(self) -> _Link:
-        async with self._connecting:
-            if self._link is not None and self._link.usable:
-                return self._link
-            outer = await self._door.outer(failed=self._link is not None)
-            link = self._link = await _handed_in(outer)
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    wrong = await link.ask(self._opening)
-            except TimeoutError:
-                await self._give_up(link)
-                raise StoreUnavailable(f"a helper process did not answer within {PATIENCE:.0f} s") from None
-            if wrong:
-                await self._give_up(link)
-                raise StoreUnavailable(wrong.decode("utf-8", "replace"))
-            return link
+        """All who come meanwhile share one attempt, and what it fails of: they do not wait one after the other."""
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect())
+            self._connecting.add_done_callback(self._tried)
+        # Who is cancelled leaves the attempt to the others.
+        return await asyncio.shield(self._connecting)
 
-    @staticmethod
-    async def _give_up(link: _Link) -> None:
-        assert link.transport is not None, "it was asked"
-        link.usable = False
-        link.transport.abort()
-        await link.ended
+    def _tried(self, attempt: asyncio.Task[_Link]) -> None:
+        self._connecting = None
+        if not attempt.cancelled():
+            attempt.exception()  # Those who asked know it; there may be none left.
+
+    async def _connect(self) -> _Link:
+        if self._link is not None and self._link.usable:
+            return self._link
+        outer = await self._door.outer(failed=self._link is not None)
+        link = self._link = await _handed_in(outer, self._door.distrust)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                wrong = await link.ask(self._opening)
+        except TimeoutError:
+            link.abort()
+            raise StoreUnavailable(f"a helper process did not answer within {PATIENCE:.0f} s") from None
+        if wrong:
+            link.abort()
+            raise StoreUnavailable(wrong.decode("utf-8", "replace"))
+        return link
 
 
-async def _handed_in(outer: socket.socket) -> _Link:
+async def _handed_in(outer: socket.socket, silent: Callable[[], None]) -> _Link:
     """A new connection. Raises StoreUnavailable."""
     ours, theirs = socket.socketpair()
     try:
         with theirs:
             socket.send_fds(outer, [b"+"], [theirs.fileno()])
         ours.setblocking(False)
-        _, link = await asyncio.get_running_loop().create_unix_connection(_Link, sock=ours)
+        _, link = await asyncio.get_running_loop().create_unix_connection(lambda: _Link(silent), sock=ours)
     except OSError as error:
         ours.close()
         raise StoreUnavailable(f"a helper process cannot be reached: {error}") from error
