@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import sys
 from collections import deque
@@ -76,6 +77,8 @@ class SharedDoor:
     """Leads to a process that somebody else keeps running (:mod:`inbox.app.processes`)."""
 
     def __init__(self, descriptor: int) -> None:
+        # The process ends when nobody holds its door: our own children must not.
+        os.set_inheritable(descriptor, False)
         self._outer = socket.socket(fileno=descriptor)
         self._outer.setblocking(False)
 

@@ -130,16 +130,16 @@ class Committer:
             self._lock_fd = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreUnavailable(f"{self._path}: {error}") from error
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
         try:
-            self._connection = connect(self._path, self._synchronous)
-            self._path.chmod(0o600)
-            prepare(self._connection)
-            self._opened = identity or self._identity()
+            with self._alone():
+                self._connection = connect(self._path, self._synchronous)
+                self._path.chmod(0o600)
+                prepare(self._connection)
+                self._opened = identity or self._identity()
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
-        finally:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+        except OSError as error:
+            raise StoreUnavailable(f"{self._path}: {error}") from error
 
     def close(self) -> None:
         if self._connection is not None:

@@ -217,6 +217,16 @@ async def test_all_who_wait_share_one_attempt_to_start_it(monkeypatch: pytest.Mo
     await helper.close()
 
 
+async def test_a_shared_door_is_not_left_to_our_own_children() -> None:
+    outer, inner = make_door()
+    outer.set_inheritable(True)  # As a parent hands it down.
+    descriptor = outer.detach()
+    door = SharedDoor(descriptor)
+    assert not os.get_inheritable(descriptor)
+    await door.close()
+    inner.close()
+
+
 async def test_whether_anybody_looks_after_a_door(door: OwnDoor) -> None:
     outer = await door.outer(failed=False)
     assert await attended(outer, PATIENCE)
