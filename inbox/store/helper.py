@@ -25,9 +25,11 @@ PATIENCE: Final = 10.0
 #: Seconds in which the last answers must come when we end, and in which the process must end then. Whoever asked was
 #: told before that nobody knows.
 CLOSING: Final = 3.0
-#: Seconds after which a process that owes an answer and has sent none is given up, when the second such look finds the
-#: same question: its askers wait for up to twice as long. RFC 5321 §4.5.3.2.6 has a client wait ten minutes.
-SILENCE: Final = 30.0
+#: How often a connection is looked at, in seconds, and how many looks must find the same question unanswered, after the
+#: first that saw it, until its process is given up. One is not enough: a server that was stopped for a while looks
+#: before it reads. RFC 5321 §4.5.3.2.6 has a client wait ten minutes.
+LOOK_SECONDS: Final = 15.0
+LOOKS: Final = 2
 #: The program may have been found in a way that a child would not find it by.
 _PACKAGES: Final = str(Path(__file__).parents[2])
 #: It must not keep the server's ports, or anything else that the loop let through, from a successor.
@@ -195,7 +197,8 @@ class _Link(asyncio.Protocol):
         self._what = "a helper process ended"
         # One timer for the connection, and none for each question.
         self._oldest: asyncio.Future[bytes] | None = None
-        self._timer = self._loop.call_later(SILENCE, self._look)
+        self._looks = 0
+        self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no asyncio.WriteTransport, but can do the same.
@@ -222,13 +225,14 @@ class _Link(asyncio.Protocol):
 
     def _look(self) -> None:
         oldest = self._waiting[0] if self._waiting else None
-        if oldest is not None and oldest is self._oldest:
-            self._what = f"a helper process did not answer within {SILENCE:.0f} s"
-            self._silent()
-            self.abort()
-            return
+        self._looks = self._looks + 1 if oldest is not None and oldest is self._oldest else 0
         self._oldest = oldest
-        self._timer = self._loop.call_later(SILENCE, self._look)
+        if self._looks < LOOKS:
+            self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
+            return
+        self._what = f"a helper process did not answer within {LOOKS * LOOK_SECONDS:.0f} s"
+        self._silent()
+        self.abort()
 
     def ask(self, question: bytes) -> asyncio.Future[bytes]:
         assert self.transport is not None, "asked when the connection is made"
