@@ -16,10 +16,15 @@ from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 from inbox.base.errors import StoreUnavailable
-from inbox.store.frames import Unframer, framed
+from inbox.store.frames import ROLL_CALL, Unframer, framed
 
 #: Seconds in which a new connection must be answered.
 PATIENCE: Final = 10.0
+#: Seconds in which something that was asked must be answered: longer than the helper itself waits for a lock of another
+#: program on a slow disk, much shorter than the ten minutes that a client waits for us (RFC 5321 §4.5.3.2.6).
+ANSWER_SECONDS: Final = 30.0
+#: Seconds that a process gets to end when nobody can ask it any more.
+END_SECONDS: Final = 10.0
 #: The program may have been found in a way that a child would not find it by.
 _PACKAGES: Final = str(Path(__file__).parents[2])
 #: It must not keep the server's ports, or anything else that the loop let through, from a successor.
@@ -119,13 +124,30 @@ class OwnDoor:
             self._outer = None
         process, self._process = self._process, None
         if process is not None:
+            await ended(process)
+
+
+async def ended(process: asyncio.subprocess.Process) -> None:
+    """Waits for a helper process that nobody can ask any more; one that does not end, because it hangs, is killed."""
+    try:
+        async with asyncio.timeout(END_SECONDS):
             await process.wait()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 class _Link(asyncio.Protocol):
-    """One connection: answers come in the order of the questions."""
+    """One connection: answers come in the order of the questions.
 
-    def __init__(self) -> None:
+    Args:
+        name: what is at the other end, for messages.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.pid: int | None = None
         self.usable = True
         # Kept, for to ask for it is a call of the kernel each time.
         self._loop = asyncio.get_running_loop()
@@ -133,12 +155,20 @@ class _Link(asyncio.Protocol):
         self.transport: asyncio.WriteTransport | None = None
         self._unframer = Unframer()
         self._waiting: deque[asyncio.Future[bytes]] = deque()
+        self._why = "ended"
+        # When something was answered last, or asked while nothing waited; one timer looks after all questions.
+        self._moved = 0.0
+        self._watch: asyncio.TimerHandle | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.pid is None else f"{self.name} (pid {self.pid})"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no asyncio.WriteTransport, but can do the same.
         self.transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
+        self._moved = self._loop.time()
         for message in self._unframer.feed(data):
             answered = self._waiting.popleft()
             # Whoever gave up leaves his place in the queue: the next answer is not his.
@@ -147,19 +177,43 @@ class _Link(asyncio.Protocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self.usable = False
+        if self._watch is not None:
+            self._watch.cancel()
         while self._waiting:
             answered = self._waiting.popleft()
             if not answered.done():
-                answered.set_exception(StoreUnavailable("a helper process ended"))
+                answered.set_exception(StoreUnavailable(f"{self} {self._why}"))
         if not self.ended.done():
             self.ended.set_result(None)
 
     def ask(self, question: bytes) -> asyncio.Future[bytes]:
         assert self.transport is not None, "asked when the connection is made"
         answered: asyncio.Future[bytes] = self._loop.create_future()
+        if not self._waiting:
+            self._moved = self._loop.time()
+            if self._watch is None:
+                self._watch = self._loop.call_later(ANSWER_SECONDS, self._look)
         self._waiting.append(answered)
         self.transport.write(framed(question))
         return answered
+
+    def _look(self) -> None:
+        """Gives a process up that answers nothing any more: it was stopped, or its disk hangs."""
+        self._watch = None
+        if not self._waiting:
+            return
+        left = self._moved + ANSWER_SECONDS - self._loop.time()
+        if left > 0:
+            self._watch = self._loop.call_later(left, self._look)
+            return
+        self.give_up(f"did not answer within {ANSWER_SECONDS:.0f} s")
+
+    def give_up(self, why: str) -> None:
+        """Whoever waits hears that; what comes now is nobody's answer."""
+        assert self.transport is not None, "it was asked"
+        self.usable = False
+        self._why = why
+        self.transport.abort()
 
     async def close(self) -> None:
         """Waits for all answers first."""
@@ -176,19 +230,34 @@ class Helper:
 
     Args:
         opening: the first message of each connection.
+        name: what the process is, for messages.
     """
 
-    def __init__(self, door: Door, opening: bytes) -> None:
+    def __init__(self, door: Door, opening: bytes, name: str = "a helper process") -> None:
         self._door = door
         self._opening = opening
+        self._name = name
         self._link: _Link | None = None
-        self._connecting = asyncio.Lock()
+        self._connecting: asyncio.Task[_Link] | None = None
+
+    def __str__(self) -> str:
+        return self._name if self._link is None else str(self._link)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def pid(self) -> int | None:
+        """The process that answered last, if one did."""
+        return None if self._link is None else self._link.pid
 
     async def ask(self, question: bytes) -> bytes:
         """The answer. Many may ask at once.
 
         Raises:
-            StoreUnavailable: the process cannot be reached, or ended meanwhile; nobody knows what it did.
+            StoreUnavailable: the process cannot be reached, or ended meanwhile, or answers nothing any more; nobody
+                knows what it did.
         """
         link = self._link
         if link is None or not link.usable:
@@ -199,47 +268,59 @@ class Helper:
         """Connects, so that the first question need not wait for it. Raises StoreUnavailable."""
         await self._connected()
 
+    async def check(self) -> None:
+        """Returns if the process answers. Raises StoreUnavailable."""
+        await self.ask(ROLL_CALL)
+
     async def close(self) -> None:
         """What was asked is answered first."""
+        if self._connecting is not None:
+            await asyncio.wait([self._connecting])
         if self._link is not None:
             await self._link.close()
             self._link = None
         await self._door.close()
 
     async def _connected(self) -> _Link:
-        async with self._connecting:
-            if self._link is not None and self._link.usable:
-                return self._link
-            outer = await self._door.outer(failed=self._link is not None)
-            link = self._link = await _handed_in(outer)
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    wrong = await link.ask(self._opening)
-            except TimeoutError:
-                await self._give_up(link)
-                raise StoreUnavailable(f"a helper process did not answer within {PATIENCE:.0f} s") from None
-            if wrong:
-                await self._give_up(link)
-                raise StoreUnavailable(wrong.decode("utf-8", "replace"))
-            return link
+        # All who ask meanwhile share an attempt: one after the other they would wait for a process that hangs.
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect())
+            self._connecting.add_done_callback(self._tried)
+        return await asyncio.shield(self._connecting)
 
-    @staticmethod
-    async def _give_up(link: _Link) -> None:
-        assert link.transport is not None, "it was asked"
-        link.usable = False
-        link.transport.abort()
+    def _tried(self, attempt: asyncio.Task[_Link]) -> None:
+        self._connecting = None
+        if not attempt.cancelled():
+            attempt.exception()  # Whoever still waits raises it.
+
+    async def _connect(self) -> _Link:
+        outer = await self._door.outer(failed=self._link is not None)
+        link = self._link = await _handed_in(outer, self._name)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                wrong = await link.ask(self._opening)
+                if not wrong:
+                    link.pid = int(await link.ask(ROLL_CALL))
+                    return link
+        except TimeoutError:
+            why = f"did not answer within {PATIENCE:.0f} s"
+            link.give_up(why)
+            await link.ended
+            raise StoreUnavailable(f"{link} {why}") from None
+        link.give_up("was asked for what it cannot do")
         await link.ended
+        raise StoreUnavailable(wrong.decode("utf-8", "replace"))
 
 
-async def _handed_in(outer: socket.socket) -> _Link:
+async def _handed_in(outer: socket.socket, name: str) -> _Link:
     """A new connection. Raises StoreUnavailable."""
     ours, theirs = socket.socketpair()
     try:
         with theirs:
             socket.send_fds(outer, [b"+"], [theirs.fileno()])
         ours.setblocking(False)
-        _, link = await asyncio.get_running_loop().create_unix_connection(_Link, sock=ours)
+        _, link = await asyncio.get_running_loop().create_unix_connection(lambda: _Link(name), sock=ours)
     except OSError as error:
         ours.close()
-        raise StoreUnavailable(f"a helper process cannot be reached: {error}") from error
+        raise StoreUnavailable(f"{name} cannot be reached: {error}") from error
     return link

@@ -43,7 +43,7 @@ class Clerk:
         """Connects; after the gateway was opened. Raises StoreUnavailable."""
         blobs = None if self._blobs is None else str(self._blobs.absolute())
         opening = filer.Opening(str(self._gateway.path.absolute()), self._gateway.identity, blobs)
-        self._helper = Helper(self._door, msgspec.msgpack.encode(opening))
+        self._helper = Helper(self._door, msgspec.msgpack.encode(opening), "the process that files mail")
         await self._helper.start()
 
     async def close(self) -> None:
