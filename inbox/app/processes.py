@@ -18,7 +18,7 @@ from functools import partial
 import structlog
 
 from inbox.app.listeners import Listener
-from inbox.store.helper import command, make_door
+from inbox.store.helper import END_SECONDS, command, make_door
 
 #: A child that lived for less than this ended early.
 EARLY_SECONDS = 10.0
@@ -46,6 +46,7 @@ class Processes:
         self._lifeline, self._held = os.pipe()
         self._children: dict[int, asyncio.subprocess.Process] = {}
         self._helper = helper
+        self._helping: asyncio.subprocess.Process | None = None
         # Both sides are kept: the children hand their connections in at the one, a helper's successor gets the other.
         self._door, self._inner = make_door()
 
@@ -68,17 +69,29 @@ class Processes:
 
     async def _keep_all(self) -> None:
         # It has nothing to do with a reload, and ends when the last child has closed its side of the door.
-        helper = None if self._helper is None else asyncio.create_task(self._keep(self._start_helper, HELPER_PAUSES))
+        helper = None
+        if self._helper is not None:
+            helper = asyncio.create_task(self._keep(self._helper, self._start_helper, HELPER_PAUSES))
         try:
-            await asyncio.gather(*(self._keep(partial(self._start, index), PAUSES) for index in range(self._count)))
+            await asyncio.gather(
+                *(self._keep(f"process {index}", partial(self._start, index), PAUSES) for index in range(self._count))
+            )
         finally:
             self._door.close()
             self._inner.close()
             if helper is not None:
-                await helper
+                await self._end_helper(helper)
+
+    async def _end_helper(self, kept: asyncio.Task[None]) -> None:
+        _, late = await asyncio.wait([kept], timeout=END_SECONDS)
+        if late and self._helping is not None:
+            # It hangs, and nobody of ours waits for it any more.
+            with contextlib.suppress(ProcessLookupError):
+                self._helping.kill()
+        await kept
 
     async def _keep(
-        self, start: Callable[[], Awaitable[asyncio.subprocess.Process]], pauses: tuple[float, float]
+        self, name: str, start: Callable[[], Awaitable[asyncio.subprocess.Process]], pauses: tuple[float, float]
     ) -> None:
         loop = asyncio.get_running_loop()
         pause, longest = pauses
@@ -95,7 +108,7 @@ class Processes:
                     child.send_signal(signal.SIGTERM)
                 await ended
                 return
-            self._log.error("process_ended", pid=child.pid, code=child.returncode)
+            self._log.error("process_ended", process=name, pid=child.pid, code=child.returncode)
             if loop.time() - began > EARLY_SECONDS:
                 pause = pauses[0]
             with contextlib.suppress(TimeoutError):
@@ -105,7 +118,7 @@ class Processes:
     async def _start(self, index: int) -> asyncio.subprocess.Process:
         descriptors = [listener.socket.fileno() for listener in self._listeners]
         inherit = ",".join(f"{each.name}={each.socket.fileno()}" for each in self._listeners)
-        role = () if index == 0 else ("--secondary",)
+        role: tuple[str, ...] = ("--index", str(index), "--of", str(self._count))
         if self._helper is not None:
             descriptors.append(self._door.fileno())
             role = (*role, "--door", str(self._door.fileno()))
@@ -117,9 +130,10 @@ class Processes:
 
     async def _start_helper(self) -> asyncio.subprocess.Process:
         assert self._helper is not None, "only then it is kept"
-        return await asyncio.create_subprocess_exec(
+        self._helping = await asyncio.create_subprocess_exec(
             *command(self._helper),
             stdin=self._inner.fileno(),
             stdout=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )
+        return self._helping

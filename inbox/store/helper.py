@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import socket
 import sys
 from collections import deque
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from inbox.base.errors import StoreUnavailable
 from inbox.store.frames import ROLL_CALL, Unframer, framed
 
 #: Seconds in which a new connection must be answered.
 PATIENCE: Final = 10.0
-#: Seconds in which something that was asked must be answered: longer than the helper itself waits for a lock of another
-#: program on a slow disk, much shorter than the ten minutes that a client waits for us (RFC 5321 §4.5.3.2.6).
+#: Seconds in which something that was asked must be answered, or the process is killed: longer than it waits for a lock
+#: of another program, on a slow disk, and much shorter than the ten minutes of a client (RFC 5321 §4.5.3.2.6).
 ANSWER_SECONDS: Final = 30.0
 #: Seconds that a process gets to end when nobody can ask it any more.
 END_SECONDS: Final = 10.0
@@ -63,6 +65,16 @@ class Door(Protocol):
 
     async def close(self) -> None:
         """Nobody of ours will ask any more, and all connections have ended."""
+        ...
+
+
+@runtime_checkable
+class Helped(Protocol):
+    """A store that has a helper process."""
+
+    @property
+    def helper(self) -> Helper | None:
+        """Asks it; None if there is none, or the store is not open."""
         ...
 
 
@@ -206,7 +218,12 @@ class _Link(asyncio.Protocol):
         if left > 0:
             self._watch = self._loop.call_later(left, self._look)
             return
-        self.give_up(f"did not answer within {ANSWER_SECONDS:.0f} s")
+        if self.pid is not None:
+            # It lives, for it has the other end of the connection: nobody else has its number. Whoever keeps it running
+            # starts another one.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+        self.give_up(f"did not answer within {ANSWER_SECONDS:.0f} s and was killed")
 
     def give_up(self, why: str) -> None:
         """Whoever waits hears that; what comes now is nobody's answer."""

@@ -39,6 +39,11 @@ class Clerk:
         self._helper: Helper | None = None
         self._decode: Any = msgspec.msgpack.Decoder(filer.Answer).decode
 
+    @property
+    def helper(self) -> Helper | None:
+        """The process; None before :meth:`open`."""
+        return self._helper
+
     async def open(self) -> None:
         """Connects; after the gateway was opened. Raises StoreUnavailable."""
         blobs = None if self._blobs is None else str(self._blobs.absolute())

@@ -240,6 +240,13 @@ def failing(**fields: object) -> dict[str, object]:
     return {"plugin": "clamav", "failures": 5, "breaker": "open", "why": "cannot connect"} | fields
 
 
+HELPER = {"name": "the process that files mail", "pid": 6, "answers": True, "why": ""}
+
+
+def process(index: int) -> dict[str, object]:
+    return {"index": index, "answers": True, "pid": 7 + index, "failing_plugins": [], "policy_error": ""}
+
+
 @pytest.mark.parametrize(
     ("status", "health", "expected"),
     [
@@ -259,6 +266,42 @@ def failing(**fields: object) -> dict[str, object]:
             {"failing_plugins": [failing(breaker="closed", failures=2)]},
             {"status": "ok"},
             (Outcome.WARN, "plugin clamav failed 2 times in a row and goes on being called: cannot connect"),
+        ),
+        (
+            {"pid": 7, "uptime_seconds": 9, "helper": HELPER, "processes": [process(0), process(1)]},
+            {"status": "ok"},
+            (Outcome.OK, "processes 7, 8 run for 9 s, no plugin fails, the process that files mail is 6"),
+        ),
+        (
+            {"processes": [process(0), process(1) | {"answers": False, "why": "process 1 (pid 8) does not answer"}]},
+            {"status": "ok"},
+            (
+                Outcome.FAIL,
+                "process 1 (pid 8) does not answer: its clients hang; if it stays so, kill -9 8: another one is "
+                "started, and nothing is lost",
+            ),
+        ),
+        (
+            {"processes": [process(0), {"pid": None, "answers": False, "why": "process 1 does not answer"}]},
+            {"status": "ok"},
+            (
+                Outcome.FAIL,
+                "process 1 does not answer: it is started by itself, and if it stays so the log says why not",
+            ),
+        ),
+        (
+            {"processes": [process(0), process(1) | {"policy_error": "tenants/acme.yaml:3:5: unknown key 'x'"}]},
+            {"status": "ok"},
+            (Outcome.FAIL, "changed policy is not in force: tenants/acme.yaml:3:5: unknown key 'x'"),
+        ),
+        (
+            {"helper": HELPER | {"answers": False, "why": "the process that files mail (pid 6) did not answer"}},
+            {"status": "ok"},
+            (
+                Outcome.FAIL,
+                "the process that files mail (pid 6) did not answer: mail waits; the server replaces it by itself, and "
+                "if it stays so the disk hangs",
+            ),
         ),
     ],
 )
