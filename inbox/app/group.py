@@ -16,7 +16,7 @@ from inbox.app.vitals import PATIENCE
 from inbox.base.errors import InboxError
 
 #: Seconds that another process gets to tell its status: it may itself wait for the helper process.
-STATUS_SECONDS = PATIENCE + 1.5
+STATUS_SECONDS = PATIENCE + 2
 #: Seconds that it gets to reload: it reads policies and makes plugins anew.
 RELOAD_SECONDS = 20.0
 #: What the list of processes has of each one's status.
