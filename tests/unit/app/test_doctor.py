@@ -93,9 +93,11 @@ def patient(folder: Path, **environ: str) -> Patient:
     )
 
 
-async def founded(given: Patient) -> Patient:
+async def founded(given: Patient, *, tenants: bool = True) -> Patient:
     """As an installation is after its first start."""
     await given.database.open()
+    if tenants:
+        await given.database.tenants.add_organization("acme")
     await given.database.close()
     await given.blobs.open()
     await given.blobs.close()
@@ -114,6 +116,13 @@ async def test_a_sound_installation_fails_nowhere_and_leaves_nothing_behind(tmp_
     assert findings.pop("tls") is Outcome.WARN  # self-signed
     assert set(findings.values()) == {Outcome.OK}
     assert list((tmp_path / "data").rglob("*.eml")) == []
+
+
+async def test_a_database_without_tenants(tmp_path: Path) -> None:
+    empty = await founded(patient(tmp_path), tenants=False)
+    told, detail = await outcome(empty, "database")
+    assert told is Outcome.WARN
+    assert "has no tenants: is INBOX_DATA_DIR right, and its disk mounted?" in detail
 
 
 async def test_what_was_never_made_is_told_and_not_made(tmp_path: Path) -> None:
