@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from inbox.base.errors import StoreError, StoreUnavailable
 from inbox.mail.flags import Flag
 from inbox.server.imap.outcome import Done, No
 from inbox.server.imap.parts import Copy, Found, Nil, batches
 from inbox.server.imap.select import selected
+from inbox.server.imap.session import ImapSession
 from inbox.server.imap.view import View
 from inbox.store.records import StoredMessage
 from inbox.wire.imap.commands import Fetch
 from inbox.wire.imap.dates import render_date_time
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.fetch import Item, Section
-
-if TYPE_CHECKING:
-    from inbox.server.imap.session import ImapSession
 
 _FROM_VIEW: Final = frozenset({"FLAGS", "UID", "MODSEQ"})
 _FORMS: Final = {"FLAGS": b"FLAGS %b", "UID": b"UID %d", "MODSEQ": b"MODSEQ (%d)"}
