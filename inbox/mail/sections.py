@@ -13,6 +13,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from inbox.mail.fields import name_of
 from inbox.mail.mime import Part
 
 VERSION: Final = b"\x01"
@@ -24,7 +25,7 @@ _ENCODINGS: Final = ("identity", "base64", "quoted-printable", "unknown")
 _IDENTITY: Final = frozenset({b"", b"7bit", b"8bit", b"binary"})
 _SPEC = re.compile(r"(?:(\d{1,4}(?:\.\d{1,4}){0,63})(?:\.(HEADER|TEXT|MIME))?|(HEADER|TEXT))?\Z")
 _NUMBERS = re.compile(r"\d{1,4}(?:\.\d{1,4}){0,63}\Z")
-_FIELD = re.compile(rb"^(?:([^:\s][^:\n]*?)[ \t]*:)?[^\n]*(?:\n[ \t][^\n]*)*\n?", re.MULTILINE)
+_FIELD = re.compile(rb"^(?:([^: \t\n][^:\n]*):)?[^\n]*(?:\n[ \t][^\n]*)*\n?", re.MULTILINE)
 
 
 class Section(NamedTuple):
@@ -180,7 +181,7 @@ def header_fields(block: bytes, names: Sequence[str], *, negate: bool = False) -
         field = found[0]
         if field in {b"", b"\r\n", b"\n"}:
             continue
-        if ((found[1] or b"").lower() in wanted) is not negate:
+        if (name_of(found[1] or b"").lower() in wanted) is not negate:
             kept.append(field if field.endswith(b"\n") else field + b"\r\n")
     if not negate or block.endswith((b"\n\r\n", b"\n\n")) or block in {b"\r\n", b"\n"}:
         kept.append(b"\r\n")
