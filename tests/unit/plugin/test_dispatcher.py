@@ -475,18 +475,21 @@ class Takes:
     """Takes its time, and tells which dependency it waits for."""
 
     dependency = "the same"
+    there: asyncio.Event
 
     @hookimpl
     async def data(self) -> HookResult:
-        await asyncio.sleep(0.001)
+        await self.there.wait()
         return None
 
 
 async def test_a_tenants_short_time_out_does_not_break_the_plugin_for_others() -> None:
+    Takes.there = asyncio.Event()
     engine = Engine({"takes": Takes}, failures=2)
     hasty = engine.policy("plugins: {takes: {timeout: 0.00001}}")
     for status in (Status.LATE, Status.LATE, Status.BROKEN):
         assert (await engine.data(policy=hasty)).traces[0].status is status
+    Takes.there.set()
     assert (await engine.data()).traces[0].status is Status.DONE
 
 
