@@ -19,6 +19,7 @@ from inbox.server.imap.channel import Channel
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.conversation import Conversation
 from inbox.server.imap.dispatch import COMMANDS
+from inbox.server.imap.listings import Listings
 from inbox.server.imap.session import Backend, ImapSession
 from inbox.store.ports import Blobs, Database
 from inbox.wire.imap import render
@@ -52,7 +53,7 @@ class ImapServer:
         ids: Ids | None = None,
     ) -> None:
         self._config = config
-        self._backend = Backend(config, database, blobs, login, appending, log)
+        self._backend = Backend(config, database, Listings(database), blobs, login, appending, log)
         self._log = log
         self._clock = clock or SystemClock()
         self._ids = ids or RandomIds(self._clock.now)

@@ -12,6 +12,7 @@ from inbox.plugin.context import Identity, Session, Tls
 from inbox.plugin.services import Log
 from inbox.server.imap.channel import Channel, Disconnected
 from inbox.server.imap.config import ImapConfig
+from inbox.server.imap.listings import Listings
 from inbox.server.imap.outcome import Farewell
 from inbox.server.imap.selected import Selected
 from inbox.store.ports import Blobs, Database
@@ -28,6 +29,7 @@ class Backend:
 
     config: ImapConfig
     database: Database
+    listings: Listings
     blobs: Blobs
     login: Login
     appending: Appending
