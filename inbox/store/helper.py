@@ -15,7 +15,7 @@ import socket
 import sys
 from collections import deque
 from pathlib import Path
-from typing import Any, Final, Protocol, cast, runtime_checkable
+from typing import Final, Protocol, cast, runtime_checkable
 
 from inbox.base.errors import StoreUnavailable
 from inbox.store.frames import ROLL_CALL, Unframer, framed
@@ -25,8 +25,9 @@ PATIENCE: Final = 10.0
 #: Seconds in which something that was asked must be answered, or the process is killed: longer than it waits for a lock
 #: of another program, on a slow disk, and much shorter than the ten minutes of a client (RFC 5321 §4.5.3.2.6).
 ANSWER_SECONDS: Final = 30.0
-#: Seconds that a process gets to end when nobody can ask it any more.
-END_SECONDS: Final = 10.0
+#: Seconds in which the last answers must come when we end, and in which the process must end then. Whoever asked was
+#: told before that nobody knows.
+END_SECONDS: Final = 3.0
 #: The program may have been found in a way that a child would not find it by.
 _PACKAGES: Final = str(Path(__file__).parents[2])
 #: It must not keep the server's ports, or anything else that the loop let through, from a successor.
@@ -82,6 +83,8 @@ class SharedDoor:
     """Leads to a process that somebody else keeps running (:mod:`inbox.app.processes`)."""
 
     def __init__(self, descriptor: int) -> None:
+        # The process ends when nobody holds its door: our own children must not.
+        os.set_inheritable(descriptor, False)
         self._outer = socket.socket(fileno=descriptor)
         self._outer.setblocking(False)
 
@@ -130,24 +133,45 @@ class OwnDoor:
         return self._outer
 
     async def close(self) -> None:
-        """Ends the process; what it was asked is done first."""
+        """Ends the process; what it was asked is done first, if it is done in time."""
         if self._outer is not None:
             self._outer.close()
             self._outer = None
         process, self._process = self._process, None
-        if process is not None:
-            await ended(process)
+        if process is not None and not await ended(process, END_SECONDS):
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            # One that waits for a disk ends when the disk answers: we do not wait for that.
+            await ended(process, END_SECONDS)
 
 
-async def ended(process: asyncio.subprocess.Process) -> None:
-    """Waits for a helper process that nobody can ask any more; one that does not end, because it hangs, is killed."""
+async def ended(process: asyncio.subprocess.Process, seconds: float) -> bool:
+    """Waits for a process to end; False if it does not within ``seconds``."""
     try:
-        async with asyncio.timeout(END_SECONDS):
+        async with asyncio.timeout(seconds):
             await process.wait()
     except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        return False
+    return True
+
+
+async def attended(outer: socket.socket, seconds: float) -> bool:
+    """Whether anybody behind a door looks after it within ``seconds``.
+
+    He is handed a connection over which nothing will come, and closes it.
+    """
+    ours, theirs = socket.socketpair()
+    with ours:
+        try:
+            with theirs:
+                socket.send_fds(outer, [b"+"], [theirs.fileno()])
+            ours.setblocking(False)
+            ours.shutdown(socket.SHUT_WR)
+            async with asyncio.timeout(seconds):
+                await asyncio.get_running_loop().sock_recv(ours, 1)
+        except OSError:  # Also when the time is over; or nobody took what was handed in, until no more found room.
+            return False
+    return True
 
 
 class _Link(asyncio.Protocol):
@@ -167,6 +191,7 @@ class _Link(asyncio.Protocol):
         self.transport: asyncio.WriteTransport | None = None
         self._unframer = Unframer()
         self._waiting: deque[asyncio.Future[bytes]] = deque()
+        self._answered: asyncio.Future[None] | None = None
         self._why = "ended"
         # When something was answered last, or asked while nothing waited; one timer looks after all questions.
         self._moved = 0.0
@@ -186,6 +211,8 @@ class _Link(asyncio.Protocol):
             # Whoever gave up leaves his place in the queue: the next answer is not his.
             if not answered.done():
                 answered.set_result(message)
+        if self._answered is not None and not self._waiting and not self._answered.done():
+            self._answered.set_result(None)
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self.usable = False
@@ -233,13 +260,16 @@ class _Link(asyncio.Protocol):
         self.transport.abort()
 
     async def close(self) -> None:
-        """Waits for all answers first."""
-        while self._waiting and self.usable:
-            last: asyncio.Future[Any] = self._waiting[-1]
-            await asyncio.wait([last, self.ended], return_when=asyncio.FIRST_COMPLETED)
-        if self.transport is not None:
+        """Waits for the answers first, those that nobody waits for any more included, but not for ever."""
+        assert self.transport is not None, "closed when the connection was made"
+        if self._waiting:
+            self._answered = self._loop.create_future()
+            await asyncio.wait([self._answered, self.ended], timeout=END_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if self._waiting:
+            self.give_up(f"did not answer within {END_SECONDS:.0f} s of the server's end")
+        else:
             self.transport.close()
-            await self.ended
+        await self.ended
 
 
 class Helper:
@@ -290,7 +320,7 @@ class Helper:
         await self.ask(ROLL_CALL)
 
     async def close(self) -> None:
-        """What was asked is answered first."""
+        """What was asked is answered first, if it is answered in time."""
         if self._connecting is not None:
             await asyncio.wait([self._connecting])
         if self._link is not None:

@@ -23,6 +23,7 @@ from inbox.store.frames import serve
 from inbox.store.records import Arrival, Filing, Placed
 from inbox.store.sqlite.commit import Committer, Identity, Job
 from inbox.store.sqlite.filing import file_arrival
+from inbox.store.sqlite.rows import clean
 
 
 class Opening(msgspec.Struct, frozen=True, array_like=True):
@@ -158,10 +159,16 @@ class Filer:
     def answer(self, questions: Sequence[tuple[Books, bytes]]) -> list[bytes]:
         """One answer to each."""
         answers: list[bytes] = [b""] * len(questions)
-        for books in {id(each): each for each, _ in questions}.values():
-            places = [place for place, (each, _) in enumerate(questions) if each is books]
-            filed = books.file([self._question(questions[place][1]) for place in places])
-            for place, answer in zip(places, filed, strict=True):
+        asked: dict[Books, list[tuple[int, Question]]] = {}
+        for place, (books, message) in enumerate(questions):
+            try:
+                question: Question = self._question(message)
+            except msgspec.DecodeError as error:  # Its sender is another version of this program, which is his alone.
+                answers[place] = msgspec.msgpack.encode(_failed(error))
+            else:
+                asked.setdefault(books, []).append((place, question))
+        for books, mine in asked.items():
+            for (place, _), answer in zip(mine, books.file([question for _, question in mine]), strict=True):
                 answers[place] = msgspec.msgpack.encode(answer)
         return answers
 
@@ -186,8 +193,8 @@ def _answer(task: _Task) -> Answer:
 def _failed(error: BaseException) -> Failed:
     if isinstance(error, InboxError):
         kind = next((name for name, each in KINDS.items() if isinstance(error, each)), "")
-        return Failed(kind, str(error))
-    return Failed("", f"{type(error).__name__}: {error}")
+        return Failed(kind, clean(str(error)))
+    return Failed("", clean(f"{type(error).__name__}: {error}"))
 
 
 def main() -> None:

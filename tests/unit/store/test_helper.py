@@ -16,7 +16,8 @@ import uvloop
 from inbox.base.errors import StoreUnavailable
 from inbox.store import helper as module
 from inbox.store.blobs import scribe
-from inbox.store.helper import Helper, OwnDoor, SharedDoor, command, make_door
+from inbox.store.helper import Helper, OwnDoor, SharedDoor, attended, command, make_door
+from tests.support.waiting import PATIENCE
 
 ANSWER = msgspec.msgpack.encode(None)
 
@@ -191,6 +192,77 @@ async def test_the_answer_to_a_question_that_nobody_waits_for_is_not_the_next_on
     with pytest.raises(asyncio.CancelledError):
         await waits
     assert (tmp_path / "three").read_bytes() == b"x"
+
+
+async def test_closing_does_not_wait_for_one_that_hangs(
+    helper: Helper, door: OwnDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "END_SECONDS", 0.05)
+    await helper.start()
+    process = door.process
+    assert process is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    asked = asyncio.ensure_future(helper.ask(question(tmp_path / "1")))
+    given_up = asyncio.ensure_future(helper.ask(question(tmp_path / "2")))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    async with asyncio.timeout(PATIENCE):
+        await helper.close()
+    with pytest.raises(StoreUnavailable):
+        await asked
+    assert await process.wait() == -signal.SIGKILL
+
+
+async def test_an_opening_whose_asker_goes_away_does_not_keep_the_others_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    outer, inner = make_door()
+    helper = Helper(SharedDoor(outer.detach()), b"")
+    with inner:
+        gone = asyncio.ensure_future(helper.ask(b""))
+        await asyncio.sleep(0.01)
+        gone.cancel()
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(StoreUnavailable):
+                await helper.ask(b"")
+            await helper.close()
+
+
+async def test_all_who_wait_share_one_attempt_to_start_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    attempts: list[bool] = []
+
+    class Counted(OwnDoor):
+        async def outer(self, *, failed: bool) -> socket.socket:
+            attempts.append(failed)
+            return await super().outer(failed=failed)
+
+    monkeypatch.setattr("sys.executable", str(tmp_path / "nothing"))
+    helper = Helper(Counted(scribe.__name__), b"")
+    outcomes = await asyncio.gather(*[helper.ask(b"") for _ in range(100)], return_exceptions=True)
+    assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
+    assert len(attempts) == 1
+    await helper.close()
+
+
+async def test_a_shared_door_is_not_left_to_our_own_children() -> None:
+    outer, inner = make_door()
+    outer.set_inheritable(True)  # As a parent hands it down.
+    descriptor = outer.detach()
+    door = SharedDoor(descriptor)
+    assert not os.get_inheritable(descriptor)
+    await door.close()
+    inner.close()
+
+
+async def test_whether_anybody_looks_after_a_door(door: OwnDoor) -> None:
+    outer = await door.outer(failed=False)
+    assert await attended(outer, PATIENCE)
+    os.kill(child(door), signal.SIGSTOP)
+    assert not await attended(outer, 0.05)
+    os.kill(child(door), signal.SIGCONT)
+    assert await attended(outer, PATIENCE)
+    await door.close()
 
 
 def test_two_share_a_process_on_the_loop_that_the_server_runs_on(tmp_path: Path) -> None:
