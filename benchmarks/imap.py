@@ -34,7 +34,13 @@ SETTLE_SECONDS = 1.0
 USER = "large"
 SELECT = "SELECT INBOX"
 #: What clients ask for when they open a mailbox.
-COMMANDS = (SELECT, "FETCH 1:* (FLAGS)", "FETCH 1:* (UID FLAGS)", "FETCH 1:* (UID FLAGS RFC822.SIZE ENVELOPE)")
+COMMANDS = (
+    SELECT,
+    "FETCH 1:* (FLAGS)",
+    "FETCH 1:* (UID FLAGS)",
+    "FETCH 1:* (UID FLAGS RFC822.SIZE ENVELOPE)",
+    "FETCH 1:* (UID BODY.PEEK[HEADER.FIELDS (From Subject Date)])",
+)
 
 
 class RawImap:

@@ -87,10 +87,15 @@ class Processes:
         # It has nothing to do with a reload, and ends when the last child has closed its side of the door.
         helper = None
         if self._helper is not None:
-            helper = asyncio.create_task(self._keep(self._start_helper, HELPER_PAUSES, HELPER_STOP_SECONDS))
+            kept = self._keep(self._helper, self._start_helper, HELPER_PAUSES, HELPER_STOP_SECONDS)
+            helper = asyncio.create_task(kept)
         try:
-            children = (self._keep(partial(self._start, index), PAUSES, STOP_SECONDS) for index in range(self._count))
-            await asyncio.gather(*children)
+            await asyncio.gather(
+                *(
+                    self._keep(f"process {index}", partial(self._start, index), PAUSES, STOP_SECONDS)
+                    for index in range(self._count)
+                )
+            )
         finally:
             self._door.close()
             self._inner.close()
@@ -99,6 +104,7 @@ class Processes:
 
     async def _keep(
         self,
+        name: str,
         start: Callable[[], Awaitable[asyncio.subprocess.Process]],
         pauses: tuple[float, float],
         stop_seconds: float,
@@ -110,19 +116,19 @@ class Processes:
             try:
                 child = await start()
             except OSError as error:  # No process or memory to be had now: that passes.
-                self._log.error("process_not_started", error=str(error))
+                self._log.error("process_not_started", process=name, error=str(error))
             else:
-                await self._until_it_ends(child, stop_seconds)
+                await self._until_it_ends(name, child, stop_seconds)
                 if self._stopping.is_set():
                     return
-                self._log.error("process_ended", pid=child.pid, code=child.returncode)
+                self._log.error("process_ended", process=name, pid=child.pid, code=child.returncode)
             if loop.time() - began > EARLY_SECONDS:
                 pause = pauses[0]
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
             pause = min(pause * 2, longest)
 
-    async def _until_it_ends(self, child: asyncio.subprocess.Process, stop_seconds: float) -> None:
+    async def _until_it_ends(self, name: str, child: asyncio.subprocess.Process, stop_seconds: float) -> None:
         waits = asyncio.create_task(child.wait())
         stopped = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({waits, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -132,7 +138,8 @@ class Processes:
             child.send_signal(signal.SIGTERM)
             await asyncio.wait({waits}, timeout=stop_seconds)
         if not waits.done():
-            self._log.error("process_killed", pid=child.pid, reason=f"it did not stop within {stop_seconds:.0f} s")
+            reason = f"it did not stop within {stop_seconds:.0f} s"
+            self._log.error("process_killed", process=name, pid=child.pid, reason=reason)
             child.kill()
             # One that waits for a disk ends when the disk answers: we do not wait for that.
             await asyncio.wait({waits}, timeout=1)
@@ -141,7 +148,7 @@ class Processes:
     async def _start(self, index: int) -> asyncio.subprocess.Process:
         descriptors = [listener.socket.fileno() for listener in self._listeners]
         inherit = ",".join(f"{each.name}={each.socket.fileno()}" for each in self._listeners)
-        role = () if index == 0 else ("--secondary",)
+        role: tuple[str, ...] = ("--index", str(index), "--of", str(self._count))
         if self._helper is not None:
             descriptors.append(self._door.fileno())
             role = (*role, "--door", str(self._door.fileno()))
@@ -166,6 +173,7 @@ class Processes:
         """Kills a helper that hangs; its successor is started as for one that died."""
         while not await ended(helper, WATCH_SECONDS) and not self._stopping.is_set():
             if not await attended(self._door, HANG_SECONDS) and helper.returncode is None:
-                self._log.error("process_killed", pid=helper.pid, reason=f"it did nothing for {HANG_SECONDS:.0f} s")
+                reason = f"it did nothing for {HANG_SECONDS:.0f} s"
+                self._log.error("process_killed", process=self._helper, pid=helper.pid, reason=reason)
                 helper.kill()
                 return

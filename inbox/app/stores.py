@@ -9,16 +9,20 @@ from inbox.app.config import Config
 from inbox.base.clock import Clock
 from inbox.base.ids import Ids
 from inbox.store.deposits import Deposits
+from inbox.store.helper import Helped
 from inbox.store.ports import Blobs, Database
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Not yet opened; ``deposits`` is there if blobs and database can take a mail in one step."""
+    """Not yet opened; ``deposits`` is there if blobs and database can take a mail in one step, ``helped`` if one of
+    them has a process of its own for that.
+    """
 
     database: Database
     blobs: Blobs
     deposits: Deposits | None = None
+    helped: Helped | None = None
 
 
 def make_stores(config: Config, clock: Clock, ids: Ids, *, serving: bool = False, door: int | None = None) -> Stores:
@@ -29,7 +33,8 @@ def make_stores(config: Config, clock: Clock, ids: Ids, *, serving: bool = False
         door: leads to the process that several servers share (:func:`shared_helper`); without it each has its own.
     """
     if config.database.surreal_url is not None or not serving:
-        return Stores(make_database(config, clock, ids), make_blobs(config, serving=serving))
+        blobs = make_blobs(config, serving=serving)
+        return Stores(make_database(config, clock, ids), blobs, helped=blobs if isinstance(blobs, Helped) else None)
     from inbox.store.helper import OwnDoor, SharedDoor
     from inbox.store.sqlite import filer
     from inbox.store.sqlite.database import SqliteDatabase
@@ -37,7 +42,7 @@ def make_stores(config: Config, clock: Clock, ids: Ids, *, serving: bool = False
     way = OwnDoor(filer.__name__) if door is None else SharedDoor(door)
     folder = None if config.s3.enabled else config.folders.incoming
     database = SqliteDatabase(config.sqlite_path, clock, ids, door=way, blobs=folder)
-    return Stores(database, make_blobs(config), database.deposits)
+    return Stores(database, make_blobs(config), database.deposits, database)
 
 
 def shared_helper(config: Config) -> str | None:

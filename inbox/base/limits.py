@@ -139,6 +139,8 @@ EXPRESSION_CHARACTERS: Final = 4000
 IMAP_SKIPPED_OCTETS: Final = 128 * 1024 * 1024
 #: IMAP: items in one FETCH. RFC 3501 sets no bound; the largest client asks for about twenty.
 IMAP_FETCH_ITEMS: Final = 100
+#: IMAP: octets of the lists of messages that a process keeps of mailboxes that were selected lately: 5 a message.
+IMAP_LISTINGS_OCTETS: Final = 32 * 1024 * 1024
 #: IMAP SEARCH: nesting of parentheses, NOT and OR, and keys in one command.
 SEARCH_DEPTH: Final = 32
 SEARCH_KEYS: Final = 1000

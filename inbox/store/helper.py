@@ -10,26 +10,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Final, Protocol, cast, runtime_checkable
 
 from inbox.base.errors import StoreUnavailable
-from inbox.store.frames import Unframer, framed
+from inbox.store.frames import ROLL_CALL, Unframer, framed
 
 #: Seconds in which a new connection must be answered.
 PATIENCE: Final = 10.0
+#: Seconds in which something that was asked must be answered, or the process is killed: longer than it waits for a lock
+#: of another program, on a slow disk, and much shorter than the ten minutes of a client (RFC 5321 §4.5.3.2.6).
+ANSWER_SECONDS: Final = 30.0
 #: Seconds in which the last answers must come when we end, and in which the process must end then. Whoever asked was
 #: told before that nobody knows.
-CLOSING: Final = 3.0
-#: How often a connection is looked at, in seconds, and how many looks must find the same question unanswered, after the
-#: first that saw it, until its process is given up. One is not enough: a server that was stopped for a while looks
-#: before it reads. RFC 5321 §4.5.3.2.6 has a client wait ten minutes.
-LOOK_SECONDS: Final = 15.0
-LOOKS: Final = 2
+END_SECONDS: Final = 3.0
 #: The program may have been found in a way that a child would not find it by.
 _PACKAGES: Final = str(Path(__file__).parents[2])
 #: It must not keep the server's ports, or anything else that the loop let through, from a successor.
@@ -66,12 +64,18 @@ class Door(Protocol):
         """
         ...
 
-    def distrust(self) -> None:
-        """The process owes an answer for too long."""
-        ...
-
     async def close(self) -> None:
         """Nobody of ours will ask any more, and all connections have ended."""
+        ...
+
+
+@runtime_checkable
+class Helped(Protocol):
+    """A store that has a helper process."""
+
+    @property
+    def helper(self) -> Helper | None:
+        """Asks it; None if there is none, or the store is not open."""
         ...
 
 
@@ -87,9 +91,6 @@ class SharedDoor:
     async def outer(self, *, failed: bool) -> socket.socket:
         del failed
         return self._outer
-
-    def distrust(self) -> None:
-        """Who keeps the process looks after it."""
 
     async def close(self) -> None:
         self._outer.close()
@@ -109,9 +110,10 @@ class OwnDoor:
         return self._process
 
     async def outer(self, *, failed: bool) -> socket.socket:
-        if failed:
+        if self._process is not None and failed:
             # It ended, or closed a connection that it should have kept: then it is not to be relied on.
-            self.distrust()
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
         if self._process is not None and (failed or self._process.returncode is not None):
             await self.close()
         if self._outer is None:
@@ -130,22 +132,17 @@ class OwnDoor:
                     raise StoreUnavailable(f"the process of {self._module} cannot be started: {error}") from error
         return self._outer
 
-    def distrust(self) -> None:
-        """Ends the process now: it may hold a lock that others wait for."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-
     async def close(self) -> None:
         """Ends the process; what it was asked is done first, if it is done in time."""
         if self._outer is not None:
             self._outer.close()
             self._outer = None
-        if self._process is not None and not await ended(self._process, CLOSING):
-            self.distrust()
+        process, self._process = self._process, None
+        if process is not None and not await ended(process, END_SECONDS):
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
             # One that waits for a disk ends when the disk answers: we do not wait for that.
-            await ended(self._process, CLOSING)
-        self._process = None
+            await ended(process, END_SECONDS)
 
 
 async def ended(process: asyncio.subprocess.Process, seconds: float) -> bool:
@@ -181,12 +178,13 @@ class _Link(asyncio.Protocol):
     """One connection: answers come in the order of the questions.
 
     Args:
-        silent: called when an answer is owed for too long, before the connection is given up.
+        name: what is at the other end, for messages.
     """
 
-    def __init__(self, silent: Callable[[], None]) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.pid: int | None = None
         self.usable = True
-        self._silent = silent
         # Kept, for to ask for it is a call of the kernel each time.
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
@@ -194,17 +192,20 @@ class _Link(asyncio.Protocol):
         self._unframer = Unframer()
         self._waiting: deque[asyncio.Future[bytes]] = deque()
         self._answered: asyncio.Future[None] | None = None
-        self._what = "a helper process ended"
-        # One timer for the connection, and none for each question.
-        self._oldest: asyncio.Future[bytes] | None = None
-        self._looks = 0
-        self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
+        self._why = "ended"
+        # When something was answered last, or asked while nothing waited; one timer looks after all questions.
+        self._moved = 0.0
+        self._watch: asyncio.TimerHandle | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.pid is None else f"{self.name} (pid {self.pid})"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no asyncio.WriteTransport, but can do the same.
         self.transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
+        self._moved = self._loop.time()
         for message in self._unframer.feed(data):
             answered = self._waiting.popleft()
             # Whoever gave up leaves his place in the queue: the next answer is not his.
@@ -215,36 +216,47 @@ class _Link(asyncio.Protocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self.usable = False
-        self._timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
         while self._waiting:
             answered = self._waiting.popleft()
             if not answered.done():
-                answered.set_exception(StoreUnavailable(self._what))
+                answered.set_exception(StoreUnavailable(f"{self} {self._why}"))
         if not self.ended.done():
             self.ended.set_result(None)
-
-    def _look(self) -> None:
-        oldest = self._waiting[0] if self._waiting else None
-        self._looks = self._looks + 1 if oldest is not None and oldest is self._oldest else 0
-        self._oldest = oldest
-        if self._looks < LOOKS:
-            self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
-            return
-        self._what = f"a helper process did not answer within {LOOKS * LOOK_SECONDS:.0f} s"
-        self._silent()
-        self.abort()
 
     def ask(self, question: bytes) -> asyncio.Future[bytes]:
         assert self.transport is not None, "asked when the connection is made"
         answered: asyncio.Future[bytes] = self._loop.create_future()
+        if not self._waiting:
+            self._moved = self._loop.time()
+            if self._watch is None:
+                self._watch = self._loop.call_later(ANSWER_SECONDS, self._look)
         self._waiting.append(answered)
         self.transport.write(framed(question))
         return answered
 
-    def abort(self) -> None:
-        """Whoever waits hears that nobody knows what was done."""
-        assert self.transport is not None, "given up when the connection was made"
+    def _look(self) -> None:
+        """Gives a process up that answers nothing any more: it was stopped, or its disk hangs."""
+        self._watch = None
+        if not self._waiting:
+            return
+        left = self._moved + ANSWER_SECONDS - self._loop.time()
+        if left > 0:
+            self._watch = self._loop.call_later(left, self._look)
+            return
+        if self.pid is not None:
+            # It lives, for it has the other end of the connection: nobody else has its number. Whoever keeps it running
+            # starts another one.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+        self.give_up(f"did not answer within {ANSWER_SECONDS:.0f} s and was killed")
+
+    def give_up(self, why: str) -> None:
+        """Whoever waits hears that; what comes now is nobody's answer."""
+        assert self.transport is not None, "it was asked"
         self.usable = False
+        self._why = why
         self.transport.abort()
 
     async def close(self) -> None:
@@ -252,9 +264,9 @@ class _Link(asyncio.Protocol):
         assert self.transport is not None, "closed when the connection was made"
         if self._waiting:
             self._answered = self._loop.create_future()
-            await asyncio.wait([self._answered, self.ended], timeout=CLOSING, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([self._answered, self.ended], timeout=END_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if self._waiting:
-            self.abort()
+            self.give_up(f"did not answer within {END_SECONDS:.0f} s of the server's end")
         else:
             self.transport.close()
         await self.ended
@@ -265,19 +277,34 @@ class Helper:
 
     Args:
         opening: the first message of each connection.
+        name: what the process is, for messages.
     """
 
-    def __init__(self, door: Door, opening: bytes) -> None:
+    def __init__(self, door: Door, opening: bytes, name: str = "a helper process") -> None:
         self._door = door
         self._opening = opening
+        self._name = name
         self._link: _Link | None = None
         self._connecting: asyncio.Task[_Link] | None = None
+
+    def __str__(self) -> str:
+        return self._name if self._link is None else str(self._link)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def pid(self) -> int | None:
+        """The process that answered last, if one did."""
+        return None if self._link is None else self._link.pid
 
     async def ask(self, question: bytes) -> bytes:
         """The answer. Many may ask at once.
 
         Raises:
-            StoreUnavailable: the process cannot be reached, or ended meanwhile; nobody knows what it did.
+            StoreUnavailable: the process cannot be reached, or ended meanwhile, or answers nothing any more; nobody
+                knows what it did.
         """
         link = self._link
         if link is None or not link.usable:
@@ -288,8 +315,12 @@ class Helper:
         """Connects, so that the first question need not wait for it. Raises StoreUnavailable."""
         await self._connected()
 
+    async def check(self) -> None:
+        """Returns if the process answers. Raises StoreUnavailable."""
+        await self.ask(ROLL_CALL)
+
     async def close(self) -> None:
-        """What was asked is answered first, if the process answers in time."""
+        """What was asked is answered first, if it is answered in time."""
         if self._connecting is not None:
             await asyncio.wait([self._connecting])
         if self._link is not None:
@@ -298,44 +329,45 @@ class Helper:
         await self._door.close()
 
     async def _connected(self) -> _Link:
-        """All who come meanwhile share one attempt, and what it fails of: they do not wait one after the other."""
+        # All who ask meanwhile share an attempt: one after the other they would wait for a process that hangs.
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._connect())
             self._connecting.add_done_callback(self._tried)
-        # Who is cancelled leaves the attempt to the others.
         return await asyncio.shield(self._connecting)
 
     def _tried(self, attempt: asyncio.Task[_Link]) -> None:
         self._connecting = None
         if not attempt.cancelled():
-            attempt.exception()  # Those who asked know it; there may be none left.
+            attempt.exception()  # Whoever still waits raises it.
 
     async def _connect(self) -> _Link:
-        if self._link is not None and self._link.usable:
-            return self._link
         outer = await self._door.outer(failed=self._link is not None)
-        link = self._link = await _handed_in(outer, self._door.distrust)
+        link = self._link = await _handed_in(outer, self._name)
         try:
             async with asyncio.timeout(PATIENCE):
                 wrong = await link.ask(self._opening)
+                if not wrong:
+                    link.pid = int(await link.ask(ROLL_CALL))
+                    return link
         except TimeoutError:
-            link.abort()
-            raise StoreUnavailable(f"a helper process did not answer within {PATIENCE:.0f} s") from None
-        if wrong:
-            link.abort()
-            raise StoreUnavailable(wrong.decode("utf-8", "replace"))
-        return link
+            why = f"did not answer within {PATIENCE:.0f} s"
+            link.give_up(why)
+            await link.ended
+            raise StoreUnavailable(f"{link} {why}") from None
+        link.give_up("was asked for what it cannot do")
+        await link.ended
+        raise StoreUnavailable(wrong.decode("utf-8", "replace"))
 
 
-async def _handed_in(outer: socket.socket, silent: Callable[[], None]) -> _Link:
+async def _handed_in(outer: socket.socket, name: str) -> _Link:
     """A new connection. Raises StoreUnavailable."""
     ours, theirs = socket.socketpair()
     try:
         with theirs:
             socket.send_fds(outer, [b"+"], [theirs.fileno()])
         ours.setblocking(False)
-        _, link = await asyncio.get_running_loop().create_unix_connection(lambda: _Link(silent), sock=ours)
+        _, link = await asyncio.get_running_loop().create_unix_connection(lambda: _Link(name), sock=ours)
     except OSError as error:
         ours.close()
-        raise StoreUnavailable(f"a helper process cannot be reached: {error}") from error
+        raise StoreUnavailable(f"{name} cannot be reached: {error}") from error
     return link

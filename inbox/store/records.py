@@ -12,6 +12,20 @@ from typing import Literal
 EmailKind = Literal["inbound", "outbound", "draft", "scheduled"]
 DeliveryStatus = Literal["open", "pending", "closed", "spam", "archived"]
 StoreMode = Literal["set", "add", "remove"]
+#: What ``Messages.columns`` reads of one message: integers (``modseq``, ``size``, which is RFC822.SIZE), seconds
+#: (``received_at``), a text (``blob_path``) and octets, as in :class:`EmailRecord` and :class:`Copy`.
+Column = Literal[
+    "modseq",
+    "size",
+    "received_at",
+    "blob_path",
+    "prepended",
+    "envelope",
+    "body",
+    "bodystructure",
+    "sections",
+    "header_block",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +169,7 @@ class MailboxStatus:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message in one mailbox, without its texts: what a selected mailbox keeps in memory."""
+    """One message in one mailbox, without its texts."""
 
     uid: int
     modseq: int

@@ -26,6 +26,10 @@ async def _fetch(acme: Home, thief: Home) -> object:
     return [message async for message in thief.db.messages.fetch(thief.tenant, acme.inbox, [1, 2])]
 
 
+async def _columns(acme: Home, thief: Home) -> object:
+    return [page async for page in thief.db.messages.columns(thief.tenant, acme.inbox, [1, 2], ["size"])]
+
+
 async def _accept(acme: Home, thief: Home) -> object:
     return await thief.db.messages.accept(Arrival((filing(email(thief.tenant), thief.inbox, acme.inbox),)))
 
@@ -53,7 +57,9 @@ NOT_FOUND: dict[str, Attempt] = {
     "Messages.entries": lambda a, t: t.db.messages.entries(t.tenant, a.inbox),
     "Messages.changes": lambda a, t: t.db.messages.changes(t.tenant, a.inbox, 0),
     "Messages.claim_recent": lambda a, t: t.db.messages.claim_recent(t.tenant, a.inbox),
+    "Messages.listing": lambda a, t: t.db.messages.listing(t.tenant, a.inbox),
     "Messages.fetch": _fetch,
+    "Messages.columns": _columns,
     "Messages.store": lambda a, t: t.db.messages.store(t.tenant, a.inbox, [1], "set", Flag.DELETED),
     "Messages.expunge": lambda a, t: t.db.messages.expunge(t.tenant, a.inbox, [1]),
     "Messages.copy from": lambda a, t: t.db.messages.copy(t.tenant, a.inbox, [1], t.inbox),
@@ -85,7 +91,7 @@ ELSEWHERE = {
     "Tenants.add_organization", "Tenants.organization", "Tenants.organizations", "Tenants.add_domain", "Tenants.domain",
     "Accounts.by_address", "Messages.blob_in_use", "Decisions.add", "Decisions.prune", "DkimKeys.pending",
     "DmarcReports.count", "DmarcReports.observed", "DmarcReports.forget_observations", "DmarcReports.forget_reports",
-    "Accounts.all", "Accounts.aliases", "Decisions.get", "Decisions.search",
+    "DmarcReports.claim", "Accounts.all", "Accounts.aliases", "Decisions.get", "Decisions.search",
 }  # fmt: skip
 
 

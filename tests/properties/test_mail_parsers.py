@@ -144,6 +144,18 @@ def test_values_of_any_kind(data: bytes) -> None:
     header_fields(data, ["to"], negate=True)
 
 
+@settings(deadline=None)
+@given(
+    data=st.lists(st.sampled_from([b"To", b"to", b"X", b" ", b"\t", b":", b"\r", b"\n", b"\r\n", b"\x0b", b"abc"])),
+    names=st.lists(st.sampled_from(["to", "X", "x y", "To ", " to", "", "a:b", "abc", "\x0b"])),
+)
+def test_fields_are_the_same_whether_few_or_many_are_wanted(data: list[bytes], names: list[str]) -> None:
+    """Few names are looked for at once, many in a set; names that no field can have change nothing but the way."""
+    block = b"".join(data)
+    many = [*names, *(f"none-{number}" for number in range(100))]
+    assert header_fields(block, names) == header_fields(block, many)
+
+
 @pytest.mark.parametrize("prefix", [b"", b"Delivered-To: a@b\r\n"])
 @settings(deadline=None)
 @given(data=octets)

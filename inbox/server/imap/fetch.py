@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from operator import itemgetter
+from typing import Any, Final
 
 from inbox.base.errors import StoreError, StoreUnavailable
 from inbox.mail.flags import Flag
 from inbox.server.imap.outcome import Done, No
-from inbox.server.imap.parts import Copy, Found, Nil, batches
+from inbox.server.imap.parts import COPY, Copy, Found, Nil, Row, Wanted, batches
 from inbox.server.imap.select import selected
+from inbox.server.imap.session import ImapSession
 from inbox.server.imap.view import View
-from inbox.store.records import StoredMessage
+from inbox.store.records import Column
 from inbox.wire.imap.commands import Fetch
 from inbox.wire.imap.dates import render_date_time
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.fetch import Item, Section
 
-if TYPE_CHECKING:
-    from inbox.server.imap.session import ImapSession
-
-_FROM_VIEW: Final = frozenset({"FLAGS", "UID", "MODSEQ"})
-_FORMS: Final = {"FLAGS": b"FLAGS %b", "UID": b"UID %d", "MODSEQ": b"MODSEQ (%d)"}
-_READERS: Final[dict[str, Callable[[View, int], bytes | int]]] = {
-    "FLAGS": View.flags_of,
-    "UID": lambda view, place: view.uids[place],
-    "MODSEQ": lambda view, place: view.modseqs[place],
+_FROM_VIEW: Final = frozenset({"FLAGS", "UID"})
+_FORMS: Final = {
+    "FLAGS": b"FLAGS %b",
+    "UID": b"UID %d",
+    "MODSEQ": b"MODSEQ (%d)",
+    "RFC822.SIZE": b"RFC822.SIZE %d",
+    "INTERNALDATE": b"INTERNALDATE %b",
+    "ENVELOPE": b"ENVELOPE %b",
+    "BODY": b"BODY %b",
+    "BODYSTRUCTURE": b"BODYSTRUCTURE %b",
 }
-#: Messages that the view answers for without a pause.
+_COLUMNS: Final[Mapping[str, Column]] = {
+    "MODSEQ": "modseq",
+    "RFC822.SIZE": "size",
+    "INTERNALDATE": "received_at",
+    "ENVELOPE": "envelope",
+    "BODY": "body",
+    "BODYSTRUCTURE": "bodystructure",
+}
+#: Messages that are answered for without a pause.
 _AT_ONCE: Final = 500
-_WITHOUT_TEXTS: Final = _FROM_VIEW | {"INTERNALDATE", "RFC822.SIZE"}
+_END: Final = b")\r\n"
 #: RFC 3501 §6.4.5: the old names of sections. RFC822.HEADER does not set \\Seen.
 _OLD_NAMES: Final = {
     "RFC822": Section(),
@@ -41,14 +52,16 @@ _OLD_NAMES: Final = {
 
 
 _Sections = list[tuple[bytes, Found | Nil]]
+#: Finds what a word is answered with for each of many messages: in the view at their places, or in their rows.
+_Reader = Callable[[View, Sequence[int], Sequence[Row]], Iterable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What one FETCH does for each message. ``sections`` are pairs of label and section, in the client's order."""
+    """What one FETCH does for each message. ``sections`` are in the client's order."""
 
     words: tuple[str, ...]
-    sections: tuple[tuple[bytes, Section], ...]
+    sections: tuple[Wanted, ...]
     sees: bool
 
     @property
@@ -58,24 +71,65 @@ class _Plan:
     @property
     def from_blob(self) -> bool:
         """False if the header sections in the database are enough."""
-        return any(section.part or not section.text.startswith("HEADER") for _, section in self.sections)
+        return not all(section.in_header for section in self.sections)
 
     @property
-    def texts(self) -> bool:
-        return bool(self.sections) or not _WITHOUT_TEXTS.issuperset(self.words)
+    def columns(self) -> tuple[Column, ...]:
+        """What the database is asked for."""
+        wanted = [_COLUMNS[word] for word in self.words if word not in _FROM_VIEW]
+        return tuple(dict.fromkeys((*COPY, *wanted) if self.sections else wanted))
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """A response without its sections and its end. ``text`` takes a message's number and what is read of it."""
+
+    text: bytes
+    readers: tuple[_Reader, ...]
+
+    @classmethod
+    def of(cls, words: Sequence[str], columns: Sequence[Column], end: bytes) -> _Form:
+        text = b"* %d FETCH (" + b" ".join([_FORMS[word] for word in words]) + end
+        return cls(text, tuple(_reader(word, columns) for word in words))
+
+    def fill(self, view: View, places: Sequence[int], rows: Sequence[Row]) -> bytes:
+        """The responses for these messages, column by column: what is done for each message is done in C."""
+        numbers = [place + 1 for place in places]
+        values = [read(view, places, rows) for read in self.readers]
+        return b"".join(map(self.text.__mod__, zip(numbers, *values, strict=True)))
+
+
+def _reader(word: str, columns: Sequence[Column]) -> _Reader:
+    if word == "FLAGS":
+        return lambda view, places, _: view.flags_at(places)
+    if word == "UID":
+        return lambda view, places, _: map(view.uids.__getitem__, places)
+    at = 1 + columns.index(_COLUMNS[word])
+    match word:
+        case "MODSEQ":
+            # The flags that the client is told are those at the view's modseq, even if the row's are newer.
+            return lambda view, _, rows: [min(row[at], view.modseq) for row in rows]
+        case "INTERNALDATE":
+            return lambda _view, _places, rows: [render_date_time(row[at]) for row in rows]
+        case _:
+            return lambda _view, _places, rows: map(itemgetter(at), rows)
 
 
 def _planned(items: Sequence[Item], *, uid: bool) -> _Plan:
     words: list[str] = ["UID"] if uid else []
-    sections: list[tuple[bytes, Section]] = []
+    sections: list[Wanted] = []
+    sees = False
     for item in items:
         if isinstance(item, Section):
-            sections.append((item.label(), item))
+            sections.append(Wanted.of(item))
+            sees = sees or not item.peek
         elif item.name in _OLD_NAMES:
-            sections.append((item.name.encode("ascii"), _OLD_NAMES[item.name]))
+            old = _OLD_NAMES[item.name]
+            sections.append(Wanted.of(old, item.name.encode("ascii")))
+            sees = sees or not old.peek
         elif item.name not in words:
             words.append(item.name)
-    return _Plan(tuple(words), tuple(sections), any(not section.peek for _, section in sections))
+    return _Plan(tuple(words), tuple(sections), sees)
 
 
 async def fetch(s: ImapSession, wanted: Fetch) -> Done:
@@ -85,23 +139,15 @@ async def fetch(s: ImapSession, wanted: Fetch) -> Done:
     if places is None:
         raise BadCommand("No message has such a number")
     plan = _planned(wanted.items, uid=wanted.uid)
-    seen_now = await _see(s, places) if plan.sees and not view.read_only else set()
     if plan.from_view:
-        await _from_view(s, view, places, plan.words)
+        await _from_view(s, view, places, plan)
         return Done("Fetched")
+    seen_now = await _see(s, places) if plan.sees and not view.read_only else set()
     uids = [uid for some in places for uid in view.uids[some.start : some.stop]]
-    found = 0
-    messages = s.backend.database.messages.fetch(here.tenant, view.mailbox.id, uids, texts=plan.texts)
-    unreadable = 0
-    async for batch in batches(messages, len(plan.sections)):
-        for stored, sections in zip(batch, await _ready(s, batch, plan), strict=True):
-            if sections is None:
-                unreadable += 1
-            else:
-                found += await _one(s, view, stored, plan, sections, told=stored.entry.uid in seen_now)
-            await s.pace()
-    if unreadable:
-        raise No("Some of these messages cannot be read", "SERVERBUG")
+    if plan.sections:
+        found = await _with_sections(s, view, uids, plan, seen_now)
+    else:
+        found = await _from_rows(s, view, uids, plan)
     if found < len(uids) and not wanted.uid:
         raise No("Some of these messages were expunged by somebody else", "EXPUNGEISSUED")  # RFC 2180 §4.1.2
     return Done("Fetched")
@@ -111,7 +157,7 @@ async def _see(s: ImapSession, places: Sequence[range]) -> set[int]:
     """Marks what is fetched as ``\\Seen``, in one write; returns the uids whose flags the client must be told."""
     here = selected(s)
     view = here.view
-    unseen = [view.uids[place] for some in places for place in some if not view.flags[place] & Flag.SEEN]
+    unseen = [view.uids[place] for some in places for place in some if not view.bits(place) & Flag.SEEN]
     if not unseen:
         return set()
     entries, _ = await s.backend.database.messages.store(here.tenant, view.mailbox.id, unseen, "add", Flag.SEEN)
@@ -121,70 +167,78 @@ async def _see(s: ImapSession, places: Sequence[range]) -> set[int]:
     return told
 
 
-async def _from_view(s: ImapSession, view: View, places: Sequence[range], words: Sequence[str]) -> None:
-    form = b"* %d FETCH (" + b" ".join([_FORMS[word] for word in words]) + b")\r\n"
-    readers = [_READERS[word] for word in words]
+async def _from_view(s: ImapSession, view: View, places: Sequence[range], plan: _Plan) -> None:
+    form = _Form.of(plan.words, (), _END)
     for some in places:
         for start in range(some.start, some.stop, _AT_ONCE):
-            batch = range(start, min(start + _AT_ONCE, some.stop))
-            s.send(b"".join([form % (place + 1, *[read(view, place) for read in readers]) for place in batch]))
+            s.send(form.fill(view, range(start, min(start + _AT_ONCE, some.stop)), ()))
             await s.pace()
 
 
-def _known(view: View, place: int, word: str) -> bytes:
-    return _FORMS[word] % _READERS[word](view, place)
+async def _from_rows(s: ImapSession, view: View, uids: Sequence[int], plan: _Plan) -> int:
+    """Answers with columns as they are stored; returns for how many messages."""
+    form = _Form.of(plan.words, plan.columns, _END)
+    found = 0
+    async for page in s.backend.database.messages.columns(
+        view.mailbox.organization, view.mailbox.id, uids, plan.columns
+    ):
+        for start in range(0, len(page), _AT_ONCE):
+            rows = page[start : start + _AT_ONCE]
+            s.send(form.fill(view, view.indices([row[0] for row in rows]), rows))
+            await s.pace()
+        found += len(page)
+    return found
 
 
-async def _ready(s: ImapSession, batch: Sequence[StoredMessage], plan: _Plan) -> Sequence[_Sections | None]:
+async def _with_sections(s: ImapSession, view: View, uids: Sequence[int], plan: _Plan, seen_now: set[int]) -> int:
+    """Answers with parts of messages, too; returns for how many. Raises No if some could not be read."""
+    pages = s.backend.database.messages.columns(view.mailbox.organization, view.mailbox.id, uids, plan.columns)
+    plain = seen = _Form.of(plan.words, plan.columns, b"")
+    # RFC 3501 §6.4.5: who makes a message \Seen by reading it is told of its flags.
+    if "FLAGS" not in plan.words:
+        seen = _Form.of((*plan.words, "FLAGS"), plan.columns, b"")
+    found = unreadable = 0
+    async for batch in batches(pages, len(plan.sections)):
+        for row, sections in zip(batch, await _ready(s, view, batch, plan), strict=True):
+            if sections is None:
+                unreadable += 1
+            else:
+                form = seen if row[0] in seen_now else plain
+                s.send(form.fill(view, view.indices([row[0]]), [row]))
+                await _send_sections(s, sections, first=not form.readers)
+                found += 1
+            await s.pace()
+    if unreadable:
+        raise No("Some of these messages cannot be read", "SERVERBUG")
+    return found
+
+
+async def _ready(s: ImapSession, view: View, batch: Sequence[Row], plan: _Plan) -> Sequence[_Sections | None]:
     """The sections of each message, with their first octets: a blob that cannot be read spoils no response.
 
     None for such a message: one lost blob must not hide the messages behind it from a client that fetches them all.
     """
     if not plan.from_blob:
-        return [await _sections(s, stored, plan) for stored in batch]
-    return await asyncio.gather(*[_sections(s, stored, plan) for stored in batch])
+        return [await _sections(s, view, row, plan) for row in batch]
+    return await asyncio.gather(*[_sections(s, view, row, plan) for row in batch])
 
 
-async def _sections(s: ImapSession, stored: StoredMessage, plan: _Plan) -> _Sections | None:
-    copy = Copy(stored, s.backend.blobs)
+async def _sections(s: ImapSession, view: View, row: Row, plan: _Plan) -> _Sections | None:
+    copy = Copy(row, s.backend.blobs)
     try:
-        return [(label, await copy.section(section)) for label, section in plan.sections]
+        return [(section.label, await copy.section(section)) for section in plan.sections]
     except StoreUnavailable:
         raise
     except StoreError as error:
-        s.backend.log.error("imap_message_unreadable", email=stored.email.id, error=str(error))  # noqa: TRY400  see Log
+        s.backend.log.error(  # noqa: TRY400  see Log
+            "imap_message_unreadable", mailbox=view.mailbox.id, uid=row[0], error=str(error)
+        )
         return None
 
 
-async def _one(
-    s: ImapSession, view: View, stored: StoredMessage, plan: _Plan, sections: _Sections, *, told: bool
-) -> bool:
-    """Answers for one message; False if it turned out to be gone."""
-    place = view.index(stored.entry.uid)
-    if place is None:
-        return False
-    words = [_word(view, place, stored, word) for word in plan.words]
-    if told and "FLAGS" not in plan.words:
-        words.append(_known(view, place, "FLAGS"))
-    s.send(b"* %d FETCH (" % (place + 1) + b" ".join(words))
-    for number, (label, found) in enumerate(sections):
-        s.send((b" " if number or words else b"") + label + b" ")
+async def _send_sections(s: ImapSession, sections: _Sections, *, first: bool) -> None:
+    for label, found in sections:
+        s.send(label + b" " if first else b" " + label + b" ")
+        first = False
         await found.send(s)
-    s.send(b")\r\n")
-    return True
-
-
-def _word(view: View, place: int, stored: StoredMessage, word: str) -> bytes:
-    match word:
-        case "ENVELOPE":
-            return b"ENVELOPE " + stored.email.envelope
-        case "BODYSTRUCTURE":
-            return b"BODYSTRUCTURE " + stored.email.bodystructure
-        case "BODY":
-            return b"BODY " + stored.email.body
-        case "RFC822.SIZE":
-            return b"RFC822.SIZE %d" % stored.size
-        case "INTERNALDATE":
-            return b"INTERNALDATE " + render_date_time(stored.received_at)
-        case _:
-            return _known(view, place, word)
+    s.send(_END)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Final
 
 from inbox.base.errors import InboxError, StoreError
-from inbox.mail.sections import header_fields
+from inbox.mail.sections import fields_of
 from inbox.mail.sections import section as find_section
 from inbox.server.imap.channel import Disconnected
+from inbox.server.imap.session import ImapSession
 from inbox.store.ports import Blobs
-from inbox.store.records import StoredMessage
+from inbox.store.records import Column
 from inbox.wire.imap.fetch import Section
-
-if TYPE_CHECKING:
-    from inbox.server.imap.session import ImapSession
 
 #: Octets of a section that are read from the blob at a time.
 _PIECE: Final = 256 * 1024
@@ -23,23 +22,61 @@ _AHEAD: Final = 16
 _AHEAD_OCTETS: Final = 1024 * 1024
 
 
-async def batches(messages: AsyncIterator[StoredMessage], pieces: int) -> AsyncIterator[list[StoredMessage]]:
+#: One message of ``Messages.columns``: its uid, then the columns that were asked for.
+Row = tuple[Any, ...]
+#: What :class:`Copy` and :func:`batches` have to find at the beginning of a row, behind the uid.
+COPY: Final[tuple[Column, ...]] = ("size", "prepended", "header_block", "sections", "blob_path")
+
+
+async def batches(pages: AsyncIterator[list[Row]], pieces: int) -> AsyncIterator[list[Row]]:
     """Messages in groups whose blobs are read at the same time: the way to a blob is long, above all to S3.
 
     ``pieces`` is how many pieces of each message will be held at once. A group has at most :data:`_AHEAD_OCTETS`
     of them (or one message).
     """
-    batch: list[StoredMessage] = []
+    batch: list[Row] = []
     octets = 0
-    async for stored in messages:
-        weight = min(stored.size, _PIECE) * pieces
-        if batch and (len(batch) == _AHEAD or octets + weight > _AHEAD_OCTETS):
-            yield batch
-            batch, octets = [], 0
-        batch.append(stored)
-        octets += weight
+    async for page in pages:
+        for row in page:
+            weight = min(row[1], _PIECE) * pieces
+            if batch and (len(batch) == _AHEAD or octets + weight > _AHEAD_OCTETS):
+                yield batch
+                batch, octets = [], 0
+            batch.append(row)
+            octets += weight
     if batch:
         yield batch
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A section as it is looked for in each message.
+
+    Attributes:
+        label: what the response calls it.
+        spec: as ``inbox.mail.sections.section`` takes it.
+        fields: picks the fields out of the header that ``spec`` means; None if all of the section is wanted.
+        partial: offset and length in octets, or None.
+    """
+
+    label: bytes
+    spec: str
+    fields: Callable[[bytes], bytes] | None
+    partial: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, section: Section, label: bytes | None = None) -> Wanted:
+        text, pick = section.text, None
+        if text.startswith("HEADER.FIELDS"):
+            names = [field.decode("latin-1") for field in section.fields]
+            text, pick = "HEADER", fields_of(names, negate=text.endswith("NOT"))
+        spec = ".".join([*map(str, section.part), *([text] if text else [])])
+        return cls(section.label() if label is None else label, spec, pick, section.partial)
+
+    @property
+    def in_header(self) -> bool:
+        """True if it is within the header section, which the database has."""
+        return self.spec == "HEADER"
 
 
 class Found:
@@ -79,12 +116,13 @@ class Nil:
 class Copy:
     """A message in one mailbox. Its header section comes from the database, all else from the blob."""
 
-    __slots__ = ("_blobs", "_head", "_stored")
+    __slots__ = ("_blob_path", "_blobs", "_head", "_prepended", "_sections", "_size")
 
-    def __init__(self, stored: StoredMessage, blobs: Blobs) -> None:
-        self._stored = stored
+    def __init__(self, row: Row, blobs: Blobs) -> None:
+        self._size, prepended, header_block, self._sections, self._blob_path = row[1:6]
         self._blobs = blobs
-        self._head = stored.prepended + stored.email.header_block
+        self._prepended = len(prepended)
+        self._head: bytes = prepended + header_block
 
     @property
     def head(self) -> bytes:
@@ -101,28 +139,24 @@ class Copy:
         if offset + length <= len(head):
             return head[offset : offset + length]
         beginning = head[offset:] if offset < len(head) else b""
-        in_blob = offset + len(beginning) - len(self._stored.prepended)
-        rest = await self._blobs.read(self._stored.email.blob_path, in_blob, length - len(beginning))
+        in_blob = offset + len(beginning) - self._prepended
+        rest = await self._blobs.read(self._blob_path, in_blob, length - len(beginning))
         if len(beginning) + len(rest) < length:
-            raise StoreError(f"blob {self._stored.email.blob_path} is shorter than its mail")
+            raise StoreError(f"blob {self._blob_path} is shorter than its mail")
         return beginning + rest
 
     async def beginning(self, limit: int) -> bytes:
         """The first ``limit`` octets, or all if there are fewer. Raises StoreError."""
-        return await self.read(0, min(limit, self._stored.size))
+        return await self.read(0, min(limit, self._size))
 
-    async def section(self, wanted: Section) -> Found | Nil:
+    async def section(self, wanted: Wanted) -> Found | Nil:
         """What a section specification means in this message. Raises StoreError if it cannot be read."""
-        named = wanted.text.startswith("HEADER.FIELDS")
-        spec = ".".join([*map(str, wanted.part), *(["HEADER"] if named else [wanted.text] if wanted.text else [])])
-        place = find_section(self._stored.email.sections, spec, len(self._stored.prepended))
+        place = find_section(self._sections, wanted.spec, self._prepended)
         if place is None:
             return Nil()
         offset, length = place
-        if named:
-            block = await self.read(offset, length)
-            names = [field.decode("latin-1") for field in wanted.fields]
-            fields = header_fields(block, names, negate=wanted.text.endswith("NOT"))
+        if wanted.fields is not None:
+            fields = wanted.fields(await self.read(offset, length))
             start, length = _cut(0, len(fields), wanted.partial)
             return Found(None, 0, length, fields[start : start + length])
         offset, length = _cut(offset, length, wanted.partial)

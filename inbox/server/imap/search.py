@@ -5,30 +5,35 @@ from __future__ import annotations
 import asyncio
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from inbox.base.errors import NotFound
 from inbox.base.limits import SEARCH_BODY_OCTETS
 from inbox.mail.headers import Headers
+from inbox.mail.sections import fields_of
 from inbox.server.imap.outcome import Done
-from inbox.server.imap.parts import Copy, batches
+from inbox.server.imap.parts import COPY, Copy, Row, batches
 from inbox.server.imap.searchtext import body_words, folded, header_words, written_day
 from inbox.server.imap.select import selected
+from inbox.server.imap.session import ImapSession
 from inbox.server.imap.view import View
-from inbox.store.records import StoredMessage
+from inbox.store.records import Column
 from inbox.wire.imap import search as key
 from inbox.wire.imap.commands import Find
 from inbox.wire.imap.search import Key
 from inbox.wire.imap.sequence import SequenceSet, compact
 
-if TYPE_CHECKING:
-    from inbox.server.imap.session import ImapSession
-
 #: What a key has to look at: the view, the database's row, its texts, the blob.
 _VIEW, _ROW, _TEXTS, _BLOB = range(4)
+#: The columns for each of them: the size first, the time last, between them the two parts of the header section.
+_ASKED: Final[Mapping[int, tuple[Column, ...]]] = {
+    _ROW: ("size", "received_at"),
+    _TEXTS: ("size", "prepended", "header_block", "received_at"),
+    _BLOB: (*COPY, "received_at"),
+}
 #: Messages that are judged by the view alone before others get their turn.
 _TURN: Final = 2000
 
@@ -38,8 +43,9 @@ class _Facts:
     """One message as far as its keys ask for it. ``place`` counts from 0."""
 
     place: int
-    stored: StoredMessage | None = None
-    headers: Headers | None = None
+    size: int = 0
+    received_at: float = 0.0
+    block: bytes = b""
     header: str = ""
     body: str = ""
 
@@ -88,10 +94,10 @@ class _Compiler:
                 return lambda m: not test(m)
             case key.Flagged(flag):
                 bits = int(flag)
-                return lambda m: bool(view.flags[m.place] & bits)
+                return lambda m: bool(view.bits(m.place) & bits)
             case key.Keyword(word):
                 lowered = word.lower()
-                return lambda m: lowered in map(str.lower, view.keywords.get(view.uids[m.place], ()))
+                return lambda m: lowered in map(str.lower, view.keywords(m.place))
             case key.Recent():
                 return lambda m: view.is_recent(view.uids[m.place])
             case key.Numbers(numbers, uid):
@@ -115,12 +121,13 @@ class _Compiler:
 def _stored_test(wanted: Key) -> _Test:
     match wanted:
         case key.Size(larger, octets):
-            return lambda m: _size(m) > octets if larger else _size(m) < octets
+            return lambda m: m.size > octets if larger else m.size < octets
         case key.Dated():
-            return lambda m: _dated(wanted, m)
+            dates = fields_of(["Date"])
+            return lambda m: _dated(wanted, m, dates)
         case key.Header(name, value):
-            sought = folded(value)
-            return lambda m: m.headers is not None and any(sought in folded(t) for t in m.headers.get_all(name))
+            sought, named = folded(value), fields_of([name])
+            return lambda m: any(sought in folded(t) for t in Headers(named(m.block)).get_all(name))
         case key.Text(header, value):
             words = folded(value)
             return lambda m: words in m.body or (header and words in m.header)
@@ -128,16 +135,12 @@ def _stored_test(wanted: Key) -> _Test:
             raise TypeError(f"no test for {type(wanted).__name__}")
 
 
-def _size(m: _Facts) -> int:
-    return m.stored.size if m.stored is not None else 0
-
-
-def _dated(wanted: key.Dated, m: _Facts) -> bool:
+def _dated(wanted: key.Dated, m: _Facts, dates: Callable[[bytes], bytes]) -> bool:
     if wanted.sent:
         # RFC 3501 §6.4.4: the day as the sender wrote it, whatever day that was in our time zone.
-        day = written_day(m.headers.get("Date")) if m.headers is not None else None
+        day = written_day(Headers(dates(m.block)).get("Date"))
     else:
-        day = datetime.fromtimestamp(m.stored.received_at, UTC).date() if m.stored is not None else None
+        day = datetime.fromtimestamp(m.received_at, UTC).date()
     if day is None:
         return False
     match wanted.when:
@@ -175,46 +178,48 @@ async def _matching(s: ImapSession, view: View, wanted: Key) -> list[int]:
     compiler = _Compiler(view)
     cheap = [compiler.test(inner) for inner in keys if _level(inner) == _VIEW]
     dear = key.And(tuple(inner for inner in keys if _level(inner) > _VIEW))
-    candidates: list[int] = []
-    for start in range(0, len(view), _TURN):
-        some = map(_Facts, range(start, min(start + _TURN, len(view))))
-        candidates += [m.place for m in some if all(test(m) for test in cheap)]
-        await s.pace()
-        await asyncio.sleep(0)
+    candidates = await _by_view(s, view, cheap) if cheap else list(range(len(view)))
     if not dear.keys or not candidates:
         return candidates
     return await _dear(s, view, candidates, compiler.test(dear), _level(dear))
 
 
+async def _by_view(s: ImapSession, view: View, tests: Sequence[_Test]) -> list[int]:
+    candidates: list[int] = []
+    for start in range(0, len(view), _TURN):
+        some = map(_Facts, range(start, min(start + _TURN, len(view))))
+        candidates += [m.place for m in some if all(test(m) for test in tests)]
+        await s.pace()
+        await asyncio.sleep(0)
+    return candidates
+
+
 async def _dear(s: ImapSession, view: View, candidates: list[int], test: _Test, level: int) -> list[int]:
     uids = [view.uids[place] for place in candidates]
+    pages = s.backend.database.messages.columns(view.mailbox.organization, view.mailbox.id, uids, _ASKED[level])
     found: list[int] = []
-    messages = s.backend.database.messages.fetch(
-        view.mailbox.organization, view.mailbox.id, uids, texts=level >= _TEXTS
-    )
-    async for batch in batches(messages, pieces=4 if level == _BLOB else 0):
+    async for rows in batches(pages, pieces=4) if level == _BLOB else pages:
         await s.pace()
-        bodies = await _bodies(s, batch) if level == _BLOB else [""] * len(batch)
-        for stored, body in zip(batch, bodies, strict=True):
-            place = view.index(stored.entry.uid)
+        bodies = await _bodies(s, rows) if level == _BLOB else [""] * len(rows)
+        for row, body in zip(rows, bodies, strict=True):
+            place = view.index(row[0])
             if place is None or body is None:
                 continue
-            facts = _Facts(place, stored, body=body)
+            facts = _Facts(place, row[1], row[-1], body=body)
             if level >= _TEXTS:
-                block = stored.prepended + stored.email.header_block
-                facts.headers = Headers(block)
-                facts.header = header_words(block) if level == _BLOB else ""
+                facts.block = row[2] + row[3]
+                facts.header = header_words(facts.block) if level == _BLOB else ""
             if test(facts):
                 found.append(place)
     return found
 
 
-async def _bodies(s: ImapSession, batch: Sequence[StoredMessage]) -> list[str | None]:
+async def _bodies(s: ImapSession, batch: Sequence[Row]) -> list[str | None]:
     """The decoded texts of the messages; None for one whose blob is gone: expunged and swept while we searched."""
 
-    async def read(stored: StoredMessage) -> bytes | None:
+    async def read(row: Row) -> bytes | None:
         try:
-            return await Copy(stored, s.backend.blobs).beginning(SEARCH_BODY_OCTETS)
+            return await Copy(row, s.backend.blobs).beginning(SEARCH_BODY_OCTETS)
         except NotFound:
             return None
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from inbox.mail.flags import Flag
 from inbox.server.imap.outcome import Done, Farewell, No
 from inbox.server.imap.selected import Selected
+from inbox.server.imap.session import ImapSession
 from inbox.wire.imap import render
 from inbox.wire.imap.commands import Append, Nothing, OneMailbox
 from inbox.wire.imap.errors import BadCommand
-
-if TYPE_CHECKING:
-    from inbox.server.imap.session import ImapSession
 
 #: DONE and its line end; a little more for clients that add blanks.
 _DONE_OCTETS: Final = 64
@@ -49,12 +46,14 @@ async def _open(s: ImapSession, name: str, *, read_only: bool) -> Done:
     mailbox = await database.mailboxes.by_name(s.identity.tenant, s.identity.account, name)
     if mailbox is None:
         raise No("No such mailbox", "NONEXISTENT")
-    opened, next_uid = await Selected.open(database, mailbox, s.backend.log, s.channel.nudge, read_only=read_only)
+    opened, next_uid = await Selected.open(
+        database, s.backend.listings, mailbox, s.backend.log, s.channel.nudge, read_only=read_only
+    )
     s.selected = opened
     view, words = opened.view, opened.flag_words()
     s.send(b"* FLAGS " + render.flag_list(words) + b"\r\n")
     s.send(b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view), view.recent_count()))
-    unseen = next((place for place, bits in enumerate(view.flags) if not bits & Flag.SEEN), None)
+    unseen = view.first_unseen()
     if unseen is not None:
         s.send(render.status("*", "OK", "First unseen", f"UNSEEN {unseen + 1}"))
     permanent = "" if read_only else " ".join((*words, "\\*"))

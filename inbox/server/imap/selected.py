@@ -10,6 +10,7 @@ from inbox.base.errors import NotFound
 from inbox.mail.flags import flag_names
 from inbox.mail.tenancy import Mailbox
 from inbox.plugin.services import Log
+from inbox.server.imap.listings import Listings
 from inbox.server.imap.outcome import Farewell
 from inbox.server.imap.view import View
 from inbox.store.ports import Database
@@ -41,6 +42,7 @@ class Selected:
     async def open(
         cls,
         database: Database,
+        listings: Listings,
         mailbox: Mailbox,
         log: Log,
         nudge: Callable[[], None],
@@ -49,13 +51,13 @@ class Selected:
     ) -> tuple[Selected, int]:
         """Reads the mailbox. Also returns the next uid. Raises NotFound."""
         tenant = mailbox.organization
-        # The counters first: what happens between the two calls is then told twice and not lost.
         status = await database.mailboxes.status(tenant, mailbox.id)
-        entries = await database.messages.entries(tenant, mailbox.id)
-        view = View(mailbox, entries, status.modseq, read_only=read_only)
+        view = View(mailbox, await listings.of(mailbox, status.modseq), read_only=read_only)
         next_uid = max(status.next_uid, view.highest_uid + 1)
-        if read_only:
-            first_recent = view.uids[-status.recent] if 0 < status.recent <= len(view) else next_uid
+        if not status.recent:
+            first_recent = next_uid  # nothing to claim: a SELECT need not write
+        elif read_only:
+            first_recent = view.uids[-status.recent] if status.recent <= len(view) else next_uid
         else:
             first_recent = await database.messages.claim_recent(tenant, mailbox.id)
         view.add_recent(first_recent, next_uid)

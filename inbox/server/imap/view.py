@@ -11,8 +11,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from inbox.mail.flags import flag_names
+from inbox.mail.flags import Flag, flag_names
 from inbox.mail.tenancy import Mailbox
+from inbox.store.listing import Listing, States, widened
 from inbox.store.records import Entry, MailboxChanges
 from inbox.wire.imap.sequence import SequenceSet
 
@@ -20,30 +21,45 @@ from inbox.wire.imap.sequence import SequenceSet
 SHOWN_KEYWORDS: Final = 300
 
 
+class _Rendered(dict[int, bytes]):
+    """What FLAGS says, by state; made when it is first asked for."""
+
+    def __init__(self, states: States, *, recent: bool) -> None:
+        super().__init__()
+        self._states = states
+        self._recent = recent
+
+    def __missing__(self, state: int) -> bytes:
+        self[state] = rendered = _render_flags(*self._states.marks[state], recent=self._recent)
+        return rendered
+
+
 class View:
     """The selected mailbox as the client knows it.
 
-    Packed into arrays (13 octets a message), because a session may stay for weeks and mailboxes are large.
+    Sessions may stay for weeks and mailboxes are large: a view shares the arrays of the listing that it was made of
+    (5 octets a message) with other sessions until it has to change them.
 
     Args:
         mailbox: the mailbox; its counters are not kept up to date here.
-        entries: its messages, by uid.
-        modseq: ask for changes from here on.
+        listing: its messages; changes are asked for from its modseq on.
         read_only: EXAMINE.
     """
 
-    def __init__(self, mailbox: Mailbox, entries: Sequence[Entry], modseq: int, *, read_only: bool) -> None:
+    def __init__(self, mailbox: Mailbox, listing: Listing, *, read_only: bool) -> None:
         self.mailbox = mailbox
         self.read_only = read_only
-        self.modseq = modseq
-        self.uids = array("I", [entry.uid for entry in entries])
-        self.flags = array("B", [entry.flags for entry in entries])
-        self.modseqs = array("Q", [entry.modseq for entry in entries])
-        self.keywords: dict[int, tuple[str, ...]] = {entry.uid: entry.keywords for entry in entries if entry.keywords}
-        self._known_keywords = {word for words in self.keywords.values() for word in words}
+        self.modseq = listing.modseq
+        self.uids = listing.uids
+        self._states = listing.states
+        self._marks = States(listing.marks)
+        self._shared = True
         self._gone: set[int] = set()
         self._recent: list[range] = []
-        self._rendered: dict[tuple[int, bool], bytes] = {}
+        self._plain = _Rendered(self._marks, recent=False)
+        self._with_recent = _Rendered(self._marks, recent=True)
+        self._words: set[str] = set()
+        self._words_of = 0
 
     def __len__(self) -> int:
         return len(self.uids)
@@ -58,6 +74,15 @@ class View:
         """Where ``uid`` stands, counted from 0; None if the client does not know it."""
         place = bisect_left(self.uids, uid)
         return place if place < len(self.uids) and self.uids[place] == uid else None
+
+    def indices(self, uids: list[int]) -> Sequence[int]:
+        """Where ``uids`` stand, all of which the client knows, ascending."""
+        if not uids:
+            return ()
+        first = bisect_left(self.uids, uids[0])
+        if self.uids[first : first + len(uids)].tolist() == uids:
+            return range(first, first + len(uids))
+        return [bisect_left(self.uids, uid, first) for uid in uids]
 
     def places(self, numbers: SequenceSet, *, uid: bool) -> list[range] | None:
         """The places (from 0) that a set means, ascending.
@@ -92,40 +117,63 @@ class View:
 
     # -- flags
 
+    def bits(self, place: int) -> int:
+        """The system flags of the message at ``place``."""
+        return self._marks.marks[self._states[place]][0]
+
+    def keywords(self, place: int) -> tuple[str, ...]:
+        """The keywords of the message at ``place``."""
+        return self._marks.marks[self._states[place]][1]
+
     def flags_of(self, place: int) -> bytes:
         """``(\\Seen $Label)`` of the message at ``place``, with ``\\Recent``."""
-        uid = self.uids[place]
-        bits, recent = self.flags[place], self.is_recent(uid)
-        words = self.keywords.get(uid)
-        if words is None:
-            rendered = self._rendered.get((bits, recent))
-            if rendered is None:
-                rendered = self._rendered[bits, recent] = _render_flags(bits, recent, ())
-            return rendered
-        return _render_flags(bits, recent, words)
+        return self.flags_at((place,))[0]
+
+    def flags_at(self, places: Sequence[int]) -> list[bytes]:
+        """The same of many messages."""
+        states, plain = self._states, self._plain
+        if not self._recent:
+            return [plain[states[place]] for place in places]
+        uids, recent = self.uids, self._with_recent
+        return [(recent if self.is_recent(uids[place]) else plain)[states[place]] for place in places]
+
+    def first_unseen(self) -> int | None:
+        """The place of the first message without ``\\Seen``."""
+        unseen = {state for state, (bits, _) in enumerate(self._marks.marks) if not bits & Flag.SEEN}
+        if not unseen:
+            return None
+        return next((place for place, state in enumerate(self._states) if state in unseen), None)
 
     def update(self, entry: Entry) -> bool:
         """Takes over a message's flags; True if they are not what the client knows."""
         place = self.index(entry.uid)
         if place is None:
             return False
-        self.modseqs[place] = entry.modseq
-        if self.flags[place] == entry.flags and self.keywords.get(entry.uid, ()) == entry.keywords:
+        state = self._marks.number((entry.flags, entry.keywords))
+        if self._states[place] == state:
             return False
-        self.flags[place] = entry.flags
-        self._set_keywords(entry)
+        self._own()
+        self._states[place] = state
         return True
-
-    def _set_keywords(self, entry: Entry) -> None:
-        if entry.keywords:
-            self.keywords[entry.uid] = entry.keywords
-            self._known_keywords.update(entry.keywords)
-        else:
-            self.keywords.pop(entry.uid, None)
 
     def known_keywords(self) -> list[str]:
         """Keywords seen in this mailbox so far, for FLAGS and PERMANENTFLAGS; at most :data:`SHOWN_KEYWORDS`."""
-        return sorted(self._known_keywords)[:SHOWN_KEYWORDS]
+        marks = self._marks.marks
+        self._words.update(word for _, words in marks[self._words_of :] for word in words)
+        self._words_of = len(marks)
+        return sorted(self._words)[:SHOWN_KEYWORDS]
+
+    def _own(self) -> None:
+        """Makes the arrays this view's own before it changes them, with room for all numbers of states."""
+        if self._shared:
+            self.uids, self._states = self.uids[:], self._states[:]
+            self._shared = False
+        self._states = widened(self._states, len(self._marks.marks))
+
+    def listing(self) -> Listing:
+        """The view as others may share it, when nothing waits to be told."""
+        self._shared = True
+        return Listing(self.modseq, self.uids, self._states, tuple(self._marks.marks))
 
     # -- recent
 
@@ -166,10 +214,10 @@ class View:
     def _append(self, entry: Entry) -> bool:
         if entry.uid <= self.highest_uid:
             return False
+        state = self._marks.number((entry.flags, entry.keywords))
+        self._own()
         self.uids.append(entry.uid)
-        self.flags.append(entry.flags)
-        self.modseqs.append(entry.modseq)
-        self._set_keywords(entry)
+        self._states.append(state)
         return True
 
     def expunge(self, uids: Iterable[int]) -> None:
@@ -186,10 +234,8 @@ class View:
             gone = self._gone
             kept = [place for place, uid in enumerate(self.uids) if uid not in gone]
             self.uids = array("I", [self.uids[place] for place in kept])
-            self.flags = array("B", [self.flags[place] for place in kept])
-            self.modseqs = array("Q", [self.modseqs[place] for place in kept])
-            for uid in gone:
-                self.keywords.pop(uid, None)
+            self._states = array(self._states.typecode, [self._states[place] for place in kept])
+            self._shared = False
         self._gone = set()
         return places
 
@@ -198,6 +244,6 @@ class View:
         return 0 if place is None else place + 1
 
 
-def _render_flags(bits: int, recent: bool, words: Iterable[str]) -> bytes:
+def _render_flags(bits: int, words: Iterable[str], *, recent: bool) -> bytes:
     names = flag_names(bits, words)
     return " ".join((*names, "\\Recent") if recent else names).join(("(", ")")).encode("ascii")

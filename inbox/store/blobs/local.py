@@ -28,6 +28,7 @@ from inbox.mail.content import Content, FileContent
 from inbox.store.blobs.files import Files, Piece, remove, translated
 from inbox.store.blobs.keys import UNFINISHED, components
 from inbox.store.blobs.writer import Writer
+from inbox.store.helper import Helper
 
 T = TypeVar("T")
 
@@ -71,6 +72,11 @@ class LocalBlobs:
         self._waiting: deque[_Put] = deque()
         self._busy = False
         self._writers: set[asyncio.Future[None]] = set()
+
+    @property
+    def helper(self) -> Helper | None:
+        """The process that writes small blobs, if there is one."""
+        return None if self._writer is None else self._writer.helper
 
     async def open(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="blobs-write")

@@ -32,6 +32,9 @@ LOG_OCTETS = CHECKPOINT_PAGES * (4096 + 24) + 4 * 1024 * 1024
 LOG_ROOM = 16
 #: Seconds that a connection waits for a lock that another program (a backup, a shell) holds.
 BUSY_SECONDS = 10.0
+#: What the operator is told who moved the files of a running server.
+MOVED = "was moved, removed or replaced while it was open"
+MEND = "put it back, or restart to go on with what is there now"
 
 
 def translated(error: sqlite3.Error, path: Path) -> InboxError:
@@ -190,7 +193,7 @@ class Committer:
         try:
             found, log = self._path.stat(), Path(f"{self._path}-wal").stat()
         except OSError as error:
-            raise _Replaced(f"{self._path}: {error}") from error
+            raise _Replaced(f"{error.filename} {MOVED} ({error.strerror}): {MEND}") from error
         return found.st_dev, found.st_ino, log.st_ino
 
     def check_file(self) -> None:
@@ -198,7 +201,7 @@ class Committer:
         # An unlinked or replaced file can still be written to, and what is written is lost: that must not be
         # acknowledged. A new file is never taken over silently: a restart makes that decision visible.
         if self._identity() != self._opened:
-            raise _Replaced(f"{self._path} or its write-ahead log was replaced while it was open")
+            raise _Replaced(f"{self._path} or its write-ahead log {MOVED}: {MEND}")
 
     def _rescue(self) -> None:
         """What was acknowledged and stands in a log that somebody removed is copied into the database while we can

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from inbox.base.clock import Clock
 from inbox.base.errors import NotFound
 from inbox.mail.flags import Flag
 from inbox.store.bus import Bus
+from inbox.store.listing import Listing
 from inbox.store.records import (
     Arrival,
+    Column,
     Entry,
     MailboxChanges,
     Placed,
     StoredMessage,
     StoreMode,
 )
-from inbox.store.sqlite import rows
+from inbox.store.sqlite import reading, rows
 from inbox.store.sqlite.clerk import Clerk
 from inbox.store.sqlite.entries import (
     CHUNK,
@@ -30,8 +33,6 @@ from inbox.store.sqlite.entries import (
 from inbox.store.sqlite.filing import file_arrival
 from inbox.store.sqlite.gateway import Gateway
 
-#: Messages in one page of ``fetch``: with their texts some hundred KB.
-PAGE = 200
 _SEEN = int(Flag.SEEN)
 
 
@@ -65,6 +66,9 @@ class SqliteMessages:
             return [rows.entry(row) for row in found]
 
         return await self._gateway.read(work)
+
+    async def listing(self, tenant: str, mailbox: str) -> Listing:
+        return await self._gateway.read(lambda db: reading.listing(db, mailbox, _check(db, tenant, mailbox)))
 
     async def changes(self, tenant: str, mailbox: str, since: int) -> MailboxChanges:
         def work(db: sqlite3.Connection) -> MailboxChanges:
@@ -100,8 +104,8 @@ class SqliteMessages:
             'WHERE d."out" = ? AND d.uid IN (SELECT value FROM json_each(?)) AND e.organization = ? ORDER BY d.uid'
         )
         ordered = sorted(set(uids))
-        for start in range(0, len(ordered), PAGE):
-            page = uids_json(ordered[start : start + PAGE])
+        for start in range(0, len(ordered), reading.PAGE):
+            page = uids_json(ordered[start : start + reading.PAGE])
 
             def work(db: sqlite3.Connection, page: str = page) -> list[StoredMessage]:
                 _check(db, tenant, mailbox)
@@ -112,6 +116,20 @@ class SqliteMessages:
 
             for message in await self._gateway.read(work):
                 yield message
+
+    async def columns(
+        self, tenant: str, mailbox: str, uids: Sequence[int], names: Sequence[Column]
+    ) -> AsyncIterator[list[tuple[Any, ...]]]:
+        ordered = sorted(set(uids))
+        size = reading.page_size(names)
+        for start in range(0, len(ordered), size):
+            page = ordered[start : start + size]
+
+            def work(db: sqlite3.Connection, page: Sequence[int] = page) -> list[tuple[Any, ...]]:
+                _check(db, tenant, mailbox)
+                return reading.columns(db, tenant, mailbox, page, names)
+
+            yield await self._gateway.read(work)
 
     async def store(
         self,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 from inbox.base.clock import Clock
 from inbox.base.errors import NotFound
 from inbox.mail.flags import Flag
 from inbox.store.bus import Bus
-from inbox.store.records import Arrival, Entry, MailboxChanges, Placed, StoredMessage, StoreMode
+from inbox.store.listing import Listing, packed
+from inbox.store.records import Arrival, Column, Entry, MailboxChanges, Placed, StoredMessage, StoreMode
 from inbox.store.surreal import rows
 from inbox.store.surreal.accept import Acceptor
 from inbox.store.surreal.entries import Entries
@@ -42,6 +44,16 @@ class SurrealMessages:
     async def entries(self, tenant: str, mailbox: str) -> list[Entry]:
         return await self._entries.all(tenant, mailbox)
 
+    async def listing(self, tenant: str, mailbox: str) -> Listing:
+        snapshot = await self._entries.snapshot(tenant, mailbox)
+        listed = snapshot.entries.values()
+        return packed(
+            snapshot.modseq,
+            array("I", snapshot.entries),
+            bytes([entry.flags for entry in listed]),
+            [(entry.uid, entry.keywords) for entry in listed if entry.keywords],
+        )
+
     async def changes(self, tenant: str, mailbox: str, since: int) -> MailboxChanges:
         return await self._entries.changes(tenant, mailbox, since)
 
@@ -66,6 +78,17 @@ class SurrealMessages:
             (found,) = await self._gateway.query(sql, ids=ids)
             for row in found:
                 yield rows.row_to_message(row)
+
+    async def columns(
+        self, tenant: str, mailbox: str, uids: Sequence[int], names: Sequence[Column]
+    ) -> AsyncIterator[list[tuple[Any, ...]]]:
+        sql = f"SELECT VALUE {rows.column_list(names)} FROM $ids WHERE uid"
+        ordered = sorted(set(uids))
+        await self._entries.modseq(tenant, mailbox)
+        for start in range(0, len(ordered), PAGE):
+            ids = [rows.entry_id(mailbox, uid) for uid in ordered[start : start + PAGE]]
+            (found,) = await self._gateway.query(sql, ids=ids)
+            yield [tuple(row) for row in found]
 
     async def store(
         self,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, Final
 
 from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Mailbox, Organization
-from inbox.store.records import Copy, DecisionRecord, EmailRecord, Entry, StoredMessage
+from inbox.store.records import Column, Copy, DecisionRecord, EmailRecord, Entry, StoredMessage
 from inbox.store.surreal.values import RecordId, clean, clean_or_none
 
 Row = Mapping[str, Any]
@@ -84,7 +84,7 @@ def row_to_mailbox(row: Row) -> Mailbox:
 
 # -- mail ----------------------------------------------------------------------------------------------------
 
-_TEXTS: Final = ("envelope", "body", "bodystructure", "sections", "header_block")
+_TEXTS: Final[tuple[Column, ...]] = ("envelope", "body", "bodystructure", "sections", "header_block")
 _COLUMNS: Final = {"tenant": "organization", "from_": "from"}
 #: Field of the record, name in the table, default (MISSING if it has none).
 _EMAIL_FIELDS: Final = tuple(
@@ -187,6 +187,22 @@ def row_to_message(row: Row) -> StoredMessage:
         row.get("recipient"),
         row.get("reason"),
     )
+
+
+#: Where a column of ``Messages.columns`` is found from an entry; octets that are absent are none.
+_COLUMN_PLACES: Final[Mapping[Column, str]] = {
+    "modseq": "modseq",
+    "size": "size",
+    "received_at": "received_at",
+    "blob_path": "in.blob_path",
+    "prepended": "prepended ?? <bytes>''",
+    **{name: f"in.text.{name} ?? <bytes>''" for name in _TEXTS},
+}
+
+
+def column_list(names: Sequence[Column]) -> str:
+    """What SELECT VALUE lists: the uid, then these columns."""
+    return f"[{', '.join(['uid', *[_COLUMN_PLACES[name] for name in names]])}]"
 
 
 # -- decisions -----------------------------------------------------------------------------------------------

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
+import smtplib
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from inbox.app import processes
+from inbox.app.admin import AdminClient
 from inbox.app.processes import Processes
 from inbox.store.blobs import scribe
 from inbox.store.helper import attended
@@ -89,6 +93,95 @@ def test_a_killed_parent_takes_its_children_along(tmp_path: Path) -> None:
         process.kill()
         process.wait(PATIENCE)
     until(lambda: not any(runs(pid) for pid in everybody), "the children end")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RunningServer]:
+    server = RunningServer(tmp_path, names=("smtp",), processes=PROCESSES)
+    server.populate()
+    yield server
+    server.close()
+
+
+def call(server: RunningServer, method: str, path: str) -> dict[str, Any]:
+    client = AdminClient(server.data / "inbox.sock")
+    until(client.running, "the first process has its socket")
+    answer = client.call(method, path)
+    assert answer is not None
+    return answer
+
+
+def all_answer(server: RunningServer) -> bool:
+    return all(process["answers"] for process in call(server, "GET", "/status")["processes"])
+
+
+def send(server: RunningServer) -> int:
+    with smtplib.SMTP("127.0.0.1", server.port("smtp"), timeout=PATIENCE) as client:
+        client.ehlo("client.test")
+        client.mail("bob@elsewhere.test")
+        client.rcpt("ann@demo.test")
+        return client.data(b"Subject: hello\r\n\r\nbody\r\n")[0]
+
+
+def test_the_status_is_that_of_all_and_so_is_a_reload(server: RunningServer) -> None:
+    server.start()
+    assert server.process is not None
+    until(lambda: all_answer(server), "all processes answer")
+    status = call(server, "GET", "/status")
+    assert {process["pid"] for process in status["processes"]} == servers(server.process.pid)
+    assert {status["helper"]["pid"]} == filers(server.process.pid)
+    assert call(server, "GET", "/health") == {"status": "ok"}
+
+    server.policy("tenants/demo.yaml", "plugins: {clamv: {}}\n")
+    problems = call(server, "POST", "/reload")["problems"]
+    assert len(problems) == 1
+    assert "unknown plugin 'clamv'" in problems[0]
+    told = [process["policy_error"] for process in call(server, "GET", "/status")["processes"]]
+    assert told == problems * PROCESSES
+
+
+def test_a_plugin_that_fails_in_every_process_is_told_once(server: RunningServer) -> None:
+    server.policy("tenants/demo.yaml", 'plugins:\n  clamav: {enabled: true, address: "tcp://127.0.0.1:1"}\n')
+    server.start()
+    until(lambda: all_answer(server), "all processes answer")
+
+    def fails_everywhere() -> bool:
+        assert send(server) == 451
+        return all(process["failing_plugins"] for process in call(server, "GET", "/status")["processes"])
+
+    until(fails_everywhere, "both processes have had a mail")
+    status = call(server, "GET", "/status")
+    (told,) = status["failing_plugins"]
+    assert told["plugin"] == "clamav"
+    assert told["pid"] in {process["pid"] for process in status["processes"]}
+
+
+def test_doctor_names_a_process_that_hangs(server: RunningServer) -> None:
+    server.start()
+    until(lambda: all_answer(server), "all processes answer")
+    pid = call(server, "GET", "/status")["processes"][1]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        checks = json.loads(server.cli("doctor", "--json").stdout)["checks"]
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    told = [check["detail"] for check in checks if check["check"] == "server" and check["outcome"] == "fail"]
+    assert len(told) == 1
+    assert told[0].startswith(f"process 1 (pid {pid}) does not answer")
+
+
+def test_a_helper_that_hangs_is_told(server: RunningServer) -> None:
+    server.start()
+    (helper,) = server.filers()
+    os.kill(helper, signal.SIGSTOP)
+    why = f"the process that files mail (pid {helper}) did not answer within 2 s"
+    try:
+        assert call(server, "GET", "/health") == {"status": "failing", "reason": why}
+        told = call(server, "GET", "/status")["helper"]
+    finally:
+        os.kill(helper, signal.SIGCONT)
+    assert told == {"name": "the process that files mail", "pid": helper, "answers": False, "why": why}
+    until(lambda: call(server, "GET", "/health") == {"status": "ok"}, "it answers again")
 
 
 def test_a_helper_that_dies_is_replaced(tmp_path: Path) -> None:

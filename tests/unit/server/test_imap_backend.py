@@ -63,7 +63,7 @@ async def test_flags_come_from_the_view(tmp_path: Path, monkeypatch: pytest.Monk
     async with world(tmp_path) as w:
         await deliver(w, 3)
         async with w.user() as client:
-            fetches = counted(monkeypatch, w.database.messages, "fetch")
+            fetches = counted(monkeypatch, w.database.messages, "columns")
             assert len(await client.ok(b"UID FETCH 1:* (FLAGS)")) == 3
             assert await client.ok(b"SEARCH UNSEEN NOT DELETED 2:*") == [b"* SEARCH 2 3"]
             assert fetches == []

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inbox.mail.flags import Flag
 from inbox.mail.tenancy import Mailbox
 from inbox.server.imap.view import SHOWN_KEYWORDS, View
+from inbox.store.listing import packed
 from inbox.store.records import Entry, MailboxChanges
 from inbox.wire.imap.sequence import SequenceSet
 
@@ -14,7 +18,7 @@ MAILBOX = Mailbox("m", "t", "a", "INBOX", 1)
 
 
 def view(*uids: int) -> View:
-    return View(MAILBOX, [Entry(uid, 1, 0) for uid in uids], 1, read_only=False)
+    return View(MAILBOX, packed(1, array("I", uids), bytes(len(uids)), []), read_only=False)
 
 
 def numbers(made: View, *ranges: tuple[int, int], uid: bool = False) -> list[int] | None:
@@ -53,6 +57,31 @@ def test_recent_is_what_this_session_claimed() -> None:
     assert [made.is_recent(uid) for uid in (2, 5, 9)] == [False, True, False]
     assert made.recent_count() == 1
     assert made.flags_of(1) == b"(\\Recent)"
+
+
+def test_where_uids_stand() -> None:
+    made = view(2, 5, 9, 11)
+    assert list(made.indices([5, 9, 11])) == [1, 2, 3]
+    assert list(made.indices([2, 9, 11])) == [0, 2, 3]
+    assert list(made.indices([])) == []
+
+
+def test_flags_of_many_are_those_of_each() -> None:
+    made = view(2, 5, 9)
+    made.update(Entry(5, 2, Flag.SEEN))
+    assert made.flags_at(range(3)) == [b"()", b"(\\Seen)", b"()"]
+    made.add_recent(5, 6)
+    made.update(Entry(9, 3, Flag.SEEN, ("$Label",)))
+    assert made.flags_at([1, 2, 0]) == [b"(\\Seen \\Recent)", b"(\\Seen $Label)", b"()"]
+
+
+def test_the_first_unseen() -> None:
+    made = view(2, 5)
+    assert made.first_unseen() == 0
+    made.update(Entry(2, 2, Flag.SEEN))
+    assert made.first_unseen() == 1
+    made.update(Entry(5, 2, Flag.SEEN | Flag.FLAGGED))
+    assert made.first_unseen() is None
 
 
 def test_an_entry_below_the_highest_uid_was_expunged_here_and_does_not_come_back() -> None:
@@ -110,11 +139,11 @@ def test_a_client_that_believes_every_word_ends_up_with_the_mailbox(steps: list[
             places, _ = made.apply(MailboxChanges(modseq, changed, lost))
             altered.update(made.uids[place] for place in places)
         elif kind == "tell":
-            told += [[uid, made.flags[len(told) + at]] for at, uid in enumerate(made.uids[len(told) :])]
+            told += [[uid, made.bits(len(told) + at)] for at, uid in enumerate(made.uids[len(told) :])]
             for uid in altered:
                 place = made.index(uid)
                 if place is not None:
-                    told[place][1] = made.flags[place]
+                    told[place][1] = made.bits(place)
             altered.clear()
             for number in made.take_gone():
                 del told[number - 1]

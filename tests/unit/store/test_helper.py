@@ -58,7 +58,7 @@ async def test_a_process_that_was_killed_is_replaced(helper: Helper, door: OwnDo
     await asyncio.sleep(0)
     os.kill(first, signal.SIGKILL)
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
-    assert [str(outcome) for outcome in outcomes] == ["a helper process ended"] * 3
+    assert [str(outcome) for outcome in outcomes] == [f"a helper process (pid {first}) ended"] * 3
     assert await asyncio.gather(*[helper.ask(question(tmp_path / f"2-{n}")) for n in range(3)]) == [ANSWER] * 3
     assert child(door) != first
     assert not list(tmp_path.glob("1-*"))
@@ -104,6 +104,63 @@ async def test_a_process_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -
     await helper.close()
 
 
+async def test_a_process_that_hangs_is_given_up_and_replaced(
+    helper: Helper, door: OwnDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await helper.start()
+    first = child(door)
+    assert helper.pid == first
+    os.kill(first, signal.SIGSTOP)
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.05)
+    asked = [helper.ask(question(tmp_path / f"1-{n}")) for n in range(3)]
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert [str(outcome) for outcome in outcomes] == [
+        f"a helper process (pid {first}) did not answer within 0 s and was killed"
+    ] * 3
+    monkeypatch.undo()
+    assert await helper.ask(question(tmp_path / "2")) == ANSWER
+    assert helper.pid == child(door) != first
+
+
+async def test_a_process_that_answers_is_not_given_up(
+    helper: Helper, door: OwnDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it has been asked: only what it has not answered for so long counts."""
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 1.0)
+    await helper.start()
+    first = child(door)
+    ends = asyncio.get_running_loop().time() + 1.5
+    while asyncio.get_running_loop().time() < ends:
+        await helper.check()
+    assert child(door) == helper.pid == first
+
+
+async def test_all_who_wait_for_a_process_that_hangs_wait_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    outer, inner = make_door()
+    helper = Helper(SharedDoor(outer.detach()), b"")
+    with inner:
+        outcomes = await asyncio.gather(*[helper.check() for _ in range(100)], return_exceptions=True)
+        handed_in = socket.recv_fds(inner, 1, 8)[1]
+    assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
+    assert len(handed_in) == 1
+    for descriptor in handed_in:
+        os.close(descriptor)
+    await helper.close()
+
+
+async def test_a_process_that_hangs_does_not_keep_the_server_from_ending(
+    helper: Helper, door: OwnDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await helper.start()
+    process = door.process
+    assert process is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    monkeypatch.setattr(module, "END_SECONDS", 0.05)
+    await helper.close()
+    assert process.returncode == -signal.SIGKILL
+
+
 async def test_it_keeps_nothing_of_the_server_s_open(helper: Helper, door: OwnDoor) -> None:
     with socket.socket() as listener:
         listener.set_inheritable(True)
@@ -137,40 +194,10 @@ async def test_the_answer_to_a_question_that_nobody_waits_for_is_not_the_next_on
     assert (tmp_path / "three").read_bytes() == b"x"
 
 
-async def test_a_process_that_hangs_is_killed_and_replaced(helper: Helper, door: OwnDoor, tmp_path: Path) -> None:
-    await helper.start()
-    link, first = helper._link, child(door)
-    assert link is not None
-    os.kill(first, signal.SIGSTOP)
-    waiting = [asyncio.ensure_future(helper.ask(question(tmp_path / f"1-{n}"))) for n in range(3)]
-    await asyncio.sleep(0)
-    for _ in range(1 + module.LOOKS):
-        link._look()
-    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
-    assert [str(outcome) for outcome in outcomes] == ["a helper process did not answer within 30 s"] * 3
-    assert door.process is not None
-    assert await door.process.wait() == -signal.SIGKILL  # Before anybody asks again: it may hold a lock.
-    assert await helper.ask(question(tmp_path / "2")) == ANSWER
-    assert child(door) != first
-
-
-async def test_one_that_answers_is_left_in_peace(helper: Helper, door: OwnDoor, tmp_path: Path) -> None:
-    await helper.start()
-    link, first = helper._link, child(door)
-    assert link is not None
-    for number in range(5):
-        asked = asyncio.ensure_future(helper.ask(question(tmp_path / str(number))))
-        await asyncio.sleep(0)
-        for _ in range(module.LOOKS):
-            link._look()
-        assert await asked == ANSWER
-    assert child(door) == first
-
-
 async def test_closing_does_not_wait_for_one_that_hangs(
     helper: Helper, door: OwnDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CLOSING", 0.05)
+    monkeypatch.setattr(module, "END_SECONDS", 0.05)
     await helper.start()
     process = door.process
     assert process is not None

@@ -1,0 +1,57 @@
+"""Mailboxes that were selected lately: SELECT then reads only what has changed, and sessions share the memory."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from inbox.base.limits import IMAP_LISTINGS_OCTETS
+from inbox.mail.tenancy import Mailbox
+from inbox.server.imap.view import View
+from inbox.store.listing import Listing
+from inbox.store.ports import Database
+
+#: Changes that are sooner read again as part of the whole mailbox.
+_MANY: Final = 5000
+
+
+class Listings:
+    """The listings of one process.
+
+    A listing says at which modseq it holds, so that one that is kept is never wrong, only old: what happened since is
+    asked for, as each session does.
+
+    Args:
+        octets: how much may be kept.
+    """
+
+    def __init__(self, database: Database, octets: int = IMAP_LISTINGS_OCTETS) -> None:
+        self._database = database
+        self._room = octets
+        self._kept: OrderedDict[tuple[str, str], Listing] = OrderedDict()
+
+    async def of(self, mailbox: Mailbox, modseq: int) -> Listing:
+        """The mailbox as it was at ``modseq``, its newest as far as the caller knows, or later. Raises NotFound."""
+        key = (mailbox.organization, mailbox.id)
+        known = self._kept.get(key)
+        if known is None or modseq < known.modseq or modseq > known.modseq + _MANY:
+            # A modseq that went back: another session was quicker, or the database is one that was restored.
+            listing = await self._database.messages.listing(*key)
+        elif modseq == known.modseq:
+            listing = known
+        else:
+            view = View(mailbox, known, read_only=True)
+            view.apply(await self._database.messages.changes(*key, known.modseq))
+            view.take_gone()
+            listing = view.listing()
+        self._keep(key, listing)
+        return listing
+
+    def _keep(self, key: tuple[str, str], listing: Listing) -> None:
+        replaced = self._kept.pop(key, None)
+        self._room += replaced.octets if replaced is not None else 0
+        self._kept[key] = listing
+        self._room -= listing.octets
+        while self._room < 0:
+            _, dropped = self._kept.popitem(last=False)
+            self._room += dropped.octets
