@@ -25,6 +25,8 @@ PATIENCE: Final = 10.0
 #: Seconds in which something that was asked must be answered, or the process is killed: longer than it waits for a lock
 #: of another program, on a slow disk, and much shorter than the ten minutes of a client (RFC 5321 §4.5.3.2.6).
 ANSWER_SECONDS: Final = 30.0
+#: Seconds after which we look again before we do that.
+DOUBT_SECONDS: Final = 0.5
 #: Seconds in which the last answers must come when we end, and in which the process must end then. Whoever asked was
 #: told before that nobody knows.
 END_SECONDS: Final = 3.0
@@ -195,6 +197,7 @@ class _Link(asyncio.Protocol):
         self._why = "ended"
         # When something was answered last, or asked while nothing waited; one timer looks after all questions.
         self._moved = 0.0
+        self._doubted = -1.0
         self._watch: asyncio.TimerHandle | None = None
 
     def __str__(self) -> str:
@@ -244,6 +247,11 @@ class _Link(asyncio.Protocol):
         left = self._moved + ANSWER_SECONDS - self._loop.time()
         if left > 0:
             self._watch = self._loop.call_later(left, self._look)
+            return
+        if self._doubted != self._moved:
+            # A server that was stopped itself looks before it reads: the answer may be there.
+            self._doubted = self._moved
+            self._watch = self._loop.call_later(DOUBT_SECONDS, self._look)
             return
         if self.pid is not None:
             # It lives, for it has the other end of the connection: nobody else has its number. Whoever keeps it running

@@ -194,6 +194,21 @@ async def test_the_answer_to_a_question_that_nobody_waits_for_is_not_the_next_on
     assert (tmp_path / "three").read_bytes() == b"x"
 
 
+async def test_an_answer_that_was_not_read_in_time_is_read_first(
+    helper: Helper, door: OwnDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await helper.start()
+    link, first = helper._link, child(door)
+    assert link is not None
+    monkeypatch.setattr(module, "DOUBT_SECONDS", PATIENCE)
+    asked = asyncio.ensure_future(helper.ask(question(tmp_path / "1")))
+    await asyncio.sleep(0)
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.0)
+    link._look()  # As on a loop that was stopped for too long.
+    assert await asked == ANSWER
+    assert child(door) == first
+
+
 async def test_closing_does_not_wait_for_one_that_hangs(
     helper: Helper, door: OwnDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
