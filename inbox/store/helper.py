@@ -18,6 +18,8 @@ from typing import Any, Final, Protocol, cast
 from inbox.base.errors import StoreUnavailable
 from inbox.store.frames import Unframer, framed
 
+#: Octets of mail in one question: above it, to copy them to another process costs more than it saves.
+CARRIED_OCTETS: Final = 64 * 1024
 #: Seconds in which a new connection must be answered.
 PATIENCE: Final = 10.0
 #: The program may have been found in a way that a child would not find it by.
