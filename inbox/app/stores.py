@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Final
 
 from inbox.app.config import Config
 from inbox.base.clock import Clock
@@ -11,6 +12,9 @@ from inbox.base.ids import Ids
 from inbox.store.deposits import Deposits
 from inbox.store.helper import Helped
 from inbox.store.ports import Blobs, Database
+
+#: The module of the process that files what arrives into SQLite and the folder of the blobs.
+_FILER: Final = "inbox.store.sqlite.filer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +40,9 @@ def make_stores(config: Config, clock: Clock, ids: Ids, *, serving: bool = False
         blobs = make_blobs(config, serving=serving)
         return Stores(make_database(config, clock, ids), blobs, helped=blobs if isinstance(blobs, Helped) else None)
     from inbox.store.helper import OwnDoor, SharedDoor
-    from inbox.store.sqlite import filer
     from inbox.store.sqlite.database import SqliteDatabase
 
-    way = OwnDoor(filer.__name__) if door is None else SharedDoor(door)
+    way = OwnDoor(_FILER) if door is None else SharedDoor(door)
     folder = None if config.s3.enabled else config.folders.incoming
     database = SqliteDatabase(config.sqlite_path, clock, ids, door=way, blobs=folder)
     return Stores(database, make_blobs(config), database.deposits, database)
@@ -47,7 +50,7 @@ def make_stores(config: Config, clock: Clock, ids: Ids, *, serving: bool = False
 
 def shared_helper(config: Config) -> str | None:
     """The module of the helper process that the server processes of one machine share, if there is one."""
-    return None if config.database.surreal_url is not None else "inbox.store.sqlite.filer"
+    return None if config.database.surreal_url is not None else _FILER
 
 
 def make_database(config: Config, clock: Clock, ids: Ids) -> Database:

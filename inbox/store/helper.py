@@ -20,6 +20,8 @@ from typing import Final, Protocol, cast, runtime_checkable
 from inbox.base.errors import StoreUnavailable
 from inbox.store.frames import ROLL_CALL, Unframer, framed
 
+#: Octets of mail in one question: above it, to copy them to another process costs more than it saves.
+CARRIED_OCTETS: Final = 64 * 1024
 #: Seconds in which a new connection must be answered.
 PATIENCE: Final = 10.0
 #: Seconds in which something that was asked must be answered, or the process is killed: longer than it waits for a lock

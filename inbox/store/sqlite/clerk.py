@@ -16,7 +16,7 @@ from inbox.store.records import Arrival, Copy, DecisionRecord, Placed
 from inbox.store.sqlite import filer
 from inbox.store.sqlite.filing import file_arrival
 from inbox.store.sqlite.gateway import Gateway
-from inbox.store.sqlite.rows import clean, clean_or_none
+from inbox.store.texts import clean, clean_or_none
 
 
 class Clerk:

@@ -9,7 +9,8 @@ from typing import Final
 from inbox.base.errors import NotFound
 from inbox.store.origins import Grant, ObservationCount, OutgoingReport, StoredReport
 from inbox.store.sqlite.gateway import Gateway
-from inbox.store.sqlite.rows import clean, hosts
+from inbox.store.sqlite.rows import hosts
+from inbox.store.texts import clean
 
 _REPORT: Final = 'tenant, domain, organization, report_id, "begin", "end", received_at, messages, passed, body'
 _COUNTED: Final = "SELECT count(*), count(*) FILTER (WHERE host = ?) FROM dmarc_outgoing WHERE day = ?"

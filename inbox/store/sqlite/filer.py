@@ -6,19 +6,18 @@ Its commits are those of a server: the same lock, the same look at the files, sy
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from inbox.base.errors import InboxError, NotFound, StorageFull, StoreError, StoreUnavailable
-from inbox.mail.content import MemoryContent, sha256
-from inbox.mail.index import index
+from inbox.mail.content import MemoryContent
 from inbox.store.blobs.files import Files, Piece
 from inbox.store.blobs.keys import components
-from inbox.store.deposits import Deposit, Parcel, record_of
+from inbox.store.deposits import Deposit, Parcel, filing_of
 from inbox.store.frames import serve
 from inbox.store.records import Arrival, Filing, Placed
 from inbox.store.sqlite.commit import Committer, Identity, Job
@@ -58,7 +57,9 @@ class Done(msgspec.Struct, array_like=True, tag=True):
 
 Answer = Failed | Done
 #: What the peer is told depends on the kind.
-KINDS: dict[str, type[StoreError]] = {kind.__name__: kind for kind in (NotFound, StorageFull, StoreUnavailable)}
+KINDS: Final[Mapping[str, type[StoreError]]] = {
+    kind.__name__: kind for kind in (NotFound, StorageFull, StoreUnavailable)
+}
 
 
 class _Task:
@@ -120,10 +121,7 @@ class Books:
         key, content = parcel.origin.blob_path, MemoryContent(parcel.content)
         parts = components(key)
         task.pieces.append(Piece("/".join((self._blobs, *parts[:-1])), f"{self._blobs}/{key}", content))
-        found = index(content)
-        record = record_of(parcel.origin, content.size, sha256(content), found)
-        # Without a Message-ID two equal messages may well be two: a copy too many is better than one too few.
-        return Filing(record, parcel.copies, parcel.recognise and found.message_id is not None)
+        return filing_of(parcel.origin, content, parcel.copies, recognise=parcel.recognise)
 
     def _opened(self) -> Committer:
         if self._committer is None:

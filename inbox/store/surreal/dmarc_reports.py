@@ -10,7 +10,8 @@ from inbox.base.errors import AlreadyExists
 from inbox.store.origins import Grant, ObservationCount, OutgoingReport, StoredReport
 from inbox.store.surreal import rows
 from inbox.store.surreal.gateway import Gateway, in_pages
-from inbox.store.surreal.values import LAST, Keys, RecordId, clean
+from inbox.store.surreal.values import LAST, Keys, RecordId
+from inbox.store.texts import clean
 
 #: Observations that are read at once: a day of a large installation has a hundred thousand.
 PAGE: Final = 1000
