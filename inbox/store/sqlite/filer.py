@@ -22,7 +22,7 @@ from inbox.store.frames import serve
 from inbox.store.records import Arrival, Filing, Placed
 from inbox.store.sqlite.commit import Committer, Identity, Job
 from inbox.store.sqlite.filing import file_arrival
-from inbox.store.sqlite.rows import clean
+from inbox.store.texts import clean
 
 
 class Opening(msgspec.Struct, frozen=True, array_like=True):

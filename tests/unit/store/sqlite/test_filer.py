@@ -155,7 +155,7 @@ async def test_an_error_whose_words_are_no_text_fails_alone(
     def refuse(_content: object) -> object:
         raise ValueError("odd: \udcff")
 
-    monkeypatch.setattr("inbox.store.sqlite.filer.index", refuse)
+    monkeypatch.setattr("inbox.store.deposits.index", refuse)
     filer = Filer()
     opening = Opening(str(database._main.path), database._main.identity, str(tmp_path / "blobs"))
     books = filer.open(msgspec.msgpack.encode(opening))
