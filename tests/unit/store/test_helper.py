@@ -111,6 +111,8 @@ async def test_a_process_that_hangs_is_given_up_and_replaced(
     first = child(door)
     assert helper.pid == first
     os.kill(first, signal.SIGSTOP)
+    assert helper._link is not None
+    helper._link._look()  # Nothing is waited for: the next question begins a watch of its own.
     monkeypatch.setattr(module, "ANSWER_SECONDS", 0.05)
     asked = [helper.ask(question(tmp_path / f"1-{n}")) for n in range(3)]
     outcomes = await asyncio.gather(*asked, return_exceptions=True)
