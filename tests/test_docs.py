@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -15,8 +16,10 @@ from inbox.app.config import load
 from inbox.app.policies import find_plugins
 from inbox.cli.main import app
 from inbox.mail.tenancy import DomainOverrides
+from inbox.policy.catalogue import Mode
 from inbox.policy.mistakes import PolicyMistakes
 from inbox.policy.snapshot import PolicySet
+from inbox.policy.stages import Stage
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -71,6 +74,22 @@ def test_policies_have_no_mistakes(name: str, tmp_path: Path) -> None:
     (tmp_path / "tenants" / "wrong.yaml").write_text(found[0].replace("plugins:", "plguins:"))
     with pytest.raises(PolicyMistakes):
         PolicySet.load(tmp_path, plugins)
+
+
+def test_the_readme_shows_every_plugin_that_ships(tmp_path: Path) -> None:
+    """In the listing, and those that judge content in the explanation of what was refused."""
+    shutil.copytree(ROOT / "policies", tmp_path / "policies")
+    found = find_plugins(load({"INBOX_DATA_DIR": str(tmp_path)}))
+    text = PAGES["README.md"].read_text()
+    listed = re.findall(r"^(\w+) +\S+ +[a-z, ]+? {2,}(?:demo)? +(?:enforce|off) +(\S+)$", text, re.MULTILINE)
+    assert [name for name, source in listed if source == "shipped"] == sorted(found.plugins)
+    explained = text[text.index("\ndata: Reject ") : text.index("Write a rule into")]
+    demo = PolicySet.load(tmp_path / "policies", found).effective("demo")
+    judges = {
+        entry.name for entry in demo.plugins
+        if entry.mode is not Mode.OFF and Stage.DATA in found.plugins[entry.name].stages
+    }  # fmt: skip
+    assert set(re.findall(r"^  (\w+) \d", explained, re.MULTILINE)) == judges
 
 
 def test_settings_of_the_page_about_authentication_exist() -> None:

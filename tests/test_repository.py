@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from inbox.app.config import load
@@ -131,6 +132,61 @@ def functions(path: Path) -> Iterator[tuple[str, int]]:
 def test_functions_are_short() -> None:
     long = [f"{name_of(p)}:{name} {n}" for p in modules() for name, n in functions(p) if n >= MOST_FUNCTION_LINES]
     assert long == []
+
+
+def import_graph(folder: Path) -> dict[str, set[str]]:
+    """Each module below ``folder`` with those that it imports: at its top, within functions, or only for types.
+
+    That a module's package is imported first does not count: a package that hands out what its modules define is none
+    that they depend on.
+    """
+    named = {
+        ".".join(path.relative_to(folder.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in folder.rglob("*.py")
+    }
+
+    def imported(path: Path) -> Iterator[str]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.module and not node.level, f"{path}:{node.lineno}: an import that is not absolute"
+                for alias in node.names:
+                    whole = f"{node.module}.{alias.name}"
+                    yield whole if whole in named else node.module
+
+    return {name: {*imported(path)} & named.keys() - {name} for name, path in named.items()}
+
+
+def circle_of(graph: dict[str, set[str]]) -> list[str]:
+    """A circle, each module imported by the next; empty if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Not even for types alone: what needs another's type to be understood cannot be read, or changed, before it."""
+    graph = import_graph(ROOT / "inbox")
+    assert len(graph) > 200
+    assert graph["inbox.app.serve"] >= {"inbox.app.wiring", "inbox.server.imap.server"}
+    assert circle_of(graph) == []
+
+
+def test_a_circle_of_imports_is_found(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("from package.first import x\n")
+    (package / "first.py").write_text("from typing import TYPE_CHECKING\nfrom package import second\n")
+    (package / "second.py").write_text("def late():\n    import package.third\n")
+    (package / "third.py").write_text("if TYPE_CHECKING:\n    from package.second import late\n")
+    assert {*circle_of(import_graph(package))} == {"package.second", "package.third"}
+    (package / "third.py").write_text("import package\n")
+    assert len(circle_of(import_graph(package))) == 5
+    (package / "third.py").write_text("import ast\n")
+    assert circle_of(import_graph(package)) == []
 
 
 def test_no_regular_expression_has_a_possessive_group() -> None:

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,7 +41,7 @@ class Running(Protocol):
         """Reads policies, plugins and certificates again; what is wrong is left as it was, and told, one line each."""
         ...
 
-    def status(self) -> dict[str, Any]:
+    async def status(self) -> dict[str, Any]:
         """What ``GET /status`` answers: plain values by name."""
         ...
 
@@ -56,7 +57,7 @@ def admin_app(running: Running) -> Starlette:
         return JSONResponse({"status": "ok"})
 
     async def status(_: Request) -> Response:
-        return JSONResponse(running.status())
+        return JSONResponse(await running.status())
 
     async def reload(_: Request) -> Response:
         problems = await running.reload()
@@ -160,6 +161,39 @@ def _answers(path: Path) -> bool:
         probe.settimeout(1)
         reached = probe.connect_ex(os.fspath(path))
     return reached not in {errno.ENOENT, errno.ECONNREFUSED}
+
+
+def owner(path: Path) -> int | None:
+    """The process that listens at a socket, even if it does not answer; None if nobody does."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        # The kernel connects at once, or never.
+        probe.setblocking(False)
+        if probe.connect_ex(os.fspath(path)):
+            return None
+        # unix(7): who called listen(), as pid, uid and gid.
+        pid, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return int(pid)
+
+
+async def ask(path: Path, method: str, target: str, seconds: float) -> dict[str, Any]:
+    """One request to an admin socket, for a server: the answer's JSON object.
+
+    Raises:
+        InboxError: no answer within ``seconds``; the text says what the one at the other end did instead.
+    """
+    import httpx2
+
+    transport = httpx2.AsyncHTTPTransport(uds=os.fspath(path))
+    try:
+        async with asyncio.timeout(seconds), httpx2.AsyncClient(transport=transport, timeout=None) as http:
+            answer: dict[str, Any] = (await http.request(method, f"http://inbox{target}")).json()
+    except TimeoutError:
+        raise InboxError(f"does not answer within {seconds:.0f} s") from None
+    except httpx2.ConnectError as error:
+        raise InboxError("does not answer: it is only starting, or has ended") from error
+    except (httpx2.HTTPError, ValueError) as error:
+        raise InboxError(f"does not answer: {error}") from error
+    return answer
 
 
 class AdminClient:

@@ -158,6 +158,11 @@ async def _database(patient: Patient) -> list[tuple[Outcome, str]]:
     finally:
         await patient.database.close()
     where = patient.config.database.masked_url(patient.config.folders.data_dir)
+    if not tenants:
+        why = (
+            "is INBOX_DATA_DIR right, and its disk mounted? Else: inbox tenant add. All mail is answered 451 till then"
+        )
+        return [(Outcome.WARN, f"{where} answers, and has no tenants: {why}")]
     return [(Outcome.OK, f"{where} answers, its schema is up to date; tenants: {tenants}")]
 
 
@@ -269,16 +274,40 @@ async def _server(patient: Patient) -> list[tuple[Outcome, str]]:
     findings = []
     if patient.health.get("status") != "ok":
         findings.append((Outcome.FAIL, f"takes no mail now: {patient.health.get('reason', 'no answer')}"))
-    for line in str(status.get("policy_error", "")).splitlines():
+    refused = [status, *status.get("processes", [])]
+    for line in dict.fromkeys(line for each in refused for line in str(each.get("policy_error", "")).splitlines()):
         findings.append((Outcome.FAIL, f"changed policy is not in force: {line}"))
+    findings += [(Outcome.FAIL, text) for text in _silent(status)]
     for failing in status.get("failing_plugins", []):
         state = "is not called for a while" if failing["breaker"] == "open" else "goes on being called"
         outcome = Outcome.FAIL if failing["breaker"] == "open" else Outcome.WARN
         times = f"failed {failing['failures']} times in a row"
         findings.append((outcome, f"plugin {failing['plugin']} {times} and {state}: {failing['why']}"))
-    if findings:
-        return findings
-    return [(Outcome.OK, f"process {status.get('pid')} runs for {status.get('uptime_seconds')} s, no plugin fails")]
+    return findings or [(Outcome.OK, _in_order(status))]
+
+
+def _silent(status: Mapping[str, Any]) -> list[str]:
+    """The processes that do not answer."""
+    silent = [each for each in status.get("processes", []) if not each["answers"]]
+    told = [f"{each['why']}: {_mend(each['pid'])}" for each in silent]
+    helper = status.get("helper")
+    if helper is not None and not helper["answers"]:
+        told.append(f"{helper['why']}: mail waits; the server replaces it by itself, and if it stays so the disk hangs")
+    return told
+
+
+def _mend(pid: int | None) -> str:
+    if pid is None:
+        return "it is started by itself, and if it stays so the log says why not"
+    return f"its clients hang; if it stays so, kill -9 {pid}: another one is started, and nothing is lost"
+
+
+def _in_order(status: Mapping[str, Any]) -> str:
+    others = "".join(f", {each['pid']}" for each in status.get("processes", [])[1:])
+    which = f"processes {status.get('pid')}{others} run" if others else f"process {status.get('pid')} runs"
+    helper = status.get("helper")
+    helps = "" if helper is None else f", {helper['name']} is {helper['pid']}"
+    return f"{which} for {status.get('uptime_seconds')} s, no plugin fails{helps}"
 
 
 def _bindable(address: str, port: int) -> str:

@@ -12,6 +12,7 @@ from inbox.app.stores import make_stores
 from inbox.base.clock import Clock, SystemClock
 from inbox.base.ids import Ids, RandomIds
 from inbox.store.deposits import Deposits
+from inbox.store.helper import Helper
 from inbox.store.ports import Blobs, Database
 
 
@@ -25,6 +26,7 @@ class Installation:
     database: Database
     blobs: Blobs
     deposits: Deposits | None
+    helper: Helper | None
     executors: Executors
 
 
@@ -44,7 +46,8 @@ async def opened(config: Config, *, serving: bool = False, door: int | None = No
     try:
         await blobs.open()
         try:
-            yield Installation(config, clock, ids, database, blobs, stores.deposits, executors)
+            helper = None if stores.helped is None else stores.helped.helper
+            yield Installation(config, clock, ids, database, blobs, stores.deposits, helper, executors)
         finally:
             await blobs.close()
     finally:

@@ -18,7 +18,7 @@ from functools import partial
 import structlog
 
 from inbox.app.listeners import Listener
-from inbox.store.helper import command, make_door
+from inbox.store.helper import attended, command, ended, make_door
 
 #: A child that lived for less than this ended early.
 EARLY_SECONDS = 10.0
@@ -26,6 +26,14 @@ EARLY_SECONDS = 10.0
 #: no helper all mail is deferred, and it keeps no port from anybody.
 PAUSES = (0.5, 30.0)
 HELPER_PAUSES = (0.1, 1.0)
+#: Seconds after which those are killed that were told to stop and did not. What is not acknowledged by then will not be
+#: (:data:`inbox.app.serve.GRACE_SECONDS`); the helper comes first, for it may hold a lock that its servers wait for.
+STOP_SECONDS = 28.0
+HELPER_STOP_SECONDS = 24.0
+#: How often the helper must show that it looks after its door, and in what time: one that hangs is killed, for all mail
+#: waits for it.
+WATCH_SECONDS = 15.0
+HANG_SECONDS = 60.0
 #: The command that a child runs, before its options.
 CHILD = (sys.executable, "-c", "from inbox.cli.main import main; main()", "serve")
 
@@ -48,6 +56,7 @@ class Processes:
         self._helper = helper
         # Both sides are kept: the children hand their connections in at the one, a helper's successor gets the other.
         self._door, self._inner = make_door()
+        self._watching: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Returns when all children have ended."""
@@ -58,8 +67,16 @@ class Processes:
         try:
             await self._keep_all()
         finally:
-            os.close(self._lifeline)
-            os.close(self._held)
+            self.close()
+
+    def close(self) -> None:
+        """Whoever is left of the children ends."""
+        self._door.close()
+        self._inner.close()
+        os.close(self._lifeline)
+        os.close(self._held)
+        if self._watching is not None:
+            self._watching.cancel()
 
     def _tell(self, number: signal.Signals) -> None:
         for child in self._children.values():
@@ -68,9 +85,17 @@ class Processes:
 
     async def _keep_all(self) -> None:
         # It has nothing to do with a reload, and ends when the last child has closed its side of the door.
-        helper = None if self._helper is None else asyncio.create_task(self._keep(self._start_helper, HELPER_PAUSES))
+        helper = None
+        if self._helper is not None:
+            kept = self._keep(self._helper, self._start_helper, HELPER_PAUSES, HELPER_STOP_SECONDS)
+            helper = asyncio.create_task(kept)
         try:
-            await asyncio.gather(*(self._keep(partial(self._start, index), PAUSES) for index in range(self._count)))
+            await asyncio.gather(
+                *(
+                    self._keep(f"process {index}", partial(self._start, index), PAUSES, STOP_SECONDS)
+                    for index in range(self._count)
+                )
+            )
         finally:
             self._door.close()
             self._inner.close()
@@ -78,34 +103,52 @@ class Processes:
                 await helper
 
     async def _keep(
-        self, start: Callable[[], Awaitable[asyncio.subprocess.Process]], pauses: tuple[float, float]
+        self,
+        name: str,
+        start: Callable[[], Awaitable[asyncio.subprocess.Process]],
+        pauses: tuple[float, float],
+        stop_seconds: float,
     ) -> None:
         loop = asyncio.get_running_loop()
         pause, longest = pauses
         while not self._stopping.is_set():
             began = loop.time()
-            child = await start()
-            ended = asyncio.create_task(child.wait())
-            stopped = asyncio.create_task(self._stopping.wait())
-            await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            stopped.cancel()
-            if self._stopping.is_set():
-                # A helper pays no heed: it ends with those who may ask it.
-                if child.returncode is None:
-                    child.send_signal(signal.SIGTERM)
-                await ended
-                return
-            self._log.error("process_ended", pid=child.pid, code=child.returncode)
+            try:
+                child = await start()
+            except OSError as error:  # No process or memory to be had now: that passes.
+                self._log.error("process_not_started", process=name, error=str(error))
+            else:
+                await self._until_it_ends(name, child, stop_seconds)
+                if self._stopping.is_set():
+                    return
+                self._log.error("process_ended", process=name, pid=child.pid, code=child.returncode)
             if loop.time() - began > EARLY_SECONDS:
                 pause = pauses[0]
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
             pause = min(pause * 2, longest)
 
+    async def _until_it_ends(self, name: str, child: asyncio.subprocess.Process, stop_seconds: float) -> None:
+        waits = asyncio.create_task(child.wait())
+        stopped = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({waits, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not waits.done():
+            # A helper pays no heed: it ends with those who may ask it.
+            child.send_signal(signal.SIGTERM)
+            await asyncio.wait({waits}, timeout=stop_seconds)
+        if not waits.done():
+            reason = f"it did not stop within {stop_seconds:.0f} s"
+            self._log.error("process_killed", process=name, pid=child.pid, reason=reason)
+            child.kill()
+            # One that waits for a disk ends when the disk answers: we do not wait for that.
+            await asyncio.wait({waits}, timeout=1)
+        waits.cancel()
+
     async def _start(self, index: int) -> asyncio.subprocess.Process:
         descriptors = [listener.socket.fileno() for listener in self._listeners]
         inherit = ",".join(f"{each.name}={each.socket.fileno()}" for each in self._listeners)
-        role = () if index == 0 else ("--secondary",)
+        role: tuple[str, ...] = ("--index", str(index), "--of", str(self._count))
         if self._helper is not None:
             descriptors.append(self._door.fileno())
             role = (*role, "--door", str(self._door.fileno()))
@@ -117,9 +160,20 @@ class Processes:
 
     async def _start_helper(self) -> asyncio.subprocess.Process:
         assert self._helper is not None, "only then it is kept"
-        return await asyncio.create_subprocess_exec(
+        helper = await asyncio.create_subprocess_exec(
             *command(self._helper),
             stdin=self._inner.fileno(),
             stdout=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )
+        self._watching = asyncio.create_task(self._watch(helper))
+        return helper
+
+    async def _watch(self, helper: asyncio.subprocess.Process) -> None:
+        """Kills a helper that hangs; its successor is started as for one that died."""
+        while not await ended(helper, WATCH_SECONDS) and not self._stopping.is_set():
+            if not await attended(self._door, HANG_SECONDS) and helper.returncode is None:
+                reason = f"it did nothing for {HANG_SECONDS:.0f} s"
+                self._log.error("process_killed", process=self._helper, pid=helper.pid, reason=reason)
+                helper.kill()
+                return

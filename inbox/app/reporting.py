@@ -10,11 +10,11 @@ from typing import Final
 from inbox.authentication.aggregate.build import BuiltReport, Subject, Submitter, build_mail, build_report, subjects
 from inbox.authentication.aggregate.destinations import (
     Consent,
-    DailyCap,
     Destination,
     Refusal,
     parse_rua,
     too_large,
+    too_many,
 )
 from inbox.authentication.aggregate.records import decode_observation
 from inbox.authentication.dmarc.discovery import Discovery, Method
@@ -22,7 +22,7 @@ from inbox.authentication.dmarc.public_suffix import shipped
 from inbox.base.clock import Clock
 from inbox.dns.answers import Resolver
 from inbox.plugin.services import RunBlocking
-from inbox.store.origins import DmarcReports
+from inbox.store.origins import DmarcReports, OutgoingReport
 
 #: Domains whose destinations are looked up at the same time.
 AT_ONCE: Final = 16
@@ -51,8 +51,8 @@ class Reporting:
 
     Args:
         submitter: who reports.
-        total: mails of one day, in all.
-        each: mails of one day for one destination host; both bound what a stranger's records can make of us.
+        total: mails with reports of one day, in all.
+        each: the same for one destination host; both bound what a stranger's records can make of us.
     """
 
     def __init__(
@@ -85,15 +85,18 @@ class Reporting:
         return subjects((decode_observation(one.body), one.count) for one in chosen)
 
     async def prepare(self, wanted: Sequence[Subject]) -> AsyncIterator[Prepared]:
-        """The mails, in the order of the subjects. The daily cap begins anew with each call: a day's subjects belong
-        into one, and as their order is fixed, a second call gives the same mails."""
-        cap = DailyCap(self._total, self._each)
+        """The mails, in the order of the subjects. A mail that was made before is made again; all that were made of the
+        reports of one day, in any run and by any instance, count for its cap.
+
+        Raises:
+            StoreUnavailable, StoreError
+        """
         for start in range(0, len(wanted), AT_ONCE):
             page = wanted[start : start + AT_ONCE]
-            for subject, (allowed, refused) in zip(
-                page, await asyncio.gather(*(self._destinations(subject) for subject in page)), strict=True
-            ):
-                yield await self._prepare(subject, allowed, refused, cap)
+            destinations = await asyncio.gather(*(self._destinations(subject) for subject in page))
+            drafts = [await self._draft(subject, *found) for subject, found in zip(page, destinations, strict=True)]
+            for prepared in await self._capped(drafts):
+                yield prepared
 
     async def _destinations(self, subject: Subject) -> tuple[list[Destination], list[Refusal]]:
         named, refused = parse_rua(subject.destinations)
@@ -109,9 +112,8 @@ class Reporting:
                 allowed.append(given)
         return allowed, refused
 
-    async def _prepare(
-        self, subject: Subject, allowed: Sequence[Destination], refused: Sequence[Refusal], cap: DailyCap
-    ) -> Prepared:
+    async def _draft(self, subject: Subject, allowed: Sequence[Destination], refused: Sequence[Refusal]) -> Prepared:
+        """The mails that there would be without a cap."""
         left_out = list(refused)
         if not allowed:
             return Prepared(subject, (), tuple(left_out))
@@ -119,9 +121,32 @@ class Reporting:
         mails = []
         for one in allowed:
             content = build_mail(report, self._submitter, str(one.address), self._clock.now())
-            refusal = too_large(one, len(content)) or cap.take(one)
+            refusal = too_large(one, len(content))
             if refusal is not None:
                 left_out.append(refusal)
             else:
                 mails.append(ReadyMail(one, report.report_id, content))
         return Prepared(subject, tuple(mails), tuple(left_out))
+
+    async def _capped(self, drafts: Sequence[Prepared]) -> list[Prepared]:
+        """The same, without the mails that are too many."""
+        claims = [_outgoing(draft.subject, mail) for draft in drafts for mail in draft.mails]
+        grants = iter(await self._reports.claim(claims, self._total, self._each))
+        capped = []
+        for draft in drafts:
+            mails, left_out = [], list(draft.left_out)
+            for mail in draft.mails:
+                match next(grants):
+                    case "granted":
+                        mails.append(mail)
+                    case "day":
+                        left_out.append(too_many(mail.destination, self._total, host=False))
+                    case "host":
+                        left_out.append(too_many(mail.destination, self._each, host=True))
+            capped.append(Prepared(draft.subject, tuple(mails), tuple(left_out)))
+        return capped
+
+
+def _outgoing(subject: Subject, mail: ReadyMail) -> OutgoingReport:
+    address = mail.destination.address
+    return OutgoingReport(subject.day, address.domain, str(address), mail.report_id)

@@ -18,11 +18,13 @@ from inbox import __version__
 from inbox.app.admin import AdminServer
 from inbox.app.config import Config
 from inbox.app.descriptors import raise_limit
+from inbox.app.group import Group, socket_of
 from inbox.app.housekeeping import prune
 from inbox.app.installation import Installation, opened
 from inbox.app.listeners import Listener
 from inbox.app.rotation import LOOK_SECONDS
 from inbox.app.tls import Certificates
+from inbox.app.vitals import check_health, helper_view
 from inbox.app.wiring import Parts, wire
 from inbox.base.errors import InboxError
 from inbox.base.limits import IMAP_CONNECTIONS
@@ -44,16 +46,25 @@ class Server:
     """One process of the server.
 
     Args:
-        primary: True for the one process of an installation's that does the housekeeping and has the admin socket.
+        index: its number; the first one, 0, also does the housekeeping, and speaks for all at the admin socket.
+        processes: how many there are.
     """
 
     def __init__(
-        self, installation: Installation, parts: Parts, listeners: Sequence[Listener], *, primary: bool
+        self,
+        installation: Installation,
+        parts: Parts,
+        listeners: Sequence[Listener],
+        index: int = 0,
+        processes: int = 1,
     ) -> None:
         self._installation = installation
         self._parts = parts
         self._listeners = listeners
-        self._primary = primary
+        self._primary = index == 0
+        first = installation.config.folders.admin_socket
+        self._socket = socket_of(first, index)
+        self._others = [socket_of(first, other) for other in range(1, processes)]
         self._log = structlog.get_logger("inbox")
         config = installation.config
         self._certificates = Certificates(
@@ -68,10 +79,9 @@ class Server:
         async with AsyncExitStack() as stack:
             await self._start_doors(stack)
             await self._start_background(stack)
-            if self._primary:
-                admin = AdminServer(self._installation.config.folders.admin_socket, self)
-                await admin.start()
-                stack.push_async_callback(admin.stop)
+            admin = AdminServer(self._socket, Group(self, self._others) if self._primary else self)
+            await admin.start()
+            stack.push_async_callback(admin.stop)
             _settle_garbage_collector()
             self._tell_started()
             ready()
@@ -82,7 +92,7 @@ class Server:
 
     async def health(self) -> None:
         """Raises StoreError if no mail can be taken now."""
-        await self._installation.database.ping()
+        await check_health(self._installation)
 
     async def reload(self) -> list[str]:
         """Policies, plugins and certificates anew."""
@@ -95,8 +105,9 @@ class Server:
             problems.append(str(error))
         return problems
 
-    def status(self) -> dict[str, Any]:
+    async def status(self) -> dict[str, Any]:
         """Plain values by name."""
+        helper = self._installation.helper
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -105,6 +116,7 @@ class Server:
             "listeners": {listener.name: listener.port for listener in self._listeners},
             "policy_error": self._parts.live.last_error or "",
             "failing_plugins": self._parts.instances.failing(),
+            "helper": None if helper is None else await helper_view(helper),
         }
 
     # -- starting --------------------------------------------------------------------------------------------------
@@ -218,7 +230,8 @@ async def serve(
     config: Config,
     listeners: Sequence[Listener],
     *,
-    primary: bool = True,
+    index: int = 0,
+    processes: int = 1,
     ready: Callable[[], None] | None = None,
     parent: int | None = None,
     door: int | None = None,
@@ -226,6 +239,7 @@ async def serve(
     """Serves until SIGTERM or SIGINT; SIGHUP reloads.
 
     Args:
+        index, processes: see :class:`Server`.
         parent: the reading end of a pipe that the parent process holds: it ends when the parent is killed, and we
             must not keep the ports from its successor.
         door: leads to the helper process that this one shares with others.
@@ -236,7 +250,7 @@ async def serve(
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with opened(config, serving=True, door=door) as installation, wire(installation) as parts:
-        server = Server(installation, parts, listeners, primary=primary)
+        server = Server(installation, parts, listeners, index, processes)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         reloads: set[asyncio.Task[list[str]]] = set()

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Final
 
 from inbox.app.config import Config
 from inbox.base.clock import Clock
 from inbox.base.ids import Ids
 from inbox.store.deposits import Deposits
+from inbox.store.helper import Helped
 from inbox.store.ports import Blobs, Database
+
+#: The module of the process that files what arrives into SQLite and the folder of the blobs.
+_FILER: Final = "inbox.store.sqlite.filer"
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Not yet opened; ``deposits`` is there if blobs and database can take a mail in one step."""
+    """Not yet opened; ``deposits`` is there if blobs and database can take a mail in one step, ``helped`` if one of
+    them has a process of its own for that.
+    """
 
     database: Database
     blobs: Blobs
     deposits: Deposits | None = None
+    helped: Helped | None = None
 
 
 def make_stores(config: Config, clock: Clock, ids: Ids, *, serving: bool = False, door: int | None = None) -> Stores:
@@ -29,20 +37,20 @@ def make_stores(config: Config, clock: Clock, ids: Ids, *, serving: bool = False
         door: leads to the process that several servers share (:func:`shared_helper`); without it each has its own.
     """
     if config.database.surreal_url is not None or not serving:
-        return Stores(make_database(config, clock, ids), make_blobs(config, serving=serving))
+        blobs = make_blobs(config, serving=serving)
+        return Stores(make_database(config, clock, ids), blobs, helped=blobs if isinstance(blobs, Helped) else None)
     from inbox.store.helper import OwnDoor, SharedDoor
-    from inbox.store.sqlite import filer
     from inbox.store.sqlite.database import SqliteDatabase
 
-    way = OwnDoor(filer.__name__) if door is None else SharedDoor(door)
+    way = OwnDoor(_FILER) if door is None else SharedDoor(door)
     folder = None if config.s3.enabled else config.folders.incoming
     database = SqliteDatabase(config.sqlite_path, clock, ids, door=way, blobs=folder)
-    return Stores(database, make_blobs(config), database.deposits)
+    return Stores(database, make_blobs(config), database.deposits, database)
 
 
 def shared_helper(config: Config) -> str | None:
     """The module of the helper process that the server processes of one machine share, if there is one."""
-    return None if config.database.surreal_url is not None else "inbox.store.sqlite.filer"
+    return None if config.database.surreal_url is not None else _FILER
 
 
 def make_database(config: Config, clock: Clock, ids: Ids) -> Database:

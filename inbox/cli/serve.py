@@ -24,7 +24,8 @@ def serve(
     inherit: Annotated[str, typer.Option(hidden=True)] = "",
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
     door: Annotated[int | None, typer.Option(hidden=True)] = None,
-    secondary: Annotated[bool, typer.Option("--secondary", hidden=True)] = False,
+    index: Annotated[int, typer.Option(hidden=True)] = 0,
+    of: Annotated[int, typer.Option(hidden=True)] = 1,
 ) -> None:
     """Starts all listeners and workers; SIGTERM stops them, SIGHUP reloads policies, plugins and certificates."""
     from inbox.app.listeners import bind, inherited
@@ -36,7 +37,7 @@ def serve(
     if inherit:
         if processes != 1:
             raise WrongUsage("--processes and --inherit do not go together")
-        run_loop(run(settings, inherited(inherit), primary=not secondary, parent=parent, door=door))
+        run_loop(run(settings, inherited(inherit), index=index, processes=of, parent=parent, door=door))
         return
     listeners = bind(settings, frozenset(word.strip() for word in only.split(",") if word.strip()))
     if processes == 1:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from inbox.base.clock import Clock
 from inbox.base.ids import Ids
-from inbox.mail.content import Content, sha256
-from inbox.mail.index import MessageIndex, index
+from inbox.mail.content import Content
 from inbox.plugin.services import RunBlocking
-from inbox.store.deposits import DEPOSIT_OCTETS, Deposit, Deposits, Origin, Parcel, record_of
+from inbox.store.deposits import Deposit, Deposits, Origin, Parcel, filing_of
+from inbox.store.helper import CARRIED_OCTETS
 from inbox.store.ports import Blobs, Messages
 from inbox.store.records import Arrival, Copy, DecisionRecord, Filing, Placed
 
@@ -60,18 +61,13 @@ class Filer:
         self._run_blocking = run_blocking
         self._deposits = deposits
 
-    async def _hash(self, content: Content) -> str:
-        if content.size <= INLINE_OCTETS:
-            return sha256(content)
-        return await self._run_blocking("index", sha256, content)
-
     async def file(self, bundles: Sequence[Bundle], decisions: Sequence[DecisionRecord]) -> list[list[Placed]]:
         """Writes all bundles and decision records, or nothing that anybody will see.
 
         Raises:
             StorageFull, StoreUnavailable, StoreError, NotFound: nothing was filed.
         """
-        if self._deposits is not None and sum(bundle.content.size for bundle in bundles) <= DEPOSIT_OCTETS:
+        if self._deposits is not None and sum(bundle.content.size for bundle in bundles) <= CARRIED_OCTETS:
             parcels = tuple([self._parcel(bundle) for bundle in bundles])
             return await self._deposits.deposit(Deposit(parcels, tuple(decisions)))
         if len(bundles) == 1:
@@ -104,17 +100,13 @@ class Filer:
         # The disk syncs while we parse.
         putting = asyncio.ensure_future(self._blobs.put(origin.blob_path, bundle.content))
         try:
-            found = await self._index(bundle.content)
-            content_hash = await self._hash(bundle.content)
+            filing = await self._filing(origin, bundle)
         except BaseException:
             putting.cancel()
             raise
         await putting
-        # Without a Message-ID two equal messages may well be two: a copy too many is better than one too few.
-        recognise = bundle.recognise and found.message_id is not None
-        return Filing(record_of(origin, bundle.content.size, content_hash, found), bundle.copies, recognise)
+        return filing
 
-    async def _index(self, content: Content) -> MessageIndex:
-        if content.size <= INLINE_OCTETS:
-            return index(content)
-        return await self._run_blocking("index", index, content)
+    async def _filing(self, origin: Origin, bundle: Bundle) -> Filing:
+        read = partial(filing_of, origin, bundle.content, bundle.copies, recognise=bundle.recognise)
+        return read() if bundle.content.size <= INLINE_OCTETS else await self._run_blocking("index", read)

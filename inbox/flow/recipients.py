@@ -44,7 +44,7 @@ class Recipients:
         """
         domain = await self._directory.domain(recipient.address.domain) or await self._postmaster(recipient)
         if domain is None:
-            return RELAY
+            return await self._nowhere(recipient)
         recipient.tenant = domain.organization.id
         recipient.tenant_name = domain.organization.name
         if self._judge.defers_second_tenant and any(each.tenant != recipient.tenant for each in tx.recipients):
@@ -65,6 +65,16 @@ class Recipients:
         accounts = resolved.accounts if resolved is not None else ()
         recipient.facts.put(Route(domain, policy, judgement, accounts))
         return None if accounts else UNKNOWN
+
+    async def _nowhere(self, recipient: Recipient) -> Reply:
+        if not await self._directory.is_empty():
+            return RELAY
+        # Nobody lets the world send mail to a server without tenants: more likely the disk with the database is not
+        # there, and a refusal for good would send everybody's mail back.
+        self._log.error(
+            "no_tenants", address=str(recipient.address), check="INBOX_DATA_DIR, and that its disk is there"
+        )
+        return MISCONFIGURED
 
     async def _postmaster(self, recipient: Recipient) -> HostedDomain | None:
         """RFC 5321 §4.5.1: the server's own postmaster can be reached, if the operator says who that is."""

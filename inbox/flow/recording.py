@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from inbox.base.clock import Clock
@@ -20,6 +21,8 @@ from inbox.store.records import DecisionRecord
 
 #: Recipients that the line about a refusal names; the decision record has them all.
 LOGGED_RECIPIENTS = 5
+#: Seconds that a client who is refused waits for the record of it: what hangs (a disk, a lock) must not hang him, too.
+RECORD_SECONDS = 30.0
 
 
 class Recorder:
@@ -96,11 +99,13 @@ class Recorder:
     async def write(self, records: Sequence[DecisionRecord]) -> None:
         """Writes records of refusals. Never raises."""
         try:
-            await self._decisions.add(records)
-        except StoreError as error:
+            async with asyncio.timeout(RECORD_SECONDS):
+                await self._decisions.add(records)
+        except (StoreError, TimeoutError) as error:
             # The refusal stands without its record; the log is then the only place that can explain it.
+            told = str(error) or f"the database did not answer within {RECORD_SECONDS:.0f} s"
             for record in records:
-                self._log.error("decision_not_recorded", id=record.id, error=str(error), body=record.body.decode())
+                self._log.error("decision_not_recorded", id=record.id, error=told, body=record.body.decode())
 
     def _own_reply(self, tx: Transaction, group: Group, reply: Reply) -> Reply:
         """What this tenant answered: its record never quotes the words in which another one refused."""

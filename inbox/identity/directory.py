@@ -6,11 +6,12 @@ change by another process is seen almost at once. That there is nobody is never 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from inbox.base.clock import Clock
 from inbox.base.kept import Kept
-from inbox.mail.tenancy import Account, HostedDomain
+from inbox.mail.tenancy import Account, HostedDomain, Organization
 
 KEPT_SECONDS = 2.0
 KEPT_ENTRIES = 10_000
@@ -21,6 +22,8 @@ class DomainBook(Protocol):
     """What the directory asks about domains."""
 
     async def domain(self, fqdn: str) -> HostedDomain | None: ...
+
+    async def organizations(self) -> Sequence[Organization]: ...
 
 
 class AddressBook(Protocol):
@@ -37,6 +40,7 @@ class AddressDirectory:
         self._address_book = addresses
         self._domains: Kept[HostedDomain] = Kept(clock, KEPT_SECONDS, KEPT_ENTRIES)
         self._targets: Kept[tuple[Account, ...]] = Kept(clock, KEPT_SECONDS, KEPT_ENTRIES)
+        self._populated = False
 
     async def domain(self, fqdn: str) -> HostedDomain | None:
         """The active hosting of a canonical domain name. Raises StoreUnavailable."""
@@ -47,6 +51,11 @@ class AddressDirectory:
         if found is not None:
             self._domains.put((fqdn,), found)
         return found
+
+    async def is_empty(self) -> bool:
+        """True if there is no tenant at all, as in a database that was made a moment ago. Raises StoreUnavailable."""
+        self._populated = self._populated or bool(await self._domain_book.organizations())
+        return not self._populated
 
     async def accounts(self, domain: HostedDomain, key: str) -> tuple[tuple[Account, ...], str | None]:
         """The active accounts behind the address ``key`` (``Address.key``), and the plus detail if it was cut off.

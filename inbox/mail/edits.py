@@ -7,7 +7,7 @@ from typing import Final
 
 from inbox.base.limits import TEXT_LINE_OCTETS
 from inbox.mail.encoded import encode_words
-from inbox.mail.fields import FIELD
+from inbox.mail.fields import FIELD, name_of
 
 #: RFC 5322 §2.1.1: lines should have no more than 78 characters.
 _LINE: Final = 78
@@ -60,9 +60,7 @@ def _space(line: str, start: int, first: int, end: int) -> int:
 
 def _spans(block: bytes, name: str | None) -> list[tuple[int, int]]:
     wanted = None if name is None else name.encode("latin-1", "replace").lower()
-    return [
-        found.span() for found in FIELD.finditer(block) if wanted is None or found[1].rstrip(b" \t").lower() == wanted
-    ]
+    return [found.span() for found in FIELD.finditer(block) if wanted is None or name_of(found[1]).lower() == wanted]
 
 
 def _end(block: bytes) -> int:

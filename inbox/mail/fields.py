@@ -8,9 +8,14 @@ from typing import Final
 
 #: Name, value and line ends of one field with its folded lines. A line without a colon belongs to no field and is
 #: passed over, and white space may stand in front of the colon (§4.5), both as Dovecot does.
-FIELD: Final = re.compile(rb"^([^:\s][^:\n]*):([^\n]*(?:\n[ \t][^\n]*)*)\n?", re.MULTILINE)
+FIELD: Final = re.compile(rb"^([^: \t\n][^:\n]*):([^\n]*(?:\n[ \t][^\n]*)*)\n?", re.MULTILINE)
 #: Sections up to this size are split in one call; longer ones field by field, up to the bound.
 _SMALL: Final = 8192
+#: Octets that no name has (§3.6.8), the colon apart. At the ends of a name they are no part of it: obsolete syntax has
+#: white space there, and many readers trim more (control characters, a no-break space, a byte order mark). To them
+#: ``Authentication-Results\\v:`` is the field of that name, so it must be found, and removed, by that name. Within a
+#: name they make another one, as they do for all readers.
+_NOT_OF_NAMES: Final = bytes([*range(0x21), *range(0x7F, 0x100)])
 
 
 def split_fields(block: bytes, most: int) -> list[tuple[bytes, bytes]]:
@@ -19,4 +24,9 @@ def split_fields(block: bytes, most: int) -> list[tuple[bytes, bytes]]:
         pairs: list[tuple[bytes, bytes]] = FIELD.findall(block)[:most]
     else:
         pairs = [(found[1], found[2]) for found in islice(FIELD.finditer(block), most)]
-    return [(name.rstrip(b" \t").lower(), value.strip(b" \t\r\n")) for name, value in pairs]
+    return [(name.strip(_NOT_OF_NAMES).lower(), value.strip(b" \t\r\n")) for name, value in pairs]
+
+
+def name_of(written: bytes) -> bytes:
+    """What stands in front of a field's colon as a name, in the case in which it was written."""
+    return written.strip(_NOT_OF_NAMES)

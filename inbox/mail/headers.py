@@ -12,7 +12,7 @@ from inbox.base.limits import HEADER_BLOCK_OCTETS, HEADER_FIELDS
 from inbox.mail.content import Buffer, Content
 from inbox.mail.edits import add_field, change_field, delete_field, insert_field
 from inbox.mail.encoded import decode_value
-from inbox.mail.fields import FIELD, split_fields
+from inbox.mail.fields import FIELD, name_of, split_fields
 
 __all__ = [
     "Field",
@@ -31,7 +31,7 @@ _EMPTY_LINE = re.compile(rb"\n\r?\n")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One header field: name as it came, value between the colon and the last line end, offsets in the block.
+    """One header field: name as it was written, value between the colon and the last line end, offsets in the block.
 
     ``value`` keeps its folding; ``end`` is behind the last line end.
     """
@@ -82,9 +82,8 @@ class Headers:
             for match in FIELD.finditer(block, 0, min(len(block), HEADER_BLOCK_OCTETS)):
                 if len(found) == HEADER_FIELDS:
                     break
-                name, value = match.groups()
-                text = name.rstrip(b" \t").decode("latin-1")
-                found.append(Field(text, value.strip(b" \t\r\n"), match.start(), match.end()))
+                name, value = name_of(match[1]).decode("latin-1"), match[2].strip(b" \t\r\n")
+                found.append(Field(name, value, match.start(), match.end()))
             self._fields = found
         return self._fields
 

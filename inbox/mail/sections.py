@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
+from inbox.mail.fields import name_of
 from inbox.mail.mime import Part
 
 VERSION: Final = b"\x01"
@@ -27,9 +28,12 @@ _ENCODINGS: Final = ("identity", "base64", "quoted-printable", "unknown")
 _IDENTITY: Final = frozenset({b"", b"7bit", b"8bit", b"binary"})
 _SPEC = re.compile(r"(?:(\d{1,4}(?:\.\d{1,4}){0,63})(?:\.(HEADER|TEXT|MIME))?|(HEADER|TEXT))?\Z")
 _NUMBERS = re.compile(r"\d{1,4}(?:\.\d{1,4}){0,63}\Z")
-#: What :data:`_FIELD` takes for a name.
-_NAME: Final = re.compile(rb"[^:\s](?:[^:\n]*[^:\n \t])?")
-_FIELD = re.compile(rb"^(?:([^:\s][^:\n]*?)[ \t]*:)?[^\n]*(?:\n[ \t][^\n]*)*\n?", re.MULTILINE)
+_FIELD = re.compile(rb"^(?:([^: \t\n][^:\n]*):)?[^\n]*(?:\n[ \t][^\n]*)*\n?", re.MULTILINE)
+#: What :data:`_FIELD` can take for a name.
+_NAME: Final = re.compile(rb"[^:\n]+")
+#: What may stand before and behind a name (:func:`inbox.mail.fields.name_of`); white space in front would fold.
+_BEFORE: Final = rb"(?:[\x00-\x08\x0b-\x1f\x7f-\xff][\x00-\x09\x0b-\x20\x7f-\xff]*)?"
+_BEHIND: Final = rb"[\x00-\x09\x0b-\x20\x7f-\xff]*"
 
 
 class Section(NamedTuple):
@@ -185,11 +189,12 @@ def header_fields(block: bytes, names: Sequence[str], *, negate: bool = False) -
 def fields_of(names: Sequence[str], *, negate: bool = False) -> Callable[[bytes], bytes]:
     """:func:`header_fields` for many blocks: what depends on the names alone is done once."""
     wanted = {name.lower().encode("utf-8", "replace") for name in names}
-    named = [re.escape(name) for name in sorted(wanted) if _NAME.fullmatch(name)]
+    named = [re.escape(name) for name in sorted(wanted) if _NAME.fullmatch(name) and name_of(name) == name]
     if negate or b"" in wanted or not 0 < len(named) <= _FEW:
         return partial(_chosen_fields, wanted, negate)
     # From line end to line end: nothing is searched for faster, and other fields are skipped.
-    found = re.compile(rb"\n(?:" + b"|".join(named) + rb")[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*", re.IGNORECASE)
+    any_of = rb"(?:" + b"|".join(named) + rb")"
+    found = re.compile(rb"\n" + _BEFORE + any_of + _BEHIND + rb":[^\n]*(?:\n[ \t][^\n]*)*", re.IGNORECASE)
     return partial(_few_fields, found)
 
 
@@ -204,7 +209,7 @@ def _chosen_fields(named: set[bytes], negate: bool, block: bytes) -> bytes:
         field = found[0]
         if field in {b"", b"\r\n", b"\n"}:
             continue
-        if ((found[1] or b"").lower() in named) is not negate:
+        if (name_of(found[1] or b"").lower() in named) is not negate:
             kept.append(field if field.endswith(b"\n") else field + b"\r\n")
     if not negate or block.endswith((b"\n\r\n", b"\n\n")) or block in {b"\r\n", b"\n"}:
         kept.append(b"\r\n")

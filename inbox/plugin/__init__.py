@@ -20,7 +20,7 @@ from inbox.plugin.facts import Facts, Resolved, VirusFact
 from inbox.plugin.hookspecs import hookimpl
 from inbox.plugin.results import Action, ScoreAction, action_for, opinion_of
 from inbox.plugin.services import Counted, Resolution, Services
-from inbox.plugin.settings import PluginSettings
+from inbox.plugin.settings import BelievedName, HeaderOverride, PluginSettings
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import (
     Accept,
@@ -47,10 +47,11 @@ from inbox.policy.verdicts import (
 )
 
 __all__ = [
-    "Accept", "Action", "AddFlags", "AddHeader", "AddRecipient", "Address", "ArcFact", "ArcSet", "BimiFact",
-    "ChangeHeader", "Counted", "Defer", "DeleteHeader", "Delivery", "Discard", "DkimFact", "DkimSignature",
-    "DmarcFact", "DmarcReportFact", "Door", "DropRecipient", "Facts", "Failure", "FileInto", "HookResult", "Identity",
-    "InsertHeader", "Opinion", "PluginSettings", "Quarantine", "Recipient", "Redirect", "Reject", "ReplaceBody",
-    "Resolution", "Resolved", "Result", "Score", "ScoreAction", "Services", "Session", "Shadow", "SpfFact",
-    "Stage", "Tls", "Transaction", "Transform", "Verdict", "VirusFact", "action_for", "hookimpl", "opinion_of",
+    "Accept", "Action", "AddFlags", "AddHeader", "AddRecipient", "Address", "ArcFact", "ArcSet", "BelievedName",
+    "BimiFact", "ChangeHeader", "Counted", "Defer", "DeleteHeader", "Delivery", "Discard", "DkimFact", "DkimSignature",
+    "DmarcFact", "DmarcReportFact", "Door", "DropRecipient", "Facts", "Failure", "FileInto", "HeaderOverride",
+    "HookResult", "Identity", "InsertHeader", "Opinion", "PluginSettings", "Quarantine", "Recipient", "Redirect",
+    "Reject", "ReplaceBody", "Resolution", "Resolved", "Result", "Score", "ScoreAction", "Services", "Session",
+    "Shadow", "SpfFact", "Stage", "Tls", "Transaction", "Transform", "Verdict", "VirusFact", "action_for", "hookimpl",
+    "opinion_of",
 ]  # fmt: skip

@@ -2,8 +2,8 @@
 
 A stage's plugins run level by level (``inbox.policy.plan``). Within a level, ``def`` hooks are called first, in the
 policy's order, then all ``async def`` hooks wait together. A Reject that counts ends the stage, but for ``def`` hooks
-of plugins that are ``always`` asked. Whatever goes wrong with a plugin becomes its ``on_error`` outcome, is logged with
-its name, and stands in the decision record.
+of plugins that are ``always`` asked, and for the edits that a plugin makes ``at_least``. Whatever goes wrong with a
+plugin becomes its ``on_error`` outcome, is logged with its name, and stands in the decision record.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from inbox.base.errors import InboxError
 from inbox.plugin.facts import Facts
 from inbox.plugin.guard import Guard, HookOverrun
 from inbox.plugin.instances import Instance, Instances
-from inbox.plugin.opinions import Nonsense, opinions_of
+from inbox.plugin.opinions import Nonsense, edits_of, opinions_of
 from inbox.plugin.services import Log
 from inbox.plugin.settling import NOTHING, settle, verdict_on_error
 from inbox.plugin.steps import Steps
@@ -149,8 +149,10 @@ class _Run:
         """Runs plugins that do not wait for one another."""
         waiting: list[_Call] = []
         for call in level:
-            if self._decided and (call.is_async or not call.instance.loaded.always):
-                self._skip(call)
+            loaded = call.instance.loaded
+            if self._decided and (call.is_async or not loaded.always):
+                if not loaded.at_least or call.instance.plugin is not None or await self._make(call):
+                    self._skip(call)
             elif self._reuse(call) or self._refused(call):
                 continue
             elif call.instance.plugin is not None or await self._make(call):
@@ -331,7 +333,7 @@ class _Run:
         return True
 
     def _apply_on_error(self, call: _Call, status: Status, why: str, taken: int) -> None:
-        opinions = (verdict_on_error(call.entry, self._stage),)
+        opinions = (verdict_on_error(call.entry, self._stage), *self._at_least(call))
         facts = self._known_for(call).new(call.entry.info.gives, alone=False)
         self._traces[call.number] = Trace(call.entry, self._stage, status, opinions, facts, taken, why)
         self._look(call, opinions)
@@ -352,7 +354,24 @@ class _Run:
 
     def _skip(self, call: _Call) -> None:
         why = f"{self._decided} had settled it"
-        self._traces[call.number] = Trace(call.entry, self._stage, Status.SKIPPED, why=why)
+        self._traces[call.number] = Trace(call.entry, self._stage, Status.SKIPPED, self._at_least(call), why=why)
+
+    def _at_least(self, call: _Call) -> tuple[Opinion, ...]:
+        """The edits that a plugin makes although its hook was not called or failed; none if it fails here, too."""
+        plugin = call.instance.plugin
+        if plugin is None or self._stage is not Stage.DATA or not call.instance.loaded.at_least:
+            return ()
+        guard = self._dispatcher.guard
+        try:
+            guard.enter()
+            return edits_of(plugin.at_least(self._given_for(call)["tx"]))
+        except BaseException as error:  # noqa: BLE001  As in _call().
+            why = f"{type(error).__name__}: {error}"
+            log = self._dispatcher.log
+            log.error("plugin_failed", plugin=call.entry.name, stage="at_least", why=why)  # noqa: TRY400  see Log
+            return ()
+        finally:
+            guard.leave()
 
     def _look(self, call: _Call, opinions: tuple[Opinion, ...]) -> None:
         """A Reject that counts cannot be outvoted."""

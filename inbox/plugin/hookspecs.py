@@ -3,6 +3,10 @@
 A hook is ``def`` or ``async def``. ``def`` is for work that needs no waiting: it runs on the event loop, and is
 interrupted when it takes longer than half a second. What waits is ``async def``; what blocks goes through
 ``services.run_blocking``.
+
+What one tenant's policy refuses may go into that tenant's quarantine, because another takes the message, and come out
+of it again. A plugin that has something to remove from it has a method ``at_least(tx)``: it is called where the hook
+``data`` is not, since the outcome is settled, or where that fails, and returns edits.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ class LoadedPlugin(PluginInfo):
     ``source`` says where it came from: ``shipped``, ``package NAME``, or the path of an operator's file.
     ``shareable``: a result at ``data`` depends on message and settings only. ``always``: its ``def`` hooks are called
     even when the outcome is settled, for what they write: a message that one tenant refuses and another takes goes into
-    the first one's quarantine.
+    the first one's quarantine. ``at_least``: it has a method of that name, which takes the transaction and returns the
+    edits to be made if its hook at ``data`` is not called, or fails.
     """
 
     make: Callable[..., Any]
@@ -58,6 +59,7 @@ class LoadedPlugin(PluginInfo):
     takes_arguments: bool
     shareable: bool
     always: bool = False
+    at_least: bool = False
 
     @property
     def summary(self) -> str:
@@ -111,6 +113,7 @@ def inspect_module(
         takes_arguments=_takes_arguments(plugin),
         shareable=bool(getattr(plugin, "shareable", False)),
         always=bool(getattr(plugin, "always", False)),
+        at_least=_at_least(plugin, hooks),
     )
 
 
@@ -229,6 +232,19 @@ def _timeout(plugin: type) -> float:
     if isinstance(declared, bool) or not isinstance(declared, int | float) or not 0 < declared <= 600:
         raise PluginInvalid("timeout must be a number of seconds, more than 0 and at most 600")
     return float(declared)
+
+
+def _at_least(plugin: type, hooks: tuple[Hook, ...]) -> bool:
+    method = getattr(plugin, "at_least", None)
+    if method is None:
+        return False
+    if not inspect.isfunction(method) or inspect.iscoroutinefunction(method):
+        raise PluginInvalid("at_least must be def: it is called when there is no more waiting")
+    if list(inspect.signature(method).parameters)[1:] != ["tx"]:
+        raise PluginInvalid("at_least must take (tx)")
+    if all(hook.stage is not Stage.DATA for hook in hooks):
+        raise PluginInvalid("at_least stands in for a hook at data, and there is none")
+    return True
 
 
 def _takes_arguments(plugin: type) -> bool:

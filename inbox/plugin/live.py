@@ -90,7 +90,7 @@ class LivePolicies:
             try:
                 new = await asyncio.to_thread(PolicySet.load, self._folder, found)
             except PolicyError as error:
-                self._errors = {"reload": str(error)}
+                self._errors = self._by_file(error)
                 self._refused(error)
                 return [*str(error).splitlines(), *problems]
             self._errors = {}
@@ -176,6 +176,16 @@ class LivePolicies:
         self._log.info("policies_loaded", tenants=len(new.tenants()), plugins=len(found.plugins))
         if self.instances is not None:
             await self.instances.close_retired()
+
+    def _by_file(self, error: PolicyError) -> dict[str, str]:
+        """The mistakes of a reload, by the names of the files: whoever mends one of them has its mistakes taken off."""
+        if not isinstance(error, PolicyMistakes):
+            return {"reload": str(error)}
+        found: dict[str, str] = {}
+        for mistake in error.mistakes:
+            name = self._policy_name(Path(mistake.place.file).resolve()) or "reload"
+            found[name] = f"{found[name]}\n{mistake}" if name in found else str(mistake)
+        return found
 
     def _refused(self, error: PolicyError) -> None:
         self.last_error = "\n".join(self._errors.values())

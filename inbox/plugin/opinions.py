@@ -22,6 +22,7 @@ from inbox.policy.verdicts import (
     DeleteHeader,
     Discard,
     DropRecipient,
+    Edit,
     FileInto,
     InsertHeader,
     Opinion,
@@ -84,6 +85,15 @@ def opinions_of(result: Any, stage: Stage) -> tuple[Opinion, ...]:
             header_octets += len(said.name) + len(said.value)
     if header_octets > FIELD_OCTETS:
         raise Nonsense(f"gave header fields of {header_octets} characters; {FIELD_OCTETS} are the most")
+    return given
+
+
+def edits_of(result: Any) -> tuple[Opinion, ...]:
+    """The edits in what a plugin's ``at_least`` returned. Raises Nonsense: it is none."""
+    given = opinions_of(result, Stage.DATA)
+    for opinion in given:
+        if not isinstance(opinion, Edit):
+            raise Nonsense(f"answered {type(opinion).__name__}, where it may only edit")
     return given
 
 

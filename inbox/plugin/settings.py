@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class PluginSettings(BaseModel):
@@ -14,3 +16,24 @@ class PluginSettings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+#: Whether SPF, DKIM or DMARC are left to somebody in front: ``allow_header_override: HeaderOverride = False``.
+HeaderOverride = Annotated[
+    bool,
+    Field(
+        description="Dangerous: believe what the message's own topmost Authentication-Results field with our "
+        "``authserv_id`` says. Anybody who can send mail here can write one; only for servers that nobody can reach "
+        "but a gateway that removes forged ones.",
+        json_schema_extra={"env": "SMTP_AUTH_ALLOW_HEADER_OVERRIDE"},
+    ),
+]
+#: And in front by whom: ``authserv_id: BelievedName = ""``.
+BelievedName = Annotated[
+    str,
+    Field(
+        max_length=255,
+        description="Whose field is believed then. Empty: this server's name.",
+        examples=["mx.acme.test"],
+    ),
+]

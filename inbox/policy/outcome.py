@@ -42,8 +42,9 @@ _FAILURES = frozenset({Status.FAILED, Status.LATE, Status.NONSENSE, Status.BROKE
 class Trace:
     """One plugin at one stage.
 
-    ``opinions`` are what it said; after a failure, what its ``on_error`` said for it. ``facts`` are those that it
-    found out. ``why`` tells what went wrong, for the operator. ``microseconds`` is wall-clock time.
+    ``opinions`` are what it said; after a failure, what its ``on_error`` said for it, and what it does at least, which
+    may also be there if it was skipped. ``facts`` are those that it found out. ``why`` tells what went wrong, for the
+    operator. ``microseconds`` is wall-clock time.
     """
 
     entry: PluginEntry

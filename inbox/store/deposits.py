@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 
-from inbox.mail.index import MessageIndex
-from inbox.store.records import Copy, DecisionRecord, EmailRecord, Placed
-
-#: Octets of content in one deposit: above it, to copy them to another process costs more than it saves.
-DEPOSIT_OCTETS: Final = 64 * 1024
+from inbox.mail.content import Content, sha256
+from inbox.mail.index import MessageIndex, index
+from inbox.store.records import Copy, DecisionRecord, EmailRecord, Filing, Placed
 
 
 class Origin(msgspec.Struct, frozen=True, array_like=True):
@@ -54,19 +52,21 @@ class Deposits(Protocol):
         ...
 
 
-def record_of(origin: Origin, size: int, content_hash: str, found: MessageIndex) -> EmailRecord:
-    """What the database keeps of a mail.
+def filing_of(origin: Origin, content: Content, copies: tuple[Copy, ...], *, recognise: bool) -> Filing:
+    """What the database is told of a mail: reads and hashes it; ``recognise`` as in :class:`Parcel`."""
+    found = index(content)
+    # Without a Message-ID two equal messages may well be two: a copy too many is better than one too few.
+    return Filing(_record_of(origin, content, found), copies, recognise and found.message_id is not None)
 
-    Args:
-        size: of the content, in octets.
-        content_hash: its SHA-256 in hexadecimal.
-    """
+
+def _record_of(origin: Origin, content: Content, found: MessageIndex) -> EmailRecord:
+    content_hash = sha256(content)
     return EmailRecord(
         id=origin.id,
         tenant=origin.tenant,
         message_id=found.message_id,
         content_hash=content_hash,
-        size=size,
+        size=content.size,
         blob_path=origin.blob_path,
         blob_sha=content_hash,
         internal_date=origin.internal_date,

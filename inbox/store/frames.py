@@ -3,7 +3,8 @@
 Its standard input is a door, a socket over which connections are handed in (``SCM_RIGHTS``): they need no name that a
 stranger could find. Over a connection go frames: four octets of length (big endian) and that many octets. The first
 one opens the connection, and is answered with what is wrong with it, or with nothing; each further one is a question
-and gets one answer. Whatever has come while the process was busy is answered together.
+and gets one answer; an empty one's is the number of the process. Whatever has come while the process was busy is
+answered together.
 
 The process ends when nobody can hand in connections any more and all connections have ended, which is when the server
 has ended, however that happens.
@@ -11,6 +12,7 @@ has ended, however that happens.
 
 from __future__ import annotations
 
+import os
 import selectors
 import signal
 import socket
@@ -28,6 +30,8 @@ HEAD: Final = struct.Struct(">I")
 _READ: Final = 1 << 18
 #: Octets of answers that a connection may leave unread, besides what its socket holds.
 UNREAD: Final = 1 << 24
+#: A question that every helper process answers, with its number in decimal: whoever gets it knows that it works.
+ROLL_CALL: Final = b""
 
 
 def framed(message: bytes) -> bytes:
@@ -87,6 +91,7 @@ class _Desk(Generic[S]):
     def __init__(self, door: socket.socket, service: Service[S]) -> None:
         self._door = door
         self._service = service
+        self._number = str(os.getpid()).encode()
         self._selector = selectors.DefaultSelector()
         self._selector.register(door, selectors.EVENT_READ)
 
@@ -141,9 +146,13 @@ class _Desk(Generic[S]):
         self._tell(peer, framed(b""))
 
     def _answer(self, asked: list[tuple[_Peer[S], bytes]]) -> None:
-        questions = [(peer.subject, message) for peer, message in asked if peer.subject is not None]
+        questions = [
+            (peer.subject, message) for peer, message in asked if message != ROLL_CALL and peer.subject is not None
+        ]
+        given = iter(self._service.answer(questions) if questions else ())
         answers: dict[_Peer[S], list[bytes]] = {}
-        for (peer, _), answer in zip(asked, self._service.answer(questions), strict=True):
+        for peer, message in asked:
+            answer = self._number if message == ROLL_CALL else next(given)
             answers.setdefault(peer, []).append(framed(answer))
         for peer, frames in answers.items():
             if not peer.gone:

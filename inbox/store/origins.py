@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 DkimKeyState = Literal["pending", "active", "retired"]
+#: What became of a claim: granted, or too many for the day, or for that destination host.
+Grant = Literal["granted", "day", "host"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,19 @@ class ObservationCount:
     key: str
     body: bytes
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingReport:
+    """A mail with an aggregate report of ours, as the cap of the reported day counts it (``dmarc_outgoing``).
+
+    ``host`` is the domain of ``address``.
+    """
+
+    day: str
+    host: str
+    address: str
+    report_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +131,14 @@ class DmarcReports(Protocol):
         ...
 
     async def forget_observations(self, before: str) -> int:
-        """Removes those of days before ``before``; returns how many."""
+        """Removes those of days before ``before``, and the claims of these days; returns how many observations."""
+        ...
+
+    async def claim(self, wanted: Sequence[OutgoingReport], total: int, each: int) -> list[Grant]:
+        """Counts mails while their day has fewer than ``total``, and ``each`` for their host; in one transaction.
+
+        In their order; all instances count together. What was granted once is granted again, and counts once.
+        """
         ...
 
     async def add(self, report: StoredReport) -> bool:

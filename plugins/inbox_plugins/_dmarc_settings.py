@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from inbox.authentication.dmarc.discovery import Method
 from inbox.authentication.dmarc.forwarding import Exemption, pattern
 from inbox.mail.address import AddressError
-from inbox.plugin import Action, PluginSettings, Result
+from inbox.plugin import Action, BelievedName, HeaderOverride, PluginSettings, Result
 
 #: Exceptions of one policy, and entries of each list in one: each may cost a look.
 _MAX_EXCEPTIONS: Final = 100
@@ -117,17 +117,8 @@ class Settings(PluginSettings):
         examples=[[{"name": "ietf", "mailing_lists": ["dmarc.ietf.org"]}]],
     )
     report: bool = Field(True, description="Count messages for the aggregate reports that their domains ask for.")
-    allow_header_override: bool = Field(
-        False, description="Dangerous: believe an Authentication-Results field with our name that came with the mail. "
-        "Anybody who can send mail here can write one; only for servers that nobody but a trusted relay can reach.",
-        json_schema_extra={"env": "SMTP_AUTH_ALLOW_HEADER_OVERRIDE"},
-    )  # fmt: skip
-    authserv_id: str = Field(
-        "",
-        max_length=255,
-        description="Whose field is believed then. Empty: this server's name.",
-        examples=["mx.acme.test"],
-    )
+    allow_header_override: HeaderOverride = False
+    authserv_id: BelievedName = ""
 
     @model_validator(mode="after")
     def _known(self) -> Self:

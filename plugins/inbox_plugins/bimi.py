@@ -7,7 +7,8 @@ Needs:      DmarcFact: DMARC passed, and the domain's policy is quarantine or re
             author signed it.
 Asks:       DNS: ``SELECTOR._bimi.DOMAIN``, then ``default._bimi.`` of the organizational domain.
 Removes:    every BIMI-Location, BIMI-Indicator and BIMI-Logo-Preference that a message arrives with: only the server
-            in front of the mailbox may say what a client shows as a brand.
+            in front of the mailbox may say what a client shows as a brand. That is so for refused mail, too: if another
+            tenant takes it, it is in quarantine here.
 On error:   accept: a picture is no reason to turn mail away.
 
 Neither picture nor certificate is fetched: a pass says that the domain publishes a sound record, and not that the
@@ -70,13 +71,19 @@ class Bimi:
         self.settings = settings
         self._dns = services.dns
 
+    def at_least(self, tx: Transaction) -> list[Opinion]:
+        """Forged fields go from a message that is refused, too, and when the record cannot be looked up."""
+        if tx.message is None:
+            return []
+        return [DeleteHeader(name) for name in RECEIVER_FIELDS if tx.message.headers.count(name)]
+
     @hookimpl
     async def data(self, tx: Transaction) -> list[Opinion]:
         """The fact, and the edits that follow from it."""
         if tx.message is None:
             return []
         headers = tx.message.headers
-        edits: list[Opinion] = [DeleteHeader(name) for name in RECEIVER_FIELDS if headers.count(name)]
+        edits = self.at_least(tx)
         fact = await assess(tx.facts.get(DmarcFact), tx.facts.get(DkimFact), headers, self._dns)
         tx.facts.put(fact)
         if self.settings.location_header and fact.result is Result.PASS:

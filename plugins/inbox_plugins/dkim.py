@@ -51,10 +51,12 @@ from inbox.mail.message import Message
 from inbox.plugin import (
     Action,
     AddHeader,
+    BelievedName,
     Delivery,
     DkimFact,
     DkimSignature,
     Door,
+    HeaderOverride,
     Opinion,
     PluginSettings,
     Result,
@@ -111,18 +113,8 @@ class Settings(PluginSettings):
         description="Signatures of RSA keys with fewer bits have the result ``policy``. RFC 8301 allows no fewer than "
         "1024 and advises 2048.",
     )
-    allow_header_override: bool = Field(
-        False,
-        description="Dangerous: believe the topmost Authentication-Results field with our `authserv_id`. Only behind a "
-        "gateway that removes forged ones.",
-        json_schema_extra={"env": "SMTP_AUTH_ALLOW_HEADER_OVERRIDE"},
-    )
-    authserv_id: str = Field(
-        "",
-        max_length=255,
-        description="Whose field is believed then. Empty: this server's name.",
-        examples=["mx.acme.test"],
-    )
+    allow_header_override: HeaderOverride = False
+    authserv_id: BelievedName = ""
     sign: bool = Field(True, description="Sign mail that goes out, if its domain or this installation has a key.")
     valid_days: int | None = Field(
         None, ge=1, le=365, description="Days after which our signatures are void (x=). Unset: never.", examples=[30]

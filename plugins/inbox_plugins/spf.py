@@ -47,8 +47,10 @@ from inbox.mail.address import AddressError, canonical_domain
 from inbox.plugin import (
     Action,
     AddHeader,
+    BelievedName,
     Defer,
     Door,
+    HeaderOverride,
     Opinion,
     PluginSettings,
     Recipient,
@@ -113,18 +115,8 @@ class Settings(PluginSettings):
         examples=[["127.0.0.0/8", "::1/128", "192.0.2.0/24"]],
     )
     received_spf: bool = Field(True, description="Add a Received-SPF field.")
-    allow_header_override: bool = Field(
-        False,
-        description="Dangerous: believe what the message's own Authentication-Results field says. Only for servers "
-        "behind a gateway that removes forged ones.",
-        json_schema_extra={"env": "SMTP_AUTH_ALLOW_HEADER_OVERRIDE"},
-    )
-    authserv_id: str = Field(
-        "",
-        max_length=255,
-        description="Whose field is believed then. Empty: this server's name.",
-        examples=["mx.acme.test"],
-    )
+    allow_header_override: HeaderOverride = False
+    authserv_id: BelievedName = ""
 
 
 class Spf:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from inbox.base.errors import NotFound
-from inbox.store.origins import ObservationCount, StoredReport
+from inbox.store.origins import ObservationCount, OutgoingReport, StoredReport
 from inbox.store.ports import Database
 from tests.support.store import Home, Opener
 
@@ -66,6 +66,48 @@ async def test_old_observations_are_forgotten(db: Database) -> None:
     assert await db.dmarc_reports.observed("2026-11-20") == []
     assert len(await db.dmarc_reports.observed("2026-11-21")) == 2
     assert len(await db.dmarc_reports.observed(DAY)) == 2
+
+
+def mail(number: int, host: str = "x.test", day: str = DAY) -> OutgoingReport:
+    return OutgoingReport(day, host, f"r@{host}", f"id-{number}")
+
+
+async def test_a_day_has_a_cap_in_all_and_for_each_host(db: Database) -> None:
+    claim = db.dmarc_reports.claim
+    assert await claim([mail(n) for n in range(3)], 4, 2) == ["granted", "granted", "host"]
+    assert await claim([mail(1, "y.test"), mail(1, "z.test"), mail(2, "z.test")], 4, 2) == ["granted", "granted", "day"]
+    assert await claim([mail(1), mail(1, "z.test")], 4, 2) == ["granted", "granted"], "they were granted before"
+    assert await claim([mail(9, "y.test"), mail(9)], 5, 2) == ["granted", "host"], "another run, with another cap"
+    assert await claim([mail(3)], 4, 2) == ["host"]
+    assert await claim([mail(3, day="2026-11-23")], 4, 2) == ["granted"]
+    assert await claim([], 4, 2) == []
+
+
+async def test_one_mail_named_twice_counts_once(db: Database) -> None:
+    assert await db.dmarc_reports.claim([mail(1), mail(1), mail(2)], 2, 2) == ["granted"] * 3
+    assert await db.dmarc_reports.claim([mail(3)], 2, 3) == ["day"]
+
+
+async def test_another_address_of_a_host_counts_for_itself(db: Database) -> None:
+    other = replace(mail(1), address="second@x.test")
+    assert await db.dmarc_reports.claim([mail(1), other, mail(2)], 9, 2) == ["granted", "granted", "host"]
+
+
+async def test_the_cap_holds_for_all_instances(db: Database, opener: Opener) -> None:
+    instances = [db, await opener(), await opener()]
+    work = [instances[n % 3].dmarc_reports.claim([mail(n), mail(n, f"h{n}.test")], total=20, each=5) for n in range(21)]
+    found = [grant for grants in await asyncio.gather(*work) for grant in grants]
+    assert found[::2].count("granted") == 5
+    assert found.count("granted") == 20
+
+
+async def test_claims_are_forgotten_with_their_day(db: Database) -> None:
+    for day in ("2026-11-20", "2026-11-21"):
+        await db.dmarc_reports.count([seen("a", day=day)])
+        assert await db.dmarc_reports.claim([mail(1, day=day), mail(2, day=day)], 1, 1) == ["granted", "host"]
+    assert await db.dmarc_reports.forget_observations("2026-11-21") == 1
+    assert await db.dmarc_reports.claim([mail(2, day="2026-11-20")], 1, 1) == ["granted"]
+    assert await db.dmarc_reports.claim([mail(2, day="2026-11-21")], 1, 1) == ["host"]
 
 
 async def test_a_report_is_kept_as_it_is_and_once(acme: Home) -> None:

@@ -91,7 +91,7 @@ ELSEWHERE = {
     "Tenants.add_organization", "Tenants.organization", "Tenants.organizations", "Tenants.add_domain", "Tenants.domain",
     "Accounts.by_address", "Messages.blob_in_use", "Decisions.add", "Decisions.prune", "DkimKeys.pending",
     "DmarcReports.count", "DmarcReports.observed", "DmarcReports.forget_observations", "DmarcReports.forget_reports",
-    "Accounts.all", "Accounts.aliases", "Decisions.get", "Decisions.search",
+    "DmarcReports.claim", "Accounts.all", "Accounts.aliases", "Decisions.get", "Decisions.search",
 }  # fmt: skip
 
 

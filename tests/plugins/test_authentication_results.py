@@ -159,6 +159,14 @@ async def test_forged_fields_go_and_those_of_others_stay(door: Door) -> None:
     )
 
 
+@pytest.mark.parametrize("name", [b"%b \t", b"%b\v", b"%b\0", b"%b\xa0", b"\v%b", b"\xef\xbb\xbf%b"])
+async def test_octets_around_the_name_do_not_hide_a_forged_field(name: bytes) -> None:
+    block = b"Subject: x\r\n" + name % b"Authentication-Results" + b": mx.demo.test; spf=pass\r\n\r\n"
+    found = await PluginTest("authentication_results").data(block)
+    after = edited(MemoryContent(block), found.edits)
+    assert after.read(0, after.size) == b"Authentication-Results: mx.demo.test; none\r\nSubject: x\r\n\r\n"
+
+
 async def test_a_heap_of_forged_fields_takes_all_of_the_name_with_it() -> None:
     test = PluginTest("authentication_results")
     block = b"Authentication-Results: other.test; none\r\n" + b"Authentication-Results: mx.demo.test; none\r\n" * 900

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
+
+import pytest
 
 from inbox.plugin import AddHeader, BimiFact, DeleteHeader, DkimFact, DmarcFact, Result
 from inbox.plugin.testing import PluginTest
@@ -15,8 +17,8 @@ FORGED = b"bimi-location: v=BIMI1; l=https://evil.example/l.svg\r\nBIMI-Indicato
 LOCATION = "https://example.org/l.svg"
 
 
-def plugin(dmarc: DmarcFact = PASSED, **settings: Any) -> PluginTest:
-    test = PluginTest("bimi", settings=settings, facts=(dmarc, DkimFact(Result.NONE)))
+def plugin(dmarc: DmarcFact = PASSED, errors: Literal["raise", "outcome"] = "raise", **settings: Any) -> PluginTest:
+    test = PluginTest("bimi", settings=settings, facts=(dmarc, DkimFact(Result.NONE)), errors=errors)
     test.dns.txt_records["default._bimi.example.org"] = [f"v=BIMI1; l={LOCATION}; a=https://example.org/m.pem".encode()]
     return test
 
@@ -48,3 +50,12 @@ async def test_nothing_is_said_of_a_domain_that_has_no_record() -> None:
     outcome = await test.data(EML)
     assert outcome.edits == []
     assert outcome.fact(BimiFact) == BimiFact(Result.NONE, "example.org", reason="no record")
+
+
+async def test_forged_fields_are_removed_when_nobody_can_look_up_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(*_: object) -> BimiFact:
+        raise OSError("no descriptors left")
+
+    monkeypatch.setattr("inbox_plugins.bimi.assess", fails)
+    outcome = await plugin(errors="outcome").data(FORGED)
+    assert outcome.edits == [DeleteHeader("BIMI-Location"), DeleteHeader("BIMI-Indicator")]

@@ -30,7 +30,13 @@ rests = st.sampled_from(
 )
 forged = st.builds(lambda a, b, c, d: f"{a}{b}{c}{d}", noise, ids, noise, rests)
 ours = "Authentication-Results"
-names = st.sampled_from([ours, ours.lower(), f"{ours.upper()} ", "Subject", f"X-{ours}"])
+#: What readers trim from a name, or pass over in front of it.
+TRIMMED = " \t\v\f\r\0\x1c\x1f\x7f\x85\xa0\u2003\ufeff"
+odd = st.text(st.sampled_from(TRIMMED), max_size=3)
+names = st.one_of(
+    st.sampled_from([ours, ours.lower(), f"{ours.upper()} ", "Subject", f"X-{ours}"]),
+    st.builds(lambda front, name, behind: f"{front.lstrip()}{name}{behind}", odd, st.sampled_from([ours, "To"]), odd),
+)
 fields = st.lists(st.tuples(names, forged), max_size=8)
 
 
@@ -91,6 +97,22 @@ def test_one_field_with_our_name_is_left_and_it_is_ours(headers: list[tuple[str,
     for reader in READERS:
         taken = [value for value in values if reader(value).lower().rstrip(".").strip('"') == OURS]
         assert taken == values[:1], reader
+
+
+def trimmed_by(text: str) -> list[str]:
+    """The names of the fields for a reader who trims what stands in front of the colon, as many scripts do."""
+    lines = re.sub(r"\n[ \t]+", " ", text.partition("\n\r\n")[0]).split("\n")
+    return [line.partition(":")[0].strip(TRIMMED) for line in lines]
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(names, st.just(f"{OURS}; spf=pass")), max_size=8))
+@example([("Authentication-Results\v", f"{OURS}; spf=pass")])
+@example([("\xa0Authentication-Results", f"{OURS}; spf=pass")])
+def test_whoever_trims_names_finds_ours_alone(headers: list[tuple[str, str]]) -> None:
+    after = after_edits(message(headers))
+    for text in (after.decode("utf-8", "replace"), after.decode("latin-1")):
+        assert [name.lower() for name in trimmed_by(text)].count(ours.lower()) == 1
 
 
 @settings(max_examples=200)

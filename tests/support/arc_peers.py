@@ -7,8 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from inbox.authentication.signing import SigningKey
 from tests.support.ports import free_port
+from tests.support.waiting import until_it_answers
 
 _RSPAMD = """
 options {{
@@ -81,10 +80,9 @@ class Rspamd:
         self._domain = domain
 
     def alive(self) -> bool:
-        """Whether it answers."""
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self._url}/ping", timeout=5) as answer:
+        """Whether it answers. Raises OSError: it does not."""
+        with urllib.request.urlopen(f"{self._url}/ping", timeout=5) as answer:
             return bool(answer.status == 200)
-        return False
 
     def symbol(self, message: bytes) -> str:
         """What it says of the chain: ARC_ALLOW, ARC_REJECT, ARC_NA, …"""
@@ -129,11 +127,7 @@ def rspamd(folder: Path, resolver: str, key: SigningKey) -> Iterator[Rspamd]:
         process = subprocess.Popen([program, "-f", "-i", "-c", str(folder / "conf")], stdout=out, stderr=out)
     try:
         running = Rspamd(port, key.domain)
-        deadline = time.monotonic() + 60
-        while not running.alive():
-            assert process.poll() is None, (folder / "out").read_text()
-            assert time.monotonic() < deadline, "rspamd does not answer"
-            time.sleep(0.05)
+        until_it_answers(process, running.alive, folder / "out")
         yield running
     finally:
         process.terminate()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE, until_it_answers
 
 #: EICAR's harmless test file; in two parts, so that no scanner takes this source for it.
 EICAR = (r"X5O!P%@AP[4\PZX54(P^)7CC)7}" + "$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*").encode()
@@ -43,7 +43,7 @@ def _signature(name: str, text: bytes) -> str:
 
 
 def start(folder: Path, *, stream_max: int = STREAM_MAX) -> Clamd:
-    """Starts clamd in ``folder`` and returns when it answers. Raises RuntimeError when it does not start."""
+    """Starts clamd in ``folder`` and returns when it answers. Raises AssertionError when it does not start."""
     program = shutil.which("clamd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
     if program is None:
         pytest.skip("clamd is not installed (Debian: clamav-daemon)")
@@ -56,7 +56,7 @@ def start(folder: Path, *, stream_max: int = STREAM_MAX) -> Clamd:
     for attempt in range(_ATTEMPTS):
         try:
             return _start(program, folder, stream_max)
-        except RuntimeError:
+        except AssertionError:
             # clamd takes no port 0: between finding a free one and its bind, another program may have taken it.
             if attempt == _ATTEMPTS - 1:
                 raise
@@ -83,26 +83,20 @@ def _start(program: str, folder: Path, stream_max: int) -> Clamd:
     )
     daemon = Clamd(f"tcp://127.0.0.1:{port}", f"unix://{path}", process)
     try:
-        asyncio.run(_until_ready(path, process))
+        # What it writes when it is ready it would go on writing into a pipe that nobody reads.
+        until_it_answers(process, lambda: _answers(path), folder / "clamd.log")
     except BaseException:
         daemon.stop()
         raise
     return daemon
 
 
-async def _until_ready(path: Path, process: subprocess.Popen[bytes]) -> None:
-    """Asks until it answers: clamd says nothing when it is ready."""
-    async with asyncio.timeout(60):
-        while process.poll() is None:
-            with contextlib.suppress(OSError):
-                reader, writer = await asyncio.open_unix_connection(path)
-                writer.write(b"zPING\0")
-                answer = await reader.read(16)
-                writer.close()
-                if answer == b"PONG\0":
-                    return
-            await asyncio.sleep(0.05)
-    raise RuntimeError(f"clamd ended with {process.returncode}")
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(PATIENCE)
+        asking.connect(str(path))
+        asking.sendall(b"zPING\0")
+        return asking.recv(16) == b"PONG\0"
 
 
 @pytest.fixture(scope="session")

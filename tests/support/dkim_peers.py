@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from inbox.authentication.results import parse
 from inbox.authentication.signing import SigningKey
 from tests.support.milter import Filtered, ask
 from tests.support.ports import free_port
+from tests.support.waiting import until_it_answers
 
 OURS, FOREIGN = "127.0.0.1", "192.0.2.1"
 _OPENDKIM = """
@@ -124,22 +124,17 @@ def opendkim(folder: Path, resolver: str, key: SigningKey, forms: str = "relaxed
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([program, "-f", "-x", str(folder / "conf")], stdout=log, stderr=log, cwd=folder)
     try:
-        _wait(port, process, folder / "log")
+        until_it_answers(process, lambda: _listens(port), folder / "log")
         yield OpenDkim(port)
     finally:
         process.terminate()
         process.wait()
 
 
-def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Until it listens."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
-            return
-        time.sleep(0.02)
-    raise AssertionError("opendkim does not listen")
+def _listens(port: int) -> bool:
+    """Raises OSError: it does not."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
 
 
 def mail_dkim(message: bytes, resolver: str) -> list[str]:

@@ -25,10 +25,18 @@ class ScriptedDns:
     asked: list[tuple[str, str]] = field(default_factory=list)
     #: Questions wait for it: set at first.
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def arrived(self, questions: int) -> None:
+        """Returns when so many questions have been asked."""
+        async with asyncio.timeout(30), self._news:
+            await self._news.wait_for(lambda: len(self.asked) >= questions)
 
     async def replies(self, wire: bytes, over: str) -> list[bytes]:
         question = dns.message.from_wire(wire)
         self.asked.append((over, question.question[0].to_text()))
+        async with self._news:
+            self._news.notify_all()
         await self.gate.wait()
         return self.script(question)
 

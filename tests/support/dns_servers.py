@@ -6,7 +6,6 @@ import datetime
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from dns.rdatatype import DNSKEY
 
 from tests.support.ports import free_port, free_ports
+from tests.support.waiting import until_it_answers
 
 #: What the servers have zones for. Names in none of the first three are in the last one, which is unsigned, too.
 SIGNED, PLAIN, BOGUS, WORLD = "signed.test", "plain.test", "bogus.test", "."
@@ -125,7 +125,7 @@ class DnsServers:
 
 
 def start(folder: Path) -> DnsServers:
-    """Starts both in ``folder`` and returns when they answer. Raises RuntimeError when they do not start."""
+    """Starts both in ``folder`` and returns when they answer. Raises AssertionError when they do not start."""
     knotd, unbound = _program("knotd", "knot"), _program("unbound", "unbound")
     for attempt in range(_ATTEMPTS):
         servers = DnsServers(folder / str(attempt))
@@ -134,7 +134,7 @@ def start(folder: Path) -> DnsServers:
         except BaseException as error:
             servers.stop()
             # They take no port 0: between finding a free one and their bind, another program may have taken it.
-            if attempt == _ATTEMPTS - 1 or not isinstance(error, RuntimeError):
+            if attempt == _ATTEMPTS - 1 or not isinstance(error, AssertionError):
                 raise
         else:
             return servers
@@ -157,33 +157,38 @@ def _start(servers: DnsServers, knotd: str, unbound: str) -> None:
     (folder / "empty.zone").write_text(_EMPTY)
     (folder / "bogus.zone").write_text(_expired(BOGUS, _BOGUS))
     (folder / "knot.conf").write_text(_KNOT.format(folder=folder, knot=knot))
-    authoritative = _run(servers, knotd, "-c", str(folder / "knot.conf"))
-    anchors = _until(authoritative, lambda: _keys(knot, SIGNED) + _keys(knot, BOGUS))
+    anchors = _answer(
+        servers, knotd, "-c", str(folder / "knot.conf"), to=lambda: _keys(knot, SIGNED) + _keys(knot, BOGUS)
+    )
     (folder / "anchors").write_text(anchors)
     stubs = "".join(f'stub-zone:\n  name: "{zone}"\n  stub-addr: 127.0.0.1@{knot}\n' for zone in (SIGNED, BOGUS, WORLD))
     (folder / "unbound.conf").write_text(_UNBOUND.format(folder=folder, unbound=front, control=control) + stubs)
-    _until(_run(servers, unbound, "-d", "-p", "-c", str(folder / "unbound.conf")), lambda: _ask(front, PLAIN, "SOA"))
+    _answer(servers, unbound, "-d", "-p", "-c", str(folder / "unbound.conf"), to=lambda: _ask(front, PLAIN, "SOA"))
 
 
-def _run(servers: DnsServers, program: str, *arguments: str) -> subprocess.Popen[bytes]:
-    with (servers.folder / f"{Path(program).name}.log").open("wb") as log:
+def _run(servers: DnsServers, program: str, *arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
+    """The process, and where it writes."""
+    path = servers.folder / f"{Path(program).name}.log"
+    with path.open("wb") as log:
         # In its folder, since knotd makes a Unix socket there, whose path may have 108 octets.
         process = subprocess.Popen(
             [program, *arguments], cwd=servers.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
     servers.processes.append(process)
-    return process
+    return process, path
 
 
-def _until(process: subprocess.Popen[bytes], answer: Callable[[], str]) -> str:
-    """Asks until there is an answer: neither daemon says when it is ready in a way that can be waited for."""
-    deadline = time.monotonic() + _PATIENCE
-    while process.poll() is None and time.monotonic() < deadline:
+def _answer(servers: DnsServers, program: str, *arguments: str, to: Callable[[], str]) -> str:
+    """Starts a daemon and asks until there is an answer: neither says when it is ready in a way to wait for."""
+    process, log = _run(servers, program, *arguments)
+
+    def asked() -> str:
         try:
-            return answer()
-        except (OSError, EOFError, dns.exception.DNSException):
-            time.sleep(0.02)
-    raise RuntimeError(f"{process.args!r} did not start: {process.poll()}")
+            return to()
+        except (EOFError, dns.exception.DNSException) as error:
+            raise OSError(str(error)) from error
+
+    return until_it_answers(process, asked, log)
 
 
 def _ask(port: int, name: str, kind: str) -> str:

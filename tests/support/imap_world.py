@@ -211,6 +211,11 @@ class World:
     async def deliver(self, message: bytes, name: str = "INBOX", **options: Any) -> Placed:
         return await self.filer.file(await self.mailbox(name), MemoryContent(message), **options)
 
+    async def alone(self) -> None:
+        """Returns when the server has no client any more."""
+        while sessions := self.server._sessions:
+            await asyncio.wait(sessions)
+
     @asynccontextmanager
     async def connect(self, *, tls: bool = False) -> AsyncIterator[Client]:
         """A client that has read the greeting."""

@@ -6,8 +6,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from botocore.config import Config
 
 from inbox.store.blobs.s3 import S3Config
 from tests.support.ports import free_port
+from tests.support.waiting import until_it_answers
 
 
 class Ministack:
@@ -42,11 +41,9 @@ class Ministack:
         return S3Config(bucket, self.endpoint, "us-east-1", "test", "test-secret", force_path_style=True)
 
     def answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=1) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+        """Whether it is ready. Raises OSError: it does not."""
+        with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=1) as answer:
+            return bool(answer.status == 200)
 
 
 @pytest.fixture(scope="session")
@@ -63,9 +60,7 @@ def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ministack]:
             env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
     server = Ministack(port)
-    while not server.answers():
-        assert process.poll() is None, (folder / "log").read_text()
-        time.sleep(0.05)  # Its start has no other sign than that it answers.
+    until_it_answers(process, server.answers, folder / "log")
     yield server
     process.kill()
     process.wait()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -119,23 +118,10 @@ def _shown(uri: str) -> str:
     return "".join(c if " " < c < "\x7f" else "?" for c in uri[:120])
 
 
-class DailyCap:
-    """How many reports one day may have, in all and for each destination host: nobody makes a flood of us."""
-
-    def __init__(self, total: int, each: int) -> None:
-        self._total = total
-        self._each = each
-        self._sent: Counter[str] = Counter()
-
-    def take(self, destination: Destination) -> Refusal | None:
-        """Counts one report for the destination, or says why it is one too many."""
-        host = destination.address.domain
-        if self._sent.total() >= self._total:
-            return _refusal(destination, f"more than {self._total} reports in a day")
-        if self._sent[host] >= self._each:
-            return _refusal(destination, f"more than {self._each} reports in a day for {host}")
-        self._sent[host] += 1
-        return None
+def too_many(destination: Destination, most: int, *, host: bool) -> Refusal:
+    """Why a mail beyond a day's cap is not made: nobody makes a flood of us. ``host``: the cap is the destination's."""
+    whose = f" for {destination.address.domain}" if host else ""
+    return _refusal(destination, f"more than {most} reports in a day{whose}")
 
 
 def too_large(destination: Destination, octets: int) -> Refusal | None:

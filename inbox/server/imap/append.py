@@ -7,18 +7,16 @@ import os
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from inbox.base.limits import SPOOL_OCTETS
 from inbox.mail.content import Content, FileContent, MemoryContent
 from inbox.mail.tenancy import Mailbox
 from inbox.server.imap.outcome import Done, No
+from inbox.server.imap.session import ImapSession
 from inbox.wire.imap.commands import Append
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.framing import Broken
-
-if TYPE_CHECKING:
-    from inbox.server.imap.session import ImapSession
 
 #: Octets gathered for one write to the spool file.
 _GATHER: Final = 256 * 1024

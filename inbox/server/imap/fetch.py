@@ -6,22 +6,20 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from inbox.base.errors import StoreError, StoreUnavailable
 from inbox.mail.flags import Flag
 from inbox.server.imap.outcome import Done, No
 from inbox.server.imap.parts import COPY, Copy, Found, Nil, Row, Wanted, batches
 from inbox.server.imap.select import selected
+from inbox.server.imap.session import ImapSession
 from inbox.server.imap.view import View
 from inbox.store.records import Column
 from inbox.wire.imap.commands import Fetch
 from inbox.wire.imap.dates import render_date_time
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.fetch import Item, Section
-
-if TYPE_CHECKING:
-    from inbox.server.imap.session import ImapSession
 
 _FROM_VIEW: Final = frozenset({"FLAGS", "UID"})
 _FORMS: Final = {

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from inbox.base.errors import NotFound
 from inbox.mail.tenancy import Mailbox
 from inbox.server.imap.mailboxes import counters
 from inbox.server.imap.outcome import Done
+from inbox.server.imap.session import ImapSession
 from inbox.wire.imap import render
 from inbox.wire.imap.commands import List
 from inbox.wire.imap.listing import Pattern
-
-if TYPE_CHECKING:
-    from inbox.server.imap.session import ImapSession
 
 
 class Tree:

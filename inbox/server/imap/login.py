@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from inbox.base.errors import AuthenticationFailed
 from inbox.base.limits import AUTH_LINE_OCTETS
 from inbox.server.imap.capability import capabilities
 from inbox.server.imap.channel import Disconnected
 from inbox.server.imap.outcome import Done, Farewell, No
+from inbox.server.imap.session import ImapSession
 from inbox.wire.imap import render
 from inbox.wire.imap.commands import Authenticate, ClientId, Enable, Login, Nothing
 from inbox.wire.imap.errors import BadCommand
-
-if TYPE_CHECKING:
-    from inbox.server.imap.session import ImapSession
 
 #: Extensions that ENABLE can switch on (RFC 5161 §3.1: others are passed over).
 _SWITCHES: Final[frozenset[str]] = frozenset()

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from inbox.mail.mailbox_name import complaint
 from inbox.mail.tenancy import Mailbox
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.outcome import Done, No
+from inbox.server.imap.session import ImapSession
 from inbox.store.ports import Mailboxes
 from inbox.wire.imap import render
 from inbox.wire.imap.commands import Create, Nothing, OneMailbox, Rename, Status
-
-if TYPE_CHECKING:
-    from inbox.server.imap.session import ImapSession
 
 #: RFC 6154 §2, by lower-case name. \\All and \\Flagged are views of other mailboxes, which we do not have.
 SPECIAL_USES: Final = {use.lower(): use for use in ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash")}

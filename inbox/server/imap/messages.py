@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from inbox.mail.tenancy import Mailbox
 from inbox.server.imap.outcome import Done, No
 from inbox.server.imap.select import selected, writable
+from inbox.server.imap.session import ImapSession
 from inbox.server.imap.view import View
 from inbox.store.records import StoreMode
 from inbox.wire.imap.commands import Expunge, Store, Transfer
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.sequence import SequenceSet, compact
-
-if TYPE_CHECKING:
-    from inbox.server.imap.session import ImapSession
 
 _GONE = "Some of these messages were expunged by somebody else"
 

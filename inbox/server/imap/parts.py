@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from inbox.base.errors import InboxError, StoreError
 from inbox.mail.sections import fields_of
 from inbox.mail.sections import section as find_section
 from inbox.server.imap.channel import Disconnected
+from inbox.server.imap.session import ImapSession
 from inbox.store.ports import Blobs
 from inbox.store.records import Column
 from inbox.wire.imap.fetch import Section
-
-if TYPE_CHECKING:
-    from inbox.server.imap.session import ImapSession
 
 #: Octets of a section that are read from the blob at a time.
 _PIECE: Final = 256 * 1024

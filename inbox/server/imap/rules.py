@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum, Flag, auto
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from inbox.server.imap.outcome import Done
-
-if TYPE_CHECKING:
-    from inbox.server.imap.session import ImapSession
+from inbox.server.imap.session import ImapSession
 
 
 class State(Flag):

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from inbox.base.errors import NotFound
 from inbox.base.limits import SEARCH_BODY_OCTETS
@@ -18,15 +18,13 @@ from inbox.server.imap.outcome import Done
 from inbox.server.imap.parts import COPY, Copy, Row, batches
 from inbox.server.imap.searchtext import body_words, folded, header_words, written_day
 from inbox.server.imap.select import selected
+from inbox.server.imap.session import ImapSession
 from inbox.server.imap.view import View
 from inbox.store.records import Column
 from inbox.wire.imap import search as key
 from inbox.wire.imap.commands import Find
 from inbox.wire.imap.search import Key
 from inbox.wire.imap.sequence import SequenceSet, compact
-
-if TYPE_CHECKING:
-    from inbox.server.imap.session import ImapSession
 
 #: What a key has to look at: the view, the database's row, its texts, the blob.
 _VIEW, _ROW, _TEXTS, _BLOB = range(4)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from inbox.server.imap.outcome import Done, Farewell, No
 from inbox.server.imap.selected import Selected
+from inbox.server.imap.session import ImapSession
 from inbox.wire.imap import render
 from inbox.wire.imap.commands import Append, Nothing, OneMailbox
 from inbox.wire.imap.errors import BadCommand
-
-if TYPE_CHECKING:
-    from inbox.server.imap.session import ImapSession
 
 #: DONE and its line end; a little more for clients that add blanks.
 _DONE_OCTETS: Final = 64

@@ -17,6 +17,7 @@ from inbox.plugin.context import Door, IPAddress, Session
 from inbox.plugin.services import Log
 from inbox.server.imap.channel import Channel
 from inbox.server.imap.config import ImapConfig
+from inbox.server.imap.conversation import Conversation
 from inbox.server.imap.dispatch import COMMANDS
 from inbox.server.imap.listings import Listings
 from inbox.server.imap.session import Backend, ImapSession
@@ -195,11 +196,10 @@ class ImapServer:
             local_port=local[1] if local else 0,
             started_at=self._clock.now(),
         )
-        session = ImapSession(
-            self._backend, channel, context, COMMANDS, implicit_tls=tls == "implicit", may_start_tls=tls == "starttls"
-        )
+        session = ImapSession(self._backend, channel, context, may_start_tls=tls == "starttls")
+        conversation = Conversation(session, COMMANDS, implicit_tls=tls == "implicit")
         self._peers[network] += 1
-        task = asyncio.get_running_loop().create_task(session.run())
+        task = asyncio.get_running_loop().create_task(conversation.run())
         self._sessions[task] = session
         task.add_done_callback(lambda done: self._ended(done, network))
 

@@ -8,6 +8,7 @@ Folders are never removed: a writer elsewhere may be about to use one.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
@@ -17,6 +18,8 @@ from typing import Final, Protocol
 from inbox.base.errors import NotFound, StorageFull, StoreError, StoreUnavailable
 from inbox.store.blobs.keys import UNFINISHED
 
+#: Blobs that are open at once; many systems start programs with 1024 descriptors, and a batch may be larger.
+OPEN: Final = 256
 #: Folders known to be durable that are remembered; the set is emptied when it is full.
 FOLDERS_REMEMBERED: Final = 100_000
 
@@ -45,12 +48,14 @@ class Piece:
         self.unfinished = ""
 
     def give_up(self) -> None:
-        """Leaves nothing behind."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-        if self.unfinished:
-            remove(self.unfinished)
+        """Leaves nothing behind, or what the sweeper will find: its error is told, and the others' work goes on."""
+        fd, self.fd = self.fd, -1
+        with contextlib.suppress(OSError):
+            if fd >= 0:
+                os.close(fd)
+        with contextlib.suppress(OSError):
+            if self.unfinished:
+                remove(self.unfinished)
 
 
 class Files:
@@ -75,6 +80,10 @@ class Files:
         The disk is told of all files before the first is waited for, so that the waits overlap. A blob that fails
         fails alone, a folder that fails takes its blobs with it.
         """
+        for start in range(0, len(batch), OPEN):
+            self._write_some(batch[start : start + OPEN])
+
+    def _write_some(self, batch: Sequence[Piece]) -> None:
         self._step(batch, self._write)
         if len(batch) > 1:
             self._step(batch, _start)

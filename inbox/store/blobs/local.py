@@ -28,13 +28,12 @@ from inbox.mail.content import Content, FileContent
 from inbox.store.blobs.files import Files, Piece, remove, translated
 from inbox.store.blobs.keys import UNFINISHED, components
 from inbox.store.blobs.writer import Writer
+from inbox.store.helper import CARRIED_OCTETS, Helper
 
 T = TypeVar("T")
 
 #: Puts that are taken from a queue at once: their latencies add up, so it is kept short.
 BATCH: Final = 32
-#: Blobs up to this size go to the writing process: above it, copying them there costs more than it saves.
-OUTSIDE_OCTETS: Final = 64 * 1024
 #: Threads for blobs above SPOOL_OCTETS, which nobody should wait behind, and threads that read: nobody who reads his
 #: mail should wait for an fsync.
 LARGE_WRITERS: Final = 2
@@ -72,6 +71,11 @@ class LocalBlobs:
         self._busy = False
         self._writers: set[asyncio.Future[None]] = set()
 
+    @property
+    def helper(self) -> Helper | None:
+        """The process that writes small blobs, if there is one."""
+        return None if self._writer is None else self._writer.helper
+
     async def open(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="blobs-write")
         self._large_pool = ThreadPoolExecutor(LARGE_WRITERS, thread_name_prefix="blobs-large")
@@ -98,7 +102,7 @@ class LocalBlobs:
         folder, place = self._place(key)
         if self._pool is None:
             raise StoreUnavailable("the blob store is not open")
-        if self._writer is not None and content.size <= OUTSIDE_OCTETS:
+        if self._writer is not None and content.size <= CARRIED_OCTETS:
             await self._writer.write(folder, place, b"".join(content.chunks()))
             return
         put = _Put(folder, place, content, asyncio.get_running_loop().create_future())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
+from inbox.mail.content import MemoryContent
 from inbox.store.blobs.files import Files, Piece
 from inbox.store.frames import serve
 
@@ -16,21 +17,9 @@ Blob = tuple[str, str, bytes]
 Outcome = tuple[int, str] | None
 
 
-class _Bytes:
-    """Bytes as a content."""
-
-    __slots__ = ("_data",)
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def chunks(self) -> Iterator[bytes]:
-        yield self._data
-
-
 def piece(folder: str, place: str, data: bytes) -> Piece:
     """One blob that is to be written."""
-    return Piece(folder, place, _Bytes(data))
+    return Piece(folder, place, MemoryContent(data))
 
 
 def told(error: Exception) -> tuple[int, str]:

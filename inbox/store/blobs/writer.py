@@ -19,7 +19,7 @@ class Writer:
 
     def __init__(self, root: str) -> None:
         self.door = OwnDoor(scribe.__name__)
-        self.helper = Helper(self.door, root.encode())
+        self.helper = Helper(self.door, root.encode(), "the process that writes mails to the disk")
         self._decode: msgspec.msgpack.Decoder[scribe.Outcome] = msgspec.msgpack.Decoder(scribe.Outcome)
 
     async def write(self, folder: str, place: str, data: bytes) -> None:

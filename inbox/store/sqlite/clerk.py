@@ -16,7 +16,7 @@ from inbox.store.records import Arrival, Copy, DecisionRecord, Placed
 from inbox.store.sqlite import filer
 from inbox.store.sqlite.filing import file_arrival
 from inbox.store.sqlite.gateway import Gateway
-from inbox.store.sqlite.rows import clean, clean_or_none
+from inbox.store.texts import clean, clean_or_none
 
 
 class Clerk:
@@ -39,11 +39,16 @@ class Clerk:
         self._helper: Helper | None = None
         self._decode: Any = msgspec.msgpack.Decoder(filer.Answer).decode
 
+    @property
+    def helper(self) -> Helper | None:
+        """The process; None before :meth:`open`."""
+        return self._helper
+
     async def open(self) -> None:
         """Connects; after the gateway was opened. Raises StoreUnavailable."""
         blobs = None if self._blobs is None else str(self._blobs.absolute())
         opening = filer.Opening(str(self._gateway.path.absolute()), self._gateway.identity, blobs)
-        self._helper = Helper(self._door, msgspec.msgpack.encode(opening))
+        self._helper = Helper(self._door, msgspec.msgpack.encode(opening), "the process that files mail")
         await self._helper.start()
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -32,6 +32,9 @@ LOG_OCTETS = CHECKPOINT_PAGES * (4096 + 24) + 4 * 1024 * 1024
 LOG_ROOM = 16
 #: Seconds that a connection waits for a lock that another program (a backup, a shell) holds.
 BUSY_SECONDS = 10.0
+#: What the operator is told who moved the files of a running server.
+MOVED = "was moved, removed or replaced while it was open"
+MEND = "put it back, or restart to go on with what is there now"
 
 
 def translated(error: sqlite3.Error, path: Path) -> InboxError:
@@ -130,16 +133,16 @@ class Committer:
             self._lock_fd = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreUnavailable(f"{self._path}: {error}") from error
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
         try:
-            self._connection = connect(self._path, self._synchronous)
-            self._path.chmod(0o600)
-            prepare(self._connection)
-            self._opened = identity or self._identity()
+            with self._alone():
+                self._connection = connect(self._path, self._synchronous)
+                self._path.chmod(0o600)
+                prepare(self._connection)
+                self._opened = identity or self._identity()
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
-        finally:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+        except OSError as error:
+            raise StoreUnavailable(f"{self._path}: {error}") from error
 
     def close(self) -> None:
         if self._connection is not None:
@@ -162,25 +165,35 @@ class Committer:
         connection = self._connection
         assert connection is not None, "asked for after open()"
         try:
-            # Nobody else writes frames meanwhile.
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                free = os.statvfs(self._path)
-                if free.f_bavail * free.f_frsize >= LOG_ROOM * LOG_OCTETS:
-                    _lengthen(f"{self._path}-wal", LOG_OCTETS)
-            finally:
-                connection.execute("ROLLBACK")
+            with self._alone():
+                # Nor does another program write frames meanwhile: they would be overwritten.
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    free = os.statvfs(self._path)
+                    if free.f_bavail * free.f_frsize >= LOG_ROOM * LOG_OCTETS:
+                        _lengthen(f"{self._path}-wal", self.opened[2], LOG_OCTETS)
+                finally:
+                    connection.execute("ROLLBACK")
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
         except OSError as error:
             raise StoreUnavailable(f"{self._path}-wal: {error}") from error
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Waits for our turn among the processes of this program. Raises OSError."""
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
     def _identity(self) -> Identity:
         """The file and its write-ahead log, which stays one file for as long as anybody has the database open."""
         try:
             found, log = self._path.stat(), Path(f"{self._path}-wal").stat()
         except OSError as error:
-            raise _Replaced(f"{self._path}: {error}") from error
+            raise _Replaced(f"{error.filename} {MOVED} ({error.strerror}): {MEND}") from error
         return found.st_dev, found.st_ino, log.st_ino
 
     def check_file(self) -> None:
@@ -188,7 +201,7 @@ class Committer:
         # An unlinked or replaced file can still be written to, and what is written is lost: that must not be
         # acknowledged. A new file is never taken over silently: a restart makes that decision visible.
         if self._identity() != self._opened:
-            raise _Replaced(f"{self._path} or its write-ahead log was replaced while it was open")
+            raise _Replaced(f"{self._path} or its write-ahead log {MOVED}: {MEND}")
 
     def _rescue(self) -> None:
         """What was acknowledged and stands in a log that somebody removed is copied into the database while we can
@@ -203,7 +216,20 @@ class Committer:
         A piece that fails does not harm the others. A piece may be run twice: what it does outside the database must
         bear that.
         """
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        try:
+            with self._alone():
+                self._commit(batch)
+        except Exception as error:  # noqa: BLE001  # every caller must hear of it, whatever it was
+            failed: Exception = error
+            if isinstance(error, sqlite3.Error):
+                failed = translated(error, self._path)
+            elif isinstance(error, OSError):
+                failed = StoreUnavailable(f"{self._path}: {error}")
+            for job in batch:
+                if job.error is None:
+                    job.error = failed
+
+    def _commit(self, batch: Sequence[Job[Any]]) -> None:
         try:
             self.check_file()
             try:
@@ -215,16 +241,10 @@ class Committer:
                 # own, which costs two statements apiece and is rarely needed. A commit that failed is not tried
                 # again: what the disk has of it nobody knows.
                 self._transaction(batch, savepoints=True)
-        except Exception as error:  # noqa: BLE001  # every caller must hear of it, whatever it was
-            failed = translated(error, self._path) if isinstance(error, sqlite3.Error) else error
-            if isinstance(error, _Replaced):
-                with contextlib.suppress(sqlite3.Error):  # the callers hear of the removal, which is what is wrong
-                    self._rescue()
-            for job in batch:
-                if job.error is None:
-                    job.error = failed
-        finally:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+        except _Replaced:
+            with contextlib.suppress(sqlite3.Error):  # the callers hear of the removal, which is what is wrong
+                self._rescue()
+            raise
 
     def _transaction(self, batch: Sequence[Job[Any]], *, savepoints: bool) -> None:
         connection = self._connection
@@ -263,10 +283,13 @@ class Committer:
         connection.execute("RELEASE job")
 
 
-def _lengthen(path: str, octets: int) -> None:
-    """Appends zeros, or nothing if a quota forbids it. Raises OSError."""
+def _lengthen(path: str, inode: int, octets: int) -> None:
+    """Appends zeros, or nothing if a quota forbids it. Raises OSError, _Replaced."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
+        # The lock that is held is about the log that was opened; into another one somebody may be writing.
+        if os.fstat(descriptor).st_ino != inode:
+            raise _Replaced(f"{path} was replaced while it was open")
         before = size = os.fstat(descriptor).st_size
         try:
             while size < octets:
@@ -274,7 +297,7 @@ def _lengthen(path: str, octets: int) -> None:
             os.fsync(descriptor)
         except OSError as error:
             os.ftruncate(descriptor, before)
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
     finally:
         os.close(descriptor)

@@ -9,7 +9,7 @@ from inbox.base.clock import Clock
 from inbox.base.errors import StoreUnavailable
 from inbox.base.ids import Ids
 from inbox.store.deposits import Deposits
-from inbox.store.helper import Door
+from inbox.store.helper import Door, Helper
 from inbox.store.sqlite.changes import SqliteBus
 from inbox.store.sqlite.clerk import Clerk
 from inbox.store.sqlite.decisions import SqliteDecisions, SqliteRates
@@ -53,6 +53,11 @@ class SqliteDatabase:
         self.dkim_keys = SqliteDkimKeys(self._main)
         self.dmarc_reports = SqliteDmarcReports(self._main)
 
+    @property
+    def helper(self) -> Helper | None:
+        """The process that files what arrives, if there is one."""
+        return None if self._clerk is None else self._clerk.helper
+
     async def open(self) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -73,5 +78,7 @@ class SqliteDatabase:
     async def ping(self) -> None:
         def work(db: sqlite3.Connection) -> None:
             db.execute("SELECT 1 FROM meta").fetchone()
+            # A connection that is open can still read what was moved away.
+            self._main.check_file()
 
         await self._main.read(work)

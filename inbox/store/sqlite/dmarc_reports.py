@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from inbox.base.errors import NotFound
-from inbox.store.origins import ObservationCount, StoredReport
+from inbox.store.origins import Grant, ObservationCount, OutgoingReport, StoredReport
 from inbox.store.sqlite.gateway import Gateway
-from inbox.store.sqlite.rows import clean, hosts
+from inbox.store.sqlite.rows import hosts
+from inbox.store.texts import clean
 
 _REPORT: Final = 'tenant, domain, organization, report_id, "begin", "end", received_at, messages, passed, body'
+_COUNTED: Final = "SELECT count(*), count(*) FILTER (WHERE host = ?) FROM dmarc_outgoing WHERE day = ?"
+_CLAIMED: Final = "SELECT 1 FROM dmarc_outgoing WHERE day = ? AND host = ? AND report_id = ? AND address = ?"
 
 
 class SqliteDmarcReports:
@@ -44,8 +47,26 @@ class SqliteDmarcReports:
         return await self._gateway.read(work)
 
     async def forget_observations(self, before: str) -> int:
-        sql = "DELETE FROM dmarc_observation WHERE day < ?"
-        return await self._gateway.write(lambda db: db.execute(sql, (before,)).rowcount)
+        def work(db: sqlite3.Connection) -> int:
+            db.execute("DELETE FROM dmarc_outgoing WHERE day < ?", (before,))
+            return db.execute("DELETE FROM dmarc_observation WHERE day < ?", (before,)).rowcount
+
+        return await self._gateway.write(work)
+
+    async def claim(self, wanted: Sequence[OutgoingReport], total: int, each: int) -> list[Grant]:
+        def granted(db: sqlite3.Connection, one: OutgoingReport) -> Grant:
+            key = (one.day, one.host, one.report_id, one.address)
+            if db.execute(_CLAIMED, key).fetchone():
+                return "granted"
+            in_day, at_host = db.execute(_COUNTED, (one.host, one.day)).fetchone()
+            if at_host >= each:
+                return "host"
+            if in_day >= total:
+                return "day"
+            db.execute("INSERT INTO dmarc_outgoing (day, host, report_id, address) VALUES (?, ?, ?, ?)", key)
+            return "granted"
+
+        return await self._gateway.write(lambda db: [granted(db, one) for one in wanted])
 
     async def add(self, report: StoredReport) -> bool:
         def work(db: sqlite3.Connection) -> bool:

@@ -6,23 +6,23 @@ Its commits are those of a server: the same lock, the same look at the files, sy
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from inbox.base.errors import InboxError, NotFound, StorageFull, StoreError, StoreUnavailable
-from inbox.mail.content import MemoryContent, sha256
-from inbox.mail.index import index
+from inbox.mail.content import MemoryContent
 from inbox.store.blobs.files import Files, Piece
 from inbox.store.blobs.keys import components
-from inbox.store.deposits import Deposit, Parcel, record_of
+from inbox.store.deposits import Deposit, Parcel, filing_of
 from inbox.store.frames import serve
 from inbox.store.records import Arrival, Filing, Placed
 from inbox.store.sqlite.commit import Committer, Identity, Job
 from inbox.store.sqlite.filing import file_arrival
+from inbox.store.texts import clean
 
 
 class Opening(msgspec.Struct, frozen=True, array_like=True):
@@ -57,7 +57,9 @@ class Done(msgspec.Struct, array_like=True, tag=True):
 
 Answer = Failed | Done
 #: What the peer is told depends on the kind.
-KINDS: dict[str, type[StoreError]] = {kind.__name__: kind for kind in (NotFound, StorageFull, StoreUnavailable)}
+KINDS: Final[Mapping[str, type[StoreError]]] = {
+    kind.__name__: kind for kind in (NotFound, StorageFull, StoreUnavailable)
+}
 
 
 class _Task:
@@ -119,10 +121,7 @@ class Books:
         key, content = parcel.origin.blob_path, MemoryContent(parcel.content)
         parts = components(key)
         task.pieces.append(Piece("/".join((self._blobs, *parts[:-1])), f"{self._blobs}/{key}", content))
-        found = index(content)
-        record = record_of(parcel.origin, content.size, sha256(content), found)
-        # Without a Message-ID two equal messages may well be two: a copy too many is better than one too few.
-        return Filing(record, parcel.copies, parcel.recognise and found.message_id is not None)
+        return filing_of(parcel.origin, content, parcel.copies, recognise=parcel.recognise)
 
     def _opened(self) -> Committer:
         if self._committer is None:
@@ -158,10 +157,16 @@ class Filer:
     def answer(self, questions: Sequence[tuple[Books, bytes]]) -> list[bytes]:
         """One answer to each."""
         answers: list[bytes] = [b""] * len(questions)
-        for books in {id(each): each for each, _ in questions}.values():
-            places = [place for place, (each, _) in enumerate(questions) if each is books]
-            filed = books.file([self._question(questions[place][1]) for place in places])
-            for place, answer in zip(places, filed, strict=True):
+        asked: dict[Books, list[tuple[int, Question]]] = {}
+        for place, (books, message) in enumerate(questions):
+            try:
+                question: Question = self._question(message)
+            except msgspec.DecodeError as error:  # Its sender is another version of this program, which is his alone.
+                answers[place] = msgspec.msgpack.encode(_failed(error))
+            else:
+                asked.setdefault(books, []).append((place, question))
+        for books, mine in asked.items():
+            for (place, _), answer in zip(mine, books.file([question for _, question in mine]), strict=True):
                 answers[place] = msgspec.msgpack.encode(answer)
         return answers
 
@@ -186,8 +191,8 @@ def _answer(task: _Task) -> Answer:
 def _failed(error: BaseException) -> Failed:
     if isinstance(error, InboxError):
         kind = next((name for name, each in KINDS.items() if isinstance(error, each)), "")
-        return Failed(kind, str(error))
-    return Failed("", f"{type(error).__name__}: {error}")
+        return Failed(kind, clean(str(error)))
+    return Failed("", clean(f"{type(error).__name__}: {error}"))
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from inbox.mail.flags import Flag
 from inbox.store.records import Arrival, Copy, Filing, Placed
 from inbox.store.sqlite import rows
 from inbox.store.sqlite.entries import claim_uids
+from inbox.store.texts import clean, clean_or_none
 
 _SEEN = int(Flag.SEEN)
 
@@ -31,7 +32,7 @@ def _file(db: sqlite3.Connection, filing: Filing) -> list[Placed]:
         return [_place(db, email.tenant, email.id, email.size, copy, email.internal_date) for copy in filing.copies]
     email_id, size = db.execute(
         "SELECT id, size FROM email WHERE organization = ? AND content_hash = ? AND message_id = ?",
-        (email.tenant, email.content_hash, rows.clean(email.message_id or "")),
+        (email.tenant, email.content_hash, clean(email.message_id or "")),
     ).fetchone()
     placed = []
     for copy in filing.copies:
@@ -48,7 +49,7 @@ def _place(db: sqlite3.Connection, tenant: str, email: str, size: int, copy: Cop
         "recipient, reason, size) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             email, copy.mailbox, uid, modseq, copy.flags, rows.words_to_text(copy.keywords), copy.status, received_at,
-            copy.prepended, rows.clean_or_none(copy.recipient), rows.clean_or_none(copy.reason), whole,
+            copy.prepended, clean_or_none(copy.recipient), clean_or_none(copy.reason), whole,
         ),
     )  # fmt: skip
     return Placed(copy.mailbox, email, uid, modseq)
@@ -60,6 +61,6 @@ def _recognised(db: sqlite3.Connection, tenant: str, email: str, copy: Copy) -> 
         'SELECT d."out", d.uid, d.modseq FROM has_email_delivery d JOIN mailbox m ON m.id = d."out" '
         'WHERE d."in" = ? AND m.owner = (SELECT owner FROM mailbox WHERE id = ? AND organization = ?) '
         "AND d.recipient IS ? LIMIT 1",
-        (email, copy.mailbox, tenant, rows.clean_or_none(copy.recipient)),
+        (email, copy.mailbox, tenant, clean_or_none(copy.recipient)),
     ).fetchone()
     return Placed(row[0], email, row[1], row[2], fresh=False) if row else None

@@ -99,6 +99,10 @@ class Gateway:
         """The files that are open; not before :meth:`open`."""
         return self._committer.opened
 
+    def check_file(self) -> None:
+        """Raises StoreUnavailable unless the files are still the ones that were opened; then nothing can be written."""
+        self._committer.check_file()
+
     def submit(self, work: Work[R]) -> asyncio.Future[R]:
         """Queues a write; the future is done when it is durable, or has failed and left nothing behind.
 
@@ -142,6 +146,8 @@ class Gateway:
     # -- threads ------------------------------------------------------------------------------------------
 
     def _connect(self) -> sqlite3.Connection:
+        # Where the file was moved away, SQLite would make an empty one.
+        self.check_file()
         connection = connect(self._path, self._synchronous)
         self._connections.append(connection)
         return connection

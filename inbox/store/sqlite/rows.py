@@ -11,6 +11,7 @@ import msgspec
 
 from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Mailbox, Organization
 from inbox.store.records import DecisionRecord, EmailRecord, Entry
+from inbox.store.texts import clean
 
 _encode_json = msgspec.json.encode
 _decode_words = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -26,21 +27,6 @@ def words_to_text(words: Sequence[str]) -> str:
 def text_to_words(text: str) -> tuple[str, ...]:
     """The list that :func:`words_to_text` wrote."""
     return () if text == EMPTY_WORDS else _decode_words(text)
-
-
-def clean(text: str) -> str:
-    """Without NUL, which other databases refuse and which no header may have.
-
-    A half surrogate pair, which is no UTF-8, becomes "?": one tenant's odd text must not fail a transaction in which
-    another's mail is filed.
-    """
-    text = text.replace("\x00", "") if "\x00" in text else text
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
-
-
-def clean_or_none(text: str | None) -> str | None:
-    """:func:`clean` for a text that may be absent."""
-    return None if text is None else clean(text)
 
 
 # -- tenancy -------------------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ from inbox.store.surreal.batch import Batcher
 from inbox.store.surreal.decisions import ADD_DECISIONS, decision_values
 from inbox.store.surreal.entries import PLACE, placing
 from inbox.store.surreal.gateway import Gateway, Stale
-from inbox.store.surreal.values import RecordId, clean_or_none
+from inbox.store.surreal.values import RecordId
+from inbox.store.texts import clean_or_none
 
 #: Arrivals in one transaction.
 ARRIVALS: Final = 200

@@ -11,7 +11,8 @@ from inbox.mail.tenancy import DEFAULT_MAILBOXES, Account, Alias
 from inbox.store.surreal import rows
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.mailboxes import CHANGE_TREE, Tree
-from inbox.store.surreal.values import RecordId, clean
+from inbox.store.surreal.values import RecordId
+from inbox.store.texts import clean
 
 #: An alias may lead to an alias; deeper chains than this are cut, as are loops.
 ALIAS_DEPTH = 8

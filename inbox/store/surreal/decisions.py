@@ -10,7 +10,8 @@ from inbox.store.records import Counted, DecisionFilter, DecisionRecord
 from inbox.store.surreal import rows
 from inbox.store.surreal.batch import Batcher
 from inbox.store.surreal.gateway import Gateway, in_pages
-from inbox.store.surreal.values import LAST, Keys, RecordId, clean
+from inbox.store.surreal.values import LAST, Keys, RecordId
+from inbox.store.texts import clean
 
 #: Counters that one transaction increases.
 HITS: Final = 200

@@ -9,7 +9,8 @@ from inbox.base.errors import AlreadyExists, NotFound
 from inbox.store.origins import DkimKeyRecord, DkimKeyState
 from inbox.store.surreal import rows
 from inbox.store.surreal.gateway import Gateway
-from inbox.store.surreal.values import LAST, Keys, RecordId, clean
+from inbox.store.surreal.values import LAST, Keys, RecordId
+from inbox.store.texts import clean
 
 _ADD: Final = """
 LET $hosted = (SELECT VALUE is_active FROM ONLY $edge WHERE in = $organization);

@@ -7,10 +7,11 @@ from dataclasses import asdict, fields
 from typing import Any, Final
 
 from inbox.base.errors import AlreadyExists
-from inbox.store.origins import ObservationCount, StoredReport
+from inbox.store.origins import Grant, ObservationCount, OutgoingReport, StoredReport
 from inbox.store.surreal import rows
 from inbox.store.surreal.gateway import Gateway, in_pages
-from inbox.store.surreal.values import LAST, Keys, RecordId, clean
+from inbox.store.surreal.values import LAST, Keys, RecordId
+from inbox.store.texts import clean
 
 #: Observations that are read at once: a day of a large installation has a hundred thousand.
 PAGE: Final = 1000
@@ -23,7 +24,24 @@ FOR $o IN $observations {
 };
 RETURN true"""
 
-_FORGET_OBSERVATIONS: Final = """
+#: The counters are records: two transactions that count for one day write the same one, and one of them is tried again.
+#: Until the end of the transaction that writes a record, ``record::exists`` does not know it, and its id is NONE; its
+#: fields are there.
+_CLAIM: Final = """
+FOR $o IN $wanted {
+    IF $o.mail.claimed IS NONE {
+        LET $in_day = (SELECT VALUE count FROM ONLY $o.day) ?? 0;
+        LET $at_host = (SELECT VALUE count FROM ONLY $o.host) ?? 0;
+        IF $in_day < $total AND $at_host < $each {
+            CREATE $o.mail SET claimed = true RETURN NONE;
+            UPSERT $o.day SET count = $in_day + 1 RETURN NONE;
+            UPSERT $o.host SET count = $at_host + 1 RETURN NONE
+        }
+    }
+};
+RETURN (SELECT VALUE [mail.claimed IS NOT NONE, host.count >= $each] FROM $wanted)"""
+
+_FORGET_KEYS: Final = """
 LET $old = (SELECT VALUE id FROM $keys LIMIT $page);
 DELETE $old RETURN NONE;
 RETURN array::len($old)"""
@@ -74,7 +92,15 @@ class SurrealDmarcReports:
     async def forget_observations(self, before: str) -> int:
         # A day without a domain stands before all of that day.
         keys = Keys("dmarc_observation", [""], [before])
-        return await in_pages(self._gateway, _FORGET_OBSERVATIONS, keys=keys)
+        await in_pages(self._gateway, _FORGET_KEYS, keys=Keys("dmarc_outgoing", [""], [before]))
+        return await in_pages(self._gateway, _FORGET_KEYS, keys=keys)
+
+    async def claim(self, wanted: Sequence[OutgoingReport], total: int, each: int) -> list[Grant]:
+        asked = [_claim_of(one) for one in wanted]
+        if not asked:
+            return []
+        found = await self._gateway.write(_CLAIM, wanted=asked, total=total, each=each)
+        return ["granted" if granted else "host" if full else "day" for granted, full in found]
 
     async def add(self, report: StoredReport) -> bool:
         row = {name: clean(value) if isinstance(value, str) else value for name, value in asdict(report).items()}
@@ -108,6 +134,16 @@ _NAMES: Final = tuple(field.name for field in fields(StoredReport))
 
 def _observation_id(day: str, policy_domain: str, key: str) -> RecordId:
     return RecordId("dmarc_observation", (day, clean(policy_domain), key))
+
+
+def _claim_of(one: OutgoingReport) -> dict[str, RecordId]:
+    """The record of a mail, and those that count the mails of its day and its host."""
+    table, day, host = "dmarc_outgoing", one.day, clean(one.host)
+    return {
+        "mail": RecordId(table, (day, host, one.report_id, clean(one.address))),
+        "host": RecordId(table, (day, host)),
+        "day": RecordId(table, (day, "")),
+    }
 
 
 def _report_id(report: StoredReport) -> RecordId:

@@ -18,7 +18,8 @@ from inbox.store.records import MailboxStatus
 from inbox.store.surreal import rows
 from inbox.store.surreal.entries import Entries
 from inbox.store.surreal.gateway import Gateway
-from inbox.store.surreal.values import LAST, Keys, RecordId, clean
+from inbox.store.surreal.values import LAST, Keys, RecordId
+from inbox.store.texts import clean
 
 _UID_VALIDITY = RecordId("meta", "uid_validity")
 

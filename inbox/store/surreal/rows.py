@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Mailbox, Organization
 from inbox.store.records import Column, Copy, DecisionRecord, EmailRecord, Entry, StoredMessage
-from inbox.store.surreal.values import RecordId, clean, clean_or_none
+from inbox.store.surreal.values import RecordId
+from inbox.store.texts import clean, clean_or_none
 
 Row = Mapping[str, Any]
 

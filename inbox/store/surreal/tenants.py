@@ -8,7 +8,8 @@ from inbox.base.ids import Ids
 from inbox.mail.tenancy import DomainOverrides, HostedDomain, Organization
 from inbox.store.surreal import rows
 from inbox.store.surreal.gateway import Gateway
-from inbox.store.surreal.values import RecordId, clean
+from inbox.store.surreal.values import RecordId
+from inbox.store.texts import clean
 
 _ADD_ORGANIZATION = """
 CREATE $name_id SET organization = $id RETURN NONE;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import socket
 import tempfile
@@ -12,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from inbox.app.admin import AdminClient, AdminServer
-from inbox.base.errors import ConfigError, StoreUnavailable
+from inbox.app.admin import AdminClient, AdminServer, owner
+from inbox.app.admin import ask as request
+from inbox.base.errors import ConfigError, InboxError, StoreUnavailable
 
 
 class Suite:
@@ -32,7 +34,7 @@ class Suite:
         self.reloads += 1
         return self.problems
 
-    def status(self) -> dict[str, Any]:
+    async def status(self) -> dict[str, Any]:
         return {"connections": 3}
 
 
@@ -95,6 +97,22 @@ async def test_what_a_killed_server_left_behind_is_replaced(folder: Path) -> Non
 
 async def test_nobody_there(folder: Path) -> None:
     assert await ask(folder, "GET", "/health") is None
+
+
+async def test_who_has_a_socket(folder: Path, suite: Suite) -> None:
+    assert owner(folder / "inbox.sock") == os.getpid()
+    assert owner(folder / "other.sock") is None
+
+
+async def test_what_is_no_answer(folder: Path) -> None:
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{")
+        writer.close()
+
+    async with await asyncio.start_unix_server(nonsense, folder / "inbox.sock"):
+        with pytest.raises(InboxError, match="does not answer: "):
+            await request(folder / "inbox.sock", "GET", "/status", 10)
 
 
 async def test_a_path_that_is_too_long_is_named(folder: Path) -> None:

@@ -93,9 +93,11 @@ def patient(folder: Path, **environ: str) -> Patient:
     )
 
 
-async def founded(given: Patient) -> Patient:
+async def founded(given: Patient, *, tenants: bool = True) -> Patient:
     """As an installation is after its first start."""
     await given.database.open()
+    if tenants:
+        await given.database.tenants.add_organization("acme")
     await given.database.close()
     await given.blobs.open()
     await given.blobs.close()
@@ -114,6 +116,13 @@ async def test_a_sound_installation_fails_nowhere_and_leaves_nothing_behind(tmp_
     assert findings.pop("tls") is Outcome.WARN  # self-signed
     assert set(findings.values()) == {Outcome.OK}
     assert list((tmp_path / "data").rglob("*.eml")) == []
+
+
+async def test_a_database_without_tenants(tmp_path: Path) -> None:
+    empty = await founded(patient(tmp_path), tenants=False)
+    told, detail = await outcome(empty, "database")
+    assert told is Outcome.WARN
+    assert "has no tenants: is INBOX_DATA_DIR right, and its disk mounted?" in detail
 
 
 async def test_what_was_never_made_is_told_and_not_made(tmp_path: Path) -> None:
@@ -240,6 +249,13 @@ def failing(**fields: object) -> dict[str, object]:
     return {"plugin": "clamav", "failures": 5, "breaker": "open", "why": "cannot connect"} | fields
 
 
+HELPER = {"name": "the process that files mail", "pid": 6, "answers": True, "why": ""}
+
+
+def process(index: int) -> dict[str, object]:
+    return {"index": index, "answers": True, "pid": 7 + index, "failing_plugins": [], "policy_error": ""}
+
+
 @pytest.mark.parametrize(
     ("status", "health", "expected"),
     [
@@ -259,6 +275,42 @@ def failing(**fields: object) -> dict[str, object]:
             {"failing_plugins": [failing(breaker="closed", failures=2)]},
             {"status": "ok"},
             (Outcome.WARN, "plugin clamav failed 2 times in a row and goes on being called: cannot connect"),
+        ),
+        (
+            {"pid": 7, "uptime_seconds": 9, "helper": HELPER, "processes": [process(0), process(1)]},
+            {"status": "ok"},
+            (Outcome.OK, "processes 7, 8 run for 9 s, no plugin fails, the process that files mail is 6"),
+        ),
+        (
+            {"processes": [process(0), process(1) | {"answers": False, "why": "process 1 (pid 8) does not answer"}]},
+            {"status": "ok"},
+            (
+                Outcome.FAIL,
+                "process 1 (pid 8) does not answer: its clients hang; if it stays so, kill -9 8: another one is "
+                "started, and nothing is lost",
+            ),
+        ),
+        (
+            {"processes": [process(0), {"pid": None, "answers": False, "why": "process 1 does not answer"}]},
+            {"status": "ok"},
+            (
+                Outcome.FAIL,
+                "process 1 does not answer: it is started by itself, and if it stays so the log says why not",
+            ),
+        ),
+        (
+            {"processes": [process(0), process(1) | {"policy_error": "tenants/acme.yaml:3:5: unknown key 'x'"}]},
+            {"status": "ok"},
+            (Outcome.FAIL, "changed policy is not in force: tenants/acme.yaml:3:5: unknown key 'x'"),
+        ),
+        (
+            {"helper": HELPER | {"answers": False, "why": "the process that files mail (pid 6) did not answer"}},
+            {"status": "ok"},
+            (
+                Outcome.FAIL,
+                "the process that files mail (pid 6) did not answer: mail waits; the server replaces it by itself, and "
+                "if it stays so the disk hangs",
+            ),
         ),
     ],
 )

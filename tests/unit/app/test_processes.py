@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import re
 import signal
+import smtplib
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from inbox.app import processes
+from inbox.app.admin import AdminClient
+from inbox.app.processes import Processes
+from inbox.store.blobs import scribe
+from inbox.store.helper import attended
 from tests.support.children import children, filers, runs
 from tests.support.ports import free_port
 from tests.support.server import COMMAND, RunningServer
@@ -86,6 +95,95 @@ def test_a_killed_parent_takes_its_children_along(tmp_path: Path) -> None:
     until(lambda: not any(runs(pid) for pid in everybody), "the children end")
 
 
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RunningServer]:
+    server = RunningServer(tmp_path, names=("smtp",), processes=PROCESSES)
+    server.populate()
+    yield server
+    server.close()
+
+
+def call(server: RunningServer, method: str, path: str) -> dict[str, Any]:
+    client = AdminClient(server.data / "inbox.sock")
+    until(client.running, "the first process has its socket")
+    answer = client.call(method, path)
+    assert answer is not None
+    return answer
+
+
+def all_answer(server: RunningServer) -> bool:
+    return all(process["answers"] for process in call(server, "GET", "/status")["processes"])
+
+
+def send(server: RunningServer) -> int:
+    with smtplib.SMTP("127.0.0.1", server.port("smtp"), timeout=PATIENCE) as client:
+        client.ehlo("client.test")
+        client.mail("bob@elsewhere.test")
+        client.rcpt("ann@demo.test")
+        return client.data(b"Subject: hello\r\n\r\nbody\r\n")[0]
+
+
+def test_the_status_is_that_of_all_and_so_is_a_reload(server: RunningServer) -> None:
+    server.start()
+    assert server.process is not None
+    until(lambda: all_answer(server), "all processes answer")
+    status = call(server, "GET", "/status")
+    assert {process["pid"] for process in status["processes"]} == servers(server.process.pid)
+    assert {status["helper"]["pid"]} == filers(server.process.pid)
+    assert call(server, "GET", "/health") == {"status": "ok"}
+
+    server.policy("tenants/demo.yaml", "plugins: {clamv: {}}\n")
+    problems = call(server, "POST", "/reload")["problems"]
+    assert len(problems) == 1
+    assert "unknown plugin 'clamv'" in problems[0]
+    told = [process["policy_error"] for process in call(server, "GET", "/status")["processes"]]
+    assert told == problems * PROCESSES
+
+
+def test_a_plugin_that_fails_in_every_process_is_told_once(server: RunningServer) -> None:
+    server.policy("tenants/demo.yaml", 'plugins:\n  clamav: {enabled: true, address: "tcp://127.0.0.1:1"}\n')
+    server.start()
+    until(lambda: all_answer(server), "all processes answer")
+
+    def fails_everywhere() -> bool:
+        assert send(server) == 451
+        return all(process["failing_plugins"] for process in call(server, "GET", "/status")["processes"])
+
+    until(fails_everywhere, "both processes have had a mail")
+    status = call(server, "GET", "/status")
+    (told,) = status["failing_plugins"]
+    assert told["plugin"] == "clamav"
+    assert told["pid"] in {process["pid"] for process in status["processes"]}
+
+
+def test_doctor_names_a_process_that_hangs(server: RunningServer) -> None:
+    server.start()
+    until(lambda: all_answer(server), "all processes answer")
+    pid = call(server, "GET", "/status")["processes"][1]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        checks = json.loads(server.cli("doctor", "--json").stdout)["checks"]
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    told = [check["detail"] for check in checks if check["check"] == "server" and check["outcome"] == "fail"]
+    assert len(told) == 1
+    assert told[0].startswith(f"process 1 (pid {pid}) does not answer")
+
+
+def test_a_helper_that_hangs_is_told(server: RunningServer) -> None:
+    server.start()
+    (helper,) = server.filers()
+    os.kill(helper, signal.SIGSTOP)
+    why = f"the process that files mail (pid {helper}) did not answer within 2 s"
+    try:
+        assert call(server, "GET", "/health") == {"status": "failing", "reason": why}
+        told = call(server, "GET", "/status")["helper"]
+    finally:
+        os.kill(helper, signal.SIGCONT)
+    assert told == {"name": "the process that files mail", "pid": helper, "answers": False, "why": why}
+    until(lambda: call(server, "GET", "/health") == {"status": "ok"}, "it answers again")
+
+
 def test_a_helper_that_dies_is_replaced(tmp_path: Path) -> None:
     port = free_port()
     with parent(tmp_path, port) as process:
@@ -96,3 +194,68 @@ def test_a_helper_that_dies_is_replaced(tmp_path: Path) -> None:
         os.kill(killed, signal.SIGKILL)
         until(lambda: bool(filers(process.pid) - {killed}), "the dead helper is replaced")
         assert servers(process.pid) == before
+
+
+#: A server that does not hear that it shall stop.
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(3600)"
+HELPER = scribe.__name__
+
+
+def made(monkeypatch: pytest.MonkeyPatch, program: str, helper: str | None = None) -> Processes:
+    monkeypatch.setattr(processes, "CHILD", (sys.executable, "-c", program))
+    return Processes([], 1, helper)
+
+
+async def test_who_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STOP_SECONDS", "HELPER_STOP_SECONDS"):
+        monkeypatch.setattr(processes, name, 0.05)
+    ours = made(monkeypatch, DEAF, HELPER)
+    run = asyncio.create_task(ours.run())
+    here = os.getpid()
+    helper, child = await asyncio.to_thread(until, lambda: pair(here), "both run")
+    assert await attended(ours._door, PATIENCE)
+    os.kill(helper, signal.SIGSTOP)
+    os.kill(here, signal.SIGTERM)
+    async with asyncio.timeout(PATIENCE):
+        await run
+    assert not runs(helper)
+    assert not runs(child)
+
+
+def pair(pid: int) -> tuple[int, int] | None:
+    """The helper and the deaf child of ``pid``."""
+    found = {name: [each for each in children(pid) if name.encode() in words(each)] for name in (HELPER, "SIG_IGN")}
+    return (found[HELPER][0], found["SIG_IGN"][0]) if all(found.values()) else None
+
+
+def words(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
+async def test_a_helper_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = made(monkeypatch, DEAF, HELPER)
+    monkeypatch.setattr(processes, "WATCH_SECONDS", 3600)
+    helper = await ours._start_helper()
+    assert await attended(ours._door, PATIENCE)
+    os.kill(helper.pid, signal.SIGSTOP)
+    monkeypatch.setattr(processes, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(processes, "HANG_SECONDS", 0.05)
+    await ours._watch(helper)
+    assert await helper.wait() == -signal.SIGKILL
+    ours.close()
+
+
+async def test_one_that_could_not_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(processes, "PAUSES", (0.01, 0.01))
+    ours, here = Processes([], 1), os.getpid()
+    monkeypatch.setattr(processes, "CHILD", (str(tmp_path / "nothing"),))
+    run = asyncio.create_task(ours.run())
+    await asyncio.sleep(0.05)
+    monkeypatch.setattr(processes, "CHILD", (sys.executable, "-c", "import time; time.sleep(3600)"))
+    await asyncio.to_thread(until, lambda: any(b"3600" in words(each) for each in children(here)), "it is started")
+    os.kill(here, signal.SIGTERM)
+    async with asyncio.timeout(PATIENCE):
+        await run

@@ -125,3 +125,23 @@ async def test_a_destination_has_a_cap(db: SqliteDatabase) -> None:
     await observe(db, *[(asking(f"d{n}.test", f"mailto:c{n}@collector.invalid"), n + 1) for n in range(5)])
     found = await prepared(reporting(db, dns, each=2))
     assert [len(one.mails) for one in found] == [1, 1, 0, 0, 0]
+
+
+async def test_the_cap_holds_for_the_day_in_however_many_runs(db: SqliteDatabase) -> None:
+    await observe(db, *[(asking(f"d{n}.test", f"mailto:r@d{n}.test"), 1) for n in range(4)])
+    await observe(db, *[(asking(f"d{n}.test", f"mailto:r@d{n}.test", day="2026-11-20"), 1) for n in range(4)])
+    for domain, mails in (("d3.test", 1), ("d1.test", 1), ("d2.test", 0), ("d3.test", 1)):
+        (one,) = await prepared(reporting(db, MemoryResolver(), total=2), domain)
+        assert len(one.mails) == mails, domain
+    whole = await prepared(reporting(db, MemoryResolver(), total=3))
+    assert [one.subject.domain for one in whole if one.mails] == ["d0.test", "d1.test", "d3.test"]
+    assert whole[2].left_out[0].why == "more than 3 reports in a day"
+    made = reporting(db, MemoryResolver(), total=2)
+    other = [one async for one in made.prepare(await made.subjects("2026-11-20"))]
+    assert [len(one.mails) for one in other] == [1, 1, 0, 0], "another day has its own"
+
+
+async def test_what_is_too_large_counts_for_nothing(db: SqliteDatabase) -> None:
+    await observe(db, (asking("a.test", "mailto:small@a.test!1k,mailto:large@a.test!1m"), 1))
+    (one,) = await prepared(reporting(db, MemoryResolver(), total=1))
+    assert to(one) == ["large@a.test"]

@@ -50,7 +50,7 @@ async def test_the_first_process_lets_published_keys_sign(
         now = installation.clock.now()
         row = DkimKeyRecord(acme.id, "acme.test", "s1", "ed25519", generate("ed25519"), created_at=now)
         await keys.add(row)
-        server = serving.Server(installation, parts, (), primary=primary)
+        server = serving.Server(installation, parts, (), index=0 if primary else 1)
         monkeypatch.setattr(server._certificates, "refresh", turned.set)
         stop = asyncio.Event()
         running = asyncio.create_task(server.run(lambda: None, stop))

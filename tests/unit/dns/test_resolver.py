@@ -17,7 +17,7 @@ from inbox.dns.answers import Answer, AnswerUnfit, DnsTemporary, Mx, NameUnfit
 from inbox.dns.resolver import CachingResolver, organization
 from inbox.dns.upstream import Server
 from inbox.plugin.standins import FakeClock
-from tests.support.dns_script import ScriptedDns, framed, reply, scripted, truncated
+from tests.support.dns_script import framed, reply, scripted, truncated
 from tests.support.ports import free_port
 
 SOA = "example.test. 900 IN SOA ns.example.test. h.example.test. 1 2 3 4 300"
@@ -120,13 +120,6 @@ async def test_a_failure_is_remembered_for_a_moment() -> None:
         assert len(server.asked) == 2
 
 
-async def waiting(server: ScriptedDns, questions: int) -> None:
-    """Until so many questions have arrived."""
-    async with asyncio.timeout(30):
-        while len(server.asked) < questions:
-            await asyncio.sleep(0)
-
-
 async def test_equal_questions_share_one_query_that_no_waiter_can_cancel() -> None:
     async with scripted(reply('example.test. 60 IN TXT "one"')) as server:
         server.gate.clear()
@@ -134,7 +127,7 @@ async def test_equal_questions_share_one_query_that_no_waiter_can_cancel() -> No
         waiters = [
             asyncio.create_task(resolver.txt(name)) for name in ("example.test", "EXAMPLE.test", "example.test.")
         ]
-        await waiting(server, 1)
+        await server.arrived(1)
         waiters[0].cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiters[0]
@@ -149,7 +142,7 @@ async def test_what_all_waiters_gave_up_is_known_to_the_next() -> None:
         server.gate.clear()
         resolver = CachingResolver(FakeClock(), server.address)
         waiter = asyncio.create_task(resolver.txt("example.test"))
-        await waiting(server, 1)
+        await server.arrived(1)
         waiter.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiter
@@ -166,7 +159,7 @@ async def test_questions_on_their_way_and_in_wait_are_bounded(monkeypatch: pytes
         server.gate.clear()
         resolver = CachingResolver(FakeClock(), server.address)
         waiters = [asyncio.create_task(resolver.a(f"{number}.test")) for number in range(6)]
-        await waiting(server, 3)
+        await server.arrived(3)
         with pytest.raises(DnsTemporary, match="too many questions"):
             await resolver.a("one-more.test")
         assert len(server.asked) == 3
@@ -183,11 +176,11 @@ async def test_name_servers_that_never_answer_do_not_take_the_turns_of_others(mo
         server.gate.clear()
         resolver = CachingResolver(FakeClock(), server.address)
         slow = [asyncio.create_task(resolver.txt(f"s{number}._domainkey.slow.test")) for number in range(6)]
-        await waiting(server, 2)
+        await server.arrived(2)
         with pytest.raises(DnsTemporary, match="too many questions"):
             await resolver.txt("one-more.slow.test")
         other = asyncio.create_task(resolver.txt("other.test"))
-        await waiting(server, 3)
+        await server.arrived(3)
         assert [question for _, question in server.asked][2] == "other.test. IN TXT"
         server.gate.set()
         assert not any(answer.exists for answer in await asyncio.gather(*slow, other))

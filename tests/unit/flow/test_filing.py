@@ -15,8 +15,7 @@ from inbox.flow.filing import Bundle, Filer
 from inbox.mail.content import MemoryContent
 from inbox.plugin.testing import FakeClock
 from inbox.store.blobs.local import LocalBlobs
-from inbox.store.deposits import DEPOSIT_OCTETS
-from inbox.store.helper import OwnDoor
+from inbox.store.helper import CARRIED_OCTETS, OwnDoor
 from inbox.store.records import Copy, StoredMessage
 from inbox.store.sqlite import filer as outside
 from inbox.store.sqlite.database import SqliteDatabase
@@ -135,7 +134,7 @@ async def test_large_contents_do_not_go_to_the_process(
 
     if place.database.deposits is not None:
         monkeypatch.setattr(place.database.deposits, "deposit", never)
-    half = MAIL + b"x" * (DEPOSIT_OCTETS // 2)
+    half = MAIL + b"x" * (CARRIED_OCTETS // 2)
     await place.filer.file([bundle(acme, content=half), bundle(acme, content=half + b"y")], [])
     sizes = [stored.email.size for stored in await place.fetch(acme, acme.inbox)]
     assert sizes == [len(half), len(half) + 1]

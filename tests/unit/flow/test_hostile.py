@@ -246,3 +246,24 @@ async def test_redirect_at_data_to_another_tenant_loses_nothing(here: World) -> 
     (reply,) = await here.receive(["ann@acme.test"])
     assert reply.code == 451
     assert await here.mailbox("eve@umbra.test") == []
+
+
+async def test_forged_pictures_do_not_come_out_of_the_quarantine(here: World) -> None:
+    """One tenant refuses before the record is looked up, another takes the message."""
+    await here.policy(
+        "tenants/umbra.yaml",
+        "plugins:\n  runner: {data: \"answer = Reject(550, '5.7.1', 'No thanks')\"}\n"
+        "  spf: {exempt: ['192.0.2.0/24']}\n  dkim: {}\n  dmarc: {}\n  bimi: {}\n",
+    )
+    fields = b"BIMI-Location: v=BIMI1; l=https://evil.example/l.svg\r\nSubject: brand\r\n"
+    (reply,) = await here.receive(["ann@acme.test", "eve@umbra.test"], fields + b"\r\nbuy\r\n")
+    assert reply.code == 250
+    (decision,) = await here.decisions("umbra")
+    (bimi,) = (plugin for stage in decision.stages for plugin in stage.plugins if plugin.plugin == "bimi")
+    assert (bimi.status, decision.outcome) == ("skipped", "quarantine")
+    (held,) = await here.quarantine("umbra")
+    text = await here.bytes_of(held)
+    assert b"BIMI-Location" not in text
+    assert b"Subject: brand" in text
+    (taken,) = await here.mailbox("ann@acme.test")
+    assert b"BIMI-Location" in await here.bytes_of(taken), "that tenant has no such rule"

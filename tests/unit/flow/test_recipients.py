@@ -9,6 +9,7 @@ import pytest
 
 from inbox.flow.recipients import MISCONFIGURED, ONE_TENANT, RELAY, UNKNOWN
 from inbox.mail.reply import Reply
+from inbox.mail.tenancy import Organization
 from tests.support.flow import POLICY, World, world
 
 #: At rcpt says what the policy says; remembers the recipients that it was shown in a reply that refuses "show".
@@ -60,6 +61,23 @@ async def test_whom_nobody_knows_is_refused(here: World, address: str, reply: Re
     (decision, *_) = await here.decisions()
     assert decision.recipients == [address]
     assert decision.stage == "rcpt"
+
+
+async def test_a_server_without_any_tenant_refuses_nothing_for_good(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its database may be the empty one that was made because the disk with the right one was not there."""
+
+    async def none() -> list[Organization]:
+        return []
+
+    tenants = here.installation.database.tenants
+    with monkeypatch.context() as empty:
+        empty.setattr(tenants, "organizations", none)
+        (said,) = await here.receive(["ann@nowhere.test"])
+        assert same(said, MISCONFIGURED)
+    (said,) = await here.receive(["ann@nowhere.test"])
+    assert same(said, RELAY)
 
 
 async def test_a_hook_sees_the_recipients_of_its_own_tenant_only(here: World) -> None:

@@ -25,6 +25,10 @@ class Book:
         self.asked.append(fqdn)
         return self.hosted.get(fqdn)
 
+    async def organizations(self) -> list[Organization]:
+        self.asked.append("organizations")
+        return [each.organization for each in self.hosted.values()]
+
     async def targets(self, tenant: str, address: str) -> list[Account]:
         assert tenant == ACME.id
         self.asked.append(address)
@@ -63,6 +67,15 @@ async def test_plus_addressing_is_the_domains_own() -> None:
     assert await directory(book).accounts(domain(plus_addressing_enabled=False), "ann+x@acme.test") == ((), None)
     assert await directory(book).accounts(domain(plus_delimiter="-"), "ann-x@acme.test") == ((ANN,), "x")
     assert await directory(book).accounts(domain(plus_delimiter="-"), "ann+x@acme.test") == ((), None)
+
+
+async def test_whether_there_is_a_tenant_is_asked_until_there_is_one() -> None:
+    book = Book({})
+    asked = directory(book)
+    assert [await asked.is_empty(), await asked.is_empty()] == [True, True]
+    book.hosted["acme.test"] = domain()
+    assert [await asked.is_empty(), await asked.is_empty()] == [False, False]
+    assert book.asked == ["organizations"] * 3
 
 
 async def test_nothing_before_the_plus_is_nobody() -> None:

@@ -16,6 +16,8 @@ from inbox.mail.fields import split_fields
         (b"A:\r\n", [(b"a", b"")]),
         (b"A: b: c", [(b"a", b"b: c")]),
         (b"nothing\r\n: b\r\n c: d\r\nA: b\r\n", [(b"a", b"b")]),
+        (b"A\v: b\r\n\vC \0: d\r\n\xefE\xa0\r: f\r\n", [(b"a", b"b"), (b"c", b"d"), (b"e", b"f")]),
+        (b"A\vB: c\r\n\x7f: d\r\n", [(b"a\vb", b"c"), (b"", b"d")]),
         (b"", []),
     ],
 )

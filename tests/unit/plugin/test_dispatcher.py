@@ -13,6 +13,7 @@ from inbox.plugin import (
     Accept,
     AddHeader,
     Defer,
+    DeleteHeader,
     Delivery,
     Failure,
     FileInto,
@@ -126,6 +127,75 @@ async def test_who_is_always_asked_writes_on_what_is_settled() -> None:
         ("a", Status.DONE), ("b", Status.SKIPPED), ("writes", Status.DONE), ("later", Status.SKIPPED),
     ]  # fmt: skip
     assert (outcome.decided_by, outcome.edits) == ("a", (AddHeader("X-Always", "1"),))
+
+
+class Least(SaysLater):
+    """Waits for what never comes, if it is told to say nothing; removes a field in any case."""
+
+    def at_least(self, tx: Transaction) -> list[DeleteHeader]:
+        assert tx.id == "t"
+        return [DeleteHeader("X-Forged")]
+
+    @hookimpl
+    async def data(self) -> HookResult:
+        if self.say == "nothing":
+            await asyncio.Event().wait()
+        return [DeleteHeader("X-Forged"), AddHeader("X-A", "1")]
+
+
+class LeastOnError(Least):
+    on_error = "accept"
+
+    @hookimpl
+    async def data(self) -> HookResult:
+        if self.say == "nothing":
+            raise OSError("nobody there")
+        return object()  # type: ignore[return-value]  # nonsense on purpose
+
+
+class LeastRefuses(Least):
+    def at_least(self, tx: Transaction) -> Reject:  # type: ignore[override]  # a plugin that breaks the rule
+        return Reject(550, "5.7.1", "once more")
+
+
+class LeastFails(Least):
+    def at_least(self, tx: Transaction) -> list[DeleteHeader]:
+        raise KeyError(tx.id)
+
+
+@pytest.mark.parametrize("text", ["plugins: {a: {say: reject}, x: {}}", "plugins: {c: {say: reject}, x: {}}"])
+async def test_what_a_plugin_does_at_least_is_done_to_what_is_settled(text: str) -> None:
+    """Whether it was not called, or was waiting beside the one who refused."""
+    outcome = await Engine({**BOTH, "x": Least}, text).data()
+    assert (outcome.verdict, outcome.edits) == (Reject(text="no"), (DeleteHeader("X-Forged"),))
+    assert outcome.traces[-1].status is Status.SKIPPED
+    assert outcome.traces[-1].opinions == (DeleteHeader("X-Forged"),)
+
+
+@pytest.mark.parametrize(("say", "status"), [("nothing", Status.FAILED), ("score", Status.NONSENSE)])
+async def test_what_a_plugin_does_at_least_is_done_when_it_fails(say: str, status: Status) -> None:
+    engine = Engine({"x": LeastOnError}, f"plugins: {{x: {{say: {say}}}}}", failures=1)
+    for expected in (status, Status.BROKEN):
+        outcome = await engine.data()
+        assert (outcome.verdict, outcome.edits) == (Accept(), (DeleteHeader("X-Forged"),))
+        assert outcome.traces[0].status is expected
+
+
+async def test_what_is_done_at_least_is_not_done_twice_nor_in_shadow_mode() -> None:
+    outcome = await Engine({"x": Least}, says(x="score")).data()
+    assert outcome.edits == (DeleteHeader("X-Forged"), AddHeader("X-A", "1"))
+    outcome = await Engine({**BOTH, "x": Least}, "plugins: {a: {say: reject}, x: {mode: shadow}}").data()
+    assert (outcome.edits, len(outcome.traces[-1].opinions)) == ((), 1)
+
+
+@pytest.mark.parametrize(("plugin", "why"), [(LeastRefuses, "where it may only edit"), (LeastFails, "KeyError")])
+async def test_who_fails_at_the_least_is_named(plugin: type, why: str) -> None:
+    engine = Engine({**BOTH, "x": plugin}, "plugins: {a: {say: reject}, x: {}}")
+    outcome = await engine.data()
+    assert (outcome.decided_by, outcome.edits, outcome.traces[-1].opinions) == ("a", (), ())
+    (logged,) = engine.log.named("plugin_failed")
+    assert (logged["plugin"], logged["stage"]) == ("x", "at_least")
+    assert why in logged["why"]
 
 
 async def test_scores_and_edits_are_in_the_order_of_the_policy() -> None:
@@ -405,18 +475,21 @@ class Takes:
     """Takes its time, and tells which dependency it waits for."""
 
     dependency = "the same"
+    there: asyncio.Event
 
     @hookimpl
     async def data(self) -> HookResult:
-        await asyncio.sleep(0.001)
+        await self.there.wait()
         return None
 
 
 async def test_a_tenants_short_time_out_does_not_break_the_plugin_for_others() -> None:
+    Takes.there = asyncio.Event()
     engine = Engine({"takes": Takes}, failures=2)
     hasty = engine.policy("plugins: {takes: {timeout: 0.00001}}")
     for status in (Status.LATE, Status.LATE, Status.BROKEN):
         assert (await engine.data(policy=hasty)).traces[0].status is status
+    Takes.there.set()
     assert (await engine.data()).traces[0].status is Status.DONE
 
 

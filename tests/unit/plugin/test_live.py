@@ -123,6 +123,24 @@ async def test_a_vanished_file_stays_in_force_until_a_reload(world: World) -> No
     assert world.live.last_error is None
 
 
+async def test_a_mistake_that_a_reload_found_is_gone_when_its_file_is_mended(world: World) -> None:
+    world.live.open()
+    acme = world.write("tenants/acme.yaml", "mode: x")
+    umbrella = world.write("tenants/umbrella.yaml", "mode: y\nplugins: 1")
+    problems = await world.live.reload()
+    assert len(problems) == 3
+    assert (world.live.last_error or "").splitlines() == problems
+    # The watcher comes to the same file.
+    await world.live.changed([acme])
+    assert sorted((world.live.last_error or "").splitlines()) == sorted(problems)
+    world.write("tenants/acme.yaml", "mode: shadow")
+    await world.live.changed([acme])
+    assert (world.live.last_error or "").splitlines() == problems[1:]
+    world.write("tenants/umbrella.yaml", "mode: shadow")
+    await world.live.changed([umbrella])
+    assert world.live.last_error is None
+
+
 async def test_plugins_come_change_and_break(world: World) -> None:
     world.live.open()
     path = world.plugin("mine.py", PLUGIN.replace("{version}", "1"))

@@ -61,6 +61,11 @@ def hook(text: str, before: str = "") -> str:
         (hook("def data(self): pass\n    timeout = -1"),
          "timeout must be a number of seconds, more than 0 and at most 600"),
         (hook("def data(self): pass\n    def start(self): pass"), "start must be async def"),
+        (hook("def data(self): pass\n    async def at_least(self, tx): pass"),
+         "at_least must be def: it is called when there is no more waiting"),
+        (hook("def data(self): pass\n    def at_least(self): pass"), "at_least must take (tx)"),
+        (hook("def rcpt(self): pass\n    def at_least(self, tx): pass"),
+         "at_least stands in for a hook at data, and there is none"),
         (hook("def data(self): pass\n    def __init__(self, a): pass"), "__init__ must take (settings, services)"),
     ],
 )  # fmt: skip

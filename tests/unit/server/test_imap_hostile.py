@@ -181,8 +181,7 @@ async def test_connections_are_capped_for_each_peer_and_in_all(tmp_path: Path) -
                 reader, writer = await asyncio.open_connection("127.0.0.1", port, **options)
                 assert await reader.read(-1) == b"* BYE [UNAVAILABLE] Too many connections\r\n"
                 writer.close()
-        while w.server.connections:
-            await asyncio.sleep(0)
+        await w.alone()
         async with w.connect():
             pass
     async with world(tmp_path / "other", max_connections=1) as w, w.connect():
@@ -207,8 +206,7 @@ async def test_a_search_for_a_client_that_is_gone_is_given_up(tmp_path: Path) ->
 
             w.blobs.read = read  # type: ignore[method-assign]  # the client goes while the first blob is read
             client.send(b"a SEARCH BODY abc\r\n")
-            while w.server.connections:
-                await asyncio.sleep(0.01)
+            await w.alone()
             assert 0 < len(w.blobs.reads) < 40
         assert not w.log.errors
 
@@ -221,8 +219,7 @@ async def test_a_client_that_does_not_read_is_not_read_for(tmp_path: Path, tls: 
         port = w.tls_port if tls else w.plain_port
         lazy = await asyncio.to_thread(_lazy_client, port, tls)
         with lazy:
-            while w.server.connections:
-                await asyncio.sleep(0.01)
+            await w.alone()
             read = sum(length for _, _, length in w.blobs.reads)
             assert 0 < read < LARGE // 2
         assert any(fields.get("reason") == "the peer does not read" for _, _, fields in w.log.events)
@@ -251,7 +248,6 @@ async def test_a_large_append_waits_on_disk_and_leaves_nothing_behind(tmp_path: 
             [fetched] = await client.ok(b"FETCH 1 BODY.PEEK[]")
             assert fetched == b"* 1 FETCH (BODY[] {%d}\r\n%b)" % (len(message), message)
             client.send(b"b APPEND INBOX {%d+}\r\n" % len(message) + message[:-10])
-        while w.server.connections:
-            await asyncio.sleep(0)
+        await w.alone()
         assert [path.name for path in tmp_path.glob("append-*")] == []
         assert not w.log.errors

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from inbox.authentication.aggregate.destinations import (
     Consent,
-    DailyCap,
     Destination,
     Refusal,
     parse_rua,
     too_large,
+    too_many,
 )
 from inbox.base.limits import REPORT_DESTINATIONS
 from inbox.dns.answers import DnsTemporary
@@ -136,13 +136,10 @@ async def test_a_name_that_cannot_exist_consents_to_nothing(consent: Consent) ->
     assert not refusal.later
 
 
-def test_a_day_has_a_cap_in_all_and_for_each_host() -> None:
-    cap = DailyCap(5, 2)
-    taken = [cap.take(to(f"{n}@x.test")) for n in range(4)]
-    assert [one is None for one in taken] == [True, True, False, False]
-    assert taken[2] == Refusal("mailto:2@x.test", "more than 2 reports in a day for x.test")
-    assert all(cap.take(to(f"a@{n}.test")) is None for n in range(3))
-    assert cap.take(to("a@y.test")) == Refusal("mailto:a@y.test", "more than 5 reports in a day")
+def test_what_is_too_many_says_for_whom() -> None:
+    one = to("a@x.test")
+    assert too_many(one, 2, host=True) == Refusal("mailto:a@x.test", "more than 2 reports in a day for x.test")
+    assert too_many(one, 5, host=False) == Refusal("mailto:a@x.test", "more than 5 reports in a day")
 
 
 def test_a_size_that_the_destination_does_not_take() -> None:

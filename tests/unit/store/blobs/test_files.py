@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,3 +68,33 @@ def test_a_folder_that_fails_takes_its_blobs_with_it(
     pieces = [Piece(folder, f"{folder}/1", MemoryContent(b"x")) for folder in folders]
     files.write(pieces)
     assert [type(piece.error) for piece in pieces] == [StoreUnavailable, type(None)]
+
+
+def test_a_file_system_that_became_read_only_is_told(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = f"{tmp_path}/msg"
+    files.make_folder(folder)
+
+    def refuse(path: str, *_more: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    pieces = [Piece(folder, f"{folder}/{n}", MemoryContent(b"x")) for n in range(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        patch.setattr(os, "unlink", refuse)
+        files.write(pieces)
+    assert all("Read-only file system" in str(piece.error) for piece in pieces)
+
+
+def test_a_batch_of_any_size_needs_few_descriptors(files: Files, tmp_path: Path) -> None:
+    folder = f"{tmp_path}/msg"
+    pieces = [Piece(folder, f"{folder}/{n}", MemoryContent(b"x")) for n in range(1100)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard), hard))
+    try:
+        files.write(pieces)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [piece.error for piece in pieces if piece.error is not None] == []
+    assert len(list(Path(folder).iterdir())) == len(pieces)

@@ -11,8 +11,9 @@ import uvloop
 
 from inbox.base.errors import StoreUnavailable
 from inbox.mail.content import MemoryContent
-from inbox.store.blobs.local import OUTSIDE_OCTETS, LocalBlobs
+from inbox.store.blobs.local import LocalBlobs
 from inbox.store.blobs.writer import Writer
+from inbox.store.helper import CARRIED_OCTETS
 
 
 @pytest.fixture
@@ -61,6 +62,6 @@ async def test_larger_blobs_are_written_here(tmp_path: Path) -> None:
     assert process is not None
     process.kill()
     await process.wait()
-    await blobs.put("msg/o/m/1.eml", MemoryContent(b"x" * (OUTSIDE_OCTETS + 1)))
+    await blobs.put("msg/o/m/1.eml", MemoryContent(b"x" * (CARRIED_OCTETS + 1)))
     assert blobs._writer.door.process is process  # Nobody asked for another one.
     await blobs.close()

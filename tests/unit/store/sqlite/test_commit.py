@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -79,7 +80,9 @@ def test_where_room_is_scarce_it_is_left_to_mail(
     assert log.stat().st_size == before
 
 
-@pytest.mark.parametrize(("number", "told"), [(errno.EDQUOT, False), (errno.ENOSPC, False), (errno.EIO, True)])
+@pytest.mark.parametrize(
+    ("number", "told"), [(errno.EDQUOT, False), (errno.ENOSPC, False), (errno.EFBIG, False), (errno.EIO, True)]
+)
 def test_a_log_that_cannot_be_made_longer_stays_as_it_was(
     committer: Committer, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: bool
 ) -> None:
@@ -103,3 +106,109 @@ def test_a_log_that_cannot_be_made_longer_stays_as_it_was(
     assert log.stat().st_size == before
     add(committer, "after")
     assert after_a_crash(tmp_path) == ["before", "after"]
+
+
+def test_a_log_that_is_another_s_is_not_touched(committer: Committer, log: Path) -> None:
+    log.rename(log.with_name("away"))
+    log.write_bytes(b"another's")
+    with pytest.raises(StoreUnavailable, match="was replaced"):
+        committer.reserve_log()
+    assert log.read_bytes() == b"another's"
+
+
+def test_it_waits_for_its_turn(committer: Committer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, taken = os.statvfs, list[bool]()
+
+    def looked(path: Path) -> os.statvfs_result:
+        with (tmp_path / "words.db.lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                taken.append(True)
+        return real(path)
+
+    monkeypatch.setattr(os, "statvfs", looked)
+    committer.reserve_log()
+    assert taken == [True]
+
+
+def test_a_turn_that_cannot_be_had_is_an_error_of_every_caller(
+    committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    jobs: list[Job[None]] = [Job(lambda _db: None) for _ in range(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", refuse)
+        committer.commit(jobs)
+    assert all(isinstance(job.error, StoreUnavailable) for job in jobs)
+
+
+def test_a_file_that_is_not_ours_to_change_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_path: Path, _mode: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    committer = Committer(tmp_path / "words.db")
+    with pytest.raises(StoreUnavailable, match="not permitted"):
+        committer.open(lambda _db: None)
+    committer.close()
+
+
+@pytest.mark.parametrize("zeros", [0, 1, 24, 4096, 4120, 4121, 3 * 4120])
+@pytest.mark.parametrize("torn", [0, 1, 24, 25, 4119])
+def test_the_power_goes_while_it_is_made_longer(
+    committer: Committer, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zeros: int, torn: int
+) -> None:
+    """The disk has some of the zeros, behind as much as it has of a transaction that was not acknowledged."""
+    monkeypatch.setattr(commit, "LOG_OCTETS", 1 << 18)
+    for word in ("0", "1", "2"):
+        add(committer, word)
+    kept = log.stat().st_size
+    add(committer, "not acknowledged")
+    folder = tmp_path / "next"
+    folder.mkdir()
+    shutil.copy(tmp_path / "words.db", folder)
+    (folder / log.name).write_bytes(log.read_bytes()[: kept + torn] + bytes(zeros))
+    successor = Committer(folder / "words.db")
+    successor.open(lambda _db: None)
+    successor.reserve_log()
+    assert after_a_crash(folder) == ["0", "1", "2"]
+    add(successor, "after")
+    assert after_a_crash(folder) == ["0", "1", "2", "after"]
+    successor.close()
+
+
+def test_another_program_waits_until_it_is_longer(
+    committer: Committer, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows SQLite's locks, and not ours; and it shortens the log."""
+    monkeypatch.setattr(commit, "LOG_OCTETS", 1 << 18)
+    other = sqlite3.connect(tmp_path / "words.db", isolation_level=None, timeout=0)
+    refused, read, real = list[str](), list[int](), os.pwrite
+
+    def writes(descriptor: int, data: bytes, place: int) -> int:
+        with pytest.raises(sqlite3.OperationalError) as error:
+            other.execute("INSERT INTO word VALUES ('meanwhile')")
+        refused.append(str(error.value))
+        # Nor does a checkpoint cut the log off: it says that it was busy.
+        assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 1
+        read.append(other.execute("SELECT count(*) FROM word").fetchone()[0])
+        return real(descriptor, data, place)
+
+    monkeypatch.setattr(os, "pwrite", writes)
+    words: list[str] = []
+    for number in range(3):
+        words += [f"ours {number}", f"another's {number}"]
+        add(committer, words[-2])
+        committer.reserve_log()
+        assert log.stat().st_size == 1 << 18
+        other.execute("INSERT INTO word VALUES (?)", (words[-1],))
+        assert after_a_crash(tmp_path) == words
+        assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+        assert log.stat().st_size == 0
+        assert after_a_crash(tmp_path) == words
+    other.close()
+    assert refused == ["database is locked"] * 3
+    assert read == [1, 3, 5]

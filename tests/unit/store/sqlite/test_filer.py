@@ -137,3 +137,28 @@ async def test_connections_about_one_database_share_a_commit(database: SqliteDat
     # SQLite counts the commits of others.
     assert await database._main.data_version() == before + 1
     service.close()
+
+
+async def test_a_question_that_cannot_be_read_fails_alone(database: SqliteDatabase, acme: Home, tmp_path: Path) -> None:
+    filer = Filer()
+    books = filer.open(msgspec.msgpack.encode(Opening(str(database._main.path), database._main.identity)))
+    good = msgspec.msgpack.encode(arrival(acme, acme.inbox))
+    answers = filer.answer([(books, good), (books, b"\xc1"), (books, msgspec.msgpack.encode(["Newer"])), (books, good)])
+    filer.close()
+    decoded = [msgspec.msgpack.decode(answer, type=Done | Failed) for answer in answers]
+    assert [type(answer) for answer in decoded] == [Done, Failed, Failed, Done]
+
+
+async def test_an_error_whose_words_are_no_text_fails_alone(
+    database: SqliteDatabase, acme: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_content: object) -> object:
+        raise ValueError("odd: \udcff")
+
+    monkeypatch.setattr("inbox.store.deposits.index", refuse)
+    filer = Filer()
+    opening = Opening(str(database._main.path), database._main.identity, str(tmp_path / "blobs"))
+    books = filer.open(msgspec.msgpack.encode(opening))
+    (answer,) = filer.answer([(books, msgspec.msgpack.encode(deposit(acme, acme.inbox)))])
+    filer.close()
+    assert msgspec.msgpack.decode(answer, type=Done | Failed) == Failed("", "ValueError: odd: ?")

@@ -7,7 +7,7 @@ from uuid import UUID
 import cbor2
 import pytest
 
-from inbox.store.surreal.values import LAST, Keys, RecordId, clean, decode, encode
+from inbox.store.surreal.values import LAST, Keys, RecordId, decode, encode
 
 
 def test_none_goes_out_as_none_and_not_as_null() -> None:
@@ -35,9 +35,3 @@ def test_a_range_of_keys() -> None:
     assert (table, keys.tag) == ("t", 49)
     first, last = keys.value
     assert (first.tag, list(first.value), last.tag, list(last.value)) == (50, ["a", 1], 50, ["a", {}])
-
-
-def test_clean() -> None:
-    assert clean("a\x00b") == "ab"
-    assert clean("ab") == "ab"
-    assert clean("a\udcffä") == "a?ä"

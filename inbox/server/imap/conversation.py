@@ -1,0 +1,209 @@
+"""One connection from the greeting to the goodbye: reads commands, runs them in order, answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from typing import Final, cast
+
+from inbox.base.errors import InboxError, StoreError
+from inbox.base.limits import IMAP_LITERAL_OCTETS
+from inbox.server.imap.append import destination, receive
+from inbox.server.imap.capability import capabilities
+from inbox.server.imap.channel import Disconnected
+from inbox.server.imap.outcome import Done, Farewell, No
+from inbox.server.imap.rules import News, Rule, State
+from inbox.server.imap.session import ImapSession
+from inbox.wire.imap import render
+from inbox.wire.imap.commands import Append, Command
+from inbox.wire.imap.errors import BadCommand
+from inbox.wire.imap.framing import Announced, Broken, Event, Hopeless, Octets, Request
+from inbox.wire.imap.parser import parse, parse_append, tag_of
+
+_OUT_OF_PLACE: Final = {
+    State.FRESH: "Log in first",
+    State.KNOWN: "Not now: you are logged in, and no mailbox is selected",
+    State.SELECTED: "Not now: you are logged in",
+}
+
+
+class Conversation:
+    """What is said on one connection.
+
+    Args:
+        session: the connection.
+        commands: what may be said when, and what runs it.
+        implicit_tls: TLS was active before the greeting.
+    """
+
+    def __init__(self, session: ImapSession, commands: Mapping[str, Rule], *, implicit_tls: bool) -> None:
+        self._s = session
+        self._commands = commands
+        self._implicit_tls = implicit_tls
+
+    # -- life
+
+    async def run(self) -> None:
+        """Serves the connection to its end; every error ends here."""
+        log = self._s.backend.log
+        try:
+            await self._serve()
+        except Farewell as farewell:
+            self._s.send(render.status("*", "BYE", farewell.said, farewell.code))
+        except Disconnected as reason:
+            log.debug("imap_disconnected", session=self._s.session.id, reason=str(reason))
+        except Exception as error:  # noqa: BLE001  the last frame of a connection: whatever it is, it is logged
+            log.error("imap_session_failed", session=self._s.session.id, error=repr(error))  # noqa: TRY400  see Log
+        finally:
+            await self._end()
+
+    async def _serve(self) -> None:
+        if self._implicit_tls:
+            self._s.note_tls()
+        greeting = f"{self._s.config.hostname} ready"
+        self._s.send(render.status("*", "OK", greeting, f"CAPABILITY {capabilities(self._s)}"))
+        async for event in self._events():
+            await self._handle(event)
+
+    async def _end(self) -> None:
+        await self._s.deselect()
+        try:
+            # A peer that does not read must hold up neither the server's stop nor this session's end.
+            async with asyncio.timeout(self._s.config.stop_timeout):
+                await self._s.flush()
+                await self._s.channel.finish(self._s.config.stop_timeout)
+        except (Disconnected, TimeoutError):
+            pass  # nobody is there to be told
+        finally:
+            self._s.channel.abort()
+
+    async def _events(self) -> AsyncIterator[Event]:
+        while True:
+            event = self._s.framer.next_event()
+            if event is not None:
+                yield event
+                continue
+            await self._s.more()
+
+    # -- commands
+
+    async def _handle(self, event: Event) -> None:
+        match event:
+            case Request():
+                try:
+                    command = parse(event)
+                except BadCommand as error:
+                    self._bad(error)
+                else:
+                    await self._execute(command)
+            case Announced():
+                await self._literal(event)
+            case Broken(text, reason):
+                self._bad(reason.tagged(tag_of(text)))
+            case Hopeless():
+                raise Farewell("Literal too large", "TOOBIG")
+            case Octets():
+                raise RuntimeError("octets of a literal that nobody streams")
+
+    async def _literal(self, announced: Announced) -> None:
+        try:
+            append = parse_append(announced)
+            if append is not None:
+                await self._append(append, announced.synchronizing)
+                return
+            kept = sum(map(len, announced.literals))
+            if kept + announced.size > IMAP_LITERAL_OCTETS:
+                raise BadCommand("Literal too large", word="NO", response_code="TOOBIG")
+        except BadCommand as error:
+            self._s.framer.refuse(error)
+            return
+        self._s.framer.take()
+        if announced.synchronizing:
+            self._s.go_ahead()
+
+    async def _append(self, command: Command, synchronizing: bool) -> None:
+        """Decides about the message before it comes (RFC 7889 §4), then takes it. Raises BadCommand to refuse it."""
+        arguments = cast(Append, command.arguments)
+        try:
+            self._admit(command.name)
+            mailbox = await destination(self._s, arguments)
+        except InboxError as error:
+            if isinstance(error, BadCommand):
+                raise
+            said = No.of(error)
+            raise BadCommand(said.said, word="NO", response_code=said.code) from error
+        except No as no:
+            raise BadCommand(no.said, word="NO", response_code=no.code) from None
+        self._s.framer.stream()
+        if synchronizing:
+            self._s.go_ahead()
+        await self._answer(command, receive(self._s, arguments, mailbox))
+
+    def _bad(self, error: BadCommand) -> None:
+        self._s.session.errors += 1
+        self._s.send(render.status(error.tag, error.word, error.said, error.response_code))
+
+    async def _execute(self, command: Command) -> None:
+        """Runs a command and queues its tagged response."""
+        try:
+            rule = self._admit(command.name)
+        except BadCommand as error:
+            self._bad(error.tagged(command.tag))
+            return
+        await self._answer(command, rule.run(self._s, command.arguments))
+
+    def _admit(self, name: str) -> Rule:
+        """The rule for a command. Raises BadCommand if it is out of place (RFC 3501 §3)."""
+        rule = self._commands[name]
+        if not self._state & rule.states:
+            raise BadCommand(_OUT_OF_PLACE[self._state])
+        return rule
+
+    async def _answer(self, command: Command, running: Awaitable[Done]) -> None:
+        tag = self._s.tag = command.tag
+        done: Done | None = None
+        try:
+            done = await running
+            answer = render.status(tag, "OK", done.said, done.code)
+        except BadCommand as error:
+            self._s.session.errors += 1
+            answer = render.status(tag, error.word, error.said, error.response_code)
+        except No as no:
+            answer = render.status(tag, "NO", no.said, no.code)
+        except InboxError as error:
+            if error.temporary:
+                self._log_failure(command, error)
+            said = No.of(error)
+            answer = render.status(tag, "NO", said.said, said.code)
+        except (Farewell, Disconnected):
+            raise
+        except Exception as error:  # noqa: BLE001  a defect of ours ends one command, not the client's session
+            self._log_failure(command, error)
+            answer = render.status(tag, "NO", "Internal error", "SERVERBUG")
+        await self._tell_news(command)
+        self._s.send(answer)
+        if done is not None and done.then is not None:
+            await done.then()
+
+    def _log_failure(self, command: Command, error: Exception) -> None:
+        self._s.backend.log.error(
+            "imap_command_failed", session=self._s.session.id, command=command.name, error=repr(error)
+        )
+
+    async def _tell_news(self, command: Command) -> None:
+        """What other sessions did, as far as this command's response may say so."""
+        news = self._commands[command.name].news
+        if self._s.selected is None or news is News.NONE:
+            return
+        try:
+            await self._s.selected.refresh(ask=news is News.ASK)
+        except StoreError as error:
+            self._log_failure(command, error)  # the command itself is done; the news will come later
+        self._s.selected.announce(self._s.send, expunges=news is not News.NO_EXPUNGES)
+        await self._s.pace()
+
+    @property
+    def _state(self) -> State:
+        if self._s.session.identity is None:
+            return State.FRESH
+        return State.KNOWN if self._s.selected is None else State.SELECTED
