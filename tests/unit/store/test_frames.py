@@ -16,6 +16,8 @@ from inbox.store.frames import HEAD, ROLL_CALL, Unframer, framed
 from inbox.store.helper import make_door
 from tests.support.waiting import PATIENCE, until
 
+pytestmark = pytest.mark.real  # processes of ours, started for each test
+
 ROOT = Path(__file__).parents[3]
 #: A process that answers with its question, backwards, the opening before it, and how many were asked at once.
 PROGRAM = f"""

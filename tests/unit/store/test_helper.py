@@ -19,6 +19,8 @@ from inbox.store.blobs import scribe
 from inbox.store.helper import Helper, OwnDoor, SharedDoor, attended, command, make_door
 from tests.support.waiting import PATIENCE
 
+pytestmark = pytest.mark.real  # processes of ours, started for each test
+
 ANSWER = msgspec.msgpack.encode(None)
 
 

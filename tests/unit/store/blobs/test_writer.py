@@ -15,6 +15,8 @@ from inbox.store.blobs.local import LocalBlobs
 from inbox.store.blobs.writer import Writer
 from inbox.store.helper import CARRIED_OCTETS
 
+pytestmark = pytest.mark.real  # processes of ours, started for each test
+
 
 @pytest.fixture
 async def writer(tmp_path: Path) -> AsyncIterator[Writer]:

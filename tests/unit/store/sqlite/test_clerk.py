@@ -17,6 +17,8 @@ from inbox.store.sqlite.clerk import Clerk
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.store import IDS, Home, email, filing, home
 
+pytestmark = pytest.mark.real  # processes of ours, started for each test
+
 
 @pytest.fixture
 def door() -> OwnDoor:
