@@ -134,13 +134,16 @@ class Processes:
         await asyncio.wait({waits, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if not waits.done():
-            # A helper pays no heed: it ends with those who may ask it.
-            child.send_signal(signal.SIGTERM)
+            # A helper pays no heed: it ends with those who may ask it. Others may have ended this very moment: a
+            # terminal's Ctrl-C reaches them, too.
+            with contextlib.suppress(ProcessLookupError):
+                child.send_signal(signal.SIGTERM)
             await asyncio.wait({waits}, timeout=stop_seconds)
         if not waits.done():
             reason = f"it did not stop within {stop_seconds:.0f} s"
             self._log.error("process_killed", process=name, pid=child.pid, reason=reason)
-            child.kill()
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
             # One that waits for a disk ends when the disk answers: we do not wait for that.
             await asyncio.wait({waits}, timeout=1)
         waits.cancel()

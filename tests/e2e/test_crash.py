@@ -86,6 +86,27 @@ class Senders:
         self.acknowledged: set[int] = set()
         self.lock = threading.Lock()
         self.progress = threading.Condition(self.lock)
+        self.threads = [threading.Thread(target=self.run) for _ in range(SENDERS)]
+
+    def start(self) -> None:
+        for thread in self.threads:
+            thread.start()
+
+    def reach(self, kill: int) -> None:
+        """Waits until it is time for that one of the ``KILLS``."""
+        wanted = kill * MESSAGES // (KILLS + 1)
+        with self.lock:
+            assert self.progress.wait_for(lambda: len(self.acknowledged) >= wanted, 60)
+
+    def all_is_there_once(self) -> None:
+        """Waits until all is acknowledged, and reads it."""
+        for thread in self.threads:
+            thread.join(120)
+        assert len(self.acknowledged) == MESSAGES
+        numbers = found_numbers(self.server)
+        assert numbers.keys() == set(range(MESSAGES))
+        twice = [number for number, times in numbers.items() if times > 1]
+        assert not twice, f"delivered more than once: {twice[:10]}"
 
     def run(self) -> None:
         while True:
@@ -109,50 +130,30 @@ class Senders:
 def test_kill_9_in_the_middle_of_a_thousand_deliveries_ten_times(server: RunningServer) -> None:
     server.start()
     senders = Senders(server)
-    threads = [threading.Thread(target=senders.run) for _ in range(SENDERS)]
-    for thread in threads:
-        thread.start()
+    senders.start()
     for kill in range(1, KILLS + 1):
-        with senders.lock:
-            wanted = kill * MESSAGES // (KILLS + 1)
-            assert senders.progress.wait_for(lambda wanted=wanted: len(senders.acknowledged) >= wanted, 60)
+        senders.reach(kill)
         server.kill()
         with senders.lock:
             promised = set(senders.acknowledged)
         server.start()
         kept = found_numbers(server)
         assert promised <= kept.keys(), f"lost after kill {kill}: {sorted(promised - kept.keys())[:10]}"
-    for thread in threads:
-        thread.join(120)
-    assert len(senders.acknowledged) == MESSAGES
-    numbers = found_numbers(server)
-    assert numbers.keys() == set(range(MESSAGES))
-    twice = [number for number, times in numbers.items() if times > 1]
-    assert not twice, f"delivered more than once: {twice[:10]}"
+    senders.all_is_there_once()
 
 
 @pytest.mark.timeout(400)
 def test_the_process_that_files_killed_in_the_middle_of_a_thousand_deliveries(two_processes: RunningServer) -> None:
     server = two_processes.start()
     senders = Senders(server)
-    threads = [threading.Thread(target=senders.run) for _ in range(SENDERS)]
-    for thread in threads:
-        thread.start()
+    senders.start()
     killed: set[int] = set()
     for kill in range(1, KILLS + 1):
-        with senders.lock:
-            wanted = kill * MESSAGES // (KILLS + 1)
-            assert senders.progress.wait_for(lambda wanted=wanted: len(senders.acknowledged) >= wanted, 60)
+        senders.reach(kill)
         (filer,) = until(lambda: server.filers() - killed, "somebody files")
         killed.add(filer)
         os.kill(filer, signal.SIGKILL)
-    for thread in threads:
-        thread.join(120)
-    assert len(senders.acknowledged) == MESSAGES
-    numbers = found_numbers(server)
-    assert numbers.keys() == set(range(MESSAGES))
-    twice = [number for number, times in numbers.items() if times > 1]
-    assert not twice, f"delivered more than once: {twice[:10]}"
+    senders.all_is_there_once()
 
 
 def test_a_database_that_is_gone_defers_and_nothing_acknowledged_is_lost(server: RunningServer) -> None:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -259,3 +259,29 @@ async def test_one_that_could_not_be_started_is_tried_again(monkeypatch: pytest.
     os.kill(here, signal.SIGTERM)
     async with asyncio.timeout(PATIENCE):
         await run
+
+
+class Ending:
+    """A child that ends while it is told to stop: nobody has that number any more."""
+
+    pid = 0
+    returncode = None
+
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+
+    async def wait(self) -> int:
+        await self.over.wait()
+        return 0
+
+    def send_signal(self, _number: int) -> None:
+        self.over.set()
+        raise ProcessLookupError
+
+
+async def test_one_that_ends_while_it_is_told_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent_of_all, child = made(monkeypatch, "pass"), Ending()
+    parent_of_all._stopping.set()
+    await parent_of_all._until_it_ends("process 0", cast("asyncio.subprocess.Process", child), PATIENCE)
+    assert child.over.is_set()
+    parent_of_all.close()
