@@ -1,0 +1,41 @@
+"""The table of failures is complete, and every test that it names exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+STATES = ["gone", "wrong one", "empty", "full", "slow", "stalled", "garbage", "back again"]
+_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def sections() -> dict[str, list[tuple[str, str, str]]]:
+    """The rows of each section: state, what happens, tests."""
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for part in (ROOT / "docs" / "failures.md").read_text().split("\n## ")[1:]:
+        title, _, body = part.partition("\n")
+        rows = [line.strip("|").split("|") for line in body.splitlines() if line.startswith("| ")]
+        found[title.strip()] = [
+            (cells[0].strip(), "|".join(cells[1:-1]).strip(), cells[-1].strip()) for cells in rows[1:]
+        ]
+    return found
+
+
+def functions(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+@pytest.mark.parametrize("title", sections())
+def test_a_section_has_every_state_in_order(title: str) -> None:
+    assert [state for state, _, _ in sections()[title]] == STATES
+
+
+@pytest.mark.parametrize("title", sections())
+def test_every_named_test_exists(title: str) -> None:
+    named = [match.groups() for _, _, tests in sections()[title] for match in _TEST.finditer(tests)]
+    assert [f"{path}::{name}" for path, name in named if name not in functions(ROOT / path)] == []
