@@ -10,11 +10,12 @@ from typing import Any, Final
 import msgspec
 
 from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Mailbox, Organization
-from inbox.store.records import DecisionRecord, EmailRecord, Entry
+from inbox.store.records import AlreadyFiled, DecisionRecord, EmailRecord, Entry
 from inbox.store.texts import clean
 
 _encode_json = msgspec.json.encode
 _decode_words = msgspec.json.Decoder(tuple[str, ...]).decode
+_decode_already = msgspec.json.Decoder(tuple[AlreadyFiled, ...]).decode
 
 EMPTY_WORDS: Final = "[]"
 
@@ -150,13 +151,13 @@ def entry(row: Sequence[Any]) -> Entry:
 
 # -- decisions -----------------------------------------------------------------------------------------------
 
-DECISION: Final = "id, tenant, at, door, outcome, sender, recipients, peer, body"
+DECISION: Final = "id, tenant, at, door, outcome, sender, recipients, peer, body, already_filed"
 
 
 def add_decisions(connection: sqlite3.Connection, decisions: Sequence[DecisionRecord]) -> None:
     """Writes decision records; the caller holds the transaction."""
     connection.executemany(
-        f"INSERT OR REPLACE INTO decision ({DECISION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT OR REPLACE INTO decision ({DECISION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 d.id,
@@ -168,6 +169,7 @@ def add_decisions(connection: sqlite3.Connection, decisions: Sequence[DecisionRe
                 words_to_text([clean(recipient) for recipient in d.recipients]),
                 d.peer,
                 d.body,
+                _encode_json(d.already_filed) if d.already_filed else None,
             )
             for d in decisions
         ],
@@ -175,5 +177,11 @@ def add_decisions(connection: sqlite3.Connection, decisions: Sequence[DecisionRe
 
 
 def decision(row: Sequence[Any]) -> DecisionRecord:
-    id_, tenant, at, door, outcome, sender, recipients, peer, body = row
-    return DecisionRecord(id_, tenant, at, door, outcome, sender, text_to_words(recipients), peer, body)
+    id_, tenant, at, door, outcome, sender, recipients, peer, body, already = row
+    return DecisionRecord(
+        id_, tenant, at, door, outcome, sender, text_to_words(recipients), peer, body, _already(already)
+    )
+
+
+def _already(text: bytes | None) -> tuple[AlreadyFiled, ...]:
+    return () if text is None else _decode_already(text)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from typing import Any, Final
 
 from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Mailbox, Organization
-from inbox.store.records import Column, Copy, DecisionRecord, EmailRecord, Entry, StoredMessage
+from inbox.store.records import AlreadyFiled, Column, Copy, DecisionRecord, EmailRecord, Entry, StoredMessage
 from inbox.store.surreal.values import RecordId
 from inbox.store.texts import clean, clean_or_none
 
@@ -220,6 +220,7 @@ def decision_to_row(decision: DecisionRecord) -> dict[str, Any]:
         "recipients": [clean(recipient) for recipient in decision.recipients],
         "peer": clean(decision.peer),
         "body": decision.body,
+        "already_filed": [asdict(one) for one in decision.already_filed] or None,
     }
 
 
@@ -234,4 +235,5 @@ def row_to_decision(row: Row) -> DecisionRecord:
         tuple(row["recipients"]),
         row["peer"],
         row["body"],
+        tuple(AlreadyFiled(**one) for one in row.get("already_filed") or ()),
     )
