@@ -131,6 +131,8 @@ HOOK_OPINIONS: Final = 1000
 #: Flags and keywords that one AddFlags may give; no client shows more than a few.
 HOOK_FLAGS: Final = 100
 DECISION_FACT_OCTETS: Final = 8 * 1024
+#: Octets that the body of one decision record may become when it is decompressed; a larger one is kept as it is.
+DECISION_OCTETS: Final = 8 * 1024 * 1024
 #: One tenant's policy file.
 POLICY_FILE_OCTETS: Final = 1024 * 1024
 #: Mistakes that are told of at once: a file of another kind under a policy's name would fill the log.

@@ -248,7 +248,10 @@ class Decisions(Protocol):
         ...
 
     async def search(self, wanted: DecisionFilter, limit: int = 50) -> list[DecisionRecord]:
-        """The latest records that match, newest first."""
+        """The latest records that match, newest first. The body of one that is damaged is no JSON.
+
+        Reads along indexes; senders and recipients are compared in pages of some thousand records.
+        """
         ...
 
     async def prune(self, before: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from inbox.base.limits import RETRY_COPIES
 from inbox.mail.flags import Flag
@@ -16,12 +17,17 @@ _SEEN = int(Flag.SEEN)
 _DELETED = int(Flag.DELETED)
 
 
-def file_arrival(db: sqlite3.Connection, arrival: Arrival) -> list[list[Placed]]:
-    """Writes mails, their entries and the decision records. Raises NotFound: a mailbox is gone."""
+def file_arrival(db: sqlite3.Connection, arrival: Arrival, bodies: Sequence[bytes] | None = None) -> list[list[Placed]]:
+    """Writes mails, their entries and the decision records. ``bodies`` are those of the records, if they are packed
+    already: then the transaction is shorter.
+
+    Raises:
+        NotFound: a mailbox is gone.
+    """
     placed = [_file(db, filing) for filing in arrival.filings]
     if arrival.decisions:
         tenants = [filing.email.tenant for filing in arrival.filings]
-        rows.add_decisions(db, retries.with_retries(arrival.decisions, zip(tenants, placed, strict=True)))
+        rows.add_decisions(db, retries.with_retries(arrival.decisions, zip(tenants, placed, strict=True)), bodies)
     return placed
 
 

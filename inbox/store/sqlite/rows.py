@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Mailbox, Organization
+from inbox.store.packing import pack, readable
 from inbox.store.records import AlreadyFiled, DecisionRecord, EmailRecord, Entry
 from inbox.store.texts import clean
 
@@ -154,8 +155,11 @@ def entry(row: Sequence[Any]) -> Entry:
 DECISION: Final = "id, tenant, at, door, outcome, sender, recipients, peer, body, already_filed"
 
 
-def add_decisions(connection: sqlite3.Connection, decisions: Sequence[DecisionRecord]) -> None:
-    """Writes decision records; the caller holds the transaction."""
+def add_decisions(
+    connection: sqlite3.Connection, decisions: Sequence[DecisionRecord], bodies: Sequence[bytes] | None = None
+) -> None:
+    """Writes decision records; the caller holds the transaction. ``bodies`` are theirs, if they are packed already."""
+    packed = bodies if bodies is not None else [pack(d.body) for d in decisions]
     connection.executemany(
         f"INSERT OR REPLACE INTO decision ({DECISION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
@@ -168,10 +172,10 @@ def add_decisions(connection: sqlite3.Connection, decisions: Sequence[DecisionRe
                 clean(d.sender),
                 words_to_text([clean(recipient) for recipient in d.recipients]),
                 d.peer,
-                d.body,
+                body,
                 _encode_json(d.already_filed) if d.already_filed else None,
             )
-            for d in decisions
+            for d, body in zip(decisions, packed, strict=True)
         ],
     )
 
@@ -179,9 +183,20 @@ def add_decisions(connection: sqlite3.Connection, decisions: Sequence[DecisionRe
 def decision(row: Sequence[Any]) -> DecisionRecord:
     id_, tenant, at, door, outcome, sender, recipients, peer, body, already = row
     return DecisionRecord(
-        id_, tenant, at, door, outcome, sender, text_to_words(recipients), peer, body, _already(already)
+        id_, tenant, at, door, outcome, sender, recipients_of(recipients), peer, readable(body), _already(already)
     )
 
 
+def recipients_of(text: str) -> tuple[str, ...]:
+    """The recipients of a decision record; none if the text is damaged, which must not hide the other records."""
+    try:
+        return text_to_words(text)
+    except msgspec.DecodeError:
+        return ()
+
+
 def _already(text: bytes | None) -> tuple[AlreadyFiled, ...]:
-    return () if text is None else _decode_already(text)
+    try:
+        return () if text is None else _decode_already(text)
+    except msgspec.DecodeError:
+        return ()

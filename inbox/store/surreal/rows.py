@@ -8,6 +8,7 @@ from dataclasses import MISSING, asdict, fields
 from typing import Any, Final
 
 from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Mailbox, Organization
+from inbox.store.packing import pack, readable
 from inbox.store.records import AlreadyFiled, Column, Copy, DecisionRecord, EmailRecord, Entry, StoredMessage
 from inbox.store.surreal.values import RecordId
 from inbox.store.texts import clean, clean_or_none
@@ -219,7 +220,7 @@ def decision_to_row(decision: DecisionRecord) -> dict[str, Any]:
         "sender": clean(decision.sender),
         "recipients": [clean(recipient) for recipient in decision.recipients],
         "peer": clean(decision.peer),
-        "body": decision.body,
+        "body": pack(decision.body),
         "already_filed": [asdict(one) for one in decision.already_filed] or None,
     }
 
@@ -234,6 +235,6 @@ def row_to_decision(row: Row) -> DecisionRecord:
         row["sender"],
         tuple(row["recipients"]),
         row["peer"],
-        row["body"],
+        readable(row["body"]),
         tuple(AlreadyFiled(**one) for one in row.get("already_filed") or ()),
     )

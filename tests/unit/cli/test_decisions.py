@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from typing import Any
 
 import pytest
@@ -75,6 +76,23 @@ def test_explain_names_the_copy_that_a_retry_was_recognised_by(demo: Cli) -> Non
     assert demo("explain", ID, "--json").json["already_filed"] == [
         {"recipient": "ann@demo.test", "mailbox": "Archive", "uid": 12, "id": "06h07td1g1cmr2t5bdtz", "at": 60.0}
     ]
+
+
+def test_a_damaged_record_is_shown_as_far_as_it_can_be_read(demo: Cli) -> None:
+    asyncio.run(record(demo, "demo", "other"))
+    with sqlite3.connect(demo.folder / "data" / "inbox.db") as connection:
+        connection.execute("UPDATE decision SET body = x'01ffffff', recipients = 'x' WHERE rowid = 1")
+    connection.close()
+    assert [row["by"] for row in demo("decisions", "list", "--json").json] == ["clamav", "(unreadable)"]
+    assert [row["by"] for row in demo("decisions", "list", "--json", "--sender", "x.test").json] == [
+        "clamav",
+        "(unreadable)",
+    ]
+    assert demo("decisions", "list", "--recipient", "ann").code == 0
+    shown = demo("explain", ID)
+    assert shown.code == 0
+    assert "the rest of this record cannot be read" in shown.out
+    assert shown.out.count("Virus found") == 1
 
 
 def test_one_record_is_one_object(demo: Cli) -> None:
