@@ -189,7 +189,7 @@ class Pipeline:
 
     async def _file(self, tx: Transaction, groups: list[Group], content: Content, received: float) -> list[Reply]:
         positive = self._judge.with_id(Reply(250, "2.0.0", "OK"), tx.id)
-        records = [self._recorder.judged(tx, group, positive) for group in groups]
+        records = self._recorder.judged(tx, groups, positive)
         try:
             # From here on we owe a delivery.
             placed = await self._filer.file(_bundles(groups, received), records)
@@ -227,7 +227,7 @@ class Pipeline:
             for disposition in group.dispositions:
                 disposition.refusal = disposition.refusal or refusal
         reply = self._judge.with_id(refusal, tx.id)
-        await self._recorder.write([self._recorder.judged(tx, group, reply) for group in groups])
+        await self._recorder.write(self._recorder.judged(tx, groups, reply))
         addresses = tuple(str(recipient.address) for recipient in tx.recipients)
         self._recorder.tell(tx.id, tx.session, tx, refusal, Stage.DATA, addresses)
         return [reply] * (len(tx.recipients) if tx.session.door is Door.LMTP else 1)

@@ -8,8 +8,9 @@ fails alone.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import structlog
@@ -21,7 +22,7 @@ from inbox.store import retries
 from inbox.store.records import Arrival, Copy, EmailRecord, Filing, Placed
 from inbox.store.surreal import rows
 from inbox.store.surreal.batch import Batcher
-from inbox.store.surreal.decisions import ADD_DECISIONS, decision_values
+from inbox.store.surreal.decisions import ADD_DECISIONS, decision_values, packed
 from inbox.store.surreal.entries import PLACE, placing
 from inbox.store.surreal.gateway import Gateway, Stale
 from inbox.store.surreal.values import RecordId
@@ -217,7 +218,11 @@ class Acceptor:
     async def _commit(self, arrivals: Sequence[Arrival]) -> list[Answer | BaseException]:
         """Answers or errors, in order. One mail that comes twice at once comes one after the other."""
         outcomes: list[Answer | BaseException] = [StoreError("not written")] * len(arrivals)
-        waiting = list(enumerate(arrivals))
+        records = iter(await packed([record for arrival in arrivals for record in arrival.decisions]))
+        waiting = [
+            (number, replace(arrival, decisions=tuple(itertools.islice(records, len(arrival.decisions)))))
+            for number, arrival in enumerate(arrivals)
+        ]
         while waiting:
             together: list[tuple[int, Arrival]] = []
             later: list[tuple[int, Arrival]] = []

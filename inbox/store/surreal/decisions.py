@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
+from inbox.store.packing import pack
 from inbox.store.records import Counted, DecisionFilter, DecisionRecord
 from inbox.store.surreal import rows
 from inbox.store.surreal.batch import Batcher
@@ -19,6 +21,8 @@ HITS: Final = 200
 
 #: Records that one statement of a search looks at, roughly: a longer one would hold the server up, or time out.
 PAGE: Final = 5000
+#: Records from which on a thread compresses them: it costs the event loop more to call one than to compress a few.
+THREAD_FROM: Final = 4
 #: Seconds of the first stretch of time that a search looks at, and the shortest.
 FIRST_SECONDS: Final = 3600.0
 LEAST_SECONDS: Final = 0.001
@@ -56,8 +60,19 @@ FOR $h IN $hits {
 RETURN (SELECT VALUE [count, expires_at] FROM $hits.id)"""
 
 
+async def packed(decisions: Sequence[DecisionRecord]) -> list[DecisionRecord]:
+    """The records with their bodies as they are stored."""
+    if len(decisions) < THREAD_FROM:
+        return _packed(decisions)
+    return await asyncio.to_thread(_packed, decisions)
+
+
+def _packed(decisions: Sequence[DecisionRecord]) -> list[DecisionRecord]:
+    return [replace(decision, body=pack(decision.body)) for decision in decisions]
+
+
 def decision_values(decisions: Sequence[DecisionRecord]) -> list[dict[str, Any]]:
-    """What ADD_DECISIONS wants bound."""
+    """What ADD_DECISIONS wants bound, of records that are packed."""
     found = []
     for decision in decisions:
         row = rows.decision_to_row(decision)
@@ -81,7 +96,8 @@ class SurrealDecisions:
 
     async def add(self, decisions: Sequence[DecisionRecord]) -> None:
         if decisions:
-            await self._gateway.write(f"{ADD_DECISIONS}; RETURN true", decisions=decision_values(decisions))
+            values = decision_values(await packed(decisions))
+            await self._gateway.write(f"{ADD_DECISIONS}; RETURN true", decisions=values)
 
     async def get(self, decision: str, tenant: str | None = None) -> list[DecisionRecord]:
         key = clean(decision)

@@ -8,7 +8,7 @@ from dataclasses import MISSING, asdict, fields
 from typing import Any, Final
 
 from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Mailbox, Organization
-from inbox.store.packing import pack, readable
+from inbox.store.packing import readable
 from inbox.store.records import AlreadyFiled, Column, Copy, DecisionRecord, EmailRecord, Entry, StoredMessage
 from inbox.store.surreal.values import RecordId
 from inbox.store.texts import clean, clean_or_none
@@ -211,6 +211,7 @@ def column_list(names: Sequence[Column]) -> str:
 
 
 def decision_to_row(decision: DecisionRecord) -> dict[str, Any]:
+    """The body must be packed already (``inbox.store.packing``)."""
     return {
         "id": (clean(decision.id), decision.tenant),
         "tenant": decision.tenant,
@@ -220,7 +221,7 @@ def decision_to_row(decision: DecisionRecord) -> dict[str, Any]:
         "sender": clean(decision.sender),
         "recipients": [clean(recipient) for recipient in decision.recipients],
         "peer": clean(decision.peer),
-        "body": pack(decision.body),
+        "body": decision.body,
         "already_filed": [asdict(one) for one in decision.already_filed] or None,
     }
 

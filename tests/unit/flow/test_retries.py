@@ -138,3 +138,22 @@ async def test_what_an_owner_appends_is_never_a_retry_nor_taken_for_the_first_co
     await here.receive(["ann@acme.test"], MAIL)
     assert await append()
     assert len(await here.mailbox("ann@acme.test")) == 4
+
+
+async def test_recipients_of_one_tenant_under_two_policies_are_in_one_record(here: World) -> None:
+    """A record is found by transaction and tenant: a second one would replace the first."""
+    await here.policy(
+        "tenants/acme.yaml",
+        "accounts:\n  bob@acme.test:\n    plugins:\n      scripted: {data: \"Quarantine('bad')\"}\n",
+    )
+    for _ in range(2):
+        (reply,) = await here.receive(["ann@acme.test", "bob@acme.test"], MAIL)
+        assert reply.code == 250
+    latest, first = await here.decisions("acme")
+    for decision in (latest, first):
+        assert (decision.outcome, decision.recipients) == ("mixed", ["ann@acme.test", "bob@acme.test"])
+        assert "Quarantine" in str(decision.stages)
+    assert [[one.recipient for one in retries] for retries in await known(here)] == [
+        ["ann@acme.test", "bob@acme.test"],
+        [],
+    ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from inbox.base.clock import SystemClock
+from inbox.store.packing import pack, unpack
 from inbox.store.records import DecisionFilter, DecisionRecord
 from inbox.store.surreal import decisions as module
 from inbox.store.surreal.config import SurrealConfig
@@ -137,6 +139,18 @@ async def test_very_many_of_one_moment_are_found(database: SurrealDatabase, monk
     monkeypatch.setattr(module, "PAGE", 10)
     await database.decisions.add([decision("t", at=1e300 if n % 2 else 5.0) for n in range(60)])
     assert len(await database.decisions.search(DecisionFilter("t"), 100)) == 60
+
+
+@pytest.mark.parametrize(("count", "threads"), [(module.THREAD_FROM - 1, 0), (module.THREAD_FROM, 1)])
+async def test_many_records_are_compressed_by_a_thread(
+    monkeypatch: pytest.MonkeyPatch, count: int, threads: int
+) -> None:
+    here, seen = threading.get_ident(), []
+    monkeypatch.setattr(module, "pack", lambda body: seen.append(threading.get_ident()) or pack(body))
+    records = [decision("t", body=b"{%d}" % n) for n in range(count)]
+    made = await module.packed(records)
+    assert [unpack(one.body) for one in made] == [one.body for one in records]
+    assert len({one for one in seen if one != here}) == threads
 
 
 async def test_a_body_is_kept_compressed_and_damage_hides_no_other_record(database: SurrealDatabase) -> None:
