@@ -80,8 +80,8 @@ def unpack(stored: bytes) -> bytes:
 
 
 def readable(stored: bytes) -> bytes:
-    """The body, or what is stored if that cannot be read: one damaged record must not hide the others. It is no JSON
-    then, so that who reads the record finds out."""
+    """The body, or the stored octets if they are damaged: one damaged record must not hide the others. Those octets are
+    not JSON, so decoding them reports the damage."""
     try:
         return unpack(stored)
     except StoreError:

@@ -22,7 +22,7 @@ Place = tuple[float, str, str]
 def selection(columns: str, wanted: DecisionFilter, before: Place | None = None) -> tuple[str, list[Any]]:
     """A SELECT of the records in question, newest first, and its values; sender and recipient are not compared.
 
-    Each form of it reads along an index, in the order that is asked for (see 0006.sql).
+    Every combination of filters reads along an index, in the order of the result (see 0006.sql).
     """
     # The unary plus keeps SQLite from reading all tenants' records of one outcome: the tenant's own index has it, too.
     outcome = "outcome = ?" if wanted.tenant is None else "+outcome = ?"

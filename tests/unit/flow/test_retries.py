@@ -31,7 +31,7 @@ async def known(here: World, tenant: str = "acme") -> list[tuple[AlreadyFiled, .
     return [record.already_filed for record in found]
 
 
-async def test_a_retry_is_told_of_in_record_and_log(here: World) -> None:
+async def test_record_and_log_name_the_first_copy(here: World) -> None:
     await here.receive(["ann@acme.test"], MAIL)
     (first,) = await here.decisions("acme")
     with capture_logs() as lines:
