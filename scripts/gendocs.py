@@ -1,4 +1,5 @@
 """Writes from the code: docs/reference (settings, commands, hooks, plugins, RFCs) and docs/share (manual, completions).
+It also writes the code blocks of docs/plugins.md anew (scripts/docblocks.py).
 
 Usage: python scripts/gendocs.py [--check]
 
@@ -174,7 +175,8 @@ def hooks() -> str:
     from inbox.plugin.hookspecs import Hooks
     from inbox.policy.stages import Stage
 
-    lines = ["# Hooks\n\n" + NOTE, f"{inspect.getdoc(importlib.import_module('inbox.plugin.hookspecs'))}\n"]
+    guide = "The [guide for plugin authors](../plugins.md) explains what a hook gets, may return, and how to test it.\n"
+    lines = ["# Hooks\n\n" + NOTE, guide, f"{inspect.getdoc(importlib.import_module('inbox.plugin.hookspecs'))}\n"]
     for stage in Stage:
         hook = getattr(Hooks, stage.value)
         arguments = [name for name in inspect.signature(hook).parameters if name != "self"]
@@ -246,12 +248,27 @@ def _kind(annotation: Any) -> str:
 
 def main() -> int:
     """Writes the pages and removes those that nothing is written about any more, or with --check compares them."""
+    from scripts.docblocks import PAGES
     from scripts.manpages import share_files
 
     check = "--check" in sys.argv
     changed = _update(REFERENCE, pages(), check=check) + _update(SHARE, share_files(), check=check)
+    changed += [name for path in PAGES if (name := _refresh(path, check=check))]
     print("\n".join(changed) or "the generated files are what the code says")
     return 1 if changed and check else 0
+
+
+def _refresh(path: Path, *, check: bool) -> str:
+    """Writes the cut blocks of a page anew; its name if they were not what their files say."""
+    from scripts.docblocks import refreshed
+
+    text = path.read_text(encoding="utf-8")
+    wanted = refreshed(text)
+    if text == wanted:
+        return ""
+    if not check:
+        path.write_text(wanted, encoding="utf-8")
+    return str(path.relative_to(ROOT))
 
 
 def _update(folder: Path, wanted: dict[str, str], *, check: bool) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import keyword
 import re
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -106,28 +108,43 @@ async def disable(name: Name, tenant: Tenant) -> None:
 
 
 @command(app, "new")
-async def new(name: Annotated[str, typer.Argument(help="Lower-case letters, digits and _; names its file.")]) -> None:
+async def new(
+    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and _; names its file.")],
+    package: Annotated[
+        bool, typer.Option("--package", help="A package for an index instead: a folder inbox-NAME here.")
+    ] = False,
+) -> None:
     """Write a new plugin and its test into INBOX_PLUGIN_DIR, to start from."""
-    from inbox.cli.template import PLUGIN, TEST, written
+    from inbox.cli.template import package_files, plugin_files
 
     if not NAME.match(name) or keyword.iskeyword(name):
         raise WrongUsage(f"not a plugin's name: {name} (lower-case letters, digits and _; begins with a letter)")
     if name in _found().names():
         raise NotSo(f"there is a plugin {name} already")
+    if package:
+        folder = Path(f"inbox-{name.replace('_', '-')}")
+        _write(folder, package_files(name))
+        say(f"next: {sys.executable} -m pip install -e '{folder}[test]' && {sys.executable} -m pytest {folder}")
+        return
     folder = config().folders.plugins
-    files = {folder / f"{name}.py": PLUGIN, folder / "tests" / f"test_{name}.py": TEST}
-    for path, template in files.items():
+    _write(folder, plugin_files(name))
+    say(f"test: {sys.executable} -m pytest {folder / 'tests' / f'test_{name}.py'}   (pip install pytest)")
+    say(f"next: inbox plugins enable {name} --tenant TENANT")
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    """Writes new files below ``folder``. Raises NotSo if one is there already, and ConfigError if one cannot be."""
+    for relative, text in files.items():
+        path = folder / relative
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("x", encoding="utf-8") as file:
-                file.write(written(template, name))
+                file.write(text)
         except FileExistsError:
             raise NotSo(f"{path} is there already") from None
         except OSError as error:
             raise ConfigError(f"cannot write {path}: {error.strerror}") from error
         say(f"wrote {path}")
-    say(f"test: {sys.executable} -m pytest {folder / 'tests' / f'test_{name}.py'}   (pip install pytest)")
-    say(f"next: inbox plugins enable {name} --tenant TENANT")
 
 
 async def _switch(name: str, tenant: str, *, on: bool) -> None:

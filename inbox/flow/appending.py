@@ -111,7 +111,7 @@ class MailboxAppending:
         """What is to be stored, and what the hooks said. Raises Refused."""
         assert tx.message is not None, "made with its message"
         stored: Content = tx.message.content
-        delivery = Delivery(tx, tx.recipients[0], account=identity.address, mailbox=mailbox)
+        delivery = Delivery(tx, tx.recipients[0], account=identity.address, mailbox=mailbox, facts=Facts(tx.facts))
         judgements: list[StageOutcome] = []
         for stage, arguments in (
             (Stage.DATA, {"tx": tx}),

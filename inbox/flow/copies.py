@@ -14,6 +14,7 @@ from inbox.mail.flags import Flag, parse_flags
 from inbox.mail.mailbox_name import normal
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Delivery
+from inbox.plugin.facts import Facts
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import AddFlags, AddHeader, Edit, FileInto, Transform
 from inbox.store.records import Copy
@@ -123,7 +124,8 @@ class CopyMaker:
         for judgement in group.judgements:
             if judgement.action.junk:
                 bound.mailbox = JUNK
-        delivery = Delivery(group.transaction, disposition.recipient, account=account, mailbox=bound.mailbox)
+        tx = group.transaction
+        delivery = Delivery(tx, disposition.recipient, account=account, mailbox=bound.mailbox, facts=Facts(tx.facts))
         for stage in (Stage.STORE, Stage.DELIVER):
             judgement = await self._judge.judge(stage, group.policy, delivery=delivery)
             group.late.append(judgement)

@@ -15,12 +15,14 @@ from inbox.authentication.facts import (
     SpfFact,
 )
 from inbox.mail.address import Address
+from inbox.mail.headers import Headers
+from inbox.mail.message import Message, PartInfo
 from inbox.plugin.context import Delivery, Door, Failure, Identity, Recipient, Session, Tls, Transaction
 from inbox.plugin.facts import Facts, Resolved, VirusFact
 from inbox.plugin.hookspecs import hookimpl
 from inbox.plugin.results import Action, ScoreAction, action_for, opinion_of
 from inbox.plugin.services import Counted, Resolution, Services
-from inbox.plugin.settings import BelievedName, HeaderOverride, PluginSettings
+from inbox.plugin.settings import BelievedName, HeaderOverride, PluginSettings, Secret
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import (
     Accept,
@@ -50,8 +52,8 @@ __all__ = [
     "Accept", "Action", "AddFlags", "AddHeader", "AddRecipient", "Address", "ArcFact", "ArcSet", "BelievedName",
     "BimiFact", "ChangeHeader", "Counted", "Defer", "DeleteHeader", "Delivery", "Discard", "DkimFact", "DkimSignature",
     "DmarcFact", "DmarcReportFact", "Door", "DropRecipient", "Facts", "Failure", "FileInto", "HeaderOverride",
-    "HookResult", "Identity", "InsertHeader", "Opinion", "PluginSettings", "Quarantine", "Recipient", "Redirect",
-    "Reject", "ReplaceBody", "Resolution", "Resolved", "Result", "Score", "ScoreAction", "Services", "Session",
-    "Shadow", "SpfFact", "Stage", "Tls", "Transaction", "Transform", "Verdict", "VirusFact", "action_for", "hookimpl",
-    "opinion_of",
+    "Headers", "HookResult", "Identity", "InsertHeader", "Message", "Opinion", "PartInfo", "PluginSettings",
+    "Quarantine", "Recipient", "Redirect", "Reject", "ReplaceBody", "Resolution", "Resolved", "Result", "Score",
+    "ScoreAction", "Secret", "Services", "Session", "Shadow", "SpfFact", "Stage", "Tls", "Transaction", "Transform",
+    "Verdict", "VirusFact", "action_for", "hookimpl", "opinion_of",
 ]  # fmt: skip

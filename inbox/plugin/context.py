@@ -120,7 +120,8 @@ class Delivery:
     """One recipient's copy at ``store`` and ``deliver``.
 
     ``kind`` is ``local`` (into a mailbox) or ``remote`` (one outbound attempt). ``account`` is the address of
-    the account, ``mailbox`` the name of the mailbox that the copy is bound for as things stand.
+    the account, ``mailbox`` the name of the mailbox that the copy is bound for as things stand. ``facts`` also finds
+    those of the transaction.
     """
 
     transaction: Transaction

@@ -56,7 +56,10 @@ class Rates(Protocol):
     """Window counters in the database, shared by all instances."""
 
     async def hit(self, key: str, window: float, amount: int = 1) -> Counted:
-        """Adds to the counter of ``key`` in the current window of ``window`` seconds. Raises StoreUnavailable."""
+        """Adds to the counter of ``key`` in the current window of ``window`` seconds; an ``amount`` of 0 reads it.
+
+        Raises StoreUnavailable.
+        """
         ...
 
 

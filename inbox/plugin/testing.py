@@ -137,7 +137,7 @@ class PluginTest:
         errors: Literal["raise", "outcome"] = "raise",
     ) -> None:
         self.clock = FakeClock()
-        self.log = MemoryLog()
+        self.log: MemoryLog = _Remembering()
         self.directory = MemoryDirectory()
         self.rates = MemoryRates(self.clock)
         self.dns = MemoryResolver()
@@ -205,17 +205,15 @@ class PluginTest:
 
     async def run(self, stage: Stage, memo: Memo | None = None, **given: Any) -> TestOutcome:
         """Any stage with arguments of your own (see ``session``, ``transaction``, ``delivery``)."""
-        for value in given.values():
-            if self._facts and hasattr(value, "facts"):
-                for fact in self._facts:
-                    if value.facts.get(type(fact)) is None:
-                        value.facts.put(fact)
-                break
+        known = _facts_of(given)
+        for fact in self._facts:
+            if known.get(type(fact)) is None:
+                known.put(fact)
         outcome = await self.dispatcher.run(stage, self.policy, memo, **given)
         if self._errors == "raise":
             for trace in outcome.failures:
-                if trace.status is Status.FAILED:
-                    raise self.log.named("plugin_failed")[-1]["exc_info"]
+                if trace.status is Status.FAILED and isinstance(self.log, _Remembering) and self.log.raised is not None:
+                    raise self.log.raised
                 raise AssertionError(f"{trace.status}: {trace.why}")
         return TestOutcome(outcome, Given(**given))  # type: ignore[typeddict-item]  # the caller names what the hook takes
 
@@ -257,10 +255,21 @@ class PluginTest:
         """One recipient's copy; ``more`` as for ``transaction``."""
         tx = self.transaction(**more)
         recipient = tx.recipients[0]
-        return Delivery(tx, recipient, kind, recipient.address.key, facts=Facts(recipient.facts))
+        return Delivery(tx, recipient, kind, recipient.address.key, facts=Facts(tx.facts))
 
     def _recipient(self, address: str) -> Recipient:
         return Recipient(Address.parse(address), self.tenant, self.tenant)
+
+
+class _Remembering(MemoryLog):
+    """Remembers what a plugin raised, also where the server logs no traceback (an InboxError)."""
+
+    raised: BaseException | None = None
+
+    def error(self, event: str, **fields: Any) -> None:
+        super().error(event, **fields)
+        if event == "plugin_failed":
+            self.raised = sys.exc_info()[1]  # The dispatcher logs while it handles the exception.
 
 
 class _WithGiven:
@@ -275,6 +284,14 @@ class _WithGiven:
 
     def names(self) -> Iterable[str]:
         return self._plugins
+
+
+def _facts_of(given: Mapping[str, Any]) -> Facts:
+    """Where the server keeps what other plugins found out before this stage."""
+    delivery = given["failure"].delivery if "failure" in given else given.get("delivery")
+    holder = given.get("session") if delivery is None else delivery.transaction
+    facts: Facts = given.get("tx", holder).facts
+    return facts
 
 
 def load(plugin: str | ModuleType | type | Path, environment: Mapping[str, Any] | None = None) -> LoadedPlugin:

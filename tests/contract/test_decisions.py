@@ -93,6 +93,8 @@ async def test_a_counter_counts_in_its_window(db: Database) -> None:
     assert await hit("conn:192.0.2.1", 60, 120.0) == Counted(1, 180.0)
     assert await hit("conn:192.0.2.1", 60, 179.9) == Counted(2, 180.0)
     assert await hit("conn:192.0.2.1", 60, 179.9, amount=5) == Counted(7, 180.0)
+    assert await hit("conn:192.0.2.1", 60, 179.9, amount=0) == Counted(7, 180.0), "0 reads it"
+    assert await hit("conn:192.0.2.9", 60, 130.0, amount=0) == Counted(0, 180.0)
     assert await hit("conn:192.0.2.2", 60, 130.0) == Counted(1, 180.0)
     assert await hit("conn:192.0.2.1", 60, 180.0) == Counted(1, 240.0)
     assert await hit("conn:192.0.2.1", 60, 500.0) == Counted(1, 540.0)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,31 @@ def test_a_new_plugin_needs_a_name_of_its_own(demo: Cli, name: str, code: int) -
     assert sorted(p for p in demo.folder.rglob("*") if "__pycache__" not in p.parts) == [
         p for p in before if "__pycache__" not in p.parts
     ]
+
+
+def test_a_new_package_has_its_entry_point_and_its_test(
+    demo: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert demo("plugins", "new", "big_mail", "--package").code == 0
+    folder = tmp_path / "inbox-big-mail"
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    assert project["name"] == "inbox-big-mail"
+    assert project["entry-points"] == {"inbox.plugins": {"big_mail": "inbox_big_mail"}}
+    # Installed, as far as Python is concerned: the module can be imported, and metadata names the entry point.
+    info = folder / "inbox_big_mail-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: inbox-big-mail\nVersion: 0.1.0\n")
+    (info / "entry_points.txt").write_text("[inbox.plugins]\nbig_mail = inbox_big_mail\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", str(folder), "-p", "no:asyncio", str(folder)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (folder, ROOT, ROOT / "plugins")))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
+    again = demo("plugins", "new", "big_mail", "--package")
+    assert (again.code, "is there already" in again.err) == (1, True)

@@ -81,6 +81,37 @@ async def test_what_one_account_has_transformed_another_has_as_it_came(here: Wor
     assert await here.bytes_of(bob) == bob.prepended + b"Subject: open\r\n\r\nbody\r\n"
 
 
+#: Puts a fact at data, and files by it at store.
+KNOWING = '''
+"""Reads at store what was found out at data."""
+from dataclasses import dataclass
+from inbox.plugin import FileInto, hookimpl
+
+@dataclass(frozen=True)
+class Seen:
+    folder: str
+
+class Knowing:
+    gives = (Seen,)
+
+    @hookimpl
+    def data(self, tx):
+        tx.facts.put(Seen("Known"))
+
+    @hookimpl
+    def store(self, delivery):
+        seen = delivery.facts.get(Seen)
+        return FileInto(seen.folder) if seen is not None else None
+'''
+
+
+async def test_a_delivery_sees_the_facts_of_its_transaction(here: World) -> None:
+    await here.plugin("knowing", KNOWING)
+    await here.policy("tenants/acme.yaml", "plugins:\n  knowing: {}\n")
+    await here.receive([ANN])
+    assert len(await here.mailbox(ANN, "Known")) == 1
+
+
 async def test_all_accounts_of_an_alias_refuse(here: World) -> None:
     await keeper(here, ann="Reject(552, '5.2.2', 'ann is full')", bob="Defer(452, '4.2.2', 'bob is full')")
     (reply,) = await here.receive([TEAM])

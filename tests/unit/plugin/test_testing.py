@@ -7,8 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from inbox.base.errors import PolicyError
-from inbox.plugin import AddHeader, Defer, HookResult, PluginSettings, Recipient, Reject, Score, Transaction, hookimpl
+from inbox.base.errors import PolicyError, StoreUnavailable
+from inbox.plugin import (
+    AddHeader,
+    Defer,
+    Delivery,
+    FileInto,
+    HookResult,
+    PluginSettings,
+    Recipient,
+    Reject,
+    Score,
+    Transaction,
+    hookimpl,
+)
 from inbox.plugin.inspection import PluginInvalid
 from inbox.plugin.services import Services
 from inbox.plugin.testing import PluginTest
@@ -89,6 +101,32 @@ async def test_facts_of_others_are_given() -> None:
     assert (await PluginTest(Needy, facts=[Reputation(False)]).data()).verdict == Reject()
     with pytest.raises(PolicyError, match="needs Reputation"):
         PluginTest(Needy)
+
+
+class AtStore:
+    after = (Reputation,)
+
+    @hookimpl
+    def store(self, delivery: Delivery) -> HookResult:
+        known = (delivery.facts.get(Reputation), delivery.transaction.facts.get(Reputation))
+        return None if known == (None, None) else FileInto(str(known))
+
+
+async def test_a_delivery_sees_the_facts_of_its_transaction() -> None:
+    said = (await PluginTest(AtStore, facts=[Reputation(False)]).store()).edits
+    assert said == [FileInto("(Reputation(good=False), Reputation(good=False))")]
+    assert (await PluginTest(AtStore).store()).edits == []
+
+
+class Gone:
+    @hookimpl
+    async def data(self, tx: Transaction) -> HookResult:
+        raise StoreUnavailable("gone")
+
+
+async def test_an_error_that_the_server_logs_without_a_traceback_is_raised_too() -> None:
+    with pytest.raises(StoreUnavailable, match="gone"):
+        await PluginTest(Gone).data()
 
 
 async def test_errors_are_raised_or_become_an_outcome() -> None:

@@ -1,0 +1,37 @@
+"""Archive copy: adds a recipient, so that an account of the tenant gets a copy of every message.
+
+Returns at: data (AddRecipient).
+
+An example::
+
+    plugins:
+      archive_copy: {to: archive@acme.test}
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from inbox.plugin import AddRecipient, PluginSettings, Services, Transaction, hookimpl
+
+__version__ = "1.0.0"
+
+
+class Settings(PluginSettings):
+    """Who gets the copies."""
+
+    to: str = Field(max_length=254, description="An address of the same tenant.", examples=["archive@acme.test"])
+
+
+class ArchiveCopy:
+    """An address that leads nowhere defers the message (451 4.3.5): nothing is lost unnoticed."""
+
+    def __init__(self, settings: Settings, services: Services) -> None:
+        self.to = settings.to
+
+    @hookimpl
+    def data(self, tx: Transaction) -> AddRecipient | None:
+        """``tx.recipients`` are this tenant's own; the others are not shown."""
+        if any(str(recipient.effective) == self.to for recipient in tx.recipients):
+            return None
+        return AddRecipient(self.to)

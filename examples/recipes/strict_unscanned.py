@@ -1,0 +1,36 @@
+"""Strict about unscanned mail: what the virus scanner could not scan is held, unless SPF passes.
+
+Returns at: data (Quarantine).
+Reads:      VirusFact, which it needs; SpfFact, if the policy has a plugin that gives it.
+
+An example::
+
+    plugins:
+      clamav: {on_unscanned: accept}
+      strict_unscanned: {}
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from inbox.plugin import Quarantine, Result, SpfFact, Transaction, VirusFact, hookimpl
+
+__version__ = "1.0.0"
+
+
+class StrictUnscanned:
+    """Runs after the plugins whose facts it reads, wherever the policy puts it."""
+
+    needs: ClassVar[tuple[type, ...]] = (VirusFact,)
+    after: ClassVar[tuple[type, ...]] = (SpfFact,)
+
+    @hookimpl
+    def data(self, tx: Transaction) -> Quarantine | None:
+        """A fact can be missing although it is needed: its plugin may have failed."""
+        virus, spf = tx.facts.get(VirusFact), tx.facts.get(SpfFact)
+        if virus is not None and virus.status == "clean":
+            return None
+        if spf is not None and spf.result is Result.PASS:
+            return None
+        return Quarantine(f"not scanned: {virus.why if virus is not None else 'no scanner answered'}")

@@ -1,0 +1,186 @@
+"""Settings, order, errors and life of a plugin: docs/plugins.md shows these tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from pydantic import Field
+
+from inbox.plugin import (
+    Accept,
+    Defer,
+    DeleteHeader,
+    Opinion,
+    PluginSettings,
+    Quarantine,
+    Recipient,
+    Reject,
+    Score,
+    Secret,
+    Services,
+    Transaction,
+    hookimpl,
+)
+from inbox.plugin.testing import PluginTest, load
+from inbox.policy.mistakes import PolicyMistakes
+from inbox.policy.outcome import Status
+
+
+class LimitSettings(PluginSettings):
+    """Each field has a type, a default, bounds, and a sentence for the operator."""
+
+    limit: int = Field(
+        10, ge=1, le=1000, description="Messages an hour.", json_schema_extra={"env": "MY_LIMIT"}, examples=[25]
+    )
+    strict: bool = Field(False, description="Refuse the rest.", json_schema_extra={"domain_field": "require_spf_pass"})
+    key: Secret = Field(description="Key of the service.")
+
+
+class Limit:
+    Settings = LimitSettings
+
+    def __init__(self, settings: LimitSettings, services: Services) -> None:
+        self.settings = settings
+
+    @hookimpl
+    def data(self, tx: Transaction) -> Score:
+        return Score("LIMIT", self.settings.limit, self.settings.key.get_secret_value()[:0])
+
+
+async def test_settings(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("s3cret\n")
+    key = {"key": {"file": str(tmp_path / "key")}}
+    assert (await PluginTest(Limit, key).data()).total == 10
+    assert (await PluginTest(Limit, key, environment={"MY_LIMIT": 20}).data()).total == 20
+    assert (await PluginTest(Limit, key | {"limit": 30}, environment={"MY_LIMIT": 20}).data()).total == 30
+    assert "s3cret" not in repr(PluginTest(Limit, {"key": "s3cret"}).policy)
+    for wrong in ({"limit": 0}, {"limti": 5}, {"limit": "many"}, {"key": {"file": "/nowhere"}}):
+        with pytest.raises(PolicyMistakes):
+            PluginTest(Limit, key | wrong)
+
+
+class Everything:
+    """Every attribute that the engine reads."""
+
+    gives: ClassVar[tuple[type, ...]] = ()
+    needs: ClassVar[tuple[type, ...]] = ()
+    after: ClassVar[tuple[type, ...]] = ()
+    essential: ClassVar[bool] = False
+    shareable: ClassVar[bool] = True
+    always: ClassVar[bool] = False
+    on_error: ClassVar[dict[str, str]] = {"data": "quarantine", "rcpt": "accept"}
+    timeout: ClassVar[float] = 5.0
+    dependency = "https://service.example"
+
+    async def start(self) -> None:
+        """Opens what the hooks need."""
+
+    async def check(self) -> str:
+        """Asked by ``inbox doctor``. Raises if the plugin could not work."""
+        return "the service answers"
+
+    async def close(self) -> None:
+        """Closes what ``start`` opened."""
+
+    @hookimpl
+    def data(self, tx: Transaction) -> None:
+        raise RuntimeError("broken")
+
+    @hookimpl
+    def rcpt(self, recipient: Recipient) -> None:
+        raise RuntimeError("broken")
+
+    def at_least(self, tx: Transaction) -> list[Opinion]:
+        """The edits to make even though ``data`` failed or was not called."""
+        return [DeleteHeader("X-Forged")]
+
+
+async def test_an_error_becomes_what_on_error_says() -> None:
+    test = PluginTest(Everything, errors="outcome")
+    at_data = await test.data()
+    assert at_data.verdict == Quarantine("everything could not judge the message")
+    assert at_data.edits == [DeleteHeader("X-Forged")], "what the plugin does at least"
+    assert (await test.rcpt()).verdict == Accept()
+    assert at_data.trace.status is Status.FAILED
+    assert at_data.trace.why == "RuntimeError: broken"
+    assert [event["on_error"] for event in test.log.named("plugin_failed")] == ["quarantine", "accept"]
+
+
+async def test_the_policy_has_the_last_word_on_errors() -> None:
+    test = PluginTest(Everything, {"on_error": "defer", "timeout": 2}, errors="outcome")
+    assert (await test.data()).verdict == Defer(451, "4.3.0", "Local problem, try again later")
+
+
+async def test_the_breaker_opens_after_five_failures() -> None:
+    test = PluginTest(Everything, errors="outcome")
+    for _ in range(5):
+        assert (await test.data()).trace.status is Status.FAILED
+    broken = (await test.data()).trace
+    assert broken.status is Status.BROKEN
+    assert broken.why == "not called after several failures; the last: RuntimeError: broken"
+    test.clock.advance(30)
+    assert (await test.data()).trace.status is Status.FAILED, "after 30 seconds one call is let through"
+
+
+class Judge:
+    @hookimpl
+    def data(self, tx: Transaction) -> Reject:
+        return Reject(550, "5.7.1", "No")
+
+
+async def test_shadow_mode_records_and_enforces_nothing() -> None:
+    outcome = await PluginTest(Judge, {"mode": "shadow"}).data()
+    assert outcome.verdict == Accept()
+    assert outcome.trace.opinions == (Reject(550, "5.7.1", "No"),)
+
+
+class Kept:
+    """What a plugin may keep: memory of this process, bounded, without any message in it."""
+
+    def __init__(self, settings: PluginSettings, services: Services) -> None:
+        self.seen: dict[str, int] = {}
+
+    @hookimpl
+    def data(self, tx: Transaction) -> Score | None:
+        sender = tx.sender.key if tx.sender is not None else "<>"
+        count = self.seen.pop(sender, 0) + 1
+        if len(self.seen) >= 10_000:
+            del self.seen[next(iter(self.seen))]  # the one that was seen longest ago
+        self.seen[sender] = count
+        return Score("FIRST_CONTACT", 0.5) if count == 1 else None
+
+
+async def test_memory_lasts_as_long_as_the_object() -> None:
+    test = PluginTest(Kept)
+    assert (await test.data(sender="bob@elsewhere.test")).symbols == {"FIRST_CONTACT": 0.5}
+    assert (await test.data(sender="bob@elsewhere.test")).symbols == {}
+    assert (await PluginTest(Kept).data(sender="bob@elsewhere.test")).symbols == {"FIRST_CONTACT": 0.5}
+
+
+async def test_start_and_close() -> None:
+    events: list[str] = []
+
+    class Opens:
+        async def start(self) -> None:
+            events.append("start")
+
+        async def close(self) -> None:
+            events.append("close")
+
+        @hookimpl
+        def data(self, tx: Transaction) -> None:
+            events.append("data")
+
+    test = PluginTest(Opens)
+    await test.data()
+    await test.data()
+    await test.close()
+    assert events == ["start", "data", "data", "close"]
+
+
+def test_what_the_loader_knows() -> None:
+    plugin = load(Everything)
+    assert (plugin.shareable, plugin.at_least, plugin.timeout) == (True, True, 5.0)
+    assert {stage.value for stage in plugin.stages} == {"rcpt", "data"}
