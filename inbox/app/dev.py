@@ -124,15 +124,14 @@ async def _ensure(database: Database, stored: str) -> None:
 
 
 def _tell(out: TextIO, config: Config, listeners: list[Listener], password: str, scanner: str) -> None:
-    ports = {listener.name: listener.port for listener in listeners}
-    host = config.server.bind_addr
+    # A port of 0 is switched off.
+    at = {listener.name: f"{config.server.bind_addr}:{listener.port}" for listener in listeners}
+    doors = [("SMTP", "smtp", "STARTTLS"), ("LMTP", "lmtp", ""), ("IMAP", "imap", "STARTTLS"), ("IMAP", "imaps", "TLS")]
     lines = [
         "",
         "inbox is running. Ctrl-C stops it.",
         "",
-        f"  SMTP   {host}:{ports['smtp']}  (STARTTLS)",
-        f"  LMTP   {host}:{ports['lmtp']}",
-        f"  IMAP   {host}:{ports['imap']}  (STARTTLS)   {host}:{ports['imaps']}  (TLS)",
+        *(f"  {name}   {at[door]}" + (f"  ({tls})" if tls else "") for name, door, tls in doors if door in at),
         f"  tenant {TENANT}, user {USER}, password {password}",
         f"  policy {config.folders.policy_dir / 'tenants' / 'demo.yaml'}   plugins {config.folders.plugins}",
         f"  viruses are looked for by {scanner}",
@@ -140,8 +139,8 @@ def _tell(out: TextIO, config: Config, listeners: list[Listener], password: str,
         "In another terminal, send a mail, read it, and see why it came in:",
         "",
         f"  export INBOX_DATA_DIR={config.folders.data_dir} INBOX_POLICY_DIR={config.folders.policy_dir}",
-        f"  swaks --server {host}:{ports['smtp']} --from bob@example.org --to {USER}",
-        f"  curl -k -u '{USER}:{password}' 'imaps://{host}:{ports['imaps']}/INBOX;MAILINDEX=1'",
+        *([f"  swaks --server {at['smtp']} --from bob@example.org --to {USER}"] if "smtp" in at else []),
+        *([f"  curl -k -u '{USER}:{password}' 'imaps://{at['imaps']}/INBOX;MAILINDEX=1'"] if "imaps" in at else []),
         "  .venv/bin/inbox decisions list" if Path(".venv/bin/inbox").exists() else "  inbox decisions list",
         "",
     ]

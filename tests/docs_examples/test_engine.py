@@ -32,7 +32,12 @@ class LimitSettings(PluginSettings):
     """Each field has a type, a default, bounds, and a sentence for the operator."""
 
     limit: int = Field(
-        10, ge=1, le=1000, description="Messages an hour.", json_schema_extra={"env": "MY_LIMIT"}, examples=[25]
+        10,
+        ge=1,
+        le=1000,
+        description="Messages an hour.",
+        json_schema_extra={"env": "SMTP_INBOUND_MAX_RCPT_TO"},
+        examples=[25],
     )
     strict: bool = Field(False, description="Refuse the rest.", json_schema_extra={"domain_field": "require_spf_pass"})
     key: Secret = Field(description="Key of the service.")
@@ -53,8 +58,10 @@ async def test_settings(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("s3cret\n")
     key = {"key": {"file": str(tmp_path / "key")}}
     assert (await PluginTest(Limit, key).data()).total == 10
-    assert (await PluginTest(Limit, key, environment={"MY_LIMIT": 20}).data()).total == 20
-    assert (await PluginTest(Limit, key | {"limit": 30}, environment={"MY_LIMIT": 20}).data()).total == 30
+    assert (await PluginTest(Limit, key, environment={"SMTP_INBOUND_MAX_RCPT_TO": 20}).data()).total == 20
+    assert (
+        await PluginTest(Limit, key | {"limit": 30}, environment={"SMTP_INBOUND_MAX_RCPT_TO": 20}).data()
+    ).total == 30
     assert "s3cret" not in repr(PluginTest(Limit, {"key": "s3cret"}).policy)
     for wrong in ({"limit": 0}, {"limti": 5}, {"limit": "many"}, {"key": {"file": "/nowhere"}}):
         with pytest.raises(PolicyMistakes):

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import free_ports
+
 pytestmark = pytest.mark.real
 COMMAND = "from inbox.cli.main import main; main()"
 EICAR = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$" + b"EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
@@ -74,6 +76,16 @@ def demo(folder: Path, **environ: str) -> Iterator[Demo]:
         process.send_signal(signal.SIGINT)
         process.wait(60)
         process.stdout.close()
+
+
+def test_a_port_that_is_off_is_not_shown(tmp_path: Path) -> None:
+    ports = {"SMTP_TRANSFER_PORT": "0", "LMTP_PORT": "0", "IMAP_PORT": "0"}
+    with demo(tmp_path, **ports, IMAPS_PORT=str(free_ports(1)[0])) as running:
+        assert re.findall(r"^  (\w+)   127\.0\.0\.1:\d+(?:  \((\w+)\))?$", running.said, re.MULTILINE) == [
+            ("IMAP", "TLS")
+        ]
+        assert "swaks" not in running.said
+        assert "curl -k -u 'ann@demo.test:" in running.said
 
 
 def test_two_demos_do_not_share_a_scanner(tmp_path: Path) -> None:
