@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from collections.abc import Container
 from typing import Final, NamedTuple, TypeVar, cast
 
 from inbox.mail.addresslist import addr_spec, parse_addresses
 from inbox.mail.bodies import body_text, charset_of, decoded_body, decoded_size, walk
 from inbox.mail.content import Buffer, Content
 from inbox.mail.headers import Headers, header_block
-from inbox.mail.htmltext import read_html, text_urls
+from inbox.mail.htmltext import read_html
+from inbox.mail.links import Link, links_of
 from inbox.mail.mime import Part, scan
 from inbox.mail.parameters import parameter, parse_word
+from inbox.mail.targets import Target
 
 T = TypeVar("T")
 #: Octets of all text parts together that ``text``, ``html`` and ``urls`` look at.
@@ -23,7 +25,7 @@ class _Reading(NamedTuple):
     """What a reader gets of one text part, and where its markup leads."""
 
     text: str
-    links: list[str]
+    targets: list[Target]
 
 
 class PartInfo:
@@ -164,15 +166,17 @@ class Message:
         """The source of all text/html parts, at most ``limit`` octets of them."""
         return "\n".join([text for is_html, text in self._sources(limit) if is_html])
 
+    def links(self, limit: int = 500, top_level: Container[str] = ()) -> tuple[Link, ...]:
+        """The first ``limit`` different places to which the message leads: URLs in texts, and what HTML refers to.
+
+        Args:
+            top_level: top-level domains that exist. Bare domain names below them count, too.
+        """
+        return links_of(self._read(TEXT_OCTETS), limit, top_level)
+
     def urls(self, limit: int = 500) -> tuple[str, ...]:
-        """The first ``limit`` different URLs: http, https, ftp, mailto and bare ``www.`` in texts, href and src."""
-        found: dict[str, None] = {}
-        for reading in self._read(TEXT_OCTETS):
-            for url in chain(reading.links, text_urls(reading.text)):
-                found.setdefault(url)
-                if len(found) >= limit:
-                    return tuple(found)
-        return tuple(found)
+        """The different URLs among the first ``limit`` links, normalised as browsers do."""
+        return tuple(dict.fromkeys(link.url for link in self.links(limit)))
 
     def _bytes(self) -> Buffer:
         if self._buffer is None:

@@ -116,8 +116,8 @@ class VirusFact:
     """What a virus scanner found. ``status`` is ``clean``, ``infected``, ``flagged`` or ``unscanned``, never a guess.
 
     ``infected`` is malware. ``flagged`` is a finding that is no malware; ``kind`` says which: ``encrypted``,
-    ``macros``, ``phishing``, ``pua``, ``broken``, ``data_loss`` or ``heuristic``. The kind of an infected message is ``malware``,
-    that of an unscanned one ``limits``. ``signature`` is the worst finding, ``signatures`` has all.
+    ``macros``, ``phishing``, ``pua``, ``broken``, ``data_loss`` or ``heuristic``. The kind of an infected message is
+    ``malware``, that of an unscanned one ``limits``. ``signature`` is the worst finding, ``signatures`` has all.
     """
 
     status: str
