@@ -27,6 +27,8 @@ HEADER_FIELDS: Final = 1000
 #: MIME: parts in one message and depth of nesting that we look into; what lies deeper is opaque.
 MIME_PARTS: Final = 1000
 MIME_DEPTH: Final = 30
+#: Octets of encoded messages within one message that are decoded to look for attachments in them.
+ENCODED_MESSAGE_OCTETS: Final = 32 * 1024 * 1024
 #: Fields of one MIME part's header that are read.
 MIME_PART_FIELDS: Final = 100
 #: Parameters of one Content-Type or Content-Disposition field that are read.
