@@ -137,8 +137,8 @@ PLUGIN_FILE_OCTETS: Final = 1024 * 1024
 IMPORT_SECONDS: Final = 10.0
 #: One condition of a policy (CEL); the longest that somebody still reads.
 EXPRESSION_CHARACTERS: Final = 4000
-#: Characters that our own functions work on in one evaluation of a condition; a slow function counts each several times.
-#: 4 Mi take about 50 ms.
+#: Characters that our own functions work on in one evaluation of a condition; a slow function counts each several
+#: times. 4 Mi take about 50 ms.
 EXPRESSION_WORK: Final = 4 * 1024 * 1024
 #: IMAP: octets of unwanted literals that are read and thrown away for one command (RFC 7888 §4).
 IMAP_SKIPPED_OCTETS: Final = 128 * 1024 * 1024

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from inbox.policy.snapshot import EffectivePolicy
 
 app = typer.Typer(name="policy", help="Policies: which plugins judge a tenant's mail, and how.", no_args_is_help=True)
-MISTAKES = ("file", "line", "column", "error")
+MISTAKES = ("file", "line", "column", "severity", "error")
 
 
 @command(app, "check")
@@ -30,21 +30,31 @@ async def check(
     path: Annotated[Path | None, typer.Argument(help="A folder of policies, or one file of it.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Check policy files; each mistake is printed as file:line:column: what is wrong."""
+    """Check policy files; each mistake is printed as file:line:column: what is wrong.
+
+    Warnings are about what is allowed and perhaps not meant, such as a rule that reads a fact which no plugin finds
+    out. They do not change the exit code.
+    """
     from inbox.policy.mistakes import PolicyMistakes
+    from inbox.policy.remarks import remarks
     from inbox.policy.snapshot import PolicySet
 
     folder, only = _folder_of(path or config().folders.policy_dir)
     mistakes: tuple[Mistake, ...] = ()
+    warnings: list[Mistake] = []
     checked = str(path or folder)
     try:
-        tenants = PolicySet.load(folder, _found()).tenants()
+        policies = PolicySet.load(folder, _found())
+        tenants = policies.tenants()
+        warnings = [remark for remark in remarks(policies) if only is None or _is_in(remark, only)]
         checked += "" if only else f" (default and {len(tenants)} tenants)"
     except PolicyMistakes as error:
         mistakes = tuple(m for m in error.mistakes if only is None or _is_in(m, only))
     if as_json:
         rows = [
-            {"file": m.place.file, "line": m.place.line, "column": m.place.column, "error": m.text} for m in mistakes
+            {"file": m.place.file, "line": m.place.line, "column": m.place.column, "severity": kind, "error": m.text}
+            for kind, found in (("error", mistakes), ("warning", warnings))
+            for m in found
         ]
         show_rows(rows, MISTAKES, as_json=True)
         if mistakes:
@@ -52,6 +62,8 @@ async def check(
     elif mistakes:
         raise PolicyMistakes(mistakes)
     else:
+        for warning in warnings:
+            warn(f"warning: {warning}")
         say(f"{checked}: no mistakes")
 
 

@@ -176,11 +176,11 @@ def _field(source: str, shape: Shape, name: str, path: str, token: Token) -> Sha
     if shape.fields is None:
         return ANY
     found = shape.fields.get(name)
+    if found is None and shape.is_open:
+        return ANY
     if found is None:
-        known = unknown(f"field of {path}", name, shape.fields)
-        if "; known here: " not in known:
-            known += f"; there are {', '.join(sorted(shape.fields))}"
-        raise ExpressionError(known, *place_of(source, token.at))
+        what = _suggest(shape.what or f"field of {path}", name, list(shape.fields))
+        raise ExpressionError(what, *place_of(source, token.at))
     return found
 
 
@@ -235,7 +235,7 @@ def _suggest(what: str, name: str, known: Sequence[str]) -> str:
     return text if "; known here: " in text else f"{text} There are: {', '.join(sorted(known))}"
 
 
-_OPERATOR = re.compile(r"\A_(\S+?)_\Z|\A@(in)\Z|\A(-|!)_\Z|\A(_\?_:_)\Z|\A(_\[_\])\Z")
+_OPERATOR = re.compile(r"\A_([^\s_?]+)_\Z|\A@(in)\Z|\A(-|!)_\Z|\A(_\?_:_)\Z|\A(_\[_\])\Z")
 _NEEDS: Final = {
     "&&": "needs a condition (true or false) on both sides", "||": "needs a condition (true or false) on both sides",
     "!": "needs a condition (true or false)", "in": "needs a list, or a map, of what stands before it",

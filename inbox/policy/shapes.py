@@ -21,13 +21,16 @@ class Shape:
     """A value. ``type`` is its CEL type where that is certain, otherwise ``dyn``.
 
     ``fields`` are those of a map; None if any key may be there. ``element`` is that of a list. ``choices`` are the
-    texts that are possible; empty if any text is.
+    texts that are possible; empty if any text is. ``what`` is what a field is called in errors. ``is_open``: there may
+    be fields besides those in ``fields``.
     """
 
     type: str = "dyn"
     fields: Mapping[str, Shape] | None = None
     element: Shape | None = None
     choices: tuple[str, ...] = ()
+    what: str = ""
+    is_open: bool = False
 
 
 ANY: Final = Shape()

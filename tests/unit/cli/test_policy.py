@@ -37,6 +37,23 @@ def test_a_mistake_is_named_with_file_line_and_column(demo: Cli) -> None:
     assert demo("policy", "check", "--json").code == 1
 
 
+def test_a_warning_names_the_rule_and_is_no_mistake(demo: Cli) -> None:
+    tenant_policy(demo, "plugins:\n  spam_rules:\n    rules:\n      - {name: R, when: facts.spf.result == 'fail'}\n")
+    ran = demo("policy", "check")
+    path = f"{demo.folder}/policies/tenants/demo.yaml"
+    assert ran.code == 0
+    assert ran.err == (
+        f"inbox: warning: {path}:4:25: rule R: no plugin that is enabled here finds out facts.spf: it is always null\n"
+    )
+    (row,) = demo("policy", "check", "--json").json
+    assert (row["line"], row["column"], row["severity"]) == (4, 25, "warning")
+    assert "facts.spf" in row["error"]
+    tenant_policy(demo, "plugins:\n  spam_rules:\n    rules:\n      - {name: R, when: facts.sfp == null}\n")
+    ran = demo("policy", "check")
+    assert ran.code == 1
+    assert ran.err.startswith(f"{path}:4:25: when: rule R: unknown fact 'sfp'; did you mean 'spf'?")
+
+
 def test_one_file_is_checked_as_part_of_its_folder(demo: Cli) -> None:
     tenant_policy(demo, "plugins: {nope: {}}\n")
     path = demo.folder / "policies" / "tenants" / "demo.yaml"

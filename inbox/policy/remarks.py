@@ -1,0 +1,46 @@
+"""Remarks about policies: what is allowed and perhaps not meant, for ``inbox policy check``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol, runtime_checkable
+
+from inbox.policy.catalogue import Mode
+from inbox.policy.merge import Merged
+from inbox.policy.mistakes import Mistake
+from inbox.policy.snapshot import PolicySet
+from inbox.policy.validation import locator
+
+
+@runtime_checkable
+class Remarking(Protocol):
+    """Settings that have something to say about themselves."""
+
+    def remarks(self, given: frozenset[type]) -> Iterable[tuple[tuple[str | int, ...], str]]:
+        """What is allowed and perhaps not meant: the path of the setting, and one line of text.
+
+        Args:
+            given: the facts that the enabled plugins of the policy find out.
+        """
+        ...
+
+
+def remarks(policies: PolicySet) -> list[Mistake]:
+    """The remarks of all plugins in all policies, each once, in the order of the files."""
+    return sorted({remark for merged in policies.merged() for remark in _of(merged)})
+
+
+def _of(merged: Merged) -> Iterable[Mistake]:
+    enabled = [
+        standing
+        for standing in merged.plugins.values()
+        if (entry := standing.entry(merged.mode)) is not None and entry.mode is not Mode.OFF
+    ]
+    given = frozenset(kind for standing in enabled for kind in standing.info.gives)
+    for standing in enabled:
+        if not isinstance(standing.settings, Remarking):
+            continue
+        for path, text in standing.settings.remarks(given):
+            origin = standing.origins.get(str(path[0])) if path else None
+            place = standing.place if origin is None else locator(origin.file, origin.node)(path, False)
+            yield Mistake(place, text)
