@@ -1,4 +1,5 @@
-"""Writes docs/reference from the code: settings, commands, hooks, plugins, and the RFCs that the code names.
+"""Writes docs/reference from the code: settings, commands, hooks, plugins, and the RFCs that the code names; and the
+tables in docs/rules.md.
 
 Usage: python scripts/gendocs.py [--check]
 
@@ -256,6 +257,14 @@ def main() -> int:
             if not check:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text.rstrip() + "\n", encoding="utf-8")
+    from scripts.rulepages import filled
+
+    rules = ROOT / "docs" / "rules.md"
+    page = rules.read_text(encoding="utf-8")
+    if page != (wanted_page := filled(page)):
+        changed.append("../rules.md")
+        if not check:
+            rules.write_text(wanted_page, encoding="utf-8")
     print("\n".join(f"docs/reference/{name}" for name in changed) or "docs/reference is what the code says")
     return 1 if changed and check else 0
 
