@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from inbox.mail.targets import Target
@@ -24,6 +25,10 @@ _BARE = re.compile(
 #: Top-level domains that are more often the ends of file names: a name that ends in one of them, and has no path, is
 #: not taken for a domain.
 _FILE_ENDS: Final = frozenset("as bz cab cc do gdn in java md mov name ph pl pm ps py rs sc sh so st tf zip".split())  # noqa: SIM905
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")
+_END_OF_NAME = re.compile("[:/?#]")
+#: URLs and bare names of one text that are tried: those that are no links do not count towards the number of links.
+_TRIED: Final = 2000
 _HTTP: Final = WebUrl("http")
 #: Kinds in the order of :class:`Link`; ``text`` and ``domain`` come from texts.
 KINDS: Final = ("link", "form", "refresh", "frame", "image", "style", "resource", "base", "text", "domain")
@@ -72,11 +77,11 @@ def _of_one(text: str, targets: list[Target], top_level: Container[str]) -> Iter
         url = _followed(target.value, base)
         if url is not None:
             yield _link(target.kind, url, target.shown, named_host(target.shown, top_level))
-    for written in text_urls(text):
+    for written in islice(text_urls(text), _TRIED):
         url = parse_url(written if ":" in written[:8] else f"http://{written}")
         if url is not None:
             yield _link("text", url)
-    for written in _bare(text, top_level):
+    for written in islice(_bare(text, top_level), _TRIED):
         url = parse_url(f"http://{written}")
         if url is not None:
             yield _link("domain", url)
@@ -132,10 +137,12 @@ def _trimmed(url: str) -> str:
 def _bare(text: str, top_level: Container[str]) -> Iterator[str]:
     for found in _BARE.finditer(text):
         written = _trimmed(found[0])
-        name = re.split(r"[:/?#]", written, maxsplit=1)[0]
-        host = parse_host(name)
-        if host is None or name.lower().startswith("www."):
+        name = _END_OF_NAME.split(written, maxsplit=1)[0]
+        last = _DOTS.split(name)[-1].lower()
+        # Most names are ruled out here: to map a host that is not ASCII takes long.
+        if (last.isascii() and last not in top_level) or name[:4].lower() == "www.":
             continue
-        last = host.rpartition(".")[2]
+        host = parse_host(name)
+        last = host.rpartition(".")[2] if host is not None else ""
         if last in top_level and (last not in _FILE_ENDS or len(name) < len(written)):
             yield written

@@ -22,6 +22,7 @@ T = TypeVar("T")
 #: Octets of all text parts together that ``text``, ``html`` and ``urls`` look at.
 TEXT_OCTETS: Final = 256 * 1024
 _NAME_CHARACTERS: Final = 255
+_HTML: Final = frozenset({"text/html", "text/x-amp-html", "application/xhtml+xml"})
 
 
 class _Reading(NamedTuple):
@@ -91,6 +92,13 @@ class PartInfo:
     def is_attachment(self) -> bool:
         """True if the part is declared an attachment or has a file name."""
         return self.disposition == "attachment" or bool(self.file_names)
+
+    @property
+    def is_readable(self) -> bool:
+        """True for texts that mail programs show: HTML, and every other kind of text as plain (RFC 2046 §4.1.4)."""
+        return self.disposition != "attachment" and (
+            self.content_type.startswith("text/") or self.content_type in _HTML
+        )
 
     def decoded(self, limit: int) -> bytes:
         """At most ``limit`` octets without the transfer encoding."""
@@ -232,12 +240,16 @@ class Message:
             self._read_parts()
         return self._complete
 
+    def read_completely(self, limit: int = TEXT_OCTETS) -> bool:
+        """False if the readable parts may have more than the ``limit`` octets that ``text`` and ``links`` look at."""
+        return sum(part.encoded_size for part in self.parts if part.is_readable) <= limit
+
     def text(self, limit: int = TEXT_OCTETS) -> str:
-        """What can be read: text/plain parts and the text of text/html parts, at most ``limit`` octets of them."""
+        """What can be read: texts, and the text of HTML parts, at most ``limit`` octets of them."""
         return "\n".join([reading.text for reading in self._read(limit)])[:limit]
 
     def html(self, limit: int = TEXT_OCTETS) -> str:
-        """The source of all text/html parts, at most ``limit`` octets of them."""
+        """The source of all HTML parts, at most ``limit`` octets of them."""
         return "\n".join([text for is_html, text in self._sources(limit) if is_html])
 
     def links(self, limit: int = 500, top_level: Container[str] = ()) -> tuple[Link, ...]:
@@ -279,8 +291,7 @@ class Message:
         for part in self.parts:
             if limit <= 0:
                 break
-            is_html = part.content_type == "text/html"
-            if (is_html or part.content_type == "text/plain") and part.disposition != "attachment":
-                texts.append((is_html, part.text(limit).replace("\0", "")))
+            if part.is_readable:
+                texts.append((part.content_type in _HTML, part.text(limit).replace("\0", "")))
                 limit -= min(part.encoded_size, limit)
         return texts

@@ -29,8 +29,8 @@ _SRC: Final = {"iframe": "frame", "frame": "frame", "embed": "frame", "script": 
                "video": "resource", "source": "resource", "track": "resource", "bgsound": "resource"}  # fmt: skip
 _LISTS: Final = frozenset({"srcset", "imagesrcset"})
 _ATTRIBUTES: Final = (*_KINDS, "href", "src", *_LISTS, "style", "content", "srcdoc")
-#: Attributes with a prefix have no selector of their own in HTML; these elements have them.
-_SELECTOR: Final = ",".join([*(f"[{name}]" for name in _ATTRIBUTES), "svg *", "math *", "style"])
+#: A selector by name also finds an attribute of SVG with a prefix, such as ``xlink:href``.
+_SELECTOR: Final = ",".join([*(f"[{name}]" for name in _ATTRIBUTES), "style"])
 _CSS_URL = re.compile(r"""(?:url\(\s{0,8}|@import\s{0,8})["']?([^"'()\s]{1,4096})""", re.IGNORECASE)
 _CSS_ESCAPE = re.compile(r"\\(?:([0-9a-fA-F]{1,6})\s?|([^\n]))")
 #: The seconds, a separator, and perhaps ``url=``: https://html.spec.whatwg.org, "shared declarative refresh steps".

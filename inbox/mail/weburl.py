@@ -19,6 +19,8 @@ import idna
 #: §2.3.4 allows 253 octets, but soft hyphens and percent-encoding make the text longer); punycode takes quadratic time.
 URL_CHARACTERS: Final = 4096
 _HOST_CHARACTERS: Final = 1024
+#: Of a label that is not ASCII (RFC 1035 §2.3.4). Browsers accept longer ones, which no name server can answer for.
+_LABEL_CHARACTERS: Final = 63
 _SHOWN_CHARACTERS: Final = 2048
 #: Special schemes and their default ports.
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21, "file": None}
@@ -272,10 +274,17 @@ def _label(label: str) -> str:
     if label.isascii():
         if not label.startswith("xn--"):
             return label
-        shown = label[4:].encode("ascii").decode("punycode")
-        if not shown or shown.isascii() or idna.uts46_remap(shown, std3_rules=False, transitional=False) != shown:
+        shown = label[4:67].encode("ascii").decode("punycode")
+        if (
+            len(label) > _LABEL_CHARACTERS
+            or not shown
+            or shown.isascii()
+            or idna.uts46_remap(shown, std3_rules=False, transitional=False) != shown
+        ):
             raise ValueError(f"not an A-label: {label[:80]!r}")
         return label
+    if len(label) > _LABEL_CHARACTERS:
+        raise ValueError(f"longer than a label can be: {label[:80]!r}")
     idna.check_initial_combiner(label)
     if not all(idna.valid_contextj(label, at) for at in range(len(label)) if label[at] in _JOINERS):
         raise ValueError(f"a joiner that joins nothing: {label[:80]!r}")

@@ -31,13 +31,14 @@ def remarks(policies: PolicySet) -> list[Mistake]:
 
 
 def _of(merged: Merged) -> Iterable[Mistake]:
+    entries = [(standing, standing.entry(merged.mode)) for standing in merged.plugins.values()]
     enabled = [
-        standing
-        for standing in merged.plugins.values()
-        if (entry := standing.entry(merged.mode)) is not None and entry.mode is not Mode.OFF
+        (standing, entry.mode) for standing, entry in entries if entry is not None and entry.mode is not Mode.OFF
     ]
-    given = frozenset(kind for standing in enabled for kind in standing.info.gives)
-    for standing in enabled:
+    for standing, mode in enabled:
+        # What a plugin in shadow mode finds out is seen by plugins in shadow mode alone.
+        seen = {Mode.ENFORCE, mode}
+        given = frozenset(kind for other, its in enabled if its in seen for kind in other.info.gives)
         if not isinstance(standing.settings, Remarking):
             continue
         for path, text in standing.settings.remarks(given):

@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final, NamedTuple
 
 from inbox.authentication.dmarc.public_suffix import shipped
+from inbox.mail.links import KINDS
 from inbox.mail.lookalikes import fold, looks_like
 from inbox.mail.weburl import parse_host
 from inbox.plugin import ArcFact, BimiFact, DkimFact, DmarcFact, SpfFact, VirusFact
@@ -51,6 +52,7 @@ VARIABLES: Final[Mapping[str, Variable]] = {
     "parts": Variable("list<map<string,dyn>>", "All parts that hold no other parts: texts and attachments."),
     "examined_completely": Variable("bool", "False if the message has more parts, or nests deeper, than is examined: "
                                     "parts and attachments then lack some."),
+    "read_completely": Variable("bool", "False if `text`, `html` or `links` lack something because of their limits."),
     "peer": Variable("string", "The client's IP address."),
     "helo": Variable("string", "The name that the client gave; empty if it gave none."),
     "tls": Variable("bool", "Whether the connection was encrypted."),
@@ -91,8 +93,7 @@ _OF_A_LINK: Final[Mapping[str, tuple[Shape, str]]] = {
     "shown_host": (TEXT, "The same with U-labels, as a reader sees it."),
     "port": (NUMBER, "-1 if it is the scheme's own."),
     "userinfo": (TEXT, "What stands before an `@` in front of the host; empty for honest links."),
-    "kind": (Shape("string", choices=("link", "form", "refresh", "frame", "image", "style", "resource", "base", "text",
-                                      "domain")),
+    "kind": (Shape("string", choices=KINDS),
              "Where it stands: `link` (a, area), `form`, `refresh` (meta), `frame` (iframe, object), `image`, `style`, "
              "`resource`, `base`, `text` (a URL in a text), `domain` (a bare domain name in a text)."),
     "shown": (TEXT, "The text of a link, 200 characters of it."),

@@ -14,6 +14,7 @@ from inbox.authentication.dmarc.public_suffix import top_level_domains
 from inbox.mail.addresslist import parse_addresses
 from inbox.mail.archives import MAGIC_OCTETS, Contents, archive_format, read_archive
 from inbox.mail.dates import parse_date
+from inbox.mail.links import Link
 from inbox.mail.message import Message, PartInfo
 from inbox.plugin import Transaction
 from inbox.policy.expressions import Expression
@@ -31,7 +32,9 @@ _FACT_DEPTH: Final = 4
 _FACT_ITEMS: Final = 1000
 _INT64: Final = 2**63
 #: What has to be dug out of the body: only when an evaluation cannot do without it.
-_DEEP: Final = frozenset({"text", "html", "urls", "links", "attachments", "parts", "examined_completely"})
+_DEEP: Final = frozenset(
+    {"text", "html", "urls", "links", "attachments", "parts", "examined_completely", "read_completely"}
+)
 #: ``a.size`` and ``a["size"]``, but not the function ``size()``.
 _ASKS_FOR_SIZE = re.compile(r"\bsize\b(?!\s*\()")
 _ASKS_FOR_CONTENTS = re.compile(r"\b(?:archive|files|encrypted|listed_completely)\b")
@@ -62,6 +65,7 @@ class Values:
     def __init__(self, tx: Transaction, message: Message, wanted: Wanted, now: float) -> None:
         self._tx, self._message, self._wanted, self._now = tx, message, wanted, now
         self._known: dict[str, object] = {}
+        self._links: tuple[Link, ...] | None = None
         self.scope = language().scope(self._known)
         self.add(name for name in wanted.names if name not in _DEEP and name != "rules")
 
@@ -114,15 +118,19 @@ class Values:
         except (ValueError, OverflowError):  # in the year 0 or 10000, by the sender's time zone
             return _time(0.0)
 
-    def _links(self) -> list[dict[str, object]]:
+    def _found_links(self) -> tuple[Link, ...]:
+        if self._links is None:
+            self._links = self._message.links(LINKS, top_level_domains())
+        return self._links
+
+    def _shown_links(self) -> list[dict[str, object]]:
         return [
             {name: well_formed(value) if isinstance(value, str) else value for name, value in _fields(link).items()}
-            for link in self._message.links(LINKS, top_level_domains())
+            for link in self._found_links()
         ]
 
     def _urls(self) -> list[str]:
-        links = self._message.links(LINKS, top_level_domains())
-        return list(dict.fromkeys(well_formed(link.url) for link in links))
+        return list(dict.fromkeys(well_formed(link.url) for link in self._found_links()))
 
     def _parts(self) -> list[dict[str, object]]:
         return [self._part(part) for part in self._message.parts[:ATTACHMENTS]]
@@ -173,10 +181,11 @@ _FINDERS: Final[Mapping[str, Callable[[Values], object]]] = {
     "text": lambda of: well_formed(of._message.text(TEXT_OCTETS)),
     "html": lambda of: well_formed(of._message.html(TEXT_OCTETS)),
     "urls": lambda of: of._urls(),
-    "links": lambda of: of._links(),
+    "links": lambda of: of._shown_links(),
     "attachments": lambda of: of._attachments(),
     "parts": lambda of: of._parts(),
     "examined_completely": lambda of: of._message.examined_completely,
+    "read_completely": lambda of: of._message.read_completely(TEXT_OCTETS) and len(of._found_links()) < LINKS,
     "date": lambda of: of._date(),
     "now": lambda of: _time(of._now),
     "peer": lambda of: str(of._tx.session.peer),

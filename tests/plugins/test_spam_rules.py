@@ -116,7 +116,7 @@ async def applies(when: str, tx: Transaction | None = None) -> bool:
         'parts.exists(p, p.content_type == "text/html" && p.charset == "utf-8") && parts.all(p, p.language == "")',
         'attachments.all(a, a.archive == "" && a.files == [] && !a.encrypted && a.listed_completely)',
         'attachments.all(a, a.names == ["Invoice.ZIP"] && a.extensions == ["zip"] && a.disposition == "attachment")',
-        "examined_completely && attachments.all(a, !a.reordered)",
+        "examined_completely && read_completely && attachments.all(a, !a.reordered)",
         "!(true && false) || rules == rules",
         'from.domain() == "example.net" && "ann@Sub.Example.co.uk".org_domain() == "example.co.uk"',
         'from.upper() == "BOB@EXAMPLE.NET" && subject.lower().startsWith("your") && " x ".trim() == "x"',
@@ -485,8 +485,11 @@ async def test_large_messages_are_looked_into_elsewhere() -> None:
 async def test_texts_and_links_are_bounded() -> None:
     long = b"Subject: x\r\n\r\n" + b"a" * 600_000 + b" needle"
     assert await judge({"name": "A", "when": 'text.contains("needle")', "score": 1}, raw=long) == []
+    assert await judge({"name": "A", "when": "!read_completely", "score": 1}, raw=long) == [Score("A", 1.0)]
     links = b"Subject: x\r\n\r\n" + b"\r\n".join(b"http://h%d.example/" % n for n in range(2000))
-    assert await judge({"name": "A", "when": "urls.size() == 500", "score": 1}, raw=links) == [Score("A", 1.0)]
+    assert await judge({"name": "A", "when": "urls.size() == 500 && !read_completely", "score": 1}, raw=links) == [
+        Score("A", 1.0)
+    ]
 
 
 async def test_rules_that_take_too_long_are_an_error_of_the_plugin() -> None:

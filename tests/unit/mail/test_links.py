@@ -109,3 +109,10 @@ def test_links_are_listed_once_and_bounded() -> None:
 def test_texts_of_any_kind_take_linear_time(piece: str) -> None:
     # A quadratic step would trip the test's time-out.
     assert len(links(piece * (256_000 // len(piece)))) <= 100
+
+
+def test_names_that_are_no_hosts_are_given_up() -> None:
+    # Without a bound this would map 60,000 names, and trip the test's time-out.
+    assert links(" ".join(f"http://\u00e4{number}<x" for number in range(40_000)) + " http://last.test") != ()
+    assert links(" ".join(f"http://xn--a{number}" for number in range(40_000)) + " http://last.test") == ()
+    assert links(" ".join(f"\u00e4{number}.\u00e4x{number}" for number in range(20_000))) == ()

@@ -204,3 +204,19 @@ def test_what_is_worked_out_once_belongs_to_one_message() -> None:
     assert message.shared(list) is found
     assert message.shared(dict) == {}
     assert of(HEAD).shared(list) == []
+
+
+def test_every_text_that_is_shown_is_read() -> None:
+    kinds = [b"text/plain", b"text/x-amp-html", b"application/xhtml+xml", b"text/enriched"]
+    message = of(
+        MIXED
+        + b"".join(b"--b\r\nContent-Type: %s\r\n\r\n<b>%d</b>\r\n" % (kind, n) for n, kind in enumerate(kinds))
+        + b"--b--"
+    )
+    assert message.text().split() == ["<b>0</b>", "1", "2", "<b>3</b>"]
+
+
+def test_a_message_that_is_not_read_completely_says_so() -> None:
+    message = of(MIXED + b"--b\r\n\r\n" + b"x" * 1000 + b"\r\n--b\r\n\r\n" + b"x" * 1000 + b"\r\n--b--")
+    assert message.read_completely(2000)
+    assert not message.read_completely(1999)

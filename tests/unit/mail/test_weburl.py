@@ -75,6 +75,12 @@ def test_hosts_are_shown_with_their_own_letters() -> None:
     assert parse_host("B\u00dcCHER.example") == "xn--bcher-kva.example"
 
 
+def test_labels_that_no_name_server_knows_are_refused() -> None:
+    assert parse_host("\u00e4" * 63 + ".test") is not None
+    assert parse_host("\u00e4" * 64 + ".test") is None
+    assert parse_host("xn--" + "a" * 70 + ".test") is None
+
+
 def test_long_texts_are_cut() -> None:
     found = parse_url("http://x.test/" + "a" * 100_000)
     assert found is not None

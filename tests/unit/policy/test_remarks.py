@@ -41,3 +41,14 @@ def test_settings_without_remarks() -> None:
         remarks(PolicySet.from_texts({"default.yaml": b"plugins: {recipients: {}}"}, Registry(points=[]).discover()))
         == []
     )
+
+
+def test_what_is_found_in_shadow_mode_is_seen_in_shadow_mode_alone() -> None:
+    text = (b"plugins:\n  virus: {}\n  spam_rules: {MODE rules: [{name: A, when: facts.virus == null}]}\n").replace(
+        b"virus: {}", b"clamav: {mode: shadow}"
+    )
+    plugins = Registry(points=[]).discover()
+    enforced = remarks(PolicySet.from_texts({"default.yaml": text.replace(b"MODE ", b"")}, plugins))
+    shadow = remarks(PolicySet.from_texts({"default.yaml": text.replace(b"MODE ", b"mode: shadow, ")}, plugins))
+    assert ["facts.virus" in str(one) for one in enforced] == [True]
+    assert shadow == []
