@@ -35,7 +35,8 @@ class _Reading(NamedTuple):
 class PartInfo:
     """A part that holds no other parts: a text, an attachment.
 
-    ``path`` is its number in IMAP (``1.2``); ``content_type`` and ``charset`` are in lower case; ``disposition``
+    ``path`` is its number in IMAP (``1.2``); parts of a message that is encoded have no number there, and stand behind
+    that one's path and a slash (``2/1``). ``content_type`` and ``charset`` are in lower case; ``disposition``
     is ``attachment``, ``inline``, … or empty. ``file_name`` is decoded, without folders and control characters,
     or empty; ``file_names`` are all names that some mail program may show (:mod:`inbox.mail.filenames`).
     ``encoded_size`` is its octets in the message.
@@ -146,7 +147,7 @@ class _Collected:
             self.parts.append((part, PartInfo(prefix + path, part, buffer)))
             if part.is_message and encoding_of(part) in {b"base64", b"quoted-printable"}:
                 encoded.append(path + ".")
-                self._decode(part, buffer, prefix + path + ".", depth + 1)
+                self._decode(part, buffer, prefix + path + "/", depth + 1)
 
     def _decode(self, part: Part, buffer: Buffer, prefix: str, depth: int) -> None:
         if depth > MIME_DEPTH or self.left <= 0:

@@ -83,8 +83,8 @@ FILE = b"--b\r\nContent-Disposition: attachment; filename=a.exe\r\n\r\nMZ\r\n"
 def test_attachments_of_an_encoded_message_are_found(encoding: bytes) -> None:
     inner = MIXED + b"--b\r\n\r\nhello http://x.test/\r\n" + FILE + b"--b--"
     message = of(encoded_message(inner, encoding))
-    assert [(one.path, one.file_name) for one in message.attachments] == [("1", "m.eml"), ("1.2", "a.exe")]
-    assert [one.path for one in message.parts] == ["1.1", "1.2"]
+    assert [(one.path, one.file_name) for one in message.attachments] == [("1", "m.eml"), ("1/2", "a.exe")]
+    assert [one.path for one in message.parts] == ["1/1", "1/2"]
     assert message.urls() == ("http://x.test/",)
     assert message.parts[1].decoded(10) == b"MZ"
     assert message.examined_completely
