@@ -32,6 +32,9 @@ reports one finding for a message. It prefers malware in one file to a PUA or a 
 ``HeuristicScanPrecedence no`` in clamd.conf), but within one file the first signature that matches hides the others:
 what ``ignore``, ``tag`` and scores let in may also hold malware that clamd did not reach.
 
+``inbox doctor`` sends the EICAR test file, to see whether clamd has signatures. clamd logs that, and runs its
+VirusEvent if clamd.conf has one.
+
 An example::
 
     plugins:
