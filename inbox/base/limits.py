@@ -14,10 +14,12 @@ AUTH_LINE_OCTETS: Final = 12288
 #: RFC 5322 §2.1.1, without CRLF: what we write. Longer text lines are accepted, as others do (the message's size is
 #: their bound): to break or to refuse them would lose mail that other servers deliver.
 TEXT_LINE_OCTETS: Final = 998
-#: RFC 5321 §4.5.3.1.1 and .2, .3
-LOCAL_PART_OCTETS: Final = 64
+#: RFC 5321 §4.5.3.1.2
 DOMAIN_OCTETS: Final = 255
-PATH_OCTETS: Final = 256
+#: One address. RFC 5321 §4.5.3.1.1 and .3 ask for 64 octets of local part and 256 in all, and forbid to refuse more
+#: where that can be avoided: variable return paths and rewritten senders (SRS) are longer. This fits into a header
+#: field of one line.
+ADDRESS_OCTETS: Final = 900
 #: More Received: fields than this is a loop (RFC 5321 §6.3 asks for at least 100).
 MAX_RECEIVED: Final = 100
 #: The header section of one message; what is longer is refused (552 5.3.4).

@@ -11,7 +11,7 @@ import re
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from inbox.base.limits import FIELD_OCTETS, HEADER_ADDRESSES
+from inbox.base.limits import ADDRESS_OCTETS, DOMAIN_OCTETS, FIELD_OCTETS, HEADER_ADDRESSES
 from inbox.mail.asides import QUOTED, QUOTED_PAIR, with_closed_asides
 from inbox.mail.encoded import decode_plain, decode_value
 
@@ -31,8 +31,6 @@ class ListedAddress(NamedTuple):
 MISSING_MAILBOX: Final = b"MISSING_MAILBOX"
 MISSING_DOMAIN: Final = b"MISSING_DOMAIN"
 SYNTAX_ERROR: Final = b"SYNTAX_ERROR"
-#: RFC 5321 §4.5.3.1: 64 octets, "@" and 255 octets. What is longer is none that anybody can use.
-ADDR_SPEC_CHARACTERS: Final = 320
 _GROUP_END: Final = ListedAddress(None, None, None, None)
 
 _ATEXT: Final = rb"[!#$%&'*+\-/0-9=?A-Z^_`a-z{|}~\x80-\xff]"
@@ -376,7 +374,10 @@ def display(address: ListedAddress) -> str | None:
 
 
 def addr_spec(addresses: tuple[ListedAddress, ...]) -> str:
-    """The first real address in lower case, without name; empty if there is none."""
+    """The first real address in lower case, without name; empty if there is none.
+
+    Of one that is longer than ADDRESS_OCTETS, the local part is cut: the domain is what others judge by.
+    """
     for address in addresses:
         if (
             address.mailbox
@@ -385,5 +386,6 @@ def addr_spec(addresses: tuple[ListedAddress, ...]) -> str:
             and address.host is not MISSING_DOMAIN
             and address.host is not SYNTAX_ERROR
         ):
-            return f"{decode_plain(address.mailbox)}@{decode_plain(address.host)}".lower()[:ADDR_SPEC_CHARACTERS]
+            host = decode_plain(address.host).lower()[-DOMAIN_OCTETS:]
+            return f"{decode_plain(address.mailbox).lower()[: ADDRESS_OCTETS - 1 - len(host)]}@{host}"
     return ""
