@@ -41,8 +41,8 @@ class HeaderSection:
     others may see other fields than we do says nothing.
 
     Lines that are no fields (the ``From `` line of an mbox file, a name that is not ASCII) are passed over, as other
-    verifiers do it, while no field of ONCE is above them. Below From they are a fault: some readers begin the body at such
-    a line, and would show what it says as words of the author.
+    verifiers do it, while no field of ONCE is above them. Below From they are a fault: some readers begin the body at
+    such a line, and would show what it says as words of the author.
     """
 
     __slots__ = ("_by_name", "_canonical", "body", "fault", "names", "raw")
