@@ -160,14 +160,20 @@ DNS_ALIASES: Final = 16
 #: DNS: answers that are kept, and the memory that they take, roughly.
 DNS_CACHE_ENTRIES: Final = 50_000
 DNS_CACHE_OCTETS: Final = 32 * 1024 * 1024
-#: DNS: questions that are on their way at one time (each has a socket), and those that wait for their turn.
-DNS_QUESTIONS: Final = 200
-DNS_WAITING: Final = 5_000
-#: DNS: the same for the names of one organization. One message can make us ask its author's name servers fifty things,
-#: and if they never answer, each takes its place for five seconds: without this, four such messages were enough to
-#: leave all others without answers.
-DNS_ZONE_QUESTIONS: Final = 25
-DNS_ZONE_WAITING: Final = 500
+#: DNS: questions that are on their way at one time, those about the names of one organization, and the UDP sockets to
+#: one server that they share. No question waits for another one: beyond the first number, the oldest slow question of
+#: the network that asks most is given up. Each takes about 3 KB.
+DNS_QUESTIONS: Final = 2_000
+DNS_ZONE_QUESTIONS: Final = 500
+DNS_SOCKETS: Final = 64
+#: DNS: connections to one server over TCP, for replies that do not fit into a datagram.
+DNS_STREAMS: Final = 100
+#: DNS: seconds after which a look-up is slow; slow look-ups that one message may wait for, at once and in all (SPF
+#: alone may take ten, RFC 7208 §4.6.4), and those that all messages from one network may wait for at once.
+DNS_SLOW_SECONDS: Final = 0.5
+DNS_SLOW_AT_ONCE: Final = 4
+DNS_SLOW_OF_MESSAGE: Final = 24
+DNS_SLOW_OF_NETWORK: Final = 50
 #: One DKIM-Signature, ARC-Seal or ARC-Message-Signature field. RFC 6376 sets no bound; the longest of real mail (two
 #: hundred names in h=, a key of 4096 bits) has about 5,000 octets.
 SIGNATURE_FIELD_OCTETS: Final = 16 * 1024

@@ -17,7 +17,7 @@ from inbox.authentication.dkim.section import ONCE, HeaderSection
 from inbox.authentication.dkim.signature import Signature, read_signature
 from inbox.authentication.facts import DkimFact, DkimSignature, Result
 from inbox.base.limits import DKIM_SIGNATURES, RSA_BITS_LEAST
-from inbox.dns.answers import DnsTemporary, Resolver
+from inbox.dns.answers import DnsTemporary, LookupsSpent, Resolver
 from inbox.mail.content import Content
 
 R = TypeVar("R")
@@ -133,7 +133,7 @@ def judge(
 def _key_problem(said: DkimSignature, signature: Signature, found: Found) -> DkimSignature | None:
     """The result, if the key settles it."""
     if isinstance(found, DnsTemporary):
-        return replace(said, result=Result.TEMPERROR, reason="the key cannot be looked up now")
+        return replace(said, result=Result.TEMPERROR, reason=not_found_now(found, "the key cannot be looked up now"))
     if isinstance(found, KeyInvalid):
         return replace(said, result=Result.PERMERROR, reason=str(found))
     problem = ""
@@ -144,6 +144,11 @@ def _key_problem(said: DkimSignature, signature: Signature, found: Found) -> Dki
     if not problem:
         return None
     return replace(said, result=Result.PERMERROR, reason=problem, bits=found.bits, testing=found.testing)
+
+
+def not_found_now(error: DnsTemporary, text: str) -> str:
+    """``text``, and why, if that is for us to say: what name servers answer stays out of header fields."""
+    return f"{text}: {error}" if isinstance(error, LookupsSpent) else text
 
 
 Hashes = dict[tuple[Form, int | None], bytes]

@@ -241,6 +241,11 @@ async def test_keys_that_cannot_be_had(dns: MemoryResolver) -> None:
     assert fact.result is P
     fact = await check(signed(MAIL, RSA), dns)
     assert (fact.result, fact.signatures[0].reason) == (TEMP, "the key cannot be looked up now")
+    dns.fails.clear()
+    dns.slow.add("rsa._domainkey.sender.test")
+    fact = await check(signed(MAIL, RSA), dns)
+    why = "the key cannot be looked up now: too many slow look-ups for this message"
+    assert (fact.result, fact.signatures[0].reason) == (TEMP, why)
     fact = await check(signed(MAIL, replace(RSA, selector="none")), dns)
     assert (fact.result, fact.signatures[0].reason) == (PERM, "there is no key")
     long = replace(RSA, selector=".".join(["a" * 60] * 4), domain="b" * 60 + ".test")
