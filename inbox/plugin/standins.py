@@ -80,6 +80,12 @@ class MemoryDirectory:
             raise self.fails
         return self._accounts.get((tenant, address), Resolution())
 
+    async def first_account(self, tenant: str) -> str | None:
+        if self.fails is not None:
+            raise self.fails
+        accounts = (each for (owner, _), found in self._accounts.items() if owner == tenant for each in found.accounts)
+        return next(accounts, None)
+
 
 class MemoryRates:
     """Window counters as the database keeps them."""

@@ -387,9 +387,21 @@ async def test_over_lmtp_the_log_has_a_line_for_each_recipient_that_is_refused(h
     assert [line["event"] for line in lines if line["event"] in {"accepted", "refused"}] == ["refused"]
 
 
-async def test_the_servers_own_postmaster_is_reached_if_there_is_one(here: World) -> None:
-    (reply,) = await here.receive(["postmaster@mx.test"])
-    assert (reply.code, reply.text[:16]) == (550, "Relaying denied ")
+@pytest.mark.parametrize("address", ["postmaster@acme.test", "PostMaster@ACME.test", "postmaster@mx.test"])
+async def test_postmaster_is_always_reached(here: World, address: str) -> None:
+    """Of each hosted domain, and the server's own: acme is the oldest tenant, ann its oldest account."""
+    (reply,) = await here.receive([address])
+    assert reply.code == 250
+    (stored,) = await here.mailbox("ann@acme.test")
+    assert stored.prepended.lower().startswith(f"delivered-to: {address}\r\n".lower().encode())
+    database = here.installation.database
+    await database.accounts.add_alias(await here.tenant("acme"), "postmaster@acme.test", "bob@acme.test")
+    (reply,) = await here.receive([address], b"Subject: another\r\n\r\n")
+    assert reply.code == 250
+    assert len(await here.mailbox("bob@acme.test")) == 1
+
+
+async def test_the_servers_own_postmaster_is_whom_the_operator_names(here: World) -> None:
     await here.policy("default.yaml", "plugins: {recipients: {}}\nserver: {postmaster: Ann@ACME.test}\n")
     (reply,) = await here.receive(["Postmaster@mx.test"])
     assert reply.code == 250
