@@ -15,6 +15,7 @@ from inbox.base.clock import Clock
 from inbox.base.errors import InboxError, PolicyError, StoreError
 from inbox.base.ids import Ids
 from inbox.base.limits import MAX_RECEIVED
+from inbox.dns.lookups import Lookups, network, work_for
 from inbox.flow.copies import CopyMaker
 from inbox.flow.destinations import Destinations
 from inbox.flow.edits import edited, set_apart
@@ -85,6 +86,8 @@ class Pipeline:
         self, session: Session, sender: Address | None, params: dict[str, str]
     ) -> tuple[Reply, Transaction | None]:
         """The ``mail`` hooks; a new transaction if they let it pass."""
+        session.lookups = None
+        _count_lookups(session)
         tx = Transaction(
             self._ids.new(), session, sender, params, started_at=self._clock.now(), facts=Facts(session.facts)
         )
@@ -98,6 +101,7 @@ class Pipeline:
     async def rcpt(self, tx: Transaction, address: Address, notify: frozenset[str], orcpt: str | None) -> Reply:
         """Finds the tenant, runs its ``rcpt`` hooks, and refuses whom no plugin knows a mailbox for."""
         recipient = Recipient(address, notify=notify, orcpt=orcpt)
+        _count_lookups(tx.session)
         try:
             refusal = await self._recipients.admit(tx, recipient)
         except (StoreError, PolicyError) as error:
@@ -113,6 +117,7 @@ class Pipeline:
         return await self._recorder.refused(session, tx, reply, Stage(stage))
 
     async def _session_stage(self, stage: Stage, session: Session) -> Reply | None:
+        _count_lookups(session)
         judgement = await self._judge.judge(stage, self._judge.for_server(), session=session)
         session.judgements[stage] = judgement
         refusal = refusal_of(judgement.verdict)
@@ -124,6 +129,7 @@ class Pipeline:
         """Judges the message for each tenant, makes each recipient's copies, files them all, and answers."""
         content = set_apart(content)
         tx.message = Message(content)
+        _count_lookups(tx.session)
         groups = group_recipients(tx)
         unfit = _unfit(content)
         if unfit is not None:
@@ -239,6 +245,13 @@ async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
         await pieces[0]
     else:
         await asyncio.gather(*pieces)
+
+
+def _count_lookups(session: Session) -> None:
+    """Slow DNS look-ups of this task count for the session's message and its peer's network."""
+    if session.lookups is None:
+        session.lookups = Lookups(network(session.peer))
+    work_for(session.lookups)
 
 
 def _unfit(content: Content) -> Reply | None:
