@@ -190,7 +190,7 @@ def _is_in(mistake: Mistake, path: Path) -> bool:
 
 def _folder_of(path: Path) -> tuple[Path, Path | None]:
     """The policy folder, and the one file in it that is asked about."""
-    from inbox.policy.snapshot import TENANT_FOLDER
+    from inbox.policy.folder import TENANT_FOLDER
 
     if path.is_dir():
         return path, None

@@ -28,6 +28,8 @@ def _head(decision: Decision) -> Iterator[str]:
     yield f"  sender      <{decision.sender}>"
     for recipient in decision.recipients:
         yield f"  recipient   <{recipient}>"
+    for line in decision.why.splitlines():
+        yield f"  why         {line}"
     if decision.size:
         yield f"  size        {decision.size} octets"
     if decision.symbols:
