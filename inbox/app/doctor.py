@@ -274,8 +274,22 @@ async def _server(patient: Patient) -> list[tuple[Outcome, str]]:
     findings = []
     if patient.health.get("status") != "ok":
         findings.append((Outcome.FAIL, f"takes no mail now: {patient.health.get('reason', 'no answer')}"))
+    log = status.get("log", {})
+    if log.get("why"):
+        text = f"the log cannot be written: {log['why']} ({log['lost']} lines lost); mail is served without it"
+        findings.append((Outcome.WARN, text))
+    elif log.get("lost"):
+        text = f"{log['lost']} lines of the log were lost since the start: see log_lines_lost there"
+        findings.append((Outcome.WARN, text))
+    suspended = status.get("suspended_tenants", [])
+    for each in suspended:
+        first = each["why"].partition("\n")[0]
+        findings.append((Outcome.FAIL, f"the tenant {each['tenant']} is suspended, its mail is answered 451: {first}"))
+    told = {line for each in suspended for line in each["why"].splitlines()}
     refused = [status, *status.get("processes", [])]
     for line in dict.fromkeys(line for each in refused for line in str(each.get("policy_error", "")).splitlines()):
+        if line in told:
+            continue
         findings.append((Outcome.FAIL, f"changed policy is not in force: {line}"))
     findings += [(Outcome.FAIL, text) for text in _silent(status)]
     for failing in status.get("failing_plugins", []):

@@ -17,7 +17,6 @@ from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Accept, Verdict
 from inbox.store.records import DecisionRecord
 
-
 #: Characters that a record has of why something failed: a policy may have a hundred mistakes.
 WHY_LENGTH = 2000
 

@@ -30,8 +30,8 @@ from inbox.plugin.instances import Instances
 from inbox.plugin.presence import Presence
 from inbox.plugin.registry import Found, Registry
 from inbox.plugin.services import Log
-from inbox.policy.mistakes import PolicyMistakes
 from inbox.policy.folder import DEFAULT_FILE, TENANT_FOLDER
+from inbox.policy.mistakes import PolicyMistakes
 from inbox.policy.snapshot import PolicySet
 
 #: Milliseconds for which changes are collected: an editor's rename and write are one change.
@@ -61,9 +61,7 @@ class LivePolicies:
         instances: if set, plugin objects that no policy uses any more are closed after a swap.
     """
 
-    def __init__(
-        self, folder: Path, registry: Registry, log: Log, now: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, folder: Path, registry: Registry, log: Log, now: Callable[[], float] = time.monotonic) -> None:
         self._folder = folder
         self._registry = registry
         self._log = log

@@ -300,8 +300,7 @@ async def test_a_parent_whose_children_do_not_stay_gives_up(
     monkeypatch.setattr(processes, "CHILD", (sys.executable, "-c", given_up(code, str(tmp_path / "starts"))))
     async with asyncio.timeout(PATIENCE):
         assert await Processes([], 2).run() == ends_with
-    # The other child may have been started once more before the second one ended.
-    assert 2 * starts <= len((tmp_path / "starts").read_text()) <= 4 * starts
+    assert len((tmp_path / "starts").read_text()) >= 2 * starts
 
 
 async def test_a_parent_with_a_child_that_stays_does_not_give_up(

@@ -25,7 +25,7 @@ def pipe() -> Iterator[tuple[int, int]]:
         try:
             os.close(descriptor)
         except OSError as error:
-            assert error.errno == errno.EBADF  # noqa: PT017  A test closed it.
+            assert error.errno == errno.EBADF
 
 
 def test_lines_arrive_in_their_order(pipe: tuple[int, int]) -> None:
@@ -40,7 +40,9 @@ def test_lines_arrive_in_their_order(pipe: tuple[int, int]) -> None:
     assert sink.state() == SinkState(0, "")
 
 
-def test_a_full_disk_loses_lines_and_says_so_when_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_loses_lines_and_says_so_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     room = 10
     written: list[bytes] = []
 
