@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from inbox.app.config import Config
 from inbox.app.keyhealth import key_findings
 from inbox.app.listeners import wanted_ports
+from inbox.app.permissions import faults
 from inbox.app.services import make_resolver
 from inbox.app.stores import make_database, missing_database
 from inbox.app.tls import RENEW_BEFORE, Certificates
@@ -182,6 +183,11 @@ async def _blobs(patient: Patient) -> list[tuple[Outcome, str]]:
     if got != key.encode():
         return [(Outcome.FAIL, f"{where} gave back other bytes than were put")]
     return [(Outcome.OK, f"{where} takes, gives back and deletes")]
+
+
+async def _permissions(patient: Patient) -> list[tuple[Outcome, str]]:
+    found = [(Outcome.FAIL if bad else Outcome.WARN, text) for bad, text in faults(patient.config)]
+    return found or [(Outcome.OK, "nobody else can write policies, plugins and data, or read keys")]
 
 
 async def _tls(patient: Patient) -> list[tuple[Outcome, str]]:
@@ -351,6 +357,7 @@ CHECKS: dict[str, Check] = {
     "data folder": _data_folder,
     "database": _database,
     "blobs": _blobs,
+    "permissions": _permissions,
     "tls": _tls,
     "dns": _dns,
     "dkim": _dkim,

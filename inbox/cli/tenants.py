@@ -53,11 +53,13 @@ async def list_(as_json: Json = False) -> None:
 def _policies() -> dict[str, str] | None:
     """What is to be said of each tenant's policy file: ``own``, or ``wrong`` with the place of its first mistake.
 
-    None if default.yaml is wrong: then nobody can say.
+    None if default.yaml is missing or wrong: then nobody can say.
     """
     from inbox.app.policies import find_plugins, load_policies
 
     settings = config()
+    if not (settings.folders.policy_dir / "default.yaml").exists():
+        return None
     try:
         policies = load_policies(settings, find_plugins(settings))
     except PolicyError as error:

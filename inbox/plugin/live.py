@@ -101,7 +101,7 @@ class LivePolicies:
     async def reload(self) -> list[str]:
         """Reads everything again: plugins, default.yaml, all tenants.
 
-        A wrong default.yaml changes nothing. A tenant whose file is wrong keeps what it has; the others' come into force.
+        A wrong default.yaml changes nothing. A tenant whose file is wrong keeps what it has, and holds up nobody.
 
         Returns:
             What is wrong: mistakes in policies, a folder that is gone, and plugins that cannot be loaded.

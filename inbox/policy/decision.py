@@ -55,8 +55,8 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     """The record of one transaction for one tenant, or of a refusal before a tenant was known.
 
     ``at`` is in seconds since the epoch; ``tenant`` is the name; ``stage`` is where it ended; ``code``, ``enhanced``
-    and ``text`` are the reply; ``symbols`` are points by symbol, of the scores that counted. ``why`` is for the operator,
-    if no plugin decided: the policy that is wrong, or the store that failed.
+    and ``text`` are the reply; ``symbols`` are points by symbol, of the scores that counted. ``why`` is for the
+    operator, if no plugin decided: the policy that is wrong, or the store that failed.
     """
 
     id: str

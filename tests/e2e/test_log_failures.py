@@ -1,4 +1,4 @@
-"""The log cannot be written: mail still comes in and gets its 250, people still log in, and health says what is wrong."""
+"""The log cannot be written: mail still gets its 250, people still log in, and health says what is wrong."""
 
 from __future__ import annotations
 

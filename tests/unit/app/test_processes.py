@@ -287,6 +287,15 @@ async def test_one_that_ends_while_it_is_told_to_stop(monkeypatch: pytest.Monkey
     parent_of_all.close()
 
 
+def test_a_child_imports_nothing_from_the_working_directory(tmp_path: Path) -> None:
+    for name in ("typer", "inbox", "structlog"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(9)")
+    done = subprocess.run(
+        [*processes.CHILD[:-1], "--version"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.split()[0]) == (0, "inbox")
+
+
 def given_up(code: int, times: str) -> str:
     """A child that notes its start and ends at once with this code."""
     return f"import sys; open({times!r}, 'a').write('x'); sys.exit({code})"
