@@ -103,12 +103,7 @@ class Server:
         """Policies, plugins and certificates anew."""
         problems = await self._parts.live.reload()
         self._parts.directory.forget()
-        try:
-            await self._refresh_certificates()
-        except InboxError as error:
-            self._log.error("certificate_refused", error=str(error))
-            problems.append(str(error))
-        return problems
+        return [*problems, *await self._refresh_certificates()]
 
     async def take_policy(self, tenant: str) -> dict[str, Any]:
         """Takes up a tenant's policy file now."""
@@ -239,9 +234,15 @@ class Server:
     async def _prune(self) -> None:
         await prune(self._installation.database, self._parts.live.current.server, self._installation.clock.now())
 
-    async def _refresh_certificates(self) -> None:
-        if self._certificates.refresh():
-            self._log.info("certificate_changed")
+    async def _refresh_certificates(self) -> list[str]:
+        """What is wrong with changed files; the certificate from before stays in use then."""
+        try:
+            if self._certificates.refresh():
+                self._log.info("certificate_changed")
+        except InboxError as error:
+            self._log.error("certificate_refused", error=str(error))
+            return [str(error)]
+        return []
 
 
 async def serve(

@@ -30,8 +30,8 @@ from inbox.plugin.instances import Instances
 from inbox.plugin.presence import Presence
 from inbox.plugin.registry import Found, Registry
 from inbox.plugin.services import Log
-from inbox.policy.folder import DEFAULT_FILE, TENANT_FOLDER
-from inbox.policy.mistakes import PolicyMistakes
+from inbox.policy.folder import DEFAULT_FILE, TENANT_FOLDER, read_policies
+from inbox.policy.mistakes import Mistakes, PolicyMistakes
 from inbox.policy.snapshot import PolicySet
 
 #: Milliseconds for which changes are collected: an editor's rename and write are one change.
@@ -109,7 +109,7 @@ class LivePolicies:
         async with self._lock:
             found = await asyncio.to_thread(partial(self._registry.discover, anew=True))
             problems = [str(problem) for problem in found.problems]
-            if self._note_gone(at_once=True):
+            if await self._note_gone(at_once=True):
                 return [self._errors[_GONE], *problems]
             try:
                 new = await asyncio.to_thread(PolicySet.load_suspending, self._folder, found, self._current)
@@ -118,7 +118,6 @@ class LivePolicies:
                 self._refused(error)
                 return [*str(error).splitlines(), *problems]
             self._keep_errors(new)
-            self._presence.remember()
             await self._swap(new, found)
             for mistakes in new.refused.values():
                 self._refused(mistakes)
@@ -135,7 +134,7 @@ class LivePolicies:
         """
         name = PolicySet.relative_name(tenant)
         async with self._lock:
-            if (self._folder / name).exists():
+            if await asyncio.to_thread(self._presence.note, [name]):
                 await self._take([name])
             return self._errors.get(name, "").splitlines()
 
@@ -161,7 +160,8 @@ class LivePolicies:
         async with self._lock:
             if plugins:
                 await self._plugins_changed(self._registry.discover)
-            there = self._presence.note(sorted(policies))
+            # In threads: a network file system that does not answer holds up nothing but this.
+            there = await asyncio.to_thread(self._presence.note, sorted(policies))
             if DEFAULT_FILE in there:
                 await self._take([DEFAULT_FILE])
                 await self._retry()
@@ -170,10 +170,9 @@ class LivePolicies:
 
     async def _take_away(self) -> None:
         """Files that were removed are not in force any more, unless all of them are gone with their folder."""
-        if self._note_gone():
+        if await self._note_gone():
             return
-        self._presence.remember()
-        removed = self._presence.removed()
+        removed = await asyncio.to_thread(self._presence.removed)
         if DEFAULT_FILE in removed:
             await self._take([DEFAULT_FILE])  # It cannot be read, and that is told.
         names = [name for name in removed if name != DEFAULT_FILE]
@@ -184,9 +183,12 @@ class LivePolicies:
             self._log.info("policy_removed", tenant=Path(name).stem, file=str(self._folder / name))
         await self._swap(self._current.without(Path(name).stem for name in names), self.found)
 
-    def _note_gone(self, *, at_once: bool = False) -> bool:
+    async def _note_gone(self, *, at_once: bool = False) -> bool:
         """Whether the folder is gone. That is told once, and not while somebody may be replacing it."""
-        gone = self._presence.gone() if self._current.tenants() or self.suspended else ""
+        wanted = bool(self._current.tenants() or self.suspended)
+        gone = await asyncio.to_thread(self._presence.gone) if wanted else ""
+        if not gone:
+            await asyncio.to_thread(self._presence.remember)
         if gone and gone != self._gone and (at_once or self._presence.lasting):
             self._gone = gone
             self._errors[_GONE] = f"{gone}: the policies that were read before stay in force"
@@ -233,9 +235,13 @@ class LivePolicies:
         await self._swap(new, self.found)
 
     async def _reloaded(self, names: list[str]) -> PolicySet:
-        if DEFAULT_FILE in names or any(_size(self._folder / name) > INLINE_OCTETS for name in names):
-            return await asyncio.to_thread(self._current.reload, names)
-        return self._current.reload(names)
+        """The policies with these files read again. Raises PolicyError."""
+        mistakes = Mistakes()
+        texts = await asyncio.to_thread(read_policies, self._folder, names, mistakes)
+        mistakes.check()
+        if DEFAULT_FILE in names or any(len(text) > INLINE_OCTETS for text in texts.values()):
+            return await asyncio.to_thread(self._current.reload, names, texts)
+        return self._current.reload(names, texts)
 
     async def _plugins_changed(self, discover: Callable[[], Found]) -> bool:
         """Takes up the plugins that are there now; False if they are the same, or do not fit the policies."""
@@ -358,11 +364,3 @@ class LivePolicies:
         if self._registry.folder is not None:
             files |= set(self._registry.folder.resolve().glob("*.py"))
         return files
-
-
-def _size(path: Path) -> int:
-    """Octets; 0 if nobody can say, which who reads it will find out."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

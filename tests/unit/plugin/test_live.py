@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,10 +20,12 @@ from inbox.plugin.live import LivePolicies
 from inbox.plugin.presence import REMOVED_SECONDS
 from inbox.plugin.registry import Registry
 from inbox.plugin.testing import FakeClock, MemoryLog
+from inbox.policy import folder
 from inbox.policy.mistakes import TenantSuspended
 from inbox.policy.stages import Stage
 from tests.support.engine import transaction
 from tests.support.plugin_services import services
+from tests.support.waiting import PATIENCE
 
 PLUGIN = """
 from inbox.plugin import *
@@ -435,3 +438,43 @@ async def test_a_large_policy_is_checked_beside_the_event_loop(world: World) -> 
     assert turns > 10
     assert (world.live.last_error or "").endswith("and 2900 more")
     assert len(world.log.events) < 200
+
+
+async def test_an_empty_file_says_nothing(world: World) -> None:
+    path = world.write("tenants/acme.yaml", "mode: shadow")
+    world.live.open()
+    world.write("tenants/acme.yaml", "")
+    await world.live.changed([path.resolve()])
+    assert world.live.current.effective("acme").mode == "enforce"
+    assert world.live.last_error is None
+
+
+async def test_a_file_system_that_does_not_answer_holds_up_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = world.write("tenants/acme.yaml", "mode: shadow")
+    world.live.open()
+    asked, answers = threading.Event(), threading.Event()
+    read = folder.read_policy
+
+    def hanging(place: Path, name: str) -> bytes:
+        asked.set()
+        assert answers.wait(PATIENCE)
+        return read(place, name)
+
+    monkeypatch.setattr(folder, "read_policy", hanging)
+    world.write("tenants/acme.yaml", "mode: 'off'")
+    change = asyncio.create_task(world.live.changed([path.resolve()]))
+    assert await asyncio.to_thread(asked.wait, PATIENCE)
+    assert world.live.current.effective("acme").mode == "shadow"
+    assert not change.done()
+    answers.set()
+    await change
+    assert world.live.current.effective("acme").mode == "off"
+
+
+async def test_a_file_of_another_name_is_no_policy_of_the_tenant_s(world: World) -> None:
+    world.write("tenants/acme.yml", "mode: shadow")
+    world.live.open()
+    with pytest.raises(TenantSuspended, match=r"acme.yml: policies end in .yaml; rename this file"):
+        world.live.current.effective("acme")
