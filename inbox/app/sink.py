@@ -244,8 +244,9 @@ def open_missing_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            # It gets the lowest free number: this one, for those below are open by now.
-            os.open(os.devnull, os.O_RDWR)
+            # It gets the lowest free number: this one, for those below are open by now. Writing to standard error goes
+            # on failing, so that child processes know that nobody reads their log.
+            os.open(os.devnull, os.O_RDONLY if number == 2 else os.O_RDWR)
         if getattr(sys, name) is None:
             setattr(sys, name, AbsentStream(open(number, mode, closefd=False), encoding="utf-8"))  # noqa: SIM115
 

@@ -129,6 +129,16 @@ def test_a_reader_that_does_not_read_does_not_keep_the_server_from_stopping(serv
         assert server.stop() == 0
 
 
+def test_a_closed_descriptor_of_several_processes(tmp_path: Path) -> None:
+    server = RunningServer(tmp_path, processes=2, wrapper=("sh", "-c", 'exec "$@" >&- 2>&-', "sh"))
+    server.populate()
+    server.start()
+    deliver_and_read(server)
+    assert "Bad file descriptor" in ask(server, "/health")["warnings"][0]
+    assert server.stop() == 0
+    assert server.log.read_bytes() == b""
+
+
 def test_a_closed_descriptor(server: RunningServer) -> None:
     server.wrapper = ("sh", "-c", 'exec "$@" >&- 2>&-', "sh")
     server.start()

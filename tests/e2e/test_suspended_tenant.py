@@ -213,4 +213,4 @@ def test_a_removed_policy_is_out_of_force(server: RunningServer) -> None:
     assert answer(server, "nobody@acme.test")[0] == 450
     path.unlink()
     until(lambda: answer(server, "nobody@acme.test")[0] == 550, "the tenant has the default")
-    assert b"policy_removed" in server.log.read_bytes()
+    until(lambda: b"policy_removed" in server.log.read_bytes(), "it is logged")
