@@ -299,10 +299,10 @@ async def _server(patient: Patient) -> list[tuple[Outcome, str]]:
     for each in suspended:
         first = each["why"].partition("\n")[0]
         findings.append((Outcome.FAIL, f"the tenant {each['tenant']} is suspended, its mail is answered 451: {first}"))
-    told = {line for each in suspended for line in each["why"].splitlines()}
+    reported = {line for each in suspended for line in each["why"].splitlines()}
     refused = [status, *status.get("processes", [])]
     for line in dict.fromkeys(line for each in refused for line in str(each.get("policy_error", "")).splitlines()):
-        if line in told:
+        if line in reported:
             continue
         findings.append((Outcome.FAIL, f"changed policy is not in force: {line}"))
     findings += [(Outcome.FAIL, text) for text in _silent(status)]

@@ -24,8 +24,8 @@ def _json(event: Any, **_options: Any) -> str:
     try:
         return escaped(msgspec.json.encode(event, enc_hook=str).decode())
     except Exception as error:  # noqa: BLE001  A value may be of a plugin's class, or half a surrogate pair.
-        told = {name: _text(value) for name, value in event.items()}
-        return json.dumps({**told, "not_rendered": type(error).__name__})
+        texts = {name: _text(value) for name, value in event.items()}
+        return json.dumps({**texts, "not_rendered": type(error).__name__})
 
 
 def escaped(line: str) -> str:
@@ -98,7 +98,7 @@ def configure_logs(*, console: bool, level: int = logging.INFO, sink: Sink | Non
     """Sets structlog up for the process. With ``console=False`` only errors are written.
 
     Args:
-        sink: where ``sys.stderr`` leads, if that was protected: what it loses is then said in the log's own format.
+        sink: where ``sys.stderr`` leads, if that was protected: the notice about lost lines then has the log's format.
     """
     # aiosmtpd logs every command with its addresses.
     logging.getLogger("mail.log").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Files that others may write or read: whoever writes a plugin runs code as the server, whoever reads a key is it."""
+"""Permissions of files: a plugin that others can write runs their code, a key that others can read is theirs."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _ROOT = 0
 def faults(config: Config) -> Iterator[Fault]:
     """What others may do with the installation's files, and must not."""
     folders = config.folders
-    # Root may ask for the server's user, whose the data folder is.
+    # Root may run the check; the data folder belongs to the server's user.
     data = _stat(folders.data_dir)
     owners = {_ROOT, os.geteuid(), *((data.st_uid,) if data is not None else ())}
     for path in (folders.plugins, *_files(folders.plugins, "*.py")):
-        yield from _writable(path, owners, "who writes there runs code as the server")
+        yield from _writable(path, owners, "its author runs code as the server")
     tenants = folders.policy_dir / "tenants"
     for path in (folders.policy_dir, tenants, *_files(folders.policy_dir, "*.yaml"), *_files(tenants, "*.yaml")):
-        yield from _writable(path, owners, "who writes there decides about everybody's mail")
-    yield from _writable(folders.data_dir, owners, "who writes there can replace the database")
+        yield from _writable(path, owners, "its author decides about all mail")
+    yield from _writable(folders.data_dir, owners, "anyone can replace the database")
     yield from _readable(config.tls.key_file or config.tls.cert_file or folders.data_dir / "self-signed.pem")
     for name in ("inbox.db", "inbox.db-wal"):
         yield from _readable(folders.data_dir / name)

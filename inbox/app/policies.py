@@ -31,7 +31,7 @@ def load_policies(config: Config, found: Found) -> PolicySet:
 
 
 def suspended_text(policies: PolicySet) -> str:
-    """One line about the tenants whose policy is wrong; empty if there are none."""
+    """One line that names the tenants with a wrong policy; empty if all are right."""
     names = sorted(policies.suspended)
     if not names:
         return ""

@@ -157,7 +157,7 @@ class Processes:
         codes = {code for _, code in self._early.values()}
         if codes <= LASTING or min(times for times, _ in self._early.values()) >= EARLY_ENDS:
             self._code = code if code > 0 else 1
-            why = "every process of the server ends soon after its start; each has said why on standard error"
+            why = "every process of the server ends soon after its start; each has written the reason to standard error"
             self._log.error("processes_given_up", code=self._code, why=why)
             self._stopping.set()
 

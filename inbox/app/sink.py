@@ -91,7 +91,7 @@ class Sink:
             self._queue.put(data)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-                with contextlib.suppress(RuntimeError):  # The interpreter is ending: nobody starts threads any more.
+                with contextlib.suppress(RuntimeError):  # The interpreter is ending and starts no threads any more.
                     self._thread.start()
 
     def state(self) -> SinkState:
@@ -160,7 +160,7 @@ class Sink:
             while left:
                 try:
                     left = left[os.write(self._descriptor, left) :]
-                except BlockingIOError:  # Somebody else made it non-blocking: a terminal that others use, too.
+                except BlockingIOError:  # Another program that uses the same terminal or pipe made it non-blocking.
                     if self._closed:
                         raise
                     self._wait()
@@ -245,7 +245,7 @@ def open_missing_streams() -> None:
             os.fstat(number)
         except OSError:
             # It gets the lowest free number: this one, for those below are open by now. Writing to standard error goes
-            # on failing, so that child processes know that nobody reads their log.
+            # on failing, so that child processes notice that their log is lost.
             os.open(os.devnull, os.O_RDONLY if number == 2 else os.O_RDWR)
         if getattr(sys, name) is None:
             setattr(sys, name, AbsentStream(open(number, mode, closefd=False), encoding="utf-8"))  # noqa: SIM115

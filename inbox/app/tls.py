@@ -126,7 +126,7 @@ class Certificates:
             except OSError as error:
                 raise ConfigError(f"TLS_CERT_FILE: {path}: {_reason(error)}") from error
             if not stat_module.S_ISREG(stat.st_mode):
-                # To read a pipe waits for whoever writes into it, and everybody's mail with it.
+                # Reading a pipe blocks until another program writes into it, and all mail waits.
                 raise ConfigError(f"TLS_CERT_FILE: {path}: not a regular file")
             stats.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
         return tuple(stats)

@@ -71,7 +71,7 @@ def dev() -> None:
 
 
 def _served(work: Coroutine[Any, Any, None]) -> None:
-    """Serves; a policy that is wrong for everybody ends the program with a code after which nobody starts it again."""
+    """Serves; a wrong default.yaml ends the program with an exit code of its own."""
     from inbox.app.exits import EX_CONFIG
 
     try:

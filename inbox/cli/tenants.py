@@ -51,9 +51,9 @@ async def list_(as_json: Json = False) -> None:
 
 
 def _policies() -> dict[str, str] | None:
-    """What is to be said of each tenant's policy file: ``own``, or ``wrong`` with the place of its first mistake.
+    """The state of each tenant's policy file: ``own``, or ``wrong`` with the place of its first mistake.
 
-    None if default.yaml is missing or wrong: then nobody can say.
+    None if default.yaml is missing or wrong, which hides the state of all others.
     """
     from inbox.app.policies import find_plugins, load_policies
 

@@ -68,7 +68,7 @@ class Recipients:
         if accounts:
             return None
         if resolved is None and not policy.gives(Resolved):
-            # Nobody said that there is no such user: a refusal for good would send all of the tenant's mail back.
+            # No plugin looked the user up: a permanent reply would bounce all of the tenant's mail.
             self._log.error("recipients_not_resolved", tenant=domain.organization.name, address=str(recipient.address))
             raise PolicyError(
                 f"no plugin in the policy of {domain.organization.name} resolves recipients: "

@@ -5,13 +5,13 @@ What happens when:
 - A changed or new policy file that is right is in force for the next message. Messages under way hold the policy under
   which they began.
 - A wrong one changes nothing; its mistakes are logged and kept in ``last_error``. Other files are not held up by it.
-- A file that is wrong when the server starts suspends its tenant: nobody knows what was in force before. The tenant is
+- A file that is wrong when the server starts suspends its tenant: no earlier policy is known. The tenant is
   served again as soon as the file is right.
 - A file that is removed leaves its tenant the default, a second later: editors and deployments replace files.
 - A folder that is gone, or unmounted, changes nothing: the policies that were read stay in force, and that is logged.
 - A changed or new plugin file is imported anew, and all policies are checked against it. If a policy no longer fits,
   the old plugin stays in force.
-- A package that was installed meanwhile is found by a reload, and when a policy names a plugin that nobody knows.
+- A package that was installed meanwhile is found by a reload, and when a policy names an unknown plugin.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class LivePolicies:
     async def reload(self) -> list[str]:
         """Reads everything again: plugins, default.yaml, all tenants.
 
-        A wrong default.yaml changes nothing. A tenant whose file is wrong keeps what it has, and holds up nobody.
+        A wrong default.yaml changes nothing. A tenant whose file is wrong keeps what it has; the others' are taken up.
 
         Returns:
             What is wrong: mistakes in policies, a folder that is gone, and plugins that cannot be loaded.
@@ -174,7 +174,7 @@ class LivePolicies:
             return
         removed = await asyncio.to_thread(self._presence.removed)
         if DEFAULT_FILE in removed:
-            await self._take([DEFAULT_FILE])  # It cannot be read, and that is told.
+            await self._take([DEFAULT_FILE])  # It cannot be read, which is then reported.
         names = [name for name in removed if name != DEFAULT_FILE]
         if not names:
             return
@@ -184,7 +184,7 @@ class LivePolicies:
         await self._swap(self._current.without(Path(name).stem for name in names), self.found)
 
     async def _note_gone(self, *, at_once: bool = False) -> bool:
-        """Whether the folder is gone. That is told once, and not while somebody may be replacing it."""
+        """Whether the folder is gone. Reports it once, and not while the folder may be being replaced."""
         wanted = bool(self._current.tenants() or self.suspended)
         gone = await asyncio.to_thread(self._presence.gone) if wanted else ""
         if not gone:

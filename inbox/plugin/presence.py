@@ -44,7 +44,7 @@ class Presence:
 
     @property
     def lasting(self) -> bool:
-        """Whether the folder has been gone for longer than somebody needs who replaces it."""
+        """Whether the folder has been gone for longer than it takes to replace it."""
         return self._gone_since is not None and self._now() - self._gone_since >= REMOVED_SECONDS
 
     def _why_gone(self) -> str:

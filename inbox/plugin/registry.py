@@ -146,7 +146,7 @@ class Registry:
         return entry_points(group=GROUP)
 
     def _kept(self, key: tuple[str, ...], load: Callable[[], LoadedPlugin | Problem]) -> LoadedPlugin | Problem:
-        """The plugin from last time, so that whoever uses it goes on with the same one; what failed is tried again."""
+        """The plugin as it was loaded before, so that its objects stay in use; a failed load is tried again."""
         known = self._loaded.get(key)
         if known is not None:
             return known

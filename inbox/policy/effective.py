@@ -49,7 +49,7 @@ class EffectivePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a policy file is about: a tenant (empty: default.yaml), a domain, an account; and where that stands."""
+    """What a policy file is about: a tenant (empty: default.yaml), a domain, an account; and its place."""
 
     tenant: str
     domain: str | None

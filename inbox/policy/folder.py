@@ -1,4 +1,4 @@
-"""The policy folder: which files it has, and what stands in them."""
+"""The policy folder: its files and their texts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_folder(folder: Path) -> Files:
     """Reads ``default.yaml`` and every tenant's file.
 
     Raises:
-        PolicyMistakes: the folder of the tenants is there and cannot be listed: nobody can say who has a policy.
+        PolicyMistakes: the tenants' folder exists and cannot be listed, so it is not known which tenants have a policy.
     """
     files = Files()
     for name in [DEFAULT_FILE, *(f"{TENANT_FOLDER}/{name}" for name in tenant_files(folder))]:

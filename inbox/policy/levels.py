@@ -53,7 +53,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class PolicyFile:
-    """One file. ``domains`` are by canonical name, ``accounts`` by ``Address.key``; ``places`` is where each stands."""
+    """One file. ``domains`` are by canonical name, ``accounts`` by ``Address.key``; ``places`` has their places."""
 
     level: Level = Level()
     domains: Mapping[str, Level] = field(default_factory=dict)

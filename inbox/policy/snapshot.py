@@ -76,7 +76,7 @@ class PolicySet:
 
     @classmethod
     def load_suspending(cls, folder: Path, catalogue: Catalogue, previous: PolicySet | None = None) -> PolicySet:
-        """Reads all files of ``folder``; a tenant whose file is wrong harms nobody else.
+        """Reads all files of ``folder``; a wrong file of one tenant does not affect the others.
 
         Args:
             previous: what was in force until now. A tenant whose file is wrong keeps what it had there; one that had
@@ -106,7 +106,7 @@ class PolicySet:
         return new
 
     def _refuse(self, tenant: str, error: PolicyMistakes, previous: PolicySet | None, mistakes: Mistakes) -> None:
-        """The tenant keeps what it had; if nobody knows what that is, it is suspended."""
+        """The tenant keeps its earlier policy, or is suspended if no earlier one is known."""
         self.refused[tenant] = error
         self._tenants.pop(tenant, None)
         if previous is None or tenant in previous.suspended:
@@ -288,7 +288,7 @@ class PolicySet:
             overrides: the domain's ``has_domain`` fields, the last word.
 
         Raises:
-            TenantSuspended: the tenant's file is wrong, and nobody knows what was in force before.
+            TenantSuspended: the tenant's file is wrong, and no earlier policy is known.
             PolicyError: a plugin's settings refuse what the levels, or the overrides, say together.
         """
         if tenant in self.suspended:

@@ -22,7 +22,7 @@ def doubts(policies: PolicySet) -> list[Mistake]:
         try:
             policy = policies.effective(named.tenant, named.domain, named.account)
         except PolicyError:
-            continue  # A suspended tenant's: its mistakes are told instead.
+            continue  # A suspended tenant's: its mistakes are reported instead.
         for text in _texts(policy):
             # A domain and an account inherit what their tenant's file says, and the tenant what the default says.
             inherited = (f"{level} {text}" for level in _levels(named))

@@ -203,7 +203,7 @@ def serve(service: Service[S]) -> None:
     # A terminal's Ctrl-C and a service manager's stop reach us, too: what the server still writes must be written.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    # A traceback that nobody reads must not keep us from ending: a successor waits for that.
+    # A blocked write of a traceback must not keep this process from ending: its successor waits for that.
     sys.excepthook = _complain
     with socket.socket(fileno=sys.stdin.fileno()) as door:
         _Desk(door, service).run()

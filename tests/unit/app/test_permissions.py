@@ -65,7 +65,7 @@ def test_a_plugin_of_another_user_s(config: Config, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Path, "stat", stat)
     ((fails, text),) = faults(config)
     assert fails
-    assert text.startswith(f"{tmp_path}/plugins/mine.py belongs to user 987: who writes there runs code as the server")
+    assert text.startswith(f"{tmp_path}/plugins/mine.py belongs to user 987: its author runs code as the server")
 
 
 def test_what_is_not_there_is_no_fault(tmp_path: Path) -> None:
