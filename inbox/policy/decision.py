@@ -51,12 +51,24 @@ class StageRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     plugins: list[PluginRecord] = []
 
 
+class Retry(msgspec.Struct, frozen=True):
+    """A recipient whose copy was there already: in ``mailbox`` under ``uid``, delivered by the transaction ``id`` at
+    ``at``."""
+
+    recipient: str
+    mailbox: str
+    uid: int
+    id: str
+    at: float
+
+
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     """The record of one transaction for one tenant, or of a refusal before a tenant was known.
 
     ``at`` is in seconds since the epoch; ``tenant`` is the name; ``stage`` is where it ended; ``code``, ``enhanced``
     and ``text`` are the reply; ``symbols`` are points by symbol, of the scores that counted. ``why`` is for the
-    operator, if no plugin decided: the policy that is wrong, or the store that failed.
+    operator, if no plugin decided: the policy that is wrong, or the store that failed. ``already_filed`` is only known
+    when the message is filed, and is kept beside the record.
     """
 
     id: str
@@ -78,6 +90,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     stages: list[StageRecord] = []
     format: int = 1
     why: str = ""
+    already_filed: list[Retry] = []
 
     def with_judgements(self, judgements: Sequence[StageOutcome], reply: Reply | None = None) -> Decision:
         """This record with what the stages said, in their order, and with the reply."""
