@@ -130,7 +130,7 @@ class Processes:
         loop = asyncio.get_running_loop()
         pause, longest = pauses
         while not self._stopping.is_set():
-            began = loop.time()
+            began, child = loop.time(), None
             try:
                 child = await start()
             except OSError as error:  # No process or memory to be had now: that passes.
@@ -140,11 +140,16 @@ class Processes:
                 if self._stopping.is_set():
                     return
                 self._log.error("process_ended", process=name, pid=child.pid, code=child.returncode)
-                if loop.time() - began <= EARLY_SECONDS and name != self._helper:
-                    self._ended_early(name, child.returncode or 0)
-            if loop.time() - began > EARLY_SECONDS:
+            # These codes are of a child that did not come to serve, however long its start took on a busy machine.
+            lasting = child is not None and child.returncode in LASTING
+            early = lasting or loop.time() - began <= EARLY_SECONDS
+            if child is not None and early and name != self._helper:
+                self._ended_early(name, child.returncode or 0)
+            elif not early:
                 pause = pauses[0]
                 self._early.pop(name, None)
+            if lasting:
+                pause = longest
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
             pause = min(pause * 2, longest)

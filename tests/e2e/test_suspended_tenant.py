@@ -152,7 +152,7 @@ def test_a_wrong_default_ends_the_server_for_good(server: RunningServer, options
         cwd=server.folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 78

@@ -305,7 +305,9 @@ def given_up(code: int, times: str) -> str:
 async def test_a_parent_whose_children_do_not_stay_gives_up(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int, starts: int, ends_with: int
 ) -> None:
-    monkeypatch.setattr(processes, "PAUSES", (0.001, 0.001))
+    monkeypatch.setattr(processes, "PAUSES", (0.001, 0.2))
+    # However long the start took, these codes say that no start succeeds.
+    monkeypatch.setattr(processes, "EARLY_SECONDS", PATIENCE if code == 1 else 0.0)
     monkeypatch.setattr(processes, "CHILD", (sys.executable, "-c", given_up(code, str(tmp_path / "starts"))))
     async with asyncio.timeout(PATIENCE):
         assert await Processes([], 2).run() == ends_with
