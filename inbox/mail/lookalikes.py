@@ -1,8 +1,8 @@
 """Characters that look like others: folded for reading, and made skeletons for comparing.
 
 The table is the part of confusables.txt (Unicode Technical Standard #39, https://www.unicode.org/Public/security/) that
-maps one character to one ASCII letter or digit and that NFKC does not map already. Copyright © Unicode, Inc.; licence:
-https://www.unicode.org/license.txt.
+maps one character to one ASCII letter or digit and that NFKC does not map already. Copyright © Unicode, Inc.; its
+licence is in LICENSE-UNICODE.
 """
 
 from __future__ import annotations
