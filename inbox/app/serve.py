@@ -28,6 +28,7 @@ from inbox.app.vitals import check_health, helper_view
 from inbox.app.wiring import Parts, wire
 from inbox.base.errors import InboxError
 from inbox.base.limits import IMAP_CONNECTIONS
+from inbox.server.fairness import Turns
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.server import ImapServer
 from inbox.server.lmtp import LmtpServer
@@ -73,6 +74,7 @@ class Server:
         self._started_at = installation.clock.now()
         self._doors: list[SmtpServer | ImapServer] = []
         self._room = raise_limit()
+        self._turns = Turns()
 
     async def run(self, ready: Callable[[], None], stop: asyncio.Event) -> None:
         """Serves until ``stop`` is set; ``ready`` is called when every listener answers."""
@@ -131,6 +133,7 @@ class Server:
                     self._installation.clock,
                     self._installation.ids,
                     structlog.get_logger("inbox.smtp"),
+                    self._turns,
                 )
                 await server.start_socket(by_name[name].socket)
                 stack.push_async_callback(server.stop, GRACE_SECONDS)
@@ -145,6 +148,7 @@ class Server:
                 structlog.get_logger("inbox.imap"),
                 clock=self._installation.clock,
                 ids=self._installation.ids,
+                turns=self._turns,
             )
             stack.push_async_callback(imap.stop)
             if "imap" in by_name:

@@ -7,6 +7,8 @@ from typing import ClassVar, Final
 
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Session, Transaction
+from inbox.server.fairness import Patience
+from inbox.server.guard import CROWDED_SECONDS
 from inbox.server.smtp_intake import Intake, too_big
 from inbox.server.smtp_link import Context, Gone, SmtpLink
 from inbox.server.spool import Spool
@@ -52,8 +54,9 @@ class SmtpMessages(SmtpLink):
         self._chunks: Intake | None = None
         self._utf8 = False
         self._in_text = False
-        self._strikes = 0
-        self._idle = 0
+        config = context.config
+        errors = config.max_errors if self.distrusts else 0
+        self._patience = Patience(errors, config.max_idle_commands, "Too many non-mail commands")
 
     @property
     def _transaction(self) -> Transaction:
@@ -100,6 +103,8 @@ class SmtpMessages(SmtpLink):
             self._say(await self._refused("data", intake.trouble or _BARE))
             self._reset()
         else:
+            if not bdat.octets:
+                self._patience.idle()
             self._chunks, self._state = intake, self._target
             self._say(Reply(250, "2.0.0", f"{bdat.octets} octets received"))
 
@@ -115,12 +120,15 @@ class SmtpMessages(SmtpLink):
         started, octets = clock.monotonic(), 0
         self._in_text = True
         while True:
+            await self._share.pause()
             event = receiver.next_event()
             if event is None:
-                # Each read has its time, the whole has its time, and after a grace it must have come at some rate.
-                slowest = config.data_grace_seconds + octets / config.data_octets_per_second
-                whole = started + min(config.data_total_seconds, slowest)
-                await self._more(min(whole, clock.monotonic() + config.data_block_seconds))
+                # Each read has its time, the whole has its time, and after a grace it must have come at some rate;
+                # while connections are short, the grace is short, too.
+                due = octets / config.data_octets_per_second
+                whole = started + min(config.data_total_seconds, config.data_grace_seconds + due)
+                read = clock.monotonic() + config.data_block_seconds
+                await self._more(min(whole, read), started, started + CROWDED_SECONDS + due)
             elif isinstance(event, Text):
                 octets += len(event.data)
                 if intake is not None:
@@ -141,7 +149,7 @@ class SmtpMessages(SmtpLink):
         for reply in replies:
             self._say(reply)
         if any(reply.positive for reply in replies):
-            self._strikes = self._idle = 0
+            self._patience.restore()
 
     async def _judge(self, intake: Intake, *, bare: bool) -> list[Reply]:
         expected = self._accepted if self.per_recipient else 1
@@ -180,13 +188,13 @@ class SmtpMessages(SmtpLink):
         """Gathers a reply; it is sent when we wait for the client, or when many are gathered."""
         self._out.append(render(reply, utf8=self._utf8))
         if reply.code >= 500:
-            self._strikes += 1
+            self._patience.error()
             self._client.errors += 1
         elif reply.code == 421:  # RFC 5321 §3.8: who says so closes
             self._closing = True
         elif reply.code >= 400:
             # Each may have been work, and a record: a client that is told to come back later must do so some time.
-            self._idle += 1
+            self._patience.idle()
 
     async def _refused(self, stage: str, reply: Reply) -> Reply:
         """Has a refusal of our own recorded; returns the reply with its id."""

@@ -83,6 +83,11 @@ class Channel(asyncio.Protocol):
             raise RuntimeError("not connected")
         return self._transport
 
+    @property
+    def full(self) -> bool:
+        """True while the peer has not taken most of what was written."""
+        return self._full and not self.lost
+
     def info(self, name: str) -> Any:
         """What the transport knows under ``name`` (``peername``, ``ssl_object`` …)."""
         return self.transport.get_extra_info(name)

@@ -100,4 +100,5 @@ async def _check(s: ImapSession, user: str, password: str) -> Done:
         if s.failures >= s.config.login_failures:
             raise Farewell("Too many failed logins") from error
         raise No(error.said, "AUTHENTICATIONFAILED") from error
+    s.logged_in()
     return Done("Logged in", f"CAPABILITY {capabilities(s)}")

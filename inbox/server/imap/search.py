@@ -34,7 +34,7 @@ _ASKED: Final[Mapping[int, tuple[Column, ...]]] = {
     _TEXTS: ("size", "prepended", "header_block", "received_at"),
     _BLOB: (*COPY, "received_at"),
 }
-#: Messages that are judged by the view alone before others get their turn.
+#: Tests of messages by the view alone before others get their turn.
 _TURN: Final = 2000
 
 
@@ -69,6 +69,19 @@ def _level(wanted: Key) -> int:
             return _BLOB
         case _:
             return _VIEW
+
+
+def _weight(wanted: Key) -> int:
+    """How many keys are looked at for one message."""
+    match wanted:
+        case key.And(keys):
+            return sum(map(_weight, keys))
+        case key.Or(first, second):
+            return _weight(first) + _weight(second)
+        case key.Not(inner):
+            return _weight(inner)
+        case _:
+            return 1
 
 
 class _Compiler:
@@ -178,19 +191,19 @@ async def _matching(s: ImapSession, view: View, wanted: Key) -> list[int]:
     compiler = _Compiler(view)
     cheap = [compiler.test(inner) for inner in keys if _level(inner) == _VIEW]
     dear = key.And(tuple(inner for inner in keys if _level(inner) > _VIEW))
-    candidates = await _by_view(s, view, cheap) if cheap else list(range(len(view)))
+    turn = max(1, _TURN // max(1, _weight(wanted)))
+    candidates = await _by_view(s, view, cheap, turn) if cheap else list(range(len(view)))
     if not dear.keys or not candidates:
         return candidates
     return await _dear(s, view, candidates, compiler.test(dear), _level(dear))
 
 
-async def _by_view(s: ImapSession, view: View, tests: Sequence[_Test]) -> list[int]:
+async def _by_view(s: ImapSession, view: View, tests: Sequence[_Test], turn: int) -> list[int]:
     candidates: list[int] = []
-    for start in range(0, len(view), _TURN):
-        some = map(_Facts, range(start, min(start + _TURN, len(view))))
+    for start in range(0, len(view), turn):
+        some = map(_Facts, range(start, min(start + turn, len(view))))
         candidates += [m.place for m in some if all(test(m) for test in tests)]
         await s.pace()
-        await asyncio.sleep(0)
     return candidates
 
 
@@ -202,6 +215,7 @@ async def _dear(s: ImapSession, view: View, candidates: list[int], test: _Test, 
         await s.pace()
         bodies = await _bodies(s, rows) if level == _BLOB else [""] * len(rows)
         for row, body in zip(rows, bodies, strict=True):
+            await s.share.pause()
             place = view.index(row[0])
             if place is None or body is None:
                 continue

@@ -15,10 +15,10 @@ from inbox.base.clock import SystemClock
 from inbox.base.errors import ConfigError
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Tls
+from inbox.server.guard import CROWDED_SECONDS
 from inbox.server.smtp import SmtpServer
 from inbox.server.smtp_config import SmtpConfig
 from inbox.server.smtp_connection import SmtpConnection
-from inbox.server.smtp_guard import CROWDED_SECONDS
 from inbox.wire.smtp.moves import Verb
 from tests.support.smtp_world import PATIENCE, MemoryClient, World, reply, say, smtp_world
 
