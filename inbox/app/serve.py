@@ -22,6 +22,7 @@ from inbox.app.group import Group, socket_of
 from inbox.app.housekeeping import prune
 from inbox.app.installation import Installation, opened
 from inbox.app.listeners import Listener
+from inbox.app.quietlog import QuietLog
 from inbox.app.rotation import LOOK_SECONDS
 from inbox.app.tls import Certificates
 from inbox.app.vitals import check_health, helper_view
@@ -41,6 +42,7 @@ GRACE_SECONDS = 20.0
 SWEEP_SECONDS = 3600.0
 PRUNE_SECONDS = 600.0
 CERTIFICATE_SECONDS = 60.0
+COUNTS_SECONDS = 30.0
 
 
 class Server:
@@ -75,10 +77,14 @@ class Server:
         self._doors: list[SmtpServer | ImapServer] = []
         self._room = raise_limit()
         self._turns = Turns()
+        self._smtp_log = QuietLog(structlog.get_logger("inbox.smtp"), installation.clock)
+        self._imap_log = QuietLog(structlog.get_logger("inbox.imap"), installation.clock)
 
     async def run(self, ready: Callable[[], None], stop: asyncio.Event) -> None:
         """Serves until ``stop`` is set; ``ready`` is called when every listener answers."""
         async with AsyncExitStack() as stack:
+            for log in (self._smtp_log, self._imap_log):
+                stack.callback(log.flush, everything=True)
             await self._start_doors(stack)
             await self._start_background(stack)
             admin = AdminServer(self._socket, Group(self, self._others) if self._primary else self)
@@ -132,7 +138,7 @@ class Server:
                     self._parts.pipeline,
                     self._installation.clock,
                     self._installation.ids,
-                    structlog.get_logger("inbox.smtp"),
+                    self._smtp_log,
                     self._turns,
                 )
                 await server.start_socket(by_name[name].socket)
@@ -145,7 +151,7 @@ class Server:
                 self._installation.blobs,
                 self._parts.login,
                 self._parts.appending,
-                structlog.get_logger("inbox.imap"),
+                self._imap_log,
                 clock=self._installation.clock,
                 ids=self._installation.ids,
                 turns=self._turns,
@@ -201,7 +207,7 @@ class Server:
                 (PRUNE_SECONDS, self._prune),
                 (LOOK_SECONDS, self._parts.rotation.look),
             ]
-        work.append((CERTIFICATE_SECONDS, self._refresh_certificates))
+        work += [(CERTIFICATE_SECONDS, self._refresh_certificates), (COUNTS_SECONDS, self._write_counts)]
         tasks = [asyncio.create_task(self._repeat(seconds, function)) for seconds, function in work]
         tasks.append(asyncio.create_task(self._parts.live.watch()))
         stack.push_async_callback(_end, tasks)
@@ -224,6 +230,12 @@ class Server:
 
     async def _prune(self) -> None:
         await prune(self._installation.database, self._parts.live.current.server, self._installation.clock.now())
+
+    async def _write_counts(self) -> None:
+        """Refusals and log lines that were counted and not written one by one."""
+        await self._parts.pipeline.flush()
+        for log in (self._parts.flow_log, self._smtp_log, self._imap_log):
+            log.flush()
 
     async def _refresh_certificates(self) -> None:
         if self._certificates.refresh():

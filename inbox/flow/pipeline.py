@@ -113,6 +113,10 @@ class Pipeline:
         """Records a refusal of the server's own."""
         return await self._recorder.refused(session, tx, reply, Stage(stage))
 
+    async def flush(self, *, everything: bool = False) -> None:
+        """Writes what is only counted; ``everything`` when the server stops."""
+        await self._recorder.flush(everything=everything)
+
     async def _session_stage(self, stage: Stage, session: Session) -> Reply | None:
         judgement = await self._judge.judge(stage, self._judge.for_server(), session=session)
         session.judgements[stage] = judgement
@@ -222,10 +226,7 @@ class Pipeline:
         for group in groups:
             for disposition in group.dispositions:
                 disposition.refusal = disposition.refusal or refusal
-        reply = self._judge.with_id(refusal, tx.id)
-        await self._recorder.write([self._recorder.judged(tx, group, reply) for group in groups])
-        addresses = tuple(str(recipient.address) for recipient in tx.recipients)
-        self._recorder.tell(tx.id, tx.session, tx, refusal, Stage.DATA, addresses)
+        reply = await self._recorder.refused_message(tx, groups, refusal)
         return [reply] * (len(tx.recipients) if tx.session.door is Door.LMTP else 1)
 
 

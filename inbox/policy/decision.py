@@ -56,6 +56,9 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``at`` is in seconds since the epoch; ``tenant`` is the name; ``stage`` is where it ended; ``code``, ``enhanced``
     and ``text`` are the reply; ``symbols`` are points by symbol, of the scores that counted.
+
+    A record with a ``count`` stands for that many refusals of one peer, from ``first`` to ``at``; ``reasons`` has how
+    often each reply was given.
     """
 
     id: str
@@ -75,6 +78,9 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     total: float = 0.0
     symbols: dict[str, float] = {}
     stages: list[StageRecord] = []
+    count: int = 0
+    first: float = 0.0
+    reasons: dict[str, int] = {}
     format: int = 1
 
     def with_judgements(self, judgements: Sequence[StageOutcome], reply: Reply | None = None) -> Decision:

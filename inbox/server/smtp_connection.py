@@ -50,6 +50,7 @@ class SmtpConnection(SmtpMessages):
                 except Stalled:
                     self._say(await self._refused("data", _TIMED_OUT) if self._in_text else _TIMED_OUT)
                 except Evicted:
+                    log.info("smtp_evicted", peer=str(self._client.peer), in_message=self._in_text)
                     self._say(await self._refused("data", TOO_MANY) if self._in_text else TOO_MANY)
                 finally:
                     if self.distrusts:

@@ -278,7 +278,8 @@ class SmtpLink(SMTP):
             raise Gone from error
         finally:
             self.deadline = inf
-        if pipe is None:
+        # uvloop returns a transport without TLS if the connection is lost during the handshake.
+        if pipe is None or self._lost or pipe.get_extra_info("ssl_object") is None:
             raise Gone
         self._pipe = self.transport = pipe
         self._over_ssl = True

@@ -88,6 +88,11 @@ class Channel(asyncio.Protocol):
         """True while the peer has not taken most of what was written."""
         return self._full and not self.lost
 
+    @property
+    def secure(self) -> bool:
+        """True once a TLS handshake has begun."""
+        return self._secure
+
     def info(self, name: str) -> Any:
         """What the transport knows under ``name`` (``peername``, ``ssl_object`` …)."""
         return self.transport.get_extra_info(name)
@@ -172,7 +177,8 @@ class Channel(asyncio.Protocol):
         except (OSError, ConnectionError, EOFError) as error:  # ssl.SSLError and time-outs are OSErrors
             self.abort()
             raise Disconnected(f"TLS handshake failed: {error}") from error
-        if transport is None or self.lost:
+        # uvloop returns a transport without TLS if the connection is lost during the handshake.
+        if transport is None or self.lost or transport.get_extra_info("ssl_object") is None:
             raise Disconnected("the peer went away during the TLS handshake")
         self._transport = transport
         self._eof = False

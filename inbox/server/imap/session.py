@@ -53,6 +53,7 @@ class ImapSession:
         tag: the tag of the command that runs.
         may_start_tls: STARTTLS is offered on this listener.
         enabled: extensions that ENABLE switched on.
+        identified: the client has sent ID.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class ImapSession:
         self.selected: Selected | None = None
         self.enabled: set[str] = set()
         self.failures = 0
+        self.identified = False
         self.framer = Framer(IMAP_EARLY_SKIPPED_OCTETS)
         self.share = share
         self.patience = Patience(backend.config.max_errors, backend.config.max_early_commands, "Log in first")
@@ -100,8 +102,9 @@ class ImapSession:
         self._cut()
 
     def _cut(self) -> None:
-        if self.channel.full:
-            self.channel.abort()  # it does not read: one more response would not reach it
+        in_handshake = self.channel.secure and self.session.tls is None
+        if self.channel.full or in_handshake:
+            self.channel.abort()  # a response would not reach it
         else:
             self.channel.interrupt()
 
@@ -154,6 +157,7 @@ class ImapSession:
         self.framer.feed(data)
         if not data and self.channel.at_end:
             if self._evicted:
+                self.backend.log.info("imap_evicted", peer=str(self.session.peer))
                 raise Farewell("Too many connections, try again later", "UNAVAILABLE")
             if self._expired:
                 raise Farewell("Too long without a command")

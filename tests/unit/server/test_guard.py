@@ -266,3 +266,42 @@ async def test_a_tls_handshake_that_never_begins_makes_room(tmp_path: Path) -> N
         assert (await reader.readline()).startswith(b"* OK")
         for other in (*idle, (reader, writer)):
             other[1].close()
+
+
+@pytest.mark.parametrize("protocol", ["smtp", "imap"])
+async def test_starttls_without_a_handshake_makes_room(protocol: str, tmp_path: Path) -> None:
+    def source(address: str) -> dict[str, tuple[str, int]]:
+        return {"local_addr": (address, 0)}
+
+    async with imap_world(tmp_path, max_connections=2) as imap:
+        async with smtp_world(tmp_path, max_connections=2, tls=imap.config.tls) as smtp:
+            port = smtp.port if protocol == "smtp" else imap.plain_port
+            greeting = b"220 " if protocol == "smtp" else b"* OK "
+            guard = smtp.server.guard if protocol == "smtp" else imap.server.guard
+            stuck = [await asyncio.open_connection("127.0.0.1", port, **source(f"127.5.1.{n}")) for n in (1, 2)]  # type: ignore[arg-type]
+            for reader, writer in stuck:
+                assert (await reader.readline()).startswith(greeting)
+                writer.write(b"EHLO x.test\r\nSTARTTLS\r\n" if protocol == "smtp" else b"a STARTTLS\r\n")
+                while not (await reader.readline()).startswith((b"220 2.0.0", b"a OK")):
+                    pass
+            async with asyncio.timeout(20):
+                while not all(each.deadline < inf for each in guard.connections):
+                    await asyncio.sleep(0)
+            await settle()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, **source("127.6.1.1"))  # type: ignore[arg-type]
+            assert (await reader.readline()).startswith(greeting)
+            async with asyncio.timeout(20):
+                await asyncio.wait(
+                    [asyncio.ensure_future(one.read(-1)) for one, _ in stuck], return_when=asyncio.FIRST_COMPLETED
+                )
+            assert len(guard.connections) == 2
+            for _, other in (*stuck, (reader, writer)):
+                other.transport.abort()
+        assert not smtp.log.errors
+        assert not imap.log.errors
+
+
+@pytest.mark.parametrize("protocol", ["smtp", "imap"])
+def test_starttls_without_a_handshake_makes_room_on_uvloop(protocol: str, tmp_path: Path) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    uvloop.run(test_starttls_without_a_handshake_makes_room(protocol, tmp_path))
