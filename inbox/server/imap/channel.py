@@ -12,6 +12,8 @@ _READ_HIGH: Final = 256 * 1024
 #: Unsent octets after which :meth:`Channel.drain` waits, and those at which it goes on.
 _WRITE_HIGH: Final = 256 * 1024
 _WRITE_LOW: Final = 64 * 1024
+#: Seconds for a peer to answer our close_notify when it has taken all else.
+_CLOSE_NOTIFY_SECONDS: Final = 0.05
 
 
 class Disconnected(Exception):
@@ -185,11 +187,18 @@ class Channel(asyncio.Protocol):
         transport.set_write_buffer_limits(_WRITE_HIGH, _WRITE_LOW)
 
     async def finish(self, within: float) -> None:
-        """Sends what is queued and closes; a peer that does not take it ``within`` so many seconds is cut off."""
+        """Sends what is queued and closes; a peer that does not take it ``within`` so many seconds is cut off.
+
+        A TLS connection is closed behind our close_notify. To wait for the peer's is not required (RFC 5246 §7.2.1,
+        RFC 8446 §6.1), and a client that waits for the end of the connection does not send one.
+        """
         if self._transport is None or self.lost:
             return
+        sent = not self._transport.get_write_buffer_size()
         self._closed = asyncio.get_running_loop().create_future()
         self._transport.close()
+        if self._secure and sent:
+            within = _CLOSE_NOTIFY_SECONDS
         try:
             async with asyncio.timeout(within):
                 await self._closed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -64,10 +65,11 @@ async def enable(s: ImapSession, wanted: Enable) -> Done:
 
 async def logout(s: ImapSession, _: Nothing) -> Done:
     s.send(render.status("*", "BYE", "Goodbye"))
-    return Done("Logged out", then=_leave)
+    return Done("Logged out", then=partial(_leave, s))
 
 
-async def _leave() -> None:
+async def _leave(s: ImapSession) -> None:
+    await s.flush()  # before the mailbox is let go, which may have to wait for the database
     raise Disconnected("logged out")
 
 
