@@ -225,11 +225,9 @@ class SmtpConnection(SmtpMessages):
     async def smtp_STARTTLS(self, arg: str) -> None:
         if arg:
             self._say(NO_ARGUMENT)
-        elif (tls := self._context.config.tls) is None:
-            self._say(Reply(502, "5.5.1", "TLS is not offered here"))
-        elif self._client.tls is not None:
-            self._say(Reply(503, "5.5.1", "TLS is on already"))
-        else:
+        elif (refusal := self._no_tls()) is not None:
+            self._say(refusal)
+        elif (tls := self._context.config.tls) is not None:
             self._say(Reply(220, "2.0.0", "Go ahead"))
             session = self._client
             session.tls = await self._start_tls(tls)

@@ -20,6 +20,7 @@ from inbox.wire.smtp.reply import render
 
 NO_ARGUMENT: Final = Reply(501, "5.5.4", "No argument expected")
 LOCAL_PROBLEM: Final = Reply(451, "4.3.0", "Local problem, try again later")
+_TLS_IN_TRANSACTION: Final = Reply(503, "5.5.1", "STARTTLS is not allowed inside a transaction, send RSET first")
 _GO_AHEAD: Final = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
 _BARE: Final = Reply(550, "5.6.0", "Lines of a message end with CR and LF, neither stands alone")
 _NO_MORE: Final = Reply(421, "4.7.0", "Closing: what follows such a message cannot be trusted")
@@ -172,10 +173,18 @@ class SmtpMessages(SmtpLink):
         # RFC 5321 §3.3 allows 503, too; RFC 2033 §4.2 wants it.
         if verb is Verb.DATA and self._state is State.SENDER and self._tried and not self.per_recipient:
             self._say(Reply(554, "5.5.1", "No valid recipients"))
+        elif verb is Verb.STARTTLS and self._state is not State.FRESH:
+            self._say(self._no_tls() or _TLS_IN_TRANSACTION)
         elif verb is Verb.MAIL and self._state is State.SENDER:
             self._say(Reply(503, "5.5.1", _MISSING[State.RCPTS]))
         else:
             self._say(Reply(503, "5.5.1", _MISSING[self._state]))
+
+    def _no_tls(self) -> Reply | None:
+        """Why STARTTLS cannot succeed on this connection; None if it can."""
+        if self._context.config.tls is None:
+            return Reply(502, "5.5.1", "TLS is not offered here")
+        return None if self._client.tls is None else Reply(503, "5.5.1", "TLS is active already")
 
     def _reset(self) -> None:
         """No transaction; the greeting stays."""
