@@ -9,14 +9,16 @@ from __future__ import annotations
 from inbox.base.clock import Clock
 from inbox.base.errors import AuthenticationFailed, InboxError
 from inbox.base.ids import Ids
+from inbox.flow.edits import holds_nul
 from inbox.flow.filing import Bundle, Filer
 from inbox.flow.judge import Case, Judge
 from inbox.flow.recording import Recorder
-from inbox.flow.replies import outcome_of, refusal_of
+from inbox.flow.replies import NUL_REFUSED, outcome_of, refusal_of
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address
 from inbox.mail.content import Content, MemoryContent
 from inbox.mail.message import Message
+from inbox.mail.nul import NulFree
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import Mailbox
 from inbox.plugin.context import Delivery, Identity, Recipient, Session, Transaction
@@ -67,8 +69,13 @@ class MailboxAppending:
         if domain is None or domain.organization.id != identity.tenant:
             raise AuthenticationFailed(f"{owner.domain} is not hosted any more")
         tx = self._transaction(session, identity, owner, content)
+        nul = await holds_nul(content)
+        if nul and self._judge.refuses_nul:
+            raise await self._refused(tx, [], NUL_REFUSED)
         policy = self._judge.for_recipient(domain, owner.key)
         stored, judgements = await self._judged(tx, identity, policy, mailbox.name)
+        if nul:
+            stored = NulFree(stored)
         bundle = Bundle(
             identity.tenant,
             stored,
@@ -111,13 +118,17 @@ class MailboxAppending:
             judgements.append(judgement)
             refusal = _refusal(judgement.verdict)
             if refusal is not None:
-                reply = self._judge.with_id(refusal, tx.id)
-                await self._recorder.write([self._record(tx, judgements, reply)])
-                raise Refused(reply)
+                raise await self._refused(tx, judgements, refusal)
             for edit in judgement.edits:
                 if isinstance(edit, Transform):
                     stored = MemoryContent(edit.content)
         return stored, judgements
+
+    async def _refused(self, tx: Transaction, judgements: list[StageOutcome], refusal: Reply) -> Refused:
+        """Records a refusal; returns what is to be raised."""
+        reply = self._judge.with_id(refusal, tx.id)
+        await self._recorder.write([self._record(tx, judgements, reply)])
+        return Refused(reply)
 
     def _record(self, tx: Transaction, judgements: list[StageOutcome], reply: Reply) -> DecisionRecord:
         case = Case(

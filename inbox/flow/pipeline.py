@@ -17,19 +17,20 @@ from inbox.base.ids import Ids
 from inbox.base.limits import MAX_RECEIVED
 from inbox.flow.copies import CopyMaker
 from inbox.flow.destinations import Destinations
-from inbox.flow.edits import edited, set_apart
+from inbox.flow.edits import edited, holds_nul, set_apart
 from inbox.flow.filing import Bundle, Filer
 from inbox.flow.groups import Group, apply_verdict, combined_refusal, group_recipients
 from inbox.flow.judge import Judge
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import Recorder
-from inbox.flow.replies import refusal_of
+from inbox.flow.replies import NUL_REFUSED, refusal_of
 from inbox.flow.trace import count_received
 from inbox.mail.address import Address
 from inbox.mail.content import Content
 from inbox.mail.flags import FlagError
 from inbox.mail.headers import header_block, is_too_long
 from inbox.mail.message import Message
+from inbox.mail.nul import NulFree
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Door, Recipient, Session, Transaction
 from inbox.plugin.dispatcher import Memo
@@ -130,11 +131,14 @@ class Pipeline:
         content = set_apart(content)
         tx.message = Message(content)
         groups = group_recipients(tx)
-        unfit = _unfit(content)
+        nul = await holds_nul(content)
+        unfit = NUL_REFUSED if nul and self._judge.refuses_nul else _unfit(content)
         if unfit is not None:
             return await self._refuse_all(tx, groups, unfit)
 
         await self._judge_groups(groups)
+        if nul:
+            content = NulFree(content)  # hooks see the message as it came, for signatures are over that
         received = self._clock.now()
         served: set[str] = set()
         await together(self._prepare(group, content, received, served) for group in groups)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from inbox.mail.reply import Reply
 from inbox.policy.verdicts import Defer, Reject, Verdict
 
+#: RFC 3463 §3.7: X.6.0, the content is the reason. The words are Cyrus IMAP's.
+NUL_REFUSED = Reply(550, "5.6.0", "Message contains NUL characters")
+
 
 def refusal_of(verdict: Verdict) -> Reply | None:
     """The reply for a verdict that refuses, or None."""
