@@ -118,6 +118,9 @@ IMAP_EARLY_LITERALS: Final = 4
 IMAP_EARLY_SKIPPED_OCTETS: Final = 1024 * 1024
 #: IMAP: failed LOGIN/AUTHENTICATE before the connection is closed.
 LOGIN_FAILURES: Final = 5
+#: Mailboxes of one account (or, for its quarantine, of one tenant). RFC 9051 sets no bound; the largest archives that
+#: users bring along have about a thousand.
+MAILBOXES: Final = 5000
 #: Length of a mailbox's whole name, and depth of its hierarchy.
 MAILBOX_NAME_OCTETS: Final = 1024
 MAILBOX_DEPTH: Final = 32

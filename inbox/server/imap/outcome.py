@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from inbox.base.errors import AlreadyExists, InboxError, NotFound, StorageFull, StoreUnavailable
+from inbox.base.errors import AlreadyExists, InboxError, LimitReached, NotFound, StorageFull, StoreUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,8 @@ class No(Exception):
                 code = "OVERQUOTA"
             case NotFound():
                 code = "NONEXISTENT"
+            case LimitReached():
+                code = "LIMIT"  # RFC 9051 §7.1
             case AlreadyExists():
                 code = "ALREADYEXISTS"
             case _:

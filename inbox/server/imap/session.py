@@ -139,8 +139,9 @@ class ImapSession:
         """A whole command, or a piece of a streamed literal, has come: the next one has its own time."""
         self._command_since = None
 
-    def logged_in(self) -> None:
-        """The client is known now: it has earned the room of an authenticated session."""
+    def logged_in(self, identity: Identity) -> None:
+        """The client is ``identity`` from now on, and may send more."""
+        self.session.identity = identity
         self.framer.skip_limit = IMAP_SKIPPED_OCTETS
         self.patience = Patience(self.config.max_errors, 0, "")
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from inbox.base import limits
 from inbox.base.clock import Clock
-from inbox.base.errors import AlreadyExists, NotFound
+from inbox.base.errors import AlreadyExists, LimitReached, NotFound
 from inbox.base.ids import Ids
 from inbox.mail.tenancy import Mailbox
 from inbox.store.bus import Bus
@@ -68,7 +69,13 @@ class Tree:
     renamed: list[dict[str, Any]]
 
     def create(self, new_id: str, name: str, special_use: str | None = None) -> None:
-        """Plans a mailbox whose parents are there."""
+        """Plans a mailbox whose parents are there.
+
+        Raises:
+            LimitReached: the owner has :data:`inbox.base.limits.MAILBOXES` already.
+        """
+        if len(self.by_name) >= limits.MAILBOXES:
+            raise LimitReached(f"An account may have {limits.MAILBOXES} mailboxes")
         parent = self.by_name.get(name.rpartition("/")[0])
         row = {
             "id": rows.mailbox_id(new_id),
