@@ -22,6 +22,7 @@ from inbox.app.group import Group, socket_of
 from inbox.app.housekeeping import prune
 from inbox.app.installation import Installation, opened
 from inbox.app.listeners import Listener
+from inbox.app.pulse import beat
 from inbox.app.quietlog import QuietLog
 from inbox.app.rotation import LOOK_SECONDS
 from inbox.app.tls import Certificates
@@ -250,6 +251,7 @@ async def serve(
     processes: int = 1,
     ready: Callable[[], None] | None = None,
     parent: int | None = None,
+    pulse: int | None = None,
     door: int | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; SIGHUP reloads.
@@ -258,6 +260,7 @@ async def serve(
         index, processes: see :class:`Server`.
         parent: the reading end of a pipe that the parent process holds: it ends when the parent is killed, and we
             must not keep the ports from its successor.
+        pulse: the writing end of a pipe on which the parent expects signs of life.
         door: leads to the helper process that this one shares with others.
 
     Raises:
@@ -280,9 +283,12 @@ async def serve(
         if parent is not None:
             # Nothing is ever written to it: readable means that it has ended.
             loop.add_reader(parent, stop.set)
+        beating = None if pulse is None else loop.create_task(beat(pulse))
         try:
             await server.run(ready or (lambda: None), stop)
         finally:
+            if beating is not None:
+                beating.cancel()
             if parent is not None:
                 loop.remove_reader(parent)
 
