@@ -13,10 +13,11 @@ from inbox.flow.edits import holds_nul
 from inbox.flow.filing import Bundle, Filer
 from inbox.flow.judge import Case, Judge
 from inbox.flow.recording import Recorder
-from inbox.flow.replies import NUL_REFUSED, outcome_of, refusal_of
+from inbox.flow.replies import HEADER_TOO_LONG, NUL_REFUSED, outcome_of, refusal_of
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address
 from inbox.mail.content import Content, MemoryContent
+from inbox.mail.headers import header_block, is_too_long
 from inbox.mail.message import Message
 from inbox.mail.nul import NulFree
 from inbox.mail.reply import Reply
@@ -69,9 +70,7 @@ class MailboxAppending:
         if domain is None or domain.organization.id != identity.tenant:
             raise AuthenticationFailed(f"{owner.domain} is not hosted any more")
         tx = self._transaction(session, identity, owner, content)
-        nul = await holds_nul(content)
-        if nul and self._judge.refuses_nul:
-            raise await self._refused(tx, [], NUL_REFUSED)
+        nul = await self._check(tx, content)
         policy = self._judge.for_recipient(domain, owner.key)
         stored, judgements = await self._judged(tx, identity, policy, mailbox.name)
         if nul:
@@ -85,6 +84,19 @@ class MailboxAppending:
         )
         placed = await self._filer.file([bundle], [self._record(tx, judgements, Reply(250, "2.0.0", "Appended"))])
         return placed[0][0]
+
+    async def _check(self, tx: Transaction, content: Content) -> bool:
+        """Whether the message has NUL characters that are to be replaced. Raises Refused.
+
+        The bound on header sections is the same at all doors: beyond it, fields would be hidden from the hooks.
+        """
+        nul = await holds_nul(content)
+        if nul and self._judge.refuses_nul:
+            raise await self._refused(tx, [], NUL_REFUSED)
+        block, _ = header_block(content)
+        if is_too_long(block, content.size):
+            raise await self._refused(tx, [], HEADER_TOO_LONG)
+        return nul
 
     def _transaction(self, session: Session, identity: Identity, owner: Address, content: Content) -> Transaction:
         """The owner writes to itself."""

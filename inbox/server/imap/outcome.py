@@ -40,7 +40,7 @@ class No(Exception):
             case AlreadyExists():
                 code = "ALREADYEXISTS"
             case _:
-                code = "UNAVAILABLE" if error.temporary else "CANNOT"
+                code = "UNAVAILABLE" if error.temporary else "TOOBIG" if error.status == "5.3.4" else "CANNOT"
         return cls(error.said, code)
 
 

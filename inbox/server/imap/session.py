@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
-from inbox.base.limits import IMAP_EARLY_SKIPPED_OCTETS, IMAP_SKIPPED_OCTETS
+from inbox.base.limits import (
+    IMAP_EARLY_SKIPPED_OCTETS,
+    IMAP_FRESH_LINE_OCTETS,
+    IMAP_LINE_OCTETS,
+    IMAP_SKIPPED_OCTETS,
+)
 from inbox.flow.doors import Appending, Login
 from inbox.plugin.context import Identity, Session, Tls
 from inbox.plugin.services import Log
@@ -74,7 +79,7 @@ class ImapSession:
         self.enabled: set[str] = set()
         self.failures = 0
         self.identified = False
-        self.framer = Framer(IMAP_EARLY_SKIPPED_OCTETS)
+        self.framer = Framer(IMAP_EARLY_SKIPPED_OCTETS, IMAP_FRESH_LINE_OCTETS)
         self.share = share
         self.patience = Patience(backend.config.max_errors, backend.config.max_early_commands, "Log in first")
         self.deadline = self.pressing = inf
@@ -138,12 +143,6 @@ class ImapSession:
     def command_read(self) -> None:
         """A whole command, or a piece of a streamed literal, has come: the next one has its own time."""
         self._command_since = None
-
-    def logged_in(self, identity: Identity) -> None:
-        """The client is ``identity`` from now on, and may send more."""
-        self.session.identity = identity
-        self.framer.skip_limit = IMAP_SKIPPED_OCTETS
-        self.patience = Patience(self.config.max_errors, 0, "")
 
     async def more_or_news(self) -> bool:
         """Like :meth:`more`, without a limit of time; False if something else than octets ended the waiting."""
@@ -255,6 +254,13 @@ class ImapSession:
         """TLS is active from now on."""
         version, cipher = self.channel.info("ssl_object").version(), self.channel.info("cipher")
         self.session.tls = Tls(version or "", cipher[0] if cipher else "")
+
+    def logged_in(self, identity: Identity) -> None:
+        """The client is ``identity`` from now on, and may send more and longer commands."""
+        self.session.identity = identity
+        self.framer.line_limit = IMAP_LINE_OCTETS
+        self.framer.skip_limit = IMAP_SKIPPED_OCTETS
+        self.patience = Patience(self.config.max_errors, 0, "")
 
     def changed(self, mailbox: str) -> None:
         """A command of this session changed that mailbox (id): if it is the selected one, the news are told at once."""

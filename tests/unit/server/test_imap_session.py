@@ -39,7 +39,7 @@ async def test_a_client_logs_in_lists_selects_fetches_and_leaves(tmp_path: Path)
 
 async def test_id_is_logged_once_shortened_and_clean(tmp_path: Path) -> None:
     async with world(tmp_path) as w, w.connect() as client:
-        fields = b" ".join(b'"key%d" "%s"' % (n, b"x" * 900) for n in range(29))
+        fields = b" ".join(b'"key%d" "%s"' % (n, b"x" * 400) for n in range(29))
         for _ in range(5):
             await client.ok(b'ID ("name" "a\x1b[2Jb" ' + fields + b")")
         [line] = w.log.named("imap_client")
