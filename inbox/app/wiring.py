@@ -127,8 +127,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     login = PasswordLogin(
         database.accounts, directory, database.rates, passwords, AuthHooks(judge), clock, log, asyncio.sleep
     )
-    recorder = Recorder(judge, database.decisions, clock, ids, log)
-    appending = MailboxAppending(judge, directory, filer, recorder, clock, ids)
+    appending = MailboxAppending(judge, directory, filer, Recorder(judge, database.decisions, clock, ids, log), clock, ids)
     rotation = Rotation(
         database.dkim_keys, resolver, clock, structlog.get_logger("inbox.dkim"), installation.executors, random.random
     )
@@ -136,9 +135,14 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     try:
         yield Parts(live, judge, directory, pipeline, login, appending, instances, rotation, log)
     finally:
-        await pipeline.flush(everything=True)
-        log.flush(everything=True)
+        await _write_counts(pipeline, log)
         await instances.close()
         await feedback.close()
         guard.remove()
         passwords.close()
+
+
+async def _write_counts(pipeline: Pipeline, log: QuietLog) -> None:
+    """Writes what was only counted until the server stops."""
+    await pipeline.flush(everything=True)
+    log.flush(everything=True)
