@@ -91,8 +91,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     Raises:
         PolicyError: the policies are wrong; each mistake with its place.
     """
-    config, clock, ids = installation.config, installation.clock, installation.ids
-    database = installation.database
+    config, clock, ids, database = installation.config, installation.clock, installation.ids, installation.database
     config.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     resolver = make_resolver(config, clock)
@@ -127,7 +126,8 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     login = PasswordLogin(
         database.accounts, directory, database.rates, passwords, AuthHooks(judge), clock, log, asyncio.sleep
     )
-    appending = MailboxAppending(judge, directory, filer, Recorder(judge, database.decisions, clock, ids, log), clock, ids)
+    recorder = Recorder(judge, database.decisions, clock, ids, log)
+    appending = MailboxAppending(judge, directory, filer, recorder, clock, ids)
     rotation = Rotation(
         database.dkim_keys, resolver, clock, structlog.get_logger("inbox.dkim"), installation.executors, random.random
     )
