@@ -23,6 +23,8 @@ CROWDED_SECONDS: Final = 20.0
 SWEEP_SECONDS: Final = 1.0
 #: Connections of one network that are compared when one of them has to make room.
 _COMPARED: Final = 64
+#: Seconds for which nobody looks again for a connection that could make room, after one look found none.
+_FRUITLESS_SECONDS: Final = 0.2
 #: A logged-in connection makes room only if its network holds at least this part of all connections.
 _HOARD: Final = 0.125
 #: Part of the connections that may come on top, while nobody knows yet which client is behind a proxy.
@@ -82,6 +84,7 @@ class Guard:
         self._by_size: dict[int, dict[int, None]] = {}
         self._unidentified: dict[Guarded, None] = {}
         self._peers: Counter[int] = Counter()
+        self._fruitless_until = self._fruitless_least = -inf
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -181,10 +184,15 @@ class Guard:
 
     def _make_room(self, block: int) -> bool:
         """Evicts a connection of a network that holds more than the newcomer's would; False if there is none."""
-        least = len(self._members.get(block, ())) + 1
-        hoard = max(least + 1, int(self._max_connections * _HOARD))
-        victim = self._victim(least + 1, IN_TRANSACTION) or self._victim(hoard, LOGGED_IN)
+        least = len(self._members.get(block, ())) + 2
+        now = self.clock.monotonic()
+        if now < self._fruitless_until and least >= self._fruitless_least:
+            return False
+        hoard = max(least, int(self._max_connections * _HOARD))
+        victim = self._victim(least, IN_TRANSACTION) or self._victim(hoard, LOGGED_IN)
         if victim is None:
+            # To look again for each newcomer of a flood would cost more than the flood itself.
+            self._fruitless_until, self._fruitless_least = now + _FRUITLESS_SECONDS, least
             return False
         self.leave(victim)
         self.evicted += 1

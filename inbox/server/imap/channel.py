@@ -196,7 +196,8 @@ class Channel(asyncio.Protocol):
             return
         sent = not self._transport.get_write_buffer_size()
         self._closed = asyncio.get_running_loop().create_future()
-        self._transport.close()
+        if not self._transport.is_closing():  # the second close of asyncio's TLS transport of Python 3.11 breaks abort
+            self._transport.close()
         if self._secure and sent:
             within = _CLOSE_NOTIFY_SECONDS
         try:
@@ -211,7 +212,7 @@ class Channel(asyncio.Protocol):
 
     def abort(self) -> None:
         """Closes at once; what is queued is lost."""
-        if self._transport is not None:
+        if self._transport is not None and not self.lost:
             self._transport.abort()
 
     @staticmethod

@@ -211,13 +211,16 @@ class ImapSession:
         if self._out:
             data, self._out = self._out, bytearray()
             self.channel.write(data)
-        if self.channel.full:
-            self.deadline, self.waiting_since = _WAITING, self._guard.clock.monotonic()
-            self.pressing = self.waiting_since + CROWDED_SECONDS
+        if not self.channel.full:
+            await self.channel.drain()
+            return
+        since, pressing = self.waiting_since, self.pressing
+        self.deadline, self.waiting_since = _WAITING, self._guard.clock.monotonic()
+        self.pressing = self.waiting_since + CROWDED_SECONDS
         try:
             await self.channel.drain()
         finally:
-            self.deadline = inf
+            self.deadline, self.waiting_since, self.pressing = inf, since, pressing
 
     async def pace(self) -> None:
         """To be called between the steps of a long answer: memory stays bounded, and others get their turn.

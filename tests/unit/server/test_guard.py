@@ -142,6 +142,19 @@ def test_connections_behind_a_proxy_count_when_their_client_is_known() -> None:
     assert not guard.identify(pending[0], QUIET)
 
 
+def test_a_look_that_found_nobody_is_not_repeated_at_once() -> None:
+    clock = FakeClock()
+    guard = Guard(clock, 2, 0)
+    waiting = [Connection(working=True) for _ in range(2)]
+    filled(guard, {"192.0.2.0/24": waiting})
+    assert not guard.enter(Connection(), QUIET)
+    waiting[0].deadline = 1000.0
+    assert not guard.enter(Connection(), QUIET), "nobody looks"
+    clock.advance(1)
+    assert guard.enter(Connection(), QUIET)
+    assert waiting[0].ended == "evicted"
+
+
 # -- the servers
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,17 @@ async def test_who_was_sent_away_is_served_when_it_comes_back(tmp_path: Path) ->
                 assert (await flood.rest()).endswith(b"* BYE Too many errors\r\n")
         async with w.user() as user:
             await user.ok(b"NOOP")
+
+
+async def test_a_slow_reader_that_goes_on_to_idle_is_left_in_peace(tmp_path: Path) -> None:
+    async with imap_world(tmp_path, max_connections=1) as w:
+        await w.deliver(b"Subject: large\r\n\r\n" + b"x" * 8_000_000)
+        async with w.user() as client:
+            [session] = w.server._sessions.values()
+            client.send(b"a FETCH 1 BODY[]\r\nb IDLE\r\n")
+            async with asyncio.timeout(20):
+                while not session.channel.full:
+                    await asyncio.sleep(0.01)
+            assert session.pressing < inf
+            await client.until(b"+")
+            assert session.pressing == inf
