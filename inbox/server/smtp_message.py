@@ -55,6 +55,7 @@ class SmtpMessages(SmtpLink):
         self._chunks: Intake | None = None
         self._utf8 = False
         self._in_text = False
+        self._text_since: float | None = None  # when the first octets of the message were waited for
         config = context.config
         errors = config.max_errors if self.distrusts else 0
         self._patience = Patience(errors, config.max_idle_commands, "Too many non-mail commands")
@@ -118,7 +119,11 @@ class SmtpMessages(SmtpLink):
     async def _read_text(self, intake: Intake | None) -> bool:
         """Reads to the end of the text or chunk; without an intake it is thrown away. True: bare CR or LF in it."""
         receiver, clock, config = self._receiver, self._context.clock, self._context.config
-        started, octets = clock.monotonic(), 0
+        started = clock.monotonic() if self._text_since is None else self._text_since
+        octets = 0
+        if intake is not None:
+            # The chunks of a message have its time together: a client could hold its place with an octet now and then.
+            self._text_since, octets = started, intake.octets
         self._in_text = True
         while True:
             await self._share.pause()
@@ -191,6 +196,7 @@ class SmtpMessages(SmtpLink):
         self._state = State.READY if self._client.helo is not None else State.FRESH
         self._tx = self._chunks = self._crowded = None
         self._accepted = 0
+        self._text_since = None
         self._tried = self._utf8 = False
 
     def _say(self, reply: Reply) -> None:

@@ -215,6 +215,19 @@ async def test_a_message_that_comes_slowly_is_cut_while_connections_are_short(tm
         assert (await reply(client))[-1].startswith("421 4.4.2")
 
 
+async def test_the_chunks_of_a_message_have_its_time_together(tmp_path: Path) -> None:
+    async with smtp_world(tmp_path, listen=False, max_connections=1) as world:
+        client = await world.greeted()
+        await say(client, "MAIL FROM:<a@x.test>", "RCPT TO:<bob@demo.test>")
+        for _ in range(2):
+            assert (await say(client, b"BDAT 1\r\nx"))[0].startswith("250")
+            world.pass_time(CROWDED_SECONDS * 0.6)
+        client.send(b"BDAT 100\r\nx")
+        await settle()
+        world.pass_time(0)
+        assert (await reply(client))[-1].startswith("421 4.4.2")
+
+
 async def test_a_command_octet_by_octet_has_no_more_time_in_a_crowd(tmp_path: Path) -> None:
     async with smtp_world(tmp_path, listen=False, max_connections=1) as world:
         client = await world.greeted()
