@@ -84,6 +84,12 @@ DMARC_WALK_LABELS: Final = 7
 DMARC_IDENTIFIERS: Final = 20
 #: PTR names of one peer that are looked at, as for SPF (RFC 7208 §4.6.4).
 DMARC_PEER_NAMES: Final = 10
+#: Seconds for which a message that comes again is taken for a retry. RFC 5321 §4.5.4.1: senders give up after four to
+#: five days at least, and those that are widely used after five.
+RETRY_SECONDS: Final = 5 * 86_400
+#: Copies of one message in one mailbox (with SurrealDB: those that one transaction may be retries of) among which the
+#: first copy of a retry is looked for.
+RETRY_COPIES: Final = 1000
 #: Messages above this size wait on disk and not in memory.
 SPOOL_OCTETS: Final = 1024 * 1024
 #: A message that a client puts into a mailbox (IMAP APPEND) when the server does not say otherwise.
@@ -139,6 +145,8 @@ HOOK_OPINIONS: Final = 1000
 #: Flags and keywords that one AddFlags may give; no client shows more than a few.
 HOOK_FLAGS: Final = 100
 DECISION_FACT_OCTETS: Final = 8 * 1024
+#: Octets that the body of one decision record may become when it is decompressed; a larger one is kept as it is.
+DECISION_OCTETS: Final = 8 * 1024 * 1024
 #: One tenant's policy file.
 POLICY_FILE_OCTETS: Final = 1024 * 1024
 #: Mistakes that are told of at once: a file of another kind under a policy's name would fill the log.

@@ -22,7 +22,7 @@ from inbox.flow.filing import Bundle, Filer
 from inbox.flow.groups import Group, apply_verdict, combined_refusal, group_recipients
 from inbox.flow.judge import Judge
 from inbox.flow.recipients import Recipients
-from inbox.flow.recording import Recorder
+from inbox.flow.recording import LOGGED_RECIPIENTS, Recorder
 from inbox.flow.replies import HEADER_TOO_LONG, NUL_REFUSED, refusal_of
 from inbox.flow.trace import count_received
 from inbox.mail.address import Address
@@ -39,7 +39,7 @@ from inbox.plugin.services import Log
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Defer, Redirect
 from inbox.store.ports import Decisions
-from inbox.store.records import Copy
+from inbox.store.records import AlreadyFiled, Copy
 
 TROUBLE = Reply(451, "4.3.0", "Local problem, try again later")
 _LATER = Defer(TROUBLE.code, TROUBLE.enhanced, TROUBLE.text)
@@ -196,24 +196,28 @@ class Pipeline:
 
     async def _file(self, tx: Transaction, groups: list[Group], content: Content, received: float) -> list[Reply]:
         positive = self._judge.with_id(Reply(250, "2.0.0", "OK"), tx.id)
-        records = [self._recorder.judged(tx, group, positive) for group in groups]
+        records = self._recorder.judged(tx, groups, positive)
         try:
             # From here on we owe a delivery.
-            await self._filer.file(_bundles(groups, received), records)
+            placed = await self._filer.file(_bundles(groups, received), records)
         except InboxError as error:
             return await self._not_filed(tx, groups, error)
-        self._tell(tx, groups, content.size)
+        self._tell(tx, groups, content.size, [place.already for places in placed for place in places if place.already])
         return _replies(self._judge, tx, groups, positive)
 
-    def _tell(self, tx: Transaction, groups: list[Group], size: int) -> None:
-        """One line in the log for what was taken; over LMTP, one more for each recipient that was refused."""
+    def _tell(self, tx: Transaction, groups: list[Group], size: int, known: list[AlreadyFiled]) -> None:
+        """One line in the log for what was taken; over LMTP, one more for each recipient that was refused. ``known``
+        are the copies that were recognised as retries."""
         everybody = [each for group in groups for each in group.dispositions]
         refused = [each for each in everybody if each.refusal is not None]
         if len(refused) < len(everybody):
             outcome = "/".join(sorted({each.outcome for each in everybody}))
-            self._log.info(
-                "accepted", id=tx.id, sender=str(tx.sender or ""), size=size, peer=str(tx.session.peer), outcome=outcome
-            )
+            fields: dict[str, Any] = {"sender": str(tx.sender or ""), "size": size, "peer": str(tx.session.peer)}
+            if known:
+                fields["already_filed"] = [
+                    f"{one.recipient} as {one.transaction} in {one.mailbox}" for one in known[:LOGGED_RECIPIENTS]
+                ]
+            self._log.info("accepted", id=tx.id, outcome=outcome, **fields)
         for each in refused:
             assert each.refusal is not None, "chosen so"
             self._recorder.tell(tx.id, tx.session, tx, each.refusal, Stage.DATA, (str(each.recipient.address),))
