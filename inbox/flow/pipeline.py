@@ -15,6 +15,7 @@ from inbox.base.clock import Clock
 from inbox.base.errors import InboxError, PolicyError, StoreError
 from inbox.base.ids import Ids
 from inbox.base.limits import MAX_RECEIVED
+from inbox.dns.lookups import Lookups, network, work_for
 from inbox.flow.copies import CopyMaker
 from inbox.flow.destinations import Destinations
 from inbox.flow.edits import edited, holds_nul, set_apart
@@ -86,6 +87,8 @@ class Pipeline:
         self, session: Session, sender: Address | None, params: dict[str, str]
     ) -> tuple[Reply, Transaction | None]:
         """The ``mail`` hooks; a new transaction if they let it pass."""
+        session.lookups = None
+        _count_lookups(session)
         tx = Transaction(
             self._ids.new(), session, sender, params, started_at=self._clock.now(), facts=Facts(session.facts)
         )
@@ -99,6 +102,7 @@ class Pipeline:
     async def rcpt(self, tx: Transaction, address: Address, notify: frozenset[str], orcpt: str | None) -> Reply:
         """Finds the tenant, runs its ``rcpt`` hooks, and refuses whom no plugin knows a mailbox for."""
         recipient = Recipient(address, notify=notify, orcpt=orcpt)
+        _count_lookups(tx.session)
         try:
             refusal = await self._recipients.admit(tx, recipient)
         except (StoreError, PolicyError) as error:
@@ -118,6 +122,7 @@ class Pipeline:
         await self._recorder.flush(everything=everything)
 
     async def _session_stage(self, stage: Stage, session: Session) -> Reply | None:
+        _count_lookups(session)
         judgement = await self._judge.judge(stage, self._judge.for_server(), session=session)
         session.judgements[stage] = judgement
         refusal = refusal_of(judgement.verdict)
@@ -129,6 +134,7 @@ class Pipeline:
         """Judges the message for each tenant, makes each recipient's copies, files them all, and answers."""
         content = set_apart(content)
         tx.message = Message(content)
+        _count_lookups(tx.session)
         groups = group_recipients(tx)
         nul = await holds_nul(content)
         unfit = NUL_REFUSED if nul and self._judge.refuses_nul else _unfit(content)
@@ -244,6 +250,13 @@ async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
         await pieces[0]
     else:
         await asyncio.gather(*pieces)
+
+
+def _count_lookups(session: Session) -> None:
+    """Slow DNS look-ups of this task count for the session's message and its peer's network."""
+    if session.lookups is None:
+        session.lookups = Lookups(network(session.peer))
+    work_for(session.lookups)
 
 
 def _unfit(content: Content) -> Reply | None:

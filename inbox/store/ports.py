@@ -80,6 +80,10 @@ class Accounts(Protocol):
         """All of one tenant, or (for the operator) of all tenants, by address."""
         ...
 
+    async def first(self, tenant: str) -> Account | None:
+        """The tenant's oldest active account; of several that were created at once, the first by address."""
+        ...
+
     async def set_password(self, tenant: str, address: str, password_hash: str) -> None:
         """Raises NotFound."""
         ...
