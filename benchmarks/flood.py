@@ -126,10 +126,9 @@ def _other_floods(ours: Ours) -> list[Result]:
         with _running([flood] * 4):
             times = sorted(_transactions(ours, OTHER_TRANSACTIONS))
         median, worst = statistics.median(times) * 1e3, times[-1] * 1e3
-        met = median < 100 and worst < 500
-        claim = f"SMTP transaction beside four floods: {name}"
-        target = "median < 100 ms, max < 500 ms"
-        results.append(Result(claim, f"median {median:.0f} ms, max {worst:.0f} ms", target=target, met=met))
+        results.append(
+            Result(f"SMTP transaction beside four floods: {name}", f"median {median:.0f} ms, max {worst:.0f} ms")
+        )
     return results
 
 

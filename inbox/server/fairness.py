@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Final
 
 #: Seconds of work after which a connection waits for its turn.
-SLICE_SECONDS: Final = 0.002
+SLICE_SECONDS: Final = 0.001
 #: Part of the time in which a connection waited for its peer or for storage that counts against the work it has done:
 #: a connection below this share of the event loop never queues.
 FREE_SHARE: Final = 0.1

@@ -170,10 +170,14 @@ async def test_a_slow_reader_that_goes_on_to_idle_is_left_in_peace(tmp_path: Pat
         await w.deliver(b"Subject: large\r\n\r\n" + b"x" * 8_000_000)
         async with w.user() as client:
             [session] = w.server._sessions.values()
+            reading = client.writer.transport
+            assert isinstance(reading, asyncio.ReadTransport)
+            reading.pause_reading()
             client.send(b"a FETCH 1 BODY[]\r\nb IDLE\r\n")
             async with asyncio.timeout(20):
                 while not session.channel.full:
                     await asyncio.sleep(0.01)
             assert session.pressing < inf
+            reading.resume_reading()
             await client.until(b"+")
             assert session.pressing == inf
