@@ -7,7 +7,7 @@ quarantine or discard refuses, for its owner is there to be told.
 from __future__ import annotations
 
 from inbox.base.clock import Clock
-from inbox.base.errors import AuthenticationFailed, InboxError
+from inbox.base.errors import AuthenticationFailed, InboxError, PolicyError
 from inbox.base.ids import Ids
 from inbox.flow.edits import holds_nul
 from inbox.flow.filing import Bundle, Filer
@@ -71,7 +71,10 @@ class MailboxAppending:
             raise AuthenticationFailed(f"{owner.domain} is not hosted any more")
         tx = self._transaction(session, identity, owner, content)
         nul = await self._check(tx, content)
-        policy = self._judge.for_recipient(domain, owner.key)
+        try:
+            policy = self._judge.for_recipient(domain, owner.key)
+        except PolicyError as error:
+            raise await self._refused(tx, [], Reply.of(error), str(error)) from error
         stored, judgements = await self._judged(tx, identity, policy, mailbox.name)
         if nul:
             stored = NulFree(stored)
@@ -136,13 +139,13 @@ class MailboxAppending:
                     stored = MemoryContent(edit.content)
         return stored, judgements
 
-    async def _refused(self, tx: Transaction, judgements: list[StageOutcome], refusal: Reply) -> Refused:
-        """Records a refusal; returns what is to be raised."""
+    async def _refused(self, tx: Transaction, judgements: list[StageOutcome], refusal: Reply, why: str = "") -> Refused:
+        """Records a refusal; returns what is to be raised. ``why`` is for the operator."""
         reply = self._judge.with_id(refusal, tx.id)
-        await self._recorder.write([self._record(tx, judgements, reply)])
+        await self._recorder.write([self._record(tx, judgements, reply, why)])
         return Refused(reply)
 
-    def _record(self, tx: Transaction, judgements: list[StageOutcome], reply: Reply) -> DecisionRecord:
+    def _record(self, tx: Transaction, judgements: list[StageOutcome], reply: Reply, why: str = "") -> DecisionRecord:
         case = Case(
             tx.id,
             tx.session,
@@ -155,6 +158,7 @@ class MailboxAppending:
             reply,
             (str(tx.recipients[0].address),),
             Stage.DATA,
+            why,
         )
         return self._judge.record(case)
 

@@ -42,9 +42,18 @@ class Recorder:
         await self._refusals.flush(everything=everything)
 
     async def refused(
-        self, session: Session, tx: Transaction | None, refusal: Reply, stage: Stage, recipient: Recipient | None = None
+        self,
+        session: Session,
+        tx: Transaction | None,
+        refusal: Reply,
+        stage: Stage,
+        recipient: Recipient | None = None,
+        why: str = "",
     ) -> Reply:
-        """Writes the record of a refusal before DATA, or counts it; the reply with the record's id."""
+        """Writes the record of a refusal before DATA, or counts it; the reply with the record's id.
+
+        ``why`` is for the operator.
+        """
         tenant, name = (recipient.tenant, recipient.tenant_name) if recipient else ("", "")
         manner = self._refusals.choose(session, tenant)
         if manner is not Manner.FULL:
@@ -71,6 +80,7 @@ class Recorder:
             reply,
             addresses,
             stage,
+            why,
         )
         await self.write([self._judge.record(case)])
         self.tell(decision, session, tx, refusal, stage, addresses)
