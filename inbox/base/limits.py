@@ -119,8 +119,20 @@ IMAP_LINE_OCTETS: Final = 256 * 1024
 IMAP_LITERAL_OCTETS: Final = 64 * 1024
 #: IMAP: connections of all clients, if there are descriptors for as many.
 IMAP_CONNECTIONS: Final = 10_000
+#: IMAP: refused commands after which a connection is closed: in all before login, in a row afterwards.
+IMAP_ERRORS: Final = 20
+#: IMAP: commands that a connection may send before it logs in; a client needs about five.
+IMAP_EARLY_COMMANDS: Final = 50
+#: IMAP: literals in one command, and in one command before login (LOGIN has two).
+IMAP_LITERALS: Final = 1000
+IMAP_EARLY_LITERALS: Final = 4
+#: IMAP: octets of unwanted literals that are read and thrown away for one command before login.
+IMAP_EARLY_SKIPPED_OCTETS: Final = 1024 * 1024
 #: IMAP: failed LOGIN/AUTHENTICATE before the connection is closed.
 LOGIN_FAILURES: Final = 5
+#: Mailboxes of one account (or, for its quarantine, of one tenant). RFC 9051 sets no bound; the largest archives that
+#: users bring along have about a thousand.
+MAILBOXES: Final = 5000
 #: Length of a mailbox's whole name, and depth of its hierarchy.
 MAILBOX_NAME_OCTETS: Final = 1024
 MAILBOX_DEPTH: Final = 32
