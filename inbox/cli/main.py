@@ -13,7 +13,7 @@ import typer
 
 from inbox import __version__
 from inbox.base.errors import ConfigError, InboxError, PolicyError, ProtocolError
-from inbox.cli import accounts, decisions, doctor, domains, plugins, policy, quarantine, serve, tenants
+from inbox.cli import accounts, decisions, doctor, domains, plugins, policy, quarantine, serve, storage, tenants
 from inbox.cli.context import WrongUsage
 from inbox.cli.output import warn
 
@@ -51,6 +51,7 @@ for group in (
     policy.app,
     decisions.app,
     quarantine.app,
+    storage.app,
     tenants.app,
     domains.app,
     accounts.app,

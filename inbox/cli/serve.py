@@ -43,10 +43,14 @@ def serve(
     if processes == 1:
         run_loop(run(settings, listeners))
         return
+    from inbox.app.installation import opened
     from inbox.app.processes import Processes
     from inbox.app.stores import shared_helper
 
     async def all_of_them() -> None:
+        # Children that refuse to start would be started again and again.
+        async with opened(settings):
+            pass
         await Processes(listeners, processes, shared_helper(settings)).run()
 
     run_loop(all_of_them())

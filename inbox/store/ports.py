@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from inbox.mail.content import Content
 from inbox.mail.tenancy import Account, Alias, DomainOverrides, HostedDomain, Mailbox, Organization
+from inbox.store.identity import InstallationRecords
 from inbox.store.listing import Listing
 from inbox.store.origins import DkimKeys, DmarcReports
 from inbox.store.records import (
@@ -312,6 +313,9 @@ class Database(Protocol):
     @property
     def dmarc_reports(self) -> DmarcReports: ...
 
+    @property
+    def installation(self) -> InstallationRecords: ...
+
     async def open(self) -> None:
         """Connects, and brings the schema to this program's version.
 
@@ -331,6 +335,15 @@ class Blobs(Protocol):
 
     async def put(self, key: str, content: Content) -> None:
         """Durable when it returns (fsynced, or acknowledged by S3). Writing a key twice replaces it."""
+        ...
+
+    async def create(self, key: str, content: Content) -> bool:
+        """Writes a blob only if there is none under ``key``; returns whether it did. Of several processes that
+        try at once one succeeds. A few S3 servers cannot do that: callers read what is there afterwards."""
+        ...
+
+    async def move(self, key: str, target: str) -> None:
+        """Gives a blob another key and the current time; it is never lost on the way. Raises NotFound."""
         ...
 
     async def get(self, key: str) -> Content:
