@@ -124,7 +124,7 @@ class Sweeper:
         """
         await self._verify()
         if not await self._database.tenants.organizations():
-            return Swept(alarm=NO_TENANTS)
+            return Swept(alarm=NO_TENANTS if await self._any() else "")
         done = await self._sweep_aside(dry_run, progress)
         found, orphans = await self._survey(MOST_MOVED_DELIBERATELY if deliberate else MOST_MOVED, progress)
         most = max(FEW, int(found.seen * SHARE))
@@ -167,6 +167,13 @@ class Sweeper:
                 await ask()
         await ask()
         return Swept(seen=seen, orphans=count, unexplained=unexplained), orphans
+
+    async def _any(self) -> bool:
+        """Whether there are blobs at all: a new installation is no reason for an alarm."""
+        for prefix in (self._prefix, ORPHANS):
+            async for _ in self._blobs.keys(prefix):
+                return True
+        return False
 
     async def _unused(self, keys: Sequence[str]) -> list[str]:
         if not keys:

@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from tests.e2e.test_crash import found_numbers, mail, send_one
+from tests.support.faulty import Faulty, faulty_s3  # noqa: F401  (a fixture)
 from tests.support.ministack import Ministack, ministack  # noqa: F401  (a fixture)
 from tests.support.server import COMMAND, PORTS, RunningServer
 from tests.support.surreal_server import SurrealServer
@@ -265,3 +266,29 @@ def test_several_processes_refuse_before_they_start_children(tmp_path: Path) -> 
     assert done.returncode == 1
     assert done.stderr.count("has no id") == 1
     assert "process_ended" not in done.stderr
+
+
+def test_a_bucket_that_is_gone_for_a_while(make: Make, ministack: Ministack, faulty_s3: Faulty) -> None:  # noqa: F811
+    bucket = s3(ministack, "gone-for-a-while") | {"S3_ENDPOINT": faulty_s3.endpoint}
+    server = make("one", **bucket).start()
+    fill(server, range(2))
+    faulty_s3.become("refuse")
+    code, text = send_one(server, mail(2))
+    assert (code, text[:5]) == (451, "4.3.0")
+    until(lambda: status(server, "/health")["status"] == "failing", "health fails")
+    assert not found_numbers(server), "the mailbox opens, its messages are answered NO"
+    assert "stores_do_not_match" not in server.log.read_text(), "nobody knows whether it is the right one"
+    faulty_s3.become("pass")
+    assert send_one(server, mail(2))[0] == 250
+    until(lambda: status(server, "/health")["status"] == "ok", "health is back")
+    assert found_numbers(server).keys() == {0, 1, 2}
+
+
+def test_a_bucket_that_is_gone_at_the_start_is_named(make: Make, ministack: Ministack, faulty_s3: Faulty) -> None:  # noqa: F811
+    server = make("one", **s3(ministack, "gone-at-start") | {"S3_ENDPOINT": faulty_s3.endpoint})
+    faulty_s3.become("refuse")
+    assert faulty_s3.endpoint in refusal(server)
+    faulty_s3.become("pass")
+    server.start()
+    fill(server, range(1))
+    assert found_numbers(server).keys() == {0}

@@ -177,11 +177,12 @@ async def test_messages_that_were_removed_explain_their_orphans(
 
 
 async def test_a_database_without_tenants_sweeps_nothing(blobs: LocalBlobs, tmp_path: Path, clock: FakeClock) -> None:
+    empty = SqliteDatabase(tmp_path / "empty.db", clock, IDS)
+    await empty.open()
+    assert await Sweeper(blobs, empty, clock, paired).sweep() == Swept(), "a new installation is no reason for an alarm"
     await blobs.put("msg/o/m/1.eml", MemoryContent(b"x"))
     await blobs.put("orphan/msg/o/m/2.eml", MemoryContent(b"x"))
     clock.advance(GRACE_SECONDS + KEEP_SECONDS + 2)
-    empty = SqliteDatabase(tmp_path / "empty.db", clock, IDS)
-    await empty.open()
     assert await Sweeper(blobs, empty, clock, paired).sweep(deliberate=True) == Swept(alarm=NO_TENANTS)
     await empty.close()
     assert await keys(blobs) == {"msg/o/m/1.eml", "orphan/msg/o/m/2.eml"}
