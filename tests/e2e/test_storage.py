@@ -227,7 +227,11 @@ def test_a_second_instance_with_a_folder_of_its_own_is_refused(make: Make, engin
     told = refusal(two)
     assert f"{two.data}/incoming is empty, but ws://" in told
     assert "this machine has a folder of its own for a shared database" in told
-    # Nor does it help to copy the file: doctor sees mail without blobs. With one shared folder both run.
+    # If somebody copies the file it starts, and doctor sees that mail of the others is not there.
+    shutil.copy(one.data / "incoming" / "installation.json", two.data / "incoming")
+    doctor = two.cli("doctor", "--json").stdout
+    assert (f"{mails} of {mails} messages that were looked at" in doctor) is bool(mails)
+    # With one shared folder both run.
     two.environment["INBOX_INCOMING_DIR"] = str(one.data / "incoming")
     two.start()
     fill(two, range(mails, 6))

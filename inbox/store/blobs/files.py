@@ -111,11 +111,12 @@ class Files:
         """
         try:
             found = os.stat(self._identity_file)  # noqa: PTH116 - the hot path of every delivery
-        except ABSENT as error:
+        except ABSENT:
             if self._identity == _NO_FILE:
                 return
+            # Without a cause: a helper process hands on the number of a cause, and that would hide these words.
             why = f"{self._identity_file} is gone: is the disk mounted? Put the same folder back, or restart"
-            raise StoreUnavailable(why) from error
+            raise StoreUnavailable(why) from None
         if (found.st_dev, found.st_ino) == self._identity:
             return
         with open(self._identity_file, "rb") as file:  # noqa: PTH123
@@ -124,6 +125,11 @@ class Files:
             why = f"{self._root} was replaced by another blob store: put the same folder back, or restart"
             raise StoreUnavailable(why)
         self._identity, self._identity_text = (found.st_dev, found.st_ino), text
+
+    def remember_root(self) -> None:
+        """Learns which blob store this is before anything can happen to it. The first batch tells of an error."""
+        with contextlib.suppress(OSError, StoreError):
+            self.check_root()
 
     def create(self, piece: Piece) -> bool:
         """Writes one blob, durable, unless there is one; returns whether it did.

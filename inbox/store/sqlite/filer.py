@@ -5,7 +5,6 @@ Its commits are those of a server: the same lock, the same look at the files, sy
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -84,9 +83,7 @@ class Books:
         self._blobs = opening.blobs
         self._files = Files(opening.blobs) if opening.blobs is not None else None
         if self._files is not None:
-            # It remembers which blob store this is before anything can happen to it; the first batch tells of an error.
-            with contextlib.suppress(OSError, StoreError):
-                self._files.check_root()
+            self._files.remember_root()
         self._committer: Committer | None = None
 
     def file(self, questions: Sequence[Question]) -> list[Answer]:

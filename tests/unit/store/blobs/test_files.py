@@ -129,6 +129,14 @@ def test_an_unmounted_disk_takes_no_blob_until_it_is_back(files: Files, tmp_path
     assert written(files, folder, "2") == ""
 
 
+def test_a_store_is_known_before_its_first_blob(files: Files) -> None:
+    root = Path(files.unfinished).parent
+    (root / "installation.json").write_text("one")
+    files.remember_root()
+    (root / "installation.json").unlink()
+    assert "is the disk mounted?" in written(files, f"{root}/msg", "1")
+
+
 def test_the_same_identity_in_another_file_is_the_same_store(files: Files) -> None:
     root = Path(files.unfinished).parent
     files.make_folder(files.unfinished)
