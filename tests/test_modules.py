@@ -22,6 +22,7 @@ NO_CODE = {
     "inbox/plugin/hookspecs.py",
     "inbox/plugin/services.py",
     "inbox/policy/stages.py",
+    "inbox/store/blobport.py",
     "inbox/store/identity.py",
     "inbox/store/origins.py",
     "inbox/store/ports.py",
