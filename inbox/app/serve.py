@@ -27,6 +27,8 @@ from inbox.app.quietlog import QuietLog
 from inbox.app.rotation import LOOK_SECONDS
 from inbox.app.secret_files import exposed
 from inbox.app.sink import Sink
+from inbox.app.storage import LOOK_SECONDS as PAIR_SECONDS
+from inbox.app.storage import SWEEP_SECONDS, Storage
 from inbox.app.tls import Certificates
 from inbox.app.vitals import check_health, helper_view, log_view, warnings
 from inbox.app.wiring import Parts, wire
@@ -38,11 +40,9 @@ from inbox.server.imap.server import ImapServer
 from inbox.server.lmtp import LmtpServer
 from inbox.server.smtp import SmtpServer
 from inbox.server.smtp_config import SmtpConfig
-from inbox.store.sweeper import Sweeper
 
 #: Seconds that running transactions get when the server stops.
 GRACE_SECONDS = 20.0
-SWEEP_SECONDS = 3600.0
 PRUNE_SECONDS = 600.0
 CERTIFICATE_SECONDS = 60.0
 COUNTS_SECONDS = 30.0
@@ -80,6 +80,7 @@ class Server:
             config.tls, config.folders.data_dir, config.server.hostname, installation.clock
         )
         self._started_at = installation.clock.now()
+        self._storage = Storage(installation)
         self._doors: list[SmtpServer | ImapServer] = []
         self._room = raise_limit()
         self._turns = Turns()
@@ -135,6 +136,7 @@ class Server:
             "listeners": {listener.name: listener.port for listener in self._listeners},
             "policy_error": self._parts.live.last_error or "",
             "failing_plugins": self._parts.instances.failing(),
+            "storage": self._storage.view(),
             "suspended_tenants": [
                 {"tenant": name, "why": str(error)} for name, error in sorted(self._parts.live.suspended.items())
             ],
@@ -220,11 +222,15 @@ class Server:
         work: list[tuple[float, Callable[[], Awaitable[object]]]] = []
         if self._primary:
             work += [
-                (SWEEP_SECONDS, self._sweep),
+                (SWEEP_SECONDS, self._storage.sweep),
                 (PRUNE_SECONDS, self._prune),
                 (LOOK_SECONDS, self._parts.rotation.look),
             ]
-        work += [(CERTIFICATE_SECONDS, self._refresh_certificates), (COUNTS_SECONDS, self._write_counts)]
+        work += [
+            (CERTIFICATE_SECONDS, self._refresh_certificates),
+            (COUNTS_SECONDS, self._write_counts),
+            (PAIR_SECONDS, self._storage.look),
+        ]
         tasks = [asyncio.create_task(self._repeat(seconds, function)) for seconds, function in work]
         tasks.append(asyncio.create_task(self._parts.live.watch()))
         stack.push_async_callback(_end, tasks)
@@ -238,12 +244,6 @@ class Server:
             # Whatever it is, it is tried again; until then nothing is lost but room.
             except Exception as error:  # noqa: BLE001
                 self._log.error("housekeeping_failed", work=function.__name__, error=repr(error))
-
-    async def _sweep(self) -> None:
-        here = self._installation
-        swept = await Sweeper(here.blobs, here.database.messages, here.clock).sweep()
-        if swept.removed or swept.failed:
-            self._log.info("orphan_blobs_removed", count=swept.removed, failed=swept.failed)
 
     async def _prune(self) -> None:
         await prune(self._installation.database, self._parts.live.current.server, self._installation.clock.now())

@@ -17,7 +17,19 @@ import typer
 from inbox import __version__
 from inbox.app.sink import open_missing_streams
 from inbox.base.errors import ConfigError, InboxError, PolicyError, ProtocolError
-from inbox.cli import accounts, completion, decisions, doctor, domains, plugins, policy, quarantine, serve, tenants
+from inbox.cli import (
+    accounts,
+    completion,
+    decisions,
+    doctor,
+    domains,
+    plugins,
+    policy,
+    quarantine,
+    serve,
+    storage,
+    tenants,
+)
 from inbox.cli.context import WrongUsage
 from inbox.cli.output import complain, discard, warn
 
@@ -75,6 +87,7 @@ for group in (
     policy.app,
     decisions.app,
     quarantine.app,
+    storage.app,
     tenants.app,
     domains.app,
     accounts.app,

@@ -15,6 +15,7 @@ from inbox.store.surreal.dkim_keys import SurrealDkimKeys
 from inbox.store.surreal.dmarc_reports import SurrealDmarcReports
 from inbox.store.surreal.entries import Entries
 from inbox.store.surreal.gateway import Gateway
+from inbox.store.surreal.installation import SurrealInstallation
 from inbox.store.surreal.mailboxes import SurrealMailboxes
 from inbox.store.surreal.messages import SurrealMessages
 from inbox.store.surreal.tenants import SurrealTenants
@@ -39,6 +40,7 @@ class SurrealDatabase:
         self.rates = SurrealRates(gateway)
         self.dkim_keys = SurrealDkimKeys(gateway)
         self.dmarc_reports = SurrealDmarcReports(gateway)
+        self.installation = SurrealInstallation(gateway)
 
     async def open(self) -> None:
         await self._gateway.open()
