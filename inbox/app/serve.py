@@ -19,7 +19,7 @@ from inbox.app.admin import AdminServer
 from inbox.app.config import Config
 from inbox.app.descriptors import raise_limit
 from inbox.app.group import Group, socket_of
-from inbox.app.housekeeping import prune
+from inbox.app.housekeeping import ABANDONED_SECONDS, prune, tidy
 from inbox.app.installation import Installation, opened
 from inbox.app.listeners import Listener
 from inbox.app.rotation import LOOK_SECONDS
@@ -195,6 +195,7 @@ class Server:
             work += [
                 (SWEEP_SECONDS, self._sweep),
                 (PRUNE_SECONDS, self._prune),
+                (ABANDONED_SECONDS, self._tidy),
                 (LOOK_SECONDS, self._parts.rotation.look),
             ]
         work.append((CERTIFICATE_SECONDS, self._refresh_certificates))
@@ -220,6 +221,11 @@ class Server:
 
     async def _prune(self) -> None:
         await prune(self._installation.database, self._parts.live.current.server, self._installation.clock.now())
+
+    async def _tidy(self) -> None:
+        count = await tidy(self._installation.database, self._installation.clock.now())
+        if count:
+            self._log.info("unfinished_work_ended", count=count)
 
     async def _refresh_certificates(self) -> None:
         if self._certificates.refresh():

@@ -118,12 +118,16 @@ class Mailboxes(Protocol):
         ...
 
     async def delete(self, tenant: str, mailbox: str) -> None:
-        """With all its entries; children stay. Raises NotFound."""
+        """With all its entries; children stay. In steps: if the process ends before the last one, the mailbox is gone,
+        or it is there with fewer messages.
+
+        Raises NotFound.
+        """
         ...
 
     async def rename(self, tenant: str, mailbox: str, name: str) -> None:
         """With its children; all get a new UIDVALIDITY, for their new names may have been used before. Renaming INBOX
-        moves its messages into a new mailbox (RFC 9051 §6.3.6); its children stay.
+        moves its messages into a new mailbox in steps (RFC 9051 §6.3.6); its children stay.
 
         Raises AlreadyExists, NotFound.
         """
@@ -198,15 +202,32 @@ class Messages(Protocol):
         *,
         unchanged_since: int | None = None,
     ) -> tuple[list[Entry], list[int]]:
-        """Changes flags under one new modseq; entries whose flags stay the same keep theirs.
+        """Changes flags, in steps with a new modseq each; entries whose flags stay the same keep theirs.
 
         Returns the entries as they are now (all uids that exist), and the uids that were changed after
         ``unchanged_since`` and so were left alone (RFC 7162).
         """
         ...
 
+    def storing(
+        self,
+        tenant: str,
+        mailbox: str,
+        uids: Sequence[int],
+        mode: StoreMode,
+        flags: int,
+        keywords: tuple[str, ...] = (),
+        *,
+        unchanged_since: int | None = None,
+    ) -> AsyncIterator[tuple[list[Entry], list[int]]]:
+        """The same as :meth:`store`, with the result of each step as soon as it is durable: for very many messages.
+
+        Whoever stops iterating leaves the rest as it is.
+        """
+        ...
+
     async def expunge(self, tenant: str, mailbox: str, uids: Sequence[int] | None = None) -> list[int]:
-        """Removes the entries with ``\\Deleted`` (of these uids, or of all); returns their uids.
+        """Removes the entries with ``\\Deleted`` (of these uids, or of all), in steps; returns their uids.
 
         The mail goes with its last entry; its blob is left to the sweeper.
         """
@@ -215,7 +236,11 @@ class Messages(Protocol):
     async def copy(
         self, tenant: str, source: str, uids: Sequence[int], target: str, *, move: bool = False
     ) -> list[tuple[int, int]]:
-        """Copies or moves entries with their flags; all or nothing. Returns (old uid, new uid), by old uid.
+        """Copies or moves entries with their flags. Returns (old uid, new uid), by old uid.
+
+        A copy is all or nothing (RFC 9051 §6.4.7), but not at one moment: a large one is made in steps, which others
+        see, and is removed again if it fails, or by ``Database.tidy`` if the process ends. A move is in steps, each of
+        which moves its messages whole (RFC 6851 §3.3); if it fails, what was moved stays moved.
 
         Raises NotFound if a mailbox is gone.
         """
@@ -226,7 +251,8 @@ class Messages(Protocol):
         ...
 
     async def remove(self, tenant: str, mailbox: str, uids: Sequence[int]) -> list[int]:
-        """Removes entries whatever their flags (quarantine, administration); returns the uids that were there."""
+        """Removes entries whatever their flags (quarantine, administration), in steps; returns the uids that were
+        there."""
         ...
 
     async def blob_in_use(self, blob_paths: Sequence[str]) -> set[str]:
@@ -250,7 +276,7 @@ class Decisions(Protocol):
         ...
 
     async def prune(self, before: float) -> int:
-        """Removes records older than ``before``; returns how many."""
+        """Removes records older than ``before``, in steps; returns how many."""
         ...
 
 
@@ -262,7 +288,7 @@ class RateCounters(Protocol):
         ...
 
     async def prune(self, now: float) -> int:
-        """Removes counters whose window has ended; returns how many."""
+        """Removes counters whose window has ended, in steps; returns how many."""
         ...
 
 
@@ -320,6 +346,14 @@ class Database(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+    async def tidy(self, before: float) -> int:
+        """Ends what processes that ended left half done: undoes copies that made no step since ``before`` (seconds
+        since the epoch), and removes what is left of deleted mailboxes. Returns how many there were.
+
+        A copy that was only slow fails at its next step.
+        """
+        ...
 
     async def ping(self) -> None:
         """Raises StoreUnavailable if a trivial query fails."""

@@ -10,6 +10,7 @@ from inbox.base.errors import StoreUnavailable
 from inbox.base.ids import Ids
 from inbox.store.deposits import Deposits
 from inbox.store.helper import Door, Helper
+from inbox.store.sqlite import copying
 from inbox.store.sqlite.changes import SqliteBus
 from inbox.store.sqlite.clerk import Clerk
 from inbox.store.sqlite.decisions import SqliteDecisions, SqliteRates
@@ -47,7 +48,7 @@ class SqliteDatabase:
         self.tenants = SqliteTenants(self._main, clock, ids)
         self.accounts = SqliteAccounts(self._main, clock, ids)
         self.mailboxes = SqliteMailboxes(self._main, clock, ids, self.changes)
-        self.messages = SqliteMessages(self._main, clock, self.changes, self._clerk)
+        self.messages = SqliteMessages(self._main, clock, ids, self.changes, self._clerk)
         self.decisions = SqliteDecisions(self._main)
         self.rates = SqliteRates(self._volatile)
         self.dkim_keys = SqliteDkimKeys(self._main)
@@ -74,6 +75,9 @@ class SqliteDatabase:
             await self._clerk.close()
         await self._main.close()
         await self._volatile.close()
+
+    async def tidy(self, before: float) -> int:
+        return await copying.undo_abandoned(self._main, before) + await self.mailboxes.tidy()
 
     async def ping(self) -> None:
         def work(db: sqlite3.Connection) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from inbox.store.records import Counted, DecisionFilter, DecisionRecord
 from inbox.store.sqlite import rows
 from inbox.store.sqlite.gateway import Gateway
+from inbox.store.sqlite.steps import remove_in_steps
 
 
 class SqliteDecisions:
@@ -46,7 +47,8 @@ class SqliteDecisions:
         return await self._gateway.read(work)
 
     async def prune(self, before: float) -> int:
-        return await self._gateway.write(lambda db: db.execute("DELETE FROM decision WHERE at < ?", (before,)).rowcount)
+        sql = "DELETE FROM decision WHERE rowid IN (SELECT rowid FROM decision WHERE at < ? LIMIT ?)"
+        return await remove_in_steps(self._gateway, "", lambda db, rows: db.execute(sql, (before, rows)).rowcount)
 
 
 class SqliteRates:
@@ -72,5 +74,8 @@ class SqliteRates:
         return await self._gateway.write(work)
 
     async def prune(self, now: float) -> int:
-        sql = "DELETE FROM smtp_rate_limit WHERE expires_at <= ?"
-        return await self._gateway.write(lambda db: db.execute(sql, (now,)).rowcount)
+        sql = (
+            "DELETE FROM smtp_rate_limit WHERE counter_key IN "
+            "(SELECT counter_key FROM smtp_rate_limit WHERE expires_at <= ? LIMIT ?)"
+        )
+        return await remove_in_steps(self._gateway, "", lambda db, rows: db.execute(sql, (now, rows)).rowcount)

@@ -10,6 +10,7 @@ from inbox.store.surreal.accept import Acceptor
 from inbox.store.surreal.accounts import SurrealAccounts
 from inbox.store.surreal.changes import SurrealBus
 from inbox.store.surreal.config import SurrealConfig
+from inbox.store.surreal.copying import Copying
 from inbox.store.surreal.decisions import SurrealDecisions, SurrealRates
 from inbox.store.surreal.dkim_keys import SurrealDkimKeys
 from inbox.store.surreal.dmarc_reports import SurrealDmarcReports
@@ -34,7 +35,8 @@ class SurrealDatabase:
         self.tenants = SurrealTenants(gateway, clock, ids)
         self.accounts = SurrealAccounts(gateway, clock, ids)
         self.mailboxes = SurrealMailboxes(gateway, entries, clock, ids, self.changes)
-        self.messages = SurrealMessages(gateway, entries, self._acceptor, clock, self.changes)
+        self._copying = Copying(gateway, entries, clock.now)
+        self.messages = SurrealMessages(gateway, entries, self._copying, self._acceptor, clock, ids, self.changes)
         self.decisions = SurrealDecisions(gateway)
         self.rates = SurrealRates(gateway)
         self.dkim_keys = SurrealDkimKeys(gateway)
@@ -48,6 +50,9 @@ class SurrealDatabase:
         await self._acceptor.close()
         await self.rates.close()
         await self._gateway.close()
+
+    async def tidy(self, before: float) -> int:
+        return await self._copying.undo_abandoned(before)
 
     async def ping(self) -> None:
         await self._gateway.query("RETURN true")

@@ -7,28 +7,34 @@ changes of one mailbox never commit side by side.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
 from inbox.base.errors import NotFound, StoreError
 from inbox.mail.flags import Flag
 from inbox.store.records import Entry, MailboxChanges
+from inbox.store.steps import Pace, in_slices
 from inbox.store.surreal import rows
 from inbox.store.surreal.chunks import LARGE, chunk_rows, pack_uids, unpack, unpack_uids
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.values import LAST, Keys, RecordId
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 #: Rows in one answer: decoding it holds the event loop for about 3 ms.
 PAGE: Final = 1000
 #: Changes since a modseq that are read one by one; if there are more, the whole mailbox is read.
 MANY: Final = 1000
 EVERYTHING: Final = 1 << 40
-#: Entries that one transaction removes when a mailbox is cleared.
-STEP: Final = 1000
+#: Seconds of one step of a change of many entries: there is no single writer that it keeps, but a transaction that
+#: takes long keeps others of its mailbox waiting, and is more likely to lose against them.
+STEP_SECONDS: Final = 0.05
 
 _SEEN: Final = int(Flag.SEEN)
 
@@ -106,6 +112,21 @@ FOR $g IN $groups {{
 RETURN $modseq"""
 
 Change = Callable[[Entry], tuple[int, tuple[str, ...]]]
+#: Old uid, new uid, mail, new modseq.
+Copied = tuple[int, int, str, int]
+
+
+def paced(items: Sequence[Item], step: Callable[[Sequence[Item]], Awaitable[Result]]) -> AsyncIterator[Result]:
+    """Runs ``step`` on slices of ``items``, each a transaction of its own, and yields each result."""
+    pace = Pace(STEP_SECONDS)
+
+    async def run(some: Sequence[Item]) -> Result:
+        began = time.monotonic()
+        result = await step(some)
+        pace.took(len(some), time.monotonic() - began)
+        return result
+
+    return in_slices(items, pace, run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +259,8 @@ class Entries:
     async def store(
         self, tenant: str, mailbox: str, uids: Sequence[int], change: Change, unchanged_since: int | None
     ) -> tuple[list[Entry], list[int]]:
-        """Sets flags to what ``change`` makes of each entry. Returns the entries, and the uids left alone."""
+        """Sets flags to what ``change`` makes of each entry, in one transaction. Returns the entries, and the uids left
+        alone."""
 
         async def work() -> tuple[list[Entry], list[int]]:
             await self.modseq(tenant, mailbox)
@@ -272,7 +294,7 @@ class Entries:
         return await self._gateway.retried(work)
 
     async def remove(self, tenant: str, mailbox: str, uids: Sequence[int], *, only: int = 0) -> list[int]:
-        """Removes entries that have all flags of ``only``; returns the uids that were there."""
+        """Removes entries that have all flags of ``only``, in one transaction; returns their uids."""
 
         async def work() -> list[int]:
             await self.modseq(tenant, mailbox)
@@ -291,8 +313,8 @@ class Entries:
     async def clear(self, tenant: str, mailbox: str) -> None:
         """Removes all entries, in steps."""
         uids = [entry.uid for entry in await self.all(tenant, mailbox)]
-        for start in range(0, len(uids), STEP):
-            await self.remove(tenant, mailbox, uids[start : start + STEP])
+        async for _ in paced(uids, lambda some: self.remove(tenant, mailbox, some)):
+            pass
 
     async def copy(
         self,
@@ -303,14 +325,18 @@ class Entries:
         *,
         move: bool = False,
         altered: Mapping[str, Any] | None = None,
-    ) -> list[tuple[int, int, str, int]]:
-        """Copies or moves entries. Returns (old uid, new uid, mail, new modseq), by old uid.
+        also: str = "",
+        values: Mapping[str, Any] | None = None,
+    ) -> list[Copied]:
+        """Copies or moves entries in one transaction. Returns the copies, by old uid.
 
         Args:
             altered: fields that the copies have otherwise than the originals.
+            also: statements at the end of the transaction, which may use ``$target`` (the mailbox) and ``$made`` (the
+                number of copies) besides ``values``.
         """
 
-        async def work() -> list[tuple[int, int, str, int]]:
+        async def work() -> list[Copied]:
             await self.modseq(tenant, source)
             await self.modseq(tenant, target)
             found = await self._look_up(source, uids, f"uid, modseq, in, {', '.join(rows.COPIED)}")
@@ -318,12 +344,12 @@ class Entries:
                 return []
             box = placing(tenant, target, [{**row, **(altered or {})} for row in found], [row["in"] for row in found])
             if move:
-                sql = f"{_TAKE_AWAY}\nFOR $m IN $boxes {{{PLACE}}};\n{_PLACED}"
-                values = _taken(tenant, source, found)
+                sql, bound = _TAKE_AWAY, _taken(tenant, source, found)
             else:
-                sql = f"{_GUARD}{_SHARE_MAILS}\nFOR $m IN $boxes {{{PLACE}}};\n{_PLACED}"
-                values = {**_guard(source, found), **_uses(found)}
-            ((next_uid, modseq),) = await self._gateway.transaction(sql, boxes=[box], **values)
+                sql, bound = f"{_GUARD}{_SHARE_MAILS}", {**_guard(source, found), **_uses(found)}
+            bound |= {"target": rows.mailbox_id(target), "made": len(found), **(values or {})}
+            sql = f"{sql}\nFOR $m IN $boxes {{{PLACE}}};{also}\n{_PLACED}"
+            ((next_uid, modseq),) = await self._gateway.transaction(sql, boxes=[box], **bound)
             count = len(found)
             return [
                 (row["uid"], next_uid - count + i, row["in"].key, modseq - count + 1 + i) for i, row in enumerate(found)
