@@ -29,6 +29,7 @@ from inbox.store.records import (
     Placed,
     StoredMessage,
     StoreMode,
+    StoreStep,
 )
 
 
@@ -219,7 +220,7 @@ class Messages(Protocol):
         keywords: tuple[str, ...] = (),
         *,
         unchanged_since: int | None = None,
-    ) -> AsyncIterator[tuple[list[Entry], list[int]]]:
+    ) -> AsyncIterator[StoreStep]:
         """The same as :meth:`store`, with the result of each step as soon as it is durable: for very many messages.
 
         Whoever stops iterating leaves the rest as it is.

@@ -115,11 +115,12 @@ async def test_the_results_of_a_store_come_step_by_step(acme: Home) -> None:
     uids: list[int] = []
     modseqs: list[int] = []
     storing = acme.db.messages.storing(acme.tenant, acme.inbox, EVERYTHING, "add", Flag.SEEN)
-    async for entries, modified in storing:
-        assert (len({entry.modseq for entry in entries}), modified) == (1, [])
-        assert len(entries) <= MOST_ROWS
-        uids += [entry.uid for entry in entries]
-        modseqs.append(entries[0].modseq)
+    async for step in storing:
+        assert {entry.modseq for entry in step.entries} == {step.modseq}
+        assert step.left_alone == []
+        assert len(step.entries) <= MOST_ROWS
+        uids += [entry.uid for entry in step.entries]
+        modseqs.append(step.modseq)
     assert uids == EVERYTHING
     assert modseqs == sorted(set(modseqs))
     assert len(modseqs) > MANY / MOST_ROWS
@@ -128,10 +129,10 @@ async def test_the_results_of_a_store_come_step_by_step(acme: Home) -> None:
 async def test_a_store_that_is_left_early_leaves_the_rest(acme: Home) -> None:
     await acme.fill(MANY)
     storing = acme.db.messages.storing(acme.tenant, acme.inbox, EVERYTHING, "add", Flag.SEEN)
-    entries, _ = await anext(storing)
-    await storing.aclose()
+    step = await anext(storing)
+    del storing
     done = {entry.uid for entry in await acme.db.messages.entries(acme.tenant, acme.inbox) if entry.flags & Flag.SEEN}
-    assert done == {entry.uid for entry in entries}
+    assert done == {entry.uid for entry in step.entries}
     assert (await acme.db.mailboxes.status(acme.tenant, acme.inbox)).unseen == MANY - len(done)
 
 
@@ -140,10 +141,10 @@ async def test_what_is_changed_between_two_steps_is_left_alone(acme: Home) -> No
     since = (await acme.fill(MANY))[-1].modseq
     left_alone: list[int] = []
     storing = acme.db.messages.storing(acme.tenant, acme.inbox, EVERYTHING, "add", Flag.SEEN, unchanged_since=since)
-    async for _, modified in storing:
-        if not left_alone:
+    async for step in storing:
+        if MANY not in left_alone:
             await acme.db.messages.store(acme.tenant, acme.inbox, [MANY], "add", Flag.FLAGGED)
-        left_alone += modified
+        left_alone += step.left_alone
     assert left_alone == [MANY]
     assert (await acme.db.messages.entries(acme.tenant, acme.inbox))[-1].flags == Flag.FLAGGED
 
@@ -288,3 +289,9 @@ async def test_a_deleted_mailbox_whose_process_ended_is_gone_and_its_rest_is_rem
     )
     assert rest == (0,)
     assert (await acme.db.mailboxes.get(acme.tenant, child.id)) is not None
+
+
+async def test_a_store_that_changes_nothing_has_no_modseq(acme: Home) -> None:
+    await acme.fill(2, flags=Flag.SEEN)
+    storing = acme.db.messages.storing(acme.tenant, acme.inbox, [1, 2], "add", Flag.SEEN)
+    assert [(len(step.entries), step.modseq) async for step in storing] == [(2, 0)]

@@ -22,6 +22,7 @@ from inbox.store.records import (
     Placed,
     StoredMessage,
     StoreMode,
+    StoreStep,
 )
 from inbox.store.sqlite import copying, reading, rows
 from inbox.store.sqlite.clerk import Clerk
@@ -150,11 +151,9 @@ class SqliteMessages:
     ) -> tuple[list[Entry], list[int]]:
         entries: list[Entry] = []
         modified: list[int] = []
-        async for some, left_alone in self.storing(
-            tenant, mailbox, uids, mode, flags, keywords, unchanged_since=unchanged_since
-        ):
-            entries += some
-            modified += left_alone
+        async for step in self.storing(tenant, mailbox, uids, mode, flags, keywords, unchanged_since=unchanged_since):
+            entries += step.entries
+            modified += step.left_alone
         return entries, modified
 
     async def storing(
@@ -167,8 +166,8 @@ class SqliteMessages:
         keywords: tuple[str, ...] = (),
         *,
         unchanged_since: int | None = None,
-    ) -> AsyncIterator[tuple[list[Entry], list[int]]]:
-        def step(db: sqlite3.Connection, some: Sequence[int]) -> tuple[list[Entry], list[int]]:
+    ) -> AsyncIterator[StoreStep]:
+        def step(db: sqlite3.Connection, some: Sequence[int]) -> StoreStep:
             check(db, tenant, mailbox)
             return _store(db, mailbox, some, mode, flags, keywords, unchanged_since)
 
@@ -284,7 +283,7 @@ def _store(
     flags: int,
     keywords: tuple[str, ...],
     unchanged_since: int | None,
-) -> tuple[list[Entry], list[int]]:
+) -> StoreStep:
     entries: list[Entry] = []
     modified: list[int] = []
     updates: list[tuple[int, str, int, str, int]] = []
@@ -315,7 +314,7 @@ def _store(
     )
     if seen_more:
         db.execute("UPDATE mailbox SET unseen = unseen - ? WHERE id = ?", (seen_more, mailbox))
-    return entries, modified
+    return StoreStep(entries, modified, modseq)
 
 
 def _combined(old: Entry, mode: StoreMode, flags: int, keywords: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:

@@ -17,7 +17,7 @@ import structlog
 
 from inbox.base.errors import NotFound, StoreError
 from inbox.mail.flags import Flag
-from inbox.store.records import Entry, MailboxChanges
+from inbox.store.records import Entry, MailboxChanges, StoreStep
 from inbox.store.steps import Pace, in_slices
 from inbox.store.surreal import rows
 from inbox.store.surreal.chunks import LARGE, chunk_rows, pack_uids, unpack, unpack_uids
@@ -258,11 +258,10 @@ class Entries:
 
     async def store(
         self, tenant: str, mailbox: str, uids: Sequence[int], change: Change, unchanged_since: int | None
-    ) -> tuple[list[Entry], list[int]]:
-        """Sets flags to what ``change`` makes of each entry, in one transaction. Returns the entries, and the uids left
-        alone."""
+    ) -> StoreStep:
+        """Sets flags to what ``change`` makes of each entry, in one transaction."""
 
-        async def work() -> tuple[list[Entry], list[int]]:
+        async def work() -> StoreStep:
             await self.modseq(tenant, mailbox)
             found = await self._look_up(mailbox, uids, "uid, modseq, flags, keywords")
             entries = [Entry(r["uid"], r["modseq"], r["flags"], tuple(r["keywords"] or ())) for r in found]
@@ -271,7 +270,7 @@ class Entries:
             wanted = {e.uid: change(e) for e in entries if e.uid not in skipped}
             changed = [e for e in entries if e.uid in wanted and wanted[e.uid] != (e.flags, e.keywords)]
             if not changed:
-                return entries, modified
+                return StoreStep(entries, modified, 0)
             groups: dict[tuple[int, tuple[str, ...]], list[RecordId]] = {}
             for entry in changed:
                 groups.setdefault(wanted[entry.uid], []).append(rows.entry_id(mailbox, entry.uid))
@@ -289,7 +288,7 @@ class Entries:
                 ],
             )
             new = {entry.uid: Entry(entry.uid, modseq, *wanted[entry.uid]) for entry in changed}
-            return [new.get(entry.uid, entry) for entry in entries], modified
+            return StoreStep([new.get(entry.uid, entry) for entry in entries], modified, modseq)
 
         return await self._gateway.retried(work)
 

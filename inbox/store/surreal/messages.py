@@ -12,7 +12,7 @@ from inbox.base.ids import Ids
 from inbox.mail.flags import Flag
 from inbox.store.bus import Bus
 from inbox.store.listing import Listing, packed
-from inbox.store.records import Arrival, Column, Entry, MailboxChanges, Placed, StoredMessage, StoreMode
+from inbox.store.records import Arrival, Column, Entry, MailboxChanges, Placed, StoredMessage, StoreMode, StoreStep
 from inbox.store.surreal import rows
 from inbox.store.surreal.accept import Acceptor
 from inbox.store.surreal.copying import Copying
@@ -109,11 +109,9 @@ class SurrealMessages:
     ) -> tuple[list[Entry], list[int]]:
         entries: list[Entry] = []
         modified: list[int] = []
-        async for some, left_alone in self.storing(
-            tenant, mailbox, uids, mode, flags, keywords, unchanged_since=unchanged_since
-        ):
-            entries += some
-            modified += left_alone
+        async for step in self.storing(tenant, mailbox, uids, mode, flags, keywords, unchanged_since=unchanged_since):
+            entries += step.entries
+            modified += step.left_alone
         return entries, modified
 
     async def storing(
@@ -126,7 +124,7 @@ class SurrealMessages:
         keywords: tuple[str, ...] = (),
         *,
         unchanged_since: int | None = None,
-    ) -> AsyncIterator[tuple[list[Entry], list[int]]]:
+    ) -> AsyncIterator[StoreStep]:
         def change(entry: Entry) -> tuple[int, tuple[str, ...]]:
             if mode == "set":
                 return int(flags), keywords
