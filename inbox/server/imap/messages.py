@@ -51,12 +51,10 @@ async def store(s: ImapSession, wanted: Store) -> Done:
 async def _tell_stored(s: ImapSession, here: Selected, step: StoreStep, wanted: Store) -> None:
     """Takes the result of one step over, and queues what the client hears of it."""
     view = here.view
-    words = len(here.flag_words())
     for entry in step.entries:
         view.update(entry)
     view.follow(step.modseq)
-    if len(here.flag_words()) > words:
-        here.tell_flags(s.send)
+    here.tell_flags(s.send)
     for entry in () if wanted.silent else step.entries:
         here.know(entry.uid)
         place = view.index(entry.uid)
@@ -88,13 +86,12 @@ async def move(s: ImapSession, wanted: Transfer) -> Done:
     uids = uids_of(view, wanted.numbers, uid=wanted.uid)
     if not uids:
         return Done("Nothing to move")
-    if target.id == view.mailbox.id:
-        raise No("The messages are there already", "CANNOT")
     pairs = await s.backend.database.messages.copy(here.tenant, view.mailbox.id, uids, target.id, move=True)
     if not pairs:
         raise No(_GONE, "EXPUNGEISSUED")
     s.send(b"* OK [" + _copyuid(target, pairs).encode("ascii") + b"] Moved\r\n")
     await expunge_in_slices(view, [old for old, _ in pairs])
+    s.changed(target.id)  # moved within the mailbox, the messages are also new ones at its end
     return Done("Moved")
 
 

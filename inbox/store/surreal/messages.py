@@ -9,7 +9,7 @@ from typing import Any, Final
 from inbox.base.clock import Clock
 from inbox.base.errors import NotFound
 from inbox.base.ids import Ids
-from inbox.mail.flags import Flag
+from inbox.mail.flags import Flag, changed_flags, changed_keywords
 from inbox.store.bus import Bus
 from inbox.store.listing import Listing, packed
 from inbox.store.records import Arrival, Column, Entry, MailboxChanges, Placed, StoredMessage, StoreMode, StoreStep
@@ -126,11 +126,7 @@ class SurrealMessages:
         unchanged_since: int | None = None,
     ) -> AsyncIterator[StoreStep]:
         def change(entry: Entry) -> tuple[int, tuple[str, ...]]:
-            if mode == "set":
-                return int(flags), keywords
-            if mode == "add":
-                return entry.flags | int(flags), tuple(sorted({*entry.keywords, *keywords}))
-            return entry.flags & ~int(flags), tuple(word for word in entry.keywords if word not in keywords)
+            return changed_flags(entry.flags, mode, flags), changed_keywords(entry.keywords, mode, keywords)
 
         await self._entries.modseq(tenant, mailbox)
         async for stored in paced(
