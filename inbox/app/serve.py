@@ -116,6 +116,7 @@ class Server:
             "listeners": {listener.name: listener.port for listener in self._listeners},
             "policy_error": self._parts.live.last_error or "",
             "failing_plugins": self._parts.instances.failing(),
+            "rate_counters": self._installation.database.rates.trouble,
             "helper": None if helper is None else await helper_view(helper),
         }
 

@@ -36,7 +36,7 @@ class RatesService:
 
     async def hit(self, key: str, window: float, amount: int = 1) -> Counted:
         counted = await self._counters.hit(key, window, self._clock.now(), amount)
-        return Counted(counted.count, counted.expires_at)
+        return Counted(counted.count, counted.expires_at, counted.local)
 
 
 class NoFeedback:

@@ -301,7 +301,11 @@ class Decisions(Protocol):
 
 
 class RateCounters(Protocol):
-    """Window counters shared by all instances (table ``smtp_rate_limit``)."""
+    """Window counters shared by all instances (table ``smtp_rate_limit``).
+
+    Those of a ``Database`` never raise StoreError: while the database cannot be written, each process counts in memory
+    (:mod:`inbox.store.rates`).
+    """
 
     async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Counted:
         """Adds ``amount`` to the counter of ``key`` in the window that ``now`` lies in."""
@@ -309,6 +313,15 @@ class RateCounters(Protocol):
 
     async def prune(self, now: float) -> int:
         """Removes counters whose window has ended, in steps; returns how many."""
+        ...
+
+
+class LastingRates(RateCounters, Protocol):
+    """Counters that count in memory while the database cannot be written."""
+
+    @property
+    def trouble(self) -> str:
+        """Why they are in memory; empty while they are in the database."""
         ...
 
 
@@ -347,7 +360,7 @@ class Database(Protocol):
     def decisions(self) -> Decisions: ...
 
     @property
-    def rates(self) -> RateCounters: ...
+    def rates(self) -> LastingRates: ...
 
     @property
     def changes(self) -> Changes: ...

@@ -222,7 +222,11 @@ class MailboxChanges:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A rate counter after it was increased: its count in this window, and when the window ends."""
+    """A rate counter after it was increased: its count in this window, and when the window ends.
+
+    ``local``: only what this process has counted, because the database cannot be written.
+    """
 
     count: int
     expires_at: float
+    local: bool = False

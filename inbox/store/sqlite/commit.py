@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from inbox.base.errors import InboxError, StorageFull, StoreError, StoreUnavailable
+from inbox.store.room import Room
 from inbox.store.sqlite.turn import Turn
 from inbox.store.sqlite.wal import LATEST_PAGES, LOG_OCTETS, Checkpointer, lengthen
 
@@ -30,19 +31,23 @@ MOVED = "was moved, removed or replaced while it was open"
 MEND = "put it back, or restart to go on with what is there now"
 
 
+class StoreDamaged(StoreUnavailable):
+    """The file is no database, or its content is damaged."""
+
+
 def translated(error: sqlite3.Error, path: Path) -> InboxError:
     """Our error for one of SQLite's about the file ``path``."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
         return StorageFull(f"{path}: {error}")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StoreDamaged(f"{path}: {error}")
     if code in (
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
         sqlite3.SQLITE_CANTOPEN,
         sqlite3.SQLITE_IOERR,
         sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_NOTADB,
     ):
         return StoreUnavailable(f"{path}: {error}")
     return StoreError(f"{path}: {type(error).__name__}: {error}")
@@ -50,6 +55,10 @@ def translated(error: sqlite3.Error, path: Path) -> InboxError:
 
 class _Replaced(StoreUnavailable):
     """The files are not the ones that were opened."""
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
 
 
 class _PieceFailed(Exception):
@@ -78,7 +87,8 @@ def connect(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
             path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS, cached_statements=256
         )
         connection.execute(f"PRAGMA synchronous={synchronous}")
-        connection.execute("PRAGMA journal_mode=WAL")
+        # What may be lost needs no log: it is written in place, and takes no more room than it has.
+        connection.execute(f"PRAGMA journal_mode={'WAL' if synchronous == 'FULL' else 'MEMORY'}")
         connection.execute(f"PRAGMA wal_autocheckpoint={LATEST_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit={LOG_OCTETS}")
         connection.execute("PRAGMA cache_size=-16384")
@@ -94,12 +104,14 @@ class Committer:
     Args:
         path: the file; its folder must exist.
         synchronous: ``FULL`` syncs every commit; ``OFF`` is for what may be lost with the machine.
+        room: whose reserve is given away when the disk is full, for what must work then.
 
     Attributes:
         watch: called after each transaction with the number of rows that it changed.
     """
 
-    def __init__(self, path: Path, synchronous: Synchronous = "FULL") -> None:
+    def __init__(self, path: Path, synchronous: Synchronous = "FULL", room: Room | None = None) -> None:
+        self._room = room
         self.watch: Callable[[int], None] | None = None
         self._path = path
         self._synchronous: Synchronous = synchronous
@@ -134,14 +146,26 @@ class Committer:
             raise StoreUnavailable(f"{self._path}: {error}") from error
         try:
             with self._turn:
-                self._connection = connect(self._path, self._synchronous)
-                self._path.chmod(0o600)
-                prepare(self._connection)
-                self._opened = identity or self._identity()
+                self._prepare(prepare, identity)
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
         except OSError as error:
             raise StoreUnavailable(f"{self._path}: {error}") from error
+
+    def _prepare(self, prepare: Callable[[sqlite3.Connection], None], identity: Identity | None) -> None:
+        try:
+            self._connection = connect(self._path, self._synchronous)
+            self._path.chmod(0o600)
+            prepare(self._connection)
+        except (sqlite3.Error, StoreError):
+            # On a full disk not even the shared memory of the log can be made.
+            if self._connection is not None:
+                self._connection.close()
+            if self._room is None or not self._room.is_full() or not self._room.release():
+                raise
+            self._connection = connect(self._path, self._synchronous)
+            prepare(self._connection)
+        self._opened = identity or self._identity()
 
     def close(self) -> None:
         self._checkpointer.close()
@@ -185,7 +209,10 @@ class Committer:
     def _identity(self) -> Identity:
         """The file and its write-ahead log, which stays one file for as long as anybody has the database open."""
         try:
-            found, log = self._path.stat(), Path(f"{self._path}-wal").stat()
+            found = self._path.stat()
+            if self._synchronous == "OFF":
+                return found.st_dev, found.st_ino
+            log = Path(f"{self._path}-wal").stat()
         except OSError as error:
             raise _Replaced(f"{error.filename} {MOVED} ({error.strerror}): {MEND}") from error
         return found.st_dev, found.st_ino, log.st_ino
@@ -228,24 +255,42 @@ class Committer:
             for job in batch:
                 if job.error is None:
                     job.error = failed
-        self._checkpointer.look()
+        if self._synchronous == "FULL":
+            self._checkpointer.look()
 
     def _commit(self, batch: Sequence[Job[Any]]) -> None:
         try:
             self.check_file()
-            try:
-                self._transaction(batch, savepoints=False)
-            except _PieceFailed as failure:
-                if len(batch) == 1:
-                    raise failure.error from failure
-                # Nothing was written, and the others must not suffer. This time each is behind a savepoint of its
-                # own, which costs two statements apiece and is rarely needed. A commit that failed is not tried
-                # again: what the disk has of it nobody knows.
-                self._transaction(batch, savepoints=True)
+            self._attempt(batch)
         except _Replaced:
             with contextlib.suppress(sqlite3.Error):  # the callers hear of the removal, which is what is wrong
                 self._rescue()
             raise
+
+    def _attempt(self, batch: Sequence[Job[Any]]) -> None:
+        try:
+            self._transaction(batch, savepoints=False)
+        except _PieceFailed as failure:
+            if not (_is_full(failure.error) and self._make_room()) and len(batch) == 1:
+                raise failure.error from failure
+        except sqlite3.Error as error:
+            # SQLite has rolled it back: a transaction that found no room has written no commit. After any other error a
+            # commit is not tried again: what the disk has of it nobody knows.
+            if not (_is_full(error) and self._make_room()):
+                raise
+        else:
+            return
+        # Nothing was written, and the others must not suffer. This time each is behind a savepoint of its own, which
+        # costs two statements apiece and is rarely needed.
+        self._transaction(batch, savepoints=True)
+
+    def _make_room(self) -> bool:
+        """Gives the reserve away, and empties the log, so that it need not grow; False if that cannot help."""
+        if self._room is None or self._connection is None or not self._room.release():
+            return False
+        if self._synchronous == "FULL":
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        return True
 
     def _transaction(self, batch: Sequence[Job[Any]], *, savepoints: bool) -> None:
         connection = self._connection

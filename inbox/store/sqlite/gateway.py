@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from inbox.base.errors import StoreError, StoreUnavailable
+from inbox.store.room import Room
 from inbox.store.sqlite.commit import Committer, Identity, Job, Synchronous, Work, connect, translated
 from inbox.store.sqlite.line import Line
 
@@ -50,13 +51,22 @@ class Gateway:
         migrations: folder of ``0001.sql``, ``0002.sql`` …, applied in order, each once.
         synchronous: ``FULL`` syncs every commit; ``OFF`` is for what may be lost with the machine.
         readers: threads and connections for reading.
+        room: whose reserve is given away when the disk is full.
     """
 
-    def __init__(self, path: Path, migrations: Path, *, synchronous: Synchronous = "FULL", readers: int = 4) -> None:
+    def __init__(
+        self,
+        path: Path,
+        migrations: Path,
+        *,
+        synchronous: Synchronous = "FULL",
+        readers: int = 4,
+        room: Room | None = None,
+    ) -> None:
         self._path = path
         self._migrations = migrations
         self._synchronous: Synchronous = synchronous
-        self._committer = Committer(path, synchronous)
+        self._committer = Committer(path, synchronous, room)
         self._line: Line[_Job[Any]] = Line()
         self._thread: threading.Thread | None = None
         self._pool = ThreadPoolExecutor(readers, thread_name_prefix="sqlite-read")

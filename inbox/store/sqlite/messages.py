@@ -24,6 +24,7 @@ from inbox.store.records import (
     StoreMode,
     StoreStep,
 )
+from inbox.store.room import Room
 from inbox.store.sqlite import copying, reading, rows
 from inbox.store.sqlite.clerk import Clerk
 from inbox.store.sqlite.entries import (
@@ -47,17 +48,22 @@ class SqliteMessages:
     """``Messages`` of ``inbox.store.ports``.
 
     Args:
+        room: mail is refused before the disk is full.
         clerk: files what arrives, if it is not to be done here.
     """
 
-    def __init__(self, gateway: Gateway, clock: Clock, ids: Ids, bus: Bus, clerk: Clerk | None = None) -> None:
+    def __init__(
+        self, gateway: Gateway, clock: Clock, ids: Ids, bus: Bus, room: Room, clerk: Clerk | None = None
+    ) -> None:
         self._gateway = gateway
+        self._room = room
         self._clerk = clerk
         self._clock = clock
         self._ids = ids
         self._bus = bus
 
     async def accept(self, arrival: Arrival) -> list[list[Placed]]:
+        self._room.check()
         if self._clerk is not None:
             placed = await self._clerk.file(arrival)
         else:
@@ -191,6 +197,7 @@ class SqliteMessages:
     ) -> list[tuple[int, int]]:
         ordered = sorted(set(uids))
         if not move:
+            self._room.check()
             name = self._ids.new()
             try:
                 return await copying.copy(self._gateway, tenant, source, ordered, target, name, self._clock.now)

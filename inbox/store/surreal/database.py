@@ -6,6 +6,7 @@ from pathlib import Path
 
 from inbox.base.clock import Clock
 from inbox.base.ids import Ids
+from inbox.store.rates import LastingCounters
 from inbox.store.surreal.accept import Acceptor
 from inbox.store.surreal.accounts import SurrealAccounts
 from inbox.store.surreal.changes import SurrealBus
@@ -38,7 +39,8 @@ class SurrealDatabase:
         self._copying = Copying(gateway, entries, clock.now)
         self.messages = SurrealMessages(gateway, entries, self._copying, self._acceptor, clock, ids, self.changes)
         self.decisions = SurrealDecisions(gateway)
-        self.rates = SurrealRates(gateway)
+        self._counters = SurrealRates(gateway)
+        self.rates = LastingCounters(self._counters)
         self.dkim_keys = SurrealDkimKeys(gateway)
         self.dmarc_reports = SurrealDmarcReports(gateway)
 
@@ -49,6 +51,7 @@ class SurrealDatabase:
         await self.changes.close()
         await self._acceptor.close()
         await self.rates.close()
+        await self._counters.close()
         await self._gateway.close()
 
     async def tidy(self, before: float) -> int:

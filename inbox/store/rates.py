@@ -1,0 +1,155 @@
+"""Rate counters that always count: in the database, and in memory while it cannot be written.
+
+Nobody must be locked out because a counter cannot be written. Each process then counts for itself, so a limit is
+reached later than with all counts together; and what was counted goes to the database when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+
+from inbox.base.errors import StoreError
+from inbox.store.ports import RateCounters
+from inbox.store.records import Counted
+
+#: Counters that one process keeps in memory, of about 200 octets each; the oldest goes for a new one.
+MOST: Final = 20_000
+#: Seconds that a counter in the database may take, and seconds until the database is asked again after a failure.
+PATIENCE: Final = 2.0
+PAUSE: Final = 5.0
+#: Counters that go to the database at once when it is back.
+_TOGETHER: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    count: int
+    window: float
+    ends: float
+
+
+class MemoryCounters:
+    """Window counters of one process."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._counters: dict[str, _Counter] = {}
+
+    def hit(self, key: str, window: float, now: float, amount: int = 1) -> Counted:
+        """Adds ``amount`` to the counter of ``key`` in the window that ``now`` lies in."""
+        known = self._counters.pop(key, None)
+        if known is None or known.ends <= now:
+            known = _Counter(0, window, (now // window + 1) * window)
+        known = replace(known, count=known.count + amount)
+        if known.count:
+            while len(self._counters) >= self._most:
+                del self._counters[next(iter(self._counters))]
+            self._counters[key] = known
+        return Counted(known.count, known.ends, local=True)
+
+    def prune(self, now: float) -> int:
+        """Removes counters whose window has ended; returns how many."""
+        ended = [key for key, counter in self._counters.items() if counter.ends <= now]
+        for key in ended:
+            del self._counters[key]
+        return len(ended)
+
+    def take(self, now: float) -> list[tuple[str, float, int]]:
+        """Key, window and count of the counters whose window has not ended; they are forgotten here."""
+        taken, self._counters = self._counters, {}
+        return [(key, counter.window, counter.count) for key, counter in taken.items() if counter.ends > now]
+
+
+class LastingCounters:
+    """``RateCounters`` of ``inbox.store.ports`` that never raise StoreError.
+
+    Args:
+        shared: the counters in the database.
+        again: called before the database is asked again after a failure, e.g. to make a file that is gone. May raise
+            StoreError.
+        monotonic: seconds.
+    """
+
+    def __init__(
+        self,
+        shared: RateCounters,
+        again: Callable[[], Awaitable[None]] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._shared = shared
+        self._again = again
+        self._monotonic = monotonic
+        self._memory = MemoryCounters()
+        self._why = ""
+        self._asks_at = 0.0
+        self._asking = False
+        self._returning: asyncio.Task[None] | None = None
+        self._log = structlog.get_logger("inbox.store")
+
+    @property
+    def trouble(self) -> str:
+        """Why the counters are in memory; empty while they are in the database."""
+        return self._why
+
+    def failed(self, why: str) -> None:
+        """The database cannot be used at the moment."""
+        if not self._why:
+            self._log.error("rate_counters_in_memory", error=why)
+        self._why = why
+        self._asks_at = self._monotonic() + PAUSE
+
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Counted:
+        if self._why and (self._asking or self._monotonic() < self._asks_at):
+            return self._memory.hit(key, window, now, amount)
+        self._asking = True
+        try:
+            async with asyncio.timeout(PATIENCE):
+                if self._why and self._again is not None:
+                    await self._again()
+                counted = await self._shared.hit(key, window, now, amount)
+        except TimeoutError:
+            self.failed(f"the database did not count within {PATIENCE:.0f} s")
+        except StoreError as error:
+            self.failed(str(error))
+        else:
+            if self._why:
+                self._why = ""
+                self._returning = asyncio.ensure_future(self._give_back(now))
+            return counted
+        finally:
+            self._asking = False
+        return self._memory.hit(key, window, now, amount)
+
+    async def prune(self, now: float) -> int:
+        count = self._memory.prune(now)
+        if self._why:
+            return count
+        try:
+            return count + await self._shared.prune(now)
+        except StoreError as error:
+            self.failed(str(error))
+            return count
+
+    async def close(self) -> None:
+        """Waits for counters that are on their way to the database."""
+        if self._returning is not None:
+            await asyncio.wait([self._returning])
+
+    async def _give_back(self, now: float) -> None:
+        counters = self._memory.take(now)
+        self._log.info("rate_counters_back", counters=len(counters))
+        for start in range(0, len(counters), _TOGETHER):
+            some = counters[start : start + _TOGETHER]
+            results = await asyncio.gather(
+                *(self._shared.hit(key, window, now, count) for key, window, count in some), return_exceptions=True
+            )
+            for (key, window, count), result in zip(some, results, strict=True):
+                if isinstance(result, BaseException):
+                    self._memory.hit(key, window, now, count)
+                    self.failed(str(result))
