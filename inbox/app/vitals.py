@@ -11,11 +11,10 @@ from typing import Any
 from inbox.app.installation import Installation
 from inbox.base.errors import StorageFull, StoreError, StoreUnavailable
 from inbox.store.helper import Helper
+from inbox.store.room import Room
 
 #: Seconds within which the database, the helper process and the file systems answer, or count as hanging.
 PATIENCE = 2.0
-#: Octets free below which hardly a mail and its rows have room.
-NO_ROOM = 1 << 20
 
 
 async def check_health(here: Installation) -> None:
@@ -46,7 +45,7 @@ def check_room(folders: Iterable[Path]) -> None:
     """Returns if each folder can take a mail.
 
     Raises:
-        StorageFull: a file system has no room, or no inodes.
+        StorageFull: a file system has no room for mail, or no inodes.
         StoreUnavailable: a folder is not there.
     """
     for folder in folders:
@@ -54,9 +53,7 @@ def check_room(folders: Iterable[Path]) -> None:
             found = os.statvfs(folder)
         except OSError as error:
             raise StoreUnavailable(f"{folder}: {error.strerror}") from error
-        free = found.f_bavail * found.f_frsize
-        if free < NO_ROOM:
-            raise StorageFull(f"no room at {folder}: only {free >> 10} KiB free")
+        Room(folder).check()
         if found.f_files and not found.f_favail:
             raise StorageFull(f"no room at {folder}: no inodes are free")
 

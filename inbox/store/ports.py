@@ -17,10 +17,10 @@ from inbox.mail.content import Content
 from inbox.mail.tenancy import Account, Alias, DomainOverrides, HostedDomain, Mailbox, Organization
 from inbox.store.listing import Listing
 from inbox.store.origins import DkimKeys, DmarcReports
+from inbox.store.rates import LastingRates
 from inbox.store.records import (
     Arrival,
     Column,
-    Counted,
     DecisionFilter,
     DecisionRecord,
     Entry,
@@ -240,10 +240,7 @@ class Messages(Protocol):
         *,
         unchanged_since: int | None = None,
     ) -> AsyncIterator[StoreStep]:
-        """The same as :meth:`store`, with the result of each step as soon as it is durable: for very many messages.
-
-        Whoever stops iterating leaves the rest as it is.
-        """
+        """Does what :meth:`store` does, and yields each step once it is durable; without a next, it stops."""
         ...
 
     async def expunge(self, tenant: str, mailbox: str, uids: Sequence[int] | None = None) -> list[int]:
@@ -297,31 +294,6 @@ class Decisions(Protocol):
 
     async def prune(self, before: float) -> int:
         """Removes records older than ``before``, in steps; returns how many."""
-        ...
-
-
-class RateCounters(Protocol):
-    """Window counters shared by all instances (table ``smtp_rate_limit``).
-
-    Those of a ``Database`` never raise StoreError: while the database cannot be written, each process counts in memory
-    (:mod:`inbox.store.rates`).
-    """
-
-    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Counted:
-        """Adds ``amount`` to the counter of ``key`` in the window that ``now`` lies in."""
-        ...
-
-    async def prune(self, now: float) -> int:
-        """Removes counters whose window has ended, in steps; returns how many."""
-        ...
-
-
-class LastingRates(RateCounters, Protocol):
-    """Counters that count in memory while the database cannot be written."""
-
-    @property
-    def trouble(self) -> str:
-        """Why they are in memory; empty while they are in the database."""
         ...
 
 

@@ -10,21 +10,44 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
 from inbox.base.errors import StoreError
-from inbox.store.ports import RateCounters
 from inbox.store.records import Counted
 
 #: Counters that one process keeps in memory, of about 200 octets each; the oldest goes for a new one.
 MOST: Final = 20_000
 #: Seconds that a counter in the database may take, and seconds until the database is asked again after a failure.
-PATIENCE: Final = 2.0
+PATIENCE: Final = 1.5
 PAUSE: Final = 5.0
 #: Counters that go to the database at once when it is back.
 _TOGETHER: Final = 100
+
+
+class RateCounters(Protocol):
+    """Window counters shared by all instances (table ``smtp_rate_limit``).
+
+    Those of a ``Database`` never raise StoreError, see :class:`LastingRates`.
+    """
+
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Counted:
+        """Adds ``amount`` to the counter of ``key`` in the window that ``now`` lies in."""
+        ...
+
+    async def prune(self, now: float) -> int:
+        """Removes counters whose window has ended, in steps; returns how many."""
+        ...
+
+
+class LastingRates(RateCounters, Protocol):
+    """Counters that count in memory while the database cannot be written."""
+
+    @property
+    def trouble(self) -> str:
+        """Why they are in memory; empty while they are in the database."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +90,7 @@ class MemoryCounters:
 
 
 class LastingCounters:
-    """``RateCounters`` of ``inbox.store.ports`` that never raise StoreError.
+    """:class:`LastingRates` over the counters of a database.
 
     Args:
         shared: the counters in the database.
@@ -114,7 +137,7 @@ class LastingCounters:
                     await self._again()
                 counted = await self._shared.hit(key, window, now, amount)
         except TimeoutError:
-            self.failed(f"the database did not count within {PATIENCE:.0f} s")
+            self.failed(f"the database did not count within {PATIENCE} s")
         except StoreError as error:
             self.failed(str(error))
         else:

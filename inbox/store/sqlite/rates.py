@@ -16,7 +16,7 @@ _MIGRATIONS: Final = Path(__file__).parent / "volatile"
 
 
 class SqliteRates:
-    """``RateCounters`` of ``inbox.store.ports``, in a file of their own: they are written for each connection, and are
+    """``RateCounters`` of ``inbox.store.rates``, in a file of their own: they are written for each connection, and are
     worthless after a power cut.
     """
 

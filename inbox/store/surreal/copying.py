@@ -15,8 +15,9 @@ import structlog
 
 from inbox.base.errors import StoreError
 from inbox.store.steps import MOST_ROWS
-from inbox.store.surreal.entries import Copied, Entries, paced
+from inbox.store.surreal.entries import Copied, Entries
 from inbox.store.surreal.gateway import Gateway
+from inbox.store.surreal.steps import paced
 from inbox.store.surreal.values import LAST, Keys, RecordId
 
 #: Checks that nobody took the copy for abandoned, and notes the uids that this step has made.

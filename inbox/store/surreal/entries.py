@@ -7,35 +7,27 @@ changes of one mailbox never commit side by side.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import structlog
 
 from inbox.base.errors import NotFound, StoreError
 from inbox.mail.flags import Flag
 from inbox.store.records import Entry, MailboxChanges, StoreStep
-from inbox.store.steps import Pace, in_slices
 from inbox.store.surreal import rows
 from inbox.store.surreal.chunks import LARGE, chunk_rows, pack_uids, unpack, unpack_uids
 from inbox.store.surreal.gateway import Gateway
+from inbox.store.surreal.steps import paced
 from inbox.store.surreal.values import LAST, Keys, RecordId
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 #: Rows in one answer: decoding it holds the event loop for about 3 ms.
 PAGE: Final = 1000
 #: Changes since a modseq that are read one by one; if there are more, the whole mailbox is read.
 MANY: Final = 1000
 EVERYTHING: Final = 1 << 40
-#: Seconds of one step of a change of many entries: there is no single writer that it keeps, but a transaction that
-#: takes long keeps others of its mailbox waiting, and is more likely to lose against them.
-STEP_SECONDS: Final = 0.05
-
 _SEEN: Final = int(Flag.SEEN)
 
 #: An entry's fields besides those that say where it stands; ``$e.row`` has those of ``rows.COPIED``.
@@ -114,19 +106,6 @@ RETURN $modseq"""
 Change = Callable[[Entry], tuple[int, tuple[str, ...]]]
 #: Old uid, new uid, mail, new modseq.
 Copied = tuple[int, int, str, int]
-
-
-def paced(items: Sequence[Item], step: Callable[[Sequence[Item]], Awaitable[Result]]) -> AsyncIterator[Result]:
-    """Runs ``step`` on slices of ``items``, each a transaction of its own, and yields each result."""
-    pace = Pace(STEP_SECONDS)
-
-    async def run(some: Sequence[Item]) -> Result:
-        began = time.monotonic()
-        result = await step(some)
-        pace.took(len(some), time.monotonic() - began)
-        return result
-
-    return in_slices(items, pace, run)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from inbox.mail.tenancy import Mailbox
 from inbox.store.bus import Bus
 from inbox.store.records import MailboxStatus
 from inbox.store.surreal import rows
-from inbox.store.surreal.entries import Entries, paced
+from inbox.store.surreal.entries import Entries
 from inbox.store.surreal.gateway import Gateway
+from inbox.store.surreal.steps import paced
 from inbox.store.surreal.values import LAST, Keys, RecordId
 from inbox.store.texts import clean
 

@@ -16,8 +16,9 @@ from inbox.store.records import Arrival, Column, Entry, MailboxChanges, Placed, 
 from inbox.store.surreal import rows
 from inbox.store.surreal.accept import Acceptor
 from inbox.store.surreal.copying import Copying
-from inbox.store.surreal.entries import Copied, Entries, paced
+from inbox.store.surreal.entries import Copied, Entries
 from inbox.store.surreal.gateway import Gateway
+from inbox.store.surreal.steps import paced
 from inbox.store.surreal.values import RecordId
 
 #: Messages in one page of ``fetch``: with their texts some hundred KB.

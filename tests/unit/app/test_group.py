@@ -43,7 +43,7 @@ class Process:
 
     async def status(self) -> dict[str, Any]:
         told = {"version": "1", "pid": self.pid, "uptime_seconds": 5, "listeners": {}}
-        return {**told, "policy_error": self.policy, "failing_plugins": self.failing}
+        return {**told, "policy_error": self.policy, "rate_counters": "", "failing_plugins": self.failing}
 
 
 @pytest.fixture
@@ -83,11 +83,11 @@ async def test_the_status_is_that_of_all_processes(first: Path) -> None:
     assert status["processes"] == [
         {
             "index": 0, "answers": True, "pid": 1, "uptime_seconds": 5, "failing_plugins": own.failing,
-            "policy_error": "",
+            "policy_error": "", "rate_counters": "",
         },
         {
             "index": 1, "answers": True, "pid": 2, "uptime_seconds": 5, "failing_plugins": other.failing,
-            "policy_error": "a.yaml:1:1: no",
+            "policy_error": "a.yaml:1:1: no", "rate_counters": "",
         },
     ]  # fmt: skip
 

@@ -52,7 +52,7 @@ def log(path: Path) -> Path:
 
 
 def test_pages_are_those_of_this_round(path: Path) -> None:
-    db = connect(path, "OFF")
+    db = connect(path, "FULL")
     db.execute("CREATE TABLE word (word TEXT)")
     assert pages_in(log(path)) == 2
     for _ in range(30):
