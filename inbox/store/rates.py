@@ -110,6 +110,8 @@ class LastingCounters:
         self._monotonic = monotonic
         self._memory = MemoryCounters()
         self._why = ""
+        self._hangs = False
+        self._preparing: asyncio.Future[None] | None = None
         self._asks_at = 0.0
         self._asking = False
         self._returning: asyncio.Task[None] | None = None
@@ -133,12 +135,14 @@ class LastingCounters:
         self._asking = True
         try:
             async with asyncio.timeout(PATIENCE):
-                if self._why and self._again is not None:
-                    await self._again()
+                if self._why:
+                    await self._prepare()
                 counted = await self._shared.hit(key, window, now, amount)
         except TimeoutError:
+            self._hangs = True
             self.failed(f"the database did not count within {PATIENCE} s")
         except StoreError as error:
+            self._hangs = False
             self.failed(str(error))
         else:
             if self._why:
@@ -160,9 +164,24 @@ class LastingCounters:
             return count
 
     async def close(self) -> None:
-        """Waits for counters that are on their way to the database."""
-        if self._returning is not None:
-            await asyncio.wait([self._returning])
+        """Waits for counters that are on their way to the database, but not for a disk that hangs."""
+        under_way = [task for task in (self._returning, self._preparing) if task is not None and not task.done()]
+        if under_way:
+            await asyncio.wait(under_way, timeout=PATIENCE)
+
+    async def _prepare(self) -> None:
+        # A file that hangs is not opened again: each attempt would keep one more thread.
+        if self._again is None or (self._hangs and self._preparing is None):
+            return
+        if self._preparing is None:
+            self._preparing = asyncio.ensure_future(self._again())
+            self._preparing.add_done_callback(self._prepared)
+        await asyncio.shield(self._preparing)
+
+    def _prepared(self, attempt: asyncio.Future[None]) -> None:
+        self._preparing = None
+        if not attempt.cancelled():
+            attempt.exception()  # Whoever still waits raises it.
 
     async def _give_back(self, now: float) -> None:
         counters = self._memory.take(now)

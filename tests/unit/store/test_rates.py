@@ -150,3 +150,33 @@ async def test_pruning_never_fails(time: Time) -> None:
     await counters.hit("k", 60, 100.0)
     await counters.close()
     assert await counters.prune(1000.0) == 1
+
+
+async def test_what_hangs_is_not_opened_again_and_an_opening_that_hangs_is_the_only_one(
+    time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inbox.store.rates.PATIENCE", 0.01)
+    shared = Shared()
+    opened = asyncio.Event()
+    attempts: list[bool] = []
+
+    async def again() -> None:
+        attempts.append(True)
+        await opened.wait()
+
+    counters = LastingCounters(shared, again, time)
+    shared.hangs = True
+    for _ in range(3):
+        assert (await counters.hit("k", 600, 1.0)).local
+        time.now += PAUSE
+    assert attempts == []
+    shared.hangs, shared.error = False, StoreUnavailable("gone")
+    for _ in range(4):
+        assert (await counters.hit("k", 600, 1.0)).local
+        time.now += PAUSE
+    assert attempts == [True]
+    await counters.close()
+    shared.error = None
+    opened.set()
+    assert not (await counters.hit("k", 600, 1.0)).local
+    await counters.close()
