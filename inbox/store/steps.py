@@ -18,7 +18,7 @@ Connection = TypeVar("Connection")
 
 #: Seconds of the writer's time that one step should take, without its commit: several steps of different jobs, and
 #: their commits, must fit into the 100 ms that a delivery may wait.
-STEP_SECONDS: Final = 0.010
+STEP_SECONDS: Final = 0.005
 #: Rows of a job's first step, before it is known what a row costs.
 FIRST_ROWS: Final = 100
 #: Rows that every step takes, however slow they are: a job must end.

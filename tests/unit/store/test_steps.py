@@ -41,7 +41,7 @@ def test_work_is_timed_where_it_runs() -> None:
 
 
 async def test_slices_are_all_items_in_order_each_once() -> None:
-    pace = Pace()
+    pace = Pace(0.010)
     sizes: list[int] = []
 
     async def step(some: Sequence[int]) -> Sequence[int]:
@@ -64,7 +64,7 @@ async def test_a_step_that_fails_ends_the_job_and_the_earlier_ones_stay() -> Non
         done.extend(some)
 
     with pytest.raises(LookupError):
-        async for _ in in_slices(range(1000), Pace(), step):
+        async for _ in in_slices(range(1000), Pace(0.010), step):
             pass
     assert done == list(range(200))
 
@@ -79,5 +79,5 @@ async def test_until_done_stops_when_a_step_finds_less_than_it_may_take() -> Non
         left[0] -= count
         return count
 
-    assert await until_done(Pace(), step) == 250
+    assert await until_done(Pace(0.010), step) == 250
     assert asked == [100, 100, 100]
