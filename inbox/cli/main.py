@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from inbox import __version__
 from inbox.base.errors import ConfigError, InboxError, PolicyError, ProtocolError
-from inbox.cli import accounts, decisions, doctor, domains, plugins, policy, quarantine, serve, tenants
+from inbox.cli import accounts, completion, decisions, doctor, domains, plugins, policy, quarantine, serve, tenants
 from inbox.cli.context import WrongUsage
 from inbox.cli.output import warn
 
@@ -34,18 +35,35 @@ app = typer.Typer(
 )
 
 
+def _env_file(path: Path | None) -> None:
+    if path is not None:
+        from inbox.cli.environment import read_env_file
+
+        read_env_file(path)
+
+
 @app.callback()
 def root(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")
     ] = False,
+    env_file: Annotated[
+        Path | None,
+        typer.Option(
+            callback=_env_file,
+            is_eager=True,
+            help="Read settings from this file (NAME=value lines, as systemd's EnvironmentFile); it overrides the "
+            "environment.",
+        ),
+    ] = None,
 ) -> None:
-    del version  # _version has ended the program.
+    del version, env_file  # Their callbacks have done all.
 
 
 serve.register(app)
 decisions.register(app)
 doctor.register(app)
+completion.register(app)
 for group in (
     plugins.app,
     policy.app,
@@ -61,6 +79,10 @@ for group in (
 
 def main() -> None:
     """The console script."""
+    if completion.VARIABLE in os.environ:
+        from typer.completion import completion_init  # type: ignore[attr-defined]  # public, not re-exported
+
+        completion_init()
     try:
         try:
             app()

@@ -174,12 +174,12 @@ class Gateway:
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        scripts = sorted(self._migrations.glob("[0-9]*.sql"))
+        scripts = {int(path.stem): path for path in self._migrations.glob("[0-9]*.sql")}
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > len(scripts):
-            raise StoreError(f"{self._path} has schema version {version}, this program knows {len(scripts)}")
-        for number, script in enumerate(scripts[version:], start=version + 1):
-            sql = script.read_text(encoding="utf-8")
+        if version > max(scripts):
+            raise StoreError(f"{self._path} has schema version {version}, this program knows {max(scripts)}")
+        for number in sorted(number for number in scripts if number > version):
+            sql = scripts[number].read_text(encoding="utf-8")
             connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version={number};\nCOMMIT;")
 
     def _read(self, work: Work[R]) -> R:

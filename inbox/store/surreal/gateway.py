@@ -128,15 +128,15 @@ class Gateway:
             await self.query("INFO FOR DB")
 
     async def _migrate(self) -> None:
-        scripts = sorted(self._migrations.glob("[0-9]*.surql"))
+        scripts = {int(path.stem): path for path in self._migrations.glob("[0-9]*.surql")}
         await self.query("DEFINE TABLE IF NOT EXISTS meta")
         (found,) = await self.query("SELECT VALUE value FROM ONLY $id", id=_SCHEMA)
         version = found or 0
-        if version > len(scripts):
-            raise StoreError(f"{self._config.database} has schema {version}, this program knows {len(scripts)}")
+        if version > max(scripts):
+            raise StoreError(f"{self._config.database} has schema {version}, this program knows {max(scripts)}")
         # Every statement may be run twice: two instances that start at once do so.
-        for number, script in enumerate(scripts[version:], start=version + 1):
-            await self.query(script.read_text(encoding="utf-8"))
+        for number in sorted(number for number in scripts if number > version):
+            await self.query(scripts[number].read_text(encoding="utf-8"))
             await self.query("UPSERT $id SET value = $number RETURN NONE", id=_SCHEMA, number=number)
 
 
