@@ -10,11 +10,12 @@ Both database backends pass the same contract suite (``tests/contract``).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 from inbox.mail.content import Content
 from inbox.mail.tenancy import Account, Alias, DomainOverrides, HostedDomain, Mailbox, Organization
+from inbox.store.bus import Changes
 from inbox.store.listing import Listing
 from inbox.store.origins import DkimKeys, DmarcReports
 from inbox.store.rates import LastingRates
@@ -304,22 +305,6 @@ class Decisions(Protocol):
     async def prune(self, before: float) -> int:
         """Removes records older than ``before``, in steps; returns how many."""
         ...
-
-
-class Changes(Protocol):
-    """Who wants to know that a mailbox changed: other sessions, other processes, other instances."""
-
-    def subscribe(self, mailboxes: Iterable[str]) -> Subscription: ...
-
-
-class Subscription(Protocol):
-    """Wakes its owner when one of its mailboxes may have changed. May wake without a change."""
-
-    async def wait(self) -> None:
-        """Returns after the next change, or at once if there was one since the last call."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class Database(Protocol):
