@@ -2,12 +2,14 @@
 
 A database has one writer. A transaction that changes 500,000 rows keeps every delivery of every tenant waiting until it
 ends, and makes the write-ahead log as large as everything that it changed. So whatever may touch many rows is cut into
-steps that take about :data:`STEP_SECONDS` each. A process that ends between two steps leaves a consistent database in
-which a part of the job is done.
+steps that take about :data:`STEP_SECONDS` each, and after a step a job pauses for as long as the step took: half of the
+writer's time, and of the process's, is left to others. A process that ends between two steps leaves a consistent
+database in which a part of the job is done.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, TypeVar
@@ -19,6 +21,8 @@ Connection = TypeVar("Connection")
 #: Seconds of the writer's time that one step should take, without its commit: several steps of different jobs, and
 #: their commits, must fit into the 100 ms that a delivery may wait.
 STEP_SECONDS: Final = 0.005
+#: Seconds that no pause exceeds.
+LONGEST_PAUSE: Final = 0.05
 #: Rows of a job's first step, before it is known what a row costs.
 FIRST_ROWS: Final = 100
 #: Rows that every step takes, however slow they are: a job must end.
@@ -39,9 +43,12 @@ class Pace:
         self._seconds = seconds
         self._clock = clock
         self.rows = FIRST_ROWS
+        #: Seconds until the next step.
+        self.pause = 0.0
 
     def took(self, rows: int, seconds: float) -> None:
         """Notes that a step of ``rows`` rows took ``seconds``."""
+        self.pause = min(seconds, LONGEST_PAUSE)
         # At most twice as many: the next rows may be dearer than the last ones.
         fitting = int(rows * self._seconds / seconds) if seconds > 0 else MOST_ROWS
         self.rows = max(LEAST_ROWS, min(fitting, 2 * self.rows, MOST_ROWS))
@@ -67,6 +74,8 @@ async def in_slices(
     """
     place = 0
     while place < len(items):
+        if place:
+            await asyncio.sleep(pace.pause)
         some = items[place : place + pace.rows]
         place += len(some)
         yield await step(some)
@@ -84,3 +93,4 @@ async def until_done(pace: Pace, step: Callable[[int], Awaitable[int]]) -> int:
         total += count
         if count < wanted:
             return total
+        await asyncio.sleep(pace.pause)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from inbox.store.steps import FIRST_ROWS, LEAST_ROWS, MOST_ROWS, Pace, in_slices, until_done
+from inbox.store.steps import FIRST_ROWS, LEAST_ROWS, LONGEST_PAUSE, MOST_ROWS, Pace, in_slices, until_done
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,39 @@ async def test_until_done_stops_when_a_step_finds_less_than_it_may_take() -> Non
 
     assert await until_done(Pace(0.010), step) == 250
     assert asked == [100, 100, 100]
+
+
+def test_a_pause_is_as_long_as_the_step_and_bounded() -> None:
+    pace = Pace()
+    assert pace.pause == 0
+    pace.took(100, 0.004)
+    assert pace.pause == 0.004
+    pace.took(100, 10.0)
+    assert pace.pause == LONGEST_PAUSE
+
+
+async def test_a_job_pauses_between_two_steps_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str | float] = []
+
+    async def sleep(seconds: float) -> None:
+        events.append(seconds)
+
+    monkeypatch.setattr("inbox.store.steps.asyncio.sleep", sleep)
+    pace = Pace()
+
+    async def step(some: Sequence[int]) -> None:
+        pace.took(len(some), 0.005)
+        events.append("step")
+
+    async for _ in in_slices(range(250), pace, step):
+        pass
+    assert events == ["step", 0.005, "step", 0.005, "step"]
+    events.clear()
+
+    async def remove(rows: int) -> int:
+        pace.took(rows, 0.004)
+        events.append("step")
+        return rows if len(events) < 2 else 0
+
+    await until_done(pace, remove)
+    assert events == ["step", 0.004, "step"]
