@@ -14,7 +14,7 @@ import pytest
 from inbox.app import vitals
 from inbox.app.config import load
 from inbox.app.installation import Installation, opened
-from inbox.app.vitals import check_health, check_room, helper_view
+from inbox.app.vitals import check_health, check_room, helper_view, warnings
 from inbox.base.errors import StorageFull, StoreUnavailable
 
 
@@ -100,3 +100,8 @@ def test_a_file_system_that_does_not_count_inodes(tmp_path: Path, monkeypatch: p
     unlimited = SimpleNamespace(f_frsize=4096, f_blocks=1 << 30, f_bavail=1 << 20, f_files=0, f_favail=0)
     monkeypatch.setattr(os, "statvfs", lambda _: unlimited)
     check_room([tmp_path])
+
+
+def test_counters_in_memory_are_a_warning() -> None:
+    assert warnings(None, {}) == []
+    assert warnings(None, {}, "gone") == ["rate counters are in memory, so each process counts for itself: gone"]
