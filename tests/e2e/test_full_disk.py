@@ -85,7 +85,7 @@ def fill(folder: Path) -> Path:
 def test_on_a_full_disk_mail_waits_and_users_log_in_set_flags_and_delete(disk: RunningServer) -> None:
     server = disk.start()
     folder = inside(server)
-    assert (folder / "reserve").exists()
+    until((folder / "reserve").exists, "the reserve is made")
     codes = [send(server, number, 1_000_000) for number in range(MEGABYTES)]
     assert set(codes) == {250, 452}
     assert codes == sorted(codes)

@@ -26,6 +26,7 @@ from inbox.store.sqlite.rates import SqliteRates
 from inbox.store.sqlite.tenants import SqliteAccounts, SqliteTenants
 
 _HERE = Path(__file__).parent
+_END_SECONDS = 3.0
 
 
 class SqliteDatabase:
@@ -43,6 +44,7 @@ class SqliteDatabase:
         self._path = path
         # In a server, which has the process that files, the reserve is made; whoever needs it gives it away.
         self._serving = door is not None
+        self._reserving: asyncio.Future[None] | None = None
         self._room = room = Room(path.parent)
         self._main = Gateway(path, _HERE / "migrations", room=room)
         self._counters = SqliteRates(path.with_name(f"{path.stem}-rates{path.suffix}"), room)
@@ -73,11 +75,15 @@ class SqliteDatabase:
             await self._counters.open()
         except StoreError as error:
             self.rates.failed(str(error))
-        await self._keep_reserve()
         if self._clerk is not None:
             await self._clerk.open()
+        # Nobody waits for some megabytes to be written.
+        self._reserving = asyncio.ensure_future(self._keep_reserve())
 
     async def close(self) -> None:
+        if self._reserving is not None:
+            # A disk that hangs does not keep the server from ending.
+            await asyncio.wait([self._reserving], timeout=_END_SECONDS)
         await self.changes.close()
         await self.rates.close()
         if self._clerk is not None:
