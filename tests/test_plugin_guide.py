@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -39,7 +39,7 @@ PAGE = (ROOT / "docs" / "plugins.md").read_text()
 PROSE = re.sub(r"^```.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
 CONTEXT = [
     api.Session, api.Tls, api.Identity, api.Recipient, api.Transaction, api.Delivery, api.Failure, api.Message,
-    api.PartInfo, api.Headers, api.Address, api.Facts,
+    api.PartInfo, api.Link, api.Headers, api.Address, api.Facts,
 ]  # fmt: skip
 SERVICES: dict[str, type] = {
     "clock": Clock, "log": services.Log, "directory": services.Directory, "rates": services.Rates, "dns": Resolver,
@@ -171,7 +171,9 @@ def test_every_hook_is_described_with_what_it_may_return(stage: Stage) -> None:
     assert missing({kind.__name__ for kind in SPOKEN[stage]}, answers) == []
 
 
-@pytest.mark.parametrize("kind", [*Verdict.__args__, *Edit.__args__, api.Score, api.Shadow], ids=lambda k: k.__name__)
+@pytest.mark.parametrize(
+    "kind", [*get_args(Verdict), *get_args(Edit), api.Score, api.Shadow], ids=lambda kind: kind.__name__
+)
 def test_every_answer_is_described_with_its_fields(kind: type) -> None:
     fields = ", ".join(field.name for field in dataclasses.fields(kind))
     assert f"`{kind.__name__}({fields})`" in section("What a hook returns") + "".join(

@@ -34,8 +34,8 @@ class AttachmentScore:
 
     @hookimpl
     def data(self, tx: Transaction) -> Score | None:
-        """``attachments`` is bounded by the core, and so is each name."""
+        """A name may have several extensions, and a part several names: each counts (invoice.exe.pdf)."""
         attachments = tx.message.attachments if tx.message is not None else ()
-        found = [(self.points.get(part.extension, 0.0), part.file_name) for part in attachments]
+        found = [(self.points.get(one, 0.0), part.file_name) for part in attachments for one in part.extensions]
         points, name = max(found, default=(0.0, ""))
         return Score("DANGEROUS_ATTACHMENT", points, name, group="attachments") if points else None

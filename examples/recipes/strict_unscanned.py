@@ -29,7 +29,7 @@ class StrictUnscanned:
     def data(self, tx: Transaction) -> Quarantine | None:
         """A fact can be missing although it is needed: its plugin may have failed."""
         virus, spf = tx.facts.get(VirusFact), tx.facts.get(SpfFact)
-        if virus is not None and virus.status == "clean":
+        if virus is not None and virus.status != "unscanned":
             return None
         if spf is not None and spf.result is Result.PASS:
             return None

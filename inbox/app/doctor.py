@@ -22,8 +22,10 @@ from typing import Any, Protocol
 from inbox.app.config import Config
 from inbox.app.keyhealth import key_findings
 from inbox.app.listeners import wanted_ports
+from inbox.app.permissions import faults
 from inbox.app.secret_files import exposed
 from inbox.app.services import make_resolver
+from inbox.app.storagehealth import storage_findings
 from inbox.app.stores import make_database, missing_database
 from inbox.app.tls import RENEW_BEFORE, Certificates
 from inbox.base.clock import Clock
@@ -33,6 +35,7 @@ from inbox.dns.answers import DnsTemporary
 from inbox.dns.resolver import CachingResolver
 from inbox.mail.content import MemoryContent
 from inbox.store.ports import Blobs, Database
+from inbox.store.room import RESERVE
 
 #: Seconds that one check may take.
 PATIENCE = 15.0
@@ -145,7 +148,11 @@ async def _data_folder(patient: Patient) -> list[tuple[Outcome, str]]:
         file.flush()
         os.fsync(file.fileno())
     outcome = Outcome.OK if free >= LITTLE_ROOM else Outcome.WARN
-    return [(outcome, f"{folder} can be written; {free >> 20} MiB free")]
+    findings = [(outcome, f"{folder} can be written; {free >> 20} MiB free")]
+    if patient.running and patient.config.database.surreal_url is None and not (folder / RESERVE).exists():
+        why = "the disk was full and its room was given away; the server makes it again when there is room"
+        findings.append((Outcome.WARN, f"no {folder / RESERVE}: {why}"))
+    return findings
 
 
 def _user(uid: int) -> str:
@@ -190,6 +197,25 @@ async def _blobs(patient: Patient) -> list[tuple[Outcome, str]]:
     if got != key.encode():
         return [(Outcome.FAIL, f"{where} gave back other bytes than were put")]
     return [(Outcome.OK, f"{where} takes, gives back and deletes")]
+
+
+async def _storage(patient: Patient) -> list[tuple[Outcome, str]]:
+    """Whether database and blob store belong together, and what waits to be deleted."""
+    config = patient.config
+    if missing_database(config) is not None:
+        return []  # The check of the database has said so.
+    database = make_database(config, patient.clock, patient.ids)
+    await database.open()
+    try:
+        found = await storage_findings(config, database, patient.blobs, patient.status.get("storage", {}))
+    finally:
+        await database.close()
+    return [(Outcome(outcome), detail) for outcome, detail in found]
+
+
+async def _permissions(patient: Patient) -> list[tuple[Outcome, str]]:
+    found = [(Outcome.FAIL if bad else Outcome.WARN, text) for bad, text in faults(patient.config)]
+    return found or [(Outcome.OK, "nobody else can write policies, plugins and data, or read keys")]
 
 
 async def _tls(patient: Patient) -> list[tuple[Outcome, str]]:
@@ -282,9 +308,25 @@ async def _server(patient: Patient) -> list[tuple[Outcome, str]]:
     findings = []
     if patient.health.get("status") != "ok":
         findings.append((Outcome.FAIL, f"takes no mail now: {patient.health.get('reason', 'no answer')}"))
+    log = status.get("log", {})
+    if log.get("why"):
+        text = f"the log cannot be written: {log['why']} ({log['lost']} lines lost); mail is served without it"
+        findings.append((Outcome.WARN, text))
+    elif log.get("lost"):
+        text = f"{log['lost']} lines of the log were lost since the start: see log_lines_lost there"
+        findings.append((Outcome.WARN, text))
+    suspended = status.get("suspended_tenants", [])
+    for each in suspended:
+        first = each["why"].partition("\n")[0]
+        findings.append((Outcome.FAIL, f"the tenant {each['tenant']} is suspended, its mail is answered 451: {first}"))
+    reported = {line for each in suspended for line in each["why"].splitlines()}
     refused = [status, *status.get("processes", [])]
     for line in dict.fromkeys(line for each in refused for line in str(each.get("policy_error", "")).splitlines()):
+        if line in reported:
+            continue
         findings.append((Outcome.FAIL, f"changed policy is not in force: {line}"))
+    for why in dict.fromkeys(each["rate_counters"] for each in refused if each.get("rate_counters")):
+        findings.append((Outcome.WARN, f"rate counters are in memory, so each process counts for itself: {why}"))
     findings += [(Outcome.FAIL, text) for text in _silent(status)]
     for failing in status.get("failing_plugins", []):
         state = "is not called for a while" if failing["breaker"] == "open" else "goes on being called"
@@ -346,6 +388,8 @@ CHECKS: dict[str, Check] = {
     "data folder": _data_folder,
     "database": _database,
     "blobs": _blobs,
+    "storage": _storage,
+    "permissions": _permissions,
     "tls": _tls,
     "dns": _dns,
     "dkim": _dkim,

@@ -8,6 +8,8 @@ from inbox.policy.model import ServerPolicy
 from inbox.store.ports import Database
 
 DAY = 86_400.0
+#: Seconds without a step after which a copy is taken for one whose process has ended.
+ABANDONED_SECONDS = 60.0
 
 
 async def prune(database: Database, policy: ServerPolicy, now: float) -> None:
@@ -25,3 +27,15 @@ async def prune(database: Database, policy: ServerPolicy, now: float) -> None:
     await database.dmarc_reports.forget_reports(now - policy.reports.keep_days * DAY)
     first = datetime.fromtimestamp(now - policy.reports.observation_days * DAY, UTC)
     await database.dmarc_reports.forget_observations(first.strftime("%Y-%m-%d"))
+
+
+async def tidy(database: Database, now: float) -> int:
+    """Ends what processes that ended left half done; returns how many things there were.
+
+    Args:
+        now: seconds since the epoch.
+
+    Raises:
+        StoreUnavailable, StoreError: the rest is done the next time.
+    """
+    return await database.tidy(now - ABANDONED_SECONDS)

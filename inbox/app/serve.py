@@ -19,28 +19,33 @@ from inbox.app.admin import AdminServer
 from inbox.app.config import Config
 from inbox.app.descriptors import raise_limit
 from inbox.app.group import Group, socket_of
-from inbox.app.housekeeping import prune
+from inbox.app.housekeeping import ABANDONED_SECONDS, prune, tidy
 from inbox.app.installation import Installation, opened
 from inbox.app.listeners import Listener
+from inbox.app.pulse import beat
+from inbox.app.quietlog import QuietLog
 from inbox.app.rotation import LOOK_SECONDS
 from inbox.app.secret_files import exposed
+from inbox.app.sink import Sink
+from inbox.app.storage import LOOK_SECONDS as PAIR_SECONDS
+from inbox.app.storage import SWEEP_SECONDS, Storage
 from inbox.app.tls import Certificates
-from inbox.app.vitals import check_health, helper_view
+from inbox.app.vitals import check_health, helper_view, log_view, warnings
 from inbox.app.wiring import Parts, wire
-from inbox.base.errors import InboxError
+from inbox.base.errors import InboxError, PolicyError
 from inbox.base.limits import IMAP_CONNECTIONS
+from inbox.server.fairness import Turns
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.server import ImapServer
 from inbox.server.lmtp import LmtpServer
 from inbox.server.smtp import SmtpServer
 from inbox.server.smtp_config import SmtpConfig
-from inbox.store.sweeper import Sweeper
 
 #: Seconds that running transactions get when the server stops.
 GRACE_SECONDS = 20.0
-SWEEP_SECONDS = 3600.0
 PRUNE_SECONDS = 600.0
 CERTIFICATE_SECONDS = 60.0
+COUNTS_SECONDS = 30.0
 
 
 class Server:
@@ -49,6 +54,7 @@ class Server:
     Args:
         index: its number; the first one, 0, also does the housekeeping, and speaks for all at the admin socket.
         processes: how many there are.
+        log: where the log goes, if it is known.
     """
 
     def __init__(
@@ -58,7 +64,9 @@ class Server:
         listeners: Sequence[Listener],
         index: int = 0,
         processes: int = 1,
+        log: Sink | None = None,
     ) -> None:
+        self._sink = log
         self._installation = installation
         self._parts = parts
         self._listeners = listeners
@@ -72,12 +80,18 @@ class Server:
             config.tls, config.folders.data_dir, config.server.hostname, installation.clock
         )
         self._started_at = installation.clock.now()
+        self._storage = Storage(installation)
         self._doors: list[SmtpServer | ImapServer] = []
         self._room = raise_limit()
+        self._turns = Turns()
+        self._smtp_log = QuietLog(structlog.get_logger("inbox.smtp"), installation.clock)
+        self._imap_log = QuietLog(structlog.get_logger("inbox.imap"), installation.clock)
 
     async def run(self, ready: Callable[[], None], stop: asyncio.Event) -> None:
         """Serves until ``stop`` is set; ``ready`` is called when every listener answers."""
         async with AsyncExitStack() as stack:
+            for log in (self._smtp_log, self._imap_log):
+                stack.callback(log.flush, everything=True)
             await self._start_doors(stack)
             await self._start_background(stack)
             admin = AdminServer(self._socket, Group(self, self._others) if self._primary else self)
@@ -91,20 +105,25 @@ class Server:
 
     # -- what the admin socket asks -------------------------------------------------------------------------------
 
-    async def health(self) -> None:
-        """Raises StoreError if no mail can be taken now."""
+    async def health(self) -> list[str]:
+        """What is wrong although mail can be taken. Raises StoreError if none can be taken now."""
         await check_health(self._installation)
+        return warnings(self._sink, self._parts.live.suspended, self._installation.database.rates.trouble)
 
     async def reload(self) -> list[str]:
         """Policies, plugins and certificates anew."""
         problems = await self._parts.live.reload()
         self._parts.directory.forget()
+        return [*problems, *await self._refresh_certificates()]
+
+    async def take_policy(self, tenant: str) -> dict[str, Any]:
+        """Takes up a tenant's policy file now."""
+        problems = await self._parts.live.take(tenant)
         try:
-            await self._refresh_certificates()
-        except InboxError as error:
-            self._log.error("certificate_refused", error=str(error))
-            problems.append(str(error))
-        return problems
+            plugins = {entry.name: entry.mode.value for entry in self._parts.live.current.effective(tenant).plugins}
+        except PolicyError:
+            plugins = {}
+        return {"problems": problems, "plugins": plugins}
 
     async def status(self) -> dict[str, Any]:
         """Plain values by name."""
@@ -117,6 +136,12 @@ class Server:
             "listeners": {listener.name: listener.port for listener in self._listeners},
             "policy_error": self._parts.live.last_error or "",
             "failing_plugins": self._parts.instances.failing(),
+            "storage": self._storage.view(),
+            "rate_counters": self._installation.database.rates.trouble,
+            "suspended_tenants": [
+                {"tenant": name, "why": str(error)} for name, error in sorted(self._parts.live.suspended.items())
+            ],
+            "log": log_view(self._sink),
             "helper": None if helper is None else await helper_view(helper),
         }
 
@@ -131,7 +156,8 @@ class Server:
                     self._parts.pipeline,
                     self._installation.clock,
                     self._installation.ids,
-                    structlog.get_logger("inbox.smtp"),
+                    self._smtp_log,
+                    self._turns,
                 )
                 await server.start_socket(by_name[name].socket)
                 stack.push_async_callback(server.stop, GRACE_SECONDS)
@@ -143,9 +169,10 @@ class Server:
                 self._installation.blobs,
                 self._parts.login,
                 self._parts.appending,
-                structlog.get_logger("inbox.imap"),
+                self._imap_log,
                 clock=self._installation.clock,
                 ids=self._installation.ids,
+                turns=self._turns,
             )
             stack.push_async_callback(imap.stop)
             if "imap" in by_name:
@@ -196,11 +223,16 @@ class Server:
         work: list[tuple[float, Callable[[], Awaitable[object]]]] = []
         if self._primary:
             work += [
-                (SWEEP_SECONDS, self._sweep),
+                (SWEEP_SECONDS, self._storage.sweep),
                 (PRUNE_SECONDS, self._prune),
+                (ABANDONED_SECONDS, self._tidy),
                 (LOOK_SECONDS, self._parts.rotation.look),
             ]
-        work.append((CERTIFICATE_SECONDS, self._refresh_certificates))
+        work += [
+            (CERTIFICATE_SECONDS, self._refresh_certificates),
+            (COUNTS_SECONDS, self._write_counts),
+            (PAIR_SECONDS, self._storage.look),
+        ]
         tasks = [asyncio.create_task(self._repeat(seconds, function)) for seconds, function in work]
         tasks.append(asyncio.create_task(self._parts.live.watch()))
         stack.push_async_callback(_end, tasks)
@@ -215,18 +247,29 @@ class Server:
             except Exception as error:  # noqa: BLE001
                 self._log.error("housekeeping_failed", work=function.__name__, error=repr(error))
 
-    async def _sweep(self) -> None:
-        here = self._installation
-        swept = await Sweeper(here.blobs, here.database.messages, here.clock).sweep()
-        if swept.removed or swept.failed:
-            self._log.info("orphan_blobs_removed", count=swept.removed, failed=swept.failed)
-
     async def _prune(self) -> None:
         await prune(self._installation.database, self._parts.live.current.server, self._installation.clock.now())
 
-    async def _refresh_certificates(self) -> None:
-        if self._certificates.refresh():
-            self._log.info("certificate_changed")
+    async def _tidy(self) -> None:
+        count = await tidy(self._installation.database, self._installation.clock.now())
+        if count:
+            self._log.info("unfinished_work_ended", count=count)
+
+    async def _write_counts(self) -> None:
+        """Refusals and log lines that were counted and not written one by one."""
+        await self._parts.pipeline.flush()
+        for log in (self._parts.flow_log, self._smtp_log, self._imap_log):
+            log.flush()
+
+    async def _refresh_certificates(self) -> list[str]:
+        """What is wrong with changed files; the certificate from before stays in use then."""
+        try:
+            if self._certificates.refresh():
+                self._log.info("certificate_changed")
+        except InboxError as error:
+            self._log.error("certificate_refused", error=str(error))
+            return [str(error)]
+        return []
 
 
 async def serve(
@@ -237,7 +280,9 @@ async def serve(
     processes: int = 1,
     ready: Callable[[], None] | None = None,
     parent: int | None = None,
+    pulse: int | None = None,
     door: int | None = None,
+    log: Sink | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; SIGHUP reloads.
 
@@ -245,7 +290,9 @@ async def serve(
         index, processes: see :class:`Server`.
         parent: the reading end of a pipe that the parent process holds: it ends when the parent is killed, and we
             must not keep the ports from its successor.
+        pulse: the writing end of a pipe on which the parent expects signs of life.
         door: leads to the helper process that this one shares with others.
+        log: where the log goes, if it is known.
 
     Raises:
         InboxError: the server cannot start: a store, a policy, a certificate or the admin socket.
@@ -253,7 +300,7 @@ async def serve(
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with opened(config, serving=True, door=door) as installation, wire(installation) as parts:
-        server = Server(installation, parts, listeners, index, processes)
+        server = Server(installation, parts, listeners, index, processes, log)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         reloads: set[asyncio.Task[list[str]]] = set()
@@ -267,9 +314,12 @@ async def serve(
         if parent is not None:
             # Nothing is ever written to it: readable means that it has ended.
             loop.add_reader(parent, stop.set)
+        beating = None if pulse is None else loop.create_task(beat(pulse))
         try:
             await server.run(ready or (lambda: None), stop)
         finally:
+            if beating is not None:
+                beating.cancel()
             if parent is not None:
                 loop.remove_reader(parent)
 

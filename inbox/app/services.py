@@ -8,7 +8,7 @@ from inbox.base.clock import Clock
 from inbox.dns.resolver import CachingResolver
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.services import Counted, Resolution
-from inbox.store.ports import RateCounters
+from inbox.store.rates import RateCounters
 
 
 class DirectoryService:
@@ -26,6 +26,10 @@ class DirectoryService:
         via = () if any(account.address == address for account in accounts) else (address,)
         return Resolution(tuple(account.address for account in accounts), detail, via)
 
+    async def first_account(self, tenant: str) -> str | None:
+        found = await self._directory.first_account(tenant)
+        return None if found is None else found.address
+
 
 class RatesService:
     """``Rates`` of ``inbox.plugin.services``."""
@@ -36,7 +40,7 @@ class RatesService:
 
     async def hit(self, key: str, window: float, amount: int = 1) -> Counted:
         counted = await self._counters.hit(key, window, self._clock.now(), amount)
-        return Counted(counted.count, counted.expires_at)
+        return Counted(counted.count, counted.expires_at, counted.local)
 
 
 class NoFeedback:

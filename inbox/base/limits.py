@@ -14,10 +14,12 @@ AUTH_LINE_OCTETS: Final = 12288
 #: RFC 5322 §2.1.1, without CRLF: what we write. Longer text lines are accepted, as others do (the message's size is
 #: their bound): to break or to refuse them would lose mail that other servers deliver.
 TEXT_LINE_OCTETS: Final = 998
-#: RFC 5321 §4.5.3.1.1 and .2, .3
-LOCAL_PART_OCTETS: Final = 64
+#: RFC 5321 §4.5.3.1.2
 DOMAIN_OCTETS: Final = 255
-PATH_OCTETS: Final = 256
+#: One address. RFC 5321 §4.5.3.1.1 and .3 ask for 64 octets of local part and 256 in all, and forbid to refuse more
+#: where that can be avoided: variable return paths and rewritten senders (SRS) are longer. This fits into a header
+#: field of one line.
+ADDRESS_OCTETS: Final = 900
 #: More Received: fields than this is a loop (RFC 5321 §6.3 asks for at least 100).
 MAX_RECEIVED: Final = 100
 #: The header section of one message; what is longer is refused (552 5.3.4).
@@ -27,6 +29,8 @@ HEADER_FIELDS: Final = 1000
 #: MIME: parts in one message and depth of nesting that we look into; what lies deeper is opaque.
 MIME_PARTS: Final = 1000
 MIME_DEPTH: Final = 30
+#: Octets of encoded messages within one message that are decoded to look for attachments in them.
+ENCODED_MESSAGE_OCTETS: Final = 32 * 1024 * 1024
 #: Fields of one MIME part's header that are read.
 MIME_PART_FIELDS: Final = 100
 #: Parameters of one Content-Type or Content-Disposition field that are read.
@@ -115,8 +119,20 @@ IMAP_LINE_OCTETS: Final = 256 * 1024
 IMAP_LITERAL_OCTETS: Final = 64 * 1024
 #: IMAP: connections of all clients, if there are descriptors for as many.
 IMAP_CONNECTIONS: Final = 10_000
+#: IMAP: refused commands after which a connection is closed: in all before login, in a row afterwards.
+IMAP_ERRORS: Final = 20
+#: IMAP: commands that a connection may send before it logs in; a client needs about five.
+IMAP_EARLY_COMMANDS: Final = 50
+#: IMAP: literals in one command, and in one command before login (LOGIN has two).
+IMAP_LITERALS: Final = 1000
+IMAP_EARLY_LITERALS: Final = 4
+#: IMAP: octets of unwanted literals that are read and thrown away for one command before login.
+IMAP_EARLY_SKIPPED_OCTETS: Final = 1024 * 1024
 #: IMAP: failed LOGIN/AUTHENTICATE before the connection is closed.
 LOGIN_FAILURES: Final = 5
+#: Mailboxes of one account (or, for its quarantine, of one tenant). RFC 9051 sets no bound; the largest archives that
+#: users bring along have about a thousand.
+MAILBOXES: Final = 5000
 #: Length of a mailbox's whole name, and depth of its hierarchy.
 MAILBOX_NAME_OCTETS: Final = 1024
 MAILBOX_DEPTH: Final = 32
@@ -145,6 +161,9 @@ PLUGIN_FILE_OCTETS: Final = 1024 * 1024
 IMPORT_SECONDS: Final = 10.0
 #: One condition of a policy (CEL); the longest that somebody still reads.
 EXPRESSION_CHARACTERS: Final = 4000
+#: Characters that our own functions work on in one evaluation of a condition; a slow function counts each several
+#: times. 4 Mi take about 50 ms.
+EXPRESSION_WORK: Final = 4 * 1024 * 1024
 #: IMAP: octets of unwanted literals that are read and thrown away for one command (RFC 7888 §4).
 IMAP_SKIPPED_OCTETS: Final = 128 * 1024 * 1024
 #: IMAP: items in one FETCH. RFC 3501 sets no bound; the largest client asks for about twenty.
@@ -169,14 +188,20 @@ DNS_ALIASES: Final = 16
 #: DNS: answers that are kept, and the memory that they take, roughly.
 DNS_CACHE_ENTRIES: Final = 50_000
 DNS_CACHE_OCTETS: Final = 32 * 1024 * 1024
-#: DNS: questions that are on their way at one time (each has a socket), and those that wait for their turn.
-DNS_QUESTIONS: Final = 200
-DNS_WAITING: Final = 5_000
-#: DNS: the same for the names of one organization. One message can make us ask its author's name servers fifty things,
-#: and if they never answer, each takes its place for five seconds: without this, four such messages were enough to
-#: leave all others without answers.
-DNS_ZONE_QUESTIONS: Final = 25
-DNS_ZONE_WAITING: Final = 500
+#: DNS: questions that are on their way at one time, those about the names of one organization, and the UDP sockets to
+#: one server that they share. No question waits for another one: beyond the first number, the oldest slow question of
+#: the network that asks most is given up. Each takes about 3 KB.
+DNS_QUESTIONS: Final = 2_000
+DNS_ZONE_QUESTIONS: Final = 500
+DNS_SOCKETS: Final = 64
+#: DNS: connections to one server over TCP, for replies that do not fit into a datagram.
+DNS_STREAMS: Final = 100
+#: DNS: seconds after which a look-up is slow; slow look-ups that one message may wait for, at once and in all (SPF
+#: alone may take ten, RFC 7208 §4.6.4), and those that all messages from one network may wait for at once.
+DNS_SLOW_SECONDS: Final = 0.5
+DNS_SLOW_AT_ONCE: Final = 4
+DNS_SLOW_OF_MESSAGE: Final = 24
+DNS_SLOW_OF_NETWORK: Final = 50
 #: One DKIM-Signature, ARC-Seal or ARC-Message-Signature field. RFC 6376 sets no bound; the longest of real mail (two
 #: hundred names in h=, a key of 4096 bits) has about 5,000 octets.
 SIGNATURE_FIELD_OCTETS: Final = 16 * 1024

@@ -15,21 +15,23 @@ from inbox.base.clock import Clock
 from inbox.base.errors import InboxError, PolicyError, StoreError
 from inbox.base.ids import Ids
 from inbox.base.limits import MAX_RECEIVED
+from inbox.dns.lookups import Lookups, network, work_for
 from inbox.flow.copies import CopyMaker
 from inbox.flow.destinations import Destinations
-from inbox.flow.edits import edited, set_apart
+from inbox.flow.edits import edited, holds_nul, set_apart
 from inbox.flow.filing import Bundle, Filer
 from inbox.flow.groups import Group, apply_verdict, combined_refusal, group_recipients
-from inbox.flow.judge import Judge
+from inbox.flow.judge import WHY_LENGTH, Judge
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import LOGGED_RECIPIENTS, Recorder
-from inbox.flow.replies import HEADER_TOO_LONG, refusal_of
+from inbox.flow.replies import HEADER_TOO_LONG, NUL_REFUSED, refusal_of
 from inbox.flow.trace import count_received
 from inbox.mail.address import Address
 from inbox.mail.content import Content
 from inbox.mail.flags import FlagError
 from inbox.mail.headers import header_block, is_too_long
 from inbox.mail.message import Message
+from inbox.mail.nul import NulFree
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Door, Recipient, Session, Transaction
 from inbox.plugin.dispatcher import Memo
@@ -85,6 +87,8 @@ class Pipeline:
         self, session: Session, sender: Address | None, params: dict[str, str]
     ) -> tuple[Reply, Transaction | None]:
         """The ``mail`` hooks; a new transaction if they let it pass."""
+        session.lookups = None
+        _count_lookups(session)
         tx = Transaction(
             self._ids.new(), session, sender, params, started_at=self._clock.now(), facts=Facts(session.facts)
         )
@@ -98,13 +102,18 @@ class Pipeline:
     async def rcpt(self, tx: Transaction, address: Address, notify: frozenset[str], orcpt: str | None) -> Reply:
         """Finds the tenant, runs its ``rcpt`` hooks, and refuses whom no plugin knows a mailbox for."""
         recipient = Recipient(address, notify=notify, orcpt=orcpt)
+        why = ""
+        _count_lookups(tx.session)
         try:
             refusal = await self._recipients.admit(tx, recipient)
         except (StoreError, PolicyError) as error:
-            self._log.error("recipient_not_looked_up", address=str(address), error=str(error))
+            why = str(error)
+            self._log.error(
+                "recipient_not_looked_up", address=str(address), tenant=recipient.tenant_name, error=why[:WHY_LENGTH]
+            )
             refusal = Reply.of(error)
         if refusal is not None:
-            return await self._recorder.refused(tx.session, tx, refusal, Stage.RCPT, recipient)
+            return await self._recorder.refused(tx.session, tx, refusal, Stage.RCPT, recipient, why)
         tx.recipients.append(recipient)
         return Reply(250, "2.1.5", "Recipient ok")
 
@@ -112,7 +121,12 @@ class Pipeline:
         """Records a refusal of the server's own."""
         return await self._recorder.refused(session, tx, reply, Stage(stage))
 
+    async def flush(self, *, everything: bool = False) -> None:
+        """Writes what is only counted; ``everything`` when the server stops."""
+        await self._recorder.flush(everything=everything)
+
     async def _session_stage(self, stage: Stage, session: Session) -> Reply | None:
+        _count_lookups(session)
         judgement = await self._judge.judge(stage, self._judge.for_server(), session=session)
         session.judgements[stage] = judgement
         refusal = refusal_of(judgement.verdict)
@@ -124,12 +138,16 @@ class Pipeline:
         """Judges the message for each tenant, makes each recipient's copies, files them all, and answers."""
         content = set_apart(content)
         tx.message = Message(content)
+        _count_lookups(tx.session)
         groups = group_recipients(tx)
-        unfit = _unfit(content)
+        nul = await holds_nul(content)
+        unfit = NUL_REFUSED if nul and self._judge.refuses_nul else _unfit(content)
         if unfit is not None:
             return await self._refuse_all(tx, groups, unfit)
 
         await self._judge_groups(groups)
+        if nul:
+            content = NulFree(content)  # hooks see the message as it came, for signatures are over that
         received = self._clock.now()
         served: set[str] = set()
         await together(self._prepare(group, content, received, served) for group in groups)
@@ -225,10 +243,7 @@ class Pipeline:
         for group in groups:
             for disposition in group.dispositions:
                 disposition.refusal = disposition.refusal or refusal
-        reply = self._judge.with_id(refusal, tx.id)
-        await self._recorder.write(self._recorder.judged(tx, groups, reply))
-        addresses = tuple(str(recipient.address) for recipient in tx.recipients)
-        self._recorder.tell(tx.id, tx.session, tx, refusal, Stage.DATA, addresses)
+        reply = await self._recorder.refused_message(tx, groups, refusal)
         return [reply] * (len(tx.recipients) if tx.session.door is Door.LMTP else 1)
 
 
@@ -239,6 +254,13 @@ async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
         await pieces[0]
     else:
         await asyncio.gather(*pieces)
+
+
+def _count_lookups(session: Session) -> None:
+    """Slow DNS look-ups of this task count for the session's message and its peer's network."""
+    if session.lookups is None:
+        session.lookups = Lookups(network(session.peer))
+    work_for(session.lookups)
 
 
 def _unfit(content: Content) -> Reply | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from inbox.base.errors import StoreError
+from inbox.base.errors import PolicyError, StoreError
 from inbox.flow.groups import Disposition, Group, Route, view_for
 from inbox.flow.judge import Judge
 from inbox.identity.directory import AddressDirectory
@@ -41,6 +41,7 @@ class Recipients:
 
         Raises:
             StoreError: nobody can say now.
+            PolicyError: the tenant's policy is wrong, or has no plugin that resolves recipients.
         """
         domain = await self._directory.domain(recipient.address.domain) or await self._postmaster(recipient)
         if domain is None:
@@ -64,7 +65,16 @@ class Recipients:
         resolved = recipient.facts.get(Resolved)
         accounts = resolved.accounts if resolved is not None else ()
         recipient.facts.put(Route(domain, policy, judgement, accounts))
-        return None if accounts else UNKNOWN
+        if accounts:
+            return None
+        if resolved is None and not policy.gives(Resolved):
+            # No plugin looked the user up: a permanent reply would bounce all of the tenant's mail.
+            self._log.error("recipients_not_resolved", tenant=domain.organization.name, address=str(recipient.address))
+            raise PolicyError(
+                f"no plugin in the policy of {domain.organization.name} resolves recipients: "
+                f"inbox plugins enable recipients --tenant {domain.organization.name}"
+            )
+        return UNKNOWN
 
     async def _nowhere(self, recipient: Recipient) -> Reply:
         if not await self._directory.is_empty():
@@ -77,12 +87,18 @@ class Recipients:
         return MISCONFIGURED
 
     async def _postmaster(self, recipient: Recipient) -> HostedDomain | None:
-        """RFC 5321 §4.5.1: the server's own postmaster can be reached, if the operator says who that is."""
-        own = recipient.address.local.casefold() == "postmaster" and recipient.address.domain == self._server_name
-        if not own or self._judge.postmaster is None:
+        """RFC 5321 §4.5.1: the server's own postmaster can be reached. It is the address that the operator names; else
+        the postmaster of the hosted domain that answers for the server.
+        """
+        if recipient.address.local.casefold() != "postmaster" or recipient.address.domain != self._server_name:
             return None
-        recipient.redirected = Address.parse(self._judge.postmaster)
-        return await self._directory.domain(recipient.redirected.domain)
+        if self._judge.postmaster is not None:
+            recipient.redirected = Address.parse(self._judge.postmaster)
+            return await self._directory.domain(recipient.redirected.domain)
+        domain = await self._directory.home(self._server_name)
+        if domain is not None:
+            recipient.redirected = Address("postmaster", domain.fqdn)
+        return domain
 
     async def _redirect(
         self, recipient: Recipient, domain: HostedDomain, policy: EffectivePolicy, judgement: StageOutcome, to: str

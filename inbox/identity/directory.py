@@ -23,6 +23,8 @@ class DomainBook(Protocol):
 
     async def domain(self, fqdn: str) -> HostedDomain | None: ...
 
+    async def domains(self, tenant: str | None = None) -> Sequence[HostedDomain]: ...
+
     async def organizations(self) -> Sequence[Organization]: ...
 
 
@@ -30,6 +32,8 @@ class AddressBook(Protocol):
     """What the directory asks about addresses."""
 
     async def targets(self, tenant: str, address: str) -> list[Account]: ...
+
+    async def first(self, tenant: str) -> Account | None: ...
 
 
 class AddressDirectory:
@@ -73,6 +77,31 @@ class AddressDirectory:
         if not base:
             return (), None
         return await self._lookup(tenant, f"{base}@{fqdn}"), detail
+
+    async def first_account(self, tenant: str) -> Account | None:
+        """The tenant's oldest active account: its postmaster, if nobody else is. Raises StoreUnavailable."""
+        kept = self._targets.get((tenant, ""))
+        if kept is not None:
+            return kept[0]
+        found = await self._address_book.first(tenant)
+        if found is not None:
+            self._targets.put((tenant, ""), (found,))
+        return found
+
+    async def home(self, server_name: str) -> HostedDomain | None:
+        """The hosted domain that answers for the server itself: the one that its name is in, or a domain of the oldest
+        tenant that has any. Raises StoreUnavailable.
+        """
+        name = server_name
+        while name:
+            if (found := await self.domain(name)) is not None:
+                return found
+            _, _, name = name.partition(".")
+        for tenant in sorted(await self._domain_book.organizations(), key=lambda each: (each.created_at, each.name)):
+            hosted = [each for each in await self._domain_book.domains(tenant.id) if each.is_active]
+            if tenant.is_active and hosted:
+                return hosted[0]
+        return None
 
     def forget(self) -> None:
         """Drops what is kept, after a change."""

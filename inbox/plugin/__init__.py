@@ -16,6 +16,7 @@ from inbox.authentication.facts import (
 )
 from inbox.mail.address import Address
 from inbox.mail.headers import Headers
+from inbox.mail.links import Link
 from inbox.mail.message import Message, PartInfo
 from inbox.plugin.context import Delivery, Door, Failure, Identity, Recipient, Session, Tls, Transaction
 from inbox.plugin.facts import Facts, Resolved, VirusFact
@@ -52,7 +53,7 @@ __all__ = [
     "Accept", "Action", "AddFlags", "AddHeader", "AddRecipient", "Address", "ArcFact", "ArcSet", "BelievedName",
     "BimiFact", "ChangeHeader", "Counted", "Defer", "DeleteHeader", "Delivery", "Discard", "DkimFact", "DkimSignature",
     "DmarcFact", "DmarcReportFact", "Door", "DropRecipient", "Facts", "Failure", "FileInto", "HeaderOverride",
-    "Headers", "HookResult", "Identity", "InsertHeader", "Message", "Opinion", "PartInfo", "PluginSettings",
+    "Headers", "HookResult", "Identity", "InsertHeader", "Link", "Message", "Opinion", "PartInfo", "PluginSettings",
     "Quarantine", "Recipient", "Redirect", "Reject", "ReplaceBody", "Resolution", "Resolved", "Result", "Score",
     "ScoreAction", "Secret", "Services", "Session", "Shadow", "SpfFact", "Stage", "Tls", "Transaction", "Transform",
     "Verdict", "VirusFact", "action_for", "hookimpl", "opinion_of",

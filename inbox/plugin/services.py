@@ -43,13 +43,21 @@ class Directory(Protocol):
         """
         ...
 
+    async def first_account(self, tenant: str) -> str | None:
+        """The address of the oldest active account of ``tenant`` (id). Raises StoreUnavailable."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A window counter after it was increased, and when its window ends (seconds since the epoch)."""
+    """A window counter after it was increased, and when its window ends (seconds since the epoch).
+
+    ``local``: only what this process has counted, because the database cannot be written.
+    """
 
     count: int
     expires_at: float
+    local: bool = False
 
 
 class Rates(Protocol):

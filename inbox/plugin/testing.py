@@ -285,6 +285,9 @@ class _WithGiven:
     def names(self) -> Iterable[str]:
         return self._plugins
 
+    def judges(self, stage: Stage) -> bool:
+        return any(stage in plugin.stages for plugin in self._plugins.values())
+
 
 def _facts_of(given: Mapping[str, Any]) -> Facts:
     """Where the server keeps what other plugins found out before this stage."""

@@ -1,4 +1,5 @@
-"""The ports of the database and of the blob store: all that the rest of the program knows of storage.
+"""The ports of the database and, from :mod:`inbox.store.blobport`, of the blob store: all that the rest of the program
+knows of storage.
 
 Every method that touches a tenant's data takes the tenant (organization id) and answers only about it; an id
 that belongs to another tenant is as if it did not exist. Every method may raise ``StoreUnavailable``; methods
@@ -10,17 +11,19 @@ Both database backends pass the same contract suite (``tests/contract``).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
-from inbox.mail.content import Content
 from inbox.mail.tenancy import Account, Alias, DomainOverrides, HostedDomain, Mailbox, Organization
+from inbox.store.blobport import Blobs as Blobs  # noqa: PLC0414 - handed on: users import all ports from here
+from inbox.store.bus import Changes
+from inbox.store.identity import InstallationRecords
 from inbox.store.listing import Listing
 from inbox.store.origins import DkimKeys, DmarcReports
+from inbox.store.rates import LastingRates
 from inbox.store.records import (
     Arrival,
     Column,
-    Counted,
     DecisionFilter,
     DecisionRecord,
     Entry,
@@ -29,6 +32,7 @@ from inbox.store.records import (
     Placed,
     StoredMessage,
     StoreMode,
+    StoreStep,
 )
 
 
@@ -80,6 +84,10 @@ class Accounts(Protocol):
         """All of one tenant, or (for the operator) of all tenants, by address."""
         ...
 
+    async def first(self, tenant: str) -> Account | None:
+        """The tenant's oldest active account; of several that were created at once, the first by address."""
+        ...
+
     async def set_password(self, tenant: str, address: str, password_hash: str) -> None:
         """Raises NotFound."""
         ...
@@ -127,13 +135,17 @@ class Mailboxes(Protocol):
         ...
 
     async def delete(self, tenant: str, mailbox: str) -> None:
-        """With all its entries; children and the subscription stay (RFC 3501 §6.3.9). Raises NotFound."""
+        """With all its entries; children and the subscription stay (RFC 3501 §6.3.9). In steps: if the process ends
+        before the last one, the mailbox is gone, or it is there with fewer messages.
+
+        Raises NotFound.
+        """
         ...
 
     async def rename(self, tenant: str, mailbox: str, name: str) -> None:
         """With its children; all keep their UIDVALIDITY, which no other mailbox ever had, so that clients need not
-        download them again. Subscriptions stay as they are. Renaming INBOX moves its messages into a new mailbox
-        (RFC 9051 §6.3.6); its children stay.
+        download them again. Subscriptions stay as they are. Renaming INBOX moves its messages into a new mailbox in
+        steps (RFC 9051 §6.3.6); its children stay.
 
         Raises AlreadyExists, NotFound.
         """
@@ -219,15 +231,29 @@ class Messages(Protocol):
         *,
         unchanged_since: int | None = None,
     ) -> tuple[list[Entry], list[int]]:
-        """Changes flags under one new modseq; entries whose flags stay the same keep theirs.
+        """Changes flags, in steps with a new modseq each; entries whose flags stay the same keep theirs.
 
         Returns the entries as they are now (all uids that exist), and the uids that were changed after
         ``unchanged_since`` and so were left alone (RFC 7162).
         """
         ...
 
+    def storing(
+        self,
+        tenant: str,
+        mailbox: str,
+        uids: Sequence[int],
+        mode: StoreMode,
+        flags: int,
+        keywords: tuple[str, ...] = (),
+        *,
+        unchanged_since: int | None = None,
+    ) -> AsyncIterator[StoreStep]:
+        """Does what :meth:`store` does, and yields each step once it is durable; without a next, it stops."""
+        ...
+
     async def expunge(self, tenant: str, mailbox: str, uids: Sequence[int] | None = None) -> list[int]:
-        """Removes the entries with ``\\Deleted`` (of these uids, or of all); returns their uids.
+        """Removes the entries with ``\\Deleted`` (of these uids, or of all), in steps; returns their uids.
 
         The mail goes with its last entry; its blob is left to the sweeper.
         """
@@ -236,7 +262,11 @@ class Messages(Protocol):
     async def copy(
         self, tenant: str, source: str, uids: Sequence[int], target: str, *, move: bool = False
     ) -> list[tuple[int, int]]:
-        """Copies or moves entries with their flags; all or nothing. Returns (old uid, new uid), by old uid.
+        """Copies or moves entries with their flags. Returns (old uid, new uid), by old uid.
+
+        A copy is all or nothing (RFC 9051 §6.4.7), but not at one moment: a large one is made in steps, which others
+        see, and is removed again if it fails, or by ``Database.tidy`` if the process ends. A move is in steps, each of
+        which moves its messages whole (RFC 6851 §3.3); if it fails, what was moved stays moved.
 
         Raises NotFound if a mailbox is gone.
         """
@@ -247,7 +277,8 @@ class Messages(Protocol):
         ...
 
     async def remove(self, tenant: str, mailbox: str, uids: Sequence[int]) -> list[int]:
-        """Removes entries whatever their flags (quarantine, administration); returns the uids that were there."""
+        """Removes entries whatever their flags (quarantine, administration), in steps; returns the uids that were
+        there."""
         ...
 
     async def blob_in_use(self, blob_paths: Sequence[str]) -> set[str]:
@@ -274,36 +305,8 @@ class Decisions(Protocol):
         ...
 
     async def prune(self, before: float) -> int:
-        """Removes records older than ``before``; returns how many."""
+        """Removes records older than ``before``, in steps; returns how many."""
         ...
-
-
-class RateCounters(Protocol):
-    """Window counters shared by all instances (table ``smtp_rate_limit``)."""
-
-    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Counted:
-        """Adds ``amount`` to the counter of ``key`` in the window that ``now`` lies in."""
-        ...
-
-    async def prune(self, now: float) -> int:
-        """Removes counters whose window has ended; returns how many."""
-        ...
-
-
-class Changes(Protocol):
-    """Who wants to know that a mailbox changed: other sessions, other processes, other instances."""
-
-    def subscribe(self, mailboxes: Iterable[str]) -> Subscription: ...
-
-
-class Subscription(Protocol):
-    """Wakes its owner when one of its mailboxes may have changed. May wake without a change."""
-
-    async def wait(self) -> None:
-        """Returns after the next change, or at once if there was one since the last call."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class Database(Protocol):
@@ -325,7 +328,7 @@ class Database(Protocol):
     def decisions(self) -> Decisions: ...
 
     @property
-    def rates(self) -> RateCounters: ...
+    def rates(self) -> LastingRates: ...
 
     @property
     def changes(self) -> Changes: ...
@@ -336,6 +339,9 @@ class Database(Protocol):
     @property
     def dmarc_reports(self) -> DmarcReports: ...
 
+    @property
+    def installation(self) -> InstallationRecords: ...
+
     async def open(self) -> None:
         """Connects, and brings the schema to this program's version.
 
@@ -345,39 +351,14 @@ class Database(Protocol):
 
     async def close(self) -> None: ...
 
+    async def tidy(self, before: float) -> int:
+        """Ends what processes that ended left half done: undoes copies that made no step since ``before`` (seconds
+        since the epoch), and removes what is left of deleted mailboxes. Returns how many there were.
+
+        A copy that was only slow fails at its next step.
+        """
+        ...
+
     async def ping(self) -> None:
         """Raises StoreUnavailable if a trivial query fails."""
         ...
-
-
-class Blobs(Protocol):
-    """Immutable bytes under a key such as ``msg/{org}/{mailbox}/{message_id}.eml``."""
-
-    async def put(self, key: str, content: Content) -> None:
-        """Durable when it returns (fsynced, or acknowledged by S3). Writing a key twice replaces it."""
-        ...
-
-    async def get(self, key: str) -> Content:
-        """Raises NotFound."""
-        ...
-
-    async def read(self, key: str, offset: int, length: int) -> bytes:
-        """A part; shorter at the end. Raises NotFound."""
-        ...
-
-    async def delete(self, key: str) -> None:
-        """Removing what is not there is no error."""
-        ...
-
-    def keys(self, prefix: str = "") -> AsyncIterator[tuple[str, float]]:
-        """Keys and the time at which each was written, for the sweeper."""
-        ...
-
-    async def remove_unfinished(self, before: float) -> int:
-        """Removes what writers that died left behind (temporary files, begun uploads) if it was last written to
-        before this time; returns how many. Blobs are not touched."""
-        ...
-
-    async def open(self) -> None: ...
-
-    async def close(self) -> None: ...

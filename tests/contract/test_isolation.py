@@ -61,6 +61,7 @@ NOT_FOUND: dict[str, Attempt] = {
     "Messages.fetch": _fetch,
     "Messages.columns": _columns,
     "Messages.store": lambda a, t: t.db.messages.store(t.tenant, a.inbox, [1], "set", Flag.DELETED),
+    "Messages.storing": lambda a, t: anext(t.db.messages.storing(t.tenant, a.inbox, [1], "set", Flag.DELETED)),
     "Messages.expunge": lambda a, t: t.db.messages.expunge(t.tenant, a.inbox, [1]),
     "Messages.copy from": lambda a, t: t.db.messages.copy(t.tenant, a.inbox, [1], t.inbox),
     "Messages.copy to": lambda a, t: t.db.messages.copy(t.tenant, t.inbox, [1], a.inbox),
@@ -92,7 +93,7 @@ ELSEWHERE = {
     "Tenants.add_organization", "Tenants.organization", "Tenants.organizations", "Tenants.add_domain", "Tenants.domain",
     "Accounts.by_address", "Messages.blob_in_use", "Decisions.add", "Decisions.prune", "DkimKeys.pending",
     "DmarcReports.count", "DmarcReports.observed", "DmarcReports.forget_observations", "DmarcReports.forget_reports",
-    "DmarcReports.claim", "Accounts.all", "Accounts.aliases", "Decisions.get", "Decisions.search",
+    "DmarcReports.claim", "Accounts.all", "Accounts.first", "Accounts.aliases", "Decisions.get", "Decisions.search",
 }  # fmt: skip
 
 
@@ -152,6 +153,8 @@ async def test_listings_show_the_tenants_own(acme: Home, other: Home) -> None:
     record = decision(acme.tenant)
     await acme.db.decisions.add([record])
     assert [account.organization for account in await other.db.accounts.all(other.tenant)] == [other.tenant]
+    first = await other.db.accounts.first(other.tenant)
+    assert first is not None and first.organization == other.tenant
     assert await other.db.accounts.aliases(other.tenant) == []
     assert await other.db.decisions.get(record.id, other.tenant) == []
     assert await other.db.decisions.search(DecisionFilter(tenant=other.tenant)) == []

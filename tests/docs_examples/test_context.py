@@ -154,7 +154,23 @@ async def test_parts() -> None:
     (part,) = message.attachments
     assert (part.path, part.content_type, part.disposition) == ("2", "application/pdf", "attachment")
     assert (part.file_name, part.decoded_size, part.encoded_size) == ("Bill.PDF", 9, 12)
+    assert (part.file_names, part.extensions, part.languages) == (("Bill.PDF",), ("pdf",), ())
+    assert (part.is_readable, part.is_reordered) == (False, False)
+    assert message.examined_completely, "no limit left anything unread"
     assert [one.content_type for one in message.parts] == ["text/plain", "application/pdf"]
+
+
+async def test_links() -> None:
+    class Phishing:
+        @hookimpl
+        def data(self, tx: Transaction) -> list[Score]:
+            links = tx.message.links(100) if tx.message is not None else ()
+            false = [link for link in links if link.named_host and link.named_host != link.host]
+            return [Score("FALSE_LINK", 4.0, f"shows {link.named_host}, leads to {link.host}") for link in false]
+
+    eml = b'Content-Type: text/html\r\n\r\n<a href="https://EVIL.test/x">https://www.bank.test/</a>\r\n'
+    outcome = await PluginTest(Phishing).data(eml)
+    assert outcome.trace.opinions == (Score("FALSE_LINK", 4.0, "shows www.bank.test, leads to evil.test"),)
 
 
 class Words:

@@ -23,9 +23,11 @@ from inbox.plugin import (
     Transaction,
     hookimpl,
 )
+from inbox.plugin.inspection import PluginInvalid
 from inbox.plugin.testing import PluginTest, load
 from inbox.policy.mistakes import PolicyMistakes
 from inbox.policy.outcome import Status
+from inbox.policy.stages import Stage
 
 
 class LimitSettings(PluginSettings):
@@ -151,11 +153,12 @@ class Kept:
 
     @hookimpl
     def data(self, tx: Transaction) -> Score | None:
-        sender = tx.sender.key if tx.sender is not None else "<>"
-        count = self.seen.pop(sender, 0) + 1
+        # Tenants with the same settings share this object: the key says whose knowledge it is.
+        key = f"{tx.tenant} {tx.sender.key if tx.sender is not None else '<>'}"
+        count = self.seen.pop(key, 0) + 1
         if len(self.seen) >= 10_000:
             del self.seen[next(iter(self.seen))]  # the one that was seen longest ago
-        self.seen[sender] = count
+        self.seen[key] = count
         return Score("FIRST_CONTACT", 0.5) if count == 1 else None
 
 
@@ -163,6 +166,9 @@ async def test_memory_lasts_as_long_as_the_object() -> None:
     test = PluginTest(Kept)
     assert (await test.data(sender="bob@elsewhere.test")).symbols == {"FIRST_CONTACT": 0.5}
     assert (await test.data(sender="bob@elsewhere.test")).symbols == {}
+    other = test.transaction(sender="bob@elsewhere.test", eml=b"\r\n")
+    other.tenant = "another"
+    assert (await test.run(Stage.DATA, tx=other)).symbols == {"FIRST_CONTACT": 0.5}, "tenants learn for themselves"
     assert (await PluginTest(Kept).data(sender="bob@elsewhere.test")).symbols == {"FIRST_CONTACT": 0.5}
 
 
@@ -185,6 +191,15 @@ async def test_start_and_close() -> None:
     await test.data()
     await test.close()
     assert events == ["start", "data", "data", "close"]
+
+
+def test_files_cannot_import_one_another(tmp_path: Path) -> None:
+    source = "from inbox.plugin import hookimpl\nclass A:\n    @hookimpl\n    def connect(self, session): pass\n"
+    (tmp_path / "first.py").write_text(source)
+    (tmp_path / "second.py").write_text("import first\n" + source)
+    assert load(tmp_path / "first.py").name == "first"
+    with pytest.raises(PluginInvalid, match="line 1: ModuleNotFoundError: No module named 'first'"):
+        load(tmp_path / "second.py")
 
 
 def test_what_the_loader_knows() -> None:

@@ -74,6 +74,7 @@ async def test_directory() -> None:
     test.directory.add("team@demo.test", "ann@demo.test", "bob@demo.test")
     assert (await test.data(sender="Team@demo.test")).symbols == {"ONE_OF_US": -2.0}
     assert (await test.data(sender="eve@demo.test")).symbols == {}
+    assert await test.directory.first_account("demo") == "ann@demo.test"
 
 
 async def test_rates() -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from inbox.app.config import load
 from inbox.app.stores import make_database
@@ -56,6 +57,8 @@ class RunningServer:
     ports: dict[str, int] = field(default_factory=dict)
     #: Words in front of the server's command (a namespace of its own, say).
     wrapper: tuple[str, ...] = ()
+    #: What the server's interpreter runs.
+    command: str = COMMAND
 
     def __post_init__(self) -> None:
         if self.processes > 1:
@@ -130,8 +133,12 @@ class RunningServer:
         await database.close()
         passwords.close()
 
-    def start(self) -> RunningServer:
-        """Starts the process and returns when its SMTP door (or, without one, its IMAP door) greets."""
+    def start(self, stderr: IO[bytes] | int | None = None) -> RunningServer:
+        """Starts the process and returns when its SMTP door (or, without one, its IMAP door) greets.
+
+        Args:
+            stderr: where its log goes instead of the file ``log``.
+        """
         environment, options = self.env, ["--processes", str(self.processes)]
         if self.sockets:
             inherit = ",".join(f"{name}={bound.fileno()}" for name, bound in self.sockets.items())
@@ -140,13 +147,13 @@ class RunningServer:
             environment[variable] = str(self.ports.get(name, 0))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.wrapper, sys.executable, "-c", COMMAND, "serve", *options],
+                [*self.wrapper, sys.executable, "-c", self.command, "serve", *options],
                 env=environment,
                 cwd=self.folder,
                 pass_fds=[bound.fileno() for bound in self.sockets.values()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=log,
+                stderr=log if stderr is None else stderr,
             )
         self._wait_until_it_greets()
         return self

@@ -68,6 +68,7 @@ async def test_an_attachment_is_scored() -> None:
     outcome = await test.data(attached("Invoice.EXE"))
     assert outcome.symbols == {"DANGEROUS_ATTACHMENT": 6}
     assert outcome.total == 4, "the policy caps the group"
+    assert (await test.data(attached("Invoice.exe.pdf"))).symbols == {"DANGEROUS_ATTACHMENT": 6}
     assert (await test.data(attached("holiday.jpg"))).symbols == {}
     assert (await test.data()).symbols == {}
 

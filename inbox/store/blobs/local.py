@@ -29,6 +29,7 @@ from inbox.store.blobs.files import Files, Piece, remove, translated
 from inbox.store.blobs.keys import UNFINISHED, components
 from inbox.store.blobs.writer import Writer
 from inbox.store.helper import CARRIED_OCTETS, Helper
+from inbox.store.room import Room
 
 T = TypeVar("T")
 
@@ -63,6 +64,7 @@ class LocalBlobs:
     def __init__(self, root: Path, *, process: bool = False) -> None:
         self._root = os.path.abspath(root)  # noqa: PTH100 - resolve() would follow a link that an operator may re-point
         self._files = Files(self._root)
+        self._room = Room(Path(self._root))
         self._writer = Writer(self._root) if process else None
         self._pool: ThreadPoolExecutor | None = None
         self._large_pool: ThreadPoolExecutor | None = None
@@ -82,6 +84,7 @@ class LocalBlobs:
         self._read_pool = ThreadPoolExecutor(READERS, thread_name_prefix="blobs-read")
         try:
             await self._run(self._files.make_folder, self._files.unfinished)
+            await self._run(self._files.check_root)
         except NotFound as error:
             raise StoreUnavailable(f"no directory for blobs: {error}") from error
         if self._writer is not None:
@@ -102,6 +105,7 @@ class LocalBlobs:
         folder, place = self._place(key)
         if self._pool is None:
             raise StoreUnavailable("the blob store is not open")
+        self._room.check(content.size)
         if self._writer is not None and content.size <= CARRIED_OCTETS:
             await self._writer.write(folder, place, b"".join(content.chunks()))
             return
@@ -112,6 +116,12 @@ class LocalBlobs:
             self._waiting.append(put)
             self._next()
         await put.done
+
+    async def create(self, key: str, content: Content) -> bool:
+        return await self._run(self._files.create, Piece(*self._place(key), content))
+
+    async def move(self, key: str, target: str) -> None:
+        await self._run(self._files.move, self._place(key), self._place(target))
 
     async def get(self, key: str) -> Content:
         return await self._run(_content, self._place(key)[1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from inbox.base import limits
 from inbox.base.clock import Clock
 from inbox.base.errors import AlreadyExists, LimitReached, NotFound
 from inbox.base.ids import Ids
@@ -19,6 +20,7 @@ from inbox.store.records import MailboxStatus
 from inbox.store.surreal import rows
 from inbox.store.surreal.entries import Entries
 from inbox.store.surreal.gateway import Gateway
+from inbox.store.surreal.steps import paced
 from inbox.store.surreal.values import LAST, Keys, RecordId
 from inbox.store.texts import clean
 
@@ -77,7 +79,13 @@ class Tree:
     subscribed: list[dict[str, Any]] = field(default_factory=list)
 
     def create(self, new_id: str, name: str, special_use: str | None = None, *, subscribed: bool = False) -> None:
-        """Plans a mailbox whose parents are there."""
+        """Plans a mailbox whose parents are there.
+
+        Raises:
+            LimitReached: the owner has :data:`inbox.base.limits.MAILBOXES` already.
+        """
+        if len(self.by_name) >= limits.MAILBOXES:
+            raise LimitReached(f"An account may have {limits.MAILBOXES} mailboxes")
         if subscribed:
             self.subscribed.append({"id": (self.owner.key, name)})
         parent = self.by_name.get(name.rpartition("/")[0])
@@ -240,7 +248,8 @@ class SurrealMailboxes:
         await self._gateway.retried(work)
         if moved_to:
             everything = [entry.uid for entry in await self._entries.all(tenant, mailbox)]
-            await self._entries.copy(tenant, mailbox, everything, new_id, move=True)
+            async for _ in paced(everything, lambda some: self._entries.copy(tenant, mailbox, some, new_id, move=True)):
+                self._bus.publish((mailbox, new_id))
         self._bus.publish((*changed, *moved_to))
 
     async def subscribe(self, tenant: str, account: str, name: str, subscribed: bool) -> None:

@@ -272,6 +272,14 @@ def process(index: int) -> dict[str, object]:
             (Outcome.FAIL, "plugin clamav failed 5 times in a row and is not called for a while: cannot connect"),
         ),
         (
+            {"rate_counters": "inbox-rates.db: gone", "processes": [process(0) | {"rate_counters": ""}]},
+            {"status": "ok"},
+            (
+                Outcome.WARN,
+                "rate counters are in memory, so each process counts for itself: inbox-rates.db: gone",
+            ),
+        ),
+        (
             {"failing_plugins": [failing(breaker="closed", failures=2)]},
             {"status": "ok"},
             (Outcome.WARN, "plugin clamav failed 2 times in a row and goes on being called: cannot connect"),
@@ -311,6 +319,27 @@ def process(index: int) -> dict[str, object]:
                 "the process that files mail (pid 6) did not answer: mail waits; the server replaces it by itself, and "
                 "if it stays so the disk hangs",
             ),
+        ),
+        (
+            {"log": {"lost": 7, "why": "No space left on device"}},
+            {"status": "ok"},
+            (
+                Outcome.WARN,
+                "the log cannot be written: No space left on device (7 lines lost); mail is served without it",
+            ),
+        ),
+        (
+            {"log": {"lost": 7, "why": ""}},
+            {"status": "ok"},
+            (Outcome.WARN, "7 lines of the log were lost since the start: see log_lines_lost there"),
+        ),
+        (
+            {
+                "suspended_tenants": [{"tenant": "acme", "why": "acme.yaml:1:7: mode\nacme.yaml:2:1: x"}],
+                "policy_error": "acme.yaml:1:7: mode\nacme.yaml:2:1: x",
+            },
+            {"status": "ok"},
+            (Outcome.FAIL, "the tenant acme is suspended, its mail is answered 451: acme.yaml:1:7: mode"),
         ),
     ],
 )

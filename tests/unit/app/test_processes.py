@@ -49,11 +49,11 @@ def greets(port: int) -> bool:
 
 
 @contextmanager
-def parent(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def parent(folder: Path, port: int, program: str = COMMAND) -> Iterator[subprocess.Popen[bytes]]:
     """``inbox serve --processes`` with its SMTP door on ``port``."""
     server = RunningServer(folder, names=())
     environment = {**server.env, "SMTP_TRANSFER_PORT": str(port), "IMAP_PORT": "0", "IMAPS_PORT": "0"}
-    command = [sys.executable, "-c", COMMAND, "serve", "--processes", str(PROCESSES)]
+    command = [sys.executable, "-c", program, "serve", "--processes", str(PROCESSES)]
     with server.log.open("wb") as log:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stderr=log)
     try:
@@ -121,6 +121,29 @@ def send(server: RunningServer) -> int:
         client.mail("bob@elsewhere.test")
         client.rcpt("ann@demo.test")
         return client.data(b"Subject: hello\r\n\r\nbody\r\n")[0]
+
+
+#: ``inbox serve`` whose parent looks more often than it does for operators.
+HURRIED = f"import inbox.app.processes as p; p.WATCH_SECONDS = 1.5; {COMMAND}"
+
+
+def test_a_server_that_is_stopped_is_killed_and_replaced(tmp_path: Path) -> None:
+    port = free_port()
+    with parent(tmp_path, port, HURRIED) as process:
+        until(lambda: all_run(process.pid), "all children run")
+        assert greets(port)
+        stopped, *others = sorted(servers(process.pid))
+        sockets = [tmp_path / "data" / name for name in ("inbox.sock", "inbox-1.sock")]
+        until(lambda: all(path.exists() for path in sockets), "both serve")
+        os.kill(stopped, signal.SIGSTOP)
+        until(lambda: not runs(stopped), "the stopped one is killed")
+        until(lambda: len(servers(process.pid)) == PROCESSES, "it is replaced")
+        assert set(others) < servers(process.pid), "the other one is left in peace"
+        assert greets(port)
+    events = [json.loads(line) for line in (tmp_path / "server.log").read_text().splitlines() if line.startswith("{")]
+    [killed] = [event for event in events if event["event"] == "process_killed"]
+    assert killed["pid"] == stopped
+    assert killed["reason"] == "it gave no sign of life for 6 s"
 
 
 def test_the_status_is_that_of_all_and_so_is_a_reload(server: RunningServer) -> None:
@@ -285,3 +308,45 @@ async def test_one_that_ends_while_it_is_told_to_stop(monkeypatch: pytest.Monkey
     await parent_of_all._until_it_ends("process 0", cast("asyncio.subprocess.Process", child), PATIENCE)
     assert child.over.is_set()
     parent_of_all.close()
+
+
+def test_a_child_imports_nothing_from_the_working_directory(tmp_path: Path) -> None:
+    for name in ("typer", "inbox", "structlog"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(9)")
+    done = subprocess.run(
+        [*processes.CHILD[:-1], "--version"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.split()[0]) == (0, "inbox")
+
+
+def given_up(code: int, times: str) -> str:
+    """A child that notes its start and ends at once with this code."""
+    return f"import sys; open({times!r}, 'a').write('x'); sys.exit({code})"
+
+
+@pytest.mark.parametrize(("code", "starts", "ends_with"), [(78, 1, 78), (2, 1, 2), (1, 6, 1)])
+async def test_a_parent_whose_children_do_not_stay_gives_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int, starts: int, ends_with: int
+) -> None:
+    monkeypatch.setattr(processes, "PAUSES", (0.001, 0.2))
+    # However long the start took, these codes say that no start succeeds.
+    monkeypatch.setattr(processes, "EARLY_SECONDS", PATIENCE if code == 1 else 0.0)
+    monkeypatch.setattr(processes, "CHILD", (sys.executable, "-c", given_up(code, str(tmp_path / "starts"))))
+    async with asyncio.timeout(PATIENCE):
+        assert await Processes([], 2).run() == ends_with
+    assert len((tmp_path / "starts").read_text()) >= 2 * starts
+
+
+async def test_a_parent_with_a_child_that_stays_does_not_give_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    starts = tmp_path / "starts"
+    stays = "import sys, time; time.sleep(3600 if sys.argv[sys.argv.index('--index') + 1] == '0' else 0); "
+    program = stays + given_up(78, str(starts))
+    monkeypatch.setattr(processes, "PAUSES", (0.001, 0.001))
+    monkeypatch.setattr(processes, "CHILD", (sys.executable, "-c", program))
+    run = asyncio.create_task(Processes([], 2).run())
+    await asyncio.to_thread(until, lambda: starts.exists() and len(starts.read_text()) > 2, "it is tried again")
+    os.kill(os.getpid(), signal.SIGTERM)
+    async with asyncio.timeout(PATIENCE):
+        assert await run == 0

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import ssl
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -117,3 +121,121 @@ def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="INBOX_DATA_DIR"):
         Certificates(tls(), tmp_path / "file" / "tls", "mx.example.org", FakeClock()).context()
+
+
+def all_suites() -> list[str]:
+    """Every suite of TLS 1.2 that the openssl of this machine can offer, the insecure ones included."""
+    ran = subprocess.run(
+        ["openssl", "ciphers", "-s", "-tls1_2", "ALL:COMPLEMENTOFALL:@SECLEVEL=0"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return ran.stdout.strip().split(":")
+
+
+def taken(port: int, *options: str) -> bool:
+    """Whether openssl s_client completes a handshake."""
+    ran = subprocess.run(
+        ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", *options],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    return ran.returncode == 0 and "Cipher is (NONE)" not in ran.stdout
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("key_type", [trustme.KeyType.ECDSA, trustme.KeyType.RSA])
+async def test_tls_1_2_has_forward_secrecy_and_authenticated_encryption(
+    key_type: trustme.KeyType, tmp_path: Path
+) -> None:
+    leaf = trustme.CA().issue_cert("mx.example.org", key_type=key_type)
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    leaf.private_key_pem.write_to_path(key)
+    for blob in leaf.cert_chain_pems:
+        blob.write_to_path(cert, append=True)
+    context = Certificates(tls(cert, key), tmp_path, "mx.example.org", FakeClock()).context()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    async with listener:
+        port = listener.sockets[0].getsockname()[1]
+        taken_suites = {
+            suite
+            for suite in all_suites()
+            if await asyncio.to_thread(taken, port, "-tls1_2", "-cipher", f"{suite}:@SECLEVEL=0")
+        }
+        kind = "ECDSA" if key_type is trustme.KeyType.ECDSA else "RSA"
+        assert taken_suites == {
+            f"ECDHE-{kind}-AES256-GCM-SHA384",
+            f"ECDHE-{kind}-AES128-GCM-SHA256",
+            f"ECDHE-{kind}-CHACHA20-POLY1305",
+        }
+        assert await asyncio.to_thread(taken, port, "-tls1_3")
+        assert not await asyncio.to_thread(taken, port, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0")
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _garbage(path: Path) -> None:
+    path.write_bytes(b"\x00\xff-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+
+
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)  # Whoever opens it waits until somebody writes.
+
+
+@pytest.mark.parametrize("name", ["cert.pem", "key.pem"])
+@pytest.mark.parametrize("harm", [_remove, _empty, _garbage, _pipe])
+async def test_whatever_becomes_of_the_files_the_old_certificate_stays_until_they_are_right(
+    tmp_path: Path, name: str, harm: Callable[[Path], None]
+) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    leaf = trustme.CA().issue_cert("mx.example.org")
+
+    def write() -> None:
+        for path, content in ((cert, leaf.cert_chain_pems[0]), (key, leaf.private_key_pem)):
+            path.unlink(missing_ok=True)
+            path.write_bytes(content.bytes())
+
+    write()
+    server = Certificates(tls(cert, key), tmp_path, "mx.example.org", FakeClock())
+    before = await peer_certificate(server)
+    harm(tmp_path / name)
+    for _ in range(2):  # It is told again each time.
+        with pytest.raises(ConfigError, match="TLS_CERT_FILE"):
+            server.refresh()
+    assert await peer_certificate(server) == before
+    with pytest.raises(ConfigError, match="TLS_CERT_FILE"):  # A server that starts now says so and ends.
+        Certificates(tls(cert, key), tmp_path, "mx.example.org", FakeClock()).context()
+    write()
+    assert server.refresh() is True
+    assert await peer_certificate(server) == before
+
+
+async def test_a_full_disk_leaves_the_self_signed_certificate_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    server = Certificates(tls(), tmp_path, "mx.example.org", clock)
+    before = await peer_certificate(server)
+    clock.advance(LIFETIME.total_seconds() - 86_400)
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(ConfigError, match=r"self-signed.pem: No space left on device"):
+            server.refresh()
+    assert await peer_certificate(server) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["self-signed.pem"]
+    assert server.refresh() is True
+    assert await peer_certificate(server) != before

@@ -29,6 +29,14 @@ class Book:
         self.asked.append("organizations")
         return [each.organization for each in self.hosted.values()]
 
+    async def domains(self, tenant: str | None = None) -> list[HostedDomain]:
+        self.asked.append(f"domains of {tenant}")
+        return [each for each in self.hosted.values() if each.organization.id == tenant]
+
+    async def first(self, tenant: str) -> Account | None:
+        self.asked.append(f"first of {tenant}")
+        return next((each for found in self.addresses.values() for each in found if each.organization == tenant), None)
+
     async def targets(self, tenant: str, address: str) -> list[Account]:
         assert tenant == ACME.id
         self.asked.append(address)
@@ -99,3 +107,31 @@ async def test_answers_are_kept_for_a_moment_but_never_that_there_is_nobody() ->
     looked.forget()
     await looked.domain("acme.test")
     assert book.asked[-1] == "acme.test"
+
+
+async def test_the_first_account_is_kept_for_a_moment_and_that_there_is_none_is_not() -> None:
+    clock, book = FakeClock(), Book({})
+    asked = directory(book, clock)
+    assert await asked.first_account(ACME.id) is None
+    book.addresses["ann@acme.test"] = [ANN]
+    assert await asked.first_account(ACME.id) == ANN
+    assert await asked.first_account(ACME.id) == ANN
+    assert book.asked == [f"first of {ACME.id}"] * 2
+    clock.advance(KEPT_SECONDS + 0.1)
+    assert await asked.first_account(ACME.id) == ANN
+    assert len(book.asked) == 3
+
+
+async def test_the_domain_that_answers_for_the_server() -> None:
+    book = Book({})
+    assert await directory(book).home("mx.acme.test") is None
+    old, young = Organization("o", "zoo", created_at=1.0), Organization("y", "able", created_at=2.0)
+    gone = Organization("g", "gone", is_active=False)
+    for tenant, fqdn, active in (
+        (young, "young.test", True), (old, "z.old.test", True), (old, "a.old.test", False), (gone, "gone.test", True),
+    ):  # fmt: skip
+        book.hosted[fqdn] = HostedDomain(tenant, fqdn, is_active=active)
+    found = await directory(book).home("mail.young.test")
+    assert found is not None and found.fqdn == "young.test"
+    found = await directory(book).home("mx.elsewhere.test")
+    assert found is not None and found.fqdn == "z.old.test"
