@@ -172,7 +172,7 @@ def test_every_hook_is_described_with_what_it_may_return(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [*get_args(Verdict), *get_args(Edit), api.Score, api.Shadow], ids=lambda kind: kind.__name__
+    "kind", [*get_args(Verdict), *get_args(Edit), api.Score, api.Shadow], ids=lambda kind: getattr(kind, "__name__", "")
 )
 def test_every_answer_is_described_with_its_fields(kind: type) -> None:
     fields = ", ".join(field.name for field in dataclasses.fields(kind))

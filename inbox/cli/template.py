@@ -78,6 +78,12 @@ name = "inbox-__DASHED__"
 version = "0.1.0"
 description = "A plugin for inbox: say here what it does"
 readme = "README.md"
+keywords = ["inbox-plugin"]
+classifiers = [
+    "Framework :: AsyncIO",
+    "Programming Language :: Python :: 3 :: Only",
+    "Topic :: Communications :: Email :: Filters",
+]
 requires-python = ">=3.11"
 # inbox itself is not named: the plugin is installed into the environment of a server, which has it.
 dependencies = []
@@ -101,12 +107,12 @@ README: Final = """\
 
 A plugin for inbox. It scores messages that are larger than a limit.
 
-Install it into the environment of the server, restart the server, and enable it for a tenant:
+Install it into the environment of the server, and enable it for a tenant:
 
     pip install inbox-__DASHED__
     inbox plugins enable __NAME__ --tenant TENANT
 
-`inbox plugins info __NAME__` prints its settings.
+`inbox plugins info __NAME__` prints its settings. After an upgrade, restart the server.
 
 To run its tests:
 

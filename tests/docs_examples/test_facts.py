@@ -18,17 +18,20 @@ from inbox.plugin import (
     Facts,
     FileInto,
     Opinion,
+    PluginSettings,
     Recipient,
     Reject,
     Resolved,
     Result,
     Score,
+    Services,
     SpfFact,
     Transaction,
     VirusFact,
     hookimpl,
 )
 from inbox.plugin.testing import PluginTest
+from inbox.policy.stages import Stage
 
 
 class Origin:
@@ -99,6 +102,40 @@ async def test_a_report_is_filed_away() -> None:
 
     outcome = await PluginTest(TidyReports, facts=[DmarcReportFact("filed", "demo.test")]).store()
     assert outcome.edits == [FileInto("Reports")]
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """When MAIL was said."""
+
+    at: float
+
+
+class SlowSenders:
+    gives = (Arrived,)
+
+    def __init__(self, settings: PluginSettings, services: Services) -> None:
+        self.clock = services.clock
+
+    @hookimpl
+    def mail(self, tx: Transaction) -> None:
+        tx.facts.put(Arrived(self.clock.monotonic()))
+
+    @hookimpl
+    def data(self, tx: Transaction) -> Score | None:
+        arrived = tx.facts.get(Arrived)
+        if arrived is None or self.clock.monotonic() - arrived.at < 60:
+            return None
+        return Score("SLOW_SENDER", 0.5)
+
+
+async def test_from_one_stage_to_another() -> None:
+    test = PluginTest(SlowSenders)
+    tx = test.transaction(eml=b"\r\n")
+    await test.run(Stage.MAIL, tx=tx)
+    assert (await test.run(Stage.DATA, tx=tx)).symbols == {}
+    test.clock.advance(60)
+    assert (await test.run(Stage.DATA, tx=tx)).symbols == {"SLOW_SENDER": 0.5}
 
 
 @dataclass(frozen=True)
