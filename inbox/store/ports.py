@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from inbox.mail.content import Content
 from inbox.mail.tenancy import Account, Alias, DomainOverrides, HostedDomain, Mailbox, Organization
+from inbox.store.hosting import Hosting
 from inbox.store.listing import Listing
 from inbox.store.origins import DkimKeys, DmarcReports
 from inbox.store.records import (
@@ -94,8 +95,10 @@ class Accounts(Protocol):
 
     async def aliases(self, tenant: str | None = None) -> list[Alias]: ...
 
-    async def targets(self, tenant: str, address: str) -> list[Account]:
-        """The active accounts that ``address`` leads to, through aliases (at most 8 deep, loops cut); each once."""
+    async def targets(self, tenant: str, address: str, *, active: bool = True) -> list[Account]:
+        """The active accounts (or those that are disabled) that ``address`` leads to, through aliases (at most 8 deep,
+        loops cut); each once. ``@domain`` is an address like any other here: the alias that is the domain's catch-all.
+        """
         ...
 
 
@@ -290,6 +293,9 @@ class Database(Protocol):
 
     @property
     def accounts(self) -> Accounts: ...
+
+    @property
+    def hosting(self) -> Hosting: ...
 
     @property
     def mailboxes(self) -> Mailboxes: ...

@@ -153,11 +153,14 @@ class Gateway:
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        scripts = sorted(self._migrations.glob("[0-9]*.sql"))
+        # A file's number is the version that it leads to; numbers may be missing.
+        scripts = {int(script.stem): script for script in sorted(self._migrations.glob("[0-9]*.sql"))}
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > len(scripts):
-            raise StoreError(f"{self._path} has schema version {version}, this program knows {len(scripts)}")
-        for number, script in enumerate(scripts[version:], start=version + 1):
+        if version > max(scripts, default=0):
+            raise StoreError(f"{self._path} has schema version {version}, this program knows {max(scripts, default=0)}")
+        for number, script in scripts.items():
+            if number <= version:
+                continue
             sql = script.read_text(encoding="utf-8")
             connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version={number};\nCOMMIT;")
 

@@ -123,14 +123,18 @@ class Gateway:
             await self.query("INFO FOR DB")
 
     async def _migrate(self) -> None:
-        scripts = sorted(self._migrations.glob("[0-9]*.surql"))
+        # A file's number is the version that it leads to; numbers may be missing.
+        scripts = {int(script.stem): script for script in sorted(self._migrations.glob("[0-9]*.surql"))}
+        known = max(scripts, default=0)
         await self.query("DEFINE TABLE IF NOT EXISTS meta")
         (found,) = await self.query("SELECT VALUE value FROM ONLY $id", id=_SCHEMA)
         version = found or 0
-        if version > len(scripts):
-            raise StoreError(f"{self._config.database} has schema {version}, this program knows {len(scripts)}")
+        if version > known:
+            raise StoreError(f"{self._config.database} has schema {version}, this program knows {known}")
         # Every statement may be run twice: two instances that start at once do so.
-        for number, script in enumerate(scripts[version:], start=version + 1):
+        for number, script in scripts.items():
+            if number <= version:
+                continue
             await self.query(script.read_text(encoding="utf-8"))
             await self.query("UPSERT $id SET value = $number RETURN NONE", id=_SCHEMA, number=number)
 
