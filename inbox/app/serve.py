@@ -40,6 +40,8 @@ GRACE_SECONDS = 20.0
 SWEEP_SECONDS = 3600.0
 PRUNE_SECONDS = 600.0
 CERTIFICATE_SECONDS = 60.0
+#: How soon a disabled or removed account's sessions end.
+DISMISS_SECONDS = 10.0
 
 
 class Server:
@@ -198,6 +200,7 @@ class Server:
                 (LOOK_SECONDS, self._parts.rotation.look),
             ]
         work.append((CERTIFICATE_SECONDS, self._refresh_certificates))
+        work += [(DISMISS_SECONDS, door.dismiss) for door in self._doors if isinstance(door, ImapServer)]
         tasks = [asyncio.create_task(self._repeat(seconds, function)) for seconds, function in work]
         tasks.append(asyncio.create_task(self._parts.live.watch()))
         stack.push_async_callback(_end, tasks)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Final, Literal, Protocol
 
 from inbox.base.errors import StoreError
-from inbox.mail.tenancy import Alias, HostedDomain
+from inbox.mail.tenancy import Alias
 
 #: Rows that one step changes.
 STEP: Final = 1000
@@ -71,10 +71,6 @@ class Cleared:
 
 class Hosting(Protocol):
     """Changes to tenants, domains, accounts and aliases. Addresses are ``Address.key`` texts, or ``@domain``."""
-
-    async def hosted(self, fqdn: str) -> HostedDomain | None:
-        """The hosting of ``fqdn`` (canonical), whoever's it is, active or not."""
-        ...
 
     async def set_active(self, scope: Scope, active: bool) -> bool:
         """Disables or enables; False if it was so already. Raises NotFound."""

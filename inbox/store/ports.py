@@ -58,6 +58,10 @@ class Tenants(Protocol):
         """The active hosting of ``fqdn`` (canonical), whoever's it is."""
         ...
 
+    async def hosted(self, fqdn: str) -> HostedDomain | None:
+        """The hosting of ``fqdn`` (canonical), whoever's it is, active or not."""
+        ...
+
     async def domains(self, tenant: str | None = None) -> list[HostedDomain]:
         """All of one tenant, or of all tenants (for the operator), by name."""
         ...

@@ -38,7 +38,7 @@ async def rename_domain(
             renaming stopped; or it has one of the addresses.
     """
     hosting = stores.hosting
-    old, new = await hosting.hosted(fqdn), await hosting.hosted(to)
+    old, new = await stores.tenants.hosted(fqdn), await stores.tenants.hosted(to)
     if old is None or old.organization.id != tenant:
         raise NotFound(f"no domain {fqdn}")
     finished = new is not None and new.is_active and not old.is_active and not await _addresses(hosting, tenant, fqdn)

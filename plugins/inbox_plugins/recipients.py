@@ -1,6 +1,7 @@
 """Recipients: who receives mail here, and who does not.
 
-Speaks at:  rcpt (Reject 550 5.1.1 for an unknown user, Defer 452 4.5.3 for too many recipients, Redirect).
+Speaks at:  rcpt (Reject 550 5.1.1 for an unknown user, Defer 450 4.2.1 for a disabled account, Defer 452 4.5.3 for
+            too many recipients, Redirect).
 Gives:      Resolved, into the recipient's facts: the accounts that the copy is for. Without this fact no
             recipient is accepted, so every policy that takes mail has this plugin switched on.
 Asks:       the directory, which follows aliases and, where the domain allows it, plus addresses.
@@ -47,6 +48,11 @@ class Settings(PluginSettings):
     )
     unknown: Literal["reject", "defer"] = Field(
         "reject", description="Answer for an unknown user; defer while accounts are still being moved here."
+    )
+    disabled: Literal["defer", "reject"] = Field(
+        "defer",
+        description="Answer for an account that was disabled: defer, so that its mail comes when it is enabled within "
+        "the days for which senders try; reject, so that senders learn of it at once.",
     )
     postmaster: str | None = Field(
         None,
@@ -102,6 +108,8 @@ class Recipients:
         if found.accounts:
             _file(recipient, found)
             return None
+        if found.disabled:
+            return self._disabled()
         if self.settings.postmaster and address.local.casefold() == _POSTMASTER:
             return await self._stand_in(recipient, self.settings.postmaster)
         if self.settings.catch_all:
@@ -109,6 +117,11 @@ class Recipients:
         if self.settings.unknown == "defer":
             return Defer(450, "4.1.1", "No such user here at the moment")
         return Reject(550, "5.1.1", "No such user here")
+
+    def _disabled(self) -> Verdict:
+        if self.settings.disabled == "reject":
+            return Reject(550, "5.2.1", "This mailbox is disabled")
+        return Defer(450, "4.2.1", "This mailbox is disabled, try again later")
 
     async def _stand_in(self, recipient: Recipient, instead: str) -> Verdict:
         """Sends the recipient's mail to an address of the settings."""

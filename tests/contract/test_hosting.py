@@ -75,7 +75,7 @@ async def test_a_disabled_tenant_is_hosted_but_takes_no_mail(db: Database, acme:
     assert await db.hosting.set_active(Scope(acme.tenant), False)
     assert not await db.hosting.set_active(Scope(acme.tenant), False)
     assert await db.tenants.domain("acme.test") is None
-    hosted = await db.hosting.hosted("acme.test")
+    hosted = await db.tenants.hosted("acme.test")
     assert hosted is not None
     assert (hosted.is_active, hosted.organization.is_active) == (True, False)
     assert await db.tenants.domain("other.test") is not None
@@ -89,11 +89,11 @@ async def test_a_disabled_tenant_is_hosted_but_takes_no_mail(db: Database, acme:
 async def test_a_disabled_domain(db: Database, acme: Home) -> None:
     assert await db.hosting.set_active(Scope(acme.tenant, "acme.test"), False)
     assert await db.tenants.domain("acme.test") is None
-    hosted = await db.hosting.hosted("acme.test")
+    hosted = await db.tenants.hosted("acme.test")
     assert hosted is not None
     assert not hosted.is_active
     assert await db.hosting.shut_out([acme.account.id]) == {acme.account.id}
-    assert await db.hosting.hosted("nowhere.test") is None
+    assert await db.tenants.hosted("nowhere.test") is None
     with pytest.raises(NotFound):
         await db.hosting.set_active(Scope(acme.tenant, "nowhere.test"), False)
 
@@ -194,7 +194,7 @@ async def test_a_renamed_domain_takes_its_addresses_along(
     new = await db.tenants.domain("apex.test")
     assert new is not None
     assert new.overrides == DomainOverrides(plus_delimiter="-", postmaster="ann@apex.test")
-    assert (await db.hosting.hosted("acme.test") is not None) == keep_alias
+    assert (await db.tenants.hosted("acme.test") is not None) == keep_alias
     account = await db.accounts.by_address("ann@apex.test")
     assert account is not None
     assert len(await db.messages.entries(acme.tenant, acme.inbox)) == 3
@@ -228,7 +228,7 @@ async def test_a_renaming_that_was_interrupted_goes_on(
     # Neither name takes mail, and neither answers that an address does not exist.
     for fqdn in ("acme.test", "apex.test"):
         assert await db.tenants.domain(fqdn) is None
-        assert await db.hosting.hosted(fqdn) is not None
+        assert await db.tenants.hosted(fqdn) is not None
     await rename_domain(db, acme.tenant, "acme.test", "apex.test", keep_alias=False, progress=lambda _: None)
     assert await addresses(db, acme.tenant) == ["ann@apex.test", "bob@apex.test"]
     assert [domain.fqdn for domain in await db.tenants.domains(acme.tenant) if domain.is_active] == ["apex.test"]
@@ -327,7 +327,7 @@ async def test_a_removed_domain(db: Database, acme: Home, other: Home) -> None:
     removed = await Removal(db, MemoryBlobs()).run(scope)
     # An alias of another domain led to one of its accounts.
     assert removed.holdings == replace(held, aliases=5)
-    assert await db.hosting.hosted("acme.test") is None
+    assert await db.tenants.hosted("acme.test") is None
     assert await addresses(db, acme.tenant) == ["zoe@second.test"]
     assert await db.accounts.aliases(acme.tenant) == []
     assert await everything(other) == untouched
@@ -349,7 +349,7 @@ async def test_a_removed_tenant_leaves_nothing_and_harms_nobody(
     assert removed.blobs == len(paths)
     assert sorted(blobs.data) == theirs
     assert await db.tenants.organization("acme") is None
-    assert await db.hosting.hosted("acme.test") is None
+    assert await db.tenants.hosted("acme.test") is None
     assert await db.accounts.all(acme.tenant) == []
     assert await db.accounts.aliases(acme.tenant) == []
     assert len(await db.decisions.search(DecisionFilter(tenant=acme.tenant))) == (0 if purge else 1)

@@ -62,11 +62,15 @@ class ImapSession:
         self.tag = "*"
         self._out = bytearray()
         self._login_until = asyncio.get_running_loop().time() + self.config.login_timeout
-        self._stopping = False
+        self._ends: Farewell | None = None
 
     def stop(self) -> None:
         """The server stops: the command that runs is finished, then the client is told."""
-        self._stopping = True
+        self.end(Farewell("Server is shutting down", "UNAVAILABLE"))
+
+    def end(self, farewell: Farewell) -> None:
+        """The command that runs is finished, then the client is told why the connection ends."""
+        self._ends = farewell
         self.channel.interrupt()
 
     # -- reading
@@ -94,8 +98,8 @@ class ImapSession:
         data = self.channel.take()
         self.framer.feed(data)
         if not data and self.channel.at_end:
-            if self._stopping:
-                raise Farewell("Server is shutting down", "UNAVAILABLE")
+            if self._ends is not None:
+                raise self._ends
             raise Disconnected("end of input")
         return bool(data)
 

@@ -8,12 +8,12 @@ from typing import Final
 
 from inbox.base.errors import AlreadyExists, NotFound
 from inbox.base.ids import Ids
-from inbox.mail.tenancy import Alias, HostedDomain
+from inbox.mail.tenancy import Alias
 from inbox.store.bus import Bus
 from inbox.store.hosting import STEP, Cleared, Holdings, InUse, Kept, Scope
 from inbox.store.sqlite import removing, rows
 from inbox.store.sqlite.gateway import Gateway
-from inbox.store.sqlite.tenants import DOMAIN_SELECT, address_id
+from inbox.store.sqlite.tenants import address_id
 
 _ACTIVATE: Final = {
     "tenant": "UPDATE organization SET is_active = :active WHERE id = :tenant AND is_active != :active",
@@ -37,13 +37,6 @@ class SqliteHosting:
         self._gateway = gateway
         self._ids = ids
         self._bus = bus
-
-    async def hosted(self, fqdn: str) -> HostedDomain | None:
-        def work(db: sqlite3.Connection) -> HostedDomain | None:
-            row = db.execute(f"{DOMAIN_SELECT} WHERE d.fqdn = ?", (fqdn,)).fetchone()
-            return rows.hosted_domain(row) if row else None
-
-        return await self._gateway.read(work)
 
     async def set_active(self, scope: Scope, active: bool) -> bool:
         kind = "account" if scope.account is not None else "domain" if scope.domain is not None else "tenant"

@@ -15,8 +15,7 @@ from inbox.store.sqlite.mailboxes import create_mailbox
 #: An alias may lead to an alias; deeper chains than this are cut, as are loops.
 ALIAS_DEPTH = 8
 
-#: Rows for ``rows.hosted_domain``.
-DOMAIN_SELECT = f"""
+_DOMAIN_SELECT = f"""
     SELECT d.fqdn, h.is_active, o.id, o.name, o.is_active, o.created_at,
            {", ".join("h." + name for name in rows.OVERRIDE_FIELDS)}
     FROM has_domain h JOIN domain d ON d.id = h."out" JOIN organization o ON o.id = h."in"
@@ -97,8 +96,15 @@ class SqliteTenants:
 
     async def domain(self, fqdn: str) -> HostedDomain | None:
         def work(db: sqlite3.Connection) -> HostedDomain | None:
-            sql = f"{DOMAIN_SELECT} WHERE d.fqdn = ? AND h.is_active AND o.is_active"
+            sql = f"{_DOMAIN_SELECT} WHERE d.fqdn = ? AND h.is_active AND o.is_active"
             row = db.execute(sql, (fqdn,)).fetchone()
+            return rows.hosted_domain(row) if row else None
+
+        return await self._gateway.read(work)
+
+    async def hosted(self, fqdn: str) -> HostedDomain | None:
+        def work(db: sqlite3.Connection) -> HostedDomain | None:
+            row = db.execute(f"{_DOMAIN_SELECT} WHERE d.fqdn = ?", (fqdn,)).fetchone()
             return rows.hosted_domain(row) if row else None
 
         return await self._gateway.read(work)
@@ -106,7 +112,7 @@ class SqliteTenants:
     async def domains(self, tenant: str | None = None) -> list[HostedDomain]:
         def work(db: sqlite3.Connection) -> list[HostedDomain]:
             where, values = (' WHERE h."in" = ?', (tenant,)) if tenant is not None else ("", ())
-            found = db.execute(f"{DOMAIN_SELECT}{where} ORDER BY d.fqdn", values)
+            found = db.execute(f"{_DOMAIN_SELECT}{where} ORDER BY d.fqdn", values)
             return [rows.hosted_domain(row) for row in found]
 
         return await self._gateway.read(work)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from inbox.base.errors import AlreadyExists, NotFound
-from inbox.mail.tenancy import Alias, HostedDomain
+from inbox.mail.tenancy import Alias
 from inbox.store.bus import Bus
 from inbox.store.hosting import STEP, Cleared, Holdings, InUse, Kept, Scope
 from inbox.store.surreal import rows
@@ -72,10 +72,6 @@ class SurrealHosting:
         self._gateway = gateway
         self._removing = Removing(gateway, entries)
         self._bus = bus
-
-    async def hosted(self, fqdn: str) -> HostedDomain | None:
-        (found,) = await self._gateway.query("SELECT *, in.* AS organization FROM ONLY $id", id=rows.domain_edge(fqdn))
-        return rows.row_to_hosted_domain(found) if found else None
 
     async def set_active(self, scope: Scope, active: bool) -> bool:
         organization = rows.organization_id(scope.tenant)
