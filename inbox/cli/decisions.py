@@ -11,7 +11,7 @@ import typer
 
 from inbox.base.errors import NotFound, StoreError
 from inbox.cli.context import WrongUsage, command, database, tenant_id
-from inbox.cli.output import Json, print_json, say, show_rows, when
+from inbox.cli.output import Json, print_json, say, show_rows, show_text, when
 
 app = typer.Typer(name="decisions", help="What was decided about mail.", no_args_is_help=True)
 COLUMNS = ("id", "at", "tenant", "door", "outcome", "sender", "recipients", "peer", "by")
@@ -114,8 +114,7 @@ async def explain(
     for index, record in enumerate(records):
         if index:
             say("")
-        for line in render(record):
-            say(line)
+        show_text(render(record))
 
 
 async def _not_there(which: str, tenant: str | None) -> str:

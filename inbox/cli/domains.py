@@ -48,7 +48,9 @@ async def list_(
         {"domain": d.fqdn, "tenant": d.organization.name, "active": d.is_active, "overrides": shown(d.overrides)}
         for d in found
     ]
-    show_rows(rows, ("domain", "tenant", "active", "overrides"), as_json=as_json, none="no domains")
+    show_rows(
+        rows, ("domain", "tenant", "active", "overrides"), as_json=as_json, none="no domains", wrapped=("overrides",)
+    )
 
 
 @command(app, "set")

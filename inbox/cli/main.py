@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +16,8 @@ from inbox.base.errors import ConfigError, InboxError, PolicyError, ProtocolErro
 from inbox.cli import accounts, decisions, doctor, domains, plugins, policy, quarantine, serve, tenants
 from inbox.cli.context import WrongUsage
 from inbox.cli.output import warn
+
+Colour = Literal["auto", "always", "never"]
 
 
 def _version(asked: bool) -> None:
@@ -39,8 +41,12 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")
     ] = False,
+    color: Annotated[
+        Colour, typer.Option(help="Colours: auto has them on a terminal, unless NO_COLOR is set.")
+    ] = "auto",
 ) -> None:
     del version  # _version has ended the program.
+    del color  # inbox.cli.output looks it up.
 
 
 serve.register(app)

@@ -47,7 +47,7 @@ async def list_(
             known = [owner.name for owner in owners]
     effective = {name: policies.effective(name) for name in known}
     rows = [_row(found.plugins[name], effective, policies) for name in found.names()]
-    show_rows(rows, COLUMNS, as_json=as_json, none="no plugins")
+    show_rows(rows, COLUMNS, as_json=as_json, none="no plugins", wrapped=("stages", "tenants", "source"))
     for problem in found.problems:
         warn(f"not loaded: {problem}")
 
@@ -90,7 +90,7 @@ async def info(name: Name, as_json: Json = False) -> None:
     if settings:
         say("")
         shown = [{**row, "default": "(required)" if row["default"] is None else row["default"]} for row in settings]
-        show_rows(shown, ("setting", "type", "default", "value", "meaning"), as_json=False)
+        show_rows(shown, ("setting", "type", "default", "value", "meaning"), as_json=False, wrapped=("meaning",))
 
 
 @command(app, "enable")

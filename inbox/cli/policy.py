@@ -12,7 +12,7 @@ import typer
 
 from inbox.base.errors import NotFound, PolicyError
 from inbox.cli.context import WrongUsage, command, config, database, hosting, tenant_named
-from inbox.cli.output import Json, say, show_one, show_rows, warn
+from inbox.cli.output import Json, say, show_one, show_rows, show_text, warn
 from inbox.mail.address import Address, canonical_domain
 
 if TYPE_CHECKING:
@@ -87,7 +87,13 @@ async def show(
     rows = values.pop("plugins")
     show_one(values, as_json=False)
     say("")
-    show_rows(rows, ("plugin", "mode", "on_error", "timeout", "settings"), as_json=False, none="no plugins")
+    show_rows(
+        rows,
+        ("plugin", "mode", "on_error", "timeout", "settings"),
+        as_json=False,
+        none="no plugins",
+        wrapped=("settings",),
+    )
 
 
 @command(app, "explain")
@@ -180,8 +186,7 @@ def _show_rehearsed(rehearsed: Rehearsed, as_json: bool) -> None:
         say(f"into {mailbox}" + (f" ({reason})" if reason else ""))
     for decision in rehearsed.decisions:
         say("")
-        for line in render(decision):
-            say(line)
+        show_text(render(decision))
 
 
 def _is_in(mistake: Mistake, path: Path) -> bool:
