@@ -49,7 +49,7 @@ def show_rows(
     if as_json:
         print_json([{column: row[column] for column in columns} for row in rows])
         return
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    width = shutil.get_terminal_size().columns if on_terminal() else None
     texts = ([as_text(row[column]) for column in columns] for row in rows)
     numbers = [columns.index(name) for name in wrapped]
     paint = _painter(columns) if use_colour() else _plain
@@ -76,6 +76,11 @@ def show_text(lines: Iterable[str]) -> None:
         print(text)
 
 
+def on_terminal() -> bool:
+    """Whether people read standard output."""
+    return sys.stdout.isatty()
+
+
 def use_colour() -> bool:
     """``--color``; if it says nothing, whether standard output is a terminal that has colours and NO_COLOR is unset
     (no-color.org)."""
@@ -84,7 +89,7 @@ def use_colour() -> bool:
     if wanted in ("always", "never"):
         return bool(wanted == "always")
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    return sys.stdout.isatty() and not plain
+    return on_terminal() and not plain
 
 
 def _plain(_: int, text: str) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.support.cli import Cli
@@ -31,7 +33,7 @@ def test_what_needs_the_operator_comes_first(sound: Cli) -> None:
     ran = sound("doctor")
     assert ran.code == 1
     assert "DATABASE_PASSWORD" not in ran.out
-    outcomes = [line.split()[1] for line in ran.out.splitlines()[3:] if line and not line.startswith(" ")]
+    outcomes = [re.split(r" {2,}", line)[1] for line in ran.out.splitlines()[3:]]
     assert outcomes == sorted(outcomes, key=["fail", "warn", "ok"].index)
     assert outcomes[0] == "fail"
     assert {"warn", "ok"} <= set(outcomes)
