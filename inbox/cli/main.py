@@ -13,7 +13,7 @@ import typer
 
 from inbox import __version__
 from inbox.base.errors import ConfigError, InboxError, PolicyError, ProtocolError
-from inbox.cli import accounts, decisions, doctor, domains, plugins, policy, quarantine, serve, tenants
+from inbox.cli import accounts, decisions, doctor, domains, mailboxes, plugins, policy, quarantine, serve, tenants
 from inbox.cli.context import WrongUsage
 from inbox.cli.output import warn
 
@@ -61,6 +61,7 @@ for group in (
     domains.app,
     accounts.app,
     accounts.aliases,
+    mailboxes.app,
 ):
     app.add_typer(group)
 

@@ -154,6 +154,16 @@ def when(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def octets(count: int) -> str:
+    """A size for people: ``1.5 MB``."""
+    size = float(count)
+    for unit in ("octets", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "octets" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
 @contextmanager
 def progress(title: str, total: int | None = None) -> Iterator[Any]:
     """A progress bar on a terminal, nothing elsewhere. Yields a function to call with the number of steps done."""
