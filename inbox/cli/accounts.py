@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from inbox.base.errors import NotFound
-from inbox.cli import account_changes
+from inbox.cli import account_changes, account_import
 from inbox.cli.account_changes import alias_key
 from inbox.cli.context import WrongUsage, command, database, hosting, tenant_id
 from inbox.cli.output import Json, say, show_rows, when
@@ -18,6 +18,7 @@ app = typer.Typer(name="account", help="Accounts: who may log in.", no_args_is_h
 aliases = typer.Typer(name="alias", help="Aliases: addresses that lead to accounts.", no_args_is_help=True)
 
 account_changes.register(app, aliases)
+account_import.register(app)
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 Mail = Annotated[str, typer.Argument(help="A mail address.")]
 

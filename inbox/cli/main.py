@@ -13,9 +13,22 @@ import typer
 
 from inbox import __version__
 from inbox.base.errors import ConfigError, InboxError, PolicyError, ProtocolError
-from inbox.cli import accounts, decisions, doctor, domains, mailboxes, plugins, policy, quarantine, serve, tenants
+from inbox.cli import (
+    accounts,
+    decisions,
+    doctor,
+    domains,
+    hosting_import,
+    mailboxes,
+    plugins,
+    policy,
+    quarantine,
+    serve,
+    tenants,
+)
+from inbox.cli.bulk import BadFile
 from inbox.cli.context import WrongUsage
-from inbox.cli.output import warn
+from inbox.cli.output import escaped, warn
 
 Colour = Literal["auto", "always", "never"]
 
@@ -52,6 +65,7 @@ def root(
 serve.register(app)
 decisions.register(app)
 doctor.register(app)
+hosting_import.register(domains.app, accounts.aliases)
 for group in (
     plugins.app,
     policy.app,
@@ -78,6 +92,9 @@ def main() -> None:
     except PolicyError as error:
         # Already one line for each mistake, each with file:line:column.
         print(error, file=sys.stderr)
+        sys.exit(1)
+    except BadFile as error:
+        print("\n".join(escaped(line) for line in str(error).split("\n")), file=sys.stderr)
         sys.exit(1)
     except InboxError as error:
         _end(error, 1)
