@@ -16,8 +16,10 @@ def find_plugins(config: Config) -> Found:
     return Registry(config.folders.plugins, config.values()).discover()
 
 
-def switch_plugin(config: Config, tenant: str, plugin: str, *, on: bool) -> Path:
+def switch_plugin(config: Config, tenant: str, plugin: str, *, on: bool, domain: str | None = None) -> Path:
     """Switches a plugin on or off in a tenant's policy file, which is created if it is missing.
+
+    ``domain``: only for this domain of the tenant. An empty ``tenant`` is everybody: default.yaml.
 
     The whole set of policies is checked with the change before anything is written; a running server takes the
     file up by itself. Returns the file.
@@ -28,6 +30,8 @@ def switch_plugin(config: Config, tenant: str, plugin: str, *, on: bool) -> Path
     """
     policies = PolicySet.load(config.folders.policy_dir, find_plugins(config))
     try:
-        return set_plugin(policies, tenant, plugin, enabled=on)
+        return set_plugin(policies, tenant, plugin, enabled=on, domain=domain)
     except OSError as error:
-        raise ConfigError(f"INBOX_POLICY_DIR: cannot edit {policies.tenant_file(tenant)}: {error.strerror}") from error
+        raise ConfigError(
+            f"INBOX_POLICY_DIR: cannot edit the policy of {tenant or 'everybody'}: {error.strerror}"
+        ) from error

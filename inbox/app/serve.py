@@ -19,9 +19,10 @@ from inbox.app.admin import AdminServer
 from inbox.app.config import Config
 from inbox.app.descriptors import raise_limit
 from inbox.app.group import Group, socket_of
-from inbox.app.housekeeping import prune
+from inbox.app.housekeeping import newest_record, prune
 from inbox.app.installation import Installation, opened
 from inbox.app.listeners import Listener
+from inbox.app.retention import FrozenClock, RetentionTime
 from inbox.app.rotation import LOOK_SECONDS
 from inbox.app.tls import Certificates
 from inbox.app.vitals import check_health, helper_view
@@ -40,6 +41,8 @@ GRACE_SECONDS = 20.0
 SWEEP_SECONDS = 3600.0
 PRUNE_SECONDS = 600.0
 CERTIFICATE_SECONDS = 60.0
+#: Below the data folder.
+RETENTION_FILE = "retention-time"
 #: How soon a disabled or removed account's sessions end.
 DISMISS_SECONDS = 10.0
 
@@ -72,6 +75,7 @@ class Server:
         self._certificates = Certificates(
             config.tls, config.folders.data_dir, config.server.hostname, installation.clock
         )
+        self._retention = RetentionTime(config.folders.data_dir / RETENTION_FILE, installation.clock, self._log)
         self._started_at = installation.clock.now()
         self._doors: list[SmtpServer | ImapServer] = []
         self._room = raise_limit()
@@ -217,12 +221,19 @@ class Server:
 
     async def _sweep(self) -> None:
         here = self._installation
-        swept = await Sweeper(here.blobs, here.database.messages, here.clock).sweep()
+        # A blob is an orphan when it is old, and by a clock that leapt all of them are.
+        clock = FrozenClock(await self._ages_by())
+        swept = await Sweeper(here.blobs, here.database.messages, clock).sweep()
         if swept.removed or swept.failed:
             self._log.info("orphan_blobs_removed", count=swept.removed, failed=swept.failed)
 
     async def _prune(self) -> None:
-        await prune(self._installation.database, self._parts.live.current.server, self._installation.clock.now())
+        now, database = self._installation.clock.now(), self._installation.database
+        await prune(database, self._parts.live.current.server, now, await self._ages_by())
+
+    async def _ages_by(self) -> float:
+        known = self._retention.is_known
+        return self._retention.now(None if known else await newest_record(self._installation.database))
 
     async def _refresh_certificates(self) -> None:
         if self._certificates.refresh():

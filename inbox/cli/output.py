@@ -65,6 +65,32 @@ def show_rows(
         print(none)
 
 
+class RowPrinter:
+    """Prints rows as they come, below one header; nobody knows how wide they will be.
+
+    Args:
+        widths: what the columns usually take; what is wider is cut on a terminal and shown whole in a pipe.
+    """
+
+    def __init__(self, widths: Mapping[str, int], *, as_json: bool) -> None:
+        self._columns = list(widths)
+        self._json = as_json
+        width = shutil.get_terminal_size().columns if on_terminal() else None
+        self._layout = tables.Layout(list(widths.values()), width)
+        self._paint = _painter(self._columns) if use_colour() else _plain
+        self._begun = False
+
+    def show(self, row: Row) -> None:
+        """One row, or one JSON object on a line."""
+        if self._json:
+            print(json.dumps({column: row[column] for column in self._columns}, default=str), flush=True)
+            return
+        if not self._begun:
+            self._begun = True
+            print("\n".join(self._layout.lines([column.upper() for column in self._columns], _plain)))
+        print("\n".join(self._layout.lines([as_text(row[name]) for name in self._columns], self._paint)), flush=True)
+
+
 def show_text(lines: Iterable[str]) -> None:
     """Lines of ``inbox explain``, verdicts in colour."""
     coloured = use_colour()

@@ -12,6 +12,7 @@ import typer
 from inbox.base.errors import ConfigError, NotFound
 from inbox.cli.context import NotSo, WrongUsage, command, config, database, tenant_named
 from inbox.cli.output import Json, say, show_one, show_rows, warn
+from inbox.mail.address import canonical_domain
 
 if TYPE_CHECKING:
     from inbox.plugin.inspection import LoadedPlugin
@@ -22,7 +23,9 @@ app = typer.Typer(name="plugins", help="Plugins: what judges mail.", no_args_is_
 COLUMNS = ("name", "version", "stages", "tenants", "mode", "source")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 Name = Annotated[str, typer.Argument(help="The plugin's name.")]
-Tenant = Annotated[str, typer.Option("--tenant", help="The tenant's name.")]
+Tenant = Annotated[str | None, typer.Option("--tenant", help="For this tenant (its name).")]
+OfDomain = Annotated[str | None, typer.Option("--domain", help="For this hosted domain only, in its tenant's policy.")]
+Everybody = Annotated[bool, typer.Option("--all", help="For everybody: edits default.yaml.")]
 
 
 @command(app, "list")
@@ -94,15 +97,21 @@ async def info(name: Name, as_json: Json = False) -> None:
 
 
 @command(app, "enable")
-async def enable(name: Name, tenant: Tenant) -> None:
-    """Switch a plugin on for a tenant: edits its policy file, keeps its comments, checks it first."""
-    await _switch(name, tenant, on=True)
+async def enable(name: Name, tenant: Tenant = None, domain: OfDomain = None, everybody: Everybody = False) -> None:
+    """Switch a plugin on: edits the policy file of a tenant, or default.yaml; keeps comments, checks it first.
+
+    What a tenant's own policy says wins over --all.
+    """
+    await _switch(name, tenant, domain, everybody, on=True)
 
 
 @command(app, "disable")
-async def disable(name: Name, tenant: Tenant) -> None:
-    """Switch a plugin off for a tenant: edits its policy file, keeps its comments, checks it first."""
-    await _switch(name, tenant, on=False)
+async def disable(name: Name, tenant: Tenant = None, domain: OfDomain = None, everybody: Everybody = False) -> None:
+    """Switch a plugin off: edits the policy file of a tenant, or default.yaml; keeps comments, checks it first.
+
+    What a tenant's own policy says wins over --all.
+    """
+    await _switch(name, tenant, domain, everybody, on=False)
 
 
 @command(app, "new")
@@ -130,14 +139,29 @@ async def new(name: Annotated[str, typer.Argument(help="Lower-case letters, digi
     say(f"next: inbox plugins enable {name} --tenant TENANT")
 
 
-async def _switch(name: str, tenant: str, *, on: bool) -> None:
+async def _switch(name: str, tenant: str | None, domain: str | None, everybody: bool, *, on: bool) -> None:
     from inbox.app.policies import switch_plugin
 
     _plugin(_found(), name)
+    owner, fqdn = await _whose(tenant, domain, everybody)
+    path = switch_plugin(config(), owner, name, on=on, domain=fqdn)
+    say(f"{name} is {'on' if on else 'off'} for {fqdn or owner or 'everybody'} ({path})")
+
+
+async def _whose(tenant: str | None, domain: str | None, everybody: bool) -> tuple[str, str | None]:
+    """The tenant's name (empty: everybody's policy) and the domain that are meant. Raises WrongUsage, NotFound."""
+    if everybody and tenant is None and domain is None:
+        return "", None
+    if everybody or (tenant is None and domain is None):
+        raise WrongUsage("one of --tenant NAME, --domain DOMAIN and --all says for whom")
     async with database() as db:
-        await tenant_named(db, tenant)
-    path = switch_plugin(config(), tenant, name, on=on)
-    say(f"{name} is {'on' if on else 'off'} for {tenant} ({path})")
+        if domain is None:
+            return (await tenant_named(db, tenant or "")).name, None
+        fqdn = canonical_domain(domain)
+        hosted = await db.tenants.hosted(fqdn)
+    if hosted is None or tenant not in (None, hosted.organization.name):
+        raise NotFound(f"no tenant hosts {fqdn}" if hosted is None else f"{fqdn} is not {tenant}'s")
+    return hosted.organization.name, fqdn
 
 
 def _found() -> Found:

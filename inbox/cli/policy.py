@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from inbox.base.errors import NotFound, PolicyError
+from inbox.cli import policy_origins
 from inbox.cli.context import WrongUsage, command, config, database, hosting, tenant_named
 from inbox.cli.output import Json, say, show_one, show_rows, show_text, warn
 from inbox.mail.address import Address, canonical_domain
@@ -60,9 +61,13 @@ async def show(
     tenant: Annotated[str | None, typer.Option(help="The tenant's name; without it, the default policy.")] = None,
     domain: Annotated[str | None, typer.Option(help="As it is for this domain, its own fields included.")] = None,
     account: Annotated[str | None, typer.Option(help="As it is for this account.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show settings that nobody has set, too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the policy in force: default, tenant, domain and account put together."""
+    """Show the policy in force, and the level that each value comes from.
+
+    Levels: default, tenant, domain, account, the domain's override fields in the database; or the environment.
+    """
     from inbox.policy.snapshot import PolicySet
 
     policies = PolicySet.load(config().folders.policy_dir, _found())
@@ -81,19 +86,12 @@ async def show(
             overrides = hosted.overrides if hosted else None
     policy = policies.effective(tenant or "", fqdn, key, overrides)
     values = _values(policy, tenant or "")
+    levels = policies.named_levels(tenant or "", fqdn, key)
+    origins = policy_origins.origins(policy, levels, overrides)
     if as_json:
-        show_one(values, as_json=True)
+        show_one({**values, "origins": origins}, as_json=True)
         return
-    rows = values.pop("plugins")
-    show_one(values, as_json=False)
-    say("")
-    show_rows(
-        rows,
-        ("plugin", "mode", "on_error", "timeout", "settings"),
-        as_json=False,
-        none="no plugins",
-        wrapped=("settings",),
-    )
+    policy_origins.show(values, origins, everything=everything)
 
 
 @command(app, "explain")

@@ -76,16 +76,21 @@ def table(
     sample = list(islice(source, SAMPLE))
     natural = [max((cells(row[n]) for row in sample), default=0) for n in range(len(header))]
     natural = [max(found, cells(name)) for found, name in zip(natural, header, strict=True)]
-    layout = _Layout(natural, width, frozenset(wrapped))
+    layout = Layout(natural, width, frozenset(wrapped))
     yield layout.lines(header, lambda _column, text: text)
     for row in chain(sample, source):
         yield layout.lines(row, paint)
 
 
-class _Layout:
-    """Which column stands on which line, and how wide it is."""
+class Layout:
+    """Which column stands on which line, and how wide it is.
 
-    def __init__(self, natural: Sequence[int], width: int | None, wrapped: frozenset[int]) -> None:
+    Args:
+        natural: the width that each column would have.
+        width, wrapped: see :func:`table`.
+    """
+
+    def __init__(self, natural: Sequence[int], width: int | None, wrapped: frozenset[int] = frozenset()) -> None:
         self._wrapped = wrapped
         self._bounded = width is not None
         self._lines = [list(range(len(natural)))] if width is None else _broken(natural, width)

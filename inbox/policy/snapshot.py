@@ -20,6 +20,7 @@ from inbox.policy.levels import Level, LevelReader, PolicyFile
 from inbox.policy.merge import Merged, PluginEntry, merge, with_overrides
 from inbox.policy.mistakes import Mistakes, Place, PolicyMistakes
 from inbox.policy.model import ServerPolicy, Thresholds
+from inbox.policy.origins import Named
 from inbox.policy.stages import Stage
 
 DEFAULT_FILE: Final = "default.yaml"
@@ -295,6 +296,21 @@ class PolicySet:
         for level in self._inner_levels(of, variant):
             merged = merge(merged, level, self.catalogue, mistakes)
         return merged
+
+    def named_levels(self, tenant: str = "", domain: str | None = None, account: str | None = None) -> list[Named]:
+        """The levels that :meth:`effective` puts together, the outermost first, with their names."""
+        of = self._tenants.get(tenant, self._default)
+        found = [Named("default", self._default.file.level)]
+        files = [("", of.file)]
+        if of is not self._default:
+            found.append(Named(f"tenant {tenant}", of.file.level))
+            files = [(" (default.yaml)", self._default.file), ("", of.file)]
+        for kind, key in (("domain", domain), ("account", account)):
+            for where, file in files:
+                level = (file.domains if kind == "domain" else file.accounts).get(key or "")
+                if level is not None:
+                    found.append(Named(f"{kind} {key}{where}", level))
+        return found
 
     def _inner_levels(self, of: _Tenant, variant: Variant) -> Iterable[Level]:
         """The domain's levels, then the account's; default.yaml's entry before the tenant's."""
