@@ -28,7 +28,7 @@ from inbox.cli import (
 )
 from inbox.cli.bulk import BadFile
 from inbox.cli.context import WrongUsage
-from inbox.cli.output import escaped, warn
+from inbox.cli.output import choose_colour, escaped, warn
 
 Colour = Literal["auto", "always", "never"]
 
@@ -59,7 +59,7 @@ def root(
     ] = "auto",
 ) -> None:
     del version  # _version has ended the program.
-    del color  # inbox.cli.output looks it up.
+    choose_colour(color)
 
 
 serve.register(app)

@@ -13,10 +13,10 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-import click
 import typer
 
 from inbox.cli import tables
@@ -31,6 +31,7 @@ _COLOURS: Final = {
     **dict.fromkeys(("quarantine", "defer", "mixed", "warn", "shadow", "pending"), "33"),
     **dict.fromkeys(("reject", "discard", "fail", "no"), "31"),
 }
+_colour: ContextVar[str] = ContextVar("colour", default="auto")
 #: Columns that hold them.
 _PAINTED: Final = ("outcome", "mode", "state", "result", "active")
 #: What stands before a verdict or an outcome in the lines of ``inbox explain``, and the word itself.
@@ -102,6 +103,11 @@ def show_text(lines: Iterable[str]) -> None:
         print(text)
 
 
+def choose_colour(wanted: str) -> None:
+    """``auto``, ``always`` or ``never``, for the command that runs."""
+    _colour.set(wanted)
+
+
 def on_terminal() -> bool:
     """Whether people read standard output."""
     return sys.stdout.isatty()
@@ -110,10 +116,9 @@ def on_terminal() -> bool:
 def use_colour() -> bool:
     """``--color``; if it says nothing, whether standard output is a terminal that has colours and NO_COLOR is unset
     (no-color.org)."""
-    context = click.get_current_context(silent=True)
-    wanted = context.find_root().params.get("color") if context is not None else None
-    if wanted in ("always", "never"):
-        return bool(wanted == "always")
+    wanted = _colour.get()
+    if wanted != "auto":
+        return wanted == "always"
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     return on_terminal() and not plain
 
