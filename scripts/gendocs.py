@@ -1,4 +1,4 @@
-"""Writes docs/reference from the code: settings, commands, hooks, plugins, and the RFCs that the code names.
+"""Writes from the code: docs/reference (settings, commands, hooks, plugins, RFCs) and docs/share (manual, completions).
 
 Usage: python scripts/gendocs.py [--check]
 
@@ -19,6 +19,7 @@ import typer
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
+SHARE = ROOT / "docs" / "share"
 NOTE = "<!-- Written by scripts/gendocs.py; change the code and run `make docs`. -->\n"
 WIDTH = 100
 #: Titles of RFCs as the RFC editor's index has them; one that is missing here is listed without.
@@ -123,7 +124,7 @@ def pages() -> dict[str, str]:
 
 def environment() -> str:
     """Every environment variable, by group."""
-    from inbox.app.config import groups
+    from inbox.app.config import groups, secret_variables
     from scripts.pluginpages import row
 
     lines = [
@@ -131,6 +132,8 @@ def environment() -> str:
         "An empty value is as good as an unset one. Switches take `true` and `false`; durations are whole seconds, "
         "sizes are octets. An unknown variable with one of our prefixes, or a malformed value, stops the start with "
         "one line that names it.\n",
+        f"Each secret ({', '.join(f'`{name}`' for name in secret_variables())}) can also be given as a file: its name "
+        "with `_FILE` at the end names a file that holds the value. `inbox doctor` warns if every user may read it.\n",
     ]
     for group in groups():
         lines.append(f"## {_words(group.__name__)}\n\n{inspect.getdoc(group)}\n")
@@ -243,21 +246,27 @@ def _kind(annotation: Any) -> str:
 
 def main() -> int:
     """Writes the pages and removes those that nothing is written about any more, or with --check compares them."""
+    from scripts.manpages import share_files
+
     check = "--check" in sys.argv
-    wanted = pages()
-    stale = [path for path in REFERENCE.rglob("*.md") if str(path.relative_to(REFERENCE)) not in wanted]
-    changed = [str(path.relative_to(REFERENCE)) for path in stale]
+    changed = _update(REFERENCE, pages(), check=check) + _update(SHARE, share_files(), check=check)
+    print("\n".join(changed) or "the generated files are what the code says")
+    return 1 if changed and check else 0
+
+
+def _update(folder: Path, wanted: dict[str, str], *, check: bool) -> list[str]:
+    stale = [path for path in folder.rglob("*") if path.is_file() and str(path.relative_to(folder)) not in wanted]
+    changed = [str(path.relative_to(ROOT)) for path in stale]
     for path in stale if not check else []:
         path.unlink()
     for name, text in wanted.items():
-        path = REFERENCE / name
+        path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text.rstrip() + "\n":
-            changed.append(name)
+            changed.append(str(path.relative_to(ROOT)))
             if not check:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text.rstrip() + "\n", encoding="utf-8")
-    print("\n".join(f"docs/reference/{name}" for name in changed) or "docs/reference is what the code says")
-    return 1 if changed and check else 0
+    return changed
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 import typer.core
 import typer.main
 
-from inbox.app.config import load
+from inbox.app.config import load, secret_variables
 from inbox.app.policies import find_plugins
 from inbox.cli.main import app
 from inbox.mail.tenancy import DomainOverrides
@@ -33,7 +33,7 @@ _YAML = re.compile(r"^```yaml\n(plugins:.*?|# policies/.*?)^```", re.MULTILINE |
 
 @cache
 def variables() -> frozenset[str]:
-    return frozenset(row.name for row in load({}).variables())
+    return frozenset((*(row.name for row in load({}).variables()), *(f"{name}_FILE" for name in secret_variables())))
 
 
 def unknown_word(words: list[str]) -> str | None:

@@ -21,7 +21,6 @@ NO_CODE = {
     "inbox/plugin/context.py",
     "inbox/plugin/hookspecs.py",
     "inbox/plugin/services.py",
-    "inbox/plugin/settings.py",
     "inbox/policy/stages.py",
     "inbox/store/origins.py",
     "inbox/store/ports.py",
@@ -29,13 +28,14 @@ NO_CODE = {
 }
 #: Modules that are tested through what they are a part of: the beginning of their names, and the test.
 TOGETHER = {
-    "inbox/app/dev": "tests/e2e/test_story.py",
+    "inbox/app/dev": "tests/e2e/test_dev.py",
     "inbox/app/domain_check": "tests/e2e/test_domain_check.py",
     "inbox/app/installation": "tests/unit/cli/test_policy_explain.py",
     "inbox/app/rehearsal": "tests/unit/cli/test_policy_explain.py",
     "inbox/app/serve": "tests/e2e/test_story.py",
     "inbox/app/stores": "tests/unit/cli/test_main.py",
     "inbox/app/wiring": "tests/e2e/test_story.py",
+    "inbox/cli/completion": "tests/unit/cli/test_environment.py",
     "inbox/cli/context": "tests/unit/cli/test_main.py",
     "inbox/cli/serve": "tests/e2e/test_story.py",
     "inbox/cli/template": "tests/unit/cli/test_plugins.py",

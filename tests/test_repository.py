@@ -11,6 +11,7 @@ from pathlib import Path
 
 from inbox.app.config import load
 from scripts import gendocs
+from scripts.manpages import share_files
 from scripts.pluginpages import plugin_modules
 
 ROOT = Path(__file__).parents[1]
@@ -231,6 +232,16 @@ def test_the_reference_is_what_the_code_says() -> None:
     written = {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in folder.rglob("*.md")}
     stale = sorted(name for name in wanted.keys() | written.keys() if wanted.get(name) != written.get(name))
     assert stale == [], "run `make docs`"
+
+
+def test_the_manual_page_and_the_completions_are_what_the_code_says() -> None:
+    wanted = {name: text.rstrip() + "\n" for name, text in share_files().items()}
+    written = {
+        str(path.relative_to(gendocs.SHARE)): path.read_text(encoding="utf-8")
+        for path in gendocs.SHARE.rglob("*")
+        if path.is_file()
+    }
+    assert written == wanted, "run `make docs`"
 
 
 def test_every_shipped_plugin_has_its_page() -> None:

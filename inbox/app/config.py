@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from pydantic import SecretStr, ValidationError
 
+from inbox.app.secret_files import SecretFile, resolved
 from inbox.app.settings import Folders, Group, Outbound, RateLimit, Server, Smtp, Tls
 from inbox.app.settings_services import S3, Database, Dkim, Otel, TlsReports
 from inbox.base.errors import ConfigError
@@ -39,9 +40,11 @@ class Variable(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings, by group. ``given`` are the names of the variables that were set."""
+    """All settings, by group. ``given`` are the names of the variables that were set, ``secret_files`` the files that
+    secrets were read from."""
 
     given: frozenset[str]
+    secret_files: tuple[SecretFile, ...]
     server: Server
     tls: Tls
     folders: Folders
@@ -125,13 +128,21 @@ def known_variables() -> dict[str, tuple[type[Group], str]]:
     return {group.variable(name): (group, name) for group in groups() for name in group.model_fields}
 
 
+def secret_variables() -> list[str]:
+    """The variables whose values are secrets. Each can be given as a file, too: ``NAME_FILE``."""
+    return [
+        name for name, (group, field) in known_variables().items() if _is_secret(group, field) and field != "hostname"
+    ]
+
+
 def load(environ: Mapping[str, str]) -> Config:
-    """The configuration that ``environ`` spells.
+    """The configuration that ``environ`` spells, with secrets read from the files that ``NAME_FILE`` names.
 
     Raises:
         ConfigError: one line that names each variable that is unknown or malformed.
     """
     known = known_variables()
+    environ, files = resolved(environ, secret_variables())
     mistakes = [_unknown(name, known) for name, value in sorted(environ.items()) if _is_slip(name, value, known)]
     loaded: dict[type[Group], Any] = {}
     for group in groups():
@@ -143,7 +154,7 @@ def load(environ: Mapping[str, str]) -> Config:
     if mistakes:
         raise ConfigError("; ".join(dict.fromkeys(mistakes)))
     given = frozenset(name for name in known if environ.get(name))
-    return Config(given, *(loaded[group] for group in groups()))
+    return Config(given, files, *(loaded[group] for group in groups()))
 
 
 def _is_slip(name: str, value: str, known: Mapping[str, Any]) -> bool:

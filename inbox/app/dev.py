@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import socket
 from collections.abc import Mapping
-from importlib.resources import as_file, files
+from importlib.resources import files
 from pathlib import Path
 from typing import TextIO
 
@@ -33,6 +32,8 @@ DEFAULTS: Mapping[str, str] = {
     "SMTP_SUBMISSIONS_PORT": "0",
     "HTTP_PORT": "0",
 }
+#: Where clamd listens in the sample policy; each demo has a clamd of its own.
+SAMPLE_CLAMD = "tcp://127.0.0.1:3310"
 PORTS = ("SMTP_TRANSFER_PORT", "LMTP_PORT", "IMAP_PORT", "IMAPS_PORT")
 
 
@@ -43,11 +44,11 @@ async def run_dev(out: TextIO, environ: Mapping[str, str] = os.environ) -> None:
         InboxError: see :func:`inbox.app.serve.serve`.
     """
     config = load(_environment(environ))
-    _put_policies(config.folders.policy_dir)
+    clamd = DevClamd(config.folders.data_dir / "clamav")
+    _put_policies(config.folders.policy_dir, clamd.socket)
     password = _password(config.folders.data_dir / "dev-password")
     await _make_sample(config, password)
     listeners = bind(config, frozenset())
-    clamd = DevClamd(config.folders.data_dir / "clamav")
     try:
         scanner = await clamd.start()
         await serve(config, listeners, ready=lambda: _tell(out, config, listeners, password, scanner))
@@ -57,6 +58,9 @@ async def run_dev(out: TextIO, environ: Mapping[str, str] = os.environ) -> None:
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
     chosen = {**DEFAULTS, **environ}
+    if not chosen.get("INBOX_POLICY_DIR"):
+        # Policies that ship, which are tracked in a checkout, stay as they are.
+        chosen["INBOX_POLICY_DIR"] = str(Path(chosen.get("INBOX_DATA_DIR") or "data") / "policies")
     for name in PORTS:
         if name not in environ and not _is_free(int(chosen[name])):
             with socket.socket() as probe:
@@ -75,12 +79,18 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _put_policies(folder: Path) -> None:
-    """The policies that ship, where the operator has none."""
-    if (folder / "default.yaml").exists():
-        return
-    with as_file(files("inbox") / "data" / "policies") as shipped:
-        shutil.copytree(shipped, folder, dirs_exist_ok=True)
+def _put_policies(folder: Path, clamd: Path) -> None:
+    """The policies that ship, where there are none."""
+    package = files("inbox")
+    shipped = package / "data" / "policies"
+    if not shipped.is_dir():  # a checkout: the wheel has them inside of the package
+        shipped = Path(str(package)).parent / "policies"
+    for name in ("default.yaml", f"tenants/{TENANT}.yaml"):
+        target = folder / name
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            text = shipped.joinpath(name).read_text(encoding="utf-8")
+            target.write_text(text.replace(SAMPLE_CLAMD, f"unix://{clamd}"), encoding="utf-8")
 
 
 def _password(path: Path) -> str:
@@ -127,8 +137,9 @@ def _tell(out: TextIO, config: Config, listeners: list[Listener], password: str,
         f"  policy {config.folders.policy_dir / 'tenants' / 'demo.yaml'}   plugins {config.folders.plugins}",
         f"  viruses are looked for by {scanner}",
         "",
-        "Send a mail, read it, and see why it came in:",
+        "In another terminal, send a mail, read it, and see why it came in:",
         "",
+        f"  export INBOX_DATA_DIR={config.folders.data_dir} INBOX_POLICY_DIR={config.folders.policy_dir}",
         f"  swaks --server {host}:{ports['smtp']} --from bob@example.org --to {USER}",
         f"  curl -k -u '{USER}:{password}' 'imaps://{host}:{ports['imaps']}/INBOX;MAILINDEX=1'",
         "  .venv/bin/inbox decisions list" if Path(".venv/bin/inbox").exists() else "  inbox decisions list",

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from inbox.app.config import Config
 from inbox.app.keyhealth import key_findings
 from inbox.app.listeners import wanted_ports
+from inbox.app.secret_files import exposed
 from inbox.app.services import make_resolver
 from inbox.app.stores import make_database, missing_database
 from inbox.app.tls import RENEW_BEFORE, Certificates
@@ -117,6 +118,13 @@ async def _unused(patient: Patient) -> list[tuple[Outcome, str]]:
     if given:
         return [(Outcome.WARN, f"set, but nothing in this version acts on it: {', '.join(given)}")]
     return [(Outcome.OK, "every variable that is set is used")]
+
+
+async def _secrets(patient: Patient) -> list[tuple[Outcome, str]]:
+    found = exposed(patient.config.secret_files)
+    if found:
+        return [(Outcome.WARN, text) for text in found]
+    return [(Outcome.OK, "no secret is in a file that every user may read")]
 
 
 async def _data_folder(patient: Patient) -> list[tuple[Outcome, str]]:
@@ -334,6 +342,7 @@ CHECKS: dict[str, Check] = {
     "server": _server,
     "hostname": _hostname,
     "environment": _unused,
+    "secrets": _secrets,
     "data folder": _data_folder,
     "database": _database,
     "blobs": _blobs,

@@ -24,6 +24,7 @@ from inbox.app.installation import Installation, opened
 from inbox.app.listeners import Listener
 from inbox.app.retention import FrozenClock, RetentionTime
 from inbox.app.rotation import LOOK_SECONDS
+from inbox.app.secret_files import exposed
 from inbox.app.tls import Certificates
 from inbox.app.vitals import check_health, helper_view
 from inbox.app.wiring import Parts, wire
@@ -170,6 +171,8 @@ class Server:
         )  # fmt: skip
         if self._certificates.self_signed:
             self._log.warning("certificate_self_signed", path=str(self._certificates.cert_file), set="TLS_CERT_FILE")
+        for warning in exposed(config.secret_files):
+            self._log.warning("secret_exposed", why=warning)
 
     def _smtp_config(self) -> SmtpConfig:
         config = self._installation.config

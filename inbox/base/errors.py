@@ -64,6 +64,16 @@ class StorageFull(StoreError):
     code, status, said = 452, "4.3.1", "Not enough room, try again later"
 
 
+class LimitReached(StoreError):
+    """The owner has as many of these as one owner may have; ``said`` names the limit."""
+
+    code, status = 552, "5.2.2"
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said)
+        self.said = said
+
+
 class AuthenticationFailed(InboxError):
     """Wrong credentials; never says which half was wrong."""
 

@@ -102,8 +102,10 @@ REPLY_LINES: Final = 20
 #: A PROXY protocol header: version 1 has 107 octets at most; version 2 may have 65,551, of which nobody sends more
 #: than a few hundred.
 PROXY_HEADER_OCTETS: Final = 4096
-#: IMAP: a command line without its literals, and a literal that is not a message.
-IMAP_LINE_OCTETS: Final = 64 * 1024
+#: IMAP: a command line without its literals, before a login and after it (RFC 7162 §4 asks for 8192 octets at least;
+#: clients that are behind with a large mailbox send UID sets of 100 KB), and a literal that is not a message.
+IMAP_FRESH_LINE_OCTETS: Final = 16 * 1024
+IMAP_LINE_OCTETS: Final = 256 * 1024
 IMAP_LITERAL_OCTETS: Final = 64 * 1024
 #: IMAP: connections of all clients, if there are descriptors for as many.
 IMAP_CONNECTIONS: Final = 10_000
@@ -141,11 +143,12 @@ IMAP_SKIPPED_OCTETS: Final = 128 * 1024 * 1024
 IMAP_FETCH_ITEMS: Final = 100
 #: IMAP: octets of the lists of messages that a process keeps of mailboxes that were selected lately: 5 a message.
 IMAP_LISTINGS_OCTETS: Final = 32 * 1024 * 1024
-#: IMAP SEARCH: nesting of parentheses, NOT and OR, and keys in one command.
-SEARCH_DEPTH: Final = 32
+#: IMAP SEARCH: nesting of parentheses, NOT and OR (a chain "OR a OR b OR c d" is one level), and keys in one command.
+SEARCH_DEPTH: Final = 100
 SEARCH_KEYS: Final = 1000
-#: IMAP SEARCH: octets of one message that BODY and TEXT look at.
-SEARCH_BODY_OCTETS: Final = 1024 * 1024
+#: IMAP: subscribed names of one account. Names outlive their mailboxes (RFC 3501 §6.3.9), so the mailboxes do not
+#: bound them.
+SUBSCRIPTIONS: Final = 10_000
 #: DNS: records in one answer, octets of all its TXT records together, and of one reply. What senders publish for mail
 #: stays far below; RFC 7208 §3.4 asks for answers that fit into 512 octets.
 DNS_RECORDS: Final = 100

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -15,6 +16,7 @@ from inbox import __version__
 from inbox.base.errors import ConfigError, InboxError, PolicyError, ProtocolError
 from inbox.cli import (
     accounts,
+    completion,
     decisions,
     doctor,
     domains,
@@ -49,6 +51,13 @@ app = typer.Typer(
 )
 
 
+def _env_file(path: Path | None) -> None:
+    if path is not None:
+        from inbox.cli.environment import read_env_file
+
+        read_env_file(path)
+
+
 @app.callback()
 def root(
     version: Annotated[
@@ -57,8 +66,17 @@ def root(
     color: Annotated[
         Colour, typer.Option(help="Colours: auto has them on a terminal, unless NO_COLOR is set.")
     ] = "auto",
+    env_file: Annotated[
+        Path | None,
+        typer.Option(
+            callback=_env_file,
+            is_eager=True,
+            help="Read settings from this file (NAME=value lines, as systemd's EnvironmentFile); it overrides the "
+            "environment.",
+        ),
+    ] = None,
 ) -> None:
-    del version  # _version has ended the program.
+    del version, env_file  # Their callbacks have done all.
     choose_colour(color)
 
 
@@ -66,6 +84,7 @@ serve.register(app)
 decisions.register(app)
 doctor.register(app)
 hosting_import.register(domains.app, accounts.aliases)
+completion.register(app)
 for group in (
     plugins.app,
     policy.app,
@@ -82,6 +101,10 @@ for group in (
 
 def main() -> None:
     """The console script."""
+    if completion.VARIABLE in os.environ:
+        from typer.completion import completion_init  # type: ignore[attr-defined]  # public, not re-exported
+
+        completion_init()
     try:
         try:
             app()

@@ -9,7 +9,6 @@ import typer
 from inbox.base.errors import NotFound
 from inbox.cli.context import WrongUsage, command, database, tenant_named
 from inbox.cli.output import Json, progress, say, show_one, show_rows, when
-from inbox.flow.trace import transaction_of
 
 if TYPE_CHECKING:
     from inbox.mail.tenancy import Account, Mailbox, Organization
@@ -120,6 +119,8 @@ async def _recipient(db: Database, held: Held) -> Account:
 
 
 def _row(owner: Organization, message: StoredMessage) -> dict[str, Any]:
+    from inbox.flow.trace import transaction_of
+
     return {
         "id": f"{owner.name}/{message.entry.uid}",
         "received": when(message.received_at),

@@ -12,10 +12,11 @@ from inbox.base.ids import Ids
 from inbox.flow.filing import Bundle, Filer
 from inbox.flow.judge import Case, Judge
 from inbox.flow.recording import Recorder
-from inbox.flow.replies import outcome_of, refusal_of
+from inbox.flow.replies import HEADER_TOO_LONG, outcome_of, refusal_of
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address
 from inbox.mail.content import Content, MemoryContent
+from inbox.mail.headers import header_block, is_too_long
 from inbox.mail.message import Message
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import Mailbox
@@ -67,6 +68,7 @@ class MailboxAppending:
         if domain is None or domain.organization.id != identity.tenant:
             raise AuthenticationFailed(f"{owner.domain} is not hosted any more")
         tx = self._transaction(session, identity, owner, content)
+        await self._check(tx, content)
         policy = self._judge.for_recipient(domain, owner.key)
         stored, judgements = await self._judged(tx, identity, policy, mailbox.name)
         bundle = Bundle(
@@ -78,6 +80,15 @@ class MailboxAppending:
         )
         placed = await self._filer.file([bundle], [self._record(tx, judgements, Reply(250, "2.0.0", "Appended"))])
         return placed[0][0]
+
+    async def _check(self, tx: Transaction, content: Content) -> None:
+        """The bound on header sections is the same at all doors: beyond it, fields would be hidden from the hooks.
+        Raises Refused."""
+        block, _ = header_block(content)
+        if is_too_long(block, content.size):
+            reply = self._judge.with_id(HEADER_TOO_LONG, tx.id)
+            await self._recorder.write([self._record(tx, [], reply)])
+            raise Refused(reply)
 
     def _transaction(self, session: Session, identity: Identity, owner: Address, content: Content) -> Transaction:
         """The owner writes to itself."""

@@ -53,7 +53,7 @@ class Destinations:
         found = await self._mailboxes.by_name(tenant, account, name)
         if found is None:
             try:
-                found = await self._mailboxes.create(tenant, account, name)
+                found = await self._mailboxes.create(tenant, account, name, subscribed=account is not None)
             except AlreadyExists:
                 # Somebody else was faster.
                 found = await self._mailboxes.by_name(tenant, account, name)

@@ -23,7 +23,7 @@ from inbox.flow.groups import Group, apply_verdict, combined_refusal, group_reci
 from inbox.flow.judge import Judge
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import Recorder, whom
-from inbox.flow.replies import refusal_of
+from inbox.flow.replies import HEADER_TOO_LONG, refusal_of
 from inbox.flow.trace import count_received
 from inbox.mail.address import Address
 from inbox.mail.content import Content
@@ -43,7 +43,6 @@ from inbox.store.records import Copy
 TROUBLE = Reply(451, "4.3.0", "Local problem, try again later")
 _LATER = Defer(TROUBLE.code, TROUBLE.enhanced, TROUBLE.text)
 #: What plugins cannot see they cannot judge, and a mail client would show it.
-HEADER_TOO_LONG = Reply(552, "5.3.4", "The header of the message is too long")
 LOOP = Reply(554, "5.4.6", "Too many hops, this message is in a loop")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from inbox.mail.reply import Reply
 from inbox.policy.verdicts import Defer, Reject, Verdict
 
+HEADER_TOO_LONG = Reply(552, "5.3.4", "The header of the message is too long")
+
 
 def refusal_of(verdict: Verdict) -> Reply | None:
     """The reply for a verdict that refuses, or None."""

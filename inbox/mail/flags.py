@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from enum import IntFlag
-from typing import Final
+from typing import Final, Literal
 
 from inbox.base.errors import ProtocolError
 
@@ -38,13 +38,13 @@ class FlagError(ProtocolError):
 
 
 def parse_flags(words: Iterable[str]) -> tuple[Flag, tuple[str, ...]]:
-    """System flags and keywords of a STORE or APPEND command; keywords sorted, each once.
+    """System flags and keywords of a STORE or APPEND command; keywords sorted, each once whatever its case.
 
     Raises:
         FlagError: a word is neither a system flag nor a keyword, or is ``\\Recent``, or there are too many.
     """
     flags = Flag(0)
-    keywords: set[str] = set()
+    keywords: dict[str, str] = {}
     for word in words:
         if word[:1] == "\\":
             try:
@@ -52,12 +52,37 @@ def parse_flags(words: Iterable[str]) -> tuple[Flag, tuple[str, ...]]:
             except KeyError:
                 raise FlagError(f"no such flag: {word[:40]!r}") from None
         elif _KEYWORD.match(word):
-            keywords.add(word)
+            keywords.setdefault(word.lower(), word)
         else:
             raise FlagError(f"not a keyword: {word[:40]!r}")
     if len(keywords) > MAX_KEYWORDS:
         raise FlagError(f"more than {MAX_KEYWORDS} keywords")
-    return flags, tuple(sorted(keywords))
+    return flags, tuple(sorted(keywords.values()))
+
+
+def changed_flags(old: int, mode: Literal["set", "add", "remove"], flags: int) -> int:
+    """The system flags of a message that had ``old``."""
+    if mode == "set":
+        return int(flags)
+    return old | int(flags) if mode == "add" else old & ~int(flags)
+
+
+def changed_keywords(
+    old: tuple[str, ...], mode: Literal["set", "add", "remove"], words: Iterable[str]
+) -> tuple[str, ...]:
+    """The keywords of a message that had ``old``, sorted.
+
+    RFC 9051 §2.3.2: keywords are case-insensitive. One that the message has keeps its spelling.
+    """
+    known = {word.lower(): word for word in old}
+    meant = {word.lower(): word for word in words}
+    if mode == "add":
+        new = meant | known
+    elif mode == "set":
+        new = {lower: known.get(lower, word) for lower, word in meant.items()}
+    else:
+        new = {lower: word for lower, word in known.items() if lower not in meant}
+    return tuple(sorted(new.values()))
 
 
 def flag_names(flags: int, keywords: Iterable[str] = ()) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -24,6 +24,8 @@ _RECORD: Final = struct.Struct("<BxHIII")
 _MULTIPART: Final = 1
 _MESSAGE: Final = 2
 _MOST: Final = 0xFFFFFFFF
+#: The place of a part that is shown and is not in the table.
+_NOWHERE: Final = -1
 _ENCODINGS: Final = ("identity", "base64", "quoted-printable", "unknown")
 _IDENTITY: Final = frozenset({b"", b"7bit", b"8bit", b"binary"})
 _SPEC = re.compile(r"(?:(\d{1,4}(?:\.\d{1,4}){0,63})(?:\.(HEADER|TEXT|MIME))?|(HEADER|TEXT))?\Z")
@@ -139,6 +141,22 @@ def binary_section(sections: bytes, path: str, prepended: int = 0) -> BinarySect
     return BinarySection(prepended + node.body, node.end - node.body, _ENCODINGS[node.flags >> 2 & 3])
 
 
+class Leaf(NamedTuple):
+    """A part without parts, or (``encoding`` None) the header section of one that has some; offsets in the blob."""
+
+    start: int
+    body: int
+    end: int
+    encoding: str | None
+
+
+def leaves(sections: bytes) -> Iterator[Leaf]:
+    """Every part of the table, in the order of the message; the first is the message itself."""
+    for flags, _, start, body, end in _RECORD.iter_unpack(memoryview(sections)[1:]):
+        has_parts = flags & (_MULTIPART | _MESSAGE)
+        yield Leaf(start, body, end, None if has_parts else _ENCODINGS[flags >> 2 & 3])
+
+
 def _node(sections: bytes, index: int) -> _Node:
     return _Node(index, *_RECORD.unpack_from(sections, 1 + index * _RECORD.size))
 
@@ -167,6 +185,9 @@ def _resolve(sections: bytes, path: str) -> _Node | None:
 def _nth_child(sections: bytes, node: _Node, number: int) -> _Node | None:
     if number < 1:
         return None
+    if not node.descendants and number == 1:
+        # BODYSTRUCTURE shows an empty text part in a multipart that has none (RFC 9051 §9: body-type-mpart has one).
+        return _Node(_NOWHERE, 0, 0, node.end, node.end, node.end)
     at, last = node.place + 1, node.place + node.descendants
     while at <= last:
         child = _node(sections, at)

@@ -87,7 +87,6 @@ class Mailbox:
     next_uid: int = 1
     modseq: int = 1
     special_use: str | None = None
-    subscribed: bool = True
     parent: str | None = None
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from inbox.base.secrets import read_secret
 
 
 class PluginSettings(BaseModel):
@@ -16,6 +19,34 @@ class PluginSettings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class SecretFromFile(SecretStr):
+    """A secret that a policy names by its file; ``path`` is where it was read."""
+
+    def __init__(self, secret: str, path: Path) -> None:
+        super().__init__(secret)
+        self.path = path
+
+
+def _secret(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    path = value.get("file")
+    if set(value) != {"file"} or not isinstance(path, str):
+        raise ValueError("a secret is a text, or {file: PATH}")
+    try:
+        return SecretFromFile(read_secret(Path(path)), Path(path))
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from error
+
+
+#: A password or key of a plugin's settings: ``password: Secret``. A policy writes the text, or ``{file: PATH}`` so that
+#: the policy itself is no secret. It is shown as ``**********``; ``get_secret_value()`` gives it. The file is read when
+#: the policy is loaded.
+Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 
 
 #: Whether SPF, DKIM or DMARC are left to somebody in front: ``allow_header_override: HeaderOverride = False``.

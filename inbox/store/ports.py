@@ -120,24 +120,43 @@ class Mailboxes(Protocol):
 
     async def get(self, tenant: str, mailbox: str) -> Mailbox | None: ...
 
-    async def create(self, tenant: str, account: str | None, name: str, special_use: str | None = None) -> Mailbox:
-        """Creates missing parents, too. Raises AlreadyExists. UIDVALIDITY never repeats for one name."""
+    async def create(
+        self,
+        tenant: str,
+        account: str | None,
+        name: str,
+        special_use: str | None = None,
+        *,
+        subscribed: bool = False,
+    ) -> Mailbox:
+        """Creates missing parents, too. UIDVALIDITY never repeats in the installation. ``subscribed`` also subscribes
+        the account to the name, not to the parents. Raises AlreadyExists."""
         ...
 
     async def delete(self, tenant: str, mailbox: str) -> None:
-        """With all its entries; children stay. Raises NotFound."""
+        """With all its entries; children and the subscription stay (RFC 3501 §6.3.9). Raises NotFound."""
         ...
 
     async def rename(self, tenant: str, mailbox: str, name: str) -> None:
-        """With its children; all get a new UIDVALIDITY, for their new names may have been used before. Renaming INBOX
-        moves its messages into a new mailbox (RFC 9051 §6.3.6); its children stay.
+        """With its children; all keep their UIDVALIDITY, which no other mailbox ever had, so that clients need not
+        download them again. Subscriptions stay as they are. Renaming INBOX moves its messages into a new mailbox
+        (RFC 9051 §6.3.6); its children stay.
 
         Raises AlreadyExists, NotFound.
         """
         ...
 
-    async def subscribe(self, tenant: str, mailbox: str, subscribed: bool) -> None:
-        """Raises NotFound."""
+    async def subscribe(self, tenant: str, account: str, name: str, subscribed: bool) -> None:
+        """Subscribes to a name, or unsubscribes from it, whether or not a mailbox has it.
+
+        Raises:
+            NotFound: the tenant has no such account.
+            LimitReached: the account is subscribed to ``limits.SUBSCRIPTIONS`` names.
+        """
+        ...
+
+    async def subscriptions(self, tenant: str, account: str) -> set[str]:
+        """The names that the account is subscribed to."""
         ...
 
     async def status(self, tenant: str, mailbox: str) -> MailboxStatus:

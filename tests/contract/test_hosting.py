@@ -15,6 +15,9 @@ from inbox.store.ports import Database
 from inbox.store.records import Arrival, DecisionFilter
 from inbox.store.removal import Removal
 from inbox.store.renaming import rename_account, rename_domain
+from inbox.store.sqlite.database import SqliteDatabase
+from inbox.store.surreal.database import SurrealDatabase
+from inbox.store.surreal.values import LAST, Keys
 from tests.support.memory_store import MemoryBlobs
 from tests.support.store import Home, decision, email, filing
 
@@ -62,6 +65,17 @@ def blobs_with(*paths: str) -> MemoryBlobs:
     blobs = MemoryBlobs()
     blobs.data = dict.fromkeys(paths, b"mail")
     return blobs
+
+
+async def subscriptions(db: Database, account: str) -> int:
+    """How many rows an account has in the table, which the port shows only to an account that exists."""
+    if isinstance(db, SqliteDatabase):
+        sql = "SELECT count(*) FROM subscription WHERE owner = ?"
+        return int(await db._main.read(lambda connection: connection.execute(sql, (account,)).fetchone()[0]))
+    assert isinstance(db, SurrealDatabase)
+    keys = Keys("subscription", [account, ""], [account, LAST])
+    (found,) = await db._gateway.query("SELECT VALUE id FROM $keys", keys=keys)
+    return len(found)
 
 
 async def addresses(db: Database, tenant: str) -> list[str]:
@@ -294,6 +308,7 @@ async def test_a_removed_account(db: Database, acme: Home, other: Home) -> None:
     box = await db.mailboxes.by_name(acme.tenant, bob.id, "INBOX")
     assert box is not None
     await db.messages.copy(acme.tenant, acme.inbox, [1], box.id)
+    assert await subscriptions(db, acme.account.id) > 0
     scope = Scope(acme.tenant, account="ann@acme.test")
     held = await db.hosting.count(scope)
     assert (held.accounts, held.aliases, held.mailboxes, held.messages) == (1, 1, 6, 3)
@@ -305,6 +320,7 @@ async def test_a_removed_account(db: Database, acme: Home, other: Home) -> None:
     assert removed.blobs == 2
     assert await db.accounts.by_address("ann@acme.test") is None
     assert await db.mailboxes.all(acme.tenant, acme.account.id) == []
+    assert await subscriptions(db, acme.account.id) == 0
     assert [one.address for one in await db.accounts.targets(acme.tenant, "info@acme.test")] == ["bob@acme.test"]
     (kept,) = [message async for message in db.messages.fetch(acme.tenant, box.id, [1])]
     assert kept.email.blob_path in blobs.data

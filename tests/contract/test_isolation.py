@@ -71,7 +71,7 @@ NOT_FOUND: dict[str, Attempt] = {
     "Mailboxes.create": lambda a, t: t.db.mailboxes.create(t.tenant, a.account.id, "Stolen"),
     "Mailboxes.delete": lambda a, t: t.db.mailboxes.delete(t.tenant, a.inbox),
     "Mailboxes.rename": lambda a, t: t.db.mailboxes.rename(t.tenant, a.inbox, "Stolen"),
-    "Mailboxes.subscribe": lambda a, t: t.db.mailboxes.subscribe(t.tenant, a.inbox, False),
+    "Mailboxes.subscribe": lambda a, t: t.db.mailboxes.subscribe(t.tenant, a.account.id, "INBOX", False),
     "Mailboxes.status": lambda a, t: t.db.mailboxes.status(t.tenant, a.inbox),
     "Messages.accept": _accept,
     "Messages.accept in the other's name": _accept_in_the_others_name,
@@ -108,6 +108,7 @@ NOTHING: dict[str, Attempt] = {
     "Mailboxes.all": lambda a, t: t.db.mailboxes.all(t.tenant, a.account.id),
     "Mailboxes.by_name": lambda a, t: t.db.mailboxes.by_name(t.tenant, a.account.id, "INBOX"),
     "Mailboxes.get": lambda a, t: t.db.mailboxes.get(t.tenant, a.inbox),
+    "Mailboxes.subscriptions": lambda a, t: t.db.mailboxes.subscriptions(t.tenant, a.account.id),
     "DkimKeys.all": lambda a, t: t.db.dkim_keys.all(t.tenant, a.domain),
     "DmarcReports.reports": lambda a, t: t.db.dmarc_reports.reports(t.tenant, a.domain),
 }

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from inbox.base.errors import AlreadyExists, NotFound
+from inbox.base.errors import AlreadyExists, LimitReached, NotFound
 from inbox.mail.flags import Flag
 from inbox.mail.tenancy import DEFAULT_MAILBOXES, Mailbox
 from inbox.plugin.testing import FakeClock
@@ -31,9 +31,7 @@ async def by_name(home: Home, name: str) -> Mailbox:
 
 async def test_a_new_mailbox(acme: Home) -> None:
     made = await create(acme, "Work", "\\Important")
-    assert made == Mailbox(
-        made.id, acme.tenant, acme.account.id, "Work", made.uid_validity, 1, 1, "\\Important", True, None
-    )
+    assert made == Mailbox(made.id, acme.tenant, acme.account.id, "Work", made.uid_validity, 1, 1, "\\Important", None)
     assert made.uid_validity > 0
     assert await acme.db.mailboxes.get(acme.tenant, made.id) == made
     assert await by_name(acme, "Work") == made
@@ -110,7 +108,6 @@ async def test_delete_takes_the_entries_and_leaves_the_children(acme: Home) -> N
     for gone in (
         acme.db.mailboxes.delete(acme.tenant, parent.id),
         acme.db.mailboxes.status(acme.tenant, parent.id),
-        acme.db.mailboxes.subscribe(acme.tenant, parent.id, True),
         acme.db.mailboxes.rename(acme.tenant, parent.id, "x"),
         acme.db.messages.entries(acme.tenant, parent.id),
         acme.deliver(parent.id),
@@ -137,15 +134,17 @@ async def test_rename_takes_the_children_along(acme: Home) -> None:
     for name in ("a/b/c", "ab", "a%"):
         await create(acme, name)
     top, deep = await by_name(acme, "a"), await by_name(acme, "a/b/c")
-    before = {box.uid_validity for box in await acme.db.mailboxes.all(acme.tenant, acme.account.id)}
+    before = {box.id: box.uid_validity for box in await acme.db.mailboxes.all(acme.tenant, acme.account.id)}
     placed = await acme.deliver(deep.id, flags=Flag.SEEN)
     await acme.db.mailboxes.rename(acme.tenant, top.id, "x/y")
     assert set(await names(acme)) >= {"x", "x/y", "x/y/b", "x/y/b/c", "ab", "a%"}
     assert not {"a", "a/b", "a/b/c"} & set(await names(acme))
     renamed = await by_name(acme, "x/y/b/c")
     assert renamed.id == deep.id
-    new = [(await by_name(acme, name)).uid_validity for name in ("x", "x/y", "x/y/b", "x/y/b/c")]
-    assert len({*new, *before}) == len(new) + len(before), "a name that was used before meets no old UIDVALIDITY"
+    for name in ("x/y", "x/y/b", "x/y/b/c"):
+        box = await by_name(acme, name)
+        assert box.uid_validity == before[box.id], "clients need not download the messages again"
+    assert (await by_name(acme, "x")).uid_validity not in before.values()
     assert renamed.parent == (await by_name(acme, "x/y/b")).id
     assert (await by_name(acme, "x/y")).parent == (await by_name(acme, "x")).id
     assert await acme.uids(deep.id) == [placed.uid]
@@ -182,10 +181,65 @@ async def test_rename_of_inbox_moves_its_messages(acme: Home) -> None:
     assert (await acme.db.mailboxes.status(acme.tenant, acme.inbox)).messages == 0
 
 
-async def test_subscribe(acme: Home) -> None:
+async def test_rename_wakes_those_who_watch_a_child(acme: Home) -> None:
+    await create(acme, "a/b/c")
+    watch = acme.db.changes.subscribe([(await by_name(acme, "a/b/c")).id])
+    try:
+        await acme.db.mailboxes.rename(acme.tenant, (await by_name(acme, "a")).id, "x")
+        async with asyncio.timeout(20):
+            await watch.wait()
+    finally:
+        watch.close()
+
+
+DEFAULTS = {name for name, _ in DEFAULT_MAILBOXES}
+
+
+async def subscriptions(home: Home) -> set[str]:
+    return await home.db.mailboxes.subscriptions(home.tenant, home.account.id)
+
+
+async def test_a_new_account_is_subscribed_to_its_mailboxes(acme: Home) -> None:
+    assert await subscriptions(acme) == DEFAULTS
+
+
+async def test_subscribe_and_unsubscribe(acme: Home, other: Home) -> None:
+    boxes = acme.db.mailboxes
+    for subscribed in (False, False, True, True):
+        await boxes.subscribe(acme.tenant, acme.account.id, "Sent", subscribed)
+        assert ("Sent" in await subscriptions(acme)) is subscribed
+    assert await subscriptions(other) == DEFAULTS
+    assert await boxes.subscriptions(other.tenant, acme.account.id) == set()
     for subscribed in (False, True):
-        await acme.db.mailboxes.subscribe(acme.tenant, acme.inbox, subscribed)
-        assert (await by_name(acme, "INBOX")).subscribed is subscribed
+        with pytest.raises(NotFound):
+            await boxes.subscribe(other.tenant, acme.account.id, "Sent", subscribed)
+
+
+async def test_a_mailbox_may_be_created_with_its_subscription(acme: Home) -> None:
+    await create(acme, "quiet")
+    await acme.db.mailboxes.create(acme.tenant, acme.account.id, "a/b", subscribed=True)
+    assert await subscriptions(acme) == DEFAULTS | {"a/b"}
+
+
+async def test_delete_and_rename_leave_subscriptions_alone(acme: Home) -> None:
+    """RFC 3501 §6.3.9."""
+    for name in ("gone", "moved", "moved/below"):
+        await acme.db.mailboxes.create(acme.tenant, acme.account.id, name, subscribed=True)
+    await acme.db.mailboxes.delete(acme.tenant, (await by_name(acme, "gone")).id)
+    await acme.db.mailboxes.rename(acme.tenant, (await by_name(acme, "moved")).id, "new")
+    assert await subscriptions(acme) == DEFAULTS | {"gone", "moved", "moved/below"}
+    await create(acme, "gone")
+    await acme.db.mailboxes.subscribe(acme.tenant, acme.account.id, "moved", False)
+    assert await subscriptions(acme) == DEFAULTS | {"gone", "moved/below"}
+
+
+async def test_subscriptions_are_bounded(acme: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    for backend in ("sqlite", "surreal"):
+        monkeypatch.setattr(f"inbox.store.{backend}.mailboxes.SUBSCRIPTIONS", len(DEFAULTS) + 1)
+    await acme.db.mailboxes.subscribe(acme.tenant, acme.account.id, "one more", True)
+    with pytest.raises(LimitReached):
+        await acme.db.mailboxes.subscribe(acme.tenant, acme.account.id, "too many", True)
+    assert await subscriptions(acme) == DEFAULTS | {"one more"}
 
 
 async def test_status_counts(acme: Home) -> None:

@@ -94,7 +94,7 @@ async def authenticate(s: ImapSession, wanted: Authenticate) -> Done:
 
 async def _check(s: ImapSession, user: str, password: str) -> Done:
     try:
-        s.session.identity = await s.backend.login.login(s.session, user, password)
+        s.logged_in(await s.backend.login.login(s.session, user, password))
     except AuthenticationFailed as error:
         s.failures += 1
         if s.failures >= s.config.login_failures:

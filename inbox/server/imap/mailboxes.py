@@ -61,8 +61,8 @@ async def create(s: ImapSession, wanted: Create) -> Done:
     if use is not None and any(other.special_use == use for other in await mailboxes.all(who.tenant, who.account)):
         raise No(f"Another mailbox is {use} already", "USEATTR")
     for name, its_use in [*((above, None) for above in await _missing(s, wanted.name)), (wanted.name, use)]:
-        made = await mailboxes.create(who.tenant, who.account, name, its_use)
-        await mailboxes.subscribe(who.tenant, made.id, subscribed=False)  # RFC 3501 §6.3.6: the client's decision
+        # The client itself decides what it is subscribed to (RFC 3501 §6.3.6).
+        await mailboxes.create(who.tenant, who.account, name, its_use)
     return Done("Created")
 
 
@@ -102,17 +102,20 @@ def _check_name(name: str) -> None:
 
 
 async def subscribe(s: ImapSession, wanted: OneMailbox) -> Done:
-    return await _subscribe(s, wanted.name, subscribed=True)
+    """RFC 3501 §6.3.6; the server checks that the mailbox exists now, not that it stays."""
+    await find(s, wanted.name)
+    await _subscribe(s, wanted.name, subscribed=True)
+    return Done("Subscribed")
 
 
 async def unsubscribe(s: ImapSession, wanted: OneMailbox) -> Done:
-    return await _subscribe(s, wanted.name, subscribed=False)
+    """RFC 3501 §6.3.7: the mailbox may be gone."""
+    await _subscribe(s, wanted.name, subscribed=False)
+    return Done("Unsubscribed")
 
 
-async def _subscribe(s: ImapSession, name: str, *, subscribed: bool) -> Done:
-    mailbox = await find(s, name)
-    await s.backend.database.mailboxes.subscribe(s.identity.tenant, mailbox.id, subscribed)
-    return Done()
+async def _subscribe(s: ImapSession, name: str, *, subscribed: bool) -> None:
+    await s.backend.database.mailboxes.subscribe(s.identity.tenant, s.identity.account, name, subscribed)
 
 
 async def namespace(s: ImapSession, _: Nothing) -> Done:

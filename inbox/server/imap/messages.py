@@ -31,14 +31,12 @@ async def store(s: ImapSession, wanted: Store) -> Done:
     uids = uids_of(view, wanted.numbers, uid=wanted.uid)
     if not uids:
         return Done()
-    words = len(here.flag_words())
     entries, _ = await s.backend.database.messages.store(
         here.tenant, view.mailbox.id, uids, cast(StoreMode, wanted.mode), wanted.flags, wanted.keywords
     )
     for entry in entries:
         view.update(entry)
-    if len(here.flag_words()) > words:
-        here.tell_flags(s.send)
+    here.tell_flags(s.send)
     for entry in () if wanted.silent else entries:
         here.know(entry.uid)
         place = view.index(entry.uid)
@@ -73,13 +71,12 @@ async def move(s: ImapSession, wanted: Transfer) -> Done:
     uids = uids_of(view, wanted.numbers, uid=wanted.uid)
     if not uids:
         return Done("Nothing to move")
-    if target.id == view.mailbox.id:
-        raise No("The messages are there already", "CANNOT")
     pairs = await s.backend.database.messages.copy(here.tenant, view.mailbox.id, uids, target.id, move=True)
     if not pairs:
         raise No(_GONE, "EXPUNGEISSUED")
     s.send(b"* OK [" + _copyuid(target, pairs).encode("ascii") + b"] Moved\r\n")
     view.expunge(old for old, _ in pairs)
+    s.changed(target.id)  # moved within the mailbox, the messages are also new ones at its end
     return Done("Moved")
 
 

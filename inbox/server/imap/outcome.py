@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from inbox.base.errors import AlreadyExists, InboxError, NotFound, StorageFull, StoreUnavailable
+from inbox.base.errors import AlreadyExists, InboxError, LimitReached, NotFound, StorageFull, StoreUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,12 @@ class No(Exception):
                 code = "OVERQUOTA"
             case NotFound():
                 code = "NONEXISTENT"
+            case LimitReached():
+                code = "LIMIT"  # RFC 9051 §7.1
             case AlreadyExists():
                 code = "ALREADYEXISTS"
             case _:
-                code = "UNAVAILABLE" if error.temporary else "CANNOT"
+                code = "UNAVAILABLE" if error.temporary else "TOOBIG" if error.status == "5.3.4" else "CANNOT"
         return cls(error.said, code)
 
 

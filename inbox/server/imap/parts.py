@@ -119,7 +119,10 @@ class Copy:
     __slots__ = ("_blob_path", "_blobs", "_head", "_prepended", "_sections", "_size")
 
     def __init__(self, row: Row, blobs: Blobs) -> None:
-        self._size, prepended, header_block, self._sections, self._blob_path = row[1:6]
+        self._size: int = row[1]
+        prepended, header_block = row[2:4]
+        self._sections: bytes = row[4]
+        self._blob_path: str = row[5]
         self._blobs = blobs
         self._prepended = len(prepended)
         self._head: bytes = prepended + header_block
@@ -145,9 +148,19 @@ class Copy:
             raise StoreError(f"blob {self._blob_path} is shorter than its mail")
         return beginning + rest
 
-    async def beginning(self, limit: int) -> bytes:
-        """The first ``limit`` octets, or all if there are fewer. Raises StoreError."""
-        return await self.read(0, min(limit, self._size))
+    @property
+    def size(self) -> int:
+        """Octets of the message."""
+        return self._size
+
+    @property
+    def sections(self) -> bytes:
+        """The table of its parts, whose offsets do not count what is prepended (``inbox.mail.sections``)."""
+        return self._sections
+
+    async def in_blob(self, start: int, end: int) -> bytes:
+        """Octets of the blob. Raises StoreError: they are not there."""
+        return await self.read(self._prepended + start, end - start)
 
     async def section(self, wanted: Wanted) -> Found | Nil:
         """What a section specification means in this message. Raises StoreError if it cannot be read."""

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from typing import Final
 
 from inbox.base.errors import NotFound
-from inbox.base.limits import SEARCH_BODY_OCTETS
 from inbox.mail.headers import Headers
 from inbox.mail.sections import fields_of
 from inbox.server.imap.outcome import Done
 from inbox.server.imap.parts import COPY, Copy, Row, batches
-from inbox.server.imap.searchtext import body_words, folded, header_words, written_day
+from inbox.server.imap.searchbody import look_in_copy
+from inbox.server.imap.searchtext import Needles, address_words, folded, header_words, written_day
 from inbox.server.imap.select import selected
 from inbox.server.imap.session import ImapSession
 from inbox.server.imap.view import View
@@ -34,20 +34,23 @@ _ASKED: Final[Mapping[int, tuple[Column, ...]]] = {
     _TEXTS: ("size", "prepended", "header_block", "received_at"),
     _BLOB: (*COPY, "received_at"),
 }
+#: Fields that hold addresses, as SEARCH names them.
+_ADDRESS_FIELDS: Final = frozenset({"FROM", "TO", "CC", "BCC", "SENDER", "REPLY-TO"})
 #: Messages that are judged by the view alone before others get their turn.
 _TURN: Final = 2000
 
 
 @dataclass(slots=True)
 class _Facts:
-    """One message as far as its keys ask for it. ``place`` counts from 0."""
+    """One message as far as its keys ask for it. ``place`` counts from 0; ``found`` is what its blob has of the texts
+    that are looked for."""
 
     place: int
     size: int = 0
     received_at: float = 0.0
     block: bytes = b""
     header: str = ""
-    body: str = ""
+    found: Needles | None = None
 
 
 _Test = Callable[[_Facts], bool]
@@ -55,10 +58,8 @@ _Test = Callable[[_Facts], bool]
 
 def _level(wanted: Key) -> int:
     match wanted:
-        case key.And(keys):
+        case key.And(keys) | key.Or(keys):
             return max(map(_level, keys))
-        case key.Or(first, second):
-            return max(_level(first), _level(second))
         case key.Not(inner):
             return _level(inner)
         case key.Dated(sent=False) | key.Size():
@@ -85,10 +86,9 @@ class _Compiler:
             case key.And(keys):
                 tests = [self.test(inner) for inner in sorted(keys, key=_level)]
                 return lambda m: all(test(m) for test in tests)
-            case key.Or(first, second):
-                one, other = sorted((first, second), key=_level)
-                left, right = self.test(one), self.test(other)
-                return lambda m: left(m) or right(m)
+            case key.Or(keys):
+                tests = [self.test(inner) for inner in sorted(keys, key=_level)]
+                return lambda m: any(test(m) for test in tests)
             case key.Not(inner):
                 test = self.test(inner)
                 return lambda m: not test(m)
@@ -126,13 +126,48 @@ def _stored_test(wanted: Key) -> _Test:
             dates = fields_of(["Date"])
             return lambda m: _dated(wanted, m, dates)
         case key.Header(name, value):
-            sought, named = folded(value), fields_of([name])
-            return lambda m: any(sought in folded(t) for t in Headers(named(m.block)).get_all(name))
+            return _header_test(name, value)
         case key.Text(header, value):
-            words = folded(value)
-            return lambda m: words in m.body or (header and words in m.header)
+            return _text_test(folded(value), header=header)
         case _:
             raise TypeError(f"no test for {type(wanted).__name__}")
+
+
+def _header_test(name: str, value: str) -> _Test:
+    sought, named = folded(value), fields_of([name])
+
+    def test(m: _Facts) -> bool:
+        fields = named(m.block)
+        if any(sought in folded(text) for text in Headers(fields).get_all(name)):
+            return True
+        # RFC 3501 §6.4.4 speaks of the envelope's FROM: a user looks for the address that is shown, however the
+        # field spells it.
+        return name in _ADDRESS_FIELDS and any(sought in words for words in address_words(fields))
+
+    return test
+
+
+def _text_test(words: str, *, header: bool) -> _Test:
+    def test(m: _Facts) -> bool:
+        assert m.found is not None, "read from the blob first"
+        if not words or words in m.found.in_body:
+            return True
+        return header and (words in m.header or words in m.found.in_headers)
+
+    return test
+
+
+def _texts_of(wanted: Key) -> list[key.Text]:
+    """All keys that look into the body."""
+    match wanted:
+        case key.And(keys) | key.Or(keys):
+            return [text for inner in keys for text in _texts_of(inner)]
+        case key.Not(inner):
+            return _texts_of(inner)
+        case key.Text():
+            return [wanted]
+        case _:
+            return []
 
 
 def _dated(wanted: key.Dated, m: _Facts, dates: Callable[[bytes], bytes]) -> bool:
@@ -181,7 +216,7 @@ async def _matching(s: ImapSession, view: View, wanted: Key) -> list[int]:
     candidates = await _by_view(s, view, cheap) if cheap else list(range(len(view)))
     if not dear.keys or not candidates:
         return candidates
-    return await _dear(s, view, candidates, compiler.test(dear), _level(dear))
+    return await _dear(s, view, candidates, compiler.test(dear), dear)
 
 
 async def _by_view(s: ImapSession, view: View, tests: Sequence[_Test]) -> list[int]:
@@ -194,18 +229,19 @@ async def _by_view(s: ImapSession, view: View, tests: Sequence[_Test]) -> list[i
     return candidates
 
 
-async def _dear(s: ImapSession, view: View, candidates: list[int], test: _Test, level: int) -> list[int]:
+async def _dear(s: ImapSession, view: View, candidates: list[int], test: _Test, wanted: Key) -> list[int]:
+    level, texts = _level(wanted), _texts_of(wanted)
     uids = [view.uids[place] for place in candidates]
     pages = s.backend.database.messages.columns(view.mailbox.organization, view.mailbox.id, uids, _ASKED[level])
     found: list[int] = []
     async for rows in batches(pages, pieces=4) if level == _BLOB else pages:
         await s.pace()
-        bodies = await _bodies(s, rows) if level == _BLOB else [""] * len(rows)
-        for row, body in zip(rows, bodies, strict=True):
+        looked = await asyncio.gather(*(_look(s, row, texts) for row in rows)) if level == _BLOB else [None] * len(rows)
+        for row, needles in zip(rows, looked, strict=True):
             place = view.index(row[0])
-            if place is None or body is None:
+            if place is None or (level == _BLOB and needles is None):
                 continue
-            facts = _Facts(place, row[1], row[-1], body=body)
+            facts = _Facts(place, row[1], row[-1], found=needles)
             if level >= _TEXTS:
                 facts.block = row[2] + row[3]
                 facts.header = header_words(facts.block) if level == _BLOB else ""
@@ -214,16 +250,11 @@ async def _dear(s: ImapSession, view: View, candidates: list[int], test: _Test, 
     return found
 
 
-async def _bodies(s: ImapSession, batch: Sequence[Row]) -> list[str | None]:
-    """The decoded texts of the messages; None for one whose blob is gone: expunged and swept while we searched."""
-
-    async def read(row: Row) -> bytes | None:
-        try:
-            return await Copy(row, s.backend.blobs).beginning(SEARCH_BODY_OCTETS)
-        except NotFound:
-            return None
-
-    def words(beginnings: Sequence[bytes | None]) -> list[str | None]:
-        return [None if beginning is None else body_words(beginning) for beginning in beginnings]
-
-    return await asyncio.to_thread(words, await asyncio.gather(*map(read, batch)))
+async def _look(s: ImapSession, row: Row, texts: Sequence[key.Text]) -> Needles | None:
+    """What a message's blob has of the texts; None if it is gone: expunged and swept while we searched."""
+    needles = Needles(folded(text.value) for text in texts)
+    try:
+        await look_in_copy(Copy(row, s.backend.blobs), needles, headers=any(text.header for text in texts))
+    except NotFound:
+        return None
+    return needles

@@ -50,14 +50,12 @@ async def _open(s: ImapSession, name: str, *, read_only: bool) -> Done:
         database, s.backend.listings, mailbox, s.backend.log, s.channel.nudge, read_only=read_only
     )
     s.selected = opened
-    view, words = opened.view, opened.flag_words()
-    s.send(b"* FLAGS " + render.flag_list(words) + b"\r\n")
+    view = opened.view
+    opened.list_flags(s.send)
     s.send(b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view), view.recent_count()))
     unseen = view.first_unseen()
     if unseen is not None:
         s.send(render.status("*", "OK", "First unseen", f"UNSEEN {unseen + 1}"))
-    permanent = "" if read_only else " ".join((*words, "\\*"))
-    s.send(render.status("*", "OK", "Flags that are kept", f"PERMANENTFLAGS ({permanent})"))
     s.send(render.status("*", "OK", "UIDs are valid", f"UIDVALIDITY {mailbox.uid_validity}"))
     s.send(render.status("*", "OK", "Next UID", f"UIDNEXT {next_uid}"))
     s.send(render.status("*", "OK", "Highest", f"HIGHESTMODSEQ {view.modseq}"))

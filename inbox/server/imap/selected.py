@@ -35,6 +35,7 @@ class Selected:
         self._stale = True
         self._altered: set[int] = set()
         self._grown = False
+        self._listed = view.known_keywords()
         self._subscription = database.changes.subscribe([view.mailbox.id])
         self._watch = asyncio.create_task(self._watching())
 
@@ -114,6 +115,7 @@ class Selected:
     def announce(self, send: Callable[[bytes], None], *, expunges: bool) -> None:
         """Queues what the client does not know yet: how many there are, flags, and expunges if they may be told."""
         view = self.view
+        self.tell_flags(send)
         if self._grown:
             # First of all: flags and expunges may be about messages that the client has not heard of.
             self._grown = False
@@ -127,13 +129,19 @@ class Selected:
             send(b"".join([b"* %d EXPUNGE\r\n" % number for number in view.take_gone()]))
 
     def tell_flags(self, send: Callable[[bytes], None]) -> None:
-        """New keywords: the client learns of them before it sees them on a message (RFC 3501 §7.2.6)."""
-        send(b"* FLAGS " + render.flag_list(self.flag_words()) + b"\r\n")
+        """New keywords, whoever made them: the client learns of them before it sees them on a message (RFC 3501
+        §7.2.6; RFC 9051 §7.3.5)."""
+        if self.view.known_keywords() != self._listed:
+            self.list_flags(send)
+
+    def list_flags(self, send: Callable[[bytes], None]) -> None:
+        """FLAGS, and PERMANENTFLAGS: after EXAMINE no change is permanent."""
+        self._listed = self.view.known_keywords()
+        words = flag_names(0b11111, self._listed)
+        send(b"* FLAGS " + render.flag_list(words) + b"\r\n")
+        permanent = "" if self.view.read_only else " ".join((*words, "\\*"))
+        send(render.status("*", "OK", "Permanent flags", f"PERMANENTFLAGS ({permanent})"))
 
     def know(self, uid: int) -> None:
         """The client was just told of this message's flags."""
         self._altered.discard(uid)
-
-    def flag_words(self) -> tuple[str, ...]:
-        """All flags that this mailbox has or can have."""
-        return flag_names(0b11111, self.view.known_keywords())

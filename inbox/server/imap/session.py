@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from inbox.base.limits import IMAP_SKIPPED_OCTETS
+from inbox.base.limits import IMAP_FRESH_LINE_OCTETS, IMAP_LINE_OCTETS, IMAP_SKIPPED_OCTETS
 from inbox.flow.doors import Appending, Login
 from inbox.plugin.context import Identity, Session, Tls
 from inbox.plugin.services import Log
@@ -57,7 +57,7 @@ class ImapSession:
         self.selected: Selected | None = None
         self.enabled: set[str] = set()
         self.failures = 0
-        self.framer = Framer(IMAP_SKIPPED_OCTETS)
+        self.framer = Framer(IMAP_SKIPPED_OCTETS, IMAP_FRESH_LINE_OCTETS)
         self.may_start_tls = may_start_tls
         self.tag = "*"
         self._out = bytearray()
@@ -177,6 +177,11 @@ class ImapSession:
         """TLS is active from now on."""
         version, cipher = self.channel.info("ssl_object").version(), self.channel.info("cipher")
         self.session.tls = Tls(version or "", cipher[0] if cipher else "")
+
+    def logged_in(self, identity: Identity) -> None:
+        """The client is ``identity`` from now on, and may send longer commands."""
+        self.session.identity = identity
+        self.framer.line_limit = IMAP_LINE_OCTETS
 
     def changed(self, mailbox: str) -> None:
         """A command of this session changed that mailbox (id): if it is the selected one, the news are told at once."""

@@ -21,16 +21,36 @@ from inbox.wire.imap.sequence import SequenceSet
 SHOWN_KEYWORDS: Final = 300
 
 
+class _Spellings:
+    """The one spelling of each keyword in a mailbox (RFC 9051 §2.3.2: keywords are case-insensitive): the first."""
+
+    def __init__(self) -> None:
+        self._by_lower: dict[str, str] = {}
+
+    def of(self, words: Iterable[str]) -> list[str]:
+        """``words`` as this mailbox spells them, each once."""
+        known = self._by_lower
+        return list(dict.fromkeys(known.setdefault(word.lower(), word) for word in words))
+
+    def __len__(self) -> int:
+        return len(self._by_lower)
+
+    def all(self) -> list[str]:
+        return sorted(self._by_lower.values())
+
+
 class _Rendered(dict[int, bytes]):
     """What FLAGS says, by state; made when it is first asked for."""
 
-    def __init__(self, states: States, *, recent: bool) -> None:
+    def __init__(self, states: States, spellings: _Spellings, *, recent: bool) -> None:
         super().__init__()
         self._states = states
+        self._spellings = spellings
         self._recent = recent
 
     def __missing__(self, state: int) -> bytes:
-        self[state] = rendered = _render_flags(*self._states.marks[state], recent=self._recent)
+        bits, words = self._states.marks[state]
+        self[state] = rendered = _render_flags(bits, self._spellings.of(words), recent=self._recent)
         return rendered
 
 
@@ -56,10 +76,11 @@ class View:
         self._shared = True
         self._gone: set[int] = set()
         self._recent: list[range] = []
-        self._plain = _Rendered(self._marks, recent=False)
-        self._with_recent = _Rendered(self._marks, recent=True)
-        self._words: set[str] = set()
+        self._spellings = _Spellings()
         self._words_of = 0
+        self._shown: tuple[str, ...] = ()
+        self._plain = _Rendered(self._marks, self._spellings, recent=False)
+        self._with_recent = _Rendered(self._marks, self._spellings, recent=True)
 
     def __len__(self) -> int:
         return len(self.uids)
@@ -156,12 +177,15 @@ class View:
         self._states[place] = state
         return True
 
-    def known_keywords(self) -> list[str]:
+    def known_keywords(self) -> tuple[str, ...]:
         """Keywords seen in this mailbox so far, for FLAGS and PERMANENTFLAGS; at most :data:`SHOWN_KEYWORDS`."""
         marks = self._marks.marks
-        self._words.update(word for _, words in marks[self._words_of :] for word in words)
+        for _, words in marks[self._words_of :]:
+            self._spellings.of(words)
         self._words_of = len(marks)
-        return sorted(self._words)[:SHOWN_KEYWORDS]
+        if len(self._shown) < min(len(self._spellings), SHOWN_KEYWORDS):
+            self._shown = tuple(self._spellings.all()[:SHOWN_KEYWORDS])
+        return self._shown
 
     def _own(self) -> None:
         """Makes the arrays this view's own before it changes them, with room for all numbers of states."""

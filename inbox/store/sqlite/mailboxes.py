@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 
 from inbox.base.clock import Clock
-from inbox.base.errors import AlreadyExists, NotFound
+from inbox.base.errors import AlreadyExists, LimitReached, NotFound
 from inbox.base.ids import Ids
+from inbox.base.limits import SUBSCRIPTIONS
 from inbox.mail.tenancy import Mailbox
 from inbox.store.bus import Bus
 from inbox.store.records import MailboxStatus
@@ -40,7 +41,15 @@ class SqliteMailboxes:
     async def get(self, tenant: str, mailbox: str) -> Mailbox | None:
         return await self._gateway.read(lambda db: _get(db, tenant, mailbox))
 
-    async def create(self, tenant: str, account: str | None, name: str, special_use: str | None = None) -> Mailbox:
+    async def create(
+        self,
+        tenant: str,
+        account: str | None,
+        name: str,
+        special_use: str | None = None,
+        *,
+        subscribed: bool = False,
+    ) -> Mailbox:
         new_ids = [self._ids.new() for _ in name.split("/")]
         now = self._clock.now()
 
@@ -49,7 +58,7 @@ class SqliteMailboxes:
             if _by_name(db, tenant, account, name) is not None:
                 raise AlreadyExists(f"mailbox {name} exists")
             _create_parents(db, tenant, account, name, new_ids, now)
-            create_mailbox(db, new_ids[-1], tenant, account, name, special_use, now)
+            create_mailbox(db, new_ids[-1], tenant, account, name, special_use, now, subscribed=subscribed)
             return _require(db, tenant, new_ids[-1])
 
         return await self._gateway.write(work)
@@ -70,7 +79,7 @@ class SqliteMailboxes:
         new_ids = [self._ids.new() for _ in name.split("/")]
         now = self._clock.now()
 
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection) -> list[str]:
             old = _require(db, tenant, mailbox)
             if _by_name(db, tenant, old.account, name) is not None:
                 raise AlreadyExists(f"mailbox {name} exists")
@@ -79,7 +88,7 @@ class SqliteMailboxes:
                 create_mailbox(db, new_ids[-1], tenant, old.account, name, None, now)
                 uids = [uid for (uid,) in db.execute('SELECT uid FROM has_email_delivery WHERE "out" = ?', (mailbox,))]
                 move_entries(db, mailbox, sorted(uids), new_ids[-1])
-                return
+                return [mailbox, new_ids[-1]]
             owner = old.account or tenant
             children = db.execute(
                 "SELECT id, name FROM mailbox WHERE owner = ? AND substr(name, 1, ?) = ?",
@@ -89,26 +98,36 @@ class SqliteMailboxes:
             for child, path in renamed:
                 if (found := _by_name(db, tenant, old.account, path)) is not None and found.id != child:
                     raise AlreadyExists(f"mailbox {path} exists")
-                # A name that was used before must not meet an old UIDVALIDITY again (RFC 9051 §2.3.1.1).
-                db.execute(
-                    "UPDATE mailbox SET name = ?, uid_validity = ?, modseq = modseq + 1 WHERE id = ?",
-                    (path, _next_uid_validity(db, now), child),
-                )
+                # No UIDVALIDITY is ever given out twice, so the new name cannot meet an old one (RFC 9051 §2.3.1.1).
+                db.execute("UPDATE mailbox SET name = ?, modseq = modseq + 1 WHERE id = ?", (path, child))
             parent = _by_name(db, tenant, old.account, name.rpartition("/")[0])
             db.execute("UPDATE mailbox SET parent = ? WHERE id = ?", (parent.id if parent else None, mailbox))
+            return [child for child, _ in renamed]
 
-        await self._gateway.write(work)
-        self._bus.publish((mailbox,))
+        self._bus.publish(await self._gateway.write(work))
 
-    async def subscribe(self, tenant: str, mailbox: str, subscribed: bool) -> None:
+    async def subscribe(self, tenant: str, account: str, name: str, subscribed: bool) -> None:
         def work(db: sqlite3.Connection) -> None:
-            changed = db.execute(
-                "UPDATE mailbox SET subscribed = ? WHERE organization = ? AND id = ?", (subscribed, tenant, mailbox)
-            )
-            if not changed.rowcount:
-                raise NotFound(f"no mailbox {mailbox}")
+            _check_owner(db, tenant, account)
+            if not subscribed:
+                db.execute("DELETE FROM subscription WHERE owner = ? AND name = ?", (account, name))
+                return
+            _subscribe(db, account, name)
+            (count,) = db.execute("SELECT count(*) FROM subscription WHERE owner = ?", (account,)).fetchone()
+            if count > SUBSCRIPTIONS:
+                raise LimitReached(f"An account may subscribe to {SUBSCRIPTIONS} mailboxes")
 
         await self._gateway.write(work)
+
+    async def subscriptions(self, tenant: str, account: str) -> set[str]:
+        def work(db: sqlite3.Connection) -> set[str]:
+            found = db.execute(
+                "SELECT name FROM account JOIN subscription ON owner = id WHERE organization = ? AND id = ?",
+                (tenant, account),
+            )
+            return {name for (name,) in found}
+
+        return await self._gateway.read(work)
 
     async def status(self, tenant: str, mailbox: str) -> MailboxStatus:
         def work(db: sqlite3.Connection) -> MailboxStatus:
@@ -135,6 +154,8 @@ def create_mailbox(
     name: str,
     special_use: str | None,
     now: float,
+    *,
+    subscribed: bool = False,
 ) -> None:
     """Writes one mailbox; the caller holds the transaction and has checked the name."""
     parent = _by_name(db, tenant, account, name.rpartition("/")[0])
@@ -146,6 +167,12 @@ def create_mailbox(
             _next_uid_validity(db, now),
         ),
     )  # fmt: skip
+    if subscribed:
+        _subscribe(db, account or tenant, name)
+
+
+def _subscribe(db: sqlite3.Connection, owner: str, name: str) -> None:
+    db.execute("INSERT INTO subscription (owner, name) VALUES (?, ?) ON CONFLICT DO NOTHING", (owner, name))
 
 
 def _create_parents(

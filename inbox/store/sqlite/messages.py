@@ -8,7 +8,7 @@ from typing import Any
 
 from inbox.base.clock import Clock
 from inbox.base.errors import NotFound
-from inbox.mail.flags import Flag
+from inbox.mail.flags import Flag, changed_flags, changed_keywords
 from inbox.store.bus import Bus
 from inbox.store.listing import Listing
 from inbox.store.records import (
@@ -283,8 +283,4 @@ def _store(
 
 
 def _combined(old: Entry, mode: StoreMode, flags: int, keywords: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
-    if mode == "set":
-        return flags, keywords
-    if mode == "add":
-        return old.flags | flags, tuple(sorted({*old.keywords, *keywords}))
-    return old.flags & ~flags, tuple(word for word in old.keywords if word not in keywords)
+    return changed_flags(old.flags, mode, flags), changed_keywords(old.keywords, mode, keywords)

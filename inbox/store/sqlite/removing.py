@@ -190,4 +190,5 @@ def end_mailboxes(db: sqlite3.Connection, owner: str) -> list[str]:
             raise InUse("a mailbox is not empty")
         db.execute("DELETE FROM expunged WHERE mailbox = ?", (box,))
     db.execute("DELETE FROM mailbox WHERE owner = ?", (owner,))
+    db.execute("DELETE FROM subscription WHERE owner = ?", (owner,))
     return boxes

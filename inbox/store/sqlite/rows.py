@@ -43,9 +43,7 @@ OVERRIDE_COLUMNS: Final = ", ".join(OVERRIDE_FIELDS)
 
 ORGANIZATION: Final = "id, name, is_active, created_at"
 ACCOUNT: Final = "id, organization, address, password_hash, is_active, created_at"
-MAILBOX: Final = (
-    "id, organization, account, name, uid_validity, next_uid, modseq, special_use, subscribed, parent"  # as in Mailbox
-)
+MAILBOX: Final = "id, organization, account, name, uid_validity, next_uid, modseq, special_use, parent"  # as in Mailbox
 
 
 def organization(row: Sequence[Any]) -> Organization:
@@ -57,8 +55,7 @@ def account(row: Sequence[Any]) -> Account:
 
 
 def mailbox(row: Sequence[Any]) -> Mailbox:
-    id_, tenant, owner, name, validity, next_uid, modseq, special_use, subscribed, parent = row
-    return Mailbox(id_, tenant, owner, name, validity, next_uid, modseq, special_use, bool(subscribed), parent)
+    return Mailbox(*row)
 
 
 def hosts(db: sqlite3.Connection, tenant: str, fqdn: str) -> bool:

@@ -147,7 +147,9 @@ class SqliteAccounts:
                 (account.id, tenant, address_id, address, password_hash, account.created_at),
             )
             for mailbox_id, (name, special_use) in zip(mailbox_ids, DEFAULT_MAILBOXES, strict=True):
-                create_mailbox(db, mailbox_id, tenant, account.id, name, special_use, account.created_at)
+                create_mailbox(
+                    db, mailbox_id, tenant, account.id, name, special_use, account.created_at, subscribed=True
+                )
             return account
 
         return await self._gateway.write(work)

@@ -55,7 +55,7 @@ class SurrealAccounts:
         organization, key = rows.organization_id(tenant), rows.address_id(address)
         tree = Tree(RecordId("account", made.id), organization, key, 0, {}, [], [])
         for name, special_use in DEFAULT_MAILBOXES:
-            tree.create(self._ids.new(), name, special_use)
+            tree.create(self._ids.new(), name, special_use, subscribed=True)
         try:
             await self._gateway.write(
                 _ADD,

@@ -6,12 +6,13 @@ conflict: what a change has read (parents, children, names that are taken) is so
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from inbox.base.clock import Clock
-from inbox.base.errors import AlreadyExists, NotFound
+from inbox.base.errors import AlreadyExists, LimitReached, NotFound
 from inbox.base.ids import Ids
+from inbox.base.limits import SUBSCRIPTIONS
 from inbox.mail.tenancy import Mailbox
 from inbox.store.bus import Bus
 from inbox.store.records import MailboxStatus
@@ -33,15 +34,22 @@ LET $last = (SELECT VALUE value FROM ONLY $validity) ?? 0;
 LET $first = math::max([$last + 1, $now]);
 UPSERT $validity SET value = $first + $count - 1 RETURN NONE;
 FOR $m IN $renamed {
-    UPDATE $m.id SET name = $m.name, parent = $m.parent, uid_validity = $first + $m.i, modseq += 1 RETURN NONE
+    UPDATE $m.id SET name = $m.name, parent = $m.parent, modseq += 1 RETURN NONE
 };
 FOR $m IN $created {
     CREATE $m.id SET organization = $organization, owner = $owner_key, account = $account, email_address = $address,
-        name = $m.name, parent = $m.parent, special_use = $m.special_use, subscribed = true,
+        name = $m.name, parent = $m.parent, special_use = $m.special_use,
         uid_validity = $first + $m.i, next_uid = 1, modseq = 1, first_recent = 1, messages = 0, unseen = 0, size = 0
         RETURN NONE
 };
+INSERT IGNORE INTO subscription $subscribed RETURN NONE;
 RETURN true"""
+
+_SUBSCRIBE = """
+LET $there = (SELECT VALUE id FROM ONLY $owner WHERE organization = $organization);
+IF $there IS NONE { THROW 'inbox gone account' };
+IF $subscribed { INSERT IGNORE INTO subscription $row RETURN NONE } ELSE { DELETE $id RETURN NONE };
+RETURN array::len((SELECT VALUE id FROM $all)) <= $most"""
 
 _DELETE = """
 LET $tree = (UPDATE $owner SET tree += 1 WHERE tree = $seen RETURN VALUE tree);
@@ -66,16 +74,19 @@ class Tree:
     by_name: dict[str, Mailbox]
     created: list[dict[str, Any]]
     renamed: list[dict[str, Any]]
+    subscribed: list[dict[str, Any]] = field(default_factory=list)
 
-    def create(self, new_id: str, name: str, special_use: str | None = None) -> None:
+    def create(self, new_id: str, name: str, special_use: str | None = None, *, subscribed: bool = False) -> None:
         """Plans a mailbox whose parents are there."""
+        if subscribed:
+            self.subscribed.append({"id": (self.owner.key, name)})
         parent = self.by_name.get(name.rpartition("/")[0])
         row = {
             "id": rows.mailbox_id(new_id),
             "name": name,
             "special_use": special_use,
             "parent": rows.mailbox_id(parent.id) if parent else None,
-            "i": len(self.created) + len(self.renamed),
+            "i": len(self.created),
         }
         self.created.append(row)
         account = self.owner.key if self.owner.table == "account" else None
@@ -104,7 +115,6 @@ class Tree:
                 "id": rows.mailbox_id(box.id),
                 "name": path,
                 "parent": rows.mailbox_id(parent.id) if parent and parent is not box else None,
-                "i": len(self.created) + len(self.renamed),
             })  # fmt: skip
 
     def values(self, now: float) -> dict[str, Any]:
@@ -118,10 +128,15 @@ class Tree:
             "seen": self.seen,
             "validity": _UID_VALIDITY,
             "now": int(now),
-            "count": len(self.created) + len(self.renamed),
+            "count": len(self.created),
             "created": self.created,
             "renamed": self.renamed,
+            "subscribed": self.subscribed,
         }
+
+
+def _subscriptions(account: str) -> Keys:
+    return Keys("subscription", [account, ""], [account, LAST])
 
 
 class SurrealMailboxes:
@@ -159,7 +174,15 @@ class SurrealMailboxes:
         )
         return rows.row_to_mailbox(found) if found else None
 
-    async def create(self, tenant: str, account: str | None, name: str, special_use: str | None = None) -> Mailbox:
+    async def create(
+        self,
+        tenant: str,
+        account: str | None,
+        name: str,
+        special_use: str | None = None,
+        *,
+        subscribed: bool = False,
+    ) -> Mailbox:
         name = clean(name)
         new_id = self._ids.new()
 
@@ -168,7 +191,7 @@ class SurrealMailboxes:
             if name in tree.by_name:
                 raise AlreadyExists(f"mailbox {name} exists")
             tree.create_parents(self._ids, name)
-            tree.create(new_id, name, special_use)
+            tree.create(new_id, name, special_use, subscribed=subscribed)
             await self._gateway.transaction(CHANGE_TREE, **tree.values(self._clock.now()))
 
         await self._gateway.retried(work)
@@ -198,6 +221,7 @@ class SurrealMailboxes:
         name = clean(name)
         new_id = self._ids.new()
         moved_to: list[str] = []
+        changed: list[str] = []
 
         async def work() -> None:
             box = await self._require(tenant, mailbox)
@@ -211,22 +235,37 @@ class SurrealMailboxes:
             else:
                 tree.rename(box, name)
             await self._gateway.transaction(CHANGE_TREE, **tree.values(self._clock.now()))
+            changed[:] = [mailbox, *(row["id"].key for row in tree.renamed)]
 
         await self._gateway.retried(work)
         if moved_to:
             everything = [entry.uid for entry in await self._entries.all(tenant, mailbox)]
             await self._entries.copy(tenant, mailbox, everything, new_id, move=True)
-        self._bus.publish((mailbox, *moved_to))
+        self._bus.publish((*changed, *moved_to))
 
-    async def subscribe(self, tenant: str, mailbox: str, subscribed: bool) -> None:
-        changed = await self._gateway.write(
-            "RETURN (UPDATE $id SET subscribed = $subscribed WHERE organization = $organization RETURN VALUE id)",
-            id=rows.mailbox_id(mailbox),
+    async def subscribe(self, tenant: str, account: str, name: str, subscribed: bool) -> None:
+        fits = await self._gateway.write(
+            _SUBSCRIBE,
+            owner=RecordId("account", account),
             organization=rows.organization_id(tenant),
+            id=RecordId("subscription", (account, clean(name))),
+            row={"id": (account, clean(name))},
+            all=_subscriptions(account),
             subscribed=subscribed,
+            most=SUBSCRIPTIONS,
         )
-        if not changed:
-            raise NotFound(f"no mailbox {mailbox}")
+        if not fits:
+            await self.subscribe(tenant, account, name, subscribed=False)
+            raise LimitReached(f"An account may subscribe to {SUBSCRIPTIONS} mailboxes")
+
+    async def subscriptions(self, tenant: str, account: str) -> set[str]:
+        owner, found = await self._gateway.query(
+            "SELECT VALUE id FROM ONLY $owner WHERE organization = $organization; SELECT VALUE id FROM $all",
+            owner=RecordId("account", account),
+            organization=rows.organization_id(tenant),
+            all=_subscriptions(account),
+        )
+        return {one.key[1] for one in found} if owner else set()
 
     async def status(self, tenant: str, mailbox: str) -> MailboxStatus:
         (found,) = await self._gateway.query(

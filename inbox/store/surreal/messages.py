@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from inbox.base.clock import Clock
 from inbox.base.errors import NotFound
-from inbox.mail.flags import Flag
+from inbox.mail.flags import Flag, changed_flags, changed_keywords
 from inbox.store.bus import Bus
 from inbox.store.listing import Listing, packed
 from inbox.store.records import Arrival, Column, Entry, MailboxChanges, Placed, StoredMessage, StoreMode
@@ -102,11 +102,7 @@ class SurrealMessages:
         unchanged_since: int | None = None,
     ) -> tuple[list[Entry], list[int]]:
         def change(entry: Entry) -> tuple[int, tuple[str, ...]]:
-            if mode == "set":
-                return int(flags), keywords
-            if mode == "add":
-                return entry.flags | int(flags), tuple(sorted({*entry.keywords, *keywords}))
-            return entry.flags & ~int(flags), tuple(word for word in entry.keywords if word not in keywords)
+            return changed_flags(entry.flags, mode, flags), changed_keywords(entry.keywords, mode, keywords)
 
         stored = await self._entries.store(tenant, mailbox, uids, change, unchanged_since)
         self._bus.publish((mailbox,))

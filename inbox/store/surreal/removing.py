@@ -210,7 +210,10 @@ class Removing:
             also=also,
             seen=seen,
             boxes=[box["id"] for box in boxes],
-            ranges=[Keys(table, [name], [name, LAST]) for name in names for table in tables],
+            ranges=[
+                Keys("subscription", [owner.key, ""], [owner.key, LAST]),
+                *[Keys(table, [name], [name, LAST]) for name in names for table in tables],
+            ],
         )
         return names
 

@@ -78,7 +78,6 @@ def row_to_mailbox(row: Row) -> Mailbox:
         row["next_uid"],
         row["modseq"],
         row.get("special_use"),
-        row["subscribed"],
         parent.key if parent else None,
     )
 

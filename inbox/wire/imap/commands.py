@@ -63,13 +63,13 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """LIST with RFC 5258 and RFC 5819, or LSUB. Names are decoded; options in capitals.
+    """LIST with RFC 5258 and RFC 5819, or LSUB. Names as the client wrote them; options in capitals.
 
     ``status`` is what RETURN (STATUS (…)) asks for; ``extended`` is False for the form of RFC 3501.
     """
 
-    reference: str
-    patterns: tuple[str, ...]
+    reference: bytes
+    patterns: tuple[bytes, ...]
     selecting: frozenset[str] = frozenset()
     returning: frozenset[str] = frozenset()
     status: tuple[str, ...] = ()

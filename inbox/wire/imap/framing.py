@@ -85,11 +85,11 @@ class Framer:
 
     Args:
         skip_limit: octets of unwanted literals that are passed over for one command before it is hopeless.
-        line_limit: octets of one command's text, literals not counted.
+        line_limit: octets of one command's text, literals not counted. May be changed between commands.
     """
 
     def __init__(self, skip_limit: int, line_limit: int = IMAP_LINE_OCTETS) -> None:
-        self._line_limit = line_limit
+        self.line_limit = line_limit
         self._skip_limit = skip_limit
         self._buffer = bytearray()
         self._reset()
@@ -212,7 +212,7 @@ class Framer:
         line = bytes(self._buffer[: end + 1])
         del self._buffer[: end + 1]
         self._searched = 0
-        if len(self._text) + len(line) > self._line_limit:
+        if len(self._text) + len(line) > self.line_limit:
             self._broken = self._broken or BadCommand("Command line too long")
         found = _LITERAL.search(line)
         if self._broken is None or not self._text:
@@ -235,7 +235,7 @@ class Framer:
     def _cut_overlong(self) -> None:
         # Read on to the line's end even when it is too long: had we stopped, its rest would be taken for
         # commands. Its beginning (the tag) and its last octets (a literal) are all that is kept.
-        if len(self._text) + len(self._buffer) > self._line_limit:
+        if len(self._text) + len(self._buffer) > self.line_limit:
             self._broken = self._broken or BadCommand("Command line too long")
             if not self._text:
                 self._text += self._buffer[:_KEPT]

@@ -8,7 +8,7 @@ from inbox.mail.mailbox_name import normal
 from inbox.wire.imap import commands as c
 from inbox.wire.imap.cursor import Cursor
 from inbox.wire.imap.errors import BadCommand
-from inbox.wire.imap.mutf7 import decode
+from inbox.wire.imap.mutf7 import decode, encode
 
 STATUS_ITEMS: Final = ("MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "HIGHESTMODSEQ", "SIZE", "APPENDLIMIT")
 _SELECTING: Final = frozenset({"SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"})
@@ -27,15 +27,15 @@ def read_list(cursor: Cursor) -> c.Arguments:
         if "RECURSIVEMATCH" in selecting and not selecting & {"SUBSCRIBED", "SPECIAL-USE"}:
             raise BadCommand("RECURSIVEMATCH needs another selection option")  # RFC 5258 §3.1
         cursor.space()
-    reference = decode(cursor.astring("Reference"))
+    reference = cursor.astring("Reference")
     cursor.space()
     if cursor.peek() == b"(":
         extended = True
-        patterns = cursor.items(lambda: decode(cursor.list_mailbox()), "Mailbox patterns")
+        patterns = cursor.items(cursor.list_mailbox, "Mailbox patterns")
         if not patterns or len(patterns) > _PATTERNS:
             raise BadCommand(f"LIST takes 1 to {_PATTERNS} patterns")
     else:
-        patterns = [decode(cursor.list_mailbox())]
+        patterns = [cursor.list_mailbox()]
     returning: set[str] = set()
     status: tuple[str, ...] = ()
     if cursor.skip(b" "):
@@ -73,9 +73,9 @@ def _one_of(cursor: Cursor, options: frozenset[str]) -> str:
 def read_lsub(cursor: Cursor) -> c.Arguments:
     """Everything behind ``LSUB``. Raises BadCommand."""
     cursor.space()
-    reference = decode(cursor.astring("Reference"))
+    reference = cursor.astring("Reference")
     cursor.space()
-    return c.List(reference, (decode(cursor.list_mailbox()),))
+    return c.List(reference, (cursor.list_mailbox(),))
 
 
 def read_status_items(cursor: Cursor) -> tuple[str, ...]:
@@ -91,9 +91,22 @@ class Pattern:
 
     All ways through the pattern are followed at once, one bit each: the time is linear in the name's length,
     whatever the pattern is. A regular expression would go back and forth for hours on ``*a*a*a*a*a*b``.
+
+    Args:
+        encoded: the pattern is about names in modified UTF-7, not about what they spell.
     """
 
-    def __init__(self, text: str) -> None:
+    @classmethod
+    def read(cls, raw: bytes) -> Pattern:
+        """The pattern that a client wrote. One that is no name in modified UTF-7, such as ``*&*``, is compared with the
+        names as they appear on the wire: RFC 3501 §6.3.8 lets a pattern be anything."""
+        try:
+            return cls(decode(raw))
+        except BadCommand:
+            return cls(raw.decode("latin-1"), encoded=True)
+
+    def __init__(self, text: str, *, encoded: bool = False) -> None:
+        self._encoded = encoded
         self._step: dict[str, int] = {}
         self._any = 0
         self._any_in_level = 0
@@ -123,7 +136,7 @@ class Pattern:
     def matches(self, name: str) -> bool:
         """True if the pattern means ``name``."""
         here = self._closed(1)
-        for char in name:
+        for char in encode(name).decode("ascii") if self._encoded else name:
             stay = here & self._any
             if char != "/":
                 stay |= here & self._any_in_level

@@ -29,17 +29,22 @@ def decode(raw: bytes) -> str:
     """The name that ``raw`` spells.
 
     Raises:
-        BadCommand: it is not modified UTF-7, or spells what needs no shift (one name must have one spelling).
+        BadCommand: it is not modified UTF-7, or spells what needs no shift (one name must have one spelling). The
+            answer is NO: the command is well-formed, and no mailbox can have this name.
     """
     if b"&" not in raw and raw.isascii():
         return raw.decode("ascii")
     try:
         name = _SHIFTED.sub(_unshift, raw).decode("utf-8")
     except (binascii.Error, UnicodeDecodeError):
-        raise BadCommand("Mailbox name is not modified UTF-7") from None
+        raise _invalid("Mailbox name is not valid modified UTF-7") from None
     if encode(name) != raw:
-        raise BadCommand("Mailbox name is not in the one right form of modified UTF-7")
+        raise _invalid("Mailbox name is not in the canonical form of modified UTF-7")
     return name
+
+
+def _invalid(said: str) -> BadCommand:
+    return BadCommand(said, word="NO", response_code="CANNOT")
 
 
 def _unshift(run: re.Match[bytes]) -> bytes:

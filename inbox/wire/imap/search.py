@@ -29,8 +29,9 @@ class And:
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    first: Key
-    second: Key
+    """At least one of these; a chain of ORs is one ``Or``, so that its length is no depth."""
+
+    keys: tuple[Key, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +204,7 @@ class _Reader:
             case "NOT":
                 return Not(self.key(depth + 1))
             case "OR":
-                first = self.key(depth + 1)
-                cursor.space()
-                return Or(first, self.key(depth + 1))
+                return self._alternatives(depth)
             case "HEADER":
                 field = cursor.astring("Field name").decode("latin-1").upper()
                 cursor.space()
@@ -221,6 +220,17 @@ class _Reader:
                 return Numbers(SequenceSet.read(cursor), uid=True)
             case _:
                 raise BadCommand(f"No such search key: {name[:40]}")
+
+    def _alternatives(self, depth: int) -> Key:
+        """Behind ``OR``: clients write a list of n alternatives as a chain of n - 1 ORs."""
+        cursor = self.cursor
+        found: list[Key] = []
+        while True:
+            found.append(self.key(depth + 1))
+            cursor.space()
+            if cursor.text[cursor.pos : cursor.pos + 3].upper() != b"OR ":
+                return Or((*found, self.key(depth + 1)))
+            cursor.pos += 3
 
     def _keyword(self) -> str:
         word = self.cursor.flag()

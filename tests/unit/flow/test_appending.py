@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from inbox.base.errors import AuthenticationFailed, InboxError, StoreUnavailable
+from inbox.base.limits import HEADER_BLOCK_OCTETS
 from inbox.mail.content import MemoryContent
 from inbox.mail.flags import Flag
 from inbox.mail.tenancy import Mailbox
@@ -65,6 +66,16 @@ async def test_what_the_client_gave_is_stored_as_it_is(here: World) -> None:
 async def test_the_same_message_twice_is_there_twice(here: World) -> None:
     assert (await append(here)).uid < (await append(here)).uid
     assert len(await here.mailbox(ANN)) == 2
+
+
+async def test_a_header_section_above_the_bound_is_refused_as_it_is_at_smtp(here: World) -> None:
+    content = MemoryContent(b"X-Long: " + b"a" * HEADER_BLOCK_OCTETS + b"\r\n\r\nbody\r\n")
+    with pytest.raises(InboxError) as refused:
+        await here.parts.appending.append(await session(here), await mailbox(here), content, 0, (), None)
+    assert (refused.value.code, refused.value.status) == (552, "5.3.4")
+    assert await here.mailbox(ANN) == []
+    (decision,) = await here.decisions("acme")
+    assert decision.outcome == "reject" and decision.id in refused.value.said
 
 
 @pytest.mark.parametrize("owner", [BOB, EVE])

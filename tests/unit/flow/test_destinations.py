@@ -79,8 +79,8 @@ async def test_what_turned_out_to_be_gone_is_forgotten(here: Here) -> None:
 async def test_somebody_else_who_makes_it_first_is_no_trouble(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     create = here.database.mailboxes.create
 
-    async def slower(tenant: str, account: str | None, name: str) -> Mailbox:
-        await create(tenant, account, name)
+    async def slower(tenant: str, account: str | None, name: str, *, subscribed: bool) -> Mailbox:
+        await create(tenant, account, name, subscribed=subscribed)
         raise AlreadyExists(name)
 
     monkeypatch.setattr(here.database.mailboxes, "create", slower)

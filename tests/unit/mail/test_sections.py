@@ -6,7 +6,7 @@ import pytest
 
 from inbox.mail.content import MemoryContent
 from inbox.mail.index import index
-from inbox.mail.sections import binary_section, header_fields, section
+from inbox.mail.sections import binary_section, header_fields, leaves, section
 
 HEAD = b"Subject: outer\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
 INNER_HEAD = b"Subject: inner\r\nContent-Type: multipart/alternative; boundary=c\r\n\r\n"
@@ -109,3 +109,28 @@ def test_header_fields() -> None:
     assert header_fields(b"A: b", ["a"]) == b"A: b\r\n\r\n"
     assert header_fields(b"A: b\r\n", ["x"], negate=True) == b"A: b\r\n"
     assert header_fields(b"\r\n", ["a"], negate=True) == b"\r\n"
+
+
+@pytest.mark.parametrize("head", ["", "--out\r\n"])
+def test_an_empty_multipart_has_the_part_that_bodystructure_shows(head: str) -> None:
+    outer = b"Content-Type: multipart/mixed; boundary=out\r\n\r\n" if head else b""
+    message = outer + head.encode() + b"Content-Type: multipart/mixed; boundary=in\r\n\r\npreamble\r\n"
+    read = index(MemoryContent(message))
+    assert b'("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0' in read.bodystructure
+    path = "1.1" if head else "1"
+    for spec in (path, f"{path}.MIME"):
+        found = section(read.sections, spec)
+        assert found is not None and found.length == 0
+    for spec in (f"{path[:-1]}2", f"{path}.1", f"{path}.HEADER"):
+        assert section(read.sections, spec) is None
+    binary = binary_section(read.sections, path)
+    assert binary is not None and (binary.length, binary.encoding) == (0, "identity")
+
+
+def test_leaves_are_all_parts_in_order() -> None:
+    found = list(leaves(index(MemoryContent(MESSAGE)).sections))
+    assert [leaf.encoding for leaf in found] == [
+        None, "base64", None, None, "identity", "quoted-printable", None, "identity",
+    ]  # fmt: skip
+    assert MESSAGE[found[1].body : found[1].end] == b"QUJD"
+    assert MESSAGE[found[6].start : found[6].body].endswith(b"x-odd\r\n\r\n")

@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from inbox.server.imap.searchtext import body_words, folded, header_words, written_day
+from inbox.server.imap.searchtext import Needles, address_words, folded, header_words, written_day
 
 
 @pytest.mark.parametrize(
@@ -33,12 +33,21 @@ def test_header_words_are_decoded() -> None:
     assert header_words(b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nX-A: b\r\n\r\n") == "subject: gr\u00fcsse\nx-a: b"
 
 
-def test_body_words_are_the_decoded_texts_and_the_headers_of_parts() -> None:
-    message = (
-        b"Subject: outer\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n"
-        b"Content-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\nSGVsbG8=\r\n--x\r\n"
-        b"Content-Type: application/pdf; name=Offer.pdf\r\n\r\nbinary\r\n--x--\r\n"
-    )
-    words = body_words(message)
-    assert "hello" in words and "name=offer.pdf" in words
-    assert "outer" not in words and "binary" not in words
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        (b"From: Ann <ann@demo.test>\r\n", ["ann <ann@demo.test>"]),
+        (b"From: ann (home) @ demo . test\r\n", ["home <ann@demo.test>"]),
+        (b'To: "Doe\\, Jane" <jane@a.test>, b@b.test\r\n', ["doe, jane <jane@a.test>", "b@b.test"]),
+        (b"Cc: Team: x@a.test,y@a.test;\r\n", ["x@a.test", "y@a.test"]),
+        (b"From: =?utf-8?q?M=C3=BCller?= <m@a.test>\r\n", ["m\u00fcller <m@a.test>"]),
+    ],
+)
+def test_addresses_as_they_are_shown(field: bytes, words: list[str]) -> None:
+    assert list(address_words(field + b"\r\n")) == words
+
+
+def test_a_run_of_blanks_that_two_pieces_share_is_one_blank() -> None:
+    needles = Needles(["b c d"])
+    needles.look_in_text(["A b \r\n", "\t C\n", "d e"])
+    assert needles.in_body == {"b c d"}

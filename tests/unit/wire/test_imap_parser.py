@@ -50,11 +50,11 @@ def bad(text: bytes, *literals: bytes) -> BadCommand:
         (b"create x (use (\\Sent))", c.Create("x", ("\\Sent",))),
         (b"create x", c.Create("x")),
         (b"rename a b", c.Rename("a", "b")),
-        (b'list "" *', c.List("", ("*",))),
-        (b"lsub x %", c.List("x", ("%",))),
+        (b'list "" *', c.List(b"", (b"*",))),
+        (b"lsub x %", c.List(b"x", (b"%",))),
         (
             b'list (subscribed) "" (a b) return (children status (unseen messages))',
-            c.List("", ("a", "b"), frozenset({"SUBSCRIBED"}), frozenset({"CHILDREN"}), ("UNSEEN", "MESSAGES"), True),
+            c.List(b"", (b"a", b"b"), frozenset({"SUBSCRIBED"}), frozenset({"CHILDREN"}), ("UNSEEN", "MESSAGES"), True),
         ),
         (b"status x (messages messages)", c.Status("x", ("MESSAGES",))),
         (b"fetch 1 flags", c.Fetch(ONE, (Word("FLAGS"),), False)),
@@ -97,7 +97,7 @@ def test_literals_stand_where_strings_do() -> None:
         b"store 1 flags \\recent", b"store 1 flags (\\nonsense)", b"store 1 flag x", b"search", b"search nonsense",
         b"search return (nonsense) all", b"search charset utf-8", b"search (all", b"search or all",
         b"search since 31-feb-2020",
-        b"search keyword \\seen", b"select &AOQ", b"select &&-", b"select &AGE-", b"select \xc3\xa4",
+        b"search keyword \\seen", b"select \xc3\xa4",
         b'list (recursivematch) "" *',
         b'list (nonsense) "" *', b'list "" * return (nonsense)', b'list "" ()', b"status x ()", b"status x (nonsense)",
         b"append x", b'id ("a")', b"create x (use)", b"enable", b"\x00",
@@ -127,8 +127,10 @@ def test_search_keys() -> None:
     assert found.search.key.keys == (
         k.Not(k.Flagged(Flag.SEEN)),
         k.Or(
-            k.Header("FROM", "x"),
-            k.And((k.Not(k.And((k.Recent(), k.Not(k.Flagged(Flag.SEEN))))), k.Size(True, 5))),
+            (
+                k.Header("FROM", "x"),
+                k.And((k.Not(k.And((k.Recent(), k.Not(k.Flagged(Flag.SEEN))))), k.Size(True, 5))),
+            )
         ),
         k.Numbers(ONE, uid=True),
         k.Header("SUBJECT", ""),
@@ -147,11 +149,27 @@ def test_a_charset_that_is_not_ours() -> None:
     assert bad(b'search body "\xe4"').response_code == "BADCHARSET (US-ASCII UTF-8)"
 
 
-@pytest.mark.parametrize("text", [b"(", b"not ", b"or all "])
+@pytest.mark.parametrize("text", [b"(", b"not ", b"or or all all "])
 def test_a_search_may_not_be_deep(text: bytes) -> None:
     assert bad(b"search " + text * 5000 + b"all").response_code == "LIMIT"
     closing = b")" if text == b"(" else b""
     arguments(b"search " + text * SEARCH_DEPTH + b"all" + closing * SEARCH_DEPTH)
+
+
+def test_a_long_chain_of_ors_is_not_deep() -> None:
+    names = [b"a%d" % number for number in range(300)]
+    chain = b" ".join([b"or from %b" % name for name in names[:-1]]) + b" from " + names[-1]
+    found = arguments(b"search " + chain)
+    assert found == c.Find(k.Search(k.Or(tuple(k.Header("FROM", name.decode()) for name in names))), False)
+    left = b"or " * 40 + b"from x " * 40 + b"from y"
+    arguments(b"search " + left)
+
+
+@pytest.mark.parametrize("name", [b"&AOQ", b"&&-", b"&AGE-"])
+def test_a_name_that_no_mailbox_can_have_is_answered_with_no(name: bytes) -> None:
+    for command in (b"select ", b"examine ", b"delete ", b"create ", b"subscribe "):
+        error = bad(command + name)
+        assert (error.word, error.response_code) == ("NO", "CANNOT")
 
 
 def test_a_search_may_not_be_wide() -> None:

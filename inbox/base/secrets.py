@@ -1,0 +1,29 @@
+"""Secrets that are kept in files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+#: Far more than any key or password needs: a path that names something else is a mistake.
+MOST_OCTETS: Final = 64 * 1024
+
+
+def read_secret(path: Path) -> str:
+    """The secret in a file, without white space at its end.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is empty, too large, or no UTF-8 text.
+    """
+    with path.open("rb") as file:
+        raw = file.read(MOST_OCTETS + 1)
+    if len(raw) > MOST_OCTETS:
+        raise ValueError(f"is larger than {MOST_OCTETS} octets")
+    try:
+        text = raw.decode("utf-8").rstrip()
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8 text") from None
+    if not text:
+        raise ValueError("is empty")
+    return text
