@@ -35,21 +35,27 @@ async def add(address: Mail, password_stdin: FromStdin = False) -> None:
 
 @command(app, "list")
 async def list_(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None, as_json: Json = False
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="How many.")] = None,
+    after: Annotated[
+        str | None, typer.Option(help="Only those behind this address, in the order of addresses.")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Show accounts."""
+    """Show accounts, by address."""
     async with database() as db:
         names = {o.id: o.name for o in await db.tenants.organizations()}
         found = await db.accounts.all(await tenant_id(db, tenant))
-    rows = [
+    chosen = [account for account in found if after is None or account.address > after][:limit]
+    rows = (
         {
             "address": a.address,
             "tenant": names.get(a.organization, ""),
             "active": a.is_active,
             "created": when(a.created_at),
         }
-        for a in found
-    ]
+        for a in chosen
+    )
     show_rows(rows, ("address", "tenant", "active", "created"), as_json=as_json, none="no accounts")
 
 

@@ -9,7 +9,7 @@ the first ones, so that rows can be written while they are read.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Final
 
@@ -76,7 +76,9 @@ def table(
     sample = list(islice(source, SAMPLE))
     natural = [max((cells(row[n]) for row in sample), default=0) for n in range(len(header))]
     natural = [max(found, cells(name)) for found, name in zip(natural, header, strict=True)]
-    layout = Layout(natural, width, frozenset(wrapped))
+    numbers = frozenset(wrapped)
+    words = {n: max((cells(word) for row in sample for word in row[n].split()), default=0) for n in numbers}
+    layout = Layout(natural, width, numbers, words)
     yield layout.lines(header, lambda _column, text: text)
     for row in chain(sample, source):
         yield layout.lines(row, paint)
@@ -88,17 +90,29 @@ class Layout:
     Args:
         natural: the width that each column would have.
         width, wrapped: see :func:`table`.
+        words: the longest word of a wrapped column, which must not be broken.
     """
 
-    def __init__(self, natural: Sequence[int], width: int | None, wrapped: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        natural: Sequence[int],
+        width: int | None,
+        wrapped: frozenset[int] = frozenset(),
+        words: Mapping[int, int] | None = None,
+    ) -> None:
         self._wrapped = wrapped
         self._bounded = width is not None
-        self._lines = [list(range(len(natural)))] if width is None else _broken(natural, width)
         self._widths = list(natural)
-        if width is not None:
-            for number, columns in enumerate(self._lines):
-                room = width - (len(INDENT) if number else 0) - len(GAP) * (len(columns) - 1)
-                _shrink(self._widths, natural, columns, room)
+        self._lines = [list(range(len(natural)))]
+        if width is None:
+            return
+        longest = words or {}
+        room = width - len(INDENT)
+        leasts = [max(_least(wide), min(longest.get(n, 0), room)) for n, wide in enumerate(natural)]
+        self._lines = _broken(natural, leasts, width)
+        for number, columns in enumerate(self._lines):
+            room = width - (len(INDENT) if number else 0) - len(GAP) * (len(columns) - 1)
+            _shrink(self._widths, leasts, columns, room)
 
     def lines(self, row: Sequence[str], paint: Paint) -> list[str]:
         """One row."""
@@ -129,12 +143,12 @@ def _least(natural: int) -> int:
     return natural if natural <= WORD else LEAST
 
 
-def _broken(natural: Sequence[int], width: int) -> list[list[int]]:
+def _broken(natural: Sequence[int], leasts: Sequence[int], width: int) -> list[list[int]]:
     """The columns of each line: as many as fit when everything that may be cut is as narrow as it may be."""
     lines: list[list[int]] = [[]]
     used = 0
     for column, wide in enumerate(natural):
-        least = wide if column == 0 else _least(wide)
+        least = wide if column == 0 else leasts[column]
         needed = least + (len(GAP) if lines[-1] else 0)
         if lines[-1] and used + needed > width:
             lines.append([])
@@ -144,13 +158,13 @@ def _broken(natural: Sequence[int], width: int) -> list[list[int]]:
     return lines
 
 
-def _shrink(widths: list[int], natural: Sequence[int], columns: Sequence[int], room: int) -> None:
+def _shrink(widths: list[int], leasts: Sequence[int], columns: Sequence[int], room: int) -> None:
     """Takes from the widest of those that may be cut until the line fits, or until none can give any more."""
     while sum(widths[column] for column in columns) > room:
-        givers = [column for column in columns if column and natural[column] > WORD and widths[column] > LEAST]
+        givers = [column for column in columns if column and widths[column] > leasts[column]]
         if not givers:
             return
         widest = max(givers, key=lambda column: widths[column])
         second = max([widths[column] for column in givers if column != widest], default=LEAST)
         excess = sum(widths[column] for column in columns) - room
-        widths[widest] = max(LEAST, widths[widest] - max(1, min(excess, widths[widest] - second)))
+        widths[widest] = max(leasts[widest], widths[widest] - max(1, min(excess, widths[widest] - second)))

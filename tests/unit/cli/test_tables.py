@@ -68,6 +68,12 @@ def test_a_word_that_is_longer_than_its_column_stays_whole() -> None:
     assert wrap("a " + "k" * 50 + " b", 10) == ["a", "k" * 50, "b"]
 
 
+def test_a_word_of_a_wrapped_column_gets_a_line_of_its_own_if_it_needs_one() -> None:
+    path = "sqlite:////var/lib/inbox/data/folder/inbox.db"
+    lines = lines_of(("CHECK", "OUTCOME", "DETAIL"), ("database of the whole", "ok", path), width=60, wrapped=[2])
+    assert lines[2:] == ["database of the whole  ok", f"    {path}"]
+
+
 def test_a_further_line_without_anything_is_left_out() -> None:
     empty = (*ROW[:5], "", "", "", "")
     lines = lines_of(HEADER, ROW, empty, width=80)
