@@ -37,9 +37,7 @@ async def add(address: Mail, password_stdin: FromStdin = False) -> None:
 async def list_(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="How many.")] = None,
-    after: Annotated[
-        str | None, typer.Option(help="Only those behind this address, in the order of addresses.")
-    ] = None,
+    after: Annotated[str | None, typer.Option(help="Only addresses that sort behind this one.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show accounts, by address."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Annotated, Any
 
 import typer
@@ -19,10 +20,12 @@ from inbox.cli.changing import (
     resumable,
     with_blobs,
 )
-from inbox.cli.context import command, config, database, server, tenant_named
+from inbox.cli.context import WrongUsage, command, config, database, server, tenant_named
 from inbox.cli.output import Json, warn
 
 Name = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's name.")]
+#: The name is also that of the policy file (``policies/tenants/NAME.yaml``).
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 #: Seconds after which no server goes by a name that was changed: what directories keep, and a little more.
 SETTLED_SECONDS = 3.0
 
@@ -112,7 +115,6 @@ async def rename(
 ) -> None:
     """Give a tenant another name; its policy file moves with it, quarantine ids begin with the new name."""
     from inbox.app.tenant_files import copy_policy, remove_policy
-    from inbox.cli.tenants import checked_name
 
     checked_name(to)
     change = Change("rename", "tenant", name, name)
@@ -149,3 +151,9 @@ def _reload() -> None:
         client.call("POST", "/reload")
     except InboxError as error:
         warn(f"the running server could not reload: {error}")
+
+
+def checked_name(name: str) -> None:
+    """Raises WrongUsage unless a tenant can have this name."""
+    if not NAME.match(name):
+        raise WrongUsage(f"not a tenant's name: {name} (lower-case letters, digits, - and _; at most 63)")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 import typer
 
 from inbox.cli import tenant_changes
-from inbox.cli.context import WrongUsage, command, database
+from inbox.cli.context import command, database
 from inbox.cli.output import Json, say, show_rows, when
+from inbox.cli.tenant_changes import checked_name
 
 app = typer.Typer(name="tenant", help="Tenants: organizations that mail is hosted for.", no_args_is_help=True)
-#: The name is also that of the policy file (``policies/tenants/NAME.yaml``).
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 tenant_changes.register(app)
 
 
@@ -27,12 +25,6 @@ async def add(
     async with database(create=True) as db:
         created = await db.tenants.add_organization(name)
     say(f"tenant {created.name} created (id {created.id})")
-
-
-def checked_name(name: str) -> None:
-    """Raises WrongUsage unless a tenant can have this name."""
-    if not NAME.match(name):
-        raise WrongUsage(f"not a tenant's name: {name} (lower-case letters, digits, - and _; at most 63)")
 
 
 @command(app, "list")
