@@ -114,6 +114,10 @@ class NoDirectory:
         del tenant, address
         return Resolution()
 
+    async def first_account(self, tenant: str) -> str | None:
+        del tenant
+        return None
+
 
 class NoKeys:
     """Signs for nobody."""

@@ -28,6 +28,10 @@ class DirectoryService:
         via = () if any(account.address == address for account in accounts) else (address,)
         return Resolution(tuple(account.address for account in accounts), detail, via)
 
+    async def first_account(self, tenant: str) -> str | None:
+        found = await self._directory.first_account(tenant)
+        return None if found is None else found.address
+
 
 class RatesService:
     """``Rates`` of ``inbox.plugin.services``."""

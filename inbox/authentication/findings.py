@@ -11,6 +11,8 @@ from inbox.authentication.results import MethodResult
 
 #: Signatures of one message that are told of; whoever wants more looks into the decision record.
 _SIGNATURES: Final = 15
+#: Characters of an address that is shown whole; of a longer one, its domain is.
+_ADDRESS: Final = 254
 _BELIEVED: Final = "as the message's header said"
 
 
@@ -23,7 +25,8 @@ def of_spf(fact: SpfFact) -> Iterator[MethodResult]:
         yield MethodResult("spf", fact.result, _properties(("smtp.helo", fact.domain)), fact.reason, comment)
         return
     # §2.7.2: the domain is enough; a local part that is not ASCII could not be read back.
-    sender = fact.sender if fact.source != "header" and fact.sender.isascii() else ""
+    short = fact.sender.isascii() and len(fact.sender) <= _ADDRESS
+    sender = fact.sender if fact.source != "header" and short else ""
     mailfrom = ("smtp.mailfrom", sender or fact.domain)
     yield MethodResult("spf", fact.result, _properties(mailfrom), fact.reason, comment)
     if fact.helo_result not in {None, Result.NONE}:

@@ -16,7 +16,7 @@ from inbox.authentication.facts import Result, SpfFact
 from inbox.authentication.results import clean
 from inbox.authentication.spf_evaluator import Evaluated, check_host
 from inbox.base.clock import Clock
-from inbox.base.limits import DOMAIN_OCTETS, PATH_OCTETS, SPF_RESULT_SECONDS, SPF_RESULTS, SPF_SECONDS
+from inbox.base.limits import ADDRESS_OCTETS, DOMAIN_OCTETS, SPF_RESULT_SECONDS, SPF_RESULTS, SPF_SECONDS
 from inbox.dns.answers import Resolver
 from inbox.mail.address import Address, AddressError, canonical_domain
 
@@ -178,7 +178,7 @@ def received_spf(fact: SpfFact, peer: IPAddress, receiver: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    text = clean(text, PATH_OCTETS)
+    text = clean(text, ADDRESS_OCTETS)
     if _DOT_ATOM.match(text):
         return text
     escaped = re.sub(r'(["\\])', r"\\\1", text)

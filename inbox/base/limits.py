@@ -14,10 +14,12 @@ AUTH_LINE_OCTETS: Final = 12288
 #: RFC 5322 §2.1.1, without CRLF: what we write. Longer text lines are accepted, as others do (the message's size is
 #: their bound): to break or to refuse them would lose mail that other servers deliver.
 TEXT_LINE_OCTETS: Final = 998
-#: RFC 5321 §4.5.3.1.1 and .2, .3
-LOCAL_PART_OCTETS: Final = 64
+#: RFC 5321 §4.5.3.1.2
 DOMAIN_OCTETS: Final = 255
-PATH_OCTETS: Final = 256
+#: One address. RFC 5321 §4.5.3.1.1 and .3 ask for 64 octets of local part and 256 in all, and forbid to refuse more
+#: where that can be avoided: variable return paths and rewritten senders (SRS) are longer. This fits into a header
+#: field of one line.
+ADDRESS_OCTETS: Final = 900
 #: More Received: fields than this is a loop (RFC 5321 §6.3 asks for at least 100).
 MAX_RECEIVED: Final = 100
 #: The header section of one message; what is longer is refused (552 5.3.4).
@@ -84,6 +86,12 @@ DMARC_WALK_LABELS: Final = 7
 DMARC_IDENTIFIERS: Final = 20
 #: PTR names of one peer that are looked at, as for SPF (RFC 7208 §4.6.4).
 DMARC_PEER_NAMES: Final = 10
+#: Seconds for which a message that comes again is taken for a retry. RFC 5321 §4.5.4.1: senders give up after four to
+#: five days at least, and those that are widely used after five.
+RETRY_SECONDS: Final = 5 * 86_400
+#: Copies of one message in one mailbox (with SurrealDB: those that one transaction may be retries of) among which the
+#: first copy of a retry is looked for.
+RETRY_COPIES: Final = 1000
 #: Messages above this size wait on disk and not in memory.
 SPOOL_OCTETS: Final = 1024 * 1024
 #: A message that a client puts into a mailbox (IMAP APPEND) when the server does not say otherwise.
@@ -127,6 +135,8 @@ HOOK_OPINIONS: Final = 1000
 #: Flags and keywords that one AddFlags may give; no client shows more than a few.
 HOOK_FLAGS: Final = 100
 DECISION_FACT_OCTETS: Final = 8 * 1024
+#: Octets that the body of one decision record may become when it is decompressed; a larger one is kept as it is.
+DECISION_OCTETS: Final = 8 * 1024 * 1024
 #: One tenant's policy file.
 POLICY_FILE_OCTETS: Final = 1024 * 1024
 #: Mistakes that are told of at once: a file of another kind under a policy's name would fill the log.
@@ -161,14 +171,20 @@ DNS_ALIASES: Final = 16
 #: DNS: answers that are kept, and the memory that they take, roughly.
 DNS_CACHE_ENTRIES: Final = 50_000
 DNS_CACHE_OCTETS: Final = 32 * 1024 * 1024
-#: DNS: questions that are on their way at one time (each has a socket), and those that wait for their turn.
-DNS_QUESTIONS: Final = 200
-DNS_WAITING: Final = 5_000
-#: DNS: the same for the names of one organization. One message can make us ask its author's name servers fifty things,
-#: and if they never answer, each takes its place for five seconds: without this, four such messages were enough to
-#: leave all others without answers.
-DNS_ZONE_QUESTIONS: Final = 25
-DNS_ZONE_WAITING: Final = 500
+#: DNS: questions that are on their way at one time, those about the names of one organization, and the UDP sockets to
+#: one server that they share. No question waits for another one: beyond the first number, the oldest slow question of
+#: the network that asks most is given up. Each takes about 3 KB.
+DNS_QUESTIONS: Final = 2_000
+DNS_ZONE_QUESTIONS: Final = 500
+DNS_SOCKETS: Final = 64
+#: DNS: connections to one server over TCP, for replies that do not fit into a datagram.
+DNS_STREAMS: Final = 100
+#: DNS: seconds after which a look-up is slow; slow look-ups that one message may wait for, at once and in all (SPF
+#: alone may take ten, RFC 7208 §4.6.4), and those that all messages from one network may wait for at once.
+DNS_SLOW_SECONDS: Final = 0.5
+DNS_SLOW_AT_ONCE: Final = 4
+DNS_SLOW_OF_MESSAGE: Final = 24
+DNS_SLOW_OF_NETWORK: Final = 50
 #: One DKIM-Signature, ARC-Seal or ARC-Message-Signature field. RFC 6376 sets no bound; the longest of real mail (two
 #: hundred names in h=, a key of 4096 bits) has about 5,000 octets.
 SIGNATURE_FIELD_OCTETS: Final = 16 * 1024

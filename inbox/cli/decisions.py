@@ -19,6 +19,10 @@ from inbox.cli.output import Json, RowPrinter, print_json, say, show_rows, show_
 if TYPE_CHECKING:
     from inbox.store.records import DecisionFilter, DecisionRecord
 
+if TYPE_CHECKING:
+    from inbox.policy.decision import Decision
+    from inbox.store.records import DecisionRecord
+
 app = typer.Typer(name="decisions", help="What was decided about mail.", no_args_is_help=True)
 COLUMNS = ("id", "at", "tenant", "door", "outcome", "sender", "recipients", "peer", "by")
 #: See inbox.base.ids.
@@ -135,6 +139,29 @@ def _settled_by(body: bytes) -> str:
         return "(unreadable)"
 
 
+def _whole(record: DecisionRecord) -> Decision:
+    """All that is known of a decision. Of a record that is damaged, what the database has besides its body."""
+    import msgspec
+
+    from inbox.policy.decision import Decision, Retry, decode
+
+    try:
+        decision = decode(record.body)
+    except StoreError as error:
+        decision = Decision(
+            record.id,
+            record.at,
+            record.outcome,
+            door=record.door,
+            peer=record.peer,
+            sender=record.sender,
+            recipients=list(record.recipients),
+            text=f"(the rest of this record cannot be read: {error})",
+        )
+    known = [Retry(one.recipient, one.mailbox, one.uid, one.transaction, one.at) for one in record.already_filed]
+    return msgspec.structs.replace(decision, already_filed=known)
+
+
 def _seconds(text: str) -> float:
     """``2h`` ago, or a time of RFC 3339 (UTC where it names no zone), as seconds since the epoch."""
     ago = AGO.fullmatch(text.strip())
@@ -163,14 +190,13 @@ async def explain(
     """
     import msgspec
 
-    from inbox.policy.decision import decode
     from inbox.policy.rendering import render
 
     async with database() as db:
         found = await db.decisions.get(which.strip().lower(), await tenant_id(db, tenant))
     if not found:
         raise NotFound(await _not_there(which, tenant))
-    records = [decode(record.body) for record in found]
+    records = [_whole(record) for record in found]
     if as_json:
         values = [msgspec.to_builtins(record) for record in records]
         print_json(values[0] if len(values) == 1 else values)

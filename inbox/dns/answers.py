@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from inbox.base.errors import InboxError
 
@@ -19,6 +19,18 @@ class DnsError(InboxError):
 
 class DnsTemporary(DnsError):
     """Nobody can say now: SERVFAIL, REFUSED, a time-out, a bogus signature. Asking later may help."""
+
+
+#: How the text of :class:`LookupsSpent` begins, and what facts say that rest on it.
+SPENT: Final = "too many slow look-ups"
+
+
+class LookupsSpent(DnsTemporary):
+    """The message, or the network that it came from, has used up its budget of slow look-ups. The text is ours and
+    quotes nobody.
+
+    A stranger can bring this about. So it must never let mail in that would have been refused: it is a reason to defer.
+    """
 
 
 class AnswerUnfit(DnsTemporary):

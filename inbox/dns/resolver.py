@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from inbox.base.clock import Clock
-from inbox.base.limits import DNS_QUESTIONS, DNS_WAITING, DNS_ZONE_QUESTIONS, DNS_ZONE_WAITING
-from inbox.dns.answers import Answer, DnsError, DnsTemporary, Mx, NameUnfit, Tlsa
+from inbox.base.limits import DNS_QUESTIONS, DNS_SLOW_SECONDS, DNS_ZONE_QUESTIONS
+from inbox.dns.answers import Answer, DnsError, DnsTemporary, LookupsSpent, Mx, NameUnfit, Tlsa
 from inbox.dns.cache import AnswerCache, Outcome, Question
+from inbox.dns.lookups import Lookups, SlowLookups, current
 from inbox.dns.message import name_octets
 from inbox.dns.upstream import Upstream
 
-#: Seconds for one question, the wait for its turn and all retries included (RFC 7208 §4.6.4 allows 20 for all of SPF).
+#: Seconds for one question, all retries included (RFC 7208 §4.6.4 allows 20 for all of SPF).
 LIFETIME: Final = 5.0
 #: Seconds for which an answer is kept at least: a TTL of 0 would make us ask at each of a message's many look-ups.
 LEAST_TTL: Final = 5.0
@@ -26,14 +27,67 @@ MOST_NEGATIVE_TTL: Final = 3_600.0
 FAILURE_TTL: Final = 5.0
 
 
-class _Zone:
-    """The questions about one organization's names that are under way: those that have their turn, and all."""
+class _Flight:
+    """One question under way: who asked first, how many wait for it, and the time-out that ends it."""
 
-    __slots__ = ("flying", "turns")
+    __slots__ = ("given_up", "network", "question", "started", "task", "timeout", "waiting", "zone")
+
+    def __init__(self, question: Question, network: str, started: float) -> None:
+        self.question = question
+        self.zone = organization(question[1])
+        self.network = network
+        self.started = started
+        self.waiting = 0
+        self.given_up = ""
+        self.timeout: asyncio.Timeout | None = None
+        self.task: asyncio.Task[Outcome]
+
+    def give_up(self, why: str) -> None:
+        """Ends the question now; those who wait for it hear ``why``."""
+        self.given_up = why
+        if self.timeout is not None and not self.timeout.expired() and not self.task.done():
+            self.timeout.reschedule(asyncio.get_running_loop().time())
+
+
+class _Flights:
+    """The questions under way, by name, by network and by organization; all in the order in which they began."""
 
     def __init__(self) -> None:
-        self.turns = asyncio.Semaphore(DNS_ZONE_QUESTIONS)
-        self.flying = 0
+        self.all: dict[Question, _Flight] = {}
+        self._networks: dict[str, dict[Question, _Flight]] = {}
+        self._zones: dict[str, int] = {}
+
+    def has_room(self, zone: str, slow: float) -> bool:
+        """Whether one more about this organization may begin, if need be instead of one that began before ``slow``."""
+        if self._zones.get(zone, 0) >= DNS_ZONE_QUESTIONS:
+            return False
+        if len(self.all) < DNS_QUESTIONS:
+            return True
+        # A network that asks much gives way first, and everybody's slow questions do before a new one is refused.
+        for flights in (max(self._networks.values(), key=len), self.all):
+            oldest = next(iter(flights.values()))
+            if oldest.started <= slow:
+                oldest.give_up("others needed the room")
+                self.remove(oldest)
+                return True
+        return False
+
+    def add(self, flight: _Flight) -> None:
+        self.all[flight.question] = flight
+        self._networks.setdefault(flight.network, {})[flight.question] = flight
+        self._zones[flight.zone] = self._zones.get(flight.zone, 0) + 1
+
+    def remove(self, flight: _Flight) -> None:
+        """Forgets a question; once more does no harm."""
+        if self.all.get(flight.question) is not flight:
+            return
+        del self.all[flight.question]
+        del self._networks[flight.network][flight.question]
+        if not self._networks[flight.network]:
+            del self._networks[flight.network]
+        self._zones[flight.zone] -= 1
+        if not self._zones[flight.zone]:
+            del self._zones[flight.zone]
 
 
 class CachingResolver:
@@ -45,6 +99,7 @@ class CachingResolver:
         lifetime: seconds for one question.
         cache: where answers are kept.
         system: the system's servers, as in resolv.conf(5).
+        slow: seconds after which a look-up counts against the budgets of ``inbox.dns.lookups``.
     """
 
     def __init__(
@@ -54,13 +109,14 @@ class CachingResolver:
         lifetime: float = LIFETIME,
         cache: AnswerCache | None = None,
         system: Path = Path("/etc/resolv.conf"),
+        slow: float = DNS_SLOW_SECONDS,
     ) -> None:
         self._upstream = Upstream(clock, server, system)
         self._lifetime = lifetime
         self._cache = cache if cache is not None else AnswerCache(clock)
-        self._turns = asyncio.Semaphore(DNS_QUESTIONS)
-        self._flying: dict[Question, asyncio.Task[Outcome]] = {}
-        self._zones: dict[str, _Zone] = {}
+        self._flights = _Flights()
+        self._slow_after = slow
+        self._slow = SlowLookups()
 
     async def txt(self, name: str) -> Answer[bytes]:
         return await self._answer(("TXT", name))
@@ -98,43 +154,67 @@ class CachingResolver:
             question = (kind, _normal(name))
             outcome = self._cache.get(question)
             if outcome is None:
-                # A waiter that is cancelled gives up its wait, and not the question of the others.
-                outcome = await asyncio.shield(self._flying.get(question) or self._ask(question))
+                outcome = await self._wait(self._flights.all.get(question) or self._ask(question))
         if isinstance(outcome, DnsError):
             raise type(outcome)(*outcome.args)  # anew: one that is raised twice gathers the tracebacks of both
         return outcome
 
-    def _ask(self, question: Question) -> asyncio.Task[Outcome]:
-        name = organization(question[1])
-        zone = self._zones.get(name) or _Zone()
-        if len(self._flying) >= DNS_WAITING or zone.flying >= DNS_ZONE_WAITING:
+    async def _wait(self, flight: _Flight) -> Outcome:
+        """The outcome of a question. A waiter that is cancelled gives up its wait, and not the others' question."""
+        message = current()
+        flight.waiting += 1
+        try:
+            if message is not None:
+                done, _ = await asyncio.wait({flight.task}, timeout=self._slow_after)
+                if not done:
+                    return await self._wait_slowly(flight, message)
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.waiting -= 1
+
+    async def _wait_slowly(self, flight: _Flight, message: Lookups) -> Outcome:
+        refusal = self._slow.refusal(message)
+        if refusal:
+            if flight.waiting == 1:
+                flight.give_up(refusal)
+                self._flights.remove(flight)
+            return LookupsSpent(refusal)
+        self._slow.begin(message)
+        try:
+            return await asyncio.shield(flight.task)
+        finally:
+            self._slow.end(message)
+
+    def _ask(self, question: Question) -> _Flight:
+        dead = self._cache.get(_of_name_servers(question))
+        if isinstance(dead, DnsTemporary):
+            raise DnsTemporary(*dead.args)
+        loop = asyncio.get_running_loop()
+        message = current()
+        flight = _Flight(question, "" if message is None else message.network, loop.time())
+        if not self._flights.has_room(flight.zone, loop.time() - self._slow_after):
             raise DnsTemporary("too many questions wait for an answer")
-        task = asyncio.get_running_loop().create_task(self._find(question, zone))
-        self._flying[question] = task
-        self._zones[name] = zone
-        zone.flying += 1
+        flight.task = loop.create_task(self._find(flight))
+        self._flights.add(flight)
+        flight.task.add_done_callback(lambda _: self._flights.remove(flight))
+        return flight
 
-        def landed(_: asyncio.Task[Outcome]) -> None:
-            del self._flying[question]
-            zone.flying -= 1
-            if not zone.flying:
-                del self._zones[name]
-
-        task.add_done_callback(landed)
-        return task
-
-    async def _find(self, question: Question, zone: _Zone) -> Outcome:
+    async def _find(self, flight: _Flight) -> Outcome:
         """What becomes of a question; kept for as long as it holds. Raises nothing: all waiters want to know."""
         outcome: Outcome
+        question = flight.question
         ttl = FAILURE_TTL
         try:
-            # The zone's turn comes first: who waits for it must not keep others from theirs.
-            async with asyncio.timeout(self._lifetime), zone.turns, self._turns:
+            async with asyncio.timeout(0 if flight.given_up else self._lifetime) as flight.timeout:
                 outcome, ttl = await self._exchange(*question)
         except DnsTemporary as error:
             outcome = type(error)(f"{_told(question)}: {error}"[:200])
         except TimeoutError:
+            if flight.given_up:
+                return DnsTemporary(f"{_told(question)}: no answer yet, and {flight.given_up}")
             outcome = DnsTemporary(f"{_told(question)}: no answer within {self._lifetime:g} seconds")
+            silent = f"the name servers of {question[1][:80]!r} did not answer a moment ago"
+            self._cache.put(_of_name_servers(question), DnsTemporary(silent), FAILURE_TTL)
         except Exception as error:  # noqa: BLE001  a stranger's records made it; those who wait get it, named
             outcome = DnsTemporary(f"{_told(question)}: {type(error).__name__}: {error}"[:200])
         self._cache.put(question, outcome, ttl)
@@ -165,6 +245,18 @@ def organization(name: str) -> str:
         case _:
             count = 2
     return ".".join(labels[-count:])
+
+
+def _of_name_servers(question: Question) -> Question:
+    """What is known of the name servers behind a question.
+
+    A question that they do not answer costs five seconds, and so would the next one of the same type and domain
+    (``s1._domainkey.example.org``, then ``_dmarc.example.org``).
+    """
+    kind, name = question
+    labels = name.split(".")
+    last = max((number for number, label in enumerate(labels, 1) if label[0] == "_"), default=0)
+    return f"{kind} servers", ".".join(labels[last:])
 
 
 def _normal(name: str) -> str:

@@ -6,14 +6,15 @@ import asyncio
 import ipaddress
 import secrets
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from inbox.base.clock import Clock
-from inbox.base.limits import DNS_REPLY_OCTETS
+from inbox.base.limits import DNS_REPLY_OCTETS, DNS_STREAMS
 from inbox.dns.answers import AnswerUnfit, DnsTemporary
 from inbox.dns.message import Reply, ReplyUnfit, Truncated, question, read_reply
+from inbox.dns.sockets import Sockets
 
 #: Seconds that one server has for one attempt, and attempts that each server has.
 ATTEMPT: Final = 2.0
@@ -30,6 +31,10 @@ class Server:
 
     address: str
     port: int = 53
+    _sockets: Sockets = field(default_factory=Sockets, compare=False, repr=False)
+    _streams: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(DNS_STREAMS), compare=False, repr=False
+    )
 
     @property
     def trusted(self) -> bool:
@@ -41,11 +46,12 @@ class Server:
     async def exchange(self, name: bytes, kind: str) -> Reply:
         """One attempt. Raises TimeoutError, OSError or ReplyUnfit."""
         async with asyncio.timeout(ATTEMPT):
-            asked = question(secrets.token_bytes(2), name, kind)
+            asked = question(b"\0\0", name, kind)
             try:
-                reply = read_reply(await self._over_udp(asked), asked, kind)
+                wire = await self._sockets.ask(self.address, self.port, asked)
+                reply = read_reply(wire, wire[:2] + asked[2:], kind)
             except Truncated:
-                reply = await self._whole(asked, kind)
+                reply = await self._whole(secrets.token_bytes(2) + asked[2:], kind)
         return reply if self.trusted else replace(reply, authentic=False)
 
     async def _whole(self, asked: bytes, kind: str) -> Reply:
@@ -56,19 +62,12 @@ class Server:
         except asyncio.IncompleteReadError:
             raise ReplyUnfit("ends too soon over TCP") from None
 
-    async def _over_udp(self, asked: bytes) -> bytes:
-        loop = asyncio.get_running_loop()
-        transport, datagrams = await loop.create_datagram_endpoint(
-            lambda: _Datagrams(asked[:2]), remote_addr=(self.address, self.port)
-        )
-        try:
-            transport.sendto(asked)
-            return await datagrams.reply
-        finally:
-            transport.close()
-
     async def _over_tcp(self, asked: bytes) -> bytes:
         """RFC 7766 §8: two octets of length, then the message."""
+        async with self._streams:
+            return await self._over_stream(asked)
+
+    async def _over_stream(self, asked: bytes) -> bytes:
         reader, writer = await asyncio.open_connection(self.address, self.port)
         try:
             writer.write(len(asked).to_bytes(2, "big") + asked)
@@ -78,23 +77,6 @@ class Server:
             return await reader.readexactly(size)
         finally:
             writer.transport.abort()  # there is nothing to be said any more
-
-
-class _Datagrams(asyncio.DatagramProtocol):
-    """Waits for the reply with the question's ID. Others come from somebody who guesses, or are late."""
-
-    def __init__(self, identity: bytes) -> None:
-        self._identity = identity
-        self.reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        del addr  # the socket is connected: the kernel drops what others send
-        if data[:2] == self._identity and not self.reply.done():
-            self.reply.set_result(data)
-
-    def error_received(self, exc: Exception) -> None:
-        if not self.reply.done():
-            self.reply.set_exception(exc)
 
 
 class Upstream:

@@ -15,6 +15,7 @@ from inbox.base.clock import Clock
 from inbox.base.errors import InboxError, PolicyError, StoreError
 from inbox.base.ids import Ids
 from inbox.base.limits import MAX_RECEIVED
+from inbox.dns.lookups import Lookups, network, work_for
 from inbox.flow.copies import CopyMaker
 from inbox.flow.destinations import Destinations
 from inbox.flow.edits import edited, set_apart
@@ -22,7 +23,7 @@ from inbox.flow.filing import Bundle, Filer
 from inbox.flow.groups import Group, apply_verdict, combined_refusal, group_recipients
 from inbox.flow.judge import Judge
 from inbox.flow.recipients import Recipients
-from inbox.flow.recording import Recorder, whom
+from inbox.flow.recording import LOGGED_RECIPIENTS, Recorder, whom
 from inbox.flow.replies import HEADER_TOO_LONG, refusal_of
 from inbox.flow.trace import count_received
 from inbox.mail.address import Address
@@ -38,7 +39,7 @@ from inbox.plugin.services import Log
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Defer, Redirect
 from inbox.store.ports import Decisions
-from inbox.store.records import Copy
+from inbox.store.records import AlreadyFiled, Copy
 
 TROUBLE = Reply(451, "4.3.0", "Local problem, try again later")
 _LATER = Defer(TROUBLE.code, TROUBLE.enhanced, TROUBLE.text)
@@ -85,6 +86,8 @@ class Pipeline:
         self, session: Session, sender: Address | None, params: dict[str, str]
     ) -> tuple[Reply, Transaction | None]:
         """The ``mail`` hooks; a new transaction if they let it pass."""
+        session.lookups = None
+        _count_lookups(session)
         tx = Transaction(
             self._ids.new(), session, sender, params, started_at=self._clock.now(), facts=Facts(session.facts)
         )
@@ -98,6 +101,7 @@ class Pipeline:
     async def rcpt(self, tx: Transaction, address: Address, notify: frozenset[str], orcpt: str | None) -> Reply:
         """Finds the tenant, runs its ``rcpt`` hooks, and refuses whom no plugin knows a mailbox for."""
         recipient = Recipient(address, notify=notify, orcpt=orcpt)
+        _count_lookups(tx.session)
         try:
             refusal = await self._recipients.admit(tx, recipient)
         except (StoreError, PolicyError) as error:
@@ -114,6 +118,7 @@ class Pipeline:
         return await self._recorder.refused(session, tx, reply, Stage(stage))
 
     async def _session_stage(self, stage: Stage, session: Session) -> Reply | None:
+        _count_lookups(session)
         judgement = await self._judge.judge(stage, self._judge.for_server(), session=session)
         session.judgements[stage] = judgement
         refusal = refusal_of(judgement.verdict)
@@ -125,6 +130,7 @@ class Pipeline:
         """Judges the message for each tenant, makes each recipient's copies, files them all, and answers."""
         content = set_apart(content)
         tx.message = Message(content)
+        _count_lookups(tx.session)
         groups = group_recipients(tx)
         unfit = _unfit(content)
         if unfit is not None:
@@ -190,27 +196,30 @@ class Pipeline:
 
     async def _file(self, tx: Transaction, groups: list[Group], content: Content, received: float) -> list[Reply]:
         positive = self._judge.with_id(Reply(250, "2.0.0", "OK"), tx.id)
-        records = [self._recorder.judged(tx, group, positive) for group in groups]
+        records = self._recorder.judged(tx, groups, positive)
         try:
             # From here on we owe a delivery.
-            await self._filer.file(_bundles(groups, received), records)
+            placed = await self._filer.file(_bundles(groups, received), records)
         except InboxError as error:
             return await self._not_filed(tx, groups, error)
-        self._tell(tx, groups, content.size)
+        self._tell(tx, groups, content.size, [place.already for places in placed for place in places if place.already])
         return _replies(self._judge, tx, groups, positive)
 
-    def _tell(self, tx: Transaction, groups: list[Group], size: int) -> None:
-        """One line in the log for what was taken; over LMTP, one more for each recipient that was refused."""
+    def _tell(self, tx: Transaction, groups: list[Group], size: int, known: list[AlreadyFiled]) -> None:
+        """One line in the log for what was taken; over LMTP, one more for each recipient that was refused. ``known``
+        are the copies that were recognised as retries."""
         everybody = [each for group in groups for each in group.dispositions]
         refused = [each for each in everybody if each.refusal is not None]
         if len(refused) < len(everybody):
             outcome = "/".join(sorted({each.outcome for each in everybody}))
             taken = [each.recipient for each in everybody if each.refusal is None]
             about = whom([str(each.address) for each in taken], [each.tenant_name for each in taken])
-            self._log.info(
-                "accepted", id=tx.id, outcome=outcome, sender=str(tx.sender or ""), **about, size=size,
-                peer=str(tx.session.peer),
-            )  # fmt: skip
+            fields = {"sender": str(tx.sender or ""), **about, "size": size, "peer": str(tx.session.peer)}
+            if known:
+                fields["already_filed"] = [
+                    f"{one.recipient} as {one.transaction} in {one.mailbox}" for one in known[:LOGGED_RECIPIENTS]
+                ]
+            self._log.info("accepted", id=tx.id, outcome=outcome, **fields)
         for each in refused:
             assert each.refusal is not None, "chosen so"
             to, tenant = (str(each.recipient.address),), (each.recipient.tenant_name,)
@@ -229,7 +238,7 @@ class Pipeline:
             for disposition in group.dispositions:
                 disposition.refusal = disposition.refusal or refusal
         reply = self._judge.with_id(refusal, tx.id)
-        await self._recorder.write([self._recorder.judged(tx, group, reply) for group in groups])
+        await self._recorder.write(self._recorder.judged(tx, groups, reply))
         addresses = tuple(str(recipient.address) for recipient in tx.recipients)
         self._recorder.tell(tx.id, tx.session, tx, refusal, Stage.DATA, addresses, _tenants(groups))
         return [reply] * (len(tx.recipients) if tx.session.door is Door.LMTP else 1)
@@ -246,6 +255,13 @@ async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 def _tenants(groups: Iterable[Group]) -> list[str]:
     return [group.tenant_name for group in groups]
+
+
+def _count_lookups(session: Session) -> None:
+    """Slow DNS look-ups of this task count for the session's message and its peer's network."""
+    if session.lookups is None:
+        session.lookups = Lookups(network(session.peer))
+    work_for(session.lookups)
 
 
 def _unfit(content: Content) -> Reply | None:

@@ -83,12 +83,18 @@ class Recipients:
         return MISCONFIGURED
 
     async def _postmaster(self, recipient: Recipient) -> HostedDomain | None:
-        """RFC 5321 §4.5.1: the server's own postmaster can be reached, if the operator says who that is."""
-        own = recipient.address.local.casefold() == "postmaster" and recipient.address.domain == self._server_name
-        if not own or self._judge.postmaster is None:
+        """RFC 5321 §4.5.1: the server's own postmaster can be reached. It is the address that the operator names; else
+        the postmaster of the hosted domain that answers for the server.
+        """
+        if recipient.address.local.casefold() != "postmaster" or recipient.address.domain != self._server_name:
             return None
-        recipient.redirected = Address.parse(self._judge.postmaster)
-        return await self._directory.domain(recipient.redirected.domain)
+        if self._judge.postmaster is not None:
+            recipient.redirected = Address.parse(self._judge.postmaster)
+            return await self._directory.domain(recipient.redirected.domain)
+        domain = await self._directory.home(self._server_name)
+        if domain is not None:
+            recipient.redirected = Address("postmaster", domain.fqdn)
+        return domain
 
     async def _redirect(
         self, recipient: Recipient, domain: HostedDomain, policy: EffectivePolicy, judgement: StageOutcome, to: str

@@ -88,19 +88,29 @@ class Recorder:
             peer=str(session.peer),
         )
 
-    def judged(self, tx: Transaction, group: Group, reply: Reply) -> DecisionRecord:
-        """The record of one tenant's part of a message; ``reply`` is what the client is told about the whole."""
+    def judged(self, tx: Transaction, groups: Sequence[Group], reply: Reply) -> list[DecisionRecord]:
+        """The records of a message, one for each tenant; ``reply`` is what the client is told about the whole.
+
+        A record is found by transaction and tenant: groups of one tenant under several policies share one.
+        """
+        by_tenant: dict[str, list[Group]] = {}
+        for group in groups:
+            by_tenant.setdefault(group.tenant, []).append(group)
+        return [self._of_tenant(tx, own, reply) for own in by_tenant.values()]
+
+    def _of_tenant(self, tx: Transaction, groups: Sequence[Group], reply: Reply) -> DecisionRecord:
+        first, dispositions = groups[0], [each for group in groups for each in group.dispositions]
         case = Case(
             tx.id,
             tx.session,
-            group.transaction,
-            group.tenant,
-            group.tenant_name,
+            first.transaction,
+            first.tenant,
+            first.tenant_name,
             self._clock.now(),
-            [*_so_far(tx.session, tx), *group.judgements, *group.late],
-            _group_outcome(group.dispositions),
-            self._own_reply(tx, group, reply),
-            tuple(str(each.recipient.address) for each in group.dispositions),
+            [*_so_far(tx.session, tx), *[one for group in groups for one in (*group.judgements, *group.late)]],
+            _outcome(dispositions),
+            self._own_reply(tx, dispositions, reply),
+            tuple(str(each.recipient.address) for each in dispositions),
             Stage.DATA,
         )
         return self._judge.record(case)
@@ -116,10 +126,10 @@ class Recorder:
             for record in records:
                 self._log.error("decision_not_recorded", id=record.id, error=told, body=record.body.decode())
 
-    def _own_reply(self, tx: Transaction, group: Group, reply: Reply) -> Reply:
+    def _own_reply(self, tx: Transaction, dispositions: Sequence[Disposition], reply: Reply) -> Reply:
         """What this tenant answered: its record never quotes the words in which another one refused."""
-        refusals = [each.refusal for each in group.dispositions if each.refusal is not None]
-        if refusals and len(refusals) == len(group.dispositions):
+        refusals = [each.refusal for each in dispositions if each.refusal is not None]
+        if refusals and len(refusals) == len(dispositions):
             return self._judge.with_id(refusals[0], tx.id)
         return reply
 
@@ -137,6 +147,6 @@ def _so_far(session: Session, tx: Transaction | None) -> list[StageOutcome]:
     return [*session.judgements.values(), *(tx.judgements.values() if tx is not None else ())]
 
 
-def _group_outcome(dispositions: list[Disposition]) -> str:
+def _outcome(dispositions: Sequence[Disposition]) -> str:
     words = {each.outcome for each in dispositions}
     return words.pop() if len(words) == 1 else "mixed"

@@ -1,7 +1,8 @@
 """Who an address belongs to: hosted domains, aliases, plus addresses, catch-alls.
 
-An address is looked up as it stands, then without its plus detail, then as the postmaster that the domain names, then
-as ``@domain``, the alias that is the domain's catch-all. A disabled account's mail never goes to the catch-all.
+An address is looked up as it stands, then without its plus detail, then as ``@domain``, the alias that is the domain's
+catch-all; ``postmaster`` as the address that the domain names, and not as the catch-all. Mail for a disabled account
+never goes to the catch-all.
 
 Answers are kept for two seconds: a mail for a busy address does not ask the database for each recipient, and a
 change by another process is seen almost at once. That there is nobody is never kept: a new account works at once.
@@ -29,6 +30,8 @@ class DomainBook(Protocol):
 
     async def hosted(self, fqdn: str) -> HostedDomain | None: ...
 
+    async def domains(self, tenant: str | None = None) -> Sequence[HostedDomain]: ...
+
     async def organizations(self) -> Sequence[Organization]: ...
 
 
@@ -36,6 +39,8 @@ class AddressBook(Protocol):
     """What the directory asks about addresses."""
 
     async def targets(self, tenant: str, address: str, *, active: bool = True) -> list[Account]: ...
+
+    async def first(self, tenant: str) -> Account | None: ...
 
 
 class AddressDirectory:
@@ -86,9 +91,10 @@ class AddressDirectory:
             return (), None
         local, _, fqdn = key.rpartition("@")
         postmaster = domain.overrides.postmaster
-        if postmaster is not None and local == POSTMASTER:
-            found = await self._lookup(tenant, postmaster)
-        return found or await self._lookup(tenant, f"@{fqdn}"), None
+        if local == POSTMASTER:
+            # Who else reads it is for the policy to say, before any catch-all.
+            return await self._lookup(tenant, postmaster) if postmaster is not None else (), None
+        return await self._lookup(tenant, f"@{fqdn}"), None
 
     async def is_disabled(self, domain: HostedDomain, key: str) -> bool:
         """True if the address leads to nobody but disabled accounts. Raises StoreUnavailable."""
@@ -97,6 +103,31 @@ class AddressDirectory:
             return True
         base, detail = _without_detail(domain, key)
         return detail is not None and bool(await self._address_book.targets(tenant, base, active=False))
+
+    async def first_account(self, tenant: str) -> Account | None:
+        """The tenant's oldest active account: its postmaster, if nobody else is. Raises StoreUnavailable."""
+        kept = self._targets.get((tenant, ""))
+        if kept is not None:
+            return kept[0]
+        found = await self._address_book.first(tenant)
+        if found is not None:
+            self._targets.put((tenant, ""), (found,))
+        return found
+
+    async def home(self, server_name: str) -> HostedDomain | None:
+        """The hosted domain that answers for the server itself: the one that its name is in, or a domain of the oldest
+        tenant that has any. Raises StoreUnavailable.
+        """
+        name = server_name
+        while name:
+            if (found := await self.domain(name)) is not None:
+                return found
+            _, _, name = name.partition(".")
+        for tenant in sorted(await self._domain_book.organizations(), key=lambda each: (each.created_at, each.name)):
+            hosted = [each for each in await self._domain_book.domains(tenant.id) if each.is_active]
+            if tenant.is_active and hosted:
+                return hosted[0]
+        return None
 
     def forget(self) -> None:
         """Drops what is kept, after a change."""

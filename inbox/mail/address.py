@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from inbox.base.errors import ProtocolError
-from inbox.base.limits import DOMAIN_OCTETS, LOCAL_PART_OCTETS, PATH_OCTETS
+from inbox.base.limits import ADDRESS_OCTETS, DOMAIN_OCTETS
 
 _QUOTED = r'"(?:[^"\\\x00-\x1f\x7f-\x9f]|\\[\x20-\x7e])*"'
 _ATEXT = r"[^\s\"<>()@,;:\\\[\].\x00-\x20\x7f-\x9f\ud800-\udfff]+"
 _DOTTED = rf"{_ATEXT}(?:\.{_ATEXT})*"
 _LITERAL = r"\[[0-9A-Za-z:.\-]{3,64}\]"
-_ADDRESS = re.compile(rf"({_QUOTED}|{_DOTTED})@({_DOTTED}|{_LITERAL})\Z")
+#: Of a local part, dots may be anywhere: mobile carriers gave out ``user..name`` and ``user.`` by the million.
+_UNQUOTED = rf"(?:{_ATEXT}|\.)+"
+_ADDRESS = re.compile(rf"({_QUOTED}|{_UNQUOTED})@({_DOTTED}|{_LITERAL})\Z")
 _NEEDS_NO_QUOTES = re.compile(rf"{_DOTTED}\Z")
+_DOTS_AND_ATEXT = re.compile(rf"{_UNQUOTED}\Z")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 
 
@@ -30,17 +33,21 @@ class Address:
 
     ``local`` is without quotes and in the case in which it came; ``domain`` is in lower case and its
     internationalised labels are A-labels (``xn--…``), so that two equal domains compare equal.
+
+    ``quoted``: it was written as a quoted string. ``user..name`` and ``"user..name"`` are the same mailbox, and some
+    servers take one form only, so that each is written as it came.
     """
 
     local: str
     domain: str
+    quoted: bool = field(default=False, compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Address:
         """The address that ``text`` spells, without angle brackets.
 
         Raises:
-            AddressError: it is none, or a part of it is longer than RFC 5321 §4.5.3.1 allows.
+            AddressError: it is no address, or longer than ADDRESS_OCTETS.
         """
         return _parsed(text)
 
@@ -55,7 +62,7 @@ class Address:
         return f"{self.local.casefold()}@{self.domain}"
 
     def __str__(self) -> str:
-        if _NEEDS_NO_QUOTES.match(self.local):
+        if _NEEDS_NO_QUOTES.match(self.local) or (not self.quoted and _DOTS_AND_ATEXT.match(self.local)):
             return f"{self.local}@{self.domain}"
         quoted = re.sub(r'(["\\])', r"\\\1", self.local)
         return f'"{quoted}"@{self.domain}'
@@ -65,14 +72,13 @@ class Address:
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> Address:
     found = _ADDRESS.match(text)
-    if found is None or len(text.encode("utf-8", "surrogatepass")) > PATH_OCTETS:
+    if found is None or len(text.encode("utf-8", "surrogatepass")) > ADDRESS_OCTETS:
         raise AddressError(f"not an address: {text[:80]!r}")
     local, domain = found.groups()
-    if local[0] == '"':
+    quoted = local[0] == '"'
+    if quoted:
         local = re.sub(r"\\(.)", r"\1", local[1:-1])
-    if len(local.encode()) > LOCAL_PART_OCTETS:
-        raise AddressError(f"local part of more than {LOCAL_PART_OCTETS} octets: {text[:80]!r}")
-    return Address(local, canonical_domain(domain))
+    return Address(local, canonical_domain(domain), quoted)
 
 
 def canonical_domain(text: str) -> str:

@@ -1,7 +1,8 @@
 """Address lists of header fields (RFC 5322 §3.4 and §4.4) as ENVELOPE shows them.
 
 Syntax errors do not lose an address: what is missing of it gets the words that Dovecot puts there, since a NIL
-in its place would mean the begin or the end of a group (RFC 9051 §7.5.2).
+in its place would mean the begin or the end of a group (RFC 9051 §7.5.2). Where Dovecot loses the address behind a
+display name with unquoted specials (``Bob [EXT] <a@b>``), the angle address is the mailbox and all before it the name.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import re
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from inbox.base.limits import FIELD_OCTETS, HEADER_ADDRESSES
+from inbox.base.limits import ADDRESS_OCTETS, DOMAIN_OCTETS, FIELD_OCTETS, HEADER_ADDRESSES
+from inbox.mail.asides import QUOTED, QUOTED_PAIR, with_closed_asides
 from inbox.mail.encoded import decode_plain, decode_value
 
 
@@ -29,8 +31,6 @@ class ListedAddress(NamedTuple):
 MISSING_MAILBOX: Final = b"MISSING_MAILBOX"
 MISSING_DOMAIN: Final = b"MISSING_DOMAIN"
 SYNTAX_ERROR: Final = b"SYNTAX_ERROR"
-#: RFC 5321 §4.5.3.1: 64 octets, "@" and 255 octets. What is longer is none that anybody can use.
-ADDR_SPEC_CHARACTERS: Final = 320
 _GROUP_END: Final = ListedAddress(None, None, None, None)
 
 _ATEXT: Final = rb"[!#$%&'*+\-/0-9=?A-Z^_`a-z{|}~\x80-\xff]"
@@ -46,11 +46,12 @@ _SIMPLE_OCTETS: Final = 4096
 _ATOM = re.compile(_ATEXT + rb"++")
 _ATOM_OR_DOT = re.compile(rb"(?>(?:" + _ATEXT + rb"|\.)*)")
 _SPACE = re.compile(rb"[ \t\r\n]*+")
-_QUOTED = re.compile(rb'"((?>(?:[^"\\]++|\\.)*))"', re.DOTALL)
 _LITERAL = re.compile(rb"\[(?>(?:[^\]\\]++|\\.)*)\]", re.DOTALL)
 _COMMENT_PIECE = re.compile(rb"[^()\\]++|\\.|[()]", re.DOTALL)
-_QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _LINE_END = re.compile(rb"\r?\n")
+#: Display names that are not quoted as they must be: text that cannot end one, and what ends it.
+_UNQUOTED = re.compile(rb'[^"(<>,;@]++')
+_WHITE = re.compile(rb"[ \t\r\n]++")
 _IS_ATEXT: Final = frozenset(octet for octet in range(256) if _ATOM.match(bytes((octet,))))
 
 
@@ -67,7 +68,7 @@ def parse_addresses(value: bytes) -> tuple[ListedAddress, ...]:
         found = [_simple(piece.strip(b" \t\r\n")) for piece in value.split(b",")]
         if None not in found:
             return tuple(found)  # type: ignore[arg-type]  # the line above
-    return _Parser(value[:FIELD_OCTETS]).addresses()
+    return _Parser(with_closed_asides(value[:FIELD_OCTETS])).addresses()
 
 
 def _simple(value: bytes) -> ListedAddress | None:
@@ -89,7 +90,7 @@ class _Parser:
     Going back happens once per address (a phrase turns out to be no display name), over that address alone.
     """
 
-    __slots__ = ("comment", "data", "end", "found", "pos")
+    __slots__ = ("comment", "data", "end", "found", "in_group", "pos")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -97,6 +98,7 @@ class _Parser:
         self.end = len(data)
         self.comment = b""
         self.found: list[ListedAddress] = []
+        self.in_group = False
 
     def addresses(self) -> tuple[ListedAddress, ...]:
         try:
@@ -141,7 +143,7 @@ class _Parser:
             self._group(phrase)
         elif phrase is not None:
             self._after_phrase(phrase, start)
-        else:
+        elif not self._unquoted_name_addr(start):
             self.pos = start
             self._addr_spec()
 
@@ -151,12 +153,39 @@ class _Parser:
             self._name_addr(phrase)
         elif follows in {0x2C, -1} and b" " in phrase:
             self._add(phrase, None, None, None)  # ``Doe, Ann <ann@…>`` without quotes
-        else:
+        elif not self._unquoted_name_addr(start):
             self.pos = start
             self._addr_spec()
 
+    def _unquoted_name_addr(self, start: int) -> bool:
+        """``Bob [EXT] <a@b>``, ``Bob @ Work <a@b>``: a display name with specials that are not quoted. False if no
+        angle bracket follows before the next address."""
+        self.pos = start
+        words: list[bytes] = []
+        at = False
+        while (octet := self._peek()) != 0x3C:
+            text = _UNQUOTED.match(self.data, self.pos)
+            if text is not None:
+                self.pos = text.end()
+                words.append(text[0])
+            elif octet == 0x22:
+                words.append(self._quoted_string() + b" ")
+            elif octet == 0x28:
+                self._skip_comment()
+                words.append(b" ")
+            # A semicolon ends a group, and for some it separates addresses.
+            elif octet in {0x2C, 0x3E, -1} or (octet == 0x3B and (at or self.in_group)):
+                return False
+            else:
+                at = at or octet == 0x40
+                words.append(self.data[self.pos : self.pos + 1])
+                self.pos += 1
+        self._name_addr(_WHITE.sub(b" ", b"".join(words)).strip(b" "))
+        return True
+
     def _group(self, name: bytes) -> None:
         self.found.append(ListedAddress(None, None, name, None))
+        self.in_group = True
         try:
             self._skip()
             while self.pos < self.end and self._peek() != 0x3B and len(self.found) < HEADER_ADDRESSES:
@@ -170,6 +199,7 @@ class _Parser:
                 self._skip()
         except _Broken:
             self.pos = self.end
+        self.in_group = False
         self.found.append(_GROUP_END)
 
     def _mailbox(self) -> None:
@@ -180,7 +210,7 @@ class _Parser:
             phrase = None
         if phrase is not None:
             self._after_phrase(phrase, start)
-        else:
+        elif not self._unquoted_name_addr(start):
             self.pos = start
             self._addr_spec()
 
@@ -191,6 +221,9 @@ class _Parser:
         route = mailbox = host = None
         try:
             self._skip()
+            while self._peek() == 0x3C:  # ``<<a@b>>``
+                self.pos += 1
+                self._skip()
             if self._peek() == 0x40:
                 route = self._route()
             if self._peek() != 0x3E:
@@ -294,7 +327,7 @@ class _Parser:
                 return b" ".join(words)
 
     def _quoted_string(self) -> bytes:
-        found = _QUOTED.match(self.data, self.pos)
+        found = QUOTED.match(self.data, self.pos)
         if found is None:
             self.pos = self.end
             raise _Broken
@@ -303,7 +336,7 @@ class _Parser:
         text = found[1]
         if b"\n" in text:
             text = _LINE_END.sub(b"", text)
-        return _QUOTED_PAIR.sub(rb"\1", text) if b"\\" in text else text
+        return QUOTED_PAIR.sub(rb"\1", text) if b"\\" in text else text
 
     def _skip(self) -> None:
         """White space and comments (CFWS); the last comment is kept, it may be a display name."""
@@ -328,7 +361,7 @@ class _Parser:
                 depth += 1
             elif piece[0] == b")":
                 depth -= 1
-        self.comment = _QUOTED_PAIR.sub(rb"\1", self.data[begin : self.pos - 1])
+        self.comment = QUOTED_PAIR.sub(rb"\1", self.data[begin : self.pos - 1])
 
 
 def display(address: ListedAddress) -> str | None:
@@ -341,7 +374,10 @@ def display(address: ListedAddress) -> str | None:
 
 
 def addr_spec(addresses: tuple[ListedAddress, ...]) -> str:
-    """The first real address in lower case, without name; empty if there is none."""
+    """The first real address in lower case, without name; empty if there is none.
+
+    Of one that is longer than ADDRESS_OCTETS, the local part is cut: the domain is what others judge by.
+    """
     for address in addresses:
         if (
             address.mailbox
@@ -350,5 +386,6 @@ def addr_spec(addresses: tuple[ListedAddress, ...]) -> str:
             and address.host is not MISSING_DOMAIN
             and address.host is not SYNTAX_ERROR
         ):
-            return f"{decode_plain(address.mailbox)}@{decode_plain(address.host)}".lower()[:ADDR_SPEC_CHARACTERS]
+            host = decode_plain(address.host).lower()[-DOMAIN_OCTETS:]
+            return f"{decode_plain(address.mailbox).lower()[: ADDRESS_OCTETS - 1 - len(host)]}@{host}"
     return ""

@@ -10,6 +10,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
+from inbox.dns.lookups import Lookups
 from inbox.mail.address import Address
 from inbox.mail.message import Message
 from inbox.plugin.facts import Facts
@@ -52,7 +53,8 @@ class Session:
 
     ``helo`` is None before EHLO, HELO or LHLO. ``errors`` counts refused commands. ``judgements`` are what the hooks
     of each stage said so far; the core keeps them for the decision record. ``early_talker``: the client spoke before
-    the banner was sent, which RFC 5321 §3.1 forbids.
+    the banner was sent, which RFC 5321 §3.1 forbids. ``lookups`` is the core's budget of slow DNS look-ups for the
+    current transaction.
     """
 
     id: str
@@ -69,6 +71,7 @@ class Session:
     judgements: dict[str, Any] = field(default_factory=dict, repr=False)
     early_talker: bool = False
     facts: Facts = field(default_factory=Facts)
+    lookups: Lookups | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(slots=True)

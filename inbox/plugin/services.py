@@ -47,6 +47,10 @@ class Directory(Protocol):
         """
         ...
 
+    async def first_account(self, tenant: str) -> str | None:
+        """The address of the oldest active account of ``tenant`` (id). Raises StoreUnavailable."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Counted:

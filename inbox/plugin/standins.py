@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from inbox.authentication.feedback import IncomingReport, Observation
 from inbox.authentication.signing import SigningKey
-from inbox.dns.answers import Answer, DnsTemporary, Mx, NameUnfit, Tlsa
+from inbox.dns.answers import SPENT, Answer, DnsTemporary, LookupsSpent, Mx, NameUnfit, Tlsa
 from inbox.plugin.services import Counted, Resolution
 
 R = TypeVar("R")
@@ -84,6 +84,12 @@ class MemoryDirectory:
             raise self.fails
         return self._accounts.get((tenant, address), Resolution())
 
+    async def first_account(self, tenant: str) -> str | None:
+        if self.fails is not None:
+            raise self.fails
+        accounts = (each for (owner, _), found in self._accounts.items() if owner == tenant for each in found.accounts)
+        return next(accounts, None)
+
 
 class MemoryRates:
     """Window counters as the database keeps them."""
@@ -111,7 +117,8 @@ async def run_in_thread(kind: str, function: Callable[..., R], *args: Any) -> R:
 class MemoryResolver:
     """A DNS of what a test puts into it; whatever is not there does not exist (NXDOMAIN).
 
-    ``fails`` has names that get SERVFAIL, whatever their type. ``asked`` remembers ``(type, name)``.
+    ``fails`` has names that get SERVFAIL, whatever their type; ``slow`` those for which a budget of slow look-ups is
+    spent (``inbox.dns.lookups``). ``asked`` remembers ``(type, name)``.
     """
 
     def __init__(self) -> None:
@@ -123,6 +130,7 @@ class MemoryResolver:
         self.tlsa_records: dict[str, list[Tlsa]] = {}
         self.cname_records: dict[str, list[str]] = {}
         self.fails: set[str] = set()
+        self.slow: set[str] = set()
         self.asked: list[tuple[str, str]] = []
 
     async def txt(self, name: str) -> Answer[bytes]:
@@ -153,6 +161,8 @@ class MemoryResolver:
             raise NameUnfit(name)
         if name in self.fails:
             raise DnsTemporary(f"SERVFAIL for {name}")
+        if name in self.slow:
+            raise LookupsSpent(f"{SPENT} for this message")
         records = tuple(make(record) for record in zone.get(name, ()))
         return Answer(records, exists=bool(records) or self._exists(name), ttl=300)
 

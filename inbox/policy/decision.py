@@ -51,11 +51,23 @@ class StageRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     plugins: list[PluginRecord] = []
 
 
+class Retry(msgspec.Struct, frozen=True):
+    """A recipient whose copy was there already: in ``mailbox`` under ``uid``, delivered by the transaction ``id`` at
+    ``at``."""
+
+    recipient: str
+    mailbox: str
+    uid: int
+    id: str
+    at: float
+
+
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     """The record of one transaction for one tenant, or of a refusal before a tenant was known.
 
     ``at`` is in seconds since the epoch; ``tenant`` is the name; ``stage`` is where it ended; ``code``, ``enhanced``
-    and ``text`` are the reply; ``symbols`` are points by symbol, of the scores that counted.
+    and ``text`` are the reply; ``symbols`` are points by symbol, of the scores that counted. ``already_filed`` is only
+    known when the message is filed, and is kept beside the record.
     """
 
     id: str
@@ -76,6 +88,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     symbols: dict[str, float] = {}
     stages: list[StageRecord] = []
     format: int = 1
+    already_filed: list[Retry] = []
 
     def with_judgements(self, judgements: Sequence[StageOutcome], reply: Reply | None = None) -> Decision:
         """This record with what the stages said, in their order, and with the reply."""

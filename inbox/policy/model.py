@@ -76,7 +76,8 @@ class ServerPolicy(Shape):
     proxy_networks: tuple[IPvAnyNetwork, ...] = ()
     """Networks of the proxies from which PROXY protocol headers are believed."""
     postmaster: str | None = None
-    """Hosted address that gets what is for ``<postmaster>`` or postmaster@ our own name (RFC 5321 §4.5.1)."""
+    """Hosted address that gets what is for ``<postmaster>`` or postmaster@ our own name (RFC 5321 §4.5.1). None: the
+    postmaster of the hosted domain that our name is in, else of a domain of the oldest tenant."""
     decisions: DecisionSettings = DecisionSettings()
     reports: ReportSettings = ReportSettings()
     breaker: BreakerSettings = BreakerSettings()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from inbox.policy.decision import ORDINARY, Decision, PluginRecord, StageRecord, Value
+from inbox.policy.decision import ORDINARY, Decision, PluginRecord, Retry, StageRecord, Value
 
 
 def render(decision: Decision) -> list[str]:
@@ -19,20 +19,30 @@ def _head(decision: Decision) -> Iterator[str]:
     yield f"{decision.id}: {decision.outcome}" + (f" at {decision.stage}" if decision.stage else "")
     if reply:
         yield f"  reply       {reply}"
-    yield f"  at          {datetime.fromtimestamp(decision.at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    yield f"  at          {_time(decision.at)}"
     peer = " ".join(part for part in (decision.peer, f"({decision.helo})" if decision.helo else "") if part)
     if peer or decision.door:
         yield f"  from peer   {peer} through {decision.door}"
     if decision.tenant:
         yield f"  tenant      {decision.tenant}"
     yield f"  sender      <{decision.sender}>"
+    known = {retry.recipient: retry for retry in decision.already_filed}
     for recipient in decision.recipients:
-        yield f"  recipient   <{recipient}>"
+        yield f"  recipient   <{recipient}>" + (_already_filed(known[recipient]) if recipient in known else "")
     if decision.size:
         yield f"  size        {decision.size} octets"
     if decision.symbols:
         symbols = ", ".join(f"{symbol} {points:+g}" for symbol, points in decision.symbols.items())
         yield f"  score       {decision.total:g}: {symbols}"
+
+
+def _already_filed(retry: Retry) -> str:
+    """A retry was recognised: the reply was positive, and nothing was filed for it."""
+    return f": already filed as {retry.id or '(unknown id)'} in {retry.mailbox}, UID {retry.uid}, at {_time(retry.at)}"
+
+
+def _time(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _stages(decision: Decision) -> Iterator[str]:

@@ -229,7 +229,11 @@ class SmtpConnection(SmtpMessages):
 
     async def smtp_MAIL(self, arg: str) -> None:
         context = self._context
-        mail = parse_mail(arg)
+        try:
+            mail = parse_mail(arg)
+        except CommandError as error:
+            self._say(await self._refused("mail", Reply.of(error)))
+            return
         limit = context.config.max_message_octets
         if mail.size > limit:
             self._say(await self._refused("mail", too_big(limit)))

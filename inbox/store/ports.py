@@ -85,6 +85,10 @@ class Accounts(Protocol):
         """All of one tenant, or (for the operator) of all tenants, by address."""
         ...
 
+    async def first(self, tenant: str) -> Account | None:
+        """The tenant's oldest active account; of several that were created at once, the first by address."""
+        ...
+
     async def set_password(self, tenant: str, address: str, password_hash: str) -> None:
         """Raises NotFound."""
         ...
@@ -177,7 +181,9 @@ class Messages(Protocol):
         UIDs of a mailbox are distinct, gapless and never reused. The result has one list for each filing, one
         ``Placed`` for each copy. A mail that is known already (same tenant, content hash and Message-ID) keeps its id
         and its blob: new copies refer to those, and the blob that the caller has written is left to the sweeper. A
-        quarantined copy is recognised for its own recipient only.
+        copy that is recognised as a retry (``inbox.store.retries``) is not written again: its ``Placed`` and the
+        decision record of its tenant say what it was recognised by. A quarantined copy is recognised for its own
+        recipient only.
 
         Raises NotFound if a mailbox is gone or is not the tenant's.
         """
@@ -272,7 +278,10 @@ class Decisions(Protocol):
         ...
 
     async def search(self, wanted: DecisionFilter, limit: int = 50) -> list[DecisionRecord]:
-        """The latest records that match, newest first."""
+        """The latest records that match, newest first. The body of one that is damaged is no JSON.
+
+        Reads along indexes; senders and recipients are compared in pages of some thousand records.
+        """
         ...
 
     async def prune(self, before: float) -> int:

@@ -75,7 +75,8 @@ class Copy:
     """One mailbox that a mail goes into.
 
     ``prepended`` is put in front of the shared blob for this copy only (Delivered-To, Return-Path, Received): two
-    recipients of one mail never see each other's address, and a mail that comes again finds its blob.
+    recipients of one mail never see each other's address, and a mail that comes again finds its blob. The first two
+    of these fields name the envelope by which a retry is recognised (``inbox.store.retries``).
     ``recipient`` and ``reason`` say, for a quarantined copy, whom it was for and why it is there.
     """
 
@@ -92,8 +93,9 @@ class Copy:
 class Filing:
     """One tenant's mail with its copies, as part of an :class:`Arrival`.
 
-    ``recognise`` asks whether this very mail (tenant, content hash, Message-ID) is already in a mailbox of the
-    copy's account: then the peer is retrying after a lost reply, and the copy that is there is returned.
+    ``recognise`` asks whether this very mail (tenant, content hash, Message-ID) came lately with the same envelope and
+    is in a mailbox of the copy's account: then the peer is retrying after a lost reply, and the copy that is there is
+    returned (``inbox.store.retries``).
     """
 
     email: EmailRecord
@@ -102,10 +104,26 @@ class Filing:
 
 
 @dataclass(frozen=True, slots=True)
+class AlreadyFiled:
+    """The copy that a retry was recognised by: nothing was written for ``recipient`` (as the client gave it).
+
+    ``mailbox`` is the name of the mailbox that the copy was in at that time, under ``uid``; ``transaction`` is the id
+    of the transaction that delivered it, and of its decision record; ``at`` is when that was.
+    """
+
+    recipient: str
+    mailbox: str
+    uid: int
+    transaction: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionRecord:
     """Why one transaction ended as it did, for one tenant. ``body`` is the full record as JSON.
 
-    ``tenant`` is empty for what was decided before a tenant was known.
+    ``tenant`` is empty for what was decided before a tenant was known. ``already_filed`` is found out by the database
+    while it writes the record together with the mail.
     """
 
     id: str
@@ -117,6 +135,7 @@ class DecisionRecord:
     recipients: tuple[str, ...]
     peer: str
     body: bytes = field(repr=False)
+    already_filed: tuple[AlreadyFiled, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +163,18 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Where a copy went. ``fresh`` is False if the mail was recognised and nothing was written for it."""
+    """Where a copy went, or is if the mail was recognised as a retry and nothing was written for it."""
 
     mailbox: str
     email: str
     uid: int
     modseq: int
-    fresh: bool = True
+    already: AlreadyFiled | None = None
+
+    @property
+    def fresh(self) -> bool:
+        """False if the copy was there already."""
+        return self.already is None
 
 
 @dataclass(frozen=True, slots=True)

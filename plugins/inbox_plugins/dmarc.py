@@ -57,7 +57,7 @@ from inbox.authentication.dmarc.forwarding import Exemption, Way, dmarc_of, exem
 from inbox.authentication.dmarc.public_suffix import PublicSuffixes, shipped
 from inbox.authentication.feedback import Observation
 from inbox.base.limits import DMARC_EXCEPTION_SECONDS
-from inbox.dns.answers import DnsTemporary
+from inbox.dns.answers import SPENT, DnsTemporary
 from inbox.plugin import (
     Action,
     ArcFact,
@@ -143,6 +143,8 @@ class Dmarc:
         )
         if not fact.domain:
             return _stricter(action, settings.malformed_from)
+        if fact.result is Result.TEMPERROR and SPENT in fact.reason:
+            return _stricter(action, "defer")  # Or else slow signatures would make a way round any policy.
         if fact.result is Result.FAIL and settings.honour_policy:
             return _stricter(action, _wanted(settings, fact.disposition))
         return action

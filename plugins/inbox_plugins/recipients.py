@@ -5,6 +5,9 @@ Speaks at:  rcpt (Reject 550 5.1.1 for an unknown user, Defer 450 4.2.1 for a di
 Gives:      Resolved, into the recipient's facts: the accounts that the copy is for. Without this fact no
             recipient is accepted, so every policy that takes mail has this plugin switched on.
 Asks:       the directory, which follows aliases and, where the domain allows it, plus addresses.
+Postmaster: postmaster@ of every hosted domain is accepted (RFC 5321 §4.5.1), in any case of its letters. If there is no
+            such account or alias, its mail goes to ``postmaster``, else to ``catch_all``, else to the tenant's oldest
+            active account. Rate limits, the virus scanner and all other rules apply to it as to any recipient.
 On error:   defer. A database that does not answer is never taken for "no such user": the peer comes back.
 
 A policy that takes whatever is sent to the domain::
@@ -57,7 +60,8 @@ class Settings(PluginSettings):
     postmaster: str | None = Field(
         None,
         description="Address of this tenant that gets postmaster@ of every domain that has no such user or alias. "
-        "RFC 5321 §4.5.1 requires that postmaster@ is accepted; None treats it like any other address.",
+        "RFC 5321 §4.5.1 requires that postmaster@ is accepted: without this setting, the catch-all gets its mail, or "
+        "the tenant's oldest active account.",
         examples=["ops@acme.test"],
     )
     max_recipients: int = Field(
@@ -108,10 +112,10 @@ class Recipients:
         if found.accounts:
             _file(recipient, found)
             return None
+        if address.local.casefold() == _POSTMASTER:
+            return await self._postmaster(recipient)
         if found.disabled:
             return self._disabled()
-        if self.settings.postmaster and address.local.casefold() == _POSTMASTER:
-            return await self._stand_in(recipient, self.settings.postmaster)
         if self.settings.catch_all:
             return await self._stand_in(recipient, self.settings.catch_all)
         if self.settings.unknown == "defer":
@@ -122,6 +126,21 @@ class Recipients:
         if self.settings.disabled == "reject":
             return Reject(550, "5.2.1", "This mailbox is disabled")
         return Defer(450, "4.2.1", "This mailbox is disabled, try again later")
+
+    async def _postmaster(self, recipient: Recipient) -> Verdict | None:
+        """RFC 5321 §4.5.1: postmaster@ is always accepted."""
+        instead = self.settings.postmaster or self.settings.catch_all
+        if instead is None:
+            # The domain's own catch-all.
+            found = await self._directory.resolve(recipient.tenant, f"@{recipient.effective.domain}")
+            if found.accounts:
+                _file(recipient, found)
+                return None
+            instead = await self._directory.first_account(recipient.tenant)
+        if instead is not None:
+            return await self._stand_in(recipient, instead)
+        self._log.error("recipients_no_postmaster", tenant=recipient.tenant_name)
+        return Defer(451, "4.3.5", "This domain has no account yet, try again later")
 
     async def _stand_in(self, recipient: Recipient, instead: str) -> Verdict:
         """Sends the recipient's mail to an address of the settings."""

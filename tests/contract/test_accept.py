@@ -10,7 +10,7 @@ import pytest
 from inbox.base.errors import NotFound
 from inbox.mail.flags import Flag
 from inbox.store.records import Arrival, Copy, EmailRecord, Filing, Placed
-from tests.support.store import Home, decision, email, filing
+from tests.support.store import Home, decision, email, envelope, filing
 
 
 async def accept(home: Home, *filings: Filing) -> list[list[Placed]]:
@@ -24,7 +24,7 @@ async def test_what_is_accepted_is_there(acme: Home) -> None:
         "VIRUS Eicar", "spam",
     )  # fmt: skip
     ((placed,),) = await accept(acme, Filing(mail, (copy,)))
-    assert placed == Placed(acme.inbox, mail.id, 1, placed.modseq, True)
+    assert placed == Placed(acme.inbox, mail.id, 1, placed.modseq)
     (message,) = await acme.fetched(acme.inbox, [1])
     assert message.email == mail
     assert (message.entry.uid, message.entry.modseq) == (1, placed.modseq)
@@ -125,25 +125,18 @@ async def test_a_bad_arrival_harms_no_other(acme: Home) -> None:
     assert await acme.uids() == list(range(1, 33))
 
 
+ENVELOPE = envelope("ann@acme.test")
+
+
 async def test_a_retried_mail_is_recognised(acme: Home) -> None:
     mail = email(acme.tenant)
-    ((first,),) = await accept(acme, filing(mail, acme.inbox))
+    ((first,),) = await accept(acme, filing(mail, acme.inbox, prepended=ENVELOPE))
     status = await acme.db.mailboxes.status(acme.tenant, acme.inbox)
-    ((second,),) = await accept(
-        acme, filing(replace(mail, id="other-id", blob_path="msg/x/y/other-id.eml"), acme.inbox)
-    )
-    assert second == replace(first, fresh=False)
+    again = replace(mail, id="other-id", blob_path="msg/x/y/other-id.eml")
+    ((second,),) = await accept(acme, filing(again, acme.inbox, prepended=ENVELOPE))
+    assert (replace(second, already=None), second.fresh) == (first, False)
     assert await acme.db.mailboxes.status(acme.tenant, acme.inbox) == status
     assert await acme.db.messages.blob_in_use(["msg/x/y/other-id.eml", mail.blob_path]) == {mail.blob_path}
-
-
-async def test_it_is_recognised_in_any_mailbox_of_the_account(acme: Home) -> None:
-    mail = email(acme.tenant)
-    await accept(acme, filing(mail, acme.inbox))
-    ((_, new),) = await acme.db.messages.copy(acme.tenant, acme.inbox, [1], acme.mailboxes["Archive"], move=True)
-    ((found,),) = await accept(acme, filing(replace(mail, id="again"), acme.inbox))
-    assert (found.mailbox, found.uid, found.email, found.fresh) == (acme.mailboxes["Archive"], new, mail.id, False)
-    assert await acme.uids() == []
 
 
 async def test_it_is_not_recognised_in_another_account(acme: Home) -> None:
@@ -151,9 +144,9 @@ async def test_it_is_not_recognised_in_another_account(acme: Home) -> None:
     bobs = await acme.db.mailboxes.by_name(acme.tenant, bob.id, "INBOX")
     assert bobs is not None
     mail = email(acme.tenant)
-    await accept(acme, filing(mail, acme.inbox))
+    await accept(acme, filing(mail, acme.inbox, prepended=ENVELOPE))
     again = replace(mail, id="again", blob_path=f"msg/{acme.tenant}/m/again.eml")
-    ((hers, his),) = await accept(acme, filing(again, acme.inbox, bobs.id))
+    ((hers, his),) = await accept(acme, filing(again, acme.inbox, bobs.id, prepended=ENVELOPE))
     assert (hers.fresh, his.fresh) == (False, True)
     assert his.email == mail.id
     (message,) = await acme.fetched(bobs.id, [his.uid])
@@ -164,7 +157,9 @@ async def test_it_is_not_recognised_in_another_account(acme: Home) -> None:
 async def test_unrecognised_on_request_the_mail_is_shared_but_the_entry_is_new(acme: Home) -> None:
     mail = email(acme.tenant)
     for uid in (1, 2):
-        ((placed,),) = await accept(acme, filing(replace(mail, id=f"id{uid}"), acme.inbox, recognise=False))
+        ((placed,),) = await accept(
+            acme, filing(replace(mail, id=f"id{uid}"), acme.inbox, recognise=False, prepended=ENVELOPE)
+        )
         assert (placed.uid, placed.email, placed.fresh) == (uid, "id1", True)
     assert await acme.uids() == [1, 2]
 
@@ -179,12 +174,12 @@ def variants(mail: EmailRecord) -> list[EmailRecord]:
 
 async def test_other_content_or_another_message_id_is_another_mail(acme: Home) -> None:
     mail = email(acme.tenant)
-    await accept(acme, filing(mail, acme.inbox))
+    await accept(acme, filing(mail, acme.inbox, prepended=ENVELOPE))
     for uid, variant in enumerate(variants(mail), start=2):
-        ((placed,),) = await accept(acme, filing(variant, acme.inbox))
+        ((placed,),) = await accept(acme, filing(variant, acme.inbox, prepended=ENVELOPE))
         assert (placed.uid, placed.email, placed.fresh) == (uid, variant.id, True)
     # A mail without a Message-ID is recognised by its content.
-    ((again,),) = await accept(acme, filing(replace(variants(mail)[2], id="d"), acme.inbox))
+    ((again,),) = await accept(acme, filing(replace(variants(mail)[2], id="d"), acme.inbox, prepended=ENVELOPE))
     assert (again.email, again.uid, again.fresh) == ("c", 4, False)
 
 
@@ -211,19 +206,27 @@ async def test_a_mail_that_is_gone_is_new_again(acme: Home) -> None:
 async def test_quarantined_copies_for_two_people_are_two(acme: Home) -> None:
     quarantine = await acme.db.mailboxes.create(acme.tenant, None, "Quarantine")
     mail = email(acme.tenant)
-    copies = tuple(Copy(quarantine.id, recipient=f"{who}@acme.test", reason="spam") for who in ("ann", "bob"))
+    copies = tuple(
+        Copy(quarantine.id, prepended=envelope(who), recipient=who, reason="spam")
+        for who in ("ann@acme.test", "bob@acme.test")
+    )
     ((ann, bob),) = await accept(acme, Filing(mail, copies))
     assert {ann.uid, bob.uid} == {1, 2}
     ((ann2, bob2),) = await accept(acme, Filing(replace(mail, id="again"), copies))
-    assert (ann2, bob2) == (replace(ann, fresh=False), replace(bob, fresh=False))
-    for_eve = Copy(quarantine.id, recipient="eve@acme.test", reason="spam")
+    assert (ann2.fresh, bob2.fresh) == (False, False)
+    assert (replace(ann2, already=None), replace(bob2, already=None)) == (ann, bob)
+    # The envelope is the same if an address was redirected: whom the copy is for is not.
+    for_eve = Copy(quarantine.id, prepended=envelope("ann@acme.test"), recipient="eve@acme.test", reason="spam")
     ((eve,),) = await accept(acme, Filing(replace(mail, id="third"), (for_eve,)))
     assert (eve.uid, eve.fresh, eve.email) == (3, True, mail.id)
 
 
 async def test_the_same_mail_many_times_at_once_is_there_once(acme: Home) -> None:
     mail = email(acme.tenant)
-    copies = [filing(replace(mail, id=f"id{n}", blob_path=f"msg/x/y/id{n}.eml"), acme.inbox) for n in range(20)]
+    copies = [
+        filing(replace(mail, id=f"id{n}", blob_path=f"msg/x/y/id{n}.eml"), acme.inbox, prepended=ENVELOPE)
+        for n in range(20)
+    ]
     done = await asyncio.gather(*[accept(acme, one) for one in copies])
     assert len([placed for ((placed,),) in done if placed.fresh]) == 1
     assert {(placed.uid, placed.email) for ((placed,),) in done} == {(1, done[0][0][0].email)}
@@ -235,14 +238,14 @@ async def test_nul_is_dropped_from_texts(acme: Home) -> None:
         acme.tenant, subject="a\x00b", subject_normalized="\x00", message_id="<\x00nul@x>", to=("\x00x@y", "z\x00"),
         references=("<\x00>",), snippet="\x00" * 10, sender_address="a\x00@b",
     )  # fmt: skip
-    copy = Copy(acme.inbox, recipient="a\x00@b", reason="\x00why", keywords=("k",), prepended=b"\x00kept")
+    copy = Copy(acme.inbox, recipient="a\x00@b", reason="\x00why", keywords=("k",), prepended=ENVELOPE + b"\x00kept")
     ((placed,),) = await accept(acme, Filing(mail, (copy,)))
     (message,) = await acme.fetched(acme.inbox, [placed.uid])
     assert (message.email.subject, message.email.snippet, message.email.subject_normalized) == ("ab", "", "")
     assert (message.email.message_id, message.email.to, message.email.references) == ("<nul@x>", ("x@y", "z"), ("<>",))
-    assert (message.recipient, message.reason, message.prepended) == ("a@b", "why", b"\x00kept")
+    assert (message.recipient, message.reason, message.prepended) == ("a@b", "why", copy.prepended)
     ((again,),) = await accept(acme, Filing(replace(mail, id="again"), (copy,)))
-    assert again == replace(placed, fresh=False)
+    assert (replace(again, already=None), again.fresh) == (placed, False)
 
 
 async def test_huge_texts(acme: Home) -> None:

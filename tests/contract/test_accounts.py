@@ -32,6 +32,21 @@ async def test_a_new_account_has_its_mailboxes(db: Database, acme: Home) -> None
     assert all(box.account == made.id and box.organization == acme.tenant for box in mailboxes)
 
 
+async def test_the_first_account_is_the_oldest_active_one(
+    db: Database, acme: Home, other: Home, clock: FakeClock
+) -> None:
+    for address in ("zoe@acme.test", "bob@acme.test"):
+        await db.accounts.add(acme.tenant, address, "hash")
+    clock.advance(1)
+    await db.accounts.add(acme.tenant, "aaron@acme.test", "hash")
+    found = await db.accounts.first(acme.tenant)
+    assert found is not None
+    oldest = min(await db.accounts.all(acme.tenant), key=lambda account: (account.created_at, account.address))
+    assert found == oldest
+    assert found.address != "aaron@acme.test"
+    assert await db.accounts.first("no-such-tenant") is None
+
+
 async def test_an_address_is_given_once(db: Database, acme: Home, other: Home) -> None:
     for tenant in (acme.tenant, acme.tenant):
         with pytest.raises(AlreadyExists):

@@ -6,7 +6,7 @@ import asyncio
 
 from inbox.mail.flags import Flag
 from inbox.store.records import Arrival
-from tests.support.store import Home, Opener, email, filing
+from tests.support.store import Home, Opener, email, envelope, filing
 
 
 async def test_two_hundred_deliveries_from_four_instances(acme: Home, opener: Opener) -> None:
@@ -28,7 +28,7 @@ async def test_two_hundred_deliveries_from_four_instances(acme: Home, opener: Op
 async def test_one_mail_from_four_instances_at_once_is_there_once(acme: Home, opener: Opener) -> None:
     instances = [acme.db, *[await opener() for _ in range(3)]]
     mail = email(acme.tenant)
-    arrival = Arrival((filing(mail, acme.inbox),))
+    arrival = Arrival((filing(mail, acme.inbox, prepended=envelope("ann@acme.test")),))
     done = await asyncio.gather(*[instances[n % 4].messages.accept(arrival) for n in range(40)])
     assert sum(place.fresh for ((place,),) in done) == 1
     assert await acme.uids() == [1]

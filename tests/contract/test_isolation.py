@@ -119,7 +119,7 @@ ELSEWHERE = {
     "Accounts.by_address", "Messages.blob_in_use", "Decisions.add", "Decisions.prune", "DkimKeys.pending",
     "DmarcReports.count", "DmarcReports.observed", "DmarcReports.forget_observations", "DmarcReports.forget_reports",
     "Tenants.hosted", "Hosting.shut_out", "Hosting.rename_tenant", "Hosting.end_tenant",
-    "DmarcReports.claim", "Accounts.all", "Accounts.aliases", "Decisions.get", "Decisions.search",
+    "DmarcReports.claim", "Accounts.all", "Accounts.first", "Accounts.aliases", "Decisions.get", "Decisions.search",
 }  # fmt: skip
 
 
@@ -180,6 +180,8 @@ async def test_listings_show_the_tenants_own(acme: Home, other: Home) -> None:
     record = decision(acme.tenant)
     await acme.db.decisions.add([record])
     assert [account.organization for account in await other.db.accounts.all(other.tenant)] == [other.tenant]
+    first = await other.db.accounts.first(other.tenant)
+    assert first is not None and first.organization == other.tenant
     assert await other.db.accounts.aliases(other.tenant) == []
     assert await other.db.decisions.get(record.id, other.tenant) == []
     assert await other.db.decisions.search(DecisionFilter(tenant=other.tenant)) == []

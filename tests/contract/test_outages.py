@@ -14,7 +14,7 @@ from inbox.base.errors import ConfigError, StoreError, StoreUnavailable
 from inbox.store.records import Arrival, Placed
 from inbox.store.surreal.config import SurrealConfig
 from inbox.store.surreal.database import SurrealDatabase
-from tests.support.store import IDS, Home, email, filing, home
+from tests.support.store import IDS, Home, email, envelope, filing, home
 from tests.support.surreal_server import SurrealServer, server
 
 pytestmark = pytest.mark.real
@@ -78,7 +78,7 @@ async def test_a_killed_server_loses_nothing_that_was_acknowledged(
 async def test_a_retry_after_a_lost_reply_is_recognised(engine: SurrealServer, database: SurrealDatabase) -> None:
     acme = await home(database)
     mails = [email(acme.tenant) for _ in range(100)]
-    arrivals = [Arrival((filing(mail, acme.inbox),)) for mail in mails]
+    arrivals = [Arrival((filing(mail, acme.inbox, prepended=envelope("ann@acme.test")),)) for mail in mails]
     work = [asyncio.ensure_future(database.messages.accept(arrival)) for arrival in arrivals]
     await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
     engine.kill()

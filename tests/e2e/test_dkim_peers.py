@@ -121,6 +121,30 @@ async def test_we_verify_what_mail_dkim_signs(forms: str, resolver: str, tmp_pat
         assert await result(message, resolver) == [Result.PASS]
 
 
+#: Lines that relays and programs leave in front of a message; whether dkimpy passes them over, too.
+STRAYS = {
+    b"From ann@signed.test Mon Jan  1 10:00:00 2024\r\n": True,
+    b">From ann@signed.test Mon Jan  1 10:00:00 2024\r\n": False,
+    "Größe: 1\r\n".encode(): False,
+    b"no colon\r\n": False,
+}
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+async def test_lines_in_front_that_are_no_fields(stray: bytes, resolver: str) -> None:
+    after = stray + signed(MAILS["text"], RSA, now=time.time())
+    assert await result(after, resolver) == [Result.PASS]
+    assert mail_dkim(after, resolver) == ["pass"]
+    before = signed(stray + MAILS["text"], RSA, now=time.time())
+    assert await result(before, resolver) == [Result.PASS]
+    assert mail_dkim(before, resolver) == ["pass"]
+    if STRAYS[stray]:
+        assert dkimpy(after, resolver)
+        assert dkimpy(before, resolver)
+    for hidden in (b" From: eve@evil.test\r\n", b"From : eve@evil.test\r\n", b"From\xa0: eve@evil.test\r\n"):
+        assert await result(stray + hidden + after, resolver) == [Result.PERMERROR]
+
+
 async def test_a_dns_that_does_not_answer(dns_world: DnsWorld) -> None:
     names = {
         signing_key(RSA_KEY, "bogus.test", "mail"): {Result.TEMPERROR},

@@ -142,6 +142,24 @@ async def test_no_answer() -> None:
     assert lax.fact.result is Result.TEMPERROR
 
 
+async def test_look_ups_that_the_sender_made_too_many_are_no_way_round_a_policy() -> None:
+    """Whatever ``results`` says: who forges a mail can bring it about."""
+    later = Defer(451, "4.7.0", "The DMARC result for author.test is temperror")
+    spent = World(results={"temperror": "ignore"})
+    spent.dns.slow.add("_dmarc.author.test")
+    assert await spent.judge() == later
+    assert spent.fact.reason == "the policy could not be looked up: too many slow look-ups"
+    why = "the key cannot be looked up now: too many slow look-ups for this message"
+    forged = World()
+    signature = DkimSignature(Result.TEMPERROR, "author.test", "sel", reason=why)
+    assert await forged.judge(dkim=DkimFact(Result.TEMPERROR, (signature,))) == later
+    assert forged.fact.reason == "an aligned check could not be completed: too many slow look-ups"
+    # A signature of another domain could not have made it pass.
+    other = World()
+    signature = DkimSignature(Result.TEMPERROR, "other.test", "sel", reason=why)
+    assert type(await other.judge(dkim=DkimFact(Result.TEMPERROR, (signature,)))) is Reject
+
+
 async def test_a_check_that_failed_is_no_reason_to_refuse() -> None:
     world = World()
     assert await world.judge(spf=None) is None

@@ -54,7 +54,7 @@ async def test_mail_to_the_report_addresses_alone_is_read(addresses: list[str], 
     assert (fact(outcome) is not None) is filed
 
 
-@pytest.mark.parametrize("address", ["two words", "a@", "@demo.test", "a@b@c", "x" * 65, "ann@demo..test"])
+@pytest.mark.parametrize("address", ["two words", "a@", "@demo.test", "a@b@c", "x" * 901, "ann@demo..test"])
 def test_an_address_that_is_none_is_a_mistake(address: str) -> None:
     with pytest.raises(PolicyMistakes, match="neither an address"):
         PluginTest("dmarc_reports", {"addresses": [address]})

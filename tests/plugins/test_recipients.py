@@ -60,6 +60,16 @@ async def test_a_disabled_account_is_not_unknown(settings: dict[str, str], answe
     assert to.facts.get(Resolved) is None
 
 
+async def test_a_postmaster_whom_no_setting_names_is_the_domains_catch_all() -> None:
+    directory = known()
+    directory.add("@acme.test", "office@acme.test", tenant="t1")
+    to = recipient("Postmaster@acme.test")
+    assert await plugin(directory).rcpt(transaction(), to) is None
+    assert to.facts.get(Resolved) == Resolved(("office@acme.test",))
+    named = plugin(directory, postmaster="ops@acme.test")
+    assert await named.rcpt(transaction(), recipient("postmaster@acme.test")) == Redirect("ops@acme.test")
+
+
 async def test_another_tenants_address_is_unknown() -> None:
     answer = await plugin().rcpt(transaction(), recipient("ann@acme.test", tenant="t2"))
     assert isinstance(answer, Reject)
@@ -99,8 +109,22 @@ async def test_postmaster_that_exists_is_not_redirected() -> None:
     assert to.facts.get(Resolved) == Resolved(("pam@acme.test",))
 
 
-async def test_postmaster_without_a_setting_is_like_any_address() -> None:
-    assert isinstance(await plugin().rcpt(transaction(), recipient("postmaster@acme.test")), Reject)
+@pytest.mark.parametrize("local", ["postmaster", "Postmaster", "POSTMASTER"])
+async def test_postmaster_without_a_setting_is_the_tenants_first_account(local: str) -> None:
+    to = recipient(f"{local}@acme.test")
+    assert await plugin().rcpt(transaction(), to) == Redirect("ann@acme.test")
+    assert to.facts.get(Resolved) == Resolved(("ann@acme.test",), "shop")
+    caught = plugin(catch_all="ops@acme.test")
+    assert await caught.rcpt(transaction(), recipient(f"{local}@acme.test")) == Redirect("ops@acme.test")
+    for other in ("postmaster2@acme.test", "abuse@acme.test"):
+        assert isinstance(await plugin().rcpt(transaction(), recipient(other)), Reject)
+
+
+async def test_postmaster_of_a_tenant_without_accounts_is_asked_to_come_again() -> None:
+    log = MemoryLog()
+    answer = await plugin(log=log).rcpt(transaction(), recipient("postmaster@new.test", tenant="t9"))
+    assert answer == Defer(451, "4.3.5", "This domain has no account yet, try again later")
+    assert log.named("recipients_no_postmaster")
 
 
 async def test_a_catch_all_that_does_not_exist_loses_no_mail() -> None:

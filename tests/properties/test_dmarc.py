@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from contextlib import suppress
 from types import ModuleType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inbox.authentication.dmarc.author import author_of
+from inbox.authentication.dmarc.author import a_labels, author_of
 from inbox.authentication.dmarc.discovery import Discovery, Method
 from inbox.authentication.dmarc.evaluation import Checked, evaluate, sample_of
 from inbox.authentication.dmarc.public_suffix import shipped
 from inbox.authentication.dmarc.records import Record, is_record, parse_record
 from inbox.authentication.facts import DkimFact, DkimSignature, DmarcFact, Result, SpfFact
+from inbox.mail.address import AddressError
+from inbox.mail.addresslist import MISSING_DOMAIN, SYNTAX_ERROR, parse_addresses
 from inbox.plugin.standins import MemoryResolver
 
 POLICIES = ["none", "quarantine", "reject"]
@@ -53,6 +56,30 @@ def test_any_from_field_names_one_domain_or_says_why_not(fields: list[bytes]) ->
     author = author_of(fields)
     assert bool(author.domain) != bool(author.problem)
     assert author.domain.isascii() and author.domain == author.domain.lower()
+
+
+#: What From fields are made of, in any order.
+PIECES = st.sampled_from(
+    [
+        b"a@x.test", b"b@bank.test", b"Bob", b'"', b"(", b")", b"<", b">", b",", b";", b":", b" ", b"@", b".",
+        b"[", b"]", b"\\", b'\\"', b"=?utf-8?q?c=40bank.test?=", b"=?utf-8?q?=3C?=", b"x.test", b"bank.test",
+        b"\r\n ", b"'",
+    ]
+)  # fmt: skip
+
+
+@given(st.lists(PIECES, max_size=9).map(b"".join))
+def test_no_reader_of_envelope_is_shown_another_domain_than_the_one_that_is_judged(value: bytes) -> None:
+    author = author_of([value])
+    if not author.domain:
+        return
+    for address in parse_addresses(value):
+        if address.host is None or address.host in {MISSING_DOMAIN, SYNTAX_ERROR}:
+            continue
+        # A single label is nobody's domain, and what is no domain cannot be impersonated.
+        with suppress(AddressError):
+            shown = a_labels(address.host.decode())
+            assert shown == author.domain or "." not in shown
 
 
 @given(st.sampled_from([b"%s", b"<%s>", b"Ann <%s>", b'"A, B" <%s>', b"%s (Ann)", b"G: %s;"]), DOMAINS, DOMAINS)

@@ -64,6 +64,17 @@ def filing(mail: EmailRecord, *mailboxes: str, recognise: bool = True, **copy: A
     return Filing(mail, tuple(Copy(mailbox, **copy) for mailbox in mailboxes), recognise)
 
 
+def envelope(
+    recipient: str, sender: str = "peer@elsewhere.test", *, transaction: str = "first", peer: str = "192.0.2.7"
+) -> bytes:
+    """The trace fields of one recipient's copy, as ``inbox.flow.trace`` writes them."""
+    return (
+        f"Delivered-To: {recipient}\r\nReturn-Path: <{sender}>\r\nReceived: from mx.elsewhere.test ([{peer}])\r\n"
+        f"\tby mx.test (inbox) with ESMTP id {transaction}\r\n\tfor <{recipient}>;\r\n"
+        "\tSun, 15 Jun 2025 15:06:40 +0000\r\n"
+    ).encode()
+
+
 def decision(tenant: str, **fields: Any) -> DecisionRecord:
     made = DecisionRecord(
         IDS.new(), tenant, 1_750_000_000.0, "transfer", "accept", "ann@example.org",

@@ -16,7 +16,7 @@ from inbox.authentication.dkim.section import HeaderSection
 from inbox.authentication.dkim.signature import ALGORITHMS
 from inbox.authentication.dkim.tags import TagsInvalid, number, octets, required, words
 from inbox.base.limits import ARC_SIGNED_FIELDS, CLOCK_SKEW_SECONDS
-from inbox.dns.answers import DnsTemporary
+from inbox.dns.answers import DnsTemporary, LookupsSpent
 
 #: A key by domain, selector and kind.
 KeyName = tuple[str, str, str]
@@ -52,7 +52,8 @@ class Signed:
 
 def _without_key(found: KeyInvalid | DnsTemporary | None) -> SignatureInvalid:
     if isinstance(found, DnsTemporary):
-        return SignatureInvalid("its key cannot be looked up now", temporary=True)
+        why = f": {found}" if isinstance(found, LookupsSpent) else ""
+        return SignatureInvalid(f"its key cannot be looked up now{why}", temporary=True)
     return SignatureInvalid(str(found) if found is not None else "its key was not looked up")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import islice
+from typing import Final
 
 from inbox.authentication.dkim.canonical import Form, canonical_field, without_signature
 from inbox.base.limits import HEADER_BLOCK_OCTETS, HEADER_FIELDS
@@ -14,6 +15,22 @@ from inbox.mail.headers import header_block, is_too_long
 
 #: RFC 5322 §2.2; white space in front of the colon is obsolete (§4.5), but found.
 _NAME = re.compile(rb"[!-9;-~]+[ \t]*\Z")
+#: Fields that occur once (RFC 5322 §3.6, RFC 2045) and tell readers who wrote what.
+ONCE: Final = frozenset(
+    {
+        "from", "sender", "reply-to", "to", "cc", "subject", "date", "message-id", "in-reply-to", "references",
+        "mime-version", "content-type", "content-transfer-encoding",
+    }
+)  # fmt: skip
+#: Names under which a line with a malformed name is not passed over: some reader may take it for that field.
+_KNOWN: Final = ONCE | {"dkim-signature", "arc-seal", "arc-message-signature", "arc-authentication-results"}
+#: Lines without a colon that nobody takes for a field or the rest of one.
+_STRAY = re.compile(rb"(?>(?:[!-9;-~\x80-\xff][\t -9;-~\x80-\xff]*+\r?\n)+)")
+#: The same for what stands in front of a colon.
+_STRAY_NAME = re.compile(rb"[!-9;-~\x80-\xff][\t -9;-~\x80-\xff]*\Z")
+#: The line in front of each message of an mbox file, quoted or not (RFC 4155, appendix A).
+_MBOX = re.compile(rb">*From [^ ]+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) ")
+_NOT_OF_NAMES = re.compile(rb"[^!-9;-~]+")
 
 
 class HeaderSection:
@@ -22,6 +39,10 @@ class HeaderSection:
     ``names`` are in lower case, from top to bottom; ``body`` is the offset at which the body begins. ``fault`` says in
     our words what is wrong with the section as a whole, empty if nothing is: a signature over a section in which
     others may see other fields than we do says nothing.
+
+    Lines that are no fields (the ``From `` line of an mbox file, a name that is not ASCII) are passed over, as other
+    verifiers do it, while no field of ONCE is above them. Below From they are a fault: some readers begin the body at
+    such a line, and would show what it says as words of the author.
     """
 
     __slots__ = ("_by_name", "_canonical", "body", "fault", "names", "raw")
@@ -46,12 +67,17 @@ class HeaderSection:
         if block.count(b"\r") != block.count(b"\r\n"):
             self.fault = "the header section is malformed"  # To some readers a CR alone ends a line.
         end = 0
+        below = False
         for found in islice(FIELD.finditer(block), HEADER_FIELDS):
             name = found[1]
-            if found.start() != end or _NAME.match(name) is None:
+            odd = _NAME.match(name) is None
+            if (odd or found.start() != end) and (
+                below or (odd and not _is_stray(found[0], name)) or not _are_stray(block[end : found.start()])
+            ):
                 self.fault = "the header section is malformed"
             end = found.end()
             text = name.rstrip(b" \t").decode("latin-1").lower()
+            below = below or text in ONCE
             self._by_name.setdefault(text, []).append(len(self.names))
             self.names.append(text)
             self.raw.append(found[0])
@@ -99,3 +125,21 @@ class HeaderSection:
         if made is None:
             made = self._canonical[place] = canonical_field(self.raw[place], form)
         return made
+
+
+def _are_stray(lines: bytes) -> bool:
+    """Whether lines without a colon are lines that everybody passes over. One that begins with white space is not: to
+    some readers it is a field, to others the rest of one."""
+    return not lines or _STRAY.fullmatch(lines) is not None
+
+
+def _is_stray(line: bytes, name: bytes) -> bool:
+    """Whether a line with a malformed field name is one that everybody passes over: a single line, whose name is no
+    known field's, whether it is read without the octets that do not belong there or cut at them."""
+    if _STRAY_NAME.match(name) is None or line.count(b"\n") > line.endswith(b"\n"):
+        return False
+    if _MBOX.match(line) is not None:
+        return True
+    words = _NOT_OF_NAMES.split(name)
+    readings = (b"".join(words), words[0], words[-1])
+    return not any(reading.decode("ascii").lower() in _KNOWN for reading in readings)

@@ -21,7 +21,7 @@ _BASE64 = re.compile(r"[^A-Za-z0-9+/=]")
 #: RFC 6008 §4: as many characters of b= as tell signatures apart, eight at least.
 _SHOWN = 8
 _SHA256_OCTETS = 32
-#: RFC 3696 with its erratum: an address has 254 characters at most.
+#: Characters of ``i=`` that are shown whole; of a longer one, the domain is.
 _IDENTITY_CHARACTERS = 254
 
 
@@ -73,11 +73,17 @@ def _said(tags: Mapping[str, str], names: tuple[str, ...]) -> DkimSignature:
         Result.NONE,
         domain=_name(tags, "d"),
         selector=_name(tags, "s"),
-        identity=_UNPRINTABLE.sub("?", tags.get("i", ""))[:_IDENTITY_CHARACTERS],
+        identity=_shown(_UNPRINTABLE.sub("?", tags.get("i", ""))),
         algorithm=algorithm if _ALGORITHM.match(algorithm) else "",
         signature=_BASE64.sub("", tags.get("b", ""))[:_SHOWN],
         covers=tuple(filter(_FIELD_NAME.match, dict.fromkeys(names))),
     )
+
+
+def _shown(identity: str) -> str:
+    if len(identity) <= _IDENTITY_CHARACTERS:
+        return identity
+    return "@" + identity.rpartition("@")[2][: _IDENTITY_CHARACTERS - 1]
 
 
 def _name(tags: Mapping[str, str], tag: str) -> str:

@@ -13,11 +13,11 @@ from typing import Final, Protocol, TypeVar
 from inbox.authentication.dkim.canonical import BodyHashes, Form
 from inbox.authentication.dkim.crypto import verify as verify_octets
 from inbox.authentication.dkim.keys import Found, KeyInvalid, PublicKey, find_keys
-from inbox.authentication.dkim.section import HeaderSection
+from inbox.authentication.dkim.section import ONCE, HeaderSection
 from inbox.authentication.dkim.signature import Signature, read_signature
 from inbox.authentication.facts import DkimFact, DkimSignature, Result
 from inbox.base.limits import DKIM_SIGNATURES, RSA_BITS_LEAST
-from inbox.dns.answers import DnsTemporary, Resolver
+from inbox.dns.answers import DnsTemporary, LookupsSpent, Resolver
 from inbox.mail.content import Content
 
 R = TypeVar("R")
@@ -28,14 +28,6 @@ INLINE_OCTETS: Final = 128 * 1024
 _BEST: Final = (
     Result.PASS, Result.TEMPERROR, Result.POLICY, Result.FAIL, Result.PERMERROR, Result.NEUTRAL, Result.SOFTFAIL,
     Result.NONE,
-)  # fmt: skip
-#: Fields that occur once (RFC 5322 §3.6, RFC 2045). Where one is signed, another one that is not signed can only
-#: mislead: readers show one of them, and nobody knows which (RFC 6376 §8.15).
-ONCE: Final = frozenset(
-    {
-        "from", "sender", "reply-to", "to", "cc", "subject", "date", "message-id", "in-reply-to", "references",
-        "mime-version", "content-type", "content-transfer-encoding",
-    }
 )  # fmt: skip
 
 
@@ -141,7 +133,7 @@ def judge(
 def _key_problem(said: DkimSignature, signature: Signature, found: Found) -> DkimSignature | None:
     """The result, if the key settles it."""
     if isinstance(found, DnsTemporary):
-        return replace(said, result=Result.TEMPERROR, reason="the key cannot be looked up now")
+        return replace(said, result=Result.TEMPERROR, reason=not_found_now(found, "the key cannot be looked up now"))
     if isinstance(found, KeyInvalid):
         return replace(said, result=Result.PERMERROR, reason=str(found))
     problem = ""
@@ -152,6 +144,11 @@ def _key_problem(said: DkimSignature, signature: Signature, found: Found) -> Dki
     if not problem:
         return None
     return replace(said, result=Result.PERMERROR, reason=problem, bits=found.bits, testing=found.testing)
+
+
+def not_found_now(error: DnsTemporary, text: str) -> str:
+    """``text``, and why, if that is for us to say: what name servers answer stays out of header fields."""
+    return f"{text}: {error}" if isinstance(error, LookupsSpent) else text
 
 
 Hashes = dict[tuple[Form, int | None], bytes]
@@ -190,7 +187,10 @@ def _verified(
 
 
 def added_again(section: HeaderSection, names: Sequence[str]) -> str:
-    """A field of ONCE that a signature over ``names`` covers, and that is there again without being covered; or ""."""
+    """A field of ONCE that a signature over ``names`` covers, and that is there again without being covered; or "".
+
+    Readers show one of them, and nobody knows which (RFC 6376 §8.15).
+    """
     return next(
         (name for name in dict.fromkeys(names) if name in ONCE and section.count(name) > max(1, names.count(name))), ""
     )

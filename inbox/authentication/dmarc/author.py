@@ -1,7 +1,11 @@
 """The Author Domain: the one domain that From names (RFC 9989 §5.3.1).
 
-What a reader is shown and what is judged must be the same. So a From field that a mail client may read in two ways is
-treated as one that names several domains: none of them is judged, and none can pass.
+The domain that is judged must be the one that a reader sees. Mail clients read malformed fields in different ways, so
+:func:`author_of` collects every domain that some client may show as the author's. If there is exactly one, it is the
+Author Domain, however badly the field is written; if there are several, none of them is judged, and none can pass.
+
+A display name that can only be read as a name never counts. ``Bob @ Work <a@b.test>`` is harmless, since ``Work`` is
+no domain that anybody can impersonate. ``ceo@bank.test <a@b.test>`` names two domains: some clients show the first one.
 """
 
 from __future__ import annotations
@@ -9,25 +13,42 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from inbox.base.limits import FIELD_OCTETS
 from inbox.mail.address import AddressError, canonical_domain
 from inbox.mail.addresslist import MISSING_DOMAIN, SYNTAX_ERROR, parse_addresses
+from inbox.mail.asides import QUOTED_PAIR, end_of_aside, with_closed_asides
+from inbox.mail.encoded import decode_value
 
 #: Spellings of one domain that are looked at; a field with more is not read any further.
 _SPELLINGS: Final = 20
 _DOMAIN_CHARACTERS: Final = 255
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_SPACE: Final = rb"[ \t\r\n]"
 #: RFC 2047 §2, of what may not stand in a phrase (§5) only the "@", which senders do put there.
-_ENCODED_WORD: Final = re.compile(rb'=\?[^?\s<>()",;:]{1,64}\?[bqBQ]\?[^?\s<>()",;:]*+\?=')
+_WORD: Final = rb'=\?[^?\s<>()",;:]{1,64}\?[bqBQ]\?[^?\s<>()",;:]*+\?='
+_ENCODED_WORD: Final = re.compile(_WORD)
+#: The same with what broken senders leave unencoded: clients differ in whether they decode it.
+_BROKEN_WORD: Final = re.compile(rb'=\?[^?\s<>()",;:]{1,64}\?[bqBQ]\?[^?"<>]*+\?=')
 #: An encoded-word where an address begins, which RFC 2047 §5 (3) forbids: some readers decode it, and show an address.
 _ENCODED_ADDRESS: Final = re.compile(rb"<[ \t\r\n]*+=\?")
-#: What else may hold an "@" that is none of an address: quoted strings and comments.
-_ASIDE: Final = re.compile(rb'["(]')
-_QUOTED: Final = re.compile(rb'"(?>(?:[^"\\]++|\\.)*)"', re.DOTALL)
-_COMMENT_PIECE: Final = re.compile(rb"\\.|[()]", re.DOTALL)
-_AFTER_AT: Final = re.compile(rb'@[ \t\r\n]*+(\[[^\]]*\]|[^\s<>()@,;:\\"\[\]]*)')
+_NAME_BEGINS: Final = re.compile(rb'["(]|%b(?>(?:%b++%b)*)' % (_WORD, _SPACE, _WORD))
+#: Marks in the flattened field, which has no control characters of its own: a name that holds an "@", another name.
+_NAME_WITH_AT, _NAME = b"\x01", b"\x02"
+#: What may follow a name: the rest of the display name up to an angle bracket, or the "@" of a quoted local part.
+_OF_AN_ADDRESS: Final = re.compile(rb"[^,;:<>@]*+<|[ \t\r\n]*+@")
+_OPENING: Final = re.compile(rb"<(?>(?:%b*+<)+)" % _SPACE)
+_CLOSING: Final = re.compile(rb">(?>(?:%b*+>)+)" % _SPACE)
+#: RFC 5322 §4.4, obs-route: it is ignored.
+_ROUTE: Final = re.compile(rb"<%b*+(?>(?:@[^<>@:,]*+[, \t\r\n]*+)+):" % _SPACE)
+_SEGMENT: Final = re.compile(rb"([^<>,;:]*+)([<>,;:]|\Z)")
+_DOMAIN: Final = re.compile(rb'\[[^\]]*+\]|[^\s<>()@,;:\\"\[\]\x01\x02]++')
+_LABELS: Final = re.compile(rb"[-.\w\x80-\xff]*+")
+_GLUE: Final = re.compile(rb"[ \t\r\n\x01\x02]++")
+#: Without these, a name can only be read as a name.
+_SEPARATES: Final = re.compile(r"[<>,;]")
+_WRITTEN: Final = re.compile(r"@\s*+([-.\w]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,21 +126,120 @@ def a_labels(text: str) -> str:
     return canonical_domain(text.removesuffix("."))
 
 
+class _Name(NamedTuple):
+    """A quoted string or encoded-words: the text, and how a reader shows it that undoes encoded-words before it looks
+    for addresses, or that knows no quoted pairs; empty if that makes no difference."""
+
+    text: str
+    careless: str
+
+    @classmethod
+    def of(cls, raw: bytes) -> _Name:
+        if raw[:1] == b"=":
+            text = decode_value(raw)
+            return cls(text, text)
+        text = decode_value(QUOTED_PAIR.sub(rb"\1", raw[1:-1]))
+        if b'\\"' in raw:
+            return cls(text, decode_value(raw.replace(b"\\", b"")))
+        return cls(text, text if b"=?" in raw else "")
+
+
 def _domains(value: bytes) -> Iterator[str]:
-    """The domains of all addresses, and all else that could be taken for one's."""
+    """The domains of all addresses, and all else that a reader could take for the author's."""
     if _ENCODED_ADDRESS.search(value):
         raise AddressError("an encoded-word in the place of an address")
-    value = _ENCODED_WORD.sub(b"=", value)
-    for address in parse_addresses(value):
-        # None: the begin or the end of a group. MISSING_DOMAIN: a word that is no address, as in "From: root".
-        if address.host is None or address.host is MISSING_DOMAIN:
+    if any(address.host is SYNTAX_ERROR for address in parse_addresses(_ENCODED_WORD.sub(b"=", value))):
+        raise AddressError("an address that is cut off")
+    for found in _BROKEN_WORD.finditer(value):
+        yield from _within_name(decode_value(found[0]))
+    names: list[_Name] = []
+    text = _ROUTE.sub(b"<", _CLOSING.sub(b">", _OPENING.sub(b"<", _flat(with_closed_asides(value), names))))
+    yield from _in_names(text, names)
+    before = b""
+    for segment in _SEGMENT.finditer(text):
+        pieces = segment[1].split(b"@")[1:]
+        if before == b"<" and len(pieces) > 1:
+            raise AddressError("an address with several domains")
+        for piece in pieces:
+            yield from _in_phrase(piece) if segment[2] == b"<" else _in_address(piece)
+        before = segment[2]
+
+
+def _flat(value: bytes, names: list[_Name]) -> bytes:
+    """``value`` without comments, and with a mark for each quoted string and run of encoded-words. ``names`` gets the
+    text of those that hold an "@", in their order."""
+    pieces: list[bytes] = []
+    start = 0
+    while (found := _NAME_BEGINS.search(value, start)) is not None:
+        end = found.end() if found[0][:1] == b"=" else end_of_aside(value, found.start())
+        pieces.append(value[start : found.start()])
+        if end is None:  # No address is behind it, or the caller would have removed it.
+            return b"".join(pieces)
+        start = end
+        if found[0] == b"(":
+            pieces.append(b" ")
             continue
-        if address.host is SYNTAX_ERROR:
-            raise AddressError("an address that is cut off")
-        yield _text(address.host)
-    if value.count(b"@") > 1:
-        for found in _AFTER_AT.finditer(_without_asides(value)):
-            yield _text(found[1])
+        name = _Name.of(value[found.start() : end])
+        pieces.append(_NAME_WITH_AT if "@" in name.text else _NAME)
+        if "@" in name.text:
+            names.append(name)
+    pieces.append(value[start:])
+    return b"".join(pieces)
+
+
+def _in_names(text: bytes, names: list[_Name]) -> Iterator[str]:
+    """Domains in quoted strings and encoded-words that some readers show as an address."""
+    if len(names) > _SPELLINGS:
+        raise AddressError("too many names with addresses in them")
+    for mark, name in zip(re.finditer(_NAME_WITH_AT, text), names, strict=True):
+        if _OF_AN_ADDRESS.match(text, mark.end()) is None:
+            yield from _dotted(
+                name.text
+            )  # ``"ceo@bank.test", <a@evil.test>``: what is named is not the address behind it.
+        else:
+            yield from _within_name(name.careless)
+
+
+def _within_name(name: str) -> Iterator[str]:
+    """Domains of addresses that a display name becomes if its encoded-words, or quoted pairs, are undone too early:
+    ``=?utf-8?q?=3Cceo=40bank.test=3E?= <a@evil.test>``."""
+    if "@" not in name or not _SEPARATES.search(name):
+        return
+    for address in parse_addresses(name.encode("utf-8", "replace") + b" <a@own>"):
+        if address.host not in {None, MISSING_DOMAIN, SYNTAX_ERROR, b"own"}:
+            yield from _dotted("@" + (address.host or b"").decode("utf-8", "replace"))
+
+
+def _dotted(name: str) -> Iterator[str]:
+    for found in _WRITTEN.finditer(name):
+        if "." in found[1].strip("."):
+            yield found[1]
+
+
+def _in_phrase(piece: bytes) -> Iterator[str]:
+    """What is behind an "@" of a display name that is not quoted: some readers show it as the domain, with or without
+    the white space in it. A single label is nobody's domain."""
+    for text in (_tidy(piece), _GLUE.sub(b"", piece)):
+        found = _LABELS.match(text)
+        assert found is not None  # matches the empty text too
+        if b"." in found[0].strip(b"."):
+            yield _text(found[0].strip(b"."))
+            return
+
+
+def _in_address(piece: bytes) -> Iterator[str]:
+    """What is behind the "@" of an address."""
+    text = _tidy(piece)
+    if not text:
+        return
+    if _DOMAIN.fullmatch(text) is None:
+        raise AddressError("an address with text behind it")
+    yield _text(text)
+
+
+def _tidy(piece: bytes) -> bytes:
+    """Without the white space that may be around a domain and its dots (RFC 5322 §4.4)."""
+    return b" ".join(piece.split()).replace(b" .", b".").replace(b". ", b".")
 
 
 def _text(host: bytes) -> str:
@@ -127,33 +247,3 @@ def _text(host: bytes) -> str:
         return host.decode("utf-8")  # RFC 6532 §3.1
     except UnicodeDecodeError:
         raise AddressError("a domain that is neither ASCII nor UTF-8") from None
-
-
-def _without_asides(value: bytes) -> bytes:
-    """Without quoted strings and comments. From one on that has no end, all is left as it is."""
-    pieces: list[bytes] = []
-    start = 0
-    while (found := _ASIDE.search(value, start)) is not None:
-        if found[0] == b"(":
-            end = _end_of_comment(value, found.start())
-        else:
-            quoted = _QUOTED.match(value, found.start())
-            end = None if quoted is None else quoted.end()
-        if end is None:
-            break
-        pieces.append(value[start : found.start()])
-        start = end
-    pieces.append(value[start:])
-    return b" ".join(pieces)
-
-
-def _end_of_comment(value: bytes, start: int) -> int | None:
-    depth = 0
-    for found in _COMMENT_PIECE.finditer(value, start):
-        if found[0] == b"(":
-            depth += 1
-        elif found[0] == b")":
-            depth -= 1
-            if depth == 0:
-                return found.end()
-    return None

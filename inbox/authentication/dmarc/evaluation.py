@@ -8,7 +8,7 @@ with a signature of any domain whose DNS never answers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2s
 
@@ -17,7 +17,7 @@ from inbox.authentication.dmarc.discovery import Discovery, Found
 from inbox.authentication.dmarc.records import Policy
 from inbox.authentication.facts import DkimFact, DmarcFact, Result, SpfFact
 from inbox.base.limits import DMARC_IDENTIFIERS, DMARC_SECONDS
-from inbox.dns.answers import AnswerUnfit, DnsError
+from inbox.dns.answers import SPENT, AnswerUnfit, DnsError
 
 #: Names of exceptions that the domain owner makes: RFC 7489 Appendix C and RFC 9990 §3.1.1.
 SAMPLED_OUT = "sampled_out"
@@ -60,8 +60,8 @@ async def _evaluated(domain: str, checked: Checked, discovery: Discovery, sample
         policy = await _policy_for(domain, found, discovery)
     except AnswerUnfit:  # Asking again would bring the same.
         return DmarcFact(Result.PERMERROR, domain, reason="an answer of the DNS about the policy is too large")
-    except DnsError:
-        return DmarcFact(Result.TEMPERROR, domain, reason="the policy could not be looked up")
+    except DnsError as error:
+        return DmarcFact(Result.TEMPERROR, domain, reason=_with_spent("the policy could not be looked up", error.args))
     return await _judge(domain, found, policy, checked, discovery, sample)
 
 
@@ -112,10 +112,17 @@ def _result(spf: Result, dkim: Result, checked: Checked) -> tuple[Result, str]:
     if Result.PASS in {spf, dkim}:
         return Result.PASS, ""
     if Result.TEMPERROR in {spf, dkim}:
-        return Result.TEMPERROR, "an aligned check could not be completed"
+        reasons = [checked.spf.reason] if checked.spf is not None else []
+        reasons += [signature.reason for signature in (checked.dkim.signatures if checked.dkim is not None else ())]
+        return Result.TEMPERROR, _with_spent("an aligned check could not be completed", reasons)
     if checked.spf is None or checked.dkim is None:
         return Result.TEMPERROR, f"{'SPF' if checked.spf is None else 'DKIM'} was not checked"
     return Result.FAIL, "neither SPF nor DKIM passed for an aligned domain"
+
+
+def _with_spent(text: str, reasons: Iterable[object]) -> str:
+    """``text``, and whether a budget of look-ups was spent: the sender can bring that about."""
+    return f"{text}: {SPENT}" if any(SPENT in str(reason) for reason in reasons) else text
 
 
 def _spf_identifiers(spf: SpfFact | None) -> Iterator[tuple[str, Result]]:

@@ -4,10 +4,65 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
 
 from inbox.store.records import Counted, DecisionFilter, DecisionRecord
 from inbox.store.sqlite import rows
 from inbox.store.sqlite.gateway import Gateway
+
+#: Records that one read looks at when each has to be compared: no snapshot is held, and no reader busy, for long.
+PAGE: Final = 2000
+
+#: Time, id and tenant of a record: where a page ends.
+Place = tuple[float, str, str]
+
+
+def selection(columns: str, wanted: DecisionFilter, before: Place | None = None) -> tuple[str, list[Any]]:
+    """A SELECT of the records in question, newest first, and its values; sender and recipient are not compared.
+
+    Every combination of filters reads along an index, in the order of the result (see 0006.sql).
+    """
+    # The unary plus keeps SQLite from reading all tenants' records of one outcome: the tenant's own index has it, too.
+    outcome = "outcome = ?" if wanted.tenant is None else "+outcome = ?"
+    conditions = {"tenant = ?": wanted.tenant, outcome: wanted.outcome, "at >= ?": wanted.since or None}
+    given = [condition for condition, value in conditions.items() if value is not None]
+    values: list[Any] = [value for value in conditions.values() if value is not None]
+    if before is not None:
+        given.append("(at, id, tenant) < (?, ?, ?)")
+        values += before
+    where = f" WHERE {' AND '.join(given)}" if given else ""
+    return f"SELECT {columns} FROM decision{where} ORDER BY at DESC, id DESC, tenant DESC", values
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """What was found; ``last`` is where the page ended, or None if nothing is behind it."""
+
+    found: list[DecisionRecord]
+    last: Place | None
+
+
+def _page(db: sqlite3.Connection, wanted: DecisionFilter, before: Place | None, limit: int) -> _Page:
+    sql, values = selection("at, id, tenant, rowid, sender, recipients", wanted, before)
+    seen = db.execute(f"{sql} LIMIT ?", (*values, PAGE)).fetchall()
+    matching = [row[3] for row in seen if _matches(wanted, row[4], row[5])][:limit]
+    found = [
+        rows.decision(db.execute(f"SELECT {rows.DECISION} FROM decision WHERE rowid = ?", (number,)).fetchone())
+        for number in matching
+    ]
+    return _Page(found, (seen[-1][0], seen[-1][1], seen[-1][2]) if len(seen) == PAGE else None)
+
+
+def _matches(wanted: DecisionFilter, sender: str, recipients: str) -> bool:
+    """Whether the words are in the addresses, in any case: they are kept as they came."""
+    if wanted.sender is not None and wanted.sender.lower() not in sender.lower():
+        return False
+    if wanted.recipient is None:
+        return True
+    word = wanted.recipient.lower()
+    return any(word in recipient.lower() for recipient in rows.recipients_of(recipients))
 
 
 class SqliteDecisions:
@@ -28,22 +83,20 @@ class SqliteDecisions:
         return await self._gateway.read(work)
 
     async def search(self, wanted: DecisionFilter, limit: int = 50) -> list[DecisionRecord]:
-        conditions = {
-            "tenant = ?": wanted.tenant,
-            "outcome = ?": wanted.outcome,
-            # Addresses are kept as they came; instr() knows no wildcards that an address could hold.
-            "instr(lower(sender), lower(?))": wanted.sender,
-            "EXISTS (SELECT 1 FROM json_each(recipients) WHERE instr(lower(value), lower(?)))": wanted.recipient,
-            "at >= ?": wanted.since or None,
-        }
-        given = {condition: value for condition, value in conditions.items() if value is not None}
-        where = f" WHERE {' AND '.join(given)}" if given else ""
-        sql = f"SELECT {rows.DECISION} FROM decision{where} ORDER BY at DESC, id DESC LIMIT ?"
-
-        def work(db: sqlite3.Connection) -> list[DecisionRecord]:
-            return [rows.decision(row) for row in db.execute(sql, (*given.values(), limit))]
-
-        return await self._gateway.read(work)
+        if wanted.sender is None and wanted.recipient is None:
+            sql, values = selection(rows.DECISION, wanted)
+            return await self._gateway.read(
+                lambda db: [rows.decision(row) for row in db.execute(f"{sql} LIMIT ?", (*values, limit))]
+            )
+        found: list[DecisionRecord] = []
+        before: Place | None = None
+        while len(found) < limit:
+            page = await self._gateway.read(partial(_page, wanted=wanted, before=before, limit=limit - len(found)))
+            found += page.found
+            if page.last is None:
+                break
+            before = page.last
+        return found
 
     async def prune(self, before: float) -> int:
         return await self._gateway.write(lambda db: db.execute("DELETE FROM decision WHERE at < ?", (before,)).rowcount)

@@ -19,6 +19,7 @@ from inbox.store.blobs.files import Files, Piece
 from inbox.store.blobs.keys import components
 from inbox.store.deposits import Deposit, Parcel, filing_of
 from inbox.store.frames import serve
+from inbox.store.packing import pack
 from inbox.store.records import Arrival, Filing, Placed
 from inbox.store.sqlite.commit import Committer, Identity, Job
 from inbox.store.sqlite.filing import file_arrival
@@ -65,10 +66,11 @@ KINDS: Final[Mapping[str, type[StoreError]]] = {
 class _Task:
     """One question on its way."""
 
-    __slots__ = ("arrival", "error", "job", "pieces")
+    __slots__ = ("arrival", "bodies", "error", "job", "pieces")
 
     def __init__(self) -> None:
         self.arrival = Arrival()
+        self.bodies: list[bytes] = []
         self.pieces: list[Piece] = []
         self.error: Exception | None = None
         self.job: Job[list[list[Placed]]] | None = None
@@ -92,7 +94,7 @@ class Books:
         for task in tasks:
             task.error = task.error or next((piece.error for piece in task.pieces if piece.error is not None), None)
             if task.error is None:
-                task.job = Job(partial(_filed, task.arrival))
+                task.job = Job(partial(_filed, task.arrival, task.bodies))
         jobs = [task.job for task in tasks if task.job is not None]
         if jobs:
             try:
@@ -105,10 +107,12 @@ class Books:
     def _begun(self, question: Question) -> _Task:
         """Reads what is to be filed; a mail that cannot be read must not fail the others."""
         task = _Task()
-        if isinstance(question, Ready):
-            task.arrival = question.arrival
-            return task
         try:
+            if isinstance(question, Ready):
+                task.arrival = question.arrival
+                task.bodies = [pack(decision.body) for decision in question.arrival.decisions]
+                return task
+            task.bodies = [pack(decision.body) for decision in question.decisions]
             filings = [self._filing(parcel, task) for parcel in question.parcels]
             task.arrival = Arrival(tuple(filings), question.decisions)
         except Exception as error:  # noqa: BLE001  # its caller hears of it, whatever it was
@@ -176,8 +180,8 @@ class Filer:
             books.close()
 
 
-def _filed(arrival: Arrival, db: sqlite3.Connection) -> list[list[Placed]]:
-    return file_arrival(db, arrival)
+def _filed(arrival: Arrival, bodies: Sequence[bytes], db: sqlite3.Connection) -> list[list[Placed]]:
+    return file_arrival(db, arrival, bodies)
 
 
 def _answer(task: _Task) -> Answer:

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
+from inbox.base.limits import RETRY_COPIES
 from inbox.mail.flags import Flag
-from inbox.store.records import Arrival, Copy, Filing, Placed
+from inbox.store import retries
+from inbox.store.records import Arrival, Copy, EmailRecord, Filing, Placed
 from inbox.store.sqlite import rows
 from inbox.store.sqlite.entries import claim_uids
 from inbox.store.texts import clean, clean_or_none
 
 _SEEN = int(Flag.SEEN)
+_DELETED = int(Flag.DELETED)
 
 
-def file_arrival(db: sqlite3.Connection, arrival: Arrival) -> list[list[Placed]]:
-    """Writes mails, their entries and the decision records. Raises NotFound: a mailbox is gone."""
+def file_arrival(db: sqlite3.Connection, arrival: Arrival, bodies: Sequence[bytes] | None = None) -> list[list[Placed]]:
+    """Writes mails, their entries and the decision records. ``bodies`` are those of the records, if they are packed
+    already: then the transaction is shorter.
+
+    Raises:
+        NotFound: a mailbox is gone.
+    """
     placed = [_file(db, filing) for filing in arrival.filings]
     if arrival.decisions:
-        rows.add_decisions(db, arrival.decisions)
+        tenants = [filing.email.tenant for filing in arrival.filings]
+        rows.add_decisions(db, retries.with_retries(arrival.decisions, zip(tenants, placed, strict=True)), bodies)
     return placed
 
 
@@ -36,7 +46,7 @@ def _file(db: sqlite3.Connection, filing: Filing) -> list[Placed]:
     ).fetchone()
     placed = []
     for copy in filing.copies:
-        known = _recognised(db, email.tenant, email_id, copy) if filing.recognise else None
+        known = _recognised(db, email, email_id, copy) if filing.recognise else None
         placed.append(known or _place(db, email.tenant, email_id, size, copy, email.internal_date))
     return placed
 
@@ -55,12 +65,28 @@ def _place(db: sqlite3.Connection, tenant: str, email: str, size: int, copy: Cop
     return Placed(copy.mailbox, email, uid, modseq)
 
 
-def _recognised(db: sqlite3.Connection, tenant: str, email: str, copy: Copy) -> Placed | None:
-    """The copy of this mail that the same owner has already, for the same recipient if it is quarantined."""
-    row = db.execute(
-        'SELECT d."out", d.uid, d.modseq FROM has_email_delivery d JOIN mailbox m ON m.id = d."out" '
-        'WHERE d."in" = ? AND m.owner = (SELECT owner FROM mailbox WHERE id = ? AND organization = ?) '
-        "AND d.recipient IS ? LIMIT 1",
-        (email, copy.mailbox, tenant, clean_or_none(copy.recipient)),
-    ).fetchone()
-    return Placed(row[0], email, row[1], row[2], fresh=False) if row else None
+def _recognised(db: sqlite3.Connection, given: EmailRecord, email: str, copy: Copy) -> Placed | None:
+    """The copy of the mail ``email`` that makes ``copy`` of ``given`` a retry, if there is one."""
+    envelope = retries.envelope_of(copy.prepended)
+    if not envelope:
+        return None
+    mailboxes = db.execute(
+        "SELECT id, name, special_use FROM mailbox "
+        "WHERE owner = (SELECT owner FROM mailbox WHERE id = ? AND organization = ?)",
+        (copy.mailbox, given.tenant),
+    )
+    for mailbox, name in retries.counting(mailboxes).items():
+        # The newest come first: there may be very many, when a mail without any personal word went to all of a tenant.
+        row = db.execute(
+            "SELECT uid, modseq, prepended, received_at FROM (SELECT * FROM has_email_delivery "
+            'WHERE "in" = ? AND "out" = ? ORDER BY uid DESC LIMIT ?) WHERE NOT flags & ? AND recipient IS ? '
+            "AND received_at BETWEEN ? AND ? AND substr(prepended, 1, ?) = ? LIMIT 1",
+            (
+                email, mailbox, RETRY_COPIES, _DELETED, clean_or_none(copy.recipient),
+                *retries.window(given.internal_date), len(envelope), envelope,
+            ),
+        ).fetchone()  # fmt: skip
+        if row is not None:
+            uid, modseq, prepended, received_at = row
+            return Placed(mailbox, email, uid, modseq, retries.already_filed(name, uid, prepended, received_at))
+    return None

@@ -154,14 +154,12 @@ class Gateway:
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         # A file's number is the version that it leads to; numbers may be missing.
-        scripts = {int(script.stem): script for script in sorted(self._migrations.glob("[0-9]*.sql"))}
+        scripts = {int(path.stem): path for path in self._migrations.glob("[0-9]*.sql")}
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > max(scripts, default=0):
-            raise StoreError(f"{self._path} has schema version {version}, this program knows {max(scripts, default=0)}")
-        for number, script in scripts.items():
-            if number <= version:
-                continue
-            sql = script.read_text(encoding="utf-8")
+        if version > max(scripts):
+            raise StoreError(f"{self._path} has schema version {version}, this program knows {max(scripts)}")
+        for number in sorted(number for number in scripts if number > version):
+            sql = scripts[number].read_text(encoding="utf-8")
             connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version={number};\nCOMMIT;")
 
     def _read(self, work: Work[R]) -> R:

@@ -10,11 +10,13 @@ from typing import Any, Final
 import msgspec
 
 from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Mailbox, Organization
-from inbox.store.records import DecisionRecord, EmailRecord, Entry
+from inbox.store.packing import pack, readable
+from inbox.store.records import AlreadyFiled, DecisionRecord, EmailRecord, Entry
 from inbox.store.texts import clean
 
 _encode_json = msgspec.json.encode
 _decode_words = msgspec.json.Decoder(tuple[str, ...]).decode
+_decode_already = msgspec.json.Decoder(tuple[AlreadyFiled, ...]).decode
 
 EMPTY_WORDS: Final = "[]"
 
@@ -147,13 +149,16 @@ def entry(row: Sequence[Any]) -> Entry:
 
 # -- decisions -----------------------------------------------------------------------------------------------
 
-DECISION: Final = "id, tenant, at, door, outcome, sender, recipients, peer, body"
+DECISION: Final = "id, tenant, at, door, outcome, sender, recipients, peer, body, already_filed"
 
 
-def add_decisions(connection: sqlite3.Connection, decisions: Sequence[DecisionRecord]) -> None:
-    """Writes decision records; the caller holds the transaction."""
+def add_decisions(
+    connection: sqlite3.Connection, decisions: Sequence[DecisionRecord], bodies: Sequence[bytes] | None = None
+) -> None:
+    """Writes decision records; the caller holds the transaction. ``bodies`` are theirs, if they are packed already."""
+    packed = bodies if bodies is not None else [pack(d.body) for d in decisions]
     connection.executemany(
-        f"INSERT OR REPLACE INTO decision ({DECISION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT OR REPLACE INTO decision ({DECISION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 d.id,
@@ -164,13 +169,31 @@ def add_decisions(connection: sqlite3.Connection, decisions: Sequence[DecisionRe
                 clean(d.sender),
                 words_to_text([clean(recipient) for recipient in d.recipients]),
                 d.peer,
-                d.body,
+                body,
+                _encode_json(d.already_filed) if d.already_filed else None,
             )
-            for d in decisions
+            for d, body in zip(decisions, packed, strict=True)
         ],
     )
 
 
 def decision(row: Sequence[Any]) -> DecisionRecord:
-    id_, tenant, at, door, outcome, sender, recipients, peer, body = row
-    return DecisionRecord(id_, tenant, at, door, outcome, sender, text_to_words(recipients), peer, body)
+    id_, tenant, at, door, outcome, sender, recipients, peer, body, already = row
+    return DecisionRecord(
+        id_, tenant, at, door, outcome, sender, recipients_of(recipients), peer, readable(body), _already(already)
+    )
+
+
+def recipients_of(text: str) -> tuple[str, ...]:
+    """The recipients of a decision record; none if the text is damaged, which must not hide the other records."""
+    try:
+        return text_to_words(text)
+    except msgspec.DecodeError:
+        return ()
+
+
+def _already(text: bytes | None) -> tuple[AlreadyFiled, ...]:
+    try:
+        return () if text is None else _decode_already(text)
+    except msgspec.DecodeError:
+        return ()

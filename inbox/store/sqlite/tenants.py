@@ -169,6 +169,15 @@ class SqliteAccounts:
 
         return await self._gateway.read(work)
 
+    async def first(self, tenant: str) -> Account | None:
+        def work(db: sqlite3.Connection) -> Account | None:
+            sql = f"""SELECT {rows.ACCOUNT} FROM account WHERE organization = ? AND is_active
+                      ORDER BY created_at, address LIMIT 1"""
+            row = db.execute(sql, (tenant,)).fetchone()
+            return rows.account(row) if row else None
+
+        return await self._gateway.read(work)
+
     async def set_password(self, tenant: str, address: str, password_hash: str) -> None:
         def work(db: sqlite3.Connection) -> None:
             changed = db.execute(

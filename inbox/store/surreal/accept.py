@@ -8,17 +8,21 @@ fails alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import structlog
 
 from inbox.base.errors import AlreadyExists, NotFound, StoreError, StoreUnavailable
+from inbox.base.limits import RETRY_COPIES
+from inbox.mail.flags import Flag
+from inbox.store import retries
 from inbox.store.records import Arrival, Copy, EmailRecord, Filing, Placed
 from inbox.store.surreal import rows
 from inbox.store.surreal.batch import Batcher
-from inbox.store.surreal.decisions import ADD_DECISIONS, decision_values
+from inbox.store.surreal.decisions import ADD_DECISIONS, decision_values, packed
 from inbox.store.surreal.entries import PLACE, placing
 from inbox.store.surreal.gateway import Gateway, Stale
 from inbox.store.surreal.values import RecordId
@@ -41,6 +45,24 @@ FOR $m IN $boxes {{{PLACE}}};
 {ADD_DECISIONS};
 RETURN (SELECT VALUE [next_uid, modseq] FROM $boxes.id)"""
 
+#: Mails that are known, the mailboxes of the owners in question, and the copies that these have of the mails; in one
+#: transaction, so that they belong together. There may be very many copies, when a mail without any personal word went
+#: to all of a tenant: those for others than the recipients in question are left out.
+_LOOK_UP: Final = """
+BEGIN;
+LET $contents = (SELECT id, email, size FROM $keys WHERE email);
+LET $emails = $contents.email;
+SELECT * FROM $contents;
+SELECT id, owner, name, special_use FROM mailbox WHERE owner IN $owners;
+SELECT in, out, uid, modseq, flags, recipient, received_at, prepended, out.owner AS owner
+    FROM $emails->has_email_delivery
+    WHERE received_at >= $earliest AND received_at <= $latest AND (recipient ?? '') IN $recipients
+        AND out.owner IN $owners
+    LIMIT $limit;
+COMMIT"""
+
+_DELETED: Final = int(Flag.DELETED)
+
 Answer = list[list[Placed]]
 
 
@@ -53,12 +75,23 @@ class _Owner:
 
 
 @dataclass(frozen=True, slots=True)
+class _Shown:
+    """A copy that is in a mailbox."""
+
+    owner: str
+    recipient: str | None
+    envelope: bytes
+    received_at: float
+    place: Placed
+
+
+@dataclass(frozen=True, slots=True)
 class _Known:
-    """A mail that is in the database, with the entries that show it."""
+    """A mail that is in the database, with the copies that a retry may be recognised by."""
 
     email: str
     size: int
-    entries: tuple[tuple[str, str | None, Placed], ...]  # owner, recipient, where
+    copies: tuple[_Shown, ...]
 
 
 @dataclass(slots=True)
@@ -90,8 +123,13 @@ class _Plan:
                 owner = self._owners.get(copy.mailbox)
                 if owner is None or owner.tenant != filing.email.tenant:
                     raise NotFound(f"no mailbox {copy.mailbox}")
-        self._answers.append([self._file(filing) for filing in arrival.filings])
-        self._decisions += decision_values(arrival.decisions)
+        answers = [self._file(filing) for filing in arrival.filings]
+        self._answers.append(answers)
+        found = [
+            (filing.email.tenant, [answer for answer in those if isinstance(answer, Placed)])
+            for filing, those in zip(arrival.filings, answers, strict=True)
+        ]
+        self._decisions += decision_values(retries.with_retries(arrival.decisions, found))
 
     def _file(self, filing: Filing) -> list[Placed | tuple[str, str, int]]:
         key = rows.content_key(filing.email)
@@ -102,7 +140,7 @@ class _Plan:
             return [self._place(copy, first.id, first.size, filing.email) for copy in filing.copies]
         answers: list[Placed | tuple[str, str, int]] = []
         for copy in filing.copies:
-            there = self._recognised(known, copy) if filing.recognise else None
+            there = self._recognised(known, copy, filing.email.internal_date) if filing.recognise else None
             if there is None:
                 self._shared[known.email] = self._shared.get(known.email, 0) + 1
                 answers.append(self._place(copy, known.email, known.size, filing.email))
@@ -110,10 +148,16 @@ class _Plan:
                 answers.append(there)
         return answers
 
-    def _recognised(self, known: _Known, copy: Copy) -> Placed | None:
-        """The entry that the same owner has already, for the same recipient if it is quarantined."""
+    def _recognised(self, known: _Known, copy: Copy, received_at: float) -> Placed | None:
+        """The copy that makes this one a retry, if there is one."""
         owner, recipient = self._owners[copy.mailbox].owner, clean_or_none(copy.recipient)
-        return next((place for who, whom, place in known.entries if (who, whom) == (owner, recipient)), None)
+        envelope, (earliest, latest) = retries.envelope_of(copy.prepended), retries.window(received_at)
+        for shown in known.copies if envelope else ():
+            if (shown.owner, shown.recipient, shown.envelope) == (owner, recipient, envelope) and (
+                earliest <= shown.received_at <= latest
+            ):
+                return shown.place
+        return None
 
     def _place(self, copy: Copy, email: str, size: int, given: EmailRecord) -> tuple[str, str, int]:
         box = self._boxes.setdefault(copy.mailbox, _Box(given.tenant))
@@ -174,7 +218,11 @@ class Acceptor:
     async def _commit(self, arrivals: Sequence[Arrival]) -> list[Answer | BaseException]:
         """Answers or errors, in order. One mail that comes twice at once comes one after the other."""
         outcomes: list[Answer | BaseException] = [StoreError("not written")] * len(arrivals)
-        waiting = list(enumerate(arrivals))
+        records = iter(await packed([record for arrival in arrivals for record in arrival.decisions]))
+        waiting = [
+            (number, replace(arrival, decisions=tuple(itertools.islice(records, len(arrival.decisions)))))
+            for number, arrival in enumerate(arrivals)
+        ]
         while waiting:
             together: list[tuple[int, Arrival]] = []
             later: list[tuple[int, Arrival]] = []
@@ -253,24 +301,45 @@ class Acceptor:
         for name in _mailboxes(arrivals):
             self._owners.pop(name, None)
 
-    async def _look_up(self, arrivals: Iterable[Arrival]) -> dict[RecordId, _Known]:
-        keys = {rows.content_key(filing.email) for arrival in arrivals for filing in arrival.filings}
-        if not keys:
+    async def _look_up(self, arrivals: Sequence[Arrival]) -> dict[RecordId, _Known]:
+        filings = [filing for arrival in arrivals for filing in arrival.filings]
+        if not filings:
             return {}
-        # One transaction, so that a mail and the entries that show it belong together.
-        *_, contents, entries, _ = await self._gateway.query(
-            "BEGIN; LET $contents = (SELECT id, email, size FROM $keys WHERE email); LET $emails = $contents.email;"
-            "SELECT * FROM $contents;"
-            "SELECT in, out, uid, modseq, recipient, out.owner AS owner FROM $emails->has_email_delivery; COMMIT",
-            keys=list(keys),
+        windows = [retries.window(filing.email.internal_date) for filing in filings]
+        owners = {self._owners[name].owner for name in _mailboxes(arrivals) if name in self._owners}
+        *_, contents, mailboxes, entries, _ = await self._gateway.query(
+            _LOOK_UP,
+            keys=list({rows.content_key(filing.email) for filing in filings}),
+            owners=list(owners),
+            recipients=list({clean_or_none(copy.recipient) or "" for one in filings for copy in one.copies}),
+            earliest=min(earliest for earliest, _ in windows),
+            latest=max(latest for _, latest in windows),
+            limit=RETRY_COPIES,
         )
-        shown: dict[RecordId, list[tuple[str, str | None, Placed]]] = {}
+        shown: dict[RecordId, list[_Shown]] = {}
+        names = _counting(mailboxes)
         for row in entries:
-            place = Placed(row["out"].key, row["in"].key, row["uid"], row["modseq"], fresh=False)
-            shown.setdefault(row["in"], []).append((row["owner"], row.get("recipient"), place))
+            name = names.get(row["out"].key)
+            if name is not None and not row["flags"] & _DELETED:
+                shown.setdefault(row["in"], []).append(_shown(row, name))
         return {
             row["id"]: _Known(row["email"].key, row["size"], tuple(shown.get(row["email"], ()))) for row in contents
         }
+
+
+def _counting(mailboxes: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The names of the mailboxes whose copies count, by id."""
+    by_owner: dict[str, list[tuple[str, str, str | None]]] = {}
+    for row in mailboxes:
+        by_owner.setdefault(row["owner"], []).append((row["id"].key, row["name"], row.get("special_use")))
+    return {mailbox: name for own in by_owner.values() for mailbox, name in retries.counting(own).items()}
+
+
+def _shown(row: Mapping[str, Any], mailbox: str) -> _Shown:
+    uid, prepended, received_at = row["uid"], row.get("prepended") or b"", row["received_at"]
+    already = retries.already_filed(mailbox, uid, prepended, received_at)
+    place = Placed(row["out"].key, row["in"].key, uid, row["modseq"], already)
+    return _Shown(row["owner"], row.get("recipient"), retries.envelope_of(prepended), received_at, place)
 
 
 def _mailboxes(arrivals: Iterable[Arrival]) -> set[str]:

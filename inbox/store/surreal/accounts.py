@@ -82,6 +82,14 @@ class SurrealAccounts:
             )
         return sorted(map(rows.row_to_account, found), key=lambda account: account.address)
 
+    async def first(self, tenant: str) -> Account | None:
+        (found,) = await self._gateway.query(
+            "SELECT * FROM account WHERE organization = $organization AND is_active = true"
+            " ORDER BY created_at, address LIMIT 1",
+            organization=rows.organization_id(tenant),
+        )
+        return rows.row_to_account(found[0]) if found else None
+
     async def set_password(self, tenant: str, address: str, password_hash: str) -> None:
         changed = await self._gateway.write(
             "LET $account = (SELECT VALUE account FROM ONLY $address);"

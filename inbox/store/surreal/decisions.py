@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import math
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
+from inbox.store.packing import pack
 from inbox.store.records import Counted, DecisionFilter, DecisionRecord
 from inbox.store.surreal import rows
 from inbox.store.surreal.batch import Batcher
@@ -15,6 +18,22 @@ from inbox.store.texts import clean
 
 #: Counters that one transaction increases.
 HITS: Final = 200
+
+#: Records that one statement of a search looks at, roughly: a longer one would hold the server up, or time out.
+PAGE: Final = 5000
+#: Records from which on a thread compresses them: it costs the event loop more to call one than to compress a few.
+THREAD_FROM: Final = 4
+#: Seconds of the first stretch of time that a search looks at, and the shortest.
+FIRST_SECONDS: Final = 3600.0
+LEAST_SECONDS: Final = 0.001
+
+_WITHIN: Final = "at >= $earliest AND at < $latest"
+_CONDITIONS: Final = {
+    "tenant": "tenant = $tenant",
+    "outcome": "outcome = $outcome",
+    "sender": "string::lowercase(sender) CONTAINS string::lowercase($sender)",
+    "recipient": "string::lowercase(array::join(recipients, '\n')) CONTAINS string::lowercase($recipient)",
+}
 
 #: A record that is there already is replaced.
 ADD_DECISIONS = "FOR $d IN $decisions { UPSERT $d.id CONTENT $d.row RETURN NONE }"
@@ -42,13 +61,32 @@ FOR $h IN $hits {
 RETURN (SELECT VALUE [count, expires_at] FROM $hits.id)"""
 
 
+async def packed(decisions: Sequence[DecisionRecord]) -> list[DecisionRecord]:
+    """The records with their bodies as they are stored."""
+    if len(decisions) < THREAD_FROM:
+        return _packed(decisions)
+    return await asyncio.to_thread(_packed, decisions)
+
+
+def _packed(decisions: Sequence[DecisionRecord]) -> list[DecisionRecord]:
+    return [replace(decision, body=pack(decision.body)) for decision in decisions]
+
+
 def decision_values(decisions: Sequence[DecisionRecord]) -> list[dict[str, Any]]:
-    """What ADD_DECISIONS wants bound."""
+    """What ADD_DECISIONS wants bound, of records that are packed."""
     found = []
     for decision in decisions:
         row = rows.decision_to_row(decision)
         found.append({"id": RecordId("decision", row.pop("id")), "row": row})
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A stretch of time, ``latest`` not in it."""
+
+    earliest: float
+    latest: float
 
 
 class SurrealDecisions:
@@ -59,7 +97,8 @@ class SurrealDecisions:
 
     async def add(self, decisions: Sequence[DecisionRecord]) -> None:
         if decisions:
-            await self._gateway.write(f"{ADD_DECISIONS}; RETURN true", decisions=decision_values(decisions))
+            values = decision_values(await packed(decisions))
+            await self._gateway.write(f"{ADD_DECISIONS}; RETURN true", decisions=values)
 
     async def get(self, decision: str, tenant: str | None = None) -> list[DecisionRecord]:
         key = clean(decision)
@@ -71,18 +110,55 @@ class SurrealDecisions:
         return sorted(map(rows.row_to_decision, found), key=lambda record: record.tenant)
 
     async def search(self, wanted: DecisionFilter, limit: int = 50) -> list[DecisionRecord]:
-        conditions = {
-            "tenant": "tenant = $tenant",
-            "outcome": "outcome = $outcome",
-            "sender": "string::lowercase(sender) CONTAINS string::lowercase($sender)",
-            "recipient": "string::lowercase(array::join(recipients, '\n')) CONTAINS string::lowercase($recipient)",
-            "since": "at >= $since",
-        }
-        values = asdict(wanted) | {"since": wanted.since or None}
-        given = {name: value for name, value in values.items() if value is not None}
-        where = f" WHERE {' AND '.join(conditions[name] for name in given)}" if given else ""
-        sql = f"SELECT * FROM decision{where} ORDER BY at DESC LIMIT $limit"
-        (found,) = await self._gateway.query(sql, limit=limit, **given)
+        if wanted.tenant is not None and await self._few(wanted):
+            return await self._within("decision_tenant", wanted, _Window(wanted.since, math.inf), limit)
+        found: list[DecisionRecord] = []
+        async for window in self._windows(wanted.since):
+            found += await self._within("decision_at", wanted, window, limit - len(found))
+            if len(found) >= limit:
+                break
+        return found
+
+    async def _few(self, wanted: DecisionFilter) -> bool:
+        """Whether one tenant has so few records that all of them may be read at once."""
+        where = "tenant = $tenant AND at >= $earliest"
+        return len(await self._times(where, PAGE, tenant=wanted.tenant, earliest=wanted.since)) < PAGE
+
+    async def _windows(self, since: float) -> AsyncIterator[_Window]:
+        """Stretches of time from the newest record to the oldest, with fewer than PAGE records in each (or all of one
+        moment). SurrealDB reads an index forwards only, and whatever is behind its beginning."""
+        oldest = await self._times("at >= $earliest", 1, earliest=since)
+        if not oldest:
+            return
+        # Ids grow with time, and the table is read backwards: within moments it is the newest.
+        (newest,) = await self._gateway.query("SELECT id, at FROM decision ORDER BY id DESC LIMIT 1")
+        start, latest, width = newest[0]["at"] if newest else oldest[0], math.inf, FIRST_SECONDS
+        while latest > oldest[0]:
+            earliest = max(start - width, oldest[0])
+            if earliest >= latest:  # Times beyond all reason, where a second makes no difference.
+                earliest = oldest[0]
+            count = len(await self._times(_WITHIN, PAGE, earliest=earliest, latest=latest))
+            if count >= PAGE and width > LEAST_SECONDS:
+                width /= 2
+                continue
+            yield _Window(earliest, latest)
+            start = latest = earliest
+            width = width * 4 if count < PAGE // 4 else width
+
+    async def _times(self, where: str, limit: int, **values: Any) -> list[float]:
+        """When records were made, at most ``limit``: read along an index, with nothing to be sorted."""
+        (found,) = await self._gateway.query(
+            f"SELECT VALUE at FROM decision WHERE {where} LIMIT $limit", limit=limit, **values
+        )
+        return list(found)
+
+    async def _within(self, index: str, wanted: DecisionFilter, window: _Window, limit: int) -> list[DecisionRecord]:
+        """The latest records of a window that match. ``index`` is the one that is read: only of decision_at does
+        SurrealDB use both bounds."""
+        values = {name: value for name, value in asdict(wanted).items() if value is not None and name != "since"}
+        where = " AND ".join([_WITHIN, *[_CONDITIONS[name] for name in values]])
+        sql = f"SELECT * FROM decision WITH INDEX {index} WHERE {where} ORDER BY at DESC LIMIT $limit"
+        (found,) = await self._gateway.query(sql, limit=limit, earliest=window.earliest, latest=window.latest, **values)
         return sorted(map(rows.row_to_decision, found), key=lambda record: (record.at, record.id), reverse=True)
 
     async def prune(self, before: float) -> int:

@@ -124,18 +124,15 @@ class Gateway:
 
     async def _migrate(self) -> None:
         # A file's number is the version that it leads to; numbers may be missing.
-        scripts = {int(script.stem): script for script in sorted(self._migrations.glob("[0-9]*.surql"))}
-        known = max(scripts, default=0)
+        scripts = {int(path.stem): path for path in self._migrations.glob("[0-9]*.surql")}
         await self.query("DEFINE TABLE IF NOT EXISTS meta")
         (found,) = await self.query("SELECT VALUE value FROM ONLY $id", id=_SCHEMA)
         version = found or 0
-        if version > known:
-            raise StoreError(f"{self._config.database} has schema {version}, this program knows {known}")
+        if version > max(scripts):
+            raise StoreError(f"{self._config.database} has schema {version}, this program knows {max(scripts)}")
         # Every statement may be run twice: two instances that start at once do so.
-        for number, script in scripts.items():
-            if number <= version:
-                continue
-            await self.query(script.read_text(encoding="utf-8"))
+        for number in sorted(number for number in scripts if number > version):
+            await self.query(scripts[number].read_text(encoding="utf-8"))
             await self.query("UPSERT $id SET value = $number RETURN NONE", id=_SCHEMA, number=number)
 
 

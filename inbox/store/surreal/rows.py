@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from typing import Any, Final
 
 from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Mailbox, Organization
-from inbox.store.records import Column, Copy, DecisionRecord, EmailRecord, Entry, StoredMessage
+from inbox.store.packing import readable
+from inbox.store.records import AlreadyFiled, Column, Copy, DecisionRecord, EmailRecord, Entry, StoredMessage
 from inbox.store.surreal.values import RecordId
 from inbox.store.texts import clean, clean_or_none
 
@@ -209,6 +210,7 @@ def column_list(names: Sequence[Column]) -> str:
 
 
 def decision_to_row(decision: DecisionRecord) -> dict[str, Any]:
+    """The body must be packed already (``inbox.store.packing``)."""
     return {
         "id": (clean(decision.id), decision.tenant),
         "tenant": decision.tenant,
@@ -219,6 +221,7 @@ def decision_to_row(decision: DecisionRecord) -> dict[str, Any]:
         "recipients": [clean(recipient) for recipient in decision.recipients],
         "peer": clean(decision.peer),
         "body": decision.body,
+        "already_filed": [asdict(one) for one in decision.already_filed] or None,
     }
 
 
@@ -232,5 +235,6 @@ def row_to_decision(row: Row) -> DecisionRecord:
         row["sender"],
         tuple(row["recipients"]),
         row["peer"],
-        row["body"],
+        readable(row["body"]),
+        tuple(AlreadyFiled(**one) for one in row.get("already_filed") or ()),
     )

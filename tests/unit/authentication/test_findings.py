@@ -20,6 +20,12 @@ def test_helo_is_told_beside_the_sender_if_it_says_something() -> None:
     assert list(of_spf(telling))[1:] == [MethodResult("spf", "softfail", (("smtp.helo", "h.test"),))]
 
 
+def test_of_a_long_sender_the_domain_is_told() -> None:
+    for sender, told in ((f"{'x' * 200}@a.test", f"{'x' * 200}@a.test"), (f"{'x' * 300}@a.test", "a.test")):
+        (found,) = of_spf(SpfFact(Result.PASS, "a.test", sender=sender))
+        assert found.properties == (("smtp.mailfrom", told),)
+
+
 def test_a_null_sender_has_only_helo() -> None:
     fact = SpfFact(Result.FAIL, "h.test", "helo", "", "h.test", Result.FAIL)
     assert list(of_spf(fact)) == [MethodResult("spf", "fail", (("smtp.helo", "h.test"),))]

@@ -194,7 +194,7 @@ async def test_hostile_records_are_permanent_errors(record: str | bytes) -> None
     ["%{l}", "%{l}.x.test", "\\.x.test", "*.x.test", "%_.x.test", "x..test", f"{'y' * 64}.test", "@.test", "%%.test"],
 )
 async def test_names_that_cannot_be_match_nothing(name: str) -> None:
-    for local in ("\u00fcber", "a" * 64, "\\", " ", "..", "a\x00b"):
+    for local in ("\u00fcber", "a" * 64, "a" * 900, "user..name", ".", "user.", "\\", " ", "..", "a\x00b"):
         assert (await evaluate(record=f"v=spf1 exists:{name} -all", local=local)).result in {
             Result.FAIL,
             Result.PERMERROR,

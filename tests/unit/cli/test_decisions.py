@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+from typing import Any
 
 import pytest
 
@@ -9,15 +11,15 @@ from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
 from inbox.cli.decisions import LATE_SECONDS, followed
 from inbox.policy.decision import Decision, PluginRecord, StageRecord, encode
-from inbox.store.records import DecisionFilter, DecisionRecord
+from inbox.store.records import AlreadyFiled, DecisionFilter, DecisionRecord
 from inbox.store.sqlite import SqliteDatabase
 from tests.support.cli import Cli
 
 ID = "06h07td1g1cmr2t5bdts"
 
 
-async def record(cli: Cli, *tenants: str) -> None:
-    """One refused transaction, as a delivery writes it: a record for each tenant."""
+async def record(cli: Cli, *tenants: str, recipients: tuple[str, ...] = (), **fields: Any) -> None:
+    """One refused transaction, as a delivery writes it: a record for each tenant. ``fields`` are the record's."""
     clock = SystemClock()
     db = SqliteDatabase(cli.folder / "data" / "inbox.db", clock, RandomIds(clock.now))
     await db.open()
@@ -28,11 +30,20 @@ async def record(cli: Cli, *tenants: str) -> None:
         plugin = PluginRecord("clamav", "1.0.0", "abc", us=1234, facts=[{"kind": "VirusFact", "signature": "Eicar"}])
         decision = Decision(
             ID, 0.0, "reject", tenant=name, sender="m\x1b[2J@x.test", code=550, enhanced="5.7.1", text="Virus found",
-            stages=[StageRecord("data", by="clamav", plugins=[plugin])],
+            recipients=list(recipients), stages=[StageRecord("data", by="clamav", plugins=[plugin])],
         )  # fmt: skip
         records.append(
             DecisionRecord(
-                ID, organization.id, 0.0, "smtp", "reject", decision.sender, (), "192.0.2.1", encode(decision)
+                ID,
+                organization.id,
+                0.0,
+                "smtp",
+                "reject",
+                decision.sender,
+                recipients,
+                "192.0.2.1",
+                encode(decision),
+                **fields,
             )
         )
     await db.decisions.add(records)
@@ -53,6 +64,37 @@ def test_explain_names_plugin_signature_and_time(demo: Cli) -> None:
     for word in (ID, "550 5.7.1 Virus found", "clamav", "Eicar", "1.2"):
         assert word in ran.out
     assert "\x1b" not in ran.out
+
+
+def test_explain_names_the_copy_that_a_retry_was_recognised_by(demo: Cli) -> None:
+    first = AlreadyFiled("ann@demo.test", "Archive", 12, "06h07td1g1cmr2t5bdtz", 60.0)
+    asyncio.run(record(demo, "demo", recipients=("ann@demo.test", "bob@demo.test"), already_filed=(first,)))
+    shown = demo("explain", ID).out.splitlines()
+    assert [line.strip() for line in shown if "recipient" in line] == [
+        "recipient   <ann@demo.test>: already filed as 06h07td1g1cmr2t5bdtz in Archive, UID 12, "
+        "at 1970-01-01 00:01:00 UTC",
+        "recipient   <bob@demo.test>",
+    ]
+    assert demo("explain", ID, "--json").json["already_filed"] == [
+        {"recipient": "ann@demo.test", "mailbox": "Archive", "uid": 12, "id": "06h07td1g1cmr2t5bdtz", "at": 60.0}
+    ]
+
+
+def test_a_damaged_record_is_shown_as_far_as_it_can_be_read(demo: Cli) -> None:
+    asyncio.run(record(demo, "demo", "other"))
+    with sqlite3.connect(demo.folder / "data" / "inbox.db") as connection:
+        connection.execute("UPDATE decision SET body = x'01ffffff', recipients = 'x' WHERE rowid = 1")
+    connection.close()
+    assert [row["by"] for row in demo("decisions", "list", "--json").json] == ["clamav", "(unreadable)"]
+    assert [row["by"] for row in demo("decisions", "list", "--json", "--sender", "x.test").json] == [
+        "clamav",
+        "(unreadable)",
+    ]
+    assert demo("decisions", "list", "--recipient", "ann").code == 0
+    shown = demo("explain", ID)
+    assert shown.code == 0
+    assert "the rest of this record cannot be read" in shown.out
+    assert shown.out.count("Virus found") == 1
 
 
 def test_one_record_is_one_object(demo: Cli) -> None:

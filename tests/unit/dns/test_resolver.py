@@ -11,13 +11,19 @@ import dns.message
 import dns.rcode
 import pytest
 
+from inbox.authentication.dkim.verify import verify
+from inbox.authentication.facts import Result
 from inbox.base.clock import SystemClock
-from inbox.base.limits import DNS_WAITING
+from inbox.base.limits import DNS_SLOW_AT_ONCE, DNS_SLOW_OF_MESSAGE, DNS_SLOW_OF_NETWORK
 from inbox.dns.answers import Answer, AnswerUnfit, DnsTemporary, Mx, NameUnfit
-from inbox.dns.resolver import CachingResolver, organization
+from inbox.dns.lookups import Lookups, work_for
+from inbox.dns.resolver import FAILURE_TTL, CachingResolver, organization
 from inbox.dns.upstream import Server
+from inbox.mail.content import MemoryContent
 from inbox.plugin.standins import FakeClock
+from tests.support.dkim import MAIL, NOW, RSA_KEY, key_record, signed, signing_key
 from tests.support.dns_script import framed, reply, scripted, truncated
+from tests.support.dns_world import quoted
 from tests.support.ports import free_port
 
 SOA = "example.test. 900 IN SOA ns.example.test. h.example.test. 1 2 3 4 300"
@@ -151,40 +157,160 @@ async def test_what_all_waiters_gave_up_is_known_to_the_next() -> None:
     assert len(server.asked) == 1
 
 
-async def test_questions_on_their_way_and_in_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_questions_on_their_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inbox.dns.resolver.DNS_QUESTIONS", 3)
-    monkeypatch.setattr("inbox.dns.resolver.DNS_WAITING", 6)
-    assert DNS_WAITING > 6
     async with scripted(reply(rcode=dns.rcode.NXDOMAIN)) as server:
         server.gate.clear()
-        resolver = CachingResolver(FakeClock(), server.address)
-        waiters = [asyncio.create_task(resolver.a(f"{number}.test")) for number in range(6)]
+        resolver = CachingResolver(FakeClock(), server.address, slow=3600)
+        waiters = [asyncio.create_task(resolver.a(f"{number}.test")) for number in range(3)]
         await server.arrived(3)
         with pytest.raises(DnsTemporary, match="too many questions"):
             await resolver.a("one-more.test")
-        assert len(server.asked) == 3
         server.gate.set()
         assert not any(answer.exists for answer in await asyncio.gather(*waiters))
         assert not (await resolver.a("one-more.test")).exists
 
 
-async def test_name_servers_that_never_answer_do_not_take_the_turns_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inbox.dns.resolver.DNS_QUESTIONS", 3)
+async def test_questions_about_one_organization_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inbox.dns.resolver.DNS_ZONE_QUESTIONS", 2)
-    monkeypatch.setattr("inbox.dns.resolver.DNS_ZONE_WAITING", 6)
     async with scripted(reply(rcode=dns.rcode.NXDOMAIN)) as server:
         server.gate.clear()
         resolver = CachingResolver(FakeClock(), server.address)
-        slow = [asyncio.create_task(resolver.txt(f"s{number}._domainkey.slow.test")) for number in range(6)]
+        slow = [asyncio.create_task(resolver.txt(f"s{number}._domainkey.slow.test")) for number in range(2)]
         await server.arrived(2)
         with pytest.raises(DnsTemporary, match="too many questions"):
             await resolver.txt("one-more.slow.test")
         other = asyncio.create_task(resolver.txt("other.test"))
         await server.arrived(3)
-        assert [question for _, question in server.asked][2] == "other.test. IN TXT"
         server.gate.set()
         assert not any(answer.exists for answer in await asyncio.gather(*slow, other))
         assert not (await resolver.txt("one-more.slow.test")).exists
+
+
+async def asking(resolver: CachingResolver, message: Lookups | None, *names: str) -> list[str]:
+    """What becomes of look-ups of one message at once: the answer's text, or what is said instead."""
+    work_for(message)
+
+    async def one(name: str) -> str:
+        try:
+            return b"".join((await resolver.txt(name)).records).decode()
+        except DnsTemporary as error:
+            return str(error)
+
+    return await asyncio.gather(*map(one, names))
+
+
+def of_dead_zones(question: dns.message.Message) -> list[bytes]:
+    """No answer for names in dead zones; one at once for others."""
+    name = question.question[0].name.to_text()
+    text = quoted(key_record(RSA_KEY)) if "_domainkey" in name else '"alive"'
+    return [] if "dead" in name else reply(f"{name} 60 IN TXT {text}")(question)
+
+
+async def test_an_honest_message_waits_behind_none_of_1600_look_ups_that_nobody_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("inbox.dns.upstream.ATTEMPT", 3600)
+    async with scripted(of_dead_zones) as server:
+        resolver = CachingResolver(FakeClock(), server.address, lifetime=3600, slow=3600)
+        dead = []
+        for message in range(200):
+            names = [f"s._domainkey.dead{message}-{number}.test" for number in range(8)]
+            dead.append(asyncio.create_task(asking(resolver, Lookups(f"10.0.{message}.0/24"), *names)))
+            await server.arrived(8 * len(dead))  # More at once than its socket holds would be lost on the way.
+        asked = len(server.asked)
+        work_for(Lookups("192.0.2.0/24"))
+        honest = signed(MAIL, signing_key(domain="honest.test"))
+        assert (await verify(MemoryContent(honest), resolver, now=NOW)).result is Result.PASS
+        # Its question was the next one that the server heard of, and all others wait still.
+        assert [name for _, name in server.asked[asked:]] == ["rsa._domainkey.honest.test. IN TXT"]
+        assert not any(task.done() for task in dead)
+        for task in dead:
+            task.cancel()
+        await asyncio.gather(*dead, return_exceptions=True)
+        for flight in list(resolver._flights.all.values()):
+            flight.give_up("the test is over")
+        await asyncio.gather(*(flight.task for flight in list(resolver._flights.all.values())))
+
+
+async def test_where_room_is_short_the_oldest_slow_question_of_the_busiest_network_gives_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("inbox.dns.resolver.DNS_QUESTIONS", 4)
+    async with scripted(of_dead_zones) as server:
+        resolver = CachingResolver(FakeClock(), server.address, slow=0)
+        patient = asyncio.create_task(asking(resolver, None, "dead0.test"))
+        await server.arrived(1)
+        busy = asyncio.create_task(asking(resolver, None, "dead1.test", "dead2.test"))
+        await server.arrived(3)
+        resolver._flights.all["TXT", "dead0.test"].network = "other"
+        other = resolver._flights._networks[""].pop(("TXT", "dead0.test"))
+        resolver._flights._networks["other"] = {other.question: other}
+        another = asyncio.create_task(asking(resolver, None, "dead3.test"))
+        await server.arrived(4)
+        assert await asking(resolver, None, "honest.test") == ["alive"]
+        assert {name for _, name in resolver._flights.all} == {"dead0.test", "dead2.test", "dead3.test"}
+        for task in (patient, busy, another):
+            task.cancel()
+        for flight in list(resolver._flights.all.values()):
+            flight.give_up("the test is over")
+        await asyncio.gather(patient, busy, another, return_exceptions=True)
+
+
+async def test_a_message_may_wait_for_a_few_slow_look_ups_and_is_told_so() -> None:
+    async with scripted(of_dead_zones) as server:
+        resolver = CachingResolver(FakeClock(), server.address, lifetime=0.2, slow=0)
+        message = Lookups("192.0.2.0/24")
+        names = [f"s._domainkey.dead{number}.test" for number in range(8)]
+        said = await asking(resolver, message, *names)
+        assert sum(each == "too many slow look-ups for this message" for each in said) == 8 - DNS_SLOW_AT_ONCE
+        assert sum("no answer within" in each for each in said) == DNS_SLOW_AT_ONCE
+        assert (message.waiting, message.slow, len(resolver._slow)) == (0, DNS_SLOW_AT_ONCE, 0)
+        # What was given up is not taken for an answer.
+        server.script = reply(f'{names[-1]}. 60 IN TXT "back"')
+        assert await asking(resolver, None, names[-1]) == ["back"]
+
+
+async def test_a_network_may_wait_for_a_few_slow_look_ups_and_others_are_not_affected() -> None:
+    async with scripted(of_dead_zones) as server:
+        resolver = CachingResolver(FakeClock(), server.address, lifetime=0.2, slow=0)
+        for _ in range(DNS_SLOW_OF_NETWORK):
+            resolver._slow.begin(Lookups("192.0.2.0/24"))
+        refused = "too many slow look-ups for messages from this network"
+        assert await asking(resolver, Lookups("192.0.2.0/24"), "dead3.test") == [refused]
+        (waited,) = await asking(resolver, Lookups("198.51.100.0/24"), "dead4.test")
+        assert "no answer within" in waited
+        resolver._slow_after = 3600
+        assert await asking(resolver, Lookups("192.0.2.0/24"), "honest.test") == ["alive"]
+
+
+async def test_a_question_that_others_wait_for_is_not_given_up_with_a_spent_budget() -> None:
+    async with scripted(of_dead_zones) as server:
+        resolver = CachingResolver(FakeClock(), server.address, lifetime=0.2, slow=0)
+        ours = asyncio.create_task(asking(resolver, None, "dead.test"))
+        await server.arrived(1)
+        spent = Lookups("192.0.2.0/24")
+        spent.slow = DNS_SLOW_OF_MESSAGE
+        assert await asking(resolver, spent, "dead.test") == ["too many slow look-ups for this message"]
+        assert "no answer within" in (await ours)[0]
+
+
+async def test_name_servers_that_did_not_answer_are_not_asked_for_a_moment() -> None:
+    clock = FakeClock()
+    async with scripted(of_dead_zones) as server:
+        resolver = CachingResolver(clock, server.address, lifetime=0.05)
+        assert "no answer within" in (await asking(resolver, None, "s1._domainkey.dead.test"))[0]
+        asked = len(server.asked)
+        for name in ("s2._domainkey.dead.test", "_dmarc.dead.test", "dead.test"):
+            assert await asking(resolver, None, name) == [
+                "the name servers of 's1._domainkey.dead.test' did not answer a moment ago"
+            ]
+        assert len(server.asked) == asked
+        # Of neighbours, other types of records and later, nothing is known.
+        assert await asking(resolver, None, "_dmarc.test") == ["alive"]
+        server.script = reply('_dmarc.dead.test. 60 IN TXT "back"', rcode=0)
+        clock.advance(FAILURE_TTL)
+        assert await asking(resolver, None, "_dmarc.dead.test") == ["back"]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from inbox.store.helper import CARRIED_OCTETS, OwnDoor
 from inbox.store.records import Copy, StoredMessage
 from inbox.store.sqlite import filer as outside
 from inbox.store.sqlite.database import SqliteDatabase
-from tests.support.store import IDS, Home, decision, home
+from tests.support.store import IDS, Home, decision, envelope, home
 
 R = TypeVar("R")
 MAIL = (
@@ -105,11 +105,12 @@ async def test_both_ways_store_the_same(tmp_path: Path) -> None:
 
 
 async def test_a_mail_that_comes_again_is_recognised(place: Place, acme: Home) -> None:
-    ((first,),) = await place.filer.file([bundle(acme)], [])
-    ((second,),) = await place.filer.file([bundle(acme)], [])
+    copy = Copy(acme.inbox, prepended=envelope("ann@acme.test"))
+    ((first,),) = await place.filer.file([bundle(acme, copy)], [])
+    ((second,),) = await place.filer.file([bundle(acme, copy)], [])
     assert (second.uid, second.fresh) == (first.uid, False)
     without = MAIL.replace(b"Message-ID: <1@example.org>\r\n", b"")
-    uids = [(await place.filer.file([bundle(acme, content=without)], []))[0][0].uid for _ in range(2)]
+    uids = [(await place.filer.file([bundle(acme, copy, content=without)], []))[0][0].uid for _ in range(2)]
     assert uids == [first.uid + 1, first.uid + 2]
 
 

@@ -3,15 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from inbox.base.errors import StorageFull, StoreUnavailable
-from inbox.plugin.context import Door
+from inbox.mail.address import Address
+from inbox.mail.content import MemoryContent
+from inbox.plugin.context import Door, Session
 from inbox.store.records import Arrival
 from tests.support.flow import SCRIPTED, World, scripted, world
+
+#: Counts a slow look-up at each stage, and shows the count.
+PROBE = """
+"Counts."
+from inbox.dns.lookups import current
+from inbox.plugin import AddHeader, PluginSettings, hookimpl
+
+class Settings(PluginSettings):
+    pass
+
+class Probe:
+    def __init__(self, settings, services):
+        pass
+
+    def count(self):
+        current().slow += 1
+
+    @hookimpl
+    def mail(self, tx):
+        self.count()
+
+    @hookimpl
+    def rcpt(self, tx, recipient):
+        self.count()
+
+    @hookimpl
+    def data(self, tx):
+        self.count()
+        return AddHeader("X-Slow", f"{current().slow} {current().network}")
+"""
 
 
 @pytest.fixture
@@ -36,6 +69,20 @@ async def test_an_accepted_message_is_filed_with_its_trace(here: World) -> None:
     assert decision.outcome == "accept"
     assert decision.tenant == "acme"
     assert decision.id in reply.text
+
+
+async def test_slow_look_ups_count_for_one_transaction_and_the_network_of_its_peer(here: World) -> None:
+    await here.plugin("probe", PROBE)
+    await here.policy("default.yaml", "plugins: {recipients: {}, probe: {}}\n")
+    session = Session("s1", Door.SMTP, ip_address("192.0.2.7"))
+    for _ in range(2):
+        reply, tx = await here.parts.pipeline.mail(session, None, {})
+        assert tx is not None
+        await here.parts.pipeline.rcpt(tx, Address.parse("ann@acme.test"), frozenset(), None)
+        (reply,) = await here.parts.pipeline.data(tx, MemoryContent(b"Subject: x\r\n\r\n"))
+        assert reply.code == 250
+    for stored in await here.mailbox("ann@acme.test"):
+        assert b"X-Slow: 3 192.0.2.0/24\r\n" in await here.bytes_of(stored)
 
 
 async def test_two_recipients_never_see_each_other(here: World) -> None:
@@ -360,9 +407,21 @@ async def test_over_lmtp_the_log_has_a_line_for_each_recipient_that_is_refused(h
     assert [line["event"] for line in lines if line["event"] in {"accepted", "refused"}] == ["refused"]
 
 
-async def test_the_servers_own_postmaster_is_reached_if_there_is_one(here: World) -> None:
-    (reply,) = await here.receive(["postmaster@mx.test"])
-    assert (reply.code, reply.text[:16]) == (550, "Relaying denied ")
+@pytest.mark.parametrize("address", ["postmaster@acme.test", "PostMaster@ACME.test", "postmaster@mx.test"])
+async def test_postmaster_is_always_reached(here: World, address: str) -> None:
+    """Of each hosted domain, and the server's own: acme is the oldest tenant, ann its oldest account."""
+    (reply,) = await here.receive([address])
+    assert reply.code == 250
+    (stored,) = await here.mailbox("ann@acme.test")
+    assert stored.prepended.lower().startswith(f"delivered-to: {address}\r\n".lower().encode())
+    database = here.installation.database
+    await database.accounts.add_alias(await here.tenant("acme"), "postmaster@acme.test", "bob@acme.test")
+    (reply,) = await here.receive([address], b"Subject: another\r\n\r\n")
+    assert reply.code == 250
+    assert len(await here.mailbox("bob@acme.test")) == 1
+
+
+async def test_the_servers_own_postmaster_is_whom_the_operator_names(here: World) -> None:
     await here.policy("default.yaml", "plugins: {recipients: {}}\nserver: {postmaster: Ann@ACME.test}\n")
     (reply,) = await here.receive(["Postmaster@mx.test"])
     assert reply.code == 250

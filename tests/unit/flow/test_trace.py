@@ -91,7 +91,9 @@ def test_only_fields_named_received_are_counted() -> None:
 
 
 @pytest.mark.parametrize("peer", ["192.0.2.7", "2001:db8::1"])
-@pytest.mark.parametrize("sender", ["bob@peer.test", None])
+@pytest.mark.parametrize(
+    "sender", ["bob@peer.test", "user..name.@peer.test", '"user..name"@peer.test', "x" * 800 + "@peer.test", None]
+)
 @pytest.mark.parametrize("tls", [TLS, None])
 def test_what_was_stored_says_how_it_came(peer: str, sender: str | None, tls: Tls | None) -> None:
     origin, to = Address.parse(sender) if sender else None, Address.parse("ann@acme.test")

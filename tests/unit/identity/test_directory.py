@@ -34,6 +34,14 @@ class Book:
         self.asked.append("organizations")
         return [each.organization for each in self.active.values()]
 
+    async def domains(self, tenant: str | None = None) -> list[HostedDomain]:
+        self.asked.append(f"domains of {tenant}")
+        return [each for each in self.active.values() if each.organization.id == tenant]
+
+    async def first(self, tenant: str) -> Account | None:
+        self.asked.append(f"first of {tenant}")
+        return next((each for found in self.addresses.values() for each in found if each.organization == tenant), None)
+
     async def targets(self, tenant: str, address: str, *, active: bool = True) -> list[Account]:
         assert tenant == ACME.id
         if not active:
@@ -109,7 +117,8 @@ async def test_the_catch_all_comes_last() -> None:
         # A disabled account's mail waits for it, and is not shown to somebody else.
         "zoe": ([], None),
         "zoe+x": ([], None),
-        "postmaster": office,
+        # The policy says who reads it.
+        "postmaster": ([], None),
     }
 
 
@@ -124,7 +133,7 @@ async def test_the_domains_postmaster_comes_before_its_catch_all() -> None:
     assert await directory(book).accounts(named, "postmaster@acme.test") == ((ANN,), None)
     gone = domain(postmaster="gone@acme.test")
     del book.addresses["postmaster@acme.test"]
-    assert await directory(book).accounts(gone, "postmaster@acme.test") == ((catcher,), None)
+    assert await directory(book).accounts(gone, "postmaster@acme.test") == ((), None)
 
 
 async def test_a_disabled_account_is_told_from_none() -> None:
@@ -165,3 +174,31 @@ async def test_answers_are_kept_for_a_moment_but_never_that_there_is_nobody() ->
     looked.forget()
     await looked.domain("acme.test")
     assert book.asked[-1] == "acme.test"
+
+
+async def test_the_first_account_is_kept_for_a_moment_and_that_there_is_none_is_not() -> None:
+    clock, book = FakeClock(), Book({})
+    asked = directory(book, clock)
+    assert await asked.first_account(ACME.id) is None
+    book.addresses["ann@acme.test"] = [ANN]
+    assert await asked.first_account(ACME.id) == ANN
+    assert await asked.first_account(ACME.id) == ANN
+    assert book.asked == [f"first of {ACME.id}"] * 2
+    clock.advance(KEPT_SECONDS + 0.1)
+    assert await asked.first_account(ACME.id) == ANN
+    assert len(book.asked) == 3
+
+
+async def test_the_domain_that_answers_for_the_server() -> None:
+    book = Book({})
+    assert await directory(book).home("mx.acme.test") is None
+    old, young = Organization("o", "zoo", created_at=1.0), Organization("y", "able", created_at=2.0)
+    gone = Organization("g", "gone", is_active=False)
+    for tenant, fqdn, active in (
+        (young, "young.test", True), (old, "z.old.test", True), (old, "a.old.test", False), (gone, "gone.test", True),
+    ):  # fmt: skip
+        book.active[fqdn] = HostedDomain(tenant, fqdn, is_active=active)
+    found = await directory(book).home("mail.young.test")
+    assert found is not None and found.fqdn == "young.test"
+    found = await directory(book).home("mx.elsewhere.test")
+    assert found is not None and found.fqdn == "z.old.test"

@@ -36,6 +36,8 @@ def test_rcpt() -> None:
     assert parse_rcpt("TO:<ann@demo.test>", "mx.test", utf8=False) == Rcpt(ANN, frozenset(), None)
     rcpt = parse_rcpt("TO:<ann@demo.test> NOTIFY=failure,delay ORCPT=rfc822;a+2Bb@x.test", "mx.test", utf8=False)
     assert rcpt == Rcpt(ANN, frozenset({"FAILURE", "DELAY"}), "rfc822;a+2Bb@x.test")
+    assert parse_mail(f"FROM:<{'a' * 300}@demo.test>").sender == Address("a" * 300, "demo.test")
+    assert parse_mail("FROM:<.user..name.@demo.test>").sender == Address(".user..name.", "demo.test")
     assert parse_rcpt("TO:<PostMaster>", "mx.test", utf8=False).address == Address("PostMaster", "mx.test")
     assert parse_rcpt("TO:<@a.test,@b.test:ann@demo.test>", "mx.test", utf8=False).address == ANN
 
@@ -53,7 +55,7 @@ def test_rcpt() -> None:
         "TO:<ann@demo.test> extra words",
         "TO:<ann@demo.test>>",
         "TO:<ann@>",
-        "TO:<" + "a" * 65 + "@demo.test>",
+        "TO:<" + "a" * 900 + "@demo.test>",
         "TO:<" + "a@" * 5000 + ">",
         "TO:<" + '"' * 5000 + ">",
         "TO:" + "<" * 1000,

@@ -87,7 +87,7 @@ def test_fifty_sets_are_enough() -> None:
         (FIRST + whole(2, "none"), "ARC-Seal: cv= is missing or out of place"),
         (FIRST + whole(2, "PASS"), "ARC-Seal: cv= is missing or out of place"),
         (whole(1, "fail") + whole(2), "a hop before us found the chain broken"),
-        (b"no field\r\n" + FIRST, "the header section is malformed"),
+        (b" no field\r\n" + FIRST, "the header section is malformed"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_chain(fields: bytes, fault: str) -> None:

@@ -124,7 +124,7 @@ def test_no_set_where_there_must_not_be_one() -> None:
     for message in (
         b"ARC-Seal: i=50; cv=pass\r\n" + MESSAGE,
         b"ARC-Seal: i=2; cv=fail\r\n" + MESSAGE,
-        b"junk\r\n" + MESSAGE,
+        b" junk\r\n" + MESSAGE,
     ):
         assert seal(MemoryContent(message), "mx; none", KEY, NOW, FAIL) is None
 

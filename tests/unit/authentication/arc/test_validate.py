@@ -56,6 +56,15 @@ async def test_a_chain_passes_and_tells_of_each_hop(dns: MemoryResolver) -> None
     assert fact.sets[0].covers == ()
 
 
+async def test_a_line_in_front_that_is_no_field_does_not_break_a_chain(dns: MemoryResolver) -> None:
+    stray = b"From one@one.example Mon Jan  1 10:00:00 2024\r\n"
+    first = await Forwarder(dns, "one.example").pass_on(stray + MESSAGE)
+    second = await Forwarder(dns, "two.example", number=1).pass_on(stray + first)
+    assert (await judge(stray + second, dns)).sealers == ("one.example", "two.example")
+    assert (await judge(stray + second, dns)).result is Result.PASS
+    assert (await judge(b" From: eve@evil.example\r\n" + second, dns)).result is Result.FAIL
+
+
 @pytest.mark.parametrize("added", [b"Subject: Pay now\r\n", b"From: Eve <eve@evil.example>\r\n"])
 async def test_a_field_that_was_put_above_a_signed_one_is_told(added: bytes, dns: MemoryResolver) -> None:
     """Not every sealer signs fields once more than they occur. Readers show the first; the last one was signed."""

@@ -36,14 +36,48 @@ def test_sound_sections(text: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "stray",
+    [
+        b"From ann@a.test Mon Jan  1 10:00:00 2024",
+        b"From MAILER-DAEMON  Mon Jan  1 10:00:00 2024",
+        b">From ann@a.test Mon Jan  1 10:00:00 2024",
+        b">>From ann@a.test",
+        b"From ann@a.test",
+        b"no colon",
+        b"Gr\xc3\xb6\xc3\x9fe: 1",
+        b"Fr\xf6m: 1",
+        b"\xef\xbb\xbfX-Mailer: 1",
+        b"X Mailer: 1",
+    ],
+)
+def test_lines_in_front_that_are_no_fields_are_passed_over(stray: bytes) -> None:
+    """Wherever a relay has put its trace fields."""
+    rest = b"DKIM-Signature: v=1\r\nFrom: a\r\nTo: b\r\n"
+    for text in (stray + b"\r\n" + rest, b"Received: x\r\n y\r\n" + stray + b"\r\n" + stray + b"\r\n" + rest):
+        found = section(text + b"\r\n")
+        assert found.fault == ""
+        assert (found.count("from"), found.count("dkim-signature"), found.count("to")) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         b" folded: first\r\nFrom: a\r\n\r\n",
+        b"no colon\r\n folded\r\nFrom: a\r\n\r\n",
+        b"From a@b Mon Jan  1 10:00:00 2024\r\n From: b\r\nFrom: a\r\n\r\n",
         b"From: a\r\nno colon\r\nTo: b\r\n\r\n",
-        b"From a@b Mon Jan  1 10:00:00 2024\r\nFrom: a\r\n\r\n",
+        b"Subject: a\r\nno colon\r\nFrom: b\r\n\r\n",
         b"From: a\r\nno colon\r\n\r\n",
+        b"From: a\r\nGr\xc3\xb6\xc3\x9fe: 1\r\n\r\n",
         b"Fr\x00m: a\r\n\r\n",
-        b"Fr\xc3\xb6m: a\r\n\r\n",
+        b"Fr om: b\r\nFrom: a\r\n\r\n",
+        b"From b: c\r\nFrom: a\r\n\r\n",
+        b"\xef\xbb\xbfFrom: b\r\nFrom: a\r\n\r\n",
+        b"From\xc2\xa0: b\r\nFrom: a\r\n\r\n",
+        b"\xe2\x80\x8bDKIM-Signature: b\r\nFrom: a\r\n\r\n",
+        b"Resent From: b\r\nFrom: a\r\n\r\n",
+        b"Gr\xc3\xb6\xc3\x9fe: 1\r\n From: b\r\nFrom: a\r\n\r\n",
+        b"no\x00colon\r\nFrom: a\r\n\r\n",
         b": a\r\n\r\n",
         b"X: a\rFrom: b\r\nFrom: a\r\n\r\n",
         b"From: a\r\n" + b"X: y\r\n" * HEADER_FIELDS + b"\r\n",

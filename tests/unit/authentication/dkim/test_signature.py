@@ -51,6 +51,19 @@ def test_names_in_other_scripts() -> None:
     assert (said.domain, said.identity) == ("xn--bcher-kva.test", "j?rg@b?cher.test")
 
 
+@pytest.mark.parametrize("local", ["a" * 64, "a" * 240, "user..name", ".user.", ""])
+def test_identities_with_unusual_local_parts(local: str) -> None:
+    said, signature = read(i=f"{local}@news.a.test")
+    assert signature is not None
+    assert (said.identity, signature.identity) == (f"{local}@news.a.test", "news.a.test")  # type: ignore[attr-defined]
+
+
+def test_of_an_identity_that_is_too_long_to_show_the_domain_is_shown() -> None:
+    said, signature = read(i="a" * 300 + "@news.a.test")
+    assert signature is not None
+    assert (said.identity, signature.identity) == ("@news.a.test", "news.a.test")  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [

@@ -197,7 +197,7 @@ async def test_a_second_field_that_is_not_signed(dns: MemoryResolver) -> None:
     "spoil",
     [
         lambda mail: b" folded: first\r\n" + mail,
-        lambda mail: b"no field\r\n" + mail,
+        lambda mail: mail.replace(b"To: Bob", b"no field\r\nTo: Bob"),
         lambda mail: mail.replace(b"To: Bob", b"To\x00: Bob"),
         lambda mail: b"X: y\r\n" * 1001 + mail,
     ],
@@ -206,6 +206,16 @@ async def test_an_unsound_header_section(dns: MemoryResolver, spoil: Callable[[b
     fact = await check(spoil(handmade(MAIL)), dns)
     assert fact.result in {PERM, Result.NONE}
     assert fact.passing == ()
+
+
+async def test_a_line_in_front_that_is_no_field(dns: MemoryResolver) -> None:
+    stray = b"From ann@sender.test Fri Jan 15 08:00:00 2027\r\n"
+    assert (await check(stray + handmade(MAIL), dns)).result is P
+    assert (await check(handmade(stray + MAIL), dns)).result is P
+    # Whatever is signed: a second From, and a From that only some readers see, never pass.
+    for more in (b"From: eve@evil.test\r\n", b" From: eve@evil.test\r\n", b"From eve: x\r\n"):
+        for spoiled in (more + stray + handmade(MAIL), stray + more + handmade(MAIL)):
+            assert (await check(spoiled, dns)).passing == ()
 
 
 async def test_bare_line_ends(dns: MemoryResolver) -> None:
@@ -231,6 +241,11 @@ async def test_keys_that_cannot_be_had(dns: MemoryResolver) -> None:
     assert fact.result is P
     fact = await check(signed(MAIL, RSA), dns)
     assert (fact.result, fact.signatures[0].reason) == (TEMP, "the key cannot be looked up now")
+    dns.fails.clear()
+    dns.slow.add("rsa._domainkey.sender.test")
+    fact = await check(signed(MAIL, RSA), dns)
+    why = "the key cannot be looked up now: too many slow look-ups for this message"
+    assert (fact.result, fact.signatures[0].reason) == (TEMP, why)
     fact = await check(signed(MAIL, replace(RSA, selector="none")), dns)
     assert (fact.result, fact.signatures[0].reason) == (PERM, "there is no key")
     long = replace(RSA, selector=".".join(["a" * 60] * 4), domain="b" * 60 + ".test")

@@ -151,6 +151,15 @@ async def test_a_new_migration_is_applied_once(tmp_path: Path, migrations: Path)
         await gateway.close()
 
 
+async def test_a_version_is_the_number_of_its_file_and_not_how_many_there_are(tmp_path: Path, migrations: Path) -> None:
+    (migrations / "0003.sql").write_text("ALTER TABLE word ADD COLUMN length INTEGER;")
+    for _ in range(2):
+        gateway = Gateway(tmp_path / "words.db", migrations)
+        await gateway.open()
+        assert await gateway.read(lambda db: db.execute("PRAGMA user_version").fetchone()) == (3,)
+        await gateway.close()
+
+
 async def test_two_gateways_on_one_file_write_together(tmp_path: Path, migrations: Path, gateway: Gateway) -> None:
     other = Gateway(tmp_path / "words.db", migrations)
     await other.open()

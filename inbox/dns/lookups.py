@@ -1,0 +1,83 @@
+"""Budgets of slow look-ups: how many a message, and all messages from one network, may wait for.
+
+Name servers that never answer cost five seconds for each question. Whoever sends mail chooses which ones we ask.
+A look-up that takes longer than DNS_SLOW_SECONDS counts against the message that it is for and against the network
+that the message came from. Once a budget is spent, further look-ups end when they turn out to be slow. Quick ones and
+answers from the cache are never refused.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
+from inbox.base.limits import DNS_SLOW_AT_ONCE, DNS_SLOW_OF_MESSAGE, DNS_SLOW_OF_NETWORK
+from inbox.dns.answers import SPENT
+
+
+class Lookups:
+    """The slow look-ups of one message: ``waiting`` are under way, ``slow`` are all."""
+
+    __slots__ = ("network", "slow", "waiting")
+
+    def __init__(self, network: str) -> None:
+        self.network = network
+        self.waiting = 0
+        self.slow = 0
+
+
+class SlowLookups:
+    """The slow look-ups of all messages, by network. Networks without any take no memory."""
+
+    __slots__ = ("_networks",)
+
+    def __init__(self) -> None:
+        self._networks: dict[str, int] = {}
+
+    def refusal(self, message: Lookups) -> str:
+        """Why this message may not wait for one more; empty if it may."""
+        if message.slow >= DNS_SLOW_OF_MESSAGE or message.waiting >= DNS_SLOW_AT_ONCE:
+            return f"{SPENT} for this message"
+        if self._networks.get(message.network, 0) >= DNS_SLOW_OF_NETWORK:
+            return f"{SPENT} for messages from this network"
+        return ""
+
+    def begin(self, message: Lookups) -> None:
+        """One more is waited for."""
+        message.waiting += 1
+        message.slow += 1
+        self._networks[message.network] = self._networks.get(message.network, 0) + 1
+
+    def end(self, message: Lookups) -> None:
+        """It has an answer, or nobody waits any more."""
+        message.waiting -= 1
+        left = self._networks[message.network] - 1
+        if left:
+            self._networks[message.network] = left
+        else:
+            del self._networks[message.network]
+
+    def __len__(self) -> int:
+        return len(self._networks)
+
+
+#: For whom the current task asks; None: for ourselves, which no budget bounds.
+_CURRENT: Final[ContextVar[Lookups | None]] = ContextVar("lookups", default=None)
+
+
+def current() -> Lookups | None:
+    """The message that the current task works for."""
+    return _CURRENT.get()
+
+
+def work_for(message: Lookups | None) -> None:
+    """Counts the look-ups of the current task, and of tasks that it starts, for this message from now on."""
+    _CURRENT.set(message)
+
+
+def network(peer: IPv4Address | IPv6Address) -> str:
+    """The network that shares a budget: a /24 of IPv4, a /64 of IPv6."""
+    if isinstance(peer, IPv4Address):
+        return f"{IPv4Address(int(peer) >> 8 << 8)}/24"
+    return f"{IPv6Address(int(peer) >> 64 << 64)}/64"
