@@ -33,8 +33,8 @@ GRACE = 2
 class Running(Protocol):
     """What the admin socket asks of the running server."""
 
-    async def health(self) -> None:
-        """Raises StoreError if it cannot take mail now."""
+    async def health(self) -> list[str]:
+        """What is wrong although mail can be taken, one line each. Raises StoreError if none can be taken now."""
         ...
 
     async def reload(self) -> list[str]:
@@ -45,16 +45,23 @@ class Running(Protocol):
         """What ``GET /status`` answers: plain values by name."""
         ...
 
+    async def take_policy(self, tenant: str) -> dict[str, Any]:
+        """Takes up a tenant's policy file now: ``problems``, one line each, and the mode in force of each plugin.
+
+        Raises PolicyError if no file can have that name.
+        """
+        ...
+
 
 def admin_app(running: Running) -> Starlette:
-    """``GET /health``, ``GET /status``, ``POST /reload``; all answer JSON."""
+    """``GET /health``, ``GET /status``, ``POST /reload``, ``POST /policies/TENANT``; all answer JSON."""
 
     async def health(_: Request) -> Response:
         try:
-            await running.health()
+            warnings = await running.health()
         except StoreError as error:
             return JSONResponse({"status": "failing", "reason": str(error)}, 503)
-        return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": "ok", **({"warnings": warnings} if warnings else {})})
 
     async def status(_: Request) -> Response:
         return JSONResponse(await running.status())
@@ -62,6 +69,10 @@ def admin_app(running: Running) -> Starlette:
     async def reload(_: Request) -> Response:
         problems = await running.reload()
         return JSONResponse({"problems": problems}, 409 if problems else 200)
+
+    async def take_policy(request: Request) -> Response:
+        answer = await running.take_policy(request.path_params["tenant"])
+        return JSONResponse(answer, 409 if answer["problems"] else 200)
 
     async def failed(_: Request, error: Exception) -> Response:
         return JSONResponse({"problems": [str(error)]}, 500)
@@ -71,6 +82,7 @@ def admin_app(running: Running) -> Starlette:
             Route("/health", health),
             Route("/status", status),
             Route("/reload", reload, methods=["POST"]),
+            Route("/policies/{tenant}", take_policy, methods=["POST"]),
         ],
         exception_handlers={InboxError: failed},
     )

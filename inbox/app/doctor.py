@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from inbox.app.config import Config
 from inbox.app.keyhealth import key_findings
 from inbox.app.listeners import wanted_ports
+from inbox.app.permissions import faults
 from inbox.app.secret_files import exposed
 from inbox.app.services import make_resolver
 from inbox.app.stores import make_database, missing_database
@@ -192,6 +193,11 @@ async def _blobs(patient: Patient) -> list[tuple[Outcome, str]]:
     return [(Outcome.OK, f"{where} takes, gives back and deletes")]
 
 
+async def _permissions(patient: Patient) -> list[tuple[Outcome, str]]:
+    found = [(Outcome.FAIL if bad else Outcome.WARN, text) for bad, text in faults(patient.config)]
+    return found or [(Outcome.OK, "nobody else can write policies, plugins and data, or read keys")]
+
+
 async def _tls(patient: Patient) -> list[tuple[Outcome, str]]:
     if not patient.certificates.self_signed:
         patient.certificates.context()  # Raises if certificate and key do not belong together.
@@ -282,8 +288,22 @@ async def _server(patient: Patient) -> list[tuple[Outcome, str]]:
     findings = []
     if patient.health.get("status") != "ok":
         findings.append((Outcome.FAIL, f"takes no mail now: {patient.health.get('reason', 'no answer')}"))
+    log = status.get("log", {})
+    if log.get("why"):
+        text = f"the log cannot be written: {log['why']} ({log['lost']} lines lost); mail is served without it"
+        findings.append((Outcome.WARN, text))
+    elif log.get("lost"):
+        text = f"{log['lost']} lines of the log were lost since the start: see log_lines_lost there"
+        findings.append((Outcome.WARN, text))
+    suspended = status.get("suspended_tenants", [])
+    for each in suspended:
+        first = each["why"].partition("\n")[0]
+        findings.append((Outcome.FAIL, f"the tenant {each['tenant']} is suspended, its mail is answered 451: {first}"))
+    reported = {line for each in suspended for line in each["why"].splitlines()}
     refused = [status, *status.get("processes", [])]
     for line in dict.fromkeys(line for each in refused for line in str(each.get("policy_error", "")).splitlines()):
+        if line in reported:
+            continue
         findings.append((Outcome.FAIL, f"changed policy is not in force: {line}"))
     findings += [(Outcome.FAIL, text) for text in _silent(status)]
     for failing in status.get("failing_plugins", []):
@@ -346,6 +366,7 @@ CHECKS: dict[str, Check] = {
     "data folder": _data_folder,
     "database": _database,
     "blobs": _blobs,
+    "permissions": _permissions,
     "tls": _tls,
     "dns": _dns,
     "dkim": _dkim,

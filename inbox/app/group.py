@@ -20,7 +20,7 @@ STATUS_SECONDS = PATIENCE + 2
 #: Seconds that it gets to reload: it reads policies and makes plugins anew.
 RELOAD_SECONDS = 20.0
 #: What the list of processes has of each one's status.
-_OF_EACH = ("pid", "uptime_seconds", "failing_plugins", "policy_error")
+_OF_EACH = ("pid", "uptime_seconds", "failing_plugins", "policy_error", "suspended_tenants", "log")
 
 
 def socket_of(first: Path, index: int) -> Path:
@@ -40,9 +40,9 @@ class Group:
         self._own = own
         self._others = others
 
-    async def health(self) -> None:
+    async def health(self) -> list[str]:
         """This process's: one of the others that hangs takes no new connections."""
-        await self._own.health()
+        return await self._own.health()
 
     async def reload(self) -> list[str]:
         """All processes; each line once."""
@@ -55,6 +55,22 @@ class Group:
             silent = answer.get("why")
             problems += [f"{silent}: it goes on with what it has"] if silent else answer["problems"]
         return list(dict.fromkeys(problems))
+
+    async def take_policy(self, tenant: str) -> dict[str, Any]:
+        """All processes; each line once. A plugin counts as what it is in the process where it does least."""
+        target = f"/policies/{tenant}"
+        own, *others = await asyncio.gather(
+            self._own.take_policy(tenant),
+            *(_answer(index, path, "POST", target, RELOAD_SECONDS) for index, path in enumerate(self._others, 1)),
+        )
+        problems = list(own["problems"])
+        modes = dict(own["plugins"])
+        for answer in others:
+            silent = answer.get("why")
+            problems += [f"{silent}: it goes on with what it has"] if silent else answer["problems"]
+            for name, mode in answer.get("plugins", {}).items():
+                modes[name] = mode if modes.get(name) == "enforce" else modes.get(name, mode)
+        return {"problems": list(dict.fromkeys(problems)), "plugins": modes}
 
     async def status(self) -> dict[str, Any]:
         """This process's, with ``processes``; ``failing_plugins`` are those of all."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from inbox.app.config import Config
 from inbox.app.doctor import Finding, Outcome
-from inbox.app.policies import find_plugins
+from inbox.app.policies import find_plugins, load_policies
 from inbox.app.services import NoFeedback, make_resolver
 from inbox.authentication.signing import SigningKey
 from inbox.base.clock import Clock
@@ -20,6 +20,7 @@ from inbox.plugin.services import Counted, Resolution, RunBlocking, Services
 from inbox.policy.catalogue import Mode
 from inbox.policy.merge import PluginEntry
 from inbox.policy.snapshot import PolicySet
+from inbox.policy.warnings import doubts
 
 #: Seconds that a plugin's own check may take.
 PATIENCE = 10.0
@@ -41,11 +42,18 @@ class PolicyHealth:
         found = find_plugins(self._config)
         findings = [Finding(f"plugin {problem.name}", Outcome.FAIL, problem.why) for problem in found.problems]
         try:
-            policies = PolicySet.load(self._config.folders.policy_dir, found)
+            policies = load_policies(self._config, found)
         except PolicyError as error:
             return [*findings, *(Finding("policies", Outcome.FAIL, line) for line in str(error).splitlines())]
         tenants = policies.tenants()
-        findings.append(Finding("policies", Outcome.OK, f"default and {len(tenants)} tenants: no mistakes"))
+        for tenant, mistakes in sorted(policies.suspended.items()):
+            findings += [
+                Finding(f"policy {tenant}", Outcome.FAIL, f"a server that starts now answers its mail 451: {line}")
+                for line in str(mistakes).splitlines()
+            ]
+        findings += [Finding("policies", Outcome.WARN, str(doubt)) for doubt in doubts(policies)]
+        if not policies.suspended:
+            findings.append(Finding("policies", Outcome.OK, f"default and {len(tenants)} tenants: no mistakes"))
         log = QuietLog()
         services = Services(
             self._clock,

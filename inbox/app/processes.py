@@ -1,8 +1,9 @@
 """Several processes behind the same sockets, on one machine.
 
 The parent binds the sockets and serves nothing itself; its children inherit them and the kernel deals out the
-connections. A child that ends is replaced, with growing pauses when it ends early; when the parent is told to
-stop it tells its children, and children whose parent was killed end by themselves.
+connections. A child that ends is replaced, with growing pauses when it ends early. If no child stays, because of a
+setting or a policy that is wrong for all of them, the parent gives up and ends with their exit code. When the parent is
+told to stop it tells its children, and children whose parent was killed end by themselves.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import structlog
 
+from inbox.app.exits import EX_CONFIG, EX_USAGE
 from inbox.app.listeners import Listener
 from inbox.store.helper import attended, command, ended, make_door
 
@@ -26,6 +29,10 @@ EARLY_SECONDS = 10.0
 #: no helper all mail is deferred, and it keeps no port from anybody.
 PAUSES = (0.5, 30.0)
 HELPER_PAUSES = (0.1, 1.0)
+#: How often in a row every child ends early before the parent gives up; at once if all of them end for a reason that
+#: another attempt does not remove.
+EARLY_ENDS = 6
+LASTING = frozenset({EX_USAGE, EX_CONFIG})
 #: Seconds after which those are killed that were told to stop and did not. What is not acknowledged by then will not be
 #: (:data:`inbox.app.serve.GRACE_SECONDS`); the helper comes first, for it may hold a lock that its servers wait for.
 STOP_SECONDS = 28.0
@@ -34,8 +41,15 @@ HELPER_STOP_SECONDS = 24.0
 #: waits for it.
 WATCH_SECONDS = 15.0
 HANG_SECONDS = 60.0
-#: The command that a child runs, before its options.
-CHILD = (sys.executable, "-c", "from inbox.cli.main import main; main()", "serve")
+#: The command that a child runs, before its options. -P: whatever lies in the working directory is no module of ours;
+#: the program may have been found in a way that a child would not find it by.
+CHILD = (
+    sys.executable,
+    "-P",
+    "-c",
+    f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); from inbox.cli.main import main; main()",
+    "serve",
+)
 
 
 class Processes:
@@ -57,9 +71,12 @@ class Processes:
         # Both sides are kept: the children hand their connections in at the one, a helper's successor gets the other.
         self._door, self._inner = make_door()
         self._watching: asyncio.Task[None] | None = None
+        # Of each child, how often in a row it ended early, and its last exit code.
+        self._early: dict[str, tuple[int, int]] = {}
+        self._code = 0
 
-    async def run(self) -> None:
-        """Returns when all children have ended."""
+    async def run(self) -> int:
+        """Returns when all children have ended: 0, or the exit code of children that did not stay."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
@@ -68,6 +85,7 @@ class Processes:
             await self._keep_all()
         finally:
             self.close()
+        return self._code
 
     def close(self) -> None:
         """Whoever is left of the children ends."""
@@ -112,7 +130,7 @@ class Processes:
         loop = asyncio.get_running_loop()
         pause, longest = pauses
         while not self._stopping.is_set():
-            began = loop.time()
+            began, child = loop.time(), None
             try:
                 child = await start()
             except OSError as error:  # No process or memory to be had now: that passes.
@@ -122,11 +140,31 @@ class Processes:
                 if self._stopping.is_set():
                     return
                 self._log.error("process_ended", process=name, pid=child.pid, code=child.returncode)
-            if loop.time() - began > EARLY_SECONDS:
+            # These codes are of a child that did not come to serve, however long its start took on a busy machine.
+            lasting = child is not None and child.returncode in LASTING
+            early = lasting or loop.time() - began <= EARLY_SECONDS
+            if child is not None and early and name != self._helper:
+                self._ended_early(name, child.returncode or 0)
+            elif not early:
                 pause = pauses[0]
+                self._early.pop(name, None)
+            if lasting:
+                pause = longest
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
             pause = min(pause * 2, longest)
+
+    def _ended_early(self, name: str, code: int) -> None:
+        """Gives up if no child stays: one that stays serves, whatever becomes of the others."""
+        self._early[name] = (self._early.get(name, (0, 0))[0] + 1, code)
+        if len(self._early) < self._count or any(child.returncode is None for child in self._children.values()):
+            return
+        codes = {code for _, code in self._early.values()}
+        if codes <= LASTING or min(times for times, _ in self._early.values()) >= EARLY_ENDS:
+            self._code = code if code > 0 else 1
+            why = "every process of the server ends soon after its start; each has written the reason to standard error"
+            self._log.error("processes_given_up", code=self._code, why=why)
+            self._stopping.set()
 
     async def _until_it_ends(self, name: str, child: asyncio.subprocess.Process, stop_seconds: float) -> None:
         waits = asyncio.create_task(child.wait())

@@ -8,7 +8,7 @@ from typing import Any
 
 from inbox.app.health import NoRates
 from inbox.app.installation import Installation
-from inbox.app.policies import find_plugins
+from inbox.app.policies import find_plugins, load_policies
 from inbox.app.services import DirectoryService, NoFeedback, make_resolver
 from inbox.app.signing import SigningKeyring
 from inbox.app.wiring import make_pipeline
@@ -104,7 +104,7 @@ async def _play(pipeline: Pipeline, installation: Installation, letter: Letter, 
 def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, Instances]:
     config, clock, database = installation.config, installation.clock, installation.database
     found = find_plugins(config)
-    policies = _Fixed(PolicySet.load(config.folders.policy_dir, found))
+    policies = _Fixed(load_policies(config, found))
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     log = _Notes(rehearsed)
     services = Services(

@@ -25,10 +25,11 @@ from inbox.app.listeners import Listener
 from inbox.app.retention import FrozenClock, RetentionTime
 from inbox.app.rotation import LOOK_SECONDS
 from inbox.app.secret_files import exposed
+from inbox.app.sink import Sink
 from inbox.app.tls import Certificates
-from inbox.app.vitals import check_health, helper_view
+from inbox.app.vitals import check_health, helper_view, log_view, warnings
 from inbox.app.wiring import Parts, wire
-from inbox.base.errors import InboxError
+from inbox.base.errors import InboxError, PolicyError
 from inbox.base.limits import IMAP_CONNECTIONS
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.server import ImapServer
@@ -54,6 +55,7 @@ class Server:
     Args:
         index: its number; the first one, 0, also does the housekeeping, and speaks for all at the admin socket.
         processes: how many there are.
+        log: where the log goes, if it is known.
     """
 
     def __init__(
@@ -63,7 +65,9 @@ class Server:
         listeners: Sequence[Listener],
         index: int = 0,
         processes: int = 1,
+        log: Sink | None = None,
     ) -> None:
+        self._sink = log
         self._installation = installation
         self._parts = parts
         self._listeners = listeners
@@ -97,20 +101,25 @@ class Server:
 
     # -- what the admin socket asks -------------------------------------------------------------------------------
 
-    async def health(self) -> None:
-        """Raises StoreError if no mail can be taken now."""
+    async def health(self) -> list[str]:
+        """What is wrong although mail can be taken. Raises StoreError if none can be taken now."""
         await check_health(self._installation)
+        return warnings(self._sink, self._parts.live.suspended)
 
     async def reload(self) -> list[str]:
         """Policies, plugins and certificates anew."""
         problems = await self._parts.live.reload()
         self._parts.directory.forget()
+        return [*problems, *await self._refresh_certificates()]
+
+    async def take_policy(self, tenant: str) -> dict[str, Any]:
+        """Takes up a tenant's policy file now."""
+        problems = await self._parts.live.take(tenant)
         try:
-            await self._refresh_certificates()
-        except InboxError as error:
-            self._log.error("certificate_refused", error=str(error))
-            problems.append(str(error))
-        return problems
+            plugins = {entry.name: entry.mode.value for entry in self._parts.live.current.effective(tenant).plugins}
+        except PolicyError:
+            plugins = {}
+        return {"problems": problems, "plugins": plugins}
 
     async def status(self) -> dict[str, Any]:
         """Plain values by name."""
@@ -123,6 +132,10 @@ class Server:
             "listeners": {listener.name: listener.port for listener in self._listeners},
             "policy_error": self._parts.live.last_error or "",
             "failing_plugins": self._parts.instances.failing(),
+            "suspended_tenants": [
+                {"tenant": name, "why": str(error)} for name, error in sorted(self._parts.live.suspended.items())
+            ],
+            "log": log_view(self._sink),
             "helper": None if helper is None else await helper_view(helper),
         }
 
@@ -238,9 +251,15 @@ class Server:
         known = self._retention.is_known
         return self._retention.now(None if known else await newest_record(self._installation.database))
 
-    async def _refresh_certificates(self) -> None:
-        if self._certificates.refresh():
-            self._log.info("certificate_changed")
+    async def _refresh_certificates(self) -> list[str]:
+        """What is wrong with changed files; the certificate from before stays in use then."""
+        try:
+            if self._certificates.refresh():
+                self._log.info("certificate_changed")
+        except InboxError as error:
+            self._log.error("certificate_refused", error=str(error))
+            return [str(error)]
+        return []
 
 
 async def serve(
@@ -252,6 +271,7 @@ async def serve(
     ready: Callable[[], None] | None = None,
     parent: int | None = None,
     door: int | None = None,
+    log: Sink | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; SIGHUP reloads.
 
@@ -260,6 +280,7 @@ async def serve(
         parent: the reading end of a pipe that the parent process holds: it ends when the parent is killed, and we
             must not keep the ports from its successor.
         door: leads to the helper process that this one shares with others.
+        log: where the log goes, if it is known.
 
     Raises:
         InboxError: the server cannot start: a store, a policy, a certificate or the admin socket.
@@ -267,7 +288,7 @@ async def serve(
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with opened(config, serving=True, door=door) as installation, wire(installation) as parts:
-        server = Server(installation, parts, listeners, index, processes)
+        server = Server(installation, parts, listeners, index, processes, log)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         reloads: set[asyncio.Task[list[str]]] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import stat as stat_module
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -124,6 +125,9 @@ class Certificates:
                 stat = path.stat()
             except OSError as error:
                 raise ConfigError(f"TLS_CERT_FILE: {path}: {_reason(error)}") from error
+            if not stat_module.S_ISREG(stat.st_mode):
+                # Reading a pipe blocks until another program writes into it, and all mail waits.
+                raise ConfigError(f"TLS_CERT_FILE: {path}: not a regular file")
             stats.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
         return tuple(stats)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from inbox.app.installation import Installation
+from inbox.app.sink import Sink
 from inbox.base.errors import StorageFull, StoreError, StoreUnavailable
 from inbox.store.helper import Helper
 
@@ -72,3 +73,22 @@ async def helper_view(helper: Helper) -> dict[str, Any]:
     except StoreError as error:
         why = str(error)
     return {"name": helper.name, "pid": helper.pid, "answers": not why, "why": why}
+
+
+def log_view(sink: Sink | None) -> dict[str, Any]:
+    """What ``GET /status`` says of the log: ``lost`` lines since the start, ``why`` it cannot be written now."""
+    if sink is None:
+        return {"lost": 0, "why": ""}
+    state = sink.state()
+    return {"lost": state.lost, "why": state.why}
+
+
+def warnings(sink: Sink | None, suspended: Mapping[str, Exception]) -> list[str]:
+    """What is wrong although mail can be taken, one line each."""
+    log = log_view(sink)
+    found = [f"the log cannot be written: {log['why']} ({log['lost']} lines lost)"] if log["why"] else []
+    for tenant, error in sorted(suspended.items()):
+        first, *others = str(error).splitlines()
+        more = f" (and {len(others)} more)" if others else ""
+        found.append(f"the tenant {tenant} is suspended, its mail is answered 451: {first}{more}")
+    return found

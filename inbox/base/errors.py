@@ -27,6 +27,9 @@ class ConfigError(InboxError):
 class PolicyError(InboxError):
     """A policy file is wrong. ``str(error)`` is ``file:line:column: what is wrong``, one line per mistake."""
 
+    # RFC 3463 §3.4: X.3.5, the operator has to correct something; nothing is lost while the peer waits.
+    code, status, said = 451, "4.3.5", "System incorrectly configured, try again later"
+
 
 class ProtocolError(InboxError):
     """The peer broke a protocol's grammar."""

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, ParamSpec
 import typer
 
 from inbox.base.errors import InboxError, NotFound
+from inbox.cli.output import warn
 
 if TYPE_CHECKING:
     from inbox.app.admin import AdminClient
     from inbox.app.config import Config
     from inbox.mail.tenancy import HostedDomain, Organization
+    from inbox.policy.snapshot import PolicySet
     from inbox.store.ports import Database
 
 P = ParamSpec("P")
@@ -58,6 +60,15 @@ def config() -> Config:
     from inbox.app.config import load
 
     return load(os.environ)
+
+
+def warn_of_suspended(policies: PolicySet) -> None:
+    """One line on standard error if the policies of other tenants are wrong."""
+    from inbox.app.policies import suspended_text
+
+    text = suspended_text(policies)
+    if text:
+        warn(text)
 
 
 @asynccontextmanager

@@ -114,8 +114,10 @@ async def build(
     domain: Annotated[str | None, typer.Option(help="Only the report for this domain.")] = None,
     sender: Annotated[str | None, typer.Option("--from", help="From of the mails, and whom a reader may ask.")] = None,
     organization: Annotated[str | None, typer.Option(help="Who reports; default: this server's name.")] = None,
-    most: Annotated[int, typer.Option(min=1, help="Mails about one day, in all.")] = 5000,
-    most_each: Annotated[int, typer.Option(min=1, help="Mails about one day for one destination host.")] = 500,
+    most: Annotated[int, typer.Option(min=1, max=1_000_000, help="Mails about one day, in all.")] = 5000,
+    most_each: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Mails about one day for one destination host.")
+    ] = 500,
     as_json: Json = False,
 ) -> None:
     """Build the reports of a day as mails that are ready to be sent, and say who gets none, and why.

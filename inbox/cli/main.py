@@ -1,10 +1,12 @@
 """The program ``inbox``: its commands, and how errors end it.
 
-Exit codes: 0 done; 1 the thing asked about is not so, or it failed; 2 wrong usage or a wrong setting.
+Exit codes: 0 done; 1 the thing asked about is not so, or it failed; 2 wrong usage or a wrong setting; 78 the server
+does not start because default.yaml is wrong.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Annotated, Literal
 import typer
 
 from inbox import __version__
+from inbox.app.sink import open_missing_streams
 from inbox.base.errors import ConfigError, InboxError, PolicyError, ProtocolError
 from inbox.cli import (
     accounts,
@@ -30,9 +33,11 @@ from inbox.cli import (
 )
 from inbox.cli.bulk import BadFile
 from inbox.cli.context import WrongUsage
-from inbox.cli.output import choose_colour, escaped, warn
+from inbox.cli.output import choose_colour, complain, discard, escaped, warn
 
 Colour = Literal["auto", "always", "never"]
+#: Why standard output cannot be written: a full disk or quota, a closed terminal or descriptor, a file size limit.
+_OUTPUT_FAILED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF, errno.EFBIG})
 
 
 def _version(asked: bool) -> None:
@@ -101,6 +106,7 @@ for group in (
 
 def main() -> None:
     """The console script."""
+    open_missing_streams()
     if completion.VARIABLE in os.environ:
         from typer.completion import completion_init  # type: ignore[attr-defined]  # public, not re-exported
 
@@ -111,22 +117,29 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except (ConfigError, WrongUsage, ProtocolError) as error:
-        _end(error, 2)
+        _end(str(error), 2)
     except PolicyError as error:
         # Already one line for each mistake, each with file:line:column.
-        print(error, file=sys.stderr)
+        for line in str(error).splitlines():
+            complain(line)
         sys.exit(1)
     except BadFile as error:
         print("\n".join(escaped(line) for line in str(error).split("\n")), file=sys.stderr)
         sys.exit(1)
     except InboxError as error:
-        _end(error, 1)
+        _end(str(error), 1)
     except BrokenPipeError:
-        # The reader of our output went away (``| head``). What is left in the buffer has to go somewhere at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output went away (``| head``): it has what it wanted.
+        discard(sys.stdout)
         sys.exit(1)
+    except OSError as error:
+        # Of a file it has a name, and is a mistake of the program; of our output it has none.
+        if error.filename is not None or error.errno not in _OUTPUT_FAILED:
+            raise
+        discard(sys.stdout)
+        _end(f"standard output cannot be written: {error.strerror}", 1)
 
 
-def _end(error: InboxError, code: int) -> None:
-    warn(str(error))
+def _end(text: str, code: int) -> None:
+    warn(text)
     sys.exit(code)

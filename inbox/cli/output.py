@@ -12,10 +12,10 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TextIO
 
 import typer
 
@@ -154,8 +154,23 @@ def say(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """A line on standard error."""
-    print(f"inbox: {escaped(text)}", file=sys.stderr)
+    """A line on standard error that begins with the program's name."""
+    complain(f"inbox: {text}")
+
+
+def complain(text: str) -> None:
+    """A line on standard error. If that cannot be written, the work goes on: the exit code says how it ended."""
+    try:
+        print(escaped(text), file=sys.stderr)
+        sys.stderr.flush()
+    except OSError:
+        discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """What is left in the stream's buffer goes nowhere, or the interpreter tries once more at its end and complains."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def as_text(value: object) -> str:

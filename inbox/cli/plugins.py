@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inbox.base.errors import ConfigError, NotFound
-from inbox.cli.context import NotSo, WrongUsage, command, config, database, tenant_named
-from inbox.cli.output import Json, say, show_one, show_rows, warn
+from inbox.base.errors import ConfigError, InboxError, NotFound
+from inbox.cli.context import NotSo, WrongUsage, command, config, database, server, tenant_named, warn_of_suspended
+from inbox.cli.output import Json, complain, say, show_one, show_rows, warn
 from inbox.mail.address import canonical_domain
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ async def list_(
     tenant: Annotated[str | None, typer.Option(help="As this tenant's policy has them.")] = None, as_json: Json = False
 ) -> None:
     """Show all plugins: for which tenants they are on, and in which mode."""
+    from inbox.app.policies import load_policies
     from inbox.app.stores import missing_database
-    from inbox.policy.snapshot import PolicySet
 
     settings = config()
     found = _found()
-    policies = PolicySet.load(settings.folders.policy_dir, found)
+    policies = load_policies(settings, found)
     missing = missing_database(settings)
     if missing is not None and tenant is None:
         # What is installed can be told all the same.
@@ -48,11 +48,12 @@ async def list_(
         async with database() as db:
             owners = [await tenant_named(db, tenant)] if tenant else await db.tenants.organizations()
             known = [owner.name for owner in owners]
-    effective = {name: policies.effective(name) for name in known}
+    effective = {name: policies.effective(name) for name in known if tenant or name not in policies.suspended}
     rows = [_row(found.plugins[name], effective, policies) for name in found.names()]
     show_rows(rows, COLUMNS, as_json=as_json, none="no plugins", wrapped=("stages", "tenants", "source"))
     for problem in found.problems:
         warn(f"not loaded: {problem}")
+    warn_of_suspended(policies)
 
 
 @command(app, "info")
@@ -100,18 +101,34 @@ async def info(name: Name, as_json: Json = False) -> None:
 async def enable(name: Name, tenant: Tenant = None, domain: OfDomain = None, everybody: Everybody = False) -> None:
     """Switch a plugin on: edits the policy file of a tenant, or default.yaml; keeps comments, checks it first.
 
-    What a tenant's own policy says wins over --all.
+    What a tenant's own policy says wins over --all. Asks the running server whether the change is in force; exit code 1
+    if it is not.
     """
     await _switch(name, tenant, domain, everybody, on=True)
 
 
 @command(app, "disable")
-async def disable(name: Name, tenant: Tenant = None, domain: OfDomain = None, everybody: Everybody = False) -> None:
+async def disable(
+    name: Name,
+    tenant: Tenant = None,
+    domain: OfDomain = None,
+    everybody: Everybody = False,
+    force: Annotated[bool, typer.Option("--force", help="Also one without which no mail arrives.")] = False,
+) -> None:
     """Switch a plugin off: edits the policy file of a tenant, or default.yaml; keeps comments, checks it first.
 
-    What a tenant's own policy says wins over --all.
+    What a tenant's own policy says wins over --all. Asks the running server whether the change is in force; exit code 1
+    if it is not.
     """
+    plugin = _plugin(_found(), name)
+    whom = domain or tenant or "everybody"
+    if plugin.essential and not force:
+        from inbox.policy.warnings import CONSEQUENCE
+
+        raise NotSo(f"{name} is essential: {CONSEQUENCE}. To disable it for {whom} all the same: --force")
     await _switch(name, tenant, domain, everybody, on=False)
+    if plugin.essential:
+        warn(f"no plugin that resolves recipients: all mail for {whom} is answered 451 from now on")
 
 
 @command(app, "new")
@@ -146,6 +163,9 @@ async def _switch(name: str, tenant: str | None, domain: str | None, everybody: 
     owner, fqdn = await _whose(tenant, domain, everybody)
     path = switch_plugin(config(), owner, name, on=on, domain=fqdn)
     say(f"{name} is {'on' if on else 'off'} for {fqdn or owner or 'everybody'} ({path})")
+    if owner and fqdn is None:
+        # What the server can be asked is how a tenant's policy is there, not a domain's.
+        _ask_server(name, owner, on=on)
 
 
 async def _whose(tenant: str | None, domain: str | None, everybody: bool) -> tuple[str, str | None]:
@@ -162,6 +182,28 @@ async def _whose(tenant: str | None, domain: str | None, everybody: bool) -> tup
     if hosted is None or tenant not in (None, hosted.organization.name):
         raise NotFound(f"no tenant hosts {fqdn}" if hosted is None else f"{fqdn} is not {tenant}'s")
     return hosted.organization.name, fqdn
+
+
+def _ask_server(name: str, tenant: str, *, on: bool) -> None:
+    """Says whether the running server took the policy up. Raises NotSo if it did not."""
+    client = server()
+    try:
+        answer = client.call("POST", f"/policies/{tenant}")
+    except InboxError as error:
+        warn(f"whether the change is in force is not known: {error}")
+        return
+    if answer is None:
+        say("no server is running: the next start takes it up")
+        return
+    mode = answer.get("plugins", {}).get(name, "off")
+    if (mode != "off") is on and not answer["problems"]:
+        say("in force in the running server")
+        return
+    for problem in answer["problems"]:
+        complain(problem)
+    raise NotSo(
+        f"the running server did not take it up: {name} is {mode} there for {tenant}; restart it, or see its log"
+    )
 
 
 def _found() -> Found:

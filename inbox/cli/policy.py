@@ -10,50 +10,90 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inbox.base.errors import NotFound, PolicyError
+from inbox.base.errors import NotFound, PolicyError, StoreError
 from inbox.cli import policy_origins
-from inbox.cli.context import WrongUsage, command, config, database, hosting, tenant_named
-from inbox.cli.output import Json, say, show_one, show_rows, show_text, warn
+from inbox.cli.context import WrongUsage, command, config, database, hosting, tenant_named, warn_of_suspended
+from inbox.cli.output import Json, complain, say, show_one, show_rows, show_text, warn
 from inbox.mail.address import Address, canonical_domain
 
 if TYPE_CHECKING:
     from inbox.app.rehearsal import Letter, Rehearsed
     from inbox.plugin.registry import Found
     from inbox.policy.mistakes import Mistake
-    from inbox.policy.snapshot import EffectivePolicy
+    from inbox.policy.snapshot import EffectivePolicy, PolicySet
 
 app = typer.Typer(name="policy", help="Policies: which plugins judge a tenant's mail, and how.", no_args_is_help=True)
-MISTAKES = ("file", "line", "column", "error")
+MISTAKES = ("file", "line", "column", "severity", "error")
 
 
 @command(app, "check")
 async def check(
     path: Annotated[Path | None, typer.Argument(help="A folder of policies, or one file of it.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check policy files; each mistake is printed as file:line:column: what is wrong."""
+    """Check policy files; each mistake is printed as file:line:column: what is wrong.
+
+    Names of tenants, domains and accounts that the database does not have are warnings, and so is what is allowed and
+    most likely not meant. Exit code 1 if there is a mistake.
+    """
     from inbox.policy.mistakes import PolicyMistakes
     from inbox.policy.snapshot import PolicySet
 
     folder, only = _folder_of(path or config().folders.policy_dir)
-    mistakes: tuple[Mistake, ...] = ()
+    mistakes: list[Mistake] = []
+    warnings: list[Mistake] = []
     checked = str(path or folder)
     try:
-        tenants = PolicySet.load(folder, _found()).tenants()
-        checked += "" if only else f" (default and {len(tenants)} tenants)"
+        policies = PolicySet.load_suspending(folder, _found())
+        mistakes += [mistake for error in policies.refused.values() for mistake in error.mistakes]
+        warnings += await _warnings(policies)
+        checked += "" if only else f" (default and {len(policies.tenants())} tenants)"
     except PolicyMistakes as error:
-        mistakes = tuple(m for m in error.mistakes if only is None or _is_in(m, only))
+        mistakes += error.mistakes
+    mistakes, warnings = ([m for m in found if only is None or _is_in(m, only)] for found in (mistakes, warnings))
     if as_json:
-        rows = [
-            {"file": m.place.file, "line": m.place.line, "column": m.place.column, "error": m.text} for m in mistakes
-        ]
-        show_rows(rows, MISTAKES, as_json=True)
-        if mistakes:
-            raise typer.Exit(1)
-    elif mistakes:
-        raise PolicyMistakes(mistakes)
+        show_rows([*_rows(mistakes, "error"), *_rows(warnings, "warning")], MISTAKES, as_json=True)
     else:
-        say(f"{checked}: no mistakes")
+        for warning in warnings:
+            complain(f"{warning.place}: warning: {warning.text}")
+        if mistakes:
+            raise PolicyMistakes(mistakes)
+        say(f"{checked}: no mistakes" + (f", {len(warnings)} warnings" if warnings else ""))
+    if mistakes or (strict and warnings):
+        raise typer.Exit(1)
+
+
+async def _warnings(policies: PolicySet) -> list[Mistake]:
+    """What is allowed and most likely not meant; names are compared with the database if there is one."""
+    from inbox.app.policies import unknown_names
+    from inbox.app.stores import missing_database
+    from inbox.base.clock import SystemClock
+    from inbox.identity.directory import AddressDirectory
+    from inbox.policy.warnings import doubts
+
+    found = doubts(policies)
+    if missing_database(config()) is not None:
+        return found
+    try:
+        async with database() as db:
+            found += await unknown_names(policies, db, AddressDirectory(db.tenants, db.accounts, SystemClock()))
+    except StoreError as error:
+        warn(f"names in policies were not compared with the database: {error}")
+    return sorted(found)
+
+
+def _rows(mistakes: list[Mistake], severity: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "file": mistake.place.file,
+            "line": mistake.place.line,
+            "column": mistake.place.column,
+            "severity": severity,
+            "error": mistake.text,
+        }
+        for mistake in mistakes
+    ]
 
 
 @command(app, "show")
@@ -68,9 +108,9 @@ async def show(
 
     Levels: default, tenant, domain, account, the domain's override fields in the database; or the environment.
     """
-    from inbox.policy.snapshot import PolicySet
+    from inbox.app.policies import load_policies
 
-    policies = PolicySet.load(config().folders.policy_dir, _found())
+    policies = load_policies(config(), _found())
     key = Address.parse(account).key if account else None
     fqdn = canonical_domain(domain) if domain else key.rpartition("@")[2] if key else None
     overrides = None
@@ -85,6 +125,7 @@ async def show(
                 raise WrongUsage(f"{fqdn} is not {tenant}'s")
             overrides = hosted.overrides if hosted else None
     policy = policies.effective(tenant or "", fqdn, key, overrides)
+    warn_of_suspended(policies)
     values = _values(policy, tenant or "")
     levels = policies.named_levels(tenant or "", fqdn, key)
     origins = policy_origins.origins(policy, levels, overrides)
@@ -193,7 +234,7 @@ def _is_in(mistake: Mistake, path: Path) -> bool:
 
 def _folder_of(path: Path) -> tuple[Path, Path | None]:
     """The policy folder, and the one file in it that is asked about."""
-    from inbox.policy.snapshot import TENANT_FOLDER
+    from inbox.policy.folder import TENANT_FOLDER
 
     if path.is_dir():
         return path, None

@@ -9,11 +9,11 @@ from inbox.cli.output import say, show_one, show_rows
 
 if TYPE_CHECKING:
     from inbox.mail.tenancy import DomainOverrides
-    from inbox.policy.origins import Named
+    from inbox.policy.origins import NamedLevel
     from inbox.policy.snapshot import EffectivePolicy
 
 
-def origins(policy: EffectivePolicy, levels: Sequence[Named], overrides: DomainOverrides | None) -> dict[str, Any]:
+def origins(policy: EffectivePolicy, levels: Sequence[NamedLevel], overrides: DomainOverrides | None) -> dict[str, Any]:
     """The names of the levels, in the shape that the values have."""
     from dataclasses import asdict
 

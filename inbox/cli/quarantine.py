@@ -94,8 +94,9 @@ async def delete(which: WhichOnes) -> None:
 
 async def _held(db: Database, which: str) -> Held:
     name, _, number = which.rpartition("/")
-    if not name or not (number.isascii() and number.isdigit()):
-        raise WrongUsage(f"not TENANT/NUMBER: {which}")
+    # RFC 3501 §2.3.1.1: a UID has 32 bits.
+    if not name or not (number.isascii() and number.isdigit() and len(number) <= 10):
+        raise WrongUsage(f"not TENANT/NUMBER: {which[:80]}")
     tenant = await tenant_named(db, name)
     mailbox = await db.mailboxes.by_name(tenant.id, None, QUARANTINE)
     if mailbox is not None:

@@ -7,7 +7,7 @@ quarantine or discard refuses, for its owner is there to be told.
 from __future__ import annotations
 
 from inbox.base.clock import Clock
-from inbox.base.errors import AuthenticationFailed, InboxError
+from inbox.base.errors import AuthenticationFailed, InboxError, PolicyError
 from inbox.base.ids import Ids
 from inbox.flow.filing import Bundle, Filer
 from inbox.flow.judge import Case, Judge
@@ -69,7 +69,12 @@ class MailboxAppending:
             raise AuthenticationFailed(f"{owner.domain} is not hosted any more")
         tx = self._transaction(session, identity, owner, content)
         await self._check(tx, content)
-        policy = self._judge.for_recipient(domain, owner.key)
+        try:
+            policy = self._judge.for_recipient(domain, owner.key)
+        except PolicyError as error:
+            reply = self._judge.with_id(Reply.of(error), tx.id)
+            await self._recorder.write([self._record(tx, [], reply, str(error))])
+            raise Refused(reply) from error
         stored, judgements = await self._judged(tx, identity, policy, mailbox.name)
         bundle = Bundle(
             identity.tenant,
@@ -130,7 +135,7 @@ class MailboxAppending:
                     stored = MemoryContent(edit.content)
         return stored, judgements
 
-    def _record(self, tx: Transaction, judgements: list[StageOutcome], reply: Reply) -> DecisionRecord:
+    def _record(self, tx: Transaction, judgements: list[StageOutcome], reply: Reply, why: str = "") -> DecisionRecord:
         case = Case(
             tx.id,
             tx.session,
@@ -143,6 +148,7 @@ class MailboxAppending:
             reply,
             (str(tx.recipients[0].address),),
             Stage.DATA,
+            why,
         )
         return self._judge.record(case)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from inbox.base.errors import PolicyError
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain
 from inbox.plugin.context import Identity, Session, Transaction
@@ -13,8 +14,11 @@ from inbox.policy.decision import Decision, encode
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy, PolicySet
 from inbox.policy.stages import Stage
-from inbox.policy.verdicts import Verdict
+from inbox.policy.verdicts import Accept, Verdict
 from inbox.store.records import DecisionRecord
+
+#: Characters that a record has of why something failed: a policy may have a hundred mistakes.
+WHY_LENGTH = 2000
 
 
 class Policies(Protocol):
@@ -26,7 +30,10 @@ class Policies(Protocol):
 
 @dataclass(slots=True)
 class Case:
-    """One tenant's part of a transaction, or a refusal before any tenant was known, as it will be recorded."""
+    """One tenant's part of a transaction, or a refusal before any tenant was known, as it will be recorded.
+
+    ``why`` is for the operator, if no plugin decided.
+    """
 
     id: str
     session: Session
@@ -39,6 +46,7 @@ class Case:
     reply: Reply
     recipients: tuple[str, ...]
     stage: Stage
+    why: str = ""
 
 
 class Judge:
@@ -56,9 +64,14 @@ class Judge:
         """The policy for the address ``address`` (``Address.key``) of a hosted domain; to be held until the end.
 
         Raises:
-            PolicyError: the domain's own fields in the database contradict its policy.
+            PolicyError: the tenant's policy is wrong, or the domain's own fields in the database contradict it.
         """
         return self._policies.current.effective(domain.organization.name, domain.fqdn, address, domain.overrides)
+
+    @property
+    def judges_logins(self) -> bool:
+        """Whether any plugin that is installed may have a say about logins."""
+        return self._policies.current.catalogue.judges(Stage.AUTH)
 
     async def judge(self, stage: Stage, policy: EffectivePolicy, **arguments: Any) -> StageOutcome:
         """Runs a stage. Never raises because of a plugin: what goes wrong becomes its declared outcome."""
@@ -81,6 +94,7 @@ class Judge:
             recipients=list(case.recipients),
             size=tx.message.size if tx is not None and tx.message is not None else 0,
             stage=case.stage.value,
+            why=case.why[:WHY_LENGTH],
         ).with_judgements(case.judgements, case.reply)
         return DecisionRecord(
             case.id,
@@ -118,8 +132,20 @@ class AuthHooks:
         self._judge = judge
 
     async def judge(self, session: Session, identity: Identity, domain: HostedDomain) -> Verdict:
-        """What the hooks say about a login whose credentials were right."""
-        policy = self._judge.for_recipient(domain, identity.address)
+        """What the hooks say about a login whose credentials were right.
+
+        A suspended tenant's mail can be read while no plugin judges logins: then the policy that is wrong could not
+        have forbidden it.
+
+        Raises:
+            PolicyError: the tenant's policy is wrong, and it may have forbidden the login.
+        """
+        try:
+            policy = self._judge.for_recipient(domain, identity.address)
+        except PolicyError:
+            if self._judge.judges_logins:
+                raise
+            return Accept()
         outcome = await self._judge.judge(Stage.AUTH, policy, session=session, identity=identity)
         session.judgements[Stage.AUTH] = outcome
         return outcome.verdict

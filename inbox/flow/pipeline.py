@@ -21,7 +21,7 @@ from inbox.flow.destinations import Destinations
 from inbox.flow.edits import edited, set_apart
 from inbox.flow.filing import Bundle, Filer
 from inbox.flow.groups import Group, apply_verdict, combined_refusal, group_recipients
-from inbox.flow.judge import Judge
+from inbox.flow.judge import WHY_LENGTH, Judge
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import LOGGED_RECIPIENTS, Recorder, whom
 from inbox.flow.replies import HEADER_TOO_LONG, refusal_of
@@ -101,15 +101,16 @@ class Pipeline:
     async def rcpt(self, tx: Transaction, address: Address, notify: frozenset[str], orcpt: str | None) -> Reply:
         """Finds the tenant, runs its ``rcpt`` hooks, and refuses whom no plugin knows a mailbox for."""
         recipient = Recipient(address, notify=notify, orcpt=orcpt)
+        why = ""
         _count_lookups(tx.session)
         try:
             refusal = await self._recipients.admit(tx, recipient)
         except (StoreError, PolicyError) as error:
             about = {"id": tx.id, "address": str(address), "tenant": recipient.tenant_name}
-            self._log.error("recipient_not_looked_up", **about, error=str(error))
+            self._log.error("recipient_not_looked_up", **about, error=str(error)[:WHY_LENGTH])
             refusal = Reply.of(error)
         if refusal is not None:
-            return await self._recorder.refused(tx.session, tx, refusal, Stage.RCPT, recipient)
+            return await self._recorder.refused(tx.session, tx, refusal, Stage.RCPT, recipient, why)
         tx.recipients.append(recipient)
         return Reply(250, "2.1.5", "Recipient ok")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from inbox.base.errors import StoreError
+from inbox.base.errors import PolicyError, StoreError
 from inbox.flow.groups import Disposition, Group, Route, view_for
 from inbox.flow.judge import Judge
 from inbox.identity.directory import AddressDirectory
@@ -43,6 +43,7 @@ class Recipients:
 
         Raises:
             StoreError: nobody can say now.
+            PolicyError: the tenant's policy is wrong, or has no plugin that resolves recipients.
         """
         domain = await self._directory.domain(recipient.address.domain) or await self._postmaster(recipient)
         if domain is None:
@@ -66,7 +67,16 @@ class Recipients:
         resolved = recipient.facts.get(Resolved)
         accounts = resolved.accounts if resolved is not None else ()
         recipient.facts.put(Route(domain, policy, judgement, accounts))
-        return None if accounts else UNKNOWN
+        if accounts:
+            return None
+        if resolved is None and not policy.gives(Resolved):
+            # No plugin looked the user up: a permanent reply would bounce all of the tenant's mail.
+            self._log.error("recipients_not_resolved", tenant=domain.organization.name, address=str(recipient.address))
+            raise PolicyError(
+                f"no plugin in the policy of {domain.organization.name} resolves recipients: "
+                f"inbox plugins enable recipients --tenant {domain.organization.name}"
+            )
+        return UNKNOWN
 
     async def _nowhere(self, recipient: Recipient) -> Reply:
         suspended = await self._directory.suspended(recipient.address.domain)

@@ -37,9 +37,15 @@ class Recorder:
         self._log = log
 
     async def refused(
-        self, session: Session, tx: Transaction | None, refusal: Reply, stage: Stage, recipient: Recipient | None = None
+        self,
+        session: Session,
+        tx: Transaction | None,
+        refusal: Reply,
+        stage: Stage,
+        recipient: Recipient | None = None,
+        why: str = "",
     ) -> Reply:
-        """Writes the record of a refusal before DATA; the reply with its id."""
+        """Writes the record of a refusal before DATA; the reply with its id. ``why`` is for the operator."""
         decision = self._ids.new()
         reply = self._judge.with_id(refusal, decision)
         judgements = _so_far(session, tx)
@@ -60,6 +66,7 @@ class Recorder:
             reply,
             addresses,
             stage,
+            why,
         )
         await self.write([self._judge.record(case)])
         tenants = (recipient.tenant_name,) if recipient is not None and recipient.tenant_name else ()

@@ -5,16 +5,21 @@ What happens when:
 - A changed or new policy file that is right is in force for the next message. Messages under way hold the policy under
   which they began.
 - A wrong one changes nothing; its mistakes are logged and kept in ``last_error``. Other files are not held up by it.
-- A file that vanishes changes nothing either: editors and deployments remove files for a moment. The policy in force
-  stays until :meth:`LivePolicies.reload` is asked for; from then on a tenant without a file has the default.
+- A file that is wrong when the server starts suspends its tenant: no earlier policy is known. The tenant is
+  served again as soon as the file is right.
+- A file that is removed leaves its tenant the default, a second later: editors and deployments replace files.
+- A folder that is gone, or unmounted, changes nothing: the policies that were read stay in force, and that is logged.
 - A changed or new plugin file is imported anew, and all policies are checked against it. If a policy no longer fits,
   the old plugin stays in force.
+- A package that was installed meanwhile is found by a reload, and when a policy names an unknown plugin.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,10 +27,12 @@ import watchfiles
 
 from inbox.base.errors import PolicyError
 from inbox.plugin.instances import Instances
+from inbox.plugin.presence import Presence
 from inbox.plugin.registry import Found, Registry
 from inbox.plugin.services import Log
-from inbox.policy.mistakes import PolicyMistakes
-from inbox.policy.snapshot import DEFAULT_FILE, TENANT_FOLDER, PolicySet
+from inbox.policy.folder import DEFAULT_FILE, TENANT_FOLDER, read_policies
+from inbox.policy.mistakes import Mistakes, PolicyMistakes
+from inbox.policy.snapshot import PolicySet
 
 #: Milliseconds for which changes are collected: an editor's rename and write are one change.
 DEBOUNCE_MS: Final = 200
@@ -35,6 +42,8 @@ LOOK_MS: Final = 2000
 INLINE_OCTETS: Final = 16 * 1024
 #: Seconds until watching begins anew when it ended.
 RETRY_SECONDS: Final = 1.0
+#: The name of what is wrong when the policy folder is gone, among the names of files.
+_GONE: Final = "folder"
 
 
 class LivePolicies:
@@ -44,6 +53,7 @@ class LivePolicies:
         folder: the policy folder (INBOX_POLICY_DIR).
         registry: finds plugins.
         log: told of every swap and every mistake.
+        now: seconds of a monotonic clock.
 
     Attributes:
         found: the plugins that are installed.
@@ -51,51 +61,82 @@ class LivePolicies:
         instances: if set, plugin objects that no policy uses any more are closed after a swap.
     """
 
-    def __init__(self, folder: Path, registry: Registry, log: Log) -> None:
+    def __init__(self, folder: Path, registry: Registry, log: Log, now: Callable[[], float] = time.monotonic) -> None:
         self._folder = folder
         self._registry = registry
         self._log = log
         self._lock = asyncio.Lock()
         self._errors: dict[str, str] = {}
         self._replaced = False
+        self._presence = Presence(folder, now)
+        self._gone = ""
         self.found = Found({})
         self.last_error: str | None = None
         self.instances: Instances | None = None
         self._current = PolicySet(folder, self.found)
 
     def open(self) -> None:
-        """Finds plugins and loads the policies.
+        """Finds plugins and loads the policies; tenants whose file is wrong are suspended.
 
         Raises:
-            PolicyMistakes: the policies are wrong; a server does not start with those.
+            PolicyMistakes: default.yaml is wrong, which is everybody's; a server does not start with that.
         """
         self.found = self._registry.discover()
         self._tell_problems(self.found)
-        self._current = PolicySet.load(self._folder, self.found)
+        self._current = PolicySet.load_suspending(self._folder, self.found)
+        self._presence.remember()
+        self._keep_errors(self._current)
+        self._tell_suspended({})
 
     @property
     def current(self) -> PolicySet:
         """The policies in force. Whoever needs one for longer holds the EffectivePolicy."""
         return self._current
 
+    @property
+    def suspended(self) -> Mapping[str, PolicyMistakes]:
+        """The tenants without a policy, and why."""
+        return self._current.suspended
+
     async def reload(self) -> list[str]:
-        """Reads everything again: plugins, default.yaml, all tenants. All of it comes into force, or nothing.
+        """Reads everything again: plugins, default.yaml, all tenants.
+
+        A wrong default.yaml changes nothing. A tenant whose file is wrong keeps what it has; the others' are taken up.
 
         Returns:
-            What is wrong: mistakes in policies (then nothing changed), and plugins that cannot be loaded.
+            What is wrong: mistakes in policies, a folder that is gone, and plugins that cannot be loaded.
         """
         async with self._lock:
-            found = await asyncio.to_thread(self._registry.discover)
+            found = await asyncio.to_thread(partial(self._registry.discover, anew=True))
             problems = [str(problem) for problem in found.problems]
+            if await self._note_gone(at_once=True):
+                return [self._errors[_GONE], *problems]
             try:
-                new = await asyncio.to_thread(PolicySet.load, self._folder, found)
+                new = await asyncio.to_thread(PolicySet.load_suspending, self._folder, found, self._current)
             except PolicyError as error:
                 self._errors = self._by_file(error)
                 self._refused(error)
                 return [*str(error).splitlines(), *problems]
-            self._errors = {}
+            self._keep_errors(new)
             await self._swap(new, found)
-            return problems
+            for mistakes in new.refused.values():
+                self._refused(mistakes)
+            return [*(line for mistakes in new.refused.values() for line in str(mistakes).splitlines()), *problems]
+
+    async def take(self, tenant: str) -> list[str]:
+        """Takes up a tenant's file now, without waiting until its change is noticed, and looks for new plugins.
+
+        Returns:
+            What is wrong with the file; it is in force if that is nothing.
+
+        Raises:
+            PolicyError: the name cannot be a file's.
+        """
+        name = PolicySet.relative_name(tenant)
+        async with self._lock:
+            if await asyncio.to_thread(self._presence.note, [name]):
+                await self._take([name])
+            return self._errors.get(name, "").splitlines()
 
     async def watch(self) -> None:
         """Follows the folders until it is cancelled, also when they are replaced by others of the same name."""
@@ -118,10 +159,47 @@ class LivePolicies:
                 policies.add(name)
         async with self._lock:
             if plugins:
-                await self._plugins_changed()
-            if DEFAULT_FILE in policies:
+                await self._plugins_changed(self._registry.discover)
+            # In threads: a network file system that does not answer holds up nothing but this.
+            there = await asyncio.to_thread(self._presence.note, sorted(policies))
+            if DEFAULT_FILE in there:
                 await self._take([DEFAULT_FILE])
-            await self._take_tenants(sorted(policies - {DEFAULT_FILE}))
+                await self._retry()
+            await self._take_tenants([name for name in there if name != DEFAULT_FILE])
+            await self._take_away()
+
+    async def _take_away(self) -> None:
+        """Files that were removed are not in force any more, unless all of them are gone with their folder."""
+        if await self._note_gone():
+            return
+        removed = await asyncio.to_thread(self._presence.removed)
+        if DEFAULT_FILE in removed:
+            await self._take([DEFAULT_FILE])  # It cannot be read, which is then reported.
+        names = [name for name in removed if name != DEFAULT_FILE]
+        if not names:
+            return
+        for name in names:
+            self._errors.pop(name, None)
+            self._log.info("policy_removed", tenant=Path(name).stem, file=str(self._folder / name))
+        await self._swap(self._current.without(Path(name).stem for name in names), self.found)
+
+    async def _note_gone(self, *, at_once: bool = False) -> bool:
+        """Whether the folder is gone. Reports it once, and not while the folder may be being replaced."""
+        wanted = bool(self._current.tenants() or self.suspended)
+        gone = await asyncio.to_thread(self._presence.gone) if wanted else ""
+        if not gone:
+            await asyncio.to_thread(self._presence.remember)
+        if gone and gone != self._gone and (at_once or self._presence.lasting):
+            self._gone = gone
+            self._errors[_GONE] = f"{gone}: the policies that were read before stay in force"
+            self.last_error = "\n".join(self._errors.values())
+            self._log.error("policy_folder_gone", folder=str(self._folder), why=gone)
+        elif self._gone and not gone:
+            self._gone = ""
+            self._errors.pop(_GONE, None)
+            self.last_error = "\n".join(self._errors.values()) or None
+            self._log.info("policy_folder_back", folder=str(self._folder))
+        return bool(gone)
 
     async def _take_tenants(self, names: list[str]) -> None:
         if len(names) > 1:
@@ -140,38 +218,66 @@ class LivePolicies:
 
     async def _take(self, names: list[str]) -> None:
         try:
-            if DEFAULT_FILE in names or any(_size(self._folder / name) > INLINE_OCTETS for name in names):
-                new = await asyncio.to_thread(self._current.reload, names)
-            else:
-                new = self._current.reload(names)
+            try:
+                new = await self._reloaded(names)
+            except PolicyError:
+                # It may name a plugin of a package that was installed meanwhile.
+                if not await self._plugins_changed(partial(self._registry.discover, anew=True)):
+                    raise
+                new = await self._reloaded(names)
         except PolicyError as error:
             self._errors[names[0]] = str(error)
+            self._still_suspended(names[0], error)
             self._refused(error)
             return
         for name in [DEFAULT_FILE, "reload", *names] if DEFAULT_FILE in names else names:
             self._errors.pop(name, None)
         await self._swap(new, self.found)
 
-    async def _plugins_changed(self) -> None:
-        found = await asyncio.to_thread(self._registry.discover)
-        self._tell_problems(found)
+    async def _reloaded(self, names: list[str]) -> PolicySet:
+        """The policies with these files read again. Raises PolicyError."""
+        mistakes = Mistakes()
+        texts = await asyncio.to_thread(read_policies, self._folder, names, mistakes)
+        mistakes.check()
+        if DEFAULT_FILE in names or any(len(text) > INLINE_OCTETS for text in texts.values()):
+            return await asyncio.to_thread(self._current.reload, names, texts)
+        return self._current.reload(names, texts)
+
+    async def _plugins_changed(self, discover: Callable[[], Found]) -> bool:
+        """Takes up the plugins that are there now; False if they are the same, or do not fit the policies."""
+        found = await asyncio.to_thread(discover)
+        if set(map(str, found.problems)) != set(map(str, self.found.problems)):
+            self._tell_problems(found)
         if dict(found.plugins) == dict(self.found.plugins):
             self.found = found
-            return
+            return False
         try:
             new = await asyncio.to_thread(self._current.with_catalogue, found)
         except PolicyError as error:
             self._errors["plugins"] = str(error)
             self._refused(error)
-            return
+            return False
         self._errors.pop("plugins", None)
         await self._swap(new, found)
-        # A file that was refused because it names a plugin that had not come yet may be right now.
-        for name in [name for name in self._errors if name.endswith(".yaml")]:
-            await self._take([name])
+        await self._retry()
+        return True
+
+    async def _retry(self) -> None:
+        """A file that was refused because of what it inherits, or because its plugin had not come yet, may be right."""
+        for name in [name for name in self._errors if name.endswith(".yaml") and name != DEFAULT_FILE]:
+            try:
+                new = await self._reloaded([name])
+            except PolicyError as error:
+                self._errors[name] = str(error)
+                self._still_suspended(name, error)
+                continue
+            del self._errors[name]
+            await self._swap(new, self.found)
 
     async def _swap(self, new: PolicySet, found: Found) -> None:
+        suspended = self.suspended
         self._current, self.found = new, found
+        self._tell_suspended(suspended)
         self.last_error = "\n".join(self._errors.values()) or None
         self._log.info("policies_loaded", tenants=len(new.tenants()), plugins=len(found.plugins))
         if self.instances is not None:
@@ -192,6 +298,26 @@ class LivePolicies:
         mistakes = error.mistakes if isinstance(error, PolicyMistakes) else [str(error)]
         for mistake in mistakes:
             self._log.error("policy_refused", mistake=str(mistake))
+
+    def _keep_errors(self, new: PolicySet) -> None:
+        """What is wrong with the files that were just read; all else that was wrong is over."""
+        self._errors = {f"{TENANT_FOLDER}/{name}.yaml": str(error) for name, error in new.refused.items()}
+        self.last_error = "\n".join(self._errors.values()) or None
+
+    def _still_suspended(self, name: str, error: PolicyError) -> None:
+        """The file of a suspended tenant was changed, and is wrong in another way."""
+        tenant = Path(name).stem
+        if name != DEFAULT_FILE and tenant in self.suspended and isinstance(error, PolicyMistakes):
+            self._current = self._current.suspending(tenant, error)
+
+    def _tell_suspended(self, before: Mapping[str, PolicyMistakes]) -> None:
+        for tenant, error in self.suspended.items():
+            if tenant not in before:
+                for mistake in error.mistakes:
+                    self._log.error("tenant_suspended", tenant=tenant, mistake=str(mistake))
+        for tenant in before:
+            if tenant not in self.suspended:
+                self._log.info("tenant_resumed", tenant=tenant)
 
     def _tell_problems(self, found: Found) -> None:
         for problem in found.problems:
@@ -221,8 +347,8 @@ class LivePolicies:
             if any(path.is_dir() for path in paths):
                 # A folder was moved, or a link to one (as Kubernetes does): what is below it may be new.
                 paths |= self._all_files()
-            if paths:
-                yield paths
+            # Also without a change: what is missing may have been missing for long enough.
+            yield paths
             if self._watched() != watched:
                 return
 
@@ -234,14 +360,7 @@ class LivePolicies:
     def _all_files(self) -> set[Path]:
         folder = self._folder.resolve()
         files = {folder / DEFAULT_FILE, *(folder / TENANT_FOLDER).glob("*.yaml")}
+        files |= {folder / PolicySet.relative_name(tenant) for tenant in (*self._current.tenants(), *self.suspended)}
         if self._registry.folder is not None:
             files |= set(self._registry.folder.resolve().glob("*.py"))
         return files
-
-
-def _size(path: Path) -> int:
-    """Octets; 0 if nobody can say, which who reads it will find out."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

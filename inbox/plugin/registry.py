@@ -9,10 +9,12 @@ import ctypes
 import hashlib
 import importlib
 import pkgutil
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.abc import Loader
 from importlib.machinery import SourceFileLoader
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
@@ -24,6 +26,7 @@ from typing import Any, Final
 from inbox.base.files import read_regular
 from inbox.base.limits import IMPORT_SECONDS, PLUGIN_FILE_OCTETS
 from inbox.plugin.inspection import LoadedPlugin, PluginInvalid, inspect_module
+from inbox.policy.stages import Stage
 
 GROUP: Final = "inbox.plugins"
 SHIPPED: Final = "inbox_plugins"
@@ -33,11 +36,12 @@ _OPERATOR: Final = "inbox_operator_plugins"
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A plugin that could not be loaded, and why."""
+    """A plugin that could not be loaded, and why. ``stages`` are those at which it may have wanted to be asked."""
 
     name: str
     source: str
     why: str
+    stages: frozenset[Stage] = frozenset(Stage)
 
     def __str__(self) -> str:
         return f"{self.source}: {self.why}"
@@ -57,6 +61,11 @@ class Found:
     def names(self) -> Iterable[str]:
         """All names, in order."""
         return sorted(self.plugins)
+
+    def judges(self, stage: Stage) -> bool:
+        """Whether any plugin may have a say at ``stage``, also one that is there and could not be loaded."""
+        loaded = any(stage in plugin.stages for plugin in self.plugins.values())
+        return loaded or any(stage in problem.stages for problem in self.problems)
 
 
 class Registry:
@@ -83,16 +92,22 @@ class Registry:
         self.folder = folder
         self._environment = dict(environment or {})
         self._shipped = shipped
-        self._points = list(entry_points(group=GROUP) if points is None else points)
+        self._points = None if points is None else list(points)
+        self._loaded: dict[tuple[str, ...], LoadedPlugin] = {}
+        self._versions: dict[tuple[str, ...], str] = {}
+        self._scanned = False
         self._files: dict[Path, tuple[str, LoadedPlugin | Problem]] = {}
         self._installed: tuple[dict[str, LoadedPlugin], list[Problem]] | None = None
 
-    def discover(self) -> Found:
-        """Everything that is there now. Installed packages are looked at once; files, whenever they changed.
+    def discover(self, *, anew: bool = False) -> Found:
+        """Everything that is there now. Files are looked at whenever they changed.
 
         If a name is taken twice, the first wins in this order: shipped, entry points, files.
+
+        Args:
+            anew: look for installed packages again, which costs some 50 ms: one may have been installed meanwhile.
         """
-        if self._installed is None:
+        if self._installed is None or anew:
             self._installed = self._discover_installed()
         plugins, problems = dict(self._installed[0]), list(self._installed[1])
         for path in self._operator_files():
@@ -110,10 +125,35 @@ class Registry:
         plugins: dict[str, LoadedPlugin] = {}
         problems: list[Problem] = []
         for name in _modules_of(self._shipped):
-            _take(plugins, problems, self.load_shipped(name))
-        for point in self._points:
-            _take(plugins, problems, self._load_point(point))
+            _take(plugins, problems, self._kept((name,), partial(self.load_shipped, name)))
+        for point in self._installed_points():
+            key = (point.name, point.value, point.dist.name if point.dist else "")
+            loaded = self._kept(key, partial(self._load_point, point))
+            _take(plugins, problems, loaded)
+            if isinstance(loaded, LoadedPlugin) and point.dist is not None:
+                running = self._versions.setdefault(key, point.dist.version)
+                if running != point.dist.version:
+                    why = f"{point.dist.version} is installed, {running} is running: restart the server to change that"
+                    problems.append(Problem(point.name, loaded.source, why, frozenset()))
+        self._scanned = True
         return plugins, problems
+
+    def _installed_points(self) -> Iterable[EntryPoint]:
+        if self._points is not None:
+            return self._points
+        # What the import system remembers of folders hides a package that was installed meanwhile.
+        importlib.invalidate_caches()
+        return entry_points(group=GROUP)
+
+    def _kept(self, key: tuple[str, ...], load: Callable[[], LoadedPlugin | Problem]) -> LoadedPlugin | Problem:
+        """The plugin as it was loaded before, so that its objects stay in use; a failed load is tried again."""
+        known = self._loaded.get(key)
+        if known is not None:
+            return known
+        loaded = load()
+        if isinstance(loaded, LoadedPlugin):
+            self._loaded[key] = loaded
+        return loaded
 
     def load_shipped(self, name: str) -> LoadedPlugin | Problem:
         """The shipped plugin of this name."""
@@ -137,7 +177,10 @@ class Registry:
                 cls=cls,
             )  # fmt: skip
         except Exception as error:  # noqa: BLE001  As above.
-            return Problem(point.name, f"package {package}", _why(error))
+            why = _why(error)
+            if self._scanned and isinstance(error, ImportError):
+                why += "; if the package was installed while the server was running, restart the server"
+            return Problem(point.name, f"package {package}", why)
 
     def _operator_files(self) -> list[Path]:
         if self.folder is None or not self.folder.is_dir():
@@ -177,7 +220,9 @@ class Registry:
             )
         except BaseException as error:  # noqa: BLE001  As above; a script's sys.exit() is a problem, too.
             del sys.modules[name]
-            return Problem(path.stem, str(path), _why(error, path))
+            # A hook has the name of its stage: a text without that word has no such hook.
+            named = frozenset(stage for stage in Stage if re.search(rb"\b%b\b" % stage.value.encode(), source))
+            return Problem(path.stem, str(path), _why(error, path), named)
 
 
 class _Source(SourceFileLoader):

@@ -276,6 +276,9 @@ class _WithGiven:
     def names(self) -> Iterable[str]:
         return self._plugins
 
+    def judges(self, stage: Stage) -> bool:
+        return any(stage in plugin.stages for plugin in self._plugins.values())
+
 
 def load(plugin: str | ModuleType | type | Path, environment: Mapping[str, Any] | None = None) -> LoadedPlugin:
     """The plugin, whatever it is named by.

@@ -71,6 +71,10 @@ class Catalogue(Protocol):
         """All names."""
         ...
 
+    def judges(self, stage: Stage) -> bool:
+        """Whether any plugin may have a say at ``stage``, also one that is there and could not be loaded."""
+        ...
+
 
 def on_error_at(declared: OnError | Mapping[Stage, OnError], stage: Stage) -> OnError:
     """What is to follow at ``stage``.

@@ -66,8 +66,9 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     """The record of one transaction for one tenant, or of a refusal before a tenant was known.
 
     ``at`` is in seconds since the epoch; ``tenant`` is the name; ``stage`` is where it ended; ``code``, ``enhanced``
-    and ``text`` are the reply; ``symbols`` are points by symbol, of the scores that counted. ``already_filed`` is only
-    known when the message is filed, and is kept beside the record.
+    and ``text`` are the reply; ``symbols`` are points by symbol, of the scores that counted. ``why`` is for the
+    operator, if no plugin decided: the policy that is wrong, or the store that failed. ``already_filed`` is only known
+    when the message is filed, and is kept beside the record.
     """
 
     id: str
@@ -88,6 +89,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     symbols: dict[str, float] = {}
     stages: list[StageRecord] = []
     format: int = 1
+    why: str = ""
     already_filed: list[Retry] = []
 
     def with_judgements(self, judgements: Sequence[StageOutcome], reply: Reply | None = None) -> Decision:

@@ -13,7 +13,7 @@ from inbox.mail.address import Address, canonical_domain
 from inbox.policy.catalogue import ENGINE_KEYS, Catalogue, Mode, OnError
 from inbox.policy.document import Node
 from inbox.policy.mistakes import Mistakes, Place, unknown
-from inbox.policy.model import FILE_KEYS, LEVEL_KEYS, Group, ServerPolicy, Thresholds
+from inbox.policy.model import FILE_KEYS, LEVEL_KEYS, Group, ServerPolicy, Thresholds, reversed_thresholds
 from inbox.policy.stages import Stage
 from inbox.policy.validation import convert
 
@@ -53,12 +53,13 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class PolicyFile:
-    """One file. ``domains`` are by canonical name, ``accounts`` by ``Address.key``."""
+    """One file. ``domains`` are by canonical name, ``accounts`` by ``Address.key``; ``places`` has their places."""
 
     level: Level = Level()
     domains: Mapping[str, Level] = field(default_factory=dict)
     accounts: Mapping[str, Level] = field(default_factory=dict)
     server: ServerPolicy | None = None
+    places: Mapping[str, Place] = field(default_factory=dict)
 
 
 class LevelReader:
@@ -68,6 +69,7 @@ class LevelReader:
         self._file = file
         self._catalogue = catalogue
         self._mistakes = mistakes
+        self._places: dict[str, Place] = {}
 
     def read(self, root: Node, *, default: bool) -> PolicyFile:
         """Args:
@@ -86,6 +88,7 @@ class LevelReader:
             self._entries(root, "domains", canonical_domain),
             self._entries(root, "accounts", lambda text: Address.parse(text).key),
             server,
+            self._places,
         )
 
     def _entries(self, root: Node, name: str, canonical: Callable[[str], str]) -> dict[str, Level]:
@@ -107,6 +110,7 @@ class LevelReader:
             elif child is not None and self._is_mapping(child, place, key):
                 self._check_keys(child, LEVEL_KEYS)
                 entries[entry] = self._level(child)
+                self._places[entry] = place
         return entries
 
     def _level(self, node: Node) -> Level:
@@ -119,12 +123,23 @@ class LevelReader:
             place = thresholds.place(self._file)
             read = convert(_THRESHOLDS, thresholds, place, self._mistakes, "thresholds") if thresholds.keys else None
             limits = {name: getattr(read, name) for name in read.model_fields_set} if read else {}
+            self._check_order(thresholds, limits)
         return Level(
             convert(_MODE, mode, node.key_place(self._file, "mode"), self._mistakes, "mode") if mode else None,
             self._plugins(node),
             limits,
             self._caps(node),
         )
+
+    def _check_order(self, thresholds: Node, limits: Mapping[str, float | None]) -> None:
+        found = reversed_thresholds(limits)
+        if found is not None:
+            milder, stricter = found
+            self._mistakes.add(
+                thresholds.key_place(self._file, stricter),
+                f"{stricter}: {limits[stricter]:g} is below {milder}: {limits[milder]:g}, which would never apply; "
+                f"the order is {' <= '.join(Thresholds.model_fields)}",
+            )
 
     def _caps(self, node: Node) -> dict[str, float]:
         groups = node.child("groups")

@@ -48,6 +48,10 @@ class PolicyMistakes(PolicyError):
         super().__init__("\n".join(lines))
 
 
+class TenantSuspended(PolicyMistakes):
+    """A tenant's policy is wrong and there is no earlier one: nothing can be judged for this tenant."""
+
+
 class Mistakes:
     """Collects mistakes while a check goes on."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, field_validator
@@ -32,6 +34,19 @@ class Thresholds(Shape):
     """From this total on, the peer is asked to come back later."""
     reject: float | None = None
     """From this total on, the message is refused."""
+
+
+def reversed_thresholds(limits: Mapping[str, float | None]) -> tuple[str, str] | None:
+    """A milder threshold and a stricter one that is lower: the milder one would never be applied. None if all fit.
+
+    >>> reversed_thresholds({"tag": 8, "quarantine": 5, "reject": 15})
+    ('tag', 'quarantine')
+    """
+    given = [(name, limits[name]) for name in Thresholds.model_fields if limits.get(name) is not None]
+    for (milder, low), (stricter, high) in itertools.pairwise(given):
+        if low is not None and high is not None and low > high:
+            return milder, stricter
+    return None
 
 
 class Group(Shape):

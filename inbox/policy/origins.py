@@ -13,24 +13,24 @@ from inbox.policy.merge import PluginEntry
 BUILT_IN: Final = "built in"
 
 
-class Named(NamedTuple):
+class NamedLevel(NamedTuple):
     """A level with its name for people: ``default``, ``tenant acme``, ``domain acme.test (default.yaml)`` …"""
 
     name: str
     level: Level
 
 
-def of_threshold(levels: Sequence[Named], name: str) -> str:
+def of_threshold(levels: Sequence[NamedLevel], name: str) -> str:
     """The level that says this threshold."""
     return _last([one.name for one in levels if name in one.level.thresholds])
 
 
-def of_group(levels: Sequence[Named], name: str) -> str:
+def of_group(levels: Sequence[NamedLevel], name: str) -> str:
     """The level that says the cap of this group."""
     return _last([one.name for one in levels if name in one.level.caps])
 
 
-def of_plugin(levels: Sequence[Named], entry: PluginEntry, overrides: Mapping[str, Any]) -> dict[str, str]:
+def of_plugin(levels: Sequence[NamedLevel], entry: PluginEntry, overrides: Mapping[str, Any]) -> dict[str, str]:
     """For each setting of a plugin, and for ``enabled``, ``mode``, ``timeout`` and ``on_error``, the level.
 
     Args:
@@ -52,7 +52,7 @@ def of_plugin(levels: Sequence[Named], entry: PluginEntry, overrides: Mapping[st
     return found
 
 
-def _engine(levels: Sequence[Named], plugin: str, key: str) -> str:
+def _engine(levels: Sequence[NamedLevel], plugin: str, key: str) -> str:
     said = []
     for one in levels:
         layer = one.level.plugins.get(plugin)

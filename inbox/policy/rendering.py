@@ -29,6 +29,8 @@ def _head(decision: Decision) -> Iterator[str]:
     known = {retry.recipient: retry for retry in decision.already_filed}
     for recipient in decision.recipients:
         yield f"  recipient   <{recipient}>" + (_already_filed(known[recipient]) if recipient in known else "")
+    for line in decision.why.splitlines():
+        yield f"  why         {line}"
     if decision.size:
         yield f"  size        {decision.size} octets"
     if decision.symbols:

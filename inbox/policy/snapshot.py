@@ -8,54 +8,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
-
 from inbox.base.errors import PolicyError
-from inbox.base.files import read_regular
-from inbox.base.limits import POLICY_FILE_OCTETS
 from inbox.mail.tenancy import DomainOverrides
 from inbox.policy import document, plan
 from inbox.policy.catalogue import Catalogue, Mode
+from inbox.policy.effective import EffectivePolicy, Named, Plans, overridden
+from inbox.policy.folder import DEFAULT_FILE, TENANT_FOLDER, read_folder, read_policies
 from inbox.policy.levels import Level, LevelReader, PolicyFile
-from inbox.policy.merge import Merged, PluginEntry, merge, with_overrides
-from inbox.policy.mistakes import Mistakes, Place, PolicyMistakes
-from inbox.policy.model import ServerPolicy, Thresholds
-from inbox.policy.origins import Named
-from inbox.policy.stages import Stage
+from inbox.policy.merge import Merged, merge
+from inbox.policy.mistakes import Mistakes, Place, PolicyMistakes, TenantSuspended
+from inbox.policy.model import ServerPolicy
+from inbox.policy.origins import NamedLevel
 
-DEFAULT_FILE: Final = "default.yaml"
-TENANT_FOLDER: Final = "tenants"
+__all__ = ["DEFAULT_FILE", "TENANT_FOLDER", "EffectivePolicy", "PolicySet"]
+
 #: Effective policies that one tenant may have in memory besides those that its file names.
 _VARIANTS: Final = 4096
 #: A tenant's name that is safe as a file's.
 _TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 Variant = tuple[str | None, str | None]
-
-
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class EffectivePolicy:
-    """What is in force for one (tenant, domain, account). Whoever began under it holds it until the end.
-
-    ``tenant`` is the tenant's name (empty: none is known); ``plugins`` are in the policy's order, those that are
-    off among them.
-    """
-
-    tenant: str
-    mode: Mode
-    plugins: tuple[PluginEntry, ...]
-    thresholds: Thresholds
-    caps: Mapping[str, float]
-    server: ServerPolicy
-    _running: tuple[PluginEntry, ...]
-    _plan: plan.Plan
-
-    def levels(self, stage: Stage) -> tuple[tuple[PluginEntry, ...], ...]:
-        """The plugins that run at ``stage``; those of one level do not wait for one another."""
-        return tuple(tuple(self._running[index] for index in level) for level in self._plan[stage])
-
-    def plugin(self, name: str) -> PluginEntry | None:
-        """The entry of this name."""
-        return next((entry for entry in self.plugins if entry.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,36 +39,25 @@ class _Tenant:
     overridden: dict[tuple[object, ...], EffectivePolicy] = field(default_factory=dict)
 
 
-class _Plans:
-    """Plans by the row of plugins that they are for: a thousand tenants have a handful of rows."""
-
-    def __init__(self) -> None:
-        self._made: dict[tuple[plan.Planned, ...], plan.Plan | plan.PlanError] = {}
-
-    def get(self, row: tuple[plan.Planned, ...]) -> plan.Plan | plan.PlanError:
-        found = self._made.get(row)
-        if found is None:
-            try:
-                found = plan.build(row)
-            except plan.PlanError as error:
-                found = error
-            self._made[row] = found
-        return found
-
-
 class PolicySet:
     """All policies. Immutable: :meth:`reload` and :meth:`load` make a new one.
 
     Holds ``default.yaml`` and every ``tenants/NAME.yaml`` of a folder. A tenant without a file has the default.
+
+    Attributes:
+        suspended: tenants without a policy, because their file is wrong and nothing was in force before.
+        refused: tenants whose file was wrong when the folder was read, the suspended ones among them.
     """
 
     def __init__(self, folder: Path, catalogue: Catalogue) -> None:
         self.folder = folder
         self.catalogue = catalogue
         self.server = ServerPolicy()
+        self.suspended: dict[str, PolicyMistakes] = {}
+        self.refused: dict[str, PolicyMistakes] = {}
         self._tenants: dict[str, _Tenant] = {}
         self._default = _Tenant(PolicyFile(), Merged(), {})
-        self._plans = _Plans()
+        self._plans = Plans()
 
     # --- making one ---
 
@@ -108,15 +68,52 @@ class PolicySet:
         Raises:
             PolicyMistakes: with all mistakes of all files.
         """
-        texts: dict[str, bytes] = {}
+        new = cls.load_suspending(folder, catalogue)
         mistakes = Mistakes()
-        for path in [folder / DEFAULT_FILE, *sorted((folder / TENANT_FOLDER).glob("*.yaml"))]:
-            if not path.name.startswith("."):
-                _read(path, str(path.relative_to(folder)), texts, mistakes)
-        for path in sorted((folder / TENANT_FOLDER).glob("*.yml")):
-            mistakes.add(Place(str(path)), "policies end in .yaml; rename this file")
+        for error in new.refused.values():
+            mistakes.take(error)
         mistakes.check()
-        return cls.from_texts(texts, catalogue, folder)
+        return new
+
+    @classmethod
+    def load_suspending(cls, folder: Path, catalogue: Catalogue, previous: PolicySet | None = None) -> PolicySet:
+        """Reads all files of ``folder``; a wrong file of one tenant does not affect the others.
+
+        Args:
+            previous: what was in force until now. A tenant whose file is wrong keeps what it had there; one that had
+                nothing, because there was nothing before, is suspended.
+
+        Raises:
+            PolicyMistakes: default.yaml is wrong, which is everybody's; or what a tenant is to keep does not fit it.
+        """
+        files = read_folder(folder)
+        mistakes = Mistakes()
+        if DEFAULT_FILE in files.wrong:
+            raise files.wrong[DEFAULT_FILE]
+        new = cls(folder, catalogue)
+        new._take_default(files.texts[DEFAULT_FILE], mistakes)
+        mistakes.check()
+        for name in files.tenants:
+            tenant, found = Path(name).stem, Mistakes()
+            if name in files.wrong:
+                found.take(files.wrong[name])
+            else:
+                new._take_tenant(tenant, files.texts[name], found)
+            try:
+                found.check()
+            except PolicyMistakes as error:
+                new._refuse(tenant, error, previous, mistakes)
+        mistakes.check()
+        return new
+
+    def _refuse(self, tenant: str, error: PolicyMistakes, previous: PolicySet | None, mistakes: Mistakes) -> None:
+        """The tenant keeps its earlier policy, or is suspended if no earlier one is known."""
+        self.refused[tenant] = error
+        self._tenants.pop(tenant, None)
+        if previous is None or tenant in previous.suspended:
+            self.suspended[tenant] = error
+        elif tenant in previous._tenants:
+            self._adopt_tenant(tenant, previous._tenants[tenant].file, mistakes)
 
     @classmethod
     def from_texts(cls, texts: Mapping[str, bytes], catalogue: Catalogue, folder: Path | None = None) -> PolicySet:
@@ -148,11 +145,9 @@ class PolicySet:
         Raises:
             PolicyMistakes: a file is wrong or has vanished. This set stays as it is.
         """
-        found = dict(texts or {})
         mistakes = Mistakes()
-        for name in changed:
-            if name not in found:
-                _read(self.folder / name, name, found, mistakes)
+        given = texts or {}
+        found = {**given, **read_policies(self.folder, [name for name in changed if name not in given], mistakes)}
         mistakes.check()
         if DEFAULT_FILE in found:
             new = PolicySet(self.folder, self.catalogue)
@@ -162,10 +157,25 @@ class PolicySet:
         else:
             new = PolicySet(self.folder, self.catalogue)
             new.server, new._default, new._plans = self.server, self._default, self._plans
-            new._tenants = dict(self._tenants)
+            new._tenants, new.suspended = dict(self._tenants), dict(self.suspended)
         for name, text in found.items():
             new._take_tenant(Path(name).stem, text, mistakes)
+            new.suspended.pop(Path(name).stem, None)
         mistakes.check()
+        return new
+
+    def without(self, tenants: Iterable[str]) -> PolicySet:
+        """The same policies without the files of these tenants, which have the default from then on."""
+        new = self.reload([])
+        for tenant in tenants:
+            new._tenants.pop(tenant, None)
+            new.suspended.pop(tenant, None)
+        return new
+
+    def suspending(self, tenant: str, error: PolicyMistakes) -> PolicySet:
+        """The same policies, with a tenant that has none because of this error."""
+        new = self.without([tenant])
+        new.suspended[tenant] = error
         return new
 
     def with_catalogue(self, catalogue: Catalogue) -> PolicySet:
@@ -186,6 +196,7 @@ class PolicySet:
         for name, tenant in self._tenants.items():
             if name not in without:
                 new._adopt_tenant(name, tenant.file, mistakes)
+        new.suspended = dict(self.suspended)
 
     def _take_default(self, text: bytes, mistakes: Mistakes) -> None:
         read = self._read_file(text, str(self.folder / DEFAULT_FILE), mistakes, default=True)
@@ -250,8 +261,17 @@ class PolicySet:
         return f"{TENANT_FOLDER}/{tenant}.yaml"
 
     def tenants(self) -> list[str]:
-        """The tenants that have a file, by name."""
+        """The tenants that have a file in force, by name."""
         return sorted(self._tenants)
+
+    def named(self) -> Iterable[Named]:
+        """Each file, and each domain and account that a file names, with its place."""
+        for tenant, of in [("", self._default), *sorted(self._tenants.items())]:
+            file = self.folder / (self.relative_name(tenant) if tenant else DEFAULT_FILE)
+            yield Named(tenant, None, None, Place(str(file), 1, 1))
+            for name, place in of.file.places.items():
+                domain = name.rpartition("@")[2]
+                yield Named(tenant, domain, name if "@" in name else None, place)
 
     def effective(
         self,
@@ -269,8 +289,11 @@ class PolicySet:
             overrides: the domain's ``has_domain`` fields, the last word.
 
         Raises:
+            TenantSuspended: the tenant's file is wrong, and no earlier policy is known.
             PolicyError: a plugin's settings refuse what the levels, or the overrides, say together.
         """
+        if tenant in self.suspended:
+            raise TenantSuspended(self.suspended[tenant].mistakes)
         of = self._tenants.get(tenant, self._default)
         variant: Variant = (
             domain if domain in of.file.domains or domain in self._default.file.domains else None,
@@ -297,19 +320,19 @@ class PolicySet:
             merged = merge(merged, level, self.catalogue, mistakes)
         return merged
 
-    def named_levels(self, tenant: str = "", domain: str | None = None, account: str | None = None) -> list[Named]:
+    def named_levels(self, tenant: str = "", domain: str | None = None, account: str | None = None) -> list[NamedLevel]:
         """The levels that :meth:`effective` puts together, the outermost first, with their names."""
         of = self._tenants.get(tenant, self._default)
-        found = [Named("default", self._default.file.level)]
+        found = [NamedLevel("default", self._default.file.level)]
         files = [("", of.file)]
         if of is not self._default:
-            found.append(Named(f"tenant {tenant}", of.file.level))
+            found.append(NamedLevel(f"tenant {tenant}", of.file.level))
             files = [(" (default.yaml)", self._default.file), ("", of.file)]
         for kind, key in (("domain", domain), ("account", account)):
             for where, file in files:
                 level = (file.domains if kind == "domain" else file.accounts).get(key or "")
                 if level is not None:
-                    found.append(Named(f"{kind} {key}{where}", level))
+                    found.append(NamedLevel(f"{kind} {key}{where}", level))
         return found
 
     def _inner_levels(self, of: _Tenant, variant: Variant) -> Iterable[Level]:
@@ -343,7 +366,7 @@ class PolicySet:
     ) -> EffectivePolicy:
         merged, policy = made
         changed: dict[str, dict[str, Any]] = {}
-        for entry in policy._running:
+        for entry in policy.running:
             for setting, column in entry.info.domain_fields.items():
                 value = getattr(overrides, column)
                 if value is not None:
@@ -353,25 +376,9 @@ class PolicySet:
         key = (variant, tuple((name, *values.items()) for name, values in changed.items()))
         found = of.overridden.get(key)
         if found is None:
-            found = _with_overrides(policy, merged, changed)
+            found = overridden(policy, merged, changed)
             _keep(of.overridden, key, found)
         return found
-
-
-def _with_overrides(
-    policy: EffectivePolicy, merged: Merged, changed: Mapping[str, Mapping[str, Any]]
-) -> EffectivePolicy:
-    entries: dict[str, PluginEntry] = {entry.name: entry for entry in policy.plugins}
-    for name, values in changed.items():
-        try:
-            entries[name] = with_overrides(entries[name], values, merged.plugins[name].raw)
-        except ValidationError as error:
-            fields = ", ".join(entries[name].info.domain_fields[setting] for setting in values)
-            raise PolicyError(f"plugin {name!r} refuses the domain's {fields}: {error.errors()[0]['msg']}") from error
-    return EffectivePolicy(
-        policy.tenant, policy.mode, tuple(entries.values()), policy.thresholds, policy.caps, policy.server,
-        tuple(entries[entry.name] for entry in policy._running), policy._plan,
-    )  # fmt: skip
 
 
 def _domain_of(account: str, file: PolicyFile) -> str | None:
@@ -383,11 +390,3 @@ def _keep(cache: dict[Any, Any], key: object, value: object) -> None:
     if len(cache) >= _VARIANTS:
         cache.clear()
     cache[key] = value
-
-
-def _read(path: Path, name: str, texts: dict[str, bytes], mistakes: Mistakes) -> None:
-    try:
-        # One octet more than allowed: decode() then says that it is too much.
-        texts[name] = read_regular(path, POLICY_FILE_OCTETS + 1)
-    except OSError as error:
-        mistakes.add(Place(str(path)), f"cannot be read: {(error.strerror or str(error)).lower()}")

@@ -12,13 +12,17 @@ has ended, however that happens.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import selectors
 import signal
 import socket
 import struct
 import sys
+import traceback
 from collections.abc import Sequence
+from types import TracebackType
 from typing import Final, Generic, Protocol, TypeVar
 
 from inbox.base.errors import InboxError
@@ -183,10 +187,23 @@ class _Desk(Generic[S]):
             peer.connection.close()
 
 
+def _complain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Writes a traceback to standard error if that takes it at once."""
+    text = "".join(traceback.format_exception(kind, error, trace)).encode("utf-8", "backslashreplace")
+    poll = select.poll()
+    poll.register(2, select.POLLOUT)
+    # pipe(7): one that is ready takes PIPE_BUF octets without blocking.
+    with contextlib.suppress(OSError):
+        if any(events & select.POLLOUT for _, events in poll.poll(0)):
+            os.write(2, text[-select.PIPE_BUF :])
+
+
 def serve(service: Service[S]) -> None:
     """Answers until nobody can ask any more."""
     # A terminal's Ctrl-C and a service manager's stop reach us, too: what the server still writes must be written.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    # A blocked write of a traceback must not keep this process from ending: its successor waits for that.
+    sys.excepthook = _complain
     with socket.socket(fileno=sys.stdin.fileno()) as door:
         _Desk(door, service).run()

@@ -47,7 +47,8 @@ def command(module: str) -> tuple[str, ...]:
     Args:
         module: its ``main()`` calls :func:`inbox.store.frames.serve`.
     """
-    return sys.executable, "-c", _PROGRAM, _PACKAGES, module
+    # -P: whatever lies in the working directory is no module of ours.
+    return sys.executable, "-P", "-c", _PROGRAM, _PACKAGES, module
 
 
 def make_door() -> tuple[socket.socket, socket.socket]:

@@ -89,6 +89,9 @@ class Catalogue:
     def names(self) -> Iterable[str]:
         return self._plugins
 
+    def judges(self, stage: Stage) -> bool:
+        return any(stage in plugin.stages for plugin in self._plugins.values())
+
 
 def policies(default: str = "", catalogue: Catalogue | None = None, **tenants: str) -> PolicySet:
     """A set from texts, by the tenants' names."""

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from inbox.app.config import load
 from inbox.app.stores import make_database
@@ -130,8 +131,12 @@ class RunningServer:
         await database.close()
         passwords.close()
 
-    def start(self) -> RunningServer:
-        """Starts the process and returns when its SMTP door (or, without one, its IMAP door) greets."""
+    def start(self, stderr: IO[bytes] | int | None = None) -> RunningServer:
+        """Starts the process and returns when its SMTP door (or, without one, its IMAP door) greets.
+
+        Args:
+            stderr: where its log goes instead of the file ``log``.
+        """
         environment, options = self.env, ["--processes", str(self.processes)]
         if self.sockets:
             inherit = ",".join(f"{name}={bound.fileno()}" for name, bound in self.sockets.items())
@@ -146,7 +151,7 @@ class RunningServer:
                 pass_fds=[bound.fileno() for bound in self.sockets.values()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=log,
+                stderr=log if stderr is None else stderr,
             )
         self._wait_until_it_greets()
         return self

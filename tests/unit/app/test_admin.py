@@ -15,7 +15,7 @@ import pytest
 
 from inbox.app.admin import AdminClient, AdminServer, owner
 from inbox.app.admin import ask as request
-from inbox.base.errors import ConfigError, InboxError, StoreUnavailable
+from inbox.base.errors import ConfigError, InboxError, PolicyError, StoreUnavailable
 
 
 class Suite:
@@ -25,10 +25,12 @@ class Suite:
         self.problems: list[str] = []
         self.ill = False
         self.reloads = 0
+        self.warnings: list[str] = []
 
-    async def health(self) -> None:
+    async def health(self) -> list[str]:
         if self.ill:
             raise StoreUnavailable("database is gone")
+        return self.warnings
 
     async def reload(self) -> list[str]:
         self.reloads += 1
@@ -36,6 +38,11 @@ class Suite:
 
     async def status(self) -> dict[str, Any]:
         return {"connections": 3}
+
+    async def take_policy(self, tenant: str) -> dict[str, Any]:
+        if tenant == "no name":
+            raise PolicyError("'no name' cannot be the name of a policy file")
+        return {"problems": self.problems, "plugins": {tenant: "enforce"}}
 
 
 @pytest.fixture
@@ -63,6 +70,8 @@ async def ask(folder: Path, method: str, path: str) -> dict[str, Any] | None:
 async def test_status_and_health(folder: Path, suite: Suite) -> None:
     assert await ask(folder, "GET", "/status") == {"connections": 3}
     assert await ask(folder, "GET", "/health") == {"status": "ok"}
+    suite.warnings = ["the tenant acme is suspended"]
+    assert await ask(folder, "GET", "/health") == {"status": "ok", "warnings": ["the tenant acme is suspended"]}
     suite.ill = True
     assert await ask(folder, "GET", "/health") == {"status": "failing", "reason": "database is gone"}
 
@@ -72,6 +81,17 @@ async def test_reload_tells_what_was_left_as_it_was(folder: Path, suite: Suite) 
     suite.problems = ["acme.yaml:3:5: unknown key"]
     assert await ask(folder, "POST", "/reload") == {"problems": ["acme.yaml:3:5: unknown key"]}
     assert suite.reloads == 2
+
+
+async def test_a_tenant_s_policy_is_taken_up(folder: Path, suite: Suite) -> None:
+    assert await ask(folder, "POST", "/policies/acme") == {"problems": [], "plugins": {"acme": "enforce"}}
+    assert await ask(folder, "POST", "/policies/no%20name") == {
+        "problems": ["'no name' cannot be the name of a policy file"]
+    }
+    suite.problems = ["acme.yaml:3:5: unknown key"]
+    answer = await ask(folder, "POST", "/policies/acme")
+    assert answer is not None
+    assert answer["problems"] == suite.problems
 
 
 async def test_only_the_owner_may_open_the_socket(folder: Path, suite: Suite) -> None:

@@ -312,6 +312,27 @@ def process(index: int) -> dict[str, object]:
                 "if it stays so the disk hangs",
             ),
         ),
+        (
+            {"log": {"lost": 7, "why": "No space left on device"}},
+            {"status": "ok"},
+            (
+                Outcome.WARN,
+                "the log cannot be written: No space left on device (7 lines lost); mail is served without it",
+            ),
+        ),
+        (
+            {"log": {"lost": 7, "why": ""}},
+            {"status": "ok"},
+            (Outcome.WARN, "7 lines of the log were lost since the start: see log_lines_lost there"),
+        ),
+        (
+            {
+                "suspended_tenants": [{"tenant": "acme", "why": "acme.yaml:1:7: mode\nacme.yaml:2:1: x"}],
+                "policy_error": "acme.yaml:1:7: mode\nacme.yaml:2:1: x",
+            },
+            {"status": "ok"},
+            (Outcome.FAIL, "the tenant acme is suspended, its mail is answered 451: acme.yaml:1:7: mode"),
+        ),
     ],
 )
 async def test_the_running_servers_own_view(

@@ -33,9 +33,10 @@ class Process:
         self.policy = policy
         self.reloads = 0
 
-    async def health(self) -> None:
+    async def health(self) -> list[str]:
         if self.policy:
             raise StoreUnavailable("no room")
+        return []
 
     async def reload(self) -> list[str]:
         self.reloads += 1
@@ -43,7 +44,13 @@ class Process:
 
     async def status(self) -> dict[str, Any]:
         told = {"version": "1", "pid": self.pid, "uptime_seconds": 5, "listeners": {}}
-        return {**told, "policy_error": self.policy, "failing_plugins": self.failing}
+        return {
+            **told, "policy_error": self.policy, "failing_plugins": self.failing,
+            "suspended_tenants": [], "log": {"lost": 0, "why": ""},
+        }  # fmt: skip
+
+    async def take_policy(self, tenant: str) -> dict[str, Any]:
+        return {"problems": self.problems, "plugins": {tenant: "enforce"}}
 
 
 @pytest.fixture
@@ -83,11 +90,11 @@ async def test_the_status_is_that_of_all_processes(first: Path) -> None:
     assert status["processes"] == [
         {
             "index": 0, "answers": True, "pid": 1, "uptime_seconds": 5, "failing_plugins": own.failing,
-            "policy_error": "",
+            "policy_error": "", "suspended_tenants": [], "log": {"lost": 0, "why": ""},
         },
         {
             "index": 1, "answers": True, "pid": 2, "uptime_seconds": 5, "failing_plugins": other.failing,
-            "policy_error": "a.yaml:1:1: no",
+            "policy_error": "a.yaml:1:1: no", "suspended_tenants": [], "log": {"lost": 0, "why": ""},
         },
     ]  # fmt: skip
 

@@ -82,3 +82,16 @@ async def test_a_dependency_that_is_gone(folder: Path, executors: Executors, mod
     (folder / "tenants" / "acme.yaml").write_text(f"plugins: {{probe: {{address: gone, mode: {mode}}}}}\n")
     (finding,) = [finding for finding in await findings(folder, executors) if finding.check == "plugin probe"]
     assert finding == Finding("plugin probe", outcome, "ConnectionRefusedError: nobody there (in use by acme)")
+
+
+async def test_a_tenant_whose_policy_is_wrong_does_not_hide_the_others(folder: Path, executors: Executors) -> None:
+    (folder / "tenants" / "acme.yaml").write_text("plugins: {probe: {address: b}}\nmode: x\n")
+    (folder / "tenants" / "beta.yaml").write_text("plugins: {probe: {address: c}, recipients: {enabled: false}}\n")
+    found = {finding.check: finding for finding in await findings(folder, executors)}
+    assert found["policy acme"].outcome is Outcome.FAIL
+    assert found["policy acme"].detail.startswith(
+        f"a server that starts now answers its mail 451: {folder}/tenants/acme.yaml:2:7: mode"
+    )
+    assert found["policies"].outcome is Outcome.WARN
+    assert found["policies"].detail.startswith(f"{folder}/tenants/beta.yaml:1:1: recipients is off: no recipient")
+    assert found["plugin probe"].detail == "c answers (in use by beta)"

@@ -285,3 +285,45 @@ async def test_one_that_ends_while_it_is_told_to_stop(monkeypatch: pytest.Monkey
     await parent_of_all._until_it_ends("process 0", cast("asyncio.subprocess.Process", child), PATIENCE)
     assert child.over.is_set()
     parent_of_all.close()
+
+
+def test_a_child_imports_nothing_from_the_working_directory(tmp_path: Path) -> None:
+    for name in ("typer", "inbox", "structlog"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(9)")
+    done = subprocess.run(
+        [*processes.CHILD[:-1], "--version"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.split()[0]) == (0, "inbox")
+
+
+def given_up(code: int, times: str) -> str:
+    """A child that notes its start and ends at once with this code."""
+    return f"import sys; open({times!r}, 'a').write('x'); sys.exit({code})"
+
+
+@pytest.mark.parametrize(("code", "starts", "ends_with"), [(78, 1, 78), (2, 1, 2), (1, 6, 1)])
+async def test_a_parent_whose_children_do_not_stay_gives_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int, starts: int, ends_with: int
+) -> None:
+    monkeypatch.setattr(processes, "PAUSES", (0.001, 0.2))
+    # However long the start took, these codes say that no start succeeds.
+    monkeypatch.setattr(processes, "EARLY_SECONDS", PATIENCE if code == 1 else 0.0)
+    monkeypatch.setattr(processes, "CHILD", (sys.executable, "-c", given_up(code, str(tmp_path / "starts"))))
+    async with asyncio.timeout(PATIENCE):
+        assert await Processes([], 2).run() == ends_with
+    assert len((tmp_path / "starts").read_text()) >= 2 * starts
+
+
+async def test_a_parent_with_a_child_that_stays_does_not_give_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    starts = tmp_path / "starts"
+    stays = "import sys, time; time.sleep(3600 if sys.argv[sys.argv.index('--index') + 1] == '0' else 0); "
+    program = stays + given_up(78, str(starts))
+    monkeypatch.setattr(processes, "PAUSES", (0.001, 0.001))
+    monkeypatch.setattr(processes, "CHILD", (sys.executable, "-c", program))
+    run = asyncio.create_task(Processes([], 2).run())
+    await asyncio.to_thread(until, lambda: starts.exists() and len(starts.read_text()) > 2, "it is tried again")
+    os.kill(os.getpid(), signal.SIGTERM)
+    async with asyncio.timeout(PATIENCE):
+        assert await run == 0

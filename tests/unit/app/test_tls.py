@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -117,3 +120,69 @@ def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="INBOX_DATA_DIR"):
         Certificates(tls(), tmp_path / "file" / "tls", "mx.example.org", FakeClock()).context()
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _garbage(path: Path) -> None:
+    path.write_bytes(b"\x00\xff-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+
+
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)  # Whoever opens it waits until somebody writes.
+
+
+@pytest.mark.parametrize("name", ["cert.pem", "key.pem"])
+@pytest.mark.parametrize("harm", [_remove, _empty, _garbage, _pipe])
+async def test_whatever_becomes_of_the_files_the_old_certificate_stays_until_they_are_right(
+    tmp_path: Path, name: str, harm: Callable[[Path], None]
+) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    leaf = trustme.CA().issue_cert("mx.example.org")
+
+    def write() -> None:
+        for path, content in ((cert, leaf.cert_chain_pems[0]), (key, leaf.private_key_pem)):
+            path.unlink(missing_ok=True)
+            path.write_bytes(content.bytes())
+
+    write()
+    server = Certificates(tls(cert, key), tmp_path, "mx.example.org", FakeClock())
+    before = await peer_certificate(server)
+    harm(tmp_path / name)
+    for _ in range(2):  # It is told again each time.
+        with pytest.raises(ConfigError, match="TLS_CERT_FILE"):
+            server.refresh()
+    assert await peer_certificate(server) == before
+    with pytest.raises(ConfigError, match="TLS_CERT_FILE"):  # A server that starts now says so and ends.
+        Certificates(tls(cert, key), tmp_path, "mx.example.org", FakeClock()).context()
+    write()
+    assert server.refresh() is True
+    assert await peer_certificate(server) == before
+
+
+async def test_a_full_disk_leaves_the_self_signed_certificate_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock()
+    server = Certificates(tls(), tmp_path, "mx.example.org", clock)
+    before = await peer_certificate(server)
+    clock.advance(LIFETIME.total_seconds() - 86_400)
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(ConfigError, match=r"self-signed.pem: No space left on device"):
+            server.refresh()
+    assert await peer_certificate(server) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["self-signed.pem"]
+    assert server.refresh() is True
+    assert await peer_certificate(server) != before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,38 @@ def test_a_reader_that_goes_away_is_no_traceback(cli: Cli) -> None:
     running.stderr.close()
     assert running.wait() == 1
     assert errors == b""
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [
+        (">/dev/full", 1, "inbox: standard output cannot be written: No space left on device\n"),
+        (">/dev/full 2>/dev/full", 1, ""),
+        (">&-", 0, ""),
+        (">&- 2>&- <&-", 0, ""),
+        ("2>&-", 0, ""),
+    ],
+)
+def test_output_that_cannot_be_written_is_no_traceback(cli: Cli, redirection: str, code: int, said: str) -> None:
+    cli.demo()
+    program = "import sys; sys.argv = ['inbox', 'decisions', 'list', '--json']\nfrom inbox.cli.main import main\nmain()"
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" {redirection}', sys.executable, program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+def test_an_error_that_nobody_can_read_is_an_exit_code(cli: Cli) -> None:
+    program = "import sys; sys.argv = ['inbox', 'tenant', 'list']\nfrom inbox.cli.main import main\nmain()"
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" -c "$1" 2>/dev/full', sys.executable, program], cwd=cli.folder.parent, check=False,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugins'}"},
+    )  # fmt: skip
+    assert done.returncode == 1
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,28 @@ def test_enable_and_disable_are_for_one_tenant(demo: Cli) -> None:
     assert row(demo, "hello")["tenants"] == []
 
 
+def test_an_essential_plugin_is_disabled_by_force_only(demo: Cli) -> None:
+    path = demo.folder / "policies" / "tenants" / "demo.yaml"
+    refused = demo("plugins", "disable", "recipients", "--tenant", "demo")
+    assert refused.code == 1
+    assert "recipients is essential: no recipient can be found without it, and all mail is answered 451" in refused.err
+    assert not path.exists()
+    done = demo("plugins", "disable", "recipients", "--tenant", "demo", "--force")
+    assert done.code == 0
+    assert "all mail for demo is answered 451" in done.err
+    assert "enabled: false" in path.read_text()
+
+
+def test_one_tenant_s_mistake_does_not_keep_others_from_their_plugins(demo: Cli) -> None:
+    (demo.folder / "policies" / "tenants").joinpath("demo.yaml").write_text("plugins: {hello: {points: many}}\n")
+    listed = demo("plugins", "list", "--json")
+    assert listed.code == 0
+    assert listed.err == "inbox: the policy of demo is wrong: inbox policy check\n"
+    assert demo("plugins", "list", "--tenant", "demo").code == 1
+    assert demo("plugins", "enable", "hello", "--tenant", "other").code == 0
+    assert row(demo, "hello", "--tenant", "other")["mode"] == "enforce"
+
+
 def test_nothing_is_written_when_the_policies_are_wrong(demo: Cli) -> None:
     path = demo.folder / "policies" / "tenants" / "demo.yaml"
     path.write_text("plugins:\n  hello: {points: many}\n")

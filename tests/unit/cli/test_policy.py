@@ -35,8 +35,75 @@ def test_a_mistake_is_named_with_file_line_and_column(demo: Cli) -> None:
     path = f"{demo.folder}/policies/tenants/demo.yaml"
     assert ran.err.startswith(f"{path}:3:3: ")
     (row,) = demo("policy", "check", "--json").json
-    assert (row["file"], row["line"], row["column"]) == (path, 3, 3)
+    assert (row["file"], row["line"], row["column"], row["severity"]) == (path, 3, 3, "error")
     assert demo("policy", "check", "--json").code == 1
+
+
+def test_names_that_the_database_does_not_have_are_warnings(demo: Cli) -> None:
+    demo("tenant", "add", "other")
+    demo("domain", "add", "other", "other.test")
+    demo("alias", "add", "office@demo.test", "ann@demo.test")
+    tenant_policy(
+        demo,
+        "domains:\n  demo.test: {mode: shadow}\n  other.test: {}\n  nowhere.test: {}\n"
+        "accounts:\n  ann@demo.test: {}\n  office@demo.test: {}\n  nobody@demo.test: {}\n",
+    )
+    (demo.folder / "policies" / "tenants" / "typo.yaml").write_text("domains:\n  demo.test: {}\n")
+    ran = demo("policy", "check")
+    folder = f"{demo.folder}/policies/tenants"
+    assert ran.code == 0
+    assert ran.err.splitlines() == [
+        f"{folder}/demo.yaml:3:3: warning: other.test is hosted for other, not for demo: this has no effect",
+        f"{folder}/demo.yaml:4:3: warning: no tenant hosts nowhere.test (inbox domain add demo nowhere.test)",
+        f"{folder}/demo.yaml:8:3: warning: no account or alias nobody@demo.test (inbox account add nobody@demo.test)",
+        f"{folder}/typo.yaml:1:1: warning: no tenant typo (inbox tenant add typo)",
+    ]
+    assert ran.out.endswith("no mistakes, 4 warnings\n")
+    assert demo("policy", "check", "--strict").code == 1
+    rows = demo("policy", "check", "--json").json
+    assert [row["severity"] for row in rows] == ["warning"] * 4
+    # Without a database the files alone are checked.
+    (demo.folder / "data" / "inbox.db").unlink()
+    assert demo("policy", "check", "--strict").code == 0
+
+
+def test_thresholds_in_the_wrong_order(demo: Cli) -> None:
+    tenant_policy(demo, "thresholds:\n  tag: 9\n  quarantine: 6\n  reject: 3\n")
+    ran = demo("policy", "check")
+    assert ran.code == 1
+    assert ran.err == (
+        f"{demo.folder}/policies/tenants/demo.yaml:3:3: quarantine: 6 is below tag: 9, which would never apply; "
+        "the order is tag <= junk <= quarantine <= defer <= reject\n"
+    )
+    # Together with what is inherited it may be meant.
+    tenant_policy(demo, "thresholds: {reject: 3}\n")
+    ran = demo("policy", "check")
+    assert (ran.code, ran.err) == (
+        0,
+        f"{demo.folder}/policies/tenants/demo.yaml:1:1: warning: with what is inherited, "
+        "reject: 3 is below quarantine: 6, which never applies\n",
+    )
+    tenant_policy(demo, "thresholds: {quarantine: 5, defer: 5, reject: 12, tag: null}\n")
+    assert demo("policy", "check").err == ""
+
+
+@pytest.mark.parametrize("text", ["{enabled: false}", "{mode: 'off'}", "{mode: shadow}"])
+def test_a_policy_that_resolves_no_recipients_is_a_warning(demo: Cli, text: str) -> None:
+    tenant_policy(demo, f"accounts: {{ann@demo.test: {{}}}}\nplugins: {{recipients: {text}}}\n")
+    (line,) = demo("policy", "check").err.splitlines()
+    assert line.startswith(f"{demo.folder}/policies/tenants/demo.yaml:1:1: warning: recipients is ")
+    assert line.endswith("all mail is answered 451")
+
+
+def test_the_policies_of_others_can_be_shown_in_spite_of_one_that_is_wrong(demo: Cli) -> None:
+    demo("tenant", "add", "other")
+    tenant_policy(demo, "mode: x\n")
+    shown = demo("policy", "show", "--tenant", "other", "--json")
+    assert shown.json["thresholds"]["reject"] == 12
+    assert shown.err == "inbox: the policy of demo is wrong: inbox policy check\n"
+    refused = demo("policy", "show", "--tenant", "demo")
+    assert refused.code == 1
+    assert refused.err.startswith(f"{demo.folder}/policies/tenants/demo.yaml:1:7: mode: ")
 
 
 def test_one_file_is_checked_as_part_of_its_folder(demo: Cli) -> None:

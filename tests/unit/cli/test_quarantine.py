@@ -116,7 +116,18 @@ def test_delete(demo: Cli) -> None:
     assert [row["id"] for row in demo("quarantine", "list", "--json").json] == ["demo/1"]
 
 
-@pytest.mark.parametrize(("which", "code"), [("1", 2), ("demo/x", 2), ("demo/²", 2), ("demo/99", 1), ("other/1", 1)])
+@pytest.mark.parametrize(
+    ("which", "code"),
+    [
+        ("1", 2),
+        ("demo/x", 2),
+        ("demo/²", 2),
+        ("demo/" + "9" * 5000, 2),
+        ("demo/9999999999", 1),
+        ("demo/99", 1),
+        ("other/1", 1),
+    ],
+)
 def test_what_is_not_there(demo: Cli, which: str, code: int) -> None:
     assert demo("quarantine", "show", which).code == code
 

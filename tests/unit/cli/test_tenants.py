@@ -14,7 +14,29 @@ def test_a_tenant_is_created_once(cli: Cli) -> None:
     (only,) = cli("tenant", "list", "--json").json
     assert only["name"] == "acme"
     assert only["active"] is True
-    assert set(only) == {"name", "id", "active", "created"}
+    assert only["policy"] == "unknown"  # There is no policy folder.
+    assert set(only) == {"name", "id", "active", "policy", "created"}
+
+
+def test_the_list_says_whose_policy_is_wrong(cli: Cli) -> None:
+    folder = cli.folder / "policies" / "tenants"
+    folder.mkdir(parents=True)
+    (folder.parent / "default.yaml").write_text("plugins:\n  recipients: {}\n")
+    for name in ("acme", "globex", "initech"):
+        cli("tenant", "add", name)
+    (folder / "acme.yaml").write_text("mode: x\n")
+    (folder / "globex.yaml").write_text("mode: shadow\n")
+    ran = cli("tenant", "list", "--json")
+    assert {row["name"]: row["policy"] for row in ran.json} == {
+        "acme": f"wrong: {folder}/acme.yaml:1:7",
+        "globex": "own",
+        "initech": "default",
+    }
+    assert ran.err == "inbox: the policy of acme is wrong: inbox policy check\n"
+    (folder.parent / "default.yaml").write_text("mode: x\n")
+    ran = cli("tenant", "list", "--json")
+    assert (ran.code, {row["policy"] for row in ran.json}) == (0, {"unknown"})
+    assert "default.yaml:1:7: mode" in ran.err
 
 
 @pytest.mark.parametrize("name", ["", "Acme", "a b", "../etc", "a/b", "-x", "x" * 64])

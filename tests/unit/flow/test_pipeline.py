@@ -197,10 +197,10 @@ async def test_unknown_and_foreign_recipients(here: World) -> None:
     assert {decision.stage for decision in await here.decisions()} == {"rcpt"}
 
 
-async def test_without_a_plugin_that_resolves_nobody_is_known(here: World) -> None:
+async def test_without_a_plugin_that_resolves_mail_is_deferred(here: World) -> None:
     await here.policy("default.yaml", "plugins: {}\n")
     (reply,) = await here.receive(["ann@acme.test"])
-    assert (reply.code, reply.enhanced) == (550, "5.1.1")
+    assert (reply.code, reply.enhanced) == (451, "4.3.5")
 
 
 async def test_aliases_plus_addresses_and_one_copy_for_somebody_reached_twice(here: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 from importlib.metadata import EntryPoint
@@ -193,3 +194,61 @@ def test_what_is_no_file_is_no_plugin(tmp_path: Path) -> None:
     (tmp_path / "large.py").write_bytes(b"#" * (PLUGIN_FILE_OCTETS + 1))
     found = Registry(tmp_path, shipped="nothing_shipped", points=[]).discover()
     assert {problem.name for problem in found.problems} == {"pipe", "folder", "device", "large"}
+
+
+def install(site: Path, version: str, source: str = GOOD) -> None:
+    """What pip leaves of a package with a plugin."""
+    (site / "later_plugin.py").write_text(source)
+    for old in site.glob("later-*.dist-info"):
+        shutil.rmtree(old)
+    info = site / f"later-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: later\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text("[inbox.plugins]\nlater = later_plugin\n")
+
+
+def test_a_package_that_is_installed_later_is_found_when_asked_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "later_plugin", raising=False)
+    registry = Registry(shipped="nothing_shipped")
+    assert registry.discover().get("later") is None
+    install(tmp_path, "1.0")
+    assert registry.discover().get("later") is None
+    found = registry.discover(anew=True).get("later")
+    assert found is not None
+    assert registry.discover(anew=True).get("later") is found  # Its objects go on.
+    install(tmp_path, "2.0")
+    again = registry.discover(anew=True)
+    assert again.get("later") is found
+    (problem,) = again.problems
+    assert problem.why == "2.0 is installed, 1.0 is running: restart the server to change that"
+    assert not again.judges(Stage.AUTH)
+    shutil.rmtree(tmp_path / "later-2.0.dist-info")
+    assert registry.discover(anew=True).get("later") is None
+
+
+def test_a_package_that_cannot_be_imported_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "later_plugin", raising=False)
+    registry = Registry(shipped="nothing_shipped")
+    registry.discover()
+    install(tmp_path, "1.0")
+    (tmp_path / "later_plugin.py").unlink()  # An editable install: its path is read at the start only.
+    (problem,) = registry.discover(anew=True).problems
+    assert problem.why.endswith("if the package was installed while the server was running, restart the server")
+    install(tmp_path, "1.0")
+    assert registry.discover(anew=True).get("later") is not None
+
+
+def test_whether_a_plugin_may_judge_logins(tmp_path: Path) -> None:
+    def judges() -> bool:
+        return Registry(tmp_path, shipped="nothing_shipped", points=[]).discover().judges(Stage.AUTH)
+
+    (tmp_path / "good.py").write_text(GOOD)
+    assert not judges()
+    (tmp_path / "broken.py").write_text("def data(:")
+    assert not judges()
+    (tmp_path / "broken.py").write_text("def auth(:")
+    assert judges()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -301,3 +302,28 @@ def test_two_share_a_process_on_the_loop_that_the_server_runs_on(tmp_path: Path)
 
     assert uvloop.run(share()) == 0
     assert len(list(tmp_path.glob("[0-9]*"))) == 200
+
+
+async def test_what_lies_in_the_working_directory_is_not_imported(
+    helper: Helper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("msgspec", "inbox", "socket"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    assert await helper.ask(question(tmp_path / "1")) == ANSWER
+
+
+def test_a_traceback_that_nobody_reads_keeps_no_process_from_ending(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 512)
+    os.set_blocking(writing, True)
+    outer, inner = make_door()
+    with inner, os.fdopen(reading, "rb"), os.fdopen(writing, "wb") as full:
+        # What is no socket at its standard input is a mistake that ends it.
+        with (tmp_path / "file").open("wb") as file:
+            process = subprocess.Popen(command(scribe.__name__), stdin=file, stderr=full)
+        assert process.wait(PATIENCE) == 1
+    outer.close()
