@@ -22,7 +22,7 @@ from inbox.flow.edits import edited, set_apart
 from inbox.flow.filing import Bundle, Filer
 from inbox.flow.groups import Group, apply_verdict, combined_refusal, group_recipients
 from inbox.flow.judge import WHY_LENGTH, Judge
-from inbox.flow.recipients import Recipients
+from inbox.flow.recipients import SUSPENDED, Recipients
 from inbox.flow.recording import LOGGED_RECIPIENTS, Recorder, whom
 from inbox.flow.replies import HEADER_TOO_LONG, refusal_of
 from inbox.flow.trace import count_received
@@ -107,8 +107,11 @@ class Pipeline:
             refusal = await self._recipients.admit(tx, recipient)
         except (StoreError, PolicyError) as error:
             about = {"id": tx.id, "address": str(address), "tenant": recipient.tenant_name}
-            self._log.error("recipient_not_looked_up", **about, error=str(error)[:WHY_LENGTH])
+            why = str(error)
+            self._log.error("recipient_not_looked_up", **about, error=why[:WHY_LENGTH])
             refusal = Reply.of(error)
+        if refusal is SUSPENDED:
+            why = "the tenant or the domain is disabled (inbox tenant list, inbox domain list)"
         if refusal is not None:
             return await self._recorder.refused(tx.session, tx, refusal, Stage.RCPT, recipient, why)
         tx.recipients.append(recipient)

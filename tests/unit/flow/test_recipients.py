@@ -79,6 +79,7 @@ async def test_mail_for_what_is_disabled_waits(here: World, whole: bool) -> None
         assert "(id " in said.text
     (decision, *_) = await here.decisions("acme")
     assert (decision.recipients, decision.outcome) == (["nobody@acme.test"], "defer")
+    assert "is disabled" in decision.why
     (reply,) = await here.receive(["eve@umbra.test"])
     assert reply.positive
     await database.hosting.set_active(scope, True)
