@@ -1,4 +1,5 @@
-"""Writes from the code: docs/reference (settings, commands, hooks, plugins, RFCs) and docs/share (manual, completions).
+"""Writes from the code: docs/reference (settings, commands, hooks, plugins, RFCs), docs/share (manual, completions),
+and the tables in docs/rules.md.
 
 Usage: python scripts/gendocs.py [--check]
 
@@ -250,6 +251,7 @@ def main() -> int:
 
     check = "--check" in sys.argv
     changed = _update(REFERENCE, pages(), check=check) + _update(SHARE, share_files(), check=check)
+    changed += _update_rules(check=check)
     print("\n".join(changed) or "the generated files are what the code says")
     return 1 if changed and check else 0
 
@@ -267,6 +269,19 @@ def _update(folder: Path, wanted: dict[str, str], *, check: bool) -> list[str]:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text.rstrip() + "\n", encoding="utf-8")
     return changed
+
+
+def _update_rules(*, check: bool) -> list[str]:
+    from scripts.rulepages import filled
+
+    path = ROOT / "docs" / "rules.md"
+    text = path.read_text(encoding="utf-8")
+    wanted = filled(text)
+    if text == wanted:
+        return []
+    if not check:
+        path.write_text(wanted, encoding="utf-8")
+    return [str(path.relative_to(ROOT))]
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ TOGETHER = {
     "inbox/store/sqlite/": "tests/contract/test_entries.py",
     "inbox/store/surreal/": "tests/contract/test_entries.py",
     "inbox/wire/smtp/": "tests/unit/wire/test_smtp_receiver.py",
+    "plugins/inbox_plugins/_clamav": "tests/plugins/test_clamav.py",
     "plugins/inbox_plugins/_dmarc": "tests/plugins/test_dmarc.py",
     "plugins/inbox_plugins/_spam_rules": "tests/plugins/test_spam_rules.py",
 }

@@ -21,6 +21,7 @@ import structlog
 
 from inbox.app.exits import EX_CONFIG, EX_USAGE
 from inbox.app.listeners import Listener
+from inbox.app.pulse import Pulse
 from inbox.store.helper import attended, command, ended, make_door
 
 #: A child that lived for less than this ended early.
@@ -41,6 +42,9 @@ HELPER_STOP_SECONDS = 24.0
 #: waits for it.
 WATCH_SECONDS = 15.0
 HANG_SECONDS = 60.0
+#: Looks for a server's sign of life, each ``WATCH_SECONDS`` after the one before, of which none found any: then it is
+#: killed. Its clients come back to the others, and nothing that it acknowledged is lost.
+SILENT_LOOKS = 4
 #: The command that a child runs, before its options. -P: whatever lies in the working directory is no module of ours;
 #: the program may have been found in a way that a child would not find it by.
 CHILD = (
@@ -71,6 +75,7 @@ class Processes:
         # Both sides are kept: the children hand their connections in at the one, a helper's successor gets the other.
         self._door, self._inner = make_door()
         self._watching: asyncio.Task[None] | None = None
+        self._looking: set[asyncio.Task[None]] = set()
         # Of each child, how often in a row it ended early, and its last exit code.
         self._early: dict[str, tuple[int, int]] = {}
         self._code = 0
@@ -193,11 +198,33 @@ class Processes:
         if self._helper is not None:
             descriptors.append(self._door.fileno())
             role = (*role, "--door", str(self._door.fileno()))
-        child = self._children[index] = await asyncio.create_subprocess_exec(
-            *CHILD, "--inherit", inherit, "--parent", str(self._lifeline), *role,
-            pass_fds=[*descriptors, self._lifeline],
-        )  # fmt: skip
+        pulse = Pulse()
+        try:
+            child = self._children[index] = await asyncio.create_subprocess_exec(
+                *CHILD, "--inherit", inherit, "--parent", str(self._lifeline), "--pulse", str(pulse.writing), *role,
+                pass_fds=[*descriptors, self._lifeline, pulse.writing],
+            )  # fmt: skip
+        except BaseException:
+            pulse.close()
+            raise
+        finally:
+            pulse.handed_over()
+        task = asyncio.create_task(self._look_after(f"process {index}", child, pulse))
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
         return child
+
+    async def _look_after(self, name: str, child: asyncio.subprocess.Process, pulse: Pulse) -> None:
+        """Kills a server that gives no sign of life any more; its successor is started as for one that died."""
+        try:
+            while not await ended(child, WATCH_SECONDS) and not self._stopping.is_set():
+                if pulse.silent() >= SILENT_LOOKS and child.returncode is None:
+                    reason = f"it gave no sign of life for {SILENT_LOOKS * WATCH_SECONDS:.0f} s"
+                    self._log.error("process_killed", process=name, pid=child.pid, reason=reason)
+                    child.kill()
+                    return
+        finally:
+            pulse.close()
 
     async def _start_helper(self) -> asyncio.subprocess.Process:
         assert self._helper is not None, "only then it is kept"

@@ -22,6 +22,8 @@ from inbox.app.group import Group, socket_of
 from inbox.app.housekeeping import newest_record, prune
 from inbox.app.installation import Installation, opened
 from inbox.app.listeners import Listener
+from inbox.app.pulse import beat
+from inbox.app.quietlog import QuietLog
 from inbox.app.retention import FrozenClock, RetentionTime
 from inbox.app.rotation import LOOK_SECONDS
 from inbox.app.secret_files import exposed
@@ -31,6 +33,7 @@ from inbox.app.vitals import check_health, helper_view, log_view, warnings
 from inbox.app.wiring import Parts, wire
 from inbox.base.errors import InboxError, PolicyError
 from inbox.base.limits import IMAP_CONNECTIONS
+from inbox.server.fairness import Turns
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.server import ImapServer
 from inbox.server.lmtp import LmtpServer
@@ -47,6 +50,7 @@ CERTIFICATE_SECONDS = 60.0
 RETENTION_FILE = "retention-time"
 #: How soon a disabled or removed account's sessions end.
 DISMISS_SECONDS = 10.0
+COUNTS_SECONDS = 30.0
 
 
 class Server:
@@ -84,10 +88,15 @@ class Server:
         self._started_at = installation.clock.now()
         self._doors: list[SmtpServer | ImapServer] = []
         self._room = raise_limit()
+        self._turns = Turns()
+        self._smtp_log = QuietLog(structlog.get_logger("inbox.smtp"), installation.clock)
+        self._imap_log = QuietLog(structlog.get_logger("inbox.imap"), installation.clock)
 
     async def run(self, ready: Callable[[], None], stop: asyncio.Event) -> None:
         """Serves until ``stop`` is set; ``ready`` is called when every listener answers."""
         async with AsyncExitStack() as stack:
+            for log in (self._smtp_log, self._imap_log):
+                stack.callback(log.flush, everything=True)
             await self._start_doors(stack)
             await self._start_background(stack)
             admin = AdminServer(self._socket, Group(self, self._others) if self._primary else self)
@@ -150,7 +159,8 @@ class Server:
                     self._parts.pipeline,
                     self._installation.clock,
                     self._installation.ids,
-                    structlog.get_logger("inbox.smtp"),
+                    self._smtp_log,
+                    self._turns,
                 )
                 await server.start_socket(by_name[name].socket)
                 stack.push_async_callback(server.stop, GRACE_SECONDS)
@@ -162,9 +172,10 @@ class Server:
                 self._installation.blobs,
                 self._parts.login,
                 self._parts.appending,
-                structlog.get_logger("inbox.imap"),
+                self._imap_log,
                 clock=self._installation.clock,
                 ids=self._installation.ids,
+                turns=self._turns,
             )
             stack.push_async_callback(imap.stop)
             if "imap" in by_name:
@@ -219,7 +230,7 @@ class Server:
                 (PRUNE_SECONDS, self._prune),
                 (LOOK_SECONDS, self._parts.rotation.look),
             ]
-        work.append((CERTIFICATE_SECONDS, self._refresh_certificates))
+        work += [(CERTIFICATE_SECONDS, self._refresh_certificates), (COUNTS_SECONDS, self._write_counts)]
         work += [(DISMISS_SECONDS, door.dismiss) for door in self._doors if isinstance(door, ImapServer)]
         tasks = [asyncio.create_task(self._repeat(seconds, function)) for seconds, function in work]
         tasks.append(asyncio.create_task(self._parts.live.watch()))
@@ -251,6 +262,12 @@ class Server:
         known = self._retention.is_known
         return self._retention.now(None if known else await newest_record(self._installation.database))
 
+    async def _write_counts(self) -> None:
+        """Refusals and log lines that were counted and not written one by one."""
+        await self._parts.pipeline.flush()
+        for log in (self._parts.flow_log, self._smtp_log, self._imap_log):
+            log.flush()
+
     async def _refresh_certificates(self) -> list[str]:
         """What is wrong with changed files; the certificate from before stays in use then."""
         try:
@@ -270,6 +287,7 @@ async def serve(
     processes: int = 1,
     ready: Callable[[], None] | None = None,
     parent: int | None = None,
+    pulse: int | None = None,
     door: int | None = None,
     log: Sink | None = None,
 ) -> None:
@@ -279,6 +297,7 @@ async def serve(
         index, processes: see :class:`Server`.
         parent: the reading end of a pipe that the parent process holds: it ends when the parent is killed, and we
             must not keep the ports from its successor.
+        pulse: the writing end of a pipe on which the parent expects signs of life.
         door: leads to the helper process that this one shares with others.
         log: where the log goes, if it is known.
 
@@ -302,9 +321,12 @@ async def serve(
         if parent is not None:
             # Nothing is ever written to it: readable means that it has ended.
             loop.add_reader(parent, stop.set)
+        beating = None if pulse is None else loop.create_task(beat(pulse))
         try:
             await server.run(ready or (lambda: None), stop)
         finally:
+            if beating is not None:
+                beating.cancel()
             if parent is not None:
                 loop.remove_reader(parent)
 

@@ -26,6 +26,8 @@ LIFETIME = timedelta(days=365)
 RENEW_BEFORE = timedelta(days=30)
 #: RFC 5280 Appendix A.1, ub-common-name; a longer name stands in the SAN only.
 COMMON_NAME_LENGTH = 64
+#: What TLS 1.2 offers, in OpenSSL's words; TLS 1.3 has only such suites.
+TLS12_SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ class Certificates:
         return self._settings.key_file or self.cert_file
 
     def context(self) -> ssl.SSLContext:
-        """The context for all listeners: TLS 1.2 or later (RFC 8996, RFC 9325 §3.1.1).
+        """The context for all listeners: TLS 1.2 or later (RFC 8996, RFC 9325 §3.1.1), and of 1.2 only suites with
+        forward secrecy and authenticated encryption (§4.2).
 
         Raises:
             ConfigError: the files cannot be read, or do not belong together.
@@ -111,6 +114,7 @@ class Certificates:
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(TLS12_SUITES)
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
         try:
             context.load_cert_chain(self.cert_file, self._key_file)

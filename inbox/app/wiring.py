@@ -13,6 +13,7 @@ import structlog
 from inbox.app.config import Config
 from inbox.app.feedback import FeedbackLedger
 from inbox.app.installation import Installation
+from inbox.app.quietlog import QuietLog
 from inbox.app.rotation import Rotation
 from inbox.app.services import DirectoryService, RatesService, make_resolver
 from inbox.app.signing import SigningKeyring
@@ -35,6 +36,9 @@ from inbox.plugin.registry import Registry
 from inbox.plugin.services import Log, Services
 from inbox.store.ports import Decisions
 
+#: Events that are written however often they come: the log is the record of what was done for a client.
+KEPT_EVENTS = frozenset({"accepted", "login"})
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -48,6 +52,7 @@ class Parts:
     appending: MailboxAppending
     instances: Instances
     rotation: Rotation
+    flow_log: QuietLog
 
 
 def make_registry(config: Config) -> Registry:
@@ -86,8 +91,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     Raises:
         PolicyError: the policies are wrong; each mistake with its place.
     """
-    config, clock, ids = installation.config, installation.clock, installation.ids
-    database = installation.database
+    config, clock, ids, database = installation.config, installation.clock, installation.ids, installation.database
     config.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     resolver = make_resolver(config, clock)
@@ -117,7 +121,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     judge = Judge(live, Dispatcher(instances, guard, clock, structlog.get_logger("inbox.plugin")))
     destinations = Destinations(database.accounts, database.mailboxes, clock)
     filer = Filer(installation.blobs, database.messages, ids, clock, installation.executors, installation.deposits)
-    log = structlog.get_logger("inbox.flow")
+    log = QuietLog(structlog.get_logger("inbox.flow"), clock, KEPT_EVENTS)
     pipeline = make_pipeline(installation, judge, directory, destinations, filer, database.decisions, log)
     login = PasswordLogin(
         database.accounts, directory, database.rates, passwords, AuthHooks(judge), clock, log, asyncio.sleep
@@ -129,9 +133,16 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     )
     feedback.start()
     try:
-        yield Parts(live, judge, directory, pipeline, login, appending, instances, rotation)
+        yield Parts(live, judge, directory, pipeline, login, appending, instances, rotation, log)
     finally:
+        await _write_counts(pipeline, log)
         await instances.close()
         await feedback.close()
         guard.remove()
         passwords.close()
+
+
+async def _write_counts(pipeline: Pipeline, log: QuietLog) -> None:
+    """Writes what was only counted until the server stops."""
+    await pipeline.flush(everything=True)
+    log.flush(everything=True)

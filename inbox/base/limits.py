@@ -29,6 +29,8 @@ HEADER_FIELDS: Final = 1000
 #: MIME: parts in one message and depth of nesting that we look into; what lies deeper is opaque.
 MIME_PARTS: Final = 1000
 MIME_DEPTH: Final = 30
+#: Octets of encoded messages within one message that are decoded to look for attachments in them.
+ENCODED_MESSAGE_OCTETS: Final = 32 * 1024 * 1024
 #: Fields of one MIME part's header that are read.
 MIME_PART_FIELDS: Final = 100
 #: Parameters of one Content-Type or Content-Disposition field that are read.
@@ -117,8 +119,20 @@ IMAP_LINE_OCTETS: Final = 256 * 1024
 IMAP_LITERAL_OCTETS: Final = 64 * 1024
 #: IMAP: connections of all clients, if there are descriptors for as many.
 IMAP_CONNECTIONS: Final = 10_000
+#: IMAP: refused commands after which a connection is closed: in all before login, in a row afterwards.
+IMAP_ERRORS: Final = 20
+#: IMAP: commands that a connection may send before it logs in; a client needs about five.
+IMAP_EARLY_COMMANDS: Final = 50
+#: IMAP: literals in one command, and in one command before login (LOGIN has two).
+IMAP_LITERALS: Final = 1000
+IMAP_EARLY_LITERALS: Final = 4
+#: IMAP: octets of unwanted literals that are read and thrown away for one command before login.
+IMAP_EARLY_SKIPPED_OCTETS: Final = 1024 * 1024
 #: IMAP: failed LOGIN/AUTHENTICATE before the connection is closed.
 LOGIN_FAILURES: Final = 5
+#: Mailboxes of one account (or, for its quarantine, of one tenant). RFC 9051 sets no bound; the largest archives that
+#: users bring along have about a thousand.
+MAILBOXES: Final = 5000
 #: Length of a mailbox's whole name, and depth of its hierarchy.
 MAILBOX_NAME_OCTETS: Final = 1024
 MAILBOX_DEPTH: Final = 32
@@ -147,6 +161,9 @@ PLUGIN_FILE_OCTETS: Final = 1024 * 1024
 IMPORT_SECONDS: Final = 10.0
 #: One condition of a policy (CEL); the longest that somebody still reads.
 EXPRESSION_CHARACTERS: Final = 4000
+#: Characters that our own functions work on in one evaluation of a condition; a slow function counts each several
+#: times. 4 Mi take about 50 ms.
+EXPRESSION_WORK: Final = 4 * 1024 * 1024
 #: IMAP: octets of unwanted literals that are read and thrown away for one command (RFC 7888 §4).
 IMAP_SKIPPED_OCTETS: Final = 128 * 1024 * 1024
 #: IMAP: items in one FETCH. RFC 3501 sets no bound; the largest client asks for about twenty.

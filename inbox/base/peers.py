@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 
 def network_of(peer: IPv4Address | IPv6Address) -> str:
@@ -10,3 +11,25 @@ def network_of(peer: IPv4Address | IPv6Address) -> str:
     if isinstance(peer, IPv4Address):
         return str(peer)
     return f"{IPv6Address(int(peer) >> 64 << 64)}/64"
+
+
+def block_of(peer: IPv4Address | IPv6Address) -> int:
+    """The IPv4 /24 or IPv6 /64 network of an address, as a number: neighbours that compete for connections as one."""
+    if isinstance(peer, IPv4Address):
+        return int(peer) >> 8
+    return 1 << 64 | int(peer) >> 64
+
+
+@lru_cache(maxsize=4096)
+def peer_address(text: str) -> IPv4Address | IPv6Address:
+    """The address in a socket's name, without a scope. Peers return: reading takes longer than remembering.
+
+    Raises:
+        ValueError: not an IP address.
+    """
+    return unmapped(ip_address(text.partition("%")[0]))
+
+
+def unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """An IPv4 client on an IPv6 socket is an IPv4 client (RFC 4291 §2.5.5.2)."""
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address

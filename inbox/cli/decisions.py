@@ -134,9 +134,12 @@ def _settled_by(body: bytes) -> str:
     from inbox.policy.decision import decode
 
     try:
-        return ", ".join(dict.fromkeys(stage.by for stage in decode(body).stages if stage.by))
+        record = decode(body)
     except StoreError:
         return "(unreadable)"
+    if record.count:
+        return f"{record.count} refusals counted"
+    return ", ".join(dict.fromkeys(stage.by for stage in record.stages if stage.by))
 
 
 def _whole(record: DecisionRecord) -> Decision:

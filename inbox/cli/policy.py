@@ -35,7 +35,8 @@ async def check(
     """Check policy files; each mistake is printed as file:line:column: what is wrong.
 
     Names of tenants, domains and accounts that the database does not have are warnings, and so is what is allowed and
-    most likely not meant. Exit code 1 if there is a mistake.
+    most likely not meant, such as a rule that reads a fact which no plugin finds out. Exit code 1 if there is a
+    mistake.
     """
     from inbox.policy.mistakes import PolicyMistakes
     from inbox.policy.snapshot import PolicySet
@@ -70,9 +71,10 @@ async def _warnings(policies: PolicySet) -> list[Mistake]:
     from inbox.app.stores import missing_database
     from inbox.base.clock import SystemClock
     from inbox.identity.directory import AddressDirectory
+    from inbox.policy.remarks import remarks
     from inbox.policy.warnings import doubts
 
-    found = doubts(policies)
+    found = sorted({*doubts(policies), *remarks(policies)})
     if missing_database(config()) is not None:
         return found
     try:

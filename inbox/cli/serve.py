@@ -27,6 +27,7 @@ def serve(
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the sockets.")] = 1,
     inherit: Annotated[str, typer.Option(hidden=True)] = "",
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
+    pulse: Annotated[int | None, typer.Option(hidden=True)] = None,
     door: Annotated[int | None, typer.Option(hidden=True)] = None,
     index: Annotated[int, typer.Option(hidden=True)] = 0,
     of: Annotated[int, typer.Option(hidden=True)] = 1,
@@ -43,7 +44,9 @@ def serve(
     if inherit:
         if processes != 1:
             raise WrongUsage("--processes and --inherit do not go together")
-        _served(run(settings, inherited(inherit), index=index, processes=of, parent=parent, door=door, log=log))
+        _served(
+            run(settings, inherited(inherit), index=index, processes=of, parent=parent, pulse=pulse, door=door, log=log)
+        )
         return
     listeners = bind(settings, frozenset(word.strip() for word in only.split(",") if word.strip()))
     if processes == 1:

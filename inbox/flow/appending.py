@@ -9,15 +9,17 @@ from __future__ import annotations
 from inbox.base.clock import Clock
 from inbox.base.errors import AuthenticationFailed, InboxError, PolicyError
 from inbox.base.ids import Ids
+from inbox.flow.edits import holds_nul
 from inbox.flow.filing import Bundle, Filer
 from inbox.flow.judge import Case, Judge
 from inbox.flow.recording import Recorder
-from inbox.flow.replies import HEADER_TOO_LONG, outcome_of, refusal_of
+from inbox.flow.replies import HEADER_TOO_LONG, NUL_REFUSED, outcome_of, refusal_of
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address
 from inbox.mail.content import Content, MemoryContent
 from inbox.mail.headers import header_block, is_too_long
 from inbox.mail.message import Message
+from inbox.mail.nul import NulFree
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import Mailbox
 from inbox.plugin.context import Delivery, Identity, Recipient, Session, Transaction
@@ -68,14 +70,14 @@ class MailboxAppending:
         if domain is None or domain.organization.id != identity.tenant:
             raise AuthenticationFailed(f"{owner.domain} is not hosted any more")
         tx = self._transaction(session, identity, owner, content)
-        await self._check(tx, content)
+        nul = await self._check(tx, content)
         try:
             policy = self._judge.for_recipient(domain, owner.key)
         except PolicyError as error:
-            reply = self._judge.with_id(Reply.of(error), tx.id)
-            await self._recorder.write([self._record(tx, [], reply, str(error))])
-            raise Refused(reply) from error
+            raise await self._refused(tx, [], Reply.of(error), str(error)) from error
         stored, judgements = await self._judged(tx, identity, policy, mailbox.name)
+        if nul:
+            stored = NulFree(stored)
         bundle = Bundle(
             identity.tenant,
             stored,
@@ -86,14 +88,18 @@ class MailboxAppending:
         placed = await self._filer.file([bundle], [self._record(tx, judgements, Reply(250, "2.0.0", "Appended"))])
         return placed[0][0]
 
-    async def _check(self, tx: Transaction, content: Content) -> None:
-        """The bound on header sections is the same at all doors: beyond it, fields would be hidden from the hooks.
-        Raises Refused."""
+    async def _check(self, tx: Transaction, content: Content) -> bool:
+        """Whether the message has NUL characters that are to be replaced. Raises Refused.
+
+        The bound on header sections is the same at all doors: beyond it, fields would be hidden from the hooks.
+        """
+        nul = await holds_nul(content)
+        if nul and self._judge.refuses_nul:
+            raise await self._refused(tx, [], NUL_REFUSED)
         block, _ = header_block(content)
         if is_too_long(block, content.size):
-            reply = self._judge.with_id(HEADER_TOO_LONG, tx.id)
-            await self._recorder.write([self._record(tx, [], reply)])
-            raise Refused(reply)
+            raise await self._refused(tx, [], HEADER_TOO_LONG)
+        return nul
 
     def _transaction(self, session: Session, identity: Identity, owner: Address, content: Content) -> Transaction:
         """The owner writes to itself."""
@@ -127,13 +133,17 @@ class MailboxAppending:
             judgements.append(judgement)
             refusal = _refusal(judgement.verdict)
             if refusal is not None:
-                reply = self._judge.with_id(refusal, tx.id)
-                await self._recorder.write([self._record(tx, judgements, reply)])
-                raise Refused(reply)
+                raise await self._refused(tx, judgements, refusal)
             for edit in judgement.edits:
                 if isinstance(edit, Transform):
                     stored = MemoryContent(edit.content)
         return stored, judgements
+
+    async def _refused(self, tx: Transaction, judgements: list[StageOutcome], refusal: Reply, why: str = "") -> Refused:
+        """Records a refusal; returns what is to be raised. ``why`` is for the operator."""
+        reply = self._judge.with_id(refusal, tx.id)
+        await self._recorder.write([self._record(tx, judgements, reply, why)])
+        return Refused(reply)
 
     def _record(self, tx: Transaction, judgements: list[StageOutcome], reply: Reply, why: str = "") -> DecisionRecord:
         case = Case(

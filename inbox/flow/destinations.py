@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from inbox.base.clock import Clock
-from inbox.base.errors import AlreadyExists, NotFound
+from inbox.base.errors import AlreadyExists, LimitReached, NotFound
 from inbox.store.ports import Accounts, Mailboxes
 
 #: The tenant's own mailbox for what was quarantined.
 QUARANTINE = "Quarantine"
+INBOX = "INBOX"
 KEPT_SECONDS = 2.0
 KEPT_ENTRIES = 10_000
 
@@ -25,6 +26,8 @@ class Destinations:
 
     async def mailbox(self, tenant: str, account: str, name: str) -> str:
         """The id of an account's mailbox; it is created if it is missing.
+
+        An account that has as many mailboxes as it may have gets its message in INBOX instead.
 
         Raises:
             NotFound: the tenant has no such account (any more).
@@ -57,6 +60,9 @@ class Destinations:
             except AlreadyExists:
                 # Somebody else was faster.
                 found = await self._mailboxes.by_name(tenant, account, name)
+            except LimitReached:
+                # The message must not wait until the user removes a mailbox.
+                found = await self._mailboxes.by_name(tenant, account, INBOX)
         if found is None:
             raise NotFound(f"mailbox {name} of {account or tenant} went away while it was looked up")
         return found.id

@@ -5,11 +5,14 @@ Fields that an edit does not name keep their octets, so that signatures over the
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
+from inbox.base.limits import SPOOL_OCTETS
 from inbox.mail.content import Content, MemoryContent, PrefixedContent, TailContent
 from inbox.mail.edits import add_field, change_field, delete_field, insert_field, render_field
 from inbox.mail.headers import header_block
+from inbox.mail.nul import has_nul
 from inbox.policy.verdicts import (
     AddHeader,
     ChangeHeader,
@@ -34,6 +37,13 @@ def set_apart(content: Content) -> Content:
     in our Received or Authentication-Results. No line is lost; Postfix does the same.
     """
     return PrefixedContent(b"\r\n", content) if content.read(0, 1) in {b" ", b"\t"} else content
+
+
+async def holds_nul(content: Content) -> bool:
+    """Whether the message has a NUL character; a large one is read outside of the event loop."""
+    if content.size <= SPOOL_OCTETS:
+        return has_nul(content)
+    return await asyncio.to_thread(has_nul, content)
 
 
 def edited(content: Content, edits: Sequence[Edit]) -> Content:

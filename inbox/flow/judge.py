@@ -120,6 +120,11 @@ class Judge:
         return self._policies.current.server.postmaster
 
     @property
+    def refuses_nul(self) -> bool:
+        """True if the server's policy is ``nul_characters: refuse``."""
+        return self._policies.current.server.nul_characters == "refuse"
+
+    @property
     def defers_second_tenant(self) -> bool:
         """True if the server's policy is ``multi_tenant: defer``."""
         return self._policies.current.server.multi_tenant == "defer"

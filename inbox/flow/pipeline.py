@@ -18,19 +18,20 @@ from inbox.base.limits import MAX_RECEIVED
 from inbox.dns.lookups import Lookups, network, work_for
 from inbox.flow.copies import CopyMaker
 from inbox.flow.destinations import Destinations
-from inbox.flow.edits import edited, set_apart
+from inbox.flow.edits import edited, holds_nul, set_apart
 from inbox.flow.filing import Bundle, Filer
 from inbox.flow.groups import Group, apply_verdict, combined_refusal, group_recipients
 from inbox.flow.judge import WHY_LENGTH, Judge
 from inbox.flow.recipients import SUSPENDED, Recipients
 from inbox.flow.recording import LOGGED_RECIPIENTS, Recorder, whom
-from inbox.flow.replies import HEADER_TOO_LONG, refusal_of
+from inbox.flow.replies import HEADER_TOO_LONG, NUL_REFUSED, refusal_of
 from inbox.flow.trace import count_received
 from inbox.mail.address import Address
 from inbox.mail.content import Content
 from inbox.mail.flags import FlagError
 from inbox.mail.headers import header_block, is_too_long
 from inbox.mail.message import Message
+from inbox.mail.nul import NulFree
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Door, Recipient, Session, Transaction
 from inbox.plugin.dispatcher import Memo
@@ -121,6 +122,10 @@ class Pipeline:
         """Records a refusal of the server's own."""
         return await self._recorder.refused(session, tx, reply, Stage(stage))
 
+    async def flush(self, *, everything: bool = False) -> None:
+        """Writes what is only counted; ``everything`` when the server stops."""
+        await self._recorder.flush(everything=everything)
+
     async def _session_stage(self, stage: Stage, session: Session) -> Reply | None:
         _count_lookups(session)
         judgement = await self._judge.judge(stage, self._judge.for_server(), session=session)
@@ -136,11 +141,14 @@ class Pipeline:
         tx.message = Message(content)
         _count_lookups(tx.session)
         groups = group_recipients(tx)
-        unfit = _unfit(content)
+        nul = await holds_nul(content)
+        unfit = NUL_REFUSED if nul and self._judge.refuses_nul else _unfit(content)
         if unfit is not None:
             return await self._refuse_all(tx, groups, unfit)
 
         await self._judge_groups(groups)
+        if nul:
+            content = NulFree(content)  # hooks see the message as it came, for signatures are over that
         received = self._clock.now()
         served: set[str] = set()
         await together(self._prepare(group, content, received, served) for group in groups)
@@ -241,10 +249,7 @@ class Pipeline:
         for group in groups:
             for disposition in group.dispositions:
                 disposition.refusal = disposition.refusal or refusal
-        reply = self._judge.with_id(refusal, tx.id)
-        await self._recorder.write(self._recorder.judged(tx, groups, reply))
-        addresses = tuple(str(recipient.address) for recipient in tx.recipients)
-        self._recorder.tell(tx.id, tx.session, tx, refusal, Stage.DATA, addresses, _tenants(groups))
+        reply = await self._recorder.refused_message(tx, groups, refusal)
         return [reply] * (len(tx.recipients) if tx.session.door is Door.LMTP else 1)
 
 

@@ -11,6 +11,7 @@ from inbox.base.errors import StoreError
 from inbox.base.ids import Ids
 from inbox.flow.groups import Disposition, Group, Route
 from inbox.flow.judge import Case, Judge
+from inbox.flow.refusals import Manner, Refusals
 from inbox.flow.replies import outcome_of
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Recipient, Session, Transaction
@@ -35,6 +36,11 @@ class Recorder:
         self._clock = clock
         self._ids = ids
         self._log = log
+        self._refusals = Refusals(clock, ids, log, self.write)
+
+    async def flush(self, *, everything: bool = False) -> None:
+        """Writes the records of refusals that are only counted (:meth:`Refusals.flush`)."""
+        await self._refusals.flush(everything=everything)
 
     async def refused(
         self,
@@ -45,7 +51,16 @@ class Recorder:
         recipient: Recipient | None = None,
         why: str = "",
     ) -> Reply:
-        """Writes the record of a refusal before DATA; the reply with its id. ``why`` is for the operator."""
+        """Writes the record of a refusal before DATA, or counts it; the reply with the record's id.
+
+        ``why`` is for the operator.
+        """
+        tenant, name = (recipient.tenant, recipient.tenant_name) if recipient else ("", "")
+        manner = self._refusals.choose(session, tenant)
+        if manner is not Manner.FULL:
+            to = (str(recipient.address),) if recipient else ()
+            which = await self._refusals.count(manner, session, tenant, name, refusal, stage, to)
+            return self._judge.with_id(refusal, which)
         decision = self._ids.new()
         reply = self._judge.with_id(refusal, decision)
         judgements = _so_far(session, tx)
@@ -58,8 +73,8 @@ class Recorder:
             decision,
             session,
             tx,
-            recipient.tenant if recipient else "",
-            recipient.tenant_name if recipient else "",
+            tenant,
+            name,
             self._clock.now(),
             judgements,
             outcome_of(refusal),
@@ -94,6 +109,24 @@ class Recorder:
             **whom(to, tenants),
             peer=str(session.peer),
         )
+
+    async def refused_message(self, tx: Transaction, groups: Sequence[Group], refusal: Reply) -> Reply:
+        """Writes the records of a message that all refuse, or counts it for each tenant; the reply with its id."""
+        session = tx.session
+        tenants = {group.tenant: group.tenant_name for group in groups}
+        manners = [self._refusals.choose(session, tenant, message=True) for tenant in tenants]
+        if manners and Manner.FULL not in manners:
+            manner, which = max(manners), ""  # one for all tenants: the reply has room for one id
+            for tenant, name in tenants.items():
+                own = [each for group in groups if group.tenant == tenant for each in group.dispositions]
+                to = [str(each.recipient.address) for each in own]
+                which = await self._refusals.count(manner, session, tenant, name, refusal, Stage.DATA, to)
+            return self._judge.with_id(refusal, which)
+        reply = self._judge.with_id(refusal, tx.id)
+        await self.write(self.judged(tx, groups, reply))
+        addresses = tuple(str(recipient.address) for recipient in tx.recipients)
+        self.tell(tx.id, session, tx, refusal, Stage.DATA, addresses, tenants.values())
+        return reply
 
     def judged(self, tx: Transaction, groups: Sequence[Group], reply: Reply) -> list[DecisionRecord]:
         """The records of a message, one for each tenant; ``reply`` is what the client is told about the whole.

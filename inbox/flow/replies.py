@@ -5,6 +5,8 @@ from __future__ import annotations
 from inbox.mail.reply import Reply
 from inbox.policy.verdicts import Defer, Reject, Verdict
 
+#: RFC 3463 §3.7: X.6.0, the content is the reason. The words are Cyrus IMAP's.
+NUL_REFUSED = Reply(550, "5.6.0", "Message contains NUL characters")
 HEADER_TOO_LONG = Reply(552, "5.3.4", "The header of the message is too long")
 
 

@@ -1,13 +1,14 @@
-"""Text and links of HTML bodies, and links in plain text."""
+"""Text of HTML bodies; :mod:`inbox.mail.targets` finds where their markup leads."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
 from typing import Final
 
 from selectolax.lexbor import LexborHTMLParser
+
+from inbox.mail.targets import Target, targets_of_markup, targets_of_tree
 
 #: Where a block begins or ends. Both cases are spelled out: twice as fast as IGNORECASE over words.
 _BLOCK = re.compile(
@@ -24,16 +25,9 @@ _FEW_TAGS: Final = 500
 _MARKUP = re.compile(
     r"<(?:!--.*?(?:-->|\Z)|(?:script|style)\b.*?(?:</(?:script|style)|\Z)|[/!?a-z][^<>]*)>?", re.IGNORECASE | re.DOTALL
 )
-_LINK_ATTRIBUTE = re.compile(
-    r"""\b(?:href|src)\s{0,8}=\s{0,8}(?:"([^"<>]{1,4096})|'([^'<>]{1,4096})|([^\s"'<>]{1,4096}))""", re.IGNORECASE
-)
-_URL = re.compile(r"""(?<![\w.@/-])(?:(?:https?|ftp)://|mailto:|www\.)[^\s<>"'\x00-\x20\x7f]{1,2048}""", re.IGNORECASE)
-_SCHEME = re.compile(r"(?:(?:https?|ftp)://|mailto:|//)[^\s]", re.IGNORECASE)
-_TRAILING: Final = ".,;:!?)]}>'\"*_"
-_URL_SPACES = re.compile(r"[\t\r\n]")
 
 
-def _deep(source: str) -> bool:
+def is_deep(source: str) -> bool:
     """True if elements nest deeper than the parser may be asked to go; too much is said rather than too little."""
     if source.count("<") <= _FEW_TAGS:
         return False
@@ -54,43 +48,27 @@ def _deep(source: str) -> bool:
     return False
 
 
-def read_html(source: str) -> tuple[str, list[str]]:
-    """What a reader sees of an HTML text, and where it leads; never fails, and the cost is linear.
+def html_text(source: str) -> str:
+    """What a reader sees of an HTML text, one line for each block; never fails, and the cost is linear."""
+    return _text(source, None if is_deep(source) else LexborHTMLParser(_BLOCK.sub("\n<", source)))
 
-    Returns:
-        The text, one line for each block, and the targets of ``href`` and ``src`` that have a scheme which leads
-        outside, in their order.
-    """
-    if _deep(source):
+
+def read_html(source: str) -> tuple[str, list[Target]]:
+    """The text of :func:`html_text`, and where the markup leads, in its order."""
+    if is_deep(source):
+        return _text(source, None), targets_of_markup(source)
+    tree = LexborHTMLParser(_BLOCK.sub("\n<", source))
+    targets = targets_of_tree(tree)
+    if "<!--[if" in source:
+        targets += targets_of_markup(source, within_comments=True)
+    return _text(source, tree), targets
+
+
+def _text(source: str, tree: LexborHTMLParser | None) -> str:
+    if tree is None:
         text = html.unescape(_MARKUP.sub(" ", source))
-        values = [html.unescape("".join(found.groups(""))) for found in _LINK_ATTRIBUTE.finditer(source)]
     else:
-        tree = LexborHTMLParser(_BLOCK.sub("\n<", source))
-        nodes = tree.css("[href],[src]")
-        values = [value for node in nodes for key in ("href", "src") if (value := node.attributes.get(key))]
         tree.strip_tags(_HIDDEN)
         text = tree.body.text() if tree.body is not None else ""
     lines = [" ".join(line.split()) for line in text.split("\n")]
-    return "\n".join([line for line in lines if line]), _outward(values)
-
-
-def html_text(source: str) -> str:
-    """The text of :func:`read_html`."""
-    return read_html(source)[0]
-
-
-def _outward(values: list[str]) -> list[str]:
-    # White space goes as in browsers: https://url.spec.whatwg.org/#url-parsing
-    urls = (_URL_SPACES.sub("", value).strip() for value in values)
-    return [url[:2048] for url in urls if _SCHEME.match(url)]
-
-
-def text_urls(text: str) -> Iterator[str]:
-    """The URLs in plain text, without the punctuation that follows them."""
-    for found in _URL.finditer(text):
-        url = found[0]
-        trimmed = url.rstrip(_TRAILING)
-        # A closing bracket stays if the URL opened it.
-        if url[len(trimmed) : len(trimmed) + 1] == ")" and trimmed.count("(") > trimmed.count(")"):
-            trimmed += ")"
-        yield trimmed
+    return "\n".join([line for line in lines if line])

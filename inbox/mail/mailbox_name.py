@@ -17,14 +17,17 @@ def normal(name: str) -> str:
     return name
 
 
+def is_too_long(name: str) -> bool:
+    """Whether the name as a whole is too long, or has too many levels."""
+    return len(name.encode("utf-8", "surrogatepass")) > MAILBOX_NAME_OCTETS or name.count("/") >= MAILBOX_DEPTH
+
+
 def complaint(name: str) -> str | None:
     """What is wrong with ``name`` for a new mailbox; None if nothing is."""
     if not name or "" in name.split("/"):
         return "A level of the name is empty"
-    if len(name.encode("utf-8", "surrogatepass")) > MAILBOX_NAME_OCTETS:
-        return f"Mailbox name of more than {MAILBOX_NAME_OCTETS} octets"
-    if name.count("/") >= MAILBOX_DEPTH:
-        return f"More than {MAILBOX_DEPTH} levels"
+    if is_too_long(name):
+        return f"Mailbox names have up to {MAILBOX_NAME_OCTETS} octets and {MAILBOX_DEPTH} levels"
     if _CONTROL.search(name):
         return "Control character in the mailbox name"
     if "*" in name or "%" in name:

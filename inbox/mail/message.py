@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from collections.abc import Container
 from typing import Final, NamedTuple, TypeVar, cast
 
+from inbox.base.limits import ENCODED_MESSAGE_OCTETS, MIME_DEPTH, MIME_PARTS
 from inbox.mail.addresslist import addr_spec, parse_addresses
-from inbox.mail.bodies import body_text, charset_of, decoded_body, decoded_size, walk
+from inbox.mail.bodies import body_text, charset_of, decoded_body, decoded_size, encoding_of, walk
 from inbox.mail.content import Buffer, Content
+from inbox.mail.encoded import decode_value
+from inbox.mail.filenames import REORDERING, extensions_of, file_names
 from inbox.mail.headers import Headers, header_block
-from inbox.mail.htmltext import read_html, text_urls
+from inbox.mail.htmltext import read_html
+from inbox.mail.links import Link, links_of
 from inbox.mail.mime import Part, scan
-from inbox.mail.parameters import parameter, parse_word
+from inbox.mail.parameters import parse_word
+from inbox.mail.targets import Target
 
 T = TypeVar("T")
 #: Octets of all text parts together that ``text``, ``html`` and ``urls`` look at.
 TEXT_OCTETS: Final = 256 * 1024
 _NAME_CHARACTERS: Final = 255
+_HTML: Final = frozenset({"text/html", "text/x-amp-html", "application/xhtml+xml"})
 
 
 class _Reading(NamedTuple):
     """What a reader gets of one text part, and where its markup leads."""
 
     text: str
-    links: list[str]
+    targets: list[Target]
 
 
 class PartInfo:
     """A part that holds no other parts: a text, an attachment.
 
-    ``path`` is its number in IMAP (``1.2``); ``content_type`` and ``charset`` are in lower case; ``disposition``
-    is ``attachment``, ``inline``, … or empty; ``file_name`` is decoded, without folders and control characters,
-    or empty; ``encoded_size`` is its octets in the message.
+    ``path`` is its number in IMAP (``1.2``); parts of a message that is encoded have no number there, and stand behind
+    that one's path and a slash (``2/1``). ``content_type`` and ``charset`` are in lower case; ``disposition``
+    is ``attachment``, ``inline``, … or empty. ``file_name`` is decoded, without folders and control characters,
+    or empty; ``file_names`` are all names that some mail program may show (:mod:`inbox.mail.filenames`).
+    ``encoded_size`` is its octets in the message.
     """
 
-    __slots__ = ("_buffer", "_part", "charset", "content_type", "disposition", "encoded_size", "file_name", "path")
+    __slots__ = ("_buffer", "_part", "charset", "content_type", "disposition", "encoded_size", "file_names", "path")
 
     def __init__(self, path: str, part: Part, buffer: Buffer) -> None:
         self._part = part
@@ -43,15 +51,38 @@ class PartInfo:
         kind = part.kind or (b"text", b"plain")
         self.content_type = f"{kind[0].decode('latin-1')}/{kind[1].decode('latin-1')}".lower()[:_NAME_CHARACTERS]
         self.charset = charset_of(part)
-        self.disposition, name = _disposition(part)
-        self.file_name = _file_name(name or parameter(part.parameters, b"name") or "")
+        self.disposition = _disposition(part)
+        self.file_names = file_names(_values(part, b"content-disposition"), _values(part, b"content-type"))
         self.encoded_size = part.end - part.body
 
     @property
+    def file_name(self) -> str:
+        """The name that most mail programs show; empty if there is none."""
+        return self.file_names[0] if self.file_names else ""
+
+    @property
     def extension(self) -> str:
-        """What stands behind the last dot of the file name, in lower case; empty without one."""
-        _, dot, extension = self.file_name.rpartition(".")
-        return extension.strip().lower() if dot else ""
+        """What stands behind the last dot of the file name, in lower case; empty without one.
+
+        Dots and spaces at the end, which Windows drops, and characters that are not shown do not count.
+        """
+        return extensions_of(self.file_name)[-1] if extensions_of(self.file_name) else ""
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """What stands behind every dot of every file name: pdf and exe for ``invoice.pdf.exe``."""
+        return tuple(dict.fromkeys(one for name in self.file_names for one in extensions_of(name)))
+
+    @property
+    def is_reordered(self) -> bool:
+        """True if a name holds marks that change the order in which it is shown."""
+        return any(not REORDERING.isdisjoint(name) for name in self.file_names)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The tags of Content-Language (RFC 3282), in lower case."""
+        value = decode_value(self._part.fields.get(b"content-language", b"")[:_NAME_CHARACTERS])
+        return tuple(tag for one in value.split(",") if (tag := one.strip().lower()))
 
     @property
     def decoded_size(self) -> int:
@@ -61,7 +92,14 @@ class PartInfo:
     @property
     def is_attachment(self) -> bool:
         """True if the part is declared an attachment or has a file name."""
-        return self.disposition == "attachment" or bool(self.file_name)
+        return self.disposition == "attachment" or bool(self.file_names)
+
+    @property
+    def is_readable(self) -> bool:
+        """True for texts that mail programs show: HTML, and every other kind of text as plain (RFC 2046 §4.1.4)."""
+        return self.disposition != "attachment" and (
+            self.content_type.startswith("text/") or self.content_type in _HTML
+        )
 
     def decoded(self, limit: int) -> bytes:
         """At most ``limit`` octets without the transfer encoding."""
@@ -72,25 +110,61 @@ class PartInfo:
         return body_text(self._part, self._buffer, limit)
 
 
-def _disposition(part: Part) -> tuple[str, str]:
+def _disposition(part: Part) -> str:
     value = part.fields.get(b"content-disposition")
     found = parse_word(value) if value is not None else None
-    if found is None:
-        return "", ""
-    return found[0].decode("latin-1").lower(), parameter(found[1], b"filename") or ""
+    return found[0].decode("latin-1").lower() if found is not None else ""
 
 
-def _file_name(name: str) -> str:
-    """RFC 2183 §2.3: what a sender calls a file must not choose a folder."""
-    if not name:
-        return ""
-    return name.replace("\\", "/").rpartition("/")[2].strip(" \t")[-_NAME_CHARACTERS:]
+def _values(part: Part, name: bytes) -> list[bytes]:
+    value = part.fields.get(name)
+    return [] if value is None else [value, *part.repeated.get(name, ())]
+
+
+class _Collected:
+    """The parts of a message, those of messages in it that are encoded among them."""
+
+    __slots__ = ("complete", "left", "parts")
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[Part, PartInfo]] = []
+        self.complete = True
+        self.left = ENCODED_MESSAGE_OCTETS
+
+    def collect(self, root: Part, buffer: Buffer, prefix: str = "", depth: int = 1) -> None:
+        """Adds the parts below ``root``.
+
+        RFC 2046 §5.2.1 forbids base64 and quoted-printable for message/rfc822; mail programs decode it all the same.
+        """
+        self.complete &= not root.is_cut
+        encoded: list[str] = []
+        for path, part in walk(root):
+            if part.is_multipart or (encoded and path.startswith(encoded[-1])):
+                continue
+            if len(self.parts) >= MIME_PARTS:
+                self.complete = False
+                return
+            self.parts.append((part, PartInfo(prefix + path, part, buffer)))
+            if part.is_message and encoding_of(part) in {b"base64", b"quoted-printable"}:
+                encoded.append(path + ".")
+                self._decode(part, buffer, prefix + path + "/", depth + 1)
+
+    def _decode(self, part: Part, buffer: Buffer, prefix: str, depth: int) -> None:
+        if depth > MIME_DEPTH or self.left <= 0:
+            self.complete = False
+            return
+        inner = decoded_body(part, buffer, self.left)
+        self.complete &= len(inner) < self.left
+        self.left -= len(inner)
+        self.collect(scan(inner), inner, prefix, depth)
 
 
 class Message:
     """One message as it came (RFC 5322), with what can be read from it. Nothing is parsed before it is asked for."""
 
-    __slots__ = ("_attachments", "_buffer", "_headers", "_parts", "_readings", "_root", "_shared", "content")
+    __slots__ = (
+        "_attachments", "_buffer", "_complete", "_headers", "_parts", "_readings", "_root", "_shared", "content",
+    )  # fmt: skip
 
     def __init__(self, content: Content) -> None:
         self.content = content
@@ -99,6 +173,7 @@ class Message:
         self._root: Part | None = None
         self._parts: tuple[PartInfo, ...] | None = None
         self._attachments: tuple[PartInfo, ...] | None = None
+        self._complete = True
         self._readings: dict[int, list[_Reading]] = {}
         self._shared: dict[type, object] = {}
 
@@ -156,23 +231,39 @@ class Message:
             self._read_parts()
         return self._attachments or ()
 
+    @property
+    def examined_completely(self) -> bool:
+        """False if a limit leaves something of the message unread: MIME_PARTS parts or more, MIME_DEPTH levels, as many
+        fields in a part as MIME_PART_FIELDS, or more in encoded messages than ENCODED_MESSAGE_OCTETS. ``parts`` and
+        ``attachments`` then lack something that a mail program may show.
+        """
+        if self._parts is None:
+            self._read_parts()
+        return self._complete
+
+    def read_completely(self, limit: int = TEXT_OCTETS) -> bool:
+        """False if the readable parts may have more than the ``limit`` octets that ``text`` and ``links`` look at."""
+        return sum(part.encoded_size for part in self.parts if part.is_readable) <= limit
+
     def text(self, limit: int = TEXT_OCTETS) -> str:
-        """What can be read: text/plain parts and the text of text/html parts, at most ``limit`` octets of them."""
+        """What can be read: texts, and the text of HTML parts, at most ``limit`` octets of them."""
         return "\n".join([reading.text for reading in self._read(limit)])[:limit]
 
     def html(self, limit: int = TEXT_OCTETS) -> str:
-        """The source of all text/html parts, at most ``limit`` octets of them."""
+        """The source of all HTML parts, at most ``limit`` octets of them."""
         return "\n".join([text for is_html, text in self._sources(limit) if is_html])
 
+    def links(self, limit: int = 500, top_level: Container[str] = ()) -> tuple[Link, ...]:
+        """The first ``limit`` different places to which the message leads: URLs in texts, and what HTML refers to.
+
+        Args:
+            top_level: top-level domains that exist. Bare domain names below them count, too.
+        """
+        return links_of(self._read(TEXT_OCTETS), limit, top_level)
+
     def urls(self, limit: int = 500) -> tuple[str, ...]:
-        """The first ``limit`` different URLs: http, https, ftp, mailto and bare ``www.`` in texts, href and src."""
-        found: dict[str, None] = {}
-        for reading in self._read(TEXT_OCTETS):
-            for url in chain(reading.links, text_urls(reading.text)):
-                found.setdefault(url)
-                if len(found) >= limit:
-                    return tuple(found)
-        return tuple(found)
+        """The different URLs among the first ``limit`` links, normalised as browsers do."""
+        return tuple(dict.fromkeys(link.url for link in self.links(limit)))
 
     def _bytes(self) -> Buffer:
         if self._buffer is None:
@@ -180,10 +271,11 @@ class Message:
         return self._buffer
 
     def _read_parts(self) -> None:
-        buffer = self._bytes()
-        shown = [(part, PartInfo(path, part, buffer)) for path, part in walk(self.root) if not part.is_multipart]
-        self._parts = tuple(info for part, info in shown if not part.is_message)
-        self._attachments = tuple(info for _, info in shown if info.is_attachment)
+        collected = _Collected()
+        collected.collect(self.root, self._bytes())
+        self._complete = collected.complete
+        self._parts = tuple(info for part, info in collected.parts if not part.is_message)
+        self._attachments = tuple(info for _, info in collected.parts if info.is_attachment)
 
     def _read(self, limit: int) -> list[_Reading]:
         readings = self._readings.get(limit)
@@ -200,8 +292,7 @@ class Message:
         for part in self.parts:
             if limit <= 0:
                 break
-            is_html = part.content_type == "text/html"
-            if (is_html or part.content_type == "text/plain") and part.disposition != "attachment":
-                texts.append((is_html, part.text(limit).replace("\0", "")))
+            if part.is_readable:
+                texts.append((part.content_type in _HTML, part.text(limit).replace("\0", "")))
                 limit -= min(part.encoded_size, limit)
         return texts

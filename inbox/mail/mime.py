@@ -21,7 +21,10 @@ _BOUNDARY_OCTETS: Final = 80
 #: Line feed, dashes, boundary, dashes, and some white space.
 _DELIMITER_LINE: Final = _BOUNDARY_OCTETS + 16
 #: RFC 5322 §3.6 allows each of them once; what senders repeat is read as one field, none of its addresses is hidden.
-_ADDRESS_FIELDS: Final = frozenset({b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc"})
+#: The two that name files are kept for the sake of the names in them: programs differ in which of several they read.
+_REPEATED: Final = frozenset(
+    {b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc", b"content-disposition", b"content-type"}
+)
 _OVERFLOW: Final = (b"application", b"octet-stream")
 _NO_PARAMETERS: Final[Parameters] = ()
 
@@ -31,12 +34,13 @@ class Part:
 
     ``kind`` is ``(type, subtype)`` as written, ``lower`` the type in lower case; None for ``kind`` if the
     message says nothing (then it is text/plain). ``fields`` are its header fields by lower-case name, values
-    stripped: of several with one name the first. ``repeated`` holds the other values of address fields.
+    stripped: of several with one name the first. ``repeated`` holds the others of address fields and of those that
+    name files. ``is_cut``, of the root, means that a limit left something of the message unread.
     """
 
     __slots__ = (
-        "body", "children", "end", "fields", "is_message", "is_mime", "is_multipart", "kind", "lower", "parameters",
-        "parent", "repeated", "start",
+        "body", "children", "end", "fields", "is_cut", "is_message", "is_mime", "is_multipart", "kind", "lower",
+        "parameters", "parent", "repeated", "start",
     )  # fmt: skip
 
     def __init__(self, start: int, parent: Part | None) -> None:
@@ -50,6 +54,7 @@ class Part:
         self.parameters: Parameters = _NO_PARAMETERS
         self.fields: dict[bytes, bytes] = {}
         self.repeated: dict[bytes, list[bytes]] = {}
+        self.is_cut = False
         self.is_mime = False
         self.is_multipart = False
         self.is_message = False
@@ -99,19 +104,20 @@ class _Boundary:
 
 def scan(buffer: Buffer) -> Part:
     """The tree of the message that ``buffer`` holds. Never fails; beyond MIME_PARTS parts or MIME_DEPTH levels the
-    rest is one opaque body.
+    rest is one opaque body, and ``is_cut`` of the root is true.
     """
     return _Scanner(buffer).run()
 
 
 class _Scanner:
-    __slots__ = ("buffer", "count", "open", "size")
+    __slots__ = ("buffer", "count", "cut", "open", "size")
 
     def __init__(self, buffer: Buffer) -> None:
         self.buffer = buffer
         self.size = len(buffer)
         self.open: list[_Boundary] = []
         self.count = 1
+        self.cut = False
 
     def run(self) -> Part:
         root = part = Part(0, None)
@@ -121,6 +127,7 @@ class _Scanner:
             while part.is_message:
                 if depth >= MIME_DEPTH or self.count >= MIME_PARTS:
                     _make_opaque(part)
+                    self.cut = True
                     break
                 depth += 1
                 part = self._child(part, part.body)
@@ -128,12 +135,14 @@ class _Scanner:
             if part.is_multipart:
                 if depth >= MIME_DEPTH or self.count >= MIME_PARTS:
                     _make_opaque(part)
+                    self.cut = True
                 elif complete:
                     boundary = _boundary_of(part)
                     if boundary is not None:
                         self.open.append(_Boundary(part, boundary))
             following = self._next_part(part)
             if following is None:
+                root.is_cut = self.cut
                 return root
             part = following
             depth = _depth(part)
@@ -144,6 +153,7 @@ class _Scanner:
         parent.children.append(child)
         self.count += 1
         if self.count >= MIME_PARTS:
+            self.cut = True
             self.open.clear()  # Nothing ends the last part but the end of the message.
         return child
 
@@ -157,7 +167,7 @@ class _Scanner:
             # A delimiter within the header ends it; the line end in front of the delimiter belongs to that.
             body = max(start, self._line_end_start(at, start))
         if body > start:
-            _read_fields(part, self.buffer[start:body])
+            self.cut |= _read_fields(part, self.buffer[start:body])
         _classify(part)
         if complete and at == body - 1 and not self._is_own(part, at):
             # So does the empty line, if the delimiter follows at once (RFC 2046 §5.1.1: such a part has no body).
@@ -254,14 +264,18 @@ def _depth(part: Part) -> int:
     return depth
 
 
-def _read_fields(part: Part, block: bytes) -> None:
+def _read_fields(part: Part, block: bytes) -> bool:
+    """Whether there may be more fields than were read."""
     fields = part.fields
     of_message = part.parent is None or part.parent.is_message
-    for name, value in split_fields(block, HEADER_FIELDS if of_message else MIME_PART_FIELDS):
+    limit = HEADER_FIELDS if of_message else MIME_PART_FIELDS
+    found = split_fields(block, limit)
+    for name, value in found:
         if name not in fields:
             fields[name] = value
-        elif name in _ADDRESS_FIELDS:
+        elif name in _REPEATED:
             part.repeated.setdefault(name, []).append(value)
+    return len(found) >= limit
 
 
 def _classify(part: Part) -> None:

@@ -113,9 +113,16 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class VirusFact:
-    """What a virus scanner found. ``status`` is ``clean``, ``infected`` or ``unscanned``, never a guess."""
+    """What a virus scanner found. ``status`` is ``clean``, ``infected``, ``flagged`` or ``unscanned``, never a guess.
+
+    ``infected`` is malware. ``flagged`` is a finding that is no malware; ``kind`` says which: ``encrypted``,
+    ``macros``, ``phishing``, ``pua``, ``broken``, ``data_loss`` or ``heuristic``. The kind of an infected message is
+    ``malware``, that of an unscanned one ``limits``. ``signature`` is the worst finding, ``signatures`` has all.
+    """
 
     status: str
     signature: str | None = None
     scanner: str = ""
     why: str = ""
+    kind: str = ""
+    signatures: tuple[str, ...] = ()

@@ -16,6 +16,9 @@ class PluginSettings(BaseModel):
     A field whose default an operator may set for the whole installation names the environment variable:
     ``Field(240, ge=1, description="…", json_schema_extra={"env": "SMTP_RATE_LIMIT_…"})``. Precedence: the
     field's default, the environment, ``default.yaml``, the tenant, the domain, the account.
+
+    A policy's loader validates with the context ``{"facts": …}``, the fact types that the installed plugins give. What
+    is allowed and perhaps not meant is said by a method ``remarks`` (:class:`inbox.policy.remarks.Remarking`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

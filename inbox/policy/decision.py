@@ -69,6 +69,9 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     and ``text`` are the reply; ``symbols`` are points by symbol, of the scores that counted. ``why`` is for the
     operator, if no plugin decided: the policy that is wrong, or the store that failed. ``already_filed`` is only known
     when the message is filed, and is kept beside the record.
+
+    A record with a ``count`` stands for that many refusals of one peer, from ``first`` to ``at``; ``reasons`` has how
+    often each reply was given.
     """
 
     id: str
@@ -88,6 +91,9 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     total: float = 0.0
     symbols: dict[str, float] = {}
     stages: list[StageRecord] = []
+    count: int = 0
+    first: float = 0.0
+    reasons: dict[str, int] = {}
     format: int = 1
     why: str = ""
     already_filed: list[Retry] = []

@@ -22,41 +22,40 @@ evaluation cannot do without it (``false && text.contains("x")`` is false): what
 out at first, and added when :meth:`Expression.holds` raises.
 
 Bounds: 4,000 characters of source, 32 levels of nesting, 10,000 turns of a comprehension, regular expressions in linear
-time (RE2). ``map`` is not there: nothing that a condition can build is much larger than what it was given.
+time (RE2), EXPRESSION_WORK for methods of ours. ``map`` is not there, and no method returns much more than it is given:
+nothing that a condition can build is much larger than what it was given.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
 
-from inbox.base.limits import EXPRESSION_CHARACTERS
+from inbox.base.limits import EXPRESSION_CHARACTERS, EXPRESSION_WORK
+from inbox.policy.expression_checks import (
+    FUNCTIONS,
+    PLACEHOLDERS,
+    ExpressionError,
+    FieldChecker,
+    Token,
+    free_names,
+    mistake,
+    place_of,
+    plain,
+    tokens_of,
+)
+from inbox.policy.shapes import Shape
+
+__all__ = ["EvaluationError", "Expression", "ExpressionError", "Language", "Method", "Scope"]
 
 _WITHOUT_MAP: Final = "stdlib:\n  exclude_macros:\n  - map\n"
-_MISTAKE = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): ([^\n]*)")
-#: What CEL puts in front of its messages ("INVALID_ARGUMENT: …") and behind them.
-_STATUS = re.compile(r"\A[A-Z_]+: | \[[A-Z_]+\]\Z| \(in container ''\)")
-_TOKEN = re.compile(
-    r"""(?P<comment>//[^\n]*)
-    |(?P<string>[bB]?[rR][bB]?(?:\"\"\".*?\"\"\"|'''.*?'''|"[^"\n]*"|'[^'\n]*')
-        |[bB]?(?:\"\"\"(?:\\.|[^\\])*?\"\"\"|'''(?:\\.|[^\\])*?'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'))
-    |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
-    |(?P<other>[^\sA-Za-z_])""",
-    re.VERBOSE | re.DOTALL,
-)
 #: Everything below the space besides tab and line ends, and halves of surrogate pairs.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-_MACROS = frozenset({"all", "exists", "exists_one", "filter"})
-
-
-class ExpressionError(ValueError):
-    """A condition that is none. ``line`` and ``column`` (from 1) are places in its own source."""
-
-    def __init__(self, what: str, line: int = 1, column: int = 1) -> None:
-        super().__init__(f"{what} (line {line}, column {column} of the expression)")
-        self.what, self.line, self.column = what, line, column
+#: Characters that methods may still work on in the evaluation that is going on.
+_LEFT: ContextVar[list[int]] = ContextVar("expression_work")
 
 
 class EvaluationError(Exception):
@@ -65,19 +64,18 @@ class EvaluationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A function of ours, called as ``value.name(arguments)``; ``takes`` begins with the type of ``value``."""
+    """A function of ours, called as ``value.name(arguments)``; ``takes`` begins with the type of ``value``.
+
+    ``usage`` is an example of a call for error messages. ``weight`` is what one character of the arguments costs
+    (EXPRESSION_WORK): a nanosecond is about 0.1. What the function raises makes the condition one that has no value.
+    """
 
     name: str
     takes: tuple[str, ...]
     returns: str
     function: Callable[..., object]
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: str
-    text: str
-    at: int
+    usage: str = ""
+    weight: int = 1
 
 
 class Expression:
@@ -99,14 +97,17 @@ class Expression:
         Raises:
             EvaluationError: it has no value: a key is missing, a fact unknown, the bound on turns is reached.
         """
+        token = _LEFT.set([EXPRESSION_WORK])
         try:
             result = self._program.eval(scope.activation)
         except RuntimeError as error:
-            raise EvaluationError(_plain(str(error))) from error
+            raise EvaluationError(plain(str(error))) from error
+        finally:
+            _LEFT.reset(token)
         value = result.value()
         if isinstance(value, bool):
             return value
-        raise EvaluationError(_plain(str(value)) if result.type().name() == "ERROR" else "it is neither true nor false")
+        raise EvaluationError(plain(str(value)) if result.type().name() == "ERROR" else "it is neither true nor false")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Expression) and other.source == self.source
@@ -137,83 +138,108 @@ class Language:
     Args:
         variables: name to type.
         methods: functions of ours.
-        fields: for a variable that is a list of maps, the keys that each of them has: another key is refused when
-            the condition is read.
+        shapes: the fields of variables that are maps or lists of maps: another field is refused when the condition
+            is read, and types are checked as far as they are certain.
+        lower_keys: variables that are maps with keys in lower case: literal keys may be written in any case.
     """
 
     def __init__(
         self,
         variables: Mapping[str, str],
         methods: Sequence[Method] = (),
-        fields: Mapping[str, frozenset[str]] | None = None,
+        shapes: Mapping[str, Shape] | None = None,
+        lower_keys: Iterable[str] = (),
     ) -> None:
         # 16 ms to import: only who has conditions pays for it.
         from cel_expr_python import cel
 
         self._variables = frozenset(variables)
-        self._fields = fields or {}
-        self._bool = cel.Type.BOOL
-        self._dyn = cel.Type.DYN
-        self._error = cel.Type.ERROR
-        self._env = cel.NewEnv(
-            config=cel.NewEnvConfigFromYaml(_WITHOUT_MAP),
-            variables={name: cel.Type(kind) for name, kind in variables.items()},
-            functions=[
-                cel.FunctionDecl(
-                    method.name,
-                    [
-                        cel.Overload(
-                            f"{method.name}_{number}",
-                            return_type=cel.Type(method.returns),
-                            parameters=[cel.Type(kind) for kind in method.takes],
-                            is_member=True,
-                            impl=method.function,
-                        )
-                    ],
-                )
-                for number, method in enumerate(methods)
-            ],
-        )
+        self._shapes = shapes or {}
+        self._lower_keys = frozenset(lower_keys)
+        self._bool, self._dyn, self._error = cel.Type.BOOL, cel.Type.DYN, cel.Type.ERROR
+        self._usage = {**FUNCTIONS, **{method.name: method.usage or method.name for method in methods}}
+        config = cel.NewEnvConfigFromYaml(_WITHOUT_MAP)
+        functions = _declared(methods)
+        types = {name: cel.Type(kind) for name, kind in variables.items()}
+        self._env = cel.NewEnv(config=config, variables=types, functions=functions)
+        typed = {name: cel.Type(kind) for kind, name in PLACEHOLDERS.items()}
+        self._typed_env = cel.NewEnv(config=config, variables=types | typed, functions=functions)
 
-    def compile(self, source: str) -> Expression:
+    @property
+    def functions(self) -> Mapping[str, str]:
+        """Name to usage of all functions, CEL's and ours."""
+        return self._usage
+
+    def compile(self, source: str, shapes: Mapping[str, Shape] | None = None) -> Expression:
         """Checks and compiles a condition, about 150 µs.
 
+        Args:
+            shapes: those of variables whose fields are known only now.
+
         Raises:
-            ExpressionError: its syntax, a name, a type or a regular expression in it is wrong.
+            ExpressionError: its syntax, a name, a type, a field or a regular expression in it is wrong.
         """
         if len(source) > EXPRESSION_CHARACTERS:
             raise ExpressionError(f"longer than {EXPRESSION_CHARACTERS} characters")
         if _CONTROLS.search(source):
             raise ExpressionError("it holds control characters")
-        try:
-            program = self._env.compile(source)
-        except RuntimeError as error:
-            raise _mistake(str(error)) from error
+        program = self._compiled(self._env, source)
         if program.return_type() not in (self._bool, self._dyn):
             raise ExpressionError(f"it is a {program.return_type().name().lower()}, not a condition")
-        tokens = list(_tokens(source))
+        tokens = tokens_of(source)
         self._check_patterns(source, tokens)
-        self._check_fields(source, tokens)
-        names = [(at, token.text) for at, token in _names(tokens) if token.text in self._variables]
+        masked = FieldChecker({**self._shapes, **(shapes or {})}, self._literal).check(source, tokens)
+        if masked != source:
+            self._compiled(self._typed_env, masked)
+        lowered = self._with_lower_keys(source, tokens)
+        if lowered != source:
+            program = self._compiled(self._env, lowered)
+        names = [(at, token.text) for at, token in free_names(tokens) if token.text in self._variables]
         members = (
             (name, member) for at, name in names if (member := self._member(tokens[at + 1 : at + 4])) is not None
         )
         return Expression(source, program, {name for _, name in names}, members)
 
+    def _compiled(self, env: Any, source: str) -> Any:
+        try:
+            return env.compile(source)
+        except RuntimeError as error:
+            raise mistake(str(error), source, sorted(self._variables), self._usage) from error
+
     def scope(self, values: Mapping[str, object]) -> Scope:
         """Binds values: str, int, float, bool, bytes, None, and lists and dicts of these. Not all need to be there."""
         return Scope(self._env.Activation(values))
 
-    def _member(self, after: list[_Token]) -> str | None:
+    def _literal(self, text: str) -> str:
+        return str(self._env.compile(text).eval(self._env.Activation({})).value())
+
+    def _member(self, after: list[Token]) -> str | None:
         """What is selected by the tokens after a variable: ``.name`` or ``["name"]``."""
         match [(one.kind, one.text) for one in after]:
             case [(_, "."), ("name", name), *_]:
                 return name
             case [(_, "["), ("string", literal), (_, "]")]:
-                return str(self._env.compile(literal).eval(self._env.Activation({})).value())
+                return self._literal(literal)
         return None
 
-    def _check_patterns(self, source: str, tokens: list[_Token]) -> None:
+    def _with_lower_keys(self, source: str, tokens: list[Token]) -> str:
+        """``source`` with the literals in ``"Date" in headers`` and ``headers["Date"]`` in lower case."""
+        keys: list[Token] = []
+        for at, token in free_names(tokens):
+            if token.text not in self._lower_keys:
+                continue
+            if at >= 2 and tokens[at - 1].text == "in" and tokens[at - 2].kind == "string":
+                keys.append(tokens[at - 2])
+            following = tokens[at + 1 : at + 4]
+            if [one.text for one in following[::2]] == ["[", "]"] and following[1].kind == "string":
+                keys.append(following[1])
+        for token in reversed(keys):
+            key = self._literal(token.text)
+            if key != key.lower():
+                source = source[: token.at] + _quoted(key.lower()) + source[token.end :]
+        return source
+
+    def _check_patterns(self, source: str, tokens: list[Token]) -> None:
         """CEL compiles a regular expression when it meets it: literal ones are tried now."""
         for at, token in enumerate(tokens[:-3]):
             call, pattern = tokens[at + 1], tokens[at + 2]
@@ -221,55 +247,40 @@ class Language:
                 continue
             tried = self._env.compile(f'"".matches({pattern.text})').eval(self._env.Activation({}))
             if tried.type() == self._error:
-                raise ExpressionError(_plain(str(tried.value())), *_place(source, pattern.at))
-
-    def _check_fields(self, source: str, tokens: list[_Token]) -> None:
-        """``attachments.exists(a, a.extention == …)``: a key that no element has is a mistake, not a missing value."""
-        elements: dict[str, frozenset[str]] = {}
-        for at in range(len(tokens) - 4):
-            listed, dot, macro, call, element = tokens[at : at + 5]
-            if listed.text in self._fields and dot.text == "." and macro.text in _MACROS and call.text == "(":
-                elements[element.text] = self._fields[listed.text]
-        for at, token in enumerate(tokens[:-2]):
-            dot, selected = tokens[at + 1 : at + 3]
-            known = elements.get(token.text)
-            if known and dot.text == "." and selected.kind == "name" and selected.text not in known:
-                what = f"no such field: {selected.text}; there are {', '.join(sorted(known))}"
-                raise ExpressionError(what, *_place(source, selected.at))
+                raise ExpressionError(plain(str(tried.value())), *place_of(source, pattern.at))
 
 
-def _tokens(source: str) -> Iterator[_Token]:
-    for found in _TOKEN.finditer(source):
-        kind = found.lastgroup or ""
-        if kind != "comment":
-            yield _Token(kind, found.group(), found.start())
+def _declared(methods: Sequence[Method]) -> list[Any]:
+    """The declarations of methods; those of one name are overloads."""
+    from cel_expr_python import cel
+
+    overloads: dict[str, list[Any]] = {}
+    for number, method in enumerate(methods):
+        overloads.setdefault(method.name, []).append(
+            cel.Overload(
+                f"{method.name}_{number}",
+                return_type=cel.Type(method.returns),
+                parameters=[cel.Type(kind) for kind in method.takes],
+                is_member=True,
+                impl=_bounded(method),
+            )
+        )
+    return [cel.FunctionDecl(name, found) for name, found in overloads.items()]
 
 
-def _names(tokens: list[_Token]) -> Iterator[tuple[int, _Token]]:
-    """The names that stand alone, not behind a dot."""
-    for at, token in enumerate(tokens):
-        if token.kind == "name" and (at == 0 or tokens[at - 1].text != "."):
-            yield at, token
+def _bounded(method: Method) -> Callable[..., object]:
+    """The function, charged for each call: a comprehension may call it 10,000 times, and the event loop waits."""
+
+    def call(*arguments: Any) -> object:
+        left = _LEFT.get()
+        left[0] -= method.weight * sum(len(one) + 16 for one in arguments if isinstance(one, str | list))
+        if left[0] < 0:
+            raise ValueError(f"{method.name} is called too often, or with too much text")
+        return method.function(*arguments)
+
+    return call
 
 
-def _place(source: str, at: int) -> tuple[int, int]:
-    before = source[:at]
-    return before.count("\n") + 1, at - before.rfind("\n")
-
-
-def _mistake(text: str) -> ExpressionError:
-    """What CEL says about a source, in one line with its place."""
-    found = _MISTAKE.search(text)
-    if "recursion" in text:
-        return ExpressionError("nested too deeply, more than 32 levels")
-    if found is None:
-        return ExpressionError(_plain(text))
-    line, column, what = found.groups()
-    return ExpressionError(_plain(what), max(1, int(line)), max(1, int(column)))
-
-
-def _plain(text: str) -> str:
-    """CEL's message as one short printable line."""
-    first = _STATUS.sub("", text.strip().split("\n", 1)[0])
-    first = first.replace("Applying SELECT to non-message type", "a fact that it reads is not known")
-    return "".join(one if one.isprintable() else "?" for one in first[:200]).strip() or "it cannot be evaluated"
+def _quoted(text: str) -> str:
+    """A literal of CEL."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

@@ -85,12 +85,13 @@ class Merged:
 def merge(outer: Merged, level: Level, catalogue: Catalogue, mistakes: Mistakes) -> Merged:
     """``level`` on top of ``outer``. Plugins that the level does not name are shared with ``outer``."""
     named = {}
+    context = {"facts": _facts(catalogue)} if level.plugins else {}
     for name, layer in level.plugins.items():
         info = catalogue.get(name)
         if info is None:  # It was there when the file was read.
             mistakes.add(layer.place, unknown("plugin", name, catalogue.names()))
         else:
-            named[name] = _standing(outer.plugins.get(name), layer, info, mistakes)
+            named[name] = _standing(outer.plugins.get(name), layer, info, mistakes, context)
     plugins = {name: named.get(name) or outer.plugins[name] for name in _order(list(outer.plugins), list(named))}
     return Merged(
         outer.mode if level.mode is None else level.mode,
@@ -130,7 +131,15 @@ def _order(outer: Sequence[str], named: Sequence[str]) -> list[str]:
     return row
 
 
-def _standing(outer: Standing | None, layer: PluginLayer, info: PluginInfo, mistakes: Mistakes) -> Standing:
+def _facts(catalogue: Catalogue) -> tuple[type, ...]:
+    """What the installed plugins find out: the context in which settings are checked."""
+    found = {kind for name in catalogue.names() if (info := catalogue.get(name)) is not None for kind in info.gives}
+    return tuple(sorted(found, key=lambda kind: (kind.__name__, kind.__module__)))
+
+
+def _standing(
+    outer: Standing | None, layer: PluginLayer, info: PluginInfo, mistakes: Mistakes, context: dict[str, Any]
+) -> Standing:
     if outer is None:
         outer = Standing(info, layer.place, on_error=info.on_error, timeout=info.timeout)
     raw = {**outer.raw, **layer.settings}
@@ -146,14 +155,14 @@ def _standing(outer: Standing | None, layer: PluginLayer, info: PluginInfo, mist
     )
     if outer.settings is not None and not layer.settings:
         return merged
-    return replace(merged, settings=_validated(merged, layer, mistakes), settings_hash=_hash(info, raw))
+    return replace(merged, settings=_validated(merged, layer, mistakes, context), settings_hash=_hash(info, raw))
 
 
-def _validated(standing: Standing, layer: PluginLayer, mistakes: Mistakes) -> BaseModel | None:
+def _validated(standing: Standing, layer: PluginLayer, mistakes: Mistakes, context: dict[str, Any]) -> BaseModel | None:
     """The settings, checked; None if they are wrong (then in ``mistakes``), or incomplete while switched off."""
     info = standing.info
     try:
-        return info.settings.model_validate({**info.defaults, **standing.raw})
+        return info.settings.model_validate({**info.defaults, **standing.raw}, context=context)
     except ValidationError as error:
 
         def locate(path: tuple[int | str, ...], key: bool) -> Place:

@@ -93,6 +93,8 @@ class ServerPolicy(Shape):
     postmaster: str | None = None
     """Hosted address that gets what is for ``<postmaster>`` or postmaster@ our own name (RFC 5321 §4.5.1). None: the
     postmaster of the hosted domain that our name is in, else of a domain of the oldest tenant."""
+    nul_characters: Literal["refuse", "replace"] = "refuse"
+    """A message with NUL characters: ``refuse`` it (550 5.6.0, or NO to an APPEND), or ``replace`` each by 0x80."""
     decisions: DecisionSettings = DecisionSettings()
     reports: ReportSettings = ReportSettings()
     breaker: BreakerSettings = BreakerSettings()

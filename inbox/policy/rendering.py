@@ -14,7 +14,24 @@ def render(decision: Decision) -> list[str]:
     return [_printable(line) for line in (*_head(decision), *_stages(decision))]
 
 
+def _counted(decision: Decision) -> Iterator[str]:
+    """A record that stands for many refusals (:mod:`inbox.flow.refusals`)."""
+    yield f"{decision.id}: {decision.count} refusals of one peer, counted together ({decision.outcome})"
+    yield f"  from        {_time(decision.first)}"
+    yield f"  to          {_time(decision.at)}"
+    yield f"  from peer   {decision.peer or 'many'} through {decision.door}"
+    if decision.tenant:
+        yield f"  tenant      {decision.tenant}"
+    for recipient in decision.recipients:
+        yield f"  recipient   <{recipient}>"
+    for reason, count in sorted(decision.reasons.items(), key=lambda each: -each[1]):
+        yield f"  {count:>6} ×    {reason}"
+
+
 def _head(decision: Decision) -> Iterator[str]:
+    if decision.count:
+        yield from _counted(decision)
+        return
     reply = " ".join(part for part in (str(decision.code or ""), decision.enhanced, decision.text) if part)
     yield f"{decision.id}: {decision.outcome}" + (f" at {decision.stage}" if decision.stage else "")
     if reply:

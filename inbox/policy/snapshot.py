@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -231,9 +231,7 @@ class PolicySet:
 
     def _check_variants(self, name: str, tenant: _Tenant, place: Place, mistakes: Mistakes) -> None:
         """Builds every effective policy that the file names, so that no mistake waits for the first message."""
-        variants: list[Variant] = [(None, None), *((domain, None) for domain in tenant.file.domains)]
-        variants += [(_domain_of(account, tenant.file), account) for account in tenant.file.accounts]
-        for variant in variants:
+        for variant in _variants(tenant.file):
             found = Mistakes()
             merged = self._merge_variant(tenant, variant, found)
             if len(found) == 0:
@@ -244,6 +242,12 @@ class PolicySet:
                 mistakes.take(error)
 
     # --- what is in force ---
+
+    def merged(self) -> Iterator[Merged]:
+        """What the levels say together, for each tenant, domain and account that a file names."""
+        for tenant in (self._default, *self._tenants.values()):
+            for variant in _variants(tenant.file):
+                yield self._merge_variant(tenant, variant, Mistakes())
 
     def tenant_file(self, tenant: str) -> Path:
         """Where the file of a tenant is, or would be.
@@ -379,6 +383,12 @@ class PolicySet:
             found = overridden(policy, merged, changed)
             _keep(of.overridden, key, found)
         return found
+
+
+def _variants(file: PolicyFile) -> list[Variant]:
+    """The domains and accounts that a file names, and none."""
+    named: list[Variant] = [(None, None), *((domain, None) for domain in file.domains)]
+    return named + [(_domain_of(account, file), account) for account in file.accounts]
 
 
 def _domain_of(account: str, file: PolicyFile) -> str | None:

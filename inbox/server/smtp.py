@@ -16,13 +16,12 @@ from inbox.base.errors import ConfigError
 from inbox.base.ids import Ids
 from inbox.flow.doors import Receiving
 from inbox.plugin.services import Log
+from inbox.server.fairness import Turns
+from inbox.server.guard import Guard
 from inbox.server.smtp_config import SmtpConfig
 from inbox.server.smtp_connection import SmtpConnection
-from inbox.server.smtp_guard import Guard
 from inbox.server.smtp_link import Context, SmtpLink
 
-#: Seconds between two looks at the deadlines of all connections.
-SWEEP_SECONDS: Final = 1.0
 #: Threads that write large messages to disk while they come in.
 SPOOL_THREADS: Final = 4
 
@@ -36,6 +35,7 @@ class SmtpServer:
         clock: for time-outs.
         ids: for sessions.
         log: refused connections, time-outs and defects; no message's text.
+        turns: the queue for the event loop that all servers of a process share.
 
     Raises:
         ConfigError: the TLS context allows less than TLS 1.2, or the spool directory is missing.
@@ -43,7 +43,9 @@ class SmtpServer:
 
     connection: ClassVar[type[SmtpConnection]] = SmtpConnection
 
-    def __init__(self, config: SmtpConfig, receiving: Receiving, clock: Clock, ids: Ids, log: Log) -> None:
+    def __init__(
+        self, config: SmtpConfig, receiving: Receiving, clock: Clock, ids: Ids, log: Log, turns: Turns | None = None
+    ) -> None:
         if config.tls is not None and config.tls.minimum_version < ssl.TLSVersion.TLSv1_2:
             raise ConfigError("TLS 1.2 is the least that may be offered")
         if not config.spool_directory.is_dir():
@@ -52,10 +54,17 @@ class SmtpServer:
         self.guard = Guard(clock, config.max_connections, config.max_connections_per_peer)
         self._pool = ThreadPoolExecutor(SPOOL_THREADS, thread_name_prefix="spool")
         self._context = Context(
-            config, receiving, clock, ids, log, self.guard, self._run_outside, asyncio.get_running_loop()
+            config,
+            receiving,
+            clock,
+            ids,
+            log,
+            self.guard,
+            turns or Turns(),
+            self._run_outside,
+            asyncio.get_running_loop(),
         )
         self._listeners: list[asyncio.Server] = []
-        self._sweeper: asyncio.TimerHandle | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listens on an IP address; returns the port (port 0: a free one).
@@ -105,8 +114,7 @@ class SmtpServer:
         for listener in self._listeners:
             await listener.wait_closed()
         self._listeners.clear()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        self.guard.stop()
         self._pool.shutdown(wait=True)
 
     def connect(self, port: int = 0) -> SmtpConnection:
@@ -119,12 +127,7 @@ class SmtpServer:
 
     def _listen(self, listener: asyncio.Server) -> None:
         self._listeners.append(listener)
-        if self._sweeper is None:
-            self._sweep()
-
-    def _sweep(self) -> None:
-        self.guard.sweep()
-        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+        self.guard.start()
 
     async def _run_outside(self, function: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._pool, function)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import ClassVar, Final
 
+from inbox.base.peers import network_of, unmapped
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Door, Session
+from inbox.server.guard import IN_TRANSACTION, STRANGER
 from inbox.server.smtp_intake import too_big
-from inbox.server.smtp_link import GATHER, Gone, Stalled
+from inbox.server.smtp_link import GATHER, TOO_MANY, Evicted, Gone, Stalled
 from inbox.server.smtp_message import LOCAL_PROBLEM, NO_ARGUMENT, SmtpMessages
 from inbox.wire import proxy
 from inbox.wire.smtp.command import Command, check_helo, parse_mail, parse_rcpt
@@ -19,7 +19,6 @@ from inbox.wire.smtp.moves import FOREIGN, MOVES, NOT_OFFERED, Verb
 from inbox.wire.smtp.receiver import Malformed
 from inbox.wire.smtp.reply import render_lines
 
-_LOOPBACK: Final = IPv4Address("127.0.0.1")
 _OK: Final = Reply(250, "2.0.0", "OK")
 _STOPPING: Final = Reply(421, "4.3.2", "Shutting down, try again later")
 _TIMED_OUT: Final = Reply(421, "4.4.2", "Timed out waiting for you")
@@ -34,6 +33,11 @@ class SmtpConnection(SmtpMessages):
     door: ClassVar[Door] = Door.SMTP
     greetings: ClassVar[frozenset[Verb]] = frozenset({Verb.EHLO, Verb.HELO})
 
+    @property
+    def standing(self) -> int:
+        """A client that has a recipient or sends a message is worth more than one that has named nothing."""
+        return STRANGER if self._tx is None else IN_TRANSACTION
+
     async def _handle_client(self) -> None:
         """Serves one client from the first octet to the last."""
         log = self._context.log
@@ -45,6 +49,9 @@ class SmtpConnection(SmtpMessages):
                     await self._converse()
                 except Stalled:
                     self._say(await self._refused("data", _TIMED_OUT) if self._in_text else _TIMED_OUT)
+                except Evicted:
+                    log.info("smtp_evicted", peer=str(self._client.peer), in_message=self._in_text)
+                    self._say(await self._refused("data", TOO_MANY) if self._in_text else TOO_MANY)
                 finally:
                     if self.distrusts:
                         self._context.guard.leave_peer(self._client.peer)
@@ -61,10 +68,9 @@ class SmtpConnection(SmtpMessages):
     def _new_session(self) -> Session:
         context = self._context
         name = self._pipe.get_extra_info("peername")
-        # A Unix socket has no addresses: who may use it is on this machine.
-        peer, peer_port = (_address(name[0]), name[1]) if isinstance(name, tuple) else (_LOOPBACK, 0)
+        port = name[1] if isinstance(name, tuple) else 0
         now = context.clock.now()
-        return Session(context.ids.new(), self.door, peer, peer_port, local_port=self._port, started_at=now)
+        return Session(context.ids.new(), self.door, self._peer(), port, local_port=self._port, started_at=now)
 
     # Before the banner
 
@@ -73,6 +79,11 @@ class SmtpConnection(SmtpMessages):
         config = self._context.config
         if config.proxy_networks:
             await self._read_proxy()
+            self._share.network = network_of(self._client.peer)
+            if not self._context.guard.identify(self, self._client.peer):
+                self._context.log.warning("smtp_too_many_connections", peer=str(self._client.peer))
+                self._say(TOO_MANY)
+                return False
         if not self.distrusts or self._context.guard.enter_peer(self._client.peer):
             return True
         self._context.log.warning("smtp_too_many_connections", peer=str(self._client.peer))
@@ -85,18 +96,18 @@ class SmtpConnection(SmtpMessages):
         if not any(session.peer in network for network in config.proxy_networks):
             log.warning("smtp_proxy_not_listed", peer=str(session.peer))
             raise Gone
-        deadline = self._context.clock.monotonic() + config.proxy_seconds
+        since = self._context.clock.monotonic()
         try:
             while (header := proxy.parse(self._receiver.peek())) is None:
                 if self._leaving:
                     raise Gone
-                await self._more(deadline)
-        except (proxy.ProxyError, Stalled) as error:
+                await self._more(since + config.proxy_seconds, since)
+        except (proxy.ProxyError, Stalled, Evicted) as error:
             log.warning("smtp_proxy_header_missing", peer=str(session.peer), error=str(error))
             raise Gone from error
         self._receiver.skip(header.octets)
         if header.proxied is not None:
-            session.peer, session.peer_port = _unmapped(header.proxied.source), header.proxied.source_port
+            session.peer, session.peer_port = unmapped(header.proxied.source), header.proxied.source_port
             session.local_port = header.proxied.destination_port
 
     async def _greet(self) -> None:
@@ -117,18 +128,19 @@ class SmtpConnection(SmtpMessages):
     async def _converse(self) -> None:
         """One command after the other, until one of us has enough."""
         receiver, clock, config = self._receiver, self._context.clock, self._context.config
-        deadline = 0.0
+        since: float | None = None
         while not self._closing:
+            await self._share.pause()
             event = receiver.next_event()
             if event is None:
                 if self._leaving and self._tx is None:
                     self._say(_STOPPING)
                     return
                 # A client that sends a command octet by octet has no more time than one that sends it at once.
-                deadline = deadline or clock.monotonic() + config.command_seconds
-                await self._more(deadline)
+                since = clock.monotonic() if since is None else since
+                await self._more(since + config.command_seconds, since)
                 continue
-            deadline = 0.0
+            since = None
             if type(event) is Command:
                 await self._obey(event)
             elif type(event) is Malformed:
@@ -148,12 +160,12 @@ class SmtpConnection(SmtpMessages):
             return
         self._target = target or self._state
         if verb in _IDLE:
-            self._idle += 1
+            self._patience.idle()
         try:
             await getattr(self, _NAMES[verb])(command.argument)
         except CommandError as error:
             self._say(Reply.of(error))
-        except (Gone, Stalled):
+        except (Gone, Stalled, Evicted):
             raise
         # `Receiving` does not raise: a defect behind it costs one command and is logged.
         except Exception:
@@ -169,11 +181,8 @@ class SmtpConnection(SmtpMessages):
             self._say(Reply(500, "5.5.2", "Command unknown"))
 
     def _lose_patience(self) -> None:
-        config = self._context.config
-        if self.distrusts and config.max_errors and self._strikes > config.max_errors:
-            self._say(Reply(421, "4.7.0", "Too many errors"))
-        elif config.max_idle_commands and self._idle > config.max_idle_commands:
-            self._say(Reply(421, "4.7.0", "Too many commands that lead nowhere"))
+        if self._patience.lost:
+            self._say(Reply(421, "4.7.0", self._patience.lost))
 
     async def smtp_EHLO(self, arg: str) -> None:
         await self._hello(arg, esmtp=True)
@@ -216,11 +225,9 @@ class SmtpConnection(SmtpMessages):
     async def smtp_STARTTLS(self, arg: str) -> None:
         if arg:
             self._say(NO_ARGUMENT)
-        elif (tls := self._context.config.tls) is None:
-            self._say(Reply(502, "5.5.1", "TLS is not offered here"))
-        elif self._client.tls is not None:
-            self._say(Reply(503, "5.5.1", "TLS is on already"))
-        else:
+        elif (refusal := self._no_tls()) is not None:
+            self._say(refusal)
+        elif (tls := self._context.config.tls) is not None:
             self._say(Reply(220, "2.0.0", "Go ahead"))
             session = self._client
             session.tls = await self._start_tls(tls)
@@ -295,14 +302,3 @@ class SmtpConnection(SmtpMessages):
             return
         self._say(Reply(221, "2.0.0", "Bye"))
         self._closing = True
-
-
-@lru_cache(maxsize=4096)
-def _address(text: str) -> IPv4Address | IPv6Address:
-    """Peers come again and again; to read an address takes longer than to remember it."""
-    return _unmapped(ip_address(text))
-
-
-def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """An IPv4 client on an IPv6 socket is an IPv4 client."""
-    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address

@@ -12,6 +12,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from math import inf
 from typing import Any, Final, cast
 
@@ -19,12 +20,14 @@ from aiosmtpd.smtp import SMTP
 
 from inbox.base.clock import Clock
 from inbox.base.ids import Ids
+from inbox.base.peers import network_of, peer_address
 from inbox.flow.doors import Receiving
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Tls
 from inbox.plugin.services import Log
+from inbox.server.fairness import Share, Turns
+from inbox.server.guard import CROWDED_SECONDS, STRANGER, Guard
 from inbox.server.smtp_config import SmtpConfig
-from inbox.server.smtp_guard import Guard
 from inbox.wire.smtp.receiver import Receiver
 from inbox.wire.smtp.reply import render
 
@@ -35,6 +38,8 @@ GATHER: Final = 64
 #: Seconds for a client to fetch our last words after we closed.
 LINGER_SECONDS: Final = 10.0
 TLS_SHUTDOWN_SECONDS: Final = 5.0
+LOOPBACK: Final = IPv4Address("127.0.0.1")
+TOO_MANY: Final = Reply(421, "4.7.0", "Too many connections, try again later")
 
 
 class Gone(Exception):
@@ -43,6 +48,10 @@ class Gone(Exception):
 
 class Stalled(Exception):
     """The client kept us waiting too long."""
+
+
+class Evicted(Exception):
+    """Another connection takes the place of this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,7 @@ class Context:
     ids: Ids
     log: Log
     guard: Guard
+    turns: Turns
     run_outside: Callable[[Callable[[], None]], Awaitable[None]]
     loop: asyncio.AbstractEventLoop
 
@@ -78,9 +88,10 @@ class SmtpLink(SMTP):
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._linger: asyncio.TimerHandle | None = None
-        self._fresh = self._halted = self._eof = self._lost = self._stalled = False
+        self._fresh = self._halted = self._eof = self._lost = self._stalled = self._evicted = False
         self._closing = self._leaving = self._paused = self._over_ssl = False
-        self.deadline = inf
+        self._share: Share
+        self.deadline = self.pressing = inf
         self.waiting_since = 0.0
 
     # What the transport tells us
@@ -88,11 +99,15 @@ class SmtpLink(SMTP):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._pipe = cast("asyncio.Transport", transport)
         self.transport = transport
-        if self._context.guard.enter(self):
-            self._handler_coroutine = self.loop.create_task(self._handle_client())
+        context = self._context
+        peer = self._peer()
+        guard = context.guard
+        if guard.enter_unidentified(self) if context.config.proxy_networks else guard.enter(self, peer):
+            self._share = Share(context.turns, network_of(peer))
+            self._handler_coroutine = self.loop.create_task(self._share.run(self._handle_client()))
             return
-        self._context.log.warning("smtp_too_many_connections", peer=str(transport.get_extra_info("peername")))
-        self._pipe.write(render(Reply(421, "4.7.0", "Too many connections, try again later")))
+        context.log.warning("smtp_too_many_connections", peer=str(peer), connections=len(guard.connections))
+        self._pipe.write(render(TOO_MANY))
         self._close()
 
     def data_received(self, data: bytes) -> None:
@@ -138,13 +153,23 @@ class SmtpLink(SMTP):
     # What the server tells us
 
     def expire(self) -> None:
-        """The client kept us waiting too long (:class:`inbox.server.smtp_guard.Guarded`)."""
+        """The client kept us waiting too long (:class:`inbox.server.guard.Guarded`)."""
         if self._waiter is not None:
             self._stalled = True
             self._wake()
         else:
             # It does not fetch our replies: there is no use in one more.
             self._pipe.abort()
+
+    def evict(self) -> None:
+        """Another connection takes our place (:class:`inbox.server.guard.Guarded`)."""
+        self._evicted = True
+        self.expire()
+
+    @property
+    def standing(self) -> int:
+        """How well the connection is protected (:class:`inbox.server.guard.Guarded`)."""
+        return STRANGER
 
     def leave(self) -> None:
         """The server stops: say good-bye as soon as no transaction is under way."""
@@ -164,15 +189,18 @@ class SmtpLink(SMTP):
 
     # What the upper half uses
 
-    async def _more(self, deadline: float) -> None:
+    async def _more(self, deadline: float, since: float, pressing: float | None = None) -> None:
         """Sends what is to be sent, then waits until there is more to look at.
 
         Args:
             deadline: reading of the monotonic clock.
+            since: when we began to wait for this command or message.
+            pressing: the deadline while connections are short; None: :data:`CROWDED_SECONDS` after ``since``.
 
         Raises:
             Gone: nothing will come any more.
             Stalled: nothing came before the deadline.
+            Evicted: another connection takes our place.
         """
         self._fresh = False
         if self._out:
@@ -185,12 +213,15 @@ class SmtpLink(SMTP):
             self._halted = False
             if not self._pipe.is_closing():
                 self._pipe.resume_reading()
-        self.deadline, self.waiting_since = deadline, self._context.clock.monotonic()
+        self.deadline, self.waiting_since = deadline, since
+        self.pressing = since + CROWDED_SECONDS if pressing is None else pressing
         self._waiter = self.loop.create_future()
         try:
             await self._waiter
         finally:
             self.deadline, self._waiter = inf, None
+        if self._evicted:
+            raise Evicted
         if self._stalled:
             self._stalled = False
             raise Stalled
@@ -209,6 +240,7 @@ class SmtpLink(SMTP):
         if self._paused:
             self.waiting_since = self._context.clock.monotonic()
             self.deadline = self.waiting_since + self._context.config.write_seconds
+            self.pressing = self.waiting_since + CROWDED_SECONDS
             self._drained = self.loop.create_future()
             try:
                 await self._drained
@@ -223,11 +255,15 @@ class SmtpLink(SMTP):
         Raises:
             Gone: it failed; the connection cannot go on.
         """
+        await self._share.turn()
         # RFC 3207 §4.2: what came before the handshake was said by anybody. No waiting between the write and the
         # hand-over of the transport: the client's hello would be read here, and dropped.
         self._receiver.drop_buffered()
         self._pipe.write(b"".join(self._out))
         self._out.clear()
+        self.waiting_since = self._context.clock.monotonic()
+        self.deadline = self.waiting_since + self._context.config.tls_handshake_seconds
+        self.pressing = self.waiting_since + CROWDED_SECONDS
         try:
             pipe = await self.loop.start_tls(
                 self._pipe,
@@ -238,15 +274,23 @@ class SmtpLink(SMTP):
                 ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS,
             )
         except OSError as error:  # TLS errors, time-out and lost connections are all OSErrors
-            self._context.log.info("smtp_tls_failed", error=str(error))
+            self._context.log.info("smtp_tls_failed", peer=str(self._peer()), error=str(error))
             raise Gone from error
-        if pipe is None:
+        finally:
+            self.deadline = inf
+        # uvloop returns a transport without TLS if the connection is lost during the handshake.
+        if pipe is None or self._lost or pipe.get_extra_info("ssl_object") is None:
             raise Gone
         self._pipe = self.transport = pipe
         self._over_ssl = True
         self._paused = self._halted = False
         tls: Any = pipe.get_extra_info("ssl_object")
         return Tls(tls.version(), tls.cipher()[0])
+
+    def _peer(self) -> IPv4Address | IPv6Address:
+        """The address at the other end of the socket; a Unix socket has none: its clients are on this machine."""
+        name = self._pipe.get_extra_info("peername")
+        return peer_address(name[0]) if isinstance(name, tuple) else LOOPBACK
 
     def _close(self) -> None:
         """Sends what is to be sent and closes; a client that does not fetch it is cut off after a while."""

@@ -7,6 +7,8 @@ from typing import ClassVar, Final
 
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Session, Transaction
+from inbox.server.fairness import Patience
+from inbox.server.guard import CROWDED_SECONDS
 from inbox.server.smtp_intake import Intake, too_big
 from inbox.server.smtp_link import Context, Gone, SmtpLink
 from inbox.server.spool import Spool
@@ -18,6 +20,7 @@ from inbox.wire.smtp.reply import render
 
 NO_ARGUMENT: Final = Reply(501, "5.5.4", "No argument expected")
 LOCAL_PROBLEM: Final = Reply(451, "4.3.0", "Local problem, try again later")
+_TLS_IN_TRANSACTION: Final = Reply(503, "5.5.1", "STARTTLS is not allowed inside a transaction, send RSET first")
 _GO_AHEAD: Final = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
 _BARE: Final = Reply(550, "5.6.0", "Lines of a message end with CR and LF, neither stands alone")
 _NO_MORE: Final = Reply(421, "4.7.0", "Closing: what follows such a message cannot be trusted")
@@ -52,8 +55,10 @@ class SmtpMessages(SmtpLink):
         self._chunks: Intake | None = None
         self._utf8 = False
         self._in_text = False
-        self._strikes = 0
-        self._idle = 0
+        self._text_since: float | None = None  # when the first octets of the message were waited for
+        config = context.config
+        errors = config.max_errors if self.distrusts else 0
+        self._patience = Patience(errors, config.max_idle_commands, "Too many non-mail commands")
 
     @property
     def _transaction(self) -> Transaction:
@@ -100,6 +105,8 @@ class SmtpMessages(SmtpLink):
             self._say(await self._refused("data", intake.trouble or _BARE))
             self._reset()
         else:
+            if not bdat.octets:
+                self._patience.idle()
             self._chunks, self._state = intake, self._target
             self._say(Reply(250, "2.0.0", f"{bdat.octets} octets received"))
 
@@ -112,15 +119,22 @@ class SmtpMessages(SmtpLink):
     async def _read_text(self, intake: Intake | None) -> bool:
         """Reads to the end of the text or chunk; without an intake it is thrown away. True: bare CR or LF in it."""
         receiver, clock, config = self._receiver, self._context.clock, self._context.config
-        started, octets = clock.monotonic(), 0
+        started = clock.monotonic() if self._text_since is None else self._text_since
+        octets = 0
+        if intake is not None:
+            # The chunks of a message have its time together: a client could hold its place with an octet now and then.
+            self._text_since, octets = started, intake.octets
         self._in_text = True
         while True:
+            await self._share.pause()
             event = receiver.next_event()
             if event is None:
-                # Each read has its time, the whole has its time, and after a grace it must have come at some rate.
-                slowest = config.data_grace_seconds + octets / config.data_octets_per_second
-                whole = started + min(config.data_total_seconds, slowest)
-                await self._more(min(whole, clock.monotonic() + config.data_block_seconds))
+                # Each read has its time, the whole has its time, and after a grace it must have come at some rate;
+                # while connections are short, the grace is short, too.
+                due = octets / config.data_octets_per_second
+                whole = started + min(config.data_total_seconds, config.data_grace_seconds + due)
+                read = clock.monotonic() + config.data_block_seconds
+                await self._more(min(whole, read), started, started + CROWDED_SECONDS + due)
             elif isinstance(event, Text):
                 octets += len(event.data)
                 if intake is not None:
@@ -141,7 +155,7 @@ class SmtpMessages(SmtpLink):
         for reply in replies:
             self._say(reply)
         if any(reply.positive for reply in replies):
-            self._strikes = self._idle = 0
+            self._patience.restore()
 
     async def _judge(self, intake: Intake, *, bare: bool) -> list[Reply]:
         expected = self._accepted if self.per_recipient else 1
@@ -164,29 +178,38 @@ class SmtpMessages(SmtpLink):
         # RFC 5321 §3.3 allows 503, too; RFC 2033 §4.2 wants it.
         if verb is Verb.DATA and self._state is State.SENDER and self._tried and not self.per_recipient:
             self._say(Reply(554, "5.5.1", "No valid recipients"))
+        elif verb is Verb.STARTTLS and self._state is not State.FRESH:
+            self._say(self._no_tls() or _TLS_IN_TRANSACTION)
         elif verb is Verb.MAIL and self._state is State.SENDER:
             self._say(Reply(503, "5.5.1", _MISSING[State.RCPTS]))
         else:
             self._say(Reply(503, "5.5.1", _MISSING[self._state]))
+
+    def _no_tls(self) -> Reply | None:
+        """Why STARTTLS cannot succeed on this connection; None if it can."""
+        if self._context.config.tls is None:
+            return Reply(502, "5.5.1", "TLS is not offered here")
+        return None if self._client.tls is None else Reply(503, "5.5.1", "TLS is active already")
 
     def _reset(self) -> None:
         """No transaction; the greeting stays."""
         self._state = State.READY if self._client.helo is not None else State.FRESH
         self._tx = self._chunks = self._crowded = None
         self._accepted = 0
+        self._text_since = None
         self._tried = self._utf8 = False
 
     def _say(self, reply: Reply) -> None:
         """Gathers a reply; it is sent when we wait for the client, or when many are gathered."""
         self._out.append(render(reply, utf8=self._utf8))
         if reply.code >= 500:
-            self._strikes += 1
+            self._patience.error()
             self._client.errors += 1
         elif reply.code == 421:  # RFC 5321 §3.8: who says so closes
             self._closing = True
         elif reply.code >= 400:
             # Each may have been work, and a record: a client that is told to come back later must do so some time.
-            self._idle += 1
+            self._patience.idle()
 
     async def _refused(self, stage: str, reply: Reply) -> Reply:
         """Has a refusal of our own recorded; returns the reply with its id."""

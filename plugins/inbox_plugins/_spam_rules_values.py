@@ -1,88 +1,43 @@
-"""What the conditions of spam rules may speak of: the variables, and how their values are found."""
+"""The values that the conditions of spam rules speak of, found out for one message as far as they are asked for."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
+from inbox.authentication.dmarc.public_suffix import top_level_domains
 from inbox.mail.addresslist import parse_addresses
-from inbox.mail.message import Message
+from inbox.mail.archives import MAGIC_OCTETS, Contents, archive_format, read_archive
+from inbox.mail.dates import parse_date
+from inbox.mail.links import Link
+from inbox.mail.message import Message, PartInfo
 from inbox.plugin import Transaction
-from inbox.policy.expressions import Expression, Language, Method
+from inbox.policy.expressions import Expression
+from inbox.policy.shapes import members_of
+from inbox_plugins._spam_rules_language import fact_name, language, looked_up
 
-#: Octets of text, number of URLs and of attachments that rules see.
+#: Octets of text, number of links and of attachments that rules see.
 TEXT_OCTETS: Final = 256 * 1024
-URLS: Final = 500
+LINKS: Final = 500
 ATTACHMENTS: Final = 1000
+#: Octets of all archives of one message that are decoded to list what is in them.
+ARCHIVE_OCTETS: Final = 32 * 1024 * 1024
 #: Depth to which a fact's fields are shown, and items of one of its lists.
 _FACT_DEPTH: Final = 4
 _FACT_ITEMS: Final = 1000
 _INT64: Final = 2**63
-
-VARIABLES: Final[Mapping[str, str]] = {
-    "subject": "string",
-    "from": "string",
-    "sender": "string",
-    "recipients": "list<string>",
-    "to": "list<string>",
-    "cc": "list<string>",
-    "header": "map<string,string>",
-    "headers": "map<string,list<string>>",
-    "size": "int",
-    "text": "string",
-    "html": "string",
-    "urls": "list<string>",
-    "attachments": "list<map<string,dyn>>",
-    "peer": "string",
-    "helo": "string",
-    "tls": "bool",
-    "identity": "string",
-    "tenant": "string",
-    "door": "string",
-    "facts": "map<string,dyn>",
-}
 #: What has to be dug out of the body: only when an evaluation cannot do without it.
-_DEEP: Final = frozenset({"text", "html", "urls", "attachments"})
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_DEEP: Final = frozenset(
+    {"text", "html", "urls", "links", "attachments", "parts", "examined_completely", "read_completely"}
+)
 #: ``a.size`` and ``a["size"]``, but not the function ``size()``.
 _ASKS_FOR_SIZE = re.compile(r"\bsize\b(?!\s*\()")
-
-
-@lru_cache(maxsize=1024)
-def _network(text: str) -> IPv4Network | IPv6Network | None:
-    try:
-        return ip_network(text, strict=False)
-    except ValueError:
-        return None
-
-
-def _within(address: str, network: str) -> bool:
-    """False, too, if one of them is none."""
-    known = _network(network)
-    try:
-        return known is not None and ip_address(address) in known
-    except ValueError:
-        return False
-
-
-@lru_cache(maxsize=1)
-def _language() -> Language:
-    return Language(
-        VARIABLES,
-        [Method("within", ("string", "string"), "bool", _within)],
-        {"attachments": frozenset({"name", "extension", "content_type", "size"})},
-    )
-
-
-@lru_cache(maxsize=4096)
-def condition(source: str) -> Expression:
-    """The compiled condition; many tenants' policies hold the same one. Raises ExpressionError."""
-    return _language().compile(source)
+_ASKS_FOR_CONTENTS = re.compile(r"\b(?:archive|files|encrypted|listed_completely)\b")
 
 
 class Wanted:
@@ -93,33 +48,48 @@ class Wanted:
         #: Whether the outcome of some rule may depend on the body.
         self.deep = bool(self.names & _DEEP)
         #: The names that are looked up in ``facts``: null where nobody found it out; and in ``header``.
-        self.facts = _looked_up("facts", conditions)
-        self.header = _looked_up("header", conditions)
-        #: Whether some rule asks for the size of an attachment: it has to be decoded for that.
-        self.sizes = any("attachments" in one.names and _ASKS_FOR_SIZE.search(one.source) for one in conditions)
+        self.facts = looked_up("facts", conditions)
+        self.header = looked_up("header", conditions)
+        #: Whether some rule asks for the size of a part: it has to be decoded for that; or for what archives hold.
+        self.sizes = _asked(conditions, ("attachments", "parts"), _ASKS_FOR_SIZE)
+        self.contents = _asked(conditions, ("attachments",), _ASKS_FOR_CONTENTS)
 
 
-def _looked_up(variable: str, conditions: Iterable[Expression]) -> frozenset[str]:
-    return frozenset(name for one in conditions for owner, name in one.members if owner == variable)
+def _asked(conditions: Iterable[Expression], variables: Iterable[str], pattern: re.Pattern[str]) -> bool:
+    return any(not one.names.isdisjoint(variables) and pattern.search(one.source) for one in conditions)
 
 
 class Values:
     """The variables of one message, found out as far as they are asked for."""
 
-    def __init__(self, tx: Transaction, message: Message, wanted: Wanted) -> None:
-        self._tx, self._message, self._wanted = tx, message, wanted
+    def __init__(self, tx: Transaction, message: Message, wanted: Wanted, now: float) -> None:
+        self._tx, self._message, self._wanted, self._now = tx, message, wanted, now
         self._known: dict[str, object] = {}
-        self.scope = _language().scope(self._known)
-        self.add(name for name in wanted.names if name not in _DEEP)
+        self._links: tuple[Link, ...] | None = None
+        self.scope = language().scope(self._known)
+        self.add(name for name in wanted.names if name not in _DEEP and name != "rules")
 
     def add(self, names: Iterable[str]) -> bool:
         """Finds these out; False if all of them were known."""
-        new = [name for name in names if name not in self._known]
+        new = [name for name in names if name not in self._known and name != "rules"]
         for name in new:
             self._known[name] = _FINDERS[name](self)
         if new:
-            self.scope = _language().scope(self._known)
+            self.scope = language().scope(self._known)
         return bool(new)
+
+    def judged(self, results: Mapping[str, bool]) -> None:
+        """Lets conditions see the results of other rules."""
+        self._known["rules"] = dict(results)
+        self.scope = language().scope(self._known)
+
+    def missing_fact(self, condition: Expression) -> str | None:
+        """Why a condition has no value: the first fact that it reads and that nobody found out."""
+        facts = self._known.get("facts")
+        for name in sorted(looked_up("facts", [condition])):
+            if isinstance(facts, dict) and facts.get(name) is None:
+                return f"no plugin found out facts.{name} for this message, which came in over {self._tx.session.door}"
+        return None
 
     def _header(self) -> dict[str, str]:
         headers = self._message.headers
@@ -141,18 +111,55 @@ class Values:
             if one.mailbox is not None and one.host is not None
         ]
 
+    def _date(self) -> datetime:
+        seconds = parse_date(self._message.headers.get("date") or "")
+        try:
+            return _time(seconds or 0.0)
+        except (ValueError, OverflowError):  # in the year 0 or 10000, by the sender's time zone
+            return _time(0.0)
+
+    def _found_links(self) -> tuple[Link, ...]:
+        if self._links is None:
+            self._links = self._message.links(LINKS, top_level_domains())
+        return self._links
+
+    def _shown_links(self) -> list[dict[str, object]]:
+        return [
+            {name: well_formed(value) if isinstance(value, str) else value for name, value in _fields(link).items()}
+            for link in self._found_links()
+        ]
+
+    def _urls(self) -> list[str]:
+        return list(dict.fromkeys(well_formed(link.url) for link in self._found_links()))
+
+    def _parts(self) -> list[dict[str, object]]:
+        return [self._part(part) for part in self._message.parts[:ATTACHMENTS]]
+
     def _attachments(self) -> list[dict[str, object]]:
+        contents, left = Contents(), ARCHIVE_OCTETS
         found: list[dict[str, object]] = []
         for part in self._message.attachments[:ATTACHMENTS]:
-            shown: dict[str, object] = {
-                "name": well_formed(part.file_name),
-                "extension": well_formed(part.extension),
-                "content_type": well_formed(part.content_type),
-            }
-            if self._wanted.sizes:
-                shown["size"] = part.decoded_size
+            shown = self._part(part)
+            if self._wanted.contents:
+                left -= _add_contents(part, shown, contents, left)
             found.append(shown)
         return found
+
+    def _part(self, part: PartInfo) -> dict[str, object]:
+        shown: dict[str, object] = {
+            "name": well_formed(part.file_name),
+            "names": [well_formed(name) for name in part.file_names],
+            "extension": well_formed(part.extension),
+            "extensions": [well_formed(extension) for extension in part.extensions],
+            "reordered": part.is_reordered,
+            "content_type": well_formed(part.content_type),
+            "disposition": well_formed(part.disposition),
+            "charset": well_formed(part.charset),
+            "language": well_formed(next(iter(part.languages), "")),
+        }
+        if self._wanted.sizes:
+            shown["size"] = part.decoded_size
+        return shown
 
     def _all_facts(self) -> dict[str, object]:
         known: dict[str, object] = dict.fromkeys(self._wanted.facts)
@@ -173,8 +180,14 @@ _FINDERS: Final[Mapping[str, Callable[[Values], object]]] = {
     "size": lambda of: of._message.size,
     "text": lambda of: well_formed(of._message.text(TEXT_OCTETS)),
     "html": lambda of: well_formed(of._message.html(TEXT_OCTETS)),
-    "urls": lambda of: [well_formed(url) for url in of._message.urls(URLS)],
+    "urls": lambda of: of._urls(),
+    "links": lambda of: of._shown_links(),
     "attachments": lambda of: of._attachments(),
+    "parts": lambda of: of._parts(),
+    "examined_completely": lambda of: of._message.examined_completely,
+    "read_completely": lambda of: of._message.read_completely(TEXT_OCTETS) and len(of._found_links()) < LINKS,
+    "date": lambda of: of._date(),
+    "now": lambda of: _time(of._now),
     "peer": lambda of: str(of._tx.session.peer),
     "helo": lambda of: well_formed(of._tx.session.helo or ""),
     "tls": lambda of: of._tx.session.tls is not None,
@@ -185,9 +198,38 @@ _FINDERS: Final[Mapping[str, Callable[[Values], object]]] = {
 }
 
 
-def fact_name(kind: type) -> str:
-    """What rules call a fact: ``SpfFact`` is ``spf``, ``FooBarFact`` is ``foo_bar``."""
-    return _CAMEL.sub("_", kind.__name__.removesuffix("Fact")).lower()
+def _add_contents(part: PartInfo, shown: dict[str, object], contents: Contents, left: int) -> int:
+    """Adds what an attachment holds if it is an archive, and returns the octets that were decoded."""
+    kind = archive_format(part.decoded(MAGIC_OCTETS))
+    before = len(contents.names)
+    contents.complete, contents.encrypted = True, False
+    octets = 0
+    if kind:
+        data = part.decoded(max(left, 0))
+        octets = len(data)
+        read_archive(data, contents)
+        contents.complete &= octets < left
+    shown |= {
+        "archive": kind,
+        "files": [well_formed(name) for name in contents.names[before:]],
+        "encrypted": contents.encrypted,
+        "listed_completely": contents.complete,
+    }
+    return octets
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+@lru_cache(maxsize=256)
+def _members(kind: type) -> tuple[str, ...]:
+    return tuple(name for name, _ in members_of(kind))
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    kind: type = type(value)
+    return {name: getattr(value, name) for name in _members(kind)}
 
 
 def well_formed(text: str) -> str:
@@ -216,7 +258,7 @@ def plain(value: object, depth: int = _FACT_DEPTH) -> object:
 
 def _inside(value: Any) -> Iterator[tuple[str, object]] | None:
     if is_dataclass(value) and not isinstance(value, type):
-        return ((one.name, getattr(value, one.name)) for one in fields(value))
+        return ((name, one) for name, one in _fields(value).items())
     if isinstance(value, Mapping):
         return ((well_formed(str(key)), one) for key, one in list(value.items())[:_FACT_ITEMS])
     return None

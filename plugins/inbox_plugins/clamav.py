@@ -1,18 +1,51 @@
 """ClamAV: asks a clamd daemon whether a message holds malware.
 
-Speaks at:  data (Reject 550 5.7.1, Quarantine or Discard for malware; what ``on_unscanned`` says for the unscanned).
-Gives:      VirusFact: ``clean``, ``infected`` with the signature, or ``unscanned`` with the reason.
+Speaks at:  data (for each finding what ``infected``, ``kinds`` or ``signatures`` says; for a message that cannot be
+            scanned what ``on_unscanned`` says).
+Gives:      VirusFact: ``clean``, ``infected`` with the signature, ``flagged`` with signature and kind (a finding
+            that is no malware), or ``unscanned`` with the reason.
 Asks:       clamd, over TCP or a Unix socket; the whole message is streamed to it (INSTREAM).
 On error:   ``on_error`` of the policy (default: defer) when clamd is gone, hangs or answers nonsense.
 
-"Not scanned" is never "clean": a message above ``max_size`` or above clamd's StreamMaxLength, and one that clamd gave
-up on (Heuristics.Limits.Exceeded), is unscanned. Set in clamd.conf: ``StreamMaxLength`` at least as large as
-``max_size``, and ``AlertExceedsMax yes``, or clamd keeps it to itself when an archive was too large to look into.
+A message that could not be scanned is never treated as clean: one above ``max_size`` or above clamd's StreamMaxLength,
+and one that clamd gave up on (Heuristics.Limits.Exceeded), is unscanned. Set in clamd.conf: ``StreamMaxLength`` at
+least as large as ``max_size``, and ``AlertExceedsMax yes``; without it, clamd reports a large archive as clean.
+
+clamd reports more than malware. The name of a signature gives its kind:
+
+===========  ===========================================================================  ============  ================
+kind         signatures                                                                   set by        by default
+===========  ===========================================================================  ============  ================
+malware      every signature that no other row names; Heuristics.W32.*, Trojan, Worm      infected      reject
+encrypted    Heuristics.Encrypted.* (clamd.conf: AlertEncrypted)                          kinds         quarantine
+macros       Heuristics.OLE2.ContainsMacros* (clamd.conf: AlertOLE2Macros)                kinds         quarantine
+phishing     Heuristics.Phishing.*, and every signature with .Phishing. in its name       kinds         quarantine
+pua          PUA.* (clamd.conf: DetectPUA)                                                kinds         quarantine
+broken       Heuristics.Broken.* (clamd.conf: AlertBrokenExecutables, AlertBrokenMedia)   kinds         quarantine
+data_loss    Heuristics.Structured.* (clamd.conf: StructuredDataDetection)                kinds         tag
+heuristic    every other Heuristics.*                                                     kinds         quarantine
+limits       Heuristics.Limits.*, Heuristics.XZ.DicSizeLimit                              on_unscanned  quarantine
+===========  ===========================================================================  ============  ================
+
+``signatures`` goes before all of these; its first row that matches decides, also for malware and limits. clamd
+reports one finding for a message. It prefers malware in one file to a PUA or a heuristic in another one (leave
+``HeuristicScanPrecedence no`` in clamd.conf), but within one file the first signature that matches hides the others:
+what ``ignore``, ``tag`` and scores let in may also hold malware that clamd did not reach.
+
+``inbox doctor`` sends the EICAR test file, to see whether clamd has signatures. clamd logs that, and runs its
+VirusEvent if clamd.conf has one.
 
 An example::
 
     plugins:
-      clamav: {address: "unix:///run/clamav/clamd.ctl", infected: quarantine, on_error: defer}
+      clamav:
+        address: "unix:///run/clamav/clamd.ctl"
+        infected: quarantine
+        kinds: {encrypted: tag, pua: {score: 6}, phishing: reject}
+        signatures:
+          - {match: "PUA.Win.Packer.*", action: ignore}
+          - {match: "Sanesecurity.Spam.*", action: {score: 5}}
+        on_error: defer
 
 The client is our own: the package ``clamd`` (last release 2014) sends with ``send()``, so that a partial write
 corrupts the stream, sets its time-out after it has connected, knows no IPv6 and blocks.
@@ -35,10 +68,10 @@ from pydantic import ByteSize, Field, field_validator
 
 from inbox.base.errors import InboxError
 from inbox.base.limits import SPOOL_OCTETS
-from inbox.mail.content import Content
+from inbox.mail.content import Content, MemoryContent
 from inbox.plugin import (
     Defer,
-    Discard,
+    Opinion,
     PluginSettings,
     Quarantine,
     Reject,
@@ -48,17 +81,29 @@ from inbox.plugin import (
     VirusFact,
     hookimpl,
 )
+from inbox_plugins._clamav_findings import (
+    DEFAULTS,
+    Finding,
+    FindingAction,
+    OtherKind,
+    SignatureRule,
+    chosen,
+    fact_of,
+    opinions,
+)
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
 
 #: Octets of one INSTREAM piece; larger ones are no faster.
 _PIECE = 256 * 1024
 #: clamd's answers are one short line.
 _ANSWER_OCTETS = 4096
-_FOUND = re.compile(r"stream: (.+) FOUND\Z", re.DOTALL)
+#: A clamd that reports all matches writes them one to a line.
+_FOUND = re.compile(r"(?:stream: )?(.+) FOUND\Z", re.DOTALL)
+_FINDINGS = 20
+#: https://www.eicar.org: harmless, and known to every scanner. In two parts, or scanners would report this source.
+_EICAR = (r"X5O!P%@AP[4\PZX54(P^)7CC)7}" + "$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*").encode()
 _UNPRINTABLE = re.compile(r"[^A-Za-z0-9._:/()+-]")
-#: Signatures that say "I did not look at all of it".
-_GAVE_UP = "Heuristics.Limits.Exceeded"
 
 
 class ClamdUnavailable(InboxError):
@@ -82,6 +127,18 @@ class Settings(PluginSettings):
         examples=["50MB"],
     )
     infected: Literal["reject", "quarantine", "discard"] = Field("reject", description="What is done with malware.")
+    kinds: dict[OtherKind, FindingAction] = Field(
+        {},
+        description="What is done with findings that are no malware, by kind. A kind that is not named here keeps its "
+        "default.",
+        examples=[{"encrypted": "tag", "pua": {"score": 6}}],
+    )
+    signatures: list[SignatureRule] = Field(
+        [],
+        max_length=500,
+        description="What is done with single signatures, whatever their kind. The first row that matches decides.",
+        examples=[[{"match": "PUA.Win.Packer.*", "action": "ignore"}]],
+    )
     on_unscanned: Literal["defer", "accept", "quarantine", "reject"] = Field(
         "quarantine",
         description="What is done with a message that is too large to be scanned. It stays too large: with defer the "
@@ -118,6 +175,9 @@ class ClamAV:
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings
         self._run_blocking = services.run_blocking
+        kinds = {**DEFAULTS, **settings.kinds}
+        self._actions: dict[str, FindingAction] = {"malware": settings.infected}
+        self._actions.update((str(kind), action) for kind, action in kinds.items())
         self._turns = asyncio.Semaphore(settings.max_scans)
 
     @property
@@ -127,49 +187,57 @@ class ClamAV:
         return f"{settings.address} {settings.connect_timeout:g} {settings.scan_timeout:g}"
 
     @hookimpl
-    async def data(self, tx: Transaction) -> Verdict | None:
+    async def data(self, tx: Transaction) -> list[Opinion] | Verdict | None:
         """Scans the message. Raises ClamdUnavailable."""
         if tx.message is None:
             return None
-        fact = await self._judge(tx.message.content)
+        result = await self._judge(tx.message.content)
+        if isinstance(result, VirusFact):
+            tx.facts.put(result)
+            return self._unscanned(result) if result.status == "unscanned" else None
+        fact = fact_of(result)
         tx.facts.put(fact)
-        if fact.status == "infected":
-            return self._infected(fact)
-        return self._unscanned(fact) if fact.status == "unscanned" else None
+        return [opinion for finding in result for opinion in self._opinions(finding, fact)] or None
 
     async def check(self) -> str:
-        """clamd's version and that of its signatures, for ``inbox doctor``. Raises ClamdUnavailable."""
-        if await self._ask(b"PING") != "PONG":
-            raise ClamdUnavailable(f"{self.settings.address} is no clamd")
-        return _UNPRINTABLE.sub(" ", await self._ask(b"VERSION"))[:100].strip()
+        """clamd's version and that of its signatures, for ``inbox doctor``.
 
-    async def _judge(self, content: Content) -> VirusFact:
+        Raises:
+            ClamdUnavailable: clamd cannot be asked, is another program, or does not recognise the EICAR test file,
+                which every clamd with signatures does.
+        """
+        if (answer := await self._ask(b"PING")) != "PONG":
+            raise ClamdUnavailable(f"{self.settings.address} is not a clamd: it answered {answer[:40]!r} to PING")
+        version = _UNPRINTABLE.sub(" ", await self._ask(b"VERSION"))[:100].strip()
+        if not (await self._ask(b"INSTREAM", MemoryContent(_EICAR))).endswith(" FOUND"):
+            raise ClamdUnavailable(
+                f"{version} at {self.settings.address} does not recognise the EICAR test file: it has no signatures. "
+                "Run freshclam and restart clamd"
+            )
+        return version
+
+    async def _judge(self, content: Content) -> VirusFact | list[Finding]:
+        """What clamd found, or the fact if it found nothing."""
         if content.size > self.settings.max_size:
             why = f"{content.size} octets, more than max_size ({int(self.settings.max_size)})"
-            return VirusFact("unscanned", scanner="clamav", why=why)
+            return VirusFact("unscanned", scanner="clamav", why=why, kind="limits")
         async with self._turns:
             answer = await self._ask(b"INSTREAM", content)
         if answer == "stream: OK":
             return VirusFact("clean", scanner="clamav")
         if answer.startswith("INSTREAM size limit exceeded"):
             why = f"{content.size} octets, more than StreamMaxLength of clamd"
-            return VirusFact("unscanned", scanner="clamav", why=why)
-        found = _FOUND.match(answer)
-        if found is None:
-            raise ClamdUnavailable(f"clamd answered {answer[:200]!r}")
-        signature = _UNPRINTABLE.sub("_", found[1])[:100]
-        if signature.startswith(_GAVE_UP):
-            return VirusFact("unscanned", signature, "clamav", "clamd reached one of its limits")
-        return VirusFact("infected", signature, "clamav")
+            return VirusFact("unscanned", scanner="clamav", why=why, kind="limits")
+        return _findings(answer)
 
-    def _infected(self, fact: VirusFact) -> Verdict:
-        match self.settings.infected:
-            case "reject":
-                return Reject(550, "5.7.1", f"Message contains malware ({fact.signature})")
-            case "quarantine":
-                return Quarantine(f"malware: {fact.signature}")
-            case "discard":
-                return Discard(f"malware: {fact.signature}")
+    def _opinions(self, finding: Finding, fact: VirusFact) -> list[Opinion]:
+        action = chosen(finding, self.settings.signatures)
+        if action is None and finding.kind == "limits":
+            unscanned = self._unscanned(fact)
+            return [] if unscanned is None else [unscanned]
+        if action is None:
+            action = self._actions[finding.kind]
+        return opinions(finding, action)
 
     def _unscanned(self, fact: VirusFact) -> Verdict | None:
         match self.settings.on_unscanned:
@@ -236,6 +304,17 @@ class ClamAV:
             return
         for start in range(0, content.size, _PIECE):
             yield await self._run_blocking("clamav", content.read, start, _PIECE)
+
+
+def _findings(answer: str) -> list[Finding]:
+    """The findings in an answer of clamd. Raises ClamdUnavailable: it is no report of findings."""
+    lines = answer.split("\n")
+    found = [_FOUND.match(line) for line in lines[:_FINDINGS]]
+    if not all(found):
+        found = [_FOUND.match(answer)]
+    if not answer.startswith("stream: ") or not all(found):
+        raise ClamdUnavailable(f"clamd answered {answer[:200]!r}")
+    return [Finding.of(one[1]) for one in found if one is not None]
 
 
 def _name(error: BaseException) -> str:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from inbox.base import limits
 from inbox.base.errors import AlreadyExists, LimitReached, NotFound
 from inbox.mail.flags import Flag
 from inbox.mail.tenancy import DEFAULT_MAILBOXES, Mailbox
@@ -273,3 +274,26 @@ async def test_uidvalidity_has_32_bits_whatever_the_clock_says(acme: Home, clock
     made = [await acme.db.mailboxes.create(acme.tenant, acme.account.id, f"Late{n}") for n in range(3)]
     assert all(0 < box.uid_validity < 2**32 for box in made)
     assert len({box.uid_validity for box in made}) == 3
+
+
+async def test_an_account_has_only_so_many_mailboxes(acme: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = len(await names(acme))
+    monkeypatch.setattr(limits, "MAILBOXES", there + 3)
+    await create(acme, "one/two")
+    with pytest.raises(LimitReached, match=f"{there + 3} mailboxes"):
+        await create(acme, "three/four")
+    assert len(await names(acme)) == there + 2, "nothing of it was made: the parent would have been the last one"
+    last = await create(acme, "three")
+    with pytest.raises(LimitReached):
+        await acme.db.mailboxes.rename(acme.tenant, last.id, "new/three")
+    assert "three" in await names(acme)
+    await acme.db.mailboxes.delete(acme.tenant, last.id)
+    await create(acme, "four")
+
+
+async def test_two_creations_at_once_do_not_pass_the_bound(acme: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = len(await names(acme))
+    monkeypatch.setattr(limits, "MAILBOXES", there + 2)
+    made = await asyncio.gather(*[create(acme, f"box{number}") for number in range(6)], return_exceptions=True)
+    assert sum(isinstance(each, LimitReached) for each in made) == 4
+    assert len(await names(acme)) == there + 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,9 +19,21 @@ from pydantic import ValidationError
 
 from inbox.mail.content import Content, FileContent, MemoryContent
 from inbox.mail.message import Message
-from inbox.plugin import Accept, Defer, Discard, Quarantine, Reject, Transaction, Verdict, VirusFact
+from inbox.plugin import (
+    Accept,
+    AddHeader,
+    Defer,
+    Discard,
+    Opinion,
+    Quarantine,
+    Reject,
+    Score,
+    Transaction,
+    Verdict,
+    VirusFact,
+)
 from inbox.plugin.testing import PluginTest
-from tests.support.clamd import EICAR, EICAR_NAME, MARKER, MARKER_NAME, STREAM_MAX, Clamd, clamd, start
+from tests.support.clamd import EICAR, EICAR_NAME, KINDS, MARKER, MARKER_NAME, STREAM_MAX, Clamd, clamd, start
 from tests.support.plugin_services import services, transaction
 
 __all__ = ["clamd"]
@@ -70,11 +83,18 @@ def answers(text: bytes, seen: list[bytes] | None = None) -> Handler:
     return handler
 
 
-async def scan(address: str, raw: bytes | Content, **settings: object) -> tuple[Verdict | None, VirusFact | None]:
+async def scan(address: str, raw: bytes | Content, **settings: object) -> tuple[Opinion | None, VirusFact | None]:
     tx: Transaction = transaction(b"")
     tx.message = Message(MemoryContent(raw) if isinstance(raw, bytes) else raw)
-    verdict = await plugin(address, **settings).data(tx)
-    return verdict, tx.facts.get(VirusFact)
+    result = await plugin(address, **settings).data(tx)
+    if not isinstance(result, list):
+        return result, tx.facts.get(VirusFact)
+    (opinion,) = result
+    return opinion, tx.facts.get(VirusFact)
+
+
+def infected(signature: str) -> VirusFact:
+    return VirusFact("infected", signature, "clamav", kind="malware", signatures=(signature,))
 
 
 async def test_a_clean_message_passes_and_arrives_whole() -> None:
@@ -112,7 +132,7 @@ async def test_malware(setting: str, expected: Verdict) -> None:
     async with daemon(answers(b"stream: Win.Test.EICAR_HDB-1 FOUND\0")) as address:
         verdict, fact = await scan(address, b"x", infected=setting)
     assert verdict == expected
-    assert fact == VirusFact("infected", "Win.Test.EICAR_HDB-1", "clamav")
+    assert fact == infected("Win.Test.EICAR_HDB-1")
 
 
 async def test_a_signatures_name_cannot_break_the_reply() -> None:
@@ -331,8 +351,8 @@ async def test_clamd_finds_what_its_database_knows(clamd: Clamd) -> None:
     for address in (clamd.tcp, clamd.unix):
         verdict, fact = await scan(address, b"Subject: test\r\n\r\n" + EICAR + b"\r\n")
         assert verdict == Reject(550, "5.7.1", f"Message contains malware ({EICAR_NAME})")
-        assert fact == VirusFact("infected", EICAR_NAME, "clamav")
-        assert (await scan(address, b"x" * 700_000 + MARKER))[1] == VirusFact("infected", MARKER_NAME, "clamav")
+        assert fact == infected(EICAR_NAME)
+        assert (await scan(address, b"x" * 700_000 + MARKER))[1] == infected(MARKER_NAME)
         assert await scan(address, b"Subject: test\r\n\r\nhello\r\n") == (None, VirusFact("clean", scanner="clamav"))
 
 
@@ -345,7 +365,7 @@ async def test_clamd_looks_into_an_encoded_attachment(clamd: Clamd) -> None:
     mail.set_content("Hello")
     mail.add_attachment(b"text before\n" + MARKER, maintype="application", subtype="octet-stream", filename="a.bin")
     assert MARKER not in mail.as_bytes()
-    assert (await scan(clamd.tcp, mail.as_bytes()))[1] == VirusFact("infected", MARKER_NAME, "clamav")
+    assert (await scan(clamd.tcp, mail.as_bytes()))[1] == infected(MARKER_NAME)
 
 
 @pytest.mark.real
@@ -423,7 +443,7 @@ async def test_in_the_engine_with_the_real_daemon(clamd: Clamd) -> None:
     test = PluginTest("clamav", {"address": clamd.unix})
     outcome = await test.data(b"Subject: x\r\n\r\n" + EICAR)
     assert outcome.verdict == Reject(550, "5.7.1", f"Message contains malware ({EICAR_NAME})")
-    assert outcome.fact(VirusFact) == VirusFact("infected", EICAR_NAME, "clamav")
+    assert outcome.fact(VirusFact) == infected(EICAR_NAME)
 
 
 def test_a_breaker_is_shared_with_those_who_wait_as_long() -> None:
@@ -433,3 +453,218 @@ def test_a_breaker_is_shared_with_those_who_wait_as_long() -> None:
         plugin(here, scan_timeout=0.001), plugin(here, connect_timeout=0.001), plugin("tcp://127.0.0.1:3311"),
     ):  # fmt: skip
         assert other.dependency != plugin(here).dependency
+
+
+def answering(signature: str) -> Handler:
+    return answers(f"stream: {signature} FOUND\0".encode())
+
+
+FLAGGED = [
+    (
+        "Heuristics.Encrypted.Zip",
+        "encrypted",
+        "Message contains an encrypted file, which cannot be scanned for malware",
+    ),
+    ("Heuristics.OLE2.ContainsMacros.VBA", "macros", "Message contains a document with macros"),
+    ("Heuristics.Phishing.Email.SpoofedDomain", "phishing", "Message looks like phishing"),
+    ("Sanesecurity.Phishing.Fake.1.UNOFFICIAL", "phishing", "Message looks like phishing"),
+    ("Heuristics.Safebrowsing.Suspected-phishing_safebrowsing.clamav.net", "phishing", "Message looks like phishing"),
+    ("PUA.Win.Tool.Netcat-1", "pua", "Message contains a potentially unwanted program"),
+    ("Heuristics.Broken.Media.JPEG.NoImages", "broken", "Message contains a malformed file"),
+    ("Heuristics.Structured.SSN", "data_loss", "Message contains card or social security numbers"),
+    ("Heuristics.Zip.OverlappingFiles", "heuristic", "Message contains a suspicious file"),
+]
+
+
+@pytest.mark.parametrize(("signature", "kind", "text"), FLAGGED)
+async def test_a_finding_that_is_no_malware_is_not_called_malware(signature: str, kind: str, text: str) -> None:
+    async with daemon(answering(signature)) as address:
+        verdict, fact = await scan(address, b"x", kinds={kind: "reject"})
+    assert fact == VirusFact("flagged", signature, "clamav", kind=kind, signatures=(signature,))
+    assert verdict == Reject(550, "5.7.1", f"{text} ({signature})")
+    assert "malware" not in text or kind == "encrypted"
+
+
+@pytest.mark.parametrize(
+    ("signature", "expected"),
+    [
+        ("Heuristics.Encrypted.RAR", Quarantine("virus scanner, encrypted: Heuristics.Encrypted.RAR")),
+        ("Heuristics.OLE2.ContainsMacros.V", Quarantine("virus scanner, macros: Heuristics.OLE2.ContainsMacros.V")),
+        ("Email.Phishing.Bank-1", Quarantine("virus scanner, phishing: Email.Phishing.Bank-1")),
+        ("PUA.Pdf.X", Quarantine("virus scanner, pua: PUA.Pdf.X")),
+        ("Heuristics.Broken.Executable", Quarantine("virus scanner, broken: Heuristics.Broken.Executable")),
+        ("Heuristics.Structured.SSN", AddHeader("X-Virus-Status", "data_loss (Heuristics.Structured.SSN)")),
+        ("Heuristics.PDF.Obfuscated", Quarantine("virus scanner, heuristic: Heuristics.PDF.Obfuscated")),
+        ("Heuristics.XZ.DicSizeLimit", Quarantine("not scanned for malware: clamd reached one of its limits")),
+        ("Heuristics.W32.Parite.B", Reject(550, "5.7.1", "Message contains malware (Heuristics.W32.Parite.B)")),
+        ("Win.Trojan.Agent-1", Reject(550, "5.7.1", "Message contains malware (Win.Trojan.Agent-1)")),
+    ],
+)
+async def test_each_kind_has_a_default(signature: str, expected: Opinion) -> None:
+    async with daemon(answering(signature)) as address:
+        assert await plugin(address).data(transaction(b"x")) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        ("reject", Reject(550, "5.7.1", "Message contains a potentially unwanted program (PUA.A)")),
+        ("quarantine", Quarantine("virus scanner, pua: PUA.A")),
+        ("discard", Discard("virus scanner, pua: PUA.A")),
+        ("tag", AddHeader("X-Virus-Status", "pua (PUA.A)")),
+        ({"score": 2.5}, Score("CLAMAV_PUA", 2.5, "PUA.A", "clamav")),
+    ],
+)
+async def test_the_action_of_a_kind(action: object, expected: Opinion) -> None:
+    async with daemon(answering("PUA.A")) as address:
+        assert (await scan(address, b"x", kinds={"pua": action}))[0] == expected
+        assert (await scan(address, b"x", kinds={"broken": action}))[0] == Quarantine("virus scanner, pua: PUA.A")
+
+
+@pytest.mark.parametrize(
+    ("signature", "expected"),
+    [
+        ("PUA.Win.Tool.Netcat", None),
+        ("pua.win.tool.X.UNOFFICIAL", None),
+        ("PUA.Win.Other", Score("CLAMAV_PUA", 1, "PUA.Win.Other", "clamav")),
+        ("Win.Test.FalseAlarm-7", AddHeader("X-Virus-Status", "malware (Win.Test.FalseAlarm-7)")),
+        ("Heuristics.Limits.Exceeded.A", Discard("virus scanner, limits: Heuristics.Limits.Exceeded.A")),
+        ("Win.Test.Other-1", Reject(550, "5.7.1", "Message contains malware (Win.Test.Other-1)")),
+    ],
+)  # fmt: skip
+async def test_the_first_signature_that_matches_decides(signature: str, expected: Opinion | None) -> None:
+    rules = [
+        {"match": "PUA.Win.Tool.*", "action": "ignore"},
+        {"match": "PUA.*", "action": {"score": 1}},
+        {"match": "Win.Test.FalseAlarm-?", "action": "tag"},
+        {"match": "Heuristics.Limits.Exceeded.A", "action": "discard"},
+    ]
+    async with daemon(answering(signature)) as address:
+        result = await plugin(address, signatures=rules, kinds={"pua": "reject"}).data(transaction(b"x"))
+    assert result == (None if expected is None else [expected])
+
+
+async def test_several_findings_each_have_their_action_and_the_worst_names_the_fact() -> None:
+    report = b"stream: PUA.A FOUND\nstream: Win.Trojan.B FOUND\nstream: Heuristics.Encrypted.Zip FOUND\0"
+    tx = transaction(b"x")
+    async with daemon(answers(report)) as address:
+        result = await plugin(address).data(tx)
+    assert result == [
+        Quarantine("virus scanner, pua: PUA.A"),
+        Reject(550, "5.7.1", "Message contains malware (Win.Trojan.B)"),
+        Quarantine("virus scanner, encrypted: Heuristics.Encrypted.Zip"),
+    ]
+    names = ("PUA.A", "Win.Trojan.B", "Heuristics.Encrypted.Zip")
+    assert tx.facts.get(VirusFact) == VirusFact("infected", "Win.Trojan.B", "clamav", kind="malware", signatures=names)
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [
+        ({"kinds": {"encripted": "reject"}}, ("kinds", "encripted", "[key]")),
+        ({"kinds": {"malware": "reject"}}, ("kinds", "malware", "[key]")),
+        ({"kinds": {"pua": "explode"}}, ("kinds", "pua")),
+        ({"signatures": [{"match": "A*"}]}, ("signatures", 0, "action")),
+        ({"signatures": [{"match": "", "action": "ignore"}]}, ("signatures", 0, "match")),
+        ({"signatures": [{"match": "A", "action": {"score": 1000}}]}, ("signatures", 0, "action")),
+    ],
+)
+def test_mistakes_in_kinds_and_signatures_have_their_place(settings: dict[str, object], where: tuple[object]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate(settings)
+    assert caught.value.errors()[0]["loc"][: len(where)] == where
+
+
+async def test_shadow_mode_records_a_finding_and_enforces_nothing() -> None:
+    async with daemon(answering("PUA.A")) as address:
+        settings = {"address": address, "kinds": {"pua": {"score": 4}}}
+        shadow = await PluginTest("clamav", settings | {"mode": "shadow"}, thresholds={"reject": 1}).data()
+        enforced = await PluginTest("clamav", settings, thresholds={"reject": 1}).data()
+    assert (shadow.total, enforced.total) == (0, 4)
+    assert isinstance(enforced.verdict, Reject)
+    assert not isinstance(shadow.verdict, Reject)
+    assert list(shadow.trace.opinions) == [Score("CLAMAV_PUA", 4, "PUA.A", "clamav")]
+
+
+@pytest.mark.parametrize("answer", [b"PANG\0", b"SSH-2.0-OpenSSH_9.2\r\n\0", b"HTTP/1.1 400 Bad Request\r\n\r\n\0"])
+async def test_another_program_on_clamds_address_is_recognised(answer: bytes) -> None:
+    async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        await writer.drain()
+        await reader.read()
+
+    async with daemon(other) as address:
+        with pytest.raises(ClamdUnavailable, match="is not a clamd"):
+            await plugin(address).check()
+        with pytest.raises(ClamdUnavailable, match="clamd answered"):
+            await scan(address, b"x")
+
+
+@pytest.mark.real
+async def test_clamd_reports_each_kind(clamd: Clamd) -> None:
+    for text, name in KINDS.items():
+        _, fact = await scan(clamd.unix, b"Subject: x\r\n\r\n" + text)
+        assert fact is not None
+        expected = {"PUA": "pua", "Html": "phishing", "Heuristics": "heuristic"}[name.partition(".")[0]]
+        assert (fact.status, fact.kind, fact.signature) == ("flagged", expected, f"{name}.UNOFFICIAL")
+
+
+@pytest.mark.real
+async def test_clamd_reports_an_encrypted_archive_as_encrypted(clamd: Clamd, tmp_path: Path) -> None:
+    from email.message import EmailMessage
+
+    program = shutil.which("zip")
+    if program is None:
+        pytest.skip("zip is not installed")
+    (tmp_path / "a.txt").write_bytes(MARKER)
+    making = await asyncio.create_subprocess_exec(program, "-q", "-P", "secret", "a.zip", "a.txt", cwd=tmp_path)
+    assert await making.wait() == 0
+    mail = EmailMessage()
+    mail.set_content("The password is secret")
+    mail.add_attachment((tmp_path / "a.zip").read_bytes(), maintype="application", subtype="zip", filename="a.zip")
+    verdict, fact = await scan(clamd.unix, mail.as_bytes(), kinds={"encrypted": "reject"})
+    assert fact is not None
+    assert (fact.status, fact.kind, fact.signature) == ("flagged", "encrypted", "Heuristics.Encrypted.Zip")
+    assert isinstance(verdict, Reject)
+    assert "encrypted" in verdict.text
+
+
+@pytest.mark.real
+async def test_clamd_prefers_malware_in_another_file_to_a_kind_that_is_ignored(clamd: Clamd) -> None:
+    from email.message import EmailMessage
+
+    unwanted = next(text for text, name in KINDS.items() if name.startswith("PUA."))
+    mail = EmailMessage()
+    mail.set_content("two files")
+    for text in (unwanted, MARKER):
+        mail.add_attachment(text, maintype="application", subtype="octet-stream", filename="a.bin")
+    _, fact = await scan(clamd.unix, mail.as_bytes(), kinds={"pua": "ignore"})
+    assert fact == infected(MARKER_NAME)
+
+
+@pytest.mark.real
+async def test_clamd_without_signatures_is_reported(tmp_path: Path) -> None:
+    daemon_ = await asyncio.to_thread(start, tmp_path, signatures=False)
+    try:
+        assert (await scan(daemon_.unix, EICAR))[1] == VirusFact("clean", scanner="clamav")
+        with pytest.raises(ClamdUnavailable, match="does not recognise the EICAR test file"):
+            await plugin(daemon_.unix).check()
+    finally:
+        daemon_.stop()
+
+
+@pytest.mark.real
+async def test_clamd_that_comes_back_scans_again(tmp_path: Path) -> None:
+    daemon_ = await asyncio.to_thread(start, tmp_path)
+    scanner = plugin(daemon_.unix)
+    daemon_.stop()
+    with pytest.raises(ClamdUnavailable, match="cannot connect"):
+        await scanner.data(transaction(MARKER))
+    shutil.rmtree(tmp_path / "db")
+    daemon_ = await asyncio.to_thread(start, tmp_path)
+    try:
+        tx = transaction(MARKER)
+        await scanner.data(tx)
+        assert tx.facts.get(VirusFact) == infected(MARKER_NAME)
+    finally:
+        daemon_.stop()

@@ -101,7 +101,7 @@ def test_a_mistake_in_a_rule_is_told_with_its_line_and_its_name() -> None:
         PolicySet.from_texts({"default.yaml": text}, FOUND)
     (mistake,) = str(caught.value).splitlines()
     assert mistake.startswith("default.yaml:7:15: ")
-    assert "rule BAD: undeclared reference to 'subjct'" in mistake
+    assert "rule BAD: unknown variable 'subjct'; did you mean 'subject'?" in mistake
 
 
 def test_defaults_come_from_the_environment() -> None:

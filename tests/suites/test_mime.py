@@ -96,9 +96,10 @@ def test_every_message_can_be_read(crlf: bool) -> None:
         message = Message(MemoryContent(text))
         assert len(message.parts) <= MIME_PARTS
         for part in message.parts:
-            where = section(found.sections, part.path)
-            assert where is not None
-            assert where.length == part.encoded_size
+            if "/" not in part.path:  # Parts of an encoded message are no sections.
+                where = section(found.sections, part.path)
+                assert where is not None
+                assert where.length == part.encoded_size
             assert len(part.decoded(1000)) <= 1000
             assert part.decoded_size >= 0
         for shown in (message.text(), message.html(), message.subject, message.from_address, *message.urls()):

@@ -19,6 +19,12 @@ EICAR = (r"X5O!P%@AP[4\PZX54(P^)7CC)7}" + "$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$
 #: A text of our own that the database below knows, too.
 MARKER = b"The-Albatross-Is-Not-A-Virus-But-We-Say-So"
 EICAR_NAME, MARKER_NAME = "Test.Eicar.UNOFFICIAL", "Test.Albatross.UNOFFICIAL"
+#: What the other kinds of findings look like: a text, and the name of the signature that knows it.
+KINDS = {
+    b"Albatross-Unwanted-Program": "PUA.Win.Tool.Albatross",
+    b"Albatross-Phishing-Page": "Html.Phishing.Albatross",
+    b"Albatross-Heuristic-File": "Heuristics.PDF.Albatross",
+}
 STREAM_MAX = 2 * 1024 * 1024
 _ATTEMPTS = 3
 
@@ -42,8 +48,12 @@ def _signature(name: str, text: bytes) -> str:
     return f"{name}:0:*:{text.hex()}\n"
 
 
-def start(folder: Path, *, stream_max: int = STREAM_MAX) -> Clamd:
-    """Starts clamd in ``folder`` and returns when it answers. Raises AssertionError when it does not start."""
+def start(folder: Path, *, stream_max: int = STREAM_MAX, signatures: bool = True) -> Clamd:
+    """Starts clamd in ``folder`` and returns when it answers. Raises AssertionError when it does not start.
+
+    Args:
+        signatures: False: its database knows nothing but a signature that no message has.
+    """
     program = shutil.which("clamd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
     if program is None:
         pytest.skip("clamd is not installed (Debian: clamav-daemon)")
@@ -52,6 +62,9 @@ def start(folder: Path, *, stream_max: int = STREAM_MAX) -> Clamd:
     (database / "test.ndb").write_text(
         _signature(EICAR_NAME.removesuffix(".UNOFFICIAL"), EICAR)
         + _signature(MARKER_NAME.removesuffix(".UNOFFICIAL"), MARKER)
+        + "".join(_signature(name, text) for text, name in KINDS.items())
+        if signatures
+        else _signature("Test.Nothing", bytes(range(128, 160)))
     )
     for attempt in range(_ATTEMPTS):
         try:
@@ -76,6 +89,9 @@ def _start(program: str, folder: Path, stream_max: int) -> Clamd:
         "LogFile": folder / "clamd.log",
         "StreamMaxLength": stream_max,
         "SelfCheck": 0,
+        "DetectPUA": "yes",
+        "AlertEncrypted": "yes",
+        "AlertExceedsMax": "yes",
     }
     (folder / "clamd.conf").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
     process = subprocess.Popen(  # the fixture's own program

@@ -43,6 +43,7 @@ def _authority() -> trustme.CA:
 @cache
 def server_tls() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     _authority().issue_cert("localhost", "127.0.0.1").configure_cert(context)
     return context
 

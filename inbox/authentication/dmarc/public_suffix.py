@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Protocol
 
 
@@ -51,3 +52,15 @@ def _shipped_list() -> SuffixList:
 def shipped() -> PublicSuffixes:
     """The list of the installed publicsuffixlist, read once for all who ask for it."""
     return PublicSuffixes(_shipped_list)
+
+
+@lru_cache(maxsize=1)
+def top_level_domains() -> frozenset[str]:
+    """The top-level domains of the list, as A-labels."""
+    from publicsuffixlist import PSLFILE
+
+    rules = Path(PSLFILE).read_text("utf-8").splitlines()
+    names = (
+        line.strip() for line in rules if line.strip() and not line.startswith(("//", "!", "*")) and "." not in line
+    )
+    return frozenset(name if name.isascii() else "xn--" + name.encode("punycode").decode("ascii") for name in names)

@@ -12,6 +12,8 @@ _READ_HIGH: Final = 256 * 1024
 #: Unsent octets after which :meth:`Channel.drain` waits, and those at which it goes on.
 _WRITE_HIGH: Final = 256 * 1024
 _WRITE_LOW: Final = 64 * 1024
+#: Seconds for a peer to answer our close_notify when it has taken all else.
+_CLOSE_NOTIFY_SECONDS: Final = 0.05
 
 
 class Disconnected(Exception):
@@ -82,6 +84,16 @@ class Channel(asyncio.Protocol):
         if self._transport is None:
             raise RuntimeError("not connected")
         return self._transport
+
+    @property
+    def full(self) -> bool:
+        """True while the peer has not taken most of what was written."""
+        return self._full and not self.lost
+
+    @property
+    def secure(self) -> bool:
+        """True once a TLS handshake has begun."""
+        return self._secure
 
     def info(self, name: str) -> Any:
         """What the transport knows under ``name`` (``peername``, ``ssl_object`` …)."""
@@ -167,18 +179,27 @@ class Channel(asyncio.Protocol):
         except (OSError, ConnectionError, EOFError) as error:  # ssl.SSLError and time-outs are OSErrors
             self.abort()
             raise Disconnected(f"TLS handshake failed: {error}") from error
-        if transport is None or self.lost:
+        # uvloop returns a transport without TLS if the connection is lost during the handshake.
+        if transport is None or self.lost or transport.get_extra_info("ssl_object") is None:
             raise Disconnected("the peer went away during the TLS handshake")
         self._transport = transport
         self._eof = False
         transport.set_write_buffer_limits(_WRITE_HIGH, _WRITE_LOW)
 
     async def finish(self, within: float) -> None:
-        """Sends what is queued and closes; a peer that does not take it ``within`` so many seconds is cut off."""
+        """Sends what is queued and closes; a peer that does not take it ``within`` so many seconds is cut off.
+
+        A TLS connection is closed behind our close_notify. To wait for the peer's is not required (RFC 5246 §7.2.1,
+        RFC 8446 §6.1), and a client that waits for the end of the connection does not send one.
+        """
         if self._transport is None or self.lost:
             return
+        sent = not self._transport.get_write_buffer_size()
         self._closed = asyncio.get_running_loop().create_future()
-        self._transport.close()
+        if not self._transport.is_closing():  # the second close of asyncio's TLS transport of Python 3.11 breaks abort
+            self._transport.close()
+        if self._secure and sent:
+            within = _CLOSE_NOTIFY_SECONDS
         try:
             async with asyncio.timeout(within):
                 await self._closed
@@ -191,7 +212,7 @@ class Channel(asyncio.Protocol):
 
     def abort(self) -> None:
         """Closes at once; what is queued is lost."""
-        if self._transport is not None:
+        if self._transport is not None and not self.lost:
             self._transport.abort()
 
     @staticmethod

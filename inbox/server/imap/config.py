@@ -6,7 +6,13 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from inbox.base.limits import APPENDED_MESSAGE_OCTETS, IMAP_CONNECTIONS, LOGIN_FAILURES
+from inbox.base.limits import (
+    APPENDED_MESSAGE_OCTETS,
+    IMAP_CONNECTIONS,
+    IMAP_EARLY_COMMANDS,
+    IMAP_ERRORS,
+    LOGIN_FAILURES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,9 @@ class ImapConfig:
         max_connections: in all; max_connections_per_peer: from one IPv4 address or IPv6 /64 network.
             Both also bound the TLS handshakes that are under way on a port of implicit TLS.
         login_failures: failed logins before the connection is closed.
+        max_errors: refused commands after which the connection is closed, in all before login, in a row afterwards
+            (0: no bound).
+        max_early_commands: commands that may be sent before login (0: no bound).
     """
 
     hostname: str
@@ -42,3 +51,5 @@ class ImapConfig:
     max_connections: int = IMAP_CONNECTIONS
     max_connections_per_peer: int = 200
     login_failures: int = LOGIN_FAILURES
+    max_errors: int = IMAP_ERRORS
+    max_early_commands: int = IMAP_EARLY_COMMANDS

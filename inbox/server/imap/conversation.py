@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Final, cast
 
 from inbox.base.errors import InboxError, StoreError
-from inbox.base.limits import IMAP_LITERAL_OCTETS
+from inbox.base.limits import IMAP_EARLY_LITERALS, IMAP_LITERAL_OCTETS, IMAP_LITERALS
 from inbox.server.imap.append import destination, receive
 from inbox.server.imap.capability import capabilities
 from inbox.server.imap.channel import Disconnected
@@ -64,6 +64,8 @@ class Conversation:
         self._s.send(render.status("*", "OK", greeting, f"CAPABILITY {capabilities(self._s)}"))
         async for event in self._events():
             await self._handle(event)
+            if self._s.patience.lost:
+                raise Farewell(self._s.patience.lost)
 
     async def _end(self) -> None:
         await self._s.deselect()
@@ -79,8 +81,10 @@ class Conversation:
 
     async def _events(self) -> AsyncIterator[Event]:
         while True:
+            await self._s.share.pause()
             event = self._s.framer.next_event()
             if event is not None:
+                self._s.command_read()
                 yield event
                 continue
             await self._s.more()
@@ -111,6 +115,8 @@ class Conversation:
             if append is not None:
                 await self._append(append, announced.synchronizing)
                 return
+            if len(announced.literals) >= (IMAP_EARLY_LITERALS if self._state is State.FRESH else IMAP_LITERALS):
+                raise BadCommand("Too many literals")
             kept = sum(map(len, announced.literals))
             if kept + announced.size > IMAP_LITERAL_OCTETS:
                 raise BadCommand("Literal too large", word="NO", response_code="TOOBIG")
@@ -140,7 +146,7 @@ class Conversation:
         await self._answer(command, receive(self._s, arguments, mailbox))
 
     def _bad(self, error: BadCommand) -> None:
-        self._s.session.errors += 1
+        self._count_error(error.word)
         self._s.send(render.status(error.tag, error.word, error.said, error.response_code))
 
     async def _execute(self, command: Command) -> None:
@@ -163,12 +169,17 @@ class Conversation:
         tag = self._s.tag = command.tag
         done: Done | None = None
         try:
+            if self._state is State.FRESH:
+                self._s.patience.idle()
             done = await running
+            if self._state is not State.FRESH:
+                self._s.patience.restore()
             answer = render.status(tag, "OK", done.said, done.code)
         except BadCommand as error:
-            self._s.session.errors += 1
+            self._count_error(error.word)
             answer = render.status(tag, error.word, error.said, error.response_code)
         except No as no:
+            self._count_error("NO")
             answer = render.status(tag, "NO", no.said, no.code)
         except InboxError as error:
             if error.temporary:
@@ -184,6 +195,12 @@ class Conversation:
         self._s.send(answer)
         if done is not None and done.then is not None:
             await done.then()
+
+    def _count_error(self, word: str) -> None:
+        # NO is an ordinary answer to a user (a mailbox that is full or gone), and a waste of time to a stranger.
+        if word == "BAD" or self._state is State.FRESH:
+            self._s.session.errors += 1
+            self._s.patience.error()
 
     def _log_failure(self, command: Command, error: Exception) -> None:
         self._s.backend.log.error(

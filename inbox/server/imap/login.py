@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
+from functools import partial
+from itertools import islice
 from typing import Final
 
 from inbox.base.errors import AuthenticationFailed
@@ -18,6 +21,9 @@ from inbox.wire.imap.errors import BadCommand
 
 #: Extensions that ENABLE can switch on (RFC 5161 §3.1: others are passed over).
 _SWITCHES: Final[frozenset[str]] = frozenset()
+#: Fields of ID that are logged, and characters of each name and value (RFC 2971 §3.3: up to 30 fields of 1024 octets).
+_ID_FIELDS: Final = 8
+_ID_CHARACTERS: Final = 64
 
 
 async def capability(s: ImapSession, _: Nothing) -> Done:
@@ -30,10 +36,24 @@ async def noop(_s: ImapSession, _: Nothing) -> Done:
 
 
 async def client_id(s: ImapSession, client: ClientId) -> Done:
-    """RFC 2971. What the client says of itself goes into the log; it decides nothing."""
-    s.backend.log.info("imap_client", session=s.session.id, fields=client.fields)
+    """RFC 2971. What the client says of itself goes into the log, once and shortened; it decides nothing."""
+    if not s.identified:
+        s.identified = True
+        s.backend.log.info(
+            "imap_client", session=s.session.id, peer=str(s.session.peer), fields=_shortened(client.fields)
+        )
     s.send(render.id_response({"name": "inbox"}))
     return Done()
+
+
+def _shortened(fields: Mapping[str, str | None] | None) -> dict[str, str]:
+    """The first few fields, without what could disturb a terminal or the reader of a log."""
+    some = islice((fields or {}).items(), _ID_FIELDS)
+    return {_clean(name): _clean(value or "") for name, value in some}
+
+
+def _clean(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text[:_ID_CHARACTERS])
 
 
 async def enable(s: ImapSession, wanted: Enable) -> Done:
@@ -45,10 +65,11 @@ async def enable(s: ImapSession, wanted: Enable) -> Done:
 
 async def logout(s: ImapSession, _: Nothing) -> Done:
     s.send(render.status("*", "BYE", "Goodbye"))
-    return Done("Logged out", then=_leave)
+    return Done("Logged out", then=partial(_leave, s))
 
 
-async def _leave() -> None:
+async def _leave(s: ImapSession) -> None:
+    await s.flush()  # before the mailbox is let go, which may have to wait for the database
     raise Disconnected("logged out")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from inbox.mail.mailbox_name import complaint
+from inbox.mail.mailbox_name import complaint, is_too_long
 from inbox.mail.tenancy import Mailbox
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.outcome import Done, No
@@ -98,7 +98,7 @@ async def rename(s: ImapSession, wanted: Rename) -> Done:
 def _check_name(name: str) -> None:
     trouble = complaint(name)
     if trouble is not None:
-        raise No(trouble, "CANNOT")
+        raise No(trouble, "LIMIT" if is_too_long(name) else "CANNOT")
 
 
 async def subscribe(s: ImapSession, wanted: OneMailbox) -> Done:

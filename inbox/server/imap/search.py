@@ -36,7 +36,7 @@ _ASKED: Final[Mapping[int, tuple[Column, ...]]] = {
 }
 #: Fields that hold addresses, as SEARCH names them.
 _ADDRESS_FIELDS: Final = frozenset({"FROM", "TO", "CC", "BCC", "SENDER", "REPLY-TO"})
-#: Messages that are judged by the view alone before others get their turn.
+#: Tests of messages by the view alone before others get their turn.
 _TURN: Final = 2000
 
 
@@ -70,6 +70,17 @@ def _level(wanted: Key) -> int:
             return _BLOB
         case _:
             return _VIEW
+
+
+def _weight(wanted: Key) -> int:
+    """How many keys are looked at for one message."""
+    match wanted:
+        case key.And(keys) | key.Or(keys):
+            return sum(map(_weight, keys))
+        case key.Not(inner):
+            return _weight(inner)
+        case _:
+            return 1
 
 
 class _Compiler:
@@ -213,19 +224,19 @@ async def _matching(s: ImapSession, view: View, wanted: Key) -> list[int]:
     compiler = _Compiler(view)
     cheap = [compiler.test(inner) for inner in keys if _level(inner) == _VIEW]
     dear = key.And(tuple(inner for inner in keys if _level(inner) > _VIEW))
-    candidates = await _by_view(s, view, cheap) if cheap else list(range(len(view)))
+    turn = max(1, _TURN // max(1, _weight(wanted)))
+    candidates = await _by_view(s, view, cheap, turn) if cheap else list(range(len(view)))
     if not dear.keys or not candidates:
         return candidates
     return await _dear(s, view, candidates, compiler.test(dear), dear)
 
 
-async def _by_view(s: ImapSession, view: View, tests: Sequence[_Test]) -> list[int]:
+async def _by_view(s: ImapSession, view: View, tests: Sequence[_Test], turn: int) -> list[int]:
     candidates: list[int] = []
-    for start in range(0, len(view), _TURN):
-        some = map(_Facts, range(start, min(start + _TURN, len(view))))
+    for start in range(0, len(view), turn):
+        some = map(_Facts, range(start, min(start + turn, len(view))))
         candidates += [m.place for m in some if all(test(m) for test in tests)]
         await s.pace()
-        await asyncio.sleep(0)
     return candidates
 
 
@@ -238,6 +249,7 @@ async def _dear(s: ImapSession, view: View, candidates: list[int], test: _Test, 
         await s.pace()
         looked = await asyncio.gather(*(_look(s, row, texts) for row in rows)) if level == _BLOB else [None] * len(rows)
         for row, needles in zip(rows, looked, strict=True):
+            await s.share.pause()
             place = view.index(row[0])
             if place is None or (level == _BLOB and needles is None):
                 continue

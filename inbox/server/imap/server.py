@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import Counter
 from collections.abc import Sequence
-from ipaddress import IPv6Address, ip_address
+from functools import partial
+from ipaddress import ip_address
+from math import inf
 from typing import Any, Final, Literal
 
 from inbox.base.clock import Clock, SystemClock
 from inbox.base.ids import Ids, RandomIds
-from inbox.base.peers import network_of
+from inbox.base.peers import network_of, peer_address
 from inbox.flow.doors import Appending, Login
 from inbox.plugin.context import Door, IPAddress, Session
 from inbox.plugin.services import Log
+from inbox.server.fairness import Share, Turns
+from inbox.server.guard import CROWDED_SECONDS, STRANGER, Guard
 from inbox.server.imap.channel import Channel
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.conversation import Conversation
@@ -39,7 +42,8 @@ class ImapServer:
         config: settings; one set for all listeners.
         database, blobs: where mail is.
         login, appending: what stands behind LOGIN and APPEND.
-        clock, ids: for the start time and the id of each session.
+        clock, ids: for the start time and the id of each session, and for time-outs.
+        turns: the queue for the event loop that all servers of a process share.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class ImapServer:
         *,
         clock: Clock | None = None,
         ids: Ids | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._config = config
         self._backend = Backend(config, database, Listings(database), blobs, login, appending, log)
@@ -61,10 +66,13 @@ class ImapServer:
         self._ids = ids or RandomIds(self._clock.now)
         self._servers: list[asyncio.Server] = []
         self._sessions: dict[asyncio.Task[None], ImapSession] = {}
-        self._peers: Counter[str] = Counter()
         self._sockets: list[socket.socket] = []
         self._acceptors: set[asyncio.Task[None]] = set()
-        self._handshakes: dict[asyncio.Task[None], str] = {}
+        self._turns = turns or Turns()
+        # Clients whose handshake is under way are counted by themselves: they cannot keep out those who are connected.
+        self.guard = Guard(self._clock, config.max_connections, config.max_connections_per_peer)
+        self._handshakes = Guard(self._clock, config.max_connections, config.max_connections_per_peer)
+        self._shaking: dict[asyncio.Task[None], _Handshake] = {}
 
     @property
     def ports(self) -> list[int]:
@@ -95,6 +103,8 @@ class ImapServer:
         """
         if tls is not None and self._config.tls is None:
             raise ValueError("TLS needs a certificate")
+        self.guard.start()
+        self._handshakes.start()
         if tls == "implicit":
             made = list(sockets) or [_bound(host, port)]
             for sock in made:
@@ -119,9 +129,12 @@ class ImapServer:
         for server in self._servers:
             server.close()
         self._servers.clear()
-        for task in (*self._acceptors, *self._handshakes):
+        self.guard.stop()
+        self._handshakes.stop()
+        waiting = (*self._acceptors, *self._shaking)
+        for task in waiting:
             task.cancel()
-        await asyncio.gather(*self._acceptors, *self._handshakes, return_exceptions=True)
+        await asyncio.gather(*waiting, return_exceptions=True)
         self._acceptors.clear()
         for sock in self._sockets:
             sock.close()
@@ -169,26 +182,44 @@ class ImapServer:
                 self._log.error("imap_accept_failed", error=str(error))
                 await asyncio.sleep(_ACCEPT_RETRY)
                 continue
-            network = network_of(_address(address)[0])
-            if not self._may_shake_hands(network):
-                self._log.warning("imap_too_many_handshakes", peer=network, handshakes=len(self._handshakes))
-                connection.close()
-                continue
-            task = loop.create_task(self._shake_hands(connection))
-            self._handshakes[task] = network
-            task.add_done_callback(self._handshakes.pop)
+            self._begin_handshake(connection, _address(address)[0])
 
-    def _may_shake_hands(self, network: str) -> bool:
-        under_way = list(self._handshakes.values())
-        config = self._config
-        return len(under_way) < config.max_connections and under_way.count(network) < config.max_connections_per_peer
+    def _begin_handshake(self, connection: socket.socket, peer: IPAddress) -> None:
+        guard, shaking = self._handshakes, _Handshake(connection, self._clock.monotonic(), self._config.tls_timeout)
+        if not guard.enter_peer(peer):
+            self._log.warning("imap_too_many_handshakes", peer=str(peer), handshakes=len(self._shaking))
+            connection.close()
+            return
+        if not guard.enter(shaking, peer):
+            guard.leave_peer(peer)
+            self._log.warning("imap_too_many_handshakes", peer=str(peer), handshakes=len(self._shaking))
+            connection.close()
+            return
+        task = shaking.task = asyncio.get_running_loop().create_task(self._shake_hands(shaking, network_of(peer)))
+        self._shaking[task] = shaking
+        task.add_done_callback(partial(self._shaken, peer))
 
-    async def _shake_hands(self, connection: socket.socket) -> None:
+    def _shaken(self, peer: IPAddress, task: asyncio.Task[None]) -> None:
+        self._handshakes.leave(self._shaking.pop(task))
+        self._handshakes.leave_peer(peer)
+
+    async def _shake_hands(self, shaking: _Handshake, network: str) -> None:
+        connection = shaking.connection
+
+        def connected(channel: Channel) -> None:
+            shaking.deadline = inf  # the socket belongs to the session now
+            self._connected(channel, "implicit")
+
+        try:
+            await self._turns.take(network)  # a handshake costs more than anything else that a stranger can ask for
+        except BaseException:
+            connection.close()
+            raise
         # The loop has to do this handshake: uvloop reads before connection_made could hold the transport, and the
         # client speaks first.
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: Channel(lambda channel: self._connected(channel, "implicit"), self._config.write_timeout),
+                lambda: Channel(connected, self._config.write_timeout),
                 connection,
                 ssl=self._config.tls,
                 ssl_handshake_timeout=self._config.tls_timeout,
@@ -201,13 +232,8 @@ class ImapServer:
 
     def _connected(self, channel: Channel, tls: Encryption | None) -> None:
         peer, port = _address(channel.info("peername"))
-        network = network_of(peer)
-        if len(self._sessions) >= self._config.max_connections or (
-            self._peers[network] >= self._config.max_connections_per_peer
-        ):
-            self._log.warning("imap_too_many_connections", peer=str(peer), connections=len(self._sessions))
-            channel.write(render.status("*", "BYE", "Too many connections", "UNAVAILABLE"))
-            channel.close()
+        if not self.guard.enter_peer(peer):
+            self._turn_away(channel, peer)
             return
         local = channel.info("sockname")
         context = Session(
@@ -218,18 +244,44 @@ class ImapServer:
             local_port=local[1] if local else 0,
             started_at=self._clock.now(),
         )
-        session = ImapSession(self._backend, channel, context, may_start_tls=tls == "starttls")
+        share = Share(self._turns, network_of(peer))
+        session = ImapSession(self._backend, channel, context, share, self.guard, may_start_tls=tls == "starttls")
+        if not self.guard.enter(session, peer):
+            self.guard.leave_peer(peer)
+            self._turn_away(channel, peer)
+            return
         conversation = Conversation(session, COMMANDS, implicit_tls=tls == "implicit")
-        self._peers[network] += 1
-        task = asyncio.get_running_loop().create_task(conversation.run())
+        task = asyncio.get_running_loop().create_task(share.run(conversation.run()))
         self._sessions[task] = session
-        task.add_done_callback(lambda done: self._ended(done, network))
+        task.add_done_callback(partial(self._ended, peer))
 
-    def _ended(self, task: asyncio.Task[None], network: str) -> None:
-        del self._sessions[task]
-        self._peers[network] -= 1
-        if not self._peers[network]:
-            del self._peers[network]
+    def _turn_away(self, channel: Channel, peer: IPAddress) -> None:
+        self._log.warning("imap_too_many_connections", peer=str(peer), connections=len(self._sessions))
+        channel.write(render.status("*", "BYE", "Too many connections", "UNAVAILABLE"))
+        channel.close()
+
+    def _ended(self, peer: IPAddress, task: asyncio.Task[None]) -> None:
+        self.guard.leave(self._sessions.pop(task))
+        self.guard.leave_peer(peer)
+
+
+class _Handshake:
+    """A client of implicit TLS before it is a session (:class:`inbox.server.guard.Guarded`)."""
+
+    standing = STRANGER
+
+    def __init__(self, connection: socket.socket, now: float, seconds: float) -> None:
+        self.deadline = now + seconds
+        self.pressing = now + CROWDED_SECONDS
+        self.waiting_since = now
+        self.task: asyncio.Task[None] | None = None
+        self.connection = connection
+
+    def expire(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+
+    evict = expire
 
 
 def _bound(host: str | None, port: int) -> socket.socket:
@@ -242,7 +294,4 @@ def _address(peername: tuple[Any, ...] | None) -> tuple[IPAddress, int]:
     """The peer, with an IPv4 address that came in through an IPv6 socket as what it is."""
     if not peername:
         return ip_address("0.0.0.0"), 0  # noqa: S104  gone before we could ask; nothing is bound to this
-    address = ip_address(peername[0].partition("%")[0])
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return address, peername[1]
+    return peer_address(peername[0]), peername[1]

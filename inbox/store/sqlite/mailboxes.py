@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from inbox.base import limits
 from inbox.base.clock import Clock
 from inbox.base.errors import AlreadyExists, LimitReached, NotFound
 from inbox.base.ids import Ids
@@ -157,7 +158,14 @@ def create_mailbox(
     *,
     subscribed: bool = False,
 ) -> None:
-    """Writes one mailbox; the caller holds the transaction and has checked the name."""
+    """Writes one mailbox; the caller holds the transaction and has checked the name.
+
+    Raises:
+        LimitReached: the owner has :data:`inbox.base.limits.MAILBOXES` already.
+    """
+    (count,) = db.execute("SELECT count(*) FROM mailbox WHERE owner = ?", (account or tenant,)).fetchone()
+    if count >= limits.MAILBOXES:
+        raise LimitReached(f"An account may have {limits.MAILBOXES} mailboxes")
     parent = _by_name(db, tenant, account, name.rpartition("/")[0])
     db.execute(
         "INSERT INTO mailbox (id, organization, owner, account, email_address, name, parent, special_use, uid_validity)"

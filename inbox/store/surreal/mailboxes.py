@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from inbox.base import limits
 from inbox.base.clock import Clock
 from inbox.base.errors import AlreadyExists, LimitReached, NotFound
 from inbox.base.ids import Ids
@@ -77,7 +78,13 @@ class Tree:
     subscribed: list[dict[str, Any]] = field(default_factory=list)
 
     def create(self, new_id: str, name: str, special_use: str | None = None, *, subscribed: bool = False) -> None:
-        """Plans a mailbox whose parents are there."""
+        """Plans a mailbox whose parents are there.
+
+        Raises:
+            LimitReached: the owner has :data:`inbox.base.limits.MAILBOXES` already.
+        """
+        if len(self.by_name) >= limits.MAILBOXES:
+            raise LimitReached(f"An account may have {limits.MAILBOXES} mailboxes")
         if subscribed:
             self.subscribed.append({"id": (self.owner.key, name)})
         parent = self.by_name.get(name.rpartition("/")[0])

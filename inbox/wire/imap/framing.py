@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from inbox.base.limits import IMAP_LINE_OCTETS
+from inbox.base.limits import IMAP_LINE_OCTETS, IMAP_LITERALS
 from inbox.wire.imap.errors import BadCommand
 
 _LITERAL = re.compile(rb"\{([0-9]{1,64})(\+?)\}\r?\n\Z")
@@ -90,7 +90,7 @@ class Framer:
 
     def __init__(self, skip_limit: int, line_limit: int = IMAP_LINE_OCTETS) -> None:
         self.line_limit = line_limit
-        self._skip_limit = skip_limit
+        self.skip_limit = skip_limit
         self._buffer = bytearray()
         self._reset()
 
@@ -102,6 +102,7 @@ class Framer:
         self._searched = 0
         self._synchronizing = False
         self._skipped = 0
+        self._passed_over = 0
         self._broken: BadCommand | None = None
 
     @property
@@ -176,7 +177,7 @@ class Framer:
                 case _Mode.STREAM:
                     return self._piece()
                 case _Mode.SKIP:
-                    if self._skipped + self._left > self._skip_limit:
+                    if self._skipped + self._left > self.skip_limit or self._passed_over > IMAP_LITERALS:
                         return Hopeless(bytes(self._text[:_KEPT]))
                     some = min(self._left, len(self._buffer))
                     self._skipped += some
@@ -230,6 +231,7 @@ class Framer:
         elif self._synchronizing:
             self._mode = _Mode.OVER
         else:
+            self._passed_over += 1
             self._mode = _Mode.SKIP
 
     def _cut_overlong(self) -> None:

@@ -49,11 +49,11 @@ def greets(port: int) -> bool:
 
 
 @contextmanager
-def parent(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def parent(folder: Path, port: int, program: str = COMMAND) -> Iterator[subprocess.Popen[bytes]]:
     """``inbox serve --processes`` with its SMTP door on ``port``."""
     server = RunningServer(folder, names=())
     environment = {**server.env, "SMTP_TRANSFER_PORT": str(port), "IMAP_PORT": "0", "IMAPS_PORT": "0"}
-    command = [sys.executable, "-c", COMMAND, "serve", "--processes", str(PROCESSES)]
+    command = [sys.executable, "-c", program, "serve", "--processes", str(PROCESSES)]
     with server.log.open("wb") as log:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stderr=log)
     try:
@@ -121,6 +121,29 @@ def send(server: RunningServer) -> int:
         client.mail("bob@elsewhere.test")
         client.rcpt("ann@demo.test")
         return client.data(b"Subject: hello\r\n\r\nbody\r\n")[0]
+
+
+#: ``inbox serve`` whose parent looks more often than it does for operators.
+HURRIED = f"import inbox.app.processes as p; p.WATCH_SECONDS = 1.5; {COMMAND}"
+
+
+def test_a_server_that_is_stopped_is_killed_and_replaced(tmp_path: Path) -> None:
+    port = free_port()
+    with parent(tmp_path, port, HURRIED) as process:
+        until(lambda: all_run(process.pid), "all children run")
+        assert greets(port)
+        stopped, *others = sorted(servers(process.pid))
+        sockets = [tmp_path / "data" / name for name in ("inbox.sock", "inbox-1.sock")]
+        until(lambda: all(path.exists() for path in sockets), "both serve")
+        os.kill(stopped, signal.SIGSTOP)
+        until(lambda: not runs(stopped), "the stopped one is killed")
+        until(lambda: len(servers(process.pid)) == PROCESSES, "it is replaced")
+        assert set(others) < servers(process.pid), "the other one is left in peace"
+        assert greets(port)
+    events = [json.loads(line) for line in (tmp_path / "server.log").read_text().splitlines() if line.startswith("{")]
+    [killed] = [event for event in events if event["event"] == "process_killed"]
+    assert killed["pid"] == stopped
+    assert killed["reason"] == "it gave no sign of life for 6 s"
 
 
 def test_the_status_is_that_of_all_and_so_is_a_reload(server: RunningServer) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import ssl
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,6 +121,58 @@ def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="INBOX_DATA_DIR"):
         Certificates(tls(), tmp_path / "file" / "tls", "mx.example.org", FakeClock()).context()
+
+
+def all_suites() -> list[str]:
+    """Every suite of TLS 1.2 that the openssl of this machine can offer, the insecure ones included."""
+    ran = subprocess.run(
+        ["openssl", "ciphers", "-s", "-tls1_2", "ALL:COMPLEMENTOFALL:@SECLEVEL=0"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return ran.stdout.strip().split(":")
+
+
+def taken(port: int, *options: str) -> bool:
+    """Whether openssl s_client completes a handshake."""
+    ran = subprocess.run(
+        ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", *options],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    return ran.returncode == 0 and "Cipher is (NONE)" not in ran.stdout
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("key_type", [trustme.KeyType.ECDSA, trustme.KeyType.RSA])
+async def test_tls_1_2_has_forward_secrecy_and_authenticated_encryption(
+    key_type: trustme.KeyType, tmp_path: Path
+) -> None:
+    leaf = trustme.CA().issue_cert("mx.example.org", key_type=key_type)
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    leaf.private_key_pem.write_to_path(key)
+    for blob in leaf.cert_chain_pems:
+        blob.write_to_path(cert, append=True)
+    context = Certificates(tls(cert, key), tmp_path, "mx.example.org", FakeClock()).context()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    async with listener:
+        port = listener.sockets[0].getsockname()[1]
+        taken_suites = {
+            suite
+            for suite in all_suites()
+            if await asyncio.to_thread(taken, port, "-tls1_2", "-cipher", f"{suite}:@SECLEVEL=0")
+        }
+        kind = "ECDSA" if key_type is trustme.KeyType.ECDSA else "RSA"
+        assert taken_suites == {
+            f"ECDHE-{kind}-AES256-GCM-SHA384",
+            f"ECDHE-{kind}-AES128-GCM-SHA256",
+            f"ECDHE-{kind}-CHACHA20-POLY1305",
+        }
+        assert await asyncio.to_thread(taken, port, "-tls1_3")
+        assert not await asyncio.to_thread(taken, port, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0")
 
 
 def _remove(path: Path) -> None:

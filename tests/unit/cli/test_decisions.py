@@ -205,3 +205,27 @@ def test_following_ends_with_ctrl_c(demo: Cli, monkeypatch: pytest.MonkeyPatch) 
     ran = demo("decisions", "list", "-f")
     assert (ran.code, ran.err) == (0, "")
     assert [line.split()[0] for line in ran.out.splitlines()] == ["ID", ID]
+
+
+async def record_count(cli: Cli) -> None:
+    """A record that counts refusals, as the server writes it."""
+    clock = SystemClock()
+    db = SqliteDatabase(cli.folder / "data" / "inbox.db", clock, RandomIds(clock.now))
+    await db.open()
+    decision = Decision(
+        ID, 120.0, "reject", door="smtp", peer="192.0.2.7", recipients=["x@demo.test"], count=9990, first=60.0,
+        reasons={"rcpt: 550 5.1.1 No such user": 9990},
+    )  # fmt: skip
+    record = DecisionRecord(ID, "", 120.0, "smtp", "reject", "", ("x@demo.test",), "192.0.2.7", encode(decision))
+    await db.decisions.add([record])
+    await db.close()
+
+
+def test_refusals_that_are_counted_are_listed_and_explained(demo: Cli) -> None:
+    asyncio.run(record_count(demo))
+    [listed] = demo("decisions", "list", "--recipient", "x@demo.test", "--json").json
+    assert listed["by"] == "9990 refusals counted"
+    ran = demo("explain", ID)
+    assert ran.code == 0
+    for words in ("9990 refusals of one peer", "192.0.2.7", "1970-01-01 00:01:00 UTC", "550 5.1.1 No such user"):
+        assert words in ran.out

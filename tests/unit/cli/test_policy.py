@@ -106,6 +106,22 @@ def test_the_policies_of_others_can_be_shown_in_spite_of_one_that_is_wrong(demo:
     assert refused.err.startswith(f"{demo.folder}/policies/tenants/demo.yaml:1:7: mode: ")
 
 
+def test_a_rule_that_reads_what_no_plugin_finds_out_is_a_warning(demo: Cli) -> None:
+    tenant_policy(demo, "plugins:\n  spam_rules:\n    rules:\n      - {name: R, when: facts.spf.result == 'fail'}\n")
+    ran = demo("policy", "check")
+    path = f"{demo.folder}/policies/tenants/demo.yaml"
+    assert ran.code == 0
+    assert ran.err == (
+        f"{path}:4:25: warning: rule R: no plugin that is enabled here finds out facts.spf: it is always null\n"
+    )
+    (row,) = demo("policy", "check", "--json").json
+    assert (row["line"], row["column"], row["severity"]) == (4, 25, "warning")
+    tenant_policy(demo, "plugins:\n  spam_rules:\n    rules:\n      - {name: R, when: facts.sfp == null}\n")
+    ran = demo("policy", "check")
+    assert ran.code == 1
+    assert ran.err.startswith(f"{path}:4:25: when: rule R: unknown fact 'sfp'; did you mean 'spf'?")
+
+
 def test_one_file_is_checked_as_part_of_its_folder(demo: Cli) -> None:
     tenant_policy(demo, "plugins: {nope: {}}\n")
     path = demo.folder / "policies" / "tenants" / "demo.yaml"

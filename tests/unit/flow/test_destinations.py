@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from inbox.base import limits
 from inbox.base.errors import AlreadyExists, NotFound
 from inbox.base.ids import RandomIds
 from inbox.flow.destinations import KEPT_SECONDS, QUARANTINE, Destinations
@@ -88,3 +89,14 @@ async def test_somebody_else_who_makes_it_first_is_no_trouble(here: Here, monkey
     found = await here.database.mailboxes.by_name(here.acme, here.ann, "Lists")
     assert found is not None
     assert found.id == made
+
+
+async def test_an_account_that_is_full_of_mailboxes_gets_its_message_in_inbox(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await here.names(here.ann)
+    monkeypatch.setattr(limits, "MAILBOXES", len(before))
+    inbox = await here.database.mailboxes.by_name(here.acme, here.ann, "INBOX")
+    assert inbox is not None
+    assert await here.destinations.mailbox(here.acme, ANN, "Lists/Python") == inbox.id
+    assert await here.names(here.ann) == before

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import quopri
+
 import pytest
 
+from inbox.base.limits import MIME_DEPTH, MIME_PART_FIELDS, MIME_PARTS
 from inbox.mail.content import MemoryContent
 from inbox.mail.message import Message, PartInfo
 
@@ -66,6 +70,79 @@ def test_file_names(fields: bytes, name: str) -> None:
     assert part(fields).file_name == name
 
 
+def encoded_message(inner: bytes, encoding: bytes = b"base64") -> bytes:
+    body = base64.encodebytes(inner) if encoding == b"base64" else quopri.encodestring(inner.replace(b"\r\n", b"\n"))
+    fields = b"Content-Type: message/rfc822; name=m.eml\r\nContent-Transfer-Encoding: " + encoding
+    return HEAD + fields + b"\r\n\r\n" + body.replace(b"\n", b"\r\n")
+
+
+FILE = b"--b\r\nContent-Disposition: attachment; filename=a.exe\r\n\r\nMZ\r\n"
+
+
+@pytest.mark.parametrize("encoding", [b"base64", b"quoted-printable"])
+def test_attachments_of_an_encoded_message_are_found(encoding: bytes) -> None:
+    inner = MIXED + b"--b\r\n\r\nhello http://x.test/\r\n" + FILE + b"--b--"
+    message = of(encoded_message(inner, encoding))
+    assert [(one.path, one.file_name) for one in message.attachments] == [("1", "m.eml"), ("1/2", "a.exe")]
+    assert [one.path for one in message.parts] == ["1/1", "1/2"]
+    assert message.urls() == ("http://x.test/",)
+    assert message.parts[1].decoded(10) == b"MZ"
+    assert message.examined_completely
+    twice = of(encoded_message(encoded_message(inner, encoding)))
+    assert [one.file_name for one in twice.attachments] == ["m.eml", "m.eml", "a.exe"]
+
+
+def too_deep() -> bytes:
+    nested = FILE
+    for _ in range(MIME_DEPTH + 1):
+        nested = encoded_message(nested, b"quoted-printable")
+    return nested
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        MIXED + FILE * MIME_PARTS + b"--b--",
+        HEAD + b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(31)),
+        MIXED + b"--b\r\n" + b"X: y\r\n" * MIME_PART_FIELDS + FILE.removeprefix(b"--b\r\n"),
+        too_deep(),
+        MIXED + FILE * 600 + b"--b\r\n" + encoded_message(MIXED + FILE * 600) + b"--b--",
+    ],
+    ids=["parts", "depth", "fields", "encoded depth", "parts in all"],
+)
+def test_a_message_that_is_not_examined_completely_says_so(raw: bytes) -> None:
+    message = of(raw)
+    assert not message.examined_completely
+    assert len(message.attachments) <= MIME_PARTS
+
+
+def test_a_message_of_many_parts_is_examined_completely() -> None:
+    message = of(MIXED + FILE * (MIME_PARTS - 2) + b"--b--")
+    assert message.examined_completely
+    assert len(message.attachments) == MIME_PARTS - 2
+
+
+def test_encoded_messages_are_decoded_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inbox.mail.message.ENCODED_MESSAGE_OCTETS", 100)
+    message = of(encoded_message(MIXED + b"--b\r\n\r\n" + b"x" * 1000))
+    assert not message.examined_completely
+    assert sum(one.encoded_size for one in message.parts) < 100
+
+
+def test_extensions_and_marks_that_hide_them() -> None:
+    one = part(b"Content-Disposition: attachment; filename*=utf-8''invoice%E2%80%AEfdp.exe")
+    assert (one.extension, one.is_reordered) == ("exe", True)
+    one = part(b'Content-Disposition: attachment; filename="a.pdf.EXE . "\r\nContent-Type: a/b; name="a.txt"')
+    assert (one.extension, one.extensions, one.is_reordered) == ("exe", ("pdf", "exe", "txt"), False)
+    assert one.file_names == ("a.pdf.EXE .", "a.txt")
+    assert part(b"X: y").extensions == ()
+
+
+def test_languages() -> None:
+    assert part(b"Content-Language: de, EN-us").languages == ("de", "en-us")
+    assert part(b"X: y").languages == ()
+
+
 def test_text_is_that_of_all_readable_parts() -> None:
     message = of(
         MIXED
@@ -90,9 +167,10 @@ def test_urls_are_found_once_in_their_order() -> None:
         + b"<a href='javascript:alert(1)'> ftp://i.org\r\n--b--"
     )
     assert message.urls() == (
-        "https://a.org/x(y)", "www.b.org", "HTTP://c.org", "mailto:d@e", "https://f.org", "//g.org/i", "ftp://i.org",
+        "https://a.org/x(y)", "http://www.b.org/", "http://c.org/", "mailto:d@e", "https://f.org/", "http://g.org/i",
+        "javascript:alert(1)", "ftp://i.org/",
     )  # fmt: skip
-    assert message.urls(2) == ("https://a.org/x(y)", "www.b.org")
+    assert message.urls(2) == ("https://a.org/x(y)", "http://www.b.org/")
 
 
 def test_deeply_nested_html_is_still_read() -> None:
@@ -126,3 +204,19 @@ def test_what_is_worked_out_once_belongs_to_one_message() -> None:
     assert message.shared(list) is found
     assert message.shared(dict) == {}
     assert of(HEAD).shared(list) == []
+
+
+def test_every_text_that_is_shown_is_read() -> None:
+    kinds = [b"text/plain", b"text/x-amp-html", b"application/xhtml+xml", b"text/enriched"]
+    message = of(
+        MIXED
+        + b"".join(b"--b\r\nContent-Type: %s\r\n\r\n<b>%d</b>\r\n" % (kind, n) for n, kind in enumerate(kinds))
+        + b"--b--"
+    )
+    assert message.text().split() == ["<b>0</b>", "1", "2", "<b>3</b>"]
+
+
+def test_a_message_that_is_not_read_completely_says_so() -> None:
+    message = of(MIXED + b"--b\r\n\r\n" + b"x" * 1000 + b"\r\n--b\r\n\r\n" + b"x" * 1000 + b"\r\n--b--")
+    assert message.read_completely(2000)
+    assert not message.read_completely(1999)

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inbox.base.limits import EXPRESSION_WORK
 from inbox.policy.expressions import EvaluationError, ExpressionError, Language, Method
+from inbox.policy.shapes import NUMBER, TEXT, TEXTS, Shape
 
 VARIABLES = {
     "subject": "string",
@@ -21,8 +23,9 @@ VARIABLES = {
 }
 LANGUAGE = Language(
     VARIABLES,
-    [Method("reversed", ("string",), "string", lambda text: text[::-1])],
-    {"attachments": frozenset({"name", "extension"})},
+    [Method("reversed", ("string",), "string", lambda text: text[::-1], "TEXT.reversed()")],
+    {"attachments": Shape(element=Shape(fields={"name": TEXT, "extension": TEXT, "size": NUMBER, "names": TEXTS}))},
+    ["headers"],
 )
 VALUES: dict[str, object] = {
     "subject": "Your Invoice",
@@ -30,7 +33,7 @@ VALUES: dict[str, object] = {
     "size": 1000,
     "to": ["ann@acme.test"],
     "headers": {"x-a": ["1", "2"]},
-    "attachments": [{"name": "a.zip", "extension": "zip"}],
+    "attachments": [{"name": "a.zip", "extension": "zip", "size": 3, "names": []}],
     "facts": {"virus": None, "spf": {"result": "pass"}},
 }
 
@@ -50,6 +53,10 @@ def holds(source: str, **values: object) -> bool:
         'facts.spf.result == "pass" || facts.dkim.result == "pass"',
         "attachments.filter(a, a.name.startsWith('a')).size() == 1  // a comment\n",
         'subject.matches(r"\\AYour\\s") && true',
+        '"X-A" in headers && headers["X-a"][0] == "1" && !("X-B" in headers) && "\\x58-a" in headers',
+        "attachments.exists(a, a.name.size() == 5 && a.names == [] && has(a.name))",
+        "attachments.all(a, a.size == 3) && to.exists(a, a.size() > 3)",
+        "attachments.exists(a, a.name == 'a.zip') && attachments[0].size + 1 > size - 1000",
     ],
 )
 def test_conditions_that_hold(source: str) -> None:
@@ -59,17 +66,34 @@ def test_conditions_that_hold(source: str) -> None:
 @pytest.mark.parametrize(
     ("source", "what", "line", "column"),
     [
-        ('subjct == "a"', "undeclared reference to 'subjct'", 1, 1),
+        ('subjct == "a"', "unknown variable 'subjct'; did you mean 'subject'\\? There are: attachments, facts", 1, 1),
+        ("zzz > 1", "unknown variable 'zzz'; known here: attachments, facts, headers", 1, 1),
         ("subject =", "Syntax error", 1, 9),
-        ('size > 0 &&\n  subject.matchs("a")', "undeclared reference to 'matchs'", 2, 17),
-        ('size > "a"', "no matching overload", 1, 6),
+        ('size > 0 &&\n  subject.matchs("a")', "unknown function 'matchs'; did you mean 'matches'", 2, 17),
+        ('size > "a"', "> does not take these types; here it has number and text", 1, 6),
+        ('size == "a"', "== compares values of one type; here it has number and text", 1, 6),
+        ("subject && true", "&& needs a condition .true or false. on both sides; here it has text and condition", 1, 9),
+        ("subject in text", "in needs a list, or a map, of what stands before it; here it has text and text", 1, 9),
+        ("subject.contains(5)", "contains is used as TEXT.contains.TEXT.; here it has text and number", 1, 17),
+        ('subject.reversed("a") == ""', "reversed is used as TEXT.reversed..; here it has other arguments", 1, 17),
+        ("to == 1", "== compares values of one type; here it has list of texts and number", 1, 4),
+        ("subject.size > 3", "a text has no fields", 1, 8),
+        ("attachments.exists(a, a.size == 'x')", "== compares values of one type; here it has number and text", 1, 30),
+        ("attachments[0].nam == ''", "unknown field of attachments.. 'nam'; did you mean 'name'", 1, 16),
+        ("attachments.exists(a, a['nam'] == '')", "unknown field of a 'nam'; did you mean 'name'", 1, 25),
+        ("attachments.exists(a, a.names == 'x')", "here it has list of texts and text", 1, 31),
         ('true &&\n subject.matches("(")', "missing \\)", 2, 18),
         ('text.matches("(?=a)")', "invalid perl operator", 1, 14),
         ('text.matches("(?:x{1,1000}){1,20}")', "repetition", 1, 14),
-        ("attachments.exists(a, a.extention == 'zip')", "no such field: extention; there are extension, name", 1, 25),
+        (
+            "attachments.exists(a, a.extention == 'zip')",
+            "unknown field of a 'extention'; did you mean 'extension'",
+            1,
+            25,
+        ),
         ("subject", "it is a string, not a condition", 1, 1),
         ("", "Syntax error", 1, 1),
-        ("to.map(t, t).size() > 0", "undeclared reference", 1, 8),
+        ("to.map(t, t).size() > 0", "unknown", 1, 8),
         ("true\0", "control characters", 1, 1),
         ("'\ud800' == ''", "control characters", 1, 1),
         ("true" + " " * 4000, "longer than 4000 characters", 1, 1),
@@ -102,6 +126,30 @@ def test_many_alternatives_are_not_deep() -> None:
 def test_what_cannot_be_evaluated_says_why(source: str, why: str) -> None:
     with pytest.raises(EvaluationError, match=why):
         holds(source, text="(")
+
+
+def test_functions_of_ours_do_a_bounded_amount_of_work() -> None:
+    with pytest.raises(EvaluationError, match="reversed is called too often"):
+        holds("to.all(a, to.all(b, text.reversed() != a))", to=["x"] * 90, text="x" * (EXPRESSION_WORK // 1000))
+    assert holds("text.reversed() != ''", text="x" * (EXPRESSION_WORK // 1000))
+
+
+def test_shapes_may_be_given_later() -> None:
+    shapes = {"facts": Shape(fields={"spf": Shape(fields={"result": Shape("string", choices=("pass", "fail"))})})}
+    assert LANGUAGE.compile('facts.spf.result == "pass"', shapes).holds(LANGUAGE.scope(VALUES))
+    assert LANGUAGE.compile('facts["spf"]["result"] in ["pass", "fail"]', shapes).holds(LANGUAGE.scope(VALUES))
+    for source, what, column in (
+        ("facts.spff == null", "unknown field of facts 'spff'; did you mean 'spf'", 7),
+        ("facts.spf.reslt == 'pass'", "unknown field of facts.spf 'reslt'; did you mean 'result'", 11),
+        ("facts.spf.result == 'passed'", "unknown value of facts.spf.result 'passed'; did you mean 'pass'", 21),
+        ("facts.spf.result in ['pass', 'x']", "unknown value of facts.spf.result 'x'; known here: fail, pass", 30),
+        ("facts.spf.result == 5", "== compares values of one type; here it has text and number", 18),
+        ("facts['spf'].reslt == ''", "unknown field of facts.spf 'reslt'", 14),
+        ("has(facts.spf.reslt)", "unknown field of facts.spf 'reslt'", 15),
+    ):
+        with pytest.raises(ExpressionError, match=what) as caught:
+            LANGUAGE.compile(source, shapes)
+        assert (caught.value.line, caught.value.column) == (1, column)
 
 
 def test_comprehensions_end() -> None:

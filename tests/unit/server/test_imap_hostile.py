@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from inbox.base import limits
 from inbox.base.limits import LOGIN_FAILURES, SPOOL_OCTETS
 from tests.support.imap_world import ADDRESS, PASSWORD, client_tls, world
 
@@ -251,3 +252,14 @@ async def test_a_large_append_waits_on_disk_and_leaves_nothing_behind(tmp_path: 
         await w.alone()
         assert [path.name for path in tmp_path.glob("append-*")] == []
         assert not w.log.errors
+
+
+async def test_mailboxes_and_their_names_have_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world(tmp_path) as w, w.user() as client:
+        there = len(await client.ok(b'LIST "" *'))
+        monkeypatch.setattr(limits, "MAILBOXES", there + 1)
+        await client.ok(b"CREATE one")
+        assert b" NO [LIMIT] An account may have " in (await client.command(b"CREATE two"))[-1]
+        for name in (b"a/" * 40 + b"b", b"x" * 1025):
+            assert b" NO [LIMIT] " in (await client.command(b"CREATE " + name))[-1]
+        assert len(await client.ok(b'LIST "" *')) == there + 1

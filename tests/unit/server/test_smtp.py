@@ -15,10 +15,10 @@ from inbox.base.clock import SystemClock
 from inbox.base.errors import ConfigError
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Tls
+from inbox.server.guard import CROWDED_SECONDS
 from inbox.server.smtp import SmtpServer
 from inbox.server.smtp_config import SmtpConfig
 from inbox.server.smtp_connection import SmtpConnection
-from inbox.server.smtp_guard import CROWDED_SECONDS
 from inbox.wire.smtp.moves import Verb
 from tests.support.smtp_world import PATIENCE, MemoryClient, World, reply, say, smtp_world
 
@@ -438,6 +438,20 @@ class TestTls:
     async def test_starttls(self, tmp_path: Path, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
         await self.starttls(tmp_path, server_tls, client_tls)
 
+    async def test_starttls_inside_a_transaction_is_refused_with_the_reason(
+        self, tmp_path: Path, server_tls: ssl.SSLContext
+    ) -> None:
+        reason = "503 5.5.1 STARTTLS is not allowed inside a transaction, send RSET first"
+        async with smtp_world(tmp_path, listen=False, tls=server_tls) as world:
+            client = world.memory()
+            await reply(client)
+            assert await say(client, "STARTTLS") == ["503 5.5.1 Say EHLO first"]
+            await say(client, "EHLO client.example")
+            for command in ("MAIL FROM:<a@client.example>", "RCPT TO:<bob@demo.test>", b"BDAT 1\r\nx"):
+                assert (await say(client, command))[0].startswith("250")
+                assert await say(client, "STARTTLS") == [reason]
+            assert (await say(client, b"BDAT 1 LAST\r\ny"))[0].startswith("250"), "the transaction goes on"
+
     def test_starttls_with_uvloop(self, tmp_path: Path, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
         uvloop = pytest.importorskip("uvloop")
         uvloop.run(self.starttls(tmp_path, server_tls, client_tls))
@@ -455,7 +469,7 @@ class TestTls:
             assert await say(client, "MAIL FROM:<>") == ["503 5.5.1 Say EHLO first"]
             client.send(b"EHLO client.example\r\n")
             assert "STARTTLS" not in " ".join(await reply(client))
-            assert await say(client, "STARTTLS") == ["503 5.5.1 TLS is on already"]
+            assert await say(client, "STARTTLS") == ["503 5.5.1 TLS is active already"]
             replies = await say(client, "MAIL FROM:<>", "RCPT TO:<bob@demo.test>", "DATA", "text\r\n.", "QUIT")
             assert [text[:3] for text in replies] == ["250", "250", "354", "250", "221"]
             (session,) = world.receiving.sessions

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from inbox.authentication.dmarc.public_suffix import PublicSuffixes, SuffixList, shipped
+from inbox.authentication.dmarc.public_suffix import PublicSuffixes, SuffixList, shipped, top_level_domains
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,9 @@ def test_importing_it_does_not_import_the_list() -> None:
     code = "import sys; import inbox.authentication.dmarc.evaluation; print('publicsuffixlist' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
+
+
+def test_top_level_domains() -> None:
+    found = top_level_domains()
+    assert {"com", "de", "xn--p1ai", "zip"} <= found
+    assert not {"co.uk", "test", "", "рф"} & found

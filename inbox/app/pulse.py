@@ -1,0 +1,62 @@
+"""The sign of life that a server process gives its parent: an octet on a pipe, from its event loop.
+
+A process that is stopped, or whose event loop hangs, still holds its connections and still looks alive to the kernel;
+only its silence shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import Final
+
+#: Seconds between two signs of life.
+BEAT_SECONDS: Final = 1.0
+_PIECE: Final = 4096
+
+
+async def beat(descriptor: int) -> None:
+    """Gives signs of life until it is cancelled.
+
+    Args:
+        descriptor: the writing end of the pipe, which does not block.
+    """
+    while True:
+        # A parent that is stopped itself does not read; one that has ended needs no signs any more.
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            os.write(descriptor, b".")
+        await asyncio.sleep(BEAT_SECONDS)
+
+
+class Pulse:
+    """The parent's side of the pipe of one child."""
+
+    def __init__(self) -> None:
+        self._reading, self.writing = os.pipe()
+        for descriptor in (self._reading, self.writing):
+            os.set_blocking(descriptor, False)
+        self._silent = 0
+        self._begun = False
+
+    def handed_over(self) -> None:
+        """The child has its end now."""
+        os.close(self.writing)
+
+    def silent(self) -> int:
+        """Looks for signs of life; returns how many looks in a row found none.
+
+        Looks are counted and not time: a parent that was stopped for a while has seen nothing meanwhile. A child that
+        has not begun, because it still reads its policies or migrates its database, is not silent.
+        """
+        try:
+            found = bool(os.read(self._reading, _PIECE))
+        except BlockingIOError:
+            found = False
+        self._begun = self._begun or found
+        self._silent = 0 if found or not self._begun else self._silent + 1
+        return self._silent
+
+    def close(self) -> None:
+        """The child has ended."""
+        os.close(self._reading)
