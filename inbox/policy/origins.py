@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from inbox.policy.catalogue import ENGINE_KEYS
-from inbox.policy.levels import Level
+from inbox.policy.levels import Level, PolicyFile
 from inbox.policy.merge import PluginEntry
 
 #: No level says anything, and no variable of the environment.
@@ -18,6 +18,23 @@ class NamedLevel(NamedTuple):
 
     name: str
     level: Level
+
+
+def named_levels(
+    default: PolicyFile, own: PolicyFile | None, tenant: str, domain: str | None, account: str | None
+) -> list[NamedLevel]:
+    """The levels of default.yaml and of a tenant's own file, the outermost first."""
+    found = [NamedLevel("default", default.level)]
+    files = [("", default)]
+    if own is not None:
+        found.append(NamedLevel(f"tenant {tenant}", own.level))
+        files = [(" (default.yaml)", default), ("", own)]
+    for kind, key in (("domain", domain), ("account", account)):
+        for where, file in files:
+            level = (file.domains if kind == "domain" else file.accounts).get(key or "")
+            if level is not None:
+                found.append(NamedLevel(f"{kind} {key}{where}", level))
+    return found
 
 
 def of_threshold(levels: Sequence[NamedLevel], name: str) -> str:

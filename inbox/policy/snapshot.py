@@ -18,7 +18,7 @@ from inbox.policy.levels import Level, LevelReader, PolicyFile
 from inbox.policy.merge import Merged, merge
 from inbox.policy.mistakes import Mistakes, Place, PolicyMistakes, TenantSuspended
 from inbox.policy.model import ServerPolicy
-from inbox.policy.origins import NamedLevel
+from inbox.policy.origins import NamedLevel, named_levels
 
 __all__ = ["DEFAULT_FILE", "TENANT_FOLDER", "EffectivePolicy", "PolicySet"]
 
@@ -326,18 +326,8 @@ class PolicySet:
 
     def named_levels(self, tenant: str = "", domain: str | None = None, account: str | None = None) -> list[NamedLevel]:
         """The levels that :meth:`effective` puts together, the outermost first, with their names."""
-        of = self._tenants.get(tenant, self._default)
-        found = [NamedLevel("default", self._default.file.level)]
-        files = [("", of.file)]
-        if of is not self._default:
-            found.append(NamedLevel(f"tenant {tenant}", of.file.level))
-            files = [(" (default.yaml)", self._default.file), ("", of.file)]
-        for kind, key in (("domain", domain), ("account", account)):
-            for where, file in files:
-                level = (file.domains if kind == "domain" else file.accounts).get(key or "")
-                if level is not None:
-                    found.append(NamedLevel(f"{kind} {key}{where}", level))
-        return found
+        own = self._tenants.get(tenant)
+        return named_levels(self._default.file, None if own is None else own.file, tenant, domain, account)
 
     def _inner_levels(self, of: _Tenant, variant: Variant) -> Iterable[Level]:
         """The domain's levels, then the account's; default.yaml's entry before the tenant's."""
