@@ -25,6 +25,7 @@ from inbox.app.listeners import wanted_ports
 from inbox.app.permissions import faults
 from inbox.app.secret_files import exposed
 from inbox.app.services import make_resolver
+from inbox.app.storagehealth import storage_findings
 from inbox.app.stores import make_database, missing_database
 from inbox.app.tls import RENEW_BEFORE, Certificates
 from inbox.base.clock import Clock
@@ -191,6 +192,20 @@ async def _blobs(patient: Patient) -> list[tuple[Outcome, str]]:
     if got != key.encode():
         return [(Outcome.FAIL, f"{where} gave back other bytes than were put")]
     return [(Outcome.OK, f"{where} takes, gives back and deletes")]
+
+
+async def _storage(patient: Patient) -> list[tuple[Outcome, str]]:
+    """Whether database and blob store belong together, and what waits to be deleted."""
+    config = patient.config
+    if missing_database(config) is not None:
+        return []  # The check of the database has said so.
+    database = make_database(config, patient.clock, patient.ids)
+    await database.open()
+    try:
+        found = await storage_findings(config, database, patient.blobs, patient.status.get("storage", {}))
+    finally:
+        await database.close()
+    return [(Outcome(outcome), detail) for outcome, detail in found]
 
 
 async def _permissions(patient: Patient) -> list[tuple[Outcome, str]]:
@@ -366,6 +381,7 @@ CHECKS: dict[str, Check] = {
     "data folder": _data_folder,
     "database": _database,
     "blobs": _blobs,
+    "storage": _storage,
     "permissions": _permissions,
     "tls": _tls,
     "dns": _dns,

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from inbox.app.config import Config
 from inbox.app.executors import Executors
-from inbox.app.stores import make_stores
+from inbox.app.stores import make_stores, places
 from inbox.base.clock import Clock, SystemClock
 from inbox.base.ids import Ids, RandomIds
 from inbox.store.deposits import Deposits
+from inbox.store.guarded import GuardedBlobs, GuardedDeposits, Pairing
 from inbox.store.helper import Helper
+from inbox.store.pairing import admit, establish
 from inbox.store.ports import Blobs, Database
 
 
@@ -26,6 +28,7 @@ class Installation:
     database: Database
     blobs: Blobs
     deposits: Deposits | None
+    pairing: Pairing
     helper: Helper | None
     executors: Executors
 
@@ -35,6 +38,7 @@ async def opened(config: Config, *, serving: bool = False, door: int | None = No
     """An installation with its stores open; see :func:`inbox.app.stores.make_stores`.
 
     Raises:
+        WrongStore: database and blob store do not belong together.
         StoreUnavailable, StoreError: a store cannot be opened.
     """
     clock = SystemClock()
@@ -47,7 +51,15 @@ async def opened(config: Config, *, serving: bool = False, door: int | None = No
         await blobs.open()
         try:
             helper = None if stores.helped is None else stores.helped.helper
-            yield Installation(config, clock, ids, database, blobs, stores.deposits, helper, executors)
+            where = places(config)
+            if serving:
+                identity = await establish(database, blobs, ids, where)
+            else:
+                identity = await admit(database, blobs, where)
+            pairing = Pairing(database, blobs, identity, where)
+            deposits = None if stores.deposits is None else GuardedDeposits(stores.deposits, pairing)
+            guarded = GuardedBlobs(blobs, pairing)
+            yield Installation(config, clock, ids, database, guarded, deposits, pairing, helper, executors)
         finally:
             await blobs.close()
     finally:

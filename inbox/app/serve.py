@@ -24,10 +24,12 @@ from inbox.app.installation import Installation, opened
 from inbox.app.listeners import Listener
 from inbox.app.pulse import beat
 from inbox.app.quietlog import QuietLog
-from inbox.app.retention import FrozenClock, RetentionTime
+from inbox.app.retention import RetentionTime
 from inbox.app.rotation import LOOK_SECONDS
 from inbox.app.secret_files import exposed
 from inbox.app.sink import Sink
+from inbox.app.storage import LOOK_SECONDS as PAIR_SECONDS
+from inbox.app.storage import SWEEP_SECONDS, Storage
 from inbox.app.tls import Certificates
 from inbox.app.vitals import check_health, helper_view, log_view, warnings
 from inbox.app.wiring import Parts, wire
@@ -39,11 +41,9 @@ from inbox.server.imap.server import ImapServer
 from inbox.server.lmtp import LmtpServer
 from inbox.server.smtp import SmtpServer
 from inbox.server.smtp_config import SmtpConfig
-from inbox.store.sweeper import Sweeper
 
 #: Seconds that running transactions get when the server stops.
 GRACE_SECONDS = 20.0
-SWEEP_SECONDS = 3600.0
 PRUNE_SECONDS = 600.0
 CERTIFICATE_SECONDS = 60.0
 #: Below the data folder.
@@ -86,6 +86,7 @@ class Server:
         )
         self._retention = RetentionTime(config.folders.data_dir / RETENTION_FILE, installation.clock, self._log)
         self._started_at = installation.clock.now()
+        self._storage = Storage(installation, self._ages_by)
         self._doors: list[SmtpServer | ImapServer] = []
         self._room = raise_limit()
         self._turns = Turns()
@@ -141,6 +142,7 @@ class Server:
             "listeners": {listener.name: listener.port for listener in self._listeners},
             "policy_error": self._parts.live.last_error or "",
             "failing_plugins": self._parts.instances.failing(),
+            "storage": self._storage.view(),
             "suspended_tenants": [
                 {"tenant": name, "why": str(error)} for name, error in sorted(self._parts.live.suspended.items())
             ],
@@ -226,11 +228,15 @@ class Server:
         work: list[tuple[float, Callable[[], Awaitable[object]]]] = []
         if self._primary:
             work += [
-                (SWEEP_SECONDS, self._sweep),
+                (SWEEP_SECONDS, self._storage.sweep),
                 (PRUNE_SECONDS, self._prune),
                 (LOOK_SECONDS, self._parts.rotation.look),
             ]
-        work += [(CERTIFICATE_SECONDS, self._refresh_certificates), (COUNTS_SECONDS, self._write_counts)]
+        work += [
+            (CERTIFICATE_SECONDS, self._refresh_certificates),
+            (COUNTS_SECONDS, self._write_counts),
+            (PAIR_SECONDS, self._storage.look),
+        ]
         work += [(DISMISS_SECONDS, door.dismiss) for door in self._doors if isinstance(door, ImapServer)]
         tasks = [asyncio.create_task(self._repeat(seconds, function)) for seconds, function in work]
         tasks.append(asyncio.create_task(self._parts.live.watch()))
@@ -245,14 +251,6 @@ class Server:
             # Whatever it is, it is tried again; until then nothing is lost but room.
             except Exception as error:  # noqa: BLE001
                 self._log.error("housekeeping_failed", work=function.__name__, error=repr(error))
-
-    async def _sweep(self) -> None:
-        here = self._installation
-        # A blob is an orphan when it is old, and by a clock that leapt all of them are.
-        clock = FrozenClock(await self._ages_by())
-        swept = await Sweeper(here.blobs, here.database.messages, clock).sweep()
-        if swept.removed or swept.failed:
-            self._log.info("orphan_blobs_removed", count=swept.removed, failed=swept.failed)
 
     async def _prune(self) -> None:
         now, database = self._installation.clock.now(), self._installation.database

@@ -11,6 +11,7 @@ from inbox.base.clock import Clock
 from inbox.base.ids import Ids
 from inbox.store.deposits import Deposits
 from inbox.store.helper import Helped
+from inbox.store.pairing import Places
 from inbox.store.ports import Blobs, Database
 
 #: The module of the process that files what arrives into SQLite and the folder of the blobs.
@@ -74,6 +75,16 @@ def make_database(config: Config, clock: Clock, ids: Ids) -> Database:
     return SqliteDatabase(config.sqlite_path, clock, ids)
 
 
+def places(config: Config) -> Places:
+    """What errors and reports call the database and the blob store."""
+    url = config.database.masked_url(config.folders.data_dir)
+    if config.database.surreal_url is not None:
+        url = f"{url} ({config.database.namespace}/{config.database.database})"
+    if config.s3.enabled:
+        return Places(url, f"s3://{config.s3.bucket} at {config.s3.endpoint or 'Amazon S3'}")
+    return Places(url, str(config.folders.incoming))
+
+
 def missing_database(config: Config) -> str | None:
     """A sentence for the operator if the embedded database was never made; None if it is there, or is a server's."""
     if config.database.surreal_url is not None or os.path.lexists(config.sqlite_path):
@@ -81,6 +92,15 @@ def missing_database(config: Config) -> str | None:
     return (
         f"no database at {config.sqlite_path}: is INBOX_DATA_DIR ({config.folders.data_dir}) right? "
         "inbox tenant add and inbox serve make a new one"
+    )
+
+
+def missing_blobs(config: Config) -> str | None:
+    """A sentence for the operator if the folder of the blobs is not there; None if it is, or if S3 is used."""
+    if config.s3.enabled or config.folders.incoming.is_dir():
+        return None
+    return (
+        f"no folder {config.folders.incoming}: is INBOX_INCOMING_DIR right, and its disk mounted? inbox serve makes it"
     )
 
 

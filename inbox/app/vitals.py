@@ -34,6 +34,9 @@ async def check_health(here: Installation) -> None:
             await here.database.ping()
     except TimeoutError:
         raise StoreUnavailable(f"the database did not answer within {PATIENCE:.0f} s") from None
+    # A look that failed is repeated within half a minute; a health check is asked more often than that.
+    if here.pairing.why:
+        raise StoreUnavailable(here.pairing.why)
     folders = here.config.folders
     places = [folders.data_dir, here.config.spool_dir, *(() if here.config.s3.enabled else (folders.incoming,))]
     try:

@@ -11,6 +11,7 @@ import inspect
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec
 
 import typer
@@ -21,9 +22,11 @@ from inbox.cli.output import warn
 if TYPE_CHECKING:
     from inbox.app.admin import AdminClient
     from inbox.app.config import Config
+    from inbox.base.clock import Clock
+    from inbox.base.ids import Ids
     from inbox.mail.tenancy import HostedDomain, Organization
     from inbox.policy.snapshot import PolicySet
-    from inbox.store.ports import Database
+    from inbox.store.ports import Blobs, Database
 
 P = ParamSpec("P")
 
@@ -94,6 +97,43 @@ async def database(*, create: bool = False) -> AsyncIterator[Database]:
         yield opened
     finally:
         await opened.close()
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The open database and blob store of the configuration."""
+
+    config: Config
+    database: Database
+    blobs: Blobs
+    clock: Clock
+    ids: Ids
+
+
+@asynccontextmanager
+async def stores() -> AsyncIterator[Stores]:
+    """Both stores, open, whether they belong together or not.
+
+    Raises:
+        NotFound: the database or the folder of the blobs was never made.
+        StoreUnavailable: one of the two cannot be reached.
+    """
+    from inbox.app.stores import make_blobs, missing_blobs
+    from inbox.base.clock import SystemClock
+    from inbox.base.ids import RandomIds
+
+    settings = config()
+    clock = SystemClock()
+    async with database() as db:
+        missing = missing_blobs(settings)
+        if missing is not None:
+            raise NotFound(missing)
+        blobs = make_blobs(settings)
+        await blobs.open()
+        try:
+            yield Stores(settings, db, blobs, clock, RandomIds(clock.now))
+        finally:
+            await blobs.close()
 
 
 def server(*, timeout: float = 30) -> AdminClient:

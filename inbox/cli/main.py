@@ -29,6 +29,7 @@ from inbox.cli import (
     policy,
     quarantine,
     serve,
+    storage,
     tenants,
 )
 from inbox.cli.bulk import BadFile
@@ -95,6 +96,7 @@ for group in (
     policy.app,
     decisions.app,
     quarantine.app,
+    storage.app,
     tenants.app,
     domains.app,
     accounts.app,

@@ -52,10 +52,14 @@ def serve(
     if processes == 1:
         _served(run(settings, listeners, log=log))
         return
+    from inbox.app.installation import opened
     from inbox.app.processes import Processes
     from inbox.app.stores import shared_helper
 
     async def all_of_them() -> int:
+        # Children that refuse to start would be started again and again.
+        async with opened(settings):
+            pass
         return await Processes(listeners, processes, shared_helper(settings)).run()
 
     code = run_loop(all_of_them())

@@ -1,4 +1,5 @@
-"""The ports of the database and of the blob store: all that the rest of the program knows of storage.
+"""The ports of the database and, from :mod:`inbox.store.blobport`, of the blob store: all that the rest of the program
+knows of storage.
 
 Every method that touches a tenant's data takes the tenant (organization id) and answers only about it; an id
 that belongs to another tenant is as if it did not exist. Every method may raise ``StoreUnavailable``; methods
@@ -13,9 +14,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Protocol
 
-from inbox.mail.content import Content
 from inbox.mail.tenancy import Account, Alias, DomainOverrides, HostedDomain, Mailbox, Organization
+from inbox.store.blobport import Blobs as Blobs  # noqa: PLC0414 - handed on: users import all ports from here
 from inbox.store.hosting import Hosting
+from inbox.store.identity import InstallationRecords
 from inbox.store.listing import Listing
 from inbox.store.origins import DkimKeys, DmarcReports
 from inbox.store.records import (
@@ -350,6 +352,9 @@ class Database(Protocol):
     @property
     def dmarc_reports(self) -> DmarcReports: ...
 
+    @property
+    def installation(self) -> InstallationRecords: ...
+
     async def open(self) -> None:
         """Connects, and brings the schema to this program's version.
 
@@ -362,36 +367,3 @@ class Database(Protocol):
     async def ping(self) -> None:
         """Raises StoreUnavailable if a trivial query fails."""
         ...
-
-
-class Blobs(Protocol):
-    """Immutable bytes under a key such as ``msg/{org}/{mailbox}/{message_id}.eml``."""
-
-    async def put(self, key: str, content: Content) -> None:
-        """Durable when it returns (fsynced, or acknowledged by S3). Writing a key twice replaces it."""
-        ...
-
-    async def get(self, key: str) -> Content:
-        """Raises NotFound."""
-        ...
-
-    async def read(self, key: str, offset: int, length: int) -> bytes:
-        """A part; shorter at the end. Raises NotFound."""
-        ...
-
-    async def delete(self, key: str) -> None:
-        """Removing what is not there is no error."""
-        ...
-
-    def keys(self, prefix: str = "") -> AsyncIterator[tuple[str, float]]:
-        """Keys and the time at which each was written, for the sweeper."""
-        ...
-
-    async def remove_unfinished(self, before: float) -> int:
-        """Removes what writers that died left behind (temporary files, begun uploads) if it was last written to
-        before this time; returns how many. Blobs are not touched."""
-        ...
-
-    async def open(self) -> None: ...
-
-    async def close(self) -> None: ...

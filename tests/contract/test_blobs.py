@@ -220,3 +220,38 @@ async def test_opened_again_it_is_all_there(blobs: Blobs) -> None:
         await blobs.put("msg/o/m/1.eml", MemoryContent(b"x"))
     await blobs.open()
     assert bytes((await blobs.get("msg/o/m/1.eml")).buffer()) == b"x"
+
+
+async def test_of_many_creates_one_succeeds(blobs: Blobs) -> None:
+    given = [f"writer {n}".encode() for n in range(10)]
+    created = await asyncio.gather(*[blobs.create("installation.json", MemoryContent(data)) for data in given])
+    assert created.count(True) == 1
+    assert bytes((await blobs.get("installation.json")).buffer()) == given[created.index(True)]
+    assert not await blobs.create("installation.json", MemoryContent(b"late"))
+    assert await listed(blobs) == ["installation.json"]
+    assert await blobs.remove_unfinished(SystemClock().now() + 3600) == 0
+
+
+async def test_a_moved_blob_is_as_it_was_and_young(blobs: Blobs) -> None:
+    data = os.urandom(5000)
+    await blobs.put("msg/o/m/ü 1.eml", MemoryContent(data))
+    before = SystemClock().now() - 5
+    await blobs.move("msg/o/m/ü 1.eml", "orphan/msg/o/m/ü 1.eml")
+    assert bytes((await blobs.get("orphan/msg/o/m/ü 1.eml")).buffer()) == data
+    ((key, written),) = [found async for found in blobs.keys("orphan/")]
+    assert await listed(blobs) == [key]
+    assert key == "orphan/msg/o/m/ü 1.eml"
+    assert written >= before
+    with pytest.raises(NotFound):
+        await blobs.move("msg/o/m/ü 1.eml", "orphan/msg/o/m/ü 1.eml")
+    await blobs.move("orphan/msg/o/m/ü 1.eml", "msg/o/m/ü 1.eml")
+    assert await listed(blobs) == ["msg/o/m/ü 1.eml"]
+    with pytest.raises(BadKey):
+        await blobs.move("msg/o/m/ü 1.eml", "../x")
+
+
+async def test_a_move_replaces_what_is_there(blobs: Blobs) -> None:
+    await blobs.put("msg/o/m/1.eml", MemoryContent(b"same"))
+    await blobs.put("orphan/msg/o/m/1.eml", MemoryContent(b"same"))
+    await blobs.move("orphan/msg/o/m/1.eml", "msg/o/m/1.eml")
+    assert await listed(blobs) == ["msg/o/m/1.eml"]

@@ -57,6 +57,8 @@ class RunningServer:
     ports: dict[str, int] = field(default_factory=dict)
     #: Words in front of the server's command (a namespace of its own, say).
     wrapper: tuple[str, ...] = ()
+    #: What the server's interpreter runs.
+    command: str = COMMAND
 
     def __post_init__(self) -> None:
         if self.processes > 1:
@@ -145,7 +147,7 @@ class RunningServer:
             environment[variable] = str(self.ports.get(name, 0))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.wrapper, sys.executable, "-c", COMMAND, "serve", *options],
+                [*self.wrapper, sys.executable, "-c", self.command, "serve", *options],
                 env=environment,
                 cwd=self.folder,
                 pass_fds=[bound.fileno() for bound in self.sockets.values()],

@@ -16,14 +16,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 from inbox.base.errors import NotFound, StorageFull, StoreError, StoreUnavailable
-from inbox.store.blobs.keys import UNFINISHED
+from inbox.store.blobs.keys import IDENTITY, UNFINISHED
 
 #: Blobs that are open at once; many systems start programs with 1024 descriptors, and a batch may be larger.
 OPEN: Final = 256
 #: Folders known to be durable that are remembered; the set is emptied when it is full.
 FOLDERS_REMEMBERED: Final = 100_000
 
+#: Octets of the identity file that are compared; it has about a hundred.
+IDENTITY_OCTETS: Final = 4096
+_NO_FILE: Final = (-1, -1)
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 ABSENT: Final = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -73,6 +77,9 @@ class Files:
         self._name = threading.Lock()
         # Names of two processes differ by this; a name that is taken all the same is an error, never a mix-up.
         self._prefix = f"{self.unfinished}/{os.getpid():x}-{os.urandom(6).hex()}-"
+        self._identity_file = f"{root}/{IDENTITY}"
+        self._identity = _NO_FILE
+        self._identity_text = b""
 
     def write(self, batch: Sequence[Piece]) -> None:
         """Writes all of it, step by step for all at once; what fails gets its ``error``.
@@ -80,8 +87,88 @@ class Files:
         The disk is told of all files before the first is waited for, so that the waits overlap. A blob that fails
         fails alone, a folder that fails takes its blobs with it.
         """
+        try:
+            self.check_root()
+        except OSError as error:
+            for piece in batch:
+                piece.error = translated(error, self._root, StoreUnavailable)
+        except StoreError as error:
+            for piece in batch:
+                piece.error = error
         for start in range(0, len(batch), OPEN):
             self._write_some(batch[start : start + OPEN])
+
+    def check_root(self) -> None:
+        """Returns if the directory is still the one that blobs were written to before.
+
+        The file with the installation's identity shows it. While the disk is not mounted its mount point is an empty
+        folder, in which everything else would work. A directory that never had that file belongs to no installation
+        (yet) and is not checked.
+
+        Raises:
+            StoreUnavailable: the file is gone, or says something else.
+            OSError: it cannot be read.
+        """
+        try:
+            found = os.stat(self._identity_file)  # noqa: PTH116 - the hot path of every delivery
+        except ABSENT:
+            if self._identity == _NO_FILE:
+                return
+            # Without a cause: a helper process hands on the number of a cause, and that would hide these words.
+            why = f"{self._identity_file} is gone: is the disk mounted? Put the same folder back, or restart"
+            raise StoreUnavailable(why) from None
+        if (found.st_dev, found.st_ino) == self._identity:
+            return
+        with open(self._identity_file, "rb") as file:  # noqa: PTH123
+            text = file.read(IDENTITY_OCTETS)
+        if self._identity != _NO_FILE and text != self._identity_text:
+            why = f"{self._root} was replaced by another blob store: put the same folder back, or restart"
+            raise StoreUnavailable(why)
+        self._identity, self._identity_text = (found.st_dev, found.st_ino), text
+
+    def remember_root(self) -> None:
+        """Learns which blob store this is before anything can happen to it. The first batch tells of an error."""
+        with contextlib.suppress(OSError, StoreError):
+            self.check_root()
+
+    def create(self, piece: Piece) -> bool:
+        """Writes one blob, durable, unless there is one; returns whether it did.
+
+        Raises:
+            StorageFull, StoreUnavailable: it did not.
+        """
+        self._step([piece], self._write)
+        self._step([piece], _sync)
+        if piece.error is not None:
+            raise piece.error
+        try:
+            _link(piece.unfinished, piece.place)
+            _fsync_folder(piece.folder)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise translated(error, piece.place, StoreUnavailable) from error
+        finally:
+            remove(piece.unfinished)
+        return True
+
+    def move(self, source: tuple[str, str], target: tuple[str, str]) -> None:
+        """Renames a blob, durable, and gives it the current time; both are folder and path.
+
+        Raises:
+            OSError: the blob is not there, or the disk failed.
+        """
+        # The time comes first: a blob that was only half-way moved is young, and nobody removes it.
+        os.utime(source[1])
+        if target[0] not in self._durable:
+            self.make_folder(target[0])
+        try:
+            os.rename(source[1], target[1])  # noqa: PTH104
+        except FileNotFoundError:
+            self.make_folder(target[0])
+            os.rename(source[1], target[1])  # noqa: PTH104
+        _fsync_folder(target[0])
+        _fsync_folder(source[0])
 
     def _write_some(self, batch: Sequence[Piece]) -> None:
         self._step(batch, self._write)
@@ -171,6 +258,23 @@ def _write_all(fd: int, data: bytes) -> None:
     while written < len(data):  # A full disk and a signal may cut a write short.
         data = data[written:]
         written = os.write(fd, data)
+
+
+def _link(source: str, target: str) -> None:
+    """Gives a whole file its name, unless that is taken. Raises FileExistsError, OSError."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # A file system without hard links: a crash at this point leaves a file that is not whole, and says so.
+        fd = os.open(target, _WRITE, 0o600)
+        try:
+            with open(source, "rb") as file:  # noqa: PTH123
+                _write_all(fd, file.read())
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _start(piece: Piece) -> None:

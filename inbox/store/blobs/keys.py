@@ -12,6 +12,10 @@ COMPONENT_OCTETS: Final = 255
 KEY_OCTETS: Final = 1024
 #: The folder of unfinished files; no key may begin with it.
 UNFINISHED: Final = ".unfinished"
+#: The key of the blob store's copy of the installation's identity (:mod:`inbox.store.pairing`).
+IDENTITY: Final = "installation.json"
+#: Where the sweeper puts blobs that no message refers to, under their old keys.
+ORPHANS: Final = "orphan/"
 
 
 class BadKey(StoreError):

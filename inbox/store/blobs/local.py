@@ -82,6 +82,7 @@ class LocalBlobs:
         self._read_pool = ThreadPoolExecutor(READERS, thread_name_prefix="blobs-read")
         try:
             await self._run(self._files.make_folder, self._files.unfinished)
+            await self._run(self._files.check_root)
         except NotFound as error:
             raise StoreUnavailable(f"no directory for blobs: {error}") from error
         if self._writer is not None:
@@ -112,6 +113,12 @@ class LocalBlobs:
             self._waiting.append(put)
             self._next()
         await put.done
+
+    async def create(self, key: str, content: Content) -> bool:
+        return await self._run(self._files.create, Piece(*self._place(key), content))
+
+    async def move(self, key: str, target: str) -> None:
+        await self._run(self._files.move, self._place(key), self._place(target))
 
     async def get(self, key: str) -> Content:
         return await self._run(_content, self._place(key)[1])

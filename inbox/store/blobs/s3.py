@@ -32,6 +32,9 @@ READ_SECONDS: Final = 20
 ATTEMPTS: Final = 3
 
 _ABSENT: Final = frozenset({"NoSuchKey", "404", "NotFound"})
+#: The answers of servers to a conditional write that lost (RFC 9110 §13.1.2), and of those that have none.
+_TAKEN: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
+_NO_CONDITIONS: Final = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest"})
 _FULL: Final = frozenset({"QuotaExceeded", "EntityTooLarge", "XMinioStorageFull", "507"})
 
 
@@ -91,6 +94,15 @@ class S3Blobs:
     async def put(self, key: str, content: Content) -> None:
         components(key)
         await self._run(self._put, key, content)
+
+    async def create(self, key: str, content: Content) -> bool:
+        components(key)
+        return await self._run(self._create, key, content)
+
+    async def move(self, key: str, target: str) -> None:
+        components(key)
+        components(target)
+        await self._run(self._move, key, target)
 
     async def get(self, key: str) -> Content:
         components(key)
@@ -178,6 +190,35 @@ class S3Blobs:
         else:
             body = io.BufferedReader(_Reader(content), CHUNK)
         self._client.put_object(Bucket=self._config.bucket, Key=key, Body=body, ContentLength=content.size)
+
+    def _create(self, key: str, content: Content) -> bool:
+        from botocore.exceptions import ClientError
+
+        body = b"".join(content.chunks())
+        bucket = self._config.bucket
+        try:
+            self._client.put_object(Bucket=bucket, Key=key, Body=body, IfNoneMatch="*")
+        except ClientError as error:
+            code, status = error.response["Error"].get("Code"), error.response["ResponseMetadata"].get("HTTPStatusCode")
+            if code in _TAKEN or status == 412:
+                return False
+            if code not in _NO_CONDITIONS and status != 501:
+                raise
+            # A server without conditional writes. Two instances may both get here, so callers read it again.
+            try:
+                self._client.head_object(Bucket=bucket, Key=key)
+            except ClientError as absent:
+                if str(absent.response["Error"].get("Code")) not in _ABSENT:
+                    raise
+                self._client.put_object(Bucket=bucket, Key=key, Body=body)
+                return True
+            return False
+        return True
+
+    def _move(self, key: str, target: str) -> None:
+        bucket = self._config.bucket
+        self._client.copy_object(Bucket=bucket, Key=target, CopySource={"Bucket": bucket, "Key": key})
+        self._client.delete_object(Bucket=bucket, Key=key)
 
     def _get(self, key: str) -> Content:
         answer = self._client.get_object(Bucket=self._config.bucket, Key=key)

@@ -38,7 +38,9 @@ class Scribe:
         self._decode = msgspec.msgpack.Decoder(Blob).decode
 
     def open(self, message: bytes) -> Files:
-        return self._files.setdefault(message.decode(), Files(message.decode()))
+        files = self._files.setdefault(message.decode(), Files(message.decode()))
+        files.remember_root()
+        return files
 
     def answer(self, questions: Sequence[tuple[Files, bytes]]) -> list[bytes]:
         """What became of each blob."""

@@ -17,6 +17,7 @@ from inbox.store.sqlite.dkim_keys import SqliteDkimKeys
 from inbox.store.sqlite.dmarc_reports import SqliteDmarcReports
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.hosting import SqliteHosting
+from inbox.store.sqlite.installation import SqliteInstallation
 from inbox.store.sqlite.mailboxes import SqliteMailboxes
 from inbox.store.sqlite.messages import SqliteMessages
 from inbox.store.sqlite.tenants import SqliteAccounts, SqliteTenants
@@ -54,6 +55,7 @@ class SqliteDatabase:
         self.rates = SqliteRates(self._volatile)
         self.dkim_keys = SqliteDkimKeys(self._main)
         self.dmarc_reports = SqliteDmarcReports(self._main)
+        self.installation = SqliteInstallation(self._main)
 
     @property
     def helper(self) -> Helper | None:

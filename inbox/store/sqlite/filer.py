@@ -84,6 +84,8 @@ class Books:
         self._identity = opening.identity
         self._blobs = opening.blobs
         self._files = Files(opening.blobs) if opening.blobs is not None else None
+        if self._files is not None:
+            self._files.remember_root()
         self._committer: Committer | None = None
 
     def file(self, questions: Sequence[Question]) -> list[Answer]:

@@ -16,6 +16,7 @@ from inbox.store.surreal.dmarc_reports import SurrealDmarcReports
 from inbox.store.surreal.entries import Entries
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.hosting import SurrealHosting
+from inbox.store.surreal.installation import SurrealInstallation
 from inbox.store.surreal.mailboxes import SurrealMailboxes
 from inbox.store.surreal.messages import SurrealMessages
 from inbox.store.surreal.tenants import SurrealTenants
@@ -41,6 +42,7 @@ class SurrealDatabase:
         self.rates = SurrealRates(gateway)
         self.dkim_keys = SurrealDkimKeys(gateway)
         self.dmarc_reports = SurrealDmarcReports(gateway)
+        self.installation = SurrealInstallation(gateway)
 
     async def open(self) -> None:
         await self._gateway.open()

@@ -55,7 +55,22 @@ await engine.execute(
   request("query", array(text("DEFINE USER IF NOT EXISTS root ON ROOT PASSWORD 'root' ROLES OWNER"), map())));
 
 const clients = new Set();
-const server = http.createServer((_, response) => response.writeHead(404).end());
+// GET /export and POST /import, as `surreal export` and `surreal import` use them.
+const exchange = async (asked, response) => {
+  const [namespace, database] = [asked.headers["surreal-ns"], asked.headers["surreal-db"]];
+  if (!namespace || !database || !["/export", "/import"].includes(asked.url)) return response.writeHead(404).end();
+  const body = [];
+  for await (const chunk of asked) body.push(chunk);
+  try {
+    await engine.execute(request("use", array(text(namespace), text(database))));
+    if (asked.url === "/export") return response.end(await engine.export(map()));
+    await engine.import(Buffer.concat(body).toString());
+    response.end("[]");
+  } catch (error) {
+    response.writeHead(400).end(String(error));
+  }
+};
+const server = http.createServer(exchange);
 const sockets = new WebSocketServer({
   server, path: "/rpc", maxPayload: 256 << 20, handleProtocols: (offered) => offered.has("cbor") ? "cbor" : false,
 });

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,14 @@ from inbox.app.housekeeping import newest_record, prune
 from inbox.app.retention import DAY, RATE, FrozenClock, RetentionTime
 from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
+from inbox.mail.content import MemoryContent
 from inbox.plugin.testing import MemoryLog
 from inbox.policy.model import ServerPolicy
+from inbox.store.blobs.local import LocalBlobs
 from inbox.store.records import DecisionFilter
 from inbox.store.sqlite import SqliteDatabase
 from inbox.store.sweeper import GRACE_SECONDS, Sweeper
-from tests.support.memory_store import MemoryBlobs
-from tests.support.store import decision
+from tests.support.store import decision, home
 
 START = 1_800_000_000.0
 TEN_YEARS = 3652 * DAY
@@ -142,34 +144,31 @@ async def test_a_clock_that_leaps_by_years_removes_no_record(tmp_path: Path) -> 
         await db.close()
 
 
-class Nobody:
-    async def blob_in_use(self, paths: object) -> set[str]:
-        return set()
-
-
-class Dated(MemoryBlobs):
-    """Blobs that were written at ``START``."""
-
-    async def keys(self, prefix: str = ""):  # type: ignore[no-untyped-def,override]
-        for key in list(self.data):
-            yield key, START
-
-    async def remove_unfinished(self, before: float) -> int:
-        return 0
-
-
 async def test_a_clock_that_leaps_makes_no_blob_an_orphan_whose_mail_is_being_filed(tmp_path: Path) -> None:
     clock = TwoClocks(START + 1)
     time = retention(tmp_path, clock)
     time.now()
     clock.wall += TEN_YEARS
-    blobs = Dated()
-    blobs.data = {"msg/t/m/x.eml": b"mail"}
-    for _ in range(10):
-        await Sweeper(blobs, Nobody(), FrozenClock(time.now())).sweep()  # type: ignore[arg-type]
-        clock.run(600)
-    assert blobs.data
-    assert FrozenClock(1.0).monotonic() == 1.0
-    clock.run(GRACE_SECONDS)
-    await Sweeper(blobs, Nobody(), FrozenClock(time.now())).sweep()  # type: ignore[arg-type]
-    assert not blobs.data
+    db = SqliteDatabase(tmp_path / "inbox.db", SystemClock(), RandomIds(SystemClock().now))
+    blobs = LocalBlobs(tmp_path / "incoming")
+    await db.open()
+    await blobs.open()
+
+    async def verify() -> None: ...
+
+    async def sweep() -> int:
+        return (await Sweeper(blobs, db, FrozenClock(time.now()), verify).sweep()).moved
+
+    try:
+        await home(db)
+        await blobs.put("msg/t/m/x.eml", MemoryContent(b"mail"))
+        os.utime(tmp_path / "incoming" / "msg" / "t" / "m" / "x.eml", (START, START))
+        for _ in range(10):
+            assert await sweep() == 0
+            clock.run(600)
+        assert FrozenClock(1.0).monotonic() == 1.0
+        clock.run(GRACE_SECONDS)
+        assert await sweep() == 1
+    finally:
+        await blobs.close()
+        await db.close()

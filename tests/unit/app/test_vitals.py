@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -100,3 +101,15 @@ def test_a_file_system_that_does_not_count_inodes(tmp_path: Path, monkeypatch: p
     unlimited = SimpleNamespace(f_frsize=4096, f_bavail=1 << 20, f_files=0, f_favail=0)
     monkeypatch.setattr(os, "statvfs", lambda _: unlimited)
     check_room([tmp_path])
+
+
+async def test_a_disk_that_hangs(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a network file system does whose server is gone: the call never returns."""
+    monkeypatch.setattr(vitals, "PATIENCE", 0.05)
+    hanging = threading.Event()
+    monkeypatch.setattr(os, "statvfs", lambda _: hanging.wait(60))
+    try:
+        with pytest.raises(StoreUnavailable, match=r"the disk under .*data did not answer"):
+            await check_health(installation)
+    finally:
+        hanging.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,3 +99,61 @@ def test_a_batch_of_any_size_needs_few_descriptors(files: Files, tmp_path: Path)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert [piece.error for piece in pieces if piece.error is not None] == []
     assert len(list(Path(folder).iterdir())) == len(pieces)
+
+
+def written(files: Files, folder: str, name: str) -> str:
+    """Writes one blob; the error that it got, or nothing."""
+    piece = Piece(folder, f"{folder}/{name}", MemoryContent(b"x"))
+    files.write([piece])
+    return "" if piece.error is None else f"{type(piece.error).__name__} {piece.error}"
+
+
+def test_an_unmounted_disk_takes_no_blob_until_it_is_back(files: Files, tmp_path: Path) -> None:
+    """An empty mount point would take everything."""
+    root = Path(files.unfinished).parent
+    folder = f"{root}/msg"
+    files.make_folder(files.unfinished)
+    (root / "installation.json").write_text("one")
+    assert written(files, folder, "1") == ""
+    away = root.with_name("away")
+    root.rename(away)
+    (root / ".unfinished").mkdir(parents=True)
+    assert "StoreUnavailable" in (told := written(files, folder, "2"))
+    assert "installation.json is gone: is the disk mounted?" in told
+    assert not (root / "msg").exists()
+    # Another installation's folder in its place is no better.
+    (root / "installation.json").write_text("two")
+    assert "was replaced by another blob store" in written(files, folder, "2")
+    shutil.rmtree(root)
+    away.rename(root)
+    assert written(files, folder, "2") == ""
+
+
+def test_a_store_is_known_before_its_first_blob(files: Files) -> None:
+    root = Path(files.unfinished).parent
+    (root / "installation.json").write_text("one")
+    files.remember_root()
+    (root / "installation.json").unlink()
+    assert "is the disk mounted?" in written(files, f"{root}/msg", "1")
+
+
+def test_the_same_identity_in_another_file_is_the_same_store(files: Files) -> None:
+    root = Path(files.unfinished).parent
+    files.make_folder(files.unfinished)
+    assert written(files, f"{root}/msg", "0") == "", "no installation's yet"
+    for number in range(3):
+        (root / "new").write_text("one")
+        (root / "new").rename(root / "installation.json")
+        assert written(files, f"{root}/msg", str(number)) == ""
+
+
+def test_a_file_system_without_links_still_creates_once(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_paths: str) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    folder = str(Path(files.unfinished).parent)
+    assert files.create(Piece(folder, f"{folder}/id", MemoryContent(b"first")))
+    assert not files.create(Piece(folder, f"{folder}/id", MemoryContent(b"second")))
+    assert Path(f"{folder}/id").read_bytes() == b"first"
+    assert list(Path(files.unfinished).iterdir()) == []

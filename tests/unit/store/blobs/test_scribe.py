@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from inbox.store.blobs.scribe import Blob, Outcome, Scribe
+from inbox.store.blobs.writer import error_of
 
 
 @pytest.fixture
@@ -54,3 +55,15 @@ def test_a_full_disk_is_told_by_its_number(root: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "fsync", full)
     assert written([root], (str(root), f"{root}/1", b"x")) == [(errno.ENOSPC, "No space left on device")]
     assert list((root / ".unfinished").iterdir()) == []
+
+
+def test_a_folder_that_is_swapped_before_its_first_blob_takes_none(root: Path) -> None:
+    scribe = Scribe()
+    (root / "installation.json").write_text("one")
+    files = scribe.open(str(root).encode())
+    (root / "installation.json").unlink()
+    (answer,) = scribe.answer([(files, msgspec.msgpack.encode((str(root), f"{root}/1", b"x")))])
+    told = msgspec.msgpack.decode(answer, type=Outcome)
+    assert told is not None
+    assert "is the disk mounted?" in str(error_of(told, f"{root}/1"))
+    assert not (root / "1").exists()

@@ -87,6 +87,21 @@ async def test_a_deposit_is_a_blob_and_its_record(database: SqliteDatabase, acme
     assert (tmp_path / "blobs" / found.email.blob_path).read_bytes() == b"Subject: x\r\n\r\nhello\r\n"
 
 
+async def test_a_folder_that_is_swapped_before_its_first_blob_takes_none(
+    database: SqliteDatabase, acme: Home, tmp_path: Path
+) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs/installation.json").write_text("one")
+    books = opened(database, tmp_path / "blobs")
+    (tmp_path / "blobs/installation.json").unlink()
+    (answer,) = books.file([deposit(acme, acme.inbox)])
+    books.close()
+    assert isinstance(answer, Failed)
+    assert (answer.kind, "is the disk mounted?" in answer.text) == ("StoreUnavailable", True)
+    assert await database.messages.entries(acme.tenant, acme.inbox) == []
+    assert not list((tmp_path / "blobs").rglob("*.eml"))
+
+
 async def test_a_blob_that_cannot_be_written_fails_its_mail_alone(
     database: SqliteDatabase, acme: Home, tmp_path: Path
 ) -> None:
