@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +78,7 @@ def serving(
     processes: int = 1,
     policy: str = POLICY,
     extra: Mapping[str, str] | None = None,
+    prepare: Callable[[Mapping[str, str]], None] | None = None,
 ) -> Iterator[Ours]:
     """Sets an installation up in ``folder``, serves it, and ends it.
 
@@ -85,6 +86,7 @@ def serving(
         accounts: local parts of the accounts to make under ``ours.test``.
         processes: what ``--processes`` is given.
         extra: further environment variables.
+        prepare: called with the environment before the server starts, for what else is to be set up.
 
     Raises:
         Failed: a command of the setup failed or the server does not answer.
@@ -98,6 +100,8 @@ def serving(
     _command(env, "domain", "add", TENANT, DOMAIN)
     for account in accounts:
         _command(env, "account", "add", f"{account}@{DOMAIN}", "--password-stdin", stdin=f"{PASSWORD}\n")
+    if prepare is not None:
+        prepare(env)
     log = folder / "serve.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(

@@ -35,6 +35,7 @@ from inbox.dns.answers import DnsTemporary
 from inbox.dns.resolver import CachingResolver
 from inbox.mail.content import MemoryContent
 from inbox.store.ports import Blobs, Database
+from inbox.store.room import RESERVE
 
 #: Seconds that one check may take.
 PATIENCE = 15.0
@@ -147,7 +148,11 @@ async def _data_folder(patient: Patient) -> list[tuple[Outcome, str]]:
         file.flush()
         os.fsync(file.fileno())
     outcome = Outcome.OK if free >= LITTLE_ROOM else Outcome.WARN
-    return [(outcome, f"{folder} can be written; {free >> 20} MiB free")]
+    findings = [(outcome, f"{folder} can be written; {free >> 20} MiB free")]
+    if patient.running and patient.config.database.surreal_url is None and not (folder / RESERVE).exists():
+        why = "the disk was full and its room was given away; the server makes it again when there is room"
+        findings.append((Outcome.WARN, f"no {folder / RESERVE}: {why}"))
+    return findings
 
 
 def _user(uid: int) -> str:
@@ -320,6 +325,8 @@ async def _server(patient: Patient) -> list[tuple[Outcome, str]]:
         if line in reported:
             continue
         findings.append((Outcome.FAIL, f"changed policy is not in force: {line}"))
+    for why in dict.fromkeys(each["rate_counters"] for each in refused if each.get("rate_counters")):
+        findings.append((Outcome.WARN, f"rate counters are in memory, so each process counts for itself: {why}"))
     findings += [(Outcome.FAIL, text) for text in _silent(status)]
     for failing in status.get("failing_plugins", []):
         state = "is not called for a while" if failing["breaker"] == "open" else "goes on being called"

@@ -20,7 +20,7 @@ STATUS_SECONDS = PATIENCE + 2
 #: Seconds that it gets to reload: it reads policies and makes plugins anew.
 RELOAD_SECONDS = 20.0
 #: What the list of processes has of each one's status.
-_OF_EACH = ("pid", "uptime_seconds", "failing_plugins", "policy_error", "suspended_tenants", "log")
+_OF_EACH = ("pid", "uptime_seconds", "failing_plugins", "policy_error", "suspended_tenants", "log", "rate_counters")
 
 
 def socket_of(first: Path, index: int) -> Path:

@@ -9,6 +9,8 @@ from inbox.store.ports import Database
 from inbox.store.records import DecisionFilter
 
 DAY = 86_400.0
+#: Seconds without a step after which a copy is taken for one whose process has ended.
+ABANDONED_SECONDS = 60.0
 
 
 async def newest_record(database: Database) -> float | None:
@@ -34,3 +36,15 @@ async def prune(database: Database, policy: ServerPolicy, now: float, ages_by: f
     await database.dmarc_reports.forget_reports(old - policy.reports.keep_days * DAY)
     first = datetime.fromtimestamp(old - policy.reports.observation_days * DAY, UTC)
     await database.dmarc_reports.forget_observations(first.strftime("%Y-%m-%d"))
+
+
+async def tidy(database: Database, now: float) -> int:
+    """Ends what processes that ended left half done; returns how many things there were.
+
+    Args:
+        now: seconds since the epoch.
+
+    Raises:
+        StoreUnavailable, StoreError: the rest is done the next time.
+    """
+    return await database.tidy(now - ABANDONED_SECONDS)

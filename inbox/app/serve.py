@@ -19,7 +19,7 @@ from inbox.app.admin import AdminServer
 from inbox.app.config import Config
 from inbox.app.descriptors import raise_limit
 from inbox.app.group import Group, socket_of
-from inbox.app.housekeeping import newest_record, prune
+from inbox.app.housekeeping import ABANDONED_SECONDS, newest_record, prune, tidy
 from inbox.app.installation import Installation, opened
 from inbox.app.listeners import Listener
 from inbox.app.pulse import beat
@@ -114,7 +114,7 @@ class Server:
     async def health(self) -> list[str]:
         """What is wrong although mail can be taken. Raises StoreError if none can be taken now."""
         await check_health(self._installation)
-        return warnings(self._sink, self._parts.live.suspended)
+        return warnings(self._sink, self._parts.live.suspended, self._installation.database.rates.trouble)
 
     async def reload(self) -> list[str]:
         """Policies, plugins and certificates anew."""
@@ -143,6 +143,7 @@ class Server:
             "policy_error": self._parts.live.last_error or "",
             "failing_plugins": self._parts.instances.failing(),
             "storage": self._storage.view(),
+            "rate_counters": self._installation.database.rates.trouble,
             "suspended_tenants": [
                 {"tenant": name, "why": str(error)} for name, error in sorted(self._parts.live.suspended.items())
             ],
@@ -230,6 +231,7 @@ class Server:
             work += [
                 (SWEEP_SECONDS, self._storage.sweep),
                 (PRUNE_SECONDS, self._prune),
+                (ABANDONED_SECONDS, self._tidy),
                 (LOOK_SECONDS, self._parts.rotation.look),
             ]
         work += [
@@ -259,6 +261,11 @@ class Server:
     async def _ages_by(self) -> float:
         known = self._retention.is_known
         return self._retention.now(None if known else await newest_record(self._installation.database))
+
+    async def _tidy(self) -> None:
+        count = await tidy(self._installation.database, self._installation.clock.now())
+        if count:
+            self._log.info("unfinished_work_ended", count=count)
 
     async def _write_counts(self) -> None:
         """Refusals and log lines that were counted and not written one by one."""

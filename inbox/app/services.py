@@ -8,7 +8,7 @@ from inbox.base.clock import Clock
 from inbox.dns.resolver import CachingResolver
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.services import Counted, Resolution
-from inbox.store.ports import RateCounters
+from inbox.store.rates import RateCounters
 
 
 class DirectoryService:
@@ -42,7 +42,7 @@ class RatesService:
 
     async def hit(self, key: str, window: float, amount: int = 1) -> Counted:
         counted = await self._counters.hit(key, window, self._clock.now(), amount)
-        return Counted(counted.count, counted.expires_at)
+        return Counted(counted.count, counted.expires_at, counted.local)
 
 
 class NoFeedback:

@@ -12,11 +12,10 @@ from inbox.app.installation import Installation
 from inbox.app.sink import Sink
 from inbox.base.errors import StorageFull, StoreError, StoreUnavailable
 from inbox.store.helper import Helper
+from inbox.store.room import Room
 
 #: Seconds within which the database, the helper process and the file systems answer, or count as hanging.
 PATIENCE = 2.0
-#: Octets free below which hardly a mail and its rows have room.
-NO_ROOM = 1 << 20
 
 
 async def check_health(here: Installation) -> None:
@@ -50,7 +49,7 @@ def check_room(folders: Iterable[Path]) -> None:
     """Returns if each folder can take a mail.
 
     Raises:
-        StorageFull: a file system has no room, or no inodes.
+        StorageFull: a file system has no room for mail, or no inodes.
         StoreUnavailable: a folder is not there.
     """
     for folder in folders:
@@ -58,9 +57,7 @@ def check_room(folders: Iterable[Path]) -> None:
             found = os.statvfs(folder)
         except OSError as error:
             raise StoreUnavailable(f"{folder}: {error.strerror}") from error
-        free = found.f_bavail * found.f_frsize
-        if free < NO_ROOM:
-            raise StorageFull(f"no room at {folder}: only {free >> 10} KiB free")
+        Room(folder).check()
         if found.f_files and not found.f_favail:
             raise StorageFull(f"no room at {folder}: no inodes are free")
 
@@ -86,12 +83,18 @@ def log_view(sink: Sink | None) -> dict[str, Any]:
     return {"lost": state.lost, "why": state.why}
 
 
-def warnings(sink: Sink | None, suspended: Mapping[str, Exception]) -> list[str]:
-    """What is wrong although mail can be taken, one line each."""
+def warnings(sink: Sink | None, suspended: Mapping[str, Exception], counters: str = "") -> list[str]:
+    """What is wrong although mail can be taken, one line each.
+
+    Args:
+        counters: why the rate counters are in memory.
+    """
     log = log_view(sink)
     found = [f"the log cannot be written: {log['why']} ({log['lost']} lines lost)"] if log["why"] else []
     for tenant, error in sorted(suspended.items()):
         first, *others = str(error).splitlines()
         more = f" (and {len(others)} more)" if others else ""
         found.append(f"the tenant {tenant} is suspended, its mail is answered 451: {first}{more}")
+    if counters:
+        found.append(f"rate counters are in memory, so each process counts for itself: {counters}")
     return found

@@ -20,7 +20,8 @@ from inbox.mail.tenancy import Account, HostedDomain
 from inbox.plugin.context import Identity, Session
 from inbox.plugin.services import Log
 from inbox.policy.verdicts import Defer, Reject, Verdict
-from inbox.store.ports import Accounts, RateCounters
+from inbox.store.ports import Accounts
+from inbox.store.rates import RateCounters
 
 #: Failures that one peer, or one account, may have in ten minutes; more are refused without a look at the password.
 FAILURES_PER_PEER = 20

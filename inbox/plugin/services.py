@@ -54,10 +54,14 @@ class Directory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A window counter after it was increased, and when its window ends (seconds since the epoch)."""
+    """A window counter after it was increased, and when its window ends (seconds since the epoch).
+
+    ``local``: only what this process has counted, because the database cannot be written.
+    """
 
     count: int
     expires_at: float
+    local: bool = False
 
 
 class Rates(Protocol):

@@ -12,6 +12,7 @@ from typing import Final
 from inbox.base.errors import StorageFull, StoreError
 from inbox.base.limits import SPOOL_OCTETS
 from inbox.mail.content import Content, FileContent, MemoryContent
+from inbox.store.room import FULL, Room
 
 #: Octets that are collected before a file is written to: fewer changes of thread, and still little memory.
 SLICE: Final = 256 * 1024
@@ -64,10 +65,11 @@ class Spool:
             StoreError: the file cannot be made or written.
         """
         data, self._memory = self._memory, bytearray()
+        Room(self._directory).check(len(data))
         try:
             await self._run_outside(lambda: self._append(data))
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in FULL:
                 raise StorageFull(f"spool {self._directory}: {error}") from error
             raise StoreError(f"spool {self._directory}: {error}") from error
 

@@ -11,19 +11,20 @@ Both database backends pass the same contract suite (``tests/contract``).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 from inbox.mail.tenancy import Account, Alias, DomainOverrides, HostedDomain, Mailbox, Organization
 from inbox.store.blobport import Blobs as Blobs  # noqa: PLC0414 - handed on: users import all ports from here
+from inbox.store.bus import Changes
 from inbox.store.hosting import Hosting
 from inbox.store.identity import InstallationRecords
 from inbox.store.listing import Listing
 from inbox.store.origins import DkimKeys, DmarcReports
+from inbox.store.rates import LastingRates
 from inbox.store.records import (
     Arrival,
     Column,
-    Counted,
     DecisionFilter,
     DecisionRecord,
     Entry,
@@ -32,6 +33,7 @@ from inbox.store.records import (
     Placed,
     StoredMessage,
     StoreMode,
+    StoreStep,
 )
 
 
@@ -140,13 +142,17 @@ class Mailboxes(Protocol):
         ...
 
     async def delete(self, tenant: str, mailbox: str) -> None:
-        """With all its entries; children and the subscription stay (RFC 3501 §6.3.9). Raises NotFound."""
+        """With all its entries; children and the subscription stay (RFC 3501 §6.3.9). In steps: if the process ends
+        before the last one, the mailbox is gone, or it is there with fewer messages.
+
+        Raises NotFound.
+        """
         ...
 
     async def rename(self, tenant: str, mailbox: str, name: str) -> None:
         """With its children; all keep their UIDVALIDITY, which no other mailbox ever had, so that clients need not
-        download them again. Subscriptions stay as they are. Renaming INBOX moves its messages into a new mailbox
-        (RFC 9051 §6.3.6); its children stay.
+        download them again. Subscriptions stay as they are. Renaming INBOX moves its messages into a new mailbox in
+        steps (RFC 9051 §6.3.6); its children stay.
 
         Raises AlreadyExists, NotFound.
         """
@@ -232,15 +238,29 @@ class Messages(Protocol):
         *,
         unchanged_since: int | None = None,
     ) -> tuple[list[Entry], list[int]]:
-        """Changes flags under one new modseq; entries whose flags stay the same keep theirs.
+        """Changes flags, in steps with a new modseq each; entries whose flags stay the same keep theirs.
 
         Returns the entries as they are now (all uids that exist), and the uids that were changed after
         ``unchanged_since`` and so were left alone (RFC 7162).
         """
         ...
 
+    def storing(
+        self,
+        tenant: str,
+        mailbox: str,
+        uids: Sequence[int],
+        mode: StoreMode,
+        flags: int,
+        keywords: tuple[str, ...] = (),
+        *,
+        unchanged_since: int | None = None,
+    ) -> AsyncIterator[StoreStep]:
+        """Does what :meth:`store` does, and yields each step once it is durable; without a next, it stops."""
+        ...
+
     async def expunge(self, tenant: str, mailbox: str, uids: Sequence[int] | None = None) -> list[int]:
-        """Removes the entries with ``\\Deleted`` (of these uids, or of all); returns their uids.
+        """Removes the entries with ``\\Deleted`` (of these uids, or of all), in steps; returns their uids.
 
         The mail goes with its last entry; its blob is left to the sweeper.
         """
@@ -249,7 +269,11 @@ class Messages(Protocol):
     async def copy(
         self, tenant: str, source: str, uids: Sequence[int], target: str, *, move: bool = False
     ) -> list[tuple[int, int]]:
-        """Copies or moves entries with their flags; all or nothing. Returns (old uid, new uid), by old uid.
+        """Copies or moves entries with their flags. Returns (old uid, new uid), by old uid.
+
+        A copy is all or nothing (RFC 9051 §6.4.7), but not at one moment: a large one is made in steps, which others
+        see, and is removed again if it fails, or by ``Database.tidy`` if the process ends. A move is in steps, each of
+        which moves its messages whole (RFC 6851 §3.3); if it fails, what was moved stays moved.
 
         Raises NotFound if a mailbox is gone.
         """
@@ -260,7 +284,8 @@ class Messages(Protocol):
         ...
 
     async def remove(self, tenant: str, mailbox: str, uids: Sequence[int]) -> list[int]:
-        """Removes entries whatever their flags (quarantine, administration); returns the uids that were there."""
+        """Removes entries whatever their flags (quarantine, administration), in steps; returns the uids that were
+        there."""
         ...
 
     async def blob_in_use(self, blob_paths: Sequence[str]) -> set[str]:
@@ -287,36 +312,8 @@ class Decisions(Protocol):
         ...
 
     async def prune(self, before: float) -> int:
-        """Removes records older than ``before``; returns how many."""
+        """Removes records older than ``before``, in steps; returns how many."""
         ...
-
-
-class RateCounters(Protocol):
-    """Window counters shared by all instances (table ``smtp_rate_limit``)."""
-
-    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Counted:
-        """Adds ``amount`` to the counter of ``key`` in the window that ``now`` lies in."""
-        ...
-
-    async def prune(self, now: float) -> int:
-        """Removes counters whose window has ended; returns how many."""
-        ...
-
-
-class Changes(Protocol):
-    """Who wants to know that a mailbox changed: other sessions, other processes, other instances."""
-
-    def subscribe(self, mailboxes: Iterable[str]) -> Subscription: ...
-
-
-class Subscription(Protocol):
-    """Wakes its owner when one of its mailboxes may have changed. May wake without a change."""
-
-    async def wait(self) -> None:
-        """Returns after the next change, or at once if there was one since the last call."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class Database(Protocol):
@@ -341,7 +338,7 @@ class Database(Protocol):
     def decisions(self) -> Decisions: ...
 
     @property
-    def rates(self) -> RateCounters: ...
+    def rates(self) -> LastingRates: ...
 
     @property
     def changes(self) -> Changes: ...
@@ -363,6 +360,14 @@ class Database(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+    async def tidy(self, before: float) -> int:
+        """Ends what processes that ended left half done: undoes copies that made no step since ``before`` (seconds
+        since the epoch), and removes what is left of deleted mailboxes. Returns how many there were.
+
+        A copy that was only slow fails at its next step.
+        """
+        ...
 
     async def ping(self) -> None:
         """Raises StoreUnavailable if a trivial query fails."""

@@ -202,6 +202,21 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreStep:
+    """What one step of a STORE did.
+
+    Attributes:
+        entries: those of the step's uids that exist, as they are now.
+        left_alone: uids that were changed too late for UNCHANGEDSINCE.
+        modseq: of the entries that were changed; 0 if none was.
+    """
+
+    entries: list[Entry]
+    left_alone: list[int]
+    modseq: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredMessage:
     """An entry with the mail that it shows: what FETCH and SEARCH read.
 
@@ -231,7 +246,11 @@ class MailboxChanges:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A rate counter after it was increased: its count in this window, and when the window ends."""
+    """A rate counter after it was increased: its count in this window, and when the window ends.
+
+    ``local``: only what this process has counted, because the database cannot be written.
+    """
 
     count: int
     expires_at: float
+    local: bool = False

@@ -4,8 +4,9 @@ Speaks at:  connect (Defer 421 4.7.0), mail (Defer 450 4.7.1), behind the doors 
 Gives:      RateFact, when a limit was reached or could not be checked.
 Counts:     in the database (table ``smtp_rate_limit``), so that all instances share one count. An IPv6 network
             of 64 bits is one source: that is what one customer is given (RFC 6177).
-On error:   ``fail_open`` true lets everything pass while the database does not answer, and says so in the log
-            and in the decision record; false leaves it to ``on_error`` (defer).
+On error:   while the database cannot be written, each process counts in memory. With ``fail_open`` true its count is
+            what is limited, and what cannot be counted at all passes; the log and the decision record say so. False
+            leaves both to ``on_error`` (defer).
 
 A message is counted when its MAIL command is taken: a peer that is over its limit is told before it sends the
 content, and a message that is refused later counts, because it was work, too.
@@ -223,6 +224,8 @@ class RateLimit:
         try:
             async with asyncio.timeout(_PATIENCE):
                 counted = await self._rates.hit(key, self.settings.window_secs, block)
+            if counted.local and not self.settings.fail_open:
+                raise StoreUnavailable("the database does not count, only this process does")
         except (StoreError, TimeoutError):
             self._asks_again_at = self._clock.monotonic() + _PAUSE
             raise

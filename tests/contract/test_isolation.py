@@ -82,6 +82,7 @@ NOT_FOUND: dict[str, Attempt] = {
     "Messages.fetch": _fetch,
     "Messages.columns": _columns,
     "Messages.store": lambda a, t: t.db.messages.store(t.tenant, a.inbox, [1], "set", Flag.DELETED),
+    "Messages.storing": lambda a, t: anext(t.db.messages.storing(t.tenant, a.inbox, [1], "set", Flag.DELETED)),
     "Messages.expunge": lambda a, t: t.db.messages.expunge(t.tenant, a.inbox, [1]),
     "Messages.copy from": lambda a, t: t.db.messages.copy(t.tenant, a.inbox, [1], t.inbox),
     "Messages.copy to": lambda a, t: t.db.messages.copy(t.tenant, t.inbox, [1], a.inbox),

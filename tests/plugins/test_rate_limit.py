@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,22 @@ async def test_fail_closed_leaves_it_to_the_engine() -> None:
     with pytest.raises(StoreUnavailable):
         await bench.plugins[0].mail(transaction())
     assert RateLimit.on_error == "defer"
+
+
+@pytest.mark.parametrize("fail_open", [True, False])
+async def test_counts_of_this_process_alone_are_limited_or_refused(fail_open: bool) -> None:
+    bench = Bench(fail_open=fail_open, transfer_connections=2)
+    hit = bench.rates.hit
+
+    async def local(key: str, window: float, amount: int = 1) -> Counted:
+        return replace(await hit(key, window, amount), local=True)
+
+    bench.rates.hit = local  # type: ignore[method-assign]
+    if fail_open:
+        assert [await bench.passes() for _ in range(3)] == [True, True, False]
+    else:
+        with pytest.raises(StoreUnavailable, match="only this process does"):
+            await bench.passes()
 
 
 async def test_a_database_that_hangs_is_given_up_and_those_who_waited_do_not_wait_again(

@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
+from inbox.base.errors import StorageFull
 from inbox.base.limits import SPOOL_OCTETS
 from inbox.mail.content import Content, FileContent, MemoryContent
 from inbox.mail.tenancy import Mailbox
 from inbox.server.imap.outcome import Done, No
 from inbox.server.imap.session import ImapSession
+from inbox.store.room import FULL, Room
 from inbox.wire.imap.commands import Append
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.framing import Broken
@@ -70,6 +72,8 @@ async def _pieces(s: ImapSession) -> AsyncIterator[bytes]:
 
 
 async def _spooled(s: ImapSession) -> Content:
+    room = Room(s.config.spool_dir)
+    room.check()
     fd, name = await asyncio.to_thread(tempfile.mkstemp, ".eml", "append-", s.config.spool_dir)
     path = Path(name)
     try:
@@ -78,14 +82,17 @@ async def _spooled(s: ImapSession) -> Content:
             async for piece in _pieces(s):
                 gathered += piece
                 if len(gathered) >= _GATHER:
+                    room.check(len(gathered))
                     await asyncio.to_thread(_write, fd, gathered)
                     gathered = bytearray()
             await asyncio.to_thread(_write, fd, gathered)
         finally:
             os.close(fd)
         return FileContent(path, unlink=True)
-    except BaseException:
+    except BaseException as error:
         await asyncio.to_thread(path.unlink, missing_ok=True)
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise StorageFull(f"spool {s.config.spool_dir}: {error}") from error
         raise
 
 

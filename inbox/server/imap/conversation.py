@@ -216,7 +216,7 @@ class Conversation:
             await self._s.selected.refresh(ask=news is News.ASK)
         except StoreError as error:
             self._log_failure(command, error)  # the command itself is done; the news will come later
-        self._s.selected.announce(self._s.send, expunges=news is not News.NO_EXPUNGES)
+        await self._s.selected.announce(self._s.send, self._s.pace, expunges=news is not News.NO_EXPUNGES)
         await self._s.pace()
 
     @property

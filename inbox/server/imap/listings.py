@@ -7,6 +7,7 @@ from typing import Final
 
 from inbox.base.limits import IMAP_LISTINGS_OCTETS
 from inbox.mail.tenancy import Mailbox
+from inbox.server.imap.slices import apply_in_slices
 from inbox.server.imap.view import View
 from inbox.store.listing import Listing
 from inbox.store.ports import Database
@@ -41,7 +42,7 @@ class Listings:
             listing = known
         else:
             view = View(mailbox, known, read_only=True)
-            view.apply(await self._database.messages.changes(*key, known.modseq))
+            await apply_in_slices(view, await self._database.messages.changes(*key, known.modseq))
             view.take_gone()
             listing = view.listing()
         self._keep(key, listing)

@@ -7,9 +7,11 @@ from typing import cast
 from inbox.mail.tenancy import Mailbox
 from inbox.server.imap.outcome import Done, No
 from inbox.server.imap.select import selected, writable
+from inbox.server.imap.selected import Selected
 from inbox.server.imap.session import ImapSession
+from inbox.server.imap.slices import expunge_in_slices
 from inbox.server.imap.view import View
-from inbox.store.records import StoreMode
+from inbox.store.records import StoreMode, StoreStep
 from inbox.wire.imap.commands import Expunge, Store, Transfer
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.sequence import SequenceSet, compact
@@ -22,7 +24,10 @@ def uids_of(view: View, numbers: SequenceSet, *, uid: bool) -> list[int]:
     places = view.places(numbers, uid=uid)
     if places is None:
         raise BadCommand("No message has such a number")
-    return [number for some in places for number in view.uids[some.start : some.stop]]
+    found: list[int] = []
+    for some in places:
+        found += view.uids[some.start : some.stop].tolist()
+    return found
 
 
 async def store(s: ImapSession, wanted: Store) -> Done:
@@ -31,22 +36,32 @@ async def store(s: ImapSession, wanted: Store) -> Done:
     uids = uids_of(view, wanted.numbers, uid=wanted.uid)
     if not uids:
         return Done()
-    entries, _ = await s.backend.database.messages.store(
+    stored = 0
+    storing = s.backend.database.messages.storing(
         here.tenant, view.mailbox.id, uids, cast(StoreMode, wanted.mode), wanted.flags, wanted.keywords
     )
-    for entry in entries:
+    async for step in storing:
+        stored += len(step.entries)
+        await _tell_stored(s, here, step, wanted)
+    if stored < len(uids) and not wanted.uid:
+        raise No(_GONE, "EXPUNGEISSUED")  # RFC 2180 §4.2
+    return Done("Stored")
+
+
+async def _tell_stored(s: ImapSession, here: Selected, step: StoreStep, wanted: Store) -> None:
+    """Takes the result of one step over, and queues what the client hears of it."""
+    view = here.view
+    for entry in step.entries:
         view.update(entry)
+    view.follow(step.modseq)
     here.tell_flags(s.send)
-    for entry in () if wanted.silent else entries:
+    for entry in () if wanted.silent else step.entries:
         here.know(entry.uid)
         place = view.index(entry.uid)
         if place is not None:
             name = b"UID %d " % entry.uid if wanted.uid else b""
             s.send(b"* %d FETCH (%bFLAGS %b)\r\n" % (place + 1, name, view.flags_of(place)))
             await s.pace()
-    if len(entries) < len(uids) and not wanted.uid:
-        raise No(_GONE, "EXPUNGEISSUED")  # RFC 2180 §4.2
-    return Done("Stored")
 
 
 async def copy(s: ImapSession, wanted: Transfer) -> Done:
@@ -64,7 +79,7 @@ async def copy(s: ImapSession, wanted: Transfer) -> Done:
 
 
 async def move(s: ImapSession, wanted: Transfer) -> Done:
-    """RFC 6851: copied and removed at once; COPYUID comes untagged, before the expunges (§4.3)."""
+    """RFC 6851: each message is copied and removed at once; COPYUID comes untagged, before the expunges (§4.3)."""
     here = writable(s)
     view = here.view
     target = await _target(s, wanted.name)
@@ -75,7 +90,7 @@ async def move(s: ImapSession, wanted: Transfer) -> Done:
     if not pairs:
         raise No(_GONE, "EXPUNGEISSUED")
     s.send(b"* OK [" + _copyuid(target, pairs).encode("ascii") + b"] Moved\r\n")
-    view.expunge(old for old, _ in pairs)
+    await expunge_in_slices(view, [old for old, _ in pairs])
     s.changed(target.id)  # moved within the mailbox, the messages are also new ones at its end
     return Done("Moved")
 
@@ -98,5 +113,5 @@ async def expunge(s: ImapSession, wanted: Expunge) -> Done:
     view = here.view
     uids = None if wanted.numbers is None else uids_of(view, wanted.numbers, uid=True)
     gone = await s.backend.database.messages.expunge(here.tenant, view.mailbox.id, uids)
-    view.expunge(gone)
+    await expunge_in_slices(view, gone)
     return Done("Expunged")

@@ -90,7 +90,7 @@ async def idle(s: ImapSession, _: Nothing) -> Done:
     while True:
         if s.selected is not None:
             await s.selected.refresh()
-            s.selected.announce(s.send, expunges=True)
+            await s.selected.announce(s.send, s.pace, expunges=True)
         line = s.framer.next_line(_DONE_OCTETS)
         if line is not None:
             break

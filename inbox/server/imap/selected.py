@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from inbox.base.errors import NotFound
 from inbox.mail.flags import flag_names
@@ -12,6 +12,7 @@ from inbox.mail.tenancy import Mailbox
 from inbox.plugin.services import Log
 from inbox.server.imap.listings import Listings
 from inbox.server.imap.outcome import Farewell
+from inbox.server.imap.slices import SLICE, apply_in_slices
 from inbox.server.imap.view import View
 from inbox.store.ports import Database
 from inbox.wire.imap import render
@@ -99,7 +100,7 @@ class Selected:
         before = view.highest_uid
         try:
             changes = await self._database.messages.changes(self.tenant, view.mailbox.id, view.modseq)
-            altered, new = view.apply(changes)
+            altered, new = await apply_in_slices(view, changes)
             self._altered.update(view.uids[place] for place in altered)
             if new:
                 self._grown = True
@@ -112,8 +113,15 @@ class Selected:
             self._stale = True
             raise
 
-    def announce(self, send: Callable[[bytes], None], *, expunges: bool) -> None:
-        """Queues what the client does not know yet: how many there are, flags, and expunges if they may be told."""
+    async def announce(
+        self, send: Callable[[bytes], None], pace: Callable[[], Awaitable[None]], *, expunges: bool
+    ) -> None:
+        """Queues what the client does not know yet: how many there are, flags, and expunges if they may be told.
+
+        Args:
+            send: queues a response.
+            pace: called between the responses; it may wait until the client has read some.
+        """
         view = self.view
         self.tell_flags(send)
         if self._grown:
@@ -124,9 +132,13 @@ class Selected:
             place = view.index(uid)
             if place is not None and not view.gone(uid):
                 send(b"* %d FETCH (UID %d FLAGS %b)\r\n" % (place + 1, uid, view.flags_of(place)))
+                await pace()
         self._altered.clear()
         if expunges and view.has_gone:
-            send(b"".join([b"* %d EXPUNGE\r\n" % number for number in view.take_gone()]))
+            numbers = view.take_gone()
+            for start in range(0, len(numbers), SLICE):
+                send(b"".join([b"* %d EXPUNGE\r\n" % number for number in numbers[start : start + SLICE]]))
+                await pace()
 
     def tell_flags(self, send: Callable[[bytes], None]) -> None:
         """New keywords, whoever made them: the client learns of them before it sees them on a message (RFC 3501

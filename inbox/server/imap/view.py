@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from itertools import compress
 from typing import Final
 
 from inbox.mail.flags import Flag, flag_names
@@ -177,6 +178,14 @@ class View:
         self._states[place] = state
         return True
 
+    def follow(self, modseq: int) -> None:
+        """Notes that the view has all changes with this modseq, which this session has made.
+
+        They need not be asked for, unless others made changes before them.
+        """
+        if modseq == self.modseq + 1:
+            self.modseq = modseq
+
     def known_keywords(self) -> tuple[str, ...]:
         """Keywords seen in this mailbox so far, for FLAGS and PERMANENTFLAGS; at most :data:`SHOWN_KEYWORDS`."""
         marks = self._marks.marks
@@ -253,19 +262,16 @@ class View:
 
         From the highest to the lowest, so that none of them moves before it is announced.
         """
-        places = sorted(filter(None, (self._number(uid) for uid in self._gone)), reverse=True)
-        if places:
-            gone = self._gone
-            kept = [place for place, uid in enumerate(self.uids) if uid not in gone]
-            self.uids = array("I", [self.uids[place] for place in kept])
-            self._states = array(self._states.typecode, [self._states[place] for place in kept])
+        gone = self.indices(sorted(self._gone))
+        if gone:
+            kept = bytearray(b"\x01") * len(self.uids)
+            for place in gone:
+                kept[place] = 0
+            self.uids = array("I", compress(self.uids, kept))
+            self._states = array(self._states.typecode, compress(self._states, kept))
             self._shared = False
         self._gone = set()
-        return places
-
-    def _number(self, uid: int) -> int:
-        place = self.index(uid)
-        return 0 if place is None else place + 1
+        return [place + 1 for place in reversed(gone)]
 
 
 def _render_flags(bits: int, words: Iterable[str], *, recent: bool) -> bytes:

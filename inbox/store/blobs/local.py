@@ -29,6 +29,7 @@ from inbox.store.blobs.files import Files, Piece, remove, translated
 from inbox.store.blobs.keys import UNFINISHED, components
 from inbox.store.blobs.writer import Writer
 from inbox.store.helper import CARRIED_OCTETS, Helper
+from inbox.store.room import Room
 
 T = TypeVar("T")
 
@@ -63,6 +64,7 @@ class LocalBlobs:
     def __init__(self, root: Path, *, process: bool = False) -> None:
         self._root = os.path.abspath(root)  # noqa: PTH100 - resolve() would follow a link that an operator may re-point
         self._files = Files(self._root)
+        self._room = Room(Path(self._root))
         self._writer = Writer(self._root) if process else None
         self._pool: ThreadPoolExecutor | None = None
         self._large_pool: ThreadPoolExecutor | None = None
@@ -103,6 +105,7 @@ class LocalBlobs:
         folder, place = self._place(key)
         if self._pool is None:
             raise StoreUnavailable("the blob store is not open")
+        self._room.check(content.size)
         if self._writer is not None and content.size <= CARRIED_OCTETS:
             await self._writer.write(folder, place, b"".join(content.chunks()))
             return

@@ -13,6 +13,7 @@ from inbox.store.bus import Bus
 from inbox.store.deposits import Deposit
 from inbox.store.helper import Door, Helper
 from inbox.store.records import Arrival, Copy, DecisionRecord, Placed
+from inbox.store.room import Room
 from inbox.store.sqlite import filer
 from inbox.store.sqlite.filing import file_arrival
 from inbox.store.sqlite.gateway import Gateway
@@ -29,13 +30,16 @@ class Clerk:
         gateway: of the same file.
         door: the way to the process.
         blobs: the directory of the blobs, if they are files.
+        room: of the database's folder; mail is refused before the disk is full.
     """
 
-    def __init__(self, gateway: Gateway, bus: Bus, door: Door, blobs: Path | None) -> None:
+    def __init__(self, gateway: Gateway, bus: Bus, door: Door, blobs: Path | None, room: Room) -> None:
         self._gateway = gateway
+        self._room = room
         self._bus = bus
         self._door = door
         self._blobs = blobs
+        self._blobs_room = Room(blobs) if blobs is not None else None
         self._helper: Helper | None = None
         self._decode: Any = msgspec.msgpack.Decoder(filer.Answer).decode
 
@@ -61,6 +65,9 @@ class Clerk:
         """``Deposits`` of ``inbox.store.deposits``; if the process ended meanwhile, nobody knows what was filed, and
         a mail that comes again is recognised.
         """
+        self._room.check(sum(len(parcel.content) for parcel in deposit.parcels))
+        if self._blobs_room is not None:
+            self._blobs_room.check(sum(len(parcel.content) for parcel in deposit.parcels))
         try:
             packed = msgspec.msgpack.encode(deposit)
         except UnicodeEncodeError:  # Half a surrogate pair, which no message between processes may have.

@@ -1,34 +1,28 @@
 """The one connection of a process that writes to a SQLite file: many pieces of work in one transaction.
 
-Several processes may write to one file. A lock file makes them queue up in the kernel: SQLite's own waiting polls with
-growing pauses and starves a process under load.
+Several processes may write to one file; they take turns (:mod:`inbox.store.sqlite.turn`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from inbox.base.errors import InboxError, StorageFull, StoreError, StoreUnavailable
+from inbox.store.room import Room
+from inbox.store.sqlite.turn import Turn
+from inbox.store.sqlite.wal import LATEST_PAGES, LOG_OCTETS, Checkpointer, lengthen
 
 R = TypeVar("R")
 Work = Callable[[sqlite3.Connection], R]
 Synchronous = Literal["FULL", "OFF"]
 #: The database file and its write-ahead log, as device and inodes.
 Identity = tuple[int, ...]
-#: Pages of WAL before a commit also copies them into the main file: rarer than the default of 1,000, because the
-#: copy is synced and every waiting caller waits for it.
-CHECKPOINT_PAGES = 4000
-#: Octets that the write-ahead log of a server has from the start: a checkpoint's worth of frames, and some large
-#: batches.
-LOG_OCTETS = CHECKPOINT_PAGES * (4096 + 24) + 4 * 1024 * 1024
-#: How often that must fit into what is free.
+#: How often the whole length of the write-ahead log must fit into what is free.
 LOG_ROOM = 16
 #: Seconds that a connection waits for a lock that another program (a backup, a shell) holds.
 BUSY_SECONDS = 10.0
@@ -37,19 +31,23 @@ MOVED = "was moved, removed or replaced while it was open"
 MEND = "put it back, or restart to go on with what is there now"
 
 
+class StoreDamaged(StoreUnavailable):
+    """The file is no database, or its content is damaged."""
+
+
 def translated(error: sqlite3.Error, path: Path) -> InboxError:
     """Our error for one of SQLite's about the file ``path``."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
         return StorageFull(f"{path}: {error}")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StoreDamaged(f"{path}: {error}")
     if code in (
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
         sqlite3.SQLITE_CANTOPEN,
         sqlite3.SQLITE_IOERR,
         sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_NOTADB,
     ):
         return StoreUnavailable(f"{path}: {error}")
     return StoreError(f"{path}: {type(error).__name__}: {error}")
@@ -57,6 +55,10 @@ def translated(error: sqlite3.Error, path: Path) -> InboxError:
 
 class _Replaced(StoreUnavailable):
     """The files are not the ones that were opened."""
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
 
 
 class _PieceFailed(Exception):
@@ -85,8 +87,10 @@ def connect(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
             path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS, cached_statements=256
         )
         connection.execute(f"PRAGMA synchronous={synchronous}")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        # What may be lost needs no log: it is written in place, and takes no more room than it has.
+        connection.execute(f"PRAGMA journal_mode={'WAL' if synchronous == 'FULL' else 'MEMORY'}")
+        connection.execute(f"PRAGMA wal_autocheckpoint={LATEST_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit={LOG_OCTETS}")
         connection.execute("PRAGMA cache_size=-16384")
         connection.execute("PRAGMA temp_store=MEMORY")
     except sqlite3.Error as error:
@@ -100,13 +104,20 @@ class Committer:
     Args:
         path: the file; its folder must exist.
         synchronous: ``FULL`` syncs every commit; ``OFF`` is for what may be lost with the machine.
+        room: whose reserve is given away when the disk is full, for what must work then.
+
+    Attributes:
+        watch: called after each transaction with the number of rows that it changed.
     """
 
-    def __init__(self, path: Path, synchronous: Synchronous = "FULL") -> None:
+    def __init__(self, path: Path, synchronous: Synchronous = "FULL", room: Room | None = None) -> None:
+        self._room = room
+        self.watch: Callable[[int], None] | None = None
         self._path = path
         self._synchronous: Synchronous = synchronous
         self._connection: sqlite3.Connection | None = None
-        self._lock_fd = -1
+        self._turn: Turn | None = None
+        self._checkpointer = Checkpointer(path, self._connect_again)
         self._opened: Identity | None = None
 
     @property
@@ -130,27 +141,40 @@ class Committer:
             self._opened = identity
             self.check_file()
         try:
-            self._lock_fd = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._turn = Turn(self._path)
         except OSError as error:
             raise StoreUnavailable(f"{self._path}: {error}") from error
         try:
-            with self._alone():
-                self._connection = connect(self._path, self._synchronous)
-                self._path.chmod(0o600)
-                prepare(self._connection)
-                self._opened = identity or self._identity()
+            with self._turn:
+                self._prepare(prepare, identity)
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
         except OSError as error:
             raise StoreUnavailable(f"{self._path}: {error}") from error
 
+    def _prepare(self, prepare: Callable[[sqlite3.Connection], None], identity: Identity | None) -> None:
+        try:
+            self._connection = connect(self._path, self._synchronous)
+            self._path.chmod(0o600)
+            prepare(self._connection)
+        except (sqlite3.Error, StoreError):
+            # On a full disk not even the shared memory of the log can be made.
+            if self._connection is not None:
+                self._connection.close()
+            if self._room is None or not self._room.is_full() or not self._room.release():
+                raise
+            self._connection = connect(self._path, self._synchronous)
+            prepare(self._connection)
+        self._opened = identity or self._identity()
+
     def close(self) -> None:
+        self._checkpointer.close()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+        if self._turn is not None:
+            self._turn.close()
+            self._turn = None
 
     def reserve_log(self) -> None:
         """Makes the write-ahead log as long as it will grow.
@@ -164,14 +188,17 @@ class Committer:
         """
         connection = self._connection
         assert connection is not None, "asked for after open()"
+        assert self._turn is not None, "open() made it"
         try:
-            with self._alone():
+            with self._turn:
                 # Nor does another program write frames meanwhile: they would be overwritten.
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     free = os.statvfs(self._path)
                     if free.f_bavail * free.f_frsize >= LOG_ROOM * LOG_OCTETS:
-                        _lengthen(f"{self._path}-wal", self.opened[2], LOG_OCTETS)
+                        log = f"{self._path}-wal"
+                        if not lengthen(log, self.opened[2], LOG_OCTETS):
+                            raise _Replaced(f"{log} was replaced while it was open")
                 finally:
                     connection.execute("ROLLBACK")
         except sqlite3.Error as error:
@@ -179,22 +206,21 @@ class Committer:
         except OSError as error:
             raise StoreUnavailable(f"{self._path}-wal: {error}") from error
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Waits for our turn among the processes of this program. Raises OSError."""
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
-
     def _identity(self) -> Identity:
         """The file and its write-ahead log, which stays one file for as long as anybody has the database open."""
         try:
-            found, log = self._path.stat(), Path(f"{self._path}-wal").stat()
+            found = self._path.stat()
+            if self._synchronous == "OFF":
+                return found.st_dev, found.st_ino
+            log = Path(f"{self._path}-wal").stat()
         except OSError as error:
             raise _Replaced(f"{error.filename} {MOVED} ({error.strerror}): {MEND}") from error
         return found.st_dev, found.st_ino, log.st_ino
+
+    def _connect_again(self) -> sqlite3.Connection:
+        # Where the file was moved away, SQLite would make an empty one.
+        self.check_file()
+        return connect(self._path, self._synchronous)
 
     def check_file(self) -> None:
         """Raises StoreUnavailable unless the files are still the ones that were opened."""
@@ -216,8 +242,9 @@ class Committer:
         A piece that fails does not harm the others. A piece may be run twice: what it does outside the database must
         bear that.
         """
+        assert self._turn is not None, "work comes after open()"
         try:
-            with self._alone():
+            with self._turn:
                 self._commit(batch)
         except Exception as error:  # noqa: BLE001  # every caller must hear of it, whatever it was
             failed: Exception = error
@@ -228,27 +255,47 @@ class Committer:
             for job in batch:
                 if job.error is None:
                     job.error = failed
+        if self._synchronous == "FULL":
+            self._checkpointer.look()
 
     def _commit(self, batch: Sequence[Job[Any]]) -> None:
         try:
             self.check_file()
-            try:
-                self._transaction(batch, savepoints=False)
-            except _PieceFailed as failure:
-                if len(batch) == 1:
-                    raise failure.error from failure
-                # Nothing was written, and the others must not suffer. This time each is behind a savepoint of its
-                # own, which costs two statements apiece and is rarely needed. A commit that failed is not tried
-                # again: what the disk has of it nobody knows.
-                self._transaction(batch, savepoints=True)
+            self._attempt(batch)
         except _Replaced:
             with contextlib.suppress(sqlite3.Error):  # the callers hear of the removal, which is what is wrong
                 self._rescue()
             raise
 
+    def _attempt(self, batch: Sequence[Job[Any]]) -> None:
+        try:
+            self._transaction(batch, savepoints=False)
+        except _PieceFailed as failure:
+            if not (_is_full(failure.error) and self._make_room()) and len(batch) == 1:
+                raise failure.error from failure
+        except sqlite3.Error as error:
+            # SQLite has rolled it back: a transaction that found no room has written no commit. After any other error a
+            # commit is not tried again: what the disk has of it nobody knows.
+            if not (_is_full(error) and self._make_room()):
+                raise
+        else:
+            return
+        # Nothing was written, and the others must not suffer. This time each is behind a savepoint of its own, which
+        # costs two statements apiece and is rarely needed.
+        self._transaction(batch, savepoints=True)
+
+    def _make_room(self) -> bool:
+        """Gives the reserve away, and empties the log, so that it need not grow; False if that cannot help."""
+        if self._room is None or self._connection is None or not self._room.release():
+            return False
+        if self._synchronous == "FULL":
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        return True
+
     def _transaction(self, batch: Sequence[Job[Any]], *, savepoints: bool) -> None:
         connection = self._connection
         assert connection is not None, "work comes while the connection is open"
+        before = connection.total_changes
         connection.execute("BEGIN IMMEDIATE")
         try:
             for job in batch:
@@ -258,6 +305,8 @@ class Committer:
                     self._run_plainly(connection, job)
             self.check_file()
             connection.execute("COMMIT")
+            if self.watch is not None:
+                self.watch(connection.total_changes - before)
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -281,23 +330,3 @@ class Committer:
             connection.execute("ROLLBACK TO job")
             job.error = translated(error, self._path) if isinstance(error, sqlite3.Error) else error
         connection.execute("RELEASE job")
-
-
-def _lengthen(path: str, inode: int, octets: int) -> None:
-    """Appends zeros, or nothing if a quota forbids it. Raises OSError, _Replaced."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        # The lock that is held is about the log that was opened; into another one somebody may be writing.
-        if os.fstat(descriptor).st_ino != inode:
-            raise _Replaced(f"{path} was replaced while it was open")
-        before = size = os.fstat(descriptor).st_size
-        try:
-            while size < octets:
-                size += os.pwrite(descriptor, bytes(min(1 << 20, octets - size)), size)
-            os.fsync(descriptor)
-        except OSError as error:
-            os.ftruncate(descriptor, before)
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise
-    finally:
-        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Decision records and rate counters in SQLite."""
+"""Decision records in SQLite."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from inbox.store.records import Counted, DecisionFilter, DecisionRecord
+from inbox.store.records import DecisionFilter, DecisionRecord
+from inbox.store.room import Room
 from inbox.store.sqlite import rows
 from inbox.store.sqlite.gateway import Gateway
+from inbox.store.sqlite.steps import remove_in_steps
 
 #: Records that one read looks at when each has to be compared: no snapshot is held, and no reader busy, for long.
 PAGE: Final = 2000
@@ -68,10 +70,13 @@ def _matches(wanted: DecisionFilter, sender: str, recipients: str) -> bool:
 class SqliteDecisions:
     """``Decisions`` of ``inbox.store.ports``."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, room: Room) -> None:
         self._gateway = gateway
+        self._room = room
 
     async def add(self, decisions: Sequence[DecisionRecord]) -> None:
+        # Refusals must not use up the room that lets users delete mail.
+        self._room.check()
         await self._gateway.write(lambda db: rows.add_decisions(db, decisions))
 
     async def get(self, decision: str, tenant: str | None = None) -> list[DecisionRecord]:
@@ -99,32 +104,5 @@ class SqliteDecisions:
         return found
 
     async def prune(self, before: float) -> int:
-        return await self._gateway.write(lambda db: db.execute("DELETE FROM decision WHERE at < ?", (before,)).rowcount)
-
-
-class SqliteRates:
-    """``RateCounters`` of ``inbox.store.ports``."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-
-    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Counted:
-        ends = (now // window + 1) * window
-
-        def work(db: sqlite3.Connection) -> Counted:
-            row = db.execute(
-                "INSERT INTO smtp_rate_limit (counter_key, count, expires_at) VALUES (?1, ?2, ?3) "
-                "ON CONFLICT (counter_key) DO UPDATE SET "
-                # One that ends after the window that we are in was begun by a clock that was wrong.
-                "count = CASE WHEN expires_at <= ?4 OR expires_at > ?3 THEN ?2 ELSE count + ?2 END, "
-                "expires_at = CASE WHEN expires_at <= ?4 OR expires_at > ?3 THEN ?3 ELSE expires_at END "
-                "RETURNING count, expires_at",
-                (key, amount, ends, now),
-            ).fetchone()
-            return Counted(row[0], row[1])
-
-        return await self._gateway.write(work)
-
-    async def prune(self, now: float) -> int:
-        sql = "DELETE FROM smtp_rate_limit WHERE expires_at <= ?"
-        return await self._gateway.write(lambda db: db.execute(sql, (now,)).rowcount)
+        sql = "DELETE FROM decision WHERE rowid IN (SELECT rowid FROM decision WHERE at < ? LIMIT ?)"
+        return await remove_in_steps(self._gateway, "", lambda db, rows: db.execute(sql, (before, rows)).rowcount)

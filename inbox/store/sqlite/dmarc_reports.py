@@ -10,11 +10,23 @@ from inbox.base.errors import NotFound
 from inbox.store.origins import Grant, ObservationCount, OutgoingReport, StoredReport
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.rows import hosts
+from inbox.store.sqlite.steps import remove_in_steps
 from inbox.store.texts import clean
 
 _REPORT: Final = 'tenant, domain, organization, report_id, "begin", "end", received_at, messages, passed, body'
 _COUNTED: Final = "SELECT count(*), count(*) FILTER (WHERE host = ?) FROM dmarc_outgoing WHERE day = ?"
 _CLAIMED: Final = "SELECT 1 FROM dmarc_outgoing WHERE day = ? AND host = ? AND report_id = ? AND address = ?"
+
+_FORGET_OUTGOING: Final = (
+    "DELETE FROM dmarc_outgoing WHERE (day, host, report_id, address) IN "
+    "(SELECT day, host, report_id, address FROM dmarc_outgoing WHERE day < ? LIMIT ?)"
+)
+_FORGET_OBSERVATIONS: Final = (
+    "DELETE FROM dmarc_observation WHERE rowid IN (SELECT rowid FROM dmarc_observation WHERE day < ? LIMIT ?)"
+)
+_FORGET_REPORTS: Final = (
+    'DELETE FROM dmarc_report WHERE rowid IN (SELECT rowid FROM dmarc_report WHERE "end" < ? LIMIT ?)'
+)
 
 
 class SqliteDmarcReports:
@@ -33,7 +45,7 @@ class SqliteDmarcReports:
                 values,
             )
 
-        await self._gateway.write(work)
+        await self._gateway.step(work)
 
     async def observed(self, day: str) -> list[ObservationCount]:
         def work(db: sqlite3.Connection) -> list[ObservationCount]:
@@ -47,11 +59,10 @@ class SqliteDmarcReports:
         return await self._gateway.read(work)
 
     async def forget_observations(self, before: str) -> int:
-        def work(db: sqlite3.Connection) -> int:
-            db.execute("DELETE FROM dmarc_outgoing WHERE day < ?", (before,))
-            return db.execute("DELETE FROM dmarc_observation WHERE day < ?", (before,)).rowcount
-
-        return await self._gateway.write(work)
+        await remove_in_steps(self._gateway, "", lambda db, rows: db.execute(_FORGET_OUTGOING, (before, rows)).rowcount)
+        return await remove_in_steps(
+            self._gateway, "", lambda db, rows: db.execute(_FORGET_OBSERVATIONS, (before, rows)).rowcount
+        )
 
     async def claim(self, wanted: Sequence[OutgoingReport], total: int, each: int) -> list[Grant]:
         def granted(db: sqlite3.Connection, one: OutgoingReport) -> Grant:
@@ -103,5 +114,6 @@ class SqliteDmarcReports:
         return await self._gateway.read(work)
 
     async def forget_reports(self, before: float) -> int:
-        sql = 'DELETE FROM dmarc_report WHERE "end" < ?'
-        return await self._gateway.write(lambda db: db.execute(sql, (before,)).rowcount)
+        return await remove_in_steps(
+            self._gateway, "", lambda db, rows: db.execute(_FORGET_REPORTS, (before, rows)).rowcount
+        )

@@ -45,6 +45,14 @@ def claim_uids(
     return row[0] - count, row[1], row[2]
 
 
+def check(db: sqlite3.Connection, tenant: str, mailbox: str) -> int:
+    """The mailbox's modseq. Raises NotFound unless it is this tenant's."""
+    row = db.execute("SELECT modseq FROM mailbox WHERE id = ? AND organization = ?", (mailbox, tenant)).fetchone()
+    if row is None:
+        raise NotFound(f"no mailbox {mailbox}")
+    return int(row[0])
+
+
 def next_modseq(db: sqlite3.Connection, mailbox: str) -> int:
     """A new modseq for one change of a mailbox."""
     (modseq,) = db.execute(
@@ -53,18 +61,24 @@ def next_modseq(db: sqlite3.Connection, mailbox: str) -> int:
     return int(modseq)
 
 
-def delete_entries(db: sqlite3.Connection, mailbox: str, uids: Sequence[int]) -> list[int]:
+def delete_entries(
+    db: sqlite3.Connection, mailbox: str, uids: Sequence[int], *, only: int = 0, remember: bool = True
+) -> list[int]:
     """Removes entries, remembers their uids as expunged, removes mails that are in no mailbox any more.
 
-    Returns the uids that were there, in order.
+    Returns the uids that were removed, in order.
+
+    Args:
+        only: entries without all of these flags stay.
+        remember: False if nobody will ask what happened in the mailbox.
     """
     gone: list[int] = []
     modseq = 0
     for start in range(0, len(uids), CHUNK):
         rows = db.execute(
             'DELETE FROM has_email_delivery WHERE "out" = ? AND uid IN (SELECT value FROM json_each(?)) '
-            'RETURNING uid, "in", flags, size',
-            (mailbox, uids_json(uids[start : start + CHUNK])),
+            'AND flags & ? = ? RETURNING uid, "in", flags, size',
+            (mailbox, uids_json(uids[start : start + CHUNK]), only, only),
         ).fetchall()
         if not rows:
             continue
@@ -73,10 +87,11 @@ def delete_entries(db: sqlite3.Connection, mailbox: str, uids: Sequence[int]) ->
             "UPDATE mailbox SET messages = messages - ?, unseen = unseen - ?, size = size - ? WHERE id = ?",
             (len(rows), sum(not row[2] & _SEEN for row in rows), sum(row[3] for row in rows), mailbox),
         )
-        db.executemany(
-            "INSERT OR REPLACE INTO expunged (mailbox, modseq, uid) VALUES (?, ?, ?)",
-            [(mailbox, modseq, row[0]) for row in rows],
-        )
+        if remember:
+            db.executemany(
+                "INSERT OR REPLACE INTO expunged (mailbox, modseq, uid) VALUES (?, ?, ?)",
+                [(mailbox, modseq, row[0]) for row in rows],
+            )
         db.execute(
             "DELETE FROM email WHERE id IN (SELECT value FROM json_each(?)) "
             'AND NOT EXISTS (SELECT 1 FROM has_email_delivery d WHERE d."in" = email.id)',

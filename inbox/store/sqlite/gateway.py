@@ -1,8 +1,9 @@
 """The one place that talks to SQLite: a writer thread with group commit and a pool of readers.
 
-Work is a function that takes a connection. All work that has queued up while the last commit was being
-synced to disk goes into the next transaction; a piece that fails does not harm the others. A caller's future is
-resolved after the commit, never before.
+Work is a function that takes a connection. All short work that has queued up while the last commit was being
+synced to disk goes into the next transaction; a piece that fails does not harm the others. What may touch many rows
+comes in steps (:mod:`inbox.store.sqlite.steps`), each a transaction of its own. A caller's future is resolved after
+the commit, never before.
 
 Several processes may open one file, see :mod:`inbox.store.sqlite.commit`.
 """
@@ -10,7 +11,6 @@ Several processes may open one file, see :mod:`inbox.store.sqlite.commit`.
 from __future__ import annotations
 
 import asyncio
-import queue
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from inbox.base.errors import StoreError, StoreUnavailable
+from inbox.store.room import Room
 from inbox.store.sqlite.commit import Committer, Identity, Job, Synchronous, Work, connect, translated
+from inbox.store.sqlite.line import Line
 
 R = TypeVar("R")
-#: Pieces of work in one transaction; bounds the time that a first caller waits for the last.
-BATCH = 256
 
 
 class _Job(Job[R]):
@@ -51,14 +51,23 @@ class Gateway:
         migrations: folder of ``0001.sql``, ``0002.sql`` …, applied in order, each once.
         synchronous: ``FULL`` syncs every commit; ``OFF`` is for what may be lost with the machine.
         readers: threads and connections for reading.
+        room: whose reserve is given away when the disk is full.
     """
 
-    def __init__(self, path: Path, migrations: Path, *, synchronous: Synchronous = "FULL", readers: int = 4) -> None:
+    def __init__(
+        self,
+        path: Path,
+        migrations: Path,
+        *,
+        synchronous: Synchronous = "FULL",
+        readers: int = 4,
+        room: Room | None = None,
+    ) -> None:
         self._path = path
         self._migrations = migrations
         self._synchronous: Synchronous = synchronous
-        self._committer = Committer(path, synchronous)
-        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._committer = Committer(path, synchronous, room)
+        self._line: Line[_Job[Any]] = Line()
         self._thread: threading.Thread | None = None
         self._pool = ThreadPoolExecutor(readers, thread_name_prefix="sqlite-read")
         self._local = threading.local()
@@ -81,7 +90,7 @@ class Gateway:
     async def close(self) -> None:
         """Finishes what was queued, then closes all connections."""
         if self._thread is not None:
-            self._jobs.put(None)
+            self._line.close()
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
             self._thread = None
         self._pool.shutdown(wait=True)
@@ -103,25 +112,37 @@ class Gateway:
         """Raises StoreUnavailable unless the files are still the ones that were opened; then nothing can be written."""
         self._committer.check_file()
 
-    def submit(self, work: Work[R]) -> asyncio.Future[R]:
+    def submit(self, work: Work[R], *, tenant: str = "", step: bool = False) -> asyncio.Future[R]:
         """Queues a write; the future is done when it is durable, or has failed and left nothing behind.
 
         ``work`` may be run twice: what it does outside the database must bear that.
+
+        Args:
+            tenant: whose it is, for a fair share of the writer; empty for the installation's own.
+            step: one step of a long job: it has a transaction of its own, and what is short comes first.
         """
         if self._thread is None or self._loop is None:
             raise StoreUnavailable(f"{self._path} is not open")
         job: _Job[R] = _Job(work, self._loop.create_future())
-        self._jobs.put(job)
+        self._line.put(job, tenant=tenant, step=step)
         return job.future
 
-    async def write(self, work: Work[R]) -> R:
-        """Runs ``work`` in a transaction.
+    async def write(self, work: Work[R], *, tenant: str = "") -> R:
+        """Runs ``work``, which changes few rows, in a transaction.
 
         Raises:
             StorageFull, StoreUnavailable, StoreError: nothing was written.
             InboxError: what ``work`` raised; nothing of it was written.
         """
-        return await self.submit(work)
+        return await self.submit(work, tenant=tenant)
+
+    async def step(self, work: Work[R], *, tenant: str = "") -> R:
+        """Runs one step of a long job in a transaction.
+
+        Raises:
+            as :meth:`write`
+        """
+        return await self.submit(work, tenant=tenant, step=True)
 
     async def read(self, work: Work[R]) -> R:
         """Runs ``work`` on a reading connection, in a consistent snapshot.
@@ -187,22 +208,9 @@ class Gateway:
         return int(version)
 
     def _write_loop(self) -> None:
-        running = True
-        while running:
-            job = self._jobs.get()
-            batch: list[_Job[Any]] = []
-            while job is not None:
-                # A caller that has given up before its work began does not need it done.
-                if not job.future.cancelled():
-                    batch.append(job)
-                if len(batch) >= BATCH:
-                    break
-                try:
-                    job = self._jobs.get_nowait()
-                except queue.Empty:
-                    break
-            else:
-                running = False
+        while taken := self._line.take():
+            # A caller that has given up before its work began does not need it done.
+            batch = [job for job in taken if not job.future.cancelled()]
             if batch:
                 self._committer.commit(batch)
                 self._tell(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from inbox.base import limits
 from inbox.base.clock import Clock
@@ -13,8 +14,9 @@ from inbox.mail.tenancy import Mailbox
 from inbox.store.bus import Bus
 from inbox.store.records import MailboxStatus
 from inbox.store.sqlite import rows
-from inbox.store.sqlite.entries import delete_entries, move_entries
+from inbox.store.sqlite.entries import check, delete_entries, move_entries
 from inbox.store.sqlite.gateway import Gateway
+from inbox.store.sqlite.steps import each_slice, remove_in_steps
 
 
 class SqliteMailboxes:
@@ -62,19 +64,46 @@ class SqliteMailboxes:
             create_mailbox(db, new_ids[-1], tenant, account, name, special_use, now, subscribed=subscribed)
             return _require(db, tenant, new_ids[-1])
 
-        return await self._gateway.write(work)
+        return await self._gateway.write(work, tenant=tenant)
 
     async def delete(self, tenant: str, mailbox: str) -> None:
         def work(db: sqlite3.Connection) -> None:
-            _require(db, tenant, mailbox)
-            uids = [uid for (uid,) in db.execute('SELECT uid FROM has_email_delivery WHERE "out" = ?', (mailbox,))]
-            delete_entries(db, mailbox, uids)
-            db.execute("DELETE FROM expunged WHERE mailbox = ?", (mailbox,))
-            db.execute("UPDATE mailbox SET parent = NULL WHERE parent = ?", (mailbox,))
-            db.execute("DELETE FROM mailbox WHERE id = ?", (mailbox,))
+            box = _require(db, tenant, mailbox)
+            db.execute(
+                "UPDATE mailbox SET parent = NULL WHERE owner = ? AND parent = ?", (box.account or tenant, mailbox)
+            )
+            # It is nobody's from here on, so that nobody finds it and its name is free; its entries go in steps.
+            db.execute("UPDATE mailbox SET organization = '', owner = '', name = id WHERE id = ?", (mailbox,))
 
-        await self._gateway.write(work)
+        await self._gateway.write(work, tenant=tenant)
         self._bus.publish((mailbox,))
+        await self._clear(tenant, mailbox)
+
+    async def tidy(self) -> int:
+        """Removes what is left of deleted mailboxes because a process ended; returns how many there were."""
+        deleted = "SELECT id FROM mailbox WHERE owner = ''"
+        mailboxes = await self._gateway.read(lambda db: [mailbox for (mailbox,) in db.execute(deleted)])
+        for mailbox in mailboxes:
+            await self._clear("", mailbox)
+        return len(mailboxes)
+
+    async def _clear(self, tenant: str, mailbox: str) -> None:
+        """Removes a deleted mailbox with its entries."""
+
+        def entries(db: sqlite3.Connection, rows: int) -> int:
+            some = db.execute('SELECT uid FROM has_email_delivery WHERE "out" = ? LIMIT ?', (mailbox, rows)).fetchall()
+            return len(delete_entries(db, mailbox, [uid for (uid,) in some], remember=False))
+
+        def expunged(db: sqlite3.Connection, rows: int) -> int:
+            return db.execute(
+                "DELETE FROM expunged WHERE mailbox = ?1 AND (modseq, uid) IN "
+                "(SELECT modseq, uid FROM expunged WHERE mailbox = ?1 LIMIT ?2)",
+                (mailbox, rows),
+            ).rowcount
+
+        await remove_in_steps(self._gateway, tenant, entries)
+        await remove_in_steps(self._gateway, tenant, expunged)
+        await self._gateway.write(lambda db: db.execute("DELETE FROM mailbox WHERE id = ?", (mailbox,)), tenant=tenant)
 
     async def rename(self, tenant: str, mailbox: str, name: str) -> None:
         new_ids = [self._ids.new() for _ in name.split("/")]
@@ -87,8 +116,6 @@ class SqliteMailboxes:
             _create_parents(db, tenant, old.account, name, new_ids, now)
             if old.name == "INBOX":
                 create_mailbox(db, new_ids[-1], tenant, old.account, name, None, now)
-                uids = [uid for (uid,) in db.execute('SELECT uid FROM has_email_delivery WHERE "out" = ?', (mailbox,))]
-                move_entries(db, mailbox, sorted(uids), new_ids[-1])
                 return [mailbox, new_ids[-1]]
             owner = old.account or tenant
             children = db.execute(
@@ -105,7 +132,20 @@ class SqliteMailboxes:
             db.execute("UPDATE mailbox SET parent = ? WHERE id = ?", (parent.id if parent else None, mailbox))
             return [child for child, _ in renamed]
 
-        self._bus.publish(await self._gateway.write(work))
+        changed = await self._gateway.write(work, tenant=tenant)
+        if new_ids[-1] in changed:
+            await self._move_all(tenant, mailbox, new_ids[-1])
+        self._bus.publish(changed)
+
+    async def _move_all(self, tenant: str, source: str, target: str) -> None:
+        def step(db: sqlite3.Connection, some: Sequence[int]) -> None:
+            check(db, tenant, target)
+            move_entries(db, source, some, target)
+
+        sql = 'SELECT uid FROM has_email_delivery WHERE "out" = ? ORDER BY uid'
+        uids = await self._gateway.read(lambda db: [uid for (uid,) in db.execute(sql, (source,))])
+        async for _ in each_slice(self._gateway, tenant, uids, step):
+            self._bus.publish((source, target))
 
     async def subscribe(self, tenant: str, account: str, name: str, subscribed: bool) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -118,7 +158,7 @@ class SqliteMailboxes:
             if count > SUBSCRIPTIONS:
                 raise LimitReached(f"An account may subscribe to {SUBSCRIPTIONS} mailboxes")
 
-        await self._gateway.write(work)
+        await self._gateway.write(work, tenant=tenant)
 
     async def subscriptions(self, tenant: str, account: str) -> set[str]:
         def work(db: sqlite3.Connection) -> set[str]:

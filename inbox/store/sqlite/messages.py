@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from inbox.base.clock import Clock
 from inbox.base.errors import NotFound
+from inbox.base.ids import Ids
 from inbox.mail.flags import Flag, changed_flags, changed_keywords
 from inbox.store.bus import Bus
 from inbox.store.listing import Listing
@@ -19,11 +22,14 @@ from inbox.store.records import (
     Placed,
     StoredMessage,
     StoreMode,
+    StoreStep,
 )
-from inbox.store.sqlite import reading, rows
+from inbox.store.room import Room
+from inbox.store.sqlite import copying, reading, rows
 from inbox.store.sqlite.clerk import Clerk
 from inbox.store.sqlite.entries import (
     CHUNK,
+    check,
     copy_entries,
     delete_entries,
     move_entries,
@@ -32,34 +38,42 @@ from inbox.store.sqlite.entries import (
 )
 from inbox.store.sqlite.filing import file_arrival
 from inbox.store.sqlite.gateway import Gateway
+from inbox.store.sqlite.steps import each_slice
 
 _SEEN = int(Flag.SEEN)
+_uid = attrgetter("uid")
 
 
 class SqliteMessages:
     """``Messages`` of ``inbox.store.ports``.
 
     Args:
+        room: mail is refused before the disk is full.
         clerk: files what arrives, if it is not to be done here.
     """
 
-    def __init__(self, gateway: Gateway, clock: Clock, bus: Bus, clerk: Clerk | None = None) -> None:
+    def __init__(
+        self, gateway: Gateway, clock: Clock, ids: Ids, bus: Bus, room: Room, clerk: Clerk | None = None
+    ) -> None:
         self._gateway = gateway
+        self._room = room
         self._clerk = clerk
         self._clock = clock
+        self._ids = ids
         self._bus = bus
 
     async def accept(self, arrival: Arrival) -> list[list[Placed]]:
+        self._room.check()
         if self._clerk is not None:
             placed = await self._clerk.file(arrival)
         else:
-            placed = await self._gateway.write(lambda db: file_arrival(db, arrival))
+            placed = await self._gateway.write(lambda db: file_arrival(db, arrival), tenant=_tenant_of(arrival))
         self._bus.publish([place.mailbox for places in placed for place in places])
         return placed
 
     async def entries(self, tenant: str, mailbox: str) -> list[Entry]:
         def work(db: sqlite3.Connection) -> list[Entry]:
-            _check(db, tenant, mailbox)
+            check(db, tenant, mailbox)
             found = db.execute(
                 'SELECT uid, modseq, flags, keywords FROM has_email_delivery WHERE "out" = ? ORDER BY uid', (mailbox,)
             )
@@ -68,32 +82,31 @@ class SqliteMessages:
         return await self._gateway.read(work)
 
     async def listing(self, tenant: str, mailbox: str) -> Listing:
-        return await self._gateway.read(lambda db: reading.listing(db, mailbox, _check(db, tenant, mailbox)))
+        return await self._gateway.read(lambda db: reading.listing(db, mailbox, check(db, tenant, mailbox)))
 
     async def changes(self, tenant: str, mailbox: str, since: int) -> MailboxChanges:
-        def work(db: sqlite3.Connection) -> MailboxChanges:
-            modseq = _check(db, tenant, mailbox)
-            changed = db.execute(
-                'SELECT uid, modseq, flags, keywords FROM has_email_delivery WHERE "out" = ? AND modseq > ? '
-                # "+" keeps SQLite from reading the whole mailbox in the order of uids.
-                "ORDER BY +uid",
-                (mailbox, since),
-            ).fetchall()
-            gone = db.execute(
-                "SELECT uid FROM expunged WHERE mailbox = ? AND modseq > ? ORDER BY uid", (mailbox, since)
-            ).fetchall()
-            return MailboxChanges(modseq, tuple(rows.entry(row) for row in changed), tuple(uid for (uid,) in gone))
+        def work(after: int, db: sqlite3.Connection) -> reading.ChangesPage:
+            return reading.changes(db, mailbox, check(db, tenant, mailbox), after)
 
-        return await self._gateway.read(work)
+        page = await self._gateway.read(partial(work, since))
+        if page.complete:
+            return page.changes
+        changed = {entry.uid: entry for entry in page.changes.changed}
+        gone = list(page.changes.expunged)
+        while not page.complete:
+            page = await self._gateway.read(partial(work, page.changes.modseq))
+            changed.update((entry.uid, entry) for entry in page.changes.changed)
+            gone += page.changes.expunged
+        return MailboxChanges(page.changes.modseq, tuple(sorted(changed.values(), key=_uid)), tuple(sorted(gone)))
 
     async def claim_recent(self, tenant: str, mailbox: str) -> int:
         def work(db: sqlite3.Connection) -> int:
-            _check(db, tenant, mailbox)
+            check(db, tenant, mailbox)
             (first,) = db.execute("SELECT first_recent FROM mailbox WHERE id = ?", (mailbox,)).fetchone()
             db.execute("UPDATE mailbox SET first_recent = next_uid WHERE id = ?", (mailbox,))
             return int(first)
 
-        return await self._gateway.write(work)
+        return await self._gateway.write(work, tenant=tenant)
 
     async def fetch(
         self, tenant: str, mailbox: str, uids: Sequence[int], *, texts: bool = True
@@ -108,7 +121,7 @@ class SqliteMessages:
             page = uids_json(ordered[start : start + reading.PAGE])
 
             def work(db: sqlite3.Connection, page: str = page) -> list[StoredMessage]:
-                _check(db, tenant, mailbox)
+                check(db, tenant, mailbox)
                 return [
                     StoredMessage(rows.entry(row), rows.row_to_email(row[8:]), *row[4:8])
                     for row in db.execute(sql, (mailbox, page, tenant))
@@ -126,7 +139,7 @@ class SqliteMessages:
             page = ordered[start : start + size]
 
             def work(db: sqlite3.Connection, page: Sequence[int] = page) -> list[tuple[Any, ...]]:
-                _check(db, tenant, mailbox)
+                check(db, tenant, mailbox)
                 return reading.columns(db, tenant, mailbox, page, names)
 
             yield await self._gateway.read(work)
@@ -142,48 +155,74 @@ class SqliteMessages:
         *,
         unchanged_since: int | None = None,
     ) -> tuple[list[Entry], list[int]]:
-        def work(db: sqlite3.Connection) -> tuple[list[Entry], list[int]]:
-            _check(db, tenant, mailbox)
-            return _store(db, mailbox, uids, mode, flags, keywords, unchanged_since)
+        entries: list[Entry] = []
+        modified: list[int] = []
+        async for step in self.storing(tenant, mailbox, uids, mode, flags, keywords, unchanged_since=unchanged_since):
+            entries += step.entries
+            modified += step.left_alone
+        return entries, modified
 
-        result = await self._gateway.write(work)
-        self._bus.publish((mailbox,))
-        return result
+    async def storing(
+        self,
+        tenant: str,
+        mailbox: str,
+        uids: Sequence[int],
+        mode: StoreMode,
+        flags: int,
+        keywords: tuple[str, ...] = (),
+        *,
+        unchanged_since: int | None = None,
+    ) -> AsyncIterator[StoreStep]:
+        def step(db: sqlite3.Connection, some: Sequence[int]) -> StoreStep:
+            check(db, tenant, mailbox)
+            return _store(db, mailbox, some, mode, flags, keywords, unchanged_since)
+
+        if not uids:
+            await self._gateway.read(lambda db: check(db, tenant, mailbox))
+        async for result in each_slice(self._gateway, tenant, sorted(set(uids)), step):
+            self._bus.publish((mailbox,))
+            yield result
 
     async def expunge(self, tenant: str, mailbox: str, uids: Sequence[int] | None = None) -> list[int]:
-        def work(db: sqlite3.Connection) -> list[int]:
-            _check(db, tenant, mailbox)
-            sql = 'SELECT uid FROM has_email_delivery WHERE "out" = ? AND flags & ?'
-            deleted = [uid for (uid,) in db.execute(sql, (mailbox, int(Flag.DELETED)))]
-            if uids is not None:
-                wanted = set(uids)
-                deleted = [uid for uid in deleted if uid in wanted]
-            return delete_entries(db, mailbox, deleted)
+        def find(db: sqlite3.Connection) -> list[int]:
+            check(db, tenant, mailbox)
+            sql = 'SELECT uid FROM has_email_delivery WHERE "out" = ? AND flags & ? ORDER BY uid'
+            return [uid for (uid,) in db.execute(sql, (mailbox, int(Flag.DELETED)))]
 
-        gone = await self._gateway.write(work)
-        self._bus.publish((mailbox,))
-        return gone
+        wanted = sorted(set(uids)) if uids is not None else await self._gateway.read(find)
+        return await self._remove(tenant, mailbox, wanted, only=int(Flag.DELETED))
 
     async def copy(
         self, tenant: str, source: str, uids: Sequence[int], target: str, *, move: bool = False
     ) -> list[tuple[int, int]]:
-        def work(db: sqlite3.Connection) -> list[tuple[int, int]]:
-            _check(db, tenant, source)
-            _check(db, tenant, target)
-            if move:
-                return move_entries(db, source, uids, target)
-            return copy_entries(db, tenant, source, uids, target)
+        ordered = sorted(set(uids))
+        if not move:
+            self._room.check()
+            name = self._ids.new()
+            try:
+                return await copying.copy(self._gateway, tenant, source, ordered, target, name, self._clock.now)
+            finally:
+                self._bus.publish((target,))
 
-        pairs = await self._gateway.write(work)
-        self._bus.publish((source, target))
+        def step(db: sqlite3.Connection, some: Sequence[int]) -> list[tuple[int, int]]:
+            check(db, tenant, source)
+            check(db, tenant, target)
+            return move_entries(db, source, some, target)
+
+        if not ordered:
+            await self._gateway.read(lambda db: (check(db, tenant, source), check(db, tenant, target)))
+        pairs = []
+        async for moved in each_slice(self._gateway, tenant, ordered, step):
+            self._bus.publish((source, target))
+            pairs += moved
         return pairs
 
     async def release(self, tenant: str, quarantine: str, uid: int, target: str) -> Placed:
         now = self._clock.now()
 
         def work(db: sqlite3.Connection) -> Placed:
-            _check(db, tenant, quarantine)
-            _check(db, tenant, target)
+            check(db, tenant, quarantine)
+            check(db, tenant, target)
             pairs = copy_entries(db, tenant, quarantine, [uid], target)
             if not pairs:
                 raise NotFound(f"no quarantined message {uid}")
@@ -195,17 +234,24 @@ class SqliteMessages:
             ).fetchone()
             return Placed(target, row[0], pairs[0][1], row[1])
 
-        placed = await self._gateway.write(work)
+        placed = await self._gateway.write(work, tenant=tenant)
         self._bus.publish((quarantine, target))
         return placed
 
     async def remove(self, tenant: str, mailbox: str, uids: Sequence[int]) -> list[int]:
-        def work(db: sqlite3.Connection) -> list[int]:
-            _check(db, tenant, mailbox)
-            return delete_entries(db, mailbox, uids)
+        return await self._remove(tenant, mailbox, sorted(set(uids)))
 
-        gone = await self._gateway.write(work)
-        self._bus.publish((mailbox,))
+    async def _remove(self, tenant: str, mailbox: str, uids: Sequence[int], *, only: int = 0) -> list[int]:
+        def step(db: sqlite3.Connection, some: Sequence[int]) -> list[int]:
+            check(db, tenant, mailbox)
+            return delete_entries(db, mailbox, some, only=only)
+
+        if not uids:
+            await self._gateway.read(lambda db: check(db, tenant, mailbox))
+        gone: list[int] = []
+        async for some in each_slice(self._gateway, tenant, uids, step):
+            self._bus.publish((mailbox,))
+            gone += some
         return gone
 
     async def blob_in_use(self, blob_paths: Sequence[str]) -> set[str]:
@@ -232,12 +278,8 @@ class SqliteMessages:
         return await self._gateway.read(work)
 
 
-def _check(db: sqlite3.Connection, tenant: str, mailbox: str) -> int:
-    """The mailbox's modseq; NotFound unless it is this tenant's."""
-    row = db.execute("SELECT modseq FROM mailbox WHERE id = ? AND organization = ?", (mailbox, tenant)).fetchone()
-    if row is None:
-        raise NotFound(f"no mailbox {mailbox}")
-    return int(row[0])
+def _tenant_of(arrival: Arrival) -> str:
+    return arrival.filings[0].email.tenant if arrival.filings else ""
 
 
 def _store(
@@ -248,7 +290,7 @@ def _store(
     flags: int,
     keywords: tuple[str, ...],
     unchanged_since: int | None,
-) -> tuple[list[Entry], list[int]]:
+) -> StoreStep:
     entries: list[Entry] = []
     modified: list[int] = []
     updates: list[tuple[int, str, int, str, int]] = []
@@ -279,7 +321,7 @@ def _store(
     )
     if seen_more:
         db.execute("UPDATE mailbox SET unseen = unseen - ? WHERE id = ?", (seen_more, mailbox))
-    return entries, modified
+    return StoreStep(entries, modified, modseq)
 
 
 def _combined(old: Entry, mode: StoreMode, flags: int, keywords: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:

@@ -9,17 +9,21 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from inbox.store.listing import Listing, packed
-from inbox.store.records import Column
+from inbox.store.records import Column, MailboxChanges
+from inbox.store.sqlite import rows
 from inbox.store.sqlite.entries import uids_json
 
 #: Messages in one page: with long columns some hundred KB at most, unless their senders are odd.
 PAGE: Final = 200
 NARROW_PAGE: Final = 2000
+#: Changes that are read at once, and those that share the last one's modseq.
+CHANGES_PAGE: Final = 2000
 
 _OF_ENTRY: Final[frozenset[Column]] = frozenset({"modseq", "size", "received_at", "prepended"})
 _NARROW: Final[frozenset[Column]] = frozenset({"modseq", "size", "received_at"})
@@ -45,6 +49,39 @@ def listing(db: sqlite3.Connection, mailbox: str, modseq: int) -> Listing:
     known: dict[tuple[str, ...], tuple[str, ...]] = {}
     keywords = [(uid, known.setdefault(words, words)) for uid, words in _decode_keywords(keywords_text)]
     return packed(modseq, uids, flags, keywords)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesPage:
+    """Changes up to the modseq ``changes.modseq``; ``complete`` if there are no later ones."""
+
+    changes: MailboxChanges
+    complete: bool
+
+
+def changes(db: sqlite3.Connection, mailbox: str, modseq: int, since: int, most: int = CHANGES_PAGE) -> ChangesPage:
+    """The first changes after ``since`` of a mailbox that has this modseq now."""
+    # What Python makes of the rows keeps the event loop's thread from running: so not of all rows at once.
+    upto = modseq
+    for table, box in (("has_email_delivery", '"out"'), ("expunged", "mailbox")):
+        beyond = db.execute(
+            f"SELECT modseq FROM {table} WHERE {box} = ? AND modseq > ? ORDER BY modseq LIMIT 1 OFFSET ?",
+            (mailbox, since, most),
+        ).fetchone()
+        if beyond is not None:
+            upto = min(upto, beyond[0])
+    changed = db.execute(
+        'SELECT uid, modseq, flags, keywords FROM has_email_delivery WHERE "out" = ? AND modseq > ? AND modseq <= ? '
+        # "+" keeps SQLite from reading the whole mailbox in the order of uids.
+        "ORDER BY +uid",
+        (mailbox, since, upto),
+    ).fetchall()
+    gone = db.execute(
+        "SELECT uid FROM expunged WHERE mailbox = ? AND modseq > ? AND modseq <= ? ORDER BY uid",
+        (mailbox, since, upto),
+    ).fetchall()
+    found = MailboxChanges(upto, tuple(rows.entry(row) for row in changed), tuple(uid for (uid,) in gone))
+    return ChangesPage(found, upto == modseq)
 
 
 def page_size(names: Sequence[Column]) -> int:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from inbox.base.clock import Clock
 from inbox.base.ids import Ids
+from inbox.store.rates import LastingCounters
 from inbox.store.surreal.accept import Acceptor
 from inbox.store.surreal.accounts import SurrealAccounts
 from inbox.store.surreal.changes import SurrealBus
 from inbox.store.surreal.config import SurrealConfig
+from inbox.store.surreal.copying import Copying
 from inbox.store.surreal.decisions import SurrealDecisions, SurrealRates
 from inbox.store.surreal.dkim_keys import SurrealDkimKeys
 from inbox.store.surreal.dmarc_reports import SurrealDmarcReports
@@ -37,9 +39,11 @@ class SurrealDatabase:
         self.accounts = SurrealAccounts(gateway, clock, ids)
         self.hosting = SurrealHosting(gateway, entries, self.changes)
         self.mailboxes = SurrealMailboxes(gateway, entries, clock, ids, self.changes)
-        self.messages = SurrealMessages(gateway, entries, self._acceptor, clock, self.changes)
+        self._copying = Copying(gateway, entries, clock.now)
+        self.messages = SurrealMessages(gateway, entries, self._copying, self._acceptor, clock, ids, self.changes)
         self.decisions = SurrealDecisions(gateway)
-        self.rates = SurrealRates(gateway)
+        self._counters = SurrealRates(gateway)
+        self.rates = LastingCounters(self._counters)
         self.dkim_keys = SurrealDkimKeys(gateway)
         self.dmarc_reports = SurrealDmarcReports(gateway)
         self.installation = SurrealInstallation(gateway)
@@ -51,7 +55,11 @@ class SurrealDatabase:
         await self.changes.close()
         await self._acceptor.close()
         await self.rates.close()
+        await self._counters.close()
         await self._gateway.close()
+
+    async def tidy(self, before: float) -> int:
+        return await self._copying.undo_abandoned(before)
 
     async def ping(self) -> None:
         await self._gateway.query("RETURN true")

@@ -174,7 +174,7 @@ class _Hit:
 
 
 class SurrealRates:
-    """``RateCounters`` of ``inbox.store.ports``."""
+    """``RateCounters`` of ``inbox.store.rates``."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

@@ -16,10 +16,11 @@ import structlog
 
 from inbox.base.errors import NotFound, StoreError
 from inbox.mail.flags import Flag
-from inbox.store.records import Entry, MailboxChanges
+from inbox.store.records import Entry, MailboxChanges, StoreStep
 from inbox.store.surreal import rows
 from inbox.store.surreal.chunks import LARGE, chunk_rows, pack_uids, unpack, unpack_uids
 from inbox.store.surreal.gateway import Gateway
+from inbox.store.surreal.steps import paced
 from inbox.store.surreal.values import LAST, Keys, RecordId
 
 #: Rows in one answer: decoding it holds the event loop for about 3 ms.
@@ -27,9 +28,6 @@ PAGE: Final = 1000
 #: Changes since a modseq that are read one by one; if there are more, the whole mailbox is read.
 MANY: Final = 1000
 EVERYTHING: Final = 1 << 40
-#: Entries that one transaction removes when a mailbox is cleared.
-STEP: Final = 1000
-
 _SEEN: Final = int(Flag.SEEN)
 
 #: An entry's fields besides those that say where it stands; ``$e.row`` has those of ``rows.COPIED``.
@@ -106,6 +104,8 @@ FOR $g IN $groups {{
 RETURN $modseq"""
 
 Change = Callable[[Entry], tuple[int, tuple[str, ...]]]
+#: Old uid, new uid, mail, new modseq.
+Copied = tuple[int, int, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,10 +237,10 @@ class Entries:
 
     async def store(
         self, tenant: str, mailbox: str, uids: Sequence[int], change: Change, unchanged_since: int | None
-    ) -> tuple[list[Entry], list[int]]:
-        """Sets flags to what ``change`` makes of each entry. Returns the entries, and the uids left alone."""
+    ) -> StoreStep:
+        """Sets flags to what ``change`` makes of each entry, in one transaction."""
 
-        async def work() -> tuple[list[Entry], list[int]]:
+        async def work() -> StoreStep:
             await self.modseq(tenant, mailbox)
             found = await self._look_up(mailbox, uids, "uid, modseq, flags, keywords")
             entries = [Entry(r["uid"], r["modseq"], r["flags"], tuple(r["keywords"] or ())) for r in found]
@@ -249,7 +249,7 @@ class Entries:
             wanted = {e.uid: change(e) for e in entries if e.uid not in skipped}
             changed = [e for e in entries if e.uid in wanted and wanted[e.uid] != (e.flags, e.keywords)]
             if not changed:
-                return entries, modified
+                return StoreStep(entries, modified, 0)
             groups: dict[tuple[int, tuple[str, ...]], list[RecordId]] = {}
             for entry in changed:
                 groups.setdefault(wanted[entry.uid], []).append(rows.entry_id(mailbox, entry.uid))
@@ -267,12 +267,12 @@ class Entries:
                 ],
             )
             new = {entry.uid: Entry(entry.uid, modseq, *wanted[entry.uid]) for entry in changed}
-            return [new.get(entry.uid, entry) for entry in entries], modified
+            return StoreStep([new.get(entry.uid, entry) for entry in entries], modified, modseq)
 
         return await self._gateway.retried(work)
 
     async def remove(self, tenant: str, mailbox: str, uids: Sequence[int], *, only: int = 0) -> list[int]:
-        """Removes entries that have all flags of ``only``; returns the uids that were there."""
+        """Removes entries that have all flags of ``only``, in one transaction; returns their uids."""
 
         async def work() -> list[int]:
             await self.modseq(tenant, mailbox)
@@ -291,8 +291,8 @@ class Entries:
     async def clear(self, tenant: str, mailbox: str) -> None:
         """Removes all entries, in steps."""
         uids = [entry.uid for entry in await self.all(tenant, mailbox)]
-        for start in range(0, len(uids), STEP):
-            await self.remove(tenant, mailbox, uids[start : start + STEP])
+        async for _ in paced(uids, lambda some: self.remove(tenant, mailbox, some)):
+            pass
 
     async def copy(
         self,
@@ -303,14 +303,18 @@ class Entries:
         *,
         move: bool = False,
         altered: Mapping[str, Any] | None = None,
-    ) -> list[tuple[int, int, str, int]]:
-        """Copies or moves entries. Returns (old uid, new uid, mail, new modseq), by old uid.
+        also: str = "",
+        values: Mapping[str, Any] | None = None,
+    ) -> list[Copied]:
+        """Copies or moves entries in one transaction. Returns the copies, by old uid.
 
         Args:
             altered: fields that the copies have otherwise than the originals.
+            also: statements at the end of the transaction, which may use ``$target`` (the mailbox) and ``$made`` (the
+                number of copies) besides ``values``.
         """
 
-        async def work() -> list[tuple[int, int, str, int]]:
+        async def work() -> list[Copied]:
             await self.modseq(tenant, source)
             await self.modseq(tenant, target)
             found = await self._look_up(source, uids, f"uid, modseq, in, {', '.join(rows.COPIED)}")
@@ -318,12 +322,12 @@ class Entries:
                 return []
             box = placing(tenant, target, [{**row, **(altered or {})} for row in found], [row["in"] for row in found])
             if move:
-                sql = f"{_TAKE_AWAY}\nFOR $m IN $boxes {{{PLACE}}};\n{_PLACED}"
-                values = _taken(tenant, source, found)
+                sql, bound = _TAKE_AWAY, _taken(tenant, source, found)
             else:
-                sql = f"{_GUARD}{_SHARE_MAILS}\nFOR $m IN $boxes {{{PLACE}}};\n{_PLACED}"
-                values = {**_guard(source, found), **_uses(found)}
-            ((next_uid, modseq),) = await self._gateway.transaction(sql, boxes=[box], **values)
+                sql, bound = f"{_GUARD}{_SHARE_MAILS}", {**_guard(source, found), **_uses(found)}
+            bound |= {"target": rows.mailbox_id(target), "made": len(found), **(values or {})}
+            sql = f"{sql}\nFOR $m IN $boxes {{{PLACE}}};{also}\n{_PLACED}"
+            ((next_uid, modseq),) = await self._gateway.transaction(sql, boxes=[box], **bound)
             count = len(found)
             return [
                 (row["uid"], next_uid - count + i, row["in"].key, modseq - count + 1 + i) for i, row in enumerate(found)

@@ -30,9 +30,14 @@ LONGEST_PAUSE: Final = 0.25
 #: Rows that one transaction removes.
 REMOVED_AT_ONCE: Final = 1000
 
-#: What statements of ours throw: ``inbox gone …``, ``inbox stale``, ``inbox taken``.
-_THROWN: Final = re.compile(r"An error occurred: inbox (gone|stale|taken) ?(.*)", re.DOTALL)
-_THROWN_ERRORS: Final[Mapping[str, type[StoreError]]] = {"gone": NotFound, "stale": Stale, "taken": AlreadyExists}
+#: What statements of ours throw: ``inbox gone …``, ``inbox stale``, ``inbox taken``, ``inbox abandoned``.
+_THROWN: Final = re.compile(r"An error occurred: inbox (gone|stale|taken|abandoned) ?(.*)", re.DOTALL)
+_THROWN_ERRORS: Final[Mapping[str, type[StoreError]]] = {
+    "gone": NotFound,
+    "stale": Stale,
+    "taken": AlreadyExists,
+    "abandoned": StoreUnavailable,
+}
 _NOISE: Final = ("The query was not executed due to a", "Cannot COMMIT")
 _SCHEMA: Final = RecordId("meta", "schema")
 

@@ -20,6 +20,7 @@ from inbox.store.records import MailboxStatus
 from inbox.store.surreal import rows
 from inbox.store.surreal.entries import Entries
 from inbox.store.surreal.gateway import Gateway
+from inbox.store.surreal.steps import paced
 from inbox.store.surreal.values import LAST, Keys, RecordId
 from inbox.store.texts import clean
 
@@ -247,7 +248,8 @@ class SurrealMailboxes:
         await self._gateway.retried(work)
         if moved_to:
             everything = [entry.uid for entry in await self._entries.all(tenant, mailbox)]
-            await self._entries.copy(tenant, mailbox, everything, new_id, move=True)
+            async for _ in paced(everything, lambda some: self._entries.copy(tenant, mailbox, some, new_id, move=True)):
+                self._bus.publish((mailbox, new_id))
         self._bus.publish((*changed, *moved_to))
 
     async def subscribe(self, tenant: str, account: str, name: str, subscribed: bool) -> None:

@@ -8,14 +8,17 @@ from typing import Any, Final
 
 from inbox.base.clock import Clock
 from inbox.base.errors import NotFound
+from inbox.base.ids import Ids
 from inbox.mail.flags import Flag, changed_flags, changed_keywords
 from inbox.store.bus import Bus
 from inbox.store.listing import Listing, packed
-from inbox.store.records import Arrival, Column, Entry, MailboxChanges, Placed, StoredMessage, StoreMode
+from inbox.store.records import Arrival, Column, Entry, MailboxChanges, Placed, StoredMessage, StoreMode, StoreStep
 from inbox.store.surreal import rows
 from inbox.store.surreal.accept import Acceptor
-from inbox.store.surreal.entries import Entries
+from inbox.store.surreal.copying import Copying
+from inbox.store.surreal.entries import Copied, Entries
 from inbox.store.surreal.gateway import Gateway
+from inbox.store.surreal.steps import paced
 from inbox.store.surreal.values import RecordId
 
 #: Messages in one page of ``fetch``: with their texts some hundred KB.
@@ -29,9 +32,13 @@ _ENTRY: Final = "uid, modseq, flags, keywords, received_at, prepended, recipient
 class SurrealMessages:
     """``Messages`` of ``inbox.store.ports``."""
 
-    def __init__(self, gateway: Gateway, entries: Entries, acceptor: Acceptor, clock: Clock, bus: Bus) -> None:
+    def __init__(
+        self, gateway: Gateway, entries: Entries, copying: Copying, acceptor: Acceptor, clock: Clock, ids: Ids, bus: Bus
+    ) -> None:
         self._gateway = gateway
         self._entries = entries
+        self._copying = copying
+        self._ids = ids
         self._acceptor = acceptor
         self._clock = clock
         self._bus = bus
@@ -101,28 +108,60 @@ class SurrealMessages:
         *,
         unchanged_since: int | None = None,
     ) -> tuple[list[Entry], list[int]]:
+        entries: list[Entry] = []
+        modified: list[int] = []
+        async for step in self.storing(tenant, mailbox, uids, mode, flags, keywords, unchanged_since=unchanged_since):
+            entries += step.entries
+            modified += step.left_alone
+        return entries, modified
+
+    async def storing(
+        self,
+        tenant: str,
+        mailbox: str,
+        uids: Sequence[int],
+        mode: StoreMode,
+        flags: int,
+        keywords: tuple[str, ...] = (),
+        *,
+        unchanged_since: int | None = None,
+    ) -> AsyncIterator[StoreStep]:
         def change(entry: Entry) -> tuple[int, tuple[str, ...]]:
             return changed_flags(entry.flags, mode, flags), changed_keywords(entry.keywords, mode, keywords)
 
-        stored = await self._entries.store(tenant, mailbox, uids, change, unchanged_since)
-        self._bus.publish((mailbox,))
-        return stored
+        await self._entries.modseq(tenant, mailbox)
+        async for stored in paced(
+            sorted(set(uids)), lambda some: self._entries.store(tenant, mailbox, some, change, unchanged_since)
+        ):
+            self._bus.publish((mailbox,))
+            yield stored
 
     async def expunge(self, tenant: str, mailbox: str, uids: Sequence[int] | None = None) -> list[int]:
         wanted: Sequence[int]
         if uids is None:
             wanted = [entry.uid for entry in await self._entries.all(tenant, mailbox) if entry.flags & Flag.DELETED]
         else:
-            wanted = uids
-        gone = await self._entries.remove(tenant, mailbox, wanted, only=Flag.DELETED)
-        self._bus.publish((mailbox,))
-        return gone
+            wanted = sorted(set(uids))
+        return await self._remove(tenant, mailbox, wanted, only=Flag.DELETED)
 
     async def copy(
         self, tenant: str, source: str, uids: Sequence[int], target: str, *, move: bool = False
     ) -> list[tuple[int, int]]:
-        copied = await self._entries.copy(tenant, source, uids, target, move=move)
-        self._bus.publish((source, target))
+        ordered = sorted(set(uids))
+        await self._entries.modseq(tenant, source)
+        await self._entries.modseq(tenant, target)
+        copied: list[Copied] = []
+        try:
+            if move:
+                async for moved in paced(
+                    ordered, lambda some: self._entries.copy(tenant, source, some, target, move=True)
+                ):
+                    self._bus.publish((source, target))
+                    copied += moved
+            else:
+                copied = await self._copying.copy(tenant, source, ordered, target, self._ids.new())
+        finally:
+            self._bus.publish((source, target))
         return [(old, new) for old, new, _, _ in copied]
 
     async def release(self, tenant: str, quarantine: str, uid: int, target: str) -> Placed:
@@ -135,8 +174,14 @@ class SurrealMessages:
         return Placed(target, email, new, modseq)
 
     async def remove(self, tenant: str, mailbox: str, uids: Sequence[int]) -> list[int]:
-        gone = await self._entries.remove(tenant, mailbox, uids)
-        self._bus.publish((mailbox,))
+        return await self._remove(tenant, mailbox, sorted(set(uids)))
+
+    async def _remove(self, tenant: str, mailbox: str, uids: Sequence[int], *, only: int = 0) -> list[int]:
+        await self._entries.modseq(tenant, mailbox)
+        gone: list[int] = []
+        async for some in paced(uids, lambda some: self._entries.remove(tenant, mailbox, some, only=only)):
+            self._bus.publish((mailbox,))
+            gone += some
         return gone
 
     async def blob_in_use(self, blob_paths: Sequence[str]) -> set[str]:

@@ -272,6 +272,14 @@ def process(index: int) -> dict[str, object]:
             (Outcome.FAIL, "plugin clamav failed 5 times in a row and is not called for a while: cannot connect"),
         ),
         (
+            {"rate_counters": "inbox-rates.db: gone", "processes": [process(0) | {"rate_counters": ""}]},
+            {"status": "ok"},
+            (
+                Outcome.WARN,
+                "rate counters are in memory, so each process counts for itself: inbox-rates.db: gone",
+            ),
+        ),
+        (
             {"failing_plugins": [failing(breaker="closed", failures=2)]},
             {"status": "ok"},
             (Outcome.WARN, "plugin clamav failed 2 times in a row and goes on being called: cannot connect"),

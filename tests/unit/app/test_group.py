@@ -46,7 +46,7 @@ class Process:
         told = {"version": "1", "pid": self.pid, "uptime_seconds": 5, "listeners": {}}
         return {
             **told, "policy_error": self.policy, "failing_plugins": self.failing,
-            "suspended_tenants": [], "log": {"lost": 0, "why": ""},
+            "suspended_tenants": [], "log": {"lost": 0, "why": ""}, "rate_counters": "",
         }  # fmt: skip
 
     async def take_policy(self, tenant: str) -> dict[str, Any]:
@@ -91,10 +91,12 @@ async def test_the_status_is_that_of_all_processes(first: Path) -> None:
         {
             "index": 0, "answers": True, "pid": 1, "uptime_seconds": 5, "failing_plugins": own.failing,
             "policy_error": "", "suspended_tenants": [], "log": {"lost": 0, "why": ""},
+            "rate_counters": "",
         },
         {
             "index": 1, "answers": True, "pid": 2, "uptime_seconds": 5, "failing_plugins": other.failing,
             "policy_error": "a.yaml:1:1: no", "suspended_tenants": [], "log": {"lost": 0, "why": ""},
+            "rate_counters": "",
         },
     ]  # fmt: skip
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inbox.app.housekeeping import DAY, prune
+from inbox.app.housekeeping import ABANDONED_SECONDS, DAY, prune, tidy
 from inbox.plugin.testing import FakeClock
 from inbox.policy.model import DecisionSettings, ReportSettings, ServerPolicy
 from inbox.store.origins import ObservationCount, StoredReport
@@ -34,4 +34,21 @@ async def test_each_goes_at_its_age(tmp_path: Path) -> None:
     days = [day for day in range(15, 23) if await db.dmarc_reports.observed(f"2026-11-{day}")]
     assert days == [19, 21], "a day is kept or goes as a whole"
     assert await db.rates.prune(now) == 0
+    await db.close()
+
+
+async def test_a_copy_without_a_step_for_a_minute_is_undone(tmp_path: Path) -> None:
+    clock = FakeClock()
+    db = SqliteDatabase(tmp_path / "inbox.db", clock, IDS)
+    await db.open()
+    acme = await home(db)
+    archive = acme.mailboxes["Archive"]
+    await acme.fill(3, archive)
+    note = ("a copy", archive, 2, 3, clock.now())
+    await db._main.write(lambda connection: connection.execute("INSERT INTO copying VALUES (?, ?, ?, ?, ?)", note))
+    clock.advance(ABANDONED_SECONDS)
+    assert await tidy(db, clock.now()) == 0
+    clock.advance(1)
+    assert await tidy(db, clock.now()) == 1
+    assert await acme.uids(archive) == [1]
     await db.close()

@@ -15,7 +15,7 @@ import pytest
 from inbox.app import vitals
 from inbox.app.config import load
 from inbox.app.installation import Installation, opened
-from inbox.app.vitals import check_health, check_room, helper_view
+from inbox.app.vitals import check_health, check_room, helper_view, warnings
 from inbox.base.errors import StorageFull, StoreUnavailable
 
 
@@ -86,19 +86,19 @@ async def test_a_folder_that_is_gone(installation: Installation) -> None:
 @pytest.mark.parametrize(
     ("found", "told"),
     [
-        ({"f_bavail": 3, "f_files": 9, "f_favail": 9}, "only 12 KiB free"),
+        ({"f_bavail": 3, "f_files": 9, "f_favail": 9}, "12 KiB free, 16384 KiB are not for mail"),
         ({"f_bavail": 1 << 20, "f_files": 9, "f_favail": 0}, "no inodes are free"),
     ],
 )
 def test_no_room(found: dict[str, int], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_room([tmp_path])
-    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_frsize=4096, **found))
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_frsize=4096, f_blocks=1 << 30, **found))
     with pytest.raises(StorageFull, match=f"no room at {tmp_path}: {told}"):
         check_room([tmp_path])
 
 
 def test_a_file_system_that_does_not_count_inodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    unlimited = SimpleNamespace(f_frsize=4096, f_bavail=1 << 20, f_files=0, f_favail=0)
+    unlimited = SimpleNamespace(f_frsize=4096, f_blocks=1 << 30, f_bavail=1 << 20, f_files=0, f_favail=0)
     monkeypatch.setattr(os, "statvfs", lambda _: unlimited)
     check_room([tmp_path])
 
@@ -113,3 +113,8 @@ async def test_a_disk_that_hangs(installation: Installation, monkeypatch: pytest
             await check_health(installation)
     finally:
         hanging.set()
+
+
+def test_counters_in_memory_are_a_warning() -> None:
+    assert warnings(None, {}) == []
+    assert warnings(None, {}, "gone") == ["rate counters are in memory, so each process counts for itself: gone"]

@@ -93,7 +93,7 @@ async def test_a_store_that_fails_ends_one_command(tmp_path: Path, monkeypatch: 
     async with world(tmp_path) as w:
         await deliver(w, 1)
         async with w.user() as client:
-            mend = failing(monkeypatch, w.database.messages, "store", StoreUnavailable("secret"))
+            mend = failing(monkeypatch, w.database._main, "step", StoreUnavailable("secret"))
             said = await client.command(b"STORE 1 +FLAGS (\\Seen)")
             assert said == [b"t3 NO [UNAVAILABLE] Local problem, try again later"]
             mend()

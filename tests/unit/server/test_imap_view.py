@@ -148,3 +148,13 @@ def test_a_client_that_believes_every_word_ends_up_with_the_mailbox(steps: list[
             for number in made.take_gone():
                 del told[number - 1]
     assert [tuple(known) for known in told] == [(entry.uid, entry.flags) for _, entry in sorted(truth.items())]
+
+
+def test_own_changes_are_not_asked_for_again_unless_others_made_changes_before_them() -> None:
+    made = view()
+    before = made.modseq
+    made.follow(before + 1)
+    assert made.modseq == before + 1
+    made.follow(before + 3)
+    made.follow(0)
+    assert made.modseq == before + 1

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from inbox.base.errors import NotFound, StorageFull, StoreError, StoreUnavailable
+from inbox.store.room import Room
 from inbox.store.sqlite.gateway import Gateway
 
 
@@ -221,3 +222,100 @@ async def test_a_commit_that_failed_is_not_tried_again(gateway: Gateway, monkeyp
     monkeypatch.undo()
     assert len(ran) == len(set(ran))
     assert await gateway.read(words) == set()
+
+
+async def test_a_write_waits_for_another_program_that_writes(gateway: Gateway, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "words.db", isolation_level=None) as backup:
+        backup.execute("BEGIN IMMEDIATE")
+        writing = asyncio.ensure_future(gateway.write(adding("a")))
+        assert await gateway.read(words) == set(), "reading goes on"
+        assert not writing.done()
+        backup.execute("COMMIT")
+        assert await writing == "a"
+    backup.close()
+
+
+async def test_a_write_that_another_program_keeps_waiting_for_too_long_fails_and_may_be_tried_again(
+    tmp_path: Path, migrations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inbox.store.sqlite.commit.BUSY_SECONDS", 0.05)
+    gateway = Gateway(tmp_path / "words.db", migrations)
+    await gateway.open()
+    with sqlite3.connect(tmp_path / "words.db", isolation_level=None) as backup:
+        backup.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await gateway.write(adding("a"))
+        assert await gateway.read(words) == set()
+        backup.execute("COMMIT")
+        assert await gateway.write(adding("a")) == "a"
+    backup.close()
+    await gateway.close()
+
+
+async def test_a_file_that_is_no_database_is_named_and_left_as_it_is(tmp_path: Path, migrations: Path) -> None:
+    path = tmp_path / "words.db"
+    path.write_bytes(b"this is no database. " * 1000)
+    gateway = Gateway(path, migrations)
+    with pytest.raises(StoreUnavailable, match=r"words\.db: file is not a database"):
+        await gateway.open()
+    await gateway.close()
+    assert path.read_bytes() == b"this is no database. " * 1000
+
+
+async def test_damage_in_a_file_is_an_error_of_those_who_meet_it(tmp_path: Path, migrations: Path) -> None:
+    path = tmp_path / "words.db"
+    gateway = Gateway(path, migrations)
+    await gateway.open()
+    await gateway.write(lambda db: db.executemany("INSERT INTO word VALUES (?)", [(f"{n:0200}",) for n in range(500)]))
+    await gateway.close()
+    with path.open("r+b") as file:
+        file.seek(3 * 4096)
+        file.write(b"\xff" * 4096 * 3)
+    gateway = Gateway(path, migrations)
+    await gateway.open()
+    with pytest.raises(StoreUnavailable, match="malformed"):
+        await gateway.read(words)
+    with pytest.raises(StoreUnavailable, match="malformed"):
+        await gateway.write(lambda db: db.execute("DELETE FROM word WHERE text LIKE '%1%'").rowcount)
+    await gateway.close()
+
+
+class Giving(Room):
+    """A reserve that a database of few pages has."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.gateway: Gateway | None = None
+        self.given = 0
+
+    def release(self) -> bool:
+        self.given += 1
+        if self.given > 1:
+            return False
+        assert self.gateway is not None
+        assert self.gateway._committer._connection is not None
+        self.gateway._committer._connection.execute("PRAGMA max_page_count=100000")
+        return True
+
+
+async def test_on_a_full_disk_the_reserve_is_given_away_and_what_found_no_room_is_written(
+    tmp_path: Path, migrations: Path
+) -> None:
+    room = Giving(tmp_path)
+    gateway = room.gateway = Gateway(tmp_path / "words.db", migrations, room=room)
+    await gateway.open()
+
+    def bound(db: sqlite3.Connection) -> None:
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute(f"PRAGMA max_page_count={pages + 2}")
+
+    await gateway.write(bound)
+    wanted = {str(number) * 20000 for number in range(4)}
+    assert set(await asyncio.gather(*(gateway.write(adding(word)) for word in wanted))) == wanted
+    assert await gateway.read(words) == wanted
+    assert room.given == 1
+    await gateway.write(bound)
+    with pytest.raises(StorageFull):
+        await gateway.write(adding("x" * 40000))
+    assert room.given == 2
+    await gateway.close()

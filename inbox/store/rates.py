@@ -1,0 +1,197 @@
+"""Rate counters that always count: in the database, and in memory while it cannot be written.
+
+Nobody must be locked out because a counter cannot be written. Each process then counts for itself, so a limit is
+reached later than with all counts together; and what was counted goes to the database when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+import structlog
+
+from inbox.base.errors import StoreError
+from inbox.store.records import Counted
+
+#: Counters that one process keeps in memory, of about 200 octets each; the oldest goes for a new one.
+MOST: Final = 20_000
+#: Seconds that a counter in the database may take, and seconds until the database is asked again after a failure.
+PATIENCE: Final = 1.5
+PAUSE: Final = 5.0
+#: Counters that go to the database at once when it is back.
+_TOGETHER: Final = 100
+
+
+class RateCounters(Protocol):
+    """Window counters shared by all instances (table ``smtp_rate_limit``).
+
+    Those of a ``Database`` never raise StoreError, see :class:`LastingRates`.
+    """
+
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Counted:
+        """Adds ``amount`` to the counter of ``key`` in the window that ``now`` lies in."""
+        ...
+
+    async def prune(self, now: float) -> int:
+        """Removes counters whose window has ended, in steps; returns how many."""
+        ...
+
+
+class LastingRates(RateCounters, Protocol):
+    """Counters that count in memory while the database cannot be written."""
+
+    @property
+    def trouble(self) -> str:
+        """Why they are in memory; empty while they are in the database."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    count: int
+    window: float
+    ends: float
+
+
+class MemoryCounters:
+    """Window counters of one process."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._counters: dict[str, _Counter] = {}
+
+    def hit(self, key: str, window: float, now: float, amount: int = 1) -> Counted:
+        """Adds ``amount`` to the counter of ``key`` in the window that ``now`` lies in."""
+        known = self._counters.pop(key, None)
+        if known is None or known.ends <= now:
+            known = _Counter(0, window, (now // window + 1) * window)
+        known = replace(known, count=known.count + amount)
+        if known.count:
+            while len(self._counters) >= self._most:
+                del self._counters[next(iter(self._counters))]
+            self._counters[key] = known
+        return Counted(known.count, known.ends, local=True)
+
+    def prune(self, now: float) -> int:
+        """Removes counters whose window has ended; returns how many."""
+        ended = [key for key, counter in self._counters.items() if counter.ends <= now]
+        for key in ended:
+            del self._counters[key]
+        return len(ended)
+
+    def take(self, now: float) -> list[tuple[str, float, int]]:
+        """Key, window and count of the counters whose window has not ended; they are forgotten here."""
+        taken, self._counters = self._counters, {}
+        return [(key, counter.window, counter.count) for key, counter in taken.items() if counter.ends > now]
+
+
+class LastingCounters:
+    """:class:`LastingRates` over the counters of a database.
+
+    Args:
+        shared: the counters in the database.
+        again: called before the database is asked again after a failure, e.g. to make a file that is gone. May raise
+            StoreError.
+        monotonic: seconds.
+    """
+
+    def __init__(
+        self,
+        shared: RateCounters,
+        again: Callable[[], Awaitable[None]] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._shared = shared
+        self._again = again
+        self._monotonic = monotonic
+        self._memory = MemoryCounters()
+        self._why = ""
+        self._hangs = False
+        self._preparing: asyncio.Future[None] | None = None
+        self._asks_at = 0.0
+        self._asking = False
+        self._returning: asyncio.Task[None] | None = None
+        self._log = structlog.get_logger("inbox.store")
+
+    @property
+    def trouble(self) -> str:
+        """Why the counters are in memory; empty while they are in the database."""
+        return self._why
+
+    def failed(self, why: str) -> None:
+        """The database cannot be used at the moment."""
+        if not self._why:
+            self._log.error("rate_counters_in_memory", error=why)
+        self._why = why
+        self._asks_at = self._monotonic() + PAUSE
+
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Counted:
+        if self._why and (self._asking or self._monotonic() < self._asks_at):
+            return self._memory.hit(key, window, now, amount)
+        self._asking = True
+        try:
+            async with asyncio.timeout(PATIENCE):
+                if self._why:
+                    await self._prepare()
+                counted = await self._shared.hit(key, window, now, amount)
+        except TimeoutError:
+            self._hangs = True
+            self.failed(f"the database did not count within {PATIENCE} s")
+        except StoreError as error:
+            self._hangs = False
+            self.failed(str(error))
+        else:
+            if self._why:
+                self._why = ""
+                self._returning = asyncio.ensure_future(self._give_back(now))
+            return counted
+        finally:
+            self._asking = False
+        return self._memory.hit(key, window, now, amount)
+
+    async def prune(self, now: float) -> int:
+        count = self._memory.prune(now)
+        if self._why:
+            return count
+        try:
+            return count + await self._shared.prune(now)
+        except StoreError as error:
+            self.failed(str(error))
+            return count
+
+    async def close(self) -> None:
+        """Waits for counters that are on their way to the database, but not for a disk that hangs."""
+        under_way = [task for task in (self._returning, self._preparing) if task is not None and not task.done()]
+        if under_way:
+            await asyncio.wait(under_way, timeout=PATIENCE)
+
+    async def _prepare(self) -> None:
+        # A file that hangs is not opened again: each attempt would keep one more thread.
+        if self._again is None or (self._hangs and self._preparing is None):
+            return
+        if self._preparing is None:
+            self._preparing = asyncio.ensure_future(self._again())
+            self._preparing.add_done_callback(self._prepared)
+        await asyncio.shield(self._preparing)
+
+    def _prepared(self, attempt: asyncio.Future[None]) -> None:
+        self._preparing = None
+        if not attempt.cancelled():
+            attempt.exception()  # Whoever still waits raises it.
+
+    async def _give_back(self, now: float) -> None:
+        counters = self._memory.take(now)
+        self._log.info("rate_counters_back", counters=len(counters))
+        for start in range(0, len(counters), _TOGETHER):
+            some = counters[start : start + _TOGETHER]
+            results = await asyncio.gather(
+                *(self._shared.hit(key, window, now, count) for key, window, count in some), return_exceptions=True
+            )
+            for (key, window, count), result in zip(some, results, strict=True):
+                if isinstance(result, BaseException):
+                    self._memory.hit(key, window, now, count)
+                    self.failed(str(result))

@@ -1,0 +1,191 @@
+"""The write-ahead log of a SQLite file: its length from the start, and copying it into the database in time.
+
+SQLite copies the log into the database inside a commit, while everybody waits for it. Here a thread of its own does
+that; writers wait only while it copies what they wrote meanwhile, so that the log is empty for a moment and starts
+again at its beginning.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import struct
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from inbox.store.sqlite.turn import Turn
+
+#: Pages of log after which it is copied into the database. Rarer than SQLite's default of 1,000, because the copy is
+#: synced.
+CHECKPOINT_PAGES: Final = 2000
+#: Octets of a page (SQLite's default) with its header in the log (https://sqlite.org/fileformat2.html#walformat).
+FRAME_OCTETS: Final = 4096 + 24
+#: Octets that the log of a server has from the start, and to which it shrinks when it has grown: twice a checkpoint's
+#: worth, because writers go on during the copy, and some large batches.
+LOG_OCTETS: Final = 2 * CHECKPOINT_PAGES * FRAME_OCTETS + 4 * 1024 * 1024
+#: Pages after which a commit copies the log itself, if the thread cannot.
+LATEST_PAGES: Final = 4 * CHECKPOINT_PAGES
+#: A log that does not have its length yet takes room as it grows: it may take this share of what is free.
+_SHARE: Final = 8
+_LEAST_PAGES: Final = 64
+#: Pages that writers may have to wait for while they are copied, and how often the thread tries to have no more left.
+_FEW_PAGES: Final = 200
+_PASSES: Final = 3
+
+#: The lowest bit says in which order of octets its check sums are.
+_MAGIC: Final = 0x377F0682
+#: Magic, version, octets of a page, number of the round, salt.
+_HEADER: Final = struct.Struct(">IIII8s")
+
+
+def pages_in(log: str | Path) -> int:
+    """Pages in a write-ahead log since it started again at its beginning; 0 if there is no log.
+
+    Frames that belong to the log have its salt and stand at its beginning; those of an earlier round may follow.
+    """
+    try:
+        descriptor = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return _pages(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return 0
+
+
+def _pages(descriptor: int) -> int:
+    head = os.pread(descriptor, _HEADER.size, 0)
+    if len(head) < _HEADER.size:
+        return 0
+    magic, _, page, _, salt = _HEADER.unpack(head)
+    if magic & ~1 != _MAGIC:
+        return 0
+    first, step = 32, 24 + page
+    low, high = 0, max(0, (os.fstat(descriptor).st_size - first) // step)
+    while low < high:
+        middle = (low + high) // 2
+        if os.pread(descriptor, 8, first + middle * step + 8) == salt:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def lengthen(path: str, inode: int, octets: int) -> bool:
+    """Appends zeros to a log, or nothing if there is no room or a quota forbids it.
+
+    Returns False if the file is not the one with this inode: then nothing was written. Raises OSError.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        # The lock that is held is about the log that was opened; into another one somebody may be writing.
+        if os.fstat(descriptor).st_ino != inode:
+            return False
+        before = size = os.fstat(descriptor).st_size
+        try:
+            while size < octets:
+                size += os.pwrite(descriptor, bytes(min(1 << 20, octets - size)), size)
+            os.fsync(descriptor)
+        except OSError as error:
+            os.ftruncate(descriptor, before)
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+    finally:
+        os.close(descriptor)
+    return True
+
+
+class Checkpointer:
+    """Copies the log of one database into it, in a thread of its own, whenever the log has become long.
+
+    Args:
+        path: the database file.
+        connect: makes a connection to it, for the thread. Raises InboxError, sqlite3.Error.
+    """
+
+    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._path = path
+        self._log_path = f"{path}-wal"
+        self._connect = connect
+        self._due = threading.Event()
+        self._ending = False
+        #: Pages that the last copy had to leave in the log.
+        self._left = 0
+        self._thread: threading.Thread | None = None
+        self._log = structlog.get_logger("inbox.store")
+
+    def look(self) -> None:
+        """Wakes the thread if the log is long. To be called after a commit."""
+        if self._due.is_set():
+            return
+        pages = pages_in(self._log_path)
+        bound = self._bound()
+        # A log that could not be emptied, because somebody reads an old state, is tried again when it has grown.
+        if pages >= self._left + bound or bound <= pages < self._left:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="sqlite-checkpoint", daemon=True)
+                self._thread.start()
+            self._due.set()
+
+    def close(self) -> None:
+        """Waits for the copy that is under way."""
+        if self._thread is not None:
+            self._ending = True
+            self._due.set()
+            self._thread.join()
+            self._thread = None
+
+    def _bound(self) -> int:
+        try:
+            if Path(self._log_path).stat().st_size >= LOG_OCTETS:
+                return CHECKPOINT_PAGES
+            found = os.statvfs(self._log_path)
+        except OSError:
+            return CHECKPOINT_PAGES
+        free = found.f_bavail * found.f_frsize // _SHARE // FRAME_OCTETS
+        return max(_LEAST_PAGES, min(free, CHECKPOINT_PAGES))
+
+    def _run(self) -> None:
+        connection: sqlite3.Connection | None = None
+        turn: Turn | None = None
+        try:
+            connection, turn = self._connect(), Turn(self._path)
+            while True:
+                # close() sets _ending before it wakes us: so what it says is never missed.
+                self._due.wait()
+                self._due.clear()
+                if self._ending:
+                    return
+                self._checkpoint(connection, turn)
+        except Exception as error:  # noqa: BLE001  # commits go on, and copy the log themselves once it is very long
+            self._log.error("checkpoints_ended", path=str(self._path), error=repr(error))
+        finally:
+            if connection is not None:
+                connection.close()
+            if turn is not None:
+                turn.close()
+
+    def _checkpoint(self, connection: sqlite3.Connection, turn: Turn) -> None:
+        try:
+            for _ in range(_PASSES):
+                copied = _copy(connection)
+                if pages_in(self._log_path) - copied <= _FEW_PAGES:
+                    break
+            with turn:
+                copied = _copy(connection)
+                pages = pages_in(self._log_path)
+            self._left = 0 if copied >= pages else pages
+        except sqlite3.Error as error:
+            self._left = pages_in(self._log_path)
+            self._log.warning("checkpoint_failed", path=str(self._path), error=str(error))
+
+
+def _copy(connection: sqlite3.Connection) -> int:
+    """Copies what no reader still needs in the log; returns how many of the log's pages are in the database now."""
+    _, _, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return int(copied)
