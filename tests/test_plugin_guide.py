@@ -200,7 +200,7 @@ def _is_fact(kind: type) -> bool:
     return dataclasses.is_dataclass(kind) and kind.__module__ in {"inbox.authentication.facts", "inbox.plugin.facts"}
 
 
-@pytest.mark.parametrize("kind", sorted(facts(), key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", sorted(facts(), key=str), ids=lambda kind: str(kind.__name__))
 def test_every_fact_is_described_with_its_fields(kind: type) -> None:
     (row,) = [line for line in section("Facts that ship").splitlines() if line.startswith(f"| `{kind.__name__}`")]
     assert missing(public(kind), row) == []

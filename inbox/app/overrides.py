@@ -14,6 +14,7 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 from inbox.app.config import MASK
 from inbox.app.settings import _domain, _field_names, _pkcs8
 from inbox.base.errors import ConfigError
+from inbox.mail.address import Address, AddressError
 from inbox.mail.tenancy import DomainOverrides
 from inbox.policy.catalogue import Catalogue
 
@@ -23,7 +24,14 @@ SSE_C_KEY_OCTETS = 32
 ENCRYPTION = frozenset({"enc_mode", "enc_sse_c_key_b64", "enc_wrapped_dek_customer"})
 #: What something in this version acts on, besides plugins whose settings name a field.
 USED = frozenset(
-    {"dkim_selector", "dkim_private_key_b64_pkcs8", "dkim_headers", "plus_addressing_enabled", "plus_delimiter"}
+    {
+        "dkim_selector",
+        "dkim_private_key_b64_pkcs8",
+        "dkim_headers",
+        "plus_addressing_enabled",
+        "plus_delimiter",
+        "postmaster",
+    }
 )
 SECRETS = frozenset({"dkim_private_key_b64_pkcs8", "enc_sse_c_key_b64", "enc_wrapped_dek_customer"})
 _ADAPTER = TypeAdapter(DomainOverrides)
@@ -72,6 +80,8 @@ def _value(name: str, text: str) -> object:
                 return _domain(text)
             case "dkim_private_key_b64_pkcs8":
                 return _pkcs8(SecretStr(text)).get_secret_value()
+            case "postmaster":
+                return Address.parse(text).key
             case "dkim_headers":
                 return tuple(_field_names(text).split(","))
             case "enc_sse_c_key_b64":
@@ -82,6 +92,6 @@ def _value(name: str, text: str) -> object:
                     raise ValueError("has to be one sign such as + or -")
             case _ if name.startswith("quota_") and text.startswith("-"):
                 raise ValueError("has to be 0 or more")
-    except (ValueError, binascii.Error) as error:
+    except (ValueError, binascii.Error, AddressError) as error:
         raise ConfigError(f"{name}: {error}") from None
     return text

@@ -39,8 +39,10 @@ def suspended_text(policies: PolicySet) -> str:
     return f"the policy of {some} is wrong: inbox policy check"
 
 
-def switch_plugin(config: Config, tenant: str, plugin: str, *, on: bool) -> Path:
+def switch_plugin(config: Config, tenant: str, plugin: str, *, on: bool, domain: str | None = None) -> Path:
     """Switches a plugin on or off in a tenant's policy file, which is created if it is missing.
+
+    ``domain``: only for this domain of the tenant. An empty ``tenant`` is everybody: default.yaml.
 
     The policy is checked with the change before anything is written; a running server takes the file up by itself.
     Returns the file.
@@ -51,9 +53,10 @@ def switch_plugin(config: Config, tenant: str, plugin: str, *, on: bool) -> Path
     """
     policies = load_policies(config, find_plugins(config))
     try:
-        return set_plugin(policies, tenant, plugin, enabled=on)
+        return set_plugin(policies, tenant, plugin, enabled=on, domain=domain)
     except OSError as error:
-        raise ConfigError(f"INBOX_POLICY_DIR: cannot edit {policies.tenant_file(tenant)}: {error.strerror}") from error
+        whose = tenant or "everybody"
+        raise ConfigError(f"INBOX_POLICY_DIR: cannot edit the policy of {whose}: {error.strerror}") from error
 
 
 async def unknown_names(policies: PolicySet, database: Database, directory: AddressDirectory) -> list[Mistake]:

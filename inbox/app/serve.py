@@ -19,11 +19,12 @@ from inbox.app.admin import AdminServer
 from inbox.app.config import Config
 from inbox.app.descriptors import raise_limit
 from inbox.app.group import Group, socket_of
-from inbox.app.housekeeping import ABANDONED_SECONDS, prune, tidy
+from inbox.app.housekeeping import ABANDONED_SECONDS, newest_record, prune, tidy
 from inbox.app.installation import Installation, opened
 from inbox.app.listeners import Listener
 from inbox.app.pulse import beat
 from inbox.app.quietlog import QuietLog
+from inbox.app.retention import RetentionTime
 from inbox.app.rotation import LOOK_SECONDS
 from inbox.app.secret_files import exposed
 from inbox.app.sink import Sink
@@ -45,6 +46,10 @@ from inbox.server.smtp_config import SmtpConfig
 GRACE_SECONDS = 20.0
 PRUNE_SECONDS = 600.0
 CERTIFICATE_SECONDS = 60.0
+#: Below the data folder.
+RETENTION_FILE = "retention-time"
+#: How soon a disabled or removed account's sessions end.
+DISMISS_SECONDS = 10.0
 COUNTS_SECONDS = 30.0
 
 
@@ -79,8 +84,9 @@ class Server:
         self._certificates = Certificates(
             config.tls, config.folders.data_dir, config.server.hostname, installation.clock
         )
+        self._retention = RetentionTime(config.folders.data_dir / RETENTION_FILE, installation.clock, self._log)
         self._started_at = installation.clock.now()
-        self._storage = Storage(installation)
+        self._storage = Storage(installation, self._ages_by)
         self._doors: list[SmtpServer | ImapServer] = []
         self._room = raise_limit()
         self._turns = Turns()
@@ -233,6 +239,7 @@ class Server:
             (COUNTS_SECONDS, self._write_counts),
             (PAIR_SECONDS, self._storage.look),
         ]
+        work += [(DISMISS_SECONDS, door.dismiss) for door in self._doors if isinstance(door, ImapServer)]
         tasks = [asyncio.create_task(self._repeat(seconds, function)) for seconds, function in work]
         tasks.append(asyncio.create_task(self._parts.live.watch()))
         stack.push_async_callback(_end, tasks)
@@ -248,7 +255,12 @@ class Server:
                 self._log.error("housekeeping_failed", work=function.__name__, error=repr(error))
 
     async def _prune(self) -> None:
-        await prune(self._installation.database, self._parts.live.current.server, self._installation.clock.now())
+        now, database = self._installation.clock.now(), self._installation.database
+        await prune(database, self._parts.live.current.server, now, await self._ages_by())
+
+    async def _ages_by(self) -> float:
+        known = self._retention.is_known
+        return self._retention.now(None if known else await newest_record(self._installation.database))
 
     async def _tidy(self) -> None:
         count = await tidy(self._installation.database, self._installation.clock.now())

@@ -23,6 +23,8 @@ class DirectoryService:
         if domain is None or domain.organization.id != tenant:
             return Resolution()
         accounts, detail = await self._directory.accounts(domain, address)
+        if not accounts:
+            return Resolution((), None, (address,), await self._directory.is_disabled(domain, address))
         via = () if any(account.address == address for account in accounts) else (address,)
         return Resolution(tuple(account.address for account in accounts), detail, via)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
 import structlog
 
 from inbox.app.installation import Installation
+from inbox.app.retention import FrozenClock
 from inbox.store.sweeper import Sweeper, Swept
 
 #: Seconds between two comparisons of the identities, and between two sweeps.
@@ -17,10 +18,15 @@ SWEEP_SECONDS: Final = 3600.0
 
 
 class Storage:
-    """The stores of one process."""
+    """The stores of one process.
 
-    def __init__(self, here: Installation) -> None:
+    Args:
+        ages_by: the time by which blobs grow old (:class:`inbox.app.retention.RetentionTime`); the clock's without it.
+    """
+
+    def __init__(self, here: Installation, ages_by: Callable[[], Awaitable[float]] | None = None) -> None:
         self._here = here
+        self._ages_by = ages_by
         self._swept: dict[str, Any] = {}
         self._log = structlog.get_logger("inbox.store")
 
@@ -40,7 +46,9 @@ class Storage:
             WrongStore, StoreUnavailable, StoreError: it could not be done; it is tried again.
         """
         here = self._here
-        swept = await Sweeper(here.blobs, here.database, here.clock, here.pairing.look).sweep()
+        # A blob is an orphan when it is old, and by a clock that leapt all of them are.
+        clock = here.clock if self._ages_by is None else FrozenClock(await self._ages_by())
+        swept = await Sweeper(here.blobs, here.database, clock, here.pairing.look).sweep()
         self._swept = {"at": here.clock.now(), **asdict(swept)}
         if swept.alarm:
             self._log.error("sweep_stopped", why=swept.alarm, seen=swept.seen, unexplained=swept.unexplained)

@@ -253,3 +253,6 @@ SPF_EXPLANATION_OCTETS: Final = 250
 #: SPF results that are remembered at once, and seconds for which one is.
 SPF_RESULTS: Final = 20_000
 SPF_RESULT_SECONDS: Final = 3600.0
+#: The last UIDVALIDITY that a clock may give: 32 bits (RFC 9051 §9), and room for 67 million behind it. A clock that
+#: says 2200 must not spend all of them.
+LATEST_UID_VALIDITY: Final = 0xFC000000

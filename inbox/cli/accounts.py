@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from inbox.base.errors import NotFound
+from inbox.cli import account_changes, account_import
+from inbox.cli.account_changes import alias_key
 from inbox.cli.context import WrongUsage, command, database, hosting, tenant_id
 from inbox.cli.output import Json, say, show_rows, when
 from inbox.mail.address import Address
@@ -15,6 +17,8 @@ from inbox.mail.address import Address
 app = typer.Typer(name="account", help="Accounts: who may log in.", no_args_is_help=True)
 aliases = typer.Typer(name="alias", help="Aliases: addresses that lead to accounts.", no_args_is_help=True)
 
+account_changes.register(app, aliases)
+account_import.register(app)
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 Mail = Annotated[str, typer.Argument(help="A mail address.")]
 
@@ -31,21 +35,25 @@ async def add(address: Mail, password_stdin: FromStdin = False) -> None:
 
 @command(app, "list")
 async def list_(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None, as_json: Json = False
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="How many.")] = None,
+    after: Annotated[str | None, typer.Option(help="Only addresses that sort behind this one.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Show accounts."""
+    """Show accounts, by address."""
     async with database() as db:
         names = {o.id: o.name for o in await db.tenants.organizations()}
         found = await db.accounts.all(await tenant_id(db, tenant))
-    rows = [
+    chosen = [account for account in found if after is None or account.address > after][:limit]
+    rows = (
         {
             "address": a.address,
             "tenant": names.get(a.organization, ""),
             "active": a.is_active,
             "created": when(a.created_at),
         }
-        for a in found
-    ]
+        for a in chosen
+    )
     show_rows(rows, ("address", "tenant", "active", "created"), as_json=as_json, none="no accounts")
 
 
@@ -63,11 +71,15 @@ async def passwd(address: Mail, password_stdin: FromStdin = False) -> None:
 
 @command(aliases, "add")
 async def add_alias(
-    address: Annotated[str, typer.Argument(help="The new address.")],
+    address: Annotated[str, typer.Argument(help="The new address; @domain is the domain's catch-all.")],
     targets: Annotated[list[str], typer.Argument(help="Accounts or aliases of the same tenant that it leads to.")],
 ) -> None:
-    """Let an address lead to one or more accounts."""
-    key = Address.parse(address).key
+    """Let an address lead to one or more accounts.
+
+    @example.org gets what is for no address of example.org: exact addresses and plus addresses win, and mail for a
+    disabled account is not shown to it.
+    """
+    key = alias_key(address)
     parsed = [Address.parse(target).key for target in targets]
     async with database() as db:
         hosted = await hosting(db, key.rpartition("@")[2])

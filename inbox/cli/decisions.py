@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from inbox.base.errors import NotFound, StoreError
 from inbox.cli.context import WrongUsage, command, database, tenant_id
-from inbox.cli.output import Json, print_json, say, show_rows, when
+from inbox.cli.output import Json, RowPrinter, print_json, say, show_rows, show_text, when
+
+if TYPE_CHECKING:
+    from inbox.store.records import DecisionFilter, DecisionRecord
 
 if TYPE_CHECKING:
     from inbox.policy.decision import Decision
@@ -26,6 +32,18 @@ AGO = re.compile(r"(\d{1,6})([smhd])")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
+#: Seconds between two looks at the database with ``--follow``.
+POLL_SECONDS = 1.0
+#: A record may be written this many seconds after the moment that it names, and so behind later ones.
+LATE_SECONDS = 60.0
+#: Records of one look.
+MOST = 10_000
+#: What the columns usually take.
+WIDTHS = {
+    "id": 20, "at": 20, "tenant": 10, "door": 8, "outcome": 10, "sender": 30, "recipients": 30, "peer": 15, "by": 12,
+}  # fmt: skip
+
+
 @command(app, "list")
 async def list_(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
@@ -33,7 +51,10 @@ async def list_(
     sender: Annotated[str | None, typer.Option(help="Only senders with this in their address.")] = None,
     recipient: Annotated[str | None, typer.Option(help="Only mail to recipients with this in their address.")] = None,
     since: Annotated[str | None, typer.Option(help="Only since then: 30m, 2h, 7d ago, or 2030-01-31T08:00Z.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="How many.")] = 20,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Oldest first, and then each new one, until Ctrl-C; JSON by lines.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show the latest decisions, newest first. Why one was made: inbox explain ID."""
@@ -45,24 +66,67 @@ async def list_(
     async with database() as db:
         names = {o.id: o.name for o in await db.tenants.organizations()}
         wanted = DecisionFilter(await tenant_id(db, tenant), outcome, sender, recipient, after)
+        if follow:
+            printer = RowPrinter(WIDTHS, as_json=as_json)
+            try:
+                async for record in followed(db.decisions.search, wanted, limit, asyncio.sleep):
+                    if record.tenant not in names:
+                        names = {o.id: o.name for o in await db.tenants.organizations()}
+                        names.setdefault(record.tenant, "")
+                    printer.show(_row(record, names))
+            except asyncio.CancelledError:
+                # Ctrl-C is how this ends.
+                return
         found = await db.decisions.search(wanted, limit)
-    rows = [
-        {
-            "id": d.id,
-            "at": when(d.at),
-            "tenant": names.get(d.tenant, ""),
-            "door": d.door,
-            "outcome": d.outcome,
-            "sender": d.sender,
-            "recipients": list(d.recipients),
-            "peer": d.peer,
-            "by": _settled_by(d.body),
-        }
-        for d in found
-    ]
+    rows = [_row(record, names) for record in found]
     show_rows(
         rows, COLUMNS, as_json=as_json, none="no such decisions" if wanted != DecisionFilter() else "no decisions yet"
     )
+
+
+async def followed(
+    search: Callable[[DecisionFilter, int], Awaitable[list[DecisionRecord]]],
+    wanted: DecisionFilter,
+    limit: int,
+    sleep: Callable[[float], Awaitable[object]],
+) -> AsyncIterator[DecisionRecord]:
+    """The latest records, oldest first, and then for ever each new one, once.
+
+    Args:
+        limit: how many of those that are there already.
+        sleep: waits for so many seconds between two looks.
+    """
+    page = await search(wanted, limit)
+    newest = max((record.at for record in page), default=wanted.since)
+    # What is in the window was seen, or is older than the first one that was to be shown.
+    window = await search(replace(wanted, since=max(wanted.since, newest - LATE_SECONDS)), MOST) if page else []
+    seen = {(record.id, record.tenant): record.at for record in (*window, *page)}
+    for record in reversed(page):
+        yield record
+    while True:
+        await sleep(POLL_SECONDS)
+        found = await search(replace(wanted, since=max(wanted.since, newest - LATE_SECONDS)), MOST)
+        for record in reversed(found):
+            key = (record.id, record.tenant)
+            if key not in seen:
+                seen[key] = record.at
+                newest = max(newest, record.at)
+                yield record
+        seen = {key: at for key, at in seen.items() if at >= newest - LATE_SECONDS}
+
+
+def _row(record: DecisionRecord, names: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "at": when(record.at),
+        "tenant": names.get(record.tenant, ""),
+        "door": record.door,
+        "outcome": record.outcome,
+        "sender": record.sender,
+        "recipients": list(record.recipients),
+        "peer": record.peer,
+        "by": _settled_by(record.body),
+    }
 
 
 def _settled_by(body: bytes) -> str:
@@ -143,8 +207,7 @@ async def explain(
     for index, record in enumerate(records):
         if index:
             say("")
-        for line in render(record):
-            say(line)
+        show_text(render(record))
 
 
 async def _not_there(which: str, tenant: str | None) -> str:

@@ -1,8 +1,8 @@
-"""``inbox doctor``: is everything in order, and what is the configuration in effect?"""
+"""``inbox doctor``: checks of every dependency, and the configuration in effect."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from inbox.cli.output import Json, say, show_one, show_rows
 if TYPE_CHECKING:
     from inbox.app.admin import AdminClient
 
+_ORDER = ("fail", "warn", "ok")
 #: Seconds that the running server gets for an answer.
 PATIENCE = 5.0
 
@@ -32,8 +33,13 @@ def _ask(client: AdminClient) -> tuple[bool, dict[str, Any], dict[str, Any]]:
         return True, {}, {"reason": str(error)}
 
 
-async def doctor(as_json: Json = False) -> None:
-    """Show the configuration in effect, secrets masked, and check all that the suite leans on.
+async def doctor(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show the configuration in effect, too, secrets masked.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check every dependency: failures first, then warnings, then what is in order.
 
     Exit code 1 if a check failed. Works with and without a running server.
     """
@@ -71,10 +77,13 @@ async def doctor(as_json: Json = False) -> None:
     if as_json:
         show_one({"running": patient.running, "configuration": variables, "checks": findings}, as_json=True)
     else:
-        show_rows(variables, ("variable", "value", "set"), as_json=False)
-        say("")
-        show_rows(findings, ("check", "outcome", "detail"), as_json=False)
-        say("")
         say("the server is running" if patient.running else "the server is not running")
+        say("")
+        # What needs the operator comes first; within that the order of the checks stays.
+        ordered = sorted(findings, key=lambda finding: _ORDER.index(finding["outcome"]))
+        show_rows(ordered, ("check", "outcome", "detail"), as_json=False, wrapped=("detail",))
+        if everything:
+            say("")
+            show_rows(variables, ("variable", "value", "set"), as_json=False, wrapped=("value",))
     if any(finding["outcome"] == Outcome.FAIL for finding in findings):
         raise typer.Exit(1)

@@ -206,7 +206,7 @@ async def list_(domain: Domain, as_json: Json = False) -> None:
     ]
     none = f"{keys.hosted.fqdn} has no keys: its mail is not signed (inbox domain dkim rotate {keys.hosted.fqdn})"
     columns = ("selector", "algorithm", "state", "place", "created", "activated", "retired", "next")
-    show_rows(shown, columns, as_json=as_json, none=none)
+    show_rows(shown, columns, as_json=as_json, none=none, wrapped=("next",))
 
 
 @command(app, "activate")

@@ -58,7 +58,8 @@ async def records(
     if as_json:
         show_rows(rows, columns, as_json=True)
         return
-    show_rows([row for row in rows if row["type"] != "FILE"], columns, as_json=False)
+    visible = [row for row in rows if row["type"] != "FILE"]
+    show_rows(visible, columns, as_json=False, wrapped=("note", "value"))
     for record in wanted:
         if record.type == "FILE":
             say("")
@@ -95,7 +96,8 @@ async def check(
         print_json([asdict(finding) for finding in found])
     else:
         rows = [asdict(finding) for finding in found]
-        show_rows(rows, ("record", "name", "type", "outcome", "state", "change"), as_json=False)
+        columns = ("record", "name", "type", "outcome", "state", "change")
+        show_rows(rows, columns, as_json=False, wrapped=("name", "state", "change"))
     if any(finding.outcome is Outcome.FAIL for finding in found):
         raise typer.Exit(1)
 

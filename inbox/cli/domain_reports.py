@@ -101,7 +101,7 @@ async def import_(
                     step()
     finally:
         executors.close()
-    show_rows(done, IMPORTED, as_json=as_json)
+    show_rows(done, IMPORTED, as_json=as_json, wrapped=("result",))
     failed = sum(row["result"] not in {"filed", "known already"} for row in done)
     if failed:
         raise NotSo(f"{failed} of {len(done)} were not filed")

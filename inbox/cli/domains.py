@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inbox.cli import dkim_sign, domain_dkim, domain_dns, domain_reports
+from inbox.cli import dkim_sign, domain_changes, domain_dkim, domain_dns, domain_reports
 from inbox.cli.context import NotSo, WrongUsage, command, config, database, hosting, tenant_id, tenant_named
 from inbox.cli.output import Json, say, show_rows, warn
 from inbox.mail.address import canonical_domain
+
+if TYPE_CHECKING:
+    from inbox.mail.tenancy import HostedDomain
+    from inbox.store.ports import Database
 
 app = typer.Typer(name="domain", help="Domains that tenants host.", no_args_is_help=True)
 dkim_sign.register(domain_dkim.app)
 app.add_typer(domain_dkim.app)
 domain_dns.register(app)
+domain_changes.register(app)
 app.add_typer(domain_reports.app)
 
 
@@ -48,7 +53,9 @@ async def list_(
         {"domain": d.fqdn, "tenant": d.organization.name, "active": d.is_active, "overrides": shown(d.overrides)}
         for d in found
     ]
-    show_rows(rows, ("domain", "tenant", "active", "overrides"), as_json=as_json, none="no domains")
+    show_rows(
+        rows, ("domain", "tenant", "active", "overrides"), as_json=as_json, none="no domains", wrapped=("overrides",)
+    )
 
 
 @command(app, "set")
@@ -72,6 +79,7 @@ async def set_(
     async with database() as db:
         hosted = await hosting(db, canonical_domain(domain))
         overrides = changed(hosted.overrides, given)
+        await _check_postmaster(db, hosted, overrides.postmaster if "postmaster" in given else None)
         await db.tenants.set_domain_overrides(hosted.organization.id, hosted.fqdn, overrides)
     used = acted_on(find_plugins(config()))
     unused = sorted(name for name, text in given.items() if text.strip() and name not in used)
@@ -83,6 +91,12 @@ async def set_(
         as_json=False,
         none=f"{hosted.fqdn} has no override fields",
     )
+
+
+async def _check_postmaster(db: Database, hosted: HostedDomain, address: str | None) -> None:
+    """Raises NotSo if the address leads to nobody of the same tenant: postmaster@ must be read by somebody."""
+    if address is not None and not await db.accounts.targets(hosted.organization.id, address):
+        raise NotSo(f"postmaster: {address} leads to no account of {hosted.organization.name} (inbox account list)")
 
 
 def _field(text: str) -> tuple[str, str]:

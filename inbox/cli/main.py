@@ -10,7 +10,7 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,6 +23,8 @@ from inbox.cli import (
     decisions,
     doctor,
     domains,
+    hosting_import,
+    mailboxes,
     plugins,
     policy,
     quarantine,
@@ -30,9 +32,11 @@ from inbox.cli import (
     storage,
     tenants,
 )
+from inbox.cli.bulk import BadFile
 from inbox.cli.context import WrongUsage
-from inbox.cli.output import complain, discard, warn
+from inbox.cli.output import choose_colour, complain, discard, escaped, warn
 
+Colour = Literal["auto", "always", "never"]
 #: Why standard output cannot be written: a full disk or quota, a closed terminal or descriptor, a file size limit.
 _OUTPUT_FAILED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF, errno.EFBIG})
 
@@ -65,6 +69,9 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")
     ] = False,
+    color: Annotated[
+        Colour, typer.Option(help="Colours: auto has them on a terminal, unless NO_COLOR is set.")
+    ] = "auto",
     env_file: Annotated[
         Path | None,
         typer.Option(
@@ -76,11 +83,13 @@ def root(
     ] = None,
 ) -> None:
     del version, env_file  # Their callbacks have done all.
+    choose_colour(color)
 
 
 serve.register(app)
 decisions.register(app)
 doctor.register(app)
+hosting_import.register(domains.app, accounts.aliases)
 completion.register(app)
 for group in (
     plugins.app,
@@ -92,6 +101,7 @@ for group in (
     domains.app,
     accounts.app,
     accounts.aliases,
+    mailboxes.app,
 ):
     app.add_typer(group)
 
@@ -114,6 +124,9 @@ def main() -> None:
         # Already one line for each mistake, each with file:line:column.
         for line in str(error).splitlines():
             complain(line)
+        sys.exit(1)
+    except BadFile as error:
+        print("\n".join(escaped(line) for line in str(error).split("\n")), file=sys.stderr)
         sys.exit(1)
     except InboxError as error:
         _end(str(error), 1)

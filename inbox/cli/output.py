@@ -8,47 +8,134 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar
+from typing import Annotated, Any, Final, TextIO
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from inbox.cli import tables
 
-T = TypeVar("T")
 Row = Mapping[str, Any]
 
 #: ``--json`` of every command that shows something.
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-#: A listing that goes into a pipe is never cut to a width.
-PIPE_WIDTH = 100_000
+#: Outcomes and states by what they mean for an operator: green, yellow, red.
+_COLOURS: Final = {
+    **dict.fromkeys(("accept", "ok", "pass", "enforce", "active", "yes"), "32"),
+    **dict.fromkeys(("quarantine", "defer", "mixed", "warn", "shadow", "pending"), "33"),
+    **dict.fromkeys(("reject", "discard", "fail", "no"), "31"),
+}
+_colour: ContextVar[str] = ContextVar("colour", default="auto")
+#: Columns that hold them.
+_PAINTED: Final = ("outcome", "mode", "state", "result", "active")
+#: What stands before a verdict or an outcome in the lines of ``inbox explain``, and the word itself.
+_VERDICT: Final = re.compile(
+    r"(?P<before>\S+: |    said   )(?P<word>(?i:accept|reject|defer|quarantine|discard)|mixed)\b"
+)
 
 
-def show_rows(rows: Iterable[Row], columns: Sequence[str], *, as_json: bool, none: str = "") -> None:
-    """A table with these columns, or an array of objects with the same names; ``none`` is said of an empty table."""
-    found = [{column: row[column] for column in columns} for row in rows]
+def show_rows(
+    rows: Iterable[Row], columns: Sequence[str], *, as_json: bool, none: str = "", wrapped: Sequence[str] = ()
+) -> None:
+    """A table with these columns, or an array of objects with the same names; ``none`` is said of an empty table.
+
+    On a terminal it fits the width; ``wrapped`` are columns of which all is needed, so they continue on further lines.
+    """
     if as_json:
-        print_json(found)
+        print_json([{column: row[column] for column in columns} for row in rows])
         return
-    if not found:
-        if none:
-            print(none)
-        return
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+    width = shutil.get_terminal_size().columns if on_terminal() else None
+    texts = ([as_text(row[column]) for column in columns] for row in rows)
+    numbers = [columns.index(name) for name in wrapped]
+    paint = _painter(columns) if use_colour() else _plain
+    names = [column.upper() for column in columns]
+    lines = tables.table(names, texts, width=width, wrapped=numbers, paint=paint)
+    header = next(lines)
+    for number, row in enumerate(lines):
+        if not number:
+            print("\n".join(header))
+        print("\n".join(row))
+        none = ""
+    if none:
+        print(none)
 
-    table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False)
-    for number, column in enumerate(columns):
-        # The first names the thing: on a narrow terminal, too, it has to be one word that can be copied.
-        table.add_column(column.upper(), overflow="fold", no_wrap=number == 0)
-    for row in found:
-        table.add_row(*(Text(as_text(row[column])) for column in columns))
-    console().print(table)
+
+class RowPrinter:
+    """Prints rows as they come, below one header; nobody knows how wide they will be.
+
+    Args:
+        widths: what the columns usually take; what is wider is cut on a terminal and shown whole in a pipe.
+    """
+
+    def __init__(self, widths: Mapping[str, int], *, as_json: bool) -> None:
+        self._columns = list(widths)
+        self._json = as_json
+        width = shutil.get_terminal_size().columns if on_terminal() else None
+        self._layout = tables.Layout(list(widths.values()), width)
+        self._paint = _painter(self._columns) if use_colour() else _plain
+        self._begun = False
+
+    def show(self, row: Row) -> None:
+        """One row, or one JSON object on a line."""
+        if self._json:
+            print(json.dumps({column: row[column] for column in self._columns}, default=str), flush=True)
+            return
+        if not self._begun:
+            self._begun = True
+            print("\n".join(self._layout.lines([column.upper() for column in self._columns], _plain)))
+        print("\n".join(self._layout.lines([as_text(row[name]) for name in self._columns], self._paint)), flush=True)
+
+
+def show_text(lines: Iterable[str]) -> None:
+    """Lines of ``inbox explain``, verdicts in colour."""
+    coloured = use_colour()
+    for line in lines:
+        text = escaped(line)
+        found = _VERDICT.match(text) if coloured else None
+        if found is not None:
+            text = found["before"] + _paint(found["word"], found["word"].lower()) + text[found.end() :]
+        print(text)
+
+
+def choose_colour(wanted: str) -> None:
+    """``auto``, ``always`` or ``never``, for the command that runs."""
+    _colour.set(wanted)
+
+
+def on_terminal() -> bool:
+    """Whether people read standard output."""
+    return sys.stdout.isatty()
+
+
+def use_colour() -> bool:
+    """``--color``; if it says nothing, whether standard output is a terminal that has colours and NO_COLOR is unset
+    (no-color.org)."""
+    wanted = _colour.get()
+    if wanted != "auto":
+        return wanted == "always"
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return on_terminal() and not plain
+
+
+def _plain(_: int, text: str) -> str:
+    return text
+
+
+def _painter(columns: Sequence[str]) -> tables.Paint:
+    """Colours of outcomes and states; a subject that is the word "reject" is left as it is."""
+    painted = {columns.index(name) for name in _PAINTED if name in columns}
+    return lambda column, text: _paint(text, text) if column in painted else text
+
+
+def _paint(text: str, kind: str) -> str:
+    colour = _COLOURS.get(kind)
+    return f"\x1b[{colour}m{text}\x1b[0m" if colour else text
 
 
 def show_one(values: Row, *, as_json: bool) -> None:
@@ -86,13 +173,6 @@ def discard(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def console() -> Console:
-    """Where tables go. In a pipe nothing is cut."""
-    from rich.console import Console
-
-    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-
-
 def as_text(value: object) -> str:
     """One cell."""
     match value:
@@ -118,6 +198,16 @@ def escaped(text: str) -> str:
 def when(seconds: float) -> str:
     """Seconds since the epoch as RFC 3339 text in UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def octets(count: int) -> str:
+    """A size for people: ``1.5 MB``."""
+    size = float(count)
+    for unit in ("octets", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "octets" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
 
 
 @contextmanager

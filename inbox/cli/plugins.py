@@ -14,6 +14,7 @@ import typer
 from inbox.base.errors import ConfigError, InboxError, NotFound
 from inbox.cli.context import NotSo, WrongUsage, command, config, database, server, tenant_named, warn_of_suspended
 from inbox.cli.output import Json, complain, say, show_one, show_rows, warn
+from inbox.mail.address import canonical_domain
 
 if TYPE_CHECKING:
     from inbox.plugin.inspection import LoadedPlugin
@@ -24,7 +25,9 @@ app = typer.Typer(name="plugins", help="Plugins: what judges mail.", no_args_is_
 COLUMNS = ("name", "version", "stages", "tenants", "mode", "source")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 Name = Annotated[str, typer.Argument(help="The plugin's name.")]
-Tenant = Annotated[str, typer.Option("--tenant", help="The tenant's name.")]
+Tenant = Annotated[str | None, typer.Option("--tenant", help="For this tenant (its name).")]
+OfDomain = Annotated[str | None, typer.Option("--domain", help="For this hosted domain only, in its tenant's policy.")]
+Everybody = Annotated[bool, typer.Option("--all", help="For everybody: edits default.yaml.")]
 
 
 @command(app, "list")
@@ -49,7 +52,7 @@ async def list_(
             known = [owner.name for owner in owners]
     effective = {name: policies.effective(name) for name in known if tenant or name not in policies.suspended}
     rows = [_row(found.plugins[name], effective, policies) for name in found.names()]
-    show_rows(rows, COLUMNS, as_json=as_json, none="no plugins")
+    show_rows(rows, COLUMNS, as_json=as_json, none="no plugins", wrapped=("stages", "tenants", "source"))
     for problem in found.problems:
         warn(f"not loaded: {problem}")
     warn_of_suspended(policies)
@@ -93,36 +96,41 @@ async def info(name: Name, as_json: Json = False) -> None:
     if settings:
         say("")
         shown = [{**row, "default": "(required)" if row["default"] is None else row["default"]} for row in settings]
-        show_rows(shown, ("setting", "type", "default", "value", "meaning"), as_json=False)
+        show_rows(shown, ("setting", "type", "default", "value", "meaning"), as_json=False, wrapped=("meaning",))
 
 
 @command(app, "enable")
-async def enable(name: Name, tenant: Tenant) -> None:
-    """Switch a plugin on for a tenant: edits its policy file, keeps its comments, checks it first.
+async def enable(name: Name, tenant: Tenant = None, domain: OfDomain = None, everybody: Everybody = False) -> None:
+    """Switch a plugin on: edits the policy file of a tenant, or default.yaml; keeps comments, checks it first.
 
-    Asks the running server whether the change is in force; exit code 1 if it is not.
+    What a tenant's own policy says wins over --all. Asks the running server whether the change is in force; exit code 1
+    if it is not.
     """
-    await _switch(name, tenant, on=True)
+    await _switch(name, tenant, domain, everybody, on=True)
 
 
 @command(app, "disable")
 async def disable(
     name: Name,
-    tenant: Tenant,
+    tenant: Tenant = None,
+    domain: OfDomain = None,
+    everybody: Everybody = False,
     force: Annotated[bool, typer.Option("--force", help="Also one without which no mail arrives.")] = False,
 ) -> None:
-    """Switch a plugin off for a tenant: edits its policy file, keeps its comments, checks it first.
+    """Switch a plugin off: edits the policy file of a tenant, or default.yaml; keeps comments, checks it first.
 
-    Asks the running server whether the change is in force; exit code 1 if it is not.
+    What a tenant's own policy says wins over --all. Asks the running server whether the change is in force; exit code 1
+    if it is not.
     """
     plugin = _plugin(_found(), name)
+    whom = domain or tenant or "everybody"
     if plugin.essential and not force:
         from inbox.policy.warnings import CONSEQUENCE
 
-        raise NotSo(f"{name} is essential: {CONSEQUENCE}. To disable it for {tenant} all the same: --force")
-    await _switch(name, tenant, on=False)
+        raise NotSo(f"{name} is essential: {CONSEQUENCE}. To disable it for {whom} all the same: --force")
+    await _switch(name, tenant, domain, everybody, on=False)
     if plugin.essential:
-        warn(f"no plugin that resolves recipients: all mail for {tenant} is answered 451 from now on")
+        warn(f"no plugin that resolves recipients: all mail for {whom} is answered 451 from now on")
 
 
 @command(app, "new")
@@ -165,15 +173,32 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
         say(f"wrote {path}")
 
 
-async def _switch(name: str, tenant: str, *, on: bool) -> None:
+async def _switch(name: str, tenant: str | None, domain: str | None, everybody: bool, *, on: bool) -> None:
     from inbox.app.policies import switch_plugin
 
     _plugin(_found(), name)
+    owner, fqdn = await _whose(tenant, domain, everybody)
+    path = switch_plugin(config(), owner, name, on=on, domain=fqdn)
+    say(f"{name} is {'on' if on else 'off'} for {fqdn or owner or 'everybody'} ({path})")
+    if owner and fqdn is None:
+        # What the server can be asked is how a tenant's policy is there, not a domain's.
+        _ask_server(name, owner, on=on)
+
+
+async def _whose(tenant: str | None, domain: str | None, everybody: bool) -> tuple[str, str | None]:
+    """The tenant's name (empty: everybody's policy) and the domain that are meant. Raises WrongUsage, NotFound."""
+    if everybody and tenant is None and domain is None:
+        return "", None
+    if everybody or (tenant is None and domain is None):
+        raise WrongUsage("one of --tenant NAME, --domain DOMAIN and --all says for whom")
     async with database() as db:
-        await tenant_named(db, tenant)
-    path = switch_plugin(config(), tenant, name, on=on)
-    say(f"{name} is {'on' if on else 'off'} for {tenant} ({path})")
-    _ask_server(name, tenant, on=on)
+        if domain is None:
+            return (await tenant_named(db, tenant or "")).name, None
+        fqdn = canonical_domain(domain)
+        hosted = await db.tenants.hosted(fqdn)
+    if hosted is None or tenant not in (None, hosted.organization.name):
+        raise NotFound(f"no tenant hosts {fqdn}" if hosted is None else f"{fqdn} is not {tenant}'s")
+    return hosted.organization.name, fqdn
 
 
 def _ask_server(name: str, tenant: str, *, on: bool) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from inbox.base.errors import NotFound, PolicyError, StoreError
+from inbox.cli import policy_origins
 from inbox.cli.context import WrongUsage, command, config, database, hosting, tenant_named, warn_of_suspended
-from inbox.cli.output import Json, complain, say, show_one, show_rows, warn
+from inbox.cli.output import Json, complain, say, show_one, show_rows, show_text, warn
 from inbox.mail.address import Address, canonical_domain
 
 if TYPE_CHECKING:
@@ -102,9 +103,13 @@ async def show(
     tenant: Annotated[str | None, typer.Option(help="The tenant's name; without it, the default policy.")] = None,
     domain: Annotated[str | None, typer.Option(help="As it is for this domain, its own fields included.")] = None,
     account: Annotated[str | None, typer.Option(help="As it is for this account.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show settings that nobody has set, too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the policy in force: default, tenant, domain and account put together."""
+    """Show the policy in force, and the level that each value comes from.
+
+    Levels: default, tenant, domain, account, the domain's override fields in the database; or the environment.
+    """
     from inbox.app.policies import load_policies
 
     policies = load_policies(config(), _found())
@@ -124,13 +129,12 @@ async def show(
     policy = policies.effective(tenant or "", fqdn, key, overrides)
     warn_of_suspended(policies)
     values = _values(policy, tenant or "")
+    levels = policies.named_levels(tenant or "", fqdn, key)
+    origins = policy_origins.origins(policy, levels, overrides)
     if as_json:
-        show_one(values, as_json=True)
+        show_one({**values, "origins": origins}, as_json=True)
         return
-    rows = values.pop("plugins")
-    show_one(values, as_json=False)
-    say("")
-    show_rows(rows, ("plugin", "mode", "on_error", "timeout", "settings"), as_json=False, none="no plugins")
+    policy_origins.show(values, origins, everything=everything)
 
 
 @command(app, "explain")
@@ -223,8 +227,7 @@ def _show_rehearsed(rehearsed: Rehearsed, as_json: bool) -> None:
         say(f"into {mailbox}" + (f" ({reason})" if reason else ""))
     for decision in rehearsed.decisions:
         say("")
-        for line in render(decision):
-            say(line)
+        show_text(render(decision))
 
 
 def _is_in(mistake: Mistake, path: Path) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(name="quarantine", help="Mail that was taken but not delivered.", no_args_is_help=True)
 #: The tenant's own mailbox, as the flow names it.
 QUARANTINE = "Quarantine"
-COLUMNS = ("id", "received", "recipient", "sender", "subject", "size", "reason")
+COLUMNS = ("id", "received", "recipient", "sender", "subject", "size", "reason", "decision")
 Which = Annotated[str, typer.Argument(metavar="ID", help="TENANT/NUMBER, as quarantine list shows it.")]
 WhichOnes = Annotated[list[str], typer.Argument(metavar="ID...", help="TENANT/NUMBER, as quarantine list shows it.")]
 
@@ -35,7 +35,7 @@ class Held(NamedTuple):
 async def list_(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None, as_json: Json = False
 ) -> None:
-    """Show what is in quarantine."""
+    """Show what is in quarantine, with the decision that put it there: inbox explain DECISION."""
     rows = []
     async with database() as db:
         for owner in [await tenant_named(db, tenant)] if tenant else await db.tenants.organizations():
@@ -120,6 +120,8 @@ async def _recipient(db: Database, held: Held) -> Account:
 
 
 def _row(owner: Organization, message: StoredMessage) -> dict[str, Any]:
+    from inbox.flow.trace import transaction_of
+
     return {
         "id": f"{owner.name}/{message.entry.uid}",
         "received": when(message.received_at),
@@ -128,4 +130,5 @@ def _row(owner: Organization, message: StoredMessage) -> dict[str, Any]:
         "subject": message.email.subject,
         "size": message.size,
         "reason": message.reason or "",
+        "decision": transaction_of(message.prepended),
     }

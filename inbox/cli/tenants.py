@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 import typer
 
 from inbox.base.errors import PolicyError
-from inbox.cli.context import WrongUsage, command, config, database, warn_of_suspended
+from inbox.cli import tenant_changes
+from inbox.cli.context import command, config, database, warn_of_suspended
 from inbox.cli.output import Json, say, show_rows, warn, when
+from inbox.cli.tenant_changes import checked_name
 
 app = typer.Typer(name="tenant", help="Tenants: organizations that mail is hosted for.", no_args_is_help=True)
-#: The name is also that of the policy file (``policies/tenants/NAME.yaml``).
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
+tenant_changes.register(app)
 
 
 @command(app, "add")
@@ -21,8 +21,7 @@ async def add(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits, - and _; names its policy file.")],
 ) -> None:
     """Create a tenant."""
-    if not NAME.match(name):
-        raise WrongUsage(f"not a tenant's name: {name} (lower-case letters, digits, - and _; at most 63)")
+    checked_name(name)
     # The first command of an installation.
     async with database(create=True) as db:
         created = await db.tenants.add_organization(name)

@@ -73,6 +73,7 @@ class PasswordLogin:
 
     async def login(self, session: Session, address: str, password: str) -> Identity:
         key, peer = self._key(address), network_of(session.peer)
+        identity: Identity | None = None
         try:
             account = await self._admit(peer, key, password)
             identity, domain = await self._identity(account)
@@ -82,10 +83,16 @@ class PasswordLogin:
                 raise AuthenticationFailed(f"refused by policy: {verdict}")
             await self._hit(_known(key, peer), KNOWN_SECONDS)
         except AuthenticationFailed as error:
-            self._log.warning("login_failed", peer=str(session.peer), door=session.door, address=key, why=str(error))
+            self._log.warning(
+                "login_failed", id=session.id, door=session.door, address=key,
+                tenant=identity.tenant_name if identity is not None else "", peer=str(session.peer), why=str(error),
+            )  # fmt: skip
             await self._sleep(FAILURE_DELAY)
             raise
-        self._log.info("login", peer=str(session.peer), door=session.door, address=identity.address)
+        self._log.info(
+            "login", id=session.id, door=session.door, address=identity.address, tenant=identity.tenant_name,
+            peer=str(session.peer),
+        )  # fmt: skip
         return identity
 
     @staticmethod

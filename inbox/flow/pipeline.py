@@ -22,8 +22,8 @@ from inbox.flow.edits import edited, holds_nul, set_apart
 from inbox.flow.filing import Bundle, Filer
 from inbox.flow.groups import Group, apply_verdict, combined_refusal, group_recipients
 from inbox.flow.judge import WHY_LENGTH, Judge
-from inbox.flow.recipients import Recipients
-from inbox.flow.recording import LOGGED_RECIPIENTS, Recorder
+from inbox.flow.recipients import SUSPENDED, Recipients
+from inbox.flow.recording import LOGGED_RECIPIENTS, Recorder, whom
 from inbox.flow.replies import HEADER_TOO_LONG, NUL_REFUSED, refusal_of
 from inbox.flow.trace import count_received
 from inbox.mail.address import Address
@@ -107,11 +107,12 @@ class Pipeline:
         try:
             refusal = await self._recipients.admit(tx, recipient)
         except (StoreError, PolicyError) as error:
+            about = {"id": tx.id, "address": str(address), "tenant": recipient.tenant_name}
             why = str(error)
-            self._log.error(
-                "recipient_not_looked_up", address=str(address), tenant=recipient.tenant_name, error=why[:WHY_LENGTH]
-            )
+            self._log.error("recipient_not_looked_up", **about, error=why[:WHY_LENGTH])
             refusal = Reply.of(error)
+        if refusal is SUSPENDED:
+            why = "the tenant or the domain is disabled (inbox tenant list, inbox domain list)"
         if refusal is not None:
             return await self._recorder.refused(tx.session, tx, refusal, Stage.RCPT, recipient, why)
         tx.recipients.append(recipient)
@@ -186,15 +187,16 @@ class Pipeline:
             await self._copies.make(group, served, received)
         except (ValueError, FlagError) as error:
             # A plugin asked for what no header or flag can be: its author must hear of it, and nothing is lost.
-            self._log.error("edit_impossible", tenant=group.tenant_name, error=str(error))
+            self._log.error("edit_impossible", id=group.transaction.id, tenant=group.tenant_name, error=str(error))
             apply_verdict(group, _LATER)
         except StoreError as error:
-            self._log.error("delivery_not_prepared", tenant=group.tenant_name, error=str(error))
+            about = {"id": group.transaction.id, "tenant": group.tenant_name}
+            self._log.error("delivery_not_prepared", **about, error=str(error))
             self._destinations.forget()
             apply_verdict(group, _LATER)
         # A defect of ours, or of a plugin that came through all checks: it must not cost other tenants their mail.
         except Exception:  # noqa: BLE001
-            self._log.error("delivery_not_prepared", tenant=group.tenant_name, exc_info=True)
+            self._log.error("delivery_not_prepared", id=group.transaction.id, tenant=group.tenant_name, exc_info=True)
             apply_verdict(group, _LATER)
 
     async def _quarantine_refused(self, groups: list[Group], content: Content, received: float) -> None:
@@ -222,7 +224,9 @@ class Pipeline:
         refused = [each for each in everybody if each.refusal is not None]
         if len(refused) < len(everybody):
             outcome = "/".join(sorted({each.outcome for each in everybody}))
-            fields: dict[str, Any] = {"sender": str(tx.sender or ""), "size": size, "peer": str(tx.session.peer)}
+            taken = [each.recipient for each in everybody if each.refusal is None]
+            about = whom([str(each.address) for each in taken], [each.tenant_name for each in taken])
+            fields = {"sender": str(tx.sender or ""), **about, "size": size, "peer": str(tx.session.peer)}
             if known:
                 fields["already_filed"] = [
                     f"{one.recipient} as {one.transaction} in {one.mailbox}" for one in known[:LOGGED_RECIPIENTS]
@@ -230,11 +234,13 @@ class Pipeline:
             self._log.info("accepted", id=tx.id, outcome=outcome, **fields)
         for each in refused:
             assert each.refusal is not None, "chosen so"
-            self._recorder.tell(tx.id, tx.session, tx, each.refusal, Stage.DATA, (str(each.recipient.address),))
+            to, tenant = (str(each.recipient.address),), (each.recipient.tenant_name,)
+            self._recorder.tell(tx.id, tx.session, tx, each.refusal, Stage.DATA, to, tenant)
 
     async def _not_filed(self, tx: Transaction, groups: list[Group], error: InboxError) -> list[Reply]:
         """Nothing was promised and nothing was filed: the client is asked to come again."""
-        self._log.error("message_not_filed", id=tx.id, error=str(error))
+        about = whom([str(recipient.address) for recipient in tx.recipients], _tenants(groups))
+        self._log.error("message_not_filed", id=tx.id, **about, error=str(error))
         self._destinations.forget()
         return await self._refuse_all(tx, groups, TROUBLE if error.code >= 500 else Reply.of(error))
 
@@ -254,6 +260,10 @@ async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
         await pieces[0]
     else:
         await asyncio.gather(*pieces)
+
+
+def _tenants(groups: Iterable[Group]) -> list[str]:
+    return [group.tenant_name for group in groups]
 
 
 def _count_lookups(session: Session) -> None:

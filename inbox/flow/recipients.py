@@ -23,6 +23,8 @@ from inbox.policy.verdicts import AddRecipient, Defer, DropRecipient, Edit, Redi
 RELAY = Reply(550, "5.7.1", "Relaying denied")
 UNKNOWN = Reply(550, "5.1.1", "No such user here")
 ONE_TENANT = Reply(452, "4.5.3", "Please send to this recipient in a transaction of its own")
+#: The tenant or the domain is disabled: RFC 3463 §3.3, X.2.1. Temporary, for what is disabled is meant to come back.
+SUSPENDED = Reply(451, "4.2.1", "Mail for this domain is suspended, try again later")
 #: RFC 3463 §3.4: X.3.5, the operator has to mend something; nothing is lost while the peer waits.
 MISCONFIGURED = Reply(451, "4.3.5", "System incorrectly configured, try again later")
 
@@ -77,6 +79,10 @@ class Recipients:
         return UNKNOWN
 
     async def _nowhere(self, recipient: Recipient) -> Reply:
+        suspended = await self._directory.suspended(recipient.address.domain)
+        if suspended is not None:
+            recipient.tenant, recipient.tenant_name = suspended.organization.id, suspended.organization.name
+            return SUSPENDED
         if not await self._directory.is_empty():
             return RELAY
         # Nobody lets the world send mail to a server without tenants: more likely the disk with the database is not
@@ -106,7 +112,8 @@ class Recipients:
         accounts = await self._lookup(to, domain)
         recipient.facts.put(Route(domain, policy, judgement, accounts))
         if not accounts:
-            self._log.error("redirect_leads_nowhere", tenant=domain.organization.name, to=to)
+            tenant = domain.organization.name
+            self._log.error("redirect_leads_nowhere", tenant=tenant, address=str(recipient.address), to=to)
             return MISCONFIGURED
         recipient.redirected = Address.parse(to)
         return None
@@ -145,10 +152,12 @@ class Recipients:
         try:
             accounts = await self._lookup(text, group.dispositions[0].route.domain)
         except StoreError as error:
-            self._log.error("named_address_not_looked_up", to=text, error=str(error))
+            about = {"id": group.transaction.id, "tenant": group.tenant_name}
+            self._log.error("named_address_not_looked_up", **about, to=text, error=str(error))
             accounts = ()
         if not accounts:
-            self._log.error("named_address_leads_nowhere", tenant=group.tenant_name, to=text)
+            about = {"id": group.transaction.id, "tenant": group.tenant_name}
+            self._log.error("named_address_leads_nowhere", **about, to=text)
             for disposition in group.dispositions:
                 disposition.refusal = disposition.refusal or MISCONFIGURED
         return accounts

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from inbox.base.clock import Clock
 from inbox.base.errors import StoreError
@@ -83,11 +84,19 @@ class Recorder:
             why,
         )
         await self.write([self._judge.record(case)])
-        self.tell(decision, session, tx, refusal, stage, addresses)
+        tenants = (recipient.tenant_name,) if recipient is not None and recipient.tenant_name else ()
+        self.tell(decision, session, tx, refusal, stage, addresses, tenants)
         return reply
 
     def tell(
-        self, decision: str, session: Session, tx: Transaction | None, refusal: Reply, stage: Stage, to: tuple[str, ...]
+        self,
+        decision: str,
+        session: Session,
+        tx: Transaction | None,
+        refusal: Reply,
+        stage: Stage,
+        to: tuple[str, ...],
+        tenants: Iterable[str] = (),
     ) -> None:
         """One line in the log, with the id that the peer was given: also those who cannot ask the database find it."""
         self._log.info(
@@ -97,7 +106,7 @@ class Recorder:
             reply=f"{refusal.code} {refusal.enhanced} {refusal.text}",
             stage=stage.value,
             sender=str(tx.sender or "") if tx is not None else "",
-            to=to[:LOGGED_RECIPIENTS],
+            **whom(to, tenants),
             peer=str(session.peer),
         )
 
@@ -116,7 +125,7 @@ class Recorder:
         reply = self._judge.with_id(refusal, tx.id)
         await self.write(self.judged(tx, groups, reply))
         addresses = tuple(str(recipient.address) for recipient in tx.recipients)
-        self.tell(tx.id, session, tx, refusal, Stage.DATA, addresses)
+        self.tell(tx.id, session, tx, refusal, Stage.DATA, addresses, tenants.values())
         return reply
 
     def judged(self, tx: Transaction, groups: Sequence[Group], reply: Reply) -> list[DecisionRecord]:
@@ -163,6 +172,14 @@ class Recorder:
         if refusals and len(refusals) == len(dispositions):
             return self._judge.with_id(refusals[0], tx.id)
         return reply
+
+
+def whom(addresses: Sequence[str], tenants: Iterable[str]) -> dict[str, Any]:
+    """The fields of a line in the log that say whom it is about: the first recipients, how many there are if there are
+    more, and the names of the tenants, the first ones of very many."""
+    names = sorted(set(tenants))
+    more = {"recipients": len(addresses)} if len(addresses) > LOGGED_RECIPIENTS else {}
+    return {"to": tuple(addresses[:LOGGED_RECIPIENTS]), **more, "tenant": "/".join(names[:LOGGED_RECIPIENTS])}
 
 
 def _so_far(session: Session, tx: Transaction | None) -> list[StageOutcome]:

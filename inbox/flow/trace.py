@@ -25,6 +25,10 @@ _STORED = re.compile(
     rb"Received: from (?P<helo>\S+) \(\[(?:IPv6:)?(?P<peer>[0-9A-Fa-f:.]+)\]\)\r\n"
     rb"\tby (?P<by>\S+) \(inbox\) [^\r\n]*\r\n(?:\t[^\r\n]*\r\n)*"
 )
+_TRANSACTION = re.compile(
+    rb"(?:(?:Delivered-To|Return-Path): [^\r\n]*\r\n)*Received: from [^\r\n]*\r\n"
+    rb"\tby \S+ \(inbox\) with \S+ id ([0-9a-z]{20})\r\n"
+)
 _RECEIVED = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
 
@@ -98,6 +102,13 @@ def read_trace(stored: bytes, server_name: str) -> Traced | None:
         return Traced(sender, recipient, ip_address(found["peer"].decode()), found["helo"].decode(), found.end())
     except (AddressError, ValueError):
         return None
+
+
+def transaction_of(stored: bytes) -> str:
+    """The id of the transaction with which a stored copy came, by which its decision record is found; an empty text if
+    its first fields do not say."""
+    found = _TRANSACTION.match(stored)
+    return found[1].decode() if found is not None else ""
 
 
 def count_received(header_block: bytes) -> int:

@@ -1,4 +1,8 @@
-"""Who an address belongs to: hosted domains, plus addresses, aliases.
+"""Who an address belongs to: hosted domains, aliases, plus addresses, catch-alls.
+
+An address is looked up as it stands, then without its plus detail, then as ``@domain``, the alias that is the domain's
+catch-all; ``postmaster`` as the address that the domain names, and not as the catch-all. Mail for a disabled account
+never goes to the catch-all.
 
 Answers are kept for two seconds: a mail for a busy address does not ask the database for each recipient, and a
 change by another process is seen almost at once. That there is nobody is never kept: a new account works at once.
@@ -16,12 +20,15 @@ from inbox.mail.tenancy import Account, HostedDomain, Organization
 KEPT_SECONDS = 2.0
 KEPT_ENTRIES = 10_000
 PLUS_DELIMITER = "+"
+POSTMASTER = "postmaster"
 
 
 class DomainBook(Protocol):
     """What the directory asks about domains."""
 
     async def domain(self, fqdn: str) -> HostedDomain | None: ...
+
+    async def hosted(self, fqdn: str) -> HostedDomain | None: ...
 
     async def domains(self, tenant: str | None = None) -> Sequence[HostedDomain]: ...
 
@@ -31,7 +38,7 @@ class DomainBook(Protocol):
 class AddressBook(Protocol):
     """What the directory asks about addresses."""
 
-    async def targets(self, tenant: str, address: str) -> list[Account]: ...
+    async def targets(self, tenant: str, address: str, *, active: bool = True) -> list[Account]: ...
 
     async def first(self, tenant: str) -> Account | None: ...
 
@@ -56,6 +63,11 @@ class AddressDirectory:
             self._domains.put((fqdn,), found)
         return found
 
+    async def suspended(self, fqdn: str) -> HostedDomain | None:
+        """The hosting of a domain that is disabled, by itself or with its tenant. Raises StoreUnavailable."""
+        found = await self._domain_book.hosted(fqdn)
+        return None if found is None or (found.is_active and found.organization.is_active) else found
+
     async def is_empty(self) -> bool:
         """True if there is no tenant at all, as in a database that was made a moment ago. Raises StoreUnavailable."""
         self._populated = self._populated or bool(await self._domain_book.organizations())
@@ -68,15 +80,29 @@ class AddressDirectory:
         """
         tenant = domain.organization.id
         found = await self._lookup(tenant, key)
-        overrides = domain.overrides
-        delimiter = overrides.plus_delimiter or PLUS_DELIMITER
-        local, _, fqdn = key.rpartition("@")
-        if found or overrides.plus_addressing_enabled is False or delimiter not in local:
+        if found:
             return found, None
-        base, _, detail = local.partition(delimiter)
-        if not base:
+        base, detail = _without_detail(domain, key)
+        if detail is not None:
+            found = await self._lookup(tenant, base)
+            if found:
+                return found, detail
+        if await self.is_disabled(domain, key):
             return (), None
-        return await self._lookup(tenant, f"{base}@{fqdn}"), detail
+        local, _, fqdn = key.rpartition("@")
+        postmaster = domain.overrides.postmaster
+        if local == POSTMASTER:
+            # Who else reads it is for the policy to say, before any catch-all.
+            return await self._lookup(tenant, postmaster) if postmaster is not None else (), None
+        return await self._lookup(tenant, f"@{fqdn}"), None
+
+    async def is_disabled(self, domain: HostedDomain, key: str) -> bool:
+        """True if the address leads to nobody but disabled accounts. Raises StoreUnavailable."""
+        tenant = domain.organization.id
+        if await self._address_book.targets(tenant, key, active=False):
+            return True
+        base, detail = _without_detail(domain, key)
+        return detail is not None and bool(await self._address_book.targets(tenant, base, active=False))
 
     async def first_account(self, tenant: str) -> Account | None:
         """The tenant's oldest active account: its postmaster, if nobody else is. Raises StoreUnavailable."""
@@ -116,3 +142,13 @@ class AddressDirectory:
         if found:
             self._targets.put((tenant, key), found)
         return found
+
+
+def _without_detail(domain: HostedDomain, key: str) -> tuple[str, str | None]:
+    """The address without its plus detail, and the detail; None if it has none or the domain knows no details."""
+    overrides = domain.overrides
+    local, _, fqdn = key.rpartition("@")
+    base, delimiter, detail = local.partition(overrides.plus_delimiter or PLUS_DELIMITER)
+    if overrides.plus_addressing_enabled is False or not delimiter or not base:
+        return key, None
+    return f"{base}@{fqdn}", detail

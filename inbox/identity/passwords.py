@@ -27,6 +27,14 @@ MIN_PASSWORD = 8
 MAX_PASSWORD_OCTETS = 1024
 
 
+def check_password(password: str) -> None:
+    """Raises ConfigError if the password is too short or too long."""
+    if len(password) < MIN_PASSWORD:
+        raise ConfigError(f"a password needs at least {MIN_PASSWORD} characters")
+    if len(password.encode()) > MAX_PASSWORD_OCTETS:
+        raise ConfigError(f"a password has at most {MAX_PASSWORD_OCTETS} octets")
+
+
 class Passwords:
     """Hashes and checks passwords in a pool of its own.
 
@@ -50,10 +58,7 @@ class Passwords:
         Raises:
             ConfigError: the password is too short or too long.
         """
-        if len(password) < MIN_PASSWORD:
-            raise ConfigError(f"a password needs at least {MIN_PASSWORD} characters")
-        if len(password.encode()) > MAX_PASSWORD_OCTETS:
-            raise ConfigError(f"a password has at most {MAX_PASSWORD_OCTETS} octets")
+        check_password(password)
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._hasher.hash, password)
 
     async def verify(self, stored: str | None, password: str) -> bool:

@@ -41,6 +41,7 @@ class DomainOverrides:
     quota_max_queued_jobs: int | None = None
     plus_addressing_enabled: bool | None = None
     plus_delimiter: str | None = None
+    postmaster: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,15 @@ class Log(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What the directory knows of an address: the accounts it leads to, the plus detail, the aliases on the way."""
+    """What the directory knows of an address: the accounts it leads to, the plus detail, the aliases on the way.
+
+    ``disabled``: it leads to accounts that are all disabled, and ``accounts`` is empty.
+    """
 
     accounts: tuple[str, ...] = ()
     detail: str | None = None
     via: tuple[str, ...] = ()
+    disabled: bool = False
 
 
 class Directory(Protocol):

@@ -75,6 +75,10 @@ class MemoryDirectory:
         """``address`` leads to ``accounts``, or is an account itself if none are given."""
         self._accounts[tenant, address] = Resolution(accounts or (address,), detail)
 
+    def disable(self, address: str, tenant: str = "demo") -> None:
+        """``address`` leads to an account that is disabled."""
+        self._accounts[tenant, address] = Resolution(disabled=True)
+
     async def resolve(self, tenant: str, address: str) -> Resolution:
         if self.fails is not None:
             raise self.fails

@@ -1,4 +1,4 @@
-"""Editing a policy file: switching a plugin on or off for one tenant.
+"""Editing a policy file: switching a plugin on or off for a tenant, for one of its domains, or for everybody.
 
 Every other character stays: comments, order, quotes, spaces. A YAML library that writes a whole document anew would
 move comments and change quotes; here the parser only tells where things stand, and the text is changed there.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,14 @@ import yaml
 
 from inbox.base.errors import PolicyError
 from inbox.policy.catalogue import Mode
-from inbox.policy.snapshot import PolicySet
+from inbox.policy.snapshot import DEFAULT_FILE, PolicySet
 
 _NEW = "# Policy of the tenant {tenant}. What is left out is inherited from default.yaml.\n"
 _NULL = "tag:yaml.org,2002:null"
 
 
-def with_plugin(text: str, plugin: str, *, enabled: bool, tenant: str) -> str:
-    """``text`` (empty for a new file) with ``plugin`` switched on or off.
+def with_plugin(text: str, plugin: str, *, enabled: bool, tenant: str, domain: str | None = None) -> str:
+    """``text`` (empty for a new file) with ``plugin`` switched on or off; for one ``domain`` only, if one is named.
 
     A plugin that is not named yet comes last. ``enabled`` is always written, so that the tenant's wish holds against
     default.yaml; a ``mode: off`` becomes ``enforce`` when the plugin is switched on.
@@ -30,18 +31,24 @@ def with_plugin(text: str, plugin: str, *, enabled: bool, tenant: str) -> str:
     Raises:
         PolicyError: the text is not a policy that can be edited.
     """
+    path = () if domain is None else ("domains", domain)
+    name = tenant or "everybody"
     try:
-        after = _switched(text or _NEW.format(tenant=tenant), plugin, enabled)
-        sound = _data(after) == _wanted(_data(text), plugin, enabled)
+        after = _switched(text or _NEW.format(tenant=tenant), path, plugin, enabled)
+        sound = _data(after) == _wanted(_data(text), path, plugin, enabled)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise PolicyError(f"the policy of {tenant} cannot be edited: {' '.join(str(error).split())}") from error
+        raise PolicyError(f"the policy of {name} cannot be edited: {' '.join(str(error).split())}") from error
     if not sound:
-        raise PolicyError(f"the policy of {tenant} cannot be edited; set enabled: {str(enabled).lower()} by hand")
+        raise PolicyError(f"the policy of {name} cannot be edited; set enabled: {str(enabled).lower()} by hand")
     return after
 
 
-def set_plugin(policies: PolicySet, tenant: str, plugin: str, *, enabled: bool) -> Path:
+def set_plugin(policies: PolicySet, tenant: str, plugin: str, *, enabled: bool, domain: str | None = None) -> Path:
     """Switches ``plugin`` on or off for ``tenant`` in its file, after checking what the file will be.
+
+    Args:
+        tenant: its name; empty for default.yaml, which is for everybody.
+        domain: only for this domain of the tenant.
 
     Returns:
         The file, which may be new.
@@ -51,14 +58,14 @@ def set_plugin(policies: PolicySet, tenant: str, plugin: str, *, enabled: bool) 
         PolicyError: the file cannot be edited, or a level above keeps the plugin off.
         OSError: it cannot be read or written.
     """
-    path = policies.tenant_file(tenant)
+    name = policies.relative_name(tenant) if tenant else DEFAULT_FILE
+    path = policies.folder / name
     try:
         before = path.read_text("utf-8")
     except FileNotFoundError:
         before = ""
-    after = with_plugin(before, plugin, enabled=enabled, tenant=tenant)
-    name = policies.relative_name(tenant)
-    entry = policies.reload([name], {name: after.encode()}).effective(tenant).plugin(plugin)
+    after = with_plugin(before, plugin, enabled=enabled, tenant=tenant, domain=domain)
+    entry = policies.reload([name], {name: after.encode()}).effective(tenant, domain).plugin(plugin)
     if enabled and (entry is None or entry.mode is Mode.OFF):
         raise PolicyError(f"{path}: {plugin} would stay off, because a mode: off stands above it")
     write_atomically(path, after)
@@ -88,32 +95,45 @@ def write_atomically(path: Path, text: str) -> None:
         os.close(folder)
 
 
-def _switched(text: str, plugin: str, enabled: bool) -> str:
+def _switched(text: str, path: Sequence[str], plugin: str, enabled: bool) -> str:
     value = str(enabled).lower()
+    keys = [*path, "plugins", plugin]
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     if root is None:
-        return f"{_with_newline(text)}plugins:\n  {plugin}: {{enabled: {value}}}\n"
+        return f"{_with_newline(text)}{_block(keys, value)}"
     _must_be_mapping(root, "the file")
-    plugins = _get(root, "plugins")
-    if plugins is None:
-        return _added(text, root, "plugins", f"{{{plugin}: {{enabled: {value}}}}}")
-    if _is_null(plugins):
-        return _replaced(text, plugins, f" {{{plugin}: {{enabled: {value}}}}}")
-    _must_be_mapping(plugins, "plugins")
-    entry = _get(plugins, plugin)
-    if entry is None:
-        return _added(text, plugins, plugin, f"{{enabled: {value}}}")
-    if _is_null(entry):
-        return _replaced(text, entry, f" {{enabled: {value}}}")
-    _must_be_mapping(entry, plugin)
-    switch, mode = _get(entry, "enabled"), _get(entry, "mode")
+    node = root
+    for depth, key in enumerate(keys):
+        inner = _get(node, key)
+        missing = _flow(keys[depth + 1 :], value)
+        if inner is None:
+            return _added(text, node, key, missing)
+        if _is_null(inner):
+            return _replaced(text, inner, f" {missing}")
+        _must_be_mapping(inner, key)
+        node = inner
+    switch, mode = _get(node, "enabled"), _get(node, "mode")
     # From the end to the beginning, so that the first change does not move the place of the second.
+    if switch is None:
+        text = _added(text, node, "enabled", value)
     changes = [(switch, f" {value}")] if switch is not None else []
     if enabled and mode is not None and _is_off(_scalar(mode)):
         changes.append((mode, " enforce"))
-    for node, new in sorted(changes, key=lambda change: change[0].start_mark.index, reverse=True):
-        text = _replaced(text, node, new)
-    return text if switch is not None else _added(text, entry, "enabled", value)
+    for place, new in sorted(changes, key=lambda change: change[0].start_mark.index, reverse=True):
+        text = _replaced(text, place, new)
+    return text
+
+
+def _flow(keys: Sequence[str], value: str) -> str:
+    """``{a: {b: {enabled: value}}}``"""
+    return "{" + "".join(f"{key}: {{" for key in keys) + f"enabled: {value}" + "}" * (len(keys) + 1)
+
+
+def _block(keys: Sequence[str], value: str) -> str:
+    """The same as a new file has it: a line for each key."""
+    lines = [f"{'  ' * depth}{key}:" for depth, key in enumerate(keys[:-1])]
+    lines.append(f"{'  ' * (len(keys) - 1)}{keys[-1]}: {{enabled: {value}}}")
+    return "\n".join(lines) + "\n"
 
 
 def _added(text: str, mapping: Any, key: str, value: str) -> str:
@@ -176,9 +196,11 @@ def _data(text: str) -> Any:
     return yaml.safe_load(text)
 
 
-def _wanted(before: Any, plugin: str, enabled: bool) -> Any:
+def _wanted(before: Any, path: Sequence[str], plugin: str, enabled: bool) -> Any:
     """The file's data as they have to be after the change."""
     data = before or {}
+    if path:
+        return {**data, path[0]: _wanted(data.get(path[0]), path[1:], plugin, enabled)}
     plugins = data.get("plugins") or {}
     entry = plugins.get(plugin) or {}
     if enabled and _is_off(entry.get("mode")):

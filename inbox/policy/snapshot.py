@@ -18,6 +18,7 @@ from inbox.policy.levels import Level, LevelReader, PolicyFile
 from inbox.policy.merge import Merged, merge
 from inbox.policy.mistakes import Mistakes, Place, PolicyMistakes, TenantSuspended
 from inbox.policy.model import ServerPolicy
+from inbox.policy.origins import NamedLevel, named_levels
 
 __all__ = ["DEFAULT_FILE", "TENANT_FOLDER", "EffectivePolicy", "PolicySet"]
 
@@ -322,6 +323,11 @@ class PolicySet:
         for level in self._inner_levels(of, variant):
             merged = merge(merged, level, self.catalogue, mistakes)
         return merged
+
+    def named_levels(self, tenant: str = "", domain: str | None = None, account: str | None = None) -> list[NamedLevel]:
+        """The levels that :meth:`effective` puts together, the outermost first, with their names."""
+        own = self._tenants.get(tenant)
+        return named_levels(self._default.file, None if own is None else own.file, tenant, domain, account)
 
     def _inner_levels(self, of: _Tenant, variant: Variant) -> Iterable[Level]:
         """The domain's levels, then the account's; default.yaml's entry before the tenant's."""

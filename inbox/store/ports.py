@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from inbox.mail.tenancy import Account, Alias, DomainOverrides, HostedDomain, Mailbox, Organization
 from inbox.store.blobport import Blobs as Blobs  # noqa: PLC0414 - handed on: users import all ports from here
 from inbox.store.bus import Changes
+from inbox.store.hosting import Hosting
 from inbox.store.identity import InstallationRecords
 from inbox.store.listing import Listing
 from inbox.store.origins import DkimKeys, DmarcReports
@@ -61,6 +62,10 @@ class Tenants(Protocol):
         """The active hosting of ``fqdn`` (canonical), whoever's it is."""
         ...
 
+    async def hosted(self, fqdn: str) -> HostedDomain | None:
+        """The hosting of ``fqdn`` (canonical), whoever's it is, active or not."""
+        ...
+
     async def domains(self, tenant: str | None = None) -> list[HostedDomain]:
         """All of one tenant, or of all tenants (for the operator), by name."""
         ...
@@ -102,8 +107,10 @@ class Accounts(Protocol):
 
     async def aliases(self, tenant: str | None = None) -> list[Alias]: ...
 
-    async def targets(self, tenant: str, address: str) -> list[Account]:
-        """The active accounts that ``address`` leads to, through aliases (at most 8 deep, loops cut); each once."""
+    async def targets(self, tenant: str, address: str, *, active: bool = True) -> list[Account]:
+        """The active accounts (or those that are disabled) that ``address`` leads to, through aliases (at most 8 deep,
+        loops cut); each once. ``@domain`` is an address like any other here: the alias that is the domain's catch-all.
+        """
         ...
 
 
@@ -317,6 +324,9 @@ class Database(Protocol):
 
     @property
     def accounts(self) -> Accounts: ...
+
+    @property
+    def hosting(self) -> Hosting: ...
 
     @property
     def mailboxes(self) -> Mailboxes: ...

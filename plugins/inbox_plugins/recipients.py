@@ -1,6 +1,7 @@
 """Recipients: who receives mail here, and who does not.
 
-Speaks at:  rcpt (Reject 550 5.1.1 for an unknown user, Defer 452 4.5.3 for too many recipients, Redirect).
+Speaks at:  rcpt (Reject 550 5.1.1 for an unknown user, Defer 450 4.2.1 for a disabled account, Defer 452 4.5.3 for
+            too many recipients, Redirect).
 Gives:      Resolved, into the recipient's facts: the accounts that the copy is for. Without this fact no
             recipient is accepted, so every policy that takes mail has this plugin switched on.
 Asks:       the directory, which follows aliases and, where the domain allows it, plus addresses.
@@ -50,6 +51,11 @@ class Settings(PluginSettings):
     )
     unknown: Literal["reject", "defer"] = Field(
         "reject", description="Answer for an unknown user; defer while accounts are still being moved here."
+    )
+    disabled: Literal["defer", "reject"] = Field(
+        "defer",
+        description="Answer for an account that was disabled: defer, so that its mail comes when it is enabled within "
+        "the days for which senders try; reject, so that senders learn of it at once.",
     )
     postmaster: str | None = Field(
         None,
@@ -108,16 +114,29 @@ class Recipients:
             return None
         if address.local.casefold() == _POSTMASTER:
             return await self._postmaster(recipient)
+        if found.disabled:
+            return self._disabled()
         if self.settings.catch_all:
             return await self._stand_in(recipient, self.settings.catch_all)
         if self.settings.unknown == "defer":
             return Defer(450, "4.1.1", "No such user here at the moment")
         return Reject(550, "5.1.1", "No such user here")
 
-    async def _postmaster(self, recipient: Recipient) -> Verdict:
+    def _disabled(self) -> Verdict:
+        if self.settings.disabled == "reject":
+            return Reject(550, "5.2.1", "This mailbox is disabled")
+        return Defer(450, "4.2.1", "This mailbox is disabled, try again later")
+
+    async def _postmaster(self, recipient: Recipient) -> Verdict | None:
         """RFC 5321 §4.5.1: postmaster@ is always accepted."""
         instead = self.settings.postmaster or self.settings.catch_all
-        instead = instead or await self._directory.first_account(recipient.tenant)
+        if instead is None:
+            # The domain's own catch-all.
+            found = await self._directory.resolve(recipient.tenant, f"@{recipient.effective.domain}")
+            if found.accounts:
+                _file(recipient, found)
+                return None
+            instead = await self._directory.first_account(recipient.tenant)
         if instead is not None:
             return await self._stand_in(recipient, instead)
         self._log.error("recipients_no_postmaster", tenant=recipient.tenant_name)

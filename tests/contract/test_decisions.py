@@ -118,3 +118,13 @@ async def test_ended_windows_are_pruned(db: Database) -> None:
     assert await db.rates.prune(60.0) == 0
     assert (await db.rates.hit("c", 60, 70.0)).count == 2
     assert (await db.rates.hit("a", 60, 70.0)).count == 1
+
+
+async def test_a_counter_that_a_wrong_clock_began_does_not_count_for_years(db: Database) -> None:
+    future = 4_000_000_000.0
+    assert (await db.rates.hit("login:peer:192.0.2.1", 600.0, future, 20)).count == 20
+    # The clock is put right: the window that ends in decades is not the one that we are in.
+    counted = await db.rates.hit("login:peer:192.0.2.1", 600.0, 1_800_000_000.0)
+    assert counted.count == 1
+    assert counted.expires_at <= 1_800_000_600.0
+    assert (await db.rates.hit("login:peer:192.0.2.1", 600.0, 1_800_000_001.0)).count == 2

@@ -10,7 +10,8 @@ import pytest
 from inbox.base.errors import NotFound
 from inbox.mail.flags import Flag
 from inbox.mail.tenancy import DomainOverrides
-from inbox.store import origins, ports
+from inbox.store import hosting, origins, ports
+from inbox.store.hosting import Scope
 from inbox.store.origins import DkimKeyRecord, StoredReport
 from inbox.store.records import Arrival, DecisionFilter
 from tests.support.store import Home, decision, email, filing
@@ -47,6 +48,26 @@ NOT_FOUND: dict[str, Attempt] = {
     "Accounts.set_password": lambda a, t: t.db.accounts.set_password(t.tenant, a.account.address, "stolen"),
     "Accounts.add_alias": lambda a, t: t.db.accounts.add_alias(t.tenant, f"thief@{a.domain}", t.account.address),
     "Accounts.add_alias to": lambda a, t: t.db.accounts.add_alias(t.tenant, f"x@{t.domain}", a.account.address),
+    "Hosting.set_active domain": lambda a, t: t.db.hosting.set_active(Scope(t.tenant, a.domain), False),
+    "Hosting.set_active account": lambda a, t: t.db.hosting.set_active(
+        Scope(t.tenant, account=a.account.address), False
+    ),
+    "Hosting.rename_account": lambda a, t: t.db.hosting.rename_account(
+        t.tenant, a.account.address, f"stolen@{t.domain}", keep_alias=False
+    ),
+    "Hosting.rename_account to": lambda a, t: t.db.hosting.rename_account(
+        t.tenant, t.account.address, f"stolen@{a.domain}", keep_alias=False
+    ),
+    "Hosting.move_addresses": lambda a, t: t.db.hosting.move_addresses(t.tenant, a.domain, t.domain, keep_alias=False),
+    "Hosting.move_addresses to": lambda a, t: t.db.hosting.move_addresses(
+        t.tenant, t.domain, a.domain, keep_alias=False
+    ),
+    "Hosting.remove_alias": lambda a, t: t.db.hosting.remove_alias(t.tenant, "info@acme.test"),
+    "Hosting.count domain": lambda a, t: t.db.hosting.count(Scope(t.tenant, a.domain)),
+    "Hosting.count account": lambda a, t: t.db.hosting.count(Scope(t.tenant, account=a.account.address)),
+    "Hosting.clear_mailbox": lambda a, t: t.db.hosting.clear_mailbox(t.tenant, a.inbox),
+    "Hosting.end_account": lambda a, t: t.db.hosting.end_account(t.tenant, a.account.address),
+    "Hosting.end_domain": lambda a, t: t.db.hosting.end_domain(t.tenant, a.domain),
     "Mailboxes.create": lambda a, t: t.db.mailboxes.create(t.tenant, a.account.id, "Stolen"),
     "Mailboxes.delete": lambda a, t: t.db.mailboxes.delete(t.tenant, a.inbox),
     "Mailboxes.rename": lambda a, t: t.db.mailboxes.rename(t.tenant, a.inbox, "Stolen"),
@@ -80,6 +101,11 @@ NOT_FOUND: dict[str, Attempt] = {
 NOTHING: dict[str, Attempt] = {
     "Tenants.domains": lambda a, t: t.db.tenants.domains("no-such-tenant"),
     "Accounts.targets": lambda a, t: t.db.accounts.targets(t.tenant, a.account.address),
+    "Accounts.targets disabled": lambda a, t: t.db.accounts.targets(t.tenant, a.account.address, active=False),
+    "Hosting.unlead": lambda a, t: t.db.hosting.unlead(t.tenant, a.account.address),
+    "Hosting.forget dkim_keys": lambda a, t: t.db.hosting.forget(t.tenant, "dkim_keys", a.domain),
+    "Hosting.forget reports": lambda a, t: t.db.hosting.forget(t.tenant, "reports", a.domain),
+    "Hosting.forget decisions": lambda a, t: t.db.hosting.forget(t.tenant, "decisions"),
     "Mailboxes.all": lambda a, t: t.db.mailboxes.all(t.tenant, a.account.id),
     "Mailboxes.by_name": lambda a, t: t.db.mailboxes.by_name(t.tenant, a.account.id, "INBOX"),
     "Mailboxes.get": lambda a, t: t.db.mailboxes.get(t.tenant, a.inbox),
@@ -93,6 +119,7 @@ ELSEWHERE = {
     "Tenants.add_organization", "Tenants.organization", "Tenants.organizations", "Tenants.add_domain", "Tenants.domain",
     "Accounts.by_address", "Messages.blob_in_use", "Decisions.add", "Decisions.prune", "DkimKeys.pending",
     "DmarcReports.count", "DmarcReports.observed", "DmarcReports.forget_observations", "DmarcReports.forget_reports",
+    "Tenants.hosted", "Hosting.shut_out", "Hosting.rename_tenant", "Hosting.end_tenant",
     "DmarcReports.claim", "Accounts.all", "Accounts.first", "Accounts.aliases", "Decisions.get", "Decisions.search",
 }  # fmt: skip
 
@@ -135,6 +162,7 @@ def test_no_method_is_left_out() -> None:
         for port in (
             ports.Tenants,
             ports.Accounts,
+            hosting.Hosting,
             ports.Mailboxes,
             ports.Messages,
             ports.Decisions,

@@ -269,6 +269,13 @@ async def test_get_shows_the_counters(acme: Home) -> None:
     assert (box.next_uid, box.modseq) == (2, placed.modseq)
 
 
+async def test_uidvalidity_has_32_bits_whatever_the_clock_says(acme: Home, clock: FakeClock) -> None:
+    clock.advance(200 * 365 * 86_400.0)
+    made = [await acme.db.mailboxes.create(acme.tenant, acme.account.id, f"Late{n}") for n in range(3)]
+    assert all(0 < box.uid_validity < 2**32 for box in made)
+    assert len({box.uid_validity for box in made}) == 3
+
+
 async def test_an_account_has_only_so_many_mailboxes(acme: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     there = len(await names(acme))
     monkeypatch.setattr(limits, "MAILBOXES", there + 3)

@@ -29,6 +29,7 @@ EVERYTHING = DomainOverrides(
     quota_max_queued_jobs=2**40,
     plus_addressing_enabled=True,
     plus_delimiter="+",
+    postmaster="ann@acme.test",
 )
 
 

@@ -43,6 +43,33 @@ async def test_an_unknown_address_can_be_deferred() -> None:
     assert (answer.code, answer.enhanced) == (450, "4.1.1")
 
 
+@pytest.mark.parametrize(
+    ("settings", "answer"),
+    [
+        ({}, Defer(450, "4.2.1", "This mailbox is disabled, try again later")),
+        ({"disabled": "reject"}, Reject(550, "5.2.1", "This mailbox is disabled")),
+        # Neither an answer for unknown users nor a catch-all is about it.
+        ({"catch_all": "ops@acme.test"}, Defer(450, "4.2.1", "This mailbox is disabled, try again later")),
+    ],
+)
+async def test_a_disabled_account_is_not_unknown(settings: dict[str, str], answer: object) -> None:
+    directory = known()
+    directory.disable("zoe@acme.test", tenant="t1")
+    to = recipient("zoe@acme.test")
+    assert await plugin(directory, **settings).rcpt(transaction(), to) == answer
+    assert to.facts.get(Resolved) is None
+
+
+async def test_a_postmaster_whom_no_setting_names_is_the_domains_catch_all() -> None:
+    directory = known()
+    directory.add("@acme.test", "office@acme.test", tenant="t1")
+    to = recipient("Postmaster@acme.test")
+    assert await plugin(directory).rcpt(transaction(), to) is None
+    assert to.facts.get(Resolved) == Resolved(("office@acme.test",))
+    named = plugin(directory, postmaster="ops@acme.test")
+    assert await named.rcpt(transaction(), recipient("postmaster@acme.test")) == Redirect("ops@acme.test")
+
+
 async def test_another_tenants_address_is_unknown() -> None:
     answer = await plugin().rcpt(transaction(), recipient("ann@acme.test", tenant="t2"))
     assert isinstance(answer, Reject)

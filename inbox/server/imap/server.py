@@ -23,7 +23,9 @@ from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.conversation import Conversation
 from inbox.server.imap.dispatch import COMMANDS
 from inbox.server.imap.listings import Listings
+from inbox.server.imap.outcome import Farewell
 from inbox.server.imap.session import Backend, ImapSession
+from inbox.store.hosting import STEP
 from inbox.store.ports import Blobs, Database
 from inbox.wire.imap import render
 
@@ -145,6 +147,26 @@ class ImapServer:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+    async def dismiss(self) -> None:
+        """Ends the sessions of accounts that were disabled or removed, alone or with their domain or tenant.
+
+        Raises StoreUnavailable: nobody can say now; everybody stays.
+        """
+        sessions: dict[str, list[ImapSession]] = {}
+        for session in self._sessions.values():
+            if session.session.identity is not None:
+                sessions.setdefault(session.session.identity.account, []).append(session)
+        accounts = list(sessions)
+        for start in range(0, len(accounts), STEP):
+            for account in await self._backend.database.hosting.shut_out(accounts[start : start + STEP]):
+                for session in sessions[account]:
+                    identity = session.identity
+                    self._log.info(
+                        "session_ended", id=session.session.id, door="imap", address=identity.address,
+                        tenant=identity.tenant_name, peer=str(session.session.peer), why="the account is disabled",
+                    )  # fmt: skip
+                    session.end(Farewell("This account is disabled"))
 
     async def _accept(self, sock: socket.socket) -> None:
         """Takes connections of implicit TLS.

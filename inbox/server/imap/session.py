@@ -90,7 +90,8 @@ class ImapSession:
         self.tag = "*"
         self._out = bytearray()
         self._login_until = asyncio.get_running_loop().time() + self.config.login_timeout
-        self._stopping = self._expired = self._evicted = False
+        self._ends: Farewell | None = None
+        self._expired = self._evicted = False
 
     # -- what the guard asks (inbox.server.guard.Guarded)
 
@@ -115,7 +116,11 @@ class ImapSession:
 
     def stop(self) -> None:
         """The server stops: the command that runs is finished, then the client is told."""
-        self._stopping = True
+        self.end(Farewell("Server is shutting down", "UNAVAILABLE"))
+
+    def end(self, farewell: Farewell) -> None:
+        """The command that runs is finished, then the client is told why the connection ends."""
+        self._ends = farewell
         self.channel.interrupt()
 
     # -- reading
@@ -161,8 +166,8 @@ class ImapSession:
                 raise Farewell("Too many connections, try again later", "UNAVAILABLE")
             if self._expired:
                 raise Farewell("Too long without a command")
-            if self._stopping:
-                raise Farewell("Server is shutting down", "UNAVAILABLE")
+            if self._ends is not None:
+                raise self._ends
             raise Disconnected("end of input")
         return bool(data)
 

@@ -20,6 +20,7 @@ from inbox.store.sqlite.decisions import SqliteDecisions
 from inbox.store.sqlite.dkim_keys import SqliteDkimKeys
 from inbox.store.sqlite.dmarc_reports import SqliteDmarcReports
 from inbox.store.sqlite.gateway import Gateway
+from inbox.store.sqlite.hosting import SqliteHosting
 from inbox.store.sqlite.installation import SqliteInstallation
 from inbox.store.sqlite.mailboxes import SqliteMailboxes
 from inbox.store.sqlite.messages import SqliteMessages
@@ -54,6 +55,7 @@ class SqliteDatabase:
         self.deposits: Deposits | None = self._clerk if blobs is not None else None
         self.tenants = SqliteTenants(self._main, clock, ids)
         self.accounts = SqliteAccounts(self._main, clock, ids)
+        self.hosting = SqliteHosting(self._main, ids, self.changes)
         self.mailboxes = SqliteMailboxes(self._main, clock, ids, self.changes)
         self.messages = SqliteMessages(self._main, clock, ids, self.changes, room, self._clerk)
         self.decisions = SqliteDecisions(self._main, room)

@@ -174,6 +174,7 @@ class Gateway:
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
+        # A file's number is the version that it leads to; numbers may be missing.
         scripts = {int(path.stem): path for path in self._migrations.glob("[0-9]*.sql")}
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > max(scripts):

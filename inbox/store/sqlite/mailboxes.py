@@ -9,7 +9,7 @@ from inbox.base import limits
 from inbox.base.clock import Clock
 from inbox.base.errors import AlreadyExists, LimitReached, NotFound
 from inbox.base.ids import Ids
-from inbox.base.limits import SUBSCRIPTIONS
+from inbox.base.limits import LATEST_UID_VALIDITY, SUBSCRIPTIONS
 from inbox.mail.tenancy import Mailbox
 from inbox.store.bus import Bus
 from inbox.store.records import MailboxStatus
@@ -236,7 +236,7 @@ def _create_parents(
 def _next_uid_validity(db: sqlite3.Connection, now: float) -> int:
     """Grows with the time and never repeats in this installation, whatever the clock does."""
     row = db.execute("SELECT value FROM meta WHERE key = 'uid_validity'").fetchone()
-    value = max(int(now), int(row[0]) + 1 if row else 1)
+    value = max(min(int(now), LATEST_UID_VALIDITY), int(row[0]) + 1 if row else 1)
     db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('uid_validity', ?)", (str(value),))
     return value
 

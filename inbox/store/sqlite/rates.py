@@ -58,8 +58,9 @@ class SqliteRates:
             row = db.execute(
                 "INSERT INTO smtp_rate_limit (counter_key, count, expires_at) VALUES (?1, ?2, ?3) "
                 "ON CONFLICT (counter_key) DO UPDATE SET "
-                "count = CASE WHEN expires_at <= ?4 THEN ?2 ELSE count + ?2 END, "
-                "expires_at = CASE WHEN expires_at <= ?4 THEN ?3 ELSE expires_at END "
+                # One that ends after the window that we are in was begun by a clock that was wrong.
+                "count = CASE WHEN expires_at <= ?4 OR expires_at > ?3 THEN ?2 ELSE count + ?2 END, "
+                "expires_at = CASE WHEN expires_at <= ?4 OR expires_at > ?3 THEN ?3 ELSE expires_at END "
                 "RETURNING count, expires_at",
                 (key, amount, ends, now),
             ).fetchone()

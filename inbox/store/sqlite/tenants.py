@@ -102,6 +102,13 @@ class SqliteTenants:
 
         return await self._gateway.read(work)
 
+    async def hosted(self, fqdn: str) -> HostedDomain | None:
+        def work(db: sqlite3.Connection) -> HostedDomain | None:
+            row = db.execute(f"{_DOMAIN_SELECT} WHERE d.fqdn = ?", (fqdn,)).fetchone()
+            return rows.hosted_domain(row) if row else None
+
+        return await self._gateway.read(work)
+
     async def domains(self, tenant: str | None = None) -> list[HostedDomain]:
         def work(db: sqlite3.Connection) -> list[HostedDomain]:
             where, values = (' WHERE h."in" = ?', (tenant,)) if tenant is not None else ("", ())
@@ -187,7 +194,7 @@ class SqliteAccounts:
 
         def work(db: sqlite3.Connection) -> Alias:
             _hosted(db, tenant, address)
-            to = _address_id(db, tenant, target)
+            to = address_id(db, tenant, target)
             if to is None:
                 raise NotFound(f"no address {target}")
             username, _, domain = address.rpartition("@")
@@ -196,7 +203,7 @@ class SqliteAccounts:
                 "ON CONFLICT DO NOTHING",
                 (new_id, tenant, username, domain, to),
             )
-            source = _address_id(db, tenant, address)
+            source = address_id(db, tenant, address)
             if db.execute("SELECT 1 FROM account WHERE address = ?", (address,)).fetchone():
                 raise AlreadyExists(f"address {address} is an account's")
             added = db.execute('INSERT INTO has_alias ("in", "out") VALUES (?, ?) ON CONFLICT DO NOTHING', (source, to))
@@ -216,7 +223,7 @@ class SqliteAccounts:
 
         return await self._gateway.read(work)
 
-    async def targets(self, tenant: str, address: str) -> list[Account]:
+    async def targets(self, tenant: str, address: str, *, active: bool = True) -> list[Account]:
         # UNION drops what is there already: a loop ends by itself, and the depth bounds a chain.
         sql = f"""
             WITH RECURSIVE reached (id, depth) AS (
@@ -228,10 +235,10 @@ class SqliteAccounts:
             )
             SELECT DISTINCT {", ".join("a." + name for name in rows.ACCOUNT.split(", "))}
             FROM reached JOIN account a ON a.email_address = reached.id
-            WHERE a.organization = :tenant AND a.is_active ORDER BY a.address
+            WHERE a.organization = :tenant AND a.is_active = :active ORDER BY a.address
         """
         username, _, domain = address.rpartition("@")
-        values = {"tenant": tenant, "username": username, "domain": domain}
+        values = {"tenant": tenant, "username": username, "domain": domain, "active": int(active)}
 
         def work(db: sqlite3.Connection) -> list[Account]:
             return [rows.account(row) for row in db.execute(sql, values)]
@@ -244,7 +251,8 @@ def _hosted(db: sqlite3.Connection, tenant: str, address: str) -> None:
         raise NotFound(f"{tenant} does not host the domain of {address}")
 
 
-def _address_id(db: sqlite3.Connection, tenant: str, address: str) -> str | None:
+def address_id(db: sqlite3.Connection, tenant: str, address: str) -> str | None:
+    """The id of one of the tenant's addresses."""
     username, _, domain = address.rpartition("@")
     row = db.execute(
         "SELECT id FROM email_address WHERE organization = ? AND username = ? AND domain = ?",

@@ -128,7 +128,7 @@ class SurrealAccounts:
         ]
         return sorted(aliases, key=lambda alias: (alias.address, alias.target))
 
-    async def targets(self, tenant: str, address: str) -> list[Account]:
+    async def targets(self, tenant: str, address: str, *, active: bool = True) -> list[Account]:
         organization = rows.organization_id(tenant)
         level: list[RecordId] = [rows.address_id(address)]
         seen: set[RecordId] = set()
@@ -147,7 +147,7 @@ class SurrealAccounts:
             level = list({target for row in found for target in row.get("targets") or ()} - seen)
             if not level:
                 break
-        return [account for _, account in sorted(accounts.items()) if account.is_active]
+        return [account for _, account in sorted(accounts.items()) if account.is_active == active]
 
 
 def _parts(address: str) -> dict[str, Any]:

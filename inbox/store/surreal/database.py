@@ -17,6 +17,7 @@ from inbox.store.surreal.dkim_keys import SurrealDkimKeys
 from inbox.store.surreal.dmarc_reports import SurrealDmarcReports
 from inbox.store.surreal.entries import Entries
 from inbox.store.surreal.gateway import Gateway
+from inbox.store.surreal.hosting import SurrealHosting
 from inbox.store.surreal.installation import SurrealInstallation
 from inbox.store.surreal.mailboxes import SurrealMailboxes
 from inbox.store.surreal.messages import SurrealMessages
@@ -36,6 +37,7 @@ class SurrealDatabase:
         entries = Entries(gateway)
         self.tenants = SurrealTenants(gateway, clock, ids)
         self.accounts = SurrealAccounts(gateway, clock, ids)
+        self.hosting = SurrealHosting(gateway, entries, self.changes)
         self.mailboxes = SurrealMailboxes(gateway, entries, clock, ids, self.changes)
         self._copying = Copying(gateway, entries, clock.now)
         self.messages = SurrealMessages(gateway, entries, self._copying, self._acceptor, clock, ids, self.changes)

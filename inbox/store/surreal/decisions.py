@@ -48,11 +48,12 @@ LET $old = (SELECT VALUE id FROM smtp_rate_limit WHERE expires_at <= $now LIMIT 
 DELETE $old RETURN NONE;
 RETURN array::len($old)"""
 
-#: UPSERT evaluates its expressions as on a new record, so what is there is read before; both in one transaction.
+#: UPSERT evaluates its expressions as on a new record, so what is there is read before; both in one transaction. A
+#: counter that ends after the window that we are in was begun by a clock that was wrong.
 _HIT = """
 FOR $h IN $hits {
     LET $old = (SELECT count, expires_at FROM ONLY $h.id);
-    LET $running = ($old.expires_at ?? 0) > $h.now;
+    LET $running = ($old.expires_at ?? 0) > $h.now AND $old.expires_at <= $h.ends;
     LET $count = IF $running { $old.count + $h.n } ELSE { $h.n };
     LET $ends = IF $running { $old.expires_at } ELSE { $h.ends };
     UPSERT $h.id SET count = $count, expires_at = $ends RETURN NONE

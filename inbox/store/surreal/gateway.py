@@ -128,6 +128,7 @@ class Gateway:
             await self.query("INFO FOR DB")
 
     async def _migrate(self) -> None:
+        # A file's number is the version that it leads to; numbers may be missing.
         scripts = {int(path.stem): path for path in self._migrations.glob("[0-9]*.surql")}
         await self.query("DEFINE TABLE IF NOT EXISTS meta")
         (found,) = await self.query("SELECT VALUE value FROM ONLY $id", id=_SCHEMA)

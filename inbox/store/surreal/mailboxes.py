@@ -13,7 +13,7 @@ from inbox.base import limits
 from inbox.base.clock import Clock
 from inbox.base.errors import AlreadyExists, LimitReached, NotFound
 from inbox.base.ids import Ids
-from inbox.base.limits import SUBSCRIPTIONS
+from inbox.base.limits import LATEST_UID_VALIDITY, SUBSCRIPTIONS
 from inbox.mail.tenancy import Mailbox
 from inbox.store.bus import Bus
 from inbox.store.records import MailboxStatus
@@ -135,7 +135,7 @@ class Tree:
             "address": self.address,
             "seen": self.seen,
             "validity": _UID_VALIDITY,
-            "now": int(now),
+            "now": min(int(now), LATEST_UID_VALIDITY),
             "count": len(self.created),
             "created": self.created,
             "renamed": self.renamed,

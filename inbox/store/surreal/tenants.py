@@ -85,11 +85,12 @@ class SurrealTenants:
             raise NotFound(f"no domain {fqdn} of {tenant}")
 
     async def domain(self, fqdn: str) -> HostedDomain | None:
+        hosted = await self.hosted(fqdn)
+        return hosted if hosted and hosted.is_active and hosted.organization.is_active else None
+
+    async def hosted(self, fqdn: str) -> HostedDomain | None:
         (found,) = await self._gateway.query("SELECT *, in.* AS organization FROM ONLY $id", id=rows.domain_edge(fqdn))
-        if not found:
-            return None
-        hosted = rows.row_to_hosted_domain(found)
-        return hosted if hosted.is_active and hosted.organization.is_active else None
+        return rows.row_to_hosted_domain(found) if found else None
 
     async def domains(self, tenant: str | None = None) -> list[HostedDomain]:
         sql = "SELECT *, in.* AS organization FROM has_domain"

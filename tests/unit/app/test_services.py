@@ -11,6 +11,7 @@ from inbox.base.ids import RandomIds
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.services import Counted, Resolution
 from inbox.plugin.testing import FakeClock
+from inbox.store.hosting import Scope
 from inbox.store.sqlite import SqliteDatabase
 
 
@@ -34,6 +35,10 @@ async def test_an_address_is_resolved_for_the_tenant_that_hosts_it(tmp_path: Pat
             ("ann@acme.test",), None, ("sales@acme.test",)
         )
         assert await directory.resolve(acme, "nobody@acme.test") == Resolution((), None, ("nobody@acme.test",))
+        await database.hosting.set_active(Scope(acme, account="ann@acme.test"), False)
+        for address in ("ann@acme.test", "sales@acme.test", "ann+x@acme.test"):
+            later = DirectoryService(AddressDirectory(database.tenants, database.accounts, clock))
+            assert await later.resolve(acme, address) == Resolution((), None, (address,), disabled=True)
         for tenant, address in ((umbra, "ann@acme.test"), (acme, "ann@elsewhere.test"), (acme, "no address")):
             assert await directory.resolve(tenant, address) == Resolution()
     finally:

@@ -26,3 +26,12 @@ def test_all_random_bits_are_used() -> None:
     high = RandomIds(lambda: 0.0, lambda count: b"\xff" * count).new()
     assert low == "0" * 20
     assert high == "0" * 9 + "3" + "z" * 10
+
+
+def test_a_clock_that_leaps_back_and_forth_repeats_no_id() -> None:
+    moments = [1_800_000_000.0, 2_200_000_000.0, 0.0, 1_800_000_000.0, 1_799_999_999.999]
+    made = [RandomIds(lambda moment=moment: moment).new() for moment in moments for _ in range(500)]  # type: ignore[misc]
+    assert len(set(made)) == len(made)
+    assert all(len(one) == 20 for one in made)
+    # Those of one moment stand together, and later ones behind them.
+    assert max(made[1000:1500]) < min(made[:500]) < min(made[500:1000])

@@ -61,3 +61,16 @@ def test_aliases_lead_to_accounts_of_the_same_tenant(cli: Cli) -> None:
     rows = cli("alias", "list", "--json", "--tenant", "demo").json
     assert sorted(row["target"] for row in rows) == ["ann@demo.test", "bob@demo.test"]
     assert {row["address"] for row in rows} == {"team@demo.test"}
+
+
+def test_accounts_are_listed_page_by_page(cli: Cli) -> None:
+    cli.demo()
+    for name in ("bob", "carl"):
+        cli("account", "add", f"{name}@demo.test", "--password-stdin", stdin="correct horse\n")
+
+    def page(*options: str) -> list[str]:
+        return [row["address"] for row in cli("account", "list", "--json", *options).json]
+
+    assert page("--limit", "2") == ["ann@demo.test", "bob@demo.test"]
+    assert page("--limit", "2", "--after", "bob@demo.test") == ["carl@demo.test"]
+    assert page("--after", "carl@demo.test") == []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from typing import Any
 
@@ -8,8 +9,9 @@ import pytest
 
 from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
+from inbox.cli.decisions import LATE_SECONDS, followed
 from inbox.policy.decision import Decision, PluginRecord, StageRecord, encode
-from inbox.store.records import AlreadyFiled, DecisionRecord
+from inbox.store.records import AlreadyFiled, DecisionFilter, DecisionRecord
 from inbox.store.sqlite import SqliteDatabase
 from tests.support.cli import Cli
 
@@ -152,6 +154,57 @@ def test_an_unknown_id_says_what_to_do(demo: Cli) -> None:
     assert "an id has 20 letters and digits" in demo("explain", "nope").err
     assert "keep_days" in demo("explain", ID).err
     assert "of tenant other" in demo("explain", ID, "--tenant", "other").err
+
+
+def at(number: int, when: float) -> DecisionRecord:
+    return DecisionRecord(f"{number:020d}", "t", when, "smtp", "reject", "a@x.test", (), "192.0.2.1", b"{}")
+
+
+async def test_what_is_new_is_followed_once_also_what_was_written_late() -> None:
+    looks = [
+        [at(2, 20.0), at(1, 10.0)],  # the page that was asked for
+        [at(2, 20.0), at(1, 10.0), at(0, 9.0)],  # the window of what may still be late: 0 was there before
+        [at(2, 20.0), at(1, 10.0), at(0, 9.0)],
+        [at(4, 30.0), at(3, 15.0), at(2, 20.0)],  # 3 was written after 2, which is later
+        [at(4, 30.0), at(3, 15.0)],
+        [at(5, 200.0), at(4, 30.0)],
+    ]
+    asked: list[float] = []
+    pauses: list[float] = []
+
+    async def search(wanted: DecisionFilter, limit: int) -> list[DecisionRecord]:
+        asked.append(wanted.since)
+        if not looks:
+            raise asyncio.CancelledError
+        return looks.pop(0)
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    shown = []
+    with pytest.raises(asyncio.CancelledError):
+        async for record in followed(search, DecisionFilter(outcome="reject"), 2, sleep):
+            shown.append(int(record.id))
+    assert shown == [1, 2, 3, 4, 5]
+    assert len(pauses) == 5
+    # The cursor moves along with the newest.
+    assert asked[-1] == 200.0 - LATE_SECONDS
+
+
+def test_following_ends_with_ctrl_c(demo: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    asyncio.run(record(demo, "demo"))
+
+    async def interrupted(_: float) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr("inbox.cli.decisions.asyncio.sleep", interrupted)
+    ran = demo("decisions", "list", "--follow", "--json")
+    assert ran.code == 0
+    (line,) = ran.out.splitlines()
+    assert json.loads(line)["id"] == ID
+    ran = demo("decisions", "list", "-f")
+    assert (ran.code, ran.err) == (0, "")
+    assert [line.split()[0] for line in ran.out.splitlines()] == ["ID", ID]
 
 
 async def record_count(cli: Cli) -> None:

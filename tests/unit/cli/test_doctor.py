@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.support.cli import Cli
@@ -19,11 +21,22 @@ def sound(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
 def test_the_configuration_in_effect_and_the_checks(sound: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_PASSWORD", "very-secret")
     monkeypatch.setenv("DATABASE_USERNAME", "ann")
-    ran = sound("doctor")
+    ran = sound("doctor", "--all")
     assert ran.code == 0
     assert "very-secret" not in ran.out + ran.err
     assert "DATABASE_PASSWORD" in ran.out
     assert "the server is not running" in ran.out
+
+
+def test_what_needs_the_operator_comes_first(sound: Cli) -> None:
+    (sound.folder / "policies" / "default.yaml").write_text("plugins:\n  nope: {}\n")
+    ran = sound("doctor")
+    assert ran.code == 1
+    assert "DATABASE_PASSWORD" not in ran.out
+    outcomes = [re.split(r" {2,}", line)[1] for line in ran.out.splitlines()[3:]]
+    assert outcomes == sorted(outcomes, key=["fail", "warn", "ok"].index)
+    assert outcomes[0] == "fail"
+    assert {"warn", "ok"} <= set(outcomes)
 
 
 def test_a_failure_is_exit_code_1(sound: Cli) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inbox.cli.output import as_text, escaped, progress, show_one, show_rows, when
+from inbox.cli.output import as_text, escaped, progress, show_one, show_rows, show_text, use_colour, when
 
 ROWS = [
     {"name": "a", "n": 1, "on": True, "list": ["x", "y"], "hidden": 0},
@@ -76,10 +76,55 @@ def test_there_is_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr() == ("", "")
 
 
-def test_on_a_narrow_terminal_the_first_column_stays_one_word(
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inbox.cli.output.on_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+@pytest.mark.usefixtures("terminal")
+def test_outcomes_are_coloured_on_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inbox.cli.output.PIPE_WIDTH", 60)
+    rows = [{"id": "1", "outcome": "reject", "subject": "reject"}, {"id": "2", "outcome": "accept", "subject": ""}]
+    show_rows(rows, ("id", "outcome", "subject"), as_json=False)
+    out = capsys.readouterr().out
+    assert out.count("\x1b[31mreject\x1b[0m") == 1
+    assert "\x1b[32maccept\x1b[0m" in out
+    monkeypatch.setenv("NO_COLOR", "1")
+    show_rows(rows, ("id", "outcome", "subject"), as_json=False)
+    assert "\x1b" not in capsys.readouterr().out
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert not use_colour()
+
+
+@pytest.mark.usefixtures("terminal")
+def test_verdicts_of_an_explanation_are_coloured(capsys: pytest.CaptureFixture[str]) -> None:
+    show_text(
+        ["06h: reject at data", "data: Reject 550 5.7.1 No (by x)", "    said   Defer 451", "  sender  <defer: x>"]
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "06h: \x1b[31mreject\x1b[0m at data",
+        "data: \x1b[31mReject\x1b[0m 550 5.7.1 No (by x)",
+        "    said   \x1b[33mDefer\x1b[0m 451",
+        "  sender  <defer: x>",
+    ]
+
+
+def test_there_are_no_colours_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    show_rows([{"outcome": "reject"}], ("outcome",), as_json=False)
+    show_text(["06h: reject at data"])
+    assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_narrow_terminal_breaks_no_word(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
     row = {"id": "06h08d54jd6w2c1wph4v", **{f"column{n}": "x" * 18 for n in range(6)}}
     show_rows([row], list(row), as_json=False)
-    assert "06h08d54jd6w2c1wph4v" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert " ".join(lines).split().count("x" * 18) == 6

@@ -204,3 +204,43 @@ def test_a_new_package_has_its_entry_point_and_its_test(
     assert "2 passed" in done.stdout
     again = demo("plugins", "new", "big_mail", "--package")
     assert (again.code, "is there already" in again.err) == (1, True)
+
+
+def test_a_plugin_is_switched_for_one_domain(demo: Cli) -> None:
+    cli, file = demo, demo.folder / "policies" / "tenants" / "demo.yaml"
+    file.write_text("# ours\nthresholds: {reject: 9}  # strict\n")
+    cli("domain", "add", "demo", "second.test")
+    ran = cli("plugins", "enable", "hello", "--domain", "DEMO.test")
+    assert (ran.code, ran.err) == (0, "")
+    assert "hello is on for demo.test" in ran.out
+    text = file.read_text()
+    assert text.startswith("# ours\nthresholds: {reject: 9}  # strict\n")
+
+    def mode(domain: str) -> str | None:
+        shown = cli("policy", "show", "--domain", domain, "--json").json["plugins"]
+        return next((str(row["mode"]) for row in shown if row["plugin"] == "hello"), None)
+
+    assert (mode("demo.test"), mode("second.test")) == ("enforce", None)
+    assert cli("plugins", "enable", "hello", "--domain", "second.test", "--tenant", "demo").code == 0
+    assert cli("plugins", "disable", "hello", "--domain", "demo.test").code == 0
+    assert (mode("demo.test"), mode("second.test")) == ("off", "enforce")
+
+
+def test_a_plugin_is_switched_for_everybody(demo: Cli) -> None:
+    default = demo.folder / "policies" / "default.yaml"
+    default.write_text("# for all\nplugins:\n  recipients: {}  # essential\n")
+    assert demo("plugins", "enable", "hello", "--all").code == 0
+    assert row(demo, "hello")["tenants"] == ["demo", "other"]
+    assert "# for all" in default.read_text() and "# essential" in default.read_text()
+    assert demo("plugins", "disable", "hello", "--tenant", "other").code == 0
+    assert row(demo, "hello")["tenants"] == ["demo"]
+    assert demo("plugins", "disable", "hello", "--all").code == 0
+    assert row(demo, "hello")["tenants"] == []
+
+
+def test_for_whom_has_to_be_said(demo: Cli) -> None:
+    for options in ((), ("--all", "--tenant", "demo"), ("--all", "--domain", "demo.test")):
+        assert demo("plugins", "enable", "hello", *options).code == 2
+    for options in (("--domain", "nowhere.test"), ("--domain", "demo.test", "--tenant", "other"), ("--tenant", "x")):
+        assert demo("plugins", "enable", "hello", *options).code == 1
+    assert not (demo.folder / "policies" / "tenants" / "demo.yaml").exists()

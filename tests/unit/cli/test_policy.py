@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.support.cli import Cli
@@ -145,7 +147,46 @@ def test_show_puts_the_levels_together(demo: Cli) -> None:
     assert recipients["settings"]["max_recipients"] == 3
     table = demo("policy", "show", "--tenant", "demo").out
     assert "recipients" in table
-    assert "quarantine=5" in table
+    assert re.search(r"quarantine +5\.0 +tenant demo\n", table)
+
+
+def test_show_names_the_level_of_each_value(demo: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = demo.folder / "policies"
+    (folder / "default.yaml").write_text(
+        "plugins:\n  recipients: {unknown: defer}\n  headers: {mode: shadow}\nthresholds: {tag: 3, reject: 12}\n"
+        "domains:\n  demo.test: {thresholds: {tag: 4}}\n"
+    )
+    (folder / "tenants" / "demo.yaml").write_text(
+        "plugins:\n  recipients: {disabled: reject}\ngroups: {a: {cap: 2}}\n"
+        "domains:\n  demo.test: {plugins: {recipients: {timeout: 3}}}\n"
+        "accounts:\n  ann@demo.test: {plugins: {recipients: {unknown: reject}}, thresholds: {reject: 20}}\n"
+    )
+    monkeypatch.setenv("SMTP_INBOUND_MAX_RCPT_TO", "50")
+    shown = demo("policy", "show", "--account", "ann@demo.test", "--json").json["origins"]
+    assert shown["thresholds"] == {"tag": "domain demo.test (default.yaml)", "reject": "account ann@demo.test"}
+    assert shown["groups"] == {"a": "tenant demo"}
+    assert shown["plugins"]["recipients"] == {
+        "enabled": "built in", "mode": "built in", "on_error": "built in", "timeout": "domain demo.test",
+        "unknown": "account ann@demo.test", "disabled": "tenant demo", "catch_all": "built in",
+        "postmaster": "built in", "max_recipients": "environment SMTP_INBOUND_MAX_RCPT_TO",
+    }  # fmt: skip
+    assert shown["plugins"]["headers"]["mode"] == "default"
+    plain = demo("policy", "show", "--tenant", "demo", "--json").json["origins"]
+    assert plain["thresholds"] == {"tag": "default", "reject": "default"}
+    assert plain["plugins"]["recipients"]["unknown"] == "default"
+    out = demo("policy", "show", "--account", "ann@demo.test").out
+    lines = [re.split(" {2,}", line) for line in out.splitlines()]
+    assert ["recipients", "timeout", "3.0", "domain demo.test"] in lines
+    assert ["thresholds", "reject", "20.0", "account ann@demo.test"] in lines
+    assert "catch_all" not in out
+    assert "catch_all" in demo("policy", "show", "--tenant", "demo", "--all").out
+
+
+def test_an_override_of_the_database_is_named(demo: Cli) -> None:
+    (demo.folder / "policies" / "default.yaml").write_text("plugins:\n  recipients: {}\n  spf: {}\n")
+    demo("domain", "set", "demo.test", "require_spf_pass=true")
+    values = demo("policy", "show", "--domain", "demo.test", "--json").json["origins"]["plugins"]["spf"]
+    assert "database override require_spf_pass" in values.values()
 
 
 def test_show_for_whom_there_is_not(demo: Cli) -> None:

@@ -11,6 +11,11 @@ from inbox.store.records import Arrival, Copy, DecisionRecord, EmailRecord, Fili
 from inbox.store.sqlite import SqliteDatabase
 from tests.support.cli import Cli
 
+DECISION = "06h07td1g1cmr2t5bdts"
+PREPENDED = (
+    b"Delivered-To: x\r\nReturn-Path: <>\r\nReceived: from y ([192.0.2.1])\r\n"
+    b"\tby z (inbox) with ESMTP id " + DECISION.encode() + b"\r\n\tfor <x>;\r\n\tnow\r\n"
+)
 SUBJECT = "win \x1b[31mmoney"
 
 
@@ -39,7 +44,7 @@ async def hold(cli: Cli, recipient: str) -> None:
         sender_address="mallory@example.org",
         header_block=b"Subject: win\r\nX-Evil: \x1b[2J\r\n\r\n",
     )
-    copy = Copy(box.id, recipient=recipient, reason="CLAMAV found Eicar", prepended=b"Delivered-To: x\r\n")
+    copy = Copy(box.id, recipient=recipient, reason="CLAMAV found Eicar", prepended=PREPENDED)
     decision = DecisionRecord(
         ids.new(), tenant.id, 0.0, "smtp", "quarantine", "mallory@example.org", (recipient,), "192.0.2.1", b"{}"
     )
@@ -72,9 +77,11 @@ def demo(cli: Cli) -> Cli:
 def test_what_is_held_is_listed_with_the_reason(demo: Cli) -> None:
     rows = demo("quarantine", "list", "--json", "--tenant", "demo").json
     assert [row["id"] for row in rows] == ["demo/1", "demo/2"]
+    # By which inbox explain finds why.
+    assert rows[0]["decision"] == DECISION
     assert rows[0]["reason"] == "CLAMAV found Eicar"
     assert rows[0]["recipient"] == "ann@demo.test"
-    assert rows[0]["size"] == 100 + len("Delivered-To: x\r\n")
+    assert rows[0]["size"] == 100 + len(PREPENDED)
     table = demo("quarantine", "list").out
     assert "win \\x1b[31mmoney" in table
     assert "\x1b" not in table

@@ -164,6 +164,23 @@ async def test_what_is_no_account_takes_as_long_as_a_wrong_password(address: str
     assert here.slept == [1.0]
 
 
+async def test_the_log_names_connection_account_and_tenant() -> None:
+    here = World()
+    await here.attempt(RIGHT)
+    here.verdict = Reject()
+    await here.attempt(RIGHT)
+    await here.attempt("wrong")
+    told = [(event, fields["id"], fields["address"], fields["tenant"]) for _, event, fields in here.log.events]
+    session, address = told[0][1], told[0][2]
+    # Whose a wrong password is nobody knows.
+    assert told == [
+        ("login", session, address, told[0][3]),
+        ("login_failed", session, address, told[0][3]),
+        ("login_failed", session, address, ""),
+    ]
+    assert session and told[0][3]
+
+
 async def test_no_password_is_ever_logged() -> None:
     here = World()
     secrets: list[Any] = ["hunter2hunter2", RIGHT]

@@ -367,11 +367,27 @@ async def test_the_log_has_a_line_with_the_id_of_each_refusal(here: World) -> No
     assert line["id"] in reply.text
     assert line["reply"] == "451 4.7.1 Later"
     assert (line["outcome"], line["stage"], line["to"]) == ("defer", "data", ("ann@acme.test",))
+    assert line["tenant"] == "acme"
     with capture_logs() as lines:
         (reply,) = await here.receive(["nobody@acme.test"])
     (line,) = [line for line in lines if line["event"] == "refused"]
     assert line["id"] in reply.text
     assert (line["outcome"], line["stage"], line["to"]) == ("reject", "rcpt", ("nobody@acme.test",))
+    assert line["tenant"] == "acme"
+
+
+async def test_the_log_says_for_whom_a_message_was_accepted(here: World) -> None:
+    with capture_logs() as lines:
+        (reply,) = await here.receive(["ann@acme.test", "eve@umbra.test"])
+    (line,) = [line for line in lines if line["event"] == "accepted"]
+    assert line["id"] in reply.text
+    assert (line["to"], line["tenant"]) == (("ann@acme.test", "eve@umbra.test"), "acme/umbra")
+    assert "recipients" not in line
+    many = [f"ann+{number}@acme.test" for number in range(20)]
+    with capture_logs() as lines:
+        await here.receive(many)
+    (line,) = [line for line in lines if line["event"] == "accepted"]
+    assert (line["to"], line["recipients"], line["tenant"]) == (tuple(many[:5]), 20, "acme")
 
 
 async def test_over_lmtp_the_log_has_a_line_for_each_recipient_that_is_refused(here: World) -> None:
@@ -381,6 +397,10 @@ async def test_over_lmtp_the_log_has_a_line_for_each_recipient_that_is_refused(h
     assert [(line["event"], line["outcome"]) for line in lines if line["event"] in {"accepted", "refused"}] == [
         ("accepted", "accept/reject"),
         ("refused", "reject"),
+    ]
+    assert [(line["to"], line["tenant"]) for line in lines if line["event"] in {"accepted", "refused"}] == [
+        (("ann@acme.test",), "acme"),
+        (("eve@umbra.test",), "umbra"),
     ]
     with capture_logs() as lines:
         await here.receive(["eve@umbra.test"], door=Door.LMTP)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from inbox.flow.recipients import MISCONFIGURED, ONE_TENANT, RELAY, UNKNOWN
+from inbox.flow.recipients import MISCONFIGURED, ONE_TENANT, RELAY, SUSPENDED, UNKNOWN
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import Organization
+from inbox.store.hosting import Scope
 from tests.support.flow import POLICY, World, world
 
 #: At rcpt says what the policy says; remembers the recipients that it was shown in a reply that refuses "show".
@@ -61,6 +62,49 @@ async def test_whom_nobody_knows_is_refused(here: World, address: str, reply: Re
     (decision, *_) = await here.decisions()
     assert decision.recipients == [address]
     assert decision.stage == "rcpt"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_mail_for_what_is_disabled_waits(here: World, whole: bool) -> None:
+    """451 and not 550: what is disabled is meant to come back, and nothing is bounced meanwhile."""
+    database = here.installation.database
+    acme = await database.tenants.organization("acme")
+    assert acme is not None
+    scope = Scope(acme.id) if whole else Scope(acme.id, "acme.test")
+    await database.hosting.set_active(scope, False)
+    here.parts.directory.forget()
+    for address in ("ann@acme.test", "nobody@acme.test"):
+        (said,) = await here.receive([address])
+        assert same(said, SUSPENDED)
+        assert "(id " in said.text
+    (decision, *_) = await here.decisions("acme")
+    assert (decision.recipients, decision.outcome) == (["nobody@acme.test"], "defer")
+    assert "is disabled" in decision.why
+    (reply,) = await here.receive(["eve@umbra.test"])
+    assert reply.positive
+    await database.hosting.set_active(scope, True)
+    (reply,) = await here.receive(["ann@acme.test"])
+    assert reply.positive
+
+
+async def test_mail_for_a_disabled_account_waits(here: World) -> None:
+    database = here.installation.database
+    acme = await database.tenants.organization("acme")
+    assert acme is not None
+    await database.hosting.set_active(Scope(acme.id, account="ann@acme.test"), False)
+    (said,) = await here.receive(["ann@acme.test"])
+    assert (said.code, said.enhanced) == (450, "4.2.1")
+
+
+async def test_a_catch_all_gets_what_is_for_nobody(here: World) -> None:
+    database = here.installation.database
+    acme = await database.tenants.organization("acme")
+    assert acme is not None
+    await database.accounts.add_alias(acme.id, "@acme.test", "bob@acme.test")
+    (reply,) = await here.receive(["nobody@acme.test", "ann@acme.test"])
+    assert reply.positive
+    assert len(await here.mailbox("ann@acme.test")) == 1
+    assert len(await here.mailbox("bob@acme.test")) == 1
 
 
 async def test_a_server_without_any_tenant_refuses_nothing_for_good(

@@ -14,31 +14,38 @@ def account(address: str) -> Account:
 
 
 class Book:
-    """Domains and addresses in two dictionaries; counts what it is asked."""
+    """Domains and addresses in dictionaries; notes what it is asked. ``disabled`` has disabled accounts."""
 
     def __init__(self, addresses: dict[str, list[Account]]) -> None:
         self.addresses = addresses
-        self.hosted: dict[str, HostedDomain] = {}
+        self.active: dict[str, HostedDomain] = {}
+        self.hosted_at_all: dict[str, HostedDomain] = {}
+        self.disabled: dict[str, list[Account]] = {}
         self.asked: list[str] = []
 
     async def domain(self, fqdn: str) -> HostedDomain | None:
         self.asked.append(fqdn)
-        return self.hosted.get(fqdn)
+        return self.active.get(fqdn)
+
+    async def hosted(self, fqdn: str) -> HostedDomain | None:
+        return self.hosted_at_all.get(fqdn)
 
     async def organizations(self) -> list[Organization]:
         self.asked.append("organizations")
-        return [each.organization for each in self.hosted.values()]
+        return [each.organization for each in self.active.values()]
 
     async def domains(self, tenant: str | None = None) -> list[HostedDomain]:
         self.asked.append(f"domains of {tenant}")
-        return [each for each in self.hosted.values() if each.organization.id == tenant]
+        return [each for each in self.active.values() if each.organization.id == tenant]
 
     async def first(self, tenant: str) -> Account | None:
         self.asked.append(f"first of {tenant}")
         return next((each for found in self.addresses.values() for each in found if each.organization == tenant), None)
 
-    async def targets(self, tenant: str, address: str) -> list[Account]:
+    async def targets(self, tenant: str, address: str, *, active: bool = True) -> list[Account]:
         assert tenant == ACME.id
+        if not active:
+            return self.disabled.get(address, [])
         self.asked.append(address)
         return self.addresses.get(address, [])
 
@@ -81,25 +88,85 @@ async def test_whether_there_is_a_tenant_is_asked_until_there_is_one() -> None:
     book = Book({})
     asked = directory(book)
     assert [await asked.is_empty(), await asked.is_empty()] == [True, True]
-    book.hosted["acme.test"] = domain()
+    book.active["acme.test"] = domain()
     assert [await asked.is_empty(), await asked.is_empty()] == [False, False]
     assert book.asked == ["organizations"] * 3
 
 
 async def test_nothing_before_the_plus_is_nobody() -> None:
-    assert await directory(Book({"@acme.test": [ANN]})).accounts(domain(), "+x@acme.test") == ((), None)
+    assert await directory(Book({"ann@acme.test": [ANN]})).accounts(domain(), "+x@acme.test") == ((), None)
+
+
+async def test_the_catch_all_comes_last() -> None:
+    bob, catcher = account("bob@acme.test"), account("office@acme.test")
+    book = Book({"ann@acme.test": [ANN], "bob+x@acme.test": [bob], "@acme.test": [catcher]})
+    book.disabled["zoe@acme.test"] = [account("zoe@acme.test")]
+    found = {}
+    for name in ("ann", "ann+x", "bob+x", "bob", "bob+y", "nobody", "+x", "zoe", "zoe+x", "postmaster"):
+        accounts, detail = await directory(book).accounts(domain(), f"{name}@acme.test")
+        found[name] = [each.address for each in accounts], detail
+    office = (["office@acme.test"], None)
+    assert found == {
+        "ann": (["ann@acme.test"], None),
+        "ann+x": (["ann@acme.test"], "x"),
+        "bob+x": (["bob@acme.test"], None),
+        "bob": office,
+        "bob+y": office,
+        "nobody": office,
+        "+x": office,
+        # A disabled account's mail waits for it, and is not shown to somebody else.
+        "zoe": ([], None),
+        "zoe+x": ([], None),
+        # The policy says who reads it.
+        "postmaster": ([], None),
+    }
+
+
+async def test_the_domains_postmaster_comes_before_its_catch_all() -> None:
+    pam, catcher = account("pam@acme.test"), account("office@acme.test")
+    book = Book({"pam@acme.test": [pam], "@acme.test": [catcher]})
+    named = domain(postmaster="pam@acme.test")
+    assert await directory(book).accounts(named, "postmaster@acme.test") == ((pam,), None)
+    assert await directory(book).accounts(named, "other@acme.test") == ((catcher,), None)
+    # An address of that name, and an account that is gone.
+    book.addresses["postmaster@acme.test"] = [ANN]
+    assert await directory(book).accounts(named, "postmaster@acme.test") == ((ANN,), None)
+    gone = domain(postmaster="gone@acme.test")
+    del book.addresses["postmaster@acme.test"]
+    assert await directory(book).accounts(gone, "postmaster@acme.test") == ((), None)
+
+
+async def test_a_disabled_account_is_told_from_none() -> None:
+    book = Book({})
+    book.disabled["zoe@acme.test"] = [account("zoe@acme.test")]
+    asked = [await directory(book).is_disabled(domain(), f"{name}@acme.test") for name in ("zoe", "zoe+x", "nobody")]
+    assert asked == [True, True, False]
+    assert not await directory(book).is_disabled(domain(plus_addressing_enabled=False), "zoe+x@acme.test")
+
+
+async def test_a_suspended_domain_is_told_from_one_that_is_not_hosted() -> None:
+    book = Book({})
+    off = HostedDomain(ACME, "off.test", is_active=False)
+    book.hosted_at_all = {
+        "acme.test": domain(),
+        "off.test": off,
+        "umbra.test": HostedDomain(Organization("org-umbra", "umbra", False), "umbra.test"),
+    }
+    found = [await directory(book).suspended(f"{name}.test") for name in ("acme", "off", "umbra", "nowhere")]
+    assert found == [None, off, book.hosted_at_all["umbra.test"], None]
 
 
 async def test_answers_are_kept_for_a_moment_but_never_that_there_is_nobody() -> None:
     clock = FakeClock()
     book = Book({"ann@acme.test": [ANN]})
-    book.hosted["acme.test"] = domain()
+    book.active["acme.test"] = domain()
     looked = directory(book, clock)
     for _ in range(3):
         await looked.domain("acme.test")
         await looked.accounts(domain(), "ann@acme.test")
         await looked.accounts(domain(), "bob@acme.test")
-    assert book.asked == ["acme.test", "ann@acme.test", "bob@acme.test", "bob@acme.test", "bob@acme.test"]
+    # That there is no bob, and no catch-all, is asked each time.
+    assert book.asked == ["acme.test", "ann@acme.test", *["bob@acme.test", "@acme.test"] * 3]
     clock.advance(KEPT_SECONDS + 0.1)
     await looked.domain("acme.test")
     await looked.accounts(domain(), "ann@acme.test")
@@ -130,7 +197,7 @@ async def test_the_domain_that_answers_for_the_server() -> None:
     for tenant, fqdn, active in (
         (young, "young.test", True), (old, "z.old.test", True), (old, "a.old.test", False), (gone, "gone.test", True),
     ):  # fmt: skip
-        book.hosted[fqdn] = HostedDomain(tenant, fqdn, is_active=active)
+        book.active[fqdn] = HostedDomain(tenant, fqdn, is_active=active)
     found = await directory(book).home("mail.young.test")
     assert found is not None and found.fqdn == "young.test"
     found = await directory(book).home("mx.elsewhere.test")

@@ -79,6 +79,29 @@ def test_every_shape_that_a_file_may_have(before: str, plugin: str, on: bool, af
         assert switched(before, plugin, on=on) == after
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", HEAD + "domains:\n  d.test:\n    plugins:\n      a: {enabled: true}\n"),
+        ("mode: shadow # c\n", "mode: shadow # c\ndomains: {d.test: {plugins: {a: {enabled: true}}}}\n"),
+        ("domains:\n  e.test: {}\n", "domains:\n  e.test: {}\n  d.test: {plugins: {a: {enabled: true}}}\n"),
+        ("domains:\n  d.test:\n    thresholds: {tag: 1} # c\n",
+         "domains:\n  d.test:\n    thresholds: {tag: 1} # c\n    plugins: {a: {enabled: true}}\n"),
+        ("domains: {d.test: {plugins: {a: {mode: off}}}}\n",
+         "domains: {d.test: {plugins: {a: {mode: enforce, enabled: true}}}}\n"),
+        ("plugins: {a: {enabled: false}}\ndomains: {d.test: {plugins: {a: {enabled: false}}}}\n",
+         "plugins: {a: {enabled: false}}\ndomains: {d.test: {plugins: {a: {enabled: true}}}}\n"),
+        ("domains: [d.test]\n", None),
+    ],
+)  # fmt: skip
+def test_a_domain_has_its_own_switch(before: str, after: str | None) -> None:
+    if after is None:
+        with pytest.raises(PolicyError):
+            with_plugin(before, "a", enabled=True, tenant="demo", domain="d.test")
+    else:
+        assert with_plugin(before, "a", enabled=True, tenant="demo", domain="d.test") == after
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text("abc #:-{}[]'\"\n", max_size=8),
     lambda inner: (

@@ -11,6 +11,7 @@ import pytest
 
 from inbox.base.errors import InboxError, NotFound, StorageFull, StoreUnavailable
 from inbox.mail.content import MemoryContent
+from inbox.store.hosting import Scope
 from tests.support.imap_world import World, world
 
 MESSAGE = b"Subject: x\r\nMessage-ID: <1@demo.test>\r\n\r\nabc\r\n"
@@ -175,6 +176,24 @@ async def test_stopping_finishes_the_command_and_says_goodbye(tmp_path: Path, mo
         with pytest.raises(OSError):
             await asyncio.open_connection("127.0.0.1", w.plain_port)
         assert not w.log.errors
+
+
+async def test_sessions_of_a_disabled_account_end(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.server.dismiss()
+        async with w.user() as idling, w.user(None) as waiting, w.connect() as fresh:
+            idling.send(b"a IDLE\r\n")
+            assert await idling.response() == b"+ Idling"
+            await w.server.dismiss()
+            await waiting.ok(b"NOOP")
+            await w.database.hosting.set_active(Scope(w.organization.id, account=w.account.address), False)
+            await w.server.dismiss()
+            for client in (idling, waiting):
+                assert (await client.rest()).endswith(b"* BYE This account is disabled\r\n")
+            # Who has not logged in is nobody's.
+            await fresh.ok(b"NOOP")
+        ended = [fields for _, event, fields in w.log.events if event == "session_ended"]
+        assert [(one["address"], one["tenant"]) for one in ended] == [(w.account.address, "demo")] * 2
 
 
 async def test_a_command_that_does_not_end_is_cut_off_when_the_server_stops(

@@ -1,0 +1,146 @@
+"""What disabling, renaming and removing have in common: what would change, the question, the receipt."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from inbox.cli.context import NotSo, WrongUsage, config
+from inbox.cli.output import octets, print_json, progress, say, warn, when
+
+if TYPE_CHECKING:
+    from inbox.store.hosting import Holdings, Scope
+    from inbox.store.ports import Blobs, Database
+    from inbox.store.removal import Removed
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, with counts, and change nothing.")]
+Recursive = Annotated[
+    bool, typer.Option("--recursive", help="Remove what depends on it, too; without it the command refuses.")
+]
+KeepAlias = Annotated[bool, typer.Option("--keep-alias", help="The old address stays, as an alias of the new one.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of one thing, as its receipt names it. ``details``: what else the receipt says."""
+
+    verb: str
+    kind: str
+    name: str
+    tenant: str
+
+    def show(self, how: str, details: dict[str, Any], as_json: bool) -> None:
+        """Prints the receipt, or what ``--dry-run`` found."""
+        if as_json:
+            values = {"action": self.verb, "kind": self.kind, "name": self.name, "tenant": self.tenant}
+            print_json({**values, **details})
+            return
+        of = f" of tenant {self.tenant}" if self.kind != "tenant" else ""
+        say(f"{how} {self.kind} {self.name}{of}")
+        for name, value in details.items():
+            if value not in ("", None, False, [], {}):
+                say(f"  {name.replace('_', ' ')}: {value if not isinstance(value, dict) else counted(value)}")
+
+    def receipt(self, past: str, as_json: bool, **details: Any) -> None:
+        """What was done, and when."""
+        self.show(past, {"at": when(time.time()), **details}, as_json)
+
+    def planned(self, as_json: bool, **details: Any) -> None:
+        """What ``--dry-run`` says."""
+        self.show(f"would {self.verb}", {**({"dry_run": True} if as_json else {}), **details}, as_json)
+
+    def ask(self, yes: bool, consequence: str) -> None:
+        """Goes on if the operator agrees.
+
+        Raises:
+            WrongUsage: there is nobody to ask, and no ``--yes``.
+            NotSo: the answer is no.
+        """
+        if yes:
+            return
+        if not sys.stdin.isatty():
+            raise WrongUsage(
+                f"{self.verb} {self.kind} {self.name} {consequence}: --yes is needed where nobody can be asked"
+            )
+        if not typer.confirm(f"{self.verb} {self.kind} {self.name}? This {consequence}."):
+            raise NotSo("nothing was changed")
+
+
+def counted(held: dict[str, Any]) -> str:
+    """Counts in words: what there is none of is left out."""
+    parts = [
+        f"{octets(count)} of mail" if name == "octets" else f"{count} {name.replace('_', ' ')}"
+        for name, count in held.items()
+        if count
+    ]
+    return ", ".join(parts) or "nothing"
+
+
+def counts(held: Holdings) -> dict[str, int]:
+    """Counts as a receipt has them."""
+    return asdict(held)
+
+
+def refuse_dependents(change: Change, dependents: list[str], recursive: bool) -> None:
+    """Raises NotSo if something depends on what is to go, and that was not said to go, too."""
+    if dependents and not recursive:
+        shown = ", ".join(dependents[:5]) + (f" and {len(dependents) - 5} more" if len(dependents) > 5 else "")
+        raise NotSo(f"{change.kind} {change.name} is in use: {shown} (--recursive removes that, too)")
+
+
+@asynccontextmanager
+async def with_blobs() -> AsyncIterator[tuple[Database, Blobs]]:
+    """The open database and blob store. Raises NotFound if there is no database."""
+    from inbox.app.stores import make_blobs
+    from inbox.cli.context import database
+
+    async with database() as db:
+        blobs = make_blobs(config())
+        await blobs.open()
+        try:
+            yield db, blobs
+        finally:
+            await blobs.close()
+
+
+async def remove(
+    db: Database, blobs: Blobs, scope: Scope, held: Holdings, title: str, *, purge: bool = False
+) -> Removed:
+    """Removes all of a scope, with a progress bar on a terminal."""
+    from inbox.store.removal import Removal
+
+    total = held.messages + held.accounts + held.aliases + (held.decisions if purge else 0)
+    with progress(title, total) as advance:
+
+        def step(done: Holdings) -> None:
+            advance(done.messages + done.accounts + done.aliases + done.decisions)
+
+        return await Removal(db, blobs, step).run(scope, purge=purge)
+
+
+@contextmanager
+def resumable(change: Change, again: str) -> Iterator[None]:
+    """Says how to go on after an interruption: everything is done in steps, and those that were done stay done."""
+    try:
+        yield
+    except BaseException:
+        warn(f"{change.verb} {change.kind} {change.name} did not finish; to go on: {again}")
+        raise
+
+
+def name_in_policy(tenant: str, name: str) -> None:
+    """Warns if the tenant's policy file names what has another name now, or is gone."""
+    path = config().folders.policy_dir / "tenants" / f"{tenant}.yaml"
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return
+    if name in text:
+        warn(f"{path} still names {name}: change or remove that entry")

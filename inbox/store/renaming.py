@@ -1,0 +1,77 @@
+"""Renaming an account or a domain, in steps that each move a bounded number of addresses.
+
+The new name of a domain is hosted from the beginning and disabled until all addresses are there; so is the old one,
+unless its addresses stay as aliases. Meanwhile senders are asked to come again, and no mail is refused for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from inbox.base.errors import AlreadyExists, NotFound
+from inbox.store.hosting import Hosting, Scope
+from inbox.store.removal import Stores, change_postmaster, is_in
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """What a renaming did. ``keys``: signing keys and reports of the old name that were removed."""
+
+    addresses: int = 0
+    keys: int = 0
+    reports: int = 0
+
+
+async def rename_domain(
+    stores: Stores, tenant: str, fqdn: str, to: str, *, keep_alias: bool, progress: Callable[[int], None]
+) -> Renamed:
+    """Moves all addresses of ``fqdn`` to ``to``. With ``keep_alias`` each old address stays as an alias of the new one,
+    and the old name stays hosted; else it is removed.
+
+    The override fields go with the domain, but not its signing key, whose DNS record names the old domain. When this
+    was interrupted, running it again goes on.
+
+    Raises:
+        NotFound: the tenant does not host ``fqdn``.
+        AlreadyExists: ``to`` is hosted already, unless it is disabled, this tenant's, and so where an interrupted
+            renaming stopped; or it has one of the addresses.
+    """
+    hosting = stores.hosting
+    old, new = await stores.tenants.hosted(fqdn), await stores.tenants.hosted(to)
+    if old is None or old.organization.id != tenant:
+        raise NotFound(f"no domain {fqdn}")
+    finished = new is not None and new.is_active and not old.is_active and not await _addresses(hosting, tenant, fqdn)
+    if new is not None and ((new.is_active and not finished) or new.organization.id != tenant):
+        raise AlreadyExists(f"domain {to} is hosted already")
+    if new is None:
+        overrides = replace(old.overrides, dkim_selector=None, dkim_private_key_b64_pkcs8=None)
+        await stores.tenants.add_domain(tenant, to, overrides)
+        await hosting.set_active(Scope(tenant, to), False)
+    if not keep_alias:
+        await hosting.set_active(Scope(tenant, fqdn), False)
+    done = Renamed()
+    while count := await hosting.move_addresses(tenant, fqdn, to, keep_alias=keep_alias):
+        done = replace(done, addresses=done.addresses + count)
+        progress(count)
+    await change_postmaster(stores, tenant, lambda at: f"{at.rpartition('@')[0]}@{to}" if is_in(at, fqdn) else at)
+    if not keep_alias:
+        while count := await hosting.forget(tenant, "dkim_keys", fqdn):
+            done = replace(done, keys=done.keys + count)
+        while count := await hosting.forget(tenant, "reports", fqdn):
+            done = replace(done, reports=done.reports + count)
+    await hosting.set_active(Scope(tenant, to), True)
+    if not keep_alias:
+        await hosting.end_domain(tenant, fqdn)
+    return done
+
+
+async def rename_account(stores: Stores, tenant: str, address: str, to: str, *, keep_alias: bool) -> None:
+    """As ``Hosting.rename_account``; domains whose postmaster the account is follow it."""
+    await stores.hosting.rename_account(tenant, address, to, keep_alias=keep_alias)
+    await change_postmaster(stores, tenant, lambda at: to if at == address else at)
+
+
+async def _addresses(hosting: Hosting, tenant: str, fqdn: str) -> int:
+    held = await hosting.count(Scope(tenant, fqdn))
+    return held.accounts + held.aliases

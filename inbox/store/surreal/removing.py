@@ -1,0 +1,279 @@
+"""The parts of a removal in SurrealDB."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from inbox.base.errors import NotFound
+from inbox.store.hosting import STEP, Cleared, Holdings, InUse, Kept, Scope
+from inbox.store.surreal import rows
+from inbox.store.surreal.entries import Entries
+from inbox.store.surreal.gateway import Gateway
+from inbox.store.surreal.values import LAST, Keys, RecordId
+from inbox.store.texts import clean
+
+_FORGET_KEYS: Final = """
+LET $old = (SELECT VALUE id FROM $keys LIMIT $page);
+DELETE $old RETURN NONE;
+RETURN array::len($old)"""
+
+_FORGET_DECISIONS: Final = """
+LET $old = (SELECT VALUE id FROM decision WHERE tenant = $tenant LIMIT $page);
+DELETE $old RETURN NONE;
+RETURN array::len($old)"""
+
+#: Takes pairs away, ``$p.source`` and ``$p.target``, then addresses that lead nowhere. ``$p.first`` is the target that
+#: is the first one now. What was read before must still be so.
+_UNLEAD: Final = """
+FOR $p IN $pairs {
+    LET $target = $p.target;
+    LET $source = $p.source;
+    LET $seen = (SELECT VALUE targets FROM ONLY $source);
+    IF $target NOT IN ($seen ?? []) { THROW 'inbox stale' };
+    UPDATE $source SET targets -= $target, alias = $p.first RETURN NONE
+};
+DELETE $gone RETURN NONE;
+RETURN true"""
+
+#: All mailboxes of an owner must be empty; a change to the owner's mailboxes writes its row, as CHANGE_TREE does.
+_END_OWNER: Final = """
+LET $tree = (UPDATE $owner SET tree += 1 WHERE tree = $seen RETURN VALUE tree);
+IF array::len($tree) = 0 { THROW 'inbox stale' };
+LET $empty = (UPDATE $boxes SET modseq += 1 WHERE messages = 0 RETURN VALUE modseq);
+IF array::len($empty) != array::len($boxes) { THROW 'inbox stale' };
+FOR $one IN $ranges { DELETE $one RETURN NONE };
+DELETE $boxes RETURN NONE;
+DELETE $also RETURN NONE;
+DELETE $owner RETURN NONE;
+RETURN true"""
+
+_END_DOMAIN: Final = """
+LET $edge = (SELECT VALUE out FROM ONLY $id WHERE in = $organization);
+IF $edge IS NONE { THROW 'inbox gone domain' };
+DELETE $id RETURN NONE;
+DELETE $edge RETURN NONE;
+RETURN true"""
+
+
+class Removing:
+    """What ``SurrealHosting`` does by itself, and what it does in steps."""
+
+    def __init__(self, gateway: Gateway, entries: Entries) -> None:
+        self._gateway = gateway
+        self._entries = entries
+
+    async def check(self, scope: Scope) -> None:
+        """Raises NotFound unless the tenant has this domain or account."""
+        organization = rows.organization_id(scope.tenant)
+        if scope.account is not None:
+            target, where = rows.address_id(scope.account), "organization = $organization AND account"
+        elif scope.domain is not None:
+            target, where = rows.domain_edge(scope.domain), "in = $organization"
+        else:
+            target, where = organization, "id = $organization"
+        (found,) = await self._gateway.query(
+            f"SELECT VALUE id FROM ONLY $id WHERE {where}", id=target, organization=organization
+        )
+        if not found:
+            raise NotFound(f"no {scope.account or scope.domain or 'tenant ' + scope.tenant}")
+
+    async def count(self, scope: Scope) -> Holdings:
+        """What there is in the scope."""
+        await self.check(scope)
+        organization = rows.organization_id(scope.tenant)
+        found = await self._addresses(scope.tenant)
+        if scope.account is not None:
+            mine = [row for row in found if row["id"] == rows.address_id(scope.account)]
+            aliases = sum(rows.address_id(scope.account) in (row.get("targets") or ()) for row in found)
+        else:
+            mine = [row for row in found if scope.domain is None or row["domain"] == clean(scope.domain)]
+            aliases = sum(len(row.get("targets") or ()) for row in mine)
+        owners = [row["account"].key for row in mine if row.get("account")]
+        accounts = len(owners)
+        whole = scope.account is None and scope.domain is None
+        boxes = await self._boxes([*owners, scope.tenant] if whole else owners)
+        if scope.account is not None:
+            return Holdings(0, 1, aliases, *boxes)
+        (domains, decisions) = await self._gateway.query(
+            "SELECT count() FROM has_domain WHERE in = $organization GROUP ALL;"
+            "SELECT count() FROM decision WHERE tenant = $tenant GROUP ALL",
+            organization=organization,
+            tenant=scope.tenant,
+        )
+        keys, reports = [
+            await self._gateway.query("SELECT count() FROM $keys GROUP ALL", keys=_range(table, scope))
+            for table in ("dkim_key", "dmarc_report")
+        ]
+        return Holdings(
+            _number(domains) if whole else 1, accounts, aliases, *boxes, _number(keys[0]), _number(reports[0]),
+            _number(decisions) if whole else 0,
+        )  # fmt: skip
+
+    async def _boxes(self, owners: Sequence[str]) -> tuple[int, int, int]:
+        """Mailboxes, messages and octets of these owners."""
+        total = [0, 0, 0]
+        for start in range(0, len(owners), STEP):
+            (found,) = await self._gateway.query(
+                "SELECT VALUE [messages, size] FROM mailbox WHERE owner IN $owners", owners=owners[start : start + STEP]
+            )
+            total = [total[0] + len(found), total[1] + sum(r[0] for r in found), total[2] + sum(r[1] for r in found)]
+        return total[0], total[1], total[2]
+
+    async def _addresses(self, tenant: str) -> list[dict[str, Any]]:
+        (found,) = await self._gateway.query(
+            "SELECT id, domain, account, targets FROM email_address WHERE organization = $organization",
+            organization=rows.organization_id(tenant),
+        )
+        return list(found)
+
+    async def leads(self, tenant: str, address: str) -> bool:
+        """Whether an alias other than the address itself leads to it."""
+        # No LIMIT: SurrealDB 3.0 counts what it reads from an index before it looks at the other condition.
+        target = rows.address_id(address)
+        (found,) = await self._gateway.query(
+            "SELECT VALUE id FROM email_address WHERE targets CONTAINS $target AND organization = $organization",
+            target=target,
+            organization=rows.organization_id(tenant),
+        )
+        return any(one != target for one in found)
+
+    async def unlead(self, tenant: str, address: str) -> int:
+        """Removes up to STEP pairs that lead to the address, and addresses that lead nowhere then."""
+        if not await self.leads(tenant, address):
+            return 0
+        targets = {row["id"]: list(row.get("targets") or ()) for row in await self._addresses(tenant)}
+        root = rows.address_id(address)
+        if root not in targets:
+            return 0
+        pairs, gone = _leading(targets, root)
+        if pairs:
+            await self._gateway.transaction(_UNLEAD, pairs=pairs, gone=gone)
+        return len(pairs)
+
+    async def remove_alias(self, tenant: str, address: str, target: str | None) -> list[str] | None:
+        """Removes one target of the alias, or all; returns them, or None if there is no such pair. The address goes
+        with the last one."""
+        source = rows.address_id(address)
+        found = next((row for row in await self._addresses(tenant) if row["id"] == source), None)
+        if found is None or found.get("account"):
+            return None
+        targets = list(found.get("targets") or ())
+        gone = sorted(one for one in targets if target is None or one == rows.address_id(target))
+        if target is not None and not gone:
+            return None
+        left = [one for one in targets if one not in gone]
+        if not left and await self.leads(tenant, address):
+            raise InUse("another alias leads to it")
+        pairs = [{"source": source, "target": one, "first": left[0] if left else None} for one in gone]
+        await self._gateway.transaction(_UNLEAD, pairs=pairs, gone=[] if left else [source])
+        return [one.key for one in gone]
+
+    async def clear_mailbox(self, tenant: str, mailbox: str) -> Cleared:
+        """Removes up to STEP entries, with the mails that no mailbox shows any more."""
+        await self._entries.modseq(tenant, mailbox)
+        keys = Keys("has_email_delivery", [mailbox], [mailbox, LAST])
+        (found,) = await self._gateway.query(
+            "SELECT VALUE [uid, in, size, in.blob_path] FROM $keys LIMIT $page", keys=keys, page=STEP
+        )
+        if not found:
+            return Cleared()
+        paths = {email: path for _, email, _, path in found}
+        await self._entries.remove(tenant, mailbox, [row[0] for row in found])
+        (left,) = await self._gateway.query("SELECT VALUE id FROM $ids WHERE blob_path", ids=list(paths))
+        blobs = sorted(path for email, path in paths.items() if path and email not in set(left))
+        return Cleared(len(found), sum(row[2] for row in found), tuple(blobs), more=True)
+
+    async def forget(self, tenant: str, kind: Kept, fqdn: str | None) -> int:
+        """One step of removing keys, reports or decisions."""
+        if kind == "decisions":
+            return int(await self._gateway.write(_FORGET_DECISIONS, tenant=tenant, page=STEP))
+        table = "dkim_key" if kind == "dkim_keys" else "dmarc_report"
+        return int(await self._gateway.write(_FORGET_KEYS, keys=_range(table, Scope(tenant, fqdn)), page=STEP))
+
+    async def end_owner(self, owner: RecordId, also: RecordId) -> list[str]:
+        """Removes an account or a tenant, the record ``also``, and the owner's mailboxes, which must be empty."""
+        _, seen, boxes, _ = await self._gateway.query(
+            "BEGIN; SELECT VALUE tree FROM ONLY $owner; SELECT id, messages FROM mailbox WHERE owner = $key; COMMIT",
+            owner=owner,
+            key=owner.key,
+        )
+        if seen is None:
+            raise NotFound(f"no {owner.table} {owner.key}")
+        if any(box["messages"] for box in boxes):
+            raise InUse("a mailbox is not empty")
+        names = [box["id"].key for box in boxes]
+        tables = ("expunged", "mailbox_chunk")
+        await self._gateway.transaction(
+            _END_OWNER,
+            owner=owner,
+            also=also,
+            seen=seen,
+            boxes=[box["id"] for box in boxes],
+            ranges=[
+                Keys("subscription", [owner.key, ""], [owner.key, LAST]),
+                *[Keys(table, [name], [name, LAST]) for name in names for table in tables],
+            ],
+        )
+        return names
+
+    async def end_domain(self, tenant: str, fqdn: str) -> None:
+        """Removes a hosting without addresses and keys."""
+        scope = Scope(tenant, fqdn)
+        await self.check(scope)
+        (addresses, keys) = await self._gateway.query(
+            "SELECT count() FROM email_address WHERE organization = $organization AND domain = $domain GROUP ALL;"
+            "SELECT count() FROM $keys GROUP ALL",
+            organization=rows.organization_id(tenant),
+            domain=clean(fqdn),
+            keys=_range("dkim_key", scope),
+        )
+        if _number(addresses) or _number(keys):
+            raise InUse(f"{fqdn} has addresses or signing keys")
+        await self._gateway.write(_END_DOMAIN, id=rows.domain_edge(fqdn), organization=rows.organization_id(tenant))
+
+
+def _leading(
+    targets: dict[RecordId, list[RecordId]], root: RecordId
+) -> tuple[list[dict[str, RecordId | None]], list[RecordId]]:
+    """Up to STEP pairs to take away so that nothing leads to ``root``, and the addresses that lead nowhere then."""
+    leading: dict[RecordId, list[RecordId]] = {}
+    for source, those in targets.items():
+        for target in those:
+            if target == source:
+                continue  # An alias that leads to itself leads nowhere.
+            leading.setdefault(target, []).append(source)
+    pairs: list[dict[str, RecordId | None]] = []
+    gone: list[RecordId] = []
+    path = [root]
+    while path and len(pairs) < STEP:
+        top = path[-1]
+        if not leading.get(top):
+            # Nothing leads there any more. What is not the root loses its last target, so it goes.
+            path.pop()
+            if top != root:
+                for target in targets[top]:
+                    if target != top:
+                        leading[target].remove(top)
+                    pairs.append({"source": top, "target": target, "first": None})
+                gone.append(top)
+            continue
+        source = leading[top][-1]
+        left = [one for one in targets[source] if one not in (top, source)]
+        if not left and source not in path:
+            path.append(source)
+            continue
+        leading[top].pop()
+        targets[source].remove(top)
+        pairs.append({"source": source, "target": top, "first": left[0] if left else None})
+    return pairs, gone
+
+
+def _range(table: str, scope: Scope) -> Keys:
+    """The records of a tenant, or of one of its domains, in a table whose keys begin with both."""
+    first = [scope.tenant] if scope.domain is None else [scope.tenant, clean(scope.domain)]
+    return Keys(table, first, [*first, LAST])
+
+
+def _number(counted: list[dict[str, int]]) -> int:
+    return counted[0]["count"] if counted else 0
