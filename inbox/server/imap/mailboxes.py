@@ -88,7 +88,8 @@ async def delete(s: ImapSession, wanted: OneMailbox) -> Done:
 
 async def rename(s: ImapSession, wanted: Rename) -> Done:
     _check_name(wanted.target)
-    if wanted.target.startswith(wanted.source + "/"):
+    # RFC 3501 §6.3.5: what is below INBOX stays when INBOX is renamed, so its messages may go there.
+    if wanted.source != "INBOX" and wanted.target.startswith(wanted.source + "/"):
         raise No("A mailbox cannot go into itself", "CANNOT")
     mailbox = await find(s, wanted.source)
     await s.backend.database.mailboxes.rename(s.identity.tenant, mailbox.id, wanted.target)
