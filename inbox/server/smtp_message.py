@@ -58,8 +58,8 @@ class SmtpMessages(SmtpLink):
         self._in_text = False
         self._text_since: float | None = None  # when the first octets of the message were waited for
         config = context.config
-        # A mail server of ours that speaks LMTP brings everybody's mail over a few connections: were one closed because a
-        # tenant's mail is deferred, it would take us for dead, and the others' mail would wait, too.
+        # A mail server of ours that speaks LMTP brings everybody's mail over a few connections: were one closed because
+        # a tenant's mail is deferred, it would take us for dead, and the others' mail would wait, too.
         errors, idle = (config.max_errors, config.max_idle_commands) if self.distrusts else (0, 0)
         self._patience = Patience(errors, idle, "Too many non-mail commands")
 
