@@ -25,12 +25,18 @@ def of_spf(fact: SpfFact) -> Iterator[MethodResult]:
         yield MethodResult("spf", fact.result, _properties(("smtp.helo", fact.domain)), fact.reason, comment)
         return
     # §2.7.2: the domain is enough; a local part that is not ASCII could not be read back.
-    short = fact.sender.isascii() and len(fact.sender) <= _ADDRESS
+    short = fact.sender.isascii() and len(fact.sender) <= _ADDRESS and not _escaped(fact.sender)
     sender = fact.sender if fact.source != "header" and short else ""
     mailfrom = ("smtp.mailfrom", sender or fact.domain)
     yield MethodResult("spf", fact.result, _properties(mailfrom), fact.reason, comment)
     if fact.helo_result not in {None, Result.NONE}:
         yield MethodResult("spf", str(fact.helo_result), _properties(("smtp.helo", fact.helo)))
+
+
+def _escaped(address: str) -> bool:
+    """Whether the address has a quoted local part. In the field, its quotes would have to be escaped, and widely used
+    readers (Mail::AuthenticationResults) refuse a field with such an escape as a whole."""
+    return '"' in address or "\\" in address
 
 
 def of_dkim(fact: DkimFact) -> Iterator[MethodResult]:
@@ -47,9 +53,10 @@ def of_dkim(fact: DkimFact) -> Iterator[MethodResult]:
 def _signed(signature: DkimSignature, comment: str) -> MethodResult:
     if signature.testing:
         comment = f"{comment}, the key is for tests" if comment else "the key is for tests"
+    identity = signature.identity
     properties = _properties(
         ("header.d", signature.domain),
-        ("header.i", signature.identity),
+        ("header.i", f"@{identity.rpartition('@')[2]}" if _escaped(identity) else identity),
         ("header.s", signature.selector),
         ("header.a", signature.algorithm),
         ("header.b", signature.signature),

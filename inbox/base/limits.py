@@ -102,9 +102,13 @@ APPENDED_MESSAGE_OCTETS: Final = 25 * 1024 * 1024
 SMTP_ERRORS: Final = 20
 #: Commands that change nothing (NOOP, RSET, VRFY, EHLO …) that one connection may send.
 SMTP_IDLE_COMMANDS: Final = 200
-#: RFC 3461 §4.4: ENVID; §4.2: ORCPT.
+#: Recipients beyond the limit that one message may name. RFC 5321 §4.5.3.1.10: they get 452, and the message goes to
+#: the others; a client that names its whole list at once must not lose the connection over it.
+SMTP_SURPLUS_RECIPIENTS: Final = 10_000
+#: RFC 3461 §4.4: ENVID. §4.2 has 500 for ORCPT; servers that relay to us repeat the recipient there, and an address may
+#: be longer (ADDRESS_OCTETS).
 DSN_ENVID_OCTETS: Final = 100
-DSN_ORCPT_OCTETS: Final = 500
+DSN_ORCPT_OCTETS: Final = 1000
 #: RFC 5321 §4.5.3.1.5: a reply line with its CRLF.
 REPLY_LINE_OCTETS: Final = 512
 #: Lines of one reply; what plugins say beyond it is cut off.

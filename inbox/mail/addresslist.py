@@ -103,7 +103,7 @@ class _Parser:
     def addresses(self) -> tuple[ListedAddress, ...]:
         try:
             self._skip()
-            while self.pos < self.end and len(self.found) < HEADER_ADDRESSES:
+            while self._passes_commas() and len(self.found) < HEADER_ADDRESSES:
                 with suppress(_Broken):  # What could be read of it is in ``found``; the next comma is a new start.
                     self._address()
                 comma = self.data.find(b",", self.pos)
@@ -114,6 +114,14 @@ class _Parser:
         except _Broken:
             pass  # A comment without end: nothing follows.
         return tuple(self.found)
+
+    def _passes_commas(self) -> bool:
+        """Passes over what is empty between two commas (obs-addr-list, obs-group-list): it is no address that lacks
+        something. False at the end."""
+        while self._peek() == 0x2C:
+            self.pos += 1
+            self._skip()
+        return self.pos < self.end
 
     def _peek(self) -> int:
         return self.data[self.pos] if self.pos < self.end else -1
@@ -188,7 +196,7 @@ class _Parser:
         self.in_group = True
         try:
             self._skip()
-            while self.pos < self.end and self._peek() != 0x3B and len(self.found) < HEADER_ADDRESSES:
+            while self._passes_commas() and self._peek() != 0x3B and len(self.found) < HEADER_ADDRESSES:
                 self._mailbox()
                 if self._peek() != 0x2C:
                     break

@@ -32,7 +32,7 @@ class SmtpConfig:
         max_connections: all peers together (0: no cap).
         max_connections_per_peer: one IPv4 address or IPv6 /64 network (0: no cap).
         max_errors, max_idle_commands: refused commands, and commands that lead nowhere, since the connection began
-            or its last accepted message; then 421 (0: no cap).
+            or its last accepted message; then 421 (0: no cap). LMTP has no cap.
         strict_helo: take only what RFC 5321 §4.1.1.1 allows as the argument of EHLO.
         proxy_networks: if set, all connections come through proxies in these networks, with a PROXY header; any
             other is closed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar, Final
 
+from inbox.base.limits import SMTP_SURPLUS_RECIPIENTS
 from inbox.base.peers import network_of, unmapped
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Door, Session
@@ -258,7 +259,8 @@ class SmtpConnection(SmtpMessages):
             # Recorded once for a message: the rest of a long list gets the same answer.
             if self._crowded is None:
                 self._crowded = await self._refused("rcpt", Reply(452, "4.5.3", "Too many recipients"))
-            self._say(self._crowded)
+            self._surplus += 1
+            self._say(self._crowded, counted=self._surplus > SMTP_SURPLUS_RECIPIENTS)
             return
         self._tried = True
         try:

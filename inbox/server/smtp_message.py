@@ -52,13 +52,16 @@ class SmtpMessages(SmtpLink):
         self._accepted = 0  # recipients
         self._tried = False  # a recipient was named
         self._crowded: Reply | None = None  # what a recipient beyond the limit is told
+        self._surplus = 0  # recipients beyond the limit
         self._chunks: Intake | None = None
         self._utf8 = False
         self._in_text = False
         self._text_since: float | None = None  # when the first octets of the message were waited for
         config = context.config
-        errors = config.max_errors if self.distrusts else 0
-        self._patience = Patience(errors, config.max_idle_commands, "Too many non-mail commands")
+        # A mail server of ours that speaks LMTP brings everybody's mail over a few connections: were one closed because
+        # a tenant's mail is deferred, it would take us for dead, and the others' mail would wait, too.
+        errors, idle = (config.max_errors, config.max_idle_commands) if self.distrusts else (0, 0)
+        self._patience = Patience(errors, idle, "Too many non-mail commands")
 
     @property
     def _transaction(self) -> Transaction:
@@ -195,19 +198,23 @@ class SmtpMessages(SmtpLink):
         """No transaction; the greeting stays."""
         self._state = State.READY if self._client.helo is not None else State.FRESH
         self._tx = self._chunks = self._crowded = None
-        self._accepted = 0
+        self._accepted = self._surplus = 0
         self._text_since = None
         self._tried = self._utf8 = False
 
-    def _say(self, reply: Reply) -> None:
-        """Gathers a reply; it is sent when we wait for the client, or when many are gathered."""
+    def _say(self, reply: Reply, *, counted: bool = True) -> None:
+        """Gathers a reply; it is sent when we wait for the client, or when many are gathered.
+
+        Args:
+            counted: a refusal takes away from the connection's patience.
+        """
         self._out.append(render(reply, utf8=self._utf8))
         if reply.code >= 500:
             self._patience.error()
             self._client.errors += 1
         elif reply.code == 421:  # RFC 5321 §3.8: who says so closes
             self._closing = True
-        elif reply.code >= 400:
+        elif reply.code >= 400 and counted:
             # Each may have been work, and a record: a client that is told to come back later must do so some time.
             self._patience.idle()
 

@@ -161,10 +161,11 @@ async def _see(s: ImapSession, places: Sequence[range]) -> set[int]:
     if not unseen:
         return set()
     entries, _ = await s.backend.database.messages.store(here.tenant, view.mailbox.id, unseen, "add", Flag.SEEN)
-    told = {entry.uid for entry in entries if view.update(entry)}
-    for uid in told:
-        here.know(uid)
-    return told
+    changed = {entry.uid for entry in entries if view.update(entry)}
+    for uid in changed:
+        here.unknown(uid)  # until its response is sent: a message that cannot be read has none
+    here.tell_flags(s.send)  # others may have made keywords that the responses will show
+    return changed
 
 
 async def _from_view(s: ImapSession, view: View, places: Sequence[range], plan: _Plan) -> None:
@@ -206,6 +207,8 @@ async def _with_sections(s: ImapSession, view: View, uids: Sequence[int], plan: 
                 form = seen if row[0] in seen_now else plain
                 s.send(form.fill(view, view.indices([row[0]]), [row]))
                 await _send_sections(s, sections, first=not form.readers)
+                if row[0] in seen_now:
+                    selected(s).know(row[0])
                 found += 1
             await s.pace()
     if unreadable:

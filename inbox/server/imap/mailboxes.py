@@ -88,11 +88,21 @@ async def delete(s: ImapSession, wanted: OneMailbox) -> Done:
 
 async def rename(s: ImapSession, wanted: Rename) -> Done:
     _check_name(wanted.target)
-    if wanted.target.startswith(wanted.source + "/"):
+    # RFC 3501 §6.3.5: what is below INBOX stays when INBOX is renamed, so its messages may go there.
+    if wanted.source != "INBOX" and wanted.target.startswith(wanted.source + "/"):
         raise No("A mailbox cannot go into itself", "CANNOT")
     mailbox = await find(s, wanted.source)
+    # What lies below goes along (but for INBOX), and by renaming what is above it a name could grow without end.
+    for name in await _below(s, wanted.source) if wanted.source != "INBOX" else ():
+        _check_name(wanted.target + name[len(wanted.source) :])
     await s.backend.database.mailboxes.rename(s.identity.tenant, mailbox.id, wanted.target)
     return Done("Renamed")
+
+
+async def _below(s: ImapSession, name: str) -> list[str]:
+    who = s.identity
+    mailboxes = await s.backend.database.mailboxes.all(who.tenant, who.account)
+    return [mailbox.name for mailbox in mailboxes if mailbox.name.startswith(name + "/")]
 
 
 def _check_name(name: str) -> None:

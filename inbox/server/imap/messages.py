@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from inbox.mail.flags import changed_flags, changed_keywords
 from inbox.mail.tenancy import Mailbox
 from inbox.server.imap.outcome import Done, No
 from inbox.server.imap.select import selected, writable
@@ -11,7 +12,7 @@ from inbox.server.imap.selected import Selected
 from inbox.server.imap.session import ImapSession
 from inbox.server.imap.slices import expunge_in_slices
 from inbox.server.imap.view import View
-from inbox.store.records import StoreMode, StoreStep
+from inbox.store.records import Entry, StoreMode, StoreStep
 from inbox.wire.imap.commands import Expunge, Store, Transfer
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.sequence import SequenceSet, compact
@@ -52,6 +53,9 @@ async def _tell_stored(s: ImapSession, here: Selected, step: StoreStep, wanted: 
     """Takes the result of one step over, and queues what the client hears of it."""
     view = here.view
     for entry in step.entries:
+        place = view.index(entry.uid)
+        if wanted.silent and place is not None and not _expected(view, place, entry, wanted):
+            here.unknown(entry.uid)
         view.update(entry)
     view.follow(step.modseq)
     here.tell_flags(s.send)
@@ -62,6 +66,15 @@ async def _tell_stored(s: ImapSession, here: Selected, step: StoreStep, wanted: 
             name = b"UID %d " % entry.uid if wanted.uid else b""
             s.send(b"* %d FETCH (%bFLAGS %b)\r\n" % (place + 1, name, view.flags_of(place)))
             await s.pace()
+
+
+def _expected(view: View, place: int, entry: Entry, wanted: Store) -> bool:
+    """False if the message has other flags than the client must believe after a silent STORE: others changed them, and
+    RFC 3501 §6.4.6 asks to say so."""
+    mode = cast(StoreMode, wanted.mode)
+    flags = changed_flags(view.bits(place), mode, wanted.flags)
+    words = changed_keywords(view.keywords(place), mode, wanted.keywords)
+    return flags == entry.flags and set(map(str.lower, words)) == set(map(str.lower, entry.keywords))
 
 
 async def copy(s: ImapSession, wanted: Transfer) -> Done:

@@ -157,3 +157,7 @@ class Selected:
     def know(self, uid: int) -> None:
         """The client was just told of this message's flags."""
         self._altered.discard(uid)
+
+    def unknown(self, uid: int) -> None:
+        """The client does not know this message's flags; :meth:`announce` tells them."""
+        self._altered.add(uid)

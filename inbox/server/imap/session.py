@@ -269,6 +269,7 @@ class ImapSession:
         self.framer.line_limit = IMAP_LINE_OCTETS
         self.framer.skip_limit = IMAP_SKIPPED_OCTETS
         self.patience = Patience(self.config.max_errors, 0, "")
+        self.pressing = inf  # it may go on to IDLE without another look at the time
 
     def changed(self, mailbox: str) -> None:
         """A command of this session changed that mailbox (id): if it is the selected one, the news are told at once."""

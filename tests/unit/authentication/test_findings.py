@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from inbox.authentication.facts import ArcFact, BimiFact, DkimFact, DmarcFact, Result, SpfFact
+from inbox.authentication.facts import ArcFact, BimiFact, DkimFact, DkimSignature, DmarcFact, Result, SpfFact
 from inbox.authentication.findings import of_arc, of_bimi, of_dkim, of_dmarc, of_spf
 from inbox.authentication.results import MethodResult
 
@@ -24,6 +24,15 @@ def test_of_a_long_sender_the_domain_is_told() -> None:
     for sender, told in ((f"{'x' * 200}@a.test", f"{'x' * 200}@a.test"), (f"{'x' * 300}@a.test", "a.test")):
         (found,) = of_spf(SpfFact(Result.PASS, "a.test", sender=sender))
         assert found.properties == (("smtp.mailfrom", told),)
+
+
+def test_a_quoted_local_part_is_left_out() -> None:
+    (found,) = of_spf(SpfFact(Result.PASS, "a.test", sender='"x y"@a.test'))
+    assert found.properties == (("smtp.mailfrom", "a.test"),)
+    signatures = tuple(DkimSignature(Result.PASS, "a.test", identity=who) for who in ('"x \\" y"@b.a.test', "x@a.test"))
+    found, plain = of_dkim(DkimFact(Result.PASS, signatures))
+    assert found.properties == (("header.d", "a.test"), ("header.i", "@b.a.test"))
+    assert plain.properties == (("header.d", "a.test"), ("header.i", "x@a.test"))
 
 
 def test_a_null_sender_has_only_helo() -> None:

@@ -138,6 +138,17 @@ async def test_a_message_whose_blob_is_gone_spoils_no_other(tmp_path: Path) -> N
         assert w.log.errors == ["imap_message_unreadable"]
 
 
+async def test_a_message_that_cannot_be_read_is_seen_all_the_same(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await deliver(w, 1)
+        w.blobs.data.clear()
+        async with w.user() as client:
+            assert await client.command(b"FETCH 1 (BODY[])") == [
+                b"* 1 FETCH (UID 1 FLAGS (\\Seen \\Recent))",
+                b"t3 NO [SERVERBUG] Some of these messages cannot be read",
+            ]
+
+
 async def test_a_blob_that_ends_in_the_middle_of_a_literal_ends_the_connection(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         await w.deliver(MESSAGE + b"x" * 1_000_000)

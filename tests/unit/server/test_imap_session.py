@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,12 @@ def test_logout_closes_a_tls_connection_without_waiting_for_the_client(on_uvloop
         pytest.importorskip("uvloop").run(scene())
     else:
         asyncio.run(scene())
+
+
+async def test_idle_that_comes_with_the_login_is_in_no_hurry_while_connections_are_short(tmp_path: Path) -> None:
+    async with world(tmp_path) as w, w.connect(tls=True) as client:
+        client.send(b'a LOGIN ann@demo.test "correct horse"\r\nb SELECT INBOX\r\nc IDLE\r\n')
+        await client.until(b"+")
+        [idling] = w.server.guard.connections
+        assert idling.deadline < inf
+        assert idling.pressing == inf

@@ -292,6 +292,34 @@ class TestDoor:
             assert said == ["250", *["451"] * 6, "421"]
             assert len(world.receiving.recipients) == 6
 
+    async def test_a_long_list_of_recipients_is_no_reason_to_close(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, listen=False, max_idle_commands=6, max_recipients=2) as world:
+            client = await world.greeted()
+            client.send(b"MAIL FROM:<a@client.example>\r\n" + b"RCPT TO:<r@demo.test>\r\n" * 100 + b"DATA\r\n")
+            said = [(await reply(client))[-1][:3] for _ in range(102)]
+            assert said == ["250"] * 3 + ["452"] * 98 + ["354"]
+            assert await say(client, b"Subject: x\r\n\r\nx\r\n.\r\n") == ["250 2.0.0 OK"]
+            assert [got.recipients for got in world.receiving.got] == [["r@demo.test"] * 2]
+
+    async def test_the_recipients_beyond_the_limit_have_a_limit(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("inbox.server.smtp_connection.SMTP_SURPLUS_RECIPIENTS", 10)
+        async with smtp_world(tmp_path, listen=False, max_idle_commands=6, max_recipients=1) as world:
+            client = await world.greeted()
+            client.send(b"MAIL FROM:<a@client.example>\r\n" + b"RCPT TO:<r@demo.test>\r\n" * 100)
+            said = []
+            while lines := await reply(client):
+                said.append(lines[-1][:3])
+            assert said == ["250"] * 2 + ["452"] * 16 + ["421"]
+
+    async def test_lmtp_stays_open_however_much_is_deferred(self, tmp_path: Path) -> None:
+        async with smtp_world(tmp_path, lmtp=True, listen=False, max_idle_commands=6) as world:
+            client = await world.greeted("LHLO relay.example")
+            await say(client, "MAIL FROM:<a@client.example>")
+            assert await say(client, *["RCPT TO:<later@demo.test>"] * 20) == ["451 4.7.1 Refused"] * 20
+            assert (await say(client, "RSET", "NOOP"))[-1] == "250 2.0.0 OK"
+
     async def test_too_many_connections(self, tmp_path: Path) -> None:
         async with smtp_world(tmp_path, listen=False, max_connections=2) as world:
             first = await world.greeted()

@@ -39,6 +39,8 @@ def test_rcpt() -> None:
     assert parse_mail(f"FROM:<{'a' * 300}@demo.test>").sender == Address("a" * 300, "demo.test")
     assert parse_mail("FROM:<.user..name.@demo.test>").sender == Address(".user..name.", "demo.test")
     assert parse_rcpt("TO:<PostMaster>", "mx.test", utf8=False).address == Address("PostMaster", "mx.test")
+    long = f"{'a' * 600}@demo.test"  # a relay repeats the recipient in ORCPT
+    assert parse_rcpt(f"TO:<{long}> ORCPT=rfc822;{long}", "mx.test", utf8=False).orcpt == f"rfc822;{long}"
     assert parse_rcpt("TO:<@a.test,@b.test:ann@demo.test>", "mx.test", utf8=False).address == ANN
 
 
@@ -49,7 +51,7 @@ def test_rcpt() -> None:
         "TO:<ann@demo.test> NOTIFY=SOMETIMES",
         "TO:<ann@demo.test> ORCPT=rfc822;",
         "TO:<ann@demo.test> ORCPT=rfc822;a+2b",
-        "TO:<ann@demo.test> ORCPT=rfc822;" + "a" * 500,
+        "TO:<ann@demo.test> ORCPT=rfc822;" + "a" * 1000,
         "TO:<ann@demo.test> =x",
         "TO:<ann@demo.test>NOTIFY=NEVER",
         "TO:<ann@demo.test> extra words",
