@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar, Final
 
-from inbox.base.peers import network_of, unmapped
+from inbox.base.peers import site_of, unmapped
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Door, Session
 from inbox.server.guard import IN_TRANSACTION, STRANGER
@@ -79,7 +79,7 @@ class SmtpConnection(SmtpMessages):
         config = self._context.config
         if config.proxy_networks:
             await self._read_proxy()
-            self._share.network = network_of(self._client.peer)
+            self._share.network = site_of(self._client.peer)
             if not self._context.guard.identify(self, self._client.peer):
                 self._context.log.warning("smtp_too_many_connections", peer=str(self._client.peer))
                 self._say(TOO_MANY)
