@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import ClassVar, Final
 
 from inbox.base.peers import site_of, unmapped
@@ -24,6 +25,8 @@ _STOPPING: Final = Reply(421, "4.3.2", "Shutting down, try again later")
 _TIMED_OUT: Final = Reply(421, "4.4.2", "Timed out waiting for you")
 _IDLE: Final = frozenset({Verb.EHLO, Verb.HELO, Verb.LHLO, Verb.NOOP, Verb.RSET, Verb.HELP, Verb.VRFY, Verb.EXPN})
 
+#: Seconds of a deadline that only makes a connection one that waits.
+_NEVER: Final = 1e9
 _NAMES: Final = {verb: f"smtp_{verb.value}" for verb in Verb}
 
 
@@ -113,7 +116,7 @@ class SmtpConnection(SmtpMessages):
     async def _greet(self) -> None:
         config, session, receiver = self._context.config, self._client, self._receiver
         if config.greet_delay_seconds:
-            await asyncio.sleep(config.greet_delay_seconds)
+            await self._delay(config.greet_delay_seconds)
         session.early_talker = receiver.buffered > 0
         refusal = await self._context.receiving.connect(session)
         session.early_talker = receiver.buffered > 0
@@ -122,6 +125,17 @@ class SmtpConnection(SmtpMessages):
         else:
             self._say(refusal)
             self._closing = True
+
+    async def _delay(self, seconds: float) -> None:
+        """Waits; meanwhile the connection may be evicted, or its network could hold places that nobody may take."""
+        self.waiting_since = self._context.clock.monotonic()
+        self.deadline, self.pressing = self.waiting_since + _NEVER, inf
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.deadline = inf
+        if self._evicted:
+            raise Evicted
 
     # Commands
 

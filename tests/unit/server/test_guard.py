@@ -341,3 +341,13 @@ async def test_starttls_without_a_handshake_makes_room(protocol: str, tmp_path: 
 def test_starttls_without_a_handshake_makes_room_on_uvloop(protocol: str, tmp_path: Path) -> None:
     uvloop = pytest.importorskip("uvloop")
     uvloop.run(test_starttls_without_a_handshake_makes_room(protocol, tmp_path))
+
+
+async def test_whoever_waits_for_the_delayed_banner_makes_room(tmp_path: Path) -> None:
+    async with smtp_world(tmp_path, listen=False, max_connections=3, greet_delay_seconds=0.2) as world:
+        crowd = [client_of(world, f"192.0.2.{number}") for number in range(3)]
+        await settle()
+        world.pass_time(CROWDED_SECONDS + 1)
+        newcomer = client_of(world, "203.0.113.9")
+        assert (await reply(newcomer))[-1].startswith("220")
+        assert [client.transport.closed for client in crowd] == [True, False, False]
