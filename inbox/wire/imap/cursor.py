@@ -17,7 +17,7 @@ _ASTRING: Final = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\]+')
 _LIST_MAILBOX: Final = re.compile(rb'[^\x00-\x20\x7f-\xff(){"\\]+')
 _FLAG: Final = re.compile(rb'\\?[^\x00-\x20\x7f-\xff(){%*"\\\]]+')
 #: RFC 3501 allows seven bits here; clients send UTF-8 passwords and search words all the same (RFC 9051 allows it).
-_QUOTED: Final = re.compile(rb'"((?:[^"\\\r\n\x00]++|\\["\\])*+)"')
+_QUOTED: Final = re.compile(rb'"((?>(?:[^"\\\r\n\x00]++|\\["\\])*))"')
 _LITERAL: Final = re.compile(rb"\{[0-9]{1,64}\+?\}\r\n")
 _NUMBER: Final = re.compile(rb"[0-9]{1,10}")
 _TAG: Final = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\+]{1,128}')
