@@ -121,12 +121,18 @@ PROXY_HEADER_OCTETS: Final = 4096
 IMAP_FRESH_LINE_OCTETS: Final = 16 * 1024
 IMAP_LINE_OCTETS: Final = 256 * 1024
 IMAP_LITERAL_OCTETS: Final = 64 * 1024
+#: IMAP: words, strings and sets in one command (a search with SEARCH_KEYS keys has three thousand), and ranges in one
+#: set. The line may be longer: to read 250 KB of single letters takes 0.3 s, in which nobody else is served.
+IMAP_WORDS: Final = 10_000
+IMAP_SET_RANGES: Final = 40_000
 #: IMAP: connections of all clients, if there are descriptors for as many.
 IMAP_CONNECTIONS: Final = 10_000
 #: IMAP: refused commands after which a connection is closed: in all before login, in a row afterwards.
 IMAP_ERRORS: Final = 20
 #: IMAP: commands that a connection may send before it logs in; a client needs about five.
 IMAP_EARLY_COMMANDS: Final = 50
+#: IMAP: octets of all literals of one command before login: each connection of a stranger can hold as many.
+IMAP_EARLY_LITERAL_OCTETS: Final = 16 * 1024
 #: IMAP: literals in one command, and in one command before login (LOGIN has two).
 IMAP_LITERALS: Final = 1000
 IMAP_EARLY_LITERALS: Final = 4

@@ -13,11 +13,23 @@ def network_of(peer: IPv4Address | IPv6Address) -> str:
     return f"{IPv6Address(int(peer) >> 64 << 64)}/64"
 
 
+def site_of(peer: IPv4Address | IPv6Address) -> str:
+    """Whose connections take turns with one another: one IPv4 address, or the IPv6 /48 network, which is one site's
+    (RFC 6177 §2). With a turn for each of its /64 networks, a site would have 65,536 of them."""
+    if isinstance(peer, IPv4Address):
+        return str(peer)
+    return f"{IPv6Address(int(peer) >> 80 << 80)}/48"
+
+
 def block_of(peer: IPv4Address | IPv6Address) -> int:
-    """The IPv4 /24 or IPv6 /64 network of an address, as a number: neighbours that compete for connections as one."""
+    """The IPv4 /24 or IPv6 /48 network of an address, as a number: neighbours that compete for connections as one.
+
+    One site has an IPv6 /48 (RFC 6177 §2), and so 65,536 /64 networks: one connection from each would fill a server
+    in which no network holds more than any other.
+    """
     if isinstance(peer, IPv4Address):
         return int(peer) >> 8
-    return 1 << 64 | int(peer) >> 64
+    return 1 << 64 | int(peer) >> 80
 
 
 @lru_cache(maxsize=4096)

@@ -77,7 +77,7 @@ def work_for(message: Lookups | None) -> None:
 
 
 def network(peer: IPv4Address | IPv6Address) -> str:
-    """The network that shares a budget: a /24 of IPv4, a /64 of IPv6."""
+    """The network that shares a budget: a /24 of IPv4, a /48 of IPv6 (:func:`inbox.base.peers.block_of`)."""
     if isinstance(peer, IPv4Address):
         return f"{IPv4Address(int(peer) >> 8 << 8)}/24"
-    return f"{IPv6Address(int(peer) >> 64 << 64)}/64"
+    return f"{IPv6Address(int(peer) >> 80 << 80)}/48"

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from inbox.base.clock import Clock
 from inbox.base.limits import DNS_QUESTIONS, DNS_SLOW_SECONDS, DNS_ZONE_QUESTIONS
-from inbox.dns.answers import Answer, DnsError, DnsTemporary, LookupsSpent, Mx, NameUnfit, Tlsa
+from inbox.dns.answers import SPENT, Answer, DnsError, DnsTemporary, LookupsSpent, Mx, NameUnfit, Tlsa
 from inbox.dns.cache import AnswerCache, Outcome, Question
 from inbox.dns.lookups import Lookups, SlowLookups, current
 from inbox.dns.message import name_octets
@@ -67,7 +67,7 @@ class _Flights:
         for flights in (max(self._networks.values(), key=len), self.all):
             oldest = next(iter(flights.values()))
             if oldest.started <= slow:
-                oldest.give_up("others needed the room")
+                oldest.give_up(f"{SPENT}: others needed the room")
                 self.remove(oldest)
                 return True
         return False
@@ -193,7 +193,7 @@ class CachingResolver:
         message = current()
         flight = _Flight(question, "" if message is None else message.network, loop.time())
         if not self._flights.has_room(flight.zone, loop.time() - self._slow_after):
-            raise DnsTemporary("too many questions wait for an answer")
+            raise LookupsSpent(f"{SPENT}: too many questions wait for an answer")
         flight.task = loop.create_task(self._find(flight))
         self._flights.add(flight)
         flight.task.add_done_callback(lambda _: self._flights.remove(flight))
@@ -211,7 +211,7 @@ class CachingResolver:
             outcome = type(error)(f"{_told(question)}: {error}"[:200])
         except TimeoutError:
             if flight.given_up:
-                return DnsTemporary(f"{_told(question)}: no answer yet, and {flight.given_up}")
+                return LookupsSpent(flight.given_up)
             outcome = DnsTemporary(f"{_told(question)}: no answer within {self._lifetime:g} seconds")
             silent = f"the name servers of {question[1][:80]!r} did not answer a moment ago"
             self._cache.put(_of_name_servers(question), DnsTemporary(silent), FAILURE_TTL)

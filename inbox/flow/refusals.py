@@ -39,6 +39,8 @@ REWRITE_SECONDS: Final = 60.0
 #: Peers that are counted at one time, tenants of one peer, and reasons and recipients that a counting record names.
 PEERS: Final = 5000
 TENANTS: Final = 100
+#: Peers and tenants together: whoever has many addresses and knows many tenants reaches neither of the other bounds.
+PAIRS: Final = 20_000
 REASONS: Final = 20
 RECIPIENTS: Final = 20
 _REASON_CHARACTERS: Final = 120
@@ -103,6 +105,7 @@ class Refusals:
         self._write = write
         self._windows: OrderedDict[str, _Window] = OrderedDict()
         self._ended: list[_Window] = []
+        self._pairs = 0
         self._minute = 0.0
         self._in_minute = 0
 
@@ -178,10 +181,17 @@ class Refusals:
                 self._end(next(iter(self._windows.values())))
         if tenant not in window.tenants and len(window.tenants) >= TENANTS:
             tenant = ""
-        return window.tenants.setdefault(tenant, _Counted(tenant))
+        counted = window.tenants.get(tenant)
+        if counted is None:
+            counted = window.tenants[tenant] = _Counted(tenant)
+            self._pairs += 1
+            while self._pairs > PAIRS and (oldest := next(iter(self._windows.values()))) is not window:
+                self._end(oldest)
+        return counted
 
     def _end(self, window: _Window) -> None:
         del self._windows[window.network]
+        self._pairs -= len(window.tenants)
         if any(counted.changed for counted in window.tenants.values()):
             self._ended.append(window)
 

@@ -30,6 +30,7 @@ _ISO_MAGIC_AT: Final = 32769
 MAGIC_OCTETS: Final = _ISO_MAGIC_AT + 5
 #: The same for a file in an archive, which is not unpacked that far.
 _HEAD_OCTETS: Final = 300
+_HEAD_PACKED: Final = 4096
 _END_OF_ZIP: Final = b"PK\x05\x06"
 _ENTRY: Final = b"PK\x01\x02"
 _LOCAL: Final = b"PK\x03\x04"
@@ -37,6 +38,7 @@ _LOCAL: Final = b"PK\x03\x04"
 _END_SEARCHED: Final = 22 + 65_535
 _READABLE: Final = frozenset({"zip", "gzip", "tar"})
 _PAX_PATH = re.compile(rb"(?:\A|\n)\d+ path=([^\n]*)\n")
+_OCTAL = re.compile(rb"[0-7]+")
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -98,8 +100,11 @@ def _read_zip(data: bytes, contents: Contents, prefix: str, depth: int) -> None:
     # What stands in front of the archive (a program that unpacks itself) moves the directory.
     at = end - size
     moved = at - start
-    if data[at : at + 4] != _ENTRY:
+    if data[max(at, 0) : max(at, 0) + 4] != _ENTRY:
         at, moved = start, 0
+    if end > 0 and data[at : at + 4] != _ENTRY:  # zip64, or an end record that leads elsewhere
+        _read_local_entries(data, contents, prefix)
+        return
     while data[at : at + 4] == _ENTRY and len(data) >= at + 46:
         flags, method = _number(data, at + 8, 2), _number(data, at + 10, 2)
         packed = _number(data, at + 20, 4)
@@ -135,17 +140,20 @@ def _look_into(data: bytes, at: int, method: int, packed: int, contents: Content
     start = at + 30 + _number(data, at + 26, 2) + _number(data, at + 28, 2)
     # A view: entries may overlap, so that copies would cost the size of the archive for each name.
     view = memoryview(data)[start : start + packed]
-    head = bytes(view[:_HEAD_OCTETS]) if method == 0 else _inflated(view[:4096], _HEAD_OCTETS, -zlib.MAX_WBITS)
+    head = bytes(view[:_HEAD_OCTETS]) if method == 0 else _inflated(view[:_HEAD_PACKED], _HEAD_OCTETS, -zlib.MAX_WBITS)
     if not archive_format(head) or contents.left <= 0:
         contents.complete &= not archive_format(head)
         return
-    inner = bytes(view[: contents.left]) if method == 0 else _inflated(view, contents.left, -zlib.MAX_WBITS)
-    _descend(inner, contents, prefix, depth)
+    # Packed data can be as long as its sender likes and unpack to nothing: it counts as well, and entries may overlap.
+    packed_view = view[: contents.left]
+    inner = bytes(packed_view) if method == 0 else _inflated(packed_view, contents.left, -zlib.MAX_WBITS)
+    _descend(inner, len(packed_view), contents, prefix, depth)
 
 
-def _descend(inner: bytes, contents: Contents, prefix: str, depth: int) -> None:
-    contents.complete &= len(inner) < contents.left
-    contents.left -= len(inner)
+def _descend(inner: bytes, packed: int, contents: Contents, prefix: str, depth: int) -> None:
+    octets = max(len(inner), packed)
+    contents.complete &= octets < contents.left
+    contents.left -= octets
     read_archive(inner, contents, prefix, depth + 1)
 
 
@@ -156,10 +164,11 @@ def _read_gzip(data: bytes, contents: Contents, prefix: str, depth: int) -> None
         name = data[10 : 10 + _NAME_CHARACTERS].partition(b"\0")[0].decode("latin-1")
     if name and not contents.add(name, prefix):
         return
-    if not archive_format(_inflated(memoryview(data)[:4096], _HEAD_OCTETS, zlib.MAX_WBITS | 16)):
+    if not archive_format(_inflated(memoryview(data)[:_HEAD_PACKED], _HEAD_OCTETS, zlib.MAX_WBITS | 16)):
         return
-    inner = _inflated(memoryview(data), contents.left, zlib.MAX_WBITS | 16)
-    _descend(inner, contents, f"{prefix}{name}/" if name else prefix, depth)
+    packed = memoryview(data)[: max(contents.left, 0)]
+    inner = _inflated(packed, contents.left, zlib.MAX_WBITS | 16)
+    _descend(inner, len(packed), contents, f"{prefix}{name}/" if name else prefix, depth)
 
 
 def _read_tar(data: bytes, contents: Contents, prefix: str, depth: int) -> None:
@@ -181,7 +190,7 @@ def _read_tar(data: bytes, contents: Contents, prefix: str, depth: int) -> None:
                 return
             if size and archive_format(body[:_HEAD_OCTETS]):
                 inner = data[at + 512 : at + 512 + min(size, max(contents.left, 0))]
-                _descend(inner, contents, f"{prefix}{name}/", depth)
+                _descend(inner, len(inner), contents, f"{prefix}{name}/", depth)
         at += 512 + (size + 511) // 512 * 512
     if at >= len(data) + 512:
         contents.complete = False
@@ -195,10 +204,9 @@ def _ustar_name(header: bytes) -> bytes:
 def _tar_size(digits: bytes) -> int:
     if digits[:1] == b"\x80":
         return int.from_bytes(digits[4:], "big")
-    try:
-        return int(digits.strip(b" \0") or b"0", 8)
-    except ValueError:
-        return 0
+    digits = digits.strip(b" \0")
+    # int() alone would take a sign too, and a negative size leads back to the same header for ever.
+    return int(digits, 8) if _OCTAL.fullmatch(digits) else 0
 
 
 def _zip_name(name: bytes, flags: int) -> str:

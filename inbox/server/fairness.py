@@ -47,7 +47,7 @@ class Turns:
         """Waits for a turn: one is given in each pass of the event loop, to each network in rotation.
 
         Args:
-            network: the peer's, as :func:`inbox.base.peers.network_of` names it.
+            network: the peer's, as :func:`inbox.base.peers.site_of` names it.
         """
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import ClassVar, Final
 
 from inbox.base.limits import SMTP_SURPLUS_RECIPIENTS
-from inbox.base.peers import network_of, unmapped
+from inbox.base.peers import site_of, unmapped
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Door, Session
 from inbox.server.guard import IN_TRANSACTION, STRANGER
@@ -25,6 +26,8 @@ _STOPPING: Final = Reply(421, "4.3.2", "Shutting down, try again later")
 _TIMED_OUT: Final = Reply(421, "4.4.2", "Timed out waiting for you")
 _IDLE: Final = frozenset({Verb.EHLO, Verb.HELO, Verb.LHLO, Verb.NOOP, Verb.RSET, Verb.HELP, Verb.VRFY, Verb.EXPN})
 
+#: Seconds of a deadline that only makes a connection one that waits.
+_NEVER: Final = 1e9
 _NAMES: Final = {verb: f"smtp_{verb.value}" for verb in Verb}
 
 
@@ -80,7 +83,7 @@ class SmtpConnection(SmtpMessages):
         config = self._context.config
         if config.proxy_networks:
             await self._read_proxy()
-            self._share.network = network_of(self._client.peer)
+            self._share.network = site_of(self._client.peer)
             if not self._context.guard.identify(self, self._client.peer):
                 self._context.log.warning("smtp_too_many_connections", peer=str(self._client.peer))
                 self._say(TOO_MANY)
@@ -114,7 +117,7 @@ class SmtpConnection(SmtpMessages):
     async def _greet(self) -> None:
         config, session, receiver = self._context.config, self._client, self._receiver
         if config.greet_delay_seconds:
-            await asyncio.sleep(config.greet_delay_seconds)
+            await self._delay(config.greet_delay_seconds)
         session.early_talker = receiver.buffered > 0
         refusal = await self._context.receiving.connect(session)
         session.early_talker = receiver.buffered > 0
@@ -123,6 +126,17 @@ class SmtpConnection(SmtpMessages):
         else:
             self._say(refusal)
             self._closing = True
+
+    async def _delay(self, seconds: float) -> None:
+        """Waits; meanwhile the connection may be evicted, or its network could hold places that nobody may take."""
+        self.waiting_since = self._context.clock.monotonic()
+        self.deadline, self.pressing = self.waiting_since + _NEVER, inf
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.deadline = inf
+        if self._evicted:
+            raise Evicted
 
     # Commands
 

@@ -20,7 +20,7 @@ from aiosmtpd.smtp import SMTP
 
 from inbox.base.clock import Clock
 from inbox.base.ids import Ids
-from inbox.base.peers import network_of, peer_address
+from inbox.base.peers import peer_address, site_of
 from inbox.flow.doors import Receiving
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Tls
@@ -103,7 +103,7 @@ class SmtpLink(SMTP):
         peer = self._peer()
         guard = context.guard
         if guard.enter_unidentified(self) if context.config.proxy_networks else guard.enter(self, peer):
-            self._share = Share(context.turns, network_of(peer))
+            self._share = Share(context.turns, site_of(peer))
             self._handler_coroutine = self.loop.create_task(self._share.run(self._handle_client()))
             return
         context.log.warning("smtp_too_many_connections", peer=str(peer), connections=len(guard.connections))

@@ -50,7 +50,7 @@ from datetime import UTC, datetime
 from typing import ClassVar, Final
 
 from inbox.authentication import results as authentication_results
-from inbox.authentication.dmarc.author import MessageAuthor
+from inbox.authentication.dmarc.author import Author, MessageAuthor
 from inbox.authentication.dmarc.discovery import Discovery, Method
 from inbox.authentication.dmarc.evaluation import Checked, evaluate, sample_of
 from inbox.authentication.dmarc.forwarding import Exemption, Way, dmarc_of, exempts, vouched
@@ -58,6 +58,7 @@ from inbox.authentication.dmarc.public_suffix import PublicSuffixes, shipped
 from inbox.authentication.feedback import Observation
 from inbox.base.limits import DMARC_EXCEPTION_SECONDS
 from inbox.dns.answers import SPENT, DnsTemporary
+from inbox.mail.message import Message
 from inbox.plugin import (
     Action,
     ArcFact,
@@ -80,6 +81,8 @@ __version__ = "1.0.0"
 
 #: Signatures that one observation names, as RFC 7489 §7.2 lets reporters choose.
 _MAX_REPORTED: Final = 10
+#: Octets of From above which it is read in another thread: 64 KB take 100 ms.
+_LONG_FROM: Final = 4096
 _STRICTNESS: Final = {"ignore": 0, "tag": 1, "quarantine": 3, "defer": 4, "reject": 5}
 
 
@@ -114,7 +117,7 @@ class Dmarc:
     async def data(self, tx: Transaction) -> HookResult:
         """Judges the message, and counts it for reports."""
         assert tx.message is not None, "data comes with a message"
-        author = tx.message.shared(MessageAuthor).of(tx.message.headers.raw_all("from"))
+        author = await self._author(tx.message)
         discovery = Discovery(self._services.dns, self.settings.organizational_domain, self._suffixes)
         checked = Checked(tx.facts.get(SpfFact), tx.facts.get(DkimFact))
         fact = self._believed(tx, author.domain)
@@ -130,6 +133,13 @@ class Dmarc:
         tx.facts.put(fact)
         self._observe(tx, fact, action, checked)
         return self._opinion(fact, action)
+
+    async def _author(self, message: Message) -> Author:
+        fields = message.headers.raw_all("from")
+        known = message.shared(MessageAuthor)
+        if sum(map(len, fields)) <= _LONG_FROM:
+            return known.of(fields)
+        return await self._services.run_blocking("crypto", known.of, fields)
 
     # -- what follows ------------------------------------------------------------------------------------------------
 

@@ -482,3 +482,19 @@ async def test_in_the_engine() -> None:
     assert isinstance(outcome.verdict, Reject)
     fact = outcome.fact(DmarcFact)
     assert fact is not None and fact.result is Result.NONE
+
+
+async def test_a_long_from_is_read_in_another_thread() -> None:
+    world = World()
+    kinds: list[str] = []
+
+    async def noted(kind: str, function: Any, *arguments: Any) -> Any:
+        kinds.append(kind)
+        return function(*arguments)
+
+    world.plugin._services = replace(world.services, run_blocking=noted)
+    await world.judge(b"From: " + b"ann@author.test, " * 1000 + b"\r\n\r\nHello\r\n")
+    assert kinds == ["crypto"]
+    assert world.fact.domain == "author.test"
+    await world.judge()
+    assert kinds == ["crypto"]

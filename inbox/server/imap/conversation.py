@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Final, cast
 
 from inbox.base.errors import InboxError, StoreError
-from inbox.base.limits import IMAP_EARLY_LITERALS, IMAP_LITERAL_OCTETS, IMAP_LITERALS
+from inbox.base.limits import IMAP_EARLY_LITERAL_OCTETS, IMAP_EARLY_LITERALS, IMAP_LITERAL_OCTETS, IMAP_LITERALS
 from inbox.server.imap.append import destination, receive
 from inbox.server.imap.capability import capabilities
 from inbox.server.imap.channel import Disconnected
@@ -118,7 +118,9 @@ class Conversation:
             if len(announced.literals) >= (IMAP_EARLY_LITERALS if self._state is State.FRESH else IMAP_LITERALS):
                 raise BadCommand("Too many literals")
             kept = sum(map(len, announced.literals))
-            if kept + announced.size > IMAP_LITERAL_OCTETS:
+            if kept + announced.size > (
+                IMAP_EARLY_LITERAL_OCTETS if self._state is State.FRESH else IMAP_LITERAL_OCTETS
+            ):
                 raise BadCommand("Literal too large", word="NO", response_code="TOOBIG")
         except BadCommand as error:
             self._s.framer.refuse(error)

@@ -6,8 +6,9 @@ import asyncio
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from inbox.base.errors import NotFound
@@ -38,12 +39,15 @@ _ASKED: Final[Mapping[int, tuple[Column, ...]]] = {
 _ADDRESS_FIELDS: Final = frozenset({"FROM", "TO", "CC", "BCC", "SENDER", "REPLY-TO"})
 #: Tests of messages by the view alone before others get their turn.
 _TURN: Final = 2000
+#: Octets of a header section, times keys, above which it is looked through in another thread.
+_COSTLY: Final = 64 * 1024
 
 
 @dataclass(slots=True)
 class _Facts:
     """One message as far as its keys ask for it. ``place`` counts from 0; ``found`` is what its blob has of the texts
-    that are looked for."""
+    that are looked for. ``fields`` has the texts of fields by name: keys are many, and to read a field of 64 KB takes
+    50 ms."""
 
     place: int
     size: int = 0
@@ -51,6 +55,7 @@ class _Facts:
     block: bytes = b""
     header: str = ""
     found: Needles | None = None
+    fields: dict[str, list[str]] = field(default_factory=dict)
 
 
 _Test = Callable[[_Facts], bool]
@@ -147,13 +152,18 @@ def _stored_test(wanted: Key) -> _Test:
 def _header_test(name: str, value: str) -> _Test:
     sought, named = folded(value), fields_of([name])
 
-    def test(m: _Facts) -> bool:
-        fields = named(m.block)
-        if any(sought in folded(text) for text in Headers(fields).get_all(name)):
-            return True
+    def texts_in(block: bytes) -> list[str]:
+        fields = named(block)
+        texts = [folded(text) for text in Headers(fields).get_all(name)]
         # RFC 3501 §6.4.4 speaks of the envelope's FROM: a user looks for the address that is shown, however the
         # field spells it.
-        return name in _ADDRESS_FIELDS and any(sought in words for words in address_words(fields))
+        return [*texts, *address_words(fields)] if name in _ADDRESS_FIELDS else texts
+
+    def test(m: _Facts) -> bool:
+        texts = m.fields.get(name)
+        if texts is None:
+            texts = m.fields[name] = texts_in(m.block)
+        return any(sought in text for text in texts)
 
     return test
 
@@ -241,7 +251,7 @@ async def _by_view(s: ImapSession, view: View, tests: Sequence[_Test], turn: int
 
 
 async def _dear(s: ImapSession, view: View, candidates: list[int], test: _Test, wanted: Key) -> list[int]:
-    level, texts = _level(wanted), _texts_of(wanted)
+    level, texts, weight = _level(wanted), _texts_of(wanted), _weight(wanted)
     uids = [view.uids[place] for place in candidates]
     pages = s.backend.database.messages.columns(view.mailbox.organization, view.mailbox.id, uids, _ASKED[level])
     found: list[int] = []
@@ -256,10 +266,17 @@ async def _dear(s: ImapSession, view: View, candidates: list[int], test: _Test, 
             facts = _Facts(place, row[1], row[-1], found=needles)
             if level >= _TEXTS:
                 facts.block = row[2] + row[3]
-                facts.header = header_words(facts.block) if level == _BLOB else ""
-            if test(facts):
+            work = partial(_holds, test, facts, words=level == _BLOB)
+            costly = level >= _TEXTS and len(facts.block) * weight > _COSTLY
+            if await asyncio.to_thread(work) if costly else work():
                 found.append(place)
     return found
+
+
+def _holds(test: _Test, facts: _Facts, *, words: bool) -> bool:
+    if words:
+        facts.header = header_words(facts.block)
+    return test(facts)
 
 
 async def _look(s: ImapSession, row: Row, texts: Sequence[key.Text]) -> Needles | None:

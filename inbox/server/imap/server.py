@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from inbox.base.clock import Clock, SystemClock
 from inbox.base.ids import Ids, RandomIds
-from inbox.base.peers import network_of, peer_address
+from inbox.base.peers import peer_address, site_of
 from inbox.flow.doors import Appending, Login
 from inbox.plugin.context import Door, IPAddress, Session
 from inbox.plugin.services import Log
@@ -195,7 +195,7 @@ class ImapServer:
             self._log.warning("imap_too_many_handshakes", peer=str(peer), handshakes=len(self._shaking))
             connection.close()
             return
-        task = shaking.task = asyncio.get_running_loop().create_task(self._shake_hands(shaking, network_of(peer)))
+        task = shaking.task = asyncio.get_running_loop().create_task(self._shake_hands(shaking, site_of(peer)))
         self._shaking[task] = shaking
         task.add_done_callback(partial(self._shaken, peer))
 
@@ -244,7 +244,7 @@ class ImapServer:
             local_port=local[1] if local else 0,
             started_at=self._clock.now(),
         )
-        share = Share(self._turns, network_of(peer))
+        share = Share(self._turns, site_of(peer))
         session = ImapSession(self._backend, channel, context, share, self.guard, may_start_tls=tls == "starttls")
         if not self.guard.enter(session, peer):
             self.guard.leave_peer(peer)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from inbox.base.limits import IMAP_WORDS
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.framing import Request
 
@@ -16,8 +17,7 @@ _ASTRING: Final = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\]+')
 _LIST_MAILBOX: Final = re.compile(rb'[^\x00-\x20\x7f-\xff(){"\\]+')
 _FLAG: Final = re.compile(rb'\\?[^\x00-\x20\x7f-\xff(){%*"\\\]]+')
 #: RFC 3501 allows seven bits here; clients send UTF-8 passwords and search words all the same (RFC 9051 allows it).
-_QUOTED: Final = re.compile(rb'"((?:[^"\\\r\n\x00]|\\["\\])*)"')
-_ESCAPED: Final = re.compile(rb'\\(["\\])')
+_QUOTED: Final = re.compile(rb'"((?>(?:[^"\\\r\n\x00]++|\\["\\])*))"')
 _LITERAL: Final = re.compile(rb"\{[0-9]{1,64}\+?\}\r\n")
 _NUMBER: Final = re.compile(rb"[0-9]{1,10}")
 _TAG: Final = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\+]{1,128}')
@@ -28,11 +28,12 @@ MAX_NUMBER: Final = 0xFFFFFFFF
 class Cursor:
     """A place in a :class:`Request`. Every method either moves on, or raises ``BadCommand`` and is not used again."""
 
-    __slots__ = ("_literals", "pos", "text")
+    __slots__ = ("_left", "_literals", "pos", "text")
 
     def __init__(self, request: Request) -> None:
         self.text = request.text
         self.pos = 0
+        self._left = IMAP_WORDS
         self._literals = iter(request.literals)
 
     def bad(self, wanted: str) -> BadCommand:
@@ -66,7 +67,13 @@ class Cursor:
         if self.text[self.pos :].strip(b" "):
             raise BadCommand(f"Too many arguments at octet {self.pos + 1}")
 
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise BadCommand(f"More than {IMAP_WORDS} words", word="NO", response_code="LIMIT")
+
     def match(self, pattern: re.Pattern[bytes], name: str) -> bytes:
+        self._count()
         found = pattern.match(self.text, self.pos)
         if found is None:
             raise self.bad(name)
@@ -91,13 +98,15 @@ class Cursor:
 
     def string(self, name: str = "String") -> bytes:
         """A quoted string or a literal."""
+        self._count()
         here = self.peek()
         if here == b'"':
             quoted = _QUOTED.match(self.text, self.pos)
             if quoted is None:
                 raise BadCommand(f"Unfinished quoted string at octet {self.pos + 1}")
             self.pos = quoted.end()
-            return _ESCAPED.sub(rb"\1", quoted[1]) if b"\\" in quoted[1] else quoted[1]
+            # It has no NUL, which can stand for a backslash meanwhile.
+            return quoted[1].replace(b"\\\\", b"\0").replace(b"\\", b"").replace(b"\0", b"\\")
         if here == b"{":
             self.match(_LITERAL, "Literal")
             try:
@@ -120,12 +129,14 @@ class Cursor:
         found = pattern.match(self.text, self.pos)
         if found is None:
             return self.string(name)
+        self._count()
         self.pos = found.end()
         return found[0]
 
     def nstring(self) -> bytes | None:
         """A string, or None for NIL."""
         if self.text[self.pos : self.pos + 3].upper() == b"NIL":
+            self._count()
             self.pos += 3
             return None
         return self.string("String or NIL")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from inbox.base.limits import IMAP_SET_RANGES
 from inbox.wire.imap.cursor import MAX_NUMBER, Cursor
 from inbox.wire.imap.errors import BadCommand
 
@@ -28,6 +29,8 @@ class SequenceSet:
     def read(cls, cursor: Cursor) -> SequenceSet:
         """Raises BadCommand."""
         text = cursor.match(_SET, "Sequence set")
+        if text.count(b",") >= IMAP_SET_RANGES:
+            raise BadCommand(f"More than {IMAP_SET_RANGES} ranges in a set", word="NO", response_code="LIMIT")
         ranges = tuple(_one(part) for part in text.split(b","))
         if max(map(max, ranges)) > MAX_NUMBER:
             raise BadCommand("Number above 4294967295 in a sequence set")

@@ -13,7 +13,7 @@ from inbox.dns.lookups import Lookups, SlowLookups, current, network, work_for
 
 @pytest.mark.parametrize(
     ("peer", "shared"),
-    [("192.0.2.7", "192.0.2.0/24"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"), ("::1", "::/64")],
+    [("192.0.2.7", "192.0.2.0/24"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1::/48"), ("::1", "::/48")],
 )
 def test_the_network_of_a_peer(peer: str, shared: str) -> None:
     assert network(ip_address(peer)) == shared

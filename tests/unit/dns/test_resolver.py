@@ -15,7 +15,7 @@ from inbox.authentication.dkim.verify import verify
 from inbox.authentication.facts import Result
 from inbox.base.clock import SystemClock
 from inbox.base.limits import DNS_SLOW_AT_ONCE, DNS_SLOW_OF_MESSAGE, DNS_SLOW_OF_NETWORK
-from inbox.dns.answers import Answer, AnswerUnfit, DnsTemporary, Mx, NameUnfit
+from inbox.dns.answers import Answer, AnswerUnfit, DnsTemporary, LookupsSpent, Mx, NameUnfit
 from inbox.dns.lookups import Lookups, work_for
 from inbox.dns.resolver import FAILURE_TTL, CachingResolver, organization
 from inbox.dns.upstream import Server
@@ -164,7 +164,7 @@ async def test_questions_on_their_way_are_bounded(monkeypatch: pytest.MonkeyPatc
         resolver = CachingResolver(FakeClock(), server.address, slow=3600)
         waiters = [asyncio.create_task(resolver.a(f"{number}.test")) for number in range(3)]
         await server.arrived(3)
-        with pytest.raises(DnsTemporary, match="too many questions"):
+        with pytest.raises(LookupsSpent, match="too many questions"):
             await resolver.a("one-more.test")
         server.gate.set()
         assert not any(answer.exists for answer in await asyncio.gather(*waiters))
@@ -178,7 +178,7 @@ async def test_questions_about_one_organization_are_bounded(monkeypatch: pytest.
         resolver = CachingResolver(FakeClock(), server.address)
         slow = [asyncio.create_task(resolver.txt(f"s{number}._domainkey.slow.test")) for number in range(2)]
         await server.arrived(2)
-        with pytest.raises(DnsTemporary, match="too many questions"):
+        with pytest.raises(LookupsSpent, match="too many questions"):
             await resolver.txt("one-more.slow.test")
         other = asyncio.create_task(resolver.txt("other.test"))
         await server.arrived(3)

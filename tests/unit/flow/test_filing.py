@@ -141,6 +141,29 @@ async def test_large_contents_do_not_go_to_the_process(
     assert sizes == [len(half), len(half) + 1]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"From: " + b"a@b.test, " * 2000 + b"\r\n\r\nx",
+        b"Content-Type: multipart/mixed; boundary=x\r\n\r\n" + b"--x\r\n\r\n" * 1000,
+    ],
+)
+async def test_what_costs_much_to_index_holds_up_neither_the_loop_nor_the_process(
+    place: Place, acme: Home, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools: list[str] = []
+
+    async def noted(pool: str, function: Callable[..., R], *arguments: object) -> R:
+        pools.append(pool)
+        return await run_blocking(pool, function, *arguments)
+
+    monkeypatch.setattr(place.filer, "_run_blocking", noted)
+    await place.filer.file([bundle(acme, Copy(acme.inbox), content=content)], [])
+    assert pools == ["index"]
+    await place.filer.file([bundle(acme, Copy(acme.inbox), content=content[:2000])], [])
+    assert pools == ["index"]
+
+
 async def test_half_a_surrogate_pair(place: Place, acme: Home) -> None:
     odd = "a\ud800b"
     record = decision(acme.tenant, sender=odd, recipients=(odd,))

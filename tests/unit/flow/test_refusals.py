@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inbox.flow import refusals
-from inbox.flow.refusals import FULL, FULL_LMTP, OVERALL, PEERS, REASONS, WINDOW_SECONDS, Manner, Refusals
+from inbox.flow.refusals import FULL, FULL_LMTP, OVERALL, PAIRS, PEERS, REASONS, WINDOW_SECONDS, Manner, Refusals
 from inbox.mail.address import Address
 from inbox.mail.reply import Reply
 from inbox.plugin.context import Door, Session
@@ -223,3 +223,13 @@ async def test_what_is_counted_when_the_server_stops_is_written(
 
         monkeypatch.setattr(database.decisions, "add", adding)
     assert [(record.id, decode(record.body).count) for record in written] == [(which, 7)]
+
+
+async def test_pairs_of_peers_and_tenants_are_bounded() -> None:
+    home = Home()
+    for n in range(2 * PAIRS // 50):
+        for tenant in range(50):
+            home.refusals.choose(session(f"10.{n >> 8}.{n & 255}.1"), f"t{tenant}")
+    windows = home.refusals._windows.values()
+    assert sum(len(window.tenants) for window in windows) == PAIRS
+    assert next(reversed(windows)).network == f"10.{n >> 8}.{n & 255}.1", "the newest are kept"

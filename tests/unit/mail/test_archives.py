@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import struct
 import tarfile
 import zipfile
+import zlib
 
 import pytest
 from hypothesis import given
@@ -136,3 +138,42 @@ def test_broken_archives_are_read(at: int, octet: int) -> None:
         broken = bytearray(data)
         broken[at % len(broken)] = octet
         read(bytes(broken))
+
+
+@pytest.mark.parametrize("kind", [b"L", b"x", b"g", b"0"])
+def test_a_tar_header_with_a_negative_size_leads_nowhere(kind: bytes) -> None:
+    header = bytearray(512)
+    header[:1], header[124:129], header[156:157], header[257:262] = b"n", b"-1000", kind, b"ustar"
+    assert len(read(bytes(header) + bytes(1024)).names) <= 1
+
+
+def test_packed_data_that_unpacks_to_nothing_is_bounded() -> None:
+    """Entries may overlap: each of these asks for the same 8 MB of empty blocks to be unpacked."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packed = packer.compress(b"PK\x03\x04" + bytes(296)) + packer.flush(zlib.Z_FULL_FLUSH)
+    packed += b"\x00\x00\x00\xff\xff" * (2 * UNPACKED_OCTETS // 5)
+    local = b"PK\x03\x04" + struct.pack("<HHHHHIIIHH", 20, 0, 8, 0, 0, 0, len(packed), 300, 1, 0) + b"a"
+    entry = struct.pack(
+        "<4sHHHHHHIIIHHHHHII", b"PK\x01\x02", 20, 20, 0, 8, 0, 0, 0, len(packed), 300, 1, 0, 0, 0, 0, 0, 0
+    )
+    directory = (entry + b"a") * 100
+    end = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 100, 100, len(directory), len(local) + len(packed), 0)
+    contents = read(local + packed + directory + end)
+    assert contents.left == 0
+    assert not contents.complete
+
+
+@pytest.mark.parametrize("start", [0xFFFFFFFF, 0x7FFFFFFF])
+def test_an_end_record_that_leads_elsewhere_hides_no_names(start: int) -> None:
+    """Such as that of zip64, whose directory is found in another way."""
+    data = bytearray(zipped(EXE))
+    end = data.rfind(b"PK\x05\x06")
+    data[end + 12 : end + 20] = struct.pack("<II", 0xFFFFFFFF, start)
+    contents = read(bytes(data))
+    assert contents.names == ["a.exe"]
+    assert not contents.complete
+
+
+def test_an_empty_zip_file_is_complete() -> None:
+    contents = read(zipped())
+    assert (contents.names, contents.complete) == ([], True)

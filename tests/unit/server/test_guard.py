@@ -44,6 +44,16 @@ def filled(guard: Guard, networks: dict[str, list[Connection]]) -> None:
 QUIET = ip_address("203.0.113.9")
 
 
+def test_a_site_cannot_take_all_connections_with_one_from_each_of_its_networks() -> None:
+    guard = Guard(FakeClock(), 6, 0)
+    site = [Connection(float(number)) for number in range(6)]
+    for number, connection in enumerate(site):
+        assert guard.enter(connection, ip_address(f"2001:db8:1:{number:x}::1"))
+    assert guard.enter(Connection(9.0), QUIET)
+    assert guard.enter(Connection(9.0), ip_address("2001:db8:2::1"))
+    assert [each.ended for each in site] == ["evicted", "evicted", "", "", "", ""]
+
+
 def test_the_network_with_the_most_connections_makes_room() -> None:
     guard = Guard(FakeClock(), 6, 0)
     many, few = [Connection(n) for n in (3.0, 1.0, 2.0, 4.0)], [Connection(0.0), Connection(0.0)]
@@ -98,7 +108,7 @@ def test_neighbours_in_ipv6_are_one_network() -> None:
     for number, connection in enumerate(same):
         assert guard.enter(connection, IPv6Address(f"2001:db8::{number}"))
     assert not guard.enter(Connection(), IPv6Address("2001:db8::ffff"))
-    assert guard.enter(Connection(), IPv6Address("2001:db8:0:1::1"))
+    assert guard.enter(Connection(), IPv6Address("2001:db8:1::1"))
     assert same[0].ended == "evicted"
 
 
@@ -331,3 +341,13 @@ async def test_starttls_without_a_handshake_makes_room(protocol: str, tmp_path: 
 def test_starttls_without_a_handshake_makes_room_on_uvloop(protocol: str, tmp_path: Path) -> None:
     uvloop = pytest.importorskip("uvloop")
     uvloop.run(test_starttls_without_a_handshake_makes_room(protocol, tmp_path))
+
+
+async def test_whoever_waits_for_the_delayed_banner_makes_room(tmp_path: Path) -> None:
+    async with smtp_world(tmp_path, listen=False, max_connections=3, greet_delay_seconds=0.2) as world:
+        crowd = [client_of(world, f"192.0.2.{number}") for number in range(3)]
+        await settle()
+        world.pass_time(CROWDED_SECONDS + 1)
+        newcomer = client_of(world, "203.0.113.9")
+        assert (await reply(newcomer))[-1].startswith("220")
+        assert [client.transport.closed for client in crowd] == [True, False, False]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import threading
 from pathlib import Path
 
 import pytest
 
 from inbox.base import limits
-from inbox.base.limits import LOGIN_FAILURES, SPOOL_OCTETS
+from inbox.base.limits import IMAP_EARLY_LITERAL_OCTETS, LOGIN_FAILURES, SPOOL_OCTETS
+from inbox.server.imap.searchtext import address_words
 from tests.support.imap_world import ADDRESS, PASSWORD, client_tls, world
 
 MESSAGE = b"Subject: x\r\nMessage-ID: <1@demo.test>\r\n\r\nabc\r\n"
@@ -263,3 +265,31 @@ async def test_mailboxes_and_their_names_have_bounds(tmp_path: Path, monkeypatch
         for name in (b"a/" * 40 + b"b", b"x" * 1025):
             assert b" NO [LIMIT] " in (await client.command(b"CREATE " + name))[-1]
         assert len(await client.ok(b'LIST "" *')) == there + 1
+
+
+async def test_fields_are_read_once_for_all_keys_of_a_search_and_not_on_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """490 keys would read a From of 60 KB for 20 s, in which nobody else is served."""
+    read: list[str] = []
+
+    def noted(block: bytes) -> list[str]:
+        read.append(threading.current_thread().name)
+        return list(address_words(block))
+
+    monkeypatch.setattr("inbox.server.imap.search.address_words", noted)
+    async with world(tmp_path) as w:
+        await w.deliver(b"From: " + b"ann@demo.test, " * 300 + b"\r\nSubject: x\r\n\r\nbody\r\n")
+        async with w.user() as client:
+            await client.ok(b"SELECT INBOX")
+            keys = b" ".join(b"NOT FROM z%d" % number for number in range(200))
+            assert (await client.command(b"SEARCH FROM ann " + keys))[0] == b"* SEARCH 1"
+    assert len(read) == 1
+    assert read[0] != threading.main_thread().name
+
+
+async def test_literals_before_login_hold_little(tmp_path: Path) -> None:
+    async with world(tmp_path) as w, w.connect() as client:
+        client.send(b"a LOGIN {%d}\r\n" % (IMAP_EARLY_LITERAL_OCTETS + 1))
+        client.send(b"b LOGOUT\r\n")
+        assert b"a NO [TOOBIG] Literal too large\r\n" in await client.rest()

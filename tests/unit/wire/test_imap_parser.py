@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from inbox.base.limits import SEARCH_DEPTH, SEARCH_KEYS
+from inbox.base.limits import IMAP_SET_RANGES, IMAP_WORDS, SEARCH_DEPTH, SEARCH_KEYS
 from inbox.mail.flags import Flag
 from inbox.wire.imap import commands as c
 from inbox.wire.imap import search as k
@@ -199,3 +199,24 @@ def test_append_is_read_when_its_message_is_announced() -> None:
 def test_passwords_do_not_show_in_repr() -> None:
     assert "secret" not in repr(arguments(b"login ann secret"))
     assert "secret" not in repr(arguments(b"authenticate plain secret"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"FETCH 1 BODY[HEADER.FIELDS (" + b" ".join([b"X"] * (IMAP_WORDS + 1)) + b")]",
+        b"STORE 1 +FLAGS (" + b" ".join([b"X"] * (IMAP_WORDS + 1)) + b")",
+        b"ENABLE" + b" X" * (IMAP_WORDS + 1),
+        b"ID (" + b" ".join([b"NIL"] * (IMAP_WORDS + 1)) + b")",
+        b'ID ("a" ' + b" ".join([b'"a"'] * (IMAP_WORDS + 1)) + b")",
+        b"FETCH 1" + b",1" * IMAP_SET_RANGES + b" FLAGS",
+    ],
+)
+def test_words_and_ranges_of_one_command_are_bounded(text: bytes) -> None:
+    error = bad(text)
+    assert (error.word, error.response_code) == ("NO", "LIMIT")
+
+
+def test_every_escape_of_a_quoted_string_is_undone_once() -> None:
+    found = arguments(rb'LOGIN "\\\"\"\\\\\"" "\\\\"')
+    assert found == c.Login(r'\""\\"', r"\\")
