@@ -43,7 +43,9 @@ def test_every_named_test_exists(title: str) -> None:
 
 @pytest.mark.parametrize("title", sections())
 def test_every_row_names_a_test_or_says_why_there_is_none(title: str) -> None:
-    bare = [state for state, text, tests in sections()[title] if not _TEST.search(tests) and not text.startswith("n/a:")]
+    bare = [
+        state for state, text, tests in sections()[title] if not _TEST.search(tests) and not text.startswith("n/a:")
+    ]
     assert bare == []
 
 
