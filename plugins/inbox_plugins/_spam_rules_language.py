@@ -81,7 +81,7 @@ _OF_AN_ATTACHMENT: Final[Mapping[str, tuple[Shape, str]]] = {
     **_OF_A_PART,
     "archive": (TEXT, "The format of an archive, recognised by its first octets: `zip` (office documents, too), "
                 "`gzip`, `tar`, `rar`, `7z`, `iso`, `cab`, `xz`, `bzip2` …; empty for other files."),
-    "files": (TEXTS, "Names in a zip, tar or gzip archive; those in nested archives follow the archive's name and a slash."),
+    "files": (TEXTS, "Names in a zip, tar or gzip archive; in a nested archive, after its name and a slash."),
     "encrypted": (FLAG, "A file in a zip archive needs a password."),
     "listed_completely": (FLAG, "`files` has everything. False for archives of formats that are not read, and beyond "
                           "the limits; true for what is no archive."),
