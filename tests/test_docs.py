@@ -85,7 +85,7 @@ def test_the_readme_shows_every_plugin_that_ships(tmp_path: Path) -> None:
     text = PAGES["README.md"].read_text()
     listed = re.findall(r"^(\w+) +\S+ +[a-z, ]+? {2,}(?:demo)? +(?:enforce|off) +(\S+)$", text, re.MULTILINE)
     assert [name for name, source in listed if source == "shipped"] == sorted(found.plugins)
-    explained = text[text.index("\ndata: Reject ") : text.index("Write a rule into")]
+    explained = text[text.index("\ndata: Reject ") : text.index("Add a rule to")]
     demo = PolicySet.load(tmp_path / "policies", found).effective("demo")
     judges = {
         entry.name for entry in demo.plugins
@@ -101,3 +101,22 @@ def test_settings_of_the_page_about_authentication_exist() -> None:
     named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)(?:=[a-z]+)?`", AUTHENTICATION))
     assert len(named) > 5
     assert named - known == set()
+
+
+def test_the_changelog_has_each_heading_once_and_no_entry_twice() -> None:
+    """A merge of two branches that both added entries leaves headings, or entries, in it twice."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    for release in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        headings = re.findall(r"^### (.+)$", release, re.MULTILINE)
+        order = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+        assert headings == [name for name in order if name in headings]
+        found = re.findall(r"^- (.+?)(?=^- |^#|\Z)", release, re.MULTILINE | re.DOTALL)
+        entries = [" ".join(entry.split())[:60] for entry in found]
+        assert entries
+        assert len(entries) == len(set(entries))
+        assert re.findall(r"^(?!#).*\n\n- .*", release, re.MULTILINE) == []
+
+
+def test_the_readme_links_every_page() -> None:
+    linked = set(re.findall(r"\]\((docs/[a-z]+\.md)", PAGES["README.md"].read_text()))
+    assert {f"docs/{name}" for name in PAGES if name != "README.md"} - linked == set()

@@ -39,3 +39,17 @@ def test_a_section_has_every_state_in_order(title: str) -> None:
 def test_every_named_test_exists(title: str) -> None:
     named = [match.groups() for _, _, tests in sections()[title] for match in _TEST.finditer(tests)]
     assert [f"{path}::{name}" for path, name in named if name not in functions(ROOT / path)] == []
+
+
+@pytest.mark.parametrize("title", sections())
+def test_every_row_names_a_test_or_says_why_there_is_none(title: str) -> None:
+    bare = [
+        state for state, text, tests in sections()[title] if not _TEST.search(tests) and not text.startswith("n/a:")
+    ]
+    assert bare == []
+
+
+@pytest.mark.parametrize("title", sections())
+def test_the_column_of_tests_has_nothing_that_is_not_checked(title: str) -> None:
+    rest = {state: _TEST.sub("", tests).strip(", ") for state, _, tests in sections()[title]}
+    assert {state: text for state, text in rest.items() if text not in {"", "n/a"}} == {}

@@ -120,8 +120,9 @@ def dkim(subject: Subject) -> list[Finding]:
                 findings.append(look.differs("another key, or one that must not be used"))
     if not subject.needs.signed:
         look = Look(_wanted("dkim", f"*._domainkey.{subject.needs.domain}", "TXT"), Shown())
-        what = f"mail is not signed: inbox domain dkim rotate {subject.needs.domain}"
-        findings.append(look.finding(Outcome.WARN, State.MISSING, what))
+        waits = any(key.use == "waiting" for key in subject.needs.keys)
+        then = "publish the records above" if waits else f"inbox domain dkim rotate {subject.needs.domain}"
+        findings.append(look.finding(Outcome.WARN, State.MISSING, f"mail is not signed: {then}"))
     return findings
 
 

@@ -46,7 +46,7 @@ class Change:
         say(f"{how} {self.kind} {self.name}{of}")
         for name, value in details.items():
             if value not in ("", None, False, [], {}):
-                say(f"  {name.replace('_', ' ')}: {value if not isinstance(value, dict) else counted(value)}")
+                say(f"  {name.replace('_', ' ')}: {_in_words(value)}")
 
     def receipt(self, past: str, as_json: bool, **details: Any) -> None:
         """What was done, and when."""
@@ -71,6 +71,14 @@ class Change:
             )
         if not typer.confirm(f"{self.verb} {self.kind} {self.name}? This {consequence}."):
             raise NotSo("nothing was changed")
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return counted(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "yes" if value is True else str(value)
 
 
 def counted(held: dict[str, Any]) -> str:

@@ -26,7 +26,10 @@ def script(shell: Shell) -> str:
 
 
 def completion(shell: Shell) -> None:
-    """Prints the completion script of a shell: inbox completion bash > /usr/share/bash-completion/completions/inbox"""
+    """Print the completion script of a shell.
+
+    For bash: inbox completion bash > /usr/share/bash-completion/completions/inbox
+    """
     typer.echo(script(shell), nl=False)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from inbox.policy.decision import Decision
     from inbox.store.records import DecisionRecord
 
-app = typer.Typer(name="decisions", help="What was decided about mail.", no_args_is_help=True)
+app = typer.Typer(name="decisions", help="Decision records of messages.", no_args_is_help=True)
 COLUMNS = ("id", "at", "tenant", "door", "outcome", "sender", "recipients", "peer", "by")
 #: See inbox.base.ids.
 ID = re.compile(r"[0-9a-z]{20}")

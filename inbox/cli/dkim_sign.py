@@ -42,7 +42,7 @@ async def sign(
     content = MemoryContent(re.sub(rb"\r?\n", b"\r\n", raw))
     author = Message(content).from_address.rpartition("@")[2]
     if domain is None and not author:
-        raise NotSo(f"{eml}: there is no address in From; --domain says whose keys sign")
+        raise NotSo(f"{eml}: there is no address in From; name the domain whose keys sign with --domain")
     clock = SystemClock()
     async with database() as db:
         hosted = await hosting(db, canonical_domain(domain or author))

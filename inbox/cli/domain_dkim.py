@@ -285,9 +285,9 @@ def _explain(made: Sequence[tuple[DkimKeyRecord, bool]]) -> None:
     for row, new in made:
         if not new:
             say(f"{row.selector} waits for its record since {when(row.created_at)}; no other key was made")
-    say("Publish what stands above. The running server looks at the DNS every minute, after a day every hour, signs")
-    say("with a key once its record is there, and retires the key before it, whose record has to stay for 7 more days.")
-    say(f"Where things stand: inbox domain dkim list {domain}. Look now: inbox domain dkim activate {domain} SELECTOR")
+    say("Publish these records. The running server looks at the DNS every minute, after a day every hour, signs with a")
+    say("key once its record is there, and retires the previous key, whose record has to stay for 7 more days.")
+    say(f"State of the keys: inbox domain dkim list {domain}. Look now: inbox domain dkim activate {domain} SELECTOR")
 
 
 def _record(row: DkimKeyRecord) -> dict[str, str]:

@@ -28,7 +28,7 @@ async def list_(
 ) -> None:
     """Show mailboxes with messages, unseen messages and sizes (octets), and how much that is together."""
     if account is None and tenant is None:
-        raise WrongUsage("--account ADDRESS or --tenant NAME says whose")
+        raise WrongUsage("give --account ADDRESS or --tenant NAME")
     rows: list[dict[str, Any]] = []
     async with database() as db:
         for owner, organization, key in await _owners(db, account, tenant):

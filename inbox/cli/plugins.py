@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from inbox.plugin.registry import Found
     from inbox.policy.snapshot import EffectivePolicy, PolicySet
 
-app = typer.Typer(name="plugins", help="Plugins: what judges mail.", no_args_is_help=True)
+app = typer.Typer(name="plugins", help="List, explain, enable and create plugins.", no_args_is_help=True)
 COLUMNS = ("name", "version", "stages", "tenants", "mode", "source")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 Name = Annotated[str, typer.Argument(help="The plugin's name.")]
@@ -127,7 +127,7 @@ async def disable(
     if plugin.essential and not force:
         from inbox.policy.warnings import CONSEQUENCE
 
-        raise NotSo(f"{name} is essential: {CONSEQUENCE}. To disable it for {whom} all the same: --force")
+        raise NotSo(f"{name} is essential: {CONSEQUENCE}. To disable it for {whom} nevertheless: --force")
     await _switch(name, tenant, domain, everybody, on=False)
     if plugin.essential:
         warn(f"no plugin that resolves recipients: all mail for {whom} is answered 451 from now on")
@@ -190,7 +190,7 @@ async def _whose(tenant: str | None, domain: str | None, everybody: bool) -> tup
     if everybody and tenant is None and domain is None:
         return "", None
     if everybody or (tenant is None and domain is None):
-        raise WrongUsage("one of --tenant NAME, --domain DOMAIN and --all says for whom")
+        raise WrongUsage("give one of --tenant NAME, --domain DOMAIN and --all")
     async with database() as db:
         if domain is None:
             return (await tenant_named(db, tenant or "")).name, None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from inbox.policy.mistakes import Mistake
     from inbox.policy.snapshot import EffectivePolicy, PolicySet
 
-app = typer.Typer(name="policy", help="Policies: which plugins judge a tenant's mail, and how.", no_args_is_help=True)
+app = typer.Typer(name="policy", help="Check, show and try policies.", no_args_is_help=True)
 MISTAKES = ("file", "line", "column", "severity", "error")
 
 

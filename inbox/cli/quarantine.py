@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from inbox.store.ports import Database
     from inbox.store.records import StoredMessage
 
-app = typer.Typer(name="quarantine", help="Mail that was taken but not delivered.", no_args_is_help=True)
+app = typer.Typer(name="quarantine", help="Mail that was accepted but not delivered.", no_args_is_help=True)
 #: The tenant's own mailbox, as the flow names it.
 QUARANTINE = "Quarantine"
 COLUMNS = ("id", "received", "recipient", "sender", "subject", "size", "reason", "decision")

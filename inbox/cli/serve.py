@@ -32,7 +32,10 @@ def serve(
     index: Annotated[int, typer.Option(hidden=True)] = 0,
     of: Annotated[int, typer.Option(hidden=True)] = 1,
 ) -> None:
-    """Starts all listeners and workers; SIGTERM stops them, SIGHUP reloads policies, plugins and certificates."""
+    """Start the server, with all listeners and workers.
+
+    SIGTERM stops it; SIGHUP reloads policies, plugins and certificates.
+    """
     from inbox.app.listeners import bind, inherited
     from inbox.app.logs import configure_logs
     from inbox.app.serve import serve as run
@@ -68,7 +71,10 @@ def serve(
 
 
 def dev() -> None:
-    """The first minute: one process on high ports with a sample tenant, a user and a self-signed certificate."""
+    """Start a demo with a sample tenant.
+
+    One process on high ports, with one user and a self-signed certificate.
+    """
     from inbox.app.dev import run_dev
     from inbox.app.logs import configure_logs
     from inbox.app.sink import protect_output

@@ -9,9 +9,7 @@ import typer
 from inbox.cli.context import NotSo, WrongUsage, command, stores
 from inbox.cli.output import Json, progress, say, show_one, when
 
-app = typer.Typer(
-    name="storage", help="Database and blob store as a pair, and blobs without a message.", no_args_is_help=True
-)
+app = typer.Typer(name="storage", help="Check that database and blobs are a pair.", no_args_is_help=True)
 Yes = Annotated[bool, typer.Option("--yes", help="Do it.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count; change nothing.")]
 DAY = 86_400

@@ -20,6 +20,8 @@ from inbox.policy.verdicts import Accept, ReplaceBody, Shadow, Transform
 
 #: A value with its kind: ``{"kind": "Score", "symbol": "A", "points": 4.5}``.
 Value = dict[str, Any]
+#: What a record says about a value itself: a field of the value with such a name gets an underscore behind it.
+VALUE_KEYS: Final = frozenset({"kind", "shadow"})
 
 
 class PluginRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -145,7 +147,10 @@ def _plugin_record(trace: Trace) -> PluginRecord:
 
 
 def _value(value: object) -> Value:
-    """A verdict, score, edit or fact as JSON data, with its type's name as ``kind``."""
+    """A verdict, score, edit or fact as JSON data, with its type's name as ``kind``.
+
+    A field that is called ``kind`` or ``shadow`` itself, such as ``VirusFact.kind``, becomes ``kind_`` or ``shadow_``.
+    """
     kind = type(value).__name__
     if isinstance(value, Shadow):
         return {**_value(value.opinion), "shadow": True}
@@ -156,6 +161,8 @@ def _value(value: object) -> Value:
         size = len(msgspec.json.encode(plain))
     except Exception as error:  # noqa: BLE001  A fact is a plugin's class: what it does when it is read is unknown.
         return {"kind": kind, "unreadable": type(error).__name__, "text": _cut(_safe(object.__repr__(value)))}
+    if isinstance(plain, dict):
+        plain = {f"{name}_" if name in VALUE_KEYS else name: item for name, item in plain.items()}
     if size > DECISION_FACT_OCTETS:
         return {"kind": kind, "too_large": size, **(_small(plain) if isinstance(plain, dict) else {})}
     return {"kind": kind, **plain} if isinstance(plain, dict) else {"kind": kind, "value": plain}

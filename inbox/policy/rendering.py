@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from inbox.policy.decision import ORDINARY, Decision, PluginRecord, Retry, StageRecord, Value
+from inbox.policy.decision import ORDINARY, VALUE_KEYS, Decision, PluginRecord, Retry, StageRecord, Value
 
 
 def render(decision: Decision) -> list[str]:
@@ -124,10 +124,14 @@ def _is_table(items: Any) -> bool:
 def _fields(value: Value) -> str:
     """The fields that say something: what is empty or not so goes without saying."""
     return " ".join(
-        f"{name}={_short(item)}"
+        f"{_own_name(name)}={_short(item)}"
         for name, item in value.items()
-        if name not in {"kind", "shadow"} and not _goes_without_saying(item) and not _is_table(item)
+        if name not in VALUE_KEYS and not _goes_without_saying(item) and not _is_table(item)
     )
+
+
+def _own_name(name: str) -> str:
+    return name[:-1] if name[:-1] in VALUE_KEYS else name
 
 
 def _short(item: Any) -> str:

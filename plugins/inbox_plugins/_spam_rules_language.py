@@ -79,9 +79,9 @@ _OF_A_PART: Final[Mapping[str, tuple[Shape, str]]] = {
 }
 _OF_AN_ATTACHMENT: Final[Mapping[str, tuple[Shape, str]]] = {
     **_OF_A_PART,
-    "archive": (TEXT, "The format of an archive, told by its first octets: `zip` (office documents, too), `gzip`, "
-                "`tar`, `rar`, `7z`, `iso`, `cab`, `xz`, `bzip2` …; empty for other files."),
-    "files": (TEXTS, "Names in a zip, tar or gzip archive; those in archives in it stand behind its name and a slash."),
+    "archive": (TEXT, "The format of an archive, recognised by its first octets: `zip` (office documents, too), "
+                "`gzip`, `tar`, `rar`, `7z`, `iso`, `cab`, `xz`, `bzip2` …; empty for other files."),
+    "files": (TEXTS, "Names in a zip, tar or gzip archive; in a nested archive, after its name and a slash."),
     "encrypted": (FLAG, "A file in a zip archive needs a password."),
     "listed_completely": (FLAG, "`files` has everything. False for archives of formats that are not read, and beyond "
                           "the limits; true for what is no archive."),
@@ -92,10 +92,10 @@ _OF_A_LINK: Final[Mapping[str, tuple[Shape, str]]] = {
     "host": (TEXT, "In lower case, with A-labels (`xn--…`), or an IP address; empty for mailto and the like."),
     "shown_host": (TEXT, "The same with U-labels, as a reader sees it."),
     "port": (NUMBER, "-1 if it is the scheme's own."),
-    "userinfo": (TEXT, "What stands before an `@` in front of the host; empty for honest links."),
+    "userinfo": (TEXT, "The text before an `@` in front of the host; empty for honest links."),
     "kind": (Shape("string", choices=KINDS),
-             "Where it stands: `link` (a, area), `form`, `refresh` (meta), `frame` (iframe, object), `image`, `style`, "
-             "`resource`, `base`, `text` (a URL in a text), `domain` (a bare domain name in a text)."),
+             "Where the link is: `link` (a, area), `form`, `refresh` (meta), `frame` (iframe, object), `image`, "
+             "`style`, `resource`, `base`, `text` (a URL in a text), `domain` (a bare domain name in a text)."),
     "shown": (TEXT, "The text of a link, 200 characters of it."),
     "named_host": (TEXT, "The host that the text of a link names; empty if it names none."),
 }  # fmt: skip

@@ -214,7 +214,9 @@ def test_dkim_keys(operator: Operator) -> None:
 def test_a_key_that_waits_is_a_warning(operator: Operator) -> None:
     operator.cli("domain", "dkim", "rotate", operator.domain)
     assert {each[:2] for each in operator.found("dkim")} == {("warn", "missing")}
+    *_, unsigned = operator.found("dkim")
     assert len(operator.found("dkim")) == 3
+    assert unsigned[2] == "mail is not signed: publish the records above"
 
 
 @pytest.mark.parametrize(

@@ -269,6 +269,11 @@ def test_an_alias_or_one_target_of_it_goes(full: Cli) -> None:
     assert full("alias", "rm", "ann@demo.test", "--yes").code == 1
 
 
+def test_a_receipt_is_in_words(full: Cli) -> None:
+    assert "  targets: ann@demo.test\n" in full("alias", "rm", "info@demo.test", "ann@demo.test", "--yes").out
+    assert "  changed: yes\n" in full("account", "disable", "ann@demo.test", "--yes").out
+
+
 def test_a_catch_all_is_made_and_removed(full: Cli) -> None:
     assert full("alias", "add", "@DEMO.test", "ann@demo.test").code == 0
     assert "@demo.test" in [row["address"] for row in full("alias", "list", "--json").json]

@@ -173,3 +173,18 @@ def test_of_a_fact_that_is_too_large_what_is_short_is_kept() -> None:
     assert said[0].startswith("    fact   Rows too_large=")
     assert said[0].endswith("result=fail reason='too many hops'")
     assert len(said) == 1
+
+
+@dataclass(frozen=True)
+class Marked:
+    status: str
+    kind: str = ""
+    shadow: bool = False
+
+
+def test_a_field_that_is_called_kind_does_not_replace_the_name_of_the_fact() -> None:
+    fact = Marked("infected", "malware", shadow=True)
+    assert stage_record(trace(facts=(fact,))).plugins[0].facts == [
+        {"kind": "Marked", "status": "infected", "kind_": "malware", "shadow_": True}
+    ]
+    assert _said(fact) == ["    fact   Marked status=infected kind=malware shadow=True"]
