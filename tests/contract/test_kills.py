@@ -33,7 +33,8 @@ async def test_kill_9_in_the_middle_of_everything(
     where = str(tmp_path / "inbox.db")
     if kind == "surreal":
         where = f"{request.getfixturevalue('surreal_server').url} kills {IDS.new()}"
-    database, blobs = database_of(kind, where), LocalBlobs(tmp_path / "blobs")
+    blobs_at = tmp_path / "blobs"
+    database, blobs = database_of(kind, where), LocalBlobs(blobs_at)
     await database.open()
     await blobs.open()
     kept: set[str] = set()
@@ -49,7 +50,7 @@ async def test_kill_9_in_the_middle_of_everything(
         for kill in range(KILLS):
             children = [
                 await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "tests.support.chaos", kind, where, str(tmp_path / "blobs"), f"{kill}.{number}",
+                    sys.executable, "-m", "tests.support.chaos", kind, where, str(blobs_at), str(kill + number),
                     cwd=ROOT, stdout=asyncio.subprocess.PIPE,
                 )
                 for number in range(processes)
@@ -78,7 +79,7 @@ async def test_kill_9_in_the_middle_of_everything(
             shown = Counter(entry[0] for entry in tables.entries if not there.get(entry[1], "tmp").startswith("tmp"))
             assert not kept - shown.keys(), f"kill {kill} lost messages"
             assert max(shown.values()) == 1, "a message is there twice"
-            stored = {path.stem for path in (tmp_path / "blobs/msg").rglob("*.eml")}
+            stored = {path.stem for path in blobs_at.rglob("*.eml")}
             assert not tables.emails.keys() - filled - stored, "a message has no blob"
         for one in await database.tenants.organizations():
             if one.name.startswith("gone"):

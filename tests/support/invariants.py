@@ -163,7 +163,7 @@ async def _of_surreal(database: SurrealDatabase) -> Tables:
                 row["modseq"],
             )
             for row in await rows("SELECT * FROM mailbox")
-        },  # fmt: skip
+        },
         {
             row["id"].key: (row["organization"].key, row["blob_path"], row["copies"])
             for row in await rows("SELECT id, organization, blob_path, copies FROM email")
