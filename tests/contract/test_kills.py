@@ -20,7 +20,7 @@ from tests.support.invariants import broken, read
 from tests.support.store import IDS, home
 
 ROOT = Path(__file__).parents[2]
-KILLS = 4
+KILLS = 2
 MESSAGES = 1500
 
 
