@@ -214,6 +214,23 @@ async def test_a_copy_whose_process_ended_is_undone(
     assert len(await acme.fetched(acme.inbox, EVERYTHING, texts=False)) == MANY
 
 
+async def test_a_copy_from_before_the_clock_was_set_back_is_undone(
+    acme: Home, opener: Opener, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await acme.fill(MANY)
+    archive = acme.mailboxes["Archive"]
+    dies(monkeypatch)
+    task = asyncio.ensure_future(copy(acme))
+    await progress(acme, archive)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    clock.advance(-10 * 86_400.0)
+    assert await (await opener()).tidy(clock.now() - 60) == 1
+    assert await acme.uids(archive) == []
+    assert await acme.uids() == EVERYTHING
+
+
 async def test_a_copy_that_was_taken_for_abandoned_fails(acme: Home, opener: Opener, clock: FakeClock) -> None:
     await acme.fill(MANY)
     archive = acme.mailboxes["Archive"]

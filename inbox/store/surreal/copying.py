@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 
 from inbox.base.errors import StoreError
-from inbox.store.steps import MOST_ROWS
+from inbox.store.steps import AHEAD_SECONDS, MOST_ROWS
 from inbox.store.surreal.entries import Copied, Entries
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.steps import paced
@@ -97,13 +97,14 @@ class Copying:
         return copied
 
     async def undo_abandoned(self, before: float) -> int:
-        """Removes what copies left whose last step was before that time; returns how many copies there were."""
+        """Removes what copies left whose last step was before that time, or far in the future; returns how many copies
+        there were."""
         (found,) = await self._gateway.query("SELECT id, at FROM copying")
         newest: dict[str, float] = {}
         for row in found:
             name = row["id"].key[0]
             newest[name] = max(row["at"], newest.get(name, 0.0))
-        names = [name for name, at in newest.items() if at < before]
+        names = [name for name, at in newest.items() if at < before or at > before + AHEAD_SECONDS]
         for name in names:
             await self._undo(name)
         return len(names)
