@@ -58,6 +58,8 @@ async def opened(config: Config, *, serving: bool = False, door: int | None = No
                 identity = await admit(database, blobs, where)
             pairing = Pairing(database, blobs, identity, where)
             deposits = None if stores.deposits is None else GuardedDeposits(stores.deposits, pairing)
+            if deposits is not None:
+                await deposits.remember_store()
             guarded = GuardedBlobs(blobs, pairing)
             yield Installation(config, clock, ids, database, guarded, deposits, pairing, helper, executors)
         finally:

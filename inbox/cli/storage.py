@@ -80,6 +80,21 @@ async def adopt(yes: Yes = False) -> None:
         say(f"{where.database} and {where.blobs} are the installation {made.installation} (blob store {made.store})")
 
 
+@command(app, "renumber")
+async def renumber(yes: Yes = False) -> None:
+    """Give every mailbox a new UIDVALIDITY, after a database was restored from a backup.
+
+    A restored database gives uids to new messages that other messages had before. A client that remembers those would
+    never show the new ones; with another UIDVALIDITY it forgets them, and reads its mailboxes again. Stop the servers
+    first: their sessions know the old values.
+    """
+    if not yes:
+        raise NotSo("nothing was changed; inbox storage renumber --yes makes all clients read their mailboxes again")
+    async with stores() as here:
+        count = await here.database.mailboxes.renumber()
+    say(f"{count} mailboxes have a new UIDVALIDITY")
+
+
 @command(app, "sweep")
 async def sweep(
     yes: Yes = False,

@@ -51,6 +51,10 @@ class Deposits(Protocol):
         """
         ...
 
+    async def remember_store(self) -> None:
+        """Learns which blob store is there, when it is known to be the right one; another one gets nothing then."""
+        ...
+
 
 def filing_of(origin: Origin, content: Content, copies: tuple[Copy, ...], *, recognise: bool) -> Filing:
     """What the database is told of a mail: reads and hashes it; ``recognise`` as in :class:`Parcel`."""

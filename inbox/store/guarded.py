@@ -140,3 +140,6 @@ class GuardedDeposits:
     async def deposit(self, deposit: Deposit) -> list[list[Placed]]:
         self._pairing.check()
         return await self._deposits.deposit(deposit)
+
+    async def remember_store(self) -> None:
+        await self._deposits.remember_store()

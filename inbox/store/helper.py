@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol, cast, runtime_checkable
 
@@ -287,11 +288,11 @@ class Helper:
     """Asks a helper process; a connection that was lost is replaced at the next question.
 
     Args:
-        opening: the first message of each connection.
+        opening: makes the first message of each connection.
         name: what the process is, for messages.
     """
 
-    def __init__(self, door: Door, opening: bytes, name: str = "a helper process") -> None:
+    def __init__(self, door: Door, opening: Callable[[], bytes], name: str = "a helper process") -> None:
         self._door = door
         self._opening = opening
         self._name = name
@@ -356,7 +357,7 @@ class Helper:
         link = self._link = await _handed_in(outer, self._name)
         try:
             async with asyncio.timeout(PATIENCE):
-                wrong = await link.ask(self._opening)
+                wrong = await link.ask(self._opening())
                 if not wrong:
                     link.pid = int(await link.ask(ROLL_CALL))
                     return link

@@ -25,7 +25,8 @@ class InstallationRecords(Protocol):
     """The database's copy of the identity, and the blobs that it has released.
 
     A blob is released when its message is removed, in the same transaction and whoever removes it: both backends do
-    it in the database (a trigger, an event), so no command has to remember it. Every method may raise
+    it in the database (a trigger, an event), so no command has to remember it. So is the blob that came with a message
+    which was known already. Every method may raise
     ``StoreUnavailable``.
     """
 
@@ -51,7 +52,7 @@ class InstallationRecords(Protocol):
         ...
 
     async def released(self, blob_paths: Sequence[str]) -> set[str]:
-        """Which of these blobs belonged to a message that was removed from this database."""
+        """Which of these blobs belonged to a message that was removed from this database, or came with a known one."""
         ...
 
     async def forget_released(self, blob_paths: Sequence[str]) -> None:

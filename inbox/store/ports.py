@@ -158,6 +158,11 @@ class Mailboxes(Protocol):
         """
         ...
 
+    async def renumber(self) -> int:
+        """Gives every mailbox of the installation a UIDVALIDITY that none ever had, in steps, after the database was
+        restored: uids are given out for a second time then. Returns how many mailboxes there are."""
+        ...
+
     async def subscribe(self, tenant: str, account: str, name: str, subscribed: bool) -> None:
         """Subscribes to a name, or unsubscribes from it, whether or not a mailbox has it.
 

@@ -23,6 +23,9 @@ Connection = TypeVar("Connection")
 STEP_SECONDS: Final = 0.005
 #: Seconds that no pause exceeds.
 LONGEST_PAUSE: Final = 0.05
+#: Seconds that the note of a step may be ahead of the clock. One that is further ahead was made by a clock that was set
+#: back since: its job is taken for abandoned.
+AHEAD_SECONDS: Final = 86_400.0
 #: Rows of a job's first step, before it is known what a row costs.
 FIRST_ROWS: Final = 100
 #: Rows that every step takes, however slow they are: a job must end.

@@ -50,7 +50,8 @@ class Swept:
     Attributes:
         seen: blobs that were looked at.
         orphans: those that no message refers to and that are older than the grace time.
-        unexplained: those of them whose message this database never removed.
+        unexplained: those of them whose message this database never removed, and that did not come with a
+            message that it had already.
         moved: orphans that were put aside.
         restored: blobs that were put back, because a message refers to them.
         removed: orphans that were deleted for good, after they had been aside long enough.

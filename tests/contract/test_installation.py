@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,8 @@ from inbox.base.errors import NotFound
 from inbox.mail.flags import Flag
 from inbox.store.identity import Identity
 from inbox.store.ports import Database
-from tests.support.store import IDS, Home, Opener, email
+from inbox.store.records import Arrival
+from tests.support.store import IDS, Home, Opener, email, envelope, filing
 
 
 async def test_the_first_claim_wins_and_stays(opener: Opener) -> None:
@@ -69,6 +71,24 @@ async def test_a_blob_is_released_with_the_last_copy_of_its_message(acme: Home) 
     assert await records.prune_released(0) == 0
     assert await records.prune_released(4e9) == 1
     assert await records.released(paths) == set()
+
+
+async def test_a_blob_that_came_with_a_known_message_is_released(acme: Home) -> None:
+    """Else anybody who sends one message often enough stops the sweeper with its alarm."""
+    first = email(acme.tenant)
+    await acme.deliver(mail=first)
+    shared, retried, put = [replace(first, id=IDS.new(), blob_path=f"msg/o/m/{n}.eml") for n in range(3)]
+    archive = acme.mailboxes["Archive"]
+    trace = envelope("ann@acme.test")
+    await acme.db.messages.accept(Arrival((filing(shared, acme.inbox, prepended=trace),)))
+    (known,) = await acme.db.messages.accept(Arrival((filing(retried, acme.inbox, prepended=trace),)))
+    assert known[0].already is not None
+    await acme.deliver(archive, mail=put)
+    paths = [first.blob_path, *(mail.blob_path for mail in (shared, retried, put))]
+    assert await acme.db.installation.released(paths) == set(paths[1:])
+    # Asked again after an answer that was lost: the blob is the message's own.
+    await acme.db.messages.accept(Arrival((filing(first, acme.inbox, prepended=trace),)))
+    assert await acme.db.installation.released(paths) == set(paths[1:])
 
 
 async def test_many_released_blobs(acme: Home) -> None:

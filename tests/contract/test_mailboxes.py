@@ -297,3 +297,24 @@ async def test_two_creations_at_once_do_not_pass_the_bound(acme: Home, monkeypat
     made = await asyncio.gather(*[create(acme, f"box{number}") for number in range(6)], return_exceptions=True)
     assert sum(isinstance(each, LimitReached) for each in made) == 4
     assert len(await names(acme)) == there + 2
+
+
+async def test_a_restored_database_renumbers_its_mailboxes(acme: Home, other: Home, clock: FakeClock) -> None:
+    """New messages get uids that others had; a client must notice (RFC 9051 §2.3.1.1)."""
+    await acme.fill(3)
+    before = await _validities(acme, other)
+    clock.advance(-1e6)  # whatever the clock does
+    assert await acme.db.mailboxes.renumber() >= len(before)
+    after = await _validities(acme, other)
+    assert after.keys() == before.keys()
+    assert len(set(after.values())) == len(after)
+    assert min(after.values()) > max(before.values())
+    made = await acme.db.mailboxes.create(acme.tenant, acme.account.id, "New")
+    assert made.uid_validity > max(after.values())
+    assert await acme.uids() == [1, 2, 3]
+
+
+async def _validities(*homes: Home) -> dict[str, int]:
+    return {
+        box.id: box.uid_validity for home in homes for box in await home.db.mailboxes.all(home.tenant, home.account.id)
+    }

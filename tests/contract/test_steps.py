@@ -16,7 +16,11 @@ from inbox.store.records import Arrival
 from inbox.store.sqlite import copying
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.steps import MOST_ROWS
+from inbox.store.surreal import copying as surreal_copying
 from inbox.store.surreal.copying import Copying
+from inbox.store.surreal.database import SurrealDatabase
+from inbox.store.surreal.entries import Entries
+from inbox.store.surreal.gateway import Gateway
 from tests.support.store import Home, Opener, decision, email, filing
 
 MANY = 3000
@@ -210,6 +214,23 @@ async def test_a_copy_whose_process_ended_is_undone(
     assert len(await acme.fetched(acme.inbox, EVERYTHING, texts=False)) == MANY
 
 
+async def test_a_copy_from_before_the_clock_was_set_back_is_undone(
+    acme: Home, opener: Opener, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await acme.fill(MANY)
+    archive = acme.mailboxes["Archive"]
+    dies(monkeypatch)
+    task = asyncio.ensure_future(copy(acme))
+    await progress(acme, archive)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    clock.advance(-10 * 86_400.0)
+    assert await (await opener()).tidy(clock.now() - 60) == 1
+    assert await acme.uids(archive) == []
+    assert await acme.uids() == EVERYTHING
+
+
 async def test_a_copy_that_was_taken_for_abandoned_fails(acme: Home, opener: Opener, clock: FakeClock) -> None:
     await acme.fill(MANY)
     archive = acme.mailboxes["Archive"]
@@ -295,3 +316,41 @@ async def test_a_store_that_changes_nothing_has_no_modseq(acme: Home) -> None:
     await acme.fill(2, flags=Flag.SEEN)
     storing = acme.db.messages.storing(acme.tenant, acme.inbox, [1, 2], "add", Flag.SEEN)
     assert [(len(step.entries), step.modseq) async for step in storing] == [(2, 0)]
+
+
+@pytest.mark.real
+async def test_a_copy_does_not_end_well_while_it_is_being_undone(
+    acme: Home, opener: Opener, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that hears OK may remove the originals."""
+    if not isinstance(acme.db, SurrealDatabase):
+        pytest.skip("SQLite undoes a step and forgets it in one transaction")
+    await acme.fill(MANY)
+    archive = acme.mailboxes["Archive"]
+    another = await opener()
+    assert isinstance(another, SurrealDatabase)
+    at_its_end, goes_on = asyncio.Event(), asyncio.Event()
+    write, remove = Gateway.write, Entries.remove
+
+    async def waiting(self: Gateway, sql: str, **values: Any) -> Any:
+        if sql is surreal_copying._END:
+            at_its_end.set()
+            await goes_on.wait()
+        return await write(self, sql, **values)
+
+    async def removed(self: Entries, *arguments: Any, **options: Any) -> list[int]:
+        gone = await remove(self, *arguments, **options)
+        if not goes_on.is_set():
+            goes_on.set()
+            await asyncio.wait([task])
+        return gone
+
+    monkeypatch.setattr(Gateway, "write", waiting)
+    monkeypatch.setattr(Entries, "remove", removed)
+    task = asyncio.ensure_future(copy(acme))
+    await at_its_end.wait()
+    await another.tidy(clock.now() + 1)
+    with pytest.raises(StoreUnavailable):
+        await task
+    assert await acme.uids(archive) == []
+    assert await another.tidy(clock.now() + 1) == 0

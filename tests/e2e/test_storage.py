@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -256,6 +257,29 @@ def test_a_disk_that_is_swapped_while_the_server_runs_takes_no_mail(make: Make) 
     until(lambda: status(server, "/health")["status"] == "ok", "health is back")
     assert send_one(server, mail(3))[0] == 250
     assert found_numbers(server).keys() == set(range(4))
+
+
+def test_a_new_process_that_files_takes_no_mail_on_a_swapped_disk(tmp_path: Path) -> None:
+    """It never saw the right disk, and the server looks at the stores only now and then."""
+    server = RunningServer(tmp_path)
+    server.populate()
+    server.start()
+    try:
+        fill(server, range(3))
+        incoming, away = server.data / "incoming", server.data / "away"
+        incoming.rename(away)
+        (incoming / ".unfinished").mkdir(parents=True)
+        (filer,) = server.filers()
+        os.kill(filer, signal.SIGKILL)
+        codes = [send_one(server, mail(number))[0] for number in (3, 4)]
+        assert not list(incoming.rglob("*.eml"))
+        assert set(codes) == {451}
+        shutil.rmtree(incoming)
+        away.rename(incoming)
+        until(lambda: send_one(server, mail(3))[0] == 250, "mail is taken again")
+        assert found_numbers(server).keys() == set(range(4))
+    finally:
+        server.close()
 
 
 def test_several_processes_refuse_before_they_start_children(tmp_path: Path) -> None:

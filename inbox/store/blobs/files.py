@@ -26,6 +26,7 @@ FOLDERS_REMEMBERED: Final = 100_000
 #: Octets of the identity file that are compared; it has about a hundred.
 IDENTITY_OCTETS: Final = 4096
 _NO_FILE: Final = (-1, -1)
+_NOT_SEEN: Final = (-2, -2)
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 ABSENT: Final = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
@@ -67,9 +68,10 @@ class Files:
 
     Args:
         root: an absolute path.
+        identity: what the identity file says (:attr:`identity`), if that is known: nothing else is taken then.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, identity: bytes = b"") -> None:
         self._root = root
         self.unfinished = f"{root}/{UNFINISHED}"
         self._durable: set[str] = set()
@@ -78,8 +80,8 @@ class Files:
         # Names of two processes differ by this; a name that is taken all the same is an error, never a mix-up.
         self._prefix = f"{self.unfinished}/{os.getpid():x}-{os.urandom(6).hex()}-"
         self._identity_file = f"{root}/{IDENTITY}"
-        self._identity = _NO_FILE
-        self._identity_text = b""
+        self._identity = _NOT_SEEN if identity else _NO_FILE
+        self._identity_text = identity
 
     def write(self, batch: Sequence[Piece]) -> None:
         """Writes all of it, step by step for all at once; what fails gets its ``error``.
@@ -126,6 +128,11 @@ class Files:
             raise StoreUnavailable(why)
         self._identity, self._identity_text = (found.st_dev, found.st_ino), text
 
+    @property
+    def identity(self) -> bytes:
+        """What the identity file says; empty until one was seen."""
+        return self._identity_text
+
     def remember_root(self) -> None:
         """Learns which blob store this is before anything can happen to it. The first batch tells of an error."""
         with contextlib.suppress(OSError, StoreError):
@@ -150,6 +157,7 @@ class Files:
             raise translated(error, piece.place, StoreUnavailable) from error
         finally:
             remove(piece.unfinished)
+            self.remember_root()
         return True
 
     def move(self, source: tuple[str, str], target: tuple[str, str]) -> None:

@@ -65,7 +65,7 @@ class LocalBlobs:
         self._root = os.path.abspath(root)  # noqa: PTH100 - resolve() would follow a link that an operator may re-point
         self._files = Files(self._root)
         self._room = Room(Path(self._root))
-        self._writer = Writer(self._root) if process else None
+        self._writer = Writer(self._root, self._files) if process else None
         self._pool: ThreadPoolExecutor | None = None
         self._large_pool: ThreadPoolExecutor | None = None
         self._read_pool: ThreadPoolExecutor | None = None

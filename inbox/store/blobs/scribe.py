@@ -11,6 +11,8 @@ from inbox.mail.content import MemoryContent
 from inbox.store.blobs.files import Files, Piece
 from inbox.store.frames import serve
 
+#: The directory, and what its identity file says, if that is known.
+Opening = tuple[str, bytes]
 #: One blob: folder, path and bytes.
 Blob = tuple[str, str, bytes]
 #: What became of it: nothing to tell, or the system's error as number and words.
@@ -31,14 +33,16 @@ def told(error: Exception) -> tuple[int, str]:
 
 
 class Scribe:
-    """Writes batches of blobs; a connection is opened with the directory of the blobs."""
+    """Writes batches of blobs; a connection is opened with the directory of the blobs, and which store that is."""
 
     def __init__(self) -> None:
-        self._files: dict[str, Files] = {}
+        self._files: dict[Opening, Files] = {}
+        self._opening = msgspec.msgpack.Decoder(Opening).decode
         self._decode = msgspec.msgpack.Decoder(Blob).decode
 
     def open(self, message: bytes) -> Files:
-        files = self._files.setdefault(message.decode(), Files(message.decode()))
+        opening = self._opening(message)
+        files = self._files.setdefault(opening, Files(*opening))
         files.remember_root()
         return files
 

@@ -6,7 +6,7 @@ import msgspec
 
 from inbox.base.errors import StoreError, StoreUnavailable
 from inbox.store.blobs import scribe
-from inbox.store.blobs.files import translated
+from inbox.store.blobs.files import Files, translated
 from inbox.store.helper import Helper, OwnDoor
 
 
@@ -15,11 +15,16 @@ class Writer:
 
     Args:
         root: the directory of the blobs.
+        files: knows which blob store that is: a new process that sees another one there writes nothing.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, files: Files) -> None:
         self.door = OwnDoor(scribe.__name__)
-        self.helper = Helper(self.door, root.encode(), "the process that writes mails to the disk")
+        self.helper = Helper(
+            self.door,
+            lambda: msgspec.msgpack.encode((root, files.identity)),
+            "the process that writes mails to the disk",
+        )
         self._decode: msgspec.msgpack.Decoder[scribe.Outcome] = msgspec.msgpack.Decoder(scribe.Outcome)
 
     async def write(self, folder: str, place: str, data: bytes) -> None:

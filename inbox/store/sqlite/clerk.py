@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 
 from inbox.base.errors import StoreError, StoreUnavailable
+from inbox.store.blobs.files import Files
 from inbox.store.bus import Bus
 from inbox.store.deposits import Deposit
 from inbox.store.helper import Door, Helper
@@ -39,6 +41,7 @@ class Clerk:
         self._bus = bus
         self._door = door
         self._blobs = blobs
+        self._files = Files(str(blobs.absolute())) if blobs is not None else None
         self._blobs_room = Room(blobs) if blobs is not None else None
         self._helper: Helper | None = None
         self._decode: Any = msgspec.msgpack.Decoder(filer.Answer).decode
@@ -50,10 +53,20 @@ class Clerk:
 
     async def open(self) -> None:
         """Connects; after the gateway was opened. Raises StoreUnavailable."""
-        blobs = None if self._blobs is None else str(self._blobs.absolute())
-        opening = filer.Opening(str(self._gateway.path.absolute()), self._gateway.identity, blobs)
-        self._helper = Helper(self._door, msgspec.msgpack.encode(opening), "the process that files mail")
+        await self.remember_store()
+        self._helper = Helper(self._door, self._opening, "the process that files mail")
         await self._helper.start()
+
+    async def remember_store(self) -> None:
+        """``Deposits`` of ``inbox.store.deposits``: a new process that sees another blob store writes nothing."""
+        if self._files is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._files.remember_root)
+
+    def _opening(self) -> bytes:
+        blobs = None if self._blobs is None else str(self._blobs.absolute())
+        store = b"" if self._files is None else self._files.identity
+        opening = filer.Opening(str(self._gateway.path.absolute()), self._gateway.identity, blobs, store)
+        return msgspec.msgpack.encode(opening)
 
     async def close(self) -> None:
         """Waits for what was asked."""

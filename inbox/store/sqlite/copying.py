@@ -18,7 +18,7 @@ from inbox.base.errors import StoreError, StoreUnavailable
 from inbox.store.sqlite.entries import check, copy_entries, delete_entries
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.steps import each_slice
-from inbox.store.steps import MOST_ROWS
+from inbox.store.steps import AHEAD_SECONDS, MOST_ROWS
 
 Pairs = list[tuple[int, int]]
 
@@ -74,9 +74,10 @@ async def copy(
 
 
 async def undo_abandoned(gateway: Gateway, before: float) -> int:
-    """Removes what copies left whose last step was before that time; returns how many copies there were."""
-    sql = "SELECT id FROM copying GROUP BY id HAVING max(at) < ?"
-    names = await gateway.read(lambda db: [name for (name,) in db.execute(sql, (before,))])
+    """Removes what copies left whose last step was before that time, or far in the future; returns how many
+    copies there were."""
+    sql = "SELECT id FROM copying GROUP BY id HAVING max(at) < ?1 OR max(at) > ?1 + ?2"
+    names = await gateway.read(lambda db: [name for (name,) in db.execute(sql, (before, AHEAD_SECONDS))])
     for name in names:
         await _undo(gateway, "", name)
     return len(names)

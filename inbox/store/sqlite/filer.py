@@ -27,11 +27,13 @@ from inbox.store.texts import clean
 
 
 class Opening(msgspec.Struct, frozen=True, array_like=True):
-    """What a connection is about: a database, the files that its server has open, the directory of its blobs."""
+    """What a connection is about: a database, the files that its server has open, the directory of its blobs, and what
+    the identity file there says, if that is known."""
 
     path: str
     identity: Identity
     blobs: str | None = None
+    store: bytes = b""
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -83,7 +85,7 @@ class Books:
         self._path = Path(opening.path)
         self._identity = opening.identity
         self._blobs = opening.blobs
-        self._files = Files(opening.blobs) if opening.blobs is not None else None
+        self._files = Files(opening.blobs, opening.store) if opening.blobs is not None else None
         if self._files is not None:
             self._files.remember_root()
         self._committer: Committer | None = None

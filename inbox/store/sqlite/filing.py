@@ -44,6 +44,9 @@ def _file(db: sqlite3.Connection, filing: Filing) -> list[Placed]:
         "SELECT id, size FROM email WHERE organization = ? AND content_hash = ? AND message_id = ?",
         (email.tenant, email.content_hash, clean(email.message_id or "")),
     ).fetchone()
+    if email.id != email_id:
+        # Nobody will ask for the blob that came with it: the sweeper must not take that for a sign of a wrong database.
+        db.execute("INSERT OR IGNORE INTO released_blob (blob_path, at) VALUES (?, unixepoch())", (email.blob_path,))
     placed = []
     for copy in filing.copies:
         known = _recognised(db, email, email_id, copy) if filing.recognise else None

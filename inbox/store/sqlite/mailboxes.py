@@ -147,6 +147,19 @@ class SqliteMailboxes:
         async for _ in each_slice(self._gateway, tenant, uids, step):
             self._bus.publish((source, target))
 
+    async def renumber(self) -> int:
+        now = self._clock.now()
+
+        def step(db: sqlite3.Connection, some: Sequence[str]) -> None:
+            for mailbox in some:
+                value = _next_uid_validity(db, now)
+                db.execute("UPDATE mailbox SET uid_validity = ? WHERE id = ?", (value, mailbox))
+
+        mailboxes = await self._gateway.read(lambda db: [one for (one,) in db.execute("SELECT id FROM mailbox")])
+        async for _ in each_slice(self._gateway, "", mailboxes, step):
+            pass
+        return len(mailboxes)
+
     async def subscribe(self, tenant: str, account: str, name: str, subscribed: bool) -> None:
         def work(db: sqlite3.Connection) -> None:
             _check_owner(db, tenant, account)

@@ -42,6 +42,7 @@ FOR $s IN $shared {{
     IF array::len($copies) = 0 {{ THROW 'inbox stale' }}
 }};
 FOR $m IN $boxes {{{PLACE}}};
+FOR $path IN $released {{ UPSERT type::record('released_blob', $path) SET at = time::unix() RETURN NONE }};
 {ADD_DECISIONS};
 RETURN (SELECT VALUE [next_uid, modseq] FROM $boxes.id)"""
 
@@ -113,6 +114,8 @@ class _Plan:
         self._shared: dict[str, int] = {}
         self._boxes: dict[str, _Box] = {}
         self._decisions: list[dict[str, Any]] = []
+        #: Blobs that came with mails that are known: nobody will ask for them, and the sweeper is told so.
+        self._released: list[str] = []
         #: For each arrival, filing and copy: an answer, or mailbox, mail and place in the mailbox's list.
         self._answers: list[list[list[Placed | tuple[str, str, int]]]] = []
 
@@ -136,8 +139,10 @@ class _Plan:
         known = self._known.get(key)
         if known is None:
             first, copies = self._new.get(key, (filing.email, 0))
+            self._release(filing.email, first.id)
             self._new[key] = first, copies + len(filing.copies)
             return [self._place(copy, first.id, first.size, filing.email) for copy in filing.copies]
+        self._release(filing.email, known.email)
         answers: list[Placed | tuple[str, str, int]] = []
         for copy in filing.copies:
             there = self._recognised(known, copy, filing.email.internal_date) if filing.recognise else None
@@ -147,6 +152,10 @@ class _Plan:
             else:
                 answers.append(there)
         return answers
+
+    def _release(self, given: EmailRecord, known: str) -> None:
+        if given.id != known:
+            self._released.append(given.blob_path)
 
     def _recognised(self, known: _Known, copy: Copy, received_at: float) -> Placed | None:
         """The copy that makes this one a retry, if there is one."""
@@ -167,7 +176,7 @@ class _Plan:
 
     @property
     def empty(self) -> bool:
-        return not (self._boxes or self._decisions or self._new)
+        return not (self._boxes or self._decisions or self._new or self._released)
 
     def values(self) -> dict[str, Any]:
         """What _ACCEPT wants bound."""
@@ -180,6 +189,7 @@ class _Plan:
             "texts": [rows.texts_to_row(email) for email, _ in self._new.values()],
             "shared": [{"id": RecordId("email", email), "n": n} for email, n in self._shared.items()],
             "boxes": [placing(box.tenant, name, box.copies, box.emails) for name, box in self._boxes.items()],
+            "released": self._released,
             "decisions": self._decisions,
         }
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 
 from inbox.base.errors import StoreError
-from inbox.store.steps import MOST_ROWS
+from inbox.store.steps import AHEAD_SECONDS, MOST_ROWS
 from inbox.store.surreal.entries import Copied, Entries
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.steps import paced
@@ -30,6 +30,19 @@ _END: Final = """
 IF array::len((SELECT VALUE id FROM $notes)) != $noted { THROW 'inbox abandoned copy' };
 DELETE $notes RETURN NONE;
 RETURN true"""
+
+#: Gives the notes another name before anything is removed, if they are as they were read: the copy can neither go on
+#: nor end well from here on.
+_ABANDON: Final = """
+IF (SELECT VALUE id FROM $notes) != $moved.old { THROW 'inbox stale' };
+FOR $one IN $moved {
+    LET $old = $one.old;
+    LET $new = $one.new;
+    DELETE $old RETURN NONE;
+    UPSERT $new CONTENT $one.row RETURN NONE
+};
+RETURN true"""
+_ABANDONED: Final = "/abandoned"
 
 
 class Copying:
@@ -84,13 +97,14 @@ class Copying:
         return copied
 
     async def undo_abandoned(self, before: float) -> int:
-        """Removes what copies left whose last step was before that time; returns how many copies there were."""
+        """Removes what copies left whose last step was before that time, or far in the future; returns how many copies
+        there were."""
         (found,) = await self._gateway.query("SELECT id, at FROM copying")
         newest: dict[str, float] = {}
         for row in found:
             name = row["id"].key[0]
             newest[name] = max(row["at"], newest.get(name, 0.0))
-        names = [name for name, at in newest.items() if at < before]
+        names = [name for name, at in newest.items() if at < before or at > before + AHEAD_SECONDS]
         for name in names:
             await self._undo(name)
         return len(names)
@@ -102,9 +116,28 @@ class Copying:
             self._log.warning("copy_not_undone_yet", copy=name, error=str(error))
 
     async def _undo(self, name: str) -> None:
-        (found,) = await self._gateway.query("SELECT * FROM $notes", notes=_notes(name))
-        for row in found:
+        if not name.endswith(_ABANDONED):
+            await self._gateway.retried(lambda: self._abandon(name))
+            name += _ABANDONED
+        for row in await self._read(name):
             await self._take_back(row)
+
+    async def _abandon(self, name: str) -> None:
+        found = await self._read(name)
+        moved = [
+            {
+                "old": row["id"],
+                "new": RecordId("copying", (name + _ABANDONED, row["id"].key[1])),
+                "row": {field: row[field] for field in ("mailbox", "first", "last", "at")},
+            }
+            for row in found
+        ]
+        if moved:
+            await self._gateway.transaction(_ABANDON, notes=_notes(name), moved=moved)
+
+    async def _read(self, name: str) -> list[dict[str, Any]]:
+        (found,) = await self._gateway.query("SELECT * FROM $notes", notes=_notes(name))
+        return list(found)
 
     async def _take_back(self, row: dict[str, Any]) -> None:
         (owner,) = await self._gateway.query(

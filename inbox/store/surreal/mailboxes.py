@@ -6,6 +6,7 @@ conflict: what a change has read (parents, children, names that are taken) is so
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +63,14 @@ UPDATE $children SET parent = NONE RETURN NONE;
 DELETE $expunged RETURN NONE;
 DELETE $chunks RETURN NONE;
 DELETE $id RETURN NONE;
+RETURN true"""
+
+
+_RENUMBER = """
+LET $last = (SELECT VALUE value FROM ONLY $validity) ?? 0;
+LET $first = math::max([$last + 1, $now]);
+UPSERT $validity SET value = $first + array::len($boxes) - 1 RETURN NONE;
+FOR $m IN $boxes { UPDATE $m.id SET uid_validity = $first + $m.i RETURN NONE };
 RETURN true"""
 
 
@@ -251,6 +260,18 @@ class SurrealMailboxes:
             async for _ in paced(everything, lambda some: self._entries.copy(tenant, mailbox, some, new_id, move=True)):
                 self._bus.publish((mailbox, new_id))
         self._bus.publish((*changed, *moved_to))
+
+    async def renumber(self) -> int:
+        now = min(int(self._clock.now()), LATEST_UID_VALIDITY)
+        (mailboxes,) = await self._gateway.query("SELECT VALUE id FROM mailbox")
+
+        async def step(some: Sequence[RecordId]) -> None:
+            boxes = [{"id": one, "i": i} for i, one in enumerate(some)]
+            await self._gateway.write(_RENUMBER, validity=_UID_VALIDITY, now=now, boxes=boxes)
+
+        async for _ in paced(mailboxes, step):
+            pass
+        return len(mailboxes)
 
     async def subscribe(self, tenant: str, account: str, name: str, subscribed: bool) -> None:
         fits = await self._gateway.write(

@@ -160,6 +160,21 @@ def test_the_database_that_was_there_before_is_refused_after_another_was_adopted
         asyncio.run(start())
 
 
+def test_mailboxes_are_renumbered_when_told_so(installed: Cli) -> None:
+    def values() -> set[int]:
+        return {row["uidvalidity"] for row in installed("mailbox", "list", "--account", "ann@demo.test", "--json").json}
+
+    before = values()
+    refused = installed("storage", "renumber")
+    assert refused.code == 1
+    assert "nothing was changed" in refused.err
+    assert values() == before
+    done = installed("storage", "renumber", "--yes")
+    assert done.code == 0
+    assert "new UIDVALIDITY" in done.out
+    assert min(values()) > max(before)
+
+
 def test_commands_that_open_both_stores_refuse_a_wrong_pair(installed: Cli) -> None:
     foreign(installed)
     (installed.folder / "policies").mkdir()

@@ -33,7 +33,7 @@ def door() -> OwnDoor:
 @pytest.fixture
 async def helper(tmp_path: Path, door: OwnDoor) -> AsyncIterator[Helper]:
     (tmp_path / ".unfinished").mkdir()
-    helper = Helper(door, str(tmp_path).encode())
+    helper = Helper(door, lambda: msgspec.msgpack.encode((str(tmp_path), b"")))
     yield helper
     await helper.close()
 
@@ -90,7 +90,7 @@ async def test_it_ends_with_its_door_and_its_connections(helper: Helper, door: O
 
 async def test_a_process_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, door: OwnDoor) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "nothing"))
-    helper = Helper(door, b"")
+    helper = Helper(door, bytes)
     with pytest.raises(StoreUnavailable, match="cannot be started"):
         await helper.ask(b"")
     await helper.close()
@@ -99,7 +99,7 @@ async def test_a_process_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch,
 async def test_a_process_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.05)
     outer, inner = make_door()
-    helper = Helper(SharedDoor(outer.detach()), b"")
+    helper = Helper(SharedDoor(outer.detach()), bytes)
     with inner, pytest.raises(StoreUnavailable, match="did not answer"):
         await helper.ask(b"")
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
@@ -143,7 +143,7 @@ async def test_a_process_that_answers_is_not_given_up(
 async def test_all_who_wait_for_a_process_that_hangs_wait_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.2)
     outer, inner = make_door()
-    helper = Helper(SharedDoor(outer.detach()), b"")
+    helper = Helper(SharedDoor(outer.detach()), bytes)
     with inner:
         outcomes = await asyncio.gather(*[helper.check() for _ in range(100)], return_exceptions=True)
         handed_in = socket.recv_fds(inner, 1, 8)[1]
@@ -238,7 +238,7 @@ async def test_an_opening_whose_asker_goes_away_does_not_keep_the_others_waiting
 ) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.05)
     outer, inner = make_door()
-    helper = Helper(SharedDoor(outer.detach()), b"")
+    helper = Helper(SharedDoor(outer.detach()), bytes)
     with inner:
         gone = asyncio.ensure_future(helper.ask(b""))
         await asyncio.sleep(0.01)
@@ -258,7 +258,7 @@ async def test_all_who_wait_share_one_attempt_to_start_it(monkeypatch: pytest.Mo
             return await super().outer(failed=failed)
 
     monkeypatch.setattr("sys.executable", str(tmp_path / "nothing"))
-    helper = Helper(Counted(scribe.__name__), b"")
+    helper = Helper(Counted(scribe.__name__), bytes)
     outcomes = await asyncio.gather(*[helper.ask(b"") for _ in range(100)], return_exceptions=True)
     assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
     assert len(attempts) == 1
@@ -293,7 +293,10 @@ def test_two_share_a_process_on_the_loop_that_the_server_runs_on(tmp_path: Path)
         with inner:
             process = await asyncio.create_subprocess_exec(*command(scribe.__name__), stdin=inner.fileno())
         other = os.dup(outer.fileno())
-        helpers = [Helper(SharedDoor(descriptor), str(tmp_path).encode()) for descriptor in (outer.detach(), other)]
+        helpers = [
+            Helper(SharedDoor(descriptor), lambda: msgspec.msgpack.encode((str(tmp_path), b"")))
+            for descriptor in (outer.detach(), other)
+        ]
         asked = [helper.ask(question(tmp_path / f"{n}{k}")) for n in range(100) for k, helper in enumerate(helpers)]
         assert await asyncio.gather(*asked) == [ANSWER] * 200
         for helper in helpers:

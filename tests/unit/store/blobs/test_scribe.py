@@ -23,7 +23,8 @@ def written(roots: list[Path], *blobs: Blob) -> list[Outcome]:
     """What is said of blobs, each below the root at the same place of the list."""
     scribe = Scribe()
     questions = [
-        (scribe.open(str(root).encode()), msgspec.msgpack.encode(blob)) for root, blob in zip(roots, blobs, strict=True)
+        (scribe.open(msgspec.msgpack.encode((str(root), b""))), msgspec.msgpack.encode(blob))
+        for root, blob in zip(roots, blobs, strict=True)
     ]
     return [msgspec.msgpack.decode(answer, type=Outcome) for answer in scribe.answer(questions)]
 
@@ -60,10 +61,25 @@ def test_a_full_disk_is_told_by_its_number(root: Path, monkeypatch: pytest.Monke
 def test_a_folder_that_is_swapped_before_its_first_blob_takes_none(root: Path) -> None:
     scribe = Scribe()
     (root / "installation.json").write_text("one")
-    files = scribe.open(str(root).encode())
+    files = scribe.open(msgspec.msgpack.encode((str(root), b"")))
     (root / "installation.json").unlink()
     (answer,) = scribe.answer([(files, msgspec.msgpack.encode((str(root), f"{root}/1", b"x")))])
     told = msgspec.msgpack.decode(answer, type=Outcome)
     assert told is not None
     assert "is the disk mounted?" in str(error_of(told, f"{root}/1"))
     assert not (root / "1").exists()
+
+
+@pytest.mark.parametrize("there", [None, b"two"])
+def test_a_new_process_that_sees_another_store_writes_nothing(root: Path, there: bytes | None) -> None:
+    """It may have been started while the disk was not mounted."""
+    if there is not None:
+        (root / "installation.json").write_bytes(there)
+    scribe = Scribe()
+    files = scribe.open(msgspec.msgpack.encode((str(root), b"one")))
+    question = msgspec.msgpack.encode((str(root), f"{root}/1", b"x"))
+    assert msgspec.msgpack.decode(scribe.answer([(files, question)])[0], type=Outcome) is not None
+    assert not (root / "1").exists()
+    (root / "installation.json").write_bytes(b"one")
+    assert msgspec.msgpack.decode(scribe.answer([(files, question)])[0], type=Outcome) is None
+    assert (root / "1").read_bytes() == b"x"

@@ -11,6 +11,7 @@ import uvloop
 
 from inbox.base.errors import StoreUnavailable
 from inbox.mail.content import MemoryContent
+from inbox.store.blobs.files import Files
 from inbox.store.blobs.local import LocalBlobs
 from inbox.store.blobs.writer import Writer
 from inbox.store.helper import CARRIED_OCTETS
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.real  # processes of ours, started for each test
 @pytest.fixture
 async def writer(tmp_path: Path) -> AsyncIterator[Writer]:
     (tmp_path / ".unfinished").mkdir()
-    writer = Writer(str(tmp_path))
+    writer = Writer(str(tmp_path), Files(str(tmp_path)))
     yield writer
     await writer.helper.close()
 

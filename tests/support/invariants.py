@@ -1,0 +1,182 @@
+"""What must be true of a database whatever happened to it: kills, full disks, removals in the middle of deliveries.
+
+:func:`broken` reads the tables themselves, because a fault in a repository may hide in its own answers.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from inbox.mail.flags import Flag
+from inbox.store.ports import Blobs, Database
+from inbox.store.sqlite.database import SqliteDatabase
+from inbox.store.surreal.chunks import unpack_uids
+from inbox.store.surreal.database import SurrealDatabase
+
+
+@dataclass
+class Tables:
+    """The rows that refer to one another. ``owner`` of a mailbox is empty while it is being deleted."""
+
+    tenants: set[str] = field(default_factory=set)
+    owners: dict[str, str] = field(default_factory=dict)
+    #: id → (tenant, owner, messages, unseen, size, next uid, modseq)
+    mailboxes: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    #: id → (tenant, blob path, copies as the row has them, or None)
+    emails: dict[str, tuple[str, str, int | None]] = field(default_factory=dict)
+    #: (email, mailbox, uid, modseq, flags, size)
+    entries: list[tuple[str, str, int, int, int, int]] = field(default_factory=list)
+    #: (mailbox, modseq, uid)
+    expunged: list[tuple[str, int, int]] = field(default_factory=list)
+    copying: int = 0
+    #: where something names a tenant: (table, tenant)
+    named: set[tuple[str, str]] = field(default_factory=set)
+
+
+async def read(database: Database) -> Tables:
+    """All of it; nobody may write meanwhile."""
+    if isinstance(database, SqliteDatabase):
+        return await database._main.read(_of_sqlite)
+    assert isinstance(database, SurrealDatabase)
+    return await _of_surreal(database)
+
+
+async def broken(database: Database, blobs: Blobs | None = None) -> list[str]:
+    """What is wrong, one line each; empty if all is well. With ``blobs``, every mail must have its blob."""
+    tables = await read(database)
+    found = [*_mailboxes(tables), *_mails(tables), *_tenants(tables)]
+    if blobs is not None:
+        there = {key async for key, _ in blobs.keys("msg/")}
+        found += [f"mail {one} has no blob" for one, (_, path, _) in tables.emails.items() if path not in there]
+    return found
+
+
+def _mailboxes(tables: Tables) -> Iterable[str]:
+    by_box: dict[str, list[tuple[str, str, int, int, int, int]]] = defaultdict(list)
+    for entry in tables.entries:
+        by_box[entry[1]].append(entry)
+    gone: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
+    for note in tables.expunged:
+        gone[note[0]].append(note)
+    for box in by_box.keys() | gone.keys():
+        if box not in tables.mailboxes:
+            yield f"there are entries or notes of the mailbox {box}, which is gone"
+    for box, (_, _, messages, unseen, size, next_uid, modseq) in tables.mailboxes.items():
+        entries = by_box[box]
+        uids = [entry[2] for entry in entries]
+        counted = len(entries), sum(not entry[4] & Flag.SEEN for entry in entries), sum(entry[5] for entry in entries)
+        if counted != (messages, unseen, size):
+            yield f"mailbox {box} counts {(messages, unseen, size)}, its entries {counted}"
+        if len(set(uids)) != len(uids):
+            yield f"mailbox {box} has a uid twice"
+        if max([*uids, *(note[2] for note in gone[box])], default=0) >= next_uid:
+            yield f"mailbox {box} has a uid beyond its next one"
+        if max([*(entry[3] for entry in entries), *(note[1] for note in gone[box])], default=0) > modseq:
+            yield f"mailbox {box} has a modseq beyond its own"
+        if set(uids) & {note[2] for note in gone[box]}:
+            yield f"mailbox {box} has a uid that was expunged"
+
+
+def _mails(tables: Tables) -> Iterable[str]:
+    shown = Counter(entry[0] for entry in tables.entries)
+    for email in shown.keys() - tables.emails.keys():
+        yield f"an entry shows the mail {email}, which is gone"
+    for email, (tenant, _, copies) in tables.emails.items():
+        if not shown[email]:
+            yield f"mail {email} is in no mailbox"
+        if copies is not None and copies != shown[email]:
+            yield f"mail {email} counts {copies} copies and has {shown[email]}"
+        if tenant not in tables.tenants:
+            yield f"mail {email} is of a tenant that is gone"
+    for email, box, *_ in tables.entries:
+        owner = tables.mailboxes.get(box, ("", ""))[0]
+        if owner and email in tables.emails and tables.emails[email][0] != owner:
+            yield f"a mailbox of {owner} shows a mail of {tables.emails[email][0]}"
+
+
+def _tenants(tables: Tables) -> Iterable[str]:
+    for box, (tenant, owner, *_) in tables.mailboxes.items():
+        if owner and tenant not in tables.tenants:
+            yield f"mailbox {box} is of a tenant that is gone"
+        if owner and owner != tenant and tables.owners.get(owner) != tenant:
+            yield f"mailbox {box} is of an account that is gone"
+    for table, tenant in tables.named:
+        if tenant and tenant not in tables.tenants:
+            yield f"{table} names the tenant {tenant}, which is gone"
+
+
+#: Tables that name their tenant, and the column. Decision records outlive their tenant unless they are purged.
+_NAMING = (
+    ("has_domain", "in"), ("email_address", "organization"), ("account", "organization"), ("dkim_key", "tenant"),
+    ("dmarc_report", "tenant"),
+)  # fmt: skip
+
+
+def _of_sqlite(db: sqlite3.Connection) -> Tables:
+    (checked,) = db.execute("PRAGMA integrity_check").fetchone()
+    assert checked == "ok", checked
+    boxes = db.execute("SELECT id, organization, owner, messages, unseen, size, next_uid, modseq FROM mailbox")
+    return Tables(
+        {one for (one,) in db.execute("SELECT id FROM organization")},
+        dict(db.execute("SELECT id, organization FROM account").fetchall()),
+        {row[0]: row[1:] for row in boxes},
+        {row[0]: (row[1], row[2], None) for row in db.execute("SELECT id, organization, blob_path FROM email")},
+        db.execute('SELECT "in", "out", uid, modseq, flags, size FROM has_email_delivery').fetchall(),
+        db.execute("SELECT mailbox, modseq, uid FROM expunged").fetchall(),
+        db.execute("SELECT count(*) FROM copying").fetchone()[0],
+        {(table, row[0]) for table, column in _NAMING for row in db.execute(f'SELECT "{column}" FROM {table}')},
+    )
+
+
+async def _of_surreal(database: SurrealDatabase) -> Tables:
+    async def rows(sql: str) -> list[dict[str, Any]]:
+        (found,) = await database._gateway.query(sql)
+        return list(found)
+
+    named = {
+        ("has_domain", row["in"].key) for row in await rows("SELECT in FROM has_domain")
+    } | {
+        (table, row["organization"].key)
+        for table in ("email_address", "account")
+        for row in await rows(f"SELECT organization FROM {table}")
+    }  # fmt: skip
+    named |= {
+        (table, row["id"].key[0])
+        for table in ("dkim_key", "dmarc_report")
+        for row in await rows(f"SELECT id FROM {table}")
+    }
+    return Tables(
+        {row["id"].key for row in await rows("SELECT id FROM organization")},
+        {row["id"].key: row["organization"].key for row in await rows("SELECT id, organization FROM account")},
+        {
+            row["id"].key: (
+                row["organization"].key,
+                row["owner"],
+                row["messages"],
+                row["unseen"],
+                row["size"],
+                row["next_uid"],
+                row["modseq"],
+            )
+            for row in await rows("SELECT * FROM mailbox")
+        },
+        {
+            row["id"].key: (row["organization"].key, row["blob_path"], row["copies"])
+            for row in await rows("SELECT id, organization, blob_path, copies FROM email")
+        },
+        [
+            (row["in"].key, row["out"].key, row["uid"], row["modseq"], row["flags"], row["size"])
+            for row in await rows("SELECT in, out, uid, modseq, flags, size FROM has_email_delivery")
+        ],
+        [
+            (row["id"].key[0], row["id"].key[1], uid)
+            for row in await rows("SELECT id, uids FROM expunged")
+            for uid in unpack_uids(row["uids"])
+        ],
+        len(await rows("SELECT id FROM copying")),
+        named,
+    )
