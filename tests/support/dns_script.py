@@ -77,14 +77,22 @@ async def scripted(script: Script, *, tcp: Script | None = None) -> AsyncIterato
         writer.close()
         await writer.wait_closed()
 
-    listener = await asyncio.start_server(connected, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
+    loop = asyncio.get_running_loop()
+    for _ in range(20):
+        listener = await asyncio.start_server(connected, "127.0.0.1", 0)
+        port = listener.sockets[0].getsockname()[1]
+        try:
+            _, protocol = await loop.create_datagram_endpoint(lambda: _Udp(server), local_addr=("127.0.0.1", port))
+        except OSError:  # Another program has this port for UDP.
+            listener.close()
+            await listener.wait_closed()
+            continue
+        break
+    else:
+        raise OSError("no port is free for both UDP and TCP")
     if tcp is None:
         listener.close()
         await listener.wait_closed()
-    _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: _Udp(server), local_addr=("127.0.0.1", port)
-    )
     server.address = f"127.0.0.1:{port}"
     try:
         yield server
