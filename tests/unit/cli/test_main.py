@@ -146,6 +146,38 @@ def test_a_slip_in_the_data_folder_is_told_and_makes_no_empty_database(
     assert not (cli.folder / "daat").exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user for a moment")
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("tenant", "list"), "may not be opened by this user: run inbox as the user of the server"),
+        (("storage", "show"), "may not be opened by this user: run inbox as the user of the server"),
+        (("policy", "check"), "Permission denied: run inbox as the user of the server"),
+        (("plugins", "list"), "Permission denied: run inbox as the user of the server"),
+        (("doctor",), "belongs to root"),
+    ],
+)
+def test_another_users_data_folder_is_no_missing_database_and_no_traceback(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], said: str
+) -> None:
+    cli.demo()
+    monkeypatch.setenv("INBOX_PLUGIN_DIR", "")
+    monkeypatch.setenv("DNS_RESOLVER", "127.0.0.1:9")
+    (cli.folder / "policies").mkdir()
+    (cli.folder / "policies" / "default.yaml").write_text("plugins: {}\n")
+    for folder in (cli.folder, *list(cli.folder.parents)[:-2]):
+        folder.chmod(0o755)
+    (cli.folder / "data").chmod(0o700)
+    try:
+        os.seteuid(65534)
+        ran = cli(*args)
+    finally:
+        os.seteuid(0)
+    assert ran.code == 1
+    assert said in ran.out + ran.err
+    assert "make a new one" not in ran.out + ran.err
+
+
 def test_the_version(cli: Cli) -> None:
     ran = cli("--version")
     assert (ran.code, ran.out) == (0, f"inbox {__version__}\n")
