@@ -148,17 +148,18 @@ def test_a_slip_in_the_data_folder_is_told_and_makes_no_empty_database(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user for a moment")
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("mode", "args", "said"),
     [
-        (("tenant", "list"), "may not be opened by this user: run inbox as the user of the server"),
-        (("storage", "show"), "may not be opened by this user: run inbox as the user of the server"),
-        (("policy", "check"), "Permission denied: run inbox as the user of the server"),
-        (("plugins", "list"), "Permission denied: run inbox as the user of the server"),
-        (("doctor",), "belongs to root"),
+        (0o755, ("tenant", "list"), "inbox.db.lock may not be opened by this user: run inbox as the user whom it"),
+        (0o700, ("tenant", "list"), "may not be opened by this user: run inbox as the user of the server"),
+        (0o700, ("storage", "show"), "may not be opened by this user: run inbox as the user of the server"),
+        (0o700, ("policy", "check"), "Permission denied: run inbox as the user of the server"),
+        (0o700, ("plugins", "list"), "Permission denied: run inbox as the user of the server"),
+        (0o700, ("doctor",), "belongs to root"),
     ],
 )
 def test_another_users_data_folder_is_no_missing_database_and_no_traceback(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], said: str
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, mode: int, args: tuple[str, ...], said: str
 ) -> None:
     cli.demo()
     monkeypatch.setenv("INBOX_PLUGIN_DIR", "")
@@ -167,7 +168,7 @@ def test_another_users_data_folder_is_no_missing_database_and_no_traceback(
     (cli.folder / "policies" / "default.yaml").write_text("plugins: {}\n")
     for folder in (cli.folder, *list(cli.folder.parents)[:-2]):
         folder.chmod(0o755)
-    (cli.folder / "data").chmod(0o700)
+    (cli.folder / "data").chmod(mode)
     try:
         os.seteuid(65534)
         ran = cli(*args)
