@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import structlog
 
 from inbox import __version__
 from tests.support.cli import Cli
@@ -144,6 +145,22 @@ def test_a_slip_in_the_data_folder_is_told_and_makes_no_empty_database(
     assert ran.code == 1
     assert str(cli.folder / "daat") in ran.out + ran.err
     assert not (cli.folder / "daat").exists()
+
+
+def test_what_is_logged_goes_to_standard_error(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from inbox.store.sqlite import SqliteDatabase
+
+    cli.demo()
+    close = SqliteDatabase.close
+
+    async def loud(self: SqliteDatabase) -> None:
+        structlog.get_logger("inbox.store").error("disk_full_reserve_released", path="x")
+        await close(self)
+
+    monkeypatch.setattr(SqliteDatabase, "close", loud)
+    ran = cli("tenant", "list", "--json")
+    assert [row["name"] for row in ran.json] == ["demo"]
+    assert '"event":"disk_full_reserve_released"' in ran.err
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user for a moment")
