@@ -175,7 +175,8 @@ async def _database(patient: Patient) -> list[tuple[Outcome, str]]:
     where = patient.config.database.masked_url(patient.config.folders.data_dir)
     if not tenants:
         why = (
-            "is INBOX_DATA_DIR right, and its disk mounted? Else: inbox tenant add. All mail is answered 451 till then"
+            "are INBOX_DATA_DIR and DATABASE_* right, and is the disk mounted? Else: inbox tenant add. "
+            "All mail is answered 451 till then"
         )
         return [(Outcome.WARN, f"{where} answers, and has no tenants: {why}")]
     return [(Outcome.OK, f"{where} answers, its schema is up to date; tenants: {tenants}")]

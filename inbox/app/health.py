@@ -39,7 +39,10 @@ class PolicyHealth:
 
     async def findings(self) -> list[Finding]:
         """Of the policies, of plugins that cannot be loaded, and of every set of settings that is in force."""
-        found = find_plugins(self._config)
+        try:
+            found = find_plugins(self._config)
+        except OSError as error:
+            return [Finding("plugins", Outcome.FAIL, f"{error.filename}: {error.strerror}")]
         findings = [Finding(f"plugin {problem.name}", Outcome.FAIL, problem.why) for problem in found.problems]
         try:
             policies = load_policies(self._config, found)

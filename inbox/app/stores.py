@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Final
 
@@ -86,8 +85,18 @@ def places(config: Config) -> Places:
 
 
 def missing_database(config: Config) -> str | None:
-    """A sentence for the operator if the embedded database was never made; None if it is there, or is a server's."""
-    if config.database.surreal_url is not None or os.path.lexists(config.sqlite_path):
+    """A sentence for the operator if the embedded database was never made, or this user may not look for it; None if it
+    is there, or is a server's.
+    """
+    if config.database.surreal_url is not None:
+        return None
+    try:
+        config.sqlite_path.lstat()
+    except PermissionError:
+        return f"{config.sqlite_path} may not be opened by this user: run inbox as the user of the server"
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    else:
         return None
     return (
         f"no database at {config.sqlite_path}: is INBOX_DATA_DIR ({config.folders.data_dir}) right? "

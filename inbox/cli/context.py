@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -48,6 +49,7 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[P, Awaitable[None
             async def whole() -> None:
                 await function(*args, **kwargs)
 
+            _log_to_standard_error()
             asyncio.run(whole())
 
         # Annotations are strings in this package; typer needs the real ones, in the command's own namespace.
@@ -56,6 +58,13 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[P, Awaitable[None
         return function
 
     return register
+
+
+def _log_to_standard_error() -> None:
+    """Standard output is the command's answer, which programs read."""
+    from inbox.app.logs import configure_logs
+
+    configure_logs(console=True, level=logging.WARNING)
 
 
 def config() -> Config:

@@ -106,12 +106,13 @@ async def rename(
     removed. Meanwhile senders are asked to come again. Signing keys stay behind: their DNS records name the old domain.
     """
     from inbox.store.hosting import Scope
-    from inbox.store.renaming import rename_domain
+    from inbox.store.renaming import check_domain, rename_domain
 
     new = canonical_domain(to)
     async with database() as db:
         hosted = await found(db, domain)
         tenant = hosted.organization
+        await check_domain(db, tenant.id, hosted.fqdn, new)
         change = Change("rename", "domain", hosted.fqdn, tenant.name)
         held = await db.hosting.count(Scope(tenant.id, hosted.fqdn))
         if dry_run:

@@ -135,6 +135,9 @@ def main() -> None:
         discard(sys.stdout)
         sys.exit(1)
     except OSError as error:
+        # Whatever file it is: another user's shell is no mistake of the program.
+        if error.filename is not None and isinstance(error, PermissionError):
+            _end(f"{error.filename}: {error.strerror}: run inbox as the user of the server", 1)
         # Of a file it has a name, and is a mistake of the program; of our output it has none.
         if error.filename is not None or error.errno not in _OUTPUT_FAILED:
             raise

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from inbox.base.errors import AlreadyExists, NotFound
+from inbox.mail.tenancy import HostedDomain
 from inbox.store.hosting import Hosting, Scope
 from inbox.store.removal import Stores, change_postmaster, is_in
 
@@ -38,12 +39,7 @@ async def rename_domain(
             renaming stopped; or it has one of the addresses.
     """
     hosting = stores.hosting
-    old, new = await stores.tenants.hosted(fqdn), await stores.tenants.hosted(to)
-    if old is None or old.organization.id != tenant:
-        raise NotFound(f"no domain {fqdn}")
-    finished = new is not None and new.is_active and not old.is_active and not await _addresses(hosting, tenant, fqdn)
-    if new is not None and ((new.is_active and not finished) or new.organization.id != tenant):
-        raise AlreadyExists(f"domain {to} is hosted already")
+    old, new = await check_domain(stores, tenant, fqdn, to)
     if new is None:
         overrides = replace(old.overrides, dkim_selector=None, dkim_private_key_b64_pkcs8=None)
         await stores.tenants.add_domain(tenant, to, overrides)
@@ -64,6 +60,23 @@ async def rename_domain(
     if not keep_alias:
         await hosting.end_domain(tenant, fqdn)
     return done
+
+
+async def check_domain(stores: Stores, tenant: str, fqdn: str, to: str) -> tuple[HostedDomain, HostedDomain | None]:
+    """The domain, and the one that it is to become, if there is one already. Changes nothing.
+
+    Raises:
+        NotFound, AlreadyExists: as :func:`rename_domain`, before it changes anything.
+    """
+    old, new = await stores.tenants.hosted(fqdn), await stores.tenants.hosted(to)
+    if old is None or old.organization.id != tenant:
+        raise NotFound(f"no domain {fqdn}")
+    finished = (
+        new is not None and new.is_active and not old.is_active and not await _addresses(stores.hosting, tenant, fqdn)
+    )
+    if new is not None and ((new.is_active and not finished) or new.organization.id != tenant):
+        raise AlreadyExists(f"domain {to} is hosted already")
+    return old, new
 
 
 async def rename_account(stores: Stores, tenant: str, address: str, to: str, *, keep_alias: bool) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from inbox.cli.main import main
 
@@ -49,6 +50,9 @@ class Cli:
             main()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        finally:
+            # The command's log goes to the stream of this test, which is closed after it.
+            structlog.reset_defaults()
         captured = self._capsys.readouterr()
         return Ran(code, captured.out, captured.err)
 

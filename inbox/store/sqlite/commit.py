@@ -142,6 +142,9 @@ class Committer:
             self.check_file()
         try:
             self._turn = Turn(self._path)
+        except PermissionError as error:
+            why = "may not be opened by this user: run inbox as the user whom it belongs to"
+            raise StoreUnavailable(f"{error.filename} {why}") from error
         except OSError as error:
             raise StoreUnavailable(f"{self._path}: {error}") from error
         try:

@@ -67,7 +67,7 @@ class SqliteHosting:
         def work(db: sqlite3.Connection) -> None:
             removing.check(db, Scope(tenant, account=address))
             if not rows.hosts(db, tenant, to.rpartition("@")[2]):
-                raise NotFound(f"{tenant} does not host the domain of {to}")
+                raise NotFound(f"the tenant does not host the domain of {to}")
             _move(db, tenant, address, to, new_id if keep_alias else None)
 
         await self._gateway.write(work)

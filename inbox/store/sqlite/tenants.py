@@ -248,7 +248,7 @@ class SqliteAccounts:
 
 def _hosted(db: sqlite3.Connection, tenant: str, address: str) -> None:
     if not rows.hosts(db, tenant, address.rpartition("@")[2]):
-        raise NotFound(f"{tenant} does not host the domain of {address}")
+        raise NotFound(f"the tenant does not host the domain of {address}")
 
 
 def address_id(db: sqlite3.Connection, tenant: str, address: str) -> str | None:

@@ -122,7 +122,7 @@ async def test_a_database_without_tenants(tmp_path: Path) -> None:
     empty = await founded(patient(tmp_path), tenants=False)
     told, detail = await outcome(empty, "database")
     assert told is Outcome.WARN
-    assert "has no tenants: is INBOX_DATA_DIR right, and its disk mounted?" in detail
+    assert "has no tenants: are INBOX_DATA_DIR and DATABASE_* right, and is the disk mounted?" in detail
 
 
 async def test_what_was_never_made_is_told_and_not_made(tmp_path: Path) -> None:

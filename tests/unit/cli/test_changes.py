@@ -315,6 +315,14 @@ def test_a_removal_that_is_interrupted_says_how_to_go_on(full: Cli, monkeypatch:
     assert [row["name"] for row in full("tenant", "list", "--json").json] == ["other"]
 
 
+def test_a_domain_that_is_hosted_already_is_refused_before_anything_changes(full: Cli) -> None:
+    for more in ("--yes", "--dry-run"):
+        ran = full("domain", "rename", "demo.test", "other.test", more)
+        assert (ran.code, ran.out, ran.err) == (1, "", "inbox: domain other.test is hosted already\n")
+    ran = full("account", "rename", "ann@demo.test", "ann@other.test", "--yes")
+    assert (ran.code, ran.err) == (1, "inbox: the tenant does not host the domain of ann@other.test\n")
+
+
 def test_counts_are_shown_without_what_there_is_none_of() -> None:
     held = {"domains": 0, "accounts": 1, "octets": 1_500_000, "dkim_keys": 2}
     assert changing.counted(held) == "1 accounts, 1.5 MB of mail, 2 dkim keys"

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import structlog
 
 from inbox import __version__
 from tests.support.cli import Cli
@@ -144,6 +145,55 @@ def test_a_slip_in_the_data_folder_is_told_and_makes_no_empty_database(
     assert ran.code == 1
     assert str(cli.folder / "daat") in ran.out + ran.err
     assert not (cli.folder / "daat").exists()
+
+
+def test_what_is_logged_goes_to_standard_error(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from inbox.store.sqlite import SqliteDatabase
+
+    cli.demo()
+    close = SqliteDatabase.close
+
+    async def loud(self: SqliteDatabase) -> None:
+        structlog.get_logger("inbox.store").error("disk_full_reserve_released", path="x")
+        await close(self)
+
+    monkeypatch.setattr(SqliteDatabase, "close", loud)
+    ran = cli("tenant", "list", "--json")
+    assert [row["name"] for row in ran.json] == ["demo"]
+    assert '"event":"disk_full_reserve_released"' in ran.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user for a moment")
+@pytest.mark.parametrize(
+    ("mode", "args", "said"),
+    [
+        (0o755, ("tenant", "list"), "inbox.db.lock may not be opened by this user: run inbox as the user whom it"),
+        (0o700, ("tenant", "list"), "may not be opened by this user: run inbox as the user of the server"),
+        (0o700, ("storage", "show"), "may not be opened by this user: run inbox as the user of the server"),
+        (0o700, ("policy", "check"), "Permission denied: run inbox as the user of the server"),
+        (0o700, ("plugins", "list"), "Permission denied: run inbox as the user of the server"),
+        (0o700, ("doctor",), "belongs to root"),
+    ],
+)
+def test_another_users_data_folder_is_no_missing_database_and_no_traceback(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, mode: int, args: tuple[str, ...], said: str
+) -> None:
+    cli.demo()
+    monkeypatch.setenv("INBOX_PLUGIN_DIR", "")
+    monkeypatch.setenv("DNS_RESOLVER", "127.0.0.1:9")
+    (cli.folder / "policies").mkdir()
+    (cli.folder / "policies" / "default.yaml").write_text("plugins: {}\n")
+    for folder in (cli.folder, *list(cli.folder.parents)[:-2]):
+        folder.chmod(0o755)
+    (cli.folder / "data").chmod(mode)
+    try:
+        os.seteuid(65534)
+        ran = cli(*args)
+    finally:
+        os.seteuid(0)
+    assert ran.code == 1
+    assert said in ran.out + ran.err
+    assert "make a new one" not in ran.out + ran.err
 
 
 def test_the_version(cli: Cli) -> None:
