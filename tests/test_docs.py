@@ -14,7 +14,7 @@ import typer.main
 
 from inbox.app.config import load, secret_variables
 from inbox.app.policies import find_plugins
-from inbox.cli.main import app
+from inbox.cli.main import program
 from inbox.mail.tenancy import DomainOverrides
 from inbox.policy.catalogue import Mode
 from inbox.policy.mistakes import PolicyMistakes
@@ -40,7 +40,7 @@ def variables() -> frozenset[str]:
 
 def unknown_word(words: list[str]) -> str | None:
     """The first word that is no command where a command has to be."""
-    command = typer.main.get_command(app)
+    command: object = program()
     for word in words:
         if not isinstance(command, typer.core.TyperGroup):
             return None

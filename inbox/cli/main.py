@@ -7,12 +7,14 @@ does not start because default.yaml is wrong.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from inbox import __version__
 from inbox.app.sink import open_missing_streams
@@ -106,6 +108,14 @@ for group in (
     app.add_typer(group)
 
 
+@functools.cache
+def program() -> TyperGroup:
+    """All commands, put together once: it takes as long as a small command."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup), "it has commands"
+    return group
+
+
 def main() -> None:
     """The console script."""
     open_missing_streams()
@@ -115,7 +125,7 @@ def main() -> None:
         completion_init()
     try:
         try:
-            app()
+            program()()
         finally:
             sys.stdout.flush()
     except (ConfigError, WrongUsage, ProtocolError) as error:

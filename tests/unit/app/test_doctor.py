@@ -201,6 +201,7 @@ async def test_a_certificate_that_cannot_be_read(tmp_path: Path) -> None:
     assert (await outcome(patient(tmp_path, **files), "tls"))[0] is Outcome.FAIL
 
 
+@pytest.mark.slow
 async def test_a_resolver_that_does_not_answer(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))

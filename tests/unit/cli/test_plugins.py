@@ -140,6 +140,7 @@ def test_a_plugin_that_cannot_be_loaded_is_told_and_the_others_are_listed(demo: 
     assert "could not be loaded" in demo("plugins", "info", "broken").err
 
 
+@pytest.mark.slow
 def test_a_new_plugin_works_and_its_test_passes(demo: Cli) -> None:
     assert demo("plugins", "new", "big_mail").code == 0
     assert row(demo, "big_mail")["stages"] == ["data"]
@@ -178,6 +179,7 @@ def test_a_new_plugin_needs_a_name_of_its_own(demo: Cli, name: str, code: int) -
     ]
 
 
+@pytest.mark.slow
 def test_a_new_package_has_its_entry_point_and_its_test(
     demo: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,7 @@ async def test_who_does_not_log_in_is_sent_away(tmp_path: Path) -> None:
         assert await client.rest() == b"a OK Done\r\n* BYE Too long without a login\r\n"
 
 
+@pytest.mark.slow
 async def test_who_stalls_is_sent_away(tmp_path: Path) -> None:
     async with world(tmp_path, idle_timeout=1.0) as w:
         async with w.user() as client:

@@ -152,6 +152,7 @@ async def test_more_orphans_than_a_small_share_stop_the_run_before_anything_is_m
     assert await count_aside(blobs, 100) == Aside(len(gone), clock.now())
 
 
+@pytest.mark.slow
 async def test_the_share_grows_with_the_store(blobs: LocalBlobs, acme: Home, clock: FakeClock) -> None:
     await mails(blobs, acme, 1400)
     await orphans(blobs, acme, 73)

@@ -111,6 +111,7 @@ def test_no_mailbox_is_named() -> None:
     assert b"secret" not in xml_of(built([(seen(envelope_from="secret@bounce.example.net"), 1)]))
 
 
+@pytest.mark.slow
 def test_rows_have_a_limit_and_what_is_left_out_is_said() -> None:
     many = [(seen(source_ip=f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}"), 1 + (n == 5)) for n in range(REPORT_ROWS + 7)]
     report = parse_report(built(many).payload)

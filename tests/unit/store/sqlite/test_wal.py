@@ -72,6 +72,7 @@ def test_what_is_no_log_has_no_pages(tmp_path: Path, octets: bytes | None) -> No
     assert pages_in(found) == 0
 
 
+@pytest.mark.slow
 def test_the_log_starts_again_however_much_is_written(committer: Committer, path: Path) -> None:
     committer.reserve_log()
     for _ in range(12):
