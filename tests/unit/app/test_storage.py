@@ -26,6 +26,8 @@ from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.sweeper import FEW
 from tests.support.store import IDS, Home, email, home
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Installation]:

@@ -74,6 +74,7 @@ def test_a_database_that_cannot_be_opened_is_1_and_one_line(cli: Cli, monkeypatc
     assert "file" in ran.err
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_traceback(cli: Cli) -> None:
     cli.demo()
     code = "import sys; sys.argv = ['inbox', 'tenant', 'list', '--json']\nfrom inbox.cli.main import main\nmain()"
@@ -88,6 +89,7 @@ def test_a_reader_that_goes_away_is_no_traceback(cli: Cli) -> None:
     assert errors == b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("redirection", "code", "said"),
     [

@@ -18,6 +18,7 @@ from inbox.store.pairing import WrongStore
 from tests.support.cli import Cli
 from tests.support.store import IDS, Home, email
 
+pytestmark = pytest.mark.slow
 MAILS = 3
 
 

@@ -207,6 +207,7 @@ def of_dead_zones(question: dns.message.Message) -> list[bytes]:
     return [] if "dead" in name else reply(f"{name} 60 IN TXT {text}")(question)
 
 
+@pytest.mark.slow
 async def test_an_honest_message_waits_behind_none_of_1600_look_ups_that_nobody_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

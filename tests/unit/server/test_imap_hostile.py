@@ -73,6 +73,7 @@ async def test_a_half_closed_connection_still_gets_its_answers(tmp_path: Path) -
         assert not w.log.errors
 
 
+@pytest.mark.slow
 async def test_who_does_not_log_in_is_sent_away(tmp_path: Path) -> None:
     async with world(tmp_path, login_timeout=1.0) as w, w.connect() as client:
         client.send(b"a NOOP\r\nb LOGIN {3")

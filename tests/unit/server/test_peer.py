@@ -75,6 +75,7 @@ async def test_a_web_browser_at_imap_gets_errors_and_no_more_time_than_others(tm
         assert not w.log.errors
 
 
+@pytest.mark.slow
 async def test_tls_where_none_is_expected_is_garbage(tmp_path: Path) -> None:
     async with smtp_world(tmp_path, listen=False, command_seconds=5.0) as world:
         client = world.memory()

@@ -188,6 +188,7 @@ def test_hostile_xml_is_refused(hostile: bytes) -> None:
         parse_report(hostile)
 
 
+@pytest.mark.slow
 def test_rows_have_a_limit() -> None:
     with pytest.raises(ReportUnfit, match="rows"):
         parse_report(xml_report(rows=REPORT_ROWS + 1))

@@ -98,6 +98,7 @@ def bomb(wbits: int, octets: int) -> bytes:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gzip", "zip"])
 def test_a_bomb_is_never_unpacked(kind: str) -> None:
     if kind == "gzip":

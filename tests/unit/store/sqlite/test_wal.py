@@ -155,6 +155,7 @@ def test_a_thread_that_cannot_connect_leaves_the_copy_to_the_commits(idle: Commi
     assert path.stat().st_size > LATEST_PAGES * PAGE
 
 
+@pytest.mark.slow
 def test_the_copy_begins_while_another_process_has_its_turn(path: Path, idle: Committer) -> None:
     """Only its last part needs a turn, so that the log is empty for a moment."""
     turn = Turn(path)

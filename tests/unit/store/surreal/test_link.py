@@ -96,6 +96,7 @@ async def test_a_lost_connection_ends_the_calls_in_flight_and_comes_back(made: F
     assert [method for method, _ in made.peer.seen if method == "signin"] == ["signin"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", [1.0], indirect=True)
 async def test_a_server_without_a_word_is_left(made: Fixture) -> None:
     with pytest.raises(StoreUnavailable, match="no answer"):
