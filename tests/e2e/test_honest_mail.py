@@ -14,7 +14,7 @@ from tests.support.authors import Author, send
 from tests.support.dkim import signed, signing_key
 from tests.support.dns_servers import DnsServers
 from tests.support.dns_world import DnsWorld
-from tests.support.server import PASSWORD, RunningServer
+from tests.support.server import PASSWORD, UNCOUNTED, RunningServer
 
 pytestmark = pytest.mark.real
 
@@ -26,7 +26,9 @@ plugins: {recipients: {}, spf: {exempt: []}, dkim: {}, arc: {}, dmarc: {}, authe
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, dns_servers: DnsServers) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("server")
-    server = RunningServer(folder, environment={"DNS_RESOLVER": dns_servers.resolver, "SERVER_HOSTNAME": "mx.test"})
+    server = RunningServer(
+        folder, command=UNCOUNTED, environment={"DNS_RESOLVER": dns_servers.resolver, "SERVER_HOSTNAME": "mx.test"}
+    )
     server.populate()
     (folder / "policies").mkdir(exist_ok=True)
     (folder / "policies" / "default.yaml").write_text(POLICY)
