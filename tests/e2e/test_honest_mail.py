@@ -57,6 +57,7 @@ def fetched(server: RunningServer, subject: str) -> tuple[bytes, bytes]:
 SHAPES = {
     "brackets": (b"Carol [EXT] <%s>", ""),
     "at work": (b"Carol @ Work <%s>", ""),
+    "another address as the name": (b"form@visitor.test <%s>", ""),
     "no end of the quotes": (b'"Carol <%s>', ""),
     "doubled brackets": (b"Carol <<%s>>", ""),
     "dots": (b"Carol <%s>", "user..name."),
@@ -86,7 +87,7 @@ async def test_what_others_take_is_taken(server: RunningServer, dns_world: DnsWo
 
 async def test_what_may_show_another_author_is_refused(server: RunningServer, dns_world: DnsWorld) -> None:
     author = await Author.named("evil").publish(dns_world, dmarc="v=DMARC1; p=reject")
-    for name in (b"ceo@bank.test <%s>", b"<ceo@bank.test> <%s>", b"=?utf-8?q?=3Cceo=40bank.test=3E?= <%s>"):
+    for name in (b"ceo@bank.test, <%s>", b"<ceo@bank.test> <%s>", b"=?utf-8?q?=3Cceo=40bank.test=3E?= <%s>"):
         message = author.mail("forged", sign=False).replace(
             b"From: Carol <%s>" % author.address.encode(), b"From: " + name % author.address.encode()
         )

@@ -4,8 +4,10 @@ The domain that is judged must be the one that a reader sees. Mail clients read 
 :func:`author_of` collects every domain that some client may show as the author's. If there is exactly one, it is the
 Author Domain, however badly the field is written; if there are several, none of them is judged, and none can pass.
 
-A display name that can only be read as a name never counts. ``Bob @ Work <a@b.test>`` is harmless, since ``Work`` is
-no domain that anybody can impersonate. ``ceo@bank.test <a@b.test>`` names two domains: some clients show the first one.
+A display name never counts: where one angle address ends the field, that address is the author's, whatever the name
+before it holds (``form@visitor.test <a@shop.test>``, which web forms and mailing lists send). A comma, a second angle
+bracket, or a quoted string or comment that has no end leaves open which part is the name. Then each part counts:
+``"ceo@bank.test <a@evil.test>`` names two domains, since some clients show the first one.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ _OPENING: Final = re.compile(rb"<(?>(?:%b*+<)+)" % _SPACE)
 _CLOSING: Final = re.compile(rb">(?>(?:%b*+>)+)" % _SPACE)
 #: RFC 5322 §4.4, obs-route: it is ignored.
 _ROUTE: Final = re.compile(rb"<%b*+(?>(?:@[^<>@:,]*+[, \t\r\n]*+)+):" % _SPACE)
+#: A display name, if any, and one angle address.
+_ONE_ADDRESS: Final = re.compile(rb"[^<>,;:]*+<[^<>,;:]*+>%b*+" % _SPACE)
 _SEGMENT: Final = re.compile(rb"([^<>,;:]*+)([<>,;:]|\Z)")
 _DOMAIN: Final = re.compile(rb'\[[^\]]*+\]|[^\s<>()@,;:\\"\[\]\x01\x02]++')
 _LABELS: Final = re.compile(rb"[-.\w\x80-\xff]*+")
@@ -153,15 +157,22 @@ def _domains(value: bytes) -> Iterator[str]:
     for found in _BROKEN_WORD.finditer(value):
         yield from _within_name(decode_value(found[0]))
     names: list[_Name] = []
-    text = _ROUTE.sub(b"<", _CLOSING.sub(b">", _OPENING.sub(b"<", _flat(with_closed_asides(value), names))))
+    closed = with_closed_asides(value)
+    text = _ROUTE.sub(b"<", _CLOSING.sub(b">", _OPENING.sub(b"<", _flat(closed, names))))
     yield from _in_names(text, names)
+    # Of ``a@evil.test (" ) <b@bank.test> ( ")`` a reader that looks for quoted strings first sees no angle address.
+    ambiguous = closed != value or (b'"' in value and b"(" in value) or _ONE_ADDRESS.fullmatch(text) is None
     before = b""
     for segment in _SEGMENT.finditer(text):
         pieces = segment[1].split(b"@")[1:]
         if before == b"<" and len(pieces) > 1:
             raise AddressError("an address with several domains")
-        for piece in pieces:
-            yield from _in_phrase(piece) if segment[2] == b"<" else _in_address(piece)
+        if segment[2] != b"<":
+            for piece in pieces:
+                yield from _in_address(piece)
+        elif ambiguous:
+            for piece in pieces:
+                yield from _in_phrase(piece)
         before = segment[2]
 
 
