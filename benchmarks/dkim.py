@@ -26,7 +26,7 @@ from inbox.authentication.facts import Result as Verdict
 from inbox.authentication.signing import PrivateKey, SigningKey
 from inbox.mail.content import MemoryContent
 from inbox.mail.edits import render_field
-from inbox.plugin.standins import MemoryResolver
+from inbox.plugin.api.standins import MemoryResolver
 
 DOMAIN = "example.org"
 HEAD = (

@@ -19,13 +19,8 @@ from types import ModuleType
 from benchmarks.support import Result
 from inbox.base.clock import SystemClock
 from inbox.plugin import Door, Session, Transaction
-from inbox.plugin.dispatcher import Dispatcher
-from inbox.plugin.guard import Guard
-from inbox.plugin.inspection import LoadedPlugin, inspect_module
-from inbox.plugin.instances import Instances
-from inbox.plugin.registry import Found, Registry
-from inbox.plugin.services import Services
-from inbox.plugin.testing import (
+from inbox.plugin.api.services import Services
+from inbox.plugin.api.testing import (
     FakeClock,
     MemoryDirectory,
     MemoryFeedback,
@@ -35,6 +30,11 @@ from inbox.plugin.testing import (
     MemorySigningKeys,
     run_in_thread,
 )
+from inbox.plugin.engine.dispatcher import Dispatcher
+from inbox.plugin.engine.guard import Guard
+from inbox.plugin.engine.inspection import LoadedPlugin, inspect_module
+from inbox.plugin.engine.instances import Instances
+from inbox.plugin.engine.registry import Found, Registry
 from inbox.policy.snapshot import PolicySet
 from inbox.policy.stages import Stage
 

@@ -24,7 +24,7 @@ from inbox.base.ids import RandomIds
 from inbox.mail.content import Content, FileContent, MemoryContent
 from inbox.mail.message import Message
 from inbox.plugin import Counted, Transaction
-from inbox.plugin.testing import run_in_thread
+from inbox.plugin.api.testing import run_in_thread
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.clamd import Clamd, start
 from tests.support.plugin_services import services, session, transaction

@@ -196,9 +196,9 @@ async def _serve_inbox(port: int, folder: Path) -> None:
     from inbox.mail.address import Address
     from inbox.mail.content import Content
     from inbox.mail.reply import Reply
-    from inbox.plugin.context import Recipient, Session, Transaction
-    from inbox.server.smtp import SmtpServer
-    from inbox.server.smtp_config import SmtpConfig
+    from inbox.plugin.api.context import Recipient, Session, Transaction
+    from inbox.server.smtp.config import SmtpConfig
+    from inbox.server.smtp.server import SmtpServer
 
     ok = Reply(250, "2.0.0", "OK")
 

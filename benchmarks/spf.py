@@ -18,7 +18,7 @@ from inbox.authentication.facts import Result as Verdict
 from inbox.authentication.spf import SpfChecker
 from inbox.base.clock import SystemClock
 from inbox.mail.address import Address
-from inbox.plugin.standins import MemoryResolver
+from inbox.plugin.api.standins import MemoryResolver
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Invalid escapes in its regular expressions.

@@ -125,7 +125,7 @@ def pages() -> dict[str, str]:
 
 def environment() -> str:
     """Every environment variable, by group."""
-    from inbox.app.config import groups, secret_variables
+    from inbox.app.config.loading import groups, secret_variables
     from scripts.pluginpages import row
 
     lines = [
@@ -172,11 +172,11 @@ def _commands(command: Any, name: str, parent: typer.Context | None) -> Iterator
 
 def hooks() -> str:
     """The stages in the order in which a message meets them."""
-    from inbox.plugin.hookspecs import Hooks
+    from inbox.plugin.api.hookspecs import Hooks
     from inbox.policy.stages import Stage
 
     guide = "The [guide for plugin authors](../plugins.md) explains what a hook gets, may return, and how to test it.\n"
-    lines = ["# Hooks\n\n" + NOTE, guide, f"{inspect.getdoc(importlib.import_module('inbox.plugin.hookspecs'))}\n"]
+    lines = ["# Hooks\n\n" + NOTE, guide, f"{inspect.getdoc(importlib.import_module('inbox.plugin.api.hookspecs'))}\n"]
     for stage in Stage:
         hook = getattr(Hooks, stage.value)
         arguments = [name for name in inspect.signature(hook).parameters if name != "self"]

@@ -85,7 +85,7 @@ def _options(context: typer.Context) -> Iterator[str]:
 
 
 def _environment() -> Iterator[str]:
-    from inbox.app.config import groups, secret_variables
+    from inbox.app.config.loading import groups, secret_variables
 
     yield _text(
         "Every setting is a variable. Each of " + ", ".join(secret_variables()) + " can also be given as a file, by "

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from inbox.plugin.describe import FactDescription, FieldDescription, PluginDescription, describe
-from inbox.plugin.registry import Registry
+from inbox.plugin.engine.describe import FactDescription, FieldDescription, PluginDescription, describe
+from inbox.plugin.engine.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = "plugins"

@@ -12,8 +12,8 @@ import pytest
 import typer.core
 import typer.main
 
-from inbox.app.config import load, secret_variables
-from inbox.app.policies import find_plugins
+from inbox.app.config.loading import load, secret_variables
+from inbox.app.wiring.policies import find_plugins
 from inbox.cli.main import program
 from inbox.mail.tenancy import DomainOverrides
 from inbox.policy.catalogue import Mode

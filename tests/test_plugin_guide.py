@@ -14,17 +14,17 @@ from typing import Any, get_args
 import pytest
 
 import inbox.plugin as api
-from inbox.app.config import load
-from inbox.app.policies import find_plugins
+from inbox.app.config.loading import load
+from inbox.app.wiring.policies import find_plugins
 from inbox.authentication.feedback import Feedback
 from inbox.authentication.signing import SigningKeys
 from inbox.base.clock import Clock
 from inbox.base.once import Once
 from inbox.dns.answers import Resolver
-from inbox.plugin import services, testing
-from inbox.plugin.hookspecs import Hooks
-from inbox.plugin.opinions import SPOKEN
-from inbox.plugin.registry import Registry
+from inbox.plugin.api import services, testing
+from inbox.plugin.api.hookspecs import Hooks
+from inbox.plugin.engine.opinions import SPOKEN
+from inbox.plugin.engine.registry import Registry
 from inbox.policy.catalogue import ENGINE_KEYS, Mode, OnError
 from inbox.policy.mistakes import PolicyMistakes
 from inbox.policy.outcome import Status
@@ -197,7 +197,8 @@ def facts() -> set[type]:
 
 
 def _is_fact(kind: type) -> bool:
-    return dataclasses.is_dataclass(kind) and kind.__module__ in {"inbox.authentication.facts", "inbox.plugin.facts"}
+    modules = {"inbox.authentication.facts", "inbox.plugin.api.facts"}
+    return dataclasses.is_dataclass(kind) and kind.__module__ in modules
 
 
 @pytest.mark.parametrize("kind", sorted(facts(), key=str), ids=lambda kind: str(kind.__name__))
@@ -239,7 +240,7 @@ def test_every_attribute_of_a_plugin_is_described() -> None:
 
 
 def test_settings_are_described_with_all_that_the_engine_reads() -> None:
-    source = (ROOT / "inbox" / "plugin" / "inspection.py").read_text()
+    source = (ROOT / "inbox" / "plugin" / "engine" / "inspection.py").read_text()
     keys = set(re.findall(r'extra\(settings, "(\w+)"\)', source))
     assert keys == {"env", "domain_field"}
     assert [key for key in keys if f'{{"{key}": ' not in section("Settings")] == []

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from inbox_plugins._spam_rules_language import FIELDS, FUNCTIONS, VARIABLES
 
-from inbox.app.config import load
-from inbox.app.policies import find_plugins
+from inbox.app.config.loading import load
+from inbox.app.wiring.policies import find_plugins
 from inbox.plugin import DkimFact, DkimSignature, Result, Score, SpfFact, VirusFact
-from inbox.plugin.testing import PluginTest
+from inbox.plugin.api.testing import PluginTest
 from inbox.policy.mistakes import PolicyMistakes
 from inbox.policy.snapshot import PolicySet
 from scripts.rulepages import filled

@@ -6,7 +6,7 @@ import os
 import socket
 from dataclasses import dataclass
 
-from inbox.app.config import Config
+from inbox.app.config.loading import Config
 from inbox.base.errors import ConfigError
 
 #: What ``--only`` may name, and the listeners behind each word.

@@ -55,7 +55,7 @@ async def rm(
 
     Works in small steps; run again after an interruption, it goes on.
     """
-    from inbox.store.hosting import Scope
+    from inbox.store.ports.hosting import Scope
 
     async with with_blobs() as (db, blobs):
         known = await _account(db, address)
@@ -93,7 +93,7 @@ async def enable(address: Mail, yes: Yes = False, dry_run: DryRun = False, as_js
 
 
 async def _switch(address: str, *, active: bool, yes: bool, dry_run: bool, as_json: bool) -> None:
-    from inbox.store.hosting import Scope
+    from inbox.store.ports.hosting import Scope
 
     async with database() as db:
         known = await _account(db, address)

@@ -15,8 +15,8 @@ from inbox.cli.context import NotSo, WrongUsage, config
 from inbox.cli.output import octets, print_json, progress, say, warn, when
 
 if TYPE_CHECKING:
-    from inbox.store.hosting import Holdings, Scope
     from inbox.store.ports import Blobs, Database
+    from inbox.store.ports.hosting import Holdings, Scope
     from inbox.store.removal import Removed
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -106,7 +106,7 @@ def refuse_dependents(change: Change, dependents: list[str], recursive: bool) ->
 @asynccontextmanager
 async def with_blobs() -> AsyncIterator[tuple[Database, Blobs]]:
     """The open database and blob store. Raises NotFound if there is no database."""
-    from inbox.app.stores import make_blobs
+    from inbox.app.wiring.stores import make_blobs
     from inbox.cli.context import database
 
     async with database() as db:

@@ -22,7 +22,7 @@ from inbox.cli.output import warn
 
 if TYPE_CHECKING:
     from inbox.app.admin import AdminClient
-    from inbox.app.config import Config
+    from inbox.app.config.loading import Config
     from inbox.base.clock import Clock
     from inbox.base.ids import Ids
     from inbox.mail.tenancy import HostedDomain, Organization
@@ -62,21 +62,21 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[P, Awaitable[None
 
 def _log_to_standard_error() -> None:
     """Standard output is the command's answer, which programs read."""
-    from inbox.app.logs import configure_logs
+    from inbox.app.serve.logs import configure_logs
 
     configure_logs(console=True, level=logging.WARNING)
 
 
 def config() -> Config:
     """The configuration from the environment. Raises ConfigError."""
-    from inbox.app.config import load
+    from inbox.app.config.loading import load
 
     return load(os.environ)
 
 
 def warn_of_suspended(policies: PolicySet) -> None:
     """One line on standard error if the policies of other tenants are wrong."""
-    from inbox.app.policies import suspended_text
+    from inbox.app.wiring.policies import suspended_text
 
     text = suspended_text(policies)
     if text:
@@ -91,7 +91,7 @@ async def database(*, create: bool = False) -> AsyncIterator[Database]:
         NotFound: there is none and ``create`` is false. An empty one that nobody asked for would make a slip in
             INBOX_DATA_DIR look like an installation without mail.
     """
-    from inbox.app.stores import make_database, missing_database
+    from inbox.app.wiring.stores import make_database, missing_database
     from inbox.base.clock import SystemClock
     from inbox.base.ids import RandomIds
 
@@ -127,7 +127,7 @@ async def stores() -> AsyncIterator[Stores]:
         NotFound: the database or the folder of the blobs was never made.
         StoreUnavailable: one of the two cannot be reached.
     """
-    from inbox.app.stores import make_blobs, missing_blobs
+    from inbox.app.wiring.stores import make_blobs, missing_blobs
     from inbox.base.clock import SystemClock
     from inbox.base.ids import RandomIds
 

@@ -28,9 +28,9 @@ async def sign(
     The message itself is not changed. If its lines end in LF alone, so do those of the signatures, and what is signed
     is the message with CRLF, as it will be on the wire. Exit code 1 if there is no key, or it cannot be signed.
     """
-    from inbox.app.signing import SigningKeyring
     from inbox.authentication.dkim.sign import FIELD, sign_all
     from inbox.base.clock import SystemClock
+    from inbox.hosting.keys.signing import SigningKeyring
     from inbox.identity.directory import AddressDirectory
     from inbox.mail.address import canonical_domain
     from inbox.mail.content import MemoryContent

@@ -43,11 +43,11 @@ async def doctor(
 
     Exit code 1 if a check failed. Works with and without a running server.
     """
-    from inbox.app.doctor import Outcome, Patient, examine
-    from inbox.app.executors import Executors
-    from inbox.app.health import PolicyHealth
-    from inbox.app.stores import make_blobs, make_database
-    from inbox.app.tls import Certificates
+    from inbox.app.doctor.checks import Outcome, Patient, examine
+    from inbox.app.doctor.policies import PolicyHealth
+    from inbox.app.serve.executors import Executors
+    from inbox.app.serve.tls import Certificates
+    from inbox.app.wiring.stores import make_blobs, make_database
     from inbox.base.clock import SystemClock
     from inbox.base.ids import RandomIds
 

@@ -46,7 +46,7 @@ async def rm(
 
     Works in small steps; run again after an interruption, it goes on.
     """
-    from inbox.store.hosting import Scope
+    from inbox.store.ports.hosting import Scope
 
     async with with_blobs() as (db, blobs):
         hosted = await found(db, domain)
@@ -76,7 +76,7 @@ async def enable(domain: Domain, yes: Yes = False, dry_run: DryRun = False, as_j
 
 
 async def _switch(domain: str, *, active: bool, yes: bool, dry_run: bool, as_json: bool) -> None:
-    from inbox.store.hosting import Scope
+    from inbox.store.ports.hosting import Scope
 
     async with database() as db:
         hosted = await found(db, domain)
@@ -105,7 +105,7 @@ async def rename(
     With --keep-alias the old domain stays, and each old address is an alias of the new one; otherwise the old domain is
     removed. Meanwhile senders are asked to come again. Signing keys stay behind: their DNS records name the old domain.
     """
-    from inbox.store.hosting import Scope
+    from inbox.store.ports.hosting import Scope
     from inbox.store.renaming import check_domain, rename_domain
 
     new = canonical_domain(to)

@@ -17,12 +17,11 @@ from inbox.cli.output import Json, print_json, progress, say, show_rows, warn, w
 from inbox.mail.address import canonical_domain
 
 if TYPE_CHECKING:
-    from inbox.app.executors import Executors
-    from inbox.app.rotation import Looked, Rotation
-    from inbox.app.signing import PlacedKey
+    from inbox.app.serve.executors import Executors
+    from inbox.hosting.keys.rotation import Looked, Rotation
+    from inbox.hosting.keys.signing import PlacedKey
     from inbox.mail.tenancy import HostedDomain
-    from inbox.store.origins import DkimKeyRecord
-    from inbox.store.ports import Database
+    from inbox.store.ports import Database, DkimKeyRecord
 
 app = typer.Typer(name="dkim", help="Keys that sign a domain's mail.", no_args_is_help=True)
 
@@ -67,8 +66,8 @@ class _Keys:
 
     def signing(self, rows: Sequence[DkimKeyRecord]) -> tuple[PlacedKey, ...]:
         """Which keys sign. Raises ConfigError if one of them cannot be used."""
-        from inbox.app.signing import SigningKeyring
         from inbox.base.clock import SystemClock
+        from inbox.hosting.keys.signing import SigningKeyring
         from inbox.identity.directory import AddressDirectory
 
         clock = SystemClock()
@@ -80,10 +79,10 @@ class _Keys:
         """With a new resolver, which has not kept that there was nothing."""
         import random
 
-        from inbox.app.health import QuietLog
-        from inbox.app.rotation import Rotation
-        from inbox.app.services import make_resolver
+        from inbox.app.doctor.policies import QuietLog
+        from inbox.app.wiring.services import make_resolver
         from inbox.base.clock import SystemClock
+        from inbox.hosting.keys.rotation import Rotation
 
         clock = SystemClock()
         resolver = make_resolver(config(), clock)
@@ -116,7 +115,7 @@ class _Keys:
 
 @asynccontextmanager
 async def _keys(domain: str) -> AsyncIterator[_Keys]:
-    from inbox.app.executors import Executors
+    from inbox.app.serve.executors import Executors
 
     executors = Executors()
     try:
@@ -185,8 +184,8 @@ async def show(
 @command(app, "list")
 async def list_(domain: Domain, as_json: Json = False) -> None:
     """Show a domain's signing keys, and what there is to do about each."""
-    from inbox.app.keystates import key_states
     from inbox.base.clock import SystemClock
+    from inbox.hosting.keys.states import key_states
 
     async with _keys(domain) as keys:
         rows = await keys.rows()
@@ -291,8 +290,8 @@ def _explain(made: Sequence[tuple[DkimKeyRecord, bool]]) -> None:
 
 
 def _record(row: DkimKeyRecord) -> dict[str, str]:
-    from inbox.app.signing import load_private
     from inbox.authentication.dkim.record import record_name, record_text
+    from inbox.hosting.keys.signing import load_private
 
     return {
         "selector": row.selector,

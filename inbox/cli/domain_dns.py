@@ -14,8 +14,8 @@ from inbox.cli.output import Json, print_json, progress, say, show_rows, warn
 from inbox.mail.address import Address, canonical_domain
 
 if TYPE_CHECKING:
-    from inbox.app.domain_findings import Finding
-    from inbox.app.domain_records import IPAddress, Needs
+    from inbox.hosting.dns.findings import Finding
+    from inbox.hosting.dns.records import IPAddress, Needs
 
 Domain = Annotated[str, typer.Argument(help="A hosted domain.")]
 Addresses = Annotated[
@@ -44,7 +44,7 @@ async def records(
     as_json: Json = False,
 ) -> None:
     """Print all DNS records that a domain needs."""
-    from inbox.app.domain_records import in_zone, wanted_records, zone_lines
+    from inbox.hosting.dns.records import in_zone, wanted_records, zone_lines
 
     needs = await _needs(domain, address, reports)
     _tell_unsigned(needs)
@@ -86,8 +86,8 @@ async def check(
 
     Asks DNS_RESOLVER. Exit code 1 if something is wrong; warnings alone are none.
     """
-    from inbox.app.domain_check import STEPS
-    from inbox.app.domain_findings import Outcome
+    from inbox.hosting.dns.check import STEPS
+    from inbox.hosting.dns.findings import Outcome
 
     needs = await _needs(domain, address, None)
     with progress(f"looking at {needs.domain}", STEPS) as advance:
@@ -103,16 +103,16 @@ async def check(
 
 
 async def _findings(needs: Needs, https: bool, advance: Callable[[], object]) -> list[Finding]:
-    from inbox.app.domain_check import check_domain
-    from inbox.app.domain_findings import Subject
-    from inbox.app.domain_lookup import Lookup
-    from inbox.app.domain_records import wanted_records
-    from inbox.app.executors import Executors
-    from inbox.app.services import make_resolver
+    from inbox.app.serve.executors import Executors
+    from inbox.app.wiring.services import make_resolver
     from inbox.authentication.spf import SpfChecker
     from inbox.base.clock import SystemClock
     from inbox.dns.answers import DnsTemporary
     from inbox.dns.upstream import Upstream
+    from inbox.hosting.dns.check import check_domain
+    from inbox.hosting.dns.findings import Subject
+    from inbox.hosting.dns.lookup import Lookup
+    from inbox.hosting.dns.records import wanted_records
 
     settings, clock, executors = config(), SystemClock(), Executors()
     try:
@@ -128,8 +128,8 @@ async def _findings(needs: Needs, https: bool, advance: Callable[[], object]) ->
 
 
 async def _needs(domain: str, addresses: list[str] | None, reports: str | None) -> Needs:
-    from inbox.app.domain_needs import domain_needs
     from inbox.base.clock import SystemClock
+    from inbox.hosting.dns.needs import domain_needs
 
     settings = config()
     given = [_address(text) for text in addresses or ()]

@@ -18,13 +18,12 @@ from inbox.mail.address import Address, canonical_domain
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from inbox.app.config import Config
-    from inbox.app.executors import Executors
-    from inbox.app.reporting import Prepared
+    from inbox.app.config.loading import Config
+    from inbox.app.serve.executors import Executors
     from inbox.authentication.aggregate.build import Submitter
     from inbox.authentication.feedback import IncomingReport, ReportRow
-    from inbox.store.origins import StoredReport
-    from inbox.store.ports import Database
+    from inbox.hosting.reports.building import Prepared
+    from inbox.store.ports import Database, StoredReport
 
 COLUMNS = ("reporter", "begin", "end", "messages", "passed", "failed", "report_id", "received")
 ROW_COLUMNS = ("source_ip", "count", "disposition", "dkim", "spf", "header_from", "exception", "reporter", "begin")
@@ -89,7 +88,7 @@ async def import_(
 
     What is older than server.reports.keep_days of default.yaml, the server removes again.
     """
-    from inbox.app.executors import Executors
+    from inbox.app.serve.executors import Executors
 
     done: list[dict[str, Any]] = []
     executors = Executors()
@@ -181,8 +180,8 @@ def _result(aligned: bool, results: Sequence[tuple[str, str]]) -> str:
 
 async def _import(db: Database, executors: Executors, path: Path) -> dict[str, Any]:
     """What became of one file. Raises StoreError."""
-    from inbox.app.feedback import FromTheFuture, file_report
     from inbox.authentication.aggregate.unpack import ReportError
+    from inbox.hosting.reports.feedback import FromTheFuture, file_report
 
     row: dict[str, Any] = dict.fromkeys(IMPORTED, "") | {"file": str(path)}
     try:
@@ -248,10 +247,10 @@ def _submitter(settings: Config, sender: str | None, organization: str | None) -
 async def _build(
     settings: Config, db: Database, submitter: Submitter, day: str, only: str | None, out: Path, most: int, each: int
 ) -> list[dict[str, Any]]:
-    from inbox.app.executors import Executors
-    from inbox.app.reporting import Reporting
-    from inbox.app.services import make_resolver
+    from inbox.app.serve.executors import Executors
+    from inbox.app.wiring.services import make_resolver
     from inbox.base.clock import SystemClock
+    from inbox.hosting.reports.building import Reporting
 
     clock, executors = SystemClock(), Executors()
     dns = make_resolver(settings, clock)

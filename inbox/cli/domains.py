@@ -45,7 +45,7 @@ async def list_(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None, as_json: Json = False
 ) -> None:
     """Show hosted domains with their override fields; secrets are masked."""
-    from inbox.app.overrides import shown
+    from inbox.hosting.overrides import shown
 
     async with database() as db:
         found = await db.tenants.domains(await tenant_id(db, tenant))
@@ -69,8 +69,8 @@ async def set_(
 
     For example: inbox domain set example.org require_spf_pass=false plus_delimiter=-
     """
-    from inbox.app.overrides import ENCRYPTION, acted_on, changed, shown
-    from inbox.app.policies import find_plugins
+    from inbox.app.wiring.policies import find_plugins
+    from inbox.hosting.overrides import ENCRYPTION, acted_on, changed, shown
 
     given = dict(_field(text) for text in fields)
     wanted = sorted(name for name, text in given.items() if text.strip() and name in ENCRYPTION)

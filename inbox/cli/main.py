@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from inbox import __version__
-from inbox.app.sink import open_missing_streams
+from inbox.app.serve.sink import open_missing_streams
 from inbox.base.errors import ConfigError, InboxError, PolicyError, ProtocolError
 from inbox.cli import (
     accounts,

@@ -17,8 +17,8 @@ from inbox.cli.output import Json, complain, say, show_one, show_rows, warn
 from inbox.mail.address import canonical_domain
 
 if TYPE_CHECKING:
-    from inbox.plugin.inspection import LoadedPlugin
-    from inbox.plugin.registry import Found
+    from inbox.plugin.engine.inspection import LoadedPlugin
+    from inbox.plugin.engine.registry import Found
     from inbox.policy.snapshot import EffectivePolicy, PolicySet
 
 app = typer.Typer(name="plugins", help="List, explain, enable and create plugins.", no_args_is_help=True)
@@ -35,8 +35,8 @@ async def list_(
     tenant: Annotated[str | None, typer.Option(help="As this tenant's policy has them.")] = None, as_json: Json = False
 ) -> None:
     """Show all plugins: for which tenants they are on, and in which mode."""
-    from inbox.app.policies import load_policies
-    from inbox.app.stores import missing_database
+    from inbox.app.wiring.policies import load_policies
+    from inbox.app.wiring.stores import missing_database
 
     settings = config()
     found = _found()
@@ -61,7 +61,7 @@ async def list_(
 @command(app, "info")
 async def info(name: Name, as_json: Json = False) -> None:
     """Show what a plugin does and which settings it has."""
-    from inbox.plugin.describe import describe
+    from inbox.plugin.engine.describe import describe
 
     plugin = _plugin(_found(), name)
     described = describe(plugin)
@@ -174,7 +174,7 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
 
 
 async def _switch(name: str, tenant: str | None, domain: str | None, everybody: bool, *, on: bool) -> None:
-    from inbox.app.policies import switch_plugin
+    from inbox.app.wiring.policies import switch_plugin
 
     _plugin(_found(), name)
     owner, fqdn = await _whose(tenant, domain, everybody)
@@ -224,7 +224,7 @@ def _ask_server(name: str, tenant: str, *, on: bool) -> None:
 
 
 def _found() -> Found:
-    from inbox.app.policies import find_plugins
+    from inbox.app.wiring.policies import find_plugins
 
     return find_plugins(config())
 

@@ -17,8 +17,8 @@ from inbox.cli.output import Json, complain, say, show_one, show_rows, show_text
 from inbox.mail.address import Address, canonical_domain
 
 if TYPE_CHECKING:
-    from inbox.app.rehearsal import Letter, Rehearsed
-    from inbox.plugin.registry import Found
+    from inbox.app.wiring.rehearsal import Letter, Rehearsed
+    from inbox.plugin.engine.registry import Found
     from inbox.policy.mistakes import Mistake
     from inbox.policy.snapshot import EffectivePolicy, PolicySet
 
@@ -67,8 +67,8 @@ async def check(
 
 async def _warnings(policies: PolicySet) -> list[Mistake]:
     """What is allowed and most likely not meant; names are compared with the database if there is one."""
-    from inbox.app.policies import unknown_names
-    from inbox.app.stores import missing_database
+    from inbox.app.wiring.policies import unknown_names
+    from inbox.app.wiring.stores import missing_database
     from inbox.base.clock import SystemClock
     from inbox.identity.directory import AddressDirectory
     from inbox.policy.remarks import remarks
@@ -110,7 +110,7 @@ async def show(
 
     Levels: default, tenant, domain, account, the domain's override fields in the database; or the environment.
     """
-    from inbox.app.policies import load_policies
+    from inbox.app.wiring.policies import load_policies
 
     policies = load_policies(config(), _found())
     key = Address.parse(account).key if account else None
@@ -155,9 +155,9 @@ async def explain(
     What is left out is taken from the fields that this server wrote in front of a message when it stored it.
     Exit code 1 if it would not be accepted.
     """
-    from inbox.app.installation import opened
-    from inbox.app.rehearsal import rehearse
-    from inbox.app.stores import missing_database
+    from inbox.app.wiring.installation import opened
+    from inbox.app.wiring.rehearsal import rehearse
+    from inbox.app.wiring.stores import missing_database
 
     settings = config()
     letter = _letter(eml, sender, recipients, ip, helo, settings.server.hostname)
@@ -176,7 +176,7 @@ async def explain(
 def _letter(
     eml: Path, sender: str | None, recipients: list[str] | None, ip: str | None, helo: str | None, server_name: str
 ) -> Letter:
-    from inbox.app.rehearsal import Letter
+    from inbox.app.wiring.rehearsal import Letter
     from inbox.flow.trace import read_trace
 
     try:
@@ -247,7 +247,7 @@ def _folder_of(path: Path) -> tuple[Path, Path | None]:
 
 
 def _found() -> Found:
-    from inbox.app.policies import find_plugins
+    from inbox.app.wiring.policies import find_plugins
 
     return find_plugins(config())
 

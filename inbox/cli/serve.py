@@ -37,9 +37,9 @@ def serve(
     SIGTERM stops it; SIGHUP reloads policies, plugins and certificates.
     """
     from inbox.app.listeners import bind, inherited
-    from inbox.app.logs import configure_logs
-    from inbox.app.serve import serve as run
-    from inbox.app.sink import protect_output
+    from inbox.app.serve.logs import configure_logs
+    from inbox.app.serve.server import serve as run
+    from inbox.app.serve.sink import protect_output
 
     settings = config()
     log = protect_output()
@@ -55,9 +55,9 @@ def serve(
     if processes == 1:
         _served(run(settings, listeners, log=log))
         return
-    from inbox.app.installation import opened
-    from inbox.app.processes import Processes
-    from inbox.app.stores import shared_helper
+    from inbox.app.serve.processes import Processes
+    from inbox.app.wiring.installation import opened
+    from inbox.app.wiring.stores import shared_helper
 
     async def all_of_them() -> int:
         # Children that refuse to start would be started again and again.
@@ -75,9 +75,9 @@ def dev() -> None:
 
     One process on high ports, with one user and a self-signed certificate.
     """
-    from inbox.app.dev import run_dev
-    from inbox.app.logs import configure_logs
-    from inbox.app.sink import protect_output
+    from inbox.app.serve.dev import run_dev
+    from inbox.app.serve.logs import configure_logs
+    from inbox.app.serve.sink import protect_output
 
     configure_logs(console=True, sink=protect_output())
     run_loop(run_dev(sys.stdout))
@@ -85,7 +85,7 @@ def dev() -> None:
 
 def _served(work: Coroutine[Any, Any, None]) -> None:
     """Serves; a wrong default.yaml ends the program with an exit code of its own."""
-    from inbox.app.exits import EX_CONFIG
+    from inbox.app.serve.exits import EX_CONFIG
 
     try:
         run_loop(work)

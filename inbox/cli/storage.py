@@ -29,7 +29,7 @@ CONSEQUENCES = (
 @command(app, "show")
 async def show(as_json: Json = False) -> None:
     """Show whether database and blob store belong together, and how many orphaned blobs wait to be deleted."""
-    from inbox.app.stores import places
+    from inbox.app.wiring.stores import places
     from inbox.store.pairing import GOOD, examine, explain
     from inbox.store.sweeper import count_aside
 
@@ -59,7 +59,7 @@ async def show(as_json: Json = False) -> None:
 @command(app, "adopt")
 async def adopt(yes: Yes = False) -> None:
     """Make this database and this blob store a pair, whatever they were. Without --yes it only explains."""
-    from inbox.app.stores import places
+    from inbox.app.wiring.stores import places
     from inbox.store.pairing import State, examine, explain
     from inbox.store.pairing import adopt as make_pair
 
@@ -110,8 +110,8 @@ async def sweep(
     """
     from dataclasses import asdict
 
-    from inbox.app.logs import configure_logs
-    from inbox.app.stores import places
+    from inbox.app.serve.logs import configure_logs
+    from inbox.app.wiring.stores import places
     from inbox.store.pairing import verify
     from inbox.store.sweeper import Sweeper
 

@@ -52,7 +52,7 @@ TEST: Final = '''"""Run with: python -m pytest test___NAME__.py (with the Python
 import asyncio
 from pathlib import Path
 
-from inbox.plugin.testing import PluginTest
+from inbox.plugin.api.testing import PluginTest
 
 PLUGIN = Path(__file__).parents[1] / "__NAME__.py"
 

@@ -51,8 +51,8 @@ async def rm(
     Works in small steps, during which other tenants get their mail; run again after an interruption, it goes on. The
     tenant's decision records are kept until they are too old, unless --purge says otherwise.
     """
-    from inbox.app.tenant_files import set_policy_aside
-    from inbox.store.hosting import Scope
+    from inbox.hosting.tenant_files import set_policy_aside
+    from inbox.store.ports.hosting import Scope
 
     async with with_blobs() as (db, blobs):
         tenant = await tenant_named(db, name)
@@ -90,7 +90,7 @@ async def enable(name: Name, yes: Yes = False, dry_run: DryRun = False, as_json:
 
 
 async def _switch(name: str, *, active: bool, yes: bool, dry_run: bool, as_json: bool) -> None:
-    from inbox.store.hosting import Scope
+    from inbox.store.ports.hosting import Scope
 
     async with database() as db:
         tenant = await tenant_named(db, name)
@@ -114,7 +114,7 @@ async def rename(
     as_json: Json = False,
 ) -> None:
     """Give a tenant another name; its policy file moves with it, quarantine ids begin with the new name."""
-    from inbox.app.tenant_files import copy_policy, remove_policy
+    from inbox.hosting.tenant_files import copy_policy, remove_policy
 
     checked_name(to)
     change = Change("rename", "tenant", name, name)

@@ -54,7 +54,7 @@ def _policies() -> dict[str, str] | None:
 
     None if default.yaml is missing or wrong, which hides the state of all others.
     """
-    from inbox.app.policies import find_plugins, load_policies
+    from inbox.app.wiring.policies import find_plugins, load_policies
 
     settings = config()
     if not (settings.folders.policy_dir / "default.yaml").exists():

@@ -22,8 +22,8 @@ from inbox.mail.message import Message
 from inbox.mail.nul import NulFree
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import Mailbox
-from inbox.plugin.context import Delivery, Identity, Recipient, Session, Transaction
-from inbox.plugin.facts import Facts
+from inbox.plugin.api.context import Delivery, Identity, Recipient, Session, Transaction
+from inbox.plugin.api.facts import Facts
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.stages import Stage

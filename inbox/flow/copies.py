@@ -13,8 +13,8 @@ from inbox.mail.content import Content, MemoryContent
 from inbox.mail.flags import Flag, parse_flags
 from inbox.mail.mailbox_name import normal
 from inbox.mail.reply import Reply
-from inbox.plugin.context import Delivery
-from inbox.plugin.facts import Facts
+from inbox.plugin.api.context import Delivery
+from inbox.plugin.api.facts import Facts
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import AddFlags, AddHeader, Edit, FileInto, Transform
 from inbox.store.records import Copy

@@ -11,7 +11,7 @@ from inbox.mail.address import Address
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import Mailbox
-from inbox.plugin.context import Identity, Session, Transaction
+from inbox.plugin.api.context import Identity, Session, Transaction
 from inbox.store.records import Placed
 
 

@@ -15,11 +15,11 @@ from inbox.base.clock import Clock
 from inbox.base.ids import Ids
 from inbox.mail.content import Content
 from inbox.mail.headers import header_block
-from inbox.plugin.services import RunBlocking
-from inbox.store.deposits import Deposit, Deposits, Origin, Parcel, filing_of
-from inbox.store.helper import CARRIED_OCTETS
+from inbox.plugin.api.services import RunBlocking
 from inbox.store.ports import Blobs, Messages
 from inbox.store.records import Arrival, Copy, DecisionRecord, Filing, Placed
+from inbox.store.worker.client import CARRIED_OCTETS
+from inbox.store.worker.deposits import Deposit, Deposits, Origin, Parcel, filing_of
 
 #: Messages up to this size are indexed and hashed on the event loop: cheaper than a change of threads.
 INLINE_OCTETS = 128 * 1024

@@ -8,8 +8,8 @@ from inbox.flow.replies import outcome_of, refusal_of
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain, Organization
-from inbox.plugin.context import Recipient, Transaction
-from inbox.plugin.facts import Facts
+from inbox.plugin.api.context import Recipient, Transaction
+from inbox.plugin.api.facts import Facts
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.verdicts import Accept, Defer, Discard, Quarantine, Redirect, Reject, Verdict

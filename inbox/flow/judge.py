@@ -8,8 +8,8 @@ from typing import Any, Protocol
 from inbox.base.errors import PolicyError
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain
-from inbox.plugin.context import Identity, Session, Transaction
-from inbox.plugin.dispatcher import Dispatcher
+from inbox.plugin.api.context import Identity, Session, Transaction
+from inbox.plugin.engine.dispatcher import Dispatcher
 from inbox.policy.decision import Decision, encode
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy, PolicySet

@@ -17,8 +17,8 @@ from inbox.base.peers import network_of
 from inbox.identity.passwords import Passwords
 from inbox.mail.address import Address, AddressError
 from inbox.mail.tenancy import Account, HostedDomain
-from inbox.plugin.context import Identity, Session
-from inbox.plugin.services import Log
+from inbox.plugin.api.context import Identity, Session
+from inbox.plugin.api.services import Log
 from inbox.policy.verdicts import Defer, Reject, Verdict
 from inbox.store.ports import Accounts
 from inbox.store.rates import RateCounters

@@ -33,10 +33,10 @@ from inbox.mail.headers import header_block, is_too_long
 from inbox.mail.message import Message
 from inbox.mail.nul import NulFree
 from inbox.mail.reply import Reply
-from inbox.plugin.context import Door, Recipient, Session, Transaction
-from inbox.plugin.dispatcher import Memo
-from inbox.plugin.facts import Facts
-from inbox.plugin.services import Log
+from inbox.plugin.api.context import Door, Recipient, Session, Transaction
+from inbox.plugin.api.facts import Facts
+from inbox.plugin.api.services import Log
+from inbox.plugin.engine.dispatcher import Memo
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Defer, Redirect
 from inbox.store.ports import Decisions

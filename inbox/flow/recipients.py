@@ -12,9 +12,9 @@ from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address, AddressError
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain
-from inbox.plugin.context import Recipient, Transaction
-from inbox.plugin.facts import Resolved
-from inbox.plugin.services import Log
+from inbox.plugin.api.context import Recipient, Transaction
+from inbox.plugin.api.facts import Resolved
+from inbox.plugin.api.services import Log
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.stages import Stage

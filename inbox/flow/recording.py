@@ -14,8 +14,8 @@ from inbox.flow.judge import Case, Judge
 from inbox.flow.refusals import Manner, Refusals
 from inbox.flow.replies import outcome_of
 from inbox.mail.reply import Reply
-from inbox.plugin.context import Recipient, Session, Transaction
-from inbox.plugin.services import Log
+from inbox.plugin.api.context import Recipient, Session, Transaction
+from inbox.plugin.api.services import Log
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.stages import Stage
 from inbox.store.ports import Decisions

@@ -17,8 +17,8 @@ from inbox.base.clock import Clock
 from inbox.base.ids import Ids
 from inbox.base.peers import network_of
 from inbox.mail.reply import Reply
-from inbox.plugin.context import Door, Session
-from inbox.plugin.services import Log
+from inbox.plugin.api.context import Door, Session
+from inbox.plugin.api.services import Log
 from inbox.policy.decision import Decision, encode
 from inbox.policy.stages import Stage
 from inbox.store.records import DecisionRecord

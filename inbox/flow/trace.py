@@ -9,7 +9,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 
 from inbox.mail.address import Address, AddressError
-from inbox.plugin.context import Door, IPAddress, Session, Transaction
+from inbox.plugin.api.context import Door, IPAddress, Session, Transaction
 
 #: RFC 5321 §4.4, RFC 3848: what "with" says. Key: extended, encrypted, authenticated.
 _PROTOCOLS = {

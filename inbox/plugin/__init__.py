@@ -18,12 +18,12 @@ from inbox.mail.address import Address
 from inbox.mail.headers import Headers
 from inbox.mail.links import Link
 from inbox.mail.message import Message, PartInfo
-from inbox.plugin.context import Delivery, Door, Failure, Identity, Recipient, Session, Tls, Transaction
-from inbox.plugin.facts import Facts, Resolved, VirusFact
-from inbox.plugin.hookspecs import hookimpl
-from inbox.plugin.results import Action, ScoreAction, action_for, opinion_of
-from inbox.plugin.services import Counted, Resolution, Services
-from inbox.plugin.settings import BelievedName, HeaderOverride, PluginSettings, Secret
+from inbox.plugin.api.context import Delivery, Door, Failure, Identity, Recipient, Session, Tls, Transaction
+from inbox.plugin.api.facts import Facts, Resolved, VirusFact
+from inbox.plugin.api.hookspecs import hookimpl
+from inbox.plugin.api.results import Action, ScoreAction, action_for, opinion_of
+from inbox.plugin.api.services import Counted, Resolution, Services
+from inbox.plugin.api.settings import BelievedName, HeaderOverride, PluginSettings, Secret
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import (
     Accept,

@@ -11,11 +11,11 @@ import structlog
 from inbox.base.errors import NotFound, StoreError
 from inbox.mail.content import Content
 from inbox.store.blobs.keys import ORPHANS
-from inbox.store.deposits import Deposit, Deposits
 from inbox.store.identity import Identity
 from inbox.store.pairing import Places, WrongStore, verify
 from inbox.store.ports import Blobs, Database
 from inbox.store.records import Placed
+from inbox.store.worker.deposits import Deposit, Deposits
 
 T = TypeVar("T")
 #: Keys of orphans that were read are logged once each, up to this many.
@@ -131,7 +131,7 @@ class GuardedBlobs:
 
 
 class GuardedDeposits:
-    """``Deposits`` of ``inbox.store.deposits``, refused while the stores are no pair."""
+    """``Deposits`` of ``inbox.store.worker.deposits``, refused while the stores are no pair."""
 
     def __init__(self, deposits: Deposits, pairing: Pairing) -> None:
         self._deposits = deposits

@@ -13,8 +13,8 @@ from typing import Protocol
 
 from inbox.base.errors import NotFound
 from inbox.mail.tenancy import Account, Alias
-from inbox.store.hosting import Holdings, Hosting, Scope
 from inbox.store.ports import Accounts, Mailboxes, Tenants
+from inbox.store.ports.hosting import Holdings, Hosting, Scope
 
 #: Called after each step with what it removed.
 Progress = Callable[[Holdings], None]

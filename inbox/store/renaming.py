@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from inbox.base.errors import AlreadyExists, NotFound
 from inbox.mail.tenancy import HostedDomain
-from inbox.store.hosting import Hosting, Scope
+from inbox.store.ports.hosting import Hosting, Scope
 from inbox.store.removal import Stores, change_postmaster, is_in
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from inbox.plugin.testing import FakeClock
-from inbox.store.helper import OwnDoor
+from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports import Database
 from inbox.store.sqlite import filer
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.surreal.config import SurrealConfig
 from inbox.store.surreal.database import SurrealDatabase
+from inbox.store.worker.client import OwnDoor
 from tests.support.ministack import ministack  # noqa: F401 - a fixture
 from tests.support.store import IDS, Home, Opener, home
 from tests.support.surreal_server import surreal_server  # noqa: F401 - a fixture

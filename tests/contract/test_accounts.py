@@ -8,7 +8,7 @@ import pytest
 
 from inbox.base.errors import AlreadyExists, NotFound
 from inbox.mail.tenancy import DEFAULT_MAILBOXES, Account, Alias
-from inbox.plugin.testing import FakeClock
+from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports import Database
 from tests.support.store import Home
 

@@ -13,8 +13,7 @@ import pytest
 
 from inbox.base.errors import AlreadyExists, NotFound
 from inbox.mail.tenancy import DomainOverrides
-from inbox.store.origins import DkimKeyRecord
-from inbox.store.ports import Database
+from inbox.store.ports import Database, DkimKeyRecord
 from inbox.store.records import Arrival
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.store import Home, Opener, email, filing, home

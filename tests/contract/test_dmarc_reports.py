@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from inbox.base.errors import NotFound
-from inbox.store.origins import ObservationCount, OutgoingReport, StoredReport
-from inbox.store.ports import Database
+from inbox.store.ports import Database, ObservationCount, OutgoingReport, StoredReport
 from tests.support.store import Home, Opener
 
 DAY = "2026-11-22"

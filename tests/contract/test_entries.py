@@ -8,7 +8,7 @@ import pytest
 
 from inbox.base.errors import NotFound
 from inbox.mail.flags import Flag
-from inbox.plugin.testing import FakeClock
+from inbox.plugin.api.testing import FakeClock
 from inbox.store.records import Copy, Entry, MailboxChanges, Placed, StoreMode
 from tests.support.store import Home, email
 

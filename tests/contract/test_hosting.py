@@ -8,10 +8,8 @@ import pytest
 
 from inbox.base.errors import AlreadyExists, NotFound
 from inbox.mail.tenancy import Account, Alias, DomainOverrides
-from inbox.store import hosting
-from inbox.store.hosting import Holdings, InUse, Scope
-from inbox.store.origins import DkimKeyRecord, StoredReport
-from inbox.store.ports import Database
+from inbox.store.ports import Database, DkimKeyRecord, StoredReport, hosting
+from inbox.store.ports.hosting import Holdings, InUse, Scope
 from inbox.store.records import Arrival, DecisionFilter
 from inbox.store.removal import Removal
 from inbox.store.renaming import rename_account, rename_domain

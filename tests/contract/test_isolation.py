@@ -10,9 +10,8 @@ import pytest
 from inbox.base.errors import NotFound
 from inbox.mail.flags import Flag
 from inbox.mail.tenancy import DomainOverrides
-from inbox.store import hosting, origins, ports
-from inbox.store.hosting import Scope
-from inbox.store.origins import DkimKeyRecord, StoredReport
+from inbox.store import ports
+from inbox.store.ports import DkimKeyRecord, Scope, StoredReport
 from inbox.store.records import Arrival, DecisionFilter
 from tests.support.store import Home, decision, email, filing
 
@@ -162,12 +161,12 @@ def test_no_method_is_left_out() -> None:
         for port in (
             ports.Tenants,
             ports.Accounts,
-            hosting.Hosting,
+            ports.Hosting,
             ports.Mailboxes,
             ports.Messages,
             ports.Decisions,
-            origins.DkimKeys,
-            origins.DmarcReports,
+            ports.DkimKeys,
+            ports.DmarcReports,
         )
         for name, _ in inspect.getmembers(port, inspect.isfunction)
         if not name.startswith("_")

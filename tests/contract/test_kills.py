@@ -12,8 +12,8 @@ import pytest
 
 from inbox.base.clock import SystemClock
 from inbox.store.blobs.local import LocalBlobs
-from inbox.store.hosting import Scope
 from inbox.store.ports import Database
+from inbox.store.ports.hosting import Scope
 from inbox.store.removal import Removal
 from tests.support.chaos import database_of
 from tests.support.invariants import broken, read

@@ -10,7 +10,7 @@ from inbox.base import limits
 from inbox.base.errors import AlreadyExists, LimitReached, NotFound
 from inbox.mail.flags import Flag
 from inbox.mail.tenancy import DEFAULT_MAILBOXES, Mailbox
-from inbox.plugin.testing import FakeClock
+from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports import Database
 from inbox.store.records import MailboxStatus
 from tests.support.store import Home

@@ -11,7 +11,7 @@ import pytest
 
 from inbox.base.clock import SystemClock
 from inbox.mail.content import MemoryContent
-from inbox.plugin.testing import FakeClock
+from inbox.plugin.api.testing import FakeClock
 from inbox.store.blobs.local import LocalBlobs
 from inbox.store.blobs.s3 import S3Blobs
 from inbox.store.pairing import Places, State, WrongStore, adopt, establish, examine, verify

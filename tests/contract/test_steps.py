@@ -10,7 +10,7 @@ import pytest
 
 from inbox.base.errors import AlreadyExists, NotFound, StoreUnavailable
 from inbox.mail.flags import Flag
-from inbox.plugin.testing import FakeClock
+from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports import Database
 from inbox.store.records import Arrival
 from inbox.store.sqlite import copying

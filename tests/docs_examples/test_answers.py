@@ -32,7 +32,7 @@ from inbox.plugin import (
     Transform,
     hookimpl,
 )
-from inbox.plugin.testing import PluginTest
+from inbox.plugin.api.testing import PluginTest
 
 
 async def test_reject_and_accept() -> None:

@@ -21,7 +21,7 @@ from inbox.plugin import (
     Transaction,
     hookimpl,
 )
-from inbox.plugin.testing import PluginTest
+from inbox.plugin.api.testing import PluginTest
 from inbox.policy.stages import Stage
 
 

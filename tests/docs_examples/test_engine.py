@@ -23,8 +23,8 @@ from inbox.plugin import (
     Transaction,
     hookimpl,
 )
-from inbox.plugin.inspection import PluginInvalid
-from inbox.plugin.testing import PluginTest, load
+from inbox.plugin.api.testing import PluginTest, load
+from inbox.plugin.engine.inspection import PluginInvalid
 from inbox.policy.mistakes import PolicyMistakes
 from inbox.policy.outcome import Status
 from inbox.policy.stages import Stage

@@ -24,8 +24,8 @@ from inbox.authentication.aggregate.records import decode_observation, encode_ob
 from inbox.base.clock import SystemClock
 from inbox.mail.content import MemoryContent
 from inbox.mail.message import Message
-from inbox.plugin.standins import MemoryResolver
-from inbox.store.origins import ObservationCount
+from inbox.plugin.api.standins import MemoryResolver
+from inbox.store.ports import ObservationCount
 from inbox.store.records import EmailRecord
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.arc import Forwarder

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from inbox.app.reporting import Reporting
 from inbox.authentication.aggregate.build import Submitter
 from inbox.authentication.aggregate.parse import parse_mail
 from inbox.authentication.aggregate.records import decode_details, decode_observation
 from inbox.base.clock import SystemClock
 from inbox.dns.resolver import CachingResolver
+from inbox.hosting.reports.building import Reporting
 from inbox.mail.content import MemoryContent
 from inbox.mail.message import Message
-from inbox.plugin.testing import run_in_thread
-from inbox.store.origins import StoredReport
+from inbox.plugin.api.testing import run_in_thread
+from inbox.store.ports import StoredReport
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.aggregate import gzipped_mail, mailed
 from tests.support.dns_world import DnsWorld

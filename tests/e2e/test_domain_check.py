@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from inbox.app.config import load
-from inbox.app.domain_lookup import Lookup
-from inbox.app.tls import Certificates
+from inbox.app.config.loading import load
+from inbox.app.serve.tls import Certificates
 from inbox.base.clock import SystemClock
 from inbox.dns.upstream import Server
+from inbox.hosting.dns.lookup import Lookup
 from tests.support.cli import Cli
 from tests.support.dns_servers import DnsServers
 from tests.support.dns_world import BOGUS, PLAIN, SIGNED, WORLD, DnsWorld, quoted

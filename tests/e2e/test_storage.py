@@ -26,7 +26,7 @@ pytestmark = pytest.mark.real
 
 MESSAGES = 30
 #: A server that looks at its stores, and sweeps, all the time.
-EAGER = f"import inbox.app.serve as s; s.PAIR_SECONDS = s.SWEEP_SECONDS = 0.05; {COMMAND}"
+EAGER = f"import inbox.app.serve.server as s; s.PAIR_SECONDS = s.SWEEP_SECONDS = 0.05; {COMMAND}"
 
 Make = Callable[..., RunningServer]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from inbox.plugin.describe import describe
-from inbox.plugin.inspection import LoadedPlugin
-from inbox.plugin.registry import Registry
+from inbox.plugin.engine.describe import describe
+from inbox.plugin.engine.inspection import LoadedPlugin
+from inbox.plugin.engine.registry import Registry
 from inbox.policy.mistakes import PolicyMistakes
 from inbox.policy.snapshot import PolicySet
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from inbox.authentication.arc.validate import validate
 from inbox.authentication.facts import ArcFact, Result
 from inbox.mail.content import MemoryContent
-from inbox.plugin.standins import MemoryResolver
+from inbox.plugin.api.standins import MemoryResolver
 from tests.support.arc import MESSAGE, NOW, Forwarder, passed_on
 
 DNS = MemoryResolver()

@@ -15,7 +15,7 @@ from inbox.authentication.results import parse
 from inbox.flow.edits import edited, set_apart
 from inbox.mail.content import MemoryContent
 from inbox.mail.headers import Headers
-from inbox.plugin.testing import PluginTest
+from inbox.plugin.api.testing import PluginTest
 
 OURS = "mx.demo.test"
 _TEST = PluginTest("authentication_results")

@@ -18,7 +18,7 @@ from inbox.authentication.dkim.verify import verify
 from inbox.authentication.facts import DkimFact, Result
 from inbox.mail.content import MemoryContent
 from inbox.mail.edits import render_field
-from inbox.plugin.standins import MemoryResolver
+from inbox.plugin.api.standins import MemoryResolver
 from tests.support.dkim import ED25519_KEY, MAIL, NOW, RSA_KEY, key_record, record_name, signed, signing_key
 
 THEIRS = {Form.SIMPLE: Simple, Form.RELAXED: Relaxed}

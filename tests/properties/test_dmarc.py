@@ -19,7 +19,7 @@ from inbox.authentication.dmarc.records import Record, is_record, parse_record
 from inbox.authentication.facts import DkimFact, DkimSignature, DmarcFact, Result, SpfFact
 from inbox.mail.address import AddressError
 from inbox.mail.addresslist import MISSING_DOMAIN, SYNTAX_ERROR, parse_addresses
-from inbox.plugin.standins import MemoryResolver
+from inbox.plugin.api.standins import MemoryResolver
 
 POLICIES = ["none", "quarantine", "reject"]
 DOMAINS = st.sampled_from(

@@ -20,7 +20,7 @@ from inbox.dns.answers import Answer, Mx, NameUnfit, Tlsa
 from inbox.dns.cache import AnswerCache
 from inbox.dns.message import Reply, ReplyUnfit, Truncated, name_octets, question, read_reply
 from inbox.dns.resolver import _normal
-from inbox.plugin.standins import FakeClock
+from inbox.plugin.api.standins import FakeClock
 
 
 @given(st.text(max_size=300) | st.text(string.ascii_letters + "-.\\ @é", max_size=300))

@@ -15,7 +15,7 @@ from inbox.authentication.arc.validate import validate
 from inbox.authentication.facts import ArcFact, Result
 from inbox.authentication.signing import SigningKey
 from inbox.mail.content import MemoryContent
-from inbox.plugin.standins import MemoryResolver
+from inbox.plugin.api.standins import MemoryResolver
 from tests.support.suites import suite_dir
 
 #: All signatures of the suite say t=12345 or a little later.

@@ -8,7 +8,7 @@ from inbox_plugins._spam_rules_language import VARIABLES
 from inbox_plugins.spam_rules import Settings, SpamRules
 
 from inbox.plugin import Score
-from inbox.plugin.testing import run_in_thread
+from inbox.plugin.api.testing import run_in_thread
 from tests.support.plugin_services import services, transaction
 from tests.support.suites import suite_dir
 

@@ -14,7 +14,7 @@ from inbox.authentication.arc.validate import validate
 from inbox.authentication.facts import ArcFact
 from inbox.authentication.signing import SigningKey
 from inbox.mail.content import MemoryContent
-from inbox.plugin.standins import MemoryResolver
+from inbox.plugin.api.standins import MemoryResolver
 
 #: In the past: other implementations look at the clock on the wall.
 NOW = 1_700_000_000.0

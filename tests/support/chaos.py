@@ -20,8 +20,8 @@ from inbox.base.errors import AlreadyExists, NotFound
 from inbox.mail.content import MemoryContent
 from inbox.mail.flags import Flag
 from inbox.store.blobs.local import LocalBlobs
-from inbox.store.hosting import InUse, Scope
 from inbox.store.ports import Database
+from inbox.store.ports.hosting import InUse, Scope
 from inbox.store.records import Arrival
 from inbox.store.removal import Removal
 from inbox.store.sqlite.database import SqliteDatabase

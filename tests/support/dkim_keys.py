@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inbox.app.rotation import Rotation
-from inbox.app.signing import load_private
 from inbox.authentication.dkim.record import record_name, record_text
 from inbox.dns.answers import Resolver
+from inbox.hosting.keys.rotation import Rotation
+from inbox.hosting.keys.signing import load_private
 from inbox.mail.tenancy import HostedDomain
-from inbox.plugin.testing import FakeClock, MemoryLog, MemoryResolver, run_in_thread
-from inbox.store.origins import DkimKeyRecord
+from inbox.plugin.api.testing import FakeClock, MemoryLog, MemoryResolver, run_in_thread
+from inbox.store.ports import DkimKeyRecord
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.store import IDS
 

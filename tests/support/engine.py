@@ -9,12 +9,12 @@ from typing import Any
 
 from inbox.mail.address import Address
 from inbox.plugin import Delivery, Door, Facts, Recipient, Session, Transaction
-from inbox.plugin.dispatcher import Dispatcher, Memo
-from inbox.plugin.guard import Guard
-from inbox.plugin.inspection import LoadedPlugin, inspect_module
-from inbox.plugin.instances import Instances
-from inbox.plugin.registry import Found
-from inbox.plugin.testing import FakeClock, MemoryLog, run_in_thread
+from inbox.plugin.api.testing import FakeClock, MemoryLog, run_in_thread
+from inbox.plugin.engine.dispatcher import Dispatcher, Memo
+from inbox.plugin.engine.guard import Guard
+from inbox.plugin.engine.inspection import LoadedPlugin, inspect_module
+from inbox.plugin.engine.instances import Instances
+from inbox.plugin.engine.registry import Found
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy, PolicySet
 from inbox.policy.stages import Stage

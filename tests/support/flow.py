@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from inbox.app.config import load
-from inbox.app.installation import Installation, opened
-from inbox.app.wiring import Parts, wire
+from inbox.app.config.loading import load
+from inbox.app.wiring.installation import Installation, opened
+from inbox.app.wiring.program import Parts, wire
 from inbox.mail.address import Address
 from inbox.mail.content import MemoryContent
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import DomainOverrides
-from inbox.plugin.context import Door, Session
+from inbox.plugin.api.context import Door, Session
 from inbox.policy.decision import Decision, decode
 from inbox.store.records import DecisionFilter, StoredMessage
 

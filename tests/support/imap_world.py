@@ -21,8 +21,8 @@ from inbox.base.ids import RandomIds
 from inbox.mail.content import Content, MemoryContent, sha256
 from inbox.mail.index import index
 from inbox.mail.tenancy import Account, Mailbox, Organization
-from inbox.plugin.context import Identity, Session
-from inbox.plugin.testing import MemoryLog
+from inbox.plugin.api.context import Identity, Session
+from inbox.plugin.api.testing import MemoryLog
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.server import ImapServer
 from inbox.store.blobs.local import LocalBlobs

@@ -1,4 +1,4 @@
-"""What hooks are given, to call them directly; the stand-ins of ``inbox.plugin.testing`` behind them."""
+"""What hooks are given, to call them directly; the stand-ins of ``inbox.plugin.api.testing`` behind them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inbox.mail.address import Address
 from inbox.mail.content import MemoryContent
 from inbox.mail.message import Message
 from inbox.plugin import Counted, Door, Recipient, Resolution, Services, Session, Transaction
-from inbox.plugin.standins import (
+from inbox.plugin.api.standins import (
     FakeClock,
     MemoryDirectory,
     MemoryFeedback,

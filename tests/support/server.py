@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from inbox.app.config import load
-from inbox.app.stores import make_database
+from inbox.app.config.loading import load
+from inbox.app.wiring.stores import make_database
 from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
 from inbox.identity.passwords import Passwords

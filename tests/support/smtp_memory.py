@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
-from inbox.plugin.context import Transaction
+from inbox.plugin.api.context import Transaction
 from tests.support.smtp_world import Recording, smtp_world
 
 LINE = b"A" * 76 + b"\r\n"

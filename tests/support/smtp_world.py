@@ -14,11 +14,11 @@ from typing import Any, Protocol
 from inbox.mail.address import Address
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
-from inbox.plugin.context import Recipient, Session, Transaction
-from inbox.plugin.testing import FakeClock, MemoryLog
-from inbox.server.lmtp import LmtpServer
-from inbox.server.smtp import SmtpServer
-from inbox.server.smtp_config import SmtpConfig
+from inbox.plugin.api.context import Recipient, Session, Transaction
+from inbox.plugin.api.testing import FakeClock, MemoryLog
+from inbox.server.smtp.config import SmtpConfig
+from inbox.server.smtp.lmtp import LmtpServer
+from inbox.server.smtp.server import SmtpServer
 from tests.support.transport import MemoryTransport
 
 PATIENCE = 10.0

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from inbox.base.errors import NotFound
 from inbox.mail.flags import flag_names
 from inbox.mail.tenancy import Mailbox
-from inbox.plugin.services import Log
+from inbox.plugin.api.services import Log
 from inbox.server.imap.listings import Listings
 from inbox.server.imap.outcome import Farewell
 from inbox.server.imap.slices import SLICE, apply_in_slices

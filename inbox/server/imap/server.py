@@ -14,8 +14,8 @@ from inbox.base.clock import Clock, SystemClock
 from inbox.base.ids import Ids, RandomIds
 from inbox.base.peers import peer_address, site_of
 from inbox.flow.doors import Appending, Login
-from inbox.plugin.context import Door, IPAddress, Session
-from inbox.plugin.services import Log
+from inbox.plugin.api.context import Door, IPAddress, Session
+from inbox.plugin.api.services import Log
 from inbox.server.fairness import Share, Turns
 from inbox.server.guard import CROWDED_SECONDS, STRANGER, Guard
 from inbox.server.imap.channel import Channel
@@ -25,8 +25,8 @@ from inbox.server.imap.dispatch import COMMANDS
 from inbox.server.imap.listings import Listings
 from inbox.server.imap.outcome import Farewell
 from inbox.server.imap.session import Backend, ImapSession
-from inbox.store.hosting import STEP
 from inbox.store.ports import Blobs, Database
+from inbox.store.ports.hosting import STEP
 from inbox.wire.imap import render
 
 Encryption = Literal["implicit", "starttls"]

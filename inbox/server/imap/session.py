@@ -14,8 +14,8 @@ from inbox.base.limits import (
     IMAP_SKIPPED_OCTETS,
 )
 from inbox.flow.doors import Appending, Login
-from inbox.plugin.context import Identity, Session, Tls
-from inbox.plugin.services import Log
+from inbox.plugin.api.context import Identity, Session, Tls
+from inbox.plugin.api.services import Log
 from inbox.server.fairness import Patience, Share
 from inbox.server.guard import CROWDED_SECONDS, LOGGED_IN, STRANGER, Guard
 from inbox.server.imap.channel import Channel, Disconnected

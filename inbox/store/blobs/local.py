@@ -28,8 +28,8 @@ from inbox.mail.content import Content, FileContent
 from inbox.store.blobs.files import Files, Piece, remove, translated
 from inbox.store.blobs.keys import UNFINISHED, components
 from inbox.store.blobs.writer import Writer
-from inbox.store.helper import CARRIED_OCTETS, Helper
 from inbox.store.room import Room
+from inbox.store.worker.client import CARRIED_OCTETS, Helper
 
 T = TypeVar("T")
 

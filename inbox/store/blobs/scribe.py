@@ -1,4 +1,4 @@
-"""The process that writes the small blobs of a server (:mod:`inbox.store.frames`); messages are MessagePack."""
+"""The process that writes the small blobs of a server (:mod:`inbox.store.worker.protocol`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from inbox.mail.content import MemoryContent
 from inbox.store.blobs.files import Files, Piece
-from inbox.store.frames import serve
+from inbox.store.worker.protocol import serve
 
 #: The directory, and what its identity file says, if that is known.
 Opening = tuple[str, bytes]

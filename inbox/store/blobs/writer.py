@@ -7,7 +7,7 @@ import msgspec
 from inbox.base.errors import StoreError, StoreUnavailable
 from inbox.store.blobs import scribe
 from inbox.store.blobs.files import Files, translated
-from inbox.store.helper import Helper, OwnDoor
+from inbox.store.worker.client import Helper, OwnDoor
 
 
 class Writer:

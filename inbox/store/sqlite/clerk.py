@@ -12,14 +12,14 @@ import msgspec
 from inbox.base.errors import StoreError, StoreUnavailable
 from inbox.store.blobs.files import Files
 from inbox.store.bus import Bus
-from inbox.store.deposits import Deposit
-from inbox.store.helper import Door, Helper
 from inbox.store.records import Arrival, Copy, DecisionRecord, Placed
 from inbox.store.room import Room
 from inbox.store.sqlite import filer
 from inbox.store.sqlite.filing import file_arrival
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.texts import clean, clean_or_none
+from inbox.store.worker.client import Door, Helper
+from inbox.store.worker.deposits import Deposit
 
 
 class Clerk:
@@ -58,7 +58,7 @@ class Clerk:
         await self._helper.start()
 
     async def remember_store(self) -> None:
-        """``Deposits`` of ``inbox.store.deposits``: a new process that sees another blob store writes nothing."""
+        """``Deposits`` of ``inbox.store.worker.deposits``: a process that sees another store writes nothing."""
         if self._files is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._files.remember_root)
 
@@ -75,8 +75,8 @@ class Clerk:
             await helper.close()
 
     async def deposit(self, deposit: Deposit) -> list[list[Placed]]:
-        """``Deposits`` of ``inbox.store.deposits``; if the process ended meanwhile, nobody knows what was filed, and
-        a mail that comes again is recognised.
+        """``Deposits`` of ``inbox.store.worker.deposits``; if the process ended meanwhile, nobody knows what was filed,
+        and a mail that comes again is recognised.
         """
         self._room.check(sum(len(parcel.content) for parcel in deposit.parcels))
         if self._blobs_room is not None:

@@ -9,8 +9,6 @@ from pathlib import Path
 from inbox.base.clock import Clock
 from inbox.base.errors import StoreError, StoreUnavailable
 from inbox.base.ids import Ids
-from inbox.store.deposits import Deposits
-from inbox.store.helper import Door, Helper
 from inbox.store.rates import LastingCounters
 from inbox.store.room import Room
 from inbox.store.sqlite import copying
@@ -26,6 +24,8 @@ from inbox.store.sqlite.mailboxes import SqliteMailboxes
 from inbox.store.sqlite.messages import SqliteMessages
 from inbox.store.sqlite.rates import SqliteRates
 from inbox.store.sqlite.tenants import SqliteAccounts, SqliteTenants
+from inbox.store.worker.client import Door, Helper
+from inbox.store.worker.deposits import Deposits
 
 _HERE = Path(__file__).parent
 _END_SECONDS = 3.0

@@ -7,7 +7,7 @@ from dataclasses import astuple, fields
 from typing import Final
 
 from inbox.base.errors import AlreadyExists, NotFound
-from inbox.store.origins import DkimKeyRecord, DkimKeyState
+from inbox.store.ports import DkimKeyRecord, DkimKeyState
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.rows import hosts
 
@@ -24,7 +24,7 @@ _SET_STATE: Final[dict[DkimKeyState, str]] = {
 
 
 class SqliteDkimKeys:
-    """``DkimKeys`` of ``inbox.store.origins``."""
+    """``DkimKeys`` of ``inbox.store.ports``."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

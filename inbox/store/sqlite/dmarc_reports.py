@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from inbox.base.errors import NotFound
-from inbox.store.origins import Grant, ObservationCount, OutgoingReport, StoredReport
+from inbox.store.ports import Grant, ObservationCount, OutgoingReport, StoredReport
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.rows import hosts
 from inbox.store.sqlite.steps import remove_in_steps
@@ -30,7 +30,7 @@ _FORGET_REPORTS: Final = (
 
 
 class SqliteDmarcReports:
-    """``DmarcReports`` of ``inbox.store.origins``."""
+    """``DmarcReports`` of ``inbox.store.ports``."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

@@ -1,4 +1,4 @@
-"""The process that files what arrives on a machine (:mod:`inbox.store.frames`); messages are MessagePack.
+"""The process that files what arrives on a machine (:mod:`inbox.store.worker.protocol`); messages are MessagePack.
 
 Its commits are those of a server: the same lock, the same look at the files, synced before the answer.
 """
@@ -17,13 +17,13 @@ from inbox.base.errors import InboxError, NotFound, StorageFull, StoreError, Sto
 from inbox.mail.content import MemoryContent
 from inbox.store.blobs.files import Files, Piece
 from inbox.store.blobs.keys import components
-from inbox.store.deposits import Deposit, Parcel, filing_of
-from inbox.store.frames import serve
 from inbox.store.packing import pack
 from inbox.store.records import Arrival, Filing, Placed
 from inbox.store.sqlite.commit import Committer, Identity, Job
 from inbox.store.sqlite.filing import file_arrival
 from inbox.store.texts import clean
+from inbox.store.worker.deposits import Deposit, Parcel, filing_of
+from inbox.store.worker.protocol import serve
 
 
 class Opening(msgspec.Struct, frozen=True, array_like=True):

@@ -10,7 +10,7 @@ from inbox.base.errors import AlreadyExists, NotFound
 from inbox.base.ids import Ids
 from inbox.mail.tenancy import Alias
 from inbox.store.bus import Bus
-from inbox.store.hosting import STEP, Cleared, Holdings, InUse, Kept, Scope
+from inbox.store.ports.hosting import STEP, Cleared, Holdings, InUse, Kept, Scope
 from inbox.store.sqlite import removing, rows
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.tenants import address_id
@@ -31,7 +31,7 @@ _SHUT_OUT: Final = """
 
 
 class SqliteHosting:
-    """``Hosting`` of ``inbox.store.hosting``."""
+    """``Hosting`` of ``inbox.store.ports.hosting``."""
 
     def __init__(self, gateway: Gateway, ids: Ids, bus: Bus) -> None:
         self._gateway = gateway

@@ -6,7 +6,7 @@ import sqlite3
 from typing import Any, Final
 
 from inbox.base.errors import NotFound
-from inbox.store.hosting import STEP, Cleared, Holdings, InUse, Kept, Scope
+from inbox.store.ports.hosting import STEP, Cleared, Holdings, InUse, Kept, Scope
 from inbox.store.sqlite import rows
 from inbox.store.sqlite.entries import delete_entries
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from typing import Any, Final
 
 from inbox.base.errors import AlreadyExists, NotFound
-from inbox.store.origins import DkimKeyRecord, DkimKeyState
+from inbox.store.ports import DkimKeyRecord, DkimKeyState
 from inbox.store.surreal import rows
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.values import LAST, Keys, RecordId
@@ -40,7 +40,7 @@ RETURN $others"""
 
 
 class SurrealDkimKeys:
-    """``DkimKeys`` of ``inbox.store.origins``."""
+    """``DkimKeys`` of ``inbox.store.ports``."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

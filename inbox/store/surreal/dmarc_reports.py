@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from typing import Any, Final
 
 from inbox.base.errors import AlreadyExists
-from inbox.store.origins import Grant, ObservationCount, OutgoingReport, StoredReport
+from inbox.store.ports import Grant, ObservationCount, OutgoingReport, StoredReport
 from inbox.store.surreal import rows
 from inbox.store.surreal.gateway import Gateway, in_pages
 from inbox.store.surreal.values import LAST, Keys, RecordId
@@ -59,7 +59,7 @@ RETURN array::len($old)"""
 
 
 class SurrealDmarcReports:
-    """``DmarcReports`` of ``inbox.store.origins``."""
+    """``DmarcReports`` of ``inbox.store.ports``."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

@@ -12,7 +12,7 @@ from typing import Final
 from inbox.base.errors import AlreadyExists, NotFound
 from inbox.mail.tenancy import Alias
 from inbox.store.bus import Bus
-from inbox.store.hosting import STEP, Cleared, Holdings, InUse, Kept, Scope
+from inbox.store.ports.hosting import STEP, Cleared, Holdings, InUse, Kept, Scope
 from inbox.store.surreal import rows
 from inbox.store.surreal.entries import Entries
 from inbox.store.surreal.gateway import Gateway
@@ -66,7 +66,7 @@ RETURN true"""
 
 
 class SurrealHosting:
-    """``Hosting`` of ``inbox.store.hosting``."""
+    """``Hosting`` of ``inbox.store.ports.hosting``."""
 
     def __init__(self, gateway: Gateway, entries: Entries, bus: Bus) -> None:
         self._gateway = gateway

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from inbox.base.errors import NotFound
-from inbox.store.hosting import STEP, Cleared, Holdings, InUse, Kept, Scope
+from inbox.store.ports.hosting import STEP, Cleared, Holdings, InUse, Kept, Scope
 from inbox.store.surreal import rows
 from inbox.store.surreal.entries import Entries
 from inbox.store.surreal.gateway import Gateway

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from inbox.app.config import Config, load
+from inbox.app.config.loading import Config, load
 from inbox.app.listeners import Listener, bind, inherited
 from inbox.base.errors import ConfigError
 from tests.support.ports import free_port, free_ports

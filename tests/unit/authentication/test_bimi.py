@@ -16,7 +16,7 @@ from inbox.authentication.dmarc.public_suffix import shipped
 from inbox.authentication.facts import BimiFact, DkimFact, DkimSignature, DmarcFact, Result, SpfFact
 from inbox.base.limits import BIMI_RECORD_OCTETS
 from inbox.mail.headers import Headers
-from inbox.plugin.standins import MemoryResolver
+from inbox.plugin.api.standins import MemoryResolver
 
 SVG = "https://brand.example.org/logo.svg"
 PEM = "https://brand.example.org/mark.pem"

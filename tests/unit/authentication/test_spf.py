@@ -11,7 +11,7 @@ from inbox.authentication.spf import SpfChecker
 from inbox.base.limits import SPF_RESULT_SECONDS
 from inbox.dns.answers import Answer
 from inbox.mail.address import Address
-from inbox.plugin.standins import FakeClock, MemoryResolver
+from inbox.plugin.api.standins import FakeClock, MemoryResolver
 
 PEER = ip_address("192.0.2.1")
 SENDER = Address.parse("ann@a.test")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from inbox.base.kept import Kept
-from inbox.plugin.testing import FakeClock
+from inbox.plugin.api.testing import FakeClock
 
 
 def test_an_entry_lives_for_its_time() -> None:

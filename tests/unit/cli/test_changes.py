@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from inbox.app.config import load
-from inbox.app.tenant_files import copy_policy
+from inbox.app.config.loading import load
 from inbox.base.errors import ConfigError
 from inbox.cli import changing, tenant_changes
 from inbox.cli.account_changes import alias_key
+from inbox.hosting.tenant_files import copy_policy
 from inbox.mail.content import MemoryContent
 from inbox.store.blobs.local import LocalBlobs
 from tests.support.cli import Cli
@@ -305,7 +305,7 @@ def test_a_removal_that_is_interrupted_says_how_to_go_on(full: Cli, monkeypatch:
             raise StoreUnavailable("the bucket is away")
 
     with monkeypatch.context() as away:
-        away.setattr("inbox.app.stores.make_blobs", lambda config: Failing())
+        away.setattr("inbox.app.wiring.stores.make_blobs", lambda config: Failing())
         ran = full("tenant", "rm", "demo", "--recursive", "--yes")
     assert ran.code == 1
     assert "to go on: inbox tenant rm demo --recursive --yes" in ran.err

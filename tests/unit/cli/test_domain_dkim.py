@@ -11,10 +11,10 @@ from typing import Any
 import dns.zonefile
 import pytest
 
-from inbox.app import services
-from inbox.app.rotation import generate
+from inbox.app.wiring import services
 from inbox.cli import domain_dkim
-from inbox.plugin.testing import MemoryResolver
+from inbox.hosting.keys.rotation import generate
+from inbox.plugin.api.testing import MemoryResolver
 from tests.support.cli import Cli
 from tests.support.dns_servers import DnsServers
 from tests.support.dns_world import DnsWorld, quoted

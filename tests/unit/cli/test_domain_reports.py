@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 
-from inbox.app.config import Config
+from inbox.app.config.loading import Config
 from inbox.authentication.aggregate.parse import parse_mail
 from inbox.authentication.aggregate.records import encode_observation, observation_key
 from inbox.base.clock import SystemClock
 from inbox.mail.content import MemoryContent
 from inbox.mail.message import Message
-from inbox.plugin.testing import MemoryResolver
-from inbox.store.origins import ObservationCount
-from inbox.store.ports import Database
+from inbox.plugin.api.testing import MemoryResolver
+from inbox.store.ports import Database, ObservationCount
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.aggregate import gzipped_mail, seen, xml_report, zipped
 from tests.support.cli import Cli
@@ -52,7 +51,7 @@ def demo(cli: Cli) -> Cli:
 def dns(monkeypatch: pytest.MonkeyPatch) -> MemoryResolver:
     made = MemoryResolver()
     monkeypatch.setenv("SERVER_HOSTNAME", "mx.demo.test")
-    monkeypatch.setattr("inbox.app.services.make_resolver", lambda config, clock: made)
+    monkeypatch.setattr("inbox.app.wiring.services.make_resolver", lambda config, clock: made)
     return made
 
 
@@ -263,7 +262,7 @@ def test_the_resolver_of_the_configuration_is_asked(demo: Cli, monkeypatch: pyte
         asked.append(config.server.dns_resolver)
         return MemoryResolver()
 
-    monkeypatch.setattr("inbox.app.services.make_resolver", make)
+    monkeypatch.setattr("inbox.app.wiring.services.make_resolver", make)
     monkeypatch.setenv("DNS_RESOLVER", "127.0.0.1:5311")
     assert demo("domain", "reports", "build", "--date", YESTERDAY, "--out", str(tmp_path / "o")).code == 0
     assert asked == ["127.0.0.1:5311"]

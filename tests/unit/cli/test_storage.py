@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from inbox.app.config import load
-from inbox.app.installation import opened
+from inbox.app.config.loading import load
+from inbox.app.wiring.installation import opened
 from inbox.mail.content import MemoryContent
 from inbox.store.pairing import WrongStore
 from tests.support.cli import Cli

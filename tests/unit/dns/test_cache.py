@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inbox.dns.answers import Answer, DnsTemporary
 from inbox.dns.cache import AnswerCache
-from inbox.plugin.standins import FakeClock
+from inbox.plugin.api.standins import FakeClock
 
 
 def test_the_ttl_is_what_is_left() -> None:

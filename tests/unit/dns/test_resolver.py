@@ -20,7 +20,7 @@ from inbox.dns.lookups import Lookups, work_for
 from inbox.dns.resolver import FAILURE_TTL, CachingResolver, organization
 from inbox.dns.upstream import Server
 from inbox.mail.content import MemoryContent
-from inbox.plugin.standins import FakeClock
+from inbox.plugin.api.standins import FakeClock
 from tests.support.dkim import MAIL, NOW, RSA_KEY, key_record, signed, signing_key
 from tests.support.dns_script import framed, reply, scripted, truncated
 from tests.support.dns_world import quoted

@@ -11,7 +11,7 @@ from dns.rcode import REFUSED
 from inbox.dns.answers import AnswerUnfit, DnsTemporary
 from inbox.dns.message import name_octets
 from inbox.dns.upstream import ADDRESSES_KEPT, LATE, ROUNDS, Server, Upstream
-from inbox.plugin.standins import FakeClock
+from inbox.plugin.api.standins import FakeClock
 from tests.support.dns_script import ScriptedDns, reply, scripted
 
 

@@ -14,7 +14,7 @@ from inbox.base.limits import HEADER_BLOCK_OCTETS
 from inbox.mail.content import MemoryContent
 from inbox.mail.flags import Flag
 from inbox.mail.tenancy import Mailbox
-from inbox.plugin.context import Door, Identity, Session
+from inbox.plugin.api.context import Door, Identity, Session
 from inbox.store.records import DecisionRecord, Placed
 from tests.support.flow import SCRIPTED, World, scripted, world
 

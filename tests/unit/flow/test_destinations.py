@@ -12,7 +12,7 @@ from inbox.base.errors import AlreadyExists, NotFound
 from inbox.base.ids import RandomIds
 from inbox.flow.destinations import KEPT_SECONDS, QUARANTINE, Destinations
 from inbox.mail.tenancy import Mailbox
-from inbox.plugin.testing import FakeClock
+from inbox.plugin.api.testing import FakeClock
 from inbox.store.sqlite import SqliteDatabase
 
 ANN = "ann@acme.test"

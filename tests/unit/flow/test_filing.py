@@ -13,12 +13,12 @@ import pytest
 from inbox.base.errors import NotFound, StoreUnavailable
 from inbox.flow.filing import Bundle, Filer
 from inbox.mail.content import MemoryContent
-from inbox.plugin.testing import FakeClock
+from inbox.plugin.api.testing import FakeClock
 from inbox.store.blobs.local import LocalBlobs
-from inbox.store.helper import CARRIED_OCTETS, OwnDoor
 from inbox.store.records import Copy, StoredMessage
 from inbox.store.sqlite import filer as outside
 from inbox.store.sqlite.database import SqliteDatabase
+from inbox.store.worker.client import CARRIED_OCTETS, OwnDoor
 from tests.support.store import IDS, Home, decision, envelope, home
 
 R = TypeVar("R")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from inbox.base.limits import FIELD_OCTETS, HEADER_BLOCK_OCTETS, HEADER_FIELDS
-from inbox.plugin.context import Door
+from inbox.plugin.api.context import Door
 from tests.support.flow import World, world
 
 #: Runs the Python of its settings at a stage; what it leaves in ``answer`` is the answer.

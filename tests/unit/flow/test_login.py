@@ -12,9 +12,9 @@ import pytest
 from inbox.base.errors import AuthenticationFailed, StoreUnavailable
 from inbox.flow.login import FAILURES_PER_ACCOUNT, FAILURES_PER_PEER, WINDOW_SECONDS, PasswordLogin
 from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Organization
-from inbox.plugin.context import Door, Identity, Session
-from inbox.plugin.services import Counted
-from inbox.plugin.testing import FakeClock, MemoryLog
+from inbox.plugin.api.context import Door, Identity, Session
+from inbox.plugin.api.services import Counted
+from inbox.plugin.api.testing import FakeClock, MemoryLog
 from inbox.policy.verdicts import Accept, Reject, Verdict
 
 ADDRESS = "ann@demo.test"

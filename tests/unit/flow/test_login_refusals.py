@@ -10,8 +10,8 @@ import pytest
 from inbox.base.errors import AuthenticationFailed, StoreUnavailable
 from inbox.flow.login import FAILURE_DELAY, PasswordLogin
 from inbox.mail.tenancy import Account, HostedDomain, Organization
-from inbox.plugin.context import Door, Identity, Session
-from inbox.plugin.testing import FakeClock, MemoryLog
+from inbox.plugin.api.context import Door, Identity, Session
+from inbox.plugin.api.testing import FakeClock, MemoryLog
 from inbox.policy.verdicts import Accept, Defer, Reject, Verdict
 from inbox.store.records import Counted
 

@@ -10,7 +10,7 @@ import pytest
 from inbox.base.limits import SPOOL_OCTETS
 from inbox.flow.appending import Refused
 from inbox.mail.content import MemoryContent
-from inbox.plugin.context import Door
+from inbox.plugin.api.context import Door
 from tests.support.flow import POLICY, SCRIPTED, World, world
 from tests.unit.flow.test_appending import ANN, mailbox, session
 

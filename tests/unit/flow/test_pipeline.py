@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from inbox.base.errors import StorageFull, StoreUnavailable
 from inbox.mail.address import Address
 from inbox.mail.content import MemoryContent
-from inbox.plugin.context import Door, Session
+from inbox.plugin.api.context import Door, Session
 from inbox.store.records import Arrival
 from tests.support.flow import SCRIPTED, World, scripted, world
 

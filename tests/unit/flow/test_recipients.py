@@ -10,7 +10,7 @@ import pytest
 from inbox.flow.recipients import MISCONFIGURED, ONE_TENANT, RELAY, SUSPENDED, UNKNOWN
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import Organization
-from inbox.store.hosting import Scope
+from inbox.store.ports.hosting import Scope
 from tests.support.flow import POLICY, World, world
 
 #: At rcpt says what the policy says; remembers the recipients that it was shown in a reply that refuses "show".

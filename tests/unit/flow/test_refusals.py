@@ -13,8 +13,8 @@ from inbox.flow import refusals
 from inbox.flow.refusals import FULL, FULL_LMTP, OVERALL, PAIRS, PEERS, REASONS, WINDOW_SECONDS, Manner, Refusals
 from inbox.mail.address import Address
 from inbox.mail.reply import Reply
-from inbox.plugin.context import Door, Session
-from inbox.plugin.testing import FakeClock, MemoryLog
+from inbox.plugin.api.context import Door, Session
+from inbox.plugin.api.testing import FakeClock, MemoryLog
 from inbox.policy.decision import Decision, decode
 from inbox.policy.rendering import render
 from inbox.policy.stages import Stage

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from inbox.mail.content import MemoryContent
 from inbox.mail.flags import Flag
-from inbox.plugin.context import Door, Identity, Session
+from inbox.plugin.api.context import Door, Identity, Session
 from inbox.store.records import AlreadyFiled, DecisionFilter
 from tests.support.flow import SCRIPTED, World, scripted, world
 

@@ -12,7 +12,7 @@ from inbox.base.errors import PolicyError
 from inbox.flow.appending import Refused
 from inbox.flow.judge import AuthHooks
 from inbox.mail.content import MemoryContent
-from inbox.plugin.context import Door, Identity, Session
+from inbox.plugin.api.context import Door, Identity, Session
 from inbox.policy.rendering import render
 from inbox.policy.verdicts import Accept
 from tests.support.flow import World, world

@@ -9,7 +9,7 @@ import pytest
 
 from inbox.flow.trace import Traced, count_received, read_trace, trace, with_protocol
 from inbox.mail.address import Address
-from inbox.plugin.context import Door, Identity, Session, Tls, Transaction
+from inbox.plugin.api.context import Door, Identity, Session, Tls, Transaction
 
 TLS = Tls("TLSv1.3", "TLS_AES_256_GCM_SHA384")
 ANN = Identity("ann@acme.test", "a1", "o1", "acme")

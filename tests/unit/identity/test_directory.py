@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inbox.identity.directory import KEPT_SECONDS, AddressDirectory
 from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Organization
-from inbox.plugin.testing import FakeClock
+from inbox.plugin.api.testing import FakeClock
 
 ACME = Organization("org-acme", "acme")
 

@@ -8,7 +8,7 @@ import pytest
 
 from inbox.base.errors import ConfigError
 from inbox.identity.passwords import REMEMBERED_SECONDS, Passwords
-from inbox.plugin.testing import FakeClock
+from inbox.plugin.api.testing import FakeClock
 
 
 @pytest.fixture

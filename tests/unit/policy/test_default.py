@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inbox.plugin.registry import Registry
+from inbox.plugin.engine.registry import Registry
 from inbox.policy.catalogue import Mode
 from inbox.policy.snapshot import PolicySet
 from inbox.policy.stages import Stage

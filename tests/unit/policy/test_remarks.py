@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inbox.plugin.registry import Registry
+from inbox.plugin.engine.registry import Registry
 from inbox.policy.remarks import remarks
 from inbox.policy.snapshot import PolicySet
 

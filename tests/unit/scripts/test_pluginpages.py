@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from inbox.plugin.describe import FieldDescription, PluginDescription
-from inbox.plugin.registry import Registry
+from inbox.plugin.engine.describe import FieldDescription, PluginDescription
+from inbox.plugin.engine.registry import Registry
 from scripts.pluginpages import _page, markup, plugin_modules, plugin_pages, prose, row
 
 DOCSTRING = """Greylist: asks newcomers to come back.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from inbox.plugin.testing import FakeClock
+from inbox.plugin.api.testing import FakeClock
 from inbox.server.guard import CROWDED_SECONDS, IN_TRANSACTION, LOGGED_IN, STRANGER, Guard
 from tests.support.imap_world import client_tls
 from tests.support.imap_world import world as imap_world

@@ -11,7 +11,7 @@ import pytest
 
 from inbox.base.errors import InboxError, NotFound, StorageFull, StoreUnavailable
 from inbox.mail.content import MemoryContent
-from inbox.store.hosting import Scope
+from inbox.store.ports.hosting import Scope
 from tests.support.imap_world import World, world
 
 MESSAGE = b"Subject: x\r\nMessage-ID: <1@demo.test>\r\n\r\nabc\r\n"

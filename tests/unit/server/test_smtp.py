@@ -14,11 +14,11 @@ from aiosmtpd.smtp import SMTP
 from inbox.base.clock import SystemClock
 from inbox.base.errors import ConfigError
 from inbox.mail.reply import Reply
-from inbox.plugin.context import Tls
+from inbox.plugin.api.context import Tls
 from inbox.server.guard import CROWDED_SECONDS
-from inbox.server.smtp import SmtpServer
-from inbox.server.smtp_config import SmtpConfig
-from inbox.server.smtp_connection import SmtpConnection
+from inbox.server.smtp.config import SmtpConfig
+from inbox.server.smtp.connection import SmtpConnection
+from inbox.server.smtp.server import SmtpServer
 from inbox.wire.smtp.moves import Verb
 from tests.support.smtp_world import PATIENCE, MemoryClient, World, reply, say, smtp_world
 
@@ -304,7 +304,7 @@ class TestDoor:
     async def test_the_recipients_beyond_the_limit_have_a_limit(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("inbox.server.smtp_connection.SMTP_SURPLUS_RECIPIENTS", 10)
+        monkeypatch.setattr("inbox.server.smtp.connection.SMTP_SURPLUS_RECIPIENTS", 10)
         async with smtp_world(tmp_path, listen=False, max_idle_commands=6, max_recipients=1) as world:
             client = await world.greeted()
             client.send(b"MAIL FROM:<a@client.example>\r\n" + b"RCPT TO:<r@demo.test>\r\n" * 100)

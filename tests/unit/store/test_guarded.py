@@ -10,13 +10,13 @@ import structlog
 
 from inbox.base.errors import NotFound, StoreUnavailable
 from inbox.mail.content import MemoryContent
-from inbox.plugin.testing import FakeClock
+from inbox.plugin.api.testing import FakeClock
 from inbox.store.blobs.local import LocalBlobs
-from inbox.store.deposits import Deposit
 from inbox.store.guarded import GuardedBlobs, GuardedDeposits, Pairing
 from inbox.store.pairing import Places, WrongStore, establish
 from inbox.store.records import Placed
 from inbox.store.sqlite.database import SqliteDatabase
+from inbox.store.worker.deposits import Deposit
 from tests.support.store import IDS
 
 PLACES = Places("inbox.db", "incoming/")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inbox.mail.content import MemoryContent
-from inbox.plugin.testing import FakeClock
+from inbox.plugin.api.testing import FakeClock
 from inbox.store.blobs.local import LocalBlobs
 from inbox.store.identity import Identity
 from inbox.store.pairing import Examined, Places, State, WrongStore, adopt, establish, examine, explain, verify

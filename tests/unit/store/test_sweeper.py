@@ -11,7 +11,7 @@ import pytest
 
 from inbox.base.errors import StoreUnavailable
 from inbox.mail.content import Content, MemoryContent
-from inbox.plugin.testing import FakeClock
+from inbox.plugin.api.testing import FakeClock
 from inbox.store.blobs.local import LocalBlobs
 from inbox.store.pairing import WrongStore
 from inbox.store.records import EmailRecord

@@ -15,7 +15,7 @@ from inbox.authentication.aggregate.destinations import (
 from inbox.base.limits import REPORT_DESTINATIONS
 from inbox.dns.answers import DnsTemporary
 from inbox.mail.address import Address
-from inbox.plugin.testing import MemoryResolver
+from inbox.plugin.api.testing import MemoryResolver
 
 
 def to(address: str, most: int | None = None) -> Destination:

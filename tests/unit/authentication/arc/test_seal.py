@@ -12,7 +12,7 @@ from inbox.authentication.dkim.tags import parse_tags
 from inbox.authentication.facts import ArcFact, ArcSet, Result
 from inbox.authentication.signing import SigningKey
 from inbox.mail.content import MemoryContent
-from inbox.plugin.standins import MemoryResolver
+from inbox.plugin.api.standins import MemoryResolver
 from tests.support.arc import MESSAGE, NOW, Forwarder, passed_on, record, rsa_key
 
 NONE = ArcFact(Result.NONE)

@@ -20,7 +20,7 @@ from inbox.authentication.dkim.verify import INLINE_OCTETS
 from inbox.authentication.facts import ArcFact, Result
 from inbox.base.limits import ARC_KEYS, ARC_SETS
 from inbox.mail.content import FileContent, MemoryContent
-from inbox.plugin.standins import MemoryResolver
+from inbox.plugin.api.standins import MemoryResolver
 from tests.support.arc import MESSAGE, NOW, Forwarder, passed_on, record, rsa_key
 
 R = TypeVar("R")

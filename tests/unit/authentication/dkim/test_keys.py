@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from inbox.authentication.dkim.keys import KeyInvalid, domain_name, find_key, find_keys, parse_key
 from inbox.dns.answers import DnsTemporary
-from inbox.plugin.standins import MemoryResolver
+from inbox.plugin.api.standins import MemoryResolver
 
 RSA = rsa.generate_private_key(65537, 1024).public_key()
 SPKI = base64.b64encode(RSA.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))

@@ -17,7 +17,7 @@ from inbox.authentication.facts import DkimFact, Result
 from inbox.authentication.signing import PrivateKey
 from inbox.base.limits import BODY_CHANGES
 from inbox.mail.content import MemoryContent
-from inbox.plugin.standins import MemoryResolver
+from inbox.plugin.api.standins import MemoryResolver
 from tests.support.dkim import ED25519_KEY, MAIL, NOW, RSA_KEY, key_record, signed, signing_key
 
 JOE = b"""From: Joe SixPack <joe@football.example.com>

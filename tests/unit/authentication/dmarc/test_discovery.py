@@ -8,7 +8,7 @@ from inbox.authentication.dmarc.discovery import Discovery, Method, walked_names
 from inbox.authentication.dmarc.public_suffix import shipped
 from inbox.base.limits import DMARC_WALK_QUERIES
 from inbox.dns.answers import DnsTemporary
-from inbox.plugin.standins import MemoryResolver
+from inbox.plugin.api.standins import MemoryResolver
 
 
 def world(**records: str) -> MemoryResolver:

@@ -14,7 +14,7 @@ from inbox.authentication.dmarc.evaluation import Checked, evaluate, sample_of
 from inbox.authentication.dmarc.public_suffix import shipped
 from inbox.authentication.facts import DkimFact, DkimSignature, DmarcFact, Result, SpfFact
 from inbox.dns.answers import Answer
-from inbox.plugin.standins import MemoryResolver
+from inbox.plugin.api.standins import MemoryResolver
 
 PASS, FAIL, NONE, TEMPERROR, PERMERROR = Result.PASS, Result.FAIL, Result.NONE, Result.TEMPERROR, Result.PERMERROR
 MILDER = {"reject": "quarantine", "quarantine": "none", "none": "none"}

@@ -23,7 +23,7 @@ from inbox.authentication.facts import ArcFact, ArcSet, Result
 from inbox.authentication.results import parse
 from inbox.dns.answers import DnsTemporary
 from inbox.mail.address import AddressError
-from inbox.plugin.standins import MemoryResolver
+from inbox.plugin.api.standins import MemoryResolver
 
 FROM = ("from",)
 

@@ -14,7 +14,7 @@ from inbox.mail.content import MemoryContent
 from inbox.store.blobs.files import Files
 from inbox.store.blobs.local import LocalBlobs
 from inbox.store.blobs.writer import Writer
-from inbox.store.helper import CARRIED_OCTETS
+from inbox.store.worker.client import CARRIED_OCTETS
 
 pytestmark = pytest.mark.real  # processes of ours, started for each test
 

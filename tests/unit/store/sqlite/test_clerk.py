@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from inbox.base.errors import NotFound, StoreUnavailable
-from inbox.plugin.testing import FakeClock
-from inbox.store.helper import Helper, OwnDoor
+from inbox.plugin.api.testing import FakeClock
 from inbox.store.records import Arrival
 from inbox.store.sqlite import filer
 from inbox.store.sqlite.clerk import Clerk
 from inbox.store.sqlite.database import SqliteDatabase
+from inbox.store.worker.client import Helper, OwnDoor
 from tests.support.store import IDS, Home, email, filing, home
 
 pytestmark = pytest.mark.real  # processes of ours, started for each test

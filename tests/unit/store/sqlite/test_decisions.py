@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from inbox.plugin.testing import FakeClock
+from inbox.plugin.api.testing import FakeClock
 from inbox.store.records import DecisionFilter
 from inbox.store.sqlite import decisions as module
 from inbox.store.sqlite.database import SqliteDatabase

@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from inbox.plugin.testing import FakeClock
-from inbox.store.deposits import Deposit, Origin, Parcel
+from inbox.plugin.api.testing import FakeClock
 from inbox.store.records import Arrival, Copy
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.sqlite.filer import Books, Done, Failed, Filer, Opening, Ready
+from inbox.store.worker.deposits import Deposit, Origin, Parcel
 from tests.support.store import IDS, Home, email, filing, home
 
 
@@ -170,7 +170,7 @@ async def test_an_error_whose_words_are_no_text_fails_alone(
     def refuse(_content: object) -> object:
         raise ValueError("odd: \udcff")
 
-    monkeypatch.setattr("inbox.store.deposits.index", refuse)
+    monkeypatch.setattr("inbox.store.worker.deposits.index", refuse)
     filer = Filer()
     opening = Opening(str(database._main.path), database._main.identity, str(tmp_path / "blobs"))
     books = filer.open(msgspec.msgpack.encode(opening))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inbox.base.limits import RETRY_COPIES
-from inbox.plugin.testing import FakeClock
+from inbox.plugin.api.testing import FakeClock
 from inbox.store.records import Arrival, Copy, Filing, Placed
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.sqlite.filing import file_arrival

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from inbox.plugin.testing import FakeClock
+from inbox.plugin.api.testing import FakeClock
 from inbox.store import rates
 from inbox.store.room import RESERVE
 from inbox.store.sqlite.database import SqliteDatabase

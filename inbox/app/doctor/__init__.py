@@ -1,0 +1,1 @@
+"""``inbox doctor``: checks of everything that the server depends on."""

@@ -1,0 +1,398 @@
+"""What an operator asks first when something is wrong: is each thing that the suite leans on in order?
+
+Every check is a small coroutine that returns findings or raises; what it raises is a failure with the error's text.
+Nothing is changed: what a check writes, it removes, and what is missing (database, certificate) stays missing. While
+a server runs, it is asked for its own view: this process may have been given another environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import pwd
+import shutil
+import socket
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from inbox.app.config.loading import Config
+from inbox.app.config.secret_files import exposed
+from inbox.app.doctor.keys import key_findings
+from inbox.app.doctor.permissions import faults
+from inbox.app.doctor.storage import storage_findings
+from inbox.app.listeners import wanted_ports
+from inbox.app.serve.tls import RENEW_BEFORE, Certificates
+from inbox.app.wiring.services import make_resolver
+from inbox.app.wiring.stores import make_database, missing_database
+from inbox.base.clock import Clock
+from inbox.base.errors import InboxError
+from inbox.base.ids import Ids
+from inbox.dns.answers import DnsTemporary
+from inbox.dns.resolver import CachingResolver
+from inbox.mail.content import MemoryContent
+from inbox.store.ports import Blobs, Database
+from inbox.store.room import RESERVE
+
+#: Seconds that one check may take.
+PATIENCE = 15.0
+DNS_PATIENCE = 3.0
+#: Octets free under INBOX_DATA_DIR below which we warn, and below which mail is about to be refused.
+LITTLE_ROOM = 1 << 30
+NO_ROOM = 1 << 26
+DAY = 86_400
+
+
+class Outcome(StrEnum):
+    """How a check ended. ``warn`` works, but not as it should in production."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found, in a sentence for the operator."""
+
+    check: str
+    outcome: Outcome
+    detail: str
+
+
+class Plugins(Protocol):
+    """What doctor asks of policies and plugins."""
+
+    async def findings(self) -> list[Finding]:
+        """Are the policies right, do the plugins load, and do those that can check themselves say so?"""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """The installation to look at.
+
+    ``database`` and ``blobs`` are made, not opened. ``running``: a server has the admin socket; ``status`` and
+    ``health`` are then its answers to ``GET /status`` and ``GET /health``.
+    """
+
+    config: Config
+    clock: Clock
+    ids: Ids
+    certificates: Certificates
+    database: Database
+    blobs: Blobs
+    plugins: Plugins
+    running: bool
+    status: Mapping[str, Any] = field(default_factory=dict)
+    health: Mapping[str, Any] = field(default_factory=dict)
+
+
+Check = Callable[[Patient], Awaitable[list[tuple[Outcome, str]]]]
+
+
+async def examine(patient: Patient) -> list[Finding]:
+    """Runs all checks, one after the other."""
+    findings: list[Finding] = []
+    for name, check in CHECKS.items():
+        try:
+            async with asyncio.timeout(PATIENCE):
+                found = await check(patient)
+        except TimeoutError:
+            found = [(Outcome.FAIL, f"no answer within {PATIENCE:.0f} seconds")]
+        except (InboxError, OSError) as error:
+            found = [(Outcome.FAIL, str(error))]
+        findings += [Finding(name, outcome, detail) for outcome, detail in found]
+    return [*findings, *await patient.plugins.findings()]
+
+
+async def _hostname(patient: Patient) -> list[tuple[Outcome, str]]:
+    name = patient.config.server.hostname
+    if "." not in name or name.endswith((".localhost", ".local", ".localdomain", ".test", ".example")):
+        return [(Outcome.WARN, f"{name} is no public name; set SERVER_HOSTNAME")]
+    return [(Outcome.OK, name)]
+
+
+async def _unused(patient: Patient) -> list[tuple[Outcome, str]]:
+    given = patient.config.unused()
+    if given:
+        return [(Outcome.WARN, f"set, but nothing in this version acts on it: {', '.join(given)}")]
+    return [(Outcome.OK, "every variable that is set is used")]
+
+
+async def _secrets(patient: Patient) -> list[tuple[Outcome, str]]:
+    found = exposed(patient.config.secret_files)
+    if found:
+        return [(Outcome.WARN, text) for text in found]
+    return [(Outcome.OK, "no secret is in a file that every user may read")]
+
+
+async def _data_folder(patient: Patient) -> list[tuple[Outcome, str]]:
+    folder = patient.config.folders.data_dir
+    if not folder.is_dir():
+        why = f"no folder {folder}: is INBOX_DATA_DIR right? inbox tenant add and inbox serve make a new one"
+        return [(Outcome.FAIL, why)]
+    owner = folder.stat().st_uid
+    if owner != os.geteuid():
+        # What root makes here the server may not be able to open.
+        why = f"{folder} belongs to {_user(owner)}, this is {_user(os.geteuid())}: run inbox as {_user(owner)}"
+        return [(Outcome.WARN if os.geteuid() == 0 else Outcome.FAIL, why)]
+    free = shutil.disk_usage(folder).free
+    if free < NO_ROOM:
+        return [(Outcome.FAIL, f"{folder}: only {free >> 20} MiB free, mail is refused with 452 when there is no room")]
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"x")
+        file.flush()
+        os.fsync(file.fileno())
+    outcome = Outcome.OK if free >= LITTLE_ROOM else Outcome.WARN
+    findings = [(outcome, f"{folder} can be written; {free >> 20} MiB free")]
+    if patient.running and patient.config.database.surreal_url is None and not (folder / RESERVE).exists():
+        why = "the disk was full and its room was given away; the server makes it again when there is room"
+        findings.append((Outcome.WARN, f"no {folder / RESERVE}: {why}"))
+    return findings
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"the user {uid}"
+
+
+async def _database(patient: Patient) -> list[tuple[Outcome, str]]:
+    missing = missing_database(patient.config)
+    if missing is not None:
+        return [(Outcome.FAIL, missing)]
+    await patient.database.open()
+    try:
+        await patient.database.ping()
+        tenants = len(await patient.database.tenants.organizations())
+    finally:
+        await patient.database.close()
+    where = patient.config.database.masked_url(patient.config.folders.data_dir)
+    if not tenants:
+        why = (
+            "are INBOX_DATA_DIR and DATABASE_* right, and is the disk mounted? Else: inbox tenant add. "
+            "All mail is answered 451 till then"
+        )
+        return [(Outcome.WARN, f"{where} answers, and has no tenants: {why}")]
+    return [(Outcome.OK, f"{where} answers, its schema is up to date; tenants: {tenants}")]
+
+
+async def _blobs(patient: Patient) -> list[tuple[Outcome, str]]:
+    key = f"msg/doctor/doctor/{patient.ids.new()}.eml"
+    sent = MemoryContent(key.encode())
+    if not patient.config.s3.enabled and not patient.config.folders.incoming.is_dir():
+        return [(Outcome.WARN, f"no folder {patient.config.folders.incoming} yet; inbox serve makes it")]
+    await patient.blobs.open()
+    try:
+        await patient.blobs.put(key, sent)
+        got = b"".join((await patient.blobs.get(key)).chunks())
+        await patient.blobs.delete(key)
+    finally:
+        await patient.blobs.close()
+    where = patient.config.s3.endpoint or str(patient.config.folders.incoming)
+    if got != key.encode():
+        return [(Outcome.FAIL, f"{where} gave back other bytes than were put")]
+    return [(Outcome.OK, f"{where} takes, gives back and deletes")]
+
+
+async def _storage(patient: Patient) -> list[tuple[Outcome, str]]:
+    """Whether database and blob store belong together, and what waits to be deleted."""
+    config = patient.config
+    if missing_database(config) is not None:
+        return []  # The check of the database has said so.
+    database = make_database(config, patient.clock, patient.ids)
+    await database.open()
+    try:
+        found = await storage_findings(config, database, patient.blobs, patient.status.get("storage", {}))
+    finally:
+        await database.close()
+    return [(Outcome(outcome), detail) for outcome, detail in found]
+
+
+async def _permissions(patient: Patient) -> list[tuple[Outcome, str]]:
+    found = [(Outcome.FAIL if bad else Outcome.WARN, text) for bad, text in faults(patient.config)]
+    return found or [(Outcome.OK, "nobody else can write policies, plugins and data, or read keys")]
+
+
+async def _tls(patient: Patient) -> list[tuple[Outcome, str]]:
+    if not patient.certificates.self_signed:
+        patient.certificates.context()  # Raises if certificate and key do not belong together.
+    elif not patient.certificates.cert_file.exists():
+        return [(Outcome.WARN, "no certificate; inbox serve makes a self-signed one. Set TLS_CERT_FILE, TLS_KEY_FILE")]
+    info = patient.certificates.info()
+    left = info.expires_at - patient.clock.now()
+    days = f"{left / DAY:.0f} days left"
+    findings = []
+    if left <= 0:
+        findings.append((Outcome.FAIL, f"{info.path} has expired"))
+    elif info.self_signed:
+        findings.append((Outcome.WARN, f"{info.path} is self-signed ({days}); set TLS_CERT_FILE and TLS_KEY_FILE"))
+    elif left < RENEW_BEFORE.total_seconds():
+        findings.append((Outcome.WARN, f"{info.path}: {days}"))
+    else:
+        findings.append((Outcome.OK, f"{info.path}: {days}"))
+    name = patient.config.server.hostname
+    if not any(_covers(pattern, name) for pattern in info.names):
+        findings.append((Outcome.WARN, f"{info.path} is not for SERVER_HOSTNAME {name}"))
+    return findings
+
+
+def _covers(pattern: str, name: str) -> bool:
+    """RFC 9525 §6.3: a wildcard stands for one label, the leftmost."""
+    pattern = pattern.lower()
+    return pattern == name or (pattern.startswith("*.") and pattern[2:] == name.partition(".")[2])
+
+
+async def _dns(patient: Patient) -> list[tuple[Outcome, str]]:
+    server = patient.config.server.dns_resolver or "the system's resolver"
+    try:
+        validates = await CachingResolver(patient.clock, patient.config.server.dns_resolver, DNS_PATIENCE).validates()
+    except DnsTemporary as error:
+        return [(Outcome.WARN, f"{server} does not answer ({error})")]
+    if validates:
+        return [(Outcome.OK, f"{server} answers and validates DNSSEC")]
+    # Nothing needs it but DANE, which then does without TLSA records.
+    return [(Outcome.OK, f"{server} answers; it is not on loopback, or does not validate DNSSEC")]
+
+
+async def _dkim(patient: Patient) -> list[tuple[Outcome, str]]:
+    """Which keys sign, and whether the DNS shows their records."""
+    config = patient.config
+    if missing_database(config) is not None:
+        return []  # The check of the database has said so.
+    # One of its own: a database that was closed is not opened again.
+    database = make_database(config, patient.clock, patient.ids)
+    await database.open()
+    try:
+        resolver = make_resolver(config, patient.clock)
+        found = await key_findings(database, config.dkim, resolver, patient.clock)
+    finally:
+        await database.close()
+    return [(Outcome.WARN if one.warning else Outcome.OK, one.detail) for one in found]
+
+
+async def _ports(patient: Patient) -> list[tuple[Outcome, str]]:
+    wanted = {name: (variable, port) for name, (variable, port) in wanted_ports(patient.config).items() if port}
+    if not patient.running:
+        reasons = {v: (port, _bindable(patient.config.server.bind_addr, port)) for v, port in wanted.values()}
+        busy = [(Outcome.FAIL, f"{v} {port}: {reason}") for v, (port, reason) in reasons.items() if reason]
+        return busy or [(Outcome.OK, "all ports are free")]
+    # A server that does not answer was most likely started with the settings that are here.
+    listening: Mapping[str, int] = patient.status.get("listeners", {n: port for n, (_, port) in wanted.items()})
+    address = str(patient.status.get("address", patient.config.server.bind_addr))
+    findings = []
+    for name, port in listening.items():
+        reason = _answering(address, port)
+        if reason:
+            findings.append((Outcome.FAIL, f"{name} {address} port {port}: {reason}"))
+    for name, (variable, port) in wanted.items():
+        if listening.get(name) != port:
+            there = f"listens on {listening[name]}" if name in listening else f"does not listen for {name}"
+            findings.append((Outcome.WARN, f"{variable} is {port} here, the running server {there}"))
+    return findings or [(Outcome.OK, f"all listeners answer: {_ports_text(listening)}")]
+
+
+def _ports_text(listening: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {port}" for name, port in listening.items())
+
+
+async def _server(patient: Patient) -> list[tuple[Outcome, str]]:
+    """What the running server says of itself: what it cannot do, and what it does not do any more."""
+    if not patient.running:
+        return [(Outcome.OK, "not running")]
+    status = patient.status
+    findings = []
+    if patient.health.get("status") != "ok":
+        findings.append((Outcome.FAIL, f"takes no mail now: {patient.health.get('reason', 'no answer')}"))
+    log = status.get("log", {})
+    if log.get("why"):
+        text = f"the log cannot be written: {log['why']} ({log['lost']} lines lost); mail is served without it"
+        findings.append((Outcome.WARN, text))
+    elif log.get("lost"):
+        text = f"{log['lost']} lines of the log were lost since the start: see log_lines_lost there"
+        findings.append((Outcome.WARN, text))
+    suspended = status.get("suspended_tenants", [])
+    for each in suspended:
+        first = each["why"].partition("\n")[0]
+        findings.append((Outcome.FAIL, f"the tenant {each['tenant']} is suspended, its mail is answered 451: {first}"))
+    reported = {line for each in suspended for line in each["why"].splitlines()}
+    refused = [status, *status.get("processes", [])]
+    for line in dict.fromkeys(line for each in refused for line in str(each.get("policy_error", "")).splitlines()):
+        if line in reported:
+            continue
+        findings.append((Outcome.FAIL, f"changed policy is not in force: {line}"))
+    for why in dict.fromkeys(each["rate_counters"] for each in refused if each.get("rate_counters")):
+        findings.append((Outcome.WARN, f"rate counters are in memory, so each process counts for itself: {why}"))
+    findings += [(Outcome.FAIL, text) for text in _silent(status)]
+    for failing in status.get("failing_plugins", []):
+        state = "is not called for a while" if failing["breaker"] == "open" else "goes on being called"
+        outcome = Outcome.FAIL if failing["breaker"] == "open" else Outcome.WARN
+        times = f"failed {failing['failures']} times in a row"
+        findings.append((outcome, f"plugin {failing['plugin']} {times} and {state}: {failing['why']}"))
+    return findings or [(Outcome.OK, _in_order(status))]
+
+
+def _silent(status: Mapping[str, Any]) -> list[str]:
+    """The processes that do not answer."""
+    silent = [each for each in status.get("processes", []) if not each["answers"]]
+    told = [f"{each['why']}: {_mend(each['pid'])}" for each in silent]
+    helper = status.get("helper")
+    if helper is not None and not helper["answers"]:
+        told.append(f"{helper['why']}: mail waits; the server replaces it by itself, and if it stays so the disk hangs")
+    return told
+
+
+def _mend(pid: int | None) -> str:
+    if pid is None:
+        return "it is started by itself, and if it stays so the log says why not"
+    return f"its clients hang; if it stays so, kill -9 {pid}: another one is started, and nothing is lost"
+
+
+def _in_order(status: Mapping[str, Any]) -> str:
+    others = "".join(f", {each['pid']}" for each in status.get("processes", [])[1:])
+    which = f"processes {status.get('pid')}{others} run" if others else f"process {status.get('pid')} runs"
+    helper = status.get("helper")
+    helps = "" if helper is None else f", {helper['name']} is {helper['pid']}"
+    return f"{which} for {status.get('uptime_seconds')} s, no plugin fails{helps}"
+
+
+def _bindable(address: str, port: int) -> str:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            if error.errno == errno.EACCES:
+                return "may not be opened by this user (ports below 1024 need CAP_NET_BIND_SERVICE)"
+            return error.strerror or str(error)
+    return ""
+
+
+def _answering(address: str, port: int) -> str:
+    target = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104  names, not a bind
+    with socket.socket(socket.AF_INET6 if ":" in target else socket.AF_INET) as probe:
+        probe.settimeout(2)
+        reached = probe.connect_ex((target, port))
+    return os.strerror(reached) if reached else ""
+
+
+CHECKS: dict[str, Check] = {
+    "server": _server,
+    "hostname": _hostname,
+    "environment": _unused,
+    "secrets": _secrets,
+    "data folder": _data_folder,
+    "database": _database,
+    "blobs": _blobs,
+    "storage": _storage,
+    "permissions": _permissions,
+    "tls": _tls,
+    "dns": _dns,
+    "dkim": _dkim,
+    "ports": _ports,
+}

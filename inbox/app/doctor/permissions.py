@@ -1,0 +1,60 @@
+"""Permissions of files: a plugin that others can write runs their code, a key that others can read is theirs."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from inbox.app.config.loading import Config
+
+#: What is wrong, and whether it is so bad that doctor fails.
+Fault = tuple[bool, str]
+_ROOT = 0
+
+
+def faults(config: Config) -> Iterator[Fault]:
+    """What others may do with the installation's files, and must not."""
+    folders = config.folders
+    # Root may run the check; the data folder belongs to the server's user.
+    data = _stat(folders.data_dir)
+    owners = {_ROOT, os.geteuid(), *((data.st_uid,) if data is not None else ())}
+    for path in (folders.plugins, *_files(folders.plugins, "*.py")):
+        yield from _writable(path, owners, "its author runs code as the server")
+    tenants = folders.policy_dir / "tenants"
+    for path in (folders.policy_dir, tenants, *_files(folders.policy_dir, "*.yaml"), *_files(tenants, "*.yaml")):
+        yield from _writable(path, owners, "its author decides about all mail")
+    yield from _writable(folders.data_dir, owners, "anyone can replace the database")
+    yield from _readable(config.tls.key_file or config.tls.cert_file or folders.data_dir / "self-signed.pem")
+    for name in ("inbox.db", "inbox.db-wal"):
+        yield from _readable(folders.data_dir / name)
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    return sorted(folder.glob(pattern)) if folder.is_dir() else []
+
+
+def _writable(path: Path, owners: set[int], consequence: str) -> Iterator[Fault]:
+    found = _stat(path)
+    if found is None:
+        return
+    if found.st_mode & stat.S_IWOTH:
+        # A sticky folder as /tmp keeps others from replacing files, not from adding some.
+        yield True, f"{path} can be written by everybody: {consequence} (chmod o-w {path})"
+    elif found.st_uid not in owners:
+        yield True, f"{path} belongs to user {found.st_uid}: {consequence} (chown it to root or to the server's user)"
+
+
+def _readable(path: Path) -> Iterator[Fault]:
+    found = _stat(path)
+    if found is not None and found.st_mode & stat.S_IROTH:
+        yield False, f"{path} can be read by everybody, and holds keys or mail (chmod o-r {path})"
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """None for what is not there, or cannot be looked at: other checks tell of that."""
+    try:
+        return path.stat()
+    except OSError:
+        return None

@@ -1,0 +1,148 @@
+"""``inbox dev``: one process on high ports with a sample tenant, its user, and a self-signed certificate."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import TextIO
+
+from inbox.app.config.loading import Config, load
+from inbox.app.listeners import Listener, bind
+from inbox.app.serve.devclamd import DevClamd
+from inbox.app.serve.server import serve
+from inbox.app.wiring.installation import opened
+from inbox.base.clock import SystemClock
+from inbox.identity.passwords import Passwords
+from inbox.store.ports import Database
+
+TENANT, DOMAIN, USER = "demo", "demo.test", "ann@demo.test"
+#: What the environment does not say.
+DEFAULTS: Mapping[str, str] = {
+    "SERVER_BIND_ADDR": "127.0.0.1",
+    "SERVER_HOSTNAME": "mail.demo.test",
+    "SMTP_TRANSFER_PORT": "2525",
+    "LMTP_PORT": "2424",
+    "IMAP_PORT": "1143",
+    "IMAPS_PORT": "1993",
+    "SMTP_SUBMISSION_PORT": "0",
+    "SMTP_SUBMISSIONS_PORT": "0",
+    "HTTP_PORT": "0",
+}
+#: Where clamd listens in the sample policy; each demo has a clamd of its own.
+SAMPLE_CLAMD = "tcp://127.0.0.1:3310"
+PORTS = ("SMTP_TRANSFER_PORT", "LMTP_PORT", "IMAP_PORT", "IMAPS_PORT")
+
+
+async def run_dev(out: TextIO, environ: Mapping[str, str] = os.environ) -> None:
+    """Sets the sample up where it is missing, starts, tells how to use it, and serves until it is stopped.
+
+    Raises:
+        InboxError: see :func:`inbox.app.serve.server.serve`.
+    """
+    config = load(_environment(environ))
+    clamd = DevClamd(config.folders.data_dir / "clamav")
+    _put_policies(config.folders.policy_dir, clamd.socket)
+    password = _password(config.folders.data_dir / "dev-password")
+    await _make_sample(config, password)
+    listeners = bind(config, frozenset())
+    try:
+        scanner = await clamd.start()
+        await serve(config, listeners, ready=lambda: _tell(out, config, listeners, password, scanner))
+    finally:
+        await clamd.stop()
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    chosen = {**DEFAULTS, **environ}
+    if not chosen.get("INBOX_POLICY_DIR"):
+        # Policies that ship, which are tracked in a checkout, stay as they are.
+        chosen["INBOX_POLICY_DIR"] = str(Path(chosen.get("INBOX_DATA_DIR") or "data") / "policies")
+    for name in PORTS:
+        if name not in environ and not _is_free(int(chosen[name])):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                chosen[name] = str(probe.getsockname()[1])
+    return chosen
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _put_policies(folder: Path, clamd: Path) -> None:
+    """The policies that ship, where there are none."""
+    package = files("inbox")
+    shipped = package / "data" / "policies"
+    if not shipped.is_dir():  # a checkout: the wheel has them inside of the package
+        shipped = Path(str(package)).parent / "policies"
+    for name in ("default.yaml", f"tenants/{TENANT}.yaml"):
+        target = folder / name
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            text = shipped.joinpath(name).read_text(encoding="utf-8")
+            target.write_text(text.replace(SAMPLE_CLAMD, f"unix://{clamd}"), encoding="utf-8")
+
+
+def _password(path: Path) -> str:
+    """The sample user's password, the same at every start."""
+    if path.exists():
+        return path.read_text(encoding="ascii").strip()
+    password = secrets.token_urlsafe(9)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.touch(mode=0o600)
+    path.write_text(f"{password}\n", encoding="ascii")
+    return password
+
+
+async def _make_sample(config: Config, password: str) -> None:
+    passwords = Passwords(SystemClock())
+    try:
+        async with opened(config) as installation:
+            await _ensure(installation.database, await passwords.hash(password))
+    finally:
+        passwords.close()
+
+
+async def _ensure(database: Database, stored: str) -> None:
+    tenant = await database.tenants.organization(TENANT) or await database.tenants.add_organization(TENANT)
+    if await database.tenants.domain(DOMAIN) is None:
+        await database.tenants.add_domain(tenant.id, DOMAIN)
+    if await database.accounts.by_address(USER) is None:
+        await database.accounts.add(tenant.id, USER, stored)
+    else:
+        await database.accounts.set_password(tenant.id, USER, stored)
+
+
+def _tell(out: TextIO, config: Config, listeners: list[Listener], password: str, scanner: str) -> None:
+    # A port of 0 is switched off.
+    at = {listener.name: f"{config.server.bind_addr}:{listener.port}" for listener in listeners}
+    doors = [("SMTP", "smtp", "STARTTLS"), ("LMTP", "lmtp", ""), ("IMAP", "imap", "STARTTLS"), ("IMAP", "imaps", "TLS")]
+    lines = [
+        "",
+        "inbox is running. Ctrl-C stops it.",
+        "",
+        *(f"  {name}   {at[door]}" + (f"  ({tls})" if tls else "") for name, door, tls in doors if door in at),
+        f"  tenant {TENANT}, user {USER}, password {password}",
+        f"  policy {config.folders.policy_dir / 'tenants' / 'demo.yaml'}   plugins {config.folders.plugins}",
+        f"  viruses are looked for by {scanner}",
+        "",
+        "In another terminal, send a mail, read it, and see why it came in:",
+        "",
+        f"  export INBOX_DATA_DIR={config.folders.data_dir} INBOX_POLICY_DIR={config.folders.policy_dir}",
+        *([f"  swaks --server {at['smtp']} --from bob@example.org --to {USER}"] if "smtp" in at else []),
+        *([f"  curl -k -u '{USER}:{password}' 'imaps://{at['imaps']}/INBOX;MAILINDEX=1'"] if "imaps" in at else []),
+        "  .venv/bin/inbox decisions list" if Path(".venv/bin/inbox").exists() else "  inbox decisions list",
+        "",
+    ]
+    out.write("\n".join(lines) + "\n")
+    out.flush()

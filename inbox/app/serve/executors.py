@@ -1,0 +1,39 @@
+"""Threads for what blocks: one bounded pool for each kind of work, so that one kind never starves another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+R = TypeVar("R")
+#: Threads of one kind; what is more waits in a queue.
+THREADS = 4
+#: Kinds; a plugin that makes up names would otherwise make threads without end.
+KINDS = 32
+
+
+class Executors:
+    """``RunBlocking`` of ``inbox.plugin.api.services``."""
+
+    def __init__(self) -> None:
+        self._pools: dict[str, ThreadPoolExecutor] = {}
+
+    async def __call__(self, kind: str, function: Callable[..., R], *args: Any) -> R:
+        """Runs ``function(*args)`` in a thread of ``kind``.
+
+        Raises:
+            ValueError: there are too many kinds.
+        """
+        pool = self._pools.get(kind)
+        if pool is None:
+            if len(self._pools) >= KINDS:
+                raise ValueError(f"more than {KINDS} kinds of blocking work")
+            pool = self._pools[kind] = ThreadPoolExecutor(THREADS, thread_name_prefix=kind)
+        return await asyncio.get_running_loop().run_in_executor(pool, function, *args)
+
+    def close(self) -> None:
+        """Lets running work finish and drops what is queued."""
+        for pool in self._pools.values():
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,113 @@
+"""All processes of a server, as its admin socket shows them.
+
+The first process has the socket that operators know; each other one has a socket of its own beside it, named after its
+number, and the first one asks there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from inbox.app.admin import Running, ask, owner
+from inbox.app.serve.vitals import PATIENCE
+from inbox.base.errors import InboxError
+
+#: Seconds that another process gets to tell its status: it may itself wait for the helper process.
+STATUS_SECONDS = PATIENCE + 2
+#: Seconds that it gets to reload: it reads policies and makes plugins anew.
+RELOAD_SECONDS = 20.0
+#: What the list of processes has of each one's status.
+_OF_EACH = ("pid", "uptime_seconds", "failing_plugins", "policy_error", "suspended_tenants", "log", "rate_counters")
+
+
+def socket_of(first: Path, index: int) -> Path:
+    """The admin socket of the process with that number; 0 has ``first`` itself."""
+    return first if index == 0 else first.with_name(f"{first.stem}-{index}{first.suffix}")
+
+
+class Group:
+    """``Running`` of :mod:`inbox.app.admin` for the first process: its own view, and what the others say.
+
+    Args:
+        own: this process.
+        others: the admin sockets of the others, in the order of their numbers.
+    """
+
+    def __init__(self, own: Running, others: Sequence[Path]) -> None:
+        self._own = own
+        self._others = others
+
+    async def health(self) -> list[str]:
+        """This process's: one of the others that hangs takes no new connections."""
+        return await self._own.health()
+
+    async def reload(self) -> list[str]:
+        """All processes; each line once."""
+        own, *others = await asyncio.gather(
+            self._own.reload(),
+            *(_answer(index, path, "POST", "/reload", RELOAD_SECONDS) for index, path in enumerate(self._others, 1)),
+        )
+        problems = list(own)
+        for answer in others:
+            silent = answer.get("why")
+            problems += [f"{silent}: it goes on with what it has"] if silent else answer["problems"]
+        return list(dict.fromkeys(problems))
+
+    async def take_policy(self, tenant: str) -> dict[str, Any]:
+        """All processes; each line once. A plugin counts as what it is in the process where it does least."""
+        target = f"/policies/{tenant}"
+        own, *others = await asyncio.gather(
+            self._own.take_policy(tenant),
+            *(_answer(index, path, "POST", target, RELOAD_SECONDS) for index, path in enumerate(self._others, 1)),
+        )
+        problems = list(own["problems"])
+        modes = dict(own["plugins"])
+        for answer in others:
+            silent = answer.get("why")
+            problems += [f"{silent}: it goes on with what it has"] if silent else answer["problems"]
+            for name, mode in answer.get("plugins", {}).items():
+                modes[name] = mode if modes.get(name) == "enforce" else modes.get(name, mode)
+        return {"problems": list(dict.fromkeys(problems)), "plugins": modes}
+
+    async def status(self) -> dict[str, Any]:
+        """This process's, with ``processes``; ``failing_plugins`` are those of all."""
+        own, *others = await asyncio.gather(
+            self._own.status(),
+            *(_answer(index, path, "GET", "/status", STATUS_SECONDS) for index, path in enumerate(self._others, 1)),
+        )
+        processes = [_entry(index, answer) for index, answer in enumerate((own, *others))]
+        return {**own, "failing_plugins": _worst(processes), "processes": processes}
+
+
+def _entry(index: int, answer: dict[str, Any]) -> dict[str, Any]:
+    why = answer.get("why", "")
+    told = {"pid": answer["pid"]} if why else {name: answer[name] for name in _OF_EACH}
+    return {"index": index, "answers": not why, **told, **({"why": why} if why else {})}
+
+
+def _worst(processes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each failing plugin once, as it is in the process where it fails worst, with that one's pid."""
+    worst: dict[tuple[str, str], dict[str, Any]] = {}
+    for process in processes:
+        for failing in process.get("failing_plugins", ()):
+            key = (failing["plugin"], failing["settings"])
+            if key not in worst or _badness(failing) > _badness(worst[key]):
+                worst[key] = {**failing, "pid": process["pid"]}
+    return [worst[key] for key in sorted(worst)]
+
+
+def _badness(failing: dict[str, Any]) -> tuple[bool, int]:
+    return failing["breaker"] == "open", failing["failures"]
+
+
+async def _answer(index: int, path: Path, method: str, target: str, seconds: float) -> dict[str, Any]:
+    """What another process answers; ``pid`` and ``why`` if it does not."""
+    try:
+        return await ask(path, method, target, seconds)
+    except InboxError as error:
+        pid = owner(path)
+        name = f"process {index}" + (f" (pid {pid})" if pid is not None else "")
+        return {"pid": pid, "why": f"{name} {error}"}

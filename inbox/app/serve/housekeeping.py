@@ -1,0 +1,50 @@
+"""What the server removes when it has grown old."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from inbox.policy.model import ServerPolicy
+from inbox.store.ports import Database
+from inbox.store.records import DecisionFilter
+
+DAY = 86_400.0
+#: Seconds without a step after which a copy is taken for one whose process has ended.
+ABANDONED_SECONDS = 60.0
+
+
+async def newest_record(database: Database) -> float | None:
+    """The time of the newest decision record; None if there is none. Raises StoreUnavailable."""
+    found = await database.decisions.search(DecisionFilter(), 1)
+    return found[0].at if found else None
+
+
+async def prune(database: Database, policy: ServerPolicy, now: float, ages_by: float | None = None) -> None:
+    """Removes decision records, ended rate counters, and what DMARC reports are about or made of, by their age.
+
+    Args:
+        policy: says how many days each is kept.
+        now: seconds since the epoch.
+        ages_by: the time by which records grow old (:class:`inbox.app.serve.retention.RetentionTime`), if another.
+
+    Raises:
+        StoreUnavailable, StoreError: what was not removed goes the next time.
+    """
+    old = now if ages_by is None else ages_by
+    await database.decisions.prune(old - policy.decisions.keep_days * DAY)
+    await database.rates.prune(now)
+    await database.dmarc_reports.forget_reports(old - policy.reports.keep_days * DAY)
+    first = datetime.fromtimestamp(old - policy.reports.observation_days * DAY, UTC)
+    await database.dmarc_reports.forget_observations(first.strftime("%Y-%m-%d"))
+
+
+async def tidy(database: Database, now: float) -> int:
+    """Ends what processes that ended left half done; returns how many things there were.
+
+    Args:
+        now: seconds since the epoch.
+
+    Raises:
+        StoreUnavailable, StoreError: the rest is done the next time.
+    """
+    return await database.tidy(now - ABANDONED_SECONDS)

@@ -1,0 +1,247 @@
+"""Several processes behind the same sockets, on one machine.
+
+The parent binds the sockets and serves nothing itself; its children inherit them and the kernel deals out the
+connections. A child that ends is replaced, with growing pauses when it ends early. If no child stays, because of a
+setting or a policy that is wrong for all of them, the parent gives up and ends with their exit code. When the parent is
+told to stop it tells its children, and children whose parent was killed end by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from inbox.app.listeners import Listener
+from inbox.app.serve.exits import EX_CONFIG, EX_USAGE
+from inbox.app.serve.pulse import Pulse
+from inbox.store.worker.client import attended, command, ended, make_door
+
+#: A child that lived for less than this ended early.
+EARLY_SECONDS = 10.0
+#: Seconds before the successor of one that ended is started: at first, and at most when they end early. While there is
+#: no helper all mail is deferred, and it keeps no port from anybody.
+PAUSES = (0.5, 30.0)
+HELPER_PAUSES = (0.1, 1.0)
+#: How often in a row every child ends early before the parent gives up; at once if all of them end for a reason that
+#: another attempt does not remove.
+EARLY_ENDS = 6
+LASTING = frozenset({EX_USAGE, EX_CONFIG})
+#: Seconds after which those are killed that were told to stop and did not. What is not acknowledged by then will not be
+#: (:data:`inbox.app.serve.server.GRACE_SECONDS`); the helper goes first: its servers may wait for its lock.
+STOP_SECONDS = 28.0
+HELPER_STOP_SECONDS = 24.0
+#: How often the helper must show that it looks after its door, and in what time: one that hangs is killed, for all mail
+#: waits for it.
+WATCH_SECONDS = 15.0
+HANG_SECONDS = 60.0
+#: Looks for a server's sign of life, each ``WATCH_SECONDS`` after the one before, of which none found any: then it is
+#: killed. Its clients come back to the others, and nothing that it acknowledged is lost.
+SILENT_LOOKS = 4
+#: The command that a child runs, before its options. -P: whatever lies in the working directory is no module of ours;
+#: the program may have been found in a way that a child would not find it by.
+CHILD = (
+    sys.executable,
+    "-P",
+    "-c",
+    f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); from inbox.cli.main import main; main()",
+    "serve",
+)
+
+
+class Processes:
+    """Keeps ``count`` children running until SIGTERM or SIGINT.
+
+    Args:
+        helper: the module of a helper process that they share (:mod:`inbox.store.worker.protocol`), if they do.
+    """
+
+    def __init__(self, listeners: Sequence[Listener], count: int, helper: str | None = None) -> None:
+        self._listeners = listeners
+        self._count = count
+        self._stopping = asyncio.Event()
+        self._log = structlog.get_logger("inbox")
+        # Nobody writes to this pipe: it ends with this process, however that ends, and the children with it.
+        self._lifeline, self._held = os.pipe()
+        self._children: dict[int, asyncio.subprocess.Process] = {}
+        self._helper = helper
+        # Both sides are kept: the children hand their connections in at the one, a helper's successor gets the other.
+        self._door, self._inner = make_door()
+        self._watching: asyncio.Task[None] | None = None
+        self._looking: set[asyncio.Task[None]] = set()
+        # Of each child, how often in a row it ended early, and its last exit code.
+        self._early: dict[str, tuple[int, int]] = {}
+        self._code = 0
+
+    async def run(self) -> int:
+        """Returns when all children have ended: 0, or the exit code of children that did not stay."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._tell, signal.SIGHUP)
+        try:
+            await self._keep_all()
+        finally:
+            self.close()
+        return self._code
+
+    def close(self) -> None:
+        """Whoever is left of the children ends."""
+        self._door.close()
+        self._inner.close()
+        os.close(self._lifeline)
+        os.close(self._held)
+        if self._watching is not None:
+            self._watching.cancel()
+
+    def _tell(self, number: signal.Signals) -> None:
+        for child in self._children.values():
+            if child.returncode is None:
+                child.send_signal(number)
+
+    async def _keep_all(self) -> None:
+        # It has nothing to do with a reload, and ends when the last child has closed its side of the door.
+        helper = None
+        if self._helper is not None:
+            kept = self._keep(self._helper, self._start_helper, HELPER_PAUSES, HELPER_STOP_SECONDS)
+            helper = asyncio.create_task(kept)
+        try:
+            await asyncio.gather(
+                *(
+                    self._keep(f"process {index}", partial(self._start, index), PAUSES, STOP_SECONDS)
+                    for index in range(self._count)
+                )
+            )
+        finally:
+            self._door.close()
+            self._inner.close()
+            if helper is not None:
+                await helper
+
+    async def _keep(
+        self,
+        name: str,
+        start: Callable[[], Awaitable[asyncio.subprocess.Process]],
+        pauses: tuple[float, float],
+        stop_seconds: float,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        pause, longest = pauses
+        while not self._stopping.is_set():
+            began, child = loop.time(), None
+            try:
+                child = await start()
+            except OSError as error:  # No process or memory to be had now: that passes.
+                self._log.error("process_not_started", process=name, error=str(error))
+            else:
+                await self._until_it_ends(name, child, stop_seconds)
+                if self._stopping.is_set():
+                    return
+                self._log.error("process_ended", process=name, pid=child.pid, code=child.returncode)
+            # These codes are of a child that did not come to serve, however long its start took on a busy machine.
+            lasting = child is not None and child.returncode in LASTING
+            early = lasting or loop.time() - began <= EARLY_SECONDS
+            if child is not None and early and name != self._helper:
+                self._ended_early(name, child.returncode or 0)
+            elif not early:
+                pause = pauses[0]
+                self._early.pop(name, None)
+            if lasting:
+                pause = longest
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+            pause = min(pause * 2, longest)
+
+    def _ended_early(self, name: str, code: int) -> None:
+        """Gives up if no child stays: one that stays serves, whatever becomes of the others."""
+        self._early[name] = (self._early.get(name, (0, 0))[0] + 1, code)
+        if len(self._early) < self._count or any(child.returncode is None for child in self._children.values()):
+            return
+        codes = {code for _, code in self._early.values()}
+        if codes <= LASTING or min(times for times, _ in self._early.values()) >= EARLY_ENDS:
+            self._code = code if code > 0 else 1
+            why = "every process of the server ends soon after its start; each has written the reason to standard error"
+            self._log.error("processes_given_up", code=self._code, why=why)
+            self._stopping.set()
+
+    async def _until_it_ends(self, name: str, child: asyncio.subprocess.Process, stop_seconds: float) -> None:
+        waits = asyncio.create_task(child.wait())
+        stopped = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({waits, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not waits.done():
+            # A helper pays no heed: it ends with those who may ask it. Others may have ended this very moment: a
+            # terminal's Ctrl-C reaches them, too.
+            with contextlib.suppress(ProcessLookupError):
+                child.send_signal(signal.SIGTERM)
+            await asyncio.wait({waits}, timeout=stop_seconds)
+        if not waits.done():
+            reason = f"it did not stop within {stop_seconds:.0f} s"
+            self._log.error("process_killed", process=name, pid=child.pid, reason=reason)
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            # One that waits for a disk ends when the disk answers: we do not wait for that.
+            await asyncio.wait({waits}, timeout=1)
+        waits.cancel()
+
+    async def _start(self, index: int) -> asyncio.subprocess.Process:
+        descriptors = [listener.socket.fileno() for listener in self._listeners]
+        inherit = ",".join(f"{each.name}={each.socket.fileno()}" for each in self._listeners)
+        role: tuple[str, ...] = ("--index", str(index), "--of", str(self._count))
+        if self._helper is not None:
+            descriptors.append(self._door.fileno())
+            role = (*role, "--door", str(self._door.fileno()))
+        pulse = Pulse()
+        try:
+            child = self._children[index] = await asyncio.create_subprocess_exec(
+                *CHILD, "--inherit", inherit, "--parent", str(self._lifeline), "--pulse", str(pulse.writing), *role,
+                pass_fds=[*descriptors, self._lifeline, pulse.writing],
+            )  # fmt: skip
+        except BaseException:
+            pulse.close()
+            raise
+        finally:
+            pulse.handed_over()
+        task = asyncio.create_task(self._look_after(f"process {index}", child, pulse))
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+        return child
+
+    async def _look_after(self, name: str, child: asyncio.subprocess.Process, pulse: Pulse) -> None:
+        """Kills a server that gives no sign of life any more; its successor is started as for one that died."""
+        try:
+            while not await ended(child, WATCH_SECONDS) and not self._stopping.is_set():
+                if pulse.silent() >= SILENT_LOOKS and child.returncode is None:
+                    reason = f"it gave no sign of life for {SILENT_LOOKS * WATCH_SECONDS:.0f} s"
+                    self._log.error("process_killed", process=name, pid=child.pid, reason=reason)
+                    child.kill()
+                    return
+        finally:
+            pulse.close()
+
+    async def _start_helper(self) -> asyncio.subprocess.Process:
+        assert self._helper is not None, "only then it is kept"
+        helper = await asyncio.create_subprocess_exec(
+            *command(self._helper),
+            stdin=self._inner.fileno(),
+            stdout=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._watching = asyncio.create_task(self._watch(helper))
+        return helper
+
+    async def _watch(self, helper: asyncio.subprocess.Process) -> None:
+        """Kills a helper that hangs; its successor is started as for one that died."""
+        while not await ended(helper, WATCH_SECONDS) and not self._stopping.is_set():
+            if not await attended(self._door, HANG_SECONDS) and helper.returncode is None:
+                reason = f"it did nothing for {HANG_SECONDS:.0f} s"
+                self._log.error("process_killed", process=self._helper, pid=helper.pid, reason=reason)
+                helper.kill()
+                return

@@ -1,0 +1,97 @@
+"""The time by which things grow old: it follows the clock, but never leaps.
+
+What is removed by its age is gone for good, and a clock can be wrong: a machine that starts with a date of the next
+decade would remove every decision record at once. So age is measured by a time of its own. It advances at most four
+times as fast as the process runs, is kept in a file between runs, and is never later than the clock. A server that was
+off for two months keeps its records some days longer; one whose clock leaps forward says so, and its operator has days
+to put it right before anything is missing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from inbox.base.clock import Clock
+from inbox.plugin.api.services import Log
+from inbox.policy.edit import write_atomically
+
+#: How much faster than the process's own time it may advance while it is behind.
+RATE: Final = 4.0
+DAY: Final = 86_400.0
+
+
+class FrozenClock:
+    """``Clock`` that shows one moment, for work that asks how old something is."""
+
+    def __init__(self, moment: float) -> None:
+        self._moment = moment
+
+    def now(self) -> float:
+        return self._moment
+
+    def monotonic(self) -> float:
+        return self._moment
+
+
+class RetentionTime:
+    """One installation's.
+
+    Args:
+        path: where it is kept between runs.
+    """
+
+    def __init__(self, path: Path, clock: Clock, log: Log) -> None:
+        self._path = path
+        self._clock = clock
+        self._log = log
+        self._time: float | None = None
+        self._measured = 0.0
+
+    @property
+    def is_known(self) -> bool:
+        """False before a first run: then ``newest`` matters to :meth:`now`."""
+        if self._time is None:
+            self._time = self._kept()
+            self._measured = self._clock.monotonic()
+        return self._time is not None
+
+    def now(self, newest: float | None = None) -> float:
+        """Seconds since the epoch, never later than the clock.
+
+        Args:
+            newest: the time of the newest record, for a first run: what it is far behind is not believed either.
+        """
+        wall, steady = self._clock.now(), self._clock.monotonic()
+        if not self.is_known:
+            self._time = wall if newest is None else min(wall, newest + DAY)
+        assert self._time is not None, "set a moment ago"
+        elapsed, self._measured = steady - self._measured, steady
+        # It never goes back: a clock that is set to 1970 for an hour must not take years to be caught up with.
+        self._time = max(self._time, min(wall, self._time + RATE * elapsed))
+        self._keep(self._time)
+        if wall - self._time > DAY:
+            self._log.warning(
+                "clock_leaped",
+                clock=round(wall),
+                ages_by=round(self._time),
+                days=round((wall - self._time) / DAY, 1),
+                check="the date of this machine; if it is right, this ends by itself",
+            )
+        return min(wall, self._time)
+
+    def _kept(self) -> float | None:
+        try:
+            return float(self._path.read_text("ascii"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            self._log.warning("retention_time_unreadable", path=str(self._path), error=str(error))
+            return None
+
+    def _keep(self, value: float) -> None:
+        try:
+            write_atomically(self._path, f"{value:.0f}")
+        except OSError as error:
+            # The next run begins where this one did; what is old stays a little longer.
+            self._log.warning("retention_time_not_kept", path=str(self._path), error=str(error))

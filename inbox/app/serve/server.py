@@ -1,0 +1,354 @@
+"""The running server: listeners, background work, the admin socket; started in order, stopped in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import random
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import structlog
+
+from inbox import __version__
+from inbox.app.admin import AdminServer
+from inbox.app.config.loading import Config
+from inbox.app.config.secret_files import exposed
+from inbox.app.listeners import Listener
+from inbox.app.serve.descriptors import raise_limit
+from inbox.app.serve.group import Group, socket_of
+from inbox.app.serve.housekeeping import ABANDONED_SECONDS, newest_record, prune, tidy
+from inbox.app.serve.pulse import beat
+from inbox.app.serve.quietlog import QuietLog
+from inbox.app.serve.retention import RetentionTime
+from inbox.app.serve.sink import Sink
+from inbox.app.serve.storage import LOOK_SECONDS as PAIR_SECONDS
+from inbox.app.serve.storage import SWEEP_SECONDS, Storage
+from inbox.app.serve.tls import Certificates
+from inbox.app.serve.vitals import check_health, helper_view, log_view, warnings
+from inbox.app.wiring.installation import Installation, opened
+from inbox.app.wiring.program import Parts, wire
+from inbox.base.errors import InboxError, PolicyError
+from inbox.base.limits import IMAP_CONNECTIONS
+from inbox.hosting.keys.rotation import LOOK_SECONDS
+from inbox.server.fairness import Turns
+from inbox.server.imap.config import ImapConfig
+from inbox.server.imap.server import ImapServer
+from inbox.server.smtp.config import SmtpConfig
+from inbox.server.smtp.lmtp import LmtpServer
+from inbox.server.smtp.server import SmtpServer
+
+#: Seconds that running transactions get when the server stops.
+GRACE_SECONDS = 20.0
+PRUNE_SECONDS = 600.0
+CERTIFICATE_SECONDS = 60.0
+#: Below the data folder.
+RETENTION_FILE = "retention-time"
+#: How soon a disabled or removed account's sessions end.
+DISMISS_SECONDS = 10.0
+COUNTS_SECONDS = 30.0
+
+
+class Server:
+    """One process of the server.
+
+    Args:
+        index: its number; the first one, 0, also does the housekeeping, and speaks for all at the admin socket.
+        processes: how many there are.
+        log: where the log goes, if it is known.
+    """
+
+    def __init__(
+        self,
+        installation: Installation,
+        parts: Parts,
+        listeners: Sequence[Listener],
+        index: int = 0,
+        processes: int = 1,
+        log: Sink | None = None,
+    ) -> None:
+        self._sink = log
+        self._installation = installation
+        self._parts = parts
+        self._listeners = listeners
+        self._primary = index == 0
+        first = installation.config.folders.admin_socket
+        self._socket = socket_of(first, index)
+        self._others = [socket_of(first, other) for other in range(1, processes)]
+        self._log = structlog.get_logger("inbox")
+        config = installation.config
+        self._certificates = Certificates(
+            config.tls, config.folders.data_dir, config.server.hostname, installation.clock
+        )
+        self._retention = RetentionTime(config.folders.data_dir / RETENTION_FILE, installation.clock, self._log)
+        self._started_at = installation.clock.now()
+        self._storage = Storage(installation, self._ages_by)
+        self._doors: list[SmtpServer | ImapServer] = []
+        self._room = raise_limit()
+        self._turns = Turns()
+        self._smtp_log = QuietLog(structlog.get_logger("inbox.smtp"), installation.clock)
+        self._imap_log = QuietLog(structlog.get_logger("inbox.imap"), installation.clock)
+
+    async def run(self, ready: Callable[[], None], stop: asyncio.Event) -> None:
+        """Serves until ``stop`` is set; ``ready`` is called when every listener answers."""
+        async with AsyncExitStack() as stack:
+            for log in (self._smtp_log, self._imap_log):
+                stack.callback(log.flush, everything=True)
+            await self._start_doors(stack)
+            await self._start_background(stack)
+            admin = AdminServer(self._socket, Group(self, self._others) if self._primary else self)
+            await admin.start()
+            stack.push_async_callback(admin.stop)
+            _settle_garbage_collector()
+            self._tell_started()
+            ready()
+            await stop.wait()
+            self._log.info("stopping")
+
+    # -- what the admin socket asks -------------------------------------------------------------------------------
+
+    async def health(self) -> list[str]:
+        """What is wrong although mail can be taken. Raises StoreError if none can be taken now."""
+        await check_health(self._installation)
+        return warnings(self._sink, self._parts.live.suspended, self._installation.database.rates.trouble)
+
+    async def reload(self) -> list[str]:
+        """Policies, plugins and certificates anew."""
+        problems = await self._parts.live.reload()
+        self._parts.directory.forget()
+        return [*problems, *await self._refresh_certificates()]
+
+    async def take_policy(self, tenant: str) -> dict[str, Any]:
+        """Takes up a tenant's policy file now."""
+        problems = await self._parts.live.take(tenant)
+        try:
+            plugins = {entry.name: entry.mode.value for entry in self._parts.live.current.effective(tenant).plugins}
+        except PolicyError:
+            plugins = {}
+        return {"problems": problems, "plugins": plugins}
+
+    async def status(self) -> dict[str, Any]:
+        """Plain values by name."""
+        helper = self._installation.helper
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_seconds": round(self._installation.clock.now() - self._started_at),
+            "address": self._installation.config.server.bind_addr,
+            "listeners": {listener.name: listener.port for listener in self._listeners},
+            "policy_error": self._parts.live.last_error or "",
+            "failing_plugins": self._parts.instances.failing(),
+            "storage": self._storage.view(),
+            "rate_counters": self._installation.database.rates.trouble,
+            "suspended_tenants": [
+                {"tenant": name, "why": str(error)} for name, error in sorted(self._parts.live.suspended.items())
+            ],
+            "log": log_view(self._sink),
+            "helper": None if helper is None else await helper_view(helper),
+        }
+
+    # -- starting --------------------------------------------------------------------------------------------------
+
+    async def _start_doors(self, stack: AsyncExitStack) -> None:
+        by_name = {listener.name: listener for listener in self._listeners}
+        for name, kind in (("smtp", SmtpServer), ("lmtp", LmtpServer)):
+            if name in by_name:
+                server = kind(
+                    self._smtp_config(),
+                    self._parts.pipeline,
+                    self._installation.clock,
+                    self._installation.ids,
+                    self._smtp_log,
+                    self._turns,
+                )
+                await server.start_socket(by_name[name].socket)
+                stack.push_async_callback(server.stop, GRACE_SECONDS)
+                self._doors.append(server)
+        if "imap" in by_name or "imaps" in by_name:
+            imap = ImapServer(
+                self._imap_config(),
+                self._installation.database,
+                self._installation.blobs,
+                self._parts.login,
+                self._parts.appending,
+                self._imap_log,
+                clock=self._installation.clock,
+                ids=self._installation.ids,
+                turns=self._turns,
+            )
+            stack.push_async_callback(imap.stop)
+            if "imap" in by_name:
+                await imap.start(sockets=[by_name["imap"].socket], tls="starttls")
+            if "imaps" in by_name:
+                await imap.start(sockets=[by_name["imaps"].socket], tls="implicit")
+            self._doors.append(imap)
+
+    def _tell_started(self) -> None:
+        config = self._installation.config
+        if not self._primary:
+            return
+        self._log.info(
+            "started", version=__version__, pid=os.getpid(), address=config.server.bind_addr,
+            listeners={listener.name: listener.port for listener in self._listeners},
+            data=str(config.folders.data_dir), policies=str(config.folders.policy_dir),
+        )  # fmt: skip
+        if self._certificates.self_signed:
+            self._log.warning("certificate_self_signed", path=str(self._certificates.cert_file), set="TLS_CERT_FILE")
+        for warning in exposed(config.secret_files):
+            self._log.warning("secret_exposed", why=warning)
+
+    def _smtp_config(self) -> SmtpConfig:
+        config = self._installation.config
+        return SmtpConfig(
+            hostname=config.server.hostname,
+            spool_directory=config.spool_dir,
+            max_message_octets=config.smtp.max_message_bytes,
+            max_recipients=config.smtp.inbound_max_rcpt_to,
+            max_connections=config.server.max_connections,
+            proxy_networks=self._parts.live.current.server.proxy_networks,
+            tls=self._certificates.context(),
+        )
+
+    def _imap_config(self) -> ImapConfig:
+        config = self._installation.config
+        return ImapConfig(
+            hostname=config.server.hostname,
+            spool_dir=config.spool_dir,
+            tls=self._certificates.context(),
+            max_message_octets=config.smtp.max_message_bytes,
+            # SMTP comes first: mail readers that are turned away try again, and lose nothing. Half of the rest is for
+            # connections whose TLS handshake is under way.
+            max_connections=min(IMAP_CONNECTIONS, max(1, (self._room - config.server.max_connections) // 2)),
+        )
+
+    async def _start_background(self, stack: AsyncExitStack) -> None:
+        work: list[tuple[float, Callable[[], Awaitable[object]]]] = []
+        if self._primary:
+            work += [
+                (SWEEP_SECONDS, self._storage.sweep),
+                (PRUNE_SECONDS, self._prune),
+                (ABANDONED_SECONDS, self._tidy),
+                (LOOK_SECONDS, self._parts.rotation.look),
+            ]
+        work += [
+            (CERTIFICATE_SECONDS, self._refresh_certificates),
+            (COUNTS_SECONDS, self._write_counts),
+            (PAIR_SECONDS, self._storage.look),
+        ]
+        work += [(DISMISS_SECONDS, door.dismiss) for door in self._doors if isinstance(door, ImapServer)]
+        tasks = [asyncio.create_task(self._repeat(seconds, function)) for seconds, function in work]
+        tasks.append(asyncio.create_task(self._parts.live.watch()))
+        stack.push_async_callback(_end, tasks)
+
+    async def _repeat(self, seconds: float, function: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            # Instances that were started together do not do it together for ever.
+            await asyncio.sleep(seconds * (0.9 + 0.2 * random.random()))  # noqa: S311 - a pause, not a secret
+            try:
+                await function()
+            # Whatever it is, it is tried again; until then nothing is lost but room.
+            except Exception as error:  # noqa: BLE001
+                self._log.error("housekeeping_failed", work=function.__name__, error=repr(error))
+
+    async def _prune(self) -> None:
+        now, database = self._installation.clock.now(), self._installation.database
+        await prune(database, self._parts.live.current.server, now, await self._ages_by())
+
+    async def _ages_by(self) -> float:
+        known = self._retention.is_known
+        return self._retention.now(None if known else await newest_record(self._installation.database))
+
+    async def _tidy(self) -> None:
+        count = await tidy(self._installation.database, self._installation.clock.now())
+        if count:
+            self._log.info("unfinished_work_ended", count=count)
+
+    async def _write_counts(self) -> None:
+        """Refusals and log lines that were counted and not written one by one."""
+        await self._parts.pipeline.flush()
+        for log in (self._parts.flow_log, self._smtp_log, self._imap_log):
+            log.flush()
+
+    async def _refresh_certificates(self) -> list[str]:
+        """What is wrong with changed files; the certificate from before stays in use then."""
+        try:
+            if self._certificates.refresh():
+                self._log.info("certificate_changed")
+        except InboxError as error:
+            self._log.error("certificate_refused", error=str(error))
+            return [str(error)]
+        return []
+
+
+async def serve(
+    config: Config,
+    listeners: Sequence[Listener],
+    *,
+    index: int = 0,
+    processes: int = 1,
+    ready: Callable[[], None] | None = None,
+    parent: int | None = None,
+    pulse: int | None = None,
+    door: int | None = None,
+    log: Sink | None = None,
+) -> None:
+    """Serves until SIGTERM or SIGINT; SIGHUP reloads.
+
+    Args:
+        index, processes: see :class:`Server`.
+        parent: the reading end of a pipe that the parent process holds: it ends when the parent is killed, and we
+            must not keep the ports from its successor.
+        pulse: the writing end of a pipe on which the parent expects signs of life.
+        door: leads to the helper process that this one shares with others.
+        log: where the log goes, if it is known.
+
+    Raises:
+        InboxError: the server cannot start: a store, a policy, a certificate or the admin socket.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with opened(config, serving=True, door=door) as installation, wire(installation) as parts:
+        server = Server(installation, parts, listeners, index, processes, log)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        reloads: set[asyncio.Task[list[str]]] = set()
+
+        def reload() -> None:
+            task = loop.create_task(server.reload())
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, reload)
+        if parent is not None:
+            # Nothing is ever written to it: readable means that it has ended.
+            loop.add_reader(parent, stop.set)
+        beating = None if pulse is None else loop.create_task(beat(pulse))
+        try:
+            await server.run(ready or (lambda: None), stop)
+        finally:
+            if beating is not None:
+                beating.cancel()
+            if parent is not None:
+                loop.remove_reader(parent)
+
+
+def _settle_garbage_collector() -> None:
+    """What was made at start lives until the end: the collector need not look through it again and again.
+
+    A connection's objects refer to one another and are collected in batches; fewer, larger batches cost less.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,100 @@
+"""Whether a server process can take mail now: asked of what it leans on, each within a bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from inbox.app.serve.sink import Sink
+from inbox.app.wiring.installation import Installation
+from inbox.base.errors import StorageFull, StoreError, StoreUnavailable
+from inbox.store.room import Room
+from inbox.store.worker.client import Helper
+
+#: Seconds within which the database, the helper process and the file systems answer, or count as hanging.
+PATIENCE = 2.0
+
+
+async def check_health(here: Installation) -> None:
+    """Returns if mail can be taken.
+
+    Raises:
+        StoreError: it cannot; the text names what is wrong.
+    """
+    if here.helper is not None:
+        view = await helper_view(here.helper)
+        if not view["answers"]:
+            raise StoreUnavailable(view["why"])
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await here.database.ping()
+    except TimeoutError:
+        raise StoreUnavailable(f"the database did not answer within {PATIENCE:.0f} s") from None
+    # A look that failed is repeated within half a minute; a health check is asked more often than that.
+    if here.pairing.why:
+        raise StoreUnavailable(here.pairing.why)
+    folders = here.config.folders
+    places = [folders.data_dir, here.config.spool_dir, *(() if here.config.s3.enabled else (folders.incoming,))]
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await here.executors("vitals", check_room, places)
+    except TimeoutError:
+        raise StoreUnavailable(f"the disk under {folders.data_dir} did not answer within {PATIENCE:.0f} s") from None
+
+
+def check_room(folders: Iterable[Path]) -> None:
+    """Returns if each folder can take a mail.
+
+    Raises:
+        StorageFull: a file system has no room for mail, or no inodes.
+        StoreUnavailable: a folder is not there.
+    """
+    for folder in folders:
+        try:
+            found = os.statvfs(folder)
+        except OSError as error:
+            raise StoreUnavailable(f"{folder}: {error.strerror}") from error
+        Room(folder).check()
+        if found.f_files and not found.f_favail:
+            raise StorageFull(f"no room at {folder}: no inodes are free")
+
+
+async def helper_view(helper: Helper) -> dict[str, Any]:
+    """What ``GET /status`` says of the process that writes for us: ``name``, ``pid``, ``answers``, ``why`` not."""
+    why = ""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await helper.check()
+    except TimeoutError:
+        why = f"{helper} did not answer within {PATIENCE:.0f} s"
+    except StoreError as error:
+        why = str(error)
+    return {"name": helper.name, "pid": helper.pid, "answers": not why, "why": why}
+
+
+def log_view(sink: Sink | None) -> dict[str, Any]:
+    """What ``GET /status`` says of the log: ``lost`` lines since the start, ``why`` it cannot be written now."""
+    if sink is None:
+        return {"lost": 0, "why": ""}
+    state = sink.state()
+    return {"lost": state.lost, "why": state.why}
+
+
+def warnings(sink: Sink | None, suspended: Mapping[str, Exception], counters: str = "") -> list[str]:
+    """What is wrong although mail can be taken, one line each.
+
+    Args:
+        counters: why the rate counters are in memory.
+    """
+    log = log_view(sink)
+    found = [f"the log cannot be written: {log['why']} ({log['lost']} lines lost)"] if log["why"] else []
+    for tenant, error in sorted(suspended.items()):
+        first, *others = str(error).splitlines()
+        more = f" (and {len(others)} more)" if others else ""
+        found.append(f"the tenant {tenant} is suspended, its mail is answered 451: {first}{more}")
+    if counters:
+        found.append(f"rate counters are in memory, so each process counts for itself: {counters}")
+    return found

@@ -1,0 +1,1 @@
+"""Construction of the program from its configuration."""

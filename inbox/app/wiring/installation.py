@@ -1,0 +1,69 @@
+"""What one installation has: its configuration, its database, its blobs. The server and the commands open the same."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from inbox.app.config.loading import Config
+from inbox.app.serve.executors import Executors
+from inbox.app.wiring.stores import make_stores, places
+from inbox.base.clock import Clock, SystemClock
+from inbox.base.ids import Ids, RandomIds
+from inbox.store.guarded import GuardedBlobs, GuardedDeposits, Pairing
+from inbox.store.pairing import admit, establish
+from inbox.store.ports import Blobs, Database
+from inbox.store.worker.client import Helper
+from inbox.store.worker.deposits import Deposits
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Opened stores and the sources of time, identity and threads."""
+
+    config: Config
+    clock: Clock
+    ids: Ids
+    database: Database
+    blobs: Blobs
+    deposits: Deposits | None
+    pairing: Pairing
+    helper: Helper | None
+    executors: Executors
+
+
+@asynccontextmanager
+async def opened(config: Config, *, serving: bool = False, door: int | None = None) -> AsyncIterator[Installation]:
+    """An installation with its stores open; see :func:`inbox.app.wiring.stores.make_stores`.
+
+    Raises:
+        WrongStore: database and blob store do not belong together.
+        StoreUnavailable, StoreError: a store cannot be opened.
+    """
+    clock = SystemClock()
+    ids = RandomIds(clock.now)
+    stores = make_stores(config, clock, ids, serving=serving, door=door)
+    database, blobs = stores.database, stores.blobs
+    executors = Executors()
+    await database.open()
+    try:
+        await blobs.open()
+        try:
+            helper = None if stores.helped is None else stores.helped.helper
+            where = places(config)
+            if serving:
+                identity = await establish(database, blobs, ids, where)
+            else:
+                identity = await admit(database, blobs, where)
+            pairing = Pairing(database, blobs, identity, where)
+            deposits = None if stores.deposits is None else GuardedDeposits(stores.deposits, pairing)
+            if deposits is not None:
+                await deposits.remember_store()
+            guarded = GuardedBlobs(blobs, pairing)
+            yield Installation(config, clock, ids, database, guarded, deposits, pairing, helper, executors)
+        finally:
+            await blobs.close()
+    finally:
+        await database.close()
+        executors.close()

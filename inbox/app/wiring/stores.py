@@ -1,0 +1,136 @@
+"""Which database and which blob store the configuration asks for; what is not used is not imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from inbox.app.config.loading import Config
+from inbox.base.clock import Clock
+from inbox.base.ids import Ids
+from inbox.store.pairing import Places
+from inbox.store.ports import Blobs, Database
+from inbox.store.worker.client import Helped
+from inbox.store.worker.deposits import Deposits
+
+#: The module of the process that files what arrives into SQLite and the folder of the blobs.
+_FILER: Final = "inbox.store.sqlite.filer"
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Not yet opened; ``deposits`` is there if blobs and database can take a mail in one step, ``helped`` if one of
+    them has a process of its own for that.
+    """
+
+    database: Database
+    blobs: Blobs
+    deposits: Deposits | None = None
+    helped: Helped | None = None
+
+
+def make_stores(config: Config, clock: Clock, ids: Ids, *, serving: bool = False, door: int | None = None) -> Stores:
+    """All stores.
+
+    Args:
+        serving: for a server, which has much mail to file and has it done by other processes.
+        door: leads to the process that several servers share (:func:`shared_helper`); without it each has its own.
+    """
+    if config.database.surreal_url is not None or not serving:
+        blobs = make_blobs(config, serving=serving)
+        return Stores(make_database(config, clock, ids), blobs, helped=blobs if isinstance(blobs, Helped) else None)
+    from inbox.store.sqlite.database import SqliteDatabase
+    from inbox.store.worker.client import OwnDoor, SharedDoor
+
+    way = OwnDoor(_FILER) if door is None else SharedDoor(door)
+    folder = None if config.s3.enabled else config.folders.incoming
+    database = SqliteDatabase(config.sqlite_path, clock, ids, door=way, blobs=folder)
+    return Stores(database, make_blobs(config), database.deposits, database)
+
+
+def shared_helper(config: Config) -> str | None:
+    """The module of the helper process that the server processes of one machine share, if there is one."""
+    return None if config.database.surreal_url is not None else _FILER
+
+
+def make_database(config: Config, clock: Clock, ids: Ids) -> Database:
+    """The database, not yet opened: SurrealDB when a server is named, else the embedded one."""
+    url = config.database.surreal_url
+    if url is not None:
+        from inbox.store.surreal.config import SurrealConfig
+        from inbox.store.surreal.database import SurrealDatabase
+
+        user, password = config.database.credentials or ("", "")
+        settings = SurrealConfig(
+            url=url,
+            namespace=config.database.namespace,
+            database=config.database.database,
+            username=user,
+            password=password,
+        )
+        return SurrealDatabase(settings, clock, ids)
+    from inbox.store.sqlite.database import SqliteDatabase
+
+    return SqliteDatabase(config.sqlite_path, clock, ids)
+
+
+def places(config: Config) -> Places:
+    """What errors and reports call the database and the blob store."""
+    url = config.database.masked_url(config.folders.data_dir)
+    if config.database.surreal_url is not None:
+        url = f"{url} ({config.database.namespace}/{config.database.database})"
+    if config.s3.enabled:
+        return Places(url, f"s3://{config.s3.bucket} at {config.s3.endpoint or 'Amazon S3'}")
+    return Places(url, str(config.folders.incoming))
+
+
+def missing_database(config: Config) -> str | None:
+    """A sentence for the operator if the embedded database was never made, or this user may not look for it; None if it
+    is there, or is a server's.
+    """
+    if config.database.surreal_url is not None:
+        return None
+    try:
+        config.sqlite_path.lstat()
+    except PermissionError:
+        return f"{config.sqlite_path} may not be opened by this user: run inbox as the user of the server"
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    else:
+        return None
+    return (
+        f"no database at {config.sqlite_path}: is INBOX_DATA_DIR ({config.folders.data_dir}) right? "
+        "inbox tenant add and inbox serve make a new one"
+    )
+
+
+def missing_blobs(config: Config) -> str | None:
+    """A sentence for the operator if the folder of the blobs is not there; None if it is, or if S3 is used."""
+    if config.s3.enabled or config.folders.incoming.is_dir():
+        return None
+    return (
+        f"no folder {config.folders.incoming}: is INBOX_INCOMING_DIR right, and its disk mounted? inbox serve makes it"
+    )
+
+
+def make_blobs(config: Config, *, serving: bool = False) -> Blobs:
+    """The blob store, not yet opened: S3 when the ``S3_*`` variables are set, else a folder.
+
+    Args:
+        serving: for a server, which has many blobs to write.
+    """
+    if config.s3.enabled:
+        from inbox.store.blobs.s3 import S3Blobs, S3Config
+
+        settings = S3Config(
+            endpoint=config.s3.endpoint or "",
+            region=config.s3.region,
+            bucket=config.s3.bucket or "",
+            access_key_id=config.s3.access_key_id or "",
+            secret_access_key=config.s3.secret_access_key.get_secret_value() if config.s3.secret_access_key else "",
+            force_path_style=config.s3.force_path_style,
+        )
+        return S3Blobs(settings)
+    from inbox.store.blobs.local import LocalBlobs
+
+    return LocalBlobs(config.folders.incoming, process=serving)

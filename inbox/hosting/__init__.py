@@ -1,0 +1,1 @@
+"""L5: what a hosted domain needs: DNS records, signing keys, reports."""

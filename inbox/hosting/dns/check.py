@@ -1,0 +1,243 @@
+"""Compares the DNS records that a domain needs with what the DNS shows, and says what to change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+from typing import Final
+
+import dns.rdata
+
+from inbox.authentication.dkim.keys import KeyInvalid, parse_key
+from inbox.authentication.dkim.record import Publication, compared, record_name
+from inbox.authentication.facts import Result
+from inbox.authentication.spf import SpfChecker
+from inbox.hosting.dns import policies as domain_policies
+from inbox.hosting.dns.findings import Finding, Look, Outcome, State, Subject
+from inbox.hosting.dns.lookup import Shown
+from inbox.hosting.dns.records import IPAddress, Need, WantedRecord
+from inbox.mail.address import Address
+from inbox.plugin.api.services import RunBlocking
+
+#: Names of an address that are looked at: one is enough, and whoever has the network may have put in thousands.
+MOST_NAMES: Final = 10
+
+
+async def check_domain(
+    subject: Subject, spf: SpfChecker, run_blocking: RunBlocking, advance: Callable[[], object]
+) -> list[Finding]:
+    """All findings, in the order of ``CHECKS``. ``advance`` is called after each of them and after the last."""
+
+    async def one(check: Check) -> list[Finding]:
+        found = await run_blocking("dns", check, subject)
+        advance()
+        return found
+
+    checked = await asyncio.gather(*(one(check) for check in CHECKS))
+    authorised = await _authorised(subject, spf, await run_blocking("dns", _sending, subject))
+    advance()
+    findings = []
+    for check, found in zip(CHECKS, checked, strict=True):
+        findings += [*found, *(authorised if check is domain_policies.spf else [])]
+    return findings
+
+
+def mx(subject: Subject) -> list[Finding]:
+    """Mail comes to this server, and to no other one before it."""
+    (wanted,) = subject.wants("mx")
+    look = Look(wanted, subject.lookup.ask(wanted.name, "MX"))
+    hosts = sorted((int(value.split()[0]), value.split()[1].lower()) for value in look.shown.values)
+    ours = [preference for preference, host in hosts if host == f"{subject.needs.hostname}."]
+    if not hosts:
+        return [look.missing()]
+    if not ours:
+        return [look.differs("mail goes elsewhere")]
+    before = [host for preference, host in hosts if preference < ours[0]]
+    if before:
+        return [look.differs(f"mail goes to {', '.join(before)} first", Outcome.WARN)]
+    return [look.ok()]
+
+
+def host(subject: Subject) -> list[Finding]:
+    """The name in MX has addresses, and is not an alias (RFC 5321 §5.1, RFC 2181 §10.3)."""
+    name = subject.needs.hostname
+    found = []
+    for kind in ("A", "AAAA"):
+        shown = subject.lookup.ask(name, kind)
+        wanted = [each for each in subject.wants("host") if each.type == kind]
+        given = {ip_address(value) for value in shown.values}
+        for each in wanted:
+            look = Look(each, shown)
+            here = ip_address(each.value) in given
+            found.append(look.ok() if here else look.differs() if given else look.missing())
+        if not wanted and (shown.values or shown.failure):
+            look = Look(_wanted("host", name, kind), shown)
+            found.append(look.unknown() if shown.failure else look.ok())
+    if not found:
+        nothing = Look(_wanted("host", name, "A"), Shown())
+        found.append(nothing.finding(Outcome.FAIL, State.MISSING, "add the address of this server (A, AAAA)"))
+    alias = subject.lookup.ask(name, "CNAME")
+    if alias.values:
+        found.append(Look(_wanted("host", name, "CNAME"), alias).invalid("an MX must not name an alias"))
+    return found
+
+
+def ptr(subject: Subject) -> list[Finding]:
+    """Each address that mail leaves from has a name, which has that address: the first thing that receivers look at."""
+    findings = []
+    for address in _sending(subject):
+        name = address.reverse_pointer
+        look = Look(_wanted("ptr", name, "PTR", f"{subject.needs.hostname}."), subject.lookup.ask(name, "PTR"))
+        names = [value.lower().removesuffix(".") for value in look.shown.values][:MOST_NAMES]
+        confirmed = [each for each in names if str(address) in subject.lookup.addresses(each)]
+        if not names:
+            findings.append(look.missing())
+        elif not confirmed:
+            findings.append(look.differs(f"{', '.join(names)} does not have the address {address}"))
+        elif subject.needs.hostname not in confirmed:
+            findings.append(look.differs(outcome=Outcome.WARN))
+        else:
+            findings.append(look.ok())
+    return findings
+
+
+def dkim(subject: Subject) -> list[Finding]:
+    """The DNS shows each key (RFC 6376 §3.6.1); without one for this domain, mail that is forwarded fails DMARC."""
+    findings = []
+    for key in subject.needs.keys:
+        name = record_name(key.selector, key.domain)
+        (wanted,) = (each for each in subject.wants("dkim") if each.name == name)
+        look = Look(wanted, subject.lookup.ask(name, "TXT"))
+        match compared(look.shown.octets, parse_key(key.text.encode()).key):
+            case Publication.PUBLISHED:
+                findings.append(look.ok(_remarks(look.shown.octets[0])))
+            case Publication.MISSING:
+                findings.append(look.missing(Outcome.FAIL if key.use == "signs" else Outcome.WARN))
+            case Publication.AMBIGUOUS:
+                findings.append(look.invalid("more than one record: exactly one may be there"))
+            case Publication.OTHER:
+                findings.append(look.differs("another key, or one that must not be used"))
+    if not subject.needs.signed:
+        look = Look(_wanted("dkim", f"*._domainkey.{subject.needs.domain}", "TXT"), Shown())
+        waits = any(key.use == "waiting" for key in subject.needs.keys)
+        then = "publish the records above" if waits else f"inbox domain dkim rotate {subject.needs.domain}"
+        findings.append(look.finding(Outcome.WARN, State.MISSING, f"mail is not signed: {then}"))
+    return findings
+
+
+def _remarks(record: bytes) -> list[str]:
+    try:
+        return ["t=y: verifiers do as if mail were not signed"] if parse_key(record).testing else []
+    except KeyInvalid as error:  # `compared` has read it a moment ago
+        return [str(error)]
+
+
+def tlsa(subject: Subject) -> list[Finding]:
+    """What DANE says about this server is so (RFC 7672); senders that look at it send nothing otherwise."""
+    findings = []
+    for wanted in subject.wants("tlsa"):
+        look = Look(wanted, subject.lookup.ask(wanted.name, "TLSA"))
+        ours = dns.rdata.from_text("IN", "TLSA", wanted.value).to_text()
+        signed = look.shown.authentic or not subject.lookup.trusted
+        if look.shown.failure:
+            findings.append(look.unknown())
+        elif not look.shown.values:
+            zone_signed = subject.lookup.ask(subject.needs.hostname, "A").authentic
+            findings.append(look.missing(Outcome.WARN) if zone_signed else _needless(look))
+        elif ours in look.shown.values:
+            unsigned = [] if signed else ["the zone is not signed: nobody looks at it"]
+            findings.append(look.ok(unsigned))
+        elif all(value.split()[0] in {"0", "2"} for value in look.shown.values):
+            # They name an authority; whether it issued our certificate is seen when somebody connects.
+            findings.append(look.differs("they are about an authority, not about the server's key", Outcome.WARN))
+        else:
+            findings.append(look.differs("the key of the certificate in force is not among them"))
+    return findings
+
+
+def _needless(look: Look) -> Finding:
+    return look.finding(Outcome.OK, State.MISSING, "not needed: the zone of this server is not signed")
+
+
+def services(subject: Subject) -> list[Finding]:
+    """Mail programs find what is served here. What nobody listens for is not looked at."""
+    findings = []
+    for wanted in [*subject.wants("srv"), *subject.wants("autoconfig")]:
+        if wanted.need is Need.LATER:
+            continue
+        if wanted.type != "SRV":
+            look = Look(wanted, Shown(subject.lookup.addresses(wanted.name)))
+            findings.append(look.ok() if look.shown.values else look.missing(Outcome.WARN))
+            continue
+        look = Look(wanted, subject.lookup.ask(wanted.name, "SRV"))
+        # Priority and weight are the operator's; port and host are what has to be right (RFC 2782).
+        right = any(value.lower().split()[2:] == wanted.value.split()[2:] for value in look.shown.values)
+        differs = look.differs(outcome=Outcome.WARN) if look.shown.values else look.missing(Outcome.WARN)
+        findings.append(look.ok() if right else differs)
+    return findings
+
+
+def dnssec(subject: Subject) -> list[Finding]:
+    """Is the zone signed, and do its signatures hold?"""
+    domain = subject.needs.domain
+    look = Look(_wanted("dnssec", domain, "SOA"), subject.lookup.ask(domain, "SOA"))
+    if look.shown.failure:
+        bogus = not subject.lookup.ask_unchecked(domain, "SOA").failure
+        why = "its signatures are wrong: for everybody who validates, the domain is not there"
+        return [look.invalid(why) if bogus else look.unknown()]
+    if not subject.lookup.trusted:
+        why = "cannot be told: the resolver is not on loopback (DNS_RESOLVER)"
+        return [look.finding(Outcome.OK, State.UNKNOWN, why)]
+    if look.shown.authentic:
+        return [look.ok()]
+    why = "the zone is not signed, or the resolver does not validate: TLSA records have no effect"
+    return [look.finding(Outcome.WARN, State.MISSING, why)]
+
+
+def _sending(subject: Subject) -> list[IPAddress]:
+    """Addresses that mail leaves from: those that were given, or those of SERVER_HOSTNAME."""
+    if subject.needs.addresses:
+        return list(subject.needs.addresses)
+    return [ip_address(each) for each in subject.lookup.addresses(subject.needs.hostname)]
+
+
+async def _authorised(subject: Subject, spf: SpfChecker, addresses: Sequence[IPAddress]) -> list[Finding]:
+    """Does SPF let this server send, as another server would find out?"""
+    (wanted,) = subject.wants("spf")
+    findings = []
+    for address in addresses:
+        sender = Address("postmaster", subject.needs.domain)
+        fact = await spf.check(address, subject.needs.hostname, sender, check_helo=False)
+        look = Look(wanted, Shown((f"{address}: {fact.result.value}",)))
+        if fact.result is Result.PASS:
+            findings.append(look.finding(Outcome.OK, State.OK, f"{address} may send"))
+        elif fact.result is Result.TEMPERROR:
+            findings.append(look.finding(Outcome.FAIL, State.UNKNOWN, f"{address}: {fact.reason or 'no answer now'}"))
+        else:
+            why = ": ".join(filter(None, (fact.result.value, fact.reason)))
+            findings.append(look.differs(f"mail from {address} gets {why}"))
+    return findings
+
+
+def _wanted(record: str, name: str, kind: str, value: str = "") -> WantedRecord:
+    return WantedRecord(record, name, kind, value, Need.REQUIRED)
+
+
+Check = Callable[[Subject], list[Finding]]
+#: Each looks at one sort of records.
+CHECKS: Final[tuple[Check, ...]] = (
+    mx,
+    host,
+    ptr,
+    domain_policies.spf,
+    dkim,
+    domain_policies.dmarc,
+    domain_policies.mta_sts,
+    domain_policies.tls_rpt,
+    tlsa,
+    services,
+    dnssec,
+)
+#: How often ``check_domain`` says that it has got on.
+STEPS: Final = len(CHECKS) + 1

@@ -1,0 +1,90 @@
+"""What a look at a domain's DNS records found, and what each look stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from inbox.hosting.dns.lookup import Lookup, Shown
+from inbox.hosting.dns.records import Needs, WantedRecord
+
+
+class Outcome(StrEnum):
+    """``fail``: mail is lost, refused or forged because of it. ``warn``: it works, but not as well as it could."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+class State(StrEnum):
+    """What the DNS shows, compared with what is wanted. ``invalid``: it breaks its own rules. ``unknown``: nobody can
+    say now, or from here."""
+
+    OK = "ok"
+    MISSING = "missing"
+    DIFFERS = "differs"
+    INVALID = "invalid"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``record``, ``name`` and ``type`` as in :class:`~inbox.hosting.dns.records.WantedRecord`; ``change`` is what to
+    do about it, or what is worth knowing."""
+
+    record: str
+    name: str
+    type: str
+    outcome: Outcome
+    state: State
+    change: str = ""
+    found: tuple[str, ...] = ()
+    wanted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The domain that is looked at, and the DNS that is asked. ``https``: whether its web server is asked, too."""
+
+    needs: Needs
+    lookup: Lookup
+    wanted: tuple[WantedRecord, ...]
+    https: bool = False
+
+    def wants(self, record: str) -> list[WantedRecord]:
+        """The wanted records of one sort."""
+        return [each for each in self.wanted if each.record == record]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """At one wanted record: makes findings of it."""
+
+    wanted: WantedRecord
+    shown: Shown
+
+    def finding(self, outcome: Outcome, state: State, change: str = "") -> Finding:
+        each = self.wanted
+        return Finding(each.record, each.name, each.type, outcome, state, change, self.shown.values, each.value)
+
+    def ok(self, remarks: Iterable[str] = ()) -> Finding:
+        """As it should be; remarks make it a warning."""
+        told = "; ".join(remark.rstrip(".") for remark in remarks)
+        return self.finding(Outcome.WARN if told else Outcome.OK, State.OK, told)
+
+    def invalid(self, why: str) -> Finding:
+        return self.finding(Outcome.FAIL, State.INVALID, why)
+
+    def differs(self, why: str = "", outcome: Outcome = Outcome.FAIL) -> Finding:
+        return self.finding(outcome, State.DIFFERS, "; ".join(filter(None, (why, f"wanted: {self.wanted.value}"))))
+
+    def missing(self, outcome: Outcome = Outcome.FAIL) -> Finding:
+        """Nothing is there; or nobody can say so, which is worth a failure either way."""
+        if self.shown.failure:
+            return self.unknown()
+        return self.finding(outcome, State.MISSING, f"add {self.wanted.type} {self.wanted.value}")
+
+    def unknown(self) -> Finding:
+        return self.finding(Outcome.FAIL, State.UNKNOWN, f"no answer: {self.shown.failure}")

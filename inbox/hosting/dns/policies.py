@@ -1,0 +1,158 @@
+"""What a domain publishes about its mail in TXT records, judged by checkdmarc: SPF, DMARC, MTA-STS, TLS-RPT.
+
+checkdmarc takes seconds to import: it is imported where a record is judged, in a thread of the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from inbox.hosting.dns.findings import Finding, Look, Outcome, State, Subject
+from inbox.hosting.dns.lookup import Shown
+
+#: RFC 7208 §4.6.4
+SPF_LOOKUPS: Final = 10
+#: Look-ups from which on a record is close to its end: one more include of somebody else's breaks it.
+SPF_LOOKUPS_MANY: Final = 9
+
+
+def spf(subject: Subject) -> list[Finding]:
+    """One record, its syntax, and the number of look-ups that it takes (10, of which 2 may find nothing)."""
+    import checkdmarc.spf
+
+    (wanted,) = subject.wants("spf")
+    look = Look(wanted, _records(subject, wanted.name, lambda text: text.lower().split(" ")[0] == "v=spf1"))
+    if len(look.shown.values) != 1:
+        return [_several(look)]
+    _forget()
+    try:
+        parsed: Any = checkdmarc.spf.parse_spf_record(
+            look.shown.values[0], subject.needs.domain, resolver=subject.lookup.resolver
+        )
+    except checkdmarc.spf.SPFError as error:
+        return [look.invalid(str(error))]
+    remarks = list(parsed["warnings"])
+    if parsed.get("error"):
+        return [look.invalid(str(parsed["error"]))]
+    if parsed["dns_lookups"] >= SPF_LOOKUPS_MANY:
+        remarks.append(f"takes {parsed['dns_lookups']} of {SPF_LOOKUPS} look-ups")
+    if parsed["parsed"]["all"] in {"pass", "neutral"} and not parsed["parsed"]["redirect"]:
+        remarks.append("lets everybody send: end it with -all")
+    return [look.ok(remarks)]
+
+
+def dmarc(subject: Subject) -> list[Finding]:
+    """A valid record here or at a domain above, and whether reports may go where it sends them."""
+    import checkdmarc.dmarc
+
+    wanted, *consents = subject.wants("dmarc")
+    look = Look(wanted, _records(subject, wanted.name, _is("v=DMARC1")))
+    findings = []
+    if len(look.shown.values) != 1:
+        above = _dmarc_above(subject) if not look.shown.values else ""
+        findings.append(look.missing(Outcome.WARN) if above else _several(look))
+    else:
+        _forget()
+        try:
+            parsed = checkdmarc.dmarc.parse_dmarc_record(
+                look.shown.values[0], subject.needs.domain, resolver=subject.lookup.resolver
+            )
+            findings.append(look.ok(parsed["warnings"]))
+        except checkdmarc.dmarc.DMARCError as error:
+            findings.append(look.invalid(str(error)))
+    for consent in consents:
+        given = Look(consent, _records(subject, consent.name, _is("v=DMARC1")))
+        findings.append(given.ok() if given.shown.values else given.missing(Outcome.WARN))
+    return findings
+
+
+def mta_sts(subject: Subject) -> list[Finding]:
+    """The record, the host of its policy, and with ``https`` the policy itself (RFC 8461)."""
+    import checkdmarc.mta_sts
+
+    wanted, host, policy = subject.wants("mta-sts")
+    look = Look(wanted, _records(subject, wanted.name, _is("v=STSv1")))
+    if not look.shown.values:
+        return [look.missing(Outcome.WARN)]
+    if len(look.shown.values) > 1:
+        return [_several(look)]
+    try:
+        parsed = checkdmarc.mta_sts.parse_mta_sts_record(look.shown.values[0])
+        findings = [look.ok(parsed["warnings"])]
+    except checkdmarc.mta_sts.MTASTSError as error:
+        findings = [look.invalid(str(error))]
+    addresses = subject.lookup.addresses(host.name)
+    web = Look(host, Shown(addresses))
+    findings.append(web.ok() if addresses else web.missing())
+    if subject.https and addresses:
+        findings.append(_policy(subject, Look(policy, Shown())))
+    return findings
+
+
+def _policy(subject: Subject, look: Look) -> Finding:
+    import checkdmarc.mta_sts
+
+    try:
+        text = checkdmarc.mta_sts.download_mta_sts_policy(subject.needs.domain)["policy"]
+        look = Look(look.wanted, Shown((text,)))
+        parsed = checkdmarc.mta_sts.parse_mta_sts_policy(text)
+    except checkdmarc.mta_sts.MTASTSError as error:
+        return look.invalid(str(error))
+    mode, hosts = parsed["policy"]["mode"], parsed["policy"]["mx"]
+    if mode != "none" and not checkdmarc.mta_sts.mx_in_mta_sts_patterns(subject.needs.hostname, hosts):
+        return look.differs(f"{subject.needs.hostname} is not among its mx: senders refuse to deliver here")
+    if mode == "enforce" and not subject.needs.trusted:
+        return look.differs("senders insist on a certificate that others trust, and here is none")
+    return look.ok(parsed["warnings"])
+
+
+def tls_rpt(subject: Subject) -> list[Finding]:
+    """RFC 8460 §3."""
+    import checkdmarc.smtp_tls_reporting
+
+    (wanted,) = subject.wants("tls-rpt")
+    look = Look(wanted, _records(subject, wanted.name, _is("v=TLSRPTv1")))
+    if not look.shown.values:
+        return [look.missing(Outcome.WARN)]
+    if len(look.shown.values) > 1:
+        return [_several(look)]
+    try:
+        parsed = checkdmarc.smtp_tls_reporting.parse_smtp_tls_reporting_record(look.shown.values[0])
+    except checkdmarc.smtp_tls_reporting.SMTPTLSReportingError as error:
+        return [look.invalid(str(error))]
+    return [look.ok(parsed["warnings"])]
+
+
+def _records(subject: Subject, name: str, meant: Callable[[str], bool]) -> Shown:
+    """Those of the TXT records that are meant as records of this sort; others may stand beside them."""
+    shown = subject.lookup.ask(name, "TXT")
+    return Shown(tuple(each for each in shown.values if meant(each)), shown.authentic, shown.failure)
+
+
+def _is(version: str) -> Callable[[str], bool]:
+    return lambda text: text.partition(";")[0].replace(" ", "").lower() == version.lower()
+
+
+def _several(look: Look) -> Finding:
+    """None, or more than the one that there may be."""
+    if not look.shown.values:
+        return look.missing()
+    return look.finding(Outcome.FAIL, State.INVALID, f"{len(look.shown.values)} records: exactly one may be there")
+
+
+def _dmarc_above(subject: Subject) -> str:
+    """The record of a domain above, whose policy then holds for this one (RFC 9989 §4.10)."""
+    labels = subject.needs.domain.split(".")
+    for start in range(1, len(labels) - 1):
+        values = _records(subject, "_dmarc." + ".".join(labels[start:]), _is("v=DMARC1")).values
+        if len(values) == 1:
+            return values[0]
+    return ""
+
+
+def _forget() -> None:
+    """checkdmarc keeps answers for the whole process, whoever gave them."""
+    import checkdmarc.utils
+
+    checkdmarc.utils.DNS_CACHE.clear()

@@ -1,0 +1,253 @@
+"""Rotation of signing keys: the next key is made, signs once the DNS shows it, and the one before is retired.
+
+A key is born ``pending``, and nothing signs with a pending key: a signature whose key nobody can find is worse than
+none. Only :meth:`Rotation.look_at` makes it ``active``, in the transaction that retires its predecessors, and only
+after the DNS has shown exactly this key. Several processes may look at the same time: one of them wins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import string
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from inbox.authentication.dkim.record import Publication, publication, record_name
+from inbox.authentication.signing import PrivateKey
+from inbox.base.clock import Clock
+from inbox.base.errors import AlreadyExists, ConfigError, InboxError, NotFound
+from inbox.dns.answers import DnsTemporary, NameUnfit, Resolver
+from inbox.hosting.keys.signing import load_private
+from inbox.mail.address import AddressError, canonical_domain
+from inbox.mail.tenancy import HostedDomain
+from inbox.plugin.api.services import Log, RunBlocking
+from inbox.store.ports import DkimKeyRecord, DkimKeys
+
+#: RFC 8301 §3.2: signers should use at least 2048 bits. More makes a record that some DNS providers refuse.
+RSA_BITS: Final = 2048
+#: Seconds between two looks of the worker, before jitter.
+LOOK_SECONDS: Final = 60.0
+#: Seconds after which even a key that has waited for long is looked at again.
+LONGEST_PAUSE: Final = 3600.0
+#: The share of a key's age that lies between two looks at it: who publishes at once waits a minute, who publishes
+#: the next day an hour.
+PAUSE_SHARE: Final = 1 / 20
+#: Keys that one look asks about, and questions under way at once.
+KEYS_PER_LOOK: Final = 500
+QUESTIONS: Final = 8
+#: RFC 1035 §2.3.4, without the last dot.
+NAME_OCTETS: Final = 253
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What the DNS shows about a key (None: nobody can say now), and what followed from it.
+
+    ``retired`` are the selectors of the keys that it has replaced.
+    """
+
+    key: DkimKeyRecord
+    publication: Publication | None
+    activated: bool = False
+    retired: tuple[str, ...] = ()
+
+
+class Rotation:
+    """The life of the keys in ``dkim_key``.
+
+    Args:
+        random: numbers from 0 to 1, for the jitter between the worker's looks at one key.
+    """
+
+    def __init__(
+        self,
+        keys: DkimKeys,
+        resolver: Resolver,
+        clock: Clock,
+        log: Log,
+        run_blocking: RunBlocking,
+        random: Callable[[], float],
+    ) -> None:
+        self._keys = keys
+        self._resolver = resolver
+        self._clock = clock
+        self._log = log
+        self._run_blocking = run_blocking
+        self._random = random
+        self._due: dict[tuple[str, str, str], float] = {}
+        self._told: dict[tuple[str, str, str], Publication] = {}
+
+    # -- making keys -----------------------------------------------------------------------------------------------
+
+    async def prepare(
+        self, hosted: HostedDomain, algorithms: Sequence[str], selector: str | None = None
+    ) -> list[tuple[DkimKeyRecord, bool]]:
+        """A pending key for each algorithm (``rsa``, ``ed25519``), and whether it is new: one that waits already is
+        given back instead of a second one.
+
+        Args:
+            selector: the name of a new key; with several algorithms, ``-rsa`` and ``-ed25519`` are added. Without it
+                the name is made of the date.
+
+        Raises:
+            ConfigError: ``selector`` cannot be one.
+            AlreadyExists: the domain has a key with this selector, or one with another selector waits already.
+            NotFound: the tenant does not host the domain any more.
+        """
+        rows = await self._keys.all(hosted.organization.id, hosted.fqdn)
+        wanted = {name: _selector(hosted, algorithms, name, selector) if selector else None for name in algorithms}
+        waiting = {row.algorithm: row for row in rows if row.state == "pending"}
+        taken = {row.selector for row in rows} | {hosted.overrides.dkim_selector}
+        # All is looked at before anything is made: of two keys, both or none.
+        for algorithm, name in wanted.items():
+            _check_free(hosted.fqdn, algorithm, name, waiting.get(algorithm), taken)
+        found = []
+        for algorithm, name in wanted.items():
+            there = waiting.get(algorithm)
+            found.append((there, False) if there else (await self._make(hosted, algorithm, name), True))
+        return found
+
+    async def _make(self, hosted: HostedDomain, algorithm: str, name: str | None) -> DkimKeyRecord:
+        text = await self._run_blocking("crypto", generate, algorithm)
+        now = self._clock.now()
+        names: Iterable[str] = [name] if name else _names_of_today(algorithm, now)
+        for selector in names:
+            if selector == hosted.overrides.dkim_selector:
+                continue
+            made = DkimKeyRecord(hosted.organization.id, hosted.fqdn, selector, algorithm, text, created_at=now)
+            try:
+                await self._keys.add(made)
+            except AlreadyExists:
+                continue
+            return made
+        raise AlreadyExists(f"{hosted.fqdn} has a key with the selector {name or selector}; choose another one")
+
+    # -- what the DNS shows ----------------------------------------------------------------------------------------
+
+    async def shown(self, key: DkimKeyRecord) -> Publication | None:
+        """What the DNS shows about a key; None if nobody can say now.
+
+        Raises:
+            ConfigError: the key itself cannot be used.
+        """
+        return await asked(self._resolver, key.selector, key.domain, load_private(key.private_key_b64_pkcs8))
+
+    async def look_at(self, key: DkimKeyRecord) -> Looked:
+        """Lets a key sign if the DNS shows it. Nothing changes while it does not, or while nobody can say.
+
+        Raises:
+            NotFound: the key's state is not what ``key`` says, any more.
+            ConfigError: the key cannot be used.
+            StoreUnavailable
+        """
+        found = await self.shown(key)
+        if found is not Publication.PUBLISHED:
+            return Looked(key, found)
+        now = self._clock.now()
+        retired = await self._keys.activate(key.tenant, key.domain, key.selector, now, was=key.state)
+        self._log.info(
+            "dkim_key_activated", domain=key.domain, selector=key.selector, algorithm=key.algorithm, retired=retired
+        )
+        return Looked(key, found, True, tuple(retired))
+
+    # -- the worker ------------------------------------------------------------------------------------------------
+
+    async def look(self) -> list[Looked]:
+        """One look of the worker at the pending keys of all tenants that are due.
+
+        Raises:
+            StoreUnavailable: the database cannot say which keys wait.
+        """
+        now = self._clock.monotonic()
+        pending = {_name(key): key for key in await self._keys.pending()}
+        self._due = {name: self._due.get(name, now) for name in pending}
+        self._told = {name: told for name, told in self._told.items() if name in pending}
+        due = sorted((at, name) for name, at in self._due.items() if at <= now)[:KEYS_PER_LOOK]
+        slots = asyncio.Semaphore(QUESTIONS)
+        looked = await asyncio.gather(*(self._look(pending[name], slots) for _, name in due))
+        return [one for one in looked if one is not None]
+
+    async def _look(self, key: DkimKeyRecord, slots: asyncio.Semaphore) -> Looked | None:
+        async with slots:
+            age = max(0.0, self._clock.now() - key.created_at)
+            pause = min(age * PAUSE_SHARE, LONGEST_PAUSE) * (0.9 + 0.2 * self._random())
+            self._due[_name(key)] = self._clock.monotonic() + pause
+            try:
+                looked = await self.look_at(key)
+            except NotFound:
+                # Another process, or the operator, was faster: it is theirs now.
+                self._log.debug("dkim_key_changed_meanwhile", domain=key.domain, selector=key.selector)
+                return None
+            except InboxError as error:
+                self._log.error("dkim_key_not_looked_at", domain=key.domain, selector=key.selector, error=str(error))
+                return None
+        self._tell(looked)
+        return looked
+
+    def _tell(self, looked: Looked) -> None:
+        """A record that is wrong is worth one line in the log, not one a minute."""
+        name, found = _name(looked.key), looked.publication
+        if found is None or self._told.get(name) is found:
+            return
+        self._told[name] = found
+        if found in {Publication.OTHER, Publication.AMBIGUOUS}:
+            where = record_name(looked.key.selector, looked.key.domain)
+            self._log.warning("dkim_record_wrong", name=where, shows=found.value)
+
+
+async def asked(resolver: Resolver, selector: str, domain: str, private: PrivateKey) -> Publication | None:
+    """What the DNS shows about a key; None if nobody can say now."""
+    try:
+        answer = await resolver.txt(record_name(selector, domain))
+    except NameUnfit:
+        return Publication.MISSING
+    except DnsTemporary:
+        return None
+    return publication(answer.records, private)
+
+
+def generate(algorithm: str) -> str:
+    """A new private key as PKCS8 in base64. An RSA key takes some hundredths of a second: not on the event loop."""
+    made: PrivateKey = Ed25519PrivateKey.generate() if algorithm == "ed25519" else generate_private_key(65537, RSA_BITS)
+    return base64.b64encode(made.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())).decode()
+
+
+def _selector(hosted: HostedDomain, algorithms: Sequence[str], algorithm: str, given: str) -> str:
+    text = given if len(algorithms) == 1 else f"{given}-{algorithm}"
+    try:
+        name = canonical_domain(text)
+    except AddressError:
+        raise ConfigError(f"not a selector: {text}") from None
+    if name.startswith("[") or len(record_name(name, hosted.fqdn)) > NAME_OCTETS:
+        raise ConfigError(f"not a selector: {text}")
+    return name
+
+
+def _check_free(
+    domain: str, algorithm: str, name: str | None, waiting: DkimKeyRecord | None, taken: Set[str | None]
+) -> None:
+    """Raises AlreadyExists if a key of this name cannot be made, or should not because another one waits."""
+    if waiting is None and name is not None and name in taken:
+        raise AlreadyExists(f"{domain} has a key with the selector {name}")
+    if waiting is not None and name not in {None, waiting.selector}:
+        raise AlreadyExists(
+            f"{waiting.selector} is the next {algorithm} key of {domain} and waits for its record: "
+            f"publish it, or: inbox domain dkim remove {domain} {waiting.selector}"
+        )
+
+
+def _names_of_today(algorithm: str, now: float) -> Iterable[str]:
+    """``20261122-rsa``, ``20261122b-rsa``, …: the date tells people which key is old."""
+    day = datetime.fromtimestamp(now, UTC).strftime("%Y%m%d")
+    return (f"{day}{letter}-{algorithm}" for letter in ("", *string.ascii_lowercase[1:]))
+
+
+def _name(key: DkimKeyRecord) -> tuple[str, str, str]:
+    return key.tenant, key.domain, key.selector

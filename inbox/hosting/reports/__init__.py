@@ -1,0 +1,1 @@
+"""Reports about mail that hosted domains receive and owe."""

@@ -1,0 +1,1 @@
+"""Everything that a plugin author imports; :mod:`inbox.plugin` hands it on."""

@@ -1,0 +1,146 @@
+"""What hooks are given: the connection, the transaction, the recipient, the delivery, the failure.
+
+Hooks read these; what they want changed they return. Texts come from strangers unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from inbox.dns.lookups import Lookups
+from inbox.mail.address import Address
+from inbox.mail.message import Message
+from inbox.plugin.api.facts import Facts
+
+IPAddress = IPv4Address | IPv6Address
+
+
+class Door(StrEnum):
+    """Where a message came in. The same hooks run behind each of them."""
+
+    SMTP = "smtp"
+    SUBMISSION = "submission"
+    LMTP = "lmtp"
+    IMAP = "imap"
+    HTTP = "http"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The connection's encryption, e.g. ``TLSv1.3`` and ``TLS_AES_256_GCM_SHA384``."""
+
+    version: str
+    cipher: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who logged in: the account's address and id, its tenant (organization id and name)."""
+
+    address: str
+    account: str
+    tenant: str
+    tenant_name: str
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection. ``peer`` is the client's address, behind a listed proxy the one that the proxy tells.
+
+    ``helo`` is None before EHLO, HELO or LHLO. ``errors`` counts refused commands. ``judgements`` are what the hooks
+    of each stage said so far; the core keeps them for the decision record. ``early_talker``: the client spoke before
+    the banner was sent, which RFC 5321 §3.1 forbids. ``lookups`` is the core's budget of slow DNS look-ups for the
+    current transaction.
+    """
+
+    id: str
+    door: Door
+    peer: IPAddress
+    peer_port: int = 0
+    local_port: int = 0
+    helo: str | None = None
+    esmtp: bool = False
+    tls: Tls | None = None
+    identity: Identity | None = None
+    started_at: float = 0.0
+    errors: int = 0
+    judgements: dict[str, Any] = field(default_factory=dict, repr=False)
+    early_talker: bool = False
+    facts: Facts = field(default_factory=Facts)
+    lookups: Lookups | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(slots=True)
+class Recipient:
+    """One recipient of a transaction: the address as the client gave it, and the tenant that hosts its domain.
+
+    ``notify`` and ``orcpt`` are the parameters of RFC 3461; ``redirected`` is the address that a plugin put in
+    the given one's place.
+    """
+
+    address: Address
+    tenant: str = ""
+    tenant_name: str = ""
+    notify: frozenset[str] = frozenset()
+    orcpt: str | None = None
+    redirected: Address | None = None
+    facts: Facts = field(default_factory=Facts)
+
+    @property
+    def effective(self) -> Address:
+        """Where it goes: the redirection if there is one."""
+        return self.redirected or self.address
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One MAIL … DATA. At ``data``, each tenant's plan gets a transaction of its own, with its own recipients only.
+
+    ``sender`` is None for the null reverse-path ``<>``. ``message`` is None before ``data``. ``tenant`` (id) and
+    ``tenant_name`` are empty while no tenant is known (``mail``). ``params`` are the parameters of MAIL, by
+    upper-case keyword.
+    """
+
+    id: str
+    session: Session
+    sender: Address | None
+    params: dict[str, str] = field(default_factory=dict)
+    recipients: list[Recipient] = field(default_factory=list)
+    message: Message | None = None
+    tenant: str = ""
+    tenant_name: str = ""
+    started_at: float = 0.0
+    facts: Facts = field(default_factory=Facts)
+    judgements: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One recipient's copy at ``store`` and ``deliver``.
+
+    ``kind`` is ``local`` (into a mailbox) or ``remote`` (one outbound attempt). ``account`` is the address of
+    the account, ``mailbox`` the name of the mailbox that the copy is bound for as things stand. ``facts`` also finds
+    those of the transaction.
+    """
+
+    transaction: Transaction
+    recipient: Recipient
+    kind: str = "local"
+    account: str = ""
+    mailbox: str = "INBOX"
+    quarantined: bool = False
+    facts: Facts = field(default_factory=Facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A delivery that failed for good, at ``bounce``."""
+
+    delivery: Delivery
+    code: int
+    enhanced: str
+    text: str

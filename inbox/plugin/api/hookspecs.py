@@ -1,0 +1,63 @@
+"""The hooks: one for each stage. Ask only for the arguments that you need; the names are final.
+
+A hook is ``def`` or ``async def``. ``def`` is for work that needs no waiting: it runs on the event loop, and is
+interrupted when it takes longer than half a second. What waits is ``async def``; what blocks goes through
+``services.run_blocking``.
+
+What one tenant's policy refuses may go into that tenant's quarantine, because another takes the message, and come out
+of it again. A plugin that has something to remove from it has a method ``at_least(tx)``: it is called where the hook
+``data`` is not, since the outcome is settled, or where that fails, and returns edits.
+"""
+
+from __future__ import annotations
+
+import pluggy
+
+from inbox.plugin.api.context import Delivery, Failure, Identity, Recipient, Session, Transaction
+from inbox.policy.verdicts import HookResult
+
+PROJECT = "inbox"
+hookspec = pluggy.HookspecMarker(PROJECT)
+#: Marks a method of a plugin as a hook.
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class Hooks:
+    """What may be implemented, and what may be said there."""
+
+    @hookspec
+    def connect(self, session: Session) -> HookResult:
+        """TCP is accepted, the banner is not sent (after PROXY). May speak: Reject, Defer."""
+
+    @hookspec
+    def helo(self, session: Session) -> HookResult:
+        """After EHLO, HELO or LHLO; again after STARTTLS. May speak: Reject, Defer."""
+
+    @hookspec
+    def auth(self, session: Session, identity: Identity) -> HookResult:
+        """The credentials were right, the success is not yet said. May speak: Reject, Defer."""
+
+    @hookspec
+    def mail(self, tx: Transaction) -> HookResult:
+        """MAIL FROM. May speak: Reject, Defer."""
+
+    @hookspec
+    def rcpt(self, tx: Transaction, recipient: Recipient) -> HookResult:
+        """Each RCPT TO, before its reply; runs under the recipient's tenant. May speak: Reject, Defer, Redirect."""
+
+    @hookspec
+    def data(self, tx: Transaction) -> HookResult:
+        """The whole message is here, nothing is promised yet; once per tenant. May speak: all, scores and edits."""
+
+    @hookspec
+    def store(self, delivery: Delivery) -> HookResult:
+        """One recipient's copy, before blob and database. May speak: Reject, Defer, Transform, FileInto, AddFlags."""
+
+    @hookspec
+    def deliver(self, delivery: Delivery) -> HookResult:
+        """A delivery begins: into a mailbox, or one outbound attempt (``delivery.kind``). May speak: Defer, Reject, and
+        for an outbound attempt AddHeader (a signature)."""
+
+    @hookspec
+    def bounce(self, failure: Failure) -> HookResult:
+        """A delivery failed for good."""

@@ -1,0 +1,201 @@
+"""Stand-ins for what plugins get from the core, in memory: for tests of plugins, and where nothing may be counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, TypeVar
+
+from inbox.authentication.feedback import IncomingReport, Observation
+from inbox.authentication.signing import SigningKey
+from inbox.dns.answers import SPENT, Answer, DnsTemporary, LookupsSpent, Mx, NameUnfit, Tlsa
+from inbox.plugin.api.services import Counted, Resolution
+
+R = TypeVar("R")
+
+
+class FakeClock:
+    """Stands still until :meth:`advance`."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self._now = now
+        self._monotonic = 0.0
+
+    def now(self) -> float:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def advance(self, seconds: float) -> None:
+        """Lets time pass."""
+        self._now += seconds
+        self._monotonic += seconds
+
+
+@dataclass
+class MemoryLog:
+    """Remembers what was logged: ``(level, event, fields)``."""
+
+    events: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+
+    def debug(self, event: str, **fields: Any) -> None:
+        self.events.append(("debug", event, fields))
+
+    def info(self, event: str, **fields: Any) -> None:
+        self.events.append(("info", event, fields))
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self.events.append(("warning", event, fields))
+
+    def error(self, event: str, **fields: Any) -> None:
+        self.events.append(("error", event, fields))
+
+    @property
+    def errors(self) -> list[str]:
+        """The names of the events that were logged as errors."""
+        return [event for level, event, _ in self.events if level == "error"]
+
+    def named(self, event: str) -> list[dict[str, Any]]:
+        """The fields of all entries of this event."""
+        return [fields for _, name, fields in self.events if name == event]
+
+
+class MemoryDirectory:
+    """Accounts and aliases of one tenant, or of several."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[tuple[str, str], Resolution] = {}
+        #: Set to an exception, it is raised by every look-up (a database that is gone).
+        self.fails: Exception | None = None
+
+    def add(self, address: str, *accounts: str, tenant: str = "demo", detail: str | None = None) -> None:
+        """``address`` leads to ``accounts``, or is an account itself if none are given."""
+        self._accounts[tenant, address] = Resolution(accounts or (address,), detail)
+
+    def disable(self, address: str, tenant: str = "demo") -> None:
+        """``address`` leads to an account that is disabled."""
+        self._accounts[tenant, address] = Resolution(disabled=True)
+
+    async def resolve(self, tenant: str, address: str) -> Resolution:
+        if self.fails is not None:
+            raise self.fails
+        return self._accounts.get((tenant, address), Resolution())
+
+    async def first_account(self, tenant: str) -> str | None:
+        if self.fails is not None:
+            raise self.fails
+        accounts = (each for (owner, _), found in self._accounts.items() if owner == tenant for each in found.accounts)
+        return next(accounts, None)
+
+
+class MemoryRates:
+    """Window counters as the database keeps them."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self.counts: dict[tuple[str, float], int] = {}
+        #: Set to an exception, it is raised by every call (a database that is gone).
+        self.fails: Exception | None = None
+
+    async def hit(self, key: str, window: float, amount: int = 1) -> Counted:
+        if self.fails is not None:
+            raise self.fails
+        ends = (self._clock.now() // window + 1) * window
+        self.counts[key, ends] = self.counts.get((key, ends), 0) + amount
+        return Counted(self.counts[key, ends], ends)
+
+
+async def run_in_thread(kind: str, function: Callable[..., R], *args: Any) -> R:
+    """``services.run_blocking`` without bounds."""
+    del kind
+    return await asyncio.to_thread(function, *args)
+
+
+class MemoryResolver:
+    """A DNS of what a test puts into it; whatever is not there does not exist (NXDOMAIN).
+
+    ``fails`` has names that get SERVFAIL, whatever their type; ``slow`` those for which a budget of slow look-ups is
+    spent (``inbox.dns.lookups``). ``asked`` remembers ``(type, name)``.
+    """
+
+    def __init__(self) -> None:
+        self.txt_records: dict[str, list[bytes]] = {}
+        self.a_records: dict[str, list[str]] = {}
+        self.aaaa_records: dict[str, list[str]] = {}
+        self.mx_records: dict[str, list[tuple[int, str]]] = {}
+        self.ptr_records: dict[str, list[str]] = {}
+        self.tlsa_records: dict[str, list[Tlsa]] = {}
+        self.cname_records: dict[str, list[str]] = {}
+        self.fails: set[str] = set()
+        self.slow: set[str] = set()
+        self.asked: list[tuple[str, str]] = []
+
+    async def txt(self, name: str) -> Answer[bytes]:
+        return self._answer("TXT", name, self.txt_records, bytes)
+
+    async def a(self, name: str) -> Answer[IPv4Address]:
+        return self._answer("A", name, self.a_records, IPv4Address)
+
+    async def aaaa(self, name: str) -> Answer[IPv6Address]:
+        return self._answer("AAAA", name, self.aaaa_records, IPv6Address)
+
+    async def mx(self, name: str) -> Answer[Mx]:
+        return self._answer("MX", name, self.mx_records, lambda record: Mx(*record))
+
+    async def ptr(self, address: IPv4Address | IPv6Address) -> Answer[str]:
+        return self._answer("PTR", str(address), self.ptr_records, str)
+
+    async def tlsa(self, name: str) -> Answer[Tlsa]:
+        return self._answer("TLSA", name, self.tlsa_records, lambda record: record)
+
+    async def cname(self, name: str) -> Answer[str]:
+        return self._answer("CNAME", name, self.cname_records, str)
+
+    def _answer(self, kind: str, name: str, zone: dict[str, Any], make: Callable[[Any], R]) -> Answer[R]:
+        name = name.lower().rstrip(".")
+        self.asked.append((kind, name))
+        if kind != "PTR" and (len(name) > 253 or any(not 0 < len(label) < 64 for label in name.split("."))):
+            raise NameUnfit(name)
+        if name in self.fails:
+            raise DnsTemporary(f"SERVFAIL for {name}")
+        if name in self.slow:
+            raise LookupsSpent(f"{SPENT} for this message")
+        records = tuple(make(record) for record in zone.get(name, ()))
+        return Answer(records, exists=bool(records) or self._exists(name), ttl=300)
+
+    def _exists(self, name: str) -> bool:
+        zones: tuple[dict[str, Any], ...] = (
+            self.txt_records, self.a_records, self.aaaa_records, self.mx_records, self.ptr_records, self.tlsa_records,
+            self.cname_records,
+        )  # fmt: skip
+        return any(known == name or known.endswith(f".{name}") for zone in zones for known in zone)
+
+
+class MemorySigningKeys:
+    """Keys by tenant and domain."""
+
+    def __init__(self) -> None:
+        self.of: dict[tuple[str, str], tuple[SigningKey, ...]] = {}
+
+    async def keys(self, tenant: str, domain: str) -> tuple[SigningKey, ...]:
+        return self.of.get((tenant, domain), ())
+
+
+class MemoryFeedback:
+    """Remembers what reports would be made of."""
+
+    def __init__(self) -> None:
+        self.observations: list[Observation] = []
+        self.reports: list[tuple[str, IncomingReport]] = []
+
+    def observe(self, observation: Observation) -> None:
+        self.observations.append(observation)
+
+    async def keep(self, tenant: str, report: IncomingReport) -> bool:
+        known = any(report == kept for owner, kept in self.reports if owner == tenant)
+        if not known:
+            self.reports.append((tenant, report))
+        return not known

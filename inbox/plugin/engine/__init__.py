@@ -1,0 +1,1 @@
+"""Discovery, planning and calls of plugins."""

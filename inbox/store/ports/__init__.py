@@ -1,0 +1,45 @@
+"""The ports of the database and of the blob store, one file for each aggregate: all that the rest of the program knows
+of storage.
+
+Every method that touches a tenant's data takes the tenant (organization id) and answers only about it; an id
+that belongs to another tenant is as if it did not exist. Every method may raise ``StoreUnavailable``; methods
+that write raise ``StorageFull`` when the disk is full. A write has happened, durably, when the call returns. A
+call that is cancelled while it waits may or may not have written.
+
+Both database backends pass the same contract suite (``tests/contract``).
+"""
+
+from inbox.store.ports.accounts import Accounts
+from inbox.store.ports.blobs import Blobs
+from inbox.store.ports.database import Database
+from inbox.store.ports.decisions import Decisions
+from inbox.store.ports.hosting import Cleared, Holdings, Hosting, InUse, Kept, Scope
+from inbox.store.ports.keys import DkimKeyRecord, DkimKeys, DkimKeyState
+from inbox.store.ports.mailboxes import Mailboxes
+from inbox.store.ports.messages import Messages
+from inbox.store.ports.reports import DmarcReports, Grant, ObservationCount, OutgoingReport, StoredReport
+from inbox.store.ports.tenants import Tenants
+
+__all__ = [
+    "Accounts",
+    "Blobs",
+    "Cleared",
+    "Database",
+    "Decisions",
+    "DkimKeyRecord",
+    "DkimKeyState",
+    "DkimKeys",
+    "DmarcReports",
+    "Grant",
+    "Holdings",
+    "Hosting",
+    "InUse",
+    "Kept",
+    "Mailboxes",
+    "Messages",
+    "ObservationCount",
+    "OutgoingReport",
+    "Scope",
+    "StoredReport",
+    "Tenants",
+]

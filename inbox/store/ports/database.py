@@ -1,0 +1,75 @@
+"""The port of a database: its repositories and its life."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from inbox.store.bus import Changes
+from inbox.store.identity import InstallationRecords
+from inbox.store.ports.accounts import Accounts
+from inbox.store.ports.decisions import Decisions
+from inbox.store.ports.hosting import Hosting
+from inbox.store.ports.keys import DkimKeys
+from inbox.store.ports.mailboxes import Mailboxes
+from inbox.store.ports.messages import Messages
+from inbox.store.ports.reports import DmarcReports
+from inbox.store.ports.tenants import Tenants
+from inbox.store.rates import LastingRates
+
+
+class Database(Protocol):
+    """One installation's database: its repositories and its life."""
+
+    @property
+    def tenants(self) -> Tenants: ...
+
+    @property
+    def accounts(self) -> Accounts: ...
+
+    @property
+    def hosting(self) -> Hosting: ...
+
+    @property
+    def mailboxes(self) -> Mailboxes: ...
+
+    @property
+    def messages(self) -> Messages: ...
+
+    @property
+    def decisions(self) -> Decisions: ...
+
+    @property
+    def rates(self) -> LastingRates: ...
+
+    @property
+    def changes(self) -> Changes: ...
+
+    @property
+    def dkim_keys(self) -> DkimKeys: ...
+
+    @property
+    def dmarc_reports(self) -> DmarcReports: ...
+
+    @property
+    def installation(self) -> InstallationRecords: ...
+
+    async def open(self) -> None:
+        """Connects, and brings the schema to this program's version.
+
+        Raises StoreUnavailable if it cannot be reached, StoreError if its schema is newer than the program.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+    async def tidy(self, before: float) -> int:
+        """Ends what processes that ended left half done: undoes copies that made no step since ``before`` (seconds
+        since the epoch), and removes what is left of deleted mailboxes. Returns how many there were.
+
+        A copy that was only slow fails at its next step.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailable if a trivial query fails."""
+        ...

@@ -1,0 +1,75 @@
+"""The port of mailboxes."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from inbox.mail.tenancy import Mailbox
+from inbox.store.records import MailboxStatus
+
+
+class Mailboxes(Protocol):
+    """The mailboxes of an account, or (``account=None``) those that belong to the tenant itself.
+
+    Names are Unicode with ``/`` as the hierarchy separator; ``INBOX`` is in capitals.
+    """
+
+    async def all(self, tenant: str, account: str | None) -> list[Mailbox]:
+        """By name."""
+        ...
+
+    async def by_name(self, tenant: str, account: str | None, name: str) -> Mailbox | None: ...
+
+    async def get(self, tenant: str, mailbox: str) -> Mailbox | None: ...
+
+    async def create(
+        self,
+        tenant: str,
+        account: str | None,
+        name: str,
+        special_use: str | None = None,
+        *,
+        subscribed: bool = False,
+    ) -> Mailbox:
+        """Creates missing parents, too. UIDVALIDITY never repeats in the installation. ``subscribed`` also subscribes
+        the account to the name, not to the parents. Raises AlreadyExists."""
+        ...
+
+    async def delete(self, tenant: str, mailbox: str) -> None:
+        """With all its entries; children and the subscription stay (RFC 3501 §6.3.9). In steps: if the process ends
+        before the last one, the mailbox is gone, or it is there with fewer messages.
+
+        Raises NotFound.
+        """
+        ...
+
+    async def rename(self, tenant: str, mailbox: str, name: str) -> None:
+        """With its children; all keep their UIDVALIDITY, which no other mailbox ever had, so that clients need not
+        download them again. Subscriptions stay as they are. Renaming INBOX moves its messages into a new mailbox in
+        steps (RFC 9051 §6.3.6); its children stay.
+
+        Raises AlreadyExists, NotFound.
+        """
+        ...
+
+    async def renumber(self) -> int:
+        """Gives every mailbox of the installation a UIDVALIDITY that none ever had, in steps, after the database was
+        restored: uids are given out for a second time then. Returns how many mailboxes there are."""
+        ...
+
+    async def subscribe(self, tenant: str, account: str, name: str, subscribed: bool) -> None:
+        """Subscribes to a name, or unsubscribes from it, whether or not a mailbox has it.
+
+        Raises:
+            NotFound: the tenant has no such account.
+            LimitReached: the account is subscribed to ``limits.SUBSCRIPTIONS`` names.
+        """
+        ...
+
+    async def subscriptions(self, tenant: str, account: str) -> set[str]:
+        """The names that the account is subscribed to."""
+        ...
+
+    async def status(self, tenant: str, mailbox: str) -> MailboxStatus:
+        """Raises NotFound."""
+        ...

@@ -1,0 +1,41 @@
+"""The port of organizations and the domains that they host."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from inbox.mail.tenancy import DomainOverrides, HostedDomain, Organization
+
+
+class Tenants(Protocol):
+    """Organizations and the domains that they host."""
+
+    async def add_organization(self, name: str) -> Organization:
+        """Raises AlreadyExists."""
+        ...
+
+    async def organization(self, name: str) -> Organization | None: ...
+
+    async def organizations(self) -> list[Organization]:
+        """All, by name."""
+        ...
+
+    async def add_domain(self, tenant: str, fqdn: str, overrides: DomainOverrides | None = None) -> HostedDomain:
+        """Raises AlreadyExists if any tenant hosts it, NotFound if there is no such tenant."""
+        ...
+
+    async def set_domain_overrides(self, tenant: str, fqdn: str, overrides: DomainOverrides) -> None:
+        """Replaces all override fields. Raises NotFound."""
+        ...
+
+    async def domain(self, fqdn: str) -> HostedDomain | None:
+        """The active hosting of ``fqdn`` (canonical), whoever's it is."""
+        ...
+
+    async def hosted(self, fqdn: str) -> HostedDomain | None:
+        """The hosting of ``fqdn`` (canonical), whoever's it is, active or not."""
+        ...
+
+    async def domains(self, tenant: str | None = None) -> list[HostedDomain]:
+        """All of one tenant, or of all tenants (for the operator), by name."""
+        ...

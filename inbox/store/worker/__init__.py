@@ -1,0 +1,1 @@
+"""The process that files small messages, and its client."""

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from inbox.app.serve.housekeeping import ABANDONED_SECONDS, DAY, prune, tidy
+from inbox.plugin.api.testing import FakeClock
+from inbox.policy.model import DecisionSettings, ReportSettings, ServerPolicy
+from inbox.store.ports import ObservationCount, StoredReport
+from inbox.store.records import DecisionFilter
+from inbox.store.sqlite.database import SqliteDatabase
+from tests.support.store import IDS, decision, home
+
+
+async def test_each_goes_at_its_age(tmp_path: Path) -> None:
+    clock = FakeClock(1_795_348_800.0)  # 2026-11-22T16:00:00Z
+    now = clock.now()
+    db = SqliteDatabase(tmp_path / "inbox.db", clock, IDS)
+    await db.open()
+    acme = await home(db)
+    for age in (1, 3, 5):
+        at = now - age * DAY
+        await db.decisions.add([decision(acme.tenant, id=f"age{age}", at=at)])
+        await db.dmarc_reports.add(
+            StoredReport(acme.tenant, acme.domain, "Reporter", f"age{age}", at - DAY, at, now, 1, 1, b"{}")
+        )
+        await db.dmarc_reports.count([ObservationCount(f"2026-11-{22 - age}", "example.org", "k", b"{}", 1)])
+    await db.rates.hit("k", 60, now - 100)
+    policy = ServerPolicy(
+        decisions=DecisionSettings(keep_days=4), reports=ReportSettings(keep_days=2, observation_days=3)
+    )
+    await prune(db, policy, now)
+    assert [one.id for one in await db.decisions.search(DecisionFilter())] == ["age1", "age3"]
+    assert [one.report_id for one in await db.dmarc_reports.reports(acme.tenant, acme.domain)] == ["age1"]
+    days = [day for day in range(15, 23) if await db.dmarc_reports.observed(f"2026-11-{day}")]
+    assert days == [19, 21], "a day is kept or goes as a whole"
+    assert await db.rates.prune(now) == 0
+    await db.close()
+
+
+async def test_a_copy_without_a_step_for_a_minute_is_undone(tmp_path: Path) -> None:
+    clock = FakeClock()
+    db = SqliteDatabase(tmp_path / "inbox.db", clock, IDS)
+    await db.open()
+    acme = await home(db)
+    archive = acme.mailboxes["Archive"]
+    await acme.fill(3, archive)
+    note = ("a copy", archive, 2, 3, clock.now())
+    await db._main.write(lambda connection: connection.execute("INSERT INTO copying VALUES (?, ?, ?, ?, ?)", note))
+    clock.advance(ABANDONED_SECONDS)
+    assert await tidy(db, clock.now()) == 0
+    clock.advance(1)
+    assert await tidy(db, clock.now()) == 1
+    assert await acme.uids(archive) == [1]
+    await db.close()

@@ -1,0 +1,69 @@
+"""What may be said where, and what would do harm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from inbox.plugin import (
+    Accept,
+    AddFlags,
+    AddHeader,
+    AddRecipient,
+    DeleteHeader,
+    Discard,
+    FileInto,
+    Redirect,
+    Reject,
+    ReplaceBody,
+    Score,
+    Shadow,
+    Stage,
+    Transform,
+)
+from inbox.plugin.engine.opinions import Nonsense, opinions_of
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        (Stage.CONNECT, Reject()), (Stage.RCPT, Redirect("a@b.test")), (Stage.DATA, [Discard(), Score("A", 1)]),
+        (Stage.DATA, (ReplaceBody(b""), DeleteHeader("X"))), (Stage.STORE, [FileInto("x"), AddFlags(("a",))]),
+        (Stage.BOUNCE, Accept()), (Stage.DATA, Shadow(Reject())), (Stage.STORE, Transform(b"")), (Stage.DATA, None),
+        (Stage.DATA, []),
+    ],
+)  # fmt: skip
+def test_sense(stage: Stage, said: Any) -> None:
+    assert opinions_of(said, stage) == (
+        () if said is None else tuple(said) if isinstance(said, list | tuple) else (said,)
+    )
+
+
+@pytest.mark.parametrize(
+    ("stage", "said", "why"),
+    [
+        (Stage.CONNECT, Score("A", 1), "answered Score at connect, where it may say Accept, Defer, Reject"),
+        (Stage.CONNECT, Shadow(Score("A", 1)), "answered Score at connect"),
+        (Stage.DATA, True, "answered bool at data"),
+        (Stage.DATA, [[Reject()]], "answered list at data"),
+        (Stage.DATA, Reject, "answered type at data"),
+        (Stage.BOUNCE, Reject(), "answered Reject at bounce, where it may say Accept"),
+        (Stage.DATA, [Score("A", 1)] * 1001, "gave 1001 opinions; 1000 are the most"),
+        (Stage.DATA, Score("", 1), "a score's symbol must be a name"),
+        (Stage.DATA, Score("A", "1"), "A: points must be a finite number, not '1'"),  # type: ignore[arg-type]  # nonsense
+        (Stage.DATA, AddHeader("X A", "1"), "not the name of a header field: 'X A'"),
+        (Stage.DATA, AddHeader("X-A", "1\n2"), "X-A: the value must be one line of text"),
+        (Stage.DATA, DeleteHeader(""), "not the name of a header field: ''"),
+        (Stage.DATA, AddRecipient("nobody"), "not an address: 'nobody'"),
+        (Stage.RCPT, Redirect(None), "not an address: None"),  # type: ignore[arg-type]  # nonsense
+        (Stage.DATA, Reject(text="a\r\nb"), "must be one line of text"),
+        (Stage.DATA, ReplaceBody("x"), "ReplaceBody takes bytes, not str"),  # type: ignore[arg-type]  # nonsense
+        (Stage.STORE, FileInto(""), "must be one line of text: ''"),
+        (Stage.STORE, AddFlags(["a"]), "AddFlags takes a tuple of texts"),  # type: ignore[arg-type]  # nonsense
+    ],
+)  # fmt: skip
+def test_nonsense(stage: Stage, said: Any, why: str) -> None:
+    with pytest.raises(Nonsense) as caught:
+        opinions_of(said, stage)
+    assert str(caught.value).startswith(why)
