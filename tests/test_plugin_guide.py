@@ -224,7 +224,12 @@ def test_every_service_is_described_with_its_methods() -> None:
 def attributes() -> set[str]:
     """What the program asks a plugin's class or object for."""
     found = {"Settings"}
-    for name in ("plugin/inspection.py", "plugin/instances.py", "plugin/dispatcher.py", "app/health.py"):
+    for name in (
+        "plugin/engine/inspection.py",
+        "plugin/engine/instances.py",
+        "plugin/engine/dispatcher.py",
+        "app/doctor/policies.py",
+    ):
         text = (ROOT / "inbox" / name).read_text()
         found |= set(re.findall(r'getattr\((?:plugin|instance\.plugin|module), "([a-z]\w+)"', text))
         found |= set(re.findall(r"_types\(plugin, \"(\w+)\"\)", text))
