@@ -12,6 +12,7 @@ from inbox.store.ports.hosting import Hosting
 from inbox.store.ports.keys import DkimKeys
 from inbox.store.ports.mailboxes import Mailboxes
 from inbox.store.ports.messages import Messages
+from inbox.store.ports.queue import Queue
 from inbox.store.ports.reports import DmarcReports
 from inbox.store.ports.tenants import Tenants
 from inbox.store.rates import LastingRates
@@ -49,6 +50,9 @@ class Database(Protocol):
 
     @property
     def dmarc_reports(self) -> DmarcReports: ...
+
+    @property
+    def queue(self) -> Queue: ...
 
     @property
     def installation(self) -> InstallationRecords: ...
