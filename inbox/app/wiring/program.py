@@ -29,6 +29,7 @@ from inbox.hosting.reports.feedback import FeedbackLedger
 from inbox.identity.directory import AddressDirectory
 from inbox.identity.passwords import Passwords
 from inbox.plugin.api.services import Log, Services
+from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
@@ -107,6 +108,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         dns=resolver,
         signing_keys=SigningKeyring(directory, database.dkim_keys, config.dkim, clock),
         feedback=feedback,
+        table=Tables(database.plugin_state, clock),
         server_name=config.server.hostname,
     )
     config.folders.plugins.mkdir(parents=True, exist_ok=True)

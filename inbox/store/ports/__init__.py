@@ -17,6 +17,7 @@ from inbox.store.ports.hosting import Cleared, Holdings, Hosting, InUse, Kept, S
 from inbox.store.ports.keys import DkimKeyRecord, DkimKeys, DkimKeyState
 from inbox.store.ports.mailboxes import Mailboxes
 from inbox.store.ports.messages import Messages
+from inbox.store.ports.plugin_state import PluginState
 from inbox.store.ports.queue import Queue
 from inbox.store.ports.reports import DmarcReports, Grant, ObservationCount, OutgoingReport, StoredReport
 from inbox.store.ports.tenants import Tenants
@@ -40,6 +41,7 @@ __all__ = [
     "Messages",
     "ObservationCount",
     "OutgoingReport",
+    "PluginState",
     "Queue",
     "Scope",
     "StoredReport",

@@ -21,6 +21,7 @@ from inbox.store.surreal.hosting import SurrealHosting
 from inbox.store.surreal.installation import SurrealInstallation
 from inbox.store.surreal.mailboxes import SurrealMailboxes
 from inbox.store.surreal.messages import SurrealMessages
+from inbox.store.surreal.plugin_state import SurrealPluginState
 from inbox.store.surreal.queue import SurrealQueue
 from inbox.store.surreal.tenants import SurrealTenants
 
@@ -48,6 +49,7 @@ class SurrealDatabase:
         self.dkim_keys = SurrealDkimKeys(gateway)
         self.dmarc_reports = SurrealDmarcReports(gateway)
         self.queue = SurrealQueue(gateway)
+        self.plugin_state = SurrealPluginState(gateway)
         self.installation = SurrealInstallation(gateway)
 
     async def open(self) -> None:
@@ -57,6 +59,7 @@ class SurrealDatabase:
         await self.changes.close()
         await self._acceptor.close()
         await self.queue.close()
+        await self.plugin_state.close()
         await self.rates.close()
         await self._counters.close()
         await self._gateway.close()

@@ -34,12 +34,14 @@ from inbox.store.surreal.batch import Batcher
 from inbox.store.surreal.entries import DROP_MAILS
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.jobs import (
+    ACCOUNT_OF_ADDRESS,
     ADD_JOBS,
     Key,
     Row,
     delivery_row,
     job_id,
     job_values,
+    jobs_of,
     of_tenant,
     row_to_delivery,
     row_to_job,
@@ -336,27 +338,17 @@ class SurrealQueue:
         return len((await self._change(ids, work)).gone)
 
     async def forget(self, scope: Scope) -> int:
-        where, values = "true", {"domain": clean(scope.domain or ""), "sender": clean(scope.account or "")}
-        if scope.domain is not None:
-            where = "sender_domain = $domain"
-        elif scope.account is not None:
-            where = "(sender = $sender OR actor_account = $account)"
+        where, values = jobs_of(scope)
         _, found = await self._gateway.query(
-            "LET $account = (SELECT VALUE record::id(account) FROM ONLY $address WHERE organization = $organization);"
-            f"SELECT VALUE id FROM $keys WHERE {where} LIMIT $page",
-            keys=of_tenant("outbound_queue", scope.tenant),
-            address=rows.address_id(scope.account or ""),
-            organization=rows.organization_id(scope.tenant),
+            f"LET $account = {ACCOUNT_OF_ADDRESS}; SELECT VALUE id FROM $keys WHERE {where} LIMIT $page",
             page=STEP,
             **values,
         )
-        if found:
-            return await self._remove(found)
-        if scope.domain is not None or scope.account is not None:
-            return 0
-        keys = of_tenant("outbound_delivery", scope.tenant)
+        return await self._remove(found) if found else 0
+
+    async def forget_deliveries(self, tenant: str) -> int:
         sql = _DELETE.format(found="SELECT VALUE id FROM $keys LIMIT $page")
-        return int(await self._gateway.write(sql, keys=keys, page=STEP))
+        return int(await self._gateway.write(sql, keys=of_tenant("outbound_delivery", tenant), page=STEP))
 
     async def prune(self, dead_before: float, delivered_before: float) -> int:
         total = 0
