@@ -28,6 +28,7 @@ from inbox.store.ports.queue import (
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.surreal.database import SurrealDatabase
 from inbox.store.surreal.jobs import turn_id
+from inbox.store.surreal.values import micros
 from tests.support.invariants import broken
 from tests.support.store import IDS, Home, Opener, email
 
@@ -77,7 +78,7 @@ async def jump(db: Database, clock: FakeClock, seconds: float) -> None:
         }
         turn = list(row.get("turn") or [])
         if turn:
-            turn[4 if turn[0] == "r" else 1] -= seconds
+            turn[4 if turn[0] == "r" else 1] -= micros(seconds)
         await db._gateway.query(
             "DELETE $old RETURN NONE; UPDATE $id MERGE $times RETURN NONE;INSERT INTO outbound_turn $turns RETURN NONE",
             id=row["id"],

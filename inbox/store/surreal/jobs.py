@@ -13,7 +13,7 @@ from typing import Any, Final
 from inbox.store.ports.hosting import Scope
 from inbox.store.ports.queue import DeliveryRecord, Job, QueuedJob, job_texts
 from inbox.store.surreal.rows import address_id, organization_id
-from inbox.store.surreal.values import LAST, Keys, RecordId
+from inbox.store.surreal.values import LAST, Keys, RecordId, micros
 from inbox.store.texts import clean
 from inbox.store.turns import Turn, first_due, lane_of
 
@@ -99,14 +99,14 @@ def turn_of(row: Mapping[str, Any], now: float) -> Key | None:
     """Where the job belongs at this moment; nowhere while it is held."""
     tenant, job = row["org_id"], row["job_id"]
     if row["status"] == "dead":
-        return "d", row["died_at"], tenant, job
+        return "d", micros(row["died_at"]), tenant, job
     if row["status"] == "processing":
-        return "l", row["lease_until"], tenant, job
+        return "l", micros(row["lease_until"]), tenant, job
     if row.get("hold_reason") is not None:
         return None
     if row["next_attempt_at"] <= now:
-        return "r", tenant, row["lane"], -row["priority"], row["next_attempt_at"], job
-    return "w", row["next_attempt_at"], tenant, job
+        return "r", tenant, row["lane"], -row["priority"], micros(row["next_attempt_at"]), job
+    return "w", micros(row["next_attempt_at"]), tenant, job
 
 
 def row_to_turn(key: Key) -> Turn:

@@ -30,7 +30,7 @@ from inbox.store.ports.plugin_state import (
 from inbox.store.surreal import rows
 from inbox.store.surreal.batch import Batcher
 from inbox.store.surreal.gateway import Gateway, Stale
-from inbox.store.surreal.values import LAST, Keys, RecordId
+from inbox.store.surreal.values import LAST, Keys, RecordId, micros
 from inbox.store.texts import clean
 
 #: Calls whose changes one transaction writes.
@@ -285,7 +285,7 @@ class SurrealPluginState:
                 return total
             owners = page
             for owner in owners:
-                keys = Keys("plugin_state_expiry", [*owner.key], [*owner.key, now])
+                keys = Keys("plugin_state_expiry", [*owner.key], [*owner.key, micros(now)])
                 while count := await self._gateway.retried(partial(self._forget_expired, keys, now)):
                     total += count
 
@@ -324,8 +324,8 @@ def _size_id(owner: Owner) -> RecordId:
     return RecordId("plugin_state_size", owner)
 
 
-def _expiry_id(place: Place, expires_at: float | None) -> RecordId:
-    return RecordId("plugin_state_expiry", (*place[:2], expires_at, *place[2:]))
+def _expiry_id(place: Place, expires_at: float) -> RecordId:
+    return RecordId("plugin_state_expiry", (*place[:2], micros(expires_at), *place[2:]))
 
 
 def _keys(*parts: str) -> Keys:

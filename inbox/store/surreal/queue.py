@@ -49,7 +49,7 @@ from inbox.store.surreal.jobs import (
     turn_id,
     turn_of,
 )
-from inbox.store.surreal.values import LAST, Keys, RecordId
+from inbox.store.surreal.values import LAST, Keys, RecordId, micros
 from inbox.store.texts import clean
 
 __all__ = ["ADD_JOBS", "SurrealQueue", "job_values"]
@@ -232,9 +232,9 @@ class SurrealQueue:
             "SELECT VALUE id FROM $waiting LIMIT $page; SELECT VALUE id FROM $leased LIMIT $page;"
             "SELECT VALUE id FROM $longest LIMIT $page;"
             "SELECT VALUE id FROM outbound_queue WHERE waits_since > $ahead LIMIT $page",
-            waiting=Keys("outbound_turn", ["w"], ["w", now, LAST]),
-            leased=Keys("outbound_turn", ["l"], ["l", now, LAST]),
-            longest=Keys("outbound_turn", ["l", now + LONGEST_LEASE, LAST], ["l", LAST]),
+            waiting=Keys("outbound_turn", ["w"], ["w", micros(now), LAST]),
+            leased=Keys("outbound_turn", ["l"], ["l", micros(now), LAST]),
+            longest=Keys("outbound_turn", ["l", micros(now + LONGEST_LEASE), LAST], ["l", LAST]),
             ahead=now + CLOCK_SET_BACK_SECONDS,
             page=STEP,
         )
@@ -352,7 +352,7 @@ class SurrealQueue:
 
     async def prune(self, dead_before: float, delivered_before: float) -> int:
         total = 0
-        died = Keys("outbound_turn", ["d"], ["d", dead_before])
+        died = Keys("outbound_turn", ["d"], ["d", micros(dead_before)])
         while True:
             (found,) = await self._gateway.query("SELECT VALUE id FROM $died LIMIT $page", died=died, page=STEP)
             if not found:
