@@ -65,4 +65,4 @@ def index_message(message: AcceptedMessage) -> IndexedMessage:
         header_block=found.header_block,
     )
     # Without a Message-ID two equal messages may well be two: a copy too many is better than one too few.
-    return IndexedMessage(email, message.copies, message.recognise and found.message_id is not None)
+    return IndexedMessage(email, message.copies, message.recognise and found.message_id is not None, message.jobs)

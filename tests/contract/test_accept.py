@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from inbox.base.errors import NotFound
 from inbox.mail.flags import Flag
+from inbox.store.ports.hosting import Scope
 from inbox.store.ports.ingest import Copy, Indexed, IndexedMessage
 from inbox.store.ports.messages import EmailRecord, Placed
-from tests.support.store import Home, decision, email, envelope, indexed
+from inbox.store.ports.queue import Job
+from tests.support.invariants import broken
+from tests.support.store import IDS, Home, decision, email, envelope, indexed
 
 
 async def accept(home: Home, *messages: IndexedMessage) -> list[list[Placed]]:
@@ -293,3 +298,59 @@ async def test_blob_in_use(acme: Home, other: Home) -> None:
     assert await in_use([mine.blob_path]) == {mine.blob_path}
     await acme.db.messages.remove(acme.tenant, acme.mailboxes["Archive"], [1])
     assert await in_use([mine.blob_path, theirs.blob_path]) == {theirs.blob_path}
+
+
+def job(**fields: Any) -> Job:
+    """A delivery that is due in a day, and is not given up before."""
+    now = time.time() + 86_400
+    return replace(Job(IDS.new(), "ann@acme.test", "bob@example.org", "example.org", now, now + 86_400), **fields)
+
+
+async def queued(home: Home) -> list[tuple[str, str]]:
+    """Job and mail of everything that is queued for a tenant."""
+    return sorted([(one.job.id, one.email) for one in await home.db.queue.jobs(home.tenant)])
+
+
+async def test_jobs_are_queued_with_their_message(acme: Home) -> None:
+    mail, jobs = email(acme.tenant), (job(), job(recipient="eve@example.org"))
+    ((placed,),) = await accept(acme, IndexedMessage(mail, (Copy(acme.inbox),), jobs=jobs))
+    assert await queued(acme) == sorted([(one.id, placed.email) for one in jobs])
+    assert await broken(acme.db) == []
+
+
+async def test_a_message_of_jobs_alone_has_no_places(acme: Home) -> None:
+    mail, one = email(acme.tenant), job()
+    assert await accept(acme, IndexedMessage(mail, (), jobs=(one,))) == [[]]
+    assert await queued(acme) == [(one.id, mail.id)]
+    assert await broken(acme.db) == []
+
+
+async def test_jobs_of_a_known_message_refer_to_it(acme: Home) -> None:
+    mail, first, second = email(acme.tenant), job(), job()
+    await accept(acme, IndexedMessage(mail, (Copy(acme.inbox, prepended=ENVELOPE),), jobs=(first,)))
+    again = replace(mail, id="again", blob_path="msg/x/y/again.eml")
+    await accept(acme, IndexedMessage(again, (Copy(acme.inbox, prepended=ENVELOPE),), jobs=(second,)))
+    assert await queued(acme) == sorted([(first.id, mail.id), (second.id, mail.id)])
+    assert await acme.uids() == [1]
+    assert await broken(acme.db) == []
+
+
+async def test_nothing_is_queued_of_what_fails(acme: Home) -> None:
+    one = job()
+    with pytest.raises(NotFound):
+        await accept(acme, IndexedMessage(email(acme.tenant), (Copy("nowhere"),), jobs=(one,)))
+    assert await queued(acme) == []
+    assert await broken(acme.db) == []
+
+
+async def test_a_disabled_tenant_queues_nothing_and_fails_alone(acme: Home, other: Home) -> None:
+    await other.db.hosting.set_active(Scope(other.tenant), False)
+    first, refused, second = job(), job(), job()
+    batch = [
+        Indexed((IndexedMessage(email(home.tenant), (Copy(home.inbox),), jobs=(one,)),))
+        for home, one in ((acme, first), (other, refused), (acme, second))
+    ]
+    outcomes = await asyncio.gather(*map(acme.db.writer.write, batch), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [list, NotFound, list]
+    assert [one for one, _ in await queued(acme)] == sorted([first.id, second.id])
+    assert (await queued(other), await other.uids()) == ([], [])

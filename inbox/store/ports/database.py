@@ -14,6 +14,7 @@ from inbox.store.ports.installation import InstallationRecords
 from inbox.store.ports.keys import DkimKeys
 from inbox.store.ports.mailboxes import Mailboxes
 from inbox.store.ports.messages import Messages
+from inbox.store.ports.queue import Queue
 from inbox.store.ports.rates import LastingRates
 from inbox.store.ports.reports import DmarcReports
 from inbox.store.ports.tenants import Tenants
@@ -54,6 +55,9 @@ class Database(Protocol):
 
     @property
     def dmarc_reports(self) -> DmarcReports: ...
+
+    @property
+    def queue(self) -> Queue: ...
 
     @property
     def installation(self) -> InstallationRecords: ...

@@ -15,6 +15,7 @@ import msgspec
 from inbox.mail.content import Content
 from inbox.store.ports.decisions import DecisionRecord
 from inbox.store.ports.messages import EmailRecord, Placed
+from inbox.store.ports.queue import Job
 
 R = TypeVar("R")
 DeliveryStatus = Literal["open", "pending", "closed", "spam", "archived"]
@@ -43,7 +44,7 @@ class Copy:
 
 
 class AcceptedMessage(msgspec.Struct, frozen=True, array_like=True):
-    """One tenant's version of a message. All its copies share one blob.
+    """One tenant's version of a message. All its copies and jobs share one blob; it has at least one of either.
 
     Attributes:
         id: a new id; the database keeps the older one if it knows the message already.
@@ -51,6 +52,7 @@ class AcceptedMessage(msgspec.Struct, frozen=True, array_like=True):
         content: the message as it is stored; each copy's ``prepended`` is kept beside it.
         internal_date: seconds since the epoch; what IMAP shows as INTERNALDATE.
         created_at: seconds since the epoch.
+        jobs: deliveries to other hosts. They are queued also if the message is known already.
         spf, dkim, dmarc: results that are stored with the message; None if nothing was checked.
         recognise: whether a copy that is there already may be recognised as a retry of the same transaction. This
             applies only to a message that has a Message-ID.
@@ -66,11 +68,13 @@ class AcceptedMessage(msgspec.Struct, frozen=True, array_like=True):
     dkim: str | None = None
     dmarc: str | None = None
     recognise: bool = True
+    jobs: tuple[Job, ...] = ()
 
     @property
     def blob_path(self) -> str:
-        """The blob's key, named after the first copy's mailbox."""
-        return f"msg/{self.tenant}/{self.copies[0].mailbox}/{self.id}.eml"
+        """The blob's key, named after the first copy's mailbox, or after the queue if there are only jobs."""
+        folder = self.copies[0].mailbox if self.copies else "queue"
+        return f"msg/{self.tenant}/{folder}/{self.id}.eml"
 
 
 class Accepted(msgspec.Struct, frozen=True, array_like=True):
@@ -99,7 +103,8 @@ class Ingest(Protocol):
             tenant name the first copy.
 
         Raises:
-            NotFound: a mailbox does not exist or belongs to another tenant; nothing was written.
+            NotFound: a mailbox does not exist or belongs to another tenant, or the tenant of a job is gone or disabled;
+                nothing was written.
             StorageFull: there is no room for it; nothing was written.
             StoreUnavailable, StoreError: no reader will see anything of it, unless the process that writes has ended or
                 hung: then nobody knows, and a message that comes again is recognised.
@@ -109,7 +114,7 @@ class Ingest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IndexedMessage:
-    """An accepted message as a database writes it: the record that was made of its content, and its copies.
+    """An accepted message as a database writes it: the record that was made of its content, its copies and its jobs.
 
     Attributes:
         recognise: look for an earlier copy with the same content, Message-ID and envelope in a mailbox of the copy's
@@ -119,6 +124,7 @@ class IndexedMessage:
     email: EmailRecord
     copies: tuple[Copy, ...]
     recognise: bool = True
+    jobs: tuple[Job, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from inbox.store.room import Room
 from inbox.store.sqlite import rows
 from inbox.store.sqlite.entries import claim_uids
 from inbox.store.sqlite.gateway import Gateway
+from inbox.store.sqlite.jobs import add_jobs
 from inbox.store.texts import clean, clean_or_none
 
 _SEEN = int(Flag.SEEN)
@@ -59,7 +60,8 @@ def write_indexed(
         bodies: the bodies of the decision records, if they are packed already: that makes the transaction shorter.
 
     Raises:
-        NotFound: a mailbox does not exist.
+        NotFound: a mailbox does not exist, or the tenant of a job is gone or disabled.
+        AlreadyExists: a job has the id of another one.
     """
     placed = [_write(db, message) for message in indexed.messages]
     if indexed.decisions:
@@ -76,6 +78,7 @@ def _write(db: sqlite3.Connection, message: IndexedMessage) -> list[Placed]:
         rows.email_to_row(email),
     )
     if added.rowcount:
+        add_jobs(db, email.tenant, email.id, message.jobs)
         return [_place(db, email.tenant, email.id, email.size, copy, email.internal_date) for copy in message.copies]
     email_id, size = db.execute(
         "SELECT id, size FROM email WHERE organization = ? AND content_hash = ? AND message_id = ?",
@@ -84,6 +87,7 @@ def _write(db: sqlite3.Connection, message: IndexedMessage) -> list[Placed]:
     if email.id != email_id:
         # Nobody will ask for the blob that came with it: the sweeper must not take that for a sign of a wrong database.
         db.execute("INSERT OR IGNORE INTO released_blob (blob_path, at) VALUES (?, unixepoch())", (email.blob_path,))
+    add_jobs(db, email.tenant, email_id, message.jobs)
     placed = []
     for copy in message.copies:
         known = _recognised(db, email, email_id, copy) if message.recognise else None

@@ -24,6 +24,7 @@ from inbox.store.surreal.ingest import SurrealMessageWriter
 from inbox.store.surreal.installation import SurrealInstallation
 from inbox.store.surreal.mailboxes import SurrealMailboxes
 from inbox.store.surreal.messages import SurrealMessages
+from inbox.store.surreal.queue import SurrealQueue
 from inbox.store.surreal.tenants import SurrealTenants
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -49,6 +50,7 @@ class SurrealDatabase:
         self.rates = LastingCounters(self._counters)
         self.dkim_keys = SurrealDkimKeys(gateway)
         self.dmarc_reports = SurrealDmarcReports(gateway)
+        self.queue = SurrealQueue(gateway)
         self.installation = SurrealInstallation(gateway)
 
     def ingest(self, blobs: Blobs, run_blocking: RunBlocking) -> Ingest:
@@ -60,6 +62,7 @@ class SurrealDatabase:
     async def close(self) -> None:
         await self.changes.close()
         await self.writer.close()
+        await self.queue.close()
         await self.rates.close()
         await self._counters.close()
         await self._gateway.close()

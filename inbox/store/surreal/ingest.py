@@ -8,7 +8,7 @@ is recognised) and, if need be, written one by one, so that a bad one fails alon
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from inbox.store.surreal.batch import Batcher
 from inbox.store.surreal.decisions import ADD_DECISIONS, decision_values, packed
 from inbox.store.surreal.entries import PLACE, placing
 from inbox.store.surreal.gateway import Gateway, Stale
+from inbox.store.surreal.jobs import ADD_JOBS, job_values
 from inbox.store.surreal.values import RecordId
 from inbox.store.texts import clean_or_none
 
@@ -45,6 +46,11 @@ FOR $s IN $shared {{
 FOR $m IN $boxes {{{PLACE}}};
 FOR $path IN $released {{ UPSERT type::record('released_blob', $path) SET at = time::unix() RETURN NONE }};
 {ADD_DECISIONS};
+FOR $o IN $queueing {{
+    LET $active = (SELECT VALUE is_active FROM ONLY $o);
+    IF !$active {{ THROW 'inbox gone tenant' }}
+}};
+{ADD_JOBS};
 RETURN (SELECT VALUE [next_uid, modseq] FROM $boxes.id)"""
 
 #: Mails that are known, the mailboxes of the owners in question, and the copies that these have of the mails; in one
@@ -108,21 +114,27 @@ class _Box:
 class _Plan:
     """What one transaction is to write, and where each copy's answer will be found."""
 
-    def __init__(self, owners: dict[str, _Owner], known: dict[RecordId, _Known]) -> None:
+    def __init__(self, owners: dict[str, _Owner], known: dict[RecordId, _Known], queueing: Set[str]) -> None:
         self._owners = owners
+        self._may_queue = queueing
         self._known = known
         self._new: dict[RecordId, tuple[EmailRecord, int]] = {}
         self._shared: dict[str, int] = {}
         self._boxes: dict[str, _Box] = {}
         self._decisions: list[dict[str, Any]] = []
+        self._jobs: dict[str, list[dict[str, Any]]] = {"jobs": [], "turns": []}
+        self._queueing: set[str] = set()
         #: Blobs that came with mails that are known: nobody will ask for them, and the sweeper is told so.
         self._released: list[str] = []
         #: For each indexed, filing and copy: an answer, or mailbox, mail and place in the mailbox's list.
         self._answers: list[list[list[Placed | tuple[str, str, int]]]] = []
 
     def add(self, indexed: Indexed) -> None:
-        """Raises NotFound, before anything of it is planned, if a mailbox is not the tenant's."""
+        """Raises NotFound, before anything of it is planned, if a mailbox is not the tenant's or the tenant of a job is
+        gone or disabled."""
         for message in indexed.messages:
+            if message.jobs and message.email.tenant not in self._may_queue:
+                raise NotFound(f"tenant {message.email.tenant} is gone or disabled")
             for copy in message.copies:
                 owner = self._owners.get(copy.mailbox)
                 if owner is None or owner.tenant != message.email.tenant:
@@ -141,9 +153,13 @@ class _Plan:
         if known is None:
             first, copies = self._new.get(key, (message.email, 0))
             self._release(message.email, first.id)
-            self._new[key] = first, copies + len(message.copies)
+            self._new[key] = first, copies + len(message.copies) + len(message.jobs)
+            self._queue(message, first.id)
             return [self._place(copy, first.id, first.size, message.email) for copy in message.copies]
         self._release(message.email, known.email)
+        if message.jobs:
+            self._shared[known.email] = self._shared.get(known.email, 0) + len(message.jobs)
+            self._queue(message, known.email)
         answers: list[Placed | tuple[str, str, int]] = []
         for copy in message.copies:
             there = self._recognised(known, copy, message.email.internal_date) if message.recognise else None
@@ -153,6 +169,12 @@ class _Plan:
             else:
                 answers.append(there)
         return answers
+
+    def _queue(self, message: IndexedMessage, email: str) -> None:
+        if message.jobs:
+            self._queueing.add(message.email.tenant)
+            for name, values in job_values(message.email.tenant, email, message.jobs).items():
+                self._jobs[name] += values
 
     def _release(self, given: EmailRecord, known: str) -> None:
         if given.id != known:
@@ -177,7 +199,7 @@ class _Plan:
 
     @property
     def empty(self) -> bool:
-        return not (self._boxes or self._decisions or self._new or self._released)
+        return not (self._boxes or self._decisions or self._new or self._released or self._queueing)
 
     def values(self) -> dict[str, Any]:
         """What _ACCEPT wants bound."""
@@ -192,6 +214,8 @@ class _Plan:
             "boxes": [placing(box.tenant, name, box.copies, box.emails) for name, box in self._boxes.items()],
             "released": self._released,
             "decisions": self._decisions,
+            "queueing": [rows.organization_id(tenant) for tenant in self._queueing],
+            **self._jobs,
         }
 
     def answers(self, counters: Sequence[Sequence[int]]) -> list[Answer]:
@@ -285,7 +309,7 @@ class SurrealMessageWriter:
         return [outcome for indexed in batch for outcome in await self._carefully([indexed])]
 
     async def _attempt(self, batch: Sequence[Indexed], known: dict[RecordId, _Known]) -> list[Answer | BaseException]:
-        plan = _Plan(self._owners, known)
+        plan = _Plan(self._owners, known, await self._active(batch))
         outcomes: list[Answer | BaseException] = []
         for indexed in batch:
             try:
@@ -296,6 +320,16 @@ class SurrealMessageWriter:
         counters = [] if plan.empty else await self._gateway.write(_ACCEPT, **plan.values())
         answers = iter(plan.answers(counters))
         return [outcome if isinstance(outcome, BaseException) else next(answers) for outcome in outcomes]
+
+    async def _active(self, batch: Sequence[Indexed]) -> Set[str]:
+        """The tenants with jobs that may queue them."""
+        tenants = {message.email.tenant for indexed in batch for message in indexed.messages if message.jobs}
+        if not tenants:
+            return tenants
+        (found,) = await self._gateway.query(
+            "SELECT VALUE id FROM $ids WHERE is_active", ids=[rows.organization_id(tenant) for tenant in tenants]
+        )
+        return {organization.key for organization in found}
 
     async def _learn_owners(self, batch: Iterable[Indexed]) -> None:
         unknown = [name for name in _mailboxes(batch) if name not in self._owners]

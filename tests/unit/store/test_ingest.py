@@ -17,6 +17,7 @@ from inbox.store.blobs.local import LocalBlobs
 from inbox.store.ports.decisions import DecisionRecord
 from inbox.store.ports.ingest import Accepted, AcceptedMessage, Copy
 from inbox.store.ports.messages import Placed, StoredMessage
+from inbox.store.ports.queue import Job
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.worker.protocol import WORKER_OCTETS
 from inbox.store.worker.starting import OwnWorker
@@ -36,10 +37,11 @@ class Place:
     """Stores on a folder and the ingest over them."""
 
     def __init__(self, folder: Path, *, process: bool) -> None:
+        self.clock = FakeClock()
         self.blobs = LocalBlobs(folder / "blobs")
         self.handover = OwnWorker() if process else None
         self.database = SqliteDatabase(
-            folder / "inbox.db", FakeClock(), IDS, worker=self.handover, blobs=folder / "blobs" if process else None
+            folder / "inbox.db", self.clock, IDS, worker=self.handover, blobs=folder / "blobs" if process else None
         )
         self.ingest = self.database.ingest(self.blobs, self.run_blocking)
         self.folder = folder
@@ -201,3 +203,13 @@ async def test_a_process_that_was_killed_loses_nothing_that_was_acknowledged(tmp
         assert (await place.blobs.get(email.blob_path)).size == email.size
     await place.blobs.close()
     await place.database.close()
+
+
+async def test_jobs_are_queued_with_their_message(place: Place, acme: Home) -> None:
+    now = place.clock.now()
+    job = Job(IDS.new(), "ann@acme.test", "bob@example.org", "example.org", now, now + 60, notify=("NEVER",))
+    sent = AcceptedMessage(IDS.new(), acme.tenant, MemoryContent(MAIL), (), DATE, DATE, jobs=(job,))
+    assert await place.file([sent], []) == [[]]
+    (queued,) = await place.database.queue.jobs(acme.tenant)
+    assert (queued.job, queued.email, queued.blob_path) == (job, sent.id, f"msg/{acme.tenant}/queue/{sent.id}.eml")
+    assert (await place.blobs.get(queued.blob_path)).size == len(MAIL)
