@@ -16,7 +16,17 @@ import hmac
 
 from pydantic import Field
 
-from inbox.plugin import AddHeader, DeleteHeader, Opinion, PluginSettings, Secret, Services, Transaction, hookimpl
+from inbox.plugin import (
+    AddHeader,
+    DeleteHeader,
+    Opinion,
+    Plugin,
+    PluginSettings,
+    Secret,
+    Services,
+    Transaction,
+    hookimpl,
+)
 
 __version__ = "1.0.0"
 
@@ -28,7 +38,7 @@ class Settings(PluginSettings):
     field: str = Field("X-Acme-Seal", pattern=r"^X-[A-Za-z0-9-]{1,60}$", description="Name of the field.")
 
 
-class Seal:
+class Seal(Plugin):
     """One object for each key: tenants with different keys never share one."""
 
     def __init__(self, settings: Settings, services: Services) -> None:

@@ -21,6 +21,7 @@ from inbox.mail.message import Message, PartInfo
 from inbox.plugin.api.context import Delivery, Door, Failure, Identity, Recipient, Session, Tls, Transaction
 from inbox.plugin.api.facts import Facts, Resolved, VirusFact
 from inbox.plugin.api.hookspecs import hookimpl
+from inbox.plugin.api.plugin import Plugin, PluginInvalid
 from inbox.plugin.api.results import Action, ScoreAction, action_for, opinion_of
 from inbox.plugin.api.services import Counted, Resolution, Services
 from inbox.plugin.api.settings import BelievedName, HeaderOverride, PluginSettings, Secret
@@ -35,6 +36,7 @@ from inbox.policy.verdicts import (
     DeleteHeader,
     Discard,
     DropRecipient,
+    Edit,
     FileInto,
     HookResult,
     InsertHeader,
@@ -52,9 +54,9 @@ from inbox.policy.verdicts import (
 __all__ = [
     "Accept", "Action", "AddFlags", "AddHeader", "AddRecipient", "Address", "ArcFact", "ArcSet", "BelievedName",
     "BimiFact", "ChangeHeader", "Counted", "Defer", "DeleteHeader", "Delivery", "Discard", "DkimFact", "DkimSignature",
-    "DmarcFact", "DmarcReportFact", "Door", "DropRecipient", "Facts", "Failure", "FileInto", "HeaderOverride",
-    "Headers", "HookResult", "Identity", "InsertHeader", "Link", "Message", "Opinion", "PartInfo", "PluginSettings",
-    "Quarantine", "Recipient", "Redirect", "Reject", "ReplaceBody", "Resolution", "Resolved", "Result", "Score",
-    "ScoreAction", "Secret", "Services", "Session", "Shadow", "SpfFact", "Stage", "Tls", "Transaction", "Transform",
-    "Verdict", "VirusFact", "action_for", "hookimpl", "opinion_of",
+    "DmarcFact", "DmarcReportFact", "Door", "DropRecipient", "Edit", "Facts", "Failure", "FileInto", "HeaderOverride",
+    "Headers", "HookResult", "Identity", "InsertHeader", "Link", "Message", "Opinion", "PartInfo", "Plugin",
+    "PluginInvalid", "PluginSettings", "Quarantine", "Recipient", "Redirect", "Reject", "ReplaceBody", "Resolution",
+    "Resolved", "Result", "Score", "ScoreAction", "Secret", "Services", "Session", "Shadow", "SpfFact", "Stage", "Tls",
+    "Transaction", "Transform", "Verdict", "VirusFact", "action_for", "hookimpl", "opinion_of",
 ]  # fmt: skip

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import ClassVar, Final
+from typing import Final
 
 from pydantic import Field, field_validator
 
@@ -41,6 +41,7 @@ from inbox.plugin import (
     DmarcFact,
     Door,
     Opinion,
+    Plugin,
     PluginSettings,
     Services,
     SpfFact,
@@ -75,17 +76,17 @@ class Settings(PluginSettings):
         return value
 
 
-class AuthenticationResults:
+class AuthenticationResults(Plugin):
     """Collects facts, writes one field, removes those that pretend to be it."""
 
-    gives: ClassVar[tuple[type, ...]] = ()
-    needs: ClassVar[tuple[type, ...]] = ()
-    after: ClassVar[tuple[type, ...]] = (SpfFact, DkimFact, DmarcFact, ArcFact, BimiFact)
-    shareable: ClassVar[bool] = False
+    gives = ()
+    needs = ()
+    after = (SpfFact, DkimFact, DmarcFact, ArcFact, BimiFact)
+    shareable = False
     #: What somebody refused may go into quarantine, and come out of it: without forged fields.
-    always: ClassVar[bool] = True
-    on_error: ClassVar[str] = "defer"
-    timeout: ClassVar[float] = 1.0
+    always = True
+    on_error = "defer"
+    timeout = 1.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self._authserv_id = settings.authserv_id or services.server_name

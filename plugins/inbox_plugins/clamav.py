@@ -61,7 +61,7 @@ import contextlib
 import re
 import struct
 from collections.abc import AsyncIterator
-from typing import ClassVar, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import ByteSize, Field, field_validator
@@ -72,6 +72,7 @@ from inbox.mail.content import Content, MemoryContent
 from inbox.plugin import (
     Defer,
     Opinion,
+    Plugin,
     PluginSettings,
     Quarantine,
     Reject,
@@ -162,15 +163,15 @@ class Settings(PluginSettings):
         return value
 
 
-class ClamAV:
+class ClamAV(Plugin):
     """Streams the message to clamd and turns the answer into a fact and a verdict."""
 
-    gives: ClassVar[tuple[type, ...]] = (VirusFact,)
-    needs: ClassVar[tuple[type, ...]] = ()
-    shareable: ClassVar[bool] = True
-    on_error: ClassVar[str] = "defer"
+    gives = (VirusFact,)
+    needs = ()
+    shareable = True
+    on_error = "defer"
     #: Above the largest scan_timeout and connect_timeout: ours say more about what went wrong.
-    timeout: ClassVar[float] = 360.0
+    timeout = 360.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings

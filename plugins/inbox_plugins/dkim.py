@@ -37,7 +37,6 @@ there is no white space to look at; signing 10 KB takes 0.5 ms with RSA-2048, 0.
 from __future__ import annotations
 
 from functools import partial
-from typing import ClassVar
 
 from pydantic import Field
 
@@ -58,6 +57,7 @@ from inbox.plugin import (
     Door,
     HeaderOverride,
     Opinion,
+    Plugin,
     PluginSettings,
     Result,
     Services,
@@ -121,15 +121,15 @@ class Settings(PluginSettings):
     )
 
 
-class Dkim:
+class Dkim(Plugin):
     """Verifies at data, signs at deliver."""
 
-    gives: ClassVar[tuple[type, ...]] = (DkimFact,)
-    needs: ClassVar[tuple[type, ...]] = ()
-    shareable: ClassVar[bool] = True
-    on_error: ClassVar[str] = "defer"
+    gives = (DkimFact,)
+    needs = ()
+    shareable = True
+    on_error = "defer"
     #: Above what the resolver takes for keys that cannot be had.
-    timeout: ClassVar[float] = 60.0
+    timeout = 60.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings

@@ -47,7 +47,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import ClassVar, Final
+from typing import Final
 
 from inbox.authentication import results as authentication_results
 from inbox.authentication.dmarc.author import Author, MessageAuthor
@@ -66,6 +66,7 @@ from inbox.plugin import (
     DmarcFact,
     Door,
     HookResult,
+    Plugin,
     Result,
     ScoreAction,
     Services,
@@ -86,18 +87,18 @@ _LONG_FROM: Final = 4096
 _STRICTNESS: Final = {"ignore": 0, "tag": 1, "quarantine": 3, "defer": 4, "reject": 5}
 
 
-class Dmarc:
+class Dmarc(Plugin):
     """Judges the author's domain once SPF and DKIM have spoken."""
 
-    gives: ClassVar[tuple[type, ...]] = (DmarcFact,)
-    needs: ClassVar[tuple[type, ...]] = (SpfFact, DkimFact)
-    after: ClassVar[tuple[type, ...]] = (ArcFact,)
+    gives = (DmarcFact,)
+    needs = (SpfFact, DkimFact)
+    after = (ArcFact,)
     # The facts that it stands on may differ from tenant to tenant.
-    shareable: ClassVar[bool] = False
-    on_error: ClassVar[str] = "defer"
+    shareable = False
+    on_error = "defer"
     #: Above DMARC_SECONDS and DMARC_EXCEPTION_SECONDS, which end in results: a stranger's slow name servers must not
     #: make the plugin fail, or the breaker would keep it from everybody's mail.
-    timeout: ClassVar[float] = 20.0
+    timeout = 20.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings

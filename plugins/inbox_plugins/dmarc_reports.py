@@ -19,7 +19,7 @@ An example::
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
@@ -28,7 +28,7 @@ from inbox.authentication.aggregate.unpack import NotAReport, ReportError
 from inbox.authentication.feedback import IncomingReport
 from inbox.base.errors import InboxError, StoreUnavailable
 from inbox.mail.address import Address
-from inbox.plugin import Delivery, DmarcReportFact, PluginSettings, Services, hookimpl
+from inbox.plugin import Delivery, DmarcReportFact, Plugin, PluginSettings, Services, hookimpl
 
 __version__ = "1.0.0"
 
@@ -62,14 +62,14 @@ class Settings(PluginSettings):
     )
 
 
-class DmarcReports:
+class DmarcReports(Plugin):
     """Reads what comes to the report addresses."""
 
-    gives: ClassVar[tuple[type, ...]] = (DmarcReportFact,)
-    needs: ClassVar[tuple[type, ...]] = ()
-    shareable: ClassVar[bool] = False
-    on_error: ClassVar[str] = "accept"
-    timeout: ClassVar[float] = 30.0
+    gives = (DmarcReportFact,)
+    needs = ()
+    shareable = False
+    on_error = "accept"
+    timeout = 30.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings

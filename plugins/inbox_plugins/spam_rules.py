@@ -40,7 +40,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -63,6 +63,7 @@ from inbox.plugin import (
     DkimFact,
     DmarcFact,
     Opinion,
+    Plugin,
     PluginSettings,
     Quarantine,
     Reject,
@@ -247,17 +248,17 @@ def _guarded(source: str, fact: str) -> bool:
     return re.search(rf"""facts(?:\.{fact}\b|\[\s*["']{fact}["']\s*\])\s*[!=]=\s*null""", source) is not None
 
 
-class SpamRules:
+class SpamRules(Plugin):
     """Evaluates the rules on each message."""
 
-    gives: ClassVar[tuple[type, ...]] = ()
-    needs: ClassVar[tuple[type, ...]] = ()
+    gives = ()
+    needs = ()
     #: Facts that it reads if somebody gives them: they only order.
-    after: ClassVar[tuple[type, ...]] = (VirusFact, SpfFact, DkimFact, ArcFact, DmarcFact, BimiFact)
-    shareable: ClassVar[bool] = False
-    on_error: ClassVar[str] = "defer"
+    after = (VirusFact, SpfFact, DkimFact, ArcFact, DmarcFact, BimiFact)
+    shareable = False
+    on_error = "defer"
     #: Above the largest time_limit.
-    timeout: ClassVar[float] = 65.0
+    timeout = 65.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings

@@ -36,7 +36,7 @@ may write whatever he likes.
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -52,6 +52,7 @@ from inbox.plugin import (
     Door,
     HeaderOverride,
     Opinion,
+    Plugin,
     PluginSettings,
     Recipient,
     Reject,
@@ -119,15 +120,15 @@ class Settings(PluginSettings):
     authserv_id: BelievedName = ""
 
 
-class Spf:
+class Spf(Plugin):
     """Checks when the sender is known, refuses for each recipient's policy, scores and writes when the message is."""
 
-    gives: ClassVar[tuple[type, ...]] = (SpfFact,)
-    needs: ClassVar[tuple[type, ...]] = ()
-    shareable: ClassVar[bool] = True
-    on_error: ClassVar[str] = "defer"
+    gives = (SpfFact,)
+    needs = ()
+    shareable = True
+    on_error = "defer"
     #: Above the 20 seconds of RFC 7208 §4.6.4, which end in a result.
-    timeout: ClassVar[float] = 25.0
+    timeout = 25.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings

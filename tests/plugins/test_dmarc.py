@@ -34,7 +34,7 @@ from inbox.plugin import (
     Transaction,
 )
 from inbox.plugin.api.standins import FakeClock, MemoryFeedback, MemoryResolver
-from inbox.plugin.api.testing import PluginTest
+from inbox.plugin.testing import PluginTest
 from tests.support.plugin_services import services, session, transaction
 
 MAIL = b"From: Ann <ann@author.test>\r\nSubject: x\r\n\r\nHello\r\n"

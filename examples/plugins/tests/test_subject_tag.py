@@ -8,7 +8,7 @@ import pytest
 
 from inbox.mail.headers import change_field
 from inbox.plugin import ChangeHeader, Door, Identity
-from inbox.plugin.api.testing import PluginTest
+from inbox.plugin.testing import PluginTest
 from inbox.policy.mistakes import PolicyMistakes
 from inbox.policy.stages import Stage
 

@@ -26,7 +26,7 @@ from inbox.plugin import (
     SpfFact,
     VirusFact,
 )
-from inbox.plugin.api.testing import PluginTest
+from inbox.plugin.testing import PluginTest
 from inbox.policy.mistakes import PolicyMistakes
 from inbox.policy.stages import Stage
 

@@ -1,0 +1,20 @@
+"""The kit for tests of plugins: ``from inbox.plugin.testing import PluginTest``."""
+
+from inbox.plugin.api.testing import (
+    FakeClock,
+    MemoryDirectory,
+    MemoryFeedback,
+    MemoryLog,
+    MemoryRates,
+    MemoryResolver,
+    MemorySigningKeys,
+    PluginTest,
+    TestOutcome,
+    load,
+    run_in_thread,
+)
+
+__all__ = [
+    "FakeClock", "MemoryDirectory", "MemoryFeedback", "MemoryLog", "MemoryRates", "MemoryResolver", "MemorySigningKeys",
+    "PluginTest", "TestOutcome", "load", "run_in_thread",
+]  # fmt: skip
