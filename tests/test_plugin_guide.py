@@ -16,13 +16,13 @@ import pytest
 import inbox.plugin as api
 from inbox.app.config.loading import load
 from inbox.app.wiring.policies import find_plugins
-from inbox.authentication.feedback import Feedback
-from inbox.authentication.signing import SigningKeys
 from inbox.base.clock import Clock
 from inbox.base.once import Once
 from inbox.dns.answers import Resolver
 from inbox.plugin.api import services, testing
+from inbox.plugin.api.feedback import Feedback
 from inbox.plugin.api.hookspecs import Hooks
+from inbox.plugin.api.signing import SigningKeys
 from inbox.plugin.engine.attributes import DECLARED
 from inbox.plugin.engine.opinions import SPOKEN
 from inbox.plugin.engine.registry import Registry
@@ -198,7 +198,7 @@ def facts() -> set[type]:
 
 
 def _is_fact(kind: type) -> bool:
-    modules = {"inbox.authentication.facts", "inbox.plugin.api.facts"}
+    modules = {"inbox.plugin.api.facts"}
     return dataclasses.is_dataclass(kind) and kind.__module__ in modules
 
 
@@ -220,6 +220,11 @@ def test_every_service_is_described_with_its_methods() -> None:
     assert "SERVER_HOSTNAME" in section("services.server_name")
     assert missing(public(api.Counted), section("services.rates")) == []
     assert missing(public(api.Resolution), section("services.directory")) == []
+
+
+def test_every_public_module_is_mentioned() -> None:
+    for name in ("inbox.plugin", "inbox.plugin.testing", "inbox.plugin.expressions", "inbox.plugin.limits"):
+        assert f"`{name}`" in section("What to import"), name
 
 
 def test_every_attribute_of_a_plugin_is_described() -> None:

@@ -8,7 +8,10 @@ from inbox.plugin.api.testing import (
     MemoryRates,
     MemoryResolver,
     MemorySigningKeys,
+    PluginInvalid,
     PluginTest,
+    PolicyMistakes,
+    Status,
     TestOutcome,
     load,
     run_in_thread,
@@ -16,5 +19,5 @@ from inbox.plugin.api.testing import (
 
 __all__ = [
     "FakeClock", "MemoryDirectory", "MemoryFeedback", "MemoryLog", "MemoryRates", "MemoryResolver", "MemorySigningKeys",
-    "PluginTest", "TestOutcome", "load", "run_in_thread",
+    "PluginInvalid", "PluginTest", "PolicyMistakes", "Status", "TestOutcome", "load", "run_in_thread",
 ]  # fmt: skip

@@ -30,7 +30,6 @@ from pydantic import Field, field_validator
 
 from inbox.authentication import findings
 from inbox.authentication.results import NAME, MethodResult, may_be, render
-from inbox.base.limits import AUTHENTICATION_RESULTS_SEARCHED
 from inbox.mail.message import Message
 from inbox.plugin import (
     AddHeader,
@@ -48,6 +47,7 @@ from inbox.plugin import (
     Transaction,
     hookimpl,
 )
+from inbox.plugin.limits import AUTHENTICATION_RESULTS_SEARCHED
 
 __version__ = "1.0.0"
 

@@ -66,11 +66,10 @@ from urllib.parse import urlsplit
 
 from pydantic import ByteSize, Field, field_validator
 
-from inbox.base.errors import InboxError
-from inbox.base.limits import SPOOL_OCTETS
 from inbox.mail.content import Content, MemoryContent
 from inbox.plugin import (
     Defer,
+    InboxError,
     Opinion,
     Plugin,
     PluginSettings,
@@ -82,6 +81,7 @@ from inbox.plugin import (
     VirusFact,
     hookimpl,
 )
+from inbox.plugin.limits import SPOOL_OCTETS
 from inbox_plugins._clamav_findings import (
     DEFAULTS,
     Finding,

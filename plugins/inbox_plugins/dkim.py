@@ -44,7 +44,6 @@ from inbox.authentication.dkim.canonical import BodyHashes
 from inbox.authentication.dkim.sign import FIELD, CannotBeSigned, sign_all
 from inbox.authentication.dkim.verify import Limits, best, verify
 from inbox.authentication.results import MethodResult, believed
-from inbox.base.limits import DKIM_SIGNATURES, RSA_BITS_LEAST, RSA_BITS_MOST
 from inbox.mail.address import AddressError, canonical_domain
 from inbox.mail.message import Message
 from inbox.plugin import (
@@ -67,6 +66,7 @@ from inbox.plugin import (
     hookimpl,
     opinion_of,
 )
+from inbox.plugin.limits import DKIM_SIGNATURES, RSA_BITS_LEAST, RSA_BITS_MOST
 
 __version__ = "1.0.0"
 

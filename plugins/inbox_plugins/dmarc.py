@@ -52,20 +52,19 @@ from typing import Final
 from inbox.authentication import results as authentication_results
 from inbox.authentication.dmarc.author import Author, MessageAuthor
 from inbox.authentication.dmarc.discovery import Discovery, Method
-from inbox.authentication.dmarc.evaluation import Checked, evaluate, sample_of
+from inbox.authentication.dmarc.evaluation import Checked, evaluate, lookups_spent, sample_of
 from inbox.authentication.dmarc.forwarding import Exemption, Way, dmarc_of, exempts, vouched
 from inbox.authentication.dmarc.public_suffix import PublicSuffixes, shipped
-from inbox.authentication.feedback import Observation
-from inbox.base.limits import DMARC_EXCEPTION_SECONDS
-from inbox.dns.answers import SPENT, DnsTemporary
 from inbox.mail.message import Message
 from inbox.plugin import (
     Action,
     ArcFact,
     DkimFact,
     DmarcFact,
+    DnsTemporary,
     Door,
     HookResult,
+    Observation,
     Plugin,
     Result,
     ScoreAction,
@@ -76,6 +75,7 @@ from inbox.plugin import (
     hookimpl,
     opinion_of,
 )
+from inbox.plugin.limits import DMARC_EXCEPTION_SECONDS
 from inbox_plugins._dmarc_settings import RESULTS, Settings
 
 __version__ = "1.0.0"
@@ -154,7 +154,7 @@ class Dmarc(Plugin):
         )
         if not fact.domain:
             return _stricter(action, settings.malformed_from)
-        if fact.result is Result.TEMPERROR and SPENT in fact.reason:
+        if lookups_spent(fact):
             return _stricter(action, "defer")  # Or else slow signatures would make a way round any policy.
         if fact.result is Result.FAIL and settings.honour_policy:
             return _stricter(action, _wanted(settings, fact.disposition))

@@ -25,10 +25,18 @@ from pydantic import AfterValidator, Field
 
 from inbox.authentication.aggregate.parse import parse_mail
 from inbox.authentication.aggregate.unpack import NotAReport, ReportError
-from inbox.authentication.feedback import IncomingReport
-from inbox.base.errors import InboxError, StoreUnavailable
 from inbox.mail.address import Address
-from inbox.plugin import Delivery, DmarcReportFact, Plugin, PluginSettings, Services, hookimpl
+from inbox.plugin import (
+    Delivery,
+    DmarcReportFact,
+    InboxError,
+    IncomingReport,
+    Plugin,
+    PluginSettings,
+    Services,
+    StoreUnavailable,
+    hookimpl,
+)
 
 __version__ = "1.0.0"
 

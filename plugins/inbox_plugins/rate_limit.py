@@ -33,8 +33,19 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from pydantic import Field
 
-from inbox.base.errors import StoreError, StoreUnavailable
-from inbox.plugin import Defer, Door, Plugin, PluginSettings, Services, Session, Transaction, Verdict, hookimpl
+from inbox.plugin import (
+    Defer,
+    Door,
+    Plugin,
+    PluginSettings,
+    Services,
+    Session,
+    StoreError,
+    StoreUnavailable,
+    Transaction,
+    Verdict,
+    hookimpl,
+)
 
 __version__ = "1.0.0"
 

@@ -22,10 +22,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from inbox.base.errors import InboxError
 from inbox.mail.address import Address
 from inbox.plugin import (
     Defer,
+    InboxError,
     Plugin,
     PluginSettings,
     Recipient,

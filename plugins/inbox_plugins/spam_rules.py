@@ -54,7 +54,6 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from inbox.base.errors import InboxError
 from inbox.plugin import (
     AddHeader,
     ArcFact,
@@ -62,6 +61,7 @@ from inbox.plugin import (
     Discard,
     DkimFact,
     DmarcFact,
+    InboxError,
     Opinion,
     Plugin,
     PluginSettings,
@@ -76,7 +76,7 @@ from inbox.plugin import (
     VirusFact,
     hookimpl,
 )
-from inbox.policy.expressions import EvaluationError, Expression
+from inbox.plugin.expressions import EvaluationError, Expression
 from inbox_plugins._spam_rules_language import condition, fact_name, looked_up
 from inbox_plugins._spam_rules_order import OrderError, evaluation_order
 from inbox_plugins._spam_rules_values import Values, Wanted

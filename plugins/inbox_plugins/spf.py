@@ -42,7 +42,6 @@ from pydantic import Field
 
 from inbox.authentication.results import MethodResult, believed, clean
 from inbox.authentication.spf import SpfChecker, received_spf
-from inbox.base.limits import DOMAIN_OCTETS
 from inbox.mail.address import AddressError, canonical_domain
 from inbox.plugin import (
     Action,
@@ -65,6 +64,7 @@ from inbox.plugin import (
     hookimpl,
     opinion_of,
 )
+from inbox.plugin.limits import DOMAIN_OCTETS
 
 __version__ = "1.0.0"
 

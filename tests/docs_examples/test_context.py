@@ -18,12 +18,12 @@ from inbox.plugin import (
     Reject,
     Score,
     Session,
+    Stage,
     Tls,
     Transaction,
     hookimpl,
 )
 from inbox.plugin.testing import PluginTest
-from inbox.policy.stages import Stage
 
 
 async def test_session_and_tls() -> None:

@@ -22,13 +22,11 @@ from inbox.plugin import (
     Score,
     Secret,
     Services,
+    Stage,
     Transaction,
     hookimpl,
 )
-from inbox.plugin.testing import PluginTest, load
-from inbox.policy.mistakes import PolicyMistakes
-from inbox.policy.outcome import Status
-from inbox.policy.stages import Stage
+from inbox.plugin.testing import PluginTest, PolicyMistakes, Status, load
 
 
 class LimitSettings(PluginSettings):

@@ -27,12 +27,12 @@ from inbox.plugin import (
     Score,
     Services,
     SpfFact,
+    Stage,
     Transaction,
     VirusFact,
     hookimpl,
 )
 from inbox.plugin.testing import PluginTest
-from inbox.policy.stages import Stage
 
 
 class Origin(Plugin):

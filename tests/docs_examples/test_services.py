@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from inbox.authentication.feedback import Observation
 from inbox.plugin import (
     AddHeader,
     Counted,
     Defer,
+    Observation,
     Plugin,
     PluginSettings,
     Recipient,

@@ -26,7 +26,7 @@ from tests.support.store import IDS
 POLICY = "plugins:\n  recipients: {}\n  dmarc_reports: {}\n"
 OBSERVER = '''
 """Observes every message once."""
-from inbox.authentication.feedback import Observation
+from inbox.plugin.api.feedback import Observation
 from inbox.plugin import Plugin, PluginSettings, hookimpl
 
 class Settings(PluginSettings):

@@ -10,10 +10,10 @@ from inbox.app.config.loading import Config
 from inbox.app.doctor.checks import Finding, Outcome
 from inbox.app.wiring.policies import find_plugins, load_policies
 from inbox.app.wiring.services import NoFeedback, make_resolver
-from inbox.authentication.signing import SigningKey
 from inbox.base.clock import Clock
 from inbox.base.errors import PolicyError
 from inbox.plugin.api.services import Counted, Resolution, RunBlocking, Services
+from inbox.plugin.api.signing import SigningKey
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
 from inbox.policy.catalogue import Mode

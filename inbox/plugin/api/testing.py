@@ -54,6 +54,7 @@ from inbox.plugin.engine.instances import Instances
 from inbox.plugin.engine.registry import SHIPPED, Problem, Registry
 from inbox.plugin.engine.views import Given
 from inbox.policy.catalogue import PluginInfo
+from inbox.policy.mistakes import PolicyMistakes
 from inbox.policy.outcome import StageOutcome, Status, Trace
 from inbox.policy.snapshot import EffectivePolicy, PolicySet
 from inbox.policy.stages import Stage
@@ -61,7 +62,7 @@ from inbox.policy.verdicts import Edit, Verdict
 
 __all__ = [
     "FakeClock", "MemoryDirectory", "MemoryFeedback", "MemoryLog", "MemoryRates", "MemoryResolver", "MemorySigningKeys",
-    "PluginTest", "TestOutcome", "load", "run_in_thread",
+    "PluginInvalid", "PluginTest", "PolicyMistakes", "Status", "TestOutcome", "load", "run_in_thread",
 ]  # fmt: skip
 #: Stands in a test's policy for whoever gives the facts that the test brings.
 _GIVER = "given"
