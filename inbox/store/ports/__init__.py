@@ -14,6 +14,7 @@ from inbox.store.ports.blobs import Blobs
 from inbox.store.ports.database import Database
 from inbox.store.ports.decisions import Decisions
 from inbox.store.ports.hosting import Cleared, Holdings, Hosting, InUse, Kept, Scope
+from inbox.store.ports.ingest import Accepted, AcceptedMessage, Copy, Ingest
 from inbox.store.ports.keys import DkimKeyRecord, DkimKeys, DkimKeyState
 from inbox.store.ports.mailboxes import Mailboxes
 from inbox.store.ports.messages import Messages
@@ -23,9 +24,12 @@ from inbox.store.ports.reports import DmarcReports, Grant, ObservationCount, Out
 from inbox.store.ports.tenants import Tenants
 
 __all__ = [
+    "Accepted",
+    "AcceptedMessage",
     "Accounts",
     "Blobs",
     "Cleared",
+    "Copy",
     "Database",
     "Decisions",
     "DkimKeyRecord",
@@ -36,6 +40,7 @@ __all__ = [
     "Holdings",
     "Hosting",
     "InUse",
+    "Ingest",
     "Kept",
     "Mailboxes",
     "Messages",

@@ -16,7 +16,7 @@ import structlog
 
 from inbox.base.errors import NotFound, StoreError
 from inbox.mail.flags import Flag
-from inbox.store.records import Entry, MailboxChanges, StoreStep
+from inbox.store.ports.messages import Entry, MailboxChanges, StoreStep
 from inbox.store.surreal import rows
 from inbox.store.surreal.chunks import LARGE, chunk_rows, pack_uids, unpack, unpack_uids
 from inbox.store.surreal.gateway import Gateway

@@ -13,6 +13,7 @@ from inbox.plugin import (
     Accept,
     Defer,
     NoTenant,
+    Plugin,
     PluginSettings,
     Recipient,
     Services,
@@ -152,7 +153,7 @@ def test_names_of_tables(state: MemoryPluginState, clock: FakeClock, name: str) 
         Tables(state, clock, "mine")(name)
 
 
-class Counting:
+class Counting(Plugin):
     """Counts messages per tenant, and gives the sum as its answer."""
 
     def __init__(self, settings: PluginSettings, services: Services) -> None:
