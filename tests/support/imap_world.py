@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -18,6 +18,7 @@ import trustme
 from inbox.base.clock import SystemClock
 from inbox.base.errors import AuthenticationFailed
 from inbox.base.ids import RandomIds
+from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes, Resolver
 from inbox.mail.content import Content, MemoryContent, sha256
 from inbox.mail.index import index
 from inbox.mail.tenancy import Account, Mailbox, Organization
@@ -26,6 +27,7 @@ from inbox.plugin.api.testing import MemoryLog
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.server import ImapServer
 from inbox.store.blobs.local import LocalBlobs
+from inbox.store.ports import Mailboxes
 from inbox.store.records import Arrival, Copy, EmailRecord, Filing, Placed
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.memory_store import MemoryBlobs
@@ -200,6 +202,7 @@ class World:
     log: MemoryLog
     organization: Organization
     account: Account
+    resolver: Any
     server: ImapServer
     plain_port: int
     tls_port: int
@@ -240,9 +243,30 @@ class World:
             yield client
 
 
+def imap_server(
+    config: ImapConfig,
+    database: SqliteDatabase,
+    blobs: Any,
+    login: FixedLogin,
+    filer: Filer,
+    log: MemoryLog,
+    resolver: Resolver | None = None,
+) -> ImapServer:
+    """A server over these stores, not yet started."""
+    names = MailboxNames(resolver or OwnMailboxes(database.mailboxes), database.mailboxes)
+    return ImapServer(config, names, MailboxMessages(database, blobs, filer), login, database.hosting.shut_out, log)
+
+
 @asynccontextmanager
-async def world(folder: Path, store: LocalBlobs | None = None, **changes: Any) -> AsyncIterator[World]:
-    """Everything, on free ports. ``store`` replaces the blobs in memory; ``changes`` go into ``ImapConfig``."""
+async def world(
+    folder: Path,
+    store: LocalBlobs | None = None,
+    resolver: Callable[[Mailboxes], Resolver] = OwnMailboxes,
+    **changes: Any,
+) -> AsyncIterator[World]:
+    """Everything, on free ports. ``store`` replaces the blobs in memory, ``resolver`` makes another than that of the
+    user's own mailboxes;
+    ``changes`` go into ``ImapConfig``."""
     clock = SystemClock()
     database = SqliteDatabase(folder / "inbox.db", clock, RandomIds(clock.now))
     await database.open()
@@ -254,12 +278,12 @@ async def world(folder: Path, store: LocalBlobs | None = None, **changes: Any) -
     await database.tenants.add_domain(organization.id, "demo.test")
     account = await database.accounts.add(organization.id, ADDRESS, "-")
     identity = Identity(ADDRESS, account.id, organization.id, "demo")
-    filer = Filer(database, blobs)
-    server = ImapServer(config, database, blobs, FixedLogin({ADDRESS: identity}), filer, log)
+    filer, found = Filer(database, blobs), resolver(database.mailboxes)
+    server = imap_server(config, database, blobs, FixedLogin({ADDRESS: identity}), filer, log, found)
     [plain] = await server.start("127.0.0.1", 0, tls="starttls")
     [secure] = await server.start("127.0.0.1", 0, tls="implicit")
     try:
-        yield World(config, database, blobs, filer, log, organization, account, server, plain, secure)
+        yield World(config, database, blobs, filer, log, organization, account, found, server, plain, secure)
     finally:
         await server.stop()
         await blobs.close()

@@ -171,10 +171,10 @@ class Server:
         if "imap" in by_name or "imaps" in by_name:
             imap = ImapServer(
                 self._imap_config(),
-                self._installation.database,
-                self._installation.blobs,
+                self._parts.names,
+                self._parts.messages,
                 self._parts.login,
-                self._parts.appending,
+                self._installation.database.hosting.shut_out,
                 self._imap_log,
                 clock=self._installation.clock,
                 ids=self._installation.ids,

@@ -11,8 +11,9 @@ from typing import Final
 
 from inbox.base.errors import StorageFull
 from inbox.base.limits import SPOOL_OCTETS
+from inbox.flow.mailboxes import Access, Rights
 from inbox.mail.content import Content, FileContent, MemoryContent
-from inbox.mail.tenancy import Mailbox
+from inbox.server.imap.mailboxes import target
 from inbox.server.imap.outcome import Done, No
 from inbox.server.imap.session import ImapSession
 from inbox.store.room import FULL, Room
@@ -24,23 +25,23 @@ from inbox.wire.imap.framing import Broken
 _GATHER: Final = 256 * 1024
 
 
-async def destination(s: ImapSession, wanted: Append) -> Mailbox:
+async def destination(s: ImapSession, wanted: Append) -> Access:
     """The mailbox that the message goes into.
 
     Raises:
         No: there is none (TRYCREATE), or the message is too large (TOOBIG, RFC 7889 §4) or empty.
+        NotPermitted: the user may not put messages there.
     """
     if wanted.size > s.config.max_message_octets:
         raise No(f"Messages may have up to {s.config.max_message_octets} octets", "TOOBIG")
     if not wanted.size:
-        raise No("An empty message is none")
-    mailbox = await s.backend.database.mailboxes.by_name(s.identity.tenant, s.identity.account, wanted.name)
-    if mailbox is None:
-        raise No("No such mailbox", "TRYCREATE")
-    return mailbox
+        raise No("The message is empty")
+    access = await target(s, wanted.name)
+    access.need(Rights.INSERT)
+    return access
 
 
-async def receive(s: ImapSession, wanted: Append, mailbox: Mailbox) -> Done:
+async def receive(s: ImapSession, wanted: Append, access: Access) -> Done:
     """Takes the announced literal and files it. Raises No, InboxError, BadCommand."""
     content = await _content(s, wanted.size)
     rest = await s.rest_of_command()
@@ -48,13 +49,13 @@ async def receive(s: ImapSession, wanted: Append, mailbox: Mailbox) -> Done:
         raise rest.reason
     if not rest.text.endswith(b"}\r\n"):
         raise BadCommand("Nothing may follow the message")
-    placed = await s.backend.appending.append(
-        s.session, mailbox, content, wanted.flags, wanted.keywords, wanted.internal_date
+    placed = await s.backend.messages.append(
+        s.session, access, content, wanted.flags, wanted.keywords, wanted.internal_date
     )
     s.changed(placed.mailbox)
-    if placed.mailbox != mailbox.id:
+    if placed.mailbox != access.mailbox.id:
         return Done("Filed elsewhere by a rule")
-    return Done("Appended", f"APPENDUID {mailbox.uid_validity} {placed.uid}")  # RFC 4315 §3
+    return Done("Appended", f"APPENDUID {access.mailbox.uid_validity} {placed.uid}")  # RFC 4315 §3
 
 
 async def _content(s: ImapSession, size: int) -> Content:

@@ -21,9 +21,9 @@ from inbox.wire.imap.framing import Announced, Broken, Event, Hopeless, Octets, 
 from inbox.wire.imap.parser import parse, parse_append, tag_of
 
 _OUT_OF_PLACE: Final = {
-    State.FRESH: "Log in first",
-    State.KNOWN: "Not now: you are logged in, and no mailbox is selected",
-    State.SELECTED: "Not now: you are logged in",
+    State.NOT_AUTHENTICATED: "Log in first",
+    State.AUTHENTICATED: "No mailbox is selected",
+    State.SELECTED: "You are logged in already",
 }
 
 
@@ -115,12 +115,11 @@ class Conversation:
             if append is not None:
                 await self._append(append, announced.synchronizing)
                 return
-            if len(announced.literals) >= (IMAP_EARLY_LITERALS if self._state is State.FRESH else IMAP_LITERALS):
+            early = self._state is State.NOT_AUTHENTICATED
+            if len(announced.literals) >= (IMAP_EARLY_LITERALS if early else IMAP_LITERALS):
                 raise BadCommand("Too many literals")
             kept = sum(map(len, announced.literals))
-            if kept + announced.size > (
-                IMAP_EARLY_LITERAL_OCTETS if self._state is State.FRESH else IMAP_LITERAL_OCTETS
-            ):
+            if kept + announced.size > (IMAP_EARLY_LITERAL_OCTETS if early else IMAP_LITERAL_OCTETS):
                 raise BadCommand("Literal too large", word="NO", response_code="TOOBIG")
         except BadCommand as error:
             self._s.framer.refuse(error)
@@ -171,10 +170,10 @@ class Conversation:
         tag = self._s.tag = command.tag
         done: Done | None = None
         try:
-            if self._state is State.FRESH:
+            if self._state is State.NOT_AUTHENTICATED:
                 self._s.patience.idle()
             done = await running
-            if self._state is not State.FRESH:
+            if self._state is not State.NOT_AUTHENTICATED:
                 self._s.patience.restore()
             answer = render.status(tag, "OK", done.said, done.code)
         except BadCommand as error:
@@ -200,7 +199,7 @@ class Conversation:
 
     def _count_error(self, word: str) -> None:
         # NO is an ordinary answer to a user (a mailbox that is full or gone), and a waste of time to a stranger.
-        if word == "BAD" or self._state is State.FRESH:
+        if word == "BAD" or self._state is State.NOT_AUTHENTICATED:
             self._s.session.errors += 1
             self._s.patience.error()
 
@@ -224,5 +223,5 @@ class Conversation:
     @property
     def _state(self) -> State:
         if self._s.session.identity is None:
-            return State.FRESH
-        return State.KNOWN if self._s.selected is None else State.SELECTED
+            return State.NOT_AUTHENTICATED
+        return State.AUTHENTICATED if self._s.selected is None else State.SELECTED

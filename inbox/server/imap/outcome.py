@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from inbox.base.errors import AlreadyExists, InboxError, LimitReached, NotFound, StorageFull, StoreUnavailable
+from inbox.flow.mailboxes import NotPermitted, SpecialUseTaken
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,10 @@ class No(Exception):
                 code = "LIMIT"  # RFC 9051 §7.1
             case AlreadyExists():
                 code = "ALREADYEXISTS"
+            case NotPermitted():
+                code = "NOPERM"  # RFC 4314 §4
+            case SpecialUseTaken():
+                code = "USEATTR"  # RFC 6154 §3
             case _:
                 code = "UNAVAILABLE" if error.temporary else "TOOBIG" if error.status == "5.3.4" else "CANNOT"
         return cls(error.said, code)

@@ -12,10 +12,11 @@ from inbox.server.imap.session import ImapSession
 
 
 class State(Flag):
-    """Where a connection stands (RFC 3501 §3); a command may be allowed in several."""
+    """The state of a connection (RFC 9051 §3); a command may be allowed in several. The logout state needs no name: the
+    connection ends with its response."""
 
-    FRESH = auto()
-    KNOWN = auto()
+    NOT_AUTHENTICATED = auto()
+    AUTHENTICATED = auto()
     SELECTED = auto()
 
 

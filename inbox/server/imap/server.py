@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from ipaddress import ip_address
 from math import inf
@@ -13,7 +13,8 @@ from typing import Any, Final, Literal
 from inbox.base.clock import Clock, SystemClock
 from inbox.base.ids import Ids, RandomIds
 from inbox.base.peers import peer_address, site_of
-from inbox.flow.doors import Appending, Login
+from inbox.flow.doors import Login
+from inbox.flow.mailboxes import MailboxMessages, MailboxNames
 from inbox.plugin.api.context import Door, IPAddress, Session
 from inbox.plugin.api.services import Log
 from inbox.server.fairness import Share, Turns
@@ -22,17 +23,16 @@ from inbox.server.imap.channel import Channel
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.conversation import Conversation
 from inbox.server.imap.dispatch import COMMANDS
-from inbox.server.imap.listings import Listings
 from inbox.server.imap.outcome import Farewell
 from inbox.server.imap.session import Backend, ImapSession
-from inbox.store.ports import Blobs, Database
-from inbox.store.ports.hosting import STEP
 from inbox.wire.imap import render
 
 Encryption = Literal["implicit", "starttls"]
 _BACKLOG: Final = 512
 #: Seconds before the next try when no connection could be taken (out of descriptors, say).
 _ACCEPT_RETRY: Final = 1.0
+#: Accounts that :meth:`ImapServer.dismiss` asks about at once.
+_ACCOUNTS: Final = 500
 
 
 class ImapServer:
@@ -40,8 +40,9 @@ class ImapServer:
 
     Args:
         config: settings; one set for all listeners.
-        database, blobs: where mail is.
-        login, appending: what stands behind LOGIN and APPEND.
+        names, messages: the use cases of mailboxes and of what is in them.
+        login: checks passwords.
+        shut_out: which of some accounts (ids) may not be logged in any more; raises StoreUnavailable.
         clock, ids: for the start time and the id of each session, and for time-outs.
         turns: the queue for the event loop that all servers of a process share.
     """
@@ -49,10 +50,10 @@ class ImapServer:
     def __init__(
         self,
         config: ImapConfig,
-        database: Database,
-        blobs: Blobs,
+        names: MailboxNames,
+        messages: MailboxMessages,
         login: Login,
-        appending: Appending,
+        shut_out: Callable[[Sequence[str]], Awaitable[set[str]]],
         log: Log,
         *,
         clock: Clock | None = None,
@@ -60,7 +61,8 @@ class ImapServer:
         turns: Turns | None = None,
     ) -> None:
         self._config = config
-        self._backend = Backend(config, database, Listings(database), blobs, login, appending, log)
+        self._backend = Backend(config, names, messages, login, log)
+        self._shut_out = shut_out
         self._log = log
         self._clock = clock or SystemClock()
         self._ids = ids or RandomIds(self._clock.now)
@@ -158,8 +160,8 @@ class ImapServer:
             if session.session.identity is not None:
                 sessions.setdefault(session.session.identity.account, []).append(session)
         accounts = list(sessions)
-        for start in range(0, len(accounts), STEP):
-            for account in await self._backend.database.hosting.shut_out(accounts[start : start + STEP]):
+        for start in range(0, len(accounts), _ACCOUNTS):
+            for account in await self._shut_out(accounts[start : start + _ACCOUNTS]):
                 for session in sessions[account]:
                     identity = session.identity
                     self._log.info(

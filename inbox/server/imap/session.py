@@ -13,17 +13,16 @@ from inbox.base.limits import (
     IMAP_LINE_OCTETS,
     IMAP_SKIPPED_OCTETS,
 )
-from inbox.flow.doors import Appending, Login
+from inbox.flow.doors import Login
+from inbox.flow.mailboxes import MailboxMessages, MailboxNames
 from inbox.plugin.api.context import Identity, Session, Tls
 from inbox.plugin.api.services import Log
 from inbox.server.fairness import Patience, Share
 from inbox.server.guard import CROWDED_SECONDS, LOGGED_IN, STRANGER, Guard
 from inbox.server.imap.channel import Channel, Disconnected
 from inbox.server.imap.config import ImapConfig
-from inbox.server.imap.listings import Listings
 from inbox.server.imap.outcome import Farewell
 from inbox.server.imap.selected import Selected
-from inbox.store.ports import Blobs, Database
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.framing import Announced, Broken, Framer, Hopeless, Octets, Request
 
@@ -39,11 +38,9 @@ class Backend:
     """What all sessions of one server share."""
 
     config: ImapConfig
-    database: Database
-    listings: Listings
-    blobs: Blobs
+    names: MailboxNames
+    messages: MailboxMessages
     login: Login
-    appending: Appending
     log: Log
 
 
@@ -132,18 +129,18 @@ class ImapSession:
             Farewell: it took too long, or the server stops.
             Disconnected: the client is gone.
         """
-        known = self.session.identity is not None
+        authenticated = self.session.identity is not None
         clock = self._guard.clock
         self._command_since = clock.monotonic() if self._command_since is None else self._command_since
         self.waiting_since = self._command_since
-        self.pressing = inf if known else self._command_since + CROWDED_SECONDS
-        deadline = asyncio.get_running_loop().time() + self.config.idle_timeout if known else self._login_until
+        self.pressing = inf if authenticated else self._command_since + CROWDED_SECONDS
+        deadline = asyncio.get_running_loop().time() + self.config.idle_timeout if authenticated else self._login_until
         try:
             async with asyncio.timeout_at(deadline):
                 while not await self.more_or_news():
                     pass
         except TimeoutError:
-            raise Farewell("Too long without a command" if known else "Too long without a login") from None
+            raise Farewell("Too long without a command" if authenticated else "Too long without a login") from None
 
     def command_read(self) -> None:
         """A whole command, or a piece of a streamed literal, has come: the next one has its own time."""
@@ -273,7 +270,7 @@ class ImapSession:
 
     def changed(self, mailbox: str) -> None:
         """A command of this session changed that mailbox (id): if it is the selected one, the news are told at once."""
-        if self.selected is not None and self.selected.view.mailbox.id == mailbox:
+        if self.selected is not None and self.selected.access.mailbox.id == mailbox:
             self.selected.suspect()
 
     async def deselect(self) -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from inbox.base.clock import SystemClock
 from inbox.base.errors import NotFound
+from inbox.flow.mailboxes.contents import Contents
+from inbox.flow.mailboxes.listings import Listings
 from inbox.mail.flags import Flag
 from inbox.mail.tenancy import Mailbox
-from inbox.server.imap.listings import Listings
-from inbox.server.imap.view import View
 from inbox.store.listing import Listing, Marks
 from inbox.store.records import Entry, MailboxChanges, StoreMode
 from inbox.store.sqlite.database import SqliteDatabase
@@ -69,7 +69,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, acme: Home) -> list[str]:
 
 async def test_a_mailbox_is_read_once_and_then_only_its_changes(acme: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     await acme.fill(3)
-    listings = Listings(acme.db)
+    listings = Listings(acme.db.messages)
     asked = counted(monkeypatch, acme)
     first = await taken(listings, acme)
     assert await taken(listings, acme) is first
@@ -82,7 +82,7 @@ async def test_a_mailbox_is_read_once_and_then_only_its_changes(acme: Home, monk
 
 async def test_whatever_happens_a_kept_listing_becomes_the_one_in_the_database(acme: Home) -> None:
     chance = random.Random(5)
-    listings = Listings(acme.db)
+    listings = Listings(acme.db.messages)
     await acme.fill(20)
     modes: list[StoreMode] = ["set", "add", "remove"]
     for _ in range(60):
@@ -106,17 +106,16 @@ async def test_whatever_happens_a_kept_listing_becomes_the_one_in_the_database(a
 
 async def test_sessions_do_not_change_what_they_share(acme: Home) -> None:
     await acme.fill(4)
-    listings = Listings(acme.db)
+    listings = Listings(acme.db.messages)
     shared = await taken(listings, acme)
     before = marks(shared)
-    mailbox = await inbox_of(acme)
-    one, other, third = (View(mailbox, shared, read_only=False) for _ in range(3))
+    one, other, third = (Contents(shared) for _ in range(3))
     assert one.uids is other.uids
     one.update(Entry(2, 9, Flag.SEEN, ("x",)))
     one.expunge([1])
-    one.take_gone()
+    one.drop_gone()
     third.expunge([4])
-    third.take_gone()
+    third.drop_gone()
     third.update(Entry(2, 9, Flag.DELETED))
     assert (marks(shared), list(other.uids), other.keywords(1)) == (before, [1, 2, 3, 4], ())
     assert (list(one.uids), one.bits(0), one.keywords(0)) == ([2, 3, 4], Flag.SEEN, ("x",))
@@ -125,7 +124,7 @@ async def test_sessions_do_not_change_what_they_share(acme: Home) -> None:
 async def test_a_modseq_that_goes_back_is_not_believed(acme: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that was restored while the program ran."""
     await acme.fill(2)
-    listings = Listings(acme.db)
+    listings = Listings(acme.db.messages)
     kept = await taken(listings, acme)
     asked = counted(monkeypatch, acme)
     await listings.of(await inbox_of(acme), kept.modseq - 1)
@@ -136,22 +135,22 @@ async def test_no_more_is_kept_than_there_is_room_for(acme: Home, monkeypatch: p
     await acme.fill(10)
     archive = await acme.db.mailboxes.get(acme.tenant, acme.mailboxes["Archive"])
     assert archive is not None
-    room = (await taken(Listings(acme.db), acme)).octets
-    listings = Listings(acme.db, room + 10)
+    room = (await taken(Listings(acme.db.messages), acme)).octets
+    listings = Listings(acme.db.messages, room + 10)
     asked = counted(monkeypatch, acme)
     for _ in range(2):
         await taken(listings, acme)
     await listings.of(archive, archive.modseq)
     await taken(listings, acme)
     assert asked == ["listing"] * 3
-    narrow = Listings(acme.db, room - 1)
+    narrow = Listings(acme.db.messages, room - 1)
     for _ in range(2):
         await taken(narrow, acme)
     assert asked == ["listing"] * 5
 
 
 async def test_a_mailbox_that_was_deleted_is_not_found(acme: Home) -> None:
-    listings = Listings(acme.db)
+    listings = Listings(acme.db.messages)
     kept = await taken(listings, acme)
     mailbox = await inbox_of(acme)
     await acme.db.mailboxes.delete(acme.tenant, acme.inbox)
