@@ -1,4 +1,4 @@
-"""BIMI: which picture a domain wants to be shown beside its mail.
+"""BIMI: the picture that a domain publishes to be shown beside its mail.
 
 After draft-brand-indicators-for-message-identification, §4.3 (the record), §5 (the header fields) and §7 (what a
 receiver does). The record is looked up and checked; neither the picture nor the certificate behind it is fetched.

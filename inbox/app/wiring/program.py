@@ -137,15 +137,13 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         database.accounts, directory, database.rates, passwords, AuthHooks(judge), clock, log, asyncio.sleep
     )
     recorder = Recorder(judge, database.decisions, clock, ids, log)
-    appending = MailboxAppending(judge, directory, filer, recorder, clock, ids)
+    names, messages = make_mailboxes(installation, MailboxAppending(judge, directory, filer, recorder, clock, ids))
     rotation = Rotation(
         database.dkim_keys, resolver, clock, structlog.get_logger("inbox.dkim"), installation.executors, random.random
     )
     feedback.start()
     try:
-        yield Parts(
-            live, judge, directory, pipeline, login, *make_mailboxes(installation, appending), instances, rotation, log
-        )
+        yield Parts(live, judge, directory, pipeline, login, names, messages, instances, rotation, log)
     finally:
         await _write_counts(pipeline, log)
         await instances.close()

@@ -38,7 +38,7 @@ _ENCODED_ADDRESS: Final = re.compile(rb"<[ \t\r\n]*+=\?")
 _NAME_BEGINS: Final = re.compile(rb'["(]|%b(?>(?:%b++%b)*)' % (_WORD, _SPACE, _WORD))
 #: Marks in the flattened field, which has no control characters of its own: a name that holds an "@", another name.
 _NAME_WITH_AT, _NAME = b"\x01", b"\x02"
-#: What may follow a name: the rest of the display name up to an angle bracket, or the "@" of a quoted local part.
+#: A name may precede the rest of the display name up to an angle bracket, or the "@" of a quoted local part.
 _OF_AN_ADDRESS: Final = re.compile(rb"[^,;:<>@]*+<|[ \t\r\n]*+@")
 _OPENING: Final = re.compile(rb"<(?>(?:%b*+<)+)" % _SPACE)
 _CLOSING: Final = re.compile(rb">(?>(?:%b*+>)+)" % _SPACE)
@@ -228,8 +228,8 @@ def _dotted(name: str) -> Iterator[str]:
 
 
 def _in_phrase(piece: bytes) -> Iterator[str]:
-    """What is behind an "@" of a display name that is not quoted: some readers show it as the domain, with or without
-    the white space in it. A single label is nobody's domain."""
+    """The domain behind an "@" of a display name that is not quoted: some readers show it, with or without the white
+    space in it. A single label is not a mail domain."""
     for text in (_tidy(piece), _GLUE.sub(b"", piece)):
         found = _LABELS.match(text)
         assert found is not None  # matches the empty text too
@@ -239,7 +239,7 @@ def _in_phrase(piece: bytes) -> Iterator[str]:
 
 
 def _in_address(piece: bytes) -> Iterator[str]:
-    """What is behind the "@" of an address."""
+    """The domain behind the "@" of an address."""
     text = _tidy(piece)
     if not text:
         return

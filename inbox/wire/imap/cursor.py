@@ -49,7 +49,7 @@ class Cursor:
         return self.text[self.pos : self.pos + 1]
 
     def skip(self, token: bytes) -> bool:
-        """Moves over ``token`` if it stands here."""
+        """Moves over ``token`` if it is here."""
         if self.text.startswith(token, self.pos):
             self.pos += len(token)
             return True
