@@ -13,7 +13,7 @@ from inbox.authentication.results import MethodResult
 _SIGNATURES: Final = 15
 #: Characters of an address that is shown whole; of a longer one, its domain is.
 _ADDRESS: Final = 254
-_BELIEVED: Final = "as the message's header said"
+_BELIEVED: Final = "from the message's header"
 
 
 def of_spf(fact: SpfFact) -> Iterator[MethodResult]:

@@ -51,7 +51,7 @@ _IGNORED: Final = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class MethodResult:
-    """What one method found: ``spf=pass smtp.mailfrom=example.org``.
+    """The result of one method: ``spf=pass smtp.mailfrom=example.org``.
 
     ``method`` and ``result`` are in lower case. ``properties`` are ``("smtp.mailfrom", "example.org")``, names in
     lower case, in their order. ``comment`` is only written.
@@ -65,7 +65,7 @@ class MethodResult:
 
     @property
     def known(self) -> Result | None:
-        """The result as a value, or None if it is none of RFC 8601 §2.7 (§2.7.7: then it says nothing)."""
+        """The result as a value, or None if RFC 8601 §2.7 does not define it (§2.7.7: then it is ignored)."""
         try:
             return Result(self.result)
         except ValueError:

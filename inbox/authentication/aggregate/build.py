@@ -65,7 +65,7 @@ class Subject:
 
     @property
     def period(self) -> tuple[int, int]:
-        """The first and the last second of the day, since the epoch. Raises ValueError if it is no day."""
+        """The first and the last second of the day, since the epoch. Raises ValueError if it is not a date."""
         midnight = datetime.strptime(self.day, "%Y-%m-%d").replace(tzinfo=UTC)
         return int(midnight.timestamp()), int((midnight + timedelta(days=1)).timestamp()) - 1
 
@@ -100,7 +100,7 @@ def build_report(subject: Subject, submitter: Submitter) -> BuiltReport:
     """The report; the same observations always give the same octets, and the same day and record the same id.
 
     Raises:
-        ValueError: the day is none.
+        ValueError: ``day`` is not a date.
     """
     names = (submitter.domain, subject.day, subject.domain, *(f"{name}={value}" for name, value in subject.published))
     report_id = hashlib.sha256("\n".join(names).encode("utf-8", "replace")).hexdigest()[:_ID_DIGITS]

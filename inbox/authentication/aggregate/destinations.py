@@ -125,7 +125,7 @@ def too_many(destination: Destination, most: int, *, host: bool) -> Refusal:
 
 
 def too_large(destination: Destination, octets: int) -> Refusal | None:
-    """Why a mail of this size must not go there; None if it may. RFC 7489 §6.2 leaves open what is measured, so the
+    """The refusal of a mail of this size; None if it may go there. RFC 7489 §6.2 leaves open what is measured, so the
     largest that could be meant is: the whole mail."""
     if destination.most is None or octets <= destination.most:
         return None

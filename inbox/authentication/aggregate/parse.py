@@ -251,7 +251,7 @@ def _word(node: Node, name: str) -> str:
 
 
 def _address(text: str) -> str:
-    """An IP address in its usual form; empty if it is none."""
+    """An IP address in its usual form; empty if ``text`` is not one."""
     try:
         return str(ip_address(text))
     except ValueError:

@@ -89,7 +89,7 @@ def unpack(data: bytes) -> bytes:
     elif data.startswith(_ZIP):
         data = _first_member(data)
     if not _is_xml(data):
-        raise NotAReport("it is no XML, and so no DMARC aggregate report")
+        raise NotAReport("it is not XML, and so not a DMARC aggregate report")
     if len(data) > REPORT_XML_OCTETS:
         raise ReportUnfit(f"more than {REPORT_XML_OCTETS} octets of XML")
     return data.lstrip(_BLANK)

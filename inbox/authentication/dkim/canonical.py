@@ -134,8 +134,8 @@ def body_hashes(content: Content, start: int, form: Form, lengths: Iterable[int 
 
 
 def body_hash(content: Content, start: int, form: Form) -> bytes:
-    """SHA-256 of the canonical body that begins at ``start``; empty if the body costs too much, which is no hash of
-    anything and fits no signature."""
+    """SHA-256 of the canonical body that begins at ``start``; empty if the body costs too much: that matches
+    no signature."""
     return body_hashes(content, start, form, ()).get(None, b"")
 
 

@@ -47,7 +47,7 @@ def domain_name(text: str) -> str:
     """A domain (``d=``) or selector (``s=``) of a signature as A-labels in lower case (RFC 6376 §3.5, RFC 8616 §5).
 
     Raises:
-        KeyInvalid: it is no name that may be asked for.
+        KeyInvalid: the name cannot be looked up.
     """
     if len(text) > DOMAIN_OCTETS or text.startswith("["):  # IDNA takes its time over long texts.
         raise KeyInvalid("not a domain name")
@@ -73,7 +73,7 @@ def parse_key(record: bytes) -> PublicKey:
 
 @lru_cache(maxsize=4096)
 def _parsed(record: bytes) -> PublicKey | str:
-    """The key, or why there is none: what is wrong is not worked out anew for each message, either."""
+    """The key, or the error: both are kept, so that no message parses a record again."""
     try:
         tags = parse_tags(record, KEY_RECORD_OCTETS)
         if tags.get("v", "DKIM1") != "DKIM1":

@@ -35,7 +35,7 @@ def parse_tags(value: bytes, limit: int = SIGNATURE_FIELD_OCTETS) -> dict[str, s
         limit: octets that are looked at.
 
     Raises:
-        TagsInvalid: too long, too many tags, a tag twice, a name or value that is none.
+        TagsInvalid: too long, too many tags, a tag twice, an invalid name or value.
     """
     if len(value) > limit:
         raise TagsInvalid("the tag-list is too long")

@@ -28,7 +28,7 @@ _SPELLINGS: Final = 20
 _DOMAIN_CHARACTERS: Final = 255
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SPACE: Final = rb"[ \t\r\n]"
-#: RFC 2047 §2, of what may not stand in a phrase (§5) only the "@", which senders do put there.
+#: RFC 2047 §2; of the characters that a phrase (§5) may not hold only the "@", which real senders put there.
 _WORD: Final = rb'=\?[^?\s<>()",;:]{1,64}\?[bqBQ]\?[^?\s<>()",;:]*+\?='
 _ENCODED_WORD: Final = re.compile(_WORD)
 #: The same with what broken senders leave unencoded: clients differ in whether they decode it.
@@ -66,8 +66,8 @@ class Author:
 def author_of(fields: Sequence[bytes]) -> Author:
     """The Author Domain of a message with these From fields (values as they came). Never fails; linear in their size.
 
-    RFC 5322 §3.6 wants one field. Several addresses, and groups (RFC 6854), may stand in it as long as all of them
-    are of one domain.
+    RFC 5322 §3.6 wants one field. Several addresses, and groups (RFC 6854), are allowed as long as all of them
+    have one domain.
     """
     if len(fields) != 1:
         return Author(problem="there are several From fields" if fields else "there is no From field")
@@ -115,7 +115,7 @@ def a_labels(text: str) -> str:
     IDNA 2003 would make ``strasse`` of ``straße``, and so judge another domain than the one that is shown.
 
     Raises:
-        AddressError: it is no domain.
+        AddressError: ``text`` is not a domain.
     """
     if len(text) > _DOMAIN_CHARACTERS:
         raise AddressError(f"a domain of more than {_DOMAIN_CHARACTERS} characters")

@@ -138,7 +138,7 @@ def _dkim_identifiers(dkim: DkimFact | None) -> Iterator[tuple[str, Result]]:
 
 
 class _Alignment:
-    """Whose identifiers are aligned with one Author Domain.
+    """Alignment of identifiers with one Author Domain.
 
     ``organizational_domain`` is the Author Domain's, empty while it was not needed.
     """

@@ -2,7 +2,7 @@
 
 Unknown tags are ignored. A tag whose value is malformed counts as absent, and so does one that is there twice, since a
 tag list must not repeat a name (RFC 6376 §3.2). The consequences of a malformed ``p``, ``sp`` or ``np`` are in RFC
-9989 §4.10.1: with an address for reports the record asks for nothing (``p=none``), without one it is no policy.
+9989 §4.10.1: with an address for reports the record asks for nothing (``p=none``), without one it is not a policy.
 """
 
 from __future__ import annotations

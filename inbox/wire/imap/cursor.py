@@ -37,7 +37,7 @@ class Cursor:
         self._literals = iter(request.literals)
 
     def bad(self, wanted: str) -> BadCommand:
-        """The error that names what should have stood here."""
+        """The error that names the expected element."""
         return BadCommand(f"{wanted} expected at octet {self.pos + 1}")
 
     @property

@@ -24,7 +24,7 @@ _DIGITS = 12
 class Request:
     """A whole command: its text without the final CRLF, and its literals in order.
 
-    Where a literal stood, ``text`` has ``{n}`` and CRLF; CR and LF stand nowhere else in it.
+    In place of a literal ``text`` has ``{n}`` and CRLF; it has no other CR and LF.
     """
 
     text: bytes
