@@ -6,7 +6,7 @@ import pytest
 
 from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
-from inbox.cli.quarantine import QUARANTINE
+from inbox.mail.tenancy import QUARANTINE
 from inbox.store.records import Arrival, Copy, DecisionRecord, EmailRecord, Filing
 from inbox.store.sqlite import SqliteDatabase
 from tests.support.cli import Cli
