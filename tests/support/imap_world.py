@@ -178,6 +178,9 @@ class Client:
 
     async def starttls(self) -> None:
         await self.ok(b"STARTTLS")
+        await self.begin_tls()
+
+    async def begin_tls(self) -> None:
         await self.writer.start_tls(client_tls(), server_hostname="localhost")
 
     async def login(self, address: str = ADDRESS) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
-from typing import Final, cast
+from typing import cast
 
 from inbox.base.errors import InboxError, StoreError
 from inbox.base.limits import IMAP_EARLY_LITERAL_OCTETS, IMAP_EARLY_LITERALS, IMAP_LITERAL_OCTETS, IMAP_LITERALS
@@ -19,12 +19,6 @@ from inbox.wire.imap.commands import Append, Command
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.framing import Announced, Broken, Event, Hopeless, Octets, Request
 from inbox.wire.imap.parser import parse, parse_append, tag_of
-
-_OUT_OF_PLACE: Final = {
-    State.NOT_AUTHENTICATED: "Log in first",
-    State.AUTHENTICATED: "No mailbox is selected",
-    State.SELECTED: "You are logged in already",
-}
 
 
 class Conversation:
@@ -163,7 +157,7 @@ class Conversation:
         """The rule for a command. Raises BadCommand if it is out of place (RFC 3501 §3)."""
         rule = self._commands[name]
         if not self._state & rule.states:
-            raise BadCommand(_OUT_OF_PLACE[self._state])
+            raise BadCommand(_why_not(rule, self._state))
         return rule
 
     async def _answer(self, command: Command, running: Awaitable[Done]) -> None:
@@ -225,3 +219,10 @@ class Conversation:
         if self._s.session.identity is None:
             return State.NOT_AUTHENTICATED
         return State.AUTHENTICATED if self._s.selected is None else State.SELECTED
+
+
+def _why_not(rule: Rule, state: State) -> str:
+    """Why the command is not allowed in this state."""
+    if state is State.NOT_AUTHENTICATED:
+        return "Log in first"
+    return "No mailbox is selected" if State.SELECTED in rule.states else "You are logged in already"

@@ -1,15 +1,19 @@
-"""The dialogs: what is said on the wire, command by command."""
+"""The dialogs: one for each command, and some for what commands do together."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from inbox.server.imap.dispatch import COMMANDS
 from tests.support.imap_dialog import run_dialog
 from tests.support.imap_world import world
 
-DIALOGS = sorted((Path(__file__).parents[2] / "dialogs").glob("imap-*.dialog"))
+FOLDER = Path(__file__).parents[2] / "dialogs"
+COMMAND = sorted((FOLDER / "imap").glob("*.dialog"))
+TOGETHER = sorted(FOLDER.glob("imap-*.dialog"))
 
 PLAIN = (
     b"From: Ann <ann@demo.test>\r\nTo: Bob <bob@demo.test>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?= aus Wien\r\n"
@@ -23,11 +27,14 @@ MIXED = (
 )
 
 
-def test_there_are_dialogs() -> None:
-    assert DIALOGS
+def test_every_command_has_its_dialog() -> None:
+    said = {path.stem.upper(): path.read_text(encoding="utf-8") for path in COMMAND}
+    for name in COMMANDS:
+        assert re.search(rf"^\d*C: \S+ {name}\b", said[name.removeprefix("UID ")], re.MULTILINE), name
+    assert TOGETHER
 
 
-@pytest.mark.parametrize("script", DIALOGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", [*COMMAND, *TOGETHER], ids=lambda path: path.stem)
 async def test_dialog(tmp_path: Path, script: Path) -> None:
     async with world(tmp_path, max_message_octets=2_000_000) as w:
         await w.deliver(PLAIN, flags=1, internal_date=1_644_267_145.0, prepended=b"Delivered-To: ann@demo.test\r\n")
