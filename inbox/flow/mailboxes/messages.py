@@ -133,11 +133,29 @@ class MailboxMessages:
         if not changes_all_flags(rights):
             allowed = changeable(rights)
             known = keywords if Rights.WRITE in rights else ()
-            # To replace all flags, a user has to be allowed to remove any of them.
-            if mode == "set" or (not flags & allowed and not known):
+            if not (allowed if mode == "set" else flags & allowed or known):
                 raise NotPermitted(f"mailbox {access.mailbox.id}: the user lacks rights to these flags")
             flags, keywords = flags & allowed, known
+            if mode == "set":
+                return self._replace(access, uids, flags, keywords)
         return self._messages.storing(access.mailbox.organization, access.mailbox.id, uids, mode, flags, keywords)
+
+    async def _replace(
+        self, access: Access, uids: Sequence[int], flags: int, keywords: tuple[str, ...]
+    ) -> AsyncIterator[StoreStep]:
+        """Replaces those flags that the user may change: adds what it asks for, then removes the others of them."""
+        tenant, mailbox = access.mailbox.organization, access.mailbox.id
+        others: tuple[str, ...] = ()
+        if Rights.WRITE in access.rights:
+            status = await self._mailboxes.status(tenant, mailbox)
+            marks = (await self._listings.of(access.mailbox, status.modseq)).marks
+            wanted = {word.lower() for word in keywords}
+            others = tuple({word for _, words in marks for word in words if word.lower() not in wanted})
+        async for _ in self._messages.storing(tenant, mailbox, uids, "add", flags, keywords):
+            pass
+        removed = changeable(access.rights) & ~flags
+        async for step in self._messages.storing(tenant, mailbox, uids, "remove", removed, others):
+            yield step
 
     async def mark_seen(self, access: Access, uids: Sequence[int]) -> list[Entry]:
         """Sets ``\\Seen``, and returns the messages as they are now. Without the right to, it does nothing: FETCH of a

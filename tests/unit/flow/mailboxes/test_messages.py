@@ -108,13 +108,26 @@ async def test_a_user_changes_the_flags_that_it_may(scene: Scene) -> None:
 async def test_flags_that_a_user_may_not_change_are_refused(scene: Scene) -> None:
     await scene.acme.fill(1, flags=Flag.FLAGGED)
     may_see = await scene.access(rights=READER | Rights.SEEN)
-    for what in (("add", Flag.DELETED), ("remove", Flag.FLAGGED), ("add", 0, ("x",)), ("set", Flag.SEEN)):
+    for what in (("add", Flag.DELETED), ("remove", Flag.FLAGGED), ("add", 0, ("x",))):
         with pytest.raises(NotPermitted):
             scene.messages.store(may_see, [1], *what)  # type: ignore[arg-type]  # a mode and flags
     assert [entry.flags for entry in await scene.entries()] == [Flag.FLAGGED]
+    with pytest.raises(NotPermitted):
+        scene.messages.store(replace(may_see, rights=READER), [1], "set", 0)
     all_flags = replace(may_see, rights=READER | Rights.SEEN | Rights.WRITE | Rights.DELETE_MESSAGES)
     [entry] = await scene.store(all_flags, [1], "set", Flag.SEEN)
     assert entry.flags == Flag.SEEN
+
+
+async def test_to_replace_flags_changes_those_that_the_user_may_change(scene: Scene) -> None:
+    await scene.acme.fill(1, flags=Flag.FLAGGED | Flag.DELETED | Flag.SEEN, keywords=("old", "Kept"))
+    may_delete = await scene.access(rights=READER | Rights.DELETE_MESSAGES)
+    [entry] = await scene.store(may_delete, [1], "set", Flag.DRAFT, ("new",))
+    assert (entry.flags, entry.keywords) == (Flag.FLAGGED | Flag.SEEN, ("Kept", "old"))
+    may_write = replace(may_delete, rights=READER | Rights.WRITE)
+    [entry] = await scene.store(may_write, [1], "set", Flag.ANSWERED | Flag.DELETED, ("kept", "new"))
+    assert (entry.flags, entry.keywords) == (Flag.ANSWERED | Flag.SEEN, ("Kept", "new"))
+    assert await scene.entries() == [entry]
 
 
 async def test_reading_a_body_does_not_fail_without_the_right_to_mark_it(scene: Scene) -> None:
