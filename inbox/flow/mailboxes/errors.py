@@ -1,4 +1,4 @@
-"""What the use cases refuse. ``said`` is for the user; each server maps the classes to its own codes."""
+"""Refusals of the use cases. ``said`` is for the user; each server maps the classes to its own codes."""
 
 from __future__ import annotations
 

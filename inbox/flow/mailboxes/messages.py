@@ -1,4 +1,4 @@
-"""What is in a mailbox: read it, watch it, add to it, change flags, copy, move, expunge.
+"""Messages of a mailbox: read, watch, append, change flags, copy, move, expunge.
 
 Each call is one command of a client, for many messages at once: rights are checked once for each call, and what the
 store yields is passed on as it is. Long changes run in steps of the store, between which other users get their turn.
@@ -32,7 +32,7 @@ class Opened(NamedTuple):
 
 
 class MailboxMessages:
-    """What a user may do with the messages of a mailbox that it has access to.
+    """Use cases for the messages of a mailbox that a user has access to.
 
     Every method may raise ``NotFound`` if the mailbox is gone, ``StoreUnavailable``, and ``NotPermitted`` if the user
     lacks the right that RFC 4314 §4 demands.
@@ -61,7 +61,7 @@ class MailboxMessages:
         return self._changes.subscribe([access.mailbox.id])
 
     async def changes(self, access: Access, since: int) -> MailboxChanges:
-        """What happened after the modseq ``since``."""
+        """Changes after the modseq ``since``."""
         access.need(Rights.READ)
         return await self._messages.changes(access.mailbox.organization, access.mailbox.id, since)
 

@@ -18,7 +18,7 @@ SPECIAL_USES: Final = {use.lower(): use for use in ("\\Archive", "\\Drafts", "\\
 
 
 class MailboxNames:
-    """What a user may do with the mailboxes that its resolver shows.
+    """Use cases for the mailboxes that a resolver shows to a user.
 
     Every method may raise ``StoreUnavailable``, and ``NotPermitted`` if the user lacks the right that RFC 4314 §4
     demands. A mailbox without the right ``LOOKUP`` is not found.
@@ -76,7 +76,7 @@ class MailboxNames:
         await self._mailboxes.create(place.tenant, place.account, place.name, use)
 
     async def delete(self, user: Identity, name: str) -> Access:
-        """Deletes a mailbox with its messages; mailboxes below it and subscriptions stay. Returns what it was.
+        """Deletes a mailbox with its messages; mailboxes below it and subscriptions stay. Returns the deleted mailbox.
 
         Raises:
             NameRefused: it is INBOX.

@@ -37,7 +37,7 @@ class Quarantined(NamedTuple):
 
 
 class Quarantine:
-    """What an administrator does with quarantined mail. Every method may raise ``StoreUnavailable``."""
+    """Use cases of an administrator for quarantined mail. Every method may raise ``StoreUnavailable``."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._tenants = database.tenants

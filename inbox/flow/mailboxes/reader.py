@@ -18,7 +18,7 @@ _AHEAD_OCTETS: Final = 1024 * 1024
 
 #: One message of ``MailboxMessages.columns``: its uid, then the columns that were asked for.
 Row = tuple[Any, ...]
-#: What a row has to begin with, behind the uid, for :class:`MessageReader` and :func:`batches`.
+#: Columns that a row has to begin with, behind the uid, for :class:`MessageReader` and :func:`batches`.
 READER: Final[tuple[Column, ...]] = ("size", "prepended", "header_block", "sections", "blob_path")
 
 

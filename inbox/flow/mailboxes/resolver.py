@@ -37,7 +37,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a name leads, whether or not a mailbox has it.
+    """The namespace that a name belongs to, whether or not a mailbox has the name.
 
     Attributes:
         tenant, account: ids of the owner of the namespace.
@@ -58,7 +58,7 @@ class Place:
 
 
 class Resolver(Protocol):
-    """Which mailboxes there are for a user. Names are as in :class:`inbox.store.ports.Mailboxes`."""
+    """Finds the mailboxes that there are for a user. Names are as in :class:`inbox.store.ports.Mailboxes`."""
 
     async def all(self, user: Identity) -> list[Access]:
         """Every mailbox to which the user has a right."""
@@ -73,7 +73,7 @@ class Resolver(Protocol):
         ...
 
     async def place(self, user: Identity, name: str) -> Place:
-        """Where a mailbox of this name is, or would be created.
+        """The place where a mailbox of this name is, or would be created.
 
         Raises:
             NameRefused: the name is in no namespace in which mailboxes can be created.

@@ -36,7 +36,7 @@ class Rights(EnumFlag):
     ADMINISTER = auto()
 
 
-#: What an owner has.
+#: The rights of an owner.
 ALL_RIGHTS: Final = ~Rights(0)
 #: RFC 4314 §5.2: with one of these a mailbox is selected READ-WRITE.
 CHANGING: Final = Rights.SEEN | Rights.WRITE | Rights.INSERT | Rights.DELETE_MESSAGES | Rights.EXPUNGE

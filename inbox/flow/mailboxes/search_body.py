@@ -78,7 +78,7 @@ class TextStream:
         self._raw = b""
         self._octets = b""
         codec = codec_of(charset) if charset else None
-        # In these a line feed is no single octet, so that lines cannot be told apart before decoding.
+        # In these a line feed is more than one octet, so that lines cannot be found before decoding.
         wide = codec is not None and codec.startswith(("utf_16", "utf_32"))
         self._wide = codecs.getincrementaldecoder(codec)("replace") if wide and codec is not None else None
 

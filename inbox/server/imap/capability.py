@@ -1,4 +1,4 @@
-"""What the server announces (RFC 3501 §6.1.1); nothing stands here that does not work."""
+"""The capabilities that the server announces (RFC 3501 §6.1.1): only those that work."""
 
 from __future__ import annotations
 

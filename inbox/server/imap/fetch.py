@@ -59,7 +59,7 @@ _Reader = Callable[[View, Sequence[int], Sequence[Row]], Iterable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What one FETCH does for each message. ``sections`` are in the client's order."""
+    """The work of one FETCH for each message. ``sections`` are in the client's order."""
 
     words: tuple[str, ...]
     sections: tuple[Wanted, ...]
@@ -76,7 +76,7 @@ class _Plan:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """What the database is asked for."""
+        """Columns that are read from the database."""
         wanted = [_COLUMNS[word] for word in self.words if word not in _FROM_VIEW]
         return tuple(dict.fromkeys((*READER, *wanted) if self.sections else wanted))
 
@@ -108,7 +108,7 @@ def _reader(word: str, columns: Sequence[Column]) -> _Reader:
     at = 1 + columns.index(_COLUMNS[word])
     match word:
         case "MODSEQ":
-            # The flags that the client is told are those at the view's modseq, even if the row's are newer.
+            # The flags that the client receives are those at the view's modseq, even if the row's are newer.
             return lambda view, _, rows: [min(row[at], view.modseq) for row in rows]
         case "INTERNALDATE":
             return lambda _view, _places, rows: [render_date_time(row[at]) for row in rows]
@@ -155,7 +155,7 @@ async def fetch(s: ImapSession, wanted: Fetch) -> Done:
 
 
 async def _see(s: ImapSession, places: Sequence[range]) -> set[int]:
-    """Marks what is fetched as ``\\Seen``, in one write; returns the uids whose flags the client must be told."""
+    """Marks what is fetched as ``\\Seen``, in one write; returns the uids whose flags the client must receive."""
     here = selected(s)
     view = here.view
     unseen = [view.uids[place] for some in places for place in some if not view.bits(place) & Flag.SEEN]
@@ -196,7 +196,7 @@ async def _with_sections(
     """Answers with parts of messages, too; returns for how many. Raises No if some could not be read."""
     pages = s.backend.messages.columns(access, uids, plan.columns)
     plain = seen = _Form.of(plan.words, plan.columns, b"")
-    # RFC 3501 §6.4.5: who makes a message \Seen by reading it is told of its flags.
+    # RFC 3501 §6.4.5: a client that makes a message \Seen by reading it receives its flags.
     if "FLAGS" not in plan.words:
         seen = _Form.of((*plan.words, "FLAGS"), plan.columns, b"")
     found = unreadable = 0

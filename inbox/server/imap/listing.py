@@ -70,7 +70,7 @@ async def list_(s: ImapSession, wanted: List) -> Done:
     for name in sorted(chosen | above):
         if not any(pattern.matches(name) for pattern in patterns):
             continue
-        # RFC 5258 §3.5 and §6: CHILDINFO names base options only, and SPECIAL-USE is none (RFC 6154 §6).
+        # RFC 5258 §3.5 and §6: CHILDINFO names base options only. SPECIAL-USE is not one (RFC 6154 §6).
         below = b' ("CHILDINFO" ("SUBSCRIBED"))' if name in above and "SUBSCRIBED" in wanted.selecting else b""
         s.send(render.list_response("LIST", _attributes(tree, name, wanted), name, below))
         access = tree.nodes[name]

@@ -23,7 +23,7 @@ async def target(s: ImapSession, name: str) -> Access:
 
 
 async def counters(s: ImapSession, access: Access, items: tuple[str, ...]) -> dict[str, int]:
-    """What STATUS asks for, by item. Raises NotFound, NotPermitted."""
+    """Values of STATUS, by item. Raises NotFound, NotPermitted."""
     status = await s.backend.names.status(access)
     known = {
         "MESSAGES": status.messages,

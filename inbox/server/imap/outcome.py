@@ -1,4 +1,4 @@
-"""How commands end: tagged OK with a code, NO, or the end of the connection."""
+"""Outcomes of commands: tagged OK with a code, NO, or the end of the connection."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class No(Exception):
 
     @classmethod
     def of(cls, error: InboxError) -> No:
-        """What the client is told of an error of the store or of the flow."""
+        """The reply to an error of the store or of the flow."""
         match error:
             case StoreUnavailable():
                 code = "UNAVAILABLE"

@@ -27,7 +27,7 @@ from inbox.wire.imap.commands import Find
 from inbox.wire.imap.search import Key
 from inbox.wire.imap.sequence import SequenceSet, compact
 
-#: What a key has to look at: the view, the database's row, its texts, the blob.
+#: The source that a key needs: the view, the database's row, its texts, the blob.
 _VIEW, _ROW, _TEXTS, _BLOB = range(4)
 #: The columns for each of them: the size first, the time last, between them the two parts of the header section.
 _ASKED: Final[Mapping[int, tuple[Column, ...]]] = {
@@ -78,7 +78,7 @@ def _level(wanted: Key) -> int:
 
 
 def _weight(wanted: Key) -> int:
-    """How many keys are looked at for one message."""
+    """Number of keys that are tested for one message."""
     match wanted:
         case key.And(keys) | key.Or(keys):
             return sum(map(_weight, keys))
@@ -283,7 +283,7 @@ def _holds(test: _Test, facts: _Facts, *, words: bool) -> bool:
 
 
 async def _look(s: ImapSession, row: Row, texts: Sequence[key.Text]) -> Needles | None:
-    """What a message's blob has of the texts; None if it is gone: expunged and swept while we searched."""
+    """The texts that the blob of a message contains; None if it is gone: expunged and swept while we searched."""
     needles = Needles(folded(text.value) for text in texts)
     try:
         await look_in_body(s.backend.messages.reader(row), needles, headers=any(text.header for text in texts))

@@ -83,7 +83,7 @@ async def unselect(s: ImapSession, _: Nothing) -> Done:
 
 
 async def idle(s: ImapSession, _: Nothing) -> Done:
-    """RFC 2177: news are told as they happen, until the client says DONE."""
+    """RFC 2177: sends news as they happen, until the client sends DONE."""
     s.go_ahead(b"Idling")
     loop = asyncio.get_running_loop()
     end = loop.time() + s.config.idle_timeout

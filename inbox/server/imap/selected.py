@@ -103,7 +103,7 @@ class Selected:
 
         Raises:
             Farewell: the mailbox was deleted.
-            StoreUnavailable: nobody can say now.
+            StoreUnavailable: the database cannot be reached now.
         """
         if not (self._stale or ask):
             return
@@ -128,7 +128,7 @@ class Selected:
     async def announce(
         self, send: Callable[[bytes], None], pace: Callable[[], Awaitable[None]], *, expunges: bool
     ) -> None:
-        """Queues what the client does not know yet: how many there are, flags, and expunges if they may be told.
+        """Queues what the client does not know yet: how many there are, flags, and expunges if they may be announced.
 
         Args:
             send: queues a response.
@@ -153,7 +153,7 @@ class Selected:
                 await pace()
 
     def tell_flags(self, send: Callable[[bytes], None]) -> None:
-        """New keywords, whoever made them: the client learns of them before it sees them on a message (RFC 3501
+        """Announces new keywords, its own and those of others, before the client sees them on a message (RFC 3501
         §7.2.6; RFC 9051 §7.3.5)."""
         if self.view.known_keywords() != self._listed:
             self.list_flags(send)
@@ -172,9 +172,9 @@ class Selected:
         return flag_names(flags, (*self._listed, "\\*") if Rights.WRITE in self.access.rights else ())
 
     def know(self, uid: int) -> None:
-        """The client was just told of this message's flags."""
+        """Notes that the client has received this message's flags."""
         self._altered.discard(uid)
 
     def unknown(self, uid: int) -> None:
-        """The client does not know this message's flags; :meth:`announce` tells them."""
+        """Notes that the client does not know this message's flags; :meth:`announce` sends them."""
         self._altered.add(uid)

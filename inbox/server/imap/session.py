@@ -35,7 +35,7 @@ _WAITING: Final = 1e300
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What all sessions of one server share."""
+    """Parts that all sessions of one server share."""
 
     config: ImapConfig
     names: MailboxNames
@@ -112,11 +112,11 @@ class ImapSession:
             self.channel.interrupt()
 
     def stop(self) -> None:
-        """The server stops: the command that runs is finished, then the client is told."""
+        """The server stops: finishes the command that runs, then sends BYE."""
         self.end(Farewell("Server is shutting down", "UNAVAILABLE"))
 
     def end(self, farewell: Farewell) -> None:
-        """The command that runs is finished, then the client is told why the connection ends."""
+        """Finishes the command that runs, then sends BYE with the reason and closes the connection."""
         self._ends = farewell
         self.channel.interrupt()
 
@@ -189,7 +189,7 @@ class ImapSession:
             await self.more()
 
     async def rest_of_command(self) -> Request | Broken:
-        """What follows the streamed literal."""
+        """The rest of the command, behind the streamed literal."""
         while True:
             event = self.framer.next_event()
             match event:
@@ -227,7 +227,7 @@ class ImapSession:
     async def pace(self) -> None:
         """To be called between the steps of a long answer: memory stays bounded, and others get their turn.
 
-        Raises Disconnected: nobody is there any more for whom the work would be done.
+        Raises Disconnected: the client is gone, and needs no answer.
         """
         if self.channel.lost:
             raise Disconnected("the peer is gone")
@@ -269,7 +269,7 @@ class ImapSession:
         self.pressing = inf  # it may go on to IDLE without another look at the time
 
     def changed(self, mailbox: str) -> None:
-        """A command of this session changed that mailbox (id): if it is the selected one, the news are told at once."""
+        """A command of this session changed that mailbox (id): if it is the selected one, the news are sent at once."""
         if self.selected is not None and self.selected.access.mailbox.id == mailbox:
             self.selected.suspect()
 
@@ -281,7 +281,7 @@ class ImapSession:
 
     @property
     def identity(self) -> Identity:
-        """Who is logged in. Raises RuntimeError before a login: the dispatch table must not let that happen."""
+        """The user. Raises RuntimeError before a login: the dispatch table must not let that happen."""
         if self.session.identity is None:
-            raise RuntimeError("nobody is logged in")
+            raise RuntimeError("the client is not authenticated")
         return self.session.identity

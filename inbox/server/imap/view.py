@@ -15,7 +15,7 @@ from inbox.flow.mailboxes.contents import Contents
 from inbox.mail.flags import flag_names
 from inbox.wire.imap.sequence import SequenceSet
 
-#: Keywords that FLAGS lists: its line must stay readable when somebody gives each message a keyword of its own.
+#: Keywords that FLAGS lists: its line must stay readable when each message has a keyword of its own.
 SHOWN_KEYWORDS: Final = 300
 
 
@@ -38,7 +38,7 @@ class _Spellings:
 
 
 class _Rendered(dict[int, bytes]):
-    """What FLAGS says, by state; made when it is first asked for."""
+    """FLAGS responses by state, rendered when one is first needed."""
 
     def __init__(self, states: States, spellings: _Spellings, *, recent: bool) -> None:
         super().__init__()
@@ -73,21 +73,21 @@ class View(Contents):
     def places(self, numbers: SequenceSet, *, uid: bool) -> list[range] | None:
         """The places (from 0) that a set means, ascending.
 
-        None if a sequence number is none of ours (RFC 3501 §9: an error); UIDs that do not exist are passed over.
+        None if a sequence number is too high (RFC 3501 §9: an error); UIDs that do not exist are left out.
         """
         if uid:
             ranges = numbers.resolve(self.highest_uid) if self.uids else []
             found = [range(bisect_left(self.uids, low), bisect_right(self.uids, high)) for low, high in ranges]
             return [places for places in found if places]
         if not self.uids:
-            # ``1:*`` is what many clients ask of any mailbox: of an empty one it means nothing, and that is no error.
+            # ``1:*`` is what many clients ask of any mailbox: of an empty one it means no message.
             return [] if numbers.has_star else None
         if numbers.greatest > len(self.uids):
             return None
         return [range(low - 1, high) for low, high in numbers.resolve(len(self.uids))]
 
     def known_places(self, numbers: SequenceSet, *, uid: bool) -> list[range]:
-        """The same, with sequence numbers that are none of ours passed over, too."""
+        """The same, but sequence numbers that are too high are left out, too."""
         if uid or not self.uids:
             return self.places(numbers, uid=True) or []
         size = len(self.uids)
@@ -120,7 +120,7 @@ class View(Contents):
     # -- recent
 
     def add_recent(self, first: int, end: int) -> None:
-        """This session is the first that is told of the uids from ``first`` up to, not including, ``end``."""
+        """This session is the first that hears of the uids from ``first`` up to, not including, ``end``."""
         if first < end:
             self._recent.append(range(first, end))
 
