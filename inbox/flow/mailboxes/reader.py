@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from inbox.base.errors import StoreError
-from inbox.mail.sections import section
 from inbox.store.ports import Blobs
 from inbox.store.records import Column
 
@@ -43,37 +42,25 @@ async def batches(pages: AsyncIterator[list[Row]], pieces: int) -> AsyncIterator
 
 
 class MessageReader:
-    """A message in one mailbox. Its header section comes from the database, all else from the blob."""
+    """A message in one mailbox. Its header section comes from the database, all else from the blob.
 
-    __slots__ = ("_blob_path", "_blobs", "_head", "_prepended", "_sections", "_size")
+    Attributes:
+        size: octets of the message.
+        head: the header section, with its empty line.
+        prepended: octets in front of the blob.
+        sections: the table of parts; its offsets do not count what is prepended (``inbox.mail.sections``).
+    """
+
+    __slots__ = ("_blob_path", "_blobs", "head", "prepended", "sections", "size")
 
     def __init__(self, row: Row, blobs: Blobs) -> None:
-        self._size: int = row[1]
+        self.size: int = row[1]
         prepended, header_block = row[2:4]
-        self._sections: bytes = row[4]
+        self.sections: bytes = row[4]
         self._blob_path: str = row[5]
         self._blobs = blobs
-        self._prepended = len(prepended)
-        self._head: bytes = prepended + header_block
-
-    @property
-    def head(self) -> bytes:
-        """The header section, with its empty line."""
-        return self._head
-
-    @property
-    def size(self) -> int:
-        """Octets of the message."""
-        return self._size
-
-    @property
-    def sections(self) -> bytes:
-        """The table of its parts, whose offsets do not count what is prepended (``inbox.mail.sections``)."""
-        return self._sections
-
-    def place(self, spec: str) -> tuple[int, int] | None:
-        """Offset and length of a section, as ``inbox.mail.sections.section`` names it; None if there is none."""
-        return section(self._sections, spec, self._prepended)
+        self.prepended = len(prepended)
+        self.head: bytes = prepended + header_block
 
     async def read(self, offset: int, length: int) -> bytes:
         """``length`` octets from ``offset``.
@@ -81,11 +68,11 @@ class MessageReader:
         Raises:
             StoreError: they are not there.
         """
-        head = self._head
+        head = self.head
         if offset + length <= len(head):
             return head[offset : offset + length]
         beginning = head[offset:] if offset < len(head) else b""
-        in_blob = offset + len(beginning) - self._prepended
+        in_blob = offset + len(beginning) - self.prepended
         rest = await self._blobs.read(self._blob_path, in_blob, length - len(beginning))
         if len(beginning) + len(rest) < length:
             raise StoreError(f"blob {self._blob_path} is shorter than its mail")
@@ -93,4 +80,4 @@ class MessageReader:
 
     async def in_blob(self, start: int, end: int) -> bytes:
         """Octets of the blob. Raises StoreError: they are not there."""
-        return await self.read(self._prepended + start, end - start)
+        return await self.read(self.prepended + start, end - start)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from inbox.base.errors import InboxError
 from inbox.flow.mailboxes.reader import PIECE, MessageReader
 from inbox.mail.sections import fields_of
+from inbox.mail.sections import section as find_section
 from inbox.server.imap.channel import Disconnected
 from inbox.server.imap.session import ImapSession
 from inbox.wire.imap.fetch import Section
@@ -45,7 +46,7 @@ class Wanted:
 
     async def find(self, message: MessageReader) -> Found | Nil:
         """The section in this message. Raises StoreError if it cannot be read."""
-        place = message.place(self.spec)
+        place = find_section(message.sections, self.spec, message.prepended)
         if place is None:
             return Nil()
         offset, length = place
