@@ -2,7 +2,7 @@
 
 ``resolver`` leads from a name to a mailbox and the user's rights, ``names`` has the commands about mailboxes as such,
 ``messages`` those about what is in them, ``holdings`` and ``quarantine`` what an administrator sees. Servers import
-these and not the store; the values that go through them are listed here.
+these and not the store; the values that they need are listed here.
 """
 
 from inbox.flow.mailboxes.errors import NameRefused, NoSuchMailbox, NotPermitted, SpecialUseTaken
@@ -10,9 +10,8 @@ from inbox.flow.mailboxes.messages import MailboxMessages
 from inbox.flow.mailboxes.names import MailboxNames
 from inbox.flow.mailboxes.resolver import Access, OwnMailboxes, Place, Resolver
 from inbox.flow.mailboxes.rights import ALL_RIGHTS, Rights
-from inbox.store.bus import Subscription
-from inbox.store.listing import Listing, Marks, States, widened
-from inbox.store.records import Column, Entry, MailboxChanges, MailboxStatus, Placed, StoreMode, StoreStep
+from inbox.store.listing import Listing, States
+from inbox.store.records import Column, Entry, StoreMode, StoreStep
 
 __all__ = [
     "ALL_RIGHTS",
@@ -20,23 +19,17 @@ __all__ = [
     "Column",
     "Entry",
     "Listing",
-    "MailboxChanges",
     "MailboxMessages",
     "MailboxNames",
-    "MailboxStatus",
-    "Marks",
     "NameRefused",
     "NoSuchMailbox",
     "NotPermitted",
     "OwnMailboxes",
     "Place",
-    "Placed",
     "Resolver",
     "Rights",
     "SpecialUseTaken",
     "States",
     "StoreMode",
     "StoreStep",
-    "Subscription",
-    "widened",
 ]
