@@ -11,6 +11,30 @@ from inbox.server.imap.dispatch import COMMANDS
 from tests.support.imap_dialog import run_dialog
 from tests.support.imap_world import world
 
+#: By announced capability: what a dialog has to have that uses it.
+USES = {
+    "IMAP4rev1": r"C: \S+ SELECT",
+    "LITERAL+": r"\{\d+\+\}$",
+    "SASL-IR": r"C: \S+ AUTHENTICATE PLAIN \S{9}",
+    "ID": r"S: \* ID \(",
+    "ENABLE": r"S: \* ENABLED",
+    "AUTH=PLAIN": r"C: \S+ AUTHENTICATE PLAIN$",
+    "STARTTLS": r"C: \S+ STARTTLS$",
+    "LOGINDISABLED": r"S: \S+ NO \[PRIVACYREQUIRED\]",
+    "CHILDREN": r"\\HasChildren",
+    "CREATE-SPECIAL-USE": r"C: \S+ CREATE \S+ \(USE \(\\\w+\)\)",
+    "ESEARCH": r"S: \* ESEARCH \(TAG",
+    "IDLE": r"S: \+ Idling",
+    "LIST-EXTENDED": r"C: \S+ LIST \(SUBSCRIBED\)",
+    "LIST-STATUS": r"C: \S+ LIST .*RETURN \(.*STATUS \(",
+    "MOVE": r"C: \S+ (UID )?MOVE \d",
+    "NAMESPACE": r"S: \* NAMESPACE",
+    "SPECIAL-USE": r"C: \S+ LIST \(SPECIAL-USE\)",
+    "STATUS=SIZE": r"S: \* STATUS \S+ \(.*\bSIZE \d",
+    "UIDPLUS": r"\[COPYUID .*\]",
+    "UNSELECT": r"C: \S+ UNSELECT$",
+    "APPENDLIMIT": r"APPENDLIMIT \d",
+}
 FOLDER = Path(__file__).parents[2] / "dialogs"
 COMMAND = sorted((FOLDER / "imap").glob("*.dialog"))
 TOGETHER = sorted(FOLDER.glob("imap-*.dialog"))
@@ -32,6 +56,19 @@ def test_every_command_has_its_dialog() -> None:
     for name in COMMANDS:
         assert re.search(rf"^\d*C: \S+ {name}\b", said[name.removeprefix("UID ")], re.MULTILINE), name
     assert TOGETHER
+
+
+def test_every_capability_has_its_dialog() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (*COMMAND, *TOGETHER)]
+    announced = {
+        word.partition("=")[0] if word.startswith("APPENDLIMIT") else word
+        for text in texts
+        for words in re.findall(r"^S: \* CAPABILITY (.*)$", text, re.MULTILINE)
+        for word in words.split()
+    }
+    assert announced == set(USES)
+    for word, use in USES.items():
+        assert any(re.search(use, text, re.MULTILINE) for text in texts), word
 
 
 @pytest.mark.parametrize("script", [*COMMAND, *TOGETHER], ids=lambda path: path.stem)

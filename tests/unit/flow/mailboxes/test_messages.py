@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from inbox.base.clock import SystemClock
+from inbox.base.errors import NotFound
 from inbox.flow.mailboxes import ALL_RIGHTS, Access, MailboxMessages, NotPermitted, Rights
 from inbox.flow.mailboxes.rights import CHANGING
 from inbox.mail.content import Content, MemoryContent
@@ -195,6 +196,26 @@ async def test_pages_of_the_store_are_passed_on_as_they_are(scene: Scene, monkey
     access = await scene.access()
     assert scene.messages.columns(access, range(50_000), ("size",)) is pages
     assert scene.messages.store(access, range(50_000), "add", Flag.SEEN) is pages
+
+
+async def test_a_mailbox_that_is_gone_is_not_found(scene: Scene) -> None:
+    """It is deleted between the name and what was to be done with it."""
+    await scene.acme.fill(1)
+    gone, inbox = await scene.access("Archive"), await scene.access()
+    await scene.acme.db.mailboxes.delete(scene.acme.tenant, gone.mailbox.id)
+    for work in (
+        scene.messages.open(gone),
+        scene.messages.changes(gone, 0),
+        scene.messages.claim_recent(gone),
+        scene.messages.copy(inbox, [1], gone),
+        scene.messages.move(inbox, [1], gone),
+        scene.messages.mark_seen(gone, [1]),
+        scene.messages.expunge(gone),
+        scene.store(gone, [1], "add", Flag.SEEN),
+    ):
+        with pytest.raises(NotFound):
+            await work
+    assert [entry.uid for entry in await scene.entries()] == [1]
 
 
 def test_reading_alone_changes_nothing() -> None:
