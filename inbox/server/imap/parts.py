@@ -9,8 +9,8 @@ from typing import Any, Final
 from inbox.base.errors import InboxError, StoreError
 from inbox.mail.sections import fields_of
 from inbox.mail.sections import section as find_section
-from inbox.server.imap.channel import Disconnected
 from inbox.server.imap.session import ImapSession
+from inbox.server.transport import Disconnected
 from inbox.store.ports import Blobs
 from inbox.store.records import Column
 from inbox.wire.imap.fetch import Section
