@@ -51,9 +51,9 @@ def serve(
             run(settings, inherited(inherit), index=index, processes=of, parent=parent, pulse=pulse, door=door, log=log)
         )
         return
-    listeners = bind(settings, frozenset(word.strip() for word in only.split(",") if word.strip()))
+    endpoints = bind(settings, frozenset(word.strip() for word in only.split(",") if word.strip()))
     if processes == 1:
-        _served(run(settings, listeners, log=log))
+        _served(run(settings, endpoints, log=log))
         return
     from inbox.app.serve.processes import Processes
     from inbox.app.wiring.installation import opened
@@ -63,7 +63,7 @@ def serve(
         # Children that refuse to start would be started again and again.
         async with opened(settings):
             pass
-        return await Processes(listeners, processes, shared_helper(settings)).run()
+        return await Processes(endpoints, processes, shared_helper(settings)).run()
 
     code = run_loop(all_of_them())
     if code:

@@ -26,6 +26,7 @@ from inbox.plugin.api.context import Identity, Session
 from inbox.plugin.api.testing import MemoryLog
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.server import ImapServer
+from inbox.server.listener import bind
 from inbox.store.blobs.local import LocalBlobs
 from inbox.store.ports import Mailboxes
 from inbox.store.records import Arrival, Copy, EmailRecord, Filing, Placed
@@ -218,6 +219,11 @@ class World:
     async def deliver(self, message: bytes, name: str = "INBOX", **options: Any) -> Placed:
         return await self.filer.file(await self.mailbox(name), MemoryContent(message), **options)
 
+    async def stop(self) -> None:
+        """Ends the server as the program does."""
+        await self.server.drain(self.config.stop_timeout)
+        await self.server.stop()
+
     async def alone(self) -> None:
         """Returns when the server has no client any more."""
         while sessions := self.server._sessions:
@@ -283,11 +289,12 @@ async def world(
     identity = Identity(ADDRESS, account.id, organization.id, "demo")
     filer, found = Filer(database, blobs), resolver(database.mailboxes)
     server = imap_server(config, database, blobs, FixedLogin({ADDRESS: identity}), filer, log, found)
-    [plain] = await server.start("127.0.0.1", 0, tls="starttls")
-    [secure] = await server.start("127.0.0.1", 0, tls="implicit")
+    plain, secure = bind("127.0.0.1", 0, "imap"), bind("127.0.0.1", 0, "imaps", "implicit")
+    await server.start([plain, secure])
+    made = World(config, database, blobs, filer, log, organization, account, found, server, plain.port, secure.port)
     try:
-        yield World(config, database, blobs, filer, log, organization, account, found, server, plain, secure)
+        yield made
     finally:
-        await server.stop()
+        await made.stop()
         await blobs.close()
         await database.close()

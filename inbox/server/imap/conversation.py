@@ -10,10 +10,10 @@ from inbox.base.errors import InboxError, StoreError
 from inbox.base.limits import IMAP_EARLY_LITERAL_OCTETS, IMAP_EARLY_LITERALS, IMAP_LITERAL_OCTETS, IMAP_LITERALS
 from inbox.server.imap.append import destination, receive
 from inbox.server.imap.capability import capabilities
-from inbox.server.imap.channel import Disconnected
 from inbox.server.imap.outcome import Done, Farewell, No
 from inbox.server.imap.rules import News, Rule, State
 from inbox.server.imap.session import ImapSession
+from inbox.server.transport import Disconnected
 from inbox.wire.imap import render
 from inbox.wire.imap.commands import Append, Command
 from inbox.wire.imap.errors import BadCommand

@@ -9,8 +9,8 @@ from inbox.base.errors import InboxError
 from inbox.flow.mailboxes.reader import PIECE, MessageReader
 from inbox.mail.sections import fields_of
 from inbox.mail.sections import section as find_section
-from inbox.server.imap.channel import Disconnected
 from inbox.server.imap.session import ImapSession
+from inbox.server.transport import Disconnected
 from inbox.wire.imap.fetch import Section
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
+from inbox.base.clock import Clock
 from inbox.base.limits import (
     IMAP_EARLY_SKIPPED_OCTETS,
     IMAP_FRESH_LINE_OCTETS,
@@ -15,22 +16,19 @@ from inbox.base.limits import (
 )
 from inbox.flow.doors import Login
 from inbox.flow.mailboxes import MailboxMessages, MailboxNames
-from inbox.plugin.api.context import Identity, Session, Tls
+from inbox.plugin.api.context import Identity, Session
 from inbox.plugin.api.services import Log
-from inbox.server.fairness import Patience, Share
-from inbox.server.guard import CROWDED_SECONDS, LOGGED_IN, STRANGER, Guard
-from inbox.server.imap.channel import Channel, Disconnected
+from inbox.server.fairness import Share
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.outcome import Farewell
 from inbox.server.imap.selected import Selected
+from inbox.server.limits import CROWDED_SECONDS, LOGGED_IN, Patience
+from inbox.server.transport import WAITING, Channel, Disconnected, Evicted, TimedOut
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.framing import Announced, Broken, Framer, Hopeless, Octets, Request
 
 #: Octets gathered before they are written: one system call, and one turn of the loop, for many responses.
 _GATHER: Final = 64 * 1024
-#: A deadline that never comes: the time-outs of this class are timers, and the guard only needs to know that the
-#: session waits.
-_WAITING: Final = 1e300
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class ImapSession:
         channel: Channel,
         session: Session,
         share: Share,
-        guard: Guard,
+        clock: Clock,
         *,
         may_start_tls: bool,
     ) -> None:
@@ -79,37 +77,15 @@ class ImapSession:
         self.framer = Framer(IMAP_EARLY_SKIPPED_OCTETS, IMAP_FRESH_LINE_OCTETS)
         self.share = share
         self.patience = Patience(backend.config.max_errors, backend.config.max_early_commands, "Log in first")
-        self.deadline = self.pressing = inf
-        self.waiting_since = 0.0
-        self._guard = guard
+        self._clock = clock
         self._command_since: float | None = None
         self.may_start_tls = may_start_tls
         self.tag = "*"
         self._out = bytearray()
         self._login_until = asyncio.get_running_loop().time() + self.config.login_timeout
         self._ends: Farewell | None = None
-        self._expired = self._evicted = False
 
-    # -- what the guard asks (inbox.server.guard.Guarded)
-
-    @property
-    def standing(self) -> int:
-        return STRANGER if self.session.identity is None else LOGGED_IN
-
-    def expire(self) -> None:
-        self._expired = True
-        self._cut()
-
-    def evict(self) -> None:
-        self._evicted = True
-        self._cut()
-
-    def _cut(self) -> None:
-        in_handshake = self.channel.secure and self.session.tls is None
-        if self.channel.full or in_handshake:
-            self.channel.abort()  # a response would not reach it
-        else:
-            self.channel.interrupt()
+    # -- the end
 
     def stop(self) -> None:
         """The server stops: finishes the command that runs, then sends BYE."""
@@ -130,10 +106,7 @@ class ImapSession:
             Disconnected: the client is gone.
         """
         authenticated = self.session.identity is not None
-        clock = self._guard.clock
-        self._command_since = clock.monotonic() if self._command_since is None else self._command_since
-        self.waiting_since = self._command_since
-        self.pressing = inf if authenticated else self._command_since + CROWDED_SECONDS
+        self._command_since = self._clock.monotonic() if self._command_since is None else self._command_since
         deadline = asyncio.get_running_loop().time() + self.config.idle_timeout if authenticated else self._login_until
         try:
             async with asyncio.timeout_at(deadline):
@@ -149,20 +122,19 @@ class ImapSession:
     async def more_or_news(self) -> bool:
         """Like :meth:`more`, without a limit of time; False if something else than octets ended the waiting."""
         await self.flush()
-        # Finite: the client is waited for, and may be evicted.
-        self.deadline = _WAITING
+        since = self._clock.monotonic() if self._command_since is None else self._command_since
+        pressing = inf if self.session.identity is not None else since + CROWDED_SECONDS
         try:
-            await self.channel.wait()
-        finally:
-            self.deadline = inf
+            # The time-outs of a session are timers; the channel has a deadline because it may be evicted.
+            await self.channel.wait(WAITING, pressing, since)
+        except Evicted:
+            self.backend.log.info("imap_evicted", peer=str(self.session.peer))
+            raise Farewell("Too many connections, try again later", "UNAVAILABLE") from None
+        except TimedOut:
+            raise Farewell("Too long without a command") from None
         data = self.channel.take()
         self.framer.feed(data)
         if not data and self.channel.at_end:
-            if self._evicted:
-                self.backend.log.info("imap_evicted", peer=str(self.session.peer))
-                raise Farewell("Too many connections, try again later", "UNAVAILABLE")
-            if self._expired:
-                raise Farewell("Too long without a command")
             if self._ends is not None:
                 raise self._ends
             raise Disconnected("end of input")
@@ -213,16 +185,7 @@ class ImapSession:
         if self._out:
             data, self._out = self._out, bytearray()
             self.channel.write(data)
-        if not self.channel.full:
-            await self.channel.drain()
-            return
-        since, pressing = self.waiting_since, self.pressing
-        self.deadline, self.waiting_since = _WAITING, self._guard.clock.monotonic()
-        self.pressing = self.waiting_since + CROWDED_SECONDS
-        try:
-            await self.channel.drain()
-        finally:
-            self.deadline, self.waiting_since, self.pressing = inf, since, pressing
+        await self.channel.drain()
 
     async def pace(self) -> None:
         """To be called between the steps of a long answer: memory stays bounded, and others get their turn.
@@ -247,26 +210,20 @@ class ImapSession:
             raise RuntimeError("no certificate")
         await self.flush()
         await self.share.turn()
-        self.deadline, self.waiting_since = _WAITING, self._guard.clock.monotonic()
-        self.pressing = self.waiting_since + CROWDED_SECONDS
-        try:
-            await self.channel.start_tls(self.config.tls, self.config.tls_timeout)
-        finally:
-            self.deadline = inf
+        await self.channel.start_tls(self.config.tls, self.config.tls_timeout)
         self.note_tls()
 
     def note_tls(self) -> None:
         """TLS is active from now on."""
-        version, cipher = self.channel.info("ssl_object").version(), self.channel.info("cipher")
-        self.session.tls = Tls(version or "", cipher[0] if cipher else "")
+        self.session.tls = self.channel.tls()
 
     def logged_in(self, identity: Identity) -> None:
         """The client is ``identity`` from now on, and may send more and longer commands."""
         self.session.identity = identity
+        self.channel.standing = LOGGED_IN
         self.framer.line_limit = IMAP_LINE_OCTETS
         self.framer.skip_limit = IMAP_SKIPPED_OCTETS
         self.patience = Patience(self.config.max_errors, 0, "")
-        self.pressing = inf  # it may go on to IDLE without another look at the time
 
     def changed(self, mailbox: str) -> None:
         """A command of this session changed that mailbox (id): if it is the selected one, the news are sent at once."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inbox.plugin.api.testing import FakeClock
-from inbox.server.guard import CROWDED_SECONDS, IN_TRANSACTION, LOGGED_IN, STRANGER, Guard
+from inbox.server.limits import CROWDED_SECONDS, IN_TRANSACTION, LOGGED_IN, STRANGER, ConnectionLimits
 from tests.support.imap_world import client_tls
 from tests.support.imap_world import world as imap_world
 from tests.support.smtp_world import MemoryClient, reply, say, smtp_world
@@ -34,7 +34,7 @@ class Connection:
         self.ended = "evicted"
 
 
-def filled(guard: Guard, networks: dict[str, list[Connection]]) -> None:
+def filled(guard: ConnectionLimits, networks: dict[str, list[Connection]]) -> None:
     for network, members in networks.items():
         hosts = ip_network(network).hosts()
         for connection in members:
@@ -45,7 +45,7 @@ QUIET = ip_address("203.0.113.9")
 
 
 def test_a_site_cannot_take_all_connections_with_one_from_each_of_its_networks() -> None:
-    guard = Guard(FakeClock(), 6, 0)
+    guard = ConnectionLimits(FakeClock(), 6, 0)
     site = [Connection(float(number)) for number in range(6)]
     for number, connection in enumerate(site):
         assert guard.enter(connection, ip_address(f"2001:db8:1:{number:x}::1"))
@@ -55,7 +55,7 @@ def test_a_site_cannot_take_all_connections_with_one_from_each_of_its_networks()
 
 
 def test_the_network_with_the_most_connections_makes_room() -> None:
-    guard = Guard(FakeClock(), 6, 0)
+    guard = ConnectionLimits(FakeClock(), 6, 0)
     many, few = [Connection(n) for n in (3.0, 1.0, 2.0, 4.0)], [Connection(0.0), Connection(0.0)]
     filled(guard, {"192.0.2.0/24": many, "198.51.100.0/24": few})
     assert guard.enter(Connection(5.0), QUIET)
@@ -66,7 +66,7 @@ def test_the_network_with_the_most_connections_makes_room() -> None:
 
 
 def test_a_network_never_takes_room_from_one_that_holds_no_more() -> None:
-    guard = Guard(FakeClock(), 4, 0)
+    guard = ConnectionLimits(FakeClock(), 4, 0)
     filled(guard, {"192.0.2.0/24": [Connection(), Connection()], "198.51.100.0/24": [Connection(), Connection()]})
     assert not guard.enter(Connection(), ip_address("192.0.2.200"))
     assert guard.enter(Connection(), QUIET)
@@ -74,7 +74,7 @@ def test_a_network_never_takes_room_from_one_that_holds_no_more() -> None:
 
 
 def test_a_connection_that_the_server_works_for_is_never_evicted() -> None:
-    guard = Guard(FakeClock(), 3, 0)
+    guard = ConnectionLimits(FakeClock(), 3, 0)
     working = [Connection(working=True) for _ in range(2)]
     waiting = Connection(9.0, IN_TRANSACTION)
     filled(guard, {"192.0.2.0/24": [*working, waiting]})
@@ -85,7 +85,7 @@ def test_a_connection_that_the_server_works_for_is_never_evicted() -> None:
 
 
 def test_a_transaction_is_worth_more_than_an_idle_connection() -> None:
-    guard = Guard(FakeClock(), 3, 0)
+    guard = ConnectionLimits(FakeClock(), 3, 0)
     old, new = Connection(0.0, IN_TRANSACTION), Connection(100.0)
     filled(guard, {"192.0.2.0/24": [old, new, Connection(50.0, IN_TRANSACTION)]})
     assert guard.enter(Connection(), QUIET)
@@ -93,17 +93,17 @@ def test_a_transaction_is_worth_more_than_an_idle_connection() -> None:
 
 
 def test_who_is_logged_in_makes_room_only_for_a_hoard() -> None:
-    guard = Guard(FakeClock(), 32, 0)
+    guard = ConnectionLimits(FakeClock(), 32, 0)
     networks = {f"10.0.{n}.0/24": [Connection(0.0, LOGGED_IN) for _ in range(2)] for n in range(16)}
     filled(guard, networks)
     assert not guard.enter(Connection(), QUIET)
-    hoard = Guard(FakeClock(), 8, 0)
+    hoard = ConnectionLimits(FakeClock(), 8, 0)
     filled(hoard, {"192.0.2.0/24": [Connection(float(n), LOGGED_IN) for n in range(8)]})
     assert hoard.enter(Connection(), QUIET)
 
 
 def test_neighbours_in_ipv6_are_one_network() -> None:
-    guard = Guard(FakeClock(), 3, 0)
+    guard = ConnectionLimits(FakeClock(), 3, 0)
     same = [Connection(float(n)) for n in range(3)]
     for number, connection in enumerate(same):
         assert guard.enter(connection, IPv6Address(f"2001:db8::{number}"))
@@ -114,7 +114,7 @@ def test_neighbours_in_ipv6_are_one_network() -> None:
 
 def test_while_connections_are_short_a_command_has_less_time() -> None:
     clock = FakeClock()
-    guard = Guard(clock, 4, 0)
+    guard = ConnectionLimits(clock, 4, 0)
     now = clock.monotonic()
     slow, other, working = Connection(now), Connection(now + 15), Connection(working=True)
     for number, connection in enumerate((slow, other)):
@@ -128,7 +128,7 @@ def test_while_connections_are_short_a_command_has_less_time() -> None:
 
 
 def test_what_leaves_is_forgotten() -> None:
-    guard = Guard(FakeClock(), 4, 1)
+    guard = ConnectionLimits(FakeClock(), 4, 1)
     one = Connection()
     assert guard.enter_peer(QUIET)
     assert not guard.enter_peer(QUIET)
@@ -142,7 +142,7 @@ def test_what_leaves_is_forgotten() -> None:
 
 
 def test_connections_behind_a_proxy_count_when_their_client_is_known() -> None:
-    guard = Guard(FakeClock(), 2, 0)
+    guard = ConnectionLimits(FakeClock(), 2, 0)
     filled(guard, {"192.0.2.0/24": [Connection(1.0), Connection(2.0)]})
     newcomer = Connection()
     assert guard.enter_unidentified(newcomer)
@@ -154,7 +154,7 @@ def test_connections_behind_a_proxy_count_when_their_client_is_known() -> None:
 
 def test_a_look_that_found_nobody_is_not_repeated_at_once() -> None:
     clock = FakeClock()
-    guard = Guard(clock, 2, 0)
+    guard = ConnectionLimits(clock, 2, 0)
     waiting = [Connection(working=True) for _ in range(2)]
     filled(guard, {"192.0.2.0/24": waiting})
     assert not guard.enter(Connection(), QUIET)
@@ -294,7 +294,7 @@ async def test_a_tls_handshake_that_never_begins_makes_room(tmp_path: Path) -> N
             await asyncio.open_connection("127.0.0.1", w.tls_port, local_addr=(f"127.5.1.{n}", 0)) for n in range(1, 4)
         ]
         async with asyncio.timeout(20):
-            while len(w.server._shaking) < 3:
+            while len(w.server._acceptor.shaking) < 3:
                 await asyncio.sleep(0)
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", w.tls_port, local_addr=("127.6.1.1", 0), ssl=client_tls(), server_hostname="localhost"
@@ -313,7 +313,7 @@ async def test_starttls_without_a_handshake_makes_room(protocol: str, tmp_path: 
         async with smtp_world(tmp_path, max_connections=2, tls=imap.config.tls) as smtp:
             port = smtp.port if protocol == "smtp" else imap.plain_port
             greeting = b"220 " if protocol == "smtp" else b"* OK "
-            guard = smtp.server.guard if protocol == "smtp" else imap.server.guard
+            guard = smtp.server.limits if protocol == "smtp" else imap.server.limits
             stuck = [await asyncio.open_connection("127.0.0.1", port, **source(f"127.5.1.{n}")) for n in (1, 2)]  # type: ignore[arg-type]
             for reader, writer in stuck:
                 assert (await reader.readline()).startswith(greeting)

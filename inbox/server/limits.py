@@ -1,7 +1,8 @@
-"""How many connections there may be, how long each may keep the server waiting, and which one makes room.
+"""Limits of connections: how many there are, how long each keeps the server waiting, how many errors it may make.
 
-SMTP, LMTP and IMAP use it alike. While most connections are in use, every peer has less time; when all are, a newcomer
-from a quiet network takes the place of a connection of the network that holds the most.
+All servers use them. While most connections are in use, every peer has less time; when all are, a newcomer from a quiet
+network takes the place of a connection of the network that holds the most. A connection that produces nothing but
+errors, or commands without effect, is closed.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ _HOARD: Final = 0.125
 #: Part of the connections that may come on top, while nobody knows yet which client is behind a proxy.
 _UNIDENTIFIED: Final = 0.25
 
-#: Values of ``Guarded.standing``.
+#: Values of ``Limited.standing``.
 STRANGER: Final = 0
 IN_TRANSACTION: Final = 1
 LOGGED_IN: Final = 2
 
 
-class Guarded(Protocol):
-    """A connection as the guard sees it. All times are readings of the monotonic clock.
+class Limited(Protocol):
+    """A connection as its limits see it. All times are readings of the monotonic clock.
 
     Attributes:
         deadline: the peer's time is over then; infinite while the server is the one that works. A connection whose
@@ -59,11 +60,11 @@ class Guarded(Protocol):
         ...
 
     def evict(self) -> None:
-        """The connection must end now: another one takes its place. The guard has stopped counting it."""
+        """The connection must end now: another one takes its place, and it is no longer counted."""
         ...
 
 
-class Guard:
+class ConnectionLimits:
     """Counts connections, looks after their deadlines, and chooses which one makes room.
 
     One look at all connections now and then costs less than a timer that every command sets and cancels.
@@ -79,16 +80,16 @@ class Guard:
         self.evicted = 0
         self._max_connections = max_connections
         self._max_per_peer = max_per_peer
-        self._blocks: dict[Guarded, int] = {}
-        self._members: dict[int, dict[Guarded, None]] = {}
+        self._blocks: dict[Limited, int] = {}
+        self._members: dict[int, dict[Limited, None]] = {}
         self._by_size: dict[int, dict[int, None]] = {}
-        self._unidentified: dict[Guarded, None] = {}
+        self._unidentified: dict[Limited, None] = {}
         self._peers: Counter[int] = Counter()
         self._fruitless_until = self._fruitless_least = -inf
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def connections(self) -> tuple[Guarded, ...]:
+    def connections(self) -> tuple[Limited, ...]:
         """Those that are open now."""
         return (*self._blocks, *self._unidentified)
 
@@ -97,7 +98,7 @@ class Guard:
         """Whether so many connections are in use that peers must hurry."""
         return 0 < self._max_connections * _SHORT <= len(self._blocks)
 
-    def enter(self, connection: Guarded, peer: IPv4Address | IPv6Address) -> bool:
+    def enter(self, connection: Limited, peer: IPv4Address | IPv6Address) -> bool:
         """Counts a new connection, evicting another one if need be; False if there is no room for it."""
         block = block_of(peer)
         if self._max_connections and len(self._blocks) >= self._max_connections and not self._make_room(block):
@@ -108,19 +109,19 @@ class Guard:
         members[connection] = None
         return True
 
-    def enter_unidentified(self, connection: Guarded) -> bool:
+    def enter_unidentified(self, connection: Limited) -> bool:
         """Counts a new connection that comes through a proxy; False if too many of them have not said for whom."""
         if self._max_connections and len(self._unidentified) >= max(8, int(self._max_connections * _UNIDENTIFIED)):
             return False
         self._unidentified[connection] = None
         return True
 
-    def identify(self, connection: Guarded, peer: IPv4Address | IPv6Address) -> bool:
+    def identify(self, connection: Limited, peer: IPv4Address | IPv6Address) -> bool:
         """The client behind the proxy is known: :meth:`enter` for a connection that is open already."""
         self._unidentified.pop(connection, None)
         return self.enter(connection, peer)
 
-    def leave(self, connection: Guarded) -> None:
+    def leave(self, connection: Limited) -> None:
         """The connection is over, or does not count any more."""
         self._unidentified.pop(connection, None)
         block = self._blocks.pop(connection, None)
@@ -199,7 +200,7 @@ class Guard:
         victim.evict()
         return True
 
-    def _victim(self, least: int, standing: int) -> Guarded | None:
+    def _victim(self, least: int, standing: int) -> Limited | None:
         """The connection to evict: of the largest network that has one, the least useful, the one that waits longest.
 
         Args:
@@ -210,7 +211,7 @@ class Guard:
             if size < least:
                 return None
             for block in self._by_size[size]:
-                found: list[Guarded] = []
+                found: list[Limited] = []
                 for connection in self._members[block]:
                     if connection.deadline < inf and connection.standing <= standing:
                         found.append(connection)
@@ -219,6 +220,45 @@ class Guard:
                 if found:
                     return min(found, key=lambda each: (each.standing, each.waiting_since))
         return None
+
+
+class Patience:
+    """How many errors, and commands without effect, a connection has left.
+
+    Args:
+        errors: refused commands that are tolerated; 0: no bound.
+        idle: commands without effect that are tolerated; 0: no bound.
+        idle_text: what the peer is told when it has sent too many of these.
+    """
+
+    __slots__ = ("_errors", "_idle", "_idle_text", "_max_errors", "_max_idle")
+
+    def __init__(self, errors: int, idle: int, idle_text: str) -> None:
+        self._max_errors = errors
+        self._max_idle = idle
+        self._idle_text = idle_text
+        self._errors = self._idle = 0
+
+    def error(self) -> None:
+        """Counts a refused command."""
+        self._errors += 1
+
+    def idle(self) -> None:
+        """Counts a command without effect."""
+        self._idle += 1
+
+    def restore(self) -> None:
+        """Starts again at zero: the peer has done what it came for."""
+        self._errors = self._idle = 0
+
+    @property
+    def lost(self) -> str:
+        """Why the connection is to be closed; empty while it may go on."""
+        if self._max_errors and self._errors > self._max_errors:
+            return "Too many errors"
+        if self._max_idle and self._idle > self._max_idle:
+            return self._idle_text
+        return ""
 
 
 def _key(peer: IPv4Address | IPv6Address) -> int:
