@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -10,10 +10,6 @@ from inbox.base.errors import NotFound
 from inbox.cli.context import WrongUsage, command, database, tenant_named
 from inbox.cli.output import Json, octets, say, show_rows
 from inbox.mail.address import Address
-
-if TYPE_CHECKING:
-    from inbox.flow.mailboxes.holdings import Holding
-    from inbox.store.ports import Database
 
 app = typer.Typer(name="mailbox", help="Mailboxes of accounts and of tenants.", no_args_is_help=True)
 COLUMNS = ("mailbox", "owner", "messages", "unseen", "size", "uidvalidity", "id")
@@ -28,10 +24,22 @@ async def list_(
     as_json: Json = False,
 ) -> None:
     """Show mailboxes with messages, unseen messages and sizes (octets), and how much that is together."""
+    from inbox.flow.mailboxes.holdings import Holdings
+
     if account is None and tenant is None:
         raise WrongUsage("give --account ADDRESS or --tenant NAME")
     async with database() as db:
-        found = await _holdings(db, account, tenant)
+        holdings = Holdings(db.accounts, db.mailboxes)
+        organization = None if tenant is None else await tenant_named(db, tenant)
+        if account is not None:
+            key = Address.parse(account).key
+            owner = await db.accounts.by_address(key)
+            if owner is None or (organization is not None and owner.organization != organization.id):
+                raise NotFound(f"no account {key}" + (f" of {tenant}" if tenant is not None else ""))
+            found = await holdings.of_account(owner)
+        else:
+            assert organization is not None, "one of them was given"
+            found = await holdings.of_tenant(organization)
     rows: list[dict[str, Any]] = [
         {
             "mailbox": held.mailbox.name,
@@ -49,19 +57,3 @@ async def list_(
         say("")
         messages, unseen, size = (sum(row[name] for row in rows) for name in ("messages", "unseen", "size"))
         say(f"{len(rows)} mailboxes, {messages} messages, {unseen} unseen, {octets(size)}")
-
-
-async def _holdings(db: Database, account: str | None, tenant: str | None) -> list[Holding]:
-    """Raises NotFound: there is no such account or tenant."""
-    from inbox.flow.mailboxes.holdings import Holdings
-
-    holdings = Holdings(db.accounts, db.mailboxes)
-    organization = None if tenant is None else await tenant_named(db, tenant)
-    if account is not None:
-        key = Address.parse(account).key
-        found = await db.accounts.by_address(key)
-        if found is None or (organization is not None and found.organization != organization.id):
-            raise NotFound(f"no account {key}" + (f" of {tenant}" if tenant is not None else ""))
-        return await holdings.of_account(found)
-    assert organization is not None, "one of them was given"
-    return await holdings.of_tenant(organization)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inbox.cli.context import WrongUsage, command, database, tenant_named
+from inbox.cli.context import WrongUsage, command, database
 from inbox.cli.output import Json, progress, say, show_one, show_rows, when
 
 if TYPE_CHECKING:
     from inbox.flow.mailboxes.quarantine import Quarantine, Quarantined
-    from inbox.store.ports import Database
 
 app = typer.Typer(name="quarantine", help="Mail that was accepted but not delivered.", no_args_is_help=True)
 COLUMNS = ("id", "received", "recipient", "sender", "subject", "size", "reason", "decision")
@@ -25,9 +26,8 @@ async def list_(
 ) -> None:
     """Show what is in quarantine, with the decision that put it there: inbox explain DECISION."""
     rows = []
-    async with database() as db:
-        quarantine = _quarantine(db)
-        for owner in [await tenant_named(db, tenant)] if tenant else await db.tenants.organizations():
+    async with _quarantine() as quarantine:
+        for owner in await quarantine.tenants(tenant):
             rows += [_row(held) async for held in quarantine.of(owner)]
     show_rows(rows, COLUMNS, as_json=as_json, none="nothing in quarantine")
 
@@ -35,8 +35,8 @@ async def list_(
 @command(app, "show")
 async def show(which: Which, as_json: Json = False) -> None:
     """Show one quarantined mail: what is known of it, its first words, its header fields."""
-    async with database() as db:
-        held = await _held(db, which)
+    async with _quarantine() as quarantine:
+        held = await _held(quarantine, which)
     row = {**_row(held), "snippet": held.message.email.snippet}
     header = held.message.email.header_block.decode("utf-8", "replace")
     if as_json:
@@ -51,11 +51,11 @@ async def show(which: Which, as_json: Json = False) -> None:
 @command(app, "release")
 async def release(which: WhichOnes) -> None:
     """Deliver quarantined mail into its recipient's INBOX."""
-    async with database() as db:
+    async with _quarantine() as quarantine:
         with progress("Releasing", len(which)) as step:
             for one in which:
-                held = await _held(db, one)
-                account = await _quarantine(db).release(held)
+                held = await _held(quarantine, one)
+                account = await quarantine.release(held)
                 say(f"{one} delivered to {account.address}")
                 step()
 
@@ -63,28 +63,31 @@ async def release(which: WhichOnes) -> None:
 @command(app, "delete")
 async def delete(which: WhichOnes) -> None:
     """Throw quarantined mail away."""
-    async with database() as db:
+    async with _quarantine() as quarantine:
         with progress("Deleting", len(which)) as step:
             for one in which:
-                held = await _held(db, one)
-                await _quarantine(db).delete(held)
+                held = await _held(quarantine, one)
+                await quarantine.delete(held)
                 say(f"{one} deleted")
                 step()
 
 
-def _quarantine(db: Database) -> Quarantine:
+@asynccontextmanager
+async def _quarantine() -> AsyncIterator[Quarantine]:
     from inbox.base.clock import SystemClock
     from inbox.flow.mailboxes.quarantine import Quarantine
 
-    return Quarantine(db, SystemClock())
+    async with database() as db:
+        yield Quarantine(db, SystemClock())
 
 
-async def _held(db: Database, which: str) -> Quarantined:
+async def _held(quarantine: Quarantine, which: str) -> Quarantined:
     name, _, number = which.rpartition("/")
     # RFC 3501 §2.3.1.1: a UID has 32 bits.
     if not name or not (number.isascii() and number.isdigit() and len(number) <= 10):
         raise WrongUsage(f"not TENANT/NUMBER: {which[:80]}")
-    return await _quarantine(db).find(await tenant_named(db, name), int(number))
+    [tenant] = await quarantine.tenants(name)
+    return await quarantine.find(tenant, int(number))
 
 
 def _row(held: Quarantined) -> dict[str, Any]:

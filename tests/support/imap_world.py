@@ -29,7 +29,8 @@ from inbox.server.imap.server import ImapServer
 from inbox.server.listener import bind
 from inbox.store.blobs.local import LocalBlobs
 from inbox.store.ports import Mailboxes
-from inbox.store.records import Arrival, Copy, EmailRecord, Filing, Placed
+from inbox.store.ports.ingest import Copy, Indexed, IndexedMessage
+from inbox.store.ports.messages import EmailRecord, Placed
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.memory_store import MemoryBlobs
 
@@ -75,7 +76,7 @@ class FixedLogin:
         return self.accounts[address]
 
 
-class Filer:
+class Appending:
     """``Appending`` without hooks: straight into the store, and how tests deliver mail."""
 
     def __init__(self, database: SqliteDatabase, blobs: MemoryBlobs) -> None:
@@ -128,7 +129,7 @@ class Filer:
             header_block=read.header_block,
         )
         copy = Copy(mailbox.id, flags, keywords, prepended)
-        [[placed]] = await self.database.messages.accept(Arrival((Filing(email, (copy,), recognise=False),)))
+        [[placed]] = await self.database.writer.write(Indexed((IndexedMessage(email, (copy,), recognise=False),)))
         return placed
 
 
@@ -202,7 +203,7 @@ class World:
     config: ImapConfig
     database: SqliteDatabase
     blobs: MemoryBlobs
-    filer: Filer
+    appending: Appending
     log: MemoryLog
     organization: Organization
     account: Account
@@ -217,7 +218,7 @@ class World:
         return found
 
     async def deliver(self, message: bytes, name: str = "INBOX", **options: Any) -> Placed:
-        return await self.filer.file(await self.mailbox(name), MemoryContent(message), **options)
+        return await self.appending.file(await self.mailbox(name), MemoryContent(message), **options)
 
     async def stop(self) -> None:
         """Ends the server as the program does."""
@@ -257,13 +258,13 @@ def imap_server(
     database: SqliteDatabase,
     blobs: Any,
     login: FixedLogin,
-    filer: Filer,
+    appending: Appending,
     log: MemoryLog,
     resolver: Resolver | None = None,
 ) -> ImapServer:
     """A server over these stores, not yet started."""
     names = MailboxNames(resolver or OwnMailboxes(database.mailboxes), database.mailboxes)
-    return ImapServer(config, names, MailboxMessages(database, blobs, filer), login, database.hosting.shut_out, log)
+    return ImapServer(config, names, MailboxMessages(database, blobs, appending), login, database.hosting.shut_out, log)
 
 
 @asynccontextmanager
@@ -287,11 +288,12 @@ async def world(
     await database.tenants.add_domain(organization.id, "demo.test")
     account = await database.accounts.add(organization.id, ADDRESS, "-")
     identity = Identity(ADDRESS, account.id, organization.id, "demo")
-    filer, found = Filer(database, blobs), resolver(database.mailboxes)
-    server = imap_server(config, database, blobs, FixedLogin({ADDRESS: identity}), filer, log, found)
+    appending, found = Appending(database, blobs), resolver(database.mailboxes)
+    server = imap_server(config, database, blobs, FixedLogin({ADDRESS: identity}), appending, log, found)
     plain, secure = bind("127.0.0.1", 0, "imap"), bind("127.0.0.1", 0, "imaps", "implicit")
     await server.start([plain, secure])
-    made = World(config, database, blobs, filer, log, organization, account, found, server, plain.port, secure.port)
+    ports = (plain.port, secure.port)
+    made = World(config, database, blobs, appending, log, organization, account, found, server, *ports)
     try:
         yield made
     finally:

@@ -11,7 +11,7 @@ from inbox.flow.mailboxes.names import MailboxNames
 from inbox.flow.mailboxes.resolver import Access, OwnMailboxes, Place, Resolver
 from inbox.flow.mailboxes.rights import ALL_RIGHTS, Rights
 from inbox.store.listing import Listing, States
-from inbox.store.records import Column, Entry, StoreMode, StoreStep
+from inbox.store.ports.messages import Column, Entry, StoreMode, StoreStep
 
 __all__ = [
     "ALL_RIGHTS",

@@ -13,7 +13,7 @@ from itertools import compress
 
 from inbox.mail.flags import Flag
 from inbox.store.listing import Listing, States, widened
-from inbox.store.records import Entry, MailboxChanges
+from inbox.store.ports.messages import Entry, MailboxChanges
 
 
 class Contents:

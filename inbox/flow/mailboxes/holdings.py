@@ -8,7 +8,7 @@ from typing import NamedTuple
 from inbox.base.errors import NotFound
 from inbox.mail.tenancy import Account, Mailbox, Organization
 from inbox.store.ports import Accounts, Mailboxes
-from inbox.store.records import MailboxStatus
+from inbox.store.ports.mailboxes import MailboxStatus
 
 
 class Holding(NamedTuple):

@@ -18,10 +18,11 @@ from inbox.flow.mailboxes.rights import Rights, changeable, changes_all_flags
 from inbox.mail.content import Content
 from inbox.mail.flags import Flag
 from inbox.plugin.api.context import Session
-from inbox.store.bus import Subscription
 from inbox.store.listing import Listing
 from inbox.store.ports import Blobs, Database
-from inbox.store.records import Column, Entry, MailboxChanges, MailboxStatus, Placed, StoreMode, StoreStep
+from inbox.store.ports.changes import Subscription
+from inbox.store.ports.mailboxes import MailboxStatus
+from inbox.store.ports.messages import Column, Entry, MailboxChanges, Placed, StoreMode, StoreStep
 
 
 class Opened(NamedTuple):

@@ -11,7 +11,7 @@ from inbox.flow.mailboxes.rights import Rights
 from inbox.mail.mailbox_name import complaint, is_too_long
 from inbox.plugin.api.context import Identity
 from inbox.store.ports import Mailboxes
-from inbox.store.records import MailboxStatus
+from inbox.store.ports.mailboxes import MailboxStatus
 
 #: RFC 6154 §2, by lower-case name. \\All and \\Flagged are views of other mailboxes, which we do not have.
 SPECIAL_USES: Final = {use.lower(): use for use in ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash")}

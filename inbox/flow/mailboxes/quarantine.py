@@ -11,7 +11,7 @@ from inbox.flow.trace import transaction_of
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.tenancy import QUARANTINE, Account, Mailbox, Organization
 from inbox.store.ports import Database
-from inbox.store.records import StoredMessage
+from inbox.store.ports.messages import StoredMessage
 
 
 class Quarantined(NamedTuple):
@@ -44,6 +44,15 @@ class Quarantine:
         self._mailboxes = database.mailboxes
         self._messages = database.messages
         self._directory = AddressDirectory(database.tenants, database.accounts, clock)
+
+    async def tenants(self, name: str | None = None) -> list[Organization]:
+        """The tenant of this name, or all of them. Raises NotFound."""
+        if name is None:
+            return await self._tenants.organizations()
+        found = await self._tenants.organization(name)
+        if found is None:
+            raise NotFound(f"no tenant {name}")
+        return [found]
 
     async def of(self, tenant: Organization) -> AsyncIterator[Quarantined]:
         """All that a tenant has in quarantine, by uid, without the header sections."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from inbox.base.errors import StoreError
 from inbox.store.ports import Blobs
-from inbox.store.records import Column
+from inbox.store.ports.messages import Column
 
 #: Octets of a message that are read from the blob at a time.
 PIECE: Final = 256 * 1024

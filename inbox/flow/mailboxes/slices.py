@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from inbox.flow.mailboxes.contents import Contents
-from inbox.store.records import MailboxChanges
+from inbox.store.ports.messages import MailboxChanges
 
 #: Messages in one slice: about 2 ms.
 SLICE: Final = 2000

@@ -22,7 +22,7 @@ async def shared(w: World, rights: Rights) -> None:
     bob = await w.database.accounts.add(w.organization.id, "bob@demo.test", "-")
     inbox = await w.database.mailboxes.by_name(w.organization.id, bob.id, "INBOX")
     assert inbox is not None
-    await w.filer.file(inbox, MemoryContent(MESSAGE))
+    await w.appending.file(inbox, MemoryContent(MESSAGE))
     w.resolver.other = Identity(bob.address, bob.id, w.organization.id, "demo")
     w.resolver.granted["Shared/"] = rights
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from inbox.mail.flags import Flag
 from inbox.server.imap.view import SHOWN_KEYWORDS, View
 from inbox.store.listing import packed
-from inbox.store.records import Entry, MailboxChanges
+from inbox.store.ports.messages import Entry, MailboxChanges
 from inbox.wire.imap.sequence import SequenceSet
 
 

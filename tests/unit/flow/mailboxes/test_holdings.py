@@ -9,7 +9,7 @@ import pytest
 from inbox.base.clock import SystemClock
 from inbox.base.errors import NotFound
 from inbox.flow.mailboxes.holdings import Holdings
-from inbox.store.records import MailboxStatus
+from inbox.store.ports.mailboxes import MailboxStatus
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.store import IDS, home
 

@@ -15,7 +15,7 @@ from inbox.flow.mailboxes.listings import Listings
 from inbox.mail.flags import Flag
 from inbox.mail.tenancy import Mailbox
 from inbox.store.listing import Listing, Marks
-from inbox.store.records import Entry, MailboxChanges, StoreMode
+from inbox.store.ports.messages import Entry, MailboxChanges, StoreMode
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.store import IDS, Home, home
 

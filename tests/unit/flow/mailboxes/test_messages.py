@@ -17,7 +17,7 @@ from inbox.mail.content import Content, MemoryContent
 from inbox.mail.flags import Flag
 from inbox.mail.tenancy import Mailbox
 from inbox.plugin.api.context import Session
-from inbox.store.records import Entry, Placed
+from inbox.store.ports.messages import Entry, Placed
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.memory_store import MemoryBlobs
 from tests.support.store import IDS, Home, home

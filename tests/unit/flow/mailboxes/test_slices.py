@@ -9,7 +9,7 @@ from inbox.flow.mailboxes.contents import Contents
 from inbox.flow.mailboxes.slices import SLICE, apply_in_slices, expunge_in_slices
 from inbox.mail.flags import Flag
 from inbox.store.listing import packed
-from inbox.store.records import Entry, MailboxChanges
+from inbox.store.ports.messages import Entry, MailboxChanges
 
 MANY = 5 * SLICE
 
