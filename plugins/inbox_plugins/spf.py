@@ -230,7 +230,14 @@ class Spf(Plugin):
         said = said[0].upper() + said[1:]
         failed = result in {Result.TEMPERROR, Result.PERMERROR}
         return opinion_of(
-            action, method, result, said=said, enhanced="5.7.24" if failed else "5.7.23", why=why, server=self._server
+            action,
+            method,
+            result,
+            said=said,
+            enhanced="5.7.24" if failed else "5.7.23",  # RFC 7372 §3.2
+            deferred="4.7.24" if result is Result.TEMPERROR and method == "spf" else "4.7.0",
+            why=why,
+            server=self._server,
         )
 
 
