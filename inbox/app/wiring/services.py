@@ -8,7 +8,7 @@ from inbox.dns.resolver import CachingResolver
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.api.feedback import IncomingReport, Observation
 from inbox.plugin.api.services import Counted, Resolution
-from inbox.store.rates import RateCounters
+from inbox.store.ports.rates import RateCounters
 
 
 class DirectoryService:
