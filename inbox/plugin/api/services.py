@@ -1,4 +1,4 @@
-"""What a plugin gets from the core when it is made. All of it is safe to use from any hook."""
+"""Services that the core passes to a plugin. All of it is safe to use from any hook."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ class RunBlocking(Protocol):
 class Services:
     """Everything from outside that a plugin may use. ``server_name`` is SERVER_HOSTNAME.
 
-    ``once`` is for what must be told once although several tenants' plugins find it out about one message: a key begins
-    with the plugin's name and has the transaction's id.
+    ``once`` is for what must be reported once although several tenants' plugins find it out about one message: a key
+    begins with the plugin's name and has the transaction's id.
     """
 
     clock: Clock
