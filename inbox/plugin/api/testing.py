@@ -42,11 +42,13 @@ from inbox.plugin.api.standins import (
     MemoryDirectory,
     MemoryFeedback,
     MemoryLog,
+    MemoryPluginState,
     MemoryRates,
     MemoryResolver,
     MemorySigningKeys,
     run_in_thread,
 )
+from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher, Memo
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.inspection import LoadedPlugin, inspect_module
@@ -61,8 +63,9 @@ from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Edit, Verdict
 
 __all__ = [
-    "FakeClock", "MemoryDirectory", "MemoryFeedback", "MemoryLog", "MemoryRates", "MemoryResolver", "MemorySigningKeys",
-    "PluginInvalid", "PluginTest", "PolicyMistakes", "Status", "TestOutcome", "load", "run_in_thread",
+    "FakeClock", "MemoryDirectory", "MemoryFeedback", "MemoryLog", "MemoryPluginState", "MemoryRates", "MemoryResolver",
+    "MemorySigningKeys", "PluginInvalid", "PluginTest", "PolicyMistakes", "Status", "TestOutcome", "load",
+    "run_in_thread",
 ]  # fmt: skip
 #: Name, in a test's policy, of the plugin that gives the facts of the test.
 _GIVER = "given"
@@ -145,6 +148,7 @@ class PluginTest:
         self.dns = MemoryResolver()
         self.signing_keys = MemorySigningKeys()
         self.feedback = MemoryFeedback()
+        self.state = MemoryPluginState()
         self.services = Services(
             self.clock,
             self.log,
@@ -154,6 +158,7 @@ class PluginTest:
             self.dns,
             self.signing_keys,
             self.feedback,
+            Tables(self.state, self.clock),
             "mx.demo.test",
         )
         self.tenant = tenant
