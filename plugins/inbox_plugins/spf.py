@@ -229,7 +229,14 @@ class Spf:
         said = said[0].upper() + said[1:]
         failed = result in {Result.TEMPERROR, Result.PERMERROR}
         return opinion_of(
-            action, method, result, said=said, enhanced="5.7.24" if failed else "5.7.23", why=why, server=self._server
+            action,
+            method,
+            result,
+            said=said,
+            enhanced="5.7.24" if failed else "5.7.23",
+            why=why,
+            server=self._server,
+            deferred="4.7.24" if method == "spf" and result is Result.TEMPERROR else "4.7.0",
         )
 
 

@@ -63,7 +63,15 @@ def action_for(
 
 
 def opinion_of(
-    action: Action, method: str, result: Result, *, said: str, enhanced: str, why: str, server: str
+    action: Action,
+    method: str,
+    result: Result,
+    *,
+    said: str,
+    enhanced: str,
+    why: str,
+    server: str,
+    deferred: str = "4.7.0",
 ) -> Opinion | None:
     """The opinion that carries ``action`` out; None for ``ignore``.
 
@@ -73,12 +81,13 @@ def opinion_of(
         enhanced: the enhanced status code of a rejection, such as 5.7.23 (RFC 7372).
         why: the reason for the decision record.
         server: SERVER_HOSTNAME, for the header field that a tag adds.
+        deferred: the enhanced status code of a deferral.
     """
     match action:
         case "reject":
             return Reject(550, enhanced, said)
         case "defer":
-            return Defer(451, "4.7.24" if result is Result.TEMPERROR and method == "spf" else "4.7.0", said)
+            return Defer(451, deferred, said)
         case "quarantine":
             return Quarantine(f"{method}={result}: {why}" if why else f"{method}={result}")
         case "tag":
