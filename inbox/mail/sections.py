@@ -29,7 +29,6 @@ _NOWHERE: Final = -1
 _ENCODINGS: Final = ("identity", "base64", "quoted-printable", "unknown")
 _IDENTITY: Final = frozenset({b"", b"7bit", b"8bit", b"binary"})
 _SPEC = re.compile(r"(?:(\d{1,4}(?:\.\d{1,4}){0,63})(?:\.(HEADER|TEXT|MIME))?|(HEADER|TEXT))?\Z")
-_NUMBERS = re.compile(r"\d{1,4}(?:\.\d{1,4}){0,63}\Z")
 _FIELD = re.compile(rb"^(?:([^: \t\n][^:\n]*):)?[^\n]*(?:\n[ \t][^\n]*)*\n?", re.MULTILINE)
 #: Names that :data:`_FIELD` matches.
 _NAME: Final = re.compile(rb"[^:\n]+")
@@ -43,17 +42,6 @@ class Section(NamedTuple):
 
     offset: int
     length: int
-
-
-class BinarySection(NamedTuple):
-    """A part's body with the encoding that has to be undone for BINARY (RFC 3516).
-
-    ``encoding`` is ``identity``, ``base64``, ``quoted-printable`` or ``unknown`` (answered with UNKNOWN-CTE).
-    """
-
-    offset: int
-    length: int
-    encoding: str
 
 
 class _Node(NamedTuple):
@@ -129,16 +117,6 @@ def section(sections: bytes, spec: str, prepended: int = 0) -> Section | None:
     if text == "HEADER":
         return Section(prepended + inner.start, inner.body - inner.start)
     return Section(prepended + inner.body, inner.end - inner.body)
-
-
-def binary_section(sections: bytes, path: str, prepended: int = 0) -> BinarySection | None:
-    """A part's body and its encoding; ``path`` is ``1.2``, or empty for the whole message."""
-    if not path:
-        return BinarySection(0, prepended + _node(sections, 0).end, "identity")
-    node = _resolve(sections, path) if _NUMBERS.match(path) else None
-    if node is None:
-        return None
-    return BinarySection(prepended + node.body, node.end - node.body, _ENCODINGS[node.flags >> 2 & 3])
 
 
 class Leaf(NamedTuple):

@@ -8,7 +8,6 @@ import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import ClassVar, Final
 
 from inbox.base.clock import Clock
@@ -81,15 +80,6 @@ class SmtpServer:
         connect = partial(self.connect, port)
         self._listen(await loop.create_server(connect, sock=bound, backlog=self.config.backlog))
         return port
-
-    async def start_unix(self, path: Path) -> None:
-        """Listens on a Unix socket; who may open the file may send.
-
-        Raises:
-            OSError: the socket cannot be made.
-        """
-        loop = asyncio.get_running_loop()
-        self._listen(await loop.create_unix_server(self.connect, str(path), backlog=self.config.backlog))
 
     async def stop(self, grace: float) -> None:
         """Accepts nobody any more, sends idle clients away (421 4.3.2) and lets transactions end.

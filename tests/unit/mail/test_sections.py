@@ -6,7 +6,7 @@ import pytest
 
 from inbox.mail.content import MemoryContent
 from inbox.mail.index import index
-from inbox.mail.sections import binary_section, header_fields, leaves, section
+from inbox.mail.sections import header_fields, leaves, section
 
 HEAD = b"Subject: outer\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
 INNER_HEAD = b"Subject: inner\r\nContent-Type: multipart/alternative; boundary=c\r\n\r\n"
@@ -85,15 +85,6 @@ def test_a_message_in_a_message() -> None:
     assert section(table, "1.1") == (len(head) + len(inner), 4)
 
 
-def test_encodings_for_binary() -> None:
-    table = index(MemoryContent(MESSAGE)).sections
-    encodings = [
-        getattr(binary_section(table, path), "encoding", None) for path in ("", "1", "2.1", "2.2", "3", "9", "x")
-    ]
-    assert encodings == ["identity", "base64", "identity", "quoted-printable", "unknown", None, None]
-    assert binary_section(table, "1", 3) == (section(table, "1", 3) or ()) + ("base64",)
-
-
 def test_the_table_is_small() -> None:
     assert len(index(MemoryContent(b"Subject: x\r\n\r\nbody")).sections) == 17
 
@@ -123,8 +114,6 @@ def test_an_empty_multipart_has_the_part_that_bodystructure_shows(head: str) -> 
         assert found is not None and found.length == 0
     for spec in (f"{path[:-1]}2", f"{path}.1", f"{path}.HEADER"):
         assert section(read.sections, spec) is None
-    binary = binary_section(read.sections, path)
-    assert binary is not None and (binary.length, binary.encoding) == (0, "identity")
 
 
 def test_leaves_are_all_parts_in_order() -> None:

@@ -604,21 +604,8 @@ class TestBaseClass:
         assert dict(SMTP.command_size_limits) == before
 
 
-class TestUnixSocket:
+class TestLmtp:
     async def test_lmtp_has_no_cap_per_peer(self, tmp_path: Path) -> None:
         async with smtp_world(tmp_path, lmtp=True, listen=False, max_connections_per_peer=1) as world:
             for _ in range(3):
                 await world.greeted("LHLO client.example")
-
-    async def test_lmtp(self, tmp_path: Path) -> None:
-        async with smtp_world(tmp_path, lmtp=True, listen=False) as world:
-            path = tmp_path / "lmtp.sock"
-            await world.server.start_unix(path)
-            reader, writer = await asyncio.open_unix_connection(str(path))
-            writer.write(b"LHLO client.example\r\nMAIL FROM:<>\r\nRCPT TO:<r1@demo.test>\r\nDATA\r\n.\r\nQUIT\r\n")
-            async with asyncio.timeout(PATIENCE):
-                said = (await reader.read()).splitlines()
-            assert [said[0][:4], *(line[:3] for line in said[-5:])] == [b"220 ", b"250", b"250", b"354", b"250", b"221"]
-            writer.close()
-            (session,) = world.receiving.sessions
-            assert session.peer.is_loopback
