@@ -23,7 +23,7 @@ from inbox.store.surreal.mailboxes import SurrealMailboxes
 from inbox.store.surreal.messages import SurrealMessages
 from inbox.store.surreal.tenants import SurrealTenants
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class SurrealDatabase:
@@ -31,7 +31,7 @@ class SurrealDatabase:
 
     def __init__(self, config: SurrealConfig, clock: Clock, ids: Ids) -> None:
         self.changes = SurrealBus()
-        self._gateway = gateway = Gateway(config, _MIGRATIONS, self.changes.noticed, self.changes.lost)
+        self._gateway = gateway = Gateway(config, MIGRATIONS, self.changes.noticed, self.changes.lost)
         self.changes.attach(gateway)
         self._acceptor = Acceptor(gateway)
         entries = Entries(gateway)
