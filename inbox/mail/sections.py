@@ -88,7 +88,7 @@ def section(sections: bytes, spec: str, prepended: int = 0) -> Section | None:
     Args:
         sections: the packed table.
         spec: in upper case: ``""``, ``HEADER``, ``TEXT``, ``1.2``, ``1.2.MIME``, ``2.HEADER``, ``2.TEXT``. For
-            ``HEADER.FIELDS`` ask for ``HEADER`` and give what lies there to :func:`header_fields`.
+            ``HEADER.FIELDS`` ask for ``HEADER`` and give what lies there to :func:`fields_of`.
         prepended: octets in front of the blob.
     """
     found = _SPEC.match(spec)
@@ -176,17 +176,13 @@ def _nth_child(sections: bytes, node: _Node, number: int) -> _Node | None:
     return None
 
 
-def header_fields(block: bytes, names: Sequence[str], *, negate: bool = False) -> bytes:
-    """The fields of ``block`` with these names (or all others), in their order, ending with an empty line.
-
-    HEADER.FIELDS and HEADER.FIELDS.NOT; a line that belongs to no field counts as one without a name. With
-    ``negate`` the empty line is missing where ``block`` has none.
-    """
-    return fields_of(names, negate=negate)(block)
-
-
 def fields_of(names: Sequence[str], *, negate: bool = False) -> Callable[[bytes], bytes]:
-    """:func:`header_fields` for many blocks: what depends on the names alone is done once."""
+    """Finds the fields with these names (or all others) in a block of header fields: HEADER.FIELDS, HEADER.FIELDS.NOT.
+
+    What depends on the names alone is done once, for many blocks. The fields come in their order, and end with an empty
+    line. A line that belongs to no field counts as one without a name. With ``negate`` the empty line is missing where
+    the block has none.
+    """
     wanted = {name.lower().encode("utf-8", "replace") for name in names}
     named = [re.escape(name) for name in sorted(wanted) if _NAME.fullmatch(name) and name_of(name) == name]
     if negate or b"" in wanted or not 0 < len(named) <= _FEW:

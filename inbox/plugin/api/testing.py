@@ -65,7 +65,6 @@ __all__ = [
 #: Stands in a test's policy for whoever gives the facts that the test brings.
 _GIVER = "given"
 F = TypeVar("F")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)

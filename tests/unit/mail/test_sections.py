@@ -6,7 +6,7 @@ import pytest
 
 from inbox.mail.content import MemoryContent
 from inbox.mail.index import index
-from inbox.mail.sections import header_fields, leaves, section
+from inbox.mail.sections import fields_of, leaves, section
 
 HEAD = b"Subject: outer\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
 INNER_HEAD = b"Subject: inner\r\nContent-Type: multipart/alternative; boundary=c\r\n\r\n"
@@ -93,13 +93,13 @@ BLOCK = b"From: a@b\r\nSubject: x\r\n y\r\nodd line\r\nFROM : c@d\r\n\r\n"
 
 
 def test_header_fields() -> None:
-    assert header_fields(BLOCK, ["from"]) == b"From: a@b\r\nFROM : c@d\r\n\r\n"
-    assert header_fields(BLOCK, ["SUBJECT", "To"]) == b"Subject: x\r\n y\r\n\r\n"
-    assert header_fields(BLOCK, ["To"]) == b"\r\n"
-    assert header_fields(BLOCK, ["from"], negate=True) == b"Subject: x\r\n y\r\nodd line\r\n\r\n"
-    assert header_fields(b"A: b", ["a"]) == b"A: b\r\n\r\n"
-    assert header_fields(b"A: b\r\n", ["x"], negate=True) == b"A: b\r\n"
-    assert header_fields(b"\r\n", ["a"], negate=True) == b"\r\n"
+    assert fields_of(["from"])(BLOCK) == b"From: a@b\r\nFROM : c@d\r\n\r\n"
+    assert fields_of(["SUBJECT", "To"])(BLOCK) == b"Subject: x\r\n y\r\n\r\n"
+    assert fields_of(["To"])(BLOCK) == b"\r\n"
+    assert fields_of(["from"], negate=True)(BLOCK) == b"Subject: x\r\n y\r\nodd line\r\n\r\n"
+    assert fields_of(["a"])(b"A: b") == b"A: b\r\n\r\n"
+    assert fields_of(["x"], negate=True)(b"A: b\r\n") == b"A: b\r\n"
+    assert fields_of(["a"], negate=True)(b"\r\n") == b"\r\n"
 
 
 @pytest.mark.parametrize("head", ["", "--out\r\n"])
