@@ -11,7 +11,7 @@ import pytest
 from greenlet import greenlet
 
 from inbox.authentication.spf_greenlet import run, wait
-from inbox.plugin.engine.guard import HookOverrun
+from inbox.plugin.engine.guard import Guard, HookOverrun
 
 USER: contextvars.ContextVar[str] = contextvars.ContextVar("USER", default="nobody")
 
@@ -59,6 +59,26 @@ async def test_the_works_exception_is_raised(error: type[BaseException]) -> None
 
     with pytest.raises(error):
         await run(work)
+    assert suspended() == 0
+
+
+def test_work_that_keeps_the_event_loop_is_interrupted() -> None:
+    """The guard of hooks raises its exception in whatever runs on the main thread."""
+    guard = Guard(limit=0.02, interval=0.01)
+    if not guard.install():
+        pytest.skip("this test runs in a thread that gets no signals")
+
+    def work() -> None:
+        wait(after_a_turn(1))
+        guard.enter()
+        while True:
+            pass
+
+    try:
+        with pytest.raises(HookOverrun):
+            asyncio.run(run(work))
+    finally:
+        guard.remove()
     assert suspended() == 0
 
 
