@@ -16,15 +16,16 @@ import contextlib
 import functools
 import re
 import warnings
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from socket import AF_INET, AF_INET6, inet_pton
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from inbox.authentication.facts import Result
 from inbox.authentication.results import clean
 from inbox.authentication.spf_greenlet import run, wait
+from inbox.authentication.spf_together import together
 from inbox.base.limits import (
     SPF_EXPLANATION_OCTETS,
     SPF_MACROS,
@@ -41,7 +42,6 @@ with warnings.catch_warnings():
     import spf
 
 IPAddress = IPv4Address | IPv6Address
-T = TypeVar("T")
 #: RFC 7208 §4.6.4: MX and PTR names that are looked up.
 _NAMES: Final = 10
 _REASON: Final = 200
@@ -236,7 +236,7 @@ class _Evaluation(spf.query):  # type: ignore[misc]  # the package has no types
         exchanges = [host for _, host in self.dns(domain, "MX") if host]
         if len(exchanges) > _NAMES:
             raise spf.PermError(f"more than {_NAMES} MX records")
-        found = wait(_all(self._records(host, self.A) for host in exchanges))
+        found = wait(together(self._records(host, self.A) for host in exchanges))
         return [address for addresses in found for address in addresses or ()]
 
     def validated_ptrs(self) -> list[str]:
@@ -245,7 +245,7 @@ class _Evaluation(spf.query):  # type: ignore[misc]  # the package has no types
             names = self.dns_ptr(self.i)[:_NAMES]
         except spf.TempError:
             return []
-        found = wait(_all(self._addresses(name) for name in names))
+        found = wait(together(self._addresses(name) for name in names))
         return [name for name, mine in zip(names, found, strict=True) if self.cidrmatch(mine, self.cidrmax)]
 
     async def _addresses(self, name: str) -> list[Any]:
@@ -297,18 +297,6 @@ class _Evaluation(spf.query):  # type: ignore[misc]  # the package has no types
         except Exception:  # noqa: BLE001  §6.2 says what follows: nothing
             return ""
         return clean(expanded, SPF_EXPLANATION_OCTETS)
-
-
-async def _all(questions: Iterable[Awaitable[T]]) -> list[T]:
-    """The answers to all questions, asked at once. Raises the first error once all are answered."""
-    waiting = list(questions)
-    if len(waiting) == 1:
-        return [await waiting[0]]
-    answers = await asyncio.gather(*waiting, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return [answer for answer in answers if not isinstance(answer, BaseException)]
 
 
 def _shortened(name: str) -> str:
