@@ -36,7 +36,7 @@ def import_names() -> dict[str, set[str]]:
 
 def imported() -> set[str]:
     """Top-level modules that the program and the plugins that ship import, at any place of their code."""
-    found = set()
+    found: set[str] = set()
     for folder in ("inbox", "plugins"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):

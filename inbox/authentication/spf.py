@@ -96,7 +96,7 @@ class SpfChecker:
         return found
 
     def _known(self, peer: IPAddress, domain: str, local: str, helo: str) -> Evaluated | None:
-        """What needs no look-up: a name that SPF is not about (§4.3), or a result that still holds."""
+        """A result that needs no look-up: a name that SPF does not apply to (§4.3), or a result that is still valid."""
         if not domain:
             return _NO_DOMAIN
         remembered, now, octets = self._remembered, self._clock.monotonic(), peer.packed

@@ -2,8 +2,8 @@
 
 pyspf interprets the record and calls ``dns()`` in the middle of it, many calls deep. The package runs as it is, in a
 greenlet (:mod:`inbox.authentication.spf_greenlet`): its class is subclassed, and ``dns()`` hands the look-up to the
-event loop. This costs about 10 µs for a check and 1 µs for a look-up. To run pyspf anew for each answer that comes
-takes four times as long and multiplies what a hostile record costs; a thread for each check takes three times as
+event loop. This costs about 10 µs for a check and 1 µs for a look-up. To run pyspf again for each answer takes
+four times as long and multiplies what a hostile record costs; a thread for each check takes three times as
 long, and slow name servers would hold all threads.
 
 The subclass adds the bounds that pyspf lacks, and where pyspf departs from the RFC, the RFC's rule.
@@ -52,7 +52,7 @@ _NAME_OCTETS: Final = 253
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What check_host() says.
+    """The outcome of check_host().
 
     ``mechanism`` is the term that decided, ``reason`` what is wrong, ``explanation`` the domain's words: all three as
     printable ASCII of bounded length. ``ttl``: seconds for which the DNS says the same; 0 if it did not say.
@@ -72,8 +72,8 @@ async def check_host(
 ) -> Evaluated:
     """RFC 7208 §4: whether ``peer`` may send for ``domain`` (A-labels).
 
-    Whatever a record, a name server or a sender comes up with is permerror or temperror. Raises only what the resolver
-    raises against its contract: a defect of ours is no fault of the domain's.
+    Any fault of a record, a name server or a sender is permerror or temperror. Raises only errors that the resolver
+    raises against its contract: a defect of ours is not a fault of the domain.
     """
     evaluation = _Evaluation(resolver, peer, domain, local, helo, receiver)
     ends = asyncio.get_running_loop().time() + seconds
@@ -82,7 +82,7 @@ async def check_host(
         async with asyncio.timeout_at(ends):
             result, _, text = await run(evaluation.check)
         if result == "fail":
-            with contextlib.suppress(TimeoutError):  # The result stands, whether or not it is explained.
+            with contextlib.suppress(TimeoutError):  # The result is valid with and without an explanation.
                 async with asyncio.timeout_at(ends):
                     explanation = await run(functools.partial(evaluation.explained, text))
     except TimeoutError:
@@ -293,7 +293,7 @@ class _Evaluation(spf.query):  # type: ignore[misc]  # the package has no types
                 return ""
             self.d = text.domain
             expanded = self.expand(spf.to_ascii(found[0][0]), stripdot=False)
-        # As in check_host(): whatever the interpreter makes of a stranger's text, the result stands without it.
+        # As in check_host(): a stranger's text may fail in any way; the result is valid without it.
         except Exception:  # noqa: BLE001  §6.2 says what follows: nothing
             return ""
         return clean(expanded, SPF_EXPLANATION_OCTETS)
@@ -313,7 +313,7 @@ def _lowered(term: str) -> str:
 
 
 def _is_repeated(term: str, seen: set[str]) -> bool:
-    """Whether ``term`` is an unknown modifier that stood there before. ``redirect`` and ``exp`` are an error then."""
+    """Whether ``term`` is an unknown modifier that occurred before. ``redirect`` and ``exp`` are an error then."""
     found = _MODIFIER.match(term)
     if found is None or found[1] in {"redirect", "exp"}:
         return False

@@ -143,7 +143,7 @@ def _check(address: str) -> None:
 async def _each(
     addresses: Mapping[str, Any], patience: float, ask: Callable[[Clamd], T], title: str = ""
 ) -> dict[str, T | InboxError]:
-    """What each daemon answers, or why it does not; a few are asked at once."""
+    """Each daemon's answer, or the error; a few are asked at once."""
     from inbox.app.doctor.clamav import Clamd
     from inbox.app.serve.executors import Executors
 

@@ -163,7 +163,7 @@ def _user(uid: int) -> str:
 
 
 async def _surreal(patient: Patient) -> list[tuple[Outcome, str]]:
-    """What the official package says of a SurrealDB server, before our own connection migrates its schema."""
+    """Findings of the official package about a SurrealDB server, before our own connection migrates its schema."""
     config = surreal_config(patient.config)
     if config is None:
         return []

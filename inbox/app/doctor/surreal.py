@@ -36,7 +36,7 @@ async def surreal_findings(config: SurrealConfig, newest: int, patience: float =
         newest: the version of the schema that this program has.
         patience: seconds.
     """
-    # In a task of its own: when a connection is lost, the package cancels whoever waits for an answer.
+    # In a task of its own: when a connection is lost, the package cancels the task that waits for an answer.
     task = asyncio.create_task(_asked(config, newest))
     try:
         done, _ = await asyncio.wait({task}, timeout=patience)

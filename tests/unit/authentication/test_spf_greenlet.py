@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import gc
 from collections.abc import Callable
 
@@ -156,7 +157,7 @@ async def test_a_thousand_at_once_take_their_turns() -> None:
         wait(gate.wait())
         return wait(after_a_turn(number))
 
-    tasks = [asyncio.create_task(run(lambda number=number: work(number))) for number in range(1000)]
+    tasks = [asyncio.create_task(run(functools.partial(work, number))) for number in range(1000)]
     await asyncio.sleep(0)
     assert suspended() == 1000
     gate.set()

@@ -51,9 +51,9 @@ def test_an_action_becomes_an_opinion(action: Action, expected: Opinion | None) 
     assert said == expected
 
 
-def test_a_check_names_the_status_code_of_its_deferral() -> None:
+def test_a_method_may_have_its_own_code_for_a_deferral() -> None:
     said = opinion_of(
-        "defer", "spf", Result.TEMPERROR, said="no", enhanced="5.7.24", why="", server="mx.test", deferred="4.7.24"
+        "defer", "spf", Result.TEMPERROR, said="no", enhanced="5.7.23", deferred="4.7.24", why="", server="mx.test"
     )
     assert said == Defer(451, "4.7.24", "no")
 
