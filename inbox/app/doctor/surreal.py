@@ -36,8 +36,11 @@ async def surreal_findings(config: SurrealConfig, newest: int, patience: float =
         newest: the version of the schema that this program has.
         patience: seconds.
     """
+    # It takes a second or more to load, which is not the server's fault.
+    from surrealdb import AsyncSurreal
+
     # In a task of its own: when a connection is lost, the package cancels the task that waits for an answer.
-    task = asyncio.create_task(_asked(config, newest))
+    task = asyncio.create_task(_asked(AsyncSurreal(config.endpoint), config, newest))
     try:
         done, _ = await asyncio.wait({task}, timeout=patience)
     finally:
@@ -60,10 +63,8 @@ async def surreal_findings(config: SurrealConfig, newest: int, patience: float =
     return task.result()
 
 
-async def _asked(config: SurrealConfig, newest: int) -> Found:
-    from surrealdb import AsyncSurreal
-
-    async with AsyncSurreal(config.endpoint) as server:
+async def _asked(connection: Any, config: SurrealConfig, newest: int) -> Found:
+    async with connection as server:
         version = str(await server.version())
         found = _VERSION.match(version)
         if found is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -111,13 +110,12 @@ class TestTheRealEngine:
 
     async def test_a_server_that_hangs(self, engine: SurrealServer) -> None:
         engine.pause()
-        began = time.monotonic()
         try:
             found = await surreal_findings(SurrealConfig(engine.url, password="root"), NEWEST, patience=0.2)
         finally:
             engine.resume()
         assert found == [("fail", f"{engine.url}/rpc: no answer within 0.2 seconds")]
-        assert time.monotonic() - began < 9  # the package would wait 10 s for the end of the connection
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     async def test_a_server_that_is_gone_and_comes_back(self, engine: SurrealServer) -> None:
         await self.set_up(engine)
