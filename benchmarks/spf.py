@@ -15,12 +15,12 @@ from ipaddress import ip_address
 from typing import Any
 
 from benchmarks.support import Result, median_ratio
-from inbox.authentication.facts import Result as Verdict
 from inbox.authentication.spf import SpfChecker
 from inbox.base.clock import SystemClock
 from inbox.dns.cache import AnswerCache
 from inbox.dns.resolver import CachingResolver
 from inbox.mail.address import Address
+from inbox.plugin.api.facts import Result as Verdict
 from inbox.plugin.api.standins import MemoryResolver
 
 with warnings.catch_warnings():

@@ -22,7 +22,6 @@ from ipaddress import IPv4Address, IPv6Address
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any, Final
 
-from inbox.authentication.facts import Result
 from inbox.authentication.results import clean
 from inbox.authentication.spf_greenlet import run, wait
 from inbox.authentication.spf_together import together
@@ -35,6 +34,7 @@ from inbox.base.limits import (
     SPF_TERMS,
 )
 from inbox.dns.answers import Answer, DnsTemporary, NameUnfit, Resolver
+from inbox.plugin.api.facts import Result
 
 with warnings.catch_warnings():
     # Its regular expressions have invalid escapes, which newer Pythons warn of when they compile it.

@@ -30,7 +30,7 @@ from inbox.plugin import (
     Result,
     SpfFact,
 )
-from inbox.plugin.api.testing import PluginTest
+from inbox.plugin.testing import PluginTest
 from inbox.policy.stages import Stage
 
 
