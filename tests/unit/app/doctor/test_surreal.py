@@ -15,13 +15,13 @@ from websockets.asyncio.server import ServerConnection, serve
 from inbox.app.doctor.surreal import surreal_findings
 from inbox.base.clock import SystemClock
 from inbox.store.surreal.config import SurrealConfig
-from inbox.store.surreal.database import SurrealDatabase
+from inbox.store.surreal.database import MIGRATIONS, SurrealDatabase
 from inbox.store.surreal.gateway import Gateway
 from tests.support.ports import free_port
 from tests.support.store import IDS
 from tests.support.surreal_server import SurrealServer, server
 
-NEWEST = 11
+NEWEST = max(int(path.stem) for path in MIGRATIONS.glob("[0-9]*.surql"))
 
 
 class TestTheRealEngine:
@@ -92,7 +92,11 @@ class TestTheRealEngine:
         ("statement", "outcome", "text"),
         [
             ("UPDATE meta:schema SET value = 4", "warn", f"has schema 4; inbox serve migrates it to {NEWEST}"),
-            ("UPDATE meta:schema SET value = 99", "fail", f"has schema 99, this program knows {NEWEST}: a newer inbox"),
+            (
+                "UPDATE meta:schema SET value = 9999",
+                "fail",
+                f"has schema 9999, this program knows {NEWEST}: a newer inbox",
+            ),
             ("DELETE meta:schema", "warn", "the database has no schema yet"),
             ("REMOVE TABLE meta", "warn", "the database has no schema yet"),
         ],
