@@ -19,7 +19,7 @@ from inbox.policy.verdicts import AddHeader, Defer, Opinion, Quarantine, Reject,
 
 
 class ScoreAction(BaseModel):
-    """``{score: 2.5}``: points towards the policy's thresholds; negative ones are in favour of the message."""
+    """``{score: 2.5}``: points towards the policy's thresholds; negative ones count in favour of the message."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     score: float = Field(ge=-100, le=100, description="Points.", examples=[2.5])
