@@ -77,6 +77,7 @@ class ConnectionLimits:
 
     def __init__(self, clock: Clock, max_connections: int, max_per_peer: int) -> None:
         self.clock = clock
+        self.evicted = 0
         self._max_connections = max_connections
         self._max_per_peer = max_per_peer
         self._blocks: dict[Limited, int] = {}
@@ -195,6 +196,7 @@ class ConnectionLimits:
             self._fruitless_until, self._fruitless_least = now + _FRUITLESS_SECONDS, least
             return False
         self.leave(victim)
+        self.evicted += 1
         victim.evict()
         return True
 

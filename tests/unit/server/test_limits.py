@@ -62,6 +62,7 @@ def test_the_network_with_the_most_connections_makes_room() -> None:
     assert [each.ended for each in many] == ["", "evicted", "", ""], "the one that waits longest"
     assert not any(each.ended for each in few)
     assert len(guard.connections) == 6
+    assert guard.evicted == 1
 
 
 def test_a_network_never_takes_room_from_one_that_holds_no_more() -> None:
