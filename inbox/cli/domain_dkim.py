@@ -66,13 +66,14 @@ class _Keys:
 
     def signing(self, rows: Sequence[DkimKeyRecord]) -> tuple[PlacedKey, ...]:
         """Which keys sign. Raises ConfigError if one of them cannot be used."""
+        from inbox.app.wiring.hosting import make_signing
         from inbox.base.clock import SystemClock
         from inbox.hosting.keys.signing import SigningKeyring
         from inbox.identity.directory import AddressDirectory
 
         clock = SystemClock()
         directory = AddressDirectory(self.db.tenants, self.db.accounts, clock)
-        ring = SigningKeyring(directory, self.db.dkim_keys, config().dkim, clock)
+        ring = SigningKeyring(directory, self.db.dkim_keys, make_signing(config().dkim), clock)
         return ring.of(self.hosted, rows)
 
     def rotation(self) -> Rotation:

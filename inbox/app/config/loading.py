@@ -19,12 +19,12 @@ from inbox.app.config.secret_files import SecretFile, resolved
 from inbox.app.config.settings import Folders, Group, Outbound, RateLimit, Server, Smtp, Tls
 from inbox.app.config.settings_services import S3, Database, Dkim, Otel, TlsReports
 from inbox.base.errors import ConfigError
+from inbox.base.secrets import MASK
 
 #: A variable that begins so and is not known is a slip. OTEL_ and HTTP_ have variables of other programs.
 OUR_PREFIXES = ("SMTP_", "LMTP_", "IMAP_", "IMAPS_", "INBOX_", "SERVER_", "DATABASE_", "S3_", "TLS_", "DNS_")
 #: What container runtimes set for a service that happens to be called smtp, imap, inbox, …
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?\Z|_PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?\Z")
-MASK = "********"
 
 
 class Variable(NamedTuple):
