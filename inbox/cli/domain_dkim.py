@@ -80,14 +80,14 @@ class _Keys:
         """With a new resolver, which has not kept that there was nothing."""
         import random
 
-        from inbox.app.doctor.policies import QuietLog
+        from inbox.app.doctor.policies import NoLog
         from inbox.app.wiring.services import make_resolver
         from inbox.base.clock import SystemClock
         from inbox.hosting.keys.rotation import Rotation
 
         clock = SystemClock()
         resolver = make_resolver(config(), clock)
-        return Rotation(self.db.dkim_keys, resolver, clock, QuietLog(), self.executors, random.random)
+        return Rotation(self.db.dkim_keys, resolver, clock, NoLog(), self.executors, random.random)
 
     async def wait(self, rows: Sequence[DkimKeyRecord], patience: float) -> list[DkimKeyRecord]:
         """Looks until the DNS shows all of these keys, or ``patience`` (seconds) is over; returns those left."""
