@@ -1,4 +1,4 @@
-"""Peers as they are counted."""
+"""Networks of peers, as limits and counters group them."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ SOCKET_QUESTIONS: Final = 1000
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    """Hands replies to the questions with their identities. Others come from somebody who guesses, or are late."""
+    """Hands replies to the questions with their identities. Other datagrams are guesses or late, and are dropped."""
 
     def __init__(self) -> None:
         self.replies: dict[bytes, asyncio.Future[bytes]] = {}
@@ -72,7 +72,7 @@ class Sockets:
         """Sends ``asked`` with an identity that replaces its first two octets; the reply with the same identity.
 
         Raises:
-            OSError: there is no socket to be had, or nobody listens there.
+            OSError: no socket is free, or no server listens there.
         """
         socket = self._pick(address, port)
         socket.users += 1

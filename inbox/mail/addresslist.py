@@ -104,7 +104,7 @@ class _Parser:
         try:
             self._skip()
             while self._passes_commas() and len(self.found) < HEADER_ADDRESSES:
-                with suppress(_Broken):  # What could be read of it is in ``found``; the next comma is a new start.
+                with suppress(_Broken):  # The readable part is in ``found``; the next comma is a new start.
                     self._address()
                 comma = self.data.find(b",", self.pos)
                 if comma < 0:

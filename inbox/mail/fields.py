@@ -1,4 +1,4 @@
-"""Header fields as octets (RFC 5322 §2.2): the one place that knows where a field begins and ends."""
+"""Header fields as octets (RFC 5322 §2.2): where each field begins and ends."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def split_fields(block: bytes, most: int) -> list[tuple[bytes, bytes]]:
 
 
 def name_of(written: bytes) -> bytes:
-    """What stands in front of a field's colon as a name, in the case in which it was written."""
+    """The name in front of a field's colon, in the case in which it was written."""
     return written.strip(_NOT_OF_NAMES)

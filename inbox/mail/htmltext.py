@@ -28,7 +28,7 @@ _MARKUP = re.compile(
 
 
 def is_deep(source: str) -> bool:
-    """True if elements nest deeper than the parser may be asked to go; too much is said rather than too little."""
+    """True if elements nest deeper than the parser may be asked to go; in doubt, True."""
     if source.count("<") <= _FEW_TAGS:
         return False
     open_: dict[str, int] = {}
@@ -49,7 +49,7 @@ def is_deep(source: str) -> bool:
 
 
 def html_text(source: str) -> str:
-    """What a reader sees of an HTML text, one line for each block; never fails, and the cost is linear."""
+    """The visible text of HTML, one line for each block; never fails, and the cost is linear."""
     return _text(source, None if is_deep(source) else LexborHTMLParser(_BLOCK.sub("\n<", source)))
 
 

@@ -26,7 +26,7 @@ _HTML: Final = frozenset({"text/html", "text/x-amp-html", "application/xhtml+xml
 
 
 class _Reading(NamedTuple):
-    """What a reader gets of one text part, and where its markup leads."""
+    """The readable text of one part, and the targets of its markup."""
 
     text: str
     targets: list[Target]
@@ -62,7 +62,7 @@ class PartInfo:
 
     @property
     def extension(self) -> str:
-        """What stands behind the last dot of the file name, in lower case; empty without one.
+        """The part behind the last dot of the file name, in lower case; empty without one.
 
         Dots and spaces at the end, which Windows drops, and characters that are not shown do not count.
         """
@@ -70,7 +70,7 @@ class PartInfo:
 
     @property
     def extensions(self) -> tuple[str, ...]:
-        """What stands behind every dot of every file name: pdf and exe for ``invoice.pdf.exe``."""
+        """The parts behind every dot of every file name: pdf and exe for ``invoice.pdf.exe``."""
         return tuple(dict.fromkeys(one for name in self.file_names for one in extensions_of(name)))
 
     @property
@@ -246,7 +246,7 @@ class Message:
         return sum(part.encoded_size for part in self.parts if part.is_readable) <= limit
 
     def text(self, limit: int = TEXT_OCTETS) -> str:
-        """What can be read: texts, and the text of HTML parts, at most ``limit`` octets of them."""
+        """The readable text: text parts, and the text of HTML parts, at most ``limit`` octets of them."""
         return "\n".join([reading.text for reading in self._read(limit)])[:limit]
 
     def html(self, limit: int = TEXT_OCTETS) -> str:

@@ -49,7 +49,7 @@ _DOUBLE: Final = frozenset({"..", ".%2e", "%2e.", "%2e%2e"})
 @dataclass(frozen=True, slots=True)
 class WebUrl:
     """A URL in its one spelling. ``host`` has lower-case A-labels (``xn--…``), or is an IP address; empty if there is
-    none. ``userinfo`` is what stands before the ``@`` of the authority. ``port`` is None for the scheme's own.
+    none. ``userinfo`` is the part before the ``@`` of the authority. ``port`` is None for the scheme's own.
     ``opaque`` means that ``path`` is no hierarchy: ``mailto:``, ``data:``, ``javascript:``."""
 
     scheme: str
