@@ -122,7 +122,7 @@ def _python(source: str) -> Iterator[Text]:
 
 def _descriptions(source: str) -> set[tuple[int, int]]:
     """Line and column of each docstring, those behind attributes among them."""
-    found = set()
+    found: set[tuple[int, int]] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             texts = (one for one in node.body if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))

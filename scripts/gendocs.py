@@ -166,8 +166,8 @@ def _commands(command: Any, name: str, parent: typer.Context | None) -> Iterator
     children = getattr(command, "commands", None)
     if children is None or parent is None:
         yield f"## {context.command_path}\n\n```\n{command.get_help(context).strip()}\n```\n"
-    for child in sorted(children or {}):
-        yield from _commands(children[child], child, context)
+    for child, sub in sorted((children or {}).items()):
+        yield from _commands(sub, child, context)
 
 
 def hooks() -> str:
@@ -243,7 +243,8 @@ def _kind(annotation: Any) -> str:
     names = {"bool": "switch", "int": "number", "float": "number", "str": "text", "SecretStr": "secret", "Path": "path"}
     if origin is not None:
         return f"{origin.__name__} of {' and '.join(_kind(argument) for argument in arguments if argument is not ...)}"
-    return names.get(annotation.__name__, annotation.__name__)
+    name: str = annotation.__name__
+    return names.get(name, name)
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ import random
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
 from inbox.base.clock import SystemClock
 from inbox.base.errors import AlreadyExists, NotFound
@@ -22,13 +23,14 @@ from inbox.mail.flags import Flag
 from inbox.store.blobs.local import LocalBlobs
 from inbox.store.ports import Database
 from inbox.store.ports.hosting import InUse, Scope
-from inbox.store.records import Arrival
+from inbox.store.records import Arrival, StoreMode
 from inbox.store.removal import Removal
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.surreal.config import SurrealConfig
 from inbox.store.surreal.database import SurrealDatabase
 from tests.support.store import IDS, email, envelope, filing
 
+MODES: Final[tuple[StoreMode, ...]] = ("add", "remove", "set")
 USUAL = (NotFound, AlreadyExists, InUse)
 
 
@@ -110,7 +112,7 @@ class Chaos:
 
     async def store(self) -> None:
         tenant, _, box, uids = await self.some()
-        mode = self.random.choice(("add", "remove", "replace"))
+        mode = self.random.choice(MODES)
         await self.database.messages.store(tenant, box, uids, mode, Flag.SEEN)
 
     async def some(self) -> tuple[str, str, str, list[int]]:

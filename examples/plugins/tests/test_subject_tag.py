@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ async def test_an_encoded_subject_stays_readable() -> None:
     ("sender", "settings"),
     [("carl@demo.test", {}), ("bob@example.net", {"ours": ["Example.net"]}), (None, {})],
 )
-async def test_mail_from_inside_and_bounces_are_left_alone(sender: str | None, settings: dict[str, object]) -> None:
+async def test_mail_from_inside_and_bounces_are_left_alone(sender: str | None, settings: dict[str, Any]) -> None:
     assert await tag(sender=sender, **settings) is None
 
 
@@ -66,6 +67,6 @@ async def test_no_line_end_of_a_stranger_gets_into_the_field() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"tag": "two words"}, {"tag": ""}, {"tag": "x\r\n"}, {"typo": 1}])
-def test_wrong_settings_are_refused(settings: dict[str, object]) -> None:
+def test_wrong_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(PolicyMistakes, match=next(iter(settings))):
         PluginTest(PLUGIN, settings)

@@ -30,10 +30,10 @@ MAIL = (
 )
 
 
-async def run_blocking(pool: str, function: Callable[..., R], *arguments: object) -> R:
+async def run_blocking(kind: str, function: Callable[..., R], *args: object) -> R:
     """A thread, whichever pool is asked for."""
-    del pool
-    return await asyncio.to_thread(function, *arguments)
+    del kind
+    return await asyncio.to_thread(function, *args)
 
 
 class Place:

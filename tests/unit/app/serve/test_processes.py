@@ -235,7 +235,9 @@ async def test_who_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> N
     ours = made(monkeypatch, DEAF, HELPER)
     run = asyncio.create_task(ours.run())
     here = os.getpid()
-    helper, child = await asyncio.to_thread(until, lambda: pair(here), "both run")
+    both = await asyncio.to_thread(until, lambda: pair(here), "both run")
+    assert both is not None
+    helper, child = both
     assert await attended(ours._door, PATIENCE)
     os.kill(helper, signal.SIGSTOP)
     os.kill(here, signal.SIGTERM)
