@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,15 +32,19 @@ def pattern(name: str) -> re.Pattern[str]:
     return re.compile(f"{before}{re.escape(name)}(?:e?s)?(?![a-z])")
 
 
+@cache
+def program() -> dict[str, str]:
+    """The text of each module below inbox/, by its path."""
+    return {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in sorted((ROOT / "inbox").rglob("*.py"))}
+
+
 def places(name: str) -> list[str]:
     """Where a name occurs below inbox/: paths with line numbers; a path alone if it has the name itself."""
     searched = pattern(name)
     found = []
-    for path in sorted((ROOT / "inbox").rglob("*.py")):
-        relative = path.relative_to(ROOT)
-        found += [str(relative)] if searched.search(str(relative)) else []
-        lines = path.read_text("utf-8").splitlines()
-        found += [f"{relative}:{number}" for number, line in enumerate(lines, 1) if searched.search(line)]
+    for path, text in program().items():
+        found += [path] if searched.search(path) else []
+        found += [f"{path}:{text.count(chr(10), 0, match.start()) + 1}" for match in searched.finditer(text)]
     return found
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-import ast
+import re
+from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+import pytest
 
+from tests.support.sources import ROOT, modules
+
+#: In one process, so that each file is parsed once (tests/support/sources.py).
+pytestmark = pytest.mark.xdist_group("sources")
+
+#: Patterns are enough here: to parse all tests takes seconds.
+_IMPORT = re.compile(r"^\s*from (\S+) import (\([^)]*\)|.+)$", re.MULTILINE)
 #: Modules that have no code of their own to test.
 NO_CODE = {
     "inbox/app/serve/exits.py",
@@ -152,23 +160,17 @@ TOGETHER = {
 }
 
 
-def modules() -> list[Path]:
-    return [path for folder in ("inbox", "plugins") for path in sorted((ROOT / folder).rglob("*.py"))]
-
-
 def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@cache
 def imported() -> set[str]:
     """The modules that tests import by their full name."""
     found = set()
     for path in (ROOT / "tests").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                found.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
-            elif isinstance(node, ast.Import):
-                found.update(alias.name for alias in node.names)
+        for module, names in _IMPORT.findall(path.read_text("utf-8")):
+            found.update([module, *(f"{module}.{name}" for name in re.findall(r"\w+", names))])
     return found
 
 
