@@ -10,6 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+import yaml
 
 from inbox.app.config.loading import load
 from scripts import gendocs
@@ -264,3 +265,8 @@ def test_the_lock_pins_and_hashes_every_package() -> None:
 
 def test_the_scripts_that_a_newcomer_runs_are_executable() -> None:
     assert [name for name in ("run", ".ci/run", "scripts/lock") if not (ROOT / name).stat().st_mode & 0o100] == []
+
+
+def test_the_hooks_before_a_commit_are_local_and_run_the_check() -> None:
+    repos = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [(repo["repo"], [hook["entry"] for hook in repo["hooks"]]) for repo in repos] == [("local", ["./run check"])]
