@@ -270,3 +270,19 @@ def test_the_scripts_that_a_newcomer_runs_are_executable() -> None:
 def test_the_hooks_before_a_commit_are_local_and_run_the_check() -> None:
     repos = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert [(repo["repo"], [hook["entry"] for hook in repo["hooks"]]) for repo in repos] == [("local", ["./run check"])]
+
+
+def test_every_decision_is_a_page_with_its_reasons_in_the_index() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text("utf-8")
+    pages = sorted(path for path in folder.glob("*.md") if path.name != "README.md")
+    assert len(pages) > 10
+    assert [page.name for page in pages if f"]({page.name})" not in index] == []
+    numbers = [page.name[:4] for page in pages]
+    assert len(numbers) == len({*numbers})
+    headings = ["## Context", "## Decision", "## Consequences"]
+    for page in pages:
+        lines = page.read_text("utf-8").splitlines()
+        assert lines[0].startswith(f"# {page.name[:4]} "), page.name
+        assert [line for line in lines if line in headings] == headings, page.name
+        assert len(lines) < 80, f"{page.name} is longer than a page"
