@@ -1,4 +1,4 @@
-"""Errors with two texts: ``str(error)`` is for our log, ``said`` is for the peer and betrays nothing.
+"""Errors with two texts: ``str(error)`` is for our log, ``said`` is for the peer and reveals nothing.
 
 Every class names the SMTP reply code and the enhanced status code (RFC 3463) that a peer gets
 when the error ends its command. IMAP and HTTP map the same classes to their own answers.

@@ -258,7 +258,7 @@ SPF_TERMS: Final = 1000
 SPF_TERM_OCTETS: Final = 256
 #: Percent signs in the SPF records of one check together; honest policies have a handful of macros.
 SPF_MACROS: Final = 200
-#: Octets of an SPF explanation (``exp=``) that are kept; RFC 7208 §11.5 warns of what may stand in it.
+#: Octets of an SPF explanation (``exp=``) that are kept; RFC 7208 §11.5 warns of its content.
 SPF_EXPLANATION_OCTETS: Final = 250
 #: SPF results that are remembered at once, and seconds for which one is.
 SPF_RESULTS: Final = 20_000

@@ -147,7 +147,7 @@ def _with_password(one: Wanted, line: Line, mistakes: Mistakes, may_make: bool, 
 
 
 def _unfit(stored: str) -> str:
-    """Why a hash cannot be taken; an empty text if it can."""
+    """The reason why a hash is not accepted; empty if it is."""
     from argon2 import extract_parameters
     from argon2.exceptions import InvalidHashError
 

@@ -34,7 +34,7 @@ class LookupsSpent(DnsTemporary):
 
 
 class AnswerUnfit(DnsTemporary):
-    """There is an answer, but it is larger than we are willing to read, or it is no DNS message."""
+    """There is an answer, but it is larger than the resolver reads, or it is not a DNS message."""
 
 
 class NameUnfit(DnsError):

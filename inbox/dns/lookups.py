@@ -36,7 +36,7 @@ class SlowLookups:
         self._networks: dict[str, int] = {}
 
     def refusal(self, message: Lookups) -> str:
-        """Why this message may not wait for one more; empty if it may."""
+        """The reason why this message may not wait for one more; empty if it may."""
         if message.slow >= DNS_SLOW_OF_MESSAGE or message.waiting >= DNS_SLOW_AT_ONCE:
             return f"{SPENT} for this message"
         if self._networks.get(message.network, 0) >= DNS_SLOW_OF_NETWORK:

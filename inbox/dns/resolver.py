@@ -156,7 +156,7 @@ class CachingResolver:
             if outcome is None:
                 outcome = await self._wait(self._flights.all.get(question) or self._ask(question))
         if isinstance(outcome, DnsError):
-            raise type(outcome)(*outcome.args)  # anew: one that is raised twice gathers the tracebacks of both
+            raise type(outcome)(*outcome.args)  # a copy: an error that is raised twice collects the tracebacks of both
         return outcome
 
     async def _wait(self, flight: _Flight) -> Outcome:

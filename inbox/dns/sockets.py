@@ -2,9 +2,9 @@
 
 A socket for each question would make sockets scarce, and questions without an answer would hold those that others
 wait for. While there are few questions, each has its own socket; beyond that, they share them. A socket has a random
-port, is closed when its last question has ended, and takes no new questions after SOCKET_QUESTIONS of them. Whoever
-forges a reply has to hit the port and the random identity of a question: with shared sockets there are as many right
-pairs as there are questions, just as with a socket for each.
+port, is closed when its last question has ended, and takes no new questions after SOCKET_QUESTIONS of them. An
+attacker who forges a reply has to hit the port and the random identity of a question: with shared sockets there are
+as many right pairs as there are questions, just as with a socket for each.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def encode_words(text: str, column: int = 0) -> str:
     """``text`` as encoded-words in UTF-8, separated by spaces at which the field can be folded (RFC 2047 §2).
 
     Args:
-        column: characters that stand in front of it in the first line.
+        column: number of characters in front of it in the first line.
     """
     words: list[str] = []
     piece = b""

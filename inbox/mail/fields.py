@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Final
 
 #: Name, value and line ends of one field with its folded lines. A line without a colon belongs to no field and is
-#: passed over, and white space may stand in front of the colon (§4.5), both as Dovecot does.
+#: passed over, and white space is allowed in front of the colon (§4.5), both as Dovecot does.
 FIELD: Final = re.compile(rb"^([^: \t\n][^:\n]*):([^\n]*(?:\n[ \t][^\n]*)*)\n?", re.MULTILINE)
 #: Sections up to this size are split in one call; longer ones field by field, up to the bound.
 _SMALL: Final = 8192

@@ -148,7 +148,7 @@ def is_too_long(block: bytes, size: int) -> bool:
 def header_block(content: Content) -> tuple[bytes, int]:
     """The header section with its empty line, and the offset at which the body begins (its length).
 
-    A first line that is no header field is part of the section, as for Dovecot: only an empty line ends it.
+    A first line that is not a header field is part of the section, as for Dovecot: only an empty line ends it.
     """
     buffer = content.buffer()
     end, _ = end_of_headers(buffer, 0, len(buffer))

@@ -10,7 +10,7 @@ from selectolax.lexbor import LexborHTMLParser
 
 from inbox.mail.targets import Target, targets_of_markup, targets_of_tree
 
-#: Where a block begins or ends. Both cases are spelled out: twice as fast as IGNORECASE over words.
+#: Tags at which a block begins or ends. Both cases are spelled out: twice as fast as IGNORECASE over words.
 _BLOCK = re.compile(
     r"<(?=/?(?:[pP]|[hH][1-6rR]|[dD](?:[iI][vV]|[dltDLT])|[bB](?:[rR]|[lL][oO])|[tT](?:[rdhRDH]|[aA][bB])|[lL][iI]|[uoUO][lL])"
     r"[\s/>a-zA-Z])"

@@ -35,7 +35,7 @@ class _Reading(NamedTuple):
 class PartInfo:
     """A part that holds no other parts: a text, an attachment.
 
-    ``path`` is its number in IMAP (``1.2``); parts of a message that is encoded have no number there, and stand behind
+    ``path`` is its number in IMAP (``1.2``); parts of a message that is encoded have no number there, and come after
     that one's path and a slash (``2/1``). ``content_type`` and ``charset`` are in lower case; ``disposition``
     is ``attachment``, ``inline``, … or empty. ``file_name`` is decoded, without folders and control characters,
     or empty; ``file_names`` are all names that some mail program may show (:mod:`inbox.mail.filenames`).
@@ -86,7 +86,7 @@ class PartInfo:
 
     @property
     def decoded_size(self) -> int:
-        """Octets without the transfer encoding; counted anew on each call, in bounded memory."""
+        """Octets without the transfer encoding; counted on each call, in bounded memory."""
         return decoded_size(self._part, self._buffer)
 
     @property

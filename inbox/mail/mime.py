@@ -235,7 +235,7 @@ class _Scanner:
         return None
 
     def _matching(self, at: int, stop: int) -> tuple[_Boundary, bool]:
-        """Whose delimiter the line at ``at`` is, and whether it is the last one.
+        """The multipart whose delimiter the line at ``at`` is, and whether it is the last one.
 
         Only the beginning of the line has to match (RFC 2046 §5.1.1). Of several the innermost that is the whole
         line wins, else the longest; boundaries are often the beginning of one another.

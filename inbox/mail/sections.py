@@ -162,7 +162,7 @@ def _node(sections: bytes, index: int) -> _Node:
 
 
 def _resolve(sections: bytes, path: str) -> _Node | None:
-    """The part that ``1.2.3`` names: a message that is no multipart has one part, 1 (RFC 9051 §6.4.5.1)."""
+    """The part that ``1.2.3`` names: a message that is not a multipart has one part, 1 (RFC 9051 §6.4.5.1)."""
     node = _node(sections, 0)
     first = True
     for number in map(int, path.split(".")):

@@ -207,7 +207,7 @@ def decode(body: bytes) -> Decision:
     """The record in ``body``.
 
     Raises:
-        StoreError: it is none; the database holds something else.
+        StoreError: ``body`` is not a decision record.
     """
     try:
         return msgspec.json.decode(body, type=Decision)

@@ -1,7 +1,7 @@
 """Editing a policy file: switching a plugin on or off for a tenant, for one of its domains, or for everybody.
 
-Every other character stays: comments, order, quotes, spaces. A YAML library that writes a whole document anew would
-move comments and change quotes; here the parser only tells where things stand, and the text is changed there.
+Every other character stays: comments, order, quotes, spaces. A YAML library that rewrites the whole document would
+move comments and change quotes; here the parser only gives places, and the text is changed there.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def tokens_of(source: str) -> list[Token]:
 
 
 def free_names(tokens: Sequence[Token]) -> Iterator[tuple[int, Token]]:
-    """The names that stand alone, not behind a dot, with their places in the list."""
+    """The names that are not behind a dot, with their places in the list."""
     for at, token in enumerate(tokens):
         if token.kind == "name" and (at == 0 or tokens[at - 1].text != "."):
             yield at, token

@@ -118,7 +118,7 @@ def _found(details: ErrorDetails) -> str:
 
 
 def _model_at(model: type[BaseModel] | None, path: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """The model at ``path`` below ``model``, or None if that is no model (or one of several)."""
+    """The model at ``path`` below ``model``, or None if that is not a model (or one of several)."""
     for step in path:
         if model is None or isinstance(step, int):
             continue

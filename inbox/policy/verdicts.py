@@ -160,7 +160,7 @@ class AddFlags:
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """The whole message of this copy anew (encryption). ``store`` only."""
+    """Another content for this copy of the message (encryption). ``store`` only."""
 
     content: bytes
 

@@ -44,8 +44,9 @@ def make_mail_host(config: Config, clock: Clock) -> MailHost:
 
 
 def _services(config: Config) -> tuple[Service, ...]:
-    """Where mail programs connect. Of the services without TLS from the first octet only submission is listed, because
-    many programs expect it (RFC 8314 §3.3). DAV and autoconfiguration are on 443, whatever port a proxy forwards to."""
+    """The endpoints of mail programs. Of the services without TLS from the first octet only submission is listed,
+    because many programs expect it (RFC 8314 §3.3). DAV and autoconfiguration are on 443, whatever port a proxy
+    forwards to."""
     found = [
         Service("_imaps._tcp", config.server.imaps_port, Server.is_used("imaps_port")),
         Service("_submissions._tcp", config.smtp.submissions_port, Smtp.is_used("submissions_port")),

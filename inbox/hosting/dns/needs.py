@@ -75,7 +75,7 @@ async def _keys(
     rows = await database.dkim_keys.all(hosted.organization.id, hosted.fqdn)
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     signing = SigningKeyring(directory, database.dkim_keys, own, clock).of(hosted, rows)
-    # The installation's key may be of another domain: its record is there, whoever hosts that.
+    # The installation's key may be of another domain: its record is in that domain.
     keys = [
         ShownKey(placed.key.selector, placed.key.domain, record_text(placed.key.private))
         for placed in signing
