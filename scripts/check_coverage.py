@@ -14,8 +14,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-#: Percent of the statements of each layer. Raise a floor when a layer is covered better; never lower one.
-FLOORS: Final[Mapping[str, int]] = {}
+#: Percent of the statements of each layer. Raise a floor when a layer is covered better; never lower one. The first
+#: values are deliberately low; `./run test` prints the figures to raise them to.
+FLOORS: Final[Mapping[str, int]] = {
+    "inbox/app": 40,
+    "inbox/authentication": 60,
+    "inbox/base": 60,
+    "inbox/cli": 50,
+    "inbox/dns": 60,
+    "inbox/flow": 60,
+    "inbox/hosting": 60,
+    "inbox/identity": 60,
+    "inbox/mail": 60,
+    "inbox/plugin": 60,
+    "inbox/policy": 60,
+    "inbox/server": 60,
+    "inbox/store": 30,
+    "inbox/wire": 60,
+    "plugins": 60,
+}
 
 
 def layer_of(path: str) -> str:
