@@ -14,24 +14,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-#: Percent of the statements of each layer. Raise a floor when a layer is covered better; never lower one. The first
-#: values are deliberately low; `./run test` prints the figures to raise them to.
+#: Percent of the statements of each layer. Raise a floor when a layer is covered better; never lower one. A floor is
+#: the figure rounded down, less one: what runs in threads differs a little from run to run.
 FLOORS: Final[Mapping[str, int]] = {
-    "inbox/app": 40,
-    "inbox/authentication": 60,
-    "inbox/base": 60,
-    "inbox/cli": 50,
-    "inbox/dns": 60,
-    "inbox/flow": 60,
-    "inbox/hosting": 60,
-    "inbox/identity": 60,
-    "inbox/mail": 60,
-    "inbox/plugin": 60,
-    "inbox/policy": 60,
-    "inbox/server": 60,
-    "inbox/store": 30,
-    "inbox/wire": 60,
-    "plugins": 60,
+    "inbox/app": 83,
+    "inbox/authentication": 98,
+    "inbox/base": 98,
+    "inbox/cli": 89,
+    "inbox/dns": 97,
+    "inbox/flow": 96,
+    "inbox/hosting": 74,
+    "inbox/identity": 98,
+    "inbox/mail": 97,
+    "inbox/plugin": 96,
+    "inbox/policy": 97,
+    "inbox/server": 96,
+    "inbox/store": 76,
+    "inbox/wire": 97,
+    "plugins": 98,
 }
 
 
