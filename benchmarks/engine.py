@@ -20,11 +20,13 @@ from benchmarks.support import Result
 from inbox.base.clock import SystemClock
 from inbox.plugin import Door, Session, Transaction
 from inbox.plugin.api.services import Services
+from inbox.plugin.api.tables import Tables
 from inbox.plugin.api.testing import (
     FakeClock,
     MemoryDirectory,
     MemoryFeedback,
     MemoryLog,
+    MemoryPluginState,
     MemoryRates,
     MemoryResolver,
     MemorySigningKeys,
@@ -46,8 +48,8 @@ ROUNDS = 15
 CALLS = 1000
 TENANTS = 1000
 _SYNC = """
-from inbox.plugin import Session, Transaction, hookimpl
-class Idle:
+from inbox.plugin import Plugin, Session, Transaction, hookimpl
+class Idle(Plugin):
     @hookimpl
     {how} data(self, tx):
         return None
@@ -97,6 +99,7 @@ async def engine(loop_name: str) -> Result:
         MemoryResolver(),
         MemorySigningKeys(),
         MemoryFeedback(),
+        Tables(MemoryPluginState(), clock),
     )
     instances = Instances(services, guard)
     dispatcher = Dispatcher(instances, guard, clock, log)

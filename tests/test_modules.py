@@ -21,19 +21,14 @@ NO_CODE = {
     "inbox/flow/doors.py",
     "inbox/store/ports/accounts.py",
     "inbox/store/ports/blobs.py",
+    "inbox/store/ports/changes.py",
     "inbox/store/ports/database.py",
-    "inbox/store/ports/decisions.py",
     "inbox/store/ports/keys.py",
-    "inbox/store/ports/mailboxes.py",
-    "inbox/store/ports/messages.py",
     "inbox/store/ports/reports.py",
     "inbox/store/ports/tenants.py",
 }
 #: Modules that are tested as a part of something else, by the test that does it.
 TOGETHER = {
-    "tests/contract/test_accept.py": [
-        "inbox/store/surreal/accept.py",
-    ],
     "tests/contract/test_accounts.py": [
         "inbox/store/surreal/accounts.py",
     ],
@@ -51,9 +46,16 @@ TOGETHER = {
     ],
     "tests/contract/test_entries.py": [
         "inbox/store/sqlite/entries.py",
+        "inbox/store/sqlite/jobs.py",
         "inbox/store/sqlite/messages.py",
+        "inbox/store/sqlite/plugin_state.py",
+        "inbox/store/sqlite/queue.py",
         "inbox/store/sqlite/rows.py",
+        "inbox/store/surreal/ingest.py",
+        "inbox/store/surreal/job_changes.py",
         "inbox/store/surreal/messages.py",
+        "inbox/store/surreal/plugin_state.py",
+        "inbox/store/surreal/queue.py",
         "inbox/store/surreal/rows.py",
     ],
     "tests/contract/test_hosting.py": [
@@ -125,6 +127,10 @@ TOGETHER = {
         "inbox/plugin/engine/settling.py",
         "inbox/plugin/engine/views.py",
     ],
+    "tests/unit/plugin/test_surface.py": [
+        "inbox/plugin/expressions.py",
+        "inbox/plugin/limits.py",
+    ],
     "tests/unit/policy/test_snapshot.py": [
         "inbox/policy/effective.py",
         "inbox/policy/merge.py",
@@ -133,15 +139,14 @@ TOGETHER = {
     "tests/unit/server/test_imap_dialogs.py": [
         "inbox/server/imap/append.py",
         "inbox/server/imap/capability.py",
-        "inbox/server/imap/channel.py",
         "inbox/server/imap/conversation.py",
-        "inbox/server/imap/dispatch.py",
         "inbox/server/imap/fetch.py",
         "inbox/server/imap/listing.py",
         "inbox/server/imap/login.py",
         "inbox/server/imap/mailboxes.py",
         "inbox/server/imap/messages.py",
         "inbox/server/imap/outcome.py",
+        "inbox/server/imap/parts.py",
         "inbox/server/imap/rules.py",
         "inbox/server/imap/search.py",
         "inbox/server/imap/select.py",
@@ -149,9 +154,15 @@ TOGETHER = {
         "inbox/server/imap/session.py",
     ],
     "tests/unit/server/test_smtp.py": [
+        "inbox/server/smtp/commands.py",
+        "inbox/server/smtp/conversation.py",
+        "inbox/server/smtp/dispatch.py",
         "inbox/server/smtp/intake.py",
-        "inbox/server/smtp/link.py",
         "inbox/server/smtp/message.py",
+        "inbox/server/smtp/session.py",
+    ],
+    "tests/unit/store/test_ingest.py": [
+        "inbox/store/indexing.py",
     ],
     "tests/unit/wire/test_smtp_receiver.py": [
         "inbox/wire/smtp/body.py",

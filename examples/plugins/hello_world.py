@@ -1,6 +1,6 @@
 """Hello world: the smallest useful plugin. It adds a header field to each message of the tenant.
 
-Speaks at:  data (AddHeader).
+Returns at: data (AddHeader).
 
 To try it::
 
@@ -18,18 +18,18 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from inbox.plugin import AddHeader, Opinion, PluginSettings, Services, Transaction, hookimpl
+from inbox.plugin import AddHeader, Opinion, Plugin, PluginSettings, Services, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
 
 class Settings(PluginSettings):
-    """What a policy may write under ``hello_world:``. Anything else there is an error with file, line and column."""
+    """Keys of a policy under ``hello_world:``. Anything else there is an error with file, line and column."""
 
     greeting: str = Field("Hello", pattern=r"^[ -~]{1,60}$", description="The first word of the field.")
 
 
-class HelloWorld:
+class HelloWorld(Plugin):
     """One object for each different set of settings; it is shared by all messages."""
 
     def __init__(self, settings: Settings, services: Services) -> None:

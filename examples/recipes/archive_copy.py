@@ -12,19 +12,19 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from inbox.plugin import AddRecipient, PluginSettings, Services, Transaction, hookimpl
+from inbox.plugin import AddRecipient, Plugin, PluginSettings, Services, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
 
 class Settings(PluginSettings):
-    """Who gets the copies."""
+    """Receiver of the copies."""
 
     to: str = Field(max_length=254, description="An address of the same tenant.", examples=["archive@acme.test"])
 
 
-class ArchiveCopy:
-    """An address that leads nowhere defers the message (451 4.3.5): nothing is lost unnoticed."""
+class ArchiveCopy(Plugin):
+    """An address without an account defers the message (451 4.3.5): nothing is lost unnoticed."""
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.to = settings.to

@@ -14,21 +14,21 @@ import re
 
 from pydantic import Field
 
-from inbox.plugin import AddFlags, Delivery, FileInto, Opinion, PluginSettings, Services, hookimpl
+from inbox.plugin import AddFlags, Delivery, FileInto, Opinion, Plugin, PluginSettings, Services, hookimpl
 
 __version__ = "1.0.0"
 
-#: RFC 2919 §3: the identifier stands in angle brackets at the end of List-Id.
+#: RFC 2919 §3: the identifier is in angle brackets at the end of List-Id.
 _LIST_ID = re.compile(r"<([^<>\s]{1,255})>\s*$")
 
 
 class Settings(PluginSettings):
-    """Which list goes where."""
+    """Mailboxes of lists."""
 
     lists: dict[str, str] = Field(max_length=1000, description="List identifiers and mailboxes; / separates levels.")
 
 
-class FileIntoFolder:
+class FileIntoFolder(Plugin):
     """Decides for each recipient's copy by itself: two recipients of one message have two calls."""
 
     def __init__(self, settings: Settings, services: Services) -> None:

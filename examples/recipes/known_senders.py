@@ -14,11 +14,10 @@ An example::
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 from pydantic import Field
 
-from inbox.plugin import PluginSettings, Score, Services, Transaction, hookimpl
+from inbox.plugin import Plugin, PluginSettings, Score, Services, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
@@ -27,17 +26,17 @@ _LARGEST = 4 * 1024 * 1024
 
 
 class Settings(PluginSettings):
-    """Where the list is."""
+    """Place of the list, and its points."""
 
     path: Path = Field(description="The file.", examples=["/etc/inbox/known.txt"])
     points: float = Field(-3.0, ge=-100, le=0, description="Points for a known sender.")
     every: float = Field(60.0, ge=1, description="Seconds between two looks at the file.")
 
 
-class KnownSenders:
+class KnownSenders(Plugin):
     """Keeps the list in memory; each process of the server has its own copy."""
 
-    on_error: ClassVar[str] = "accept"
+    on_error = "accept"
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings, self.services = settings, services

@@ -1,4 +1,4 @@
-"""Learn from traps: whoever writes to an address that nobody uses is trusted less for a day.
+"""Learn from traps: a network that writes to an address that nobody uses is trusted less for a day.
 
 Returns at: rcpt (Reject 550 5.1.1 for a trap), data (Score TRAPPED_NETWORK).
 Counts:     in the database, by tenant and network; all instances of the server share the counts.
@@ -13,11 +13,10 @@ An example::
 from __future__ import annotations
 
 from ipaddress import ip_network
-from typing import ClassVar
 
 from pydantic import Field
 
-from inbox.plugin import PluginSettings, Recipient, Reject, Score, Services, Transaction, hookimpl
+from inbox.plugin import Plugin, PluginSettings, Recipient, Reject, Score, Services, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
@@ -31,10 +30,10 @@ class Settings(PluginSettings):
     points: float = Field(2.0, ge=0, le=100, description="Points for each fall of the network, up to five.")
 
 
-class LearnTraps:
+class LearnTraps(Plugin):
     """Keeps nothing in itself: the counters of the database outlive a restart."""
 
-    on_error: ClassVar[str] = "accept"
+    on_error = "accept"
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings, self.rates = settings, services.rates
@@ -42,7 +41,7 @@ class LearnTraps:
 
     @hookimpl
     async def rcpt(self, tx: Transaction, recipient: Recipient) -> Reject | None:
-        """Learns. The answer is that of an unknown address, so that the trap cannot be told from one."""
+        """Learns. The answer is that of an unknown address, so that senders cannot recognise the trap."""
         if recipient.address.key not in self.traps:
             return None
         await self.rates.hit(_counter(tx, recipient.tenant), _DAY)

@@ -12,18 +12,18 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from inbox.plugin import PluginSettings, Recipient, Redirect, Services, hookimpl
+from inbox.plugin import Plugin, PluginSettings, Recipient, Redirect, Services, hookimpl
 
 __version__ = "1.0.0"
 
 
 class Settings(PluginSettings):
-    """Which address leads where."""
+    """Addresses and their substitutes."""
 
     to: dict[str, str] = Field(max_length=1000, description="Addresses, and those that get their mail.")
 
 
-class RedirectRole:
+class RedirectRole(Plugin):
     """The new address must be an address of the same tenant; otherwise the recipient is deferred (451 4.3.5)."""
 
     def __init__(self, settings: Settings, services: Services) -> None:

@@ -14,7 +14,7 @@ import re
 
 from pydantic import Field
 
-from inbox.plugin import PluginSettings, Reject, Services, Transaction, hookimpl
+from inbox.plugin import Plugin, PluginSettings, Reject, Services, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
@@ -23,13 +23,13 @@ _COMPARED = 1000
 
 
 class Settings(PluginSettings):
-    """Which field, and what must not be in it."""
+    """The field, and the pattern that must not match."""
 
     name: str = Field(pattern=r"^[!-9;-~]{1,76}$", description="Name of the header field.", examples=["X-Mailer"])
     pattern: re.Pattern[str] = Field(description="Regular expression; searched in each value.", examples=["(?i)spam"])
 
 
-class RefuseHeader:
+class RefuseHeader(Plugin):
     """Looks at every field of the name: a sender may write several."""
 
     def __init__(self, settings: Settings, services: Services) -> None:

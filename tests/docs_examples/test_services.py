@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 
-from inbox.authentication.feedback import Observation
 from inbox.plugin import (
     AddHeader,
     Counted,
     Defer,
+    Observation,
+    Plugin,
     PluginSettings,
     Recipient,
     Reject,
@@ -19,10 +20,10 @@ from inbox.plugin import (
     Transaction,
     hookimpl,
 )
-from inbox.plugin.api.testing import PluginTest
+from inbox.plugin.testing import PluginTest
 
 
-class Base:
+class Base(Plugin):
     """The constructor of the plugins below."""
 
     def __init__(self, settings: PluginSettings, services: Services) -> None:
@@ -31,13 +32,13 @@ class Base:
 
 async def test_clock() -> None:
     class Warmup(Base):
-        started: float | None = None
+        _started: float | None = None
 
         @hookimpl
         def connect(self, session: Session) -> Defer | None:
             now = self.services.clock.monotonic()
-            self.started = now if self.started is None else self.started
-            return Defer(421, "4.3.2", "Starting up") if now - self.started < 10 else None
+            self._started = now if self._started is None else self._started
+            return Defer(421, "4.3.2", "Starting up") if now - self._started < 10 else None
 
     test = PluginTest(Warmup)
     assert isinstance((await test.connect()).verdict, Defer)
@@ -92,6 +93,30 @@ async def test_rates() -> None:
     for _ in range(2):
         assert not isinstance((await test.rcpt()).verdict, Defer)
     assert (await test.rcpt()).verdict == Defer(450, "4.7.1", "Try again in 60 seconds")
+
+
+async def test_table() -> None:
+    class Corresponds(Base):
+        """Trusts a sender more with every message of the last three months."""
+
+        def __init__(self, settings: PluginSettings, services: Services) -> None:
+            self._good = services.table("good")
+
+        @hookimpl
+        async def data(self, tx: Transaction) -> Score | None:
+            if tx.sender is None:
+                return None
+            count = await self._good.of(tx).increment(tx.sender.key, expires_in=90 * 86_400)
+            return Score("CORRESPONDENT", -min(count, 5) / 2) if count > 1 else None
+
+    test = PluginTest(Corresponds)
+    assert (await test.data()).symbols == {}
+    assert (await test.data()).symbols == {"CORRESPONDENT": -1.0}
+    test.tenant = "other"
+    assert (await test.data()).symbols == {}, "another tenant starts with nothing"
+    test.clock.advance(90 * 86_400)
+    test.tenant = "demo"
+    assert (await test.data()).symbols == {}
 
 
 async def test_run_blocking() -> None:

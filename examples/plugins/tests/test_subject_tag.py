@@ -8,16 +8,14 @@ from typing import Any
 import pytest
 
 from inbox.mail.headers import change_field
-from inbox.plugin import ChangeHeader, Door, Identity
-from inbox.plugin.api.testing import PluginTest
-from inbox.policy.mistakes import PolicyMistakes
-from inbox.policy.stages import Stage
+from inbox.plugin import ChangeHeader, Door, Identity, Stage
+from inbox.plugin.testing import PluginTest, PolicyMistakes
 
 PLUGIN = Path(__file__).parents[1] / "subject_tag.py"
 
 
 async def tag(
-    eml: bytes = b"Subject: Hello\r\n\r\n", sender: str | None = "bob@example.net", **settings: object
+    eml: bytes = b"Subject: Hello\r\n\r\n", sender: str | None = "bob@example.net", **settings: Any
 ) -> str | None:
     """The new subject, or None if it stays."""
     edits = (await PluginTest(PLUGIN, settings).data(eml, sender=sender, to=["ann@demo.test"])).edits

@@ -12,12 +12,12 @@ from inbox.app.config.loading import Config
 from inbox.app.config.settings import Server, Smtp
 from inbox.app.config.settings_services import Dkim
 from inbox.app.serve.tls import Certificates
-from inbox.authentication.signing import SigningKey
 from inbox.base.clock import Clock
 from inbox.base.errors import ConfigError
 from inbox.hosting.dns.needs import MailHost
 from inbox.hosting.dns.records import Service
 from inbox.hosting.keys.signing import InstallationSigning, load_private
+from inbox.plugin.api.signing import SigningKey
 
 
 def make_signing(dkim: Dkim) -> InstallationSigning:

@@ -18,9 +18,10 @@ from inbox.app.wiring.services import DirectoryService, RatesService, make_resol
 from inbox.flow.appending import MailboxAppending
 from inbox.flow.copies import CopyMaker
 from inbox.flow.destinations import Destinations
-from inbox.flow.filing import Filer
+from inbox.flow.doors import Appending
 from inbox.flow.judge import AuthHooks, Judge
 from inbox.flow.login import PasswordLogin
+from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import Recorder
@@ -30,12 +31,13 @@ from inbox.hosting.reports.feedback import FeedbackLedger
 from inbox.identity.directory import AddressDirectory
 from inbox.identity.passwords import Passwords
 from inbox.plugin.api.services import Log, Services
+from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
 from inbox.plugin.engine.live import LivePolicies
 from inbox.plugin.engine.registry import Registry
-from inbox.store.ports import Decisions
+from inbox.store.ports import Decisions, Ingest
 
 #: Events that are written however often they come: the log is the record of what was done for a client.
 KEPT_EVENTS = frozenset({"accepted", "login"})
@@ -50,7 +52,8 @@ class Parts:
     directory: AddressDirectory
     pipeline: Pipeline
     login: PasswordLogin
-    appending: MailboxAppending
+    names: MailboxNames
+    messages: MailboxMessages
     instances: Instances
     rotation: Rotation
     flow_log: QuietLog
@@ -66,23 +69,30 @@ def make_pipeline(
     judge: Judge,
     directory: AddressDirectory,
     destinations: Destinations,
-    filer: Filer,
+    ingest: Ingest,
     decisions: Decisions,
     log: Log,
 ) -> Pipeline:
-    """The flow of incoming mail; a rehearsal brings a filer and decisions that write nothing."""
+    """The flow of incoming mail; a rehearsal brings an ingest and decisions that write nothing."""
     server_name = installation.config.server.hostname
     return Pipeline(
         judge,
         Recipients(judge, directory, log, server_name),
         CopyMaker(judge, destinations, server_name),
-        filer,
+        ingest,
         destinations,
         decisions,
         installation.clock,
         installation.ids,
         log,
     )
+
+
+def make_mailboxes(installation: Installation, appending: Appending) -> tuple[MailboxNames, MailboxMessages]:
+    """The use cases over mailboxes, for servers of every protocol."""
+    database = installation.database
+    names = MailboxNames(OwnMailboxes(database.mailboxes), database.mailboxes)
+    return names, MailboxMessages(database, installation.blobs, appending)
 
 
 @asynccontextmanager
@@ -93,7 +103,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         PolicyError: the policies are wrong; each mistake with its place.
     """
     config, clock, ids, database = installation.config, installation.clock, installation.ids, installation.database
-    config.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_folders(config)
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     resolver = make_resolver(config, clock)
     feedback = FeedbackLedger(
@@ -108,9 +118,9 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         dns=resolver,
         signing_keys=SigningKeyring(directory, database.dkim_keys, make_signing(config.dkim), clock),
         feedback=feedback,
+        table=Tables(database.plugin_state, clock),
         server_name=config.server.hostname,
     )
-    config.folders.plugins.mkdir(parents=True, exist_ok=True)
     live = LivePolicies(config.folders.policy_dir, make_registry(config), structlog.get_logger("inbox.policy"))
     live.open()
     guard = Guard()
@@ -121,26 +131,31 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     passwords = Passwords(clock)
     judge = Judge(live, Dispatcher(instances, guard, clock, structlog.get_logger("inbox.plugin")))
     destinations = Destinations(database.accounts, database.mailboxes, clock)
-    filer = Filer(installation.blobs, database.messages, ids, clock, installation.executors, installation.deposits)
     log = QuietLog(structlog.get_logger("inbox.flow"), clock, KEPT_EVENTS)
-    pipeline = make_pipeline(installation, judge, directory, destinations, filer, database.decisions, log)
+    pipeline = make_pipeline(installation, judge, directory, destinations, installation.ingest, database.decisions, log)
     login = PasswordLogin(
         database.accounts, directory, database.rates, passwords, AuthHooks(judge), clock, log, asyncio.sleep
     )
     recorder = Recorder(judge, database.decisions, clock, ids, log)
-    appending = MailboxAppending(judge, directory, filer, recorder, clock, ids)
+    appending = MailboxAppending(judge, directory, installation.ingest, recorder, clock, ids)
+    names, messages = make_mailboxes(installation, appending)
     rotation = Rotation(
         database.dkim_keys, resolver, clock, structlog.get_logger("inbox.dkim"), installation.executors, random.random
     )
     feedback.start()
     try:
-        yield Parts(live, judge, directory, pipeline, login, appending, instances, rotation, log)
+        yield Parts(live, judge, directory, pipeline, login, names, messages, instances, rotation, log)
     finally:
         await _write_counts(pipeline, log)
         await instances.close()
         await feedback.close()
         guard.remove()
         passwords.close()
+
+
+def _make_folders(config: Config) -> None:
+    config.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    config.folders.plugins.mkdir(parents=True, exist_ok=True)
 
 
 async def _write_counts(pipeline: Pipeline, log: QuietLog) -> None:

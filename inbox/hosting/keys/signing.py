@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from inbox.authentication.dkim.record import key_type
-from inbox.authentication.signing import SIGNED_HEADERS, PrivateKey, SigningKey
 from inbox.base.clock import Clock
 from inbox.base.errors import ConfigError
 from inbox.base.kept import Kept
 from inbox.identity.directory import KEPT_ENTRIES, KEPT_SECONDS, AddressDirectory
 from inbox.mail.tenancy import DomainOverrides, HostedDomain
+from inbox.plugin.api.signing import SIGNED_HEADERS, PrivateKey, SigningKey
 from inbox.store.ports import DkimKeyRecord, DkimKeys
 
 #: The origin of a key: the table ``dkim_key``, the fields of ``has_domain``, or SMTP_DKIM_*.
@@ -64,7 +64,7 @@ class SigningKeyring:
         self._own = () if own.key is None else (PlacedKey(own.key, "environment"),)
 
     async def keys(self, tenant: str, domain: str) -> tuple[SigningKey, ...]:
-        """See ``inbox.authentication.signing.SigningKeys``.
+        """See ``inbox.plugin.api.signing.SigningKeys``.
 
         Raises:
             StoreUnavailable

@@ -11,52 +11,69 @@ of it again. A plugin that has something to remove from it has a method ``at_lea
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar, overload
+
 import pluggy
 
 from inbox.plugin.api.context import Delivery, Failure, Identity, Recipient, Session, Transaction
 from inbox.policy.verdicts import HookResult
 
-PROJECT = "inbox"
+PROJECT: Final = "inbox"
 hookspec = pluggy.HookspecMarker(PROJECT)
-#: Marks a method of a plugin as a hook.
-hookimpl = pluggy.HookimplMarker(PROJECT)
+_hookimpl = pluggy.HookimplMarker(PROJECT)
+#: A method that is a hook: ``def`` or ``async def``.
+HookMethod = TypeVar("HookMethod", bound=Callable[..., HookResult | Coroutine[Any, Any, HookResult]])
+
+
+@overload
+def hookimpl(function: HookMethod) -> HookMethod: ...
+
+
+@overload
+def hookimpl(*, specname: str) -> Callable[[HookMethod], HookMethod]: ...
+
+
+def hookimpl(function: Callable[..., Any] | None = None, *, specname: str | None = None) -> Callable[..., Any]:
+    """Marks a method of a plugin as the hook of its name, or as the hook ``specname``."""
+    return _hookimpl(function, specname=specname)
 
 
 class Hooks:
-    """What may be implemented, and what may be said there."""
+    """One method for each hook, with its arguments and the opinions that it may return."""
 
     @hookspec
     def connect(self, session: Session) -> HookResult:
-        """TCP is accepted, the banner is not sent (after PROXY). May speak: Reject, Defer."""
+        """TCP is accepted, the banner is not sent (after PROXY). May return: Reject, Defer."""
 
     @hookspec
     def helo(self, session: Session) -> HookResult:
-        """After EHLO, HELO or LHLO; again after STARTTLS. May speak: Reject, Defer."""
+        """After EHLO, HELO or LHLO; again after STARTTLS. May return: Reject, Defer."""
 
     @hookspec
     def auth(self, session: Session, identity: Identity) -> HookResult:
-        """The credentials were right, the success is not yet said. May speak: Reject, Defer."""
+        """The credentials are right; the success reply is not sent yet. May return: Reject, Defer."""
 
     @hookspec
     def mail(self, tx: Transaction) -> HookResult:
-        """MAIL FROM. May speak: Reject, Defer."""
+        """MAIL FROM. May return: Reject, Defer."""
 
     @hookspec
     def rcpt(self, tx: Transaction, recipient: Recipient) -> HookResult:
-        """Each RCPT TO, before its reply; runs under the recipient's tenant. May speak: Reject, Defer, Redirect."""
+        """Each RCPT TO, before its reply; runs under the recipient's tenant. May return: Reject, Defer, Redirect."""
 
     @hookspec
     def data(self, tx: Transaction) -> HookResult:
-        """The whole message is here, nothing is promised yet; once per tenant. May speak: all, scores and edits."""
+        """The whole message is here, nothing is promised yet; once per tenant. May return: all, scores and edits."""
 
     @hookspec
     def store(self, delivery: Delivery) -> HookResult:
-        """One recipient's copy, before blob and database. May speak: Reject, Defer, Transform, FileInto, AddFlags."""
+        """One recipient's copy, before blob and database. May return: Reject, Defer, Transform, FileInto, AddFlags."""
 
     @hookspec
     def deliver(self, delivery: Delivery) -> HookResult:
-        """A delivery begins: into a mailbox, or one outbound attempt (``delivery.kind``). May speak: Defer, Reject, and
-        for an outbound attempt AddHeader (a signature)."""
+        """A delivery begins: into a mailbox, or one outbound attempt (``delivery.kind``). May return: Defer, Reject,
+        and for an outbound attempt AddHeader (a signature)."""
 
     @hookspec
     def bounce(self, failure: Failure) -> HookResult:

@@ -11,8 +11,9 @@ import pytest
 
 from inbox.base.errors import InboxError, NotFound, StorageFull, StoreUnavailable
 from inbox.mail.content import MemoryContent
+from inbox.server.listener import bind
 from inbox.store.ports.hosting import Scope
-from tests.support.imap_world import World, world
+from tests.support.imap_world import World, imap_server, world
 
 MESSAGE = b"Subject: x\r\nMessage-ID: <1@demo.test>\r\n\r\nabc\r\n"
 
@@ -120,7 +121,7 @@ async def test_an_append_that_is_refused_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: bytes
 ) -> None:
     async with world(tmp_path) as w, w.user() as client:
-        failing(monkeypatch, w.filer, "append", error)
+        failing(monkeypatch, w.appending, "append", error)
         assert await client.command(b"APPEND INBOX {3+}\r\nabc") == [b"t3 " + said]
         failing(monkeypatch, w.database.mailboxes, "by_name", error)
         assert await client.command(b"APPEND INBOX {3+}\r\nabc") == [b"t4 " + said]
@@ -163,20 +164,20 @@ async def test_a_blob_that_ends_in_the_middle_of_a_literal_ends_the_connection(t
 async def test_stopping_finishes_the_command_and_says_goodbye(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with world(tmp_path) as w:
         started, go_on = asyncio.Event(), asyncio.Event()
-        original = w.filer.append
+        original = w.appending.append
 
         async def slow(*args: Any) -> Any:
             started.set()
             await go_on.wait()
             return await original(*args)
 
-        monkeypatch.setattr(w.filer, "append", slow)
+        monkeypatch.setattr(w.appending, "append", slow)
         async with w.user() as waiting, w.user() as idling, w.user() as busy, w.connect() as fresh:
             idling.send(b"a IDLE\r\n")
             assert await idling.response() == b"+ Idling"
             busy.send(b"a APPEND INBOX {3+}\r\nabc\r\n")
             await started.wait()
-            stopping = asyncio.create_task(w.server.stop())
+            stopping = asyncio.create_task(w.stop())
             goodbye = b"* BYE [UNAVAILABLE] Server is shutting down\r\n"
             for client in (waiting, idling, fresh):
                 assert (await client.rest()).endswith(goodbye)
@@ -217,23 +218,26 @@ async def test_a_command_that_does_not_end_is_cut_off_when_the_server_stops(
             started.set()
             await asyncio.Event().wait()
 
-        monkeypatch.setattr(w.filer, "append", never)
+        monkeypatch.setattr(w.appending, "append", never)
         async with w.user() as busy:
             busy.send(b"a APPEND INBOX {3+}\r\nabc\r\n")
             await started.wait()
-            await asyncio.wait_for(w.server.stop(), 20)
+            await asyncio.wait_for(w.stop(), 20)
             assert w.server.connections == 0
 
 
 async def test_tls_without_a_certificate_is_a_mistake_of_the_caller(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
-        server = type(w.server)(
-            type(w.config)("x", tmp_path), w.database, w.blobs, w.server._backend.login, w.filer, w.log
-        )
-        with pytest.raises(ValueError):
-            await server.start("127.0.0.1", 0, tls="implicit")
-        [port] = await server.start("127.0.0.1", 0, tls=None)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        config = type(w.config)("x", tmp_path)
+        server = imap_server(config, w.database, w.blobs, w.server._backend.login, w.appending, w.log)
+        for tls in ("implicit", "starttls"):
+            refused = bind("127.0.0.1", 0, "imap", tls)
+            with pytest.raises(ValueError, match="imap: TLS needs a certificate"):
+                await server.start([refused])
+            refused.socket.close()
+        plain = bind("127.0.0.1", 0, tls="none")
+        await server.start([plain])
+        reader, writer = await asyncio.open_connection("127.0.0.1", plain.port)
         assert b"STARTTLS" not in await reader.readline()
         writer.write(b"a STARTTLS\r\n")
         assert await reader.readline() == b"a BAD TLS is not available\r\n"
@@ -248,10 +252,10 @@ async def test_expunged_by_somebody_else_between_select_and_fetch(tmp_path: Path
         async with w.user() as client:
             await w.database.messages.remove(w.organization.id, mailbox.id, [2])
             assert await client.command(b"FETCH 2 (BODY.PEEK[])") == [
-                b"t3 NO [EXPUNGEISSUED] Some of these messages were expunged by somebody else"
+                b"t3 NO [EXPUNGEISSUED] Another session expunged some of these messages"
             ]
             assert await client.command(b"STORE 2 +FLAGS (\\Seen)") == [
-                b"t4 NO [EXPUNGEISSUED] Some of these messages were expunged by somebody else"
+                b"t4 NO [EXPUNGEISSUED] Another session expunged some of these messages"
             ]
             assert (await client.command(b"COPY 2 Archive"))[0] == b"* 2 EXPUNGE"
             assert await client.command(b"SEARCH UID 3") == [b"* SEARCH 2", b"t6 OK Searched"]
@@ -260,7 +264,7 @@ async def test_expunged_by_somebody_else_between_select_and_fetch(tmp_path: Path
 async def test_the_same_octets_come_back_whatever_they_are(tmp_path: Path) -> None:
     odd = b"X: \xff\x00\r\n\r\n\x00\r\n.\r\n\n\r" + bytes(range(256)) * 1000
     async with world(tmp_path) as w:
-        await w.filer.file(await w.mailbox(), MemoryContent(odd), prepended=b"Delivered-To: ann@demo.test\r\n")
+        await w.appending.file(await w.mailbox(), MemoryContent(odd), prepended=b"Delivered-To: ann@demo.test\r\n")
         async with w.user() as client:
             [fetched] = await client.ok(b"FETCH 1 BODY.PEEK[]")
             whole = b"Delivered-To: ann@demo.test\r\n" + odd
@@ -276,7 +280,7 @@ async def test_a_client_that_does_not_read_does_not_hold_up_the_stop(tmp_path: P
             lazy.reader._transport.pause_reading()  # type: ignore[attr-defined]  # a client that stops reading
             lazy.send(b"a FETCH 1 BODY.PEEK[]\r\n")
             await asyncio.wait_for(_filled(w), 20)
-            await asyncio.wait_for(w.server.stop(), 20)
+            await asyncio.wait_for(w.stop(), 20)
             assert w.server.connections == 0
 
 

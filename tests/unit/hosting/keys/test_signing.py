@@ -9,11 +9,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from inbox.authentication.signing import PrivateKey, SigningKey
 from inbox.base.errors import ConfigError
 from inbox.hosting.keys.signing import PARSED_KEYS, InstallationSigning, SigningKeyring, load_private
 from inbox.identity.directory import KEPT_SECONDS
 from inbox.mail.tenancy import DomainOverrides, HostedDomain, Organization
+from inbox.plugin.api.signing import PrivateKey, SigningKey
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports import DkimKeyRecord, DkimKeyState
 

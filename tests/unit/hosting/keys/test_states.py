@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from inbox.authentication.signing import SigningKey
 from inbox.hosting.keys.rotation import generate
 from inbox.hosting.keys.signing import InstallationSigning, SigningKeyring, load_private
 from inbox.hosting.keys.states import DAY, KeyState, key_states
 from inbox.mail.tenancy import DomainOverrides, HostedDomain, Organization
+from inbox.plugin.api.signing import SigningKey
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports import DkimKeyRecord, DkimKeyState
 
