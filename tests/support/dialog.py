@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.support.smtp_world import Client, Recording, reply
 
@@ -32,7 +33,7 @@ class Dialog:
     name: str
     steps: tuple[tuple[int, str, str], ...]
     lmtp: bool
-    settings: dict[str, float]
+    settings: dict[str, Any]
 
 
 def load(path: Path) -> Dialog:

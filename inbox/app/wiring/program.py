@@ -12,6 +12,7 @@ import structlog
 
 from inbox.app.config.loading import Config
 from inbox.app.serve.quietlog import QuietLog
+from inbox.app.wiring.hosting import make_signing
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.services import DirectoryService, RatesService, make_resolver
 from inbox.flow.appending import MailboxAppending
@@ -115,7 +116,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         rates=RatesService(database.rates, clock),
         run_blocking=installation.executors,
         dns=resolver,
-        signing_keys=SigningKeyring(directory, database.dkim_keys, config.dkim, clock),
+        signing_keys=SigningKeyring(directory, database.dkim_keys, make_signing(config.dkim), clock),
         feedback=feedback,
         table=Tables(database.plugin_state, clock),
         server_name=config.server.hostname,

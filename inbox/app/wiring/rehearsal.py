@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inbox.app.doctor.policies import NoRates
+from inbox.app.wiring.hosting import make_signing
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.policies import find_plugins, load_policies
 from inbox.app.wiring.program import make_pipeline
@@ -116,7 +117,7 @@ def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, I
         NoRates(),
         installation.executors,
         make_resolver(config, clock),
-        SigningKeyring(directory, database.dkim_keys, config.dkim, clock),
+        SigningKeyring(directory, database.dkim_keys, make_signing(config.dkim), clock),
         NoFeedback(),
         Tables(RehearsedState(database.plugin_state), clock),
         config.server.hostname,

@@ -138,7 +138,7 @@ class Least(SaysLater):
         return [DeleteHeader("X-Forged")]
 
     @hookimpl
-    async def data(self) -> HookResult:
+    async def data(self) -> HookResult:  # type: ignore[override]  # awaited, as in SaysLater
         if self.say == "nothing":
             await asyncio.Event().wait()
         return [DeleteHeader("X-Forged"), AddHeader("X-A", "1")]
@@ -148,7 +148,7 @@ class LeastOnError(Least):
     on_error = "accept"
 
     @hookimpl
-    async def data(self) -> HookResult:
+    async def data(self) -> HookResult:  # type: ignore[override]  # awaited, as in SaysLater
         if self.say == "nothing":
             raise OSError("nobody there")
         return object()  # type: ignore[return-value]  # nonsense on purpose
@@ -241,7 +241,7 @@ class Raises(Plugin):
     def __init__(self, settings: Settings, services: Services) -> None:
         self.how = settings.how
 
-    def _raise(self) -> None:
+    def _raise(self) -> HookResult:
         match self.how:
             case "exit":
                 raise SystemExit(1)

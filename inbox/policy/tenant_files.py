@@ -1,22 +1,21 @@
-"""The policy file of a tenant that is renamed or removed."""
+"""The policy file of a tenant that is renamed or removed. ``folder`` is INBOX_POLICY_DIR."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from inbox.app.config.loading import Config
 from inbox.base.errors import ConfigError
 from inbox.policy.edit import write_atomically
 from inbox.policy.snapshot import PolicySet
 
 
-def copy_policy(config: Config, tenant: str, name: str) -> Path | None:
-    """Gives the tenant's policy to another name, too; the new file, or None if the tenant has none.
+def copy_policy(folder: Path, tenant: str, name: str) -> Path | None:
+    """Copies the tenant's policy file to another tenant's name. Returns the new file, or None if there is no old one.
 
     Raises:
-        ConfigError: it cannot be read or written, or the other name has another policy already.
+        ConfigError: a file cannot be read or written, or the other name has a different policy already.
     """
-    old, new = _file(config, tenant), _file(config, name)
+    old, new = _file(folder, tenant), _file(folder, name)
     try:
         text = old.read_text("utf-8")
     except FileNotFoundError:
@@ -32,19 +31,19 @@ def copy_policy(config: Config, tenant: str, name: str) -> Path | None:
     return new
 
 
-def remove_policy(config: Config, tenant: str) -> None:
+def remove_policy(folder: Path, tenant: str) -> None:
     """Removes the tenant's policy file, if there is one. Raises ConfigError."""
-    path = _file(config, tenant)
+    path = _file(folder, tenant)
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"INBOX_POLICY_DIR: cannot remove {path}: {error.strerror}") from error
 
 
-def set_policy_aside(config: Config, tenant: str) -> Path | None:
-    """Renames the policy file of a removed tenant, so that a later tenant of that name does not inherit it; where it is
-    now, or None if there was none. Raises ConfigError."""
-    path = _file(config, tenant)
+def set_policy_aside(folder: Path, tenant: str) -> Path | None:
+    """Renames the policy file of a removed tenant, so that a later tenant of that name does not inherit it. Returns the
+    new path, or None if there was no file. Raises ConfigError."""
+    path = _file(folder, tenant)
     aside = path.with_name(f"{path.name}.removed")
     try:
         path.replace(aside)
@@ -55,5 +54,5 @@ def set_policy_aside(config: Config, tenant: str) -> Path | None:
     return aside
 
 
-def _file(config: Config, tenant: str) -> Path:
-    return config.folders.policy_dir / PolicySet.relative_name(tenant)
+def _file(folder: Path, tenant: str) -> Path:
+    return folder / PolicySet.relative_name(tenant)
