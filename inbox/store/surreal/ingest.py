@@ -126,7 +126,7 @@ class _Plan:
         self._queueing: set[str] = set()
         #: Blobs that came with mails that are known: nobody will ask for them, and the sweeper is told so.
         self._released: list[str] = []
-        #: For each indexed, filing and copy: an answer, or mailbox, mail and place in the mailbox's list.
+        #: For each transaction, message and copy: an answer, or mailbox, mail and place in the mailbox's list.
         self._answers: list[list[list[Placed | tuple[str, str, int]]]] = []
 
     def add(self, indexed: Indexed) -> None:
