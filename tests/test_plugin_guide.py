@@ -23,6 +23,7 @@ from inbox.base.once import Once
 from inbox.dns.answers import Resolver
 from inbox.plugin.api import services, testing
 from inbox.plugin.api.hookspecs import Hooks
+from inbox.plugin.api.tables import TenantTable
 from inbox.plugin.engine.opinions import SPOKEN
 from inbox.plugin.engine.registry import Registry
 from inbox.policy.catalogue import ENGINE_KEYS, Mode, OnError
@@ -43,7 +44,7 @@ CONTEXT = [
 ]  # fmt: skip
 SERVICES: dict[str, type] = {
     "clock": Clock, "log": services.Log, "directory": services.Directory, "rates": services.Rates, "dns": Resolver,
-    "signing_keys": SigningKeys, "feedback": Feedback, "once": Once,
+    "table": TenantTable, "signing_keys": SigningKeys, "feedback": Feedback, "once": Once,
 }  # fmt: skip
 
 

@@ -15,6 +15,8 @@ from inbox.authentication.signing import SigningKey
 from inbox.base.clock import Clock
 from inbox.base.errors import PolicyError
 from inbox.plugin.api.services import Counted, Resolution, RunBlocking, Services
+from inbox.plugin.api.standins import MemoryPluginState
+from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
 from inbox.policy.catalogue import Mode
@@ -68,6 +70,7 @@ class PolicyHealth:
             make_resolver(self._config, self._clock),
             NoKeys(),
             NoFeedback(),
+            Tables(MemoryPluginState(), self._clock),
             self._config.server.hostname,
         )
         instances = Instances(services, Guard())

@@ -28,6 +28,7 @@ from inbox.hosting.reports.feedback import FeedbackLedger
 from inbox.identity.directory import AddressDirectory
 from inbox.identity.passwords import Passwords
 from inbox.plugin.api.services import Log, Services
+from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
@@ -91,7 +92,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         PolicyError: the policies are wrong; each mistake with its place.
     """
     config, clock, ids, database = installation.config, installation.clock, installation.ids, installation.database
-    config.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_folders(config)
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     resolver = make_resolver(config, clock)
     feedback = FeedbackLedger(
@@ -106,9 +107,9 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         dns=resolver,
         signing_keys=SigningKeyring(directory, database.dkim_keys, config.dkim, clock),
         feedback=feedback,
+        table=Tables(database.plugin_state, clock),
         server_name=config.server.hostname,
     )
-    config.folders.plugins.mkdir(parents=True, exist_ok=True)
     live = LivePolicies(config.folders.policy_dir, make_registry(config), structlog.get_logger("inbox.policy"))
     live.open()
     guard = Guard()
@@ -138,6 +139,11 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         await feedback.close()
         guard.remove()
         passwords.close()
+
+
+def _make_folders(config: Config) -> None:
+    config.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    config.folders.plugins.mkdir(parents=True, exist_ok=True)
 
 
 async def _write_counts(pipeline: Pipeline, log: QuietLog) -> None:

@@ -11,6 +11,7 @@ from inbox.authentication.signing import SigningKeys
 from inbox.base.clock import Clock
 from inbox.base.once import Once
 from inbox.dns.answers import Resolver
+from inbox.plugin.api.tables import Tables
 
 R = TypeVar("R")
 
@@ -85,6 +86,8 @@ class RunBlocking(Protocol):
 class Services:
     """Everything from outside that a plugin may use. ``server_name`` is SERVER_HOSTNAME.
 
+    ``table("seen")`` is a table in the database, in which the plugin remembers what it learns about a tenant's mail
+    (:mod:`inbox.plugin.api.tables`).
     ``once`` is for what must be told once although several tenants' plugins find it out about one message: a key begins
     with the plugin's name and has the transaction's id.
     """
@@ -97,5 +100,6 @@ class Services:
     dns: Resolver
     signing_keys: SigningKeys
     feedback: Feedback
+    table: Tables
     server_name: str = "localhost"
     once: Once = field(default_factory=Once)

@@ -41,11 +41,13 @@ from inbox.plugin.api.standins import (
     MemoryDirectory,
     MemoryFeedback,
     MemoryLog,
+    MemoryPluginState,
     MemoryRates,
     MemoryResolver,
     MemorySigningKeys,
     run_in_thread,
 )
+from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher, Memo
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.inspection import LoadedPlugin, PluginInvalid, inspect_module
@@ -59,8 +61,8 @@ from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Edit, Verdict
 
 __all__ = [
-    "FakeClock", "MemoryDirectory", "MemoryFeedback", "MemoryLog", "MemoryRates", "MemoryResolver", "MemorySigningKeys",
-    "PluginTest", "TestOutcome", "load", "run_in_thread",
+    "FakeClock", "MemoryDirectory", "MemoryFeedback", "MemoryLog", "MemoryPluginState", "MemoryRates", "MemoryResolver",
+    "MemorySigningKeys", "PluginTest", "TestOutcome", "load", "run_in_thread",
 ]  # fmt: skip
 #: Stands in a test's policy for whoever gives the facts that the test brings.
 _GIVER = "given"
@@ -143,6 +145,7 @@ class PluginTest:
         self.dns = MemoryResolver()
         self.signing_keys = MemorySigningKeys()
         self.feedback = MemoryFeedback()
+        self.state = MemoryPluginState()
         self.services = Services(
             self.clock,
             self.log,
@@ -152,6 +155,7 @@ class PluginTest:
             self.dns,
             self.signing_keys,
             self.feedback,
+            Tables(self.state, self.clock),
             "mx.demo.test",
         )
         self.tenant = tenant

@@ -6,6 +6,7 @@ import asyncio
 import weakref
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from inbox.base.limits import HOOK_SECONDS
@@ -91,7 +92,7 @@ class Instances:
             loaded, settings = instance.loaded, instance.entry.settings
             self._guard.enter()
             try:
-                plugin = loaded.make(settings, self._services) if loaded.takes_arguments else loaded.make()
+                plugin = loaded.make(settings, self._given_to(loaded)) if loaded.takes_arguments else loaded.make()
             finally:
                 self._guard.leave()
             start = getattr(plugin, "start", None)
@@ -104,6 +105,10 @@ class Instances:
             instance.calls = {hook.stage: (getattr(plugin, hook.method), hook) for hook in loaded.hooks}
             instance.plugin = plugin
             weakref.finalize(instance, self._retired.append, (loaded.name, plugin)).atexit = False
+
+    def _given_to(self, loaded: LoadedPlugin) -> Services:
+        tables = self._services.table.of_plugin(loaded.name, shareable=loaded.shareable)
+        return replace(self._services, table=tables)
 
     def _breaker(self, dependency: str, timeout: float) -> Breaker:
         # What is late for a tenant that waits a millisecond is in time for the others: it must not be kept from them.

@@ -215,11 +215,10 @@ class SqliteQueue:
 
     async def forget(self, scope: Scope) -> int:
         found = await self._gateway.read(lambda db: rows.find(db, scope))
-        if found:
-            return await self._gateway.write(lambda db: rows.remove(db, scope.tenant, found))
-        if scope.domain is not None or scope.account is not None:
-            return 0
-        return await self._gateway.write(lambda db: rows.forget_deliveries(db, scope.tenant))
+        return await self._gateway.write(lambda db: rows.remove(db, scope.tenant, found)) if found else 0
+
+    async def forget_deliveries(self, tenant: str) -> int:
+        return await self._gateway.write(lambda db: rows.forget_deliveries(db, tenant))
 
     async def prune(self, dead_before: float, delivered_before: float) -> int:
         total = 0
