@@ -14,11 +14,10 @@ An example::
 from __future__ import annotations
 
 from ipaddress import ip_network
-from typing import ClassVar
 
 from pydantic import Field
 
-from inbox.plugin import Defer, PluginSettings, Recipient, Services, Transaction, hookimpl
+from inbox.plugin import Defer, Plugin, PluginSettings, Recipient, Services, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
@@ -31,10 +30,10 @@ class Settings(PluginSettings):
     delay: float = Field(300.0, ge=1, le=_DAY, description="Seconds between the first attempt and one that passes.")
 
 
-class Greylist:
+class Greylist(Plugin):
     """Who came when is in the database: all processes and instances know it, and a restart forgets nothing."""
 
-    on_error: ClassVar[str] = "accept"
+    on_error = "accept"
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self._delay = settings.delay

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
-from inbox.authentication.facts import DkimFact, DmarcFact, SpfFact
 from inbox.base.clock import Clock
 from inbox.base.errors import InboxError, PolicyError, StoreError
 from inbox.base.ids import Ids
@@ -33,7 +32,7 @@ from inbox.mail.message import Message
 from inbox.mail.nul import NulFree
 from inbox.mail.reply import Reply
 from inbox.plugin.api.context import Door, Recipient, Session, Transaction
-from inbox.plugin.api.facts import Facts
+from inbox.plugin.api.facts import DkimFact, DmarcFact, Facts, SpfFact
 from inbox.plugin.api.services import Log
 from inbox.plugin.engine.dispatcher import Memo
 from inbox.policy.stages import Stage

@@ -14,7 +14,7 @@ from inbox.mail.tenancy import DomainOverrides
 from inbox.store import ports
 from inbox.store.ports import DkimKeyRecord, Scope, StoredReport
 from inbox.store.ports.decisions import DecisionFilter
-from inbox.store.ports.ingest import Indexed
+from inbox.store.ports.ingest import Indexed, MessageWriter
 from inbox.store.ports.plugin_state import Changes, Delete, Put
 from inbox.store.ports.queue import Deferred, Job, LeaseLost, QueuedJob
 from tests.support.store import Home, decision, email, indexed
@@ -110,8 +110,8 @@ NOT_FOUND: dict[str, Attempt] = {
     "Mailboxes.rename": lambda a, t: t.db.mailboxes.rename(t.tenant, a.inbox, "Stolen"),
     "Mailboxes.subscribe": lambda a, t: t.db.mailboxes.subscribe(t.tenant, a.account.id, "INBOX", False),
     "Mailboxes.status": lambda a, t: t.db.mailboxes.status(t.tenant, a.inbox),
-    "Messages.accept": _accept,
-    "Messages.accept in the other's name": _accept_in_the_others_name,
+    "MessageWriter.write": _accept,
+    "MessageWriter.write in the other's name": _accept_in_the_others_name,
     "Messages.entries": lambda a, t: t.db.messages.entries(t.tenant, a.inbox),
     "Messages.changes": lambda a, t: t.db.messages.changes(t.tenant, a.inbox, 0),
     "Messages.claim_recent": lambda a, t: t.db.messages.claim_recent(t.tenant, a.inbox),
@@ -229,6 +229,7 @@ def test_no_method_is_left_out() -> None:
             ports.Hosting,
             ports.Mailboxes,
             ports.Messages,
+            MessageWriter,
             ports.Decisions,
             ports.DkimKeys,
             ports.DmarcReports,

@@ -6,11 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from inbox.base.errors import StoreUnavailable
-from inbox.plugin import Accept, Defer, Identity
-from inbox.plugin.api.testing import PluginTest
-from inbox.policy.mistakes import PolicyMistakes
-from inbox.policy.stages import Stage
+from inbox.plugin import Accept, Defer, Identity, Stage, StoreUnavailable
+from inbox.plugin.testing import PluginTest, PolicyMistakes
 
 PLUGIN = Path(__file__).parents[1] / "greylist.py"
 DAY = 86_400.0

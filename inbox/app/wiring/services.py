@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from inbox.app.config.loading import Config
-from inbox.authentication.feedback import IncomingReport, Observation
 from inbox.base.clock import Clock
 from inbox.dns.resolver import CachingResolver
 from inbox.identity.directory import AddressDirectory
+from inbox.plugin.api.feedback import IncomingReport, Observation
 from inbox.plugin.api.services import Counted, Resolution
 from inbox.store.ports import PluginState
 from inbox.store.ports.plugin_state import Changes, Entry, StateEntry, checked, decide

@@ -12,6 +12,7 @@ from inbox.store.ports.hosting import STEP
 from inbox.store.ports.plugin_state import (
     MAKE_ROOM,
     Changes,
+    Delete,
     Entry,
     StateEntry,
     StateSize,
@@ -56,8 +57,9 @@ class SqlitePluginState:
 
     async def apply(self, changes: Changes) -> list[Any]:
         changes = checked(changes)
-        # Like mail, this is refused before the disk is full.
-        self._room.check(sum(len(getattr(change, "value", b"")) for change in changes.changes))
+        if not all(isinstance(change, Delete) for change in changes.changes):
+            # Like mail, this is refused before the disk is full.
+            self._room.check(sum(len(getattr(change, "value", b"")) for change in changes.changes))
         return await self._gateway.write(lambda db: _apply(db, changes), tenant=changes.tenant)
 
     async def count(self, tenant: str, plugin: str, table: str, now: float) -> int:

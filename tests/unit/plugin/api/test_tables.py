@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -11,6 +13,7 @@ from inbox.plugin import (
     Accept,
     Defer,
     NoTenant,
+    Plugin,
     PluginSettings,
     Recipient,
     Services,
@@ -23,7 +26,12 @@ from inbox.plugin import (
 from inbox.plugin.api.standins import FakeClock, MemoryPluginState
 from inbox.plugin.api.tables import PAGE, Tables
 from inbox.plugin.api.testing import PluginTest
+from inbox.plugin.engine.dispatcher import Dispatcher
+from inbox.plugin.engine.guard import Guard
+from inbox.plugin.engine.instances import Instances
+from inbox.policy.outcome import Status
 from inbox.policy.verdicts import Verdict
+from inbox.store.ports.plugin_state import Entry
 
 
 @pytest.fixture
@@ -145,7 +153,7 @@ def test_names_of_tables(state: MemoryPluginState, clock: FakeClock, name: str) 
         Tables(state, clock, "mine")(name)
 
 
-class Counting:
+class Counting(Plugin):
     """Counts messages per tenant, and gives the sum as its answer."""
 
     def __init__(self, settings: PluginSettings, services: Services) -> None:
@@ -203,3 +211,28 @@ def test_a_session_is_nobodys(state: MemoryPluginState, clock: FakeClock) -> Non
     session: Any = Session.__new__(Session)
     with pytest.raises(AttributeError):
         Tables(state, clock, "mine")("seen").of(session)
+
+
+class Hanging(MemoryPluginState):
+    """A database that never answers."""
+
+    async def apply(self, changes: Any) -> Any:
+        await asyncio.Event().wait()
+
+
+async def test_a_database_that_does_not_answer_leads_to_on_error() -> None:
+    test = PluginTest(Counting, {"on_error": "accept", "timeout": 0.05}, errors="outcome")
+    test.instances = Instances(replace(test.services, table=Tables(Hanging(), test.clock)), Guard())
+    test.dispatcher = Dispatcher(test.instances, Guard(), test.clock, test.log)
+    outcome = await test.data()
+    assert isinstance(outcome.verdict, Accept)
+    assert outcome.trace.status is Status.LATE
+
+
+async def test_an_entry_that_is_damaged_leads_to_on_error() -> None:
+    test = PluginTest(Counting, {"on_error": "accept"}, errors="outcome")
+    await test.data()
+    test.state.entries["demo", "counting", "seen", "messages"] = Entry(b"\xc1")
+    outcome = await test.data()
+    assert isinstance(outcome.verdict, Accept)
+    assert outcome.trace.status is Status.FAILED
