@@ -1,4 +1,4 @@
-"""What a plugin imports: its base class, hooks, contexts, facts, opinions, settings and services.
+"""Public plugin API: base class, hooks, contexts, facts, opinions, settings and services.
 
 Public beside it are :mod:`inbox.plugin.testing`, :mod:`inbox.plugin.expressions` and :mod:`inbox.plugin.limits`. The
 names are defined in ``inbox.plugin.api``; ``inbox.plugin.engine`` finds, checks and calls plugins.

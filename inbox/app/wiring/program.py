@@ -17,8 +17,10 @@ from inbox.app.wiring.services import DirectoryService, RatesService, make_resol
 from inbox.flow.appending import MailboxAppending
 from inbox.flow.copies import CopyMaker
 from inbox.flow.destinations import Destinations
+from inbox.flow.doors import Appending
 from inbox.flow.judge import AuthHooks, Judge
 from inbox.flow.login import PasswordLogin
+from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import Recorder
@@ -49,7 +51,8 @@ class Parts:
     directory: AddressDirectory
     pipeline: Pipeline
     login: PasswordLogin
-    appending: MailboxAppending
+    names: MailboxNames
+    messages: MailboxMessages
     instances: Instances
     rotation: Rotation
     flow_log: QuietLog
@@ -82,6 +85,13 @@ def make_pipeline(
         installation.ids,
         log,
     )
+
+
+def make_mailboxes(installation: Installation, appending: Appending) -> tuple[MailboxNames, MailboxMessages]:
+    """The use cases over mailboxes, for servers of every protocol."""
+    database = installation.database
+    names = MailboxNames(OwnMailboxes(database.mailboxes), database.mailboxes)
+    return names, MailboxMessages(database, installation.blobs, appending)
 
 
 @asynccontextmanager
@@ -127,12 +137,13 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     )
     recorder = Recorder(judge, database.decisions, clock, ids, log)
     appending = MailboxAppending(judge, directory, installation.ingest, recorder, clock, ids)
+    names, messages = make_mailboxes(installation, appending)
     rotation = Rotation(
         database.dkim_keys, resolver, clock, structlog.get_logger("inbox.dkim"), installation.executors, random.random
     )
     feedback.start()
     try:
-        yield Parts(live, judge, directory, pipeline, login, appending, instances, rotation, log)
+        yield Parts(live, judge, directory, pipeline, login, names, messages, instances, rotation, log)
     finally:
         await _write_counts(pipeline, log)
         await instances.close()

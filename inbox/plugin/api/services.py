@@ -1,4 +1,4 @@
-"""What a plugin gets from the core when it is made. All of it is safe to use from any hook."""
+"""Services that the core passes to a plugin. All of it is safe to use from any hook."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ class Services:
 
     ``table("seen")`` is a table in the database, in which the plugin remembers what it learns about a tenant's mail
     (:mod:`inbox.plugin.api.tables`).
-    ``once`` is for what must be told once although several tenants' plugins find it out about one message: a key begins
-    with the plugin's name and has the transaction's id.
+    ``once`` is for what must be reported once although several tenants' plugins find it out about one message: a key
+    begins with the plugin's name and has the transaction's id.
     """
 
     clock: Clock

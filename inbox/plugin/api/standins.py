@@ -29,7 +29,7 @@ R = TypeVar("R")
 
 
 class FakeClock:
-    """Stands still until :meth:`advance`."""
+    """Moves only with :meth:`advance`."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self._now = now
