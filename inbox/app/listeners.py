@@ -163,7 +163,7 @@ def bind(config: Config, only: frozenset[str]) -> list[Endpoint]:
     known = [kind.name for kind in LISTENERS]
     unknown = sorted(only.difference(known))
     if unknown:
-        raise ConfigError(f"--only {unknown[0]}: no such door; the doors are {', '.join(known)}")
+        raise ConfigError(f"--only {unknown[0]}: there is no such door; there are {', '.join(known)}")
     ports = [port for kind in LISTENERS for port in kind.ports if not only or kind.name in only]
     endpoints: list[Endpoint] = []
     try:

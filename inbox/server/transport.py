@@ -70,6 +70,7 @@ class Channel(asyncio.Protocol):
     def __init__(
         self, connected: Callable[[Channel], None], clock: Clock, write_seconds: float, write_octets: int = 0
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._connected = connected
         self._clock = clock
         self._write_seconds = write_seconds
@@ -177,7 +178,7 @@ class Channel(asyncio.Protocol):
         """
         if not (self._received or self._eof or self._nudged):
             self.deadline, self.pressing, self.waiting_since = deadline, pressing, since
-            self._reader = asyncio.get_running_loop().create_future()
+            self._reader = self._loop.create_future()
             try:
                 await self._reader
             finally:
@@ -255,7 +256,7 @@ class Channel(asyncio.Protocol):
         """
         if self._full and not self.lost:
             self._hurry(self._write_seconds)
-            self._writer = asyncio.get_running_loop().create_future()
+            self._writer = self._loop.create_future()
             try:
                 await self._writer
             finally:
@@ -302,7 +303,7 @@ class Channel(asyncio.Protocol):
         self._secure = True
         self._hurry(seconds)
         try:
-            transport = await asyncio.get_running_loop().start_tls(
+            transport = await self._loop.start_tls(
                 self.transport,
                 self,
                 context,
@@ -330,8 +331,7 @@ class Channel(asyncio.Protocol):
             return
         self.transport.close()
         if self.transport.get_write_buffer_size():
-            loop = asyncio.get_running_loop()
-            self._linger = loop.call_later(_LINGER_SECONDS, self.transport.abort)
+            self._linger = self._loop.call_later(_LINGER_SECONDS, self.transport.abort)
 
     async def finish(self, seconds: float) -> None:
         """Sends what is queued and closes; returns when the connection is over. A peer that does not take it in
@@ -343,7 +343,7 @@ class Channel(asyncio.Protocol):
         if self._transport is None or self.lost:
             return
         sent = not self._transport.get_write_buffer_size()
-        self._closed = asyncio.get_running_loop().create_future()
+        self._closed = self._loop.create_future()
         if not self._transport.is_closing():  # the second close of asyncio's TLS transport of Python 3.11 breaks abort
             self._transport.close()
         if self._secure and sent:
