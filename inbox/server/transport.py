@@ -60,6 +60,7 @@ class Channel(asyncio.Protocol):
         write_seconds: how long :meth:`drain` waits for a peer that does not read.
         write_octets: unsent octets above which :meth:`drain` waits, and a quarter of which lets it go on; 0: the
             event loop's values.
+        secure: the connection begins with a TLS handshake.
 
     Attributes:
         lost: the connection is over, in both directions.
@@ -68,7 +69,13 @@ class Channel(asyncio.Protocol):
     """
 
     def __init__(
-        self, connected: Callable[[Channel], None], clock: Clock, write_seconds: float, write_octets: int = 0
+        self,
+        connected: Callable[[Channel], None],
+        clock: Clock,
+        write_seconds: float,
+        write_octets: int = 0,
+        *,
+        secure: bool = False,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._connected = connected
@@ -86,7 +93,7 @@ class Channel(asyncio.Protocol):
         self._full = False  # the peer has not taken most of what was written
         self._nudged = False
         self._eof = False
-        self._secure = False
+        self._secure = secure
         self.lost = False
         self.standing = STRANGER
         self.deadline = self.pressing = inf
@@ -96,8 +103,8 @@ class Channel(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._secure = transport.get_extra_info("ssl_object") is not None
-        self._limit_writes()
+        if self._write_octets:
+            self._limit_writes()
         self._connected(self)
 
     def data_received(self, data: bytes) -> None:
@@ -272,8 +279,7 @@ class Channel(asyncio.Protocol):
         self.deadline, self.pressing = self.waiting_since + seconds, self.waiting_since + CROWDED_SECONDS
 
     def _limit_writes(self) -> None:
-        if self._write_octets:
-            self.transport.set_write_buffer_limits(self._write_octets, self._write_octets // 4)
+        self.transport.set_write_buffer_limits(self._write_octets, self._write_octets // 4)
 
     # -- TLS
 
@@ -321,7 +327,8 @@ class Channel(asyncio.Protocol):
             raise Disconnected("the peer went away during the TLS handshake")
         self._transport = transport
         self._eof = self._full = self._halted = False
-        self._limit_writes()
+        if self._write_octets:
+            self._limit_writes()
 
     # -- the end
 
