@@ -10,7 +10,6 @@ from inbox.base.clock import Clock
 from inbox.base.errors import AuthenticationFailed, InboxError, PolicyError
 from inbox.base.ids import Ids
 from inbox.flow.edits import holds_nul
-from inbox.flow.filing import Bundle, Filer
 from inbox.flow.judge import Case, Judge
 from inbox.flow.recording import Recorder
 from inbox.flow.replies import HEADER_TOO_LONG, NUL_REFUSED, outcome_of, refusal_of
@@ -28,7 +27,9 @@ from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Discard, Quarantine, Transform, Verdict
-from inbox.store.records import Copy, DecisionRecord, Placed
+from inbox.store.ports.decisions import DecisionRecord
+from inbox.store.ports.ingest import Accepted, AcceptedMessage, Copy, Ingest
+from inbox.store.ports.messages import Placed
 
 
 class Refused(InboxError):
@@ -43,11 +44,11 @@ class MailboxAppending:
     """``Appending`` of ``inbox.flow.doors``."""
 
     def __init__(
-        self, judge: Judge, directory: AddressDirectory, filer: Filer, recorder: Recorder, clock: Clock, ids: Ids
+        self, judge: Judge, directory: AddressDirectory, ingest: Ingest, recorder: Recorder, clock: Clock, ids: Ids
     ) -> None:
         self._judge = judge
         self._directory = directory
-        self._filer = filer
+        self._ingest = ingest
         self._recorder = recorder
         self._clock = clock
         self._ids = ids
@@ -78,14 +79,18 @@ class MailboxAppending:
         stored, judgements = await self._judged(tx, identity, policy, mailbox.name)
         if nul:
             stored = NulFree(stored)
-        bundle = Bundle(
+        now = self._clock.now()
+        message = AcceptedMessage(
+            self._ids.new(),
             identity.tenant,
             stored,
             (Copy(mailbox.id, flags, keywords),),
-            internal_date if internal_date is not None else self._clock.now(),
+            internal_date if internal_date is not None else now,
+            now,
             recognise=False,
         )
-        placed = await self._filer.file([bundle], [self._record(tx, judgements, Reply(250, "2.0.0", "Appended"))])
+        record = self._record(tx, judgements, Reply(250, "2.0.0", "Appended"))
+        placed = await self._ingest.accept(Accepted((message,), (record,)))
         return placed[0][0]
 
     async def _check(self, tx: Transaction, content: Content) -> bool:

@@ -17,7 +17,7 @@ from inbox.plugin.api.context import Delivery
 from inbox.plugin.api.facts import Facts
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import AddFlags, AddHeader, Edit, FileInto, Transform
-from inbox.store.records import Copy
+from inbox.store.ports.ingest import Copy
 
 INBOX = "INBOX"
 #: Where the policy's ``junk`` threshold files a message; every account has it (RFC 6154).

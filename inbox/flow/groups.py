@@ -13,7 +13,7 @@ from inbox.plugin.api.facts import Facts
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.verdicts import Accept, Defer, Discard, Quarantine, Redirect, Reject, Verdict
-from inbox.store.records import Copy
+from inbox.store.ports.ingest import Copy
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
-from inbox.authentication.facts import DkimFact, DmarcFact, SpfFact
 from inbox.base.clock import Clock
 from inbox.base.errors import InboxError, PolicyError, StoreError
 from inbox.base.ids import Ids
@@ -19,7 +18,6 @@ from inbox.dns.lookups import Lookups, network, work_for
 from inbox.flow.copies import CopyMaker
 from inbox.flow.destinations import Destinations
 from inbox.flow.edits import edited, holds_nul, set_apart
-from inbox.flow.filing import Bundle, Filer
 from inbox.flow.groups import Group, apply_verdict, combined_refusal, group_recipients
 from inbox.flow.judge import WHY_LENGTH, Judge
 from inbox.flow.recipients import SUSPENDED, Recipients
@@ -34,13 +32,14 @@ from inbox.mail.message import Message
 from inbox.mail.nul import NulFree
 from inbox.mail.reply import Reply
 from inbox.plugin.api.context import Door, Recipient, Session, Transaction
-from inbox.plugin.api.facts import Facts
+from inbox.plugin.api.facts import DkimFact, DmarcFact, Facts, SpfFact
 from inbox.plugin.api.services import Log
 from inbox.plugin.engine.dispatcher import Memo
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Defer, Redirect
 from inbox.store.ports import Decisions
-from inbox.store.records import AlreadyFiled, Copy
+from inbox.store.ports.decisions import AlreadyFiled
+from inbox.store.ports.ingest import Accepted, AcceptedMessage, Copy, Ingest
 
 TROUBLE = Reply(451, "4.3.0", "Local problem, try again later")
 _LATER = Defer(TROUBLE.code, TROUBLE.enhanced, TROUBLE.text)
@@ -56,7 +55,7 @@ class Pipeline:
         judge: Judge,
         recipients: Recipients,
         copies: CopyMaker,
-        filer: Filer,
+        ingest: Ingest,
         destinations: Destinations,
         decisions: Decisions,
         clock: Clock,
@@ -66,7 +65,7 @@ class Pipeline:
         self._judge = judge
         self._recipients = recipients
         self._copies = copies
-        self._filer = filer
+        self._ingest = ingest
         self._destinations = destinations
         self._recorder = Recorder(judge, decisions, clock, ids, log)
         self._clock = clock
@@ -211,11 +210,28 @@ class Pipeline:
         records = self._recorder.judged(tx, groups, positive)
         try:
             # From here on we owe a delivery.
-            placed = await self._filer.file(_bundles(groups, received), records)
+            placed = await self._ingest.accept(Accepted(self._messages(groups, received), tuple(records)))
         except InboxError as error:
             return await self._not_filed(tx, groups, error)
         self._tell(tx, groups, content.size, [place.already for places in placed for place in places if place.already])
         return _replies(self._judge, tx, groups, positive)
+
+    def _messages(self, groups: list[Group], received: float) -> tuple[AcceptedMessage, ...]:
+        """Copies of one tenant that share a content share a blob."""
+        messages: list[AcceptedMessage] = []
+        new_id, now = self._ids.new, self._clock.now()
+        for group in groups:
+            by_content: dict[int, tuple[Content, list[Copy]]] = {}
+            for disposition in group.dispositions:
+                # LMTP: a refused recipient has no copy, though one was made before its tenant's hooks failed.
+                for content, copy in disposition.copies if disposition.refusal is None else ():
+                    by_content.setdefault(id(content), (content, []))[1].append(copy)
+            results = _results(group.transaction.facts)
+            messages += [
+                AcceptedMessage(new_id(), group.tenant, content, tuple(copies), received, now, *results)
+                for content, copies in by_content.values()
+            ]
+        return tuple(messages)
 
     def _tell(self, tx: Transaction, groups: list[Group], size: int, known: list[AlreadyFiled]) -> None:
         """One line in the log for what was taken; over LMTP, one more for each recipient that was refused. ``known``
@@ -279,22 +295,6 @@ def _unfit(content: Content) -> Reply | None:
     if is_too_long(block, content.size):
         return HEADER_TOO_LONG
     return LOOP if count_received(block) > MAX_RECEIVED else None
-
-
-def _bundles(groups: list[Group], received: float) -> list[Bundle]:
-    """Copies of one tenant that share a content share a blob."""
-    bundles: list[Bundle] = []
-    for group in groups:
-        by_content: dict[int, tuple[Content, list[Copy]]] = {}
-        for disposition in group.dispositions:
-            # LMTP: whoever is told "no" or "later" has no copy, though one was made before its tenant's hooks failed.
-            for content, copy in disposition.copies if disposition.refusal is None else ():
-                by_content.setdefault(id(content), (content, []))[1].append(copy)
-        results = _results(group.transaction.facts)
-        bundles += [
-            Bundle(group.tenant, content, tuple(copies), received, *results) for content, copies in by_content.values()
-        ]
-    return bundles
 
 
 def _results(facts: Facts) -> tuple[str | None, str | None, str | None]:

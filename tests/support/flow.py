@@ -17,14 +17,15 @@ from inbox.mail.reply import Reply
 from inbox.mail.tenancy import DomainOverrides
 from inbox.plugin.api.context import Door, Session
 from inbox.policy.decision import Decision, decode
-from inbox.store.records import DecisionFilter, StoredMessage
+from inbox.store.ports.decisions import DecisionFilter
+from inbox.store.ports.messages import StoredMessage
 
 POLICY = "plugins:\n  recipients: {}\n"
 #: A plugin whose answer at each stage is written into the policy as Python; it may name all that inbox.plugin exports.
 SCRIPTED = '''
 """Says what the policy tells it to say."""
 from inbox.plugin import *
-from inbox.plugin import PluginSettings, hookimpl
+from inbox.plugin import Plugin, PluginSettings, hookimpl
 import inbox.plugin as api
 
 class Settings(PluginSettings):
@@ -44,7 +45,7 @@ class Settings(PluginSettings):
 def say(text, **names):
     return eval(text, {**vars(api), **names})
 
-class Scripted:
+class Scripted(Plugin):
     def __init__(self, settings, services):
         self.settings = settings
 

@@ -27,7 +27,8 @@ from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.server import ImapServer
 from inbox.server.listener import bind
 from inbox.store.blobs.local import LocalBlobs
-from inbox.store.records import Arrival, Copy, EmailRecord, Filing, Placed
+from inbox.store.ports.ingest import Copy, Indexed, IndexedMessage
+from inbox.store.ports.messages import EmailRecord, Placed
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.memory_store import MemoryBlobs
 
@@ -73,7 +74,7 @@ class FixedLogin:
         return self.accounts[address]
 
 
-class Filer:
+class Appending:
     """``Appending`` without hooks: straight into the store, and how tests deliver mail."""
 
     def __init__(self, database: SqliteDatabase, blobs: MemoryBlobs) -> None:
@@ -126,7 +127,7 @@ class Filer:
             header_block=read.header_block,
         )
         copy = Copy(mailbox.id, flags, keywords, prepended)
-        [[placed]] = await self.database.messages.accept(Arrival((Filing(email, (copy,), recognise=False),)))
+        [[placed]] = await self.database.writer.write(Indexed((IndexedMessage(email, (copy,), recognise=False),)))
         return placed
 
 
@@ -197,7 +198,7 @@ class World:
     config: ImapConfig
     database: SqliteDatabase
     blobs: MemoryBlobs
-    filer: Filer
+    appending: Appending
     log: MemoryLog
     organization: Organization
     account: Account
@@ -211,7 +212,7 @@ class World:
         return found
 
     async def deliver(self, message: bytes, name: str = "INBOX", **options: Any) -> Placed:
-        return await self.filer.file(await self.mailbox(name), MemoryContent(message), **options)
+        return await self.appending.file(await self.mailbox(name), MemoryContent(message), **options)
 
     async def stop(self) -> None:
         """Ends the server as the program does."""
@@ -260,11 +261,11 @@ async def world(folder: Path, store: LocalBlobs | None = None, **changes: Any) -
     await database.tenants.add_domain(organization.id, "demo.test")
     account = await database.accounts.add(organization.id, ADDRESS, "-")
     identity = Identity(ADDRESS, account.id, organization.id, "demo")
-    filer = Filer(database, blobs)
-    server = ImapServer(config, database, blobs, FixedLogin({ADDRESS: identity}), filer, log)
+    appending = Appending(database, blobs)
+    server = ImapServer(config, database, blobs, FixedLogin({ADDRESS: identity}), appending, log)
     plain, secure = bind("127.0.0.1", 0, "imap"), bind("127.0.0.1", 0, "imaps", "implicit")
     await server.start([plain, secure])
-    made = World(config, database, blobs, filer, log, organization, account, server, plain.port, secure.port)
+    made = World(config, database, blobs, appending, log, organization, account, server, plain.port, secure.port)
     try:
         yield made
     finally:

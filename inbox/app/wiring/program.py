@@ -17,7 +17,6 @@ from inbox.app.wiring.services import DirectoryService, RatesService, make_resol
 from inbox.flow.appending import MailboxAppending
 from inbox.flow.copies import CopyMaker
 from inbox.flow.destinations import Destinations
-from inbox.flow.filing import Filer
 from inbox.flow.judge import AuthHooks, Judge
 from inbox.flow.login import PasswordLogin
 from inbox.flow.pipeline import Pipeline
@@ -34,7 +33,7 @@ from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
 from inbox.plugin.engine.live import LivePolicies
 from inbox.plugin.engine.registry import Registry
-from inbox.store.ports import Decisions
+from inbox.store.ports import Decisions, Ingest
 
 #: Events that are written however often they come: the log is the record of what was done for a client.
 KEPT_EVENTS = frozenset({"accepted", "login"})
@@ -65,17 +64,17 @@ def make_pipeline(
     judge: Judge,
     directory: AddressDirectory,
     destinations: Destinations,
-    filer: Filer,
+    ingest: Ingest,
     decisions: Decisions,
     log: Log,
 ) -> Pipeline:
-    """The flow of incoming mail; a rehearsal brings a filer and decisions that write nothing."""
+    """The flow of incoming mail; a rehearsal brings an ingest and decisions that write nothing."""
     server_name = installation.config.server.hostname
     return Pipeline(
         judge,
         Recipients(judge, directory, log, server_name),
         CopyMaker(judge, destinations, server_name),
-        filer,
+        ingest,
         destinations,
         decisions,
         installation.clock,
@@ -120,14 +119,13 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     passwords = Passwords(clock)
     judge = Judge(live, Dispatcher(instances, guard, clock, structlog.get_logger("inbox.plugin")))
     destinations = Destinations(database.accounts, database.mailboxes, clock)
-    filer = Filer(installation.blobs, database.messages, ids, clock, installation.executors, installation.deposits)
     log = QuietLog(structlog.get_logger("inbox.flow"), clock, KEPT_EVENTS)
-    pipeline = make_pipeline(installation, judge, directory, destinations, filer, database.decisions, log)
+    pipeline = make_pipeline(installation, judge, directory, destinations, installation.ingest, database.decisions, log)
     login = PasswordLogin(
         database.accounts, directory, database.rates, passwords, AuthHooks(judge), clock, log, asyncio.sleep
     )
     recorder = Recorder(judge, database.decisions, clock, ids, log)
-    appending = MailboxAppending(judge, directory, filer, recorder, clock, ids)
+    appending = MailboxAppending(judge, directory, installation.ingest, recorder, clock, ids)
     rotation = Rotation(
         database.dkim_keys, resolver, clock, structlog.get_logger("inbox.dkim"), installation.executors, random.random
     )

@@ -12,7 +12,6 @@ from inbox.app.wiring.policies import find_plugins, load_policies
 from inbox.app.wiring.program import make_pipeline
 from inbox.app.wiring.services import DirectoryService, NoFeedback, make_resolver
 from inbox.flow.destinations import QUARANTINE, Destinations
-from inbox.flow.filing import Bundle, Filer
 from inbox.flow.judge import Judge
 from inbox.flow.pipeline import Pipeline
 from inbox.hosting.keys.signing import SigningKeyring
@@ -27,7 +26,9 @@ from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
 from inbox.policy.decision import Decision, decode
 from inbox.policy.snapshot import PolicySet
-from inbox.store.records import DecisionFilter, DecisionRecord, Placed
+from inbox.store.ports.decisions import DecisionFilter, DecisionRecord
+from inbox.store.ports.ingest import Accepted
+from inbox.store.ports.messages import Placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +123,8 @@ def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, I
     instances = Instances(services, guard)
     judge = Judge(policies, Dispatcher(instances, guard, clock, log))
     destinations = _Nowhere(database.accounts, database.mailboxes, clock)
-    filer = _Nothing(installation, rehearsed)
-    pipeline = make_pipeline(installation, judge, directory, destinations, filer, _Records(rehearsed), log)
+    ingest = _Nothing(rehearsed)
+    pipeline = make_pipeline(installation, judge, directory, destinations, ingest, _Records(rehearsed), log)
     return pipeline, instances
 
 
@@ -167,25 +168,18 @@ class _Nowhere(Destinations):
         return QUARANTINE
 
 
-class _Nothing(Filer):
-    """Files nothing; remembers what would be filed."""
+class _Nothing:
+    """``Ingest`` that writes nothing, and remembers where the copies would go."""
 
-    def __init__(self, installation: Installation, rehearsed: Rehearsed) -> None:
-        super().__init__(
-            installation.blobs,
-            installation.database.messages,
-            installation.ids,
-            installation.clock,
-            installation.executors,
-        )
+    def __init__(self, rehearsed: Rehearsed) -> None:
         self._rehearsed = rehearsed
 
-    async def file(self, bundles: Sequence[Bundle], decisions: Sequence[DecisionRecord]) -> list[list[Placed]]:
+    async def accept(self, accepted: Accepted) -> list[list[Placed]]:
         """Remembers copies and records."""
-        self._rehearsed.decisions += [decode(decision.body) for decision in decisions]
-        for bundle in bundles:
-            self._rehearsed.copies += [(copy.mailbox, copy.reason or "") for copy in bundle.copies]
-        return [[Placed(copy.mailbox, "", 0, 0) for copy in bundle.copies] for bundle in bundles]
+        self._rehearsed.decisions += [decode(decision.body) for decision in accepted.decisions]
+        for message in accepted.messages:
+            self._rehearsed.copies += [(copy.mailbox, copy.reason or "") for copy in message.copies]
+        return [[Placed(copy.mailbox, "", 0, 0) for copy in message.copies] for message in accepted.messages]
 
 
 class _Records:

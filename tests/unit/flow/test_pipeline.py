@@ -13,36 +13,36 @@ from inbox.base.errors import StorageFull, StoreUnavailable
 from inbox.mail.address import Address
 from inbox.mail.content import MemoryContent
 from inbox.plugin.api.context import Door, Session
-from inbox.store.records import Arrival
+from inbox.store.ports.ingest import Indexed
 from tests.support.flow import SCRIPTED, World, scripted, world
 
 #: Counts a slow look-up at each stage, and shows the count.
 PROBE = """
 "Counts."
 from inbox.dns.lookups import current
-from inbox.plugin import AddHeader, PluginSettings, hookimpl
+from inbox.plugin import AddHeader, Plugin, PluginSettings, hookimpl
 
 class Settings(PluginSettings):
     pass
 
-class Probe:
+class Probe(Plugin):
     def __init__(self, settings, services):
         pass
 
-    def count(self):
+    def _count(self):
         current().slow += 1
 
     @hookimpl
     def mail(self, tx):
-        self.count()
+        self._count()
 
     @hookimpl
     def rcpt(self, tx, recipient):
-        self.count()
+        self._count()
 
     @hookimpl
     def data(self, tx):
-        self.count()
+        self._count()
         return AddHeader("X-Slow", f"{current().slow} {current().network}")
 """
 
@@ -316,10 +316,10 @@ async def test_a_message_that_comes_again_is_there_once(here: World) -> None:
 async def test_a_store_that_fails_defers(
     here: World, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
 ) -> None:
-    async def failing(_arrival: Arrival) -> None:
+    async def failing(_indexed: Indexed) -> None:
         raise error
 
-    monkeypatch.setattr(here.installation.database.messages, "accept", failing)
+    monkeypatch.setattr(here.installation.database.writer, "write", failing)
     (reply,) = await here.receive(["ann@acme.test"])
     assert reply.code == code
     monkeypatch.undo()
