@@ -105,10 +105,10 @@ def _imap(ground: Ground) -> Listener:
     )
     return ImapServer(
         settings,
-        installation.database,
-        installation.blobs,
+        ground.parts.names,
+        ground.parts.messages,
         ground.parts.login,
-        ground.parts.appending,
+        installation.database.hosting.shut_out,
         ground.log("imap"),
         clock=installation.clock,
         ids=installation.ids,

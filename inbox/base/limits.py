@@ -81,8 +81,7 @@ REPORT_DESTINATIONS: Final = 5
 DMARC_RECORD_OCTETS: Final = 4096
 #: Addresses for reports in one DMARC record (RFC 9989 §4.6 leaves their number open, RFC 7489 §6.2 to the receiver).
 DMARC_REPORT_URIS: Final = 10
-#: RFC 9989 §4.10: questions of one DNS tree walk, and the labels that a longer name is shortened to.
-DMARC_WALK_QUERIES: Final = 8
+#: RFC 9989 §4.10: the labels that a longer name is shortened to in a DNS tree walk, which asks 8 questions at most.
 DMARC_WALK_LABELS: Final = 7
 #: Passing DKIM domains that DMARC looks at for alignment; the DKIM check itself stops at fewer signatures.
 DMARC_IDENTIFIERS: Final = 20
@@ -186,6 +185,12 @@ SEARCH_KEYS: Final = 1000
 #: IMAP: subscribed names of one account. Names outlive their mailboxes (RFC 3501 §6.3.9), so the mailboxes do not
 #: bound them.
 SUBSCRIPTIONS: Final = 10_000
+#: Plugins: entries of one plugin for one tenant, in all of its tables; octets of a key and of a value; changes in one
+#: call. Keys are often made of strangers' addresses, so strangers must not be able to fill the disk with them.
+STATE_ENTRIES: Final = 100_000
+STATE_KEY_OCTETS: Final = 1024
+STATE_VALUE_OCTETS: Final = 4096
+STATE_CHANGES: Final = 1000
 #: DNS: records in one answer, octets of all its TXT records together, and of one reply. What senders publish for mail
 #: stays far below; RFC 7208 §3.4 asks for answers that fit into 512 octets.
 DNS_RECORDS: Final = 100

@@ -17,8 +17,10 @@ from inbox.app.wiring.services import DirectoryService, RatesService, make_resol
 from inbox.flow.appending import MailboxAppending
 from inbox.flow.copies import CopyMaker
 from inbox.flow.destinations import Destinations
+from inbox.flow.doors import Appending
 from inbox.flow.judge import AuthHooks, Judge
 from inbox.flow.login import PasswordLogin
+from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import Recorder
@@ -28,6 +30,7 @@ from inbox.hosting.reports.feedback import FeedbackLedger
 from inbox.identity.directory import AddressDirectory
 from inbox.identity.passwords import Passwords
 from inbox.plugin.api.services import Log, Services
+from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
@@ -48,7 +51,8 @@ class Parts:
     directory: AddressDirectory
     pipeline: Pipeline
     login: PasswordLogin
-    appending: MailboxAppending
+    names: MailboxNames
+    messages: MailboxMessages
     instances: Instances
     rotation: Rotation
     flow_log: QuietLog
@@ -83,6 +87,13 @@ def make_pipeline(
     )
 
 
+def make_mailboxes(installation: Installation, appending: Appending) -> tuple[MailboxNames, MailboxMessages]:
+    """The use cases over mailboxes, for servers of every protocol."""
+    database = installation.database
+    names = MailboxNames(OwnMailboxes(database.mailboxes), database.mailboxes)
+    return names, MailboxMessages(database, installation.blobs, appending)
+
+
 @asynccontextmanager
 async def wire(installation: Installation) -> AsyncIterator[Parts]:
     """All parts of a server over an open installation.
@@ -91,7 +102,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         PolicyError: the policies are wrong; each mistake with its place.
     """
     config, clock, ids, database = installation.config, installation.clock, installation.ids, installation.database
-    config.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_folders(config)
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     resolver = make_resolver(config, clock)
     feedback = FeedbackLedger(
@@ -106,9 +117,9 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         dns=resolver,
         signing_keys=SigningKeyring(directory, database.dkim_keys, config.dkim, clock),
         feedback=feedback,
+        table=Tables(database.plugin_state, clock),
         server_name=config.server.hostname,
     )
-    config.folders.plugins.mkdir(parents=True, exist_ok=True)
     live = LivePolicies(config.folders.policy_dir, make_registry(config), structlog.get_logger("inbox.policy"))
     live.open()
     guard = Guard()
@@ -126,18 +137,24 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     )
     recorder = Recorder(judge, database.decisions, clock, ids, log)
     appending = MailboxAppending(judge, directory, installation.ingest, recorder, clock, ids)
+    names, messages = make_mailboxes(installation, appending)
     rotation = Rotation(
         database.dkim_keys, resolver, clock, structlog.get_logger("inbox.dkim"), installation.executors, random.random
     )
     feedback.start()
     try:
-        yield Parts(live, judge, directory, pipeline, login, appending, instances, rotation, log)
+        yield Parts(live, judge, directory, pipeline, login, names, messages, instances, rotation, log)
     finally:
         await _write_counts(pipeline, log)
         await instances.close()
         await feedback.close()
         guard.remove()
         passwords.close()
+
+
+def _make_folders(config: Config) -> None:
+    config.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    config.folders.plugins.mkdir(parents=True, exist_ok=True)
 
 
 async def _write_counts(pipeline: Pipeline, log: QuietLog) -> None:

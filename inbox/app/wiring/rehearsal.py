@@ -10,7 +10,7 @@ from inbox.app.doctor.policies import NoRates
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.policies import find_plugins, load_policies
 from inbox.app.wiring.program import make_pipeline
-from inbox.app.wiring.services import DirectoryService, NoFeedback, make_resolver
+from inbox.app.wiring.services import DirectoryService, NoFeedback, RehearsedState, make_resolver
 from inbox.flow.destinations import QUARANTINE, Destinations
 from inbox.flow.judge import Judge
 from inbox.flow.pipeline import Pipeline
@@ -21,6 +21,7 @@ from inbox.mail.content import MemoryContent
 from inbox.mail.reply import Reply
 from inbox.plugin.api.context import Door, IPAddress, Session
 from inbox.plugin.api.services import Services
+from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
@@ -117,6 +118,7 @@ def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, I
         make_resolver(config, clock),
         SigningKeyring(directory, database.dkim_keys, config.dkim, clock),
         NoFeedback(),
+        Tables(RehearsedState(database.plugin_state), clock),
         config.server.hostname,
     )
     guard = Guard()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 from inbox.base.clock import Clock, SystemClock
 from inbox.base.ids import Ids, RandomIds
 from inbox.base.peers import site_of
-from inbox.flow.doors import Appending, Login
+from inbox.flow.doors import Login
+from inbox.flow.mailboxes import MailboxMessages, MailboxNames
 from inbox.plugin.api.context import Door, IPAddress, Session
 from inbox.plugin.api.services import Log
 from inbox.server.acceptor import Acceptor
@@ -18,18 +19,17 @@ from inbox.server.fairness import Share, Turns
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.conversation import Conversation
 from inbox.server.imap.dispatch import COMMANDS
-from inbox.server.imap.listings import Listings
 from inbox.server.imap.outcome import Farewell
 from inbox.server.imap.session import Backend, ImapSession
 from inbox.server.limits import ConnectionLimits
 from inbox.server.listener import Encryption, Endpoint
 from inbox.server.transport import Channel
-from inbox.store.ports import Blobs, Database
-from inbox.store.ports.hosting import STEP
 from inbox.wire.imap import render
 
 #: Unsent octets above which a session waits for its client.
 _WRITE_OCTETS: Final = 256 * 1024
+#: Accounts that :meth:`ImapServer.dismiss` asks about at once.
+_ACCOUNTS: Final = 500
 
 
 class ImapServer:
@@ -37,8 +37,9 @@ class ImapServer:
 
     Args:
         config: settings; one set for all endpoints.
-        database, blobs: where mail is.
-        login, appending: what LOGIN and APPEND call.
+        names, messages: the use cases of mailboxes and of what is in them.
+        login: checks passwords.
+        shut_out: which of some accounts (ids) may not be logged in any more; raises StoreUnavailable.
         clock, ids: for the start time and the id of each session, and for time-outs.
         turns: the queue for the event loop that all servers of a process share.
     """
@@ -46,10 +47,10 @@ class ImapServer:
     def __init__(
         self,
         config: ImapConfig,
-        database: Database,
-        blobs: Blobs,
+        names: MailboxNames,
+        messages: MailboxMessages,
         login: Login,
-        appending: Appending,
+        shut_out: Callable[[Sequence[str]], Awaitable[set[str]]],
         log: Log,
         *,
         clock: Clock | None = None,
@@ -58,7 +59,8 @@ class ImapServer:
     ) -> None:
         self.name = Door.IMAP.value
         self._config = config
-        self._backend = Backend(config, database, Listings(database), blobs, login, appending, log)
+        self._backend = Backend(config, names, messages, login, log)
+        self._shut_out = shut_out
         self._log = log
         self._clock = clock or SystemClock()
         self._ids = ids or RandomIds(self._clock.now)
@@ -108,8 +110,8 @@ class ImapServer:
             if session.session.identity is not None:
                 sessions.setdefault(session.session.identity.account, []).append(session)
         accounts = list(sessions)
-        for start in range(0, len(accounts), STEP):
-            for account in await self._backend.database.hosting.shut_out(accounts[start : start + STEP]):
+        for start in range(0, len(accounts), _ACCOUNTS):
+            for account in await self._shut_out(accounts[start : start + _ACCOUNTS]):
                 for session in sessions[account]:
                     identity = session.identity
                     self._log.info(

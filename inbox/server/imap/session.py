@@ -14,17 +14,16 @@ from inbox.base.limits import (
     IMAP_LINE_OCTETS,
     IMAP_SKIPPED_OCTETS,
 )
-from inbox.flow.doors import Appending, Login
+from inbox.flow.doors import Login
+from inbox.flow.mailboxes import MailboxMessages, MailboxNames
 from inbox.plugin.api.context import Identity, Session
 from inbox.plugin.api.services import Log
 from inbox.server.fairness import Share
 from inbox.server.imap.config import ImapConfig
-from inbox.server.imap.listings import Listings
 from inbox.server.imap.outcome import Farewell
 from inbox.server.imap.selected import Selected
 from inbox.server.limits import CROWDED_SECONDS, LOGGED_IN, Patience
 from inbox.server.transport import WAITING, Channel, Disconnected, Evicted, TimedOut
-from inbox.store.ports import Blobs, Database
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.framing import Announced, Broken, Framer, Hopeless, Octets, Request
 
@@ -34,14 +33,12 @@ _GATHER: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What all sessions of one server share."""
+    """Parts that all sessions of one server share."""
 
     config: ImapConfig
-    database: Database
-    listings: Listings
-    blobs: Blobs
+    names: MailboxNames
+    messages: MailboxMessages
     login: Login
-    appending: Appending
     log: Log
 
 
@@ -91,11 +88,11 @@ class ImapSession:
     # -- the end
 
     def stop(self) -> None:
-        """The server stops: the command that runs is finished, then the client is told."""
+        """The server stops: finishes the command that runs, then sends BYE."""
         self.end(Farewell("Server is shutting down", "UNAVAILABLE"))
 
     def end(self, farewell: Farewell) -> None:
-        """The command that runs is finished, then the client is told why the connection ends."""
+        """Finishes the command that runs, then sends BYE with the reason and closes the connection."""
         self._ends = farewell
         self.channel.interrupt()
 
@@ -108,15 +105,15 @@ class ImapSession:
             Farewell: it took too long, or the server stops.
             Disconnected: the client is gone.
         """
-        known = self.session.identity is not None
+        authenticated = self.session.identity is not None
         self._command_since = self._clock.monotonic() if self._command_since is None else self._command_since
-        deadline = asyncio.get_running_loop().time() + self.config.idle_timeout if known else self._login_until
+        deadline = asyncio.get_running_loop().time() + self.config.idle_timeout if authenticated else self._login_until
         try:
             async with asyncio.timeout_at(deadline):
                 while not await self.more_or_news():
                     pass
         except TimeoutError:
-            raise Farewell("Too long without a command" if known else "Too long without a login") from None
+            raise Farewell("Too long without a command" if authenticated else "Too long without a login") from None
 
     def command_read(self) -> None:
         """A whole command, or a piece of a streamed literal, has come: the next one has its own time."""
@@ -164,7 +161,7 @@ class ImapSession:
             await self.more()
 
     async def rest_of_command(self) -> Request | Broken:
-        """What follows the streamed literal."""
+        """The rest of the command, behind the streamed literal."""
         while True:
             event = self.framer.next_event()
             match event:
@@ -193,7 +190,7 @@ class ImapSession:
     async def pace(self) -> None:
         """To be called between the steps of a long answer: memory stays bounded, and others get their turn.
 
-        Raises Disconnected: nobody is there any more for whom the work would be done.
+        Raises Disconnected: the client is gone, and needs no answer.
         """
         if self.channel.lost:
             raise Disconnected("the peer is gone")
@@ -229,8 +226,8 @@ class ImapSession:
         self.patience = Patience(self.config.max_errors, 0, "")
 
     def changed(self, mailbox: str) -> None:
-        """A command of this session changed that mailbox (id): if it is the selected one, the news are told at once."""
-        if self.selected is not None and self.selected.view.mailbox.id == mailbox:
+        """A command of this session changed that mailbox (id): if it is the selected one, the news are sent at once."""
+        if self.selected is not None and self.selected.access.mailbox.id == mailbox:
             self.selected.suspect()
 
     async def deselect(self) -> None:
@@ -241,7 +238,7 @@ class ImapSession:
 
     @property
     def identity(self) -> Identity:
-        """Who is logged in. Raises RuntimeError before a login: the dispatch table must not let that happen."""
+        """The user. Raises RuntimeError before a login: the dispatch table must not let that happen."""
         if self.session.identity is None:
-            raise RuntimeError("nobody is logged in")
+            raise RuntimeError("the client is not authenticated")
         return self.session.identity

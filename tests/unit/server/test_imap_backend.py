@@ -13,7 +13,7 @@ from inbox.base.errors import InboxError, NotFound, StorageFull, StoreUnavailabl
 from inbox.mail.content import MemoryContent
 from inbox.server.listener import bind
 from inbox.store.ports.hosting import Scope
-from tests.support.imap_world import World, world
+from tests.support.imap_world import World, imap_server, world
 
 MESSAGE = b"Subject: x\r\nMessage-ID: <1@demo.test>\r\n\r\nabc\r\n"
 
@@ -228,9 +228,8 @@ async def test_a_command_that_does_not_end_is_cut_off_when_the_server_stops(
 
 async def test_tls_without_a_certificate_is_a_mistake_of_the_caller(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
-        server = type(w.server)(
-            type(w.config)("x", tmp_path), w.database, w.blobs, w.server._backend.login, w.appending, w.log
-        )
+        config = type(w.config)("x", tmp_path)
+        server = imap_server(config, w.database, w.blobs, w.server._backend.login, w.appending, w.log)
         for tls in ("implicit", "starttls"):
             refused = bind("127.0.0.1", 0, "imap", tls)
             with pytest.raises(ValueError, match="imap: TLS needs a certificate"):
@@ -253,10 +252,10 @@ async def test_expunged_by_somebody_else_between_select_and_fetch(tmp_path: Path
         async with w.user() as client:
             await w.database.messages.remove(w.organization.id, mailbox.id, [2])
             assert await client.command(b"FETCH 2 (BODY.PEEK[])") == [
-                b"t3 NO [EXPUNGEISSUED] Some of these messages were expunged by somebody else"
+                b"t3 NO [EXPUNGEISSUED] Another session expunged some of these messages"
             ]
             assert await client.command(b"STORE 2 +FLAGS (\\Seen)") == [
-                b"t4 NO [EXPUNGEISSUED] Some of these messages were expunged by somebody else"
+                b"t4 NO [EXPUNGEISSUED] Another session expunged some of these messages"
             ]
             assert (await client.command(b"COPY 2 Archive"))[0] == b"* 2 EXPUNGE"
             assert await client.command(b"SEARCH UID 3") == [b"* SEARCH 2", b"t6 OK Searched"]

@@ -1,4 +1,4 @@
-"""SEARCH BODY and TEXT: all of a message, however large, with a bound on the memory that it takes."""
+"""Look for words in all of a message, however large, with a bound on the memory that it takes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import binascii
 import codecs
 from typing import Final
 
+from inbox.flow.mailboxes.reader import MessageReader
+from inbox.flow.mailboxes.search_text import Needles, look_in_message
 from inbox.mail.bodies import charset_of
 from inbox.mail.charset import codec_of, decode_text
 from inbox.mail.encoded import base64_octets
 from inbox.mail.mime import scan
 from inbox.mail.sections import Leaf, leaves
-from inbox.server.imap.parts import Copy
-from inbox.server.imap.searchtext import Needles, look_in_message
 
 #: Octets up to which a message is read as a whole.
 WHOLE_OCTETS: Final = 1024 * 1024
@@ -24,7 +24,7 @@ _BASE64: Final = bytes(
 )
 
 
-async def look_in_copy(copy: Copy, needles: Needles, *, headers: bool) -> None:
+async def look_in_body(message: MessageReader, needles: Needles, *, headers: bool) -> None:
     """Looks for the needles in a message, but for its own header section.
 
     Of a large message, only headers of parts and parts with text are read.
@@ -33,25 +33,25 @@ async def look_in_copy(copy: Copy, needles: Needles, *, headers: bool) -> None:
         NotFound: its blob is gone.
         StoreError: it cannot be read.
     """
-    if copy.size <= WHOLE_OCTETS:
-        message = await copy.in_blob(0, _end(copy))
-        await asyncio.to_thread(look_in_message, message, needles, headers=headers)
+    if message.size <= WHOLE_OCTETS:
+        whole = await message.in_blob(0, _end(message))
+        await asyncio.to_thread(look_in_message, whole, needles, headers=headers)
         return
-    for place, part in enumerate(leaves(copy.sections)):
-        head = await copy.in_blob(part.start, min(part.body, part.start + _WINDOW))
+    for place, part in enumerate(leaves(message.sections)):
+        head = await message.in_blob(part.start, min(part.body, part.start + _WINDOW))
         if headers and place:
             await asyncio.to_thread(needles.look_in_headers, head)
         if part.encoding is not None:
             described = scan(head)
             if described.lower == b"text":
-                await _look_in_part(copy, part, charset_of(described), needles)
+                await _look_in_part(message, part, charset_of(described), needles)
 
 
-def _end(copy: Copy) -> int:
-    return next(leaves(copy.sections)).end
+def _end(message: MessageReader) -> int:
+    return next(leaves(message.sections)).end
 
 
-async def _look_in_part(copy: Copy, part: Leaf, charset: str, needles: Needles) -> None:
+async def _look_in_part(message: MessageReader, part: Leaf, charset: str, needles: Needles) -> None:
     stream = TextStream(part.encoding or "identity", charset)
     tail = ""
 
@@ -60,7 +60,7 @@ async def _look_in_part(copy: Copy, part: Leaf, charset: str, needles: Needles) 
 
     for start in range(part.body, part.end, _WINDOW):
         end = min(start + _WINDOW, part.end)
-        octets = await copy.in_blob(start, end)
+        octets = await message.in_blob(start, end)
         tail = await asyncio.to_thread(look, octets, last=end == part.end)
 
 
@@ -78,7 +78,7 @@ class TextStream:
         self._raw = b""
         self._octets = b""
         codec = codec_of(charset) if charset else None
-        # In these a line feed is no single octet, so that lines cannot be told apart before decoding.
+        # In these a line feed is more than one octet, so that lines cannot be found before decoding.
         wide = codec is not None and codec.startswith(("utf_16", "utf_32"))
         self._wide = codecs.getincrementaldecoder(codec)("replace") if wide and codec is not None else None
 

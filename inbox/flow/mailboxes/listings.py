@@ -1,4 +1,4 @@
-"""Mailboxes that were selected lately: SELECT then reads only what has changed, and sessions share the memory."""
+"""Listings of mailboxes that were opened lately: the next one who opens one reads only what has changed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections import OrderedDict
 from typing import Final
 
 from inbox.base.limits import IMAP_LISTINGS_OCTETS
+from inbox.flow.mailboxes.contents import Contents
+from inbox.flow.mailboxes.slices import apply_in_slices
 from inbox.mail.tenancy import Mailbox
-from inbox.server.imap.slices import apply_in_slices
-from inbox.server.imap.view import View
 from inbox.store.listing import Listing
-from inbox.store.ports import Database
+from inbox.store.ports import Messages
 
 #: Changes that are sooner read again as part of the whole mailbox.
 _MANY: Final = 5000
@@ -20,14 +20,14 @@ class Listings:
     """The listings of one process.
 
     A listing says at which modseq it holds, so that one that is kept is never wrong, only old: what happened since is
-    asked for, as each session does.
+    asked for, as each session does. Sessions of one mailbox share its memory.
 
     Args:
         octets: how much may be kept.
     """
 
-    def __init__(self, database: Database, octets: int = IMAP_LISTINGS_OCTETS) -> None:
-        self._database = database
+    def __init__(self, messages: Messages, octets: int = IMAP_LISTINGS_OCTETS) -> None:
+        self._messages = messages
         self._room = octets
         self._kept: OrderedDict[tuple[str, str], Listing] = OrderedDict()
 
@@ -37,14 +37,14 @@ class Listings:
         known = self._kept.get(key)
         if known is None or modseq < known.modseq or modseq > known.modseq + _MANY:
             # A modseq that went back: another session was quicker, or the database is one that was restored.
-            listing = await self._database.messages.listing(*key)
+            listing = await self._messages.listing(*key)
         elif modseq == known.modseq:
             listing = known
         else:
-            view = View(mailbox, known, read_only=True)
-            await apply_in_slices(view, await self._database.messages.changes(*key, known.modseq))
-            view.take_gone()
-            listing = view.listing()
+            contents = Contents(known)
+            await apply_in_slices(contents, await self._messages.changes(*key, known.modseq))
+            contents.drop_gone()
+            listing = contents.listing()
         self._keep(key, listing)
         return listing
 

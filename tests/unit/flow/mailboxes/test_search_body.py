@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from inbox.flow.mailboxes.reader import MessageReader
+from inbox.flow.mailboxes.search_body import WHOLE_OCTETS, TextStream, look_in_body
+from inbox.flow.mailboxes.search_text import Needles
 from inbox.mail.content import MemoryContent
 from inbox.mail.index import index
-from inbox.server.imap.parts import Copy
-from inbox.server.imap.searchbody import WHOLE_OCTETS, TextStream, look_in_copy
-from inbox.server.imap.searchtext import Needles
 from tests.support.imap_world import world
 from tests.support.memory_store import MemoryBlobs
 
@@ -41,7 +41,7 @@ async def found(
     await blobs.put("key", MemoryContent(message))
     row = (1, len(prepended) + len(message), prepended, read.header_block, read.sections, "key")
     needles = Needles(wanted)
-    await look_in_copy(Copy(row, blobs), needles, headers=headers)
+    await look_in_body(MessageReader(row, blobs), needles, headers=headers)
     return needles.in_body, needles.in_headers
 
 

@@ -1,4 +1,4 @@
-"""The words of a message that SEARCH compares: decoded, case-folded, and looked through piece by piece."""
+"""The words of a message that a search compares: decoded, case-folded, and looked through piece by piece."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Final
 from inbox.base.limits import HEADER_FIELDS
 from inbox.mail.addresslist import display, parse_addresses
 from inbox.mail.bodies import body_text
+from inbox.mail.dates import MONTHS
 from inbox.mail.fields import split_fields
 from inbox.mail.headers import Headers
 from inbox.mail.mime import Part, scan
-from inbox.wire.imap.dates import MONTHS
 
 _DAY: Final = re.compile(r"\b([0-9]{1,2})[ \t\r\n-]+([A-Za-z]{3})[a-z]*[ \t\r\n-]+([0-9]{2,4})\b")
 _BLANKS: Final = re.compile(r"\s+")
@@ -29,7 +29,7 @@ def written_day(value: str | None) -> date | None:
     if len(digits) < 4:
         year += 2000 if year < 50 else 1900
     try:
-        return date(year, MONTHS.index(month.capitalize()) + 1, int(day))
+        return date(year, MONTHS.get(month.lower(), 0), int(day))
     except ValueError:
         return None
 

@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from inbox.server.imap.searchtext import Needles, address_words, folded, header_words, written_day
+from inbox.flow.mailboxes.search_text import Needles, address_words, folded, header_words, written_day
 
 
 @pytest.mark.parametrize(

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 from array import array
 
+from inbox.flow.mailboxes.contents import Contents
+from inbox.flow.mailboxes.slices import SLICE, apply_in_slices, expunge_in_slices
 from inbox.mail.flags import Flag
-from inbox.mail.tenancy import Mailbox
-from inbox.server.imap.slices import SLICE, apply_in_slices, expunge_in_slices
-from inbox.server.imap.view import View
 from inbox.store.listing import packed
 from inbox.store.ports.messages import Entry, MailboxChanges
 
 MANY = 5 * SLICE
 
 
-def view(count: int) -> View:
+def view(count: int) -> Contents:
     listing = packed(1, array("I", range(1, count + 1)), bytes(count), [])
-    return View(Mailbox("m", "t", "a", "INBOX", 1), listing, read_only=False)
+    return Contents(listing)
 
 
 async def turns_during(work: asyncio.Task[object]) -> int:
@@ -35,7 +34,7 @@ async def test_slices_do_what_one_piece_does() -> None:
     sliced, whole = view(MANY), view(MANY)
     assert await apply_in_slices(sliced, changes) == whole.apply(changes)
     assert sliced.modseq == whole.modseq == 9
-    assert sliced.take_gone() == whole.take_gone()
+    assert sliced.drop_gone() == whole.drop_gone()
     assert sliced.uids == whole.uids
     assert sliced.listing() == whole.listing()
 
