@@ -19,6 +19,7 @@ from inbox.plugin.api.testing import FakeClock, MemoryLog
 from inbox.server.listener import bind
 from inbox.server.smtp.config import LMTP, SMTP, SmtpConfig
 from inbox.server.smtp.server import SmtpServer
+from tests.support.imap_world import client_tls
 from tests.support.transport import MemoryTransport
 
 PATIENCE = 10.0
@@ -107,6 +108,7 @@ class Client(Protocol):
     def half_close(self) -> None: ...
     def lose(self) -> None: ...
     async def line(self) -> bytes: ...
+    async def start_tls(self) -> None: ...
 
 
 async def reply(client: Client) -> list[str]:
@@ -157,6 +159,9 @@ class MemoryClient:
         del written[: len(line)]
         return line
 
+    async def start_tls(self) -> None:
+        raise NotImplementedError("TLS needs a socket")
+
 
 class TcpClient:
     """Talks to a server over a socket."""
@@ -179,6 +184,10 @@ class TcpClient:
             return await self.reader.readline()
         except ConnectionError:
             return b""
+
+    async def start_tls(self) -> None:
+        """The handshake, with a client that trusts the certificate of :func:`~tests.support.imap_world.server_tls`."""
+        await self.writer.start_tls(client_tls(), server_hostname="localhost")
 
 
 @dataclass

@@ -120,7 +120,7 @@ class SmtpServer:
 
     def connect(self, port: int, tls: Encryption = "starttls") -> Channel:
         """The protocol of a new connection that came to a port of ours."""
-        return self._acceptor.channel(port, tls)
+        return self._acceptor.factory(port, tls)()
 
     def _connected(self, channel: Channel, port: int, tls: Encryption) -> None:
         backend, limits = self._backend, self.limits

@@ -167,7 +167,9 @@ class SmtpSession:
         """
         channel = self.channel
         if self._out:
-            await self.flush()
+            channel.write(self._gathered())
+            if channel.full:
+                await channel.drain()
         if channel.at_end:
             raise Disconnected("end of input")
         await channel.wait(deadline, since + CROWDED_SECONDS if pressing is None else pressing, since)
