@@ -21,7 +21,7 @@ pytestmark = pytest.mark.real
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RunningServer]:
     server = RunningServer(tmp_path)
-    server.populate({"demo": {"demo.test": ["ann"]}})
+    server.populate({"demo": {"demo.test": ("ann",)}})
     yield server
     server.close()
 

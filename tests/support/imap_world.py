@@ -18,6 +18,7 @@ import trustme
 from inbox.base.clock import SystemClock
 from inbox.base.errors import AuthenticationFailed
 from inbox.base.ids import RandomIds
+from inbox.flow.doors import Login
 from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes, Resolver
 from inbox.mail.content import Content, MemoryContent, sha256
 from inbox.mail.index import index
@@ -257,7 +258,7 @@ def imap_server(
     config: ImapConfig,
     database: SqliteDatabase,
     blobs: Any,
-    login: FixedLogin,
+    login: Login,
     appending: Appending,
     log: MemoryLog,
     resolver: Resolver | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -363,12 +363,13 @@ async def test_cancelling_the_stage_cancels_the_hooks() -> None:
     engine = Engine({"one": Waits, "two": Waits})
     task = asyncio.ensure_future(engine.data())
     await asyncio.sleep(0)
-    while not all(instance.plugin and instance.plugin.waiting for instance in engine.instances.living()):
+    plugins = [cast(Waits, instance.plugin) for instance in engine.instances.living()]
+    while not all(plugin.waiting for plugin in plugins):
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [instance.plugin.cancelled for instance in engine.instances.living()] == [1, 1]
+    assert [plugin.cancelled for plugin in plugins] == [1, 1]
     assert engine.log.named("plugin_failed") == []
 
 
