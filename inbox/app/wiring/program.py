@@ -12,29 +12,25 @@ import structlog
 
 from inbox.app.config.loading import Config
 from inbox.app.serve.quietlog import QuietLog
+from inbox.app.wiring.flow import Effects, make_flow, make_services
 from inbox.app.wiring.installation import Installation
-from inbox.app.wiring.services import DirectoryService, RatesService, make_resolver
+from inbox.app.wiring.services import RatesService, make_resolver
+from inbox.flow.accept import Acceptance
 from inbox.flow.appending import MailboxAppending
-from inbox.flow.copies import CopyMaker
-from inbox.flow.destinations import Destinations
 from inbox.flow.filing import Filer
 from inbox.flow.judge import AuthHooks, Judge
 from inbox.flow.login import PasswordLogin
+from inbox.flow.mailbox_finder import StoredMailboxFinder
 from inbox.flow.pipeline import Pipeline
-from inbox.flow.recipients import Recipients
-from inbox.flow.recording import Recorder
 from inbox.hosting.keys.rotation import Rotation
-from inbox.hosting.keys.signing import SigningKeyring
 from inbox.hosting.reports.feedback import FeedbackLedger
 from inbox.identity.directory import AddressDirectory
 from inbox.identity.passwords import Passwords
-from inbox.plugin.api.services import Log, Services
 from inbox.plugin.engine.dispatcher import Dispatcher
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
 from inbox.plugin.engine.live import LivePolicies
 from inbox.plugin.engine.registry import Registry
-from inbox.store.ports import Decisions
 
 #: Events that are written however often they come: the log is the record of what was done for a client.
 KEPT_EVENTS = frozenset({"accepted", "login"})
@@ -47,6 +43,7 @@ class Parts:
     live: LivePolicies
     judge: Judge
     directory: AddressDirectory
+    acceptance: Acceptance
     pipeline: Pipeline
     login: PasswordLogin
     appending: MailboxAppending
@@ -58,30 +55,6 @@ class Parts:
 def make_registry(config: Config) -> Registry:
     """Plugins of all sources, with the defaults that the environment gives to their settings."""
     return Registry(config.folders.plugins, config.values())
-
-
-def make_pipeline(
-    installation: Installation,
-    judge: Judge,
-    directory: AddressDirectory,
-    destinations: Destinations,
-    filer: Filer,
-    decisions: Decisions,
-    log: Log,
-) -> Pipeline:
-    """The flow of incoming mail; a rehearsal brings a filer and decisions that write nothing."""
-    server_name = installation.config.server.hostname
-    return Pipeline(
-        judge,
-        Recipients(judge, directory, log, server_name),
-        CopyMaker(judge, destinations, server_name),
-        filer,
-        destinations,
-        decisions,
-        installation.clock,
-        installation.ids,
-        log,
-    )
 
 
 @asynccontextmanager
@@ -98,17 +71,17 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     feedback = FeedbackLedger(
         database.dmarc_reports, directory, installation.executors, clock, structlog.get_logger("inbox.feedback")
     )
-    services = Services(
-        clock=clock,
-        log=structlog.get_logger("inbox.plugin"),
-        directory=DirectoryService(directory),
+    log = QuietLog(structlog.get_logger("inbox.flow"), clock, KEPT_EVENTS)
+    effects = Effects(
+        mailboxes=StoredMailboxFinder(database.accounts, database.mailboxes, clock),
+        ingest=Filer(installation.blobs, database.messages, ids, clock, installation.executors, installation.deposits),
+        decisions=database.decisions,
         rates=RatesService(database.rates, clock),
-        run_blocking=installation.executors,
-        dns=resolver,
-        signing_keys=SigningKeyring(directory, database.dkim_keys, config.dkim, clock),
         feedback=feedback,
-        server_name=config.server.hostname,
+        log=log,
+        plugin_log=structlog.get_logger("inbox.plugin"),
     )
+    services = make_services(installation, directory, resolver, effects)
     config.folders.plugins.mkdir(parents=True, exist_ok=True)
     live = LivePolicies(config.folders.policy_dir, make_registry(config), structlog.get_logger("inbox.policy"))
     live.open()
@@ -118,24 +91,20 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     instances = Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
     live.instances = instances
     passwords = Passwords(clock)
-    judge = Judge(live, Dispatcher(instances, guard, clock, structlog.get_logger("inbox.plugin")))
-    destinations = Destinations(database.accounts, database.mailboxes, clock)
-    filer = Filer(installation.blobs, database.messages, ids, clock, installation.executors, installation.deposits)
-    log = QuietLog(structlog.get_logger("inbox.flow"), clock, KEPT_EVENTS)
-    pipeline = make_pipeline(installation, judge, directory, destinations, filer, database.decisions, log)
+    flow = make_flow(installation, directory, live, Dispatcher(instances, guard, clock, effects.plugin_log), effects)
     login = PasswordLogin(
-        database.accounts, directory, database.rates, passwords, AuthHooks(judge), clock, log, asyncio.sleep
+        database.accounts, directory, database.rates, passwords, AuthHooks(flow.judge), clock, log, asyncio.sleep
     )
-    recorder = Recorder(judge, database.decisions, clock, ids, log)
-    appending = MailboxAppending(judge, directory, filer, recorder, clock, ids)
     rotation = Rotation(
         database.dkim_keys, resolver, clock, structlog.get_logger("inbox.dkim"), installation.executors, random.random
     )
     feedback.start()
     try:
-        yield Parts(live, judge, directory, pipeline, login, appending, instances, rotation, log)
+        yield Parts(
+            live, flow.judge, directory, flow.acceptance, flow.pipeline, login, flow.appending, instances, rotation, log
+        )
     finally:
-        await _write_counts(pipeline, log)
+        await _write_counts(flow.pipeline, log)
         await instances.close()
         await feedback.close()
         guard.remove()

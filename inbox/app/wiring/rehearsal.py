@@ -1,4 +1,4 @@
-"""What would become of this message? The story of an incoming message, with nothing written and nothing counted."""
+"""Rehearsal of an incoming message: the same flow, over ports that write nothing and count nothing."""
 
 from __future__ import annotations
 
@@ -7,27 +7,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inbox.app.doctor.policies import NoRates
+from inbox.app.wiring.flow import Effects, make_flow, make_services
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.policies import find_plugins, load_policies
-from inbox.app.wiring.program import make_pipeline
-from inbox.app.wiring.services import DirectoryService, NoFeedback, make_resolver
-from inbox.flow.destinations import QUARANTINE, Destinations
-from inbox.flow.filing import Bundle, Filer
-from inbox.flow.judge import Judge
+from inbox.app.wiring.services import NoFeedback, make_resolver
+from inbox.flow.destinations import QUARANTINE
+from inbox.flow.filing import Bundle
 from inbox.flow.pipeline import Pipeline
-from inbox.hosting.keys.signing import SigningKeyring
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address
 from inbox.mail.content import MemoryContent
 from inbox.mail.reply import Reply
+from inbox.mail.tenancy import Mailbox
 from inbox.plugin.api.context import Door, IPAddress, Session
-from inbox.plugin.api.services import Services
 from inbox.plugin.engine.dispatcher import Dispatcher
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
 from inbox.policy.decision import Decision, decode
 from inbox.policy.snapshot import PolicySet
-from inbox.store.records import DecisionFilter, DecisionRecord, Placed
+from inbox.store.records import DecisionRecord, Placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,28 +101,15 @@ async def _play(pipeline: Pipeline, installation: Installation, letter: Letter, 
 
 def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, Instances]:
     config, clock, database = installation.config, installation.clock, installation.database
-    found = find_plugins(config)
-    policies = _Fixed(load_policies(config, found))
+    policies = _Fixed(load_policies(config, find_plugins(config)))
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     log = _Notes(rehearsed)
-    services = Services(
-        clock,
-        log,
-        DirectoryService(directory),
-        NoRates(),
-        installation.executors,
-        make_resolver(config, clock),
-        SigningKeyring(directory, database.dkim_keys, config.dkim, clock),
-        NoFeedback(),
-        config.server.hostname,
-    )
+    record = _Recording(rehearsed)
+    effects = Effects(_NamesOnly(), record, record, NoRates(), NoFeedback(), log, log)
     guard = Guard()
-    instances = Instances(services, guard)
-    judge = Judge(policies, Dispatcher(instances, guard, clock, log))
-    destinations = _Nowhere(database.accounts, database.mailboxes, clock)
-    filer = _Nothing(installation, rehearsed)
-    pipeline = make_pipeline(installation, judge, directory, destinations, filer, _Records(rehearsed), log)
-    return pipeline, instances
+    instances = Instances(make_services(installation, directory, make_resolver(config, clock), effects), guard)
+    flow = make_flow(installation, directory, policies, Dispatcher(instances, guard, clock, log), effects)
+    return flow.pipeline, instances
 
 
 class _Notes:
@@ -148,63 +133,39 @@ class _Notes:
 
 @dataclass(frozen=True, slots=True)
 class _Fixed:
-    """Policies that nobody exchanges meanwhile."""
+    """``Policies`` that stay as they are."""
 
     current: PolicySet
 
 
-class _Nowhere(Destinations):
-    """Names mailboxes and creates none."""
+class _NamesOnly:
+    """``MailboxFinder`` that names mailboxes, whether they exist or not, and creates none."""
 
-    async def mailbox(self, tenant: str, account: str, name: str) -> str:
-        """The account's address and the mailbox's name."""
-        del tenant
-        return f"{account} {name}"
+    async def mailbox(self, tenant: str, account: str, name: str) -> Mailbox:
+        """A mailbox whose id is the account's address and its name."""
+        return Mailbox(f"{account} {name}", tenant, account, name, 0)
 
-    async def quarantine(self, tenant: str) -> str:
-        """The quarantine of whichever tenant."""
-        del tenant
-        return QUARANTINE
+    async def quarantine(self, tenant: str) -> Mailbox:
+        """The quarantine of any tenant."""
+        return Mailbox(QUARANTINE, tenant, None, QUARANTINE, 0)
 
-
-class _Nothing(Filer):
-    """Files nothing; remembers what would be filed."""
-
-    def __init__(self, installation: Installation, rehearsed: Rehearsed) -> None:
-        super().__init__(
-            installation.blobs,
-            installation.database.messages,
-            installation.ids,
-            installation.clock,
-            installation.executors,
-        )
-        self._rehearsed = rehearsed
-
-    async def file(self, bundles: Sequence[Bundle], decisions: Sequence[DecisionRecord]) -> list[list[Placed]]:
-        """Remembers copies and records."""
-        self._rehearsed.decisions += [decode(decision.body) for decision in decisions]
-        for bundle in bundles:
-            self._rehearsed.copies += [(copy.mailbox, copy.reason or "") for copy in bundle.copies]
-        return [[Placed(copy.mailbox, "", 0, 0) for copy in bundle.copies] for bundle in bundles]
+    def forget(self) -> None:
+        """Nothing is kept."""
 
 
-class _Records:
-    """Takes the records of refusals, in the database's place."""
+class _Recording:
+    """Takes copies and decision records in the place of storage, and remembers them."""
 
     def __init__(self, rehearsed: Rehearsed) -> None:
         self._rehearsed = rehearsed
 
+    async def file(self, bundles: Sequence[Bundle], decisions: Sequence[DecisionRecord]) -> list[list[Placed]]:
+        """Remembers an accepted message."""
+        await self.add(decisions)
+        for bundle in bundles:
+            self._rehearsed.copies += [(copy.mailbox, copy.reason or "") for copy in bundle.copies]
+        return [[Placed(copy.mailbox, "", 0, 0) for copy in bundle.copies] for bundle in bundles]
+
     async def add(self, decisions: Sequence[DecisionRecord]) -> None:
+        """Remembers the records of a refusal."""
         self._rehearsed.decisions += [decode(decision.body) for decision in decisions]
-
-    async def get(self, decision: str, tenant: str | None = None) -> list[DecisionRecord]:
-        del decision, tenant
-        return []
-
-    async def search(self, wanted: DecisionFilter, limit: int = 50) -> list[DecisionRecord]:
-        del wanted, limit
-        return []
-
-    async def prune(self, before: float) -> int:
-        del before
-        return 0

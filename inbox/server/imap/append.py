@@ -52,8 +52,6 @@ async def receive(s: ImapSession, wanted: Append, mailbox: Mailbox) -> Done:
         s.session, mailbox, content, wanted.flags, wanted.keywords, wanted.internal_date
     )
     s.changed(placed.mailbox)
-    if placed.mailbox != mailbox.id:
-        return Done("Filed elsewhere by a rule")
     return Done("Appended", f"APPENDUID {mailbox.uid_validity} {placed.uid}")  # RFC 4315 §3
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from inbox.base.clock import Clock, SystemClock
 from inbox.base.ids import Ids, RandomIds
 from inbox.base.peers import peer_address, site_of
-from inbox.flow.doors import Appending, Login
+from inbox.flow.ports import Appending, Login
 from inbox.plugin.api.context import Door, IPAddress, Session
 from inbox.plugin.api.services import Log
 from inbox.server.fairness import Share, Turns

@@ -13,7 +13,7 @@ from inbox.base.limits import (
     IMAP_LINE_OCTETS,
     IMAP_SKIPPED_OCTETS,
 )
-from inbox.flow.doors import Appending, Login
+from inbox.flow.ports import Appending, Login
 from inbox.plugin.api.context import Identity, Session, Tls
 from inbox.plugin.api.services import Log
 from inbox.server.fairness import Patience, Share

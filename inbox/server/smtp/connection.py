@@ -32,7 +32,7 @@ _NAMES: Final = {verb: f"smtp_{verb.value}" for verb in Verb}
 
 
 class SmtpConnection(SmtpMessages):
-    """The upper half: greets, obeys, and hands what came to the :class:`~inbox.flow.doors.Receiving`."""
+    """The upper half: greets, obeys, and hands what came to the :class:`~inbox.flow.ports.Receiving`."""
 
     door: ClassVar[Door] = Door.SMTP
     greetings: ClassVar[frozenset[Verb]] = frozenset({Verb.EHLO, Verb.HELO})

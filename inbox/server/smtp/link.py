@@ -21,7 +21,7 @@ from aiosmtpd.smtp import SMTP
 from inbox.base.clock import Clock
 from inbox.base.ids import Ids
 from inbox.base.peers import peer_address, site_of
-from inbox.flow.doors import Receiving
+from inbox.flow.ports import Receiving
 from inbox.mail.reply import Reply
 from inbox.plugin.api.context import Tls
 from inbox.plugin.api.services import Log

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
+from inbox.flow.envelope import Envelope
 from inbox.mail.reply import Reply
-from inbox.plugin.api.context import Session, Transaction
+from inbox.plugin.api.context import Session
 from inbox.server.fairness import Patience
 from inbox.server.guard import CROWDED_SECONDS
 from inbox.server.smtp.intake import Intake, too_big
@@ -48,7 +49,7 @@ class SmtpMessages(SmtpLink):
         self._client: Session
         self._state = State.FRESH
         self._target = State.FRESH  # where the command leads if it succeeds
-        self._tx: Transaction | None = None
+        self._tx: Envelope | None = None
         self._accepted = 0  # recipients
         self._tried = False  # a recipient was named
         self._crowded: Reply | None = None  # what a recipient beyond the limit is told
@@ -64,7 +65,7 @@ class SmtpMessages(SmtpLink):
         self._patience = Patience(errors, idle, "Too many non-mail commands")
 
     @property
-    def _transaction(self) -> Transaction:
+    def _transaction(self) -> Envelope:
         if self._tx is None:
             raise RuntimeError("a command was let through that needs a transaction")
         return self._tx

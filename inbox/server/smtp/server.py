@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 from inbox.base.clock import Clock
 from inbox.base.errors import ConfigError
 from inbox.base.ids import Ids
-from inbox.flow.doors import Receiving
+from inbox.flow.ports import Receiving
 from inbox.plugin.api.services import Log
 from inbox.server.fairness import Turns
 from inbox.server.guard import Guard

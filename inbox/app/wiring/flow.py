@@ -1,0 +1,91 @@
+"""Puts the flow together over the ports through which it leaves traces.
+
+The server passes the database and its counters; a rehearsal passes ports that remember and write nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inbox.app.wiring.installation import Installation
+from inbox.app.wiring.services import DirectoryService
+from inbox.authentication.feedback import Feedback
+from inbox.dns.resolver import CachingResolver
+from inbox.flow.accept import Acceptance, Storing
+from inbox.flow.appending import MailboxAppending
+from inbox.flow.judge import Judge, Policies
+from inbox.flow.local_delivery import LocalDelivery
+from inbox.flow.mailbox_finder import MailboxFinder
+from inbox.flow.pipeline import Pipeline
+from inbox.flow.recipients import Recipients
+from inbox.flow.recording import DecisionWriter, Recorder
+from inbox.hosting.keys.signing import SigningKeyring
+from inbox.identity.directory import AddressDirectory
+from inbox.plugin.api.services import Log, Rates, Services
+from inbox.plugin.engine.dispatcher import Dispatcher
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """Where the flow and its plugins leave traces."""
+
+    mailboxes: MailboxFinder
+    ingest: Storing
+    decisions: DecisionWriter
+    rates: Rates
+    feedback: Feedback
+    log: Log
+    plugin_log: Log
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """The life of a message, put together."""
+
+    judge: Judge
+    acceptance: Acceptance
+    pipeline: Pipeline
+    appending: MailboxAppending
+
+
+def make_services(
+    installation: Installation, directory: AddressDirectory, resolver: CachingResolver, effects: Effects
+) -> Services:
+    """What plugins may use."""
+    config, clock = installation.config, installation.clock
+    return Services(
+        clock=clock,
+        log=effects.plugin_log,
+        directory=DirectoryService(directory),
+        rates=effects.rates,
+        run_blocking=installation.executors,
+        dns=resolver,
+        signing_keys=SigningKeyring(directory, installation.database.dkim_keys, config.dkim, clock),
+        feedback=effects.feedback,
+        server_name=config.server.hostname,
+    )
+
+
+def make_flow(
+    installation: Installation,
+    directory: AddressDirectory,
+    policies: Policies,
+    dispatcher: Dispatcher,
+    effects: Effects,
+) -> Flow:
+    """The flow under ``policies``; ``dispatcher`` calls their plugins."""
+    server_name = installation.config.server.hostname
+    clock, ids, log = installation.clock, installation.ids, effects.log
+    judge = Judge(policies, dispatcher)
+    recorder = Recorder(judge, effects.decisions, clock, ids, log)
+    recipients = Recipients(judge, directory, log, server_name)
+    local = LocalDelivery(judge, effects.mailboxes, log)
+    acceptance = Acceptance(
+        judge, recipients, local, effects.mailboxes, effects.ingest, recorder, clock, log, server_name
+    )
+    return Flow(
+        judge,
+        acceptance,
+        Pipeline(judge, recipients, acceptance, recorder, clock, ids, log),
+        MailboxAppending(judge, directory, acceptance, recorder, clock, ids),
+    )
