@@ -142,9 +142,12 @@ def _results(sides: list[Side], loop: str) -> list[Result]:
 
 
 @contextmanager
-def _started(name: str, command: list[str], environment: dict[str, str], port: int) -> Iterator[Side]:
+def started(
+    name: str, command: list[str], environment: dict[str, str], port: int, *, folder: Path | None = None
+) -> Iterator[Side]:
+    """A server that runs in ``folder`` and answers on ``port``; it is ended afterwards."""
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **environment}
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **environment}, cwd=folder
     )
     try:
         until(lambda: answers(port), 30, f"{name} answers on port {port}", pause=0.1)
@@ -158,7 +161,7 @@ def _python(name: str, loop: str) -> Iterator[Side]:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="inbox-bench-") as folder:
         command = [sys.executable, "-m", "benchmarks.smtp_accept", name, loop, str(port), folder]
-        with _started(name, command, {"PYTHONPATH": os.pathsep.join(sys.path)}, port) as side:
+        with started(name, command, {"PYTHONPATH": os.pathsep.join(sys.path)}, port) as side:
             yield side
 
 
@@ -181,7 +184,7 @@ def _haraka() -> Iterator[Side]:
         (config / "me").write_text("mx.test\n")
         (config / "plugins").write_text("accept\nqueue/discard\n")
         (plugins / "accept.js").write_text("exports.hook_rcpt = (next) => next(OK)\n")
-        with _started("Haraka", [found, "-c", folder], {"YES_REALLY_DO_DISCARD": "1"}, port) as side:
+        with started("Haraka", [found, "-c", folder], {"YES_REALLY_DO_DISCARD": "1"}, port) as side:
             yield side
 
 

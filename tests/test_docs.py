@@ -63,7 +63,7 @@ def test_commands_exist(name: str) -> None:
     assert [(words, wrong) for words in commands if (wrong := unknown_word(words)) is not None] == []
 
 
-@pytest.mark.parametrize("name", ["README.md", "authentication.md"])
+@pytest.mark.parametrize("name", ["policies.md", "authentication.md"])
 def test_policies_have_no_mistakes(name: str, tmp_path: Path) -> None:
     found = _YAML.findall(PAGES[name].read_text())
     assert found
@@ -78,14 +78,14 @@ def test_policies_have_no_mistakes(name: str, tmp_path: Path) -> None:
         PolicySet.load(tmp_path, plugins)
 
 
-def test_the_readme_shows_every_plugin_that_ships(tmp_path: Path) -> None:
+def test_the_tour_shows_every_plugin_that_ships(tmp_path: Path) -> None:
     """In the listing, and those that judge content in the explanation of what was refused."""
     shutil.copytree(ROOT / "policies", tmp_path / "policies")
     found = find_plugins(load({"INBOX_DATA_DIR": str(tmp_path)}))
-    text = PAGES["README.md"].read_text()
+    text = PAGES["tour.md"].read_text()
     listed = re.findall(r"^(\w+) +\S+ +[a-z, ]+? {2,}(?:demo)? +(?:enforce|off) +(\S+)$", text, re.MULTILINE)
     assert [name for name, source in listed if source == "shipped"] == sorted(found.plugins)
-    explained = text[text.index("\ndata: Reject ") : text.index("Add a rule to")]
+    explained = text[text.index("\ndata: Reject ") : text.index("## A rule")]
     demo = PolicySet.load(tmp_path / "policies", found).effective("demo")
     judges = {
         entry.name for entry in demo.plugins

@@ -31,18 +31,18 @@ GRACE = 2
 
 
 class Running(Protocol):
-    """What the admin socket asks of the running server."""
+    """The port of the running server for the admin socket."""
 
     async def health(self) -> list[str]:
-        """What is wrong although mail can be taken, one line each. Raises StoreError if none can be taken now."""
+        """Warnings, one line each, while mail is accepted. Raises StoreError if none can be accepted now."""
         ...
 
     async def reload(self) -> list[str]:
-        """Reads policies, plugins and certificates again; what is wrong is left as it was, and told, one line each."""
+        """Reads policies, plugins and certificates again; an invalid one changes nothing. Returns the errors."""
         ...
 
     async def status(self) -> dict[str, Any]:
-        """What ``GET /status`` answers: plain values by name."""
+        """The answer to ``GET /status``: plain values by name."""
         ...
 
     async def take_policy(self, tenant: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from inbox.app.config.loading import Config
 from inbox.base.errors import ConfigError
 
-#: What ``--only`` may name, and the listeners behind each word.
+#: The words of ``--only``, and the listeners of each.
 DOORS: dict[str, tuple[str, ...]] = {"smtp": ("smtp",), "lmtp": ("lmtp",), "imap": ("imap", "imaps")}
 BACKLOG = 512
 

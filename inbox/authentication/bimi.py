@@ -1,4 +1,4 @@
-"""BIMI: which picture a domain wants to be shown beside its mail.
+"""BIMI: the picture that a domain publishes to be shown beside its mail.
 
 After draft-brand-indicators-for-message-identification, §4.3 (the record), §5 (the header fields) and §7 (what a
 receiver does). The record is looked up and checked; neither the picture nor the certificate behind it is fetched.
@@ -48,7 +48,7 @@ class Record:
 
 
 def parse_record(text: bytes) -> Record | None:
-    """The record in one TXT record; None if it is none of BIMI, which is passed over (§7.2).
+    """The record in one TXT record; None if it is not a BIMI record, which is skipped (§7.2).
 
     Unknown tags, among them ``avp`` and ``lps`` of newer drafts, mean nothing. Of several addresses, which older
     drafts allow, the first one is taken.
@@ -96,7 +96,7 @@ def selector_of(headers: Headers, dkim: DkimFact | None, organizational_domain: 
 
 
 def not_enforced(published: Mapping[str, str]) -> str:
-    """Why a DMARC record (its tags, in lower case) is too weak for BIMI (§7.1), or an empty string if it is not.
+    """The reason why a DMARC record (its tags, in lower case) is too weak for BIMI (§7.1); empty if it is not.
 
     ``sp=none`` is too weak for the domain itself, too: the picture would be shown beside a brand whose subdomains
     anybody may use. ``t=y`` (RFC 9989 §4.7) takes the policy back, as ``pct`` below 100 does for some of the mail.
@@ -171,7 +171,7 @@ def _tags(text: str) -> dict[str, str] | None:
     """The tags of a BIMI tag list; None if it does not begin with this version (§4.3).
 
     Raises:
-        BimiMalformed: it is no tag list (RFC 6376 §3.2).
+        BimiMalformed: ``text`` is not a tag list (RFC 6376 §3.2).
     """
     if not _VERSION.match(text):
         return None
@@ -191,7 +191,7 @@ def _url(tag: str, value: str) -> str:
     """The first address of a list, fit for a header field.
 
     Raises:
-        BimiMalformed: it is no https address of a host with a full name (§4.3), or longer than we pass on.
+        BimiMalformed: not an https address of a host with a full name (§4.3), or longer than we pass on.
     """
     value = value.partition(",")[0].strip(" \t")
     if not value:
@@ -200,7 +200,7 @@ def _url(tag: str, value: str) -> str:
         parts = urlsplit(value)
         named = _HOST.match((parts.hostname or "").lower()) is not None and parts.port != 0
         fit = named and parts.scheme == "https" and parts.username is None
-    except ValueError:  # brackets of no IPv6 address, a port that is none
+    except ValueError:  # brackets without an IPv6 address, or an invalid port
         fit = False
     if not fit or not _PRINTABLE.match(value) or len(value) > BIMI_URL_OCTETS:
         raise BimiMalformed(f"{tag}= is no https address of at most {BIMI_URL_OCTETS} octets")

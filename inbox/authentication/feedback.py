@@ -1,4 +1,4 @@
-"""What is remembered for DMARC aggregate reports (RFC 9990, RFC 7489 §7.2): ours to others, and others' to us."""
+"""Observations and rows of DMARC aggregate reports (RFC 9990, RFC 7489 §7.2), outgoing and incoming."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one row of an aggregate report counts: equal observations of one UTC day are added up.
+    """One row of an outgoing aggregate report: equal observations of one UTC day are added up.
 
     ``day`` is ``2026-11-22``. ``published`` are the tags of the record (``p``, ``sp``, ``np``, ``pct``, ``adkim``,
     ``aspf``, ``t``, ``rua``, …). ``dkim`` has (domain, selector, result) of each signature, ``spf`` (domain, scope,
@@ -33,7 +33,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """One row of a report that somebody sent about a domain that we host; fields as in :class:`Observation`."""
+    """One row of an incoming report about a hosted domain; fields as in :class:`Observation`."""
 
     source_ip: str
     count: int
@@ -65,7 +65,7 @@ class IncomingReport:
 
 
 class Feedback(Protocol):
-    """Where plugins leave what reports are made of."""
+    """The port where plugins leave observations for reports."""
 
     def observe(self, observation: Observation) -> None:
         """Counts one message. Returns at once: counts are kept in memory and written to the database every few

@@ -1,4 +1,4 @@
-"""What was found out, as results of an Authentication-Results field (RFC 8601 §2.7, RFC 6008, RFC 8617, RFC 9989)."""
+"""Facts as results of an Authentication-Results field (RFC 8601 §2.7, RFC 6008, RFC 8617, RFC 9989)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Final
 from inbox.authentication.facts import ArcFact, BimiFact, DkimFact, DkimSignature, DmarcFact, Result, SpfFact
 from inbox.authentication.results import MethodResult
 
-#: Signatures of one message that are told of; whoever wants more looks into the decision record.
+#: Signatures of one message in the field; the decision record has all of them.
 _SIGNATURES: Final = 15
 #: Characters of an address that is shown whole; of a longer one, its domain is.
 _ADDRESS: Final = 254
-_BELIEVED: Final = "as the message's header said"
+_BELIEVED: Final = "from the message's header"
 
 
 def of_spf(fact: SpfFact) -> Iterator[MethodResult]:

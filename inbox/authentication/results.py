@@ -1,4 +1,4 @@
-"""Authentication-Results (RFC 8601): read, written, and recognised when somebody forges ours.
+"""Authentication-Results (RFC 8601): read, written, and recognised when forged in our name.
 
 Reading is strict about what may be believed: a field counts only if it follows the grammar (§2.2) as a whole.
 Recognising is generous: a field is ours if anybody might take it so, because it will be removed.
@@ -26,23 +26,23 @@ _MOST: Final = 255
 
 _FOLD: Final = re.compile(r"[ \t\r\n]+")
 _IN_COMMENT: Final = re.compile(r"[()]|\\.?", re.DOTALL)
-#: What a comment, or a quoted string that may hold a parenthesis, begins and ends with.
+#: Delimiters of a comment, or of a quoted string that may hold a parenthesis.
 _OUTSIDE: Final = re.compile(r'[()"]|\\.?', re.DOTALL)
 _KEYWORD: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?")
 _NUMBER: Final = re.compile(r"[0-9]{1,9}(?![A-Za-z0-9._-])")
-#: RFC 2045 §5.1, and beyond it what stands unquoted in real fields: ``header.b=AbC/d+=``, ``header.i=@example.org``.
+#: RFC 2045 §5.1, and beyond it the unquoted values of real fields: ``header.b=AbC/d+=``, ``header.i=@example.org``.
 _BARE: Final = re.compile(r'[^\s();"\\\x00-\x1f\x7f]+')
 _QUOTED: Final = re.compile(r'"([^"\\\r\n]*(?:(?:\\[^\r\n]|\r?\n[ \t])[^"\\\r\n]*)*)"')
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+\Z")
 #: ``pvalue`` without quotes (§2.2): a token, or an address of one.
 _PLAIN: Final = re.compile(r"(?:[A-Za-z0-9!#$%&'*+.^_`{|}~-]*@)?[A-Za-z0-9!#$%&'*+.^_`{|}~-]+\Z")
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
-#: What is no part of a name; and what careless readers drop from within one.
+#: Characters that are no part of a name, and those that careless readers drop from within one.
 _SPECIALS: Final = re.compile(r"[\x00-,/:-@\[-^`{-\x7f\s]+")
 _DROPPED: Final = re.compile(r'[\s\\"]+')
 #: An instance, as ARC puts it in front of the authserv-id.
 _INSTANCE: Final = re.compile(r"\A\s*i\s*=\s*[0-9]{1,3}\s*;", re.IGNORECASE)
-#: What nameprep maps to nothing (RFC 3454 B.1), and the dots of RFC 3490 §3.1.
+#: Characters that nameprep maps to nothing (RFC 3454 B.1), and the dots of RFC 3490 §3.1.
 _IGNORED: Final = MappingProxyType(
     dict.fromkeys([0xAD, 0x34F, 0x1806, *range(0x180B, 0x180E), *range(0x200B, 0x200E), 0x2060, *range(0xFE00, 0xFE10)])
     | {0xFEFF: None, 0x3002: ".", 0xFF0E: ".", 0xFF61: "."}
@@ -51,7 +51,7 @@ _IGNORED: Final = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class MethodResult:
-    """What one method found: ``spf=pass smtp.mailfrom=example.org``.
+    """The result of one method: ``spf=pass smtp.mailfrom=example.org``.
 
     ``method`` and ``result`` are in lower case. ``properties`` are ``("smtp.mailfrom", "example.org")``, names in
     lower case, in their order. ``comment`` is only written.
@@ -65,7 +65,7 @@ class MethodResult:
 
     @property
     def known(self) -> Result | None:
-        """The result as a value, or None if it is none of RFC 8601 §2.7 (§2.7.7: then it says nothing)."""
+        """The result as a value, or None if RFC 8601 §2.7 does not define it (§2.7.7: then it is ignored)."""
         try:
             return Result(self.result)
         except ValueError:
@@ -104,10 +104,10 @@ def parse(value: bytes | str) -> AuthenticationResults | None:
 
 
 def believed(headers: Headers, authserv_id: str) -> dict[str, list[MethodResult]]:
-    """What the topmost field with our ``authserv_id`` says, by method; empty without one, or if it is malformed.
+    """Results of the topmost field with our ``authserv_id``, by method; empty without one, or if it is malformed.
 
-    Only for who is told to believe it: anybody can write such a field. A lower one is never believed in the place of
-    a malformed one above it.
+    For callers that are configured to believe it: anyone can write such a field. A lower one never
+    replaces a malformed one above it.
     """
     for value in headers.raw_all(NAME):
         if not may_be(value, authserv_id):
@@ -254,7 +254,7 @@ def _end_of_comment(text: str, start: int) -> int:
 def may_be(value: bytes, authserv_id: str) -> bool:
     """Whether some reader might take the field with this value for one of ``authserv_id``.
 
-    True if the id stands anywhere in front of the first result (the first ``=``), whatever the case: as it is, behind
+    True if the id is anywhere in front of the first result (the first ``=``), whatever the case: as it is, behind
     comments however they are read, in quotes, encoded, as U-labels, with a last dot, between any other marks, or with
     white space, comments or backslashes in it.
     """

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 PrivateKey = RSAPrivateKey | Ed25519PrivateKey
-#: SMTP_DKIM_HEADERS when nobody says otherwise.
+#: The default of SMTP_DKIM_HEADERS.
 SIGNED_HEADERS: tuple[str, ...] = ("From", "To", "Subject", "Date")
 
 
@@ -29,7 +29,7 @@ class SigningKey:
 
 
 class SigningKeys(Protocol):
-    """Which keys sign for whom."""
+    """The port of signing keys: the keys of each domain."""
 
     async def keys(self, tenant: str, domain: str) -> tuple[SigningKey, ...]:
         """The keys with which mail from ``domain`` (that of From) is signed now: RSA first, then Ed25519.

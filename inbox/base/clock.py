@@ -1,4 +1,4 @@
-"""Where the time comes from. Everything that asks for the time gets a clock through its constructor."""
+"""Clocks. Everything that needs the time gets a clock through its constructor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors with two texts: ``str(error)`` is for our log, ``said`` is for the peer and betrays nothing.
+"""Errors with two texts: ``str(error)`` is for our log, ``said`` is for the peer and reveals nothing.
 
 Every class names the SMTP reply code and the enhanced status code (RFC 3463) that a peer gets
 when the error ends its command. IMAP and HTTP map the same classes to their own answers.
@@ -50,13 +50,13 @@ class Conflict(StoreError):
 
 
 class AlreadyExists(StoreError):
-    """What was to be created is there already."""
+    """The thing to be created exists."""
 
     code, status, said = 550, "5.3.0", "Already exists"
 
 
 class NotFound(StoreError):
-    """What was asked for is not there (any more)."""
+    """The thing does not exist, or no longer."""
 
     code, status, said = 550, "5.3.0", "Not found"
 
@@ -68,7 +68,7 @@ class StorageFull(StoreError):
 
 
 class LimitReached(StoreError):
-    """The owner has as many of these as one owner may have; ``said`` names the limit."""
+    """The owner has as many of these as allowed; ``said`` names the limit."""
 
     code, status = 552, "5.2.2"
 

@@ -1,4 +1,4 @@
-"""Reading files that somebody else put there."""
+"""Bounded reading of files that the program did not write."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def read_regular(path: Path, limit: int) -> bytes:
     """The first ``limit`` octets of a regular file, or of one that a link leads to.
 
     Raises:
-        OSError: it cannot be read, or is none: a pipe would make us wait for ever, a device might never end.
+        OSError: it cannot be read, or is not a regular file: a pipe would block for ever, a device might never end.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:

@@ -1,7 +1,7 @@
 """Identifiers: 20 characters, sortable by time, safe in a file name, a URL, an SMTP reply and a record id.
 
 48 bits of milliseconds since the epoch and 52 random bits in Crockford's base 32 (lower case, without
-i, l, o, u), so that an operator can read one aloud. Rows that are created one after the other stand
+i, l, o, u), so that an operator can read one aloud. Rows that are created one after the other are
 next to each other in the database's trees.
 """
 
@@ -15,7 +15,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 ID_LENGTH = 20
 _STOCK = 64
-#: How many forks this process is away from the first one: to ask the kernel who we are costs more than an identifier.
+#: Number of forks between the first process and this one: asking the kernel for the process id costs more than an id.
 _generation = 0
 
 
@@ -64,7 +64,7 @@ class RandomIds:
 
     def _draw(self) -> None:
         """Random numbers are fetched in stock: asking the kernel for each lets go of the interpreter's lock, and to get
-        it back from other threads costs more than all the rest. Of 52 bits the first two stand beside the time's.
+        it back from other threads costs more than all the rest. The first two of the 52 share a digit with the time.
         """
         self._generation = _generation
         drawn = self._random_bytes(7 * _STOCK)

@@ -1,6 +1,6 @@
 """Bounds on everything that a stranger controls, each with the document it comes from.
 
-A limit that an operator may change is a setting; what stands here is fixed.
+A limit that an operator may change is a setting; the limits below are fixed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ BIMI_RECORD_OCTETS: Final = 4096
 BIMI_URL_OCTETS: Final = 500
 #: RFC 8617 §4.2.1: instances of an ARC chain; a longer one fails (§5.2 step 1).
 ARC_SETS: Final = 50
-#: Different keys (domain and selector) of one chain. Who seals uses one key for both of his fields, so that the longest
+#: Different keys (domain and selector) of one chain. A sealer uses one key for both of its fields, so that the longest
 #: chain needs 50; each more is a DNS question that a stranger makes us ask.
 ARC_KEYS: Final = 64
 #: Names in h= of one ARC-Message-Signature: as many as there may be fields.
@@ -63,7 +63,7 @@ OBSERVATION_OCTETS: Final = 8 * 1024
 #: DMARC aggregate reports that come in (RFC 7489 §7.2 leaves their size open): an attachment, its XML, and how many
 #: times larger than the attachment the XML may be; attachments of one mail that are tried; rows of one report; nesting
 #: (six levels are in use), elements of one row and of all (a row has about thirty), equals signs (an attribute has
-#: one; they cost more than elements, and nobody needs them), results of one row and method, and characters of one text.
+#: one; they cost more than elements), results of one row and method, and characters of one text.
 REPORT_ATTACHMENT_OCTETS: Final = 10 * 1024 * 1024
 REPORT_XML_OCTETS: Final = 16 * 1024 * 1024
 REPORT_RATIO: Final = 200
@@ -113,7 +113,7 @@ DSN_ORCPT_OCTETS: Final = 1000
 REPLY_LINE_OCTETS: Final = 512
 #: Lines of one reply; what plugins say beyond it is cut off.
 REPLY_LINES: Final = 20
-#: A PROXY protocol header: version 1 has 107 octets at most; version 2 may have 65,551, of which nobody sends more
+#: A PROXY protocol header: version 1 has 107 octets at most; version 2 may have 65,551, of which no proxy sends more
 #: than a few hundred.
 PROXY_HEADER_OCTETS: Final = 4096
 #: IMAP: a command line without its literals, before a login and after it (RFC 7162 §4 asks for 8192 octets at least;
@@ -122,7 +122,7 @@ IMAP_FRESH_LINE_OCTETS: Final = 16 * 1024
 IMAP_LINE_OCTETS: Final = 256 * 1024
 IMAP_LITERAL_OCTETS: Final = 64 * 1024
 #: IMAP: words, strings and sets in one command (a search with SEARCH_KEYS keys has three thousand), and ranges in one
-#: set. The line may be longer: to read 250 KB of single letters takes 0.3 s, in which nobody else is served.
+#: set. The line may be longer: to read 250 KB of single letters takes 0.3 s, and other connections wait.
 IMAP_WORDS: Final = 10_000
 IMAP_SET_RANGES: Final = 40_000
 #: IMAP: connections of all clients, if there are descriptors for as many.
@@ -163,13 +163,13 @@ DECISION_FACT_OCTETS: Final = 8 * 1024
 DECISION_OCTETS: Final = 8 * 1024 * 1024
 #: One tenant's policy file.
 POLICY_FILE_OCTETS: Final = 1024 * 1024
-#: Mistakes that are told of at once: a file of another kind under a policy's name would fill the log.
+#: Mistakes that are reported at once: a file of another kind under a policy's name would fill the log.
 POLICY_MISTAKES: Final = 100
 #: A plugin in one file.
 PLUGIN_FILE_OCTETS: Final = 1024 * 1024
 #: Seconds that the import of a plugin's file may take.
 IMPORT_SECONDS: Final = 10.0
-#: One condition of a policy (CEL); the longest that somebody still reads.
+#: One condition of a policy (CEL); longer ones are unreadable.
 EXPRESSION_CHARACTERS: Final = 4000
 #: Characters that our own functions work on in one evaluation of a condition; a slow function counts each several
 #: times. 4 Mi take about 50 ms.
@@ -258,7 +258,7 @@ SPF_TERMS: Final = 1000
 SPF_TERM_OCTETS: Final = 256
 #: Percent signs in the SPF records of one check together; honest policies have a handful of macros.
 SPF_MACROS: Final = 200
-#: Octets of an SPF explanation (``exp=``) that are kept; RFC 7208 §11.5 warns of what may stand in it.
+#: Octets of an SPF explanation (``exp=``) that are kept; RFC 7208 §11.5 warns of its content.
 SPF_EXPLANATION_OCTETS: Final = 250
 #: SPF results that are remembered at once, and seconds for which one is.
 SPF_RESULTS: Final = 20_000

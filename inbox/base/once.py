@@ -1,4 +1,4 @@
-"""Remembers what has been done already."""
+"""Bounded memory of work that is done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peers as they are counted."""
+"""Networks of peers, as limits and counters group them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def network_of(peer: IPv4Address | IPv6Address) -> str:
 
 
 def site_of(peer: IPv4Address | IPv6Address) -> str:
-    """Whose connections take turns with one another: one IPv4 address, or the IPv6 /48 network, which is one site's
+    """The unit whose connections share a turn: one IPv4 address, or the IPv6 /48 network, which is one site's
     (RFC 6177 §2). With a turn for each of its /64 networks, a site would have 65,536 of them."""
     if isinstance(peer, IPv4Address):
         return str(peer)

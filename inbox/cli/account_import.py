@@ -26,7 +26,7 @@ BATCH: Final = 64
 #: Characters of a password that is made: 103 bits; without those that are mistaken for one another.
 MADE_CHARACTERS: Final = 18
 ALPHABET: Final = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
-#: What a hash may cost at each login: MiB of memory, passes, lanes. The program's own hashes need 19, 2 and 1.
+#: Limits on the cost of a hash at each login: MiB of memory, passes, lanes. The program's own hashes need 19, 2 and 1.
 MOST_MIB, MOST_PASSES, MOST_LANES = 256, 20, 16
 
 PasswordsOut = Annotated[
@@ -98,7 +98,7 @@ def _receipt(created: int, existing: int, made: int, out: Path | None, as_json: 
 
 
 async def _wanted(db: Database, lines: list[Line], mistakes: Mistakes, may_make: bool) -> list[Wanted]:
-    """What the lines ask for; those that cannot be are among the mistakes."""
+    """The accounts to create; impossible lines are among the mistakes."""
     domains: dict[str, HostedDomain | None] = {}
     seen: dict[str, int] = {}
     wanted: list[Wanted] = []
@@ -147,7 +147,7 @@ def _with_password(one: Wanted, line: Line, mistakes: Mistakes, may_make: bool, 
 
 
 def _unfit(stored: str) -> str:
-    """Why a hash cannot be taken; an empty text if it can."""
+    """The reason why a hash is not accepted; empty if it is."""
     from argon2 import extract_parameters
     from argon2.exceptions import InvalidHashError
 
@@ -170,7 +170,7 @@ async def _taken(db: Database, tenants: set[str]) -> set[str]:
 
 
 async def _create(db: Database, new: list[Wanted], out: IO[str] | None, skip_existing: bool) -> int:
-    """Creates the accounts in batches; returns how many were there after all, made by somebody else meanwhile."""
+    """Creates the accounts in batches; returns how many another process had created meanwhile."""
     from inbox.base.clock import SystemClock
     from inbox.identity.passwords import Passwords
 
@@ -220,7 +220,7 @@ def _opened(path: Path | None) -> IO[str]:
 
 
 def _write(out: IO[str] | None, made: list[Wanted]) -> None:
-    """Passwords are on the disk before their accounts are: nobody else knows them."""
+    """Passwords are on the disk before their accounts exist: there is no other copy of them."""
     if out is None or not made:
         return
     out.write("".join(f"{one.address},{one.password}\n" for one in made))

@@ -1,4 +1,4 @@
-"""``inbox account`` and ``inbox alias``: who may log in, and which addresses lead to them."""
+"""``inbox account`` and ``inbox alias``: accounts, and the addresses that lead to them."""
 
 from __future__ import annotations
 

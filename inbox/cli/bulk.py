@@ -45,7 +45,7 @@ class Line:
 
 @dataclass(slots=True)
 class Mistakes:
-    """What is wrong with a file, by line."""
+    """The mistakes in a file, by line."""
 
     name: str
     found: list[tuple[int, str]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What disabling, renaming and removing have in common: what would change, the question, the receipt."""
+"""The common part of disabling, renaming and removing: preview, question and receipt."""
 
 from __future__ import annotations
 
@@ -49,26 +49,24 @@ class Change:
                 say(f"  {name.replace('_', ' ')}: {_in_words(value)}")
 
     def receipt(self, past: str, as_json: bool, **details: Any) -> None:
-        """What was done, and when."""
+        """The receipt: the change and its time."""
         self.show(past, {"at": when(time.time()), **details}, as_json)
 
     def planned(self, as_json: bool, **details: Any) -> None:
-        """What ``--dry-run`` says."""
+        """The text of ``--dry-run``."""
         self.show(f"would {self.verb}", {**({"dry_run": True} if as_json else {}), **details}, as_json)
 
     def ask(self, yes: bool, consequence: str) -> None:
         """Goes on if the operator agrees.
 
         Raises:
-            WrongUsage: there is nobody to ask, and no ``--yes``.
+            WrongUsage: there is no terminal to ask on, and no ``--yes``.
             NotSo: the answer is no.
         """
         if yes:
             return
         if not sys.stdin.isatty():
-            raise WrongUsage(
-                f"{self.verb} {self.kind} {self.name} {consequence}: --yes is needed where nobody can be asked"
-            )
+            raise WrongUsage(f"{self.verb} {self.kind} {self.name} {consequence}: --yes is needed without a terminal")
         if not typer.confirm(f"{self.verb} {self.kind} {self.name}? This {consequence}."):
             raise NotSo("nothing was changed")
 
@@ -97,7 +95,7 @@ def counts(held: Holdings) -> dict[str, int]:
 
 
 def refuse_dependents(change: Change, dependents: list[str], recursive: bool) -> None:
-    """Raises NotSo if something depends on what is to go, and that was not said to go, too."""
+    """Raises NotSo if something depends on the thing to be removed and is not removed with it."""
     if dependents and not recursive:
         shown = ", ".join(dependents[:5]) + (f" and {len(dependents) - 5} more" if len(dependents) > 5 else "")
         raise NotSo(f"{change.kind} {change.name} is in use: {shown} (--recursive removes that, too)")

@@ -1,4 +1,4 @@
-"""What commands stand on: the configuration, the database, the running server.
+"""The context of commands: configuration, database, running server.
 
 Heavy modules are imported when a command needs them: ``inbox --help`` needs none.
 """
@@ -88,7 +88,7 @@ async def database(*, create: bool = False) -> AsyncIterator[Database]:
     """The open database of the configuration, whether the server runs or not.
 
     Raises:
-        NotFound: there is none and ``create`` is false. An empty one that nobody asked for would make a slip in
+        NotFound: there is none and ``create`` is false. A new empty one would make a typing error in
             INBOX_DATA_DIR look like an installation without mail.
     """
     from inbox.app.wiring.stores import make_database, missing_database
@@ -166,7 +166,7 @@ async def tenant_id(db: Database, name: str | None) -> str | None:
 
 
 async def hosting(db: Database, fqdn: str) -> HostedDomain:
-    """Who hosts a domain. Raises NotFound."""
+    """The tenant that hosts a domain. Raises NotFound."""
     found = await db.tenants.domain(fqdn)
     if found is None:
         raise NotFound(f"no tenant hosts {fqdn} (inbox domain add TENANT {fqdn})")

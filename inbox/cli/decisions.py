@@ -1,4 +1,4 @@
-"""``inbox decisions`` and ``inbox explain``: what was decided, and why."""
+"""``inbox decisions`` and ``inbox explain``: decisions and their reasons."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ POLL_SECONDS = 1.0
 LATE_SECONDS = 60.0
 #: Records of one look.
 MOST = 10_000
-#: What the columns usually take.
+#: Usual widths of the columns.
 WIDTHS = {
     "id": 20, "at": 20, "tenant": 10, "door": 8, "outcome": 10, "sender": 30, "recipients": 30, "peer": 15, "by": 12,
 }  # fmt: skip
@@ -98,7 +98,7 @@ async def followed(
     """
     page = await search(wanted, limit)
     newest = max((record.at for record in page), default=wanted.since)
-    # What is in the window was seen, or is older than the first one that was to be shown.
+    # Records in the window were shown, or are older than the first one to show.
     window = await search(replace(wanted, since=max(wanted.since, newest - LATE_SECONDS)), MOST) if page else []
     seen = {(record.id, record.tenant): record.at for record in (*window, *page)}
     for record in reversed(page):
@@ -211,7 +211,7 @@ async def explain(
 
 
 async def _not_there(which: str, tenant: str | None) -> str:
-    """What to do when there is no such record."""
+    """The hint when there is no such record."""
     if not ID.fullmatch(which.strip().lower()):
         return f"no decision {which}: an id has 20 letters and digits, as in a reply's (id …); see inbox decisions list"
     whose = f" of tenant {tenant}" if tenant is not None else ""

@@ -24,7 +24,7 @@ def register(root: typer.Typer) -> None:
 
 
 def _ask(client: AdminClient) -> tuple[bool, dict[str, Any], dict[str, Any]]:
-    """Whether a server has the admin socket, and what it answers; one that hangs is running and answers nothing."""
+    """The answer of the server behind the admin socket, if one runs; a server that hangs answers nothing."""
     if not client.running():
         return False, {}, {}
     try:
@@ -79,7 +79,7 @@ async def doctor(
     else:
         say("the server is running" if patient.running else "the server is not running")
         say("")
-        # What needs the operator comes first; within that the order of the checks stays.
+        # Failures come first; within each group the order of the checks stays.
         ordered = sorted(findings, key=lambda finding: _ORDER.index(finding["outcome"]))
         show_rows(ordered, ("check", "outcome", "detail"), as_json=False, wrapped=("detail",))
         if everything:

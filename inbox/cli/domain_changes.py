@@ -66,7 +66,7 @@ async def rm(
 
 
 async def disable(domain: Domain, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -> None:
-    """Suspend a domain: senders are asked to come again (451), nobody of it logs in, sessions end; all data stays."""
+    """Suspend a domain: senders get 451 and try again, its users cannot log in, sessions end; all data stays."""
     await _switch(domain, active=False, yes=yes, dry_run=dry_run, as_json=as_json)
 
 

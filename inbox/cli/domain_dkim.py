@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="dkim", help="Keys that sign a domain's mail.", no_args_is_help=True)
 
-#: Seconds between two questions to the DNS while somebody waits.
+#: Seconds between two questions to the DNS while the operator waits.
 LOOK_SECONDS = 5.0
 #: Seconds that a record may be cached, in zone files.
 RECORD_TTL = 3600
@@ -65,7 +65,7 @@ class _Keys:
         raise NotFound(f"{self.hosted.fqdn} has no key with the selector {selector}")
 
     def signing(self, rows: Sequence[DkimKeyRecord]) -> tuple[PlacedKey, ...]:
-        """Which keys sign. Raises ConfigError if one of them cannot be used."""
+        """The keys that sign. Raises ConfigError if one of them cannot be used."""
         from inbox.base.clock import SystemClock
         from inbox.hosting.keys.signing import SigningKeyring
         from inbox.identity.directory import AddressDirectory
@@ -268,7 +268,7 @@ def _show_records(rows: Sequence[DkimKeyRecord], zone: bool) -> None:
     for number, row in enumerate(rows):
         record = _record(row)
         if zone:
-            # What stands in a zone file must not be broken by a terminal's width: plain lines.
+            # Records for a zone file are plain lines: the terminal's width must not break them.
             print(f"{record['name']}. {RECORD_TTL} IN TXT ( {zone_strings(record['value'])} )")
             continue
         if number:

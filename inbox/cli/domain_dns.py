@@ -50,7 +50,7 @@ async def records(
     _tell_unsigned(needs)
     wanted = wanted_records(needs)
     if zone:
-        # What stands in a zone file must not be broken by a terminal's width: plain lines.
+        # Records for a zone file are plain lines: the terminal's width must not break them.
         print("\n".join(zone_lines(wanted, needs.domain)))
         return
     rows = [asdict(record) | {"need": record.need.value} for record in wanted]

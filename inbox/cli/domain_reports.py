@@ -173,13 +173,13 @@ def _rows(report: StoredReport) -> Iterator[dict[str, Any]]:
 
 
 def _result(aligned: bool, results: Sequence[tuple[str, str]]) -> str:
-    """Whether it counts for DMARC, and what was found for which domain: ``fail (esp.example: pass)``."""
+    """The result that counts for DMARC, and the results of each domain: ``fail (esp.example: pass)``."""
     details = ", ".join(f"{domain}: {result}" for domain, result in results)
     return f"{'pass' if aligned else 'fail'}{f' ({details})' if details else ''}"
 
 
 async def _import(db: Database, executors: Executors, path: Path) -> dict[str, Any]:
-    """What became of one file. Raises StoreError."""
+    """The outcome of one file. Raises StoreError."""
     from inbox.authentication.aggregate.unpack import ReportError
     from inbox.hosting.reports.feedback import FromTheFuture, file_report
 

@@ -94,7 +94,7 @@ async def set_(
 
 
 async def _check_postmaster(db: Database, hosted: HostedDomain, address: str | None) -> None:
-    """Raises NotSo if the address leads to nobody of the same tenant: postmaster@ must be read by somebody."""
+    """Raises NotSo if the address leads to no account of the same tenant: a person must read postmaster@."""
     if address is not None and not await db.accounts.targets(hosted.organization.id, address):
         raise NotSo(f"postmaster: {address} leads to no account of {hosted.organization.name} (inbox account list)")
 

@@ -155,7 +155,7 @@ class _Book:
         self.pairs: set[tuple[str, str]] = set()
 
     async def tenant(self, address: str) -> str | None:
-        """Whose address it is or would be; None if nobody hosts its domain now."""
+        """The tenant of an address; None if no tenant hosts its domain."""
         fqdn = address.rpartition("@")[2]
         if fqdn not in self._domains:
             hosted = await self._db.tenants.hosted(fqdn)

@@ -1,4 +1,4 @@
-"""``inbox mailbox``: what accounts have in their mailboxes."""
+"""``inbox mailbox``: mailboxes of accounts, with counts and sizes."""
 
 from __future__ import annotations
 

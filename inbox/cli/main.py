@@ -39,7 +39,7 @@ from inbox.cli.context import WrongUsage
 from inbox.cli.output import choose_colour, complain, discard, escaped, warn
 
 Colour = Literal["auto", "always", "never"]
-#: Why standard output cannot be written: a full disk or quota, a closed terminal or descriptor, a file size limit.
+#: Errors of writing standard output: a full disk or quota, a closed terminal or descriptor, a file size limit.
 _OUTPUT_FAILED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF, errno.EFBIG})
 
 

@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for programs, and one line on standard error when something is wrong.
+"""Output of commands: tables for people, JSON for programs, and one line on standard error for an error.
 
 Texts of strangers (subjects, senders) are shown with their control characters escaped: none of them reaches the
 terminal as a command to it.
@@ -34,7 +34,7 @@ _COLOURS: Final = {
 _colour: ContextVar[str] = ContextVar("colour", default="auto")
 #: Columns that hold them.
 _PAINTED: Final = ("outcome", "mode", "state", "result", "active")
-#: What stands before a verdict or an outcome in the lines of ``inbox explain``, and the word itself.
+#: A verdict or an outcome in the lines of ``inbox explain``, and the text before it.
 _VERDICT: Final = re.compile(
     r"(?P<before>\S+: |    said   )(?P<word>(?i:accept|reject|defer|quarantine|discard)|mixed)\b"
 )
@@ -43,7 +43,7 @@ _VERDICT: Final = re.compile(
 def show_rows(
     rows: Iterable[Row], columns: Sequence[str], *, as_json: bool, none: str = "", wrapped: Sequence[str] = ()
 ) -> None:
-    """A table with these columns, or an array of objects with the same names; ``none`` is said of an empty table.
+    """A table with these columns, or an array of objects with the same names; ``none`` is the text for an empty table.
 
     On a terminal it fits the width; ``wrapped`` are columns of which all is needed, so they continue on further lines.
     """
@@ -67,7 +67,7 @@ def show_rows(
 
 
 class RowPrinter:
-    """Prints rows as they come, below one header; nobody knows how wide they will be.
+    """Prints rows as they come, below one header; their widths are not known yet.
 
     Args:
         widths: what the columns usually take; what is wider is cut on a terminal and shown whole in a pipe.
@@ -109,7 +109,7 @@ def choose_colour(wanted: str) -> None:
 
 
 def on_terminal() -> bool:
-    """Whether people read standard output."""
+    """Whether standard output is a terminal."""
     return sys.stdout.isatty()
 
 
@@ -168,7 +168,7 @@ def complain(text: str) -> None:
 
 
 def discard(stream: TextIO) -> None:
-    """What is left in the stream's buffer goes nowhere, or the interpreter tries once more at its end and complains."""
+    """Discards the stream's buffer; otherwise the interpreter tries to write it at its end and reports an error."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 

@@ -1,4 +1,4 @@
-"""``inbox plugins``: what is installed, for whom it is switched on, and a start for a new one."""
+"""``inbox plugins``: installed plugins, the tenants that use them, and a template for a new one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def list_(
     policies = load_policies(settings, found)
     missing = missing_database(settings)
     if missing is not None and tenant is None:
-        # What is installed can be told all the same.
+        # The installed plugins are listed all the same.
         warn(missing)
         known = []
     else:
@@ -181,7 +181,7 @@ async def _switch(name: str, tenant: str | None, domain: str | None, everybody: 
     path = switch_plugin(config(), owner, name, on=on, domain=fqdn)
     say(f"{name} is {'on' if on else 'off'} for {fqdn or owner or 'everybody'} ({path})")
     if owner and fqdn is None:
-        # What the server can be asked is how a tenant's policy is there, not a domain's.
+        # The server answers about a tenant's policy, not about a domain's.
         _ask_server(name, owner, on=on)
 
 
@@ -259,7 +259,7 @@ def _row(plugin: LoadedPlugin, effective: dict[str, EffectivePolicy], policies: 
 
 
 def _from_environment(plugin: LoadedPlugin, setting: str) -> str:
-    """What the environment says, where a setting takes its default from there."""
+    """The value from the environment, where a setting takes its default from there."""
     if setting not in plugin.defaults:
         return ""
     return f"{plugin.defaults[setting]} from {plugin.default_names.get(setting, '')}"

@@ -1,4 +1,4 @@
-"""``inbox policy``: are the policy files right, and what is in force for whom?"""
+"""``inbox policy``: checks of policy files, and the policy in force for a recipient."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def check(
 
 
 async def _warnings(policies: PolicySet) -> list[Mistake]:
-    """What is allowed and most likely not meant; names are compared with the database if there is one."""
+    """Warnings about valid settings; names are compared with the database if there is one."""
     from inbox.app.wiring.policies import unknown_names
     from inbox.app.wiring.stores import missing_database
     from inbox.base.clock import SystemClock
@@ -103,7 +103,7 @@ async def show(
     tenant: Annotated[str | None, typer.Option(help="The tenant's name; without it, the default policy.")] = None,
     domain: Annotated[str | None, typer.Option(help="As it is for this domain, its own fields included.")] = None,
     account: Annotated[str | None, typer.Option(help="As it is for this account.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Show settings that nobody has set, too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Show settings at their defaults, too.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show the policy in force, and the level that each value comes from.
@@ -146,8 +146,8 @@ async def explain(
     recipients: Annotated[
         list[str] | None, typer.Option("--to", help="The envelope's recipient; may be repeated.")
     ] = None,
-    ip: Annotated[str | None, typer.Option(help="The peer's address; 192.0.2.1 if nobody knows it.")] = None,
-    helo: Annotated[str | None, typer.Option(help="The peer's name; client.example.org if nobody knows it.")] = None,
+    ip: Annotated[str | None, typer.Option(help="The peer's address; 192.0.2.1 if left out.")] = None,
+    helo: Annotated[str | None, typer.Option(help="The peer's name; client.example.org if left out.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show what would become of a message, and why. Plugins run, nothing is stored and nothing is counted.

@@ -40,7 +40,7 @@ def show(values: dict[str, Any], named: dict[str, Any], *, everything: bool) -> 
     for plugin in values["plugins"]:
         name = plugin["plugin"]
         settings = {key: plugin[key] for key in ("mode", "on_error", "timeout")} | plugin["settings"]
-        # Whether a plugin is on is always said; enabled: is part of its mode.
+        # A plugin's mode is always shown; enabled: is part of it.
         whose = named["plugins"][name]
         mode_from = [level for level in (whose["enabled"], whose["mode"]) if level != BUILT_IN]
         levels = {**whose, "mode": mode_from[-1] if mode_from else BUILT_IN}

@@ -1,4 +1,4 @@
-"""``inbox quarantine``: mail that was taken but not delivered."""
+"""``inbox quarantine``: mail that was accepted but not delivered."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ app = typer.Typer(name="storage", help="Check that database and blobs are a pair
 Yes = Annotated[bool, typer.Option("--yes", help="Do it.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count; change nothing.")]
 DAY = 86_400
-#: Orphans that are counted; a larger number is not told exactly.
+#: Orphans that are counted; a larger number is shown as "more than".
 MOST_COUNTED = 1_000_000
 
 CONSEQUENCES = (

@@ -1,7 +1,7 @@
 """Tables as text: how rows fit into the width of a terminal.
 
 Names, ids, times and other short words are never cut. Where a row does not fit, long values are cut with an ellipsis,
-or continue below in their own column if the caller says that all of them is needed; what still does not fit stands on
+or continue below in their own column if the caller says that all of them is needed; what still does not fit goes to
 further lines, indented. Without a width (a pipe) nothing is cut, and the widths of very many rows are estimated from
 the first ones, so that rows can be written while they are read.
 """
@@ -15,14 +15,14 @@ from typing import Final
 
 #: Between two columns.
 GAP: Final = "  "
-#: Before what stands on a further line.
+#: The indent of a further line.
 INDENT: Final = "    "
 ELLIPSIS: Final = "…"
 #: Rows from which the widths of the columns are found.
 SAMPLE: Final = 1000
 #: Values up to this width are words: ids (20), times (20), most names. They are never cut.
 WORD: Final = 20
-#: What is left of a value that is cut, at least.
+#: Characters of a shortened value, at least.
 LEAST: Final = 16
 #: From a column's number and a cell's text to the text with its colour.
 Paint = Callable[[int, str], str]
@@ -85,7 +85,7 @@ def table(
 
 
 class Layout:
-    """Which column stands on which line, and how wide it is.
+    """The line and the width of each column.
 
     Args:
         natural: the width that each column would have.

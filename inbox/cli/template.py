@@ -1,4 +1,4 @@
-"""What ``inbox plugins new`` writes: a plugin that works, its test, and the files of a package."""
+"""Templates of ``inbox plugins new``: a plugin that works, its test, and the files of a package."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __version__ = "0.1.0"
 
 
 class Settings(PluginSettings):
-    """What a policy may set. Unknown keys and wrong types are refused with file, line and column."""
+    """Settings in the policy. Unknown keys and wrong types are refused with file, line and column."""
 
     points: float = Field(1.0, description="Points for a message that is larger than ``octets``.")
     octets: int = Field(100_000, ge=0, description="Messages above this size get the points.")

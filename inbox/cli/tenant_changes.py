@@ -80,7 +80,7 @@ async def rm(
 
 
 async def disable(name: Name, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -> None:
-    """Suspend a tenant: senders are asked to come again (451), nobody logs in, sessions end; all data stays."""
+    """Suspend a tenant: senders get 451 and try again, its users cannot log in, sessions end; all data stays."""
     await _switch(name, active=False, yes=yes, dry_run=dry_run, as_json=as_json)
 
 

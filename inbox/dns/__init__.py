@@ -1,1 +1,1 @@
-"""L2: questions to the DNS, and the one resolver that answers them from its cache."""
+"""L2: the DNS resolver of a process, and its port."""

@@ -1,4 +1,4 @@
-"""What is asked of the DNS and what comes back: the port that everything but the resolver itself knows."""
+"""The port of the DNS: questions, answers and errors. Everything but the resolver itself uses only this."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class DnsError(InboxError):
 
 
 class DnsTemporary(DnsError):
-    """Nobody can say now: SERVFAIL, REFUSED, a time-out, a bogus signature. Asking later may help."""
+    """There is no answer now: SERVFAIL, REFUSED, a time-out, a bogus signature. Asking later may help."""
 
 
-#: How the text of :class:`LookupsSpent` begins, and what facts say that rest on it.
+#: The beginning of the text of :class:`LookupsSpent`, and the reason in facts that depend on it.
 SPENT: Final = "too many slow look-ups"
 
 
@@ -34,13 +34,13 @@ class LookupsSpent(DnsTemporary):
 
 
 class AnswerUnfit(DnsTemporary):
-    """There is an answer, but it is larger than we are willing to read, or it is no DNS message."""
+    """There is an answer, but it is larger than the resolver reads, or it is not a DNS message."""
 
 
 class NameUnfit(DnsError):
-    """The name can be nobody's: an empty label, one of more than 63 octets, more than 253 in all (RFC 1035 §2.3.4).
+    """The name cannot exist: an empty label, one of more than 63 octets, more than 253 in all (RFC 1035 §2.3.4).
 
-    Names come out of mail; whoever asks treats this as a permanent error.
+    Names come out of mail; callers treat this as a permanent error.
     """
 
     code, status, said = 550, "5.4.4", "A domain name is malformed"
@@ -81,7 +81,7 @@ class Answer(Generic[R]):
 class Resolver(Protocol):
     """Questions by type. Names are A-labels, in any case, with or without the last dot.
 
-    Every method raises NameUnfit for a name that cannot be asked, and DnsTemporary when nobody can say now. None
+    Every method raises NameUnfit for a name that cannot be asked, and DnsTemporary when there is no answer now. None
     raises anything else, and each ends within the resolver's time limit. Answers come from a cache while their TTL
     lasts; equal questions that are under way share one query.
     """

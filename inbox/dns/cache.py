@@ -1,4 +1,4 @@
-"""What the resolver was told, for as long as it holds: bounded in entries and in octets, the oldest use goes first."""
+"""The cache of answers, each for as long as it is valid: bounded in entries and octets, least recently used first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from inbox.base.clock import Clock
 from inbox.base.limits import DNS_CACHE_ENTRIES, DNS_CACHE_OCTETS
 from inbox.dns.answers import Answer, DnsError
 
-#: What is known of a question: its answer, or why there is none.
+#: The outcome of a question: its answer, or the error.
 Outcome = Answer[Any] | DnsError
 #: Type and name.
 Question = tuple[str, str]
@@ -44,7 +44,7 @@ class AnswerCache:
         return len(self._entries)
 
     def get(self, question: Question) -> Outcome | None:
-        """What is known; an answer's ``ttl`` is what is left of it, exact to a second. None if nothing is known."""
+        """The kept outcome; an answer's ``ttl`` is the rest of it, exact to a second. None if nothing is kept."""
         entry = self._entries.get(question)
         if entry is None:
             return None

@@ -1,6 +1,6 @@
 """Budgets of slow look-ups: how many a message, and all messages from one network, may wait for.
 
-Name servers that never answer cost five seconds for each question. Whoever sends mail chooses which ones we ask.
+Name servers that never answer cost five seconds for each question. The sender of a message chooses which ones we ask.
 A look-up that takes longer than DNS_SLOW_SECONDS counts against the message that it is for and against the network
 that the message came from. Once a budget is spent, further look-ups end when they turn out to be slow. Quick ones and
 answers from the cache are never refused.
@@ -36,7 +36,7 @@ class SlowLookups:
         self._networks: dict[str, int] = {}
 
     def refusal(self, message: Lookups) -> str:
-        """Why this message may not wait for one more; empty if it may."""
+        """The reason why this message may not wait for one more; empty if it may."""
         if message.slow >= DNS_SLOW_OF_MESSAGE or message.waiting >= DNS_SLOW_AT_ONCE:
             return f"{SPENT} for this message"
         if self._networks.get(message.network, 0) >= DNS_SLOW_OF_NETWORK:
@@ -50,7 +50,7 @@ class SlowLookups:
         self._networks[message.network] = self._networks.get(message.network, 0) + 1
 
     def end(self, message: Lookups) -> None:
-        """It has an answer, or nobody waits any more."""
+        """It has an answer, or no task waits any more."""
         message.waiting -= 1
         left = self._networks[message.network] - 1
         if left:

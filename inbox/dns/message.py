@@ -35,7 +35,7 @@ _ESCAPED = b'"().;\\@$'
 
 
 class ReplyUnfit(Exception):
-    """What came is no reply to the question, or larger than we are willing to read."""
+    """The datagram is not a reply to the question, or is larger than the resolver reads."""
 
 
 class Truncated(Exception):
@@ -63,7 +63,7 @@ def name_octets(name: str) -> bytes:
 
 
 def question(identity: bytes, name: bytes, kind: str) -> bytes:
-    """A query with EDNS. ``identity`` are two octets that nobody can guess."""
+    """A query with EDNS. ``identity`` are two random octets."""
     header = _HEADER.pack(0, _RECURSION | _AUTHENTIC, 1, 0, 0, 1)[2:]
     return b"".join((identity, header, name, struct.pack("!HH", TYPES[kind], _IN), _EDNS))
 
@@ -72,7 +72,7 @@ def read_reply(wire: bytes, asked: bytes, kind: str) -> Reply:
     """The reply to the query ``asked``, which was for ``kind``.
 
     Raises:
-        ReplyUnfit: it is none, or too large.
+        ReplyUnfit: it is not a reply, or is too large.
         Truncated: it has to be asked for over TCP.
     """
     try:

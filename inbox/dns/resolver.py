@@ -23,7 +23,7 @@ LEAST_TTL: Final = 5.0
 MOST_TTL: Final = 86_400.0
 #: "There is none" is kept for as long as the zone's SOA says, up to this (RFC 2308 §5: one to three hours work well).
 MOST_NEGATIVE_TTL: Final = 3_600.0
-#: No answer: for how long nobody asks again (RFC 9520 §3.2: at least one second, at most five minutes).
+#: No answer: seconds until the next attempt (RFC 9520 §3.2: at least one second, at most five minutes).
 FAILURE_TTL: Final = 5.0
 
 
@@ -95,7 +95,7 @@ class CachingResolver:
 
     Args:
         clock: tells how long an answer is kept.
-        server: ``host:port``; None takes the system's, which are looked at when somebody asks.
+        server: ``host:port``; None takes the system's, which are read at each question.
         lifetime: seconds for one question.
         cache: where answers are kept.
         system: the system's servers, as in resolv.conf(5).
@@ -156,7 +156,7 @@ class CachingResolver:
             if outcome is None:
                 outcome = await self._wait(self._flights.all.get(question) or self._ask(question))
         if isinstance(outcome, DnsError):
-            raise type(outcome)(*outcome.args)  # anew: one that is raised twice gathers the tracebacks of both
+            raise type(outcome)(*outcome.args)  # a copy: an error that is raised twice collects the tracebacks of both
         return outcome
 
     async def _wait(self, flight: _Flight) -> Outcome:
@@ -200,7 +200,7 @@ class CachingResolver:
         return flight
 
     async def _find(self, flight: _Flight) -> Outcome:
-        """What becomes of a question; kept for as long as it holds. Raises nothing: all waiters want to know."""
+        """The outcome of a question; kept for as long as it is valid. Raises nothing: all waiters get it."""
         outcome: Outcome
         question = flight.question
         ttl = FAILURE_TTL
@@ -248,7 +248,7 @@ def organization(name: str) -> str:
 
 
 def _of_name_servers(question: Question) -> Question:
-    """What is known of the name servers behind a question.
+    """The state of the name servers behind a question.
 
     A question that they do not answer costs five seconds, and so would the next one of the same type and domain
     (``s1._domainkey.example.org``, then ``_dmarc.example.org``).

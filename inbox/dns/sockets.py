@@ -2,9 +2,9 @@
 
 A socket for each question would make sockets scarce, and questions without an answer would hold those that others
 wait for. While there are few questions, each has its own socket; beyond that, they share them. A socket has a random
-port, is closed when its last question has ended, and takes no new questions after SOCKET_QUESTIONS of them. Whoever
-forges a reply has to hit the port and the random identity of a question: with shared sockets there are as many right
-pairs as there are questions, just as with a socket for each.
+port, is closed when its last question has ended, and takes no new questions after SOCKET_QUESTIONS of them. An
+attacker who forges a reply has to hit the port and the random identity of a question: with shared sockets there are
+as many right pairs as there are questions, just as with a socket for each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SOCKET_QUESTIONS: Final = 1000
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    """Hands replies to the questions with their identities. Others come from somebody who guesses, or are late."""
+    """Hands replies to the questions with their identities. Other datagrams are guesses or late, and are dropped."""
 
     def __init__(self) -> None:
         self.replies: dict[bytes, asyncio.Future[bytes]] = {}
@@ -72,7 +72,7 @@ class Sockets:
         """Sends ``asked`` with an identity that replaces its first two octets; the reply with the same identity.
 
         Raises:
-            OSError: there is no socket to be had, or nobody listens there.
+            OSError: no socket is free, or no server listens there.
         """
         socket = self._pick(address, port)
         socket.users += 1

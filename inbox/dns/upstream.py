@@ -1,4 +1,4 @@
-"""The DNS servers that are asked, in which order and how often, over UDP and TCP."""
+"""Upstream DNS servers: their order, time-outs and retries, over UDP and TCP."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Server:
                 raise ReplyUnfit(f"{size} octets")
             return await reader.readexactly(size)
         finally:
-            writer.transport.abort()  # there is nothing to be said any more
+            writer.transport.abort()  # nothing more is sent
 
 
 class Upstream:
@@ -85,7 +85,7 @@ class Upstream:
     Args:
         clock: tells when the addresses of a name are looked up again.
         server: ``host:port``; None takes those of ``system``.
-        system: the file of resolv.conf(5). It need not be there until somebody asks, and is read again when it changes.
+        system: the file of resolv.conf(5). It need not exist at first, and is read again when it changes.
     """
 
     def __init__(self, clock: Clock, server: str | None, system: Path = Path("/etc/resolv.conf")) -> None:
@@ -127,11 +127,11 @@ class Upstream:
                     if reply.rcode in {"NOERROR", "NXDOMAIN"}:
                         return reply
                     failures[server] = reply.rcode
-        told = ", ".join(f"{server} {why}" for server, why in failures.items())
-        raise (AnswerUnfit if unfit else DnsTemporary)(told)
+        reasons = ", ".join(f"{server} {why}" for server, why in failures.items())
+        raise (AnswerUnfit if unfit else DnsTemporary)(reasons)
 
     async def servers(self) -> tuple[Server, ...]:
-        """Whom to ask, the first one first. Raises DnsTemporary if nobody is known."""
+        """The servers in the order to ask them. Raises DnsTemporary if there are none."""
         if self._server is None:
             self._read_system()
         elif not self._servers or (self._until and self._clock.monotonic() >= self._until):

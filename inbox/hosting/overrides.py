@@ -20,9 +20,9 @@ from inbox.policy.catalogue import Catalogue
 
 #: AES-256: what SSE-C takes.
 SSE_C_KEY_OCTETS = 32
-#: Refused by the command line: whoever sets them believes that mail is encrypted from now on.
+#: Refused by the command line: an operator who set them would believe that mail is encrypted from now on.
 ENCRYPTION = frozenset({"enc_mode", "enc_sse_c_key_b64", "enc_wrapped_dek_customer"})
-#: What something in this version acts on, besides plugins whose settings name a field.
+#: Fields with an effect in this version, besides those that plugins' settings name.
 USED = frozenset(
     {
         "dkim_selector",

@@ -1,1 +1,1 @@
-"""L2: passwords, and who an address belongs to."""
+"""L2: passwords, and the directory of addresses."""

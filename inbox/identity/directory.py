@@ -1,11 +1,11 @@
-"""Who an address belongs to: hosted domains, aliases, plus addresses, catch-alls.
+"""The directory: from an address to accounts, through hosted domains, aliases, plus addresses and catch-alls.
 
-An address is looked up as it stands, then without its plus detail, then as ``@domain``, the alias that is the domain's
+An address is looked up as given, then without its plus detail, then as ``@domain``, the alias that is the domain's
 catch-all; ``postmaster`` as the address that the domain names, and not as the catch-all. Mail for a disabled account
 never goes to the catch-all.
 
 Answers are kept for two seconds: a mail for a busy address does not ask the database for each recipient, and a
-change by another process is seen almost at once. That there is nobody is never kept: a new account works at once.
+change by another process is seen almost at once. A miss is never kept: a new account works at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ POSTMASTER = "postmaster"
 
 
 class DomainBook(Protocol):
-    """What the directory asks about domains."""
+    """Port of the directory for domains."""
 
     async def domain(self, fqdn: str) -> HostedDomain | None: ...
 
@@ -36,7 +36,7 @@ class DomainBook(Protocol):
 
 
 class AddressBook(Protocol):
-    """What the directory asks about addresses."""
+    """Port of the directory for addresses."""
 
     async def targets(self, tenant: str, address: str, *, active: bool = True) -> list[Account]: ...
 
@@ -76,7 +76,7 @@ class AddressDirectory:
     async def accounts(self, domain: HostedDomain, key: str) -> tuple[tuple[Account, ...], str | None]:
         """The active accounts behind the address ``key`` (``Address.key``), and the plus detail if it was cut off.
 
-        The address as it stands comes first: ``ann+x@`` may be an address of its own. Raises StoreUnavailable.
+        The address as given comes first: ``ann+x@`` may be an address of its own. Raises StoreUnavailable.
         """
         tenant = domain.organization.id
         found = await self._lookup(tenant, key)
@@ -92,12 +92,12 @@ class AddressDirectory:
         local, _, fqdn = key.rpartition("@")
         postmaster = domain.overrides.postmaster
         if local == POSTMASTER:
-            # Who else reads it is for the policy to say, before any catch-all.
+            # The policy names who else reads it, before any catch-all.
             return await self._lookup(tenant, postmaster) if postmaster is not None else (), None
         return await self._lookup(tenant, f"@{fqdn}"), None
 
     async def is_disabled(self, domain: HostedDomain, key: str) -> bool:
-        """True if the address leads to nobody but disabled accounts. Raises StoreUnavailable."""
+        """True if the address leads to disabled accounts only. Raises StoreUnavailable."""
         tenant = domain.organization.id
         if await self._address_book.targets(tenant, key, active=False):
             return True
@@ -105,7 +105,7 @@ class AddressDirectory:
         return detail is not None and bool(await self._address_book.targets(tenant, base, active=False))
 
     async def first_account(self, tenant: str) -> Account | None:
-        """The tenant's oldest active account: its postmaster, if nobody else is. Raises StoreUnavailable."""
+        """The tenant's oldest active account: its postmaster by default. Raises StoreUnavailable."""
         kept = self._targets.get((tenant, ""))
         if kept is not None:
             return kept[0]

@@ -1,4 +1,4 @@
-"""Mailbox addresses as they stand in an envelope (RFC 5321 §4.1.2, RFC 6531 §3.3)."""
+"""Mailbox addresses of an envelope (RFC 5321 §4.1.2, RFC 6531 §3.3)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Address:
         """The address that ``text`` spells, without angle brackets.
 
         Raises:
-            AddressError: it is no address, or longer than ADDRESS_OCTETS.
+            AddressError: ``text`` is not an address, or is longer than ADDRESS_OCTETS.
         """
         return _parsed(text)
 

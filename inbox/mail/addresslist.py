@@ -56,7 +56,7 @@ _IS_ATEXT: Final = frozenset(octet for octet in range(256) if _ATOM.match(bytes(
 
 
 class _Broken(Exception):
-    """The text ends where it must not, or holds what may not stand there."""
+    """The text ends too early, or holds an unexpected character."""
 
 
 def parse_addresses(value: bytes) -> tuple[ListedAddress, ...]:
@@ -104,7 +104,7 @@ class _Parser:
         try:
             self._skip()
             while self._passes_commas() and len(self.found) < HEADER_ADDRESSES:
-                with suppress(_Broken):  # What could be read of it is in ``found``; the next comma is a new start.
+                with suppress(_Broken):  # The readable part is in ``found``; the next comma is a new start.
                     self._address()
                 comma = self.data.find(b",", self.pos)
                 if comma < 0:
@@ -116,8 +116,8 @@ class _Parser:
         return tuple(self.found)
 
     def _passes_commas(self) -> bool:
-        """Passes over what is empty between two commas (obs-addr-list, obs-group-list): it is no address that lacks
-        something. False at the end."""
+        """Skips empty elements between commas (obs-addr-list, obs-group-list), which are no incomplete addresses. False
+        at the end."""
         while self._peek() == 0x2C:
             self.pos += 1
             self._skip()

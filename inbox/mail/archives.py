@@ -44,7 +44,7 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 @dataclass(slots=True)
 class Contents:
-    """What archives hold. ``names`` are paths; a file of an archive within an archive stands behind that one's name and
+    """The files in archives. ``names`` are paths; a file of an archive within an archive follows that one's name and
     a slash. ``encrypted``: some file needs a password. ``complete``: nothing was left out, neither because of a limit
     nor because the format is not read or broken. ``left`` octets may still be unpacked."""
 
@@ -97,7 +97,7 @@ def _read_zip(data: bytes, contents: Contents, prefix: str, depth: int) -> None:
         _read_local_entries(data, contents, prefix)
         return
     size, start = _number(record, 12, 4), _number(record, 16, 4)
-    # What stands in front of the archive (a program that unpacks itself) moves the directory.
+    # Data in front of the archive (a program that unpacks itself) moves the directory.
     at = end - size
     moved = at - start
     if data[max(at, 0) : max(at, 0) + 4] != _ENTRY:

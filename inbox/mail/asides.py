@@ -28,7 +28,7 @@ def with_closed_asides(value: bytes) -> bytes:
 
 
 def end_of_aside(value: bytes, start: int) -> int | None:
-    """Where the quoted string or comment ends that begins at ``start``; None if it has no end."""
+    """The end of the quoted string or comment that begins at ``start``; None if it has no end."""
     if value[start : start + 1] != b"(":
         quoted = QUOTED.match(value, start)
         return None if quoted is None else quoted.end()

@@ -65,7 +65,7 @@ def decoded_size(part: Part, buffer: Buffer) -> int:
 
 
 def _base64_size(part: Part, buffer: Buffer) -> int:
-    """Exact where padding stands at the end alone; each earlier one makes it at most two octets too large."""
+    """Exact where padding is at the end alone; each earlier one makes it at most two octets too large."""
     characters = 0
     for at in range(part.body, part.end, _WINDOW):
         characters += len(buffer[at : min(at + _WINDOW, part.end)].translate(None, _NOT_BASE64))

@@ -58,7 +58,7 @@ def codec_of(charset: str) -> str | None:
 
 def _strict(data: bytes, codec: str, complete: bool) -> str | None:
     try:
-        # A text that was cut may end within a character: that is no sign of a wrong charset.
+        # A text that was cut may end within a character: that does not mean a wrong charset.
         text = codecs.getincrementaldecoder(codec)("strict").decode(data, complete)
     except (UnicodeError, ValueError):
         return None

@@ -91,7 +91,7 @@ class MemoryContent:
 
 
 class FileContent:
-    """Bytes in a file that nobody writes to any more. The file stays open until the object is gone.
+    """Bytes in a file that no longer changes. The file stays open until the object is gone.
 
     Args:
         path: the file; it may be unlinked once this object is made.

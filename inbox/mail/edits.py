@@ -48,7 +48,7 @@ def _fold(line: str) -> str:
 
 
 def _space(line: str, start: int, first: int, end: int) -> int:
-    """Where to fold: the last white space before column 78, else the next one, else the hard limit (§2.1.1)."""
+    """The fold: the last white space before column 78, else the next one, else the hard limit (§2.1.1)."""
     for at in range(min(start + _LINE, end - 1), first, -1):
         if line[at] in " \t" and line[at + 1] not in " \t":
             return at
@@ -64,7 +64,7 @@ def _spans(block: bytes, name: str | None) -> list[tuple[int, int]]:
 
 
 def _end(block: bytes) -> int:
-    """Where a field that goes to the end belongs: in front of the empty line."""
+    """The position of a field that goes to the end: in front of the empty line."""
     if block in {b"\r\n", b"\n"}:
         return 0
     for tail, width in ((b"\n\r\n", 2), (b"\n\n", 1)):

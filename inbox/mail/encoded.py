@@ -19,7 +19,7 @@ _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
 def base64_octets(data: bytes) -> bytes:
-    """What base64 ``data`` holds; strange characters and a torn end are passed over (RFC 2045 §6.8).
+    """Decoded base64 ``data``; strange characters and a torn end are skipped (RFC 2045 §6.8).
 
     Texts that were encoded one by one and then joined are read to the end, as mail programs do: what is behind a
     padding must not be hidden from us.
@@ -96,7 +96,7 @@ def encode_words(text: str, column: int = 0) -> str:
     """``text`` as encoded-words in UTF-8, separated by spaces at which the field can be folded (RFC 2047 §2).
 
     Args:
-        column: characters that stand in front of it in the first line.
+        column: number of characters in front of it in the first line.
     """
     words: list[str] = []
     piece = b""

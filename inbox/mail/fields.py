@@ -1,4 +1,4 @@
-"""Header fields as octets (RFC 5322 §2.2): the one place that knows where a field begins and ends."""
+"""Header fields as octets (RFC 5322 §2.2): where each field begins and ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Final
 
 #: Name, value and line ends of one field with its folded lines. A line without a colon belongs to no field and is
-#: passed over, and white space may stand in front of the colon (§4.5), both as Dovecot does.
+#: passed over, and white space is allowed in front of the colon (§4.5), both as Dovecot does.
 FIELD: Final = re.compile(rb"^([^: \t\n][^:\n]*):([^\n]*(?:\n[ \t][^\n]*)*)\n?", re.MULTILINE)
 #: Sections up to this size are split in one call; longer ones field by field, up to the bound.
 _SMALL: Final = 8192
@@ -28,5 +28,5 @@ def split_fields(block: bytes, most: int) -> list[tuple[bytes, bytes]]:
 
 
 def name_of(written: bytes) -> bytes:
-    """What stands in front of a field's colon as a name, in the case in which it was written."""
+    """The name in front of a field's colon, in the case in which it was written."""
     return written.strip(_NOT_OF_NAMES)

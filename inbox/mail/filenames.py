@@ -49,13 +49,13 @@ def safe_name(name: str) -> str:
 
 
 def extensions_of(name: str) -> tuple[str, ...]:
-    """What stands behind each dot, in lower case, without what is not shown and what Windows drops at the end."""
+    """The parts behind each dot, in lower case, without invisible characters and what Windows drops at the end."""
     shown = _INVISIBLE.sub("", name).rstrip(". \t\u00a0")
     return tuple(piece.strip().lower() for piece in shown.split(".")[1:][-_NAMES:])
 
 
 def _readings(value: bytes, key: bytes) -> Iterator[str]:
-    # A media type is a token to this parser: what stands behind its slash is passed over.
+    # A media type is a token to this parser: the part behind its slash is skipped.
     parsed = parse_word(value.replace(b"/", b";", 1) if key == b"name" else value)
     parameters: Parameters = parsed[1] if parsed is not None else ()
     loose = list(_loose(value))

@@ -110,12 +110,12 @@ class Headers:
         return [field.name for field in self.fields()]
 
     def count(self, name: str) -> int:
-        """How many fields have this name."""
+        """The number of fields with this name."""
         return len(self._of(name))
 
 
 def end_of_headers(buffer: Buffer, start: int, size: int) -> tuple[int, bool]:
-    """Where the header section that begins at ``start`` ends, and whether an empty line ended it.
+    """The end of the header section that begins at ``start``, and whether an empty line ended it.
 
     The section ends behind its first empty line. Without one it reaches to ``size``; one that is longer than
     HEADER_BLOCK_OCTETS ends there and the rest counts as body, so that header and body together are always
@@ -148,7 +148,7 @@ def is_too_long(block: bytes, size: int) -> bool:
 def header_block(content: Content) -> tuple[bytes, int]:
     """The header section with its empty line, and the offset at which the body begins (its length).
 
-    A first line that is no header field is part of the section, as for Dovecot: only an empty line ends it.
+    A first line that is not a header field is part of the section, as for Dovecot: only an empty line ends it.
     """
     buffer = content.buffer()
     end, _ = end_of_headers(buffer, 0, len(buffer))

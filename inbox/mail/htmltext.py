@@ -10,7 +10,7 @@ from selectolax.lexbor import LexborHTMLParser
 
 from inbox.mail.targets import Target, targets_of_markup, targets_of_tree
 
-#: Where a block begins or ends. Both cases are spelled out: twice as fast as IGNORECASE over words.
+#: Tags at which a block begins or ends. Both cases are spelled out: twice as fast as IGNORECASE over words.
 _BLOCK = re.compile(
     r"<(?=/?(?:[pP]|[hH][1-6rR]|[dD](?:[iI][vV]|[dltDLT])|[bB](?:[rR]|[lL][oO])|[tT](?:[rdhRDH]|[aA][bB])|[lL][iI]|[uoUO][lL])"
     r"[\s/>a-zA-Z])"
@@ -28,7 +28,7 @@ _MARKUP = re.compile(
 
 
 def is_deep(source: str) -> bool:
-    """True if elements nest deeper than the parser may be asked to go; too much is said rather than too little."""
+    """True if elements nest deeper than the parser may be asked to go; in doubt, True."""
     if source.count("<") <= _FEW_TAGS:
         return False
     open_: dict[str, int] = {}
@@ -49,7 +49,7 @@ def is_deep(source: str) -> bool:
 
 
 def html_text(source: str) -> str:
-    """What a reader sees of an HTML text, one line for each block; never fails, and the cost is linear."""
+    """The visible text of HTML, one line for each block; never fails, and the cost is linear."""
     return _text(source, None if is_deep(source) else LexborHTMLParser(_BLOCK.sub("\n<", source)))
 
 

@@ -12,7 +12,7 @@ from inbox.mail.mime import Part
 from inbox.mail.parameters import Parameters, parse_word, without_comments
 
 _NIL: Final = b"NIL"
-#: What may stand in a quoted string as it is: 7-bit, no NUL, CR, LF, quote or backslash.
+#: Characters that a quoted string may hold as they are: 7-bit, no NUL, CR, LF, quote or backslash.
 _PLAIN = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-!#-\[\]-\x7f]*+\Z")
 #: The same without TAB, a space at the ends, or two in a row.
 _TIDY = re.compile(rb"(?>(?:[\x01-\x08\x0b\x0c\x0e-\x1f!#-\[\]-\x7f]++(?> (?! |\Z))?)*)\Z")

@@ -1,4 +1,4 @@
-"""What a mailbox keeps of a message besides its bytes: computed once, at delivery."""
+"""The index of a message: everything that a mailbox keeps besides the bytes, computed once, at delivery."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from inbox.mail.subject import base_subject
 #: Addresses of one field that are kept as text; ENVELOPE has them all.
 _ADDRESSES: Final = 100
 _ADDRESS_CHARACTERS: Final = 512
-#: RFC 5322 §3.6.4, read generously: whatever stands between angle brackets.
+#: RFC 5322 §3.6.4, read generously: everything between angle brackets.
 _MESSAGE_ID = re.compile(rb"<[^<>\s]{1,996}>")
 
 
 @dataclass(frozen=True, slots=True)
 class MessageIndex:
-    """What the store wants to know of a message (``EmailRecord`` has the same names).
+    """The fields that the store keeps of a message (``EmailRecord`` has the same names).
 
     ``message_id`` and ``references`` keep their angle brackets. ``date`` is seconds since the epoch. No text holds
     NUL. ``envelope``, ``body`` and ``bodystructure`` are ready to send; ``sections`` is

@@ -1,4 +1,4 @@
-"""Names of mailboxes: what they may be, whoever makes one, an IMAP client or a plugin."""
+"""Rules for mailbox names, the same for IMAP clients and plugins."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_too_long(name: str) -> bool:
 
 
 def complaint(name: str) -> str | None:
-    """What is wrong with ``name`` for a new mailbox; None if nothing is."""
+    """The reason why a new mailbox cannot have ``name``; None if it can."""
     if not name or "" in name.split("/"):
         return "A level of the name is empty"
     if is_too_long(name):

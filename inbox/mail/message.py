@@ -26,7 +26,7 @@ _HTML: Final = frozenset({"text/html", "text/x-amp-html", "application/xhtml+xml
 
 
 class _Reading(NamedTuple):
-    """What a reader gets of one text part, and where its markup leads."""
+    """The readable text of one part, and the targets of its markup."""
 
     text: str
     targets: list[Target]
@@ -35,7 +35,7 @@ class _Reading(NamedTuple):
 class PartInfo:
     """A part that holds no other parts: a text, an attachment.
 
-    ``path`` is its number in IMAP (``1.2``); parts of a message that is encoded have no number there, and stand behind
+    ``path`` is its number in IMAP (``1.2``); parts of a message that is encoded have no number there, and come after
     that one's path and a slash (``2/1``). ``content_type`` and ``charset`` are in lower case; ``disposition``
     is ``attachment``, ``inline``, … or empty. ``file_name`` is decoded, without folders and control characters,
     or empty; ``file_names`` are all names that some mail program may show (:mod:`inbox.mail.filenames`).
@@ -62,7 +62,7 @@ class PartInfo:
 
     @property
     def extension(self) -> str:
-        """What stands behind the last dot of the file name, in lower case; empty without one.
+        """The part behind the last dot of the file name, in lower case; empty without one.
 
         Dots and spaces at the end, which Windows drops, and characters that are not shown do not count.
         """
@@ -70,7 +70,7 @@ class PartInfo:
 
     @property
     def extensions(self) -> tuple[str, ...]:
-        """What stands behind every dot of every file name: pdf and exe for ``invoice.pdf.exe``."""
+        """The parts behind every dot of every file name: pdf and exe for ``invoice.pdf.exe``."""
         return tuple(dict.fromkeys(one for name in self.file_names for one in extensions_of(name)))
 
     @property
@@ -86,7 +86,7 @@ class PartInfo:
 
     @property
     def decoded_size(self) -> int:
-        """Octets without the transfer encoding; counted anew on each call, in bounded memory."""
+        """Octets without the transfer encoding; counted on each call, in bounded memory."""
         return decoded_size(self._part, self._buffer)
 
     @property
@@ -246,7 +246,7 @@ class Message:
         return sum(part.encoded_size for part in self.parts if part.is_readable) <= limit
 
     def text(self, limit: int = TEXT_OCTETS) -> str:
-        """What can be read: texts, and the text of HTML parts, at most ``limit`` octets of them."""
+        """The readable text: text parts, and the text of HTML parts, at most ``limit`` octets of them."""
         return "\n".join([reading.text for reading in self._read(limit)])[:limit]
 
     def html(self, limit: int = TEXT_OCTETS) -> str:

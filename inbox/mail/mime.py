@@ -77,7 +77,7 @@ def count_lines(buffer: Buffer, start: int, end: int) -> int:
 
 
 def find(buffer: Buffer, needle: bytes, start: int, end: int) -> int:
-    """Where ``needle`` begins in a range, or -1; a file is read in windows."""
+    """The position of ``needle`` in a range, or -1; a file is read in windows."""
     if isinstance(buffer, bytes):
         return buffer.find(needle, start, end)
     overlap = len(needle) - 1
@@ -203,7 +203,7 @@ class _Scanner:
         return best
 
     def _line_end_start(self, at: int, lowest: int) -> int:
-        """Where the line end whose line feed is at ``at`` begins: one before it if it is CRLF."""
+        """The beginning of the line end whose line feed is at ``at``: one before it if it is CRLF."""
         return at - 1 if at > lowest and self.buffer[at - 1 : at] == b"\r" else at
 
     def _next_part(self, part: Part) -> Part | None:
@@ -235,7 +235,7 @@ class _Scanner:
         return None
 
     def _matching(self, at: int, stop: int) -> tuple[_Boundary, bool]:
-        """Whose delimiter the line at ``at`` is, and whether it is the last one.
+        """The multipart whose delimiter the line at ``at`` is, and whether it is the last one.
 
         Only the beginning of the line has to match (RFC 2046 §5.1.1). Of several the innermost that is the whole
         line wins, else the longest; boundaries are often the beginning of one another.

@@ -8,7 +8,7 @@ from typing import Final
 from inbox.base.limits import SPOOL_OCTETS
 from inbox.mail.content import CHUNK, Buffer, Content, View
 
-#: What stands for a NUL in a stored message: one octet for one, so that no size or offset changes (Dovecot's choice).
+#: The replacement for NUL in a stored message: one octet for one, so that no size or offset changes (Dovecot's choice).
 REPLACEMENT: Final = b"\x80"
 
 
@@ -18,7 +18,7 @@ def has_nul(content: Content) -> bool:
 
 
 class NulFree:
-    """A content in whose place of each NUL stands :data:`REPLACEMENT` (:class:`inbox.mail.content.Content`)."""
+    """A content with :data:`REPLACEMENT` in place of each NUL (:class:`inbox.mail.content.Content`)."""
 
     __slots__ = ("_content",)
 

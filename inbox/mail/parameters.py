@@ -14,7 +14,7 @@ Parameters = Sequence[tuple[bytes, bytes]]
 _TOKEN: Final = rb"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~\x80-\xff]+"
 _TYPE = re.compile(rb"[ \t\r\n]*(" + _TOKEN + rb")[ \t\r\n]*/[ \t\r\n]*(" + _TOKEN + rb")")
 _WORD = re.compile(rb"[ \t\r\n]*(" + _TOKEN + rb")[ \t\r\n]*")
-#: attribute, and its value as quoted string (its end may be missing) or as whatever stands up to the next ";".
+#: attribute, and its value as quoted string (its end may be missing) or as everything up to the next ";".
 _PARAMETER = re.compile(
     rb";[ \t\r\n]*(" + _TOKEN + rb')[ \t\r\n]*=[ \t\r\n]*(?:"((?>(?:[^"\\]++|\\.)*))"?|([^;" \t\r\n]*))', re.DOTALL
 )
@@ -73,7 +73,7 @@ def parse_word(value: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]] | None:
 def parse_parameters(value: bytes, start: int) -> list[tuple[bytes, bytes]]:
     """The parameters from ``start`` on, continuations joined (RFC 2231 §3), charsets left alone.
 
-    At most MIME_PARAMETERS are read. A joined parameter is named ``name*`` if it is extended, and stands behind
+    At most MIME_PARAMETERS are read. A joined parameter is named ``name*`` if it is extended, and comes after
     those that came whole.
     """
     plain: list[tuple[bytes, bytes]] = []

@@ -25,5 +25,5 @@ class Reply:
 
     @classmethod
     def of(cls, error: InboxError) -> Reply:
-        """What the peer is told of an error."""
+        """The reply that a peer gets for an error."""
         return cls(error.code, error.status, error.said)

@@ -1,4 +1,4 @@
-"""Where the sections of a message lie (RFC 9051 §6.4.5.1), from a small packed table alone.
+"""Offsets of a message's sections (RFC 9051 §6.4.5.1), read from a small packed table alone.
 
 The table is made once, at delivery; every later FETCH of a section is a range of the blob. It is the letter
 ``\\x01`` (version) and 16 octets for each part, in the order of the tree: flags and encoding, number of descendants,
@@ -31,9 +31,9 @@ _IDENTITY: Final = frozenset({b"", b"7bit", b"8bit", b"binary"})
 _SPEC = re.compile(r"(?:(\d{1,4}(?:\.\d{1,4}){0,63})(?:\.(HEADER|TEXT|MIME))?|(HEADER|TEXT))?\Z")
 _NUMBERS = re.compile(r"\d{1,4}(?:\.\d{1,4}){0,63}\Z")
 _FIELD = re.compile(rb"^(?:([^: \t\n][^:\n]*):)?[^\n]*(?:\n[ \t][^\n]*)*\n?", re.MULTILINE)
-#: What :data:`_FIELD` can take for a name.
+#: Names that :data:`_FIELD` matches.
 _NAME: Final = re.compile(rb"[^:\n]+")
-#: What may stand before and behind a name (:func:`inbox.mail.fields.name_of`); white space in front would fold.
+#: Characters around a name (:func:`inbox.mail.fields.name_of`); white space in front would fold.
 _BEFORE: Final = rb"(?:[\x00-\x08\x0b-\x1f\x7f-\xff][\x00-\x09\x0b-\x20\x7f-\xff]*)?"
 _BEHIND: Final = rb"[\x00-\x09\x0b-\x20\x7f-\xff]*"
 
@@ -162,7 +162,7 @@ def _node(sections: bytes, index: int) -> _Node:
 
 
 def _resolve(sections: bytes, path: str) -> _Node | None:
-    """The part that ``1.2.3`` names: a message that is no multipart has one part, 1 (RFC 9051 §6.4.5.1)."""
+    """The part that ``1.2.3`` names: a message that is not a multipart has one part, 1 (RFC 9051 §6.4.5.1)."""
     node = _node(sections, 0)
     first = True
     for number in map(int, path.split(".")):

@@ -1,4 +1,4 @@
-"""Who mail belongs to: organizations (tenants), their domains, accounts and addresses.
+"""Tenants (organizations), their domains, accounts and addresses.
 
 Field names are those of the database tables of the same name. Times are seconds since the epoch.
 """
@@ -56,7 +56,7 @@ class HostedDomain:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Somebody who may log in. ``address`` is the canonical key of its own (master) address."""
+    """A user who may log in. ``address`` is the canonical key of the account's own (master) address."""
 
     id: str
     organization: str
@@ -90,7 +90,7 @@ class Mailbox:
     parent: str | None = None
 
 
-#: What every new account has: names and special uses (RFC 6154); all are subscribed.
+#: Mailboxes of every new account: names and special uses (RFC 6154); all are subscribed.
 DEFAULT_MAILBOXES: tuple[tuple[str, str | None], ...] = (
     ("INBOX", None),
     ("Drafts", "\\Drafts"),

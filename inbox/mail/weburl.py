@@ -16,7 +16,7 @@ from typing import Final
 
 import idna
 
-#: Characters of one URL that are read, and of its host. What is longer than a host can be leads nowhere (RFC 1035
+#: Characters of one URL that are read, and of its host. A longer host cannot be looked up (RFC 1035
 #: §2.3.4 allows 253 octets, but soft hyphens and percent-encoding make the text longer); punycode takes quadratic time.
 URL_CHARACTERS: Final = 4096
 _HOST_CHARACTERS: Final = 1024
@@ -49,7 +49,7 @@ _DOUBLE: Final = frozenset({"..", ".%2e", "%2e.", "%2e%2e"})
 @dataclass(frozen=True, slots=True)
 class WebUrl:
     """A URL in its one spelling. ``host`` has lower-case A-labels (``xn--…``), or is an IP address; empty if there is
-    none. ``userinfo`` is what stands before the ``@`` of the authority. ``port`` is None for the scheme's own.
+    none. ``userinfo`` is the part before the ``@`` of the authority. ``port`` is None for the scheme's own.
     ``opaque`` means that ``path`` is no hierarchy: ``mailto:``, ``data:``, ``javascript:``."""
 
     scheme: str
@@ -242,7 +242,7 @@ def _encoded(text: str, unsafe: frozenset[str]) -> str:
 
 @lru_cache(maxsize=4096)
 def parse_host(text: str) -> str | None:
-    """The host of a special URL (WHATWG: host parser): lower-case A-labels, or an IP address; None if it is no host."""
+    """The host of a special URL (WHATWG: host parser): lower-case A-labels, or an IP address; None for others."""
     if text.startswith("["):
         try:
             return f"[{IPv6Address(text[1:-1])}]" if text.endswith("]") and "%" not in text else None
@@ -300,7 +300,7 @@ def _label(label: str) -> str:
 def _punycode(label: str) -> str:
     """RFC 3492 §6.3. Raises ValueError: it is longer than a label can be.
 
-    The codec of the standard library takes twenty times as long for a long label, which is no label in the end.
+    The codec of the standard library takes twenty times as long for a long label, only to reject it.
     """
     points = [ord(character) for character in label]
     out = [character for character in label if character.isascii()]

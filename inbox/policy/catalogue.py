@@ -1,4 +1,4 @@
-"""What a policy has to know about the plugins that it names; the plugin layer provides it."""
+"""The catalogue of plugins, as policies see it; the plugin layer provides it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Mode(StrEnum):
 
 
 class OnError(StrEnum):
-    """What follows when a plugin fails, is late, or answers nonsense."""
+    """The outcome when a plugin fails, is late, or gives an invalid answer."""
 
     DEFER = "defer"
     ACCEPT = "accept"
@@ -39,7 +39,7 @@ class PluginInfo:
     """One plugin, as far as policies are concerned. Two infos are equal only if they are the same object.
 
     ``needs`` are fact types without which it cannot work: a policy that enables it must enable a giver.
-    ``after`` are fact types that it reads if somebody gives them: they only order. ``essential`` plugins keep
+    ``after`` are fact types that it reads if a plugin gives them: they only order. ``essential`` plugins keep
     running when a tenant's whole policy is in shadow mode or off (who resolves recipients must). ``defaults`` are
     settings from the installation's environment, with ``default_names`` telling which variable each came from.
     ``domain_fields`` maps a setting to the ``has_domain`` field that has the last word on it.
@@ -72,12 +72,12 @@ class Catalogue(Protocol):
         ...
 
     def judges(self, stage: Stage) -> bool:
-        """Whether any plugin may have a say at ``stage``, also one that is there and could not be loaded."""
+        """Whether any plugin may answer at ``stage``, including one that could not be loaded."""
         ...
 
 
 def on_error_at(declared: OnError | Mapping[Stage, OnError], stage: Stage) -> OnError:
-    """What is to follow at ``stage``.
+    """The plan of ``stage``.
 
     A mapping that does not name the stage means ``defer``. Only ``data`` has a quarantine: elsewhere a
     general ``quarantine`` means ``defer``.

@@ -20,7 +20,7 @@ from inbox.policy.verdicts import Accept, ReplaceBody, Shadow, Transform
 
 #: A value with its kind: ``{"kind": "Score", "symbol": "A", "points": 4.5}``.
 Value = dict[str, Any]
-#: What a record says about a value itself: a field of the value with such a name gets an underscore behind it.
+#: Reserved names in the record of a value: a field of the value with such a name gets an underscore behind it.
 VALUE_KEYS: Final = frozenset({"kind", "shadow"})
 
 
@@ -39,7 +39,7 @@ class PluginRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StageRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One stage. ``verdict`` is missing where nobody objected; ``by`` is a plugin, or ``score``.
+    """One stage. ``verdict`` is missing where no plugin objected; ``by`` is a plugin, or ``score``.
 
     ``capped`` are groups of scores that were cut, with their sum before; ``threshold`` is the strictest one reached.
     """
@@ -90,7 +90,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     were not refused, the first of very many; ``more_destinations`` is how many are left out. ``overruled`` is what
     plugins asked for and was not done because the client (of IMAP APPEND) named the mailbox itself.
 
-    A record with a ``count`` stands for that many refusals of one peer, from ``first`` to ``at``; ``reasons`` has how
+    A record with a ``count`` counts that many refusals of one peer, from ``first`` to ``at``; ``reasons`` has how
     often each reply was given.
     """
 
@@ -122,7 +122,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     overruled: list[str] = []
 
     def with_judgements(self, judgements: Sequence[StageOutcome], reply: Reply | None = None) -> Decision:
-        """This record with what the stages said, in their order, and with the reply."""
+        """This record with the outcomes of the stages, in their order, and with the reply."""
         spoken = [judgement for judgement in judgements if judgement.traces]
         symbols: dict[str, float] = {}
         for judgement in spoken:
@@ -140,7 +140,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def stage_record(outcome: StageOutcome) -> StageRecord:
-    """What is kept of one stage."""
+    """The record of one stage."""
     return StageRecord(
         stage=outcome.stage.value,
         verdict=None if isinstance(outcome.verdict, Accept) else _value(outcome.verdict),
@@ -190,7 +190,7 @@ def _value(value: object) -> Value:
 
 
 def _small(fields: Value) -> Value:
-    """What is short enough to be kept of something that is too large as a whole, from its first field on."""
+    """The leading fields of a value that is too large as a whole, as far as they fit."""
     kept: Value = {}
     room = DECISION_FACT_OCTETS
     for name, item in fields.items():
@@ -228,7 +228,7 @@ def decode(body: bytes) -> Decision:
     """The record in ``body``.
 
     Raises:
-        StoreError: it is none; the database holds something else.
+        StoreError: ``body`` is not a decision record.
     """
     try:
         return msgspec.json.decode(body, type=Decision)

@@ -68,11 +68,11 @@ class Node:
         return None
 
     def place(self, file: str) -> Place:
-        """Where the value stands."""
+        """The place of the value."""
         return Place(file, self.line, self.column)
 
     def key_place(self, file: str, key: str) -> Place:
-        """Where the key stands; where the mapping stands if it has no such key."""
+        """The place of the key, or of the mapping if it has no such key."""
         return Place(file, *self.keys.get(key, (self.line, self.column)))
 
 
@@ -109,8 +109,8 @@ def load(text: str, file: str) -> Node:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file, 1, 1)
-        said = ", ".join(part for part in (error.context, error.problem) if part)
-        raise _mistake(place, f"not YAML: {said}") from error
+        reason = ", ".join(part for part in (error.context, error.problem) if part)
+        raise _mistake(place, f"not YAML: {reason}") from error
     except YAMLError as error:
         raise _mistake(Place(file, 1, 1), f"not YAML: {error}") from error
 

@@ -1,7 +1,7 @@
 """Editing a policy file: switching a plugin on or off for a tenant, for one of its domains, or for everybody.
 
-Every other character stays: comments, order, quotes, spaces. A YAML library that writes a whole document anew would
-move comments and change quotes; here the parser only tells where things stand, and the text is changed there.
+Every other character stays: comments, order, quotes, spaces. A YAML library that rewrites the whole document would
+move comments and change quotes; here the parser only gives places, and the text is changed there.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ def set_plugin(policies: PolicySet, tenant: str, plugin: str, *, enabled: bool, 
     after = with_plugin(before, plugin, enabled=enabled, tenant=tenant, domain=domain)
     entry = policies.reload([name], {name: after.encode()}).effective(tenant, domain).plugin(plugin)
     if enabled and (entry is None or entry.mode is Mode.OFF):
-        raise PolicyError(f"{path}: {plugin} would stay off, because a mode: off stands above it")
+        raise PolicyError(f"{path}: {plugin} would stay off, because mode: off is set on an outer level")
     write_atomically(path, after)
     return path
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Whoever reads ``path`` sees the old text or the new one, also after a crash. Raises OSError."""
+    """Replaces the text of ``path`` atomically, also across a crash. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -152,7 +152,7 @@ def _added(text: str, mapping: Any, key: str, value: str) -> str:
 
 
 def _end(node: Any) -> int:
-    """Where a node's own text ends: a block's mark stands behind the comments that follow it."""
+    """The end of a node's own text: YAML's end mark of a block is behind the comments that follow it."""
     if isinstance(node, yaml.MappingNode) and not node.flow_style:
         return _end(node.value[-1][1])
     if isinstance(node, yaml.SequenceNode) and not node.flow_style:

@@ -1,4 +1,4 @@
-"""What is in force for one recipient, and what a set of policies makes it from."""
+"""The policy in force for one recipient, and its sources."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from inbox.policy.stages import Stage
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class EffectivePolicy:
-    """What is in force for one (tenant, domain, account). Whoever began under it holds it until the end.
+    """The policy in force for one (tenant, domain, account). A transaction keeps the one that it began with.
 
     ``tenant`` is the tenant's name (empty: none is known); ``plugins`` are in the policy's order, those that are
     off among them. ``running`` are those that are not off.
@@ -39,7 +39,7 @@ class EffectivePolicy:
         return tuple(tuple(self.running[index] for index in level) for level in self._plan[stage])
 
     def gives(self, fact: type) -> bool:
-        """Whether a plugin whose word counts declares to give facts of this type."""
+        """Whether a plugin in enforce mode declares to give facts of this type."""
         return any(fact in entry.info.gives and entry.mode is Mode.ENFORCE for entry in self.running)
 
     def plugin(self, name: str) -> PluginEntry | None:
@@ -49,7 +49,7 @@ class EffectivePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a policy file is about: a tenant (empty: default.yaml), a domain, an account; and its place."""
+    """The subject of a policy file: a tenant (empty: default.yaml), a domain, an account; and its place."""
 
     tenant: str
     domain: str | None

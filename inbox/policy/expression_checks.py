@@ -1,4 +1,4 @@
-"""What is checked of a condition before CEL compiles it, and CEL's complaints in words that name what exists."""
+"""Checks of a condition before CEL compiles it, and CEL's errors in terms of the names that exist."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MISTAKE = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): ([^\n]*)")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']+)'")
 _OVERLOAD = re.compile(r"found no matching overload for '([^']+)' applied to '\((.*)\)'")
 _SELECT = re.compile(r"expression of type '([^']+)' cannot be the operand of a select")
-#: What CEL puts in front of its messages ("INVALID_ARGUMENT: …") and behind them.
+#: Prefixes ("INVALID_ARGUMENT: …") and suffixes of CEL's messages.
 _STATUS = re.compile(r"\A[A-Z_]+: | \[[A-Z_]+\]\Z| \(in container ''\)")
 _TOKEN = re.compile(
     r"""(?P<comment>//[^\n]*)
@@ -68,7 +68,7 @@ def tokens_of(source: str) -> list[Token]:
 
 
 def free_names(tokens: Sequence[Token]) -> Iterator[tuple[int, Token]]:
-    """The names that stand alone, not behind a dot, with their places in the list."""
+    """The names that are not behind a dot, with their places in the list."""
     for at, token in enumerate(tokens):
         if token.kind == "name" and (at == 0 or tokens[at - 1].text != "."):
             yield at, token
@@ -85,7 +85,7 @@ class FieldChecker:
 
     Args:
         shapes: those of variables.
-        literal: the text that a string literal stands for.
+        literal: the value of a string literal.
     """
 
     def __init__(self, shapes: Mapping[str, Shape], literal: Callable[[str], str]) -> None:
@@ -238,7 +238,7 @@ def _suggest(what: str, name: str, known: Sequence[str]) -> str:
 _OPERATOR = re.compile(r"\A_([^\s_?]+)_\Z|\A@(in)\Z|\A(-|!)_\Z|\A(_\?_:_)\Z|\A(_\[_\])\Z")
 _NEEDS: Final = {
     "&&": "needs a condition (true or false) on both sides", "||": "needs a condition (true or false) on both sides",
-    "!": "needs a condition (true or false)", "in": "needs a list, or a map, of what stands before it",
+    "!": "needs a condition (true or false)", "in": "needs a list or a map on its right",
     "==": "compares values of one type", "!=": "compares values of one type",
 }  # fmt: skip
 

@@ -88,7 +88,7 @@ class Expression:
         self._program = program
         #: The variables that it refers to.
         self.names = frozenset(names)
-        #: What it selects from variables by a fixed name: ``facts.spf`` and ``facts["spf"]`` are ``("facts", "spf")``.
+        #: Its selections from variables by a fixed name: ``facts.spf`` and ``facts["spf"]`` are ``("facts", "spf")``.
         self.members = frozenset(members)
 
     def holds(self, scope: Scope) -> bool:
@@ -133,7 +133,7 @@ class Scope:
 
 
 class Language:
-    """Which variables and methods there are, by name and type (``string``, ``list<string>``, ``map<string,dyn>`` …).
+    """Variables and methods, by name and type (``string``, ``list<string>``, ``map<string,dyn>`` …).
 
     Args:
         variables: name to type.
@@ -214,7 +214,7 @@ class Language:
         return str(self._env.compile(text).eval(self._env.Activation({})).value())
 
     def _member(self, after: list[Token]) -> str | None:
-        """What is selected by the tokens after a variable: ``.name`` or ``["name"]``."""
+        """The selection of the tokens after a variable: ``.name`` or ``["name"]``."""
         match [(one.kind, one.text) for one in after]:
             case [(_, "."), ("name", name), *_]:
                 return name

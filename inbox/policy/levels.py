@@ -1,4 +1,4 @@
-"""Policy files read into levels: what default.yaml, a tenant, a domain and an account each say, not yet merged."""
+"""Levels: the content of default.yaml, a tenant, a domain and an account, before they are merged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SERVER: Final = TypeAdapter(ServerPolicy)
 
 @dataclass(frozen=True, slots=True)
 class PluginLayer:
-    """What one level says of one plugin: the engine's keys, and the plugin's own settings as plain data."""
+    """One level's entry for one plugin: the engine's keys, and the plugin's own settings as plain data."""
 
     file: str
     place: Place
@@ -43,7 +43,7 @@ class PluginLayer:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What one level says. What it leaves out is inherited."""
+    """One level of a policy. It inherits everything that it leaves out."""
 
     mode: Mode | None = None
     plugins: Mapping[str, PluginLayer] = field(default_factory=dict)

@@ -41,7 +41,7 @@ class PluginEntry:
     timeout: float
 
     def on_error_at(self, stage: Stage) -> OnError:
-        """What follows at ``stage`` when the plugin fails."""
+        """The outcome at ``stage`` when the plugin fails."""
         return on_error_at(self.on_error, stage)
 
 
@@ -132,7 +132,7 @@ def _order(outer: Sequence[str], named: Sequence[str]) -> list[str]:
 
 
 def _facts(catalogue: Catalogue) -> tuple[type, ...]:
-    """What the installed plugins find out: the context in which settings are checked."""
+    """The facts of the installed plugins: the context in which settings are checked."""
     found = {kind for name in catalogue.names() if (info := catalogue.get(name)) is not None for kind in info.gives}
     return tuple(sorted(found, key=lambda kind: (kind.__name__, kind.__module__)))
 

@@ -12,7 +12,7 @@ from inbox.base.limits import POLICY_MISTAKES
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where something stands in a file; ``line`` and ``column`` count from 1. Line 0: not in a file's text."""
+    """A place in a file; ``line`` and ``column`` count from 1. Line 0: not in a file's text."""
 
     file: str
     line: int = 0

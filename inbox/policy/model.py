@@ -22,7 +22,7 @@ class Shape(BaseModel):
 
 
 class Thresholds(Shape):
-    """What a total score leads to; ``null`` takes an inherited threshold away."""
+    """Thresholds of the total score; ``null`` removes an inherited one."""
 
     tag: float | None = None
     """From this total on, X-Spam-Flag and X-Spam-Status are added."""
@@ -57,7 +57,7 @@ class Group(Shape):
 
 
 class DecisionSettings(Shape):
-    """How decision records are kept."""
+    """Retention of decision records."""
 
     keep_days: int = Field(30, ge=1, le=3650)
     """Days after which a record is removed."""
@@ -66,7 +66,7 @@ class DecisionSettings(Shape):
 
 
 class ReportSettings(Shape):
-    """How long DMARC aggregate reports, and what ours are made of, are kept."""
+    """Retention of DMARC aggregate reports and of the observations for our own."""
 
     keep_days: int = Field(400, ge=1, le=3650)
     """Days after which a report about a hosted domain is removed."""
@@ -84,7 +84,7 @@ class BreakerSettings(Shape):
 
 
 class ServerPolicy(Shape):
-    """What belongs to no tenant; ``server:`` in default.yaml."""
+    """Settings of the server as a whole; ``server:`` in default.yaml."""
 
     multi_tenant: Literal["split", "defer"] = "split"
     """One message for several tenants: ``split`` it, or answer 452 4.5.3 to the second tenant's RCPT."""

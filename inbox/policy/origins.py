@@ -1,4 +1,4 @@
-"""Where a value of an effective policy comes from: the innermost level that says something about it."""
+"""The origin of each value of an effective policy: the innermost level that sets it."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def of_plugin(levels: Sequence[NamedLevel], entry: PluginEntry, overrides: Mappi
         if column is not None and column in overrides:
             found[setting] = f"database override {column}"
             continue
-        said = [one.name for one in levels if setting in _settings(one.level, entry.name)]
-        if said:
-            found[setting] = said[-1]
+        setting_levels = [one.name for one in levels if setting in _settings(one.level, entry.name)]
+        if setting_levels:
+            found[setting] = setting_levels[-1]
         elif setting in entry.info.defaults:
             found[setting] = f"environment {entry.info.default_names.get(setting, '')}".rstrip()
         else:
@@ -70,12 +70,12 @@ def of_plugin(levels: Sequence[NamedLevel], entry: PluginEntry, overrides: Mappi
 
 
 def _engine(levels: Sequence[NamedLevel], plugin: str, key: str) -> str:
-    said = []
+    names: list[str] = []
     for one in levels:
         layer = one.level.plugins.get(plugin)
         if (layer is not None and key in layer.engine) or (key == "mode" and one.level.mode is not None):
-            said.append(one.name)
-    return _last(said)
+            names.append(one.name)
+    return _last(names)
 
 
 def _settings(level: Level, plugin: str) -> Mapping[str, Any]:

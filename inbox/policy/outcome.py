@@ -1,4 +1,4 @@
-"""What came out of one stage: the verdict, and what each plugin did and said."""
+"""The outcome of one stage: the verdict, and the answers of each plugin."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from inbox.policy.verdicts import Accept, Edit, Opinion, Verdict
 
 
 class Status(StrEnum):
-    """How a plugin's call ended."""
+    """The end of a plugin's call."""
 
     DONE = "done"
     #: The result of an earlier call for the same message and the same settings.
@@ -24,7 +24,7 @@ class Status(StrEnum):
     FAILED = "failed"
     #: It took too long.
     LATE = "late"
-    #: It answered what may not be said at this stage, or no answer at all.
+    #: Its answer is not allowed at this stage, or is not an answer.
     NONSENSE = "nonsense"
     #: Not called, because its dependency failed too often of late.
     BROKEN = "broken"
@@ -42,7 +42,7 @@ _FAILURES = frozenset({Status.FAILED, Status.LATE, Status.NONSENSE, Status.BROKE
 class Trace:
     """One plugin at one stage.
 
-    ``opinions`` are what it said; after a failure, what its ``on_error`` said for it, and what it does at least, which
+    ``opinions`` are its answers; after a failure, that of its ``on_error``, and its ``at_least`` edits, which
     may also be there if it was skipped. ``facts`` are those that it found out. ``why`` tells what went wrong, for the
     operator. ``microseconds`` is wall-clock time.
     """
@@ -63,7 +63,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class StageOutcome:
-    """What the core does next, and why.
+    """The action of the core, and the reason.
 
     ``decided_by`` is the plugin that gave the verdict, ``score`` for the thresholds, or empty. ``edits`` are to be
     applied in their order if the message is accepted. ``action.junk`` asks for the mailbox Junk.

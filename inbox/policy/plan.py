@@ -1,4 +1,4 @@
-"""In which order the plugins of a policy run: by the facts that they give and need, then by the policy's order."""
+"""The order of a policy's plugins: by the facts that they give and need, then by the order in the policy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def build(plugins: Sequence[Planned]) -> Plan:
     Facts of a plugin in shadow mode are seen by others in shadow mode only.
 
     Raises:
-        PlanError: nobody gives what a plugin needs, or plugins wait for one another in a circle.
+        PlanError: no plugin gives a fact that another needs, or plugins wait for one another in a circle.
     """
     _check_needs(plugins)
     return {stage: _levels(stage, plugins) for stage in Stage}

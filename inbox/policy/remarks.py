@@ -1,4 +1,4 @@
-"""Remarks about policies: what is allowed and perhaps not meant, for ``inbox policy check``."""
+"""Remarks about policies: valid settings that may be a mistake, for ``inbox policy check``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Remarking(Protocol):
     """Settings that have something to say about themselves."""
 
     def remarks(self, given: frozenset[type]) -> Iterable[tuple[tuple[str | int, ...], str]]:
-        """What is allowed and perhaps not meant: the path of the setting, and one line of text.
+        """A valid setting that may be a mistake: its path, and one line of text.
 
         Args:
             given: the facts that the enabled plugins of the policy find out.
@@ -36,7 +36,7 @@ def _of(merged: Merged) -> Iterable[Mistake]:
         (standing, entry.mode) for standing, entry in entries if entry is not None and entry.mode is not Mode.OFF
     ]
     for standing, mode in enabled:
-        # What a plugin in shadow mode finds out is seen by plugins in shadow mode alone.
+        # Only plugins in shadow mode see the facts of a plugin in shadow mode.
         seen = {Mode.ENFORCE, mode}
         given = frozenset(kind for other, its in enabled if its in seen for kind in other.info.gives)
         if not isinstance(standing.settings, Remarking):

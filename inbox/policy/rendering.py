@@ -1,4 +1,4 @@
-"""A decision record in words, for ``inbox explain``."""
+"""Text of a decision record, for ``inbox explain``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def render(decision: Decision) -> list[str]:
 
 
 def _counted(decision: Decision) -> Iterator[str]:
-    """A record that stands for many refusals (:mod:`inbox.flow.refusals`)."""
+    """A record that counts many refusals (:mod:`inbox.flow.refusals`)."""
     yield f"{decision.id}: {decision.count} refusals of one peer, counted together ({decision.outcome})"
     yield f"  from        {_time(decision.first)}"
     yield f"  to          {_time(decision.at)}"

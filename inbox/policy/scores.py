@@ -24,7 +24,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a total leads to. ``threshold`` names the strictest threshold that was reached, if any."""
+    """The consequence of a total score. ``threshold`` names the strictest threshold that was reached, if any."""
 
     threshold: str | None = None
     verdict: Verdict | None = None

@@ -1,4 +1,4 @@
-"""What values look like that conditions read by name: their fields and types, for checks when a policy is read."""
+"""Shapes of the values that conditions read by name: fields and types, for checks when a policy is read."""
 
 from __future__ import annotations
 

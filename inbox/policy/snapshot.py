@@ -1,4 +1,4 @@
-"""Snapshots: all policies of an installation at one moment, immutable; and what is in force for one recipient."""
+"""Snapshots: all policies of an installation at one moment, immutable, and the policy in force for one recipient."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class PolicySet:
         new = cls(folder or Path(), catalogue)
         mistakes = Mistakes()
         new._take_default(texts.get(DEFAULT_FILE, b""), mistakes)
-        mistakes.check()  # What tenants inherit must be right, or each of them would repeat the mistake.
+        mistakes.check()  # Tenants inherit this: each of them would repeat the mistake.
         for name, text in texts.items():
             if name != DEFAULT_FILE:
                 new._take_tenant(Path(name).stem, text, mistakes)
@@ -139,7 +139,7 @@ class PolicySet:
 
         Args:
             changed: relative file names (``tenants/acme.yaml``).
-            texts: what stands in them; read from the folder if left out. This is how an edit is checked before
+            texts: their texts; read from the folder if left out. This is how an edit is checked before
                 it is written.
 
         Raises:
@@ -244,13 +244,13 @@ class PolicySet:
     # --- what is in force ---
 
     def merged(self) -> Iterator[Merged]:
-        """What the levels say together, for each tenant, domain and account that a file names."""
+        """The merged levels, for each tenant, domain and account that a file names."""
         for tenant in (self._default, *self._tenants.values()):
             for variant in _variants(tenant.file):
                 yield self._merge_variant(tenant, variant, Mistakes())
 
     def tenant_file(self, tenant: str) -> Path:
-        """Where the file of a tenant is, or would be.
+        """The path of a tenant's file, whether or not it exists.
 
         Raises:
             PolicyError: the name cannot be a file's.
@@ -284,7 +284,7 @@ class PolicySet:
         account: str | None = None,
         overrides: DomainOverrides | None = None,
     ) -> EffectivePolicy:
-        """What is in force. Built when first asked for, and shared by all that have nothing of their own.
+        """The policy in force. Built at the first request, and shared by all that have nothing of their own.
 
         Args:
             tenant: the tenant's name; empty while none is known.
@@ -343,7 +343,7 @@ class PolicySet:
         entries = []
         for standing in merged.plugins.values():
             entry = standing.entry(merged.mode)
-            if entry is not None:  # Else merge() has said why, or it is switched off and incomplete.
+            if entry is not None:  # Else merge() has reported why, or it is off and incomplete.
                 entries.append(entry)
         running = tuple(entry for entry in entries if entry.mode is not Mode.OFF)
         made = self._plans.get(tuple(plan.Planned(entry.info, entry.mode is Mode.SHADOW) for entry in running))

@@ -46,7 +46,7 @@ def convert(kind: TypeAdapter[T], node: Node, place: Place, mistakes: Mistakes, 
     """``node``'s value as ``kind``; None if it is wrong, which is then in ``mistakes``.
 
     Args:
-        place: where the key of ``node`` stands, for what is missing in it.
+        place: the place of the key of ``node``, for errors about missing keys.
         name: what the value is called, for a value without keys of its own.
     """
     try:
@@ -118,7 +118,7 @@ def _found(details: ErrorDetails) -> str:
 
 
 def _model_at(model: type[BaseModel] | None, path: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """The model that stands at ``path`` below ``model``, or None if that is no model (or one of several)."""
+    """The model at ``path`` below ``model``, or None if that is not a model (or one of several)."""
     for step in path:
         if model is None or isinstance(step, int):
             continue

@@ -1,4 +1,4 @@
-"""What a hook may answer: verdicts, scores and edits. All are frozen values.
+"""Answers of hooks: verdicts, scores and edits. All are frozen values.
 
 A hook returns None (no opinion), one of these, or a list of them. Among verdicts the strictest wins
 (:func:`strictness`); scores are added up and turned into a verdict by the policy's thresholds; edits are applied
@@ -70,7 +70,7 @@ _STRICTNESS: dict[type, int] = {Accept: 0, Redirect: 1, Quarantine: 2, Discard: 
 def strictness(verdict: Verdict) -> int:
     """Accept < Redirect < Quarantine < Discard < Defer < Reject.
 
-    Defer outvotes Discard and Quarantine: it comes from somebody who could not judge, and nothing is lost by
+    Defer outvotes Discard and Quarantine: it comes from a plugin that could not judge, and nothing is lost by
     waiting. Reject outvotes Defer: the answer would be the same later.
     """
     return _STRICTNESS[type(verdict)]
@@ -160,7 +160,7 @@ class AddFlags:
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """The whole message of this copy anew (encryption). ``store`` only."""
+    """Another content for this copy of the message (encryption). ``store`` only."""
 
     content: bytes
 
@@ -181,7 +181,7 @@ Edit = (
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """What would have been said if it were enforced: recorded, and nothing else. A rule in shadow mode says this."""
+    """An answer that is recorded and has no other effect; rules in shadow mode return it."""
 
     opinion: Verdict | Score | Edit
 

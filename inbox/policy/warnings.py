@@ -1,4 +1,4 @@
-"""What is allowed in a policy, and most likely not meant."""
+"""Warnings about policies: valid settings that are probably a mistake."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from inbox.policy.mistakes import Mistake
 from inbox.policy.model import reversed_thresholds
 from inbox.policy.snapshot import PolicySet
 
-#: What follows when an essential plugin does not count.
+#: Consequences when an essential plugin is off or in shadow mode.
 CONSEQUENCE = "no recipient can be found without it, and all mail is answered 451"
 
 
 def doubts(policies: PolicySet) -> list[Mistake]:
-    """What looks wrong in the policies in force, each with the place that it is about; once for each cause."""
+    """Warnings about the policies in force, each with its place, once for each cause."""
     found: dict[str, Mistake] = {}
     for named in policies.named():
         try:

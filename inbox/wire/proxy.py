@@ -1,4 +1,4 @@
-"""The PROXY protocol, versions 1 and 2: whom a load balancer in front of us speaks for.
+"""The PROXY protocol, versions 1 and 2: the addresses of the client behind a load balancer.
 
 Source: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt (sections 2.1 and 2.2).
 """

@@ -20,9 +20,9 @@ from inbox.app.config.settings import Folders, Group, Outbound, RateLimit, Serve
 from inbox.app.config.settings_services import S3, Database, Dkim, Otel, TlsReports
 from inbox.base.errors import ConfigError
 
-#: A variable that begins so and is not known is a slip. OTEL_ and HTTP_ have variables of other programs.
+#: An unknown variable with such a prefix is a mistake. OTEL_ and HTTP_ have variables of other programs.
 OUR_PREFIXES = ("SMTP_", "LMTP_", "IMAP_", "IMAPS_", "INBOX_", "SERVER_", "DATABASE_", "S3_", "TLS_", "DNS_")
-#: What container runtimes set for a service that happens to be called smtp, imap, inbox, …
+#: Variables of container runtimes for a service that is called smtp, imap, inbox, …
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?\Z|_PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?\Z")
 MASK = "********"
 
@@ -64,7 +64,7 @@ class Config:
 
     @property
     def spool_dir(self) -> Path:
-        """Where large messages wait while they come in."""
+        """The folder of large messages while they come in."""
         return self.folders.data_dir / "spool"
 
     @property

@@ -59,7 +59,7 @@ def exposed(files: Iterable[SecretFile]) -> list[str]:
         try:
             mode = stat.S_IMODE(file.path.stat().st_mode)
         except OSError:
-            continue  # it was read at the start; whoever reads it next says what is wrong
+            continue  # it was read at the start; the next reader reports the error
         if mode & (stat.S_IROTH | stat.S_IWOTH):
             found.append(f"{file.name}: every user may read {file.path} (mode {mode:04o}); chmod 640 {file.path}")
     return found

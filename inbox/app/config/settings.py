@@ -22,7 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from inbox.mail.address import Address, AddressError, canonical_domain
 
 DAY = 86_400
-#: No interval of ours is longer than ten years; a larger number is a slip.
+#: No interval of ours is longer than ten years; a larger number is a mistake.
 MOST_SECONDS = 3650 * DAY
 #: RFC 8301 §3.2: verifiers take keys of 1024 to 4096 bits.
 DKIM_KEY_BITS = range(1024, 4097)
@@ -175,7 +175,7 @@ class Server(Group):
     bind_addr: Annotated[str, AfterValidator(_bind_address)] = "0.0.0.0"  # noqa: S104  a mail server listens to the world
     """The address that all listeners bind to; ``::`` for IPv6 and IPv4."""
     max_connections: Count = 256
-    """Connections that all listeners together serve at one time; further ones are told to come back."""
+    """Connections that all listeners together serve at one time; further ones get 421 and try again."""
     imap_port: Port = Field(143, json_schema_extra={"env": "IMAP_PORT"})
     """IMAP with STARTTLS. 0: off."""
     imaps_port: Port = Field(993, json_schema_extra={"env": "IMAPS_PORT"})
@@ -205,7 +205,7 @@ class Tls(Group):
 
 
 class Folders(Group):
-    """Where things are on this machine."""
+    """Folders and files on this machine."""
 
     PREFIX = "INBOX_"
     UNUSED = frozenset({"store_parsed_parts"})
@@ -255,15 +255,15 @@ class Smtp(Group):
     lmtp_port: Port = Field(0, json_schema_extra={"env": "LMTP_PORT"})
     """LMTP (RFC 2033), usually 24. 0: off."""
     inbound_max_rcpt_to: Annotated[int, Field(ge=1, le=100_000)] = 100
-    """Recipients of one message; further ones are told to come in another transaction (RFC 5321 §4.5.3.1.8)."""
+    """Recipients of one message; the client sends the rest in another transaction (RFC 5321 §4.5.3.1.8)."""
     max_message_bytes: Annotated[int, Field(ge=65_536, le=1 << 31)] = 26_214_400
     """The largest message (SIZE, RFC 1870). RFC 5321 §4.5.3.1.7 asks for 64 KiB at least."""
     require_spf_pass: bool = True
-    """Refuse mail whose SPF result is not ``pass``, and defer it when nobody can say; policies may name exceptions."""
+    """Refuse mail whose SPF result is not ``pass``, and defer it on a temporary error; policies may name exceptions."""
     require_dkim_pass: bool = False
     """Refuse mail without a valid DKIM signature."""
     require_dmarc_pass: bool = False
-    """Refuse mail that does not pass DMARC, also that of domains without a policy; defer it when nobody can say."""
+    """Refuse mail that does not pass DMARC, also that of domains without a policy; defer it on a temporary error."""
     auth_allow_header_override: bool = False
     """Believe Authentication-Results that come with the mail. Only behind a gateway that removes forged ones."""
 
@@ -314,13 +314,13 @@ class Outbound(Group):
     queue_enabled: bool = True
     """Whether this instance works on the queue."""
     queue_poll_interval_secs: Seconds = 2
-    """How often the queue is looked at when nothing wakes it."""
+    """Interval between two looks at the queue when no event wakes it."""
     queue_cleanup_interval_secs: Seconds = 300
-    """How often old jobs are removed."""
+    """Interval between removals of old jobs."""
     queue_batch_size: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Jobs that are claimed at one time."""
     queue_lease_secs: Seconds = 120
-    """How long a claim lasts without renewal."""
+    """Duration of a lease without renewal."""
     retry_base_delay_secs: Seconds = 30
     """The wait after the first failed attempt; it doubles with each further one."""
     retry_max_delay_secs: Seconds = 3600
@@ -330,9 +330,9 @@ class Outbound(Group):
     ttl_secs: Seconds = 86_400
     """The age at which a job is given up."""
     dead_job_retention_secs: Seconds = 604_800
-    """How long a job that was given up stays visible."""
+    """Time for which a failed job stays visible."""
     delivery_retention_secs: Seconds = 2_592_000
-    """How long a record of a delivery is kept."""
+    """Time for which a record of a delivery is kept."""
 
     @model_validator(mode="after")
     def _order(self) -> Outbound:

@@ -1,4 +1,4 @@
-"""Environment variables of what the program leans on: database, S3, DKIM keys, TLS reports, telemetry."""
+"""Environment variables of external services: database, S3, DKIM keys, TLS reports, telemetry."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Database(Group):
     database: str = "inbox"
     """SurrealDB's database."""
     username: str | None = None
-    """Who logs in to SurrealDB."""
+    """The user that logs in to SurrealDB."""
     password: SecretStr | None = None
     """The password to that."""
 
@@ -177,7 +177,7 @@ class TlsReports(Group):
     PREFIX = "SMTP_TLS_"
     UNUSED = frozenset({"*"})
     report_dir: Path | None = None
-    """Where failures are kept as JSON lines. Unset: ``tlsrpt`` under INBOX_DATA_DIR."""
+    """The folder of failures as JSON lines. Unset: ``tlsrpt`` under INBOX_DATA_DIR."""
     rpt_enabled: bool = True
     """Whether reports are sent."""
     rpt_send_hour_utc: Annotated[int, Field(ge=0, le=23)] = 2
@@ -196,7 +196,7 @@ class Otel(Group):
     enabled: bool = False
     """Whether traces are exported."""
     exporter_otlp_endpoint: HttpUrl = "http://localhost:4318/v1/traces"
-    """Where they go (OTLP over HTTP)."""
+    """Their destination (OTLP over HTTP)."""
     service_name: str = "inbox"
     """The service's name in them."""
     sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0

@@ -1,4 +1,4 @@
-"""What an operator asks first when something is wrong: is each thing that the suite leans on in order?
+"""Checks of every dependency, for ``inbox doctor``.
 
 Every check is a small coroutine that returns findings or raises; what it raises is a failure with the error's text.
 Nothing is changed: what a check writes, it removes, and what is missing (database, certificate) stays missing. While
@@ -47,7 +47,7 @@ DAY = 86_400
 
 
 class Outcome(StrEnum):
-    """How a check ended. ``warn`` works, but not as it should in production."""
+    """The result of a check. ``warn`` works, but not as it should in production."""
 
     OK = "ok"
     WARN = "warn"
@@ -56,7 +56,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found, in a sentence for the operator."""
+    """The finding of a check, in a sentence for the operator."""
 
     check: str
     outcome: Outcome
@@ -64,7 +64,7 @@ class Finding:
 
 
 class Plugins(Protocol):
-    """What doctor asks of policies and plugins."""
+    """The port of policies and plugins for doctor."""
 
     async def findings(self) -> list[Finding]:
         """Are the policies right, do the plugins load, and do those that can check themselves say so?"""
@@ -204,7 +204,7 @@ async def _storage(patient: Patient) -> list[tuple[Outcome, str]]:
     """Whether database and blob store belong together, and what waits to be deleted."""
     config = patient.config
     if missing_database(config) is not None:
-        return []  # The check of the database has said so.
+        return []  # The check of the database reports it.
     database = make_database(config, patient.clock, patient.ids)
     await database.open()
     try:
@@ -261,10 +261,10 @@ async def _dns(patient: Patient) -> list[tuple[Outcome, str]]:
 
 
 async def _dkim(patient: Patient) -> list[tuple[Outcome, str]]:
-    """Which keys sign, and whether the DNS shows their records."""
+    """The keys that sign, and the state of their DNS records."""
     config = patient.config
     if missing_database(config) is not None:
-        return []  # The check of the database has said so.
+        return []  # The check of the database reports it.
     # One of its own: a database that was closed is not opened again.
     database = make_database(config, patient.clock, patient.ids)
     await database.open()
@@ -302,7 +302,7 @@ def _ports_text(listening: Mapping[str, int]) -> str:
 
 
 async def _server(patient: Patient) -> list[tuple[Outcome, str]]:
-    """What the running server says of itself: what it cannot do, and what it does not do any more."""
+    """The warnings of the running server about itself."""
     if not patient.running:
         return [(Outcome.OK, "not running")]
     status = patient.status

@@ -1,4 +1,4 @@
-"""What doctor says of signing keys: which one signs for whom, and whether the DNS shows its record."""
+"""Doctor's check of signing keys: the key of each domain, and the state of its DNS record."""
 
 from __future__ import annotations
 

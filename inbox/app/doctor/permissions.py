@@ -9,13 +9,13 @@ from pathlib import Path
 
 from inbox.app.config.loading import Config
 
-#: What is wrong, and whether it is so bad that doctor fails.
+#: A finding, and whether doctor fails because of it.
 Fault = tuple[bool, str]
 _ROOT = 0
 
 
 def faults(config: Config) -> Iterator[Fault]:
-    """What others may do with the installation's files, and must not."""
+    """Unsafe permissions of the installation's files."""
     folders = config.folders
     # Root may run the check; the data folder belongs to the server's user.
     data = _stat(folders.data_dir)

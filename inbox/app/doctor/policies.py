@@ -1,4 +1,4 @@
-"""What doctor says of policies and plugins: right, loadable, and able to work."""
+"""Doctor's check of policies and plugins: valid, loadable, and able to work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What doctor says of database and blob store as a pair, and of the blobs that wait to be deleted."""
+"""Doctor's check of database and blob store as a pair, and of the blobs that wait to be deleted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inbox.store.pairing import GOOD, State, examine, explain
 from inbox.store.ports import Blobs, Database
 from inbox.store.sweeper import KEEP_SECONDS, count_aside
 
-#: Orphans that are counted; a larger number is not told exactly.
+#: Orphans that are counted; a larger number is shown as "more than".
 MOST_COUNTED: Final = 100_000
 DAY: Final = 86_400
 

@@ -1,10 +1,10 @@
-"""How many files and connections this process may have open."""
+"""The limit of open files and connections of this process."""
 
 from __future__ import annotations
 
 import resource
 
-#: What the program needs beside connections: databases, blobs, spool files, plugins.
+#: Descriptors besides those of connections: databases, blobs, spool files, plugins.
 RESERVED = 256
 
 

@@ -20,7 +20,7 @@ from inbox.identity.passwords import Passwords
 from inbox.store.ports import Database
 
 TENANT, DOMAIN, USER = "demo", "demo.test", "ann@demo.test"
-#: What the environment does not say.
+#: Defaults of the sample installation.
 DEFAULTS: Mapping[str, str] = {
     "SERVER_BIND_ADDR": "127.0.0.1",
     "SERVER_HOSTNAME": "mail.demo.test",
@@ -32,7 +32,7 @@ DEFAULTS: Mapping[str, str] = {
     "SMTP_SUBMISSIONS_PORT": "0",
     "HTTP_PORT": "0",
 }
-#: Where clamd listens in the sample policy; each demo has a clamd of its own.
+#: The address of clamd in the sample policy; each demo has a clamd of its own.
 SAMPLE_CLAMD = "tcp://127.0.0.1:3310"
 PORTS = ("SMTP_TRANSFER_PORT", "LMTP_PORT", "IMAP_PORT", "IMAPS_PORT")
 

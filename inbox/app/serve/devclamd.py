@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-#: Where freshclam puts the official signatures.
+#: The folder in which freshclam puts the official signatures.
 OFFICIAL = Path("/var/lib/clamav")
 #: The test file of EICAR, so that something is found without the official signatures: name:type:offset:hex.
 EICAR_SIGNATURE = (
@@ -15,7 +15,7 @@ EICAR_SIGNATURE = (
     "2d414e544956495255532d544553542d46494c452124482b482a\n"
 )
 START_SECONDS = 120.0
-#: What a path of a Unix socket may have on Linux (unix(7), sun_path), less its end.
+#: Octets of the path of a Unix socket on Linux (unix(7), sun_path), less its end.
 SOCKET_OCTETS = 107
 
 

@@ -17,9 +17,9 @@ from inbox.base.errors import InboxError
 
 #: Seconds that another process gets to tell its status: it may itself wait for the helper process.
 STATUS_SECONDS = PATIENCE + 2
-#: Seconds that it gets to reload: it reads policies and makes plugins anew.
+#: Seconds that it gets to reload: it reads policies and makes plugins again.
 RELOAD_SECONDS = 20.0
-#: What the list of processes has of each one's status.
+#: Fields of each process's status in the list of processes.
 _OF_EACH = ("pid", "uptime_seconds", "failing_plugins", "policy_error", "suspended_tenants", "log", "rate_counters")
 
 
@@ -104,7 +104,7 @@ def _badness(failing: dict[str, Any]) -> tuple[bool, int]:
 
 
 async def _answer(index: int, path: Path, method: str, target: str, seconds: float) -> dict[str, Any]:
-    """What another process answers; ``pid`` and ``why`` if it does not."""
+    """The answer of another process; ``pid`` and ``why`` if there is none."""
     try:
         return await ask(path, method, target, seconds)
     except InboxError as error:

@@ -1,4 +1,4 @@
-"""What the server removes when it has grown old."""
+"""Removal of expired records, in the background."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def prune(database: Database, policy: ServerPolicy, now: float, ages_by: f
     Args:
         policy: says how many days each is kept.
         now: seconds since the epoch.
-        ages_by: the time by which records grow old (:class:`inbox.app.serve.retention.RetentionTime`), if another.
+        ages_by: the time that measures their age (:class:`inbox.app.serve.retention.RetentionTime`), if another.
 
     Raises:
         StoreUnavailable, StoreError: what was not removed goes the next time.

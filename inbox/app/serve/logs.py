@@ -29,7 +29,7 @@ def _json(event: Any, **_options: Any) -> str:
 
 
 def escaped(line: str) -> str:
-    """JSON text in which characters that do not print stand as ``\\u202e``.
+    """JSON text in which unprintable characters are written as ``\\u202e``.
 
     Some of them end a line for other programs (U+2028) or turn the rest of it round on a terminal (U+202E); what
     strangers send is full of them.

@@ -3,7 +3,7 @@
 The parent binds the sockets and serves nothing itself; its children inherit them and the kernel deals out the
 connections. A child that ends is replaced, with growing pauses when it ends early. If no child stays, because of a
 setting or a policy that is wrong for all of them, the parent gives up and ends with their exit code. When the parent is
-told to stop it tells its children, and children whose parent was killed end by themselves.
+asked to stop it stops its children, and children whose parent was killed end by themselves.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ EARLY_SECONDS = 10.0
 #: no helper all mail is deferred, and it keeps no port from anybody.
 PAUSES = (0.5, 30.0)
 HELPER_PAUSES = (0.1, 1.0)
-#: How often in a row every child ends early before the parent gives up; at once if all of them end for a reason that
+#: Times in a row that every child ends early before the parent gives up; at once if all of them end for a reason that
 #: another attempt does not remove.
 EARLY_ENDS = 6
 LASTING = frozenset({EX_USAGE, EX_CONFIG})
-#: Seconds after which those are killed that were told to stop and did not. What is not acknowledged by then will not be
+#: Seconds after which children that do not stop are killed. What is not acknowledged by then will not be
 #: (:data:`inbox.app.serve.server.GRACE_SECONDS`); the helper goes first: its servers may wait for its lock.
 STOP_SECONDS = 28.0
 HELPER_STOP_SECONDS = 24.0
-#: How often the helper must show that it looks after its door, and in what time: one that hangs is killed, for all mail
+#: Interval and time limit of the worker's sign of life: one that hangs is killed, for all mail
 #: waits for it.
 WATCH_SECONDS = 15.0
 HANG_SECONDS = 60.0
@@ -93,7 +93,7 @@ class Processes:
         return self._code
 
     def close(self) -> None:
-        """Whoever is left of the children ends."""
+        """Ends the remaining children."""
         self._door.close()
         self._inner.close()
         os.close(self._lifeline)

@@ -1,10 +1,10 @@
-"""The time by which things grow old: it follows the clock, but never leaps.
+"""The time that measures the age of records: it follows the clock, but never leaps.
 
 What is removed by its age is gone for good, and a clock can be wrong: a machine that starts with a date of the next
 decade would remove every decision record at once. So age is measured by a time of its own. It advances at most four
 times as fast as the process runs, is kept in a file between runs, and is never later than the clock. A server that was
 off for two months keeps its records some days longer; one whose clock leaps forward says so, and its operator has days
-to put it right before anything is missing.
+to correct the clock before anything is removed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from inbox.base.clock import Clock
 from inbox.plugin.api.services import Log
 from inbox.policy.edit import write_atomically
 
-#: How much faster than the process's own time it may advance while it is behind.
+#: The factor by which it may advance faster than the process's own time while it is behind.
 RATE: Final = 4.0
 DAY: Final = 86_400.0
 

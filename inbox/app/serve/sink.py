@@ -34,7 +34,7 @@ END_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class SinkState:
-    """How writing goes. ``lost`` are lines since the start; ``why`` is what is wrong now, empty if nothing is."""
+    """The state of writing. ``lost`` counts lines since the start; ``why`` is the current error, or empty."""
 
     lost: int
     why: str
@@ -95,7 +95,7 @@ class Sink:
                     self._thread.start()
 
     def state(self) -> SinkState:
-        """How writing goes now."""
+        """The current state."""
         with self._lock:
             why, began = self._why, self._began
             stalled = 0.0 if began is None else self._now() - began

@@ -1,4 +1,4 @@
-"""What a server process does about its stores: it sees to it that they stay a pair, and sweeps the blob store."""
+"""Background care of the stores: a check that they stay a pair, and the sweeper of the blob store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Storage:
     """The stores of one process.
 
     Args:
-        ages_by: the time by which blobs grow old (:class:`inbox.app.serve.retention.RetentionTime`); else the clock's.
+        ages_by: measures the age of blobs (:class:`inbox.app.serve.retention.RetentionTime`); else the clock's.
     """
 
     def __init__(self, here: Installation, ages_by: Callable[[], Awaitable[float]] | None = None) -> None:
@@ -56,7 +56,7 @@ class Storage:
             self._log.info("swept", **_counts(swept))
 
     def view(self) -> Mapping[str, Any]:
-        """What ``GET /status`` says of the stores: the ids, ``why`` nobody can be sure that they are a pair, and the
+        """The stores in ``GET /status``: the ids, ``why`` it is uncertain that they are a pair, and the
         last sweep (``{}`` before the first one)."""
         pairing = self._here.pairing
         return {

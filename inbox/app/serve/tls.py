@@ -22,17 +22,17 @@ from inbox.base.clock import Clock
 from inbox.base.errors import ConfigError
 
 LIFETIME = timedelta(days=365)
-#: A self-signed certificate is made anew when it has less than this to live; doctor warns of others then.
+#: A self-signed certificate is replaced when its remaining lifetime is shorter; doctor warns of others then.
 RENEW_BEFORE = timedelta(days=30)
-#: RFC 5280 Appendix A.1, ub-common-name; a longer name stands in the SAN only.
+#: RFC 5280 Appendix A.1, ub-common-name; a longer name is in the SAN only.
 COMMON_NAME_LENGTH = 64
-#: What TLS 1.2 offers, in OpenSSL's words; TLS 1.3 has only such suites.
+#: Suites of TLS 1.2, in OpenSSL's words; TLS 1.3 has only such suites.
 TLS12_SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateInfo:
-    """What is in use: where it is, the names it is good for, and when it ends (seconds since the epoch)."""
+    """The certificate in use: its file, its names, and its end (seconds since the epoch)."""
 
     path: Path
     names: tuple[str, ...]
@@ -86,9 +86,9 @@ class Certificates:
         return self._context
 
     def refresh(self) -> bool:
-        """Takes up changed files; makes a self-signed certificate anew in time. True if anything changed.
+        """Takes up changed files; replaces a self-signed certificate in time. True if anything changed.
 
-        Connections that are open keep their certificate. Call it now and then, and on reload.
+        Connections that are open keep their certificate. Call it periodically, and on reload.
 
         Raises:
             ConfigError: the new files are wrong; the old certificate stays in use.

@@ -1,4 +1,4 @@
-"""Whether a server process can take mail now: asked of what it leans on, each within a bounded time."""
+"""Health of a server process: whether its dependencies answer, each within a bounded time."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def check_room(folders: Iterable[Path]) -> None:
 
 
 async def helper_view(helper: Helper) -> dict[str, Any]:
-    """What ``GET /status`` says of the process that writes for us: ``name``, ``pid``, ``answers``, ``why`` not."""
+    """The worker in ``GET /status``: ``name``, ``pid``, ``answers``, and ``why`` not."""
     why = ""
     try:
         async with asyncio.timeout(PATIENCE):
@@ -76,7 +76,7 @@ async def helper_view(helper: Helper) -> dict[str, Any]:
 
 
 def log_view(sink: Sink | None) -> dict[str, Any]:
-    """What ``GET /status`` says of the log: ``lost`` lines since the start, ``why`` it cannot be written now."""
+    """The log in ``GET /status``: ``lost`` lines since the start, and ``why`` it cannot be written now."""
     if sink is None:
         return {"lost": 0, "why": ""}
     state = sink.state()
@@ -84,7 +84,7 @@ def log_view(sink: Sink | None) -> dict[str, Any]:
 
 
 def warnings(sink: Sink | None, suspended: Mapping[str, Exception], counters: str = "") -> list[str]:
-    """What is wrong although mail can be taken, one line each.
+    """Warnings, one line each, while mail is accepted.
 
     Args:
         counters: why the rate counters are in memory.

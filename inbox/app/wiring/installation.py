@@ -1,4 +1,4 @@
-"""What one installation has: its configuration, its database, its blobs. The server and the commands open the same."""
+"""An installation: configuration, database and blobs. The server and the commands open the same."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ KEPT_EVENTS = frozenset({"accepted", "login"})
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the server serves."""
+    """The objects behind the server's listeners."""
 
     live: LivePolicies
     judge: Judge

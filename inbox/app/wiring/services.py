@@ -1,4 +1,4 @@
-"""What plugins get from us: the stores behind the small protocols of ``inbox.plugin.api.services``."""
+"""The services of plugins: the stores behind the protocols of ``inbox.plugin.api.services``."""
 
 from __future__ import annotations
 

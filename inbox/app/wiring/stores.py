@@ -1,4 +1,4 @@
-"""Which database and which blob store the configuration asks for; what is not used is not imported."""
+"""Database and blob store from the configuration; unused backends are not imported."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def make_database(config: Config, clock: Clock, ids: Ids) -> Database:
 
 
 def places(config: Config) -> Places:
-    """What errors and reports call the database and the blob store."""
+    """Names of the database and the blob store in errors and reports."""
     url = config.database.masked_url(config.folders.data_dir)
     if config.database.surreal_url is not None:
         url = f"{url} ({config.database.namespace}/{config.database.database})"

@@ -1,4 +1,4 @@
-"""Our aggregate reports to others: XML (RFC 7489 Appendix C) and the mail that carries it (RFC 7489 §7.2.1.1).
+"""Outgoing aggregate reports: XML (RFC 7489 Appendix C) and the mail that carries it (RFC 7489 §7.2.1.1).
 
 The XML is that of RFC 7489, which consumers of RFC 9990 read as well: what only the latter has (``np``, ``testing``)
 would break those that check against the former's schema.
@@ -35,8 +35,8 @@ _ID_DIGITS: Final = 24
 
 @dataclass(frozen=True, slots=True)
 class Submitter:
-    """Who reports. ``domain`` names the receiver in subjects and file names; ``email`` is what From says, and whom a
-    reader may ask; ``contact`` is a URL or anything else that helps him."""
+    """The reporting organization. ``domain`` names the receiver in subjects and file names; ``email`` is the
+    address in From, to which readers may write; ``contact`` is a URL or other contact information."""
 
     organization: str
     domain: str
@@ -46,7 +46,7 @@ class Submitter:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What one report is about: one domain and the record that it published, on one UTC day (``2026-11-22``)."""
+    """The subject of one report: a domain, the record that it published, and one UTC day (``2026-11-22``)."""
 
     day: str
     domain: str
@@ -55,7 +55,7 @@ class Subject:
 
     @property
     def messages(self) -> int:
-        """How many messages the report counts."""
+        """The number of messages in the report."""
         return sum(count for _, count in self.observations)
 
     @property
@@ -65,7 +65,7 @@ class Subject:
 
     @property
     def period(self) -> tuple[int, int]:
-        """The first and the last second of the day, since the epoch. Raises ValueError if it is no day."""
+        """The first and the last second of the day, since the epoch. Raises ValueError if it is not a date."""
         midnight = datetime.strptime(self.day, "%Y-%m-%d").replace(tzinfo=UTC)
         return int(midnight.timestamp()), int((midnight + timedelta(days=1)).timestamp()) - 1
 
@@ -100,7 +100,7 @@ def build_report(subject: Subject, submitter: Submitter) -> BuiltReport:
     """The report; the same observations always give the same octets, and the same day and record the same id.
 
     Raises:
-        ValueError: the day is none.
+        ValueError: ``day`` is not a date.
     """
     names = (submitter.domain, subject.day, subject.domain, *(f"{name}={value}" for name, value in subject.published))
     report_id = hashlib.sha256("\n".join(names).encode("utf-8", "replace")).hexdigest()[:_ID_DIGITS]
@@ -145,7 +145,7 @@ def _feedback(subject: Subject, submitter: Submitter, report_id: str) -> etree._
     period = etree.SubElement(metadata, "date_range")
     _add(period, "begin", str(begin))
     _add(period, "end", str(end))
-    # What comes most often stays, if something has to go.
+    # If rows must go, the most frequent ones stay.
     rows = sorted(subject.observations, key=lambda one: (-one[1], one[0].source_ip))
     if len(rows) > REPORT_ROWS:
         lost = sum(count for _, count in rows[REPORT_ROWS:])
@@ -202,7 +202,7 @@ def _results(
         _add(signature, "domain", domain)
         _add(signature, "selector", selector)
         _add(signature, "result", result if result in _DKIM_RESULTS else "none")
-    # The schema wants one, also of mail for which nobody asked SPF.
+    # The schema requires one, even for mail without an SPF check.
     for domain, scope, result in spf[:REPORT_RESULTS] or ((asked, "mfrom", "none"),):
         identity = etree.SubElement(results, "spf")
         _add(identity, "domain", domain)

@@ -1,4 +1,4 @@
-"""Where aggregate reports may go (RFC 7489 §6.2, §7.1; RFC 9990): whom a record names, and whether he wants them."""
+"""Destinations of aggregate reports (RFC 7489 §6.2, §7.1; RFC 9990): addresses in a record, and their consent."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _destination(uri: str) -> Destination | None:
     except (AddressError, UnicodeDecodeError):
         return None
     if address.domain.startswith("[") or not address.is_ascii:
-        return None  # A literal has nobody who could consent, and not every server can carry the other.
+        return None  # A literal has no domain that could consent, and not every server can carry the other.
     return Destination(address, int(parts[2]) * _UNITS[parts[3].lower()] if parts[2] else None)
 
 
@@ -119,13 +119,13 @@ def _shown(uri: str) -> str:
 
 
 def too_many(destination: Destination, most: int, *, host: bool) -> Refusal:
-    """Why a mail beyond a day's cap is not made: nobody makes a flood of us. ``host``: the cap is the destination's."""
+    """The refusal of a mail beyond the day's cap. ``host``: the cap is the destination's."""
     whose = f" for {destination.address.domain}" if host else ""
     return _refusal(destination, f"more than {most} reports in a day{whose}")
 
 
 def too_large(destination: Destination, octets: int) -> Refusal | None:
-    """Why a mail of this size must not go there; None if it may. RFC 7489 §6.2 leaves open what is measured, so the
+    """The refusal of a mail of this size; None if it may go there. RFC 7489 §6.2 leaves open what is measured, so the
     largest that could be meant is: the whole mail."""
     if destination.most is None or octets <= destination.most:
         return None

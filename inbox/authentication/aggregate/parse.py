@@ -1,4 +1,4 @@
-"""Aggregate reports that others send (RFC 7489 Appendix C, RFC 9990 Appendix A), read as they arrive in life.
+"""Parser of incoming aggregate reports (RFC 7489 Appendix C, RFC 9990 Appendix A), tolerant of real ones.
 
 Elements may come in any namespace and any order, unknown ones are passed over, and what is optional may be missing.
 The parser builds no tree: each part of a report is read as it ends, and a document type is refused before any of its
@@ -46,7 +46,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,15}(?:\.0*)?\Z")
 _LATEST: Final = 253_402_300_800
 #: Messages of one row; more of them than there is mail in the world in a year.
 _MOST: Final = 10**12
-#: What an element holds: by name its elements, or its text.
+#: The content of an element: its elements by name, or its text.
 Node = dict[str, list[Any]]
 
 
@@ -65,7 +65,7 @@ def parse_mail(message: Message) -> IncomingReport:
 
 
 def _what_else(message: Message) -> str:
-    """What a mail without an aggregate report is."""
+    """The result for a mail without an aggregate report."""
     for part in message.parts:
         if part.content_type in _OTHERS:
             return f"it is {_OTHERS[part.content_type]}, no DMARC aggregate report"
@@ -86,7 +86,7 @@ def parse_report(data: bytes) -> IncomingReport:
         return _read(xml, _parser(recover=False))
     except etree.XMLSyntaxError:
         pass
-    # Broken, as reports often are: a bare "&" in a name, or a charset that is not the one that it is said to be. A
+    # Broken, as reports often are: a bare "&" in a name, or a charset other than the declared one. A
     # report that is cut off would count too little, so its end has to be there.
     if _END.search(xml[-200:]) is None:
         raise ReportUnfit("the XML is broken, and its end is missing")
@@ -101,7 +101,7 @@ def parse_report(data: bytes) -> IncomingReport:
 
 
 def _parser(**options: Any) -> etree.XMLParser:
-    # A target is told of elements and texts, and no tree is made. huge_tree=False: libxml2's own limits hold.
+    # The target receives elements and texts; lxml builds no tree. huge_tree=False: libxml2's own limits hold.
     target: Any = _Target()
     return etree.XMLParser(
         target=target, resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, **options
@@ -115,7 +115,7 @@ def _read(xml: bytes, parser: etree.XMLParser) -> IncomingReport:
 
 
 class _Target:
-    """What the parser tells of the document; raises ReportError for what is not to be read on."""
+    """Receives the parser's events; raises ReportError to stop reading."""
 
     def __init__(self) -> None:
         self._stack: list[tuple[str, Node]] = []
@@ -171,7 +171,7 @@ class _Target:
         return self
 
     def report(self, xml: bytes) -> IncomingReport:
-        """What was read. Raises ReportUnfit if something is missing without which a report says nothing."""
+        """The report. Raises ReportUnfit if a required part is missing."""
         if not self._rooted:
             raise NotAReport("the XML is empty")
         period = _node(self._metadata, "date_range")
@@ -251,7 +251,7 @@ def _word(node: Node, name: str) -> str:
 
 
 def _address(text: str) -> str:
-    """An IP address in its usual form; empty if it is none."""
+    """An IP address in its usual form; empty if ``text`` is not one."""
     try:
         return str(ip_address(text))
     except ValueError:

@@ -1,4 +1,4 @@
-"""How observations and the rows of reports are kept: as JSON, with the fields of ``inbox.authentication.feedback``."""
+"""Stored form of observations and report rows: JSON with the fields of ``inbox.authentication.feedback``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEY_DIGITS: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class ReportDetails:
-    """What is kept of an incoming report besides the columns of its table."""
+    """The fields of an incoming report that its table has no columns for."""
 
     email: str
     published: tuple[tuple[str, str], ...]

@@ -1,4 +1,4 @@
-"""Aggregate reports out of what they come in: mail, gzip, zip. Bounded, whatever a stranger has packed.
+"""Extraction of aggregate reports from mail, gzip and zip, with bounds against hostile archives.
 
 Only the first member of an archive is looked at, and an archive in an archive is no report.
 """
@@ -15,7 +15,7 @@ from inbox.mail.message import Message, PartInfo
 
 
 class ReportError(InboxError):
-    """What came is of no use as an aggregate report. The text is ours, in printable ASCII."""
+    """The data is not a usable aggregate report. The text is ours, in printable ASCII."""
 
     code, status, said = 550, "5.6.0", "This is not a DMARC aggregate report that we can read"
 
@@ -41,7 +41,7 @@ _STORED, _DEFLATED = 0, 8
 
 
 def attached(message: Message) -> Iterator[bytes]:
-    """What may be a report in a mail, in its order and as it is packed; at most REPORT_CANDIDATES.
+    """Candidates for reports in a mail, in order and still packed; at most REPORT_CANDIDATES.
 
     Raises:
         ReportUnfit: an attachment is larger than REPORT_ATTACHMENT_OCTETS.
@@ -68,7 +68,7 @@ def _may_be_report(part: PartInfo) -> bool:
 
 
 def is_packed(data: bytes) -> bool:
-    """Whether it begins like something that :func:`unpack` takes; a mail begins with a field's name."""
+    """Whether it begins like a format that :func:`unpack` reads; a mail begins with a field's name."""
     return data.startswith((_GZIP, _ZIP)) or _is_xml(data)
 
 
@@ -89,7 +89,7 @@ def unpack(data: bytes) -> bytes:
     elif data.startswith(_ZIP):
         data = _first_member(data)
     if not _is_xml(data):
-        raise NotAReport("it is no XML, and so no DMARC aggregate report")
+        raise NotAReport("it is not XML, and so not a DMARC aggregate report")
     if len(data) > REPORT_XML_OCTETS:
         raise ReportUnfit(f"more than {REPORT_XML_OCTETS} octets of XML")
     return data.lstrip(_BLANK)
@@ -109,7 +109,7 @@ def _first_member(data: bytes) -> bytes:
         return _inflate(data, start, -zlib.MAX_WBITS)
     if method == _STORED and start + size <= len(data):
         return data[start : start + size]
-    raise ReportUnfit("the zip archive is cut off, or packed in a way that nobody uses")
+    raise ReportUnfit("the zip archive is cut off, or uses an unsupported compression")
 
 
 def _inflate(data: bytes, start: int, wbits: int) -> bytes:

@@ -114,7 +114,7 @@ def _hop(section: HeaderSection, instance: int, found: Mapping[str, dict[int, tu
 
 
 def results_text(raw: bytes) -> str:
-    """What an ARC-Authentication-Results field says behind its instance, in one line.
+    """The content of an ARC-Authentication-Results field behind its instance, in one line.
 
     Nothing, if it is longer than ARC_RESULTS_OCTETS: the beginning of it might say something else than the whole.
     """
@@ -129,10 +129,10 @@ def results_text(raw: bytes) -> str:
 def _validation_fault(hops: tuple[Hop, ...]) -> str:
     """§5.2 step 3.C: the first set says ``none``, each other one ``pass``."""
     for hop in hops:
-        said = hop.seal.get("cv")
-        if said == Validation.FAIL:
+        status = hop.seal.get("cv")
+        if status == Validation.FAIL:
             return "a hop before us found the chain broken"
-        if said != (Validation.NONE if hop.instance == 1 else Validation.PASS):
+        if status != (Validation.NONE if hop.instance == 1 else Validation.PASS):
             return f"{_label(SEAL)}: cv= is missing or out of place"
     return ""
 

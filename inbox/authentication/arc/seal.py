@@ -26,7 +26,7 @@ from inbox.authentication.signing import SigningKey
 from inbox.base.limits import ARC_SETS
 from inbox.mail.content import Content
 
-#: Fields of one name that are covered: a thousand of them would make a field that nobody reads.
+#: Fields of one name that are covered: a thousand of them would make an unreadable field.
 _MOST_OF_ONE: Final = 20
 #: RFC 5322 §2.1.1
 _LINE: Final = 78
@@ -73,7 +73,7 @@ def seal(
         content: the message as it will be sent.
         authentication_results: what we found when it arrived: the value of our Authentication-Results field, which
             begins with our authserv-id (RFC 8601 §2.2). ASCII.
-        key: whose name stands for what the set says.
+        key: the signing key; its domain vouches for the set.
         now: seconds since the epoch, for ``t=``.
         chain: the state of the chain when the message arrived, before anything was changed.
         headers: what the message signature covers, in the place of the usual fields.
@@ -113,7 +113,7 @@ def _state(found: Chain, chain: ArcFact) -> Validation:
 
 
 def _covered(section: HeaderSection, key: SigningKey) -> tuple[str, ...]:
-    """What DKIM signs, which leaves out the fields that RFC 8617 §4.1.2 forbids, and DKIM's signatures themselves."""
+    """The fields that DKIM signs, without those that RFC 8617 §4.1.2 forbids, and the DKIM-Signature fields."""
     counts = Counter(signed_names(section, key.headers))
     counts["dkim-signature"] = section.count("dkim-signature")
     return tuple(name for name, count in counts.items() for _ in range(min(count, _MOST_OF_ONE)))

@@ -23,7 +23,7 @@ KeyName = tuple[str, str, str]
 
 
 class SignatureInvalid(ValueError):
-    """A signature that does not hold. The text is ours and quotes nobody.
+    """An invalid signature. The text is ours and quotes no input.
 
     ``temporary``: its key could not be had now; later it may hold.
     """
@@ -35,7 +35,7 @@ class SignatureInvalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """What an ARC-Seal and an ARC-Message-Signature have in common."""
+    """The common part of an ARC-Seal and an ARC-Message-Signature."""
 
     key: KeyName
     signature: bytes
@@ -87,7 +87,7 @@ def read_seal(tags: Mapping[str, str], now: float) -> Signed:
 def read_message_signature(tags: Mapping[str, str], now: float) -> MessageSignature:
     """An ARC-Message-Signature by its tags.
 
-    ``l=`` is not taken: whoever likes could append to a body of which only the beginning is signed. Without ``c=`` both
+    ``l=`` is refused: anyone could append to a body of which only the beginning is signed. Without ``c=`` both
     forms are relaxed, as the implementations have it (RFC 8617 does not say; RFC 6376 has simple).
 
     Args:
@@ -133,12 +133,12 @@ def _forms(text: str) -> tuple[Form, Form]:
 
 
 def seal_octets(before: Iterable[bytes], seal: bytes) -> bytes:
-    """What a seal signs (§5.1.1): the sets before it, then the fields of its own set, itself last without ``b=``.
+    """Octets that a seal signs (§5.1.1): the sets before it, then its own set, itself last without ``b=``.
 
     Args:
         before: the sets with lower instances in their order, none for a chain that failed (§5.1.2); then the set's own
             ARC-Authentication-Results and ARC-Message-Signature. All in canonical form.
-        seal: the seal as it stands in the message, with or without a value of ``b=``.
+        seal: the seal as it is in the message, with or without a value of ``b=``.
     """
     own = canonical_field(without_signature(seal), Form.RELAXED).removesuffix(b"\r\n")
     return b"".join((*before, own))

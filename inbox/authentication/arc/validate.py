@@ -1,4 +1,4 @@
-"""Validation of an ARC chain (RFC 8617 §5.2): what may be believed of what hops before us say.
+"""Validation of an ARC chain (RFC 8617 §5.2): which claims of earlier hops can be believed.
 
 A chain of fifty sets costs at most a hundred signatures, two passes over the body and ARC_KEYS questions to the DNS.
 What is cheap comes first: a chain whose structure is broken, or whose newest set does not fit the message, is done
@@ -52,7 +52,7 @@ async def validate(
     Args:
         now: seconds since the epoch.
         offload: where the arithmetic for large messages and long chains is done.
-        hashes: the message's own; None: nobody else asks for them.
+        hashes: the message's own; None: no other check needs them.
     """
     section = HeaderSection.of(content)
     chain = read_chain(section)

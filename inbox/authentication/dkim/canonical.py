@@ -39,7 +39,7 @@ class Form(StrEnum):
 
 
 class BodyTooCostly(ValueError):
-    """A body of nothing but white space to shorten: more than BODY_CHANGES runs of it. Nobody writes such mail, and
+    """A body of nothing but white space to shorten: more than BODY_CHANGES runs of it. Honest mail has none, and
     time is all that it can take from us."""
 
 
@@ -134,8 +134,8 @@ def body_hashes(content: Content, start: int, form: Form, lengths: Iterable[int 
 
 
 def body_hash(content: Content, start: int, form: Form) -> bytes:
-    """SHA-256 of the canonical body that begins at ``start``; empty if the body costs too much, which is no hash of
-    anything and fits no signature."""
+    """SHA-256 of the canonical body that begins at ``start``; empty if the body costs too much: that matches
+    no signature."""
     return body_hashes(content, start, form, ()).get(None, b"")
 
 
@@ -195,14 +195,14 @@ def _reduced(piece: bytes) -> tuple[bytes, int]:
 
 
 def _open_end(piece: bytes) -> int:
-    """How many octets at the end of a reduced piece the next one decides about."""
+    """The number of octets at the end of a reduced piece the next one decides about."""
     if piece.endswith(b" \r"):
         return 2
     return 1 if piece.endswith((b"\r", b" ")) else 0
 
 
 def _end_of_text(piece: bytes) -> int:
-    """Where the CRLFs begin that a piece ends with; its length if there are none."""
+    """The beginning of the CRLFs at the end of a piece; its length if there are none."""
     if not piece.endswith(b"\r\n"):
         return len(piece)
     if not piece.endswith(b"\n\r\n"):  # A line of text: nearly always.

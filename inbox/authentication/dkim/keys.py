@@ -27,7 +27,7 @@ from inbox.mail.address import AddressError, canonical_domain
 
 
 class KeyInvalid(ValueError):
-    """There is no key that may be used. The text is ours and quotes nobody."""
+    """There is no usable key. The text is ours and quotes no input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def domain_name(text: str) -> str:
     """A domain (``d=``) or selector (``s=``) of a signature as A-labels in lower case (RFC 6376 §3.5, RFC 8616 §5).
 
     Raises:
-        KeyInvalid: it is no name that may be asked for.
+        KeyInvalid: the name cannot be looked up.
     """
     if len(text) > DOMAIN_OCTETS or text.startswith("["):  # IDNA takes its time over long texts.
         raise KeyInvalid("not a domain name")
@@ -73,7 +73,7 @@ def parse_key(record: bytes) -> PublicKey:
 
 @lru_cache(maxsize=4096)
 def _parsed(record: bytes) -> PublicKey | str:
-    """The key, or why there is none: what is wrong is not worked out anew for each message, either."""
+    """The key, or the error: both are kept, so that no message parses a record again."""
     try:
         tags = parse_tags(record, KEY_RECORD_OCTETS)
         if tags.get("v", "DKIM1") != "DKIM1":
@@ -86,7 +86,7 @@ def _parsed(record: bytes) -> PublicKey | str:
         raw = octets(tags, "p")
     except TagsInvalid as error:
         return f"the key record is malformed: {error}"
-    # The bound comes before the parser: nobody makes us read numbers of 16,384 bits.
+    # The bound comes before the parser, so that no record makes it read numbers of 16,384 bits.
     if len(raw) > PUBLIC_KEY_OCTETS:
         return "the key is too large"
     flags = words(tags, "t")
@@ -128,7 +128,7 @@ async def find_key(dns: Resolver, domain: str, selector: str, kind: str = "") ->
 
     Raises:
         KeyInvalid: there is none, or none that may be used.
-        DnsTemporary: nobody can say now.
+        DnsTemporary: there is no answer now.
     """
     try:
         answer = await dns.txt(f"{selector}._domainkey.{domain}")
@@ -154,7 +154,7 @@ Found = PublicKey | KeyInvalid | DnsTemporary
 
 
 async def find_keys(dns: Resolver, wanted: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str, str], Found]:
-    """The keys of several signatures, (domain, selector, kind) each, looked up at once; what cannot be had is told as
+    """The keys of several signatures, (domain, selector, kind) each, looked up at once; a missing key is returned as
     the error that :func:`find_key` raises for it."""
 
     async def one(domain: str, selector: str, kind: str) -> Found:

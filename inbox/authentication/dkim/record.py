@@ -19,7 +19,7 @@ STRING_OCTETS: Final = 255
 
 
 class Publication(StrEnum):
-    """What the DNS shows under a selector, compared with a key of ours."""
+    """The state of the DNS record of a selector, compared with our key."""
 
     PUBLISHED = "published"
     MISSING = "missing"
@@ -35,7 +35,7 @@ def key_type(private: PrivateKey) -> str:
 
 
 def record_name(selector: str, domain: str) -> str:
-    """Where the record stands (RFC 6376 §3.6.2.1), without the last dot."""
+    """The name of the record (RFC 6376 §3.6.2.1), without the last dot."""
     return f"{selector}._domainkey.{domain}"
 
 
@@ -56,12 +56,12 @@ def zone_strings(text: str) -> str:
 
 
 def publication(records: Sequence[bytes], private: PrivateKey) -> Publication:
-    """What the TXT records under a selector say about the key ``private``."""
+    """The state of the TXT records of a selector, compared with the key ``private``."""
     return compared(records, private.public_key())
 
 
 def compared(records: Sequence[bytes], public: RSAPublicKey | Ed25519PublicKey) -> Publication:
-    """:func:`publication` for whoever has the public key only."""
+    """:func:`publication` for callers that have only the public key."""
     if not records:
         return Publication.MISSING
     if len(records) > 1:
@@ -76,7 +76,7 @@ def compared(records: Sequence[bytes], public: RSAPublicKey | Ed25519PublicKey) 
 
 
 def _public_octets(private: PrivateKey) -> bytes:
-    """What ``p=`` holds."""
+    """The value of ``p=``."""
     public = private.public_key()
     if isinstance(private, Ed25519PrivateKey):
         return public.public_bytes(Encoding.Raw, PublicFormat.Raw)  # RFC 8463 §4.2

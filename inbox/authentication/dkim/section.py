@@ -24,9 +24,9 @@ ONCE: Final = frozenset(
 )  # fmt: skip
 #: Names under which a line with a malformed name is not passed over: some reader may take it for that field.
 _KNOWN: Final = ONCE | {"dkim-signature", "arc-seal", "arc-message-signature", "arc-authentication-results"}
-#: Lines without a colon that nobody takes for a field or the rest of one.
+#: Lines without a colon that no reader takes for a field or its continuation.
 _STRAY = re.compile(rb"(?>(?:[!-9;-~\x80-\xff][\t -9;-~\x80-\xff]*+\r?\n)+)")
-#: The same for what stands in front of a colon.
+#: The same for the text in front of a colon.
 _STRAY_NAME = re.compile(rb"[!-9;-~\x80-\xff][\t -9;-~\x80-\xff]*\Z")
 #: The line in front of each message of an mbox file, quoted or not (RFC 4155, appendix A).
 _MBOX = re.compile(rb">*From [^ ]+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) ")
@@ -85,7 +85,7 @@ class HeaderSection:
             self.fault = "the header section is malformed"
 
     def count(self, name: str) -> int:
-        """How many fields have this name (in lower case)."""
+        """The number of fields with this name (in lower case)."""
         return len(self._by_name.get(name, ()))
 
     def places(self, name: str) -> Sequence[int]:
@@ -106,7 +106,7 @@ class HeaderSection:
         return chosen
 
     def signed_octets(self, names: Sequence[str], form: Form, signature: bytes, without: int = -1) -> bytes:
-        """What a signature signs (RFC 6376 §3.7): the chosen fields, then its own field without ``b=`` and CRLF.
+        """The signed octets (RFC 6376 §3.7): the chosen fields, then its own field without ``b=`` and CRLF.
 
         Args:
             names: of ``h=``, in lower case.
@@ -128,13 +128,13 @@ class HeaderSection:
 
 
 def _are_stray(lines: bytes) -> bool:
-    """Whether lines without a colon are lines that everybody passes over. One that begins with white space is not: to
+    """Whether every reader skips these lines without a colon. One that begins with white space is not: to
     some readers it is a field, to others the rest of one."""
     return not lines or _STRAY.fullmatch(lines) is not None
 
 
 def _is_stray(line: bytes, name: bytes) -> bool:
-    """Whether a line with a malformed field name is one that everybody passes over: a single line, whose name is no
+    """Whether every reader skips a line with a malformed field name: a single line, whose name is no
     known field's, whether it is read without the octets that do not belong there or cut at them."""
     if _STRAY_NAME.match(name) is None or line.count(b"\n") > line.endswith(b"\n"):
         return False

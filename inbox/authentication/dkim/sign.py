@@ -36,7 +36,7 @@ _GROUP: Final = 64
 
 
 class CannotBeSigned(InboxError):
-    """The message is one whose signature nobody would accept: no From or two, a malformed header section."""
+    """No verifier would accept a signature of the message: no From or two, a malformed header section."""
 
     code, status, said = 550, "5.6.0", "The message is malformed"
 

@@ -26,12 +26,12 @@ _IDENTITY_CHARACTERS = 254
 
 
 class SignatureInvalid(ValueError):
-    """The field is none that can be verified (PERMFAIL). The text is ours and quotes nobody."""
+    """The field cannot be verified (PERMFAIL). The text is ours and quotes no input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What is needed to verify: ``header`` and ``body`` are the forms of ``c=``, ``names`` the ``h=`` in lower case,
+    """The data for verification: ``header`` and ``body`` are the forms of ``c=``, ``names`` the ``h=`` in lower case,
     ``length`` is ``l=``, ``identity`` the domain of ``i=``, ``kind`` of which type the key must be."""
 
     kind: str
@@ -50,7 +50,7 @@ def read_signature(value: bytes, now: float) -> tuple[DkimSignature, Signature |
     """The field's value, read.
 
     Returns:
-        What is said about it, as far as it can be read; and what is to be verified. Without the latter, the former
+        Its fact, as far as it can be read, and the data for verification. Without the latter, the former
         has the result and the reason.
     """
     try:
@@ -58,16 +58,16 @@ def read_signature(value: bytes, now: float) -> tuple[DkimSignature, Signature |
     except TagsInvalid as error:
         return DkimSignature(Result.PERMERROR, reason=str(error)), None
     names = words(tags, "h")
-    said = _said(tags, names)
+    fact = _fact(tags, names)
     try:
-        signature = _checked(tags, said, names, now)
+        signature = _checked(tags, fact, names, now)
     except (TagsInvalid, SignatureInvalid) as error:
-        return replace(said, result=Result.PERMERROR, reason=str(error)), None
-    return said, signature
+        return replace(fact, result=Result.PERMERROR, reason=str(error)), None
+    return fact, signature
 
 
-def _said(tags: Mapping[str, str], names: tuple[str, ...]) -> DkimSignature:
-    """What can be told of any signature, fit for a header field."""
+def _fact(tags: Mapping[str, str], names: tuple[str, ...]) -> DkimSignature:
+    """The fact about any signature, fit for a header field."""
     algorithm = tags.get("a", "").lower()
     return DkimSignature(
         Result.NONE,
@@ -93,7 +93,7 @@ def _name(tags: Mapping[str, str], tag: str) -> str:
         return ""
 
 
-def _checked(tags: Mapping[str, str], said: DkimSignature, names: tuple[str, ...], now: float) -> Signature:
+def _checked(tags: Mapping[str, str], fact: DkimSignature, names: tuple[str, ...], now: float) -> Signature:
     if required(tags, "v") != "1":
         raise SignatureInvalid("the signature has an unknown version")
     algorithm = required(tags, "a").lower()
@@ -101,12 +101,12 @@ def _checked(tags: Mapping[str, str], said: DkimSignature, names: tuple[str, ...
         raise SignatureInvalid("rsa-sha1 must not be used")  # RFC 8301 §3.1
     if algorithm not in ALGORITHMS:
         raise SignatureInvalid("the algorithm is unknown")
-    domain = said.domain
+    domain = fact.domain
     if required(tags, "d") and "." not in domain:  # RFC 6376 §3.5: domain-name has two labels at least.
         raise SignatureInvalid("d= is not a domain name")
-    if required(tags, "s") and not said.selector:
+    if required(tags, "s") and not fact.selector:
         raise SignatureInvalid("s= is not a domain name")
-    if required(tags, "h") and len(set(names)) != len(said.covers):
+    if required(tags, "h") and len(set(names)) != len(fact.covers):
         raise SignatureInvalid("h= is malformed")
     if "from" not in names:
         raise SignatureInvalid("From is not signed")
@@ -118,7 +118,7 @@ def _checked(tags: Mapping[str, str], said: DkimSignature, names: tuple[str, ...
         raise SignatureInvalid("bh= is not a SHA-256 hash")
     _check_times(tags, now)
     return Signature(
-        ALGORITHMS[algorithm], domain, said.selector, _identity(tags, domain), header, body, names,
+        ALGORITHMS[algorithm], domain, fact.selector, _identity(tags, domain), header, body, names,
         octets(tags, "b"), body_hash, number(tags, "l", TAG_LENGTH_DIGITS),
     )  # fmt: skip
 

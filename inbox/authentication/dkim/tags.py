@@ -1,6 +1,6 @@
 """Tag-lists (RFC 6376 §3.2): ``v=1; a=rsa-sha256; …``, in signatures and in key records.
 
-The parser is dkimpy's; what stands here bounds what it is given, closes what it leaves open, and reads the values.
+The parser is dkimpy's; this module bounds its input, closes its gaps, and reads the values.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from inbox.base.limits import SIGNATURE_FIELD_OCTETS, TAG_DIGITS, TAGS
 _FOLD = re.compile(rb"\r?\n")
 _NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]*\Z")
 _DIGITS = re.compile(r"[0-9]+\Z")
-#: What a tag-value may not hold: control characters but for the white space of folding.
+#: Characters that a tag-value may not hold: control characters but for the white space of folding.
 _UNFIT = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _SPACE = re.compile(r"[ \t]+")
 
 
 class TagsInvalid(ValueError):
-    """A tag-list, or one of its values, breaks the grammar. The text is ours and quotes nobody."""
+    """A tag-list, or one of its values, breaks the grammar. The text is ours and quotes no input."""
 
 
 def parse_tags(value: bytes, limit: int = SIGNATURE_FIELD_OCTETS) -> dict[str, str]:
@@ -35,7 +35,7 @@ def parse_tags(value: bytes, limit: int = SIGNATURE_FIELD_OCTETS) -> dict[str, s
         limit: octets that are looked at.
 
     Raises:
-        TagsInvalid: too long, too many tags, a tag twice, a name or value that is none.
+        TagsInvalid: too long, too many tags, a tag twice, an invalid name or value.
     """
     if len(value) > limit:
         raise TagsInvalid("the tag-list is too long")

@@ -47,15 +47,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """One field: its place in the section, what is said about it, and what is to be verified."""
+    """One field: its place in the section, its fact, and the data for verification."""
 
     place: int
-    said: DkimSignature
+    fact: DkimSignature
     signature: Signature | None
 
     @property
     def wanted(self) -> tuple[str, str, str] | None:
-        """Which key it needs."""
+        """The key that it needs."""
         signature = self.signature
         return None if signature is None else (signature.domain, signature.selector, signature.kind)
 
@@ -74,7 +74,7 @@ async def verify(
     Args:
         now: seconds since the epoch.
         offload: where the arithmetic for messages of more than INLINE_OCTETS is done.
-        hashes: the message's own; None: nobody else asks for them.
+        hashes: the message's own; None: no other check needs them.
     """
     hashes = hashes or BodyHashes()
     section = HeaderSection.of(content)
@@ -91,13 +91,13 @@ async def verify(
 
 
 def _read(section: HeaderSection, place: int, now: float) -> _Read:
-    said, signature = read_signature(section.raw[place].partition(b":")[2], now)
+    fact, signature = read_signature(section.raw[place].partition(b":")[2], now)
     fault = section.fault
     if not fault and section.count("from") != 1:  # RFC 5322 §3.6; RFC 6376 §8.15
         fault = "there is not exactly one From field"
     if fault:
-        return _Read(place, replace(said, result=Result.PERMERROR, reason=fault), None)
-    return _Read(place, said, signature)
+        return _Read(place, replace(fact, result=Result.PERMERROR, reason=fault), None)
+    return _Read(place, fact, signature)
 
 
 def judge(
@@ -114,9 +114,9 @@ def judge(
     for read in reads:
         found = None if read.wanted is None else keys[read.wanted]
         if read.signature is None or found is None:
-            judged[read.place] = read.said
+            judged[read.place] = read.fact
             continue
-        outcome = _key_problem(read.said, read.signature, found)
+        outcome = _key_problem(read.fact, read.signature, found)
         if outcome is not None:
             judged[read.place] = outcome
         elif isinstance(found, PublicKey):
@@ -126,16 +126,16 @@ def judge(
         if read.place in usable:
             signature, key = usable[read.place]
             result, reason = _verified(section, read.place, signature, key, hashes, limits)
-            judged[read.place] = replace(read.said, result=result, reason=reason, bits=key.bits, testing=key.testing)
+            judged[read.place] = replace(read.fact, result=result, reason=reason, bits=key.bits, testing=key.testing)
     return tuple(judged[read.place] for read in reads)
 
 
-def _key_problem(said: DkimSignature, signature: Signature, found: Found) -> DkimSignature | None:
+def _key_problem(fact: DkimSignature, signature: Signature, found: Found) -> DkimSignature | None:
     """The result, if the key settles it."""
     if isinstance(found, DnsTemporary):
-        return replace(said, result=Result.TEMPERROR, reason=not_found_now(found, "the key cannot be looked up now"))
+        return replace(fact, result=Result.TEMPERROR, reason=not_found_now(found, "the key cannot be looked up now"))
     if isinstance(found, KeyInvalid):
-        return replace(said, result=Result.PERMERROR, reason=str(found))
+        return replace(fact, result=Result.PERMERROR, reason=str(found))
     problem = ""
     if found.hashes and "sha256" not in found.hashes:
         problem = "the key is not for SHA-256"
@@ -143,7 +143,7 @@ def _key_problem(said: DkimSignature, signature: Signature, found: Found) -> Dki
         problem = "the key is not for subdomains"  # RFC 6376 §3.6.1, t=s
     if not problem:
         return None
-    return replace(said, result=Result.PERMERROR, reason=problem, bits=found.bits, testing=found.testing)
+    return replace(fact, result=Result.PERMERROR, reason=problem, bits=found.bits, testing=found.testing)
 
 
 def not_found_now(error: DnsTemporary, text: str) -> str:
@@ -189,7 +189,7 @@ def _verified(
 def added_again(section: HeaderSection, names: Sequence[str]) -> str:
     """A field of ONCE that a signature over ``names`` covers, and that is there again without being covered; or "".
 
-    Readers show one of them, and nobody knows which (RFC 6376 §8.15).
+    Readers show one of them, and which one differs (RFC 6376 §8.15).
     """
     return next(
         (name for name in dict.fromkeys(names) if name in ONCE and section.count(name) > max(1, names.count(name))), ""

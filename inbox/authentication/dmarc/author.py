@@ -28,7 +28,7 @@ _SPELLINGS: Final = 20
 _DOMAIN_CHARACTERS: Final = 255
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SPACE: Final = rb"[ \t\r\n]"
-#: RFC 2047 §2, of what may not stand in a phrase (§5) only the "@", which senders do put there.
+#: RFC 2047 §2; of the characters that a phrase (§5) may not hold only the "@", which real senders put there.
 _WORD: Final = rb'=\?[^?\s<>()",;:]{1,64}\?[bqBQ]\?[^?\s<>()",;:]*+\?='
 _ENCODED_WORD: Final = re.compile(_WORD)
 #: The same with what broken senders leave unencoded: clients differ in whether they decode it.
@@ -38,7 +38,7 @@ _ENCODED_ADDRESS: Final = re.compile(rb"<[ \t\r\n]*+=\?")
 _NAME_BEGINS: Final = re.compile(rb'["(]|%b(?>(?:%b++%b)*)' % (_WORD, _SPACE, _WORD))
 #: Marks in the flattened field, which has no control characters of its own: a name that holds an "@", another name.
 _NAME_WITH_AT, _NAME = b"\x01", b"\x02"
-#: What may follow a name: the rest of the display name up to an angle bracket, or the "@" of a quoted local part.
+#: A name may precede the rest of the display name up to an angle bracket, or the "@" of a quoted local part.
 _OF_AN_ADDRESS: Final = re.compile(rb"[^,;:<>@]*+<|[ \t\r\n]*+@")
 _OPENING: Final = re.compile(rb"<(?>(?:%b*+<)+)" % _SPACE)
 _CLOSING: Final = re.compile(rb">(?>(?:%b*+>)+)" % _SPACE)
@@ -66,8 +66,8 @@ class Author:
 def author_of(fields: Sequence[bytes]) -> Author:
     """The Author Domain of a message with these From fields (values as they came). Never fails; linear in their size.
 
-    RFC 5322 §3.6 wants one field. Several addresses, and groups (RFC 6854), may stand in it as long as all of them
-    are of one domain.
+    RFC 5322 §3.6 wants one field. Several addresses, and groups (RFC 6854), are allowed as long as all of them
+    have one domain.
     """
     if len(fields) != 1:
         return Author(problem="there are several From fields" if fields else "there is no From field")
@@ -115,7 +115,7 @@ def a_labels(text: str) -> str:
     IDNA 2003 would make ``strasse`` of ``straße``, and so judge another domain than the one that is shown.
 
     Raises:
-        AddressError: it is no domain.
+        AddressError: ``text`` is not a domain.
     """
     if len(text) > _DOMAIN_CHARACTERS:
         raise AddressError(f"a domain of more than {_DOMAIN_CHARACTERS} characters")
@@ -228,8 +228,8 @@ def _dotted(name: str) -> Iterator[str]:
 
 
 def _in_phrase(piece: bytes) -> Iterator[str]:
-    """What is behind an "@" of a display name that is not quoted: some readers show it as the domain, with or without
-    the white space in it. A single label is nobody's domain."""
+    """The domain behind an "@" of a display name that is not quoted: some readers show it, with or without the white
+    space in it. A single label is not a mail domain."""
     for text in (_tidy(piece), _GLUE.sub(b"", piece)):
         found = _LABELS.match(text)
         assert found is not None  # matches the empty text too
@@ -239,7 +239,7 @@ def _in_phrase(piece: bytes) -> Iterator[str]:
 
 
 def _in_address(piece: bytes) -> Iterator[str]:
-    """What is behind the "@" of an address."""
+    """The domain behind the "@" of an address."""
     text = _tidy(piece)
     if not text:
         return

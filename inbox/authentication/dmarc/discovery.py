@@ -1,4 +1,4 @@
-"""Which record applies to a domain, and which domain an organization's names belong to (RFC 9989 §4.10).
+"""Discovery of the DMARC record of a domain, and of organizational domains (RFC 9989 §4.10).
 
 Three ways to find an organizational domain:
 
@@ -22,7 +22,7 @@ from inbox.dns.answers import NameUnfit, Resolver
 
 
 class Method(StrEnum):
-    """How organizational domains are found."""
+    """Ways to find organizational domains."""
 
     TREE_WALK = "tree_walk"
     PUBLIC_SUFFIX = "public_suffix"
@@ -54,7 +54,7 @@ class Discovery:
         """The record that ``domain`` itself publishes; None if it has none, or several (RFC 9989 §4.10 step 2).
 
         Raises:
-            DnsTemporary: nobody can say now.
+            DnsTemporary: there is no answer now.
         """
         if domain not in self._records:
             self._records[domain] = await self._ask(domain)
@@ -65,7 +65,7 @@ class Discovery:
         domain's, else its public suffix domain's.
 
         Raises:
-            DnsTemporary: nobody can say now.
+            DnsTemporary: there is no answer now.
         """
         own = await self.record(domain)
         if own is not None:
@@ -82,10 +82,10 @@ class Discovery:
         return next((each for each in found if each.domain == organizational), found[-1])
 
     async def organizational_domain(self, domain: str) -> str:
-        """The domain that stands for all names of one organization (RFC 9989 §4.10.2).
+        """The organizational domain of a name (RFC 9989 §4.10.2).
 
         Raises:
-            DnsTemporary: nobody can say now.
+            DnsTemporary: there is no answer now.
         """
         if self._method is Method.PUBLIC_SUFFIX:
             return self._suffixes.organizational_domain(domain)
@@ -95,7 +95,7 @@ class Discovery:
         """False if the DNS says that there is no such name (NXDOMAIN; RFC 9989 Appendix A.4).
 
         Raises:
-            DnsTemporary: nobody can say now.
+            DnsTemporary: there is no answer now.
         """
         if (await self._dns.a(domain)).exists:
             return True
@@ -105,7 +105,7 @@ class Discovery:
     async def _ask(self, domain: str) -> Record | None:
         try:
             answer = await self._dns.txt(f"_dmarc.{domain}")
-        except NameUnfit:  # With the prefix it is longer than a name can be: nobody can publish anything there.
+        except NameUnfit:  # With the prefix it is longer than a name can be, so no record exists there.
             return None
         records = [text for text in answer.records if is_record(text)]
         return parse_record(records[0]) if len(records) == 1 else None

@@ -1,4 +1,4 @@
-"""Whether a message fulfils the policy of the domain in its From field, and what that policy asks for.
+"""DMARC evaluation: the result for the domain in From, and the disposition that its policy asks for.
 
 A message passes if SPF or a DKIM signature passed for a domain that is aligned with From's (RFC 9989 §4.4). What could
 not be looked up makes the result temperror only where it could have made it pass: else a sender could escape a policy
@@ -26,7 +26,7 @@ TEST_MODE = "policy_test_mode"
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What is known of the message besides its From field. None: that check did not come to an end."""
+    """Inputs besides the From field: results of SPF and DKIM. None: that check did not finish."""
 
     spf: SpfFact | None
     dkim: DkimFact | None
@@ -74,7 +74,7 @@ async def _policy_for(domain: str, found: Found, discovery: Discovery) -> Policy
     record = found.record
     if found.domain == domain:
         return record.p
-    # Whether the domain exists is only asked if it makes a difference.
+    # The look-up of the domain is made only if it makes a difference.
     return record.policy_below(exists=record.np is None or await discovery.exists(domain))
 
 
@@ -138,9 +138,9 @@ def _dkim_identifiers(dkim: DkimFact | None) -> Iterator[tuple[str, Result]]:
 
 
 class _Alignment:
-    """Whose identifiers are aligned with one Author Domain.
+    """Alignment of identifiers with one Author Domain.
 
-    ``organizational_domain`` is the Author Domain's, empty while nobody needed to know it.
+    ``organizational_domain`` is the Author Domain's, empty while it was not needed.
     """
 
     def __init__(self, author: str, discovery: Discovery) -> None:
@@ -170,7 +170,7 @@ class _Alignment:
         return Result.TEMPERROR if unsure else Result.FAIL
 
     async def _relaxed(self, domain: str) -> bool:
-        """RFC 9989 §4.4: whether both have the same organizational domain. Raises DnsError if nobody can say now."""
+        """RFC 9989 §4.4: whether both have the same organizational domain. Raises DnsError without an answer."""
         if not self.organizational_domain:
             self.organizational_domain = await self._discovery.organizational_domain(self._author)
         organizational = self.organizational_domain

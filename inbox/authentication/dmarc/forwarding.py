@@ -1,4 +1,4 @@
-"""Mail that fails because somebody on its way changed it: who may vouch for it, and how they are recognised.
+"""Exemptions for mail that a forwarder or mailing list changed on its way: trusted sealers and named exceptions.
 
 Nothing that a stranger can write counts by itself. A host name counts if it leads back to the peer's address, a List-Id
 if the list's domain passed SPF or DKIM, and what a hop says to have found if it is in an intact ARC chain whose last
@@ -49,7 +49,7 @@ def pattern(text: str) -> str:
 
 
 def checked_by(found: Sequence[results.MethodResult]) -> Checked:
-    """What SPF and DKIM found, as somebody wrote it into (ARC-)Authentication-Results."""
+    """Results of SPF and DKIM as read from (ARC-)Authentication-Results."""
     spf = SpfFact(Result.NONE, "", source="header")
     signatures: list[DkimSignature] = []
     for each in found:
@@ -65,13 +65,13 @@ def checked_by(found: Sequence[results.MethodResult]) -> Checked:
 
 
 def dmarc_of(found: Sequence[results.MethodResult], domain: str) -> Result | None:
-    """What a field says of DMARC for mail from ``domain``; None if nothing, or not one thing.
+    """The DMARC result in a field for mail from ``domain``; None without one, or with several.
 
-    A field that contradicts itself was written by somebody who copies what strangers say, such as local parts in
+    A field that contradicts itself comes from a server that copies strangers' text, such as local parts in
     comments, and one of the results may be a stranger's.
     """
-    said = {each.known for each in found if each.method == "dmarc" and _domain(each.get("header.from")) == domain}
-    return said.pop() if len(said) == 1 else None
+    results = {each.known for each in found if each.method == "dmarc" and _domain(each.get("header.from")) == domain}
+    return results.pop() if len(results) == 1 else None
 
 
 def _domain(text: str) -> str:
@@ -85,7 +85,7 @@ def _domain(text: str) -> str:
 
 
 async def vouched(arc: ArcFact | None, domain: str, trusted: Sequence[str], discovery: Discovery) -> str:
-    """What speaks for mail from ``domain``: a comment for reports (RFC 8617 §7.2.2), empty if nothing does.
+    """The trusted ARC results for mail from ``domain``, as a comment for reports (RFC 8617 §7.2.2); empty without one.
 
     The chain must be intact and cover From, nothing that it covers may have been added again, and its newest sealers
     must be trusted. Of these, the first that had the
@@ -130,7 +130,7 @@ class Exemption:
 
     @property
     def kind(self) -> str:
-        """What reports call it (RFC 9990 §3.1.1)."""
+        """Its name in reports (RFC 9990 §3.1.1)."""
         if self.lists:
             return "mailing_list"
         return "trusted_forwarder" if self.networks or self.hosts or self.sealers else "local_policy"
@@ -138,7 +138,7 @@ class Exemption:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a message came. ``list_ids`` are its List-Id fields as they came, ``passing`` the domains of SPF and DKIM."""
+    """The path of a message: ``list_ids`` are its List-Id fields, ``passing`` the domains of SPF and DKIM."""
 
     domain: str
     peer: IPv4Address | IPv6Address
@@ -152,7 +152,7 @@ async def exempts(exemption: Exemption, way: Way, dns: Resolver, discovery: Disc
     """Whether the exemption holds for a message.
 
     Raises:
-        DnsTemporary: nobody can say now.
+        DnsTemporary: there is no answer now.
     """
     if exemption.from_domains and not matches(way.domain, exemption.from_domains):
         return False

@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class SuffixList(Protocol):
-    """What is used of ``publicsuffixlist.PublicSuffixList``."""
+    """The part of ``publicsuffixlist.PublicSuffixList`` that is used."""
 
     def privatesuffix(self, domain: str) -> str | None: ...
 
@@ -32,7 +32,7 @@ class PublicSuffixes:
         return self._suffixes().privatesuffix(domain) or domain
 
     def is_public(self, domain: str) -> bool:
-        """Whether strangers register their domains below this one."""
+        """Whether unrelated parties register domains below this one."""
         return self._suffixes().is_public(domain)
 
     def _suffixes(self) -> SuffixList:

@@ -1,8 +1,8 @@
 """DMARC policy records (RFC 9989 §4.7, RFC 7489 §6.3), parsed in one pass.
 
 Unknown tags are ignored. A tag whose value is malformed counts as absent, and so does one that is there twice, since a
-tag list must not repeat a name (RFC 6376 §3.2). What follows from a malformed ``p``, ``sp`` or ``np`` is said in RFC
-9989 §4.10.1: with an address for reports the record asks for nothing (``p=none``), without one it is no policy.
+tag list must not repeat a name (RFC 6376 §3.2). The consequences of a malformed ``p``, ``sp`` or ``np`` are in RFC
+9989 §4.10.1: with an address for reports the record asks for nothing (``p=none``), without one it is not a policy.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _POLICY_TAGS: Final = ("p", "sp", "np")
 
 
 class Policy(StrEnum):
-    """What a domain asks for mail that fails, the mildest first (RFC 9989 §4.7, ``p``)."""
+    """Dispositions that a domain may ask for, the mildest first (RFC 9989 §4.7, ``p``)."""
 
     NONE = "none"
     QUARANTINE = "quarantine"
@@ -92,7 +92,7 @@ class Record:
 
 
 def is_record(text: bytes) -> bool:
-    """Whether a TXT record is meant as a DMARC record: its first tag is ``v=DMARC1``."""
+    """Whether a TXT record is a DMARC record: its first tag is ``v=DMARC1``."""
     return _VERSION.match(text) is not None
 
 

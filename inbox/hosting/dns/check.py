@@ -20,7 +20,7 @@ from inbox.hosting.dns.records import IPAddress, Need, WantedRecord
 from inbox.mail.address import Address
 from inbox.plugin.api.services import RunBlocking
 
-#: Names of an address that are looked at: one is enough, and whoever has the network may have put in thousands.
+#: Names of an address that are checked: one is enough, and the owner of a network may publish thousands.
 MOST_NAMES: Final = 10
 
 
@@ -134,7 +134,7 @@ def _remarks(record: bytes) -> list[str]:
 
 
 def tlsa(subject: Subject) -> list[Finding]:
-    """What DANE says about this server is so (RFC 7672); senders that look at it send nothing otherwise."""
+    """TLSA records match this server (RFC 7672); otherwise senders that use DANE send nothing."""
     findings = []
     for wanted in subject.wants("tlsa"):
         look = Look(wanted, subject.lookup.ask(wanted.name, "TLSA"))
@@ -187,7 +187,7 @@ def dnssec(subject: Subject) -> list[Finding]:
         why = "its signatures are wrong: for everybody who validates, the domain is not there"
         return [look.invalid(why) if bogus else look.unknown()]
     if not subject.lookup.trusted:
-        why = "cannot be told: the resolver is not on loopback (DNS_RESOLVER)"
+        why = "is unknown: the resolver is not on loopback (DNS_RESOLVER)"
         return [look.finding(Outcome.OK, State.UNKNOWN, why)]
     if look.shown.authentic:
         return [look.ok()]
@@ -239,5 +239,5 @@ CHECKS: Final[tuple[Check, ...]] = (
     services,
     dnssec,
 )
-#: How often ``check_domain`` says that it has got on.
+#: Progress steps of ``check_domain``.
 STEPS: Final = len(CHECKS) + 1

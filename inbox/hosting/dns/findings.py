@@ -1,4 +1,4 @@
-"""What a look at a domain's DNS records found, and what each look stands on."""
+"""Findings about a domain's DNS records, and the base class of the checks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Outcome(StrEnum):
 
 
 class State(StrEnum):
-    """What the DNS shows, compared with what is wanted. ``invalid``: it breaks its own rules. ``unknown``: nobody can
+    """A record in the DNS, compared with the wanted one. ``invalid``: it breaks its own rules. ``unknown``: there is no
     say now, or from here."""
 
     OK = "ok"
@@ -81,7 +81,7 @@ class Look:
         return self.finding(outcome, State.DIFFERS, "; ".join(filter(None, (why, f"wanted: {self.wanted.value}"))))
 
     def missing(self, outcome: Outcome = Outcome.FAIL) -> Finding:
-        """Nothing is there; or nobody can say so, which is worth a failure either way."""
+        """There is no record, or no answer: both are failures."""
         if self.shown.failure:
             return self.unknown()
         return self.finding(outcome, State.MISSING, f"add {self.wanted.type} {self.wanted.value}")

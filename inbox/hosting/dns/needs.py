@@ -1,4 +1,4 @@
-"""What a hosted domain's DNS records follow from, read from database, settings and certificate."""
+"""The inputs of a hosted domain's DNS records, read from database, settings and certificate."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def _keys(database: Database, config: Config, hosted: HostedDomain, clock:
     rows = await database.dkim_keys.all(hosted.organization.id, hosted.fqdn)
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     signing = SigningKeyring(directory, database.dkim_keys, config.dkim, clock).of(hosted, rows)
-    # The installation's key may be of another domain: its record is there, whoever hosts that.
+    # The installation's key may be of another domain: its record is in that domain.
     keys = [
         ShownKey(placed.key.selector, placed.key.domain, record_text(placed.key.private))
         for placed in signing
@@ -84,7 +84,7 @@ async def _keys(database: Database, config: Config, hosted: HostedDomain, clock:
 
 
 def _services(config: Config) -> tuple[Service, ...]:
-    """Where mail programs connect; without TLS from the first octet only submission, which many of them expect
+    """The endpoints of mail programs; without TLS from the first octet only submission, which many of them expect
     (RFC 8314 §3.3). DAV and what is needed to set programs up are on 443, whatever port a proxy passes it on to."""
     found = [
         Service("_imaps._tcp", config.server.imaps_port, Server.is_used("imaps_port")),

@@ -1,4 +1,4 @@
-"""What a domain publishes about its mail in TXT records, judged by checkdmarc: SPF, DMARC, MTA-STS, TLS-RPT.
+"""Checks of a domain's TXT records about mail, by checkdmarc: SPF, DMARC, MTA-STS, TLS-RPT.
 
 checkdmarc takes seconds to import: it is imported where a record is judged, in a thread of the command line.
 """
@@ -13,7 +13,7 @@ from inbox.hosting.dns.lookup import Shown
 
 #: RFC 7208 §4.6.4
 SPF_LOOKUPS: Final = 10
-#: Look-ups from which on a record is close to its end: one more include of somebody else's breaks it.
+#: Look-ups from which on a record is close to the limit: one more include in an included record breaks it.
 SPF_LOOKUPS_MANY: Final = 9
 
 
@@ -103,7 +103,7 @@ def _policy(subject: Subject, look: Look) -> Finding:
     if mode != "none" and not checkdmarc.mta_sts.mx_in_mta_sts_patterns(subject.needs.hostname, hosts):
         return look.differs(f"{subject.needs.hostname} is not among its mx: senders refuse to deliver here")
     if mode == "enforce" and not subject.needs.trusted:
-        return look.differs("senders insist on a certificate that others trust, and here is none")
+        return look.differs("senders insist on a trusted certificate, and this server has none")
     return look.ok(parsed["warnings"])
 
 
@@ -125,7 +125,7 @@ def tls_rpt(subject: Subject) -> list[Finding]:
 
 
 def _records(subject: Subject, name: str, meant: Callable[[str], bool]) -> Shown:
-    """Those of the TXT records that are meant as records of this sort; others may stand beside them."""
+    """The TXT records of this kind; others may exist beside them."""
     shown = subject.lookup.ask(name, "TXT")
     return Shown(tuple(each for each in shown.values if meant(each)), shown.authentic, shown.failure)
 
@@ -152,7 +152,7 @@ def _dmarc_above(subject: Subject) -> str:
 
 
 def _forget() -> None:
-    """checkdmarc keeps answers for the whole process, whoever gave them."""
+    """Empties checkdmarc's cache, which is shared by the whole process."""
     import checkdmarc.utils
 
     checkdmarc.utils.DNS_CACHE.clear()

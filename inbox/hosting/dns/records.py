@@ -1,7 +1,7 @@
 """The DNS records that a hosted domain needs, as values, as a zone file and as rows.
 
 Names are A-labels in lower case without the last dot. What is not in the domain's own zone (the TLSA record of a host
-of another domain, a PTR record) is told apart by :func:`in_zone`.
+of another domain, a PTR record) is distinguished by :func:`in_zone`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ IPAddress = IPv4Address | IPv6Address
 
 
 class Need(StrEnum):
-    """How much mail suffers without a record. ``later``: it is for something that nothing here listens for yet."""
+    """The importance of a record for mail. ``later``: it is for a service without a listener so far."""
 
     REQUIRED = "required"
     RECOMMENDED = "recommended"
@@ -70,12 +70,12 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a domain's records follow from.
+    """The inputs of a domain's records.
 
     ``hostname`` is SERVER_HOSTNAME. ``addresses`` are those that mail leaves from, as far as they are known.
     ``certificate`` is the SHA-256 of the public key (SubjectPublicKeyInfo) of the certificate in force; None if there
-    is none. ``trusted``: that certificate is not self-signed and for ``hostname``. ``reports``: who gets reports;
-    ``dmarc_reports``: who gets those about DMARC, if the domain has an address of its own for them.
+    is none. ``trusted``: that certificate is not self-signed and for ``hostname``. ``reports``: receives reports;
+    ``dmarc_reports``: receives those about DMARC, if the domain has an address of its own for them.
     """
 
     domain: str
@@ -95,7 +95,7 @@ class Needs:
 
     @property
     def dmarc_reports_to(self) -> str:
-        """``reports`` if somebody said so, else ``dmarc_reports``."""
+        """``reports`` if set, else ``dmarc_reports``."""
         return self.reports or self.dmarc_reports or self.reports_to
 
     @property

@@ -48,7 +48,7 @@ NAME_OCTETS: Final = 253
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What the DNS shows about a key (None: nobody can say now), and what followed from it.
+    """The state of a key's DNS record (None: no answer now), and the change that followed.
 
     ``retired`` are the selectors of the keys that it has replaced.
     """
@@ -132,7 +132,7 @@ class Rotation:
     # -- what the DNS shows ----------------------------------------------------------------------------------------
 
     async def shown(self, key: DkimKeyRecord) -> Publication | None:
-        """What the DNS shows about a key; None if nobody can say now.
+        """The state of a key's DNS record; None without an answer.
 
         Raises:
             ConfigError: the key itself cannot be used.
@@ -140,7 +140,7 @@ class Rotation:
         return await asked(self._resolver, key.selector, key.domain, load_private(key.private_key_b64_pkcs8))
 
     async def look_at(self, key: DkimKeyRecord) -> Looked:
-        """Lets a key sign if the DNS shows it. Nothing changes while it does not, or while nobody can say.
+        """Lets a key sign if the DNS shows it. Nothing changes while it does not, or without an answer.
 
         Raises:
             NotFound: the key's state is not what ``key`` says, any more.
@@ -203,7 +203,7 @@ class Rotation:
 
 
 async def asked(resolver: Resolver, selector: str, domain: str, private: PrivateKey) -> Publication | None:
-    """What the DNS shows about a key; None if nobody can say now."""
+    """The state of a key's DNS record; None without an answer."""
     try:
         answer = await resolver.txt(record_name(selector, domain))
     except NameUnfit:

@@ -1,4 +1,4 @@
-"""Which keys sign for which domain."""
+"""The signing keys of each domain."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from inbox.identity.directory import KEPT_ENTRIES, KEPT_SECONDS, AddressDirector
 from inbox.mail.tenancy import DomainOverrides, HostedDomain
 from inbox.store.ports import DkimKeyRecord, DkimKeys
 
-#: Where a key stands: the table ``dkim_key``, the fields of ``has_domain``, or SMTP_DKIM_*.
+#: The origin of a key: the table ``dkim_key``, the fields of ``has_domain``, or SMTP_DKIM_*.
 Place = Literal["dkim_key", "has_domain", "environment"]
 #: Keys that are kept ready to sign; a parsed RSA key has some kilobytes.
 PARSED_KEYS: Final = 1024
@@ -33,7 +33,7 @@ ALGORITHMS: Final = ("rsa", "ed25519")
 
 @dataclass(frozen=True, slots=True)
 class PlacedKey:
-    """A key that signs, and where it stands."""
+    """A key that signs, and its origin."""
 
     key: SigningKey
     place: Place
@@ -68,7 +68,7 @@ class SigningKeyring:
         return tuple(placed.key for placed in await self.placed(tenant, domain))
 
     async def placed(self, tenant: str, domain: str) -> tuple[PlacedKey, ...]:
-        """:meth:`keys`, and where they stand."""
+        """:meth:`keys`, with their origins."""
         hosted = await self._directory.domain(domain)
         if hosted is None or hosted.organization.id != tenant:
             return self._own
@@ -85,7 +85,7 @@ class SigningKeyring:
         field = self._field_key(hosted.fqdn, hosted.overrides, headers)
         if field is not None:
             signing[key_type(field.private)] = PlacedKey(field, "has_domain")
-        # Of two that are active for the blink of an eye, the later wins.
+        # Of two that are active for a moment, the later wins.
         for row in sorted(rows, key=lambda row: row.activated_at):
             if row.state == "active":
                 private = self._private(row.private_key_b64_pkcs8, f"{row.domain}, selector {row.selector}")
@@ -119,7 +119,7 @@ def load_private(b64_pkcs8: str) -> PrivateKey:
     it takes 36 ms where all the rest takes some microseconds.
 
     Raises:
-        ConfigError: it is none that DKIM can use.
+        ConfigError: DKIM cannot use the key.
     """
     try:
         der = base64.b64decode("".join(b64_pkcs8.split()), validate=True)

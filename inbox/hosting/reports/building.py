@@ -39,7 +39,7 @@ class ReadyMail:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What has become of one subject: mails, and the destinations that get none."""
+    """The result for one subject: mails, and the refused destinations."""
 
     subject: Subject
     mails: tuple[ReadyMail, ...]
@@ -75,7 +75,7 @@ class Reporting:
         self._each = each
 
     async def subjects(self, day: str, domain: str | None = None) -> list[Subject]:
-        """What there is to report of a UTC day (``2026-11-22``), the most messages first; of one domain, or of all.
+        """Subjects to report for a UTC day (``2026-11-22``), the most messages first; of one domain, or of all.
 
         Raises:
             StoreUnavailable

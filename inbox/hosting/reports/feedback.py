@@ -1,4 +1,4 @@
-"""What DMARC reports are made of: counted in memory, written to the database every few seconds."""
+"""Observations for DMARC reports: counted in memory, written to the database every few seconds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FromTheFuture(InboxError):
 
 
 class _Counted:
-    """How often something was observed since the last write."""
+    """Counts of observations since the last write."""
 
     __slots__ = ("count", "day", "policy_domain")
 

@@ -37,7 +37,7 @@ class Cursor:
         self._literals = iter(request.literals)
 
     def bad(self, wanted: str) -> BadCommand:
-        """The error that names what should have stood here."""
+        """The error that names the expected element."""
         return BadCommand(f"{wanted} expected at octet {self.pos + 1}")
 
     @property
@@ -49,7 +49,7 @@ class Cursor:
         return self.text[self.pos : self.pos + 1]
 
     def skip(self, token: bytes) -> bool:
-        """Moves over ``token`` if it stands here."""
+        """Moves over ``token`` if it is here."""
         if self.text.startswith(token, self.pos):
             self.pos += len(token)
             return True

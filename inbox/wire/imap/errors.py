@@ -1,4 +1,4 @@
-"""What a client is told when its command cannot be read."""
+"""Errors of commands that cannot be parsed, with the text for the client."""
 
 from __future__ import annotations
 

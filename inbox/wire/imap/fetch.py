@@ -1,4 +1,4 @@
-"""What a FETCH asks for (RFC 3501 §6.4.5)."""
+"""Fetch attributes: the items of FETCH (RFC 3501 §6.4.5)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Section:
     partial: tuple[int, int] | None = None
 
     def label(self) -> bytes:
-        """What the response calls it: without PEEK, and with the offset only."""
+        """Its name in the response: without PEEK, and with the offset only."""
         spec = ".".join([*map(str, self.part), *([self.text] if self.text else [])]).encode("ascii")
         if self.fields:
             spec += b" (" + b" ".join(map(astring, self.fields)) + b")"

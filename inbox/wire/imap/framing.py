@@ -1,7 +1,7 @@
 """Bytes in, commands out: lines and the literals in them (RFC 3501 §4.3, RFC 7888 LITERAL+).
 
 A command is one line, except that each ``{n}`` at the end of a line is followed by n octets and by the rest of
-the command. Whoever owns the framer decides about each literal when it is announced, before its octets come.
+the command. The owner of the framer decides about each literal when it is announced, before its octets come.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DIGITS = 12
 class Request:
     """A whole command: its text without the final CRLF, and its literals in order.
 
-    Where a literal stood, ``text`` has ``{n}`` and CRLF; CR and LF stand nowhere else in it.
+    In place of a literal ``text`` has ``{n}`` and CRLF; it has no other CR and LF.
     """
 
     text: bytes
@@ -35,7 +35,7 @@ class Request:
 class Announced:
     """A literal of ``size`` octets comes next, at once if it is not ``synchronizing``.
 
-    The framer must be told what to do with it: :meth:`Framer.take`, :meth:`Framer.stream` or :meth:`Framer.refuse`.
+    The owner must decide about it: :meth:`Framer.take`, :meth:`Framer.stream` or :meth:`Framer.refuse`.
     ``text`` is the command so far, up to and with ``{n}`` and CRLF.
     """
 
@@ -115,7 +115,7 @@ class Framer:
         self._buffer += data
 
     def clear(self) -> None:
-        """Forgets what came and was not used: what a client sent behind STARTTLS was sent by nobody we know."""
+        """Discards the unused input: anyone may have injected octets behind STARTTLS (RFC 3501 §6.2.1)."""
         self._buffer.clear()
         self._searched = 0
 

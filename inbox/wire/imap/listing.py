@@ -98,7 +98,7 @@ class Pattern:
 
     @classmethod
     def read(cls, raw: bytes) -> Pattern:
-        """The pattern that a client wrote. One that is no name in modified UTF-7, such as ``*&*``, is compared with the
+        """The pattern that a client wrote. One that is not valid modified UTF-7, such as ``*&*``, is compared with the
         names as they appear on the wire: RFC 3501 §6.3.8 lets a pattern be anything."""
         try:
             return cls(decode(raw))
@@ -146,5 +146,5 @@ class Pattern:
         return bool(here & self._end)
 
     def _closed(self, here: int) -> int:
-        # Two wildcards never stand side by side, so that one step past them is enough.
+        # Two wildcards are never adjacent, so that one step past them is enough.
         return here | (here & self._skippable) << 1

@@ -43,8 +43,8 @@ def decode(raw: bytes) -> str:
     return name
 
 
-def _invalid(said: str) -> BadCommand:
-    return BadCommand(said, word="NO", response_code="CANNOT")
+def _invalid(text: str) -> BadCommand:
+    return BadCommand(text, word="NO", response_code="CANNOT")
 
 
 def _unshift(run: re.Match[bytes]) -> bytes:
@@ -55,7 +55,7 @@ def _unshift(run: re.Match[bytes]) -> bytes:
 
 
 def mailbox_name(raw: bytes) -> str:
-    """The mailbox that a client names: decoded, with ``INBOX`` in capitals wherever it stands first.
+    """The mailbox that a client names: decoded, with ``INBOX`` in capitals wherever it comes first.
 
     The separator ``/`` at the end says that children will follow (RFC 3501 §6.3.3); it is dropped.
 

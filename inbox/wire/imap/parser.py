@@ -48,7 +48,7 @@ def parse_append(announced: Announced) -> c.Command | None:
     Raises:
         BadCommand: it is an APPEND's message, but the command before it cannot be read.
     """
-    # An empty literal stands for the one that is still to come: it only has to be passed over.
+    # An empty literal takes the place of the one still to come: it only has to be skipped.
     cursor = Cursor(Request(announced.text, (*announced.literals, b"")))
     try:
         tag = cursor.tag()

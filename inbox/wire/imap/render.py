@@ -22,7 +22,7 @@ def quoted(value: bytes) -> bytes:
 
 
 def astring(value: bytes) -> bytes:
-    """An atom if it can be one, else a string. NIL is quoted, so that nobody takes it for nothing."""
+    """An atom if it can be one, else a string. NIL is quoted: unquoted it means no string."""
     if _ASTRING.match(value) and value.upper() != b"NIL":
         return value
     return quoted(value)
@@ -33,15 +33,15 @@ def mailbox(name: str) -> bytes:
     return b"INBOX" if name == "INBOX" else quoted(encode(name))
 
 
-def text(said: str) -> bytes:
+def text(words: str) -> bytes:
     """Text for people: never with a line break or anything else that is not printable ASCII."""
-    return _UNSAYABLE.sub("?", said).encode("ascii") or b"?"
+    return _UNSAYABLE.sub("?", words).encode("ascii") or b"?"
 
 
-def status(tag: str, word: str, said: str, code: str = "") -> bytes:
+def status(tag: str, word: str, words: str, code: str = "") -> bytes:
     """``tag OK [CODE] text``; ``word`` is OK, NO, BAD, BYE or PREAUTH (RFC 3501 §7.1)."""
     bracketed = f"[{code}] " if code else ""
-    return f"{tag} {word} {bracketed}".encode("ascii") + text(said) + b"\r\n"
+    return f"{tag} {word} {bracketed}".encode("ascii") + text(words) + b"\r\n"
 
 
 def flag_list(names: Iterable[str]) -> bytes:

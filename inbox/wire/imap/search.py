@@ -1,4 +1,4 @@
-"""What a SEARCH asks for (RFC 3501 §6.4.4, RFC 4731)."""
+"""Search programs: the keys and return options of SEARCH (RFC 3501 §6.4.4, RFC 4731)."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Messages with a field ``name`` that contains ``value``; the empty value stands for any."""
+    """Messages with a field ``name`` that contains ``value``; the empty value matches any."""
 
     name: str
     value: str

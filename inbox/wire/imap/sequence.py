@@ -37,7 +37,7 @@ class SequenceSet:
         return cls(ranges)
 
     def render(self) -> bytes:
-        """As it stands in a command."""
+        """As written in a command."""
         spelled = [(str(low or "*"), str(high or "*")) for low, high in self.ranges]
         return ",".join(low if low == high else f"{low}:{high}" for low, high in spelled).encode("ascii")
 

@@ -73,7 +73,7 @@ def test_conditions_that_hold(source: str) -> None:
         ('size > "a"', "> does not take these types; here it has number and text", 1, 6),
         ('size == "a"', "== compares values of one type; here it has number and text", 1, 6),
         ("subject && true", "&& needs a condition .true or false. on both sides; here it has text and condition", 1, 9),
-        ("subject in text", "in needs a list, or a map, of what stands before it; here it has text and text", 1, 9),
+        ("subject in text", "in needs a list or a map on its right; here it has text and text", 1, 9),
         ("subject.contains(5)", "contains is used as TEXT.contains.TEXT.; here it has text and number", 1, 17),
         ('subject.reversed("a") == ""', "reversed is used as TEXT.reversed..; here it has other arguments", 1, 17),
         ("to == 1", "== compares values of one type; here it has list of texts and number", 1, 4),
