@@ -17,11 +17,11 @@ from inbox.cli.context import WrongUsage, command, database, tenant_id
 from inbox.cli.output import Json, RowPrinter, print_json, say, show_rows, show_text, when
 
 if TYPE_CHECKING:
-    from inbox.store.records import DecisionFilter, DecisionRecord
+    from inbox.store.ports.decisions import DecisionFilter, DecisionRecord
 
 if TYPE_CHECKING:
     from inbox.policy.decision import Decision
-    from inbox.store.records import DecisionRecord
+    from inbox.store.ports.decisions import DecisionRecord
 
 app = typer.Typer(name="decisions", help="Decision records of messages.", no_args_is_help=True)
 COLUMNS = ("id", "at", "tenant", "door", "outcome", "sender", "recipients", "peer", "by")
@@ -58,7 +58,7 @@ async def list_(
     as_json: Json = False,
 ) -> None:
     """Show the latest decisions, newest first. Why one was made: inbox explain ID."""
-    from inbox.store.records import DecisionFilter
+    from inbox.store.ports.decisions import DecisionFilter
 
     if outcome is not None and outcome not in OUTCOMES:
         raise WrongUsage(f"--outcome {outcome}: there is no such outcome; there are {', '.join(OUTCOMES)}")

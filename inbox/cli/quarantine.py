@@ -13,7 +13,7 @@ from inbox.cli.output import Json, progress, say, show_one, show_rows, when
 if TYPE_CHECKING:
     from inbox.mail.tenancy import Account, Mailbox, Organization
     from inbox.store.ports import Database
-    from inbox.store.records import StoredMessage
+    from inbox.store.ports.messages import StoredMessage
 
 app = typer.Typer(name="quarantine", help="Mail that was accepted but not delivered.", no_args_is_help=True)
 #: The tenant's own mailbox, as the flow names it.

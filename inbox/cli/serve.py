@@ -28,7 +28,7 @@ def serve(
     inherit: Annotated[str, typer.Option(hidden=True)] = "",
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
     pulse: Annotated[int | None, typer.Option(hidden=True)] = None,
-    door: Annotated[int | None, typer.Option(hidden=True)] = None,
+    worker: Annotated[int | None, typer.Option(hidden=True)] = None,
     index: Annotated[int, typer.Option(hidden=True)] = 0,
     of: Annotated[int, typer.Option(hidden=True)] = 1,
 ) -> None:
@@ -48,7 +48,16 @@ def serve(
         if processes != 1:
             raise WrongUsage("--processes and --inherit do not go together")
         _served(
-            run(settings, inherited(inherit), index=index, processes=of, parent=parent, pulse=pulse, door=door, log=log)
+            run(
+                settings,
+                inherited(inherit),
+                index=index,
+                processes=of,
+                parent=parent,
+                pulse=pulse,
+                worker=worker,
+                log=log,
+            )
         )
         return
     listeners = bind(settings, frozenset(word.strip() for word in only.split(",") if word.strip()))
@@ -57,13 +66,13 @@ def serve(
         return
     from inbox.app.serve.processes import Processes
     from inbox.app.wiring.installation import opened
-    from inbox.app.wiring.stores import shared_helper
+    from inbox.app.wiring.stores import shared_worker
 
     async def all_of_them() -> int:
         # Children that refuse to start would be started again and again.
         async with opened(settings):
             pass
-        return await Processes(listeners, processes, shared_helper(settings)).run()
+        return await Processes(listeners, processes, shared_worker(settings)).run()
 
     code = run_loop(all_of_them())
     if code:

@@ -10,16 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
-from inbox.base.clock import Clock
 from inbox.base.errors import InboxError, StoreError
 from inbox.base.limits import MAX_RECEIVED
-from inbox.flow.deliveries import versions
+from inbox.flow.deliveries import Deliveries
 from inbox.flow.door_rules import DoorRules
 from inbox.flow.edits import holds_nul
 from inbox.flow.envelope import Envelope
-from inbox.flow.filing import Bundle
 from inbox.flow.judge import Judge
 from inbox.flow.local_delivery import LocalDelivery
 from inbox.flow.mailbox_finder import MailboxFinder
@@ -43,14 +40,13 @@ from inbox.mail.headers import header_block, is_too_long
 from inbox.mail.message import Message
 from inbox.mail.nul import NulFree
 from inbox.mail.reply import Reply
-from inbox.plugin import DkimFact, DmarcFact, SpfFact
-from inbox.plugin.api.facts import Facts
 from inbox.plugin.api.services import Log
 from inbox.plugin.engine.dispatcher import Memo
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import AddRecipient, Discard, DropRecipient, Quarantine, Redirect, Reject, Verdict
-from inbox.store.records import DecisionRecord, Placed
+from inbox.store.ports.ingest import Accepted, Ingest
+from inbox.store.ports.messages import Placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +78,6 @@ class Answered:
     error: InboxError | None = None
 
 
-class Storing(Protocol):
-    """Makes mail durable (``inbox.flow.filing``)."""
-
-    async def file(self, bundles: Sequence[Bundle], decisions: Sequence[DecisionRecord]) -> list[list[Placed]]: ...
-
-
 class Acceptance:
     """Judges messages and stores what is accepted."""
 
@@ -97,21 +87,19 @@ class Acceptance:
         recipients: Recipients,
         local: LocalDelivery,
         mailboxes: MailboxFinder,
-        ingest: Storing,
+        deliveries: Deliveries,
+        ingest: Ingest,
         recorder: Recorder,
-        clock: Clock,
         log: Log,
-        server_name: str,
     ) -> None:
         self._judge = judge
         self._recipients = recipients
         self._local = local
         self._mailboxes = mailboxes
+        self._deliveries = deliveries
         self._ingest = ingest
         self._recorder = recorder
-        self._clock = clock
         self._log = log
-        self._server_name = server_name
 
     async def accept(self, incoming: Incoming) -> Answered:
         """Judges the message for each tenant, finds each recipient's destinations, stores it, or refuses it.
@@ -172,25 +160,12 @@ class Acceptance:
         ]
 
     async def _store(self, incoming: Incoming, shares: list[TenantShare]) -> Answered:
-        tx, received = incoming.envelope.transaction, self._clock.now()
-        traced = received if incoming.rules.adds_trace else None
-        internal_date = received if incoming.internal_date is None else incoming.internal_date
-        bundles = [
-            Bundle(
-                share.tenant,
-                version.content,
-                tuple(version.copies),
-                internal_date,
-                *_results(share.transaction.facts),
-                recognise=incoming.rules.adds_trace,
-            )
-            for share in shares
-            for version in versions(tx, share, self._server_name, traced)
-        ]
+        tx = incoming.envelope.transaction
+        messages = self._deliveries.messages(tx, shares, incoming.internal_date, traced=incoming.rules.adds_trace)
         records = self._recorder.judged(tx, shares, incoming.positive)
         try:
             # From here on we owe a delivery.
-            placed = await self._ingest.file(bundles, records)
+            placed = await self._ingest.accept(Accepted(messages, tuple(records)))
         except InboxError as error:
             return await self._not_stored(incoming, shares, error)
         return Answered(shares, incoming.positive, [place for places in placed for place in places])
@@ -247,13 +222,3 @@ def _overruled(judgement: StageOutcome) -> tuple[str, ...]:
         if isinstance(edit, AddRecipient | DropRecipient)
     ]
     return tuple(asked)
-
-
-def _results(facts: Facts) -> tuple[str | None, str | None, str | None]:
-    """What the mail's record keeps of who it is from: the results of SPF, DKIM and DMARC."""
-    spf, dkim, dmarc = facts.get(SpfFact), facts.get(DkimFact), facts.get(DmarcFact)
-    return (
-        None if spf is None else spf.result.value,
-        None if dkim is None else dkim.result.value,
-        None if dmarc is None else dmarc.result.value,
-    )

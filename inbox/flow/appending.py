@@ -26,7 +26,7 @@ from inbox.mail.tenancy import HostedDomain, Mailbox
 from inbox.plugin.api.context import Identity, Recipient, Session, Transaction
 from inbox.plugin.api.facts import Facts
 from inbox.policy.stages import Stage
-from inbox.store.records import Placed
+from inbox.store.ports.messages import Placed
 
 _APPENDED = Reply(250, "2.0.0", "Appended")
 

@@ -16,7 +16,7 @@ from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy, PolicySet
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Accept, Verdict
-from inbox.store.records import DecisionRecord
+from inbox.store.ports.decisions import DecisionRecord
 
 #: Characters that a record has of why something failed: a policy may have a hundred mistakes.
 WHY_LENGTH = 2000

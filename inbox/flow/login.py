@@ -21,7 +21,7 @@ from inbox.plugin.api.context import Identity, Session
 from inbox.plugin.api.services import Log
 from inbox.policy.verdicts import Defer, Reject, Verdict
 from inbox.store.ports import Accounts
-from inbox.store.rates import RateCounters
+from inbox.store.ports.rates import RateCounters
 
 #: Failures that one peer, or one account, may have in ten minutes; more are refused without a look at the password.
 FAILURES_PER_PEER = 20

@@ -13,7 +13,7 @@ from inbox.mail.content import Content
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import Mailbox
 from inbox.plugin.api.context import Identity, Session
-from inbox.store.records import Placed
+from inbox.store.ports.messages import Placed
 
 
 class Receiving(Protocol):

@@ -29,7 +29,7 @@ from inbox.plugin.api.services import Log
 from inbox.policy.decision import DestinationRecord
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.stages import Stage
-from inbox.store.records import DecisionRecord
+from inbox.store.ports.decisions import DecisionRecord
 
 #: Recipients that the line about a refusal names; the decision record has them all.
 LOGGED_RECIPIENTS = 5

@@ -21,7 +21,7 @@ from inbox.plugin.api.context import Door, Session
 from inbox.plugin.api.services import Log
 from inbox.policy.decision import Decision, encode
 from inbox.policy.stages import Stage
-from inbox.store.records import DecisionRecord
+from inbox.store.ports.decisions import DecisionRecord
 
 #: Seconds for which the refusals of one peer are counted together.
 WINDOW_SECONDS: Final = 600.0

@@ -11,11 +11,10 @@ import structlog
 from inbox.base.errors import NotFound, StoreError
 from inbox.mail.content import Content
 from inbox.store.blobs.keys import ORPHANS
-from inbox.store.identity import Identity
 from inbox.store.pairing import Places, WrongStore, verify
-from inbox.store.ports import Blobs, Database
-from inbox.store.records import Placed
-from inbox.store.worker.deposits import Deposit, Deposits
+from inbox.store.ports import Accepted, Blobs, Database, Ingest
+from inbox.store.ports.installation import Identity
+from inbox.store.ports.messages import Placed
 
 T = TypeVar("T")
 #: Keys of orphans that were read are logged once each, up to this many.
@@ -130,16 +129,13 @@ class GuardedBlobs:
         raise error
 
 
-class GuardedDeposits:
-    """``Deposits`` of ``inbox.store.worker.deposits``, refused while the stores are no pair."""
+class GuardedIngest:
+    """``Ingest`` of ``inbox.store.ports``: refuses mail while the stores are no pair."""
 
-    def __init__(self, deposits: Deposits, pairing: Pairing) -> None:
-        self._deposits = deposits
+    def __init__(self, ingest: Ingest, pairing: Pairing) -> None:
+        self._ingest = ingest
         self._pairing = pairing
 
-    async def deposit(self, deposit: Deposit) -> list[list[Placed]]:
+    async def accept(self, accepted: Accepted) -> list[list[Placed]]:
         self._pairing.check()
-        return await self._deposits.deposit(deposit)
-
-    async def remember_store(self) -> None:
-        await self._deposits.remember_store()
+        return await self._ingest.accept(accepted)

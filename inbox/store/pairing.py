@@ -1,8 +1,8 @@
 """Whether a database and a blob store belong together, and how they come to.
 
-Both hold the same :class:`~inbox.store.identity.Identity`. A server with an empty or another database would take the
-blobs for orphans; one whose folder is not mounted, or is not the folder of the other instances, would acknowledge mail
-that nobody can read. So a server starts only with a pair, and looks again while it runs.
+Both hold the same :class:`~inbox.store.ports.installation.Identity`. A server with an empty or another database would
+take the blobs for orphans; one whose folder is not mounted, or is not the folder of the other instances, would
+acknowledge mail that nobody can read. So a server starts only with a pair, and looks again while it runs.
 
 A pair is made by the first start, when both are empty, and by the first start after an upgrade from a version without
 identities, when the messages of the database refer to blobs that are there. Whatever else is found needs an operator.
@@ -27,8 +27,8 @@ from inbox.base.errors import NotFound, StoreUnavailable
 from inbox.base.ids import Ids
 from inbox.mail.content import MemoryContent
 from inbox.store.blobs.keys import IDENTITY, ORPHANS
-from inbox.store.identity import Identity
 from inbox.store.ports import Blobs, Database
+from inbox.store.ports.installation import Identity
 
 #: What blobs of mail begin with. A bucket may hold other programs' objects, too.
 PREFIXES: Final = ("msg/", "att/", "part/", ORPHANS)

@@ -10,12 +10,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
 from inbox.base.errors import StoreError
-from inbox.store.records import Counted
+from inbox.store.ports.rates import Counted, RateCounters
 
 #: Counters that one process keeps in memory, of about 200 octets each; the oldest goes for a new one.
 MOST: Final = 20_000
@@ -24,30 +24,6 @@ PATIENCE: Final = 1.5
 PAUSE: Final = 5.0
 #: Counters that go to the database at once when it is back.
 _TOGETHER: Final = 100
-
-
-class RateCounters(Protocol):
-    """Window counters shared by all instances (table ``smtp_rate_limit``).
-
-    Those of a ``Database`` never raise StoreError, see :class:`LastingRates`.
-    """
-
-    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Counted:
-        """Adds ``amount`` to the counter of ``key`` in the window that ``now`` lies in."""
-        ...
-
-    async def prune(self, now: float) -> int:
-        """Removes counters whose window has ended, in steps; returns how many."""
-        ...
-
-
-class LastingRates(RateCounters, Protocol):
-    """Counters that count in memory while the database cannot be written."""
-
-    @property
-    def trouble(self) -> str:
-        """Why they are in memory; empty while they are in the database."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import Final
 
 from inbox.base.limits import RETRY_SECONDS
-from inbox.store.records import AlreadyFiled, DecisionRecord, Placed
+from inbox.store.ports.decisions import AlreadyFiled, DecisionRecord
+from inbox.store.ports.messages import Placed
 
 #: Special-use mailboxes (RFC 6154) whose copies do not count, nor do those of the mailboxes below them.
 THROWN_AWAY: Final = frozenset({"\\Trash", "\\Junk"})
@@ -59,7 +60,7 @@ def already_filed(mailbox: str, uid: int, prepended: bytes, received_at: float) 
 def with_retries(
     decisions: Sequence[DecisionRecord], placed: Iterable[tuple[str, Sequence[Placed]]]
 ) -> list[DecisionRecord]:
-    """The records of an arrival with what was recognised of it. ``placed`` has each filing's tenant and places."""
+    """The records with what was recognised. ``placed`` has each message's tenant and places."""
     known = [(tenant, place.already) for tenant, places in placed for place in places if place.already is not None]
     if not known:
         return list(decisions)

@@ -26,6 +26,8 @@ LONGEST_PAUSE: Final = 0.05
 #: Seconds that the note of a step may be ahead of the clock. One that is further ahead was made by a clock that was set
 #: back since: its job is taken for abandoned.
 AHEAD_SECONDS: Final = 86_400.0
+#: Seconds that a waiting row's beginning may be ahead of the clock before that clock is taken for set back.
+CLOCK_SET_BACK_SECONDS: Final = 300.0
 #: Rows of a job's first step, before it is known what a row costs.
 FIRST_ROWS: Final = 100
 #: Rows that every step takes, however slow they are: a job must end.

@@ -9,11 +9,10 @@ import pytest
 
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports import Database
-from inbox.store.sqlite import filer
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.surreal.config import SurrealConfig
 from inbox.store.surreal.database import SurrealDatabase
-from inbox.store.worker.client import OwnDoor
+from inbox.store.worker.starting import OwnWorker
 from tests.support.ministack import ministack  # noqa: F401 - a fixture
 from tests.support.store import IDS, Home, Opener, home
 from tests.support.surreal_server import surreal_server  # noqa: F401 - a fixture
@@ -29,9 +28,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Ca
     """Makes database objects on one storage that is empty at first."""
     if request.param != "surreal":
         outside = request.param == "process"
-        return lambda: SqliteDatabase(
-            tmp_path / "inbox.db", clock, IDS, door=OwnDoor(filer.__name__) if outside else None
-        )
+        return lambda: SqliteDatabase(tmp_path / "inbox.db", clock, IDS, worker=OwnWorker() if outside else None)
     url = request.getfixturevalue("surreal_server").url
     config = SurrealConfig(url, "tests", IDS.new(), "root", "root", timeout=30)
     return lambda: SurrealDatabase(config, clock, IDS)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from inbox.store.ports import Database
-from inbox.store.records import Counted, DecisionFilter, DecisionRecord
+from inbox.store.ports.decisions import DecisionFilter, DecisionRecord
+from inbox.store.ports.rates import Counted
 from tests.support.store import decision
 
 

@@ -14,9 +14,9 @@ import pytest
 from inbox.base.errors import AlreadyExists, NotFound
 from inbox.mail.tenancy import DomainOverrides
 from inbox.store.ports import Database, DkimKeyRecord
-from inbox.store.records import Arrival
+from inbox.store.ports.ingest import Indexed
 from inbox.store.sqlite.database import SqliteDatabase
-from tests.support.store import Home, Opener, email, filing, home
+from tests.support.store import Home, Opener, email, home, indexed
 
 SECRET = "bm90IGEga2V5IGF0IGFsbA=="
 
@@ -227,7 +227,7 @@ async def test_a_database_of_schema_1_is_brought_up_to_date(
     overrides = DomainOverrides(dkim_selector="s0", dkim_private_key_b64_pkcs8=SECRET)
     await old.tenants.set_domain_overrides(acme.tenant, acme.domain, overrides)
     mail = email(acme.tenant)
-    await old.messages.accept(Arrival((filing(mail, acme.inbox),)))
+    await old.writer.write(Indexed((indexed(mail, acme.inbox),)))
     with pytest.raises(Exception, match="dkim_key"):
         await old.dkim_keys.all(acme.tenant, acme.domain)
     await old.close()

@@ -9,7 +9,8 @@ import pytest
 from inbox.base.errors import NotFound
 from inbox.mail.flags import Flag
 from inbox.plugin.api.testing import FakeClock
-from inbox.store.records import Copy, Entry, MailboxChanges, Placed, StoreMode
+from inbox.store.ports.ingest import Copy
+from inbox.store.ports.messages import Entry, MailboxChanges, Placed, StoreMode
 from tests.support.store import Home, email
 
 

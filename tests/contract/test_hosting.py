@@ -9,15 +9,16 @@ import pytest
 from inbox.base.errors import AlreadyExists, NotFound
 from inbox.mail.tenancy import Account, Alias, DomainOverrides
 from inbox.store.ports import Database, DkimKeyRecord, StoredReport, hosting
+from inbox.store.ports.decisions import DecisionFilter
 from inbox.store.ports.hosting import Holdings, InUse, Scope
-from inbox.store.records import Arrival, DecisionFilter
+from inbox.store.ports.ingest import Indexed
 from inbox.store.removal import Removal
 from inbox.store.renaming import rename_account, rename_domain
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.surreal.database import SurrealDatabase
 from inbox.store.surreal.values import LAST, Keys
 from tests.support.memory_store import MemoryBlobs
-from tests.support.store import Home, decision, email, filing
+from tests.support.store import Home, decision, email, indexed
 
 
 def report(tenant: str, domain: str) -> StoredReport:
@@ -425,7 +426,7 @@ async def test_what_is_in_use_is_not_removed(db: Database, acme: Home) -> None:
 async def test_mail_for_a_mailbox_that_was_removed_is_not_taken(db: Database, acme: Home) -> None:
     await Removal(db, MemoryBlobs()).run(Scope(acme.tenant, account="ann@acme.test"))
     with pytest.raises(NotFound):
-        await db.messages.accept(Arrival((filing(email(acme.tenant), acme.inbox),)))
+        await db.writer.write(Indexed((indexed(email(acme.tenant), acme.inbox),)))
 
 
 def test_a_step_is_bounded() -> None:

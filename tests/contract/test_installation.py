@@ -9,10 +9,10 @@ import pytest
 
 from inbox.base.errors import NotFound
 from inbox.mail.flags import Flag
-from inbox.store.identity import Identity
 from inbox.store.ports import Database
-from inbox.store.records import Arrival
-from tests.support.store import IDS, Home, Opener, email, envelope, filing
+from inbox.store.ports.ingest import Indexed
+from inbox.store.ports.installation import Identity
+from tests.support.store import IDS, Home, Opener, email, envelope, indexed
 
 
 async def test_the_first_claim_wins_and_stays(opener: Opener) -> None:
@@ -80,14 +80,14 @@ async def test_a_blob_that_came_with_a_known_message_is_released(acme: Home) -> 
     shared, retried, put = [replace(first, id=IDS.new(), blob_path=f"msg/o/m/{n}.eml") for n in range(3)]
     archive = acme.mailboxes["Archive"]
     trace = envelope("ann@acme.test")
-    await acme.db.messages.accept(Arrival((filing(shared, acme.inbox, prepended=trace),)))
-    (known,) = await acme.db.messages.accept(Arrival((filing(retried, acme.inbox, prepended=trace),)))
+    await acme.db.writer.write(Indexed((indexed(shared, acme.inbox, prepended=trace),)))
+    (known,) = await acme.db.writer.write(Indexed((indexed(retried, acme.inbox, prepended=trace),)))
     assert known[0].already is not None
     await acme.deliver(archive, mail=put)
     paths = [first.blob_path, *(mail.blob_path for mail in (shared, retried, put))]
     assert await acme.db.installation.released(paths) == set(paths[1:])
     # Asked again after an answer that was lost: the blob is the message's own.
-    await acme.db.messages.accept(Arrival((filing(first, acme.inbox, prepended=trace),)))
+    await acme.db.writer.write(Indexed((indexed(first, acme.inbox, prepended=trace),)))
     assert await acme.db.installation.released(paths) == set(paths[1:])
 
 

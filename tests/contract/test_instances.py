@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 
 from inbox.mail.flags import Flag
-from inbox.store.records import Arrival
-from tests.support.store import Home, Opener, email, envelope, filing
+from inbox.store.ports.ingest import Indexed
+from tests.support.store import Home, Opener, email, envelope, indexed
 
 
 async def test_two_hundred_deliveries_from_four_instances(acme: Home, opener: Opener) -> None:
     instances = [acme.db, *[await opener() for _ in range(3)]]
     mails = [email(acme.tenant) for _ in range(200)]
-    arrivals = [Arrival((filing(mail, acme.inbox),)) for mail in mails]
-    done = await asyncio.gather(*[instances[n % 4].messages.accept(arrival) for n, arrival in enumerate(arrivals)])
+    batch = [Indexed((indexed(mail, acme.inbox),)) for mail in mails]
+    done = await asyncio.gather(*[instances[n % 4].writer.write(accepted) for n, accepted in enumerate(batch)])
     placed = [place for ((place,),) in done]
     assert sorted(place.uid for place in placed) == list(range(1, 201))
     assert len({place.modseq for place in placed}) == 200
@@ -28,8 +28,8 @@ async def test_two_hundred_deliveries_from_four_instances(acme: Home, opener: Op
 async def test_one_mail_from_four_instances_at_once_is_there_once(acme: Home, opener: Opener) -> None:
     instances = [acme.db, *[await opener() for _ in range(3)]]
     mail = email(acme.tenant)
-    arrival = Arrival((filing(mail, acme.inbox, prepended=envelope("ann@acme.test")),))
-    done = await asyncio.gather(*[instances[n % 4].messages.accept(arrival) for n in range(40)])
+    accepted = Indexed((indexed(mail, acme.inbox, prepended=envelope("ann@acme.test")),))
+    done = await asyncio.gather(*[instances[n % 4].writer.write(accepted) for n in range(40)])
     assert sum(place.fresh for ((place,),) in done) == 1
     assert await acme.uids() == [1]
 
@@ -40,7 +40,7 @@ async def test_counters_stay_right_under_everything_at_once(acme: Home, opener: 
     await acme.fill(60)
 
     async def deliver(n: int) -> None:
-        await instances[n % 2].messages.accept(Arrival((filing(email(acme.tenant), acme.inbox),)))
+        await instances[n % 2].writer.write(Indexed((indexed(email(acme.tenant), acme.inbox),)))
 
     async def mark(n: int) -> None:
         await instances[n % 2].messages.store(acme.tenant, acme.inbox, [n], "add", Flag.SEEN | Flag.DELETED)

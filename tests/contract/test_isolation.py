@@ -12,8 +12,9 @@ from inbox.mail.flags import Flag
 from inbox.mail.tenancy import DomainOverrides
 from inbox.store import ports
 from inbox.store.ports import DkimKeyRecord, Scope, StoredReport
-from inbox.store.records import Arrival, DecisionFilter
-from tests.support.store import Home, decision, email, filing
+from inbox.store.ports.decisions import DecisionFilter
+from inbox.store.ports.ingest import Indexed
+from tests.support.store import Home, decision, email, indexed
 
 Attempt = Callable[[Home, Home], Awaitable[object]]
 
@@ -31,11 +32,11 @@ async def _columns(acme: Home, thief: Home) -> object:
 
 
 async def _accept(acme: Home, thief: Home) -> object:
-    return await thief.db.messages.accept(Arrival((filing(email(thief.tenant), thief.inbox, acme.inbox),)))
+    return await thief.db.writer.write(Indexed((indexed(email(thief.tenant), thief.inbox, acme.inbox),)))
 
 
 async def _accept_in_the_others_name(acme: Home, thief: Home) -> object:
-    return await thief.db.messages.accept(Arrival((filing(email(acme.tenant), thief.inbox),)))
+    return await thief.db.writer.write(Indexed((indexed(email(acme.tenant), thief.inbox),)))
 
 
 #: What ``thief`` tries with an id of ``acme``; each is answered as if that id did not exist.

@@ -12,7 +12,7 @@ from inbox.mail.flags import Flag
 from inbox.mail.tenancy import DEFAULT_MAILBOXES, Mailbox
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports import Database
-from inbox.store.records import MailboxStatus
+from inbox.store.ports.mailboxes import MailboxStatus
 from tests.support.store import Home
 
 

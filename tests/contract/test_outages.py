@@ -11,10 +11,12 @@ import pytest
 
 from inbox.base.clock import SystemClock
 from inbox.base.errors import ConfigError, StoreError, StoreUnavailable
-from inbox.store.records import Arrival, Counted, Placed
+from inbox.store.ports.ingest import Indexed
+from inbox.store.ports.messages import Placed
+from inbox.store.ports.rates import Counted
 from inbox.store.surreal.config import SurrealConfig
 from inbox.store.surreal.database import SurrealDatabase
-from tests.support.store import IDS, Home, email, envelope, filing, home
+from tests.support.store import IDS, Home, email, envelope, home, indexed
 from tests.support.surreal_server import SurrealServer, server
 
 pytestmark = pytest.mark.real
@@ -41,7 +43,7 @@ async def deliver_until_it_fails(acme: Home, told: dict[str, Placed], started: a
     while True:
         mail = email(acme.tenant)
         try:
-            ((placed,),) = await acme.db.messages.accept(Arrival((filing(mail, acme.inbox),)))
+            ((placed,),) = await acme.db.writer.write(Indexed((indexed(mail, acme.inbox),)))
         except StoreUnavailable:
             return
         told[mail.id] = placed
@@ -78,13 +80,13 @@ async def test_a_killed_server_loses_nothing_that_was_acknowledged(
 async def test_a_retry_after_a_lost_reply_is_recognised(engine: SurrealServer, database: SurrealDatabase) -> None:
     acme = await home(database)
     mails = [email(acme.tenant) for _ in range(100)]
-    arrivals = [Arrival((filing(mail, acme.inbox, prepended=envelope("ann@acme.test")),)) for mail in mails]
-    work = [asyncio.ensure_future(database.messages.accept(arrival)) for arrival in arrivals]
+    batch = [Indexed((indexed(mail, acme.inbox, prepended=envelope("ann@acme.test")),)) for mail in mails]
+    work = [asyncio.ensure_future(database.writer.write(accepted)) for accepted in batch]
     await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
     engine.kill()
     await asyncio.gather(*work, return_exceptions=True)
     engine.start()
-    await asyncio.gather(*map(database.messages.accept, arrivals))
+    await asyncio.gather(*map(database.writer.write, batch))
     uids = await acme.uids()
     there = [message.email.id for message in await acme.fetched(acme.inbox, uids, texts=False)]
     assert sorted(there) == sorted(mail.id for mail in mails)

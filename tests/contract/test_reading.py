@@ -8,7 +8,7 @@ import pytest
 
 from inbox.mail.flags import Flag
 from inbox.store.listing import Listing, Marks
-from inbox.store.records import Column, Entry
+from inbox.store.ports.messages import Column, Entry
 from tests.support.store import Home, email
 
 NAMES: tuple[Column, ...] = get_args(Column)

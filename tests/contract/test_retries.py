@@ -8,14 +8,16 @@ import pytest
 
 from inbox.base.limits import RETRY_COPIES, RETRY_SECONDS
 from inbox.mail.flags import Flag
-from inbox.store.records import AlreadyFiled, Arrival, Copy, DecisionFilter, EmailRecord, Filing, Placed
-from tests.support.store import Home, decision, email, envelope, filing
+from inbox.store.ports.decisions import AlreadyFiled, DecisionFilter
+from inbox.store.ports.ingest import Copy, Indexed, IndexedMessage
+from inbox.store.ports.messages import EmailRecord, Placed
+from tests.support.store import Home, decision, email, envelope, indexed
 
 ENVELOPE = envelope("ann@acme.test")
 
 
-async def accept(home: Home, *filings: Filing) -> list[list[Placed]]:
-    return await home.db.messages.accept(Arrival(filings))
+async def accept(home: Home, *messages: IndexedMessage) -> list[list[Placed]]:
+    return await home.db.writer.write(Indexed(messages))
 
 
 def again(mail: EmailRecord, seconds: float = 60.0) -> EmailRecord:
@@ -26,13 +28,13 @@ def again(mail: EmailRecord, seconds: float = 60.0) -> EmailRecord:
 
 async def first(acme: Home, mailbox: str | None = None, prepended: bytes = ENVELOPE) -> EmailRecord:
     mail = email(acme.tenant)
-    await accept(acme, filing(mail, mailbox or acme.inbox, prepended=prepended))
+    await accept(acme, indexed(mail, mailbox or acme.inbox, prepended=prepended))
     return mail
 
 
 async def retried(acme: Home, mail: EmailRecord, prepended: bytes = ENVELOPE, seconds: float = 60.0) -> Placed:
     """Where the message goes when it comes once more, bound for INBOX."""
-    ((placed,),) = await accept(acme, filing(again(mail, seconds), acme.inbox, prepended=prepended))
+    ((placed,),) = await accept(acme, indexed(again(mail, seconds), acme.inbox, prepended=prepended))
     return placed
 
 
@@ -93,7 +95,7 @@ async def test_a_name_that_only_begins_like_theirs_is_another(acme: Home) -> Non
 
 async def test_a_copy_that_goes_to_junk_again_is_filed_again(acme: Home) -> None:
     mail = await first(acme, acme.mailboxes["Junk"])
-    ((placed,),) = await accept(acme, filing(again(mail), acme.mailboxes["Junk"], prepended=ENVELOPE))
+    ((placed,),) = await accept(acme, indexed(again(mail), acme.mailboxes["Junk"], prepended=ENVELOPE))
     assert (placed.fresh, placed.uid) == (True, 2)
 
 
@@ -151,9 +153,11 @@ async def test_of_several_recipients_only_some_may_be_retries(acme: Home) -> Non
 
     mail = email(acme.tenant)
     one, _, three = copies("first")
-    await accept(acme, Filing(mail, (one, three)))
+    await accept(acme, IndexedMessage(mail, (one, three)))
     record = decision(acme.tenant, recipients=("ann@acme.test", "bob@acme.test", "eve@acme.test"))
-    ((ann, for_bob, eve),) = await acme.db.messages.accept(Arrival((Filing(again(mail), copies("second")),), (record,)))
+    ((ann, for_bob, eve),) = await acme.db.writer.write(
+        Indexed((IndexedMessage(again(mail), copies("second")),), (record,))
+    )
     assert [place.fresh for place in (ann, for_bob, eve)] == [False, True, False]
     (kept,) = await acme.db.decisions.get(record.id)
     assert kept.already_filed == (
@@ -168,11 +172,11 @@ async def test_records_of_other_tenants_and_of_new_mail_say_nothing(acme: Home, 
     mail, fresh = await first(acme), email(other.tenant)
     mine, theirs = decision(acme.tenant, recipients=("ann@acme.test",)), decision(other.tenant)
     theirs = replace(theirs, id=mine.id, recipients=("ann@acme.test",))
-    await acme.db.messages.accept(
-        Arrival(
+    await acme.db.writer.write(
+        Indexed(
             (
-                filing(again(mail), acme.inbox, prepended=ENVELOPE),
-                filing(fresh, other.inbox, prepended=ENVELOPE),
+                indexed(again(mail), acme.inbox, prepended=ENVELOPE),
+                indexed(fresh, other.inbox, prepended=ENVELOPE),
             ),
             (mine, theirs),
         )
@@ -188,6 +192,6 @@ async def test_the_search_for_a_first_copy_is_bounded(acme: Home) -> None:
     mail = email(acme.tenant)
     people = [f"u{n}@acme.test" for n in range(RETRY_COPIES + 1)]
     copies = [Copy(quarantine.id, prepended=envelope(one), recipient=one, reason="spam") for one in people]
-    await accept(acme, Filing(mail, tuple(copies)))
-    ((newest,),) = await accept(acme, Filing(again(mail), (copies[-1],)))
+    await accept(acme, IndexedMessage(mail, tuple(copies)))
+    ((newest,),) = await accept(acme, IndexedMessage(again(mail), (copies[-1],)))
     assert not newest.fresh

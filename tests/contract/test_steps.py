@@ -12,7 +12,7 @@ from inbox.base.errors import AlreadyExists, NotFound, StoreUnavailable
 from inbox.mail.flags import Flag
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports import Database
-from inbox.store.records import Arrival
+from inbox.store.ports.ingest import Indexed
 from inbox.store.sqlite import copying
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.steps import MOST_ROWS
@@ -21,7 +21,7 @@ from inbox.store.surreal.copying import Copying
 from inbox.store.surreal.database import SurrealDatabase
 from inbox.store.surreal.entries import Entries
 from inbox.store.surreal.gateway import Gateway
-from tests.support.store import Home, Opener, decision, email, filing
+from tests.support.store import Home, Opener, decision, email, indexed
 
 MANY = 3000
 EVERYTHING = list(range(1, MANY + 1))
@@ -299,7 +299,7 @@ async def test_a_deleted_mailbox_whose_process_ended_is_gone_and_its_rest_is_rem
     with pytest.raises(AlreadyExists):
         await acme.db.mailboxes.create(acme.tenant, acme.account.id, "Archive")
     # A mail that comes again is not taken for one that is there.
-    ((placed,),) = await acme.db.messages.accept(Arrival((filing(mail, again.id),)))
+    ((placed,),) = await acme.db.writer.write(Indexed((indexed(mail, again.id),)))
     assert placed.fresh
     await acme.db.mailboxes.delete(acme.tenant, again.id)
     assert await acme.db.tidy(0.0) == 1

@@ -16,10 +16,10 @@ import trustme
 from inbox.base.clock import SystemClock
 from inbox.base.errors import StoreError
 from inbox.mail.flags import Flag
-from inbox.store.records import Arrival
+from inbox.store.ports.ingest import Indexed
 from inbox.store.surreal.config import SurrealConfig
 from inbox.store.surreal.database import SurrealDatabase
-from tests.support.store import IDS, Home, decision, email, filing, home
+from tests.support.store import IDS, Home, decision, email, home, indexed
 from tests.support.surreal_server import SurrealServer, server
 
 pytestmark = pytest.mark.real
@@ -110,7 +110,7 @@ async def test_the_backup_of_the_guide_is_all_there_after_a_restore(
     odd = "Grüße ' \" \\ \n 日本語 ⟩"
     mail = email(acme.tenant, subject=odd, header_block=bytes(range(256)), sections=b"\x00\xff" * 500)
     made = decision(acme.tenant, body=bytes(range(256)))
-    await acme.db.messages.accept(Arrival((filing(mail, acme.inbox, keywords=("$Label", "ü")),), (made,)))
+    await acme.db.writer.write(Indexed((indexed(mail, acme.inbox, keywords=("$Label", "ü")),), (made,)))
     await acme.fill(600)
     await acme.db.messages.remove(acme.tenant, acme.inbox, list(range(10, 40)))
     before = await state(acme)

@@ -26,7 +26,7 @@ from inbox.mail.content import MemoryContent
 from inbox.mail.message import Message
 from inbox.plugin.api.standins import MemoryResolver
 from inbox.store.ports import ObservationCount
-from inbox.store.records import EmailRecord
+from inbox.store.ports.messages import EmailRecord
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.arc import Forwarder
 from tests.support.authors import Author, fields, send

@@ -150,9 +150,9 @@ def test_the_process_that_files_killed_in_the_middle_of_a_thousand_deliveries(tw
     killed: set[int] = set()
     for kill in range(1, KILLS + 1):
         senders.reach(kill)
-        (filer,) = until(lambda: server.filers() - killed, "somebody files")
-        killed.add(filer)
-        os.kill(filer, signal.SIGKILL)
+        (worker,) = until(lambda: server.workers() - killed, "a worker runs")
+        killed.add(worker)
+        os.kill(worker, signal.SIGKILL)
     senders.all_is_there_once()
 
 

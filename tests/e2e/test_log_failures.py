@@ -177,7 +177,7 @@ def test_a_reader_that_comes_back_is_told_how_much_it_missed(server: RunningServ
     assert server.stop() == 0
 
 
-def test_two_processes_and_the_helper_with_a_reader_that_has_gone(tmp_path: Path) -> None:
+def test_two_processes_and_the_worker_with_a_reader_that_has_gone(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     server = RunningServer(tmp_path, processes=2)
@@ -187,9 +187,9 @@ def test_two_processes_and_the_helper_with_a_reader_that_has_gone(tmp_path: Path
     deliver_and_read(server)
     assert server.process is not None
     # The parent has to log that it replaces one, and cannot.
-    (filer,) = server.filers()
-    os.kill(filer, 9)
-    until(lambda: server.filers() - {filer}, "the helper is replaced")
+    (worker,) = server.workers()
+    os.kill(worker, 9)
+    until(lambda: server.workers() - {worker}, "the worker is replaced")
     with smtplib.SMTP("127.0.0.1", server.port("smtp"), timeout=30) as smtp:
         assert smtp.sendmail("bob@elsewhere.test", ["ann@demo.test"], "Subject: again\r\n\r\nbody\r\n") == {}
     assert len(children(server.process.pid)) == 3

@@ -269,8 +269,8 @@ def test_a_new_process_that_files_takes_no_mail_on_a_swapped_disk(tmp_path: Path
         incoming, away = server.data / "incoming", server.data / "away"
         incoming.rename(away)
         (incoming / ".unfinished").mkdir(parents=True)
-        (filer,) = server.filers()
-        os.kill(filer, signal.SIGKILL)
+        (worker,) = server.workers()
+        os.kill(worker, signal.SIGKILL)
         codes = [send_one(server, mail(number))[0] for number in (3, 4)]
         assert not list(incoming.rglob("*.eml"))
         assert set(codes) == {451}

@@ -17,7 +17,7 @@ import pytest
 from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
 from inbox.policy.decision import Decision, PluginRecord, StageRecord, encode
-from inbox.store.records import Arrival, Copy, Filing
+from inbox.store.ports.ingest import Copy, Indexed, IndexedMessage
 from inbox.store.sqlite import SqliteDatabase
 from tests.support.store import decision, email
 
@@ -98,7 +98,7 @@ async def fill(folder: Path) -> str:
     box = await db.mailboxes.create(tenant.id, None, "Quarantine")
     held = email(tenant.id, subject="You have won an extraordinarily large sum of money " * 3, sender_address=LONG)
     copy = Copy(box.id, recipient="ann@demo.test", reason="score 12 reached the threshold 5 of the tenant's policy")
-    await db.messages.accept(Arrival((Filing(held, (copy,)),), (record,)))
+    await db.writer.write(Indexed((IndexedMessage(held, (copy,)),), (record,)))
     await db.close()
     return record.id
 

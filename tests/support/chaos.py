@@ -22,12 +22,12 @@ from inbox.mail.flags import Flag
 from inbox.store.blobs.local import LocalBlobs
 from inbox.store.ports import Database
 from inbox.store.ports.hosting import InUse, Scope
-from inbox.store.records import Arrival
+from inbox.store.ports.ingest import Indexed
 from inbox.store.removal import Removal
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.surreal.config import SurrealConfig
 from inbox.store.surreal.database import SurrealDatabase
-from tests.support.store import IDS, email, envelope, filing
+from tests.support.store import IDS, email, envelope, indexed
 
 USUAL = (NotFound, AlreadyExists, InUse)
 
@@ -87,7 +87,7 @@ class Chaos:
         await self.deliver_to(await self.tenant())
 
     async def deliver_to(self, *tenants: str) -> None:
-        filings, names = [], []
+        messages, names = [], []
         for tenant in tenants:
             inbox = await self.database.mailboxes.by_name(tenant, await self.account(tenant), "INBOX")
             if inbox is None:
@@ -97,12 +97,12 @@ class Chaos:
             text = mail.id.encode()
             mail = email(tenant, id=mail.id, blob_path=path, content_hash=hashlib.sha256(text).hexdigest())
             await self.blobs.put(path, MemoryContent(text))
-            filings.append(filing(mail, inbox.id, prepended=envelope("ann@demo.test")))
+            messages.append(indexed(mail, inbox.id, prepended=envelope("ann@demo.test")))
             if tenant in self.staying:
                 names.append(mail.id)
         for _ in range(self.random.choice((1, 1, 2))):
             # The second time it is a retry.
-            await self.database.messages.accept(Arrival(tuple(filings)))
+            await self.database.writer.write(Indexed(tuple(messages)))
         print("kept", *names, flush=True)
 
     async def deliver_to_all(self) -> None:

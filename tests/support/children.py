@@ -19,7 +19,7 @@ def children(pid: int) -> set[int]:
     return {child for child in map(int, words) if runs(child)}
 
 
-def filers(pid: int) -> set[int]:
+def workers(pid: int) -> set[int]:
     """Those of them that file mail for servers.
 
     One that is only just starting shows its parent's command.
@@ -29,6 +29,6 @@ def filers(pid: int) -> set[int]:
 
 def _files(pid: int) -> bool:
     try:
-        return b"inbox.store.sqlite.filer" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"inbox.store.worker.process" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return False

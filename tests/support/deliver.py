@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from inbox.base.clock import SystemClock
-from inbox.store.records import Arrival
+from inbox.store.ports.ingest import Indexed
 from inbox.store.sqlite.database import SqliteDatabase
-from tests.support.store import IDS, email, filing
+from tests.support.store import IDS, email, indexed
 
 
 async def main(path: str, tenant: str, mailbox: str, count: int) -> None:
@@ -21,7 +21,7 @@ async def main(path: str, tenant: str, mailbox: str, count: int) -> None:
     sys.stdin.readline()  # All processes are ready: now they start together.
 
     async def deliver() -> None:
-        ((placed,),) = await database.messages.accept(Arrival((filing(email(tenant), mailbox),)))
+        ((placed,),) = await database.writer.write(Indexed((indexed(email(tenant), mailbox),)))
         print(placed.uid, placed.email, flush=True)
 
     await asyncio.gather(*[deliver() for _ in range(count)])

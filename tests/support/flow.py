@@ -17,7 +17,8 @@ from inbox.mail.reply import Reply
 from inbox.mail.tenancy import DomainOverrides
 from inbox.plugin.api.context import Door, Session
 from inbox.policy.decision import Decision, decode
-from inbox.store.records import DecisionFilter, StoredMessage
+from inbox.store.ports.decisions import DecisionFilter
+from inbox.store.ports.messages import StoredMessage
 
 POLICY = "plugins:\n  recipients: {}\n"
 #: A plugin whose answer at each stage is written into the policy as Python; it may name all that inbox.plugin exports.

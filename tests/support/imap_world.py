@@ -26,7 +26,8 @@ from inbox.plugin.api.testing import MemoryLog
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.server import ImapServer
 from inbox.store.blobs.local import LocalBlobs
-from inbox.store.records import Arrival, Copy, EmailRecord, Filing, Placed
+from inbox.store.ports.ingest import Copy, Indexed, IndexedMessage
+from inbox.store.ports.messages import EmailRecord, Placed
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.memory_store import MemoryBlobs
 
@@ -72,7 +73,7 @@ class FixedLogin:
         return self.accounts[address]
 
 
-class Filer:
+class Appending:
     """``Appending`` without hooks: straight into the store, and how tests deliver mail."""
 
     def __init__(self, database: SqliteDatabase, blobs: MemoryBlobs) -> None:
@@ -125,7 +126,7 @@ class Filer:
             header_block=read.header_block,
         )
         copy = Copy(mailbox.id, flags, keywords, prepended)
-        [[placed]] = await self.database.messages.accept(Arrival((Filing(email, (copy,), recognise=False),)))
+        [[placed]] = await self.database.writer.write(Indexed((IndexedMessage(email, (copy,), recognise=False),)))
         return placed
 
 
@@ -196,7 +197,7 @@ class World:
     config: ImapConfig
     database: SqliteDatabase
     blobs: MemoryBlobs
-    filer: Filer
+    appending: Appending
     log: MemoryLog
     organization: Organization
     account: Account
@@ -210,7 +211,7 @@ class World:
         return found
 
     async def deliver(self, message: bytes, name: str = "INBOX", **options: Any) -> Placed:
-        return await self.filer.file(await self.mailbox(name), MemoryContent(message), **options)
+        return await self.appending.file(await self.mailbox(name), MemoryContent(message), **options)
 
     async def alone(self) -> None:
         """Returns when the server has no client any more."""
@@ -254,12 +255,12 @@ async def world(folder: Path, store: LocalBlobs | None = None, **changes: Any) -
     await database.tenants.add_domain(organization.id, "demo.test")
     account = await database.accounts.add(organization.id, ADDRESS, "-")
     identity = Identity(ADDRESS, account.id, organization.id, "demo")
-    filer = Filer(database, blobs)
-    server = ImapServer(config, database, blobs, FixedLogin({ADDRESS: identity}), filer, log)
+    appending = Appending(database, blobs)
+    server = ImapServer(config, database, blobs, FixedLogin({ADDRESS: identity}), appending, log)
     [plain] = await server.start("127.0.0.1", 0, tls="starttls")
     [secure] = await server.start("127.0.0.1", 0, tls="implicit")
     try:
-        yield World(config, database, blobs, filer, log, organization, account, server, plain, secure)
+        yield World(config, database, blobs, appending, log, organization, account, server, plain, secure)
     finally:
         await server.stop()
         await blobs.close()

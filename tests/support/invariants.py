@@ -33,6 +33,10 @@ class Tables:
     #: (mailbox, modseq, uid)
     expunged: list[tuple[str, int, int]] = field(default_factory=list)
     copying: int = 0
+    #: job → (tenant, email, status, whether it is held, whether it is due, waits, is leased or dead: '' if nowhere)
+    jobs: dict[str, tuple[str, str, str, bool, str]] = field(default_factory=dict)
+    #: what the tables of the queue hold that belongs to no job
+    stray: list[str] = field(default_factory=list)
     #: where something names a tenant: (table, tenant)
     named: set[tuple[str, str]] = field(default_factory=set)
 
@@ -48,7 +52,7 @@ async def read(database: Database) -> Tables:
 async def broken(database: Database, blobs: Blobs | None = None) -> list[str]:
     """What is wrong, one line each; empty if all is well. With ``blobs``, every mail must have its blob."""
     tables = await read(database)
-    found = [*_mailboxes(tables), *_mails(tables), *_tenants(tables)]
+    found = [*_mailboxes(tables), *_mails(tables), *_tenants(tables), *_jobs(tables)]
     if blobs is not None:
         there = {key async for key, _ in blobs.keys("msg/")}
         found += [f"mail {one} has no blob" for one, (_, path, _) in tables.emails.items() if path not in there]
@@ -83,19 +87,32 @@ def _mailboxes(tables: Tables) -> Iterable[str]:
 
 def _mails(tables: Tables) -> Iterable[str]:
     shown = Counter(entry[0] for entry in tables.entries)
+    sent = Counter(email for _, email, *_ in tables.jobs.values())
     for email in shown.keys() - tables.emails.keys():
         yield f"an entry shows the mail {email}, which is gone"
     for email, (tenant, _, copies) in tables.emails.items():
-        if not shown[email]:
-            yield f"mail {email} is in no mailbox"
-        if copies is not None and copies != shown[email]:
-            yield f"mail {email} counts {copies} copies and has {shown[email]}"
+        if not shown[email] + sent[email]:
+            yield f"mail {email} is in no mailbox, and no job refers to it"
+        if copies is not None and copies != shown[email] + sent[email]:
+            yield f"mail {email} counts {copies} copies; it has {shown[email]} entries and {sent[email]} jobs"
         if tenant not in tables.tenants:
             yield f"mail {email} is of a tenant that is gone"
     for email, box, *_ in tables.entries:
         owner = tables.mailboxes.get(box, ("", ""))[0]
         if owner and email in tables.emails and tables.emails[email][0] != owner:
             yield f"a mailbox of {owner} shows a mail of {tables.emails[email][0]}"
+
+
+def _jobs(tables: Tables) -> Iterable[str]:
+    yield from tables.stray
+    for job, (tenant, email, status, held, place) in tables.jobs.items():
+        if email not in tables.emails:
+            yield f"job {job} refers to the mail {email}, which is gone"
+        elif tables.emails[email][0] != tenant:
+            yield f"job {job} of {tenant} refers to a mail of {tables.emails[email][0]}"
+        expected = {"dead": "d", "processing": "l"}.get(status, "" if held else "rw")
+        if place not in expected or bool(place) != bool(expected):
+            yield f"job {job} is {status}{', held' * held} and has the place {place!r}"
 
 
 def _tenants(tables: Tables) -> Iterable[str]:
@@ -112,7 +129,7 @@ def _tenants(tables: Tables) -> Iterable[str]:
 #: Tables that name their tenant, and the column. Decision records outlive their tenant unless they are purged.
 _NAMING = (
     ("has_domain", "in"), ("email_address", "organization"), ("account", "organization"), ("dkim_key", "tenant"),
-    ("dmarc_report", "tenant"),
+    ("dmarc_report", "tenant"), ("outbound_queue", "org_id"), ("outbound_delivery", "org_id"),
 )  # fmt: skip
 
 
@@ -128,6 +145,15 @@ def _of_sqlite(db: sqlite3.Connection) -> Tables:
         db.execute('SELECT "in", "out", uid, modseq, flags, size FROM has_email_delivery').fetchall(),
         db.execute("SELECT mailbox, modseq, uid FROM expunged").fetchall(),
         db.execute("SELECT count(*) FROM copying").fetchone()[0],
+        {
+            job: (tenant, email, status, bool(held), place)
+            for job, tenant, email, status, held, place in db.execute(
+                "SELECT job_id, org_id, payload, status, hold_reason IS NOT NULL, CASE WHEN ready THEN 'r' "
+                "WHEN status = 'dead' THEN 'd' WHEN status = 'processing' THEN 'l' "
+                "WHEN hold_reason IS NULL THEN 'w' ELSE '' END FROM outbound_queue"
+            )
+        },
+        [],
         {(table, row[0]) for table, column in _NAMING for row in db.execute(f'SELECT "{column}" FROM {table}')},
     )
 
@@ -146,9 +172,12 @@ async def _of_surreal(database: SurrealDatabase) -> Tables:
     }  # fmt: skip
     named |= {
         (table, row["id"].key[0])
-        for table in ("dkim_key", "dmarc_report")
+        for table in ("dkim_key", "dmarc_report", "outbound_queue", "outbound_delivery")
         for row in await rows(f"SELECT id FROM {table}")
     }
+    jobs = {row["id"].key: row for row in await rows("SELECT * FROM outbound_queue")}
+    places = [row["id"].key for row in await rows("SELECT id FROM outbound_turn")]
+    turns = {(key[1] if key[0] == "r" else key[2], key[-1]): key for key in places}
     return Tables(
         {row["id"].key for row in await rows("SELECT id FROM organization")},
         {row["id"].key: row["organization"].key for row in await rows("SELECT id, organization FROM account")},
@@ -178,5 +207,25 @@ async def _of_surreal(database: SurrealDatabase) -> Tables:
             for uid in unpack_uids(row["uids"])
         ],
         len(await rows("SELECT id FROM copying")),
+        {
+            key[1]: (
+                key[0],
+                row["payload"].key,
+                row["status"],
+                row.get("hold_reason") is not None,
+                (row.get("turn") or [""])[0],
+            )
+            for key, row in jobs.items()
+        },
+        [
+            f"job {key} has the turn {row['turn']}, which is not there"
+            for key, row in jobs.items()
+            if row.get("turn") and turns.get(key) != tuple(row["turn"])
+        ]
+        + [
+            f"the turn {turn} is no job's"
+            for turn in places
+            if turn not in {tuple(row.get("turn") or ()) for row in jobs.values()}
+        ],
         named,
     )

@@ -18,7 +18,7 @@ from inbox.app.wiring.stores import make_database
 from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
 from inbox.identity.passwords import Passwords
-from tests.support.children import filers
+from tests.support.children import workers
 from tests.support.ports import free_ports
 from tests.support.waiting import until
 
@@ -184,9 +184,9 @@ class RunningServer:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port(name))) == 0
 
-    def filers(self) -> set[int]:
+    def workers(self) -> set[int]:
         """The processes that file for the server."""
-        return set() if self.process is None else filers(self.process.pid)
+        return set() if self.process is None else workers(self.process.pid)
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""

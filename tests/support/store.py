@@ -12,7 +12,9 @@ from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
 from inbox.mail.tenancy import Account, Organization
 from inbox.store.ports import Database
-from inbox.store.records import Arrival, Copy, DecisionRecord, EmailRecord, Filing, Placed, StoredMessage
+from inbox.store.ports.decisions import DecisionRecord
+from inbox.store.ports.ingest import Copy, Indexed, IndexedMessage
+from inbox.store.ports.messages import EmailRecord, Placed, StoredMessage
 
 IDS = RandomIds(SystemClock().now)
 _NUMBERS = itertools.count(1)
@@ -60,8 +62,8 @@ def email(tenant: str, **fields: Any) -> EmailRecord:
     return replace(made, **fields)
 
 
-def filing(mail: EmailRecord, *mailboxes: str, recognise: bool = True, **copy: Any) -> Filing:
-    return Filing(mail, tuple(Copy(mailbox, **copy) for mailbox in mailboxes), recognise)
+def indexed(mail: EmailRecord, *mailboxes: str, recognise: bool = True, **copy: Any) -> IndexedMessage:
+    return IndexedMessage(mail, tuple(Copy(mailbox, **copy) for mailbox in mailboxes), recognise)
 
 
 def envelope(
@@ -103,14 +105,14 @@ class Home:
 
     async def deliver(self, mailbox: str | None = None, mail: EmailRecord | None = None, **copy: Any) -> Placed:
         """Files one mail, recognised by nobody, into ``mailbox`` (the INBOX)."""
-        filed = filing(mail or email(self.tenant), mailbox or self.inbox, recognise=False, **copy)
-        return (await self.db.messages.accept(Arrival((filed,))))[0][0]
+        filed = indexed(mail or email(self.tenant), mailbox or self.inbox, recognise=False, **copy)
+        return (await self.db.writer.write(Indexed((filed,))))[0][0]
 
     async def fill(self, count: int, mailbox: str | None = None, **copy: Any) -> list[Placed]:
-        filings = tuple(
-            filing(email(self.tenant), mailbox or self.inbox, recognise=False, **copy) for _ in range(count)
+        messages = tuple(
+            indexed(email(self.tenant), mailbox or self.inbox, recognise=False, **copy) for _ in range(count)
         )
-        return [placed for (placed,) in await self.db.messages.accept(Arrival(filings))]
+        return [placed for (placed,) in await self.db.writer.write(Indexed(messages))]
 
     async def fetched(self, mailbox: str, uids: list[int], **how: Any) -> list[StoredMessage]:
         return [message async for message in self.db.messages.fetch(self.tenant, mailbox, uids, **how)]

@@ -341,9 +341,9 @@ def _silent(status: Mapping[str, Any]) -> list[str]:
     """The processes that do not answer."""
     silent = [each for each in status.get("processes", []) if not each["answers"]]
     told = [f"{each['why']}: {_mend(each['pid'])}" for each in silent]
-    helper = status.get("helper")
-    if helper is not None and not helper["answers"]:
-        told.append(f"{helper['why']}: mail waits; the server replaces it by itself, and if it stays so the disk hangs")
+    worker = status.get("worker")
+    if worker is not None and not worker["answers"]:
+        told.append(f"{worker['why']}: mail waits; the server replaces it by itself, and if it stays so the disk hangs")
     return told
 
 
@@ -356,8 +356,8 @@ def _mend(pid: int | None) -> str:
 def _in_order(status: Mapping[str, Any]) -> str:
     others = "".join(f", {each['pid']}" for each in status.get("processes", [])[1:])
     which = f"processes {status.get('pid')}{others} run" if others else f"process {status.get('pid')} runs"
-    helper = status.get("helper")
-    helps = "" if helper is None else f", {helper['name']} is {helper['pid']}"
+    worker = status.get("worker")
+    helps = "" if worker is None else f", {worker['name']} is {worker['pid']}"
     return f"{which} for {status.get('uptime_seconds')} s, no plugin fails{helps}"
 
 

@@ -15,7 +15,7 @@ from inbox.app.admin import Running, ask, owner
 from inbox.app.serve.vitals import PATIENCE
 from inbox.base.errors import InboxError
 
-#: Seconds that another process gets to tell its status: it may itself wait for the helper process.
+#: Seconds that another process gets to tell its status: it may itself wait for the worker process.
 STATUS_SECONDS = PATIENCE + 2
 #: Seconds that it gets to reload: it reads policies and makes plugins again.
 RELOAD_SECONDS = 20.0

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from inbox.policy.model import ServerPolicy
 from inbox.store.ports import Database
-from inbox.store.records import DecisionFilter
+from inbox.store.ports.decisions import DecisionFilter
 
 DAY = 86_400.0
 #: Seconds without a step after which a copy is taken for one whose process has ended.

@@ -22,22 +22,22 @@ import structlog
 from inbox.app.listeners import Listener
 from inbox.app.serve.exits import EX_CONFIG, EX_USAGE
 from inbox.app.serve.pulse import Pulse
-from inbox.store.worker.client import attended, command, ended, make_door
+from inbox.store.worker.starting import command, ended, is_responsive, make_handover
 
 #: A child that lived for less than this ended early.
 EARLY_SECONDS = 10.0
 #: Seconds before the successor of one that ended is started: at first, and at most when they end early. While there is
-#: no helper all mail is deferred, and it keeps no port from anybody.
+#: no worker all mail is deferred, and it keeps no port from anybody.
 PAUSES = (0.5, 30.0)
-HELPER_PAUSES = (0.1, 1.0)
+WORKER_PAUSES = (0.1, 1.0)
 #: Times in a row that every child ends early before the parent gives up; at once if all of them end for a reason that
 #: another attempt does not remove.
 EARLY_ENDS = 6
 LASTING = frozenset({EX_USAGE, EX_CONFIG})
 #: Seconds after which children that do not stop are killed. What is not acknowledged by then will not be
-#: (:data:`inbox.app.serve.server.GRACE_SECONDS`); the helper goes first: its servers may wait for its lock.
+#: (:data:`inbox.app.serve.server.GRACE_SECONDS`); the worker goes first: its servers may wait for its lock.
 STOP_SECONDS = 28.0
-HELPER_STOP_SECONDS = 24.0
+WORKER_STOP_SECONDS = 24.0
 #: Interval and time limit of the worker's sign of life: one that hangs is killed, for all mail
 #: waits for it.
 WATCH_SECONDS = 15.0
@@ -51,7 +51,7 @@ CHILD = (
     sys.executable,
     "-P",
     "-c",
-    f"import sys; sys.path.append({str(Path(__file__).parents[2])!r}); from inbox.cli.main import main; main()",
+    f"import sys; sys.path.append({str(Path(__file__).parents[3])!r}); from inbox.cli.main import main; main()",
     "serve",
 )
 
@@ -60,10 +60,10 @@ class Processes:
     """Keeps ``count`` children running until SIGTERM or SIGINT.
 
     Args:
-        helper: the module of a helper process that they share (:mod:`inbox.store.worker.protocol`), if they do.
+        worker: the module of the worker process that they share (:mod:`inbox.store.worker.process`), if they do.
     """
 
-    def __init__(self, listeners: Sequence[Listener], count: int, helper: str | None = None) -> None:
+    def __init__(self, listeners: Sequence[Listener], count: int, worker: str | None = None) -> None:
         self._listeners = listeners
         self._count = count
         self._stopping = asyncio.Event()
@@ -71,9 +71,9 @@ class Processes:
         # Nobody writes to this pipe: it ends with this process, however that ends, and the children with it.
         self._lifeline, self._held = os.pipe()
         self._children: dict[int, asyncio.subprocess.Process] = {}
-        self._helper = helper
-        # Both sides are kept: the children hand their connections in at the one, a helper's successor gets the other.
-        self._door, self._inner = make_door()
+        self._worker = worker
+        # Both sides are kept: the children hand their connections in at the one, a worker's successor gets the other.
+        self._handover, self._inner = make_handover()
         self._watching: asyncio.Task[None] | None = None
         self._looking: set[asyncio.Task[None]] = set()
         # Of each child, how often in a row it ended early, and its last exit code.
@@ -94,7 +94,7 @@ class Processes:
 
     def close(self) -> None:
         """Ends the remaining children."""
-        self._door.close()
+        self._handover.close()
         self._inner.close()
         os.close(self._lifeline)
         os.close(self._held)
@@ -107,11 +107,11 @@ class Processes:
                 child.send_signal(number)
 
     async def _keep_all(self) -> None:
-        # It has nothing to do with a reload, and ends when the last child has closed its side of the door.
-        helper = None
-        if self._helper is not None:
-            kept = self._keep(self._helper, self._start_helper, HELPER_PAUSES, HELPER_STOP_SECONDS)
-            helper = asyncio.create_task(kept)
+        # It has nothing to do with a reload, and ends when the last child has closed its end of the handover socket.
+        worker = None
+        if self._worker is not None:
+            kept = self._keep(self._worker, self._start_worker, WORKER_PAUSES, WORKER_STOP_SECONDS)
+            worker = asyncio.create_task(kept)
         try:
             await asyncio.gather(
                 *(
@@ -120,10 +120,10 @@ class Processes:
                 )
             )
         finally:
-            self._door.close()
+            self._handover.close()
             self._inner.close()
-            if helper is not None:
-                await helper
+            if worker is not None:
+                await worker
 
     async def _keep(
         self,
@@ -148,7 +148,7 @@ class Processes:
             # These codes are of a child that did not come to serve, however long its start took on a busy machine.
             lasting = child is not None and child.returncode in LASTING
             early = lasting or loop.time() - began <= EARLY_SECONDS
-            if child is not None and early and name != self._helper:
+            if child is not None and early and name != self._worker:
                 self._ended_early(name, child.returncode or 0)
             elif not early:
                 pause = pauses[0]
@@ -177,7 +177,7 @@ class Processes:
         await asyncio.wait({waits, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if not waits.done():
-            # A helper pays no heed: it ends with those who may ask it. Others may have ended this very moment: a
+            # A worker pays no heed: it ends with those who may ask it. Others may have ended this very moment: a
             # terminal's Ctrl-C reaches them, too.
             with contextlib.suppress(ProcessLookupError):
                 child.send_signal(signal.SIGTERM)
@@ -195,9 +195,9 @@ class Processes:
         descriptors = [listener.socket.fileno() for listener in self._listeners]
         inherit = ",".join(f"{each.name}={each.socket.fileno()}" for each in self._listeners)
         role: tuple[str, ...] = ("--index", str(index), "--of", str(self._count))
-        if self._helper is not None:
-            descriptors.append(self._door.fileno())
-            role = (*role, "--door", str(self._door.fileno()))
+        if self._worker is not None:
+            descriptors.append(self._handover.fileno())
+            role = (*role, "--worker", str(self._handover.fileno()))
         pulse = Pulse()
         try:
             child = self._children[index] = await asyncio.create_subprocess_exec(
@@ -226,22 +226,22 @@ class Processes:
         finally:
             pulse.close()
 
-    async def _start_helper(self) -> asyncio.subprocess.Process:
-        assert self._helper is not None, "only then it is kept"
-        helper = await asyncio.create_subprocess_exec(
-            *command(self._helper),
+    async def _start_worker(self) -> asyncio.subprocess.Process:
+        assert self._worker is not None, "only then it is kept"
+        worker = await asyncio.create_subprocess_exec(
+            *command(self._worker),
             stdin=self._inner.fileno(),
             stdout=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._watching = asyncio.create_task(self._watch(helper))
-        return helper
+        self._watching = asyncio.create_task(self._watch(worker))
+        return worker
 
-    async def _watch(self, helper: asyncio.subprocess.Process) -> None:
-        """Kills a helper that hangs; its successor is started as for one that died."""
-        while not await ended(helper, WATCH_SECONDS) and not self._stopping.is_set():
-            if not await attended(self._door, HANG_SECONDS) and helper.returncode is None:
+    async def _watch(self, worker: asyncio.subprocess.Process) -> None:
+        """Kills a worker that hangs; its successor is started as for one that died."""
+        while not await ended(worker, WATCH_SECONDS) and not self._stopping.is_set():
+            if not await is_responsive(self._handover, HANG_SECONDS) and worker.returncode is None:
                 reason = f"it did nothing for {HANG_SECONDS:.0f} s"
-                self._log.error("process_killed", process=self._helper, pid=helper.pid, reason=reason)
-                helper.kill()
+                self._log.error("process_killed", process=self._worker, pid=worker.pid, reason=reason)
+                worker.kill()
                 return

@@ -29,7 +29,7 @@ from inbox.app.serve.sink import Sink
 from inbox.app.serve.storage import LOOK_SECONDS as PAIR_SECONDS
 from inbox.app.serve.storage import SWEEP_SECONDS, Storage
 from inbox.app.serve.tls import Certificates
-from inbox.app.serve.vitals import check_health, helper_view, log_view, warnings
+from inbox.app.serve.vitals import check_health, log_view, warnings, worker_view
 from inbox.app.wiring.installation import Installation, opened
 from inbox.app.wiring.program import Parts, wire
 from inbox.base.errors import InboxError, PolicyError
@@ -133,7 +133,7 @@ class Server:
 
     async def status(self) -> dict[str, Any]:
         """Plain values by name."""
-        helper = self._installation.helper
+        worker = self._installation.worker
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -148,7 +148,7 @@ class Server:
                 {"tenant": name, "why": str(error)} for name, error in sorted(self._parts.live.suspended.items())
             ],
             "log": log_view(self._sink),
-            "helper": None if helper is None else await helper_view(helper),
+            "worker": None if worker is None else await worker_view(worker),
         }
 
     # -- starting --------------------------------------------------------------------------------------------------
@@ -293,7 +293,7 @@ async def serve(
     ready: Callable[[], None] | None = None,
     parent: int | None = None,
     pulse: int | None = None,
-    door: int | None = None,
+    worker: int | None = None,
     log: Sink | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; SIGHUP reloads.
@@ -303,7 +303,7 @@ async def serve(
         parent: the reading end of a pipe that the parent process holds: it ends when the parent is killed, and we
             must not keep the ports from its successor.
         pulse: the writing end of a pipe on which the parent expects signs of life.
-        door: leads to the helper process that this one shares with others.
+        worker: the handover socket of the worker process that this one shares with others.
         log: where the log goes, if it is known.
 
     Raises:
@@ -311,7 +311,7 @@ async def serve(
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    async with opened(config, serving=True, door=door) as installation, wire(installation) as parts:
+    async with opened(config, serving=True, worker=worker) as installation, wire(installation) as parts:
         server = Server(installation, parts, listeners, index, processes, log)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)

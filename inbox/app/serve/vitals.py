@@ -12,9 +12,9 @@ from inbox.app.serve.sink import Sink
 from inbox.app.wiring.installation import Installation
 from inbox.base.errors import StorageFull, StoreError, StoreUnavailable
 from inbox.store.room import Room
-from inbox.store.worker.client import Helper
+from inbox.store.worker.client import WorkerClient
 
-#: Seconds within which the database, the helper process and the file systems answer, or count as hanging.
+#: Seconds within which the database, the worker process and the file systems answer, or count as hanging.
 PATIENCE = 2.0
 
 
@@ -24,8 +24,8 @@ async def check_health(here: Installation) -> None:
     Raises:
         StoreError: it cannot; the text names what is wrong.
     """
-    if here.helper is not None:
-        view = await helper_view(here.helper)
+    if here.worker is not None:
+        view = await worker_view(here.worker)
         if not view["answers"]:
             raise StoreUnavailable(view["why"])
     try:
@@ -62,17 +62,17 @@ def check_room(folders: Iterable[Path]) -> None:
             raise StorageFull(f"no room at {folder}: no inodes are free")
 
 
-async def helper_view(helper: Helper) -> dict[str, Any]:
+async def worker_view(worker: WorkerClient) -> dict[str, Any]:
     """The worker in ``GET /status``: ``name``, ``pid``, ``answers``, and ``why`` not."""
     why = ""
     try:
         async with asyncio.timeout(PATIENCE):
-            await helper.check()
+            await worker.check()
     except TimeoutError:
-        why = f"{helper} did not answer within {PATIENCE:.0f} s"
+        why = f"{worker} did not answer within {PATIENCE:.0f} s"
     except StoreError as error:
         why = str(error)
-    return {"name": helper.name, "pid": helper.pid, "answers": not why, "why": why}
+    return {"name": worker.name, "pid": worker.pid, "answers": not why, "why": why}
 
 
 def log_view(sink: Sink | None) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.services import DirectoryService
 from inbox.authentication.feedback import Feedback
 from inbox.dns.resolver import CachingResolver
-from inbox.flow.accept import Acceptance, Storing
+from inbox.flow.accept import Acceptance
 from inbox.flow.appending import MailboxAppending
+from inbox.flow.deliveries import Deliveries
 from inbox.flow.judge import Judge, Policies
 from inbox.flow.local_delivery import LocalDelivery
 from inbox.flow.mailbox_finder import MailboxFinder
@@ -23,6 +24,7 @@ from inbox.hosting.keys.signing import SigningKeyring
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.api.services import Log, Rates, Services
 from inbox.plugin.engine.dispatcher import Dispatcher
+from inbox.store.ports import Ingest
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Effects:
     """Where the flow and its plugins leave traces."""
 
     mailboxes: MailboxFinder
-    ingest: Storing
+    ingest: Ingest
     decisions: DecisionWriter
     rates: Rates
     feedback: Feedback
@@ -80,9 +82,8 @@ def make_flow(
     recorder = Recorder(judge, effects.decisions, clock, ids, log)
     recipients = Recipients(judge, directory, log, server_name)
     local = LocalDelivery(judge, effects.mailboxes, log)
-    acceptance = Acceptance(
-        judge, recipients, local, effects.mailboxes, effects.ingest, recorder, clock, log, server_name
-    )
+    deliveries = Deliveries(clock, ids, server_name, installation.config.outbound.ttl_secs)
+    acceptance = Acceptance(judge, recipients, local, effects.mailboxes, deliveries, effects.ingest, recorder, log)
     return Flow(
         judge,
         acceptance,

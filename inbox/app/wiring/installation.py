@@ -11,11 +11,10 @@ from inbox.app.serve.executors import Executors
 from inbox.app.wiring.stores import make_stores, places
 from inbox.base.clock import Clock, SystemClock
 from inbox.base.ids import Ids, RandomIds
-from inbox.store.guarded import GuardedBlobs, GuardedDeposits, Pairing
+from inbox.store.guarded import GuardedBlobs, GuardedIngest, Pairing
 from inbox.store.pairing import admit, establish
-from inbox.store.ports import Blobs, Database
-from inbox.store.worker.client import Helper
-from inbox.store.worker.deposits import Deposits
+from inbox.store.ports import Blobs, Database, Ingest
+from inbox.store.worker.client import WorkerClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +26,14 @@ class Installation:
     ids: Ids
     database: Database
     blobs: Blobs
-    deposits: Deposits | None
+    ingest: Ingest
     pairing: Pairing
-    helper: Helper | None
+    worker: WorkerClient | None
     executors: Executors
 
 
 @asynccontextmanager
-async def opened(config: Config, *, serving: bool = False, door: int | None = None) -> AsyncIterator[Installation]:
+async def opened(config: Config, *, serving: bool = False, worker: int | None = None) -> AsyncIterator[Installation]:
     """An installation with its stores open; see :func:`inbox.app.wiring.stores.make_stores`.
 
     Raises:
@@ -43,25 +42,24 @@ async def opened(config: Config, *, serving: bool = False, door: int | None = No
     """
     clock = SystemClock()
     ids = RandomIds(clock.now)
-    stores = make_stores(config, clock, ids, serving=serving, door=door)
+    stores = make_stores(config, clock, ids, serving=serving, worker=worker)
     database, blobs = stores.database, stores.blobs
     executors = Executors()
     await database.open()
     try:
         await blobs.open()
         try:
-            helper = None if stores.helped is None else stores.helped.helper
             where = places(config)
             if serving:
                 identity = await establish(database, blobs, ids, where)
             else:
                 identity = await admit(database, blobs, where)
             pairing = Pairing(database, blobs, identity, where)
-            deposits = None if stores.deposits is None else GuardedDeposits(stores.deposits, pairing)
-            if deposits is not None:
-                await deposits.remember_store()
+            if stores.worker is not None:
+                await stores.worker.remember_store()
             guarded = GuardedBlobs(blobs, pairing)
-            yield Installation(config, clock, ids, database, guarded, deposits, pairing, helper, executors)
+            ingest = GuardedIngest(database.ingest(guarded, executors), pairing)
+            yield Installation(config, clock, ids, database, guarded, ingest, pairing, stores.worker, executors)
         finally:
             await blobs.close()
     finally:

@@ -17,7 +17,6 @@ from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.services import RatesService, make_resolver
 from inbox.flow.accept import Acceptance
 from inbox.flow.appending import MailboxAppending
-from inbox.flow.filing import Filer
 from inbox.flow.judge import AuthHooks, Judge
 from inbox.flow.login import PasswordLogin
 from inbox.flow.mailbox_finder import StoredMailboxFinder
@@ -64,7 +63,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     Raises:
         PolicyError: the policies are wrong; each mistake with its place.
     """
-    config, clock, ids, database = installation.config, installation.clock, installation.ids, installation.database
+    config, clock, database = installation.config, installation.clock, installation.database
     config.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     resolver = make_resolver(config, clock)
@@ -74,7 +73,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     log = QuietLog(structlog.get_logger("inbox.flow"), clock, KEPT_EVENTS)
     effects = Effects(
         mailboxes=StoredMailboxFinder(database.accounts, database.mailboxes, clock),
-        ingest=Filer(installation.blobs, database.messages, ids, clock, installation.executors, installation.deposits),
+        ingest=installation.ingest,
         decisions=database.decisions,
         rates=RatesService(database.rates, clock),
         feedback=feedback,

@@ -12,7 +12,6 @@ from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.policies import find_plugins, load_policies
 from inbox.app.wiring.services import NoFeedback, make_resolver
 from inbox.flow.destinations import QUARANTINE
-from inbox.flow.filing import Bundle
 from inbox.flow.pipeline import Pipeline
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address
@@ -25,7 +24,9 @@ from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
 from inbox.policy.decision import Decision, decode
 from inbox.policy.snapshot import PolicySet
-from inbox.store.records import DecisionRecord, Placed
+from inbox.store.ports.decisions import DecisionRecord
+from inbox.store.ports.ingest import Accepted
+from inbox.store.ports.messages import Placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,17 +155,17 @@ class _NamesOnly:
 
 
 class _Recording:
-    """Takes copies and decision records in the place of storage, and remembers them."""
+    """``Ingest`` and ``DecisionWriter`` that write nothing, and remember where copies would go, and the records."""
 
     def __init__(self, rehearsed: Rehearsed) -> None:
         self._rehearsed = rehearsed
 
-    async def file(self, bundles: Sequence[Bundle], decisions: Sequence[DecisionRecord]) -> list[list[Placed]]:
+    async def accept(self, accepted: Accepted) -> list[list[Placed]]:
         """Remembers an accepted message."""
-        await self.add(decisions)
-        for bundle in bundles:
-            self._rehearsed.copies += [(copy.mailbox, copy.reason or "") for copy in bundle.copies]
-        return [[Placed(copy.mailbox, "", 0, 0) for copy in bundle.copies] for bundle in bundles]
+        await self.add(accepted.decisions)
+        for message in accepted.messages:
+            self._rehearsed.copies += [(copy.mailbox, copy.reason or "") for copy in message.copies]
+        return [[Placed(copy.mailbox, "", 0, 0) for copy in message.copies] for message in accepted.messages]
 
     async def add(self, decisions: Sequence[DecisionRecord]) -> None:
         """Remembers the records of a refusal."""

@@ -8,7 +8,7 @@ from inbox.base.clock import Clock
 from inbox.dns.resolver import CachingResolver
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.api.services import Counted, Resolution
-from inbox.store.rates import RateCounters
+from inbox.store.ports.rates import RateCounters
 
 
 class DirectoryService:

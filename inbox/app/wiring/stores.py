@@ -3,54 +3,47 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from inbox.app.config.loading import Config
 from inbox.base.clock import Clock
 from inbox.base.ids import Ids
 from inbox.store.pairing import Places
 from inbox.store.ports import Blobs, Database
-from inbox.store.worker.client import Helped
-from inbox.store.worker.deposits import Deposits
-
-#: The module of the process that files what arrives into SQLite and the folder of the blobs.
-_FILER: Final = "inbox.store.sqlite.filer"
+from inbox.store.worker.client import WorkerClient
+from inbox.store.worker.starting import WORKER, OwnWorker, SharedWorker
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Not yet opened; ``deposits`` is there if blobs and database can take a mail in one step, ``helped`` if one of
-    them has a process of its own for that.
-    """
+    """Not yet opened; ``worker`` writes for one of them or for both."""
 
     database: Database
     blobs: Blobs
-    deposits: Deposits | None = None
-    helped: Helped | None = None
+    worker: WorkerClient | None = None
 
 
-def make_stores(config: Config, clock: Clock, ids: Ids, *, serving: bool = False, door: int | None = None) -> Stores:
+def make_stores(config: Config, clock: Clock, ids: Ids, *, serving: bool = False, worker: int | None = None) -> Stores:
     """All stores.
 
     Args:
-        serving: for a server, which has much mail to file and has it done by other processes.
-        door: leads to the process that several servers share (:func:`shared_helper`); without it each has its own.
+        serving: for a server, which has much mail to write and lets a worker process do it.
+        worker: the handover socket of a worker that several servers share (:func:`shared_worker`); without it this one
+            has its own.
     """
     if config.database.surreal_url is not None or not serving:
         blobs = make_blobs(config, serving=serving)
-        return Stores(make_database(config, clock, ids), blobs, helped=blobs if isinstance(blobs, Helped) else None)
+        return Stores(make_database(config, clock, ids), blobs, getattr(blobs, "worker", None))
     from inbox.store.sqlite.database import SqliteDatabase
-    from inbox.store.worker.client import OwnDoor, SharedDoor
 
-    way = OwnDoor(_FILER) if door is None else SharedDoor(door)
+    handover = OwnWorker() if worker is None else SharedWorker(worker)
     folder = None if config.s3.enabled else config.folders.incoming
-    database = SqliteDatabase(config.sqlite_path, clock, ids, door=way, blobs=folder)
-    return Stores(database, make_blobs(config), database.deposits, database)
+    database = SqliteDatabase(config.sqlite_path, clock, ids, worker=handover, blobs=folder)
+    return Stores(database, make_blobs(config), database.worker)
 
 
-def shared_helper(config: Config) -> str | None:
-    """The module of the helper process that the server processes of one machine share, if there is one."""
-    return None if config.database.surreal_url is not None else _FILER
+def shared_worker(config: Config) -> str | None:
+    """The module of the worker process that the server processes of one machine share, if there is one."""
+    return None if config.database.surreal_url is not None else WORKER
 
 
 def make_database(config: Config, clock: Clock, ids: Ids) -> Database:

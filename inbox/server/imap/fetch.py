@@ -15,7 +15,7 @@ from inbox.server.imap.parts import COPY, Copy, Found, Nil, Row, Wanted, batches
 from inbox.server.imap.select import selected
 from inbox.server.imap.session import ImapSession
 from inbox.server.imap.view import View
-from inbox.store.records import Column
+from inbox.store.ports.messages import Column
 from inbox.wire.imap.commands import Fetch
 from inbox.wire.imap.dates import render_date_time
 from inbox.wire.imap.errors import BadCommand

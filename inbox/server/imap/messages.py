@@ -12,7 +12,7 @@ from inbox.server.imap.selected import Selected
 from inbox.server.imap.session import ImapSession
 from inbox.server.imap.slices import expunge_in_slices
 from inbox.server.imap.view import View
-from inbox.store.records import Entry, StoreMode, StoreStep
+from inbox.store.ports.messages import Entry, StoreMode, StoreStep
 from inbox.wire.imap.commands import Expunge, Store, Transfer
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.sequence import SequenceSet, compact

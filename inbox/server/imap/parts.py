@@ -12,7 +12,7 @@ from inbox.mail.sections import section as find_section
 from inbox.server.imap.channel import Disconnected
 from inbox.server.imap.session import ImapSession
 from inbox.store.ports import Blobs
-from inbox.store.records import Column
+from inbox.store.ports.messages import Column
 from inbox.wire.imap.fetch import Section
 
 #: Octets of a section that are read from the blob at a time.

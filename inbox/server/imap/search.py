@@ -21,7 +21,7 @@ from inbox.server.imap.searchtext import Needles, address_words, folded, header_
 from inbox.server.imap.select import selected
 from inbox.server.imap.session import ImapSession
 from inbox.server.imap.view import View
-from inbox.store.records import Column
+from inbox.store.ports.messages import Column
 from inbox.wire.imap import search as key
 from inbox.wire.imap.commands import Find
 from inbox.wire.imap.search import Key

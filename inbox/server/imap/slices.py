@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from inbox.server.imap.view import View
-from inbox.store.records import MailboxChanges
+from inbox.store.ports.messages import MailboxChanges
 
 #: Messages in one slice: about 2 ms.
 SLICE: Final = 2000

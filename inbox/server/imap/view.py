@@ -15,7 +15,7 @@ from typing import Final
 from inbox.mail.flags import Flag, flag_names
 from inbox.mail.tenancy import Mailbox
 from inbox.store.listing import Listing, States, widened
-from inbox.store.records import Entry, MailboxChanges
+from inbox.store.ports.messages import Entry, MailboxChanges
 from inbox.wire.imap.sequence import SequenceSet
 
 #: Keywords that FLAGS lists: its line must stay readable when somebody gives each message a keyword of its own.

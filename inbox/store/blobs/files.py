@@ -72,7 +72,7 @@ class Files:
     """
 
     def __init__(self, root: str, identity: bytes = b"") -> None:
-        self._root = root
+        self.root = root
         self.unfinished = f"{root}/{UNFINISHED}"
         self._durable: set[str] = set()
         self._number = 0
@@ -93,7 +93,7 @@ class Files:
             self.check_root()
         except OSError as error:
             for piece in batch:
-                piece.error = translated(error, self._root, StoreUnavailable)
+                piece.error = translated(error, self.root, StoreUnavailable)
         except StoreError as error:
             for piece in batch:
                 piece.error = error
@@ -116,7 +116,6 @@ class Files:
         except ABSENT:
             if self._identity == _NO_FILE:
                 return
-            # Without a cause: a helper process hands on the number of a cause, and that would hide these words.
             why = f"{self._identity_file} is gone: is the disk mounted? Put the same folder back, or restart"
             raise StoreUnavailable(why) from None
         if (found.st_dev, found.st_ino) == self._identity:
@@ -124,7 +123,7 @@ class Files:
         with open(self._identity_file, "rb") as file:  # noqa: PTH123
             text = file.read(IDENTITY_OCTETS)
         if self._identity != _NO_FILE and text != self._identity_text:
-            why = f"{self._root} was replaced by another blob store: put the same folder back, or restart"
+            why = f"{self.root} was replaced by another blob store: put the same folder back, or restart"
             raise StoreUnavailable(why)
         self._identity, self._identity_text = (found.st_dev, found.st_ino), text
 
@@ -237,12 +236,12 @@ class Files:
         step = folder
         while True:
             _fsync_folder(step)
-            if len(step) <= len(self._root):
+            if len(step) <= len(self.root):
                 break
             step = os.path.dirname(step)  # noqa: PTH120
-        if self._root not in self._durable:
-            _fsync_folder(os.path.dirname(self._root))  # noqa: PTH120 - the root itself may be new
-            self._durable.add(self._root)
+        if self.root not in self._durable:
+            _fsync_folder(os.path.dirname(self.root))  # noqa: PTH120 - the root itself may be new
+            self._durable.add(self.root)
         if len(self._durable) >= FOLDERS_REMEMBERED:
             self._durable.clear()
         self._durable.add(folder)

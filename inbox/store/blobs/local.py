@@ -5,7 +5,7 @@ A put is durable when it returns (:mod:`inbox.store.blobs.files`). The event loo
 Three things make many puts at once cheap:
 - puts that come while the disk is busy wait in a queue and are taken as one batch, which costs one hop between threads
   or processes, one fsync for each folder, and waits for the disk that overlap;
-- where a server asks for it, a process of its own writes the smallest ones: a thread would fight with the event loop
+- where a server asks for it, a worker process writes the smallest ones: a thread would fight with the event loop
   for the interpreter's lock at each system call. One thread writes the rest; more would fight with one another, too;
 - a folder is made, and fsynced up to the root, once in the life of the process.
 """
@@ -27,9 +27,10 @@ from inbox.base.limits import SPOOL_OCTETS
 from inbox.mail.content import Content, FileContent
 from inbox.store.blobs.files import Files, Piece, remove, translated
 from inbox.store.blobs.keys import UNFINISHED, components
-from inbox.store.blobs.writer import Writer
 from inbox.store.room import Room
-from inbox.store.worker.client import CARRIED_OCTETS, Helper
+from inbox.store.worker.client import WorkerClient
+from inbox.store.worker.protocol import WORKER_OCTETS
+from inbox.store.worker.starting import OwnWorker
 
 T = TypeVar("T")
 
@@ -58,14 +59,14 @@ class LocalBlobs:
 
     Args:
         root: the directory. Several processes may share it.
-        process: write small blobs in a process of their own, as a server wants it; a command has few to write.
+        process: a worker process writes small blobs, as a server wants it; a command has few to write.
     """
 
     def __init__(self, root: Path, *, process: bool = False) -> None:
         self._root = os.path.abspath(root)  # noqa: PTH100 - resolve() would follow a link that an operator may re-point
         self._files = Files(self._root)
         self._room = Room(Path(self._root))
-        self._writer = Writer(self._root, self._files) if process else None
+        self._worker = WorkerClient(OwnWorker(), files=self._files) if process else None
         self._pool: ThreadPoolExecutor | None = None
         self._large_pool: ThreadPoolExecutor | None = None
         self._read_pool: ThreadPoolExecutor | None = None
@@ -74,9 +75,9 @@ class LocalBlobs:
         self._writers: set[asyncio.Future[None]] = set()
 
     @property
-    def helper(self) -> Helper | None:
+    def worker(self) -> WorkerClient | None:
         """The process that writes small blobs, if there is one."""
-        return None if self._writer is None else self._writer.helper
+        return self._worker
 
     async def open(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="blobs-write")
@@ -87,8 +88,8 @@ class LocalBlobs:
             await self._run(self._files.check_root)
         except NotFound as error:
             raise StoreUnavailable(f"no directory for blobs: {error}") from error
-        if self._writer is not None:
-            await self._writer.helper.start()
+        if self._worker is not None:
+            await self._worker.start()
 
     async def close(self) -> None:
         while self._writers:
@@ -98,16 +99,16 @@ class LocalBlobs:
         for pool in pools:
             if pool is not None:
                 pool.shutdown()
-        if self._writer is not None:
-            await self._writer.helper.close()
+        if self._worker is not None:
+            await self._worker.close()
 
     async def put(self, key: str, content: Content) -> None:
         folder, place = self._place(key)
         if self._pool is None:
             raise StoreUnavailable("the blob store is not open")
         self._room.check(content.size)
-        if self._writer is not None and content.size <= CARRIED_OCTETS:
-            await self._writer.write(folder, place, b"".join(content.chunks()))
+        if self._worker is not None and content.size <= WORKER_OCTETS:
+            await self._worker.write_blob(folder, place, b"".join(content.chunks()))
             return
         put = _Put(folder, place, content, asyncio.get_running_loop().create_future())
         if content.size > SPOOL_OCTETS:

@@ -14,16 +14,21 @@ from inbox.store.ports.blobs import Blobs
 from inbox.store.ports.database import Database
 from inbox.store.ports.decisions import Decisions
 from inbox.store.ports.hosting import Cleared, Holdings, Hosting, InUse, Kept, Scope
+from inbox.store.ports.ingest import Accepted, AcceptedMessage, Copy, Ingest
 from inbox.store.ports.keys import DkimKeyRecord, DkimKeys, DkimKeyState
 from inbox.store.ports.mailboxes import Mailboxes
 from inbox.store.ports.messages import Messages
+from inbox.store.ports.queue import Queue
 from inbox.store.ports.reports import DmarcReports, Grant, ObservationCount, OutgoingReport, StoredReport
 from inbox.store.ports.tenants import Tenants
 
 __all__ = [
+    "Accepted",
+    "AcceptedMessage",
     "Accounts",
     "Blobs",
     "Cleared",
+    "Copy",
     "Database",
     "Decisions",
     "DkimKeyRecord",
@@ -34,11 +39,13 @@ __all__ = [
     "Holdings",
     "Hosting",
     "InUse",
+    "Ingest",
     "Kept",
     "Mailboxes",
     "Messages",
     "ObservationCount",
     "OutgoingReport",
+    "Queue",
     "Scope",
     "StoredReport",
     "Tenants",

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from inbox.store.bus import Changes
-from inbox.store.identity import InstallationRecords
 from inbox.store.ports.accounts import Accounts
+from inbox.store.ports.blobs import Blobs
+from inbox.store.ports.changes import Changes
 from inbox.store.ports.decisions import Decisions
 from inbox.store.ports.hosting import Hosting
+from inbox.store.ports.ingest import Ingest, MessageWriter, RunBlocking
+from inbox.store.ports.installation import InstallationRecords
 from inbox.store.ports.keys import DkimKeys
 from inbox.store.ports.mailboxes import Mailboxes
 from inbox.store.ports.messages import Messages
+from inbox.store.ports.queue import Queue
+from inbox.store.ports.rates import LastingRates
 from inbox.store.ports.reports import DmarcReports
 from inbox.store.ports.tenants import Tenants
-from inbox.store.rates import LastingRates
 
 
 class Database(Protocol):
@@ -36,6 +39,9 @@ class Database(Protocol):
     def messages(self) -> Messages: ...
 
     @property
+    def writer(self) -> MessageWriter: ...
+
+    @property
     def decisions(self) -> Decisions: ...
 
     @property
@@ -51,7 +57,18 @@ class Database(Protocol):
     def dmarc_reports(self) -> DmarcReports: ...
 
     @property
+    def queue(self) -> Queue: ...
+
+    @property
     def installation(self) -> InstallationRecords: ...
+
+    def ingest(self, blobs: Blobs, run_blocking: RunBlocking) -> Ingest:
+        """Accepts mail into this database and the blob store ``blobs``.
+
+        Args:
+            run_blocking: runs what would hold up the event loop.
+        """
+        ...
 
     async def open(self) -> None:
         """Connects, and brings the schema to this program's version.

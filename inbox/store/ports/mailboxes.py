@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from inbox.mail.tenancy import Mailbox
-from inbox.store.records import MailboxStatus
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxStatus:
+    """The counters of STATUS and SELECT."""
+
+    mailbox: str
+    messages: int
+    unseen: int
+    recent: int
+    next_uid: int
+    uid_validity: int
+    modseq: int
+    size: int
 
 
 class Mailboxes(Protocol):

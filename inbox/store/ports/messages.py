@@ -3,19 +3,143 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 from inbox.store.listing import Listing
-from inbox.store.records import (
-    Arrival,
-    Column,
-    Entry,
-    MailboxChanges,
-    Placed,
-    StoredMessage,
-    StoreMode,
-    StoreStep,
-)
+from inbox.store.ports.decisions import AlreadyFiled
+
+EmailKind = Literal["inbound", "outbound", "draft", "scheduled"]
+
+
+StoreMode = Literal["set", "add", "remove"]
+
+
+#: What ``Messages.columns`` reads of one message: integers (``modseq``, ``size``, which is RFC822.SIZE), seconds
+#: (``received_at``), a text (``blob_path``) and octets, as in :class:`EmailRecord` and :class:`Copy`.
+Column = Literal[
+    "modseq",
+    "size",
+    "received_at",
+    "blob_path",
+    "prepended",
+    "envelope",
+    "body",
+    "bodystructure",
+    "sections",
+    "header_block",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class EmailRecord:
+    """One mail of one tenant, however many mailboxes it is in.
+
+    ``envelope``, ``body`` and ``bodystructure`` are what IMAP FETCH answers, ready to send; ``sections`` is the
+    packed table of part offsets (``inbox.mail.sections``), and ``header_block`` the header section up to
+    and with its empty line, so that no FETCH of them opens a blob.
+    """
+
+    id: str
+    tenant: str
+    message_id: str | None
+    content_hash: str
+    size: int
+    blob_path: str
+    blob_sha: str
+    internal_date: float
+    created_at: float
+    kind: EmailKind = "inbound"
+    date: float | None = None
+    subject: str = ""
+    subject_normalized: str = ""
+    references: tuple[str, ...] = ()
+    from_: tuple[str, ...] = ()
+    sender_address: str | None = None
+    reply_to: tuple[str, ...] = ()
+    to: tuple[str, ...] = ()
+    cc: tuple[str, ...] = ()
+    bcc: tuple[str, ...] = ()
+    mime_root_ct: str = "text/plain"
+    snippet: str = ""
+    tags: tuple[str, ...] = ()
+    spf: str | None = None
+    dkim: str | None = None
+    dmarc: str | None = None
+    envelope: bytes = b""
+    body: bytes = b""
+    bodystructure: bytes = b""
+    sections: bytes = b""
+    header_block: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where a copy went, or is if the mail was recognised as a retry and nothing was written for it."""
+
+    mailbox: str
+    email: str
+    uid: int
+    modseq: int
+    already: AlreadyFiled | None = None
+
+    @property
+    def fresh(self) -> bool:
+        """False if the copy was there already."""
+        return self.already is None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message in one mailbox, without its texts."""
+
+    uid: int
+    modseq: int
+    flags: int
+    keywords: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStep:
+    """What one step of a STORE did.
+
+    Attributes:
+        entries: those of the step's uids that exist, as they are now.
+        left_alone: uids that were changed too late for UNCHANGEDSINCE.
+        modseq: of the entries that were changed; 0 if none was.
+    """
+
+    entries: list[Entry]
+    left_alone: list[int]
+    modseq: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """An entry with the mail that it shows: what FETCH and SEARCH read.
+
+    ``size`` is RFC822.SIZE: the mail's size and that of what is prepended to this copy.
+    """
+
+    entry: Entry
+    email: EmailRecord
+    received_at: float
+    prepended: bytes = b""
+    recipient: str | None = None
+    reason: str | None = None
+
+    @property
+    def size(self) -> int:
+        return self.email.size + len(self.prepended)
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxChanges:
+    """What happened in a mailbox after a modseq: entries new or altered, uids gone, and the modseq to ask from next."""
+
+    modseq: int
+    changed: tuple[Entry, ...] = ()
+    expunged: tuple[int, ...] = ()
 
 
 class Messages(Protocol):
@@ -24,20 +148,6 @@ class Messages(Protocol):
     Every method that is given a mailbox raises NotFound if the tenant has none with this id. NUL is dropped from
     all texts.
     """
-
-    async def accept(self, arrival: Arrival) -> list[list[Placed]]:
-        """Writes all of it in one transaction, or nothing; concurrent calls share a commit.
-
-        UIDs of a mailbox are distinct, gapless and never reused. The result has one list for each filing, one
-        ``Placed`` for each copy. A mail that is known already (same tenant, content hash and Message-ID) keeps its id
-        and its blob: new copies refer to those, and the blob that the caller has written is left to the sweeper. A
-        copy that is recognised as a retry (``inbox.store.retries``) is not written again: its ``Placed`` and the
-        decision record of its tenant say what it was recognised by. A quarantined copy is recognised for its own
-        recipient only.
-
-        Raises NotFound if a mailbox is gone or is not the tenant's.
-        """
-        ...
 
     async def entries(self, tenant: str, mailbox: str) -> list[Entry]:
         """All, by uid: for administration."""

@@ -9,23 +9,28 @@ from pathlib import Path
 from inbox.base.clock import Clock
 from inbox.base.errors import StoreError, StoreUnavailable
 from inbox.base.ids import Ids
+from inbox.store.blobs.files import Files
+from inbox.store.ingest import BlobsFirst, ThroughWorker
+from inbox.store.ports import Blobs
+from inbox.store.ports.ingest import Ingest, RunBlocking
 from inbox.store.rates import LastingCounters
 from inbox.store.room import Room
 from inbox.store.sqlite import copying
 from inbox.store.sqlite.changes import SqliteBus
-from inbox.store.sqlite.clerk import Clerk
 from inbox.store.sqlite.decisions import SqliteDecisions
 from inbox.store.sqlite.dkim_keys import SqliteDkimKeys
 from inbox.store.sqlite.dmarc_reports import SqliteDmarcReports
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.hosting import SqliteHosting
+from inbox.store.sqlite.ingest import SqliteMessageWriter
 from inbox.store.sqlite.installation import SqliteInstallation
 from inbox.store.sqlite.mailboxes import SqliteMailboxes
 from inbox.store.sqlite.messages import SqliteMessages
+from inbox.store.sqlite.queue import SqliteQueue
 from inbox.store.sqlite.rates import SqliteRates
 from inbox.store.sqlite.tenants import SqliteAccounts, SqliteTenants
-from inbox.store.worker.client import Door, Helper
-from inbox.store.worker.deposits import Deposits
+from inbox.store.worker.client import WorkerClient
+from inbox.store.worker.starting import Handover
 
 _HERE = Path(__file__).parent
 _END_SECONDS = 3.0
@@ -36,38 +41,51 @@ class SqliteDatabase:
 
     Args:
         path: e.g. ``data/inbox.db``. Missing folders are created, for the owner only.
-        door: the way to the process that files what arrives, for a server; a command has little to file.
-        blobs: the directory of the blobs, if that process is to write them.
+        worker: the worker process that writes accepted messages, for a server; a command has few to write.
+        blobs: the directory of the blobs, if the worker is to write them.
     """
 
     def __init__(
-        self, path: Path, clock: Clock, ids: Ids, *, door: Door | None = None, blobs: Path | None = None
+        self, path: Path, clock: Clock, ids: Ids, *, worker: Handover | None = None, blobs: Path | None = None
     ) -> None:
         self._path = path
-        # In a server, which has the process that files, the reserve is made; whoever needs it gives it away.
-        self._serving = door is not None
+        # A server, which has a worker, makes the reserve; any process that needs it gives it away.
+        self._serving = worker is not None
         self._reserving: asyncio.Future[None] | None = None
         self._room = room = Room(path.parent)
         self._main = Gateway(path, _HERE / "migrations", room=room)
         self._counters = SqliteRates(path.with_name(f"{path.stem}-rates{path.suffix}"), room)
         self.changes = SqliteBus(self._main)
-        self._clerk = Clerk(self._main, self.changes, door, blobs, room) if door is not None else None
-        self.deposits: Deposits | None = self._clerk if blobs is not None else None
+        self._blobs = blobs
+        self._worker = None if worker is None else self._make_client(worker)
+        self.writer = SqliteMessageWriter(self._main, self.changes, room, self._worker)
         self.tenants = SqliteTenants(self._main, clock, ids)
         self.accounts = SqliteAccounts(self._main, clock, ids)
         self.hosting = SqliteHosting(self._main, ids, self.changes)
         self.mailboxes = SqliteMailboxes(self._main, clock, ids, self.changes)
-        self.messages = SqliteMessages(self._main, clock, ids, self.changes, room, self._clerk)
+        self.messages = SqliteMessages(self._main, clock, ids, self.changes, room)
         self.decisions = SqliteDecisions(self._main, room)
         self.rates = LastingCounters(self._counters, self._counters.reopen)
         self.dkim_keys = SqliteDkimKeys(self._main)
         self.dmarc_reports = SqliteDmarcReports(self._main)
+        self.queue = SqliteQueue(self._main, clock)
         self.installation = SqliteInstallation(self._main)
 
     @property
-    def helper(self) -> Helper | None:
-        """The process that files what arrives, if there is one."""
-        return None if self._clerk is None else self._clerk.helper
+    def worker(self) -> WorkerClient | None:
+        """The process that writes accepted messages, if there is one."""
+        return self._worker
+
+    def ingest(self, blobs: Blobs, run_blocking: RunBlocking) -> Ingest:
+        direct = BlobsFirst(blobs, self.writer, run_blocking)
+        if self._worker is None or self._blobs is None:
+            return direct
+        return ThroughWorker(self._worker, direct, self.changes, (self._room, Room(self._blobs)))
+
+    def _make_client(self, worker: Handover) -> WorkerClient:
+        main, blobs = self._main, self._blobs
+        files = None if blobs is None else Files(str(blobs.absolute()))
+        return WorkerClient(worker, files=files, database=lambda: (str(main.path.absolute()), main.identity))
 
     async def open(self) -> None:
         try:
@@ -79,8 +97,9 @@ class SqliteDatabase:
             await self._counters.open()
         except StoreError as error:
             self.rates.failed(str(error))
-        if self._clerk is not None:
-            await self._clerk.open()
+        if self._worker is not None:
+            await self._worker.remember_store()
+            await self._worker.start()
         # Nobody waits for some megabytes to be written.
         self._reserving = asyncio.ensure_future(self._keep_reserve())
 
@@ -90,8 +109,8 @@ class SqliteDatabase:
             await asyncio.wait([self._reserving], timeout=_END_SECONDS)
         await self.changes.close()
         await self.rates.close()
-        if self._clerk is not None:
-            await self._clerk.close()
+        if self._worker is not None:
+            await self._worker.close()
         await self._main.close()
         await self._counters.close()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from inbox.store.records import DecisionFilter, DecisionRecord
+from inbox.store.ports.decisions import DecisionFilter, DecisionRecord
 from inbox.store.room import Room
 from inbox.store.sqlite import rows
 from inbox.store.sqlite.gateway import Gateway

@@ -64,7 +64,8 @@ def next_modseq(db: sqlite3.Connection, mailbox: str) -> int:
 def delete_entries(
     db: sqlite3.Connection, mailbox: str, uids: Sequence[int], *, only: int = 0, remember: bool = True
 ) -> list[int]:
-    """Removes entries, remembers their uids as expunged, removes mails that are in no mailbox any more.
+    """Removes entries, remembers their uids as expunged, removes mails that are in no mailbox any more
+    and that no job is to deliver.
 
     Returns the uids that were removed, in order.
 
@@ -94,7 +95,8 @@ def delete_entries(
             )
         db.execute(
             "DELETE FROM email WHERE id IN (SELECT value FROM json_each(?)) "
-            'AND NOT EXISTS (SELECT 1 FROM has_email_delivery d WHERE d."in" = email.id)',
+            'AND NOT EXISTS (SELECT 1 FROM has_email_delivery d WHERE d."in" = email.id) '
+            "AND NOT EXISTS (SELECT 1 FROM outbound_queue q WHERE q.payload = email.id)",
             (words_to_text(list({row[1] for row in rows})),),
         )
         gone.extend(row[0] for row in rows)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from inbox.base.errors import NotFound
-from inbox.store.identity import Identity
+from inbox.store.ports.installation import Identity
 from inbox.store.sqlite import rows
 from inbox.store.sqlite.gateway import Gateway
 
@@ -16,7 +16,7 @@ _CHUNK = 500
 
 
 class SqliteInstallation:
-    """``InstallationRecords`` of ``inbox.store.identity``."""
+    """``InstallationRecords`` of ``inbox.store.ports``."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

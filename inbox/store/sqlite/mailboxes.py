@@ -12,7 +12,7 @@ from inbox.base.ids import Ids
 from inbox.base.limits import LATEST_UID_VALIDITY, SUBSCRIPTIONS
 from inbox.mail.tenancy import Mailbox
 from inbox.store.bus import Bus
-from inbox.store.records import MailboxStatus
+from inbox.store.ports.mailboxes import MailboxStatus
 from inbox.store.sqlite import rows
 from inbox.store.sqlite.entries import check, delete_entries, move_entries
 from inbox.store.sqlite.gateway import Gateway

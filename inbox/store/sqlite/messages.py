@@ -14,19 +14,9 @@ from inbox.base.ids import Ids
 from inbox.mail.flags import Flag, changed_flags, changed_keywords
 from inbox.store.bus import Bus
 from inbox.store.listing import Listing
-from inbox.store.records import (
-    Arrival,
-    Column,
-    Entry,
-    MailboxChanges,
-    Placed,
-    StoredMessage,
-    StoreMode,
-    StoreStep,
-)
+from inbox.store.ports.messages import Column, Entry, MailboxChanges, Placed, StoredMessage, StoreMode, StoreStep
 from inbox.store.room import Room
 from inbox.store.sqlite import copying, reading, rows
-from inbox.store.sqlite.clerk import Clerk
 from inbox.store.sqlite.entries import (
     CHUNK,
     check,
@@ -36,7 +26,6 @@ from inbox.store.sqlite.entries import (
     next_modseq,
     uids_json,
 )
-from inbox.store.sqlite.filing import file_arrival
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.steps import each_slice
 
@@ -48,28 +37,15 @@ class SqliteMessages:
     """``Messages`` of ``inbox.store.ports``.
 
     Args:
-        room: mail is refused before the disk is full.
-        clerk: files what arrives, if it is not to be done here.
+        room: copies are refused before the disk is full.
     """
 
-    def __init__(
-        self, gateway: Gateway, clock: Clock, ids: Ids, bus: Bus, room: Room, clerk: Clerk | None = None
-    ) -> None:
+    def __init__(self, gateway: Gateway, clock: Clock, ids: Ids, bus: Bus, room: Room) -> None:
         self._gateway = gateway
         self._room = room
-        self._clerk = clerk
         self._clock = clock
         self._ids = ids
         self._bus = bus
-
-    async def accept(self, arrival: Arrival) -> list[list[Placed]]:
-        self._room.check()
-        if self._clerk is not None:
-            placed = await self._clerk.file(arrival)
-        else:
-            placed = await self._gateway.write(lambda db: file_arrival(db, arrival), tenant=_tenant_of(arrival))
-        self._bus.publish([place.mailbox for places in placed for place in places])
-        return placed
 
     async def entries(self, tenant: str, mailbox: str) -> list[Entry]:
         def work(db: sqlite3.Connection) -> list[Entry]:
@@ -276,10 +252,6 @@ class SqliteMessages:
             return used
 
         return await self._gateway.read(work)
-
-
-def _tenant_of(arrival: Arrival) -> str:
-    return arrival.filings[0].email.tenant if arrival.filings else ""
 
 
 def _store(

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from inbox.store.records import Counted
+from inbox.store.ports.rates import Counted
 from inbox.store.room import Room
 from inbox.store.sqlite.commit import StoreDamaged
 from inbox.store.sqlite.gateway import Gateway
@@ -16,7 +16,7 @@ _MIGRATIONS: Final = Path(__file__).parent / "volatile"
 
 
 class SqliteRates:
-    """``RateCounters`` of ``inbox.store.rates``, in a file of their own: they are written for each connection, and are
+    """``RateCounters`` of ``inbox.store.ports``, in a file of their own: they are written for each connection, and are
     worthless after a power cut.
     """
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from inbox.store.listing import Listing, packed
-from inbox.store.records import Column, MailboxChanges
+from inbox.store.ports.messages import Column, MailboxChanges
 from inbox.store.sqlite import rows
 from inbox.store.sqlite.entries import uids_json
 

@@ -11,7 +11,8 @@ import msgspec
 
 from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Mailbox, Organization
 from inbox.store.packing import pack, readable
-from inbox.store.records import AlreadyFiled, DecisionRecord, EmailRecord, Entry
+from inbox.store.ports.decisions import AlreadyFiled, DecisionRecord
+from inbox.store.ports.messages import EmailRecord, Entry
 from inbox.store.texts import clean
 
 _encode_json = msgspec.json.encode

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from inbox.store.records import Entry
+from inbox.store.ports.messages import Entry
 
 #: Entries in one chunk.
 CHUNK: Final = 1000

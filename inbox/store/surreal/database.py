@@ -6,8 +6,10 @@ from pathlib import Path
 
 from inbox.base.clock import Clock
 from inbox.base.ids import Ids
+from inbox.store.ingest import BlobsFirst
+from inbox.store.ports import Blobs
+from inbox.store.ports.ingest import Ingest, RunBlocking
 from inbox.store.rates import LastingCounters
-from inbox.store.surreal.accept import Acceptor
 from inbox.store.surreal.accounts import SurrealAccounts
 from inbox.store.surreal.changes import SurrealBus
 from inbox.store.surreal.config import SurrealConfig
@@ -18,9 +20,11 @@ from inbox.store.surreal.dmarc_reports import SurrealDmarcReports
 from inbox.store.surreal.entries import Entries
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.hosting import SurrealHosting
+from inbox.store.surreal.ingest import SurrealMessageWriter
 from inbox.store.surreal.installation import SurrealInstallation
 from inbox.store.surreal.mailboxes import SurrealMailboxes
 from inbox.store.surreal.messages import SurrealMessages
+from inbox.store.surreal.queue import SurrealQueue
 from inbox.store.surreal.tenants import SurrealTenants
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -33,27 +37,32 @@ class SurrealDatabase:
         self.changes = SurrealBus()
         self._gateway = gateway = Gateway(config, _MIGRATIONS, self.changes.noticed, self.changes.lost)
         self.changes.attach(gateway)
-        self._acceptor = Acceptor(gateway)
+        self.writer = SurrealMessageWriter(gateway, self.changes)
         entries = Entries(gateway)
         self.tenants = SurrealTenants(gateway, clock, ids)
         self.accounts = SurrealAccounts(gateway, clock, ids)
         self.hosting = SurrealHosting(gateway, entries, self.changes)
         self.mailboxes = SurrealMailboxes(gateway, entries, clock, ids, self.changes)
         self._copying = Copying(gateway, entries, clock.now)
-        self.messages = SurrealMessages(gateway, entries, self._copying, self._acceptor, clock, ids, self.changes)
+        self.messages = SurrealMessages(gateway, entries, self._copying, clock, ids, self.changes)
         self.decisions = SurrealDecisions(gateway)
         self._counters = SurrealRates(gateway)
         self.rates = LastingCounters(self._counters)
         self.dkim_keys = SurrealDkimKeys(gateway)
         self.dmarc_reports = SurrealDmarcReports(gateway)
+        self.queue = SurrealQueue(gateway)
         self.installation = SurrealInstallation(gateway)
+
+    def ingest(self, blobs: Blobs, run_blocking: RunBlocking) -> Ingest:
+        return BlobsFirst(blobs, self.writer, run_blocking)
 
     async def open(self) -> None:
         await self._gateway.open()
 
     async def close(self) -> None:
         await self.changes.close()
-        await self._acceptor.close()
+        await self.writer.close()
+        await self.queue.close()
         await self.rates.close()
         await self._counters.close()
         await self._gateway.close()

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from inbox.store.packing import pack
-from inbox.store.records import Counted, DecisionFilter, DecisionRecord
+from inbox.store.ports.decisions import DecisionFilter, DecisionRecord
+from inbox.store.ports.rates import Counted
 from inbox.store.surreal import rows
 from inbox.store.surreal.batch import Batcher
 from inbox.store.surreal.gateway import Gateway, in_pages
@@ -174,7 +175,7 @@ class _Hit:
 
 
 class SurrealRates:
-    """``RateCounters`` of ``inbox.store.rates``."""
+    """``RateCounters`` of ``inbox.store.ports``."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

@@ -16,7 +16,7 @@ import structlog
 
 from inbox.base.errors import NotFound, StoreError
 from inbox.mail.flags import Flag
-from inbox.store.records import Entry, MailboxChanges, StoreStep
+from inbox.store.ports.messages import Entry, MailboxChanges, StoreStep
 from inbox.store.surreal import rows
 from inbox.store.surreal.chunks import LARGE, chunk_rows, pack_uids, unpack, unpack_uids
 from inbox.store.surreal.gateway import Gateway
@@ -70,7 +70,7 @@ INSERT INTO expunged {{id: [$key, $x.modseq], uids: $uids}} RETURN NONE;"""
 
 #: A mail whose last entry went goes too; its blob is left to the sweeper. (In SurrealDB 3.0 a record that was updated
 #: in a transaction has no id when it is selected in the same one: those that will go are found before the update.)
-_DROP_MAILS: Final = """
+DROP_MAILS: Final = """
 FOR $g IN $uses {
     LET $n = $g.n;
     LET $mails = $g.ids;
@@ -280,7 +280,7 @@ class Entries:
             found = [row for row in found if row["flags"] & only == only]
             if found:
                 await self._gateway.transaction(
-                    f"{_TAKE_AWAY}{_DROP_MAILS} RETURN true",
+                    f"{_TAKE_AWAY}{DROP_MAILS} RETURN true",
                     **_taken(tenant, mailbox, found),
                     **_uses(found),
                 )
@@ -373,7 +373,7 @@ def _taken(tenant: str, mailbox: str, found: Sequence[Mapping[str, Any]]) -> dic
 
 
 def _uses(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What _DROP_MAILS and _SHARE_MAILS want bound: the mails, grouped by how many of their entries are meant."""
+    """What DROP_MAILS and _SHARE_MAILS want bound: the mails, grouped by how many of their entries are meant."""
     groups: dict[int, list[RecordId]] = {}
     for email, count in Counter(row["in"] for row in found).items():
         groups.setdefault(count, []).append(email)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from inbox.base.errors import AlreadyExists, NotFound
-from inbox.store.identity import Identity
+from inbox.store.ports.installation import Identity
 from inbox.store.surreal.gateway import Gateway, in_pages
 from inbox.store.surreal.values import RecordId
 
@@ -25,7 +25,7 @@ RETURN array::len($old)"""
 
 
 class SurrealInstallation:
-    """``InstallationRecords`` of ``inbox.store.identity``."""
+    """``InstallationRecords`` of ``inbox.store.ports``."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

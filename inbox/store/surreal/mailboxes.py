@@ -17,7 +17,7 @@ from inbox.base.ids import Ids
 from inbox.base.limits import LATEST_UID_VALIDITY, SUBSCRIPTIONS
 from inbox.mail.tenancy import Mailbox
 from inbox.store.bus import Bus
-from inbox.store.records import MailboxStatus
+from inbox.store.ports.mailboxes import MailboxStatus
 from inbox.store.surreal import rows
 from inbox.store.surreal.entries import Entries
 from inbox.store.surreal.gateway import Gateway

@@ -12,9 +12,8 @@ from inbox.base.ids import Ids
 from inbox.mail.flags import Flag, changed_flags, changed_keywords
 from inbox.store.bus import Bus
 from inbox.store.listing import Listing, packed
-from inbox.store.records import Arrival, Column, Entry, MailboxChanges, Placed, StoredMessage, StoreMode, StoreStep
+from inbox.store.ports.messages import Column, Entry, MailboxChanges, Placed, StoredMessage, StoreMode, StoreStep
 from inbox.store.surreal import rows
-from inbox.store.surreal.accept import Acceptor
 from inbox.store.surreal.copying import Copying
 from inbox.store.surreal.entries import Copied, Entries
 from inbox.store.surreal.gateway import Gateway
@@ -32,21 +31,13 @@ _ENTRY: Final = "uid, modseq, flags, keywords, received_at, prepended, recipient
 class SurrealMessages:
     """``Messages`` of ``inbox.store.ports``."""
 
-    def __init__(
-        self, gateway: Gateway, entries: Entries, copying: Copying, acceptor: Acceptor, clock: Clock, ids: Ids, bus: Bus
-    ) -> None:
+    def __init__(self, gateway: Gateway, entries: Entries, copying: Copying, clock: Clock, ids: Ids, bus: Bus) -> None:
         self._gateway = gateway
         self._entries = entries
         self._copying = copying
         self._ids = ids
-        self._acceptor = acceptor
         self._clock = clock
         self._bus = bus
-
-    async def accept(self, arrival: Arrival) -> list[list[Placed]]:
-        placed = await self._acceptor.accept(arrival)
-        self._bus.publish([place.mailbox for places in placed for place in places])
-        return placed
 
     async def entries(self, tenant: str, mailbox: str) -> list[Entry]:
         return await self._entries.all(tenant, mailbox)

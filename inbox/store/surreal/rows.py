@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Mailbox, Organization
 from inbox.store.packing import readable
-from inbox.store.records import AlreadyFiled, Column, Copy, DecisionRecord, EmailRecord, Entry, StoredMessage
+from inbox.store.ports.decisions import AlreadyFiled, DecisionRecord
+from inbox.store.ports.ingest import Copy
+from inbox.store.ports.messages import Column, EmailRecord, Entry, StoredMessage
 from inbox.store.surreal.values import RecordId
 from inbox.store.texts import clean, clean_or_none
 

@@ -1,41 +1,149 @@
-"""The life of a helper process: questions of several server processes, answered in the order they came.
+"""The messages between a server process and the worker process, and the frames that carry them.
 
-Its standard input is a door, a socket over which connections are handed in (``SCM_RIGHTS``): they need no name that a
-stranger could find. Over a connection go frames: four octets of length (big endian) and that many octets. The first
-one opens the connection, and is answered with what is wrong with it, or with nothing; each further one is a question
-and gets one answer; an empty one's is the number of the process. Whatever has come while the process was busy is
-answered together.
-
-The process ends when nobody can hand in connections any more and all connections have ended, which is when the server
-has ended, however that happens.
+A frame is four octets of length (big endian) and that many octets. The first frame of a connection is a
+:class:`Connect`; the worker answers with what is wrong with it, or with an empty frame. Each further frame is a
+request, and gets one response, in the order of the requests. An empty request is a ping: the response is the number of
+the process in decimal, so a process that responds to it works.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
-import selectors
-import signal
-import socket
 import struct
-import sys
-import traceback
-from collections.abc import Sequence
-from types import TracebackType
-from typing import Final, Generic, Protocol, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final
 
-from inbox.base.errors import InboxError
+import msgspec
 
-S = TypeVar("S")
+from inbox.base.errors import InboxError, NotFound, StorageFull, StoreError, StoreUnavailable
+from inbox.mail.content import Content, MemoryContent
+from inbox.store.ports.ingest import Accepted, Indexed
+from inbox.store.ports.messages import Placed
+from inbox.store.texts import clean
+
 #: The length in front of a frame.
 HEAD: Final = struct.Struct(">I")
-#: What is read from a connection at once; bounds what one connection has in a batch.
-_READ: Final = 1 << 18
-#: Octets of answers that a connection may leave unread, besides what its socket holds.
-UNREAD: Final = 1 << 24
-#: A question that every helper process answers, with its number in decimal: whoever gets it knows that it works.
-ROLL_CALL: Final = b""
+#: Octets of mail in one request: above it, to copy them to another process costs more than it saves.
+WORKER_OCTETS: Final = 64 * 1024
+PING: Final = b""
+
+
+class Connect(msgspec.Struct, frozen=True, array_like=True):
+    """The stores that the requests of a connection are about.
+
+    Attributes:
+        database: the path of the database file; None if the worker is to write blobs only.
+        files: the database file and its write-ahead log as the server has them open: device and inodes.
+        blobs: the directory of the blobs; None if the worker is to write no blobs.
+        store: what the identity file in that directory says; empty if that is not known.
+    """
+
+    database: str | None = None
+    files: tuple[int, ...] = ()
+    blobs: str | None = None
+    store: bytes = b""
+
+
+class IngestRequest(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Asks for blobs and rows of small messages."""
+
+    accepted: Accepted
+
+
+class WriteRequest(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Asks for the rows of messages whose blobs are durable."""
+
+    indexed: Indexed
+
+
+class BlobRequest(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Asks for one blob."""
+
+    folder: str
+    path: str
+    data: bytes
+
+
+Request = IngestRequest | WriteRequest | BlobRequest
+
+
+class ErrorResponse(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Nothing was written. ``kind`` is the name of the error's class, which decides the peer's reply."""
+
+    kind: str
+    text: str
+
+
+class PlacedResponse(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """The rows are durable; ``placed`` as ``Ingest.accept`` returns it."""
+
+    placed: list[list[Placed]]
+
+
+class BlobResponse(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """The blob is durable."""
+
+
+Response = ErrorResponse | PlacedResponse | BlobResponse
+
+_ERRORS: Final[Mapping[str, type[StoreError]]] = {
+    kind.__name__: kind for kind in (NotFound, StorageFull, StoreUnavailable)
+}
+
+
+def _octets(value: object) -> bytes:
+    if isinstance(value, Content):
+        return value.read(0, value.size)
+    raise TypeError(f"{type(value).__name__} cannot be sent to another process")
+
+
+def _content(kind: type, value: Any) -> Content:
+    del kind  # Content is the only type of ours that MessagePack does not know.
+    return MemoryContent(value)
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder(enc_hook=_octets)
+_CONNECT: Final = msgspec.msgpack.Decoder(Connect)
+_REQUEST: Final[msgspec.msgpack.Decoder[Any]] = msgspec.msgpack.Decoder(Request, dec_hook=_content)
+_RESPONSE: Final[msgspec.msgpack.Decoder[Any]] = msgspec.msgpack.Decoder(Response)
+
+
+def encode(message: Connect | Request | Response) -> bytes:
+    """A message as octets.
+
+    Raises:
+        UnicodeEncodeError: a text has half a surrogate pair.
+    """
+    return _ENCODER.encode(message)
+
+
+def decode_connect(data: bytes) -> Connect:
+    """Raises msgspec.DecodeError if the sender is another version of this program."""
+    return _CONNECT.decode(data)
+
+
+def decode_request(data: bytes) -> Request:
+    """Raises msgspec.DecodeError if the sender is another version of this program."""
+    request: Request = _REQUEST.decode(data)
+    return request
+
+
+def decode_response(data: bytes) -> Response:
+    """Raises msgspec.DecodeError if the sender is another version of this program."""
+    response: Response = _RESPONSE.decode(data)
+    return response
+
+
+def error_response(error: BaseException) -> ErrorResponse:
+    """The response to a request that failed with ``error``."""
+    if isinstance(error, InboxError):
+        kind = next((name for name, each in _ERRORS.items() if isinstance(error, each)), "")
+        return ErrorResponse(kind, clean(str(error)))
+    return ErrorResponse("", clean(f"{type(error).__name__}: {error}"))
+
+
+def error_of(response: ErrorResponse) -> StoreError:
+    """The error that the worker met."""
+    return _ERRORS.get(response.kind, StoreError)(response.text)
 
 
 def framed(message: bytes) -> bytes:
@@ -64,146 +172,3 @@ class Unframer:
             place = end
         del received[:place]
         return messages
-
-
-class Service(Protocol[S]):
-    """What a helper process does."""
-
-    def open(self, message: bytes) -> S:
-        """What the questions of a new connection are about. Raises InboxError: its words go to the other side."""
-        ...
-
-    def answer(self, questions: Sequence[tuple[S, bytes]]) -> Sequence[bytes]:
-        """One answer to each. What it raises ends the process."""
-        ...
-
-
-class _Peer(Generic[S]):
-    """One connection."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self.unframer = Unframer()
-        self.subject: S | None = None
-        self.unsent = bytearray()
-        self.gone = False
-
-
-class _Desk(Generic[S]):
-    """Reads what is there, has it answered, writes the answers."""
-
-    def __init__(self, door: socket.socket, service: Service[S]) -> None:
-        self._door = door
-        self._service = service
-        self._number = str(os.getpid()).encode()
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(door, selectors.EVENT_READ)
-
-    def run(self) -> None:
-        while self._selector.get_map():
-            asked: list[tuple[_Peer[S], bytes]] = []
-            for key, events in self._selector.select():
-                if key.data is None:
-                    self._admit()
-                    continue
-                if events & selectors.EVENT_WRITE:
-                    self._tell(key.data, b"")
-                if events & selectors.EVENT_READ:
-                    asked += [(key.data, message) for message in self._read(key.data)]
-            if asked:
-                self._answer(asked)
-
-    def _admit(self) -> None:
-        data, descriptors, _, _ = socket.recv_fds(self._door, 1, 1)
-        if not data:
-            self._selector.unregister(self._door)
-        for descriptor in descriptors:
-            connection = socket.socket(fileno=descriptor)
-            connection.setblocking(False)
-            self._selector.register(connection, selectors.EVENT_READ, _Peer(connection))
-
-    def _read(self, peer: _Peer[S]) -> list[bytes]:
-        """Complete questions of a connection; one that ended is forgotten, with a question that it did not finish."""
-        if peer.gone:
-            return []
-        try:
-            data = peer.connection.recv(_READ)
-        except BlockingIOError:
-            return []
-        except OSError:
-            data = b""
-        if not data:
-            self._forget(peer)
-            return []
-        messages = peer.unframer.feed(data)
-        if messages and peer.subject is None:
-            self._open(peer, messages.pop(0))
-        return messages if peer.subject is not None else []
-
-    def _open(self, peer: _Peer[S], message: bytes) -> None:
-        try:
-            peer.subject = self._service.open(message)
-        except InboxError as error:
-            self._tell(peer, framed(str(error).encode("utf-8", "replace")))
-            self._forget(peer)
-            return
-        self._tell(peer, framed(b""))
-
-    def _answer(self, asked: list[tuple[_Peer[S], bytes]]) -> None:
-        questions = [
-            (peer.subject, message) for peer, message in asked if message != ROLL_CALL and peer.subject is not None
-        ]
-        given = iter(self._service.answer(questions) if questions else ())
-        answers: dict[_Peer[S], list[bytes]] = {}
-        for peer, message in asked:
-            answer = self._number if message == ROLL_CALL else next(given)
-            answers.setdefault(peer, []).append(framed(answer))
-        for peer, frames in answers.items():
-            if not peer.gone:
-                self._tell(peer, b"".join(frames))
-
-    def _tell(self, peer: _Peer[S], data: bytes) -> None:
-        """Sends what can be sent now; who does not read his answers keeps nobody waiting."""
-        peer.unsent += data
-        try:
-            del peer.unsent[: peer.connection.send(peer.unsent)]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._forget(peer)
-            return
-        if len(peer.unsent) > UNREAD:
-            # The loss of the connection tells him that nobody knows what was done.
-            self._forget(peer)
-            return
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if peer.unsent else 0)
-        if self._selector.get_key(peer.connection).events != wanted:
-            self._selector.modify(peer.connection, wanted, peer)
-
-    def _forget(self, peer: _Peer[S]) -> None:
-        if not peer.gone:
-            peer.gone = True
-            self._selector.unregister(peer.connection)
-            peer.connection.close()
-
-
-def _complain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Writes a traceback to standard error if that takes it at once."""
-    text = "".join(traceback.format_exception(kind, error, trace)).encode("utf-8", "backslashreplace")
-    poll = select.poll()
-    poll.register(2, select.POLLOUT)
-    # pipe(7): one that is ready takes PIPE_BUF octets without blocking.
-    with contextlib.suppress(OSError):
-        if any(events & select.POLLOUT for _, events in poll.poll(0)):
-            os.write(2, text[-select.PIPE_BUF :])
-
-
-def serve(service: Service[S]) -> None:
-    """Answers until nobody can ask any more."""
-    # A terminal's Ctrl-C and a service manager's stop reach us, too: what the server still writes must be written.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    # A blocked write of a traceback must not keep this process from ending: its successor waits for that.
-    sys.excepthook = _complain
-    with socket.socket(fileno=sys.stdin.fileno()) as door:
-        _Desk(door, service).run()

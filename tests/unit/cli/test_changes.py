@@ -16,7 +16,7 @@ from inbox.hosting.tenant_files import copy_policy
 from inbox.mail.content import MemoryContent
 from inbox.store.blobs.local import LocalBlobs
 from tests.support.cli import Cli
-from tests.support.store import email, filing
+from tests.support.store import email, indexed
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def fill(cli: Cli, address: str, count: int) -> None:
     """Files mails with their blobs."""
     from inbox.base.clock import SystemClock
     from inbox.base.ids import RandomIds
-    from inbox.store.records import Arrival
+    from inbox.store.ports.ingest import Indexed
     from inbox.store.sqlite import SqliteDatabase
 
     clock = SystemClock()
@@ -59,7 +59,7 @@ async def fill(cli: Cli, address: str, count: int) -> None:
     for _ in range(count):
         mail = email(account.organization)
         await blobs.put(mail.blob_path, MemoryContent(b"Subject: x\r\n\r\n"))
-        await db.messages.accept(Arrival((filing(mail, box.id),)))
+        await db.writer.write(Indexed((indexed(mail, box.id),)))
     await blobs.close()
     await db.close()
 

@@ -11,7 +11,7 @@ from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
 from inbox.cli.decisions import LATE_SECONDS, followed
 from inbox.policy.decision import Decision, PluginRecord, StageRecord, encode
-from inbox.store.records import AlreadyFiled, DecisionFilter, DecisionRecord
+from inbox.store.ports.decisions import AlreadyFiled, DecisionFilter, DecisionRecord
 from inbox.store.sqlite import SqliteDatabase
 from tests.support.cli import Cli
 

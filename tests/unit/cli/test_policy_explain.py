@@ -7,7 +7,7 @@ import pytest
 
 from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
-from inbox.store.records import DecisionFilter
+from inbox.store.ports.decisions import DecisionFilter
 from inbox.store.sqlite import SqliteDatabase
 from tests.support.cli import Cli, Ran
 

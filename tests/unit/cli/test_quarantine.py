@@ -7,7 +7,9 @@ import pytest
 from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
 from inbox.cli.quarantine import QUARANTINE
-from inbox.store.records import Arrival, Copy, DecisionRecord, EmailRecord, Filing
+from inbox.store.ports.decisions import DecisionRecord
+from inbox.store.ports.ingest import Copy, Indexed, IndexedMessage
+from inbox.store.ports.messages import EmailRecord
 from inbox.store.sqlite import SqliteDatabase
 from tests.support.cli import Cli
 
@@ -48,7 +50,7 @@ async def hold(cli: Cli, recipient: str) -> None:
     decision = DecisionRecord(
         ids.new(), tenant.id, 0.0, "smtp", "quarantine", "mallory@example.org", (recipient,), "192.0.2.1", b"{}"
     )
-    await db.messages.accept(Arrival((Filing(email, (copy,)),), (decision,)))
+    await db.writer.write(Indexed((IndexedMessage(email, (copy,)),), (decision,)))
     await db.close()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from inbox.flow.accept import Answered, Incoming
-from inbox.flow.destinations import Destinations, IntoMailbox
+from inbox.flow.destinations import Destinations, IntoMailbox, Relay
 from inbox.flow.door_rules import LMTP, SMTP, DoorRules
 from inbox.flow.envelope import Admitted, Envelope
 from inbox.mail.address import Address
@@ -66,6 +66,35 @@ async def test_a_retry_finds_both_mailboxes_filled(here: World) -> None:
     assert answered.reply == OK
     assert [place.fresh for place in answered.placed] == [False, False]
     assert len(await here.mailbox(ANN)) == len(await here.mailbox(ANN, "Archive")) == 1
+
+
+async def test_one_recipient_may_have_a_mailbox_and_a_relay(here: World) -> None:
+    elsewhere = Address.parse("x@elsewhere.test")
+    answered = await accept(here, (IntoMailbox(ANN), Relay(elsewhere)), "01j00000000000000001")
+    assert answered.reply == OK
+    (stored,) = await here.mailbox(ANN)
+    (queued,) = await here.installation.database.queue.jobs(await here.tenant("acme"))
+    assert (queued.job.recipient, queued.job.domain, queued.email) == (
+        str(elsewhere),
+        "elsewhere.test",
+        stored.email.id,
+    )
+    assert queued.job.sender == "peer@elsewhere.test"
+    (decision,) = await here.decisions("acme")
+    assert [(each.kind, each.address) for each in decision.destinations] == [
+        ("mailbox", ""),
+        ("relay", "x@elsewhere.test"),
+    ]
+    assert f"  goes        to another server, for <x@elsewhere.test> (for <{ANN}>)" in render(decision)
+
+
+async def test_what_is_refused_or_quarantined_is_not_relayed(here: World) -> None:
+    both = (IntoMailbox(ANN), Relay(Address.parse("x@elsewhere.test")))
+    for verdict in ("Reject()", "Quarantine()", "Discard()"):
+        await scripted(here, "acme", data=verdict)
+        await accept(here, both, "01j00000000000000001")
+    assert await here.installation.database.queue.jobs(await here.tenant("acme")) == []
+    assert await here.mailbox(ANN) == []
 
 
 async def test_a_rule_speaks_for_each_mailbox(here: World) -> None:
@@ -149,6 +178,21 @@ async def test_plugins_see_no_policy_and_no_route_of_a_recipient(here: World) ->
     await here.receive([ANN])
     (stored,) = await here.mailbox(ANN)
     assert b"X-Seen: Resolved\r\n" in await here.bytes_of(stored)
+
+
+async def test_nobody_relays_through_a_server_that_delivers_nothing(here: World) -> None:
+    """Neither a stranger nor a plugin gets a message into the queue."""
+    (reply,) = await here.receive(["x@elsewhere.test"], sender=ANN)
+    assert (reply.code, reply.enhanced) == (550, "5.7.1")
+    for stage, answer in (
+        ("rcpt", "Redirect('x@elsewhere.test')"),
+        ("data", "Redirect('x@elsewhere.test')"),
+        ("data", "AddRecipient('x@elsewhere.test')"),
+    ):
+        await scripted(here, "acme", **{stage: answer})
+        (reply,) = await here.receive([ANN])
+        assert (reply.code, reply.enhanced) == (451, "4.3.5")
+    assert await here.installation.database.queue.jobs(None) == []
 
 
 async def test_lmtp_stores_what_the_client_is_told_is_stored(here: World) -> None:

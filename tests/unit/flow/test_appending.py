@@ -17,7 +17,8 @@ from inbox.mail.flags import Flag
 from inbox.mail.tenancy import Mailbox
 from inbox.plugin.api.context import Door, Identity, Session
 from inbox.policy.rendering import render
-from inbox.store.records import DecisionRecord, Placed
+from inbox.store.ports.decisions import DecisionRecord
+from inbox.store.ports.messages import Placed
 from tests.support.flow import SCRIPTED, World, scripted, world
 
 ANN, BOB, EVE = "ann@acme.test", "bob@acme.test", "eve@umbra.test"

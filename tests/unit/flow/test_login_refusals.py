@@ -13,7 +13,7 @@ from inbox.mail.tenancy import Account, HostedDomain, Organization
 from inbox.plugin.api.context import Door, Identity, Session
 from inbox.plugin.api.testing import FakeClock, MemoryLog
 from inbox.policy.verdicts import Accept, Defer, Reject, Verdict
-from inbox.store.records import Counted
+from inbox.store.ports.rates import Counted
 
 ACME, UMBRA = Organization("o1", "acme"), Organization("o2", "umbra")
 ANN = Account("a1", ACME.id, "ann@acme.test", "hash of secret")

@@ -13,7 +13,7 @@ from inbox.base.errors import StorageFull, StoreUnavailable
 from inbox.mail.address import Address
 from inbox.mail.content import MemoryContent
 from inbox.plugin.api.context import Door, Session
-from inbox.store.records import Arrival
+from inbox.store.ports.ingest import Indexed
 from tests.support.flow import SCRIPTED, World, scripted, world
 
 #: Counts a slow look-up at each stage, and shows the count.
@@ -316,10 +316,10 @@ async def test_a_message_that_comes_again_is_there_once(here: World) -> None:
 async def test_a_store_that_fails_defers(
     here: World, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
 ) -> None:
-    async def failing(_arrival: Arrival) -> None:
+    async def failing(_indexed: Indexed) -> None:
         raise error
 
-    monkeypatch.setattr(here.installation.database.messages, "accept", failing)
+    monkeypatch.setattr(here.installation.database.writer, "write", failing)
     (reply,) = await here.receive(["ann@acme.test"])
     assert reply.code == code
     monkeypatch.undo()

@@ -11,7 +11,7 @@ from inbox.base.errors import StoreUnavailable
 from inbox.flow import recording
 from inbox.flow.recording import Recorder
 from inbox.plugin.api.testing import FakeClock, MemoryLog
-from inbox.store.records import DecisionRecord
+from inbox.store.ports.decisions import DecisionRecord
 
 RECORD = DecisionRecord("d1", "o1", 1.0, "smtp", "reject", "", (), "192.0.2.1", b'{"why": "x"}')
 

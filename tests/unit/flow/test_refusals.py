@@ -18,7 +18,7 @@ from inbox.plugin.api.testing import FakeClock, MemoryLog
 from inbox.policy.decision import Decision, decode
 from inbox.policy.rendering import render
 from inbox.policy.stages import Stage
-from inbox.store.records import DecisionRecord
+from inbox.store.ports.decisions import DecisionRecord
 from tests.support.flow import World, world
 
 UNKNOWN = Reply(550, "5.1.1", "No such user")

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from inbox.mail.content import MemoryContent
 from inbox.mail.flags import Flag
 from inbox.plugin.api.context import Door, Identity, Session
-from inbox.store.records import AlreadyFiled, DecisionFilter
+from inbox.store.ports.decisions import AlreadyFiled, DecisionFilter
 from tests.support.flow import SCRIPTED, World, scripted, world
 
 MAIL = b"Message-ID: <1@elsewhere.test>\r\nSubject: hello\r\n\r\nbody\r\n"

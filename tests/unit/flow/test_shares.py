@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import cast
 
 import pytest
@@ -29,7 +30,7 @@ from inbox.mail.address import Address
 from inbox.mail.content import MemoryContent
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain, Organization
-from inbox.plugin.api.context import Recipient, Transaction
+from inbox.plugin.api.context import Door, Recipient, Session, Transaction
 from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.verdicts import Accept, Defer, Discard, Quarantine, Reject, Verdict
 
@@ -44,8 +45,8 @@ def to(address: str, *destinations: Destination, refusal: Reply | None = None) -
 
 def share(*dispositions: Disposition) -> TenantShare:
     domain = HostedDomain(Organization("o1", "acme"), "acme.test")
-    nothing = cast("Transaction", None), cast("EffectivePolicy", None)
-    return TenantShare(domain, *nothing, MemoryContent(b""), dispositions)
+    tx = Transaction("t1", Session("s1", Door.SMTP, ip_address("192.0.2.7")), None)
+    return TenantShare(domain, tx, cast("EffectivePolicy", None), MemoryContent(b""), dispositions)
 
 
 @pytest.mark.parametrize(

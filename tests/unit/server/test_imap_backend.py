@@ -120,7 +120,7 @@ async def test_an_append_that_is_refused_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: bytes
 ) -> None:
     async with world(tmp_path) as w, w.user() as client:
-        failing(monkeypatch, w.filer, "append", error)
+        failing(monkeypatch, w.appending, "append", error)
         assert await client.command(b"APPEND INBOX {3+}\r\nabc") == [b"t3 " + said]
         failing(monkeypatch, w.database.mailboxes, "by_name", error)
         assert await client.command(b"APPEND INBOX {3+}\r\nabc") == [b"t4 " + said]
@@ -163,14 +163,14 @@ async def test_a_blob_that_ends_in_the_middle_of_a_literal_ends_the_connection(t
 async def test_stopping_finishes_the_command_and_says_goodbye(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with world(tmp_path) as w:
         started, go_on = asyncio.Event(), asyncio.Event()
-        original = w.filer.append
+        original = w.appending.append
 
         async def slow(*args: Any) -> Any:
             started.set()
             await go_on.wait()
             return await original(*args)
 
-        monkeypatch.setattr(w.filer, "append", slow)
+        monkeypatch.setattr(w.appending, "append", slow)
         async with w.user() as waiting, w.user() as idling, w.user() as busy, w.connect() as fresh:
             idling.send(b"a IDLE\r\n")
             assert await idling.response() == b"+ Idling"
@@ -217,7 +217,7 @@ async def test_a_command_that_does_not_end_is_cut_off_when_the_server_stops(
             started.set()
             await asyncio.Event().wait()
 
-        monkeypatch.setattr(w.filer, "append", never)
+        monkeypatch.setattr(w.appending, "append", never)
         async with w.user() as busy:
             busy.send(b"a APPEND INBOX {3+}\r\nabc\r\n")
             await started.wait()
@@ -228,7 +228,7 @@ async def test_a_command_that_does_not_end_is_cut_off_when_the_server_stops(
 async def test_tls_without_a_certificate_is_a_mistake_of_the_caller(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         server = type(w.server)(
-            type(w.config)("x", tmp_path), w.database, w.blobs, w.server._backend.login, w.filer, w.log
+            type(w.config)("x", tmp_path), w.database, w.blobs, w.server._backend.login, w.appending, w.log
         )
         with pytest.raises(ValueError):
             await server.start("127.0.0.1", 0, tls="implicit")
@@ -260,7 +260,7 @@ async def test_expunged_by_somebody_else_between_select_and_fetch(tmp_path: Path
 async def test_the_same_octets_come_back_whatever_they_are(tmp_path: Path) -> None:
     odd = b"X: \xff\x00\r\n\r\n\x00\r\n.\r\n\n\r" + bytes(range(256)) * 1000
     async with world(tmp_path) as w:
-        await w.filer.file(await w.mailbox(), MemoryContent(odd), prepended=b"Delivered-To: ann@demo.test\r\n")
+        await w.appending.file(await w.mailbox(), MemoryContent(odd), prepended=b"Delivered-To: ann@demo.test\r\n")
         async with w.user() as client:
             [fetched] = await client.ok(b"FETCH 1 BODY.PEEK[]")
             whole = b"Delivered-To: ann@demo.test\r\n" + odd

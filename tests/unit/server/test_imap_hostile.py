@@ -249,7 +249,7 @@ async def test_a_large_append_waits_on_disk_and_leaves_nothing_behind(tmp_path: 
         message = MESSAGE + b"x" * SPOOL_OCTETS
         async with w.user() as client:
             assert (await client.command(b"APPEND INBOX {%d+}\r\n" % len(message) + message))[-1].startswith(b"t3 OK")
-            assert w.filer.contents == ["FileContent"]
+            assert w.appending.contents == ["FileContent"]
             [fetched] = await client.ok(b"FETCH 1 BODY.PEEK[]")
             assert fetched == b"* 1 FETCH (BODY[] {%d}\r\n%b)" % (len(message), message)
             client.send(b"b APPEND INBOX {%d+}\r\n" % len(message) + message[:-10])

@@ -17,7 +17,7 @@ from inbox.mail.tenancy import Mailbox
 from inbox.server.imap.listings import Listings
 from inbox.server.imap.view import View
 from inbox.store.listing import Listing, Marks
-from inbox.store.records import Entry, MailboxChanges, StoreMode
+from inbox.store.ports.messages import Entry, MailboxChanges, StoreMode
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.imap_world import world
 from tests.support.store import IDS, Home, home

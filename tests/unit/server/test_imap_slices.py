@@ -10,7 +10,7 @@ from inbox.mail.tenancy import Mailbox
 from inbox.server.imap.slices import SLICE, apply_in_slices, expunge_in_slices
 from inbox.server.imap.view import View
 from inbox.store.listing import packed
-from inbox.store.records import Entry, MailboxChanges
+from inbox.store.ports.messages import Entry, MailboxChanges
 
 MANY = 5 * SLICE
 

@@ -11,7 +11,7 @@ from inbox.mail.flags import Flag
 from inbox.mail.tenancy import Mailbox
 from inbox.server.imap.view import SHOWN_KEYWORDS, View
 from inbox.store.listing import packed
-from inbox.store.records import Entry, MailboxChanges
+from inbox.store.ports.messages import Entry, MailboxChanges
 from inbox.wire.imap.sequence import SequenceSet
 
 MAILBOX = Mailbox("m", "t", "a", "INBOX", 1)

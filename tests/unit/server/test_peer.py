@@ -50,7 +50,7 @@ async def test_a_client_that_goes_in_the_middle_of_an_append_leaves_nothing(tmp_
         await client.writer.drain()
         client.writer.transport.abort()
         await w.alone()
-        assert w.filer.contents == []
+        assert w.appending.contents == []
         assert not list(tmp_path.glob("append-*"))
         assert not w.log.errors
 

@@ -12,11 +12,11 @@ from inbox.base.errors import NotFound, StoreUnavailable
 from inbox.mail.content import MemoryContent
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.blobs.local import LocalBlobs
-from inbox.store.guarded import GuardedBlobs, GuardedDeposits, Pairing
+from inbox.store.guarded import GuardedBlobs, GuardedIngest, Pairing
 from inbox.store.pairing import Places, WrongStore, establish
-from inbox.store.records import Placed
+from inbox.store.ports.ingest import Accepted
+from inbox.store.ports.messages import Placed
 from inbox.store.sqlite.database import SqliteDatabase
-from inbox.store.worker.deposits import Deposit
 from tests.support.store import IDS
 
 PLACES = Places("inbox.db", "incoming/")
@@ -89,18 +89,18 @@ async def test_a_store_that_does_not_answer_is_not_a_wrong_one(
     await blobs.put("msg/o/m/1.eml", MAIL)
 
 
-async def test_deposits_are_refused_too(pairing: Pairing, tmp_path: Path) -> None:
+async def test_mail_is_refused_too(pairing: Pairing, tmp_path: Path) -> None:
     class Taken:
-        async def deposit(self, deposit: Deposit) -> list[list[Placed]]:
-            return [[Placed("m", deposit.parcels[0] if deposit.parcels else "e", 1, 1)]]  # type: ignore[arg-type]
+        async def accept(self, accepted: Accepted) -> list[list[Placed]]:
+            return [[Placed("m", "e", 1, len(accepted.messages) + 1)]]
 
-    deposits = GuardedDeposits(Taken(), pairing)
-    assert await deposits.deposit(Deposit(())) == [[Placed("m", "e", 1, 1)]]
+    ingest = GuardedIngest(Taken(), pairing)
+    assert await ingest.accept(Accepted(())) == [[Placed("m", "e", 1, 1)]]
     (tmp_path / "incoming/installation.json").unlink()
     with pytest.raises(WrongStore, match=r"is empty, but|has no installation\.json"):
         await pairing.look()
     with pytest.raises(WrongStore):
-        await deposits.deposit(Deposit(()))
+        await ingest.accept(Accepted(()))
 
 
 async def test_an_orphan_is_read_where_it_is(blobs: GuardedBlobs, raw: LocalBlobs) -> None:

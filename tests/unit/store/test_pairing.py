@@ -12,9 +12,9 @@ import pytest
 from inbox.mail.content import MemoryContent
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.blobs.local import LocalBlobs
-from inbox.store.identity import Identity
 from inbox.store.pairing import Examined, Places, State, WrongStore, adopt, establish, examine, explain, verify
 from inbox.store.ports import Blobs, Database
+from inbox.store.ports.installation import Identity
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.store import IDS, Home, email, home
 

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from inbox.base.errors import StoreUnavailable
+from inbox.store.ports.rates import Counted
 from inbox.store.rates import PAUSE, LastingCounters, MemoryCounters
-from inbox.store.records import Counted
 
 
 class Shared:

@@ -6,7 +6,8 @@ import pytest
 
 from inbox.base.limits import RETRY_SECONDS
 from inbox.store import retries
-from inbox.store.records import AlreadyFiled, Placed
+from inbox.store.ports.decisions import AlreadyFiled
+from inbox.store.ports.messages import Placed
 from tests.support.store import decision, envelope
 
 ENVELOPE = b"Delivered-To: ann+x@acme.test\r\nReturn-Path: <bob@b.test>\r\n"

@@ -14,7 +14,7 @@ from inbox.mail.content import Content, MemoryContent
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.blobs.local import LocalBlobs
 from inbox.store.pairing import WrongStore
-from inbox.store.records import EmailRecord
+from inbox.store.ports.messages import EmailRecord
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.sweeper import (
     FEW,

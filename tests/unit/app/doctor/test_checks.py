@@ -250,7 +250,7 @@ def failing(**fields: object) -> dict[str, object]:
     return {"plugin": "clamav", "failures": 5, "breaker": "open", "why": "cannot connect"} | fields
 
 
-HELPER = {"name": "the process that files mail", "pid": 6, "answers": True, "why": ""}
+WORKER = {"name": "the worker process", "pid": 6, "answers": True, "why": ""}
 
 
 def process(index: int) -> dict[str, object]:
@@ -286,9 +286,9 @@ def process(index: int) -> dict[str, object]:
             (Outcome.WARN, "plugin clamav failed 2 times in a row and goes on being called: cannot connect"),
         ),
         (
-            {"pid": 7, "uptime_seconds": 9, "helper": HELPER, "processes": [process(0), process(1)]},
+            {"pid": 7, "uptime_seconds": 9, "worker": WORKER, "processes": [process(0), process(1)]},
             {"status": "ok"},
-            (Outcome.OK, "processes 7, 8 run for 9 s, no plugin fails, the process that files mail is 6"),
+            (Outcome.OK, "processes 7, 8 run for 9 s, no plugin fails, the worker process is 6"),
         ),
         (
             {"processes": [process(0), process(1) | {"answers": False, "why": "process 1 (pid 8) does not answer"}]},
@@ -313,11 +313,11 @@ def process(index: int) -> dict[str, object]:
             (Outcome.FAIL, "changed policy is not in force: tenants/acme.yaml:3:5: unknown key 'x'"),
         ),
         (
-            {"helper": HELPER | {"answers": False, "why": "the process that files mail (pid 6) did not answer"}},
+            {"worker": WORKER | {"answers": False, "why": "the worker process (pid 6) did not answer"}},
             {"status": "ok"},
             (
                 Outcome.FAIL,
-                "the process that files mail (pid 6) did not answer: mail waits; the server replaces it by itself, and "
+                "the worker process (pid 6) did not answer: mail waits; the server replaces it by itself, and "
                 "if it stays so the disk hangs",
             ),
         ),

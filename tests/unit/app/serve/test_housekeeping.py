@@ -6,7 +6,7 @@ from inbox.app.serve.housekeeping import ABANDONED_SECONDS, DAY, prune, tidy
 from inbox.plugin.api.testing import FakeClock
 from inbox.policy.model import DecisionSettings, ReportSettings, ServerPolicy
 from inbox.store.ports import ObservationCount, StoredReport
-from inbox.store.records import DecisionFilter
+from inbox.store.ports.decisions import DecisionFilter
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.store import IDS, decision, home
 

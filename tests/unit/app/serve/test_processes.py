@@ -21,9 +21,8 @@ import pytest
 from inbox.app.admin import AdminClient
 from inbox.app.serve import processes
 from inbox.app.serve.processes import Processes
-from inbox.store.blobs import scribe
-from inbox.store.worker.client import attended
-from tests.support.children import children, filers, runs
+from inbox.store.worker.starting import WORKER, is_responsive
+from tests.support.children import children, runs, workers
 from tests.support.ports import free_port
 from tests.support.server import COMMAND, RunningServer
 from tests.support.waiting import PATIENCE, until
@@ -35,11 +34,11 @@ PROCESSES = 2
 
 def servers(pid: int) -> set[int]:
     """Children that serve."""
-    return children(pid) - filers(pid)
+    return children(pid) - workers(pid)
 
 
 def all_run(pid: int) -> bool:
-    return len(filers(pid)) == 1 and len(servers(pid)) == PROCESSES
+    return len(workers(pid)) == 1 and len(servers(pid)) == PROCESSES
 
 
 def greets(port: int) -> bool:
@@ -152,7 +151,7 @@ def test_the_status_is_that_of_all_and_so_is_a_reload(server: RunningServer) -> 
     until(lambda: all_answer(server), "all processes answer")
     status = call(server, "GET", "/status")
     assert {process["pid"] for process in status["processes"]} == servers(server.process.pid)
-    assert {status["helper"]["pid"]} == filers(server.process.pid)
+    assert {status["worker"]["pid"]} == workers(server.process.pid)
     assert call(server, "GET", "/health") == {"status": "ok"}
 
     server.policy("tenants/demo.yaml", "plugins: {clamv: {}}\n")
@@ -193,62 +192,61 @@ def test_doctor_names_a_process_that_hangs(server: RunningServer) -> None:
     assert told[0].startswith(f"process 1 (pid {pid}) does not answer")
 
 
-def test_a_helper_that_hangs_is_told(server: RunningServer) -> None:
+def test_a_worker_that_hangs_is_told(server: RunningServer) -> None:
     server.start()
-    (helper,) = server.filers()
-    os.kill(helper, signal.SIGSTOP)
-    why = f"the process that files mail (pid {helper}) did not answer within 2 s"
+    (worker,) = server.workers()
+    os.kill(worker, signal.SIGSTOP)
+    why = f"the worker process (pid {worker}) did not answer within 2 s"
     try:
         assert call(server, "GET", "/health") == {"status": "failing", "reason": why}
-        told = call(server, "GET", "/status")["helper"]
+        told = call(server, "GET", "/status")["worker"]
     finally:
-        os.kill(helper, signal.SIGCONT)
-    assert told == {"name": "the process that files mail", "pid": helper, "answers": False, "why": why}
+        os.kill(worker, signal.SIGCONT)
+    assert told == {"name": "the worker process", "pid": worker, "answers": False, "why": why}
     until(lambda: call(server, "GET", "/health") == {"status": "ok"}, "it answers again")
 
 
-def test_a_helper_that_dies_is_replaced(tmp_path: Path) -> None:
+def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     port = free_port()
     with parent(tmp_path, port) as process:
         until(lambda: all_run(process.pid), "all children run")
         assert greets(port)
         before = servers(process.pid)
-        (killed,) = filers(process.pid)
+        (killed,) = workers(process.pid)
         os.kill(killed, signal.SIGKILL)
-        until(lambda: bool(filers(process.pid) - {killed}), "the dead helper is replaced")
+        until(lambda: bool(workers(process.pid) - {killed}), "the dead worker is replaced")
         assert servers(process.pid) == before
 
 
 #: A server that does not hear that it shall stop.
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(3600)"
-HELPER = scribe.__name__
 
 
-def made(monkeypatch: pytest.MonkeyPatch, program: str, helper: str | None = None) -> Processes:
+def made(monkeypatch: pytest.MonkeyPatch, program: str, worker: str | None = None) -> Processes:
     monkeypatch.setattr(processes, "CHILD", (sys.executable, "-c", program))
-    return Processes([], 1, helper)
+    return Processes([], 1, worker)
 
 
 async def test_who_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("STOP_SECONDS", "HELPER_STOP_SECONDS"):
+    for name in ("STOP_SECONDS", "WORKER_STOP_SECONDS"):
         monkeypatch.setattr(processes, name, 0.05)
-    ours = made(monkeypatch, DEAF, HELPER)
+    ours = made(monkeypatch, DEAF, WORKER)
     run = asyncio.create_task(ours.run())
     here = os.getpid()
-    helper, child = await asyncio.to_thread(until, lambda: pair(here), "both run")
-    assert await attended(ours._door, PATIENCE)
-    os.kill(helper, signal.SIGSTOP)
+    worker, child = await asyncio.to_thread(until, lambda: pair(here), "both run")
+    assert await is_responsive(ours._handover, PATIENCE)
+    os.kill(worker, signal.SIGSTOP)
     os.kill(here, signal.SIGTERM)
     async with asyncio.timeout(PATIENCE):
         await run
-    assert not runs(helper)
+    assert not runs(worker)
     assert not runs(child)
 
 
 def pair(pid: int) -> tuple[int, int] | None:
-    """The helper and the deaf child of ``pid``."""
-    found = {name: [each for each in children(pid) if name.encode() in words(each)] for name in (HELPER, "SIG_IGN")}
-    return (found[HELPER][0], found["SIG_IGN"][0]) if all(found.values()) else None
+    """The worker and the deaf child of ``pid``."""
+    found = {name: [each for each in children(pid) if name.encode() in words(each)] for name in (WORKER, "SIG_IGN")}
+    return (found[WORKER][0], found["SIG_IGN"][0]) if all(found.values()) else None
 
 
 def words(pid: int) -> bytes:
@@ -258,16 +256,16 @@ def words(pid: int) -> bytes:
         return b""
 
 
-async def test_a_helper_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = made(monkeypatch, DEAF, HELPER)
+async def test_a_worker_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = made(monkeypatch, DEAF, WORKER)
     monkeypatch.setattr(processes, "WATCH_SECONDS", 3600)
-    helper = await ours._start_helper()
-    assert await attended(ours._door, PATIENCE)
-    os.kill(helper.pid, signal.SIGSTOP)
+    worker = await ours._start_worker()
+    assert await is_responsive(ours._handover, PATIENCE)
+    os.kill(worker.pid, signal.SIGSTOP)
     monkeypatch.setattr(processes, "WATCH_SECONDS", 0.01)
     monkeypatch.setattr(processes, "HANG_SECONDS", 0.05)
-    await ours._watch(helper)
-    assert await helper.wait() == -signal.SIGKILL
+    await ours._watch(worker)
+    assert await worker.wait() == -signal.SIGKILL
     ours.close()
 
 

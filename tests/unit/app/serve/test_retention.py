@@ -15,7 +15,7 @@ from inbox.mail.content import MemoryContent
 from inbox.plugin.api.testing import MemoryLog
 from inbox.policy.model import ServerPolicy
 from inbox.store.blobs.local import LocalBlobs
-from inbox.store.records import DecisionFilter
+from inbox.store.ports.decisions import DecisionFilter
 from inbox.store.sqlite import SqliteDatabase
 from inbox.store.sweeper import GRACE_SECONDS, Sweeper
 from tests.support.store import decision, home

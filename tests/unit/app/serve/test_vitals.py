@@ -14,7 +14,7 @@ import pytest
 
 from inbox.app.config.loading import load
 from inbox.app.serve import vitals
-from inbox.app.serve.vitals import check_health, check_room, helper_view, warnings
+from inbox.app.serve.vitals import check_health, check_room, warnings, worker_view
 from inbox.app.wiring.installation import Installation, opened
 from inbox.base.errors import StorageFull, StoreUnavailable
 
@@ -29,38 +29,38 @@ async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
 
 async def test_a_sound_one(installation: Installation) -> None:
     await check_health(installation)
-    assert installation.helper is not None
-    view = await helper_view(installation.helper)
+    assert installation.worker is not None
+    view = await worker_view(installation.worker)
     assert view == {
-        "name": "the process that files mail", "pid": installation.helper.pid, "answers": True, "why": "",
+        "name": "the worker process", "pid": installation.worker.pid, "answers": True, "why": "",
     }  # fmt: skip
     assert view["pid"] not in (None, os.getpid())
 
 
-async def test_a_helper_that_hangs(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_that_hangs(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vitals, "PATIENCE", 0.05)
-    assert installation.helper is not None
-    pid = installation.helper.pid
+    assert installation.worker is not None
+    pid = installation.worker.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     try:
-        why = f"the process that files mail (pid {pid}) did not answer within 0 s"
-        assert (await helper_view(installation.helper))["why"] == why
-        with pytest.raises(StoreUnavailable, match=r"files mail .* did not answer"):
+        why = f"the worker process (pid {pid}) did not answer within 0 s"
+        assert (await worker_view(installation.worker))["why"] == why
+        with pytest.raises(StoreUnavailable, match=r"worker process .* did not answer"):
             await check_health(installation)
     finally:
         os.kill(pid, signal.SIGCONT)
 
 
-async def test_a_helper_that_was_killed_is_replaced_by_asking_for_it(installation: Installation) -> None:
-    assert installation.helper is not None
-    pid = installation.helper.pid
+async def test_a_worker_that_was_killed_is_replaced_by_asking_for_it(installation: Installation) -> None:
+    assert installation.worker is not None
+    pid = installation.worker.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    first = await helper_view(installation.helper)
+    first = await worker_view(installation.worker)
     assert first["answers"] or "ended" in first["why"]  # The kernel may not have told us yet.
     await check_health(installation)
-    assert installation.helper.pid != pid
+    assert installation.worker.pid != pid
 
 
 async def test_a_database_that_was_moved_and_put_back(installation: Installation) -> None:

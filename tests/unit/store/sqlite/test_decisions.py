@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from inbox.plugin.api.testing import FakeClock
-from inbox.store.records import DecisionFilter
+from inbox.store.ports.decisions import DecisionFilter
 from inbox.store.sqlite import decisions as module
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.sqlite.decisions import PAGE, selection

@@ -8,7 +8,7 @@ from pathlib import Path
 from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
 from inbox.mail.flags import Flag
-from inbox.store.records import DecisionFilter
+from inbox.store.ports.decisions import DecisionFilter
 from inbox.store.sqlite.database import SqliteDatabase
 
 SCHEMA_4 = Path(__file__).parents[3] / "data" / "schema-4.sql"

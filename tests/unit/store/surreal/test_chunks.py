@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inbox.store.records import Entry
+from inbox.store.ports.messages import Entry
 from inbox.store.surreal.chunks import CHUNK, chunk_rows, pack, pack_uids, unpack, unpack_uids
 
 UIDS = st.integers(1, 2**32 - 1)

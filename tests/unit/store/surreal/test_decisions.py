@@ -10,7 +10,7 @@ import pytest
 
 from inbox.base.clock import SystemClock
 from inbox.store.packing import pack, unpack
-from inbox.store.records import DecisionFilter, DecisionRecord
+from inbox.store.ports.decisions import DecisionFilter, DecisionRecord
 from inbox.store.surreal import decisions as module
 from inbox.store.surreal.config import SurrealConfig
 from inbox.store.surreal.database import SurrealDatabase

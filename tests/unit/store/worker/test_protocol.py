@@ -1,175 +1,35 @@
-"""The life of a helper process, seen from outside."""
+"""Frames and messages between a server process and the worker process."""
 
 from __future__ import annotations
 
-import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
+import msgspec
 import pytest
 
-from inbox.store.worker.client import make_door
-from inbox.store.worker.protocol import HEAD, ROLL_CALL, Unframer, framed
-from tests.support.waiting import PATIENCE, until
-
-pytestmark = pytest.mark.real  # processes of ours, started for each test
-
-ROOT = Path(__file__).parents[3]
-#: A process that answers with its question, backwards, the opening before it, and how many were asked at once.
-PROGRAM = f"""
-import sys
-sys.path.append({str(ROOT)!r})
-from inbox.base.errors import StoreUnavailable
-from inbox.store.worker.protocol import serve
-
-class Service:
-    def open(self, message):
-        if message == b"wrong":
-            raise StoreUnavailable("not here")
-        return message
-
-    def answer(self, questions):
-        return [b"%s%s%d" % (opening, message[::-1], len(questions)) for opening, message in questions]
-
-serve(Service())
-"""
-
-
-class Served:
-    """A running process and the door to it."""
-
-    def __init__(self, process: subprocess.Popen[bytes], outer: socket.socket) -> None:
-        self.process = process
-        self.outer = outer
-        self.connections: list[socket.socket] = []
-
-    def connect(self, opening: bytes) -> tuple[socket.socket, bytes]:
-        """A connection, and the answer to its opening."""
-        ours, theirs = socket.socketpair()
-        self.connections.append(ours)
-        ours.settimeout(PATIENCE)
-        with theirs:
-            socket.send_fds(self.outer, [b"+"], [theirs.fileno()])
-        ours.sendall(framed(opening))
-        return ours, read(ours)[0]
-
-    def ended(self) -> tuple[int, bytes]:
-        """Exit code and complaints, when nobody can ask any more."""
-        self.outer.close()
-        _, complaints = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, complaints
-
-
-@contextmanager
-def served() -> Iterator[Served]:
-    """One life of the process."""
-    outer, inner = make_door()
-    with outer:
-        with inner:
-            process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdin=inner.fileno(), stderr=subprocess.PIPE)
-        try:
-            running = Served(process, outer)
-            yield running
-            for connection in running.connections:
-                connection.close()
-        finally:
-            process.kill()
-            process.communicate()
-
-
-def read(connection: socket.socket, count: int = 1) -> list[bytes]:
-    """That many messages."""
-    unframer, found = Unframer(), list[bytes]()
-    while len(found) < count:
-        data = connection.recv(1 << 16)
-        assert data, "the process closed the connection"
-        found += unframer.feed(data)
-    return found
-
-
-def test_each_question_gets_its_answer_in_its_turn() -> None:
-    with served() as process:
-        connection, told = process.connect(b"<")
-        assert told == b""
-        large = bytes(range(256)) * 200
-        connection.sendall(framed(b"abc") + framed(ROLL_CALL) + framed(large))
-        first, second, third = read(connection, 3)
-        assert (first[:-1], third[:-1]) == (b"<cba", b"<" + large[::-1])
-        # Only who works can say so: a roll call is answered in its turn, too.
-        assert int(second) == process.process.pid
-        connection.close()
-        assert process.ended() == (0, b"")
-
-
-def test_a_question_that_is_longer_than_what_is_read_at_once() -> None:
-    with served() as process:
-        connection, _ = process.connect(b"")
-        connection.sendall(framed(b"x" * 1_000_000)[:-1])
-        other, _ = process.connect(b"2")  # It does not wait for the rest of the long one.
-        other.sendall(framed(b"ab"))
-        assert read(other) == [b"2ba1"]
-        connection.sendall(b"x")
-        connection.close()
-        other.close()
-        assert process.ended() == (0, b"")
-
-
-def test_what_several_ask_meanwhile_is_answered_together() -> None:
-    with served() as process:
-        connections = [process.connect(opening)[0] for opening in (b"1", b"2")]
-        # Stopped for as long as they ask: so it finds both questions at once.
-        process.process.send_signal(signal.SIGSTOP)
-        until(lambda: _state(process.process.pid) == "T", "the process is stopped")
-        for connection in connections:
-            connection.sendall(framed(b"ab"))
-        process.process.send_signal(signal.SIGCONT)
-        assert [read(connection) for connection in connections] == [[b"1ba2"], [b"2ba2"]]
-
-
-def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
-def test_an_opening_that_is_refused() -> None:
-    with served() as process:
-        connection, told = process.connect(b"wrong")
-        assert told == b"not here"
-        assert connection.recv(1) == b""
-        assert process.connect(b"right")[1] == b""
-
-
-def test_who_does_not_read_his_answers_keeps_nobody_waiting() -> None:
-    with served() as process:
-        deaf, _ = process.connect(b"")
-        deaf.sendall(framed(b"x" * 1_000_000))
-        other, _ = process.connect(b"2")
-        other.sendall(framed(b"ab"))
-        assert read(other)[0].startswith(b"2ba")
-        assert len(read(deaf)[0]) == 1_000_001  # All is there when he reads.
-
-
-def test_who_does_not_read_a_great_many_answers_loses_the_connection() -> None:
-    with served() as process:
-        deaf, _ = process.connect(b"")
-        with pytest.raises(OSError, match=r"Broken pipe|reset"):
-            for _ in range(100):
-                deaf.sendall(framed(b"x" * 1_000_000))
-        other, _ = process.connect(b"2")
-        other.sendall(framed(b"ab"))
-        assert read(other)[0].startswith(b"2ba")
-
-
-@pytest.mark.parametrize("cut", [0, 2, 5])
-def test_a_connection_that_ends_within_a_question(cut: int) -> None:
-    with served() as process:
-        connection, _ = process.connect(b"")
-        connection.sendall(framed(b"abc")[:cut])
-        connection.close()
-        assert process.ended() == (0, b"")
+from inbox.base.errors import NotFound, StorageFull, StoreError, StoreUnavailable
+from inbox.mail.content import MemoryContent
+from inbox.store.ports.ingest import Accepted, AcceptedMessage, Copy, Indexed, IndexedMessage
+from inbox.store.ports.messages import Placed
+from inbox.store.worker.protocol import (
+    HEAD,
+    BlobRequest,
+    BlobResponse,
+    Connect,
+    ErrorResponse,
+    IngestRequest,
+    PlacedResponse,
+    Request,
+    Response,
+    Unframer,
+    WriteRequest,
+    decode_connect,
+    decode_request,
+    decode_response,
+    encode,
+    error_of,
+    error_response,
+    framed,
+)
+from tests.support.store import decision, email
 
 
 def test_a_frame_is_a_length_and_a_message() -> None:
@@ -183,3 +43,56 @@ def test_frames_in_pieces() -> None:
     found = [message for octet in stream for message in unframer.feed(bytes([octet]))]
     assert found == [b"abc", b"", b"d" * 300]
     assert unframer.feed(stream) == found
+
+
+def test_an_accepted_message_arrives_with_its_content() -> None:
+    copy = Copy("m", 1, ("work",), b"Delivered-To: a\r\n", "a@b.test", "spam")
+    message = AcceptedMessage("e", "t", MemoryContent(b"Subject: x\r\n\r\n"), (copy,), 1.5, 2.5, "pass", None, "none")
+    record = decision("t")
+    request = decode_request(encode(IngestRequest(Accepted((message,), (record,)))))
+    assert isinstance(request, IngestRequest)
+    (found,) = request.accepted.messages
+    assert found.content.read(0, found.content.size) == b"Subject: x\r\n\r\n"
+    assert msgspec.structs.replace(found, content=message.content) == message
+    assert found.blob_path == "msg/t/m/e.eml"
+    assert request.accepted.decisions == (record,)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [WriteRequest(Indexed((IndexedMessage(email("t"), (Copy("m"),), False),))), BlobRequest("f", "f/p", b"x")],
+)
+def test_other_requests_arrive_as_they_are(request_: Request) -> None:
+    assert decode_request(encode(request_)) == request_
+
+
+@pytest.mark.parametrize(
+    "response", [PlacedResponse([[Placed("m", "e", 1, 2)], []]), BlobResponse(), ErrorResponse("a", "b")]
+)
+def test_responses_arrive_as_they_are(response: Response) -> None:
+    assert decode_response(encode(response)) == response
+
+
+def test_connect_arrives_as_it_is() -> None:
+    connect = Connect("/data/inbox.db", (1, 2, 3), "/data/incoming", b"{}")
+    assert decode_connect(encode(connect)) == connect
+
+
+def test_what_is_no_content_is_not_sent() -> None:
+    message = AcceptedMessage("e", "t", object(), (), 1.0, 2.0)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="object cannot be sent to another process"):
+        encode(IngestRequest(Accepted((message,))))
+
+
+@pytest.mark.parametrize("kind", [NotFound, StorageFull, StoreUnavailable, StoreError])
+def test_an_error_keeps_its_class_and_its_words(kind: type[StoreError]) -> None:
+    class Closer(kind):  # type: ignore[misc,valid-type]
+        """A class that the other side does not know."""
+
+    error = error_of(error_response(Closer("no room")))
+    assert (type(error), str(error)) == (kind, "no room")
+
+
+def test_a_defect_is_a_store_error() -> None:
+    error = error_of(error_response(ValueError("odd: \udcff")))
+    assert (type(error), str(error)) == (StoreError, "ValueError: odd: ?")

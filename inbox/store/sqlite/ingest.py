@@ -1,45 +1,85 @@
-"""Writing what arrived; the caller holds the transaction."""
+"""Writes accepted messages into SQLite."""
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 
 from inbox.base.limits import RETRY_COPIES
 from inbox.mail.flags import Flag
 from inbox.store import retries
-from inbox.store.records import Arrival, Copy, EmailRecord, Filing, Placed
+from inbox.store.bus import Bus
+from inbox.store.ports.ingest import Copy, Indexed, IndexedMessage, MessageWriter
+from inbox.store.ports.messages import EmailRecord, Placed
+from inbox.store.room import Room
 from inbox.store.sqlite import rows
 from inbox.store.sqlite.entries import claim_uids
+from inbox.store.sqlite.gateway import Gateway
+from inbox.store.sqlite.jobs import add_jobs
 from inbox.store.texts import clean, clean_or_none
 
 _SEEN = int(Flag.SEEN)
 _DELETED = int(Flag.DELETED)
 
 
-def file_arrival(db: sqlite3.Connection, arrival: Arrival, bodies: Sequence[bytes] | None = None) -> list[list[Placed]]:
-    """Writes mails, their entries and the decision records. ``bodies`` are those of the records, if they are packed
-    already: then the transaction is shorter.
+class SqliteMessageWriter:
+    """``MessageWriter`` of ``inbox.store.ports``.
+
+    Args:
+        room: mail is refused before the disk is full.
+        worker: writes instead of this process, if there is one.
+    """
+
+    def __init__(self, gateway: Gateway, bus: Bus, room: Room, worker: MessageWriter | None = None) -> None:
+        self._gateway = gateway
+        self._bus = bus
+        self._room = room
+        self._worker = worker
+
+    async def write(self, indexed: Indexed) -> list[list[Placed]]:
+        self._room.check()
+        placed = await self._written(indexed)
+        self._bus.publish([place.mailbox for places in placed for place in places])
+        return placed
+
+    async def _written(self, indexed: Indexed) -> list[list[Placed]]:
+        if self._worker is not None:
+            # Half a surrogate pair cannot be sent to another process: this one writes it.
+            with contextlib.suppress(UnicodeEncodeError):
+                return await self._worker.write(indexed)
+        return await self._gateway.write(lambda db: write_indexed(db, indexed), tenant=_tenant_of(indexed))
+
+
+def write_indexed(
+    db: sqlite3.Connection, indexed: Indexed, bodies: Sequence[bytes] | None = None
+) -> list[list[Placed]]:
+    """Writes messages, their entries and the decision records, in the caller's transaction.
+
+    Args:
+        bodies: the bodies of the decision records, if they are packed already: that makes the transaction shorter.
 
     Raises:
-        NotFound: a mailbox is gone.
+        NotFound: a mailbox does not exist, or the tenant of a job is gone or disabled.
+        AlreadyExists: a job has the id of another one.
     """
-    placed = [_file(db, filing) for filing in arrival.filings]
-    if arrival.decisions:
-        tenants = [filing.email.tenant for filing in arrival.filings]
-        rows.add_decisions(db, retries.with_retries(arrival.decisions, zip(tenants, placed, strict=True)), bodies)
+    placed = [_write(db, message) for message in indexed.messages]
+    if indexed.decisions:
+        tenants = [message.email.tenant for message in indexed.messages]
+        rows.add_decisions(db, retries.with_retries(indexed.decisions, zip(tenants, placed, strict=True)), bodies)
     return placed
 
 
-def _file(db: sqlite3.Connection, filing: Filing) -> list[Placed]:
-    email = filing.email
+def _write(db: sqlite3.Connection, message: IndexedMessage) -> list[Placed]:
+    email = message.email
     added = db.execute(
         f"INSERT INTO email ({rows.EMAIL_COLUMNS}) VALUES ({rows.EMAIL_MARKS}) "
         "ON CONFLICT (organization, content_hash, message_id) DO NOTHING",
         rows.email_to_row(email),
     )
     if added.rowcount:
-        return [_place(db, email.tenant, email.id, email.size, copy, email.internal_date) for copy in filing.copies]
+        add_jobs(db, email.tenant, email.id, message.jobs)
+        return [_place(db, email.tenant, email.id, email.size, copy, email.internal_date) for copy in message.copies]
     email_id, size = db.execute(
         "SELECT id, size FROM email WHERE organization = ? AND content_hash = ? AND message_id = ?",
         (email.tenant, email.content_hash, clean(email.message_id or "")),
@@ -47,9 +87,10 @@ def _file(db: sqlite3.Connection, filing: Filing) -> list[Placed]:
     if email.id != email_id:
         # Nobody will ask for the blob that came with it: the sweeper must not take that for a sign of a wrong database.
         db.execute("INSERT OR IGNORE INTO released_blob (blob_path, at) VALUES (?, unixepoch())", (email.blob_path,))
+    add_jobs(db, email.tenant, email_id, message.jobs)
     placed = []
-    for copy in filing.copies:
-        known = _recognised(db, email, email_id, copy) if filing.recognise else None
+    for copy in message.copies:
+        known = _recognised(db, email, email_id, copy) if message.recognise else None
         placed.append(known or _place(db, email.tenant, email_id, size, copy, email.internal_date))
     return placed
 
@@ -93,3 +134,8 @@ def _recognised(db: sqlite3.Connection, given: EmailRecord, email: str, copy: Co
             uid, modseq, prepended, received_at = row
             return Placed(mailbox, email, uid, modseq, retries.already_filed(name, uid, prepended, received_at))
     return None
+
+
+def _tenant_of(indexed: Indexed) -> str:
+    """The tenant whose share of the writer a transaction uses."""
+    return indexed.messages[0].email.tenant if indexed.messages else ""

@@ -1,15 +1,14 @@
-"""Mails come in: all of an arrival in one transaction, many arrivals in the same.
+"""Writes accepted messages into SurrealDB: many accepted transactions in one database transaction.
 
-The usual mail has never been seen before. So the first attempt takes that for granted and asks nothing: one round
-trip, in which a mail that was seen all the same, or a mailbox that is gone, fails the transaction. Only then are the
-mails looked up (a retried one is recognised) and, if need be, the arrivals written one by one, so that a bad one
-fails alone.
+Most messages are new. So the first attempt assumes that and reads nothing: it is one round trip, in which a message
+that is known, or a mailbox that does not exist, fails the transaction. Only then are the messages looked up (a retry
+is recognised) and, if need be, written one by one, so that a bad one fails alone.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -19,17 +18,20 @@ from inbox.base.errors import AlreadyExists, NotFound, StoreError, StoreUnavaila
 from inbox.base.limits import RETRY_COPIES
 from inbox.mail.flags import Flag
 from inbox.store import retries
-from inbox.store.records import Arrival, Copy, EmailRecord, Filing, Placed
+from inbox.store.bus import Bus
+from inbox.store.ports.ingest import Copy, Indexed, IndexedMessage
+from inbox.store.ports.messages import EmailRecord, Placed
 from inbox.store.surreal import rows
 from inbox.store.surreal.batch import Batcher
 from inbox.store.surreal.decisions import ADD_DECISIONS, decision_values, packed
 from inbox.store.surreal.entries import PLACE, placing
 from inbox.store.surreal.gateway import Gateway, Stale
+from inbox.store.surreal.jobs import ADD_JOBS, job_values
 from inbox.store.surreal.values import RecordId
 from inbox.store.texts import clean_or_none
 
-#: Arrivals in one transaction.
-ARRIVALS: Final = 200
+#: Accepted transactions in one database transaction.
+TOGETHER: Final = 200
 #: Mailboxes whose tenant and owner are remembered (neither ever changes); forgotten all at once when it is full.
 REMEMBERED: Final = 100_000
 
@@ -44,6 +46,11 @@ FOR $s IN $shared {{
 FOR $m IN $boxes {{{PLACE}}};
 FOR $path IN $released {{ UPSERT type::record('released_blob', $path) SET at = time::unix() RETURN NONE }};
 {ADD_DECISIONS};
+FOR $o IN $queueing {{
+    LET $active = (SELECT VALUE is_active FROM ONLY $o);
+    IF !$active {{ THROW 'inbox gone tenant' }}
+}};
+{ADD_JOBS};
 RETURN (SELECT VALUE [next_uid, modseq] FROM $boxes.id)"""
 
 #: Mails that are known, the mailboxes of the owners in question, and the copies that these have of the mails; in one
@@ -107,51 +114,67 @@ class _Box:
 class _Plan:
     """What one transaction is to write, and where each copy's answer will be found."""
 
-    def __init__(self, owners: dict[str, _Owner], known: dict[RecordId, _Known]) -> None:
+    def __init__(self, owners: dict[str, _Owner], known: dict[RecordId, _Known], queueing: Set[str]) -> None:
         self._owners = owners
+        self._may_queue = queueing
         self._known = known
         self._new: dict[RecordId, tuple[EmailRecord, int]] = {}
         self._shared: dict[str, int] = {}
         self._boxes: dict[str, _Box] = {}
         self._decisions: list[dict[str, Any]] = []
+        self._jobs: dict[str, list[dict[str, Any]]] = {"jobs": [], "turns": []}
+        self._queueing: set[str] = set()
         #: Blobs that came with mails that are known: nobody will ask for them, and the sweeper is told so.
         self._released: list[str] = []
-        #: For each arrival, filing and copy: an answer, or mailbox, mail and place in the mailbox's list.
+        #: For each transaction, message and copy: an answer, or mailbox, mail and place in the mailbox's list.
         self._answers: list[list[list[Placed | tuple[str, str, int]]]] = []
 
-    def add(self, arrival: Arrival) -> None:
-        """Raises NotFound, before anything of it is planned, if a mailbox is not the tenant's."""
-        for filing in arrival.filings:
-            for copy in filing.copies:
+    def add(self, indexed: Indexed) -> None:
+        """Raises NotFound, before anything of it is planned, if a mailbox is not the tenant's or the tenant of a job is
+        gone or disabled."""
+        for message in indexed.messages:
+            if message.jobs and message.email.tenant not in self._may_queue:
+                raise NotFound(f"tenant {message.email.tenant} is gone or disabled")
+            for copy in message.copies:
                 owner = self._owners.get(copy.mailbox)
-                if owner is None or owner.tenant != filing.email.tenant:
+                if owner is None or owner.tenant != message.email.tenant:
                     raise NotFound(f"no mailbox {copy.mailbox}")
-        answers = [self._file(filing) for filing in arrival.filings]
+        answers = [self._write(message) for message in indexed.messages]
         self._answers.append(answers)
         found = [
-            (filing.email.tenant, [answer for answer in those if isinstance(answer, Placed)])
-            for filing, those in zip(arrival.filings, answers, strict=True)
+            (message.email.tenant, [answer for answer in those if isinstance(answer, Placed)])
+            for message, those in zip(indexed.messages, answers, strict=True)
         ]
-        self._decisions += decision_values(retries.with_retries(arrival.decisions, found))
+        self._decisions += decision_values(retries.with_retries(indexed.decisions, found))
 
-    def _file(self, filing: Filing) -> list[Placed | tuple[str, str, int]]:
-        key = rows.content_key(filing.email)
+    def _write(self, message: IndexedMessage) -> list[Placed | tuple[str, str, int]]:
+        key = rows.content_key(message.email)
         known = self._known.get(key)
         if known is None:
-            first, copies = self._new.get(key, (filing.email, 0))
-            self._release(filing.email, first.id)
-            self._new[key] = first, copies + len(filing.copies)
-            return [self._place(copy, first.id, first.size, filing.email) for copy in filing.copies]
-        self._release(filing.email, known.email)
+            first, copies = self._new.get(key, (message.email, 0))
+            self._release(message.email, first.id)
+            self._new[key] = first, copies + len(message.copies) + len(message.jobs)
+            self._queue(message, first.id)
+            return [self._place(copy, first.id, first.size, message.email) for copy in message.copies]
+        self._release(message.email, known.email)
+        if message.jobs:
+            self._shared[known.email] = self._shared.get(known.email, 0) + len(message.jobs)
+            self._queue(message, known.email)
         answers: list[Placed | tuple[str, str, int]] = []
-        for copy in filing.copies:
-            there = self._recognised(known, copy, filing.email.internal_date) if filing.recognise else None
+        for copy in message.copies:
+            there = self._recognised(known, copy, message.email.internal_date) if message.recognise else None
             if there is None:
                 self._shared[known.email] = self._shared.get(known.email, 0) + 1
-                answers.append(self._place(copy, known.email, known.size, filing.email))
+                answers.append(self._place(copy, known.email, known.size, message.email))
             else:
                 answers.append(there)
         return answers
+
+    def _queue(self, message: IndexedMessage, email: str) -> None:
+        if message.jobs:
+            self._queueing.add(message.email.tenant)
+            for name, values in job_values(message.email.tenant, email, message.jobs).items():
+                self._jobs[name] += values
 
     def _release(self, given: EmailRecord, known: str) -> None:
         if given.id != known:
@@ -176,7 +199,7 @@ class _Plan:
 
     @property
     def empty(self) -> bool:
-        return not (self._boxes or self._decisions or self._new or self._released)
+        return not (self._boxes or self._decisions or self._new or self._released or self._queueing)
 
     def values(self) -> dict[str, Any]:
         """What _ACCEPT wants bound."""
@@ -191,10 +214,12 @@ class _Plan:
             "boxes": [placing(box.tenant, name, box.copies, box.emails) for name, box in self._boxes.items()],
             "released": self._released,
             "decisions": self._decisions,
+            "queueing": [rows.organization_id(tenant) for tenant in self._queueing],
+            **self._jobs,
         }
 
     def answers(self, counters: Sequence[Sequence[int]]) -> list[Answer]:
-        """For each arrival, from next uid and modseq of each mailbox after the transaction."""
+        """For each indexed, from next uid and modseq of each mailbox after the transaction."""
         first = {
             name: (next_uid - len(box.copies), modseq - len(box.copies) + 1)
             for (name, box), (next_uid, modseq) in zip(self._boxes.items(), counters, strict=True)
@@ -207,67 +232,70 @@ class _Plan:
             uid, modseq = first[mailbox]
             return Placed(mailbox, email, uid + index, modseq + index)
 
-        return [[[placed(one) for one in copies] for copies in filings] for filings in self._answers]
+        return [[[placed(one) for one in copies] for copies in messages] for messages in self._answers]
 
 
-class Acceptor:
-    """``Messages.accept``."""
+class SurrealMessageWriter:
+    """``MessageWriter`` of ``inbox.store.ports``."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, bus: Bus) -> None:
         self._gateway = gateway
+        self._bus = bus
         self._owners: dict[str, _Owner] = {}
         self._log = structlog.get_logger("inbox.store")
-        self._batcher: Batcher[Arrival, Answer] = Batcher(self._commit, ARRIVALS)
+        self._batcher: Batcher[Indexed, Answer] = Batcher(self._commit, TOGETHER)
 
-    async def accept(self, arrival: Arrival) -> Answer:
-        return await self._batcher.submit(arrival)
+    async def write(self, indexed: Indexed) -> Answer:
+        placed = await self._batcher.submit(indexed)
+        self._bus.publish([place.mailbox for places in placed for place in places])
+        return placed
 
     async def close(self) -> None:
         await self._batcher.close()
 
-    async def _commit(self, arrivals: Sequence[Arrival]) -> list[Answer | BaseException]:
+    async def _commit(self, batch: Sequence[Indexed]) -> list[Answer | BaseException]:
         """Answers or errors, in order. One mail that comes twice at once comes one after the other."""
-        outcomes: list[Answer | BaseException] = [StoreError("not written")] * len(arrivals)
-        records = iter(await packed([record for arrival in arrivals for record in arrival.decisions]))
+        outcomes: list[Answer | BaseException] = [StoreError("not written")] * len(batch)
+        records = iter(await packed([record for indexed in batch for record in indexed.decisions]))
         waiting = [
-            (number, replace(arrival, decisions=tuple(itertools.islice(records, len(arrival.decisions)))))
-            for number, arrival in enumerate(arrivals)
+            (number, replace(indexed, decisions=tuple(itertools.islice(records, len(indexed.decisions)))))
+            for number, indexed in enumerate(batch)
         ]
         while waiting:
-            together: list[tuple[int, Arrival]] = []
-            later: list[tuple[int, Arrival]] = []
+            together: list[tuple[int, Indexed]] = []
+            later: list[tuple[int, Indexed]] = []
             keys: set[RecordId] = set()
-            for number, arrival in waiting:
-                own = {rows.content_key(filing.email) for filing in arrival.filings}
+            for number, indexed in waiting:
+                own = {rows.content_key(message.email) for message in indexed.messages}
                 if keys.isdisjoint(own):
                     keys |= own
-                    together.append((number, arrival))
+                    together.append((number, indexed))
                 else:
-                    later.append((number, arrival))
-            written = await self._write([arrival for _, arrival in together])
+                    later.append((number, indexed))
+            written = await self._write([indexed for _, indexed in together])
             for (number, _), outcome in zip(together, written, strict=True):
                 outcomes[number] = outcome
             waiting = later
         return outcomes
 
-    async def _write(self, arrivals: Sequence[Arrival]) -> list[Answer | BaseException]:
+    async def _write(self, batch: Sequence[Indexed]) -> list[Answer | BaseException]:
         try:
-            await self._learn_owners(arrivals)
-            return await self._attempt(arrivals, {})
+            await self._learn_owners(batch)
+            return await self._attempt(batch, {})
         except StoreUnavailable:
             raise
         except StoreError as error:
-            self._log.debug("accept_looks_closer", error=str(error))
-        return await self._carefully(arrivals)
+            self._log.debug("ingest_looked_up", error=str(error))
+        return await self._carefully(batch)
 
-    async def _carefully(self, arrivals: Sequence[Arrival]) -> list[Answer | BaseException]:
-        """With a look at what is there; if that fails too, one by one, so that a bad arrival fails alone."""
+    async def _carefully(self, batch: Sequence[Indexed]) -> list[Answer | BaseException]:
+        """With a look at what is there; if that fails too, one by one, so that a bad indexed fails alone."""
 
         async def work() -> list[Answer | BaseException]:
-            self._forget_owners(arrivals)
-            await self._learn_owners(arrivals)
+            self._forget_owners(batch)
+            await self._learn_owners(batch)
             try:
-                return await self._attempt(arrivals, await self._look_up(arrivals))
+                return await self._attempt(batch, await self._look_up(batch))
             except (AlreadyExists, NotFound) as error:  # It came, or went, between the look and the transaction.
                 raise Stale(str(error)) from error
 
@@ -276,18 +304,16 @@ class Acceptor:
         except StoreUnavailable:
             raise
         except StoreError as error:
-            if len(arrivals) == 1:
+            if len(batch) == 1:
                 return [error]
-        return [outcome for arrival in arrivals for outcome in await self._carefully([arrival])]
+        return [outcome for indexed in batch for outcome in await self._carefully([indexed])]
 
-    async def _attempt(
-        self, arrivals: Sequence[Arrival], known: dict[RecordId, _Known]
-    ) -> list[Answer | BaseException]:
-        plan = _Plan(self._owners, known)
+    async def _attempt(self, batch: Sequence[Indexed], known: dict[RecordId, _Known]) -> list[Answer | BaseException]:
+        plan = _Plan(self._owners, known, await self._active(batch))
         outcomes: list[Answer | BaseException] = []
-        for arrival in arrivals:
+        for indexed in batch:
             try:
-                plan.add(arrival)
+                plan.add(indexed)
                 outcomes.append([])
             except NotFound as error:
                 outcomes.append(error)
@@ -295,8 +321,18 @@ class Acceptor:
         answers = iter(plan.answers(counters))
         return [outcome if isinstance(outcome, BaseException) else next(answers) for outcome in outcomes]
 
-    async def _learn_owners(self, arrivals: Iterable[Arrival]) -> None:
-        unknown = [name for name in _mailboxes(arrivals) if name not in self._owners]
+    async def _active(self, batch: Sequence[Indexed]) -> Set[str]:
+        """The tenants with jobs that may queue them."""
+        tenants = {message.email.tenant for indexed in batch for message in indexed.messages if message.jobs}
+        if not tenants:
+            return tenants
+        (found,) = await self._gateway.query(
+            "SELECT VALUE id FROM $ids WHERE is_active", ids=[rows.organization_id(tenant) for tenant in tenants]
+        )
+        return {organization.key for organization in found}
+
+    async def _learn_owners(self, batch: Iterable[Indexed]) -> None:
+        unknown = [name for name in _mailboxes(batch) if name not in self._owners]
         if not unknown:
             return
         if len(self._owners) + len(unknown) > REMEMBERED:
@@ -307,21 +343,21 @@ class Acceptor:
         for row in found:
             self._owners[row["id"].key] = _Owner(row["organization"].key, row["owner"])
 
-    def _forget_owners(self, arrivals: Iterable[Arrival]) -> None:
-        for name in _mailboxes(arrivals):
+    def _forget_owners(self, batch: Iterable[Indexed]) -> None:
+        for name in _mailboxes(batch):
             self._owners.pop(name, None)
 
-    async def _look_up(self, arrivals: Sequence[Arrival]) -> dict[RecordId, _Known]:
-        filings = [filing for arrival in arrivals for filing in arrival.filings]
-        if not filings:
+    async def _look_up(self, batch: Sequence[Indexed]) -> dict[RecordId, _Known]:
+        messages = [message for indexed in batch for message in indexed.messages]
+        if not messages:
             return {}
-        windows = [retries.window(filing.email.internal_date) for filing in filings]
-        owners = {self._owners[name].owner for name in _mailboxes(arrivals) if name in self._owners}
+        windows = [retries.window(message.email.internal_date) for message in messages]
+        owners = {self._owners[name].owner for name in _mailboxes(batch) if name in self._owners}
         *_, contents, mailboxes, entries, _ = await self._gateway.query(
             _LOOK_UP,
-            keys=list({rows.content_key(filing.email) for filing in filings}),
+            keys=list({rows.content_key(message.email) for message in messages}),
             owners=list(owners),
-            recipients=list({clean_or_none(copy.recipient) or "" for one in filings for copy in one.copies}),
+            recipients=list({clean_or_none(copy.recipient) or "" for one in messages for copy in one.copies}),
             earliest=min(earliest for earliest, _ in windows),
             latest=max(latest for _, latest in windows),
             limit=RETRY_COPIES,
@@ -352,5 +388,5 @@ def _shown(row: Mapping[str, Any], mailbox: str) -> _Shown:
     return _Shown(row["owner"], row.get("recipient"), retries.envelope_of(prepended), received_at, place)
 
 
-def _mailboxes(arrivals: Iterable[Arrival]) -> set[str]:
-    return {copy.mailbox for arrival in arrivals for filing in arrival.filings for copy in filing.copies}
+def _mailboxes(batch: Iterable[Indexed]) -> set[str]:
+    return {copy.mailbox for indexed in batch for message in indexed.messages for copy in message.copies}

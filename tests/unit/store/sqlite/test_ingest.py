@@ -11,10 +11,11 @@ import pytest
 
 from inbox.base.limits import RETRY_COPIES
 from inbox.plugin.api.testing import FakeClock
-from inbox.store.records import Arrival, Copy, Filing, Placed
+from inbox.store.ports.ingest import Copy, Indexed, IndexedMessage
+from inbox.store.ports.messages import Placed
 from inbox.store.sqlite.database import SqliteDatabase
-from inbox.store.sqlite.filing import file_arrival
-from tests.support.store import IDS, Home, email, envelope, filing, home
+from inbox.store.sqlite.ingest import write_indexed
+from tests.support.store import IDS, Home, email, envelope, home, indexed
 
 
 @pytest.fixture
@@ -25,20 +26,20 @@ async def acme(tmp_path: Path) -> AsyncIterator[Home]:
     await database.close()
 
 
-def statements(acme: Home, path: Path, arrival: Arrival) -> tuple[list[str], list[list[Placed]]]:
-    """Files an arrival on a connection of its own; what SQLite ran for it."""
+def statements(acme: Home, path: Path, accepted: Indexed) -> tuple[list[str], list[list[Placed]]]:
+    """Files an accepted on a connection of its own; what SQLite ran for it."""
     seen: list[str] = []
     with sqlite3.connect(path) as connection:
         connection.set_trace_callback(seen.append)
-        placed = file_arrival(connection, arrival)
+        placed = write_indexed(connection, accepted)
         connection.set_trace_callback(None)
     connection.close()
     return [statement.split()[0] for statement in seen], placed
 
 
 async def test_a_new_message_costs_no_look_up(acme: Home, tmp_path: Path) -> None:
-    arrival = Arrival((filing(email(acme.tenant), acme.inbox, prepended=envelope("ann@acme.test")),))
-    assert statements(acme, tmp_path / "inbox.db", arrival)[0] == ["BEGIN", "INSERT", "UPDATE", "INSERT"]
+    accepted = Indexed((indexed(email(acme.tenant), acme.inbox, prepended=envelope("ann@acme.test")),))
+    assert statements(acme, tmp_path / "inbox.db", accepted)[0] == ["BEGIN", "INSERT", "UPDATE", "INSERT"]
 
 
 async def test_the_first_copy_is_found_by_an_index(acme: Home, tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ async def test_only_the_newest_of_very_many_copies_are_looked_at(acme: Home, tmp
     mail = email(acme.tenant)
     people = [f"u{n}@acme.test" for n in range(RETRY_COPIES + 1)]
     copies = [Copy(quarantine.id, prepended=envelope(one), recipient=one, reason="spam") for one in people]
-    await acme.db.messages.accept(Arrival((Filing(mail, tuple(copies)),)))
-    again = Arrival((Filing(replace(mail, id="again"), (copies[1], copies[0])),))
+    await acme.db.writer.write(Indexed((IndexedMessage(mail, tuple(copies)),)))
+    again = Indexed((IndexedMessage(replace(mail, id="again"), (copies[1], copies[0])),))
     _, ((second, first),) = statements(acme, tmp_path / "inbox.db", again)
     assert (second.fresh, first.fresh) == (False, True)

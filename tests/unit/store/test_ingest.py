@@ -1,4 +1,4 @@
-"""Filing: in one step by a process, or blob by blob; what is stored is the same."""
+"""Ingest through the worker process and without it: what is stored is the same."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from typing import TypeVar
 import pytest
 
 from inbox.base.errors import NotFound, StoreUnavailable
-from inbox.flow.filing import Bundle, Filer
 from inbox.mail.content import MemoryContent
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.blobs.local import LocalBlobs
-from inbox.store.records import Copy, StoredMessage
-from inbox.store.sqlite import filer as outside
+from inbox.store.ports.decisions import DecisionRecord
+from inbox.store.ports.ingest import Accepted, AcceptedMessage, Copy
+from inbox.store.ports.messages import Placed, StoredMessage
+from inbox.store.ports.queue import Job
 from inbox.store.sqlite.database import SqliteDatabase
-from inbox.store.worker.client import CARRIED_OCTETS, OwnDoor
+from inbox.store.worker.protocol import WORKER_OCTETS
+from inbox.store.worker.starting import OwnWorker
 from tests.support.store import IDS, Home, decision, envelope, home
 
 R = TypeVar("R")
+DATE = 1_750_000_000.0
 MAIL = (
     b"From: Ann <ann@example.org>\r\nTo: bob@acme.test, Eve <eve@acme.test>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n"
     b"Message-ID: <1@example.org>\r\nReferences: <a@b> <c@d>\r\nDate: Fri, 21 Nov 1997 09:55:06 -0600\r\n"
@@ -30,24 +33,27 @@ MAIL = (
 )
 
 
-async def run_blocking(pool: str, function: Callable[..., R], *arguments: object) -> R:
-    """A thread, whichever pool is asked for."""
-    del pool
-    return await asyncio.to_thread(function, *arguments)
-
-
 class Place:
-    """Stores on a folder and the filer over them."""
+    """Stores on a folder and the ingest over them."""
 
     def __init__(self, folder: Path, *, process: bool) -> None:
+        self.clock = FakeClock()
         self.blobs = LocalBlobs(folder / "blobs")
-        self.door = OwnDoor(outside.__name__) if process else None
+        self.handover = OwnWorker() if process else None
         self.database = SqliteDatabase(
-            folder / "inbox.db", FakeClock(), IDS, door=self.door, blobs=folder / "blobs" if process else None
+            folder / "inbox.db", self.clock, IDS, worker=self.handover, blobs=folder / "blobs" if process else None
         )
-        deposits = self.database.deposits
-        self.filer = Filer(self.blobs, self.database.messages, IDS, FakeClock(), run_blocking, deposits)
+        self.ingest = self.database.ingest(self.blobs, self.run_blocking)
         self.folder = folder
+        self.pools: list[str] = []
+
+    async def run_blocking(self, pool: str, function: Callable[..., R], *arguments: object) -> R:
+        """A thread, whichever pool is asked for."""
+        self.pools.append(pool)
+        return await asyncio.to_thread(function, *arguments)
+
+    async def file(self, messages: list[AcceptedMessage], decisions: list[DecisionRecord]) -> list[list[Placed]]:
+        return await self.ingest.accept(Accepted(tuple(messages), tuple(decisions)))
 
     async def fetch(self, acme: Home, mailbox: str) -> list[StoredMessage]:
         uids = [entry.uid for entry in await self.database.messages.entries(acme.tenant, mailbox)]
@@ -69,14 +75,15 @@ async def acme(place: Place) -> Home:
     return await home(place.database)
 
 
-def bundle(acme: Home, *copies: Copy, content: bytes = MAIL) -> Bundle:
-    return Bundle(acme.tenant, MemoryContent(content), copies or (Copy(acme.inbox),), 1_750_000_000.0, "pass", "fail")
+def message(acme: Home, *copies: Copy, content: bytes = MAIL) -> AcceptedMessage:
+    given = copies or (Copy(acme.inbox),)
+    return AcceptedMessage(IDS.new(), acme.tenant, MemoryContent(content), given, DATE, DATE, "pass", "fail")
 
 
 async def test_everything_is_stored(place: Place, acme: Home) -> None:
     copies = (Copy(acme.inbox, prepended=b"Delivered-To: bob\r\n"), Copy(acme.mailboxes["Junk"], reason="a spam"))
     record = decision(acme.tenant)
-    ((first, second),) = await place.filer.file([bundle(acme, *copies)], [record])
+    ((first, second),) = await place.file([message(acme, *copies)], [record])
     (inbox,), (junk,) = await place.fetch(acme, first.mailbox), await place.fetch(acme, second.mailbox)
     assert inbox.email == junk.email
     assert (inbox.prepended, junk.reason) == (b"Delivered-To: bob\r\n", "a spam")
@@ -96,7 +103,7 @@ async def test_both_ways_store_the_same(tmp_path: Path) -> None:
         await place.database.open()
         await place.blobs.open()
         acme = await home(place.database)
-        await place.filer.file([bundle(acme)], [])
+        await place.file([message(acme)], [])
         (stored,) = await place.fetch(acme, acme.inbox)
         found.append(replace(stored.email, id="", tenant="", blob_path=""))
         await place.blobs.close()
@@ -106,37 +113,37 @@ async def test_both_ways_store_the_same(tmp_path: Path) -> None:
 
 async def test_a_mail_that_comes_again_is_recognised(place: Place, acme: Home) -> None:
     copy = Copy(acme.inbox, prepended=envelope("ann@acme.test"))
-    ((first,),) = await place.filer.file([bundle(acme, copy)], [])
-    ((second,),) = await place.filer.file([bundle(acme, copy)], [])
+    ((first,),) = await place.file([message(acme, copy)], [])
+    ((second,),) = await place.file([message(acme, copy)], [])
     assert (second.uid, second.fresh) == (first.uid, False)
     without = MAIL.replace(b"Message-ID: <1@example.org>\r\n", b"")
-    uids = [(await place.filer.file([bundle(acme, copy, content=without)], []))[0][0].uid for _ in range(2)]
+    uids = [(await place.file([message(acme, copy, content=without)], []))[0][0].uid for _ in range(2)]
     assert uids == [first.uid + 1, first.uid + 2]
 
 
 async def test_watchers_are_woken(place: Place, acme: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(place.database.changes, "publish", told.extend)
-    await place.filer.file([bundle(acme)], [])
+    await place.file([message(acme)], [])
     assert told == [acme.inbox]
 
 
 async def test_nothing_is_filed_of_what_cannot_be_filed_whole(place: Place, acme: Home) -> None:
     with pytest.raises(NotFound):
-        await place.filer.file([bundle(acme), bundle(acme, Copy("nowhere"), content=b"x")], [decision(acme.tenant)])
+        await place.file([message(acme), message(acme, Copy("nowhere"), content=b"x")], [decision(acme.tenant)])
     assert await place.fetch(acme, acme.inbox) == []
 
 
-async def test_large_contents_do_not_go_to_the_process(
+async def test_large_contents_do_not_go_to_the_worker(
     place: Place, acme: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def never(_deposit: object) -> None:
-        raise AssertionError("deposited")
+    async def never(_accepted: object) -> None:
+        raise AssertionError("sent to the worker")
 
-    if place.database.deposits is not None:
-        monkeypatch.setattr(place.database.deposits, "deposit", never)
-    half = MAIL + b"x" * (CARRIED_OCTETS // 2)
-    await place.filer.file([bundle(acme, content=half), bundle(acme, content=half + b"y")], [])
+    if place.database.worker is not None:
+        monkeypatch.setattr(place.database.worker, "ingest", never)
+    half = MAIL + b"x" * (WORKER_OCTETS // 2)
+    await place.file([message(acme, content=half), message(acme, content=half + b"y")], [])
     sizes = [stored.email.size for stored in await place.fetch(acme, acme.inbox)]
     assert sizes == [len(half), len(half) + 1]
 
@@ -148,27 +155,20 @@ async def test_large_contents_do_not_go_to_the_process(
         b"Content-Type: multipart/mixed; boundary=x\r\n\r\n" + b"--x\r\n\r\n" * 1000,
     ],
 )
-async def test_what_costs_much_to_index_holds_up_neither_the_loop_nor_the_process(
-    place: Place, acme: Home, content: bytes, monkeypatch: pytest.MonkeyPatch
+async def test_what_costs_much_to_index_holds_up_neither_the_loop_nor_the_worker(
+    place: Place, acme: Home, content: bytes
 ) -> None:
-    pools: list[str] = []
-
-    async def noted(pool: str, function: Callable[..., R], *arguments: object) -> R:
-        pools.append(pool)
-        return await run_blocking(pool, function, *arguments)
-
-    monkeypatch.setattr(place.filer, "_run_blocking", noted)
-    await place.filer.file([bundle(acme, Copy(acme.inbox), content=content)], [])
-    assert pools == ["index"]
-    await place.filer.file([bundle(acme, Copy(acme.inbox), content=content[:2000])], [])
-    assert pools == ["index"]
+    await place.file([message(acme, Copy(acme.inbox), content=content)], [])
+    assert place.pools == ["index"]
+    await place.file([message(acme, Copy(acme.inbox), content=content[:2000])], [])
+    assert place.pools == ["index"]
 
 
 async def test_half_a_surrogate_pair(place: Place, acme: Home) -> None:
     odd = "a\ud800b"
     record = decision(acme.tenant, sender=odd, recipients=(odd,))
     copy = Copy(acme.inbox, recipient=odd, reason=odd, keywords=("ok",))
-    await place.filer.file([bundle(acme, copy)], [record])
+    await place.file([message(acme, copy)], [record])
     (stored,) = await place.fetch(acme, acme.inbox)
     assert (stored.recipient, stored.reason, stored.entry.keywords) == ("a?b", "a?b", ("ok",))
     (kept,) = await place.database.decisions.get(record.id)
@@ -178,7 +178,7 @@ async def test_half_a_surrogate_pair(place: Place, acme: Home) -> None:
 async def test_blobs_that_cannot_be_written(place: Place, acme: Home) -> None:
     (place.folder / "blobs" / "msg").touch()
     with pytest.raises(StoreUnavailable):
-        await place.filer.file([bundle(acme)], [])
+        await place.file([message(acme)], [])
     assert await place.fetch(acme, acme.inbox) == []
 
 
@@ -187,15 +187,15 @@ async def test_a_process_that_was_killed_loses_nothing_that_was_acknowledged(tmp
     await place.database.open()
     await place.blobs.open()
     acme = await home(place.database)
-    await place.filer.file([bundle(acme, content=b"%d" % 0)], [])
-    assert place.door is not None
-    assert place.door.process is not None
-    work = [asyncio.ensure_future(place.filer.file([bundle(acme, content=b"%d" % n)], [])) for n in range(1, 60)]
+    await place.file([message(acme, content=b"%d" % 0)], [])
+    assert place.handover is not None
+    assert place.handover.process is not None
+    work = [asyncio.ensure_future(place.file([message(acme, content=b"%d" % n)], [])) for n in range(1, 60)]
     await asyncio.sleep(0)
-    place.door.process.kill()
+    place.handover.process.kill()
     outcomes = await asyncio.gather(*work, return_exceptions=True)
     assert all(isinstance(outcome, list | StoreUnavailable) for outcome in outcomes)
-    await place.filer.file([bundle(acme, content=b"last")], [])
+    await place.file([message(acme, content=b"last")], [])
     stored = {one.entry.uid: one.email for one in await place.fetch(acme, acme.inbox)}
     acknowledged = {outcome[0][0].uid for outcome in outcomes if isinstance(outcome, list)}
     assert acknowledged <= set(stored)
@@ -203,3 +203,13 @@ async def test_a_process_that_was_killed_loses_nothing_that_was_acknowledged(tmp
         assert (await place.blobs.get(email.blob_path)).size == email.size
     await place.blobs.close()
     await place.database.close()
+
+
+async def test_jobs_are_queued_with_their_message(place: Place, acme: Home) -> None:
+    now = place.clock.now()
+    job = Job(IDS.new(), "ann@acme.test", "bob@example.org", "example.org", now, now + 60, notify=("NEVER",))
+    sent = AcceptedMessage(IDS.new(), acme.tenant, MemoryContent(MAIL), (), DATE, DATE, jobs=(job,))
+    assert await place.file([sent], []) == [[]]
+    (queued,) = await place.database.queue.jobs(acme.tenant)
+    assert (queued.job, queued.email, queued.blob_path) == (job, sent.id, f"msg/{acme.tenant}/queue/{sent.id}.eml")
+    assert (await place.blobs.get(queued.blob_path)).size == len(MAIL)

@@ -1,0 +1,99 @@
+"""The two ways in which accepted mail becomes durable.
+
+:class:`BlobsFirst` works with every blob store and database. :class:`ThroughWorker` hands small messages to the worker
+process, which writes the blobs and the database of many of them together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from inbox.store.bus import Bus
+from inbox.store.indexing import index_message, is_cheap
+from inbox.store.ports import Blobs
+from inbox.store.ports.ingest import (
+    Accepted,
+    AcceptedMessage,
+    Indexed,
+    IndexedMessage,
+    Ingest,
+    MessageWriter,
+    RunBlocking,
+)
+from inbox.store.ports.messages import Placed
+from inbox.store.room import Room
+from inbox.store.worker.protocol import WORKER_OCTETS
+
+
+class BlobsFirst:
+    """``Ingest`` over any stores: blobs first, then one transaction.
+
+    A crash between the two leaves a blob that no message refers to; the sweeper removes it later.
+
+    Args:
+        run_blocking: indexes messages that would hold up the event loop.
+    """
+
+    def __init__(self, blobs: Blobs, writer: MessageWriter, run_blocking: RunBlocking) -> None:
+        self._blobs = blobs
+        self._writer = writer
+        self._run_blocking = run_blocking
+
+    async def accept(self, accepted: Accepted) -> list[list[Placed]]:
+        messages = accepted.messages
+        if len(messages) == 1:
+            indexed = [await self._put(messages[0])]
+        else:
+            indexed = list(await asyncio.gather(*(self._put(message) for message in messages)))
+        return await self._writer.write(Indexed(tuple(indexed), accepted.decisions))
+
+    async def _put(self, message: AcceptedMessage) -> IndexedMessage:
+        # The disk syncs while the message is indexed.
+        putting = asyncio.ensure_future(self._blobs.put(message.blob_path, message.content))
+        try:
+            if is_cheap(message.content):
+                indexed = index_message(message)
+            else:
+                indexed = await self._run_blocking("index", index_message, message)
+        except BaseException:
+            putting.cancel()
+            raise
+        await putting
+        return indexed
+
+
+class WorkerIngest(Protocol):
+    """What :class:`ThroughWorker` needs of the worker's client."""
+
+    async def ingest(self, accepted: Accepted) -> list[list[Placed]]:
+        """Raises as ``Ingest.accept`` does."""
+        ...
+
+
+class ThroughWorker:
+    """``Ingest`` that lets the worker process write what is small, and passes on the rest.
+
+    Args:
+        others: takes large messages and those that cost much to index: the worker writes for all connections, and may
+            not be held up.
+        changes: learns which mailboxes changed.
+        rooms: of the database's file system and of the blobs': mail is refused before a disk is full.
+    """
+
+    def __init__(self, worker: WorkerIngest, others: Ingest, changes: Bus, rooms: Sequence[Room]) -> None:
+        self._worker = worker
+        self._others = others
+        self._changes = changes
+        self._rooms = rooms
+
+    async def accept(self, accepted: Accepted) -> list[list[Placed]]:
+        octets = sum([message.content.size for message in accepted.messages])
+        if octets > WORKER_OCTETS or not all(is_cheap(message.content) for message in accepted.messages):
+            return await self._others.accept(accepted)
+        for room in self._rooms:
+            room.check(octets)
+        placed = await self._worker.ingest(accepted)
+        self._changes.publish([place.mailbox for places in placed for place in places])
+        return placed

@@ -1,0 +1,22 @@
+"""The port of changes: wakes those who watch a mailbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+
+class Changes(Protocol):
+    """Who wants to know that a mailbox changed: other sessions, other processes, other instances."""
+
+    def subscribe(self, mailboxes: Iterable[str]) -> Subscription: ...
+
+
+class Subscription(Protocol):
+    """Wakes its owner when one of its mailboxes may have changed. May wake without a change."""
+
+    async def wait(self) -> None:
+        """Returns after the next change, or at once if there was one since the last call."""
+        ...
+
+    def close(self) -> None: ...

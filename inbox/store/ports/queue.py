@@ -1,0 +1,279 @@
+"""The port of the outbound queue: jobs, and how workers lease and finish them.
+
+A job delivers one stored mail to one recipient. It refers to its mail as an entry of a mailbox does: the mail and its
+blob stay for as long as one of them is there. A worker leases jobs for some seconds, renews the lease while it works,
+and finishes them. Each lease has a new fence; every write of a worker names owner and fence, so a worker that was
+stopped beyond its lease can change nothing any more.
+
+The time that decides is the database's: that of the machine with SQLite, that of the server with SurrealDB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, Literal, Protocol, TypeVar
+
+from inbox.base.errors import StoreError
+from inbox.store.ports.hosting import Scope
+from inbox.store.texts import clean
+
+Item = TypeVar("Item")
+
+JobClass = Literal["transactional", "bulk", "dsn", "report"]
+JobStatus = Literal["queued", "processing", "dead"]
+#: NOTIFY of RFC 3461 §4.1, RET of §4.3.
+Notify = Literal["NEVER", "SUCCESS", "FAILURE", "DELAY"]
+Ret = Literal["FULL", "HDRS"]
+#: BODY of RFC 6152 and RFC 3030.
+Body = Literal["7BIT", "8BITMIME", "BINARYMIME"]
+
+#: Seconds that no lease exceeds. A lease that ends later than this was made by a clock that was set back since.
+LONGEST_LEASE: Final = 3600.0
+#: Jobs that one call leases, adds or changes.
+MOST_JOBS: Final = 1000
+
+
+class LeaseLost(StoreError):
+    """The lease ended, and the job may be another worker's; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be delivered, as it is put into the queue; times are seconds since the epoch.
+
+    Attributes:
+        sender: the reverse-path without its brackets; empty for the null reverse-path (RFC 5321 §4.5.5).
+        recipient: the forward-path.
+        domain: the next hop by which jobs are scheduled: the recipient's domain, canonical, or a route's name.
+        expires_at: when delivery is given up; the job is due then at the latest.
+        not_before: the time of its release (RFC 4865); 0 is at once.
+        job_class: a class does not wait for the others of its tenant and domain.
+        priority: MT-PRIORITY of RFC 6710, -9 to 9; orders jobs of one tenant, domain and class.
+        notify, ret, envid, orcpt: the DSN parameters (RFC 3461), as the client gave them; empty or None if it did not.
+        require_tls: REQUIRETLS of RFC 8689.
+        actor_account: the id of the account that submitted the mail.
+        shared_inbox: the shared inbox in whose name it did.
+    """
+
+    id: str
+    sender: str
+    recipient: str
+    domain: str
+    created_at: float
+    expires_at: float
+    not_before: float = 0.0
+    job_class: JobClass = "transactional"
+    priority: int = 0
+    notify: tuple[Notify, ...] = ()
+    ret: Ret | None = None
+    envid: str | None = None
+    orcpt: str | None = None
+    body: Body = "7BIT"
+    smtputf8: bool = False
+    require_tls: bool = False
+    actor_account: str | None = None
+    shared_inbox: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedJob:
+    """A job in the queue with its state (table ``outbound_queue``).
+
+    Attributes:
+        email: the id of the stored mail; ``blob_path`` is its blob.
+        attempts: leases that counted, the present one included.
+        next_attempt_at: when it is due, or was.
+        last_error: the reply or error that the last attempt ended with.
+        hold_reason: why an operator or a rule holds it; None if it is not held.
+        fence: grows with every lease.
+        dot_sent_at: when an attempt sent the final dot, or was about to (:meth:`Queue.sending`), and had not
+            finished; 0 otherwise.
+        died_at: when delivery failed for good; 0 while it has not.
+    """
+
+    job: Job
+    tenant: str
+    email: str
+    blob_path: str
+    status: JobStatus = "queued"
+    attempts: int = 0
+    next_attempt_at: float = 0.0
+    last_error: str | None = None
+    hold_reason: str | None = None
+    lease_owner: str | None = None
+    lease_until: float = 0.0
+    fence: int = 0
+    dot_sent_at: float = 0.0
+    died_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The next hop took responsibility with this reply."""
+
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Delivery failed for good; the job stays as ``dead``."""
+
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """The job is due again in ``delay`` seconds, or when it expires.
+
+    ``counts`` is False if no attempt was made: the domain was throttled or its circuit open.
+    """
+
+    reply: str
+    delay: float
+    counts: bool = True
+
+
+Outcome = Delivered | Failed | Deferred
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """A job that was delivered (table ``outbound_delivery``)."""
+
+    job_id: str
+    tenant: str
+    delivered_at: float
+    email: str
+    sender: str
+    recipient: str
+    domain: str
+    reply: str
+    actor_account: str | None = None
+    shared_inbox: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCount:
+    """Jobs of one tenant for one domain, each counted once; ``oldest`` is the ``created_at`` of the oldest."""
+
+    tenant: str
+    domain: str
+    queued: int = 0
+    processing: int = 0
+    held: int = 0
+    dead: int = 0
+    oldest: float = 0.0
+
+
+def bounded(jobs: Sequence[Item]) -> Sequence[Item]:
+    """``jobs``, if they are few enough for one call. Raises ValueError."""
+    if len(jobs) > MOST_JOBS:
+        raise ValueError(f"{len(jobs)} jobs at once; at most {MOST_JOBS} are allowed")
+    return jobs
+
+
+def job_texts(job: Job) -> Job:
+    """The job with its texts as every database takes them."""
+    changed: dict[str, Any] = {
+        one.name: clean(value)
+        for one in fields(Job)
+        if isinstance(value := getattr(job, one.name), str) and value != clean(value)
+    }
+    return replace(job, **changed) if changed else job
+
+
+class Queue(Protocol):
+    """Jobs of all tenants (tables ``outbound_queue``, ``outbound_delivery``).
+
+    A mail that arrives is filed together with its jobs by the call that accepts it; :meth:`enqueue` is for a mail that
+    is stored already.
+    """
+
+    async def enqueue(self, tenant: str, email: str, jobs: Sequence[Job]) -> None:
+        """Adds at most ``MOST_JOBS`` jobs in one transaction.
+
+        Raises:
+            NotFound: the tenant has no such mail, or is gone or disabled.
+            AlreadyExists: there is a job with one of these ids.
+            ValueError: there are more than ``MOST_JOBS``.
+        """
+        ...
+
+    async def lease(self, owner: str, limit: int, seconds: float) -> list[QueuedJob]:
+        """Takes up to ``limit`` jobs that are due (at most ``MOST_JOBS``) for ``seconds`` (at most ``LONGEST_LEASE``).
+
+        Tenants take turns, within a tenant its domains and classes; a job that expires is due, too. Fewer than
+        ``limit`` may come although more are due; none come only if nothing is due, or other workers took it at the
+        same moment. No two workers ever hold a job at once, in whatever processes they are.
+        """
+        ...
+
+    async def renew(self, jobs: Sequence[QueuedJob], seconds: float) -> set[str]:
+        """Makes leases end in ``seconds`` from now. Returns the ids of those that are still held by their worker."""
+        ...
+
+    async def sending(self, job: QueuedJob) -> None:
+        """Notes that the final dot is about to be sent; it is durable before this returns. Raises LeaseLost."""
+        ...
+
+    async def finish(self, job: QueuedJob, outcome: Outcome) -> None:
+        """Ends the lease. A delivered job becomes a ``DeliveryRecord``. Raises LeaseLost."""
+        ...
+
+    async def release_expired(self) -> int:
+        """Makes jobs due again whose worker let the lease end, and those whose waiting began in the future, because the
+        clock was set back since; one step. Returns how many. :meth:`lease` does this itself."""
+        ...
+
+    async def get(self, tenant: str, job: str) -> QueuedJob | None: ...
+
+    async def delivery(self, tenant: str, job: str) -> DeliveryRecord | None:
+        """What is recorded of a job that was delivered."""
+        ...
+
+    async def jobs(
+        self,
+        tenant: str | None,
+        *,
+        domain: str | None = None,
+        status: JobStatus | None = None,
+        after: QueuedJob | None = None,
+        limit: int = 100,
+    ) -> list[QueuedJob]:
+        """A page of one tenant's jobs, or (for the operator) of all tenants', by tenant and id; ``after`` is the last
+        one of the page before."""
+        ...
+
+    async def count(self, tenant: str | None) -> list[QueueCount]:
+        """How many jobs there are, by tenant and domain. Reads an index over all of them."""
+        ...
+
+    async def hold(self, tenant: str, jobs: Sequence[str], reason: str) -> int:
+        """No worker leases these jobs (at most ``MOST_JOBS``) until they are released; an attempt under way ends as it
+        ends. Returns how many of them there are. A job that is held does not die of its age."""
+        ...
+
+    async def release(self, tenant: str, jobs: Sequence[str]) -> int:
+        """Ends a hold. Returns how many were held."""
+        ...
+
+    async def retry(self, tenant: str, jobs: Sequence[str], lifetime: float) -> int:
+        """Makes queued and dead jobs due now; they do not expire within ``lifetime`` seconds, and a dead job begins
+        with no attempts. Jobs that a worker has are left alone; those that are held stay so. Returns how many."""
+        ...
+
+    async def remove(self, tenant: str, jobs: Sequence[str]) -> int:
+        """Removes jobs in any state, with mails that nothing else refers to. Their recipients get nothing, unless an
+        attempt has sent the final dot. Returns how many there were."""
+        ...
+
+    async def forget(self, scope: Scope) -> int:
+        """One step of removing the jobs of a tenant, those sent from one of its domains, or those of one of its
+        accounts (which it submitted, or that name its address as sender); returns how many. For a tenant its delivery
+        records go, too, and are counted."""
+        ...
+
+    async def prune(self, dead_before: float, delivered_before: float) -> int:
+        """Removes jobs that died and records of deliveries before these times, in steps; returns how many."""
+        ...

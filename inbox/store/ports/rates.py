@@ -1,0 +1,42 @@
+"""The port of rate counters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A rate counter after it was increased: its count in this window, and when the window ends.
+
+    ``local``: only what this process has counted, because the database cannot be written.
+    """
+
+    count: int
+    expires_at: float
+    local: bool = False
+
+
+class RateCounters(Protocol):
+    """Window counters shared by all instances (table ``smtp_rate_limit``).
+
+    Those of a ``Database`` never raise StoreError, see :class:`LastingRates`.
+    """
+
+    async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Counted:
+        """Adds ``amount`` to the counter of ``key`` in the window that ``now`` lies in."""
+        ...
+
+    async def prune(self, now: float) -> int:
+        """Removes counters whose window has ended, in steps; returns how many."""
+        ...
+
+
+class LastingRates(RateCounters, Protocol):
+    """Counters that count in memory while the database cannot be written."""
+
+    @property
+    def trouble(self) -> str:
+        """Why they are in memory; empty while they are in the database."""
+        ...

@@ -1,0 +1,163 @@
+"""Rows of the outbound queue in SQLite; the caller holds the transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any, Final
+
+from inbox.base.errors import AlreadyExists, NotFound
+from inbox.store.ports.hosting import STEP, Scope
+from inbox.store.ports.queue import DeliveryRecord, Job, QueuedJob, job_texts
+from inbox.store.sqlite.rows import text_to_words, words_to_text
+from inbox.store.turns import first_due, lane_of
+
+_COLUMN_OF: Final = {"id": "job_id", "job_class": "class"}
+_JOB: Final = tuple(_COLUMN_OF.get(one.name, one.name) for one in fields(Job))
+_STATE: Final = (
+    "org_id", "payload", "status", "attempts", "next_attempt_at", "last_error", "hold_reason", "lease_owner",
+    "lease_until", "fence", "dot_sent_at", "died_at",
+)  # fmt: skip
+_READ: Final = (
+    f"SELECT e.blob_path, {', '.join(f'q.{name}' for name in (*_JOB, *_STATE))} "
+    "FROM outbound_queue q JOIN email e ON e.id = q.payload "
+)
+_ADDED: Final = (*_JOB, "org_id", "payload", "sender_domain", "lane", "ready", "next_attempt_at", "waits_since")
+_ADD: Final = f"INSERT INTO outbound_queue ({', '.join(_ADDED)}) VALUES ({', '.join('?' * len(_ADDED))})"
+_DELIVERY: Final = tuple("org_id" if one.name == "tenant" else one.name for one in fields(DeliveryRecord))
+_NOTIFY: Final = _JOB.index("notify")
+
+
+def add_jobs(db: sqlite3.Connection, tenant: str, email: str, jobs: Sequence[Job]) -> None:
+    """Writes jobs for a mail that is there, in the caller's transaction.
+
+    Raises:
+        NotFound: the tenant has no such mail, or is gone or disabled.
+        AlreadyExists: there is a job with one of these ids.
+    """
+    if not jobs:
+        return
+    own = (
+        "SELECT 1 FROM email e JOIN organization o ON o.id = e.organization WHERE e.id = ? AND o.id = ? AND o.is_active"
+    )
+    if db.execute(own, (email, tenant)).fetchone() is None:
+        raise NotFound(f"tenant {tenant} has no mail {email}, or is disabled")
+    try:
+        db.executemany(_ADD, [_row(tenant, email, job) for job in jobs])
+    except sqlite3.IntegrityError as error:
+        raise AlreadyExists(f"there is a job with the id of one of {len(jobs)} new ones") from error
+
+
+def _row(tenant: str, email: str, job: Job) -> tuple[Any, ...]:
+    job = job_texts(job)
+    values: list[Any] = [getattr(job, one.name) for one in fields(Job)]
+    values[_NOTIFY] = words_to_text(job.notify)
+    ready, due = first_due(job)
+    sender_domain = job.sender.rpartition("@")[2].lower()
+    lane = lane_of(job.domain, job.job_class)
+    return (*values, tenant, email, sender_domain, lane, int(ready), due, 0.0 if ready else job.created_at)
+
+
+def read(db: sqlite3.Connection, where: str, values: dict[str, Any]) -> list[QueuedJob]:
+    """Jobs; ``where`` calls the table ``q``."""
+    return [_queued(row) for row in db.execute(_READ + where, values)]
+
+
+def _queued(row: Sequence[Any]) -> QueuedJob:
+    blob_path, *rest = row
+    values = dict(zip((one.name for one in fields(Job)), rest, strict=False))
+    values["notify"] = text_to_words(values["notify"])
+    for flag in ("smtputf8", "require_tls"):
+        values[flag] = bool(values[flag])
+    tenant, email, *state = rest[len(_JOB) :]
+    return QueuedJob(Job(**values), tenant, email, blob_path, *state)
+
+
+def add_delivery(db: sqlite3.Connection, job: QueuedJob, at: float, reply: str) -> None:
+    one = job.job
+    db.execute(
+        f"INSERT OR REPLACE INTO outbound_delivery ({', '.join(_DELIVERY)}) VALUES ({', '.join('?' * len(_DELIVERY))})",
+        (
+            one.id, job.tenant, at, job.email, one.sender, one.recipient, one.domain, reply, one.actor_account,
+            one.shared_inbox,
+        ),
+    )  # fmt: skip
+
+
+def read_delivery(db: sqlite3.Connection, tenant: str, job: str) -> DeliveryRecord | None:
+    sql = f"SELECT {', '.join(_DELIVERY)} FROM outbound_delivery WHERE job_id = ? AND org_id = ?"
+    row = db.execute(sql, (job, tenant)).fetchone()
+    return None if row is None else DeliveryRecord(*row)
+
+
+def drop_mails(db: sqlite3.Connection, emails: Iterable[str]) -> None:
+    """Removes those of the mails that neither a mailbox nor a job refers to any more."""
+    db.execute(
+        "DELETE FROM email WHERE id IN (SELECT value FROM json_each(?)) "
+        'AND NOT EXISTS (SELECT 1 FROM has_email_delivery d WHERE d."in" = email.id) '
+        "AND NOT EXISTS (SELECT 1 FROM outbound_queue q WHERE q.payload = email.id)",
+        (words_to_text(list(set(emails))),),
+    )
+
+
+def remove(db: sqlite3.Connection, tenant: str, jobs: Sequence[str]) -> int:
+    """Removes a tenant's jobs with the mails that nothing refers to then; returns how many."""
+    gone = db.execute(
+        "DELETE FROM outbound_queue WHERE org_id = ? AND job_id IN (SELECT value FROM json_each(?)) RETURNING payload",
+        (tenant, words_to_text(list(jobs))),
+    ).fetchall()
+    drop_mails(db, [email for (email,) in gone])
+    return len(gone)
+
+
+def find(db: sqlite3.Connection, scope: Scope) -> list[str]:
+    """Ids of up to STEP jobs of a tenant, sent from a domain, or of an account."""
+    values = {"tenant": scope.tenant, "domain": scope.domain, "account": scope.account}
+    sql = "SELECT job_id FROM outbound_queue WHERE org_id = :tenant"
+    if scope.domain is not None:
+        sql += " AND sender_domain = :domain"
+    elif scope.account is not None:
+        # Two conditions with an index each; an OR would read all of the tenant's jobs.
+        domain = scope.account.rpartition("@")[2]
+        values["domain"] = domain
+        sql = (
+            f"{sql} AND sender_domain = :domain AND sender = :account UNION {sql} AND actor_account = "
+            "(SELECT id FROM account WHERE organization = :tenant AND address = :account)"
+        )
+    return [one for (one,) in db.execute(f"{sql} LIMIT {STEP}", values)]
+
+
+def find_dead(db: sqlite3.Connection, before: float) -> list[str]:
+    """Ids of up to STEP jobs of all tenants that died before a time."""
+    sql = f"SELECT job_id FROM outbound_queue WHERE status = 'dead' AND died_at < ? LIMIT {STEP}"
+    return [one for (one,) in db.execute(sql, (before,))]
+
+
+def remove_dead(db: sqlite3.Connection, jobs: Sequence[str], before: float) -> int:
+    """Removes those of the jobs that are still dead: an operator may have asked for another try."""
+    gone = db.execute(
+        "DELETE FROM outbound_queue WHERE job_id IN (SELECT value FROM json_each(?)) "
+        "AND status = 'dead' AND died_at < ? RETURNING payload",
+        (words_to_text(list(jobs)), before),
+    ).fetchall()
+    drop_mails(db, [email for (email,) in gone])
+    return len(gone)
+
+
+def prune_deliveries(db: sqlite3.Connection, before: float) -> int:
+    """One step of removing old records of deliveries."""
+    return _delete_deliveries(db, "delivered_at < ?", before)
+
+
+def forget_deliveries(db: sqlite3.Connection, tenant: str) -> int:
+    """One step of removing a tenant's records of deliveries."""
+    return _delete_deliveries(db, "org_id = ?", tenant)
+
+
+def _delete_deliveries(db: sqlite3.Connection, where: str, value: object) -> int:
+    return db.execute(
+        "DELETE FROM outbound_delivery WHERE job_id IN "
+        f"(SELECT job_id FROM outbound_delivery WHERE {where} LIMIT {STEP})",
+        (value,),
+    ).rowcount

@@ -1,0 +1,260 @@
+"""The outbound queue in SQLite.
+
+What is due is found by readers; the writer only checks that it is still so, and changes rows by their keys.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+from inbox.base.clock import Clock
+from inbox.store import turns
+from inbox.store.ports.hosting import STEP, Scope
+from inbox.store.ports.queue import (
+    LONGEST_LEASE,
+    Deferred,
+    DeliveryRecord,
+    Failed,
+    Job,
+    JobStatus,
+    LeaseLost,
+    Outcome,
+    QueueCount,
+    QueuedJob,
+    bounded,
+)
+from inbox.store.sqlite import jobs as rows
+from inbox.store.sqlite.gateway import Gateway
+from inbox.store.sqlite.jobs import add_jobs
+from inbox.store.sqlite.rows import words_to_text
+from inbox.store.steps import CLOCK_SET_BACK_SECONDS
+from inbox.store.texts import clean
+
+__all__ = ["SqliteQueue", "add_jobs"]
+
+_IDS: Final = "job_id IN (SELECT value FROM json_each(:ids))"
+_HELD_BY: Final = "job_id = ? AND org_id = ? AND status = 'processing' AND lease_owner = ? AND fence = ?"
+_WAITING: Final = "status = 'queued' AND ready = 0 AND hold_reason IS NULL"
+#: What is to be made due: jobs whose time has come, whose lease ended, or that began to wait in the future.
+_OVERDUE: Final = (
+    f"SELECT job_id FROM outbound_queue WHERE {_WAITING} AND next_attempt_at <= :now",
+    f"SELECT job_id FROM outbound_queue WHERE {_WAITING} AND waits_since > :ahead AND not_before <= :now",
+    "SELECT job_id FROM outbound_queue WHERE status = 'processing' AND lease_until <= :now",
+    "SELECT job_id FROM outbound_queue WHERE status = 'processing' AND lease_until > :longest",
+)
+#: Only those that are still so; a job that is held meanwhile stays.
+_MAKE_DUE: Final = f"""
+    UPDATE outbound_queue SET status = 'queued', ready = hold_reason IS NULL, lease_owner = NULL, lease_until = 0,
+        next_attempt_at = min(next_attempt_at, :now), waits_since = 0
+    WHERE {_IDS} AND (
+        ({_WAITING} AND (next_attempt_at <= :now OR (waits_since > :ahead AND not_before <= :now)))
+        OR (status = 'processing' AND (lease_until <= :now OR lease_until > :longest)))"""
+_CLAIM: Final = f"""
+    UPDATE outbound_queue SET status = 'processing', ready = 0, lease_owner = :owner, lease_until = :until,
+        fence = fence + 1, attempts = attempts + 1
+    WHERE {_IDS} AND ready = 1 RETURNING job_id"""
+_DEFER: Final = f"""
+    UPDATE outbound_queue SET status = 'queued', ready = 0, lease_owner = NULL, lease_until = 0, dot_sent_at = 0,
+        last_error = ?, attempts = attempts - ?, waits_since = ?, next_attempt_at = min(?, max(expires_at, ?))
+    WHERE {_HELD_BY}"""
+_FAIL: Final = f"""
+    UPDATE outbound_queue SET status = 'dead', ready = 0, lease_owner = NULL, lease_until = 0, dot_sent_at = 0,
+        last_error = ?, died_at = ?
+    WHERE {_HELD_BY}"""
+_RETRY: Final = f"""
+    UPDATE outbound_queue SET ready = hold_reason IS NULL, next_attempt_at = :now, waits_since = 0,
+        expires_at = max(expires_at, :now + :lifetime), attempts = iif(status = 'dead', 0, attempts),
+        status = 'queued', died_at = 0
+    WHERE org_id = :tenant AND status <> 'processing' AND {_IDS}"""
+_COUNT: Final = """
+    SELECT org_id, domain, sum(status = 'queued' AND hold_reason IS NULL),
+        sum(status = 'processing' AND hold_reason IS NULL), sum(status <> 'dead' AND hold_reason IS NOT NULL),
+        sum(status = 'dead'), min(created_at)
+    FROM outbound_queue{where} GROUP BY org_id, domain ORDER BY org_id, domain"""
+
+
+class SqliteQueue:
+    """``Queue`` of ``inbox.store.ports.queue``."""
+
+    def __init__(self, gateway: Gateway, clock: Clock) -> None:
+        self._gateway = gateway
+        self._now = clock.now
+        self._random = random.Random()  # noqa: S311 - where to begin is no secret
+        #: The tenant that was served last.
+        self._after = ""
+
+    async def enqueue(self, tenant: str, email: str, jobs: Sequence[Job]) -> None:
+        bounded(jobs)
+        await self._gateway.write(lambda db: add_jobs(db, tenant, email, jobs), tenant=tenant)
+
+    async def lease(self, owner: str, limit: int, seconds: float) -> list[QueuedJob]:
+        await self.release_expired()
+        lane = self._random.randrange(turns.LANES)
+        limit = min(limit, STEP)
+        chosen = await self._gateway.read(lambda db: _choose(db, turns.choose(limit, self._after, lane)))
+        if not chosen:
+            return []
+        self._after = turns.last_tenant(chosen)
+
+        def work(db: sqlite3.Connection) -> list[QueuedJob]:
+            until = self._now() + min(seconds, LONGEST_LEASE)
+            ids = words_to_text([turn.job for turn in chosen])
+            taken = [one for (one,) in db.execute(_CLAIM, {"ids": ids, "owner": owner, "until": until})]
+            return rows.read(db, f"WHERE q.{_IDS}", {"ids": words_to_text(taken)})
+
+        return turns.in_order(chosen, await self._gateway.write(work))
+
+    async def renew(self, jobs: Sequence[QueuedJob], seconds: float) -> set[str]:
+        def work(db: sqlite3.Connection) -> set[str]:
+            until = self._now() + min(seconds, LONGEST_LEASE)
+            sql = f"UPDATE outbound_queue SET lease_until = ? WHERE {_HELD_BY}"
+            return {job.job.id for job in bounded(jobs) if db.execute(sql, (until, *_holder(job))).rowcount}
+
+        return await self._gateway.write(work)
+
+    async def sending(self, job: QueuedJob) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            sql = f"UPDATE outbound_queue SET dot_sent_at = ? WHERE {_HELD_BY}"
+            _check(job, db.execute(sql, (self._now(), *_holder(job))))
+
+        await self._gateway.write(work)
+
+    async def finish(self, job: QueuedJob, outcome: Outcome) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            now, reply, holder = self._now(), clean(outcome.reply), _holder(job)
+            if isinstance(outcome, Deferred):
+                due = now + max(0.0, outcome.delay)
+                _check(job, db.execute(_DEFER, (reply, int(not outcome.counts), now, due, now, *holder)))
+            elif isinstance(outcome, Failed):
+                _check(job, db.execute(_FAIL, (reply, now, *holder)))
+            else:
+                _check(job, db.execute(f"DELETE FROM outbound_queue WHERE {_HELD_BY}", holder))
+                rows.add_delivery(db, job, now, reply)
+                rows.drop_mails(db, [job.email])
+
+        await self._gateway.write(work)
+
+    async def release_expired(self) -> int:
+        def find(db: sqlite3.Connection) -> list[str]:
+            times = self._times()
+            return [one for sql in _OVERDUE for (one,) in db.execute(f"{sql} LIMIT {STEP}", times)]
+
+        overdue = await self._gateway.read(find)
+        if not overdue:
+            return 0
+        ids = words_to_text(overdue[:STEP])
+        return await self._gateway.write(lambda db: db.execute(_MAKE_DUE, {"ids": ids, **self._times()}).rowcount)
+
+    def _times(self) -> dict[str, float]:
+        now = self._now()
+        return {"now": now, "ahead": now + CLOCK_SET_BACK_SECONDS, "longest": now + LONGEST_LEASE}
+
+    async def get(self, tenant: str, job: str) -> QueuedJob | None:
+        where = "WHERE q.job_id = :job AND q.org_id = :tenant"
+        found = await self._gateway.read(lambda db: rows.read(db, where, {"job": job, "tenant": tenant}))
+        return found[0] if found else None
+
+    async def delivery(self, tenant: str, job: str) -> DeliveryRecord | None:
+        return await self._gateway.read(lambda db: rows.read_delivery(db, tenant, job))
+
+    async def jobs(
+        self,
+        tenant: str | None,
+        *,
+        domain: str | None = None,
+        status: JobStatus | None = None,
+        after: QueuedJob | None = None,
+        limit: int = 100,
+    ) -> list[QueuedJob]:
+        values: dict[str, Any] = {"tenant": tenant, "domain": domain, "status": status, "limit": min(limit, STEP)}
+        where = ["TRUE"]
+        if after is not None:
+            where.append("(q.org_id, q.job_id) > (:after_tenant, :after_job)")
+            values |= {"after_tenant": after.tenant, "after_job": after.job.id}
+        where += [
+            f"q.{column} = :{name}"
+            for column, name in (("org_id", "tenant"), ("domain", "domain"), ("status", "status"))
+            if values[name] is not None
+        ]
+        sql = f"WHERE {' AND '.join(where)} ORDER BY q.org_id, q.job_id LIMIT :limit"
+        return await self._gateway.read(lambda db: rows.read(db, sql, values))
+
+    async def count(self, tenant: str | None) -> list[QueueCount]:
+        sql = _COUNT.format(where="" if tenant is None else " WHERE org_id = ?")
+        values = () if tenant is None else (tenant,)
+        return await self._gateway.read(lambda db: [QueueCount(*row) for row in db.execute(sql, values)])
+
+    async def hold(self, tenant: str, jobs: Sequence[str], reason: str) -> int:
+        sql = (
+            "UPDATE outbound_queue SET hold_reason = :reason, ready = 0 "
+            f"WHERE org_id = :tenant AND status <> 'dead' AND {_IDS}"
+        )
+        return await self._change(sql, tenant, jobs, reason=clean(reason))
+
+    async def release(self, tenant: str, jobs: Sequence[str]) -> int:
+        sql = (
+            "UPDATE outbound_queue SET hold_reason = NULL, ready = status = 'queued' AND next_attempt_at <= :now "
+            f"WHERE org_id = :tenant AND hold_reason IS NOT NULL AND {_IDS}"
+        )
+        return await self._change(sql, tenant, jobs, now=self._now())
+
+    async def retry(self, tenant: str, jobs: Sequence[str], lifetime: float) -> int:
+        return await self._change(_RETRY, tenant, jobs, now=self._now(), lifetime=lifetime)
+
+    async def _change(self, sql: str, tenant: str, jobs: Sequence[str], **values: Any) -> int:
+        values |= {"tenant": tenant, "ids": words_to_text(list(bounded(jobs)))}
+        return await self._gateway.write(lambda db: db.execute(sql, values).rowcount)
+
+    async def remove(self, tenant: str, jobs: Sequence[str]) -> int:
+        ids = list(bounded(jobs))
+        return await self._gateway.write(lambda db: rows.remove(db, tenant, ids))
+
+    async def forget(self, scope: Scope) -> int:
+        found = await self._gateway.read(lambda db: rows.find(db, scope))
+        if found:
+            return await self._gateway.write(lambda db: rows.remove(db, scope.tenant, found))
+        if scope.domain is not None or scope.account is not None:
+            return 0
+        return await self._gateway.write(lambda db: rows.forget_deliveries(db, scope.tenant))
+
+    async def prune(self, dead_before: float, delivered_before: float) -> int:
+        total = 0
+        while found := await self._gateway.read(lambda db: rows.find_dead(db, dead_before)):
+            total += await self._gateway.step(partial(rows.remove_dead, jobs=found, before=dead_before))
+        while count := await self._gateway.step(lambda db: rows.prune_deliveries(db, delivered_before)):
+            total += count
+        return total
+
+
+def _holder(job: QueuedJob) -> tuple[Any, ...]:
+    return job.job.id, job.tenant, job.lease_owner, job.fence
+
+
+def _check(job: QueuedJob, changed: sqlite3.Cursor) -> None:
+    if not changed.rowcount:
+        raise LeaseLost(f"job {job.job.id} is no longer leased by {job.lease_owner}")
+
+
+def _choose(db: sqlite3.Connection, choice: turns.Choice) -> list[turns.Turn]:
+    """Answers the questions of :func:`inbox.store.turns.choose` from the index of what is due."""
+    columns = "org_id, lane, -priority, next_attempt_at, job_id"
+    try:
+        probe = next(choice)
+        while True:
+            if isinstance(probe, turns.NextTenant):
+                sql = f"SELECT {columns} FROM outbound_queue WHERE ready = 1 AND org_id > ? ORDER BY org_id LIMIT 1"
+                values: tuple[Any, ...] = (probe.after,)
+            else:
+                sql = (
+                    f"SELECT {columns} FROM outbound_queue WHERE ready = 1 AND org_id = ? AND lane >= ? "
+                    "ORDER BY lane, priority DESC, next_attempt_at, job_id LIMIT ?"
+                )
+                values = (probe.tenant, probe.lane, probe.limit)
+            probe = choice.send([turns.Turn(*row) for row in db.execute(sql, values)])
+    except StopIteration as done:
+        chosen: list[turns.Turn] = done.value
+        return chosen

@@ -1,0 +1,118 @@
+"""Rows of the outbound queue in SurrealDB.
+
+A job's row says in ``turn`` where it is in ``outbound_turn``, which has one record for each job that is due, waits, is
+leased or is dead. A row and its turn are only ever written together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Final
+
+from inbox.store.ports.queue import DeliveryRecord, Job, QueuedJob, job_texts
+from inbox.store.surreal.values import LAST, Keys, RecordId
+from inbox.store.turns import Turn, first_due, lane_of
+
+#: Writes the rows and turns of :func:`job_values`, inside a transaction that counts them in their mail's ``copies``.
+ADD_JOBS: Final = """
+INSERT INTO outbound_queue $jobs RETURN NONE;
+INSERT INTO outbound_turn $turns RETURN NONE"""
+
+Row = dict[str, Any]
+Key = tuple[Any, ...]
+
+_COLUMN_OF: Final = {"id": "job_id", "job_class": "class"}
+_JOB: Final = {one.name: _COLUMN_OF.get(one.name, one.name) for one in fields(Job)}
+_STATE: Final = (
+    "status", "attempts", "next_attempt_at", "last_error", "hold_reason", "lease_owner", "lease_until", "fence",
+    "dot_sent_at", "died_at",
+)  # fmt: skip
+
+
+def job_id(tenant: str, job: str) -> RecordId:
+    return RecordId("outbound_queue", (tenant, job))
+
+
+def turn_id(key: Sequence[Any]) -> RecordId:
+    return RecordId("outbound_turn", tuple(key))
+
+
+def of_tenant(table: str, tenant: str | None) -> Keys:
+    """The records of a tenant, or of all, in a table whose keys begin with it."""
+    return Keys(table, [""], [LAST]) if tenant is None else Keys(table, [tenant], [tenant, LAST])
+
+
+def job_values(tenant: str, email: str, jobs: Iterable[Job]) -> dict[str, list[Row]]:
+    """What ADD_JOBS wants bound: rows and turns of jobs for one mail."""
+    found = [_new(tenant, email, job) for job in jobs]
+    return {"jobs": found, "turns": [{"id": list(row["turn"])} for row in found]}
+
+
+def _new(tenant: str, email: str, job: Job) -> Row:
+    job = job_texts(job)
+    ready, due = first_due(job)
+    row: Row = {column: getattr(job, name) for name, column in _JOB.items()}
+    row |= {
+        "id": [tenant, job.id],
+        "org_id": tenant,
+        "payload_kind": "email",
+        "payload": RecordId("email", email),
+        "sender_domain": job.sender.rpartition("@")[2].lower(),
+        "lane": lane_of(job.domain, job.job_class),
+        "notify": list(job.notify),
+        "status": "queued",
+        "attempts": 0,
+        "fence": 0,
+        "version": 0,
+        "next_attempt_at": due,
+        "waits_since": None if ready else job.created_at,
+    }
+    row["turn"] = turn_of(row, due if ready else job.created_at)
+    return row
+
+
+def turn_of(row: Mapping[str, Any], now: float) -> Key | None:
+    """Where the job belongs at this moment; nowhere while it is held."""
+    tenant, job = row["org_id"], row["job_id"]
+    if row["status"] == "dead":
+        return "d", row["died_at"], tenant, job
+    if row["status"] == "processing":
+        return "l", row["lease_until"], tenant, job
+    if row.get("hold_reason") is not None:
+        return None
+    if row["next_attempt_at"] <= now:
+        return "r", tenant, row["lane"], -row["priority"], row["next_attempt_at"], job
+    return "w", row["next_attempt_at"], tenant, job
+
+
+def row_to_turn(key: Key) -> Turn:
+    """A job that is due, from its key."""
+    _, tenant, lane, rank, at, job = key
+    return Turn(tenant, lane, rank, at, job)
+
+
+def row_to_job(row: Mapping[str, Any]) -> QueuedJob:
+    """A row with its mail's ``blob_path``."""
+    values = {name: row[column] for name, column in _JOB.items() if row.get(column) is not None}
+    values["notify"] = tuple(values.get("notify") or ())
+    state = {name: row[name] for name in _STATE if row.get(name) is not None}
+    return QueuedJob(Job(**values), row["org_id"], row["payload"].key, row.get("blob_path") or "", **state)
+
+
+def delivery_row(job: Mapping[str, Any], at: float, reply: str) -> Row:
+    return {
+        "id": [job["org_id"], job["job_id"]],
+        "job_id": job["job_id"],
+        "org_id": job["org_id"],
+        "delivered_at": at,
+        "email": job["payload"].key,
+        "reply": reply,
+        **{name: job.get(name) for name in ("sender", "recipient", "domain", "actor_account", "shared_inbox")},
+    }
+
+
+def row_to_delivery(row: Mapping[str, Any]) -> DeliveryRecord:
+    names = {one.name: "org_id" if one.name == "tenant" else one.name for one in fields(DeliveryRecord)}
+    values: dict[str, Any] = {name: row.get(column) for name, column in names.items()}
+    return DeliveryRecord(**values)

@@ -1,0 +1,441 @@
+"""The outbound queue in SurrealDB.
+
+Every change reads the jobs that it is about, works out in Python what becomes of them, and commits only if none of them
+has changed meanwhile (``version``); else it starts again. What is due, waits or is leased is found by ranges of ids.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from inbox.base.errors import AlreadyExists
+from inbox.store import turns
+from inbox.store.ports.hosting import STEP, Scope
+from inbox.store.ports.queue import (
+    LONGEST_LEASE,
+    Deferred,
+    DeliveryRecord,
+    Failed,
+    Job,
+    JobStatus,
+    LeaseLost,
+    Outcome,
+    QueueCount,
+    QueuedJob,
+    bounded,
+)
+from inbox.store.steps import CLOCK_SET_BACK_SECONDS
+from inbox.store.surreal import rows
+from inbox.store.surreal.batch import Batcher
+from inbox.store.surreal.entries import DROP_MAILS
+from inbox.store.surreal.gateway import Gateway
+from inbox.store.surreal.jobs import (
+    ADD_JOBS,
+    Key,
+    Row,
+    delivery_row,
+    job_id,
+    job_values,
+    of_tenant,
+    row_to_delivery,
+    row_to_job,
+    row_to_turn,
+    turn_id,
+    turn_of,
+)
+from inbox.store.surreal.values import LAST, Keys, RecordId
+from inbox.store.texts import clean
+
+__all__ = ["ADD_JOBS", "SurrealQueue", "job_values"]
+
+#: Jobs whose ends one transaction writes.
+FINISHED: Final = 200
+_NOW: Final = "<float> time::micros(time::now()) / 1000000"
+_ENQUEUE: Final = f"""
+LET $active = (SELECT VALUE is_active FROM ONLY $organization);
+IF !$active {{ THROW 'inbox gone tenant' }};
+LET $copies = (UPDATE $mail SET copies += $n WHERE copies > 0 AND organization = $organization RETURN VALUE copies);
+IF array::len($copies) = 0 {{ THROW 'inbox gone mail' }};
+{ADD_JOBS};
+RETURN true"""
+_READ: Final = f"RETURN {_NOW}; SELECT *, payload.blob_path AS blob_path FROM $ids WHERE job_id"
+_CHANGE: Final = f"""
+LET $versions = (SELECT VALUE version FROM $ids);
+IF $versions != $seen {{ THROW 'inbox stale' }};
+DELETE $left RETURN NONE;
+DELETE $gone RETURN NONE;
+FOR $c IN $changed {{
+    LET $id = $c.id;
+    LET $row = $c.row;
+    UPDATE $id CONTENT $row RETURN NONE
+}};
+INSERT INTO outbound_turn $turns RETURN NONE;
+INSERT INTO outbound_delivery $delivered RETURN NONE;
+{DROP_MAILS}
+RETURN true"""
+_COUNT: Final = """
+SELECT org_id, domain, status, hold_reason IS NOT NONE AS held, count() AS jobs, math::min(created_at) AS oldest
+FROM $keys GROUP BY org_id, domain, status, held"""
+_DELETE: Final = """
+LET $old = ({found});
+DELETE $old RETURN NONE;
+RETURN array::len($old)"""
+
+
+@dataclass(slots=True)
+class _Changes:
+    """What one transaction does to the jobs that it has read."""
+
+    #: The database's time when they were read.
+    now: float
+    seen: dict[RecordId, Row]
+    changed: dict[RecordId, Row] = field(default_factory=dict)
+    gone: list[RecordId] = field(default_factory=list)
+    delivered: list[Row] = field(default_factory=list)
+
+    def set(self, job: RecordId, **values: Any) -> None:
+        self.changed[job] = {**self.changed.get(job, self.seen[job]), **values}
+
+    def remove(self, job: RecordId) -> None:
+        self.gone.append(job)
+
+    def values(self) -> dict[str, Any]:
+        """What _CHANGE wants bound."""
+        touched = [*self.changed, *self.gone]
+        turns_of = {one: turn_of(row, self.now) for one, row in self.changed.items()}
+        mails = Counter(self.seen[one]["payload"] for one in self.gone)
+        groups: dict[int, list[RecordId]] = {}
+        for mail, count in mails.items():
+            groups.setdefault(count, []).append(mail)
+        return {
+            "ids": touched,
+            "seen": [self.seen[one]["version"] for one in touched],
+            "left": [turn_id(turn) for one in touched if (turn := self.seen[one].get("turn")) is not None],
+            "gone": self.gone,
+            "changed": [{"id": one, "row": _written(row, turns_of[one])} for one, row in self.changed.items()],
+            "turns": [{"id": list(turn)} for turn in turns_of.values() if turn is not None],
+            "delivered": self.delivered,
+            "uses": [{"n": count, "ids": ids} for count, ids in groups.items()],
+        }
+
+
+class SurrealQueue:
+    """``Queue`` of ``inbox.store.ports.queue``."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._random = random.Random()  # noqa: S311 - where to begin is no secret
+        #: The tenant that was served last.
+        self._after = ""
+        self._finishing: Batcher[tuple[QueuedJob, Outcome], None] = Batcher(self._finish, FINISHED)
+
+    async def close(self) -> None:
+        """Waits for what is on its way."""
+        await self._finishing.close()
+
+    async def enqueue(self, tenant: str, email: str, jobs: Sequence[Job]) -> None:
+        try:
+            await self._gateway.write(
+                _ENQUEUE,
+                organization=rows.organization_id(tenant),
+                mail=RecordId("email", email),
+                n=len(bounded(jobs)),
+                **job_values(tenant, email, jobs),
+            )
+        except AlreadyExists as error:
+            raise AlreadyExists(f"there is a job with the id of one of {len(jobs)} new ones") from error
+
+    async def lease(self, owner: str, limit: int, seconds: float) -> list[QueuedJob]:
+        await self.release_expired()
+        chosen = await self._choose(min(limit, STEP))
+        if not chosen:
+            return []
+        self._after = turns.last_tenant(chosen)
+
+        def take(changes: _Changes) -> None:
+            for one, row in changes.seen.items():
+                if (row.get("turn") or [""])[0] == "r":
+                    until = changes.now + min(seconds, LONGEST_LEASE)
+                    changes.set(
+                        one, status="processing", lease_owner=owner, lease_until=until, waits_since=None,
+                        fence=row["fence"] + 1, attempts=row["attempts"] + 1,
+                    )  # fmt: skip
+
+        changes = await self._change([job_id(turn.tenant, turn.job) for turn in chosen], take)
+        return turns.in_order(chosen, map(row_to_job, changes.changed.values()))
+
+    async def _choose(self, limit: int) -> list[turns.Turn]:
+        """Answers the questions of :func:`inbox.store.turns.choose` from the ids of what is due."""
+        choice = turns.choose(limit, self._after, self._random.randrange(turns.LANES))
+        try:
+            probe = next(choice)
+            while True:
+                if isinstance(probe, turns.NextTenant):
+                    keys, page = Keys("outbound_turn", ["r", probe.after, LAST], ["r", LAST]), 1
+                else:
+                    keys = Keys("outbound_turn", ["r", probe.tenant, probe.lane], ["r", probe.tenant, LAST])
+                    page = probe.limit
+                (found,) = await self._gateway.query("SELECT VALUE id FROM $keys LIMIT $page", keys=keys, page=page)
+                probe = choice.send([row_to_turn(one.key) for one in found])
+        except StopIteration as done:
+            chosen: list[turns.Turn] = done.value
+            return chosen
+
+    async def renew(self, jobs: Sequence[QueuedJob], seconds: float) -> set[str]:
+        def extend(changes: _Changes) -> None:
+            until = changes.now + min(seconds, LONGEST_LEASE)
+            for job in jobs:
+                if (one := _held(changes, job)) is not None:
+                    changes.set(one, lease_until=until)
+
+        changes = await self._change([_id(job) for job in bounded(jobs)], extend)
+        return {row["job_id"] for row in changes.changed.values()}
+
+    async def sending(self, job: QueuedJob) -> None:
+        def note(changes: _Changes) -> None:
+            if (one := _held(changes, job)) is not None:
+                changes.set(one, dot_sent_at=changes.now)
+
+        if not (await self._change([_id(job)], note)).changed:
+            raise _lost(job)
+
+    async def finish(self, job: QueuedJob, outcome: Outcome) -> None:
+        await self._finishing.submit((job, outcome))
+
+    async def _finish(self, ends: Sequence[tuple[QueuedJob, Outcome]]) -> list[BaseException | None]:
+        lost: list[BaseException | None] = []
+
+        def end(changes: _Changes) -> None:
+            lost.clear()
+            ended: set[RecordId] = set()
+            for job, outcome in ends:
+                one = _held(changes, job)
+                if one is None or one in ended:
+                    lost.append(_lost(job))
+                    continue
+                ended.add(one)
+                lost.append(None)
+                _end(changes, one, outcome)
+
+        await self._change([_id(job) for job, _ in ends], end)
+        return lost
+
+    async def release_expired(self) -> int:
+        (now,) = await self._gateway.query(f"RETURN {_NOW}")
+        found = await self._gateway.query(
+            "SELECT VALUE id FROM $waiting LIMIT $page; SELECT VALUE id FROM $leased LIMIT $page;"
+            "SELECT VALUE id FROM $longest LIMIT $page;"
+            "SELECT VALUE id FROM outbound_queue WHERE waits_since > $ahead LIMIT $page",
+            waiting=Keys("outbound_turn", ["w"], ["w", now, LAST]),
+            leased=Keys("outbound_turn", ["l"], ["l", now, LAST]),
+            longest=Keys("outbound_turn", ["l", now + LONGEST_LEASE, LAST], ["l", LAST]),
+            ahead=now + CLOCK_SET_BACK_SECONDS,
+            page=STEP,
+        )
+        overdue = [job_id(*one.key[-2:]) for one in (*found[0], *found[1], *found[2])] + list(found[3])
+        if not overdue:
+            return 0
+        return len((await self._change(list(dict.fromkeys(overdue))[:STEP], _make_due)).changed)
+
+    async def get(self, tenant: str, job: str) -> QueuedJob | None:
+        _, found = await self._gateway.query(_READ, ids=[job_id(tenant, job)])
+        return row_to_job(found[0]) if found else None
+
+    async def delivery(self, tenant: str, job: str) -> DeliveryRecord | None:
+        (found,) = await self._gateway.query("SELECT * FROM ONLY $id", id=RecordId("outbound_delivery", (tenant, job)))
+        return row_to_delivery(found) if found else None
+
+    async def jobs(
+        self,
+        tenant: str | None,
+        *,
+        domain: str | None = None,
+        status: JobStatus | None = None,
+        after: QueuedJob | None = None,
+        limit: int = 100,
+    ) -> list[QueuedJob]:
+        keys = of_tenant("outbound_queue", tenant)
+        if after is not None:
+            keys = keys._replace(first=[after.tenant, after.job.id, LAST])
+        wanted = {name: value for name, value in (("domain", domain), ("status", status)) if value is not None}
+        where = " AND ".join(f"{name} = ${name}" for name in wanted) or "true"
+        (found,) = await self._gateway.query(
+            f"SELECT *, payload.blob_path AS blob_path FROM $keys WHERE {where} LIMIT $page",
+            keys=keys,
+            page=min(limit, STEP),
+            **wanted,
+        )
+        return [row_to_job(row) for row in found]
+
+    async def count(self, tenant: str | None) -> list[QueueCount]:
+        (found,) = await self._gateway.query(_COUNT, keys=of_tenant("outbound_queue", tenant))
+        numbers: dict[tuple[str, str], Counter[str]] = {}
+        oldest: dict[tuple[str, str], float] = {}
+        for row in found:
+            key = row["org_id"], row["domain"]
+            kind = "held" if row["held"] and row["status"] != "dead" else row["status"]
+            numbers.setdefault(key, Counter())[kind] += row["jobs"]
+            oldest[key] = min(oldest.get(key, row["oldest"]), row["oldest"])
+        return [
+            QueueCount(*key, of["queued"], of["processing"], of["held"], of["dead"], oldest[key])
+            for key, of in sorted(numbers.items())
+        ]
+
+    async def hold(self, tenant: str, jobs: Sequence[str], reason: str) -> int:
+        return await self._each(
+            tenant, jobs, lambda _, row: None if row["status"] == "dead" else {"hold_reason": clean(reason)}
+        )
+
+    async def release(self, tenant: str, jobs: Sequence[str]) -> int:
+        return await self._each(
+            tenant, jobs, lambda _, row: None if row.get("hold_reason") is None else {"hold_reason": None}
+        )
+
+    async def retry(self, tenant: str, jobs: Sequence[str], lifetime: float) -> int:
+        def again(now: float, row: Row) -> dict[str, Any] | None:
+            if row["status"] == "processing":
+                return None
+            return {
+                "status": "queued",
+                "next_attempt_at": now,
+                "waits_since": None,
+                "expires_at": max(row["expires_at"], now + lifetime),
+                "attempts": 0 if row["status"] == "dead" else row["attempts"],
+                "died_at": None,
+            }
+
+        return await self._each(tenant, jobs, again)
+
+    async def _each(
+        self, tenant: str, jobs: Sequence[str], change: Callable[[float, Row], dict[str, Any] | None]
+    ) -> int:
+        """Sets what ``change`` says of each job, from the time and its row; returns how many it changed."""
+
+        def work(changes: _Changes) -> None:
+            for one, row in changes.seen.items():
+                values = change(changes.now, row)
+                if values is not None:
+                    changes.set(one, **values)
+
+        ids = [job_id(tenant, job) for job in dict.fromkeys(bounded(jobs))]
+        return len((await self._change(ids, work)).changed)
+
+    async def remove(self, tenant: str, jobs: Sequence[str]) -> int:
+        return await self._remove([job_id(tenant, job) for job in dict.fromkeys(bounded(jobs))])
+
+    async def _remove(self, ids: Sequence[RecordId], still: Callable[[Row], bool] = lambda _: True) -> int:
+        def work(changes: _Changes) -> None:
+            for one, row in changes.seen.items():
+                if still(row):
+                    changes.remove(one)
+
+        return len((await self._change(ids, work)).gone)
+
+    async def forget(self, scope: Scope) -> int:
+        where, values = "true", {"domain": clean(scope.domain or ""), "sender": clean(scope.account or "")}
+        if scope.domain is not None:
+            where = "sender_domain = $domain"
+        elif scope.account is not None:
+            where = "(sender = $sender OR actor_account = $account)"
+        _, found = await self._gateway.query(
+            "LET $account = (SELECT VALUE record::id(account) FROM ONLY $address WHERE organization = $organization);"
+            f"SELECT VALUE id FROM $keys WHERE {where} LIMIT $page",
+            keys=of_tenant("outbound_queue", scope.tenant),
+            address=rows.address_id(scope.account or ""),
+            organization=rows.organization_id(scope.tenant),
+            page=STEP,
+            **values,
+        )
+        if found:
+            return await self._remove(found)
+        if scope.domain is not None or scope.account is not None:
+            return 0
+        keys = of_tenant("outbound_delivery", scope.tenant)
+        sql = _DELETE.format(found="SELECT VALUE id FROM $keys LIMIT $page")
+        return int(await self._gateway.write(sql, keys=keys, page=STEP))
+
+    async def prune(self, dead_before: float, delivered_before: float) -> int:
+        total = 0
+        died = Keys("outbound_turn", ["d"], ["d", dead_before])
+        while True:
+            (found,) = await self._gateway.query("SELECT VALUE id FROM $died LIMIT $page", died=died, page=STEP)
+            if not found:
+                break
+            total += await self._remove(
+                [job_id(*one.key[-2:]) for one in found],
+                lambda row: row["status"] == "dead" and row["died_at"] < dead_before,
+            )
+        sql = _DELETE.format(found="SELECT VALUE id FROM outbound_delivery WHERE delivered_at < $before LIMIT $page")
+        while count := int(await self._gateway.write(sql, before=delivered_before, page=STEP)):
+            total += count
+        return total
+
+    async def _change(self, ids: Sequence[RecordId], work: Callable[[_Changes], None]) -> _Changes:
+        """Reads the jobs, lets ``work`` say what becomes of them, and writes that if they are still as they were."""
+
+        async def attempt() -> _Changes:
+            now, found = await self._gateway.query(_READ, ids=list(ids))
+            changes = _Changes(now, {row["id"]: row for row in found})
+            work(changes)
+            if changes.changed or changes.gone:
+                await self._gateway.transaction(_CHANGE, **changes.values())
+            return changes
+
+        return await self._gateway.retried(attempt)
+
+
+def _written(row: Row, turn: Key | None) -> Row:
+    kept = {name: value for name, value in row.items() if name not in ("id", "blob_path")}
+    return {**kept, "version": row["version"] + 1, "turn": turn}
+
+
+def _end(changes: _Changes, one: RecordId, outcome: Outcome) -> None:
+    now, row, reply = changes.now, changes.seen[one], clean(outcome.reply)
+    ended = {"lease_owner": None, "lease_until": None, "dot_sent_at": None, "last_error": reply}
+    if isinstance(outcome, Deferred):
+        changes.set(
+            one,
+            status="queued",
+            attempts=row["attempts"] - (not outcome.counts),
+            waits_since=now,
+            next_attempt_at=min(now + max(0.0, outcome.delay), max(row["expires_at"], now)),
+            **ended,
+        )
+    elif isinstance(outcome, Failed):
+        changes.set(one, status="dead", died_at=now, **ended)
+    else:
+        changes.remove(one)
+        changes.delivered.append(delivery_row(row, now, reply))
+
+
+def _make_due(changes: _Changes) -> None:
+    now, ahead, longest = changes.now, changes.now + CLOCK_SET_BACK_SECONDS, changes.now + LONGEST_LEASE
+    for one, row in changes.seen.items():
+        if row["status"] == "processing":
+            overdue = row["lease_until"] <= now or row["lease_until"] > longest
+        else:
+            set_back = (row.get("waits_since") or 0.0) > ahead and row["not_before"] <= now
+            overdue = (row.get("turn") or [""])[0] == "w" and (row["next_attempt_at"] <= now or set_back)
+        if overdue:
+            due = min(row["next_attempt_at"], now)
+            changes.set(one, status="queued", lease_owner=None, lease_until=None, waits_since=None, next_attempt_at=due)
+
+
+def _held(changes: _Changes, job: QueuedJob) -> RecordId | None:
+    """The id of the job's row while its worker holds the lease."""
+    one = _id(job)
+    row: Mapping[str, Any] = changes.seen.get(one, {})
+    held = row.get("status") == "processing" and (row["lease_owner"], row["fence"]) == (job.lease_owner, job.fence)
+    return one if held else None
+
+
+def _id(job: QueuedJob) -> RecordId:
+    return job_id(job.tenant, job.job.id)
+
+
+def _lost(job: QueuedJob) -> LeaseLost:
+    return LeaseLost(f"job {job.job.id} is no longer leased by {job.lease_owner}")

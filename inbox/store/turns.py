@@ -1,0 +1,133 @@
+"""Choose which due jobs a worker leases next: tenants take turns, and within a tenant its lanes.
+
+A lane is a domain and a class of one tenant. The database keeps due jobs sorted by tenant, lane, priority and time, so
+a skip from one tenant or lane to the next is one look at an index, however many jobs each of them has: a million jobs
+for one domain delay neither another tenant's job nor one for another domain. The choice is a generator without I/O;
+both backends answer its questions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import Final, NamedTuple
+
+from inbox.store.ports.queue import Job, QueuedJob
+
+#: Tenants that one call serves; the next call goes on behind the last of them.
+TENANTS: Final = 64
+#: Looks at one tenant's jobs in one call.
+PROBES: Final = 16
+LANES: Final = 1 << 62
+
+
+class Turn(NamedTuple):
+    """A job that is due."""
+
+    tenant: str
+    lane: int
+    rank: int
+    at: float
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class NextTenant:
+    """Asks for one job of the first tenant behind ``after``, by id."""
+
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class InTenant:
+    """Asks for the first ``limit`` jobs of a tenant from ``lane`` on."""
+
+    tenant: str
+    lane: int
+    limit: int
+
+
+Probe = NextTenant | InTenant
+Choice = Generator[Probe, list[Turn], list[Turn]]
+
+
+def lane_of(domain: str, job_class: str) -> int:
+    """A number that domain and class always have: lanes are spread evenly, so that a random one is a fair beginning."""
+    digest = hashlib.blake2b(f"{job_class} {domain}".encode("utf-8", "replace"), digest_size=8).digest()
+    return int.from_bytes(digest) % LANES
+
+
+def first_due(job: Job) -> tuple[bool, float]:
+    """Whether a new job is due at once, and since when, or when it will be: at the latest when it expires."""
+    if job.not_before <= job.created_at:
+        return True, job.created_at
+    return False, min(job.not_before, max(job.expires_at, job.created_at))
+
+
+def choose(limit: int, after: str, lane: int) -> Choice:
+    """Up to ``limit`` jobs.
+
+    Args:
+        after: the tenant that was served last.
+        lane: where to begin within each tenant, below ``LANES``.
+    """
+    tenants = yield from _tenants(min(limit, TENANTS), after)
+    if not tenants:
+        return []
+    share = -(-limit // len(tenants))
+    found = []
+    for tenant in tenants:
+        found.append((yield from _of_tenant(tenant, share, lane)))
+    return _taking_turns(found)[:limit]
+
+
+def last_tenant(chosen: Sequence[Turn]) -> str:
+    """The tenant behind which the next call goes on: every tenant has a job in the first round."""
+    return chosen[len({turn.tenant for turn in chosen}) - 1].tenant
+
+
+def in_order(chosen: Sequence[Turn], taken: Iterable[QueuedJob]) -> list[QueuedJob]:
+    """What was leased of the jobs that were chosen, in their order."""
+    place = {turn.job: number for number, turn in enumerate(chosen)}
+    return sorted(taken, key=lambda job: place[job.job.id])
+
+
+def _tenants(count: int, after: str) -> Generator[Probe, list[Turn], list[str]]:
+    tenants: list[str] = []
+    place, wrapped = after, not after
+    while len(tenants) < count:
+        found = yield NextTenant(place)
+        if not found and wrapped:
+            break
+        if not found:
+            place, wrapped = "", True
+            continue
+        place = found[0].tenant
+        if place in tenants:
+            break
+        tenants.append(place)
+    return tenants
+
+
+def _of_tenant(tenant: str, share: int, first: int) -> Generator[Probe, list[Turn], list[Turn]]:
+    lanes: dict[int, list[Turn]] = {}
+    place, wrapped = first, first == 0
+    for _ in range(PROBES):
+        found = yield InTenant(tenant, place, share)
+        fresh = [turn for turn in found if turn.lane not in lanes]
+        for turn in fresh:
+            lanes.setdefault(turn.lane, []).append(turn)
+        if len(lanes) >= share or (wrapped and (len(found) < share or len(fresh) < len(found))):
+            break
+        if len(found) < share:
+            place, wrapped = 0, True
+        else:
+            place = found[-1].lane + 1  # The rest of this lane is for later calls.
+    return _taking_turns(lanes.values())[:share]
+
+
+def _taking_turns(groups: Iterable[list[Turn]]) -> list[Turn]:
+    """The first of each, then the second of each, and so on."""
+    return [turn for turn in chain.from_iterable(zip_longest(*groups)) if turn is not None]

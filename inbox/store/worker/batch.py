@@ -1,0 +1,134 @@
+"""Writes batches of requests into one database and one directory of blobs.
+
+The commits are those of a server: the same lock, the same look at the files, synced before the response.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from inbox.base.errors import InboxError, StoreUnavailable
+from inbox.mail.content import Content, MemoryContent
+from inbox.store.blobs.files import Files, Piece
+from inbox.store.blobs.keys import components
+from inbox.store.indexing import index_message
+from inbox.store.packing import pack
+from inbox.store.ports.ingest import AcceptedMessage, Indexed, IndexedMessage
+from inbox.store.ports.messages import Placed
+from inbox.store.sqlite.commit import Committer, Job
+from inbox.store.sqlite.ingest import write_indexed
+from inbox.store.worker.protocol import (
+    BlobRequest,
+    BlobResponse,
+    Connect,
+    IngestRequest,
+    PlacedResponse,
+    Request,
+    Response,
+    WriteRequest,
+    error_response,
+)
+
+
+class _Pending:
+    """One request of a batch: the blobs and the rows that it asks for, and what came of them."""
+
+    __slots__ = ("bodies", "error", "indexed", "job", "pieces")
+
+    def __init__(self) -> None:
+        self.pieces: list[Piece] = []
+        self.indexed: Indexed | None = None
+        self.bodies: list[bytes] = []
+        self.job: Job[list[list[Placed]]] | None = None
+        self.error: Exception | None = None
+
+    def response(self) -> Response:
+        error = self.error if self.job is None else self.job.error
+        if error is not None:
+            return error_response(error)
+        return BlobResponse() if self.job is None else PlacedResponse(self.job.result or [])
+
+
+class BatchWriter:
+    """Writes batches. The database is opened with the first one, and after a failure with the next."""
+
+    def __init__(self, stores: Connect) -> None:
+        self._stores = stores
+        self._files = Files(stores.blobs, stores.store) if stores.blobs is not None else None
+        if self._files is not None:
+            self._files.remember_root()
+        self._committer: Committer | None = None
+
+    def write(self, requests: Sequence[Request]) -> list[Response]:
+        """Each request's outcome, durable: all blobs first, then one transaction."""
+        batch = [self._prepare(request) for request in requests]
+        if self._files is not None:
+            self._files.write([piece for one in batch if one.error is None for piece in one.pieces])
+        for one in batch:
+            one.error = one.error or next((piece.error for piece in one.pieces if piece.error is not None), None)
+            if one.error is None and one.indexed is not None:
+                one.job = Job(partial(_write_rows, one.indexed, one.bodies))
+        jobs = [one.job for one in batch if one.job is not None]
+        if jobs:
+            try:
+                self._opened().commit(jobs)
+            except InboxError as error:
+                for job in jobs:
+                    job.error = error
+        return [one.response() for one in batch]
+
+    def close(self) -> None:
+        """Closes the database."""
+        if self._committer is not None:
+            self._committer.close()
+
+    def _prepare(self, request: Request) -> _Pending:
+        """Indexes messages and packs decision records. A message that cannot be read fails alone."""
+        pending = _Pending()
+        try:
+            match request:
+                case BlobRequest(folder, path, data):
+                    pending.pieces.append(self._piece(folder, path, MemoryContent(data)))
+                case WriteRequest(indexed):
+                    pending.indexed = indexed
+                    pending.bodies = [pack(decision.body) for decision in indexed.decisions]
+                case IngestRequest(accepted):
+                    messages = [self._index(message, pending) for message in accepted.messages]
+                    pending.indexed = Indexed(tuple(messages), accepted.decisions)
+                    pending.bodies = [pack(decision.body) for decision in accepted.decisions]
+        except Exception as error:  # noqa: BLE001 - the sender gets it, whatever it is
+            pending.error = error
+        return pending
+
+    def _index(self, message: AcceptedMessage, pending: _Pending) -> IndexedMessage:
+        root, key = self._stores.blobs, message.blob_path
+        pending.pieces.append(
+            self._piece("/".join((root or "", *components(key)[:-1])), f"{root}/{key}", message.content)
+        )
+        return index_message(message)
+
+    def _piece(self, folder: str, path: str, content: Content) -> Piece:
+        if self._files is None:
+            raise StoreUnavailable("this worker writes no blobs: its connection names no directory")
+        return Piece(folder, path, content)
+
+    def _opened(self) -> Committer:
+        if self._stores.database is None:
+            raise StoreUnavailable("this worker writes no rows: its connection names no database")
+        if self._committer is None:
+            made = Committer(Path(self._stores.database))
+            try:
+                made.open(lambda _connection: None, self._stores.files)
+                made.reserve_log()
+            except InboxError:
+                made.close()
+                raise
+            self._committer = made
+        return self._committer
+
+
+def _write_rows(indexed: Indexed, bodies: Sequence[bytes], db: sqlite3.Connection) -> list[list[Placed]]:
+    return write_indexed(db, indexed, bodies)

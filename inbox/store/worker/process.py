@@ -1,0 +1,59 @@
+"""The worker process: writes small messages for all server processes of a machine.
+
+``main`` is run in a process of its own (:mod:`inbox.store.worker.starting`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from inbox.base.errors import StoreUnavailable
+from inbox.store.worker.batch import BatchWriter
+from inbox.store.worker.protocol import Connect, Request, decode_connect, decode_request, encode, error_response
+from inbox.store.worker.serving import serve
+
+
+class Worker:
+    """``Service`` of :mod:`inbox.store.worker.serving`; connections about the same stores share a batch."""
+
+    def __init__(self) -> None:
+        self._writers: dict[Connect, BatchWriter] = {}
+
+    def connect(self, message: bytes) -> BatchWriter:
+        try:
+            stores = decode_connect(message)
+        except msgspec.DecodeError as error:
+            raise StoreUnavailable(f"the worker process belongs to another version of inbox: {error}") from error
+        if stores not in self._writers:
+            self._writers[stores] = BatchWriter(stores)
+        return self._writers[stores]
+
+    def respond(self, requests: Sequence[tuple[BatchWriter, bytes]]) -> list[bytes]:
+        """One response to each request."""
+        responses: list[bytes] = [b""] * len(requests)
+        batches: dict[BatchWriter, list[tuple[int, Request]]] = {}
+        for place, (writer, message) in enumerate(requests):
+            try:
+                request = decode_request(message)
+            except msgspec.DecodeError as error:  # Only its sender is another version of this program.
+                responses[place] = encode(error_response(error))
+            else:
+                batches.setdefault(writer, []).append((place, request))
+        for writer, batch in batches.items():
+            for (place, _), response in zip(batch, writer.write([request for _, request in batch]), strict=True):
+                responses[place] = encode(response)
+        return responses
+
+    def close(self) -> None:
+        """Closes the databases."""
+        for writer in self._writers.values():
+            writer.close()
+
+
+def main() -> None:
+    """Writes until no process can send requests any more."""
+    worker = Worker()
+    serve(worker)
+    worker.close()
