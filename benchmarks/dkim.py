@@ -22,10 +22,10 @@ from benchmarks.support import Result
 from inbox.authentication.dkim.canonical import Form, body_hash
 from inbox.authentication.dkim.sign import FIELD, sign
 from inbox.authentication.dkim.verify import verify
-from inbox.authentication.facts import Result as Verdict
-from inbox.authentication.signing import PrivateKey, SigningKey
 from inbox.mail.content import MemoryContent
 from inbox.mail.edits import render_field
+from inbox.plugin.api.facts import Result as Verdict
+from inbox.plugin.api.signing import PrivateKey, SigningKey
 from inbox.plugin.api.standins import MemoryResolver
 
 DOMAIN = "example.org"

@@ -46,8 +46,8 @@ ROUNDS = 15
 CALLS = 1000
 TENANTS = 1000
 _SYNC = """
-from inbox.plugin import Session, Transaction, hookimpl
-class Idle:
+from inbox.plugin import Plugin, Session, Transaction, hookimpl
+class Idle(Plugin):
     @hookimpl
     {how} data(self, tx):
         return None

@@ -14,10 +14,10 @@ from ipaddress import ip_address
 from typing import Any
 
 from benchmarks.support import Result
-from inbox.authentication.facts import Result as Verdict
 from inbox.authentication.spf import SpfChecker
 from inbox.base.clock import SystemClock
 from inbox.mail.address import Address
+from inbox.plugin.api.facts import Result as Verdict
 from inbox.plugin.api.standins import MemoryResolver
 
 with warnings.catch_warnings():

@@ -9,9 +9,8 @@ ROOT = Path(__file__).parents[1]
 
 #: Modules that have no code of their own to test.
 NO_CODE = {
-    "inbox/authentication/facts.py",
-    "inbox/authentication/feedback.py",
-    "inbox/authentication/signing.py",
+    "inbox/plugin/api/feedback.py",
+    "inbox/plugin/api/signing.py",
     "inbox/base/clock.py",
     "inbox/app/serve/exits.py",
     "inbox/base/errors.py",
@@ -61,6 +60,8 @@ TOGETHER = {
     "inbox/flow/judge": "tests/unit/flow/test_pipeline.py",
     "inbox/flow/recording": "tests/unit/flow/test_pipeline.py",
     "inbox/flow/replies": "tests/unit/flow/test_pipeline.py",
+    "inbox/plugin/expressions": "tests/unit/plugin/test_surface.py",
+    "inbox/plugin/limits": "tests/unit/plugin/test_surface.py",
     "inbox/plugin/engine/settling": "tests/unit/plugin/engine/test_dispatcher.py",
     "inbox/plugin/engine/views": "tests/unit/plugin/engine/test_dispatcher.py",
     "inbox/policy/effective": "tests/unit/policy/test_snapshot.py",

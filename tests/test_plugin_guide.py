@@ -16,13 +16,14 @@ import pytest
 import inbox.plugin as api
 from inbox.app.config.loading import load
 from inbox.app.wiring.policies import find_plugins
-from inbox.authentication.feedback import Feedback
-from inbox.authentication.signing import SigningKeys
 from inbox.base.clock import Clock
 from inbox.base.once import Once
 from inbox.dns.answers import Resolver
 from inbox.plugin.api import services, testing
+from inbox.plugin.api.feedback import Feedback
 from inbox.plugin.api.hookspecs import Hooks
+from inbox.plugin.api.signing import SigningKeys
+from inbox.plugin.engine.attributes import DECLARED
 from inbox.plugin.engine.opinions import SPOKEN
 from inbox.plugin.engine.registry import Registry
 from inbox.policy.catalogue import ENGINE_KEYS, Mode, OnError
@@ -74,7 +75,7 @@ def test_the_blocks_are_what_their_files_say() -> None:
 
 
 def test_a_stale_block_is_found_and_written_anew() -> None:
-    stale = PAGE.replace("class RefuseHeader:", "class RefusesHeader:")
+    stale = PAGE.replace("class RefuseHeader(", "class RefusesHeader(")
     assert stale != PAGE
     assert refreshed(stale) == PAGE
     emptied = re.sub(r"^```python\n.*?^```$", "```python\n```", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -197,7 +198,7 @@ def facts() -> set[type]:
 
 
 def _is_fact(kind: type) -> bool:
-    modules = {"inbox.authentication.facts", "inbox.plugin.api.facts"}
+    modules = {"inbox.plugin.api.facts"}
     return dataclasses.is_dataclass(kind) and kind.__module__ in modules
 
 
@@ -221,27 +222,24 @@ def test_every_service_is_described_with_its_methods() -> None:
     assert missing(public(api.Resolution), section("services.directory")) == []
 
 
-def attributes() -> set[str]:
-    """What the program asks a plugin's class or object for."""
-    found = {"Settings"}
-    for name in (
-        "plugin/engine/inspection.py",
-        "plugin/engine/instances.py",
-        "plugin/engine/dispatcher.py",
-        "app/doctor/policies.py",
-    ):
-        text = (ROOT / "inbox" / name).read_text()
-        found |= set(re.findall(r'getattr\((?:plugin|instance\.plugin|module), "([a-z]\w+)"', text))
-        found |= set(re.findall(r"_types\(plugin, \"(\w+)\"\)", text))
-        for names in re.findall(r"for name_of_method in \(([^)]+)\)", text):
-            found |= set(re.findall(r'"(\w+)"', names))
-    return found
+def test_every_public_module_is_mentioned() -> None:
+    for name in ("inbox.plugin", "inbox.plugin.testing", "inbox.plugin.expressions", "inbox.plugin.limits"):
+        assert f"`{name}`" in section("What to import"), name
 
 
 def test_every_attribute_of_a_plugin_is_described() -> None:
-    found = attributes()
-    assert found >= {"gives", "needs", "after", "always", "at_least", "on_error", "timeout", "dependency", "check"}
-    assert missing(found, section("Attributes")) == []
+    assert {"gives", "needs", "after", "always", "at_least", "on_error", "timeout", "dependency", "check"} <= DECLARED
+    assert missing(set(DECLARED), section("Attributes")) == []
+
+
+def test_the_messages_of_the_loader_are_those_of_the_code() -> None:
+    """The tests of the loader pin them."""
+    tests = ROOT / "tests" / "unit" / "plugin" / "engine"
+    pinned = "".join((tests / name).read_text() for name in ("test_attributes.py", "test_registry.py"))
+    rows = [line for line in section("Messages of the loader").splitlines() if line.startswith("| `")]
+    messages = [row.removeprefix("| `").split("` |")[0] for row in rows]
+    assert len(messages) > 20
+    assert [message for message in messages if f'"{message}"' not in pinned] == []
 
 
 def test_settings_are_described_with_all_that_the_engine_reads() -> None:

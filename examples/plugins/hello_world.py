@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from inbox.plugin import AddHeader, Opinion, PluginSettings, Services, Transaction, hookimpl
+from inbox.plugin import AddHeader, Opinion, Plugin, PluginSettings, Services, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
@@ -29,7 +29,7 @@ class Settings(PluginSettings):
     greeting: str = Field("Hello", pattern=r"^[ -~]{1,60}$", description="The first word of the field.")
 
 
-class HelloWorld:
+class HelloWorld(Plugin):
     """One object for each different set of settings; it is shared by all messages."""
 
     def __init__(self, settings: Settings, services: Services) -> None:

@@ -17,12 +17,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 from dataclasses import dataclass
-from typing import ClassVar
 
 import httpx2
 from pydantic import BaseModel, Field, HttpUrl, SecretStr
 
-from inbox.plugin import PluginSettings, Score, Services, Transaction, hookimpl
+from inbox.plugin import Plugin, PluginSettings, Score, Services, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
@@ -56,11 +55,11 @@ class Settings(PluginSettings):
     weight: float = Field(1.0, ge=0, le=10, description="Factor for the service's score.")
 
 
-class HttpReputation:
+class HttpReputation(Plugin):
     """One client with a pool of connections, made when the plugin starts and closed when no policy uses it any more."""
 
-    gives: ClassVar[tuple[type, ...]] = (ReputationFact,)
-    on_error: ClassVar[str] = "accept"
+    gives = (ReputationFact,)
+    on_error = "accept"
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings
@@ -91,13 +90,13 @@ class HttpReputation:
         """Whatever goes wrong is raised: the engine logs it and does what ``on_error`` says."""
         # A time-out of the client's is for each read: a service that sends an octet now and then would outlast it. In a
         # task of its own, so that what the client cancels inside is no business of the engine's.
-        answer = await asyncio.wait_for(asyncio.ensure_future(self.ask(tx)), self.settings.wait)
+        answer = await asyncio.wait_for(asyncio.ensure_future(self._ask(tx)), self.settings.wait)
         tx.facts.put(ReputationFact(answer.score, answer.reason))
         if answer.score == 0:
             return None
         return Score("HTTP_REPUTATION", answer.score * self.settings.weight, answer.reason)
 
-    async def ask(self, tx: Transaction) -> Answer:
+    async def _ask(self, tx: Transaction) -> Answer:
         """The question and its answer. Raises httpx2.HTTPError or ValueError."""
         question = {
             "ip": str(tx.session.peer),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from inbox.plugin import PluginSettings, Score, Services, Transaction, hookimpl
+from inbox.plugin import Plugin, PluginSettings, Score, Services, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
@@ -29,7 +29,7 @@ class Settings(PluginSettings):
     letters: int = Field(8, ge=1, description="Shorter subjects may shout: RE, FYI, ASAP.")
 
 
-class ShoutingSubject:
+class ShoutingSubject(Plugin):
     """Counts capitals."""
 
     def __init__(self, settings: Settings, services: Services) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from inbox.plugin import ChangeHeader, PluginSettings, Services, Transaction, hookimpl
+from inbox.plugin import ChangeHeader, Plugin, PluginSettings, Services, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
@@ -32,7 +32,7 @@ class Settings(PluginSettings):
     )
 
 
-class SubjectTag:
+class SubjectTag(Plugin):
     """Rewrites one header field."""
 
     def __init__(self, settings: Settings, services: Services) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from inbox.plugin import AddRecipient, PluginSettings, Services, Transaction, hookimpl
+from inbox.plugin import AddRecipient, Plugin, PluginSettings, Services, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
@@ -23,7 +23,7 @@ class Settings(PluginSettings):
     to: str = Field(max_length=254, description="An address of the same tenant.", examples=["archive@acme.test"])
 
 
-class ArchiveCopy:
+class ArchiveCopy(Plugin):
     """An address that leads nowhere defers the message (451 4.3.5): nothing is lost unnoticed."""
 
     def __init__(self, settings: Settings, services: Services) -> None:

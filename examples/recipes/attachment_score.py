@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from inbox.plugin import PluginSettings, Score, Services, Transaction, hookimpl
+from inbox.plugin import Plugin, PluginSettings, Score, Services, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
@@ -26,7 +26,7 @@ class Settings(PluginSettings):
     )
 
 
-class AttachmentScore:
+class AttachmentScore(Plugin):
     """The worst attachment counts: ten harmless archives are not worse than one."""
 
     def __init__(self, settings: Settings, services: Services) -> None:

@@ -11,11 +11,9 @@ An example, in ``default.yaml``::
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import Field
 
-from inbox.plugin import PluginSettings, Reject, Services, Session, hookimpl
+from inbox.plugin import Plugin, PluginSettings, Reject, Services, Session, hookimpl
 
 __version__ = "1.0.0"
 
@@ -26,10 +24,10 @@ class Settings(PluginSettings):
     zone: str = Field(pattern=r"^[a-z0-9.-]{1,200}$", description="Name of the list.", examples=["bl.example.org"])
 
 
-class DnsList:
+class DnsList(Plugin):
     """The resolver caches answers, bounds its time, and shares equal questions that are under way."""
 
-    on_error: ClassVar[str] = "accept"
+    on_error = "accept"
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.zone, self.dns = settings.zone, services.dns

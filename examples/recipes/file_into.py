@@ -14,7 +14,7 @@ import re
 
 from pydantic import Field
 
-from inbox.plugin import AddFlags, Delivery, FileInto, Opinion, PluginSettings, Services, hookimpl
+from inbox.plugin import AddFlags, Delivery, FileInto, Opinion, Plugin, PluginSettings, Services, hookimpl
 
 __version__ = "1.0.0"
 
@@ -28,7 +28,7 @@ class Settings(PluginSettings):
     lists: dict[str, str] = Field(max_length=1000, description="List identifiers and mailboxes; / separates levels.")
 
 
-class FileIntoFolder:
+class FileIntoFolder(Plugin):
     """Decides for each recipient's copy by itself: two recipients of one message have two calls."""
 
     def __init__(self, settings: Settings, services: Services) -> None:

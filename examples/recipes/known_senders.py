@@ -14,11 +14,10 @@ An example::
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 from pydantic import Field
 
-from inbox.plugin import PluginSettings, Score, Services, Transaction, hookimpl
+from inbox.plugin import Plugin, PluginSettings, Score, Services, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
@@ -34,10 +33,10 @@ class Settings(PluginSettings):
     every: float = Field(60.0, ge=1, description="Seconds between two looks at the file.")
 
 
-class KnownSenders:
+class KnownSenders(Plugin):
     """Keeps the list in memory; each process of the server has its own copy."""
 
-    on_error: ClassVar[str] = "accept"
+    on_error = "accept"
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings, self.services = settings, services

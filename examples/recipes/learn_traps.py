@@ -13,11 +13,10 @@ An example::
 from __future__ import annotations
 
 from ipaddress import ip_network
-from typing import ClassVar
 
 from pydantic import Field
 
-from inbox.plugin import PluginSettings, Recipient, Reject, Score, Services, Transaction, hookimpl
+from inbox.plugin import Plugin, PluginSettings, Recipient, Reject, Score, Services, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
@@ -31,10 +30,10 @@ class Settings(PluginSettings):
     points: float = Field(2.0, ge=0, le=100, description="Points for each fall of the network, up to five.")
 
 
-class LearnTraps:
+class LearnTraps(Plugin):
     """Keeps nothing in itself: the counters of the database outlive a restart."""
 
-    on_error: ClassVar[str] = "accept"
+    on_error = "accept"
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings, self.rates = settings, services.rates

@@ -14,7 +14,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from pydantic import Field
 
-from inbox.plugin import Identity, PluginSettings, Reject, Services, Session, hookimpl
+from inbox.plugin import Identity, Plugin, PluginSettings, Reject, Services, Session, hookimpl
 
 __version__ = "1.0.0"
 
@@ -26,7 +26,7 @@ class Settings(PluginSettings):
     everywhere: list[str] = Field([], max_length=1000, description="Accounts that may log in from anywhere.")
 
 
-class LoginNetworks:
+class LoginNetworks(Plugin):
     """Runs after the password was found right."""
 
     def __init__(self, settings: Settings, services: Services) -> None:

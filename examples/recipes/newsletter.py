@@ -16,9 +16,8 @@ An example: spam_rules runs behind this plugin because it stands behind it in th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from inbox.plugin import Transaction, hookimpl
+from inbox.plugin import Plugin, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
@@ -31,11 +30,11 @@ class NewsletterFact:
     one_click: bool
 
 
-class Newsletter:
+class Newsletter(Plugin):
     """Has no opinion of its own: the policy's rules say what follows."""
 
-    gives: ClassVar[tuple[type, ...]] = (NewsletterFact,)
-    shareable: ClassVar[bool] = True
+    gives = (NewsletterFact,)
+    shareable = True
 
     @hookimpl
     def data(self, tx: Transaction) -> None:

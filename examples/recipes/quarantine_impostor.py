@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from inbox.plugin import PluginSettings, Quarantine, Services, Transaction, hookimpl
+from inbox.plugin import Plugin, PluginSettings, Quarantine, Services, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
@@ -23,7 +23,7 @@ class Settings(PluginSettings):
     people: dict[str, str] = Field(max_length=1000, description="Display names, and the address that may use each.")
 
 
-class QuarantineImpostor:
+class QuarantineImpostor(Plugin):
     """Compares the From field with the names."""
 
     def __init__(self, settings: Settings, services: Services) -> None:

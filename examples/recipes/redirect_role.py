@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from inbox.plugin import PluginSettings, Recipient, Redirect, Services, hookimpl
+from inbox.plugin import Plugin, PluginSettings, Recipient, Redirect, Services, hookimpl
 
 __version__ = "1.0.0"
 
@@ -23,7 +23,7 @@ class Settings(PluginSettings):
     to: dict[str, str] = Field(max_length=1000, description="Addresses, and those that get their mail.")
 
 
-class RedirectRole:
+class RedirectRole(Plugin):
     """The new address must be an address of the same tenant; otherwise the recipient is deferred (451 4.3.5)."""
 
     def __init__(self, settings: Settings, services: Services) -> None:

@@ -14,7 +14,7 @@ import re
 
 from pydantic import Field
 
-from inbox.plugin import PluginSettings, Reject, Services, Transaction, hookimpl
+from inbox.plugin import Plugin, PluginSettings, Reject, Services, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
@@ -29,7 +29,7 @@ class Settings(PluginSettings):
     pattern: re.Pattern[str] = Field(description="Regular expression; searched in each value.", examples=["(?i)spam"])
 
 
-class RefuseHeader:
+class RefuseHeader(Plugin):
     """Looks at every field of the name: a sender may write several."""
 
     def __init__(self, settings: Settings, services: Services) -> None:

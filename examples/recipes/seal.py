@@ -16,7 +16,7 @@ import hmac
 
 from pydantic import Field
 
-from inbox.plugin import AddHeader, DeleteHeader, Opinion, PluginSettings, Secret, Services, Transaction, hookimpl
+from inbox.plugin import AddHeader, DeleteHeader, Edit, Plugin, PluginSettings, Secret, Services, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
@@ -28,7 +28,7 @@ class Settings(PluginSettings):
     field: str = Field("X-Acme-Seal", pattern=r"^X-[A-Za-z0-9-]{1,60}$", description="Name of the field.")
 
 
-class Seal:
+class Seal(Plugin):
     """One object for each key: tenants with different keys never share one."""
 
     def __init__(self, settings: Settings, services: Services) -> None:
@@ -36,11 +36,11 @@ class Seal:
         self.key = settings.key.get_secret_value().encode()
 
     @hookimpl
-    def data(self, tx: Transaction) -> list[Opinion]:
+    def data(self, tx: Transaction) -> list[Edit]:
         """A seal that came with the message is a stranger's, and goes."""
         code = hmac.new(self.key, f"{tx.id} {tx.sender or ''}".encode(), hashlib.sha256).hexdigest()
         return [DeleteHeader(self.field), AddHeader(self.field, f"{tx.id} {code}")]
 
-    def at_least(self, tx: Transaction) -> list[Opinion]:
+    def at_least(self, tx: Transaction) -> list[Edit]:
         """A forged seal goes from a refused message, too: it may be released from quarantine."""
         return [DeleteHeader(self.field)]

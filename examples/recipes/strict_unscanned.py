@@ -12,18 +12,16 @@ An example::
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from inbox.plugin import Quarantine, Result, SpfFact, Transaction, VirusFact, hookimpl
+from inbox.plugin import Plugin, Quarantine, Result, SpfFact, Transaction, VirusFact, hookimpl
 
 __version__ = "1.0.0"
 
 
-class StrictUnscanned:
+class StrictUnscanned(Plugin):
     """Runs after the plugins whose facts it reads, wherever the policy puts it."""
 
-    needs: ClassVar[tuple[type, ...]] = (VirusFact,)
-    after: ClassVar[tuple[type, ...]] = (SpfFact,)
+    needs = (VirusFact,)
+    after = (SpfFact,)
 
     @hookimpl
     def data(self, tx: Transaction) -> Quarantine | None:

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import io
 import zipfile
-from typing import ClassVar
 
 from pydantic import Field
 
-from inbox.plugin import PluginSettings, Score, Services, Transaction, hookimpl
+from inbox.plugin import Plugin, PluginSettings, Score, Services, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
@@ -32,12 +31,12 @@ class Settings(PluginSettings):
     extensions: list[str] = Field(["exe", "scr", "js"], max_length=100, description="Extensions of programs.")
 
 
-class ZipNames:
+class ZipNames(Plugin):
     """Reads the directory of each archive and unpacks nothing."""
 
-    shareable: ClassVar[bool] = True
-    on_error: ClassVar[str] = "accept"
-    timeout: ClassVar[float] = 5.0
+    shareable = True
+    on_error = "accept"
+    timeout = 5.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings, self.run_blocking = settings, services.run_blocking

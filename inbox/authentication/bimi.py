@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 from inbox.authentication.dmarc.discovery import Discovery, Method
 from inbox.authentication.dmarc.public_suffix import shipped
-from inbox.authentication.facts import BimiFact, DkimFact, DmarcFact, Result
 from inbox.base.limits import BIMI_RECORD_OCTETS, BIMI_URL_OCTETS
 from inbox.dns.answers import DnsTemporary, NameUnfit, Resolver
 from inbox.mail.headers import Headers
+from inbox.plugin.api.facts import BimiFact, DkimFact, DmarcFact, Result
 
 DEFAULT_SELECTOR: Final = "default"
 #: Fields that only the server in front of the mailbox may set (§5.6): all that come from outside are forged.

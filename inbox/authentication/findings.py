@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-from inbox.authentication.facts import ArcFact, BimiFact, DkimFact, DkimSignature, DmarcFact, Result, SpfFact
 from inbox.authentication.results import MethodResult
+from inbox.plugin.api.facts import ArcFact, BimiFact, DkimFact, DkimSignature, DmarcFact, Result, SpfFact
 
 #: Signatures of one message in the field; the decision record has all of them.
 _SIGNATURES: Final = 15

@@ -14,10 +14,10 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Final, NoReturn
 
-from inbox.authentication.facts import Result
 from inbox.base.limits import AUTHENTICATION_RESULTS, AUTHENTICATION_RESULTS_OCTETS
 from inbox.mail.encoded import decode_words
 from inbox.mail.headers import Headers
+from inbox.plugin.api.facts import Result
 
 #: The field's name.
 NAME: Final = "Authentication-Results"

@@ -12,13 +12,13 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from inbox.authentication.facts import Result, SpfFact
 from inbox.authentication.results import clean
 from inbox.authentication.spf_evaluator import Evaluated, check_host
 from inbox.base.clock import Clock
 from inbox.base.limits import ADDRESS_OCTETS, DOMAIN_OCTETS, SPF_RESULT_SECONDS, SPF_RESULTS, SPF_SECONDS
 from inbox.dns.answers import Resolver
 from inbox.mail.address import Address, AddressError, canonical_domain
+from inbox.plugin.api.facts import Result, SpfFact
 
 IPAddress = IPv4Address | IPv6Address
 #: Peer, domain; local part and HELO, or None where the result does not depend on them. The peer's octets are hashed

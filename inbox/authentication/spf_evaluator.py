@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final, TypeVar
 
-from inbox.authentication.facts import Result
 from inbox.authentication.results import clean
 from inbox.base.limits import (
     SPF_EXPLANATION_OCTETS,
@@ -33,6 +32,7 @@ from inbox.base.limits import (
     SPF_TERMS,
 )
 from inbox.dns.answers import Answer, DnsTemporary, NameUnfit, Resolver
+from inbox.plugin.api.facts import Result
 
 with warnings.catch_warnings():
     # Its regular expressions have invalid escapes, which newer Pythons warn of when they compile it.

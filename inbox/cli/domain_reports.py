@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from inbox.app.config.loading import Config
     from inbox.app.serve.executors import Executors
     from inbox.authentication.aggregate.build import Submitter
-    from inbox.authentication.feedback import IncomingReport, ReportRow
     from inbox.hosting.reports.building import Prepared
+    from inbox.plugin.api.feedback import IncomingReport, ReportRow
     from inbox.store.ports import Database, StoredReport
 
 COLUMNS = ("reporter", "begin", "end", "messages", "passed", "failed", "report_id", "received")

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from inbox.plugin import PluginSettings, Score, Services, Transaction, hookimpl
+from inbox.plugin import Plugin, PluginSettings, Score, Services, Transaction, hookimpl
 
 __version__ = "0.1.0"
 
@@ -32,7 +32,7 @@ class Settings(PluginSettings):
     octets: int = Field(100_000, ge=0, description="Messages above this size get the points.")
 
 
-class __CLASS__:
+class __CLASS__(Plugin):
     """The engine makes one object for each different set of settings, when a policy first needs it."""
 
     def __init__(self, settings: Settings, services: Services) -> None:
@@ -52,7 +52,7 @@ TEST: Final = '''"""Run with: python -m pytest test___NAME__.py (with the Python
 import asyncio
 from pathlib import Path
 
-from inbox.plugin.api.testing import PluginTest
+from inbox.plugin.testing import PluginTest
 
 PLUGIN = Path(__file__).parents[1] / "__NAME__.py"
 

@@ -12,9 +12,8 @@ from inbox.flow.destinations import IntoMailbox, IntoQuarantine, Relay
 from inbox.flow.shares import Disposition, TenantShare
 from inbox.flow.trace import trace
 from inbox.mail.content import Content
-from inbox.plugin import DkimFact, DmarcFact, SpfFact
 from inbox.plugin.api.context import Recipient, Transaction
-from inbox.plugin.api.facts import Facts
+from inbox.plugin.api.facts import DkimFact, DmarcFact, Facts, SpfFact
 from inbox.store.ports.ingest import AcceptedMessage, Copy
 from inbox.store.ports.queue import Body, Job, Notify, Ret
 

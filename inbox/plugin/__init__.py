@@ -1,9 +1,17 @@
-"""L3: hooks, settings, registry, dispatcher and the kit to test a plugin with.
+"""What a plugin imports: its base class, hooks, contexts, facts, opinions, settings and services.
 
-What a plugin needs is imported from here.
+Public beside it are :mod:`inbox.plugin.testing`, :mod:`inbox.plugin.expressions` and :mod:`inbox.plugin.limits`. The
+names are defined in ``inbox.plugin.api``; ``inbox.plugin.engine`` finds, checks and calls plugins.
 """
 
-from inbox.authentication.facts import (
+from inbox.base.errors import InboxError, StoreError, StoreUnavailable
+from inbox.dns.answers import DnsTemporary
+from inbox.mail.address import Address
+from inbox.mail.headers import Headers
+from inbox.mail.links import Link
+from inbox.mail.message import Message, PartInfo
+from inbox.plugin.api.context import Delivery, Door, Failure, Identity, Recipient, Session, Tls, Transaction
+from inbox.plugin.api.facts import (
     ArcFact,
     ArcSet,
     BimiFact,
@@ -11,19 +19,19 @@ from inbox.authentication.facts import (
     DkimSignature,
     DmarcFact,
     DmarcReportFact,
+    Facts,
+    Resolved,
     Result,
     SpfFact,
+    VirusFact,
 )
-from inbox.mail.address import Address
-from inbox.mail.headers import Headers
-from inbox.mail.links import Link
-from inbox.mail.message import Message, PartInfo
-from inbox.plugin.api.context import Delivery, Door, Failure, Identity, Recipient, Session, Tls, Transaction
-from inbox.plugin.api.facts import Facts, Resolved, VirusFact
+from inbox.plugin.api.feedback import IncomingReport, Observation, ReportRow
 from inbox.plugin.api.hookspecs import hookimpl
+from inbox.plugin.api.plugin import Plugin, PluginInvalid
 from inbox.plugin.api.results import Action, ScoreAction, action_for, opinion_of
 from inbox.plugin.api.services import Counted, Resolution, Services
 from inbox.plugin.api.settings import BelievedName, HeaderOverride, PluginSettings, Secret
+from inbox.plugin.api.signing import SigningKey
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import (
     Accept,
@@ -35,6 +43,7 @@ from inbox.policy.verdicts import (
     DeleteHeader,
     Discard,
     DropRecipient,
+    Edit,
     FileInto,
     HookResult,
     InsertHeader,
@@ -52,9 +61,11 @@ from inbox.policy.verdicts import (
 __all__ = [
     "Accept", "Action", "AddFlags", "AddHeader", "AddRecipient", "Address", "ArcFact", "ArcSet", "BelievedName",
     "BimiFact", "ChangeHeader", "Counted", "Defer", "DeleteHeader", "Delivery", "Discard", "DkimFact", "DkimSignature",
-    "DmarcFact", "DmarcReportFact", "Door", "DropRecipient", "Facts", "Failure", "FileInto", "HeaderOverride",
-    "Headers", "HookResult", "Identity", "InsertHeader", "Link", "Message", "Opinion", "PartInfo", "PluginSettings",
-    "Quarantine", "Recipient", "Redirect", "Reject", "ReplaceBody", "Resolution", "Resolved", "Result", "Score",
-    "ScoreAction", "Secret", "Services", "Session", "Shadow", "SpfFact", "Stage", "Tls", "Transaction", "Transform",
-    "Verdict", "VirusFact", "action_for", "hookimpl", "opinion_of",
+    "DmarcFact", "DmarcReportFact", "DnsTemporary", "Door", "DropRecipient", "Edit", "Facts", "Failure", "FileInto",
+    "HeaderOverride", "Headers", "HookResult", "Identity", "InboxError", "IncomingReport", "InsertHeader", "Link",
+    "Message", "Observation", "Opinion", "PartInfo", "Plugin", "PluginInvalid", "PluginSettings", "Quarantine",
+    "Recipient", "Redirect", "Reject", "ReplaceBody", "ReportRow", "Resolution", "Resolved", "Result", "Score",
+    "ScoreAction", "Secret", "Services", "Session", "Shadow", "SigningKey", "SpfFact", "Stage", "StoreError",
+    "StoreUnavailable", "Tls", "Transaction", "Transform", "Verdict", "VirusFact", "action_for", "hookimpl",
+    "opinion_of",
 ]  # fmt: skip

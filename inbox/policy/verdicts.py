@@ -7,6 +7,7 @@ in the order in which they were given, if the message is accepted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -187,4 +188,5 @@ class Shadow:
 
 
 Opinion = Verdict | Score | Edit | Shadow
-HookResult = Opinion | list[Opinion] | tuple[Opinion, ...] | None
+#: What a hook returns. Several opinions come in a list or a tuple.
+HookResult = Opinion | Sequence[Opinion] | None

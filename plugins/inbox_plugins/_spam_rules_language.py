@@ -13,8 +13,7 @@ from inbox.mail.links import KINDS
 from inbox.mail.lookalikes import fold, looks_like
 from inbox.mail.weburl import parse_host
 from inbox.plugin import ArcFact, BimiFact, DkimFact, DmarcFact, SpfFact, VirusFact
-from inbox.policy.expressions import Expression, Language, Method
-from inbox.policy.shapes import FLAG, NUMBER, TEXT, TEXTS, Shape, shape_of
+from inbox.plugin.expressions import FLAG, NUMBER, TEXT, TEXTS, Expression, Language, Method, Shape, shape_of
 
 #: Characters that ``replace`` returns at most, and pieces of ``split``.
 _TEXT_CHARACTERS: Final = 256 * 1024

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from inbox.policy.expressions import Expression
-from inbox.policy.mistakes import unknown
+from inbox.plugin.expressions import Expression, unknown
 from inbox_plugins._spam_rules_language import looked_up
 
 

@@ -17,8 +17,7 @@ from inbox.mail.dates import parse_date
 from inbox.mail.links import Link
 from inbox.mail.message import Message, PartInfo
 from inbox.plugin import Transaction
-from inbox.policy.expressions import Expression
-from inbox.policy.shapes import members_of
+from inbox.plugin.expressions import Expression, members_of
 from inbox_plugins._spam_rules_language import fact_name, language, looked_up
 
 #: Octets of text, number of links and of attachments that rules see.

@@ -29,7 +29,6 @@ An example::
 from __future__ import annotations
 
 from functools import partial
-from typing import ClassVar
 
 from pydantic import Field, field_validator
 
@@ -43,6 +42,7 @@ from inbox.plugin import (
     DkimFact,
     Door,
     Opinion,
+    Plugin,
     PluginSettings,
     Result,
     Services,
@@ -84,17 +84,17 @@ class Settings(PluginSettings):
         return value
 
 
-class Arc:
+class Arc(Plugin):
     """Validates the chain and says what the policy makes of it."""
 
-    gives: ClassVar[tuple[type, ...]] = (ArcFact,)
-    needs: ClassVar[tuple[type, ...]] = ()
+    gives = (ArcFact,)
+    needs = ()
     #: One pass over the body for both: DKIM's signatures may want hashes of parts of it.
-    after: ClassVar[tuple[type, ...]] = (DkimFact,)
-    shareable: ClassVar[bool] = True
+    after = (DkimFact,)
+    shareable = True
     #: Far above two rounds of look-ups of five seconds each: in a flood the arithmetic has to wait for threads, and a
     #: plugin that is late too often is kept from everybody's mail.
-    timeout: ClassVar[float] = 60.0
+    timeout = 60.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings

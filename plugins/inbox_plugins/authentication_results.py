@@ -24,13 +24,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import ClassVar, Final
+from typing import Final
 
 from pydantic import Field, field_validator
 
 from inbox.authentication import findings
 from inbox.authentication.results import NAME, MethodResult, may_be, render
-from inbox.base.limits import AUTHENTICATION_RESULTS_SEARCHED
 from inbox.mail.message import Message
 from inbox.plugin import (
     AddHeader,
@@ -41,12 +40,14 @@ from inbox.plugin import (
     DmarcFact,
     Door,
     Opinion,
+    Plugin,
     PluginSettings,
     Services,
     SpfFact,
     Transaction,
     hookimpl,
 )
+from inbox.plugin.limits import AUTHENTICATION_RESULTS_SEARCHED
 
 __version__ = "1.0.0"
 
@@ -75,17 +76,17 @@ class Settings(PluginSettings):
         return value
 
 
-class AuthenticationResults:
+class AuthenticationResults(Plugin):
     """Collects facts, writes one field, removes those that pretend to be it."""
 
-    gives: ClassVar[tuple[type, ...]] = ()
-    needs: ClassVar[tuple[type, ...]] = ()
-    after: ClassVar[tuple[type, ...]] = (SpfFact, DkimFact, DmarcFact, ArcFact, BimiFact)
-    shareable: ClassVar[bool] = False
+    gives = ()
+    needs = ()
+    after = (SpfFact, DkimFact, DmarcFact, ArcFact, BimiFact)
+    shareable = False
     #: What somebody refused may go into quarantine, and come out of it: without forged fields.
-    always: ClassVar[bool] = True
-    on_error: ClassVar[str] = "defer"
-    timeout: ClassVar[float] = 1.0
+    always = True
+    on_error = "defer"
+    timeout = 1.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self._authserv_id = settings.authserv_id or services.server_name

@@ -26,8 +26,6 @@ An example::
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import Field
 
 from inbox.authentication.bimi import RECEIVER_FIELDS, assess
@@ -37,7 +35,8 @@ from inbox.plugin import (
     DeleteHeader,
     DkimFact,
     DmarcFact,
-    Opinion,
+    Edit,
+    Plugin,
     PluginSettings,
     Result,
     Services,
@@ -56,29 +55,29 @@ class Settings(PluginSettings):
     )
 
 
-class Bimi:
+class Bimi(Plugin):
     """Looks the record up and tells of it."""
 
-    gives: ClassVar[tuple[type, ...]] = (BimiFact,)
-    needs: ClassVar[tuple[type, ...]] = (DmarcFact,)
-    after: ClassVar[tuple[type, ...]] = (DkimFact,)
-    on_error: ClassVar[str] = "accept"
+    gives = (BimiFact,)
+    needs = (DmarcFact,)
+    after = (DkimFact,)
+    on_error = "accept"
     #: A tree walk, the organizational domain's policy and two records: each look-up ends after five seconds, and most
     #: were answered for DMARC.
-    timeout: ClassVar[float] = 20.0
+    timeout = 20.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings
         self._dns = services.dns
 
-    def at_least(self, tx: Transaction) -> list[Opinion]:
+    def at_least(self, tx: Transaction) -> list[Edit]:
         """Forged fields go from a message that is refused, too, and when the record cannot be looked up."""
         if tx.message is None:
             return []
         return [DeleteHeader(name) for name in RECEIVER_FIELDS if tx.message.headers.count(name)]
 
     @hookimpl
-    async def data(self, tx: Transaction) -> list[Opinion]:
+    async def data(self, tx: Transaction) -> list[Edit]:
         """The fact, and the edits that follow from it."""
         if tx.message is None:
             return []

@@ -61,17 +61,17 @@ import contextlib
 import re
 import struct
 from collections.abc import AsyncIterator
-from typing import ClassVar, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import ByteSize, Field, field_validator
 
-from inbox.base.errors import InboxError
-from inbox.base.limits import SPOOL_OCTETS
 from inbox.mail.content import Content, MemoryContent
 from inbox.plugin import (
     Defer,
+    InboxError,
     Opinion,
+    Plugin,
     PluginSettings,
     Quarantine,
     Reject,
@@ -81,6 +81,7 @@ from inbox.plugin import (
     VirusFact,
     hookimpl,
 )
+from inbox.plugin.limits import SPOOL_OCTETS
 from inbox_plugins._clamav_findings import (
     DEFAULTS,
     Finding,
@@ -162,15 +163,15 @@ class Settings(PluginSettings):
         return value
 
 
-class ClamAV:
+class ClamAV(Plugin):
     """Streams the message to clamd and turns the answer into a fact and a verdict."""
 
-    gives: ClassVar[tuple[type, ...]] = (VirusFact,)
-    needs: ClassVar[tuple[type, ...]] = ()
-    shareable: ClassVar[bool] = True
-    on_error: ClassVar[str] = "defer"
+    gives = (VirusFact,)
+    needs = ()
+    shareable = True
+    on_error = "defer"
     #: Above the largest scan_timeout and connect_timeout: ours say more about what went wrong.
-    timeout: ClassVar[float] = 360.0
+    timeout = 360.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings

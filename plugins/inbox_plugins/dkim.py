@@ -37,7 +37,6 @@ there is no white space to look at; signing 10 KB takes 0.5 ms with RSA-2048, 0.
 from __future__ import annotations
 
 from functools import partial
-from typing import ClassVar
 
 from pydantic import Field
 
@@ -45,7 +44,6 @@ from inbox.authentication.dkim.canonical import BodyHashes
 from inbox.authentication.dkim.sign import FIELD, CannotBeSigned, sign_all
 from inbox.authentication.dkim.verify import Limits, best, verify
 from inbox.authentication.results import MethodResult, believed
-from inbox.base.limits import DKIM_SIGNATURES, RSA_BITS_LEAST, RSA_BITS_MOST
 from inbox.mail.address import AddressError, canonical_domain
 from inbox.mail.message import Message
 from inbox.plugin import (
@@ -58,6 +56,7 @@ from inbox.plugin import (
     Door,
     HeaderOverride,
     Opinion,
+    Plugin,
     PluginSettings,
     Result,
     Services,
@@ -67,6 +66,7 @@ from inbox.plugin import (
     hookimpl,
     opinion_of,
 )
+from inbox.plugin.limits import DKIM_SIGNATURES, RSA_BITS_LEAST, RSA_BITS_MOST
 
 __version__ = "1.0.0"
 
@@ -121,15 +121,15 @@ class Settings(PluginSettings):
     )
 
 
-class Dkim:
+class Dkim(Plugin):
     """Verifies at data, signs at deliver."""
 
-    gives: ClassVar[tuple[type, ...]] = (DkimFact,)
-    needs: ClassVar[tuple[type, ...]] = ()
-    shareable: ClassVar[bool] = True
-    on_error: ClassVar[str] = "defer"
+    gives = (DkimFact,)
+    needs = ()
+    shareable = True
+    on_error = "defer"
     #: Above what the resolver takes for keys that cannot be had.
-    timeout: ClassVar[float] = 60.0
+    timeout = 60.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings

@@ -47,25 +47,25 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import ClassVar, Final
+from typing import Final
 
 from inbox.authentication import results as authentication_results
 from inbox.authentication.dmarc.author import Author, MessageAuthor
 from inbox.authentication.dmarc.discovery import Discovery, Method
-from inbox.authentication.dmarc.evaluation import Checked, evaluate, sample_of
+from inbox.authentication.dmarc.evaluation import Checked, evaluate, lookups_spent, sample_of
 from inbox.authentication.dmarc.forwarding import Exemption, Way, dmarc_of, exempts, vouched
 from inbox.authentication.dmarc.public_suffix import PublicSuffixes, shipped
-from inbox.authentication.feedback import Observation
-from inbox.base.limits import DMARC_EXCEPTION_SECONDS
-from inbox.dns.answers import SPENT, DnsTemporary
 from inbox.mail.message import Message
 from inbox.plugin import (
     Action,
     ArcFact,
     DkimFact,
     DmarcFact,
+    DnsTemporary,
     Door,
     HookResult,
+    Observation,
+    Plugin,
     Result,
     ScoreAction,
     Services,
@@ -75,6 +75,7 @@ from inbox.plugin import (
     hookimpl,
     opinion_of,
 )
+from inbox.plugin.limits import DMARC_EXCEPTION_SECONDS
 from inbox_plugins._dmarc_settings import RESULTS, Settings
 
 __version__ = "1.0.0"
@@ -86,18 +87,18 @@ _LONG_FROM: Final = 4096
 _STRICTNESS: Final = {"ignore": 0, "tag": 1, "quarantine": 3, "defer": 4, "reject": 5}
 
 
-class Dmarc:
+class Dmarc(Plugin):
     """Judges the author's domain once SPF and DKIM have spoken."""
 
-    gives: ClassVar[tuple[type, ...]] = (DmarcFact,)
-    needs: ClassVar[tuple[type, ...]] = (SpfFact, DkimFact)
-    after: ClassVar[tuple[type, ...]] = (ArcFact,)
+    gives = (DmarcFact,)
+    needs = (SpfFact, DkimFact)
+    after = (ArcFact,)
     # The facts that it stands on may differ from tenant to tenant.
-    shareable: ClassVar[bool] = False
-    on_error: ClassVar[str] = "defer"
+    shareable = False
+    on_error = "defer"
     #: Above DMARC_SECONDS and DMARC_EXCEPTION_SECONDS, which end in results: a stranger's slow name servers must not
     #: make the plugin fail, or the breaker would keep it from everybody's mail.
-    timeout: ClassVar[float] = 20.0
+    timeout = 20.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings
@@ -153,7 +154,7 @@ class Dmarc:
         )
         if not fact.domain:
             return _stricter(action, settings.malformed_from)
-        if fact.result is Result.TEMPERROR and SPENT in fact.reason:
+        if lookups_spent(fact):
             return _stricter(action, "defer")  # Or else slow signatures would make a way round any policy.
         if fact.result is Result.FAIL and settings.honour_policy:
             return _stricter(action, _wanted(settings, fact.disposition))

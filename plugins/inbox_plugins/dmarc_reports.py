@@ -19,16 +19,24 @@ An example::
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from inbox.authentication.aggregate.parse import parse_mail
 from inbox.authentication.aggregate.unpack import NotAReport, ReportError
-from inbox.authentication.feedback import IncomingReport
-from inbox.base.errors import InboxError, StoreUnavailable
 from inbox.mail.address import Address
-from inbox.plugin import Delivery, DmarcReportFact, PluginSettings, Services, hookimpl
+from inbox.plugin import (
+    Delivery,
+    DmarcReportFact,
+    InboxError,
+    IncomingReport,
+    Plugin,
+    PluginSettings,
+    Services,
+    StoreUnavailable,
+    hookimpl,
+)
 
 __version__ = "1.0.0"
 
@@ -62,14 +70,14 @@ class Settings(PluginSettings):
     )
 
 
-class DmarcReports:
+class DmarcReports(Plugin):
     """Reads what comes to the report addresses."""
 
-    gives: ClassVar[tuple[type, ...]] = (DmarcReportFact,)
-    needs: ClassVar[tuple[type, ...]] = ()
-    shareable: ClassVar[bool] = False
-    on_error: ClassVar[str] = "accept"
-    timeout: ClassVar[float] = 30.0
+    gives = (DmarcReportFact,)
+    needs = ()
+    shareable = False
+    on_error = "accept"
+    timeout = 30.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings

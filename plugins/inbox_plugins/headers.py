@@ -23,11 +23,11 @@ from __future__ import annotations
 
 import re
 from string import Formatter
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from inbox.plugin import AddHeader, DeleteHeader, Opinion, PluginSettings, Services, Transaction, hookimpl
+from inbox.plugin import AddHeader, DeleteHeader, Opinion, Plugin, PluginSettings, Services, Transaction, hookimpl
 
 __version__ = "1.0.0"
 
@@ -100,14 +100,14 @@ class Settings(PluginSettings):
         return self
 
 
-class Headers:
+class Headers(Plugin):
     """Edits the header section."""
 
-    gives: ClassVar[tuple[type, ...]] = ()
-    needs: ClassVar[tuple[type, ...]] = ()
-    shareable: ClassVar[bool] = False
-    on_error: ClassVar[str] = "defer"
-    timeout: ClassVar[float] = 1.0
+    gives = ()
+    needs = ()
+    shareable = False
+    on_error = "defer"
+    timeout = 1.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings

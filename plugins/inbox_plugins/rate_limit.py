@@ -30,12 +30,22 @@ import asyncio
 import math
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import ClassVar
 
 from pydantic import Field
 
-from inbox.base.errors import StoreError, StoreUnavailable
-from inbox.plugin import Defer, Door, PluginSettings, Services, Session, Transaction, Verdict, hookimpl
+from inbox.plugin import (
+    Defer,
+    Door,
+    Plugin,
+    PluginSettings,
+    Services,
+    Session,
+    StoreError,
+    StoreUnavailable,
+    Transaction,
+    Verdict,
+    hookimpl,
+)
 
 __version__ = "1.0.0"
 
@@ -113,14 +123,14 @@ class _Window:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class RateLimit:
+class RateLimit(Plugin):
     """Counts, and defers who is over."""
 
-    gives: ClassVar[tuple[type, ...]] = (RateFact,)
-    needs: ClassVar[tuple[type, ...]] = ()
-    shareable: ClassVar[bool] = False
-    on_error: ClassVar[str] = "defer"
-    timeout: ClassVar[float] = 5.0
+    gives = (RateFact,)
+    needs = ()
+    shareable = False
+    on_error = "defer"
+    timeout = 5.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings

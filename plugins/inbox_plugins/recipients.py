@@ -18,14 +18,15 @@ A policy that takes whatever is sent to the domain::
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
-from inbox.base.errors import InboxError
 from inbox.mail.address import Address
 from inbox.plugin import (
     Defer,
+    InboxError,
+    Plugin,
     PluginSettings,
     Recipient,
     Redirect,
@@ -83,16 +84,16 @@ class Settings(PluginSettings):
             raise ValueError(str(error)) from error
 
 
-class Recipients:
+class Recipients(Plugin):
     """Resolves each recipient of a hosted domain."""
 
-    gives: ClassVar[tuple[type, ...]] = (Resolved,)
-    needs: ClassVar[tuple[type, ...]] = ()
+    gives = (Resolved,)
+    needs = ()
     #: Keeps running when a tenant's policy is in shadow mode or off: without it nobody gets mail.
-    essential: ClassVar[bool] = True
-    shareable: ClassVar[bool] = False
-    on_error: ClassVar[str] = "defer"
-    timeout: ClassVar[float] = 10.0
+    essential = True
+    shareable = False
+    on_error = "defer"
+    timeout = 10.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings

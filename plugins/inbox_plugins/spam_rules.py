@@ -40,7 +40,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -54,7 +54,6 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from inbox.base.errors import InboxError
 from inbox.plugin import (
     AddHeader,
     ArcFact,
@@ -62,7 +61,9 @@ from inbox.plugin import (
     Discard,
     DkimFact,
     DmarcFact,
+    InboxError,
     Opinion,
+    Plugin,
     PluginSettings,
     Quarantine,
     Reject,
@@ -75,7 +76,7 @@ from inbox.plugin import (
     VirusFact,
     hookimpl,
 )
-from inbox.policy.expressions import EvaluationError, Expression
+from inbox.plugin.expressions import EvaluationError, Expression
 from inbox_plugins._spam_rules_language import condition, fact_name, looked_up
 from inbox_plugins._spam_rules_order import OrderError, evaluation_order
 from inbox_plugins._spam_rules_values import Values, Wanted
@@ -247,17 +248,17 @@ def _guarded(source: str, fact: str) -> bool:
     return re.search(rf"""facts(?:\.{fact}\b|\[\s*["']{fact}["']\s*\])\s*[!=]=\s*null""", source) is not None
 
 
-class SpamRules:
+class SpamRules(Plugin):
     """Evaluates the rules on each message."""
 
-    gives: ClassVar[tuple[type, ...]] = ()
-    needs: ClassVar[tuple[type, ...]] = ()
+    gives = ()
+    needs = ()
     #: Facts that it reads if somebody gives them: they only order.
-    after: ClassVar[tuple[type, ...]] = (VirusFact, SpfFact, DkimFact, ArcFact, DmarcFact, BimiFact)
-    shareable: ClassVar[bool] = False
-    on_error: ClassVar[str] = "defer"
+    after = (VirusFact, SpfFact, DkimFact, ArcFact, DmarcFact, BimiFact)
+    shareable = False
+    on_error = "defer"
     #: Above the largest time_limit.
-    timeout: ClassVar[float] = 65.0
+    timeout = 65.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings

@@ -36,13 +36,12 @@ may write whatever he likes.
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from inbox.authentication.results import MethodResult, believed, clean
 from inbox.authentication.spf import SpfChecker, received_spf
-from inbox.base.limits import DOMAIN_OCTETS
 from inbox.mail.address import AddressError, canonical_domain
 from inbox.plugin import (
     Action,
@@ -52,6 +51,7 @@ from inbox.plugin import (
     Door,
     HeaderOverride,
     Opinion,
+    Plugin,
     PluginSettings,
     Recipient,
     Reject,
@@ -64,6 +64,7 @@ from inbox.plugin import (
     hookimpl,
     opinion_of,
 )
+from inbox.plugin.limits import DOMAIN_OCTETS
 
 __version__ = "1.0.0"
 
@@ -119,15 +120,15 @@ class Settings(PluginSettings):
     authserv_id: BelievedName = ""
 
 
-class Spf:
+class Spf(Plugin):
     """Checks when the sender is known, refuses for each recipient's policy, scores and writes when the message is."""
 
-    gives: ClassVar[tuple[type, ...]] = (SpfFact,)
-    needs: ClassVar[tuple[type, ...]] = ()
-    shareable: ClassVar[bool] = True
-    on_error: ClassVar[str] = "defer"
+    gives = (SpfFact,)
+    needs = ()
+    shareable = True
+    on_error = "defer"
     #: Above the 20 seconds of RFC 7208 §4.6.4, which end in a result.
-    timeout: ClassVar[float] = 25.0
+    timeout = 25.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings

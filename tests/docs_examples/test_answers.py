@@ -20,6 +20,7 @@ from inbox.plugin import (
     FileInto,
     InsertHeader,
     Opinion,
+    Plugin,
     Quarantine,
     Recipient,
     Redirect,
@@ -32,11 +33,11 @@ from inbox.plugin import (
     Transform,
     hookimpl,
 )
-from inbox.plugin.api.testing import PluginTest
+from inbox.plugin.testing import PluginTest
 
 
 async def test_reject_and_accept() -> None:
-    class Closed:
+    class Closed(Plugin):
         @hookimpl
         def mail(self, tx: Transaction) -> Reject | Accept:
             if tx.sender is not None and tx.sender.domain == "closed.test":
@@ -49,7 +50,7 @@ async def test_reject_and_accept() -> None:
 
 
 async def test_defer() -> None:
-    class Maintenance:
+    class Maintenance(Plugin):
         @hookimpl
         def connect(self, session: Session) -> Defer:
             return Defer(421, "4.3.2", "Maintenance until 14:00 UTC")
@@ -58,7 +59,7 @@ async def test_defer() -> None:
 
 
 async def test_redirect() -> None:
-    class Away:
+    class Away(Plugin):
         @hookimpl
         def rcpt(self, recipient: Recipient) -> Redirect | None:
             return Redirect("bob@demo.test") if recipient.address.local == "ann" else None
@@ -67,7 +68,7 @@ async def test_redirect() -> None:
 
 
 async def test_quarantine_and_discard() -> None:
-    class Bulk:
+    class Bulk(Plugin):
         @hookimpl
         def data(self, tx: Transaction) -> Quarantine | Discard | None:
             precedence = tx.message.headers.get("Precedence") if tx.message is not None else None
@@ -80,7 +81,7 @@ async def test_quarantine_and_discard() -> None:
 
 
 async def test_score() -> None:
-    class Shouts:
+    class Shouts(Plugin):
         @hookimpl
         def data(self, tx: Transaction) -> list[Opinion]:
             return [Score("SHOUTS", 4.0, "subject in capitals", group="style"), Score("KNOWN", -1.5)]
@@ -92,7 +93,7 @@ async def test_score() -> None:
 
 
 async def test_the_strictest_verdict_counts() -> None:
-    class Undecided:
+    class Undecided(Plugin):
         @hookimpl
         def data(self, tx: Transaction) -> list[Opinion]:
             return [Accept(), Quarantine("odd"), Defer(451, "4.7.1", "Try again later"), Discard("boring")]
@@ -121,7 +122,7 @@ def test_edits_of_the_message(edit: AddHeader, becomes: bytes) -> None:
 
 
 async def test_edits_of_the_recipients() -> None:
-    class Team:
+    class Team(Plugin):
         @hookimpl
         def data(self, tx: Transaction) -> list[Opinion]:
             return [AddRecipient("archive@demo.test"), DropRecipient("ann@demo.test")]
@@ -131,7 +132,7 @@ async def test_edits_of_the_recipients() -> None:
 
 
 async def test_edits_of_one_copy() -> None:
-    class Sealing:
+    class Sealing(Plugin):
         @hookimpl
         def store(self, delivery: Delivery) -> list[Opinion]:
             sealed = b"Subject: sealed\r\n\r\n(encrypted for " + delivery.account.encode() + b")\r\n"
@@ -143,7 +144,7 @@ async def test_edits_of_one_copy() -> None:
 
 
 async def test_shadow() -> None:
-    class Trial:
+    class Trial(Plugin):
         @hookimpl
         def data(self, tx: Transaction) -> Shadow:
             return Shadow(Reject(550, "5.7.1", "Not yet"))
@@ -154,7 +155,7 @@ async def test_shadow() -> None:
 
 
 async def test_a_wrong_answer_becomes_on_error() -> None:
-    class Wrong:
+    class Wrong(Plugin):
         on_error = "accept"
 
         @hookimpl

@@ -13,20 +13,21 @@ from inbox.plugin import (
     Failure,
     FileInto,
     Identity,
+    Plugin,
     Recipient,
     Reject,
     Score,
     Session,
+    Stage,
     Tls,
     Transaction,
     hookimpl,
 )
-from inbox.plugin.api.testing import PluginTest
-from inbox.policy.stages import Stage
+from inbox.plugin.testing import PluginTest
 
 
 async def test_session_and_tls() -> None:
-    class Strict:
+    class Strict(Plugin):
         @hookimpl
         def helo(self, session: Session) -> Reject | Defer | None:
             if session.door is Door.SUBMISSION and session.tls is None:
@@ -44,7 +45,7 @@ async def test_session_and_tls() -> None:
 
 
 async def test_identity() -> None:
-    class OfficeHours:
+    class OfficeHours(Plugin):
         @hookimpl
         def auth(self, session: Session, identity: Identity) -> Defer | None:
             if identity.tenant_name == "demo" and session.peer.is_loopback:
@@ -57,7 +58,7 @@ async def test_identity() -> None:
 
 
 async def test_transaction() -> None:
-    class Careful:
+    class Careful(Plugin):
         @hookimpl
         def mail(self, tx: Transaction) -> Reject | None:
             if tx.sender is None:  # the null reverse-path: a bounce
@@ -74,7 +75,7 @@ async def test_transaction() -> None:
 
 
 async def test_recipient() -> None:
-    class NoSupportByRobots:
+    class NoSupportByRobots(Plugin):
         @hookimpl
         def rcpt(self, tx: Transaction, recipient: Recipient) -> Reject | None:
             robot = tx.sender is None or tx.sender.local.startswith("no-reply")
@@ -87,7 +88,7 @@ async def test_recipient() -> None:
 
 
 async def test_message() -> None:
-    class Reader:
+    class Reader(Plugin):
         @hookimpl
         def data(self, tx: Transaction) -> list[AddHeader | Score]:
             message = tx.message
@@ -110,7 +111,7 @@ async def test_message() -> None:
 
 
 async def test_headers() -> None:
-    class Tidy:
+    class Tidy(Plugin):
         @hookimpl
         def data(self, tx: Transaction) -> list[ChangeHeader | Score]:
             if tx.message is None:
@@ -137,7 +138,7 @@ PDF = (
 
 
 async def test_parts() -> None:
-    class Pdf:
+    class Pdf(Plugin):
         @hookimpl
         def data(self, tx: Transaction) -> list[Score]:
             return [
@@ -161,7 +162,7 @@ async def test_parts() -> None:
 
 
 async def test_links() -> None:
-    class Phishing:
+    class Phishing(Plugin):
         @hookimpl
         def data(self, tx: Transaction) -> list[Score]:
             links = tx.message.links(100) if tx.message is not None else ()
@@ -181,7 +182,7 @@ class Words:
 
 
 async def test_work_that_tenants_share() -> None:
-    class Wordy:
+    class Wordy(Plugin):
         @hookimpl
         def data(self, tx: Transaction) -> Score | None:
             if tx.message is None:
@@ -195,7 +196,7 @@ async def test_work_that_tenants_share() -> None:
 
 
 async def test_delivery() -> None:
-    class Plus:
+    class Plus(Plugin):
         @hookimpl
         def store(self, delivery: Delivery) -> FileInto | None:
             if delivery.kind != "local" or delivery.mailbox != "INBOX" or delivery.transaction.sender is None:
@@ -207,7 +208,7 @@ async def test_delivery() -> None:
 
 
 async def test_failure() -> None:
-    class Alarm:
+    class Alarm(Plugin):
         def __init__(self, settings: object, services: object) -> None:
             self.seen: list[str] = []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from types import MappingProxyType
 
 import pytest
 from pydantic import Field
@@ -12,7 +12,9 @@ from inbox.plugin import (
     Accept,
     Defer,
     DeleteHeader,
-    Opinion,
+    Edit,
+    Plugin,
+    PluginInvalid,
     PluginSettings,
     Quarantine,
     Recipient,
@@ -20,14 +22,11 @@ from inbox.plugin import (
     Score,
     Secret,
     Services,
+    Stage,
     Transaction,
     hookimpl,
 )
-from inbox.plugin.api.testing import PluginTest, load
-from inbox.plugin.engine.inspection import PluginInvalid
-from inbox.policy.mistakes import PolicyMistakes
-from inbox.policy.outcome import Status
-from inbox.policy.stages import Stage
+from inbox.plugin.testing import PluginTest, PolicyMistakes, Status, load
 
 
 class LimitSettings(PluginSettings):
@@ -45,7 +44,7 @@ class LimitSettings(PluginSettings):
     key: Secret = Field(description="Key of the service.")
 
 
-class Limit:
+class Limit(Plugin):
     Settings = LimitSettings
 
     def __init__(self, settings: LimitSettings, services: Services) -> None:
@@ -70,17 +69,17 @@ async def test_settings(tmp_path: Path) -> None:
             PluginTest(Limit, key | wrong)
 
 
-class Everything:
+class Everything(Plugin):
     """Every attribute that the engine reads."""
 
-    gives: ClassVar[tuple[type, ...]] = ()
-    needs: ClassVar[tuple[type, ...]] = ()
-    after: ClassVar[tuple[type, ...]] = ()
-    essential: ClassVar[bool] = False
-    shareable: ClassVar[bool] = True
-    always: ClassVar[bool] = False
-    on_error: ClassVar[dict[str, str]] = {"data": "quarantine", "rcpt": "accept"}
-    timeout: ClassVar[float] = 5.0
+    gives = ()
+    needs = ()
+    after = ()
+    essential = False
+    shareable = True
+    always = False
+    on_error = MappingProxyType({"data": "quarantine", "rcpt": "accept"})
+    timeout = 5.0
     dependency = "https://service.example"
 
     async def start(self) -> None:
@@ -101,9 +100,28 @@ class Everything:
     def rcpt(self, recipient: Recipient) -> None:
         raise RuntimeError("broken")
 
-    def at_least(self, tx: Transaction) -> list[Opinion]:
+    def at_least(self, tx: Transaction) -> list[Edit]:
         """The edits to make even though ``data`` failed or was not called."""
         return [DeleteHeader("X-Forged")]
+
+
+class Misspelt(Plugin):
+    on_eror = "accept"
+
+    @hookimpl
+    def data(self, tx: Transaction) -> Score:
+        return Score("CAPITALS", self.points(tx))
+
+    def points(self, tx: Transaction) -> float:
+        return 1.0 if tx.message is not None and tx.message.subject.isupper() else 0.0
+
+
+def test_a_misspelt_name_is_refused() -> None:
+    with pytest.raises(PluginInvalid) as caught:
+        load(Misspelt)
+    assert str(caught.value).startswith(f"class Misspelt in {__file__}: on_eror: unknown attribute")
+    assert "did you mean on_error?" in str(caught.value)
+    assert "names of the plugin's own start with an underscore: _points" in str(caught.value)
 
 
 async def test_an_error_becomes_what_on_error_says() -> None:
@@ -133,7 +151,7 @@ async def test_the_breaker_opens_after_five_failures() -> None:
     assert (await test.data()).trace.status is Status.FAILED, "after 30 seconds one call is let through"
 
 
-class Judge:
+class Judge(Plugin):
     @hookimpl
     def data(self, tx: Transaction) -> Reject:
         return Reject(550, "5.7.1", "No")
@@ -145,7 +163,7 @@ async def test_shadow_mode_records_and_enforces_nothing() -> None:
     assert outcome.trace.opinions == (Reject(550, "5.7.1", "No"),)
 
 
-class Kept:
+class Kept(Plugin):
     """What a plugin may keep: memory of this process, bounded, without any message in it."""
 
     def __init__(self, settings: PluginSettings, services: Services) -> None:
@@ -175,7 +193,7 @@ async def test_memory_lasts_as_long_as_the_object() -> None:
 async def test_start_and_close() -> None:
     events: list[str] = []
 
-    class Opens:
+    class Opens(Plugin):
         async def start(self) -> None:
             events.append("start")
 
@@ -194,7 +212,10 @@ async def test_start_and_close() -> None:
 
 
 def test_files_cannot_import_one_another(tmp_path: Path) -> None:
-    source = "from inbox.plugin import hookimpl\nclass A:\n    @hookimpl\n    def connect(self, session): pass\n"
+    source = (
+        "from inbox.plugin import Plugin, hookimpl\n"
+        "class A(Plugin):\n    @hookimpl\n    def connect(self, session): pass\n"
+    )
     (tmp_path / "first.py").write_text(source)
     (tmp_path / "second.py").write_text("import first\n" + source)
     assert load(tmp_path / "first.py").name == "first"

@@ -18,6 +18,7 @@ from inbox.plugin import (
     Facts,
     FileInto,
     Opinion,
+    Plugin,
     PluginSettings,
     Recipient,
     Reject,
@@ -26,15 +27,15 @@ from inbox.plugin import (
     Score,
     Services,
     SpfFact,
+    Stage,
     Transaction,
     VirusFact,
     hookimpl,
 )
-from inbox.plugin.api.testing import PluginTest
-from inbox.policy.stages import Stage
+from inbox.plugin.testing import PluginTest
 
 
-class Origin:
+class Origin(Plugin):
     """Reads what is known about a message's origin."""
 
     after = (SpfFact, DkimFact, ArcFact, DmarcFact, BimiFact, VirusFact)
@@ -80,7 +81,7 @@ async def test_facts_about_the_origin(fact: object, symbol: str) -> None:
 
 
 async def test_resolved_says_where_mail_goes() -> None:
-    class Everybody:
+    class Everybody(Plugin):
         gives = (Resolved,)
 
         @hookimpl
@@ -92,7 +93,7 @@ async def test_resolved_says_where_mail_goes() -> None:
 
 
 async def test_a_report_is_filed_away() -> None:
-    class TidyReports:
+    class TidyReports(Plugin):
         after = (DmarcReportFact,)
 
         @hookimpl
@@ -111,7 +112,7 @@ class Arrived:
     at: float
 
 
-class SlowSenders:
+class SlowSenders(Plugin):
     gives = (Arrived,)
 
     def __init__(self, settings: PluginSettings, services: Services) -> None:
@@ -157,7 +158,7 @@ def test_the_rules_of_facts() -> None:
     assert (trial.is_shadow, transaction.is_shadow) == (True, False)
 
 
-class Undeclared:
+class Undeclared(Plugin):
     @hookimpl
     def data(self, tx: Transaction) -> None:
         tx.facts.put(Colour("red"))
@@ -168,7 +169,7 @@ async def test_a_fact_must_be_declared() -> None:
     assert outcome.trace.why == "put Colour, which is not in its gives"
 
 
-class Needy:
+class Needy(Plugin):
     needs = (VirusFact,)
 
     @hookimpl

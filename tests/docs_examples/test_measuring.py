@@ -6,8 +6,8 @@ import asyncio
 import time
 from pathlib import Path
 
-from inbox.plugin.api.testing import PluginTest
-from inbox.policy.stages import Stage
+from inbox.plugin import Stage
+from inbox.plugin.testing import PluginTest
 
 PLUGIN = Path(__file__).parents[2] / "examples" / "plugins" / "shouting_subject.py"
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 
-from inbox.authentication.feedback import Observation
 from inbox.plugin import (
     AddHeader,
     Counted,
     Defer,
+    Observation,
+    Plugin,
     PluginSettings,
     Recipient,
     Reject,
@@ -19,10 +20,10 @@ from inbox.plugin import (
     Transaction,
     hookimpl,
 )
-from inbox.plugin.api.testing import PluginTest
+from inbox.plugin.testing import PluginTest
 
 
-class Base:
+class Base(Plugin):
     """The constructor of the plugins below."""
 
     def __init__(self, settings: PluginSettings, services: Services) -> None:
@@ -31,13 +32,13 @@ class Base:
 
 async def test_clock() -> None:
     class Warmup(Base):
-        started: float | None = None
+        _started: float | None = None
 
         @hookimpl
         def connect(self, session: Session) -> Defer | None:
             now = self.services.clock.monotonic()
-            self.started = now if self.started is None else self.started
-            return Defer(421, "4.3.2", "Starting up") if now - self.started < 10 else None
+            self._started = now if self._started is None else self._started
+            return Defer(421, "4.3.2", "Starting up") if now - self._started < 10 else None
 
     test = PluginTest(Warmup)
     assert isinstance((await test.connect()).verdict, Defer)

@@ -9,11 +9,11 @@ import pytest
 
 from inbox.authentication.arc.seal import seal
 from inbox.authentication.arc.validate import validate
-from inbox.authentication.facts import ArcFact, Result
-from inbox.authentication.signing import SigningKey
 from inbox.base.clock import SystemClock
 from inbox.dns.resolver import CachingResolver
 from inbox.mail.content import MemoryContent
+from inbox.plugin.api.facts import ArcFact, Result
+from inbox.plugin.api.signing import SigningKey
 from tests.support.arc import MESSAGE, record, rsa_key
 from tests.support.arc_peers import Rspamd, arcverify, rspamd
 from tests.support.dns_servers import DnsServers

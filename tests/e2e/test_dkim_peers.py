@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from inbox.authentication.dkim.verify import verify
-from inbox.authentication.facts import Result
-from inbox.authentication.signing import SigningKey
 from inbox.base.clock import SystemClock
 from inbox.dns.resolver import CachingResolver
 from inbox.mail.content import MemoryContent
+from inbox.plugin.api.facts import Result
+from inbox.plugin.api.signing import SigningKey
 from tests.support.cli import Cli
 from tests.support.dkim import ED25519_KEY, MAIL, RSA_KEY, key_record, signed, signing_key
 from tests.support.dkim_peers import (

@@ -11,11 +11,11 @@ from inbox.authentication.dmarc.author import Author
 from inbox.authentication.dmarc.discovery import Discovery, Method
 from inbox.authentication.dmarc.evaluation import Checked, evaluate
 from inbox.authentication.dmarc.public_suffix import shipped
-from inbox.authentication.facts import DkimFact, DkimSignature, DmarcFact, Result, SpfFact
 from inbox.base.clock import SystemClock
 from inbox.base.limits import DMARC_RECORD_OCTETS, DNS_TEXT_OCTETS
 from inbox.dns.resolver import CachingResolver
 from inbox.plugin import HookResult, Reject
+from inbox.plugin.api.facts import DkimFact, DkimSignature, DmarcFact, Result, SpfFact
 from tests.support.dns_world import BOGUS, PLAIN, SIGNED, WORLD, DnsWorld, quoted
 from tests.support.plugin_services import services, session, transaction
 

@@ -26,13 +26,13 @@ from tests.support.store import IDS
 POLICY = "plugins:\n  recipients: {}\n  dmarc_reports: {}\n"
 OBSERVER = '''
 """Observes every message once."""
-from inbox.authentication.feedback import Observation
-from inbox.plugin import PluginSettings, hookimpl
+from inbox.plugin.api.feedback import Observation
+from inbox.plugin import Plugin, PluginSettings, hookimpl
 
 class Settings(PluginSettings):
     pass
 
-class Observer:
+class Observer(Plugin):
     def __init__(self, settings, services):
         self.feedback = services.feedback
 
@@ -46,12 +46,12 @@ class Observer:
 #: This story is not about SPF: it fails.
 KNOWS_SPF = '''
 """Says that SPF fails."""
-from inbox.plugin import PluginSettings, Result, SpfFact, hookimpl
+from inbox.plugin import Plugin, PluginSettings, Result, SpfFact, hookimpl
 
 class Settings(PluginSettings):
     pass
 
-class KnowsSpf:
+class KnowsSpf(Plugin):
     gives = (SpfFact,)
 
     def __init__(self, settings, services):

@@ -25,10 +25,10 @@ ANN, GUS = "ann@acme.test", "gus@globex.test"
 MESSAGE = b"Subject: hi\r\n\r\nbody\r\n"
 #: Its settings are right, and it cannot be made with them.
 FRAIL = """
-from inbox.plugin import PluginSettings, hookimpl
+from inbox.plugin import Plugin, PluginSettings, hookimpl
 class Settings(PluginSettings):
     fail: bool = False
-class Frail:
+class Frail(Plugin):
     def __init__(self, settings, services):
         if settings.fail:
             raise OSError("no such device")

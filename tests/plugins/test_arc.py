@@ -10,7 +10,7 @@ from inbox.authentication.dkim.canonical import PIECE
 from inbox.mail.content import MemoryContent
 from inbox.mail.message import Message
 from inbox.plugin import ArcFact, Defer, DkimFact, Door, Quarantine, Reject, Result
-from inbox.plugin.api.testing import PluginTest
+from inbox.plugin.testing import PluginTest
 from inbox.policy.mistakes import PolicyMistakes
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Accept, AddHeader

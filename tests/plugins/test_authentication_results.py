@@ -30,7 +30,7 @@ from inbox.plugin import (
     Result,
     SpfFact,
 )
-from inbox.plugin.api.testing import PluginTest
+from inbox.plugin.testing import PluginTest
 from inbox.policy.stages import Stage
 
 
@@ -110,9 +110,9 @@ async def test_what_was_believed_says_so() -> None:
         DmarcFact(Result.PASS, "a.test", policy="reject", source="header"),
     )
     assert value == (
-        "mx.demo.test; spf=pass (as the message's header said) smtp.mailfrom=a.test; "
-        "dkim=pass (as the message's header said) header.d=a.test; "
-        "dmarc=pass (as the message's header said) header.from=a.test policy.dmarc=reject"
+        "mx.demo.test; spf=pass (from the message's header) smtp.mailfrom=a.test; "
+        "dkim=pass (from the message's header) header.d=a.test; "
+        "dmarc=pass (from the message's header) header.from=a.test policy.dmarc=reject"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from inbox.plugin import AddHeader, BimiFact, DeleteHeader, DkimFact, DmarcFact, Result
-from inbox.plugin.api.testing import PluginTest
+from inbox.plugin.testing import PluginTest
 
 PASSED = DmarcFact(
     Result.PASS, "example.org", "example.org", "example.org", "reject", published=(("v", "DMARC1"), ("p", "reject"))

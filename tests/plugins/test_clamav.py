@@ -32,7 +32,7 @@ from inbox.plugin import (
     Verdict,
     VirusFact,
 )
-from inbox.plugin.api.testing import PluginTest
+from inbox.plugin.testing import PluginTest
 from tests.support.clamd import EICAR, EICAR_NAME, KINDS, MARKER, MARKER_NAME, STREAM_MAX, Clamd, clamd, start
 from tests.support.plugin_services import services, transaction
 

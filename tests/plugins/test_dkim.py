@@ -11,7 +11,7 @@ from inbox.mail.content import MemoryContent
 from inbox.mail.edits import render_field
 from inbox.plugin import AddHeader, Defer, DkimFact, Door, Quarantine, Reject, Result, Score
 from inbox.plugin.api.context import Identity
-from inbox.plugin.api.testing import PluginTest
+from inbox.plugin.testing import PluginTest
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Accept
 from tests.support.dkim import ED25519_KEY, MAIL, RSA_KEY, key_record, signed, signing_key

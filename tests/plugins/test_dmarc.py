@@ -11,7 +11,6 @@ from inbox_plugins import dmarc
 from inbox_plugins.dmarc import Dmarc, Settings
 from pydantic import ValidationError
 
-from inbox.authentication.feedback import Observation
 from inbox.base.limits import DMARC_EXCEPTION_SECONDS, DMARC_SECONDS
 from inbox.dns.answers import Answer
 from inbox.mail.headers import add_field
@@ -33,8 +32,9 @@ from inbox.plugin import (
     SpfFact,
     Transaction,
 )
+from inbox.plugin.api.feedback import Observation
 from inbox.plugin.api.standins import FakeClock, MemoryFeedback, MemoryResolver
-from inbox.plugin.api.testing import PluginTest
+from inbox.plugin.testing import PluginTest
 from tests.support.plugin_services import services, session, transaction
 
 MAIL = b"From: Ann <ann@author.test>\r\nSubject: x\r\n\r\nHello\r\n"

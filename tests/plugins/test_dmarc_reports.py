@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from inbox.authentication.aggregate.parse import parse_report
-from inbox.authentication.feedback import IncomingReport
 from inbox.base.errors import StoreUnavailable
 from inbox.plugin import Accept, DmarcReportFact
-from inbox.plugin.api.testing import PluginTest
+from inbox.plugin.api.feedback import IncomingReport
+from inbox.plugin.testing import PluginTest
 from inbox.policy.mistakes import PolicyMistakes
 from inbox.policy.outcome import Status
 from inbox.policy.stages import Stage

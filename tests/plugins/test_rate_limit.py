@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from inbox.base.errors import StoreUnavailable
 from inbox.base.ids import RandomIds
 from inbox.plugin import Accept, Counted, Defer, Door
-from inbox.plugin.api.testing import FakeClock, MemoryLog, PluginTest
+from inbox.plugin.testing import FakeClock, MemoryLog, PluginTest
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.plugin_services import WatchedRates, services, session, transaction
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from inbox.base.errors import StoreUnavailable
 from inbox.mail.address import Address
 from inbox.plugin import Defer, Redirect, Reject, Resolved
-from inbox.plugin.api.testing import MemoryLog, PluginTest
+from inbox.plugin.testing import MemoryLog, PluginTest
 from tests.support.plugin_services import WatchedDirectory, recipient, services, transaction
 
 

@@ -35,7 +35,7 @@ from inbox.plugin import (
     Transaction,
     VirusFact,
 )
-from inbox.plugin.api.testing import FakeClock, PluginTest
+from inbox.plugin.testing import FakeClock, PluginTest
 from inbox.policy.mistakes import PolicyMistakes
 from tests.support.plugin_services import services, session, transaction
 

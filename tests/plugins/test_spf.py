@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from inbox.dns.answers import Answer
 from inbox.plugin import AddHeader, Defer, Door, Facts, Identity, Quarantine, Reject, Result, Score, SpfFact
-from inbox.plugin.api.testing import PluginTest
+from inbox.plugin.testing import PluginTest
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Accept
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from inbox.authentication.arc.validate import validate
-from inbox.authentication.facts import ArcFact, Result
 from inbox.mail.content import MemoryContent
+from inbox.plugin.api.facts import ArcFact, Result
 from inbox.plugin.api.standins import MemoryResolver
 from tests.support.arc import MESSAGE, NOW, Forwarder, passed_on
 

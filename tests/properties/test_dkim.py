@@ -15,9 +15,9 @@ from inbox.authentication.dkim.keys import KeyInvalid, parse_key
 from inbox.authentication.dkim.section import HeaderSection
 from inbox.authentication.dkim.sign import CannotBeSigned, sign
 from inbox.authentication.dkim.verify import verify
-from inbox.authentication.facts import DkimFact, Result
 from inbox.mail.content import MemoryContent
 from inbox.mail.edits import render_field
+from inbox.plugin.api.facts import DkimFact, Result
 from inbox.plugin.api.standins import MemoryResolver
 from tests.support.dkim import ED25519_KEY, MAIL, NOW, RSA_KEY, key_record, record_name, signed, signing_key
 

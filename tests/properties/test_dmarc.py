@@ -16,9 +16,9 @@ from inbox.authentication.dmarc.discovery import Discovery, Method
 from inbox.authentication.dmarc.evaluation import Checked, evaluate, sample_of
 from inbox.authentication.dmarc.public_suffix import shipped
 from inbox.authentication.dmarc.records import Record, is_record, parse_record
-from inbox.authentication.facts import DkimFact, DkimSignature, DmarcFact, Result, SpfFact
 from inbox.mail.address import AddressError
 from inbox.mail.addresslist import MISSING_DOMAIN, SYNTAX_ERROR, parse_addresses
+from inbox.plugin.api.facts import DkimFact, DkimSignature, DmarcFact, Result, SpfFact
 from inbox.plugin.api.standins import MemoryResolver
 
 POLICIES = ["none", "quarantine", "reject"]

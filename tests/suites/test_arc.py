@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from inbox.authentication.arc.seal import seal
 from inbox.authentication.arc.validate import validate
-from inbox.authentication.facts import ArcFact, Result
-from inbox.authentication.signing import SigningKey
 from inbox.mail.content import MemoryContent
+from inbox.plugin.api.facts import ArcFact, Result
+from inbox.plugin.api.signing import SigningKey
 from inbox.plugin.api.standins import MemoryResolver
 from tests.support.suites import suite_dir
 

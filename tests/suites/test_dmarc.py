@@ -11,9 +11,9 @@ import pytest
 
 from inbox.authentication.aggregate.parse import parse_mail, parse_report
 from inbox.authentication.aggregate.unpack import NotAReport
-from inbox.authentication.feedback import IncomingReport
 from inbox.mail.content import MemoryContent
 from inbox.mail.message import Message
+from inbox.plugin.api.feedback import IncomingReport
 from tests.support.suites import suite_dir
 
 

@@ -16,11 +16,11 @@ import dns.rdata
 import pytest
 import yaml
 
-from inbox.authentication.facts import SpfFact
 from inbox.authentication.spf import SpfChecker
 from inbox.base.clock import SystemClock
 from inbox.dns.resolver import CachingResolver
 from inbox.mail.address import Address
+from inbox.plugin.api.facts import SpfFact
 from tests.support.scripted_dns import ScriptedDns, serving, txt
 from tests.support.suites import suite_dir
 

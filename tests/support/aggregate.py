@@ -9,7 +9,7 @@ from dataclasses import replace
 from email.message import EmailMessage
 from typing import Any
 
-from inbox.authentication.feedback import Observation
+from inbox.plugin.api.feedback import Observation
 
 ROW = (
     "<record><row><source_ip>{ip}</source_ip><count>{count}</count><policy_evaluated><disposition>none</disposition>"

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from inbox.authentication.arc.seal import ArcFields, seal
 from inbox.authentication.arc.validate import validate
-from inbox.authentication.facts import ArcFact
-from inbox.authentication.signing import SigningKey
 from inbox.mail.content import MemoryContent
+from inbox.plugin.api.facts import ArcFact
+from inbox.plugin.api.signing import SigningKey
 from inbox.plugin.api.standins import MemoryResolver
 
 #: In the past: other implementations look at the clock on the wall.

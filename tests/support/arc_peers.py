@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from inbox.authentication.signing import SigningKey
+from inbox.plugin.api.signing import SigningKey
 from tests.support.ports import free_port
 from tests.support.waiting import until_it_answers
 

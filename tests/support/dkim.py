@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from inbox.authentication.dkim.sign import FIELD, sign
-from inbox.authentication.signing import SIGNED_HEADERS, PrivateKey, SigningKey
 from inbox.mail.content import MemoryContent
 from inbox.mail.edits import render_field
+from inbox.plugin.api.signing import SIGNED_HEADERS, PrivateKey, SigningKey
 
 #: Made once: a key takes a tenth of a second.
 RSA_KEY = generate_private_key(65537, 2048)

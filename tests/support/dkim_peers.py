@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from inbox.authentication.results import parse
-from inbox.authentication.signing import SigningKey
+from inbox.plugin.api.signing import SigningKey
 from tests.support.milter import Filtered, ask
 from tests.support.ports import free_port
 from tests.support.waiting import until_it_answers

@@ -25,7 +25,7 @@ POLICY = "plugins:\n  recipients: {}\n"
 SCRIPTED = '''
 """Says what the policy tells it to say."""
 from inbox.plugin import *
-from inbox.plugin import PluginSettings, hookimpl
+from inbox.plugin import Plugin, PluginSettings, hookimpl
 import inbox.plugin as api
 
 class Settings(PluginSettings):
@@ -45,7 +45,7 @@ class Settings(PluginSettings):
 def say(text, **names):
     return eval(text, {**vars(api), **names})
 
-class Scripted:
+class Scripted(Plugin):
     def __init__(self, settings, services):
         self.settings = settings
 

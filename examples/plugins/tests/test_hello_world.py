@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from inbox.plugin import AddHeader
-from inbox.plugin.api.testing import PluginTest
-from inbox.policy.mistakes import PolicyMistakes
+from inbox.plugin.testing import PluginTest, PolicyMistakes
 
 PLUGIN = Path(__file__).parents[1] / "hello_world.py"
 

@@ -13,9 +13,7 @@ import httpx2
 import pytest
 
 from inbox.plugin import Accept, Defer
-from inbox.plugin.api.testing import PluginTest
-from inbox.policy.mistakes import PolicyMistakes
-from inbox.policy.outcome import Status
+from inbox.plugin.testing import PluginTest, PolicyMistakes, Status
 
 PLUGIN = Path(__file__).parents[1] / "http_reputation.py"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from inbox.plugin import Quarantine
-from inbox.plugin.api.testing import PluginTest
+from inbox.plugin.testing import PluginTest
 
 PLUGIN = Path(__file__).parents[1] / "shouting_subject.py"
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from inbox.mail.headers import change_field
-from inbox.plugin import ChangeHeader, Door, Identity
-from inbox.plugin.api.testing import PluginTest
-from inbox.policy.mistakes import PolicyMistakes
-from inbox.policy.stages import Stage
+from inbox.plugin import ChangeHeader, Door, Identity, Stage
+from inbox.plugin.testing import PluginTest, PolicyMistakes
 
 PLUGIN = Path(__file__).parents[1] / "subject_tag.py"
 
 
 async def tag(
-    eml: bytes = b"Subject: Hello\r\n\r\n", sender: str | None = "bob@example.net", **settings: object
+    eml: bytes = b"Subject: Hello\r\n\r\n", sender: str | None = "bob@example.net", **settings: Any
 ) -> str | None:
     """The new subject, or None if it stays."""
     edits = (await PluginTest(PLUGIN, settings).data(eml, sender=sender, to=["ann@demo.test"])).edits
@@ -44,7 +43,7 @@ async def test_an_encoded_subject_stays_readable() -> None:
     ("sender", "settings"),
     [("carl@demo.test", {}), ("bob@example.net", {"ours": ["Example.net"]}), (None, {})],
 )
-async def test_mail_from_inside_and_bounces_are_left_alone(sender: str | None, settings: dict[str, object]) -> None:
+async def test_mail_from_inside_and_bounces_are_left_alone(sender: str | None, settings: dict[str, Any]) -> None:
     assert await tag(sender=sender, **settings) is None
 
 
@@ -66,6 +65,6 @@ async def test_no_line_end_of_a_stranger_gets_into_the_field() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"tag": "two words"}, {"tag": ""}, {"tag": "x\r\n"}, {"typo": 1}])
-def test_wrong_settings_are_refused(settings: dict[str, object]) -> None:
+def test_wrong_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(PolicyMistakes, match=next(iter(settings))):
         PluginTest(PLUGIN, settings)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from inbox.dns.answers import DnsTemporary
 from inbox.plugin import (
     Accept,
     AddFlags,
     AddHeader,
     AddRecipient,
     Delivery,
+    DnsTemporary,
     Door,
     FileInto,
     Identity,
@@ -24,11 +24,10 @@ from inbox.plugin import (
     Reject,
     Result,
     SpfFact,
+    Stage,
     VirusFact,
 )
-from inbox.plugin.api.testing import PluginTest
-from inbox.policy.mistakes import PolicyMistakes
-from inbox.policy.stages import Stage
+from inbox.plugin.testing import PluginTest, PolicyMistakes
 
 RECIPES = Path(__file__).parents[1]
 

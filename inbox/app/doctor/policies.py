@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from inbox.app.config.loading import Config
 from inbox.app.doctor.checks import Finding, Outcome
 from inbox.app.wiring.policies import find_plugins, load_policies
 from inbox.app.wiring.services import NoFeedback, make_resolver
-from inbox.authentication.signing import SigningKey
 from inbox.base.clock import Clock
 from inbox.base.errors import PolicyError
 from inbox.plugin.api.services import Counted, Resolution, RunBlocking, Services
+from inbox.plugin.api.signing import SigningKey
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
 from inbox.policy.catalogue import Mode
@@ -95,15 +94,13 @@ async def _checked(instances: Instances, entry: PluginEntry, users: list[str]) -
         async with asyncio.timeout(PATIENCE):
             instance = instances.get(entry)
             await instances.make(instance)
-            check: Callable[[], Awaitable[str]] | None = getattr(instance.plugin, "check", None)
-            if check is None or not inspect.iscoroutinefunction(check):
-                return []
-            said = await check()
+            assert instance.plugin is not None, "make() raises or sets it"
+            said = await instance.plugin.check()
     except Exception as error:  # noqa: BLE001  Foreign code; whatever it raises is what doctor has to tell.
         why = f"{type(error).__name__}: {error}".strip(": ")
         outcome = Outcome.FAIL if entry.mode is Mode.ENFORCE else Outcome.WARN
         return [Finding(name, outcome, f"{why} (in use by {_some(users)})")]
-    return [Finding(name, Outcome.OK, f"{said} (in use by {_some(users)})")]
+    return [Finding(name, Outcome.OK, f"{said} (in use by {_some(users)})")] if said else []
 
 
 def _some(users: list[str]) -> str:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.services import DirectoryService
-from inbox.authentication.feedback import Feedback
 from inbox.dns.resolver import CachingResolver
 from inbox.flow.accept import Acceptance
 from inbox.flow.appending import MailboxAppending
@@ -22,6 +21,7 @@ from inbox.flow.recipients import Recipients
 from inbox.flow.recording import DecisionWriter, Recorder
 from inbox.hosting.keys.signing import SigningKeyring
 from inbox.identity.directory import AddressDirectory
+from inbox.plugin.api.feedback import Feedback
 from inbox.plugin.api.services import Log, Rates, Services
 from inbox.plugin.engine.dispatcher import Dispatcher
 from inbox.store.ports import Ingest

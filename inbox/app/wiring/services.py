@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from inbox.app.config.loading import Config
-from inbox.authentication.feedback import IncomingReport, Observation
 from inbox.base.clock import Clock
 from inbox.dns.resolver import CachingResolver
 from inbox.identity.directory import AddressDirectory
+from inbox.plugin.api.feedback import IncomingReport, Observation
 from inbox.plugin.api.services import Counted, Resolution
 from inbox.store.ports.rates import RateCounters
 

@@ -19,8 +19,8 @@ from typing import Final
 
 from lxml import etree
 
-from inbox.authentication.feedback import Observation
 from inbox.base.limits import REPORT_RESULTS, REPORT_ROWS
+from inbox.plugin.api.feedback import Observation
 
 _DISPOSITIONS: Final = frozenset({"none", "quarantine", "reject"})
 _REASONS: Final = frozenset({"forwarded", "sampled_out", "trusted_forwarder", "mailing_list", "local_policy", "other"})

@@ -16,7 +16,6 @@ from typing import Any, Final
 from lxml import etree
 
 from inbox.authentication.aggregate.unpack import NotAReport, ReportUnfit, attached, unpack
-from inbox.authentication.feedback import IncomingReport, ReportRow
 from inbox.base.limits import (
     REPORT_ALL_ELEMENTS,
     REPORT_DEPTH,
@@ -28,6 +27,7 @@ from inbox.base.limits import (
 )
 from inbox.mail.address import AddressError, canonical_domain
 from inbox.mail.message import Message
+from inbox.plugin.api.feedback import IncomingReport, ReportRow
 
 #: Names of ``policy_published`` and the tags that they stand for.
 _PUBLISHED: Final = {

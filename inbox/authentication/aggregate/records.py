@@ -1,4 +1,4 @@
-"""Stored form of observations and report rows: JSON with the fields of ``inbox.authentication.feedback``."""
+"""Stored form of observations and report rows: JSON with the fields of ``inbox.plugin.api.feedback``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from inbox.authentication.feedback import IncomingReport, Observation, ReportRow
+from inbox.plugin.api.feedback import IncomingReport, Observation, ReportRow
 
 #: Hexadecimal digits of an observation's key: 128 bits, so that two never share one.
 _KEY_DIGITS: Final = 32

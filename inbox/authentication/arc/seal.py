@@ -21,10 +21,10 @@ from inbox.authentication.dkim.canonical import Form, body_hash, canonical_field
 from inbox.authentication.dkim.crypto import sign
 from inbox.authentication.dkim.section import HeaderSection
 from inbox.authentication.dkim.sign import signed_names
-from inbox.authentication.facts import ArcFact, Result
-from inbox.authentication.signing import SigningKey
 from inbox.base.limits import ARC_SETS
 from inbox.mail.content import Content
+from inbox.plugin.api.facts import ArcFact, Result
+from inbox.plugin.api.signing import SigningKey
 
 #: Fields of one name that are covered: a thousand of them would make an unreadable field.
 _MOST_OF_ONE: Final = 20

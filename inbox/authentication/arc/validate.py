@@ -25,10 +25,10 @@ from inbox.authentication.dkim.canonical import BodyHashes
 from inbox.authentication.dkim.keys import Found, find_keys
 from inbox.authentication.dkim.section import HeaderSection
 from inbox.authentication.dkim.verify import INLINE_OCTETS, Offload, added_again
-from inbox.authentication.facts import ArcFact, ArcSet, Result
 from inbox.base.limits import ARC_KEYS
 from inbox.dns.answers import Resolver
 from inbox.mail.content import Content
+from inbox.plugin.api.facts import ArcFact, ArcSet, Result
 
 R = TypeVar("R")
 Keys = Mapping[KeyName, Found]

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from inbox.authentication.signing import PrivateKey
+from inbox.plugin.api.signing import PrivateKey
 
 
 def verify(key: RSAPublicKey | Ed25519PublicKey, signature: bytes, data: bytes) -> bool:

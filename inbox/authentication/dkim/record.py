@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from inbox.authentication.dkim.keys import KeyInvalid, parse_key
-from inbox.authentication.signing import PrivateKey
+from inbox.plugin.api.signing import PrivateKey
 
 #: RFC 1035 §3.3: octets of one character-string.
 STRING_OCTETS: Final = 255

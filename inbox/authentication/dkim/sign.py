@@ -14,9 +14,9 @@ from typing import Final
 from inbox.authentication.dkim.canonical import Form, body_hash
 from inbox.authentication.dkim.crypto import sign as sign_octets
 from inbox.authentication.dkim.section import HeaderSection
-from inbox.authentication.signing import SigningKey
 from inbox.base.errors import InboxError
 from inbox.mail.content import Content
+from inbox.plugin.api.signing import SigningKey
 
 FIELD: Final = "DKIM-Signature"
 #: Signed once more than they occur, whether they occur or not.

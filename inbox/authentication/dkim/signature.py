@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from inbox.authentication.dkim.canonical import Form
 from inbox.authentication.dkim.keys import KeyInvalid, domain_name
 from inbox.authentication.dkim.tags import TagsInvalid, number, octets, parse_tags, required, words
-from inbox.authentication.facts import DkimSignature, Result
 from inbox.base.limits import CLOCK_SKEW_SECONDS, TAG_LENGTH_DIGITS
+from inbox.plugin.api.facts import DkimSignature, Result
 
 #: ``a=`` and the ``k=`` that goes with it. RFC 8301 §3.1 takes rsa-sha1 out.
 ALGORITHMS = {"rsa-sha256": "rsa", "ed25519-sha256": "ed25519"}

@@ -15,10 +15,10 @@ from inbox.authentication.dkim.crypto import verify as verify_octets
 from inbox.authentication.dkim.keys import Found, KeyInvalid, PublicKey, find_keys
 from inbox.authentication.dkim.section import ONCE, HeaderSection
 from inbox.authentication.dkim.signature import Signature, read_signature
-from inbox.authentication.facts import DkimFact, DkimSignature, Result
 from inbox.base.limits import DKIM_SIGNATURES, RSA_BITS_LEAST
 from inbox.dns.answers import DnsTemporary, LookupsSpent, Resolver
 from inbox.mail.content import Content
+from inbox.plugin.api.facts import DkimFact, DkimSignature, Result
 
 R = TypeVar("R")
 FIELD = "dkim-signature"

@@ -15,9 +15,9 @@ from hashlib import blake2s
 from inbox.authentication.dmarc.author import Author
 from inbox.authentication.dmarc.discovery import Discovery, Found
 from inbox.authentication.dmarc.records import Policy
-from inbox.authentication.facts import DkimFact, DmarcFact, Result, SpfFact
 from inbox.base.limits import DMARC_IDENTIFIERS, DMARC_SECONDS
 from inbox.dns.answers import SPENT, AnswerUnfit, DnsError
+from inbox.plugin.api.facts import DkimFact, DmarcFact, Result, SpfFact
 
 #: Names of exceptions that the domain owner makes: RFC 7489 Appendix C and RFC 9990 §3.1.1.
 SAMPLED_OUT = "sampled_out"
@@ -178,3 +178,8 @@ class _Alignment:
         if domain != organizational and not domain.endswith(f".{organizational}"):
             return False
         return await self._discovery.organizational_domain(domain) == organizational
+
+
+def lookups_spent(fact: DmarcFact) -> bool:
+    """Whether the result is temporary because the budget of slow DNS look-ups was spent."""
+    return fact.result is Result.TEMPERROR and SPENT in fact.reason

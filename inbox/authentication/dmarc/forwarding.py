@@ -17,10 +17,10 @@ from inbox.authentication import results
 from inbox.authentication.dmarc.author import Author
 from inbox.authentication.dmarc.discovery import Discovery
 from inbox.authentication.dmarc.evaluation import Checked, evaluate
-from inbox.authentication.facts import ArcFact, ArcSet, DkimFact, DkimSignature, Result, SpfFact
 from inbox.base.limits import DMARC_PEER_NAMES
 from inbox.dns.answers import NameUnfit, Resolver
 from inbox.mail.address import AddressError, canonical_domain
+from inbox.plugin.api.facts import ArcFact, ArcSet, DkimFact, DkimSignature, Result, SpfFact
 
 _LIST_ID: Final = re.compile(rb"<[ \t]*([!-;=?-~]{1,255})[ \t]*>[^<>]*\Z")
 _LIST_ID_OCTETS: Final = 998

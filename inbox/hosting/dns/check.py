@@ -11,13 +11,13 @@ import dns.rdata
 
 from inbox.authentication.dkim.keys import KeyInvalid, parse_key
 from inbox.authentication.dkim.record import Publication, compared, record_name
-from inbox.authentication.facts import Result
 from inbox.authentication.spf import SpfChecker
 from inbox.hosting.dns import policies as domain_policies
 from inbox.hosting.dns.findings import Finding, Look, Outcome, State, Subject
 from inbox.hosting.dns.lookup import Shown
 from inbox.hosting.dns.records import IPAddress, Need, WantedRecord
 from inbox.mail.address import Address
+from inbox.plugin.api.facts import Result
 from inbox.plugin.api.services import RunBlocking
 
 #: Names of an address that are checked: one is enough, and the owner of a network may publish thousands.

@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from inbox.authentication.dkim.record import Publication, publication, record_name
-from inbox.authentication.signing import PrivateKey
 from inbox.base.clock import Clock
 from inbox.base.errors import AlreadyExists, ConfigError, InboxError, NotFound
 from inbox.dns.answers import DnsTemporary, NameUnfit, Resolver
@@ -28,6 +27,7 @@ from inbox.hosting.keys.signing import load_private
 from inbox.mail.address import AddressError, canonical_domain
 from inbox.mail.tenancy import HostedDomain
 from inbox.plugin.api.services import Log, RunBlocking
+from inbox.plugin.api.signing import PrivateKey
 from inbox.store.ports import DkimKeyRecord, DkimKeys
 
 #: RFC 8301 §3.2: signers should use at least 2048 bits. More makes a record that some DNS providers refuse.

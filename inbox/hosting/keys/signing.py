@@ -15,12 +15,12 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from inbox.app.config.settings_services import Dkim
 from inbox.authentication.dkim.record import key_type
-from inbox.authentication.signing import PrivateKey, SigningKey
 from inbox.base.clock import Clock
 from inbox.base.errors import ConfigError
 from inbox.base.kept import Kept
 from inbox.identity.directory import KEPT_ENTRIES, KEPT_SECONDS, AddressDirectory
 from inbox.mail.tenancy import DomainOverrides, HostedDomain
+from inbox.plugin.api.signing import PrivateKey, SigningKey
 from inbox.store.ports import DkimKeyRecord, DkimKeys
 
 #: The origin of a key: the table ``dkim_key``, the fields of ``has_domain``, or SMTP_DKIM_*.
@@ -59,7 +59,7 @@ class SigningKeyring:
             self._own = (PlacedKey(SigningKey(dkim.domain, dkim.selector, private, self._headers), "environment"),)
 
     async def keys(self, tenant: str, domain: str) -> tuple[SigningKey, ...]:
-        """See ``inbox.authentication.signing.SigningKeys``.
+        """See ``inbox.plugin.api.signing.SigningKeys``.
 
         Raises:
             StoreUnavailable

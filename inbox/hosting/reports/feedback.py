@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from inbox.authentication.aggregate.records import encode_details, encode_observation, observation_key
-from inbox.authentication.feedback import IncomingReport, Observation
 from inbox.base.clock import Clock
 from inbox.base.errors import Conflict, InboxError, NotFound, StorageFull, StoreError, StoreUnavailable
 from inbox.base.limits import OBSERVATION_OCTETS, OBSERVATIONS, OBSERVATIONS_OCTETS
 from inbox.identity.directory import AddressDirectory
+from inbox.plugin.api.feedback import IncomingReport, Observation
 from inbox.plugin.api.services import Log, RunBlocking
 from inbox.store.ports import DmarcReports, ObservationCount, StoredReport
 
@@ -42,7 +42,7 @@ class _Counted:
 
 
 class FeedbackLedger:
-    """``Feedback`` of ``inbox.authentication.feedback`` over the database.
+    """``Feedback`` of ``inbox.plugin.api.feedback`` over the database.
 
     A write whose outcome is unknown is tried again and may count twice; a crash loses what was not written. These are
     statistics: no message waits for them.

@@ -1,12 +1,16 @@
-"""Facts: what plugins found out, as frozen dataclasses keyed by their type.
+"""Facts: what plugins find out, as frozen dataclasses keyed by their type; and the facts that plugins share.
 
 A plugin declares the types that it ``gives`` and ``needs``; the plan of a stage is sorted by that.
+
+In facts about a message's origin, domains are A-labels in lower case. Texts named ``reason`` are ours, but may quote
+what a stranger wrote: they are printable ASCII of bounded length, fit for a header field, a log and a decision record.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TypeVar, cast
 
 T = TypeVar("T")
@@ -126,3 +130,163 @@ class VirusFact:
     why: str = ""
     kind: str = ""
     signatures: tuple[str, ...] = ()
+
+
+class Result(StrEnum):
+    """RFC 8601 §2.7. ``policy`` (DKIM): valid, but not acceptable here, such as a signature with ``l=``."""
+
+    PASS = "pass"  # noqa: S105  a result, no password
+    FAIL = "fail"
+    SOFTFAIL = "softfail"
+    NEUTRAL = "neutral"
+    NONE = "none"
+    POLICY = "policy"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+@dataclass(frozen=True, slots=True)
+class SpfFact:
+    """RFC 7208. ``domain`` is the one that ``result`` is about: that of MAIL FROM, or for a null sender that of HELO.
+
+    ``identity`` is ``mailfrom`` or ``helo``. ``helo_result`` is the result for the HELO identity, where it was
+    checked. ``explanation`` is the domain's ``exp=`` text, filtered; it is a stranger's, and no peer sees it.
+    ``source`` is ``checked``; ``exempt``, if the peer is one that SPF does not apply to; or ``header``, if an
+    Authentication-Results field was believed.
+    """
+
+    result: Result
+    domain: str
+    identity: str = "mailfrom"
+    sender: str = ""
+    helo: str = ""
+    helo_result: Result | None = None
+    mechanism: str = ""
+    reason: str = ""
+    explanation: str = ""
+    source: str = "checked"
+
+
+@dataclass(frozen=True, slots=True)
+class DkimSignature:
+    """One DKIM-Signature field, judged (RFC 6376 §6.1). ``identity`` is ``i=``, ``covers`` the signed field names in
+    lower case, ``signature`` the first characters of ``b=`` (RFC 6008), ``testing`` the key's ``t=y``."""
+
+    result: Result
+    domain: str = ""
+    selector: str = ""
+    identity: str = ""
+    algorithm: str = ""
+    bits: int = 0
+    signature: str = ""
+    covers: tuple[str, ...] = ()
+    testing: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DkimFact:
+    """All signatures that were judged, in the order of the message; ``result`` is that of the best one.
+
+    ``skipped`` signatures were beyond the limit and not looked at. ``source`` as in :class:`SpfFact`.
+    """
+
+    result: Result
+    signatures: tuple[DkimSignature, ...] = ()
+    skipped: int = 0
+    source: str = "checked"
+
+    @property
+    def passing(self) -> tuple[str, ...]:
+        """The domains (``d=``) with a valid signature, each once."""
+        return tuple(dict.fromkeys(each.domain for each in self.signatures if each.result is Result.PASS))
+
+
+@dataclass(frozen=True, slots=True)
+class ArcSet:
+    """One hop of an ARC chain: who sealed it, and what that hop says to have found (its AAR's text, RFC 8617 §4.1.1).
+
+    ``results`` is only worth something if the chain passes and the sealer is trusted. ``covers`` are the field names
+    that the newest ARC-Message-Signature covers, in lower case; without ``from`` among them the author may have been
+    exchanged afterwards. It is empty for older sets.
+    """
+
+    instance: int
+    domain: str
+    selector: str
+    results: str
+    covers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ArcFact:
+    """RFC 8617 §5.2. ``result`` is none, pass or fail. ``sets`` are in the order of their instances.
+
+    ``oldest_pass`` is 0 if all of the chain is intact for the message as it is now, otherwise the lowest instance
+    whose ARC-Message-Signature still validates. ``temporary``: it failed because a key could not be looked up; by
+    RFC 8617 §5.2.1 that is a failure as any other, but who would refuse the message may defer it instead. ``added``
+    names a field that occurs once by RFC 5322, is covered by the newest ARC-Message-Signature, and is there again: the
+    chain holds, but what a reader is shown may be a stranger's (RFC 6376 §8.15).
+    """
+
+    result: Result
+    sets: tuple[ArcSet, ...] = ()
+    oldest_pass: int = 0
+    reason: str = ""
+    temporary: bool = False
+    added: str = ""
+
+    @property
+    def sealers(self) -> tuple[str, ...]:
+        """The domains that sealed, the first hop first."""
+        return tuple(each.domain for each in self.sets)
+
+
+@dataclass(frozen=True, slots=True)
+class DmarcFact:
+    """RFC 9989 (and RFC 7489). ``domain`` is that of From; ``policy_domain`` the one whose record was found.
+
+    ``policy`` is what that record asks for this very domain (``none``, ``quarantine``, ``reject``; empty without a
+    record), ``disposition`` what is left of it after ``pct`` or ``t=y`` and exceptions. ``exception`` names the
+    exception that was made (``mailing_list``, ``trusted_forwarder``, ``local_policy``, ``sampled_out``,
+    ``policy_test_mode``), and ``comment`` says which. ``published`` has the tags of the record as they count.
+    """
+
+    result: Result
+    domain: str
+    organizational_domain: str = ""
+    policy_domain: str = ""
+    policy: str = ""
+    disposition: str = "none"
+    spf_aligned: bool = False
+    dkim_aligned: bool = False
+    exception: str = ""
+    comment: str = ""
+    published: tuple[tuple[str, str], ...] = ()
+    reason: str = ""
+    source: str = "checked"
+
+
+@dataclass(frozen=True, slots=True)
+class BimiFact:
+    """The domain's indicator: ``result`` is pass (a usable record), none, skipped is ``none`` with a reason, or an
+    error; ``location`` and ``evidence`` are the URLs of ``l=`` and ``a=``."""
+
+    result: Result
+    domain: str = ""
+    selector: str = "default"
+    location: str = ""
+    evidence: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DmarcReportFact:
+    """What became of mail to an address for aggregate reports. ``status`` is ``filed``; ``ignored``, if it was known or
+    is about somebody else's domain; ``not_a_report``; ``unreadable``; ``skipped``, if there were too many; or ``lost``,
+    if it could not be filed. ``reporter`` is what the report calls its author."""
+
+    status: str
+    domain: str = ""
+    reporter: str = ""
+    why: str = ""

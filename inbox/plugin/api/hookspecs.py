@@ -11,15 +11,32 @@ of it again. A plugin that has something to remove from it has a method ``at_lea
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar, overload
+
 import pluggy
 
 from inbox.plugin.api.context import Delivery, Failure, Identity, Recipient, Session, Transaction
 from inbox.policy.verdicts import HookResult
 
-PROJECT = "inbox"
+PROJECT: Final = "inbox"
 hookspec = pluggy.HookspecMarker(PROJECT)
-#: Marks a method of a plugin as a hook.
-hookimpl = pluggy.HookimplMarker(PROJECT)
+_hookimpl = pluggy.HookimplMarker(PROJECT)
+#: A method that is a hook: ``def`` or ``async def``.
+HookMethod = TypeVar("HookMethod", bound=Callable[..., HookResult | Coroutine[Any, Any, HookResult]])
+
+
+@overload
+def hookimpl(function: HookMethod) -> HookMethod: ...
+
+
+@overload
+def hookimpl(*, specname: str) -> Callable[[HookMethod], HookMethod]: ...
+
+
+def hookimpl(function: Callable[..., Any] | None = None, *, specname: str | None = None) -> Callable[..., Any]:
+    """Marks a method of a plugin as the hook of its name, or as the hook ``specname``."""
+    return _hookimpl(function, specname=specname)
 
 
 class Hooks:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from inbox.authentication.facts import Result
+from inbox.plugin.api.facts import Result
 from inbox.policy.verdicts import AddHeader, Defer, Opinion, Quarantine, Reject, Score
 
 

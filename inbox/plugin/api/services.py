@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from inbox.authentication.feedback import Feedback
-from inbox.authentication.signing import SigningKeys
 from inbox.base.clock import Clock
 from inbox.base.once import Once
 from inbox.dns.answers import Resolver
+from inbox.plugin.api.feedback import Feedback
+from inbox.plugin.api.signing import SigningKeys
 
 R = TypeVar("R")
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, TypeVar
 
-from inbox.authentication.feedback import IncomingReport, Observation
-from inbox.authentication.signing import SigningKey
 from inbox.dns.answers import SPENT, Answer, DnsTemporary, LookupsSpent, Mx, NameUnfit, Tlsa
+from inbox.plugin.api.feedback import IncomingReport, Observation
 from inbox.plugin.api.services import Counted, Resolution
+from inbox.plugin.api.signing import SigningKey
 
 R = TypeVar("R")
 

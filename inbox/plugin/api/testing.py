@@ -2,7 +2,7 @@
 
 ::
 
-    from inbox.plugin.api.testing import PluginTest
+    from inbox.plugin.testing import PluginTest
 
     async def test_invoices_are_scored() -> None:
         test = PluginTest("spam_rules", settings={"rules": [{"name": "INVOICE", "when": "…", "score": 4.5}]})
@@ -34,6 +34,7 @@ from inbox.mail.content import MemoryContent
 from inbox.mail.message import Message
 from inbox.plugin.api.context import Delivery, Door, Failure, Identity, Recipient, Session, Transaction
 from inbox.plugin.api.facts import Facts
+from inbox.plugin.api.plugin import PluginInvalid
 from inbox.plugin.api.services import Services
 from inbox.plugin.api.settings import PluginSettings
 from inbox.plugin.api.standins import (
@@ -48,11 +49,12 @@ from inbox.plugin.api.standins import (
 )
 from inbox.plugin.engine.dispatcher import Dispatcher, Memo
 from inbox.plugin.engine.guard import Guard
-from inbox.plugin.engine.inspection import LoadedPlugin, PluginInvalid, inspect_module
+from inbox.plugin.engine.inspection import LoadedPlugin, inspect_module
 from inbox.plugin.engine.instances import Instances
 from inbox.plugin.engine.registry import SHIPPED, Problem, Registry
 from inbox.plugin.engine.views import Given
 from inbox.policy.catalogue import PluginInfo
+from inbox.policy.mistakes import PolicyMistakes
 from inbox.policy.outcome import StageOutcome, Status, Trace
 from inbox.policy.snapshot import EffectivePolicy, PolicySet
 from inbox.policy.stages import Stage
@@ -60,7 +62,7 @@ from inbox.policy.verdicts import Edit, Verdict
 
 __all__ = [
     "FakeClock", "MemoryDirectory", "MemoryFeedback", "MemoryLog", "MemoryRates", "MemoryResolver", "MemorySigningKeys",
-    "PluginTest", "TestOutcome", "load", "run_in_thread",
+    "PluginInvalid", "PluginTest", "PolicyMistakes", "Status", "TestOutcome", "load", "run_in_thread",
 ]  # fmt: skip
 #: Stands in a test's policy for whoever gives the facts that the test brings.
 _GIVER = "given"

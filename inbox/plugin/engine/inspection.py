@@ -9,15 +9,21 @@ from types import ModuleType
 from typing import Any, Final
 
 import pluggy
-from pluggy._hooks import HookImpl
 from pydantic import BaseModel
 
-from inbox.base.errors import InboxError
-from inbox.base.limits import HOOK_SECONDS
 from inbox.mail.tenancy import DomainOverrides
 from inbox.plugin.api.hookspecs import PROJECT, Hooks
+from inbox.plugin.api.plugin import Plugin, PluginInvalid
+from inbox.plugin.api.services import Services
 from inbox.plugin.api.settings import PluginSettings
-from inbox.policy.catalogue import ENGINE_KEYS, OnError, PluginInfo
+from inbox.plugin.engine.attributes import (
+    DECLARED,
+    check_names,
+    check_values,
+    has_at_least,
+    on_error_of,
+)
+from inbox.policy.catalogue import ENGINE_KEYS, PluginInfo
 from inbox.policy.mistakes import unknown
 from inbox.policy.stages import Stage
 
@@ -25,10 +31,6 @@ from inbox.policy.stages import Stage
 ARGUMENTS: Final[Mapping[Stage, tuple[str, ...]]] = {
     stage: tuple(inspect.signature(getattr(Hooks, stage.value)).parameters)[1:] for stage in Stage
 }
-
-
-class PluginInvalid(InboxError):
-    """A plugin that cannot be loaded. ``str(error)`` says what is wrong with it and what would be right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,10 @@ class LoadedPlugin(PluginInfo):
     edits to be made if its hook at ``data`` is not called, or fails.
     """
 
-    make: Callable[..., Any]
+    make: Callable[[Any, Services], Plugin]
     hooks: tuple[Hook, ...]
     source: str
     documentation: str
-    takes_arguments: bool
     shareable: bool
     always: bool = False
     at_least: bool = False
@@ -84,25 +85,35 @@ def inspect_module(
     Raises:
         PluginInvalid: it breaks a rule of the plugin API.
     """
-    plugin = cls or _only_class(module)
+    found = cls or _only_class(module)
+    try:
+        return _inspected(name, module, _derived(found), source=source, version=version, environment=environment)
+    except PluginInvalid as error:
+        file = vars(module).get("__file__")
+        place = f" in {file}" if file and file != source else ""
+        raise PluginInvalid(f"class {found.__name__}{place}: {error}") from error
+
+
+def _inspected(
+    name: str, module: ModuleType, plugin: type[Plugin], *, source: str, version: str, environment: Mapping[str, Any]
+) -> LoadedPlugin:
     hooks = _hooks(plugin)
+    stages = frozenset(hook.stage for hook in hooks)
+    check_values(plugin, stages)
+    _check_constructor(plugin)
     settings = _settings(module, plugin)
     defaults, default_names = _environment_defaults(settings, environment)
-    for name_of_method in ("start", "close"):
-        method = getattr(plugin, name_of_method, None)
-        if method is not None and not inspect.iscoroutinefunction(method):
-            raise PluginInvalid(f"{name_of_method} must be async def")
     return LoadedPlugin(
         name=name,
-        version=str(getattr(module, "__version__", version)),
+        version=str(vars(module).get("__version__", version)),
         settings=settings,
-        stages=frozenset(hook.stage for hook in hooks),
-        gives=_types(plugin, "gives"),
-        needs=_types(plugin, "needs"),
-        after=_types(plugin, "after"),
-        essential=bool(getattr(plugin, "essential", False)),
-        on_error=_on_error(plugin),
-        timeout=_timeout(plugin),
+        stages=stages,
+        gives=plugin.gives,
+        needs=plugin.needs,
+        after=plugin.after,
+        essential=plugin.essential,
+        on_error=on_error_of(plugin),
+        timeout=float(plugin.timeout),
         defaults=defaults,
         default_names=default_names,
         domain_fields=_domain_fields(settings),
@@ -110,72 +121,95 @@ def inspect_module(
         hooks=hooks,
         source=source,
         documentation=inspect.cleandoc(module.__doc__ or plugin.__doc__ or ""),
-        takes_arguments=_takes_arguments(plugin),
-        shareable=bool(getattr(plugin, "shareable", False)),
-        always=bool(getattr(plugin, "always", False)),
-        at_least=_at_least(plugin, hooks),
+        shareable=plugin.shareable,
+        always=plugin.always,
+        at_least=has_at_least(plugin),
     )
 
 
 def _only_class(module: ModuleType) -> type:
-    marked = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and value.__module__ == module.__name__
-        and any(hasattr(member, f"{PROJECT}_impl") for member in vars(value).values())
-    ]
-    if len(marked) == 1:
-        return marked[0]
-    if not marked:
-        raise PluginInvalid("no class here has a method with @hookimpl")
-    raise PluginInvalid(
-        f"one class with @hookimpl methods is a plugin; here are {', '.join(c.__name__ for c in marked)}"
-    )
+    """The class of this module that is a plugin, or would like to be one: it has hooks and is no other one's base."""
+    own = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__]
+    classes = [cls for cls in dict.fromkeys(own) if issubclass(cls, Plugin) or _marked(cls)]
+    found = [cls for cls in classes if not any(cls in other.__mro__[1:] for other in classes)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise PluginInvalid("no class here derives from Plugin")
+    raise PluginInvalid(f"a module has one plugin; here are the classes {', '.join(c.__name__ for c in found)}")
 
 
-def _hooks(plugin: type) -> tuple[Hook, ...]:
+def _marked(cls: type) -> list[str]:
+    """The names of the methods in the body of a class that have @hookimpl."""
+    return [name for name, value in vars(cls).items() if hasattr(value, f"{PROJECT}_impl")]
+
+
+def _derived(cls: type) -> type[Plugin]:
+    if not issubclass(cls, Plugin):
+        bases = ", ".join([base.__name__ for base in cls.__bases__ if base is not object] + ["Plugin"])
+        raise PluginInvalid(
+            f"a plugin derives from Plugin: write class {cls.__name__}({bases}), and import Plugin from inbox.plugin"
+        )
+    return cls
+
+
+def _hooks(plugin: type[Plugin]) -> tuple[Hook, ...]:
     """Checked by pluggy against the hook specifications."""
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(Hooks)
-    for name in vars(plugin):
-        options = manager.parse_hookimpl_opts(plugin, name)
-        hook = options.get("specname") or name if options is not None else None
-        if hook is not None and hook not in ARGUMENTS:
-            raise PluginInvalid(unknown("hook", hook, Stage))
+    names = _hook_names(manager, plugin)
+    check_names(plugin, names)
+    if not names:
+        raise PluginInvalid(f"it has no hook: mark a method with @hookimpl; known are {', '.join(Stage)}")
     try:
         manager.register(plugin)
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        raise PluginInvalid(_signature_mistake(manager, plugin) or str(error)) from error
+        raise PluginInvalid(_signature_mistake(manager, plugin, names) or str(error)) from error
     callers = sorted(manager.get_hookcallers(plugin) or (), key=lambda caller: list(Stage).index(Stage(caller.name)))
-    return tuple(_hook(Stage(caller.name), impl) for caller in callers for impl in caller.get_hookimpls())
+    hooks = tuple(_hook(Stage(caller.name), impl) for caller in callers for impl in caller.get_hookimpls())
+    if len({hook.stage for hook in hooks}) < len(names):
+        raise PluginInvalid(f"two methods are the hook of one stage: {', '.join(names)}")
+    return hooks
 
 
-def _hook(stage: Stage, impl: HookImpl) -> Hook:
-    if impl.hookwrapper or impl.wrapper:
-        raise PluginInvalid(f"{stage}: wrappers are not called here; return an opinion")
+def _hook_names(manager: pluggy.PluginManager, plugin: type[Plugin]) -> list[str]:
+    """The methods with @hookimpl, inherited ones too. Raises PluginInvalid: one is no hook."""
+    names = []
+    for name in dir(plugin):
+        options = manager.parse_hookimpl_opts(plugin, name)
+        if options is None:
+            continue
+        hook = options.get("specname") or name
+        if hook not in ARGUMENTS:
+            raise PluginInvalid(unknown("hook", hook, Stage))
+        if name in DECLARED:
+            raise PluginInvalid(f"{name}: the engine calls a method of this name by itself; give the hook another name")
+        names.append(name)
+    return names
+
+
+def _hook(stage: Stage, impl: pluggy.HookImpl) -> Hook:
     function = impl.function
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise PluginInvalid(f"{stage}: a hook returns its opinions, it does not yield them")
     return Hook(stage, function.__name__, tuple(impl.argnames), inspect.iscoroutinefunction(function))
 
 
-def _signature_mistake(manager: pluggy.PluginManager, plugin: type) -> str | None:
+def _signature_mistake(manager: pluggy.PluginManager, plugin: type[Plugin], names: list[str]) -> str | None:
     """Our words for an unknown argument: pluggy's do not say which exist."""
-    for name, member in vars(plugin).items():
+    for name in names:
         options = manager.parse_hookimpl_opts(plugin, name)
-        if options is None:
-            continue
-        stage = Stage(options.get("specname") or name)
-        for argument in list(inspect.signature(member).parameters)[1:]:
+        stage = Stage((options and options.get("specname")) or name)
+        for argument in list(inspect.signature(inspect.getattr_static(plugin, name)).parameters)[1:]:
             if argument not in ARGUMENTS[stage]:
                 return f"{stage}: {unknown('argument', argument, ARGUMENTS[stage])}"
     return None
 
 
-def _settings(module: ModuleType, plugin: type) -> type[PluginSettings]:
-    settings = getattr(plugin, "Settings", None) or getattr(module, "Settings", PluginSettings)
+def _settings(module: ModuleType, plugin: type[Plugin]) -> type[PluginSettings]:
+    own = plugin.Settings is not Plugin.Settings
+    settings = plugin.Settings if own else vars(module).get("Settings", PluginSettings)
     if not (isinstance(settings, type) and issubclass(settings, PluginSettings)):
         raise PluginInvalid("Settings must be a class derived from PluginSettings")
     taken = [name for name in ENGINE_KEYS if name in settings.model_fields]
@@ -210,48 +244,8 @@ def _domain_fields(settings: type[BaseModel]) -> dict[str, str]:
     return fields
 
 
-def _types(plugin: type, attribute: str) -> tuple[type, ...]:
-    declared = getattr(plugin, attribute, ())
-    if not isinstance(declared, tuple) or not all(isinstance(kind, type) for kind in declared):
-        raise PluginInvalid(f"{attribute} must be a tuple of fact types")
-    return declared
-
-
-def _on_error(plugin: type) -> OnError | Mapping[Stage, OnError]:
-    declared = getattr(plugin, "on_error", OnError.DEFER)
-    try:
-        if isinstance(declared, Mapping):
-            return {Stage(stage): OnError(outcome) for stage, outcome in declared.items()}
-        return OnError(declared)
-    except ValueError as error:
-        raise PluginInvalid(f"on_error: {error}; known are {', '.join(OnError)}") from error
-
-
-def _timeout(plugin: type) -> float:
-    declared = getattr(plugin, "timeout", HOOK_SECONDS)
-    if isinstance(declared, bool) or not isinstance(declared, int | float) or not 0 < declared <= 600:
-        raise PluginInvalid("timeout must be a number of seconds, more than 0 and at most 600")
-    return float(declared)
-
-
-def _at_least(plugin: type, hooks: tuple[Hook, ...]) -> bool:
-    method = getattr(plugin, "at_least", None)
-    if method is None:
-        return False
-    if not inspect.isfunction(method) or inspect.iscoroutinefunction(method):
-        raise PluginInvalid("at_least must be def: it is called when there is no more waiting")
-    if list(inspect.signature(method).parameters)[1:] != ["tx"]:
-        raise PluginInvalid("at_least must take (tx)")
-    if all(hook.stage is not Stage.DATA for hook in hooks):
-        raise PluginInvalid("at_least stands in for a hook at data, and there is none")
-    return True
-
-
-def _takes_arguments(plugin: type) -> bool:
-    if plugin.__init__ is object.__init__:  # type: ignore[misc]  # only compared, never called on an instance
-        return False
+def _check_constructor(plugin: type[Plugin]) -> None:
     try:
         inspect.signature(plugin).bind(None, None)
     except TypeError as error:
         raise PluginInvalid("__init__ must take (settings, services)") from error
-    return True

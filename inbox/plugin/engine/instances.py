@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from inbox.base.limits import HOOK_SECONDS
+from inbox.plugin.api.plugin import Plugin
 from inbox.plugin.api.services import Log, Services
 from inbox.plugin.engine.breaker import Breaker
 from inbox.plugin.engine.guard import Guard
@@ -31,7 +32,7 @@ class Instance:
         self.entry = entry
         self.loaded = loaded
         self.breaker = breaker
-        self.plugin: Any = None
+        self.plugin: Plugin | None = None
         self.calls: dict[Stage, tuple[Callable[..., Any], Hook]] = {}
         self._making = asyncio.Lock()
 
@@ -57,7 +58,7 @@ class Instances:
             weakref.WeakValueDictionary()
         )
         self._breakers: Final[weakref.WeakValueDictionary[str, Breaker]] = weakref.WeakValueDictionary()
-        self._retired: Final[deque[tuple[str, Any]]] = deque()
+        self._retired: Final[deque[tuple[str, Plugin]]] = deque()
 
     @property
     def log(self) -> Log:
@@ -91,16 +92,14 @@ class Instances:
             loaded, settings = instance.loaded, instance.entry.settings
             self._guard.enter()
             try:
-                plugin = loaded.make(settings, self._services) if loaded.takes_arguments else loaded.make()
+                plugin = loaded.make(settings, self._services)
             finally:
                 self._guard.leave()
-            start = getattr(plugin, "start", None)
-            if start is not None:
-                async with asyncio.timeout(HOOK_SECONDS):
-                    await Steps(start(), self._guard)
-            dependency = getattr(plugin, "dependency", None)
+            async with asyncio.timeout(HOOK_SECONDS):
+                await Steps(plugin.start(), self._guard)
+            dependency = plugin.dependency
             if dependency is not None:
-                instance.breaker = self._breaker(str(dependency), instance.entry.timeout)
+                instance.breaker = self._breaker(dependency, instance.entry.timeout)
             instance.calls = {hook.stage: (getattr(plugin, hook.method), hook) for hook in loaded.hooks}
             instance.plugin = plugin
             weakref.finalize(instance, self._retired.append, (loaded.name, plugin)).atexit = False
@@ -145,13 +144,10 @@ class Instances:
                 await self._close(instance.loaded.name, plugin)
         await self.close_retired()
 
-    async def _close(self, name: str, plugin: Any) -> None:
-        close = getattr(plugin, "close", None)
-        if close is None:
-            return
+    async def _close(self, name: str, plugin: Plugin) -> None:
         try:
             async with asyncio.timeout(HOOK_SECONDS):
-                await Steps(close(), self._guard)
+                await Steps(plugin.close(), self._guard)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001  A plugin's clean-up must not keep the others from theirs.

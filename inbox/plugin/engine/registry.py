@@ -25,7 +25,8 @@ from typing import Any, Final
 
 from inbox.base.files import read_regular
 from inbox.base.limits import IMPORT_SECONDS, PLUGIN_FILE_OCTETS
-from inbox.plugin.engine.inspection import LoadedPlugin, PluginInvalid, inspect_module
+from inbox.plugin.api.plugin import PluginInvalid
+from inbox.plugin.engine.inspection import LoadedPlugin, inspect_module
 from inbox.policy.stages import Stage
 
 GROUP: Final = "inbox.plugins"

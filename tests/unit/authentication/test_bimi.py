@@ -13,9 +13,9 @@ from inbox.authentication.dmarc.author import Author
 from inbox.authentication.dmarc.discovery import Discovery, Method
 from inbox.authentication.dmarc.evaluation import Checked, evaluate
 from inbox.authentication.dmarc.public_suffix import shipped
-from inbox.authentication.facts import BimiFact, DkimFact, DkimSignature, DmarcFact, Result, SpfFact
 from inbox.base.limits import BIMI_RECORD_OCTETS
 from inbox.mail.headers import Headers
+from inbox.plugin.api.facts import BimiFact, DkimFact, DkimSignature, DmarcFact, Result, SpfFact
 from inbox.plugin.api.standins import MemoryResolver
 
 SVG = "https://brand.example.org/logo.svg"

@@ -6,9 +6,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from inbox.authentication.facts import ArcFact, BimiFact, DkimFact, DkimSignature, DmarcFact, Result, SpfFact
 from inbox.authentication.findings import of_arc, of_bimi, of_dkim, of_dmarc, of_spf
 from inbox.authentication.results import MethodResult
+from inbox.plugin.api.facts import ArcFact, BimiFact, DkimFact, DkimSignature, DmarcFact, Result, SpfFact
 
 
 def test_helo_is_told_beside_the_sender_if_it_says_something() -> None:

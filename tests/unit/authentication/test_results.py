@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inbox.authentication.facts import Result
 from inbox.authentication.results import AuthenticationResults, MethodResult, believed, may_be, parse, render
 from inbox.mail.edits import render_field
 from inbox.mail.headers import Headers
+from inbox.plugin.api.facts import Result
 
 OURS = "mx.demo.test"
 

@@ -6,11 +6,11 @@ from ipaddress import ip_address
 
 import pytest
 
-from inbox.authentication.facts import Result, SpfFact
 from inbox.authentication.spf import SpfChecker
 from inbox.base.limits import SPF_RESULT_SECONDS
 from inbox.dns.answers import Answer
 from inbox.mail.address import Address
+from inbox.plugin.api.facts import Result, SpfFact
 from inbox.plugin.api.standins import FakeClock, MemoryResolver
 
 PEER = ip_address("192.0.2.1")

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inbox.authentication.facts import Result
 from inbox.authentication.spf_evaluator import Evaluated, check_host
 from inbox.base.limits import SPF_EXPLANATION_OCTETS
 from inbox.dns.answers import Answer
+from inbox.plugin.api.facts import Result
 from inbox.plugin.api.standins import MemoryResolver
 
 PEER = "192.0.2.1"

@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from inbox.authentication.dkim.verify import verify
-from inbox.authentication.facts import DkimFact, Result
 from inbox.mail.content import MemoryContent
+from inbox.plugin.api.facts import DkimFact, Result
 from inbox.plugin.api.standins import MemoryResolver
 from tests.support.cli import Cli
 from tests.support.dkim import MAIL, RSA_KEY, key_record

@@ -16,13 +16,13 @@ PLUGIN = '''"""Hello: a greeting.
 Speaks at:  data.
 """
 from pydantic import Field
-from inbox.plugin import PluginSettings, Score, Services, Transaction, hookimpl
+from inbox.plugin import Plugin, PluginSettings, Score, Services, Transaction, hookimpl
 
 class Settings(PluginSettings):
     """Settings."""
     points: float = Field(1.0, description="Points for everybody.")
 
-class Hello:
+class Hello(Plugin):
     """The plugin."""
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings

@@ -84,8 +84,8 @@ def test_an_unknown_recipient_is_refused(demo: Cli) -> None:
 def test_a_plugin_that_fails_is_told(demo: Cli) -> None:
     (demo.folder / "plugins").mkdir()
     (demo.folder / "plugins" / "broken.py").write_text(
-        "from inbox.plugin import PluginSettings, Services, Transaction, hookimpl\n"
-        "class Broken:\n"
+        "from inbox.plugin import Plugin, PluginSettings, Services, Transaction, hookimpl\n"
+        "class Broken(Plugin):\n"
         "    @hookimpl\n"
         "    def data(self, tx: Transaction) -> None:\n"
         "        raise RuntimeError('no such luck')\n"

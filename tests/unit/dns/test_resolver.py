@@ -12,7 +12,6 @@ import dns.rcode
 import pytest
 
 from inbox.authentication.dkim.verify import verify
-from inbox.authentication.facts import Result
 from inbox.base.clock import SystemClock
 from inbox.base.limits import DNS_SLOW_AT_ONCE, DNS_SLOW_OF_MESSAGE, DNS_SLOW_OF_NETWORK
 from inbox.dns.answers import Answer, AnswerUnfit, DnsTemporary, LookupsSpent, Mx, NameUnfit
@@ -20,6 +19,7 @@ from inbox.dns.lookups import Lookups, work_for
 from inbox.dns.resolver import FAILURE_TTL, CachingResolver, organization
 from inbox.dns.upstream import Server
 from inbox.mail.content import MemoryContent
+from inbox.plugin.api.facts import Result
 from inbox.plugin.api.standins import FakeClock
 from tests.support.dkim import MAIL, NOW, RSA_KEY, key_record, signed, signing_key
 from tests.support.dns_script import framed, reply, scripted, truncated

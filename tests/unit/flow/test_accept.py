@@ -162,9 +162,9 @@ async def test_very_many_destinations_are_counted(here: World) -> None:
 #: Remembers what a plugin can read of its recipients.
 CURIOUS = '''
 """Shows all facts and attributes that it finds."""
-from inbox.plugin import AddHeader, hookimpl
+from inbox.plugin import AddHeader, Plugin, hookimpl
 
-class Curious:
+class Curious(Plugin):
     @hookimpl
     def data(self, tx):
         seen = [type(fact).__name__ for each in tx.recipients for fact in each.facts.visible()]

@@ -16,7 +16,7 @@ RUNNER = '''
 """Does what the policy tells it to do."""
 from dataclasses import dataclass
 from inbox.plugin import *
-from inbox.plugin import PluginSettings, hookimpl
+from inbox.plugin import Plugin, PluginSettings, hookimpl
 import inbox.plugin as api
 
 class Settings(PluginSettings):
@@ -38,7 +38,7 @@ def do(text, **names):
     exec(text, space)
     return space["answer"]
 
-class Runner:
+class Runner(Plugin):
     gives = (Secret,)
 
     def __init__(self, settings, services):

@@ -14,13 +14,13 @@ from tests.support.flow import World, world
 KEEPER = '''
 """Answers at store, for each account something else."""
 import inbox.plugin as api
-from inbox.plugin import PluginSettings, hookimpl
+from inbox.plugin import Plugin, PluginSettings, hookimpl
 
 class Settings(PluginSettings):
     answers: dict[str, str] = {}
     """Account to answer."""
 
-class Keeper:
+class Keeper(Plugin):
     def __init__(self, settings, services):
         self.settings = settings
 
@@ -85,13 +85,13 @@ async def test_what_one_account_has_transformed_another_has_as_it_came(here: Wor
 KNOWING = '''
 """Reads at store what was found out at data."""
 from dataclasses import dataclass
-from inbox.plugin import FileInto, hookimpl
+from inbox.plugin import FileInto, Plugin, hookimpl
 
 @dataclass(frozen=True)
 class Seen:
     folder: str
 
-class Knowing:
+class Knowing(Plugin):
     gives = (Seen,)
 
     @hookimpl
@@ -139,9 +139,9 @@ async def test_a_flag_that_is_none_defers_and_names_no_reason_to_the_peer(here: 
 
 SIGNER = '''
 """Signs whatever is delivered."""
-from inbox.plugin import AddHeader, hookimpl
+from inbox.plugin import AddHeader, Plugin, hookimpl
 
-class Signer:
+class Signer(Plugin):
     @hookimpl
     def deliver(self, delivery):
         return AddHeader("X-Signature", delivery.kind)

@@ -20,29 +20,29 @@ from tests.support.flow import SCRIPTED, World, scripted, world
 PROBE = """
 "Counts."
 from inbox.dns.lookups import current
-from inbox.plugin import AddHeader, PluginSettings, hookimpl
+from inbox.plugin import AddHeader, Plugin, PluginSettings, hookimpl
 
 class Settings(PluginSettings):
     pass
 
-class Probe:
+class Probe(Plugin):
     def __init__(self, settings, services):
         pass
 
-    def count(self):
+    def _count(self):
         current().slow += 1
 
     @hookimpl
     def mail(self, tx):
-        self.count()
+        self._count()
 
     @hookimpl
     def rcpt(self, tx, recipient):
-        self.count()
+        self._count()
 
     @hookimpl
     def data(self, tx):
-        self.count()
+        self._count()
         return AddHeader("X-Slow", f"{current().slow} {current().network}")
 """
 

@@ -23,13 +23,13 @@ from tests.support.flow import POLICY, World, world
 ASKED = '''
 """Answers at rcpt."""
 import inbox.plugin as api
-from inbox.plugin import PluginSettings, Reject, hookimpl
+from inbox.plugin import Plugin, PluginSettings, Reject, hookimpl
 
 class Settings(PluginSettings):
     answer: str = "None"
     """What to answer."""
 
-class Asked:
+class Asked(Plugin):
     def __init__(self, settings, services):
         self.settings = settings
 

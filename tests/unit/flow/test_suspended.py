@@ -19,8 +19,8 @@ from tests.support.flow import World, world
 
 ANN = "ann@acme.test"
 AUTH = """
-from inbox.plugin import Reject, hookimpl
-class P:
+from inbox.plugin import Plugin, Reject, hookimpl
+class P(Plugin):
     @hookimpl
     def auth(self, session, identity): return Reject(text="not today")
 """

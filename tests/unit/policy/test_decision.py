@@ -9,7 +9,7 @@ import pytest
 
 from inbox.base.errors import StoreError
 from inbox.mail.reply import Reply
-from inbox.plugin import HookResult, Reject, Score, Shadow, Transaction, hookimpl
+from inbox.plugin import HookResult, Plugin, Reject, Score, Shadow, Transaction, hookimpl
 from inbox.policy.decision import Decision, decode, encode, stage_record
 from inbox.policy.outcome import StageOutcome, Status, Trace
 from inbox.policy.rendering import render
@@ -25,7 +25,7 @@ class Found:
     hosts: tuple[str, ...] = ("a", "b")
 
 
-class Scans:
+class Scans(Plugin):
     gives = (Found,)
 
     @hookimpl
@@ -34,7 +34,7 @@ class Scans:
         return [Score("VIRUS", 6, "seen by the scanner", "av"), Reject(550, "5.7.1", "Malware found")]
 
 
-class Watches:
+class Watches(Plugin):
     @hookimpl
     def data(self) -> HookResult:
         return Shadow(Score("WATCHED", 1.5))

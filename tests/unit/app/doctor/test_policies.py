@@ -15,12 +15,12 @@ from inbox.base.clock import SystemClock
 
 PLUGIN = """
 from pydantic import Field
-from inbox.plugin import PluginSettings, Services, Transaction, hookimpl
+from inbox.plugin import Plugin, PluginSettings, Services, Transaction, hookimpl
 
 class Settings(PluginSettings):
     address: str = Field("a", description="Whom to ask.")
 
-class Probe:
+class Probe(Plugin):
     def __init__(self, settings: Settings, services: Services) -> None:
         self.address = settings.address
 

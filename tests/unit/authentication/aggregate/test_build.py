@@ -13,10 +13,10 @@ from lxml import etree
 
 from inbox.authentication.aggregate.build import BuiltReport, Submitter, build_mail, build_report, subjects
 from inbox.authentication.aggregate.parse import parse_mail, parse_report
-from inbox.authentication.feedback import Observation, ReportRow
 from inbox.base.limits import REPORT_ROWS
 from inbox.mail.content import MemoryContent
 from inbox.mail.message import Message
+from inbox.plugin.api.feedback import Observation, ReportRow
 from tests.support.aggregate import SEEN, seen
 from tests.support.dmarc_schema import check
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from inbox.authentication.aggregate.parse import parse_mail, parse_report
 from inbox.authentication.aggregate.unpack import NotAReport, ReportError, ReportUnfit
-from inbox.authentication.feedback import ReportRow
 from inbox.base.limits import REPORT_ROWS, REPORT_TEXT_CHARACTERS
 from inbox.mail.content import MemoryContent
 from inbox.mail.message import Message
+from inbox.plugin.api.feedback import ReportRow
 from tests.support.aggregate import gzipped_mail, mailed, xml_report, zipped
 
 XML = xml_report()

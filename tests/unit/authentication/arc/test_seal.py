@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from inbox.authentication.arc.seal import ArcFields, seal, sealing_key
 from inbox.authentication.dkim.tags import parse_tags
-from inbox.authentication.facts import ArcFact, ArcSet, Result
-from inbox.authentication.signing import SigningKey
 from inbox.mail.content import MemoryContent
+from inbox.plugin.api.facts import ArcFact, ArcSet, Result
+from inbox.plugin.api.signing import SigningKey
 from inbox.plugin.api.standins import MemoryResolver
 from tests.support.arc import MESSAGE, NOW, Forwarder, passed_on, record, rsa_key
 

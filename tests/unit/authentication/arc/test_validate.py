@@ -17,9 +17,9 @@ from inbox.authentication.dkim.canonical import Form, canonical_field
 from inbox.authentication.dkim.crypto import sign
 from inbox.authentication.dkim.section import HeaderSection
 from inbox.authentication.dkim.verify import INLINE_OCTETS
-from inbox.authentication.facts import ArcFact, Result
 from inbox.base.limits import ARC_KEYS, ARC_SETS
 from inbox.mail.content import FileContent, MemoryContent
+from inbox.plugin.api.facts import ArcFact, Result
 from inbox.plugin.api.standins import MemoryResolver
 from tests.support.arc import MESSAGE, NOW, Forwarder, passed_on, record, rsa_key
 

@@ -4,7 +4,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from inbox.authentication.dkim.crypto import sign, verify
-from inbox.authentication.signing import PrivateKey
+from inbox.plugin.api.signing import PrivateKey
 
 RSA = rsa.generate_private_key(65537, 2048)
 

@@ -6,7 +6,7 @@ import pytest
 
 from inbox.authentication.dkim.canonical import Form
 from inbox.authentication.dkim.signature import read_signature
-from inbox.authentication.facts import DkimSignature, Result
+from inbox.plugin.api.facts import DkimSignature, Result
 
 NOW = 1_800_000_000.0
 HASH = base64.b64encode(bytes(32)).decode()

@@ -13,10 +13,10 @@ from inbox.authentication.dkim.canonical import Form, body_hashes
 from inbox.authentication.dkim.crypto import sign as sign_octets
 from inbox.authentication.dkim.section import HeaderSection
 from inbox.authentication.dkim.verify import INLINE_OCTETS, Limits, verify
-from inbox.authentication.facts import DkimFact, Result
-from inbox.authentication.signing import PrivateKey
 from inbox.base.limits import BODY_CHANGES
 from inbox.mail.content import MemoryContent
+from inbox.plugin.api.facts import DkimFact, Result
+from inbox.plugin.api.signing import PrivateKey
 from inbox.plugin.api.standins import MemoryResolver
 from tests.support.dkim import ED25519_KEY, MAIL, NOW, RSA_KEY, key_record, signed, signing_key
 

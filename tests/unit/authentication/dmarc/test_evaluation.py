@@ -12,8 +12,8 @@ from inbox.authentication.dmarc.author import Author
 from inbox.authentication.dmarc.discovery import Discovery, Method
 from inbox.authentication.dmarc.evaluation import Checked, evaluate, sample_of
 from inbox.authentication.dmarc.public_suffix import shipped
-from inbox.authentication.facts import DkimFact, DkimSignature, DmarcFact, Result, SpfFact
 from inbox.dns.answers import Answer
+from inbox.plugin.api.facts import DkimFact, DkimSignature, DmarcFact, Result, SpfFact
 from inbox.plugin.api.standins import MemoryResolver
 
 PASS, FAIL, NONE, TEMPERROR, PERMERROR = Result.PASS, Result.FAIL, Result.NONE, Result.TEMPERROR, Result.PERMERROR

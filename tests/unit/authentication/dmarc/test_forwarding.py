@@ -19,10 +19,10 @@ from inbox.authentication.dmarc.forwarding import (
     vouched,
 )
 from inbox.authentication.dmarc.public_suffix import shipped
-from inbox.authentication.facts import ArcFact, ArcSet, Result
 from inbox.authentication.results import parse
 from inbox.dns.answers import DnsTemporary
 from inbox.mail.address import AddressError
+from inbox.plugin.api.facts import ArcFact, ArcSet, Result
 from inbox.plugin.api.standins import MemoryResolver
 
 FROM = ("from",)

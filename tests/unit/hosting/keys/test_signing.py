@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pydantic import SecretStr
 
 from inbox.app.config.settings_services import Dkim
-from inbox.authentication.signing import PrivateKey
 from inbox.base.errors import ConfigError
 from inbox.hosting.keys.signing import PARSED_KEYS, SigningKeyring, load_private
 from inbox.identity.directory import KEPT_SECONDS
 from inbox.mail.tenancy import DomainOverrides, HostedDomain, Organization
+from inbox.plugin.api.signing import PrivateKey
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports import DkimKeyRecord, DkimKeyState
 

@@ -9,12 +9,12 @@ import pytest
 from inbox.authentication.aggregate.build import Submitter
 from inbox.authentication.aggregate.parse import parse_mail
 from inbox.authentication.aggregate.records import encode_observation, observation_key
-from inbox.authentication.feedback import Observation
 from inbox.base.clock import SystemClock
 from inbox.dns.resolver import CachingResolver
 from inbox.hosting.reports.building import AT_ONCE, Prepared, Reporting
 from inbox.mail.content import MemoryContent
 from inbox.mail.message import Message
+from inbox.plugin.api.feedback import Observation
 from inbox.plugin.api.testing import MemoryResolver, run_in_thread
 from inbox.store.ports import ObservationCount
 from inbox.store.sqlite.database import SqliteDatabase

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from inbox.authentication.aggregate.records import decode_details, decode_observation
-from inbox.authentication.feedback import IncomingReport, Observation, ReportRow
 from inbox.base.errors import NotFound, StoreError, StoreUnavailable
 from inbox.hosting.reports.feedback import AHEAD, BATCH, FeedbackLedger
 from inbox.identity.directory import AddressDirectory
+from inbox.plugin.api.feedback import IncomingReport, Observation, ReportRow
 from inbox.plugin.api.testing import FakeClock, MemoryLog, run_in_thread
 from inbox.store.ports import ObservationCount
 from inbox.store.sqlite.database import SqliteDatabase

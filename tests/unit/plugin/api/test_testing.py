@@ -14,6 +14,7 @@ from inbox.plugin import (
     Delivery,
     FileInto,
     HookResult,
+    Plugin,
     PluginSettings,
     Recipient,
     Reject,
@@ -21,9 +22,9 @@ from inbox.plugin import (
     Transaction,
     hookimpl,
 )
+from inbox.plugin.api.plugin import PluginInvalid
 from inbox.plugin.api.services import Services
 from inbox.plugin.api.testing import PluginTest
-from inbox.plugin.engine.inspection import PluginInvalid
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Settings(PluginSettings):
     points: float = 1.5
 
 
-class Plain:
+class Plain(Plugin):
     """Scores everything."""
 
     gives = (Seen,)
@@ -62,7 +63,7 @@ class Plain:
         return None if found.accounts else Reject(550, "5.1.1", "No such user")
 
 
-class Needy:
+class Needy(Plugin):
     needs = (Reputation,)
 
     @hookimpl
@@ -71,7 +72,7 @@ class Needy:
         return None if reputation is None or reputation.good else Reject()
 
 
-class Broken:
+class Broken(Plugin):
     @hookimpl
     def data(self, tx: Transaction) -> HookResult:
         raise RuntimeError(tx.id)
@@ -103,7 +104,7 @@ async def test_facts_of_others_are_given() -> None:
         PluginTest(Needy)
 
 
-class AtStore:
+class AtStore(Plugin):
     after = (Reputation,)
 
     @hookimpl
@@ -118,7 +119,7 @@ async def test_a_delivery_sees_the_facts_of_its_transaction() -> None:
     assert (await PluginTest(AtStore).store()).edits == []
 
 
-class Gone:
+class Gone(Plugin):
     @hookimpl
     async def data(self, tx: Transaction) -> HookResult:
         raise StoreUnavailable("gone")
@@ -144,7 +145,7 @@ def test_wrong_settings_are_policy_errors() -> None:
 async def test_a_file_is_a_plugin(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(
-        "from inbox.plugin import *\nclass Mine:\n @hookimpl\n def connect(self, session): return Reject()\n"
+        "from inbox.plugin import *\nclass Mine(Plugin):\n @hookimpl\n def connect(self, session): return Reject()\n"
     )
     assert (await PluginTest(path).connect("192.0.2.1")).verdict == Reject()
     with pytest.raises(PluginInvalid, match="no such plugin"):

@@ -18,6 +18,7 @@ from inbox.plugin import (
     Failure,
     FileInto,
     HookResult,
+    Plugin,
     PluginSettings,
     Quarantine,
     Recipient,
@@ -46,13 +47,13 @@ class Second:
     value: int = 2
 
 
-class Says:
+class Says(Plugin):
     """Answers what its settings say."""
 
     class Settings(PluginSettings):
         say: str = "nothing"
 
-    answers: dict[str, Any] = {  # noqa: RUF012  Never changed.
+    _answers: dict[str, Any] = {  # noqa: RUF012  Never changed.
         "nothing": None, "accept": Accept(), "reject": Reject(text="no"), "defer": Defer(text="later"),
         "quarantine": Quarantine("odd"), "score": Score("S", 2.5), "header": AddHeader("X-A", "1"),
         "text": "nonsense", "file": FileInto("Junk"), "mixed": [Score("M", 1, group="g"), AddHeader("X-M", "1")],
@@ -64,14 +65,14 @@ class Says:
 
     @hookimpl
     def data(self) -> HookResult:
-        return self.answers[self.say]  # type: ignore[no-any-return]  # the table holds nonsense on purpose
+        return self._answers[self.say]  # type: ignore[no-any-return]  # the table holds nonsense on purpose
 
 
 class SaysLater(Says):
     @hookimpl
     async def data(self) -> HookResult:  # type: ignore[override]  # the same, but awaited
         await asyncio.sleep(0)
-        return self.answers[self.say]  # type: ignore[no-any-return]  # as above
+        return self._answers[self.say]  # type: ignore[no-any-return]  # as above
 
 
 BOTH = {"a": Says, "b": Says, "c": SaysLater, "d": SaysLater}
@@ -104,7 +105,7 @@ async def test_a_reject_ends_the_stage() -> None:
     assert outcome.tally.scores == ()
 
 
-class WritesAlways:
+class WritesAlways(Plugin):
     always = True
 
     @hookimpl
@@ -112,7 +113,7 @@ class WritesAlways:
         return [AddHeader("X-Always", "1"), Reject(550, "5.7.1", "too late")]
 
 
-class WaitsAlways:
+class WaitsAlways(Plugin):
     always = True
 
     @hookimpl
@@ -233,7 +234,7 @@ async def test_nonsense_is_an_error_of_the_plugin(name: str, say: str, why: str)
     assert [fields["plugin"] for fields in engine.log.named("plugin_failed")] == [name]
 
 
-class Raises:
+class Raises(Plugin):
     class Settings(PluginSettings):
         how: str = "error"
 
@@ -308,7 +309,7 @@ async def test_on_error_is_declared_by_stage(on_error: str, data: type, rcpt: ty
     assert bounced.failures[0].why == "RuntimeError: boom"
 
 
-class Waits:
+class Waits(Plugin):
     """Never answers, unless it is cancelled; then it may go on waiting."""
 
     class Settings(PluginSettings):
@@ -331,7 +332,7 @@ class Waits:
                     raise
 
 
-class Finishes:
+class Finishes(Plugin):
     """Swallows its cancellation and answers late."""
 
     @hookimpl
@@ -380,7 +381,7 @@ async def test_a_reject_cancels_those_who_still_wait() -> None:
     ]  # fmt: skip
 
 
-class GivesFirst:
+class GivesFirst(Plugin):
     gives = (First,)
 
     @hookimpl
@@ -390,7 +391,7 @@ class GivesFirst:
         return None
 
 
-class NeedsFirst:
+class NeedsFirst(Plugin):
     needs = (First,)
     gives = (Second,)
 
@@ -401,7 +402,7 @@ class NeedsFirst:
         return None
 
 
-class ReadsBoth:
+class ReadsBoth(Plugin):
     after = (First, Second)
 
     @hookimpl
@@ -409,7 +410,7 @@ class ReadsBoth:
         return [Score(fact.__name__, 1) for fact in (First, Second) if tx.facts.get(fact)]
 
 
-class Undeclared:
+class Undeclared(Plugin):
     @hookimpl
     def data(self, tx: Transaction) -> HookResult:
         tx.facts.put(First())
@@ -471,78 +472,78 @@ async def test_a_breaker_spares_a_failing_dependency() -> None:
     assert (await engine.data()).traces[0].status is Status.BROKEN
 
 
-class Takes:
+class Takes(Plugin):
     """Takes its time, and tells which dependency it waits for."""
 
     dependency = "the same"
-    there: asyncio.Event
+    _there: asyncio.Event
 
     @hookimpl
     async def data(self) -> HookResult:
-        await self.there.wait()
+        await self._there.wait()
         return None
 
 
 async def test_a_tenants_short_time_out_does_not_break_the_plugin_for_others() -> None:
-    Takes.there = asyncio.Event()
+    Takes._there = asyncio.Event()
     engine = Engine({"takes": Takes}, failures=2)
     hasty = engine.policy("plugins: {takes: {timeout: 0.00001}}")
     for status in (Status.LATE, Status.LATE, Status.BROKEN):
         assert (await engine.data(policy=hasty)).traces[0].status is status
-    Takes.there.set()
+    Takes._there.set()
     assert (await engine.data()).traces[0].status is Status.DONE
 
 
-class Counts:
+class Counts(Plugin):
     shareable = True
     gives = (First,)
-    calls = 0
+    _calls = 0
 
     @hookimpl
     async def data(self, tx: Transaction) -> HookResult:
-        type(self).calls += 1
-        tx.facts.put(First(self.calls))
+        type(self)._calls += 1
+        tx.facts.put(First(self._calls))
         return Score("C", 1)
 
 
 async def test_results_are_reused_for_another_tenant_of_the_same_message() -> None:
     engine, memo = Engine({"counts": Counts}), Memo()
-    Counts.calls = 0
+    Counts._calls = 0
     first = await engine.data(memo=memo)
     tx = transaction()
     other = await engine.data(tx, policy=engine.policy("plugins: {counts: {}}\nthresholds: {tag: 1}"), memo=memo)
-    assert Counts.calls == 1
+    assert Counts._calls == 1
     assert (first.traces[0].status, other.traces[0].status) == (Status.DONE, Status.REUSED)
     assert tx.facts.get(First) == First(1)
     assert other.traces[0].facts == (First(1),)
     assert other.action.tag
     await engine.data(memo=Memo())
-    assert Counts.calls == 2
+    assert Counts._calls == 2
 
 
 async def test_a_result_that_contradicts_what_is_known_here_is_not_reused() -> None:
     engine, memo = Engine({"counts": Counts}, "plugins: {counts: {on_error: reject}}"), Memo()
-    Counts.calls = 0
+    Counts._calls = 0
     await engine.data(memo=memo)
     tx = transaction()
     tx.facts.put(First(9))
     again = await engine.data(tx, memo=memo)
-    assert Counts.calls == 2
+    assert Counts._calls == 2
     assert again.traces[0].why == "ValueError: First is known already"
 
 
 class Slow(Counts):
-    """Waits for ``gate``; the first ``fails`` calls raise."""
+    """Waits for ``_gate``; the first ``_fails`` calls raise."""
 
-    gate: asyncio.Event
-    fails = 0
+    _gate: asyncio.Event
+    _fails = 0
 
     @hookimpl
     async def data(self, tx: Transaction) -> HookResult:
-        type(self).calls += 1
-        number = self.calls
-        await self.gate.wait()
-        if number <= self.fails:
+        type(self)._calls += 1
+        number = self._calls
+        await self._gate.wait()
+        if number <= self._fails:
             raise RuntimeError("boom")
         tx.facts.put(First(1))
         return Score("C", 1)
@@ -550,19 +551,19 @@ class Slow(Counts):
 
 async def judged_at_once(engine: Engine, tenants: int, memo: Memo) -> list[StageOutcome]:
     """The outcomes for several tenants of one message, judged as the flow does it."""
-    Slow.calls, Slow.gate = 0, asyncio.Event()
+    Slow._calls, Slow._gate = 0, asyncio.Event()
     judging = [asyncio.ensure_future(engine.data(memo=memo)) for _ in range(tenants)]
-    while not Slow.calls:
+    while not Slow._calls:
         await asyncio.sleep(0)
-    Slow.gate.set()
+    Slow._gate.set()
     return list(await asyncio.gather(*judging))
 
 
 async def test_tenants_that_are_judged_at_once_share_one_call() -> None:
     memo = Memo()
-    Slow.fails = 0
+    Slow._fails = 0
     outcomes = await judged_at_once(Engine({"slow": Slow}), 50, memo)
-    assert Slow.calls == 1
+    assert Slow._calls == 1
     assert [each.traces[0].status for each in outcomes] == [Status.DONE] + [Status.REUSED] * 49
     assert all(each.tally.total == 1 and each.traces[0].facts == (First(1),) for each in outcomes)
     assert not memo.underway
@@ -570,15 +571,15 @@ async def test_tenants_that_are_judged_at_once_share_one_call() -> None:
 
 async def test_what_failed_for_one_tenant_is_asked_anew_for_the_others() -> None:
     memo = Memo()
-    Slow.fails = 1
+    Slow._fails = 1
     outcomes = await judged_at_once(Engine({"slow": Slow}), 3, memo)
-    assert Slow.calls > 1
+    assert Slow._calls > 1
     assert outcomes[0].traces[0].status is Status.FAILED
     assert [each.tally.total for each in outcomes[1:]] == [1, 1]
     assert not memo.underway
 
 
-class ForgetsToAwait:
+class ForgetsToAwait(Plugin):
     @hookimpl
     def data(self) -> HookResult:
         return asyncio.sleep(0)  # type: ignore[return-value]  # what is tested
@@ -590,7 +591,7 @@ async def test_a_coroutine_is_no_answer() -> None:
     assert outcome.traces[0].why.startswith("answered coroutine at data")
 
 
-class Everywhere:
+class Everywhere(Plugin):
     @hookimpl
     def connect(self, session: Session) -> HookResult:
         return Reject(text=session.id)
@@ -613,12 +614,12 @@ async def test_each_stage_has_its_arguments_and_its_words() -> None:
     assert (await engine.run(Stage.HELO, session=make_session())).traces == ()
 
 
-class Unmakeable:
-    made = 0
+class Unmakeable(Plugin):
+    _made = 0
 
     def __init__(self, settings: PluginSettings, services: Services) -> None:
-        type(self).made += 1
-        if self.made == 1:
+        type(self)._made += 1
+        if self._made == 1:
             raise OSError("no license")
 
     @hookimpl
@@ -627,46 +628,46 @@ class Unmakeable:
 
 
 async def test_a_plugin_that_cannot_be_made_fails_and_is_tried_again() -> None:
-    Unmakeable.made = 0
+    Unmakeable._made = 0
     engine = Engine({"u": Unmakeable})
     assert (await engine.data()).traces[0].why == "OSError: no license"
     assert (await engine.data()).tally.total == 1
 
 
-class Starts:
-    log: list[str] = []  # noqa: RUF012  Emptied by the test.
+class Starts(Plugin):
+    _log: list[str] = []  # noqa: RUF012  Emptied by the test.
 
     def __init__(self, settings: PluginSettings, services: Services) -> None:
         pass
 
     async def start(self) -> None:
-        self.log.append("start")
+        self._log.append("start")
 
     async def close(self) -> None:
-        self.log.append("close")
+        self._log.append("close")
 
     @hookimpl
     def data(self) -> HookResult:
-        self.log.append("data")
+        self._log.append("data")
         return None
 
 
 async def test_plugins_are_started_once_and_closed() -> None:
-    Starts.log.clear()
+    Starts._log.clear()
     engine = Engine({"s": Starts})
     await asyncio.gather(engine.data(), engine.data())
     await engine.instances.close()
-    assert Starts.log == ["start", "data", "data", "close"]
+    assert Starts._log == ["start", "data", "data", "close"]
 
 
 async def test_plugins_that_no_policy_uses_any_more_are_closed() -> None:
-    Starts.log.clear()
+    Starts._log.clear()
     engine = Engine({"s": Starts})
     old = engine.policies
     await engine.data()
     engine.policies = engine.policies.reload(["default.yaml"], {"default.yaml": b"plugins: {}"})
     await engine.instances.close_retired()
-    assert Starts.log == ["start", "data"], "somebody holds the old policy still"
+    assert Starts._log == ["start", "data"], "somebody holds the old policy still"
     del old
     await engine.instances.close_retired()
-    assert Starts.log == ["start", "data", "close"]
+    assert Starts._log == ["start", "data", "close"]

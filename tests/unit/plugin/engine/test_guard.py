@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from inbox.plugin import Defer, HookResult, PluginSettings, Services, hookimpl
+from inbox.plugin import Defer, HookResult, Plugin, PluginSettings, Services, hookimpl
 from inbox.plugin.engine.guard import SIGNAL, Guard
 from inbox.plugin.engine.steps import Steps
 from inbox.policy.outcome import Status
@@ -28,7 +28,7 @@ def guard() -> Iterator[Guard]:
     watching.remove()
 
 
-class Blocks:
+class Blocks(Plugin):
     class Settings(PluginSettings):
         how: str = "sleep"
 
@@ -37,7 +37,7 @@ class Blocks:
             time.sleep(FOREVER)
         self.how = settings.how
 
-    def block(self) -> None:
+    def _block(self) -> None:
         if self.how == "loop":
             while True:
                 pass
@@ -53,13 +53,13 @@ class Blocks:
 
     @hookimpl
     def data(self) -> HookResult:
-        self.block()
+        self._block()
         return None
 
     @hookimpl
     async def rcpt(self) -> HookResult:
         await asyncio.sleep(0)
-        self.block()
+        self._block()
         return None
 
 

@@ -31,7 +31,7 @@ PLUGIN = """
 from inbox.plugin import *
 class Settings(PluginSettings):
     points: float = 1
-class P:
+class P(Plugin):
     def __init__(self, settings, services): self.settings = settings
     @hookimpl
     def data(self): return Score("V{version}", self.settings.points)

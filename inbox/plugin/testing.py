@@ -1,0 +1,23 @@
+"""The kit for tests of plugins: ``from inbox.plugin.testing import PluginTest``."""
+
+from inbox.plugin.api.testing import (
+    FakeClock,
+    MemoryDirectory,
+    MemoryFeedback,
+    MemoryLog,
+    MemoryRates,
+    MemoryResolver,
+    MemorySigningKeys,
+    PluginInvalid,
+    PluginTest,
+    PolicyMistakes,
+    Status,
+    TestOutcome,
+    load,
+    run_in_thread,
+)
+
+__all__ = [
+    "FakeClock", "MemoryDirectory", "MemoryFeedback", "MemoryLog", "MemoryRates", "MemoryResolver", "MemorySigningKeys",
+    "PluginInvalid", "PluginTest", "PolicyMistakes", "Status", "TestOutcome", "load", "run_in_thread",
+]  # fmt: skip
