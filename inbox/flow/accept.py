@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from inbox.base.errors import InboxError, StoreError
 from inbox.base.limits import MAX_RECEIVED
@@ -49,8 +51,7 @@ from inbox.store.ports.ingest import Accepted, Ingest
 from inbox.store.ports.messages import Placed
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True):
     """A whole message at a door.
 
     Attributes:
@@ -65,8 +66,7 @@ class Incoming:
     internal_date: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):
     """How it ended: ``reply`` is the door's positive one, and the message is durable, or it refuses for everybody.
 
     ``placed`` are the copies in the order of the recipients. ``error`` is why storing it failed.

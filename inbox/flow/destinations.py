@@ -8,7 +8,8 @@ makes a ``Copy`` of each mailbox at the end, and a ``Job`` of each relay.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from inbox.mail.address import Address
 from inbox.mail.content import Content
@@ -22,8 +23,7 @@ QUARANTINE = "Quarantine"
 NO_FLAGS = Flag(0)
 
 
-@dataclass(frozen=True, slots=True)
-class IntoMailbox:
+class IntoMailbox(msgspec.Struct, frozen=True):
     """A copy in a mailbox of an account.
 
     ``account`` is the account's own address, ``mailbox`` the mailbox's name; ``mailbox_id`` is empty until the mailbox
@@ -35,33 +35,29 @@ class IntoMailbox:
     flags: Flag = NO_FLAGS
     keywords: tuple[str, ...] = ()
     mailbox_id: str = ""
-    content: Content | None = field(default=None, compare=False, repr=False)
+    content: Content | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class IntoQuarantine:
+class IntoQuarantine(msgspec.Struct, frozen=True):
     """A copy in the tenant's quarantine, and the reason that its administrator reads."""
 
     reason: str
     mailbox_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Relay:
+class Relay(msgspec.Struct, frozen=True):
     """An attempt, through the queue, to hand the message on to another server."""
 
     address: Address
 
 
-@dataclass(frozen=True, slots=True)
-class Discarded:
+class Discarded(msgspec.Struct, frozen=True):
     """Nowhere: a plugin had the message thrown away, or the recipient dropped."""
 
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class AlreadyServed:
+class AlreadyServed(msgspec.Struct, frozen=True):
     """Nowhere: the account has its copy through another recipient (``by``) of the same message."""
 
     account: str

@@ -6,7 +6,7 @@ and the accounts behind a recipient, are not theirs to read or to change.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from inbox.flow.destinations import Destinations
 from inbox.mail.reply import Reply
@@ -16,8 +16,7 @@ from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """A recipient that was accepted.
 
     ``domain`` is the hosted domain whose tenant answers for the recipient: the recipient's own, or the sender's for a
@@ -32,8 +31,7 @@ class Admitted:
     destinations: Destinations
 
 
-@dataclass(frozen=True, slots=True)
-class NotAdmitted:
+class NotAdmitted(msgspec.Struct, frozen=True):
     """A recipient that is refused with ``reply``; ``why`` is for the operator."""
 
     reply: Reply
@@ -41,9 +39,8 @@ class NotAdmitted:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True):
     """One MAIL … DATA. ``recipients`` grows with each RCPT that is accepted; it keeps the client's order."""
 
     transaction: Transaction
-    recipients: list[Admitted] = field(default_factory=list)
+    recipients: list[Admitted] = msgspec.field(default_factory=list)

@@ -31,7 +31,7 @@ class Policies(Protocol):
     def current(self) -> PolicySet: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Case:
     """One tenant's part of a transaction, or a refusal before any tenant was known, as it will be recorded.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from inbox.base.errors import StoreError
 from inbox.flow.destinations import (
     AlreadyServed,
     Destination,
-    Destinations,
     IntoMailbox,
     IntoQuarantine,
 )
@@ -80,23 +81,23 @@ class LocalDelivery:
         Raises:
             StoreError, NotFound: a mailbox could not be found or created.
         """
-        dispositions = []
-        for each in share.dispositions:
-            if each.refusal is None:
-                destinations = [await self._found(share.tenant, one) for one in each.destinations]
-                each = replace(each, destinations=tuple(destinations))  # noqa: PLW2901
-            dispositions.append(each)
+        dispositions = [await self._with_mailboxes(share.tenant, each) for each in share.dispositions]
         return replace(share, dispositions=tuple(dispositions))
 
+    async def _with_mailboxes(self, tenant: str, disposition: Disposition) -> Disposition:
+        if disposition.refusal is not None:
+            return disposition
+        destinations = [await self._found(tenant, each) for each in disposition.destinations]
+        return replace(disposition, destinations=tuple(destinations))
+
     async def _prepared(self, run: _Run) -> TenantShare:
-        share = run.share
-        edits = [edit for judgement in share.judgements for edit in judgement.edits]
-        if run.rules.edits_message:
-            share = run.share = replace(share, content=edited(share.content, edits))
-        else:
-            run.overruled.update(dict.fromkeys(type(edit).__name__ for edit in edits if changes_message(edit)))
-        dispositions = [await self._disposition(run, each) for each in share.dispositions]
-        return await self.found(replace(share, dispositions=tuple(dispositions)))
+        edits = [edit for judgement in run.share.judgements for edit in judgement.edits if changes_message(edit)]
+        if edits and run.rules.edits_message:
+            run.share = replace(run.share, content=edited(run.share.content, edits))
+        elif edits:
+            run.overruled.update(dict.fromkeys(type(edit).__name__ for edit in edits))
+        dispositions = [await self._disposition(run, each) for each in run.share.dispositions]
+        return replace(run.share, dispositions=tuple(dispositions))
 
     async def _disposition(self, run: _Run, disposition: Disposition) -> Disposition:
         if disposition.refusal is not None:
@@ -114,9 +115,9 @@ class LocalDelivery:
         if refusals:
             # Some of an alias's accounts took it: what the others refused must not be lost.
             taken.append(IntoQuarantine(words_of(refusals[0])))
-        destinations: Destinations = tuple(taken)
-        remember_served(disposition.recipient, destinations, run.served)
-        return replace(disposition, destinations=destinations)
+        found = tuple([await self._found(run.share.tenant, each) for each in taken])
+        remember_served(disposition.recipient, found, run.served)
+        return replace(disposition, destinations=found)
 
     async def _hooks(self, run: _Run, recipient: Recipient, into: IntoMailbox) -> IntoMailbox | Reply:
         """Where the account's copy goes once ``store`` and ``deliver`` had their say; a reply refuses it."""

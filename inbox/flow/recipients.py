@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from inbox.base.errors import PolicyError, StoreError
 from inbox.flow.destinations import Destinations, Discarded, Relay, mailboxes_of

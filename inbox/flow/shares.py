@@ -6,7 +6,10 @@ A :class:`TenantShare` is a value: each stage of ``inbox.flow.accept`` takes one
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace as dataclass_replace
+
+import msgspec
+from msgspec.structs import replace
 
 from inbox.flow.destinations import (
     INBOX,
@@ -30,8 +33,7 @@ from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.verdicts import Defer, Discard, Quarantine, Reject, Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Disposition:
+class Disposition(msgspec.Struct, frozen=True):
     """What becomes of one recipient: it is refused, or its destinations get the message."""
 
     recipient: Recipient
@@ -54,8 +56,7 @@ class Disposition:
         return any(isinstance(each, Discarded) for each in self.destinations)
 
 
-@dataclass(frozen=True, slots=True)
-class TenantShare:
+class TenantShare(msgspec.Struct, frozen=True):
     """The recipients of one tenant under one policy, with what was decided so far.
 
     ``transaction`` is what the tenant's plugins see. They hold it in their hands, so whose mail this is stands in
@@ -101,7 +102,7 @@ def view_for(tx: Transaction, tenant: Organization, recipients: list[Recipient])
     """The transaction as one tenant's hooks may see it. What they change in it, or find out, stays in it: the
     connection and the parameters are copies, and facts about the connection are put over the common ones.
     """
-    session = replace(tx.session, facts=Facts(tx.session.facts), judgements=dict(tx.session.judgements))
+    session = dataclass_replace(tx.session, facts=Facts(tx.session.facts), judgements=dict(tx.session.judgements))
     return Transaction(
         tx.id,
         session,
@@ -190,6 +191,8 @@ def served_once(shares: Sequence[TenantShare]) -> list[TenantShare]:
 
 def without_served(destinations: Destinations, served: dict[str, str]) -> Destinations:
     """The destinations without the mailboxes of accounts that another recipient (``served``, by account) has served."""
+    if not served:
+        return destinations
     return tuple(
         [
             AlreadyServed(each.account, served[each.account])
