@@ -20,11 +20,13 @@ from benchmarks.support import Result
 from inbox.base.clock import SystemClock
 from inbox.plugin import Door, Session, Transaction
 from inbox.plugin.api.services import Services
+from inbox.plugin.api.tables import Tables
 from inbox.plugin.api.testing import (
     FakeClock,
     MemoryDirectory,
     MemoryFeedback,
     MemoryLog,
+    MemoryPluginState,
     MemoryRates,
     MemoryResolver,
     MemorySigningKeys,
@@ -97,6 +99,7 @@ async def engine(loop_name: str) -> Result:
         MemoryResolver(),
         MemorySigningKeys(),
         MemoryFeedback(),
+        Tables(MemoryPluginState(), clock),
     )
     instances = Instances(services, guard)
     dispatcher = Dispatcher(instances, guard, clock, log)

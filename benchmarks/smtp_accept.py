@@ -201,6 +201,7 @@ async def _serve_inbox(port: int, folder: Path) -> None:
     from inbox.mail.content import Content
     from inbox.mail.reply import Reply
     from inbox.plugin.api.context import Recipient, Session, Transaction
+    from inbox.server.listener import bind
     from inbox.server.smtp.config import SmtpConfig
     from inbox.server.smtp.server import SmtpServer
 
@@ -234,8 +235,8 @@ async def _serve_inbox(port: int, folder: Path) -> None:
 
     clock = SystemClock()
     config = SmtpConfig("mx.test", folder, max_message_octets=LIMIT)
-    server = SmtpServer(config, Nothing(), clock, RandomIds(clock.now), structlog.get_logger())
-    await server.start("127.0.0.1", port)
+    server = SmtpServer(lambda: config, Nothing(), clock, RandomIds(clock.now), structlog.get_logger())
+    await server.start([bind("127.0.0.1", port)])
     await asyncio.Event().wait()
 
 

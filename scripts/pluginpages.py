@@ -11,7 +11,7 @@ from inbox.plugin.engine.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = "plugins"
-#: Lines of a list of labels: ``Speaks at:  data (Reject).``; what is indented below one belongs to it. The first shows
+#: Lines of a list of labels: ``Returns at: data (Reject).``; what is indented below one belongs to it. The first shows
 #: by its spaces that it is no sentence.
 _FIRST_LABEL = re.compile(r"[A-Z][A-Za-z ]*: {2,}\S")
 _LABEL = re.compile(r"([A-Z][A-Za-z ]*): +(.*)$")

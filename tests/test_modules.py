@@ -36,6 +36,7 @@ NO_CODE = {
     "inbox/store/ports/keys.py",
     "inbox/store/ports/mailboxes.py",
     "inbox/store/ports/messages.py",
+    "inbox/store/ports/queue.py",
     "inbox/store/ports/rates.py",
     "inbox/store/ports/reports.py",
     "inbox/store/ports/tenants.py",

@@ -23,6 +23,7 @@ from inbox.plugin.api import services, testing
 from inbox.plugin.api.feedback import Feedback
 from inbox.plugin.api.hookspecs import Hooks
 from inbox.plugin.api.signing import SigningKeys
+from inbox.plugin.api.tables import TenantTable
 from inbox.plugin.engine.attributes import DECLARED
 from inbox.plugin.engine.opinions import SPOKEN
 from inbox.plugin.engine.registry import Registry
@@ -44,7 +45,7 @@ CONTEXT = [
 ]  # fmt: skip
 SERVICES: dict[str, type] = {
     "clock": Clock, "log": services.Log, "directory": services.Directory, "rates": services.Rates, "dns": Resolver,
-    "signing_keys": SigningKeys, "feedback": Feedback, "once": Once,
+    "table": TenantTable, "signing_keys": SigningKeys, "feedback": Feedback, "once": Once,
 }  # fmt: skip
 
 

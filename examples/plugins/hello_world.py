@@ -1,6 +1,6 @@
 """Hello world: the smallest useful plugin. It adds a header field to each message of the tenant.
 
-Speaks at:  data (AddHeader).
+Returns at: data (AddHeader).
 
 To try it::
 
@@ -24,7 +24,7 @@ __version__ = "1.0.0"
 
 
 class Settings(PluginSettings):
-    """What a policy may write under ``hello_world:``. Anything else there is an error with file, line and column."""
+    """Keys of a policy under ``hello_world:``. Anything else there is an error with file, line and column."""
 
     greeting: str = Field("Hello", pattern=r"^[ -~]{1,60}$", description="The first word of the field.")
 

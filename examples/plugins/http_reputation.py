@@ -1,6 +1,6 @@
 """HTTP reputation: asks an HTTP service of yours what it thinks of the sender, and turns the answer into points.
 
-Speaks at:  data (Score HTTP_REPUTATION).
+Returns at: data (Score HTTP_REPUTATION).
 Gives:      ReputationFact, which rules see as ``facts.reputation.score``.
 Asks:       ``POST url`` with ``{"ip": …, "helo": …, "sender": …, "tenant": …}``; the service answers 200 and
             ``{"score": -10 … 10, "reason": "…"}``.
@@ -31,7 +31,7 @@ _ANSWER_OCTETS = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ReputationFact:
-    """What the service said."""
+    """The service's answer about a sender."""
 
     score: float
     reason: str
@@ -45,7 +45,7 @@ class Answer(BaseModel):
 
 
 class Settings(PluginSettings):
-    """Where the service is, and how much its word counts."""
+    """Address of the service, and weight of its answers."""
 
     url: HttpUrl = Field(description="Where questions are sent.", examples=["http://127.0.0.1:8080/reputation"])
     token: SecretStr | None = Field(
@@ -88,7 +88,7 @@ class HttpReputation(Plugin):
     @hookimpl
     async def data(self, tx: Transaction) -> Score | None:
         """Whatever goes wrong is raised: the engine logs it and does what ``on_error`` says."""
-        # A time-out of the client's is for each read: a service that sends an octet now and then would outlast it. In a
+        # A time-out of the client's is for each read: a service that sends an octet every second would outlast it. In a
         # task of its own, so that what the client cancels inside is no business of the engine's.
         answer = await asyncio.wait_for(asyncio.ensure_future(self._ask(tx)), self.settings.wait)
         tx.facts.put(ReputationFact(answer.score, answer.reason))

@@ -1,6 +1,6 @@
 """Shouting subject: a spam rule of your own in Python. Subjects in capitals get points.
 
-Speaks at:  data (Score SHOUTING_SUBJECT). The policy's thresholds say what follows from the total.
+Returns at: data (Score SHOUTING_SUBJECT). The policy's thresholds say what follows from the total.
 
 Write a rule in Python when it has to count or to remember. A plain condition is shorter as a rule of ``spam_rules``,
 in the policy itself::
@@ -22,7 +22,7 @@ _LOOKED_AT = 1000
 
 
 class Settings(PluginSettings):
-    """What is shouting, and what it costs."""
+    """Definition of shouting, and its points."""
 
     points: float = Field(1.5, ge=0, le=100, description="Points for a subject that shouts.")
     share: float = Field(0.7, gt=0, le=1, description="Share of capitals among its letters from which on it shouts.")

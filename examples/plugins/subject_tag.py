@@ -1,6 +1,6 @@
 """Subject tag: marks mail from outside in its subject, so that readers think before they click.
 
-Speaks at:  data (ChangeHeader).
+Returns at: data (ChangeHeader).
 
 Mail is from outside when its sender's domain is not one of the recipients' domains, nor one of ``ours``. A message
 that has the tag already (an answer to an answer) is left as it is::
@@ -24,7 +24,7 @@ _LONGEST = 500
 
 
 class Settings(PluginSettings):
-    """What is put in front of whose subjects."""
+    """The tag, and the domains that are ours."""
 
     tag: str = Field("[EXTERNAL]", pattern=r"^[!-~]{1,40}$", description="One word of printable ASCII.")
     ours: list[str] = Field(

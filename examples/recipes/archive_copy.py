@@ -18,13 +18,13 @@ __version__ = "1.0.0"
 
 
 class Settings(PluginSettings):
-    """Who gets the copies."""
+    """Receiver of the copies."""
 
     to: str = Field(max_length=254, description="An address of the same tenant.", examples=["archive@acme.test"])
 
 
 class ArchiveCopy(Plugin):
-    """An address that leads nowhere defers the message (451 4.3.5): nothing is lost unnoticed."""
+    """An address without an account defers the message (451 4.3.5): nothing is lost unnoticed."""
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.to = settings.to

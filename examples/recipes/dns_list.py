@@ -19,7 +19,7 @@ __version__ = "1.0.0"
 
 
 class Settings(PluginSettings):
-    """Which list."""
+    """The list."""
 
     zone: str = Field(pattern=r"^[a-z0-9.-]{1,200}$", description="Name of the list.", examples=["bl.example.org"])
 

@@ -18,12 +18,12 @@ from inbox.plugin import AddFlags, Delivery, FileInto, Opinion, Plugin, PluginSe
 
 __version__ = "1.0.0"
 
-#: RFC 2919 §3: the identifier stands in angle brackets at the end of List-Id.
+#: RFC 2919 §3: the identifier is in angle brackets at the end of List-Id.
 _LIST_ID = re.compile(r"<([^<>\s]{1,255})>\s*$")
 
 
 class Settings(PluginSettings):
-    """Which list goes where."""
+    """Mailboxes of lists."""
 
     lists: dict[str, str] = Field(max_length=1000, description="List identifiers and mailboxes; / separates levels.")
 

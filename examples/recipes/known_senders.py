@@ -26,7 +26,7 @@ _LARGEST = 4 * 1024 * 1024
 
 
 class Settings(PluginSettings):
-    """Where the list is."""
+    """Place of the list, and its points."""
 
     path: Path = Field(description="The file.", examples=["/etc/inbox/known.txt"])
     points: float = Field(-3.0, ge=-100, le=0, description="Points for a known sender.")

@@ -1,4 +1,4 @@
-"""Learn from traps: whoever writes to an address that nobody uses is trusted less for a day.
+"""Learn from traps: a network that writes to an address that nobody uses is trusted less for a day.
 
 Returns at: rcpt (Reject 550 5.1.1 for a trap), data (Score TRAPPED_NETWORK).
 Counts:     in the database, by tenant and network; all instances of the server share the counts.
@@ -41,7 +41,7 @@ class LearnTraps(Plugin):
 
     @hookimpl
     async def rcpt(self, tx: Transaction, recipient: Recipient) -> Reject | None:
-        """Learns. The answer is that of an unknown address, so that the trap cannot be told from one."""
+        """Learns. The answer is that of an unknown address, so that senders cannot recognise the trap."""
         if recipient.address.key not in self.traps:
             return None
         await self.rates.hit(_counter(tx, recipient.tenant), _DAY)

@@ -2,7 +2,7 @@
 
 Gives:      NewsletterFact, which rules see as ``facts.newsletter.kind`` and ``facts.newsletter.one_click``.
 
-An example: spam_rules runs behind this plugin because it stands behind it in the policy::
+An example: spam_rules runs behind this plugin because it comes after it in the policy::
 
     plugins:
       newsletter: {}

@@ -18,7 +18,7 @@ __version__ = "1.0.0"
 
 
 class Settings(PluginSettings):
-    """Whose names are protected."""
+    """Protected names."""
 
     people: dict[str, str] = Field(max_length=1000, description="Display names, and the address that may use each.")
 

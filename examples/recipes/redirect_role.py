@@ -18,7 +18,7 @@ __version__ = "1.0.0"
 
 
 class Settings(PluginSettings):
-    """Which address leads where."""
+    """Addresses and their substitutes."""
 
     to: dict[str, str] = Field(max_length=1000, description="Addresses, and those that get their mail.")
 

@@ -23,7 +23,7 @@ _COMPARED = 1000
 
 
 class Settings(PluginSettings):
-    """Which field, and what must not be in it."""
+    """The field, and the pattern that must not match."""
 
     name: str = Field(pattern=r"^[!-9;-~]{1,76}$", description="Name of the header field.", examples=["X-Mailer"])
     pattern: re.Pattern[str] = Field(description="Regular expression; searched in each value.", examples=["(?i)spam"])

@@ -20,12 +20,12 @@ from inbox.plugin import Plugin, PluginSettings, Score, Services, Transaction, h
 
 __version__ = "1.0.0"
 
-#: What a stranger may make us do: archives of one message, octets of each, names in each.
+#: Bounds of what a stranger can make us do: archives of one message, octets of each, names in each.
 _ARCHIVES, _OCTETS, _NAMES = 5, 4 * 1024 * 1024, 1000
 
 
 class Settings(PluginSettings):
-    """What is dangerous."""
+    """Dangerous names, and their points."""
 
     points: float = Field(5.0, ge=0, le=100, description="Points for a program in an archive.")
     extensions: list[str] = Field(["exe", "scr", "js"], max_length=100, description="Extensions of programs.")
@@ -57,7 +57,7 @@ class ZipNames(Plugin):
 
 
 def names_in(content: bytes) -> list[str]:
-    """The names in an archive; none if it is damaged, which is no error of ours."""
+    """The names in an archive; none if it is damaged."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return archive.namelist()[:_NAMES]

@@ -1,88 +1,198 @@
-"""The sockets that the server listens on: bound once, so that several processes can share them."""
+"""Every listener of the program: its ports, and how its server is made.
+
+A new protocol is one more entry of :data:`LISTENERS`. Sockets are bound once, so that several processes can share them.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 from inbox.app.config.loading import Config
+from inbox.app.serve.tls import Certificates
+from inbox.app.wiring.installation import Installation
+from inbox.app.wiring.program import Parts
 from inbox.base.errors import ConfigError
-
-#: The words of ``--only``, and the listeners of each.
-DOORS: dict[str, tuple[str, ...]] = {"smtp": ("smtp",), "lmtp": ("lmtp",), "imap": ("imap", "imaps")}
-BACKLOG = 512
+from inbox.base.limits import IMAP_CONNECTIONS
+from inbox.plugin.api.services import Log
+from inbox.server.fairness import Turns
+from inbox.server.imap.config import ImapConfig
+from inbox.server.imap.server import ImapServer
+from inbox.server.listener import Encryption, Endpoint, Listener
+from inbox.server.listener import bind as bind_socket
+from inbox.server.smtp.config import LMTP, SMTP, Service, SmtpConfig
+from inbox.server.smtp.server import SmtpServer
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
-    """One bound socket and what is spoken there."""
+class Ground:
+    """What listeners are made from.
+
+    Attributes:
+        log: makes the log of a protocol.
+        descriptors: how many files the process may have open.
+    """
+
+    installation: Installation
+    parts: Parts
+    certificates: Certificates
+    turns: Turns
+    log: Callable[[str], Log]
+    descriptors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One port of a listener: its name, its environment variable, its number (0: off), and how TLS begins there."""
 
     name: str
-    socket: socket.socket
+    variable: str
+    number: Callable[[Config], int]
+    tls: Encryption = "starttls"
 
-    @property
-    def port(self) -> int:
-        return int(self.socket.getsockname()[1])
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One listener: the word of ``--only``, its ports, and what makes its server."""
+
+    name: str
+    ports: tuple[Port, ...]
+    make: Callable[[Ground], Listener]
+
+
+# -- what makes each server
+
+
+def _smtp(service: Service, ground: Ground) -> Listener:
+    def settings() -> SmtpConfig:
+        config = ground.installation.config
+        return SmtpConfig(
+            hostname=config.server.hostname,
+            spool_directory=config.spool_dir,
+            max_message_octets=config.smtp.max_message_bytes,
+            max_recipients=config.smtp.inbound_max_rcpt_to,
+            max_connections=config.server.max_connections,
+            proxy_networks=ground.parts.live.current.server.proxy_networks,
+            tls=ground.certificates.context(),
+        )
+
+    installation = ground.installation
+    return SmtpServer(
+        settings,
+        ground.parts.pipeline,
+        installation.clock,
+        installation.ids,
+        ground.log("smtp"),
+        ground.turns,
+        service,
+    )
+
+
+def _imap(ground: Ground) -> Listener:
+    installation, config = ground.installation, ground.installation.config
+    settings = ImapConfig(
+        hostname=config.server.hostname,
+        spool_dir=config.spool_dir,
+        tls=ground.certificates.context(),
+        max_message_octets=config.smtp.max_message_bytes,
+        # SMTP comes first: mail readers that are turned away try again, and lose nothing. Half of the rest is for
+        # connections whose TLS handshake is under way.
+        max_connections=min(IMAP_CONNECTIONS, max(1, (ground.descriptors - config.server.max_connections) // 2)),
+    )
+    return ImapServer(
+        settings,
+        ground.parts.names,
+        ground.parts.messages,
+        ground.parts.login,
+        installation.database.hosting.shut_out,
+        ground.log("imap"),
+        clock=installation.clock,
+        ids=installation.ids,
+        turns=ground.turns,
+    )
+
+
+LISTENERS: Final = (
+    Kind("smtp", (Port("smtp", "SMTP_TRANSFER_PORT", lambda c: c.smtp.transfer_port),), partial(_smtp, SMTP)),
+    Kind("lmtp", (Port("lmtp", "LMTP_PORT", lambda c: c.smtp.lmtp_port),), partial(_smtp, LMTP)),
+    Kind(
+        "imap",
+        (
+            Port("imap", "IMAP_PORT", lambda c: c.server.imap_port),
+            Port("imaps", "IMAPS_PORT", lambda c: c.server.imaps_port, "implicit"),
+        ),
+        _imap,
+    ),
+)
+_PORTS: Final = {port.name: port for kind in LISTENERS for port in kind.ports}
+
+
+def make(ground: Ground, endpoints: Sequence[Endpoint]) -> list[tuple[Listener, list[Endpoint]]]:
+    """The server of each listener that has an endpoint, with its endpoints; it is not started.
+
+    Raises:
+        ConfigError: a server cannot be made from its settings.
+    """
+    made = []
+    for kind in LISTENERS:
+        names = {port.name for port in kind.ports}
+        own = [endpoint for endpoint in endpoints if endpoint.name in names]
+        if own:
+            made.append((kind.make(ground), own))
+    return made
+
+
+# -- sockets
 
 
 def wanted_ports(config: Config) -> dict[str, tuple[str, int]]:
-    """Listener name to environment variable and port; port 0 is off."""
-    return {
-        "smtp": ("SMTP_TRANSFER_PORT", config.smtp.transfer_port),
-        "lmtp": ("LMTP_PORT", config.smtp.lmtp_port),
-        "imap": ("IMAP_PORT", config.server.imap_port),
-        "imaps": ("IMAPS_PORT", config.server.imaps_port),
-    }
+    """Port name to environment variable and number; 0 is off."""
+    return {port.name: (port.variable, port.number(config)) for port in _PORTS.values()}
 
 
-def bind(config: Config, only: frozenset[str]) -> list[Listener]:
-    """Binds all listeners that the configuration and ``only`` (words of DOORS; empty: all) ask for.
+def bind(config: Config, only: frozenset[str]) -> list[Endpoint]:
+    """Binds all ports that the configuration and ``only`` (names of LISTENERS; empty: all) ask for.
 
     Raises:
         ConfigError: a word is unknown, nothing is left to listen on, or a port cannot be had.
     """
-    unknown = sorted(only - DOORS.keys())
+    known = [kind.name for kind in LISTENERS]
+    unknown = sorted(only.difference(known))
     if unknown:
-        raise ConfigError(f"--only {unknown[0]}: there is no such door; there are {', '.join(DOORS)}")
-    names = {name for door, names in DOORS.items() if not only or door in only for name in names}
-    listeners: list[Listener] = []
+        raise ConfigError(f"--only {unknown[0]}: there is no such door; there are {', '.join(known)}")
+    ports = [port for kind in LISTENERS for port in kind.ports if not only or kind.name in only]
+    endpoints: list[Endpoint] = []
     try:
-        for name, (variable, port) in wanted_ports(config).items():
-            if port and name in names:
-                listeners.append(Listener(name, _bound(config.server.bind_addr, port, variable)))
+        for port in ports:
+            if number := port.number(config):
+                endpoints.append(_bound(config.server.bind_addr, number, port))
     except ConfigError:
-        for listener in listeners:
-            listener.socket.close()
+        for endpoint in endpoints:
+            endpoint.socket.close()
         raise
-    if not listeners:
+    if not endpoints:
         raise ConfigError("there is nothing to listen on: every port is 0")
-    return listeners
+    return endpoints
 
 
-def inherited(names_and_descriptors: str) -> list[Listener]:
-    """The listeners that a parent process bound: ``smtp=3,imap=4``."""
-    listeners = []
+def inherited(names_and_descriptors: str) -> list[Endpoint]:
+    """The endpoints that a parent process bound: ``smtp=3,imap=4``."""
+    endpoints = []
     for part in names_and_descriptors.split(","):
         name, _, descriptor = part.partition("=")
-        # Ours it is; our own children have nothing to do with it.
+        # This process's own children have nothing to do with it.
         os.set_inheritable(int(descriptor), False)
-        listeners.append(Listener(name, socket.socket(fileno=os.dup(int(descriptor)))))
-    return listeners
+        endpoints.append(Endpoint(name, socket.socket(fileno=os.dup(int(descriptor))), _PORTS[name].tls))
+    return endpoints
 
 
-def _bound(host: str, port: int, variable: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
+def _bound(host: str, number: int, port: Port) -> Endpoint:
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            # "::" then takes IPv4, too.
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        made.bind((host, port))
-        made.listen(BACKLOG)
+        return bind_socket(host, number, port.name, port.tls)
     except OSError as error:
-        made.close()
-        raise ConfigError(f"{variable}={port}: {host} port {port} cannot be had: {error.strerror}") from error
-    made.setblocking(False)
-    return made
+        why = f"{port.variable}={number}: {host} port {number} cannot be had: {error.strerror}"
+        raise ConfigError(why) from error

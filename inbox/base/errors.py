@@ -77,6 +77,10 @@ class LimitReached(StoreError):
         self.said = said
 
 
+class TableFull(LimitReached):
+    """A plugin has as many entries for a tenant as it may have, and too few of them expire; nothing was written."""
+
+
 class AuthenticationFailed(InboxError):
     """Wrong credentials; never says which half was wrong."""
 

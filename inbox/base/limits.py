@@ -186,6 +186,12 @@ SEARCH_KEYS: Final = 1000
 #: IMAP: subscribed names of one account. Names outlive their mailboxes (RFC 3501 §6.3.9), so the mailboxes do not
 #: bound them.
 SUBSCRIPTIONS: Final = 10_000
+#: Plugins: entries of one plugin for one tenant, in all of its tables; octets of a key and of a value; changes in one
+#: call. Keys are often made of strangers' addresses, so strangers must not be able to fill the disk with them.
+STATE_ENTRIES: Final = 100_000
+STATE_KEY_OCTETS: Final = 1024
+STATE_VALUE_OCTETS: Final = 4096
+STATE_CHANGES: Final = 1000
 #: DNS: records in one answer, octets of all its TXT records together, and of one reply. What senders publish for mail
 #: stays far below; RFC 7208 §3.4 asks for answers that fit into 512 octets.
 DNS_RECORDS: Final = 100

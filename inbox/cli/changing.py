@@ -122,11 +122,11 @@ async def remove(
     """Removes all of a scope, with a progress bar on a terminal."""
     from inbox.store.removal import Removal
 
-    total = held.messages + held.accounts + held.aliases + (held.decisions if purge else 0)
+    total = held.messages + held.accounts + held.aliases + held.jobs + (held.decisions if purge else 0)
     with progress(title, total) as advance:
 
         def step(done: Holdings) -> None:
-            advance(done.messages + done.accounts + done.aliases + done.decisions)
+            advance(done.messages + done.accounts + done.aliases + done.jobs + done.decisions)
 
         return await Removal(db, blobs, step).run(scope, purge=purge)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from inbox.base.errors import ConfigError, InboxError, NotFound
+from inbox.cli import plugin_state
 from inbox.cli.context import NotSo, WrongUsage, command, config, database, server, tenant_named, warn_of_suspended
 from inbox.cli.output import Json, complain, say, show_one, show_rows, warn
 from inbox.mail.address import canonical_domain
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from inbox.policy.snapshot import EffectivePolicy, PolicySet
 
 app = typer.Typer(name="plugins", help="List, explain, enable and create plugins.", no_args_is_help=True)
+app.add_typer(plugin_state.app)
 COLUMNS = ("name", "version", "stages", "tenants", "mode", "source")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 Name = Annotated[str, typer.Argument(help="The plugin's name.")]

@@ -60,9 +60,9 @@ def serve(
             )
         )
         return
-    listeners = bind(settings, frozenset(word.strip() for word in only.split(",") if word.strip()))
+    endpoints = bind(settings, frozenset(word.strip() for word in only.split(",") if word.strip()))
     if processes == 1:
-        _served(run(settings, listeners, log=log))
+        _served(run(settings, endpoints, log=log))
         return
     from inbox.app.serve.processes import Processes
     from inbox.app.wiring.installation import opened
@@ -72,7 +72,7 @@ def serve(
         # Children that refuse to start would be started again and again.
         async with opened(settings):
             pass
-        return await Processes(listeners, processes, shared_worker(settings)).run()
+        return await Processes(endpoints, processes, shared_worker(settings)).run()
 
     code = run_loop(all_of_them())
     if code:

@@ -6,7 +6,8 @@ import re
 from datetime import date
 from typing import Final
 
-_MONTHS: Final = {
+#: Numbers of months, by lower-case name.
+MONTHS: Final = {
     name: number
     for number, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1)  # noqa: SIM905
 }
@@ -26,7 +27,7 @@ def parse_date(text: str) -> float | None:
     if found is None:
         return None
     day, month, year, hour, minute, second, sign, zone_hours, zone_minutes, zone = found.groups()
-    number = _MONTHS.get(month.lower())
+    number = MONTHS.get(month.lower())
     if number is None:
         return None
     full_year = int(year)

@@ -6,7 +6,7 @@ Field names are those of the database tables of the same name. Times are seconds
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 EncryptionMode = Literal["standard", "e2ee"]
 
@@ -90,6 +90,8 @@ class Mailbox:
     parent: str | None = None
 
 
+#: The name of the tenant's own mailbox for mail that was quarantined.
+QUARANTINE: Final = "Quarantine"
 #: Mailboxes of every new account: names and special uses (RFC 6154); all are subscribed.
 DEFAULT_MAILBOXES: tuple[tuple[str, str | None], ...] = (
     ("INBOX", None),

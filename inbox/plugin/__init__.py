@@ -1,10 +1,10 @@
-"""What a plugin imports: its base class, hooks, contexts, facts, opinions, settings and services.
+"""Public plugin API: base class, hooks, contexts, facts, opinions, settings and services.
 
 Public beside it are :mod:`inbox.plugin.testing`, :mod:`inbox.plugin.expressions` and :mod:`inbox.plugin.limits`. The
 names are defined in ``inbox.plugin.api``; ``inbox.plugin.engine`` finds, checks and calls plugins.
 """
 
-from inbox.base.errors import InboxError, StoreError, StoreUnavailable
+from inbox.base.errors import InboxError, StoreError, StoreUnavailable, TableFull
 from inbox.dns.answers import DnsTemporary
 from inbox.mail.address import Address
 from inbox.mail.headers import Headers
@@ -32,6 +32,7 @@ from inbox.plugin.api.results import Action, ScoreAction, action_for, opinion_of
 from inbox.plugin.api.services import Counted, Resolution, Services
 from inbox.plugin.api.settings import BelievedName, HeaderOverride, PluginSettings, Secret
 from inbox.plugin.api.signing import SigningKey
+from inbox.plugin.api.tables import NoTenant, Table, TableEntry, TenantTable
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import (
     Accept,
@@ -63,9 +64,9 @@ __all__ = [
     "BimiFact", "ChangeHeader", "Counted", "Defer", "DeleteHeader", "Delivery", "Discard", "DkimFact", "DkimSignature",
     "DmarcFact", "DmarcReportFact", "DnsTemporary", "Door", "DropRecipient", "Edit", "Facts", "Failure", "FileInto",
     "HeaderOverride", "Headers", "HookResult", "Identity", "InboxError", "IncomingReport", "InsertHeader", "Link",
-    "Message", "Observation", "Opinion", "PartInfo", "Plugin", "PluginInvalid", "PluginSettings", "Quarantine",
-    "Recipient", "Redirect", "Reject", "ReplaceBody", "ReportRow", "Resolution", "Resolved", "Result", "Score",
-    "ScoreAction", "Secret", "Services", "Session", "Shadow", "SigningKey", "SpfFact", "Stage", "StoreError",
-    "StoreUnavailable", "Tls", "Transaction", "Transform", "Verdict", "VirusFact", "action_for", "hookimpl",
-    "opinion_of",
+    "Message", "NoTenant", "Observation", "Opinion", "PartInfo", "Plugin", "PluginInvalid", "PluginSettings",
+    "Quarantine", "Recipient", "Redirect", "Reject", "ReplaceBody", "ReportRow", "Resolution", "Resolved", "Result",
+    "Score", "ScoreAction", "Secret", "Services", "Session", "Shadow", "SigningKey", "SpfFact", "Stage", "StoreError",
+    "StoreUnavailable", "Table", "TableEntry", "TableFull", "TenantTable", "Tls", "Transaction", "Transform", "Verdict",
+    "VirusFact", "action_for", "hookimpl", "opinion_of",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from inbox.plugin.api.testing import (
     MemoryDirectory,
     MemoryFeedback,
     MemoryLog,
+    MemoryPluginState,
     MemoryRates,
     MemoryResolver,
     MemorySigningKeys,
@@ -18,6 +19,7 @@ from inbox.plugin.api.testing import (
 )
 
 __all__ = [
-    "FakeClock", "MemoryDirectory", "MemoryFeedback", "MemoryLog", "MemoryRates", "MemoryResolver", "MemorySigningKeys",
-    "PluginInvalid", "PluginTest", "PolicyMistakes", "Status", "TestOutcome", "load", "run_in_thread",
+    "FakeClock", "MemoryDirectory", "MemoryFeedback", "MemoryLog", "MemoryPluginState", "MemoryRates", "MemoryResolver",
+    "MemorySigningKeys", "PluginInvalid", "PluginTest", "PolicyMistakes", "Status", "TestOutcome", "load",
+    "run_in_thread",
 ]  # fmt: skip

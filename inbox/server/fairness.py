@@ -1,10 +1,9 @@
-"""Fair shares of the event loop, and budgets of errors and commands, for the connections of every server.
+"""Fair shares of the event loop for the connections of every server.
 
 A peer that always has input ready would keep its connection's task running without a real wait, and every other
-connection would wait for it. Two things prevent that. A task that has used its time slice queues for its next one, and
-the queue admits one task in each pass of the event loop, network by network: however many connections a stranger
-opens, one pass costs others one slice. And a connection that produces nothing but errors, or commands without effect,
-is closed.
+connection would wait for it. So a task that has used its time slice queues for its next one, and the queue admits one
+task in each pass of the event loop, network by network: however many connections a stranger opens, one pass costs
+others one slice.
 """
 
 from __future__ import annotations
@@ -167,42 +166,3 @@ class _Metered(Awaitable[None]):
             except BaseException as thrown:  # noqa: BLE001  whatever reaches the task is the coroutine's to handle
                 error = thrown
             share.resumed(reading() - since)
-
-
-class Patience:
-    """How many errors, and commands without effect, a connection has left.
-
-    Args:
-        errors: refused commands that are tolerated; 0: no bound.
-        idle: commands without effect that are tolerated; 0: no bound.
-        idle_text: what the peer is told when it has sent too many of these.
-    """
-
-    __slots__ = ("_errors", "_idle", "_idle_text", "_max_errors", "_max_idle")
-
-    def __init__(self, errors: int, idle: int, idle_text: str) -> None:
-        self._max_errors = errors
-        self._max_idle = idle
-        self._idle_text = idle_text
-        self._errors = self._idle = 0
-
-    def error(self) -> None:
-        """Counts a refused command."""
-        self._errors += 1
-
-    def idle(self) -> None:
-        """Counts a command without effect."""
-        self._idle += 1
-
-    def restore(self) -> None:
-        """Starts again at zero: the peer has done what it came for."""
-        self._errors = self._idle = 0
-
-    @property
-    def lost(self) -> str:
-        """Why the connection is to be closed; empty while it may go on."""
-        if self._max_errors and self._errors > self._max_errors:
-            return "Too many errors"
-        if self._max_idle and self._idle > self._max_idle:
-            return self._idle_text
-        return ""

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from inbox.base.errors import NotFound
 from inbox.mail.tenancy import Account, Alias
-from inbox.store.ports import Accounts, Mailboxes, Tenants
+from inbox.store.ports import Accounts, Mailboxes, PluginState, Queue, Tenants
 from inbox.store.ports.hosting import Holdings, Hosting, Scope
 
 #: Called after each step with what it removed.
@@ -41,6 +41,12 @@ class Stores(Protocol):
     @property
     def mailboxes(self) -> Mailboxes: ...
 
+    @property
+    def queue(self) -> Queue: ...
+
+    @property
+    def plugin_state(self) -> PluginState: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Removed:
@@ -64,6 +70,8 @@ class Removal:
         self._tenants = stores.tenants
         self._accounts = stores.accounts
         self._mailboxes = stores.mailboxes
+        self._queue = stores.queue
+        self._plugin_state = stores.plugin_state
         self._blobs = blobs
         self._progress = progress
         self._removed = Removed()
@@ -102,6 +110,11 @@ class Removal:
         if purge:
             while count := await self._hosting.forget(tenant, "decisions"):
                 self._note(Holdings(decisions=count))
+        await self._forget_jobs(Scope(tenant))
+        while await self._queue.forget_deliveries(tenant):
+            pass
+        while count := await self._plugin_state.forget(tenant):
+            self._note(Holdings(plugin_state=count))
         await self._clear(tenant, None)
         self._note(Holdings(mailboxes=await self._hosting.end_tenant(tenant)))
 
@@ -116,6 +129,7 @@ class Removal:
             self._note(Holdings(dkim_keys=count))
         while count := await self._hosting.forget(tenant, "reports", fqdn):
             self._note(Holdings(reports=count))
+        await self._forget_jobs(Scope(tenant, fqdn))
         await self._hosting.end_domain(tenant, fqdn)
         self._note(Holdings(domains=1))
 
@@ -132,10 +146,17 @@ class Removal:
         account = await self._accounts.by_address(address)
         if account is None or account.organization != tenant:
             raise NotFound(f"no account {address}")
+        await self._forget_jobs(Scope(tenant, account=address))
         await self._clear(tenant, account.id)
         await self._unlead(tenant, address)
         mailboxes = await self._hosting.end_account(tenant, address)
         self._note(Holdings(accounts=1, mailboxes=mailboxes))
+
+    async def _forget_jobs(self, scope: Scope) -> None:
+        """Removes mail that is on its way out: what was sent from a domain must not leave without its signature, and an
+        account that is removed may have been sending spam."""
+        while count := await self._queue.forget(scope):
+            self._note(Holdings(jobs=count))
 
     async def _unlead(self, tenant: str, address: str) -> None:
         while count := await self._hosting.unlead(tenant, address):

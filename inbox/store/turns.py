@@ -29,7 +29,7 @@ class Turn(NamedTuple):
     tenant: str
     lane: int
     rank: int
-    at: float
+    at: float  # seconds or microseconds, whatever the database sorts by
     job: str
 
 

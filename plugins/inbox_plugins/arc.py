@@ -1,6 +1,6 @@
 """ARC: what servers that passed a message on found out about it, and whether their chain of seals holds (RFC 8617).
 
-Speaks at:  data (what ``results`` says: Reject, Defer, Quarantine, AddHeader, Score; nothing by itself).
+Returns at: data (what ``results`` says: Reject, Defer, Quarantine, AddHeader, Score; nothing by itself).
 Answers:    550 5.7.29 (the chain failed), 550 5.7.1, 451 4.7.0.
 Gives:      ArcFact: none, pass or fail, with the reason; each hop's domain and what it says to have found.
 Asks:       DNS, for the public keys of those who sealed.

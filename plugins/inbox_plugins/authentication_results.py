@@ -1,6 +1,6 @@
 """Authentication-Results: one field that says what was found out about a message's origin (RFC 8601).
 
-Speaks at:  data (AddHeader, DeleteHeader).
+Returns at: data (AddHeader, DeleteHeader).
 Reads:      SpfFact, DkimFact, DmarcFact, ArcFact and BimiFact, as far as their plugins are enabled; who logged in is
             told as ``auth=pass``. If there is nothing to tell, the field says ``none``.
 Removes:    every field that claims to be ours, before ours is added (§5): programs behind this server believe what

@@ -1,6 +1,6 @@
 """BIMI: which picture the author's domain wants to be shown beside its mail.
 
-Speaks at:  data (DeleteHeader for forged fields; AddHeader for BIMI-Location).
+Returns at: data (DeleteHeader for forged fields; AddHeader for BIMI-Location).
 Gives:      BimiFact: pass with the addresses of picture and certificate, none with the reason, or an error.
 Needs:      DmarcFact: DMARC passed, and the domain's policy is quarantine or reject for all mail, that of subdomains
             and of the organizational domain included. DkimFact, if it is there: a BIMI-Selector field counts if the

@@ -1,6 +1,6 @@
 """ClamAV: asks a clamd daemon whether a message holds malware.
 
-Speaks at:  data (for each finding what ``infected``, ``kinds`` or ``signatures`` says; for a message that cannot be
+Returns at: data (for each finding what ``infected``, ``kinds`` or ``signatures`` says; for a message that cannot be
             scanned what ``on_unscanned`` says).
 Gives:      VirusFact: ``clean``, ``infected`` with the signature, ``flagged`` with signature and kind (a finding
             that is no malware), or ``unscanned`` with the reason.

@@ -1,6 +1,6 @@
 """DKIM: verifies the signatures of mail that comes in, and signs mail that goes out.
 
-Speaks at:  data (what ``require_pass`` and ``results`` make of the result), deliver (AddHeader: our signatures).
+Returns at: data (what ``require_pass`` and ``results`` make of the result), deliver (AddHeader: our signatures).
 Answers:    550 5.7.20 (no valid signature), 550 5.7.21 (none that is acceptable), 451 4.7.0 (nobody can say now).
 Gives:      DkimFact: each signature with its result, domain, selector and the reason; ``result`` is that of the best.
 Asks:       the DNS for the keys, all at once; and the domain's signing keys, at deliver.

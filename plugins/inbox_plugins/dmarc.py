@@ -1,6 +1,6 @@
 """DMARC: whether the domain in From stands by a message, and what it asks for if not (RFC 9989).
 
-Speaks at:  data (Reject, Defer, Quarantine, Score, AddHeader), for mail from other servers (port 25).
+Returns at: data (Reject, Defer, Quarantine, Score, AddHeader), for mail from other servers (port 25).
 Gives:      DmarcFact.
 Needs:      SpfFact and DkimFact (plugins spf and dkim); uses ArcFact (plugin arc) where it is there. If one of the two
             failed and was told to accept, what does not pass is temperror.

@@ -1,6 +1,6 @@
 """DMARC reports: files the aggregate reports that others send about your domains (inbox domain reports DOMAIN).
 
-Speaks at:  store (nothing: it reads, and says no word about the message).
+Returns at: store (nothing: it reads, and says no word about the message).
 Gives:      DmarcReportFact: what became of the report, for the decision record.
 When:       at store, because only there it is certain that this recipient gets the mail: what was refused, deferred or
             quarantined (a forged report, a virus) is never counted. The mail itself is delivered as any other.

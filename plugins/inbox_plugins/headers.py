@@ -1,6 +1,6 @@
 """Headers: adds, replaces and removes header fields of accepted messages, as the policy says.
 
-Speaks at:  data (AddHeader, DeleteHeader).
+Returns at: data (AddHeader, DeleteHeader).
 Order:      what ``remove`` names goes first, then each of ``set`` replaces all fields of its name by one,
             then each of ``add`` is put in front.
 Values:     text in any script (written as encoded-words where it is not ASCII). They may hold ``{id}`` (the

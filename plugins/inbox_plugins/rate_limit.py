@@ -1,6 +1,6 @@
 """Rate limit: how many connections and messages one source address may have in a window of time.
 
-Speaks at:  connect (Defer 421 4.7.0), mail (Defer 450 4.7.1), behind the doors SMTP (transfer) and submission.
+Returns at: connect (Defer 421 4.7.0), mail (Defer 450 4.7.1), behind the doors SMTP (transfer) and submission.
 Gives:      RateFact, when a limit was reached or could not be checked.
 Counts:     in the database (table ``smtp_rate_limit``), so that all instances share one count. An IPv6 network
             of 64 bits is one source: that is what one customer is given (RFC 6177).

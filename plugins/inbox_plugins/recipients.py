@@ -1,6 +1,6 @@
 """Recipients: who receives mail here, and who does not.
 
-Speaks at:  rcpt (Reject 550 5.1.1 for an unknown user, Defer 450 4.2.1 for a disabled account, Defer 452 4.5.3 for
+Returns at: rcpt (Reject 550 5.1.1 for an unknown user, Defer 450 4.2.1 for a disabled account, Defer 452 4.5.3 for
             too many recipients, Redirect).
 Gives:      Resolved, into the recipient's facts: the accounts that the copy is for. Without this fact no
             recipient is accepted, so every policy that takes mail has this plugin switched on.

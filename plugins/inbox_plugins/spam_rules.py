@@ -1,6 +1,6 @@
 r"""Spam rules: conditions written in the policy, each with points or an action.
 
-Speaks at:  data (Score for each rule that applies; Reject, Quarantine, Discard or a tag where a rule has an action).
+Returns at: data (Score for each rule that applies; Reject, Quarantine, Discard or a tag where a rule has an action).
 Reads:      facts that other plugins found out; it runs after the virus scanner, spf, dkim, arc, dmarc and bimi, if they
             are there.
 On error:   a rule that cannot be evaluated gets 0 points and says why in the decision record; the others go on.

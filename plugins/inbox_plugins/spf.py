@@ -1,6 +1,6 @@
 """SPF: whether this server may send for the domain of the sender, and for the name that it gives itself (RFC 7208).
 
-Speaks at:  mail (it finds out, and says nothing yet), rcpt (Reject 550 5.7.23 or 5.7.24, Defer 451 4.7.24), data
+Returns at: mail (it finds out, and says nothing yet), rcpt (Reject 550 5.7.23 or 5.7.24, Defer 451 4.7.24), data
             (scores, tags, quarantine; refusals, too, with ``at: data`` or where a header is believed).
 Gives:      SpfFact, from MAIL on: the results for MAIL FROM and for HELO. For a null sender, that of HELO alone.
 Asks:       DNS, in at most 20 seconds and with the limits of RFC 7208 §4.6.4. A result is remembered as long as the DNS
@@ -230,7 +230,14 @@ class Spf(Plugin):
         said = said[0].upper() + said[1:]
         failed = result in {Result.TEMPERROR, Result.PERMERROR}
         return opinion_of(
-            action, method, result, said=said, enhanced="5.7.24" if failed else "5.7.23", why=why, server=self._server
+            action,
+            method,
+            result,
+            said=said,
+            enhanced="5.7.24" if failed else "5.7.23",  # RFC 7372 §3.2
+            deferred="4.7.24" if result is Result.TEMPERROR and method == "spf" else "4.7.0",
+            why=why,
+            server=self._server,
         )
 
 

@@ -9,12 +9,9 @@ import pytest
 
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports import Database
-from inbox.store.sqlite.database import SqliteDatabase
-from inbox.store.surreal.config import SurrealConfig
-from inbox.store.surreal.database import SurrealDatabase
-from inbox.store.worker.starting import OwnWorker
+from tests.support.databases import maker
 from tests.support.ministack import ministack  # noqa: F401 - a fixture
-from tests.support.store import IDS, Home, Opener, home
+from tests.support.store import Home, Opener, home
 from tests.support.surreal_server import surreal_server  # noqa: F401 - a fixture
 
 
@@ -26,12 +23,7 @@ def clock() -> FakeClock:
 @pytest.fixture(params=["sqlite", "process", pytest.param("surreal", marks=pytest.mark.real)])
 def make(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Callable[[], Database]:
     """Makes database objects on one storage that is empty at first."""
-    if request.param != "surreal":
-        outside = request.param == "process"
-        return lambda: SqliteDatabase(tmp_path / "inbox.db", clock, IDS, worker=OwnWorker() if outside else None)
-    url = request.getfixturevalue("surreal_server").url
-    config = SurrealConfig(url, "tests", IDS.new(), "root", "root", timeout=30)
-    return lambda: SurrealDatabase(config, clock, IDS)
+    return maker(request.param, request, tmp_path, clock)
 
 
 @pytest.fixture

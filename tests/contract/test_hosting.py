@@ -12,13 +12,15 @@ from inbox.store.ports import Database, DkimKeyRecord, StoredReport, hosting
 from inbox.store.ports.decisions import DecisionFilter
 from inbox.store.ports.hosting import Holdings, InUse, Scope
 from inbox.store.ports.ingest import Indexed
+from inbox.store.ports.plugin_state import Changes, Put
+from inbox.store.ports.queue import Delivered, Job
 from inbox.store.removal import Removal
 from inbox.store.renaming import rename_account, rename_domain
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.surreal.database import SurrealDatabase
 from inbox.store.surreal.values import LAST, Keys
 from tests.support.memory_store import MemoryBlobs
-from tests.support.store import Home, decision, email, indexed
+from tests.support.store import IDS, Home, decision, email, indexed
 
 
 def report(tenant: str, domain: str) -> StoredReport:
@@ -38,6 +40,8 @@ async def everything(home: Home) -> object:
         await db.dkim_keys.all(tenant, home.domain),
         await db.dmarc_reports.reports(tenant, home.domain),
         await db.decisions.search(DecisionFilter(tenant=tenant)),
+        await db.queue.jobs(tenant),
+        await db.plugin_state.scan(tenant, "greylist", "seen", 0.0),
         boxes,
         [await db.mailboxes.status(tenant, box.id) for box in boxes],
         [await db.messages.entries(tenant, box.id) for box in boxes],
@@ -57,6 +61,12 @@ async def furnish(home: Home) -> list[str]:
     await db.decisions.add([decision(tenant)])
     quarantine = await db.mailboxes.create(tenant, None, "Quarantine")
     placed = await home.fill(3) + await home.fill(2, quarantine.id)
+    jobs = [Job(IDS.new(), home.account.address, f"{n}@example.org", "example.org", 1.0, 9e9) for n in range(3)]
+    await db.queue.enqueue(tenant, placed[1].email, jobs)
+    (done, _) = [one for one in await db.queue.lease("w", 9, 60.0) if one.tenant == tenant][:2]
+    await db.queue.finish(done, Delivered("250 OK"))
+    entries = (Put("a", b"x"), Put("b", b"x", 9e9))
+    await db.plugin_state.apply(Changes(tenant, "greylist", "seen", entries, 0.0))
     return sorted(f"msg/{tenant}/m/{one.email}.eml" for one in placed)
 
 
@@ -310,7 +320,7 @@ async def test_a_removed_account(db: Database, acme: Home, other: Home) -> None:
     assert await subscriptions(db, acme.account.id) > 0
     scope = Scope(acme.tenant, account="ann@acme.test")
     held = await db.hosting.count(scope)
-    assert (held.accounts, held.aliases, held.mailboxes, held.messages) == (1, 1, 6, 3)
+    assert (held.accounts, held.aliases, held.mailboxes, held.messages, held.jobs) == (1, 1, 6, 3, 2)
     blobs = blobs_with(*paths, *theirs)
     seen: list[Holdings] = []
     removed = await Removal(db, blobs, seen.append).run(scope)
@@ -338,7 +348,7 @@ async def test_a_removed_domain(db: Database, acme: Home, other: Home) -> None:
     scope = Scope(acme.tenant, "acme.test")
     held = await db.hosting.count(scope)
     assert (held.domains, held.accounts, held.aliases, held.mailboxes) == (1, 2, 4, 12)
-    assert (held.messages, held.dkim_keys, held.reports, held.decisions) == (3, 1, 1, 0)
+    assert (held.messages, held.dkim_keys, held.reports, held.decisions, held.jobs) == (3, 1, 1, 0, 2)
     removed = await Removal(db, MemoryBlobs()).run(scope)
     # An alias of another domain led to one of its accounts.
     assert removed.holdings == replace(held, aliases=5)
@@ -357,7 +367,7 @@ async def test_a_removed_tenant_leaves_nothing_and_harms_nobody(
     theirs = await furnish(other)
     untouched = await everything(other)
     held = await db.hosting.count(Scope(acme.tenant))
-    assert held == Holdings(1, 2, 4, 13, 5, held.octets, 1, 1, 1)
+    assert held == Holdings(1, 2, 4, 13, 5, held.octets, 1, 1, 1, 2, 2)
     blobs = blobs_with(*paths, *theirs)
     removed = await Removal(db, blobs).run(Scope(acme.tenant), purge=purge)
     assert removed.holdings == (held if purge else replace(held, decisions=0))
@@ -405,6 +415,36 @@ async def test_a_removal_works_in_steps_and_goes_on_after_an_interruption(
     assert removed.holdings.messages == 6
     assert blobs.data == {}
     assert await db.tenants.organization("acme") is None
+
+
+async def test_a_tenant_that_mail_leaves_is_in_use(db: Database, acme: Home) -> None:
+    await furnish(acme)
+    for address in ("ann@acme.test", "bob@acme.test"):
+        while await db.hosting.unlead(acme.tenant, address):
+            pass
+    for address in [one.address for one in await db.accounts.aliases(acme.tenant)]:
+        await db.hosting.remove_alias(acme.tenant, address)
+    for account in await db.accounts.all(acme.tenant):
+        for box in await db.mailboxes.all(acme.tenant, account.id):
+            while (await db.hosting.clear_mailbox(acme.tenant, box.id)).more:
+                pass
+        await db.hosting.end_account(acme.tenant, account.address)
+    await db.hosting.forget(acme.tenant, "dkim_keys")
+    await db.hosting.forget(acme.tenant, "reports")
+    await db.hosting.end_domain(acme.tenant, "acme.test")
+    for box in await db.mailboxes.all(acme.tenant, None):
+        while (await db.hosting.clear_mailbox(acme.tenant, box.id)).more:
+            pass
+    with pytest.raises(InUse, match="mail in the queue"):
+        await db.hosting.end_tenant(acme.tenant)
+    await db.queue.forget(Scope(acme.tenant))
+    with pytest.raises(InUse, match="records of deliveries"):
+        await db.hosting.end_tenant(acme.tenant)
+    await db.queue.forget_deliveries(acme.tenant)
+    with pytest.raises(InUse, match="entries of plugins"):
+        await db.hosting.end_tenant(acme.tenant)
+    await db.plugin_state.forget(acme.tenant)
+    await db.hosting.end_tenant(acme.tenant)
 
 
 async def test_what_is_in_use_is_not_removed(db: Database, acme: Home) -> None:

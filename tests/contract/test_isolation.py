@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,9 @@ from inbox.mail.tenancy import DomainOverrides
 from inbox.store import ports
 from inbox.store.ports import DkimKeyRecord, Scope, StoredReport
 from inbox.store.ports.decisions import DecisionFilter
-from inbox.store.ports.ingest import Indexed
+from inbox.store.ports.ingest import Indexed, MessageWriter
+from inbox.store.ports.plugin_state import Changes, Delete, Put
+from inbox.store.ports.queue import Deferred, Job, LeaseLost, QueuedJob
 from tests.support.store import Home, decision, email, indexed
 
 Attempt = Callable[[Home, Home], Awaitable[object]]
@@ -37,6 +40,40 @@ async def _accept(acme: Home, thief: Home) -> object:
 
 async def _accept_in_the_others_name(acme: Home, thief: Home) -> object:
     return await thief.db.writer.write(Indexed((indexed(email(acme.tenant), thief.inbox),)))
+
+
+JOB = "acmes-job"
+
+
+def _job(name: str) -> Job:
+    return Job(name, "ann@acme.test", "bob@example.org", "example.org", 1.0, 9e9)
+
+
+async def _enqueue(thief: Home, acme: Home) -> object:
+    (mail, *_) = await acme.db.queue.jobs(acme.tenant)
+    return await thief.db.queue.enqueue(thief.tenant, mail.email, [_job("stolen")])
+
+
+async def _as_if_its_own(acme: Home, thief: Home) -> QueuedJob:
+    (job,) = await acme.db.queue.jobs(acme.tenant)
+    return replace(job, tenant=thief.tenant, lease_owner="thief", fence=job.fence)
+
+
+async def _sending(acme: Home, thief: Home) -> object:
+    return await thief.db.queue.sending(await _as_if_its_own(acme, thief))
+
+
+async def _finish(acme: Home, thief: Home) -> object:
+    return await thief.db.queue.finish(await _as_if_its_own(acme, thief), Deferred("stolen", 1.0))
+
+
+async def _renew(acme: Home, thief: Home) -> object:
+    return await thief.db.queue.renew([await _as_if_its_own(acme, thief)], 60.0)
+
+
+async def _delete_entry(thief: Home) -> bool:
+    (there,) = await thief.db.plugin_state.apply(Changes(thief.tenant, "spam", "words", (Delete("k"),), 0.0))
+    return bool(there)
 
 
 #: What ``thief`` tries with an id of ``acme``; each is answered as if that id did not exist.
@@ -73,8 +110,8 @@ NOT_FOUND: dict[str, Attempt] = {
     "Mailboxes.rename": lambda a, t: t.db.mailboxes.rename(t.tenant, a.inbox, "Stolen"),
     "Mailboxes.subscribe": lambda a, t: t.db.mailboxes.subscribe(t.tenant, a.account.id, "INBOX", False),
     "Mailboxes.status": lambda a, t: t.db.mailboxes.status(t.tenant, a.inbox),
-    "Messages.accept": _accept,
-    "Messages.accept in the other's name": _accept_in_the_others_name,
+    "MessageWriter.write": _accept,
+    "MessageWriter.write in the other's name": _accept_in_the_others_name,
     "Messages.entries": lambda a, t: t.db.messages.entries(t.tenant, a.inbox),
     "Messages.changes": lambda a, t: t.db.messages.changes(t.tenant, a.inbox, 0),
     "Messages.claim_recent": lambda a, t: t.db.messages.claim_recent(t.tenant, a.inbox),
@@ -94,6 +131,9 @@ NOT_FOUND: dict[str, Attempt] = {
     "DkimKeys.set_state": lambda a, t: t.db.dkim_keys.set_state(t.tenant, a.domain, "s1", "active", 1.0),
     "DkimKeys.activate": lambda a, t: t.db.dkim_keys.activate(t.tenant, a.domain, "s1", 1.0),
     "DkimKeys.remove": lambda a, t: t.db.dkim_keys.remove(t.tenant, a.domain, "s1"),
+    "Queue.enqueue": lambda a, t: _enqueue(t, a),
+    "Queue.sending": _sending,
+    "Queue.finish": _finish,
     "DmarcReports.add": lambda a, t: t.db.dmarc_reports.add(_report(t.tenant, a.domain)),
 }
 
@@ -111,6 +151,25 @@ NOTHING: dict[str, Attempt] = {
     "Mailboxes.get": lambda a, t: t.db.mailboxes.get(t.tenant, a.inbox),
     "Mailboxes.subscriptions": lambda a, t: t.db.mailboxes.subscriptions(t.tenant, a.account.id),
     "DkimKeys.all": lambda a, t: t.db.dkim_keys.all(t.tenant, a.domain),
+    "Queue.get": lambda a, t: t.db.queue.get(t.tenant, JOB),
+    "Queue.delivery": lambda a, t: t.db.queue.delivery(t.tenant, JOB),
+    "Queue.jobs": lambda a, t: t.db.queue.jobs(t.tenant),
+    "Queue.count": lambda a, t: t.db.queue.count(t.tenant),
+    "Queue.hold": lambda a, t: t.db.queue.hold(t.tenant, [JOB], "stolen"),
+    "Queue.release": lambda a, t: t.db.queue.release(t.tenant, [JOB]),
+    "Queue.retry": lambda a, t: t.db.queue.retry(t.tenant, [JOB], 60.0),
+    "Queue.remove": lambda a, t: t.db.queue.remove(t.tenant, [JOB]),
+    "Queue.forget": lambda a, t: t.db.queue.forget(Scope(t.tenant)),
+    "Queue.forget domain": lambda a, t: t.db.queue.forget(Scope(t.tenant, a.domain)),
+    "Queue.forget account": lambda a, t: t.db.queue.forget(Scope(t.tenant, account=a.account.address)),
+    "Queue.forget_deliveries": lambda a, t: t.db.queue.forget_deliveries(t.tenant),
+    "Queue.renew": _renew,
+    "PluginState.get": lambda a, t: t.db.plugin_state.get(t.tenant, "spam", "words", ["k"], 0.0),
+    "PluginState.apply": lambda a, t: _delete_entry(t),
+    "PluginState.count": lambda a, t: t.db.plugin_state.count(t.tenant, "spam", "words", 0.0),
+    "PluginState.scan": lambda a, t: t.db.plugin_state.scan(t.tenant, "spam", "words", 0.0),
+    "PluginState.sizes": lambda a, t: t.db.plugin_state.sizes(t.tenant),
+    "PluginState.forget": lambda a, t: t.db.plugin_state.forget(t.tenant),
     "DmarcReports.reports": lambda a, t: t.db.dmarc_reports.reports(t.tenant, a.domain),
 }
 
@@ -120,6 +179,7 @@ ELSEWHERE = {
     "Accounts.by_address", "Messages.blob_in_use", "Decisions.add", "Decisions.prune", "DkimKeys.pending",
     "DmarcReports.count", "DmarcReports.observed", "DmarcReports.forget_observations", "DmarcReports.forget_reports",
     "Mailboxes.renumber", "Tenants.hosted", "Hosting.shut_out", "Hosting.rename_tenant", "Hosting.end_tenant",
+    "Queue.lease", "Queue.release_expired", "Queue.prune", "PluginState.prune",
     "DmarcReports.claim", "Accounts.all", "Accounts.first", "Accounts.aliases", "Decisions.get", "Decisions.search",
 }  # fmt: skip
 
@@ -134,6 +194,8 @@ async def _state(home: Home) -> object:
         await db.accounts.aliases(tenant),
         await db.dkim_keys.all(tenant, home.domain),
         await db.dmarc_reports.reports(tenant, home.domain),
+        await db.queue.jobs(tenant),
+        await db.plugin_state.scan(tenant, "spam", "words", 0.0),
         boxes,
         [await db.mailboxes.status(tenant, box.id) for box in boxes],
         [await db.messages.entries(tenant, box.id) for box in boxes],
@@ -145,11 +207,13 @@ async def test_an_id_of_another_tenant_is_as_if_it_did_not_exist(acme: Home, oth
     await acme.db.accounts.add_alias(acme.tenant, "info@acme.test", "ann@acme.test")
     await acme.db.dkim_keys.add(DkimKeyRecord(acme.tenant, acme.domain, "s1", "rsa", "secret"))
     await acme.db.dmarc_reports.add(_report(acme.tenant, acme.domain))
-    await acme.fill(2, flags=Flag.DELETED)
+    (placed, _) = await acme.fill(2, flags=Flag.DELETED)
+    await acme.db.queue.enqueue(acme.tenant, placed.email, [_job(JOB)])
+    await acme.db.plugin_state.apply(Changes(acme.tenant, "spam", "words", (Put("k", b"secret"),), 0.0))
     await other.fill(1)
     before = await _state(acme), await _state(other)
     if name in NOT_FOUND:
-        with pytest.raises(NotFound):
+        with pytest.raises((NotFound, LeaseLost)):
             await NOT_FOUND[name](acme, other)
     else:
         assert not await NOTHING[name](acme, other)
@@ -165,9 +229,12 @@ def test_no_method_is_left_out() -> None:
             ports.Hosting,
             ports.Mailboxes,
             ports.Messages,
+            MessageWriter,
             ports.Decisions,
             ports.DkimKeys,
             ports.DmarcReports,
+            ports.Queue,
+            ports.PluginState,
         )
         for name, _ in inspect.getmembers(port, inspect.isfunction)
         if not name.startswith("_")

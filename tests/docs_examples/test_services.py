@@ -95,6 +95,30 @@ async def test_rates() -> None:
     assert (await test.rcpt()).verdict == Defer(450, "4.7.1", "Try again in 60 seconds")
 
 
+async def test_table() -> None:
+    class Corresponds(Base):
+        """Trusts a sender more with every message of the last three months."""
+
+        def __init__(self, settings: PluginSettings, services: Services) -> None:
+            self._good = services.table("good")
+
+        @hookimpl
+        async def data(self, tx: Transaction) -> Score | None:
+            if tx.sender is None:
+                return None
+            count = await self._good.of(tx).increment(tx.sender.key, expires_in=90 * 86_400)
+            return Score("CORRESPONDENT", -min(count, 5) / 2) if count > 1 else None
+
+    test = PluginTest(Corresponds)
+    assert (await test.data()).symbols == {}
+    assert (await test.data()).symbols == {"CORRESPONDENT": -1.0}
+    test.tenant = "other"
+    assert (await test.data()).symbols == {}, "another tenant starts with nothing"
+    test.clock.advance(90 * 86_400)
+    test.tenant = "demo"
+    assert (await test.data()).symbols == {}
+
+
 async def test_run_blocking() -> None:
     def slow_library(text: str) -> int:
         time.sleep(0.001)

@@ -31,8 +31,8 @@ def test_all_are_found_and_sound() -> None:
 
 
 @pytest.mark.parametrize("plugin", plugins(), ids=lambda plugin: plugin.name)
-def test_its_docstring_says_where_it_speaks(plugin: LoadedPlugin) -> None:
-    speaks = next(line for line in plugin.documentation.splitlines() if line.startswith("Speaks at:"))
+def test_its_docstring_says_where_it_returns_opinions(plugin: LoadedPlugin) -> None:
+    speaks = next(line for line in plugin.documentation.splitlines() if line.startswith("Returns at:"))
     for stage in plugin.stages:
         assert stage.value in speaks
     if plugin.gives:

@@ -12,9 +12,9 @@ from inbox.base.limits import REPLY_LINE_OCTETS
 from inbox.mail.reply import Reply
 from inbox.wire import proxy
 from inbox.wire.smtp.command import Command, check_helo, parse_bdat, parse_command, parse_mail, parse_rcpt
-from inbox.wire.smtp.moves import Verb
 from inbox.wire.smtp.receiver import EndOfText, Malformed, Receiver, Text
 from inbox.wire.smtp.reply import render
+from inbox.wire.smtp.state import Verb
 
 #: Pieces of which interesting input is made.
 PIECES = [

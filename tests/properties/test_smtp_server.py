@@ -53,7 +53,7 @@ async def conversation(octets: bytes, cuts: list[int], *, lmtp: bool) -> tuple[b
             async with asyncio.timeout(PATIENCE):
                 while not client.transport.closed:
                     await client.transport.changed()
-            assert not world.server.guard.connections
+            assert not world.server.limits.connections
             assert not world.log.errors
             return client.transport.take(), [got.content for got in world.receiving.got]
 

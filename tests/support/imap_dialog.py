@@ -1,8 +1,9 @@
 """Runs a ``*.dialog`` script against the IMAP server over TCP.
 
 ``C:`` sends a line; ``S:`` expects one, with ``...`` for anything. ``2C:`` and ``2S:`` are another connection,
-opened when it is first named. Connections are logged in under TLS and have read the answer, unless the script
-begins with ``# plain``. ``S= n`` expects n lines that are not looked at. ``#`` begins a comment.
+opened when it is first named. ``T:`` begins TLS, ``E:`` expects the end of the connection. Connections are logged in
+under TLS and have read the answer, unless the script begins with ``# plain``. ``S= n`` expects n lines that are not
+looked at. ``#`` begins a comment.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from tests.support.imap_world import Client, World
 
-_STEP = re.compile(r"(\d*)([CS])([:=]) ?(.*)\Z")
+_STEP = re.compile(r"(\d*)([CSTE])([:=]) ?(.*)\Z")
 
 
 class DialogError(AssertionError):
@@ -32,7 +33,7 @@ async def run_dialog(world: World, script: Path) -> None:
                 continue
             step = _STEP.match(line)
             if step is None:
-                raise DialogError(f"{script.name}:{number}: neither C: nor S:")
+                raise DialogError(f"{script.name}:{number}: none of C:, S:, T: and E:")
             who, side, kind, text = step.groups()
             if who not in clients:
                 opened = world.connect() if plain else world.user(None)
@@ -41,6 +42,14 @@ async def run_dialog(world: World, script: Path) -> None:
                 clients[who].send(text.encode() + b"\r\n")
                 continue
             where = f"{script.name}:{number}"
+            if side == "T":
+                await clients[who].begin_tls()
+                continue
+            if side == "E":
+                rest = await clients[who].rest()
+                if rest:
+                    raise DialogError(f"{where}: expected the end, got {rest!r}")
+                continue
             if kind == "=":
                 for _ in range(int(text)):
                     await _line(clients[who], where, "a line")

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -18,6 +18,7 @@ import trustme
 from inbox.base.clock import SystemClock
 from inbox.base.errors import AuthenticationFailed
 from inbox.base.ids import RandomIds
+from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes, Resolver
 from inbox.mail.content import Content, MemoryContent, sha256
 from inbox.mail.index import index
 from inbox.mail.tenancy import Account, Mailbox, Organization
@@ -25,7 +26,9 @@ from inbox.plugin.api.context import Identity, Session
 from inbox.plugin.api.testing import MemoryLog
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.server import ImapServer
+from inbox.server.listener import bind
 from inbox.store.blobs.local import LocalBlobs
+from inbox.store.ports import Mailboxes
 from inbox.store.ports.ingest import Copy, Indexed, IndexedMessage
 from inbox.store.ports.messages import EmailRecord, Placed
 from inbox.store.sqlite.database import SqliteDatabase
@@ -177,6 +180,9 @@ class Client:
 
     async def starttls(self) -> None:
         await self.ok(b"STARTTLS")
+        await self.begin_tls()
+
+    async def begin_tls(self) -> None:
         await self.writer.start_tls(client_tls(), server_hostname="localhost")
 
     async def login(self, address: str = ADDRESS) -> None:
@@ -201,6 +207,7 @@ class World:
     log: MemoryLog
     organization: Organization
     account: Account
+    resolver: Any
     server: ImapServer
     plain_port: int
     tls_port: int
@@ -212,6 +219,11 @@ class World:
 
     async def deliver(self, message: bytes, name: str = "INBOX", **options: Any) -> Placed:
         return await self.appending.file(await self.mailbox(name), MemoryContent(message), **options)
+
+    async def stop(self) -> None:
+        """Ends the server as the program does."""
+        await self.server.drain(self.config.stop_timeout)
+        await self.server.stop()
 
     async def alone(self) -> None:
         """Returns when the server has no client any more."""
@@ -241,9 +253,30 @@ class World:
             yield client
 
 
+def imap_server(
+    config: ImapConfig,
+    database: SqliteDatabase,
+    blobs: Any,
+    login: FixedLogin,
+    appending: Appending,
+    log: MemoryLog,
+    resolver: Resolver | None = None,
+) -> ImapServer:
+    """A server over these stores, not yet started."""
+    names = MailboxNames(resolver or OwnMailboxes(database.mailboxes), database.mailboxes)
+    return ImapServer(config, names, MailboxMessages(database, blobs, appending), login, database.hosting.shut_out, log)
+
+
 @asynccontextmanager
-async def world(folder: Path, store: LocalBlobs | None = None, **changes: Any) -> AsyncIterator[World]:
-    """Everything, on free ports. ``store`` replaces the blobs in memory; ``changes`` go into ``ImapConfig``."""
+async def world(
+    folder: Path,
+    store: LocalBlobs | None = None,
+    resolver: Callable[[Mailboxes], Resolver] = OwnMailboxes,
+    **changes: Any,
+) -> AsyncIterator[World]:
+    """Everything, on free ports. ``store`` replaces the blobs in memory, ``resolver`` makes another than that of the
+    user's own mailboxes;
+    ``changes`` go into ``ImapConfig``."""
     clock = SystemClock()
     database = SqliteDatabase(folder / "inbox.db", clock, RandomIds(clock.now))
     await database.open()
@@ -255,13 +288,15 @@ async def world(folder: Path, store: LocalBlobs | None = None, **changes: Any) -
     await database.tenants.add_domain(organization.id, "demo.test")
     account = await database.accounts.add(organization.id, ADDRESS, "-")
     identity = Identity(ADDRESS, account.id, organization.id, "demo")
-    appending = Appending(database, blobs)
-    server = ImapServer(config, database, blobs, FixedLogin({ADDRESS: identity}), appending, log)
-    [plain] = await server.start("127.0.0.1", 0, tls="starttls")
-    [secure] = await server.start("127.0.0.1", 0, tls="implicit")
+    appending, found = Appending(database, blobs), resolver(database.mailboxes)
+    server = imap_server(config, database, blobs, FixedLogin({ADDRESS: identity}), appending, log, found)
+    plain, secure = bind("127.0.0.1", 0, "imap"), bind("127.0.0.1", 0, "imaps", "implicit")
+    await server.start([plain, secure])
+    ports = (plain.port, secure.port)
+    made = World(config, database, blobs, appending, log, organization, account, found, server, *ports)
     try:
-        yield World(config, database, blobs, appending, log, organization, account, server, plain, secure)
+        yield made
     finally:
-        await server.stop()
+        await made.stop()
         await blobs.close()
         await database.close()

@@ -130,6 +130,7 @@ def _tenants(tables: Tables) -> Iterable[str]:
 _NAMING = (
     ("has_domain", "in"), ("email_address", "organization"), ("account", "organization"), ("dkim_key", "tenant"),
     ("dmarc_report", "tenant"), ("outbound_queue", "org_id"), ("outbound_delivery", "org_id"),
+    ("plugin_state", "tenant"), ("plugin_state_size", "tenant"),
 )  # fmt: skip
 
 
@@ -153,7 +154,13 @@ def _of_sqlite(db: sqlite3.Connection) -> Tables:
                 "WHEN hold_reason IS NULL THEN 'w' ELSE '' END FROM outbound_queue"
             )
         },
-        [],
+        [
+            f"plugin {plugin} counts {entries} entries for tenant {tenant} and has {there}"
+            for tenant, plugin, entries, there in db.execute(
+                "SELECT tenant, plugin, coalesce(entries, 0), count(key) FROM plugin_state FULL JOIN plugin_state_size "
+                "USING (tenant, plugin) GROUP BY tenant, plugin HAVING coalesce(entries, 0) <> count(key)"
+            )
+        ],
         {(table, row[0]) for table, column in _NAMING for row in db.execute(f'SELECT "{column}" FROM {table}')},
     )
 
@@ -172,10 +179,19 @@ async def _of_surreal(database: SurrealDatabase) -> Tables:
     }  # fmt: skip
     named |= {
         (table, row["id"].key[0])
-        for table in ("dkim_key", "dmarc_report", "outbound_queue", "outbound_delivery")
+        for table in (
+            "dkim_key",
+            "dmarc_report",
+            "outbound_queue",
+            "outbound_delivery",
+            "plugin_state",
+            "plugin_state_size",
+        )
         for row in await rows(f"SELECT id FROM {table}")
     }
     jobs = {row["id"].key: row for row in await rows("SELECT * FROM outbound_queue")}
+    entries = Counter(row["id"].key[:2] for row in await rows("SELECT id FROM plugin_state"))
+    sizes = {row["id"].key: row["entries"] for row in await rows("SELECT * FROM plugin_state_size")}
     places = [row["id"].key for row in await rows("SELECT id FROM outbound_turn")]
     turns = {(key[1] if key[0] == "r" else key[2], key[-1]): key for key in places}
     return Tables(
@@ -221,6 +237,11 @@ async def _of_surreal(database: SurrealDatabase) -> Tables:
             f"job {key} has the turn {row['turn']}, which is not there"
             for key, row in jobs.items()
             if row.get("turn") and turns.get(key) != tuple(row["turn"])
+        ]
+        + [
+            f"plugin {owner[1]} counts {sizes.get(owner, 0)} entries for tenant {owner[0]} and has {entries[owner]}"
+            for owner in sizes.keys() | entries.keys()
+            if sizes.get(owner, 0) != entries[owner]
         ]
         + [
             f"the turn {turn} is no job's"

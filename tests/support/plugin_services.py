@@ -16,10 +16,12 @@ from inbox.plugin.api.standins import (
     MemoryDirectory,
     MemoryFeedback,
     MemoryLog,
+    MemoryPluginState,
     MemoryRates,
     MemoryResolver,
     MemorySigningKeys,
 )
+from inbox.plugin.api.tables import Tables
 
 R = TypeVar("R")
 
@@ -66,6 +68,7 @@ def services(**given: Any) -> Services:
         "dns": MemoryResolver(),
         "signing_keys": MemorySigningKeys(),
         "feedback": MemoryFeedback(),
+        "table": Tables(MemoryPluginState(), clock, "tested"),
         "server_name": "mx.acme.test",
     }
     return Services(**(made | given))

@@ -17,8 +17,8 @@ from inbox.mail.content import Content
 from inbox.mail.reply import Reply
 from inbox.plugin.api.context import Recipient, Session, Transaction
 from inbox.plugin.api.testing import FakeClock, MemoryLog
-from inbox.server.smtp.config import SmtpConfig
-from inbox.server.smtp.lmtp import LmtpServer
+from inbox.server.listener import bind
+from inbox.server.smtp.config import LMTP, SMTP, SmtpConfig
 from inbox.server.smtp.server import SmtpServer
 from tests.support.transport import MemoryTransport
 
@@ -185,12 +185,13 @@ class TcpClient:
 
 @dataclass
 class World:
-    """One server and what it stands on."""
+    """One server and what it uses. A change of ``settings`` takes effect when the server reloads."""
 
     server: SmtpServer
     receiving: Recording
     clock: FakeClock
     log: MemoryLog
+    settings: dict[str, Any]
     port: int = 0
     memory_clients: list[MemoryClient] = field(default_factory=list)
 
@@ -214,7 +215,12 @@ class World:
     def pass_time(self, seconds: float) -> None:
         """The clock moves on and the server looks at its deadlines."""
         self.clock.advance(seconds)
-        self.server.guard.sweep()
+        self.server.limits.sweep()
+
+    async def stop(self, grace: float) -> None:
+        """Ends the server as the program does; ``grace`` is in seconds."""
+        await self.server.drain(grace)
+        await self.server.stop()
 
 
 class _Ids:
@@ -231,12 +237,14 @@ async def smtp_world(
 ) -> AsyncIterator[World]:
     """A running server; ``settings`` are fields of :class:`SmtpConfig`. It is stopped without grace."""
     receiving, clock, log = receiving or Recording(), FakeClock(), MemoryLog()
-    config = SmtpConfig(**{"hostname": "mx.test", "spool_directory": folder, **settings})
-    server = (LmtpServer if lmtp else SmtpServer)(config, receiving, clock, _Ids(), log)
-    world = World(server, receiving, clock, log)
+    settings = {"hostname": "mx.test", "spool_directory": folder, **settings}
+    server = SmtpServer(lambda: SmtpConfig(**settings), receiving, clock, _Ids(), log, service=LMTP if lmtp else SMTP)
+    world = World(server, receiving, clock, log, settings)
     try:
         if listen:
-            world.port = await server.start("127.0.0.1", 0)
+            endpoint = bind("127.0.0.1", 0)
+            await server.start([endpoint])
+            world.port = endpoint.port
         yield world
     finally:
-        await server.stop(0)
+        await world.stop(0)

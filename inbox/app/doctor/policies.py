@@ -14,6 +14,8 @@ from inbox.base.clock import Clock
 from inbox.base.errors import PolicyError
 from inbox.plugin.api.services import Counted, Resolution, RunBlocking, Services
 from inbox.plugin.api.signing import SigningKey
+from inbox.plugin.api.standins import MemoryPluginState
+from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
 from inbox.policy.catalogue import Mode
@@ -67,6 +69,7 @@ class PolicyHealth:
             make_resolver(self._config, self._clock),
             NoKeys(),
             NoFeedback(),
+            Tables(MemoryPluginState(), self._clock),
             self._config.server.hostname,
         )
         instances = Instances(services, Guard())

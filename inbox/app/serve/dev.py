@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TextIO
 
 from inbox.app.config.loading import Config, load
-from inbox.app.listeners import Listener, bind
+from inbox.app.listeners import bind
 from inbox.app.serve.devclamd import DevClamd
 from inbox.app.serve.server import serve
 from inbox.app.wiring.installation import opened
 from inbox.base.clock import SystemClock
 from inbox.identity.passwords import Passwords
+from inbox.server.listener import Endpoint
 from inbox.store.ports import Database
 
 TENANT, DOMAIN, USER = "demo", "demo.test", "ann@demo.test"
@@ -48,10 +49,10 @@ async def run_dev(out: TextIO, environ: Mapping[str, str] = os.environ) -> None:
     _put_policies(config.folders.policy_dir, clamd.socket)
     password = _password(config.folders.data_dir / "dev-password")
     await _make_sample(config, password)
-    listeners = bind(config, frozenset())
+    endpoints = bind(config, frozenset())
     try:
         scanner = await clamd.start()
-        await serve(config, listeners, ready=lambda: _tell(out, config, listeners, password, scanner))
+        await serve(config, endpoints, ready=lambda: _tell(out, config, endpoints, password, scanner))
     finally:
         await clamd.stop()
 
@@ -123,9 +124,9 @@ async def _ensure(database: Database, stored: str) -> None:
         await database.accounts.set_password(tenant.id, USER, stored)
 
 
-def _tell(out: TextIO, config: Config, listeners: list[Listener], password: str, scanner: str) -> None:
+def _tell(out: TextIO, config: Config, endpoints: list[Endpoint], password: str, scanner: str) -> None:
     # A port of 0 is switched off.
-    at = {listener.name: f"{config.server.bind_addr}:{listener.port}" for listener in listeners}
+    at = {endpoint.name: f"{config.server.bind_addr}:{endpoint.port}" for endpoint in endpoints}
     doors = [("SMTP", "smtp", "STARTTLS"), ("LMTP", "lmtp", ""), ("IMAP", "imap", "STARTTLS"), ("IMAP", "imaps", "TLS")]
     lines = [
         "",

@@ -20,7 +20,8 @@ async def newest_record(database: Database) -> float | None:
 
 
 async def prune(database: Database, policy: ServerPolicy, now: float, ages_by: float | None = None) -> None:
-    """Removes decision records, ended rate counters, and what DMARC reports are about or made of, by their age.
+    """Removes what has grown old: decision records, ended rate counters, plugins' entries that expired, and what DMARC
+    reports are about or made of.
 
     Args:
         policy: says how many days each is kept.
@@ -33,6 +34,7 @@ async def prune(database: Database, policy: ServerPolicy, now: float, ages_by: f
     old = now if ages_by is None else ages_by
     await database.decisions.prune(old - policy.decisions.keep_days * DAY)
     await database.rates.prune(now)
+    await database.plugin_state.prune(old)
     await database.dmarc_reports.forget_reports(old - policy.reports.keep_days * DAY)
     first = datetime.fromtimestamp(old - policy.reports.observation_days * DAY, UTC)
     await database.dmarc_reports.forget_observations(first.strftime("%Y-%m-%d"))

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import structlog
 
-from inbox.app.listeners import Listener
 from inbox.app.serve.exits import EX_CONFIG, EX_USAGE
 from inbox.app.serve.pulse import Pulse
+from inbox.server.listener import Endpoint
 from inbox.store.worker.starting import command, ended, is_responsive, make_handover
 
 #: A child that lived for less than this ended early.
@@ -63,8 +63,8 @@ class Processes:
         worker: the module of the worker process that they share (:mod:`inbox.store.worker.process`), if they do.
     """
 
-    def __init__(self, listeners: Sequence[Listener], count: int, worker: str | None = None) -> None:
-        self._listeners = listeners
+    def __init__(self, endpoints: Sequence[Endpoint], count: int, worker: str | None = None) -> None:
+        self._endpoints = endpoints
         self._count = count
         self._stopping = asyncio.Event()
         self._log = structlog.get_logger("inbox")
@@ -192,8 +192,8 @@ class Processes:
         waits.cancel()
 
     async def _start(self, index: int) -> asyncio.subprocess.Process:
-        descriptors = [listener.socket.fileno() for listener in self._listeners]
-        inherit = ",".join(f"{each.name}={each.socket.fileno()}" for each in self._listeners)
+        descriptors = [endpoint.socket.fileno() for endpoint in self._endpoints]
+        inherit = ",".join(f"{each.name}={each.socket.fileno()}" for each in self._endpoints)
         role: tuple[str, ...] = ("--index", str(index), "--of", str(self._count))
         if self._worker is not None:
             descriptors.append(self._handover.fileno())

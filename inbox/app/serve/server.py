@@ -18,7 +18,7 @@ from inbox import __version__
 from inbox.app.admin import AdminServer
 from inbox.app.config.loading import Config
 from inbox.app.config.secret_files import exposed
-from inbox.app.listeners import Listener
+from inbox.app.listeners import Ground, make
 from inbox.app.serve.descriptors import raise_limit
 from inbox.app.serve.group import Group, socket_of
 from inbox.app.serve.housekeeping import ABANDONED_SECONDS, newest_record, prune, tidy
@@ -33,14 +33,9 @@ from inbox.app.serve.vitals import check_health, log_view, warnings, worker_view
 from inbox.app.wiring.installation import Installation, opened
 from inbox.app.wiring.program import Parts, wire
 from inbox.base.errors import InboxError, PolicyError
-from inbox.base.limits import IMAP_CONNECTIONS
 from inbox.hosting.keys.rotation import LOOK_SECONDS
 from inbox.server.fairness import Turns
-from inbox.server.imap.config import ImapConfig
-from inbox.server.imap.server import ImapServer
-from inbox.server.smtp.config import SmtpConfig
-from inbox.server.smtp.lmtp import LmtpServer
-from inbox.server.smtp.server import SmtpServer
+from inbox.server.listener import Endpoint, Listener
 
 #: Seconds that running transactions get when the server stops.
 GRACE_SECONDS = 20.0
@@ -66,7 +61,7 @@ class Server:
         self,
         installation: Installation,
         parts: Parts,
-        listeners: Sequence[Listener],
+        endpoints: Sequence[Endpoint],
         index: int = 0,
         processes: int = 1,
         log: Sink | None = None,
@@ -74,7 +69,7 @@ class Server:
         self._sink = log
         self._installation = installation
         self._parts = parts
-        self._listeners = listeners
+        self._endpoints = endpoints
         self._primary = index == 0
         first = installation.config.folders.admin_socket
         self._socket = socket_of(first, index)
@@ -87,18 +82,15 @@ class Server:
         self._retention = RetentionTime(config.folders.data_dir / RETENTION_FILE, installation.clock, self._log)
         self._started_at = installation.clock.now()
         self._storage = Storage(installation, self._ages_by)
-        self._doors: list[SmtpServer | ImapServer] = []
-        self._room = raise_limit()
-        self._turns = Turns()
-        self._smtp_log = QuietLog(structlog.get_logger("inbox.smtp"), installation.clock)
-        self._imap_log = QuietLog(structlog.get_logger("inbox.imap"), installation.clock)
+        self._listeners: list[Listener] = []
+        self._logs: dict[str, QuietLog] = {}
+        self._ground = Ground(installation, parts, self._certificates, Turns(), self._log_of, descriptors=raise_limit())
 
     async def run(self, ready: Callable[[], None], stop: asyncio.Event) -> None:
         """Serves until ``stop`` is set; ``ready`` is called when every listener answers."""
         async with AsyncExitStack() as stack:
-            for log in (self._smtp_log, self._imap_log):
-                stack.callback(log.flush, everything=True)
-            await self._start_doors(stack)
+            stack.callback(self._flush_logs, everything=True)
+            await self._start_listeners(stack)
             await self._start_background(stack)
             admin = AdminServer(self._socket, Group(self, self._others) if self._primary else self)
             await admin.start()
@@ -120,7 +112,14 @@ class Server:
         """Policies, plugins and certificates anew."""
         problems = await self._parts.live.reload()
         self._parts.directory.forget()
-        return [*problems, *await self._refresh_certificates()]
+        problems = [*problems, *await self._refresh_certificates()]
+        for listener in self._listeners:
+            try:
+                await listener.reload()
+            except InboxError as error:
+                self._log.error("listener_not_reloaded", listener=listener.name, error=str(error))
+                problems.append(f"{listener.name}: {error}")
+        return problems
 
     async def take_policy(self, tenant: str) -> dict[str, Any]:
         """Takes up a tenant's policy file now."""
@@ -134,12 +133,14 @@ class Server:
     async def status(self) -> dict[str, Any]:
         """Plain values by name."""
         worker = self._installation.worker
+        servers = {listener.name: listener.describe() for listener in self._listeners}
         return {
             "version": __version__,
             "pid": os.getpid(),
             "uptime_seconds": round(self._installation.clock.now() - self._started_at),
             "address": self._installation.config.server.bind_addr,
-            "listeners": {listener.name: listener.port for listener in self._listeners},
+            "listeners": {name: port for server in servers.values() for name, port in server["ports"].items()},
+            "connections": {name: server["connections"] for name, server in servers.items()},
             "policy_error": self._parts.live.last_error or "",
             "failing_plugins": self._parts.instances.failing(),
             "storage": self._storage.view(),
@@ -153,39 +154,26 @@ class Server:
 
     # -- starting --------------------------------------------------------------------------------------------------
 
-    async def _start_doors(self, stack: AsyncExitStack) -> None:
-        by_name = {listener.name: listener for listener in self._listeners}
-        for name, kind in (("smtp", SmtpServer), ("lmtp", LmtpServer)):
-            if name in by_name:
-                server = kind(
-                    self._smtp_config(),
-                    self._parts.pipeline,
-                    self._installation.clock,
-                    self._installation.ids,
-                    self._smtp_log,
-                    self._turns,
-                )
-                await server.start_socket(by_name[name].socket)
-                stack.push_async_callback(server.stop, GRACE_SECONDS)
-                self._doors.append(server)
-        if "imap" in by_name or "imaps" in by_name:
-            imap = ImapServer(
-                self._imap_config(),
-                self._installation.database,
-                self._installation.blobs,
-                self._parts.login,
-                self._parts.appending,
-                self._imap_log,
-                clock=self._installation.clock,
-                ids=self._installation.ids,
-                turns=self._turns,
-            )
-            stack.push_async_callback(imap.stop)
-            if "imap" in by_name:
-                await imap.start(sockets=[by_name["imap"].socket], tls="starttls")
-            if "imaps" in by_name:
-                await imap.start(sockets=[by_name["imaps"].socket], tls="implicit")
-            self._doors.append(imap)
+    async def _start_listeners(self, stack: AsyncExitStack) -> None:
+        for listener, endpoints in make(self._ground, self._endpoints):
+            stack.push_async_callback(listener.stop)
+            self._listeners.append(listener)
+            await listener.start(endpoints)
+        stack.push_async_callback(self._drain)
+
+    async def _drain(self) -> None:
+        """No listener accepts connections any more; all clients have the same seconds to finish."""
+        await asyncio.gather(*(listener.drain(GRACE_SECONDS) for listener in self._listeners))
+
+    def _log_of(self, protocol: str) -> QuietLog:
+        if protocol not in self._logs:
+            log = structlog.get_logger(f"inbox.{protocol}")
+            self._logs[protocol] = QuietLog(log, self._installation.clock)
+        return self._logs[protocol]
+
+    def _flush_logs(self, *, everything: bool = False) -> None:
+        for log in self._logs.values():
+            log.flush(everything=everything)
 
     def _tell_started(self) -> None:
         config = self._installation.config
@@ -193,37 +181,13 @@ class Server:
             return
         self._log.info(
             "started", version=__version__, pid=os.getpid(), address=config.server.bind_addr,
-            listeners={listener.name: listener.port for listener in self._listeners},
+            listeners={endpoint.name: endpoint.port for endpoint in self._endpoints},
             data=str(config.folders.data_dir), policies=str(config.folders.policy_dir),
         )  # fmt: skip
         if self._certificates.self_signed:
             self._log.warning("certificate_self_signed", path=str(self._certificates.cert_file), set="TLS_CERT_FILE")
         for warning in exposed(config.secret_files):
             self._log.warning("secret_exposed", why=warning)
-
-    def _smtp_config(self) -> SmtpConfig:
-        config = self._installation.config
-        return SmtpConfig(
-            hostname=config.server.hostname,
-            spool_directory=config.spool_dir,
-            max_message_octets=config.smtp.max_message_bytes,
-            max_recipients=config.smtp.inbound_max_rcpt_to,
-            max_connections=config.server.max_connections,
-            proxy_networks=self._parts.live.current.server.proxy_networks,
-            tls=self._certificates.context(),
-        )
-
-    def _imap_config(self) -> ImapConfig:
-        config = self._installation.config
-        return ImapConfig(
-            hostname=config.server.hostname,
-            spool_dir=config.spool_dir,
-            tls=self._certificates.context(),
-            max_message_octets=config.smtp.max_message_bytes,
-            # SMTP comes first: mail readers that are turned away try again, and lose nothing. Half of the rest is for
-            # connections whose TLS handshake is under way.
-            max_connections=min(IMAP_CONNECTIONS, max(1, (self._room - config.server.max_connections) // 2)),
-        )
 
     async def _start_background(self, stack: AsyncExitStack) -> None:
         work: list[tuple[float, Callable[[], Awaitable[object]]]] = []
@@ -239,7 +203,7 @@ class Server:
             (COUNTS_SECONDS, self._write_counts),
             (PAIR_SECONDS, self._storage.look),
         ]
-        work += [(DISMISS_SECONDS, door.dismiss) for door in self._doors if isinstance(door, ImapServer)]
+        work += [(DISMISS_SECONDS, listener.dismiss) for listener in self._listeners]
         tasks = [asyncio.create_task(self._repeat(seconds, function)) for seconds, function in work]
         tasks.append(asyncio.create_task(self._parts.live.watch()))
         stack.push_async_callback(_end, tasks)
@@ -270,8 +234,8 @@ class Server:
     async def _write_counts(self) -> None:
         """Refusals and log lines that were counted and not written one by one."""
         await self._parts.pipeline.flush()
-        for log in (self._parts.flow_log, self._smtp_log, self._imap_log):
-            log.flush()
+        self._parts.flow_log.flush()
+        self._flush_logs()
 
     async def _refresh_certificates(self) -> list[str]:
         """What is wrong with changed files; the certificate from before stays in use then."""
@@ -286,7 +250,7 @@ class Server:
 
 async def serve(
     config: Config,
-    listeners: Sequence[Listener],
+    endpoints: Sequence[Endpoint],
     *,
     index: int = 0,
     processes: int = 1,
@@ -312,7 +276,7 @@ async def serve(
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with opened(config, serving=True, worker=worker) as installation, wire(installation) as parts:
-        server = Server(installation, parts, listeners, index, processes, log)
+        server = Server(installation, parts, endpoints, index, processes, log)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         reloads: set[asyncio.Task[list[str]]] = set()

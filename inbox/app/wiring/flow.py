@@ -23,6 +23,7 @@ from inbox.hosting.keys.signing import SigningKeyring
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.api.feedback import Feedback
 from inbox.plugin.api.services import Log, Rates, Services
+from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher
 from inbox.store.ports import Ingest
 
@@ -36,6 +37,7 @@ class Effects:
     decisions: DecisionWriter
     rates: Rates
     feedback: Feedback
+    table: Tables
     log: Log
     plugin_log: Log
 
@@ -64,6 +66,7 @@ def make_services(
         dns=resolver,
         signing_keys=SigningKeyring(directory, installation.database.dkim_keys, config.dkim, clock),
         feedback=effects.feedback,
+        table=effects.table,
         server_name=config.server.hostname,
     )
 

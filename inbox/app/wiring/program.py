@@ -16,15 +16,18 @@ from inbox.app.wiring.flow import Effects, make_flow, make_services
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.services import RatesService, make_resolver
 from inbox.flow.accept import Acceptance
-from inbox.flow.appending import MailboxAppending
 from inbox.flow.judge import AuthHooks, Judge
 from inbox.flow.login import PasswordLogin
 from inbox.flow.mailbox_finder import StoredMailboxFinder
+from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes
 from inbox.flow.pipeline import Pipeline
+from inbox.flow.ports import Appending
 from inbox.hosting.keys.rotation import Rotation
 from inbox.hosting.reports.feedback import FeedbackLedger
 from inbox.identity.directory import AddressDirectory
 from inbox.identity.passwords import Passwords
+from inbox.plugin.api.services import Log
+from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
@@ -45,7 +48,9 @@ class Parts:
     acceptance: Acceptance
     pipeline: Pipeline
     login: PasswordLogin
-    appending: MailboxAppending
+    appending: Appending
+    names: MailboxNames
+    messages: MailboxMessages
     instances: Instances
     rotation: Rotation
     flow_log: QuietLog
@@ -56,6 +61,28 @@ def make_registry(config: Config) -> Registry:
     return Registry(config.folders.plugins, config.values())
 
 
+def make_mailboxes(installation: Installation, appending: Appending) -> tuple[MailboxNames, MailboxMessages]:
+    """The use cases over mailboxes, for servers of every protocol."""
+    database = installation.database
+    names = MailboxNames(OwnMailboxes(database.mailboxes), database.mailboxes)
+    return names, MailboxMessages(database, installation.blobs, appending)
+
+
+def _effects(installation: Installation, feedback: FeedbackLedger, log: Log) -> Effects:
+    """Those of a server: the database, and counters that count."""
+    clock, database = installation.clock, installation.database
+    return Effects(
+        mailboxes=StoredMailboxFinder(database.accounts, database.mailboxes, clock),
+        ingest=installation.ingest,
+        decisions=database.decisions,
+        rates=RatesService(database.rates, clock),
+        feedback=feedback,
+        table=Tables(database.plugin_state, clock),
+        log=log,
+        plugin_log=structlog.get_logger("inbox.plugin"),
+    )
+
+
 @asynccontextmanager
 async def wire(installation: Installation) -> AsyncIterator[Parts]:
     """All parts of a server over an open installation.
@@ -64,24 +91,15 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         PolicyError: the policies are wrong; each mistake with its place.
     """
     config, clock, database = installation.config, installation.clock, installation.database
-    config.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_folders(config)
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     resolver = make_resolver(config, clock)
     feedback = FeedbackLedger(
         database.dmarc_reports, directory, installation.executors, clock, structlog.get_logger("inbox.feedback")
     )
     log = QuietLog(structlog.get_logger("inbox.flow"), clock, KEPT_EVENTS)
-    effects = Effects(
-        mailboxes=StoredMailboxFinder(database.accounts, database.mailboxes, clock),
-        ingest=installation.ingest,
-        decisions=database.decisions,
-        rates=RatesService(database.rates, clock),
-        feedback=feedback,
-        log=log,
-        plugin_log=structlog.get_logger("inbox.plugin"),
-    )
+    effects = _effects(installation, feedback, log)
     services = make_services(installation, directory, resolver, effects)
-    config.folders.plugins.mkdir(parents=True, exist_ok=True)
     live = LivePolicies(config.folders.policy_dir, make_registry(config), structlog.get_logger("inbox.policy"))
     live.open()
     guard = Guard()
@@ -94,13 +112,25 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     login = PasswordLogin(
         database.accounts, directory, database.rates, passwords, AuthHooks(flow.judge), clock, log, asyncio.sleep
     )
+    names, messages = make_mailboxes(installation, flow.appending)
     rotation = Rotation(
         database.dkim_keys, resolver, clock, structlog.get_logger("inbox.dkim"), installation.executors, random.random
     )
     feedback.start()
     try:
         yield Parts(
-            live, flow.judge, directory, flow.acceptance, flow.pipeline, login, flow.appending, instances, rotation, log
+            live=live,
+            judge=flow.judge,
+            directory=directory,
+            acceptance=flow.acceptance,
+            pipeline=flow.pipeline,
+            login=login,
+            appending=flow.appending,
+            names=names,
+            messages=messages,
+            instances=instances,
+            rotation=rotation,
+            flow_log=log,
         )
     finally:
         await _write_counts(flow.pipeline, log)
@@ -108,6 +138,11 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         await feedback.close()
         guard.remove()
         passwords.close()
+
+
+def _make_folders(config: Config) -> None:
+    config.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    config.folders.plugins.mkdir(parents=True, exist_ok=True)
 
 
 async def _write_counts(pipeline: Pipeline, log: QuietLog) -> None:

@@ -10,7 +10,7 @@ from inbox.app.doctor.policies import NoRates
 from inbox.app.wiring.flow import Effects, make_flow, make_services
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.policies import find_plugins, load_policies
-from inbox.app.wiring.services import NoFeedback, make_resolver
+from inbox.app.wiring.services import NoFeedback, RehearsedState, make_resolver
 from inbox.flow.destinations import QUARANTINE
 from inbox.flow.pipeline import Pipeline
 from inbox.identity.directory import AddressDirectory
@@ -19,6 +19,7 @@ from inbox.mail.content import MemoryContent
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import Mailbox
 from inbox.plugin.api.context import Door, IPAddress, Session
+from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
@@ -106,7 +107,16 @@ def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, I
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     log = _Notes(rehearsed)
     record = _Recording(rehearsed)
-    effects = Effects(_NamesOnly(), record, record, NoRates(), NoFeedback(), log, log)
+    effects = Effects(
+        mailboxes=_NamesOnly(),
+        ingest=record,
+        decisions=record,
+        rates=NoRates(),
+        feedback=NoFeedback(),
+        table=Tables(RehearsedState(database.plugin_state), clock),
+        log=log,
+        plugin_log=log,
+    )
     guard = Guard()
     instances = Instances(make_services(installation, directory, make_resolver(config, clock), effects), guard)
     flow = make_flow(installation, directory, policies, Dispatcher(instances, guard, clock, log), effects)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from inbox.app.config.loading import Config
 from inbox.base.clock import Clock
 from inbox.dns.resolver import CachingResolver
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.api.feedback import IncomingReport, Observation
 from inbox.plugin.api.services import Counted, Resolution
+from inbox.store.ports import PluginState
+from inbox.store.ports.plugin_state import Changes, Entry, StateEntry, checked, decide
 from inbox.store.ports.rates import RateCounters
 
 
@@ -54,6 +59,43 @@ class NoFeedback:
     async def keep(self, tenant: str, report: IncomingReport) -> bool:
         del tenant, report
         return False
+
+
+class RehearsedState:
+    """``State`` of ``inbox.plugin.api.tables`` that finds what is in the database, and writes to memory only."""
+
+    def __init__(self, kept: PluginState) -> None:
+        self._kept = kept
+        self._written: dict[tuple[str, str, str, str], Entry | None] = {}
+
+    async def get(self, tenant: str, plugin: str, table: str, keys: Sequence[str], now: float) -> dict[str, bytes]:
+        found = await self._entries(tenant, plugin, table, keys, now)
+        return {key: entry.value for key, entry in found.items() if entry.lives(now)}
+
+    async def apply(self, changes: Changes) -> list[Any]:
+        changes = checked(changes)
+        place = changes.tenant, changes.plugin, changes.table
+        keys = [change.key for change in changes.changes]
+        applied = decide(changes, await self._entries(*place, keys, changes.now))
+        self._written |= {(*place, key): entry for key, entry in applied.written.items()}
+        return applied.results
+
+    async def _entries(self, tenant: str, plugin: str, table: str, keys: Sequence[str], now: float) -> dict[str, Entry]:
+        kept = await self._kept.get(tenant, plugin, table, keys, now)
+        found: dict[str, Entry | None] = {key: Entry(value) for key, value in kept.items()}
+        for key in keys:
+            place = tenant, plugin, table, key
+            if place in self._written:
+                found[key] = self._written[place]
+        return {key: entry for key, entry in found.items() if entry is not None}
+
+    async def count(self, tenant: str, plugin: str, table: str, now: float) -> int:
+        return await self._kept.count(tenant, plugin, table, now)
+
+    async def scan(
+        self, tenant: str, plugin: str, table: str, now: float, *, prefix: str = "", after: str = "", limit: int = 500
+    ) -> list[StateEntry]:
+        return await self._kept.scan(tenant, plugin, table, now, prefix=prefix, after=after, limit=limit)
 
 
 def make_resolver(config: Config, clock: Clock) -> CachingResolver:

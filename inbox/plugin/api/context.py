@@ -1,6 +1,6 @@
-"""What hooks are given: the connection, the transaction, the recipient, the delivery, the failure.
+"""Arguments of hooks: the connection, the transaction, the recipient, the delivery, the failure.
 
-Hooks read these; what they want changed they return. Texts come from strangers unless said otherwise.
+Hooks read these; what they want changed they return. Texts come from strangers unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ IPAddress = IPv4Address | IPv6Address
 
 
 class Door(StrEnum):
-    """Where a message came in. The same hooks run behind each of them."""
+    """Way in of a message. The same hooks run behind each of them."""
 
     SMTP = "smtp"
     SUBMISSION = "submission"
@@ -39,7 +39,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who logged in: the account's address and id, its tenant (organization id and name)."""
+    """Authenticated user: the account's address and id, its tenant (organization id and name)."""
 
     address: str
     account: str
@@ -49,10 +49,10 @@ class Identity:
 
 @dataclass(slots=True)
 class Session:
-    """One connection. ``peer`` is the client's address, behind a listed proxy the one that the proxy tells.
+    """One connection. ``peer`` is the client's address, behind a listed proxy the one that the proxy names.
 
-    ``helo`` is None before EHLO, HELO or LHLO. ``errors`` counts refused commands. ``judgements`` are what the hooks
-    of each stage said so far; the core keeps them for the decision record. ``early_talker``: the client spoke before
+    ``helo`` is None before EHLO, HELO or LHLO. ``errors`` counts refused commands. ``judgements`` are the outcomes
+    of earlier stages; the core keeps them for the decision record. ``early_talker``: the client spoke before
     the banner was sent, which RFC 5321 §3.1 forbids. ``lookups`` is the core's budget of slow DNS look-ups for the
     current transaction.
     """
@@ -92,7 +92,7 @@ class Recipient:
 
     @property
     def effective(self) -> Address:
-        """Where it goes: the redirection if there is one."""
+        """Address of delivery: the redirection if there is one."""
         return self.redirected or self.address
 
 
@@ -123,7 +123,7 @@ class Delivery:
     """One recipient's copy at ``store`` and ``deliver``.
 
     ``kind`` is ``local`` (into a mailbox) or ``remote`` (one outbound attempt). ``account`` is the address of
-    the account, ``mailbox`` the name of the mailbox that the copy is bound for as things stand. ``facts`` also finds
+    the account, ``mailbox`` the name of the mailbox that the copy is bound for at this point. ``facts`` also finds
     those of the transaction.
     """
 

@@ -1,4 +1,4 @@
-"""Facts: what plugins find out, as frozen dataclasses keyed by their type; and the facts that plugins share.
+"""Facts that plugins find out, as frozen dataclasses keyed by their type; and the facts that plugins share.
 
 A plugin declares the types that it ``gives`` and ``needs``; the plan of a stage is sorted by that.
 
@@ -63,11 +63,11 @@ class Facts:
 
     @property
     def is_shadow(self) -> bool:
-        """True for whom nothing is enforced of what it says: a plugin in shadow mode."""
+        """True in the layer of a plugin in shadow mode, whose answers are not enforced."""
         return False
 
     def shadow(self) -> Facts:
-        """Where plugins in shadow mode put their facts: they see these and the real ones, others see the real ones."""
+        """Layer for facts of plugins in shadow mode, which see it and the real facts; others see the real ones only."""
         if self._shadow is None:
             self._shadow = _ShadowFacts(self)
         return self._shadow
@@ -104,7 +104,7 @@ class _ShadowFacts(Facts):
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Where a recipient's mail goes: the accounts (by their own address) that the address leads to.
+    """Destination of a recipient's mail: the accounts (by their own address) that the address leads to.
 
     Put into a recipient's facts at ``rcpt``. A recipient without it, or with no account in it, is refused
     with 550 5.1.1: nothing is delivered that no plugin resolved.
@@ -117,9 +117,9 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class VirusFact:
-    """What a virus scanner found. ``status`` is ``clean``, ``infected``, ``flagged`` or ``unscanned``, never a guess.
+    """Result of a virus scan. ``status`` is ``clean``, ``infected``, ``flagged`` or ``unscanned``, never a guess.
 
-    ``infected`` is malware. ``flagged`` is a finding that is no malware; ``kind`` says which: ``encrypted``,
+    ``infected`` is malware. ``flagged`` is a finding other than malware; ``kind`` says which: ``encrypted``,
     ``macros``, ``phishing``, ``pua``, ``broken``, ``data_loss`` or ``heuristic``. The kind of an infected message is
     ``malware``, that of an unscanned one ``limits``. ``signature`` is the worst finding, ``signatures`` has all.
     """
@@ -220,7 +220,7 @@ class ArcSet:
 
 @dataclass(frozen=True, slots=True)
 class ArcFact:
-    """RFC 8617 §5.2. ``result`` is none, pass or fail. ``sets`` are in the order of their instances.
+    """RFC 8617 §5.2. ``result`` is ``none``, ``pass`` or ``fail``. ``sets`` are in the order of their instances.
 
     ``oldest_pass`` is 0 if all of the chain is intact for the message as it is now, otherwise the lowest instance
     whose ARC-Message-Signature still validates. ``temporary``: it failed because a key could not be looked up; by
@@ -282,9 +282,9 @@ class BimiFact:
 
 @dataclass(frozen=True, slots=True)
 class DmarcReportFact:
-    """What became of mail to an address for aggregate reports. ``status`` is ``filed``; ``ignored``, if it was known or
-    is about somebody else's domain; ``not_a_report``; ``unreadable``; ``skipped``, if there were too many; or ``lost``,
-    if it could not be filed. ``reporter`` is what the report calls its author."""
+    """Result for mail to an address for aggregate reports. ``status`` is ``filed``; ``ignored``, if it was known or
+    is about a domain of another tenant; ``not_a_report``; ``unreadable``; ``skipped``, if there were too many; or
+    ``lost``, if it could not be filed. ``reporter`` is what the report calls its author."""
 
     status: str
     domain: str = ""

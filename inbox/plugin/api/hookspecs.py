@@ -40,40 +40,40 @@ def hookimpl(function: Callable[..., Any] | None = None, *, specname: str | None
 
 
 class Hooks:
-    """What may be implemented, and what may be said there."""
+    """One method for each hook, with its arguments and the opinions that it may return."""
 
     @hookspec
     def connect(self, session: Session) -> HookResult:
-        """TCP is accepted, the banner is not sent (after PROXY). May speak: Reject, Defer."""
+        """TCP is accepted, the banner is not sent (after PROXY). May return: Reject, Defer."""
 
     @hookspec
     def helo(self, session: Session) -> HookResult:
-        """After EHLO, HELO or LHLO; again after STARTTLS. May speak: Reject, Defer."""
+        """After EHLO, HELO or LHLO; again after STARTTLS. May return: Reject, Defer."""
 
     @hookspec
     def auth(self, session: Session, identity: Identity) -> HookResult:
-        """The credentials were right, the success is not yet said. May speak: Reject, Defer."""
+        """The credentials are right; the success reply is not sent yet. May return: Reject, Defer."""
 
     @hookspec
     def mail(self, tx: Transaction) -> HookResult:
-        """MAIL FROM. May speak: Reject, Defer."""
+        """MAIL FROM. May return: Reject, Defer."""
 
     @hookspec
     def rcpt(self, tx: Transaction, recipient: Recipient) -> HookResult:
-        """Each RCPT TO, before its reply; runs under the recipient's tenant. May speak: Reject, Defer, Redirect."""
+        """Each RCPT TO, before its reply; runs under the recipient's tenant. May return: Reject, Defer, Redirect."""
 
     @hookspec
     def data(self, tx: Transaction) -> HookResult:
-        """The whole message is here, nothing is promised yet; once per tenant. May speak: all, scores and edits."""
+        """The whole message is here, nothing is promised yet; once per tenant. May return: all, scores and edits."""
 
     @hookspec
     def store(self, delivery: Delivery) -> HookResult:
-        """One recipient's copy, before blob and database. May speak: Reject, Defer, Transform, FileInto, AddFlags."""
+        """One recipient's copy, before blob and database. May return: Reject, Defer, Transform, FileInto, AddFlags."""
 
     @hookspec
     def deliver(self, delivery: Delivery) -> HookResult:
-        """A delivery begins: into a mailbox, or one outbound attempt (``delivery.kind``). May speak: Defer, Reject, and
-        for an outbound attempt AddHeader (a signature)."""
+        """A delivery begins: into a mailbox, or one outbound attempt (``delivery.kind``). May return: Defer, Reject,
+        and for an outbound attempt AddHeader (a signature)."""
 
     @hookspec
     def bounce(self, failure: Failure) -> HookResult:

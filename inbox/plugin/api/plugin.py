@@ -13,7 +13,7 @@ from inbox.plugin.api.settings import PluginSettings
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Edit
 
-#: What may follow when a plugin fails.
+#: Outcomes when a plugin fails.
 OnErrorName = Literal["accept", "defer", "quarantine", "reject"]
 #: The stages by their names.
 StageName = Literal["connect", "helo", "auth", "mail", "rcpt", "data", "store", "deliver", "bounce"]
@@ -43,7 +43,7 @@ class Plugin:
     essential: ClassVar[bool] = False
     #: Whether a result at ``data`` depends on message and settings alone, so that tenants may share it.
     shareable: ClassVar[bool] = False
-    #: What follows when a hook fails, for all stages or stage by stage; stages that are not named mean ``defer``.
+    #: Outcome when a hook fails, for all stages or stage by stage; stages that are not named mean ``defer``.
     on_error: ClassVar[OnErrorName | Mapping[StageName | Stage, OnErrorName]] = "defer"
     #: Seconds that one call of a hook may take: more than 0, at most 600.
     timeout: ClassVar[float] = HOOK_SECONDS
@@ -55,7 +55,7 @@ class Plugin:
 
     @property
     def dependency(self) -> str | None:
-        """What it depends on outside, such as a service's address: objects with the same text share a circuit breaker.
+        """External dependency, such as a service's address: objects with the same text share a circuit breaker.
 
         Read once, after :meth:`start`.
         """

@@ -1,4 +1,4 @@
-"""What follows from the result of a check: the part of a policy that SPF, DKIM, DMARC and ARC have in common.
+"""Actions that follow from the result of a check: the part of a policy that SPF, DKIM, DMARC and ARC have in common.
 
 ::
 
@@ -19,7 +19,7 @@ from inbox.policy.verdicts import AddHeader, Defer, Opinion, Quarantine, Reject,
 
 
 class ScoreAction(BaseModel):
-    """``{score: 2.5}``: points towards the policy's thresholds; negative ones speak for the message."""
+    """``{score: 2.5}``: points towards the policy's thresholds; negative ones count in favour of the message."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     score: float = Field(ge=-100, le=100, description="Points.", examples=[2.5])
@@ -30,7 +30,7 @@ Action = Annotated[
     Literal["reject", "defer", "quarantine", "tag", "ignore"] | ScoreAction, Field(union_mode="left_to_right")
 ]
 
-#: What ``require_pass`` means for each result.
+#: The action of ``require_pass`` for each result.
 REQUIRED: Mapping[Result, Action] = {
     Result.PASS: "ignore",
     Result.FAIL: "reject",
@@ -46,7 +46,7 @@ REQUIRED: Mapping[Result, Action] = {
 def action_for(
     result: Result, actions: Mapping[Result, Action], *, require_pass: bool, domain_requires: bool | None = None
 ) -> Action:
-    """What a policy says to ``result``.
+    """The action of a policy for ``result``.
 
     Args:
         actions: what the policy names result by result.
@@ -63,7 +63,15 @@ def action_for(
 
 
 def opinion_of(
-    action: Action, method: str, result: Result, *, said: str, enhanced: str, why: str, server: str
+    action: Action,
+    method: str,
+    result: Result,
+    *,
+    said: str,
+    enhanced: str,
+    why: str,
+    server: str,
+    deferred: str = "4.7.0",
 ) -> Opinion | None:
     """The opinion that carries ``action`` out; None for ``ignore``.
 
@@ -72,13 +80,14 @@ def opinion_of(
         said: the sentence for the peer.
         enhanced: the enhanced status code of a rejection, such as 5.7.23 (RFC 7372).
         why: the reason for the decision record.
+        deferred: the enhanced status code of a deferral.
         server: SERVER_HOSTNAME, for the header field that a tag adds.
     """
     match action:
         case "reject":
             return Reject(550, enhanced, said)
         case "defer":
-            return Defer(451, "4.7.24" if result is Result.TEMPERROR and method == "spf" else "4.7.0", said)
+            return Defer(451, deferred, said)
         case "quarantine":
             return Quarantine(f"{method}={result}: {why}" if why else f"{method}={result}")
         case "tag":

@@ -1,4 +1,4 @@
-"""What a plugin gets from the core when it is made. All of it is safe to use from any hook."""
+"""Services that the core passes to a plugin. All of it is safe to use from any hook."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from inbox.base.once import Once
 from inbox.dns.answers import Resolver
 from inbox.plugin.api.feedback import Feedback
 from inbox.plugin.api.signing import SigningKeys
+from inbox.plugin.api.tables import Tables
 
 R = TypeVar("R")
 
@@ -85,8 +86,10 @@ class RunBlocking(Protocol):
 class Services:
     """Everything from outside that a plugin may use. ``server_name`` is SERVER_HOSTNAME.
 
-    ``once`` is for what must be told once although several tenants' plugins find it out about one message: a key begins
-    with the plugin's name and has the transaction's id.
+    ``table("seen")`` is a table in the database, in which the plugin remembers what it learns about a tenant's mail
+    (:mod:`inbox.plugin.api.tables`).
+    ``once`` is for what must be reported once although several tenants' plugins find it out about one message: a key
+    begins with the plugin's name and has the transaction's id.
     """
 
     clock: Clock
@@ -97,5 +100,6 @@ class Services:
     dns: Resolver
     signing_keys: SigningKeys
     feedback: Feedback
+    table: Tables
     server_name: str = "localhost"
     once: Once = field(default_factory=Once)

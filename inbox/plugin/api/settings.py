@@ -17,8 +17,8 @@ class PluginSettings(BaseModel):
     ``Field(240, ge=1, description="…", json_schema_extra={"env": "SMTP_RATE_LIMIT_…"})``. Precedence: the
     field's default, the environment, ``default.yaml``, the tenant, the domain, the account.
 
-    A policy's loader validates with the context ``{"facts": …}``, the fact types that the installed plugins give. What
-    is allowed and perhaps not meant is said by a method ``remarks`` (:class:`inbox.policy.remarks.Remarking`).
+    A policy's loader validates with the context ``{"facts": …}``, the fact types that the installed plugins give. A
+    method ``remarks`` warns of what is allowed and perhaps not meant (:class:`inbox.policy.remarks.Remarking`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

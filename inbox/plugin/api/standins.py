@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, TypeVar
 
+from inbox.base.limits import STATE_ENTRIES
 from inbox.dns.answers import SPENT, Answer, DnsTemporary, LookupsSpent, Mx, NameUnfit, Tlsa
 from inbox.plugin.api.feedback import IncomingReport, Observation
 from inbox.plugin.api.services import Counted, Resolution
 from inbox.plugin.api.signing import SigningKey
+from inbox.store.ports.plugin_state import (
+    MAKE_ROOM,
+    Changes,
+    Entry,
+    StateEntry,
+    checked,
+    checked_key,
+    decide,
+    few,
+    full,
+)
 
 R = TypeVar("R")
 
 
 class FakeClock:
-    """Stands still until :meth:`advance`."""
+    """Moves only with :meth:`advance`."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self._now = now
@@ -106,6 +118,75 @@ class MemoryRates:
         ends = (self._clock.now() // window + 1) * window
         self.counts[key, ends] = self.counts.get((key, ends), 0) + amount
         return Counted(self.counts[key, ends], ends)
+
+
+class MemoryPluginState:
+    """What plugins remember, as the database keeps it; of tenants that need not exist."""
+
+    def __init__(self) -> None:
+        #: By tenant, plugin, table and key.
+        self.entries: dict[tuple[str, str, str, str], Entry] = {}
+        #: Set to an exception, it is raised by every call (a database that is gone).
+        self.fails: Exception | None = None
+
+    async def get(self, tenant: str, plugin: str, table: str, keys: Sequence[str], now: float) -> dict[str, bytes]:
+        self._check()
+        found = {key: self.entries.get((tenant, plugin, table, checked_key(key))) for key in few(keys)}
+        return {key: entry.value for key, entry in found.items() if entry is not None and entry.lives(now)}
+
+    async def apply(self, changes: Changes) -> list[Any]:
+        self._check()
+        changes = checked(changes)
+        place = changes.tenant, changes.plugin, changes.table
+        keys = {change.key for change in changes.changes}
+        applied = decide(
+            changes, {key: entry for key in keys if (entry := self.entries.get((*place, key))) is not None}
+        )
+        fresh = {key for key, entry in applied.written.items() if entry is not None} - {
+            one[3] for one in self._of(place)
+        }
+        over = sum(one[:2] == place[:2] for one in self.entries) + len(fresh) - STATE_ENTRIES
+        if fresh and over > 0:
+            self._make_room(changes, over, {(*place, key) for key in keys})
+        for key, entry in applied.written.items():
+            if entry is None:
+                self.entries.pop((*place, key), None)
+            else:
+                self.entries[(*place, key)] = entry
+        return applied.results
+
+    def _make_room(self, changes: Changes, over: int, needed: set[tuple[str, str, str, str]]) -> None:
+        expiring = [
+            (entry.expires_at, one)
+            for one, entry in self.entries.items()
+            if one[:2] == (changes.tenant, changes.plugin) and entry.expires_at is not None and one not in needed
+        ]
+        if len(expiring) < over:
+            raise full(changes)
+        for _, one in sorted(expiring)[: max(over, MAKE_ROOM)]:
+            del self.entries[one]
+
+    async def count(self, tenant: str, plugin: str, table: str, now: float) -> int:
+        self._check()
+        return sum(self.entries[one].lives(now) for one in self._of((tenant, plugin, table)))
+
+    async def scan(
+        self, tenant: str, plugin: str, table: str, now: float, *, prefix: str = "", after: str = "", limit: int = 500
+    ) -> list[StateEntry]:
+        self._check()
+        found = [(one[3], self.entries[one]) for one in sorted(self._of((tenant, plugin, table)))]
+        return [
+            StateEntry(key, entry.value, entry.expires_at)
+            for key, entry in found
+            if key.startswith(prefix) and key > after and entry.lives(now)
+        ][:limit]
+
+    def _of(self, place: tuple[str, str, str]) -> list[tuple[str, str, str, str]]:
+        return [one for one in self.entries if one[:3] == place]
+
+    def _check(self) -> None:
+        if self.fails is not None:
+            raise self.fails
 
 
 async def run_in_thread(kind: str, function: Callable[..., R], *args: Any) -> R:

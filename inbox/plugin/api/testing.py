@@ -11,7 +11,7 @@
         assert outcome.symbols == {"INVOICE": 4.5}
 
 The plugin is given as its name (shipped or installed), its module, its class, or the path of its file. What it needs
-from outside is in memory: ``test.clock`` stands still until ``advance``; ``test.directory.add("ann@demo.test")`` makes
+from outside is in memory: ``test.clock`` does not move until ``advance``; ``test.directory.add("ann@demo.test")`` makes
 an account; ``test.rates`` counts; ``test.log.events`` remembers; what
 ``test.dns.txt_records["example.org"] = [b"…"]`` says is in the DNS. An exception of the plugin is raised in the test,
 unless it was made with ``errors="outcome"``: then its ``on_error`` is applied, as in the server.
@@ -42,11 +42,13 @@ from inbox.plugin.api.standins import (
     MemoryDirectory,
     MemoryFeedback,
     MemoryLog,
+    MemoryPluginState,
     MemoryRates,
     MemoryResolver,
     MemorySigningKeys,
     run_in_thread,
 )
+from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher, Memo
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.inspection import LoadedPlugin, inspect_module
@@ -61,10 +63,11 @@ from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Edit, Verdict
 
 __all__ = [
-    "FakeClock", "MemoryDirectory", "MemoryFeedback", "MemoryLog", "MemoryRates", "MemoryResolver", "MemorySigningKeys",
-    "PluginInvalid", "PluginTest", "PolicyMistakes", "Status", "TestOutcome", "load", "run_in_thread",
+    "FakeClock", "MemoryDirectory", "MemoryFeedback", "MemoryLog", "MemoryPluginState", "MemoryRates", "MemoryResolver",
+    "MemorySigningKeys", "PluginInvalid", "PluginTest", "PolicyMistakes", "Status", "TestOutcome", "load",
+    "run_in_thread",
 ]  # fmt: skip
-#: Stands in a test's policy for whoever gives the facts that the test brings.
+#: Name, in a test's policy, of the plugin that gives the facts of the test.
 _GIVER = "given"
 F = TypeVar("F")
 R = TypeVar("R")
@@ -72,7 +75,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class TestOutcome:
-    """What the core would do next, and what the plugin did. ``record`` is all of it, as the decision record has it."""
+    """Result of a stage: the core's next action, and what the plugin did."""
 
     __test__ = False  # Not a test, whatever pytest thinks of its name.
 
@@ -145,6 +148,7 @@ class PluginTest:
         self.dns = MemoryResolver()
         self.signing_keys = MemorySigningKeys()
         self.feedback = MemoryFeedback()
+        self.state = MemoryPluginState()
         self.services = Services(
             self.clock,
             self.log,
@@ -154,6 +158,7 @@ class PluginTest:
             self.dns,
             self.signing_keys,
             self.feedback,
+            Tables(self.state, self.clock),
             "mx.demo.test",
         )
         self.tenant = tenant
@@ -292,7 +297,7 @@ class _WithGiven:
 
 
 def _facts_of(given: Mapping[str, Any]) -> Facts:
-    """Where the server keeps what other plugins found out before this stage."""
+    """Place of the facts that other plugins found out before this stage."""
     delivery = given["failure"].delivery if "failure" in given else given.get("delivery")
     holder = given.get("session") if delivery is None else delivery.transaction
     facts: Facts = given.get("tx", holder).facts

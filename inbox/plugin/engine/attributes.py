@@ -99,7 +99,7 @@ def has_at_least(plugin: type[Plugin]) -> bool:
 
 
 def on_error_of(plugin: type[Plugin]) -> OnError | Mapping[Stage, OnError]:
-    """What the class declares as ``on_error``. Raises PluginInvalid: it is no outcome, or has no such stage."""
+    """The class's ``on_error``. Raises PluginInvalid: an unknown outcome or stage."""
     declared = plugin.on_error
     if not isinstance(declared, Mapping):
         return _outcome(declared)

@@ -87,11 +87,14 @@ def inspect_module(
     """
     found = cls or _only_class(module)
     try:
-        return _inspected(name, module, _derived(found), source=source, version=version, environment=environment)
+        plugin = _inspected(name, module, _derived(found), source=source, version=version, environment=environment)
+        if cls is None:
+            _check_settings_are_used(module, plugin)
     except PluginInvalid as error:
         file = vars(module).get("__file__")
         place = f" in {file}" if file and file != source else ""
         raise PluginInvalid(f"class {found.__name__}{place}: {error}") from error
+    return plugin
 
 
 def _inspected(
@@ -208,14 +211,23 @@ def _signature_mistake(manager: pluggy.PluginManager, plugin: type[Plugin], name
 
 
 def _settings(module: ModuleType, plugin: type[Plugin]) -> type[PluginSettings]:
-    own = plugin.Settings is not Plugin.Settings
-    settings = plugin.Settings if own else vars(module).get("Settings", PluginSettings)
+    settings = plugin.Settings
+    if settings is PluginSettings:
+        settings = vars(module).get("Settings", PluginSettings)
     if not (isinstance(settings, type) and issubclass(settings, PluginSettings)):
         raise PluginInvalid("Settings must be a class derived from PluginSettings")
     taken = [name for name in ENGINE_KEYS if name in settings.model_fields]
     if taken:
         raise PluginInvalid(f"Settings: {', '.join(taken)} belongs to the engine; choose another name")
     return settings
+
+
+def _check_settings_are_used(module: ModuleType, plugin: LoadedPlugin) -> None:
+    """A model of another name would be ignored."""
+    if plugin.settings is PluginSettings:
+        for name, value in vars(module).items():
+            if isinstance(value, type) and issubclass(value, PluginSettings) and value.__module__ == module.__name__:
+                raise PluginInvalid(f"{name} is not used: name it Settings, or set Settings = {name} in the class")
 
 
 def extra(settings: type[BaseModel], key: str) -> dict[str, str]:

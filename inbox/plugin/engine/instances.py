@@ -6,6 +6,7 @@ import asyncio
 import weakref
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from inbox.base.limits import HOOK_SECONDS
@@ -92,7 +93,7 @@ class Instances:
             loaded, settings = instance.loaded, instance.entry.settings
             self._guard.enter()
             try:
-                plugin = loaded.make(settings, self._services)
+                plugin = loaded.make(settings, self._given_to(loaded))
             finally:
                 self._guard.leave()
             async with asyncio.timeout(HOOK_SECONDS):
@@ -103,6 +104,10 @@ class Instances:
             instance.calls = {hook.stage: (getattr(plugin, hook.method), hook) for hook in loaded.hooks}
             instance.plugin = plugin
             weakref.finalize(instance, self._retired.append, (loaded.name, plugin)).atexit = False
+
+    def _given_to(self, loaded: LoadedPlugin) -> Services:
+        tables = self._services.table.of_plugin(loaded.name, shareable=loaded.shareable)
+        return replace(self._services, table=tables)
 
     def _breaker(self, dependency: str, timeout: float) -> Breaker:
         # What is late for a tenant that waits a millisecond is in time for the others: it must not be kept from them.

@@ -1,4 +1,4 @@
-"""What the server announces (RFC 3501 §6.1.1); nothing stands here that does not work."""
+"""The capabilities that the server announces (RFC 3501 §6.1.1): only those that work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from inbox.server.imap.session import ImapSession
 
 _ALWAYS: Final = ("IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "ENABLE")
-_KNOWN: Final = (
+_AUTHENTICATED: Final = (
     "CHILDREN",
     "CREATE-SPECIAL-USE",
     "ESEARCH",
@@ -27,7 +27,7 @@ def capabilities(s: ImapSession) -> str:
     """The words of CAPABILITY at this point of the connection."""
     words = list(_ALWAYS)
     if s.session.identity is not None:
-        words += _KNOWN
+        words += _AUTHENTICATED
         words.append(f"APPENDLIMIT={s.config.max_message_octets}")  # RFC 7889
     elif s.session.tls is not None:
         words.append("AUTH=PLAIN")

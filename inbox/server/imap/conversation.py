@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
-from typing import Final, cast
+from typing import cast
 
 from inbox.base.errors import InboxError, StoreError
 from inbox.base.limits import IMAP_EARLY_LITERAL_OCTETS, IMAP_EARLY_LITERALS, IMAP_LITERAL_OCTETS, IMAP_LITERALS
 from inbox.server.imap.append import destination, receive
 from inbox.server.imap.capability import capabilities
-from inbox.server.imap.channel import Disconnected
 from inbox.server.imap.outcome import Done, Farewell, No
 from inbox.server.imap.rules import News, Rule, State
 from inbox.server.imap.session import ImapSession
+from inbox.server.transport import Disconnected
 from inbox.wire.imap import render
 from inbox.wire.imap.commands import Append, Command
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.framing import Announced, Broken, Event, Hopeless, Octets, Request
 from inbox.wire.imap.parser import parse, parse_append, tag_of
-
-_OUT_OF_PLACE: Final = {
-    State.FRESH: "Log in first",
-    State.KNOWN: "Not now: you are logged in, and no mailbox is selected",
-    State.SELECTED: "Not now: you are logged in",
-}
 
 
 class Conversation:
@@ -115,12 +109,11 @@ class Conversation:
             if append is not None:
                 await self._append(append, announced.synchronizing)
                 return
-            if len(announced.literals) >= (IMAP_EARLY_LITERALS if self._state is State.FRESH else IMAP_LITERALS):
+            early = self._state is State.NOT_AUTHENTICATED
+            if len(announced.literals) >= (IMAP_EARLY_LITERALS if early else IMAP_LITERALS):
                 raise BadCommand("Too many literals")
             kept = sum(map(len, announced.literals))
-            if kept + announced.size > (
-                IMAP_EARLY_LITERAL_OCTETS if self._state is State.FRESH else IMAP_LITERAL_OCTETS
-            ):
+            if kept + announced.size > (IMAP_EARLY_LITERAL_OCTETS if early else IMAP_LITERAL_OCTETS):
                 raise BadCommand("Literal too large", word="NO", response_code="TOOBIG")
         except BadCommand as error:
             self._s.framer.refuse(error)
@@ -164,17 +157,17 @@ class Conversation:
         """The rule for a command. Raises BadCommand if it is out of place (RFC 3501 §3)."""
         rule = self._commands[name]
         if not self._state & rule.states:
-            raise BadCommand(_OUT_OF_PLACE[self._state])
+            raise BadCommand(_why_not(rule, self._state))
         return rule
 
     async def _answer(self, command: Command, running: Awaitable[Done]) -> None:
         tag = self._s.tag = command.tag
         done: Done | None = None
         try:
-            if self._state is State.FRESH:
+            if self._state is State.NOT_AUTHENTICATED:
                 self._s.patience.idle()
             done = await running
-            if self._state is not State.FRESH:
+            if self._state is not State.NOT_AUTHENTICATED:
                 self._s.patience.restore()
             answer = render.status(tag, "OK", done.said, done.code)
         except BadCommand as error:
@@ -200,7 +193,7 @@ class Conversation:
 
     def _count_error(self, word: str) -> None:
         # NO is an ordinary answer to a user (a mailbox that is full or gone), and a waste of time to a stranger.
-        if word == "BAD" or self._state is State.FRESH:
+        if word == "BAD" or self._state is State.NOT_AUTHENTICATED:
             self._s.session.errors += 1
             self._s.patience.error()
 
@@ -224,5 +217,12 @@ class Conversation:
     @property
     def _state(self) -> State:
         if self._s.session.identity is None:
-            return State.FRESH
-        return State.KNOWN if self._s.selected is None else State.SELECTED
+            return State.NOT_AUTHENTICATED
+        return State.AUTHENTICATED if self._s.selected is None else State.SELECTED
+
+
+def _why_not(rule: Rule, state: State) -> str:
+    """Why the command is not allowed in this state."""
+    if state is State.NOT_AUTHENTICATED:
+        return "Log in first"
+    return "No mailbox is selected" if State.SELECTED in rule.states else "You are logged in already"

@@ -8,9 +8,9 @@ from typing import Final
 from inbox.server.imap import fetch, listing, login, mailboxes, messages, search, select
 from inbox.server.imap.rules import News, Rule, State
 
-_ANY: Final = State.FRESH | State.KNOWN | State.SELECTED
-_AUTH: Final = State.KNOWN | State.SELECTED
-_FRESH, _SELECTED = State.FRESH, State.SELECTED
+_ANY: Final = State.NOT_AUTHENTICATED | State.AUTHENTICATED | State.SELECTED
+_AUTHENTICATED: Final = State.AUTHENTICATED | State.SELECTED
+_NOT_AUTHENTICATED, _SELECTED = State.NOT_AUTHENTICATED, State.SELECTED
 
 COMMANDS: Final[Mapping[str, Rule]] = {
     # Any state
@@ -19,24 +19,24 @@ COMMANDS: Final[Mapping[str, Rule]] = {
     "LOGOUT": Rule(_ANY, login.logout, News.NONE),
     "ID": Rule(_ANY, login.client_id),
     # Not authenticated
-    "STARTTLS": Rule(_FRESH, login.starttls, News.NONE),
-    "LOGIN": Rule(_FRESH, login.login, News.NONE),
-    "AUTHENTICATE": Rule(_FRESH, login.authenticate, News.NONE),
+    "STARTTLS": Rule(_NOT_AUTHENTICATED, login.starttls, News.NONE),
+    "LOGIN": Rule(_NOT_AUTHENTICATED, login.login, News.NONE),
+    "AUTHENTICATE": Rule(_NOT_AUTHENTICATED, login.authenticate, News.NONE),
     # Authenticated
-    "APPEND": Rule(_AUTH, select.append_without_message),
-    "CREATE": Rule(_AUTH, mailboxes.create),
-    "DELETE": Rule(_AUTH, mailboxes.delete),
-    "ENABLE": Rule(_AUTH, login.enable),
-    "EXAMINE": Rule(_AUTH, select.examine, News.NONE),
-    "IDLE": Rule(_AUTH, select.idle),
-    "LIST": Rule(_AUTH, listing.list_),
-    "LSUB": Rule(_AUTH, listing.lsub),
-    "NAMESPACE": Rule(_AUTH, mailboxes.namespace),
-    "RENAME": Rule(_AUTH, mailboxes.rename),
-    "SELECT": Rule(_AUTH, select.select, News.NONE),
-    "STATUS": Rule(_AUTH, mailboxes.status),
-    "SUBSCRIBE": Rule(_AUTH, mailboxes.subscribe),
-    "UNSUBSCRIBE": Rule(_AUTH, mailboxes.unsubscribe),
+    "APPEND": Rule(_AUTHENTICATED, select.append_without_message),
+    "CREATE": Rule(_AUTHENTICATED, mailboxes.create),
+    "DELETE": Rule(_AUTHENTICATED, mailboxes.delete),
+    "ENABLE": Rule(_AUTHENTICATED, login.enable),
+    "EXAMINE": Rule(_AUTHENTICATED, select.examine, News.NONE),
+    "IDLE": Rule(_AUTHENTICATED, select.idle),
+    "LIST": Rule(_AUTHENTICATED, listing.list_),
+    "LSUB": Rule(_AUTHENTICATED, listing.lsub),
+    "NAMESPACE": Rule(_AUTHENTICATED, mailboxes.namespace),
+    "RENAME": Rule(_AUTHENTICATED, mailboxes.rename),
+    "SELECT": Rule(_AUTHENTICATED, select.select, News.NONE),
+    "STATUS": Rule(_AUTHENTICATED, mailboxes.status),
+    "SUBSCRIBE": Rule(_AUTHENTICATED, mailboxes.subscribe),
+    "UNSUBSCRIBE": Rule(_AUTHENTICATED, mailboxes.unsubscribe),
     # Selected
     "CHECK": Rule(_SELECTED, login.noop, News.ASK),
     "CLOSE": Rule(_SELECTED, select.close, News.NONE),

@@ -9,13 +9,14 @@ from operator import itemgetter
 from typing import Any, Final
 
 from inbox.base.errors import StoreError, StoreUnavailable
+from inbox.flow.mailboxes import Access, Column
+from inbox.flow.mailboxes.reader import READER, Row, batches
 from inbox.mail.flags import Flag
 from inbox.server.imap.outcome import Done, No
-from inbox.server.imap.parts import COPY, Copy, Found, Nil, Row, Wanted, batches
+from inbox.server.imap.parts import Found, Nil, Wanted
 from inbox.server.imap.select import selected
 from inbox.server.imap.session import ImapSession
 from inbox.server.imap.view import View
-from inbox.store.ports.messages import Column
 from inbox.wire.imap.commands import Fetch
 from inbox.wire.imap.dates import render_date_time
 from inbox.wire.imap.errors import BadCommand
@@ -58,7 +59,7 @@ _Reader = Callable[[View, Sequence[int], Sequence[Row]], Iterable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What one FETCH does for each message. ``sections`` are in the client's order."""
+    """The work of one FETCH for each message. ``sections`` are in the client's order."""
 
     words: tuple[str, ...]
     sections: tuple[Wanted, ...]
@@ -75,9 +76,9 @@ class _Plan:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """What the database is asked for."""
+        """Columns that are read from the database."""
         wanted = [_COLUMNS[word] for word in self.words if word not in _FROM_VIEW]
-        return tuple(dict.fromkeys((*COPY, *wanted) if self.sections else wanted))
+        return tuple(dict.fromkeys((*READER, *wanted) if self.sections else wanted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def _reader(word: str, columns: Sequence[Column]) -> _Reader:
     at = 1 + columns.index(_COLUMNS[word])
     match word:
         case "MODSEQ":
-            # The flags that the client is told are those at the view's modseq, even if the row's are newer.
+            # The flags that the client receives are those at the view's modseq, even if the row's are newer.
             return lambda view, _, rows: [min(row[at], view.modseq) for row in rows]
         case "INTERNALDATE":
             return lambda _view, _places, rows: [render_date_time(row[at]) for row in rows]
@@ -134,33 +135,33 @@ def _planned(items: Sequence[Item], *, uid: bool) -> _Plan:
 
 async def fetch(s: ImapSession, wanted: Fetch) -> Done:
     here = selected(s)
-    view = here.view
+    access, view = here.access, here.view
     places = view.places(wanted.numbers, uid=wanted.uid)
     if places is None:
-        raise BadCommand("No message has such a number")
+        raise BadCommand("Invalid message sequence number")
     plan = _planned(wanted.items, uid=wanted.uid)
     if plan.from_view:
         await _from_view(s, view, places, plan)
         return Done("Fetched")
-    seen_now = await _see(s, places) if plan.sees and not view.read_only else set()
+    seen_now = await _see(s, places) if plan.sees and not here.read_only else set()
     uids = [uid for some in places for uid in view.uids[some.start : some.stop]]
     if plan.sections:
-        found = await _with_sections(s, view, uids, plan, seen_now)
+        found = await _with_sections(s, access, view, uids, plan, seen_now)
     else:
-        found = await _from_rows(s, view, uids, plan)
+        found = await _from_rows(s, access, view, uids, plan)
     if found < len(uids) and not wanted.uid:
-        raise No("Some of these messages were expunged by somebody else", "EXPUNGEISSUED")  # RFC 2180 §4.1.2
+        raise No("Another session expunged some of these messages", "EXPUNGEISSUED")  # RFC 2180 §4.1.2
     return Done("Fetched")
 
 
 async def _see(s: ImapSession, places: Sequence[range]) -> set[int]:
-    """Marks what is fetched as ``\\Seen``, in one write; returns the uids whose flags the client must be told."""
+    """Marks what is fetched as ``\\Seen``, in one write; returns the uids whose flags the client must receive."""
     here = selected(s)
     view = here.view
     unseen = [view.uids[place] for some in places for place in some if not view.bits(place) & Flag.SEEN]
     if not unseen:
         return set()
-    entries, _ = await s.backend.database.messages.store(here.tenant, view.mailbox.id, unseen, "add", Flag.SEEN)
+    entries = await s.backend.messages.mark_seen(here.access, unseen)
     changed = {entry.uid for entry in entries if view.update(entry)}
     for uid in changed:
         here.unknown(uid)  # until its response is sent: a message that cannot be read has none
@@ -176,13 +177,11 @@ async def _from_view(s: ImapSession, view: View, places: Sequence[range], plan: 
             await s.pace()
 
 
-async def _from_rows(s: ImapSession, view: View, uids: Sequence[int], plan: _Plan) -> int:
+async def _from_rows(s: ImapSession, access: Access, view: View, uids: Sequence[int], plan: _Plan) -> int:
     """Answers with columns as they are stored; returns for how many messages."""
     form = _Form.of(plan.words, plan.columns, _END)
     found = 0
-    async for page in s.backend.database.messages.columns(
-        view.mailbox.organization, view.mailbox.id, uids, plan.columns
-    ):
+    async for page in s.backend.messages.columns(access, uids, plan.columns):
         for start in range(0, len(page), _AT_ONCE):
             rows = page[start : start + _AT_ONCE]
             s.send(form.fill(view, view.indices([row[0] for row in rows]), rows))
@@ -191,16 +190,18 @@ async def _from_rows(s: ImapSession, view: View, uids: Sequence[int], plan: _Pla
     return found
 
 
-async def _with_sections(s: ImapSession, view: View, uids: Sequence[int], plan: _Plan, seen_now: set[int]) -> int:
+async def _with_sections(
+    s: ImapSession, access: Access, view: View, uids: Sequence[int], plan: _Plan, seen_now: set[int]
+) -> int:
     """Answers with parts of messages, too; returns for how many. Raises No if some could not be read."""
-    pages = s.backend.database.messages.columns(view.mailbox.organization, view.mailbox.id, uids, plan.columns)
+    pages = s.backend.messages.columns(access, uids, plan.columns)
     plain = seen = _Form.of(plan.words, plan.columns, b"")
-    # RFC 3501 §6.4.5: who makes a message \Seen by reading it is told of its flags.
+    # RFC 3501 §6.4.5: a client that makes a message \Seen by reading it receives its flags.
     if "FLAGS" not in plan.words:
         seen = _Form.of((*plan.words, "FLAGS"), plan.columns, b"")
     found = unreadable = 0
     async for batch in batches(pages, len(plan.sections)):
-        for row, sections in zip(batch, await _ready(s, view, batch, plan), strict=True):
+        for row, sections in zip(batch, await _ready(s, access, batch, plan), strict=True):
             if sections is None:
                 unreadable += 1
             else:
@@ -216,25 +217,25 @@ async def _with_sections(s: ImapSession, view: View, uids: Sequence[int], plan: 
     return found
 
 
-async def _ready(s: ImapSession, view: View, batch: Sequence[Row], plan: _Plan) -> Sequence[_Sections | None]:
+async def _ready(s: ImapSession, access: Access, batch: Sequence[Row], plan: _Plan) -> Sequence[_Sections | None]:
     """The sections of each message, with their first octets: a blob that cannot be read spoils no response.
 
     None for such a message: one lost blob must not hide the messages behind it from a client that fetches them all.
     """
     if not plan.from_blob:
-        return [await _sections(s, view, row, plan) for row in batch]
-    return await asyncio.gather(*[_sections(s, view, row, plan) for row in batch])
+        return [await _sections(s, access, row, plan) for row in batch]
+    return await asyncio.gather(*[_sections(s, access, row, plan) for row in batch])
 
 
-async def _sections(s: ImapSession, view: View, row: Row, plan: _Plan) -> _Sections | None:
-    copy = Copy(row, s.backend.blobs)
+async def _sections(s: ImapSession, access: Access, row: Row, plan: _Plan) -> _Sections | None:
+    message = s.backend.messages.reader(row)
     try:
-        return [(section.label, await copy.section(section)) for section in plan.sections]
+        return [(section.label, await section.find(message)) for section in plan.sections]
     except StoreUnavailable:
         raise
     except StoreError as error:
         s.backend.log.error(  # noqa: TRY400  see Log
-            "imap_message_unreadable", mailbox=view.mailbox.id, uid=row[0], error=str(error)
+            "imap_message_unreadable", mailbox=access.mailbox.id, uid=row[0], error=str(error)
         )
         return None
 

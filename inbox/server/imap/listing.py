@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 
 from inbox.base.errors import NotFound
-from inbox.mail.tenancy import Mailbox
+from inbox.flow.mailboxes import Access, NotPermitted
 from inbox.server.imap.mailboxes import counters
 from inbox.server.imap.outcome import Done
 from inbox.server.imap.session import ImapSession
@@ -22,9 +22,9 @@ class Tree:
         subscribed: names, whether or not a mailbox has them (RFC 3501 §6.3.9).
     """
 
-    def __init__(self, mailboxes: list[Mailbox], subscribed: AbstractSet[str]) -> None:
-        self.nodes: dict[str, Mailbox | None] = {mailbox.name: mailbox for mailbox in mailboxes}
-        self.parents = {name for mailbox in mailboxes for name in _ancestors(mailbox.name)}
+    def __init__(self, mailboxes: list[Access], subscribed: AbstractSet[str]) -> None:
+        self.nodes: dict[str, Access | None] = {access.name: access for access in mailboxes}
+        self.parents = {name for access in mailboxes for name in _ancestors(access.name)}
         self.subscribed = subscribed
         for name in (*self.parents, *subscribed):
             self.nodes.setdefault(name, None)
@@ -33,7 +33,8 @@ class Tree:
         """Names with a property: ``SUBSCRIBED`` or ``SPECIAL-USE``."""
         if test == "SUBSCRIBED":
             return set(self.subscribed)
-        return {name for name, mailbox in self.nodes.items() if mailbox is not None and mailbox.special_use is not None}
+        found = [(name, access) for name, access in self.nodes.items() if access is not None]
+        return {name for name, access in found if access.mailbox.special_use is not None}
 
     def above(self, names: AbstractSet[str]) -> set[str]:
         """The levels above these names; those that no mailbox lies below join the tree."""
@@ -53,9 +54,8 @@ def _ancestors(name: str) -> list[str]:
 
 
 async def _tree(s: ImapSession) -> Tree:
-    mailboxes = s.backend.database.mailboxes
-    found = await mailboxes.all(s.identity.tenant, s.identity.account)
-    return Tree(found, await mailboxes.subscriptions(s.identity.tenant, s.identity.account))
+    names = s.backend.names
+    return Tree(await names.all(s.identity), await names.subscriptions(s.identity))
 
 
 async def list_(s: ImapSession, wanted: List) -> Done:
@@ -70,34 +70,34 @@ async def list_(s: ImapSession, wanted: List) -> Done:
     for name in sorted(chosen | above):
         if not any(pattern.matches(name) for pattern in patterns):
             continue
-        # RFC 5258 §3.5 and §6: CHILDINFO names base options only, and SPECIAL-USE is none (RFC 6154 §6).
+        # RFC 5258 §3.5 and §6: CHILDINFO names base options only. SPECIAL-USE is not one (RFC 6154 §6).
         below = b' ("CHILDINFO" ("SUBSCRIBED"))' if name in above and "SUBSCRIBED" in wanted.selecting else b""
         s.send(render.list_response("LIST", _attributes(tree, name, wanted), name, below))
-        mailbox = tree.nodes[name]
-        if wanted.status and mailbox is not None and name in chosen:
-            await _send_status(s, mailbox, wanted)
+        access = tree.nodes[name]
+        if wanted.status and access is not None and name in chosen:
+            await _send_status(s, access, wanted)
         await s.pace()
     return Done()
 
 
-async def _send_status(s: ImapSession, mailbox: Mailbox, wanted: List) -> None:
+async def _send_status(s: ImapSession, access: Access, wanted: List) -> None:
     try:
-        found = await counters(s.backend.database.mailboxes, s.config, s.identity.tenant, mailbox, wanted.status)
-    except NotFound:
-        return  # deleted a moment ago; RFC 5819 §2 lets a STATUS be left out
-    s.send(render.status_response(mailbox.name, found))
+        found = await counters(s, access, wanted.status)
+    except (NotFound, NotPermitted):
+        return  # deleted a moment ago, or not readable; RFC 5819 §2 lets a STATUS be left out
+    s.send(render.status_response(access.name, found))
 
 
 def _attributes(tree: Tree, name: str, wanted: List) -> list[str]:
-    mailbox = tree.nodes[name]
+    access = tree.nodes[name]
     words = ["\\HasChildren" if name in tree.parents else "\\HasNoChildren"]
-    if mailbox is None:
+    if access is None:
         # RFC 5258 §3.4: \NonExistent says more, and only those who use the extension know it.
         words.append("\\NonExistent" if wanted.extended else "\\Noselect")
     if name in tree.subscribed and "SUBSCRIBED" in wanted.returning | wanted.selecting:
         words.append("\\Subscribed")
-    if mailbox is not None and mailbox.special_use is not None:
-        words.append(mailbox.special_use)
+    if access is not None and access.mailbox.special_use is not None:
+        words.append(access.mailbox.special_use)
     return words
 
 

@@ -12,9 +12,9 @@ from typing import Final
 from inbox.base.errors import AuthenticationFailed
 from inbox.base.limits import AUTH_LINE_OCTETS
 from inbox.server.imap.capability import capabilities
-from inbox.server.imap.channel import Disconnected
 from inbox.server.imap.outcome import Done, Farewell, No
 from inbox.server.imap.session import ImapSession
+from inbox.server.transport import Disconnected
 from inbox.wire.imap import render
 from inbox.wire.imap.commands import Authenticate, ClientId, Enable, Login, Nothing
 from inbox.wire.imap.errors import BadCommand
@@ -81,7 +81,6 @@ async def starttls(s: ImapSession, _: Nothing) -> Done:
         raise BadCommand("TLS is not available")
     s.channel.hold()
     s.framer.clear()
-    s.channel.discard()
     return Done("Begin TLS now", then=s.start_tls)
 
 

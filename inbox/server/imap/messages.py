@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from typing import cast
 
+from inbox.flow.mailboxes import Access, Entry, StoreMode, StoreStep
+from inbox.flow.mailboxes.slices import expunge_in_slices
 from inbox.mail.flags import changed_flags, changed_keywords
-from inbox.mail.tenancy import Mailbox
+from inbox.server.imap.mailboxes import target
 from inbox.server.imap.outcome import Done, No
 from inbox.server.imap.select import selected, writable
 from inbox.server.imap.selected import Selected
 from inbox.server.imap.session import ImapSession
-from inbox.server.imap.slices import expunge_in_slices
 from inbox.server.imap.view import View
-from inbox.store.ports.messages import Entry, StoreMode, StoreStep
 from inbox.wire.imap.commands import Expunge, Store, Transfer
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.sequence import SequenceSet, compact
 
-_GONE = "Some of these messages were expunged by somebody else"
+_GONE = "Another session expunged some of these messages"
 
 
 def uids_of(view: View, numbers: SequenceSet, *, uid: bool) -> list[int]:
-    """The uids that a set means, ascending. Raises BadCommand if a sequence number is none of the mailbox's."""
+    """The uids that a set means, ascending. Raises BadCommand if a sequence number is above the number of messages."""
     places = view.places(numbers, uid=uid)
     if places is None:
-        raise BadCommand("No message has such a number")
+        raise BadCommand("Invalid message sequence number")
     found: list[int] = []
     for some in places:
         found += view.uids[some.start : some.stop].tolist()
@@ -38,9 +38,7 @@ async def store(s: ImapSession, wanted: Store) -> Done:
     if not uids:
         return Done()
     stored = 0
-    storing = s.backend.database.messages.storing(
-        here.tenant, view.mailbox.id, uids, cast(StoreMode, wanted.mode), wanted.flags, wanted.keywords
-    )
+    storing = s.backend.messages.store(here.access, uids, cast(StoreMode, wanted.mode), wanted.flags, wanted.keywords)
     async for step in storing:
         stored += len(step.entries)
         await _tell_stored(s, here, step, wanted)
@@ -80,44 +78,37 @@ def _expected(view: View, place: int, entry: Entry, wanted: Store) -> bool:
 async def copy(s: ImapSession, wanted: Transfer) -> Done:
     """RFC 3501 §6.4.7: all or nothing; RFC 4315 §3: which uid became which."""
     here = selected(s)
-    target = await _target(s, wanted.name)
+    into = await target(s, wanted.name)
     uids = uids_of(here.view, wanted.numbers, uid=wanted.uid)
     if not uids:
         return Done("Nothing to copy")
-    pairs = await s.backend.database.messages.copy(here.tenant, here.view.mailbox.id, uids, target.id)
+    pairs = await s.backend.messages.copy(here.access, uids, into)
     if not pairs:
         raise No(_GONE, "EXPUNGEISSUED")
-    s.changed(target.id)
-    return Done("Copied", _copyuid(target, pairs))
+    s.changed(into.mailbox.id)
+    return Done("Copied", _copyuid(into, pairs))
 
 
 async def move(s: ImapSession, wanted: Transfer) -> Done:
     """RFC 6851: each message is copied and removed at once; COPYUID comes untagged, before the expunges (§4.3)."""
     here = writable(s)
     view = here.view
-    target = await _target(s, wanted.name)
+    into = await target(s, wanted.name)
     uids = uids_of(view, wanted.numbers, uid=wanted.uid)
     if not uids:
         return Done("Nothing to move")
-    pairs = await s.backend.database.messages.copy(here.tenant, view.mailbox.id, uids, target.id, move=True)
+    pairs = await s.backend.messages.move(here.access, uids, into)
     if not pairs:
         raise No(_GONE, "EXPUNGEISSUED")
-    s.send(b"* OK [" + _copyuid(target, pairs).encode("ascii") + b"] Moved\r\n")
+    s.send(b"* OK [" + _copyuid(into, pairs).encode("ascii") + b"] Moved\r\n")
     await expunge_in_slices(view, [old for old, _ in pairs])
-    s.changed(target.id)  # moved within the mailbox, the messages are also new ones at its end
+    s.changed(into.mailbox.id)  # moved within the mailbox, the messages are also new ones at its end
     return Done("Moved")
 
 
-async def _target(s: ImapSession, name: str) -> Mailbox:
-    mailbox = await s.backend.database.mailboxes.by_name(s.identity.tenant, s.identity.account, name)
-    if mailbox is None:
-        raise No("No such mailbox", "TRYCREATE")
-    return mailbox
-
-
-def _copyuid(target: Mailbox, pairs: list[tuple[int, int]]) -> str:
+def _copyuid(into: Access, pairs: list[tuple[int, int]]) -> str:
     old, new = compact(old for old, _ in pairs), compact(new for _, new in pairs)
-    return f"COPYUID {target.uid_validity} {old.decode('ascii')} {new.decode('ascii')}"
+    return f"COPYUID {into.mailbox.uid_validity} {old.decode('ascii')} {new.decode('ascii')}"
 
 
 async def expunge(s: ImapSession, wanted: Expunge) -> Done:
@@ -125,6 +116,6 @@ async def expunge(s: ImapSession, wanted: Expunge) -> Done:
     here = writable(s)
     view = here.view
     uids = None if wanted.numbers is None else uids_of(view, wanted.numbers, uid=True)
-    gone = await s.backend.database.messages.expunge(here.tenant, view.mailbox.id, uids)
+    gone = await s.backend.messages.expunge(here.access, uids)
     await expunge_in_slices(view, gone)
     return Done("Expunged")

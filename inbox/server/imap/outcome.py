@@ -1,4 +1,4 @@
-"""How commands end: tagged OK with a code, NO, or the end of the connection."""
+"""Outcomes of commands: tagged OK with a code, NO, or the end of the connection."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from inbox.base.errors import AlreadyExists, InboxError, LimitReached, NotFound, StorageFull, StoreUnavailable
+from inbox.flow.mailboxes import NotPermitted, SpecialUseTaken
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class No(Exception):
 
     @classmethod
     def of(cls, error: InboxError) -> No:
-        """What the client is told of an error of the store or of the flow."""
+        """The reply to an error of the store or of the flow."""
         match error:
             case StoreUnavailable():
                 code = "UNAVAILABLE"
@@ -39,6 +40,10 @@ class No(Exception):
                 code = "LIMIT"  # RFC 9051 §7.1
             case AlreadyExists():
                 code = "ALREADYEXISTS"
+            case NotPermitted():
+                code = "NOPERM"  # RFC 4314 §4
+            case SpecialUseTaken():
+                code = "USEATTR"  # RFC 6154 §3
             case _:
                 code = "UNAVAILABLE" if error.temporary else "TOOBIG" if error.status == "5.3.4" else "CANNOT"
         return cls(error.said, code)

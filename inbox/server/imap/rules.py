@@ -1,4 +1,4 @@
-"""What the dispatch table says about each command."""
+"""Entries of the dispatch table: states of a command, and the news that its response may contain."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from inbox.server.imap.session import ImapSession
 
 
 class State(Flag):
-    """Where a connection stands (RFC 3501 §3); a command may be allowed in several."""
+    """The state of a connection (RFC 9051 §3); a command may be allowed in several. The logout state needs no name: the
+    connection ends with its response."""
 
-    FRESH = auto()
-    KNOWN = auto()
+    NOT_AUTHENTICATED = auto()
+    AUTHENTICATED = auto()
     SELECTED = auto()
 
 
 class News(Enum):
-    """What a command's response may say of other sessions' doings."""
+    """Changes by other sessions that a command's response may contain."""
 
     NONE = auto()
     #: RFC 3501 §7.4.1: sequence numbers must not change during FETCH, STORE and SEARCH.
     NO_EXPUNGES = auto()
     ALL = auto()
-    #: The database is asked even if nobody reported a change: NOOP and CHECK are there for that.
+    #: The database is asked even if no change was reported: that is the purpose of NOOP and CHECK.
     ASK = auto()
 
 

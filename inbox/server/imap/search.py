@@ -12,28 +12,28 @@ from functools import partial
 from typing import Final
 
 from inbox.base.errors import NotFound
+from inbox.flow.mailboxes import Access, Column
+from inbox.flow.mailboxes.reader import READER, Row, batches
+from inbox.flow.mailboxes.search_body import look_in_body
+from inbox.flow.mailboxes.search_text import Needles, address_words, folded, header_words, written_day
 from inbox.mail.headers import Headers
 from inbox.mail.sections import fields_of
 from inbox.server.imap.outcome import Done
-from inbox.server.imap.parts import COPY, Copy, Row, batches
-from inbox.server.imap.searchbody import look_in_copy
-from inbox.server.imap.searchtext import Needles, address_words, folded, header_words, written_day
 from inbox.server.imap.select import selected
 from inbox.server.imap.session import ImapSession
 from inbox.server.imap.view import View
-from inbox.store.ports.messages import Column
 from inbox.wire.imap import search as key
 from inbox.wire.imap.commands import Find
 from inbox.wire.imap.search import Key
 from inbox.wire.imap.sequence import SequenceSet, compact
 
-#: What a key has to look at: the view, the database's row, its texts, the blob.
+#: The source that a key needs: the view, the database's row, its texts, the blob.
 _VIEW, _ROW, _TEXTS, _BLOB = range(4)
 #: The columns for each of them: the size first, the time last, between them the two parts of the header section.
 _ASKED: Final[Mapping[int, tuple[Column, ...]]] = {
     _ROW: ("size", "received_at"),
     _TEXTS: ("size", "prepended", "header_block", "received_at"),
-    _BLOB: (*COPY, "received_at"),
+    _BLOB: (*READER, "received_at"),
 }
 #: Fields that hold addresses, as SEARCH names them.
 _ADDRESS_FIELDS: Final = frozenset({"FROM", "TO", "CC", "BCC", "SENDER", "REPLY-TO"})
@@ -78,7 +78,7 @@ def _level(wanted: Key) -> int:
 
 
 def _weight(wanted: Key) -> int:
-    """How many keys are looked at for one message."""
+    """Number of keys that are tested for one message."""
     match wanted:
         case key.And(keys) | key.Or(keys):
             return sum(map(_weight, keys))
@@ -209,8 +209,9 @@ def _dated(wanted: key.Dated, m: _Facts, dates: Callable[[bytes], bytes]) -> boo
 
 
 async def search(s: ImapSession, wanted: Find) -> Done:
-    view = selected(s).view
-    places = await _matching(s, view, wanted.search.key)
+    here = selected(s)
+    view = here.view
+    places = await _matching(s, here.access, view, wanted.search.key)
     numbers: Sequence[int] = [view.uids[place] for place in places] if wanted.uid else [place + 1 for place in places]
     returning = wanted.search.returning
     if returning is None:
@@ -228,7 +229,7 @@ async def search(s: ImapSession, wanted: Find) -> Done:
     return Done("Searched")
 
 
-async def _matching(s: ImapSession, view: View, wanted: Key) -> list[int]:
+async def _matching(s: ImapSession, access: Access, view: View, wanted: Key) -> list[int]:
     """The places of the messages for which ``wanted`` holds, ascending."""
     keys = wanted.keys if isinstance(wanted, key.And) else (wanted,)
     compiler = _Compiler(view)
@@ -238,7 +239,7 @@ async def _matching(s: ImapSession, view: View, wanted: Key) -> list[int]:
     candidates = await _by_view(s, view, cheap, turn) if cheap else list(range(len(view)))
     if not dear.keys or not candidates:
         return candidates
-    return await _dear(s, view, candidates, compiler.test(dear), dear)
+    return await _dear(s, access, view, candidates, compiler.test(dear), dear)
 
 
 async def _by_view(s: ImapSession, view: View, tests: Sequence[_Test], turn: int) -> list[int]:
@@ -250,10 +251,12 @@ async def _by_view(s: ImapSession, view: View, tests: Sequence[_Test], turn: int
     return candidates
 
 
-async def _dear(s: ImapSession, view: View, candidates: list[int], test: _Test, wanted: Key) -> list[int]:
+async def _dear(
+    s: ImapSession, access: Access, view: View, candidates: list[int], test: _Test, wanted: Key
+) -> list[int]:
     level, texts, weight = _level(wanted), _texts_of(wanted), _weight(wanted)
     uids = [view.uids[place] for place in candidates]
-    pages = s.backend.database.messages.columns(view.mailbox.organization, view.mailbox.id, uids, _ASKED[level])
+    pages = s.backend.messages.columns(access, uids, _ASKED[level])
     found: list[int] = []
     async for rows in batches(pages, pieces=4) if level == _BLOB else pages:
         await s.pace()
@@ -280,10 +283,10 @@ def _holds(test: _Test, facts: _Facts, *, words: bool) -> bool:
 
 
 async def _look(s: ImapSession, row: Row, texts: Sequence[key.Text]) -> Needles | None:
-    """What a message's blob has of the texts; None if it is gone: expunged and swept while we searched."""
+    """The texts that the blob of a message contains; None if it is gone: expunged and swept while we searched."""
     needles = Needles(folded(text.value) for text in texts)
     try:
-        await look_in_copy(Copy(row, s.backend.blobs), needles, headers=any(text.header for text in texts))
+        await look_in_body(s.backend.messages.reader(row), needles, headers=any(text.header for text in texts))
     except NotFound:
         return None
     return needles

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from inbox.flow.mailboxes import Rights
+from inbox.server.imap.mailboxes import find
 from inbox.server.imap.outcome import Done, Farewell, No
 from inbox.server.imap.selected import Selected
 from inbox.server.imap.session import ImapSession
@@ -24,10 +26,10 @@ def selected(s: ImapSession) -> Selected:
 
 
 def writable(s: ImapSession) -> Selected:
-    """The same. Raises No after EXAMINE."""
+    """The same. Raises No after EXAMINE, or if the user may change nothing."""
     here = selected(s)
-    if here.view.read_only:
-        raise No("The mailbox was opened with EXAMINE", "READ-ONLY")
+    if here.read_only:
+        raise No("The mailbox is selected read-only", "READ-ONLY")
     return here
 
 
@@ -42,12 +44,9 @@ async def examine(s: ImapSession, wanted: OneMailbox) -> Done:
 async def _open(s: ImapSession, name: str, *, read_only: bool) -> Done:
     # RFC 3501 §6.3.1: the mailbox that was selected is deselected even if this one cannot be opened.
     await s.deselect()
-    database = s.backend.database
-    mailbox = await database.mailboxes.by_name(s.identity.tenant, s.identity.account, name)
-    if mailbox is None:
-        raise No("No such mailbox", "NONEXISTENT")
+    access = await find(s, name)
     opened, next_uid = await Selected.open(
-        database, s.backend.listings, mailbox, s.backend.log, s.channel.nudge, read_only=read_only
+        s.backend.messages, access, s.backend.log, s.channel.nudge, read_only=read_only
     )
     s.selected = opened
     view = opened.view
@@ -56,10 +55,10 @@ async def _open(s: ImapSession, name: str, *, read_only: bool) -> Done:
     unseen = view.first_unseen()
     if unseen is not None:
         s.send(render.status("*", "OK", "First unseen", f"UNSEEN {unseen + 1}"))
-    s.send(render.status("*", "OK", "UIDs are valid", f"UIDVALIDITY {mailbox.uid_validity}"))
+    s.send(render.status("*", "OK", "UIDs are valid", f"UIDVALIDITY {access.mailbox.uid_validity}"))
     s.send(render.status("*", "OK", "Next UID", f"UIDNEXT {next_uid}"))
     s.send(render.status("*", "OK", "Highest", f"HIGHESTMODSEQ {view.modseq}"))
-    return Done("Selected", "READ-ONLY" if read_only else "READ-WRITE")
+    return Done("Selected", "READ-ONLY" if opened.read_only else "READ-WRITE")
 
 
 async def append_without_message(_s: ImapSession, _: Append) -> Done:
@@ -68,10 +67,11 @@ async def append_without_message(_s: ImapSession, _: Append) -> Done:
 
 
 async def close(s: ImapSession, _: Nothing) -> Done:
-    """RFC 3501 §6.4.2: removes what is marked ``\\Deleted``, and says nothing of it."""
+    """RFC 3501 §6.4.2: removes what is marked ``\\Deleted``, without EXPUNGE responses. A user who may not expunge
+    closes the mailbox all the same (RFC 4314 §4)."""
     here = selected(s)
-    if not here.view.read_only:
-        await s.backend.database.messages.expunge(here.tenant, here.view.mailbox.id)
+    if not here.read_only and Rights.EXPUNGE in here.access.rights:
+        await s.backend.messages.expunge(here.access)
     await s.deselect()
     return Done("Closed")
 
@@ -83,7 +83,7 @@ async def unselect(s: ImapSession, _: Nothing) -> Done:
 
 
 async def idle(s: ImapSession, _: Nothing) -> Done:
-    """RFC 2177: news are told as they happen, until the client says DONE."""
+    """RFC 2177: sends news as they happen, until the client sends DONE."""
     s.go_ahead(b"Idling")
     loop = asyncio.get_running_loop()
     end = loop.time() + s.config.idle_timeout

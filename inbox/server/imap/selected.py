@@ -7,14 +7,13 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from inbox.base.errors import NotFound
+from inbox.flow.mailboxes import Access, MailboxMessages, Rights
+from inbox.flow.mailboxes.rights import CHANGING, changeable
+from inbox.flow.mailboxes.slices import SLICE, apply_in_slices
 from inbox.mail.flags import flag_names
-from inbox.mail.tenancy import Mailbox
 from inbox.plugin.api.services import Log
-from inbox.server.imap.listings import Listings
 from inbox.server.imap.outcome import Farewell
-from inbox.server.imap.slices import SLICE, apply_in_slices
 from inbox.server.imap.view import View
-from inbox.store.ports import Database
 from inbox.wire.imap import render
 
 #: Seconds until a watch that failed is tried again.
@@ -25,45 +24,58 @@ class Selected:
     """A mailbox that was opened with SELECT or EXAMINE.
 
     Made by :meth:`open`; ``close`` must be called. ``nudge`` is called when others may have changed the mailbox.
+
+    Attributes:
+        access: the mailbox and the user's rights to it.
+        read_only: EXAMINE, or the user has no right to change anything (RFC 4314 §5.2).
     """
 
-    def __init__(self, database: Database, tenant: str, view: View, log: Log, nudge: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        messages: MailboxMessages,
+        access: Access,
+        view: View,
+        log: Log,
+        nudge: Callable[[], None],
+        *,
+        read_only: bool,
+    ) -> None:
         self.view = view
-        self.tenant = tenant
-        self._database = database
+        self.access = access
+        self.read_only = read_only
+        self._messages = messages
         self._log = log
         self._nudge = nudge
         self._stale = True
         self._altered: set[int] = set()
         self._grown = False
         self._listed = view.known_keywords()
-        self._subscription = database.changes.subscribe([view.mailbox.id])
+        self._subscription = messages.watch(access)
         self._watch = asyncio.create_task(self._watching())
 
     @classmethod
     async def open(
         cls,
-        database: Database,
-        listings: Listings,
-        mailbox: Mailbox,
+        messages: MailboxMessages,
+        access: Access,
         log: Log,
         nudge: Callable[[], None],
         *,
         read_only: bool,
     ) -> tuple[Selected, int]:
-        """Reads the mailbox. Also returns the next uid. Raises NotFound."""
-        tenant = mailbox.organization
-        status = await database.mailboxes.status(tenant, mailbox.id)
-        view = View(mailbox, await listings.of(mailbox, status.modseq), read_only=read_only)
+        """Reads the mailbox. Also returns the next uid. Raises NotFound, NotPermitted."""
+        status, listing = await messages.open(access)
+        view = View(listing)
+        read_only = read_only or not access.rights & CHANGING
         next_uid = max(status.next_uid, view.highest_uid + 1)
         if not status.recent:
             first_recent = next_uid  # nothing to claim: a SELECT need not write
         elif read_only:
             first_recent = view.uids[-status.recent] if status.recent <= len(view) else next_uid
         else:
-            first_recent = await database.messages.claim_recent(tenant, mailbox.id)
+            first_recent = await messages.claim_recent(access)
         view.add_recent(first_recent, next_uid)
-        return cls(database, tenant, view, log, nudge), next_uid
+        return cls(messages, access, view, log, nudge, read_only=read_only), next_uid
 
     async def close(self) -> None:
         """Ends the watch."""
@@ -77,7 +89,7 @@ class Selected:
             try:
                 await self._subscription.wait()
             except Exception as error:  # noqa: BLE001  whatever it is: the session goes on without, and NOOP asks anyway
-                self._log.warning("imap_watch_failed", mailbox=self.view.mailbox.id, error=repr(error))
+                self._log.warning("imap_watch_failed", mailbox=self.access.mailbox.id, error=repr(error))
                 await asyncio.sleep(_RETRY)
             self._stale = True
             self._nudge()
@@ -91,7 +103,7 @@ class Selected:
 
         Raises:
             Farewell: the mailbox was deleted.
-            StoreUnavailable: nobody can say now.
+            StoreUnavailable: the database cannot be reached now.
         """
         if not (self._stale or ask):
             return
@@ -99,13 +111,13 @@ class Selected:
         view = self.view
         before = view.highest_uid
         try:
-            changes = await self._database.messages.changes(self.tenant, view.mailbox.id, view.modseq)
+            changes = await self._messages.changes(self.access, view.modseq)
             altered, new = await apply_in_slices(view, changes)
             self._altered.update(view.uids[place] for place in altered)
             if new:
                 self._grown = True
-                if not view.read_only:
-                    first = await self._database.messages.claim_recent(self.tenant, view.mailbox.id)
+                if not self.read_only:
+                    first = await self._messages.claim_recent(self.access)
                     view.add_recent(max(first, before + 1), view.highest_uid + 1)
         except NotFound:
             raise Farewell("The selected mailbox was deleted") from None
@@ -116,7 +128,7 @@ class Selected:
     async def announce(
         self, send: Callable[[bytes], None], pace: Callable[[], Awaitable[None]], *, expunges: bool
     ) -> None:
-        """Queues what the client does not know yet: how many there are, flags, and expunges if they may be told.
+        """Queues what the client does not know yet: how many there are, flags, and expunges if they may be announced.
 
         Args:
             send: queues a response.
@@ -141,23 +153,28 @@ class Selected:
                 await pace()
 
     def tell_flags(self, send: Callable[[bytes], None]) -> None:
-        """New keywords, whoever made them: the client learns of them before it sees them on a message (RFC 3501
+        """Announces new keywords, its own and those of others, before the client sees them on a message (RFC 3501
         §7.2.6; RFC 9051 §7.3.5)."""
         if self.view.known_keywords() != self._listed:
             self.list_flags(send)
 
     def list_flags(self, send: Callable[[bytes], None]) -> None:
-        """FLAGS, and PERMANENTFLAGS: after EXAMINE no change is permanent."""
+        """FLAGS, and PERMANENTFLAGS: what the user may change (RFC 4314 §4); after EXAMINE no change is permanent."""
         self._listed = self.view.known_keywords()
         words = flag_names(0b11111, self._listed)
         send(b"* FLAGS " + render.flag_list(words) + b"\r\n")
-        permanent = "" if self.view.read_only else " ".join((*words, "\\*"))
-        send(render.status("*", "OK", "Permanent flags", f"PERMANENTFLAGS ({permanent})"))
+        send(render.status("*", "OK", "Permanent flags", f"PERMANENTFLAGS ({' '.join(self._permanent())})"))
+
+    def _permanent(self) -> tuple[str, ...]:
+        if self.read_only:
+            return ()
+        flags = changeable(self.access.rights)
+        return flag_names(flags, (*self._listed, "\\*") if Rights.WRITE in self.access.rights else ())
 
     def know(self, uid: int) -> None:
-        """The client was just told of this message's flags."""
+        """Notes that the client has received this message's flags."""
         self._altered.discard(uid)
 
     def unknown(self, uid: int) -> None:
-        """The client does not know this message's flags; :meth:`announce` tells them."""
+        """Notes that the client does not know this message's flags; :meth:`announce` sends them."""
         self._altered.add(uid)

@@ -1,4 +1,4 @@
-"""The settings of an SMTP or LMTP listener."""
+"""The settings of an SMTP or LMTP server, and what distinguishes the two."""
 
 from __future__ import annotations
 
@@ -6,8 +6,31 @@ import ssl
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Final
 
 from inbox.base.limits import SMTP_ERRORS, SMTP_IDLE_COMMANDS
+from inbox.plugin.api.context import Door
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A protocol of the SMTP family. Its commands are in :mod:`inbox.server.smtp.dispatch`.
+
+    Attributes:
+        door: as plugins see it.
+        reply_per_recipient: each accepted recipient has a reply after the message (RFC 2033 §4.2).
+        trusted: the clients are mail servers of ours. They bring the mail of all users over a few connections: were
+            one closed because a tenant's mail is deferred, the client would take us for dead, and the mail of all
+            others would wait, too. So they may name many unknown users, and open as many connections as there are.
+    """
+
+    door: Door
+    reply_per_recipient: bool = False
+    trusted: bool = False
+
+
+SMTP: Final = Service(Door.SMTP)
+LMTP: Final = Service(Door.LMTP, reply_per_recipient=True, trusted=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,133 +1,152 @@
-"""The SMTP server: listeners, limits, and an orderly end."""
+"""The SMTP and LMTP server: who may connect, how many at once, and how it all ends."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from pathlib import Path
-from typing import ClassVar, Final
+from dataclasses import replace
+from typing import Any, Final
 
 from inbox.base.clock import Clock
 from inbox.base.errors import ConfigError
 from inbox.base.ids import Ids
+from inbox.base.peers import site_of
 from inbox.flow.ports import Receiving
+from inbox.plugin.api.context import Session
 from inbox.plugin.api.services import Log
-from inbox.server.fairness import Turns
-from inbox.server.guard import Guard
-from inbox.server.smtp.config import SmtpConfig
-from inbox.server.smtp.connection import SmtpConnection
-from inbox.server.smtp.link import Context, SmtpLink
+from inbox.server.acceptor import Acceptor
+from inbox.server.fairness import Share, Turns
+from inbox.server.limits import ConnectionLimits
+from inbox.server.listener import Encryption, Endpoint
+from inbox.server.smtp.config import SMTP, Service, SmtpConfig
+from inbox.server.smtp.conversation import TOO_MANY, serve
+from inbox.server.smtp.dispatch import COMMANDS
+from inbox.server.smtp.session import Backend, SmtpSession
+from inbox.server.transport import Channel
+from inbox.wire.smtp.reply import render
 
 #: Threads that write large messages to disk while they come in.
 SPOOL_THREADS: Final = 4
 
 
 class SmtpServer:
-    """Serves SMTP on any number of addresses. To be made on the event loop that it runs on.
+    """Serves a protocol of the SMTP family on any number of endpoints (:class:`inbox.server.listener.Listener`).
 
     Args:
-        config: settings of the listener.
-        receiving: what stands behind the door.
+        settings: reads the configuration; is called again for each :meth:`reload`.
+        receiving: what decides about mail.
         clock: for time-outs.
         ids: for sessions.
         log: refused connections, time-outs and defects; no message's text.
         turns: the queue for the event loop that all servers of a process share.
+        service: SMTP or LMTP.
 
     Raises:
         ConfigError: the TLS context allows less than TLS 1.2, or the spool directory is missing.
     """
 
-    connection: ClassVar[type[SmtpConnection]] = SmtpConnection
-
     def __init__(
-        self, config: SmtpConfig, receiving: Receiving, clock: Clock, ids: Ids, log: Log, turns: Turns | None = None
+        self,
+        settings: Callable[[], SmtpConfig],
+        receiving: Receiving,
+        clock: Clock,
+        ids: Ids,
+        log: Log,
+        turns: Turns | None = None,
+        service: Service = SMTP,
     ) -> None:
-        if config.tls is not None and config.tls.minimum_version < ssl.TLSVersion.TLSv1_2:
-            raise ConfigError("TLS 1.2 is the least that may be offered")
-        if not config.spool_directory.is_dir():
-            raise ConfigError(f"no such directory for incoming messages: {config.spool_directory}")
-        self.config = config
-        self.guard = Guard(clock, config.max_connections, config.max_connections_per_peer)
+        config = _checked(settings())
+        self.name = service.door.value
+        self.limits = ConnectionLimits(clock, config.max_connections, config.max_connections_per_peer)
+        self._settings = settings
         self._pool = ThreadPoolExecutor(SPOOL_THREADS, thread_name_prefix="spool")
-        self._context = Context(
-            config,
-            receiving,
-            clock,
-            ids,
-            log,
-            self.guard,
-            turns or Turns(),
-            self._run_outside,
-            asyncio.get_running_loop(),
+        self._backend = Backend(
+            config, service, receiving, clock, ids, log, self.limits, turns or Turns(), self._run_outside
         )
-        self._listeners: list[asyncio.Server] = []
+        self._sessions: dict[asyncio.Task[None], SmtpSession] = {}
+        self._acceptor = Acceptor(
+            "smtp",
+            self._connected,
+            ConnectionLimits(clock, config.max_connections, config.max_connections_per_peer),
+            self._backend.turns,
+            log,
+            tls=config.tls,
+            tls_seconds=config.tls_handshake_seconds,
+            write_seconds=config.write_seconds,
+            backlog=config.backlog,
+        )
 
-    async def start(self, host: str, port: int) -> int:
-        """Listens on an IP address; returns the port (port 0: a free one).
+    async def start(self, endpoints: Sequence[Endpoint]) -> None:
+        for endpoint in endpoints:
+            await self._acceptor.start(endpoint)
+        self.limits.start()
+
+    async def reload(self) -> None:
+        """Takes up changed settings, such as the networks of load balancers; not the limits of connections.
 
         Raises:
-            OSError: the address cannot be had.
+            ConfigError: as the constructor; the settings from before stay.
         """
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return await self.start_socket(socket.create_server((host, port), family=family))
+        self._backend = replace(self._backend, config=_checked(self._settings()))
 
-    async def start_socket(self, bound: socket.socket) -> int:
-        """Listens on a socket that is bound already (several processes may share one); returns its port."""
-        loop, port = asyncio.get_running_loop(), int(bound.getsockname()[1])
-        connect = partial(self.connect, port)
-        self._listen(await loop.create_server(connect, sock=bound, backlog=self.config.backlog))
-        return port
+    async def dismiss(self) -> None:
+        """Nobody is logged in here."""
 
-    async def start_unix(self, path: Path) -> None:
-        """Listens on a Unix socket; who may open the file may send.
+    async def drain(self, seconds: float) -> None:
+        """Accepts no more connections, sends idle clients away (421 4.3.2) and lets transactions end."""
+        await self._acceptor.close()
+        for session in self._sessions.values():
+            session.leave()
+        if self._sessions:
+            await asyncio.wait(self._sessions, timeout=seconds)
 
-        Raises:
-            OSError: the socket cannot be made.
-        """
-        loop = asyncio.get_running_loop()
-        self._listen(await loop.create_unix_server(self.connect, str(path), backlog=self.config.backlog))
-
-    async def stop(self, grace: float) -> None:
-        """Accepts nobody any more, sends idle clients away (421 4.3.2) and lets transactions end.
-
-        Args:
-            grace: seconds for transactions that are under way; afterwards they are cut. A client whose message was
-                not answered sends it again.
-        """
-        for listener in self._listeners:
-            listener.close()
-        links = [link for link in self.guard.connections if isinstance(link, SmtpLink)]
-        for link in links:
-            link.leave()
-        tasks = [link.task for link in links if link.task is not None]
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=grace)
-            if late:
-                self._context.log.warning("smtp_transactions_cut", count=len(late))
-                for link in links:
-                    link.abort()
-                await asyncio.wait(late)
-        for listener in self._listeners:
-            await listener.wait_closed()
-        self._listeners.clear()
-        self.guard.stop()
+    async def stop(self) -> None:
+        """Cuts transactions that are still under way. A client whose message was not answered sends it again."""
+        await self._acceptor.close()
+        late = dict(self._sessions)
+        if late:
+            self._backend.log.warning("smtp_transactions_cut", count=len(late))
+            for task, session in late.items():
+                task.cancel()
+                session.channel.abort()
+            await asyncio.wait(late)
+        self.limits.stop()
         self._pool.shutdown(wait=True)
 
-    def connect(self, port: int = 0) -> SmtpConnection:
-        """The protocol of a new connection.
+    def describe(self) -> dict[str, Any]:
+        return {"ports": self._acceptor.ports, "connections": len(self._sessions), "evicted": self.limits.evicted}
 
-        Args:
-            port: of ours, which it came to; 0: none, for a Unix socket. Each connection would have to ask the kernel.
-        """
-        return self.connection(self._context, port)
+    def connect(self, port: int, tls: Encryption = "starttls") -> Channel:
+        """The protocol of a new connection that came to a port of ours."""
+        return self._acceptor.channel(port, tls)
 
-    def _listen(self, listener: asyncio.Server) -> None:
-        self._listeners.append(listener)
-        self.guard.start()
+    def _connected(self, channel: Channel, port: int, tls: Encryption) -> None:
+        backend, limits = self._backend, self.limits
+        peer, peer_port = channel.peer
+        if not (limits.enter_unidentified(channel) if backend.config.proxy_networks else limits.enter(channel, peer)):
+            backend.log.warning("smtp_too_many_connections", peer=str(peer), connections=len(limits.connections))
+            channel.write(render(TOO_MANY))
+            channel.close()
+            return
+        door, now = backend.service.door, backend.clock.now()
+        client = Session(backend.ids.new(), door, peer, peer_port, local_port=port, started_at=now)
+        session = SmtpSession(backend, channel, client, Share(backend.turns, site_of(peer)))
+        if tls == "implicit":
+            client.tls = channel.tls()
+            session.dialogue.tls_active = True
+        task = asyncio.get_running_loop().create_task(session.share.run(serve(session, COMMANDS[door])))
+        self._sessions[task] = session
+        task.add_done_callback(self._sessions.pop)
 
     async def _run_outside(self, function: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._pool, function)
+
+
+def _checked(config: SmtpConfig) -> SmtpConfig:
+    if config.tls is not None and config.tls.minimum_version < ssl.TLSVersion.TLSv1_2:
+        raise ConfigError("TLS 1.2 is the least that may be offered")
+    if not config.spool_directory.is_dir():
+        raise ConfigError(f"no such directory for incoming messages: {config.spool_directory}")
+    return config

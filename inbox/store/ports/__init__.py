@@ -18,6 +18,7 @@ from inbox.store.ports.ingest import Accepted, AcceptedMessage, Copy, Ingest
 from inbox.store.ports.keys import DkimKeyRecord, DkimKeys, DkimKeyState
 from inbox.store.ports.mailboxes import Mailboxes
 from inbox.store.ports.messages import Messages
+from inbox.store.ports.plugin_state import PluginState
 from inbox.store.ports.queue import Queue
 from inbox.store.ports.reports import DmarcReports, Grant, ObservationCount, OutgoingReport, StoredReport
 from inbox.store.ports.tenants import Tenants
@@ -45,6 +46,7 @@ __all__ = [
     "Messages",
     "ObservationCount",
     "OutgoingReport",
+    "PluginState",
     "Queue",
     "Scope",
     "StoredReport",

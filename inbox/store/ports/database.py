@@ -14,6 +14,7 @@ from inbox.store.ports.installation import InstallationRecords
 from inbox.store.ports.keys import DkimKeys
 from inbox.store.ports.mailboxes import Mailboxes
 from inbox.store.ports.messages import Messages
+from inbox.store.ports.plugin_state import PluginState
 from inbox.store.ports.queue import Queue
 from inbox.store.ports.rates import LastingRates
 from inbox.store.ports.reports import DmarcReports
@@ -58,6 +59,9 @@ class Database(Protocol):
 
     @property
     def queue(self) -> Queue: ...
+
+    @property
+    def plugin_state(self) -> PluginState: ...
 
     @property
     def installation(self) -> InstallationRecords: ...

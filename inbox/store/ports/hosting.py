@@ -39,7 +39,9 @@ class Scope:
 class Holdings:
     """How much there is of each; ``messages`` counts entries of mailboxes, ``octets`` their RFC822.SIZE.
 
-    ``aliases`` counts pairs of address and target. For an account these are the pairs that lead to it.
+    ``aliases`` counts pairs of address and target. For an account these are the pairs that lead to it. ``jobs`` counts
+    mail in the queue, for a domain and an account what was sent from it; ``plugin_state`` counts what plugins remember
+    about a tenant.
     """
 
     domains: int = 0
@@ -51,6 +53,8 @@ class Holdings:
     dkim_keys: int = 0
     reports: int = 0
     decisions: int = 0
+    jobs: int = 0
+    plugin_state: int = 0
 
     def __add__(self, other: Holdings) -> Holdings:
         return Holdings(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
@@ -143,6 +147,6 @@ class Hosting(Protocol):
     async def end_tenant(self, tenant: str) -> int:
         """Removes a tenant with its own mailboxes, which must be empty; returns how many there were.
 
-        Raises NotFound, and InUse if it has a domain, an account or a message.
+        Raises NotFound, and InUse if it has a domain, an account, a message, a job or plugins' entries.
         """
         ...

@@ -270,8 +270,11 @@ class Queue(Protocol):
 
     async def forget(self, scope: Scope) -> int:
         """One step of removing the jobs of a tenant, those sent from one of its domains, or those of one of its
-        accounts (which it submitted, or that name its address as sender); returns how many. For a tenant its delivery
-        records go, too, and are counted."""
+        accounts (which it submitted, or that name its address as sender); returns how many."""
+        ...
+
+    async def forget_deliveries(self, tenant: str) -> int:
+        """One step of removing a tenant's records of deliveries; returns how many."""
         ...
 
     async def prune(self, dead_before: float, delivered_before: float) -> int:

@@ -26,6 +26,7 @@ from inbox.store.sqlite.ingest import SqliteMessageWriter
 from inbox.store.sqlite.installation import SqliteInstallation
 from inbox.store.sqlite.mailboxes import SqliteMailboxes
 from inbox.store.sqlite.messages import SqliteMessages
+from inbox.store.sqlite.plugin_state import SqlitePluginState
 from inbox.store.sqlite.queue import SqliteQueue
 from inbox.store.sqlite.rates import SqliteRates
 from inbox.store.sqlite.tenants import SqliteAccounts, SqliteTenants
@@ -68,7 +69,8 @@ class SqliteDatabase:
         self.rates = LastingCounters(self._counters, self._counters.reopen)
         self.dkim_keys = SqliteDkimKeys(self._main)
         self.dmarc_reports = SqliteDmarcReports(self._main)
-        self.queue = SqliteQueue(self._main, clock)
+        self.queue = SqliteQueue(self._main, clock, room)
+        self.plugin_state = SqlitePluginState(self._main, room)
         self.installation = SqliteInstallation(self._main)
 
     @property

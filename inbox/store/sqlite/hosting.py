@@ -22,6 +22,14 @@ _ACTIVATE: Final = {
     "account": "UPDATE account SET is_active = :active WHERE organization = :tenant AND address = :account "
     "AND is_active != :active",
 }
+#: What a tenant must not have when it is removed.
+_OF_TENANT: Final = {
+    'has_domain WHERE "in"': "domains",
+    "email_address WHERE organization": "addresses",
+    "outbound_queue WHERE org_id": "mail in the queue",
+    "outbound_delivery WHERE org_id": "records of deliveries",
+    "plugin_state WHERE tenant": "entries of plugins",
+}
 _SHUT_OUT: Final = """
     SELECT wanted.value FROM json_each(?) wanted WHERE NOT EXISTS (
         SELECT 1 FROM account a JOIN organization o ON o.id = a.organization
@@ -156,9 +164,9 @@ class SqliteHosting:
     async def end_tenant(self, tenant: str) -> int:
         def work(db: sqlite3.Connection) -> list[str]:
             removing.check(db, Scope(tenant))
-            for table in ('has_domain WHERE "in"', "email_address WHERE organization"):
+            for table, what in _OF_TENANT.items():
                 if db.execute(f"SELECT 1 FROM {table} = ? LIMIT 1", (tenant,)).fetchone():
-                    raise InUse(f"tenant {tenant} has domains or addresses")
+                    raise InUse(f"tenant {tenant} has {what}")
             boxes = removing.end_mailboxes(db, tenant)
             db.execute("DELETE FROM organization WHERE id = ?", (tenant,))
             return boxes

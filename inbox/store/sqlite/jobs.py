@@ -113,6 +113,17 @@ def remove(db: sqlite3.Connection, tenant: str, jobs: Sequence[str]) -> int:
 
 def find(db: sqlite3.Connection, scope: Scope) -> list[str]:
     """Ids of up to STEP jobs of a tenant, sent from a domain, or of an account."""
+    sql, values = _of(scope)
+    return [one for (one,) in db.execute(f"{sql} LIMIT {STEP}", values)]
+
+
+def count(db: sqlite3.Connection, scope: Scope) -> int:
+    """How many jobs there are in the scope."""
+    sql, values = _of(scope)
+    return int(db.execute(f"SELECT count(*) FROM ({sql})", values).fetchone()[0])
+
+
+def _of(scope: Scope) -> tuple[str, dict[str, str | None]]:
     values = {"tenant": scope.tenant, "domain": scope.domain, "account": scope.account}
     sql = "SELECT job_id FROM outbound_queue WHERE org_id = :tenant"
     if scope.domain is not None:
@@ -125,7 +136,7 @@ def find(db: sqlite3.Connection, scope: Scope) -> list[str]:
             f"{sql} AND sender_domain = :domain AND sender = :account UNION {sql} AND actor_account = "
             "(SELECT id FROM account WHERE organization = :tenant AND address = :account)"
         )
-    return [one for (one,) in db.execute(f"{sql} LIMIT {STEP}", values)]
+    return sql, values
 
 
 def find_dead(db: sqlite3.Connection, before: float) -> list[str]:

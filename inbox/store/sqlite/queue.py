@@ -27,6 +27,7 @@ from inbox.store.ports.queue import (
     QueuedJob,
     bounded,
 )
+from inbox.store.room import Room
 from inbox.store.sqlite import jobs as rows
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.jobs import add_jobs
@@ -80,8 +81,9 @@ _COUNT: Final = """
 class SqliteQueue:
     """``Queue`` of ``inbox.store.ports.queue``."""
 
-    def __init__(self, gateway: Gateway, clock: Clock) -> None:
+    def __init__(self, gateway: Gateway, clock: Clock, room: Room) -> None:
         self._gateway = gateway
+        self._room = room
         self._now = clock.now
         self._random = random.Random()  # noqa: S311 - where to begin is no secret
         #: The tenant that was served last.
@@ -89,6 +91,8 @@ class SqliteQueue:
 
     async def enqueue(self, tenant: str, email: str, jobs: Sequence[Job]) -> None:
         bounded(jobs)
+        # New mail is refused before the disk is full; what is in the queue can still be finished then.
+        self._room.check()
         await self._gateway.write(lambda db: add_jobs(db, tenant, email, jobs), tenant=tenant)
 
     async def lease(self, owner: str, limit: int, seconds: float) -> list[QueuedJob]:
@@ -215,11 +219,10 @@ class SqliteQueue:
 
     async def forget(self, scope: Scope) -> int:
         found = await self._gateway.read(lambda db: rows.find(db, scope))
-        if found:
-            return await self._gateway.write(lambda db: rows.remove(db, scope.tenant, found))
-        if scope.domain is not None or scope.account is not None:
-            return 0
-        return await self._gateway.write(lambda db: rows.forget_deliveries(db, scope.tenant))
+        return await self._gateway.write(lambda db: rows.remove(db, scope.tenant, found)) if found else 0
+
+    async def forget_deliveries(self, tenant: str) -> int:
+        return await self._gateway.write(lambda db: rows.forget_deliveries(db, tenant))
 
     async def prune(self, dead_before: float, delivered_before: float) -> int:
         total = 0

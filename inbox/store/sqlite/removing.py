@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from inbox.base.errors import NotFound
 from inbox.store.ports.hosting import STEP, Cleared, Holdings, InUse, Kept, Scope
-from inbox.store.sqlite import rows
+from inbox.store.sqlite import jobs, rows
 from inbox.store.sqlite.entries import delete_entries
 
 #: Notes of expunged uids that one step removes: narrow rows, several times as fast as entries.
@@ -62,7 +62,7 @@ def count(db: sqlite3.Connection, scope: Scope) -> Holdings:
             'SELECT count(*) FROM has_alias h JOIN account a ON a.email_address = h."out" '
             "WHERE a.organization = :tenant AND a.address = :account"
         )
-        return Holdings(0, 1, leading[0], *boxes)
+        return Holdings(0, 1, leading[0], *boxes, jobs=jobs.count(db, scope))
     of_domain = " AND domain = :domain" if scope.domain is not None else ""
     accounts = one(
         "SELECT count(*) FROM email_address e JOIN account a ON a.email_address = e.id "
@@ -76,7 +76,11 @@ def count(db: sqlite3.Connection, scope: Scope) -> Holdings:
     keys = one(f"SELECT count(*) FROM dkim_key WHERE tenant = :tenant{of_domain}")
     reports = one(f"SELECT count(*) FROM dmarc_report WHERE tenant = :tenant{of_domain}")
     decisions = (0,) if scope.domain is not None else one("SELECT count(*) FROM decision WHERE tenant = :tenant")
-    return Holdings(domains[0], accounts[0], aliases[0], *boxes, keys[0], reports[0], decisions[0])
+    states = "SELECT coalesce(sum(entries), 0) FROM plugin_state_size WHERE tenant = :tenant"
+    state = (0,) if scope.domain is not None else one(states)
+    return Holdings(
+        domains[0], accounts[0], aliases[0], *boxes, keys[0], reports[0], decisions[0], jobs.count(db, scope), state[0]
+    )
 
 
 def clear_mailbox(db: sqlite3.Connection, tenant: str, mailbox: str) -> Cleared:

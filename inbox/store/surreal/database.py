@@ -24,6 +24,7 @@ from inbox.store.surreal.ingest import SurrealMessageWriter
 from inbox.store.surreal.installation import SurrealInstallation
 from inbox.store.surreal.mailboxes import SurrealMailboxes
 from inbox.store.surreal.messages import SurrealMessages
+from inbox.store.surreal.plugin_state import SurrealPluginState
 from inbox.store.surreal.queue import SurrealQueue
 from inbox.store.surreal.tenants import SurrealTenants
 
@@ -51,6 +52,7 @@ class SurrealDatabase:
         self.dkim_keys = SurrealDkimKeys(gateway)
         self.dmarc_reports = SurrealDmarcReports(gateway)
         self.queue = SurrealQueue(gateway)
+        self.plugin_state = SurrealPluginState(gateway)
         self.installation = SurrealInstallation(gateway)
 
     def ingest(self, blobs: Blobs, run_blocking: RunBlocking) -> Ingest:
@@ -63,6 +65,7 @@ class SurrealDatabase:
         await self.changes.close()
         await self.writer.close()
         await self.queue.close()
+        await self.plugin_state.close()
         await self.rates.close()
         await self._counters.close()
         await self._gateway.close()

@@ -214,6 +214,8 @@ class SurrealHosting:
         )
         if any(found and found[0]["count"] for found in (domains, addresses)):
             raise InUse(f"tenant {tenant} has domains or addresses")
+        if what := await self._removing.uses(tenant):
+            raise InUse(f"tenant {tenant} has {what}")
         (name,) = await self._gateway.query("SELECT VALUE name FROM ONLY $id", id=organization)
         return await self._end(organization, also=RecordId("organization_name", name))
 

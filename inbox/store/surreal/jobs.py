@@ -10,8 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
+from inbox.store.ports.hosting import Scope
 from inbox.store.ports.queue import DeliveryRecord, Job, QueuedJob, job_texts
-from inbox.store.surreal.values import LAST, Keys, RecordId
+from inbox.store.surreal.rows import address_id, organization_id
+from inbox.store.surreal.values import LAST, Keys, RecordId, micros
+from inbox.store.texts import clean
 from inbox.store.turns import Turn, first_due, lane_of
 
 #: Writes the rows and turns of :func:`job_values`, inside a transaction that counts them in their mail's ``copies``.
@@ -41,6 +44,26 @@ def turn_id(key: Sequence[Any]) -> RecordId:
 def of_tenant(table: str, tenant: str | None) -> Keys:
     """The records of a tenant, or of all, in a table whose keys begin with it."""
     return Keys(table, [""], [LAST]) if tenant is None else Keys(table, [tenant], [tenant, LAST])
+
+
+#: The account of the address that :func:`jobs_of` binds.
+ACCOUNT_OF_ADDRESS: Final = "(SELECT VALUE record::id(account) FROM ONLY $address WHERE organization = $organization)"
+
+
+def jobs_of(scope: Scope) -> tuple[str, Row]:
+    """A condition for the jobs of a tenant, sent from a domain, or of an account (``$account``), and its values."""
+    where = "true"
+    if scope.domain is not None:
+        where = "sender_domain = $domain"
+    elif scope.account is not None:
+        where = "(sender = $sender OR actor_account = $account)"
+    return where, {
+        "keys": of_tenant("outbound_queue", scope.tenant),
+        "domain": clean(scope.domain or ""),
+        "sender": clean(scope.account or ""),
+        "address": address_id(scope.account or ""),
+        "organization": organization_id(scope.tenant),
+    }
 
 
 def job_values(tenant: str, email: str, jobs: Iterable[Job]) -> dict[str, list[Row]]:
@@ -76,14 +99,14 @@ def turn_of(row: Mapping[str, Any], now: float) -> Key | None:
     """Where the job belongs at this moment; nowhere while it is held."""
     tenant, job = row["org_id"], row["job_id"]
     if row["status"] == "dead":
-        return "d", row["died_at"], tenant, job
+        return "d", micros(row["died_at"]), tenant, job
     if row["status"] == "processing":
-        return "l", row["lease_until"], tenant, job
+        return "l", micros(row["lease_until"]), tenant, job
     if row.get("hold_reason") is not None:
         return None
     if row["next_attempt_at"] <= now:
-        return "r", tenant, row["lane"], -row["priority"], row["next_attempt_at"], job
-    return "w", row["next_attempt_at"], tenant, job
+        return "r", tenant, row["lane"], -row["priority"], micros(row["next_attempt_at"]), job
+    return "w", micros(row["next_attempt_at"]), tenant, job
 
 
 def row_to_turn(key: Key) -> Turn:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from inbox.base.errors import AlreadyExists
@@ -17,9 +16,7 @@ from inbox.store import turns
 from inbox.store.ports.hosting import STEP, Scope
 from inbox.store.ports.queue import (
     LONGEST_LEASE,
-    Deferred,
     DeliveryRecord,
-    Failed,
     Job,
     JobStatus,
     LeaseLost,
@@ -33,21 +30,20 @@ from inbox.store.surreal import rows
 from inbox.store.surreal.batch import Batcher
 from inbox.store.surreal.entries import DROP_MAILS
 from inbox.store.surreal.gateway import Gateway
+from inbox.store.surreal.job_changes import JobChanges, end, held_by_worker, id_of, make_due
 from inbox.store.surreal.jobs import (
+    ACCOUNT_OF_ADDRESS,
     ADD_JOBS,
-    Key,
     Row,
-    delivery_row,
     job_id,
     job_values,
+    jobs_of,
     of_tenant,
     row_to_delivery,
     row_to_job,
     row_to_turn,
-    turn_id,
-    turn_of,
 )
-from inbox.store.surreal.values import LAST, Keys, RecordId
+from inbox.store.surreal.values import LAST, Keys, RecordId, micros
 from inbox.store.texts import clean
 
 __all__ = ["ADD_JOBS", "SurrealQueue", "job_values"]
@@ -86,43 +82,6 @@ DELETE $old RETURN NONE;
 RETURN array::len($old)"""
 
 
-@dataclass(slots=True)
-class _Changes:
-    """What one transaction does to the jobs that it has read."""
-
-    #: The database's time when they were read.
-    now: float
-    seen: dict[RecordId, Row]
-    changed: dict[RecordId, Row] = field(default_factory=dict)
-    gone: list[RecordId] = field(default_factory=list)
-    delivered: list[Row] = field(default_factory=list)
-
-    def set(self, job: RecordId, **values: Any) -> None:
-        self.changed[job] = {**self.changed.get(job, self.seen[job]), **values}
-
-    def remove(self, job: RecordId) -> None:
-        self.gone.append(job)
-
-    def values(self) -> dict[str, Any]:
-        """What _CHANGE wants bound."""
-        touched = [*self.changed, *self.gone]
-        turns_of = {one: turn_of(row, self.now) for one, row in self.changed.items()}
-        mails = Counter(self.seen[one]["payload"] for one in self.gone)
-        groups: dict[int, list[RecordId]] = {}
-        for mail, count in mails.items():
-            groups.setdefault(count, []).append(mail)
-        return {
-            "ids": touched,
-            "seen": [self.seen[one]["version"] for one in touched],
-            "left": [turn_id(turn) for one in touched if (turn := self.seen[one].get("turn")) is not None],
-            "gone": self.gone,
-            "changed": [{"id": one, "row": _written(row, turns_of[one])} for one, row in self.changed.items()],
-            "turns": [{"id": list(turn)} for turn in turns_of.values() if turn is not None],
-            "delivered": self.delivered,
-            "uses": [{"n": count, "ids": ids} for count, ids in groups.items()],
-        }
-
-
 class SurrealQueue:
     """``Queue`` of ``inbox.store.ports.queue``."""
 
@@ -156,7 +115,7 @@ class SurrealQueue:
             return []
         self._after = turns.last_tenant(chosen)
 
-        def take(changes: _Changes) -> None:
+        def take(changes: JobChanges) -> None:
             for one, row in changes.seen.items():
                 if (row.get("turn") or [""])[0] == "r":
                     until = changes.now + min(seconds, LONGEST_LEASE)
@@ -186,21 +145,21 @@ class SurrealQueue:
             return chosen
 
     async def renew(self, jobs: Sequence[QueuedJob], seconds: float) -> set[str]:
-        def extend(changes: _Changes) -> None:
+        def extend(changes: JobChanges) -> None:
             until = changes.now + min(seconds, LONGEST_LEASE)
             for job in jobs:
-                if (one := _held(changes, job)) is not None:
+                if (one := held_by_worker(changes, job)) is not None:
                     changes.set(one, lease_until=until)
 
-        changes = await self._change([_id(job) for job in bounded(jobs)], extend)
+        changes = await self._change([id_of(job) for job in bounded(jobs)], extend)
         return {row["job_id"] for row in changes.changed.values()}
 
     async def sending(self, job: QueuedJob) -> None:
-        def note(changes: _Changes) -> None:
-            if (one := _held(changes, job)) is not None:
+        def note(changes: JobChanges) -> None:
+            if (one := held_by_worker(changes, job)) is not None:
                 changes.set(one, dot_sent_at=changes.now)
 
-        if not (await self._change([_id(job)], note)).changed:
+        if not (await self._change([id_of(job)], note)).changed:
             raise _lost(job)
 
     async def finish(self, job: QueuedJob, outcome: Outcome) -> None:
@@ -209,19 +168,19 @@ class SurrealQueue:
     async def _finish(self, ends: Sequence[tuple[QueuedJob, Outcome]]) -> list[BaseException | None]:
         lost: list[BaseException | None] = []
 
-        def end(changes: _Changes) -> None:
+        def work(changes: JobChanges) -> None:
             lost.clear()
             ended: set[RecordId] = set()
             for job, outcome in ends:
-                one = _held(changes, job)
+                one = held_by_worker(changes, job)
                 if one is None or one in ended:
                     lost.append(_lost(job))
                     continue
                 ended.add(one)
                 lost.append(None)
-                _end(changes, one, outcome)
+                end(changes, one, outcome)
 
-        await self._change([_id(job) for job, _ in ends], end)
+        await self._change([id_of(job) for job, _ in ends], work)
         return lost
 
     async def release_expired(self) -> int:
@@ -230,16 +189,16 @@ class SurrealQueue:
             "SELECT VALUE id FROM $waiting LIMIT $page; SELECT VALUE id FROM $leased LIMIT $page;"
             "SELECT VALUE id FROM $longest LIMIT $page;"
             "SELECT VALUE id FROM outbound_queue WHERE waits_since > $ahead LIMIT $page",
-            waiting=Keys("outbound_turn", ["w"], ["w", now, LAST]),
-            leased=Keys("outbound_turn", ["l"], ["l", now, LAST]),
-            longest=Keys("outbound_turn", ["l", now + LONGEST_LEASE, LAST], ["l", LAST]),
+            waiting=Keys("outbound_turn", ["w"], ["w", micros(now), LAST]),
+            leased=Keys("outbound_turn", ["l"], ["l", micros(now), LAST]),
+            longest=Keys("outbound_turn", ["l", micros(now + LONGEST_LEASE), LAST], ["l", LAST]),
             ahead=now + CLOCK_SET_BACK_SECONDS,
             page=STEP,
         )
         overdue = [job_id(*one.key[-2:]) for one in (*found[0], *found[1], *found[2])] + list(found[3])
         if not overdue:
             return 0
-        return len((await self._change(list(dict.fromkeys(overdue))[:STEP], _make_due)).changed)
+        return len((await self._change(list(dict.fromkeys(overdue))[:STEP], make_due)).changed)
 
     async def get(self, tenant: str, job: str) -> QueuedJob | None:
         _, found = await self._gateway.query(_READ, ids=[job_id(tenant, job)])
@@ -315,7 +274,7 @@ class SurrealQueue:
     ) -> int:
         """Sets what ``change`` says of each job, from the time and its row; returns how many it changed."""
 
-        def work(changes: _Changes) -> None:
+        def work(changes: JobChanges) -> None:
             for one, row in changes.seen.items():
                 values = change(changes.now, row)
                 if values is not None:
@@ -328,7 +287,7 @@ class SurrealQueue:
         return await self._remove([job_id(tenant, job) for job in dict.fromkeys(bounded(jobs))])
 
     async def _remove(self, ids: Sequence[RecordId], still: Callable[[Row], bool] = lambda _: True) -> int:
-        def work(changes: _Changes) -> None:
+        def work(changes: JobChanges) -> None:
             for one, row in changes.seen.items():
                 if still(row):
                     changes.remove(one)
@@ -336,31 +295,21 @@ class SurrealQueue:
         return len((await self._change(ids, work)).gone)
 
     async def forget(self, scope: Scope) -> int:
-        where, values = "true", {"domain": clean(scope.domain or ""), "sender": clean(scope.account or "")}
-        if scope.domain is not None:
-            where = "sender_domain = $domain"
-        elif scope.account is not None:
-            where = "(sender = $sender OR actor_account = $account)"
+        where, values = jobs_of(scope)
         _, found = await self._gateway.query(
-            "LET $account = (SELECT VALUE record::id(account) FROM ONLY $address WHERE organization = $organization);"
-            f"SELECT VALUE id FROM $keys WHERE {where} LIMIT $page",
-            keys=of_tenant("outbound_queue", scope.tenant),
-            address=rows.address_id(scope.account or ""),
-            organization=rows.organization_id(scope.tenant),
+            f"LET $account = {ACCOUNT_OF_ADDRESS}; SELECT VALUE id FROM $keys WHERE {where} LIMIT $page",
             page=STEP,
             **values,
         )
-        if found:
-            return await self._remove(found)
-        if scope.domain is not None or scope.account is not None:
-            return 0
-        keys = of_tenant("outbound_delivery", scope.tenant)
+        return await self._remove(found) if found else 0
+
+    async def forget_deliveries(self, tenant: str) -> int:
         sql = _DELETE.format(found="SELECT VALUE id FROM $keys LIMIT $page")
-        return int(await self._gateway.write(sql, keys=keys, page=STEP))
+        return int(await self._gateway.write(sql, keys=of_tenant("outbound_delivery", tenant), page=STEP))
 
     async def prune(self, dead_before: float, delivered_before: float) -> int:
         total = 0
-        died = Keys("outbound_turn", ["d"], ["d", dead_before])
+        died = Keys("outbound_turn", ["d"], ["d", micros(dead_before)])
         while True:
             (found,) = await self._gateway.query("SELECT VALUE id FROM $died LIMIT $page", died=died, page=STEP)
             if not found:
@@ -374,67 +323,18 @@ class SurrealQueue:
             total += count
         return total
 
-    async def _change(self, ids: Sequence[RecordId], work: Callable[[_Changes], None]) -> _Changes:
+    async def _change(self, ids: Sequence[RecordId], work: Callable[[JobChanges], None]) -> JobChanges:
         """Reads the jobs, lets ``work`` say what becomes of them, and writes that if they are still as they were."""
 
-        async def attempt() -> _Changes:
+        async def attempt() -> JobChanges:
             now, found = await self._gateway.query(_READ, ids=list(ids))
-            changes = _Changes(now, {row["id"]: row for row in found})
+            changes = JobChanges(now, {row["id"]: row for row in found})
             work(changes)
             if changes.changed or changes.gone:
                 await self._gateway.transaction(_CHANGE, **changes.values())
             return changes
 
         return await self._gateway.retried(attempt)
-
-
-def _written(row: Row, turn: Key | None) -> Row:
-    kept = {name: value for name, value in row.items() if name not in ("id", "blob_path")}
-    return {**kept, "version": row["version"] + 1, "turn": turn}
-
-
-def _end(changes: _Changes, one: RecordId, outcome: Outcome) -> None:
-    now, row, reply = changes.now, changes.seen[one], clean(outcome.reply)
-    ended = {"lease_owner": None, "lease_until": None, "dot_sent_at": None, "last_error": reply}
-    if isinstance(outcome, Deferred):
-        changes.set(
-            one,
-            status="queued",
-            attempts=row["attempts"] - (not outcome.counts),
-            waits_since=now,
-            next_attempt_at=min(now + max(0.0, outcome.delay), max(row["expires_at"], now)),
-            **ended,
-        )
-    elif isinstance(outcome, Failed):
-        changes.set(one, status="dead", died_at=now, **ended)
-    else:
-        changes.remove(one)
-        changes.delivered.append(delivery_row(row, now, reply))
-
-
-def _make_due(changes: _Changes) -> None:
-    now, ahead, longest = changes.now, changes.now + CLOCK_SET_BACK_SECONDS, changes.now + LONGEST_LEASE
-    for one, row in changes.seen.items():
-        if row["status"] == "processing":
-            overdue = row["lease_until"] <= now or row["lease_until"] > longest
-        else:
-            set_back = (row.get("waits_since") or 0.0) > ahead and row["not_before"] <= now
-            overdue = (row.get("turn") or [""])[0] == "w" and (row["next_attempt_at"] <= now or set_back)
-        if overdue:
-            due = min(row["next_attempt_at"], now)
-            changes.set(one, status="queued", lease_owner=None, lease_until=None, waits_since=None, next_attempt_at=due)
-
-
-def _held(changes: _Changes, job: QueuedJob) -> RecordId | None:
-    """The id of the job's row while its worker holds the lease."""
-    one = _id(job)
-    row: Mapping[str, Any] = changes.seen.get(one, {})
-    held = row.get("status") == "processing" and (row["lease_owner"], row["fence"]) == (job.lease_owner, job.fence)
-    return one if held else None
-
-
-def _id(job: QueuedJob) -> RecordId:
-    return job_id(job.tenant, job.job.id)
 
 
 def _lost(job: QueuedJob) -> LeaseLost:

@@ -10,6 +10,7 @@ from inbox.store.ports.hosting import STEP, Cleared, Holdings, InUse, Kept, Scop
 from inbox.store.surreal import rows
 from inbox.store.surreal.entries import Entries
 from inbox.store.surreal.gateway import Gateway
+from inbox.store.surreal.jobs import ACCOUNT_OF_ADDRESS, jobs_of
 from inbox.store.surreal.values import LAST, Keys, RecordId
 from inbox.store.texts import clean
 
@@ -56,6 +57,14 @@ DELETE $edge RETURN NONE;
 RETURN true"""
 
 
+#: What a tenant must not have when it is removed.
+_OF_TENANT: Final = {
+    "outbound_queue": "mail in the queue",
+    "outbound_delivery": "records of deliveries",
+    "plugin_state": "entries of plugins",
+}
+
+
 class Removing:
     """What ``SurrealHosting`` does by itself, and what it does in steps."""
 
@@ -94,7 +103,7 @@ class Removing:
         whole = scope.account is None and scope.domain is None
         boxes = await self._boxes([*owners, scope.tenant] if whole else owners)
         if scope.account is not None:
-            return Holdings(0, 1, aliases, *boxes)
+            return Holdings(0, 1, aliases, *boxes, jobs=await self._jobs(scope))
         (domains, decisions) = await self._gateway.query(
             "SELECT count() FROM has_domain WHERE in = $organization GROUP ALL;"
             "SELECT count() FROM decision WHERE tenant = $tenant GROUP ALL",
@@ -107,8 +116,34 @@ class Removing:
         ]
         return Holdings(
             _number(domains) if whole else 1, accounts, aliases, *boxes, _number(keys[0]), _number(reports[0]),
-            _number(decisions) if whole else 0,
+            _number(decisions) if whole else 0, await self._jobs(scope),
+            await self._state(scope.tenant) if whole else 0,
         )  # fmt: skip
+
+    async def _jobs(self, scope: Scope) -> int:
+        """How many jobs there are in the scope."""
+        where, values = jobs_of(scope)
+        _, found = await self._gateway.query(
+            f"LET $account = {ACCOUNT_OF_ADDRESS}; SELECT count() FROM $keys WHERE {where} GROUP ALL", **values
+        )
+        return _number(found)
+
+    async def _state(self, tenant: str) -> int:
+        """How many entries plugins have for the tenant."""
+        (found,) = await self._gateway.query(
+            "SELECT VALUE entries FROM $keys", keys=Keys("plugin_state_size", [tenant], [tenant, LAST])
+        )
+        return sum(found)
+
+    async def uses(self, tenant: str) -> str:
+        """What a tenant without domains and addresses still has besides mailboxes; empty if it has nothing."""
+        for table, what in _OF_TENANT.items():
+            (found,) = await self._gateway.query(
+                "SELECT VALUE id FROM $keys LIMIT 1", keys=Keys(table, [tenant], [tenant, LAST])
+            )
+            if found:
+                return what
+        return ""
 
     async def _boxes(self, owners: Sequence[str]) -> tuple[int, int, int]:
         """Mailboxes, messages and octets of these owners."""

@@ -24,6 +24,11 @@ class RecordId(NamedTuple):
     key: Any
 
 
+def micros(seconds: float) -> int:
+    """A time as part of a record id: SurrealDB does not keep all bits of a floating-point number there."""
+    return round(seconds * 1_000_000)
+
+
 class Keys(NamedTuple):
     """The records of ``table`` with ``first <= key <= last``."""
 

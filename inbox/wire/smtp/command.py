@@ -9,8 +9,8 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from inbox.base.limits import DOMAIN_OCTETS
 from inbox.mail.address import Address, AddressError, canonical_domain
 from inbox.wire.smtp.errors import CommandError
-from inbox.wire.smtp.moves import Verb
 from inbox.wire.smtp.parameters import check_mail, check_rcpt, split_parameters
+from inbox.wire.smtp.state import Verb
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _VERBS = {verb.value: verb for verb in Verb}

@@ -77,14 +77,6 @@ class Receiver:
         self._buffer = self._buffer[self._start :] + data if self._start < len(self._buffer) else data
         self._start = 0
 
-    def peek(self) -> bytes:
-        """What is buffered, for a header in front of the protocol (PROXY)."""
-        return self._buffer[self._start :]
-
-    def skip(self, octets: int) -> None:
-        """Uses up that many of the buffered octets."""
-        self._start += octets
-
     def drop_buffered(self) -> None:
         """Forgets what the client sent ahead (RFC 3207 §4.2)."""
         self._buffer, self._start, self._overlong = b"", 0, False

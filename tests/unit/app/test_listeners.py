@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from inbox.app.config.loading import Config, load
-from inbox.app.listeners import Listener, bind, inherited
+from inbox.app.listeners import bind, inherited
 from inbox.base.errors import ConfigError
+from inbox.server.listener import Endpoint
 from tests.support.ports import free_port, free_ports
 
 OFF = {"SMTP_TRANSFER_PORT": "0", "LMTP_PORT": "0", "IMAP_PORT": "0", "IMAPS_PORT": "0"}
@@ -32,7 +33,7 @@ def config(**ports: int) -> Config:
     return load({**OFF, "SERVER_BIND_ADDR": "127.0.0.1", **{name: str(port) for name, port in ports.items()}})
 
 
-def closed(listeners: list[Listener]) -> dict[str, int]:
+def closed(listeners: list[Endpoint]) -> dict[str, int]:
     """Name to port, after closing them."""
     found = {listener.name: listener.port for listener in listeners}
     for listener in listeners:

@@ -112,7 +112,8 @@ def test_a_dry_run_counts(full: Cli) -> None:
     values = full("tenant", "rm", "demo", "--dry-run", "--json").json
     assert values["holds"] == {
         "domains": 1, "accounts": 2, "aliases": 3, "mailboxes": 12, "messages": 3,
-        "octets": values["holds"]["octets"], "dkim_keys": 0, "reports": 0, "decisions": 0,
+        "octets": values["holds"]["octets"], "dkim_keys": 0, "reports": 0, "decisions": 0, "jobs": 0,
+            "plugin_state": 0,
     }  # fmt: skip
     assert values["decision_records"].startswith("kept")
     out = full("tenant", "rm", "demo", "--dry-run").out

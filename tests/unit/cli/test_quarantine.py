@@ -6,7 +6,7 @@ import pytest
 
 from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
-from inbox.cli.quarantine import QUARANTINE
+from inbox.mail.tenancy import QUARANTINE
 from inbox.store.ports.decisions import DecisionRecord
 from inbox.store.ports.ingest import Copy, Indexed, IndexedMessage
 from inbox.store.ports.messages import EmailRecord

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from inbox.base.limits import IMAP_EARLY_COMMANDS, IMAP_ERRORS, SMTP_ERRORS
-from inbox.server.fairness import NETWORKS, SLICE_SECONDS, STARTS_BURST, Patience, Share, Turns
+from inbox.server.fairness import NETWORKS, SLICE_SECONDS, STARTS_BURST, Share, Turns
+from inbox.server.limits import Patience
 from tests.support.imap_world import world as imap_world
 from tests.support.smtp_world import reply, smtp_world
 
@@ -166,7 +167,8 @@ async def test_pipelined_smtp_commands_let_others_run(tmp_path: Path) -> None:
     async with smtp_world(tmp_path, listen=False, max_idle_commands=0) as world:
         client = await world.greeted()
         # Each look at the clock takes half a slice: a command cannot take less.
-        share = next(iter(world.server.guard.connections))._share  # type: ignore[attr-defined]
+        [session] = world.server._sessions.values()
+        share = session.share
         share._reading = Reading(SLICE_SECONDS / 2)
         with Passes() as passes:
             client.send(b"NOOP\r\n" * 300)
@@ -178,7 +180,8 @@ async def test_pipelined_smtp_commands_let_others_run(tmp_path: Path) -> None:
 async def test_a_stream_of_message_text_lets_others_run(tmp_path: Path) -> None:
     async with smtp_world(tmp_path, listen=False) as world:
         client = await world.greeted()
-        share = next(iter(world.server.guard.connections))._share  # type: ignore[attr-defined]
+        [session] = world.server._sessions.values()
+        share = session.share
         share._reading = Reading(SLICE_SECONDS / 2)
         with Passes() as passes:
             client.send(

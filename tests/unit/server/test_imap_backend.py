@@ -11,8 +11,9 @@ import pytest
 
 from inbox.base.errors import InboxError, NotFound, StorageFull, StoreUnavailable
 from inbox.mail.content import MemoryContent
+from inbox.server.listener import bind
 from inbox.store.ports.hosting import Scope
-from tests.support.imap_world import World, world
+from tests.support.imap_world import World, imap_server, world
 
 MESSAGE = b"Subject: x\r\nMessage-ID: <1@demo.test>\r\n\r\nabc\r\n"
 
@@ -176,7 +177,7 @@ async def test_stopping_finishes_the_command_and_says_goodbye(tmp_path: Path, mo
             assert await idling.response() == b"+ Idling"
             busy.send(b"a APPEND INBOX {3+}\r\nabc\r\n")
             await started.wait()
-            stopping = asyncio.create_task(w.server.stop())
+            stopping = asyncio.create_task(w.stop())
             goodbye = b"* BYE [UNAVAILABLE] Server is shutting down\r\n"
             for client in (waiting, idling, fresh):
                 assert (await client.rest()).endswith(goodbye)
@@ -221,19 +222,22 @@ async def test_a_command_that_does_not_end_is_cut_off_when_the_server_stops(
         async with w.user() as busy:
             busy.send(b"a APPEND INBOX {3+}\r\nabc\r\n")
             await started.wait()
-            await asyncio.wait_for(w.server.stop(), 20)
+            await asyncio.wait_for(w.stop(), 20)
             assert w.server.connections == 0
 
 
 async def test_tls_without_a_certificate_is_a_mistake_of_the_caller(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
-        server = type(w.server)(
-            type(w.config)("x", tmp_path), w.database, w.blobs, w.server._backend.login, w.appending, w.log
-        )
-        with pytest.raises(ValueError):
-            await server.start("127.0.0.1", 0, tls="implicit")
-        [port] = await server.start("127.0.0.1", 0, tls=None)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        config = type(w.config)("x", tmp_path)
+        server = imap_server(config, w.database, w.blobs, w.server._backend.login, w.appending, w.log)
+        for tls in ("implicit", "starttls"):
+            refused = bind("127.0.0.1", 0, "imap", tls)
+            with pytest.raises(ValueError, match="imap: TLS needs a certificate"):
+                await server.start([refused])
+            refused.socket.close()
+        plain = bind("127.0.0.1", 0, tls="none")
+        await server.start([plain])
+        reader, writer = await asyncio.open_connection("127.0.0.1", plain.port)
         assert b"STARTTLS" not in await reader.readline()
         writer.write(b"a STARTTLS\r\n")
         assert await reader.readline() == b"a BAD TLS is not available\r\n"
@@ -248,10 +252,10 @@ async def test_expunged_by_somebody_else_between_select_and_fetch(tmp_path: Path
         async with w.user() as client:
             await w.database.messages.remove(w.organization.id, mailbox.id, [2])
             assert await client.command(b"FETCH 2 (BODY.PEEK[])") == [
-                b"t3 NO [EXPUNGEISSUED] Some of these messages were expunged by somebody else"
+                b"t3 NO [EXPUNGEISSUED] Another session expunged some of these messages"
             ]
             assert await client.command(b"STORE 2 +FLAGS (\\Seen)") == [
-                b"t4 NO [EXPUNGEISSUED] Some of these messages were expunged by somebody else"
+                b"t4 NO [EXPUNGEISSUED] Another session expunged some of these messages"
             ]
             assert (await client.command(b"COPY 2 Archive"))[0] == b"* 2 EXPUNGE"
             assert await client.command(b"SEARCH UID 3") == [b"* SEARCH 2", b"t6 OK Searched"]
@@ -276,7 +280,7 @@ async def test_a_client_that_does_not_read_does_not_hold_up_the_stop(tmp_path: P
             lazy.reader._transport.pause_reading()  # type: ignore[attr-defined]  # a client that stops reading
             lazy.send(b"a FETCH 1 BODY.PEEK[]\r\n")
             await asyncio.wait_for(_filled(w), 20)
-            await asyncio.wait_for(w.server.stop(), 20)
+            await asyncio.wait_for(w.stop(), 20)
             assert w.server.connections == 0
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from inbox.base import limits
 from inbox.base.limits import IMAP_EARLY_LITERAL_OCTETS, LOGIN_FAILURES, SPOOL_OCTETS
-from inbox.server.imap.searchtext import address_words
+from inbox.flow.mailboxes.search_text import address_words
 from tests.support.imap_world import ADDRESS, PASSWORD, client_tls, world
 
 MESSAGE = b"Subject: x\r\nMessage-ID: <1@demo.test>\r\n\r\nabc\r\n"
@@ -124,9 +124,7 @@ async def test_sasl_plain(tmp_path: Path) -> None:
         client.send(b"b AUTHENTICATE PLAIN\r\n" + good + b"\r\n")
         assert await client.response() == b"+ "
         assert (await client.response()).startswith(b"b OK [CAPABILITY IMAP4rev1 ")
-        assert (await client.command(b"LOGIN a b"))[
-            0
-        ] == b"t5 BAD Not now: you are logged in, and no mailbox is selected"
+        assert (await client.command(b"LOGIN a b"))[0] == b"t5 BAD You are logged in already"
         assert (await client.command(b"STARTTLS"))[0].startswith(b"t6 BAD ")
 
 

@@ -90,7 +90,7 @@ async def test_idle_that_comes_with_the_login_is_in_no_hurry_while_connections_a
     async with world(tmp_path) as w, w.connect(tls=True) as client:
         client.send(b'a LOGIN ann@demo.test "correct horse"\r\nb SELECT INBOX\r\nc IDLE\r\n')
         await client.until(b"+")
-        [idling] = w.server.guard.connections
+        [idling] = w.server.limits.connections
         async with asyncio.timeout(20):
             while idling.deadline == inf:  # set behind the continuation request, when it waits for the client
                 await asyncio.sleep(0)

@@ -8,17 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inbox.mail.flags import Flag
-from inbox.mail.tenancy import Mailbox
 from inbox.server.imap.view import SHOWN_KEYWORDS, View
 from inbox.store.listing import packed
 from inbox.store.ports.messages import Entry, MailboxChanges
 from inbox.wire.imap.sequence import SequenceSet
 
-MAILBOX = Mailbox("m", "t", "a", "INBOX", 1)
-
 
 def view(*uids: int) -> View:
-    return View(MAILBOX, packed(1, array("I", uids), bytes(len(uids)), []), read_only=False)
+    return View(packed(1, array("I", uids), bytes(len(uids)), []))
 
 
 def numbers(made: View, *ranges: tuple[int, int], uid: bool = False) -> list[int] | None:

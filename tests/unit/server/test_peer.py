@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inbox.base.limits import SMTP_ERRORS
-from inbox.server.guard import CROWDED_SECONDS
+from inbox.server.limits import CROWDED_SECONDS
 from tests.support.imap_world import client_tls
 from tests.support.imap_world import world as imap_world
 from tests.support.smtp_world import TcpClient, reply, say, smtp_world
@@ -131,10 +131,10 @@ async def test_a_peer_that_does_not_read_does_not_keep_others_out(tmp_path: Path
         async with asyncio.timeout(20):
             while not session.channel.full:
                 await asyncio.sleep(0.01)
-        w.server.guard.sweep()
+        w.server.limits.sweep()
         assert not session.channel.lost, "nobody waits for its place long enough"
-        session.pressing = 0.0  # as if it had not read for CROWDED_SECONDS
-        w.server.guard.sweep()
+        session.channel.pressing = 0.0  # as if it had not read for CROWDED_SECONDS
+        w.server.limits.sweep()
         await w.alone()
         async with w.connect():
             pass
@@ -178,7 +178,7 @@ async def test_a_slow_reader_that_goes_on_to_idle_is_left_in_peace(tmp_path: Pat
             async with asyncio.timeout(20):
                 while not session.channel.full:
                     await asyncio.sleep(0.01)
-            assert session.pressing < inf
+            assert session.channel.pressing < inf
             reading.resume_reading()
             await client.until(b"+")
-            assert session.pressing == inf
+            assert session.channel.pressing == inf

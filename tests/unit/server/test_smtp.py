@@ -9,17 +9,14 @@ from pathlib import Path
 
 import pytest
 import trustme
-from aiosmtpd.smtp import SMTP
 
 from inbox.base.clock import SystemClock
 from inbox.base.errors import ConfigError
 from inbox.mail.reply import Reply
 from inbox.plugin.api.context import Tls
-from inbox.server.guard import CROWDED_SECONDS
+from inbox.server.limits import CROWDED_SECONDS
 from inbox.server.smtp.config import SmtpConfig
-from inbox.server.smtp.connection import SmtpConnection
 from inbox.server.smtp.server import SmtpServer
-from inbox.wire.smtp.moves import Verb
 from tests.support.smtp_world import PATIENCE, MemoryClient, World, reply, say, smtp_world
 
 ENVELOPE = b"MAIL FROM:<a@client.example>\r\nRCPT TO:<bob@demo.test>\r\nDATA\r\n"
@@ -119,7 +116,7 @@ class TestTime:
             world.pass_time(2)
             await settle()
             assert client.transport.closed
-            assert not world.server.guard.connections
+            assert not world.server.limits.connections
 
     async def test_writing_goes_on_when_the_client_reads_again(self, tmp_path: Path) -> None:
         async with smtp_world(tmp_path, listen=False) as world:
@@ -176,7 +173,7 @@ class TestDisconnects:
             world.receiving.gate.set()
             await settle()
             assert [got.content for got in world.receiving.got] == [b"text\r\n"]
-            assert not world.server.guard.connections
+            assert not world.server.limits.connections
 
     async def test_a_half_closed_connection_is_answered(self, tmp_path: Path) -> None:
         async with smtp_world(tmp_path, listen=False) as world:
@@ -197,7 +194,7 @@ class TestDisconnects:
             client.lose()
             await settle()
             assert not world.receiving.got
-            assert not world.server.guard.connections
+            assert not world.server.limits.connections
 
     async def test_half_a_chunk_is_none(self, tmp_path: Path) -> None:
         async with smtp_world(tmp_path, listen=False) as world:
@@ -304,7 +301,7 @@ class TestDoor:
     async def test_the_recipients_beyond_the_limit_have_a_limit(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("inbox.server.smtp.connection.SMTP_SURPLUS_RECIPIENTS", 10)
+        monkeypatch.setattr("inbox.server.smtp.commands.SMTP_SURPLUS_RECIPIENTS", 10)
         async with smtp_world(tmp_path, listen=False, max_idle_commands=6, max_recipients=1) as world:
             client = await world.greeted()
             client.send(b"MAIL FROM:<a@client.example>\r\n" + b"RCPT TO:<r@demo.test>\r\n" * 100)
@@ -535,11 +532,11 @@ class TestTls:
         with pytest.warns(DeprecationWarning):
             context.minimum_version = ssl.TLSVersion.TLSv1
         with pytest.raises(ConfigError, match=r"TLS 1\.2"):
-            SmtpServer(SmtpConfig("mx.test", tmp_path, tls=context), None, SystemClock(), None, None)  # type: ignore[arg-type]  # refused before they are looked at
+            SmtpServer(lambda: SmtpConfig("mx.test", tmp_path, tls=context), None, SystemClock(), None, None)  # type: ignore[arg-type]  # refused before they are looked at
 
     def test_a_missing_spool_directory_stops_the_start(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="no such directory"):
-            SmtpServer(SmtpConfig("mx.test", tmp_path / "no"), None, SystemClock(), None, None)  # type: ignore[arg-type]  # refused before they are looked at
+            SmtpServer(lambda: SmtpConfig("mx.test", tmp_path / "no"), None, SystemClock(), None, None)  # type: ignore[arg-type]  # refused before they are looked at
 
 
 class TestStop:
@@ -547,7 +544,7 @@ class TestStop:
         async with smtp_world(tmp_path) as world:
             client = await world.tcp()
             await reply(client)
-            await world.server.stop(5)
+            await world.stop(5)
             assert await reply(client) == ["421 4.3.2 Shutting down, try again later"]
             assert await reply(client) == []
             client.writer.close()
@@ -557,7 +554,7 @@ class TestStop:
     async def test_a_transaction_is_finished_first(self, tmp_path: Path) -> None:
         async with smtp_world(tmp_path, listen=False) as world:
             client = await in_data(world)
-            stopping = asyncio.create_task(world.server.stop(60))
+            stopping = asyncio.create_task(world.stop(60))
             await settle()
             assert not stopping.done()
             client.send(b"text\r\n.\r\n")
@@ -572,7 +569,7 @@ class TestStop:
             client = await in_data(world)
             client.send(b".\r\n")
             await world.receiving.entered.wait()
-            await world.server.stop(0)
+            await world.stop(0)
             assert await reply(client) == []
             assert world.log.named("smtp_transactions_cut")
 
@@ -582,43 +579,12 @@ class TestStopBehindProxy:
         async with smtp_world(tmp_path, listen=False, **BEHIND_PROXY) as world:
             client = world.memory(("10.1.2.3", 1))
             await settle()
-            await world.server.stop(60)
+            await world.stop(60)
             assert await reply(client) == []
 
 
-class TestBaseClass:
-    def test_no_command_of_aiosmtpd_is_left(self) -> None:
-        """Its own methods know nothing of our limits: each is overridden, or its verb is none of ours."""
-        inherited = {name for name in dir(SMTP) if name.startswith("smtp_")}
-        ours = {f"smtp_{verb}" for verb in Verb}
-        assert inherited - ours == {"smtp_AUTH"}
-        for name in inherited & ours:
-            assert getattr(SmtpConnection, name) is not getattr(SMTP, name), name
-
-    async def test_connections_share_nothing_that_changes(self, tmp_path: Path) -> None:
-        before = dict(SMTP.command_size_limits)
-        async with smtp_world(tmp_path, listen=False) as world:
-            for _ in range(2):
-                client = await world.greeted()
-                await say(client, *["EHLO client.example"] * 20)
-        assert dict(SMTP.command_size_limits) == before
-
-
-class TestUnixSocket:
+class TestLmtp:
     async def test_lmtp_has_no_cap_per_peer(self, tmp_path: Path) -> None:
         async with smtp_world(tmp_path, lmtp=True, listen=False, max_connections_per_peer=1) as world:
             for _ in range(3):
                 await world.greeted("LHLO client.example")
-
-    async def test_lmtp(self, tmp_path: Path) -> None:
-        async with smtp_world(tmp_path, lmtp=True, listen=False) as world:
-            path = tmp_path / "lmtp.sock"
-            await world.server.start_unix(path)
-            reader, writer = await asyncio.open_unix_connection(str(path))
-            writer.write(b"LHLO client.example\r\nMAIL FROM:<>\r\nRCPT TO:<r1@demo.test>\r\nDATA\r\n.\r\nQUIT\r\n")
-            async with asyncio.timeout(PATIENCE):
-                said = (await reader.read()).splitlines()
-            assert [said[0][:4], *(line[:3] for line in said[-5:])] == [b"220 ", b"250", b"250", b"354", b"250", b"221"]
-            writer.close()
-            (session,) = world.receiving.sessions
-            assert session.peer.is_loopback

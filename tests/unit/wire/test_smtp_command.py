@@ -7,7 +7,7 @@ import pytest
 from inbox.mail.address import Address
 from inbox.wire.smtp.command import Bdat, Mail, Rcpt, check_helo, parse_bdat, parse_command, parse_mail, parse_rcpt
 from inbox.wire.smtp.errors import CommandError
-from inbox.wire.smtp.moves import Verb
+from inbox.wire.smtp.state import Verb
 
 ANN = Address("ann", "demo.test")
 

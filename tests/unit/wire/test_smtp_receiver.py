@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from inbox.base.limits import COMMAND_LINE_OCTETS
 from inbox.wire.smtp.command import Command
-from inbox.wire.smtp.moves import MOVES, State, Verb
 from inbox.wire.smtp.receiver import EndOfText, Malformed, Receiver, Text
+from inbox.wire.smtp.state import Verb
 
 
 def test_what_was_pipelined_can_be_dropped_before_it_is_looked_at() -> None:
@@ -59,25 +59,8 @@ def test_a_text_line_may_be_as_long_as_the_message() -> None:
     assert octets == 500_000
 
 
-def test_peek_and_skip_are_for_a_header_in_front() -> None:
-    receiver = Receiver()
-    receiver.receive_data(b"headerNO")
-    assert receiver.peek() == b"headerNO"
-    receiver.skip(6)
-    receiver.receive_data(b"OP\r\n")
-    assert receiver.buffered == 6
-    assert isinstance(receiver.next_event(), Command)
-
-
 def test_an_empty_chunk_ends_at_once() -> None:
     receiver = Receiver()
     receiver.expect_chunk(0, first=True, last=True)
     assert receiver.next_event() == EndOfText(bare=False)
     assert receiver.next_event() is None
-
-
-def test_every_state_lets_clients_leave_and_nobody_gets_to_data_without_a_recipient() -> None:
-    assert all(MOVES[(state, Verb.QUIT)] is state for state in State)
-    assert {state for state, verb in MOVES if verb is Verb.DATA} == {State.RCPTS}
-    assert {state for state, verb in MOVES if verb is Verb.BDAT} == {State.RCPTS, State.CHUNKS}
-    assert {state for state, verb in MOVES if verb is Verb.STARTTLS} == {State.READY}

@@ -39,7 +39,7 @@ def test_the_domain_field_is_the_last_word(
     ("action", "expected"),
     [
         ("reject", Reject(550, "5.7.23", "no")),
-        ("defer", Defer(451, "4.7.24", "no")),
+        ("defer", Defer(451, "4.7.0", "no")),
         ("quarantine", Quarantine("spf=temperror: because")),
         ("tag", AddHeader("X-Authentication-Warning", "mx.test: spf=temperror")),
         (ScoreAction(score=2.5), Score("SPF_TEMPERROR", 2.5, "because", "authentication")),
@@ -49,6 +49,13 @@ def test_the_domain_field_is_the_last_word(
 def test_an_action_becomes_an_opinion(action: Action, expected: Opinion | None) -> None:
     said = opinion_of(action, "spf", Result.TEMPERROR, said="no", enhanced="5.7.23", why="because", server="mx.test")
     assert said == expected
+
+
+def test_a_method_may_have_its_own_code_for_a_deferral() -> None:
+    said = opinion_of(
+        "defer", "spf", Result.TEMPERROR, said="no", enhanced="5.7.23", deferred="4.7.24", why="", server="mx.test"
+    )
+    assert said == Defer(451, "4.7.24", "no")
 
 
 @pytest.mark.parametrize("written", ["refuse", {"score": 1000}, {"scores": 1}, 3, None, {}])

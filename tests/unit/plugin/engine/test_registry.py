@@ -51,6 +51,8 @@ def hook(text: str, before: str = "") -> str:
         (hook("def data(self, tx): yield"), "data: a hook returns its opinions, it does not yield them"),
         (hook("def data(self): pass", "class Settings: pass\n"),
          "Settings must be a class derived from PluginSettings"),
+        (hook("def data(self): pass", "class Setings(PluginSettings): pass\n"),
+         "Setings is not used: name it Settings, or set Settings = Setings in the class"),
         (hook("def data(self): pass", "class Settings(PluginSettings):\n    mode: str = ''\n"),
          "Settings: mode belongs to the engine; choose another name"),
         (hook("def data(self): pass",

@@ -1,0 +1,58 @@
+"""Listings of mailboxes that were opened lately: the next one who opens one reads only what has changed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from inbox.base.limits import IMAP_LISTINGS_OCTETS
+from inbox.flow.mailboxes.contents import Contents
+from inbox.flow.mailboxes.slices import apply_in_slices
+from inbox.mail.tenancy import Mailbox
+from inbox.store.listing import Listing
+from inbox.store.ports import Messages
+
+#: Changes that are sooner read again as part of the whole mailbox.
+_MANY: Final = 5000
+
+
+class Listings:
+    """The listings of one process.
+
+    A listing says at which modseq it holds, so that one that is kept is never wrong, only old: what happened since is
+    asked for, as each session does. Sessions of one mailbox share its memory.
+
+    Args:
+        octets: how much may be kept.
+    """
+
+    def __init__(self, messages: Messages, octets: int = IMAP_LISTINGS_OCTETS) -> None:
+        self._messages = messages
+        self._room = octets
+        self._kept: OrderedDict[tuple[str, str], Listing] = OrderedDict()
+
+    async def of(self, mailbox: Mailbox, modseq: int) -> Listing:
+        """The mailbox as it was at ``modseq``, its newest as far as the caller knows, or later. Raises NotFound."""
+        key = (mailbox.organization, mailbox.id)
+        known = self._kept.get(key)
+        if known is None or modseq < known.modseq or modseq > known.modseq + _MANY:
+            # A modseq that went back: another session was quicker, or the database is one that was restored.
+            listing = await self._messages.listing(*key)
+        elif modseq == known.modseq:
+            listing = known
+        else:
+            contents = Contents(known)
+            await apply_in_slices(contents, await self._messages.changes(*key, known.modseq))
+            contents.drop_gone()
+            listing = contents.listing()
+        self._keep(key, listing)
+        return listing
+
+    def _keep(self, key: tuple[str, str], listing: Listing) -> None:
+        replaced = self._kept.pop(key, None)
+        self._room += replaced.octets if replaced is not None else 0
+        self._kept[key] = listing
+        self._room -= listing.octets
+        while self._room < 0:
+            _, dropped = self._kept.popitem(last=False)
+            self._room += dropped.octets

@@ -1,0 +1,207 @@
+"""Accepts connections for every server, plain or with implicit TLS, and makes a channel of each."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address
+from math import inf
+from typing import Final, Protocol
+
+from inbox.base.peers import peer_address, site_of
+from inbox.plugin.api.services import Log
+from inbox.server.fairness import Turns
+from inbox.server.limits import CROWDED_SECONDS, STRANGER, ConnectionLimits
+from inbox.server.listener import BACKLOG, Encryption, Endpoint
+from inbox.server.transport import Channel
+
+#: Seconds before the next try when no connection could be accepted (out of descriptors, say).
+_RETRY_SECONDS: Final = 1.0
+
+
+class Connected(Protocol):
+    """Takes a new connection.
+
+    Args:
+        port: of ours, which it came to.
+        tls: how TLS is used there; with ``implicit`` the handshake is done.
+    """
+
+    def __call__(self, channel: Channel, port: int, tls: Encryption) -> None: ...
+
+
+class Acceptor:
+    """The listening sockets of one server.
+
+    Args:
+        protocol: ``smtp``, ``imap`` …: the beginning of the log events.
+        connected: what a new connection is handed to.
+        handshakes: counts the clients of implicit TLS whose handshake is under way. They are counted apart, so that
+            they cannot keep out those who are connected.
+        tls, tls_seconds: the certificate, and the seconds for a handshake.
+        write_seconds, write_octets: see :class:`inbox.server.transport.Channel`.
+        backlog: connections that wait for us to accept them.
+    """
+
+    def __init__(
+        self,
+        protocol: str,
+        connected: Connected,
+        handshakes: ConnectionLimits,
+        turns: Turns,
+        log: Log,
+        *,
+        tls: ssl.SSLContext | None,
+        tls_seconds: float,
+        write_seconds: float,
+        write_octets: int = 0,
+        backlog: int = BACKLOG,
+    ) -> None:
+        self._protocol = protocol
+        self._connected = connected
+        self._handshakes = handshakes
+        self._clock = handshakes.clock
+        self._turns = turns
+        self._log = log
+        self._tls = tls
+        self._tls_seconds = tls_seconds
+        self._write_seconds = write_seconds
+        self._write_octets = write_octets
+        self._backlog = backlog
+        self._endpoints: list[Endpoint] = []
+        self._servers: list[asyncio.Server] = []
+        self._accepting: set[asyncio.Task[None]] = set()
+        self.shaking: dict[asyncio.Task[None], _Handshake] = {}
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The ports that are listened on, by the names of their endpoints."""
+        return {endpoint.name: endpoint.port for endpoint in self._endpoints}
+
+    async def start(self, endpoint: Endpoint) -> None:
+        """Accepts connections at one more endpoint.
+
+        Raises:
+            OSError: the socket cannot be listened on.
+            ValueError: TLS without a certificate.
+        """
+        if endpoint.tls == "implicit":
+            if self._tls is None:
+                raise ValueError(f"{endpoint.name}: TLS needs a certificate")
+            self._handshakes.start()
+            endpoint.socket.setblocking(False)
+            self._accepting.add(asyncio.create_task(self._accept(endpoint)))
+        else:
+            make = partial(self.channel, endpoint.port, endpoint.tls)
+            loop = asyncio.get_running_loop()
+            self._servers.append(await loop.create_server(make, sock=endpoint.socket, backlog=self._backlog))
+        self._endpoints.append(endpoint)
+
+    def channel(self, port: int, tls: Encryption) -> Channel:
+        """The protocol of a new connection.
+
+        Args:
+            port: of ours; each connection would have to ask the kernel.
+        """
+        connected = partial(self._connected, port=port, tls=tls)
+        return Channel(connected, self._clock, self._write_seconds, self._write_octets)
+
+    async def close(self) -> None:
+        """Accepts no more connections, and ends the handshakes that are under way."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        self._handshakes.stop()
+        waiting = (*self._accepting, *self.shaking)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        self._accepting.clear()
+        for endpoint in self._endpoints:
+            endpoint.socket.close()
+        self._endpoints.clear()
+
+    # -- implicit TLS
+
+    async def _accept(self, endpoint: Endpoint) -> None:
+        """Accepts connections of implicit TLS.
+
+        A server of asyncio's tells of a connection when its handshake is done: clients that never begin theirs would
+        be counted by nobody, and use up all descriptors.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(endpoint.socket)
+            except OSError as error:
+                self._log.error(f"{self._protocol}_accept_failed", error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            self._begin_handshake(endpoint, connection, peer_address(address[0]))
+
+    def _begin_handshake(self, endpoint: Endpoint, connection: socket.socket, peer: IPv4Address | IPv6Address) -> None:
+        limits, shaking = self._handshakes, _Handshake(self._clock.monotonic(), self._tls_seconds)
+        counted = limits.enter_peer(peer)
+        if not counted or not limits.enter(shaking, peer):
+            if counted:
+                limits.leave_peer(peer)
+            self._log.warning(f"{self._protocol}_too_many_handshakes", peer=str(peer), handshakes=len(self.shaking))
+            connection.close()
+            return
+        shaking.task = asyncio.get_running_loop().create_task(self._shake_hands(endpoint, shaking, connection, peer))
+        self.shaking[shaking.task] = shaking
+        shaking.task.add_done_callback(partial(self._shaken, peer))
+
+    def _shaken(self, peer: IPv4Address | IPv6Address, task: asyncio.Task[None]) -> None:
+        self._handshakes.leave(self.shaking.pop(task))
+        self._handshakes.leave_peer(peer)
+
+    async def _shake_hands(
+        self, endpoint: Endpoint, shaking: _Handshake, connection: socket.socket, peer: IPv4Address | IPv6Address
+    ) -> None:
+        port = endpoint.port
+
+        def connected(channel: Channel) -> None:
+            shaking.deadline = inf  # the socket belongs to the session now
+            self._connected(channel, port, "implicit")
+
+        try:
+            # A handshake costs more than anything else that a stranger can ask for.
+            await self._turns.take(site_of(peer))
+        except BaseException:
+            connection.close()
+            raise
+        # The loop has to do this handshake: uvloop reads before connection_made could hold the transport, and the
+        # client speaks first.
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: Channel(connected, self._clock, self._write_seconds, self._write_octets),
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._tls_seconds,
+            )
+        except OSError as error:  # TLS errors, time-outs and lost connections are all OSErrors
+            self._log.debug(f"{self._protocol}_tls_failed", error=str(error))
+        except BaseException:
+            connection.close()
+            raise
+
+
+class _Handshake:
+    """A client of implicit TLS before it is a session (:class:`inbox.server.limits.Limited`)."""
+
+    standing = STRANGER
+
+    def __init__(self, now: float, seconds: float) -> None:
+        self.deadline = now + seconds
+        self.pressing = now + CROWDED_SECONDS
+        self.waiting_since = now
+        self.task: asyncio.Task[None] | None = None
+
+    def expire(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+
+    evict = expire

@@ -1,0 +1,47 @@
+"""Connections that come through a load balancer, which names the client in a PROXY header."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network
+
+from inbox.base.clock import Clock
+from inbox.server.limits import CROWDED_SECONDS
+from inbox.server.transport import Channel, Disconnected
+from inbox.wire import proxy
+
+
+class NotListed(proxy.ProxyError):
+    """A connection that does not come from a load balancer that may speak for clients."""
+
+
+async def read_proxy_header(
+    channel: Channel, networks: Iterable[IPv4Network | IPv6Network], seconds: float, clock: Clock
+) -> proxy.Proxied | None:
+    """Reads the PROXY header with which every connection of a load balancer begins.
+
+    Args:
+        networks: where load balancers are; nobody else may speak for a client.
+        seconds: for the whole header.
+
+    Returns:
+        The client that the header names; None if the load balancer speaks for itself.
+
+    Raises:
+        NotListed: the peer is in none of ``networks``.
+        proxy.ProxyError: what it sends is no header.
+        TimedOut, Evicted, Disconnected: the header did not come.
+    """
+    address, _ = channel.peer
+    if not any(address in network for network in networks):
+        raise NotListed(f"{address} is in none of server.proxy_networks")
+    since = clock.monotonic()
+    data = b""
+    while (header := proxy.parse(data)) is None:
+        await channel.wait(since + seconds, since + CROWDED_SECONDS, since)
+        piece = channel.take()
+        if not piece:
+            raise Disconnected("end of input, or the server stops")
+        data += piece
+    channel.untake(data[header.octets :])
+    return header.proxied

@@ -1,0 +1,207 @@
+"""A connection as its commands see it: the transaction, what was read, what is to be said."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiosmtpd.smtp import Envelope as BaseEnvelope
+
+from inbox.base.clock import Clock
+from inbox.base.ids import Ids
+from inbox.flow.envelope import Envelope as FlowEnvelope
+from inbox.flow.ports import Receiving
+from inbox.mail.reply import Reply
+from inbox.plugin.api.context import Session
+from inbox.plugin.api.services import Log
+from inbox.server.fairness import Share, Turns
+from inbox.server.limits import CROWDED_SECONDS, IN_TRANSACTION, STRANGER, ConnectionLimits, Patience
+from inbox.server.smtp.config import Service, SmtpConfig
+from inbox.server.smtp.intake import Intake
+from inbox.server.spool import Spool
+from inbox.server.transport import Channel, Disconnected
+from inbox.wire.smtp.receiver import Receiver
+from inbox.wire.smtp.reply import render
+from inbox.wire.smtp.state import Dialogue
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What all sessions of one server share."""
+
+    config: SmtpConfig
+    service: Service
+    receiving: Receiving
+    clock: Clock
+    ids: Ids
+    log: Log
+    limits: ConnectionLimits
+    turns: Turns
+    run_outside: Callable[[Callable[[], None]], Awaitable[None]]
+
+
+class Envelope(BaseEnvelope):
+    """One transaction, from MAIL to the end of the message.
+
+    aiosmtpd's envelope has what the client asked for: ``smtp_utf8``, and in ``rcpt_tos`` the argument of each RCPT
+    that was accepted. The other attributes are ours.
+
+    Attributes:
+        transaction: the flow's envelope, which servers hand on as it is.
+        surplus: recipients beyond the limit.
+        surplus_reply: what each of these is answered: the refusal is recorded once.
+        intake: the chunks of the message so far (BDAT).
+        text_since: when the first octets of the message were waited for.
+    """
+
+    def __init__(self, transaction: FlowEnvelope, *, smtp_utf8: bool) -> None:
+        super().__init__()
+        self.smtp_utf8 = smtp_utf8
+        self.transaction = transaction
+        self.surplus = 0
+        self.surplus_reply: Reply | None = None
+        self.intake: Intake | None = None
+        self.text_since: float | None = None
+
+
+class SmtpSession:
+    """One client. Knows no command: ``conversation`` reads them, and each is given this session.
+
+    Attributes:
+        session: the connection as hooks see it.
+        dialogue: the order of commands.
+        envelope: the transaction that is under way.
+        in_text: a message, or a chunk of one, is being read.
+        leaving: the server stops: the session ends as soon as no transaction is under way.
+        closing: the session ends after what was said.
+    """
+
+    def __init__(self, backend: Backend, channel: Channel, session: Session, share: Share) -> None:
+        config, service = backend.config, backend.service
+        self.backend = backend
+        self.config = config
+        self.service = service
+        self.channel = channel
+        self.session = session
+        self.share = share
+        errors, idle = (0, 0) if service.trusted else (config.max_errors, config.max_idle_commands)
+        self.patience = Patience(errors, idle, "Too many non-mail commands")
+        self.receiver = Receiver()
+        self.dialogue = Dialogue(lmtp=service.reply_per_recipient, tls_offered=config.tls is not None)
+        self.envelope: Envelope | None = None
+        self.in_text = self.leaving = self.closing = False
+        self._out: list[bytes] = []
+
+    # -- the transaction
+
+    def begin(self, transaction: FlowEnvelope, *, smtp_utf8: bool) -> None:
+        """MAIL was accepted."""
+        self.envelope = Envelope(transaction, smtp_utf8=smtp_utf8)
+        # A client that has a transaction is worth more than one that has named nothing.
+        self.channel.standing = IN_TRANSACTION
+
+    def reset(self) -> None:
+        """The transaction is over; the greeting counts on."""
+        self.envelope = None
+        self.channel.standing = STRANGER
+        self.dialogue.reset()
+
+    @property
+    def transaction(self) -> Envelope:
+        """The transaction that is under way. Raises RuntimeError if the dialogue let a command through without one."""
+        if self.envelope is None:
+            raise RuntimeError("a command was let through that needs a transaction")
+        return self.envelope
+
+    def new_intake(self) -> Intake:
+        """A message begins."""
+        limit = self.config.max_message_octets
+        spool = Spool(self.config.spool_directory, self.backend.run_outside)
+        return Intake(spool, limit, limit * self.config.oversize_multiple, self.backend.log)
+
+    # -- replies
+
+    def say(self, reply: Reply, *, counted: bool = True) -> None:
+        """Gathers a reply; it is sent when we wait for the client, or when many are gathered.
+
+        Args:
+            counted: a temporary refusal takes away from the connection's patience.
+        """
+        self._out.append(render(reply, utf8=self.envelope is not None and self.envelope.smtp_utf8))
+        if reply.code >= 500:
+            self.patience.error()
+            self.session.errors += 1
+        elif reply.code == 421:  # RFC 5321 §3.8: who says so closes
+            self.closing = True
+        elif reply.code >= 400 and counted:
+            # Each may have been work, and a record: a client that is told to come back later must do so some time.
+            self.patience.idle()
+
+    def say_lines(self, lines: bytes) -> None:
+        """Gathers a positive reply that is rendered already."""
+        self._out.append(lines)
+
+    async def refused(self, stage: str, reply: Reply) -> Reply:
+        """Has a refusal of our own recorded; returns the reply with its id."""
+        transaction = None if self.envelope is None else self.envelope.transaction
+        return await self.backend.receiving.refused(self.session, transaction, reply, stage)
+
+    # -- octets
+
+    @property
+    def gathered(self) -> int:
+        """Replies that are not sent yet."""
+        return len(self._out)
+
+    async def more(self, deadline: float, since: float, pressing: float | None = None) -> None:
+        """Sends what is to be sent, then waits until there is more to look at.
+
+        Args:
+            deadline: reading of the monotonic clock.
+            since: when we began to wait for this command or message.
+            pressing: the deadline while connections are short; None: :data:`CROWDED_SECONDS` after ``since``.
+
+        Raises:
+            Disconnected: nothing will come any more.
+            TimedOut: nothing came before the deadline.
+            Evicted: another connection takes the place of this one.
+        """
+        channel = self.channel
+        if self._out:
+            await self.flush()
+        if channel.at_end:
+            raise Disconnected("end of input")
+        await channel.wait(deadline, since + CROWDED_SECONDS if pressing is None else pressing, since)
+        if data := channel.take():
+            self.receiver.receive_data(data)
+
+    async def flush(self) -> None:
+        """Sends all gathered replies in one write; waits while the client does not read. Raises Disconnected."""
+        self.channel.write(self._gathered())
+        if self.channel.full:
+            await self.channel.drain()
+
+    async def start_tls(self) -> None:
+        """Sends what is to be sent, then waits for the client's handshake. Raises Disconnected if that fails."""
+        if self.config.tls is None:
+            raise RuntimeError("no certificate")
+        await self.share.turn()
+        self.receiver.drop_buffered()
+        await self.channel.start_tls(self.config.tls, self.config.tls_handshake_seconds, self._gathered())
+        self.session.tls = self.channel.tls()
+
+    def leave(self) -> None:
+        """The server stops."""
+        self.leaving = True
+        self.channel.nudge()
+
+    def close(self) -> None:
+        """Sends what is to be sent, and closes the connection."""
+        if self._out and not self.channel.lost:
+            self.channel.write(self._gathered())
+        self.channel.close()
+
+    def _gathered(self) -> bytes:
+        octets = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+        self._out.clear()
+        return octets

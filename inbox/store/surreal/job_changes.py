@@ -1,0 +1,100 @@
+"""What becomes of jobs in SurrealDB: worked out in Python from their rows, and written if they are still so."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from inbox.store.ports.queue import LONGEST_LEASE, Deferred, Failed, Outcome, QueuedJob
+from inbox.store.steps import CLOCK_SET_BACK_SECONDS
+from inbox.store.surreal.jobs import Key, Row, delivery_row, job_id, turn_id, turn_of
+from inbox.store.surreal.values import RecordId
+from inbox.store.texts import clean
+
+
+@dataclass(slots=True)
+class JobChanges:
+    """What one transaction does to the jobs that it has read."""
+
+    #: The database's time when they were read.
+    now: float
+    seen: dict[RecordId, Row]
+    changed: dict[RecordId, Row] = field(default_factory=dict)
+    gone: list[RecordId] = field(default_factory=list)
+    delivered: list[Row] = field(default_factory=list)
+
+    def set(self, job: RecordId, **values: Any) -> None:
+        self.changed[job] = {**self.changed.get(job, self.seen[job]), **values}
+
+    def remove(self, job: RecordId) -> None:
+        self.gone.append(job)
+
+    def values(self) -> dict[str, Any]:
+        """What the transaction of ``SurrealQueue`` wants bound."""
+        touched = [*self.changed, *self.gone]
+        turns_of = {one: turn_of(row, self.now) for one, row in self.changed.items()}
+        mails = Counter(self.seen[one]["payload"] for one in self.gone)
+        groups: dict[int, list[RecordId]] = {}
+        for mail, count in mails.items():
+            groups.setdefault(count, []).append(mail)
+        return {
+            "ids": touched,
+            "seen": [self.seen[one]["version"] for one in touched],
+            "left": [turn_id(turn) for one in touched if (turn := self.seen[one].get("turn")) is not None],
+            "gone": self.gone,
+            "changed": [{"id": one, "row": _written(row, turns_of[one])} for one, row in self.changed.items()],
+            "turns": [{"id": list(turn)} for turn in turns_of.values() if turn is not None],
+            "delivered": self.delivered,
+            "uses": [{"n": count, "ids": ids} for count, ids in groups.items()],
+        }
+
+
+def _written(row: Row, turn: Key | None) -> Row:
+    kept = {name: value for name, value in row.items() if name not in ("id", "blob_path")}
+    return {**kept, "version": row["version"] + 1, "turn": turn}
+
+
+def end(changes: JobChanges, one: RecordId, outcome: Outcome) -> None:
+    now, row, reply = changes.now, changes.seen[one], clean(outcome.reply)
+    ended = {"lease_owner": None, "lease_until": None, "dot_sent_at": None, "last_error": reply}
+    if isinstance(outcome, Deferred):
+        changes.set(
+            one,
+            status="queued",
+            attempts=row["attempts"] - (not outcome.counts),
+            waits_since=now,
+            next_attempt_at=min(now + max(0.0, outcome.delay), max(row["expires_at"], now)),
+            **ended,
+        )
+    elif isinstance(outcome, Failed):
+        changes.set(one, status="dead", died_at=now, **ended)
+    else:
+        changes.remove(one)
+        changes.delivered.append(delivery_row(row, now, reply))
+
+
+def make_due(changes: JobChanges) -> None:
+    now, ahead, longest = changes.now, changes.now + CLOCK_SET_BACK_SECONDS, changes.now + LONGEST_LEASE
+    for one, row in changes.seen.items():
+        if row["status"] == "processing":
+            overdue = row["lease_until"] <= now or row["lease_until"] > longest
+        else:
+            set_back = (row.get("waits_since") or 0.0) > ahead and row["not_before"] <= now
+            overdue = (row.get("turn") or [""])[0] == "w" and (row["next_attempt_at"] <= now or set_back)
+        if overdue:
+            due = min(row["next_attempt_at"], now)
+            changes.set(one, status="queued", lease_owner=None, lease_until=None, waits_since=None, next_attempt_at=due)
+
+
+def held_by_worker(changes: JobChanges, job: QueuedJob) -> RecordId | None:
+    """The id of the job's row while its worker holds the lease."""
+    one = id_of(job)
+    row: Mapping[str, Any] = changes.seen.get(one, {})
+    held = row.get("status") == "processing" and (row["lease_owner"], row["fence"]) == (job.lease_owner, job.fence)
+    return one if held else None
+
+
+def id_of(job: QueuedJob) -> RecordId:
+    return job_id(job.tenant, job.job.id)

@@ -1,0 +1,160 @@
+"""The commands of SMTP and LMTP and the order in which they are legal (RFC 5321 §4.1.4, RFC 2033, RFC 3030, RFC 3207).
+
+The order is the table :data:`AFTER`, and :class:`Dialogue` is the only code that changes the state of a connection. A
+command is admitted before it runs, and moves the state when it has succeeded; what is not in the table is refused here,
+with its reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from inbox.wire.smtp.errors import CommandError
+
+
+class Verb(StrEnum):  # a plain Enum is hashed in Python, which would be a tenth of a command's cost
+    """Every command that some server of ours obeys."""
+
+    EHLO = "EHLO"
+    HELO = "HELO"
+    LHLO = "LHLO"
+    STARTTLS = "STARTTLS"
+    MAIL = "MAIL"
+    RCPT = "RCPT"
+    DATA = "DATA"
+    BDAT = "BDAT"
+    RSET = "RSET"
+    NOOP = "NOOP"
+    HELP = "HELP"
+    VRFY = "VRFY"
+    EXPN = "EXPN"
+    QUIT = "QUIT"
+
+
+#: Commands of SMTP that we know and do not offer on these ports: 502 5.5.1, where an unknown word gets 500 5.5.2.
+NOT_OFFERED: Final = frozenset({"AUTH", "ATRN", "BURL", "ETRN", "SAML", "SEND", "SOML", "TURN", "XCLIENT", "XFORWARD"})
+#: Methods of HTTP. A web page made a browser talk to us: the page's author chose what follows, so the connection ends.
+FOREIGN: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+
+
+class State(StrEnum):
+    """What a connection has done so far."""
+
+    FRESH = "fresh"  # no EHLO, HELO or LHLO yet, or none since STARTTLS
+    READY = "ready"  # greeted, no transaction
+    SENDER = "sender"  # after MAIL
+    NO_RCPTS = "no rcpts"  # after MAIL, and every RCPT was refused
+    RCPTS = "rcpts"  # after the first RCPT that was accepted
+    CHUNKS = "chunks"  # after a BDAT that was not the last
+
+
+_ANYWHERE: Final = (Verb.NOOP, Verb.HELP, Verb.VRFY, Verb.EXPN, Verb.QUIT)
+#: RFC 5321 §4.1.4: a second EHLO is a RSET.
+_GREETINGS: Final = (Verb.EHLO, Verb.HELO, Verb.LHLO)
+
+
+def _row(state: State, then: Mapping[Verb, State]) -> Mapping[Verb, State]:
+    """What is legal in every state, and what ``state`` adds."""
+    return MappingProxyType(
+        {
+            **dict.fromkeys(_ANYWHERE, state),
+            **dict.fromkeys(_GREETINGS, State.READY),
+            Verb.RSET: State.FRESH if state is State.FRESH else State.READY,
+            **then,
+        }
+    )
+
+
+#: In each state, the legal commands, and the state after each of them has succeeded.
+AFTER: Final[Mapping[State, Mapping[Verb, State]]] = MappingProxyType(
+    {
+        State.FRESH: _row(State.FRESH, {}),
+        # RFC 3207 §4.2: after STARTTLS nothing counts that the client said before.
+        State.READY: _row(State.READY, {Verb.STARTTLS: State.FRESH, Verb.MAIL: State.SENDER}),
+        State.SENDER: _row(State.SENDER, {Verb.RCPT: State.RCPTS}),
+        State.NO_RCPTS: _row(State.NO_RCPTS, {Verb.RCPT: State.RCPTS}),
+        # RFC 3030 §2: BDAT and DATA are never mixed in one message. The last chunk of a message leads to READY.
+        State.RCPTS: _row(State.RCPTS, {Verb.RCPT: State.RCPTS, Verb.DATA: State.READY, Verb.BDAT: State.CHUNKS}),
+        State.CHUNKS: _row(State.CHUNKS, {Verb.BDAT: State.CHUNKS}),
+    }
+)
+#: The state after a command that was refused, where that is another one.
+AFTER_REFUSAL: Final[Mapping[tuple[State, Verb], State]] = MappingProxyType({(State.SENDER, Verb.RCPT): State.NO_RCPTS})
+#: What the client must do first, when its command is not legal yet.
+_FIRST: Final[Mapping[State, str]] = MappingProxyType(
+    {
+        State.FRESH: "Say EHLO first",
+        State.READY: "Send MAIL first",
+        State.SENDER: "Send RCPT first",
+        State.NO_RCPTS: "Send RCPT first",
+        State.RCPTS: "A transaction is under way",
+        State.CHUNKS: "Send the rest with BDAT, or RSET",
+    }
+)
+
+
+class Dialogue:
+    """The state of one connection.
+
+    Args:
+        lmtp: DATA without a recipient is answered 503 (RFC 2033 §4.2), where SMTP says 554 (RFC 5321 §3.3).
+        tls_offered: STARTTLS can succeed, once.
+    """
+
+    __slots__ = ("_lmtp", "_tls_offered", "state", "tls_active")
+
+    def __init__(self, *, lmtp: bool = False, tls_offered: bool = False) -> None:
+        self.state = State.FRESH
+        self.tls_active = False
+        self._lmtp = lmtp
+        self._tls_offered = tls_offered
+
+    @property
+    def offers_tls(self) -> bool:
+        """Whether EHLO lists STARTTLS (RFC 3207 §4.2: not under TLS)."""
+        return self._tls_offered and not self.tls_active
+
+    def admit(self, verb: Verb) -> None:
+        """Checks that a command may come now.
+
+        Raises:
+            CommandError: it may not; 503 in most cases.
+        """
+        if verb not in AFTER[self.state]:
+            raise self._out_of_order(verb)
+        if verb is Verb.STARTTLS and not self.offers_tls:
+            raise self._no_tls()
+
+    def succeeded(self, verb: Verb) -> None:
+        """A command that was admitted has succeeded."""
+        self.state = AFTER[self.state][verb]
+        if verb is Verb.STARTTLS:
+            self.tls_active = True
+
+    def refused(self, verb: Verb) -> None:
+        """A command that was admitted was refused for what it asked."""
+        self.state = AFTER_REFUSAL.get((self.state, verb), self.state)
+
+    def reset(self) -> None:
+        """The transaction is over; the greeting counts on."""
+        self.state = AFTER[self.state][Verb.RSET]
+
+    def _out_of_order(self, verb: Verb) -> CommandError:
+        state = self.state
+        if verb is Verb.STARTTLS and state is not State.FRESH:
+            if not self.offers_tls:
+                return self._no_tls()
+            return CommandError(503, "5.5.1", "STARTTLS is not allowed inside a transaction, send RSET first")
+        if verb is Verb.DATA and state is State.NO_RCPTS and not self._lmtp:
+            return CommandError(554, "5.5.1", "No valid recipients")
+        if verb is Verb.MAIL and state in (State.SENDER, State.NO_RCPTS):
+            return CommandError(503, "5.5.1", _FIRST[State.RCPTS])
+        return CommandError(503, "5.5.1", _FIRST[state])
+
+    def _no_tls(self) -> CommandError:
+        if self.tls_active:
+            return CommandError(503, "5.5.1", "TLS is active already")
+        return CommandError(502, "5.5.1", "TLS is not offered here")

@@ -1,0 +1,89 @@
+"""Which jobs are leased next: turns of tenants and lanes, and how little is read for it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from inbox.store.ports.queue import Job
+from inbox.store.turns import LANES, PROBES, TENANTS, Choice, NextTenant, Turn, choose, first_due, lane_of, last_tenant
+
+
+def answer(choice: Choice, due: list[Turn]) -> tuple[list[Turn], int]:
+    """What is chosen of these jobs, and how many rows were read."""
+    due = sorted(due)
+    rows = 0
+    try:
+        probe = next(choice)
+        while True:
+            if isinstance(probe, NextTenant):
+                found = [turn for turn in due if turn.tenant > probe.after][:1]
+            else:
+                found = [turn for turn in due if turn.tenant == probe.tenant and turn.lane >= probe.lane][: probe.limit]
+            rows += len(found)
+            probe = choice.send(found)
+    except StopIteration as done:
+        return done.value, rows
+
+
+def turns(tenant: str, lane: int, count: int, rank: int = 0) -> list[Turn]:
+    return [Turn(tenant, lane, rank, float(n), f"{tenant}-{lane}-{n}") for n in range(count)]
+
+
+def test_nothing_is_due() -> None:
+    assert answer(choose(10, "", 0), []) == ([], 0)
+    assert answer(choose(10, "z", 5), []) == ([], 0)
+
+
+@pytest.mark.parametrize("start", [0, 3, LANES - 1])
+@pytest.mark.parametrize("after", ["", "a", "b", "z"])
+def test_each_job_is_chosen_once(start: int, after: str) -> None:
+    due = [*turns("a", 1, 5), *turns("a", 7, 5), *turns("b", 3, 4)]
+    chosen, _ = answer(choose(100, after, start), due)
+    assert sorted(chosen) == sorted(due)
+
+
+def test_tenants_share_equally() -> None:
+    due = [*turns("a", 1, 1000), *turns("b", 1, 1000), *turns("c", 1, 2)]
+    chosen, _ = answer(choose(30, "", 0), due)
+    assert Counter(turn.tenant for turn in chosen) == {"a": 10, "b": 10, "c": 2}
+
+
+def test_lanes_share_equally() -> None:
+    due = [turn for lane in range(5) for turn in turns("a", lane, 1000)]
+    chosen, _ = answer(choose(10, "", 2), due)
+    assert Counter(turn.lane for turn in chosen) == dict.fromkeys(range(5), 2)
+
+
+def test_the_next_call_goes_on_behind_the_last_tenant() -> None:
+    due = [turn for number in range(200) for turn in turns(f"t{number:03}", 1, 3)]
+    seen: Counter[str] = Counter()
+    after = ""
+    for _ in range(-(-200 // TENANTS)):
+        chosen, _ = answer(choose(TENANTS, after, 0), due)
+        seen.update(turn.tenant for turn in chosen)
+        after = last_tenant(chosen)
+    assert len(seen) == 200
+
+
+def test_what_is_read_is_bounded_by_what_is_wanted() -> None:
+    flood = [turn for lane in range(50) for turn in turns("a", lane, 100)]
+    chosen, rows = answer(choose(10, "", 0), flood)
+    assert len(chosen) == 10
+    assert rows <= 2 + PROBES * 10
+
+
+def test_a_lane_is_always_the_same_number() -> None:
+    lane = lane_of("example.org", "bulk")
+    assert 0 <= lane < LANES
+    assert lane == lane_of("example.org", "bulk")
+    assert len({lane, lane_of("example.org", "dsn"), lane_of("example.net", "bulk")}) == 3
+
+
+def test_when_a_new_job_is_due() -> None:
+    job = Job("j", "", "bob@example.org", "example.org", 100.0, 200.0)
+    assert first_due(job) == (True, 100.0)
+    for not_before, expires_at, due in ((150.0, 200.0, 150.0), (300.0, 200.0, 200.0), (300.0, 50.0, 100.0)):
+        later = Job("j", "", "b@x", "x", 100.0, expires_at, not_before)
+        assert first_due(later) == (False, due)
