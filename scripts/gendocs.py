@@ -62,7 +62,6 @@ TITLES = {
     3492: "Punycode: A Bootstring encoding of Unicode for Internationalized Domain Names in Applications (IDNA)",
     3501: "Internet Message Access Protocol - Version 4rev1",
     3502: "IMAP MULTIAPPEND Extension",
-    3516: "IMAP4 Binary Content Extension",
     3596: "DNS Extensions to Support IP Version 6",
     3691: "IMAP UNSELECT command",
     3696: "Application Techniques for Checking and Transformation of Names",

@@ -18,7 +18,6 @@ _IMPORT = re.compile(r"^\s*from (\S+) import (\([^)]*\)|.+)$", re.MULTILINE)
 #: Modules that have no code of their own to test.
 NO_CODE = {
     "inbox/app/serve/exits.py",
-    "inbox/flow/doors.py",
     "inbox/store/ports/accounts.py",
     "inbox/store/ports/blobs.py",
     "inbox/store/ports/changes.py",
@@ -117,10 +116,10 @@ TOGETHER = {
         "inbox/policy/origins.py",
     ],
     "tests/unit/cli/test_policy_explain.py": [
+        "inbox/app/wiring/flow.py",
         "inbox/app/wiring/rehearsal.py",
     ],
     "tests/unit/flow/test_pipeline.py": [
-        "inbox/flow/groups.py",
         "inbox/flow/replies.py",
     ],
     "tests/unit/plugin/engine/test_dispatcher.py": [

@@ -18,7 +18,7 @@ import trustme
 from inbox.base.clock import SystemClock
 from inbox.base.errors import AuthenticationFailed
 from inbox.base.ids import RandomIds
-from inbox.flow.doors import Login
+from inbox.flow.ports import Login
 from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes, Resolver
 from inbox.mail.content import Content, MemoryContent, sha256
 from inbox.mail.index import index

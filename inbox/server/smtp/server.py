@@ -13,7 +13,7 @@ from inbox.base.clock import Clock
 from inbox.base.errors import ConfigError
 from inbox.base.ids import Ids
 from inbox.base.peers import site_of
-from inbox.flow.doors import Receiving
+from inbox.flow.ports import Receiving
 from inbox.plugin.api.context import Session
 from inbox.plugin.api.services import Log
 from inbox.server.acceptor import Acceptor

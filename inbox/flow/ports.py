@@ -1,17 +1,18 @@
-"""What the servers ask of the flow: one small protocol for each thing that comes through a door.
+"""The protocols through which servers use the flow: receiving mail, logging in, appending.
 
-Servers know these and not what stands behind them; a test of a server passes a class of its own.
+A server knows these and not the classes behind them; a test of a server passes a class of its own.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from inbox.flow.envelope import Envelope
 from inbox.mail.address import Address
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import Mailbox
-from inbox.plugin.api.context import Identity, Session, Transaction
+from inbox.plugin.api.context import Identity, Session
 from inbox.store.ports.messages import Placed
 
 
@@ -28,22 +29,22 @@ class Receiving(Protocol):
 
     async def mail(
         self, session: Session, sender: Address | None, params: dict[str, str]
-    ) -> tuple[Reply, Transaction | None]:
-        """A new transaction if the reply is positive. ``params``: MAIL parameters by upper-case keyword, checked."""
+    ) -> tuple[Reply, Envelope | None]:
+        """A new envelope if the reply is positive. ``params``: MAIL parameters by upper-case keyword, checked."""
         ...
 
-    async def rcpt(self, tx: Transaction, address: Address, notify: frozenset[str], orcpt: str | None) -> Reply:
-        """Adds to ``tx.recipients`` if the reply is positive."""
+    async def rcpt(self, envelope: Envelope, address: Address, notify: frozenset[str], orcpt: str | None) -> Reply:
+        """Adds to ``envelope.recipients`` if the reply is positive."""
         ...
 
-    async def data(self, tx: Transaction, content: Content) -> list[Reply]:
-        """The whole message. One reply (SMTP), or one for each of ``tx.recipients``, in their order (LMTP).
+    async def data(self, envelope: Envelope, content: Content) -> list[Reply]:
+        """The whole message. One reply (SMTP), or one for each of ``envelope.recipients``, in their order (LMTP).
 
         Runs to its end even when the client is gone: the caller shields it from cancellation.
         """
         ...
 
-    async def refused(self, session: Session, tx: Transaction | None, reply: Reply, stage: str) -> Reply:
+    async def refused(self, session: Session, envelope: Envelope | None, reply: Reply, stage: str) -> Reply:
         """Records a refusal that the server itself decided (size, syntax of the data, too many recipients).
 
         Returns the reply with the short id of its decision record in it.
@@ -67,7 +68,7 @@ class Login(Protocol):
 
 
 class Appending(Protocol):
-    """IMAP APPEND: the same ``data`` and ``store`` hooks as for any other door."""
+    """IMAP APPEND: the same ``data``, ``store`` and ``deliver`` hooks as for any other door."""
 
     async def append(
         self,
@@ -78,7 +79,10 @@ class Appending(Protocol):
         keywords: tuple[str, ...],
         internal_date: float | None,
     ) -> Placed:
-        """Files a message durably into a mailbox of ``session.identity``.
+        """Stores a message durably in ``mailbox``, which belongs to ``session.identity``.
+
+        The client named the mailbox, so no rule files the message elsewhere; flags that rules add are added to the
+        client's.
 
         Raises:
             InboxError: a hook refused it, the mailbox is gone, or storage failed; ``said`` is for the client.
