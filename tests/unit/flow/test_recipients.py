@@ -123,7 +123,7 @@ async def test_a_server_without_any_tenant_refuses_nothing_for_good(
 
     tenants = here.installation.database.tenants
     with monkeypatch.context() as empty:
-        empty.setattr(tenants, "organizations", none)
+        empty.setattr(tenants, "all", none)
         (said,) = await here.receive(["ann@nowhere.test"])
         assert same(said, MISCONFIGURED)
     (said,) = await here.receive(["ann@nowhere.test"])
