@@ -49,8 +49,8 @@ An example::
 
 This plugin has its own client: the package ``clamd`` (last release 2014) sends with ``send()``, so that a partial write
 corrupts the stream, sets its time-out only after it has connected, does not support IPv6, and blocks. Each scan uses
-its own connection, so a failed scan leaves nothing behind. Measured with clamd 1.4 on loopback and a tiny database: 1 to
-2 ms for a 4 KB mail, of which the connection takes 0.2 to 0.3 ms; 1,700 to 2,000 such scans a second with 8 at once;
+its own connection, so a failed scan leaves nothing behind. Measured with clamd 1.4 on loopback and a tiny database: 1
+to 2 ms for a 4 KB mail, of which the connection takes 0.2 to 0.3 ms; 1,700 to 2,000 such scans a second with 8 at once;
 0.13 s for 25 MB (the package ``clamd``: 1.0 ms and 0.18 s).
 """
 

@@ -151,8 +151,8 @@ class SpfFact:
 
     ``identity`` is ``mailfrom`` or ``helo``. ``helo_result`` is the result for the HELO identity, where it was
     checked. ``explanation`` is the domain's ``exp=`` text, filtered; strangers write it, so it is not sent to peers.
-    ``source`` is ``checked``; ``exempt``, if SPF does not apply to the peer; or ``header``, if an Authentication-Results
-    field was trusted.
+    ``source`` is ``checked``; ``exempt``, if SPF does not apply to the peer; or ``header``, if an
+    Authentication-Results field was trusted.
     """
 
     result: Result
@@ -169,7 +169,7 @@ class SpfFact:
 
 @dataclass(frozen=True, slots=True)
 class DkimSignature:
-    """The result for one DKIM-Signature field (RFC 6376 §6.1). ``identity`` is ``i=``, ``covers`` the signed field names in
+    """Result for one DKIM-Signature field (RFC 6376 §6.1). ``identity`` is ``i=``, ``covers`` the signed field names in
     lower case, ``signature`` the first characters of ``b=`` (RFC 6008), ``testing`` the key's ``t=y``."""
 
     result: Result
@@ -224,8 +224,8 @@ class ArcFact:
 
     ``oldest_pass`` is 0 if all of the chain is intact for the message as it is now, otherwise the lowest instance
     whose ARC-Message-Signature still validates. ``temporary``: it failed because a key could not be looked up; by
-    RFC 8617 §5.2.1 that is a failure like any other, but a plugin may defer such a message instead of refusing it. ``added``
-    names a field that occurs once by RFC 5322, is covered by the newest ARC-Message-Signature, and occurs again: the
+    RFC 8617 §5.2.1 that is a failure like any other, but a plugin may defer the message instead of refusing it.
+    ``added`` names a field that occurs once by RFC 5322, is covered by the newest ARC-Message-Signature, and occurs again: the
     chain is valid, but readers may be shown a field that a stranger added (RFC 6376 §8.15).
     """
 

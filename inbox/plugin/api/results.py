@@ -51,8 +51,8 @@ def action_for(
     Args:
         actions: those that the policy names, by result.
         require_pass: whether a result that it does not name is refused.
-        domain_requires: the ``has_domain`` field, which overrides both for one domain: True refuses every result but pass,
-            also those that ``actions`` would accept; False overrides ``require_pass``; None changes nothing.
+        domain_requires: the ``has_domain`` field, which overrides both for one domain: True refuses every result but
+            pass, also those that ``actions`` would accept; False overrides ``require_pass``; None changes nothing.
     """
     if domain_requires:
         return REQUIRED[result]

@@ -86,9 +86,10 @@ class RunBlocking(Protocol):
 class Services:
     """All services that a plugin may use. ``server_name`` is SERVER_HOSTNAME.
 
-    ``table("seen")`` is a table in the database for what the plugin learns about a tenant's mail (:mod:`inbox.plugin.api.tables`).
-    ``once`` is for results that must be reported once although the plugins of several tenants find them for one message:
-    a key begins with the plugin's name and contains the transaction's id.
+    ``table("seen")`` is a table in the database for what the plugin learns about a tenant's mail
+    (:mod:`inbox.plugin.api.tables`).
+    ``once`` is for results that must be reported once although the plugins of several tenants find them for one
+    message: a key begins with the plugin's name and contains the transaction's id.
     """
 
     clock: Clock

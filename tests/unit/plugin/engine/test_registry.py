@@ -219,17 +219,17 @@ def test_a_package_that_is_installed_later_is_found_when_asked_anew(
     assert registry.discover().get("later") is None
     install(tmp_path, "1.0")
     assert registry.discover().get("later") is None
-    found = registry.discover(anew=True).get("later")
+    found = registry.discover(rescan=True).get("later")
     assert found is not None
-    assert registry.discover(anew=True).get("later") is found  # Its objects go on.
+    assert registry.discover(rescan=True).get("later") is found  # Its objects go on.
     install(tmp_path, "2.0")
-    again = registry.discover(anew=True)
+    again = registry.discover(rescan=True)
     assert again.get("later") is found
     (problem,) = again.problems
     assert problem.why == "2.0 is installed, 1.0 is running: restart the server to change that"
     assert not again.judges(Stage.AUTH)
     shutil.rmtree(tmp_path / "later-2.0.dist-info")
-    assert registry.discover(anew=True).get("later") is None
+    assert registry.discover(rescan=True).get("later") is None
 
 
 def test_a_package_that_cannot_be_imported_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,10 +239,10 @@ def test_a_package_that_cannot_be_imported_yet(tmp_path: Path, monkeypatch: pyte
     registry.discover()
     install(tmp_path, "1.0")
     (tmp_path / "later_plugin.py").unlink()  # An editable install: its path is read at the start only.
-    (problem,) = registry.discover(anew=True).problems
+    (problem,) = registry.discover(rescan=True).problems
     assert problem.why.endswith("if the package was installed while the server was running, restart the server")
     install(tmp_path, "1.0")
-    assert registry.discover(anew=True).get("later") is not None
+    assert registry.discover(rescan=True).get("later") is not None
 
 
 def test_whether_a_plugin_may_judge_logins(tmp_path: Path) -> None:
