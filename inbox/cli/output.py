@@ -36,7 +36,7 @@ _colour: ContextVar[str] = ContextVar("colour", default="auto")
 _PAINTED: Final = ("outcome", "mode", "state", "result", "active")
 #: A verdict or an outcome in the lines of ``inbox explain``, and the text before it.
 _VERDICT: Final = re.compile(
-    r"(?P<before>\S+: |    said   )(?P<word>(?i:accept|reject|defer|quarantine|discard)|mixed)\b"
+    r"(?P<before>\S+: |    answer )(?P<word>(?i:accept|reject|defer|quarantine|discard)|mixed)\b"
 )
 
 

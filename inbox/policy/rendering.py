@@ -66,7 +66,7 @@ def _time(at: float) -> str:
 
 def _stages(decision: Decision) -> Iterator[str]:
     for stage in decision.stages:
-        verdict = _said(stage.verdict) if stage.verdict else "no objection"
+        verdict = _opinion(stage.verdict) if stage.verdict else "no objection"
         yield f"{stage.stage}: {verdict}" + (f" (by {stage.by})" if stage.by else "")
         yield from _scores(stage)
         for plugin in stage.plugins:
@@ -91,10 +91,10 @@ def _plugin(plugin: PluginRecord) -> Iterator[str]:
         for name, items in fact.items():
             yield from _rows(name, items)
     for opinion in plugin.opinions:
-        yield f"    said   {_said(opinion)}"
+        yield f"    answer {_opinion(opinion)}"
 
 
-def _said(value: Value) -> str:
+def _opinion(value: Value) -> str:
     kind = str(value.get("kind", "?"))
     shadow = " (shadow)" if value.get("shadow") else ""
     if kind in {"Reject", "Defer"}:
