@@ -29,7 +29,7 @@ KeepAlias = Annotated[bool, typer.Option("--keep-alias", help="The old address s
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of one thing, as its receipt names it. ``details``: what else the receipt says."""
+    """One change of one thing, as its receipt names it. ``details``: further fields of the receipt."""
 
     verb: str
     kind: str
@@ -60,7 +60,7 @@ class Change:
         """Goes on if the operator agrees.
 
         Raises:
-            WrongUsage: there is no terminal to ask on, and no ``--yes``.
+            WrongUsage: there is neither a terminal nor ``--yes``.
             NotSo: the answer is no.
         """
         if yes:
@@ -80,7 +80,7 @@ def _in_words(value: Any) -> str:
 
 
 def counted(held: dict[str, Any]) -> str:
-    """Counts in words: what there is none of is left out."""
+    """Counts in words, without those that are 0."""
     parts = [
         f"{octets(count)} of mail" if name == "octets" else f"{count} {name.replace('_', ' ')}"
         for name, count in held.items()

@@ -32,7 +32,7 @@ AGO = re.compile(r"(\d{1,6})([smhd])")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-#: Seconds between two looks at the database with ``--follow``.
+#: Seconds between two reads of the database with ``--follow``.
 POLL_SECONDS = 1.0
 #: A record may be written this many seconds after the moment that it names, and so behind later ones.
 LATE_SECONDS = 60.0
@@ -61,7 +61,7 @@ async def list_(
     from inbox.store.ports.decisions import DecisionFilter
 
     if outcome is not None and outcome not in OUTCOMES:
-        raise WrongUsage(f"--outcome {outcome}: there is no such outcome; there are {', '.join(OUTCOMES)}")
+        raise WrongUsage(f"--outcome {outcome}: unknown outcome; known are {', '.join(OUTCOMES)}")
     after = _seconds(since) if since is not None else 0.0
     async with database() as db:
         names = {o.id: o.name for o in await db.tenants.organizations()}

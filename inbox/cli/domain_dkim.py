@@ -45,7 +45,7 @@ class Algorithm(StrEnum):
 
 @dataclass(frozen=True)
 class _Keys:
-    """One domain's keys, and what is done with them."""
+    """One domain's keys, and the changes of them."""
 
     db: Database
     hosted: HostedDomain
@@ -229,7 +229,7 @@ async def activate(domain: Domain, selector: Selector) -> None:
     for old in before:
         # The installation's key goes on signing for others.
         if old.place != "environment" and old.key.selector not in after:
-            say(f"{old.key.selector} signs no more; its record has to stay in the DNS for 7 days")
+            say(f"{old.key.selector} does not sign any more; its record must stay in the DNS for 7 days")
 
 
 @command(app, "retire")
@@ -244,11 +244,11 @@ async def retire(domain: Domain, selector: Selector) -> None:
         now = SystemClock().now()
         await keys.db.dkim_keys.set_state(row.tenant, row.domain, row.selector, "retired", now, was="active")
         left = keys.signing(await keys.rows())
-    say(f"{selector} is retired; its record has to stay in the DNS for 7 days")
+    say(f"{selector} is retired; its record must stay in the DNS for 7 days")
     if not left:
         warn(f"no key is left: mail of {keys.hosted.fqdn} is not signed any more")
     else:
-        say(f"what signs now: {', '.join(f'{placed.key.selector} ({placed.place})' for placed in left)}")
+        say(f"signing now: {', '.join(f'{placed.key.selector} ({placed.place})' for placed in left)}")
 
 
 @command(app, "remove")
@@ -284,9 +284,9 @@ def _explain(made: Sequence[tuple[DkimKeyRecord, bool]]) -> None:
     for row, new in made:
         if not new:
             say(f"{row.selector} waits for its record since {when(row.created_at)}; no other key was made")
-    say("Publish these records. The running server looks at the DNS every minute, after a day every hour, signs with a")
-    say("key once its record is there, and retires the previous key, whose record has to stay for 7 more days.")
-    say(f"State of the keys: inbox domain dkim list {domain}. Look now: inbox domain dkim activate {domain} SELECTOR")
+    say("Publish these records. The running server checks the DNS every minute, after a day every hour, signs with a")
+    say("key once its record is there, and retires the previous key, whose record must stay for 7 more days.")
+    say(f"State of the keys: inbox domain dkim list {domain}. Check now: inbox domain dkim activate {domain} SELECTOR")
 
 
 def _record(row: DkimKeyRecord) -> dict[str, str]:

@@ -73,7 +73,7 @@ async def records(
         say(f"not in the zone of {needs.domain}: {', '.join(elsewhere)}")
     if not needs.addresses:
         say("")
-        say(f"{needs.hostname} needs its addresses (A, AAAA), and they its name (PTR): --address tells which")
+        say(f"{needs.hostname} needs its addresses (A, AAAA), and they its name (PTR): set them with --address")
 
 
 async def check(
@@ -84,7 +84,7 @@ async def check(
 ) -> None:
     """Compare the DNS records that a domain needs with what the DNS shows.
 
-    Asks DNS_RESOLVER. Exit code 1 if something is wrong; warnings alone are none.
+    Asks DNS_RESOLVER. Exit code 1 if something is wrong; warnings alone do not count.
     """
     from inbox.hosting.dns.check import STEPS
     from inbox.hosting.dns.findings import Outcome
@@ -138,7 +138,7 @@ async def _needs(domain: str, addresses: list[str] | None, reports: str | None) 
         hosted = await hosting(db, canonical_domain(domain))
         needs = await domain_needs(db, settings, hosted, SystemClock(), addresses=given, reports=to)
     if "." not in needs.hostname or needs.hostname.endswith((".localhost", ".local", ".localdomain")):
-        warn(f"{needs.hostname} is no public name: set SERVER_HOSTNAME")
+        warn(f"{needs.hostname} is not a public name: set SERVER_HOSTNAME")
     return needs
 
 

@@ -73,7 +73,7 @@ async def clear(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Remove what a plugin remembers about a tenant, or about all. A running server works with what is left at once."""
+    """Remove entries of a plugin for a tenant, or for all. It takes effect in a running server at once."""
     if (tenant is None) == (not everybody):
         raise WrongUsage("give either --tenant NAME or --all")
     async with database() as db:

@@ -187,7 +187,7 @@ def _letter(
     content = re.sub(rb"\r?\n", b"\r\n", raw)
     traced = read_trace(content, server_name)
     if traced is None and (sender is None or not recipients):
-        raise WrongUsage(f"--from and --to are needed: {eml} is no message that {server_name} stored")
+        raise WrongUsage(f"--from and --to are needed: {eml} was not stored by {server_name}")
     try:
         known = traced.peer if traced is not None else ip_address("192.0.2.1")
         peer = ip_address(ip) if ip is not None else known

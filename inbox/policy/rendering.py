@@ -56,7 +56,7 @@ def _head(decision: Decision) -> Iterator[str]:
 
 
 def _already_filed(retry: Retry) -> str:
-    """A retry was recognised: the reply was positive, and nothing was filed for it."""
+    """A retry was recognised: the reply was positive, and nothing was stored for it."""
     return f": already filed as {retry.id or '(unknown id)'} in {retry.mailbox}, UID {retry.uid}, at {_time(retry.at)}"
 
 
@@ -107,7 +107,7 @@ def _opinion(value: Value) -> str:
     return f"{kind} {_fields(value)}".rstrip() + shadow
 
 
-def _goes_without_saying(item: Any) -> bool:
+def _is_empty(item: Any) -> bool:
     return item is None or item is False or item in ("", [], ())
 
 
@@ -122,11 +122,11 @@ def _is_table(items: Any) -> bool:
 
 
 def _fields(value: Value) -> str:
-    """The fields that say something: what is empty or not so goes without saying."""
+    """The fields, without empty and false ones."""
     return " ".join(
         f"{_own_name(name)}={_short(item)}"
         for name, item in value.items()
-        if name not in VALUE_KEYS and not _goes_without_saying(item) and not _is_table(item)
+        if name not in VALUE_KEYS and not _is_empty(item) and not _is_table(item)
     )
 
 

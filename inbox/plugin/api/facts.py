@@ -225,8 +225,8 @@ class ArcFact:
     ``oldest_pass`` is 0 if all of the chain is intact for the message as it is now, otherwise the lowest instance
     whose ARC-Message-Signature still validates. ``temporary``: it failed because a key could not be looked up; by
     RFC 8617 §5.2.1 that is a failure like any other, but a plugin may defer the message instead of refusing it.
-    ``added`` names a field that occurs once by RFC 5322, is covered by the newest ARC-Message-Signature, and occurs again: the
-    chain is valid, but readers may be shown a field that a stranger added (RFC 6376 §8.15).
+    ``added`` names a field that occurs once by RFC 5322, is covered by the newest ARC-Message-Signature, and occurs
+    again: the chain is valid, but readers may be shown a field that a stranger added (RFC 6376 §8.15).
     """
 
     result: Result
