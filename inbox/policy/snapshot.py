@@ -84,8 +84,8 @@ class PolicySet:
                 nothing, because there was nothing before, is suspended.
 
         Raises:
-            PolicyMistakes: default.yaml, which applies to all tenants, is invalid; or a policy that a tenant keeps does not
-                fit it.
+            PolicyMistakes: default.yaml, which applies to all tenants, is invalid; or a policy that a tenant
+                keeps does not fit it.
         """
         files = read_folder(folder)
         mistakes = Mistakes()

@@ -127,7 +127,7 @@ def test_a_misspelt_name_is_refused() -> None:
 async def test_an_error_becomes_what_on_error_says() -> None:
     test = PluginTest(Everything, errors="outcome")
     at_data = await test.data()
-    assert at_data.verdict == Quarantine("everything could not judge the message")
+    assert at_data.verdict == Quarantine("everything could not check the message")
     assert at_data.edits == [DeleteHeader("X-Forged")], "what the plugin does at least"
     assert (await test.rcpt()).verdict == Accept()
     assert at_data.trace.status is Status.FAILED

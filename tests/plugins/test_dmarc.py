@@ -456,7 +456,7 @@ async def test_a_claim_does_not_help_a_broken_from() -> None:
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"results": {"softfail": "reject"}}, "DMARC has no softfail"),
+        ({"results": {"softfail": "reject"}}, "DMARC has no result softfail"),
         ({"policies": {"rejct": "reject"}}, "quarantine"),
         ({"exceptions": [{"name": "x"}]}, "names from_domains"),
         ({"exceptions": [{"name": "x", "from_domains": ["a b"]}]}, "neither a domain"),

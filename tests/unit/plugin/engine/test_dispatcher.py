@@ -189,7 +189,7 @@ async def test_what_is_done_at_least_is_not_done_twice_nor_in_shadow_mode() -> N
     assert (outcome.edits, len(outcome.traces[-1].opinions)) == ((), 1)
 
 
-@pytest.mark.parametrize(("plugin", "why"), [(LeastRefuses, "where it may only edit"), (LeastFails, "KeyError")])
+@pytest.mark.parametrize(("plugin", "why"), [(LeastRefuses, "where it may only return edits"), (LeastFails, "KeyError")])
 async def test_who_fails_at_the_least_is_named(plugin: type, why: str) -> None:
     engine = Engine({**BOTH, "x": plugin}, "plugins: {a: {say: reject}, x: {}}")
     outcome = await engine.data()
