@@ -26,7 +26,7 @@ evade it: ``malformed_from`` sets the action (RFC 9989 §11.5). Several addresse
 groups.
 
 Reports: a message whose domain requests aggregate reports is counted once, whatever the number of tenants and
-recipients, with the action for the tenant that is evaluated first; in shadow mode that is none. A deferred message is
+recipients, with the action for the tenant that is evaluated first; in shadow mode without an action. A deferred message is
 counted when it comes again.
 
 An example::

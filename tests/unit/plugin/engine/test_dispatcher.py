@@ -219,8 +219,8 @@ async def test_a_threshold_is_a_verdict() -> None:
 @pytest.mark.parametrize(
     ("say", "why"),
     [
-        ("text", "answered str at data"),
-        ("file", "answered FileInto at data"),
+        ("text", "returned str at data"),
+        ("file", "returned FileInto at data"),
         ("injection", "X-A: the value must be one line"),
         ("nan", "N: points must be a finite number"),
     ],
@@ -588,7 +588,7 @@ class ForgetsToAwait(Plugin):
 async def test_a_coroutine_is_no_answer() -> None:
     outcome = await Engine({"f": ForgetsToAwait}).data()
     assert outcome.traces[0].status is Status.NONSENSE
-    assert outcome.traces[0].why.startswith("answered coroutine at data")
+    assert outcome.traces[0].why.startswith("returned coroutine at data")
 
 
 class Everywhere(Plugin):
