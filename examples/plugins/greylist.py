@@ -1,4 +1,4 @@
-"""Greylisting (RFC 6647): defers the first message of a sender; senders that do not retry are kept out.
+"""Greylisting (RFC 6647): defers the first message of a stranger, and accepts it when the sender tries again.
 
 Returns at: rcpt (Defer).
 State:      the time of the first attempt for each network, sender and recipient: for two days; after it has passed, for

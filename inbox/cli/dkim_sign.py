@@ -28,6 +28,7 @@ async def sign(
     The message itself is not changed. If its lines end in LF alone, so do those of the signatures, and the message
     is signed with CRLF, as it will be on the wire. Exit code 1 if there is no key, or signing fails.
     """
+    from inbox.app.wiring.hosting import make_signing
     from inbox.authentication.dkim.sign import FIELD, sign_all
     from inbox.base.clock import SystemClock
     from inbox.hosting.keys.signing import SigningKeyring
@@ -47,8 +48,8 @@ async def sign(
     async with database() as db:
         hosted = await hosting(db, canonical_domain(domain or author))
         directory = AddressDirectory(db.tenants, db.accounts, clock)
-        ring = SigningKeyring(directory, db.dkim_keys, config().dkim, clock)
-        keys = await ring.keys(hosted.organization.id, hosted.fqdn)
+        ring = SigningKeyring(directory, db.dkim_keys, make_signing(config().dkim), clock)
+        keys = await ring.keys(hosted.tenant.id, hosted.fqdn)
     if not keys:
         raise NotSo(f"no key signs for {hosted.fqdn} (inbox domain dkim rotate {hosted.fqdn})")
     fields = b"".join(render_field(FIELD, value) for value in sign_all(content, keys, now=clock.now()))

@@ -14,6 +14,7 @@ import random
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
 from inbox.base.clock import SystemClock
 from inbox.base.errors import AlreadyExists, NotFound
@@ -23,12 +24,14 @@ from inbox.store.blobs.local import LocalBlobs
 from inbox.store.ports import Database
 from inbox.store.ports.hosting import InUse, Scope
 from inbox.store.ports.ingest import Indexed
+from inbox.store.ports.messages import StoreMode
 from inbox.store.removal import Removal
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.surreal.config import SurrealConfig
 from inbox.store.surreal.database import SurrealDatabase
 from tests.support.store import IDS, email, envelope, indexed
 
+MODES: Final[tuple[StoreMode, ...]] = ("add", "remove", "set")
 USUAL = (NotFound, AlreadyExists, InUse)
 
 
@@ -53,7 +56,7 @@ class Chaos:
             self.deliver, self.deliver, self.deliver_to_all, self.store, self.move, self.copy, self.rename_inbox,
             self.remove_tenant, self.rename_account, self.tidy,
         )  # fmt: skip
-        found = await self.database.tenants.organizations()
+        found = await self.database.tenants.all()
         self.staying = {one.id for one in found if one.name.startswith("stays")}
         print("ready", flush=True)
         await asyncio.gather(*(self.repeat(work) for work in works))
@@ -66,7 +69,7 @@ class Chaos:
                 await asyncio.sleep(0.01)
 
     async def tenant(self, begins: str = "stays") -> str:
-        found = [one for one in await self.database.tenants.organizations() if one.name.startswith(begins)]
+        found = [one for one in await self.database.tenants.all() if one.name.startswith(begins)]
         if not found:
             raise NotFound("no tenant")
         return self.random.choice(found).id
@@ -110,7 +113,7 @@ class Chaos:
 
     async def store(self) -> None:
         tenant, _, box, uids = await self.some()
-        mode = self.random.choice(("add", "remove", "replace"))
+        mode = self.random.choice(MODES)
         await self.database.messages.store(tenant, box, uids, mode, Flag.SEEN)
 
     async def some(self) -> tuple[str, str, str, list[int]]:
@@ -150,11 +153,11 @@ class Chaos:
 
     async def remove_tenant(self) -> None:
         name = f"gone{IDS.new()}"
-        made = await self.database.tenants.add_organization(name)
+        made = await self.database.tenants.add(name)
         await self.database.tenants.add_domain(made.id, f"{name}.test")
         await self.database.accounts.add(made.id, f"a@{name}.test", "x")
         await asyncio.gather(*(self.deliver_to(made.id) for _ in range(20)))
-        for one in await self.database.tenants.organizations():
+        for one in await self.database.tenants.all():
             if one.name.startswith("gone"):
                 await Removal(self.database, self.blobs).run(Scope(one.id), purge=True)
 

@@ -11,7 +11,7 @@ from inbox.dns.resolver import CachingResolver
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.api.feedback import IncomingReport, Observation
 from inbox.plugin.api.services import Counted, Resolution
-from inbox.store.ports import PluginState
+from inbox.plugin.api.tables import State
 from inbox.store.ports.plugin_state import Changes, Entry, StateEntry, checked, decide
 from inbox.store.ports.rates import RateCounters
 
@@ -25,7 +25,7 @@ class DirectoryService:
     async def resolve(self, tenant: str, address: str) -> Resolution:
         """Nobody, unless the tenant hosts the address's domain."""
         domain = await self._directory.domain(address.rpartition("@")[2])
-        if domain is None or domain.organization.id != tenant:
+        if domain is None or domain.tenant.id != tenant:
             return Resolution()
         accounts, detail = await self._directory.accounts(domain, address)
         if not accounts:
@@ -64,7 +64,7 @@ class NoFeedback:
 class RehearsedState:
     """``State`` of ``inbox.plugin.api.tables`` that finds what is in the database, and writes to memory only."""
 
-    def __init__(self, kept: PluginState) -> None:
+    def __init__(self, kept: State) -> None:
         self._kept = kept
         self._written: dict[tuple[str, str, str, str], Entry | None] = {}
 

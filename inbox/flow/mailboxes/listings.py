@@ -33,7 +33,7 @@ class Listings:
 
     async def of(self, mailbox: Mailbox, modseq: int) -> Listing:
         """The mailbox as it was at ``modseq``, its newest as far as the caller knows, or later. Raises NotFound."""
-        key = (mailbox.organization, mailbox.id)
+        key = (mailbox.tenant, mailbox.id)
         known = self._kept.get(key)
         if known is None or modseq < known.modseq or modseq > known.modseq + _MANY:
             # A modseq that went back: another session was quicker, or the database is one that was restored.

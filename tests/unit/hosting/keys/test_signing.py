@@ -8,14 +8,12 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from pydantic import SecretStr
 
-from inbox.app.config.settings_services import Dkim
 from inbox.base.errors import ConfigError
-from inbox.hosting.keys.signing import PARSED_KEYS, SigningKeyring, load_private
+from inbox.hosting.keys.signing import PARSED_KEYS, InstallationSigning, SigningKeyring, load_private
 from inbox.identity.directory import KEPT_SECONDS
-from inbox.mail.tenancy import DomainOverrides, HostedDomain, Organization
-from inbox.plugin.api.signing import PrivateKey
+from inbox.mail.tenancy import DomainOverrides, HostedDomain, Tenant
+from inbox.plugin.api.signing import PrivateKey, SigningKey
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports import DkimKeyRecord, DkimKeyState
 
@@ -38,7 +36,7 @@ class Hosted:
     """A directory of one domain, and its keys; counts how often those are asked for."""
 
     def __init__(self, overrides: DomainOverrides, rows: list[DkimKeyRecord]) -> None:
-        self.hosted = HostedDomain(Organization("t1", "acme"), "acme.test", overrides)
+        self.hosted = HostedDomain(Tenant("t1", "acme"), "acme.test", overrides)
         self.rows = rows
         self.asked = 0
 
@@ -58,7 +56,7 @@ def keyring(
     clock: FakeClock | None = None,
     of: Hosted | None = None,
 ) -> SigningKeyring:
-    settings = Dkim(domain="host.test", selector="s0", private_key_b64_pkcs8=SecretStr(written(OWN))) if own else Dkim()
+    settings = InstallationSigning(key=SigningKey("host.test", "s0", OWN)) if own else InstallationSigning()
     hosted = of or Hosted(overrides or DomainOverrides(), list(rows))
     return SigningKeyring(hosted, hosted, settings, clock or FakeClock())  # type: ignore[arg-type]  # one method of each
 
@@ -135,7 +133,7 @@ async def test_keys_are_kept_for_two_seconds() -> None:
 
 
 async def test_a_key_is_parsed_once_and_not_too_many_are_held() -> None:
-    ring, hosted = keyring(), HostedDomain(Organization("t1", "acme"), "acme.test")
+    ring, hosted = keyring(), HostedDomain(Tenant("t1", "acme"), "acme.test")
     (first,) = ring.of(hosted, [row("r", RSA)])
     (again,) = ring.of(hosted, [row("r2", RSA)])
     assert first.key.private is again.key.private
