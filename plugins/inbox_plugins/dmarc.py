@@ -26,8 +26,8 @@ evade it: ``malformed_from`` sets the action (RFC 9989 §11.5). Several addresse
 groups.
 
 Reports: a message whose domain requests aggregate reports is counted once, whatever the number of tenants and
-recipients, with the action for the tenant that is evaluated first; in shadow mode without an action. A deferred message is
-counted when it comes again.
+recipients, with the action for the tenant that is evaluated first; in shadow mode without an action. A deferred message
+is counted when it comes again.
 
 An example::
 

@@ -236,7 +236,7 @@ async def test_a_rule_that_cannot_be_evaluated_is_recorded_and_the_others_go_on(
         ({"when": "facts.dkim.signatures.exists(s, s.bits < '9')"}, ("when",), "here it has number and text"),
         ({"when": "links.exists(l, l.kind == 'links')"}, ("when",), "unknown value of l.kind 'links'; did you mean"),
         ({"when": "rules.GOD"}, ("when",), "rule BAD: unknown rule 'GOD'; did you mean 'GOOD'"),
-        ({"when": "!rules.BAD"}, ("when",), "rule BAD: rules use one another in a circle: BAD → BAD"),
+        ({"when": "!rules.BAD"}, ("when",), "rule BAD: rules depend on one another in a circle: BAD → BAD"),
         ({"when": "subject"}, ("when",), "rule BAD: it is a string"),
         ({"when": 7}, ("when",), "a condition must be a string"),
         ({"when": "true", "score": "many"}, ("score",), "number"),
@@ -400,7 +400,7 @@ async def test_dates(date: str, when: str) -> None:
 async def test_functions_are_bounded() -> None:
     raw = b"Subject: x\r\n\r\n" + b"ab " * 60_000
     for when, what in (
-        ('text.replace("a", text) == ""', "replace makes more than 262144 characters"),
+        ('text.replace("a", text) == ""', "the result of replace would have more than 262144 characters"),
         ('text.split("a").exists(x, text.fold() == x)', "fold is called too often"),
     ):
         (score,) = await judge({"name": "R", "when": when, "score": 1}, raw=raw)

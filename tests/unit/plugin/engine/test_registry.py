@@ -43,8 +43,8 @@ def hook(text: str, before: str = "") -> str:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        (HEAD, "no class here derives from Plugin"),
-        (GOOD + GOOD.replace("Hello", "Other"), "a module has one plugin; here are the classes Hello, Other"),
+        (HEAD, "no class in this module derives from Plugin"),
+        (GOOD + GOOD.replace("Hello", "Other"), "a module must have one plugin; this one has the classes Hello, Other"),
         (hook("def dta(self, tx): pass"), "unknown hook 'dta'; did you mean 'data'?"),
         (hook("def data(self, txx): pass"), "data: unknown argument 'txx'; did you mean 'tx'?"),
         (hook("def rcpt(self, address): pass"), "rcpt: unknown argument 'address'; known here: recipient, tx"),
@@ -66,10 +66,10 @@ def hook(text: str, before: str = "") -> str:
          "timeout must be a number of seconds, more than 0 and at most 600"),
         (hook("def data(self): pass\n    def start(self): pass"), "start must be async def"),
         (hook("def data(self): pass\n    async def at_least(self, tx): pass"),
-         "at_least must be def: it is called when there is no more waiting"),
+         "at_least must be def: it is called when nothing may wait any more"),
         (hook("def data(self): pass\n    def at_least(self): pass"), "at_least must take (tx)"),
         (hook("def rcpt(self): pass\n    def at_least(self, tx): pass"),
-         "at_least stands in for a hook at data, and there is none"),
+         "at_least replaces a hook at data, but the plugin has none"),
         (hook("def data(self): pass\n    def __init__(self, a): pass"), "__init__ must take (settings, services)"),
     ],
 )  # fmt: skip
