@@ -205,7 +205,9 @@ def _is_fact(kind: type) -> bool:
 
 @pytest.mark.parametrize("kind", sorted(facts(), key=str), ids=lambda kind: str(kind.__name__))
 def test_every_fact_is_described_with_its_fields(kind: type) -> None:
-    (row,) = [line for line in section("Facts of shipped plugins").splitlines() if line.startswith(f"| `{kind.__name__}`")]
+    (row,) = [
+        line for line in section("Facts of shipped plugins").splitlines() if line.startswith(f"| `{kind.__name__}`")
+    ]
     assert missing(public(kind), row) == []
 
 

@@ -76,7 +76,7 @@ def _already_filed(retry: Retry) -> str:
 
 
 def _destination(destination: DestinationRecord) -> str:
-    """Where a message goes for one recipient, in words."""
+    """The destination for one recipient, in words."""
     match destination.kind:
         case "mailbox":
             flags = f" with {' '.join(destination.flags)}" if destination.flags else ""
