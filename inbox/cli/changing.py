@@ -57,7 +57,7 @@ class Change:
         self.show(f"would {self.verb}", {**({"dry_run": True} if as_json else {}), **details}, as_json)
 
     def ask(self, yes: bool, consequence: str) -> None:
-        """Goes on if the operator agrees.
+        """Returns if the operator agrees.
 
         Raises:
             WrongUsage: there is neither a terminal nor ``--yes``.
@@ -133,7 +133,7 @@ async def remove(
 
 @contextmanager
 def resumable(change: Change, again: str) -> Iterator[None]:
-    """Says how to go on after an interruption: everything is done in steps, and those that were done stay done."""
+    """Explains how to continue after an interruption: the work is done in steps, and finished ones stay done."""
     try:
         yield
     except BaseException:
@@ -142,7 +142,7 @@ def resumable(change: Change, again: str) -> Iterator[None]:
 
 
 def name_in_policy(tenant: str, name: str) -> None:
-    """Warns if the tenant's policy file names what has another name now, or is gone."""
+    """Warns if the tenant's policy file uses a name that was changed or removed."""
     path = config().folders.policy_dir / "tenants" / f"{tenant}.yaml"
     try:
         text = path.read_text("utf-8")

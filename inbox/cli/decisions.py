@@ -90,7 +90,7 @@ async def followed(
     limit: int,
     sleep: Callable[[float], Awaitable[object]],
 ) -> AsyncIterator[DecisionRecord]:
-    """The latest records, oldest first, and then for ever each new one, once.
+    """The latest records, oldest first, and then each new one once, without end.
 
     Args:
         limit: how many of those that are there already.
@@ -143,7 +143,7 @@ def _settled_by(body: bytes) -> str:
 
 
 def _whole(record: DecisionRecord) -> Decision:
-    """All that is known of a decision. Of a record that is damaged, what the database has besides its body."""
+    """All data of a decision; for a damaged record, those that the database has besides its body."""
     import msgspec
 
     from inbox.policy.decision import Decision, Retry, decode

@@ -1,4 +1,4 @@
-"""``inbox domain dkim sign``: a message with the signatures that it would get on its way out."""
+"""``inbox domain dkim sign``: a message with the signatures that it would get when it is sent."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class _Keys:
         return ring.of(self.hosted, rows)
 
     def rotation(self) -> Rotation:
-        """With a new resolver, which has not kept that there was nothing."""
+        """With a new resolver, which has no cached negative answer."""
         import random
 
         from inbox.app.doctor.policies import NoLog
@@ -90,7 +90,7 @@ class _Keys:
         return Rotation(self.db.dkim_keys, resolver, clock, NoLog(), self.executors, random.random)
 
     async def wait(self, rows: Sequence[DkimKeyRecord], patience: float) -> list[DkimKeyRecord]:
-        """Looks until the DNS shows all of these keys, or ``patience`` (seconds) is over; returns those left."""
+        """Checks until the DNS shows all of these keys, or ``patience`` (seconds) is over; returns those left."""
         loop = asyncio.get_running_loop()
         ends = loop.time() + patience
         left = list(rows)
@@ -184,7 +184,7 @@ async def show(
 
 @command(app, "list")
 async def list_(domain: Domain, as_json: Json = False) -> None:
-    """Show a domain's signing keys, and what there is to do about each."""
+    """Show a domain's signing keys, and the next step for each."""
     from inbox.base.clock import SystemClock
     from inbox.hosting.keys.states import key_states
 
@@ -211,7 +211,7 @@ async def list_(domain: Domain, as_json: Json = False) -> None:
 
 @command(app, "activate")
 async def activate(domain: Domain, selector: Selector) -> None:
-    """Look at the DNS now, and sign with a key if its record is there.
+    """Check the DNS now, and sign with a key if its record is there.
 
     A key that was retired signs again. Exit code 1 if the DNS does not show exactly this key.
     """
@@ -235,7 +235,7 @@ async def activate(domain: Domain, selector: Selector) -> None:
 
 @command(app, "retire")
 async def retire(domain: Domain, selector: Selector) -> None:
-    """Sign no more with a key; its record has to stay in the DNS for 7 days."""
+    """Stop signing with a key; its record must stay in the DNS for 7 days."""
     from inbox.base.clock import SystemClock
 
     async with _keys(domain) as keys:

@@ -1,4 +1,4 @@
-"""``inbox domain records`` and ``inbox domain check``: what a domain needs in the DNS, and whether it is there."""
+"""``inbox domain records`` and ``inbox domain check``: the DNS records that a domain needs, and their state."""
 
 from __future__ import annotations
 

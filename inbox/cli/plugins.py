@@ -204,7 +204,7 @@ async def _whose(tenant: str | None, domain: str | None, everybody: bool) -> tup
 
 
 def _ask_server(name: str, tenant: str, *, on: bool) -> None:
-    """Says whether the running server took the policy up. Raises NotSo if it did not."""
+    """Prints whether the running server applies the policy. Raises NotSo if it does not."""
     client = server()
     try:
         answer = client.call("POST", f"/policies/{tenant}")

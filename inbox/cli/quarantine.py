@@ -62,7 +62,7 @@ async def release(which: WhichOnes) -> None:
 
 @command(app, "delete")
 async def delete(which: WhichOnes) -> None:
-    """Throw quarantined mail away."""
+    """Delete quarantined mail."""
     async with _quarantine() as quarantine:
         with progress("Deleting", len(which)) as step:
             for one in which:

@@ -58,7 +58,7 @@ async def show(as_json: Json = False) -> None:
 
 @command(app, "adopt")
 async def adopt(yes: Yes = False) -> None:
-    """Make this database and this blob store a pair, whatever they were. Without --yes it only explains."""
+    """Make this database and this blob store a pair, whatever their state. Without --yes it only explains."""
     from inbox.app.wiring.stores import places
     from inbox.store.pairing import State, examine, explain
     from inbox.store.pairing import adopt as make_pair
