@@ -25,11 +25,11 @@ def is_too_long(name: str) -> bool:
 def complaint(name: str) -> str | None:
     """The reason why a new mailbox cannot have ``name``; None if it can."""
     if not name or "" in name.split("/"):
-        return "A level of the name is empty"
+        return "Mailbox name has an empty level"
     if is_too_long(name):
-        return f"Mailbox names have up to {MAILBOX_NAME_OCTETS} octets and {MAILBOX_DEPTH} levels"
+        return f"Mailbox names are limited to {MAILBOX_NAME_OCTETS} octets and {MAILBOX_DEPTH} levels"
     if _CONTROL.search(name):
-        return "Control character in the mailbox name"
+        return "Mailbox name contains a control character"
     if "*" in name or "%" in name:
         return "Wildcards are not allowed in mailbox names"
     return None

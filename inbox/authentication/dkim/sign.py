@@ -64,10 +64,10 @@ def sign_all(
     if section.fault:
         raise CannotBeSigned(section.fault)
     if section.count("from") != 1:
-        raise CannotBeSigned("there is not exactly one From field")
+        raise CannotBeSigned("there must be exactly one From field")
     body = body_hash(content, section.body, Form.RELAXED)
     if not body:
-        raise CannotBeSigned("the body is nothing but white space to work through")
+        raise CannotBeSigned("the body has too much white space to canonicalise")
     digest = base64.b64encode(body).decode()
     return [_value(section, key, digest, int(now), expire_after) for key in keys]
 

@@ -111,7 +111,7 @@ def _checked(tags: Mapping[str, str], fact: DkimSignature, names: tuple[str, ...
     if "from" not in names:
         raise SignatureInvalid("From is not signed")
     if tags.get("q") is not None and "dns/txt" not in words(tags, "q"):
-        raise SignatureInvalid("the key is to be had by an unknown way")
+        raise SignatureInvalid("the key is published by an unknown query method")
     header, body = _forms(tags)
     body_hash = octets(tags, "bh")
     if len(body_hash) != _SHA256_OCTETS:

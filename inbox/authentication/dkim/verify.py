@@ -94,7 +94,7 @@ def _read(section: HeaderSection, place: int, now: float) -> _Read:
     fact, signature = read_signature(section.raw[place].partition(b":")[2], now)
     fault = section.fault
     if not fault and section.count("from") != 1:  # RFC 5322 §3.6; RFC 6376 §8.15
-        fault = "there is not exactly one From field"
+        fault = "there must be exactly one From field"
     if fault:
         return _Read(place, replace(fact, result=Result.PERMERROR, reason=fault), None)
     return _Read(place, fact, signature)
@@ -168,7 +168,7 @@ def _verified(
     section: HeaderSection, place: int, signature: Signature, key: PublicKey, hashes: Hashes, limits: Limits
 ) -> tuple[Result, str]:
     if (signature.body, None) not in hashes:
-        return Result.PERMERROR, "the body is nothing but white space to work through"
+        return Result.PERMERROR, "the body has too much white space to canonicalise"
     body_hash = hashes.get((signature.body, signature.length))
     if body_hash is None:  # RFC 6376 §3.5
         return Result.PERMERROR, "l= is more than the body has"

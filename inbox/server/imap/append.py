@@ -23,9 +23,9 @@ async def destination(s: ImapSession, wanted: Append) -> Access:
         NotPermitted: the user may not put messages there.
     """
     if wanted.size > s.config.max_message_octets:
-        raise No(f"Messages may have up to {s.config.max_message_octets} octets", "TOOBIG")
+        raise No(f"Message exceeds the limit of {s.config.max_message_octets} octets", "TOOBIG")
     if not wanted.size:
-        raise No("The message is empty")
+        raise No("Message is empty")
     access = await target(s, wanted.name)
     access.need(Rights.INSERT)
     return access
@@ -38,13 +38,13 @@ async def receive(s: ImapSession, wanted: Append, access: Access) -> Done:
     if isinstance(rest, Broken):
         raise rest.reason
     if not rest.text.endswith(b"}\r\n"):
-        raise BadCommand("Nothing may follow the message")
+        raise BadCommand("Unexpected data after the message")
     placed = await s.backend.messages.append(
         s.session, access, content, wanted.flags, wanted.keywords, wanted.internal_date
     )
     s.changed(placed.mailbox)
     if placed.mailbox != access.mailbox.id:
-        return Done("Filed elsewhere by a rule")
+        return Done("A rule filed the message in another mailbox")
     return Done("Appended", f"APPENDUID {access.mailbox.uid_validity} {placed.uid}")  # RFC 4315 §3
 
 

@@ -29,7 +29,7 @@ def writable(s: ImapSession) -> Selected:
     """The same. Raises No after EXAMINE, or if the user may change nothing."""
     here = selected(s)
     if here.read_only:
-        raise No("The mailbox is selected read-only", "READ-ONLY")
+        raise No("Mailbox is read-only", "READ-ONLY")
     return here
 
 
@@ -54,10 +54,10 @@ async def _open(s: ImapSession, name: str, *, read_only: bool) -> Done:
     s.send(b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view), view.recent_count()))
     unseen = view.first_unseen()
     if unseen is not None:
-        s.send(render.status("*", "OK", "First unseen", f"UNSEEN {unseen + 1}"))
-    s.send(render.status("*", "OK", "UIDs are valid", f"UIDVALIDITY {access.mailbox.uid_validity}"))
-    s.send(render.status("*", "OK", "Next UID", f"UIDNEXT {next_uid}"))
-    s.send(render.status("*", "OK", "Highest", f"HIGHESTMODSEQ {view.modseq}"))
+        s.send(render.status("*", "OK", "First unseen message", f"UNSEEN {unseen + 1}"))
+    s.send(render.status("*", "OK", "UIDs valid", f"UIDVALIDITY {access.mailbox.uid_validity}"))
+    s.send(render.status("*", "OK", "Predicted next UID", f"UIDNEXT {next_uid}"))
+    s.send(render.status("*", "OK", "Highest mod-sequence", f"HIGHESTMODSEQ {view.modseq}"))
     return Done("Selected", "READ-ONLY" if opened.read_only else "READ-WRITE")
 
 
@@ -99,8 +99,8 @@ async def idle(s: ImapSession, _: Nothing) -> Done:
                 await s.more_or_news()
         except TimeoutError:
             if loop.time() >= end:
-                raise Farewell("Too long without a command") from None
+                raise Farewell("Disconnected for inactivity") from None
             s.send(render.status("*", "OK", "Still here"))
     if line.strip().upper() != b"DONE":
-        raise BadCommand("DONE expected")
-    return Done("Idle ended")
+        raise BadCommand("Expected DONE")
+    return Done("IDLE terminated")

@@ -113,7 +113,7 @@ class ImapSession:
                 while not await self.more_or_news():
                     pass
         except TimeoutError:
-            raise Farewell("Too long without a command" if authenticated else "Too long without a login") from None
+            raise Farewell("Disconnected for inactivity" if authenticated else "Login timed out") from None
 
     def command_read(self) -> None:
         """A whole command, or a piece of a streamed literal, has come: the next one has its own time."""
@@ -131,7 +131,7 @@ class ImapSession:
             self.backend.log.info("imap_evicted", peer=str(self.session.peer))
             raise Farewell("Too many connections, try again later", "UNAVAILABLE") from None
         except TimedOut:
-            raise Farewell("Too long without a command") from None
+            raise Farewell("Disconnected for inactivity") from None
         data = self.channel.take()
         self.framer.feed(data)
         if not data and self.channel.at_end:
@@ -168,7 +168,7 @@ class ImapSession:
                 case Request() | Broken():
                     return event
                 case Announced():
-                    self.framer.refuse(BadCommand("Only one literal expected here"))
+                    self.framer.refuse(BadCommand("Unexpected literal"))
                 case Hopeless():
                     raise Farewell("Literal too large", "TOOBIG")
                 case _:

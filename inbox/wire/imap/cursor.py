@@ -93,7 +93,7 @@ class Cursor:
     def number(self, name: str = "Number") -> int:
         value = int(self.match(_NUMBER, name))
         if value > MAX_NUMBER or self.peek().isdigit():
-            raise BadCommand(f"{name} above 4294967295")
+            raise BadCommand(f"{name} exceeds 4294967295")
         return value
 
     def string(self, name: str = "String") -> bytes:
@@ -103,7 +103,7 @@ class Cursor:
         if here == b'"':
             quoted = _QUOTED.match(self.text, self.pos)
             if quoted is None:
-                raise BadCommand(f"Unfinished quoted string at octet {self.pos + 1}")
+                raise BadCommand(f"Unterminated quoted string at octet {self.pos + 1}")
             self.pos = quoted.end()
             # It has no NUL, which can stand for a backslash meanwhile.
             return quoted[1].replace(b"\\\\", b"\0").replace(b"\\", b"").replace(b"\0", b"\\")
@@ -114,7 +114,7 @@ class Cursor:
             except StopIteration:
                 raise self.bad("Literal") from None
             if b"\0" in value:  # RFC 3501 §9: CHAR8 = %x01-ff
-                raise BadCommand("NUL in a literal")
+                raise BadCommand("NUL is not allowed in a literal")
             return value
         raise self.bad(name)
 

@@ -26,7 +26,7 @@ def parse_date(text: bytes) -> date:
     try:
         return date(int(year), _MONTH[month.decode("ascii").upper()], int(day))
     except (KeyError, ValueError):
-        raise BadCommand("There is no such day") from None
+        raise BadCommand("Invalid date") from None
 
 
 def read_date(cursor: Cursor) -> date:
@@ -54,7 +54,7 @@ def parse_date_time(text: bytes) -> float:
         )
         return moment.timestamp()
     except (KeyError, ValueError, OverflowError):
-        raise BadCommand("There is no such date and time") from None
+        raise BadCommand("Invalid date and time") from None
 
 
 def render_date_time(moment: float) -> bytes:

@@ -91,7 +91,7 @@ def _item(cursor: Cursor) -> Item:
     if name in ("BODY", "BODY.PEEK") and cursor.skip(b"["):
         return _section(cursor, name == "BODY.PEEK")
     if name not in WORDS:
-        raise BadCommand(f"No such fetch item: {name[:40]}")
+        raise BadCommand(f"Unknown FETCH item: {name[:40]}")
     return Word(name)
 
 
@@ -102,14 +102,14 @@ def _section(cursor: Cursor, peek: bool) -> Section:
     if cursor.peek().isdigit():
         part = tuple(map(int, cursor.match(_PART, "Part number").split(b".")))
         if len(part) > 2 * MIME_DEPTH:
-            raise BadCommand("Section lies too deep", word="NO", response_code="LIMIT")
+            raise BadCommand("Section is nested too deeply", word="NO", response_code="LIMIT")
         if cursor.peek() == b".":
             cursor.pos += 1
             text = cursor.match(_TEXT, "Section text").decode("ascii").upper()
     elif cursor.peek() != b"]":
         text = cursor.match(_TEXT, "Section text").decode("ascii").upper()
-    if text == "MIME" and not part:  # RFC 3501 §6.4.5: MIME needs a part number
-        raise BadCommand("MIME needs a part number")
+    if text == "MIME" and not part:  # RFC 3501 §6.4.5: MIME requires a part number
+        raise BadCommand("MIME requires a part number")
     if text.startswith("HEADER.FIELDS"):
         cursor.space()
         fields = tuple(cursor.items(lambda: cursor.astring("Field name"), "List of field names"))

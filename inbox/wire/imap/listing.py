@@ -25,7 +25,7 @@ def read_list(cursor: Cursor) -> c.Arguments:
     if extended:
         selecting = frozenset(cursor.items(lambda: _one_of(cursor, _SELECTING), "Selection option"))
         if "RECURSIVEMATCH" in selecting and not selecting & {"SUBSCRIBED", "SPECIAL-USE"}:
-            raise BadCommand("RECURSIVEMATCH needs another selection option")  # RFC 5258 §3.1
+            raise BadCommand("RECURSIVEMATCH requires another selection option")  # RFC 5258 §3.1
         cursor.space()
     reference = cursor.astring("Reference")
     cursor.space()
@@ -56,7 +56,7 @@ def _return_options(cursor: Cursor) -> tuple[set[str], tuple[str, ...]]:
             cursor.space()
             found.append(read_status_items(cursor))
         elif word not in _RETURNING:
-            raise BadCommand(f"No such option: {word[:40]}")
+            raise BadCommand(f"Unknown option: {word[:40]}")
         return word
 
     words = set(cursor.items(read, "Return options")) - {"STATUS"}
@@ -66,7 +66,7 @@ def _return_options(cursor: Cursor) -> tuple[set[str], tuple[str, ...]]:
 def _one_of(cursor: Cursor, options: frozenset[str]) -> str:
     word = cursor.word("Option")
     if word not in options:
-        raise BadCommand(f"No such option: {word[:40]}")
+        raise BadCommand(f"Unknown option: {word[:40]}")
     return word
 
 

@@ -95,11 +95,11 @@ def _append(cursor: Cursor, raw: bytes, size: int) -> c.Append:
 
 
 def _unknown(_cursor: Cursor) -> c.Arguments:
-    raise BadCommand("No such command")
+    raise BadCommand("Unknown command")
 
 
 def _append_without_message(_cursor: Cursor) -> c.Arguments:
-    raise BadCommand("APPEND needs a literal")
+    raise BadCommand("APPEND requires a literal")
 
 
 def _nothing(_cursor: Cursor) -> c.Arguments:
@@ -210,7 +210,7 @@ def _flags(cursor: Cursor) -> tuple[int, tuple[str, ...]]:
     try:
         return parse_flags(words)
     except FlagError:
-        raise BadCommand("A flag is unknown, not settable, or one too many") from None
+        raise BadCommand("A flag is unknown or cannot be set, or there are too many flags") from None
 
 
 def _find(cursor: Cursor, uid: bool) -> c.Arguments:
@@ -233,7 +233,7 @@ def _utf8(value: bytes) -> str:
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
-        raise BadCommand("Neither US-ASCII nor UTF-8") from None
+        raise BadCommand("String is not valid UTF-8") from None
 
 
 def _both(read: Callable[[Cursor, bool], c.Arguments], uid: bool) -> Callable[[Cursor], c.Arguments]:

@@ -33,7 +33,7 @@ class SequenceSet:
             raise BadCommand(f"More than {IMAP_SET_RANGES} ranges in a set", word="NO", response_code="LIMIT")
         ranges = tuple(_one(part) for part in text.split(b","))
         if max(map(max, ranges)) > MAX_NUMBER:
-            raise BadCommand("Number above 4294967295 in a sequence set")
+            raise BadCommand("Number in a sequence set exceeds 4294967295")
         return cls(ranges)
 
     def render(self) -> bytes:
