@@ -165,7 +165,7 @@ async def _see(s: ImapSession, places: Sequence[range]) -> set[int]:
     changed = {entry.uid for entry in entries if view.update(entry)}
     for uid in changed:
         here.unknown(uid)  # until its response is sent: a message that cannot be read gets no response
-    here.tell_flags(s.send)  # other sessions may have added keywords that the responses contain
+    here.announce_flags(s.send)  # other sessions may have added keywords that the responses contain
     return changed
 
 

@@ -56,7 +56,7 @@ async def _send_stored(s: ImapSession, here: Selected, step: StoreStep, wanted: 
             here.unknown(entry.uid)
         view.update(entry)
     view.follow(step.modseq)
-    here.tell_flags(s.send)
+    here.announce_flags(s.send)
     for entry in () if wanted.silent else step.entries:
         here.know(entry.uid)
         place = view.index(entry.uid)

@@ -30,7 +30,7 @@ def parse_date(text: bytes) -> date:
 
 
 def read_date(cursor: Cursor) -> date:
-    """With or without quotes. Raises BadCommand."""
+    """A date with or without quotes. Raises BadCommand."""
     return parse_date(cursor.astring("Date"))
 
 
@@ -49,7 +49,7 @@ def parse_date_time(text: bytes) -> float:
             int(day),
             int(hour),
             int(minute),
-            min(int(second), 59),  # a leap second is no instant of ours
+            min(int(second), 59),  # Python has no leap seconds
             tzinfo=zone,
         )
         return moment.timestamp()
@@ -58,7 +58,7 @@ def parse_date_time(text: bytes) -> float:
 
 
 def render_date_time(moment: float) -> bytes:
-    """Seconds since the epoch as INTERNALDATE shows them, quotes included; always in UTC."""
+    """INTERNALDATE, quotes included, for seconds since the epoch; always in UTC."""
     when = datetime.fromtimestamp(moment, UTC)
     text = f'"{when.day:2d}-{MONTHS[when.month - 1]}-{when.year:04d} {when:%H:%M:%S} +0000"'
     return text.encode("ascii")
