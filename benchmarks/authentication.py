@@ -198,6 +198,10 @@ def signed(key: rsa.RSAPrivateKey, domain: str) -> bytes:
     return bytes(signature) + head + body
 
 
+def _octets(text: bytes | str) -> bytes:
+    return text.encode() if isinstance(text, str) else text
+
+
 def check(side: Side, key: rsa.RSAPrivateKey) -> None:
     """Raises Failed unless the side takes a mail that only its signature authenticates, and refuses it once changed."""
     mail = signed(key, AUTHOR)
@@ -207,7 +211,7 @@ def check(side: Side, key: rsa.RSAPrivateKey) -> None:
                 client.sendmail(f"sender@{BOUNCE}", side.server.address("checked"), content)
                 code, text = 250, b""
             except smtplib.SMTPResponseException as error:
-                code, text = error.smtp_code, bytes(error.smtp_error)
+                code, text = error.smtp_code, _octets(error.smtp_error)
         if (code == 250) is not taken or (not taken and not 500 <= code <= 599):
             raise Failed(f"{side.name} answers {code} {text!r} to a {'genuine' if taken else 'forged'} mail")
 
@@ -218,7 +222,7 @@ def check(side: Side, key: rsa.RSAPrivateKey) -> None:
 def results(running: list[Side], notes: Mapping[str, str]) -> list[Result]:
     """The final lines. A ratio is the median of the rounds' ratios: what slows the machine slows both of a round."""
     ours = [side for side in running if side.starttls]
-    lines = []
+    lines: list[Result] = []
     for reuse, shape in SHAPES.items():
         for side in ours:
             for peer_name, note in notes.items():

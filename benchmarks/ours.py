@@ -131,7 +131,14 @@ def _all_answer(ports: Mapping[str, int]) -> bool:
 
 def _command(env: Mapping[str, str], *arguments: str, stdin: str = "") -> None:
     ended = subprocess.run(
-        [*COMMAND, *arguments], env=env, input=stdin, capture_output=True, text=True, timeout=120, check=False
+        [*COMMAND, *arguments],
+        env=env,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=env["INBOX_POLICY_DIR"],  # not the working folder, whose code would come before that of PYTHONPATH
     )
     if ended.returncode:
         raise Failed(f"inbox {' '.join(arguments)}: {ended.stderr.strip()[-500:]}")

@@ -196,6 +196,7 @@ async def _serve_inbox(port: int, folder: Path) -> None:
 
     from inbox.base.clock import SystemClock
     from inbox.base.ids import RandomIds
+    from inbox.flow.envelope import Envelope
     from inbox.mail.address import Address
     from inbox.mail.content import Content
     from inbox.mail.reply import Reply
@@ -217,17 +218,19 @@ async def _serve_inbox(port: int, folder: Path) -> None:
 
         async def mail(
             self, session: Session, sender: Address | None, params: dict[str, str]
-        ) -> tuple[Reply, Transaction | None]:
-            return ok, Transaction("tx", session, sender, params)
+        ) -> tuple[Reply, Envelope | None]:
+            return ok, Envelope(Transaction("tx", session, sender, params))
 
-        async def rcpt(self, tx: Transaction, address: Address, _notify: frozenset[str], _orcpt: str | None) -> Reply:
-            tx.recipients.append(Recipient(address))
+        async def rcpt(
+            self, envelope: Envelope, address: Address, _notify: frozenset[str], _orcpt: str | None
+        ) -> Reply:
+            envelope.transaction.recipients.append(Recipient(address))
             return ok
 
-        async def data(self, _tx: Transaction, _content: Content) -> list[Reply]:
+        async def data(self, _envelope: Envelope, _content: Content) -> list[Reply]:
             return [ok]
 
-        async def refused(self, _session: Session, _tx: Transaction | None, reply: Reply, _stage: str) -> Reply:
+        async def refused(self, _session: Session, _envelope: Envelope | None, reply: Reply, _stage: str) -> Reply:
             return reply
 
     clock = SystemClock()

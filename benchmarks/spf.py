@@ -10,12 +10,16 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
-from benchmarks.support import Result
+from benchmarks.support import Result, median_ratio
 from inbox.authentication.spf import SpfChecker
 from inbox.base.clock import SystemClock
+from inbox.dns.cache import AnswerCache
+from inbox.dns.resolver import CachingResolver
 from inbox.mail.address import Address
 from inbox.plugin.api.facts import Result as Verdict
 from inbox.plugin.api.standins import MemoryResolver
@@ -24,6 +28,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Invalid escapes in its regular expressions.
     import spf as pyspf
 
+#: No server listens there: whatever is not in the cache fails.
+NOBODY = "127.0.0.1:9"
 PEER, HELO, DOMAIN = "198.51.100.7", "mail.example.org", "example.org"
 #: What a company with two mail services publishes: nine look-ups.
 RECORDS = {
@@ -46,6 +52,9 @@ BOMBS = {
 #: Milliseconds of a processor that no message may take, whatever is in the DNS.
 MOST_MS = 250.0
 TIMES = 200
+ROUNDS = 9
+#: How much more a check may cost than plain pyspf, both with answers at hand.
+MOST_COST = 1.3
 
 
 def _dns() -> MemoryResolver:
@@ -91,8 +100,9 @@ def run() -> list[Result]:
 
 
 def _checks(loop: asyncio.AbstractEventLoop) -> list[Result]:
-    dns, clock, sender = _dns(), SystemClock(), Address.parse(f"ann@{DOMAIN}")
-    theirs = _theirs(dns)
+    clock, sender = SystemClock(), Address.parse(f"ann@{DOMAIN}")
+    theirs = _theirs(_dns())
+    dns = loop.run_until_complete(_filled(_dns(), clock))
     warm = SpfChecker(dns, clock, "mx.test")
 
     async def remembered() -> None:
@@ -110,19 +120,40 @@ def _checks(loop: asyncio.AbstractEventLoop) -> list[Result]:
 
     taken: dict[str, list[float]] = {"remembered": [], "evaluated": [], "stock": []}
     loop.run_until_complete(remembered())
-    for _ in range(5):
+    for _ in range(ROUNDS):
         taken["stock"].append(_timed(stock))
         taken["evaluated"].append(_timed(lambda: loop.run_until_complete(evaluated())))
         taken["remembered"].append(_timed(lambda: loop.run_until_complete(remembered())))
-    each = {name: statistics.median(times) / TIMES for name, times in taken.items()}
+    cost = median_ratio(taken["evaluated"], taken["stock"])
     return [
-        _beside("SPF, both identities, nine cached answers, result remembered", each["remembered"], each["stock"]),
-        _beside("SPF, both identities, nine cached answers, evaluated", each["evaluated"], each["stock"]),
+        _beside("SPF, both identities, nine cached answers, result remembered", taken["remembered"], taken["stock"]),
+        replace(
+            _beside("SPF, both identities, nine cached answers, evaluated", taken["evaluated"], taken["stock"]),
+            target=f"cost <= {MOST_COST:g}",
+            met=cost <= MOST_COST,
+        ),
     ]
 
 
-def _beside(claim: str, ours: float, theirs: float) -> Result:
-    return Result(claim, f"{ours * 1e6:.1f} us", f"stock pyspf: {theirs * 1e6:.0f} us", theirs / ours)
+async def _filled(dns: MemoryResolver, clock: SystemClock) -> CachingResolver:
+    """The resolver of a server that has all the answers in its cache."""
+    cache = AnswerCache(clock)
+    for name in dns.txt_records:
+        cache.put(("TXT", name), await dns.txt(name), 3600)
+    for name in dns.a_records:
+        cache.put(("A", name), await dns.a(name), 3600)
+    for name in dns.mx_records:
+        cache.put(("MX", name), await dns.mx(name), 3600)
+    return CachingResolver(clock, NOBODY, cache=cache)
+
+
+def _beside(claim: str, ours: list[float], theirs: list[float]) -> Result:
+    return Result(
+        claim,
+        f"{statistics.median(ours) / TIMES * 1e6:.1f} us",
+        f"stock pyspf: {statistics.median(theirs) / TIMES * 1e6:.0f} us",
+        median_ratio(theirs, ours),
+    )
 
 
 def _worst(loop: asyncio.AbstractEventLoop) -> list[Result]:
@@ -138,7 +169,7 @@ def _worst(loop: asyncio.AbstractEventLoop) -> list[Result]:
             dns.txt_records[owner] = [f"v=spf1 {includes} +all".encode()]
         checker = SpfChecker(dns, SystemClock(), "mx.test")
         check = checker.check(ip_address(PEER), "helo.test", Address.parse(f"{'l' * 64}@bomb.test"))
-        taken[name] = _timed(lambda check=check: _judged(loop, check)) * 1e3
+        taken[name] = _timed(partial(_judged, loop, check)) * 1e3
     name = max(taken, key=lambda each: taken[each])
     claim = f"SPF, the worst of {len(BOMBS)} hostile records ({name})"
     return [Result(claim, f"{taken[name]:.0f} ms", target=f"< {MOST_MS:g} ms", met=taken[name] < MOST_MS)]

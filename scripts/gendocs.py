@@ -23,41 +23,61 @@ REFERENCE = ROOT / "docs" / "reference"
 SHARE = ROOT / "docs" / "share"
 NOTE = "<!-- Written by scripts/gendocs.py; change the code and run `make docs`. -->\n"
 WIDTH = 100
-#: Titles of RFCs as the RFC editor's index has them; one that is missing here is listed without.
+#: Titles of RFCs as the RFC editor's index has them. A test requires one for each RFC that the code cites.
 TITLES = {
+    1035: "Domain names - implementation and specification",
+    1047: "Duplicate messages and SMTP",
     1870: "SMTP Service Extension for Message Size Declaration",
+    1951: "DEFLATE Compressed Data Format Specification version 1.3",
     2033: "Local Mail Transfer Protocol",
     2034: "SMTP Service Extension for Returning Enhanced Error Codes",
     2045: "MIME Part One: Format of Internet Message Bodies",
     2046: "MIME Part Two: Media Types",
     2047: "MIME Part Three: Message Header Extensions for Non-ASCII Text",
     2087: "IMAP4 QUOTA extension",
+    2136: "Dynamic Updates in the Domain Name System (DNS UPDATE)",
+    2142: "Mailbox Names for Common Services, Roles and Functions",
     2177: "IMAP4 IDLE command",
     2180: "IMAP4 Multi-Accessed Mailbox Practice",
+    2181: "Clarifications to the DNS Specification",
     2183: "The Content-Disposition Header Field",
     2231: "MIME Parameter Value and Encoded Word Extensions",
+    2308: "Negative Caching of DNS Queries (DNS NCACHE)",
     2342: "IMAP4 Namespace",
     2595: "Using TLS with IMAP, POP3 and ACAP",
+    2782: "A DNS RR for specifying the location of services (DNS SRV)",
+    2919: "List-Id: A Structured Field and Namespace for the Identification of Mailing Lists",
     2920: "SMTP Service Extension for Command Pipelining",
     2971: "IMAP4 ID extension",
     3030: "SMTP Service Extensions for Transmission of Large and Binary MIME Messages",
     3207: "SMTP Service Extension for Secure SMTP over Transport Layer Security",
+    3282: "Content Language Headers",
     3339: "Date and Time on the Internet: Timestamps",
+    3454: 'Preparation of Internationalized Strings ("stringprep")',
     3461: "SMTP Service Extension for Delivery Status Notifications",
     3463: "Enhanced Mail System Status Codes",
     3464: "An Extensible Message Format for Delivery Status Notifications",
+    3490: "Internationalizing Domain Names in Applications (IDNA)",
+    3491: "Nameprep: A Stringprep Profile for Internationalized Domain Names (IDN)",
+    3492: "Punycode: A Bootstring encoding of Unicode for Internationalized Domain Names in Applications (IDNA)",
     3501: "Internet Message Access Protocol - Version 4rev1",
     3502: "IMAP MULTIAPPEND Extension",
-    3516: "IMAP4 Binary Content Extension",
+    3596: "DNS Extensions to Support IP Version 6",
     3691: "IMAP UNSELECT command",
     3696: "Application Techniques for Checking and Transformation of Names",
+    3834: "Recommendations for Automatic Responses to Electronic Mail",
     3848: "ESMTP and LMTP Transmission Types Registration",
     3986: "Uniform Resource Identifier (URI): Generic Syntax",
+    4035: "Protocol Modifications for the DNS Security Extensions",
+    4155: "The application/mbox Media Type",
+    4291: "IP Version 6 Addressing Architecture",
+    4314: "IMAP4 Access Control List (ACL) Extension",
     4315: "IMAP - UIDPLUS extension",
     4422: "Simple Authentication and Security Layer (SASL)",
     4468: "Message Submission BURL Extension",
     4616: "The PLAIN SASL Mechanism",
     4731: "IMAP4 Extension to SEARCH Command for Controlling What Kind of Information Is Returned",
+    4865: "SMTP Submission Service Extension for Future Message Release",
     4954: "SMTP Service Extension for Authentication",
     4959: "IMAP Extension for SASL Initial Client Response",
     5161: "The IMAP ENABLE Extension",
@@ -65,6 +85,7 @@ TITLES = {
     5198: "Unicode Format for Network Interchange",
     5208: "PKCS #8: Private-Key Information Syntax",
     5228: "Sieve: An Email Filtering Language",
+    5246: "The Transport Layer Security (TLS) Protocol Version 1.2",
     5256: "IMAP SORT and THREAD Extensions",
     5258: "IMAP4 LIST Command Extensions",
     5280: "Internet X.509 PKI Certificate and CRL Profile",
@@ -73,28 +94,42 @@ TITLES = {
     5530: "IMAP Response Codes",
     5819: "IMAP4 Extension for Returning STATUS Information in Extended LIST",
     5890: "Internationalized Domain Names for Applications (IDNA): Definitions",
+    5891: "Internationalized Domain Names in Applications (IDNA): Protocol",
+    5965: "An Extensible Format for Email Feedback Reports",
     6008: "Authentication-Results Registration for Differentiating among Cryptographic Results",
+    6068: "The 'mailto' URI Scheme",
     6152: "SMTP Service Extension for 8-bit MIME Transport",
     6154: "IMAP LIST Extension for Special-Use Mailboxes",
     6177: "IPv6 Address Assignment to End Sites",
+    6186: "Use of SRV Records for Locating Email Submission/Access Services",
     6266: "Use of the Content-Disposition Header Field in HTTP",
     6376: "DomainKeys Identified Mail (DKIM) Signatures",
     6409: "Message Submission for Mail",
     6531: "SMTP Extension for Internationalized Email",
     6532: "Internationalized Email Headers",
     6533: "Internationalized Delivery Status and Disposition Notifications",
+    6698: "The DNS-Based Authentication of Named Entities (DANE) Transport Layer Security (TLS) Protocol: TLSA",
+    6710: "Simple Mail Transfer Protocol Extension for Message Transfer Priorities",
+    6764: "Locating Services for Calendaring Extensions to WebDAV (CalDAV) and vCard Extensions to WebDAV (CardDAV)",
+    6840: "Clarifications and Implementation Notes for DNS Security (DNSSEC)",
     6851: "IMAP MOVE Extension",
+    6854: 'Update to Internet Message Format to Allow Group Syntax in the "From:" and "Sender:" Header Fields',
+    6891: "Extension Mechanisms for DNS (EDNS(0))",
     7162: "IMAP Extensions: CONDSTORE and QRESYNC",
     7208: "Sender Policy Framework (SPF)",
     7372: "Email Authentication Status Codes",
     7377: "IMAP4 Multimailbox SEARCH Extension",
+    7489: "Domain-based Message Authentication, Reporting, and Conformance (DMARC)",
+    7505: 'A "Null MX" No Service Resource Record for Domains That Accept No Mail',
     7672: "SMTP Security via Opportunistic DANE TLS",
+    7766: "DNS Transport over TCP - Implementation Requirements",
     7888: "IMAP4 Non-synchronizing Literals",
     7889: "The IMAP APPENDLIMIT Extension",
     8259: "The JavaScript Object Notation (JSON) Data Interchange Format",
     8301: "Cryptographic Algorithm and Key Usage Update to DKIM",
     8314: "Cleartext Considered Obsolete: Use of TLS for Email Submission and Access",
     8438: "IMAP Extension for STATUS=SIZE",
+    8446: "The Transport Layer Security (TLS) Protocol Version 1.3",
     8460: "SMTP TLS Reporting",
     8461: "SMTP MTA Strict Transport Security (MTA-STS)",
     8463: "A New Cryptographic Signature Method for DKIM: Ed25519-SHA256",
@@ -102,11 +137,17 @@ TITLES = {
     8601: "Message Header Field for Indicating Message Authentication Status",
     8616: "Email Authentication for Internationalized Mail",
     8617: "The Authenticated Received Chain (ARC) Protocol",
+    8689: "SMTP Require TLS Option",
+    8767: "Serving Stale Data to Improve DNS Resiliency",
     8949: "Concise Binary Object Representation (CBOR)",
     8996: "Deprecating TLS 1.0 and TLS 1.1",
     9051: "Internet Message Access Protocol (IMAP) - Version 4rev2",
+    9110: "HTTP Semantics",
     9325: "Recommendations for Secure Use of TLS and DTLS",
+    9520: "Negative Caching of DNS Resolution Failures",
     9525: "Service Identity in TLS",
+    9989: "Domain-Based Message Authentication, Reporting, and Conformance (DMARC)",
+    9990: "DMARC Aggregate Reporting",
 }
 
 
@@ -166,8 +207,8 @@ def _commands(command: Any, name: str, parent: typer.Context | None) -> Iterator
     children = getattr(command, "commands", None)
     if children is None or parent is None:
         yield f"## {context.command_path}\n\n```\n{command.get_help(context).strip()}\n```\n"
-    for child in sorted(children or {}):
-        yield from _commands(children[child], child, context)
+    for child, sub in sorted((children or {}).items()):
+        yield from _commands(sub, child, context)
 
 
 def hooks() -> str:
@@ -190,7 +231,7 @@ def rfcs() -> str:
 
     found: dict[int, dict[str, set[str]]] = {}
     for path in sorted([*(ROOT / "inbox").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]):
-        for number, section in _mentions(path.read_text(encoding="utf-8")):
+        for number, section in mentions(path.read_text(encoding="utf-8")):
             sections = found.setdefault(number, {}).setdefault(str(path.relative_to(ROOT)), set())
             sections.update([section] if section else [])
     lines = ["# RFCs\n\n" + NOTE, "What the code names, and where.\n", "| RFC | title | where |\n|---|---|---|"]
@@ -199,13 +240,16 @@ def rfcs() -> str:
             f"`{path}`" + (f" (§{', §'.join(sorted(sections))})" if sections else "")
             for path, sections in sorted(found[number].items())
         ]
-        lines.append(row(str(number), TITLES.get(number, ""), "<br>".join(places)))
+        lines.append(row(str(number), TITLES[number], "<br>".join(places)))
     return "\n".join(lines) + "\n"
 
 
-def _mentions(source: str) -> Iterator[tuple[int, str]]:
-    for match in re.finditer(r"RFC (\d{3,5})(?: §([0-9]+(?:\.[0-9]+)*))?", source):
-        yield int(match[1]), match[2] or ""
+def mentions(source: str) -> Iterator[tuple[int, str]]:
+    """RFC and section (empty: none) of each mention; ``RFC 7489 §6.2, §7.1`` has two."""
+    section = r"§\d+(?:\.\d+)*"
+    for match in re.finditer(rf"RFC (\d{{3,5}})((?:(?:,| and|, and)?\s+{section})*)", source):
+        for one in re.findall(section, match[2]) or ["§"]:
+            yield int(match[1]), one[1:]
 
 
 def _words(name: str) -> str:
@@ -243,7 +287,8 @@ def _kind(annotation: Any) -> str:
     names = {"bool": "switch", "int": "number", "float": "number", "str": "text", "SecretStr": "secret", "Path": "path"}
     if origin is not None:
         return f"{origin.__name__} of {' and '.join(_kind(argument) for argument in arguments if argument is not ...)}"
-    return names.get(annotation.__name__, annotation.__name__)
+    name: str = annotation.__name__
+    return names.get(name, name)
 
 
 def main() -> int:

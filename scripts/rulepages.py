@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end of generated: \2 -->)", re.DOTALL)
 #: CEL's types as the page calls them.
@@ -16,8 +17,8 @@ _TYPES = {
 
 def filled(page: str) -> str:
     """``page`` with its generated parts as the code has them."""
-    parts = {"variables": variables, "functions": functions, "facts": facts,
-             **{name: lambda name=name: fields(name) for name in ("attachments", "parts", "links")}}  # fmt: skip
+    parts: dict[str, Callable[[], str]] = {"variables": variables, "functions": functions, "facts": facts,
+             **{name: partial(fields, name) for name in ("attachments", "parts", "links")}}  # fmt: skip
     return _PART.sub(lambda found: f"{found[1]}\n{parts[found[2]]()}\n\n{found[3]}", page)
 
 
@@ -68,6 +69,6 @@ def facts() -> str:
     return _table(("field", "type", "values"), rows)
 
 
-def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

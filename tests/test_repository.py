@@ -9,12 +9,18 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
+import yaml
+
 from inbox.app.config.loading import load
 from scripts import gendocs
 from scripts.manpages import share_files
 from scripts.pluginpages import plugin_modules
+from tests.support.sources import ROOT, modules, nodes_of
 
-ROOT = Path(__file__).parents[1]
+#: In one process, so that each file is parsed once (tests/support/sources.py).
+pytestmark = pytest.mark.xdist_group("sources")
+
 MOST_LINES = 400
 MOST_FUNCTION_LINES = 50
 
@@ -109,10 +115,6 @@ def tracked() -> list[Path]:
     ]
 
 
-def modules() -> list[Path]:
-    return [path for folder in ("inbox", "plugins") for path in sorted((ROOT / folder).rglob("*.py"))]
-
-
 def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -124,7 +126,7 @@ def test_files_are_short() -> None:
 
 def functions(path: Path) -> Iterator[tuple[str, int]]:
     """Each function with the number of its lines, its signature and docstring left out."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             yield node.name, (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
@@ -147,7 +149,7 @@ def import_graph(folder: Path) -> dict[str, set[str]]:
     }
 
     def imported(path: Path) -> Iterator[str]:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes_of(path):
             if isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -199,7 +201,7 @@ def test_no_regular_expression_has_a_possessive_group() -> None:
     found = [
         f"{name_of(path)}:{node.lineno}"
         for path in modules()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes_of(path)
         if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)
         and possessive.search(node.value if isinstance(node.value, str) else node.value.decode("latin-1"))
     ]  # fmt: skip
@@ -207,7 +209,10 @@ def test_no_regular_expression_has_a_possessive_group() -> None:
 
 
 def test_every_module_says_what_it_is() -> None:
-    assert [name_of(path) for path in modules() if not ast.get_docstring(ast.parse(path.read_text()))] == []
+    found = [(path, nodes_of(path)[0]) for path in modules()]
+    assert [
+        name_of(path) for path, node in found if not isinstance(node, ast.Module) or not ast.get_docstring(node)
+    ] == []
 
 
 def test_no_file_names_a_package_registry() -> None:
@@ -260,3 +265,24 @@ def test_the_lock_pins_and_hashes_every_package() -> None:
 
 def test_the_scripts_that_a_newcomer_runs_are_executable() -> None:
     assert [name for name in ("run", ".ci/run", "scripts/lock") if not (ROOT / name).stat().st_mode & 0o100] == []
+
+
+def test_the_hooks_before_a_commit_are_local_and_run_the_check() -> None:
+    repos = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [(repo["repo"], [hook["entry"] for hook in repo["hooks"]]) for repo in repos] == [("local", ["./run check"])]
+
+
+def test_every_decision_is_a_page_with_its_reasons_in_the_index() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text("utf-8")
+    pages = sorted(path for path in folder.glob("*.md") if path.name != "README.md")
+    assert len(pages) > 10
+    assert [page.name for page in pages if f"]({page.name})" not in index] == []
+    numbers = [page.name[:4] for page in pages]
+    assert len(numbers) == len({*numbers})
+    headings = ["## Context", "## Decision", "## Consequences"]
+    for page in pages:
+        lines = page.read_text("utf-8").splitlines()
+        assert lines[0].startswith(f"# {page.name[:4]} "), page.name
+        assert [line for line in lines if line in headings] == headings, page.name
+        assert len(lines) < 80, f"{page.name} is longer than a page"

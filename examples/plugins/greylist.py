@@ -1,6 +1,6 @@
-"""Greylisting (RFC 6647): the first mail of a sender is asked to come again; who does not come again sends no mail.
+"""Greylisting (RFC 6647): the first mail of a stranger is deferred, and accepted when the sender tries again.
 
-Speaks at:  rcpt (Defer).
+Returns at: rcpt (Defer).
 Remembers:  for each network, sender and recipient, when the first attempt was: two days, once it has passed five weeks.
             ``inbox plugins state show greylist --tenant demo`` lists them.
 On error:   accept: while the database cannot be asked, mail is better let in than kept waiting.

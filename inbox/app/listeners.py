@@ -30,7 +30,7 @@ from inbox.server.smtp.server import SmtpServer
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What listeners are made from.
+    """The inputs of listeners.
 
     Attributes:
         log: makes the log of a protocol.

@@ -65,7 +65,7 @@ def _signed(signature: DkimSignature, comment: str) -> MethodResult:
 
 
 def of_arc(fact: ArcFact, peer: IPv4Address | IPv6Address) -> Iterator[MethodResult]:
-    """RFC 8617 §4.1.1 and §8.1: the chain, the oldest intact signature, and the peer that it came from."""
+    """RFC 8617 §4.1.1 and §6: the chain, the oldest intact signature, and the peer that it came from."""
     if fact.result is Result.NONE:
         yield MethodResult("arc", fact.result)
         return

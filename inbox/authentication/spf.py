@@ -2,18 +2,18 @@
 
 A result is remembered as long as the DNS says that its answers hold. It is the same for every sender of a domain and
 for every HELO, unless the domain's record asks for them (``%{l}``, ``%{s}``, ``%{h}``): then it is remembered for each.
-Measured for both identities and nine look-ups: 7 µs for a result that is remembered, 0.4 ms for cached answers.
+Measured for both identities and nine look-ups: 7 µs for a result that is remembered, 0.3 ms for cached answers.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from inbox.authentication.results import clean
 from inbox.authentication.spf_evaluator import Evaluated, check_host
+from inbox.authentication.spf_together import together
 from inbox.base.clock import Clock
 from inbox.base.limits import ADDRESS_OCTETS, DOMAIN_OCTETS, SPF_RESULT_SECONDS, SPF_RESULTS, SPF_SECONDS
 from inbox.dns.answers import Resolver
@@ -67,7 +67,7 @@ class SpfChecker:
         if not check_helo:
             found = await self._check(peer, domain, sender.local, greeted)
             return _fact(found, domain or sender.domain, "mailfrom", str(sender), greeted, None)
-        # What is known needs no task of its own, and that is what most checks of a busy server find.
+        # Most checks of a busy server find that both are known.
         greeting = self._known(peer, name, "postmaster", greeted)
         if greeting is None:
             found, greeting = await self._both(peer, domain, sender.local, name, greeted)
@@ -78,7 +78,9 @@ class SpfChecker:
     async def _both(
         self, peer: IPAddress, domain: str, local: str, name: str, helo: str
     ) -> tuple[Evaluated, Evaluated]:
-        return await asyncio.gather(self._check(peer, domain, local, helo), self._check(peer, name, "postmaster", helo))
+        identities = ((domain, local), (name, "postmaster"))
+        found, greeting = await together(self._check(peer, of, who, helo) for of, who in identities)
+        return found, greeting
 
     async def _check(self, peer: IPAddress, domain: str, local: str, helo: str) -> Evaluated:
         known = self._known(peer, domain, local, helo)
@@ -94,7 +96,7 @@ class SpfChecker:
         return found
 
     def _known(self, peer: IPAddress, domain: str, local: str, helo: str) -> Evaluated | None:
-        """What needs no look-up: a name that SPF is not about (§4.3), or a result that still holds."""
+        """A result that needs no look-up: a name that SPF does not apply to (§4.3), or a result that is still valid."""
         if not domain:
             return _NO_DOMAIN
         remembered, now, octets = self._remembered, self._clock.monotonic(), peer.packed

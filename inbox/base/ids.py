@@ -13,7 +13,6 @@ from typing import Protocol
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
-ID_LENGTH = 20
 _STOCK = 64
 #: Number of forks between the first process and this one: asking the kernel for the process id costs more than an id.
 _generation = 0

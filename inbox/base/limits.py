@@ -81,8 +81,7 @@ REPORT_DESTINATIONS: Final = 5
 DMARC_RECORD_OCTETS: Final = 4096
 #: Addresses for reports in one DMARC record (RFC 9989 §4.6 leaves their number open, RFC 7489 §6.2 to the receiver).
 DMARC_REPORT_URIS: Final = 10
-#: RFC 9989 §4.10: questions of one DNS tree walk, and the labels that a longer name is shortened to.
-DMARC_WALK_QUERIES: Final = 8
+#: RFC 9989 §4.10: the labels that a longer name is shortened to in a DNS tree walk, which asks 8 questions at most.
 DMARC_WALK_LABELS: Final = 7
 #: Passing DKIM domains that DMARC looks at for alignment; the DKIM check itself stops at fewer signatures.
 DMARC_IDENTIFIERS: Final = 20

@@ -1,4 +1,4 @@
-"""Secrets that are kept in files."""
+"""Secrets: how they are read from files, and what is shown in their place."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Final
 
 #: Far more than any key or password needs: a path that names something else is a mistake.
 MOST_OCTETS: Final = 64 * 1024
+#: Shown in place of a secret.
+MASK: Final = "********"
 
 
 def read_secret(path: Path) -> str:

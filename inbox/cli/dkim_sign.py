@@ -28,6 +28,7 @@ async def sign(
     The message itself is not changed. If its lines end in LF alone, so do those of the signatures, and what is signed
     is the message with CRLF, as it will be on the wire. Exit code 1 if there is no key, or it cannot be signed.
     """
+    from inbox.app.wiring.hosting import make_signing
     from inbox.authentication.dkim.sign import FIELD, sign_all
     from inbox.base.clock import SystemClock
     from inbox.hosting.keys.signing import SigningKeyring
@@ -47,7 +48,7 @@ async def sign(
     async with database() as db:
         hosted = await hosting(db, canonical_domain(domain or author))
         directory = AddressDirectory(db.tenants, db.accounts, clock)
-        ring = SigningKeyring(directory, db.dkim_keys, config().dkim, clock)
+        ring = SigningKeyring(directory, db.dkim_keys, make_signing(config().dkim), clock)
         keys = await ring.keys(hosted.organization.id, hosted.fqdn)
     if not keys:
         raise NotSo(f"no key signs for {hosted.fqdn} (inbox domain dkim rotate {hosted.fqdn})")

@@ -66,27 +66,28 @@ class _Keys:
 
     def signing(self, rows: Sequence[DkimKeyRecord]) -> tuple[PlacedKey, ...]:
         """The keys that sign. Raises ConfigError if one of them cannot be used."""
+        from inbox.app.wiring.hosting import make_signing
         from inbox.base.clock import SystemClock
         from inbox.hosting.keys.signing import SigningKeyring
         from inbox.identity.directory import AddressDirectory
 
         clock = SystemClock()
         directory = AddressDirectory(self.db.tenants, self.db.accounts, clock)
-        ring = SigningKeyring(directory, self.db.dkim_keys, config().dkim, clock)
+        ring = SigningKeyring(directory, self.db.dkim_keys, make_signing(config().dkim), clock)
         return ring.of(self.hosted, rows)
 
     def rotation(self) -> Rotation:
         """With a new resolver, which has not kept that there was nothing."""
         import random
 
-        from inbox.app.doctor.policies import QuietLog
+        from inbox.app.doctor.policies import NoLog
         from inbox.app.wiring.services import make_resolver
         from inbox.base.clock import SystemClock
         from inbox.hosting.keys.rotation import Rotation
 
         clock = SystemClock()
         resolver = make_resolver(config(), clock)
-        return Rotation(self.db.dkim_keys, resolver, clock, QuietLog(), self.executors, random.random)
+        return Rotation(self.db.dkim_keys, resolver, clock, NoLog(), self.executors, random.random)
 
     async def wait(self, rows: Sequence[DkimKeyRecord], patience: float) -> list[DkimKeyRecord]:
         """Looks until the DNS shows all of these keys, or ``patience`` (seconds) is over; returns those left."""

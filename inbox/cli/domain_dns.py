@@ -128,15 +128,18 @@ async def _findings(needs: Needs, https: bool, advance: Callable[[], object]) ->
 
 
 async def _needs(domain: str, addresses: list[str] | None, reports: str | None) -> Needs:
+    from inbox.app.wiring.hosting import make_mail_host
     from inbox.base.clock import SystemClock
     from inbox.hosting.dns.needs import domain_needs
 
     settings = config()
     given = [_address(text) for text in addresses or ()]
     to = str(Address.parse(reports)) if reports else ""
+    clock = SystemClock()
     async with database() as db:
         hosted = await hosting(db, canonical_domain(domain))
-        needs = await domain_needs(db, settings, hosted, SystemClock(), addresses=given, reports=to)
+        host = make_mail_host(settings, clock)
+        needs = await domain_needs(db, host, hosted, clock, addresses=given, reports=to)
     if "." not in needs.hostname or needs.hostname.endswith((".localhost", ".local", ".localdomain")):
         warn(f"{needs.hostname} is no public name: set SERVER_HOSTNAME")
     return needs

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from inbox.cli.context import WrongUsage
 from inbox.cli.output import warn
@@ -19,14 +19,19 @@ def read_env_file(path: Path) -> None:
     ``--env-file``; it overrides what the shell has exported. Values are taken as they are: ``$NAME`` is not replaced.
 
     Raises:
-        WrongUsage: the file cannot be read, or a line has no ``=``.
+        WrongUsage: the file cannot be read, or a line is not ``NAME=value``.
     """
     try:
         mode = path.stat().st_mode
         with path.open(encoding="utf-8") as file:
-            values = dotenv_values(stream=file, interpolate=False)
+            bindings = [*parse_stream(file)]
     except (OSError, UnicodeDecodeError) as error:
         raise WrongUsage(f"--env-file: cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    for binding in bindings:
+        if binding.error:
+            line = binding.original.line + binding.original.string.removesuffix("\n").count("\n")
+            raise WrongUsage(f"--env-file: {path}:{line}: not NAME=value: {binding.original.string.strip()[:40]}")
+    values = {binding.key: binding.value for binding in bindings if binding.key is not None}
     incomplete = [name for name, value in values.items() if value is None]
     if incomplete:
         raise WrongUsage(f"--env-file: {path} has no value for {incomplete[0]}; write {incomplete[0]}=")

@@ -21,6 +21,7 @@ from inbox.app.serve.sink import open_missing_streams
 from inbox.base.errors import ConfigError, InboxError, PolicyError, ProtocolError
 from inbox.cli import (
     accounts,
+    clamav,
     completion,
     decisions,
     doctor,
@@ -99,6 +100,7 @@ for group in (
     decisions.app,
     quarantine.app,
     storage.app,
+    clamav.app,
     tenants.app,
     domains.app,
     accounts.app,

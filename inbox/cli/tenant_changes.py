@@ -51,7 +51,7 @@ async def rm(
     Works in small steps, during which other tenants get their mail; run again after an interruption, it goes on. The
     tenant's decision records are kept until they are too old, unless --purge says otherwise.
     """
-    from inbox.hosting.tenant_files import set_policy_aside
+    from inbox.policy.tenant_files import set_policy_aside
     from inbox.store.ports.hosting import Scope
 
     async with with_blobs() as (db, blobs):
@@ -68,7 +68,7 @@ async def rm(
         change.ask(yes, f"deletes {held.accounts} accounts and {held.messages} messages for good")
         with resumable(change, f"inbox tenant rm {name} --recursive --yes{' --purge' if purge else ''}"):
             removed = await remove(db, blobs, scope, held, f"Removing {name}", purge=purge)
-    aside = set_policy_aside(config(), name)
+    aside = set_policy_aside(config().folders.policy_dir, name)
     change.receipt(
         "removed",
         as_json,
@@ -114,7 +114,7 @@ async def rename(
     as_json: Json = False,
 ) -> None:
     """Give a tenant another name; its policy file moves with it, quarantine ids begin with the new name."""
-    from inbox.hosting.tenant_files import copy_policy, remove_policy
+    from inbox.policy.tenant_files import copy_policy, remove_policy
 
     checked_name(to)
     change = Change("rename", "tenant", name, name)
@@ -128,16 +128,16 @@ async def rename(
         if found is not None:
             change.ask(yes, f"makes it {to} in policies and commands")
             # The policy is there under both names as long as a server may know the tenant by either.
-            copied = copy_policy(config(), name, to) if taken is None else None
+            copied = copy_policy(config().folders.policy_dir, name, to) if taken is None else None
             if copied is not None:
                 _reload()
             await db.hosting.rename_tenant(found.id, to)
         else:
             # An earlier run was interrupted after it had renamed the tenant.
-            copied = copy_policy(config(), name, to)
+            copied = copy_policy(config().folders.policy_dir, name, to)
     if copied is not None:
         await asyncio.sleep(SETTLED_SECONDS if server().running() else 0)
-        remove_policy(config(), name)
+        remove_policy(config().folders.policy_dir, name)
         _reload()
     change.receipt("renamed", as_json, to=to, policy_file=str(copied or ""))
 

@@ -1,80 +1,73 @@
-"""From accounts to mailboxes: where a copy goes, found once and kept for a moment."""
+"""Destinations: what one recipient of a message comes to, as a list of frozen values.
+
+RCPT (or the client of APPEND) gives each recipient its first destinations. Each stage returns new ones in their place:
+the verdict of ``data`` may put the quarantine there, a plugin at ``store`` another mailbox. ``inbox.flow.deliveries``
+makes a ``Copy`` of each mailbox at the end, and a ``Job`` of each relay.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Iterable
 
-from inbox.base.clock import Clock
-from inbox.base.errors import AlreadyExists, LimitReached, NotFound
-from inbox.store.ports import Accounts, Mailboxes
+import msgspec
 
+from inbox.mail.address import Address
+from inbox.mail.content import Content
+from inbox.mail.flags import Flag
+
+INBOX = "INBOX"
+#: Where the policy's ``junk`` threshold files a message; every account has it (RFC 6154).
+JUNK = "Junk"
 #: The tenant's own mailbox for what was quarantined.
 QUARANTINE = "Quarantine"
-INBOX = "INBOX"
-KEPT_SECONDS = 2.0
-KEPT_ENTRIES = 10_000
+NO_FLAGS = Flag(0)
 
 
-class Destinations:
-    """Looks mailboxes up by account address and name; creates those that a plugin names and that are missing."""
+class IntoMailbox(msgspec.Struct, frozen=True):
+    """A copy in a mailbox of an account.
 
-    def __init__(self, accounts: Accounts, mailboxes: Mailboxes, clock: Clock) -> None:
-        self._accounts = accounts
-        self._mailboxes = mailboxes
-        self._clock = clock
-        self._kept: OrderedDict[tuple[str, str, str], tuple[float, str]] = OrderedDict()
+    ``account`` is the account's own address, ``mailbox`` the mailbox's name; ``mailbox_id`` is empty until the mailbox
+    was found. ``content`` is this copy's own message (a plugin transformed it), None for the tenant's version.
+    """
 
-    async def mailbox(self, tenant: str, account: str, name: str) -> str:
-        """The id of an account's mailbox; it is created if it is missing.
+    account: str
+    mailbox: str = INBOX
+    flags: Flag = NO_FLAGS
+    keywords: tuple[str, ...] = ()
+    mailbox_id: str = ""
+    content: Content | None = None
 
-        An account that has as many mailboxes as it may have gets its message in INBOX instead.
 
-        Raises:
-            NotFound: the tenant has no such account (any more).
-            StoreUnavailable
-        """
-        key = (tenant, account, name)
-        if (kept := self._look(key)) is not None:
-            return kept
-        found = await self._accounts.by_address(account)
-        if found is None or found.organization != tenant or not found.is_active:
-            raise NotFound(f"no account {account} of {tenant}")
-        return self._keep(key, await self._ensure(tenant, found.id, name))
+class IntoQuarantine(msgspec.Struct, frozen=True):
+    """A copy in the tenant's quarantine, and the reason that its administrator reads."""
 
-    async def quarantine(self, tenant: str) -> str:
-        """The id of the tenant's quarantine; it is created with the first message for it."""
-        key = (tenant, "", QUARANTINE)
-        if (kept := self._look(key)) is not None:
-            return kept
-        return self._keep(key, await self._ensure(tenant, None, QUARANTINE))
+    reason: str
+    mailbox_id: str = ""
 
-    def forget(self) -> None:
-        """Drops what is kept: a mailbox turned out to be gone."""
-        self._kept.clear()
 
-    async def _ensure(self, tenant: str, account: str | None, name: str) -> str:
-        found = await self._mailboxes.by_name(tenant, account, name)
-        if found is None:
-            try:
-                found = await self._mailboxes.create(tenant, account, name, subscribed=account is not None)
-            except AlreadyExists:
-                # Somebody else was faster.
-                found = await self._mailboxes.by_name(tenant, account, name)
-            except LimitReached:
-                # The message must not wait until the user removes a mailbox.
-                found = await self._mailboxes.by_name(tenant, account, INBOX)
-        if found is None:
-            raise NotFound(f"mailbox {name} of {account or tenant} went away while it was looked up")
-        return found.id
+class Relay(msgspec.Struct, frozen=True):
+    """An attempt, through the queue, to hand the message on to another server."""
 
-    def _look(self, key: tuple[str, str, str]) -> str | None:
-        found = self._kept.get(key)
-        if found is None or found[0] < self._clock.monotonic():
-            return None
-        return found[1]
+    address: Address
 
-    def _keep(self, key: tuple[str, str, str], mailbox: str) -> str:
-        self._kept[key] = (self._clock.monotonic() + KEPT_SECONDS, mailbox)
-        if len(self._kept) > KEPT_ENTRIES:
-            self._kept.popitem(last=False)
-        return mailbox
+
+class Discarded(msgspec.Struct, frozen=True):
+    """Nowhere: a plugin had the message thrown away, or the recipient dropped."""
+
+    reason: str = ""
+
+
+class AlreadyServed(msgspec.Struct, frozen=True):
+    """Nowhere: the account has its copy through another recipient (``by``) of the same message."""
+
+    account: str
+    by: str
+
+
+Destination = IntoMailbox | IntoQuarantine | Relay | Discarded | AlreadyServed
+Destinations = tuple[Destination, ...]
+
+
+def mailboxes_of(accounts: Iterable[str]) -> Destinations:
+    """The INBOX of each account, given by its address."""
+    return tuple([IntoMailbox(account) for account in accounts])

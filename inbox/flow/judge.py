@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain
 from inbox.plugin.api.context import Identity, Session, Transaction
 from inbox.plugin.engine.dispatcher import Dispatcher
-from inbox.policy.decision import Decision, encode
+from inbox.policy.decision import Decision, DestinationRecord, encode
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy, PolicySet
 from inbox.policy.stages import Stage
@@ -19,6 +20,8 @@ from inbox.store.ports.decisions import DecisionRecord
 
 #: Characters that a record has of why something failed: a policy may have a hundred mistakes.
 WHY_LENGTH = 2000
+#: Destinations that a record names: an alias may have very many accounts.
+RECORDED_DESTINATIONS = 500
 
 
 class Policies(Protocol):
@@ -32,7 +35,7 @@ class Policies(Protocol):
 class Case:
     """One tenant's part of a transaction, or a refusal before any tenant was known, as it will be recorded.
 
-    ``why`` is for the operator, if no plugin decided.
+    ``why`` is for the operator, if no plugin decided. ``destinations`` and ``overruled`` are as in the record.
     """
 
     id: str
@@ -41,12 +44,14 @@ class Case:
     tenant: str
     tenant_name: str
     at: float
-    judgements: list[StageOutcome]
+    judgements: Sequence[StageOutcome]
     outcome: str
     reply: Reply
     recipients: tuple[str, ...]
     stage: Stage
     why: str = ""
+    destinations: Sequence[DestinationRecord] = ()
+    overruled: Sequence[str] = ()
 
 
 class Judge:
@@ -95,6 +100,9 @@ class Judge:
             size=tx.message.size if tx is not None and tx.message is not None else 0,
             stage=case.stage.value,
             why=case.why[:WHY_LENGTH],
+            destinations=list(case.destinations[:RECORDED_DESTINATIONS]),
+            more_destinations=max(0, len(case.destinations) - RECORDED_DESTINATIONS),
+            overruled=list(case.overruled),
         ).with_judgements(case.judgements, case.reply)
         return DecisionRecord(
             case.id,

@@ -48,7 +48,7 @@ class Hooks(Protocol):
 
 
 class PasswordLogin:
-    """``Login`` of ``inbox.flow.doors``."""
+    """``Login`` of ``inbox.flow.ports``."""
 
     def __init__(
         self,

@@ -1,13 +1,17 @@
-"""Who a message is for: from RCPT's address to a tenant, a policy and accounts."""
+"""Who a message is for: from RCPT's address to a tenant, a policy and destinations."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from typing import Protocol
+
+from msgspec.structs import replace
 
 from inbox.base.errors import PolicyError, StoreError
-from inbox.flow.groups import Disposition, Group, Route, view_for
+from inbox.flow.destinations import Destinations, Discarded, Relay, mailboxes_of
+from inbox.flow.envelope import Admitted, Envelope, NotAdmitted
 from inbox.flow.judge import Judge
+from inbox.flow.replies import refusal_of
+from inbox.flow.shares import Disposition, TenantShare, refused, view_for
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address, AddressError
 from inbox.mail.reply import Reply
@@ -18,7 +22,7 @@ from inbox.plugin.api.services import Log
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.stages import Stage
-from inbox.policy.verdicts import AddRecipient, Defer, DropRecipient, Edit, Redirect, Reject
+from inbox.policy.verdicts import AddRecipient, DropRecipient, Edit, Redirect
 
 RELAY = Reply(550, "5.7.1", "Relaying denied")
 UNKNOWN = Reply(550, "5.1.1", "No such user here")
@@ -29,68 +33,125 @@ SUSPENDED = Reply(451, "4.2.1", "Mail for this domain is suspended, try again la
 MISCONFIGURED = Reply(451, "4.3.5", "System incorrectly configured, try again later")
 
 
-class Recipients:
-    """Admits recipients at RCPT, and adds or drops them when a plugin asks for it at ``data``."""
+_SUSPENDED_WHY = "the tenant or the domain is disabled (inbox tenant list, inbox domain list)"
 
-    def __init__(self, judge: Judge, directory: AddressDirectory, log: Log, server_name: str) -> None:
+
+class Relaying(Protocol):
+    """Decides which sessions may send to recipients that this server does not host."""
+
+    async def on_behalf_of(self, tx: Transaction) -> HostedDomain | None:
+        """The hosted domain that answers for what this transaction relays; None: it may not relay."""
+        ...
+
+
+class Recipients:
+    """Admits recipients at RCPT, and adds or drops them when a plugin asks for it at ``data``.
+
+    Args:
+        relaying: None: no session may relay.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        directory: AddressDirectory,
+        log: Log,
+        server_name: str,
+        relaying: Relaying | None = None,
+    ) -> None:
         self._server_name = server_name.lower()
         self._judge = judge
         self._directory = directory
         self._log = log
+        self._relaying = relaying
 
-    async def admit(self, tx: Transaction, recipient: Recipient) -> Reply | None:
-        """Finds out where ``recipient`` goes and puts a :class:`Route` into its facts. A reply refuses it.
+    async def admit(self, envelope: Envelope, recipient: Recipient) -> Admitted | NotAdmitted:
+        """Finds out where mail for ``recipient`` goes; sets its tenant.
 
         Raises:
             StoreError: nobody can say now.
-            PolicyError: the tenant's policy is wrong, or has no plugin that resolves recipients.
+            PolicyError: the tenant's policy is wrong.
         """
         domain = await self._directory.domain(recipient.address.domain) or await self._postmaster(recipient)
         if domain is None:
-            return await self._nowhere(recipient)
+            return await self._elsewhere(envelope, recipient)
         recipient.tenant = domain.organization.id
         recipient.tenant_name = domain.organization.name
-        if self._judge.defers_second_tenant and any(each.tenant != recipient.tenant for each in tx.recipients):
-            return ONE_TENANT
+        if self._is_second_tenant(envelope, domain):
+            return NotAdmitted(ONE_TENANT)
         policy = self._judge.for_recipient(domain, recipient.effective.key)
-        mine = [each for each in tx.recipients if each.tenant == recipient.tenant]
-        view = view_for(tx, domain.organization, mine)
-        judgement = await self._judge.judge(Stage.RCPT, policy, tx=view, recipient=recipient)
+        judgement = await self._asked(envelope, recipient, domain, policy)
         # Hooks had it in their hands, and whose recipient it is is not theirs to say.
         recipient.tenant, recipient.tenant_name = domain.organization.id, domain.organization.name
-        match judgement.verdict:
-            case Reject(code, enhanced, text) | Defer(code, enhanced, text):
-                recipient.facts.put(Route(domain, policy, judgement, ()))
-                return Reply(code, enhanced, text)
-            case Redirect(to):
-                return await self._redirect(recipient, domain, policy, judgement, to)
+        refusal = refusal_of(judgement.verdict)
+        if refusal is not None:
+            return NotAdmitted(refusal, judgement)
+        if isinstance(judgement.verdict, Redirect):
+            return await self._redirected(recipient, domain, policy, judgement, judgement.verdict.to)
         resolved = recipient.facts.get(Resolved)
-        accounts = resolved.accounts if resolved is not None else ()
-        recipient.facts.put(Route(domain, policy, judgement, accounts))
-        if accounts:
-            return None
+        if resolved is not None and resolved.accounts:
+            return Admitted(recipient, domain, policy, judgement, mailboxes_of(resolved.accounts))
         if resolved is None and not policy.gives(Resolved):
-            # No plugin looked the user up: a permanent reply would bounce all of the tenant's mail.
-            self._log.error("recipients_not_resolved", tenant=domain.organization.name, address=str(recipient.address))
-            raise PolicyError(
-                f"no plugin in the policy of {domain.organization.name} resolves recipients: "
-                f"inbox plugins enable recipients --tenant {domain.organization.name}"
-            )
-        return UNKNOWN
+            return self._not_resolved(recipient, judgement)
+        return NotAdmitted(UNKNOWN, judgement)
 
-    async def _nowhere(self, recipient: Recipient) -> Reply:
+    def _is_second_tenant(self, envelope: Envelope, domain: HostedDomain) -> bool:
+        tenant = domain.organization.id
+        return self._judge.defers_second_tenant and any(
+            each.domain.organization.id != tenant for each in envelope.recipients
+        )
+
+    async def _asked(
+        self, envelope: Envelope, recipient: Recipient, domain: HostedDomain, policy: EffectivePolicy
+    ) -> StageOutcome:
+        """What the ``rcpt`` hooks say; they see the recipients of their own tenant."""
+        tenant = domain.organization
+        mine = [each.recipient for each in envelope.recipients if each.domain.organization.id == tenant.id]
+        view = view_for(envelope.transaction, tenant, mine)
+        return await self._judge.judge(Stage.RCPT, policy, tx=view, recipient=recipient)
+
+    def _not_resolved(self, recipient: Recipient, judgement: StageOutcome) -> NotAdmitted:
+        """No plugin looked the user up: a permanent reply would bounce all of the tenant's mail."""
+        tenant = recipient.tenant_name
+        self._log.error("recipients_not_resolved", tenant=tenant, address=str(recipient.address))
+        error = PolicyError(
+            f"no plugin in the policy of {tenant} resolves recipients: "
+            f"inbox plugins enable recipients --tenant {tenant}"
+        )
+        return NotAdmitted(Reply.of(error), judgement, str(error))
+
+    async def _elsewhere(self, envelope: Envelope, recipient: Recipient) -> Admitted | NotAdmitted:
+        """For a domain that is not hosted, or is disabled."""
         suspended = await self._directory.suspended(recipient.address.domain)
         if suspended is not None:
             recipient.tenant, recipient.tenant_name = suspended.organization.id, suspended.organization.name
-            return SUSPENDED
+            return NotAdmitted(SUSPENDED, why=_SUSPENDED_WHY)
+        domain = None if self._relaying is None else await self._relaying.on_behalf_of(envelope.transaction)
+        if domain is not None:
+            return await self._relayed(envelope, recipient, domain)
         if not await self._directory.is_empty():
-            return RELAY
+            return NotAdmitted(RELAY)
         # Nobody lets the world send mail to a server without tenants: more likely the disk with the database is not
         # there, and a refusal for good would send everybody's mail back.
         self._log.error(
             "no_tenants", address=str(recipient.address), check="INBOX_DATA_DIR, and that its disk is there"
         )
-        return MISCONFIGURED
+        return NotAdmitted(MISCONFIGURED)
+
+    async def _relayed(self, envelope: Envelope, recipient: Recipient, domain: HostedDomain) -> Admitted | NotAdmitted:
+        """The sender's tenant answers for a recipient elsewhere, and its policy judges."""
+        if self._is_second_tenant(envelope, domain):
+            return NotAdmitted(ONE_TENANT)
+        sender = envelope.transaction.sender
+        policy = self._judge.for_recipient(domain, sender.key if sender is not None else f"@{domain.fqdn}")
+        judgement = await self._asked(envelope, recipient, domain, policy)
+        recipient.tenant = recipient.tenant_name = ""
+        refusal = refusal_of(judgement.verdict)
+        if refusal is not None:
+            return NotAdmitted(refusal, judgement)
+        if isinstance(judgement.verdict, Redirect):
+            return await self._redirected(recipient, domain, policy, judgement, judgement.verdict.to)
+        return Admitted(recipient, domain, policy, judgement, (Relay(recipient.address),))
 
     async def _postmaster(self, recipient: Recipient) -> HostedDomain | None:
         """RFC 5321 §4.5.1: the server's own postmaster can be reached. It is the address that the operator names; else
@@ -106,64 +167,82 @@ class Recipients:
             recipient.redirected = Address("postmaster", domain.fqdn)
         return domain
 
-    async def _redirect(
+    async def _redirected(
         self, recipient: Recipient, domain: HostedDomain, policy: EffectivePolicy, judgement: StageOutcome, to: str
-    ) -> Reply | None:
-        accounts = await self._lookup(to, domain)
-        recipient.facts.put(Route(domain, policy, judgement, accounts))
-        if not accounts:
+    ) -> Admitted | NotAdmitted:
+        destinations = await self._lookup(to, domain)
+        if not destinations:
             tenant = domain.organization.name
             self._log.error("redirect_leads_nowhere", tenant=tenant, address=str(recipient.address), to=to)
-            return MISCONFIGURED
+            return NotAdmitted(MISCONFIGURED, judgement)
         recipient.redirected = Address.parse(to)
-        return None
+        return Admitted(recipient, domain, policy, judgement, destinations)
 
-    async def apply_edits(self, group: Group, edits: Sequence[Edit]) -> None:
-        """Adds and drops recipients of one tenant as plugins asked; one that does not exist defers the message."""
-        for edit in edits:
-            match edit:
-                case DropRecipient(address):
-                    for disposition in group.dispositions:
-                        if str(disposition.recipient.address).lower() == address.lower():
-                            disposition.discarded = True
-                case AddRecipient(address):
-                    await self._add(group, address)
+    # -- at data
 
-    async def redirect(self, group: Group, to: str) -> None:
-        """Sends what is for a tenant's recipients to another address of the tenant's; one that leads nowhere defers
-        the message.
+    async def changed(self, share: TenantShare, judgement: StageOutcome) -> TenantShare:
+        """The share with the recipients that plugins redirected, added and dropped; an address that leads nowhere
+        defers the message.
         """
-        accounts = await self._accounts_behind(group, to)
-        if not accounts:
-            return
-        for disposition in group.dispositions:
-            disposition.recipient.redirected = Address.parse(to)
-            disposition.route = replace(disposition.route, accounts=accounts)
+        if isinstance(judgement.verdict, Redirect):
+            share = await self._all_redirected(share, judgement.verdict.to)
+        for edit in judgement.edits:
+            share = await self._edited(share, edit)
+        return share
 
-    async def _add(self, group: Group, text: str) -> None:
-        accounts = await self._accounts_behind(group, text)
-        if not accounts:
-            return
-        recipient = Recipient(Address.parse(text), group.tenant, group.tenant_name)
-        group.dispositions.append(Disposition(recipient, replace(group.dispositions[0].route, accounts=accounts)))
+    async def _edited(self, share: TenantShare, edit: Edit) -> TenantShare:
+        match edit:
+            case DropRecipient(address):
+                dropped = (Discarded("dropped by a plugin"),)
+                return replace(
+                    share,
+                    dispositions=tuple(
+                        [
+                            replace(each, destinations=dropped)
+                            if str(each.recipient.address).lower() == address.lower()
+                            else each
+                            for each in share.dispositions
+                        ]
+                    ),
+                )
+            case AddRecipient(address):
+                return await self._added(share, address)
+        return share
 
-    async def _accounts_behind(self, group: Group, text: str) -> tuple[str, ...]:
-        """The accounts behind an address that a plugin named at ``data``; without any the message is deferred."""
+    async def _all_redirected(self, share: TenantShare, to: str) -> TenantShare:
+        destinations = await self._behind(share, to)
+        if not destinations:
+            return refused(share, MISCONFIGURED)
+        for each in share.dispositions:
+            each.recipient.redirected = Address.parse(to)
+        return replace(
+            share, dispositions=tuple([replace(each, destinations=destinations) for each in share.dispositions])
+        )
+
+    async def _added(self, share: TenantShare, text: str) -> TenantShare:
+        destinations = await self._behind(share, text)
+        if not destinations:
+            return refused(share, MISCONFIGURED)
+        recipient = Recipient(Address.parse(text), share.tenant, share.tenant_name)
+        return replace(share, dispositions=(*share.dispositions, Disposition(recipient, destinations)))
+
+    async def _behind(self, share: TenantShare, text: str) -> Destinations:
+        """Where an address leads that a plugin named at ``data``; empty if it leads nowhere, or nobody can say now."""
+        about = {"id": share.transaction.id, "tenant": share.tenant_name}
         try:
-            accounts = await self._lookup(text, group.dispositions[0].route.domain)
+            destinations = await self._lookup(text, share.domain)
         except StoreError as error:
-            about = {"id": group.transaction.id, "tenant": group.tenant_name}
             self._log.error("named_address_not_looked_up", **about, to=text, error=str(error))
-            accounts = ()
-        if not accounts:
-            about = {"id": group.transaction.id, "tenant": group.tenant_name}
+            destinations = ()
+        if not destinations:
             self._log.error("named_address_leads_nowhere", **about, to=text)
-            for disposition in group.dispositions:
-                disposition.refusal = disposition.refusal or MISCONFIGURED
-        return accounts
+        return destinations
 
-    async def _lookup(self, text: str, home: HostedDomain) -> tuple[str, ...]:
-        """The accounts behind an address that a plugin named; none unless it is of the same tenant."""
+    async def _lookup(self, text: str, home: HostedDomain) -> Destinations:
+        """The destinations behind an address that a plugin named; none unless it is of the same tenant.
+
+        An address elsewhere would be a :class:`Relay`; it leads nowhere while nothing delivers what is relayed.
+        """
         try:
             address = Address.parse(text)
         except AddressError:
@@ -172,4 +251,4 @@ class Recipients:
         if domain is None or domain.organization.id != home.organization.id:
             return ()
         accounts, _ = await self._directory.accounts(domain, address.key)
-        return tuple(account.address for account in accounts)
+        return mailboxes_of([account.address for account in accounts])

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from inbox.base.clock import Clock
 from inbox.base.errors import StoreError
 from inbox.base.ids import Ids
-from inbox.flow.groups import Disposition, Group, Route
+from inbox.flow.destinations import (
+    AlreadyServed,
+    Destination,
+    Discarded,
+    IntoMailbox,
+    IntoQuarantine,
+    Relay,
+)
+from inbox.flow.envelope import Envelope, NotAdmitted
 from inbox.flow.judge import Case, Judge
 from inbox.flow.refusals import Manner, Refusals
 from inbox.flow.replies import outcome_of
+from inbox.flow.shares import Disposition, TenantShare
+from inbox.mail.flags import flag_names
 from inbox.mail.reply import Reply
 from inbox.plugin.api.context import Recipient, Session, Transaction
 from inbox.plugin.api.services import Log
+from inbox.policy.decision import DestinationRecord
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.stages import Stage
-from inbox.store.ports import Decisions
 from inbox.store.ports.decisions import DecisionRecord
 
 #: Recipients that the line about a refusal names; the decision record has them all.
@@ -27,10 +37,16 @@ LOGGED_RECIPIENTS = 5
 RECORD_SECONDS = 30.0
 
 
+class DecisionWriter(Protocol):
+    """The part of ``inbox.store.ports.Decisions`` that records of refusals need."""
+
+    async def add(self, decisions: Sequence[DecisionRecord]) -> None: ...
+
+
 class Recorder:
     """Makes the records, and writes those that do not go into the database together with a message."""
 
-    def __init__(self, judge: Judge, decisions: Decisions, clock: Clock, ids: Ids, log: Log) -> None:
+    def __init__(self, judge: Judge, decisions: DecisionWriter, clock: Clock, ids: Ids, log: Log) -> None:
         self._judge = judge
         self._decisions = decisions
         self._clock = clock
@@ -42,6 +58,11 @@ class Recorder:
         """Writes the records of refusals that are only counted (:meth:`Refusals.flush`)."""
         await self._refusals.flush(everything=everything)
 
+    async def not_admitted(self, tx: Transaction, recipient: Recipient, refused: NotAdmitted) -> Reply:
+        """Records that RCPT was refused; see :meth:`refused`."""
+        judgements = [] if refused.judgement is None else [refused.judgement]
+        return await self.refused(tx.session, tx, refused.reply, Stage.RCPT, recipient, judgements, refused.why)
+
     async def refused(
         self,
         session: Session,
@@ -49,26 +70,21 @@ class Recorder:
         refusal: Reply,
         stage: Stage,
         recipient: Recipient | None = None,
+        judgements: Sequence[StageOutcome] = (),
         why: str = "",
     ) -> Reply:
-        """Writes the record of a refusal before DATA, or counts it; the reply with the record's id.
+        """Writes the record of a refusal before the message is judged, or counts it; the reply with the record's id.
 
-        ``why`` is for the operator.
+        ``judgements`` are those of the recipient; ``why`` is for the operator.
         """
         tenant, name = (recipient.tenant, recipient.tenant_name) if recipient else ("", "")
+        to = (str(recipient.address),) if recipient else ()
         manner = self._refusals.choose(session, tenant)
         if manner is not Manner.FULL:
-            to = (str(recipient.address),) if recipient else ()
             which = await self._refusals.count(manner, session, tenant, name, refusal, stage, to)
             return self._judge.with_id(refusal, which)
         decision = self._ids.new()
         reply = self._judge.with_id(refusal, decision)
-        judgements = _so_far(session, tx)
-        addresses: tuple[str, ...] = ()
-        if recipient is not None:
-            addresses = (str(recipient.address),)
-            route = recipient.facts.get(Route)
-            judgements += [route.judgement] if route is not None else []
         case = Case(
             decision,
             session,
@@ -76,16 +92,15 @@ class Recorder:
             tenant,
             name,
             self._clock.now(),
-            judgements,
+            [*_so_far(session, tx), *judgements],
             outcome_of(refusal),
             reply,
-            addresses,
+            to,
             stage,
             why,
         )
         await self.write([self._judge.record(case)])
-        tenants = (recipient.tenant_name,) if recipient is not None and recipient.tenant_name else ()
-        self.tell(decision, session, tx, refusal, stage, addresses, tenants)
+        self.tell(decision, session, tx, refusal, stage, to, (name,) if name else ())
         return reply
 
     def tell(
@@ -110,36 +125,37 @@ class Recorder:
             peer=str(session.peer),
         )
 
-    async def refused_message(self, tx: Transaction, groups: Sequence[Group], refusal: Reply) -> Reply:
+    async def refused_message(self, envelope: Envelope, shares: Sequence[TenantShare], refusal: Reply) -> Reply:
         """Writes the records of a message that all refuse, or counts it for each tenant; the reply with its id."""
+        tx = envelope.transaction
         session = tx.session
-        tenants = {group.tenant: group.tenant_name for group in groups}
+        tenants = {share.tenant: share.tenant_name for share in shares}
         manners = [self._refusals.choose(session, tenant, message=True) for tenant in tenants]
         if manners and Manner.FULL not in manners:
             manner, which = max(manners), ""  # one for all tenants: the reply has room for one id
             for tenant, name in tenants.items():
-                own = [each for group in groups if group.tenant == tenant for each in group.dispositions]
+                own = [each for share in shares if share.tenant == tenant for each in share.dispositions]
                 to = [str(each.recipient.address) for each in own]
                 which = await self._refusals.count(manner, session, tenant, name, refusal, Stage.DATA, to)
             return self._judge.with_id(refusal, which)
         reply = self._judge.with_id(refusal, tx.id)
-        await self.write(self.judged(tx, groups, reply))
-        addresses = tuple(str(recipient.address) for recipient in tx.recipients)
+        await self.write(self.judged(tx, shares, reply))
+        addresses = tuple(str(each.recipient.address) for each in envelope.recipients)
         self.tell(tx.id, session, tx, refusal, Stage.DATA, addresses, tenants.values())
         return reply
 
-    def judged(self, tx: Transaction, groups: Sequence[Group], reply: Reply) -> list[DecisionRecord]:
+    def judged(self, tx: Transaction, shares: Sequence[TenantShare], reply: Reply) -> list[DecisionRecord]:
         """The records of a message, one for each tenant; ``reply`` is what the client is told about the whole.
 
-        A record is found by transaction and tenant: groups of one tenant under several policies share one.
+        A record is found by transaction and tenant: shares of one tenant under several policies have one together.
         """
-        by_tenant: dict[str, list[Group]] = {}
-        for group in groups:
-            by_tenant.setdefault(group.tenant, []).append(group)
+        by_tenant: dict[str, list[TenantShare]] = {}
+        for share in shares:
+            by_tenant.setdefault(share.tenant, []).append(share)
         return [self._of_tenant(tx, own, reply) for own in by_tenant.values()]
 
-    def _of_tenant(self, tx: Transaction, groups: Sequence[Group], reply: Reply) -> DecisionRecord:
-        first, dispositions = groups[0], [each for group in groups for each in group.dispositions]
+    def _of_tenant(self, tx: Transaction, shares: Sequence[TenantShare], reply: Reply) -> DecisionRecord:
+        first, dispositions = shares[0], [each for share in shares for each in share.dispositions]
         case = Case(
             tx.id,
             tx.session,
@@ -147,11 +163,18 @@ class Recorder:
             first.tenant,
             first.tenant_name,
             self._clock.now(),
-            [*_so_far(tx.session, tx), *[one for group in groups for one in (*group.judgements, *group.late)]],
+            [*_so_far(tx.session, tx), *[one for share in shares for one in share.judgements]],
             _outcome(dispositions),
             self._own_reply(tx, dispositions, reply),
             tuple(str(each.recipient.address) for each in dispositions),
             Stage.DATA,
+            destinations=[
+                _destination(str(each.recipient.address), one)
+                for each in dispositions
+                if each.refusal is None
+                for one in each.destinations
+            ],
+            overruled=[each for share in shares for each in share.overruled],
         )
         return self._judge.record(case)
 
@@ -190,3 +213,17 @@ def _so_far(session: Session, tx: Transaction | None) -> list[StageOutcome]:
 def _outcome(dispositions: Sequence[Disposition]) -> str:
     words = {each.outcome for each in dispositions}
     return words.pop() if len(words) == 1 else "mixed"
+
+
+def _destination(recipient: str, destination: Destination) -> DestinationRecord:
+    match destination:
+        case IntoMailbox(account, mailbox, flags, keywords):
+            return DestinationRecord(recipient, "mailbox", account, mailbox, list(flag_names(flags, keywords)))
+        case IntoQuarantine(reason):
+            return DestinationRecord(recipient, "quarantine", why=reason)
+        case Relay(address):
+            return DestinationRecord(recipient, "relay", address=str(address))
+        case Discarded(reason):
+            return DestinationRecord(recipient, "discard", why=reason)
+        case AlreadyServed(account, by):
+            return DestinationRecord(recipient, "already_served", account, why=f"by the copy for {by}")

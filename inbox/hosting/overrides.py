@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any
 
-from pydantic import SecretStr, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from inbox.app.config.loading import MASK
-from inbox.app.config.settings import _domain, _field_names, _pkcs8
+from inbox.authentication.dkim.configured import check_private_key, field_names
 from inbox.base.errors import ConfigError
-from inbox.mail.address import Address, AddressError
+from inbox.base.secrets import MASK
+from inbox.mail.address import Address, AddressError, canonical_domain
 from inbox.mail.tenancy import DomainOverrides
 from inbox.policy.catalogue import Catalogue
 
@@ -77,13 +77,13 @@ def _value(name: str, text: str) -> object:
     try:
         match name:
             case "dkim_selector":
-                return _domain(text)
+                return _selector(text)
             case "dkim_private_key_b64_pkcs8":
-                return _pkcs8(SecretStr(text)).get_secret_value()
+                check_private_key(text)
             case "postmaster":
                 return Address.parse(text).key
             case "dkim_headers":
-                return tuple(_field_names(text).split(","))
+                return field_names(text)
             case "enc_sse_c_key_b64":
                 if len(base64.b64decode(text, validate=True)) != SSE_C_KEY_OCTETS:
                     raise ValueError("not 32 octets in base64")
@@ -95,3 +95,10 @@ def _value(name: str, text: str) -> object:
     except (ValueError, binascii.Error, AddressError) as error:
         raise ConfigError(f"{name}: {error}") from None
     return text
+
+
+def _selector(text: str) -> str:
+    try:
+        return canonical_domain(text)
+    except AddressError:
+        raise ValueError("not a domain name") from None

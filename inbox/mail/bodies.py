@@ -83,11 +83,6 @@ def body_text(part: Part, buffer: Buffer, limit: int) -> str:
     return decode_text(data, charset_of(part), complete=len(data) < limit)
 
 
-def leaves(root: Part) -> list[tuple[str, Part]]:
-    """All parts that have no parts, with their IMAP numbers, in the order of the message."""
-    return [(path, part) for path, part in walk(root) if not (part.is_multipart or part.is_message)]
-
-
 def walk(root: Part) -> list[tuple[str, Part]]:
     """All parts but multiparts that hold parts themselves being shown, with their IMAP numbers (RFC 9051 §6.4.5.1)."""
     out: list[tuple[str, Part]] = []

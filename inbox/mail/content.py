@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from inbox.base.limits import SPOOL_OCTETS
 
@@ -42,7 +42,6 @@ class View:
 Buffer = bytes | View
 
 
-@runtime_checkable
 class Content(Protocol):
     """Bytes that can be read as often as needed, by several readers at once."""
 

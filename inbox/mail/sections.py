@@ -29,7 +29,6 @@ _NOWHERE: Final = -1
 _ENCODINGS: Final = ("identity", "base64", "quoted-printable", "unknown")
 _IDENTITY: Final = frozenset({b"", b"7bit", b"8bit", b"binary"})
 _SPEC = re.compile(r"(?:(\d{1,4}(?:\.\d{1,4}){0,63})(?:\.(HEADER|TEXT|MIME))?|(HEADER|TEXT))?\Z")
-_NUMBERS = re.compile(r"\d{1,4}(?:\.\d{1,4}){0,63}\Z")
 _FIELD = re.compile(rb"^(?:([^: \t\n][^:\n]*):)?[^\n]*(?:\n[ \t][^\n]*)*\n?", re.MULTILINE)
 #: Names that :data:`_FIELD` matches.
 _NAME: Final = re.compile(rb"[^:\n]+")
@@ -43,17 +42,6 @@ class Section(NamedTuple):
 
     offset: int
     length: int
-
-
-class BinarySection(NamedTuple):
-    """A part's body with the encoding that has to be undone for BINARY (RFC 3516).
-
-    ``encoding`` is ``identity``, ``base64``, ``quoted-printable`` or ``unknown`` (answered with UNKNOWN-CTE).
-    """
-
-    offset: int
-    length: int
-    encoding: str
 
 
 class _Node(NamedTuple):
@@ -100,7 +88,7 @@ def section(sections: bytes, spec: str, prepended: int = 0) -> Section | None:
     Args:
         sections: the packed table.
         spec: in upper case: ``""``, ``HEADER``, ``TEXT``, ``1.2``, ``1.2.MIME``, ``2.HEADER``, ``2.TEXT``. For
-            ``HEADER.FIELDS`` ask for ``HEADER`` and give what lies there to :func:`header_fields`.
+            ``HEADER.FIELDS`` ask for ``HEADER`` and give what lies there to :func:`fields_of`.
         prepended: octets in front of the blob.
     """
     found = _SPEC.match(spec)
@@ -129,16 +117,6 @@ def section(sections: bytes, spec: str, prepended: int = 0) -> Section | None:
     if text == "HEADER":
         return Section(prepended + inner.start, inner.body - inner.start)
     return Section(prepended + inner.body, inner.end - inner.body)
-
-
-def binary_section(sections: bytes, path: str, prepended: int = 0) -> BinarySection | None:
-    """A part's body and its encoding; ``path`` is ``1.2``, or empty for the whole message."""
-    if not path:
-        return BinarySection(0, prepended + _node(sections, 0).end, "identity")
-    node = _resolve(sections, path) if _NUMBERS.match(path) else None
-    if node is None:
-        return None
-    return BinarySection(prepended + node.body, node.end - node.body, _ENCODINGS[node.flags >> 2 & 3])
 
 
 class Leaf(NamedTuple):
@@ -198,17 +176,13 @@ def _nth_child(sections: bytes, node: _Node, number: int) -> _Node | None:
     return None
 
 
-def header_fields(block: bytes, names: Sequence[str], *, negate: bool = False) -> bytes:
-    """The fields of ``block`` with these names (or all others), in their order, ending with an empty line.
-
-    HEADER.FIELDS and HEADER.FIELDS.NOT; a line that belongs to no field counts as one without a name. With
-    ``negate`` the empty line is missing where ``block`` has none.
-    """
-    return fields_of(names, negate=negate)(block)
-
-
 def fields_of(names: Sequence[str], *, negate: bool = False) -> Callable[[bytes], bytes]:
-    """:func:`header_fields` for many blocks: what depends on the names alone is done once."""
+    """Finds the fields with these names (or all others) in a block of header fields: HEADER.FIELDS, HEADER.FIELDS.NOT.
+
+    What depends on the names alone is done once, for many blocks. The fields come in their order, and end with an empty
+    line. A line that belongs to no field counts as one without a name. With ``negate`` the empty line is missing where
+    the block has none.
+    """
     wanted = {name.lower().encode("utf-8", "replace") for name in names}
     named = [re.escape(name) for name in sorted(wanted) if _NAME.fullmatch(name) and name_of(name) == name]
     if negate or b"" in wanted or not 0 < len(named) <= _FEW:

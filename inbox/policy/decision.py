@@ -64,13 +64,31 @@ class Retry(msgspec.Struct, frozen=True):
     at: float
 
 
+class DestinationRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One place that a message goes to for ``recipient``, or why it goes nowhere.
+
+    ``kind`` is ``mailbox`` (``account`` is its owner's address, ``flags`` its flags and keywords), ``quarantine``,
+    ``relay`` (to ``address``), ``discard``, or ``already_served``: the account has its copy through another recipient.
+    """
+
+    recipient: str
+    kind: str = "mailbox"
+    account: str = ""
+    mailbox: str = ""
+    flags: list[str] = []
+    address: str = ""
+    why: str = ""
+
+
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     """The record of one transaction for one tenant, or of a refusal before a tenant was known.
 
     ``at`` is in seconds since the epoch; ``tenant`` is the name; ``stage`` is where it ended; ``code``, ``enhanced``
     and ``text`` are the reply; ``symbols`` are points by symbol, of the scores that counted. ``why`` is for the
     operator, if no plugin decided: the policy that is wrong, or the store that failed. ``already_filed`` is only known
-    when the message is filed, and is kept beside the record.
+    when the message is filed, and is kept beside the record. ``destinations`` are the places of the recipients that
+    were not refused, the first of very many; ``more_destinations`` is how many are left out. ``overruled`` is what
+    plugins asked for and was not done because the client (of IMAP APPEND) named the mailbox itself.
 
     A record with a ``count`` counts that many refusals of one peer, from ``first`` to ``at``; ``reasons`` has how
     often each reply was given.
@@ -99,6 +117,9 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     format: int = 1
     why: str = ""
     already_filed: list[Retry] = []
+    destinations: list[DestinationRecord] = []
+    more_destinations: int = 0
+    overruled: list[str] = []
 
     def with_judgements(self, judgements: Sequence[StageOutcome], reply: Reply | None = None) -> Decision:
         """This record with the outcomes of the stages, in their order, and with the reply."""

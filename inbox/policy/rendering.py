@@ -6,7 +6,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from inbox.policy.decision import ORDINARY, VALUE_KEYS, Decision, PluginRecord, Retry, StageRecord, Value
+from inbox.policy.decision import (
+    ORDINARY,
+    VALUE_KEYS,
+    Decision,
+    DestinationRecord,
+    PluginRecord,
+    Retry,
+    StageRecord,
+    Value,
+)
 
 
 def render(decision: Decision) -> list[str]:
@@ -46,6 +55,12 @@ def _head(decision: Decision) -> Iterator[str]:
     known = {retry.recipient: retry for retry in decision.already_filed}
     for recipient in decision.recipients:
         yield f"  recipient   <{recipient}>" + (_already_filed(known[recipient]) if recipient in known else "")
+    for destination in decision.destinations:
+        yield f"  goes        {_destination(destination)}"
+    if decision.more_destinations:
+        yield f"  goes        and to {decision.more_destinations} more"
+    for asked in decision.overruled:
+        yield f"  not done    {asked}: the client named the mailbox"
     for line in decision.why.splitlines():
         yield f"  why         {line}"
     if decision.size:
@@ -58,6 +73,24 @@ def _head(decision: Decision) -> Iterator[str]:
 def _already_filed(retry: Retry) -> str:
     """A retry was recognised: the reply was positive, and nothing was filed for it."""
     return f": already filed as {retry.id or '(unknown id)'} in {retry.mailbox}, UID {retry.uid}, at {_time(retry.at)}"
+
+
+def _destination(destination: DestinationRecord) -> str:
+    """Where a message goes for one recipient, in words."""
+    match destination.kind:
+        case "mailbox":
+            flags = f" with {' '.join(destination.flags)}" if destination.flags else ""
+            place = f"into {destination.mailbox} of <{destination.account}>{flags}"
+        case "quarantine":
+            place = f"into the quarantine: {destination.why}"
+        case "relay":
+            place = f"to another server, for <{destination.address}>"
+        case "discard":
+            place = "nowhere" + (f": {destination.why}" if destination.why else "")
+        case _:
+            place = f"nowhere: <{destination.account}> is served {destination.why}"
+    whom = f" (for <{destination.recipient}>)" if destination.recipient != destination.account else ""
+    return place + whom
 
 
 def _time(at: float) -> str:

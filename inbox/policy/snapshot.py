@@ -249,14 +249,6 @@ class PolicySet:
             for variant in _variants(tenant.file):
                 yield self._merge_variant(tenant, variant, Mistakes())
 
-    def tenant_file(self, tenant: str) -> Path:
-        """The path of a tenant's file, whether or not it exists.
-
-        Raises:
-            PolicyError: the name cannot be a file's.
-        """
-        return self.folder / self.relative_name(tenant)
-
     @staticmethod
     def relative_name(tenant: str) -> str:
         """``tenants/NAME.yaml``. Raises PolicyError if the name cannot be a file's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from math import inf
@@ -94,19 +95,16 @@ class Acceptor:
             endpoint.socket.setblocking(False)
             self._accepting.add(asyncio.create_task(self._accept(endpoint)))
         else:
-            make = partial(self.channel, endpoint.port, endpoint.tls)
+            make = self.factory(endpoint.port, endpoint.tls)
             loop = asyncio.get_running_loop()
             self._servers.append(await loop.create_server(make, sock=endpoint.socket, backlog=self._backlog))
         self._endpoints.append(endpoint)
 
-    def channel(self, port: int, tls: Encryption) -> Channel:
-        """The protocol of a new connection.
-
-        Args:
-            port: of ours; each connection would have to ask the kernel.
-        """
+    def factory(self, port: int, tls: Encryption) -> Callable[[], Channel]:
+        """Makes the channels of the connections that come to ``port`` of ours; each would have to ask the kernel."""
         connected = partial(self._connected, port=port, tls=tls)
-        return Channel(connected, self._clock, self._write_seconds, self._write_octets)
+        secure = tls == "implicit"
+        return partial(Channel, connected, self._clock, self._write_seconds, self._write_octets, secure=secure)
 
     async def close(self) -> None:
         """Accepts no more connections, and ends the handshakes that are under way."""
@@ -177,7 +175,7 @@ class Acceptor:
         # client speaks first.
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: Channel(connected, self._clock, self._write_seconds, self._write_octets),
+                lambda: Channel(connected, self._clock, self._write_seconds, self._write_octets, secure=True),
                 connection,
                 ssl=self._tls,
                 ssl_handshake_timeout=self._tls_seconds,

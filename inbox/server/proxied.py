@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 
 from inbox.base.clock import Clock
+from inbox.base.peers import unmapped
 from inbox.server.limits import CROWDED_SECONDS
 from inbox.server.transport import Channel, Disconnected
 from inbox.wire import proxy
@@ -25,7 +27,7 @@ async def read_proxy_header(
         seconds: for the whole header.
 
     Returns:
-        The client that the header names; None if the load balancer speaks for itself.
+        The client that the header names (an IPv4 client as such); None if the load balancer speaks for itself.
 
     Raises:
         NotListed: the peer is in none of ``networks``.
@@ -44,4 +46,5 @@ async def read_proxy_header(
             raise Disconnected("end of input, or the server stops")
         data += piece
     channel.untake(data[header.octets :])
-    return header.proxied
+    client = header.proxied
+    return None if client is None else replace(client, source=unmapped(client.source))

@@ -60,6 +60,7 @@ class Channel(asyncio.Protocol):
         write_seconds: how long :meth:`drain` waits for a peer that does not read.
         write_octets: unsent octets above which :meth:`drain` waits, and a quarter of which lets it go on; 0: the
             event loop's values.
+        secure: the connection begins with a TLS handshake.
 
     Attributes:
         lost: the connection is over, in both directions.
@@ -68,8 +69,15 @@ class Channel(asyncio.Protocol):
     """
 
     def __init__(
-        self, connected: Callable[[Channel], None], clock: Clock, write_seconds: float, write_octets: int = 0
+        self,
+        connected: Callable[[Channel], None],
+        clock: Clock,
+        write_seconds: float,
+        write_octets: int = 0,
+        *,
+        secure: bool = False,
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._connected = connected
         self._clock = clock
         self._write_seconds = write_seconds
@@ -85,7 +93,7 @@ class Channel(asyncio.Protocol):
         self._full = False  # the peer has not taken most of what was written
         self._nudged = False
         self._eof = False
-        self._secure = False
+        self._secure = secure
         self.lost = False
         self.standing = STRANGER
         self.deadline = self.pressing = inf
@@ -95,8 +103,8 @@ class Channel(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._secure = transport.get_extra_info("ssl_object") is not None
-        self._limit_writes()
+        if self._write_octets:
+            self._limit_writes()
         self._connected(self)
 
     def data_received(self, data: bytes) -> None:
@@ -177,7 +185,7 @@ class Channel(asyncio.Protocol):
         """
         if not (self._received or self._eof or self._nudged):
             self.deadline, self.pressing, self.waiting_since = deadline, pressing, since
-            self._reader = asyncio.get_running_loop().create_future()
+            self._reader = self._loop.create_future()
             try:
                 await self._reader
             finally:
@@ -255,7 +263,7 @@ class Channel(asyncio.Protocol):
         """
         if self._full and not self.lost:
             self._hurry(self._write_seconds)
-            self._writer = asyncio.get_running_loop().create_future()
+            self._writer = self._loop.create_future()
             try:
                 await self._writer
             finally:
@@ -271,8 +279,7 @@ class Channel(asyncio.Protocol):
         self.deadline, self.pressing = self.waiting_since + seconds, self.waiting_since + CROWDED_SECONDS
 
     def _limit_writes(self) -> None:
-        if self._write_octets:
-            self.transport.set_write_buffer_limits(self._write_octets, self._write_octets // 4)
+        self.transport.set_write_buffer_limits(self._write_octets, self._write_octets // 4)
 
     # -- TLS
 
@@ -302,7 +309,7 @@ class Channel(asyncio.Protocol):
         self._secure = True
         self._hurry(seconds)
         try:
-            transport = await asyncio.get_running_loop().start_tls(
+            transport = await self._loop.start_tls(
                 self.transport,
                 self,
                 context,
@@ -320,7 +327,8 @@ class Channel(asyncio.Protocol):
             raise Disconnected("the peer went away during the TLS handshake")
         self._transport = transport
         self._eof = self._full = self._halted = False
-        self._limit_writes()
+        if self._write_octets:
+            self._limit_writes()
 
     # -- the end
 
@@ -330,8 +338,7 @@ class Channel(asyncio.Protocol):
             return
         self.transport.close()
         if self.transport.get_write_buffer_size():
-            loop = asyncio.get_running_loop()
-            self._linger = loop.call_later(_LINGER_SECONDS, self.transport.abort)
+            self._linger = self._loop.call_later(_LINGER_SECONDS, self.transport.abort)
 
     async def finish(self, seconds: float) -> None:
         """Sends what is queued and closes; returns when the connection is over. A peer that does not take it in
@@ -343,7 +350,7 @@ class Channel(asyncio.Protocol):
         if self._transport is None or self.lost:
             return
         sent = not self._transport.get_write_buffer_size()
-        self._closed = asyncio.get_running_loop().create_future()
+        self._closed = self._loop.create_future()
         if not self._transport.is_closing():  # the second close of asyncio's TLS transport of Python 3.11 breaks abort
             self._transport.close()
         if self._secure and sent:

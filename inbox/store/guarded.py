@@ -22,7 +22,7 @@ _LOGGED: Final = 1000
 
 
 class Pairing:
-    """What is known of the pair at this moment. It begins after the two were found to be one.
+    """The present state of the pair. It begins after the two were found to belong together.
 
     ``identity`` is the pair's; ``why`` is empty, or says why nobody can be sure of it.
     """

@@ -65,7 +65,7 @@ class BlobsFirst:
 
 
 class WorkerIngest(Protocol):
-    """What :class:`ThroughWorker` needs of the worker's client."""
+    """The part of the worker's client that :class:`ThroughWorker` uses."""
 
     async def ingest(self, accepted: Accepted) -> list[list[Placed]]:
         """Raises as ``Ingest.accept`` does."""

@@ -95,7 +95,7 @@ class LastingCounters:
 
     @property
     def trouble(self) -> str:
-        """Why the counters are in memory; empty while they are in the database."""
+        """The reason why the counters are in memory; empty while they are in the database."""
         return self._why
 
     def failed(self, why: str) -> None:
@@ -157,7 +157,7 @@ class LastingCounters:
     def _prepared(self, attempt: asyncio.Future[None]) -> None:
         self._preparing = None
         if not attempt.cancelled():
-            attempt.exception()  # Whoever still waits raises it.
+            attempt.exception()  # Each caller that still waits raises it.
 
     async def _give_back(self, now: float) -> None:
         counters = self._memory.take(now)

@@ -1,23 +1,22 @@
 """SPF: whether this server may send for the domain of the sender, and for the name that it gives itself (RFC 7208).
 
-Returns at: mail (it finds out, and says nothing yet), rcpt (Reject 550 5.7.23 or 5.7.24, Defer 451 4.7.24), data
+Returns at: mail (it checks, and answers nothing yet), rcpt (Reject 550 5.7.23 or 5.7.24, Defer 451 4.7.24), data
             (scores, tags, quarantine; refusals, too, with ``at: data`` or where a header is believed).
 Gives:      SpfFact, from MAIL on: the results for MAIL FROM and for HELO. For a null sender, that of HELO alone.
-Asks:       DNS, in at most 20 seconds and with the limits of RFC 7208 §4.6.4. A result is remembered as long as the DNS
-            says that it holds.
+Asks:       DNS, in at most 20 seconds and with the limits of RFC 7208 §4.6.4. A result is remembered for the TTL of its
+            answers.
 Adds:       ``Received-SPF`` (§9.1).
-On error:   defer. A DNS that does not answer is the result ``temperror``, and no error.
+On error:   defer. A DNS that does not answer is the result ``temperror`` and not an error.
 
-Only what comes from strangers is checked: on port 25, from clients that did not log in, outside of ``exempt``. Servers
-of your own that pass mail on (a secondary MX, a gateway) belong into ``exempt``: SPF is about the server that a mail
-left, and not about those that it came through.
+Only mail from strangers is checked: on port 25, from clients that did not log in, outside of ``exempt``. Put servers of
+your own that pass mail on (a secondary MX, a gateway) into ``exempt``: SPF is about the server that sent a mail, not
+about the servers that passed it on.
 
-What follows from a result is said by ``results``, and for results that it does not name by ``require_pass``: true
-refuses all that is not a pass and defers what nobody knows (``temperror``); false lets it in. Much honest mail comes
-from domains without a record (``none``), or from servers that a domain does not vouch for (``softfail``, ``neutral``):
-the policy that ships lets these in. Forwarded mail fails; DKIM and ARC are what survives forwarding. ``exp=``, the
-domain's own words about a failure, is kept in the decision record and is never said to the peer, for it is a stranger's
-text.
+``results`` sets the action for each result, and ``require_pass`` for those that it does not name: true rejects mail
+without a pass and defers it if the DNS does not answer (``temperror``); false accepts it. Much honest mail comes from
+domains without a record (``none``), or from servers that a domain does not vouch for (``softfail``, ``neutral``): the
+policy that ships accepts these. Forwarded mail fails; DKIM and ARC survive forwarding. ``exp=``, the domain's
+explanation of a failure, is kept in the decision record and is not sent to the peer, because it is a stranger's text.
 
 An example::
 
@@ -29,8 +28,8 @@ An example::
 
 ``allow_header_override`` is dangerous: if it is true, the result that the message's own topmost Authentication-Results
 field with our ``authserv_id`` names is believed instead. It is for servers that get all their mail from a gateway which
-checks SPF, writes such a field, and removes those that strangers wrote. Anybody else who reaches this server
-may write whatever he likes.
+checks SPF, writes such a field, and removes those that strangers wrote. Anyone else who reaches this server
+can write such a field.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ from inbox.plugin.limits import DOMAIN_OCTETS
 __version__ = "1.0.0"
 
 _LOOPBACK: list[IPv4Network | IPv6Network] = [ip_network("127.0.0.0/8"), ip_network("::1")]
-#: What the peer is told. The domain is in A-labels, the address his own.
+#: Replies to the peer. The domain is in A-labels, the address is that of the peer.
 _SAID = {
     Result.FAIL: "{domain} does not permit {peer} to send its mail (SPF fail)",
     Result.SOFTFAIL: "{domain} does not vouch for mail from {peer} (SPF softfail)",
@@ -81,7 +80,7 @@ _SAID = {
 
 
 class Settings(PluginSettings):
-    """What is checked, and what follows from it."""
+    """Mail that is checked, and the actions for each result."""
 
     require_pass: bool = Field(
         True,
@@ -138,13 +137,13 @@ class Spf(Plugin):
 
     @hookimpl
     async def mail(self, tx: Transaction) -> None:
-        """Finds out, once for all recipients."""
+        """Checks once for all recipients."""
         if not self.settings.allow_header_override:
             await self._fact(tx)
 
     @hookimpl
     async def rcpt(self, tx: Transaction, recipient: Recipient) -> list[Opinion]:
-        """Refuses, if that is to be done before the message is sent."""
+        """Refuses, if the policy wants that before the message is sent."""
         del recipient  # The policy is the recipient's; the result is the same for all.
         if self.settings.at != "rcpt" or self.settings.allow_header_override:
             return []
@@ -155,7 +154,7 @@ class Spf(Plugin):
 
     @hookimpl
     async def data(self, tx: Transaction) -> list[Opinion]:
-        """Says everything, and writes it down."""
+        """Returns all opinions, and adds the trace field."""
         fact = self._told(tx) or await self._fact(tx)
         if fact is None:
             return []

@@ -14,7 +14,7 @@ import pytest
 
 from inbox.base.errors import StorageFull, StoreError, StoreUnavailable
 from inbox.mail.content import MemoryContent
-from inbox.store.blobs import files, s3
+from inbox.store.blobs import s3
 from inbox.store.blobs.local import LocalBlobs
 from inbox.store.blobs.s3 import S3Blobs
 from tests.support.faulty import Faulty, faulty_s3  # noqa: F401 - a fixture
@@ -117,7 +117,7 @@ async def test_s3_without_conditional_writes(blobs: S3Blobs, monkeypatch: pytest
     def old(**values: object) -> object:
         if "IfNoneMatch" in values:
             error = {"Error": {"Code": "NotImplemented"}, "ResponseMetadata": {"HTTPStatusCode": 501}}
-            raise ClientError(error, "PutObject")  # type: ignore[arg-type]
+            raise ClientError(error, "PutObject")
         return put(**values)
 
     monkeypatch.setattr(blobs._client, "put_object", old)
@@ -152,7 +152,7 @@ async def test_a_disk_that_writes_slowly_does_not_keep_readers_waiting(
         assert go_on.wait(60)
         fsync(fd)
 
-    monkeypatch.setattr(files.os, "fsync", slow)
+    monkeypatch.setattr(os, "fsync", slow)
     writing = asyncio.ensure_future(blobs.put("msg/o/m/2.eml", MAIL))
     await asyncio.to_thread(started.wait)
     assert (await blobs.get(KEY)).size == MAIL.size

@@ -49,9 +49,9 @@ def _job(name: str) -> Job:
     return Job(name, "ann@acme.test", "bob@example.org", "example.org", 1.0, 9e9)
 
 
-async def _enqueue(thief: Home, acme: Home) -> object:
+async def _enqueue(thief: Home, acme: Home) -> None:
     (mail, *_) = await acme.db.queue.jobs(acme.tenant)
-    return await thief.db.queue.enqueue(thief.tenant, mail.email, [_job("stolen")])
+    await thief.db.queue.enqueue(thief.tenant, mail.email, [_job("stolen")])
 
 
 async def _as_if_its_own(acme: Home, thief: Home) -> QueuedJob:
@@ -59,12 +59,12 @@ async def _as_if_its_own(acme: Home, thief: Home) -> QueuedJob:
     return replace(job, tenant=thief.tenant, lease_owner="thief", fence=job.fence)
 
 
-async def _sending(acme: Home, thief: Home) -> object:
-    return await thief.db.queue.sending(await _as_if_its_own(acme, thief))
+async def _sending(acme: Home, thief: Home) -> None:
+    await thief.db.queue.sending(await _as_if_its_own(acme, thief))
 
 
-async def _finish(acme: Home, thief: Home) -> object:
-    return await thief.db.queue.finish(await _as_if_its_own(acme, thief), Deferred("stolen", 1.0))
+async def _finish(acme: Home, thief: Home) -> None:
+    await thief.db.queue.finish(await _as_if_its_own(acme, thief), Deferred("stolen", 1.0))
 
 
 async def _renew(acme: Home, thief: Home) -> object:

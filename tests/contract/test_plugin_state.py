@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from inbox.base.errors import NotFound
+from inbox.base.errors import NotFound, TableFull
 from inbox.plugin.api.standins import FakeClock, MemoryPluginState
 from inbox.store.ports import Database
 from inbox.store.ports.plugin_state import (
@@ -23,7 +23,6 @@ from inbox.store.ports.plugin_state import (
     Replace,
     StateEntry,
     StateSize,
-    TableFull,
 )
 from tests.support.databases import maker
 from tests.support.invariants import broken

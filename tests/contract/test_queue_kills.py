@@ -67,8 +67,8 @@ async def test_kill_9_of_workers(kind: str, tmp_path: Path, request: pytest.Fixt
         while left:
             assert time.monotonic() < deadline, f"{len(left)} jobs are never due"
             leased = await database.queue.lease("last", 50, 60.0)
-            for job in leased:
-                await database.queue.finish(job, Delivered("250 OK"))
+            for taken in leased:
+                await database.queue.finish(taken, Delivered("250 OK"))
             if not leased:
                 left = {job.job.id for job in await database.queue.jobs(None, limit=JOBS)}
                 await asyncio.sleep(0.05)

@@ -195,3 +195,21 @@ async def test_the_search_for_a_first_copy_is_bounded(acme: Home) -> None:
     await accept(acme, IndexedMessage(mail, tuple(copies)))
     ((newest,),) = await accept(acme, IndexedMessage(again(mail), (copies[-1],)))
     assert not newest.fresh
+
+
+async def test_two_copies_for_one_account_never_stand_for_each_other(acme: Home) -> None:
+    """One recipient may have several destinations; also a message that is known through another recipient has both."""
+    bob = await acme.db.accounts.add(acme.tenant, "bob@acme.test", "hash")
+    bobs = await acme.db.mailboxes.by_name(acme.tenant, bob.id, "INBOX")
+    assert bobs is not None
+    mail = email(acme.tenant)
+    await accept(acme, indexed(mail, bobs.id, prepended=envelope("bob@acme.test")))
+
+    archive = acme.mailboxes["Archive"]
+    both = Copy(acme.inbox, prepended=ENVELOPE), Copy(archive, prepended=ENVELOPE)
+    (placed,) = await accept(acme, IndexedMessage(again(mail), both))
+    assert [(place.mailbox, place.fresh) for place in placed] == [(acme.inbox, True), (archive, True)]
+    assert (await acme.uids(), await acme.uids(archive)) == ([1], [1])
+    (placed,) = await accept(acme, IndexedMessage(again(mail, 120.0), both))
+    assert [place.fresh for place in placed] == [False, False]
+    assert (await acme.uids(), await acme.uids(archive)) == ([1], [1])

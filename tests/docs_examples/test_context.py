@@ -220,6 +220,7 @@ async def test_failure() -> None:
     test = PluginTest(Alarm)
     await test.bounce(550, "5.1.1", "No such user", to=["bob@elsewhere.test"])
     (instance,) = test.instances.living()
+    assert isinstance(instance.plugin, Alarm)
     assert instance.plugin.seen == ["bob@elsewhere.test: 550 5.1.1 No such user"]
 
 

@@ -315,7 +315,7 @@ async def test_the_word_of_a_gateway_counts_where_that_is_wanted(
         assert send(believing, author.address, good).brief == (250, "2.0.0")
         (stored,) = fetched(believing, "gateway said pass")
         (field,) = fields(stored, "Authentication-Results")
-        assert re.findall(r"(spf|dkim|dmarc)=pass \(as the message's header said\)", field) == ["spf", "dkim", "dmarc"]
+        assert re.findall(r"(spf|dkim|dmarc)=pass \(from the message's header\)", field) == ["spf", "dkim", "dmarc"]
         assert fields(stored, "Received-SPF") == []
         assert send(believing, author.address, bad).brief == (550, "5.7.23")
     finally:

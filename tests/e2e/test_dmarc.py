@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from inbox_plugins.dmarc import Dmarc, Settings
+from inbox_plugins._dmarc_settings import Settings
+from inbox_plugins.dmarc import Dmarc
 
 from inbox.authentication.dmarc.author import Author
 from inbox.authentication.dmarc.discovery import Discovery, Method

@@ -41,7 +41,7 @@ def instances(tmp_path: Path, engine: SurrealServer, ministack: Ministack) -> It
         "S3_FORCE_PATH_STYLE": "true",
     }
     with ExitStack() as stack:
-        made = []
+        made: list[RunningServer] = []
         for name in ("one", "two"):
             folder = tmp_path / name
             folder.mkdir()

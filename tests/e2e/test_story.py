@@ -211,7 +211,7 @@ thresholds: {quarantine: 5}
 
 def test_a_plugin_is_copied_in_and_enabled_for_one_tenant(tmp_path: Path) -> None:
     server = RunningServer(tmp_path)
-    server.populate(DEMO | {"other": {"other.test": ("eve",)}})
+    server.populate({**DEMO, "other": {"other.test": ("eve",)}})
     try:
         server.start()
         shutil.copy(ROOT / "examples" / "plugins" / "hello_world.py", server.folder / "plugins")

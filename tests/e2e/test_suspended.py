@@ -22,7 +22,7 @@ NUMBERS = itertools.count()
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RunningServer]:
     server = RunningServer(tmp_path)
-    server.populate({"demo": {"demo.test": ["ann"]}, "other": {"other.test": ["oscar"]}})
+    server.populate({"demo": {"demo.test": ("ann",)}, "other": {"other.test": ("oscar",)}})
     server.start()
     yield server
     server.close()

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from inbox_plugins import dmarc
-from inbox_plugins.dmarc import Dmarc, Settings
+from inbox_plugins._dmarc_settings import Settings
+from inbox_plugins.dmarc import Dmarc
 from pydantic import ValidationError
 
 from inbox.base.limits import DMARC_EXCEPTION_SECONDS, DMARC_SECONDS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from inbox_plugins.recipients import Recipients, Settings
 from pydantic import ValidationError
@@ -52,7 +54,7 @@ async def test_an_unknown_address_can_be_deferred() -> None:
         ({"catch_all": "ops@acme.test"}, Defer(450, "4.2.1", "This mailbox is disabled, try again later")),
     ],
 )
-async def test_a_disabled_account_is_not_unknown(settings: dict[str, str], answer: object) -> None:
+async def test_a_disabled_account_is_not_unknown(settings: dict[str, Any], answer: object) -> None:
     directory = known()
     directory.disable("zoe@acme.test", tenant="t1")
     to = recipient("zoe@acme.test")

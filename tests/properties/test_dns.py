@@ -58,13 +58,16 @@ def test_a_reply_says_what_dnspython_reads_in_it(
     asked = question(b"id", name_octets("example.test"), kind)
     made = dns.message.make_response(dns.message.from_wire(asked))
     for name, ttl, each, data in records:
-        rrset = made.find_rrset(made.answer, dns.name.from_text(name), 1, dns.rdatatype.from_text(each), create=True)
+        of_type = dns.rdatatype.from_text(each)
+        rrset = made.find_rrset(made.answer, dns.name.from_text(name), dns.rdataclass.IN, of_type, create=True)
         rrset.add(dns.rdata.from_text("IN", each, data), ttl)
     if negative:
         made.authority.append(dns.rrset.from_text("test.", 600, "IN", "SOA", f"a.test. b.test. 1 2 3 4 {minimum}"))
     wire = made.to_wire()
     try:
-        chain = dns.message.from_wire(wire).resolve_chaining()
+        response = dns.message.from_wire(wire)
+        assert isinstance(response, dns.message.QueryMessage)
+        chain = response.resolve_chaining()
     except dns.message.ChainTooLong:
         with pytest.raises(ReplyUnfit):
             read_reply(wire, asked, kind)

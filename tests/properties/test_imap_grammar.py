@@ -103,7 +103,7 @@ def test_sequence_sets_survive_rendering(ranges: list[tuple[int, int]]) -> None:
     highest=st.integers(1, 50),
 )
 def test_resolved_sets_have_the_same_numbers(ranges: list[tuple[int, int]], highest: int) -> None:
-    expected = set()
+    expected: set[int] = set()
     for pair in ranges:
         low, high = sorted(end or highest for end in pair)
         expected.update(range(low, high + 1))

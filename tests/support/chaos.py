@@ -14,6 +14,7 @@ import random
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
 from inbox.base.clock import SystemClock
 from inbox.base.errors import AlreadyExists, NotFound
@@ -23,12 +24,14 @@ from inbox.store.blobs.local import LocalBlobs
 from inbox.store.ports import Database
 from inbox.store.ports.hosting import InUse, Scope
 from inbox.store.ports.ingest import Indexed
+from inbox.store.ports.messages import StoreMode
 from inbox.store.removal import Removal
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.surreal.config import SurrealConfig
 from inbox.store.surreal.database import SurrealDatabase
 from tests.support.store import IDS, email, envelope, indexed
 
+MODES: Final[tuple[StoreMode, ...]] = ("add", "remove", "set")
 USUAL = (NotFound, AlreadyExists, InUse)
 
 
@@ -110,7 +113,7 @@ class Chaos:
 
     async def store(self) -> None:
         tenant, _, box, uids = await self.some()
-        mode = self.random.choice(("add", "remove", "replace"))
+        mode = self.random.choice(MODES)
         await self.database.messages.store(tenant, box, uids, mode, Flag.SEEN)
 
     async def some(self) -> tuple[str, str, str, list[int]]:

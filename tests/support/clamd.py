@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import shutil
 import socket
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +51,21 @@ def _signature(name: str, text: bytes) -> str:
     return f"{name}:0:*:{text.hex()}\n"
 
 
+def write_daily(database: Path, version: int) -> None:
+    """Writes a daily database with this number, made on 10 September 2025, into clamd's folder of signatures."""
+    head = f"ClamAV-VDB:10 Sep 2025 08-27 +0000:{version}:1:90:{'0' * 32}:x:tests:1757492842"
+    signatures = _signature("Test.Daily", b"Albatross-Of-The-Day").encode()
+    info = f"{head}\ndaily.ndb:{len(signatures)}:{hashlib.sha256(signatures).hexdigest()}\n".encode()
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, text in (("daily.info", info), ("daily.ndb", signatures)):
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text))
+    # .cud: a database without a digital signature.
+    (database / "daily.cud").write_bytes(head.ljust(512).encode() + packed.getvalue())
+
+
 def start(folder: Path, *, stream_max: int = STREAM_MAX, signatures: bool = True) -> Clamd:
     """Starts clamd in ``folder`` and returns when it answers. Raises AssertionError when it does not start.
 
@@ -58,7 +76,7 @@ def start(folder: Path, *, stream_max: int = STREAM_MAX, signatures: bool = True
     if program is None:
         pytest.skip("clamd is not installed (Debian: clamav-daemon)")
     database = folder / "db"
-    database.mkdir()
+    database.mkdir(exist_ok=True)
     (database / "test.ndb").write_text(
         _signature(EICAR_NAME.removesuffix(".UNOFFICIAL"), EICAR)
         + _signature(MARKER_NAME.removesuffix(".UNOFFICIAL"), MARKER)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from inbox.cli.main import main
+from tests.support.logs import plain_logs
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Cli:
             code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
         finally:
             # The command's log goes to the stream of this test, which is closed after it.
-            structlog.reset_defaults()
+            plain_logs()
         captured = self._capsys.readouterr()
         return Ran(code, captured.out, captured.err)
 

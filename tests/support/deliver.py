@@ -29,4 +29,5 @@ async def main(path: str, tenant: str, mailbox: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:4], int(sys.argv[4])))
+    _, path, tenant, mailbox, count = sys.argv
+    asyncio.run(main(path, tenant, mailbox, int(count)))

@@ -1,12 +1,12 @@
 r"""Runs a ``*.dialog`` script, a conversation with an SMTP or LMTP server, in memory or over TCP.
 
 ``C: text`` sends a line; ``C= text`` sends octets without a line's end, with Python's escapes (``\r\n``, ``\x00``);
-``C: (half-close)`` ends the client's half of the connection.
+``C: (half-close)`` ends the client's half of the connection, ``C: (tls)`` is the client's TLS handshake.
 ``S: text`` expects a whole reply whose last line is ``text``, ``*`` standing for anything; ``S: (closed)`` the end.
 ``S- text`` expects one of the lines of that reply to be ``text``.
 ``A: number`` expects that many messages to have been accepted so far.
-``# set name=value`` sets a number of the server's configuration, ``# lmtp`` makes it one for LMTP; other lines that
-begin with ``#`` are comments.
+``# set name=value`` sets a number of the server's configuration, ``# lmtp`` makes it one for LMTP, ``# tls`` gives it
+a certificate (such a script runs over TCP only); other lines that begin with ``#`` are comments.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.support.smtp_world import Client, Recording, reply
 
@@ -32,15 +33,16 @@ class Dialog:
     name: str
     steps: tuple[tuple[int, str, str], ...]
     lmtp: bool
-    settings: dict[str, float]
+    tls: bool
+    settings: dict[str, Any]
 
 
 def load(path: Path) -> Dialog:
     """The script in a file; raises DialogError with file and line if it is none."""
-    steps, settings, lmtp = [], {}, False
+    steps, settings, words = [], {}, set()
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
-            lmtp |= line == "# lmtp"
+            words.add(line)
             if found := _SET.match(line):
                 settings[found[1]] = float(found[2]) if "." in found[2] else int(found[2])
             continue
@@ -50,7 +52,7 @@ def load(path: Path) -> Dialog:
         steps.append((number, step[1], step[2]))
     if not any(kind == "S:" for _, kind, _ in steps):
         raise DialogError(f"{path.name}: nothing is expected, so nothing is tested")
-    return Dialog(path.name, tuple(steps), lmtp, settings)
+    return Dialog(path.name, tuple(steps), "# lmtp" in words, "# tls" in words, settings)
 
 
 async def run(dialog: Dialog, client: Client, receiving: Recording) -> None:
@@ -61,6 +63,8 @@ async def run(dialog: Dialog, client: Client, receiving: Recording) -> None:
         match kind:
             case "C:" if text == "(half-close)":
                 client.half_close()
+            case "C:" if text == "(tls)":
+                await client.start_tls()
             case "C:":
                 client.send(text.encode() + b"\r\n")
             case "C=":

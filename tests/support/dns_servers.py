@@ -194,7 +194,7 @@ def _answer(servers: DnsServers, program: str, *arguments: str, to: Callable[[],
 def _ask(port: int, name: str, kind: str) -> str:
     reply = dns.query.tcp(dns.message.make_query(name, kind), "127.0.0.1", port=port, timeout=1)
     if reply.rcode() != dns.rcode.NOERROR or not reply.answer:
-        raise dns.exception.DNSException(f"{name} {kind}: {dns.rcode.to_text(reply.rcode())}")
+        raise LookupError(f"{name} {kind}: {dns.rcode.to_text(reply.rcode())}")
     return reply.answer[0].to_text()
 
 
@@ -219,6 +219,7 @@ def _expired(origin: str, text: str) -> str:
     private = ec.generate_private_key(ec.SECP256R1())
     key = dns.dnssec.make_dnskey(private.public_key(), dns.dnssec.ECDSAP256SHA256, flags=257)
     end = datetime.datetime(2020, 2, 1, tzinfo=datetime.UTC)
+    assert zone.origin is not None
     zone.find_rdataset(zone.origin, DNSKEY, create=True).add(key, 60)
     with zone.writer() as changes:
         dns.dnssec.sign_zone(

@@ -19,6 +19,7 @@ from inbox.base.clock import SystemClock
 from inbox.base.errors import AuthenticationFailed
 from inbox.base.ids import RandomIds
 from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes, Resolver
+from inbox.flow.ports import Login
 from inbox.mail.content import Content, MemoryContent, sha256
 from inbox.mail.index import index
 from inbox.mail.tenancy import Account, Mailbox, Organization
@@ -257,7 +258,7 @@ def imap_server(
     config: ImapConfig,
     database: SqliteDatabase,
     blobs: Any,
-    login: FixedLogin,
+    login: Login,
     appending: Appending,
     log: MemoryLog,
     resolver: Resolver | None = None,

@@ -18,6 +18,16 @@ class MemoryBlobs:
     async def put(self, key: str, content: Content) -> None:
         self.data[key] = b"".join(content.chunks())
 
+    async def create(self, key: str, content: Content) -> bool:
+        if key in self.data:
+            return False
+        await self.put(key, content)
+        return True
+
+    async def move(self, key: str, target: str) -> None:
+        self.data[target] = self._of(key)
+        del self.data[key]
+
     async def get(self, key: str) -> Content:
         return MemoryContent(self._of(key))
 
@@ -32,6 +42,10 @@ class MemoryBlobs:
         for key in sorted(self.data):
             if key.startswith(prefix):
                 yield key, 0.0
+
+    async def remove_unfinished(self, before: float) -> int:
+        del before
+        return 0
 
     async def open(self) -> None:
         pass

@@ -13,9 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from inbox.flow.envelope import Envelope
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
-from inbox.plugin.api.context import Transaction
 from tests.support.smtp_world import Recording, smtp_world
 
 LINE = b"A" * 76 + b"\r\n"
@@ -32,7 +32,7 @@ class Counting(Recording):
 
     size = 0
 
-    async def data(self, tx: Transaction, content: Content) -> list[Reply]:
+    async def data(self, envelope: Envelope, content: Content) -> list[Reply]:
         self.size = content.size
         return [Reply(250, "2.0.0", "OK")]
 

@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
+from inbox.flow.envelope import Envelope
 from inbox.mail.address import Address
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
@@ -19,6 +20,7 @@ from inbox.plugin.api.testing import FakeClock, MemoryLog
 from inbox.server.listener import bind
 from inbox.server.smtp.config import LMTP, SMTP, SmtpConfig
 from inbox.server.smtp.server import SmtpServer
+from tests.support.imap_world import client_tls
 from tests.support.transport import MemoryTransport
 
 PATIENCE = 10.0
@@ -61,23 +63,24 @@ class Recording:
 
     async def mail(
         self, session: Session, sender: Address | None, params: dict[str, str]
-    ) -> tuple[Reply, Transaction | None]:
+    ) -> tuple[Reply, Envelope | None]:
         self._break("mail")
         if sender is not None and sender.local == "spammer":
             return Reply(550, "5.7.1", self.text), None
-        return Reply(250, "2.1.0", "OK"), Transaction("tx", session, sender, params)
+        return Reply(250, "2.1.0", "OK"), Envelope(Transaction("tx", session, sender, params))
 
-    async def rcpt(self, tx: Transaction, address: Address, notify: frozenset[str], orcpt: str | None) -> Reply:
+    async def rcpt(self, envelope: Envelope, address: Address, notify: frozenset[str], orcpt: str | None) -> Reply:
         self._break("rcpt")
         self.recipients.append((str(address), notify, orcpt))
         if address.local == "unknown":
             return Reply(550, "5.1.1", self.text)
         if address.local == "later":
             return Reply(451, "4.7.1", self.text)
-        tx.recipients.append(Recipient(address, notify=notify, orcpt=orcpt))
+        envelope.transaction.recipients.append(Recipient(address, notify=notify, orcpt=orcpt))
         return Reply(250, "2.1.5", "OK")
 
-    async def data(self, tx: Transaction, content: Content) -> list[Reply]:
+    async def data(self, envelope: Envelope, content: Content) -> list[Reply]:
+        tx = envelope.transaction
         self.entered.set()
         self._break("data")
         if self.gate is not None:
@@ -91,8 +94,8 @@ class Recording:
         self.got.append(Got(sender, names, octets, type(content).__name__, tx.params))
         return [Reply(250, "2.0.0", f"<{name}> OK") for name in names] if each else [Reply(250, "2.0.0", "OK")]
 
-    async def refused(self, session: Session, tx: Transaction | None, reply: Reply, stage: str) -> Reply:
-        self.refusals.append((stage, reply, tx is not None))
+    async def refused(self, session: Session, envelope: Envelope | None, reply: Reply, stage: str) -> Reply:
+        self.refusals.append((stage, reply, envelope is not None))
         return Reply(reply.code, reply.enhanced, f"{reply.text} (id {len(self.refusals)})")
 
     def _break(self, stage: str) -> None:
@@ -107,6 +110,7 @@ class Client(Protocol):
     def half_close(self) -> None: ...
     def lose(self) -> None: ...
     async def line(self) -> bytes: ...
+    async def start_tls(self) -> None: ...
 
 
 async def reply(client: Client) -> list[str]:
@@ -157,6 +161,9 @@ class MemoryClient:
         del written[: len(line)]
         return line
 
+    async def start_tls(self) -> None:
+        raise NotImplementedError("TLS needs a socket")
+
 
 class TcpClient:
     """Talks to a server over a socket."""
@@ -179,6 +186,10 @@ class TcpClient:
             return await self.reader.readline()
         except ConnectionError:
             return b""
+
+    async def start_tls(self) -> None:
+        """The handshake, with a client that trusts the certificate of :func:`~tests.support.imap_world.server_tls`."""
+        await self.writer.start_tls(client_tls(), server_hostname="localhost")
 
 
 @dataclass

@@ -19,12 +19,14 @@ from inbox.app.config.secret_files import SecretFile, resolved
 from inbox.app.config.settings import Folders, Group, Outbound, RateLimit, Server, Smtp, Tls
 from inbox.app.config.settings_services import S3, Database, Dkim, Otel, TlsReports
 from inbox.base.errors import ConfigError
+from inbox.base.secrets import MASK
 
 #: An unknown variable with such a prefix is a mistake. OTEL_ and HTTP_ have variables of other programs.
 OUR_PREFIXES = ("SMTP_", "LMTP_", "IMAP_", "IMAPS_", "INBOX_", "SERVER_", "DATABASE_", "S3_", "TLS_", "DNS_")
+#: Their values may have a password in a URL.
+_WITH_PASSWORDS = frozenset({"DATABASE_URL", "DATABASE_HOSTNAME"})
 #: Variables of container runtimes for a service that is called smtp, imap, inbox, …
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?\Z|_PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?\Z")
-MASK = "********"
 
 
 class Variable(NamedTuple):
@@ -131,7 +133,9 @@ def known_variables() -> dict[str, tuple[type[Group], str]]:
 def secret_variables() -> list[str]:
     """The variables whose values are secrets. Each can be given as a file, too: ``NAME_FILE``."""
     return [
-        name for name, (group, field) in known_variables().items() if _is_secret(group, field) and field != "hostname"
+        name
+        for name, (group, field) in known_variables().items()
+        if _is_secret(group, field) and name != "DATABASE_HOSTNAME"
     ]
 
 
@@ -182,7 +186,7 @@ def _mistakes(group: type[Group], error: ValidationError, environ: Mapping[str, 
 
 
 def _is_secret(group: type[Group], field: str) -> bool:
-    return "SecretStr" in repr(group.model_fields[field].annotation) or field in {"url", "hostname"}
+    return "SecretStr" in repr(group.model_fields[field].annotation) or group.variable(field) in _WITH_PASSWORDS
 
 
 def _shown(value: object) -> str:

@@ -7,8 +7,6 @@ A field ``x`` of a group with the prefix ``P_`` is the variable ``P_X``; where t
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -24,8 +22,6 @@ from inbox.mail.address import Address, AddressError, canonical_domain
 DAY = 86_400
 #: No interval of ours is longer than ten years; a larger number is a mistake.
 MOST_SECONDS = 3650 * DAY
-#: RFC 8301 §3.2: verifiers take keys of 1024 to 4096 bits.
-DKIM_KEY_BITS = range(1024, 4097)
 
 
 def _domain(text: str) -> str:
@@ -70,37 +66,17 @@ def _http_url(text: str) -> str:
 
 
 def _pkcs8(secret: SecretStr) -> SecretStr:
-    """RFC 5208 in base64 without armour: an RSA key of 1024 to 4096 bits, or an Ed25519 key (RFC 8463)."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-    from cryptography.hazmat.primitives.serialization import load_der_private_key
+    # Imported here, because it loads cryptography, which `inbox --help` does without.
+    from inbox.authentication.dkim.configured import check_private_key
 
-    try:
-        der = base64.b64decode("".join(secret.get_secret_value().split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError("not base64") from None
-    try:
-        key = load_der_private_key(der, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise ValueError("not a PKCS8 private key without a password") from None
-    if isinstance(key, RSAPrivateKey):
-        if key.key_size not in DKIM_KEY_BITS:
-            raise ValueError(f"RSA key of {key.key_size} bits; DKIM takes 1024 to 4096")
-    elif not isinstance(key, Ed25519PrivateKey):
-        raise ValueError("neither an RSA nor an Ed25519 key")  # noqa: TRY004  pydantic reports ValueErrors
+    check_private_key(secret.get_secret_value())
     return secret
 
 
 def _field_names(text: str) -> str:
-    """A comma-separated list of header field names (RFC 5322 §2.2) with From among them (RFC 6376 §5.4)."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    for name in names:
-        if not all(33 <= ord(c) <= 126 and c != ":" for c in name):
-            raise ValueError(f"not a header field name: {name!r}")
-    if "from" not in {name.lower() for name in names}:
-        raise ValueError("From has to be among them (RFC 6376 §5.4)")
-    return ",".join(names)
+    from inbox.authentication.dkim.configured import field_names
+
+    return ",".join(field_names(text))
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]

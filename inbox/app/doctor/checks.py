@@ -8,11 +8,9 @@ a server runs, it is asked for its own view: this process may have been given an
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import pwd
 import shutil
-import socket
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,11 +21,13 @@ from inbox.app.config.loading import Config
 from inbox.app.config.secret_files import exposed
 from inbox.app.doctor.keys import key_findings
 from inbox.app.doctor.permissions import faults
+from inbox.app.doctor.ports import why_not_answering, why_not_bindable
 from inbox.app.doctor.storage import storage_findings
+from inbox.app.doctor.surreal import surreal_findings
 from inbox.app.listeners import wanted_ports
 from inbox.app.serve.tls import RENEW_BEFORE, Certificates
 from inbox.app.wiring.services import make_resolver
-from inbox.app.wiring.stores import make_database, missing_database
+from inbox.app.wiring.stores import make_database, missing_database, surreal_config
 from inbox.base.clock import Clock
 from inbox.base.errors import InboxError
 from inbox.base.ids import Ids
@@ -162,6 +162,17 @@ def _user(uid: int) -> str:
         return f"the user {uid}"
 
 
+async def _surreal(patient: Patient) -> list[tuple[Outcome, str]]:
+    """Findings of the official package about a SurrealDB server, before our own connection migrates its schema."""
+    config = surreal_config(patient.config)
+    if config is None:
+        return []
+    from inbox.store.surreal.database import MIGRATIONS
+
+    newest = max(int(path.stem) for path in MIGRATIONS.glob("[0-9]*.surql"))
+    return [(Outcome(outcome), detail) for outcome, detail in await surreal_findings(config, newest)]
+
+
 async def _database(patient: Patient) -> list[tuple[Outcome, str]]:
     missing = missing_database(patient.config)
     if missing is not None:
@@ -279,7 +290,7 @@ async def _dkim(patient: Patient) -> list[tuple[Outcome, str]]:
 async def _ports(patient: Patient) -> list[tuple[Outcome, str]]:
     wanted = {name: (variable, port) for name, (variable, port) in wanted_ports(patient.config).items() if port}
     if not patient.running:
-        reasons = {v: (port, _bindable(patient.config.server.bind_addr, port)) for v, port in wanted.values()}
+        reasons = {v: (port, why_not_bindable(patient.config.server.bind_addr, port)) for v, port in wanted.values()}
         busy = [(Outcome.FAIL, f"{v} {port}: {reason}") for v, (port, reason) in reasons.items() if reason]
         return busy or [(Outcome.OK, "all ports are free")]
     # A server that does not answer was most likely started with the settings that are here.
@@ -287,7 +298,7 @@ async def _ports(patient: Patient) -> list[tuple[Outcome, str]]:
     address = str(patient.status.get("address", patient.config.server.bind_addr))
     findings = []
     for name, port in listening.items():
-        reason = _answering(address, port)
+        reason = why_not_answering(address, port)
         if reason:
             findings.append((Outcome.FAIL, f"{name} {address} port {port}: {reason}"))
     for name, (variable, port) in wanted.items():
@@ -361,32 +372,13 @@ def _in_order(status: Mapping[str, Any]) -> str:
     return f"{which} for {status.get('uptime_seconds')} s, no plugin fails{helps}"
 
 
-def _bindable(address: str, port: int) -> str:
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError as error:
-            if error.errno == errno.EACCES:
-                return "may not be opened by this user (ports below 1024 need CAP_NET_BIND_SERVICE)"
-            return error.strerror or str(error)
-    return ""
-
-
-def _answering(address: str, port: int) -> str:
-    target = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104  names, not a bind
-    with socket.socket(socket.AF_INET6 if ":" in target else socket.AF_INET) as probe:
-        probe.settimeout(2)
-        reached = probe.connect_ex((target, port))
-    return os.strerror(reached) if reached else ""
-
-
 CHECKS: dict[str, Check] = {
     "server": _server,
     "hostname": _hostname,
     "environment": _unused,
     "secrets": _secrets,
     "data folder": _data_folder,
+    "surrealdb": _surreal,
     "database": _database,
     "blobs": _blobs,
     "storage": _storage,

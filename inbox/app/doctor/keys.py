@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from inbox.app.config.settings_services import Dkim
+from inbox.app.wiring.hosting import make_signing
 from inbox.authentication.dkim.record import Publication, key_type, record_name, record_text
 from inbox.base.clock import Clock
 from inbox.base.errors import ConfigError
@@ -40,7 +41,7 @@ async def key_findings(database: Database, dkim: Dkim, resolver: Resolver, clock
         StoreUnavailable
     """
     directory = AddressDirectory(database.tenants, database.accounts, clock)
-    ring = SigningKeyring(directory, database.dkim_keys, dkim, clock)
+    ring = SigningKeyring(directory, database.dkim_keys, make_signing(dkim), clock)
     findings: list[KeyFinding] = []
     signing: dict[tuple[str, str], PlacedKey] = {}
     signed: list[str] = []

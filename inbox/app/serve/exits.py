@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-#: The thing asked about is not so, or it failed: another attempt may succeed.
-EX_FAILED: Final = 1
 #: Wrong usage, or a wrong setting in the environment: another attempt fails in the same way.
 EX_USAGE: Final = 2
 #: sysexits(3): default.yaml is wrong, which no tenant can be served without.

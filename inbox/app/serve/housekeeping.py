@@ -20,7 +20,7 @@ async def newest_record(database: Database) -> float | None:
 
 
 async def prune(database: Database, policy: ServerPolicy, now: float, ages_by: float | None = None) -> None:
-    """Removes what has grown old: decision records, ended rate counters, plugins' entries that expired, and what DMARC
+    """Removes what has expired: decision records, ended rate counters, plugins' entries that expired, and what DMARC
     reports are about or made of.
 
     Args:

@@ -43,7 +43,7 @@ PRUNE_SECONDS = 600.0
 CERTIFICATE_SECONDS = 60.0
 #: Below the data folder.
 RETENTION_FILE = "retention-time"
-#: How soon a disabled or removed account's sessions end.
+#: Seconds until the sessions of a disabled or removed account end.
 DISMISS_SECONDS = 10.0
 COUNTS_SECONDS = 30.0
 
@@ -104,12 +104,12 @@ class Server:
     # -- what the admin socket asks -------------------------------------------------------------------------------
 
     async def health(self) -> list[str]:
-        """What is wrong although mail can be taken. Raises StoreError if none can be taken now."""
+        """Warnings while mail is accepted. Raises StoreError if none can be accepted now."""
         await check_health(self._installation)
         return warnings(self._sink, self._parts.live.suspended, self._installation.database.rates.trouble)
 
     async def reload(self) -> list[str]:
-        """Policies, plugins and certificates anew."""
+        """Reads policies, plugins and certificates again."""
         problems = await self._parts.live.reload()
         self._parts.directory.forget()
         problems = [*problems, *await self._refresh_certificates()]
@@ -238,7 +238,7 @@ class Server:
         self._flush_logs()
 
     async def _refresh_certificates(self) -> list[str]:
-        """What is wrong with changed files; the certificate from before stays in use then."""
+        """Errors in changed files; the previous certificate stays in use then."""
         try:
             if self._certificates.refresh():
                 self._log.info("certificate_changed")
@@ -301,7 +301,7 @@ async def serve(
 
 
 def _settle_garbage_collector() -> None:
-    """What was made at start lives until the end: the collector need not look through it again and again.
+    """Objects made at start live until the end: the collector need not look through them again and again.
 
     A connection's objects refer to one another and are collected in batches; fewer, larger batches cost less.
     """

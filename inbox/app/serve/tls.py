@@ -118,7 +118,11 @@ class Certificates:
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
         try:
             context.load_cert_chain(self.cert_file, self._key_file)
-        except (OSError, ssl.SSLError) as error:
+        except ssl.SSLError as error:
+            mismatch = error.reason == "KEY_VALUES_MISMATCH"
+            why = "the key does not belong to the certificate" if mismatch else "not a certificate and its key in PEM"
+            raise ConfigError(f"TLS_CERT_FILE: {self.cert_file} and {self._key_file}: {why}") from error
+        except OSError as error:
             raise ConfigError(f"TLS_CERT_FILE: {self.cert_file} and {self._key_file}: {_reason(error)}") from error
         return context
 

@@ -12,31 +12,27 @@ import structlog
 
 from inbox.app.config.loading import Config
 from inbox.app.serve.quietlog import QuietLog
+from inbox.app.wiring.flow import Effects, make_flow, make_services
 from inbox.app.wiring.installation import Installation
-from inbox.app.wiring.services import DirectoryService, RatesService, make_resolver
-from inbox.flow.appending import MailboxAppending
-from inbox.flow.copies import CopyMaker
-from inbox.flow.destinations import Destinations
-from inbox.flow.doors import Appending
+from inbox.app.wiring.services import RatesService, make_resolver
+from inbox.flow.accept import Acceptance
 from inbox.flow.judge import AuthHooks, Judge
 from inbox.flow.login import PasswordLogin
+from inbox.flow.mailbox_finder import StoredMailboxFinder
 from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes
 from inbox.flow.pipeline import Pipeline
-from inbox.flow.recipients import Recipients
-from inbox.flow.recording import Recorder
+from inbox.flow.ports import Appending
 from inbox.hosting.keys.rotation import Rotation
-from inbox.hosting.keys.signing import SigningKeyring
 from inbox.hosting.reports.feedback import FeedbackLedger
 from inbox.identity.directory import AddressDirectory
 from inbox.identity.passwords import Passwords
-from inbox.plugin.api.services import Log, Services
+from inbox.plugin.api.services import Log
 from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
 from inbox.plugin.engine.live import LivePolicies
 from inbox.plugin.engine.registry import Registry
-from inbox.store.ports import Decisions, Ingest
 
 #: Events that are written however often they come: the log is the record of what was done for a client.
 KEPT_EVENTS = frozenset({"accepted", "login"})
@@ -49,8 +45,10 @@ class Parts:
     live: LivePolicies
     judge: Judge
     directory: AddressDirectory
+    acceptance: Acceptance
     pipeline: Pipeline
     login: PasswordLogin
+    appending: Appending
     names: MailboxNames
     messages: MailboxMessages
     instances: Instances
@@ -63,35 +61,26 @@ def make_registry(config: Config) -> Registry:
     return Registry(config.folders.plugins, config.values())
 
 
-def make_pipeline(
-    installation: Installation,
-    judge: Judge,
-    directory: AddressDirectory,
-    destinations: Destinations,
-    ingest: Ingest,
-    decisions: Decisions,
-    log: Log,
-) -> Pipeline:
-    """The flow of incoming mail; a rehearsal brings an ingest and decisions that write nothing."""
-    server_name = installation.config.server.hostname
-    return Pipeline(
-        judge,
-        Recipients(judge, directory, log, server_name),
-        CopyMaker(judge, destinations, server_name),
-        ingest,
-        destinations,
-        decisions,
-        installation.clock,
-        installation.ids,
-        log,
-    )
-
-
 def make_mailboxes(installation: Installation, appending: Appending) -> tuple[MailboxNames, MailboxMessages]:
     """The use cases over mailboxes, for servers of every protocol."""
     database = installation.database
     names = MailboxNames(OwnMailboxes(database.mailboxes), database.mailboxes)
     return names, MailboxMessages(database, installation.blobs, appending)
+
+
+def _effects(installation: Installation, feedback: FeedbackLedger, log: Log) -> Effects:
+    """Those of a server: the database, and counters that count."""
+    clock, database = installation.clock, installation.database
+    return Effects(
+        mailboxes=StoredMailboxFinder(database.accounts, database.mailboxes, clock),
+        ingest=installation.ingest,
+        decisions=database.decisions,
+        rates=RatesService(database.rates, clock),
+        feedback=feedback,
+        table=Tables(database.plugin_state, clock),
+        log=log,
+        plugin_log=structlog.get_logger("inbox.plugin"),
+    )
 
 
 @asynccontextmanager
@@ -101,25 +90,16 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     Raises:
         PolicyError: the policies are wrong; each mistake with its place.
     """
-    config, clock, ids, database = installation.config, installation.clock, installation.ids, installation.database
+    config, clock, database = installation.config, installation.clock, installation.database
     _make_folders(config)
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     resolver = make_resolver(config, clock)
     feedback = FeedbackLedger(
         database.dmarc_reports, directory, installation.executors, clock, structlog.get_logger("inbox.feedback")
     )
-    services = Services(
-        clock=clock,
-        log=structlog.get_logger("inbox.plugin"),
-        directory=DirectoryService(directory),
-        rates=RatesService(database.rates, clock),
-        run_blocking=installation.executors,
-        dns=resolver,
-        signing_keys=SigningKeyring(directory, database.dkim_keys, config.dkim, clock),
-        feedback=feedback,
-        table=Tables(database.plugin_state, clock),
-        server_name=config.server.hostname,
-    )
+    log = QuietLog(structlog.get_logger("inbox.flow"), clock, KEPT_EVENTS)
+    effects = _effects(installation, feedback, log)
+    services = make_services(installation, directory, resolver, effects)
     live = LivePolicies(config.folders.policy_dir, make_registry(config), structlog.get_logger("inbox.policy"))
     live.open()
     guard = Guard()
@@ -128,24 +108,32 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     instances = Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
     live.instances = instances
     passwords = Passwords(clock)
-    judge = Judge(live, Dispatcher(instances, guard, clock, structlog.get_logger("inbox.plugin")))
-    destinations = Destinations(database.accounts, database.mailboxes, clock)
-    log = QuietLog(structlog.get_logger("inbox.flow"), clock, KEPT_EVENTS)
-    pipeline = make_pipeline(installation, judge, directory, destinations, installation.ingest, database.decisions, log)
+    flow = make_flow(installation, directory, live, Dispatcher(instances, guard, clock, effects.plugin_log), effects)
     login = PasswordLogin(
-        database.accounts, directory, database.rates, passwords, AuthHooks(judge), clock, log, asyncio.sleep
+        database.accounts, directory, database.rates, passwords, AuthHooks(flow.judge), clock, log, asyncio.sleep
     )
-    recorder = Recorder(judge, database.decisions, clock, ids, log)
-    appending = MailboxAppending(judge, directory, installation.ingest, recorder, clock, ids)
-    names, messages = make_mailboxes(installation, appending)
+    names, messages = make_mailboxes(installation, flow.appending)
     rotation = Rotation(
         database.dkim_keys, resolver, clock, structlog.get_logger("inbox.dkim"), installation.executors, random.random
     )
     feedback.start()
     try:
-        yield Parts(live, judge, directory, pipeline, login, names, messages, instances, rotation, log)
+        yield Parts(
+            live=live,
+            judge=flow.judge,
+            directory=directory,
+            acceptance=flow.acceptance,
+            pipeline=flow.pipeline,
+            login=login,
+            appending=flow.appending,
+            names=names,
+            messages=messages,
+            instances=instances,
+            rotation=rotation,
+            flow_log=log,
+        )
     finally:
-        await _write_counts(pipeline, log)
+        await _write_counts(flow.pipeline, log)
         await instances.close()
         await feedback.close()
         guard.remove()

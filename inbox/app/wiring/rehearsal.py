@@ -1,4 +1,4 @@
-"""What would become of this message? The story of an incoming message, with nothing written and nothing counted."""
+"""Rehearsal of an incoming message: the same flow, over ports that write nothing and count nothing."""
 
 from __future__ import annotations
 
@@ -7,27 +7,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inbox.app.doctor.policies import NoRates
+from inbox.app.wiring.flow import Effects, make_flow, make_services
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.policies import find_plugins, load_policies
-from inbox.app.wiring.program import make_pipeline
-from inbox.app.wiring.services import DirectoryService, NoFeedback, RehearsedState, make_resolver
-from inbox.flow.destinations import QUARANTINE, Destinations
-from inbox.flow.judge import Judge
+from inbox.app.wiring.services import NoFeedback, RehearsedState, make_resolver
+from inbox.flow.destinations import QUARANTINE
 from inbox.flow.pipeline import Pipeline
-from inbox.hosting.keys.signing import SigningKeyring
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address
 from inbox.mail.content import MemoryContent
 from inbox.mail.reply import Reply
+from inbox.mail.tenancy import Mailbox
 from inbox.plugin.api.context import Door, IPAddress, Session
-from inbox.plugin.api.services import Services
 from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
 from inbox.policy.decision import Decision, decode
 from inbox.policy.snapshot import PolicySet
-from inbox.store.ports.decisions import DecisionFilter, DecisionRecord
+from inbox.store.ports.decisions import DecisionRecord
 from inbox.store.ports.ingest import Accepted
 from inbox.store.ports.messages import Placed
 
@@ -105,29 +103,24 @@ async def _play(pipeline: Pipeline, installation: Installation, letter: Letter, 
 
 def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, Instances]:
     config, clock, database = installation.config, installation.clock, installation.database
-    found = find_plugins(config)
-    policies = _Fixed(load_policies(config, found))
+    policies = _Fixed(load_policies(config, find_plugins(config)))
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     log = _Notes(rehearsed)
-    services = Services(
-        clock,
-        log,
-        DirectoryService(directory),
-        NoRates(),
-        installation.executors,
-        make_resolver(config, clock),
-        SigningKeyring(directory, database.dkim_keys, config.dkim, clock),
-        NoFeedback(),
-        Tables(RehearsedState(database.plugin_state), clock),
-        config.server.hostname,
+    record = _Recording(rehearsed)
+    effects = Effects(
+        mailboxes=_NamesOnly(),
+        ingest=record,
+        decisions=record,
+        rates=NoRates(),
+        feedback=NoFeedback(),
+        table=Tables(RehearsedState(database.plugin_state), clock),
+        log=log,
+        plugin_log=log,
     )
     guard = Guard()
-    instances = Instances(services, guard)
-    judge = Judge(policies, Dispatcher(instances, guard, clock, log))
-    destinations = _Nowhere(database.accounts, database.mailboxes, clock)
-    ingest = _Nothing(rehearsed)
-    pipeline = make_pipeline(installation, judge, directory, destinations, ingest, _Records(rehearsed), log)
-    return pipeline, instances
+    instances = Instances(make_services(installation, directory, make_resolver(config, clock), effects), guard)
+    flow = make_flow(installation, directory, policies, Dispatcher(instances, guard, clock, log), effects)
+    return flow.pipeline, instances
 
 
 class _Notes:
@@ -151,56 +144,39 @@ class _Notes:
 
 @dataclass(frozen=True, slots=True)
 class _Fixed:
-    """Policies that nobody exchanges meanwhile."""
+    """``Policies`` that stay as they are."""
 
     current: PolicySet
 
 
-class _Nowhere(Destinations):
-    """Names mailboxes and creates none."""
+class _NamesOnly:
+    """``MailboxFinder`` that names mailboxes, whether they exist or not, and creates none."""
 
-    async def mailbox(self, tenant: str, account: str, name: str) -> str:
-        """The account's address and the mailbox's name."""
-        del tenant
-        return f"{account} {name}"
+    async def mailbox(self, tenant: str, account: str, name: str) -> Mailbox:
+        """A mailbox whose id is the account's address and its name."""
+        return Mailbox(f"{account} {name}", tenant, account, name, 0)
 
-    async def quarantine(self, tenant: str) -> str:
-        """The quarantine of whichever tenant."""
-        del tenant
-        return QUARANTINE
+    async def quarantine(self, tenant: str) -> Mailbox:
+        """The quarantine of any tenant."""
+        return Mailbox(QUARANTINE, tenant, None, QUARANTINE, 0)
+
+    def forget(self) -> None:
+        """Nothing is kept."""
 
 
-class _Nothing:
-    """``Ingest`` that writes nothing, and remembers where the copies would go."""
+class _Recording:
+    """``Ingest`` and ``DecisionWriter`` that write nothing, and remember where copies would go, and the records."""
 
     def __init__(self, rehearsed: Rehearsed) -> None:
         self._rehearsed = rehearsed
 
     async def accept(self, accepted: Accepted) -> list[list[Placed]]:
-        """Remembers copies and records."""
-        self._rehearsed.decisions += [decode(decision.body) for decision in accepted.decisions]
+        """Remembers an accepted message."""
+        await self.add(accepted.decisions)
         for message in accepted.messages:
             self._rehearsed.copies += [(copy.mailbox, copy.reason or "") for copy in message.copies]
         return [[Placed(copy.mailbox, "", 0, 0) for copy in message.copies] for message in accepted.messages]
 
-
-class _Records:
-    """Takes the records of refusals, in the database's place."""
-
-    def __init__(self, rehearsed: Rehearsed) -> None:
-        self._rehearsed = rehearsed
-
     async def add(self, decisions: Sequence[DecisionRecord]) -> None:
+        """Remembers the records of a refusal."""
         self._rehearsed.decisions += [decode(decision.body) for decision in decisions]
-
-    async def get(self, decision: str, tenant: str | None = None) -> list[DecisionRecord]:
-        del decision, tenant
-        return []
-
-    async def search(self, wanted: DecisionFilter, limit: int = 50) -> list[DecisionRecord]:
-        del wanted, limit
-        return []
-
-    async def prune(self, before: float) -> int:
-        del before
-        return 0

@@ -11,7 +11,7 @@ from inbox.dns.resolver import CachingResolver
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.api.feedback import IncomingReport, Observation
 from inbox.plugin.api.services import Counted, Resolution
-from inbox.store.ports import PluginState
+from inbox.plugin.api.tables import State
 from inbox.store.ports.plugin_state import Changes, Entry, StateEntry, checked, decide
 from inbox.store.ports.rates import RateCounters
 
@@ -64,7 +64,7 @@ class NoFeedback:
 class RehearsedState:
     """``State`` of ``inbox.plugin.api.tables`` that finds what is in the database, and writes to memory only."""
 
-    def __init__(self, kept: PluginState) -> None:
+    def __init__(self, kept: State) -> None:
         self._kept = kept
         self._written: dict[tuple[str, str, str, str], Entry | None] = {}
 

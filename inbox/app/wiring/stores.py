@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from inbox.app.config.loading import Config
 from inbox.base.clock import Clock
@@ -11,6 +12,9 @@ from inbox.store.pairing import Places
 from inbox.store.ports import Blobs, Database
 from inbox.store.worker.client import WorkerClient
 from inbox.store.worker.starting import WORKER, OwnWorker, SharedWorker
+
+if TYPE_CHECKING:
+    from inbox.store.surreal.config import SurrealConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +52,31 @@ def shared_worker(config: Config) -> str | None:
 
 def make_database(config: Config, clock: Clock, ids: Ids) -> Database:
     """The database, not yet opened: SurrealDB when a server is named, else the embedded one."""
-    url = config.database.surreal_url
-    if url is not None:
-        from inbox.store.surreal.config import SurrealConfig
+    settings = surreal_config(config)
+    if settings is not None:
         from inbox.store.surreal.database import SurrealDatabase
 
-        user, password = config.database.credentials or ("", "")
-        settings = SurrealConfig(
-            url=url,
-            namespace=config.database.namespace,
-            database=config.database.database,
-            username=user,
-            password=password,
-        )
         return SurrealDatabase(settings, clock, ids)
     from inbox.store.sqlite.database import SqliteDatabase
 
     return SqliteDatabase(config.sqlite_path, clock, ids)
+
+
+def surreal_config(config: Config) -> SurrealConfig | None:
+    """Address and user of the SurrealDB server; None if the database is the embedded one. Raises ConfigError."""
+    url = config.database.surreal_url
+    if url is None:
+        return None
+    from inbox.store.surreal.config import SurrealConfig
+
+    user, password = config.database.credentials or ("", "")
+    return SurrealConfig(
+        url=url,
+        namespace=config.database.namespace,
+        database=config.database.database,
+        username=user,
+        password=password,
+    )
 
 
 def places(config: Config) -> Places:

@@ -134,7 +134,7 @@ class Discovery:
 
 
 def walked_names(start: str) -> Iterator[str]:
-    """The domains that a tree walk asks for, in its order: at most DMARC_WALK_QUERIES (RFC 9989 §4.10)."""
+    """The domains that a tree walk asks for, in its order: at most eight (RFC 9989 §4.10)."""
     yield start
     labels = start.split(".")
     for count in range(min(len(labels) - 1, DMARC_WALK_LABELS), 0, -1):

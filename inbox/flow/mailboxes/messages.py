@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
-from inbox.flow.doors import Appending
 from inbox.flow.mailboxes.errors import NotPermitted
 from inbox.flow.mailboxes.listings import Listings
 from inbox.flow.mailboxes.reader import MessageReader, Row
 from inbox.flow.mailboxes.resolver import Access
 from inbox.flow.mailboxes.rights import Rights, changeable, changes_all_flags
+from inbox.flow.ports import Appending
 from inbox.mail.content import Content
 from inbox.mail.flags import Flag
 from inbox.plugin.api.context import Session

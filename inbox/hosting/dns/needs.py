@@ -1,23 +1,15 @@
-"""The inputs of a hosted domain's DNS records, read from database, settings and certificate."""
+"""Collects what a hosted domain's DNS records follow from: its keys and addresses, and the host of its mail."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from ipaddress import ip_address
+from dataclasses import dataclass, field
 from typing import Final
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-from inbox.app.config.loading import Config
-from inbox.app.config.settings import Server, Smtp
-from inbox.app.serve.tls import Certificates
 from inbox.authentication.dkim.record import record_text
 from inbox.base.clock import Clock
-from inbox.base.errors import ConfigError
 from inbox.hosting.dns.records import IPAddress, KeyUse, Needs, Service, ShownKey
-from inbox.hosting.keys.signing import SigningKeyring, load_private
+from inbox.hosting.keys.signing import InstallationSigning, SigningKeyring, load_private
 from inbox.hosting.keys.states import RECORD_STAYS
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.tenancy import HostedDomain
@@ -29,42 +21,60 @@ REPORTS: Final = "dmarc-reports"
 _USES: dict[str, KeyUse] = {"active": "signs", "pending": "waiting", "retired": "leaving"}
 
 
+@dataclass(frozen=True, slots=True)
+class MailHost:
+    """The host that serves the domain's mail, as clients and other servers see it.
+
+    ``hostname`` is SERVER_HOSTNAME. ``addresses`` are the public ones that the listeners are bound to. ``certificate``
+    is the SHA-256 of the certificate's public key (SubjectPublicKeyInfo), None if there is no certificate yet.
+    ``trusted``: the certificate is for ``hostname`` and not self-signed.
+    """
+
+    hostname: str
+    services: tuple[Service, ...] = ()
+    addresses: tuple[IPAddress, ...] = ()
+    certificate: bytes | None = None
+    trusted: bool = False
+    signing: InstallationSigning = field(default_factory=InstallationSigning)
+
+
 async def domain_needs(
     database: Database,
-    config: Config,
+    host: MailHost,
     hosted: HostedDomain,
     clock: Clock,
     *,
     addresses: Sequence[IPAddress] = (),
     reports: str = "",
 ) -> Needs:
-    """For :func:`inbox.hosting.dns.records.wanted_records`. ``addresses`` are those that mail leaves from; without any,
-    SERVER_BIND_ADDR if it is one of the world's.
+    """Returns the input of :func:`inbox.hosting.dns.records.wanted_records`. ``addresses`` are those that mail leaves
+    from; without any, those of ``host``.
 
     Raises:
         StoreUnavailable
-        ConfigError: a signing key or the certificate cannot be used.
+        ConfigError: a signing key cannot be used.
     """
-    certificate, trusted = _certificate(config, clock)
-    filed = f"{REPORTS}@{hosted.fqdn}"
-    known = await database.accounts.targets(hosted.organization.id, filed)
+    dmarc_reports = f"{REPORTS}@{hosted.fqdn}"
+    known = await database.accounts.targets(hosted.organization.id, dmarc_reports)
     return Needs(
         hosted.fqdn,
-        config.server.hostname,
-        await _keys(database, config, hosted, clock),
-        _services(config),
-        tuple(addresses) or _bound(config.server.bind_addr),
-        certificate,
-        trusted,
+        host.hostname,
+        await _keys(database, host.signing, hosted, clock),
+        host.services,
+        tuple(addresses) or host.addresses,
+        host.certificate,
+        host.trusted,
         reports,
-        filed if known else "",
+        dmarc_reports if known else "",
     )
 
 
-async def _keys(database: Database, config: Config, hosted: HostedDomain, clock: Clock) -> tuple[ShownKey, ...]:
+async def _keys(
+    database: Database, own: InstallationSigning, hosted: HostedDomain, clock: Clock
+) -> tuple[ShownKey, ...]:
     rows = await database.dkim_keys.all(hosted.organization.id, hosted.fqdn)
     directory = AddressDirectory(database.tenants, database.accounts, clock)
-    signing = SigningKeyring(directory, database.dkim_keys, config.dkim, clock).of(hosted, rows)
+    signing = SigningKeyring(directory, database.dkim_keys, own, clock).of(hosted, rows)
     # The installation's key may be of another domain: its record is in that domain.
     keys = [
         ShownKey(placed.key.selector, placed.key.domain, record_text(placed.key.private))
@@ -81,37 +91,3 @@ async def _keys(database: Database, config: Config, hosted: HostedDomain, clock:
         text = record_text(load_private(fields.dkim_private_key_b64_pkcs8))
         keys.append(ShownKey(fields.dkim_selector, hosted.fqdn, text, "leaving"))
     return tuple(keys)
-
-
-def _services(config: Config) -> tuple[Service, ...]:
-    """The endpoints of mail programs; without TLS from the first octet only submission, which many of them expect
-    (RFC 8314 §3.3). DAV and what is needed to set programs up are on 443, whatever port a proxy passes it on to."""
-    found = [
-        Service("_imaps._tcp", config.server.imaps_port, Server.is_used("imaps_port")),
-        Service("_submissions._tcp", config.smtp.submissions_port, Smtp.is_used("submissions_port")),
-        Service("_submission._tcp", config.smtp.submission_port, Smtp.is_used("submission_port")),
-    ]
-    if config.server.http_port:
-        served = Server.is_used("http_port")
-        found += [Service("_caldavs._tcp", 443, served), Service("_carddavs._tcp", 443, served)]
-    return tuple(service for service in found if service.port)
-
-
-def _bound(bind_address: str) -> tuple[IPAddress, ...]:
-    address = ip_address(bind_address)
-    return (address,) if address.is_global else ()
-
-
-def _certificate(config: Config, clock: Clock) -> tuple[bytes | None, bool]:
-    certificates = Certificates(config.tls, config.folders.data_dir, config.server.hostname, clock)
-    if certificates.self_signed and not certificates.cert_file.exists():
-        return None, False  # The server makes one when it starts.
-    info = certificates.info()
-    try:
-        leaf = x509.load_pem_x509_certificates(info.path.read_bytes())[0]
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"TLS_CERT_FILE: {info.path}: {error}") from error
-    key = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    name = config.server.hostname
-    covered = any(n == name or (n.startswith("*.") and n[2:] == name.partition(".")[2]) for n in info.names)
-    return hashlib.sha256(key).digest(), covered and not info.self_signed

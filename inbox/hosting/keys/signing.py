@@ -13,14 +13,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-from inbox.app.config.settings_services import Dkim
 from inbox.authentication.dkim.record import key_type
 from inbox.base.clock import Clock
 from inbox.base.errors import ConfigError
 from inbox.base.kept import Kept
 from inbox.identity.directory import KEPT_ENTRIES, KEPT_SECONDS, AddressDirectory
 from inbox.mail.tenancy import DomainOverrides, HostedDomain
-from inbox.plugin.api.signing import PrivateKey, SigningKey
+from inbox.plugin.api.signing import SIGNED_HEADERS, PrivateKey, SigningKey
 from inbox.store.ports import DkimKeyRecord, DkimKeys
 
 #: The origin of a key: the table ``dkim_key``, the fields of ``has_domain``, or SMTP_DKIM_*.
@@ -33,10 +32,19 @@ ALGORITHMS: Final = ("rsa", "ed25519")
 
 @dataclass(frozen=True, slots=True)
 class PlacedKey:
-    """A key that signs, and its origin."""
+    """A key that signs, and where it is kept."""
 
     key: SigningKey
     place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class InstallationSigning:
+    """The signed fields and the key of domains that have none of their own (SMTP_DKIM_*). ``key`` is None if the
+    operator gave none."""
+
+    headers: tuple[str, ...] = SIGNED_HEADERS
+    key: SigningKey | None = None
 
 
 class SigningKeyring:
@@ -47,16 +55,13 @@ class SigningKeyring:
     directory's answers, a domain's keys are kept for two seconds.
     """
 
-    def __init__(self, directory: AddressDirectory, keys: DkimKeys, dkim: Dkim, clock: Clock) -> None:
+    def __init__(self, directory: AddressDirectory, keys: DkimKeys, own: InstallationSigning, clock: Clock) -> None:
         self._directory = directory
         self._keys = keys
-        self._headers = tuple(dkim.headers.split(","))
+        self._headers = own.headers
         self._kept: Kept[tuple[PlacedKey, ...]] = Kept(clock, KEPT_SECONDS, KEPT_ENTRIES)
         self._parsed: OrderedDict[str, PrivateKey] = OrderedDict()
-        self._own: tuple[PlacedKey, ...] = ()
-        if dkim.domain is not None and dkim.selector is not None and dkim.private_key_b64_pkcs8 is not None:
-            private = load_private(dkim.private_key_b64_pkcs8.get_secret_value())
-            self._own = (PlacedKey(SigningKey(dkim.domain, dkim.selector, private, self._headers), "environment"),)
+        self._own = () if own.key is None else (PlacedKey(own.key, "environment"),)
 
     async def keys(self, tenant: str, domain: str) -> tuple[SigningKey, ...]:
         """See ``inbox.plugin.api.signing.SigningKeys``.

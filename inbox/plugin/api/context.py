@@ -132,7 +132,6 @@ class Delivery:
     kind: str = "local"
     account: str = ""
     mailbox: str = "INBOX"
-    quarantined: bool = False
     facts: Facts = field(default_factory=Facts)
 
 

@@ -70,7 +70,6 @@ __all__ = [
 #: Name, in a test's policy, of the plugin that gives the facts of the test.
 _GIVER = "given"
 F = TypeVar("F")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)

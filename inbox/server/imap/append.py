@@ -43,8 +43,6 @@ async def receive(s: ImapSession, wanted: Append, access: Access) -> Done:
         s.session, access, content, wanted.flags, wanted.keywords, wanted.internal_date
     )
     s.changed(placed.mailbox)
-    if placed.mailbox != access.mailbox.id:
-        return Done("A rule filed the message in another mailbox")
     return Done("Appended", f"APPENDUID {access.mailbox.uid_validity} {placed.uid}")  # RFC 4315 §3
 
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 from inbox.base.clock import Clock, SystemClock
 from inbox.base.ids import Ids, RandomIds
 from inbox.base.peers import site_of
-from inbox.flow.doors import Login
 from inbox.flow.mailboxes import MailboxMessages, MailboxNames
+from inbox.flow.ports import Login
 from inbox.plugin.api.context import Door, IPAddress, Session
 from inbox.plugin.api.services import Log
 from inbox.server.acceptor import Acceptor

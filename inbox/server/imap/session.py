@@ -14,8 +14,8 @@ from inbox.base.limits import (
     IMAP_LINE_OCTETS,
     IMAP_SKIPPED_OCTETS,
 )
-from inbox.flow.doors import Login
 from inbox.flow.mailboxes import MailboxMessages, MailboxNames
+from inbox.flow.ports import Login
 from inbox.plugin.api.context import Identity, Session
 from inbox.plugin.api.services import Log
 from inbox.server.fairness import Share

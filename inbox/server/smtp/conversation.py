@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from inbox.base.peers import site_of, unmapped
+from inbox.base.peers import site_of
 from inbox.mail.reply import Reply
 from inbox.server.proxied import NotListed, read_proxy_header
 from inbox.server.smtp.dispatch import Rule
@@ -91,7 +91,7 @@ async def _read_proxy_header(s: SmtpSession) -> None:
         log.warning("smtp_proxy_header_missing", peer=str(session.peer), error=str(error))
         raise Disconnected("no PROXY header") from error
     if proxied is not None:
-        session.peer, session.peer_port = unmapped(proxied.source), proxied.source_port
+        session.peer, session.peer_port = proxied.source, proxied.source_port
         session.local_port = proxied.destination_port
 
 

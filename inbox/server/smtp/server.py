@@ -13,7 +13,7 @@ from inbox.base.clock import Clock
 from inbox.base.errors import ConfigError
 from inbox.base.ids import Ids
 from inbox.base.peers import site_of
-from inbox.flow.doors import Receiving
+from inbox.flow.ports import Receiving
 from inbox.plugin.api.context import Session
 from inbox.plugin.api.services import Log
 from inbox.server.acceptor import Acceptor
@@ -120,7 +120,7 @@ class SmtpServer:
 
     def connect(self, port: int, tls: Encryption = "starttls") -> Channel:
         """The protocol of a new connection that came to a port of ours."""
-        return self._acceptor.channel(port, tls)
+        return self._acceptor.factory(port, tls)()
 
     def _connected(self, channel: Channel, port: int, tls: Encryption) -> None:
         backend, limits = self._backend, self.limits

@@ -9,9 +9,10 @@ from aiosmtpd.smtp import Envelope as BaseEnvelope
 
 from inbox.base.clock import Clock
 from inbox.base.ids import Ids
-from inbox.flow.doors import Receiving
+from inbox.flow.envelope import Envelope as FlowEnvelope
+from inbox.flow.ports import Receiving
 from inbox.mail.reply import Reply
-from inbox.plugin.api.context import Session, Transaction
+from inbox.plugin.api.context import Session
 from inbox.plugin.api.services import Log
 from inbox.server.fairness import Share, Turns
 from inbox.server.limits import CROWDED_SECONDS, IN_TRANSACTION, STRANGER, ConnectionLimits, Patience
@@ -46,14 +47,14 @@ class Envelope(BaseEnvelope):
     that was accepted. The other attributes are ours.
 
     Attributes:
-        transaction: what plugins see of it.
+        transaction: the flow's envelope, which servers hand on as it is.
         surplus: recipients beyond the limit.
         surplus_reply: what each of these is answered: the refusal is recorded once.
         intake: the chunks of the message so far (BDAT).
         text_since: when the first octets of the message were waited for.
     """
 
-    def __init__(self, transaction: Transaction, *, smtp_utf8: bool) -> None:
+    def __init__(self, transaction: FlowEnvelope, *, smtp_utf8: bool) -> None:
         super().__init__()
         self.smtp_utf8 = smtp_utf8
         self.transaction = transaction
@@ -93,7 +94,7 @@ class SmtpSession:
 
     # -- the transaction
 
-    def begin(self, transaction: Transaction, *, smtp_utf8: bool) -> None:
+    def begin(self, transaction: FlowEnvelope, *, smtp_utf8: bool) -> None:
         """MAIL was accepted."""
         self.envelope = Envelope(transaction, smtp_utf8=smtp_utf8)
         # A client that has a transaction is worth more than one that has named nothing.
@@ -167,7 +168,9 @@ class SmtpSession:
         """
         channel = self.channel
         if self._out:
-            await self.flush()
+            channel.write(self._gathered())
+            if channel.full:
+                await channel.drain()
         if channel.at_end:
             raise Disconnected("end of input")
         await channel.wait(deadline, since + CROWDED_SECONDS if pressing is None else pressing, since)

@@ -8,7 +8,7 @@ from inbox.mail.tenancy import Account, Alias
 
 
 class Accounts(Protocol):
-    """Who may log in, and which addresses lead to them. Addresses are ``Address.key`` texts."""
+    """Accounts and the addresses that lead to them. Addresses are ``Address.key`` texts."""
 
     async def add(self, tenant: str, address: str, password_hash: str) -> Account:
         """Creates the account, its address and its mailboxes (INBOX and the special-use ones).

@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Changes(Protocol):
-    """Who wants to know that a mailbox changed: other sessions, other processes, other instances."""
+    """Reports that a mailbox changed to other sessions, other processes and other instances."""
 
     def subscribe(self, mailboxes: Iterable[str]) -> Subscription: ...
 

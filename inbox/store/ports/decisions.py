@@ -24,7 +24,7 @@ class AlreadyFiled:
 
 @dataclass(frozen=True, slots=True)
 class DecisionRecord:
-    """Why one transaction ended as it did, for one tenant. ``body`` is the full record as JSON.
+    """The reasons for the outcome of one transaction, for one tenant. ``body`` is the full record as JSON.
 
     ``tenant`` is empty for what was decided before a tenant was known. ``already_filed`` is found out by the database
     while it writes the record together with the mail.
@@ -44,7 +44,7 @@ class DecisionRecord:
 
 @dataclass(frozen=True, slots=True)
 class DecisionFilter:
-    """Which decision records to show; what is None or 0 excludes nothing.
+    """Selects decision records to show; a field that is None or 0 excludes nothing.
 
     ``tenant`` is an id and ``outcome`` a word, both as they are; ``sender`` and ``recipient`` are parts of an address,
     in any case. ``since`` is in seconds since the epoch.

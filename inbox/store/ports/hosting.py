@@ -17,7 +17,7 @@ from inbox.mail.tenancy import Alias
 
 #: Rows that one step changes.
 STEP: Final = 1000
-#: What a tenant or a domain has besides addresses and mail.
+#: The property of a tenant or a domain besides addresses and mail.
 Kept = Literal["dkim_keys", "reports", "decisions"]
 
 
@@ -37,7 +37,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """How much there is of each; ``messages`` counts entries of mailboxes, ``octets`` their RFC822.SIZE.
+    """Numbers of each kind; ``messages`` counts entries of mailboxes, ``octets`` their RFC822.SIZE.
 
     ``aliases`` counts pairs of address and target. For an account these are the pairs that lead to it. ``jobs`` counts
     mail in the queue, for a domain and an account what was sent from it; ``plugin_state`` counts what plugins remember
@@ -107,7 +107,7 @@ class Hosting(Protocol):
         ...
 
     async def unlead(self, tenant: str, address: str) -> int:
-        """One step of removing the aliases that lead to ``address``, and those that lead nowhere then; returns how
+        """One step of removing the aliases that lead to ``address``, and those without a target then; returns how
         many pairs went, 0 if nothing leads there. The address itself stays."""
         ...
 
@@ -119,7 +119,7 @@ class Hosting(Protocol):
         ...
 
     async def count(self, scope: Scope) -> Holdings:
-        """What a removal would remove. Raises NotFound."""
+        """Counts everything that a removal would remove. Raises NotFound."""
         ...
 
     async def clear_mailbox(self, tenant: str, mailbox: str) -> Cleared:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What makes a database and a blob store a pair: both hold the same two ids.
+    """The two ids that make a database and a blob store a pair: both hold them.
 
     Attributes:
         installation: made when the database is started for the first time.
@@ -24,10 +24,9 @@ class Identity:
 class InstallationRecords(Protocol):
     """The database's copy of the identity, and the blobs that it has released.
 
-    A blob is released when its message is removed, in the same transaction and whoever removes it: both backends do
-    it in the database (a trigger, an event), so no command has to remember it. So is the blob that came with a message
-    which was known already. Every method may raise
-    ``StoreUnavailable``.
+    A blob is released in the transaction that removes its message: both backends do it in the database (a trigger, an
+    event), so no command has to remember it. So is the blob that came with a message which was known already. Every
+    method may raise ``StoreUnavailable``.
     """
 
     async def identity(self) -> Identity | None:
@@ -52,7 +51,7 @@ class InstallationRecords(Protocol):
         ...
 
     async def released(self, blob_paths: Sequence[str]) -> set[str]:
-        """Which of these blobs belonged to a message that was removed from this database, or came with a known one."""
+        """Returns those blobs that belonged to a removed message, or came with a known one."""
         ...
 
     async def forget_released(self, blob_paths: Sequence[str]) -> None:

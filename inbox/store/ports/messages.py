@@ -15,7 +15,7 @@ EmailKind = Literal["inbound", "outbound", "draft", "scheduled"]
 StoreMode = Literal["set", "add", "remove"]
 
 
-#: What ``Messages.columns`` reads of one message: integers (``modseq``, ``size``, which is RFC822.SIZE), seconds
+#: A column of one message for ``Messages.columns``: integers (``modseq``, ``size``, which is RFC822.SIZE), seconds
 #: (``received_at``), a text (``blob_path``) and octets, as in :class:`EmailRecord` and :class:`Copy`.
 Column = Literal[
     "modseq",
@@ -75,7 +75,7 @@ class EmailRecord:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Where a copy went, or is if the mail was recognised as a retry and nothing was written for it."""
+    """The place of a copy: a new one, or the earlier one by which a retry was recognised."""
 
     mailbox: str
     email: str
@@ -101,7 +101,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class StoreStep:
-    """What one step of a STORE did.
+    """The changes of one step of a STORE.
 
     Attributes:
         entries: those of the step's uids that exist, as they are now.
@@ -135,7 +135,7 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class MailboxChanges:
-    """What happened in a mailbox after a modseq: entries new or altered, uids gone, and the modseq to ask from next."""
+    """Changes of a mailbox after a modseq: entries new or altered, uids gone, and the modseq to ask from next."""
 
     modseq: int
     changed: tuple[Entry, ...] = ()
@@ -158,11 +158,11 @@ class Messages(Protocol):
         ...
 
     async def changes(self, tenant: str, mailbox: str, since: int) -> MailboxChanges:
-        """What happened after the modseq ``since``."""
+        """Returns the changes after the modseq ``since``."""
         ...
 
     async def claim_recent(self, tenant: str, mailbox: str) -> int:
-        """The first uid that no session was told of as recent; later calls return later ones (RFC 3501 §2.3.2)."""
+        """The first uid that no session has reported as recent; later calls return later ones (RFC 3501 §2.3.2)."""
         ...
 
     def fetch(
@@ -241,5 +241,5 @@ class Messages(Protocol):
         ...
 
     async def blob_in_use(self, blob_paths: Sequence[str]) -> set[str]:
-        """Which of these blobs a mail refers to: what the sweeper asks before it removes an orphan."""
+        """Returns those blobs that a mail refers to. The sweeper asks before it removes an orphan."""
         ...

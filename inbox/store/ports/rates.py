@@ -38,5 +38,5 @@ class LastingRates(RateCounters, Protocol):
 
     @property
     def trouble(self) -> str:
-        """Why they are in memory; empty while they are in the database."""
+        """The reason why they are in memory; empty while they are in the database."""
         ...

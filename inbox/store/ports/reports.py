@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-#: What became of a claim: granted, or too many for the day, or for that destination host.
+#: The outcome of a claim: granted, or too many for the day, or for that destination host.
 Grant = Literal["granted", "day", "host"]
 
 
 @dataclass(frozen=True, slots=True)
 class ObservationCount:
-    """How often something was observed on one day, for the aggregate reports that we send (``dmarc_observation``).
+    """Number of equal observations of one day, for the aggregate reports that we send (``dmarc_observation``).
 
     ``key`` is a hash of what ``body`` (JSON) says.
     """
@@ -54,7 +54,7 @@ class StoredReport:
 
 
 class DmarcReports(Protocol):
-    """What aggregate reports are made of: our observations of others' mail, and others' of our domains' mail."""
+    """The data of aggregate reports: our observations of others' mail, and others' of our domains' mail."""
 
     async def count(self, observations: Sequence[ObservationCount]) -> None:
         """Adds the counts to those of the same day, domain and key, in one transaction."""

@@ -29,11 +29,11 @@ class Tenants(Protocol):
         ...
 
     async def domain(self, fqdn: str) -> HostedDomain | None:
-        """The active hosting of ``fqdn`` (canonical), whoever's it is."""
+        """The active hosting of ``fqdn`` (canonical), of any tenant."""
         ...
 
     async def hosted(self, fqdn: str) -> HostedDomain | None:
-        """The hosting of ``fqdn`` (canonical), whoever's it is, active or not."""
+        """The hosting of ``fqdn`` (canonical), of any tenant, active or not."""
         ...
 
     async def domains(self, tenant: str | None = None) -> list[HostedDomain]:

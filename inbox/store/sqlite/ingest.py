@@ -88,11 +88,12 @@ def _write(db: sqlite3.Connection, message: IndexedMessage) -> list[Placed]:
         # Nobody will ask for the blob that came with it: the sweeper must not take that for a sign of a wrong database.
         db.execute("INSERT OR IGNORE INTO released_blob (blob_path, at) VALUES (?, unixepoch())", (email.blob_path,))
     add_jobs(db, email.tenant, email_id, message.jobs)
-    placed = []
-    for copy in message.copies:
-        known = _recognised(db, email, email_id, copy) if message.recognise else None
-        placed.append(known or _place(db, email.tenant, email_id, size, copy, email.internal_date))
-    return placed
+    # All are compared before any is written: two copies for one account must not stand for each other.
+    known = [_recognised(db, email, email_id, copy) if message.recognise else None for copy in message.copies]
+    return [
+        one or _place(db, email.tenant, email_id, size, copy, email.internal_date)
+        for one, copy in zip(known, message.copies, strict=True)
+    ]
 
 
 def _place(db: sqlite3.Connection, tenant: str, email: str, size: int, copy: Copy, received_at: float) -> Placed:

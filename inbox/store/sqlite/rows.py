@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -101,6 +102,8 @@ def hosted_domain(row: Sequence[Any]) -> HostedDomain:
 _EMAIL_FIELDS: Final = tuple(field.name for field in fields(EmailRecord))
 _COLUMN_NAMES: Final = {"tenant": "organization", "from_": '"from"', "to": '"to"', "references": '"references"'}
 _LISTS: Final = {"references", "from_", "reply_to", "to", "cc", "bcc", "tags"}
+#: Texts that come from the message; the others are ids, words and numbers of ours.
+_STRANGERS: Final = ("message_id", "subject", "subject_normalized", "sender_address", "mime_root_ct", "snippet")
 _TEXTS: Final = {"envelope", "body", "bodystructure", "sections", "header_block"}
 EMAIL_COLUMNS: Final = ", ".join(_COLUMN_NAMES.get(name, name) for name in _EMAIL_FIELDS)
 EMAIL_MARKS: Final = ", ".join("?" * len(_EMAIL_FIELDS))
@@ -119,15 +122,15 @@ def email_columns(prefix: str, *, texts: bool) -> str:
 
 def email_to_row(email: EmailRecord) -> list[Any]:
     """Values in the order of EMAIL_COLUMNS."""
-    row: list[Any] = []
-    for name in _EMAIL_FIELDS:
-        value = getattr(email, name)
-        if name in _LISTS:
-            value = words_to_text([clean(word) for word in value]) if value else EMPTY_WORDS
-        elif type(value) is str:
-            value = clean(value)
-        row.append(value)
-    row[_MESSAGE_ID_PLACE] = clean(email.message_id or "")
+    row = list(_email_values(email))
+    for place in _LIST_PLACES:
+        words = row[place]
+        row[place] = words_to_text([clean(word) for word in words]) if words else EMPTY_WORDS
+    for place in _STRANGERS_PLACES:
+        text = row[place]
+        if text is not None:
+            row[place] = clean(text)
+    row[_MESSAGE_ID_PLACE] = row[_MESSAGE_ID_PLACE] or ""
     return row
 
 
@@ -139,7 +142,9 @@ def row_to_email(row: Sequence[Any]) -> EmailRecord:
     return EmailRecord(*values)
 
 
+_email_values: Final = attrgetter(*_EMAIL_FIELDS)
 _LIST_PLACES: Final = tuple(index for index, name in enumerate(_EMAIL_FIELDS) if name in _LISTS)
+_STRANGERS_PLACES: Final = tuple(_EMAIL_FIELDS.index(name) for name in _STRANGERS)
 _MESSAGE_ID_PLACE: Final = _EMAIL_FIELDS.index("message_id")
 
 

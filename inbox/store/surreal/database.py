@@ -28,7 +28,7 @@ from inbox.store.surreal.plugin_state import SurrealPluginState
 from inbox.store.surreal.queue import SurrealQueue
 from inbox.store.surreal.tenants import SurrealTenants
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class SurrealDatabase:
@@ -36,7 +36,7 @@ class SurrealDatabase:
 
     def __init__(self, config: SurrealConfig, clock: Clock, ids: Ids) -> None:
         self.changes = SurrealBus()
-        self._gateway = gateway = Gateway(config, _MIGRATIONS, self.changes.noticed, self.changes.lost)
+        self._gateway = gateway = Gateway(config, MIGRATIONS, self.changes.noticed, self.changes.lost)
         self.changes.attach(gateway)
         self.writer = SurrealMessageWriter(gateway, self.changes)
         entries = Entries(gateway)

@@ -76,7 +76,7 @@ Answer = list[list[Placed]]
 
 @dataclass(frozen=True, slots=True)
 class _Owner:
-    """Whose a mailbox is."""
+    """Tenant and owner of a mailbox."""
 
     tenant: str
     owner: str
@@ -112,7 +112,7 @@ class _Box:
 
 
 class _Plan:
-    """What one transaction is to write, and where each copy's answer will be found."""
+    """The values that one transaction writes, and the place of each copy's answer in its result."""
 
     def __init__(self, owners: dict[str, _Owner], known: dict[RecordId, _Known], queueing: Set[str]) -> None:
         self._owners = owners
@@ -124,9 +124,9 @@ class _Plan:
         self._decisions: list[dict[str, Any]] = []
         self._jobs: dict[str, list[dict[str, Any]]] = {"jobs": [], "turns": []}
         self._queueing: set[str] = set()
-        #: Blobs that came with mails that are known: nobody will ask for them, and the sweeper is told so.
+        #: Blobs that came with known mails: no mail refers to them, and the sweeper learns that.
         self._released: list[str] = []
-        #: For each indexed, filing and copy: an answer, or mailbox, mail and place in the mailbox's list.
+        #: For each transaction, message and copy: an answer, or mailbox, mail and place in the mailbox's list.
         self._answers: list[list[list[Placed | tuple[str, str, int]]]] = []
 
     def add(self, indexed: Indexed) -> None:
@@ -202,7 +202,7 @@ class _Plan:
         return not (self._boxes or self._decisions or self._new or self._released or self._queueing)
 
     def values(self) -> dict[str, Any]:
-        """What _ACCEPT wants bound."""
+        """The values to bind for _ACCEPT."""
         return {
             "contents": [
                 {"id": key.key, "email": RecordId("email", email.id), "size": email.size}

@@ -104,10 +104,10 @@ class BatchWriter:
         return pending
 
     def _index(self, message: AcceptedMessage, pending: _Pending) -> IndexedMessage:
-        root, key = self._stores.blobs, message.blob_path
-        pending.pieces.append(
-            self._piece("/".join((root or "", *components(key)[:-1])), f"{root}/{key}", message.content)
-        )
+        key = message.blob_path
+        components(key)  # raises for a key that would lead out of the directory
+        path = f"{self._stores.blobs}/{key}"
+        pending.pieces.append(self._piece(path.rpartition("/")[0], path, message.content))
         return index_message(message)
 
     def _piece(self, folder: str, path: str, content: Content) -> Piece:

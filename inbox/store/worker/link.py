@@ -177,7 +177,8 @@ class Link:
         return await connection.send(message)
 
     async def start(self) -> None:
-        """Connects, so that the first request need not wait for it. Raises StoreUnavailable."""
+        """Connects before the first request comes; also after :meth:`close`. Raises StoreUnavailable."""
+        self._closed = False
         await self._connected()
 
     async def check(self) -> None:

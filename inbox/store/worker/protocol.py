@@ -25,6 +25,8 @@ HEAD: Final = struct.Struct(">I")
 #: Octets of mail in one request: above it, to copy them to another process costs more than it saves.
 WORKER_OCTETS: Final = 64 * 1024
 PING: Final = b""
+#: MessagePack's extension type for a content.
+_CONTENT: Final = 1
 
 
 class Connect(msgspec.Struct, frozen=True, array_like=True):
@@ -90,20 +92,20 @@ _ERRORS: Final[Mapping[str, type[StoreError]]] = {
 }
 
 
-def _octets(value: object) -> bytes:
-    if isinstance(value, Content):
-        return value.read(0, value.size)
-    raise TypeError(f"{type(value).__name__} cannot be sent to another process")
+def _from_content(content: Content) -> msgspec.msgpack.Ext:
+    # Nothing else in these messages is unknown to MessagePack.
+    return msgspec.msgpack.Ext(_CONTENT, content.read(0, content.size))
 
 
-def _content(kind: type, value: Any) -> Content:
-    del kind  # Content is the only type of ours that MessagePack does not know.
-    return MemoryContent(value)
+def _to_content(kind: int, data: memoryview) -> Content:
+    if kind != _CONTENT:
+        raise msgspec.DecodeError(f"unknown extension {kind}")
+    return MemoryContent(bytes(data))
 
 
-_ENCODER: Final = msgspec.msgpack.Encoder(enc_hook=_octets)
+_ENCODER: Final = msgspec.msgpack.Encoder(enc_hook=_from_content)
 _CONNECT: Final = msgspec.msgpack.Decoder(Connect)
-_REQUEST: Final[msgspec.msgpack.Decoder[Any]] = msgspec.msgpack.Decoder(Request, dec_hook=_content)
+_REQUEST: Final[msgspec.msgpack.Decoder[Any]] = msgspec.msgpack.Decoder(Request, ext_hook=_to_content)
 _RESPONSE: Final[msgspec.msgpack.Decoder[Any]] = msgspec.msgpack.Decoder(Response)
 
 

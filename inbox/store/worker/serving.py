@@ -32,10 +32,10 @@ UNREAD: Final = 1 << 24
 
 
 class Service(Protocol[S]):
-    """What a process does with connections and requests."""
+    """The work of a process: takes connections and responds to requests."""
 
     def connect(self, message: bytes) -> S:
-        """What the requests of a new connection are about. Raises InboxError: its text goes to the other side."""
+        """Returns the subject of a new connection's requests. Raises InboxError: its text goes to the other side."""
         ...
 
     def respond(self, requests: Sequence[tuple[S, bytes]]) -> Sequence[bytes]:

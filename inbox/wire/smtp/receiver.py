@@ -61,8 +61,9 @@ class Receiver:
         self._start = 0  # what lies before it in the buffer is used up
         self._mode = _Mode.COMMANDS
         self._overlong = False
-        self._dots = DotDecoder()
-        self._endings = LineEndings()
+        # Made for each message.
+        self._dots: DotDecoder
+        self._endings: LineEndings
         self._ended = False
         self._chunk = 0
         self._last = False

@@ -187,7 +187,7 @@ async def test_the_organizational_domain_is_asked_once() -> None:
 @pytest.mark.parametrize(
     ("records", "result", "reason"),
     [
-        ([b"v=BIMI1; l=; a=;"], Result.NONE, "the domain declines"),
+        ([b"v=BIMI1; l=; a=;"], Result.NONE, "the domain opts out"),
         ([b"v=BIMI1"], Result.PERMERROR, "a record without l="),
         ([RECORD, RECORD], Result.PERMERROR, "more than one record"),
         ([b"v=spf1 -all"], Result.NONE, "no record"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import authres  # type: ignore[import-untyped]  # an oracle
+import authres  # an oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from ipaddress import IPv4Address, ip_address
 
 import pytest
+from greenlet import greenlet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -128,6 +130,46 @@ async def test_one_exchange_that_nobody_knows_is_enough() -> None:
 async def test_the_time_is_limited() -> None:
     found = await evaluate(Stubborn(), "v=spf1 include:late.test +all", seconds=0.01)
     assert (found.result, found.ttl) == (Result.TEMPERROR, 0)
+
+
+async def test_checks_without_an_answer_end_and_leave_nothing_suspended() -> None:
+    """1,000 at once: half of them reach the time limit, half are cancelled."""
+    dns = Stubborn()
+    for name, record in (("a.test", b"v=spf1 include:late.test"), ("b.test", b"v=spf1 exp=late.test -all")):
+        dns.txt_records[name] = [record]
+    checks = [asyncio.create_task(evaluate(dns, domain="ab"[n % 2] + ".test", seconds=0.05)) for n in range(500)]
+    cancelled = [asyncio.create_task(evaluate(dns, domain="a.test", seconds=3600)) for _ in range(500)]
+    await asyncio.sleep(0)
+    for check in cancelled:
+        check.cancel()
+    found = await asyncio.gather(*checks)
+    assert [each.result for each in found] == [Result.TEMPERROR, Result.FAIL] * 250
+    ends = await asyncio.gather(*cancelled, return_exceptions=True)
+    assert all(isinstance(end, asyncio.CancelledError) for end in ends)
+    gc.collect()
+    assert [each for each in gc.get_objects() if isinstance(each, greenlet) and each.parent and not each.dead] == []
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize("error", [RecursionError("deep"), MemoryError(), AssertionError("bug"), UnicodeError("odd")])
+async def test_an_error_inside_of_pyspf_is_a_permanent_error(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("spf.parse_mechanism", broken)
+    found = await evaluate(record="v=spf1 a -all")
+    assert found.result is Result.PERMERROR
+    assert found.reason.startswith(type(error).__name__)
+
+
+async def test_a_defect_of_the_resolver_is_raised() -> None:
+    class Broken(MemoryResolver):
+        async def a(self, name: str) -> Answer[IPv4Address]:
+            raise ZeroDivisionError
+
+    for record in ("v=spf1 a -all", "v=spf1 exists:x.test -all"):
+        with pytest.raises(ZeroDivisionError):
+            await evaluate(Broken(), record)
 
 
 async def test_an_explanation_that_does_not_come_changes_nothing() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dkim
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from benchmarks.authentication import AUTHOR, BOUNCE, OCTETS, SENDER, SHAPES, TARGET, Run, records, results, signed
-from benchmarks.delivery import Side
+from benchmarks.authentication import AUTHOR, BOUNCE, OCTETS, SENDER, SHAPES, TARGET, records, results, signed
+from benchmarks.delivery import Run, Side
 from benchmarks.ours import Ours
 from benchmarks.postfix_dovecot import Peer
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from inbox.app.config.loading import load
 from inbox.base.errors import ConfigError
 from inbox.cli import changing, tenant_changes
 from inbox.cli.account_changes import alias_key
-from inbox.hosting.tenant_files import copy_policy
+from inbox.cli.context import NotSo
 from inbox.mail.content import MemoryContent
+from inbox.policy.tenant_files import copy_policy
 from inbox.store.blobs.local import LocalBlobs
 from tests.support.cli import Cli
 from tests.support.store import email, indexed
@@ -104,7 +104,7 @@ def test_the_question_is_answered_at_a_terminal(full: Cli, monkeypatch: pytest.M
     monkeypatch.setattr("typer.confirm", answer)
     change.ask(False, "deletes 3 messages for good")
     assert asked == ["remove account ann@demo.test? This deletes 3 messages for good."]
-    with pytest.raises(changing.NotSo):
+    with pytest.raises(NotSo):
         change.ask(False, "deletes 3 messages for good")
 
 
@@ -226,12 +226,11 @@ def test_a_running_server_reloads_before_the_old_policy_goes(full: Cli, monkeypa
 
 
 def test_a_policy_that_cannot_be_written_stops_the_renaming(tmp_path: Path) -> None:
-    config = load({"INBOX_POLICY_DIR": str(tmp_path), "INBOX_DATA_DIR": str(tmp_path / "data")})
-    assert copy_policy(config, "demo", "new") is None
+    assert copy_policy(tmp_path, "demo", "new") is None
     (tmp_path / "tenants").mkdir()
     (tmp_path / "tenants" / "demo.yaml").write_bytes(b"\xff")
     with pytest.raises(ConfigError):
-        copy_policy(config, "demo", "new")
+        copy_policy(tmp_path, "demo", "new")
 
 
 def test_an_account_keeps_its_mail_under_its_new_address(full: Cli) -> None:

@@ -37,7 +37,12 @@ def test_a_command_sees_what_the_file_says(tmp_path: Path) -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize(
-    ("text", "why"), [(None, "No such file"), ("INBOX_DATA_DIR\n", "has no value for INBOX_DATA_DIR")]
+    ("text", "why"),
+    [
+        (None, "No such file"),
+        ("INBOX_DATA_DIR\n", "has no value for INBOX_DATA_DIR"),
+        ("INBOX_DATA_DIR=data\n\nno setting\n", "inbox.env:3: not NAME=value: no setting"),
+    ],
 )
 def test_a_file_that_cannot_be_used(tmp_path: Path, text: str | None, why: str) -> None:
     file = tmp_path / "inbox.env"

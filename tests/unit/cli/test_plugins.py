@@ -241,6 +241,7 @@ def test_a_plugin_is_switched_for_everybody(demo: Cli) -> None:
 
 
 def test_for_whom_has_to_be_said(demo: Cli) -> None:
+    options: tuple[str, ...]
     for options in ((), ("--all", "--tenant", "demo"), ("--all", "--domain", "demo.test")):
         assert demo("plugins", "enable", "hello", *options).code == 2
     for options in (("--domain", "nowhere.test"), ("--domain", "demo.test", "--tenant", "other"), ("--tenant", "x")):

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from inbox.app.config.loading import load
 from inbox.app.wiring.installation import opened
 from inbox.mail.content import MemoryContent
 from inbox.store.pairing import WrongStore
 from tests.support.cli import Cli
+from tests.support.logs import plain_logs
 from tests.support.store import IDS, Home, email
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ MAILS = 3
 def _logs() -> Iterator[None]:
     """A sweep sets logs up for its process, which here is that of all tests."""
     yield
-    structlog.reset_defaults()
+    plain_logs()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -97,7 +98,7 @@ def test_what_is_cut_fits(text: str, width: int) -> None:
 def test_rows_are_written_while_they_are_read() -> None:
     read = 0
 
-    def rows():  # type: ignore[no-untyped-def]
+    def rows() -> Iterator[tuple[str, str]]:
         nonlocal read
         for number in range(SAMPLE * 3):
             read += 1

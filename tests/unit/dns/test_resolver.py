@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import dns.flags
 import dns.message
@@ -86,7 +87,7 @@ async def test_there_is_none_and_there_is_no_such_name() -> None:
 
 
 async def test_each_type_is_read() -> None:
-    async def ask(kind: str, record: str) -> object:
+    async def ask(kind: str, record: str) -> Any:
         async with scripted(reply(record)) as server:
             resolver = CachingResolver(FakeClock(), server.address)
             name = ip_address("192.0.2.1") if kind == "ptr" else "e.test"
@@ -97,7 +98,7 @@ async def test_each_type_is_read() -> None:
     assert await ask("ptr", "1.2.0.192.in-addr.arpa. 60 IN PTR Mail.E.test.") == ("mail.e.test",)
     assert await ask("cname", "e.test. 60 IN CNAME Other.test.") == ("other.test",)
     assert await ask("mx", "e.test. 60 IN MX 0 .") == (Mx(0, ""),)
-    (tlsa,) = await ask("tlsa", "e.test. 60 IN TLSA 3 1 1 " + "00" * 32)  # type: ignore[misc, attr-defined]
+    (tlsa,) = await ask("tlsa", "e.test. 60 IN TLSA 3 1 1 " + "00" * 32)
     assert (tlsa.usage, tlsa.selector, tlsa.matching, tlsa.data) == (3, 1, 1, bytes(32))
 
 

@@ -11,10 +11,12 @@ import pytest
 
 from inbox.base.errors import AuthenticationFailed, InboxError, StoreUnavailable
 from inbox.base.limits import HEADER_BLOCK_OCTETS
+from inbox.flow import refusals
 from inbox.mail.content import MemoryContent
 from inbox.mail.flags import Flag
 from inbox.mail.tenancy import Mailbox
 from inbox.plugin.api.context import Door, Identity, Session
+from inbox.policy.rendering import render
 from inbox.store.ports.decisions import DecisionRecord
 from inbox.store.ports.messages import Placed
 from tests.support.flow import SCRIPTED, World, scripted, world
@@ -139,3 +141,75 @@ async def test_a_refusal_that_cannot_be_recorded_is_a_refusal(here: World, monke
         await append(here)
     assert caught.value.code == 554
     assert await here.mailbox(ANN) == []
+
+
+async def test_flags_that_a_rule_adds_join_the_clients(here: World) -> None:
+    await scripted(here, "acme", store="AddFlags(('\\\\Flagged', 'WORK', 'archived'))")
+    await append(here, flags=int(Flag.SEEN))
+    (stored,) = await here.mailbox(ANN)
+    assert stored.entry.flags == int(Flag.SEEN | Flag.FLAGGED)
+    assert stored.entry.keywords == ("archived", "work"), "a keyword is the same in any case"
+    (decision,) = await here.decisions("acme")
+    assert [(each.mailbox, each.flags) for each in decision.destinations] == [
+        ("INBOX", ["\\Flagged", "\\Seen", "archived", "work"])
+    ]
+
+
+async def test_a_rule_files_nothing_elsewhere_than_the_client_said(here: World) -> None:
+    """RFC 9051 §6.3.12: APPENDUID names the mailbox of the command, so the message has to be there."""
+    drafts = await mailbox(here, name="Drafts")
+    await scripted(here, "acme", store="[FileInto('Lists/python'), AddFlags(('seen-by-rule',))]")
+    placed = await append(here, into=drafts)
+    assert placed.mailbox == drafts.id
+    (stored,) = await here.mailbox(ANN, "Drafts")
+    assert (stored.entry.uid, stored.entry.keywords) == (placed.uid, ("seen-by-rule", "work"))
+    assert await here.mailbox(ANN, "Lists/python") == []
+    (decision,) = await here.decisions("acme")
+    assert decision.overruled == ["FileInto Lists/python"]
+    shown = "\n".join(render(decision))
+    assert "not done    FileInto Lists/python: the client named the mailbox" in shown
+    assert "goes        into Drafts of <ann@acme.test> with seen-by-rule work" in shown
+
+
+async def test_a_rule_changes_neither_the_text_nor_the_recipients_of_what_its_owner_stores(here: World) -> None:
+    answer = "[AddHeader('X-A', '1'), AddRecipient('bob@acme.test'), DropRecipient('ann@acme.test')]"
+    await scripted(here, "acme", data=answer)
+    await append(here)
+    (stored,) = await here.mailbox(ANN)
+    assert await here.bytes_of(stored) == MESSAGE
+    assert await here.mailbox(BOB) == []
+    (decision,) = await here.decisions("acme")
+    assert decision.overruled == [f"AddRecipient {BOB}", f"DropRecipient {ANN}", "AddHeader"]
+
+
+@pytest.mark.parametrize("answer", ["Redirect('bob@acme.test')", "Score('A', 6)"])
+async def test_neither_a_redirection_nor_a_score_moves_what_its_owner_stores(here: World, answer: str) -> None:
+    stage = f'plugins:\n  scripted: {{data: "{answer}"}}\nthresholds: {{junk: 5}}\n'
+    await here.policy("tenants/acme.yaml", stage)
+    await append(here)
+    assert len(await here.mailbox(ANN)) == 1
+    (decision,) = await here.decisions("acme")
+    assert decision.overruled == (["Redirect bob@acme.test"] if "Redirect" in answer else ["threshold junk"])
+
+
+async def test_a_flag_that_is_none_defers_and_the_record_has_the_answer(here: World) -> None:
+    await scripted(here, "acme", store="AddFlags(('\\\\Nonsense',))")
+    with pytest.raises(InboxError) as caught:
+        await append(here)
+    assert (caught.value.code, caught.value.status) == (451, "4.3.0")
+    assert await here.mailbox(ANN) == []
+    (decision,) = await here.decisions("acme")
+    assert "Nonsense" in str(decision.stages)
+
+
+async def test_refusals_of_appended_messages_are_counted_when_they_are_many(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "FULL_MESSAGES", 2)
+    await scripted(here, "acme", data="Reject(554, '5.7.9', 'no viruses')")
+    for _ in range(5):
+        with pytest.raises(InboxError):
+            await append(here)
+    counted = [decision for decision in await here.decisions("acme") if decision.count]
+    assert len(await here.decisions("acme")) == 3
+    assert [decision.door for decision in counted] == ["imap"]

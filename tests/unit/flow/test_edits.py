@@ -30,7 +30,7 @@ def after(*edits: Edit, message: bytes = MESSAGE) -> bytes:
 
 def test_without_edits_of_the_message_it_is_the_same_object() -> None:
     content = MemoryContent(MESSAGE)
-    others = [AddRecipient("a@b.test"), FileInto("Junk"), AddFlags(("\\Seen",))]
+    others: list[Edit] = [AddRecipient("a@b.test"), FileInto("Junk"), AddFlags(("\\Seen",))]
     assert edited(content, others) is content
 
 

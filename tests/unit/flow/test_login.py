@@ -60,9 +60,10 @@ class World:
         self.verdict: Verdict = Accept()
         self.domain_of = HostedDomain(Organization("o", "demo"), "demo.test", DomainOverrides())
         self.slept: list[float] = []
-        self.login = PasswordLogin(
-            self, self, self.rates, self.passwords, self, self.clock, self.log, self.sleep
-        )  # fmt: skip
+        accounts: Any = self  # the methods of each port that a login calls
+        rates: Any = self.rates
+        passwords: Any = self.passwords
+        self.login = PasswordLogin(accounts, self, rates, passwords, self, self.clock, self.log, self.sleep)
 
     async def by_address(self, address: str) -> Account | None:
         return Account("a", "o", ADDRESS, "hash", True) if address == ADDRESS else None

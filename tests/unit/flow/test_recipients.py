@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from inbox.flow.recipients import MISCONFIGURED, ONE_TENANT, RELAY, SUSPENDED, UNKNOWN
+from inbox.flow.destinations import IntoMailbox, Relay
+from inbox.flow.envelope import Admitted, Envelope, NotAdmitted
+from inbox.flow.recipients import MISCONFIGURED, ONE_TENANT, RELAY, SUSPENDED, UNKNOWN, Recipients
+from inbox.mail.address import Address
 from inbox.mail.reply import Reply
-from inbox.mail.tenancy import Organization
+from inbox.mail.tenancy import HostedDomain, Organization
+from inbox.plugin.api.context import Door, Identity, Recipient, Session, Transaction
+from inbox.plugin.api.testing import MemoryLog
 from inbox.store.ports.hosting import Scope
 from tests.support.flow import POLICY, World, world
 
@@ -160,3 +166,60 @@ async def test_a_redirect_goes_to_an_account_of_the_same_tenant(here: World) -> 
     assert reply.positive
     assert len(await here.mailbox("bob@acme.test")) == 1
     assert await here.mailbox("ann@acme.test") == []
+
+
+class Trusted:
+    """Lets one sender relay, on behalf of its domain."""
+
+    def __init__(self, here: World) -> None:
+        self._here = here
+
+    async def on_behalf_of(self, tx: Transaction) -> HostedDomain | None:
+        if tx.sender is None or str(tx.sender) != "ann@acme.test":
+            return None
+        return await self._here.parts.directory.domain("acme.test")
+
+
+async def admitted(here: World, sender: str, to: str, relaying: Trusted | None) -> Admitted | NotAdmitted:
+    recipients = Recipients(here.parts.judge, here.parts.directory, MemoryLog(), "mx.test", relaying)
+    identity = Identity("ann@acme.test", "a1", await here.tenant("acme"), "acme")
+    session = Session("s1", Door.SUBMISSION, ip_address("192.0.2.7"), identity=identity)
+    envelope = Envelope(Transaction("t1", session, Address.parse(sender)))
+    return await recipients.admit(envelope, Recipient(Address.parse(to)))
+
+
+async def test_who_may_relay_gets_a_relay_destination_under_the_senders_policy(here: World) -> None:
+    to = Address.parse("x@elsewhere.test")
+    found = await admitted(here, "ann@acme.test", str(to), Trusted(here))
+    assert isinstance(found, Admitted)
+    assert found.destinations == (Relay(to),)
+    assert found.domain.organization.name == "acme"
+    assert found.recipient.tenant == "", "nobody here hosts it"
+    found = await admitted(here, "ann@acme.test", "eve@umbra.test", Trusted(here))
+    assert isinstance(found, Admitted)
+    assert found.destinations == (IntoMailbox("eve@umbra.test"),), "what is hosted is delivered here"
+
+
+async def test_a_rule_of_the_sender_may_refuse_what_is_relayed(here: World) -> None:
+    await asked(here, "acme", "Reject(550, '5.7.1', 'not to there')")
+    found = await admitted(here, "ann@acme.test", "x@elsewhere.test", Trusted(here))
+    assert isinstance(found, NotAdmitted)
+    assert found.reply == Reply(550, "5.7.1", "not to there")
+    assert found.judgement is not None
+
+
+@pytest.mark.parametrize(("sender", "trusts"), [("ann@acme.test", False), ("bob@acme.test", True)])
+async def test_nobody_else_relays_and_nobody_at_all_while_nothing_delivers(
+    here: World, sender: str, trusts: bool
+) -> None:
+    found = await admitted(here, sender, "x@elsewhere.test", Trusted(here) if trusts else None)
+    assert found == NotAdmitted(RELAY)
+
+
+async def test_a_suspended_domain_is_not_relayed_to(here: World) -> None:
+    """Its MX is this server: the message would come back."""
+    await here.installation.database.hosting.set_active(Scope(await here.tenant("umbra")), False)
+    here.parts.directory.forget()
+    found = await admitted(here, "ann@acme.test", "eve@umbra.test", Trusted(here))
+    assert isinstance(found, NotAdmitted)
+    assert found.reply == SUSPENDED

@@ -6,7 +6,7 @@ import pytest
 
 from inbox.mail.content import MemoryContent
 from inbox.mail.index import index
-from inbox.mail.sections import binary_section, header_fields, leaves, section
+from inbox.mail.sections import fields_of, leaves, section
 
 HEAD = b"Subject: outer\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
 INNER_HEAD = b"Subject: inner\r\nContent-Type: multipart/alternative; boundary=c\r\n\r\n"
@@ -85,15 +85,6 @@ def test_a_message_in_a_message() -> None:
     assert section(table, "1.1") == (len(head) + len(inner), 4)
 
 
-def test_encodings_for_binary() -> None:
-    table = index(MemoryContent(MESSAGE)).sections
-    encodings = [
-        getattr(binary_section(table, path), "encoding", None) for path in ("", "1", "2.1", "2.2", "3", "9", "x")
-    ]
-    assert encodings == ["identity", "base64", "identity", "quoted-printable", "unknown", None, None]
-    assert binary_section(table, "1", 3) == (section(table, "1", 3) or ()) + ("base64",)
-
-
 def test_the_table_is_small() -> None:
     assert len(index(MemoryContent(b"Subject: x\r\n\r\nbody")).sections) == 17
 
@@ -102,13 +93,13 @@ BLOCK = b"From: a@b\r\nSubject: x\r\n y\r\nodd line\r\nFROM : c@d\r\n\r\n"
 
 
 def test_header_fields() -> None:
-    assert header_fields(BLOCK, ["from"]) == b"From: a@b\r\nFROM : c@d\r\n\r\n"
-    assert header_fields(BLOCK, ["SUBJECT", "To"]) == b"Subject: x\r\n y\r\n\r\n"
-    assert header_fields(BLOCK, ["To"]) == b"\r\n"
-    assert header_fields(BLOCK, ["from"], negate=True) == b"Subject: x\r\n y\r\nodd line\r\n\r\n"
-    assert header_fields(b"A: b", ["a"]) == b"A: b\r\n\r\n"
-    assert header_fields(b"A: b\r\n", ["x"], negate=True) == b"A: b\r\n"
-    assert header_fields(b"\r\n", ["a"], negate=True) == b"\r\n"
+    assert fields_of(["from"])(BLOCK) == b"From: a@b\r\nFROM : c@d\r\n\r\n"
+    assert fields_of(["SUBJECT", "To"])(BLOCK) == b"Subject: x\r\n y\r\n\r\n"
+    assert fields_of(["To"])(BLOCK) == b"\r\n"
+    assert fields_of(["from"], negate=True)(BLOCK) == b"Subject: x\r\n y\r\nodd line\r\n\r\n"
+    assert fields_of(["a"])(b"A: b") == b"A: b\r\n\r\n"
+    assert fields_of(["x"], negate=True)(b"A: b\r\n") == b"A: b\r\n"
+    assert fields_of(["a"], negate=True)(b"\r\n") == b"\r\n"
 
 
 @pytest.mark.parametrize("head", ["", "--out\r\n"])
@@ -123,8 +114,6 @@ def test_an_empty_multipart_has_the_part_that_bodystructure_shows(head: str) -> 
         assert found is not None and found.length == 0
     for spec in (f"{path[:-1]}2", f"{path}.1", f"{path}.HEADER"):
         assert section(read.sections, spec) is None
-    binary = binary_section(read.sections, path)
-    assert binary is not None and (binary.length, binary.encoding) == (0, "identity")
 
 
 def test_leaves_are_all_parts_in_order() -> None:

@@ -200,7 +200,7 @@ def test_an_edit_can_be_checked_before_it_is_written(tmp_path: Path) -> None:
     before = PolicySet.load(tmp_path, Catalogue())
     assert before.reload(["tenants/new.yaml"], {"tenants/new.yaml": b"mode: shadow"}).tenants() == ["new"]
     with pytest.raises(PolicyError, match="cannot be the name of a policy file"):
-        before.tenant_file("../etc/passwd")
+        before.relative_name("../etc/passwd")
 
 
 def test_rules_about_the_plan_hold_for_domains() -> None:

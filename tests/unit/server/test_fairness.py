@@ -147,7 +147,7 @@ def test_patience() -> None:
     patience = Patience(2, 3, "Log in first")
     for _ in range(2):
         patience.error()
-    assert not patience.lost
+    assert patience.lost == "" == patience.lost
     patience.error()
     assert patience.lost == "Too many errors"
     patience.restore()

@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -151,7 +152,8 @@ async def test_a_failed_handshake_is_no_error_of_ours(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cap", ["max_connections", "max_connections_per_peer"])
 async def test_who_never_begins_the_handshake_is_counted(tmp_path: Path, cap: str) -> None:
-    async with world(tmp_path, **{cap: 3}) as w:
+    caps: dict[str, Any] = {cap: 3}
+    async with world(tmp_path, **caps) as w:
         silent = [await asyncio.open_connection("127.0.0.1", w.tls_port) for _ in range(8)]
         readers = {asyncio.create_task(reader.read(-1)) for reader, _ in silent}
         closed: set[asyncio.Task[bytes]] = set()
@@ -179,7 +181,7 @@ async def test_who_never_begins_the_handshake_is_counted(tmp_path: Path, cap: st
 async def test_connections_are_capped_for_each_peer_and_in_all(tmp_path: Path) -> None:
     async with world(tmp_path, max_connections_per_peer=2) as w:
         async with w.connect(), w.connect(tls=True):
-            secure = {"ssl": client_tls(), "server_hostname": "localhost"}
+            secure: dict[str, Any] = {"ssl": client_tls(), "server_hostname": "localhost"}
             for port, options in ((w.plain_port, {}), (w.tls_port, secure)):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port, **options)
                 assert await reader.read(-1) == b"* BYE [UNAVAILABLE] Too many connections\r\n"

@@ -6,6 +6,7 @@ import asyncio
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,9 +37,9 @@ class Connection:
 
 def filled(guard: ConnectionLimits, networks: dict[str, list[Connection]]) -> None:
     for network, members in networks.items():
-        hosts = ip_network(network).hosts()
-        for connection in members:
-            assert guard.enter(connection, next(hosts))
+        within = ip_network(network)
+        for number, connection in enumerate(members, 1):
+            assert guard.enter(connection, within[number])
 
 
 QUIET = ip_address("203.0.113.9")
@@ -267,7 +268,7 @@ async def test_behind_a_proxy_the_network_is_the_clients(tmp_path: Path) -> None
 async def test_imap_gives_a_newcomer_the_place_of_a_crowd(tls: bool, tmp_path: Path) -> None:
     async with imap_world(tmp_path, max_connections=3) as w:
         port = w.tls_port if tls else w.plain_port
-        options = {"ssl": client_tls(), "server_hostname": "localhost"} if tls else {}
+        options: dict[str, Any] = {"ssl": client_tls(), "server_hostname": "localhost"} if tls else {}
         crowd = []
         for number in range(1, 4):
             local = (f"127.5.1.{number}", 0)

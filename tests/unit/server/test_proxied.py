@@ -48,6 +48,14 @@ async def test_what_comes_behind_the_header_is_the_protocols(cut: int) -> None:
     assert connection.channel.take() == b"EHLO x\r\n"
 
 
+async def test_an_ipv4_client_that_is_written_as_ipv6_is_an_ipv4_client() -> None:
+    connection = Connection()
+    connection.transport.send(b"PROXY TCP6 ::ffff:198.51.100.9 2001:db8::1 5000 25\r\n")
+    proxied = await connection.read()
+    assert proxied is not None
+    assert proxied.source == ip_address("198.51.100.9")
+
+
 async def test_a_load_balancer_may_speak_for_itself() -> None:
     connection = Connection()
     connection.transport.send(b"PROXY UNKNOWN\r\n")

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -385,7 +386,7 @@ class TestDoor:
             assert (session.helo, session.esmtp, session.tls) == ("client.example", True, None)
 
 
-BEHIND_PROXY = {"proxy_networks": (ip_network("10.0.0.0/8"),)}
+BEHIND_PROXY: dict[str, Any] = {"proxy_networks": (ip_network("10.0.0.0/8"),)}
 
 
 class TestProxy:

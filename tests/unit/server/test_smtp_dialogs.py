@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from inbox.wire.smtp.state import Verb
 from tests.support.dialog import Dialog, DialogError, load, run
+from tests.support.imap_world import server_tls
 from tests.support.smtp_world import smtp_world
 
 DIALOGS = [load(path) for path in sorted((Path(__file__).parents[2] / "dialogs").glob("smtp-*.dialog"))]
 
 
-@pytest.mark.parametrize("dialog", DIALOGS, ids=lambda dialog: dialog.name)
+@pytest.mark.parametrize("dialog", [dialog for dialog in DIALOGS if not dialog.tls], ids=lambda dialog: dialog.name)
 async def test_in_memory(dialog: Dialog, tmp_path: Path) -> None:
     async with smtp_world(tmp_path, lmtp=dialog.lmtp, listen=False, **dialog.settings) as world:
         await run(dialog, world.memory(), world.receiving)
@@ -32,13 +34,18 @@ def test_over_tcp_with_uvloop(dialog: Dialog, tmp_path: Path) -> None:
 
 
 async def over_tcp(dialog: Dialog, folder: Path) -> None:
-    async with smtp_world(folder, lmtp=dialog.lmtp, **dialog.settings) as world:
+    tls = server_tls() if dialog.tls else None
+    async with smtp_world(folder, lmtp=dialog.lmtp, tls=tls, **dialog.settings) as world:
         client = await world.tcp()
         try:
             await run(dialog, client, world.receiving)
         finally:
             client.writer.close()
         assert not world.log.errors
+
+
+def test_every_command_has_a_dialog_of_its_own() -> None:
+    assert {f"smtp-{verb.value.lower()}.dialog" for verb in Verb} <= {dialog.name for dialog in DIALOGS}
 
 
 async def test_a_dialog_fails_when_the_server_says_something_else(tmp_path: Path) -> None:

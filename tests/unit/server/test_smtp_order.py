@@ -18,7 +18,7 @@ GREETING = {False: "EHLO client.example", True: "LHLO client.example"}
 MAIL, RCPT, BAD_RCPT = "MAIL FROM:<a@x.test>", "RCPT TO:<bob@demo.test>", "RCPT TO:<unknown@demo.test>"
 CHUNK = b"BDAT 4\r\nab\r\n"
 #: What a client says to get into each state, after the banner and before the command that is tried.
-WAY = {
+WAY: dict[State, list[str | bytes]] = {
     State.FRESH: [],
     State.READY: ["greeting"],
     State.SENDER: ["greeting", MAIL],

@@ -239,7 +239,7 @@ async def test_a_peer_that_is_gone_at_once_has_no_address() -> None:
     assert channel.peer == (ip_address("0.0.0.0"), 0)
 
 
-def test_a_channel_that_is_not_connected_says_so() -> None:
+async def test_a_channel_that_is_not_connected_says_so() -> None:
     channel = Channel(lambda _channel: None, FakeClock(), 60.0)
     with pytest.raises(RuntimeError, match="not connected"):
         channel.info("peername")

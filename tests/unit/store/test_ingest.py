@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -47,9 +47,9 @@ class Place:
         self.folder = folder
         self.pools: list[str] = []
 
-    async def run_blocking(self, pool: str, function: Callable[..., R], *arguments: object) -> R:
+    async def run_blocking(self, kind: str, function: Callable[..., R], *arguments: Any) -> R:
         """A thread, whichever pool is asked for."""
-        self.pools.append(pool)
+        self.pools.append(kind)
         return await asyncio.to_thread(function, *arguments)
 
     async def file(self, messages: list[AcceptedMessage], decisions: list[DecisionRecord]) -> list[list[Placed]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from inbox.app.config.loading import MASK, known_variables, load
+from inbox.app.config.loading import known_variables, load
 from inbox.base.errors import ConfigError
+from inbox.base.secrets import MASK
 
 SECRET = "s3kr1t-value"
 

@@ -22,6 +22,7 @@ from dns.flags import AD
 from inbox.app.config.loading import load
 from inbox.app.doctor.checks import Finding, Outcome, Patient, examine
 from inbox.app.serve.tls import Certificates
+from inbox.app.wiring.stores import make_database
 from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
 from inbox.mail.content import Content, MemoryContent
@@ -74,13 +75,15 @@ def unused_port() -> Iterator[int]:
         yield int(held.getsockname()[1])
 
 
+ENVIRONMENT = {
+    "SERVER_BIND_ADDR": "127.0.0.1",
+    "SERVER_HOSTNAME": "mx.acme.com",
+    **dict.fromkeys(("SMTP_TRANSFER_PORT", "IMAP_PORT", "IMAPS_PORT"), "0"),
+}
+
+
 def patient(folder: Path, **environ: str) -> Patient:
-    ports = dict.fromkeys(("SMTP_TRANSFER_PORT", "IMAP_PORT", "IMAPS_PORT"), "0")
-    config = load(
-        {"INBOX_DATA_DIR": str(folder / "data"), "SERVER_BIND_ADDR": "127.0.0.1", "SERVER_HOSTNAME": "mx.acme.com"}
-        | ports
-        | environ
-    )
+    config = load({"INBOX_DATA_DIR": str(folder / "data")} | ENVIRONMENT | environ)
     return Patient(
         config,
         CLOCK,
@@ -116,6 +119,17 @@ async def test_a_sound_installation_fails_nowhere_and_leaves_nothing_behind(tmp_
     assert findings.pop("tls") is Outcome.WARN  # self-signed
     assert set(findings.values()) == {Outcome.OK}
     assert list((tmp_path / "data").rglob("*.eml")) == []
+
+
+async def test_a_surrealdb_server_is_asked_over_both_connections(tmp_path: Path, unused_port: int) -> None:
+    given = await founded(patient(tmp_path))
+    assert "surrealdb" not in {found.check for found in await examine(given)}
+    config = load({**ENVIRONMENT, "INBOX_DATA_DIR": str(tmp_path), "DATABASE_HOSTNAME": f"127.0.0.1:{unused_port}"})
+    given = replace(given, config=config, database=make_database(config, CLOCK, IDS))
+    for check in ("surrealdb", "database"):
+        told, detail = await outcome(given, check)
+        assert told is Outcome.FAIL
+        assert f"ws://127.0.0.1:{unused_port}/rpc: " in detail
 
 
 async def test_a_database_without_tenants(tmp_path: Path) -> None:

@@ -233,7 +233,9 @@ async def test_who_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> N
     ours = made(monkeypatch, DEAF, WORKER)
     run = asyncio.create_task(ours.run())
     here = os.getpid()
-    worker, child = await asyncio.to_thread(until, lambda: pair(here), "both run")
+    both = await asyncio.to_thread(until, lambda: pair(here), "both run")
+    assert both is not None
+    worker, child = both
     assert await is_responsive(ours._handover, PATIENCE)
     os.kill(worker, signal.SIGSTOP)
     os.kill(here, signal.SIGTERM)

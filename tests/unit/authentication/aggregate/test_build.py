@@ -117,7 +117,7 @@ def test_rows_have_a_limit_and_what_is_left_out_is_said() -> None:
     report = parse_report(built(many).payload)
     assert len(report.rows) == REPORT_ROWS
     assert report.rows[0].count == 2
-    assert b"<error>7 rows with 7 messages are left out</error>" in xml_of(built(many))
+    assert b"<error>7 rows with 7 messages are omitted</error>" in xml_of(built(many))
     assert b"<error>" not in xml_of(built())
 
 

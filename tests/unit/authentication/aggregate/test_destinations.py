@@ -93,7 +93,7 @@ async def test_within_an_organization_nobody_is_asked(consent: Consent, dns: Mem
 
 async def test_an_outsider_gets_nothing_without_consent(consent: Consent, dns: MemoryResolver) -> None:
     refusal = await consent.given("example.test", to("a@victim.invalid"))
-    assert refusal == Refusal("mailto:a@victim.invalid", "outside, and victim.invalid does not consent")
+    assert refusal == Refusal("mailto:a@victim.invalid", "external, and victim.invalid does not consent")
     assert dns.asked == [("TXT", "example.test._report._dmarc.victim.invalid")]
 
 

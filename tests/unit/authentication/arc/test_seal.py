@@ -98,7 +98,7 @@ async def test_a_broken_chain_gets_a_last_set_that_covers_itself_alone(dns: Memo
     other = message.replace(b"mx.hop1.example; spf=pass", b"mx.hop1.example; spf=fail")
     assert made(other, chain).seal == fields.seal
     sealed = bytes(fields) + message
-    assert (await forwarder.judge(sealed)).reason == "a hop before us found the chain broken"
+    assert (await forwarder.judge(sealed)).reason == "an earlier hop found the chain broken"
     # That is the end of it.
     assert seal(MemoryContent(sealed), "mx; none", KEY, NOW, FAIL) is None
 

@@ -108,7 +108,7 @@ SEAL = "ARC-Seal of instance 2: "
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        (b"How are you", b"Who are you", f"{SIGNATURE}the body is not the one that was signed"),
+        (b"How are you", b"Who are you", f"{SIGNATURE}the body was changed after signing"),
         (b"Subject: A", b"Subject: B", f"{SIGNATURE}the signature is wrong"),
         (b"From: Ann", b"From: x@evil.example\r\nFrom: Ann", f"{SIGNATURE}the signature is wrong"),
         (b"Subject: A", b"Reply-To: x@evil.example\r\nSubject: A", f"{SIGNATURE}the signature is wrong"),

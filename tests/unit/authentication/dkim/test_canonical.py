@@ -100,10 +100,9 @@ def test_lengths() -> None:
     content = MemoryContent(b"a  b\r\nc\r\n\r\n")
     found = body_hashes(content, 0, RELAXED, [0, 3, 8, 9, None, 10**76])
     canonical = b"a b\r\nc\r\n"
-    assert found == {
-        **{length: hashlib.sha256(canonical[:length]).digest() for length in (0, 3, 8)},
-        None: hashlib.sha256(canonical).digest(),
-    }
+    expected: dict[int | None, bytes] = {length: hashlib.sha256(canonical[:length]).digest() for length in (0, 3, 8)}
+    expected[None] = hashlib.sha256(canonical).digest()
+    assert found == expected
 
 
 def test_a_body_that_is_made_to_cost_time() -> None:

@@ -111,7 +111,7 @@ async def test_flags_that_a_user_may_not_change_are_refused(scene: Scene) -> Non
     may_see = await scene.access(rights=READER | Rights.SEEN)
     for what in (("add", Flag.DELETED), ("remove", Flag.FLAGGED), ("add", 0, ("x",))):
         with pytest.raises(NotPermitted):
-            scene.messages.store(may_see, [1], *what)  # type: ignore[arg-type]  # a mode and flags
+            scene.messages.store(may_see, [1], *what)
     assert [entry.flags for entry in await scene.entries()] == [Flag.FLAGGED]
     with pytest.raises(NotPermitted):
         scene.messages.store(replace(may_see, rights=READER), [1], "set", 0)

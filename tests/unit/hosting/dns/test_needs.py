@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from inbox.app.config.loading import load
 from inbox.app.serve.tls import Certificates
+from inbox.app.wiring.hosting import make_mail_host
 from inbox.authentication.dkim.record import record_text
 from inbox.base.clock import SystemClock
 from inbox.base.errors import ConfigError
@@ -38,9 +39,9 @@ async def needs(world: KeyWorld, folder: Path, *addresses: str, **environ: str) 
     config = load({"INBOX_DATA_DIR": str(folder), "SERVER_HOSTNAME": "mx.acme.test"} | environ)
     hosted = await world.db.tenants.domain(world.hosted.fqdn)
     assert hosted is not None
-    return await domain_needs(
-        world.db, config, hosted, world.clock, addresses=[ip_address(each) for each in addresses], reports="r@acme.test"
-    )
+    host = make_mail_host(config, world.clock)
+    given = [ip_address(each) for each in addresses]
+    return await domain_needs(world.db, host, hosted, world.clock, addresses=given, reports="r@acme.test")
 
 
 async def test_an_installation_as_it_comes(world: KeyWorld, tmp_path: Path) -> None:

@@ -8,14 +8,12 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from pydantic import SecretStr
 
-from inbox.app.config.settings_services import Dkim
 from inbox.base.errors import ConfigError
-from inbox.hosting.keys.signing import PARSED_KEYS, SigningKeyring, load_private
+from inbox.hosting.keys.signing import PARSED_KEYS, InstallationSigning, SigningKeyring, load_private
 from inbox.identity.directory import KEPT_SECONDS
 from inbox.mail.tenancy import DomainOverrides, HostedDomain, Organization
-from inbox.plugin.api.signing import PrivateKey
+from inbox.plugin.api.signing import PrivateKey, SigningKey
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports import DkimKeyRecord, DkimKeyState
 
@@ -58,7 +56,7 @@ def keyring(
     clock: FakeClock | None = None,
     of: Hosted | None = None,
 ) -> SigningKeyring:
-    settings = Dkim(domain="host.test", selector="s0", private_key_b64_pkcs8=SecretStr(written(OWN))) if own else Dkim()
+    settings = InstallationSigning(key=SigningKey("host.test", "s0", OWN)) if own else InstallationSigning()
     hosted = of or Hosted(overrides or DomainOverrides(), list(rows))
     return SigningKeyring(hosted, hosted, settings, clock or FakeClock())  # type: ignore[arg-type]  # one method of each
 

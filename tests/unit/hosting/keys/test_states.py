@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import SecretStr
 
-from inbox.app.config.settings_services import Dkim
 from inbox.hosting.keys.rotation import generate
-from inbox.hosting.keys.signing import SigningKeyring
+from inbox.hosting.keys.signing import InstallationSigning, SigningKeyring, load_private
 from inbox.hosting.keys.states import DAY, KeyState, key_states
 from inbox.mail.tenancy import DomainOverrides, HostedDomain, Organization
+from inbox.plugin.api.signing import SigningKey
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports import DkimKeyRecord, DkimKeyState
 
@@ -24,8 +23,8 @@ def row(selector: str, state: DkimKeyState, algorithm: str = "rsa", **times: flo
 
 def states(*rows: DkimKeyRecord, fields: DomainOverrides | None = None, own: bool = False) -> dict[str, KeyState]:
     hosted = HostedDomain(Organization("t1", "acme"), "acme.test", fields or DomainOverrides())
-    dkim = Dkim(domain="host.test", selector="s0", private_key_b64_pkcs8=SecretStr(RSA)) if own else Dkim()
-    ring = SigningKeyring(None, None, dkim, FakeClock())  # type: ignore[arg-type]  # of() asks nobody
+    signing = InstallationSigning(key=SigningKey("host.test", "s0", load_private(RSA)) if own else None)
+    ring = SigningKeyring(None, None, signing, FakeClock())  # type: ignore[arg-type]  # of() asks nobody
     found = key_states(hosted, rows, ring.of(hosted, rows), NOW)
     return {one.selector: one for one in found}
 

@@ -103,7 +103,7 @@ async def test_a_size_limit_is_kept(db: SqliteDatabase) -> None:
     await observe(db, (asking("a.test", "mailto:small@a.test!1k,mailto:large@a.test!1m"), 1))
     (one,) = await prepared(reporting(db, MemoryResolver()))
     assert to(one) == ["large@a.test"]
-    assert "it takes 1024" in one.left_out[0].why
+    assert "the destination accepts 1024" in one.left_out[0].why
 
 
 async def test_a_day_has_a_cap_and_the_busiest_come_first(db: SqliteDatabase) -> None:

@@ -46,8 +46,17 @@ def test_all_are_begun_before_the_first_is_waited_for(
     files.make_folder(folder)
     calls: list[str] = []
     advise, fsync = os.posix_fadvise, os.fsync
-    monkeypatch.setattr(os, "posix_fadvise", lambda *given: (calls.append("begin"), advise(*given)))
-    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), fsync(fd)))
+
+    def advised(*given: int) -> None:
+        calls.append("begin")
+        advise(*given)
+
+    def synced(fd: int) -> None:
+        calls.append("fsync")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "posix_fadvise", advised)
+    monkeypatch.setattr(os, "fsync", synced)
     files.write([Piece(folder, f"{folder}/{n}", MemoryContent(b"x")) for n in range(3)])
     assert calls == ["begin"] * 3 + ["fsync"] * 4
 

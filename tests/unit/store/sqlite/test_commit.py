@@ -14,13 +14,18 @@ import pytest
 
 from inbox.base.errors import StoreUnavailable
 from inbox.store.sqlite import commit
-from inbox.store.sqlite.commit import LOG_OCTETS, Committer, Job
+from inbox.store.sqlite.commit import Committer, Job
+from inbox.store.sqlite.wal import LOG_OCTETS
+
+
+def create_table(db: sqlite3.Connection) -> None:
+    db.execute("CREATE TABLE word (word TEXT)")
 
 
 @pytest.fixture
 def committer(tmp_path: Path) -> Iterator[Committer]:
     committer = Committer(tmp_path / "words.db")
-    committer.open(lambda db: db.execute("CREATE TABLE word (word TEXT)") and None)
+    committer.open(create_table)
     yield committer
     committer.close()
 
@@ -31,7 +36,10 @@ def log(tmp_path: Path) -> Path:
 
 
 def add(committer: Committer, word: str) -> None:
-    job: Job[None] = Job(lambda db: db.execute("INSERT INTO word VALUES (?)", (word,)) and None)
+    def insert(db: sqlite3.Connection) -> None:
+        db.execute("INSERT INTO word VALUES (?)", (word,))
+
+    job: Job[None] = Job(insert)
     committer.commit([job])
     assert job.error is None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,7 @@ async def gateway(tmp_path: Path, migrations: Path) -> AsyncIterator[Gateway]:
     await gateway.close()
 
 
-def adding(word: str):
+def adding(word: str) -> Callable[[sqlite3.Connection], str]:
     def work(db: sqlite3.Connection) -> str:
         db.execute("INSERT INTO word VALUES (?)", (word,))
         return word
@@ -197,7 +197,7 @@ async def test_a_folder_that_is_not_there_is_unavailable(tmp_path: Path, migrati
 async def test_a_commit_that_failed_is_not_tried_again(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
 
-    def counting(word: str):
+    def counting(word: str) -> Callable[[sqlite3.Connection], str]:
         def work(db: sqlite3.Connection) -> str:
             ran.append(word)
             return adding(word)(db)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,10 +24,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "words.db"
 
 
+def create_table(db: sqlite3.Connection) -> None:
+    db.execute("CREATE TABLE word (word TEXT)")
+
+
 @pytest.fixture
 def committer(path: Path) -> Iterator[Committer]:
     committer = Committer(path)
-    committer.open(lambda db: db.execute("CREATE TABLE word (word TEXT)") and None)
+    committer.open(create_table)
     yield committer
     committer.close()
 
@@ -116,7 +121,7 @@ def test_a_log_that_has_no_length_yet_takes_a_share_of_what_is_free(
         f_bavail = 8 * 100
         f_frsize = wal.FRAME_OCTETS
 
-    monkeypatch.setattr(wal.os, "statvfs", lambda _: Scarce)
+    monkeypatch.setattr(os, "statvfs", lambda _: Scarce)
     add(committer, 150)
     until(lambda: _emptied(committer, path), "the log starts again")
 

@@ -48,7 +48,7 @@ async def test_a_caller_that_gave_up_before_its_turn_is_left_out() -> None:
     first, second, third = (asyncio.ensure_future(batcher.submit(n)) for n in (0, 2, 4))
     await asyncio.sleep(0)
     second.cancel()
-    assert await asyncio.gather(first, third) == [0, 40]
+    assert [*await asyncio.gather(first, third)] == [0, 40]
     assert commits.batches == [[0], [4]]
     with pytest.raises(asyncio.CancelledError):
         await second

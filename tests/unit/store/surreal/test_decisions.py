@@ -145,8 +145,13 @@ async def test_very_many_of_one_moment_are_found(database: SurrealDatabase, monk
 async def test_many_records_are_compressed_by_a_thread(
     monkeypatch: pytest.MonkeyPatch, count: int, threads: int
 ) -> None:
-    here, seen = threading.get_ident(), []
-    monkeypatch.setattr(module, "pack", lambda body: seen.append(threading.get_ident()) or pack(body))
+    here, seen = threading.get_ident(), list[int]()
+
+    def packed(body: bytes) -> bytes:
+        seen.append(threading.get_ident())
+        return pack(body)
+
+    monkeypatch.setattr(module, "pack", packed)
     records = [decision("t", body=b"{%d}" % n) for n in range(count)]
     made = await module.packed(records)
     assert [unpack(one.body) for one in made] == [one.body for one in records]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from inbox.base.errors import (
@@ -39,7 +41,7 @@ def test_the_results_of_all_statements_come_in_order() -> None:
     ],
 )
 def test_the_error_behind_a_failed_transaction(text: str, error: type[InboxError]) -> None:
-    statements = [{"status": "OK", "result": None}]
+    statements: list[Mapping[str, object]] = [{"status": "OK", "result": None}]
     statements += [{"status": "ERR", "result": one} for one in (BEFORE, BEFORE, text, AFTER)]
     with pytest.raises(error) as raised:
         _results(statements)
@@ -47,7 +49,7 @@ def test_the_error_behind_a_failed_transaction(text: str, error: type[InboxError
 
 
 def test_a_conflict_at_commit_is_not_hidden_by_the_noise() -> None:
-    statements = [
+    statements: list[Mapping[str, object]] = [
         {"status": "ERR", "result": BEFORE},
         {"status": "ERR", "result": "Cannot COMMIT: Transaction conflict: This transaction can be retried"},
     ]

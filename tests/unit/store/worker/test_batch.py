@@ -1,4 +1,4 @@
-"""What the worker process does with a batch."""
+"""Batches in the worker process."""
 
 from __future__ import annotations
 

@@ -88,6 +88,16 @@ async def test_it_ends_with_its_socket_and_its_connections(link: Link, worker: O
     assert process.returncode == 0
 
 
+async def test_a_closed_link_starts_no_process_until_it_is_started_again(link: Link, tmp_path: Path) -> None:
+    await link.start()
+    await link.close()
+    with pytest.raises(StoreUnavailable, match="the worker process was closed"):
+        await link.request(blob(tmp_path / "1"))
+    await link.start()
+    assert await link.request(blob(tmp_path / "2")) == ANSWER
+    assert not (tmp_path / "1").exists()
+
+
 async def test_a_process_that_cannot_be_started(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, worker: OwnWorker
 ) -> None:

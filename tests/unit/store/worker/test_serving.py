@@ -149,7 +149,7 @@ def test_who_does_not_read_his_answers_keeps_nobody_waiting() -> None:
         other, _ = process.connect(b"2")
         other.sendall(framed(b"ab"))
         assert read(other)[0].startswith(b"2ba")
-        assert len(read(deaf)[0]) == 1_000_001  # All is there when he reads.
+        assert len(read(deaf)[0]) == 1_000_001  # All is there when the peer reads.
 
 
 def test_who_does_not_read_a_great_many_answers_loses_the_connection() -> None:

@@ -1,0 +1,96 @@
+"""Puts the flow together over the ports through which it leaves traces.
+
+The server passes the database and its counters; a rehearsal passes ports that remember and write nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inbox.app.wiring.hosting import make_signing
+from inbox.app.wiring.installation import Installation
+from inbox.app.wiring.services import DirectoryService
+from inbox.dns.resolver import CachingResolver
+from inbox.flow.accept import Acceptance
+from inbox.flow.appending import MailboxAppending
+from inbox.flow.deliveries import Deliveries
+from inbox.flow.judge import Judge, Policies
+from inbox.flow.local_delivery import LocalDelivery
+from inbox.flow.mailbox_finder import MailboxFinder
+from inbox.flow.pipeline import Pipeline
+from inbox.flow.recipients import Recipients
+from inbox.flow.recording import DecisionWriter, Recorder
+from inbox.hosting.keys.signing import SigningKeyring
+from inbox.identity.directory import AddressDirectory
+from inbox.plugin.api.feedback import Feedback
+from inbox.plugin.api.services import Log, Rates, Services
+from inbox.plugin.api.tables import Tables
+from inbox.plugin.engine.dispatcher import Dispatcher
+from inbox.store.ports import Ingest
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """The ports through which the flow and its plugins leave traces."""
+
+    mailboxes: MailboxFinder
+    ingest: Ingest
+    decisions: DecisionWriter
+    rates: Rates
+    feedback: Feedback
+    table: Tables
+    log: Log
+    plugin_log: Log
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """The life of a message, put together."""
+
+    judge: Judge
+    acceptance: Acceptance
+    pipeline: Pipeline
+    appending: MailboxAppending
+
+
+def make_services(
+    installation: Installation, directory: AddressDirectory, resolver: CachingResolver, effects: Effects
+) -> Services:
+    """The services of plugins."""
+    config, clock = installation.config, installation.clock
+    return Services(
+        clock=clock,
+        log=effects.plugin_log,
+        directory=DirectoryService(directory),
+        rates=effects.rates,
+        run_blocking=installation.executors,
+        dns=resolver,
+        signing_keys=SigningKeyring(directory, installation.database.dkim_keys, make_signing(config.dkim), clock),
+        feedback=effects.feedback,
+        table=effects.table,
+        server_name=config.server.hostname,
+    )
+
+
+def make_flow(
+    installation: Installation,
+    directory: AddressDirectory,
+    policies: Policies,
+    dispatcher: Dispatcher,
+    effects: Effects,
+) -> Flow:
+    """The flow under ``policies``; ``dispatcher`` calls their plugins."""
+    server_name = installation.config.server.hostname
+    clock, ids, log = installation.clock, installation.ids, effects.log
+    judge = Judge(policies, dispatcher)
+    recorder = Recorder(judge, effects.decisions, clock, ids, log)
+    recipients = Recipients(judge, directory, log, server_name)
+    local = LocalDelivery(judge, effects.mailboxes, log)
+    deliveries = Deliveries(clock, ids, server_name, installation.config.outbound.ttl_secs)
+    acceptance = Acceptance(judge, recipients, local, effects.mailboxes, deliveries, effects.ingest, recorder, log)
+    return Flow(
+        judge,
+        acceptance,
+        Pipeline(judge, recipients, acceptance, recorder, clock, ids, log),
+        MailboxAppending(judge, directory, acceptance, recorder, clock, ids),
+    )

@@ -1,0 +1,224 @@
+"""The one way in: every door judges and stores a message through :meth:`Acceptance.accept`.
+
+A message is judged for each tenant by itself. Each step takes the shares of the tenants and returns new ones, until
+each recipient is refused or has its destinations; then everything is stored in one transaction. Up to that line nothing
+has been promised; behind it, we owe a delivery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from inbox.base.errors import InboxError, StoreError
+from inbox.base.limits import MAX_RECEIVED
+from inbox.flow.deliveries import Deliveries
+from inbox.flow.door_rules import DoorRules
+from inbox.flow.edits import holds_nul
+from inbox.flow.envelope import Envelope
+from inbox.flow.judge import Judge
+from inbox.flow.local_delivery import LocalDelivery
+from inbox.flow.mailbox_finder import MailboxFinder
+from inbox.flow.recipients import Recipients
+from inbox.flow.recording import Recorder, whom
+from inbox.flow.replies import HEADER_TOO_LONG, LOOP, NUL_REFUSED, TROUBLE
+from inbox.flow.shares import (
+    TenantShare,
+    after_verdict,
+    combined_refusal,
+    into_junk,
+    is_refused,
+    quarantined,
+    refused,
+    served_once,
+    split,
+)
+from inbox.flow.trace import count_received
+from inbox.mail.content import Content
+from inbox.mail.headers import header_block, is_too_long
+from inbox.mail.message import Message
+from inbox.mail.nul import NulFree
+from inbox.mail.reply import Reply
+from inbox.plugin.api.services import Log
+from inbox.plugin.engine.dispatcher import Memo
+from inbox.policy.outcome import StageOutcome
+from inbox.policy.stages import Stage
+from inbox.policy.verdicts import AddRecipient, Discard, DropRecipient, Quarantine, Redirect, Reject, Verdict
+from inbox.store.ports.ingest import Accepted, Ingest
+from inbox.store.ports.messages import Placed
+
+
+class Incoming(msgspec.Struct, frozen=True):
+    """A whole message at a door.
+
+    Attributes:
+        positive: the reply if the message is accepted.
+        internal_date: seconds since the epoch; None: now.
+    """
+
+    envelope: Envelope
+    content: Content
+    rules: DoorRules
+    positive: Reply
+    internal_date: float | None = None
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """How it ended: ``reply`` is the door's positive one, and the message is durable, or it refuses for everybody.
+
+    ``placed`` are the copies in the order of the recipients. ``error`` is why storing it failed.
+    """
+
+    shares: list[TenantShare]
+    reply: Reply
+    placed: list[Placed]
+    error: InboxError | None = None
+
+
+class Acceptance:
+    """Judges messages and stores what is accepted."""
+
+    def __init__(
+        self,
+        judge: Judge,
+        recipients: Recipients,
+        local: LocalDelivery,
+        mailboxes: MailboxFinder,
+        deliveries: Deliveries,
+        ingest: Ingest,
+        recorder: Recorder,
+        log: Log,
+    ) -> None:
+        self._judge = judge
+        self._recipients = recipients
+        self._local = local
+        self._mailboxes = mailboxes
+        self._deliveries = deliveries
+        self._ingest = ingest
+        self._recorder = recorder
+        self._log = log
+
+    async def accept(self, incoming: Incoming) -> Answered:
+        """Judges the message for each tenant, finds each recipient's destinations, stores it, or refuses it.
+
+        Never raises because of a plugin or a store.
+        """
+        rules, content = incoming.rules, incoming.content
+        incoming.envelope.transaction.message = Message(content)
+        shares = split(incoming.envelope, content)
+        nul = await holds_nul(content)
+        unfit = NUL_REFUSED if nul and self._judge.refuses_nul else _unfit(content, rules)
+        if unfit is not None:
+            return await self._refuse(incoming, shares, unfit)
+
+        memo = Memo()
+        shares = await _each(shares, lambda share: self._judged(share, rules, memo))
+        if nul:  # hooks see the message as it came, because signatures are over that
+            shares = [replace(share, content=NulFree(content)) for share in shares]
+        shares = await _each(shares, lambda share: self._local.prepare(share, rules))
+        if len(shares) > 1:
+            shares = served_once(shares)
+
+        if not rules.answers_each_recipient:
+            refusal = combined_refusal(shares)
+            if refusal is not None:
+                return await self._refuse(incoming, shares, refusal)
+            try:
+                shares = await self._quarantined(shares)
+            except StoreError as error:
+                return await self._not_stored(incoming, shares, error)
+        return await self._store(incoming, shares)
+
+    async def _judged(self, share: TenantShare, rules: DoorRules, memo: Memo) -> TenantShare:
+        """After the tenant's ``data`` plan; what does not depend on the tenant is found out once (``memo``)."""
+        judgement = await self._judge.judge(Stage.DATA, share.policy, memo=memo, tx=share.transaction)
+        share = replace(share, judgements=(*share.judgements, judgement))
+        verdict = judgement.verdict if rules.withholds else _open(judgement.verdict)
+        if is_refused(verdict):
+            return after_verdict(share, verdict)
+        if rules.client_names_mailbox:
+            return replace(share, overruled=_overruled(judgement))
+        share = await self._recipients.changed(share, judgement)
+        if judgement.action.junk:
+            share = into_junk(share)
+        return after_verdict(share, verdict)
+
+    async def _quarantined(self, shares: Sequence[TenantShare]) -> list[TenantShare]:
+        """Somebody takes the message, so the reply is positive: the others' copies are quarantined, nobody is bounced.
+
+        Raises:
+            StoreError: the quarantine cannot be found.
+        """
+        return [
+            await self._local.found(quarantined(share))
+            if any(each.refusal is not None for each in share.dispositions)
+            else share
+            for share in shares
+        ]
+
+    async def _store(self, incoming: Incoming, shares: list[TenantShare]) -> Answered:
+        tx = incoming.envelope.transaction
+        messages = self._deliveries.messages(tx, shares, incoming.internal_date, traced=incoming.rules.adds_trace)
+        records = self._recorder.judged(tx, shares, incoming.positive)
+        try:
+            # From here on we owe a delivery.
+            placed = await self._ingest.accept(Accepted(messages, tuple(records)))
+        except InboxError as error:
+            return await self._not_stored(incoming, shares, error)
+        return Answered(shares, incoming.positive, [place for places in placed for place in places])
+
+    async def _not_stored(self, incoming: Incoming, shares: list[TenantShare], error: InboxError) -> Answered:
+        """Nothing was promised and nothing was stored: the client is asked to come again."""
+        tx = incoming.envelope.transaction
+        about = whom(
+            [str(each.recipient.address) for each in incoming.envelope.recipients],
+            [share.tenant_name for share in shares],
+        )
+        self._log.error("message_not_filed", id=tx.id, **about, error=str(error))
+        self._mailboxes.forget()
+        refusal = TROUBLE if error.code >= 500 else Reply.of(error)
+        return replace(await self._refuse(incoming, shares, refusal), error=error)
+
+    async def _refuse(self, incoming: Incoming, shares: list[TenantShare], refusal: Reply) -> Answered:
+        """Refuses whatever was not refused before, and records it."""
+        shares = [refused(share, refusal) for share in shares]
+        reply = await self._recorder.refused_message(incoming.envelope, shares, refusal)
+        return Answered(shares, reply, [])
+
+
+async def _each(shares: list[TenantShare], work: Callable[[TenantShare], Awaitable[TenantShare]]) -> list[TenantShare]:
+    """All tenants at once; most messages have one, which needs no task of its own."""
+    if len(shares) == 1:
+        return [await work(shares[0])]
+    return list(await asyncio.gather(*(work(share) for share in shares)))
+
+
+def _unfit(content: Content, rules: DoorRules) -> Reply | None:
+    """What is wrong with the header section, whoever the message is for."""
+    block, _ = header_block(content)
+    if is_too_long(block, content.size):
+        return HEADER_TOO_LONG  # what plugins cannot see they cannot judge, and a mail client would show it
+    return LOOP if rules.adds_trace and count_received(block) > MAX_RECEIVED else None
+
+
+def _open(verdict: Verdict) -> Verdict:
+    """The verdict of a door that withholds nothing from its client."""
+    match verdict:
+        case Quarantine(reason) | Discard(reason):
+            return Reject(550, "5.7.1", reason or "Refused by policy")
+    return verdict
+
+
+def _overruled(judgement: StageOutcome) -> tuple[str, ...]:
+    """What plugins asked for at ``data`` and the client's choice of the mailbox overrules."""
+    asked = [f"Redirect {judgement.verdict.to}"] if isinstance(judgement.verdict, Redirect) else []
+    asked += ["threshold junk"] if judgement.action.junk else []
+    asked += [
+        f"{type(edit).__name__} {edit.address}"
+        for edit in judgement.edits
+        if isinstance(edit, AddRecipient | DropRecipient)
+    ]
+    return tuple(asked)

@@ -1,0 +1,135 @@
+"""From destinations to deliveries: a :class:`Copy` for each mailbox, a :class:`Job` for each relay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, cast, get_args
+
+from inbox.base.clock import Clock
+from inbox.base.ids import Ids
+from inbox.flow.destinations import IntoMailbox, IntoQuarantine, Relay
+from inbox.flow.shares import Disposition, TenantShare
+from inbox.flow.trace import trace
+from inbox.mail.content import Content
+from inbox.plugin.api.context import Recipient, Transaction
+from inbox.plugin.api.facts import DkimFact, DmarcFact, Facts, SpfFact
+from inbox.store.ports.ingest import AcceptedMessage, Copy
+from inbox.store.ports.queue import Body, Job, Notify, Ret
+
+_NOTIFY: Final = frozenset(get_args(Notify))
+
+
+@dataclass(slots=True)
+class _Version:
+    """One content of a tenant, and the deliveries that share it."""
+
+    content: Content
+    copies: list[Copy] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+
+
+class Deliveries:
+    """Makes what is stored of a message.
+
+    Args:
+        relay_seconds: after which the delivery to another server is given up.
+    """
+
+    def __init__(self, clock: Clock, ids: Ids, server_name: str, relay_seconds: float) -> None:
+        self._clock = clock
+        self._ids = ids
+        self._server_name = server_name
+        self._relay_seconds = relay_seconds
+
+    def messages(
+        self, tx: Transaction, shares: Iterable[TenantShare], internal_date: float | None, *, traced: bool
+    ) -> tuple[AcceptedMessage, ...]:
+        """One message for each content of each tenant, in the order of the recipients.
+
+        Args:
+            tx: the transaction as the server has it.
+            internal_date: seconds since the epoch; None: now.
+            traced: each copy gets trace fields, by which a retry is recognised.
+        """
+        now = self._clock.now()
+        made: list[AcceptedMessage] = []
+        for share in shares:
+            results = _results(share.transaction.facts)
+            made += [
+                AcceptedMessage(
+                    self._ids.new(),
+                    share.tenant,
+                    version.content,
+                    tuple(version.copies),
+                    now if internal_date is None else internal_date,
+                    now,
+                    *results,
+                    recognise=traced,
+                    jobs=tuple(version.jobs),
+                )
+                for version in self._versions(tx, share, now, traced)
+            ]
+        return tuple(made)
+
+    def _versions(self, tx: Transaction, share: TenantShare, now: float, traced: bool) -> Iterable[_Version]:
+        versions: dict[int, _Version] = {}
+        for disposition in share.dispositions:
+            # LMTP: whom the client is answered "no" or "later" has no copy, though its destinations may be known.
+            if disposition.refusal is None:
+                for content, delivery in self._of(tx, share, disposition, now, traced):
+                    version = versions.setdefault(id(content), _Version(content))
+                    if isinstance(delivery, Copy):
+                        version.copies.append(delivery)
+                    else:
+                        version.jobs.append(delivery)
+        return versions.values()
+
+    def _of(
+        self, tx: Transaction, share: TenantShare, disposition: Disposition, now: float, traced: bool
+    ) -> Iterator[tuple[Content, Copy | Job]]:
+        recipient = disposition.recipient
+        prepended = trace(tx, recipient.address, self._server_name, now) if traced else b""
+        for destination in disposition.destinations:
+            match destination:
+                case IntoMailbox(_, _, flags, keywords, mailbox_id, own):
+                    content = share.content if own is None else own
+                    yield content, Copy(mailbox_id, int(flags), keywords, prepended)
+                case IntoQuarantine(reason, mailbox_id):
+                    whom = str(recipient.effective)
+                    yield (
+                        share.content,
+                        Copy(mailbox_id, prepended=prepended, recipient=whom, reason=reason, status="spam"),
+                    )
+                case Relay():
+                    yield share.content, self._job(tx, recipient, destination, now)
+
+    def _job(self, tx: Transaction, recipient: Recipient, relay: Relay, now: float) -> Job:
+        """``params`` are checked by the server (RFC 3461 §4, RFC 6152, RFC 6531)."""
+        params = tx.params
+        identity = tx.session.identity
+        return Job(
+            self._ids.new(),
+            sender=str(tx.sender or ""),
+            recipient=str(relay.address),
+            domain=relay.address.domain,
+            created_at=now,
+            expires_at=now + self._relay_seconds,
+            notify=cast("tuple[Notify, ...]", tuple(sorted(recipient.notify & _NOTIFY))),
+            ret=cast("Ret | None", params.get("RET")),
+            envid=params.get("ENVID"),
+            orcpt=recipient.orcpt,
+            body=cast("Body", params.get("BODY", "7BIT").upper()),
+            smtputf8="SMTPUTF8" in params,
+            actor_account=None if identity is None else identity.account,
+        )
+
+
+def _results(facts: Facts) -> tuple[str | None, str | None, str | None]:
+    """What the mail's record keeps of who it is from: the results of SPF, DKIM and DMARC."""
+    spf, dkim, dmarc = facts.get(SpfFact), facts.get(DkimFact), facts.get(DmarcFact)
+    return (
+        None if spf is None else spf.result.value,
+        None if dkim is None else dkim.result.value,
+        None if dmarc is None else dmarc.result.value,
+    )

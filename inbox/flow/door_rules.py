@@ -1,0 +1,33 @@
+"""What differs between the doors through which a message comes in, once the message is complete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class DoorRules:
+    """How a door treats a message.
+
+    Attributes:
+        answers_each_recipient: the client gets a reply for each recipient, so a refused one can be refused alone.
+            Elsewhere one reply is for all: if somebody takes the message, the copies of those who refuse it are
+            quarantined, because a bounce would go to the person whose address may be forged.
+        edits_message: plugins' edits of header and body are applied. What its owner stores stays as it is.
+        withholds: a message may be quarantined or discarded behind a positive reply. Elsewhere both refuse: the
+            author is there to be told.
+        client_names_mailbox: the client named the mailbox, and the reply names it (APPENDUID, RFC 9051 §6.3.12): no
+            rule files the message elsewhere, nor for other recipients.
+        adds_trace: each copy gets its trace fields (RFC 5321 §4.4), by which a retry is recognised later.
+    """
+
+    answers_each_recipient: bool = False
+    edits_message: bool = True
+    withholds: bool = True
+    client_names_mailbox: bool = False
+    adds_trace: bool = True
+
+
+SMTP = DoorRules()
+LMTP = DoorRules(answers_each_recipient=True)
+APPEND = DoorRules(edits_message=False, withholds=False, client_names_mailbox=True, adds_trace=False)

@@ -1,0 +1,46 @@
+"""The envelope of a transaction as the flow knows it: what plugins see of it, and where each recipient's mail goes.
+
+Plugins are given ``transaction`` or a view of it, and never the envelope: another tenant's recipients, and the policy
+and the accounts behind a recipient, are not theirs to read or to change.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from inbox.flow.destinations import Destinations
+from inbox.mail.reply import Reply
+from inbox.mail.tenancy import HostedDomain
+from inbox.plugin.api.context import Recipient, Transaction
+from inbox.policy.outcome import StageOutcome
+from inbox.policy.snapshot import EffectivePolicy
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """A recipient that was accepted.
+
+    ``domain`` is the hosted domain whose tenant answers for the recipient: the recipient's own, or the sender's for a
+    recipient elsewhere. ``policy`` is fixed to the end of the transaction. ``judgement`` is that of ``rcpt``, None
+    where no RCPT was asked.
+    """
+
+    recipient: Recipient
+    domain: HostedDomain
+    policy: EffectivePolicy
+    judgement: StageOutcome | None
+    destinations: Destinations
+
+
+class NotAdmitted(msgspec.Struct, frozen=True):
+    """A recipient that is refused with ``reply``; ``why`` is for the operator."""
+
+    reply: Reply
+    judgement: StageOutcome | None = None
+    why: str = ""
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """One MAIL … DATA. ``recipients`` grows with each RCPT that is accepted; it keeps the client's order."""
+
+    transaction: Transaction
+    recipients: list[Admitted] = msgspec.field(default_factory=list)

@@ -1,0 +1,218 @@
+"""A message as each tenant has it: its recipients under one policy, judged together, and what each comes to.
+
+A :class:`TenantShare` is a value: each stage of ``inbox.flow.accept`` takes one and returns another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace as dataclass_replace
+
+import msgspec
+from msgspec.structs import replace
+
+from inbox.flow.destinations import (
+    INBOX,
+    JUNK,
+    AlreadyServed,
+    Destination,
+    Destinations,
+    Discarded,
+    IntoMailbox,
+    IntoQuarantine,
+)
+from inbox.flow.envelope import Admitted, Envelope
+from inbox.flow.replies import outcome_of, refusal_of
+from inbox.mail.content import Content
+from inbox.mail.reply import Reply
+from inbox.mail.tenancy import HostedDomain, Organization
+from inbox.plugin.api.context import Recipient, Transaction
+from inbox.plugin.api.facts import Facts
+from inbox.policy.outcome import StageOutcome
+from inbox.policy.snapshot import EffectivePolicy
+from inbox.policy.verdicts import Defer, Discard, Quarantine, Reject, Verdict
+
+
+class Disposition(msgspec.Struct, frozen=True):
+    """What becomes of one recipient: it is refused, or its destinations get the message."""
+
+    recipient: Recipient
+    destinations: Destinations
+    refusal: Reply | None = None
+
+    @property
+    def outcome(self) -> str:
+        """One word for the decision record."""
+        if self.refusal is not None:
+            return outcome_of(self.refusal)
+        kinds = {type(each) for each in self.destinations}
+        if kinds == {Discarded}:
+            return "discard"
+        return "quarantine" if kinds == {IntoQuarantine} else "accept"
+
+    @property
+    def is_dropped(self) -> bool:
+        """True if a plugin had the recipient dropped, or the message thrown away."""
+        return any(isinstance(each, Discarded) for each in self.destinations)
+
+
+class TenantShare(msgspec.Struct, frozen=True):
+    """The recipients of one tenant under one policy, with what was decided so far.
+
+    ``transaction`` is what the tenant's plugins see. They hold it in their hands, so whose mail this is stands in
+    ``domain``. ``content`` is the tenant's version of the message. ``overruled`` names what plugins asked for and this
+    door does not do.
+    """
+
+    domain: HostedDomain
+    transaction: Transaction
+    policy: EffectivePolicy
+    content: Content
+    dispositions: tuple[Disposition, ...]
+    judgements: tuple[StageOutcome, ...] = ()
+    overruled: tuple[str, ...] = ()
+
+    @property
+    def tenant(self) -> str:
+        """The tenant's id."""
+        return self.domain.organization.id
+
+    @property
+    def tenant_name(self) -> str:
+        """The tenant's name."""
+        return self.domain.organization.name
+
+
+def split(envelope: Envelope, content: Content) -> list[TenantShare]:
+    """One share for each tenant and policy, in the order in which they came."""
+    together: dict[tuple[str, int], list[Admitted]] = {}
+    for admitted in envelope.recipients:
+        together.setdefault((admitted.domain.organization.id, id(admitted.policy)), []).append(admitted)
+    shares = []
+    for own in together.values():
+        domain = own[0].domain
+        view = view_for(envelope.transaction, domain.organization, [each.recipient for each in own])
+        dispositions = tuple([Disposition(each.recipient, each.destinations) for each in own])
+        judgements = tuple([each.judgement for each in own if each.judgement is not None])
+        shares.append(TenantShare(domain, view, own[0].policy, content, dispositions, judgements))
+    return shares
+
+
+def view_for(tx: Transaction, tenant: Organization, recipients: list[Recipient]) -> Transaction:
+    """The transaction as one tenant's hooks may see it. What they change in it, or find out, stays in it: the
+    connection and the parameters are copies, and facts about the connection are put over the common ones.
+    """
+    session = dataclass_replace(tx.session, facts=Facts(tx.session.facts), judgements=dict(tx.session.judgements))
+    return Transaction(
+        tx.id,
+        session,
+        tx.sender,
+        dict(tx.params),
+        recipients,
+        tx.message,
+        tenant.id,
+        tenant.name,
+        tx.started_at,
+        Facts(tx.facts),
+    )
+
+
+def after_verdict(share: TenantShare, verdict: Verdict) -> TenantShare:
+    """The share once it is decided what becomes of the message; a recipient that was dropped stays dropped."""
+    refusal = refusal_of(verdict)
+    if refusal is not None:
+        return _mapped(share, lambda each: replace(each, refusal=refusal))
+    match verdict:
+        case Discard(reason):
+            return _all_to(share, Discarded(reason))
+        case Quarantine(reason):
+            return _all_to(share, IntoQuarantine(reason or "policy"))
+    return share
+
+
+def is_refused(verdict: Verdict) -> bool:
+    """True for a verdict with which nobody takes the message."""
+    return isinstance(verdict, Reject | Defer)
+
+
+def refused(share: TenantShare, refusal: Reply) -> TenantShare:
+    """The share with all its recipients refused; those that were refused before keep their reply."""
+    return _mapped(share, lambda each: each if each.refusal is not None else replace(each, refusal=refusal))
+
+
+def into_junk(share: TenantShare) -> TenantShare:
+    """The share with Junk in the place of each INBOX."""
+
+    def moved(each: Destination) -> Destination:
+        return replace(each, mailbox=JUNK) if isinstance(each, IntoMailbox) and each.mailbox == INBOX else each
+
+    return _mapped(share, lambda one: replace(one, destinations=tuple([moved(each) for each in one.destinations])))
+
+
+def quarantined(share: TenantShare) -> TenantShare:
+    """The share with refused recipients' copies bound for the quarantine: the message was accepted for another."""
+
+    def held(each: Disposition) -> Disposition:
+        if each.refusal is None:
+            return each
+        return Disposition(each.recipient, (IntoQuarantine(words_of(each.refusal)),))
+
+    return _mapped(share, held)
+
+
+def words_of(refusal: Reply) -> str:
+    """A refusal as the reason of a quarantined copy."""
+    return f"{refusal.code} {refusal.enhanced} {refusal.text}"
+
+
+def combined_refusal(shares: Iterable[TenantShare]) -> Reply | None:
+    """The one reply for a message that nobody takes: temporary if it is so for anybody. None if somebody takes it."""
+    refusals = [each.refusal for share in shares for each in share.dispositions]
+    given = [refusal for refusal in refusals if refusal is not None]
+    if len(given) < len(refusals) or not given:
+        return None
+    return next((refusal for refusal in given if refusal.code < 500), given[0])
+
+
+def served_once(shares: Sequence[TenantShare]) -> list[TenantShare]:
+    """The shares with one copy for each account, though several policies of its tenant may have made one each."""
+    served: dict[str, str] = {}
+    result = []
+    for share in shares:
+        dispositions = []
+        for disposition in share.dispositions:
+            kept = without_served(disposition.destinations, served)
+            dispositions.append(replace(disposition, destinations=kept))
+            if disposition.refusal is None:
+                remember_served(disposition.recipient, kept, served)
+        result.append(replace(share, dispositions=tuple(dispositions)))
+    return result
+
+
+def without_served(destinations: Destinations, served: dict[str, str]) -> Destinations:
+    """The destinations without the mailboxes of accounts that another recipient (``served``, by account) has served."""
+    if not served:
+        return destinations
+    return tuple(
+        [
+            AlreadyServed(each.account, served[each.account])
+            if isinstance(each, IntoMailbox) and each.account in served
+            else each
+            for each in destinations
+        ]
+    )
+
+
+def remember_served(recipient: Recipient, destinations: Destinations, served: dict[str, str]) -> None:
+    """Adds the accounts that get a copy through this recipient."""
+    for each in destinations:
+        if isinstance(each, IntoMailbox):
+            served[each.account] = str(recipient.address)
+
+
+def _all_to(share: TenantShare, destination: Destination) -> TenantShare:
+    return _mapped(share, lambda each: each if each.is_dropped else replace(each, destinations=(destination,)))
+
+
+def _mapped(share: TenantShare, change: Callable[[Disposition], Disposition]) -> TenantShare:
+    return replace(share, dispositions=tuple([change(each) for each in share.dispositions]))

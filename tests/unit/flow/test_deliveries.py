@@ -1,0 +1,91 @@
+"""From destinations to copies: what shares a content, and what each copy carries."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+from inbox.base.ids import RandomIds
+from inbox.flow.deliveries import Deliveries
+from inbox.flow.destinations import AlreadyServed, Destination, Discarded, IntoMailbox, IntoQuarantine, Relay
+from inbox.flow.shares import TenantShare
+from inbox.mail.address import Address
+from inbox.mail.content import MemoryContent
+from inbox.mail.flags import Flag
+from inbox.mail.reply import Reply
+from inbox.plugin.api.context import Door, Identity, Session, Transaction
+from inbox.plugin.api.testing import FakeClock
+from inbox.store.ports.ingest import AcceptedMessage, Copy
+from tests.unit.flow.test_shares import ANN, BOB, share, to
+
+TX = Transaction("t1", Session("s1", Door.SMTP, ip_address("192.0.2.7"), helo="mx.peer.test"), None)
+
+
+def messages(made: TenantShare, *, traced: bool = False, tx: Transaction = TX) -> tuple[AcceptedMessage, ...]:
+    clock = FakeClock()
+    return Deliveries(clock, RandomIds(clock.now), "mx.test", 3600.0).messages(tx, [made], None, traced=traced)
+
+
+def test_two_mailboxes_of_one_recipient_share_a_content() -> None:
+    destinations = (IntoMailbox(ANN, mailbox_id="m1"), IntoMailbox(ANN, "Archive", Flag.SEEN, ("k",), "m2"))
+    (message,) = messages(share(to(ANN, *destinations)))
+    assert message.copies == (Copy("m1"), Copy("m2", int(Flag.SEEN), ("k",)))
+
+
+def test_a_mailbox_and_a_relay_share_a_content() -> None:
+    disposition = to(ANN, IntoMailbox(ANN, mailbox_id="m1"), Relay(Address.parse("x@Elsewhere.test")))
+    disposition.recipient.notify = frozenset({"SUCCESS", "FAILURE"})
+    disposition.recipient.orcpt = "rfc822;ann@acme.test"
+    identity = Identity(BOB, "a7", "o1", "acme")
+    params = {"RET": "HDRS", "ENVID": "e1", "BODY": "8BITMIME", "SMTPUTF8": ""}
+    tx = Transaction("t1", replace(TX.session, identity=identity), Address.parse(BOB), params)
+    (message,) = messages(share(disposition), tx=tx)
+    assert message.copies == (Copy("m1"),)
+    (job,) = message.jobs
+    assert (job.sender, job.recipient, job.domain) == (BOB, "x@elsewhere.test", "elsewhere.test")
+    assert job.expires_at - job.created_at == 3600
+    assert (job.notify, job.ret, job.envid, job.orcpt) == (("FAILURE", "SUCCESS"), "HDRS", "e1", "rfc822;ann@acme.test")
+    assert (job.body, job.smtputf8, job.actor_account) == ("8BITMIME", True, "a7")
+
+
+def test_a_bounce_is_relayed_with_the_null_reverse_path() -> None:
+    (message,) = messages(share(to(ANN, Relay(Address.parse("x@elsewhere.test")))))
+    assert message.copies == ()
+    (job,) = message.jobs
+    assert (job.sender, job.notify, job.ret, job.body, job.smtputf8) == ("", (), None, "7BIT", False)
+
+
+def test_what_was_transformed_for_one_mailbox_is_a_version_of_its_own() -> None:
+    sealed = MemoryContent(b"sealed")
+    destinations: tuple[Destination, ...] = (
+        IntoMailbox(ANN, mailbox_id="m1", content=sealed),
+        IntoMailbox(ANN, mailbox_id="m2"),
+    )
+    made = share(to(ANN, *destinations), to(BOB, IntoMailbox(BOB, mailbox_id="m3")))
+    first, second = messages(made)
+    assert (first.content, first.copies) == (sealed, (Copy("m1"),))
+    assert (second.content, second.copies) == (made.content, (Copy("m2"), Copy("m3")))
+
+
+def test_nothing_is_stored_for_who_is_refused_dropped_or_served() -> None:
+    made = share(
+        to(ANN, IntoMailbox(ANN, mailbox_id="m1"), refusal=Reply(550, "5.7.1", "no")),
+        to(ANN, Discarded()),
+        to(ANN, AlreadyServed(ANN, BOB)),
+    )
+    assert messages(made) == ()
+
+
+def test_a_quarantined_copy_says_for_whom_and_why() -> None:
+    (message,) = messages(share(to(ANN, IntoQuarantine("bad", "q1"))))
+    (copy,) = message.copies
+    assert copy == Copy("q1", recipient=ANN, reason="bad", status="spam")
+
+
+def test_each_recipients_copies_have_its_own_trace() -> None:
+    both = share(to(ANN, IntoMailbox(ANN, mailbox_id="m1")), to(BOB, IntoMailbox(BOB, mailbox_id="m2")))
+    (message,) = messages(both, traced=True)
+    ann, bob = message.copies
+    assert ann.prepended.startswith(b"Delivered-To: ann@acme.test\r\nReturn-Path: <>\r\nReceived: from mx.peer.test ")
+    assert bob.prepended.startswith(b"Delivered-To: bob@acme.test\r\n")
+    assert b"bob" not in ann.prepended

@@ -1,0 +1,126 @@
+"""What a share comes to, from value to value."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import cast
+
+import pytest
+
+from inbox.flow.destinations import (
+    AlreadyServed,
+    Destination,
+    Discarded,
+    IntoMailbox,
+    IntoQuarantine,
+    Relay,
+    mailboxes_of,
+)
+from inbox.flow.shares import (
+    Disposition,
+    TenantShare,
+    after_verdict,
+    combined_refusal,
+    into_junk,
+    quarantined,
+    refused,
+    served_once,
+)
+from inbox.mail.address import Address
+from inbox.mail.content import MemoryContent
+from inbox.mail.reply import Reply
+from inbox.mail.tenancy import HostedDomain, Organization
+from inbox.plugin.api.context import Door, Recipient, Session, Transaction
+from inbox.policy.snapshot import EffectivePolicy
+from inbox.policy.verdicts import Accept, Defer, Discard, Quarantine, Reject, Verdict
+
+ANN, BOB = "ann@acme.test", "bob@acme.test"
+ELSEWHERE = Relay(Address.parse("x@elsewhere.test"))
+NEVER, LATER = Reply(550, "5.7.1", "never"), Reply(451, "4.7.1", "later")
+
+
+def to(address: str, *destinations: Destination, refusal: Reply | None = None) -> Disposition:
+    return Disposition(Recipient(Address.parse(address)), destinations or mailboxes_of([address]), refusal)
+
+
+def share(*dispositions: Disposition) -> TenantShare:
+    domain = HostedDomain(Organization("o1", "acme"), "acme.test")
+    tx = Transaction("t1", Session("s1", Door.SMTP, ip_address("192.0.2.7")), None)
+    return TenantShare(domain, tx, cast("EffectivePolicy", None), MemoryContent(b""), dispositions)
+
+
+@pytest.mark.parametrize(
+    ("disposition", "word"),
+    [
+        (to(ANN), "accept"),
+        (to(ANN, refusal=NEVER), "reject"),
+        (to(ANN, refusal=LATER), "defer"),
+        (to(ANN, Discarded()), "discard"),
+        (to(ANN, IntoQuarantine("x")), "quarantine"),
+        (to(ANN, IntoMailbox(ANN), IntoQuarantine("x")), "accept"),
+        (to(ANN, IntoMailbox(ANN), ELSEWHERE), "accept"),
+        (to(ANN, AlreadyServed(ANN, BOB)), "accept"),
+    ],
+)
+def test_one_word_for_a_recipient(disposition: Disposition, word: str) -> None:
+    assert disposition.outcome == word
+
+
+@pytest.mark.parametrize(
+    ("verdict", "destinations", "refusal"),
+    [
+        (Accept(), (IntoMailbox(ANN), ELSEWHERE), None),
+        (Quarantine("bad"), (IntoQuarantine("bad"),), None),
+        (Quarantine(), (IntoQuarantine("policy"),), None),
+        (Discard("old"), (Discarded("old"),), None),
+        (Reject(550, "5.7.1", "never"), (IntoMailbox(ANN), ELSEWHERE), NEVER),
+        (Defer(451, "4.7.1", "later"), (IntoMailbox(ANN), ELSEWHERE), LATER),
+    ],
+)
+def test_a_verdict_concerns_all_destinations(
+    verdict: Verdict, destinations: tuple[Destination, ...], refusal: Reply | None
+) -> None:
+    before = share(to(ANN, IntoMailbox(ANN), ELSEWHERE), to(BOB, Discarded("dropped")))
+    ann, bob = after_verdict(before, verdict).dispositions
+    assert (ann.destinations, ann.refusal) == (destinations, refusal)
+    assert bob.is_dropped or refusal is not None
+    assert before.dispositions[0].refusal is None, "the share before is as it was"
+
+
+def test_who_was_refused_keeps_the_reply() -> None:
+    dispositions = refused(share(to(ANN, refusal=NEVER), to(BOB)), LATER).dispositions
+    assert [each.refusal for each in dispositions] == [NEVER, LATER]
+
+
+def test_junk_takes_the_place_of_inbox_alone() -> None:
+    moved = into_junk(share(to(ANN, IntoMailbox(ANN), IntoMailbox(ANN, "Lists"), ELSEWHERE)))
+    assert moved.dispositions[0].destinations == (IntoMailbox(ANN, "Junk"), IntoMailbox(ANN, "Lists"), ELSEWHERE)
+
+
+def test_only_refused_copies_are_quarantined() -> None:
+    ann, bob = quarantined(share(to(ANN, refusal=NEVER), to(BOB))).dispositions
+    assert (ann.refusal, ann.destinations) == (None, (IntoQuarantine("550 5.7.1 never"),))
+    assert bob.destinations == mailboxes_of([BOB])
+
+
+@pytest.mark.parametrize(
+    ("refusals", "expected"),
+    [((NEVER, None), None), ((NEVER, NEVER), NEVER), ((NEVER, LATER), LATER), ((), None)],
+)
+def test_one_reply_for_all(refusals: tuple[Reply | None, ...], expected: Reply | None) -> None:
+    assert combined_refusal([share(to(ANN, refusal=each)) for each in refusals]) == expected
+
+
+def test_an_account_is_served_once_by_whoever_takes_the_message() -> None:
+    plus = "ann+news@acme.test"
+    first, second = served_once([share(to(ANN)), share(to(plus, IntoMailbox(ANN), IntoMailbox(BOB)))])
+    assert first.dispositions[0].destinations == (IntoMailbox(ANN),)
+    assert second.dispositions[0].destinations == (AlreadyServed(ANN, ANN), IntoMailbox(BOB))
+    _, second = served_once([share(to(ANN, refusal=NEVER)), share(to(plus, IntoMailbox(ANN)))])
+    assert second.dispositions[0].destinations == (IntoMailbox(ANN),), "a refused copy serves nobody"
+
+
+def test_one_recipient_may_have_two_mailboxes_of_one_account() -> None:
+    both = to(ANN, IntoMailbox(ANN), IntoMailbox(ANN, "Archive"))
+    (only,) = served_once([share(both)])
+    assert only.dispositions[0] == both
