@@ -170,9 +170,9 @@ async def test_what_was_changed_fails(dns: MemoryResolver, change: tuple[bytes, 
 async def test_the_body_up_to_a_length_is_never_a_pass(dns: MemoryResolver) -> None:
     for length in (0, 5, 23):
         fact = await check(handmade(MAIL, length=length) + b"<b>more</b>", dns)
-        assert (fact.result, fact.signatures[0].reason) == (POLICY, "l= lets anybody append to the body")
+        assert (fact.result, fact.signatures[0].reason) == (POLICY, "l= allows anyone to append to the body")
     fact = await check(handmade(MAIL, length=1000), dns)
-    assert (fact.result, fact.signatures[0].reason) == (PERM, "l= is more than the body has")
+    assert (fact.result, fact.signatures[0].reason) == (PERM, "l= exceeds the length of the body")
     assert (await check(handmade(MAIL, length=5).replace(b"Hello", b"Hullo"), dns)).result is FAIL
 
 
@@ -283,7 +283,7 @@ async def test_a_domain_that_tests_is_as_if_unsigned_when_it_fails(dns: MemoryRe
 async def test_keys_that_are_shorter_than_wanted(dns: MemoryResolver) -> None:
     fact = await check(signed(MAIL, RSA, ED25519), dns, limits=Limits(bits=3072))
     assert [one.result for one in fact.signatures] == [POLICY, P]
-    assert fact.signatures[0].reason == "the key has less than 3072 bits"
+    assert fact.signatures[0].reason == "the key has fewer than 3072 bits"
 
 
 async def test_two_hundred_signatures(dns: MemoryResolver) -> None:
