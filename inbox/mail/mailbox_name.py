@@ -11,7 +11,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def normal(name: str) -> str:
-    """``name`` with its first level in capitals if that is INBOX in any case (RFC 3501 §5.1)."""
+    """``name`` with its first level in capitals if it is INBOX in any case (RFC 3501 §5.1)."""
     if name[:5].upper() == "INBOX" and name[5:6] in ("", "/"):
         return "INBOX" + name[5:]
     return name
