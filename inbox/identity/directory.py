@@ -15,7 +15,7 @@ from typing import Protocol
 
 from inbox.base.clock import Clock
 from inbox.base.kept import Kept
-from inbox.mail.tenancy import Account, HostedDomain, Organization
+from inbox.mail.tenancy import Account, HostedDomain, Tenant
 
 KEPT_SECONDS = 2.0
 KEPT_ENTRIES = 10_000
@@ -32,7 +32,7 @@ class DomainBook(Protocol):
 
     async def domains(self, tenant: str | None = None) -> Sequence[HostedDomain]: ...
 
-    async def organizations(self) -> Sequence[Organization]: ...
+    async def all(self) -> Sequence[Tenant]: ...
 
 
 class AddressBook(Protocol):
@@ -66,11 +66,11 @@ class AddressDirectory:
     async def suspended(self, fqdn: str) -> HostedDomain | None:
         """The hosting of a domain that is disabled, by itself or with its tenant. Raises StoreUnavailable."""
         found = await self._domain_book.hosted(fqdn)
-        return None if found is None or (found.is_active and found.organization.is_active) else found
+        return None if found is None or (found.is_active and found.tenant.is_active) else found
 
     async def is_empty(self) -> bool:
         """True if there are no tenants, as in a new database. Raises StoreUnavailable."""
-        self._populated = self._populated or bool(await self._domain_book.organizations())
+        self._populated = self._populated or bool(await self._domain_book.all())
         return not self._populated
 
     async def accounts(self, domain: HostedDomain, key: str) -> tuple[tuple[Account, ...], str | None]:
@@ -78,7 +78,7 @@ class AddressDirectory:
 
         The address as given comes first: ``ann+x@`` may be a separate address. Raises StoreUnavailable.
         """
-        tenant = domain.organization.id
+        tenant = domain.tenant.id
         found = await self._lookup(tenant, key)
         if found:
             return found, None
@@ -98,7 +98,7 @@ class AddressDirectory:
 
     async def is_disabled(self, domain: HostedDomain, key: str) -> bool:
         """True if the address resolves to disabled accounts only. Raises StoreUnavailable."""
-        tenant = domain.organization.id
+        tenant = domain.tenant.id
         if await self._address_book.targets(tenant, key, active=False):
             return True
         base, detail = _without_detail(domain, key)
@@ -123,7 +123,7 @@ class AddressDirectory:
             if (found := await self.domain(name)) is not None:
                 return found
             _, _, name = name.partition(".")
-        for tenant in sorted(await self._domain_book.organizations(), key=lambda each: (each.created_at, each.name)):
+        for tenant in sorted(await self._domain_book.all(), key=lambda each: (each.created_at, each.name)):
             hosted = [each for each in await self._domain_book.domains(tenant.id) if each.is_active]
             if tenant.is_active and hosted:
                 return hosted[0]

@@ -1,4 +1,4 @@
-"""Tenants (organizations), their domains, accounts and addresses.
+"""Tenants, their domains, accounts and addresses.
 
 Field names are those of the database tables of the same name. Times are seconds since the epoch.
 """
@@ -12,7 +12,7 @@ EncryptionMode = Literal["standard", "e2ee"]
 
 
 @dataclass(frozen=True, slots=True)
-class Organization:
+class Tenant:
     """A tenant. ``name`` is its name in policies and commands; ``id`` is used in keys."""
 
     id: str
@@ -48,7 +48,7 @@ class DomainOverrides:
 class HostedDomain:
     """A domain that a tenant hosts: the ``has_domain`` edge with both ends."""
 
-    organization: Organization
+    tenant: Tenant
     fqdn: str
     overrides: DomainOverrides = DomainOverrides()
     is_active: bool = True
@@ -59,7 +59,7 @@ class Account:
     """A user account. ``address`` is the canonical key of the account's own (master) address."""
 
     id: str
-    organization: str
+    tenant: str
     address: str
     password_hash: str = field(repr=False)
     is_active: bool = True
@@ -70,7 +70,7 @@ class Account:
 class Alias:
     """An address of a hosted domain whose mail goes to ``target`` (another address of the same tenant)."""
 
-    organization: str
+    tenant: str
     address: str
     target: str
 
@@ -80,7 +80,7 @@ class Mailbox:
     """One IMAP mailbox. ``account`` is None for a mailbox that belongs to the tenant itself (quarantine)."""
 
     id: str
-    organization: str
+    tenant: str
     account: str | None
     name: str
     uid_validity: int

@@ -6,7 +6,7 @@ import contextlib
 from typing import NamedTuple
 
 from inbox.base.errors import NotFound
-from inbox.mail.tenancy import Account, Mailbox, Organization
+from inbox.mail.tenancy import Account, Mailbox, Tenant
 from inbox.store.ports import Accounts, Mailboxes
 from inbox.store.ports.mailboxes import MailboxStatus
 
@@ -28,9 +28,9 @@ class Holdings:
 
     async def of_account(self, account: Account) -> list[Holding]:
         """The mailboxes of one account, by name."""
-        return await self._of(account.address, account.organization, account.id)
+        return await self._of(account.address, account.tenant, account.id)
 
-    async def of_tenant(self, tenant: Organization) -> list[Holding]:
+    async def of_tenant(self, tenant: Tenant) -> list[Holding]:
         """The mailboxes of all accounts of a tenant, then its own: the quarantine."""
         found: list[Holding] = []
         for account in await self._accounts.all(tenant.id):

@@ -33,7 +33,7 @@ class Listings:
 
     async def of(self, mailbox: Mailbox, modseq: int) -> Listing:
         """The mailbox as of ``modseq`` (the newest that the caller knows) or later. Raises NotFound."""
-        key = (mailbox.organization, mailbox.id)
+        key = (mailbox.tenant, mailbox.id)
         known = self._kept.get(key)
         if known is None or modseq < known.modseq or modseq > known.modseq + _MANY:
             # The modseq went back: another session was faster, or the database was restored from a backup.

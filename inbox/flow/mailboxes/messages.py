@@ -53,7 +53,7 @@ class MailboxMessages:
         """The counters and the list of messages."""
         access.need(Rights.READ)
         mailbox = access.mailbox
-        status = await self._mailboxes.status(mailbox.organization, mailbox.id)
+        status = await self._mailboxes.status(mailbox.tenant, mailbox.id)
         return Opened(status, await self._listings.of(mailbox, status.modseq))
 
     def watch(self, access: Access) -> Subscription:
@@ -64,17 +64,17 @@ class MailboxMessages:
     async def changes(self, access: Access, since: int) -> MailboxChanges:
         """Changes after the modseq ``since``."""
         access.need(Rights.READ)
-        return await self._messages.changes(access.mailbox.organization, access.mailbox.id, since)
+        return await self._messages.changes(access.mailbox.tenant, access.mailbox.id, since)
 
     async def claim_recent(self, access: Access) -> int:
         """The first uid that no session has received as recent; later calls return later ones."""
         access.need(Rights.READ)
-        return await self._messages.claim_recent(access.mailbox.organization, access.mailbox.id)
+        return await self._messages.claim_recent(access.mailbox.tenant, access.mailbox.id)
 
     def columns(self, access: Access, uids: Sequence[int], names: Sequence[Column]) -> AsyncIterator[list[Row]]:
         """Pages of rows, as ``Messages.columns`` of the store yields them."""
         access.need(Rights.READ)
-        return self._messages.columns(access.mailbox.organization, access.mailbox.id, uids, names)
+        return self._messages.columns(access.mailbox.tenant, access.mailbox.id, uids, names)
 
     def reader(self, row: Row) -> MessageReader:
         """Reads the message of a row that begins with the columns of :data:`inbox.flow.mailboxes.reader.READER`."""
@@ -118,9 +118,7 @@ class MailboxMessages:
     ) -> list[tuple[int, int]]:
         # Flags are copied, so the user must be allowed to set all of them in the target mailbox.
         target.need(Rights.INSERT | Rights.SEEN | Rights.WRITE | Rights.DELETE_MESSAGES)
-        return await self._messages.copy(
-            source.mailbox.organization, source.mailbox.id, uids, target.mailbox.id, move=move
-        )
+        return await self._messages.copy(source.mailbox.tenant, source.mailbox.id, uids, target.mailbox.id, move=move)
 
     # -- changing
 
@@ -140,13 +138,13 @@ class MailboxMessages:
             flags, keywords = flags & allowed, known
             if mode == "set":
                 return self._replace(access, uids, flags, keywords)
-        return self._messages.storing(access.mailbox.organization, access.mailbox.id, uids, mode, flags, keywords)
+        return self._messages.storing(access.mailbox.tenant, access.mailbox.id, uids, mode, flags, keywords)
 
     async def _replace(
         self, access: Access, uids: Sequence[int], flags: int, keywords: tuple[str, ...]
     ) -> AsyncIterator[StoreStep]:
         """Replaces the flags that the user may change: adds the requested ones, then removes the others."""
-        tenant, mailbox = access.mailbox.organization, access.mailbox.id
+        tenant, mailbox = access.mailbox.tenant, access.mailbox.id
         others: tuple[str, ...] = ()
         if Rights.WRITE in access.rights:
             status = await self._mailboxes.status(tenant, mailbox)
@@ -165,10 +163,10 @@ class MailboxMessages:
         if Rights.SEEN not in access.rights:
             return []
         mailbox = access.mailbox
-        entries, _ = await self._messages.store(mailbox.organization, mailbox.id, uids, "add", Flag.SEEN)
+        entries, _ = await self._messages.store(mailbox.tenant, mailbox.id, uids, "add", Flag.SEEN)
         return entries
 
     async def expunge(self, access: Access, uids: Sequence[int] | None = None) -> list[int]:
         """Removes messages that have ``\\Deleted``, among these uids or all; returns their uids."""
         access.need(Rights.EXPUNGE)
-        return await self._messages.expunge(access.mailbox.organization, access.mailbox.id, uids)
+        return await self._messages.expunge(access.mailbox.tenant, access.mailbox.id, uids)

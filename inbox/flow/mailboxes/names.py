@@ -49,7 +49,7 @@ class MailboxNames:
     async def status(self, access: Access) -> MailboxStatus:
         """The counters of a mailbox. Raises NotFound if it no longer exists."""
         access.need(Rights.READ)
-        return await self._mailboxes.status(access.mailbox.organization, access.mailbox.id)
+        return await self._mailboxes.status(access.mailbox.tenant, access.mailbox.id)
 
     async def create(self, user: Identity, name: str, special_use: str | None = None) -> None:
         """Creates a mailbox, and missing levels above it. The user is not subscribed to them: the client decides about
@@ -87,7 +87,7 @@ class MailboxNames:
         access.need(Rights.DELETE_MAILBOX)
         if access.mailbox.name == "INBOX":
             raise NameRefused("INBOX cannot be deleted")
-        await self._mailboxes.delete(access.mailbox.organization, access.mailbox.id)
+        await self._mailboxes.delete(access.mailbox.tenant, access.mailbox.id)
         return access
 
     async def rename(self, user: Identity, source: str, target: str) -> None:
@@ -106,7 +106,7 @@ class MailboxNames:
         place = await self._resolver.place(user, target)
         place.need(Rights.CREATE)
         mailbox = access.mailbox
-        if (place.tenant, place.account) != (mailbox.organization, mailbox.account):
+        if (place.tenant, place.account) != (mailbox.tenant, mailbox.account):
             raise NameRefused("A mailbox cannot be moved to another owner")
         if mailbox.name != "INBOX":
             if place.name.startswith(mailbox.name + "/"):
@@ -116,7 +116,7 @@ class MailboxNames:
             for other in await self._mailboxes.all(place.tenant, place.account):
                 if other.name.startswith(mailbox.name + "/"):
                     _check_name(place.name + other.name[len(mailbox.name) :])
-        await self._mailboxes.rename(mailbox.organization, mailbox.id, place.name)
+        await self._mailboxes.rename(mailbox.tenant, mailbox.id, place.name)
 
     async def subscriptions(self, user: Identity) -> set[str]:
         """The names to which the user is subscribed, whether or not mailboxes with these names exist."""

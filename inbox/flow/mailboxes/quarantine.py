@@ -10,7 +10,7 @@ from inbox.base.clock import Clock
 from inbox.base.errors import NotFound
 from inbox.flow.trace import transaction_of
 from inbox.identity.directory import AddressDirectory
-from inbox.mail.tenancy import QUARANTINE, Account, Mailbox, Organization
+from inbox.mail.tenancy import QUARANTINE, Account, Mailbox, Tenant
 from inbox.store.ports import Database
 from inbox.store.ports.messages import StoredMessage
 
@@ -18,7 +18,7 @@ from inbox.store.ports.messages import StoredMessage
 class Quarantined(NamedTuple):
     """One quarantined copy."""
 
-    tenant: Organization
+    tenant: Tenant
     mailbox: Mailbox
     message: StoredMessage
 
@@ -46,16 +46,16 @@ class Quarantine:
         self._messages = database.messages
         self._directory = AddressDirectory(database.tenants, database.accounts, clock)
 
-    async def tenants(self, name: str | None = None) -> list[Organization]:
+    async def tenants(self, name: str | None = None) -> list[Tenant]:
         """The tenant of this name, or all of them. Raises NotFound."""
         if name is None:
-            return await self._tenants.organizations()
-        found = await self._tenants.organization(name)
+            return await self._tenants.all()
+        found = await self._tenants.by_name(name)
         if found is None:
             raise NotFound(f"no tenant {name}")
         return [found]
 
-    async def of(self, tenant: Organization) -> AsyncIterator[Quarantined]:
+    async def of(self, tenant: Tenant) -> AsyncIterator[Quarantined]:
         """All quarantined copies of a tenant, sorted by uid, without their header sections."""
         mailbox = await self._mailboxes.by_name(tenant.id, None, QUARANTINE)
         if mailbox is None:
@@ -64,7 +64,7 @@ class Quarantine:
         async for message in self._messages.fetch(tenant.id, mailbox.id, uids, texts=False):
             yield Quarantined(tenant, mailbox, message)
 
-    async def find(self, tenant: Organization, uid: int) -> Quarantined:
+    async def find(self, tenant: Tenant, uid: int) -> Quarantined:
         """One quarantined copy. Raises NotFound."""
         mailbox = await self._mailboxes.by_name(tenant.id, None, QUARANTINE)
         if mailbox is not None:
@@ -94,7 +94,7 @@ class Quarantine:
         leads now."""
         address = held.message.recipient or ""
         hosted = await self._tenants.domain(address.rpartition("@")[2])
-        if hosted is not None and hosted.organization.id == held.tenant.id:
+        if hosted is not None and hosted.tenant.id == held.tenant.id:
             accounts, _ = await self._directory.accounts(hosted, address)
             if accounts:
                 return accounts[0]

@@ -55,7 +55,7 @@ async def domain_needs(
         ConfigError: a signing key cannot be used.
     """
     dmarc_reports = f"{REPORTS}@{hosted.fqdn}"
-    known = await database.accounts.targets(hosted.organization.id, dmarc_reports)
+    known = await database.accounts.targets(hosted.tenant.id, dmarc_reports)
     return Needs(
         hosted.fqdn,
         host.hostname,
@@ -72,7 +72,7 @@ async def domain_needs(
 async def _keys(
     database: Database, own: InstallationSigning, hosted: HostedDomain, clock: Clock
 ) -> tuple[ShownKey, ...]:
-    rows = await database.dkim_keys.all(hosted.organization.id, hosted.fqdn)
+    rows = await database.dkim_keys.all(hosted.tenant.id, hosted.fqdn)
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     signing = SigningKeyring(directory, database.dkim_keys, own, clock).of(hosted, rows)
     # The installation's key may belong to another domain: its record is in that domain.

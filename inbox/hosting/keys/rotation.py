@@ -101,7 +101,7 @@ class Rotation:
             AlreadyExists: the domain has a key with this selector, or a pending key with another selector.
             NotFound: the tenant no longer hosts the domain.
         """
-        rows = await self._keys.all(hosted.organization.id, hosted.fqdn)
+        rows = await self._keys.all(hosted.tenant.id, hosted.fqdn)
         wanted = {name: _selector(hosted, algorithms, name, selector) if selector else None for name in algorithms}
         waiting = {row.algorithm: row for row in rows if row.state == "pending"}
         taken = {row.selector for row in rows} | {hosted.overrides.dkim_selector}
@@ -121,7 +121,7 @@ class Rotation:
         for selector in names:
             if selector == hosted.overrides.dkim_selector:
                 continue
-            made = DkimKeyRecord(hosted.organization.id, hosted.fqdn, selector, algorithm, text, created_at=now)
+            made = DkimKeyRecord(hosted.tenant.id, hosted.fqdn, selector, algorithm, text, created_at=now)
             try:
                 await self._keys.add(made)
             except AlreadyExists:

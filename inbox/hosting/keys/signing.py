@@ -76,7 +76,7 @@ class SigningKeyring:
     async def placed(self, tenant: str, domain: str) -> tuple[PlacedKey, ...]:
         """Like :meth:`keys`, with their origins."""
         hosted = await self._directory.domain(domain)
-        if hosted is None or hosted.organization.id != tenant:
+        if hosted is None or hosted.tenant.id != tenant:
             return self._own
         found = self._kept.get((tenant, hosted.fqdn))
         if found is None:

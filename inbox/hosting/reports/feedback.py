@@ -90,7 +90,7 @@ class FeedbackLedger:
 
     async def keep(self, tenant: str, report: IncomingReport) -> bool:
         hosted = await self._directory.domain(report.domain)
-        if hosted is None or hosted.organization.id != tenant:
+        if hosted is None or hosted.tenant.id != tenant:
             return False
         try:
             return await file_report(self._reports, tenant, report, self._clock.now(), self._run_blocking)

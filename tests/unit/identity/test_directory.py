@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from inbox.identity.directory import KEPT_SECONDS, AddressDirectory
-from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Organization
+from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Tenant
 from inbox.plugin.api.testing import FakeClock
 
-ACME = Organization("org-acme", "acme")
+ACME = Tenant("org-acme", "acme")
 
 
 def account(address: str) -> Account:
@@ -30,17 +30,17 @@ class Book:
     async def hosted(self, fqdn: str) -> HostedDomain | None:
         return self.hosted_at_all.get(fqdn)
 
-    async def organizations(self) -> list[Organization]:
+    async def all(self) -> list[Tenant]:
         self.asked.append("organizations")
-        return [each.organization for each in self.active.values()]
+        return [each.tenant for each in self.active.values()]
 
     async def domains(self, tenant: str | None = None) -> list[HostedDomain]:
         self.asked.append(f"domains of {tenant}")
-        return [each for each in self.active.values() if each.organization.id == tenant]
+        return [each for each in self.active.values() if each.tenant.id == tenant]
 
     async def first(self, tenant: str) -> Account | None:
         self.asked.append(f"first of {tenant}")
-        return next((each for found in self.addresses.values() for each in found if each.organization == tenant), None)
+        return next((each for found in self.addresses.values() for each in found if each.tenant == tenant), None)
 
     async def targets(self, tenant: str, address: str, *, active: bool = True) -> list[Account]:
         assert tenant == ACME.id
@@ -150,7 +150,7 @@ async def test_a_suspended_domain_is_told_from_one_that_is_not_hosted() -> None:
     book.hosted_at_all = {
         "acme.test": domain(),
         "off.test": off,
-        "umbra.test": HostedDomain(Organization("org-umbra", "umbra", False), "umbra.test"),
+        "umbra.test": HostedDomain(Tenant("org-umbra", "umbra", False), "umbra.test"),
     }
     found = [await directory(book).suspended(f"{name}.test") for name in ("acme", "off", "umbra", "nowhere")]
     assert found == [None, off, book.hosted_at_all["umbra.test"], None]
@@ -192,8 +192,8 @@ async def test_the_first_account_is_kept_for_a_moment_and_that_there_is_none_is_
 async def test_the_domain_that_answers_for_the_server() -> None:
     book = Book({})
     assert await directory(book).home("mx.acme.test") is None
-    old, young = Organization("o", "zoo", created_at=1.0), Organization("y", "able", created_at=2.0)
-    gone = Organization("g", "gone", is_active=False)
+    old, young = Tenant("o", "zoo", created_at=1.0), Tenant("y", "able", created_at=2.0)
+    gone = Tenant("g", "gone", is_active=False)
     for tenant, fqdn, active in (
         (young, "young.test", True), (old, "z.old.test", True), (old, "a.old.test", False), (gone, "gone.test", True),
     ):  # fmt: skip

@@ -15,7 +15,7 @@ from inbox.base.errors import AlreadyExists, ConfigError, NotFound, StoreUnavail
 from inbox.dns.resolver import CachingResolver
 from inbox.hosting.keys.rotation import KEYS_PER_LOOK, LONGEST_PAUSE, Looked
 from inbox.hosting.keys.signing import load_private
-from inbox.mail.tenancy import DomainOverrides, HostedDomain, Organization
+from inbox.mail.tenancy import DomainOverrides, HostedDomain, Tenant
 from inbox.store.ports import DkimKeyRecord
 from inbox.store.sqlite.dkim_keys import SqliteDkimKeys
 from tests.support.dkim_keys import KeyWorld, key_world, text_of
@@ -56,7 +56,7 @@ async def test_a_key_that_waits_is_given_again(world: KeyWorld) -> None:
 
 async def test_names_of_one_day(world: KeyWorld) -> None:
     await world.db.tenants.set_domain_overrides(
-        world.hosted.organization.id, "acme.test", DomainOverrides(dkim_selector="20270115-ed25519")
+        world.hosted.tenant.id, "acme.test", DomainOverrides(dkim_selector="20270115-ed25519")
     )
     world.hosted = replace(world.hosted, overrides=DomainOverrides(dkim_selector="20270115-ed25519"))
     names = []
@@ -69,7 +69,7 @@ async def test_names_of_one_day(world: KeyWorld) -> None:
 
 async def test_selectors_that_the_operator_chooses(world: KeyWorld) -> None:
     assert [row.selector for row in await world.prepare("ed25519", selector="Mail.EU")] == ["mail.eu"]
-    await world.db.dkim_keys.remove(world.hosted.organization.id, "acme.test", "mail.eu")
+    await world.db.dkim_keys.remove(world.hosted.tenant.id, "acme.test", "mail.eu")
     assert [row.selector for row in await world.prepare(selector="next")] == ["next-rsa", "next-ed25519"]
 
 
@@ -104,7 +104,7 @@ async def test_two_who_choose_one_selector_at_once(world: KeyWorld) -> None:
 
 
 async def test_a_domain_that_is_not_the_tenants(world: KeyWorld) -> None:
-    world.hosted = HostedDomain(Organization("nobody", "nobody"), "acme.test")
+    world.hosted = HostedDomain(Tenant("nobody", "nobody"), "acme.test")
     with pytest.raises(NotFound):
         await world.prepare("ed25519")
 

@@ -7,7 +7,7 @@ import pytest
 from inbox.hosting.keys.rotation import generate
 from inbox.hosting.keys.signing import InstallationSigning, SigningKeyring, load_private
 from inbox.hosting.keys.states import DAY, KeyState, key_states
-from inbox.mail.tenancy import DomainOverrides, HostedDomain, Organization
+from inbox.mail.tenancy import DomainOverrides, HostedDomain, Tenant
 from inbox.plugin.api.signing import SigningKey
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports import DkimKeyRecord, DkimKeyState
@@ -22,7 +22,7 @@ def row(selector: str, state: DkimKeyState, algorithm: str = "rsa", **times: flo
 
 
 def states(*rows: DkimKeyRecord, fields: DomainOverrides | None = None, own: bool = False) -> dict[str, KeyState]:
-    hosted = HostedDomain(Organization("t1", "acme"), "acme.test", fields or DomainOverrides())
+    hosted = HostedDomain(Tenant("t1", "acme"), "acme.test", fields or DomainOverrides())
     signing = InstallationSigning(key=SigningKey("host.test", "s0", load_private(RSA)) if own else None)
     ring = SigningKeyring(None, None, signing, FakeClock())  # type: ignore[arg-type]  # of() asks nobody
     found = key_states(hosted, rows, ring.of(hosted, rows), NOW)
