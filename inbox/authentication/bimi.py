@@ -104,7 +104,7 @@ def not_enforced(published: Mapping[str, str]) -> str:
     if published.get("p") not in _ENFORCED:
         return "the DMARC policy is not quarantine or reject"
     if published.get("sp") == "none":
-        return "the DMARC policy of subdomains is none"
+        return "subdomains have the DMARC policy none"
     if published.get("pct", "100") != "100":
         return "the DMARC policy does not apply to all mail"
     if published.get("t") == "y":

@@ -98,4 +98,4 @@ class Quarantine:
             accounts, _ = await self._directory.accounts(hosted, address)
             if accounts:
                 return accounts[0]
-        raise NotFound(f"{address or 'its recipient'} leads to no account of {held.tenant.name} any more")
+        raise NotFound(f"{address or 'its recipient'} no longer leads to an account of {held.tenant.name}")

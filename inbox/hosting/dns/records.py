@@ -73,10 +73,10 @@ class Service:
 class Needs:
     """The inputs of a domain's records.
 
-    ``hostname`` is SERVER_HOSTNAME. ``addresses`` are the known sending addresses.
-    ``certificate`` is the SHA-256 of the public key (SubjectPublicKeyInfo) of the certificate in force; None if there
-    is none. ``trusted``: that certificate is not self-signed and for ``hostname``. ``reports``: receives reports;
-    ``dmarc_reports``: receives those about DMARC, if the domain has a separate address for them.
+    ``hostname`` is SERVER_HOSTNAME. ``addresses`` are the known sending addresses. ``certificate`` is the SHA-256 of
+    the public key (SubjectPublicKeyInfo) of the certificate in force; None without one. ``trusted``: that certificate
+    is not self-signed and for ``hostname``. ``reports``: receives reports; ``dmarc_reports``: receives those about
+    DMARC, if the domain has a separate address for them.
     """
 
     domain: str
