@@ -121,7 +121,7 @@ def wanted_records(needs: Needs) -> list[WantedRecord]:
             "TXT",
             f"v=TLSRPTv1; rua=mailto:{needs.reports_to}",
             Need.RECOMMENDED,
-            "others report when TLS to us fails",
+            "other servers report when TLS to this server fails",
         ),
         *_tlsa(needs),
         *_services(needs),

@@ -43,7 +43,7 @@ async def test_a_server_may_be_given_by_its_name() -> None:
     assert await upstream.servers() is not once
 
 
-async def test_a_server_whose_name_is_nobodys() -> None:
+async def test_a_server_with_an_unknown_name() -> None:
     with pytest.raises(DnsTemporary, match="no address of the DNS server nowhere"):
         await Upstream(FakeClock(), f"nowhere{'x' * 64}.invalid:53").servers()
 

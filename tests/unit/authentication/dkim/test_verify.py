@@ -208,7 +208,7 @@ async def test_an_unsound_header_section(dns: MemoryResolver, spoil: Callable[[b
     assert fact.passing == ()
 
 
-async def test_a_line_in_front_that_is_no_field(dns: MemoryResolver) -> None:
+async def test_a_first_line_that_is_not_a_field(dns: MemoryResolver) -> None:
     stray = b"From ann@sender.test Fri Jan 15 08:00:00 2027\r\n"
     assert (await check(stray + handmade(MAIL), dns)).result is P
     assert (await check(handmade(stray + MAIL), dns)).result is P

@@ -51,7 +51,7 @@ async def test_a_copy_is_found_released_and_gone(acme: Home) -> None:
     assert len(await acme.uids()) == 1
 
 
-async def test_a_copy_for_nobody_stays_until_it_is_deleted(acme: Home) -> None:
+async def test_a_copy_without_an_account_stays_until_it_is_deleted(acme: Home) -> None:
     quarantine = Quarantine(acme.db, SystemClock())
     other = await home(acme.db, "other")
     for recipient in ("gone@acme.test", other.account.address, ""):

@@ -77,7 +77,9 @@ async def test_each_domain_that_asks_gets_its_report(db: SqliteDatabase) -> None
 
 
 @pytest.mark.real
-async def test_nobody_outside_gets_one_without_his_consent(db: SqliteDatabase, dns_world: DnsWorld) -> None:
+async def test_an_external_destination_gets_a_report_only_with_its_consent(
+    db: SqliteDatabase, dns_world: DnsWorld
+) -> None:
     named = "mailto:in@mail.signed.test,mailto:out@plain.test,mailto:yes@collector.plain.test,mailto:who@bogus.test"
     await observe(db, (asking("signed.test", named), 3))
     dns = CachingResolver(SystemClock(), dns_world.resolver)
