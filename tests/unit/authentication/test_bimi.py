@@ -112,7 +112,7 @@ def test_the_selector_counts_if_the_author_signed_it() -> None:
         DkimFact(Result.PASS, (replace(SIGNED.signatures[0], domain="badexample.org"),)),
     ],
 )
-def test_the_selector_of_an_unknown_author_is_ignored(dkim: DkimFact | None) -> None:
+def test_a_selector_without_a_valid_signature_of_the_author_is_ignored(dkim: DkimFact | None) -> None:
     assert selector_of(SELECTOR, dkim, "example.org") == "default"
 
 
