@@ -304,7 +304,7 @@ def test_signatures_that_are_wrong(operator: Operator) -> None:
         (row["outcome"], row["state"], row["change"]) for row in rows if row["record"] == "dnssec"
     ]
     assert (outcome, state) == ("fail", "invalid")
-    assert change.startswith("its signatures are wrong")
+    assert change.startswith("its signatures are invalid")
 
 
 def test_dnssec_cannot_be_told_from_afar(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
