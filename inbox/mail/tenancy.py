@@ -13,7 +13,7 @@ EncryptionMode = Literal["standard", "e2ee"]
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A tenant. ``name`` is what policies and commands call it; ``id`` is what keys carry."""
+    """A tenant. ``name`` is its name in policies and commands; ``id`` is used in keys."""
 
     id: str
     name: str
@@ -23,7 +23,7 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class DomainOverrides:
-    """The optional fields of the ``has_domain`` edge: the last word on one domain's policy. None: not set."""
+    """The optional fields of the ``has_domain`` edge: they override the policy for one domain. None: not set."""
 
     dkim_selector: str | None = None
     dkim_private_key_b64_pkcs8: str | None = field(default=None, repr=False)
@@ -46,7 +46,7 @@ class DomainOverrides:
 
 @dataclass(frozen=True, slots=True)
 class HostedDomain:
-    """A domain that a tenant hosts: the ``has_domain`` edge with both of its ends."""
+    """A domain that a tenant hosts: the ``has_domain`` edge with both ends."""
 
     tenant: Tenant
     fqdn: str
@@ -56,7 +56,7 @@ class HostedDomain:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user who may log in. ``address`` is the canonical key of the account's own (master) address."""
+    """A user account. ``address`` is the canonical key of the account's own (master) address."""
 
     id: str
     tenant: str
@@ -90,7 +90,7 @@ class Mailbox:
     parent: str | None = None
 
 
-#: The name of the tenant's own mailbox for mail that was quarantined.
+#: The name of the tenant's own mailbox for quarantined mail.
 QUARANTINE: Final = "Quarantine"
 #: Mailboxes of every new account: names and special uses (RFC 6154); all are subscribed.
 DEFAULT_MAILBOXES: tuple[tuple[str, str | None], ...] = (

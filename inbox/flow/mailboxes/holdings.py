@@ -40,6 +40,6 @@ class Holdings:
     async def _of(self, owner: str, tenant: str, account: str | None) -> list[Holding]:
         found: list[Holding] = []
         for mailbox in await self._mailboxes.all(tenant, account):
-            with contextlib.suppress(NotFound):  # it was deleted a moment ago
+            with contextlib.suppress(NotFound):  # deleted a moment ago
                 found.append(Holding(owner, mailbox, await self._mailboxes.status(tenant, mailbox.id)))
         return found

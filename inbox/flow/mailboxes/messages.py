@@ -1,7 +1,7 @@
 """Messages of a mailbox: read, watch, append, change flags, copy, move, expunge.
 
-Each call is one command of a client, for many messages at once: rights are checked once for each call, and what the
-store yields is passed on as it is. Long changes run in steps of the store, between which other users get their turn.
+Each call is one command of a client, for many messages at once: it checks rights once, and passes on what the store
+yields. Long changes run in steps of the store, between which other users get their turn.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from inbox.store.ports.messages import Column, Entry, MailboxChanges, Placed, St
 
 
 class Opened(NamedTuple):
-    """A mailbox at the moment when a user opens it; the listing may be newer than the status."""
+    """A mailbox as of the moment a user opens it; the listing may be newer than the status."""
 
     status: MailboxStatus
     listing: Listing
@@ -57,7 +57,7 @@ class MailboxMessages:
         return Opened(status, await self._listings.of(mailbox, status.modseq))
 
     def watch(self, access: Access) -> Subscription:
-        """Wakes its owner when the mailbox may have changed. The caller closes it."""
+        """A subscription that wakes its owner when the mailbox may have changed. The caller must close it."""
         access.need(Rights.READ)
         return self._changes.subscribe([access.mailbox.id])
 
@@ -67,7 +67,7 @@ class MailboxMessages:
         return await self._messages.changes(access.mailbox.tenant, access.mailbox.id, since)
 
     async def claim_recent(self, access: Access) -> int:
-        """The first uid that no session was informed of as recent; later calls return later ones."""
+        """The first uid that no session has received as recent; later calls return later ones."""
         access.need(Rights.READ)
         return await self._messages.claim_recent(access.mailbox.tenant, access.mailbox.id)
 
@@ -91,7 +91,7 @@ class MailboxMessages:
         keywords: tuple[str, ...],
         internal_date: float | None,
     ) -> Placed:
-        """Judges and files a message. Flags that the user may not set are left out (RFC 4314 §4).
+        """Judges and files a message. Flags that the user may not set are omitted (RFC 4314 §4).
 
         Raises:
             InboxError: a hook refused the message, or storage failed.
@@ -103,19 +103,20 @@ class MailboxMessages:
         )
 
     async def copy(self, source: Access, uids: Sequence[int], target: Access) -> list[tuple[int, int]]:
-        """Copies all messages or none. Returns (old uid, new uid), by old uid; uids that do not exist are left out."""
+        """Copies all messages or none. Returns (old uid, new uid), sorted by old uid; uids that do not exist are
+        skipped."""
         source.need(Rights.READ)
         return await self._transfer(source, uids, target, move=False)
 
     async def move(self, source: Access, uids: Sequence[int], target: Access) -> list[tuple[int, int]]:
-        """Moves messages, each of them whole. Returns (old uid, new uid), by old uid."""
+        """Moves messages, each atomically. Returns (old uid, new uid), sorted by old uid."""
         source.need(Rights.READ | Rights.DELETE_MESSAGES | Rights.EXPUNGE)
         return await self._transfer(source, uids, target, move=True)
 
     async def _transfer(
         self, source: Access, uids: Sequence[int], target: Access, *, move: bool
     ) -> list[tuple[int, int]]:
-        # The flags go along, so the user must be allowed to set all of them there.
+        # Flags are copied, so the user must be allowed to set all of them in the target mailbox.
         target.need(Rights.INSERT | Rights.SEEN | Rights.WRITE | Rights.DELETE_MESSAGES)
         return await self._messages.copy(source.mailbox.tenant, source.mailbox.id, uids, target.mailbox.id, move=move)
 
@@ -124,9 +125,9 @@ class MailboxMessages:
     def store(
         self, access: Access, uids: Sequence[int], mode: StoreMode, flags: int, keywords: tuple[str, ...] = ()
     ) -> AsyncIterator[StoreStep]:
-        """Changes flags; yields each step once it is durable, and does not go on before the next one is asked for.
+        """Changes flags; yields each step once it is durable, and starts the next step only when it is requested.
 
-        A user who may change some of the flags changes these (RFC 4314 §4).
+        If the user may change only some of the flags, only these change (RFC 4314 §4).
         """
         rights = access.rights
         if not changes_all_flags(rights):
@@ -142,7 +143,7 @@ class MailboxMessages:
     async def _replace(
         self, access: Access, uids: Sequence[int], flags: int, keywords: tuple[str, ...]
     ) -> AsyncIterator[StoreStep]:
-        """Replaces those flags that the user may change: adds what it asks for, then removes the others of them."""
+        """Replaces the flags that the user may change: adds the requested ones, then removes the others."""
         tenant, mailbox = access.mailbox.tenant, access.mailbox.id
         others: tuple[str, ...] = ()
         if Rights.WRITE in access.rights:
@@ -157,8 +158,8 @@ class MailboxMessages:
             yield step
 
     async def mark_seen(self, access: Access, uids: Sequence[int]) -> list[Entry]:
-        """Sets ``\\Seen``, and returns the messages as they are now. Without the right to, it does nothing: FETCH of a
-        body does not fail for that (RFC 4314 §4)."""
+        """Sets ``\\Seen``, and returns the updated messages. Does nothing if the user lacks the right: FETCH of a body
+        does not fail because of that (RFC 4314 §4)."""
         if Rights.SEEN not in access.rights:
             return []
         mailbox = access.mailbox
@@ -166,6 +167,6 @@ class MailboxMessages:
         return entries
 
     async def expunge(self, access: Access, uids: Sequence[int] | None = None) -> list[int]:
-        """Removes messages that have ``\\Deleted``, of these uids or of all; returns their uids."""
+        """Removes messages that have ``\\Deleted``, among these uids or all; returns their uids."""
         access.need(Rights.EXPUNGE)
         return await self._messages.expunge(access.mailbox.tenant, access.mailbox.id, uids)

@@ -109,7 +109,7 @@ def test_a_recipient_that_is_gone_keeps_the_mail_held(demo: Cli) -> None:
     asyncio.run(hold(demo, "gone@demo.test"))
     ran = demo("quarantine", "release", "demo/3")
     assert ran.code == 1
-    assert "gone@demo.test leads to no account" in ran.err
+    assert "gone@demo.test no longer leads to an account" in ran.err
     assert len(demo("quarantine", "list", "--json").json) == 3
 
 

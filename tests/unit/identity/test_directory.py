@@ -93,7 +93,7 @@ async def test_whether_there_is_a_tenant_is_asked_until_there_is_one() -> None:
     assert book.asked == ["organizations"] * 3
 
 
-async def test_nothing_before_the_plus_is_nobody() -> None:
+async def test_an_empty_local_part_before_the_plus_has_no_account() -> None:
     assert await directory(Book({"ann@acme.test": [ANN]})).accounts(domain(), "+x@acme.test") == ((), None)
 
 
@@ -136,7 +136,7 @@ async def test_the_domains_postmaster_comes_before_its_catch_all() -> None:
     assert await directory(book).accounts(gone, "postmaster@acme.test") == ((), None)
 
 
-async def test_a_disabled_account_is_told_from_none() -> None:
+async def test_a_disabled_account_is_distinguished_from_a_missing_one() -> None:
     book = Book({})
     book.disabled["zoe@acme.test"] = [account("zoe@acme.test")]
     asked = [await directory(book).is_disabled(domain(), f"{name}@acme.test") for name in ("zoe", "zoe+x", "nobody")]
@@ -144,7 +144,7 @@ async def test_a_disabled_account_is_told_from_none() -> None:
     assert not await directory(book).is_disabled(domain(plus_addressing_enabled=False), "zoe+x@acme.test")
 
 
-async def test_a_suspended_domain_is_told_from_one_that_is_not_hosted() -> None:
+async def test_a_suspended_domain_is_distinguished_from_one_that_is_not_hosted() -> None:
     book = Book({})
     off = HostedDomain(ACME, "off.test", is_active=False)
     book.hosted_at_all = {
@@ -156,7 +156,7 @@ async def test_a_suspended_domain_is_told_from_one_that_is_not_hosted() -> None:
     assert found == [None, off, book.hosted_at_all["umbra.test"], None]
 
 
-async def test_answers_are_kept_for_a_moment_but_never_that_there_is_nobody() -> None:
+async def test_answers_are_cached_for_a_moment_but_misses_never() -> None:
     clock = FakeClock()
     book = Book({"ann@acme.test": [ANN]})
     book.active["acme.test"] = domain()
@@ -176,7 +176,7 @@ async def test_answers_are_kept_for_a_moment_but_never_that_there_is_nobody() ->
     assert book.asked[-1] == "acme.test"
 
 
-async def test_the_first_account_is_kept_for_a_moment_and_that_there_is_none_is_not() -> None:
+async def test_the_first_account_is_cached_for_a_moment_but_its_absence_is_not() -> None:
     clock, book = FakeClock(), Book({})
     asked = directory(book, clock)
     assert await asked.first_account(ACME.id) is None

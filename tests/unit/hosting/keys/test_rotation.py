@@ -74,7 +74,7 @@ async def test_selectors_that_the_operator_chooses(world: KeyWorld) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a..b", "a b", "[192.0.2.1]", "x" * 64, ".".join(["abcdefgh"] * 26)])
-async def test_what_is_no_selector(world: KeyWorld, name: str) -> None:
+async def test_invalid_selectors(world: KeyWorld, name: str) -> None:
     if not name:
         assert [row.selector for row in await world.prepare("ed25519", selector=name)] == ["20270115-ed25519"]
         return
@@ -170,7 +170,7 @@ async def test_a_record_that_is_not_this_key_activates_nothing(world: KeyWorld, 
     assert told["shows"] == ("ambiguous" if shown == "two records" else "other")
 
 
-async def test_while_nobody_can_say_nothing_changes(world: KeyWorld) -> None:
+async def test_without_an_answer_nothing_changes(world: KeyWorld) -> None:
     (row,) = await world.prepare("ed25519")
     world.publish(row)
     name = record_name(row.selector, row.domain)
@@ -264,7 +264,7 @@ async def test_no_private_key_is_logged(world: KeyWorld) -> None:
         assert row.private_key_b64_pkcs8[:40] not in f"{world.log.events}{looked}"
 
 
-async def test_a_database_that_is_gone_is_told_to_the_caller(world: KeyWorld) -> None:
+async def test_a_database_that_is_gone_is_reported_to_the_caller(world: KeyWorld) -> None:
     await world.db.close()
     with pytest.raises(StoreUnavailable):
         await world.rotation().look()

@@ -158,7 +158,7 @@ async def test_a_key_that_cannot_be_used_is_named_and_not_shown() -> None:
     ["", "%%%", "AAAA", written(ec.generate_private_key(ec.SECP256R1()))],
     ids=["empty", "no base64", "no key", "a key of another kind"],
 )
-def test_what_is_no_key_is_refused_without_showing_it(text: str) -> None:
+def test_an_invalid_key_is_refused_without_showing_it(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_private(text)
     assert len(text) < 10 or text not in str(caught.value)

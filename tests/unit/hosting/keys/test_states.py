@@ -50,7 +50,7 @@ def test_an_active_key_wants_nothing() -> None:
 
 def test_ed25519_alone_is_worth_a_word() -> None:
     found = states(row("ed", "active", "ed25519"))["ed"]
-    assert found.following == "many verifiers know RSA only: inbox domain dkim rotate acme.test --algorithm rsa"
+    assert found.following == "many verifiers only support RSA: inbox domain dkim rotate acme.test --algorithm rsa"
     assert states(row("ed", "active", "ed25519"), fields=FIELD)["ed"].following == ""
 
 
