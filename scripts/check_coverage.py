@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Compares the coverage of each layer with its floor: scripts/check_coverage.py REPORT.json
 
-REPORT.json is the report of coverage.py (``--cov-report=json``). It counts statements that the fast tests run in their
-own process; what only the tests of real programs run is not in it, so the figures of layers with many of those are
-lower.
+REPORT.json is the report of coverage.py (``--cov-report=json``). It counts statements that tests without real
+programs run in their own process. Statements that only the others run are not in it, so the figures of layers with many
+of those are lower.
 """
 
 from __future__ import annotations

@@ -14,6 +14,9 @@ from greenlet import greenlet
 from inbox.authentication.spf_greenlet import run, wait
 from inbox.plugin.engine.guard import Guard, HookOverrun
 
+#: Each test takes long by itself or with its setup: `make check` leaves them out.
+pytestmark = pytest.mark.slow
+
 USER: contextvars.ContextVar[str] = contextvars.ContextVar("USER", default="nobody")
 
 

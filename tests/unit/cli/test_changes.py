@@ -18,6 +18,9 @@ from inbox.store.blobs.local import LocalBlobs
 from tests.support.cli import Cli
 from tests.support.store import email, indexed
 
+#: Each test takes long by itself or with its setup: `make check` leaves them out.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def full(cli: Cli) -> Cli:

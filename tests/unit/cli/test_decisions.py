@@ -15,6 +15,9 @@ from inbox.store.ports.decisions import AlreadyFiled, DecisionFilter, DecisionRe
 from inbox.store.sqlite import SqliteDatabase
 from tests.support.cli import Cli
 
+#: Each test takes long by itself or with its setup: `make check` leaves them out.
+pytestmark = pytest.mark.slow
+
 ID = "06h07td1g1cmr2t5bdts"
 
 

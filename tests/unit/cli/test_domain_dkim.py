@@ -19,6 +19,9 @@ from tests.support.cli import Cli
 from tests.support.dns_servers import DnsServers
 from tests.support.dns_world import DnsWorld, quoted
 
+#: Each test takes long by itself or with its setup: `make check` leaves them out.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def resolver(monkeypatch: pytest.MonkeyPatch) -> MemoryResolver:

@@ -10,6 +10,9 @@ import pytest
 
 from tests.support.cli import Cli
 
+#: Each test takes long by itself or with its setup: `make check` leaves them out.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 PLUGIN = '''"""Hello: a greeting.
 

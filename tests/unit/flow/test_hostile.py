@@ -11,6 +11,9 @@ from inbox.base.limits import FIELD_OCTETS, HEADER_BLOCK_OCTETS, HEADER_FIELDS
 from inbox.plugin.api.context import Door
 from tests.support.flow import World, world
 
+#: Each test takes long by itself or with its setup: `make check` leaves them out.
+pytestmark = pytest.mark.slow
+
 #: Runs the Python of its settings at a stage; what it leaves in ``answer`` is the answer.
 RUNNER = '''
 """Does what the policy tells it to do."""

@@ -23,6 +23,9 @@ from inbox.store.worker.protocol import WORKER_OCTETS
 from inbox.store.worker.starting import OwnWorker
 from tests.support.store import IDS, Home, decision, envelope, home
 
+#: Each test takes long by itself or with its setup: `make check` leaves them out.
+pytestmark = pytest.mark.slow
+
 R = TypeVar("R")
 DATE = 1_750_000_000.0
 MAIL = (
