@@ -27,7 +27,7 @@ from inbox.wire.smtp.state import Dialogue
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What all sessions of one server share."""
+    """The objects that all sessions of one server share."""
 
     config: SmtpConfig
     service: Service

@@ -15,5 +15,5 @@ class CommandError(ProtocolError):
     """
 
     def __init__(self, code: int, status: str, text: str) -> None:
-        super().__init__(said)
+        super().__init__(text)
         self.code, self.status, self.said = code, status, text

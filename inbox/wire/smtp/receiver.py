@@ -48,7 +48,7 @@ class _Mode(Enum):
 class Receiver:
     """Converts the input from a client into events.
 
-    Lines of commands end with CRLF; a bare LF ends a line, too, but only so that the line can be rejected. Text lines may
+    Command lines end with CRLF; a bare LF ends a line, too, but only so that it can be rejected. Lines of text may
     be as long as the message: RFC 5321 §4.5.3.1.6 lets a server take more than 1000 octets, and breaking long
     lines would break signatures.
     """
