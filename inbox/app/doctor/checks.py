@@ -119,7 +119,7 @@ async def _hostname(patient: Patient) -> list[tuple[Outcome, str]]:
 async def _unused(patient: Patient) -> list[tuple[Outcome, str]]:
     given = patient.config.unused()
     if given:
-        return [(Outcome.WARN, f"set, but nothing in this version acts on it: {', '.join(given)}")]
+        return [(Outcome.WARN, f"set, but this version does not use it: {', '.join(given)}")]
     return [(Outcome.OK, "every variable that is set is used")]
 
 
@@ -133,7 +133,7 @@ async def _secrets(patient: Patient) -> list[tuple[Outcome, str]]:
 async def _data_folder(patient: Patient) -> list[tuple[Outcome, str]]:
     folder = patient.config.folders.data_dir
     if not folder.is_dir():
-        why = f"no folder {folder}: is INBOX_DATA_DIR right? inbox tenant add and inbox serve make a new one"
+        why = f"no folder {folder}: is INBOX_DATA_DIR right? inbox tenant add and inbox serve create a new one"
         return [(Outcome.FAIL, why)]
     owner = folder.stat().st_uid
     if owner != os.geteuid():
@@ -197,7 +197,7 @@ async def _blobs(patient: Patient) -> list[tuple[Outcome, str]]:
     key = f"msg/doctor/doctor/{patient.ids.new()}.eml"
     sent = MemoryContent(key.encode())
     if not patient.config.s3.enabled and not patient.config.folders.incoming.is_dir():
-        return [(Outcome.WARN, f"no folder {patient.config.folders.incoming} yet; inbox serve makes it")]
+        return [(Outcome.WARN, f"no folder {patient.config.folders.incoming} yet; inbox serve creates it")]
     await patient.blobs.open()
     try:
         await patient.blobs.put(key, sent)
@@ -234,7 +234,7 @@ async def _tls(patient: Patient) -> list[tuple[Outcome, str]]:
     if not patient.certificates.self_signed:
         patient.certificates.context()  # Raises if certificate and key do not belong together.
     elif not patient.certificates.cert_file.exists():
-        return [(Outcome.WARN, "no certificate; inbox serve makes a self-signed one. Set TLS_CERT_FILE, TLS_KEY_FILE")]
+        return [(Outcome.WARN, "no certificate; inbox serve creates a self-signed one. Set TLS_CERT_FILE, TLS_KEY_FILE")]
     info = patient.certificates.info()
     left = info.expires_at - patient.clock.now()
     days = f"{left / DAY:.0f} days left"

@@ -77,7 +77,7 @@ async def _asked(connection: Any, config: SurrealConfig, newest: int) -> Found:
         (root,) = await _statements(server, "INFO FOR ROOT")
         of_root = root["status"] == "OK"
         if of_root and not await _is_there(server, config, root["result"]):
-            return [("warn", f"{version}: no database {place} yet; inbox serve makes it")]
+            return [("warn", f"{version}: no database {place} yet; inbox serve creates it")]
         await server.use(config.namespace, config.database)
         (info,) = await _statements(server, "INFO FOR DB")
         if info["status"] != "OK":
@@ -127,7 +127,7 @@ async def _schema(server: Any, newest: int) -> tuple[Literal["ok", "warn", "fail
     (found,) = await _statements(server, "SELECT VALUE value FROM ONLY meta:schema")
     version = found["result"] if found["status"] == "OK" else None
     if not isinstance(version, int):
-        return "warn", "the database has no schema yet; inbox serve makes it"
+        return "warn", "the database has no schema yet; inbox serve creates it"
     if version > newest:
         return "fail", f"the database has schema {version}, this program knows {newest}: a newer inbox has used it"
     if version < newest:

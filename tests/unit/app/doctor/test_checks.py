@@ -390,4 +390,4 @@ async def test_a_variable_that_nothing_acts_on_is_told(tmp_path: Path) -> None:
     given = await founded(patient(tmp_path, SMTP_OUTBOUND_TLS_MODE="opportunistic", HTTP_PORT="3000"))
     found, detail = await outcome(given, "environment")
     assert found is Outcome.WARN
-    assert detail == "set, but nothing in this version acts on it: HTTP_PORT, SMTP_OUTBOUND_TLS_MODE"
+    assert detail == "set, but this version does not use it: HTTP_PORT, SMTP_OUTBOUND_TLS_MODE"
