@@ -177,7 +177,7 @@ def _mistakes(group: type[Group], error: ValidationError, environ: Mapping[str, 
         text = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         if not detail["loc"]:
             # A rule over several variables: its text names them.
-            yield said
+            yield text
             continue
         field = str(detail["loc"][0])
         variable = group.variable(field)

@@ -186,7 +186,7 @@ async def test_blobs_that_come_back_changed(tmp_path: Path) -> None:
     given = replace(given, blobs=Forgetful(given.config.folders.incoming))
     assert await outcome(given, "blobs") == (
         Outcome.FAIL,
-        f"{tmp_path}/data/incoming gave back other bytes than were put",
+        f"{tmp_path}/data/incoming returned different octets than were written",
     )
 
 
@@ -275,7 +275,7 @@ def process(index: int) -> dict[str, object]:
     ("status", "health", "expected"),
     [
         ({"pid": 7, "uptime_seconds": 9}, {"status": "ok"}, (Outcome.OK, "process 7 runs for 9 s, no plugin fails")),
-        ({}, {"reason": "database is gone"}, (Outcome.FAIL, "takes no mail now: database is gone")),
+        ({}, {"reason": "database is gone"}, (Outcome.FAIL, "accepts no mail now: database is gone")),
         (
             {"policy_error": "tenants/acme.yaml:3:5: unknown key 'x'"},
             {"status": "ok"},
@@ -284,7 +284,7 @@ def process(index: int) -> dict[str, object]:
         (
             {"failing_plugins": [failing()]},
             {"status": "ok"},
-            (Outcome.FAIL, "plugin clamav failed 5 times in a row and is not called for a while: cannot connect"),
+            (Outcome.FAIL, "plugin clamav failed 5 times in a row and is not called for now: cannot connect"),
         ),
         (
             {"rate_counters": "inbox-rates.db: gone", "processes": [process(0) | {"rate_counters": ""}]},
@@ -297,7 +297,7 @@ def process(index: int) -> dict[str, object]:
         (
             {"failing_plugins": [failing(breaker="closed", failures=2)]},
             {"status": "ok"},
-            (Outcome.WARN, "plugin clamav failed 2 times in a row and goes on being called: cannot connect"),
+            (Outcome.WARN, "plugin clamav failed 2 times in a row and is still called: cannot connect"),
         ),
         (
             {"pid": 7, "uptime_seconds": 9, "worker": WORKER, "processes": [process(0), process(1)]},
@@ -318,7 +318,7 @@ def process(index: int) -> dict[str, object]:
             {"status": "ok"},
             (
                 Outcome.FAIL,
-                "process 1 does not answer: it is started by itself, and if it stays so the log says why not",
+                "process 1 does not answer: the server starts it again; if that fails repeatedly, the log has the reason",
             ),
         ),
         (
@@ -375,7 +375,7 @@ async def test_a_server_that_hangs_is_asked_at_the_ports_that_it_should_have(tmp
         Outcome.FAIL,
         f"imap 127.0.0.1 port {unused_port}: Connection refused",
     )
-    assert await outcome(hanging, "server") == (Outcome.FAIL, "takes no mail now: timed out")
+    assert await outcome(hanging, "server") == (Outcome.FAIL, "accepts no mail now: timed out")
 
 
 async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
