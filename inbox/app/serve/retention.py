@@ -16,7 +16,7 @@ from inbox.base.clock import Clock
 from inbox.plugin.api.services import Log
 from inbox.policy.edit import write_atomically
 
-#: How many times as fast as the process's own time it may advance while it is behind.
+#: The highest speed of this time while it is behind, as a multiple of the process's own time.
 RATE: Final = 4.0
 DAY: Final = 86_400.0
 

@@ -309,8 +309,8 @@ def process(index: int) -> dict[str, object]:
             {"status": "ok"},
             (
                 Outcome.FAIL,
-                "process 1 (pid 8) does not answer: its clients hang; if it stays so, kill -9 8: another one is "
-                "started, and nothing is lost",
+                "process 1 (pid 8) does not answer: its clients hang; if this lasts, kill -9 8: the server "
+                "replaces it, and nothing is lost",
             ),
         ),
         (
@@ -331,8 +331,8 @@ def process(index: int) -> dict[str, object]:
             {"status": "ok"},
             (
                 Outcome.FAIL,
-                "the worker process (pid 6) did not answer: mail waits; the server replaces it by itself, and "
-                "if it stays so the disk hangs",
+                "the worker process (pid 6) did not answer: mail waits; the server replaces it, and "
+                "if this lasts the disk hangs",
             ),
         ),
         (
