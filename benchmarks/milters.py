@@ -1,4 +1,4 @@
-"""The milters with which the peers authenticate mail: rspamd as one milter, or opendkim, opendmarc and policyd-spf together.
+"""The milters of the peers for authentication: rspamd as one milter, or opendkim, opendmarc and policyd-spf together.
 
 All run as Debian ships them, in a temporary folder. What is set here gives them ports, lets them judge a peer on
 loopback, which they would leave out, refuses mail that a domain wants refused, and leaves out of rspamd what is not

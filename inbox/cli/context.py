@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from inbox.app.config.loading import Config
     from inbox.base.clock import Clock
     from inbox.base.ids import Ids
-    from inbox.mail.tenancy import HostedDomain, Organization
+    from inbox.mail.tenancy import HostedDomain, Tenant
     from inbox.policy.snapshot import PolicySet
     from inbox.store.ports import Blobs, Database
 
@@ -152,9 +152,9 @@ def server(*, timeout: float = 30) -> AdminClient:
     return AdminClient(config().folders.admin_socket, timeout)
 
 
-async def tenant_named(db: Database, name: str) -> Organization:
+async def tenant_named(db: Database, name: str) -> Tenant:
     """The tenant of this name. Raises NotFound."""
-    found = await db.tenants.organization(name)
+    found = await db.tenants.by_name(name)
     if found is None:
         raise NotFound(f"no tenant {name}")
     return found

@@ -64,14 +64,14 @@ async def list_(
         raise WrongUsage(f"--outcome {outcome}: there is no such outcome; there are {', '.join(OUTCOMES)}")
     after = _seconds(since) if since is not None else 0.0
     async with database() as db:
-        names = {o.id: o.name for o in await db.tenants.organizations()}
+        names = {o.id: o.name for o in await db.tenants.all()}
         wanted = DecisionFilter(await tenant_id(db, tenant), outcome, sender, recipient, after)
         if follow:
             printer = RowPrinter(WIDTHS, as_json=as_json)
             try:
                 async for record in followed(db.decisions.search, wanted, limit, asyncio.sleep):
                     if record.tenant not in names:
-                        names = {o.id: o.name for o in await db.tenants.organizations()}
+                        names = {o.id: o.name for o in await db.tenants.all()}
                         names.setdefault(record.tenant, "")
                     printer.show(_row(record, names))
             except asyncio.CancelledError:

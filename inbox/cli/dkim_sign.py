@@ -49,7 +49,7 @@ async def sign(
         hosted = await hosting(db, canonical_domain(domain or author))
         directory = AddressDirectory(db.tenants, db.accounts, clock)
         ring = SigningKeyring(directory, db.dkim_keys, make_signing(config().dkim), clock)
-        keys = await ring.keys(hosted.organization.id, hosted.fqdn)
+        keys = await ring.keys(hosted.tenant.id, hosted.fqdn)
     if not keys:
         raise NotSo(f"no key signs for {hosted.fqdn} (inbox domain dkim rotate {hosted.fqdn})")
     fields = b"".join(render_field(FIELD, value) for value in sign_all(content, keys, now=clock.now()))

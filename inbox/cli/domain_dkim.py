@@ -52,7 +52,7 @@ class _Keys:
     executors: Executors
 
     async def rows(self) -> list[DkimKeyRecord]:
-        return await self.db.dkim_keys.all(self.hosted.organization.id, self.hosted.fqdn)
+        return await self.db.dkim_keys.all(self.hosted.tenant.id, self.hosted.fqdn)
 
     async def row(self, selector: str) -> DkimKeyRecord:
         """Raises NotFound."""

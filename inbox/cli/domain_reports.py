@@ -70,7 +70,7 @@ async def show(
     async with database() as db:
         hosted = await hosting(db, canonical_domain(domain))
         since = time.time() - days * DAY
-        found = await db.dmarc_reports.reports(hosted.organization.id, hosted.fqdn, since, limit)
+        found = await db.dmarc_reports.reports(hosted.tenant.id, hosted.fqdn, since, limit)
     none = f"no reports about {hosted.fqdn} in {days} days"
     if rows:
         shown = [row for report in found for row in _rows(report)]
@@ -200,7 +200,7 @@ async def _import(db: Database, executors: Executors, path: Path) -> dict[str, A
     if hosted is None:
         return row | {"result": "no tenant hosts the domain"}
     try:
-        filed = await file_report(db.dmarc_reports, hosted.organization.id, report, time.time(), executors)
+        filed = await file_report(db.dmarc_reports, hosted.tenant.id, report, time.time(), executors)
     except FromTheFuture as error:
         return row | {"result": str(error)}
     return row | {"result": "filed" if filed else "known already"}

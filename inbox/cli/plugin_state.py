@@ -95,7 +95,7 @@ async def clear(
 
 
 async def _rows(db: Database, sizes: list[StateSize]) -> list[dict[str, Any]]:
-    names = {one.id: one.name for one in await db.tenants.organizations()}
+    names = {one.id: one.name for one in await db.tenants.all()}
     rows = [
         {
             "plugin": size.plugin,

@@ -50,7 +50,7 @@ async def list_(
         known = []
     else:
         async with database() as db:
-            owners = [await tenant_named(db, tenant)] if tenant else await db.tenants.organizations()
+            owners = [await tenant_named(db, tenant)] if tenant else await db.tenants.all()
             known = [owner.name for owner in owners]
     effective = {name: policies.effective(name) for name in known if tenant or name not in policies.suspended}
     rows = [_row(found.plugins[name], effective, policies) for name in found.names()]
@@ -198,9 +198,9 @@ async def _whose(tenant: str | None, domain: str | None, everybody: bool) -> tup
             return (await tenant_named(db, tenant or "")).name, None
         fqdn = canonical_domain(domain)
         hosted = await db.tenants.hosted(fqdn)
-    if hosted is None or tenant not in (None, hosted.organization.name):
+    if hosted is None or tenant not in (None, hosted.tenant.name):
         raise NotFound(f"no tenant hosts {fqdn}" if hosted is None else f"{fqdn} is not {tenant}'s")
-    return hosted.organization.name, fqdn
+    return hosted.tenant.name, fqdn
 
 
 def _ask_server(name: str, tenant: str, *, on: bool) -> None:

@@ -120,10 +120,10 @@ async def show(
         async with database() as db:
             hosted = await db.tenants.domain(fqdn) if fqdn else None
             if tenant is None and fqdn is not None:
-                tenant = (hosted or await hosting(db, fqdn)).organization.name
+                tenant = (hosted or await hosting(db, fqdn)).tenant.name
             if tenant is not None:
                 await tenant_named(db, tenant)
-            if hosted is not None and hosted.organization.name != tenant:
+            if hosted is not None and hosted.tenant.name != tenant:
                 raise WrongUsage(f"{fqdn} is not {tenant}'s")
             overrides = hosted.overrides if hosted else None
     policy = policies.effective(tenant or "", fqdn, key, overrides)

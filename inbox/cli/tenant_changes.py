@@ -119,7 +119,7 @@ async def rename(
     checked_name(to)
     change = Change("rename", "tenant", name, name)
     async with database() as db:
-        found, taken = await db.tenants.organization(name), await db.tenants.organization(to)
+        found, taken = await db.tenants.by_name(name), await db.tenants.by_name(to)
         if found is None and taken is None:
             raise NotFound(f"no tenant {name}")
         if dry_run:

@@ -1,22 +1,22 @@
-"""The port of organizations and the domains that they host."""
+"""The port of tenants and the domains that they host."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from inbox.mail.tenancy import DomainOverrides, HostedDomain, Organization
+from inbox.mail.tenancy import DomainOverrides, HostedDomain, Tenant
 
 
 class Tenants(Protocol):
-    """Organizations and the domains that they host."""
+    """Tenants and the domains that they host."""
 
-    async def add_organization(self, name: str) -> Organization:
+    async def add(self, name: str) -> Tenant:
         """Raises AlreadyExists."""
         ...
 
-    async def organization(self, name: str) -> Organization | None: ...
+    async def by_name(self, name: str) -> Tenant | None: ...
 
-    async def organizations(self) -> list[Organization]:
+    async def all(self) -> list[Tenant]:
         """All, by name."""
         ...
 

@@ -1,4 +1,4 @@
-"""Entries of mailboxes in SurrealDB: reading all of one, and every change but the arrival of a mail.
+"""Entries of mailboxes in SurrealDB: reading all of one, and every change but the delivery of a message.
 
 A change reads the rows it is about, works out in Python what follows (SurrealQL has no bit operators), and commits
 only if those rows are still as they were read; else it starts again. It writes the mailbox's row in any case, so two

@@ -36,7 +36,7 @@ def test_records_as_json(demo: Cli) -> None:
         "type": "MX",
         "record": "mx",
         "need": "required",
-        "note": "mail comes to this server",
+        "note": "mail is delivered to this server",
         "value": "10 mx.hoster.example.",
     }
     assert "v=DMARC1; p=none; rua=mailto:r@other.example" in [row["value"] for row in ran.json]
