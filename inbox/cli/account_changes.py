@@ -82,7 +82,7 @@ async def rm(
 async def disable(address: Mail, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Suspend an account: no login, sessions end, and its mail is deferred (450); all data stays.
 
-    The setting ``disabled`` of the plugin recipients says whether its mail is deferred or rejected.
+    The setting ``disabled`` of the plugin recipients sets whether its mail is deferred or rejected.
     """
     await _switch(address, active=False, yes=yes, dry_run=dry_run, as_json=as_json)
 

@@ -1,4 +1,4 @@
-"""``inbox account import``: many accounts at once, with passwords, hashes, or passwords made for them."""
+"""``inbox account import``: many accounts at once, with given or generated passwords, or hashes."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from inbox.cli.context import WrongUsage, command, database, hosting, tenant_id
 from inbox.cli.output import Json, say, show_rows, when
 from inbox.mail.address import Address
 
-app = typer.Typer(name="account", help="Accounts: who may log in.", no_args_is_help=True)
+app = typer.Typer(name="account", help="Accounts: users who may log in.", no_args_is_help=True)
 aliases = typer.Typer(name="alias", help="Aliases: addresses that lead to accounts.", no_args_is_help=True)
 
 account_changes.register(app, aliases)
@@ -76,7 +76,7 @@ async def add_alias(
 ) -> None:
     """Let an address lead to one or more accounts.
 
-    @example.org gets what is for no address of example.org: exact addresses and plus addresses win, and mail for a
+    @example.org gets mail to unknown addresses of example.org: exact addresses and plus addresses win, and mail for a
     disabled account is not shown to it.
     """
     key = alias_key(address)

@@ -33,11 +33,11 @@ P = ParamSpec("P")
 
 
 class NotSo(InboxError):
-    """The thing that was asked about is not so (exit code 1)."""
+    """The answer of a command is negative (exit code 1)."""
 
 
 class WrongUsage(InboxError):
-    """An argument makes no sense (exit code 2)."""
+    """An argument is invalid (exit code 2)."""
 
 
 def command(app: typer.Typer, name: str) -> Callable[[Callable[P, Awaitable[None]]], Callable[P, Awaitable[None]]]:

@@ -65,7 +65,7 @@ async def set_(
         list[str], typer.Argument(help="FIELD=VALUE; FIELD= unsets; FIELD=@FILE reads the value (keys) from a file.")
     ],
 ) -> None:
-    """Set override fields of a domain: the last word on its policy.
+    """Set fields of a domain that override its policy.
 
     For example: inbox domain set example.org require_spf_pass=false plus_delimiter=-
     """

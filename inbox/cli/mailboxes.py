@@ -23,7 +23,7 @@ async def list_(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show mailboxes with messages, unseen messages and sizes (octets), and how much that is together."""
+    """Show mailboxes with messages, unseen messages and sizes (octets), and their totals."""
     from inbox.flow.mailboxes.holdings import Holdings
 
     if account is None and tenant is None:

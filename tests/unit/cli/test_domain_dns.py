@@ -68,4 +68,4 @@ def test_what_cannot_be_shown(demo: Cli, arguments: list[str], code: int, told: 
 
 
 def test_a_name_that_is_not_the_worlds(cli: Cli) -> None:
-    assert "mail.localhost is no public name" in cli.demo()("domain", "records", "demo.test").err
+    assert "mail.localhost is not a public name" in cli.demo()("domain", "records", "demo.test").err
