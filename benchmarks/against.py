@@ -24,7 +24,7 @@ from benchmarks.smtp_accept import NEW, REUSED
 from benchmarks.support import Result, ending_on_signals, free_port, machine, median_ratio, set_apart, table
 
 ROUNDS = 7
-#: How much more CPU time this revision may take.
+#: The highest permitted ratio of CPU times, this revision to the other.
 TARGET = 1.05
 
 

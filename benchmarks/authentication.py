@@ -161,7 +161,7 @@ def _sides(parent: Path) -> Iterator[tuple[list[Side], dict[str, str]]]:
 
 
 def records(key: rsa.RSAPrivateKey) -> Mapping[tuple[str, str], str]:
-    """What the resolver knows: SPF, DKIM key and DMARC policy of the domains."""
+    """The records of the resolver: SPF, DKIM key and DMARC policy of the domains."""
     public = base64.b64encode(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
     found = {("1.0.0.127.in-addr.arpa", "PTR"): f"{SENDER}."}
     for domain in (SENDER, BOUNCE, AUTHOR):

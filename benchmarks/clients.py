@@ -85,7 +85,7 @@ def imap_session(port: int, user: str, password: str, *, starttls: bool, tls: bo
 
 
 def messages_in_inbox(session: imaplib.IMAP4) -> int:
-    """What STATUS says (RFC 9051 §6.3.11)."""
+    """The answer to STATUS (RFC 9051 §6.3.11)."""
     kind, data = session.status("INBOX", "(MESSAGES)")
     if kind != "OK" or not data or not isinstance(data[0], bytes):
         raise Failed(f"STATUS INBOX: {kind} {data!r}")

@@ -42,7 +42,7 @@ class Run:
 
 @dataclass(slots=True)
 class Side:
-    """What is measured, and its runs by shape."""
+    """A measured program, and its runs by shape."""
 
     name: str
     server: Ours | Peer

@@ -1,4 +1,4 @@
-"""What the plugin engine costs: for each plugin that is called, and for a thousand tenants' policies.
+"""Cost of the plugin engine: for each plugin that is called, and for a thousand tenants' policies.
 
 Targets: a no-op ``def`` hook under 15 µs; 1,000 tenants with distinct policies loaded in under 3 s; one of them
 reloaded in under 50 ms.
@@ -40,7 +40,7 @@ from inbox.plugin.engine.registry import Found, Registry
 from inbox.policy.snapshot import PolicySet
 from inbox.policy.stages import Stage
 
-#: What is promised.
+#: The documented limits.
 HOOK_MICROSECONDS = 15.0
 LOAD_SECONDS = 3.0
 RELOAD_MS = 50.0
@@ -174,7 +174,7 @@ def policies() -> list[Result]:
 
 
 def run() -> list[Result]:
-    """What the engine costs for each plugin, and how long policies take to load."""
+    """Measures the engine's cost per plugin, and the time to load policies."""
     results = [asyncio.run(engine("asyncio"))]
     with contextlib.suppress(ImportError):
         import uvloop

@@ -1,4 +1,4 @@
-"""What strangers can do to others: floods of empty lines, slow clients in every slot, refusals that fill the disk.
+"""Effects of hostile clients on others: floods of empty lines, slow clients in every slot, refusals that fill the disk.
 
 Every peer runs in a process of its own and is bounded by the time of its part. All addresses are loopback: 127.x.y.z
 sources stand for networks.
@@ -184,7 +184,7 @@ def _slow_clients(ours: Ours) -> list[Result]:
 
 
 def _slow(port: int, stop: Callable[[], bool]) -> None:
-    """Keeps ``SLOW_CLIENTS`` connections, each with an octet now and then; one that is closed is opened again."""
+    """Keeps ``SLOW_CLIENTS`` connections, each with an octet from time to time; a closed one is replaced."""
     selector = selectors.DefaultSelector()
 
     def connect(number: int) -> None:

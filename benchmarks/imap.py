@@ -33,7 +33,7 @@ WARM_ROUNDS = 4
 SETTLE_SECONDS = 1.0
 USER = "large"
 SELECT = "SELECT INBOX"
-#: What clients ask for when they open a mailbox.
+#: Commands that clients send when they open a mailbox.
 COMMANDS = (
     SELECT,
     "FETCH 1:* (FLAGS)",

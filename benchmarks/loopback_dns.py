@@ -18,7 +18,7 @@ import dns.query
 from benchmarks.support import end, program, until
 
 ADDRESS = "127.0.0.1:53"
-#: Seconds; what is asked twice within a run comes from the caches of whoever asks.
+#: Seconds; repeated questions within a run are answered from the clients' caches.
 TTL = 3600
 
 CONF = """\

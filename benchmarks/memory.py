@@ -76,7 +76,7 @@ class Sampler:
 
 
 def memory(pid: int) -> Memory:
-    """What the process holds now."""
+    """The memory of the process."""
     fields = {}
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
         name, _, value = line.partition(":")

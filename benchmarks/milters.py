@@ -1,4 +1,4 @@
-"""What the peers authenticate mail with: rspamd as one milter, or opendkim, opendmarc and policyd-spf together.
+"""The milters of the peers for authentication: rspamd as one milter, or opendkim, opendmarc and policyd-spf together.
 
 All run as Debian ships them, in a temporary folder. What is set here gives them ports, lets them judge a peer on
 loopback, which they would leave out, refuses mail that a domain wants refused, and leaves out of rspamd what is not
@@ -110,7 +110,7 @@ smtpd_milters = {milters}
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Running filters: what Postfix has to be told (main.cf, master.cf), and which processes they are."""
+    """Running filters: their settings for Postfix (main.cf, master.cf), and their processes."""
 
     name: str
     version: str

@@ -1,6 +1,6 @@
-"""What the shipped plugins cost: spam_rules with 100 rules, rate_limit on SQLite, clamav with the real clamd.
+"""Cost of the shipped plugins: spam_rules with 100 rules, rate_limit on SQLite, clamav with the real clamd.
 
-Each figure stands beside something in the same run: rules beside regular expressions of the standard library, counting
+Each figure is compared within the same run: rules beside regular expressions of the standard library, counting
 beside a write for each hit, scanning beside the package ``clamd``, which is skipped where the daemon is not installed.
 """
 
@@ -143,7 +143,7 @@ async def scans(daemon: Clamd, folder: Path) -> None:
     async def theirs(content: Content) -> None:
         await asyncio.to_thread(lambda: package.instream(io.BytesIO(content.read(0, content.size))))
 
-    # One after the other, several times: clamd's first scans are slower, whoever asks for them.
+    # One after the other, several times: clamd's first scans are slower for every client.
     spent: dict[tuple[str, str], float] = {}
     for size, content, rounds in (("4 KB", MemoryContent(raw), SCANS), ("25 MiB", FileContent(large), 5)):
         for _ in range(rounds):

@@ -44,7 +44,7 @@ NEW = Shape("accept 4 KB, a connection for each mail", 4096, 1000, reuse=False)
 REUSED = Shape("accept 4 KB, connections reused", 4096, 2000, reuse=True)
 LARGE = Shape("accept 1 MB, connections reused", 1_000_000, 60, reuse=True)
 SHAPES = (NEW, REUSED, LARGE)
-#: What is promised against each peer, on the loop that the program runs on.
+#: The target ratio to each peer, on the loop that the program runs on.
 TARGETS = {
     ("aiosmtpd", NEW): 3.0,
     ("aiosmtpd", REUSED): 3.0,

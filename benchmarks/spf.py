@@ -31,7 +31,7 @@ with warnings.catch_warnings():
 #: No server listens there: whatever is not in the cache fails.
 NOBODY = "127.0.0.1:9"
 PEER, HELO, DOMAIN = "198.51.100.7", "mail.example.org", "example.org"
-#: What a company with two mail services publishes: nine look-ups.
+#: Records of a company with two mail services: nine look-ups.
 RECORDS = {
     DOMAIN: "v=spf1 a mx include:one.example.net include:two.example.net ip4:198.51.100.0/24 -all",
     "one.example.net": "v=spf1 include:a.one.example.net include:b.one.example.net ~all",
@@ -53,7 +53,7 @@ BOMBS = {
 MOST_MS = 250.0
 TIMES = 200
 ROUNDS = 9
-#: How much more a check may cost than plain pyspf, both with answers at hand.
+#: The highest permitted ratio of a check to plain pyspf, both with cached answers.
 MOST_COST = 1.3
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: results and their table, free ports, CPU time and memory of processes, ending them.
+"""Helpers of all benchmarks: results and their table, free ports, CPU time and memory of processes, ending them.
 
 Every benchmark module has ``run() -> list[Result]`` and raises :class:`Skipped` when a program that it needs is not
 installed. What is started is ended by its process id, on Ctrl-C and SIGTERM, too.
@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Where Debian keeps daemons and their tools; a user's PATH often lacks the last ones.
+#: Debian's folders of daemons and their tools; a user's PATH often lacks the last ones.
 SBIN = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
 TICKS = os.sysconf("SC_CLK_TCK")
 #: ioctl_iflags(2), for a folder of ext4: what is made in it is spread over the disk.
@@ -34,7 +34,7 @@ class Skipped(Exception):
 
 
 class Failed(Exception):
-    """What was measured did not do its work, so there is no figure."""
+    """The measured program did not do its work, so there is no figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def machine() -> str:
 
 
 def fsync_cost() -> str:
-    """How long this machine takes to make 4 KB durable: what all durable figures stand on."""
+    """Measures how long this machine takes to make 4 KB durable: the basis of all durable figures."""
     times = []
     with tempfile.NamedTemporaryFile() as file:
         for _ in range(50):
@@ -147,7 +147,7 @@ def program(name: str, package: str) -> str:
 
 
 def output(*command: str) -> str:
-    """What a short command prints, both streams."""
+    """The output of a short command, both streams."""
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return (ended.stdout + ended.stderr).strip()
 

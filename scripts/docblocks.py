@@ -1,12 +1,12 @@
 """Code blocks of hand-written pages, cut from files that the tests run.
 
-A block of ``docs/plugins.md`` stands behind a comment that says where its text comes from::
+A block of ``docs/plugins.md`` follows a comment that names the source of its text::
 
     <!-- cut: examples/recipes/refuse_header.py -->                      the whole file
     <!-- cut: examples/plugins/http_reputation.py :: HttpReputation.ask -->   one class, method or function of it
 
 Several names are separated by commas. ``new/…`` and ``package/…`` are the files that ``inbox plugins new large_mail``
-writes, without and with ``--package``. ``scripts/gendocs.py`` writes the text of the blocks anew.
+writes, without and with ``--package``. ``scripts/gendocs.py`` updates the text of the blocks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-#: Pages whose blocks are written anew.
+#: Pages whose blocks are updated.
 PAGES: Final = (ROOT / "docs" / "plugins.md",)
 _CUT: Final = re.compile(r"^<!-- cut: (\S+)(?: :: ([^>]+?))? -->\n```\w*\n(?:.*?\n)??```$", re.MULTILINE | re.DOTALL)
 _LANGUAGES: Final = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".md": "markdown"}

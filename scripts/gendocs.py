@@ -226,7 +226,7 @@ def hooks() -> str:
 
 
 def rfcs() -> str:
-    """Which RFC the code follows, and where."""
+    """The page of RFCs: each one that the code follows, and the places."""
     from scripts.pluginpages import row
 
     found: dict[int, dict[str, set[str]]] = {}
@@ -305,7 +305,7 @@ def main() -> int:
 
 
 def _refresh(path: Path, *, check: bool) -> str:
-    """Writes the cut blocks of a page anew; its name if they were not what their files say."""
+    """Updates the cut blocks of a page; returns its name if they differed from their files."""
     from scripts.docblocks import refreshed
 
     text = path.read_text(encoding="utf-8")

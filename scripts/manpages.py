@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-#: Where the wheel installs them, below the prefix (``[tool.hatch.build.targets.wheel.shared-data]``).
+#: The folder below the prefix in which the wheel installs them (``[tool.hatch.build.targets.wheel.shared-data]``).
 FOLDER = "share"
 
 

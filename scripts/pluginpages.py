@@ -12,7 +12,7 @@ from inbox.plugin.engine.registry import Registry
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = "plugins"
 #: Lines of a list of labels: ``Returns at: data (Reject).``; what is indented below one belongs to it. The first shows
-#: by its spaces that it is no sentence.
+#: by its spaces that it is not a sentence.
 _FIRST_LABEL = re.compile(r"[A-Z][A-Za-z ]*: {2,}\S")
 _LABEL = re.compile(r"([A-Z][A-Za-z ]*): +(.*)$")
 _CODE = re.compile(r"``(.+?)``|:[a-z]+:`(.+?)`", re.DOTALL)
@@ -38,7 +38,7 @@ def plugin_modules() -> list[str]:
 
 
 def plugin_pages(note: str) -> dict[str, str]:
-    """The index and the page of each plugin, by file name; ``note`` stands below each title."""
+    """The index and the page of each plugin, by file name; ``note`` is below each title."""
     found = Registry(environment={}, points=()).discover()
     described = [describe(found.plugins[name]) for name in plugin_modules()]
     pages = {f"{FOLDER}/{plugin.name}.md": _page(plugin, note) for plugin in described}
@@ -49,7 +49,7 @@ def _index(plugins: Sequence[PluginDescription], note: str) -> str:
     lines = [
         f"# Plugins\n\n{note}",
         "Each is one file of `plugins/inbox_plugins/`. `inbox plugins info NAME` prints what is there.\n",
-        "| plugin | what it does | speaks at | gives | when it fails |\n|---|---|---|---|---|",
+        "| plugin | what it does | called at | gives | when it fails |\n|---|---|---|---|---|",
     ]
     for plugin in plugins:
         what = plugin.summary.partition(": ")[2] or plugin.summary

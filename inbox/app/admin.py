@@ -1,7 +1,7 @@
-"""The admin socket: HTTP over a Unix socket that only the server's own user may open.
+"""The admin socket: HTTP over a Unix socket that only the server's own user can open.
 
-Commands that need the running server (reload, status) talk to it here; there is no password, the file's mode is the
-access control.
+Commands that need the running server (reload, status) use it. There is no password; the mode of the file controls
+access.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from inbox.base.errors import ConfigError, InboxError, StoreError
 
 #: unix(7): sun_path has 108 octets with the NUL at its end.
 SOCKET_PATH_OCTETS = 107
-#: Seconds that requests in flight get when the server stops.
+#: Seconds for requests in progress to finish when the server stops.
 GRACE = 2
 
 
@@ -34,11 +34,11 @@ class Running(Protocol):
     """The port of the running server for the admin socket."""
 
     async def health(self) -> list[str]:
-        """Warnings, one line each, while mail is accepted. Raises StoreError if none can be accepted now."""
+        """Warnings, one line each, while mail is accepted. Raises StoreError if no mail can be accepted now."""
         ...
 
     async def reload(self) -> list[str]:
-        """Reads policies, plugins and certificates again; an invalid one changes nothing. Returns the errors."""
+        """Loads policies, plugins and certificates again; an invalid one changes nothing. Returns the errors."""
         ...
 
     async def status(self) -> dict[str, Any]:
@@ -46,9 +46,9 @@ class Running(Protocol):
         ...
 
     async def take_policy(self, tenant: str) -> dict[str, Any]:
-        """Takes up a tenant's policy file now: ``problems``, one line each, and the mode in force of each plugin.
+        """Loads a tenant's policy file now: ``problems``, one line each, and the mode in force of each plugin.
 
-        Raises PolicyError if no file can have that name.
+        Raises PolicyError if the name is not valid for a file.
         """
         ...
 
@@ -110,7 +110,7 @@ class AdminServer:
         """Returns when the socket answers.
 
         Raises:
-            ConfigError: another server answers there, or the socket cannot be made.
+            ConfigError: another server answers there, or the socket cannot be created.
         """
         listening = _listen(self._path)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listening]), name="admin")
@@ -118,10 +118,10 @@ class AdminServer:
         await asyncio.wait({self._serving, ready}, return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
             ready.cancel()
-            await self._serving  # raises what stopped it
+            await self._serving  # raises the error that stopped it
 
     async def stop(self) -> None:
-        """Lets requests in flight end, then removes the socket."""
+        """Lets requests in progress finish, then removes the socket."""
         if self._serving is None:
             return
         self._server.should_exit = True
@@ -131,7 +131,7 @@ class AdminServer:
 
 
 class _Embedded(uvicorn.Server):
-    """uvicorn inside our own loop: signals stay ours, and it says when it is ready."""
+    """uvicorn inside the server's event loop: it installs no signal handlers, and reports when it is ready."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -155,20 +155,20 @@ def _listen(path: Path) -> socket.socket:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-        # Linux gives the file the mode of the socket: it is never open to others, not even for a moment.
+        # Linux gives the file the mode of the socket, so it is never accessible to others.
         os.fchmod(listening.fileno(), 0o600)
         listening.bind(os.fspath(path))
         path.chmod(0o600)
         listening.listen()
     except OSError as error:
         listening.close()
-        raise ConfigError(f"INBOX_DATA_DIR: cannot make {path}: {error.strerror}") from error
+        raise ConfigError(f"INBOX_DATA_DIR: cannot create {path}: {error.strerror}") from error
     listening.setblocking(False)
     return listening
 
 
 def _answers(path: Path) -> bool:
-    """False also for what a killed server left behind."""
+    """True if a server answers. False also for a socket that a killed server left behind."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(1)
         reached = probe.connect_ex(os.fspath(path))
@@ -176,22 +176,22 @@ def _answers(path: Path) -> bool:
 
 
 def owner(path: Path) -> int | None:
-    """The process that listens at a socket, even if it does not answer; None if nobody does."""
+    """The pid of the process that listens on a socket, even if it does not answer; None if there is none."""
     with socket.socket(socket.AF_UNIX) as probe:
-        # The kernel connects at once, or never.
+        # The kernel accepts or refuses the connection at once.
         probe.setblocking(False)
         if probe.connect_ex(os.fspath(path)):
             return None
-        # unix(7): who called listen(), as pid, uid and gid.
+        # unix(7): pid, uid and gid of the process that called listen().
         pid, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
     return int(pid)
 
 
 async def ask(path: Path, method: str, target: str, seconds: float) -> dict[str, Any]:
-    """One request to an admin socket, for a server: the answer's JSON object.
+    """Sends one request to the admin socket of another process; returns the JSON object of the response.
 
     Raises:
-        InboxError: no answer within ``seconds``; the text says what the one at the other end did instead.
+        InboxError: no answer within ``seconds``; the text describes the failure.
     """
     import httpx2
 
@@ -202,28 +202,28 @@ async def ask(path: Path, method: str, target: str, seconds: float) -> dict[str,
     except TimeoutError:
         raise InboxError(f"does not answer within {seconds:.0f} s") from None
     except httpx2.ConnectError as error:
-        raise InboxError("does not answer: it is only starting, or has ended") from error
+        raise InboxError("does not answer: it is still starting, or has ended") from error
     except (httpx2.HTTPError, ValueError) as error:
         raise InboxError(f"does not answer: {error}") from error
     return answer
 
 
 class AdminClient:
-    """The other end, for commands. ``timeout`` in seconds."""
+    """Client of the admin socket, for commands. ``timeout`` in seconds."""
 
     def __init__(self, path: Path, timeout: float = 30) -> None:
         self._path = path
         self._timeout = timeout
 
     def running(self) -> bool:
-        """True if a server answers. False, too, if this user may not look for the socket."""
+        """True if a server answers. False also if this user may not access the folder of the socket."""
         try:
             return self._path.is_socket() and _answers(self._path)
         except PermissionError:
             return False
 
     def call(self, method: str, path: str) -> dict[str, Any] | None:
-        """The answer's JSON object, or None if no server is running. Raises InboxError if it breaks off."""
+        """The JSON object of the response; None if no server is running. Raises InboxError if the request fails."""
         if not self.running():
             return None
         import httpx2

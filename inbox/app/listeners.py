@@ -1,6 +1,6 @@
-"""Every listener of the program: its ports, and how its server is made.
+"""The table of all listeners: the ports of each, and the function that creates its server.
 
-A new protocol is one more entry of :data:`LISTENERS`. Sockets are bound once, so that several processes can share them.
+A new protocol is one more entry in :data:`LISTENERS`. Sockets are bound once, so that several processes can share them.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Ground:
     """The inputs of listeners.
 
     Attributes:
-        log: makes the log of a protocol.
-        descriptors: how many files the process may have open.
+        log: creates the log of a protocol.
+        descriptors: the number of files that the process may open.
     """
 
     installation: Installation
@@ -47,7 +47,7 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One port of a listener: its name, its environment variable, its number (0: off), and how TLS begins there."""
+    """One port of a listener: its name, its environment variable, its number (0: off), and how TLS begins on it."""
 
     name: str
     variable: str
@@ -57,14 +57,14 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One listener: the word of ``--only``, its ports, and what makes its server."""
+    """One listener: its name for ``--only``, its ports, and the function that creates its server."""
 
     name: str
     ports: tuple[Port, ...]
     make: Callable[[Ground], Listener]
 
 
-# -- what makes each server
+# -- creation of the servers
 
 
 def _smtp(service: Service, ground: Ground) -> Listener:
@@ -99,8 +99,8 @@ def _imap(ground: Ground) -> Listener:
         spool_dir=config.spool_dir,
         tls=ground.certificates.context(),
         max_message_octets=config.smtp.max_message_bytes,
-        # SMTP comes first: mail readers that are turned away try again, and lose nothing. Half of the rest is for
-        # connections whose TLS handshake is under way.
+        # SMTP comes first: IMAP clients that are refused try again and lose nothing. Half of the rest is reserved for
+        # connections during their TLS handshake.
         max_connections=min(IMAP_CONNECTIONS, max(1, (ground.descriptors - config.server.max_connections) // 2)),
     )
     return ImapServer(
@@ -135,7 +135,7 @@ def make(ground: Ground, endpoints: Sequence[Endpoint]) -> list[tuple[Listener, 
     """The server of each listener that has an endpoint, with its endpoints; it is not started.
 
     Raises:
-        ConfigError: a server cannot be made from its settings.
+        ConfigError: a server cannot be created from its settings.
     """
     made = []
     for kind in LISTENERS:
@@ -158,12 +158,12 @@ def bind(config: Config, only: frozenset[str]) -> list[Endpoint]:
     """Binds all ports that the configuration and ``only`` (names of LISTENERS; empty: all) ask for.
 
     Raises:
-        ConfigError: a word is unknown, nothing is left to listen on, or a port cannot be had.
+        ConfigError: a word is unknown, nothing is left to listen on, or a port cannot be bound.
     """
     known = [kind.name for kind in LISTENERS]
     unknown = sorted(only.difference(known))
     if unknown:
-        raise ConfigError(f"--only {unknown[0]}: there is no such door; there are {', '.join(known)}")
+        raise ConfigError(f"--only {unknown[0]}: unknown listener; valid names are {', '.join(known)}")
     ports = [port for kind in LISTENERS for port in kind.ports if not only or kind.name in only]
     endpoints: list[Endpoint] = []
     try:
@@ -175,7 +175,7 @@ def bind(config: Config, only: frozenset[str]) -> list[Endpoint]:
             endpoint.socket.close()
         raise
     if not endpoints:
-        raise ConfigError("there is nothing to listen on: every port is 0")
+        raise ConfigError("nothing to listen on: every port is 0")
     return endpoints
 
 
@@ -184,7 +184,7 @@ def inherited(names_and_descriptors: str) -> list[Endpoint]:
     endpoints = []
     for part in names_and_descriptors.split(","):
         name, _, descriptor = part.partition("=")
-        # This process's own children have nothing to do with it.
+        # Child processes of this one must not inherit it.
         os.set_inheritable(int(descriptor), False)
         endpoints.append(Endpoint(name, socket.socket(fileno=os.dup(int(descriptor))), _PORTS[name].tls))
     return endpoints
@@ -194,5 +194,5 @@ def _bound(host: str, number: int, port: Port) -> Endpoint:
     try:
         return bind_socket(host, number, port.name, port.tls)
     except OSError as error:
-        why = f"{port.variable}={number}: {host} port {number} cannot be had: {error.strerror}"
+        why = f"{port.variable}={number}: cannot bind {host} port {number}: {error.strerror}"
         raise ConfigError(why) from error

@@ -1,8 +1,8 @@
 """The one way in: every door judges and stores a message through :meth:`Acceptance.accept`.
 
-A message is judged for each tenant by itself. Each step takes the shares of the tenants and returns new ones, until
-each recipient is refused or has its destinations; then everything is stored in one transaction. Up to that line nothing
-has been promised; behind it, we owe a delivery.
+A message is judged separately for each tenant. Each step takes the shares of the tenants and returns new ones, until
+each recipient is refused or has its destinations; then everything is stored in one transaction. Before that nothing
+is promised; after it, the server is responsible for delivery.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ class Incoming(msgspec.Struct, frozen=True):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """How it ended: ``reply`` is the door's positive one, and the message is durable, or it refuses for everybody.
+    """The result: ``reply`` is positive and the message is durable, or it refuses the message for all recipients.
 
-    ``placed`` are the copies in the order of the recipients. ``error`` is why storing it failed.
+    ``placed`` are the copies in the order of the recipients. ``error`` is the reason if storing failed.
     """
 
     shares: list[TenantShare]
@@ -116,7 +116,7 @@ class Acceptance:
 
         memo = Memo()
         shares = await _each(shares, lambda share: self._judged(share, rules, memo))
-        if nul:  # hooks see the message as it came, because signatures are over that
+        if nul:  # hooks see the message as received, because signatures cover that
             shares = [replace(share, content=NulFree(content)) for share in shares]
         shares = await _each(shares, lambda share: self._local.prepare(share, rules))
         if len(shares) > 1:
@@ -133,7 +133,7 @@ class Acceptance:
         return await self._store(incoming, shares)
 
     async def _judged(self, share: TenantShare, rules: DoorRules, memo: Memo) -> TenantShare:
-        """After the tenant's ``data`` plan; what does not depend on the tenant is found out once (``memo``)."""
+        """Runs the tenant's ``data`` plan; results that do not depend on the tenant are computed once (``memo``)."""
         judgement = await self._judge.judge(Stage.DATA, share.policy, memo=memo, tx=share.transaction)
         share = replace(share, judgements=(*share.judgements, judgement))
         verdict = judgement.verdict if rules.withholds else _open(judgement.verdict)
@@ -147,7 +147,7 @@ class Acceptance:
         return after_verdict(share, verdict)
 
     async def _quarantined(self, shares: Sequence[TenantShare]) -> list[TenantShare]:
-        """Somebody takes the message, so the reply is positive: the others' copies are quarantined, nobody is bounced.
+        """Quarantines the copies of those who refuse: another recipient accepts, so the reply is positive.
 
         Raises:
             StoreError: the quarantine cannot be found.
@@ -164,14 +164,14 @@ class Acceptance:
         messages = self._deliveries.messages(tx, shares, incoming.internal_date, traced=incoming.rules.adds_trace)
         records = self._recorder.judged(tx, shares, incoming.positive)
         try:
-            # From here on we owe a delivery.
+            # From here on the server is responsible for delivery.
             placed = await self._ingest.accept(Accepted(messages, tuple(records)))
         except InboxError as error:
             return await self._not_stored(incoming, shares, error)
         return Answered(shares, incoming.positive, [place for places in placed for place in places])
 
     async def _not_stored(self, incoming: Incoming, shares: list[TenantShare], error: InboxError) -> Answered:
-        """Nothing was promised and nothing was stored: the client is asked to come again."""
+        """Defers the message: nothing was promised and nothing was stored."""
         tx = incoming.envelope.transaction
         about = whom(
             [str(each.recipient.address) for each in incoming.envelope.recipients],
@@ -183,29 +183,29 @@ class Acceptance:
         return replace(await self._refuse(incoming, shares, refusal), error=error)
 
     async def _refuse(self, incoming: Incoming, shares: list[TenantShare], refusal: Reply) -> Answered:
-        """Refuses whatever was not refused before, and records it."""
+        """Refuses all recipients that were not refused before, and records it."""
         shares = [refused(share, refusal) for share in shares]
         reply = await self._recorder.refused_message(incoming.envelope, shares, refusal)
         return Answered(shares, reply, [])
 
 
 async def _each(shares: list[TenantShare], work: Callable[[TenantShare], Awaitable[TenantShare]]) -> list[TenantShare]:
-    """All tenants at once; most messages have one, which needs no task of its own."""
+    """Runs ``work`` for all tenants concurrently; most messages have one tenant, which needs no task of its own."""
     if len(shares) == 1:
         return [await work(shares[0])]
     return list(await asyncio.gather(*(work(share) for share in shares)))
 
 
 def _unfit(content: Content, rules: DoorRules) -> Reply | None:
-    """What is wrong with the header section, whoever the message is for."""
+    """The refusal of an invalid header section, for all recipients; None if it is valid."""
     block, _ = header_block(content)
     if is_too_long(block, content.size):
-        return HEADER_TOO_LONG  # what plugins cannot see they cannot judge, and a mail client would show it
+        return HEADER_TOO_LONG  # plugins cannot judge what they cannot see, and a mail client would show it
     return LOOP if rules.adds_trace and count_received(block) > MAX_RECEIVED else None
 
 
 def _open(verdict: Verdict) -> Verdict:
-    """The verdict of a door that withholds nothing from its client."""
+    """The verdict at a door whose client learns of every refusal."""
     match verdict:
         case Quarantine(reason) | Discard(reason):
             return Reject(550, "5.7.1", reason or "Refused by policy")
@@ -213,7 +213,7 @@ def _open(verdict: Verdict) -> Verdict:
 
 
 def _overruled(judgement: StageOutcome) -> tuple[str, ...]:
-    """What plugins asked for at ``data`` and the client's choice of the mailbox overrules."""
+    """The actions that plugins asked for at ``data``, and that the client's choice of the mailbox overrules."""
     asked = [f"Redirect {judgement.verdict.to}"] if isinstance(judgement.verdict, Redirect) else []
     asked += ["threshold junk"] if judgement.action.junk else []
     asked += [

@@ -1,8 +1,8 @@
-"""IMAP APPEND: a message that its owner puts into a mailbox goes the way of every other message.
+"""IMAP APPEND: judges and stores a message that its owner adds to a mailbox, like every other message.
 
-What the client gave is stored as it is, in the mailbox that it named (``door_rules.APPEND``): rules refuse it, add
-flags, or transform the copy. A rule that would file it elsewhere, or for other recipients, is overruled, and the
-decision record says so.
+The message is stored unchanged in the mailbox that the client named (``door_rules.APPEND``): rules may refuse it, add
+flags, or transform the copy. A rule that would file it elsewhere, or for other recipients, is overruled; the decision
+record notes this.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _APPENDED = Reply(250, "2.0.0", "Appended")
 
 
 class Refused(InboxError):
-    """A rule refused the message; ``said`` is what the client is told."""
+    """A rule refused the message; ``said`` is the text for the client."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(f"{reply.code} {reply.enhanced} {reply.text}")
@@ -74,7 +74,7 @@ class MailboxAppending:
         owner = Address.parse(identity.address)
         domain = await self._directory.domain(owner.domain)
         if domain is None or domain.tenant.id != identity.tenant:
-            raise AuthenticationFailed(f"{owner.domain} is not hosted any more")
+            raise AuthenticationFailed(f"{owner.domain} is no longer hosted")
         into = IntoMailbox(identity.address, mailbox.name, Flag(flags), keywords, mailbox.id)
         envelope = await self._envelope(session, identity, domain, Message(content), into)
         incoming = Incoming(envelope, content, APPEND, _APPENDED, internal_date)
@@ -89,7 +89,7 @@ class MailboxAppending:
     async def _envelope(
         self, session: Session, identity: Identity, domain: HostedDomain, message: Message, into: IntoMailbox
     ) -> Envelope:
-        """The owner writes to itself. Raises Refused: the tenant's policy is wrong."""
+        """The owner is both sender and recipient. Raises Refused: the tenant's policy is invalid."""
         owner = Address.parse(identity.address)
         recipient = Recipient(owner, identity.tenant, identity.tenant_name)
         tx = Transaction(

@@ -30,10 +30,10 @@ class _Version:
 
 
 class Deliveries:
-    """Makes what is stored of a message.
+    """Creates the copies and jobs that are stored for a message.
 
     Args:
-        relay_seconds: after which the delivery to another server is given up.
+        relay_seconds: time after which delivery to another server is abandoned.
     """
 
     def __init__(self, clock: Clock, ids: Ids, server_name: str, relay_seconds: float) -> None:
@@ -48,7 +48,7 @@ class Deliveries:
         """One message for each content of each tenant, in the order of the recipients.
 
         Args:
-            tx: the transaction as the server has it.
+            tx: the transaction as the server sees it.
             internal_date: seconds since the epoch; None: now.
             traced: each copy gets trace fields, by which a retry is recognised.
         """
@@ -75,7 +75,7 @@ class Deliveries:
     def _versions(self, tx: Transaction, share: TenantShare, now: float, traced: bool) -> Iterable[_Version]:
         versions: dict[int, _Version] = {}
         for disposition in share.dispositions:
-            # LMTP: whom the client is answered "no" or "later" has no copy, though its destinations may be known.
+            # LMTP: a recipient who is refused or deferred gets no copy, although its destinations may be known.
             if disposition.refusal is None:
                 for content, delivery in self._of(tx, share, disposition, now, traced):
                     version = versions.setdefault(id(content), _Version(content))
@@ -96,16 +96,16 @@ class Deliveries:
                     content = share.content if own is None else own
                     yield content, Copy(mailbox_id, int(flags), keywords, prepended)
                 case IntoQuarantine(reason, mailbox_id):
-                    whom = str(recipient.effective)
+                    address = str(recipient.effective)
                     yield (
                         share.content,
-                        Copy(mailbox_id, prepended=prepended, recipient=whom, reason=reason, status="spam"),
+                        Copy(mailbox_id, prepended=prepended, recipient=address, reason=reason, status="spam"),
                     )
                 case Relay():
                     yield share.content, self._job(tx, recipient, destination, now)
 
     def _job(self, tx: Transaction, recipient: Recipient, relay: Relay, now: float) -> Job:
-        """``params`` are checked by the server (RFC 3461 §4, RFC 6152, RFC 6531)."""
+        """``params`` were checked by the server (RFC 3461 §4, RFC 6152, RFC 6531)."""
         params = tx.params
         identity = tx.session.identity
         return Job(
@@ -126,7 +126,7 @@ class Deliveries:
 
 
 def _results(facts: Facts) -> tuple[str | None, str | None, str | None]:
-    """What the mail's record keeps of who it is from: the results of SPF, DKIM and DMARC."""
+    """The results of SPF, DKIM and DMARC for the record of the mail."""
     spf, dkim, dmarc = facts.get(SpfFact), facts.get(DkimFact), facts.get(DmarcFact)
     return (
         None if spf is None else spf.result.value,

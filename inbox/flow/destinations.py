@@ -1,8 +1,8 @@
-"""Destinations: what one recipient of a message comes to, as a list of frozen values.
+"""Destinations: where a message goes for one recipient, as a list of frozen values.
 
-RCPT (or the client of APPEND) gives each recipient its first destinations. Each stage returns new ones in their place:
-the verdict of ``data`` may put the quarantine there, a plugin at ``store`` another mailbox. ``inbox.flow.deliveries``
-makes a ``Copy`` of each mailbox at the end, and a ``Job`` of each relay.
+RCPT (or the client of APPEND) gives each recipient its first destinations. Each stage replaces them:
+the verdict of ``data`` may choose the quarantine, a plugin at ``store`` another mailbox. At the end
+``inbox.flow.deliveries`` makes a ``Copy`` for each mailbox and a ``Job`` for each relay.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from inbox.mail.content import Content
 from inbox.mail.flags import Flag
 
 INBOX = "INBOX"
-#: Where the policy's ``junk`` threshold files a message; every account has it (RFC 6154).
+#: The mailbox for messages above the policy's ``junk`` threshold; every account has it (RFC 6154).
 JUNK = "Junk"
-#: The tenant's own mailbox for what was quarantined.
+#: The tenant's own mailbox for quarantined messages.
 QUARANTINE = "Quarantine"
 NO_FLAGS = Flag(0)
 
@@ -27,7 +27,7 @@ class IntoMailbox(msgspec.Struct, frozen=True):
     """A copy in a mailbox of an account.
 
     ``account`` is the account's own address, ``mailbox`` the mailbox's name; ``mailbox_id`` is empty until the mailbox
-    was found. ``content`` is this copy's own message (a plugin transformed it), None for the tenant's version.
+    is found. ``content`` is this copy's own message (a plugin transformed it), None for the tenant's version.
     """
 
     account: str
@@ -39,26 +39,26 @@ class IntoMailbox(msgspec.Struct, frozen=True):
 
 
 class IntoQuarantine(msgspec.Struct, frozen=True):
-    """A copy in the tenant's quarantine, and the reason that its administrator reads."""
+    """A copy in the tenant's quarantine, and the reason for its administrator."""
 
     reason: str
     mailbox_id: str = ""
 
 
 class Relay(msgspec.Struct, frozen=True):
-    """An attempt, through the queue, to hand the message on to another server."""
+    """Delivery to another server through the queue."""
 
     address: Address
 
 
 class Discarded(msgspec.Struct, frozen=True):
-    """Nowhere: a plugin had the message thrown away, or the recipient dropped."""
+    """No delivery: a plugin discarded the message or dropped the recipient."""
 
     reason: str = ""
 
 
 class AlreadyServed(msgspec.Struct, frozen=True):
-    """Nowhere: the account has its copy through another recipient (``by``) of the same message."""
+    """No delivery: the account gets its copy through another recipient (``by``) of the same message."""
 
     account: str
     by: str

@@ -1,4 +1,4 @@
-"""What differs between the doors through which a message comes in, once the message is complete."""
+"""Differences between doors (SMTP, LMTP, APPEND) in the treatment of a complete message."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class DoorRules:
-    """How a door treats a message.
+    """The treatment of a message at one door.
 
     Attributes:
-        answers_each_recipient: the client gets a reply for each recipient, so a refused one can be refused alone.
-            Elsewhere one reply is for all: if somebody takes the message, the copies of those who refuse it are
-            quarantined, because a bounce would go to the person whose address may be forged.
-        edits_message: plugins' edits of header and body are applied. What its owner stores stays as it is.
+        answers_each_recipient: the client gets a reply for each recipient, so a single recipient can be refused.
+            Elsewhere one reply is for all: if one recipient accepts the message, the copies of those who refuse it
+            are quarantined, because a bounce would go to the person whose address may be forged.
+        edits_message: plugins' edits of header and body are applied. A message that its owner stores stays unchanged.
         withholds: a message may be quarantined or discarded behind a positive reply. Elsewhere both refuse: the
-            author is there to be told.
+            author sees the reply.
         client_names_mailbox: the client named the mailbox, and the reply names it (APPENDUID, RFC 9051 §6.3.12): no
-            rule files the message elsewhere, nor for other recipients.
+            rule files the message elsewhere or for other recipients.
         adds_trace: each copy gets its trace fields (RFC 5321 §4.4), by which a retry is recognised later.
     """
 

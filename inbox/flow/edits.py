@@ -1,4 +1,4 @@
-"""Carrying out what plugins asked to be changed. The message that came is never touched: a new one is put in front.
+"""Apply the edits that plugins asked for. The received message is never changed: edited fields are put in front of it.
 
 Fields that an edit does not name keep their octets, so that signatures over them stay valid.
 """
@@ -26,38 +26,38 @@ _MESSAGE_EDITS = (AddHeader, InsertHeader, ChangeHeader, DeleteHeader, ReplaceBo
 
 
 def changes_message(edit: object) -> bool:
-    """True for an edit of header or body; others concern recipients or a copy."""
+    """True for an edit of header or body; other edits concern recipients or a copy."""
     return isinstance(edit, _MESSAGE_EDITS)
 
 
 def set_apart(content: Content) -> Content:
     """A message that begins with white space gets an empty line in front, and so has no header section.
 
-    Its first line would otherwise continue whatever field we write in front of it: a stranger would have the last word
-    in our Received or Authentication-Results. No line is lost; Postfix does the same.
+    Otherwise its first line would continue the field that we write in front of it: a stranger could append to our
+    Received or Authentication-Results. No line is lost; Postfix does the same.
     """
     return PrefixedContent(b"\r\n", content) if content.read(0, 1) in {b" ", b"\t"} else content
 
 
 async def holds_nul(content: Content) -> bool:
-    """Whether the message has a NUL character; a large one is read outside of the event loop."""
+    """True if the message contains a NUL character; a large message is read outside the event loop."""
     if content.size <= SPOOL_OCTETS:
         return has_nul(content)
     return await asyncio.to_thread(has_nul, content)
 
 
 def edited(content: Content, edits: Sequence[Edit]) -> Content:
-    """The message with all edits of header and body applied, in their order; others are passed over.
+    """The message with all edits of header and body applied, in their order; other edits are ignored.
 
     Raises:
-        ValueError: an edit's name or value cannot stand in a header (CR, LF, NUL, no field name).
+        ValueError: an edit's name or value is not valid in a header (CR, LF, NUL, not a field name).
     """
     wanted = [edit for edit in edits if changes_message(edit)]
     if not wanted:
         return content
     if all(isinstance(edit, AddHeader) for edit in wanted):
         fields = [render_field(edit.name, edit.value) for edit in wanted if isinstance(edit, AddHeader)]
-        # The last one added is on top, as if each had been put in front of the message on its own.
+        # The field added last is on top, as if each edit had been applied separately.
         return PrefixedContent(b"".join(reversed(fields)), content)
     block, body_at = header_block(content)
     body: Content = TailContent(content, body_at)

@@ -1,7 +1,7 @@
-"""The envelope of a transaction as the flow knows it: what plugins see of it, and where each recipient's mail goes.
+"""The envelope of a transaction as the flow knows it: the plugins' view, and the destinations of each recipient.
 
-Plugins are given ``transaction`` or a view of it, and never the envelope: another tenant's recipients, and the policy
-and the accounts behind a recipient, are not theirs to read or to change.
+Plugins receive ``transaction`` or a view of it, and never the envelope: they must not read or change another tenant's
+recipients, or the policy and the accounts of a recipient.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from inbox.policy.snapshot import EffectivePolicy
 class Admitted(msgspec.Struct, frozen=True):
     """A recipient that was accepted.
 
-    ``domain`` is the hosted domain whose tenant answers for the recipient: the recipient's own, or the sender's for a
-    recipient elsewhere. ``policy`` is fixed to the end of the transaction. ``judgement`` is that of ``rcpt``, None
-    where no RCPT was asked.
+    ``domain`` is the hosted domain whose tenant is responsible: the recipient's own, or the sender's for a
+    recipient elsewhere. ``policy`` is fixed until the end of the transaction. ``judgement`` is that of ``rcpt``, None
+    if no ``rcpt`` hooks ran.
     """
 
     recipient: Recipient

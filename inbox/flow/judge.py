@@ -1,4 +1,4 @@
-"""What the flow asks of the policy engine: which policy, what do its plugins say, and the record of it."""
+"""The flow's interface to the policy engine: select a policy, run its plugins, make the decision record."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Accept, Verdict
 from inbox.store.ports.decisions import DecisionRecord
 
-#: Characters that a record has of why something failed: a policy may have a hundred mistakes.
+#: The longest reason of a failure in a record, in characters: a policy may have a hundred mistakes.
 WHY_LENGTH = 2000
-#: Destinations that a record names: an alias may have very many accounts.
+#: The most destinations that a record lists: an alias may have very many accounts.
 RECORDED_DESTINATIONS = 500
 
 
 class Policies(Protocol):
-    """Where the policies in force are; they may be exchanged at any moment."""
+    """The policies in force; they may be replaced at any moment."""
 
     @property
     def current(self) -> PolicySet: ...
@@ -33,9 +33,9 @@ class Policies(Protocol):
 
 @dataclass(slots=True)
 class Case:
-    """One tenant's part of a transaction, or a refusal before any tenant was known, as it will be recorded.
+    """One tenant's part of a transaction, or a refusal before any tenant was known, for its record.
 
-    ``why`` is for the operator, if no plugin decided. ``destinations`` and ``overruled`` are as in the record.
+    ``why`` is for the operator if no plugin decided. ``destinations`` and ``overruled`` are as in the record.
     """
 
     id: str
@@ -66,20 +66,20 @@ class Judge:
         return self._policies.current.effective()
 
     def for_recipient(self, domain: HostedDomain, address: str) -> EffectivePolicy:
-        """The policy for the address ``address`` (``Address.key``) of a hosted domain; to be held until the end.
+        """The policy for the address ``address`` (``Address.key``) of a hosted domain. Keep it until the end.
 
         Raises:
-            PolicyError: the tenant's policy is wrong, or the domain's own fields in the database contradict it.
+            PolicyError: the tenant's policy is invalid, or the domain's own fields in the database contradict it.
         """
         return self._policies.current.effective(domain.tenant.name, domain.fqdn, address, domain.overrides)
 
     @property
     def judges_logins(self) -> bool:
-        """Whether any plugin that is installed may have a say about logins."""
+        """True if an installed plugin has an ``auth`` hook."""
         return self._policies.current.catalogue.judges(Stage.AUTH)
 
     async def judge(self, stage: Stage, policy: EffectivePolicy, **arguments: Any) -> StageOutcome:
-        """Runs a stage. Never raises because of a plugin: what goes wrong becomes its declared outcome."""
+        """Runs a stage. Never raises because of a plugin: a failure becomes its declared outcome."""
         return await self._dispatcher.run(stage, policy, **arguments)
 
     def record(self, case: Case) -> DecisionRecord:
@@ -124,7 +124,7 @@ class Judge:
 
     @property
     def postmaster(self) -> str | None:
-        """The address that stands in for the server's own postmaster."""
+        """The address that receives mail for the server's own postmaster."""
         return self._policies.current.server.postmaster
 
     @property
@@ -145,13 +145,13 @@ class AuthHooks:
         self._judge = judge
 
     async def judge(self, session: Session, identity: Identity, domain: HostedDomain) -> Verdict:
-        """What the hooks say about a login whose credentials were right.
+        """The verdict of the hooks about a login with valid credentials.
 
-        A suspended tenant's mail can be read while no plugin judges logins: then the policy that is wrong could not
-        have forbidden it.
+        Users of a suspended tenant may log in while no plugin judges logins: the invalid policy could not have
+        forbidden it.
 
         Raises:
-            PolicyError: the tenant's policy is wrong, and it may have forbidden the login.
+            PolicyError: the tenant's policy is invalid, and it might have forbidden the login.
         """
         try:
             policy = self._judge.for_recipient(domain, identity.address)

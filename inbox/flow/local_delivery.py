@@ -34,7 +34,7 @@ from inbox.policy.verdicts import AddFlags, AddHeader, Edit, FileInto, Transform
 
 @dataclass(slots=True)
 class _Run:
-    """One share while its hooks run. ``served``: by account, the recipient through whom it has its copy."""
+    """One share while its hooks run. ``served``: by account, the recipient through which it gets its copy."""
 
     share: TenantShare
     rules: DoorRules
@@ -44,7 +44,7 @@ class _Run:
 
 
 class LocalDelivery:
-    """Carries out what plugins want with each account's copy."""
+    """Applies the plugins' edits to each account's copy."""
 
     def __init__(self, judge: Judge, mailboxes: MailboxFinder, log: Log) -> None:
         self._judge = judge
@@ -54,29 +54,29 @@ class LocalDelivery:
     async def prepare(self, share: TenantShare, rules: DoorRules) -> TenantShare:
         """The share with the tenant's version of the message, and with mailboxes that exist as its destinations.
 
-        If that fails, its recipients are refused with 451 and nothing else happens: other tenants get their mail.
+        If that fails, its recipients are refused with 451; other tenants still get their mail.
         """
         run = _Run(share, rules, list(share.judgements), dict.fromkeys(share.overruled))
         about = {"id": share.transaction.id, "tenant": share.tenant_name}
         try:
             prepared = await self._prepared(run)
         except (ValueError, FlagError) as error:
-            # A plugin asked for what no header or flag can be: its author must hear of it, and nothing is lost.
+            # A plugin asked for an invalid header or flag: the log reports it to its author, and nothing is lost.
             self._log.error("edit_impossible", **about, error=str(error))
             prepared = refused(run.share, TROUBLE)
         except StoreError as error:
             self._log.error("delivery_not_prepared", **about, error=str(error))
             self._mailboxes.forget()
             prepared = refused(run.share, TROUBLE)
-        # A defect of ours, or of a plugin that came through all checks: it must not cost other tenants their mail.
+        # A defect of the flow, or of a plugin that passed all checks, must not affect the mail of other tenants.
         except Exception:  # noqa: BLE001
             self._log.error("delivery_not_prepared", **about, exc_info=True)
             prepared = refused(run.share, TROUBLE)
-        # What the hooks answered until then explains the failure.
+        # The judgements so far explain the failure.
         return replace(prepared, judgements=tuple(run.judgements), overruled=tuple(run.overruled))
 
     async def found(self, share: TenantShare) -> TenantShare:
-        """The share with the id of each mailbox that its recipients' copies go to; a missing one is created.
+        """The share with the ids of the mailboxes of its copies; missing mailboxes are created.
 
         Raises:
             StoreError, NotFound: a mailbox could not be found or created.
@@ -113,14 +113,14 @@ class LocalDelivery:
         if refusals and all(isinstance(each, AlreadyServed) for each in taken):
             return replace(disposition, refusal=refusals[0])
         if refusals:
-            # Some of an alias's accounts took it: what the others refused must not be lost.
+            # Some accounts of an alias accepted the message: the copies that others refused must not be lost.
             taken.append(IntoQuarantine(words_of(refusals[0])))
         found = tuple([await self._found(run.share.tenant, each) for each in taken])
         remember_served(disposition.recipient, found, run.served)
         return replace(disposition, destinations=found)
 
     async def _hooks(self, run: _Run, recipient: Recipient, into: IntoMailbox) -> IntoMailbox | Reply:
-        """Where the account's copy goes once ``store`` and ``deliver`` had their say; a reply refuses it."""
+        """The destination of the account's copy after ``store`` and ``deliver``; a reply refuses it."""
         tx = run.share.transaction
         delivery = Delivery(tx, recipient, account=into.account, mailbox=into.mailbox, facts=Facts(tx.facts))
         for stage in (Stage.STORE, Stage.DELIVER):
@@ -158,5 +158,5 @@ def _changed(run: _Run, into: IntoMailbox, edits: Sequence[Edit]) -> IntoMailbox
             case Transform(content):
                 into = replace(into, content=MemoryContent(content))
             case AddHeader(name):
-                raise ValueError(f"{name} at deliver: a field can only be added to what goes out")
+                raise ValueError(f"{name} at deliver: fields can be added to outgoing messages only")
     return into

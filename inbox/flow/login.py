@@ -1,7 +1,7 @@
-"""Logging in: the same checks behind every door that takes a password.
+"""Log in with a password: the same checks for every protocol.
 
-One peer has one password checked at a time: however many connections it opens, it guesses no more often than its
-limit allows, and holds one place in the queue for the hashing that all others wait in, too.
+Passwords of one peer are checked one at a time: however many connections it opens, it cannot exceed its limit of
+guesses, and it occupies one place in the queue for hashing that all peers share.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from inbox.policy.verdicts import Defer, Reject, Verdict
 from inbox.store.ports import Accounts
 from inbox.store.ports.rates import RateCounters
 
-#: Failures that one peer, or one account, may have in ten minutes; more are refused without a look at the password.
+#: Failures that one peer, or one account, may have in ten minutes; further attempts fail without a check.
 FAILURES_PER_PEER = 20
-#: NIST SP 800-63B §5.2.2: at most 100. More than one peer may have, or a single one could close any account.
+#: NIST SP 800-63B §5.2.2: at most 100. Higher than the limit of a peer, so that one peer cannot lock an account.
 FAILURES_PER_ACCOUNT = 100
 WINDOW_SECONDS = 600.0
-#: A peer from which an account was logged in to within this window is not refused for what others did to the account:
-#: who guesses at it from elsewhere must not lock its owner out.
+#: A peer from which an account was logged in to within this window is not refused because of failures of other
+#: peers: guessing from elsewhere must not lock the owner out.
 KNOWN_SECONDS = 30 * 86_400.0
-#: Seconds that a failure costs the client.
+#: Delay after a failure, in seconds.
 FAILURE_DELAY = 1.0
 
 
 class Domains(Protocol):
-    """What a login asks about domains."""
+    """The part of the store that finds domains."""
 
     async def domain(self, fqdn: str) -> HostedDomain | None: ...
 
@@ -100,7 +100,7 @@ class PasswordLogin:
         try:
             return Address.parse(address).key
         except AddressError:
-            # Not an address: nobody has it, and the attempt is counted and costs as much as any other.
+            # Not an address, so no account has it; the attempt is counted and takes as long as any other.
             return ""
 
     async def _admit(self, peer: str, key: str, password: str) -> Account:
@@ -127,7 +127,7 @@ class PasswordLogin:
             raise AuthenticationFailed("the account is disabled")
         domain = await self._domains.domain(account.address.rpartition("@")[2])
         if domain is None or domain.tenant.id != account.tenant:
-            raise AuthenticationFailed("the account's domain is not hosted any more")
+            raise AuthenticationFailed("the account's domain is no longer hosted")
         return Identity(account.address, account.id, account.tenant, domain.tenant.name), domain
 
     async def _is_limited(self, peer: str, key: str) -> bool:
@@ -148,7 +148,7 @@ class PasswordLogin:
         try:
             await self._rates.hit(name, window, self._clock.now())
         except StoreUnavailable as error:
-            # What was decided stands; only the count is missing.
+            # The decision remains valid; only the count is missing.
             self._log.error("login_not_counted", error=str(error))
 
 

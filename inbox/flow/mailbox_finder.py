@@ -1,4 +1,4 @@
-"""From accounts and names to mailboxes: found once and kept for a moment, created if missing."""
+"""Find the mailbox of an account by name; create it if it is missing; cache it briefly."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class MailboxFinder(Protocol):
     async def mailbox(self, tenant: str, account: str, name: str) -> Mailbox:
         """The mailbox ``name`` of the account with the address ``account``; it is created if it is missing.
 
-        An account that has as many mailboxes as it may have gets its message in INBOX instead.
+        If the account has the maximum number of mailboxes, INBOX is returned instead.
 
         Raises:
-            NotFound: the tenant has no such account (any more).
+            NotFound: the tenant has no such account, or it was removed.
             StoreUnavailable
         """
         ...
@@ -34,7 +34,7 @@ class MailboxFinder(Protocol):
         ...
 
     def forget(self) -> None:
-        """Drops what is kept: a mailbox turned out to be gone."""
+        """Clears the cache, after a cached mailbox turned out to be deleted."""
         ...
 
 
@@ -77,11 +77,11 @@ class StoredMailboxFinder:
             try:
                 found = await self._mailboxes.create(tenant, account, name, subscribed=account is not None)
             except AlreadyExists:
-                # Another delivery created it meanwhile.
+                # Another delivery has created it.
                 found = await self._mailboxes.by_name(tenant, account, name)
             except LimitReached:
-                # The message must not wait until the user removes a mailbox.
+                # The message must not wait until the user deletes a mailbox.
                 found = await self._mailboxes.by_name(tenant, account, INBOX)
         if found is None:
-            raise NotFound(f"mailbox {name} of {account or tenant} went away while it was looked up")
+            raise NotFound(f"mailbox {name} of {account or tenant} was deleted during the look-up")
         return found

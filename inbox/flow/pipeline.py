@@ -1,7 +1,7 @@
-"""The story of a message that comes in, from the connection to the mailbox.
+"""The stages of an inbound message, from the connection to the mailbox.
 
 Each method is a stage: it asks the hooks and answers the server. :meth:`Pipeline.data` hands the whole message to
-``inbox.flow.accept``, which judges and stores what comes through any door.
+``inbox.flow.accept``, which judges and stores messages from every door.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from inbox.policy.stages import Stage
 
 
 class Pipeline:
-    """``Receiving`` of ``inbox.flow.ports``: judges what comes in, and stores what is accepted."""
+    """``Receiving`` of ``inbox.flow.ports``: judges messages and stores those that are accepted."""
 
     def __init__(
         self,
@@ -54,17 +54,17 @@ class Pipeline:
     # -- before the message -------------------------------------------------------------------------------------
 
     async def connect(self, session: Session) -> Reply | None:
-        """The ``connect`` hooks, before the banner."""
+        """Runs the ``connect`` hooks, before the banner."""
         return await self._session_stage(Stage.CONNECT, session)
 
     async def helo(self, session: Session) -> Reply | None:
-        """The ``helo`` hooks."""
+        """Runs the ``helo`` hooks."""
         return await self._session_stage(Stage.HELO, session)
 
     async def mail(
         self, session: Session, sender: Address | None, params: dict[str, str]
     ) -> tuple[Reply, Envelope | None]:
-        """The ``mail`` hooks; a new envelope if they let it pass."""
+        """Runs the ``mail`` hooks; returns a new envelope if none of them refuses."""
         session.lookups = None
         _count_lookups(session)
         tx = Transaction(
@@ -78,7 +78,7 @@ class Pipeline:
         return Reply(250, "2.1.0", "Sender ok"), Envelope(tx)
 
     async def rcpt(self, envelope: Envelope, address: Address, notify: frozenset[str], orcpt: str | None) -> Reply:
-        """Finds the tenant, runs its ``rcpt`` hooks, and refuses whom no plugin knows a mailbox for."""
+        """Finds the tenant, runs its ``rcpt`` hooks, and refuses recipients for whom no plugin found an account."""
         tx, recipient = envelope.transaction, Recipient(address, notify=notify, orcpt=orcpt)
         _count_lookups(tx.session)
         try:
@@ -93,12 +93,12 @@ class Pipeline:
         return Reply(250, "2.1.5", "Recipient ok")
 
     async def refused(self, session: Session, envelope: Envelope | None, reply: Reply, stage: str) -> Reply:
-        """Records a refusal of the server's own."""
+        """Records a refusal by the server itself."""
         tx = None if envelope is None else envelope.transaction
         return await self._recorder.refused(session, tx, reply, Stage(stage))
 
     async def flush(self, *, everything: bool = False) -> None:
-        """Writes what is only counted; ``everything`` when the server stops."""
+        """Writes the counts of refusals; ``everything`` when the server stops."""
         await self._recorder.flush(everything=everything)
 
     async def _session_stage(self, stage: Stage, session: Session) -> Reply | None:
@@ -133,7 +133,7 @@ class Pipeline:
         return replies
 
     def _log_accepted(self, tx: Transaction, answered: Answered, size: int) -> None:
-        """One line in the log for what was taken; over LMTP, one more for each recipient that was refused."""
+        """Logs the accepted message in one line; over LMTP, also each refused recipient."""
         everybody = list(_everybody(answered))
         taken = [each for each in everybody if each.refusal is None]
         if taken:
@@ -150,7 +150,7 @@ class Pipeline:
         for each in everybody:
             if each.refusal is not None:
                 to, tenant = (str(each.recipient.address),), (each.recipient.tenant_name,)
-                self._recorder.tell(tx.id, tx.session, tx, each.refusal, Stage.DATA, to, tenant)
+                self._recorder.log_refusal(tx.id, tx.session, tx, each.refusal, Stage.DATA, to, tenant)
 
 
 def _everybody(answered: Answered) -> Iterator[Disposition]:
@@ -159,7 +159,7 @@ def _everybody(answered: Answered) -> Iterator[Disposition]:
 
 
 def _count_lookups(session: Session) -> None:
-    """Slow DNS look-ups of this task count for the session's message and its peer's network."""
+    """Counts slow DNS look-ups of this task against the session's message and its peer's network."""
     if session.lookups is None:
         session.lookups = Lookups(network(session.peer))
     work_for(session.lookups)

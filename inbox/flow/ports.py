@@ -1,6 +1,6 @@
 """The protocols through which servers use the flow: receiving mail, logging in, appending.
 
-A server knows these and not the classes behind them; a test of a server passes a class of its own.
+Servers depend on these and not on the classes behind them; a test of a server passes its own class.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from inbox.store.ports.messages import Placed
 
 
 class Receiving(Protocol):
-    """SMTP and LMTP: the stages of a transaction. None of these raises; trouble is a 4xx reply."""
+    """SMTP and LMTP: the stages of a transaction. None of these raises; a failure is a 4xx reply."""
 
     async def connect(self, session: Session) -> Reply | None:
-        """Before the banner. A reply refuses: send it in the banner's place (4xx or 5xx) and close. None: go on."""
+        """Called before the banner. A reply (4xx or 5xx) refuses: send it in its place and close. None: continue."""
         ...
 
     async def helo(self, session: Session) -> Reply | None:
-        """``session.helo`` is set. A reply refuses the EHLO/HELO/LHLO. None: go on."""
+        """``session.helo`` is set. A reply refuses the EHLO/HELO/LHLO. None: continue."""
         ...
 
     async def mail(
         self, session: Session, sender: Address | None, params: dict[str, str]
     ) -> tuple[Reply, Envelope | None]:
-        """A new envelope if the reply is positive. ``params``: MAIL parameters by upper-case keyword, checked."""
+        """Returns an envelope if the reply is positive. ``params``: MAIL parameters by upper-case keyword, checked."""
         ...
 
     async def rcpt(self, envelope: Envelope, address: Address, notify: frozenset[str], orcpt: str | None) -> Reply:
@@ -38,9 +38,9 @@ class Receiving(Protocol):
         ...
 
     async def data(self, envelope: Envelope, content: Content) -> list[Reply]:
-        """The whole message. One reply (SMTP), or one for each of ``envelope.recipients``, in their order (LMTP).
+        """Judges and stores the message. One reply (SMTP), or one for each of ``envelope.recipients``, in order (LMTP).
 
-        Runs to its end even when the client is gone: the caller shields it from cancellation.
+        Runs to its end even if the client disconnects: the caller shields it from cancellation.
         """
         ...
 
@@ -53,22 +53,22 @@ class Receiving(Protocol):
 
 
 class Login(Protocol):
-    """Checks credentials, behind IMAP and every other door that takes a password."""
+    """Checks credentials, for IMAP and every other protocol with passwords."""
 
     async def login(self, session: Session, address: str, password: str) -> Identity:
-        """Who it is, once the password was right and the ``auth`` hooks said nothing against it.
+        """Returns the identity if the password is right and no ``auth`` hook objects.
 
-        Costs time when it fails, and is limited for each peer and each account.
+        A failure is delayed; attempts are limited for each peer and each account.
 
         Raises:
-            AuthenticationFailed: wrong, disabled, refused or limited; the reason is only in the log.
-            StoreUnavailable: nobody can say now.
+            AuthenticationFailed: wrong password, disabled account, refused or limited; only the log has the reason.
+            StoreUnavailable: the account cannot be looked up now.
         """
         ...
 
 
 class Appending(Protocol):
-    """IMAP APPEND: the same ``data``, ``store`` and ``deliver`` hooks as for any other door."""
+    """IMAP APPEND, with the same ``data``, ``store`` and ``deliver`` hooks as at any other door."""
 
     async def append(
         self,
@@ -81,10 +81,10 @@ class Appending(Protocol):
     ) -> Placed:
         """Stores a message durably in ``mailbox``, which belongs to ``session.identity``.
 
-        The client named the mailbox, so no rule files the message elsewhere; flags that rules add are added to the
+        The client named the mailbox, so no rule files the message elsewhere; flags of rules are added to the
         client's.
 
         Raises:
-            InboxError: a hook refused it, the mailbox is gone, or storage failed; ``said`` is for the client.
+            InboxError: a hook refused it, the mailbox was deleted, or storage failed; ``said`` is for the client.
         """
         ...

@@ -1,4 +1,4 @@
-"""Who a message is for: from RCPT's address to a tenant, a policy and destinations."""
+"""Resolve the address of RCPT to a tenant, a policy and destinations."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from inbox.policy.verdicts import AddRecipient, DropRecipient, Edit, Redirect
 
 RELAY = Reply(550, "5.7.1", "Relaying denied")
 UNKNOWN = Reply(550, "5.1.1", "No such user here")
-ONE_TENANT = Reply(452, "4.5.3", "Please send to this recipient in a transaction of its own")
-#: The tenant or the domain is disabled: RFC 3463 §3.3, X.2.1. Temporary, for what is disabled is meant to come back.
+ONE_TENANT = Reply(452, "4.5.3", "Send to this recipient in a separate transaction")
+#: The tenant or the domain is disabled: RFC 3463 §3.3, X.2.1. Temporary, because it may be enabled again.
 SUSPENDED = Reply(451, "4.2.1", "Mail for this domain is suspended, try again later")
-#: RFC 3463 §3.4: X.3.5, the operator has to mend something; nothing is lost while the peer waits.
+#: RFC 3463 §3.4: X.3.5, the operator has to correct the configuration; nothing is lost while the peer waits.
 MISCONFIGURED = Reply(451, "4.3.5", "System incorrectly configured, try again later")
 
 
@@ -37,15 +37,15 @@ _SUSPENDED_WHY = "the tenant or the domain is disabled (inbox tenant list, inbox
 
 
 class Relaying(Protocol):
-    """Decides which sessions may send to recipients that this server does not host."""
+    """Decides which sessions may send to domains that this server does not host."""
 
     async def on_behalf_of(self, tx: Transaction) -> HostedDomain | None:
-        """The hosted domain that answers for what this transaction relays; None: it may not relay."""
+        """The hosted domain that is responsible for what this transaction relays; None: it may not relay."""
         ...
 
 
 class Recipients:
-    """Admits recipients at RCPT, and adds or drops them when a plugin asks for it at ``data``.
+    """Admits recipients at RCPT, and adds or drops them for plugins at ``data``.
 
     Args:
         relaying: None: no session may relay.
@@ -66,11 +66,11 @@ class Recipients:
         self._relaying = relaying
 
     async def admit(self, envelope: Envelope, recipient: Recipient) -> Admitted | NotAdmitted:
-        """Finds out where mail for ``recipient`` goes; sets its tenant.
+        """Resolves ``recipient`` to its destinations; sets its tenant.
 
         Raises:
-            StoreError: nobody can say now.
-            PolicyError: the tenant's policy is wrong.
+            StoreError: the recipient cannot be looked up now.
+            PolicyError: the tenant's policy is invalid.
         """
         domain = await self._directory.domain(recipient.address.domain) or await self._postmaster(recipient)
         if domain is None:
@@ -81,7 +81,7 @@ class Recipients:
             return NotAdmitted(ONE_TENANT)
         policy = self._judge.for_recipient(domain, recipient.effective.key)
         judgement = await self._asked(envelope, recipient, domain, policy)
-        # Hooks had it in their hands, and whose recipient it is is not theirs to say.
+        # Hooks received this object, and must not change the tenant of a recipient.
         recipient.tenant, recipient.tenant_name = domain.tenant.id, domain.tenant.name
         refusal = refusal_of(judgement.verdict)
         if refusal is not None:
@@ -102,14 +102,14 @@ class Recipients:
     async def _asked(
         self, envelope: Envelope, recipient: Recipient, domain: HostedDomain, policy: EffectivePolicy
     ) -> StageOutcome:
-        """What the ``rcpt`` hooks say; they see the recipients of their own tenant."""
+        """The judgement of the ``rcpt`` hooks, which see the recipients of their own tenant only."""
         tenant = domain.tenant
         mine = [each.recipient for each in envelope.recipients if each.domain.tenant.id == tenant.id]
         view = view_for(envelope.transaction, tenant, mine)
         return await self._judge.judge(Stage.RCPT, policy, tx=view, recipient=recipient)
 
     def _not_resolved(self, recipient: Recipient, judgement: StageOutcome) -> NotAdmitted:
-        """No plugin looked the user up: a permanent reply would bounce all of the tenant's mail."""
+        """Defers: no plugin looked the user up, and a permanent reply would bounce all of the tenant's mail."""
         tenant = recipient.tenant_name
         self._log.error("recipients_not_resolved", tenant=tenant, address=str(recipient.address))
         error = PolicyError(
@@ -119,7 +119,7 @@ class Recipients:
         return NotAdmitted(Reply.of(error), judgement, str(error))
 
     async def _elsewhere(self, envelope: Envelope, recipient: Recipient) -> Admitted | NotAdmitted:
-        """For a domain that is not hosted, or is disabled."""
+        """Handles a recipient whose domain is not hosted, or is disabled."""
         suspended = await self._directory.suspended(recipient.address.domain)
         if suspended is not None:
             recipient.tenant, recipient.tenant_name = suspended.tenant.id, suspended.tenant.name
@@ -129,15 +129,15 @@ class Recipients:
             return await self._relayed(envelope, recipient, domain)
         if not await self._directory.is_empty():
             return NotAdmitted(RELAY)
-        # Nobody lets the world send mail to a server without tenants: more likely the disk with the database is not
-        # there, and a refusal for good would send everybody's mail back.
+        # A server without tenants would not receive mail: more likely the disk with the database is not mounted, and
+        # a permanent refusal would bounce all mail.
         self._log.error(
-            "no_tenants", address=str(recipient.address), check="INBOX_DATA_DIR, and that its disk is there"
+            "no_tenants", address=str(recipient.address), check="INBOX_DATA_DIR, and that its disk is mounted"
         )
         return NotAdmitted(MISCONFIGURED)
 
     async def _relayed(self, envelope: Envelope, recipient: Recipient, domain: HostedDomain) -> Admitted | NotAdmitted:
-        """The sender's tenant answers for a recipient elsewhere, and its policy judges."""
+        """Admits a recipient elsewhere under the policy of the sender's tenant, if the session may relay."""
         if self._is_second_tenant(envelope, domain):
             return NotAdmitted(ONE_TENANT)
         sender = envelope.transaction.sender
@@ -152,8 +152,8 @@ class Recipients:
         return Admitted(recipient, domain, policy, judgement, (Relay(recipient.address),))
 
     async def _postmaster(self, recipient: Recipient) -> HostedDomain | None:
-        """RFC 5321 §4.5.1: the server's own postmaster can be reached. It is the address that the operator names; else
-        the postmaster of the hosted domain that answers for the server.
+        """RFC 5321 §4.5.1: finds the server's own postmaster. It is the address that the operator configured; otherwise
+        the postmaster of the hosted domain that is responsible for the server.
         """
         if recipient.address.local.casefold() != "postmaster" or recipient.address.domain != self._server_name:
             return None
@@ -179,8 +179,8 @@ class Recipients:
     # -- at data
 
     async def changed(self, share: TenantShare, judgement: StageOutcome) -> TenantShare:
-        """The share with the recipients that plugins redirected, added and dropped; an address that leads nowhere
-        defers the message.
+        """The share with the recipients that plugins redirected, added and dropped; an address without
+        destinations defers the message.
         """
         if isinstance(judgement.verdict, Redirect):
             share = await self._all_redirected(share, judgement.verdict.to)
@@ -225,7 +225,7 @@ class Recipients:
         return replace(share, dispositions=(*share.dispositions, Disposition(recipient, destinations)))
 
     async def _behind(self, share: TenantShare, text: str) -> Destinations:
-        """Where an address leads that a plugin named at ``data``; empty if it leads nowhere, or nobody can say now."""
+        """The destinations of an address that a plugin named; empty if there are none or the look-up fails."""
         about = {"id": share.transaction.id, "tenant": share.tenant_name}
         try:
             destinations = await self._lookup(text, share.domain)
@@ -237,9 +237,9 @@ class Recipients:
         return destinations
 
     async def _lookup(self, text: str, home: HostedDomain) -> Destinations:
-        """The destinations behind an address that a plugin named; none unless it is of the same tenant.
+        """The destinations behind an address that a plugin named; none unless it belongs to the same tenant.
 
-        An address elsewhere would be a :class:`Relay`; it leads nowhere while nothing delivers what is relayed.
+        An address elsewhere would be a :class:`Relay`; it has no destination while nothing delivers relayed mail.
         """
         try:
             address = Address.parse(text)

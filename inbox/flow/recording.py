@@ -31,20 +31,20 @@ from inbox.policy.outcome import StageOutcome
 from inbox.policy.stages import Stage
 from inbox.store.ports.decisions import DecisionRecord
 
-#: Recipients that the line about a refusal names; the decision record has them all.
+#: The most recipients in a log line about a refusal; the decision record has them all.
 LOGGED_RECIPIENTS = 5
-#: Seconds that a client who is refused waits for the record of it: what hangs (a disk, a lock) must not hang him, too.
+#: Seconds that a refused client waits for the decision record: a disk or lock that hangs must not hang the client, too.
 RECORD_SECONDS = 30.0
 
 
 class DecisionWriter(Protocol):
-    """The part of ``inbox.store.ports.Decisions`` that records of refusals need."""
+    """The part of ``inbox.store.ports.Decisions`` that stores records of refusals."""
 
     async def add(self, decisions: Sequence[DecisionRecord]) -> None: ...
 
 
 class Recorder:
-    """Makes the records, and writes those that do not go into the database together with a message."""
+    """Makes the records, and writes those that are not stored together with a message."""
 
     def __init__(self, judge: Judge, decisions: DecisionWriter, clock: Clock, ids: Ids, log: Log) -> None:
         self._judge = judge
@@ -55,11 +55,11 @@ class Recorder:
         self._refusals = Refusals(clock, ids, log, self.write)
 
     async def flush(self, *, everything: bool = False) -> None:
-        """Writes the records of refusals that are only counted (:meth:`Refusals.flush`)."""
+        """Writes the records that count refusals (:meth:`Refusals.flush`)."""
         await self._refusals.flush(everything=everything)
 
     async def not_admitted(self, tx: Transaction, recipient: Recipient, refused: NotAdmitted) -> Reply:
-        """Records that RCPT was refused; see :meth:`refused`."""
+        """Records a refused RCPT; see :meth:`refused`."""
         judgements = [] if refused.judgement is None else [refused.judgement]
         return await self.refused(tx.session, tx, refused.reply, Stage.RCPT, recipient, judgements, refused.why)
 
@@ -73,7 +73,7 @@ class Recorder:
         judgements: Sequence[StageOutcome] = (),
         why: str = "",
     ) -> Reply:
-        """Writes the record of a refusal before the message is judged, or counts it; the reply with the record's id.
+        """Writes the record of a refusal before DATA, or counts it; returns the reply with the record's id.
 
         ``judgements`` are those of the recipient; ``why`` is for the operator.
         """
@@ -100,10 +100,10 @@ class Recorder:
             why,
         )
         await self.write([self._judge.record(case)])
-        self.tell(decision, session, tx, refusal, stage, to, (name,) if name else ())
+        self.log_refusal(decision, session, tx, refusal, stage, to, (name,) if name else ())
         return reply
 
-    def tell(
+    def log_refusal(
         self,
         decision: str,
         session: Session,
@@ -113,7 +113,7 @@ class Recorder:
         to: tuple[str, ...],
         tenants: Iterable[str] = (),
     ) -> None:
-        """One line in the log, with the id that the peer was given: also those who cannot ask the database find it."""
+        """Logs a refusal in one line, with the id in the reply, for readers who cannot query the database."""
         self._log.info(
             "refused",
             id=decision,
@@ -126,13 +126,13 @@ class Recorder:
         )
 
     async def refused_message(self, envelope: Envelope, shares: Sequence[TenantShare], refusal: Reply) -> Reply:
-        """Writes the records of a message that all refuse, or counts it for each tenant; the reply with its id."""
+        """Records a message that all refuse, or counts it for each tenant; returns the reply with an id."""
         tx = envelope.transaction
         session = tx.session
         tenants = {share.tenant: share.tenant_name for share in shares}
         manners = [self._refusals.choose(session, tenant, message=True) for tenant in tenants]
         if manners and Manner.FULL not in manners:
-            manner, which = max(manners), ""  # one for all tenants: the reply has room for one id
+            manner, which = max(manners), ""  # the same for all tenants: the reply has room for one id
             for tenant, name in tenants.items():
                 own = [each for share in shares if share.tenant == tenant for each in share.dispositions]
                 to = [str(each.recipient.address) for each in own]
@@ -141,13 +141,13 @@ class Recorder:
         reply = self._judge.with_id(refusal, tx.id)
         await self.write(self.judged(tx, shares, reply))
         addresses = tuple(str(each.recipient.address) for each in envelope.recipients)
-        self.tell(tx.id, session, tx, refusal, Stage.DATA, addresses, tenants.values())
+        self.log_refusal(tx.id, session, tx, refusal, Stage.DATA, addresses, tenants.values())
         return reply
 
     def judged(self, tx: Transaction, shares: Sequence[TenantShare], reply: Reply) -> list[DecisionRecord]:
-        """The records of a message, one for each tenant; ``reply`` is what the client is told about the whole.
+        """The records of a message, one for each tenant; ``reply`` is the reply for the whole message.
 
-        A record is found by transaction and tenant: shares of one tenant under several policies have one together.
+        A record is found by transaction and tenant: shares of one tenant under several policies have one in common.
         """
         by_tenant: dict[str, list[TenantShare]] = {}
         for share in shares:
@@ -184,13 +184,13 @@ class Recorder:
             async with asyncio.timeout(RECORD_SECONDS):
                 await self._decisions.add(records)
         except (StoreError, TimeoutError) as error:
-            # The refusal stands without its record; the log is then the only place that can explain it.
-            told = str(error) or f"the database did not answer within {RECORD_SECONDS:.0f} s"
+            # The refusal is valid without its record; then only the log explains it.
+            reason = str(error) or f"the database did not answer within {RECORD_SECONDS:.0f} s"
             for record in records:
-                self._log.error("decision_not_recorded", id=record.id, error=told, body=record.body.decode())
+                self._log.error("decision_not_recorded", id=record.id, error=reason, body=record.body.decode())
 
     def _own_reply(self, tx: Transaction, dispositions: Sequence[Disposition], reply: Reply) -> Reply:
-        """What this tenant answered: its record never quotes the words in which another one refused."""
+        """The reply for this tenant: its record never quotes the refusal of another tenant."""
         refusals = [each.refusal for each in dispositions if each.refusal is not None]
         if refusals and len(refusals) == len(dispositions):
             return self._judge.with_id(refusals[0], tx.id)
@@ -198,15 +198,15 @@ class Recorder:
 
 
 def whom(addresses: Sequence[str], tenants: Iterable[str]) -> dict[str, Any]:
-    """The fields of a line in the log that say whom it is about: the first recipients, how many there are if there are
-    more, and the names of the tenants, the first ones of very many."""
+    """The fields of a log line about recipients: the first ones, their number if there are more, and the names
+    of the first tenants."""
     names = sorted(set(tenants))
     more = {"recipients": len(addresses)} if len(addresses) > LOGGED_RECIPIENTS else {}
     return {"to": tuple(addresses[:LOGGED_RECIPIENTS]), **more, "tenant": "/".join(names[:LOGGED_RECIPIENTS])}
 
 
 def _so_far(session: Session, tx: Transaction | None) -> list[StageOutcome]:
-    """What was said before a tenant was known, in the order of the stages."""
+    """The judgements from before a tenant was known, in the order of the stages."""
     return [*session.judgements.values(), *(tx.judgements.values() if tx is not None else ())]
 
 

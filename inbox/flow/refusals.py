@@ -1,8 +1,8 @@
-"""Bounds what refusals write: the first ones of a peer are recorded in full, further ones are counted.
+"""Bound the records of refusals: the first refusals of a peer are recorded in full, further ones are counted.
 
-A refusal costs a stranger one line; a full record and its line in the log are a thousand times as large as that, so
-that refusals by themselves could fill a disk. The counting record has an id of its own, which is in the replies that
-it counts, and is in the database before the first of these replies is sent.
+A refusal costs a stranger one line; a full record and its log line are a thousand times as large, so refusals alone
+could fill a disk. The counting record has its own id, which the counted replies contain, and it is in the database
+before the first of these replies is sent.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from inbox.store.ports.decisions import DecisionRecord
 #: Seconds for which the refusals of one peer are counted together.
 WINDOW_SECONDS: Final = 600.0
 #: Refusals of one peer (an IPv4 address or IPv6 /64 network) in a window that are recorded in full for each tenant:
-#: before the message, and of messages, which cost the sender more and tell a tenant more.
+#: before DATA, and of messages, which cost the sender more and are more informative for a tenant.
 FULL: Final = 10
 FULL_MESSAGES: Final = 50
-#: The same for LMTP, whose clients are the operator's own relays and stand for many senders.
+#: The same for LMTP, whose clients are the operator's own relays with mail of many senders.
 FULL_LMTP: Final = 1000
 #: Refusals of all peers together that are recorded in full in one minute; further ones are counted as one peer.
 OVERALL: Final = 300
 OVERALL_SECONDS: Final = 60.0
 #: Seconds after which a counting record that has changed is written again.
 REWRITE_SECONDS: Final = 60.0
-#: Peers that are counted at one time, tenants of one peer, and reasons and recipients that a counting record names.
+#: The most peers that are counted at one time, tenants of one peer, and reasons and recipients in a counting record.
 PEERS: Final = 5000
 TENANTS: Final = 100
-#: Peers and tenants together: whoever has many addresses and knows many tenants reaches neither of the other bounds.
+#: Pairs of peer and tenant: a sender with many addresses who knows many tenants reaches neither of the other bounds.
 PAIRS: Final = 20_000
 REASONS: Final = 20
 RECIPIENTS: Final = 20
 _REASON_CHARACTERS: Final = 120
-#: The network of what is counted for all peers together.
+#: The network name under which all peers are counted together.
 _ALL: Final = ""
 
-#: Writes records; does not raise.
+#: Writes records and does not raise.
 Write = Callable[[Sequence[DecisionRecord]], Awaitable[None]]
 
 
 class Manner(IntEnum):
-    """How a refusal is recorded."""
+    """The ways to record a refusal."""
 
     FULL = 0
     COUNTED = 1
@@ -94,8 +94,8 @@ class Refusals:
     Args:
         clock: for windows and records.
         ids: for counting records.
-        log: gets one line for each counting record when it is written.
-        write: takes the counting records.
+        log: receives one line for each counting record that is written.
+        write: stores the counting records.
     """
 
     def __init__(self, clock: Clock, ids: Ids, log: Log, write: Write) -> None:
@@ -110,7 +110,7 @@ class Refusals:
         self._in_minute = 0
 
     def choose(self, session: Session, tenant: str, *, message: bool = False) -> Manner:
-        """How the next refusal of this peer is recorded; a full record is taken to be written.
+        """Chooses how the next refusal of this peer is recorded; a full record counts as written.
 
         Args:
             tenant: the tenant's id; empty before a tenant is known.
@@ -152,7 +152,7 @@ class Refusals:
         return window.id
 
     async def flush(self, *, everything: bool = False) -> None:
-        """Writes the counting records that have changed, and forgets windows that are over.
+        """Writes the counting records that have changed, and removes windows that have ended.
 
         Args:
             everything: the server stops: write all of them.
@@ -196,7 +196,7 @@ class Refusals:
             self._ended.append(window)
 
     def _overall(self) -> bool:
-        """Whether all peers together have used up this minute; counts one more if not."""
+        """True if all peers together have used up this minute's full records; otherwise counts one more."""
         now = self._clock.monotonic()
         if now - self._minute >= OVERALL_SECONDS:
             self._minute, self._in_minute = now, 0

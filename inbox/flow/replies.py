@@ -1,4 +1,4 @@
-"""From verdicts to replies, and from replies to the one word that the decision record has for them."""
+"""Convert verdicts to replies, and replies to the outcome in the decision record."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from inbox.policy.verdicts import Defer, Reject, Verdict
 #: RFC 3463 §3.7: X.6.0, the content is the reason. The words are Cyrus IMAP's.
 NUL_REFUSED = Reply(550, "5.6.0", "Message contains NUL characters")
 TROUBLE = Reply(451, "4.3.0", "Local problem, try again later")
-LOOP = Reply(554, "5.4.6", "Too many hops, this message is in a loop")
-HEADER_TOO_LONG = Reply(552, "5.3.4", "The header of the message is too long")
+LOOP = Reply(554, "5.4.6", "Too many hops, mail loop detected")
+HEADER_TOO_LONG = Reply(552, "5.3.4", "Message header section is too large")
 
 
 def refusal_of(verdict: Verdict) -> Reply | None:

@@ -1,4 +1,4 @@
-"""A message as each tenant has it: its recipients under one policy, judged together, and what each comes to.
+"""One tenant's share of a message: its recipients under one policy, judged together, and the outcome of each.
 
 A :class:`TenantShare` is a value: each stage of ``inbox.flow.accept`` takes one and returns another.
 """
@@ -34,7 +34,7 @@ from inbox.policy.verdicts import Defer, Discard, Quarantine, Reject, Verdict
 
 
 class Disposition(msgspec.Struct, frozen=True):
-    """What becomes of one recipient: it is refused, or its destinations get the message."""
+    """The outcome of one recipient: it is refused, or its destinations get the message."""
 
     recipient: Recipient
     destinations: Destinations
@@ -42,7 +42,7 @@ class Disposition(msgspec.Struct, frozen=True):
 
     @property
     def outcome(self) -> str:
-        """One word for the decision record."""
+        """The outcome in the decision record."""
         if self.refusal is not None:
             return outcome_of(self.refusal)
         kinds = {type(each) for each in self.destinations}
@@ -52,16 +52,16 @@ class Disposition(msgspec.Struct, frozen=True):
 
     @property
     def is_dropped(self) -> bool:
-        """True if a plugin had the recipient dropped, or the message thrown away."""
+        """True if a plugin dropped the recipient or discarded the message."""
         return any(isinstance(each, Discarded) for each in self.destinations)
 
 
 class TenantShare(msgspec.Struct, frozen=True):
-    """The recipients of one tenant under one policy, with what was decided so far.
+    """The recipients of one tenant under one policy, with the decisions so far.
 
-    ``transaction`` is what the tenant's plugins see. They hold it in their hands, so whose mail this is stands in
-    ``domain``. ``content`` is the tenant's version of the message. ``overruled`` names what plugins asked for and this
-    door does not do.
+    ``transaction`` is what the tenant's plugins see. They can change it, so only ``domain`` determines the tenant.
+    ``content`` is the tenant's version of the message. ``overruled`` lists the actions that plugins asked for and that
+    this door does not carry out.
     """
 
     domain: HostedDomain
@@ -84,7 +84,7 @@ class TenantShare(msgspec.Struct, frozen=True):
 
 
 def split(envelope: Envelope, content: Content) -> list[TenantShare]:
-    """One share for each tenant and policy, in the order in which they came."""
+    """One share for each tenant and policy, in the order of the recipients."""
     together: dict[tuple[str, int], list[Admitted]] = {}
     for admitted in envelope.recipients:
         together.setdefault((admitted.domain.tenant.id, id(admitted.policy)), []).append(admitted)
@@ -99,8 +99,8 @@ def split(envelope: Envelope, content: Content) -> list[TenantShare]:
 
 
 def view_for(tx: Transaction, tenant: Tenant, recipients: list[Recipient]) -> Transaction:
-    """The transaction as one tenant's hooks may see it. What they change in it, or find out, stays in it: the
-    connection and the parameters are copies, and facts about the connection are put over the common ones.
+    """The transaction as one tenant's hooks may see it. Their changes and facts stay in it: the
+    connection and the parameters are copies, and facts about the connection are layered over the common ones.
     """
     session = dataclass_replace(tx.session, facts=Facts(tx.session.facts), judgements=dict(tx.session.judgements))
     return Transaction(
@@ -118,7 +118,7 @@ def view_for(tx: Transaction, tenant: Tenant, recipients: list[Recipient]) -> Tr
 
 
 def after_verdict(share: TenantShare, verdict: Verdict) -> TenantShare:
-    """The share once it is decided what becomes of the message; a recipient that was dropped stays dropped."""
+    """The share after the verdict on the message; a dropped recipient stays dropped."""
     refusal = refusal_of(verdict)
     if refusal is not None:
         return _mapped(share, lambda each: replace(each, refusal=refusal))
@@ -131,7 +131,7 @@ def after_verdict(share: TenantShare, verdict: Verdict) -> TenantShare:
 
 
 def is_refused(verdict: Verdict) -> bool:
-    """True for a verdict with which nobody takes the message."""
+    """True for a verdict that refuses the message."""
     return isinstance(verdict, Reject | Defer)
 
 
@@ -141,7 +141,7 @@ def refused(share: TenantShare, refusal: Reply) -> TenantShare:
 
 
 def into_junk(share: TenantShare) -> TenantShare:
-    """The share with Junk in the place of each INBOX."""
+    """The share with each INBOX replaced by Junk."""
 
     def moved(each: Destination) -> Destination:
         return replace(each, mailbox=JUNK) if isinstance(each, IntoMailbox) and each.mailbox == INBOX else each
@@ -150,7 +150,7 @@ def into_junk(share: TenantShare) -> TenantShare:
 
 
 def quarantined(share: TenantShare) -> TenantShare:
-    """The share with refused recipients' copies bound for the quarantine: the message was accepted for another."""
+    """The share with refused recipients' copies sent to the quarantine: another recipient accepted the message."""
 
     def held(each: Disposition) -> Disposition:
         if each.refusal is None:
@@ -166,7 +166,7 @@ def words_of(refusal: Reply) -> str:
 
 
 def combined_refusal(shares: Iterable[TenantShare]) -> Reply | None:
-    """The one reply for a message that nobody takes: temporary if it is so for anybody. None if somebody takes it."""
+    """The reply for a message that all refuse, temporary if one refusal is; None if a recipient accepts it."""
     refusals = [each.refusal for share in shares for each in share.dispositions]
     given = [refusal for refusal in refusals if refusal is not None]
     if len(given) < len(refusals) or not given:
@@ -175,7 +175,7 @@ def combined_refusal(shares: Iterable[TenantShare]) -> Reply | None:
 
 
 def served_once(shares: Sequence[TenantShare]) -> list[TenantShare]:
-    """The shares with one copy for each account, though several policies of its tenant may have made one each."""
+    """The shares with one copy per account, even if several policies of its tenant made one each."""
     served: dict[str, str] = {}
     result = []
     for share in shares:

@@ -1,4 +1,4 @@
-"""The trace fields that we write, and read in what we stored: Return-Path, Received, Delivered-To (RFC 5321 §4.4)."""
+"""Write trace fields, and read those of stored copies: Return-Path, Received, Delivered-To (RFC 5321 §4.4)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from inbox.mail.address import Address, AddressError
 from inbox.plugin.api.context import Door, IPAddress, Session, Transaction
 
-#: RFC 5321 §4.4, RFC 3848: what "with" says. Key: extended, encrypted, authenticated.
+#: RFC 5321 §4.4, RFC 3848: the keyword after "with". Key: extended, encrypted, authenticated.
 _PROTOCOLS = {
     (False, False, False): "SMTP",
     (True, False, False): "ESMTP",
@@ -45,7 +45,7 @@ def with_protocol(session: Session, *, smtputf8: bool = False) -> str:
 def received_field(
     session: Session, transaction: str, server_name: str, now: float, recipient: Address, *, smtputf8: bool
 ) -> bytes:
-    """The Received field of one recipient's copy: nobody learns of another recipient from it."""
+    """The Received field of one recipient's copy: it does not reveal other recipients."""
     helo = _UNSAFE.sub("?", session.helo or "unknown")[:255]
     literal = f"IPv6:{session.peer}" if session.peer.version == 6 else str(session.peer)
     lines = [f"Received: from {helo} ([{literal}])"]
@@ -58,7 +58,7 @@ def received_field(
 
 @lru_cache(maxsize=4)
 def _date(second: int) -> str:
-    """RFC 5322 §3.3: +0000 says that it is UTC; formatdate's -0000 that nobody knows the local time."""
+    """RFC 5322 §3.3: +0000 means UTC; formatdate's -0000 means that the local time zone is unknown."""
     return formatdate(second).removesuffix("-0000") + "+0000"
 
 
@@ -73,8 +73,8 @@ def delivered_to(recipient: Address) -> bytes:
 
 
 def trace(tx: Transaction, recipient: Address, server_name: str, now: float) -> bytes:
-    """All fields that stand in front of one recipient's copy. They are kept beside the copy and not in the blob: the
-    same mail in another mailbox, or from another transaction, has others.
+    """All trace fields in front of one recipient's copy. They are stored with the copy and not in the blob: the same
+    mail in another mailbox, or from another transaction, has different ones.
     """
     received = received_field(tx.session, tx.id, server_name, now, recipient, smtputf8="SMTPUTF8" in tx.params)
     return delivered_to(recipient) + return_path(tx.sender) + received
@@ -82,7 +82,7 @@ def trace(tx: Transaction, recipient: Address, server_name: str, now: float) -> 
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """What the trace fields of a stored copy say about how it came; ``octets`` is their length."""
+    """The envelope of a stored copy, read from its trace fields; ``octets`` is their length."""
 
     sender: Address | None
     recipient: Address
@@ -105,12 +105,12 @@ def read_trace(stored: bytes, server_name: str) -> Traced | None:
 
 
 def transaction_of(stored: bytes) -> str:
-    """The id of the transaction with which a stored copy came, by which its decision record is found; an empty text if
-    its first fields do not say."""
+    """The id of a stored copy's transaction, which finds its decision record; empty if its first fields are not trace
+    fields."""
     found = _TRANSACTION.match(stored)
     return found[1].decode() if found is not None else ""
 
 
 def count_received(header_block: bytes) -> int:
-    """Received fields in a header section: more than ``limits.MAX_RECEIVED`` is a loop (RFC 5321 §6.3)."""
+    """Number of Received fields in a header section; more than ``limits.MAX_RECEIVED`` are a loop (RFC 5321 §6.3)."""
     return len(_RECEIVED.findall(header_block))

@@ -1,4 +1,4 @@
-"""Accepts connections for every server, plain or with implicit TLS, and makes a channel of each."""
+"""Accept connections for every server, plain or with implicit TLS, and create a channel for each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from inbox.server.limits import CROWDED_SECONDS, STRANGER, ConnectionLimits
 from inbox.server.listener import BACKLOG, Encryption, Endpoint
 from inbox.server.transport import Channel
 
-#: Seconds before the next try when no connection could be accepted (out of descriptors, say).
+#: Seconds before the next try after no connection could be accepted (for example, out of descriptors).
 _RETRY_SECONDS: Final = 1.0
 
 
@@ -26,7 +26,7 @@ class Connected(Protocol):
     """Takes a new connection.
 
     Args:
-        port: of ours, which it came to.
+        port: the server's port that the client connected to.
         tls: how TLS is used there; with ``implicit`` the handshake is done.
     """
 
@@ -37,13 +37,13 @@ class Acceptor:
     """The listening sockets of one server.
 
     Args:
-        protocol: ``smtp``, ``imap`` …: the beginning of the log events.
-        connected: what a new connection is handed to.
-        handshakes: counts the clients of implicit TLS whose handshake is under way. They are counted apart, so that
-            they cannot keep out those who are connected.
+        protocol: ``smtp``, ``imap`` …: the prefix of the log events.
+        connected: receives each new connection.
+        handshakes: counts clients of implicit TLS during their handshake. They are counted separately, so that
+            they cannot take the places of connected clients.
         tls, tls_seconds: the certificate, and the seconds for a handshake.
         write_seconds, write_octets: see :class:`inbox.server.transport.Channel`.
-        backlog: connections that wait for us to accept them.
+        backlog: connections that wait in the kernel to be accepted.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Acceptor:
 
     @property
     def ports(self) -> dict[str, int]:
-        """The ports that are listened on, by the names of their endpoints."""
+        """The listening ports, by the names of their endpoints."""
         return {endpoint.name: endpoint.port for endpoint in self._endpoints}
 
     async def start(self, endpoint: Endpoint) -> None:
@@ -86,7 +86,7 @@ class Acceptor:
 
         Raises:
             OSError: the socket cannot be listened on.
-            ValueError: TLS without a certificate.
+            ValueError: the endpoint needs TLS, and there is no certificate.
         """
         if endpoint.tls == "implicit":
             if self._tls is None:
@@ -101,13 +101,13 @@ class Acceptor:
         self._endpoints.append(endpoint)
 
     def factory(self, port: int, tls: Encryption) -> Callable[[], Channel]:
-        """Makes the channels of the connections that come to ``port`` of ours; each would have to ask the kernel."""
+        """Creates the channels of connections to ``port``, so that none has to ask the kernel for its port."""
         connected = partial(self._connected, port=port, tls=tls)
         secure = tls == "implicit"
         return partial(Channel, connected, self._clock, self._write_seconds, self._write_octets, secure=secure)
 
     async def close(self) -> None:
-        """Accepts no more connections, and ends the handshakes that are under way."""
+        """Accepts no more connections, and aborts handshakes that are under way."""
         for server in self._servers:
             server.close()
         self._servers.clear()
@@ -126,8 +126,8 @@ class Acceptor:
     async def _accept(self, endpoint: Endpoint) -> None:
         """Accepts connections of implicit TLS.
 
-        A server of asyncio's tells of a connection when its handshake is done: clients that never begin theirs would
-        be counted by nobody, and use up all descriptors.
+        asyncio's own server reports a connection when its handshake is done: clients that never begin a handshake would
+        not be counted, and could use up all descriptors.
         """
         loop = asyncio.get_running_loop()
         while True:
@@ -162,17 +162,17 @@ class Acceptor:
         port = endpoint.port
 
         def connected(channel: Channel) -> None:
-            shaking.deadline = inf  # the socket belongs to the session now
+            shaking.deadline = inf  # the session owns the socket now
             self._connected(channel, port, "implicit")
 
         try:
-            # A handshake costs more than anything else that a stranger can ask for.
+            # A handshake is the most expensive operation that an unknown peer can request.
             await self._turns.take(site_of(peer))
         except BaseException:
             connection.close()
             raise
-        # The loop has to do this handshake: uvloop reads before connection_made could hold the transport, and the
-        # client speaks first.
+        # The loop has to do this handshake: uvloop reads before connection_made could pause the transport, and the
+        # client sends first.
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: Channel(connected, self._clock, self._write_seconds, self._write_octets, secure=True),

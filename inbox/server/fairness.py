@@ -1,9 +1,9 @@
 """Fair shares of the event loop for the connections of every server.
 
-A peer that always has input ready would keep its connection's task running without a real wait, and every other
+A peer that always has input ready would keep its connection's task running without ever suspending, and every other
 connection would wait for it. So a task that has used its time slice queues for its next one, and the queue admits one
-task in each pass of the event loop, network by network: however many connections a stranger opens, one pass costs
-others one slice.
+task in each pass of the event loop, network by network: a network delays others by one slice per pass, however many
+connections it opens.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STARTS_PER_SECOND: Final = 20.0
 #: Networks whose connections are counted; the one that was seen longest ago is forgotten first.
 NETWORKS: Final = 10_000
 
-#: Reads a clock, in seconds; it never goes back.
+#: Reads a monotonic clock, in seconds.
 Reading = Callable[[], float]
 
 
@@ -33,7 +33,7 @@ class Turns:
     """The queue of connections that have used their slice. One object serves all servers of a process.
 
     Args:
-        reading: the clock that work is measured with.
+        reading: the clock that measures work.
     """
 
     def __init__(self, reading: Reading = time.perf_counter) -> None:
@@ -59,7 +59,7 @@ class Turns:
     async def begin(self, network: str) -> None:
         """Waits for a turn if this network opens connections faster than its allowance.
 
-        A connection that ends soon never uses up a slice; without this, a flood of them would never queue.
+        A connection that ends soon never uses up a slice; without this limit, a flood of them would never queue.
         """
         left, since = self._starts.pop(network, (STARTS_BURST, 0.0))
         now = self.reading()
@@ -113,8 +113,8 @@ class Share:
     async def pause(self) -> None:
         """Returns at once while the connection is within its slice; otherwise waits for its turn.
 
-        To be called wherever a peer can make the work go on without a real wait: between commands, between pieces of
-        a message, between the steps of a long answer.
+        Call this wherever a peer can keep the task busy without suspending it: between commands, between pieces of
+        a message, between the steps of a long response.
         """
         if self._worked + self._reading() - self._since >= SLICE_SECONDS:
             await self._turns.take(self.network)
@@ -163,6 +163,6 @@ class _Metered(Awaitable[None]):
             except GeneratorExit:
                 work.close()
                 raise
-            except BaseException as thrown:  # noqa: BLE001  whatever reaches the task is the coroutine's to handle
+            except BaseException as thrown:  # noqa: BLE001  the coroutine handles every exception that reaches the task
                 error = thrown
             share.resumed(reading() - since)

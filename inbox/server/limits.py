@@ -1,8 +1,8 @@
-"""Limits of connections: how many there are, how long each keeps the server waiting, how many errors it may make.
+"""Limits of connections: their number, how long each may keep the server waiting, and its number of errors.
 
-All servers use them. While most connections are in use, every peer has less time; when all are, a newcomer from a quiet
-network takes the place of a connection of the network that holds the most. A connection that produces nothing but
-errors, or commands without effect, is closed.
+All servers use them. While most connections are in use, every peer has less time; when all are in use, a new connection
+from a quiet network replaces one of the network that holds the most. A connection that produces only errors, or
+commands without effect, is closed.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Final, Protocol
 from inbox.base.clock import Clock
 from inbox.base.peers import block_of
 
-#: Part of the connections that there may be, from which on connections are short.
+#: Fraction of the connection limit above which connections are short.
 _SHORT: Final = 0.75
 #: Seconds in which a whole command must arrive while connections are short (Postfix, stress-adaptive behaviour: 10).
 CROWDED_SECONDS: Final = 20.0
-#: Seconds between two looks at the deadlines of all connections.
+#: Seconds between two checks of the deadlines of all connections.
 SWEEP_SECONDS: Final = 1.0
 #: Connections of one network that are compared when one of them has to make room.
 _COMPARED: Final = 64
-#: Seconds for which nobody looks again for a connection that could make room, after one look found none.
+#: Seconds before the next search for a connection that could make room, after a search that found none.
 _FRUITLESS_SECONDS: Final = 0.2
 #: A logged-in connection makes room only if its network holds at least this part of all connections.
 _HOARD: Final = 0.125
-#: Part of the connections that may come on top, while nobody knows yet which client is behind a proxy.
+#: Fraction of the limit that is added for connections through a proxy whose client is not identified yet.
 _UNIDENTIFIED: Final = 0.25
 
 #: Values of ``Limited.standing``.
@@ -41,9 +41,9 @@ class Limited(Protocol):
     """A connection as its limits see it. All times are readings of the monotonic clock.
 
     Attributes:
-        deadline: the peer's time is over then; infinite while the server is the one that works. A connection whose
-            message is being filed has no deadline, and therefore is never evicted.
-        pressing: the same while connections are short.
+        deadline: the end of the peer's time; infinite while the server is working. A connection whose message is
+            being stored has no deadline, and therefore is never evicted.
+        pressing: the deadline while connections are short.
         waiting_since: when the server began to wait for this command, message or write.
         standing: ``STRANGER``, ``IN_TRANSACTION`` or ``LOGGED_IN``.
     """
@@ -56,23 +56,23 @@ class Limited(Protocol):
     def standing(self) -> int: ...
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """Ends the wait: the deadline has passed."""
         ...
 
     def evict(self) -> None:
-        """The connection must end now: another one takes its place, and it is no longer counted."""
+        """Ends the connection now: another one takes its place, and it is no longer counted."""
         ...
 
 
 class ConnectionLimits:
-    """Counts connections, looks after their deadlines, and chooses which one makes room.
+    """Counts connections, enforces their deadlines, and chooses which one makes room.
 
-    One look at all connections now and then costs less than a timer that every command sets and cancels.
+    Checking all connections periodically costs less than a timer that every command sets and cancels.
 
     Args:
         clock: deadlines are compared with its monotonic reading.
-        max_connections: all together; 0: no cap.
-        max_per_peer: for one IPv4 address or IPv6 /64 network; 0: no cap.
+        max_connections: all together; 0: no limit.
+        max_per_peer: for one IPv4 address or IPv6 /64 network; 0: no limit.
     """
 
     def __init__(self, clock: Clock, max_connections: int, max_per_peer: int) -> None:
@@ -90,16 +90,16 @@ class ConnectionLimits:
 
     @property
     def connections(self) -> tuple[Limited, ...]:
-        """Those that are open now."""
+        """The connections that are open now."""
         return (*self._blocks, *self._unidentified)
 
     @property
     def short(self) -> bool:
-        """Whether so many connections are in use that peers must hurry."""
+        """True if so many connections are in use that peers get less time."""
         return 0 < self._max_connections * _SHORT <= len(self._blocks)
 
     def enter(self, connection: Limited, peer: IPv4Address | IPv6Address) -> bool:
-        """Counts a new connection, evicting another one if need be; False if there is no room for it."""
+        """Counts a new connection, evicting another one if necessary; False if there is no room for it."""
         block = block_of(peer)
         if self._max_connections and len(self._blocks) >= self._max_connections and not self._make_room(block):
             return False
@@ -110,19 +110,19 @@ class ConnectionLimits:
         return True
 
     def enter_unidentified(self, connection: Limited) -> bool:
-        """Counts a new connection that comes through a proxy; False if too many of them have not said for whom."""
+        """Counts a new connection that comes through a proxy; False if too many of these are not identified yet."""
         if self._max_connections and len(self._unidentified) >= max(8, int(self._max_connections * _UNIDENTIFIED)):
             return False
         self._unidentified[connection] = None
         return True
 
     def identify(self, connection: Limited, peer: IPv4Address | IPv6Address) -> bool:
-        """The client behind the proxy is known: :meth:`enter` for a connection that is open already."""
+        """Counts a connection for the client behind the proxy; otherwise as :meth:`enter`."""
         self._unidentified.pop(connection, None)
         return self.enter(connection, peer)
 
     def leave(self, connection: Limited) -> None:
-        """The connection is over, or does not count any more."""
+        """Stops counting a connection."""
         self._unidentified.pop(connection, None)
         block = self._blocks.pop(connection, None)
         if block is None:
@@ -134,7 +134,7 @@ class ConnectionLimits:
             del self._members[block]
 
     def enter_peer(self, peer: IPv4Address | IPv6Address) -> bool:
-        """Counts a connection of this peer; False if it has too many. Only a counted one leaves."""
+        """Counts a connection of this peer; False if it has too many; only a counted one leaves."""
         key = _key(peer)
         if self._max_per_peer and self._peers[key] >= self._max_per_peer:
             return False
@@ -142,25 +142,25 @@ class ConnectionLimits:
         return True
 
     def leave_peer(self, peer: IPv4Address | IPv6Address) -> None:
-        """A connection of this peer is over."""
+        """Stops counting a connection of this peer."""
         key = _key(peer)
         self._peers[key] -= 1
         if not self._peers[key]:
             del self._peers[key]
 
     def start(self) -> None:
-        """Looks at all deadlines now and then, until :meth:`stop`."""
+        """Checks all deadlines periodically, until :meth:`stop`."""
         if self._timer is None:
             self._tick()
 
     def stop(self) -> None:
-        """Ends what :meth:`start` began."""
+        """Stops the periodic check."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def sweep(self) -> None:
-        """Ends the waiting of every connection whose deadline has passed."""
+        """Ends the wait of every connection whose deadline has passed."""
         now, short = self.clock.monotonic(), self.short
         for connection in [
             found
@@ -184,7 +184,7 @@ class ConnectionLimits:
             self._by_size.setdefault(after, {})[block] = None
 
     def _make_room(self, block: int) -> bool:
-        """Evicts a connection of a network that holds more than the newcomer's would; False if there is none."""
+        """Evicts a connection of a network that holds more than the new one's would; False if there is none."""
         least = len(self._members.get(block, ())) + 2
         now = self.clock.monotonic()
         if now < self._fruitless_until and least >= self._fruitless_least:
@@ -192,7 +192,7 @@ class ConnectionLimits:
         hoard = max(least, int(self._max_connections * _HOARD))
         victim = self._victim(least, IN_TRANSACTION) or self._victim(hoard, LOGGED_IN)
         if victim is None:
-            # To look again for each newcomer of a flood would cost more than the flood itself.
+            # A search for each new connection of a flood would cost more than the flood itself.
             self._fruitless_until, self._fruitless_least = now + _FRUITLESS_SECONDS, least
             return False
         self.leave(victim)
@@ -201,11 +201,11 @@ class ConnectionLimits:
         return True
 
     def _victim(self, least: int, standing: int) -> Limited | None:
-        """The connection to evict: of the largest network that has one, the least useful, the one that waits longest.
+        """The connection to evict: in the largest network with a candidate, the lowest standing, then the longest wait.
 
         Args:
-            least: connections that its network must hold.
-            standing: the highest that it may have.
+            least: the number of connections that its network must hold.
+            standing: the highest standing that it may have.
         """
         for size in sorted(self._by_size, reverse=True):
             if size < least:
@@ -223,12 +223,12 @@ class ConnectionLimits:
 
 
 class Patience:
-    """How many errors, and commands without effect, a connection has left.
+    """The number of errors, and of commands without effect, that a connection may still send.
 
     Args:
-        errors: refused commands that are tolerated; 0: no bound.
-        idle: commands without effect that are tolerated; 0: no bound.
-        idle_text: what the peer is told when it has sent too many of these.
+        errors: rejected commands that are tolerated; 0: no limit.
+        idle: commands without effect that are tolerated; 0: no limit.
+        idle_text: the text of the reply when the peer has sent too many of these.
     """
 
     __slots__ = ("_errors", "_idle", "_idle_text", "_max_errors", "_max_idle")
@@ -240,7 +240,7 @@ class Patience:
         self._errors = self._idle = 0
 
     def error(self) -> None:
-        """Counts a refused command."""
+        """Counts a rejected command."""
         self._errors += 1
 
     def idle(self) -> None:
@@ -248,12 +248,12 @@ class Patience:
         self._idle += 1
 
     def restore(self) -> None:
-        """Starts again at zero: the peer has done what it came for."""
+        """Resets both counters: the peer has done useful work."""
         self._errors = self._idle = 0
 
     @property
     def lost(self) -> str:
-        """Why the connection is to be closed; empty while it may go on."""
+        """The reason to close the connection; empty if it may continue."""
         if self._max_errors and self._errors > self._max_errors:
             return "Too many errors"
         if self._max_idle and self._idle > self._max_idle:
@@ -262,5 +262,5 @@ class Patience:
 
 
 def _key(peer: IPv4Address | IPv6Address) -> int:
-    # Who has one IPv6 address has the whole /64. Bit 64 tells the two kinds apart.
+    # The owner of one IPv6 address has the whole /64. Bit 64 distinguishes the two kinds.
     return int(peer) if peer.version == 4 else 1 << 64 | int(peer) >> 64

@@ -1,4 +1,4 @@
-"""What the program knows of a server: one protocol for all of them, and the sockets that they are given."""
+"""The protocol through which the program runs every server, and the sockets that servers listen on."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-#: How TLS begins: with the connection (``implicit``, as on 993), when the client asks (``starttls``), or never.
+#: The beginning of TLS: with the connection (``implicit``, as on 993), when the client asks (``starttls``), or never.
 Encryption = Literal["implicit", "starttls", "none"]
-#: Connections that wait in the kernel for us to accept them.
+#: Connections that wait in the kernel to be accepted.
 BACKLOG = 512
 
 
@@ -30,13 +30,13 @@ class Listener(Protocol):
     """A server behind one or more sockets, such as IMAP on 143 and 993. The program starts, reloads and stops each.
 
     Attributes:
-        name: the word of ``--only`` for it.
+        name: its name for ``--only``.
     """
 
     name: str
 
     async def start(self, endpoints: Sequence[Endpoint]) -> None:
-        """Accepts connections. The sockets belong to the server from now on, which closes them.
+        """Accepts connections. From now on the server owns the sockets, and closes them.
 
         Raises:
             OSError: a socket cannot be listened on.
@@ -45,35 +45,35 @@ class Listener(Protocol):
         ...
 
     async def reload(self) -> None:
-        """Takes up changed settings for new connections; those that are open keep theirs."""
+        """Applies changed settings to new connections; open connections keep their settings."""
         ...
 
     async def dismiss(self) -> None:
         """Ends the sessions of accounts that were disabled or removed.
 
         Raises:
-            StoreUnavailable: the accounts cannot be looked up now; all sessions stay.
+            StoreUnavailable: the accounts cannot be looked up now; all sessions stay open.
         """
         ...
 
     async def drain(self, seconds: float) -> None:
-        """Accepts no more connections, and returns when every connection has come to its end, or after ``seconds``."""
+        """Accepts no more connections, and returns when every connection has ended, or after ``seconds``."""
         ...
 
     async def stop(self) -> None:
-        """Cuts the connections that are left and releases everything. :meth:`drain` comes before it."""
+        """Closes the remaining connections and releases everything. Call :meth:`drain` first."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Plain values for the admin socket: ``ports`` by name, ``connections``, and what the server adds."""
+        """Plain values for the admin socket: ``ports`` by name, ``connections``, and values that the server adds."""
         ...
 
 
 def bind(host: str, port: int, name: str = "", tls: Encryption = "starttls") -> Endpoint:
-    """Listens on an IP address and a port (0: a free one). ``::`` takes IPv4, too.
+    """Listens on an IP address and a port (0: a free one). ``::`` accepts IPv4, too.
 
     Raises:
-        OSError: the address cannot be had.
+        OSError: the address cannot be bound.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)

@@ -14,7 +14,7 @@ from inbox.wire import proxy
 
 
 class NotListed(proxy.ProxyError):
-    """A connection that does not come from a load balancer that may speak for clients."""
+    """A connection from an address that is not a configured load balancer."""
 
 
 async def read_proxy_header(
@@ -23,27 +23,28 @@ async def read_proxy_header(
     """Reads the PROXY header with which every connection of a load balancer begins.
 
     Args:
-        networks: where load balancers are; nobody else may speak for a client.
+        networks: the networks of load balancers; no other peer may name a client.
         seconds: for the whole header.
 
     Returns:
-        The client that the header names (an IPv4 client as such); None if the load balancer speaks for itself.
+        The client that the header names (an IPv4 client as an IPv4 address); None if the load balancer connects for
+        itself.
 
     Raises:
-        NotListed: the peer is in none of ``networks``.
-        proxy.ProxyError: what it sends is no header.
-        TimedOut, Evicted, Disconnected: the header did not come.
+        NotListed: the peer is not in any of ``networks``.
+        proxy.ProxyError: the peer does not send a valid header.
+        TimedOut, Evicted, Disconnected: the header did not arrive.
     """
     address, _ = channel.peer
     if not any(address in network for network in networks):
-        raise NotListed(f"{address} is in none of server.proxy_networks")
+        raise NotListed(f"{address} is not in server.proxy_networks")
     since = clock.monotonic()
     data = b""
     while (header := proxy.parse(data)) is None:
         await channel.wait(since + seconds, since + CROWDED_SECONDS, since)
         piece = channel.take()
         if not piece:
-            raise Disconnected("end of input, or the server stops")
+            raise Disconnected("end of input, or the server is stopping")
         data += piece
     channel.untake(data[header.octets :])
     client = header.proxied

@@ -1,4 +1,4 @@
-"""Where a message waits while it streams in: in memory while it is small, else in a file without a name."""
+"""A message while it is received: in memory while it is small, otherwise in a file without a name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inbox.base.limits import SPOOL_OCTETS
 from inbox.mail.content import Content, FileContent, MemoryContent
 from inbox.store.room import FULL, Room
 
-#: Octets that are collected before a file is written to: fewer changes of thread, and still little memory.
+#: Octets that are collected before a write to the file: few thread switches, and still little memory.
 SLICE: Final = 256 * 1024
 
 #: Runs a blocking function outside the event loop.
@@ -22,14 +22,14 @@ RunOutside = Callable[[Callable[[], None]], Awaitable[None]]
 
 
 class Spool:
-    """Takes the pieces of one message; keeps at most ``threshold`` + :data:`SLICE` octets in memory.
+    """Stores the pieces of one message; keeps at most ``threshold`` + :data:`SLICE` octets in memory.
 
-    Nothing is fsynced here: what makes a message durable is the blob store, before anybody is told 250.
+    Nothing is fsynced here: the blob store makes a message durable, before the server replies 250.
 
     Args:
-        directory: where files are made; it must exist.
-        run_outside: runs a write in a thread: a page cache that is full of other people's dirty pages makes
-            a plain write wait for the disk, and the event loop with it.
+        directory: directory of the files; it must exist.
+        run_outside: runs a write in a thread: a page cache that is full of dirty pages makes a plain write wait
+            for the disk, and the event loop with it.
         threshold: larger messages go to a file.
     """
 
@@ -39,7 +39,7 @@ class Spool:
         self._directory = directory
         self._run_outside = run_outside
         self._threshold = threshold
-        self._memory = bytearray()  # and no list: a million pieces of one octet would take fifty times the room
+        self._memory = bytearray()  # not a list: a million pieces of one octet would take fifty times the memory
         self._fd = -1
         self._written = 0
 
@@ -49,7 +49,7 @@ class Spool:
 
     @property
     def size(self) -> int:
-        """Octets so far."""
+        """The number of octets so far."""
         return self._written + len(self._memory)
 
     def take(self, piece: bytes) -> bool:
@@ -61,8 +61,8 @@ class Spool:
         """Writes what is in memory to the file.
 
         Raises:
-            StorageFull: no room on the disk, or in a quota.
-            StoreError: the file cannot be made or written.
+            StorageFull: the disk or a quota is full.
+            StoreError: the file cannot be created or written.
         """
         data, self._memory = self._memory, bytearray()
         Room(self._directory).check(len(data))
@@ -98,12 +98,12 @@ class Spool:
 
 
 def _nameless_file(directory: Path) -> int:
-    """A new file that goes away with its last descriptor, whatever happens to us."""
+    """A new file that disappears with its last descriptor, even if the process is killed."""
     if hasattr(os, "O_TMPFILE"):
         try:
             return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            # Some file systems (NFS, overlay on old kernels) have no nameless files.
+            # Some file systems (NFS, overlay on old kernels) do not support files without a name (O_TMPFILE).
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                 raise
     fd, name = tempfile.mkstemp(prefix="incoming-", dir=directory)

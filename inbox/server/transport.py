@@ -1,8 +1,9 @@
 """The octets of one connection, for every server: plain or TLS, flow control both ways, waiting with deadlines.
 
 A session reads with :meth:`Channel.wait` and :meth:`Channel.take`, and writes with :meth:`Channel.write` and
-:meth:`Channel.drain`. Nothing is read faster than it is used, or written faster than the peer takes it. While a channel
-waits for its peer it has a deadline, which the limits of its server enforce (:class:`inbox.server.limits.Limited`).
+:meth:`Channel.drain`. Input is read only as fast as the session uses it, and output is
+written only as fast as the peer reads it. While a channel waits for its peer it has a deadline, which the limits of its
+server enforce (:class:`inbox.server.limits.Limited`).
 """
 
 from __future__ import annotations
@@ -20,26 +21,26 @@ from inbox.base.peers import peer_address
 from inbox.plugin.api.context import Tls
 from inbox.server.limits import CROWDED_SECONDS, STRANGER
 
-#: Octets that the session has not taken, above which nothing more is read from the peer.
+#: Octets that the session has not taken, above which reading from the peer pauses.
 READ_HIGH: Final = 64 * 1024
-#: A deadline that is only there to say that the channel waits: its session has a time-out of its own.
+#: A deadline that only marks the channel as waiting: its session has its own time-out.
 WAITING: Final = 1e300
 #: Seconds for a peer to take the last octets after :meth:`Channel.close`.
 _LINGER_SECONDS: Final = 10.0
 #: Seconds for a peer to answer our close_notify when a TLS connection is closed in an orderly way.
 _TLS_SHUTDOWN_SECONDS: Final = 5.0
-#: The same in :meth:`Channel.finish`, when the peer has taken everything else.
+#: The same in :meth:`Channel.finish`, once the peer has taken everything else.
 _CLOSE_NOTIFY_SECONDS: Final = 0.05
-#: The peer of a socket whose connection was lost before we could ask for its address; nothing is bound to this.
+#: The peer of a connection that was lost before its address could be read; nothing is bound to this address.
 _UNKNOWN: Final = IPv4Address("0.0.0.0")  # noqa: S104
 
 
 class Disconnected(Exception):
-    """The peer is gone, or the connection was given up."""
+    """The peer has disconnected, or the connection was aborted."""
 
 
 class TimedOut(Exception):
-    """The peer kept us waiting beyond the deadline."""
+    """The peer did not send anything before the deadline."""
 
 
 class Evicted(Exception):
@@ -52,19 +53,19 @@ class _End(Enum):
 
 
 class Channel(asyncio.Protocol):
-    """A TCP connection that can turn into a TLS one.
+    """A TCP connection that can be upgraded to TLS.
 
     Args:
-        connected: called once, when the connection is there.
+        connected: called once, when the connection is established.
         clock: for the deadlines of writes and handshakes.
-        write_seconds: how long :meth:`drain` waits for a peer that does not read.
-        write_octets: unsent octets above which :meth:`drain` waits, and a quarter of which lets it go on; 0: the
-            event loop's values.
+        write_seconds: time limit of :meth:`drain` for a peer that does not read.
+        write_octets: unsent octets above which :meth:`drain` waits, until a quarter of them is left; 0: the
+            event loop's defaults.
         secure: the connection begins with a TLS handshake.
 
     Attributes:
         lost: the connection is over, in both directions.
-        standing: how well the connection is protected when another one has to make room.
+        standing: how well the connection is protected from eviction.
         deadline, pressing, waiting_since: see :class:`inbox.server.limits.Limited`.
     """
 
@@ -99,7 +100,7 @@ class Channel(asyncio.Protocol):
         self.deadline = self.pressing = inf
         self.waiting_since = 0.0
 
-    # -- what the transport calls
+    # -- called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -109,7 +110,7 @@ class Channel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received = self._received + data if self._received else data
-        # Also while a session waits for it: uvloop reads on and on before it lets any task run.
+        # Also while a session waits for input: uvloop keeps reading before it lets any task run.
         if len(self._received) > READ_HIGH and not self._halted:
             self._halted = True
             self.transport.pause_reading()
@@ -118,12 +119,12 @@ class Channel(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._eof = True
         _wake(self._reader)
-        # A client that closed only its half still gets the answers to what it sent. TLS has no half-closed connections.
+        # A client that closed only its half still gets the replies to its commands. TLS has no half-closed connections.
         return not self._secure
 
     def connection_lost(self, _error: Exception | None) -> None:
-        # A session that works for the peer goes on: it notices when it wants to read or write again. A message whose
-        # last octet has come is stored or refused, and never left in between.
+        # A session that is working continues, and notices the loss when it reads or writes again. A message that was
+        # received completely is stored or refused, and never left in between.
         self.lost = self._eof = True
         _wake(self._reader)
         _wake(self._writer)
@@ -138,7 +139,7 @@ class Channel(asyncio.Protocol):
         self._full = False
         _wake(self._writer)
 
-    # -- what the limits call (inbox.server.limits.Limited)
+    # -- called by the limits (inbox.server.limits.Limited)
 
     def expire(self) -> None:
         self._give_up(_End.TIMED_OUT)
@@ -151,7 +152,7 @@ class Channel(asyncio.Protocol):
         if self._reader is not None:
             _wake(self._reader)
         else:
-            self.abort()  # it does not read, or does not finish its handshake: no more octets would reach it
+            self.abort()  # the peer does not read, or does not finish its handshake: no more octets would reach it
 
     # -- the connection
 
@@ -163,18 +164,18 @@ class Channel(asyncio.Protocol):
 
     @property
     def peer(self) -> tuple[IPv4Address | IPv6Address, int]:
-        """Address and port of the peer; an IPv4 client of an IPv6 socket is an IPv4 client."""
+        """Address and port of the peer; an IPv4 client of an IPv6 socket has its IPv4 address."""
         name = self.info("peername")
         return (peer_address(name[0]), name[1]) if name else (_UNKNOWN, 0)
 
     def info(self, name: str) -> Any:
-        """What the transport knows under ``name`` (``sockname``, ``ssl_object`` …)."""
+        """The transport's extra information ``name`` (``sockname``, ``ssl_object`` …)."""
         return self.transport.get_extra_info(name)
 
     # -- reading
 
     async def wait(self, deadline: float, pressing: float, since: float) -> None:
-        """Returns when octets came, at the end of input, or after a :meth:`nudge`.
+        """Returns when octets arrived, at the end of input, or after a :meth:`nudge`.
 
         Args:
             deadline, pressing, since: see :class:`inbox.server.limits.Limited`.
@@ -211,16 +212,16 @@ class Channel(asyncio.Protocol):
 
     @property
     def buffered(self) -> int:
-        """Octets that came and were not taken."""
+        """The number of octets that were received and not taken."""
         return len(self._received)
 
     @property
     def at_end(self) -> bool:
-        """True if nothing is left and nothing will come."""
+        """True if no input is left and none will arrive."""
         return self._eof and not self._received
 
     def take(self) -> bytes:
-        """What came since the last call; empty if nothing did."""
+        """Returns the octets received since the last call; empty if there are none."""
         data, self._received = self._received, b""
         if self._halted and not self.lost:
             self._halted = False
@@ -233,12 +234,12 @@ class Channel(asyncio.Protocol):
         self._received = data + self._received
 
     def nudge(self) -> None:
-        """Ends the :meth:`wait` that is under way, or the next one."""
+        """Ends the current :meth:`wait`, or the next one."""
         self._nudged = True
         _wake(self._reader)
 
     def interrupt(self) -> None:
-        """Ends the input here, whatever the peer still sends."""
+        """Ends the input here, whatever else the peer sends."""
         self._eof = True
         _wake(self._reader)
 
@@ -252,14 +253,14 @@ class Channel(asyncio.Protocol):
     def write(self, data: bytes | bytearray) -> None:
         """Queues ``data``. Raises Disconnected."""
         if self.lost:
-            raise Disconnected("the peer is gone")
+            raise Disconnected("the peer has disconnected")
         self.transport.write(data)
 
     async def drain(self) -> None:
         """Waits until the peer has taken most of what was written.
 
         Raises:
-            Disconnected: it is gone, or did not read for ``write_seconds``.
+            Disconnected: the peer has disconnected, or did not read for ``write_seconds``.
         """
         if self._full and not self.lost:
             self._hurry(self._write_seconds)
@@ -271,10 +272,10 @@ class Channel(asyncio.Protocol):
             if self._end is not None:
                 raise Disconnected("the peer does not read")
         if self.lost:
-            raise Disconnected("the peer is gone")
+            raise Disconnected("the peer has disconnected")
 
     def _hurry(self, seconds: float) -> None:
-        """The peer has so many seconds from now on, less while connections are short."""
+        """Gives the peer this many seconds from now, fewer while connections are short."""
         self.waiting_since = self._clock.monotonic()
         self.deadline, self.pressing = self.waiting_since + seconds, self.waiting_since + CROWDED_SECONDS
 
@@ -284,7 +285,7 @@ class Channel(asyncio.Protocol):
     # -- TLS
 
     def hold(self) -> None:
-        """Stops reading until TLS has started: what comes next is the handshake."""
+        """Stops reading until TLS has started: the next octets belong to the handshake."""
         self.transport.pause_reading()
 
     def tls(self) -> Tls:
@@ -294,15 +295,15 @@ class Channel(asyncio.Protocol):
         return Tls(session.version() or "", cipher[0] if cipher else "")
 
     async def start_tls(self, context: ssl.SSLContext, seconds: float, go_ahead: bytes = b"") -> None:
-        """Sends ``go_ahead`` and turns the connection into a TLS one, as its server.
+        """Sends ``go_ahead`` and upgrades the connection to TLS, as its server.
 
-        What was received before the handshake is forgotten: anyone could have put it there (RFC 3207 §4.2, RFC 3501
+        Input received before the handshake is discarded: anyone could have injected it (RFC 3207 §4.2, RFC 3501
         §6.2.1).
 
         Raises:
-            Disconnected: the handshake failed; the connection cannot go on.
+            Disconnected: the handshake failed; the connection cannot be used any more.
         """
-        # No waiting between the write and the hand-over of the transport: the client's hello would be read, and lost.
+        # No await between the write and the hand-over of the transport: the client's hello would be read and lost.
         self._received = b""
         if go_ahead:
             self.write(go_ahead)
@@ -324,7 +325,7 @@ class Channel(asyncio.Protocol):
             self.deadline = inf
         # uvloop returns a transport without TLS if the connection is lost during the handshake.
         if transport is None or self.lost or transport.get_extra_info("ssl_object") is None:
-            raise Disconnected("the peer went away during the TLS handshake")
+            raise Disconnected("the peer disconnected during the TLS handshake")
         self._transport = transport
         self._eof = self._full = self._halted = False
         if self._write_octets:
@@ -333,7 +334,7 @@ class Channel(asyncio.Protocol):
     # -- the end
 
     def close(self) -> None:
-        """Sends what is queued and closes; a peer that does not take it is cut off after a while."""
+        """Sends queued output and closes; a peer that does not read it is disconnected after a while."""
         if self.lost:
             return
         self.transport.close()
@@ -341,17 +342,17 @@ class Channel(asyncio.Protocol):
             self._linger = self._loop.call_later(_LINGER_SECONDS, self.transport.abort)
 
     async def finish(self, seconds: float) -> None:
-        """Sends what is queued and closes; returns when the connection is over. A peer that does not take it in
-        ``seconds`` is cut off.
+        """Sends queued output and closes; returns when the connection is over. A peer that does not read it within
+        ``seconds`` is disconnected.
 
-        A TLS connection is closed behind our close_notify. To wait for the peer's is not required (RFC 5246 §7.2.1,
+        A TLS connection is closed after our close_notify. Waiting for the peer's is not required (RFC 5246 §7.2.1,
         RFC 8446 §6.1), and a client that waits for the end of the connection does not send one.
         """
         if self._transport is None or self.lost:
             return
         sent = not self._transport.get_write_buffer_size()
         self._closed = self._loop.create_future()
-        if not self._transport.is_closing():  # the second close of asyncio's TLS transport of Python 3.11 breaks abort
+        if not self._transport.is_closing():  # in Python 3.11, closing asyncio's TLS transport twice breaks abort
             self._transport.close()
         if self._secure and sent:
             seconds = _CLOSE_NOTIFY_SECONDS
@@ -362,7 +363,7 @@ class Channel(asyncio.Protocol):
             self._transport.abort()
 
     def abort(self) -> None:
-        """Closes at once; what is queued is lost."""
+        """Closes at once; queued output is lost."""
         if self._transport is not None and not self.lost:
             self._transport.abort()
 

@@ -1,7 +1,7 @@
-"""The configuration: read from the environment once, at the start, and handed down as values.
+"""Read the configuration from the environment, once at the start; the program passes it on as values.
 
-A variable that is malformed, or that has one of our prefixes and is not known, is a ``ConfigError`` of one line that
-names it.
+A malformed variable, or an unknown one with a prefix of this program, raises a ``ConfigError`` of one line that names
+it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from inbox.base.secrets import MASK
 
 #: An unknown variable with such a prefix is a mistake. OTEL_ and HTTP_ have variables of other programs.
 OUR_PREFIXES = ("SMTP_", "LMTP_", "IMAP_", "IMAPS_", "INBOX_", "SERVER_", "DATABASE_", "S3_", "TLS_", "DNS_")
-#: Their values may have a password in a URL.
+#: Variables whose values may have a password in a URL.
 _WITH_PASSWORDS = frozenset({"DATABASE_URL", "DATABASE_HOSTNAME"})
 #: Variables of container runtimes for a service that is called smtp, imap, inbox, …
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?\Z|_PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?\Z")
 
 
 class Variable(NamedTuple):
-    """One variable as ``inbox doctor`` and the reference show it. ``value`` is masked if it is a secret."""
+    """One variable for ``inbox doctor`` and the reference. ``value`` is masked if it is a secret."""
 
     name: str
     group: str
@@ -42,8 +42,8 @@ class Variable(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings, by group. ``given`` are the names of the variables that were set, ``secret_files`` the files that
-    secrets were read from."""
+    """All settings, by group. ``given`` are the names of the variables that are set, ``secret_files`` the files that
+    contain secrets."""
 
     given: frozenset[str]
     secret_files: tuple[SecretFile, ...]
@@ -66,16 +66,16 @@ class Config:
 
     @property
     def spool_dir(self) -> Path:
-        """The folder of large messages while they come in."""
+        """The folder for large messages while they are received."""
         return self.folders.data_dir / "spool"
 
     @property
     def tls_report_dir(self) -> Path:
-        """The folder of TLS failures."""
+        """The folder for TLS failures."""
         return self.tls_reports.report_dir or self.folders.data_dir / "tlsrpt"
 
     def values(self) -> dict[str, Any]:
-        """Each variable's value, parsed, by its name: where plugins' settings find their defaults."""
+        """Each variable's value, parsed, by its name: the source of defaults for plugins' settings."""
         return {type(group).variable(name): getattr(group, name) for group, name in self._fields()}
 
     def variables(self) -> list[Variable]:
@@ -105,7 +105,7 @@ class Config:
         return rows
 
     def unused(self) -> list[str]:
-        """Variables that were given although nothing in this version acts on them."""
+        """Variables that are set although this version does not use them."""
         return [
             type(group).variable(name)
             for group, name in self._fields()
@@ -140,18 +140,18 @@ def secret_variables() -> list[str]:
 
 
 def load(environ: Mapping[str, str]) -> Config:
-    """The configuration that ``environ`` spells, with secrets read from the files that ``NAME_FILE`` names.
+    """The configuration in ``environ``, with secrets read from the files that ``NAME_FILE`` names.
 
     Raises:
         ConfigError: one line that names each variable that is unknown or malformed.
     """
     known = known_variables()
     environ, files = resolved(environ, secret_variables())
-    mistakes = [_unknown(name, known) for name, value in sorted(environ.items()) if _is_slip(name, value, known)]
+    mistakes = [_unknown(name, known) for name, value in sorted(environ.items()) if _is_misspelt(name, value, known)]
     loaded: dict[type[Group], Any] = {}
     for group in groups():
         try:
-            # The keyword is taken out by Group.settings_customise_sources.
+            # Group.settings_customise_sources removes this keyword.
             loaded[group] = group(environ=environ)  # type: ignore[call-arg]  # no field of any group
         except ValidationError as error:
             mistakes += _mistakes(group, error, environ)
@@ -161,7 +161,7 @@ def load(environ: Mapping[str, str]) -> Config:
     return Config(given, files, *(loaded[group] for group in groups()))
 
 
-def _is_slip(name: str, value: str, known: Mapping[str, Any]) -> bool:
+def _is_misspelt(name: str, value: str, known: Mapping[str, Any]) -> bool:
     if name in known or not name.startswith(OUR_PREFIXES):
         return False
     return not (_SERVICE_LINK.search(name) or (name.endswith("_PORT") and value.startswith(("tcp://", "udp://"))))
@@ -174,15 +174,15 @@ def _unknown(name: str, known: Mapping[str, Any]) -> str:
 
 def _mistakes(group: type[Group], error: ValidationError, environ: Mapping[str, str]) -> Iterator[str]:
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
-        said = detail["msg"].removeprefix("Value error, ").replace("Input should be", "has to be")
+        text = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         if not detail["loc"]:
             # A rule over several variables: its text names them.
-            yield said
+            yield text
             continue
         field = str(detail["loc"][0])
         variable = group.variable(field)
         got = "" if _is_secret(group, field) else f" (got {environ.get(variable, '')[:80]!r})"
-        yield f"{variable}: {said}{got}"
+        yield f"{variable}: {text}{got}"
 
 
 def _is_secret(group: type[Group], field: str) -> bool:

@@ -1,4 +1,4 @@
-"""Secrets in files: ``NAME_FILE`` for each secret variable ``NAME``, and who else may read such a file."""
+"""Secrets in files: ``NAME_FILE`` for each secret variable ``NAME``, and a check of the files' permissions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def resolved(environ: Mapping[str, str], secrets: Iterable[str]) -> tuple[dict[s
     """``environ`` with the value of each ``NAME_FILE`` read into ``NAME``, and the files that were read.
 
     Raises:
-        ConfigError: one line that names each variable whose file cannot be used, or that is set in both ways.
+        ConfigError: one line that names each variable whose file cannot be used, or that is set both ways.
     """
     found = dict(environ)
     files: list[SecretFile] = []
@@ -36,7 +36,7 @@ def resolved(environ: Mapping[str, str], secrets: Iterable[str]) -> tuple[dict[s
         if not written:
             continue
         if found.get(name):
-            mistakes.append(f"{name} and {name}{SUFFIX} are both set; keep one of them")
+            mistakes.append(f"{name} and {name}{SUFFIX} are both set; remove one of them")
             continue
         path = Path(written)
         try:
@@ -59,7 +59,7 @@ def exposed(files: Iterable[SecretFile]) -> list[str]:
         try:
             mode = stat.S_IMODE(file.path.stat().st_mode)
         except OSError:
-            continue  # it was read at the start; the next reader reports the error
+            continue  # it was readable at the start; the next reader reports the error
         if mode & (stat.S_IROTH | stat.S_IWOTH):
             found.append(f"{file.name}: every user may read {file.path} (mode {mode:04o}); chmod 640 {file.path}")
     return found

@@ -1,8 +1,8 @@
 """Every environment variable of the program: its name, default, bounds and meaning, one model for each group.
 
 A field ``x`` of a group with the prefix ``P_`` is the variable ``P_X``; where the name differs, the field names it in
-``json_schema_extra``. An empty value is as good as an unset one. Durations are whole seconds, sizes are octets.
-``inbox.app.config.loading`` reads them; ``docs/reference/environment.md`` is made from them.
+``json_schema_extra``. An empty value counts as unset. Durations are whole seconds, sizes are octets.
+``inbox.app.config.loading`` reads them; ``docs/reference/environment.md`` is generated from them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from inbox.mail.address import Address, AddressError, canonical_domain
 
 DAY = 86_400
-#: No interval of ours is longer than ten years; a larger number is a mistake.
+#: The longest interval is ten years; a larger number is a mistake.
 MOST_SECONDS = 3650 * DAY
 
 
@@ -66,7 +66,7 @@ def _http_url(text: str) -> str:
 
 
 def _pkcs8(secret: SecretStr) -> SecretStr:
-    # Imported here, because it loads cryptography, which `inbox --help` does without.
+    # Imported here, because it loads cryptography, which `inbox --help` does not need.
     from inbox.authentication.dkim.configured import check_private_key
 
     check_private_key(secret.get_secret_value())
@@ -87,13 +87,13 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
 
 class Given(PydanticBaseSettingsSource):
-    """The variables that the process was given, passed in as a mapping: this module never looks for itself."""
+    """The variables of the process, passed in as a mapping: this module never reads the environment itself."""
 
     def __init__(self, group: type[BaseSettings], environ: Mapping[str, str]) -> None:
         super().__init__(group)
         self._environ = environ
 
-    def get_field_value(  # pydantic calls it by these names
+    def get_field_value(  # pydantic passes these keywords
         self,
         field: FieldInfo,  # noqa: ARG002
         field_name: str,
@@ -113,12 +113,12 @@ class Group(BaseSettings):
         frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True, str_strip_whitespace=True
     )
     PREFIX: ClassVar[str] = ""
-    #: Fields that are read and checked although nothing in this version acts on them; ``*`` for all.
+    #: Fields that are read and checked although this version does not use them; ``*`` for all.
     UNUSED: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def is_used(cls, field: str) -> bool:
-        """False if nothing in this version acts on the field."""
+        """False if this version does not use the field."""
         return field not in cls.UNUSED and "*" not in cls.UNUSED
 
     @classmethod
@@ -161,7 +161,7 @@ class Server(Group):
     dns_resolver: Annotated[str, AfterValidator(_host_port)] | None = Field(
         None, json_schema_extra={"env": "DNS_RESOLVER"}
     )
-    """The DNS resolver, ``host:port``. What one on loopback says about DNSSEC is believed. Unset: the system's."""
+    """The DNS resolver, ``host:port``. Its DNSSEC validation is trusted if it is on loopback. Unset: the system's."""
 
 
 class Tls(Group):
@@ -169,14 +169,14 @@ class Tls(Group):
 
     PREFIX = "TLS_"
     cert_file: Path | None = None
-    """The certificate chain in PEM. Unset: a self-signed one is made under INBOX_DATA_DIR."""
+    """The certificate chain in PEM. Unset: a self-signed one is created under INBOX_DATA_DIR."""
     key_file: Path | None = None
     """Its private key in PEM."""
 
     @model_validator(mode="after")
     def _together(self) -> Tls:
         if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("TLS_CERT_FILE and TLS_KEY_FILE are set together or not at all")
+            raise ValueError("TLS_CERT_FILE and TLS_KEY_FILE must be set together")
         return self
 
 
@@ -261,7 +261,7 @@ class RateLimit(Group):
     submission_messages_per_window: Count = 120
     """Messages over the submission ports."""
     fail_open_on_db_error: bool = True
-    """When the counters cannot be reached: let everybody in (true), or answer 451 (false)."""
+    """When the counters cannot be reached: accept everything (true), or answer 451 (false)."""
 
 
 class Outbound(Group):

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from inbox.app.config.settings import Domain, Group, HttpUrl, _address, _field_names, _pkcs8
 
-#: Engines inside the process: they hand out one value twice under concurrent writes, which loses acknowledged mail.
+#: Embedded engines: they return the same value twice under concurrent writes, which loses acknowledged mail.
 EMBEDDED_ENGINES = frozenset({"mem", "memory", "file", "rocksdb", "surrealkv", "tikv"})
 
 
@@ -23,9 +23,9 @@ def _database_url(text: str) -> str:
         )
     if scheme == "sqlite":
         if not rest.startswith("/") or not rest.strip("/"):
-            raise ValueError("sqlite:///relative/path or sqlite:////absolute/path")
+            raise ValueError("must be sqlite:///relative/path or sqlite:////absolute/path")
     elif scheme not in {"ws", "wss"} or not _has_host_and_port(text):
-        raise ValueError("neither sqlite:///path nor ws://host:port nor wss://host:port")
+        raise ValueError("must be sqlite:///path, ws://host:port or wss://host:port")
     return text
 
 
@@ -33,7 +33,7 @@ def _has_host_and_port(url: str) -> bool:
     parts = urlsplit(url)
     try:
         return bool(parts.hostname) and parts.port != 0
-    except ValueError:  # urlsplit looks at the port only when it is asked for it
+    except ValueError:  # urlsplit parses the port only on access
         return False
 
 
@@ -60,19 +60,19 @@ class Database(Group):
     username: str | None = None
     """The user that logs in to SurrealDB."""
     password: SecretStr | None = None
-    """The password to that."""
+    """The password of that user."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Database:
         if self.url is not None and self.hostname is not None:
             raise ValueError("DATABASE_URL and DATABASE_HOSTNAME are both set; set one of them")
         if (self.username is None) != (self.password is None):
-            raise ValueError("DATABASE_USERNAME and DATABASE_PASSWORD are set together or not at all")
+            raise ValueError("DATABASE_USERNAME and DATABASE_PASSWORD must be set together")
         return self
 
     @property
     def surreal_url(self) -> str | None:
-        """The server's ``ws://`` address without credentials, or None if SQLite is in use."""
+        """The server's ``ws://`` address without credentials, or None if SQLite is used."""
         text = self.hostname or self.url
         if text is None or text.startswith("sqlite:"):
             return None
@@ -113,7 +113,7 @@ class S3(Group):
     access_key_id: str | None = None
     """Access key."""
     secret_access_key: SecretStr | None = None
-    """The secret to that."""
+    """The secret key that belongs to it."""
     force_path_style: bool = False
     """``https://host/bucket/key`` instead of ``https://bucket.host/key``."""
 
@@ -122,9 +122,9 @@ class S3(Group):
         needed = ("endpoint", "bucket", "access_key_id", "secret_access_key")
         missing = [self.variable(name) for name in needed if getattr(self, name) is None]
         if missing and len(missing) < len(needed):
-            raise ValueError(f"{missing[0]} is missing: the S3_ variables are set all together or not at all")
+            raise ValueError(f"{missing[0]} is missing: set all S3_ variables or none")
         if self.endpoint and not self.sse_c_allowed and not _is_loopback(str(urlsplit(self.endpoint).hostname)):
-            raise ValueError("S3_ENDPOINT has to be https:// unless it is on this machine")
+            raise ValueError("S3_ENDPOINT must be https:// unless it is on this machine")
         return self
 
     @property
@@ -134,7 +134,7 @@ class S3(Group):
 
     @property
     def sse_c_allowed(self) -> bool:
-        """Whether a customer's key (SSE-C) may be sent along: only over TLS."""
+        """Whether requests may carry a customer key (SSE-C): only over TLS."""
         return self.endpoint is not None and self.endpoint.startswith("https://")
 
 
@@ -185,7 +185,7 @@ class TlsReports(Group):
     rpt_max_recipients_per_domain: Annotated[int, Field(ge=1, le=100)] = 5
     """Addresses of one domain that get a report."""
     rpt_fallback_from: Annotated[str, AfterValidator(_address)] | None = None
-    """The sender of reports where no better one is known."""
+    """The sender of reports if no better one is known."""
 
 
 class Otel(Group):

@@ -1,8 +1,8 @@
-"""Checks of every dependency, for ``inbox doctor``.
+"""Check every dependency, for ``inbox doctor``.
 
 Every check is a small coroutine that returns findings or raises; what it raises is a failure with the error's text.
-Nothing is changed: what a check writes, it removes, and what is missing (database, certificate) stays missing. While
-a server runs, it is asked for its own view: this process may have been given another environment.
+Nothing is changed: a check removes what it writes, and does not create what is missing (database, certificate). While
+a server runs, it is asked for its own view, because this process may have a different environment.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from inbox.store.room import RESERVE
 #: Seconds that one check may take.
 PATIENCE = 15.0
 DNS_PATIENCE = 3.0
-#: Octets free under INBOX_DATA_DIR below which we warn, and below which mail is about to be refused.
+#: Free octets under INBOX_DATA_DIR below which doctor warns, and below which mail is about to be refused.
 LITTLE_ROOM = 1 << 30
 NO_ROOM = 1 << 26
 DAY = 86_400
@@ -56,7 +56,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The finding of a check, in a sentence for the operator."""
+    """The finding of a check, as a sentence for the operator."""
 
     check: str
     outcome: Outcome
@@ -67,15 +67,15 @@ class Plugins(Protocol):
     """The port of policies and plugins for doctor."""
 
     async def findings(self) -> list[Finding]:
-        """Are the policies right, do the plugins load, and do those that can check themselves say so?"""
+        """Checks that policies are valid, that plugins load, and runs the plugins' own checks."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """The installation to look at.
+    """The installation to examine.
 
-    ``database`` and ``blobs`` are made, not opened. ``running``: a server has the admin socket; ``status`` and
+    ``database`` and ``blobs`` are created, not opened. ``running``: a server has the admin socket; ``status`` and
     ``health`` are then its answers to ``GET /status`` and ``GET /health``.
     """
 
@@ -112,14 +112,14 @@ async def examine(patient: Patient) -> list[Finding]:
 async def _hostname(patient: Patient) -> list[tuple[Outcome, str]]:
     name = patient.config.server.hostname
     if "." not in name or name.endswith((".localhost", ".local", ".localdomain", ".test", ".example")):
-        return [(Outcome.WARN, f"{name} is no public name; set SERVER_HOSTNAME")]
+        return [(Outcome.WARN, f"{name} is not a public name; set SERVER_HOSTNAME")]
     return [(Outcome.OK, name)]
 
 
 async def _unused(patient: Patient) -> list[tuple[Outcome, str]]:
     given = patient.config.unused()
     if given:
-        return [(Outcome.WARN, f"set, but nothing in this version acts on it: {', '.join(given)}")]
+        return [(Outcome.WARN, f"set, but this version does not use it: {', '.join(given)}")]
     return [(Outcome.OK, "every variable that is set is used")]
 
 
@@ -133,11 +133,11 @@ async def _secrets(patient: Patient) -> list[tuple[Outcome, str]]:
 async def _data_folder(patient: Patient) -> list[tuple[Outcome, str]]:
     folder = patient.config.folders.data_dir
     if not folder.is_dir():
-        why = f"no folder {folder}: is INBOX_DATA_DIR right? inbox tenant add and inbox serve make a new one"
+        why = f"no folder {folder}: is INBOX_DATA_DIR right? inbox tenant add and inbox serve create a new one"
         return [(Outcome.FAIL, why)]
     owner = folder.stat().st_uid
     if owner != os.geteuid():
-        # What root makes here the server may not be able to open.
+        # The server may not be able to open files that root creates here.
         why = f"{folder} belongs to {_user(owner)}, this is {_user(os.geteuid())}: run inbox as {_user(owner)}"
         return [(Outcome.WARN if os.geteuid() == 0 else Outcome.FAIL, why)]
     free = shutil.disk_usage(folder).free
@@ -150,7 +150,7 @@ async def _data_folder(patient: Patient) -> list[tuple[Outcome, str]]:
     outcome = Outcome.OK if free >= LITTLE_ROOM else Outcome.WARN
     findings = [(outcome, f"{folder} can be written; {free >> 20} MiB free")]
     if patient.running and patient.config.database.surreal_url is None and not (folder / RESERVE).exists():
-        why = "the disk was full and its room was given away; the server makes it again when there is room"
+        why = "the disk was full and the reserve was released; the server recreates it when there is room"
         findings.append((Outcome.WARN, f"no {folder / RESERVE}: {why}"))
     return findings
 
@@ -186,8 +186,8 @@ async def _database(patient: Patient) -> list[tuple[Outcome, str]]:
     where = patient.config.database.masked_url(patient.config.folders.data_dir)
     if not tenants:
         why = (
-            "are INBOX_DATA_DIR and DATABASE_* right, and is the disk mounted? Else: inbox tenant add. "
-            "All mail is answered 451 till then"
+            "are INBOX_DATA_DIR and DATABASE_* right, and is the disk mounted? Otherwise: inbox tenant add. "
+            "All mail is answered 451 until then"
         )
         return [(Outcome.WARN, f"{where} answers, and has no tenants: {why}")]
     return [(Outcome.OK, f"{where} answers, its schema is up to date; tenants: {tenants}")]
@@ -197,7 +197,7 @@ async def _blobs(patient: Patient) -> list[tuple[Outcome, str]]:
     key = f"msg/doctor/doctor/{patient.ids.new()}.eml"
     sent = MemoryContent(key.encode())
     if not patient.config.s3.enabled and not patient.config.folders.incoming.is_dir():
-        return [(Outcome.WARN, f"no folder {patient.config.folders.incoming} yet; inbox serve makes it")]
+        return [(Outcome.WARN, f"no folder {patient.config.folders.incoming} yet; inbox serve creates it")]
     await patient.blobs.open()
     try:
         await patient.blobs.put(key, sent)
@@ -207,12 +207,12 @@ async def _blobs(patient: Patient) -> list[tuple[Outcome, str]]:
         await patient.blobs.close()
     where = patient.config.s3.endpoint or str(patient.config.folders.incoming)
     if got != key.encode():
-        return [(Outcome.FAIL, f"{where} gave back other bytes than were put")]
-    return [(Outcome.OK, f"{where} takes, gives back and deletes")]
+        return [(Outcome.FAIL, f"{where} returned different octets than were written")]
+    return [(Outcome.OK, f"{where}: writing, reading and deleting work")]
 
 
 async def _storage(patient: Patient) -> list[tuple[Outcome, str]]:
-    """Whether database and blob store belong together, and what waits to be deleted."""
+    """Checks that database and blob store belong together; counts orphaned blobs."""
     config = patient.config
     if missing_database(config) is not None:
         return []  # The check of the database reports it.
@@ -227,14 +227,14 @@ async def _storage(patient: Patient) -> list[tuple[Outcome, str]]:
 
 async def _permissions(patient: Patient) -> list[tuple[Outcome, str]]:
     found = [(Outcome.FAIL if bad else Outcome.WARN, text) for bad, text in faults(patient.config)]
-    return found or [(Outcome.OK, "nobody else can write policies, plugins and data, or read keys")]
+    return found or [(Outcome.OK, "no other user can write policies, plugins and data, or read keys")]
 
 
 async def _tls(patient: Patient) -> list[tuple[Outcome, str]]:
     if not patient.certificates.self_signed:
-        patient.certificates.context()  # Raises if certificate and key do not belong together.
+        patient.certificates.context()  # Raises if certificate and key do not match.
     elif not patient.certificates.cert_file.exists():
-        return [(Outcome.WARN, "no certificate; inbox serve makes a self-signed one. Set TLS_CERT_FILE, TLS_KEY_FILE")]
+        return [(Outcome.WARN, "no certificate; inbox serve makes a self-signed one; set TLS_CERT_FILE, TLS_KEY_FILE")]
     info = patient.certificates.info()
     left = info.expires_at - patient.clock.now()
     days = f"{left / DAY:.0f} days left"
@@ -254,7 +254,7 @@ async def _tls(patient: Patient) -> list[tuple[Outcome, str]]:
 
 
 def _covers(pattern: str, name: str) -> bool:
-    """RFC 9525 §6.3: a wildcard stands for one label, the leftmost."""
+    """RFC 9525 §6.3: a wildcard matches one label, the leftmost."""
     pattern = pattern.lower()
     return pattern == name or (pattern.startswith("*.") and pattern[2:] == name.partition(".")[2])
 
@@ -267,7 +267,7 @@ async def _dns(patient: Patient) -> list[tuple[Outcome, str]]:
         return [(Outcome.WARN, f"{server} does not answer ({error})")]
     if validates:
         return [(Outcome.OK, f"{server} answers and validates DNSSEC")]
-    # Nothing needs it but DANE, which then does without TLSA records.
+    # Only DANE needs it, which then ignores TLSA records.
     return [(Outcome.OK, f"{server} answers; it is not on loopback, or does not validate DNSSEC")]
 
 
@@ -276,7 +276,7 @@ async def _dkim(patient: Patient) -> list[tuple[Outcome, str]]:
     config = patient.config
     if missing_database(config) is not None:
         return []  # The check of the database reports it.
-    # One of its own: a database that was closed is not opened again.
+    # A new object: a closed database cannot be opened again.
     database = make_database(config, patient.clock, patient.ids)
     await database.open()
     try:
@@ -293,7 +293,7 @@ async def _ports(patient: Patient) -> list[tuple[Outcome, str]]:
         reasons = {v: (port, why_not_bindable(patient.config.server.bind_addr, port)) for v, port in wanted.values()}
         busy = [(Outcome.FAIL, f"{v} {port}: {reason}") for v, (port, reason) in reasons.items() if reason]
         return busy or [(Outcome.OK, "all ports are free")]
-    # A server that does not answer was most likely started with the settings that are here.
+    # A server that does not answer was most likely started with these settings.
     listening: Mapping[str, int] = patient.status.get("listeners", {n: port for n, (_, port) in wanted.items()})
     address = str(patient.status.get("address", patient.config.server.bind_addr))
     findings = []
@@ -319,7 +319,7 @@ async def _server(patient: Patient) -> list[tuple[Outcome, str]]:
     status = patient.status
     findings = []
     if patient.health.get("status") != "ok":
-        findings.append((Outcome.FAIL, f"takes no mail now: {patient.health.get('reason', 'no answer')}"))
+        findings.append((Outcome.FAIL, f"accepts no mail now: {patient.health.get('reason', 'no answer')}"))
     log = status.get("log", {})
     if log.get("why"):
         text = f"the log cannot be written: {log['why']} ({log['lost']} lines lost); mail is served without it"
@@ -341,7 +341,7 @@ async def _server(patient: Patient) -> list[tuple[Outcome, str]]:
         findings.append((Outcome.WARN, f"rate counters are in memory, so each process counts for itself: {why}"))
     findings += [(Outcome.FAIL, text) for text in _silent(status)]
     for failing in status.get("failing_plugins", []):
-        state = "is not called for a while" if failing["breaker"] == "open" else "goes on being called"
+        state = "is not called for now" if failing["breaker"] == "open" else "is still called"
         outcome = Outcome.FAIL if failing["breaker"] == "open" else Outcome.WARN
         times = f"failed {failing['failures']} times in a row"
         findings.append((outcome, f"plugin {failing['plugin']} {times} and {state}: {failing['why']}"))
@@ -351,17 +351,17 @@ async def _server(patient: Patient) -> list[tuple[Outcome, str]]:
 def _silent(status: Mapping[str, Any]) -> list[str]:
     """The processes that do not answer."""
     silent = [each for each in status.get("processes", []) if not each["answers"]]
-    told = [f"{each['why']}: {_mend(each['pid'])}" for each in silent]
+    lines = [f"{each['why']}: {_remedy(each['pid'])}" for each in silent]
     worker = status.get("worker")
     if worker is not None and not worker["answers"]:
-        told.append(f"{worker['why']}: mail waits; the server replaces it by itself, and if it stays so the disk hangs")
-    return told
+        lines.append(f"{worker['why']}: mail waits; the server replaces it, and if this lasts the disk hangs")
+    return lines
 
 
-def _mend(pid: int | None) -> str:
+def _remedy(pid: int | None) -> str:
     if pid is None:
-        return "it is started by itself, and if it stays so the log says why not"
-    return f"its clients hang; if it stays so, kill -9 {pid}: another one is started, and nothing is lost"
+        return "the server starts it again; if that fails repeatedly, the log has the reason"
+    return f"its clients hang; if this lasts, kill -9 {pid}: the server replaces it, and nothing is lost"
 
 
 def _in_order(status: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ _DATE: Final = "%a %b %d %H:%M:%S %Y"
 
 
 class ClamdError(InboxError):
-    """A clamd cannot be asked; the text names its address, the reason and the remedy."""
+    """A clamd cannot be queried; the text names its address, the reason and the remedy."""
 
     code, status, said = 451, "4.7.1", "The message cannot be scanned now, try again later"
 
@@ -152,7 +152,7 @@ class _UnixClient(clamd.ClamdUnixSocket):  # type: ignore[misc]  # the package h
 
 
 def read_version(answer: str) -> Version:
-    """Raises ValueError: this is not what a clamd answers to VERSION."""
+    """Parses the answer to VERSION. Raises ValueError if it is not one."""
     found = _VERSION.match(answer)
     if found is None:
         raise ValueError(answer)

@@ -18,11 +18,11 @@ from inbox.hosting.keys.signing import PlacedKey, SigningKeyring
 from inbox.identity.directory import AddressDirectory
 from inbox.store.ports import Database
 
-#: Keys that the DNS is asked about; an operator with more of them has a monitor.
+#: The most keys that are looked up in the DNS; an operator with more keys has a monitor.
 MOST_KEYS: Final = 200
 #: Seconds for all of their answers.
 PATIENCE: Final = 10.0
-#: Domains that are named one by one.
+#: The most domains that are listed by name.
 NAMED: Final = 10
 
 
@@ -87,7 +87,7 @@ async def _published(keys: Sequence[PlacedKey], resolver: Resolver) -> list[KeyF
         async with asyncio.timeout(PATIENCE):
             looked = await asyncio.gather(*(look(placed) for placed in keys[:MOST_KEYS]))
     except TimeoutError:
-        return [KeyFinding(True, f"the DNS did not say within {PATIENCE:.0f} seconds whether it shows the keys")]
+        return [KeyFinding(True, f"the DNS did not answer within {PATIENCE:.0f} seconds about the keys")]
     findings = [one for one in looked if one is not None]
     if len(keys) > MOST_KEYS:
         findings.append(KeyFinding(False, f"the DNS was asked about {MOST_KEYS} of {len(keys)} keys"))

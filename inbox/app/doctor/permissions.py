@@ -1,4 +1,4 @@
-"""Permissions of files: a plugin that others can write runs their code, a key that others can read is theirs."""
+"""Permissions of files: plugins that others can write run their code, and keys that others can read are exposed."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def _writable(path: Path, owners: set[int], consequence: str) -> Iterator[Fault]
     if found is None:
         return
     if found.st_mode & stat.S_IWOTH:
-        # A sticky folder as /tmp keeps others from replacing files, not from adding some.
-        yield True, f"{path} can be written by everybody: {consequence} (chmod o-w {path})"
+        # A sticky folder such as /tmp prevents others from replacing files, not from adding some.
+        yield True, f"{path} can be written by every user: {consequence} (chmod o-w {path})"
     elif found.st_uid not in owners:
         yield True, f"{path} belongs to user {found.st_uid}: {consequence} (chown it to root or to the server's user)"
 
@@ -49,11 +49,11 @@ def _writable(path: Path, owners: set[int], consequence: str) -> Iterator[Fault]
 def _readable(path: Path) -> Iterator[Fault]:
     found = _stat(path)
     if found is not None and found.st_mode & stat.S_IROTH:
-        yield False, f"{path} can be read by everybody, and holds keys or mail (chmod o-r {path})"
+        yield False, f"{path} can be read by every user, and holds keys or mail (chmod o-r {path})"
 
 
 def _stat(path: Path) -> os.stat_result | None:
-    """None for what is not there, or cannot be looked at: other checks tell of that."""
+    """None if the file is missing or inaccessible: other checks report that."""
     try:
         return path.stat()
     except OSError:

@@ -28,8 +28,8 @@ PATIENCE = 10.0
 
 
 class PolicyHealth:
-    """``Plugins`` of ``inbox.app.doctor.checks``: each plugin that is on is made as in the server and
-    checks itself.
+    """``Plugins`` of ``inbox.app.doctor.checks``: creates each enabled plugin as the server does,
+    and runs its own check.
 
     A plugin checks itself in ``async def check(self) -> str``, which returns a sentence or raises.
     """
@@ -82,7 +82,7 @@ class PolicyHealth:
 
 
 def _in_force(policies: PolicySet, tenants: Iterable[str]) -> dict[tuple[str, str], tuple[PluginEntry, list[str]]]:
-    """Each plugin with each of its settings that somebody uses, and who does."""
+    """Each plugin with each of its settings in use, and the tenants that use them."""
     used: dict[tuple[str, str], tuple[PluginEntry, list[str]]] = {}
     for tenant in ("", *tenants):
         for entry in policies.effective(tenant).plugins:
@@ -99,7 +99,7 @@ async def _checked(instances: Instances, entry: PluginEntry, users: list[str]) -
             await instances.make(instance)
             assert instance.plugin is not None, "make() raises or sets it"
             said = await instance.plugin.check()
-    except Exception as error:  # noqa: BLE001  Foreign code; whatever it raises is what doctor has to tell.
+    except Exception as error:  # noqa: BLE001  Foreign code; doctor reports whatever it raises.
         why = f"{type(error).__name__}: {error}".strip(": ")
         outcome = Outcome.FAIL if entry.mode is Mode.ENFORCE else Outcome.WARN
         return [Finding(name, outcome, f"{why} (in use by {_some(users)})")]
@@ -120,7 +120,7 @@ class NoLog:
 
 
 class NoDirectory:
-    """Knows nobody."""
+    """A directory without accounts."""
 
     async def resolve(self, tenant: str, address: str) -> Resolution:
         del tenant, address
@@ -132,7 +132,7 @@ class NoDirectory:
 
 
 class NoKeys:
-    """Signs for nobody."""
+    """A key store without keys."""
 
     async def keys(self, tenant: str, domain: str) -> tuple[SigningKey, ...]:
         del tenant, domain
@@ -140,7 +140,7 @@ class NoKeys:
 
 
 class NoRates:
-    """Counts nothing: looking at a plugin must not use up anybody's share."""
+    """Counts nothing: checking a plugin must not use up a rate limit."""
 
     async def hit(self, key: str, window: float, amount: int = 1) -> Counted:
         del key, amount

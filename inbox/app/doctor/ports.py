@@ -1,4 +1,4 @@
-"""Try ports: can this process listen there, does a listener answer?"""
+"""Check ports: whether this process can listen on one, and whether a listener answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def why_not_bindable(address: str, port: int) -> str:
 
 
 def why_not_answering(address: str, port: int) -> str:
-    """The reason why nobody takes a connection there; empty if a listener does."""
+    """The reason why no listener accepts a connection there; empty if one does."""
     target = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104  names, not a bind
     with socket.socket(socket.AF_INET6 if ":" in target else socket.AF_INET) as probe:
         probe.settimeout(2)

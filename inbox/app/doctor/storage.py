@@ -1,4 +1,4 @@
-"""Doctor's check of database and blob store as a pair, and of the blobs that wait to be deleted."""
+"""Doctor's check of database and blob store as a pair, and of orphaned blobs that wait to be deleted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def storage_findings(config: Config, database: Database, blobs: Blobs, sta
     Args:
         database: open.
         blobs: not open.
-        status: what the running server says of its stores; empty if none runs.
+        status: the running server's view of its stores; empty if none runs.
 
     Raises:
         StoreUnavailable, StoreError: one of the two does not answer.

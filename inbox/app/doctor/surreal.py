@@ -1,8 +1,8 @@
 """Check a SurrealDB server with the official package: a second opinion beside our own connection.
 
-The store speaks to the server over a connection of its own (docs/decisions/0001-own-surrealdb-connection.md). Here
-other code asks whether inbox can work with the server: its version, namespace and database, the rights of the user, and
-the version of the schema. Nothing is changed: the statement that tries the rights is rolled back.
+The store has its own connection to the server (docs/decisions/0001-own-surrealdb-connection.md). Here
+other code checks whether inbox can work with the server: version, namespace and database, the rights of the user, and
+the version of the schema. Nothing is changed: the statement that tests the rights is rolled back.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def surreal_findings(config: SurrealConfig, newest: int, patience: float =
         newest: the version of the schema that this program has.
         patience: seconds.
     """
-    # It takes a second or more to load, which is not the server's fault.
+    # Loading it takes a second or more, which must not count against the server.
     from surrealdb import AsyncSurreal
 
     # In a task of its own: when a connection is lost, the package cancels the task that waits for an answer.
@@ -44,7 +44,7 @@ async def surreal_findings(config: SurrealConfig, newest: int, patience: float =
     try:
         done, _ = await asyncio.wait({task}, timeout=patience)
     finally:
-        # First it takes leave of a server that may hang; then it ends.
+        # It first closes the connection to a server that may hang; then it ends.
         for pause in (CLOSING, None):
             task.cancel()
             await asyncio.wait({task}, timeout=pause)
@@ -52,7 +52,7 @@ async def surreal_findings(config: SurrealConfig, newest: int, patience: float =
     if not done:
         return [("fail", f"{where}: no answer within {patience:g} seconds")]
     if task.cancelled():
-        return [("fail", f"{where}: the connection was lost during a question")]
+        return [("fail", f"{where}: the connection was lost during a query")]
     error = task.exception()
     if isinstance(error, _Faulty):
         return [("fail", f"{where}: {error}")]
@@ -77,7 +77,7 @@ async def _asked(connection: Any, config: SurrealConfig, newest: int) -> Found:
         (root,) = await _statements(server, "INFO FOR ROOT")
         of_root = root["status"] == "OK"
         if of_root and not await _is_there(server, config, root["result"]):
-            return [("warn", f"{version}: no database {place} yet; inbox serve makes it")]
+            return [("warn", f"{version}: no database {place} yet; inbox serve creates it")]
         await server.use(config.namespace, config.database)
         (info,) = await _statements(server, "INFO FOR DB")
         if info["status"] != "OK":
@@ -89,7 +89,7 @@ async def _asked(connection: Any, config: SurrealConfig, newest: int) -> Found:
 
 
 async def _is_there(server: Any, config: SurrealConfig, root: dict[str, Any]) -> bool:
-    """Whether there is such a database. Asked before USE, which makes what is missing if the user may do that."""
+    """True if the database exists. Checked before USE, which would create it if the user may do that."""
     if config.namespace not in root["namespaces"]:
         return False
     _, namespace = await _statements(server, f"USE NS `{config.namespace}`; INFO FOR NS")
@@ -97,7 +97,7 @@ async def _is_there(server: Any, config: SurrealConfig, root: dict[str, Any]) ->
 
 
 async def _sign_in(server: Any, config: SurrealConfig) -> None:
-    """As a user of the whole server or, if there is none of this name, of the database. Raises _Faulty."""
+    """As a user of the whole server or, if it has no such user, of the database. Raises _Faulty."""
     from surrealdb.errors import NotAllowedError
 
     login = {"username": config.username, "password": config.password}
@@ -112,7 +112,7 @@ async def _sign_in(server: Any, config: SurrealConfig) -> None:
 
 
 async def _rights(server: Any, config: SurrealConfig, *, of_root: bool) -> tuple[Literal["ok", "warn", "fail"], str]:
-    """Whether the user may make tables, which migrations need, and no more than that."""
+    """Checks that the user may define tables, which migrations need, and has no further rights."""
     tried = await _statements(server, "BEGIN; DEFINE TABLE doctor_probe; CANCEL")
     refused = [one for one in tried if one["status"] != "OK" and "permission" in _why(one)]
     if refused:
@@ -127,7 +127,7 @@ async def _schema(server: Any, newest: int) -> tuple[Literal["ok", "warn", "fail
     (found,) = await _statements(server, "SELECT VALUE value FROM ONLY meta:schema")
     version = found["result"] if found["status"] == "OK" else None
     if not isinstance(version, int):
-        return "warn", "the database has no schema yet; inbox serve makes it"
+        return "warn", "the database has no schema yet; inbox serve creates it"
     if version > newest:
         return "fail", f"the database has schema {version}, this program knows {newest}: a newer inbox has used it"
     if version < newest:

@@ -9,9 +9,9 @@ RESERVED = 256
 
 
 def raise_limit() -> int:
-    """Asks for as many descriptors as we may have; returns how many connections that is enough for.
+    """Raises the limit of open files to its maximum; returns the number of connections that it allows.
 
-    Many systems start programs with 1024 of them: strangers on one port would use up what all ports need.
+    Many systems start programs with a limit of 1024: clients of one port could use up the descriptors of all ports.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
@@ -19,5 +19,5 @@ def raise_limit() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
         except (OSError, ValueError):
-            pass  # some systems allow less than they say; what we have must do
+            pass  # some systems allow less than they report; the limit stays as it is
     return max(RESERVED, (2**31 if soft == resource.RLIM_INFINITY else soft) - RESERVED)

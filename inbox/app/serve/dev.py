@@ -39,7 +39,7 @@ PORTS = ("SMTP_TRANSFER_PORT", "LMTP_PORT", "IMAP_PORT", "IMAPS_PORT")
 
 
 async def run_dev(out: TextIO, environ: Mapping[str, str] = os.environ) -> None:
-    """Sets the sample up where it is missing, starts, tells how to use it, and serves until it is stopped.
+    """Creates the sample if it is missing, starts the server, prints how to use it, and serves until it is stopped.
 
     Raises:
         InboxError: see :func:`inbox.app.serve.server.serve`.
@@ -52,7 +52,7 @@ async def run_dev(out: TextIO, environ: Mapping[str, str] = os.environ) -> None:
     endpoints = bind(config, frozenset())
     try:
         scanner = await clamd.start()
-        await serve(config, endpoints, ready=lambda: _tell(out, config, endpoints, password, scanner))
+        await serve(config, endpoints, ready=lambda: _print_usage(out, config, endpoints, password, scanner))
     finally:
         await clamd.stop()
 
@@ -60,7 +60,7 @@ async def run_dev(out: TextIO, environ: Mapping[str, str] = os.environ) -> None:
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
     chosen = {**DEFAULTS, **environ}
     if not chosen.get("INBOX_POLICY_DIR"):
-        # Policies that ship, which are tracked in a checkout, stay as they are.
+        # The shipped policies, which are tracked in a checkout, are not changed.
         chosen["INBOX_POLICY_DIR"] = str(Path(chosen.get("INBOX_DATA_DIR") or "data") / "policies")
     for name in PORTS:
         if name not in environ and not _is_free(int(chosen[name])):
@@ -81,7 +81,7 @@ def _is_free(port: int) -> bool:
 
 
 def _put_policies(folder: Path, clamd: Path) -> None:
-    """The policies that ship, where there are none."""
+    """Copies the shipped policies if there are none."""
     package = files("inbox")
     shipped = package / "data" / "policies"
     if not shipped.is_dir():  # a checkout: the wheel has them inside of the package
@@ -124,7 +124,7 @@ async def _ensure(database: Database, stored: str) -> None:
         await database.accounts.set_password(tenant.id, USER, stored)
 
 
-def _tell(out: TextIO, config: Config, endpoints: list[Endpoint], password: str, scanner: str) -> None:
+def _print_usage(out: TextIO, config: Config, endpoints: list[Endpoint], password: str, scanner: str) -> None:
     # A port of 0 is switched off.
     at = {endpoint.name: f"{config.server.bind_addr}:{endpoint.port}" for endpoint in endpoints}
     doors = [("SMTP", "smtp", "STARTTLS"), ("LMTP", "lmtp", ""), ("IMAP", "imap", "STARTTLS"), ("IMAP", "imaps", "TLS")]

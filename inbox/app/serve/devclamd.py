@@ -1,4 +1,4 @@
-"""A clamd of its own for each ``inbox dev``, on a Unix socket, with whatever signatures are there."""
+"""A clamd of its own for each ``inbox dev``, on a Unix socket, with the installed signatures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 #: The folder in which freshclam puts the official signatures.
 OFFICIAL = Path("/var/lib/clamav")
-#: The test file of EICAR, so that something is found without the official signatures: name:type:offset:hex.
+#: The test file of EICAR, for detection without the official signatures: name:type:offset:hex.
 EICAR_SIGNATURE = (
     "Eicar-Test-Signature:0:*:58354f2150254041505b345c505a58353428505e2937434329377d2445494341522d5354414e44415244"
     "2d414e544956495255532d544553542d46494c452124482b482a\n"
@@ -20,22 +20,22 @@ SOCKET_OCTETS = 107
 
 
 class DevClamd:
-    """Starts a clamd below ``folder``, and ends it.
+    """Starts and stops a clamd below ``folder``.
 
-    Two of them in two folders do not know of each other: no demo loses its scanner when another one ends.
+    Two of them in two folders are independent: no demo loses its scanner when another one ends.
 
     Attributes:
         socket: where it listens.
     """
 
     def __init__(self, folder: Path) -> None:
-        # clamd takes absolute paths only.
+        # clamd accepts absolute paths only.
         self._folder = folder.absolute()
         self.socket = self._folder / "clamd.sock"
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> str:
-        """Returns what scans, in words for the operator; if nothing does, what that means."""
+        """Returns a description of the scanner for the operator; if there is none, the reason and the consequence."""
         if len(os.fsencode(self.socket)) > SOCKET_OCTETS:
             return f"none, so mail is accepted unscanned: the path {self.socket} is too long for a socket"
         path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
@@ -44,7 +44,7 @@ class DevClamd:
             return "none, so mail is accepted unscanned: install clamav-daemon and start again"
         official = await asyncio.to_thread(_has_official)
         config = await asyncio.to_thread(self._write_config, official=official)
-        # It ends with us even if we are killed; setpriv is part of Debian's util-linux.
+        # It ends with this process even if that is killed; setpriv is part of Debian's util-linux.
         setpriv = shutil.which("setpriv", path=path)
         self._process = await asyncio.create_subprocess_exec(
             *((setpriv, "--pdeathsig", "TERM") if setpriv else ()),

@@ -1,4 +1,4 @@
-"""Threads for what blocks: one bounded pool for each kind of work, so that one kind never starves another."""
+"""Threads for blocking calls: one bounded pool for each kind of work, so that one kind never starves another."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 R = TypeVar("R")
-#: Threads of one kind; what is more waits in a queue.
+#: Threads of one kind; further work waits in a queue.
 THREADS = 4
-#: Kinds; a plugin that makes up names would otherwise make threads without end.
+#: The most kinds: otherwise a plugin that makes up names could create any number of threads.
 KINDS = 32
 
 

@@ -1,7 +1,7 @@
 """All processes of a server, as its admin socket shows them.
 
-The first process has the socket that operators know; each other one has a socket of its own beside it, named after its
-number, and the first one asks there.
+The first process has the socket that operators use; each other process has its own socket beside it, named after its
+number, and the first process queries it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from inbox.app.admin import Running, ask, owner
 from inbox.app.serve.vitals import PATIENCE
 from inbox.base.errors import InboxError
 
-#: Seconds that another process gets to tell its status: it may itself wait for the worker process.
+#: Seconds for another process to report its status: it may itself wait for the worker process.
 STATUS_SECONDS = PATIENCE + 2
-#: Seconds that it gets to reload: it reads policies and makes plugins again.
+#: Seconds for it to reload: it loads policies and creates plugins again.
 RELOAD_SECONDS = 20.0
 #: Fields of each process's status in the list of processes.
 _OF_EACH = ("pid", "uptime_seconds", "failing_plugins", "policy_error", "suspended_tenants", "log", "rate_counters")
@@ -29,7 +29,7 @@ def socket_of(first: Path, index: int) -> Path:
 
 
 class Group:
-    """``Running`` of :mod:`inbox.app.admin` for the first process: its own view, and what the others say.
+    """``Running`` of :mod:`inbox.app.admin` for the first process: its own view, and the answers of the others.
 
     Args:
         own: this process.
@@ -41,11 +41,11 @@ class Group:
         self._others = others
 
     async def health(self) -> list[str]:
-        """This process's: one of the others that hangs takes no new connections."""
+        """The health of this process: another process that hangs accepts no new connections."""
         return await self._own.health()
 
     async def reload(self) -> list[str]:
-        """All processes; each line once."""
+        """Reloads all processes; each error once."""
         own, *others = await asyncio.gather(
             self._own.reload(),
             *(_answer(index, path, "POST", "/reload", RELOAD_SECONDS) for index, path in enumerate(self._others, 1)),
@@ -57,7 +57,7 @@ class Group:
         return list(dict.fromkeys(problems))
 
     async def take_policy(self, tenant: str) -> dict[str, Any]:
-        """All processes; each line once. A plugin counts as what it is in the process where it does least."""
+        """Loads it in all processes; each error once. A plugin has the weakest mode of all processes."""
         target = f"/policies/{tenant}"
         own, *others = await asyncio.gather(
             self._own.take_policy(tenant),
@@ -73,7 +73,7 @@ class Group:
         return {"problems": list(dict.fromkeys(problems)), "plugins": modes}
 
     async def status(self) -> dict[str, Any]:
-        """This process's, with ``processes``; ``failing_plugins`` are those of all."""
+        """The status of this process, with ``processes``; ``failing_plugins`` are those of all."""
         own, *others = await asyncio.gather(
             self._own.status(),
             *(_answer(index, path, "GET", "/status", STATUS_SECONDS) for index, path in enumerate(self._others, 1)),
@@ -84,12 +84,12 @@ class Group:
 
 def _entry(index: int, answer: dict[str, Any]) -> dict[str, Any]:
     why = answer.get("why", "")
-    told = {"pid": answer["pid"]} if why else {name: answer[name] for name in _OF_EACH}
-    return {"index": index, "answers": not why, **told, **({"why": why} if why else {})}
+    fields = {"pid": answer["pid"]} if why else {name: answer[name] for name in _OF_EACH}
+    return {"index": index, "answers": not why, **fields, **({"why": why} if why else {})}
 
 
 def _worst(processes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each failing plugin once, as it is in the process where it fails worst, with that one's pid."""
+    """Each failing plugin once, as it is in the process where it fails most, with that process's pid."""
     worst: dict[tuple[str, str], dict[str, Any]] = {}
     for process in processes:
         for failing in process.get("failing_plugins", ()):
@@ -104,7 +104,7 @@ def _badness(failing: dict[str, Any]) -> tuple[bool, int]:
 
 
 async def _answer(index: int, path: Path, method: str, target: str, seconds: float) -> dict[str, Any]:
-    """The answer of another process; ``pid`` and ``why`` if there is none."""
+    """The answer of another process; ``pid`` and ``why`` if it does not answer."""
     try:
         return await ask(path, method, target, seconds)
     except InboxError as error:

@@ -9,7 +9,7 @@ from inbox.store.ports import Database
 from inbox.store.ports.decisions import DecisionFilter
 
 DAY = 86_400.0
-#: Seconds without a step after which a copy is taken for one whose process has ended.
+#: Seconds without a step after which the process of a COPY is considered dead.
 ABANDONED_SECONDS = 60.0
 
 
@@ -20,16 +20,16 @@ async def newest_record(database: Database) -> float | None:
 
 
 async def prune(database: Database, policy: ServerPolicy, now: float, ages_by: float | None = None) -> None:
-    """Removes what has expired: decision records, ended rate counters, plugins' entries that expired, and what DMARC
-    reports are about or made of.
+    """Removes what has expired: decision records, ended rate counters, plugins' entries that expired, and the data of
+    DMARC reports.
 
     Args:
-        policy: says how many days each is kept.
+        policy: the days that each kind is kept.
         now: seconds since the epoch.
         ages_by: the time that measures their age (:class:`inbox.app.serve.retention.RetentionTime`), if another.
 
     Raises:
-        StoreUnavailable, StoreError: what was not removed goes the next time.
+        StoreUnavailable, StoreError: the rest is removed the next time.
     """
     old = now if ages_by is None else ages_by
     await database.decisions.prune(old - policy.decisions.keep_days * DAY)
@@ -41,7 +41,7 @@ async def prune(database: Database, policy: ServerPolicy, now: float, ages_by: f
 
 
 async def tidy(database: Database, now: float) -> int:
-    """Ends what processes that ended left half done; returns how many things there were.
+    """Finishes or undoes operations of processes that have ended; returns their number.
 
     Args:
         now: seconds since the epoch.

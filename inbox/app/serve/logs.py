@@ -16,10 +16,10 @@ from inbox.app.serve.sink import Sink
 
 
 def _json(event: Any, **_options: Any) -> str:
-    """One line of JSON; a value that JSON does not have is written as its text.
+    """One line of JSON; a value without a JSON type is written as text.
 
-    Several times as fast as ``json.dumps``. Never raises: a line that cannot be made must not fail the work that it is
-    about.
+    Several times as fast as ``json.dumps``. Never raises: a log line that cannot be rendered must not fail the work
+    that it describes.
     """
     try:
         return escaped(msgspec.json.encode(event, enc_hook=str).decode())
@@ -31,8 +31,8 @@ def _json(event: Any, **_options: Any) -> str:
 def escaped(line: str) -> str:
     """JSON text in which unprintable characters are written as ``\\u202e``.
 
-    Some of them end a line for other programs (U+2028) or turn the rest of it round on a terminal (U+202E); what
-    strangers send is full of them.
+    Some of them end a line for other programs (U+2028) or reverse its direction on a terminal (U+202E), and
+    strangers send them.
     """
     return line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
@@ -45,7 +45,7 @@ def _text(value: object) -> str:
 
 
 def _readable(_logger: Any, _name: str, event: Any) -> Any:
-    """For a terminal: no text of a stranger's is a command to it."""
+    """Renders for a terminal: text from a stranger must not control it."""
     return {name: _plain(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
@@ -78,7 +78,7 @@ def _traceback(logger: Any, name: str, event: Any) -> Any:
 
 
 class _Events(logging.Handler):
-    """Makes events of what libraries say through ``logging``, so that the log has one format."""
+    """Converts libraries' ``logging`` records into events, so that the log has one format."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -98,7 +98,7 @@ def configure_logs(*, console: bool, level: int = logging.INFO, sink: Sink | Non
     """Sets structlog up for the process. With ``console=False`` only errors are written.
 
     Args:
-        sink: where ``sys.stderr`` leads, if that was protected: the notice about lost lines then has the log's format.
+        sink: the sink behind ``sys.stderr``, if it is protected: its notice about lost lines then has the log's format.
     """
     # aiosmtpd logs every command with its addresses.
     logging.getLogger("mail.log").setLevel(logging.WARNING)

@@ -1,9 +1,9 @@
 """Several processes behind the same sockets, on one machine.
 
-The parent binds the sockets and serves nothing itself; its children inherit them and the kernel deals out the
-connections. A child that ends is replaced, with growing pauses when it ends early. If no child stays, because of a
-setting or a policy that is wrong for all of them, the parent gives up and ends with their exit code. When the parent is
-asked to stop it stops its children, and children whose parent was killed end by themselves.
+The parent binds the sockets and serves nothing itself; its children inherit them and the kernel distributes the
+connections. A child that ends is replaced, with growing pauses when it ends early. If no child keeps running, because
+a setting or a policy is invalid for all of them, the parent gives up and ends with their exit code. When the parent
+stops, it stops its children; children whose parent was killed end by themselves.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from inbox.app.serve.pulse import Pulse
 from inbox.server.listener import Endpoint
 from inbox.store.worker.starting import command, ended, is_responsive, make_handover
 
-#: A child that lived for less than this ended early.
+#: A child that ran for fewer seconds ended early.
 EARLY_SECONDS = 10.0
-#: Seconds before the successor of one that ended is started: at first, and at most when they end early. While there is
-#: no worker all mail is deferred, and it keeps no port from anybody.
+#: Seconds before a child is replaced: the first pause, and the longest when children end early. Without a worker all
+#: mail is deferred, and a worker occupies no port.
 PAUSES = (0.5, 30.0)
 WORKER_PAUSES = (0.1, 1.0)
 #: Times in a row that every child ends early before the parent gives up; at once if all of them end for a reason that
 #: another attempt does not remove.
 EARLY_ENDS = 6
 LASTING = frozenset({EX_USAGE, EX_CONFIG})
-#: Seconds after which children that do not stop are killed. What is not acknowledged by then will not be
+#: Seconds after which children that do not stop are killed. Mail that is not acknowledged by then never will be
 #: (:data:`inbox.app.serve.server.GRACE_SECONDS`); the worker goes first: its servers may wait for its lock.
 STOP_SECONDS = 28.0
 WORKER_STOP_SECONDS = 24.0
-#: Interval and time limit of the worker's sign of life: one that hangs is killed, for all mail
+#: Interval and time limit of the worker's sign of life: one that hangs is killed, because all mail
 #: waits for it.
 WATCH_SECONDS = 15.0
 HANG_SECONDS = 60.0
-#: Looks for a server's sign of life, each ``WATCH_SECONDS`` after the one before, of which none found any: then it is
+#: Checks for a server's sign of life, ``WATCH_SECONDS`` apart, that find none before the server is
 #: killed. Its clients come back to the others, and nothing that it acknowledged is lost.
 SILENT_LOOKS = 4
-#: The command that a child runs, before its options. -P: whatever lies in the working directory is no module of ours;
-#: the program may have been found in a way that a child would not find it by.
+#: The command that a child runs, before its options. -P: modules in the working directory are not imported;
+#: the path is added because a child might not find the program as this process did.
 CHILD = (
     sys.executable,
     "-P",
@@ -68,7 +68,7 @@ class Processes:
         self._count = count
         self._stopping = asyncio.Event()
         self._log = structlog.get_logger("inbox")
-        # Nobody writes to this pipe: it ends with this process, however that ends, and the children with it.
+        # No process writes to this pipe: it closes when this process ends in any way, and then the children end.
         self._lifeline, self._held = os.pipe()
         self._children: dict[int, asyncio.subprocess.Process] = {}
         self._worker = worker
@@ -85,7 +85,7 @@ class Processes:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self._tell, signal.SIGHUP)
+        loop.add_signal_handler(signal.SIGHUP, self._signal, signal.SIGHUP)
         try:
             await self._keep_all()
         finally:
@@ -101,13 +101,13 @@ class Processes:
         if self._watching is not None:
             self._watching.cancel()
 
-    def _tell(self, number: signal.Signals) -> None:
+    def _signal(self, number: signal.Signals) -> None:
         for child in self._children.values():
             if child.returncode is None:
                 child.send_signal(number)
 
     async def _keep_all(self) -> None:
-        # It has nothing to do with a reload, and ends when the last child has closed its end of the handover socket.
+        # A reload does not concern it; it ends when the last child has closed its end of the handover socket.
         worker = None
         if self._worker is not None:
             kept = self._keep(self._worker, self._start_worker, WORKER_PAUSES, WORKER_STOP_SECONDS)
@@ -138,14 +138,14 @@ class Processes:
             began, child = loop.time(), None
             try:
                 child = await start()
-            except OSError as error:  # No process or memory to be had now: that passes.
+            except OSError as error:  # No process or memory is available now: a temporary state.
                 self._log.error("process_not_started", process=name, error=str(error))
             else:
                 await self._until_it_ends(name, child, stop_seconds)
                 if self._stopping.is_set():
                     return
                 self._log.error("process_ended", process=name, pid=child.pid, code=child.returncode)
-            # These codes are of a child that did not come to serve, however long its start took on a busy machine.
+            # A child with such a code never began to serve, however long its start took on a busy machine.
             lasting = child is not None and child.returncode in LASTING
             early = lasting or loop.time() - began <= EARLY_SECONDS
             if child is not None and early and name != self._worker:
@@ -160,7 +160,7 @@ class Processes:
             pause = min(pause * 2, longest)
 
     def _ended_early(self, name: str, code: int) -> None:
-        """Gives up if no child stays: one that stays serves, whatever becomes of the others."""
+        """Gives up if no child keeps running: one is enough to serve."""
         self._early[name] = (self._early.get(name, (0, 0))[0] + 1, code)
         if len(self._early) < self._count or any(child.returncode is None for child in self._children.values()):
             return
@@ -177,8 +177,8 @@ class Processes:
         await asyncio.wait({waits, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if not waits.done():
-            # A worker pays no heed: it ends with those who may ask it. Others may have ended this very moment: a
-            # terminal's Ctrl-C reaches them, too.
+            # A worker ignores it and ends with its clients. Others may just have ended: a terminal's Ctrl-C reaches
+            # them, too.
             with contextlib.suppress(ProcessLookupError):
                 child.send_signal(signal.SIGTERM)
             await asyncio.wait({waits}, timeout=stop_seconds)
@@ -187,7 +187,7 @@ class Processes:
             self._log.error("process_killed", process=name, pid=child.pid, reason=reason)
             with contextlib.suppress(ProcessLookupError):
                 child.kill()
-            # One that waits for a disk ends when the disk answers: we do not wait for that.
+            # A process that waits for a disk ends when the disk answers; the parent does not wait for that.
             await asyncio.wait({waits}, timeout=1)
         waits.cancel()
 
@@ -215,7 +215,7 @@ class Processes:
         return child
 
     async def _look_after(self, name: str, child: asyncio.subprocess.Process, pulse: Pulse) -> None:
-        """Kills a server that gives no sign of life any more; its successor is started as for one that died."""
+        """Kills a server without signs of life; it is replaced like one that ended."""
         try:
             while not await ended(child, WATCH_SECONDS) and not self._stopping.is_set():
                 if pulse.silent() >= SILENT_LOOKS and child.returncode is None:
@@ -238,7 +238,7 @@ class Processes:
         return worker
 
     async def _watch(self, worker: asyncio.subprocess.Process) -> None:
-        """Kills a worker that hangs; its successor is started as for one that died."""
+        """Kills a worker that hangs; it is replaced like one that ended."""
         while not await ended(worker, WATCH_SECONDS) and not self._stopping.is_set():
             if not await is_responsive(self._handover, HANG_SECONDS) and worker.returncode is None:
                 reason = f"it did nothing for {HANG_SECONDS:.0f} s"

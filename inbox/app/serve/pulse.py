@@ -23,7 +23,7 @@ async def beat(descriptor: int) -> None:
         descriptor: the writing end of the pipe, which does not block.
     """
     while True:
-        # A parent that is stopped itself does not read; one that has ended needs no signs any more.
+        # A parent that is suspended does not read; one that has ended needs no more signs of life.
         with contextlib.suppress(BlockingIOError, BrokenPipeError):
             os.write(descriptor, b".")
         await asyncio.sleep(BEAT_SECONDS)
@@ -40,13 +40,13 @@ class Pulse:
         self._begun = False
 
     def handed_over(self) -> None:
-        """The child has its end now."""
+        """Closes this process's copy of the child's end: the child has inherited it."""
         os.close(self.writing)
 
     def silent(self) -> int:
-        """Looks for signs of life; returns how many looks in a row found none.
+        """Checks for signs of life; returns how many checks in a row found none.
 
-        Looks are counted and not time: a parent that was stopped for a while has seen nothing meanwhile. A child that
+        Checks are counted instead of time, because a parent that was suspended has seen nothing. A child that
         has not begun, because it still reads its policies or migrates its database, is not silent.
         """
         try:
@@ -58,5 +58,5 @@ class Pulse:
         return self._silent
 
     def close(self) -> None:
-        """The child has ended."""
+        """Closes the pipe: the child has ended."""
         os.close(self._reading)

@@ -1,4 +1,4 @@
-"""Bounds what strangers can write into the log: lines that repeat are counted, and the count is logged instead."""
+"""Bound what strangers can write into the log: repeated lines are counted, and the count is logged instead."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ FIRST: Final = 20
 FIRST_OF_ALL: Final = 300
 #: Events and peers that are counted at one time; the oldest one is forgotten first.
 COUNTED: Final = 5000
-#: Characters of one text in a line: peers choose what some of them say.
+#: The longest text in a line, in characters: peers choose some of the texts.
 TEXT: Final = 1000
 
 
 class QuietLog:
-    """Passes lines on to another log, but those that repeat too often.
+    """Passes lines on to another log, except those that repeat too often.
 
     Args:
-        log: where lines go.
+        log: receives the lines.
         clock: for windows.
-        keep: events that are always written, because each of them is the only trace of something that was done.
+        keep: events that are always written, because each is the only record of an action.
     """
 
     def __init__(self, log: Log, clock: Clock, keep: frozenset[str] = frozenset()) -> None:

@@ -1,10 +1,10 @@
-"""The time that measures the age of records: it follows the clock, but never leaps.
+"""The time that measures the age of records: it follows the clock without jumps.
 
-What is removed by its age is gone for good, and a clock can be wrong: a machine that starts with a date of the next
-decade would remove every decision record at once. So age is measured by a time of its own. It advances at most four
+Records that are removed by age cannot be restored, and a clock can be wrong: a machine that starts with a date of the
+next decade would remove every decision record at once. So a separate time measures age. It advances at most four
 times as fast as the process runs, is kept in a file between runs, and is never later than the clock. A server that was
-off for two months keeps its records some days longer; one whose clock leaps forward says so, and its operator has days
-to correct the clock before anything is removed.
+off for two months keeps its records some days longer; one whose clock jumps forward logs this, and its operator has
+days to correct the clock before anything is removed.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from inbox.base.clock import Clock
 from inbox.plugin.api.services import Log
 from inbox.policy.edit import write_atomically
 
-#: The factor by which it may advance faster than the process's own time while it is behind.
+#: The highest speed of this time while it is behind, as a multiple of the process's own time.
 RATE: Final = 4.0
 DAY: Final = 86_400.0
 
 
 class FrozenClock:
-    """``Clock`` that shows one moment, for work that asks how old something is."""
+    """``Clock`` that shows a fixed time, for work that computes ages."""
 
     def __init__(self, moment: float) -> None:
         self._moment = moment
@@ -35,10 +35,10 @@ class FrozenClock:
 
 
 class RetentionTime:
-    """One installation's.
+    """The retention time of one installation.
 
     Args:
-        path: where it is kept between runs.
+        path: the file that keeps it between runs.
     """
 
     def __init__(self, path: Path, clock: Clock, log: Log) -> None:
@@ -60,7 +60,7 @@ class RetentionTime:
         """Seconds since the epoch, never later than the clock.
 
         Args:
-            newest: the time of the newest record, for a first run: what it is far behind is not believed either.
+            newest: the time of the newest record, for a first run: a clock far ahead of it is not believed.
         """
         wall, steady = self._clock.now(), self._clock.monotonic()
         if not self.is_known:
@@ -93,5 +93,5 @@ class RetentionTime:
         try:
             write_atomically(self._path, f"{value:.0f}")
         except OSError as error:
-            # The next run begins where this one did; what is old stays a little longer.
+            # The next run begins where this one did; old records stay a little longer.
             self._log.warning("retention_time_not_kept", path=str(self._path), error=str(error))

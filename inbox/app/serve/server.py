@@ -37,7 +37,7 @@ from inbox.hosting.keys.rotation import LOOK_SECONDS
 from inbox.server.fairness import Turns
 from inbox.server.listener import Endpoint, Listener
 
-#: Seconds that running transactions get when the server stops.
+#: Seconds for transactions to finish when the server stops.
 GRACE_SECONDS = 20.0
 PRUNE_SECONDS = 600.0
 CERTIFICATE_SECONDS = 60.0
@@ -52,7 +52,7 @@ class Server:
     """One process of the server.
 
     Args:
-        index: its number; the first one, 0, also does the housekeeping, and speaks for all at the admin socket.
+        index: its number; process 0 also does the housekeeping, and answers for all at the admin socket.
         processes: how many there are.
         log: where the log goes, if it is known.
     """
@@ -96,12 +96,12 @@ class Server:
             await admin.start()
             stack.push_async_callback(admin.stop)
             _settle_garbage_collector()
-            self._tell_started()
+            self._log_started()
             ready()
             await stop.wait()
             self._log.info("stopping")
 
-    # -- what the admin socket asks -------------------------------------------------------------------------------
+    # -- called by the admin socket -------------------------------------------------------------------------------
 
     async def health(self) -> list[str]:
         """Warnings while mail is accepted. Raises StoreError if none can be accepted now."""
@@ -109,7 +109,7 @@ class Server:
         return warnings(self._sink, self._parts.live.suspended, self._installation.database.rates.trouble)
 
     async def reload(self) -> list[str]:
-        """Reads policies, plugins and certificates again."""
+        """Loads policies, plugins and certificates again; returns the errors."""
         problems = await self._parts.live.reload()
         self._parts.directory.forget()
         problems = [*problems, *await self._refresh_certificates()]
@@ -122,7 +122,7 @@ class Server:
         return problems
 
     async def take_policy(self, tenant: str) -> dict[str, Any]:
-        """Takes up a tenant's policy file now."""
+        """Loads a tenant's policy file now."""
         problems = await self._parts.live.take(tenant)
         try:
             plugins = {entry.name: entry.mode.value for entry in self._parts.live.current.effective(tenant).plugins}
@@ -162,7 +162,7 @@ class Server:
         stack.push_async_callback(self._drain)
 
     async def _drain(self) -> None:
-        """No listener accepts connections any more; all clients have the same seconds to finish."""
+        """Stops accepting connections on all listeners; all clients have the same time to finish."""
         await asyncio.gather(*(listener.drain(GRACE_SECONDS) for listener in self._listeners))
 
     def _log_of(self, protocol: str) -> QuietLog:
@@ -175,7 +175,7 @@ class Server:
         for log in self._logs.values():
             log.flush(everything=everything)
 
-    def _tell_started(self) -> None:
+    def _log_started(self) -> None:
         config = self._installation.config
         if not self._primary:
             return
@@ -210,11 +210,11 @@ class Server:
 
     async def _repeat(self, seconds: float, function: Callable[[], Awaitable[object]]) -> None:
         while True:
-            # Instances that were started together do not do it together for ever.
+            # So that instances that were started together do not stay in step.
             await asyncio.sleep(seconds * (0.9 + 0.2 * random.random()))  # noqa: S311 - a pause, not a secret
             try:
                 await function()
-            # Whatever it is, it is tried again; until then nothing is lost but room.
+            # Every error is tried again; until then only disk space is lost.
             except Exception as error:  # noqa: BLE001
                 self._log.error("housekeeping_failed", work=function.__name__, error=repr(error))
 
@@ -238,7 +238,7 @@ class Server:
         self._flush_logs()
 
     async def _refresh_certificates(self) -> list[str]:
-        """Errors in changed files; the previous certificate stays in use then."""
+        """Loads changed certificate files; returns errors, after which the previous certificate stays in use."""
         try:
             if self._certificates.refresh():
                 self._log.info("certificate_changed")
@@ -264,8 +264,8 @@ async def serve(
 
     Args:
         index, processes: see :class:`Server`.
-        parent: the reading end of a pipe that the parent process holds: it ends when the parent is killed, and we
-            must not keep the ports from its successor.
+        parent: the reading end of a pipe that the parent process holds: it closes when the parent is killed, and
+            this process must not keep the ports from its successor.
         pulse: the writing end of a pipe on which the parent expects signs of life.
         worker: the handover socket of the worker process that this one shares with others.
         log: where the log goes, if it is known.
@@ -288,7 +288,7 @@ async def serve(
 
         loop.add_signal_handler(signal.SIGHUP, reload)
         if parent is not None:
-            # Nothing is ever written to it: readable means that it has ended.
+            # Nothing is ever written to it: readable means that the parent has ended.
             loop.add_reader(parent, stop.set)
         beating = None if pulse is None else loop.create_task(beat(pulse))
         try:
@@ -301,7 +301,7 @@ async def serve(
 
 
 def _settle_garbage_collector() -> None:
-    """Objects made at start live until the end: the collector need not look through them again and again.
+    """Objects created at the start live until the end, so the collector need not scan them repeatedly.
 
     A connection's objects refer to one another and are collected in batches; fewer, larger batches cost less.
     """

@@ -1,8 +1,8 @@
 """Standard error and standard output that never fail and never block the program: a bounded queue and a thread.
 
-A log file on a full disk, a pipe whose reader has ended or does not read, a closed terminal: none of them may keep a
-message from being filed. What cannot be written is counted, and once writing works again one line says how much was
-lost.
+A log file on a full disk, a pipe whose reader has ended or does not read, a closed terminal: none of them may prevent
+the delivery of a message. Lines that cannot be written are counted, and once writing works again one line reports
+the number.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-#: Octets that wait at most. What comes while so many wait is lost.
+#: The most octets that wait; further lines are lost.
 QUEUE_OCTETS: Final = 4 * 1024 * 1024
 #: Octets written at once, at most.
 BATCH_OCTETS: Final = 64 * 1024
-#: Seconds between two attempts to say how many lines were lost.
+#: Seconds between two attempts to report how many lines were lost.
 PROBE_SECONDS: Final = 1.0
 #: Seconds after which a write that has not returned counts as stalled.
 STALL_SECONDS: Final = 2.0
-#: Seconds that the program waits at its end for what is still in the queue.
+#: Seconds that the program waits at its end for the queue to be written.
 END_SECONDS: Final = 2.0
 
 
@@ -41,7 +41,7 @@ class SinkState:
 
 
 def plain_notice(lost: int, why: str) -> str:
-    """The line that says how much was lost, for a reader who expects text."""
+    """The line that reports lost lines, as plain text."""
     return f"inbox: {lost} lines of this log were lost: {why}"
 
 
@@ -49,8 +49,8 @@ class Sink:
     """Writes to a file descriptor from a thread of its own.
 
     Args:
-        descriptor: where to write; None if it was closed before the program started: then everything is lost.
-        notice: makes the line that says how many lines were lost, and why.
+        descriptor: file descriptor; None if it was closed before the program started: then everything is lost.
+        notice: renders the line that reports how many lines were lost, and why.
         room: octets that may wait.
         now: seconds of a monotonic clock.
     """
@@ -74,7 +74,7 @@ class Sink:
         self._lost = 0
         self._unreported = 0
         self._why = "" if descriptor is not None else "it was closed when the program started"
-        # Why lines were lost that no notice has named yet: the fault itself may be over.
+        # The reason for lost lines that no notice has reported yet: the fault itself may be over.
         self._cause = ""
         self._began: float | None = None
         self._cut = False
@@ -82,7 +82,7 @@ class Sink:
         self._thread: threading.Thread | None = None
 
     def write(self, data: bytes) -> None:
-        """Takes whole lines to be written. Returns at once and never raises."""
+        """Queues whole lines. Returns at once and never raises."""
         with self._lock:
             if self._closed or self._descriptor is None or self._octets + len(data) > self._room:
                 self._count(data, self._why or f"more than {self._room} octets were waiting for the reader")
@@ -91,7 +91,7 @@ class Sink:
             self._queue.put(data)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-                with contextlib.suppress(RuntimeError):  # The interpreter is ending and starts no threads any more.
+                with contextlib.suppress(RuntimeError):  # The interpreter is shutting down and starts no threads.
                     self._thread.start()
 
     def state(self) -> SinkState:
@@ -104,7 +104,7 @@ class Sink:
             return SinkState(self._lost, why)
 
     def close(self, seconds: float = END_SECONDS) -> None:
-        """Waits for what is in the queue, but not for a reader who does not read."""
+        """Waits until the queue is written, but not for a reader that does not read."""
         with self._lock:
             self._closed = True
             thread = self._thread
@@ -143,7 +143,7 @@ class Sink:
         self._write(data)
 
     def _report(self) -> bool:
-        """Says how many lines were lost; False if that cannot be written either."""
+        """Reports how many lines were lost; False if that cannot be written either."""
         with self._lock:
             lost, cause = self._unreported, self._cause
         if not self._write(f"{self.notice(lost, cause)}\n".encode("utf-8", "backslashreplace"), counted=False):
@@ -191,7 +191,7 @@ class Sink:
 
 
 class SinkStream(io.TextIOBase):
-    """A text stream over a sink, to stand in for ``sys.stderr`` or ``sys.stdout``: whole lines go to the sink."""
+    """A text stream over a sink that replaces ``sys.stderr`` or ``sys.stdout``: whole lines go to the sink."""
 
     encoding = "utf-8"
     errors = "backslashreplace"
@@ -202,7 +202,7 @@ class SinkStream(io.TextIOBase):
         self._part = ""
 
     def write(self, text: str) -> int:
-        """Takes text; an unfinished line waits for its end, or for a flush."""
+        """Writes text; an unfinished line waits for its end, or for a flush."""
         if not text.endswith("\n") and len(self._part) < BATCH_OCTETS:
             self._part += text
             return len(text)
@@ -211,7 +211,7 @@ class SinkStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Hands an unfinished line on. Does not wait until it is written."""
+        """Passes an unfinished line to the sink. Does not wait until it is written."""
         if self._part:
             whole, self._part = self._part, ""
             self._sink.write(whole.encode("utf-8", "backslashreplace"))
@@ -225,34 +225,34 @@ class SinkStream(io.TextIOBase):
         return True
 
     def fileno(self) -> int:
-        """The descriptor below; what is written to it directly passes the sink by."""
+        """The descriptor below; direct writes to it bypass the sink."""
         if self._descriptor is None:
             raise io.UnsupportedOperation("fileno")
         return self._descriptor
 
 
 class AbsentStream(io.TextIOWrapper):
-    """Stands in for a standard stream that was closed when the program started; it leads to /dev/null."""
+    """Replaces a standard stream that was closed when the program started; it is /dev/null."""
 
 
 def open_missing_streams() -> None:
     """Opens /dev/null in the place of standard input, output and error where one is closed.
 
-    Otherwise the next file that is opened, such as the database, gets its number, and whatever prints writes into it.
+    Otherwise the next file that is opened, such as the database, gets its number, and every print would write into it.
     """
     for number, name, mode in ((0, "stdin", "rb"), (1, "stdout", "wb"), (2, "stderr", "wb")):
         try:
             os.fstat(number)
         except OSError:
-            # It gets the lowest free number: this one, for those below are open by now. Writing to standard error goes
-            # on failing, so that child processes notice that their log is lost.
+            # It gets the lowest free number: this one, because those below are open now. Writing to standard error
+            # still fails, so that child processes notice that their log is lost.
             os.open(os.devnull, os.O_RDONLY if number == 2 else os.O_RDWR)
         if getattr(sys, name) is None:
             setattr(sys, name, AbsentStream(open(number, mode, closefd=False), encoding="utf-8"))  # noqa: SIM115
 
 
 def protect_output() -> Sink:
-    """Puts sinks in the places of ``sys.stderr`` and ``sys.stdout``; returns that of standard error."""
+    """Replaces ``sys.stderr`` and ``sys.stdout`` with sinks; returns that of standard error."""
     sinks = []
     for name, number in (("stdout", 1), ("stderr", 2)):
         descriptor = None if isinstance(getattr(sys, name), AbsentStream) else number

@@ -1,4 +1,4 @@
-"""Background care of the stores: a check that they stay a pair, and the sweeper of the blob store."""
+"""Background work on the stores: the check that they are a pair, and the sweeper of the blob store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Storage:
     """The stores of one process.
 
     Args:
-        ages_by: measures the age of blobs (:class:`inbox.app.serve.retention.RetentionTime`); else the clock's.
+        ages_by: measures the age of blobs (:class:`inbox.app.serve.retention.RetentionTime`); default: the clock.
     """
 
     def __init__(self, here: Installation, ages_by: Callable[[], Awaitable[float]] | None = None) -> None:
@@ -34,7 +34,7 @@ class Storage:
         """Compares the identities of database and blob store.
 
         Raises:
-            WrongStore: they are no pair any more; mail is deferred until they are one again.
+            WrongStore: they are not a pair; mail is deferred until they are one again.
             StoreUnavailable, StoreError: one of the two does not answer.
         """
         await self._here.pairing.look()
@@ -43,10 +43,10 @@ class Storage:
         """One run of the sweeper.
 
         Raises:
-            WrongStore, StoreUnavailable, StoreError: it could not be done; it is tried again.
+            WrongStore, StoreUnavailable, StoreError: the sweep failed; it is tried again.
         """
         here = self._here
-        # A blob is an orphan when it is old, and by a clock that leapt all of them are.
+        # Only old blobs are orphans, and after a jump of the clock all blobs would look old.
         clock = here.clock if self._ages_by is None else FrozenClock(await self._ages_by())
         swept = await Sweeper(here.blobs, here.database, clock, here.pairing.look).sweep()
         self._swept = {"at": here.clock.now(), **asdict(swept)}

@@ -41,13 +41,13 @@ class CertificateInfo:
 
 
 class Certificates:
-    """One server context for all listeners, whose certificate can be exchanged while connections run.
+    """One server context for all listeners, whose certificate can be replaced while connections are open.
 
     Args:
         settings: TLS_CERT_FILE and TLS_KEY_FILE.
         folder: where a self-signed certificate is kept.
         hostname: SERVER_HOSTNAME, the name that a self-signed certificate is for.
-        clock: tells when a certificate ends.
+        clock: the time for checking a certificate's end.
     """
 
     def __init__(self, settings: Tls, folder: Path, hostname: str, clock: Clock) -> None:
@@ -86,25 +86,25 @@ class Certificates:
         return self._context
 
     def refresh(self) -> bool:
-        """Takes up changed files; replaces a self-signed certificate in time. True if anything changed.
+        """Loads changed files; replaces a self-signed certificate in time. True if anything changed.
 
         Connections that are open keep their certificate. Call it periodically, and on reload.
 
         Raises:
-            ConfigError: the new files are wrong; the old certificate stays in use.
+            ConfigError: the new files are invalid; the old certificate stays in use.
         """
         context = self.context()
         self._renew()
         stamps = self._stamps()
         if stamps == self._seen:
             return False
-        self._load()  # Into a context of its own first: a half-written pair must not reach the live one.
+        self._load()  # Into a separate context first: a half-written pair must not reach the live one.
         context.load_cert_chain(self.cert_file, self._key_file)
         self._seen = stamps
         return True
 
     def info(self) -> CertificateInfo:
-        """The certificate in use. Raises ConfigError if there is none to be read."""
+        """The certificate in use. Raises ConfigError if none can be read."""
         try:
             leaf = x509.load_pem_x509_certificates(self.cert_file.read_bytes())[0]
         except (OSError, ValueError) as error:

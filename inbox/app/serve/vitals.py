@@ -19,10 +19,10 @@ PATIENCE = 2.0
 
 
 async def check_health(here: Installation) -> None:
-    """Returns if mail can be taken.
+    """Returns if mail can be accepted.
 
     Raises:
-        StoreError: it cannot; the text names what is wrong.
+        StoreError: it cannot; the text names the cause.
     """
     if here.worker is not None:
         view = await worker_view(here.worker)
@@ -33,7 +33,7 @@ async def check_health(here: Installation) -> None:
             await here.database.ping()
     except TimeoutError:
         raise StoreUnavailable(f"the database did not answer within {PATIENCE:.0f} s") from None
-    # A look that failed is repeated within half a minute; a health check is asked more often than that.
+    # A failed check is repeated within half a minute; health checks come more often than that.
     if here.pairing.why:
         raise StoreUnavailable(here.pairing.why)
     folders = here.config.folders
@@ -46,11 +46,11 @@ async def check_health(here: Installation) -> None:
 
 
 def check_room(folders: Iterable[Path]) -> None:
-    """Returns if each folder can take a mail.
+    """Returns if each folder has room for a message.
 
     Raises:
         StorageFull: a file system has no room for mail, or no inodes.
-        StoreUnavailable: a folder is not there.
+        StoreUnavailable: a folder does not exist.
     """
     for folder in folders:
         try:

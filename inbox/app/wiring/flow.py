@@ -1,6 +1,6 @@
-"""Puts the flow together over the ports through which it leaves traces.
+"""Construct the flow over the ports through which it has effects.
 
-The server passes the database and its counters; a rehearsal passes ports that remember and write nothing.
+The server passes the database and its counters; a rehearsal passes ports that record calls and write nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from inbox.store.ports import Ingest
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """The ports through which the flow and its plugins leave traces."""
+    """The ports through which the flow and its plugins have effects."""
 
     mailboxes: MailboxFinder
     ingest: Ingest
@@ -45,7 +45,7 @@ class Effects:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """The life of a message, put together."""
+    """The constructed objects of the flow."""
 
     judge: Judge
     acceptance: Acceptance
@@ -79,7 +79,7 @@ def make_flow(
     dispatcher: Dispatcher,
     effects: Effects,
 ) -> Flow:
-    """The flow under ``policies``; ``dispatcher`` calls their plugins."""
+    """Constructs the flow under ``policies``; ``dispatcher`` calls their plugins."""
     server_name = installation.config.server.hostname
     clock, ids, log = installation.clock, installation.ids, effects.log
     judge = Judge(policies, dispatcher)

@@ -1,4 +1,4 @@
-"""Hands the hosting layer what it needs of settings and certificate."""
+"""Pass the settings and the certificate that the hosting layer needs to it."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def make_mail_host(config: Config, clock: Clock) -> MailHost:
 
 
 def _services(config: Config) -> tuple[Service, ...]:
-    """The endpoints of mail programs. Of the services without TLS from the first octet only submission is listed,
-    because many programs expect it (RFC 8314 §3.3). DAV and autoconfiguration are on 443, whatever port a proxy
+    """The endpoints for mail programs. Of the services without implicit TLS only submission is listed, because many
+    programs expect it (RFC 8314 §3.3). DAV and autoconfiguration are on 443, regardless of the port that a proxy
     forwards to."""
     found = [
         Service("_imaps._tcp", config.server.imaps_port, Server.is_used("imaps_port")),
@@ -61,7 +61,7 @@ def _services(config: Config) -> tuple[Service, ...]:
 def _certificate(config: Config, clock: Clock) -> tuple[bytes | None, bool]:
     certificates = Certificates(config.tls, config.folders.data_dir, config.server.hostname, clock)
     if certificates.self_signed and not certificates.cert_file.exists():
-        return None, False  # The server makes one when it starts.
+        return None, False  # The server creates one when it starts.
     info = certificates.info()
     try:
         leaf = x509.load_pem_x509_certificates(info.path.read_bytes())[0]

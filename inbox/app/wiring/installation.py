@@ -1,4 +1,4 @@
-"""An installation: configuration, database and blobs. The server and the commands open the same."""
+"""An installation: configuration, database and blobs. The server and the commands open it in the same way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policies and plugins as the configuration says: found, compared with the database, and edited for a tenant."""
+"""Find and load policies and plugins, compare them with the database, and edit a tenant's policy."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ def find_plugins(config: Config) -> Found:
 
 
 def load_policies(config: Config, found: Found) -> PolicySet:
-    """The policies as a server that starts now has them: tenants whose file is wrong are suspended.
+    """The policies as a server that starts now would load them: tenants with an invalid file are suspended.
 
     Raises:
-        PolicyError: default.yaml is wrong.
+        PolicyError: default.yaml is invalid.
     """
     return PolicySet.load_suspending(config.folders.policy_dir, found)
 
 
 def suspended_text(policies: PolicySet) -> str:
-    """One line that names the tenants with a wrong policy; empty if all are right."""
+    """One line that names the tenants with an invalid policy; empty if all are valid."""
     names = sorted(policies.suspended)
     if not names:
         return ""
     some = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return f"the policy of {some} is wrong: inbox policy check"
+    return f"the policy of {some} is invalid: inbox policy check"
 
 
 def switch_plugin(config: Config, tenant: str, plugin: str, *, on: bool, domain: str | None = None) -> Path:
     """Switches a plugin on or off in a tenant's policy file, which is created if it is missing.
 
-    ``domain``: only for this domain of the tenant. An empty ``tenant`` is everybody: default.yaml.
+    ``domain``: only for this domain of the tenant. An empty ``tenant`` means all tenants: default.yaml.
 
-    The policy is checked with the change before anything is written; a running server takes the file up by itself.
+    The changed policy is checked before anything is written; a running server loads the file by itself.
     Returns the file.
 
     Raises:
-        PolicyError: default.yaml is wrong, or the tenant's policy is with this change; nothing was written.
+        PolicyError: default.yaml is invalid, or the tenant's policy would be with this change; nothing was written.
         ConfigError: the file cannot be read or written.
     """
     policies = load_policies(config, find_plugins(config))
@@ -60,10 +60,10 @@ def switch_plugin(config: Config, tenant: str, plugin: str, *, on: bool, domain:
 
 
 async def unknown_names(policies: PolicySet, database: Database, directory: AddressDirectory) -> list[Mistake]:
-    """The tenants, domains and accounts that policies name and the database does not have.
+    """The tenants, domains and accounts that policies name and that do not exist in the database.
 
     Raises:
-        StoreError: the database cannot say.
+        StoreError: the database cannot be read.
     """
     tenants = {each.name: each.id for each in await database.tenants.all()}
     found: list[Mistake] = []

@@ -1,4 +1,4 @@
-"""Puts the program together: the only place that knows every class."""
+"""Construct the program: the only module that knows every class."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from inbox.plugin.engine.instances import Instances
 from inbox.plugin.engine.live import LivePolicies
 from inbox.plugin.engine.registry import Registry
 
-#: Events that are written however often they come: the log is the record of what was done for a client.
+#: Events that are always written: the log is the only record of what was done for a client.
 KEPT_EVENTS = frozenset({"accepted", "login"})
 
 
@@ -57,7 +57,7 @@ class Parts:
 
 
 def make_registry(config: Config) -> Registry:
-    """Plugins of all sources, with the defaults that the environment gives to their settings."""
+    """Plugins of all sources, with the defaults that the environment sets for their settings."""
     return Registry(config.folders.plugins, config.values())
 
 
@@ -69,7 +69,7 @@ def make_mailboxes(installation: Installation, appending: Appending) -> tuple[Ma
 
 
 def _effects(installation: Installation, feedback: FeedbackLedger, log: Log) -> Effects:
-    """Those of a server: the database, and counters that count."""
+    """The effects of a server: the database, and real counters."""
     clock, database = installation.clock, installation.database
     return Effects(
         mailboxes=StoredMailboxFinder(database.accounts, database.mailboxes, clock),
@@ -88,7 +88,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     """All parts of a server over an open installation.
 
     Raises:
-        PolicyError: the policies are wrong; each mistake with its place.
+        PolicyError: the policies are invalid; the text names each error with its location.
     """
     config, clock, database = installation.config, installation.clock, installation.database
     _make_folders(config)
@@ -146,6 +146,6 @@ def _make_folders(config: Config) -> None:
 
 
 async def _write_counts(pipeline: Pipeline, log: QuietLog) -> None:
-    """Writes what was only counted until the server stops."""
+    """Periodically writes counts of refusals and log lines until the server stops."""
     await pipeline.flush(everything=True)
     log.flush(everything=True)

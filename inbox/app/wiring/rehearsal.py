@@ -32,7 +32,7 @@ from inbox.store.ports.messages import Placed
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A message and the envelope it comes in. ``sender`` None is the null reverse-path; ``content`` has CRLF lines."""
+    """A message and its envelope. ``sender`` None is the null reverse-path; ``content`` has CRLF lines."""
 
     content: bytes
     sender: Address | None
@@ -43,8 +43,8 @@ class Letter:
 
 @dataclass(slots=True)
 class Rehearsed:
-    """The replies by the command that got them, the records as they would be, where the copies would go, with the
-    reason of a quarantined one; ``notes`` are the warnings and errors that the server would log."""
+    """The replies by command, the decision records as they would be written, and the destinations of the copies, with
+    the reason of a quarantined one; ``notes`` are the warnings and errors that the server would log."""
 
     replies: list[tuple[str, Reply]] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
@@ -53,17 +53,17 @@ class Rehearsed:
 
     @property
     def accepted(self) -> bool:
-        """True if the sender would get a 250 for the message."""
+        """True if the server would accept the message with 250."""
         return bool(self.replies) and self.replies[-1][0] == "DATA" and self.replies[-1][1].positive
 
 
 async def rehearse(installation: Installation, letter: Letter) -> Rehearsed:
-    """Runs every stage that the letter would meet on the SMTP port, under the policies as they are on disk.
+    """Runs every stage of the SMTP port for the message, under the policies on disk.
 
-    Plugins run as in the server (a virus scanner is asked); counters are not counted, and nothing is stored.
+    Plugins run as in the server (a virus scanner is asked); nothing is counted or stored.
 
     Raises:
-        PolicyError: the policies are wrong.
+        PolicyError: the policies are invalid.
     """
     rehearsed = Rehearsed()
     pipeline, instances = _wire(installation, rehearsed)
@@ -124,7 +124,7 @@ def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, I
 
 
 class _Notes:
-    """``Log`` that keeps warnings and errors; what goes well is in the records."""
+    """``Log`` that keeps warnings and errors; the records have the rest."""
 
     def __init__(self, rehearsed: Rehearsed) -> None:
         self._rehearsed = rehearsed
@@ -144,13 +144,13 @@ class _Notes:
 
 @dataclass(frozen=True, slots=True)
 class _Fixed:
-    """``Policies`` that stay as they are."""
+    """``Policies`` that never change."""
 
     current: PolicySet
 
 
 class _NamesOnly:
-    """``MailboxFinder`` that names mailboxes, whether they exist or not, and creates none."""
+    """``MailboxFinder`` that returns a mailbox for every name, existing or not, and creates none."""
 
     async def mailbox(self, tenant: str, account: str, name: str) -> Mailbox:
         """A mailbox whose id is the account's address and its name."""
@@ -161,22 +161,22 @@ class _NamesOnly:
         return Mailbox(QUARANTINE, tenant, None, QUARANTINE, 0)
 
     def forget(self) -> None:
-        """Nothing is kept."""
+        """Does nothing: there is no cache."""
 
 
 class _Recording:
-    """``Ingest`` and ``DecisionWriter`` that write nothing, and remember where copies would go, and the records."""
+    """``Ingest`` and ``DecisionWriter`` that write nothing, and keep the records and the destinations of copies."""
 
     def __init__(self, rehearsed: Rehearsed) -> None:
         self._rehearsed = rehearsed
 
     async def accept(self, accepted: Accepted) -> list[list[Placed]]:
-        """Remembers an accepted message."""
+        """Keeps an accepted message."""
         await self.add(accepted.decisions)
         for message in accepted.messages:
             self._rehearsed.copies += [(copy.mailbox, copy.reason or "") for copy in message.copies]
         return [[Placed(copy.mailbox, "", 0, 0) for copy in message.copies] for message in accepted.messages]
 
     async def add(self, decisions: Sequence[DecisionRecord]) -> None:
-        """Remembers the records of a refusal."""
+        """Keeps the records of a refusal."""
         self._rehearsed.decisions += [decode(decision.body) for decision in decisions]

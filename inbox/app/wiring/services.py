@@ -23,7 +23,7 @@ class DirectoryService:
         self._directory = directory
 
     async def resolve(self, tenant: str, address: str) -> Resolution:
-        """Nobody, unless the tenant hosts the address's domain."""
+        """No account, unless the tenant hosts the address's domain."""
         domain = await self._directory.domain(address.rpartition("@")[2])
         if domain is None or domain.tenant.id != tenant:
             return Resolution()
@@ -51,7 +51,7 @@ class RatesService:
 
 
 class NoFeedback:
-    """``Feedback`` that keeps nothing: looking at a message, or at a plugin, is no reason for a report."""
+    """``Feedback`` that keeps nothing: rehearsing a message or checking a plugin must not cause a report."""
 
     def observe(self, observation: Observation) -> None:
         del observation
@@ -62,7 +62,7 @@ class NoFeedback:
 
 
 class RehearsedState:
-    """``State`` of ``inbox.plugin.api.tables`` that finds what is in the database, and writes to memory only."""
+    """``State`` of ``inbox.plugin.api.tables`` that reads from the database, and writes to memory only."""
 
     def __init__(self, kept: State) -> None:
         self._kept = kept
@@ -99,5 +99,5 @@ class RehearsedState:
 
 
 def make_resolver(config: Config, clock: Clock) -> CachingResolver:
-    """The one resolver of a process: DNS_RESOLVER, or what the system uses."""
+    """The resolver of the process: DNS_RESOLVER, or the system's."""
     return CachingResolver(clock, config.server.dns_resolver)

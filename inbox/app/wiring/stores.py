@@ -1,4 +1,4 @@
-"""Database and blob store from the configuration; unused backends are not imported."""
+"""Create database and blob store from the configuration; unused backends are not imported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Not yet opened; ``worker`` writes for one of them or for both."""
+    """The stores, not yet opened; ``worker`` writes to one or both of them."""
 
     database: Database
     blobs: Blobs
@@ -27,12 +27,12 @@ class Stores:
 
 
 def make_stores(config: Config, clock: Clock, ids: Ids, *, serving: bool = False, worker: int | None = None) -> Stores:
-    """All stores.
+    """Creates all stores.
 
     Args:
-        serving: for a server, which has much mail to write and lets a worker process do it.
-        worker: the handover socket of a worker that several servers share (:func:`shared_worker`); without it this one
-            has its own.
+        serving: for a server, which writes much mail and uses a worker process for it.
+        worker: the handover socket of a worker that several servers share (:func:`shared_worker`); without it this
+            server has its own.
     """
     if config.database.surreal_url is not None or not serving:
         blobs = make_blobs(config, serving=serving)
@@ -51,7 +51,7 @@ def shared_worker(config: Config) -> str | None:
 
 
 def make_database(config: Config, clock: Clock, ids: Ids) -> Database:
-    """The database, not yet opened: SurrealDB when a server is named, else the embedded one."""
+    """The database, not yet opened: SurrealDB if a server is configured, otherwise the embedded one."""
     settings = surreal_config(config)
     if settings is not None:
         from inbox.store.surreal.database import SurrealDatabase
@@ -90,8 +90,8 @@ def places(config: Config) -> Places:
 
 
 def missing_database(config: Config) -> str | None:
-    """A sentence for the operator if the embedded database was never made, or this user may not look for it; None if it
-    is there, or is a server's.
+    """A sentence for the operator if the embedded database does not exist, or this user may not access it; None if it
+    exists, or if a database server is used.
     """
     if config.database.surreal_url is not None:
         return None
@@ -105,21 +105,21 @@ def missing_database(config: Config) -> str | None:
         return None
     return (
         f"no database at {config.sqlite_path}: is INBOX_DATA_DIR ({config.folders.data_dir}) right? "
-        "inbox tenant add and inbox serve make a new one"
+        "inbox tenant add and inbox serve create a new one"
     )
 
 
 def missing_blobs(config: Config) -> str | None:
-    """A sentence for the operator if the folder of the blobs is not there; None if it is, or if S3 is used."""
+    """A sentence for the operator if the folder of the blobs does not exist; None if it does, or if S3 is used."""
     if config.s3.enabled or config.folders.incoming.is_dir():
         return None
     return (
-        f"no folder {config.folders.incoming}: is INBOX_INCOMING_DIR right, and its disk mounted? inbox serve makes it"
+        f"no folder {config.folders.incoming}: is INBOX_INCOMING_DIR right and its disk mounted? inbox serve creates it"
     )
 
 
 def make_blobs(config: Config, *, serving: bool = False) -> Blobs:
-    """The blob store, not yet opened: S3 when the ``S3_*`` variables are set, else a folder.
+    """The blob store, not yet opened: S3 if the ``S3_*`` variables are set, otherwise a folder.
 
     Args:
         serving: for a server, which has many blobs to write.

@@ -1,7 +1,7 @@
-"""What each command of SMTP and LMTP does, but for the message itself (RFC 5321 §4.1.1).
+"""The commands of SMTP and LMTP, except those that carry the message (RFC 5321 §4.1.1).
 
-A command is called when it is legal in the state of the connection. It raises CommandError for what the client wrote
-wrong; otherwise it says its own reply, and tells the dialogue when it has succeeded.
+A command is called when it is legal in the state of the connection. It raises CommandError for invalid
+syntax; otherwise it sends its own reply, and notifies the dialogue when it has succeeded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OK: Final = Reply(250, "2.0.0", "OK")
 
 
 def no_argument(argument: str) -> None:
-    """Raises CommandError if there is an argument."""
+    """Raises CommandError if an argument is present."""
     if argument:
         raise CommandError(501, "5.5.4", "No argument expected")
 
@@ -103,7 +103,7 @@ async def mail(s: SmtpSession, argument: str) -> None:
     reply, transaction = await s.backend.receiving.mail(s.session, wanted.sender, wanted.params)
     if reply.positive:
         if transaction is None:
-            raise RuntimeError("a positive reply to MAIL came without a transaction")
+            raise RuntimeError("the flow accepted MAIL without creating a transaction")
         s.begin(transaction, smtp_utf8=wanted.utf8)
         s.dialogue.succeeded(Verb.MAIL)
     s.say(reply)
@@ -112,7 +112,7 @@ async def mail(s: SmtpSession, argument: str) -> None:
 async def rcpt(s: SmtpSession, argument: str) -> None:
     envelope = s.transaction
     if len(envelope.rcpt_tos) >= s.config.max_recipients:
-        # Recorded once for a message: the rest of a long list gets the same answer.
+        # Recorded once per message: all further recipients get the same reply.
         if envelope.surplus_reply is None:
             envelope.surplus_reply = await s.refused("rcpt", Reply(452, "4.5.3", "Too many recipients"))
         envelope.surplus += 1
@@ -153,12 +153,12 @@ async def help_(s: SmtpSession, _argument: str) -> None:
 async def vrfy(s: SmtpSession, argument: str) -> None:
     if not argument:
         raise CommandError(501, "5.5.4", "An address is expected")
-    # RFC 5321 §3.5.3, §7.3: nobody learns who receives mail here before MAIL and RCPT.
-    s.say(Reply(252, "2.5.0", "Cannot verify, but try RCPT"))
+    # RFC 5321 §3.5.3, §7.3: only MAIL and RCPT reveal which addresses exist.
+    s.say(Reply(252, "2.5.0", "Cannot VRFY user, try RCPT"))
 
 
 async def expn(s: SmtpSession, _argument: str) -> None:
-    s.say(Reply(502, "5.5.1", "Lists are not expanded"))
+    s.say(Reply(502, "5.5.1", "Command not implemented"))
 
 
 async def quit_(s: SmtpSession, argument: str) -> None:

@@ -1,4 +1,4 @@
-"""The settings of an SMTP or LMTP server, and what distinguishes the two."""
+"""Settings of an SMTP or LMTP server, and the differences between the two protocols."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Service:
 
     Attributes:
         door: as plugins see it.
-        reply_per_recipient: each accepted recipient has a reply after the message (RFC 2033 §4.2).
-        trusted: the clients are mail servers of ours. They bring the mail of all users over a few connections: were
-            one closed because a tenant's mail is deferred, the client would take us for dead, and the mail of all
-            others would wait, too. So they may name many unknown users, and open as many connections as there are.
+        reply_per_recipient: the server sends a reply for each accepted recipient after the message (RFC 2033 §4.2).
+        trusted: the clients are the operator's own mail servers. They send all users' mail over a few connections:
+            if one were closed because a tenant's mail is deferred, the client would consider this server dead, and
+            the mail of all other users would wait, too. So they may name many unknown users and use all connections.
     """
 
     door: Door
@@ -35,32 +35,32 @@ LMTP: Final = Service(Door.LMTP, reply_per_recipient=True, trusted=True)
 
 @dataclass(frozen=True, slots=True)
 class SmtpConfig:
-    """Times are seconds, sizes are octets; 0 switches a cap off where that is said.
+    """Times are in seconds, sizes in octets; 0 disables a limit where this is documented.
 
     Attributes:
-        hostname: our name in the banner and in EHLO.
-        spool_directory: where large messages wait while they come in; must exist and be writable.
-        banner: what follows our name in the banner.
+        hostname: the server's name in the banner and in the reply to EHLO.
+        spool_directory: directory for large messages while they are received; must exist and be writable.
+        banner: text after the host name in the banner.
         max_message_octets: SIZE (RFC 1870).
-        max_recipients: recipients of one message; one more is answered 452 4.5.3.
-        oversize_multiple: a message that is too large is read to its end up to this many times the size, then the
-            connection is cut.
+        max_recipients: recipients of one message; further ones get 452 4.5.3.
+        oversize_multiple: a message that is too large is read to its end up to this multiple of the limit; beyond that
+            the connection is closed.
         command_seconds: for a whole command line (RFC 5321 §4.5.3.2.7: 5 minutes).
         data_block_seconds: between two reads of a message (§4.5.3.2.5: 3 minutes).
         data_total_seconds: for a whole message.
-        data_grace_seconds, data_octets_per_second: after the grace a message must have come at this rate at least.
-        write_seconds: for a client to read our replies.
+        data_grace_seconds, data_octets_per_second: after the grace period a message must arrive at least at this rate.
+        write_seconds: for a client to read the replies.
         tls_handshake_seconds, proxy_seconds: for a TLS handshake; for a PROXY header.
-        greet_delay_seconds: how long we wait before the banner to see whether the client talks first.
-        max_connections: all peers together (0: no cap).
-        max_connections_per_peer: one IPv4 address or IPv6 /64 network (0: no cap).
-        max_errors, max_idle_commands: refused commands, and commands that lead nowhere, since the connection began
-            or its last accepted message; then 421 (0: no cap). LMTP has no cap.
-        strict_helo: take only what RFC 5321 §4.1.1.1 allows as the argument of EHLO.
-        proxy_networks: if set, all connections come through proxies in these networks, with a PROXY header; any
-            other is closed.
+        greet_delay_seconds: delay before the banner, to detect clients that send first.
+        max_connections: all peers together (0: no limit).
+        max_connections_per_peer: one IPv4 address or IPv6 /64 network (0: no limit).
+        max_errors, max_idle_commands: rejected commands, and commands without effect, since the connection began
+            or since its last accepted message; then 421 (0: no limit). LMTP has no limit.
+        strict_helo: accept only what RFC 5321 §4.1.1.1 allows as the argument of EHLO.
+        proxy_networks: if set, all connections come through proxies in these networks, with a PROXY header; others
+            are closed.
         tls: for STARTTLS; None: not offered. TLS 1.2 at least.
-        backlog: connections that wait for us to accept them.
+        backlog: connections that wait in the kernel to be accepted.
     """
 
     hostname: str

@@ -1,4 +1,4 @@
-"""One connection from the banner to the goodbye: identifies the client, reads commands and runs them in order."""
+"""Serve one connection from the banner to the last reply: identify the client, read commands, run them in order."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from inbox.wire.smtp.state import FOREIGN, NOT_OFFERED, Verb
 TOO_MANY: Final = Reply(421, "4.7.0", "Too many connections, try again later")
 _TOO_MANY_OF_YOURS: Final = Reply(421, "4.7.0", "Too many connections from your network, try again later")
 _STOPPING: Final = Reply(421, "4.3.2", "Shutting down, try again later")
-_TIMED_OUT: Final = Reply(421, "4.4.2", "Timed out waiting for you")
-#: Replies that are gathered before they are written although more commands are there.
+_TIMED_OUT: Final = Reply(421, "4.4.2", "Timeout, closing connection")
+#: Replies that are gathered before they are written while more pipelined commands are available.
 _GATHER: Final = 64
 
 
 async def serve(s: SmtpSession, commands: Mapping[Verb, Rule]) -> None:
-    """Serves the connection to its end; every error ends here."""
+    """Serves the connection to its end; no error escapes."""
     log = s.backend.log
     try:
         if await _identify(s):
@@ -44,17 +44,17 @@ async def serve(s: SmtpSession, commands: Mapping[Verb, Rule]) -> None:
                     s.backend.limits.leave_peer(s.session.peer)
     except Disconnected:
         log.debug("smtp_client_gone", session=s.session.id, in_message=s.in_text)
-    # A defect of ours: it ends this connection and no other, and says so in the log.
+    # A defect of the server: it is logged and ends this connection only.
     except Exception:
         log.error("smtp_connection_failed", session=s.session.id, exc_info=True)
         s.say(Reply(421, "4.3.0", "Local problem, try again later"))
     finally:
-        s.backend.limits.leave(s.channel)  # first: a client that sees the end may come again at once
+        s.backend.limits.leave(s.channel)  # first: a client may reconnect as soon as it sees the end
         s.close()
 
 
 async def _say_last(s: SmtpSession, reply: Reply) -> None:
-    """A message that is cut off is refused, and the refusal recorded."""
+    """Sends the last reply; if a message was being received, its refusal is recorded."""
     s.say(await s.refused("data", reply) if s.in_text else reply)
 
 
@@ -62,7 +62,7 @@ async def _say_last(s: SmtpSession, reply: Reply) -> None:
 
 
 async def _identify(s: SmtpSession) -> bool:
-    """Finds out who the client is; False if it has too many connections already."""
+    """Determines the client's address; False if it has too many connections already."""
     limits, session = s.backend.limits, s.session
     refusal: Reply | None = None
     if s.config.proxy_networks:
@@ -80,7 +80,7 @@ async def _identify(s: SmtpSession) -> bool:
 
 
 async def _read_proxy_header(s: SmtpSession) -> None:
-    """Takes the client's address from the PROXY header. Raises Disconnected, without a word, if that is not there."""
+    """Takes the client's address from the PROXY header. Raises Disconnected, without a reply, if there is none."""
     config, log, session = s.config, s.backend.log, s.session
     try:
         proxied = await read_proxy_header(s.channel, config.proxy_networks, config.proxy_seconds, s.backend.clock)
@@ -113,7 +113,7 @@ async def _greet(s: SmtpSession) -> None:
 
 
 async def _converse(s: SmtpSession, commands: Mapping[Verb, Rule]) -> None:
-    """One command after the other, until one of us has enough."""
+    """Runs one command after the other until the client or the server ends the session."""
     receiver, clock, seconds = s.receiver, s.backend.clock, s.config.command_seconds
     since: float | None = None
     while not s.closing:
@@ -123,7 +123,7 @@ async def _converse(s: SmtpSession, commands: Mapping[Verb, Rule]) -> None:
             if s.leaving and s.envelope is None:
                 s.say(_STOPPING)
                 return
-            # A client that sends a command octet by octet has no more time than one that sends it at once.
+            # The deadline is for the whole command: sending it octet by octet gives the client no more time.
             since = clock.monotonic() if since is None else since
             await s.more(since + seconds, since)
             continue
@@ -153,7 +153,7 @@ async def _obey(s: SmtpSession, commands: Mapping[Verb, Rule], command: Command)
         s.say(Reply.of(error))
     except (Disconnected, TimedOut, Evicted):
         raise
-    # `Receiving` does not raise: a defect behind it costs one command and is logged.
+    # `Receiving` does not raise: a defect in it is logged and fails this command only.
     except Exception:
         s.backend.log.error("smtp_command_failed", session=s.session.id, verb=verb.value, exc_info=True)
         s.say(LOCAL_PROBLEM)
@@ -163,5 +163,5 @@ def _unknown(word: str) -> Reply:
     if word in FOREIGN:
         return Reply(421, "4.7.0", "This is a mail server")
     if word in NOT_OFFERED:
-        return Reply(502, "5.5.1", "Command not offered here")
-    return Reply(500, "5.5.2", "Command unknown")
+        return Reply(502, "5.5.1", "Command not implemented")
+    return Reply(500, "5.5.2", "Command not recognized")

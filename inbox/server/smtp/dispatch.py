@@ -1,6 +1,6 @@
-"""Which commands each protocol of the SMTP family has, and what runs them.
+"""The command tables of SMTP and LMTP.
 
-When a command is legal, and where it leads, is the table of :mod:`inbox.wire.smtp.state`.
+The table in :mod:`inbox.wire.smtp.state` defines when a command is legal, and the state after it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Rule:
     """One command.
 
     Attributes:
-        run: gets the session and the text behind the verb. May raise ``CommandError``.
-        idle: has no effect on mail by itself: a client that sends only such commands is sent away.
-        reads: has octets behind it that must be read even where it is not legal, so it asks the dialogue itself.
+        run: receives the session and the text after the verb. May raise ``CommandError``.
+        idle: has no effect on mail: a client that sends only such commands is disconnected.
+        reads: octets follow it that must be read even where it is not legal, so it checks the dialogue itself.
     """
 
     run: Callable[[SmtpSession, str], Awaitable[None]]

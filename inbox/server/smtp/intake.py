@@ -1,4 +1,4 @@
-"""One message while it comes in: counted, spooled, and remembered as refused if it must be."""
+"""One message while it is received: counted, spooled, and marked as refused if necessary."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from inbox.server.spool import Spool
 
 
 class Intake:
-    """Takes the text of DATA or of BDAT chunks.
+    """Receives the text of DATA or of BDAT chunks.
 
-    A message that is refused is read on to its end nevertheless: had we stopped there, the rest of it would be
-    taken for commands.
+    A refused message is still read to its end: otherwise the rest of it would be interpreted as commands.
 
     Args:
-        spool: where accepted octets go.
-        limit: octets of the largest message that we take.
-        cutoff: octets at which we stop reading even a refused message.
-        log: hears of a disk that is full or broken.
+        spool: stores accepted octets.
+        limit: octets of the largest message that is accepted.
+        cutoff: octets after which even a refused message is no longer read.
+        log: reports a disk that is full or fails.
     """
 
     __slots__ = ("_cutoff", "_limit", "_log", "_spool", "octets", "trouble")
@@ -34,11 +33,11 @@ class Intake:
 
     @property
     def overflow(self) -> bool:
-        """So many octets that the connection must be cut."""
+        """True if the message is so large that the connection must be closed."""
         return self.octets > self._cutoff
 
     async def add(self, piece: bytes) -> None:
-        """The next octets of the message."""
+        """Adds the next octets of the message."""
         self.octets += len(piece)
         if self._spool is None:
             return
@@ -68,5 +67,5 @@ class Intake:
 
 
 def too_big(limit: int) -> Reply:
-    """What RFC 1870 §6.3 answers to a message of more than ``limit`` octets."""
-    return Reply(552, "5.3.4", f"Message too big, the limit is {limit} octets")
+    """The reply to a message of more than ``limit`` octets (RFC 1870 §6.3)."""
+    return Reply(552, "5.3.4", f"Message size exceeds the limit of {limit} octets")

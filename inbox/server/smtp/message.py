@@ -1,4 +1,4 @@
-"""The message on an SMTP connection: DATA, BDAT, and the replies to what came (RFC 5321 §4.1.1.4, RFC 3030)."""
+"""The message on an SMTP connection: DATA, BDAT, and the replies to the message (RFC 5321 §4.1.1.4, RFC 3030)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from inbox.wire.smtp.state import Verb
 
 LOCAL_PROBLEM: Final = Reply(451, "4.3.0", "Local problem, try again later")
 _GO_AHEAD: Final = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
-_BARE: Final = Reply(550, "5.6.0", "Lines of a message end with CR and LF, neither stands alone")
-_NO_MORE: Final = Reply(421, "4.7.0", "Closing: what follows such a message cannot be trusted")
+_BARE: Final = Reply(550, "5.6.0", "Bare CR or LF is not allowed in message data")
+_NO_MORE: Final = Reply(421, "4.7.0", "Closing connection after bare CR or LF in message data")
 
 
 async def data(s: SmtpSession, argument: str) -> None:
@@ -29,17 +29,17 @@ async def data(s: SmtpSession, argument: str) -> None:
     bare = await _read_text(s, intake)
     await _complete(s, intake, bare=bare)
     if bare and not s.service.trusted:
-        # Whoever relayed this may take other line ends for the end of the message than we do. Then what follows is
-        # its rest, in a stranger's words, and no command (smuggling).
+        # The relay that sent this may recognise another end of data than this server does. Then what follows is not a
+        # command but the rest of the message, written by an attacker (SMTP smuggling).
         s.say(_NO_MORE)
 
 
 async def bdat(s: SmtpSession, argument: str) -> None:
-    """Its octets are read even where it is not legal: otherwise they would be taken for commands."""
+    """Reads the octets of the chunk even where BDAT is not legal: otherwise they would be interpreted as commands."""
     try:
         wanted = parse_bdat(argument)
     except CommandError:
-        s.closing = True  # nobody knows where the next command begins
+        s.closing = True  # it is unknown where the next command begins
         raise
     if wanted.octets > s.config.max_message_octets * s.config.oversize_multiple:
         s.say(await s.refused("data", too_big(s.config.max_message_octets)))
@@ -70,11 +70,11 @@ async def bdat(s: SmtpSession, argument: str) -> None:
 
 
 async def _read_text(s: SmtpSession, intake: Intake | None) -> bool:
-    """Reads to the end of the text or chunk; without an intake it is thrown away. True: bare CR or LF in it."""
+    """Reads to the end of the text or chunk; without an intake it is discarded. True: it has a bare CR or LF."""
     receiver, clock, config = s.receiver, s.backend.clock, s.config
     started, octets = clock.monotonic(), 0
     if intake is not None:
-        # The chunks of a message have its time together: a client could hold its place with an octet now and then.
+        # All chunks share the time of the message: otherwise a client could keep its connection with a few octets.
         envelope = s.transaction
         if envelope.text_since is None:
             envelope.text_since = started
@@ -84,8 +84,8 @@ async def _read_text(s: SmtpSession, intake: Intake | None) -> bool:
         await s.share.pause()
         event = receiver.next_event()
         if event is None:
-            # Each read has its time, the whole has its time, and after a grace it must have come at some rate; while
-            # connections are short, the grace is short, too.
+            # Each read has a time limit, and so has the whole message; after a grace period a minimum rate applies.
+            # While connections are short, the grace period is short, too.
             due = octets / config.data_octets_per_second
             whole = started + min(config.data_total_seconds, config.data_grace_seconds + due)
             read = clock.monotonic() + config.data_block_seconds
@@ -103,7 +103,7 @@ async def _read_text(s: SmtpSession, intake: Intake | None) -> bool:
 
 
 async def _complete(s: SmtpSession, intake: Intake, *, bare: bool) -> None:
-    """All octets are here: asks for the verdict and sends it."""
+    """All octets have arrived: has the message judged and sends the reply."""
     try:
         replies = await _judge(s, intake, bare=bare)
     finally:
@@ -120,10 +120,10 @@ async def _judge(s: SmtpSession, intake: Intake, *, bare: bool) -> list[Reply]:
     content = None if bare else await intake.finish()
     if content is None:
         return [await s.refused("data", intake.trouble or _BARE)] * expected
-    # No cancellation reaches this: the connection's task goes on when the client is gone.
+    # Nothing cancels this: the connection's task continues after the client has disconnected.
     try:
         replies = await s.backend.receiving.data(envelope.transaction, content)
-    # `Receiving` does not raise: a defect behind it is logged, and the client tries again.
+    # `Receiving` does not raise: a defect in it is logged, and the client tries again.
     except Exception:
         log.error("smtp_data_failed", session=s.session.id, exc_info=True)
         return [LOCAL_PROBLEM] * expected

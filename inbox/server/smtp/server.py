@@ -1,4 +1,4 @@
-"""The SMTP and LMTP server: who may connect, how many at once, and how it all ends."""
+"""The SMTP and LMTP server: accepts connections within its limits, and drains them when it stops."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from inbox.server.smtp.session import Backend, SmtpSession
 from inbox.server.transport import Channel
 from inbox.wire.smtp.reply import render
 
-#: Threads that write large messages to disk while they come in.
+#: Threads that write large messages to disk while they are received.
 SPOOL_THREADS: Final = 4
 
 
@@ -35,11 +35,11 @@ class SmtpServer:
     """Serves a protocol of the SMTP family on any number of endpoints (:class:`inbox.server.listener.Listener`).
 
     Args:
-        settings: reads the configuration; is called again for each :meth:`reload`.
-        receiving: what decides about mail.
+        settings: reads the configuration; called again for each :meth:`reload`.
+        receiving: judges and stores mail.
         clock: for time-outs.
         ids: for sessions.
-        log: refused connections, time-outs and defects; no message's text.
+        log: receives refused connections, time-outs and defects, and never the text of a message.
         turns: the queue for the event loop that all servers of a process share.
         service: SMTP or LMTP.
 
@@ -87,15 +87,15 @@ class SmtpServer:
         """Takes up changed settings, such as the networks of load balancers; not the limits of connections.
 
         Raises:
-            ConfigError: as the constructor; the settings from before stay.
+            ConfigError: as the constructor; the previous settings stay in use.
         """
         self._backend = replace(self._backend, config=_checked(self._settings()))
 
     async def dismiss(self) -> None:
-        """Nobody is logged in here."""
+        """Does nothing: SMTP sessions are not logged in."""
 
     async def drain(self, seconds: float) -> None:
-        """Accepts no more connections, sends idle clients away (421 4.3.2) and lets transactions end."""
+        """Accepts no more connections, closes idle connections (421 4.3.2) and lets transactions finish."""
         await self._acceptor.close()
         for session in self._sessions.values():
             session.leave()
@@ -103,7 +103,7 @@ class SmtpServer:
             await asyncio.wait(self._sessions, timeout=seconds)
 
     async def stop(self) -> None:
-        """Cuts transactions that are still under way. A client whose message was not answered sends it again."""
+        """Closes connections with unfinished transactions. A client that got no reply sends its message again."""
         await self._acceptor.close()
         late = dict(self._sessions)
         if late:
@@ -119,7 +119,7 @@ class SmtpServer:
         return {"ports": self._acceptor.ports, "connections": len(self._sessions), "evicted": self.limits.evicted}
 
     def connect(self, port: int, tls: Encryption = "starttls") -> Channel:
-        """The protocol of a new connection that came to a port of ours."""
+        """The channel of a new connection to one of the server's ports."""
         return self._acceptor.factory(port, tls)()
 
     def _connected(self, channel: Channel, port: int, tls: Encryption) -> None:
@@ -146,7 +146,7 @@ class SmtpServer:
 
 def _checked(config: SmtpConfig) -> SmtpConfig:
     if config.tls is not None and config.tls.minimum_version < ssl.TLSVersion.TLSv1_2:
-        raise ConfigError("TLS 1.2 is the least that may be offered")
+        raise ConfigError("the TLS context allows versions below TLS 1.2")
     if not config.spool_directory.is_dir():
         raise ConfigError(f"no such directory for incoming messages: {config.spool_directory}")
     return config

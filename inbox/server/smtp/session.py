@@ -1,15 +1,15 @@
-"""A connection as its commands see it: the transaction, what was read, what is to be said."""
+"""One connection as its commands see it: the transaction, the input, and the replies to send."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from aiosmtpd.smtp import Envelope as BaseEnvelope
+from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
 
 from inbox.base.clock import Clock
 from inbox.base.ids import Ids
-from inbox.flow.envelope import Envelope as FlowEnvelope
+from inbox.flow.envelope import Envelope
 from inbox.flow.ports import Receiving
 from inbox.mail.reply import Reply
 from inbox.plugin.api.context import Session
@@ -27,7 +27,7 @@ from inbox.wire.smtp.state import Dialogue
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What all sessions of one server share."""
+    """The objects that all sessions of one server share."""
 
     config: SmtpConfig
     service: Service
@@ -40,21 +40,21 @@ class Backend:
     run_outside: Callable[[Callable[[], None]], Awaitable[None]]
 
 
-class Envelope(BaseEnvelope):
-    """One transaction, from MAIL to the end of the message.
+class MailTransaction(AiosmtpdEnvelope):
+    """One mail transaction, from MAIL to the end of the message (RFC 5321 §3.3).
 
-    aiosmtpd's envelope has what the client asked for: ``smtp_utf8``, and in ``rcpt_tos`` the argument of each RCPT
-    that was accepted. The other attributes are ours.
+    aiosmtpd's envelope holds what the client requested: ``smtp_utf8``, and in ``rcpt_tos`` the argument of each RCPT
+    that was accepted. The other attributes are added here.
 
     Attributes:
-        transaction: the flow's envelope, which servers hand on as it is.
+        transaction: the flow's envelope; servers pass it on unchanged.
         surplus: recipients beyond the limit.
-        surplus_reply: what each of these is answered: the refusal is recorded once.
+        surplus_reply: the reply to each of these; the refusal is recorded once.
         intake: the chunks of the message so far (BDAT).
-        text_since: when the first octets of the message were waited for.
+        text_since: when the server began to wait for the first octets of the message.
     """
 
-    def __init__(self, transaction: FlowEnvelope, *, smtp_utf8: bool) -> None:
+    def __init__(self, transaction: Envelope, *, smtp_utf8: bool) -> None:
         super().__init__()
         self.smtp_utf8 = smtp_utf8
         self.transaction = transaction
@@ -65,15 +65,15 @@ class Envelope(BaseEnvelope):
 
 
 class SmtpSession:
-    """One client. Knows no command: ``conversation`` reads them, and each is given this session.
+    """One client. It implements no command: ``conversation`` reads them and passes this session to each.
 
     Attributes:
         session: the connection as hooks see it.
-        dialogue: the order of commands.
+        dialogue: enforces the order of commands.
         envelope: the transaction that is under way.
         in_text: a message, or a chunk of one, is being read.
         leaving: the server stops: the session ends as soon as no transaction is under way.
-        closing: the session ends after what was said.
+        closing: the session ends once the gathered replies are sent.
     """
 
     def __init__(self, backend: Backend, channel: Channel, session: Session, share: Share) -> None:
@@ -88,33 +88,33 @@ class SmtpSession:
         self.patience = Patience(errors, idle, "Too many non-mail commands")
         self.receiver = Receiver()
         self.dialogue = Dialogue(lmtp=service.reply_per_recipient, tls_offered=config.tls is not None)
-        self.envelope: Envelope | None = None
+        self.envelope: MailTransaction | None = None
         self.in_text = self.leaving = self.closing = False
         self._out: list[bytes] = []
 
     # -- the transaction
 
-    def begin(self, transaction: FlowEnvelope, *, smtp_utf8: bool) -> None:
+    def begin(self, transaction: Envelope, *, smtp_utf8: bool) -> None:
         """MAIL was accepted."""
-        self.envelope = Envelope(transaction, smtp_utf8=smtp_utf8)
-        # A client that has a transaction is worth more than one that has named nothing.
+        self.envelope = MailTransaction(transaction, smtp_utf8=smtp_utf8)
+        # When connections are short, clients with a transaction are kept before those without one.
         self.channel.standing = IN_TRANSACTION
 
     def reset(self) -> None:
-        """The transaction is over; the greeting counts on."""
+        """Ends the transaction; the greeting remains valid."""
         self.envelope = None
         self.channel.standing = STRANGER
         self.dialogue.reset()
 
     @property
-    def transaction(self) -> Envelope:
-        """The transaction that is under way. Raises RuntimeError if the dialogue let a command through without one."""
+    def transaction(self) -> MailTransaction:
+        """The transaction that is under way. Raises RuntimeError if the dialogue admitted a command without one."""
         if self.envelope is None:
-            raise RuntimeError("a command was let through that needs a transaction")
+            raise RuntimeError("a command that needs a transaction was admitted without one")
         return self.envelope
 
     def new_intake(self) -> Intake:
-        """A message begins."""
+        """Begins to receive a message."""
         limit = self.config.max_message_octets
         spool = Spool(self.config.spool_directory, self.backend.run_outside)
         return Intake(spool, limit, limit * self.config.oversize_multiple, self.backend.log)
@@ -122,27 +122,27 @@ class SmtpSession:
     # -- replies
 
     def say(self, reply: Reply, *, counted: bool = True) -> None:
-        """Gathers a reply; it is sent when we wait for the client, or when many are gathered.
+        """Gathers a reply; it is sent when the server waits for the client, or when many are gathered.
 
         Args:
-            counted: a temporary refusal takes away from the connection's patience.
+            counted: a temporary refusal counts as an error of the connection.
         """
         self._out.append(render(reply, utf8=self.envelope is not None and self.envelope.smtp_utf8))
         if reply.code >= 500:
             self.patience.error()
             self.session.errors += 1
-        elif reply.code == 421:  # RFC 5321 §3.8: who says so closes
+        elif reply.code == 421:  # RFC 5321 §3.8: the server closes after 421
             self.closing = True
         elif reply.code >= 400 and counted:
-            # Each may have been work, and a record: a client that is told to come back later must do so some time.
+            # Each may have cost work and a decision record: a client that keeps getting 4xx is disconnected in the end.
             self.patience.idle()
 
     def say_lines(self, lines: bytes) -> None:
-        """Gathers a positive reply that is rendered already."""
+        """Gathers a positive reply that is already rendered."""
         self._out.append(lines)
 
     async def refused(self, stage: str, reply: Reply) -> Reply:
-        """Has a refusal of our own recorded; returns the reply with its id."""
+        """Records a refusal by the server itself; returns the reply with the id of the record."""
         transaction = None if self.envelope is None else self.envelope.transaction
         return await self.backend.receiving.refused(self.session, transaction, reply, stage)
 
@@ -154,16 +154,16 @@ class SmtpSession:
         return len(self._out)
 
     async def more(self, deadline: float, since: float, pressing: float | None = None) -> None:
-        """Sends what is to be sent, then waits until there is more to look at.
+        """Sends all gathered replies, then waits for more input.
 
         Args:
             deadline: reading of the monotonic clock.
-            since: when we began to wait for this command or message.
+            since: when the server began to wait for this command or message.
             pressing: the deadline while connections are short; None: :data:`CROWDED_SECONDS` after ``since``.
 
         Raises:
-            Disconnected: nothing will come any more.
-            TimedOut: nothing came before the deadline.
+            Disconnected: no more input will arrive.
+            TimedOut: no input arrived before the deadline.
             Evicted: another connection takes the place of this one.
         """
         channel = self.channel
@@ -184,7 +184,7 @@ class SmtpSession:
             await self.channel.drain()
 
     async def start_tls(self) -> None:
-        """Sends what is to be sent, then waits for the client's handshake. Raises Disconnected if that fails."""
+        """Sends all gathered replies, then performs the TLS handshake. Raises Disconnected if it fails."""
         if self.config.tls is None:
             raise RuntimeError("no certificate")
         await self.share.turn()
@@ -193,12 +193,12 @@ class SmtpSession:
         self.session.tls = self.channel.tls()
 
     def leave(self) -> None:
-        """The server stops."""
+        """Ends the session as soon as no transaction is under way: the server stops."""
         self.leaving = True
         self.channel.nudge()
 
     def close(self) -> None:
-        """Sends what is to be sent, and closes the connection."""
+        """Sends all gathered replies and closes the connection."""
         if self._out and not self.channel.lost:
             self.channel.write(self._gathered())
         self.channel.close()

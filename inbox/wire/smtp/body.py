@@ -8,10 +8,10 @@ _END = b"\r\n.\r\n"
 
 
 class DotDecoder:
-    """Finds the end of DATA, which is CRLF "." CRLF and nothing else, and takes the stuffed dots out.
+    """Finds the end of DATA, which is CRLF "." CRLF and nothing else, and removes the stuffed dots.
 
-    ``\\n.\\n``, ``\\r.\\r``, ``\\n.\\r\\n`` and their cousins end nothing: who took one of them for the end would take
-    the rest of the message for commands (smuggling). :class:`LineEndings` finds them.
+    ``\\n.\\n``, ``\\r.\\r``, ``\\n.\\r\\n`` and similar sequences end nothing: a server that accepts one of them
+    interprets the rest of the message as commands (SMTP smuggling). :class:`LineEndings` detects them.
     """
 
     __slots__ = ("_held", "_skip")
@@ -24,7 +24,7 @@ class DotDecoder:
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
         """Octets of the message without transparency, and what follows its end; None while it has not ended.
 
-        What might be the beginning of the end is held back, so that no piece ends between CR and LF.
+        Octets that may begin the end are held back, so that no piece ends between CR and LF.
         """
         octets = self._held + data
         rest: bytes | None = None
@@ -43,7 +43,7 @@ class DotDecoder:
 
 
 def _beginning_of_end(octets: bytes) -> int:
-    """How many octets at the end of ``octets`` may turn out to be the beginning of CRLF "." CRLF."""
+    """The number of octets at the end of ``octets`` that may begin CRLF "." CRLF."""
     if octets[-1] in b"\r\n.":
         for length in (4, 3, 2, 1):
             if octets.endswith(_END[:length]):
@@ -52,7 +52,7 @@ def _beginning_of_end(octets: bytes) -> int:
 
 
 class LineEndings:
-    """Tells whether every CR is followed by LF and every LF comes after CR, across any number of pieces.
+    """Checks that every CR is followed by LF and every LF follows a CR, across any number of pieces.
 
     The decoder of text files remembers which line ends it has seen, at memory speed and across pieces; counting
     takes three times as long, a regular expression thirty times.
@@ -64,15 +64,15 @@ class LineEndings:
         self._decoder = IncrementalNewlineDecoder(None, translate=False)
 
     def feed(self, piece: bytes) -> None:
-        """The next octets."""
+        """Checks the next octets."""
         self._decoder.decode(piece.decode("latin-1"))
 
     @property
     def bare(self) -> bool:
-        """A bare CR or LF was seen; a CR at the very end is still open."""
+        """True if a bare CR or LF was seen; a CR at the very end is undecided."""
         return self._decoder.newlines not in (None, "\r\n")
 
     def finish(self) -> bool:
-        """Whether a bare CR or LF was seen, now that nothing follows any more."""
+        """True if a bare CR or LF was seen; nothing follows any more."""
         self._decoder.decode("", final=True)
         return self.bare

@@ -1,4 +1,4 @@
-"""One command line: the verb and its argument (RFC 5321 §4.1), and the arguments that have a grammar."""
+"""Parse a command line into verb and argument (RFC 5321 §4.1), and the arguments of MAIL, RCPT, BDAT and EHLO."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from inbox.wire.smtp.state import Verb
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _VERBS = {verb.value: verb for verb in Verb}
-#: RFC 6531 §3.1: only these have arguments in which UTF-8 may stand.
+#: RFC 6531 §3.1: only the arguments of these may contain UTF-8.
 _UTF8_VERBS = frozenset({"MAIL", "RCPT", "VRFY", "EXPN"})
-# A path in angle brackets, perhaps with a source route, which RFC 5321 §4.1.1.3 wants accepted and ignored; then the
-# parameters. One space more or less around the path is what many clients send.
+# A path in angle brackets, perhaps with a source route (to be accepted and ignored: RFC 5321 §4.1.1.3); then the
+# parameters. Many clients send one space more or less around the path.
 _PATH = re.compile(
     r'<(?:@[^:<>"\s]{1,1000}:)?((?:"(?:[^"\\]|\\.)*"|[^"<>\s])*)>(?:\x20+(.*))?\Z',
     re.DOTALL,
@@ -30,7 +30,7 @@ _PRINTABLE = re.compile(r"[\x21-\x7e]+\Z")
 
 @dataclass(slots=True)
 class Command:
-    """A command line. ``verb`` is None if the word is none of ours; ``argument`` has no spaces around it."""
+    """A command line. ``verb`` is None for an unknown word; ``argument`` has no spaces around it."""
 
     verb: Verb | None
     word: str
@@ -41,14 +41,14 @@ def parse_command(line: bytes) -> Command:
     """The command in ``line``, which comes without its CRLF.
 
     Raises:
-        CommandError: it is empty, has a control character, or octets above 127 that are not UTF-8 or stand
-            where RFC 6531 does not allow them.
+        CommandError: the line is empty, has a control character, or has octets above 127 that are not UTF-8 or
+            occur where RFC 6531 does not allow them.
     """
     try:
         text = line.decode()
     except UnicodeDecodeError:
-        raise CommandError(500, "5.5.2", "Commands are ASCII or UTF-8") from None
-    # Printable is the usual case and quickly found out; UTF-8 has unprintable characters that are no controls.
+        raise CommandError(500, "5.5.2", "Command is not valid UTF-8") from None
+    # Most lines are printable, which is cheap to check; UTF-8 has unprintable characters besides controls.
     if not text.isprintable() and _CONTROLS.search(text) is not None:
         raise CommandError(500, "5.5.2", "Control characters are not allowed in commands")
     word, _, argument = text.strip(" ").partition(" ")
@@ -70,12 +70,12 @@ class Mail:
 
     @property
     def utf8(self) -> bool:
-        """The client asked for SMTPUTF8."""
+        """True if the client asked for SMTPUTF8."""
         return "SMTPUTF8" in self.params
 
 
 def parse_mail(argument: str) -> Mail:
-    """What stands behind ``MAIL``.
+    """Parses the argument of ``MAIL``.
 
     Raises:
         CommandError: 501 for the syntax, 555 for an unknown parameter, 553 for UTF-8 without SMTPUTF8.
@@ -95,7 +95,7 @@ def parse_mail(argument: str) -> Mail:
 
 @dataclass(frozen=True, slots=True)
 class Rcpt:
-    """RCPT with the parameters of RFC 3461; ``orcpt`` is as it came, ``type;xtext``."""
+    """RCPT with the parameters of RFC 3461; ``orcpt`` is as received, ``type;xtext``."""
 
     address: Address
     notify: frozenset[str]
@@ -103,11 +103,11 @@ class Rcpt:
 
 
 def parse_rcpt(argument: str, hostname: str, *, utf8: bool) -> Rcpt:
-    """What stands behind ``RCPT``.
+    """Parses the argument of ``RCPT``.
 
     Args:
         argument: the text after the verb.
-        hostname: our own name: the domain of ``<postmaster>`` (RFC 5321 §4.1.1.3).
+        hostname: the server's name: the domain of ``<postmaster>`` (RFC 5321 §4.1.1.3).
         utf8: the transaction was begun with SMTPUTF8.
 
     Raises:
@@ -126,13 +126,13 @@ def parse_rcpt(argument: str, hostname: str, *, utf8: bool) -> Rcpt:
         raise CommandError(501, "5.1.3", "Bad recipient address syntax") from None
 
 
-def _split_path(argument: str, keyword: str, status: str, said: str) -> tuple[str, str]:
-    """What stands between the angle brackets, and what stands behind them."""
+def _split_path(argument: str, keyword: str, status: str, text: str) -> tuple[str, str]:
+    """The text between the angle brackets, and the text after them."""
     if argument[: len(keyword)].upper() != keyword:
         raise CommandError(501, "5.5.4", f"{keyword}<address> expected")
     found = _PATH.match(argument[len(keyword) :].lstrip(" "))
     if found is None:
-        raise CommandError(501, status, said)
+        raise CommandError(501, status, text)
     return found[1], found[2] or ""
 
 
@@ -145,10 +145,10 @@ class Bdat:
 
 
 def parse_bdat(argument: str) -> Bdat:
-    """What stands behind ``BDAT``.
+    """Parses the argument of ``BDAT``.
 
     Raises:
-        CommandError: 501. Nobody knows how many octets follow, so the connection cannot go on.
+        CommandError: 501. It is unknown how many octets follow, so the connection must be closed.
     """
     found = _BDAT.match(argument)
     if found is None:
@@ -161,8 +161,8 @@ def check_helo(argument: str, *, strict: bool) -> None:
 
     Args:
         argument: the text after the verb.
-        strict: a domain or an address literal, as the RFC says. Otherwise one word of printable ASCII: many
-            machines that send wanted mail call themselves ``my_host``.
+        strict: accept only a domain or an address literal, as the RFC requires. Otherwise one word of printable ASCII:
+            many machines that send wanted mail use names such as ``my_host``.
 
     Raises:
         CommandError: 501.
@@ -170,7 +170,7 @@ def check_helo(argument: str, *, strict: bool) -> None:
     if not argument or len(argument) > DOMAIN_OCTETS or _PRINTABLE.match(argument) is None:
         raise CommandError(501, "5.5.4", "One domain or address literal expected")
     if strict and _DOMAIN.match(argument) is None and not _is_literal(argument):
-        raise CommandError(501, "5.5.4", "A domain or an address literal expected")
+        raise CommandError(501, "5.5.4", "Domain or address literal expected")
 
 
 def _is_literal(text: str) -> bool:

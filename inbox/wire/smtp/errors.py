@@ -1,4 +1,4 @@
-"""What is wrong with a command, in the words of RFC 5321 §4.2 and RFC 3463."""
+"""Errors in SMTP commands, with reply codes (RFC 5321 §4.2) and enhanced status codes (RFC 3463)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from inbox.base.errors import ProtocolError
 
 
 class CommandError(ProtocolError):
-    """A command that is refused for its form.
+    """A command with invalid syntax, or in the wrong order.
 
     Args:
         code: reply code.
         status: enhanced status code (RFC 3463).
-        said: what the peer is told.
+        text: the text of the reply.
     """
 
-    def __init__(self, code: int, status: str, said: str) -> None:
-        super().__init__(said)
-        self.code, self.status, self.said = code, status, said
+    def __init__(self, code: int, status: str, text: str) -> None:
+        super().__init__(text)
+        self.code, self.status, self.said = code, status, text

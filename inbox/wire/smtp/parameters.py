@@ -11,22 +11,22 @@ from inbox.wire.smtp.errors import CommandError
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]{0,39})(?:=([^\x00-\x20=\x7f]+))?\Z")
 #: RFC 3461 §4: xtext = *( xchar / hexchar ); hexchar is "+" and two upper-case hexadecimal digits.
 _XTEXT = re.compile(r"(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})*\Z")
-#: RFC 6533 §3 adds the address type "utf-8", in which UTF-8 may stand as it is.
+#: RFC 6533 §3 adds the address type "utf-8", in which UTF-8 may occur unencoded.
 _ORCPT = re.compile(r"[A-Za-z0-9-]{1,40};((?:[\x21-\x2a\x2c-\x3c\x3e-\x7e\x80-\U0010ffff]|\+[0-9A-F]{2})+)\Z")
 _SIZE = re.compile(r"[0-9]{1,20}\Z")
 _NOTIFY = frozenset({"NEVER", "SUCCESS", "FAILURE", "DELAY"})
 _NONE: frozenset[str] = frozenset()
 
 
-def _bad(said: str) -> CommandError:
-    return CommandError(501, "5.5.4", said)
+def _bad(text: str) -> CommandError:
+    return CommandError(501, "5.5.4", text)
 
 
 def split_parameters(text: str) -> dict[str, str]:
     """Parameters by upper-case keyword; one without a value has the empty string.
 
     Raises:
-        CommandError: 501, one is malformed or given twice.
+        CommandError: 501 if a parameter is malformed or occurs twice.
     """
     params: dict[str, str] = {}
     for word in text.split(" ") if text else ():
@@ -37,7 +37,7 @@ def split_parameters(text: str) -> dict[str, str]:
             raise _bad("Bad parameter syntax")
         keyword = found[1].upper()
         if keyword in params:
-            raise _bad("A parameter is given twice")
+            raise _bad("Duplicate parameter")
         params[keyword] = found[2] or ""
     return params
 
@@ -46,7 +46,7 @@ def check_mail(params: dict[str, str]) -> int:
     """Checks the parameters of MAIL; returns the value of SIZE in octets, 0 without one.
 
     Raises:
-        CommandError: 501 for a value that is not allowed; 555 (RFC 5321 §4.1.1.11) if a keyword is none of
+        CommandError: 501 for a value that is not allowed; 555 (RFC 5321 §4.1.1.11) if a keyword is not one of
             SIZE, BODY, SMTPUTF8, RET, ENVID.
     """
     size = 0
@@ -54,27 +54,27 @@ def check_mail(params: dict[str, str]) -> int:
         match keyword:
             case "SIZE":  # RFC 1870 §6
                 if _SIZE.match(value) is None:
-                    raise _bad("SIZE is a number of octets")
+                    raise _bad("SIZE must be a number of octets")
                 size = int(value)
             case "BODY":  # RFC 6152 §2; BINARYMIME (RFC 3030) is not offered
                 if value.upper() not in ("7BIT", "8BITMIME"):
-                    raise _bad("BODY is 7BIT or 8BITMIME")
+                    raise _bad("BODY must be 7BIT or 8BITMIME")
             case "SMTPUTF8":  # RFC 6531 §3.4
                 if value:
-                    raise _bad("SMTPUTF8 has no value")
+                    raise _bad("SMTPUTF8 takes no value")
             case "RET":  # RFC 3461 §4.3
                 if value.upper() not in ("FULL", "HDRS"):
-                    raise _bad("RET is FULL or HDRS")
+                    raise _bad("RET must be FULL or HDRS")
             case "ENVID":  # RFC 3461 §4.4
                 if not 0 < len(value) <= DSN_ENVID_OCTETS or _XTEXT.match(value) is None:
-                    raise _bad("ENVID is up to 100 characters of xtext")
+                    raise _bad("ENVID must be xtext of at most 100 characters")
             case _:
-                raise CommandError(555, "5.5.4", "Unsupported parameter of MAIL")
+                raise CommandError(555, "5.5.4", "MAIL parameter not recognized")
     return size
 
 
 def check_rcpt(params: dict[str, str]) -> tuple[frozenset[str], str | None]:
-    """Checks the parameters of RCPT; returns the words of NOTIFY in upper case, and ORCPT as it came.
+    """Checks the parameters of RCPT; returns the words of NOTIFY in upper case, and ORCPT as received.
 
     Raises:
         CommandError: 501 for a value that is not allowed; 555 (RFC 5321 §4.1.1.11) if a keyword is neither
@@ -83,15 +83,15 @@ def check_rcpt(params: dict[str, str]) -> tuple[frozenset[str], str | None]:
     notify, orcpt = _NONE, None
     for keyword, value in params.items():
         match keyword:
-            case "NOTIFY":  # RFC 3461 §4.1: NEVER stands alone
+            case "NOTIFY":  # RFC 3461 §4.1: NEVER cannot be combined
                 words = value.upper().split(",")
                 notify = frozenset(words)
                 if not notify <= _NOTIFY or len(notify) != len(words) or ("NEVER" in notify and len(words) > 1):
-                    raise _bad("NOTIFY is NEVER, or SUCCESS, FAILURE, DELAY")
+                    raise _bad("NOTIFY must be NEVER, or a list of SUCCESS, FAILURE, DELAY")
             case "ORCPT":  # RFC 3461 §4.2
                 if len(value.encode("utf-8", "surrogatepass")) > DSN_ORCPT_OCTETS or _ORCPT.match(value) is None:
-                    raise _bad("ORCPT is type;xtext")
+                    raise _bad("ORCPT must be type;xtext")
                 orcpt = value
             case _:
-                raise CommandError(555, "5.5.4", "Unsupported parameter of RCPT")
+                raise CommandError(555, "5.5.4", "RCPT parameter not recognized")
     return notify, orcpt

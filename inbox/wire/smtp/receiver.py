@@ -1,7 +1,7 @@
-"""The receiving side of SMTP and LMTP as bytes in, events out, without any I/O.
+"""The receiving side of SMTP and LMTP without I/O: bytes in, events out.
 
-Events are pulled one at a time, and the caller says after a command what follows it: more commands, the text of
-DATA, or the octets of a BDAT chunk. So what was pipelined behind STARTTLS can be dropped before it is looked at.
+The caller pulls events one at a time, and declares after a command what follows it: more commands, the text of
+DATA, or the octets of a BDAT chunk. So input that was pipelined after STARTTLS can be dropped unread.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from inbox.wire.smtp.errors import CommandError
 
 @dataclass(slots=True)
 class Malformed:
-    """A line that is no command. It is used up; the next line may be fine."""
+    """A line that is not a command. It is consumed; the next line may be valid."""
 
     error: CommandError
 
@@ -31,7 +31,7 @@ class Text:
 
 @dataclass(slots=True)
 class EndOfText:
-    """The text of DATA, or one chunk, is complete. ``bare``: a CR or LF stood alone somewhere in it or before."""
+    """The text of DATA, or one chunk, is complete. ``bare``: a bare CR or LF occurred in it or in an earlier chunk."""
 
     bare: bool
 
@@ -46,10 +46,10 @@ class _Mode(Enum):
 
 
 class Receiver:
-    """Turns what a client sends into events.
+    """Converts the input from a client into events.
 
-    Lines of commands end with CRLF; a bare LF ends a line too, but only so that it can be refused. Text lines may
-    be as long as the message: RFC 5321 §4.5.3.1.6 lets a server take more than 1000 octets, and to break long
+    Command lines end with CRLF; a bare LF ends a line, too, but only so that it can be rejected. Lines of text may
+    be as long as the message: RFC 5321 §4.5.3.1.6 lets a server take more than 1000 octets, and breaking long
     lines would break signatures.
     """
 
@@ -58,10 +58,10 @@ class Receiver:
     def __init__(self, line_octets: int = COMMAND_LINE_OCTETS) -> None:
         self._limit = line_octets
         self._buffer = b""
-        self._start = 0  # what lies before it in the buffer is used up
+        self._start = 0  # what lies before it in the buffer is consumed
         self._mode = _Mode.COMMANDS
         self._overlong = False
-        # Made for each message.
+        # Created for each message.
         self._dots: DotDecoder
         self._endings: LineEndings
         self._ended = False
@@ -70,26 +70,26 @@ class Receiver:
 
     @property
     def buffered(self) -> int:
-        """Octets that were received and not yet looked at."""
+        """Octets that were received and not yet parsed."""
         return len(self._buffer) - self._start
 
     def receive_data(self, data: bytes) -> None:
-        """Octets from the client."""
+        """Adds octets from the client."""
         self._buffer = self._buffer[self._start :] + data if self._start < len(self._buffer) else data
         self._start = 0
 
     def drop_buffered(self) -> None:
-        """Forgets what the client sent ahead (RFC 3207 §4.2)."""
+        """Drops what the client has pipelined (RFC 3207 §4.2)."""
         self._buffer, self._start, self._overlong = b"", 0, False
 
     def expect_data(self) -> None:
-        """The text of DATA follows."""
+        """Expects the text of DATA next."""
         self._mode = _Mode.DATA
         self._dots = DotDecoder()
         self._endings = LineEndings()
 
     def expect_chunk(self, octets: int, *, first: bool, last: bool) -> None:
-        """A chunk of BDAT follows; line endings are looked at across all chunks from the first."""
+        """Expects a chunk of BDAT next; line endings are checked across all chunks of the message."""
         self._mode = _Mode.CHUNK
         self._chunk = octets
         self._last = last
@@ -109,7 +109,7 @@ class Receiver:
         end = buffer.find(b"\n", start)
         if end < 0:
             if len(buffer) - start > self._limit:
-                # The line is refused when it ends; until then its octets are not kept.
+                # The line is rejected when it ends; until then its octets are not kept.
                 self._overlong = True
                 self._buffer, self._start = b"", 0
             return None
@@ -118,7 +118,7 @@ class Receiver:
             self._overlong = False
             return Malformed(CommandError(500, "5.5.2", "Line too long"))
         if buffer[end - 1] != 13 or end == start:  # RFC 5321 §2.3.8: CRLF or nothing.
-            return Malformed(CommandError(500, "5.5.2", "Lines end with CR and LF"))
+            return Malformed(CommandError(500, "5.5.2", "Lines must end with CRLF"))
         try:
             return parse_command(buffer[start : end - 1])
         except CommandError as error:

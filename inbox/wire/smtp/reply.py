@@ -1,4 +1,4 @@
-"""Replies as octets (RFC 5321 §4.2.1, RFC 2034)."""
+"""Render replies as octets (RFC 5321 §4.2.1, RFC 2034)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from functools import lru_cache
 from inbox.base.limits import REPLY_LINE_OCTETS, REPLY_LINES
 from inbox.mail.reply import Reply
 
-#: Everything that could end a line early, move a terminal's cursor or is no character at all.
+#: Characters that could end a line early or move a terminal's cursor, and code points that are not characters.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-#: Characters of a text that may be said again.
+#: The longest text, in characters, whose rendering is cached.
 _REMEMBERED = 100
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\Z")
 
@@ -18,12 +18,12 @@ _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\Z")
 def render(reply: Reply, *, utf8: bool = False) -> bytes:
     """The lines of ``reply``, each with code, enhanced status code and CRLF.
 
-    Whatever the text holds, nothing but printable characters leaves, and every line begins with the code: a text
-    that comes from a stranger (``exp=`` of SPF) cannot forge a reply.
+    Whatever the text contains, only printable characters are sent, and every line begins with the code: a text
+    from a stranger (``exp=`` of SPF) cannot forge a reply.
 
     Args:
         reply: code, enhanced status code (may be empty) and text (lines are split at LF).
-        utf8: the client asked for SMTPUTF8 (RFC 6531 §3.7.4.2); otherwise what is not ASCII becomes "?".
+        utf8: the client asked for SMTPUTF8 (RFC 6531 §3.7.4.2); otherwise characters outside ASCII become "?".
     """
     make = _remembered if len(reply.text) <= _REMEMBERED else _rendered
     return make(reply.code, reply.enhanced, reply.text, utf8)
@@ -38,12 +38,12 @@ def _rendered(code: int, status: str, text: str, utf8: bool) -> bytes:
     return render_lines(code, [enhanced.encode() + line for line in lines[:REPLY_LINES]])
 
 
-# Most replies are a handful of texts, said again and again.
+# Most replies are a handful of texts that are sent repeatedly.
 _remembered = lru_cache(maxsize=1024)(_rendered)
 
 
 def render_lines(code: int, lines: list[bytes]) -> bytes:
-    """One reply of several lines: all but the last have a hyphen behind the code."""
+    """One reply of several lines: all but the last have a hyphen after the code."""
     head = b"%d-" % code
     return b"".join([head + line + b"\r\n" for line in lines[:-1]]) + b"%d %s\r\n" % (code, lines[-1])
 
@@ -54,7 +54,7 @@ def _clean(text: str, *, utf8: bool) -> str:
 
 
 def _fold(text: str, room: int) -> list[bytes]:
-    """``text`` in pieces of at most ``room`` octets, broken at spaces where there are some."""
+    """``text`` in pieces of at most ``room`` octets, broken at spaces where possible."""
     octets = text.encode()
     pieces = []
     while len(octets) > room:

@@ -1,8 +1,8 @@
 """The commands of SMTP and LMTP and the order in which they are legal (RFC 5321 §4.1.4, RFC 2033, RFC 3030, RFC 3207).
 
 The order is the table :data:`AFTER`, and :class:`Dialogue` is the only code that changes the state of a connection. A
-command is admitted before it runs, and moves the state when it has succeeded; what is not in the table is refused here,
-with its reply.
+command is admitted before it runs, and changes the state when it has succeeded; a command that is not in the table for
+the current state is refused here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from inbox.wire.smtp.errors import CommandError
 
 
 class Verb(StrEnum):  # a plain Enum is hashed in Python, which would be a tenth of a command's cost
-    """Every command that some server of ours obeys."""
+    """Every command that a server of this program implements."""
 
     EHLO = "EHLO"
     HELO = "HELO"
@@ -34,14 +34,14 @@ class Verb(StrEnum):  # a plain Enum is hashed in Python, which would be a tenth
     QUIT = "QUIT"
 
 
-#: Commands of SMTP that we know and do not offer on these ports: 502 5.5.1, where an unknown word gets 500 5.5.2.
+#: SMTP commands that are known and not implemented here: 502 5.5.1; an unknown word gets 500 5.5.2.
 NOT_OFFERED: Final = frozenset({"AUTH", "ATRN", "BURL", "ETRN", "SAML", "SEND", "SOML", "TURN", "XCLIENT", "XFORWARD"})
-#: Methods of HTTP. A web page made a browser talk to us: the page's author chose what follows, so the connection ends.
+#: Methods of HTTP. A web page made a browser connect here: its author controls what follows, so the connection ends.
 FOREIGN: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 
 
 class State(StrEnum):
-    """What a connection has done so far."""
+    """The states of a connection."""
 
     FRESH = "fresh"  # no EHLO, HELO or LHLO yet, or none since STARTTLS
     READY = "ready"  # greeted, no transaction
@@ -57,7 +57,7 @@ _GREETINGS: Final = (Verb.EHLO, Verb.HELO, Verb.LHLO)
 
 
 def _row(state: State, then: Mapping[Verb, State]) -> Mapping[Verb, State]:
-    """What is legal in every state, and what ``state`` adds."""
+    """The commands that are legal in every state, and those that ``state`` adds."""
     return MappingProxyType(
         {
             **dict.fromkeys(_ANYWHERE, state),
@@ -72,7 +72,7 @@ def _row(state: State, then: Mapping[Verb, State]) -> Mapping[Verb, State]:
 AFTER: Final[Mapping[State, Mapping[Verb, State]]] = MappingProxyType(
     {
         State.FRESH: _row(State.FRESH, {}),
-        # RFC 3207 §4.2: after STARTTLS nothing counts that the client said before.
+        # RFC 3207 §4.2: after STARTTLS everything that the client sent before is void.
         State.READY: _row(State.READY, {Verb.STARTTLS: State.FRESH, Verb.MAIL: State.SENDER}),
         State.SENDER: _row(State.SENDER, {Verb.RCPT: State.RCPTS}),
         State.NO_RCPTS: _row(State.NO_RCPTS, {Verb.RCPT: State.RCPTS}),
@@ -81,12 +81,12 @@ AFTER: Final[Mapping[State, Mapping[Verb, State]]] = MappingProxyType(
         State.CHUNKS: _row(State.CHUNKS, {Verb.BDAT: State.CHUNKS}),
     }
 )
-#: The state after a command that was refused, where that is another one.
+#: The state after a command that was refused, if it differs.
 AFTER_REFUSAL: Final[Mapping[tuple[State, Verb], State]] = MappingProxyType({(State.SENDER, Verb.RCPT): State.NO_RCPTS})
-#: What the client must do first, when its command is not legal yet.
+#: Replies that name what the client must do first, when its command is not legal yet.
 _FIRST: Final[Mapping[State, str]] = MappingProxyType(
     {
-        State.FRESH: "Say EHLO first",
+        State.FRESH: "Send EHLO first",
         State.READY: "Send MAIL first",
         State.SENDER: "Send RCPT first",
         State.NO_RCPTS: "Send RCPT first",
@@ -100,7 +100,7 @@ class Dialogue:
     """The state of one connection.
 
     Args:
-        lmtp: DATA without a recipient is answered 503 (RFC 2033 §4.2), where SMTP says 554 (RFC 5321 §3.3).
+        lmtp: DATA without a recipient is answered 503 (RFC 2033 §4.2), where SMTP answers 554 (RFC 5321 §3.3).
         tls_offered: STARTTLS can succeed, once.
     """
 
@@ -129,17 +129,17 @@ class Dialogue:
             raise self._no_tls()
 
     def succeeded(self, verb: Verb) -> None:
-        """A command that was admitted has succeeded."""
+        """Changes the state after a command that was admitted and has succeeded."""
         self.state = AFTER[self.state][verb]
         if verb is Verb.STARTTLS:
             self.tls_active = True
 
     def refused(self, verb: Verb) -> None:
-        """A command that was admitted was refused for what it asked."""
+        """Changes the state after a command that was admitted and then refused."""
         self.state = AFTER_REFUSAL.get((self.state, verb), self.state)
 
     def reset(self) -> None:
-        """The transaction is over; the greeting counts on."""
+        """Ends the transaction; the greeting remains valid."""
         self.state = AFTER[self.state][Verb.RSET]
 
     def _out_of_order(self, verb: Verb) -> CommandError:
@@ -157,4 +157,4 @@ class Dialogue:
     def _no_tls(self) -> CommandError:
         if self.tls_active:
             return CommandError(503, "5.5.1", "TLS is active already")
-        return CommandError(502, "5.5.1", "TLS is not offered here")
+        return CommandError(502, "5.5.1", "STARTTLS is not available")

@@ -55,7 +55,7 @@ def test_only_leaves_the_other_doors_shut() -> None:
 
 
 def test_an_unknown_door_is_named() -> None:
-    with pytest.raises(ConfigError, match="--only pop3: there is no such door; there are smtp, lmtp, imap"):
+    with pytest.raises(ConfigError, match="--only pop3: unknown listener; valid names are smtp, lmtp, imap"):
         bind(config(SMTP_TRANSFER_PORT=1), frozenset({"pop3"}))
 
 
@@ -66,7 +66,7 @@ def test_nothing_to_listen_on_is_a_mistake() -> None:
 
 def test_a_port_that_is_taken_names_its_variable_and_frees_the_others(taken: socket.socket) -> None:
     smtp, imap = free_port(), port_of(taken)
-    with pytest.raises(ConfigError, match=f"IMAP_PORT={imap}: 127.0.0.1 port {imap} cannot be had"):
+    with pytest.raises(ConfigError, match=f"IMAP_PORT={imap}: cannot bind 127.0.0.1 port {imap}"):
         bind(config(SMTP_TRANSFER_PORT=smtp, IMAP_PORT=imap), frozenset())
     assert closed(bind(config(SMTP_TRANSFER_PORT=smtp), frozenset())) == {"smtp": smtp}
 

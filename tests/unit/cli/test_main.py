@@ -195,7 +195,7 @@ def test_another_users_data_folder_is_no_missing_database_and_no_traceback(
         os.seteuid(0)
     assert ran.code == 1
     assert said in ran.out + ran.err
-    assert "make a new one" not in ran.out + ran.err
+    assert "create a new one" not in ran.out + ran.err
 
 
 def test_the_version(cli: Cli) -> None:

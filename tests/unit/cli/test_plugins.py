@@ -89,7 +89,7 @@ def test_one_tenant_s_mistake_does_not_keep_others_from_their_plugins(demo: Cli)
     (demo.folder / "policies" / "tenants").joinpath("demo.yaml").write_text("plugins: {hello: {points: many}}\n")
     listed = demo("plugins", "list", "--json")
     assert listed.code == 0
-    assert listed.err == "inbox: the policy of demo is wrong: inbox policy check\n"
+    assert listed.err == "inbox: the policy of demo is invalid: inbox policy check\n"
     assert demo("plugins", "list", "--tenant", "demo").code == 1
     assert demo("plugins", "enable", "hello", "--tenant", "other").code == 0
     assert row(demo, "hello", "--tenant", "other")["mode"] == "enforce"

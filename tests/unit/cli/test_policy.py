@@ -100,7 +100,7 @@ def test_the_policies_of_others_can_be_shown_in_spite_of_one_that_is_wrong(demo:
     tenant_policy(demo, "mode: x\n")
     shown = demo("policy", "show", "--tenant", "other", "--json")
     assert shown.json["thresholds"]["reject"] == 12
-    assert shown.err == "inbox: the policy of demo is wrong: inbox policy check\n"
+    assert shown.err == "inbox: the policy of demo is invalid: inbox policy check\n"
     refused = demo("policy", "show", "--tenant", "demo")
     assert refused.code == 1
     assert refused.err.startswith(f"{demo.folder}/policies/tenants/demo.yaml:1:7: mode: ")

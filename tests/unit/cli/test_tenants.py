@@ -32,7 +32,7 @@ def test_the_list_says_whose_policy_is_wrong(cli: Cli) -> None:
         "globex": "own",
         "initech": "default",
     }
-    assert ran.err == "inbox: the policy of acme is wrong: inbox policy check\n"
+    assert ran.err == "inbox: the policy of acme is invalid: inbox policy check\n"
     (folder.parent / "default.yaml").write_text("mode: x\n")
     ran = cli("tenant", "list", "--json")
     assert (ran.code, {row["policy"] for row in ran.json}) == (0, {"unknown"})

@@ -99,7 +99,7 @@ async def test_a_disabled_account_does_not_come_in(here: World) -> None:
 @pytest.mark.parametrize("hosted", [None, HostedDomain(UMBRA, "acme.test")])
 async def test_a_domain_that_went_away_or_to_another_tenant(here: World, hosted: HostedDomain | None) -> None:
     here.hosted = hosted
-    assert await here.refused() == "the account's domain is not hosted any more"
+    assert await here.refused() == "the account's domain is no longer hosted"
 
 
 @pytest.mark.parametrize("verdict", [Reject(text="not from there"), Defer(text="not now")])

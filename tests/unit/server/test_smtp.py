@@ -59,7 +59,7 @@ class TestTime:
             await settle()
             assert not client.transport.closed
             world.pass_time(2)
-            assert await reply(client) == ["421 4.4.2 Timed out waiting for you"]
+            assert await reply(client) == ["421 4.4.2 Timeout, closing connection"]
             assert await reply(client) == []
 
     async def test_a_command_in_single_octets_gets_no_more_time(self, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ class TestTime:
             client.send(b"Subject: x\r\n")
             await settle()
             world.pass_time(181)
-            assert await reply(client) == ["421 4.4.2 Timed out waiting for you (id 1)"]
+            assert await reply(client) == ["421 4.4.2 Timeout, closing connection (id 1)"]
             assert await reply(client) == []
             assert not world.receiving.got
             assert [(stage, known) for stage, _, known in world.receiving.refusals] == [("data", True)]
@@ -429,7 +429,7 @@ class TestProxy:
         async with smtp_world(tmp_path, listen=False) as world:
             client = world.memory()
             await reply(client)
-            assert await say(client, "PROXY TCP4 127.0.0.1 127.0.0.1 1 25") == ["500 5.5.2 Command unknown"]
+            assert await say(client, "PROXY TCP4 127.0.0.1 127.0.0.1 1 25") == ["500 5.5.2 Command not recognized"]
 
     async def test_the_cap_per_peer_counts_the_proxys_clients(self, tmp_path: Path) -> None:
         async with smtp_world(tmp_path, listen=False, max_connections_per_peer=1, **BEHIND_PROXY) as world:
@@ -471,7 +471,7 @@ class TestTls:
         async with smtp_world(tmp_path, listen=False, tls=server_tls) as world:
             client = world.memory()
             await reply(client)
-            assert await say(client, "STARTTLS") == ["503 5.5.1 Say EHLO first"]
+            assert await say(client, "STARTTLS") == ["503 5.5.1 Send EHLO first"]
             await say(client, "EHLO client.example")
             for command in ("MAIL FROM:<a@client.example>", "RCPT TO:<bob@demo.test>", b"BDAT 1\r\nx"):
                 assert (await say(client, command))[0].startswith("250")
@@ -492,7 +492,7 @@ class TestTls:
             client.send(b"STARTTLS\r\nEHLO evil.example\r\nMAIL FROM:<evil@client.example>\r\n")
             assert await reply(client) == ["220 2.0.0 Go ahead"]
             await client.writer.start_tls(client_tls, server_hostname="mx.test")
-            assert await say(client, "MAIL FROM:<>") == ["503 5.5.1 Say EHLO first"]
+            assert await say(client, "MAIL FROM:<>") == ["503 5.5.1 Send EHLO first"]
             client.send(b"EHLO client.example\r\n")
             assert "STARTTLS" not in " ".join(await reply(client))
             assert await say(client, "STARTTLS") == ["503 5.5.1 TLS is active already"]

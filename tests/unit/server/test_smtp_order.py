@@ -54,13 +54,13 @@ OK = {
     Verb.RSET: "250 2.0.0 OK",
     Verb.NOOP: "250 2.0.0 OK",
     Verb.HELP: "214 2.0.0 See RFC 5321",
-    Verb.VRFY: "252 2.5.0 Cannot verify, but try RCPT",
-    Verb.EXPN: "502 5.5.1 Lists are not expanded",
+    Verb.VRFY: "252 2.5.0 Cannot VRFY user, try RCPT",
+    Verb.EXPN: "502 5.5.1 Command not implemented",
     Verb.QUIT: "221 2.0.0 Bye",
 }
 REFUSAL = {
-    "unknown": "500 5.5.2 Command unknown",
-    "ehlo": "503 5.5.1 Say EHLO first",
+    "unknown": "500 5.5.2 Command not recognized",
+    "ehlo": "503 5.5.1 Send EHLO first",
     "mail": "503 5.5.1 Send MAIL first",
     "rcpt": "503 5.5.1 Send RCPT first",
     "busy": "503 5.5.1 A transaction is under way",

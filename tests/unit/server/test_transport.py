@@ -170,7 +170,7 @@ async def test_a_lost_connection_ends_every_waiting() -> None:
     peer.transport.lose()
     await waiting
     assert peer.channel.at_end
-    with pytest.raises(Disconnected, match="the peer is gone"):
+    with pytest.raises(Disconnected, match="the peer has disconnected"):
         peer.channel.write(b"x")
     with pytest.raises(Disconnected):
         await peer.channel.drain()

@@ -186,7 +186,7 @@ async def test_blobs_that_come_back_changed(tmp_path: Path) -> None:
     given = replace(given, blobs=Forgetful(given.config.folders.incoming))
     assert await outcome(given, "blobs") == (
         Outcome.FAIL,
-        f"{tmp_path}/data/incoming gave back other bytes than were put",
+        f"{tmp_path}/data/incoming returned different octets than were written",
     )
 
 
@@ -275,7 +275,7 @@ def process(index: int) -> dict[str, object]:
     ("status", "health", "expected"),
     [
         ({"pid": 7, "uptime_seconds": 9}, {"status": "ok"}, (Outcome.OK, "process 7 runs for 9 s, no plugin fails")),
-        ({}, {"reason": "database is gone"}, (Outcome.FAIL, "takes no mail now: database is gone")),
+        ({}, {"reason": "database is gone"}, (Outcome.FAIL, "accepts no mail now: database is gone")),
         (
             {"policy_error": "tenants/acme.yaml:3:5: unknown key 'x'"},
             {"status": "ok"},
@@ -284,7 +284,7 @@ def process(index: int) -> dict[str, object]:
         (
             {"failing_plugins": [failing()]},
             {"status": "ok"},
-            (Outcome.FAIL, "plugin clamav failed 5 times in a row and is not called for a while: cannot connect"),
+            (Outcome.FAIL, "plugin clamav failed 5 times in a row and is not called for now: cannot connect"),
         ),
         (
             {"rate_counters": "inbox-rates.db: gone", "processes": [process(0) | {"rate_counters": ""}]},
@@ -297,7 +297,7 @@ def process(index: int) -> dict[str, object]:
         (
             {"failing_plugins": [failing(breaker="closed", failures=2)]},
             {"status": "ok"},
-            (Outcome.WARN, "plugin clamav failed 2 times in a row and goes on being called: cannot connect"),
+            (Outcome.WARN, "plugin clamav failed 2 times in a row and is still called: cannot connect"),
         ),
         (
             {"pid": 7, "uptime_seconds": 9, "worker": WORKER, "processes": [process(0), process(1)]},
@@ -309,8 +309,8 @@ def process(index: int) -> dict[str, object]:
             {"status": "ok"},
             (
                 Outcome.FAIL,
-                "process 1 (pid 8) does not answer: its clients hang; if it stays so, kill -9 8: another one is "
-                "started, and nothing is lost",
+                "process 1 (pid 8) does not answer: its clients hang; if this lasts, kill -9 8: the server "
+                "replaces it, and nothing is lost",
             ),
         ),
         (
@@ -318,7 +318,8 @@ def process(index: int) -> dict[str, object]:
             {"status": "ok"},
             (
                 Outcome.FAIL,
-                "process 1 does not answer: it is started by itself, and if it stays so the log says why not",
+                "process 1 does not answer: the server starts it again; if that fails repeatedly, the log has the "
+                "reason",
             ),
         ),
         (
@@ -331,8 +332,8 @@ def process(index: int) -> dict[str, object]:
             {"status": "ok"},
             (
                 Outcome.FAIL,
-                "the worker process (pid 6) did not answer: mail waits; the server replaces it by itself, and "
-                "if it stays so the disk hangs",
+                "the worker process (pid 6) did not answer: mail waits; the server replaces it, and "
+                "if this lasts the disk hangs",
             ),
         ),
         (
@@ -375,7 +376,7 @@ async def test_a_server_that_hangs_is_asked_at_the_ports_that_it_should_have(tmp
         Outcome.FAIL,
         f"imap 127.0.0.1 port {unused_port}: Connection refused",
     )
-    assert await outcome(hanging, "server") == (Outcome.FAIL, "takes no mail now: timed out")
+    assert await outcome(hanging, "server") == (Outcome.FAIL, "accepts no mail now: timed out")
 
 
 async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,4 +391,4 @@ async def test_a_variable_that_nothing_acts_on_is_told(tmp_path: Path) -> None:
     given = await founded(patient(tmp_path, SMTP_OUTBOUND_TLS_MODE="opportunistic", HTTP_PORT="3000"))
     found, detail = await outcome(given, "environment")
     assert found is Outcome.WARN
-    assert detail == "set, but nothing in this version acts on it: HTTP_PORT, SMTP_OUTBOUND_TLS_MODE"
+    assert detail == "set, but this version does not use it: HTTP_PORT, SMTP_OUTBOUND_TLS_MODE"

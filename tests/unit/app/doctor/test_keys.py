@@ -126,4 +126,4 @@ async def test_a_dns_that_hangs(world: KeyWorld, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(keyhealth, "PATIENCE", 0.01)
     world.dns = Hanging()
     found = await findings(world, OWN)
-    assert found[0] == KeyFinding(True, "the DNS did not say within 0 seconds whether it shows the keys")
+    assert found[0] == KeyFinding(True, "the DNS did not answer within 0 seconds about the keys")

@@ -51,7 +51,7 @@ def test_modes_that_are_wrong(config: Config, tmp_path: Path, name: str, mode: i
     (tmp_path / name).chmod(mode)
     ((fails, text),) = faults(config)
     assert fails is bad
-    assert text.startswith(f"{tmp_path / name} can be {'written' if bad else 'read'} by everybody")
+    assert text.startswith(f"{tmp_path / name} can be {'written' if bad else 'read'} by every user")
 
 
 def test_a_plugin_of_another_user_s(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

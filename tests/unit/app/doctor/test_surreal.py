@@ -49,14 +49,14 @@ class TestTheRealEngine:
 
     async def test_a_server_that_is_empty(self, engine: SurrealServer) -> None:
         found = await self.said(engine)
-        assert found == [("warn", "surrealdb-3.0.2: no database inbox/inbox yet; inbox serve makes it")]
+        assert found == [("warn", "surrealdb-3.0.2: no database inbox/inbox yet; inbox serve creates it")]
         assert await self.said(engine) == found  # asking did not make it
 
     async def test_another_database_of_the_namespace(self, engine: SurrealServer) -> None:
         await self.set_up(engine)
         config = SurrealConfig(engine.url, "inbox", "other", "root", "root")
         ((outcome, text),) = await surreal_findings(config, NEWEST)
-        assert (outcome, text) == ("warn", "surrealdb-3.0.2: no database inbox/other yet; inbox serve makes it")
+        assert (outcome, text) == ("warn", "surrealdb-3.0.2: no database inbox/other yet; inbox serve creates it")
 
     async def test_a_user_of_the_database(self, engine: SurrealServer) -> None:
         await self.set_up(engine, "DEFINE USER mail ON DATABASE PASSWORD 'x' ROLES EDITOR")

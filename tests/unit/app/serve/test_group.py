@@ -116,7 +116,7 @@ async def test_a_process_that_does_not_answer_is_said_to_not_answer(
     assert hangs == {
         "index": 1, "answers": False, "pid": ours, "why": f"process 1 (pid {ours}) does not answer within 0 s",
     }  # fmt: skip
-    why = "process 2 does not answer: it is only starting, or has ended"
+    why = "process 2 does not answer: it is still starting, or has ended"
     assert gone == {"index": 2, "answers": False, "pid": None, "why": why}
     assert problems == [f"{each['why']}: it goes on with what it has" for each in (hangs, gone)]
 
