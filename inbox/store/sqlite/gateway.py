@@ -118,7 +118,7 @@ class Gateway:
         ``work`` may run twice, so its effects outside the database must be idempotent.
 
         Args:
-            tenant: the tenant that gets charged for its share of the writer; empty for work of the installation itself.
+            tenant: the tenant whose share of the writer the work uses; empty for work of the installation itself.
             step: True for one step of a long job: it has its own transaction, and short work comes first.
         """
         if self._thread is None or self._loop is None:
@@ -155,7 +155,7 @@ class Gateway:
         return await self._loop.run_in_executor(self._pool, self._read, work)
 
     async def data_version(self) -> int:
-        """Returns a number that changes with every commit of another process. Only one caller at a time may use it.
+        """Returns a number that changes with every commit of any process. Only one caller at a time may use it.
 
         Raises:
             StoreUnavailable
@@ -178,9 +178,7 @@ class Gateway:
         scripts = {int(path.stem): path for path in self._migrations.glob("[0-9]*.sql")}
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > max(scripts):
-            raise StoreError(
-                f"{self._path} has schema version {version}, but this program supports only {max(scripts)}: upgrade inbox"
-            )
+            raise StoreError(f"{self._path} has schema version {version}, newer than this program's {max(scripts)}")
         for number in sorted(number for number in scripts if number > version):
             sql = scripts[number].read_text(encoding="utf-8")
             connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version={number};\nCOMMIT;")
