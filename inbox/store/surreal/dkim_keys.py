@@ -111,5 +111,5 @@ def _keys(tenant: str, domain: str) -> Keys:
 
 
 def _hosting(tenant: str, domain: str) -> dict[str, Any]:
-    """Returns the record of the edge by which the tenant hosts the domain."""
+    """Returns the values to bind for the edge by which the tenant hosts the domain."""
     return {"edge": rows.domain_edge(domain), "organization": rows.organization_id(tenant)}

@@ -299,10 +299,7 @@ class SurrealMessageWriter:
             await self._learn_owners(batch)
             try:
                 return await self._attempt(batch, await self._look_up(batch))
-            except (
-                AlreadyExists,
-                NotFound,
-            ) as error:  # It appeared or vanished between the lookup and the transaction.
+            except (AlreadyExists, NotFound) as error:  # It changed between the lookup and the transaction.
                 raise Stale(str(error)) from error
 
         try:
