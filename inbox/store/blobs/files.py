@@ -118,14 +118,14 @@ class Files:
         except ABSENT:
             if self._identity == _NO_FILE:
                 return
-            why = f"{self._identity_file} is missing: mount the disk or restore the folder, or restart inbox to use the folder that is there now"
+            why = f"{self._identity_file} is missing: mount the disk or restore the folder, or restart inbox"
             raise StoreUnavailable(why) from None
         if (found.st_dev, found.st_ino) == self._identity:
             return
         with open(self._identity_file, "rb") as file:  # noqa: PTH123
             text = file.read(IDENTITY_OCTETS)
         if self._identity != _NO_FILE and text != self._identity_text:
-            why = f"{self.root} was replaced by another blob store: restore the folder, or restart inbox to use the one that is there now"
+            why = f"{self.root} was replaced by another blob store: restore the folder, or restart inbox"
             raise StoreUnavailable(why)
         self._identity, self._identity_text = (found.st_dev, found.st_ino), text
 
