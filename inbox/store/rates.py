@@ -96,7 +96,7 @@ class LastingCounters:
 
     @property
     def trouble(self) -> str:
-        """Why the counters are in memory; empty while they are in the database."""
+        """Reason why the counters are in memory; empty while they are in the database."""
         return self._why
 
     def failed(self, why: str) -> None:

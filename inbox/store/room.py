@@ -51,9 +51,7 @@ class Room:
         # While the reserve is released, more must be free, because the free space may be the reserve's.
         needed = floor if self._reserve.exists() else 2 * floor
         if free - octets < needed:
-            raise StorageFull(
-                f"disk full at {self._folder}: {free >> 10} KiB free, {needed >> 10} KiB reserved: free some space"
-            )
+            raise StorageFull(f"no room at {self._folder}: {free >> 10} KiB free, {needed >> 10} KiB are reserved")
 
     def keep(self) -> bool:
         """Creates the reserve if it is missing and there is space for it; returns whether it exists."""

@@ -118,14 +118,14 @@ class Files:
         except ABSENT:
             if self._identity == _NO_FILE:
                 return
-            why = f"{self._identity_file} is missing: mount the disk or restore the folder, or restart inbox"
+            why = f"{self._identity_file} is missing: is the disk mounted? Restore the same folder, or restart inbox"
             raise StoreUnavailable(why) from None
         if (found.st_dev, found.st_ino) == self._identity:
             return
         with open(self._identity_file, "rb") as file:  # noqa: PTH123
             text = file.read(IDENTITY_OCTETS)
         if self._identity != _NO_FILE and text != self._identity_text:
-            why = f"{self.root} was replaced by another blob store: restore the folder, or restart inbox"
+            why = f"{self.root} was replaced by another blob store: restore the same folder, or restart inbox"
             raise StoreUnavailable(why)
         self._identity, self._identity_text = (found.st_dev, found.st_ino), text
 
@@ -257,7 +257,7 @@ def translated(error: OSError, path: str, absent: type[StoreError] = NotFound) -
     if isinstance(error, ABSENT):
         translated = absent(f"no blob at {path}: {error}")
     elif error.errno in _FULL:
-        translated = StorageFull(f"disk full at {path}: {error}")
+        translated = StorageFull(f"no room at {path}: {error}")
     else:
         translated = StoreUnavailable(f"blob store at {path}: {error}")
     translated.__cause__ = error

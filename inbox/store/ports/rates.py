@@ -38,5 +38,5 @@ class LastingRates(RateCounters, Protocol):
 
     @property
     def trouble(self) -> str:
-        """Why the counters are in memory; empty while they are in the database."""
+        """Reason why the counters are in memory; empty while they are in the database."""
         ...

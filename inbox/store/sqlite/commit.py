@@ -28,7 +28,7 @@ LOG_ROOM = 16
 BUSY_SECONDS = 10.0
 #: Parts of the error that an operator sees after moving the files of a running server.
 MOVED = "was moved, removed or replaced while it was open"
-MEND = "restore it, or restart inbox to use the files that are there now"
+REMEDY = "restore it, or restart inbox to use the files that are there now"
 
 
 class StoreDamaged(StoreUnavailable):
@@ -143,7 +143,7 @@ class Committer:
         try:
             self._turn = Turn(self._path)
         except PermissionError as error:
-            why = "cannot be opened by this user: run inbox as the user that owns it"
+            why = "may not be opened by this user: run inbox as the user that owns it"
             raise StoreUnavailable(f"{error.filename} {why}") from error
         except OSError as error:
             raise StoreUnavailable(f"{self._path}: {error}") from error
@@ -218,7 +218,7 @@ class Committer:
                 return found.st_dev, found.st_ino
             log = Path(f"{self._path}-wal").stat()
         except OSError as error:
-            raise _Replaced(f"{error.filename} {MOVED} ({error.strerror}): {MEND}") from error
+            raise _Replaced(f"{error.filename} {MOVED} ({error.strerror}): {REMEDY}") from error
         return found.st_dev, found.st_ino, log.st_ino
 
     def _connect_again(self) -> sqlite3.Connection:
@@ -231,7 +231,7 @@ class Committer:
         # An unlinked or replaced file can still be written to, but the writes are lost, so they must not be
         # acknowledged. A new file is never adopted silently: a restart makes that decision explicit.
         if self._identity() != self._opened:
-            raise _Replaced(f"{self._path} or its write-ahead log {MOVED}: {MEND}")
+            raise _Replaced(f"{self._path} or its write-ahead log {MOVED}: {REMEDY}")
 
     def _rescue(self) -> None:
         """Copies acknowledged transactions from a log that was removed into the database while the log is still

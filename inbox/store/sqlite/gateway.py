@@ -213,9 +213,9 @@ class Gateway:
             batch = [job for job in taken if not job.future.cancelled()]
             if batch:
                 self._committer.commit(batch)
-                self._tell(batch)
+                self._resolve(batch)
 
-    def _tell(self, batch: list[_Job[Any]]) -> None:
+    def _resolve(self, batch: list[_Job[Any]]) -> None:
         def settle() -> None:
             for job in batch:
                 job.settle()

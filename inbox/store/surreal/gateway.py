@@ -21,7 +21,7 @@ class Stale(Conflict):
     """The data read before the transaction has changed since: read it again, then retry."""
 
 
-#: How often a conflicting transaction is tried, and the pauses between tries (seconds). They add up to several seconds:
+#: Number of tries of a conflicting transaction, and the pauses between tries (seconds). They add up to several seconds:
 #: after that the server is in trouble, and the caller gets the error.
 ATTEMPTS: Final = 40
 FIRST_PAUSE: Final = 0.002
