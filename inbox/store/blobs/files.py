@@ -206,7 +206,7 @@ class Files:
                 step(piece)
             except OSError as error:
                 piece.error = translated(error, piece.place, StoreUnavailable)
-            except Exception as error:  # noqa: BLE001 - a content that cannot be read: its caller gets the error
+            except Exception as error:  # noqa: BLE001 - for unreadable content the caller gets the error
                 piece.error = error
             if piece.error is not None:
                 piece.give_up()

@@ -127,7 +127,7 @@ class S3Blobs:
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
-    async def remove_unfinished(self, before: float) -> int:  # noqa: ARG002 - a PUT is whole or not there
+    async def remove_unfinished(self, before: float) -> int:  # noqa: ARG002 - a PUT is atomic
         return 0
 
     async def _run(self, function: Callable[..., T], *arguments: object) -> T:

@@ -250,7 +250,7 @@ class Committer:
         try:
             with self._turn:
                 self._commit(batch)
-        except Exception as error:  # noqa: BLE001  # every caller must hear of it, whatever it was
+        except Exception as error:  # noqa: BLE001  # every caller gets the error, whatever it is
             failed: Exception = error
             if isinstance(error, sqlite3.Error):
                 failed = translated(error, self._path)

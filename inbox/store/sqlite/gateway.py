@@ -40,7 +40,7 @@ class _Job(Job[R]):
         if self.error is not None:
             self.future.set_exception(self.error)
         else:
-            self.future.set_result(self.result)  # type: ignore[arg-type]  # R may well be None
+            self.future.set_result(self.result)  # type: ignore[arg-type]  # R may be None
 
 
 class Gateway:

@@ -85,7 +85,7 @@ class SqliteQueue:
         self._gateway = gateway
         self._room = room
         self._now = clock.now
-        self._random = random.Random()  # noqa: S311 - where to begin is no secret
+        self._random = random.Random()  # noqa: S311 - the start need not be secret
         #: The tenant whose job was leased last.
         self._after = ""
 

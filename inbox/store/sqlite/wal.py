@@ -162,7 +162,7 @@ class Checkpointer:
                 if self._ending:
                     return
                 self._checkpoint(connection, turn)
-        except Exception as error:  # noqa: BLE001  # commits go on, and copy the log themselves once it is very long
+        except Exception as error:  # noqa: BLE001  # commits continue, and copy a very long log themselves
             self._log.error("checkpoints_ended", path=str(self._path), error=repr(error))
         finally:
             if connection is not None:

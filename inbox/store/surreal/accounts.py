@@ -111,7 +111,7 @@ class SurrealAccounts:
             organization=rows.organization_id(tenant),
             **_parts(address),
         )
-        if done != True:  # noqa: E712 - what came back may be anything
+        if done != True:  # noqa: E712 - the result may have any type
             raise AlreadyExists(f"alias {address} to {target}, or an account {address}, exists")
         return Alias(tenant, address, target)
 

@@ -68,7 +68,7 @@ class Batcher(Generic[Item, Result]):
         except asyncio.CancelledError:
             outcomes = [StoreUnavailable("the database was closed")] * len(batch)
             raise
-        except Exception as error:  # noqa: BLE001 - every caller hears of it, whatever it was
+        except Exception as error:  # noqa: BLE001 - every caller gets the error, whatever it is
             outcomes = [error] * len(batch)
         finally:
             for (_, result), outcome in zip(batch, outcomes, strict=True):

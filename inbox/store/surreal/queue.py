@@ -87,7 +87,7 @@ class SurrealQueue:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._random = random.Random()  # noqa: S311 - where to begin is no secret
+        self._random = random.Random()  # noqa: S311 - the start need not be secret
         #: The tenant whose job was leased last.
         self._after = ""
         self._finishing: Batcher[tuple[QueuedJob, Outcome], None] = Batcher(self._finish, FINISHED)

@@ -99,7 +99,7 @@ class BatchWriter:
                     messages = [self._index(message, pending) for message in accepted.messages]
                     pending.indexed = Indexed(tuple(messages), accepted.decisions)
                     pending.bodies = [pack(decision.body) for decision in accepted.decisions]
-        except Exception as error:  # noqa: BLE001 - the sender gets it, whatever it is
+        except Exception as error:  # noqa: BLE001 - the sender gets the error, whatever it is
             pending.error = error
         return pending
 
