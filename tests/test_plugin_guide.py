@@ -25,7 +25,7 @@ from inbox.plugin.api.hookspecs import Hooks
 from inbox.plugin.api.signing import SigningKeys
 from inbox.plugin.api.tables import TenantTable
 from inbox.plugin.engine.attributes import DECLARED
-from inbox.plugin.engine.opinions import SPOKEN
+from inbox.plugin.engine.opinions import ALLOWED
 from inbox.plugin.engine.registry import Registry
 from inbox.policy.catalogue import ENGINE_KEYS, Mode, OnError
 from inbox.policy.mistakes import PolicyMistakes
@@ -170,7 +170,7 @@ def test_every_hook_is_described_with_what_it_may_return(stage: Stage) -> None:
     answers = row.rsplit("|", 2)[1]
     if stage in {Stage.DATA, Stage.HELO, Stage.AUTH, Stage.MAIL, Stage.RCPT}:
         return  # in words
-    assert missing({kind.__name__ for kind in SPOKEN[stage]}, answers) == []
+    assert missing({kind.__name__ for kind in ALLOWED[stage]}, answers) == []
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_every_hook_is_described_with_what_it_may_return(stage: Stage) -> None:
 )
 def test_every_answer_is_described_with_its_fields(kind: type) -> None:
     fields = ", ".join(field.name for field in dataclasses.fields(kind))
-    assert f"`{kind.__name__}({fields})`" in section("What a hook returns") + "".join(
+    assert f"`{kind.__name__}({fields})`" in section("Results of hooks") + "".join(
         section(title)
         for title in (
             "Verdicts",
@@ -205,12 +205,14 @@ def _is_fact(kind: type) -> bool:
 
 @pytest.mark.parametrize("kind", sorted(facts(), key=str), ids=lambda kind: str(kind.__name__))
 def test_every_fact_is_described_with_its_fields(kind: type) -> None:
-    (row,) = [line for line in section("Facts that ship").splitlines() if line.startswith(f"| `{kind.__name__}`")]
+    (row,) = [
+        line for line in section("Facts of shipped plugins").splitlines() if line.startswith(f"| `{kind.__name__}`")
+    ]
     assert missing(public(kind), row) == []
 
 
 def test_every_result_is_named() -> None:
-    assert missing({result.value for result in api.Result}, section("Facts that ship")) == []
+    assert missing({result.value for result in api.Result}, section("Facts of shipped plugins")) == []
 
 
 def test_every_service_is_described_with_its_methods() -> None:
@@ -291,7 +293,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert limits.HOOK_STEP_SECONDS == 0.5
     assert "half a second" in section("Time limits")
     assert f"{limits.IMPORT_SECONDS:g} seconds" in section("Time limits")
-    assert f"at most {limits.HOOK_OPINIONS:,}" in section("What a hook returns")
+    assert f"at most {limits.HOOK_OPINIONS:,}" in section("Results of hooks")
     assert limits.DECISION_FACT_OCTETS == 8 * 1024
 
 

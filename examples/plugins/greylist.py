@@ -1,9 +1,10 @@
-"""Greylisting (RFC 6647): the first mail of a stranger is deferred, and accepted when the sender tries again.
+"""Greylisting (RFC 6647): defers the first message of a stranger, and accepts it when the sender tries again.
 
 Returns at: rcpt (Defer).
-Remembers:  for each network, sender and recipient, when the first attempt was: two days, once it has passed five weeks.
+State:      the time of the first attempt for each network, sender and recipient: for two days; after it has passed, for
+            five weeks.
             ``inbox plugins state show greylist --tenant demo`` lists them.
-On error:   accept: while the database cannot be asked, mail is better let in than kept waiting.
+On error:   accept: while the database is down, accepting mail is better than delaying it.
 
 An example::
 
@@ -25,13 +26,13 @@ _DAY = 86_400.0
 
 
 class Settings(PluginSettings):
-    """How long a stranger waits."""
+    """Delay for strangers."""
 
     delay: float = Field(300.0, ge=1, le=_DAY, description="Seconds between the first attempt and one that passes.")
 
 
 class Greylist(Plugin):
-    """Who came when is in the database: all processes and instances know it, and a restart forgets nothing."""
+    """Keeps the times of attempts in the database: all processes and instances share them."""
 
     on_error = "accept"
 
@@ -42,10 +43,10 @@ class Greylist(Plugin):
 
     @hookimpl
     async def rcpt(self, tx: Transaction, recipient: Recipient) -> Defer | None:
-        """One look at the table, and one write at most."""
+        """At most two calls of the table."""
         if tx.session.identity is not None:
             return None
-        # Large senders come again from another host of the same network.
+        # Large senders retry from another host of the same network.
         bits = 24 if tx.session.peer.version == 4 else 64
         network = ip_network(f"{tx.session.peer}/{bits}", strict=False)
         key = f"{network} {'' if tx.sender is None else tx.sender.key} {recipient.address.key}"
@@ -53,6 +54,6 @@ class Greylist(Plugin):
         first = await seen.add(key, now, expires_in=2 * _DAY)
         if first is None or now < first + self._delay:
             return Defer(450, "4.7.1", "Greylisted, please try again in some minutes")
-        # Those that passed once pass at once, as long as they come every few weeks.
+        # Senders that passed once pass at once, as long as they send every few weeks.
         await seen.put(key, first, expires_in=36 * _DAY)
         return None

@@ -1,10 +1,10 @@
-"""HTTP reputation: asks an HTTP service of yours what it thinks of the sender, and turns the answer into points.
+"""HTTP reputation: queries your own HTTP service about the sender, and turns the answer into points.
 
 Returns at: data (Score HTTP_REPUTATION).
 Gives:      ReputationFact, which rules see as ``facts.reputation.score``.
 Asks:       ``POST url`` with ``{"ip": …, "helo": …, "sender": …, "tenant": …}``; the service answers 200 and
             ``{"score": -10 … 10, "reason": "…"}``.
-On error:   accept: the service is a convenience, and no mail waits for it. A policy may say ``on_error: defer``.
+On error:   accept: the service is a convenience, and no mail waits for it. A policy may set ``on_error: defer``.
 
 An example::
 
@@ -25,7 +25,7 @@ from inbox.plugin import Plugin, PluginSettings, Score, Services, Transaction, h
 
 __version__ = "1.0.0"
 
-#: Octets of an answer that are read. A service that was taken over must not be able to fill our memory.
+#: Octets of an answer that are read. A compromised service must not be able to exhaust the memory.
 _ANSWER_OCTETS = 16 * 1024
 
 
@@ -38,7 +38,7 @@ class ReputationFact:
 
 
 class Answer(BaseModel):
-    """The service's answer. What does not fit is an error, never a guess."""
+    """The service's answer. An answer of another form is an error."""
 
     score: float = Field(ge=-10, le=10, allow_inf_nan=False)
     reason: str = Field("", max_length=200)
@@ -47,11 +47,11 @@ class Answer(BaseModel):
 class Settings(PluginSettings):
     """Address of the service, and weight of its answers."""
 
-    url: HttpUrl = Field(description="Where questions are sent.", examples=["http://127.0.0.1:8080/reputation"])
+    url: HttpUrl = Field(description="Address for queries.", examples=["http://127.0.0.1:8080/reputation"])
     token: SecretStr | None = Field(
         None, description="Sent as ``Authorization: Bearer …``; never shown or logged.", examples=["s3cret"]
     )
-    wait: float = Field(2.0, gt=0, le=8, description="Seconds that a question may take.")
+    wait: float = Field(2.0, gt=0, le=8, description="Seconds that a query may take.")
     weight: float = Field(1.0, ge=0, le=10, description="Factor for the service's score.")
 
 
@@ -71,7 +71,7 @@ class HttpReputation(Plugin):
             timeout=settings.wait,
             verify=ssl.create_default_context(),
             limits=httpx2.Limits(max_connections=20),
-            # No redirects and no proxy from the environment: questions go where the policy says, nowhere else.
+            # No redirects and no proxy from the environment: queries go only to the address in the policy.
             follow_redirects=False,
             trust_env=False,
         )
@@ -82,14 +82,14 @@ class HttpReputation(Plugin):
 
     @property
     def dependency(self) -> str:
-        """After several failures in a row the engine leaves this service alone for a while."""
+        """After several failures in a row the engine does not call this service for a while."""
         return str(self.settings.url)
 
     @hookimpl
     async def data(self, tx: Transaction) -> Score | None:
-        """Whatever goes wrong is raised: the engine logs it and does what ``on_error`` says."""
-        # A time-out of the client's is for each read: a service that sends an octet every second would outlast it. In a
-        # task of its own, so that what the client cancels inside is no business of the engine's.
+        """Raises all errors: the engine logs them and applies ``on_error``."""
+        # The client's time-out is for each read: a service that sends an octet every second would outlast it. In a
+        # separate task, so that cancellations inside the client do not reach the engine.
         answer = await asyncio.wait_for(asyncio.ensure_future(self._ask(tx)), self.settings.wait)
         tx.facts.put(ReputationFact(answer.score, answer.reason))
         if answer.score == 0:
@@ -97,7 +97,7 @@ class HttpReputation(Plugin):
         return Score("HTTP_REPUTATION", answer.score * self.settings.weight, answer.reason)
 
     async def _ask(self, tx: Transaction) -> Answer:
-        """The question and its answer. Raises httpx2.HTTPError or ValueError."""
+        """Sends the query. Raises httpx2.HTTPError or ValueError."""
         question = {
             "ip": str(tx.session.peer),
             "helo": tx.session.helo or "",

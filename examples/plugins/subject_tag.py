@@ -1,14 +1,14 @@
-"""Subject tag: marks mail from outside in its subject, so that readers think before they click.
+"""Subject tag: marks mail from outside in its subject, so that readers are careful with links.
 
 Returns at: data (ChangeHeader).
 
 Mail is from outside when its sender's domain is not one of the recipients' domains, nor one of ``ours``. A message
-that has the tag already (an answer to an answer) is left as it is::
+that has the tag already (a reply to a reply) is not changed::
 
     plugins:
       subject_tag: {tag: "[EXTERNAL]", ours: [partner.test]}
 
-Changing a subject breaks DKIM signatures that cover it: put this plugin behind those that check signatures.
+Changing a subject breaks DKIM signatures that cover it: put this plugin after those that check signatures.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LONGEST = 500
 
 
 class Settings(PluginSettings):
-    """The tag, and the domains that are ours."""
+    """The tag, and your own domains."""
 
     tag: str = Field("[EXTERNAL]", pattern=r"^[!-~]{1,40}$", description="One word of printable ASCII.")
     ours: list[str] = Field(
@@ -41,14 +41,14 @@ class SubjectTag(Plugin):
 
     @hookimpl
     def data(self, tx: Transaction) -> ChangeHeader | None:
-        """None means: nothing is changed."""
+        """Returns None if the subject stays unchanged."""
         if tx.message is None or tx.sender is None:  # bounces have no sender
             return None
         if tx.session.identity is not None or tx.sender.domain in self.ours:
             return None
         if tx.sender.domain in {recipient.address.domain for recipient in tx.recipients}:
             return None
-        # Headers are what a stranger wrote: line ends and NUL must not get into a field of ours.
+        # A stranger wrote the subject: line ends and NUL must not get into our field.
         subject = "".join(max(one, " ") for one in tx.message.subject[:_LONGEST])
         if self.settings.tag in subject:
             return None

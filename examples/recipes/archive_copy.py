@@ -24,14 +24,14 @@ class Settings(PluginSettings):
 
 
 class ArchiveCopy(Plugin):
-    """An address without an account defers the message (451 4.3.5): nothing is lost unnoticed."""
+    """An address without an account defers the message (451 4.3.5): no copy is lost unnoticed."""
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.to = settings.to
 
     @hookimpl
     def data(self, tx: Transaction) -> AddRecipient | None:
-        """``tx.recipients`` are this tenant's own; the others are not shown."""
+        """``tx.recipients`` has only this tenant's recipients."""
         if any(str(recipient.effective) == self.to for recipient in tx.recipients):
             return None
         return AddRecipient(self.to)

@@ -1,4 +1,4 @@
-"""DNS list: asks a block list whether it names the client's address.
+"""DNS list: rejects clients whose address is in a DNS block list.
 
 Returns at: connect (Reject 550 5.7.1). This stage runs under ``default.yaml``: no tenant is known yet.
 On error:   accept: a list that does not answer blocks nobody.
@@ -19,13 +19,13 @@ __version__ = "1.0.0"
 
 
 class Settings(PluginSettings):
-    """The list."""
+    """Name of the list."""
 
     zone: str = Field(pattern=r"^[a-z0-9.-]{1,200}$", description="Name of the list.", examples=["bl.example.org"])
 
 
 class DnsList(Plugin):
-    """The resolver caches answers, bounds its time, and shares equal questions that are under way."""
+    """The resolver caches answers, bounds its time, and shares equal queries that are under way."""
 
     on_error = "accept"
 
@@ -34,7 +34,7 @@ class DnsList(Plugin):
 
     @hookimpl
     async def connect(self, session: Session) -> Reject | None:
-        """RFC 5782 §2.1: 192.0.2.99 is asked for as 99.2.0.192.bl.example.org. Raises DnsTemporary."""
+        """RFC 5782 §2.1: 192.0.2.99 is looked up as 99.2.0.192.bl.example.org. Raises DnsTemporary."""
         reversed_name = session.peer.reverse_pointer.removesuffix(".in-addr.arpa").removesuffix(".ip6.arpa")
         answer = await self.dns.a(f"{reversed_name}.{self.zone}")
         if not answer.records:

@@ -1,4 +1,4 @@
-"""File into a folder: mail of a mailing list goes into a mailbox of its own and gets a keyword.
+"""File into a folder: stores mail of a mailing list in a separate mailbox and adds a keyword.
 
 Returns at: store (FileInto, AddFlags).
 
@@ -29,14 +29,14 @@ class Settings(PluginSettings):
 
 
 class FileIntoFolder(Plugin):
-    """Decides for each recipient's copy by itself: two recipients of one message have two calls."""
+    """Decides for each recipient's copy: two recipients of one message cause two calls."""
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.lists = {name.lower(): mailbox for name, mailbox in settings.lists.items()}
 
     @hookimpl
     def store(self, delivery: Delivery) -> list[Opinion]:
-        """A missing mailbox is created. Junk stays junk: ``delivery.mailbox`` is where the copy is bound for."""
+        """A missing mailbox is created. Junk stays in Junk: ``delivery.mailbox`` is the destination so far."""
         message = delivery.transaction.message
         found = _LIST_ID.search((message.headers.get("List-Id") or "")[-1000:]) if message is not None else None
         mailbox = self.lists.get(found[1].lower()) if found is not None else None

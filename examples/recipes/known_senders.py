@@ -1,9 +1,9 @@
-"""Known senders: mail of the senders in a file gets negative points.
+"""Known senders: gives negative points to mail of the senders in a file.
 
 Returns at: data (Score KNOWN_SENDER).
 Reads:      a text file with one address or domain a line; ``#`` begins a comment. A changed file is read within
-            ``every`` seconds. A file that becomes unreadable leaves the last list in force and is logged.
-On error:   accept: the list is a favour, and no mail waits for it.
+            ``every`` seconds. If the file becomes unreadable, the last list stays in force and a warning is logged.
+On error:   accept: the list only favours mail, so no mail waits for it.
 
 An example::
 
@@ -21,7 +21,7 @@ from inbox.plugin import Plugin, PluginSettings, Score, Services, Transaction, h
 
 __version__ = "1.0.0"
 
-#: A larger file is refused: somebody named the wrong one.
+#: A larger file is refused: it is probably the wrong one.
 _LARGEST = 4 * 1024 * 1024
 
 
@@ -30,7 +30,7 @@ class Settings(PluginSettings):
 
     path: Path = Field(description="The file.", examples=["/etc/inbox/known.txt"])
     points: float = Field(-3.0, ge=-100, le=0, description="Points for a known sender.")
-    every: float = Field(60.0, ge=1, description="Seconds between two looks at the file.")
+    every: float = Field(60.0, ge=1, description="Seconds between two reads of the file.")
 
 
 class KnownSenders(Plugin):
@@ -44,7 +44,7 @@ class KnownSenders(Plugin):
         self.read_at = 0.0
 
     async def start(self) -> None:
-        """Called once, before the first hook. What it raises counts as a failure of the plugin."""
+        """Called once, before the first hook. An exception counts as a failure of the plugin."""
         await self._read()
 
     @hookimpl

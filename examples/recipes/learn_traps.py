@@ -1,8 +1,8 @@
-"""Learn from traps: a network that writes to an address that nobody uses is trusted less for a day.
+"""Learn from traps: gives points for a day to networks that write to addresses which nobody uses.
 
 Returns at: rcpt (Reject 550 5.1.1 for a trap), data (Score TRAPPED_NETWORK).
 Counts:     in the database, by tenant and network; all instances of the server share the counts.
-On error:   accept: what cannot be counted is not learned.
+On error:   accept: without the database nothing is counted.
 
 An example::
 
@@ -24,14 +24,14 @@ _DAY = 86_400.0
 
 
 class Settings(PluginSettings):
-    """The traps, and what a fall costs."""
+    """The traps, and points for each message to one."""
 
     traps: list[str] = Field(max_length=1000, description="Addresses that no honest sender knows.")
-    points: float = Field(2.0, ge=0, le=100, description="Points for each fall of the network, up to five.")
+    points: float = Field(2.0, ge=0, le=100, description="Points for each of its messages to a trap, up to five.")
 
 
 class LearnTraps(Plugin):
-    """Keeps nothing in itself: the counters of the database outlive a restart."""
+    """Has no state of its own: the counters in the database outlive a restart."""
 
     on_error = "accept"
 
@@ -57,7 +57,7 @@ class LearnTraps(Plugin):
 
 
 def _counter(tx: Transaction, tenant: str) -> str:
-    """The plugin's name keeps counters apart; the tenant's id keeps one tenant's lessons from the others."""
+    """The plugin's name separates its counters from others; the tenant's id separates tenants."""
     peer = tx.session.peer
     network = ip_network((peer, 24 if peer.version == 4 else 64), strict=False)
     return f"learn_traps:{tenant}:{network}"

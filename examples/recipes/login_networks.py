@@ -1,4 +1,4 @@
-"""Login networks: lets people log in from your own networks only.
+"""Login networks: allows logins only from your own networks.
 
 Returns at: auth (Reject 535 5.7.8).
 
@@ -20,14 +20,14 @@ __version__ = "1.0.0"
 
 
 class Settings(PluginSettings):
-    """From where, and who is excepted."""
+    """Networks, and exceptions."""
 
     networks: list[IPv4Network | IPv6Network] = Field(max_length=1000, description="Networks that may log in.")
     everywhere: list[str] = Field([], max_length=1000, description="Accounts that may log in from anywhere.")
 
 
 class LoginNetworks(Plugin):
-    """Runs after the password was found right."""
+    """Runs after the password was verified."""
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings
@@ -35,7 +35,7 @@ class LoginNetworks(Plugin):
 
     @hookimpl
     def auth(self, session: Session, identity: Identity) -> Reject | None:
-        """``identity.tenant_name`` and ``identity.account`` say whose account it is."""
+        """``identity.tenant_name`` and ``identity.account`` name the tenant and the account."""
         if identity.address in self.settings.everywhere:
             return None
         if any(session.peer in network for network in self.settings.networks):

@@ -1,8 +1,8 @@
-"""Newsletter: recognises bulk mail, for rules that want to know.
+"""Newsletter: recognizes bulk mail, for rules.
 
 Gives:      NewsletterFact, which rules see as ``facts.newsletter.kind`` and ``facts.newsletter.one_click``.
 
-An example: spam_rules runs behind this plugin because it comes after it in the policy::
+An example: spam_rules runs after this plugin because it comes after it in the policy::
 
     plugins:
       newsletter: {}
@@ -31,7 +31,7 @@ class NewsletterFact:
 
 
 class Newsletter(Plugin):
-    """Has no opinion of its own: the policy's rules say what follows."""
+    """Only gives a fact; the policy's rules decide."""
 
     gives = (NewsletterFact,)
     shareable = True

@@ -1,6 +1,6 @@
-"""Quarantine: holds mail that uses the name of a person of yours with a foreign address.
+"""Quarantine: holds mail that combines the name of one of your people with a foreign address.
 
-Returns at: data (Quarantine). `inbox quarantine list` shows what is held, `inbox quarantine release` delivers it.
+Returns at: data (Quarantine). `inbox quarantine list` lists held mail, `inbox quarantine release` delivers it.
 
 An example::
 
@@ -31,7 +31,7 @@ class QuarantineImpostor(Plugin):
 
     @hookimpl
     def data(self, tx: Transaction) -> Quarantine | None:
-        """Mail of people who logged in is theirs, whatever it says."""
+        """Mail of a user who logged in is not checked."""
         if tx.message is None or tx.session.identity is not None:
             return None
         shown = (tx.message.headers.get("From") or "")[:1000].casefold()

@@ -1,4 +1,4 @@
-"""Redirect: mail for one address goes to another one of the same tenant, for example while somebody is away.
+"""Redirect: delivers mail for one address to another one of the same tenant, for example during an absence.
 
 Returns at: rcpt (Redirect).
 
@@ -20,7 +20,7 @@ __version__ = "1.0.0"
 class Settings(PluginSettings):
     """Addresses and their substitutes."""
 
-    to: dict[str, str] = Field(max_length=1000, description="Addresses, and those that get their mail.")
+    to: dict[str, str] = Field(max_length=1000, description="Addresses, and the addresses that get their mail.")
 
 
 class RedirectRole(Plugin):

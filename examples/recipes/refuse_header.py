@@ -18,7 +18,7 @@ from inbox.plugin import Plugin, PluginSettings, Reject, Services, Transaction, 
 
 __version__ = "1.0.0"
 
-#: Characters of a value that are compared. A pattern with nested repetitions takes long on long texts.
+#: Characters of a value that are searched. A pattern with nested repetitions takes long on long texts.
 _COMPARED = 1000
 
 
@@ -30,7 +30,7 @@ class Settings(PluginSettings):
 
 
 class RefuseHeader(Plugin):
-    """Looks at every field of the name: a sender may write several."""
+    """Checks every field of the name: a sender may write several."""
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self.settings = settings

@@ -22,7 +22,7 @@ __version__ = "1.0.0"
 
 
 class Settings(PluginSettings):
-    """A key of the tenant's own."""
+    """The tenant's own key."""
 
     key: Secret = Field(min_length=16, description="At least 16 characters.", examples=[{"file": "/etc/inbox/seal"}])
     field: str = Field("X-Acme-Seal", pattern=r"^X-[A-Za-z0-9-]{1,60}$", description="Name of the field.")
@@ -37,10 +37,10 @@ class Seal(Plugin):
 
     @hookimpl
     def data(self, tx: Transaction) -> list[Edit]:
-        """A seal that came with the message is a stranger's, and goes."""
+        """Removes a seal that came with the message: a stranger wrote it."""
         code = hmac.new(self.key, f"{tx.id} {tx.sender or ''}".encode(), hashlib.sha256).hexdigest()
         return [DeleteHeader(self.field), AddHeader(self.field, f"{tx.id} {code}")]
 
     def at_least(self, tx: Transaction) -> list[Edit]:
-        """A forged seal goes from a refused message, too: it may be released from quarantine."""
+        """Removes a forged seal from a refused message, too: it may be released from quarantine."""
         return [DeleteHeader(self.field)]

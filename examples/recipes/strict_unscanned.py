@@ -1,4 +1,4 @@
-"""Strict about unscanned mail: what the virus scanner could not scan is held, unless SPF passes.
+"""Strict about unscanned mail: holds mail that the virus scanner could not scan, unless SPF passes.
 
 Returns at: data (Quarantine).
 Reads:      VirusFact, which it needs; SpfFact, if the policy has a plugin that gives it.
@@ -25,7 +25,7 @@ class StrictUnscanned(Plugin):
 
     @hookimpl
     def data(self, tx: Transaction) -> Quarantine | None:
-        """A fact can be missing although it is needed: its plugin may have failed."""
+        """A needed fact can be missing: its plugin may have failed."""
         virus, spf = tx.facts.get(VirusFact), tx.facts.get(SpfFact)
         if virus is not None and virus.status != "unscanned":
             return None

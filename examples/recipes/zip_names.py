@@ -20,7 +20,7 @@ from inbox.plugin import Plugin, PluginSettings, Score, Services, Transaction, h
 
 __version__ = "1.0.0"
 
-#: Bounds of what a stranger can make us do: archives of one message, octets of each, names in each.
+#: Limits of the work that a stranger can cause: archives of one message, octets of each, names in each.
 _ARCHIVES, _OCTETS, _NAMES = 5, 4 * 1024 * 1024, 1000
 
 
@@ -44,7 +44,7 @@ class ZipNames(Plugin):
 
     @hookimpl
     async def data(self, tx: Transaction) -> Score | None:
-        """Most messages have no archive, and need no thread."""
+        """Scans in a thread; most messages have no archive and need none."""
         if tx.message is None:
             return None
         archives = [part for part in tx.message.attachments if part.extension == "zip"][:_ARCHIVES]

@@ -1,7 +1,7 @@
-"""BIMI: the picture that a domain publishes to be shown beside its mail.
+"""BIMI: the logo that a domain publishes for display beside its mail.
 
-After draft-brand-indicators-for-message-identification, §4.3 (the record), §5 (the header fields) and §7 (what a
-receiver does). The record is looked up and checked; neither the picture nor the certificate behind it is fetched.
+Implements draft-brand-indicators-for-message-identification, §4.3 (the record), §5 (the header fields) and §7 (the
+receiver). It looks up and checks the record, and fetches neither the logo nor the certificate.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from inbox.mail.headers import Headers
 from inbox.plugin.api.facts import BimiFact, DkimFact, DmarcFact, Result
 
 DEFAULT_SELECTOR: Final = "default"
-#: Fields that only the server in front of the mailbox may set (§5.6): all that come from outside are forged.
+#: Fields that only the receiving server may set (§5.6): those in incoming mail are forged.
 RECEIVER_FIELDS: Final = ("BIMI-Location", "BIMI-Indicator", "BIMI-Logo-Preference")
 _VERSION = re.compile(r"[ \t]*v[ \t]*=[ \t]*BIMI1[ \t]*(?:;|\Z)")
 _TAG = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
@@ -30,18 +30,18 @@ _SELECTOR = re.compile(
     r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?){0,7}\Z", re.ASCII
 )
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}\.?\Z", re.ASCII)
-#: §4.3.2: only SVG is taken; an address that says to be something else is a permanent error.
+#: §4.3.2: only SVG is allowed; a URI of another type is a permanent error.
 _OTHER_PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".ico", ".tif", ".tiff", ".avif")
 _ENFORCED = frozenset({"quarantine", "reject"})
 
 
 class BimiMalformed(ValueError):
-    """A record that breaks the syntax. ``str(error)`` is ours and says how."""
+    """A record with a syntax error. ``str(error)`` describes it without quoting input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An assertion record: the addresses of ``l=`` and ``a=``. With an empty ``location`` the domain declines."""
+    """An assertion record: the addresses of ``l=`` and ``a=``. With an empty ``location`` the domain opts out."""
 
     location: str
     evidence: str = ""
@@ -50,11 +50,11 @@ class Record:
 def parse_record(text: bytes) -> Record | None:
     """The record in one TXT record; None if it is not a BIMI record, which is skipped (§7.2).
 
-    Unknown tags, among them ``avp`` and ``lps`` of newer drafts, mean nothing. Of several addresses, which older
-    drafts allow, the first one is taken.
+    Unknown tags, among them ``avp`` and ``lps`` of newer drafts, are ignored. Of several addresses, which older drafts
+    allow, the first one counts.
 
     Raises:
-        BimiMalformed: it is one of BIMI, but not well-formed.
+        BimiMalformed: a BIMI record that is not well-formed.
     """
     tags = _tags(text[:BIMI_RECORD_OCTETS].decode("latin-1"))
     if tags is None:
@@ -65,14 +65,14 @@ def parse_record(text: bytes) -> Record | None:
         raise BimiMalformed("a record without l=")
     location = _url("l", tags["l"])
     if urlsplit(location).path.lower().endswith(_OTHER_PICTURES):
-        raise BimiMalformed("l= names a picture that is not SVG")
+        raise BimiMalformed("l= is not the URI of an SVG file")
     return Record(location, _url("a", tags.get("a", "")))
 
 
 def selector_of(headers: Headers, dkim: DkimFact | None, organizational_domain: str) -> str:
-    """The selector that the author asks for with BIMI-Selector (§5.1).
+    """The selector that the author chooses with BIMI-Selector (§5.1).
 
-    The field counts if it is there once, well-formed, and covered by a valid DKIM signature of the author's domain
+    The field counts if it occurs once, well-formed, and covered by a valid DKIM signature of the author's domain
     (§5.5); otherwise the selector is ``default``.
     """
     values = headers.raw_all("BIMI-Selector")
@@ -98,17 +98,17 @@ def selector_of(headers: Headers, dkim: DkimFact | None, organizational_domain: 
 def not_enforced(published: Mapping[str, str]) -> str:
     """The reason why a DMARC record (its tags, in lower case) is too weak for BIMI (§7.1); empty if it is not.
 
-    ``sp=none`` is too weak for the domain itself, too: the picture would be shown beside a brand whose subdomains
-    anybody may use. ``t=y`` (RFC 9989 §4.7) takes the policy back, as ``pct`` below 100 does for some of the mail.
+    ``sp=none`` is too weak for the domain itself, too: clients would show the logo of a brand whose subdomains anyone
+    may spoof. ``t=y`` (RFC 9989 §4.7) disables the policy, as ``pct`` below 100 does for a part of the mail.
     """
     if published.get("p") not in _ENFORCED:
         return "the DMARC policy is not quarantine or reject"
     if published.get("sp") == "none":
-        return "the DMARC policy of subdomains is none"
+        return "subdomains have the DMARC policy none"
     if published.get("pct", "100") != "100":
-        return "the DMARC policy is not for all mail"
+        return "the DMARC policy does not apply to all mail"
     if published.get("t") == "y":
-        return "the DMARC policy is only tried out"
+        return "the DMARC policy is in test mode"
     return ""
 
 
@@ -120,13 +120,13 @@ async def assess(dmarc: DmarcFact | None, dkim: DkimFact | None, headers: Header
     weakness = not_enforced(dict(dmarc.published))
     if weakness:
         return BimiFact(Result.NONE, domain, reason=weakness)
-    discovery = Discovery(dns, Method.TREE_WALK, shipped())  # A tree walk does not look into the list.
+    discovery = Discovery(dns, Method.TREE_WALK, shipped())  # A tree walk does not use the list.
     try:
-        # DMARC knows it only where it made a difference.
+        # DMARC determines it only if it makes a difference.
         organizational = dmarc.organizational_domain or await discovery.organizational_domain(domain)
         selector = selector_of(headers, dkim, organizational)
         if dmarc.policy_domain != organizational:
-            # §7.1 asks for a strong policy of the organizational domain as well.
+            # §7.1 requires a strong policy of the organizational domain as well.
             record = await discovery.record(organizational)
             weakness = not_enforced(dict(record.published)) if record is not None else "it has no DMARC policy"
         if weakness:
@@ -135,11 +135,12 @@ async def assess(dmarc: DmarcFact | None, dkim: DkimFact | None, headers: Header
     except DnsTemporary:
         return BimiFact(Result.TEMPERROR, domain, selector, reason="a DNS look-up failed")
     except NameUnfit:
-        return BimiFact(Result.PERMERROR, domain, selector, reason="a name that cannot be in the DNS")
+        return BimiFact(Result.PERMERROR, domain, selector, reason="the record's name is not a valid DNS name")
 
 
 async def _discover(domain: str, organizational: str, selector: str, dns: Resolver) -> BimiFact:
-    """§7.2: the selector at the author's domain, else ``default`` (and not the selector) at the organizational one."""
+    """§7.2: the selector at the author's domain, otherwise ``default`` (not the selector) at the organizational
+    domain."""
     tried = [(domain, selector)]
     if (organizational, DEFAULT_SELECTOR) not in tried:
         tried.append((organizational, DEFAULT_SELECTOR))
@@ -153,7 +154,7 @@ async def _discover(domain: str, organizational: str, selector: str, dns: Resolv
         if not records:
             continue
         if not records[0].location:
-            return BimiFact(Result.NONE, where, name, reason="the domain declines")
+            return BimiFact(Result.NONE, where, name, reason="the domain opts out")
         return BimiFact(Result.PASS, where, name, records[0].location, records[0].evidence)
     return BimiFact(Result.NONE, domain, selector, reason="no record")
 
@@ -182,16 +183,16 @@ def _tags(text: str) -> dict[str, str] | None:
         if not equals or not _TAG.match(name):
             raise BimiMalformed("not a list of tags")
         if name in tags:
-            raise BimiMalformed("a tag is there twice")
+            raise BimiMalformed("a tag occurs twice")
         tags[name] = value.strip(" \t")
     return tags
 
 
 def _url(tag: str, value: str) -> str:
-    """The first address of a list, fit for a header field.
+    """The first URI of a list, valid in a header field.
 
     Raises:
-        BimiMalformed: not an https address of a host with a full name (§4.3), or longer than we pass on.
+        BimiMalformed: not an https URI with a fully qualified host name (§4.3), or too long.
     """
     value = value.partition(",")[0].strip(" \t")
     if not value:
@@ -203,5 +204,5 @@ def _url(tag: str, value: str) -> str:
     except ValueError:  # brackets without an IPv6 address, or an invalid port
         fit = False
     if not fit or not _PRINTABLE.match(value) or len(value) > BIMI_URL_OCTETS:
-        raise BimiMalformed(f"{tag}= is no https address of at most {BIMI_URL_OCTETS} octets")
+        raise BimiMalformed(f"{tag}= is not an https URI of at most {BIMI_URL_OCTETS} octets")
     return value

@@ -1,4 +1,4 @@
-"""Facts as results of an Authentication-Results field (RFC 8601 §2.7, RFC 6008, RFC 8617, RFC 9989)."""
+"""Conversion of facts to results of an Authentication-Results field (RFC 8601 §2.7, RFC 6008, RFC 8617, RFC 9989)."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from inbox.plugin.api.facts import ArcFact, BimiFact, DkimFact, DkimSignature, D
 
 #: Signatures of one message in the field; the decision record has all of them.
 _SIGNATURES: Final = 15
-#: Characters of an address that is shown whole; of a longer one, its domain is.
+#: An address is shown whole up to this length; beyond it, only its domain.
 _ADDRESS: Final = 254
 _BELIEVED: Final = "from the message's header"
 
 
 def of_spf(fact: SpfFact) -> Iterator[MethodResult]:
-    """MAIL FROM and HELO, each on its own (§2.7.2). Nothing for a peer that SPF was not asked about."""
+    """MAIL FROM and HELO, each on its own (§2.7.2). Empty for a peer that SPF did not check."""
     if fact.source == "exempt":
         return
     comment = _BELIEVED if fact.source == "header" else ""
     if fact.identity == "helo":
         yield MethodResult("spf", fact.result, _properties(("smtp.helo", fact.domain)), fact.reason, comment)
         return
-    # §2.7.2: the domain is enough; a local part that is not ASCII could not be read back.
+    # §2.7.2: the domain is enough; a local part that is not ASCII could not be parsed again.
     short = fact.sender.isascii() and len(fact.sender) <= _ADDRESS and not _escaped(fact.sender)
     sender = fact.sender if fact.source != "header" and short else ""
     mailfrom = ("smtp.mailfrom", sender or fact.domain)
@@ -75,7 +75,7 @@ def of_arc(fact: ArcFact, peer: IPv4Address | IPv6Address) -> Iterator[MethodRes
 
 
 def of_dmarc(fact: DmarcFact) -> Iterator[MethodResult]:
-    """The domain of From, the policy that its record names for it, and what is left of it."""
+    """The domain of From, the policy in its record, and the resulting disposition."""
     if fact.source == "exempt":
         return
     comment = _BELIEVED if fact.source == "header" else ""

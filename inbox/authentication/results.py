@@ -1,7 +1,7 @@
-"""Authentication-Results (RFC 8601): read, written, and recognised when forged in our name.
+"""Authentication-Results (RFC 8601): parsing, rendering, and recognition of forged fields.
 
-Reading is strict about what may be believed: a field counts only if it follows the grammar (§2.2) as a whole.
-Recognising is generous: a field is ours if anybody might take it so, because it will be removed.
+Parsing is strict: a field counts only if it follows the grammar (§2.2) completely. Recognition is generous: a field
+counts as this server's if any reader might take it so, because it will be removed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from inbox.plugin.api.facts import Result
 
 #: The field's name.
 NAME: Final = "Authentication-Results"
-#: Characters of one text in a field that we write.
+#: Characters of one text in a rendered field.
 _MOST: Final = 255
 
 _FOLD: Final = re.compile(r"[ \t\r\n]+")
 _IN_COMMENT: Final = re.compile(r"[()]|\\.?", re.DOTALL)
-#: Delimiters of a comment, or of a quoted string that may hold a parenthesis.
+#: Delimiters of a comment, or of a quoted string, which may contain parentheses.
 _OUTSIDE: Final = re.compile(r'[()"]|\\.?', re.DOTALL)
 _KEYWORD: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?")
 _NUMBER: Final = re.compile(r"[0-9]{1,9}(?![A-Za-z0-9._-])")
@@ -37,10 +37,10 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+\Z")
 #: ``pvalue`` without quotes (§2.2): a token, or an address of one.
 _PLAIN: Final = re.compile(r"(?:[A-Za-z0-9!#$%&'*+.^_`{|}~-]*@)?[A-Za-z0-9!#$%&'*+.^_`{|}~-]+\Z")
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
-#: Characters that are no part of a name, and those that careless readers drop from within one.
+#: Characters that do not belong to a name, and those that lenient readers drop from within one.
 _SPECIALS: Final = re.compile(r"[\x00-,/:-@\[-^`{-\x7f\s]+")
 _DROPPED: Final = re.compile(r'[\s\\"]+')
-#: An instance, as ARC puts it in front of the authserv-id.
+#: An instance, which ARC puts before the authserv-id.
 _INSTANCE: Final = re.compile(r"\A\s*i\s*=\s*[0-9]{1,3}\s*;", re.IGNORECASE)
 #: Characters that nameprep maps to nothing (RFC 3454 B.1), and the dots of RFC 3490 §3.1.
 _IGNORED: Final = MappingProxyType(
@@ -86,10 +86,10 @@ class AuthenticationResults:
 
 
 class _Malformed(Exception):
-    """The text is not what the grammar says."""
+    """The text does not follow the grammar."""
 
 
-# -- reading ------------------------------------------------------------------------------------------------------
+# -- parsing ------------------------------------------------------------------------------------------------------
 
 
 def parse(value: bytes | str) -> AuthenticationResults | None:
@@ -104,10 +104,10 @@ def parse(value: bytes | str) -> AuthenticationResults | None:
 
 
 def believed(headers: Headers, authserv_id: str) -> dict[str, list[MethodResult]]:
-    """Results of the topmost field with our ``authserv_id``, by method; empty without one, or if it is malformed.
+    """Results of the topmost field with this ``authserv_id``, by method; empty if there is none, or it is malformed.
 
-    For callers that are configured to believe it: anyone can write such a field. A lower one never
-    replaces a malformed one above it.
+    Only for callers that are configured to trust it: anyone can write such a field. A lower field never replaces a
+    malformed one above it.
     """
     for value in headers.raw_all(NAME):
         if not may_be(value, authserv_id):
@@ -123,7 +123,7 @@ def believed(headers: Headers, authserv_id: str) -> dict[str, list[MethodResult]
 
 
 class _Reader:
-    """Recursive descent over one field. Each character is looked at a bounded number of times."""
+    """Recursive descent over one field. It reads each character a bounded number of times."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -136,7 +136,7 @@ class _Reader:
         if self._space() and (number := self._take(_NUMBER)):
             version = int(number)
             self._space()
-        if version != 1:  # RFC 8601 §2.6: what we do not know we do not read.
+        if version != 1:  # RFC 8601 §2.6: unknown versions are ignored.
             raise _Malformed
         results: list[MethodResult] = []
         while self._at < len(self._text):
@@ -154,7 +154,8 @@ class _Reader:
         return AuthenticationResults(identity, tuple(results), version)
 
     def _result(self, *, first: bool) -> MethodResult | None:
-        """``resinfo`` behind its semicolon; None for ``none``, and for the semicolon that many leave at the end."""
+        """``resinfo`` after its semicolon; None for ``none``, and for the trailing semicolon that many servers
+        write."""
         if self._at == len(self._text) and not first:
             return None
         method = self._keyword()
@@ -189,7 +190,7 @@ class _Reader:
         return MethodResult(method, result, tuple(properties), reason)
 
     def _space(self) -> bool:
-        """Passes over white space and comments (CFWS). True if there was some, or if the field is at its end here."""
+        """Skips white space and comments (CFWS). True if there was any, or at the end of the field."""
         start = self._at
         while True:
             if (found := _FOLD.match(self._text, self._at)) is not None:
@@ -203,7 +204,7 @@ class _Reader:
         return (self._take(_KEYWORD) or self._fail()).lower()
 
     def _value(self) -> str:
-        """A token or a quoted string, or several that touch (``"a b"@example.org``)."""
+        """A token or a quoted string, or several adjacent ones (``"a b"@example.org``)."""
         pieces: list[str] = []
         while True:
             if (bare := self._take(_BARE)) is not None:
@@ -236,7 +237,7 @@ class _Reader:
 
 
 def _end_of_comment(text: str, start: int) -> int:
-    """Behind the comment that begins at ``start``; comments nest to any depth (RFC 5322 §3.2.2)."""
+    """The end of the comment that begins at ``start``; comments nest to any depth (RFC 5322 §3.2.2)."""
     depth = 0
     for found in _IN_COMMENT.finditer(text, start):
         if found[0] == "(":
@@ -248,15 +249,15 @@ def _end_of_comment(text: str, start: int) -> int:
     raise _Malformed
 
 
-# -- recognising --------------------------------------------------------------------------------------------------
+# -- recognition --------------------------------------------------------------------------------------------------
 
 
 def may_be(value: bytes, authserv_id: str) -> bool:
-    """Whether some reader might take the field with this value for one of ``authserv_id``.
+    """Whether some reader might attribute a field with this value to ``authserv_id``.
 
-    True if the id is anywhere in front of the first result (the first ``=``), whatever the case: as it is, behind
-    comments however they are read, in quotes, encoded, as U-labels, with a last dot, between any other marks, or with
-    white space, comments or backslashes in it.
+    True if the id is anywhere before the first result (the first ``=``), in any case: plain, after comments in any
+    reading, quoted, encoded, as U-labels, with a trailing dot, between any other characters, or with white space,
+    comments or backslashes in it.
     """
     wanted = _spellings(authserv_id.lower().rstrip("."))
     raw = value.decode("utf-8", "replace")
@@ -271,7 +272,7 @@ def may_be(value: bytes, authserv_id: str) -> bool:
 
 
 def _spellings(name: str) -> frozenset[str]:
-    """A name, and the same in U-labels."""
+    """A name as it is, and in U-labels."""
     if "xn--" not in name:
         return frozenset({name})
     try:
@@ -284,17 +285,17 @@ def _same(token: str, wanted: frozenset[str]) -> bool:
     if token.isascii():
         return token.strip(".-").lower() in wanted
     token = token.translate(_IGNORED)
-    # A long text is no name, and to normalise it may take the square of its length.
+    # A long text is not a name, and normalising it may take quadratic time.
     return len(token) <= _MOST and _mapped(token).strip(".-") in wanted
 
 
 def _mapped(text: str) -> str:
-    """As nameprep (RFC 3491) compares it. IDNA itself takes ten times as long, and strangers choose how often."""
+    """The form that nameprep (RFC 3491) compares. IDNA itself takes ten times as long, and senders choose how often."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text.translate(_IGNORED)).casefold())
 
 
 def _readings(text: str) -> Iterator[str]:
-    """The text with its comments, without them, and without what careless readers take for comments."""
+    """The text with its comments, without them, and without what lenient readers treat as comments."""
     yield text
     if "(" in text:
         yield _without_comments(text)
@@ -302,7 +303,7 @@ def _readings(text: str) -> Iterator[str]:
 
 
 def _without_comments(text: str) -> str:
-    """As the grammar has it: quoted strings may hold parentheses. A comment that does not end reaches to the end."""
+    """By the grammar: quoted strings may contain parentheses, and an unterminated comment extends to the end."""
     kept: list[str] = []
     last = depth = 0
     quoted = False
@@ -323,7 +324,7 @@ def _without_comments(text: str) -> str:
 
 
 def _without_pairs(text: str) -> str:
-    """Without each pair of parentheses and what is between them; those without a partner stay, as do quotes."""
+    """``text`` without pairs of parentheses and their content; unpaired ones stay, as do quotes."""
     opened: list[int] = []
     outermost: list[tuple[int, int]] = []
     for found in re.finditer(r"[()]", text):
@@ -342,13 +343,13 @@ def _without_pairs(text: str) -> str:
     return " ".join([*kept, text[last:]])
 
 
-# -- writing ------------------------------------------------------------------------------------------------------
+# -- rendering ------------------------------------------------------------------------------------------------------
 
 
 def render(authserv_id: str, results: Sequence[MethodResult]) -> str:
-    """The field's value, on one line; ``none`` if nothing was found out (§2.2).
+    """The field's value, on one line; ``none`` if there are no results (§2.2).
 
-    Texts may hold anything: they are written as printable ASCII of bounded length, quoted where they must be.
+    Texts may contain anything: they are rendered as printable ASCII of bounded length, quoted where necessary.
     """
     written = [_written(result) for result in results] or ["none"]
     return "; ".join([_plain_or_quoted(authserv_id, _TOKEN), *written])
@@ -376,5 +377,5 @@ def _plain_or_quoted(text: str, plain: re.Pattern[str]) -> str:
 
 
 def clean(text: str, most: int) -> str:
-    """A stranger's text as printable ASCII of at most ``most`` characters: nothing in it can end a line."""
+    """``text`` as printable ASCII of at most ``most`` characters, without line breaks."""
     return _UNPRINTABLE.sub("?", text[: most * 2])[:most]

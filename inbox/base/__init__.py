@@ -1,1 +1,1 @@
-"""L0: errors, limits, time and ids. Knows nothing of mail."""
+"""L0: errors, limits, time and ids, independent of mail."""

@@ -1,4 +1,4 @@
-"""Clocks. Everything that needs the time gets a clock through its constructor."""
+"""Clocks. Objects that need the time receive a clock through their constructor."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Two readings; tests pass a clock of their own."""
+    """A wall clock and a monotonic clock; tests pass their own."""
 
     def now(self) -> float:
         """Seconds since the epoch, for what is stored or shown."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds on a clock that never goes back, for measuring and for time-outs."""
+        """Seconds of a clock that never goes back, for measuring and timeouts."""
         ...
 
 

@@ -1,14 +1,14 @@
-"""Errors with two texts: ``str(error)`` is for our log, ``said`` is for the peer and reveals nothing.
+"""Errors with two texts: ``str(error)`` is for the log, ``said`` is for the peer and reveals nothing internal.
 
-Every class names the SMTP reply code and the enhanced status code (RFC 3463) that a peer gets
-when the error ends its command. IMAP and HTTP map the same classes to their own answers.
+Every class has the SMTP reply code and the enhanced status code (RFC 3463) that a peer gets when the error ends its
+command. IMAP and HTTP map the classes to their own responses.
 """
 
 from __future__ import annotations
 
 
 class InboxError(Exception):
-    """Base of all errors that this program raises on purpose."""
+    """Base class of all errors that this program raises on purpose."""
 
     code: int = 451
     status: str = "4.3.0"
@@ -27,7 +27,8 @@ class ConfigError(InboxError):
 class PolicyError(InboxError):
     """A policy file is wrong. ``str(error)`` is ``file:line:column: what is wrong``, one line per mistake."""
 
-    # RFC 3463 §3.4: X.3.5, the operator has to correct something; nothing is lost while the peer waits.
+    # RFC 3463 §3.4: X.3.5, the operator has to correct the configuration; the peer retries meanwhile, so no mail is
+    # lost.
     code, status, said = 451, "4.3.5", "System incorrectly configured, try again later"
 
 
@@ -46,17 +47,17 @@ class StoreUnavailable(StoreError):
 
 
 class Conflict(StoreError):
-    """A transaction lost against another one; nothing was written, and it may be tried again."""
+    """A transaction conflicted with another one; nothing was written, and it may be retried."""
 
 
 class AlreadyExists(StoreError):
-    """The thing to be created exists."""
+    """The object to be created exists already."""
 
     code, status, said = 550, "5.3.0", "Already exists"
 
 
 class NotFound(StoreError):
-    """The thing does not exist, or no longer."""
+    """The object does not exist, or no longer exists."""
 
     code, status, said = 550, "5.3.0", "Not found"
 
@@ -68,7 +69,7 @@ class StorageFull(StoreError):
 
 
 class LimitReached(StoreError):
-    """The owner has as many of these as allowed; ``said`` names the limit."""
+    """The owner has reached a limit, which ``said`` names."""
 
     code, status = 552, "5.2.2"
 
@@ -78,10 +79,10 @@ class LimitReached(StoreError):
 
 
 class TableFull(LimitReached):
-    """A plugin has as many entries for a tenant as it may have, and too few of them expire; nothing was written."""
+    """A plugin has reached its limit of entries for a tenant, and too few of them expire; nothing was written."""
 
 
 class AuthenticationFailed(InboxError):
-    """Wrong credentials; never says which half was wrong."""
+    """Wrong credentials; the error never reveals whether the user exists."""
 
     code, status, said = 535, "5.7.8", "Authentication failed"

@@ -1,4 +1,4 @@
-"""Bounded reading of files that the program did not write."""
+"""Bounded reading of files from outside the program."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 
 
 def read_regular(path: Path, limit: int) -> bytes:
-    """The first ``limit`` octets of a regular file, or of one that a link leads to.
+    """The first ``limit`` octets of a regular file, or of the regular file to which a link points.
 
     Raises:
-        OSError: it cannot be read, or is not a regular file: a pipe would block for ever, a device might never end.
+        OSError: the file cannot be read, or is not a regular file: a pipe would block forever, a device might never
+            end.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:

@@ -1,8 +1,7 @@
 """Identifiers: 20 characters, sortable by time, safe in a file name, a URL, an SMTP reply and a record id.
 
-48 bits of milliseconds since the epoch and 52 random bits in Crockford's base 32 (lower case, without
-i, l, o, u), so that an operator can read one aloud. Rows that are created one after the other are
-next to each other in the database's trees.
+48 bits of milliseconds since the epoch and 52 random bits in Crockford's base 32 (lower case, without i, l, o, u), so
+that an operator can read one aloud. Rows that are created one after another are adjacent in the database's trees.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _generation = 0
 
 
 def _count_fork() -> None:
-    global _generation  # noqa: PLW0603 - one for the process, which is what is forked
+    global _generation  # noqa: PLW0603 - one per process, because processes fork
     _generation += 1
 
 
@@ -30,12 +29,12 @@ class Ids(Protocol):
     """A source of new identifiers."""
 
     def new(self) -> str:
-        """A new identifier; two calls never return the same one."""
+        """A new identifier; two calls never return the same value."""
         ...
 
 
 class RandomIds:
-    """Identifiers from the clock and the kernel's random numbers.
+    """Identifiers from the clock and random numbers of the kernel.
 
     Args:
         now: returns seconds since the epoch.
@@ -47,11 +46,11 @@ class RandomIds:
         self._random_bytes = random_bytes
         self._stock: list[tuple[int, str]] = []
         self._head = -1
-        self._text = ""  # of the time's first 40 bits, which stay for a quarter of a second
+        self._text = ""  # of the first 40 bits of the time, which are constant for a quarter of a second
         self._generation = _generation
 
     def new(self) -> str:
-        # A forked child must not use its parent's stock.
+        # A forked child must not use random numbers of its parent.
         if not self._stock or self._generation != _generation:
             self._draw()
         bits, tail = self._stock.pop()
@@ -62,8 +61,8 @@ class RandomIds:
         return f"{self._text}{_PAIRS[head & 0x3FF]}{tail}"
 
     def _draw(self) -> None:
-        """Random numbers are fetched in stock: asking the kernel for each lets go of the interpreter's lock, and to get
-        it back from other threads costs more than all the rest. The first two of the 52 share a digit with the time.
+        """Fetches random numbers in bulk: asking the kernel for each releases the GIL, and getting it back from other
+        threads costs more than everything else. The first two of the 52 bits share a digit with the time.
         """
         self._generation = _generation
         drawn = self._random_bytes(7 * _STOCK)

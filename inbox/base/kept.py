@@ -1,4 +1,4 @@
-"""A small cache whose entries live for a while."""
+"""A small cache whose entries expire."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Kept(Generic[V]):
     """Values by key.
 
     Args:
-        seconds: how long an entry lives after it was put.
-        most: entries; with one more the oldest goes.
+        seconds: lifetime of an entry.
+        most: maximum number of entries; one more evicts the oldest.
     """
 
     def __init__(self, clock: Clock, seconds: float, most: int) -> None:

@@ -1,18 +1,18 @@
-"""Bounded memory of work that is done."""
+"""Bounded memory of finished work."""
 
 from __future__ import annotations
 
 from typing import Final
 
-#: Keys remembered at once: far more than there are messages under way.
+#: Keys remembered at once: far more than messages in progress.
 _MOST: Final = 10_000
 
 
 class Once:
-    """The keys that were seen last; the oldest are forgotten first.
+    """The most recently seen keys; the oldest are forgotten first.
 
     Args:
-        most: keys that are remembered.
+        most: number of keys.
     """
 
     __slots__ = ("_most", "_seen")

@@ -7,22 +7,23 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 
 def network_of(peer: IPv4Address | IPv6Address) -> str:
-    """Whom a limit is for: one IPv4 address, or the IPv6 /64 network, for who has one address of it has them all."""
+    """The unit of per-peer limits: one IPv4 address, or the IPv6 /64 network, because a host usually controls all of
+    its addresses."""
     if isinstance(peer, IPv4Address):
         return str(peer)
     return f"{IPv6Address(int(peer) >> 64 << 64)}/64"
 
 
 def site_of(peer: IPv4Address | IPv6Address) -> str:
-    """The unit whose connections share a turn: one IPv4 address, or the IPv6 /48 network, which is one site's
-    (RFC 6177 §2). With a turn for each of its /64 networks, a site would have 65,536 of them."""
+    """The unit whose connections share a turn: one IPv4 address, or the IPv6 /48 network of a site (RFC 6177 §2). With
+    a turn for each of its /64 networks, a site would have 65,536 of them."""
     if isinstance(peer, IPv4Address):
         return str(peer)
     return f"{IPv6Address(int(peer) >> 80 << 80)}/48"
 
 
 def block_of(peer: IPv4Address | IPv6Address) -> int:
-    """The IPv4 /24 or IPv6 /48 network of an address, as a number: neighbours that compete for connections as one.
+    """The IPv4 /24 or IPv6 /48 network of an address, as a number: the unit that competes for connections.
 
     One site has an IPv6 /48 (RFC 6177 §2), and so 65,536 /64 networks: one connection from each would fill a server
     in which no network holds more than any other.
@@ -34,7 +35,7 @@ def block_of(peer: IPv4Address | IPv6Address) -> int:
 
 @lru_cache(maxsize=4096)
 def peer_address(text: str) -> IPv4Address | IPv6Address:
-    """The address in a socket's name, without a scope. Peers return: reading takes longer than remembering.
+    """The address in a socket name, without a scope. The result is cached, because peers return.
 
     Raises:
         ValueError: not an IP address.
@@ -43,5 +44,5 @@ def peer_address(text: str) -> IPv4Address | IPv6Address:
 
 
 def unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """An IPv4 client on an IPv6 socket is an IPv4 client (RFC 4291 §2.5.5.2)."""
+    """Convert an IPv4-mapped IPv6 address to IPv4 (RFC 4291 §2.5.5.2)."""
     return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-#: Far more than any key or password needs: a path that names something else is a mistake.
+#: Far more than any key or password needs: a larger file is a mistake.
 MOST_OCTETS: Final = 64 * 1024
 #: Shown in place of a secret.
 MASK: Final = "********"
@@ -16,7 +16,7 @@ def read_secret(path: Path) -> str:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is empty, too large, or no UTF-8 text.
+        ValueError: the file is empty, too large, or not UTF-8 text.
     """
     with path.open("rb") as file:
         raw = file.read(MOST_OCTETS + 1)

@@ -60,12 +60,12 @@ async def rm(
     async with with_blobs() as (db, blobs):
         known = await _account(db, address)
         account = known.account
-        scope = Scope(account.organization, account=account.address)
+        scope = Scope(account.tenant, account=account.address)
         held = await db.hosting.count(scope)
         change = Change("remove", "account", account.address, known.tenant)
         leading = [
             f"alias {alias.address}"
-            for alias in await db.accounts.aliases(account.organization)
+            for alias in await db.accounts.aliases(account.tenant)
             if alias.target == account.address
         ]
         if dry_run:
@@ -82,7 +82,7 @@ async def rm(
 async def disable(address: Mail, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Suspend an account: no login, sessions end, and its mail is deferred (450); all data stays.
 
-    The setting ``disabled`` of the plugin recipients says whether its mail is deferred or rejected.
+    The setting ``disabled`` of the plugin recipients sets whether its mail is deferred or rejected.
     """
     await _switch(address, active=False, yes=yes, dry_run=dry_run, as_json=as_json)
 
@@ -104,7 +104,7 @@ async def _switch(address: str, *, active: bool, yes: bool, dry_run: bool, as_js
             return
         if not active:
             change.ask(yes, "stops its mail and its logins")
-        changed = await db.hosting.set_active(Scope(account.organization, account=account.address), active)
+        changed = await db.hosting.set_active(Scope(account.tenant, account=account.address), active)
     change.receipt("enabled" if active else "disabled", as_json, changed=changed)
 
 
@@ -125,10 +125,10 @@ async def rename(
         account = known.account
         change = Change("rename", "account", account.address, known.tenant)
         if dry_run:
-            change.planned(as_json, to=new, possible=not await db.accounts.targets(account.organization, new))
+            change.planned(as_json, to=new, possible=not await db.accounts.targets(account.tenant, new))
             return
         change.ask(yes, "changes the address with which its owner logs in")
-        await rename_account(db, account.organization, account.address, new, keep_alias=keep_alias)
+        await rename_account(db, account.tenant, account.address, new, keep_alias=keep_alias)
     change.receipt("renamed", as_json, to=new, old_address="alias" if keep_alias else "free")
     name_in_policy(known.tenant, account.address)
 
@@ -146,7 +146,7 @@ async def rm_alias(
     only = Address.parse(target).key if target is not None else None
     async with database() as db:
         hosted = await found(db, key.rpartition("@")[2])
-        tenant = hosted.organization
+        tenant = hosted.tenant
         everything = await db.accounts.aliases(tenant.id)
         meant = [alias.target for alias in everything if alias.address == key and only in (None, alias.target)]
         if not meant:
@@ -180,5 +180,5 @@ async def _account(db: Database, text: str) -> Known:
     account = await db.accounts.by_address(key)
     if account is None:
         raise NotFound(f"no account {key} (inbox account list)")
-    names = {one.id: one.name for one in await db.tenants.organizations()}
-    return Known(account, names.get(account.organization, ""))
+    names = {one.id: one.name for one in await db.tenants.all()}
+    return Known(account, names.get(account.tenant, ""))

@@ -1,4 +1,4 @@
-"""``inbox account import``: many accounts at once, with passwords, hashes, or passwords made for them."""
+"""``inbox account import``: many accounts at once, with given or generated passwords, or hashes."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ async def _wanted(db: Database, lines: list[Line], mistakes: Mistakes, may_make:
             mistakes.add(line.number, f"{key} is in line {seen[key]}, too")
         else:
             seen[key] = line.number
-            _with_password(Wanted(line.number, key, hosted.organization.id), line, mistakes, may_make, wanted)
+            _with_password(Wanted(line.number, key, hosted.tenant.id), line, mistakes, may_make, wanted)
     return wanted
 
 

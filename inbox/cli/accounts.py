@@ -14,7 +14,7 @@ from inbox.cli.context import WrongUsage, command, database, hosting, tenant_id
 from inbox.cli.output import Json, say, show_rows, when
 from inbox.mail.address import Address
 
-app = typer.Typer(name="account", help="Accounts: who may log in.", no_args_is_help=True)
+app = typer.Typer(name="account", help="Accounts: users who may log in.", no_args_is_help=True)
 aliases = typer.Typer(name="alias", help="Aliases: addresses that lead to accounts.", no_args_is_help=True)
 
 account_changes.register(app, aliases)
@@ -29,8 +29,8 @@ async def add(address: Mail, password_stdin: FromStdin = False) -> None:
     key = Address.parse(address).key
     async with database() as db:
         hosted = await hosting(db, key.rpartition("@")[2])
-        await db.accounts.add(hosted.organization.id, key, await _hashed_password(password_stdin))
-    say(f"account {key} created for {hosted.organization.name}")
+        await db.accounts.add(hosted.tenant.id, key, await _hashed_password(password_stdin))
+    say(f"account {key} created for {hosted.tenant.name}")
 
 
 @command(app, "list")
@@ -42,13 +42,13 @@ async def list_(
 ) -> None:
     """Show accounts, by address."""
     async with database() as db:
-        names = {o.id: o.name for o in await db.tenants.organizations()}
+        names = {o.id: o.name for o in await db.tenants.all()}
         found = await db.accounts.all(await tenant_id(db, tenant))
     chosen = [account for account in found if after is None or account.address > after][:limit]
     rows = (
         {
             "address": a.address,
-            "tenant": names.get(a.organization, ""),
+            "tenant": names.get(a.tenant, ""),
             "active": a.is_active,
             "created": when(a.created_at),
         }
@@ -65,7 +65,7 @@ async def passwd(address: Mail, password_stdin: FromStdin = False) -> None:
         account = await db.accounts.by_address(key)
         if account is None:
             raise NotFound(f"no account {key}")
-        await db.accounts.set_password(account.organization, key, await _hashed_password(password_stdin))
+        await db.accounts.set_password(account.tenant, key, await _hashed_password(password_stdin))
     say(f"password of {key} changed")
 
 
@@ -76,7 +76,7 @@ async def add_alias(
 ) -> None:
     """Let an address lead to one or more accounts.
 
-    @example.org gets what is for no address of example.org: exact addresses and plus addresses win, and mail for a
+    @example.org gets mail to unknown addresses of example.org: exact addresses and plus addresses win, and mail for a
     disabled account is not shown to it.
     """
     key = alias_key(address)
@@ -84,7 +84,7 @@ async def add_alias(
     async with database() as db:
         hosted = await hosting(db, key.rpartition("@")[2])
         for target in parsed:
-            await db.accounts.add_alias(hosted.organization.id, key, target)
+            await db.accounts.add_alias(hosted.tenant.id, key, target)
     say(f"{key} leads to {', '.join(parsed)}")
 
 
@@ -94,9 +94,9 @@ async def list_aliases(
 ) -> None:
     """Show aliases, a line for each target."""
     async with database() as db:
-        names = {o.id: o.name for o in await db.tenants.organizations()}
+        names = {o.id: o.name for o in await db.tenants.all()}
         found = await db.accounts.aliases(await tenant_id(db, tenant))
-    rows = [{"address": a.address, "target": a.target, "tenant": names.get(a.organization, "")} for a in found]
+    rows = [{"address": a.address, "target": a.target, "tenant": names.get(a.tenant, "")} for a in found]
     show_rows(rows, ("address", "target", "tenant"), as_json=as_json, none="no aliases")
 
 

@@ -26,7 +26,7 @@ SHOWN: Final = 50
 
 Source = Annotated[str, typer.Argument(metavar="FILE", help="CSV with a header line, or JSON lines; - is stdin.")]
 SkipExisting = Annotated[
-    bool, typer.Option("--skip-existing", help="Pass over what is there already, so that a run can be repeated.")
+    bool, typer.Option("--skip-existing", help="Skip existing entries, so that a run can be repeated.")
 ]
 Check = Annotated[bool, typer.Option("--dry-run", help="Check the file, and create nothing.")]
 

@@ -29,7 +29,7 @@ KeepAlias = Annotated[bool, typer.Option("--keep-alias", help="The old address s
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of one thing, as its receipt names it. ``details``: what else the receipt says."""
+    """One change of one thing, as its receipt names it. ``details``: further fields of the receipt."""
 
     verb: str
     kind: str
@@ -57,10 +57,10 @@ class Change:
         self.show(f"would {self.verb}", {**({"dry_run": True} if as_json else {}), **details}, as_json)
 
     def ask(self, yes: bool, consequence: str) -> None:
-        """Goes on if the operator agrees.
+        """Returns if the operator agrees.
 
         Raises:
-            WrongUsage: there is no terminal to ask on, and no ``--yes``.
+            WrongUsage: there is neither a terminal nor ``--yes``.
             NotSo: the answer is no.
         """
         if yes:
@@ -80,7 +80,7 @@ def _in_words(value: Any) -> str:
 
 
 def counted(held: dict[str, Any]) -> str:
-    """Counts in words: what there is none of is left out."""
+    """Counts in words, without those that are 0."""
     parts = [
         f"{octets(count)} of mail" if name == "octets" else f"{count} {name.replace('_', ' ')}"
         for name, count in held.items()
@@ -133,7 +133,7 @@ async def remove(
 
 @contextmanager
 def resumable(change: Change, again: str) -> Iterator[None]:
-    """Says how to go on after an interruption: everything is done in steps, and those that were done stay done."""
+    """Explains how to continue after an interruption: the work is done in steps, and finished ones stay done."""
     try:
         yield
     except BaseException:
@@ -142,7 +142,7 @@ def resumable(change: Change, again: str) -> Iterator[None]:
 
 
 def name_in_policy(tenant: str, name: str) -> None:
-    """Warns if the tenant's policy file names what has another name now, or is gone."""
+    """Warns if the tenant's policy file uses a name that was changed or removed."""
     path = config().folders.policy_dir / "tenants" / f"{tenant}.yaml"
     try:
         text = path.read_text("utf-8")

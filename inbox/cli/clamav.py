@@ -22,7 +22,7 @@ app = typer.Typer(
 )
 COLUMNS = ("address", "result", "engine", "signatures", "signed", "age", "queue", "threads", "tenants")
 DAY, HOUR = 86_400, 3600
-#: Seconds between two looks at the signatures during ``--wait``.
+#: Seconds between two checks of the signatures during ``--wait``.
 LOOK = 0.5
 
 Address = Annotated[

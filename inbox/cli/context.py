@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from inbox.app.config.loading import Config
     from inbox.base.clock import Clock
     from inbox.base.ids import Ids
-    from inbox.mail.tenancy import HostedDomain, Organization
+    from inbox.mail.tenancy import HostedDomain, Tenant
     from inbox.policy.snapshot import PolicySet
     from inbox.store.ports import Blobs, Database
 
@@ -33,11 +33,11 @@ P = ParamSpec("P")
 
 
 class NotSo(InboxError):
-    """The thing that was asked about is not so (exit code 1)."""
+    """The answer of a command is negative (exit code 1)."""
 
 
 class WrongUsage(InboxError):
-    """An argument makes no sense (exit code 2)."""
+    """An argument is invalid (exit code 2)."""
 
 
 def command(app: typer.Typer, name: str) -> Callable[[Callable[P, Awaitable[None]]], Callable[P, Awaitable[None]]]:
@@ -152,9 +152,9 @@ def server(*, timeout: float = 30) -> AdminClient:
     return AdminClient(config().folders.admin_socket, timeout)
 
 
-async def tenant_named(db: Database, name: str) -> Organization:
+async def tenant_named(db: Database, name: str) -> Tenant:
     """The tenant of this name. Raises NotFound."""
-    found = await db.tenants.organization(name)
+    found = await db.tenants.by_name(name)
     if found is None:
         raise NotFound(f"no tenant {name}")
     return found

@@ -32,7 +32,7 @@ AGO = re.compile(r"(\d{1,6})([smhd])")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-#: Seconds between two looks at the database with ``--follow``.
+#: Seconds between two reads of the database with ``--follow``.
 POLL_SECONDS = 1.0
 #: A record may be written this many seconds after the moment that it names, and so behind later ones.
 LATE_SECONDS = 60.0
@@ -61,17 +61,17 @@ async def list_(
     from inbox.store.ports.decisions import DecisionFilter
 
     if outcome is not None and outcome not in OUTCOMES:
-        raise WrongUsage(f"--outcome {outcome}: there is no such outcome; there are {', '.join(OUTCOMES)}")
+        raise WrongUsage(f"--outcome {outcome}: unknown outcome; known are {', '.join(OUTCOMES)}")
     after = _seconds(since) if since is not None else 0.0
     async with database() as db:
-        names = {o.id: o.name for o in await db.tenants.organizations()}
+        names = {o.id: o.name for o in await db.tenants.all()}
         wanted = DecisionFilter(await tenant_id(db, tenant), outcome, sender, recipient, after)
         if follow:
             printer = RowPrinter(WIDTHS, as_json=as_json)
             try:
                 async for record in followed(db.decisions.search, wanted, limit, asyncio.sleep):
                     if record.tenant not in names:
-                        names = {o.id: o.name for o in await db.tenants.organizations()}
+                        names = {o.id: o.name for o in await db.tenants.all()}
                         names.setdefault(record.tenant, "")
                     printer.show(_row(record, names))
             except asyncio.CancelledError:
@@ -90,7 +90,7 @@ async def followed(
     limit: int,
     sleep: Callable[[float], Awaitable[object]],
 ) -> AsyncIterator[DecisionRecord]:
-    """The latest records, oldest first, and then for ever each new one, once.
+    """The latest records, oldest first, and then each new one once, without end.
 
     Args:
         limit: how many of those that are there already.
@@ -143,7 +143,7 @@ def _settled_by(body: bytes) -> str:
 
 
 def _whole(record: DecisionRecord) -> Decision:
-    """All that is known of a decision. Of a record that is damaged, what the database has besides its body."""
+    """All data of a decision; for a damaged record, those that the database has besides its body."""
     import msgspec
 
     from inbox.policy.decision import Decision, Retry, decode

@@ -1,4 +1,4 @@
-"""``inbox domain dkim sign``: a message with the signatures that it would get on its way out."""
+"""``inbox domain dkim sign``: a message with the signatures that it would get when it is sent."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ async def sign(
 ) -> None:
     """Write a message to standard output with a DKIM-Signature of each key that signs for its domain.
 
-    The message itself is not changed. If its lines end in LF alone, so do those of the signatures, and what is signed
-    is the message with CRLF, as it will be on the wire. Exit code 1 if there is no key, or it cannot be signed.
+    The message itself is not changed. If its lines end in LF alone, so do those of the signatures, and the message
+    is signed with CRLF, as it will be on the wire. Exit code 1 if there is no key, or signing fails.
     """
     from inbox.app.wiring.hosting import make_signing
     from inbox.authentication.dkim.sign import FIELD, sign_all
@@ -49,7 +49,7 @@ async def sign(
         hosted = await hosting(db, canonical_domain(domain or author))
         directory = AddressDirectory(db.tenants, db.accounts, clock)
         ring = SigningKeyring(directory, db.dkim_keys, make_signing(config().dkim), clock)
-        keys = await ring.keys(hosted.organization.id, hosted.fqdn)
+        keys = await ring.keys(hosted.tenant.id, hosted.fqdn)
     if not keys:
         raise NotSo(f"no key signs for {hosted.fqdn} (inbox domain dkim rotate {hosted.fqdn})")
     fields = b"".join(render_field(FIELD, value) for value in sign_all(content, keys, now=clock.now()))

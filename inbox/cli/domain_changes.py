@@ -50,9 +50,9 @@ async def rm(
 
     async with with_blobs() as (db, blobs):
         hosted = await found(db, domain)
-        scope = Scope(hosted.organization.id, hosted.fqdn)
+        scope = Scope(hosted.tenant.id, hosted.fqdn)
         held = await db.hosting.count(scope)
-        change = Change("remove", "domain", hosted.fqdn, hosted.organization.name)
+        change = Change("remove", "domain", hosted.fqdn, hosted.tenant.name)
         if dry_run:
             change.planned(as_json, holds=counts(held))
             return
@@ -62,7 +62,7 @@ async def rm(
         with resumable(change, f"inbox domain rm {hosted.fqdn} --recursive --yes"):
             removed = await remove(db, blobs, scope, held, f"Removing {hosted.fqdn}")
     change.receipt("removed", as_json, removed=counts(removed.holdings), blobs=removed.blobs)
-    name_in_policy(hosted.organization.name, hosted.fqdn)
+    name_in_policy(hosted.tenant.name, hosted.fqdn)
 
 
 async def disable(domain: Domain, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -> None:
@@ -80,8 +80,8 @@ async def _switch(domain: str, *, active: bool, yes: bool, dry_run: bool, as_jso
 
     async with database() as db:
         hosted = await found(db, domain)
-        scope = Scope(hosted.organization.id, hosted.fqdn)
-        change = Change("enable" if active else "disable", "domain", hosted.fqdn, hosted.organization.name)
+        scope = Scope(hosted.tenant.id, hosted.fqdn)
+        change = Change("enable" if active else "disable", "domain", hosted.fqdn, hosted.tenant.name)
         held = await db.hosting.count(scope)
         if dry_run:
             change.planned(as_json, changes=hosted.is_active != active, affects={"accounts": held.accounts})
@@ -111,7 +111,7 @@ async def rename(
     new = canonical_domain(to)
     async with database() as db:
         hosted = await found(db, domain)
-        tenant = hosted.organization
+        tenant = hosted.tenant
         await check_domain(db, tenant.id, hosted.fqdn, new)
         change = Change("rename", "domain", hosted.fqdn, tenant.name)
         held = await db.hosting.count(Scope(tenant.id, hosted.fqdn))

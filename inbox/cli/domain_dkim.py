@@ -45,14 +45,14 @@ class Algorithm(StrEnum):
 
 @dataclass(frozen=True)
 class _Keys:
-    """One domain's keys, and what is done with them."""
+    """One domain's keys, and the changes of them."""
 
     db: Database
     hosted: HostedDomain
     executors: Executors
 
     async def rows(self) -> list[DkimKeyRecord]:
-        return await self.db.dkim_keys.all(self.hosted.organization.id, self.hosted.fqdn)
+        return await self.db.dkim_keys.all(self.hosted.tenant.id, self.hosted.fqdn)
 
     async def row(self, selector: str) -> DkimKeyRecord:
         """Raises NotFound."""
@@ -77,7 +77,7 @@ class _Keys:
         return ring.of(self.hosted, rows)
 
     def rotation(self) -> Rotation:
-        """With a new resolver, which has not kept that there was nothing."""
+        """With a new resolver, which has no cached negative answer."""
         import random
 
         from inbox.app.doctor.policies import NoLog
@@ -90,7 +90,7 @@ class _Keys:
         return Rotation(self.db.dkim_keys, resolver, clock, NoLog(), self.executors, random.random)
 
     async def wait(self, rows: Sequence[DkimKeyRecord], patience: float) -> list[DkimKeyRecord]:
-        """Looks until the DNS shows all of these keys, or ``patience`` (seconds) is over; returns those left."""
+        """Checks until the DNS shows all of these keys, or ``patience`` (seconds) is over; returns those left."""
         loop = asyncio.get_running_loop()
         ends = loop.time() + patience
         left = list(rows)
@@ -184,7 +184,7 @@ async def show(
 
 @command(app, "list")
 async def list_(domain: Domain, as_json: Json = False) -> None:
-    """Show a domain's signing keys, and what there is to do about each."""
+    """Show a domain's signing keys, and the next step for each."""
     from inbox.base.clock import SystemClock
     from inbox.hosting.keys.states import key_states
 
@@ -211,7 +211,7 @@ async def list_(domain: Domain, as_json: Json = False) -> None:
 
 @command(app, "activate")
 async def activate(domain: Domain, selector: Selector) -> None:
-    """Look at the DNS now, and sign with a key if its record is there.
+    """Check the DNS now, and sign with a key if its record is there.
 
     A key that was retired signs again. Exit code 1 if the DNS does not show exactly this key.
     """
@@ -230,12 +230,12 @@ async def activate(domain: Domain, selector: Selector) -> None:
     for old in before:
         # The installation's key goes on signing for others.
         if old.place != "environment" and old.key.selector not in after:
-            say(f"{old.key.selector} signs no more; its record has to stay in the DNS for 7 days")
+            say(f"{old.key.selector} does not sign any more; its record must stay in the DNS for 7 days")
 
 
 @command(app, "retire")
 async def retire(domain: Domain, selector: Selector) -> None:
-    """Sign no more with a key; its record has to stay in the DNS for 7 days."""
+    """Stop signing with a key; its record must stay in the DNS for 7 days."""
     from inbox.base.clock import SystemClock
 
     async with _keys(domain) as keys:
@@ -245,11 +245,11 @@ async def retire(domain: Domain, selector: Selector) -> None:
         now = SystemClock().now()
         await keys.db.dkim_keys.set_state(row.tenant, row.domain, row.selector, "retired", now, was="active")
         left = keys.signing(await keys.rows())
-    say(f"{selector} is retired; its record has to stay in the DNS for 7 days")
+    say(f"{selector} is retired; its record must stay in the DNS for 7 days")
     if not left:
         warn(f"no key is left: mail of {keys.hosted.fqdn} is not signed any more")
     else:
-        say(f"what signs now: {', '.join(f'{placed.key.selector} ({placed.place})' for placed in left)}")
+        say(f"signing now: {', '.join(f'{placed.key.selector} ({placed.place})' for placed in left)}")
 
 
 @command(app, "remove")
@@ -285,9 +285,9 @@ def _explain(made: Sequence[tuple[DkimKeyRecord, bool]]) -> None:
     for row, new in made:
         if not new:
             say(f"{row.selector} waits for its record since {when(row.created_at)}; no other key was made")
-    say("Publish these records. The running server looks at the DNS every minute, after a day every hour, signs with a")
-    say("key once its record is there, and retires the previous key, whose record has to stay for 7 more days.")
-    say(f"State of the keys: inbox domain dkim list {domain}. Look now: inbox domain dkim activate {domain} SELECTOR")
+    say("Publish these records. The running server checks the DNS every minute, after a day every hour, signs with a")
+    say("key once its record is there, and retires the previous key, whose record must stay for 7 more days.")
+    say(f"State of the keys: inbox domain dkim list {domain}. Check now: inbox domain dkim activate {domain} SELECTOR")
 
 
 def _record(row: DkimKeyRecord) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""``inbox domain records`` and ``inbox domain check``: what a domain needs in the DNS, and whether it is there."""
+"""``inbox domain records`` and ``inbox domain check``: the DNS records that a domain needs, and their state."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def records(
         say(f"not in the zone of {needs.domain}: {', '.join(elsewhere)}")
     if not needs.addresses:
         say("")
-        say(f"{needs.hostname} needs its addresses (A, AAAA), and they its name (PTR): --address tells which")
+        say(f"{needs.hostname} needs its addresses (A, AAAA), and they its name (PTR): set them with --address")
 
 
 async def check(
@@ -84,7 +84,7 @@ async def check(
 ) -> None:
     """Compare the DNS records that a domain needs with what the DNS shows.
 
-    Asks DNS_RESOLVER. Exit code 1 if something is wrong; warnings alone are none.
+    Asks DNS_RESOLVER. Exit code 1 if something is wrong; warnings alone do not count.
     """
     from inbox.hosting.dns.check import STEPS
     from inbox.hosting.dns.findings import Outcome
@@ -141,7 +141,7 @@ async def _needs(domain: str, addresses: list[str] | None, reports: str | None) 
         host = make_mail_host(settings, clock)
         needs = await domain_needs(db, host, hosted, clock, addresses=given, reports=to)
     if "." not in needs.hostname or needs.hostname.endswith((".localhost", ".local", ".localdomain")):
-        warn(f"{needs.hostname} is no public name: set SERVER_HOSTNAME")
+        warn(f"{needs.hostname} is not a public name: set SERVER_HOSTNAME")
     return needs
 
 

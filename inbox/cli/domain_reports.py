@@ -1,4 +1,4 @@
-"""``inbox domain reports``: what others report about mail from a hosted domain, and our reports to them."""
+"""``inbox domain reports``: reports of other servers about mail from a hosted domain, and our reports to them."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ async def show(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many reports.")] = 100,
     as_json: Json = False,
 ) -> None:
-    """Show what others report about mail from a hosted domain, newest first. The word show may be left out."""
+    """Show reports about mail from a hosted domain, newest first. The word show may be omitted."""
     async with database() as db:
         hosted = await hosting(db, canonical_domain(domain))
         since = time.time() - days * DAY
-        found = await db.dmarc_reports.reports(hosted.organization.id, hosted.fqdn, since, limit)
+        found = await db.dmarc_reports.reports(hosted.tenant.id, hosted.fqdn, since, limit)
     none = f"no reports about {hosted.fqdn} in {days} days"
     if rows:
         shown = [row for report in found for row in _rows(report)]
@@ -119,7 +119,7 @@ async def build(
     ] = 500,
     as_json: Json = False,
 ) -> None:
-    """Build the reports of a day as mails that are ready to be sent, and say who gets none, and why.
+    """Build the reports of a day as mails that are ready to be sent, and list the domains that get none, with reasons.
 
     Nothing is sent. A report goes outside of the organization that it is about only where the destination's DNS
     consents. A second build of a day gives the same reports; what was built before counts for --most and --most-each.
@@ -128,7 +128,7 @@ async def build(
     settings = config()
     submitter = _submitter(settings, sender, organization)
     if submitter.domain.endswith("localhost"):
-        warn(f"the reports will say that they come from {submitter.domain}: set SERVER_HOSTNAME")
+        warn(f"the reports will name {submitter.domain} as their sender: set SERVER_HOSTNAME")
     async with database() as db:
         shown = await _build(settings, db, submitter, day, only, out, most, most_each)
     about = f" about {only}" if only else ""
@@ -200,7 +200,7 @@ async def _import(db: Database, executors: Executors, path: Path) -> dict[str, A
     if hosted is None:
         return row | {"result": "no tenant hosts the domain"}
     try:
-        filed = await file_report(db.dmarc_reports, hosted.organization.id, report, time.time(), executors)
+        filed = await file_report(db.dmarc_reports, hosted.tenant.id, report, time.time(), executors)
     except FromTheFuture as error:
         return row | {"result": str(error)}
     return row | {"result": "filed" if filed else "known already"}

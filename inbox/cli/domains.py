@@ -35,7 +35,7 @@ async def add(
         owner = await tenant_named(db, tenant)
         taken = await db.tenants.domain(fqdn)
         if taken is not None:
-            raise NotSo(f"{fqdn} is hosted by {taken.organization.name} already")
+            raise NotSo(f"{fqdn} is hosted by {taken.tenant.name} already")
         await db.tenants.add_domain(owner.id, fqdn)
     say(f"{tenant} hosts {fqdn}")
 
@@ -50,7 +50,7 @@ async def list_(
     async with database() as db:
         found = await db.tenants.domains(await tenant_id(db, tenant))
     rows = [
-        {"domain": d.fqdn, "tenant": d.organization.name, "active": d.is_active, "overrides": shown(d.overrides)}
+        {"domain": d.fqdn, "tenant": d.tenant.name, "active": d.is_active, "overrides": shown(d.overrides)}
         for d in found
     ]
     show_rows(
@@ -65,7 +65,7 @@ async def set_(
         list[str], typer.Argument(help="FIELD=VALUE; FIELD= unsets; FIELD=@FILE reads the value (keys) from a file.")
     ],
 ) -> None:
-    """Set override fields of a domain: the last word on its policy.
+    """Set fields of a domain that override its policy.
 
     For example: inbox domain set example.org require_spf_pass=false plus_delimiter=-
     """
@@ -80,7 +80,7 @@ async def set_(
         hosted = await hosting(db, canonical_domain(domain))
         overrides = changed(hosted.overrides, given)
         await _check_postmaster(db, hosted, overrides.postmaster if "postmaster" in given else None)
-        await db.tenants.set_domain_overrides(hosted.organization.id, hosted.fqdn, overrides)
+        await db.tenants.set_domain_overrides(hosted.tenant.id, hosted.fqdn, overrides)
     used = acted_on(find_plugins(config()))
     unused = sorted(name for name, text in given.items() if text.strip() and name not in used)
     if unused:
@@ -95,8 +95,8 @@ async def set_(
 
 async def _check_postmaster(db: Database, hosted: HostedDomain, address: str | None) -> None:
     """Raises NotSo if the address leads to no account of the same tenant: a person must read postmaster@."""
-    if address is not None and not await db.accounts.targets(hosted.organization.id, address):
-        raise NotSo(f"postmaster: {address} leads to no account of {hosted.organization.name} (inbox account list)")
+    if address is not None and not await db.accounts.targets(hosted.tenant.id, address):
+        raise NotSo(f"postmaster: {address} leads to no account of {hosted.tenant.name} (inbox account list)")
 
 
 def _field(text: str) -> tuple[str, str]:

@@ -30,8 +30,8 @@ async def import_domains(
     mistakes = Mistakes(source)
     lines = read(source, ("tenant", "domain"), (), mistakes)
     async with database() as db:
-        names = {one.name: one.id for one in await db.tenants.organizations()}
-        hosted = {one.fqdn: one.organization.id for one in await db.tenants.domains()}
+        names = {one.name: one.id for one in await db.tenants.all()}
+        hosted = {one.fqdn: one.tenant.id for one in await db.tenants.domains()}
         wanted: dict[str, str] = {}
         existing = 0
         for line in lines:
@@ -159,7 +159,7 @@ class _Book:
         fqdn = address.rpartition("@")[2]
         if fqdn not in self._domains:
             hosted = await self._db.tenants.hosted(fqdn)
-            self._domains[fqdn] = hosted.organization.id if hosted is not None and hosted.is_active else None
+            self._domains[fqdn] = hosted.tenant.id if hosted is not None and hosted.is_active else None
         tenant = self._domains[fqdn]
         if tenant is not None and tenant not in self._read:
             self._read.add(tenant)

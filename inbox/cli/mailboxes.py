@@ -23,23 +23,23 @@ async def list_(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show mailboxes with messages, unseen messages and sizes (octets), and how much that is together."""
+    """Show mailboxes with messages, unseen messages and sizes (octets), and their totals."""
     from inbox.flow.mailboxes.holdings import Holdings
 
     if account is None and tenant is None:
         raise WrongUsage("give --account ADDRESS or --tenant NAME")
     async with database() as db:
         holdings = Holdings(db.accounts, db.mailboxes)
-        organization = None if tenant is None else await tenant_named(db, tenant)
+        wanted = None if tenant is None else await tenant_named(db, tenant)
         if account is not None:
             key = Address.parse(account).key
             owner = await db.accounts.by_address(key)
-            if owner is None or (organization is not None and owner.organization != organization.id):
+            if owner is None or (wanted is not None and owner.tenant != wanted.id):
                 raise NotFound(f"no account {key}" + (f" of {tenant}" if tenant is not None else ""))
             found = await holdings.of_account(owner)
         else:
-            assert organization is not None, "one of them was given"
-            found = await holdings.of_tenant(organization)
+            assert wanted is not None, "one of them was given"
+            found = await holdings.of_tenant(wanted)
     rows: list[dict[str, Any]] = [
         {
             "mailbox": held.mailbox.name,

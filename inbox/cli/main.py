@@ -143,7 +143,7 @@ def main() -> None:
     except InboxError as error:
         _end(str(error), 1)
     except BrokenPipeError:
-        # The reader of our output went away (``| head``): it has what it wanted.
+        # The reader of our output closed the pipe (``| head``): it has all that it needs.
         discard(sys.stdout)
         sys.exit(1)
     except OSError as error:

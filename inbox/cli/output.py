@@ -25,7 +25,7 @@ Row = Mapping[str, Any]
 
 #: ``--json`` of every command that shows something.
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-#: Outcomes and states by what they mean for an operator: green, yellow, red.
+#: Colours of outcomes and states: good is green, partial yellow, bad red.
 _COLOURS: Final = {
     **dict.fromkeys(("accept", "ok", "pass", "enforce", "active", "yes"), "32"),
     **dict.fromkeys(("quarantine", "defer", "mixed", "warn", "shadow", "pending"), "33"),
@@ -36,7 +36,7 @@ _colour: ContextVar[str] = ContextVar("colour", default="auto")
 _PAINTED: Final = ("outcome", "mode", "state", "result", "active")
 #: A verdict or an outcome in the lines of ``inbox explain``, and the text before it.
 _VERDICT: Final = re.compile(
-    r"(?P<before>\S+: |    said   )(?P<word>(?i:accept|reject|defer|quarantine|discard)|mixed)\b"
+    r"(?P<before>\S+: |    answer )(?P<word>(?i:accept|reject|defer|quarantine|discard)|mixed)\b"
 )
 
 
@@ -70,7 +70,7 @@ class RowPrinter:
     """Prints rows as they come, below one header; their widths are not known yet.
 
     Args:
-        widths: what the columns usually take; what is wider is cut on a terminal and shown whole in a pipe.
+        widths: usual widths of the columns; wider values are cut on a terminal and shown whole in a pipe.
     """
 
     def __init__(self, widths: Mapping[str, int], *, as_json: bool) -> None:
@@ -114,7 +114,7 @@ def on_terminal() -> bool:
 
 
 def use_colour() -> bool:
-    """``--color``; if it says nothing, whether standard output is a terminal that has colours and NO_COLOR is unset
+    """``--color``; without it, whether standard output is a terminal that has colours and NO_COLOR is unset
     (no-color.org)."""
     wanted = _colour.get()
     if wanted != "auto":
@@ -149,7 +149,7 @@ def show_one(values: Row, *, as_json: bool) -> None:
 
 
 def say(text: str) -> None:
-    """A line about what was done, on standard output."""
+    """Prints a line about a result on standard output."""
     print(escaped(text))
 
 
@@ -159,7 +159,7 @@ def warn(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """A line on standard error. If that cannot be written, the work goes on: the exit code says how it ended."""
+    """A line on standard error. If that cannot be written, the work continues: the exit code shows the result."""
     try:
         print(escaped(text), file=sys.stderr)
         sys.stderr.flush()
@@ -189,7 +189,7 @@ def as_text(value: object) -> str:
 
 
 def escaped(text: str) -> str:
-    """``text`` with what is not printable written as ``\\x1b``."""
+    """``text`` with unprintable characters escaped, such as ``\\x1b``."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)

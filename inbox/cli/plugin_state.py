@@ -1,4 +1,4 @@
-"""``inbox plugins state``: what plugins remember about tenants, in the database."""
+"""``inbox plugins state``: entries that plugins keep about tenants in the database."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Table = Annotated[str | None, typer.Option("--table", help="Only in this table o
 
 @command(app, "list")
 async def list_(tenant: Tenant = None, as_json: Json = False) -> None:
-    """Show which plugins remember something, in which tables, and how many entries."""
+    """Show the plugins that have entries, with their tables and numbers of entries."""
     async with database() as db:
         rows = await _rows(db, await db.plugin_state.sizes(await tenant_id(db, tenant)))
     show_rows(rows, COLUMNS, as_json=as_json, none="no plugin remembers anything")
@@ -45,7 +45,7 @@ async def show(
     limit: Annotated[int, typer.Option(min=1, max=_MOST, help="At most this many entries.")] = 100,
     as_json: Json = False,
 ) -> None:
-    """Show what a plugin remembers about a tenant: its entries by table and key, with the time when each expires."""
+    """Show a plugin's entries about a tenant by table and key, with the time when each expires."""
     async with database() as db:
         owner = await tenant_id(db, tenant)
         assert owner is not None, "the option is required"
@@ -73,7 +73,7 @@ async def clear(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Remove what a plugin remembers about a tenant, or about all. A running server works with what is left at once."""
+    """Remove entries of a plugin for a tenant, or for all. It takes effect in a running server at once."""
     if (tenant is None) == (not everybody):
         raise WrongUsage("give either --tenant NAME or --all")
     async with database() as db:
@@ -95,7 +95,7 @@ async def clear(
 
 
 async def _rows(db: Database, sizes: list[StateSize]) -> list[dict[str, Any]]:
-    names = {one.id: one.name for one in await db.tenants.organizations()}
+    names = {one.id: one.name for one in await db.tenants.all()}
     rows = [
         {
             "plugin": size.plugin,

@@ -29,7 +29,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 Name = Annotated[str, typer.Argument(help="The plugin's name.")]
 Tenant = Annotated[str | None, typer.Option("--tenant", help="For this tenant (its name).")]
 OfDomain = Annotated[str | None, typer.Option("--domain", help="For this hosted domain only, in its tenant's policy.")]
-Everybody = Annotated[bool, typer.Option("--all", help="For everybody: edits default.yaml.")]
+Everybody = Annotated[bool, typer.Option("--all", help="For all tenants: edits default.yaml.")]
 
 
 @command(app, "list")
@@ -50,7 +50,7 @@ async def list_(
         known = []
     else:
         async with database() as db:
-            owners = [await tenant_named(db, tenant)] if tenant else await db.tenants.organizations()
+            owners = [await tenant_named(db, tenant)] if tenant else await db.tenants.all()
             known = [owner.name for owner in owners]
     effective = {name: policies.effective(name) for name in known if tenant or name not in policies.suspended}
     rows = [_row(found.plugins[name], effective, policies) for name in found.names()]
@@ -105,7 +105,7 @@ async def info(name: Name, as_json: Json = False) -> None:
 async def enable(name: Name, tenant: Tenant = None, domain: OfDomain = None, everybody: Everybody = False) -> None:
     """Switch a plugin on: edits the policy file of a tenant, or default.yaml; keeps comments, checks it first.
 
-    What a tenant's own policy says wins over --all. Asks the running server whether the change is in force; exit code 1
+    A tenant's own policy overrides --all. Asks the running server whether the change is in force; exit code 1
     if it is not.
     """
     await _switch(name, tenant, domain, everybody, on=True)
@@ -121,18 +121,18 @@ async def disable(
 ) -> None:
     """Switch a plugin off: edits the policy file of a tenant, or default.yaml; keeps comments, checks it first.
 
-    What a tenant's own policy says wins over --all. Asks the running server whether the change is in force; exit code 1
+    A tenant's own policy overrides --all. Asks the running server whether the change is in force; exit code 1
     if it is not.
     """
     plugin = _plugin(_found(), name)
-    whom = domain or tenant or "everybody"
+    target = domain or tenant or "all tenants"
     if plugin.essential and not force:
         from inbox.policy.warnings import CONSEQUENCE
 
-        raise NotSo(f"{name} is essential: {CONSEQUENCE}. To disable it for {whom} nevertheless: --force")
+        raise NotSo(f"{name} is essential: {CONSEQUENCE}. To disable it for {target} nevertheless: --force")
     await _switch(name, tenant, domain, everybody, on=False)
     if plugin.essential:
-        warn(f"no plugin that resolves recipients: all mail for {whom} is answered 451 from now on")
+        warn(f"no plugin that resolves recipients: all mail for {target} is answered 451 from now on")
 
 
 @command(app, "new")
@@ -181,14 +181,14 @@ async def _switch(name: str, tenant: str | None, domain: str | None, everybody: 
     _plugin(_found(), name)
     owner, fqdn = await _whose(tenant, domain, everybody)
     path = switch_plugin(config(), owner, name, on=on, domain=fqdn)
-    say(f"{name} is {'on' if on else 'off'} for {fqdn or owner or 'everybody'} ({path})")
+    say(f"{name} is {'on' if on else 'off'} for {fqdn or owner or 'all tenants'} ({path})")
     if owner and fqdn is None:
         # The server answers about a tenant's policy, not about a domain's.
         _ask_server(name, owner, on=on)
 
 
 async def _whose(tenant: str | None, domain: str | None, everybody: bool) -> tuple[str, str | None]:
-    """The tenant's name (empty: everybody's policy) and the domain that are meant. Raises WrongUsage, NotFound."""
+    """The tenant's name (empty: the policy of all tenants) and the domain. Raises WrongUsage, NotFound."""
     if everybody and tenant is None and domain is None:
         return "", None
     if everybody or (tenant is None and domain is None):
@@ -198,13 +198,13 @@ async def _whose(tenant: str | None, domain: str | None, everybody: bool) -> tup
             return (await tenant_named(db, tenant or "")).name, None
         fqdn = canonical_domain(domain)
         hosted = await db.tenants.hosted(fqdn)
-    if hosted is None or tenant not in (None, hosted.organization.name):
+    if hosted is None or tenant not in (None, hosted.tenant.name):
         raise NotFound(f"no tenant hosts {fqdn}" if hosted is None else f"{fqdn} is not {tenant}'s")
-    return hosted.organization.name, fqdn
+    return hosted.tenant.name, fqdn
 
 
 def _ask_server(name: str, tenant: str, *, on: bool) -> None:
-    """Says whether the running server took the policy up. Raises NotSo if it did not."""
+    """Prints whether the running server applies the policy. Raises NotSo if it does not."""
     client = server()
     try:
         answer = client.call("POST", f"/policies/{tenant}")
@@ -212,7 +212,7 @@ def _ask_server(name: str, tenant: str, *, on: bool) -> None:
         warn(f"whether the change is in force is not known: {error}")
         return
     if answer is None:
-        say("no server is running: the next start takes it up")
+        say("no server is running: it applies from the next start")
         return
     mode = answer.get("plugins", {}).get(name, "off")
     if (mode != "off") is on and not answer["problems"]:

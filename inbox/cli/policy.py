@@ -120,10 +120,10 @@ async def show(
         async with database() as db:
             hosted = await db.tenants.domain(fqdn) if fqdn else None
             if tenant is None and fqdn is not None:
-                tenant = (hosted or await hosting(db, fqdn)).organization.name
+                tenant = (hosted or await hosting(db, fqdn)).tenant.name
             if tenant is not None:
                 await tenant_named(db, tenant)
-            if hosted is not None and hosted.organization.name != tenant:
+            if hosted is not None and hosted.tenant.name != tenant:
                 raise WrongUsage(f"{fqdn} is not {tenant}'s")
             overrides = hosted.overrides if hosted else None
     policy = policies.effective(tenant or "", fqdn, key, overrides)
@@ -150,7 +150,7 @@ async def explain(
     helo: Annotated[str | None, typer.Option(help="The peer's name; client.example.org if left out.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what would become of a message, and why. Plugins run, nothing is stored and nothing is counted.
+    """Show the outcome for a message, and the reasons. Plugins run, nothing is stored and nothing is counted.
 
     What is left out is taken from the fields that this server wrote in front of a message when it stored it.
     Exit code 1 if it would not be accepted.
@@ -187,7 +187,7 @@ def _letter(
     content = re.sub(rb"\r?\n", b"\r\n", raw)
     traced = read_trace(content, server_name)
     if traced is None and (sender is None or not recipients):
-        raise WrongUsage(f"--from and --to are needed: {eml} is no message that {server_name} stored")
+        raise WrongUsage(f"--from and --to are needed: {eml} was not stored by {server_name}")
     try:
         known = traced.peer if traced is not None else ip_address("192.0.2.1")
         peer = ip_address(ip) if ip is not None else known
@@ -235,7 +235,7 @@ def _is_in(mistake: Mistake, path: Path) -> bool:
 
 
 def _folder_of(path: Path) -> tuple[Path, Path | None]:
-    """The policy folder, and the one file in it that is asked about."""
+    """The policy folder, and the one file in it to check."""
     from inbox.policy.folder import TENANT_FOLDER
 
     if path.is_dir():

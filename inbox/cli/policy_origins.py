@@ -1,4 +1,4 @@
-"""The part of ``inbox policy show`` that says which level each value comes from."""
+"""The part of ``inbox policy show`` that names the level of each value."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ WhichOnes = Annotated[list[str], typer.Argument(metavar="ID...", help="TENANT/NU
 async def list_(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None, as_json: Json = False
 ) -> None:
-    """Show what is in quarantine, with the decision that put it there: inbox explain DECISION."""
+    """List mail in quarantine, with the decision that put it there: inbox explain DECISION."""
     rows = []
     async with _quarantine() as quarantine:
         for owner in await quarantine.tenants(tenant):
@@ -34,7 +34,7 @@ async def list_(
 
 @command(app, "show")
 async def show(which: Which, as_json: Json = False) -> None:
-    """Show one quarantined mail: what is known of it, its first words, its header fields."""
+    """Show one quarantined mail: its data, its first words, its header fields."""
     async with _quarantine() as quarantine:
         held = await _held(quarantine, which)
     row = {**_row(held), "snippet": held.message.email.snippet}
@@ -62,7 +62,7 @@ async def release(which: WhichOnes) -> None:
 
 @command(app, "delete")
 async def delete(which: WhichOnes) -> None:
-    """Throw quarantined mail away."""
+    """Delete quarantined mail."""
     async with _quarantine() as quarantine:
         with progress("Deleting", len(which)) as step:
             for one in which:

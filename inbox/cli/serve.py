@@ -93,7 +93,7 @@ def dev() -> None:
 
 
 def _served(work: Coroutine[Any, Any, None]) -> None:
-    """Serves; a wrong default.yaml ends the program with an exit code of its own."""
+    """Serves; an invalid default.yaml ends the program with a special exit code."""
     from inbox.app.serve.exits import EX_CONFIG
 
     try:

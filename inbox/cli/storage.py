@@ -58,7 +58,7 @@ async def show(as_json: Json = False) -> None:
 
 @command(app, "adopt")
 async def adopt(yes: Yes = False) -> None:
-    """Make this database and this blob store a pair, whatever they were. Without --yes it only explains."""
+    """Make this database and this blob store a pair, whatever their state. Without --yes it only explains."""
     from inbox.app.wiring.stores import places
     from inbox.store.pairing import State, examine, explain
     from inbox.store.pairing import adopt as make_pair
@@ -69,7 +69,7 @@ async def adopt(yes: Yes = False) -> None:
         say(explain(found, where))
         if found.state is State.PAIR:
             raise NotSo("they are a pair already; nothing was changed")
-        say(f"Of {found.messages} messages that were looked at {found.present} have their blob there.")
+        say(f"Of {found.messages} checked messages {found.present} have their blob there.")
         say("")
         for line in CONSEQUENCES:
             say(line)
@@ -116,7 +116,7 @@ async def sweep(
     from inbox.store.sweeper import Sweeper
 
     if yes is dry_run:
-        raise WrongUsage("say either --dry-run or --yes")
+        raise WrongUsage("use either --dry-run or --yes")
     configure_logs(console=True)
     async with stores() as here:
         where = places(here.config)

@@ -76,7 +76,7 @@ build-backend = "hatchling.build"
 [project]
 name = "inbox-__DASHED__"
 version = "0.1.0"
-description = "A plugin for inbox: say here what it does"
+description = "A plugin for inbox: describe here what it does"
 readme = "README.md"
 keywords = ["inbox-plugin"]
 classifiers = [

@@ -49,7 +49,7 @@ async def rm(
     """Remove a tenant; with --recursive all of its domains, accounts, aliases and mail.
 
     Works in small steps, during which other tenants get their mail; run again after an interruption, it goes on. The
-    tenant's decision records are kept until they are too old, unless --purge says otherwise.
+    tenant's decision records are kept until they expire, unless --purge is given.
     """
     from inbox.policy.tenant_files import set_policy_aside
     from inbox.store.ports.hosting import Scope
@@ -119,7 +119,7 @@ async def rename(
     checked_name(to)
     change = Change("rename", "tenant", name, name)
     async with database() as db:
-        found, taken = await db.tenants.organization(name), await db.tenants.organization(to)
+        found, taken = await db.tenants.by_name(name), await db.tenants.by_name(to)
         if found is None and taken is None:
             raise NotFound(f"no tenant {name}")
         if dry_run:
@@ -143,7 +143,7 @@ async def rename(
 
 
 def _reload() -> None:
-    """A running server reads its policies; what it has to say about them is passed on."""
+    """Makes a running server reload its policies, and reports their mistakes."""
     client = server()
     if not client.running():
         return

@@ -1,4 +1,4 @@
-"""``inbox tenant``: the organizations that mail is hosted for."""
+"""``inbox tenant``: tenants, for whom mail is hosted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inbox.cli.context import command, config, database, warn_of_suspended
 from inbox.cli.output import Json, say, show_rows, warn, when
 from inbox.cli.tenant_changes import checked_name
 
-app = typer.Typer(name="tenant", help="Tenants: organizations that mail is hosted for.", no_args_is_help=True)
+app = typer.Typer(name="tenant", help="Tenants, for whom mail is hosted.", no_args_is_help=True)
 tenant_changes.register(app)
 
 
@@ -24,7 +24,7 @@ async def add(
     checked_name(name)
     # The first command of an installation.
     async with database(create=True) as db:
-        created = await db.tenants.add_organization(name)
+        created = await db.tenants.add(name)
     say(f"tenant {created.name} created (id {created.id})")
 
 
@@ -32,7 +32,7 @@ async def add(
 async def list_(as_json: Json = False) -> None:
     """Show all tenants."""
     async with database() as db:
-        found = await db.tenants.organizations()
+        found = await db.tenants.all()
     states = _policies()
     rows = [
         {

@@ -1,1 +1,1 @@
-"""L2: the DNS resolver of a process, and its port."""
+"""L2: the DNS resolver of a process, and its interface."""

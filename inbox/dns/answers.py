@@ -1,4 +1,4 @@
-"""The port of the DNS: questions, answers and errors. Everything but the resolver itself uses only this."""
+"""The DNS interface: queries, answers and errors. All code except the resolver uses only this module."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class DnsError(InboxError):
 
 
 class DnsTemporary(DnsError):
-    """There is no answer now: SERVFAIL, REFUSED, a time-out, a bogus signature. Asking later may help."""
+    """No answer now: SERVFAIL, REFUSED, a timeout, a bogus signature. A later query may succeed."""
 
 
 #: The beginning of the text of :class:`LookupsSpent`, and the reason in facts that depend on it.
@@ -26,10 +26,10 @@ SPENT: Final = "too many slow look-ups"
 
 
 class LookupsSpent(DnsTemporary):
-    """The message, or the network that it came from, has used up its budget of slow look-ups. The text is ours and
-    quotes nobody.
+    """The message, or the network that it came from, has used up its budget of slow look-ups. The text quotes no input.
 
-    A stranger can bring this about. So it must never let mail in that would have been refused: it is a reason to defer.
+    The sender can cause this, so it must never lead to accepting mail that would have been refused: defer the mail
+    instead.
     """
 
 
@@ -40,7 +40,7 @@ class AnswerUnfit(DnsTemporary):
 class NameUnfit(DnsError):
     """The name cannot exist: an empty label, one of more than 63 octets, more than 253 in all (RFC 1035 §2.3.4).
 
-    Names come out of mail; callers treat this as a permanent error.
+    Names come from mail; callers treat this as a permanent error.
     """
 
     code, status, said = 550, "5.4.4", "A domain name is malformed"
@@ -48,7 +48,7 @@ class NameUnfit(DnsError):
 
 @dataclass(frozen=True, slots=True)
 class Mx:
-    """RFC 5321 §5.1. ``host`` is in lower case without the last dot; empty for a null MX (RFC 7505)."""
+    """RFC 5321 §5.1. ``host`` is in lower case without the trailing dot; empty for a null MX (RFC 7505)."""
 
     preference: int
     host: str
@@ -68,7 +68,7 @@ class Tlsa:
 class Answer(Generic[R]):
     """The records of one name and type, after CNAMEs.
 
-    ``exists`` is False for NXDOMAIN; no records and True is NODATA. ``authentic``: a validating resolver that is
+    ``exists`` is False for NXDOMAIN; without records, True means NODATA. ``authentic``: a validating resolver that is
     trusted (on loopback) vouches for it (the AD bit). ``ttl``: seconds for which it may be kept.
     """
 
@@ -79,11 +79,11 @@ class Answer(Generic[R]):
 
 
 class Resolver(Protocol):
-    """Questions by type. Names are A-labels, in any case, with or without the last dot.
+    """Queries by type. Names are A-labels, in any case, with or without a trailing dot.
 
-    Every method raises NameUnfit for a name that cannot be asked, and DnsTemporary when there is no answer now. None
-    raises anything else, and each ends within the resolver's time limit. Answers come from a cache while their TTL
-    lasts; equal questions that are under way share one query.
+    Every method raises NameUnfit for an invalid name, and DnsTemporary when there is no answer now. It raises nothing
+    else, and ends within the resolver's time limit. Answers are cached for their TTL; concurrent equal questions share
+    one query.
     """
 
     async def txt(self, name: str) -> Answer[bytes]:
@@ -95,15 +95,15 @@ class Resolver(Protocol):
     async def aaaa(self, name: str) -> Answer[IPv6Address]: ...
 
     async def mx(self, name: str) -> Answer[Mx]:
-        """In the order of preference."""
+        """The records, sorted by preference."""
         ...
 
     async def ptr(self, address: IPv4Address | IPv6Address) -> Answer[str]:
-        """The host names of an address, in lower case without the last dot."""
+        """The host names of an address, in lower case without the trailing dot."""
         ...
 
     async def tlsa(self, name: str) -> Answer[Tlsa]: ...
 
     async def cname(self, name: str) -> Answer[str]:
-        """The alias's target alone, in lower case without the last dot."""
+        """The target of the alias only, in lower case without the trailing dot."""
         ...

@@ -1,4 +1,4 @@
-"""The cache of answers, each for as long as it is valid: bounded in entries and octets, least recently used first."""
+"""A cache of valid answers, bounded in entries and octets; evicts the least recently used."""
 
 from __future__ import annotations
 
@@ -37,14 +37,15 @@ class AnswerCache:
         self._most_entries = entries
         self._most_octets = octets
         self._entries: OrderedDict[Question, _Entry] = OrderedDict()
-        #: Octets that the entries take, roughly.
+        #: Approximate octets of all entries.
         self.octets = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, question: Question) -> Outcome | None:
-        """The kept outcome; an answer's ``ttl`` is the rest of it, exact to a second. None if nothing is kept."""
+        """The cached outcome; an answer's ``ttl`` is the remaining time, exact to a second. None if nothing is
+        cached."""
         entry = self._entries.get(question)
         if entry is None:
             return None
@@ -59,7 +60,7 @@ class AnswerCache:
         return outcome
 
     def put(self, question: Question, outcome: Outcome, ttl: float) -> None:
-        """Keeps an outcome for ``ttl`` seconds. One that is larger than all that may be kept is not kept."""
+        """Caches an outcome for ``ttl`` seconds, unless it alone is larger than the cache."""
         if question in self._entries:
             self._remove(question)
         octets = _size(question, outcome)

@@ -1,9 +1,9 @@
-"""Budgets of slow look-ups: how many a message, and all messages from one network, may wait for.
+"""Budgets of slow look-ups for a message, and for all messages from one network.
 
-Name servers that never answer cost five seconds for each question. The sender of a message chooses which ones we ask.
-A look-up that takes longer than DNS_SLOW_SECONDS counts against the message that it is for and against the network
-that the message came from. Once a budget is spent, further look-ups end when they turn out to be slow. Quick ones and
-answers from the cache are never refused.
+Name servers that never answer cost five seconds for each query, and the sender of a message chooses the name servers. A
+look-up that takes longer than DNS_SLOW_SECONDS counts against its message and against the network from which the
+message came. Once a budget is spent, further look-ups end when they turn out to be slow. Quick ones and answers from
+the cache are never refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from inbox.dns.answers import SPENT
 
 
 class Lookups:
-    """The slow look-ups of one message: ``waiting`` are under way, ``slow`` are all."""
+    """The slow look-ups of one message: ``waiting`` are in progress, ``slow`` counts all."""
 
     __slots__ = ("network", "slow", "waiting")
 
@@ -44,13 +44,13 @@ class SlowLookups:
         return ""
 
     def begin(self, message: Lookups) -> None:
-        """One more is waited for."""
+        """Counts one more pending look-up."""
         message.waiting += 1
         message.slow += 1
         self._networks[message.network] = self._networks.get(message.network, 0) + 1
 
     def end(self, message: Lookups) -> None:
-        """It has an answer, or no task waits any more."""
+        """Counts one pending look-up less: it has an answer, or no task waits for it."""
         message.waiting -= 1
         left = self._networks[message.network] - 1
         if left:
@@ -62,12 +62,12 @@ class SlowLookups:
         return len(self._networks)
 
 
-#: For whom the current task asks; None: for ourselves, which no budget bounds.
+#: The message for which the current task asks; None: the server itself, which has no budget.
 _CURRENT: Final[ContextVar[Lookups | None]] = ContextVar("lookups", default=None)
 
 
 def current() -> Lookups | None:
-    """The message that the current task works for."""
+    """The message for which the current task works."""
     return _CURRENT.get()
 
 

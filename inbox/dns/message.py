@@ -1,8 +1,8 @@
-"""Questions and replies as octets (RFC 1035 §4), for the record types that mail needs.
+"""Encoding of queries and parsing of replies (RFC 1035 §4), for the record types that mail needs.
 
-A parser for everything takes its time: 2.4 KB of a hundred MX records with long names kept dnspython's busy for 0.2 s,
-and 8.7 KB of four hundred for a second, which a stranger can have us read ten times for one message. Here only what
-answers the question is read, once, and each name costs no more than its 255 octets.
+A general parser is slow: 2.4 KB of a hundred MX records with long names kept dnspython busy for 0.2 s, and 8.7 KB of
+four hundred for a second, and a sender can cause ten such replies per message. This parser reads only records that
+answer the query, once, and each name costs at most its 255 octets.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final
 from inbox.base.limits import DNS_ALIASES, DNS_RECORDS, DNS_REPLY_OCTETS, DNS_REPLY_RECORDS, DNS_TEXT_OCTETS
 from inbox.dns.answers import Mx, Tlsa
 
-#: Octets of UDP payload: what fits without fragments (DNS flag day 2020).
+#: Octets of UDP payload: fits without fragmentation (DNS flag day 2020).
 PAYLOAD: Final = 1232
 #: RFC 1035 §3.2.2, RFC 3596 §2.1, RFC 6698 §7.1.
 TYPES: Final[Mapping[str, int]] = {"A": 1, "NS": 2, "CNAME": 5, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28, "TLSA": 52}
@@ -39,15 +39,15 @@ class ReplyUnfit(Exception):
 
 
 class Truncated(Exception):
-    """TC is set: the reply did not fit, and is to be had over TCP (RFC 2181 §9)."""
+    """TC is set: the reply did not fit, and has to be fetched over TCP (RFC 2181 §9)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """``rcode`` is a name of RFC 1035 §4.1.1; only for NOERROR and NXDOMAIN does the rest mean something.
+    """``rcode`` is a name of RFC 1035 §4.1.1; the rest is only meaningful for NOERROR and NXDOMAIN.
 
-    ``records`` are those of the name that was asked for, or of what it is an alias for. ``ttl`` is in seconds; without
-    records, it is that of their absence (RFC 2308 §5), and None if the reply does not tell. ``authentic``: AD is set.
+    ``records`` are those of the queried name, or of the target of its alias. ``ttl`` is in seconds; without records, it
+    is the negative TTL (RFC 2308 §5), or None if the reply has none. ``authentic``: AD is set.
     """
 
     rcode: str
@@ -57,7 +57,7 @@ class Reply:
 
 
 def name_octets(name: str) -> bytes:
-    """A name of ASCII labels as it is sent, in lower case; "" is the root. The labels' lengths are the caller's."""
+    """A name of ASCII labels in wire format, in lower case; "" is the root. The caller checks the lengths of labels."""
     labels = name.lower().encode("ascii").split(b".") if name else []
     return b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
 
@@ -69,11 +69,11 @@ def question(identity: bytes, name: bytes, kind: str) -> bytes:
 
 
 def read_reply(wire: bytes, asked: bytes, kind: str) -> Reply:
-    """The reply to the query ``asked``, which was for ``kind``.
+    """Parse the reply to the query ``asked`` for ``kind``.
 
     Raises:
-        ReplyUnfit: it is not a reply, or is too large.
-        Truncated: it has to be asked for over TCP.
+        ReplyUnfit: not a valid reply, or too large.
+        Truncated: the query has to be repeated over TCP.
     """
     try:
         return _read(wire, asked, kind)
@@ -84,17 +84,17 @@ def read_reply(wire: bytes, asked: bytes, kind: str) -> Reply:
 def _read(wire: bytes, asked: bytes, kind: str) -> Reply:
     _, flags, questions, answers, authority, additional = _HEADER.unpack_from(wire)
     if not flags & _RESPONSE or wire[:2] != asked[:2]:
-        raise ReplyUnfit("no reply")
+        raise ReplyUnfit("not a reply")
     if flags & _TRUNCATED:
         raise Truncated
     total = answers + authority + additional
     if len(wire) > DNS_REPLY_OCTETS or total > DNS_REPLY_RECORDS:
         raise ReplyUnfit(f"{len(wire)} octets and {total} records")
     code = flags & 0x0F
-    if code not in {0, 3}:  # such a reply may come without the question
+    if code not in {0, 3}:  # such a reply may lack the question
         return Reply(RCODES[code] if code < len(RCODES) else f"RCODE{code}")
     end = len(asked) - len(_EDNS)
-    # Lengths of labels, types and the class are below 65: only letters change.
+    # Lengths of labels, types and the class are below 65, so lower() only changes letters.
     if questions != 1 or wire[_HEADER.size : end].lower() != asked[_HEADER.size : end]:
         raise ReplyUnfit("a reply to another question")
     found, at = _answer(wire, end, answers)
@@ -117,7 +117,7 @@ def _read(wire: bytes, asked: bytes, kind: str) -> Reply:
     return Reply("NOERROR", read, ttl, authentic)
 
 
-#: TTL and the data's place of each record, by its owner and type.
+#: TTL and position of the data of each record, by owner and type.
 _Found = dict[tuple[bytes, int], list[tuple[int, int, int]]]
 
 
@@ -159,7 +159,7 @@ def _extended_rcode(wire: bytes, at: int, count: int) -> int:
 
 
 def _follow(wire: bytes, found: _Found, name: bytes, kind: int) -> tuple[list[tuple[int, int]], int | None]:
-    """Places of the records that the name leads to, through aliases, and the least TTL on the way."""
+    """Positions of the records that the name resolves to through aliases, and the lowest TTL of the chain."""
     least: int | None = None
     for _ in range(DNS_ALIASES + 1):
         records = found.get((name, kind)) or found.get((name, TYPES["CNAME"]))
@@ -180,11 +180,11 @@ def _ttl(octets: int) -> int:
 
 
 def _name(wire: bytes, at: int) -> tuple[bytes, int]:
-    """The name, as :func:`name_octets` makes it, and where it ends."""
+    """The name in the form of :func:`name_octets`, and the position after it."""
     parts = []
     run = before = at
     octets, after = 0, 0
-    for _ in range(256):  # labels and pointers: of either, a name that makes sense has at most 127
+    for _ in range(256):  # labels and pointers: a valid name has at most 127 of either
         size = wire[at]
         if 0 < size < 64:
             at += size + 1
@@ -198,7 +198,7 @@ def _name(wire: bytes, at: int) -> tuple[bytes, int]:
         after = after or at + 2
         run = at = (size & 0x3F) << 8 | wire[at + 1]
         if at >= before:  # RFC 1035 §4.1.4: a prior occurrence
-            raise ReplyUnfit("a name that leads to itself")
+            raise ReplyUnfit("a name that points to itself")
         before = at
     raise ReplyUnfit("a malformed name")
 
@@ -212,7 +212,7 @@ def _after_name(wire: bytes, at: int) -> int:
 
 
 def _host(wire: bytes, start: int, stop: int) -> str:
-    """RFC 1035 §5.1, in lower case without the last dot; empty for the root."""
+    """RFC 1035 §5.1, in lower case without the trailing dot; empty for the root."""
     name, end = _name(wire, start)
     if end != stop:
         raise ReplyUnfit("a malformed record")

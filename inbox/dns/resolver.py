@@ -1,4 +1,4 @@
-"""The one resolver of a process: it asks a DNS server, keeps the answers, and asks the same thing once at a time."""
+"""The resolver of a process: it queries a DNS server, caches answers, and joins concurrent equal queries."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from inbox.dns.upstream import Upstream
 
 #: Seconds for one question, all retries included (RFC 7208 §4.6.4 allows 20 for all of SPF).
 LIFETIME: Final = 5.0
-#: Seconds for which an answer is kept at least: a TTL of 0 would make us ask at each of a message's many look-ups.
+#: Minimum seconds for which an answer is cached: with a TTL of 0, each of a message's many look-ups would be a query.
 LEAST_TTL: Final = 5.0
-#: And at most. RFC 8767 §4 advises a cap of days; keys and policies that were withdrawn should not outlive one.
+#: Maximum. RFC 8767 §4 advises a cap of days; withdrawn keys and policies should not outlive one day.
 MOST_TTL: Final = 86_400.0
-#: "There is none" is kept for as long as the zone's SOA says, up to this (RFC 2308 §5: one to three hours work well).
+#: Negative answers are cached for the time in the zone's SOA, up to this (RFC 2308 §5: one to three hours work well).
 MOST_NEGATIVE_TTL: Final = 3_600.0
-#: No answer: seconds until the next attempt (RFC 9520 §3.2: at least one second, at most five minutes).
+#: After a failure: seconds until the next attempt (RFC 9520 §3.2: at least one second, at most five minutes).
 FAILURE_TTL: Final = 5.0
 
 
 class _Flight:
-    """One question under way: who asked first, how many wait for it, and the time-out that ends it."""
+    """One pending query: the network that asked first, the number of waiters, and its timeout."""
 
     __slots__ = ("given_up", "network", "question", "started", "task", "timeout", "waiting", "zone")
 
@@ -43,14 +43,14 @@ class _Flight:
         self.task: asyncio.Task[Outcome]
 
     def give_up(self, why: str) -> None:
-        """Ends the question now; those who wait for it hear ``why``."""
+        """Ends the query now; its waiters get ``why``."""
         self.given_up = why
         if self.timeout is not None and not self.timeout.expired() and not self.task.done():
             self.timeout.reschedule(asyncio.get_running_loop().time())
 
 
 class _Flights:
-    """The questions under way, by name, by network and by organization; all in the order in which they began."""
+    """The pending queries by name, by network and by organization, in the order of their start."""
 
     def __init__(self) -> None:
         self.all: dict[Question, _Flight] = {}
@@ -58,16 +58,17 @@ class _Flights:
         self._zones: dict[str, int] = {}
 
     def has_room(self, zone: str, slow: float) -> bool:
-        """Whether one more about this organization may begin, if need be instead of one that began before ``slow``."""
+        """Whether one more query about this organization may begin, if necessary in place of one that began before
+        ``slow``."""
         if self._zones.get(zone, 0) >= DNS_ZONE_QUESTIONS:
             return False
         if len(self.all) < DNS_QUESTIONS:
             return True
-        # A network that asks much gives way first, and everybody's slow questions do before a new one is refused.
+        # Networks with many queries give way first, and slow queries of all networks before a new one is refused.
         for flights in (max(self._networks.values(), key=len), self.all):
             oldest = next(iter(flights.values()))
             if oldest.started <= slow:
-                oldest.give_up(f"{SPENT}: others needed the room")
+                oldest.give_up(f"{SPENT}: others needed the capacity")
                 self.remove(oldest)
                 return True
         return False
@@ -78,7 +79,7 @@ class _Flights:
         self._zones[flight.zone] = self._zones.get(flight.zone, 0) + 1
 
     def remove(self, flight: _Flight) -> None:
-        """Forgets a question; once more does no harm."""
+        """Removes a query; may be called again."""
         if self.all.get(flight.question) is not flight:
             return
         del self.all[flight.question]
@@ -91,13 +92,13 @@ class _Flights:
 
 
 class CachingResolver:
-    """``Resolver`` of ``inbox.dns.answers``, over UDP with EDNS and over TCP where an answer is cut off.
+    """``Resolver`` of ``inbox.dns.answers``, over UDP with EDNS, and over TCP for truncated answers.
 
     Args:
-        clock: tells how long an answer is kept.
-        server: ``host:port``; None takes the system's, which are read at each question.
-        lifetime: seconds for one question.
-        cache: where answers are kept.
+        clock: for expiry of answers.
+        server: ``host:port``; None: the system's servers, which are read for each query.
+        lifetime: seconds for one query.
+        cache: the cache of answers.
         system: the system's servers, as in resolv.conf(5).
         slow: seconds after which a look-up counts against the budgets of ``inbox.dns.lookups``.
     """
@@ -140,7 +141,7 @@ class CachingResolver:
         return await self._answer(("CNAME", name))
 
     async def validates(self) -> bool:
-        """Does a trusted server vouch for the DNS's root (AD)? Raises DnsTemporary if there is no answer."""
+        """Whether a trusted server validates the DNS root (AD). Raises DnsTemporary without an answer."""
         try:
             async with asyncio.timeout(self._lifetime):
                 return (await self._upstream.ask(name_octets(""), "NS")).authentic
@@ -156,11 +157,11 @@ class CachingResolver:
             if outcome is None:
                 outcome = await self._wait(self._flights.all.get(question) or self._ask(question))
         if isinstance(outcome, DnsError):
-            raise type(outcome)(*outcome.args)  # a copy: an error that is raised twice collects the tracebacks of both
+            raise type(outcome)(*outcome.args)  # a copy, because an error that is raised twice collects both tracebacks
         return outcome
 
     async def _wait(self, flight: _Flight) -> Outcome:
-        """The outcome of a question. A waiter that is cancelled gives up its wait, and not the others' question."""
+        """The outcome of a query. Cancelling a waiter does not cancel the query of the others."""
         message = current()
         flight.waiting += 1
         try:
@@ -200,7 +201,8 @@ class CachingResolver:
         return flight
 
     async def _find(self, flight: _Flight) -> Outcome:
-        """The outcome of a question; kept for as long as it is valid. Raises nothing: all waiters get it."""
+        """Finds the outcome of a query and caches it while it is valid. Never raises, because all waiters get the
+        outcome."""
         outcome: Outcome
         question = flight.question
         ttl = FAILURE_TTL
@@ -208,15 +210,15 @@ class CachingResolver:
             async with asyncio.timeout(0 if flight.given_up else self._lifetime) as flight.timeout:
                 outcome, ttl = await self._exchange(*question)
         except DnsTemporary as error:
-            outcome = type(error)(f"{_told(question)}: {error}"[:200])
+            outcome = type(error)(f"{_named(question)}: {error}"[:200])
         except TimeoutError:
             if flight.given_up:
                 return LookupsSpent(flight.given_up)
-            outcome = DnsTemporary(f"{_told(question)}: no answer within {self._lifetime:g} seconds")
+            outcome = DnsTemporary(f"{_named(question)}: no answer within {self._lifetime:g} seconds")
             silent = f"the name servers of {question[1][:80]!r} did not answer a moment ago"
             self._cache.put(_of_name_servers(question), DnsTemporary(silent), FAILURE_TTL)
-        except Exception as error:  # noqa: BLE001  a stranger's records made it; those who wait get it, named
-            outcome = DnsTemporary(f"{_told(question)}: {type(error).__name__}: {error}"[:200])
+        except Exception as error:  # noqa: BLE001  caused by received records; the waiters get it as an error
+            outcome = DnsTemporary(f"{_named(question)}: {type(error).__name__}: {error}"[:200])
         self._cache.put(question, outcome, ttl)
         return outcome
 
@@ -231,8 +233,8 @@ class CachingResolver:
 
 
 def organization(name: str) -> str:
-    """The end of a name under which, roughly, one organization's name servers answer. It is not looked up: some share
-    what they are asked in turns with their neighbours, and nothing else follows from it.
+    """The end of a name under which, roughly, one organization's name servers answer. It is a guess without a look-up:
+    it only decides which names share capacity.
     """
     labels = name.split(".")
     match labels[-2:]:
@@ -248,9 +250,9 @@ def organization(name: str) -> str:
 
 
 def _of_name_servers(question: Question) -> Question:
-    """The state of the name servers behind a question.
+    """The cache key for the state of the name servers of a query.
 
-    A question that they do not answer costs five seconds, and so would the next one of the same type and domain
+    An unanswered query costs five seconds, and so would the next one of the same type and domain
     (``s1._domainkey.example.org``, then ``_dmarc.example.org``).
     """
     kind, name = question
@@ -260,14 +262,14 @@ def _of_name_servers(question: Question) -> Question:
 
 
 def _normal(name: str) -> str:
-    """In lower case without the last dot. Raises NameUnfit."""
+    """The name in lower case without the trailing dot. Raises NameUnfit."""
     if not name.isascii():
-        raise NameUnfit(f"{name[:80]!r} is no A-label")
+        raise NameUnfit(f"{name[:80]!r} is not an A-label")
     normal = name.removesuffix(".").lower()
     if len(normal) > 253 or not all(0 < len(label) < 64 for label in normal.split(".")):
         raise NameUnfit(f"{name[:80]!r} has an empty label or is too long")
     return normal
 
 
-def _told(question: Question) -> str:
+def _named(question: Question) -> str:
     return f"{question[0]} of {question[1][:80]!r}"

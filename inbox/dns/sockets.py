@@ -1,10 +1,10 @@
-"""UDP sockets to one DNS server, shared by the questions that are under way.
+"""UDP sockets to one DNS server, shared by pending queries.
 
-A socket for each question would make sockets scarce, and questions without an answer would hold those that others
-wait for. While there are few questions, each has its own socket; beyond that, they share them. A socket has a random
-port, is closed when its last question has ended, and takes no new questions after SOCKET_QUESTIONS of them. An
-attacker who forges a reply has to hit the port and the random identity of a question: with shared sockets there are
-as many right pairs as there are questions, just as with a socket for each.
+A socket for each query would make sockets scarce, and unanswered queries would occupy those that others need. While
+there are few queries, each has its own socket; beyond that, they share sockets. A socket has a random port, is closed
+when its last query ends, and accepts no new queries after SOCKET_QUESTIONS. An attacker who forges a reply has to guess
+the port and the random identity of a query: with shared sockets there are as many valid pairs as queries, just as with
+a socket for each.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from typing import Any, Final
 
 from inbox.base.limits import DNS_SOCKETS
 
-#: Questions after which a socket takes no new ones: its port should not be the same for hours.
+#: Queries after which a socket accepts no new ones: its port should not stay the same for hours.
 SOCKET_QUESTIONS: Final = 1000
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    """Hands replies to the questions with their identities. Other datagrams are guesses or late, and are dropped."""
+    """Passes replies to the queries with their identities. Other datagrams are forged or late, and are dropped."""
 
     def __init__(self) -> None:
         self.replies: dict[bytes, asyncio.Future[bytes]] = {}
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        del addr  # the socket is connected: the kernel drops what others send
+        del addr  # the socket is connected, so the kernel drops datagrams of others
         reply = self.replies.get(data[:2])
         if reply is not None and not reply.done():
             reply.set_result(data)
 
     def error_received(self, exc: Exception) -> None:
-        # The kernel tells this of the server's port, and not of one question.
+        # The kernel reports this for the server's port, not for one query.
         for reply in self.replies.values():
             if not reply.done():
                 reply.set_exception(exc)
 
 
 class _Socket:
-    """One socket: ``users`` are questions under way, ``questions`` all that it had."""
+    """One socket: ``users`` counts pending queries, ``questions`` all that it had."""
 
     __slots__ = ("opening", "questions", "users")
 
@@ -101,7 +101,7 @@ class Sockets:
             return self._open[-1]
         socket = secrets.choice(self._open)
         if socket.questions >= SOCKET_QUESTIONS:
-            self._open.remove(socket)  # Its last question closes it.
+            self._open.remove(socket)  # Its last query closes it.
             self._open.append(_Socket(address, port))
             return self._open[-1]
         return socket

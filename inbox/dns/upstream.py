@@ -1,4 +1,4 @@
-"""Upstream DNS servers: their order, time-outs and retries, over UDP and TCP."""
+"""Upstream DNS servers: order, timeouts and retries, over UDP and TCP."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from inbox.dns.answers import AnswerUnfit, DnsTemporary
 from inbox.dns.message import Reply, ReplyUnfit, Truncated, question, read_reply
 from inbox.dns.sockets import Sockets
 
-#: Seconds that one server has for one attempt, and attempts that each server has.
+#: Seconds of one attempt, and attempts per server.
 ATTEMPT: Final = 2.0
 ROUNDS: Final = 3
-#: Seconds for which a server that did not answer is asked after all others.
+#: Seconds for which a server that did not answer is tried last.
 LATE: Final = 60.0
-#: Seconds for which the addresses of a DNS server that was given by its name are kept.
+#: Seconds for which the addresses of a DNS server with a host name are cached.
 ADDRESSES_KEPT: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """An address and a port. What a server on loopback says about DNSSEC is believed (AD, RFC 6840 §5.8)."""
+    """An address and a port. DNSSEC results of a server on loopback are trusted (AD, RFC 6840 §5.8)."""
 
     address: str
     port: int = 53
@@ -58,7 +58,7 @@ class Server:
         try:
             return read_reply(await self._over_tcp(asked), asked, kind)
         except Truncated:
-            raise ReplyUnfit("cut off even over TCP") from None
+            raise ReplyUnfit("truncated even over TCP") from None
         except asyncio.IncompleteReadError:
             raise ReplyUnfit("ends too soon over TCP") from None
 
@@ -76,16 +76,16 @@ class Server:
                 raise ReplyUnfit(f"{size} octets")
             return await reader.readexactly(size)
         finally:
-            writer.transport.abort()  # nothing more is sent
+            writer.transport.abort()  # nothing more to send
 
 
 class Upstream:
     """The servers that ``DNS_RESOLVER`` names, or those of the system.
 
     Args:
-        clock: tells when the addresses of a name are looked up again.
+        clock: for the expiry of a server's addresses.
         server: ``host:port``; None takes those of ``system``.
-        system: the file of resolv.conf(5). It need not exist at first, and is read again when it changes.
+        system: the file of resolv.conf(5). It need not exist at the start, and is read again when it changes.
     """
 
     def __init__(self, clock: Clock, server: str | None, system: Path = Path("/etc/resolv.conf")) -> None:
@@ -95,20 +95,20 @@ class Upstream:
         self._servers: tuple[Server, ...] = ()
         self._version: object = None
         self._until = 0.0
-        #: Servers that did not answer, and until when they are asked last.
+        #: Servers that did not answer, and the time until which they are tried last.
         self._late: dict[Server, float] = {}
 
     async def ask(self, name: bytes, kind: str) -> Reply:
-        """NOERROR or NXDOMAIN from the first server that says so; those that fail are asked no more.
+        """NOERROR or NXDOMAIN from the first server that returns it; servers that fail are not asked again.
 
         Raises:
             DnsTemporary: no server is known, or none answered.
-            AnswerUnfit: there was no answer that could be read.
+            AnswerUnfit: no answer could be parsed.
         """
         failures: dict[Server, str] = {}
         unfit = False
         now = self._clock.monotonic()
-        # Or else a first server that is gone would cost its time-out at every question.
+        # Otherwise a dead first server would cost its timeout for every query.
         servers = sorted(await self.servers(), key=lambda server: self._late.get(server, 0.0) > now)
         for _ in range(ROUNDS):
             for server in servers:
@@ -131,7 +131,7 @@ class Upstream:
         raise (AnswerUnfit if unfit else DnsTemporary)(reasons)
 
     async def servers(self) -> tuple[Server, ...]:
-        """The servers in the order to ask them. Raises DnsTemporary if there are none."""
+        """The servers in the order in which they are asked. Raises DnsTemporary if there are none."""
         if self._server is None:
             self._read_system()
         elif not self._servers or (self._until and self._clock.monotonic() >= self._until):
@@ -153,19 +153,19 @@ class Upstream:
 
     def _read_system(self) -> None:
         try:
-            status = self._system.stat()  # a file of a few lines, in memory: no wait
+            status = self._system.stat()  # a small file in the page cache: does not block
             version = (status.st_mtime_ns, status.st_ino, status.st_size)
             if self._servers and version == self._version:
                 return
             self._late.clear()
             self._servers, self._version = tuple(map(Server, _nameservers(self._system))), version
         except (OSError, ValueError) as error:
-            why = "is not there" if isinstance(error, FileNotFoundError) else "names no DNS server"
+            why = "does not exist" if isinstance(error, FileNotFoundError) else "names no DNS server"
             raise DnsTemporary(f"{self._system} {why}: set DNS_RESOLVER to host:port") from None
 
 
 def _nameservers(system: Path) -> list[str]:
-    """The addresses in a file of resolv.conf(5). Raises OSError, or ValueError for what names none."""
+    """The addresses in a file of resolv.conf(5). Raises OSError, or ValueError if it names none."""
     lines = [line.split() for line in system.read_text(encoding="utf-8").splitlines()]
     addresses = [str(ipaddress.ip_address(words[1])) for words in lines if words[:1] == ["nameserver"] and words[1:]]
     if not addresses:

@@ -69,11 +69,11 @@ class MailboxAppending:
     ) -> Placed:
         """Judges and stores one message; see the protocol."""
         identity = session.identity
-        if identity is None or mailbox.account != identity.account or mailbox.organization != identity.tenant:
+        if identity is None or mailbox.account != identity.account or mailbox.tenant != identity.tenant:
             raise AuthenticationFailed("a message was appended to another account's mailbox")
         owner = Address.parse(identity.address)
         domain = await self._directory.domain(owner.domain)
-        if domain is None or domain.organization.id != identity.tenant:
+        if domain is None or domain.tenant.id != identity.tenant:
             raise AuthenticationFailed(f"{owner.domain} is not hosted any more")
         into = IntoMailbox(identity.address, mailbox.name, Flag(flags), keywords, mailbox.id)
         envelope = await self._envelope(session, identity, domain, Message(content), into)

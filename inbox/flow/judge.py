@@ -71,7 +71,7 @@ class Judge:
         Raises:
             PolicyError: the tenant's policy is wrong, or the domain's own fields in the database contradict it.
         """
-        return self._policies.current.effective(domain.organization.name, domain.fqdn, address, domain.overrides)
+        return self._policies.current.effective(domain.tenant.name, domain.fqdn, address, domain.overrides)
 
     @property
     def judges_logins(self) -> bool:

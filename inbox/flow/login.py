@@ -126,9 +126,9 @@ class PasswordLogin:
         if not account.is_active:
             raise AuthenticationFailed("the account is disabled")
         domain = await self._domains.domain(account.address.rpartition("@")[2])
-        if domain is None or domain.organization.id != account.organization:
+        if domain is None or domain.tenant.id != account.tenant:
             raise AuthenticationFailed("the account's domain is not hosted any more")
-        return Identity(account.address, account.id, account.organization, domain.organization.name), domain
+        return Identity(account.address, account.id, account.tenant, domain.tenant.name), domain
 
     async def _is_limited(self, peer: str, key: str) -> bool:
         if await self._failures(_peer(peer)) >= FAILURES_PER_PEER:

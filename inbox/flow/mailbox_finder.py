@@ -52,7 +52,7 @@ class StoredMailboxFinder:
         kept = self._kept.get(key)
         if kept is None:
             found = await self._accounts.by_address(account)
-            if found is None or found.organization != tenant or not found.is_active:
+            if found is None or found.tenant != tenant or not found.is_active:
                 raise NotFound(f"no account {account} of {tenant}")
             kept = await self._ensured(tenant, found.id, name)
             self._kept.put(key, kept)

@@ -75,14 +75,14 @@ class Recipients:
         domain = await self._directory.domain(recipient.address.domain) or await self._postmaster(recipient)
         if domain is None:
             return await self._elsewhere(envelope, recipient)
-        recipient.tenant = domain.organization.id
-        recipient.tenant_name = domain.organization.name
+        recipient.tenant = domain.tenant.id
+        recipient.tenant_name = domain.tenant.name
         if self._is_second_tenant(envelope, domain):
             return NotAdmitted(ONE_TENANT)
         policy = self._judge.for_recipient(domain, recipient.effective.key)
         judgement = await self._asked(envelope, recipient, domain, policy)
         # Hooks had it in their hands, and whose recipient it is is not theirs to say.
-        recipient.tenant, recipient.tenant_name = domain.organization.id, domain.organization.name
+        recipient.tenant, recipient.tenant_name = domain.tenant.id, domain.tenant.name
         refusal = refusal_of(judgement.verdict)
         if refusal is not None:
             return NotAdmitted(refusal, judgement)
@@ -96,17 +96,15 @@ class Recipients:
         return NotAdmitted(UNKNOWN, judgement)
 
     def _is_second_tenant(self, envelope: Envelope, domain: HostedDomain) -> bool:
-        tenant = domain.organization.id
-        return self._judge.defers_second_tenant and any(
-            each.domain.organization.id != tenant for each in envelope.recipients
-        )
+        tenant = domain.tenant.id
+        return self._judge.defers_second_tenant and any(each.domain.tenant.id != tenant for each in envelope.recipients)
 
     async def _asked(
         self, envelope: Envelope, recipient: Recipient, domain: HostedDomain, policy: EffectivePolicy
     ) -> StageOutcome:
         """What the ``rcpt`` hooks say; they see the recipients of their own tenant."""
-        tenant = domain.organization
-        mine = [each.recipient for each in envelope.recipients if each.domain.organization.id == tenant.id]
+        tenant = domain.tenant
+        mine = [each.recipient for each in envelope.recipients if each.domain.tenant.id == tenant.id]
         view = view_for(envelope.transaction, tenant, mine)
         return await self._judge.judge(Stage.RCPT, policy, tx=view, recipient=recipient)
 
@@ -124,7 +122,7 @@ class Recipients:
         """For a domain that is not hosted, or is disabled."""
         suspended = await self._directory.suspended(recipient.address.domain)
         if suspended is not None:
-            recipient.tenant, recipient.tenant_name = suspended.organization.id, suspended.organization.name
+            recipient.tenant, recipient.tenant_name = suspended.tenant.id, suspended.tenant.name
             return NotAdmitted(SUSPENDED, why=_SUSPENDED_WHY)
         domain = None if self._relaying is None else await self._relaying.on_behalf_of(envelope.transaction)
         if domain is not None:
@@ -172,7 +170,7 @@ class Recipients:
     ) -> Admitted | NotAdmitted:
         destinations = await self._lookup(to, domain)
         if not destinations:
-            tenant = domain.organization.name
+            tenant = domain.tenant.name
             self._log.error("redirect_leads_nowhere", tenant=tenant, address=str(recipient.address), to=to)
             return NotAdmitted(MISCONFIGURED, judgement)
         recipient.redirected = Address.parse(to)
@@ -248,7 +246,7 @@ class Recipients:
         except AddressError:
             return ()
         domain = await self._directory.domain(address.domain)
-        if domain is None or domain.organization.id != home.organization.id:
+        if domain is None or domain.tenant.id != home.tenant.id:
             return ()
         accounts, _ = await self._directory.accounts(domain, address.key)
         return mailboxes_of([account.address for account in accounts])

@@ -25,7 +25,7 @@ from inbox.flow.envelope import Admitted, Envelope
 from inbox.flow.replies import outcome_of, refusal_of
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
-from inbox.mail.tenancy import HostedDomain, Organization
+from inbox.mail.tenancy import HostedDomain, Tenant
 from inbox.plugin.api.context import Recipient, Transaction
 from inbox.plugin.api.facts import Facts
 from inbox.policy.outcome import StageOutcome
@@ -75,30 +75,30 @@ class TenantShare(msgspec.Struct, frozen=True):
     @property
     def tenant(self) -> str:
         """The tenant's id."""
-        return self.domain.organization.id
+        return self.domain.tenant.id
 
     @property
     def tenant_name(self) -> str:
         """The tenant's name."""
-        return self.domain.organization.name
+        return self.domain.tenant.name
 
 
 def split(envelope: Envelope, content: Content) -> list[TenantShare]:
     """One share for each tenant and policy, in the order in which they came."""
     together: dict[tuple[str, int], list[Admitted]] = {}
     for admitted in envelope.recipients:
-        together.setdefault((admitted.domain.organization.id, id(admitted.policy)), []).append(admitted)
+        together.setdefault((admitted.domain.tenant.id, id(admitted.policy)), []).append(admitted)
     shares = []
     for own in together.values():
         domain = own[0].domain
-        view = view_for(envelope.transaction, domain.organization, [each.recipient for each in own])
+        view = view_for(envelope.transaction, domain.tenant, [each.recipient for each in own])
         dispositions = tuple([Disposition(each.recipient, each.destinations) for each in own])
         judgements = tuple([each.judgement for each in own if each.judgement is not None])
         shares.append(TenantShare(domain, view, own[0].policy, content, dispositions, judgements))
     return shares
 
 
-def view_for(tx: Transaction, tenant: Organization, recipients: list[Recipient]) -> Transaction:
+def view_for(tx: Transaction, tenant: Tenant, recipients: list[Recipient]) -> Transaction:
     """The transaction as one tenant's hooks may see it. What they change in it, or find out, stays in it: the
     connection and the parameters are copies, and facts about the connection are put over the common ones.
     """

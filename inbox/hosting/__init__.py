@@ -1,1 +1,1 @@
-"""L5: what a hosted domain needs: DNS records, signing keys, reports."""
+"""L5: DNS records, signing keys and reports of hosted domains."""

@@ -1,4 +1,4 @@
-"""The override fields of a hosted domain (``has_domain``), from texts as an operator types them."""
+"""The override fields of a hosted domain (``has_domain``), parsed from texts of an operator."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from inbox.policy.catalogue import Catalogue
 
 #: AES-256: what SSE-C takes.
 SSE_C_KEY_OCTETS = 32
-#: Refused by the command line: an operator who set them would believe that mail is encrypted from now on.
+#: Refused by the command line: an operator who sets them would believe that mail is encrypted from then on.
 ENCRYPTION = frozenset({"enc_mode", "enc_sse_c_key_b64", "enc_wrapped_dek_customer"})
 #: Fields with an effect in this version, besides those that plugins' settings name.
 USED = frozenset(
@@ -39,22 +39,22 @@ _NAMES = [field.name for field in fields(DomainOverrides)]
 
 
 def acted_on(plugins: Catalogue) -> frozenset[str]:
-    """The fields that something acts on: what is built in, and what settings of installed plugins name."""
+    """The fields with an effect: built-in ones, and those that settings of installed plugins name."""
     found = [plugins.get(name) for name in plugins.names()]
     return USED | {column for plugin in found if plugin is not None for column in plugin.domain_fields.values()}
 
 
 def changed(overrides: DomainOverrides, given: Mapping[str, str]) -> DomainOverrides:
-    """``overrides`` with the fields in ``given`` set to what their texts mean; an empty text unsets a field.
+    """``overrides`` with the fields in ``given`` parsed and set; an empty text unsets a field.
 
     Raises:
-        ConfigError: there is no such field, or its text is malformed; one line that names the field.
+        ConfigError: unknown field, or malformed text; one line that names the field.
     """
     values: dict[str, Any] = {}
     for name, text in given.items():
         if name not in _NAMES:
             near = difflib.get_close_matches(name, _NAMES, n=1)
-            raise ConfigError(f"{name}: no such field" + (f"; did you mean {near[0]}?" if near else ""))
+            raise ConfigError(f"{name}: unknown field" + (f"; did you mean {near[0]}?" if near else ""))
         values[name] = _value(name, text.strip()) if text.strip() else None
     try:
         checked = _ADAPTER.validate_python(values)
@@ -89,7 +89,7 @@ def _value(name: str, text: str) -> object:
                     raise ValueError("not 32 octets in base64")
             case "plus_delimiter":
                 if len(text) != 1 or not text.isascii() or text.isalnum() or text in '@"\\<>()[],;: ':
-                    raise ValueError("has to be one sign such as + or -")
+                    raise ValueError("has to be one character such as + or -")
             case _ if name.startswith("quota_") and text.startswith("-"):
                 raise ValueError("has to be 0 or more")
     except (ValueError, binascii.Error, AddressError) as error:

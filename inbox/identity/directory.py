@@ -1,11 +1,11 @@
-"""The directory: from an address to accounts, through hosted domains, aliases, plus addresses and catch-alls.
+"""The directory: resolves an address to accounts through hosted domains, aliases, plus addresses and catch-alls.
 
-An address is looked up as given, then without its plus detail, then as ``@domain``, the alias that is the domain's
-catch-all; ``postmaster`` as the address that the domain names, and not as the catch-all. Mail for a disabled account
-never goes to the catch-all.
+It looks up an address as given, then without its plus detail, then as ``@domain``, the alias that is the domain's
+catch-all; ``postmaster`` resolves to the address that the domain names, not to the catch-all. Mail for a disabled
+account never goes to the catch-all.
 
-Answers are kept for two seconds: a mail for a busy address does not ask the database for each recipient, and a
-change by another process is seen almost at once. A miss is never kept: a new account works at once.
+Answers are cached for two seconds: mail for a busy address does not query the database for each recipient, and a change
+by another process takes effect almost at once. A miss is never cached, so a new account works at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 
 from inbox.base.clock import Clock
 from inbox.base.kept import Kept
-from inbox.mail.tenancy import Account, HostedDomain, Organization
+from inbox.mail.tenancy import Account, HostedDomain, Tenant
 
 KEPT_SECONDS = 2.0
 KEPT_ENTRIES = 10_000
@@ -24,7 +24,7 @@ POSTMASTER = "postmaster"
 
 
 class DomainBook(Protocol):
-    """Port of the directory for domains."""
+    """Storage interface of the directory for domains."""
 
     async def domain(self, fqdn: str) -> HostedDomain | None: ...
 
@@ -32,11 +32,11 @@ class DomainBook(Protocol):
 
     async def domains(self, tenant: str | None = None) -> Sequence[HostedDomain]: ...
 
-    async def organizations(self) -> Sequence[Organization]: ...
+    async def all(self) -> Sequence[Tenant]: ...
 
 
 class AddressBook(Protocol):
-    """Port of the directory for addresses."""
+    """Storage interface of the directory for addresses."""
 
     async def targets(self, tenant: str, address: str, *, active: bool = True) -> list[Account]: ...
 
@@ -66,19 +66,19 @@ class AddressDirectory:
     async def suspended(self, fqdn: str) -> HostedDomain | None:
         """The hosting of a domain that is disabled, by itself or with its tenant. Raises StoreUnavailable."""
         found = await self._domain_book.hosted(fqdn)
-        return None if found is None or (found.is_active and found.organization.is_active) else found
+        return None if found is None or (found.is_active and found.tenant.is_active) else found
 
     async def is_empty(self) -> bool:
-        """True if there is no tenant at all, as in a database that was made a moment ago. Raises StoreUnavailable."""
-        self._populated = self._populated or bool(await self._domain_book.organizations())
+        """True if there are no tenants, as in a new database. Raises StoreUnavailable."""
+        self._populated = self._populated or bool(await self._domain_book.all())
         return not self._populated
 
     async def accounts(self, domain: HostedDomain, key: str) -> tuple[tuple[Account, ...], str | None]:
-        """The active accounts behind the address ``key`` (``Address.key``), and the plus detail if it was cut off.
+        """The active accounts behind the address ``key`` (``Address.key``), and the plus detail if it was removed.
 
-        The address as given comes first: ``ann+x@`` may be an address of its own. Raises StoreUnavailable.
+        The address as given comes first: ``ann+x@`` may be a separate address. Raises StoreUnavailable.
         """
-        tenant = domain.organization.id
+        tenant = domain.tenant.id
         found = await self._lookup(tenant, key)
         if found:
             return found, None
@@ -92,13 +92,13 @@ class AddressDirectory:
         local, _, fqdn = key.rpartition("@")
         postmaster = domain.overrides.postmaster
         if local == POSTMASTER:
-            # The policy names who else reads it, before any catch-all.
+            # The policy's address comes before any catch-all.
             return await self._lookup(tenant, postmaster) if postmaster is not None else (), None
         return await self._lookup(tenant, f"@{fqdn}"), None
 
     async def is_disabled(self, domain: HostedDomain, key: str) -> bool:
-        """True if the address leads to disabled accounts only. Raises StoreUnavailable."""
-        tenant = domain.organization.id
+        """True if the address resolves to disabled accounts only. Raises StoreUnavailable."""
+        tenant = domain.tenant.id
         if await self._address_book.targets(tenant, key, active=False):
             return True
         base, detail = _without_detail(domain, key)
@@ -115,22 +115,22 @@ class AddressDirectory:
         return found
 
     async def home(self, server_name: str) -> HostedDomain | None:
-        """The hosted domain that answers for the server itself: the one that its name is in, or a domain of the oldest
-        tenant that has any. Raises StoreUnavailable.
+        """The hosted domain that answers for the server itself: the one that contains its name, or a domain of the
+        oldest tenant that has one. Raises StoreUnavailable.
         """
         name = server_name
         while name:
             if (found := await self.domain(name)) is not None:
                 return found
             _, _, name = name.partition(".")
-        for tenant in sorted(await self._domain_book.organizations(), key=lambda each: (each.created_at, each.name)):
+        for tenant in sorted(await self._domain_book.all(), key=lambda each: (each.created_at, each.name)):
             hosted = [each for each in await self._domain_book.domains(tenant.id) if each.is_active]
             if tenant.is_active and hosted:
                 return hosted[0]
         return None
 
     def forget(self) -> None:
-        """Drops what is kept, after a change."""
+        """Clears the cache after a change."""
         self._domains.clear()
         self._targets.clear()
 
@@ -145,7 +145,7 @@ class AddressDirectory:
 
 
 def _without_detail(domain: HostedDomain, key: str) -> tuple[str, str | None]:
-    """The address without its plus detail, and the detail; None if it has none or the domain knows no details."""
+    """The address without its plus detail, and the detail; None if it has none or the domain does not use details."""
     overrides = domain.overrides
     local, _, fqdn = key.rpartition("@")
     base, delimiter, detail = local.partition(overrides.plus_delimiter or PLUS_DELIMITER)

@@ -1,7 +1,7 @@
 """Passwords: argon2id, off the event loop, a few at a time.
 
-Parameters are OWASP's for argon2id (19 MiB, 2 passes, 1 lane): about 45 ms a check. A check that succeeded is
-remembered for a few minutes under a keyed hash, because mail clients log in again and again.
+Parameters are OWASP's for argon2id (19 MiB, 2 passes, 1 lane): about 45 ms a check. A successful check is cached for a
+few minutes under a keyed hash, because mail clients log in repeatedly.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from inbox.base.clock import Clock
 from inbox.base.errors import ConfigError
 
-#: Seconds for which a verified password is not hashed again.
+#: Seconds for which a verified password is cached.
 REMEMBERED_SECONDS = 300
 REMEMBERED_ENTRIES = 10_000
-#: NIST SP 800-63B §5.1.1.2: at least 64 must be allowed. The upper bound keeps a stranger from feeding us megabytes.
+#: NIST SP 800-63B §5.1.1.2: at least 64 must be allowed. The upper bound protects against passwords of megabytes.
 MIN_PASSWORD = 8
 MAX_PASSWORD_OCTETS = 1024
 
@@ -30,17 +30,17 @@ MAX_PASSWORD_OCTETS = 1024
 def check_password(password: str) -> None:
     """Raises ConfigError if the password is too short or too long."""
     if len(password) < MIN_PASSWORD:
-        raise ConfigError(f"a password needs at least {MIN_PASSWORD} characters")
+        raise ConfigError(f"a password must have at least {MIN_PASSWORD} characters")
     if len(password.encode()) > MAX_PASSWORD_OCTETS:
-        raise ConfigError(f"a password has at most {MAX_PASSWORD_OCTETS} octets")
+        raise ConfigError(f"a password must have at most {MAX_PASSWORD_OCTETS} octets")
 
 
 class Passwords:
-    """Hashes and checks passwords in a pool of its own.
+    """Hashes and checks passwords in a separate thread pool.
 
     Args:
-        clock: for how long a success is remembered.
-        threads: hashes at a time; each holds 19 MiB while it runs.
+        clock: for the expiry of cached successes.
+        threads: concurrent hashes; each uses 19 MiB.
     """
 
     def __init__(self, clock: Clock, threads: int = 2) -> None:
@@ -49,7 +49,7 @@ class Passwords:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
         self._key = secrets.token_bytes(32)
         self._remembered: OrderedDict[bytes, float] = OrderedDict()
-        # Checked for an address that does not exist, so that the answer takes as long as for one that does.
+        # Checked for unknown addresses, so that they take as long as existing ones.
         self._nobody = self._hasher.hash(secrets.token_hex(16))
 
     async def hash(self, password: str) -> str:
@@ -62,7 +62,7 @@ class Passwords:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._hasher.hash, password)
 
     async def verify(self, stored: str | None, password: str) -> bool:
-        """True if ``password`` is the one that ``stored`` was made from; always takes as long when it is not."""
+        """True if ``password`` matches ``stored``; a mismatch always takes the same time."""
         if len(password.encode("utf-8", "surrogatepass")) > MAX_PASSWORD_OCTETS:
             return False
         token = hmac.digest(
@@ -78,7 +78,7 @@ class Passwords:
         return right
 
     def close(self) -> None:
-        """Lets running hashes finish."""
+        """Waits for running hashes."""
         self._pool.shutdown(wait=True)
 
     def _is_remembered(self, token: bytes) -> bool:

@@ -1,1 +1,1 @@
-"""L1: the nouns of mail, pure values without I/O."""
+"""L1: data types of mail, pure values without I/O."""

@@ -13,7 +13,7 @@ _QUOTED = r'"(?:[^"\\\x00-\x1f\x7f-\x9f]|\\[\x20-\x7e])*"'
 _ATEXT = r"[^\s\"<>()@,;:\\\[\].\x00-\x20\x7f-\x9f\ud800-\udfff]+"
 _DOTTED = rf"{_ATEXT}(?:\.{_ATEXT})*"
 _LITERAL = r"\[[0-9A-Za-z:.\-]{3,64}\]"
-#: Of a local part, dots may be anywhere: mobile carriers gave out ``user..name`` and ``user.`` by the million.
+#: In a local part, dots may be anywhere: mobile carriers assigned ``user..name`` and ``user.`` by the million.
 _UNQUOTED = rf"(?:{_ATEXT}|\.)+"
 _ADDRESS = re.compile(rf"({_QUOTED}|{_UNQUOTED})@({_DOTTED}|{_LITERAL})\Z")
 _NEEDS_NO_QUOTES = re.compile(rf"{_DOTTED}\Z")
@@ -31,11 +31,11 @@ class AddressError(ProtocolError):
 class Address:
     """One mailbox: ``local@domain``.
 
-    ``local`` is without quotes and in the case in which it came; ``domain`` is in lower case and its
-    internationalised labels are A-labels (``xn--…``), so that two equal domains compare equal.
+    ``local`` is without quotes and in its original case; ``domain`` is in lower case and its internationalised labels
+    are A-labels (``xn--…``), so that equal domains compare equal.
 
-    ``quoted``: it was written as a quoted string. ``user..name`` and ``"user..name"`` are the same mailbox, and some
-    servers take one form only, so that each is written as it came.
+    ``quoted``: it was written as a quoted string. ``user..name`` and ``"user..name"`` are the same mailbox, but some
+    servers accept only one form, so the original form is kept.
     """
 
     local: str
@@ -44,7 +44,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """The address that ``text`` spells, without angle brackets.
+        """Parse an address without angle brackets.
 
         Raises:
             AddressError: ``text`` is not an address, or is longer than ADDRESS_OCTETS.
@@ -58,7 +58,7 @@ class Address:
 
     @property
     def key(self) -> str:
-        """The form under which our own addresses are looked up: we do not tell upper from lower case."""
+        """The form under which local addresses are looked up, which ignores case."""
         return f"{self.local.casefold()}@{self.domain}"
 
     def __str__(self) -> str:
@@ -92,7 +92,7 @@ def canonical_domain(text: str) -> str:
         return lowered
     if not lowered.isascii():
         try:
-            # IDNA 2003 of the standard library: enough to tell domains apart, and it needs no tables of ours.
+            # IDNA 2003 of the standard library: enough to distinguish domains, and it needs no extra tables.
             lowered = lowered.encode("idna").decode("ascii")
         except UnicodeError as error:
             raise AddressError(f"not a domain: {text[:80]!r}") from error

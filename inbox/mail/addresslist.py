@@ -1,8 +1,8 @@
 """Address lists of header fields (RFC 5322 §3.4 and §4.4) as ENVELOPE shows them.
 
-Syntax errors do not lose an address: what is missing of it gets the words that Dovecot puts there, since a NIL
-in its place would mean the begin or the end of a group (RFC 9051 §7.5.2). Where Dovecot loses the address behind a
-display name with unquoted specials (``Bob [EXT] <a@b>``), the angle address is the mailbox and all before it the name.
+Syntax errors do not lose an address: missing parts get the same placeholders as in Dovecot, because NIL would mean the
+start or end of a group (RFC 9051 §7.5.2). Unlike Dovecot, it keeps the address after a display name with unquoted
+specials (``Bob [EXT] <a@b>``): the angle address is the mailbox, and all text before it the name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from inbox.mail.encoded import decode_plain, decode_value
 class ListedAddress(NamedTuple):
     """Display name, source route, mailbox and host as octets; None where ENVELOPE has NIL.
 
-    A group begins with an entry that has only ``mailbox`` (the group's name) and ends with one that has nothing.
+    A group begins with an entry that has only ``mailbox`` (the group's name) and ends with an empty one.
     """
 
     name: bytes | None
@@ -49,14 +49,14 @@ _SPACE = re.compile(rb"[ \t\r\n]*+")
 _LITERAL = re.compile(rb"\[(?>(?:[^\]\\]++|\\.)*)\]", re.DOTALL)
 _COMMENT_PIECE = re.compile(rb"[^()\\]++|\\.|[()]", re.DOTALL)
 _LINE_END = re.compile(rb"\r?\n")
-#: Display names that are not quoted as they must be: text that cannot end one, and what ends it.
+#: Display names that lack the required quotes: text that cannot end one, and its end.
 _UNQUOTED = re.compile(rb'[^"(<>,;@]++')
 _WHITE = re.compile(rb"[ \t\r\n]++")
 _IS_ATEXT: Final = frozenset(octet for octet in range(256) if _ATOM.match(bytes((octet,))))
 
 
 class _Broken(Exception):
-    """The text ends too early, or holds an unexpected character."""
+    """The text ends too early, or contains an unexpected character."""
 
 
 def parse_addresses(value: bytes) -> tuple[ListedAddress, ...]:
@@ -87,7 +87,7 @@ def _simple(value: bytes) -> ListedAddress | None:
 class _Parser:
     """Recursive descent over one value; every step moves forward, so its cost is linear.
 
-    Going back happens once per address (a phrase turns out to be no display name), over that address alone.
+    It backtracks at most once per address (if a phrase is not a display name), over that address alone.
     """
 
     __slots__ = ("comment", "data", "end", "found", "in_group", "pos")
@@ -112,12 +112,12 @@ class _Parser:
                 self.pos = comma + 1
                 self._skip()
         except _Broken:
-            pass  # A comment without end: nothing follows.
+            pass  # An unterminated comment: nothing follows.
         return tuple(self.found)
 
     def _passes_commas(self) -> bool:
-        """Skips empty elements between commas (obs-addr-list, obs-group-list), which are no incomplete addresses. False
-        at the end."""
+        """Skips empty elements between commas (obs-addr-list, obs-group-list), which are not incomplete addresses.
+        False at the end."""
         while self._peek() == 0x2C:
             self.pos += 1
             self._skip()
@@ -166,8 +166,8 @@ class _Parser:
             self._addr_spec()
 
     def _unquoted_name_addr(self, start: int) -> bool:
-        """``Bob [EXT] <a@b>``, ``Bob @ Work <a@b>``: a display name with specials that are not quoted. False if no
-        angle bracket follows before the next address."""
+        """``Bob [EXT] <a@b>``, ``Bob @ Work <a@b>``: a display name with specials that are not quoted. False if there
+        is no angle bracket before the next address."""
         self.pos = start
         words: list[bytes] = []
         at = False
@@ -181,7 +181,7 @@ class _Parser:
             elif octet == 0x28:
                 self._skip_comment()
                 words.append(b" ")
-            # A semicolon ends a group, and for some it separates addresses.
+            # A semicolon ends a group, and some senders separate addresses with it.
             elif octet in {0x2C, 0x3E, -1} or (octet == 0x3B and (at or self.in_group)):
                 return False
             else:
@@ -223,7 +223,7 @@ class _Parser:
             self._addr_spec()
 
     def _name_addr(self, name: bytes) -> None:
-        """``<…>`` behind a display name."""
+        """``<…>`` after a display name."""
         self.pos += 1
         self.comment = b""
         route = mailbox = host = None
@@ -287,7 +287,7 @@ class _Parser:
         return literal[0]
 
     def _dotted(self, *, quoted: bool) -> bytes:
-        """Words with dots between them; misplaced dots are kept, space around them is not (obs-local-part)."""
+        """Words with dots between them; misplaced dots are kept, space around them is removed (obs-local-part)."""
         pieces: list[bytes] = []
         word_may_follow = True
         while True:
@@ -347,7 +347,7 @@ class _Parser:
         return QUOTED_PAIR.sub(rb"\1", text) if b"\\" in text else text
 
     def _skip(self) -> None:
-        """White space and comments (CFWS); the last comment is kept, it may be a display name."""
+        """Skips white space and comments (CFWS); keeps the last comment, which may be a display name."""
         while True:
             space = _SPACE.match(self.data, self.pos)
             if space is not None:
@@ -373,7 +373,7 @@ class _Parser:
 
 
 def display(address: ListedAddress) -> str | None:
-    """``Name <local@host>`` or ``local@host`` as text; None for the begin and the end of a group."""
+    """``Name <local@host>`` or ``local@host`` as text; None for the start and the end of a group."""
     if address.host is None or address.mailbox is None:
         return None
     spec = decode_plain(address.mailbox) + "@" + decode_plain(address.host)
@@ -382,9 +382,9 @@ def display(address: ListedAddress) -> str | None:
 
 
 def addr_spec(addresses: tuple[ListedAddress, ...]) -> str:
-    """The first real address in lower case, without name; empty if there is none.
+    """The first complete address in lower case, without its name; empty if there is none.
 
-    Of one that is longer than ADDRESS_OCTETS, the local part is cut: the domain is what others judge by.
+    If it is longer than ADDRESS_OCTETS, the local part is cut, because policies judge the domain.
     """
     for address in addresses:
         if (

@@ -1,8 +1,8 @@
 """Names of the files in archives (zip, tar, gzip), without unpacking more than a bounded part of them.
 
-Only tables of contents are read: the central directory of a zip file (APPNOTE.TXT §4.3.12), the headers of a tar file
-(POSIX ustar and pax, GNU long names). To see what is in an archive within an archive, that one alone is unpacked, up
-to a limit. Formats that are not read are recognised by their first octets.
+It reads only tables of contents: the central directory of a zip file (APPNOTE.TXT §4.3.12), the headers of a tar file
+(POSIX ustar and pax, GNU long names). It unpacks only archives within archives, up to a limit. Unsupported formats are
+recognised by their first octets.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Final
 NAMES: Final = 1000
 _NAME_CHARACTERS: Final = 255
 DEPTH: Final = 4
-#: Octets that are unpacked for one message, to look into archives within archives.
+#: Octets that are unpacked for one message, to read archives within archives.
 UNPACKED_OCTETS: Final = 4 * 1024 * 1024
-#: First octets of formats; those after the first three are recognised and not read.
+#: First octets of formats; those after the first three are recognised but not read.
 _MAGIC: Final = (
     (b"PK\x03\x04", "zip"), (b"PK\x05\x06", "zip"), (b"\x1f\x8b", "gzip"), (b"Rar!\x1a\x07", "rar"),
     (b"7z\xbc\xaf\x27\x1c", "7z"), (b"MSCF", "cab"), (b"\xfd7zXZ\x00", "xz"), (b"BZh", "bzip2"), (b"ITSF", "chm"),
@@ -26,7 +26,7 @@ _MAGIC: Final = (
 )  # fmt: skip
 _TAR_MAGIC_AT: Final = 257
 _ISO_MAGIC_AT: Final = 32769
-#: Octets of an attachment that tell its format.
+#: Octets of an attachment that identify its format.
 MAGIC_OCTETS: Final = _ISO_MAGIC_AT + 5
 #: The same for a file in an archive, which is not unpacked that far.
 _HEAD_OCTETS: Final = 300
@@ -44,9 +44,9 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 @dataclass(slots=True)
 class Contents:
-    """The files in archives. ``names`` are paths; a file of an archive within an archive follows that one's name and
-    a slash. ``encrypted``: some file needs a password. ``complete``: nothing was left out, neither because of a limit
-    nor because the format is not read or broken. ``left`` octets may still be unpacked."""
+    """The files in archives. ``names`` are paths; a file of an archive within an archive follows that one's name and a
+    slash. ``encrypted``: some file needs a password. ``complete``: no name is missing because of a limit, an
+    unsupported format or damage. ``left`` octets may still be unpacked."""
 
     names: list[str] = field(default_factory=list)
     encrypted: bool = False
@@ -64,10 +64,10 @@ class Contents:
 
 
 def archive_format(head: bytes) -> str:
-    """``zip``, ``gzip``, ``tar``, ``rar``, ``7z``, ``iso`` …; empty for what is no archive that we know.
+    """``zip``, ``gzip``, ``tar``, ``rar``, ``7z``, ``iso`` …; empty if it is not a known archive format.
 
     Args:
-        head: the first MAGIC_OCTETS, or all that there is.
+        head: the first MAGIC_OCTETS, or the whole file.
     """
     for magic, name in _MAGIC:
         if head.startswith(magic):
@@ -78,7 +78,7 @@ def archive_format(head: bytes) -> str:
 
 
 def read_archive(data: bytes, contents: Contents, prefix: str = "", depth: int = 1) -> None:
-    """Adds what the archive ``data`` holds to ``contents``. Never fails."""
+    """Adds the files of the archive ``data`` to ``contents``. Never fails."""
     kind = archive_format(data[:MAGIC_OCTETS])
     if kind not in _READABLE or depth > DEPTH:
         contents.complete = False
@@ -97,12 +97,12 @@ def _read_zip(data: bytes, contents: Contents, prefix: str, depth: int) -> None:
         _read_local_entries(data, contents, prefix)
         return
     size, start = _number(record, 12, 4), _number(record, 16, 4)
-    # Data in front of the archive (a program that unpacks itself) moves the directory.
+    # Data before the archive (of a self-extracting program) moves the directory.
     at = end - size
     moved = at - start
     if data[max(at, 0) : max(at, 0) + 4] != _ENTRY:
         at, moved = start, 0
-    if end > 0 and data[at : at + 4] != _ENTRY:  # zip64, or an end record that leads elsewhere
+    if end > 0 and data[at : at + 4] != _ENTRY:  # zip64, or an end record with a wrong offset
         _read_local_entries(data, contents, prefix)
         return
     while data[at : at + 4] == _ENTRY and len(data) >= at + 46:
@@ -121,7 +121,7 @@ def _read_zip(data: bytes, contents: Contents, prefix: str, depth: int) -> None:
 
 
 def _read_local_entries(data: bytes, contents: Contents, prefix: str) -> None:
-    """The names in front of each file, for an archive whose directory is missing or beyond what was read."""
+    """Reads the local headers of an archive whose directory is missing or beyond the data that was read."""
     contents.complete = False
     at = data.find(_LOCAL)
     while at >= 0 and len(data) >= at + 30:
@@ -134,17 +134,17 @@ def _read_local_entries(data: bytes, contents: Contents, prefix: str) -> None:
 
 
 def _look_into(data: bytes, at: int, method: int, packed: int, contents: Contents, prefix: str, depth: int) -> None:
-    """Reads a file of a zip archive that is an archive itself; its first octets tell."""
+    """Reads a file of a zip archive if its first octets are those of an archive."""
     if data[at : at + 4] != _LOCAL or method not in {0, 8}:
         return
     start = at + 30 + _number(data, at + 26, 2) + _number(data, at + 28, 2)
-    # A view: entries may overlap, so that copies would cost the size of the archive for each name.
+    # A view: entries may overlap, so copies would cost the size of the archive for each name.
     view = memoryview(data)[start : start + packed]
     head = bytes(view[:_HEAD_OCTETS]) if method == 0 else _inflated(view[:_HEAD_PACKED], _HEAD_OCTETS, -zlib.MAX_WBITS)
     if not archive_format(head) or contents.left <= 0:
         contents.complete &= not archive_format(head)
         return
-    # Packed data can be as long as its sender likes and unpack to nothing: it counts as well, and entries may overlap.
+    # Packed data of any length can unpack to nothing, and entries may overlap, so packed octets count as well.
     packed_view = view[: contents.left]
     inner = bytes(packed_view) if method == 0 else _inflated(packed_view, contents.left, -zlib.MAX_WBITS)
     _descend(inner, len(packed_view), contents, prefix, depth)
@@ -205,7 +205,7 @@ def _tar_size(digits: bytes) -> int:
     if digits[:1] == b"\x80":
         return int.from_bytes(digits[4:], "big")
     digits = digits.strip(b" \0")
-    # int() alone would take a sign too, and a negative size leads back to the same header for ever.
+    # int() alone would take a sign too, and a negative size would loop at the same header forever.
     return int(digits, 8) if _OCTAL.fullmatch(digits) else 0
 
 
@@ -217,8 +217,8 @@ def _zip_name(name: bytes, flags: int) -> str:
 
 
 def _inflated(data: memoryview, limit: int, bits: int) -> bytes:
-    """At most ``limit`` octets; of broken data, what comes before the fault."""
-    if limit <= 0:  # zlib takes 0 for no limit.
+    """At most ``limit`` octets; of broken data, the part before the fault."""
+    if limit <= 0:  # 0 means no limit to zlib.
         return b""
     unpacker = zlib.decompressobj(bits)
     found = b""

@@ -1,4 +1,4 @@
-"""Quoted strings and comments of address fields (RFC 5322 §3.2.2, §3.2.4), and those that have no end."""
+"""Quoted strings and comments of address fields (RFC 5322 §3.2.2, §3.2.4), also unterminated ones."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _MARKS: Final = bytes.maketrans(b'"()', b"   ")
 
 
 def with_closed_asides(value: bytes) -> bytes:
-    """``value`` without the marks of a quoted string or comment that has no end, if an address may be behind them.
+    """``value`` without the opening mark of an unterminated quoted string or comment, if an address may follow it.
 
-    Readers show ``"Bob <a@b>`` as Bob's address, or do not show it at all.
+    Mail programs show ``"Bob <a@b>`` as Bob's address, or not at all.
     """
     start = 0
     while (found := _BEGINS.search(value, start)) is not None:
@@ -28,7 +28,7 @@ def with_closed_asides(value: bytes) -> bytes:
 
 
 def end_of_aside(value: bytes, start: int) -> int | None:
-    """The end of the quoted string or comment that begins at ``start``; None if it has no end."""
+    """The end of the quoted string or comment that begins at ``start``; None if it is unterminated."""
     if value[start : start + 1] != b"(":
         quoted = QUOTED.match(value, start)
         return None if quoted is None else quoted.end()

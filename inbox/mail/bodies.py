@@ -1,4 +1,4 @@
-"""The octets of a body part without their transfer encoding (RFC 2045 §6), and texts out of them."""
+"""Decoding of body parts: transfer encoding (RFC 2045 §6) and text."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NOT_BASE64: Final = bytes(sorted(set(range(256)) - set(_BASE64_ALPHABET)))
 
 
 def encoding_of(part: Part) -> bytes:
-    """Content-Transfer-Encoding in lower case; what is missing is ``7bit``."""
+    """Content-Transfer-Encoding in lower case; ``7bit`` if missing."""
     value = part.fields.get(b"content-transfer-encoding") if part.is_mime else None
     return b"7bit" if value is None else value.partition(b"(")[0].partition(b";")[0].strip().lower()
 
 
 def decoded_body(part: Part, buffer: Buffer, limit: int) -> bytes:
-    """At most ``limit`` octets of the decoded body; no more of the message is read than they need."""
+    """At most ``limit`` octets of the decoded body; reads no more of the message than necessary."""
     encoding = encoding_of(part)
     if encoding == b"base64":
         return _base64(buffer, part.body, part.end, limit)
@@ -55,7 +55,7 @@ def decoded_size(part: Part, buffer: Buffer) -> int:
         while at < part.end:
             stop = min(at + _WINDOW, part.end)
             data = buffer[at:stop]
-            if stop < part.end:  # Cut behind a line: an escape is never torn.
+            if stop < part.end:  # Cut after a line, so that no escape is split.
                 line = data.rfind(b"\n") + 1
                 data = data[:line] if line else data
             total += len(binascii.a2b_qp(data))
@@ -65,7 +65,7 @@ def decoded_size(part: Part, buffer: Buffer) -> int:
 
 
 def _base64_size(part: Part, buffer: Buffer) -> int:
-    """Exact where padding is at the end alone; each earlier one makes it at most two octets too large."""
+    """Exact if padding is only at the end; each earlier padding makes it at most two octets too large."""
     characters = 0
     for at in range(part.body, part.end, _WINDOW):
         characters += len(buffer[at : min(at + _WINDOW, part.end)].translate(None, _NOT_BASE64))

@@ -1,4 +1,4 @@
-"""Octets to text: the charset that is declared, and what to do when it is missing, unknown or a lie."""
+"""Conversion of octets to text, with fallbacks for missing, unknown and wrong charsets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from encodings.aliases import aliases
 from typing import Final
 
-#: Python codecs that are no charsets, or that cost more than linear time (punycode, idna).
+#: Python codecs that are not charsets, or take more than linear time (punycode, idna).
 _NOT_CHARSETS: Final = frozenset(
     {"base64_codec", "bz2_codec", "hex_codec", "quopri_codec", "rot_13", "uu_codec", "zlib_codec", "mbcs", "tactis"}
 )
@@ -36,7 +36,7 @@ _EXTRA: Final = {
 }
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,39}\Z")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-#: Octets that the detector looks at; its cost grows with them, its answer hardly gets better.
+#: Octets that the detector reads; more cost more, but hardly improve the result.
 _SAMPLE: Final = 2048
 
 
@@ -45,20 +45,20 @@ def _codecs() -> dict[str, str]:
     return {name: codec for name, codec in known.items() if codec not in _NOT_CHARSETS} | _EXTRA
 
 
-#: Every name that we look up, with its codec. Unknown names never reach ``codecs.lookup``, which would try to
-#: import a module of that name.
+#: All supported names with their codecs. Unknown names never reach ``codecs.lookup``, which would try to import a
+#: module of that name.
 _CODECS: Final = _codecs()
 
 
 def codec_of(charset: str) -> str | None:
-    """The Python codec for a MIME charset name, or None if there is none that we trust."""
+    """The Python codec for a MIME charset name, or None if it is not supported."""
     name = charset.strip(" \t\r\n\"'").lower().replace("-", "_").replace(":", "_").replace(" ", "_")
     return _CODECS.get(name) if _NAME.match(name) else None
 
 
 def _strict(data: bytes, codec: str, complete: bool) -> str | None:
     try:
-        # A text that was cut may end within a character: that does not mean a wrong charset.
+        # A truncated text may end within a character, which does not mean a wrong charset.
         text = codecs.getincrementaldecoder(codec)("strict").decode(data, complete)
     except (UnicodeError, ValueError):
         return None
@@ -84,13 +84,13 @@ def decode_declared(data: bytes, charset: str) -> str:
 
 
 def decode_text(data: bytes, charset: str, *, complete: bool = True) -> str:
-    """The text of a body part: declared charset, UTF-8, detected, Windows-1252; the first that fits (never fails).
+    """The text of a body part: declared charset, UTF-8, detected, Windows-1252; the first that decodes (never fails).
 
     Args:
         complete: False if ``data`` was cut and may end in the middle of a character.
     """
     if data.isascii() and b"\x1b" not in data and b"~{" not in data and b"+" not in data and b"\0" not in data:
-        return data.decode("ascii")  # The same in every charset of mail but ISO-2022, HZ, UTF-7 and UTF-16.
+        return data.decode("ascii")  # The same in every mail charset except ISO-2022, HZ, UTF-7 and UTF-16.
     codec = codec_of(charset) if charset else None
     if codec is not None:
         text = _strict(data, codec, complete)

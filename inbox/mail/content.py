@@ -1,4 +1,4 @@
-"""The bytes of a message: immutable, in memory while they are few and in a file when they are many."""
+"""The bytes of a message: immutable, in memory if small, otherwise in a file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Protocol
 from inbox.base.limits import SPOOL_OCTETS
 
 CHUNK: int = 256 * 1024
-#: A content that is hashed without letting other threads run: 16 KB take about 40 µs.
+#: Size up to which a content is hashed without releasing the GIL: 16 KB take about 40 µs.
 SMALL: int = 16 * 1024
 
 
 class View:
-    """The bytes of a large content for those who only look at pieces: ``view[a:b]`` reads them, nothing is kept.
+    """The bytes of a large content for access by pieces: ``view[a:b]`` reads them, and nothing is cached.
 
-    A map of the file would do the same, but its pages count as memory of ours for as long as it lives.
+    Mapping the file would do the same, but its pages count as memory of the process while the map exists.
     """
 
     __slots__ = ("_content",)
@@ -59,7 +59,7 @@ class Content(Protocol):
         ...
 
     def buffer(self) -> Buffer:
-        """Something to take slices of, without a copy of a large message in memory."""
+        """An object to slice, without a copy of a large message in memory."""
         ...
 
 
@@ -91,11 +91,11 @@ class MemoryContent:
 
 
 class FileContent:
-    """Bytes in a file that no longer changes. The file stays open until the object is gone.
+    """Bytes in a file that no longer changes. The file stays open during the lifetime of the object.
 
     Args:
-        path: the file; it may be unlinked once this object is made.
-        unlink: remove the name at once, so that nothing is left behind after a crash.
+        path: the file; it may be unlinked once this object exists.
+        unlink: remove the name at once, so that a crash leaves no file behind.
 
     Raises:
         OSError: the file cannot be opened.
@@ -112,7 +112,8 @@ class FileContent:
 
     @classmethod
     def adopt(cls, fd: int) -> FileContent:
-        """A content of the open file ``fd``, which may have no name any more; the descriptor is ours from now on.
+        """A content of the open file ``fd``, which may have no name any more; the object takes ownership of the
+        descriptor.
 
         ``path`` then names the descriptor (Linux) and can be opened while the object lives.
         """
@@ -143,7 +144,7 @@ class FileContent:
 
 
 class PrefixedContent:
-    """Bytes in front of a content: how headers are added without copying or touching the message."""
+    """A content with bytes in front of it: adds headers without copying or changing the message."""
 
     __slots__ = ("_prefix", "_rest")
 
@@ -158,7 +159,7 @@ class PrefixedContent:
     def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
         first = True
         for chunk in self._rest.chunks(size):
-            # The prefix is small: joined with the first piece it saves a write.
+            # The prefix is small: joining it with the first piece saves a write.
             yield self._prefix + chunk if first else chunk
             first = False
         if first:
@@ -175,7 +176,7 @@ class PrefixedContent:
 
 
 def _buffer_of(content: Content) -> Buffer:
-    """All bytes while they are few; what is larger than SPOOL_OCTETS is read as it is looked at."""
+    """All bytes of a small content; one larger than SPOOL_OCTETS is read on access."""
     return content.read(0, content.size) if content.size <= SPOOL_OCTETS else View(content)
 
 
@@ -206,8 +207,8 @@ class TailContent:
 def sha256(content: Content) -> str:
     """SHA-256 of all bytes, in hexadecimal."""
     digest = hashlib.sha256()
-    # hashlib lets go of the interpreter's lock for 2,048 octets or more; for a small mail, to get it back from other
-    # threads takes longer than the hash.
+    # hashlib releases the GIL for 2,048 octets or more; for a small mail, getting it back from other threads takes
+    # longer than hashing.
     size = 2047 if content.size <= SMALL else CHUNK
     for chunk in content.chunks(size):
         digest.update(chunk)

@@ -22,7 +22,7 @@ _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
 def parse_date(text: str) -> float | None:
-    """Seconds since the epoch, or None if ``text`` holds no date; comments and what follows are passed over."""
+    """Seconds since the epoch, or None if ``text`` has no date; comments and trailing text are ignored."""
     found = _DATE.match(text)
     if found is None:
         return None

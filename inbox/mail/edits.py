@@ -1,4 +1,4 @@
-"""Edits of a header section: octets in, octets out; what an edit does not name stays as it is, to the octet."""
+"""Edits of a header section as octets; fields that an edit does not name stay unchanged, to the octet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inbox.mail.fields import FIELD, name_of
 
 #: RFC 5322 §2.1.1: lines should have no more than 78 characters.
 _LINE: Final = 78
-#: RFC 5322 §2.2: printable ASCII without colon and space; our bound on its length leaves room in the line.
+#: RFC 5322 §2.2: printable ASCII without colon and space; the bound on its length leaves room in the line.
 _NAME = re.compile(r"[!-9;-~]{1,76}\Z")
 _FORBIDDEN = re.compile("[\r\n\0]")
 
@@ -20,7 +20,7 @@ def render_field(name: str, value: str) -> bytes:
     """One field, folded (RFC 5322 §2.2.3), with CRLF at its end; text that is not ASCII as encoded-words.
 
     Raises:
-        ValueError: the name is no field name, or name or value hold CR, LF or NUL.
+        ValueError: not a field name, or CR, LF or NUL in name or value.
     """
     if _NAME.match(name) is None:
         raise ValueError(f"not a header field name: {name[:80]!r}")
@@ -33,14 +33,14 @@ def render_field(name: str, value: str) -> bytes:
 
 def _fold(line: str) -> str:
     lines: list[str] = []
-    start, first = 0, line.index(":") + 2  # A fold right behind the name would leave a first line without text.
+    start, first = 0, line.index(":") + 2  # A fold right after the name would leave a first line without text.
     end = len(line.rstrip(" \t"))
     while end - start > _LINE:
         cut = _space(line, start, start + first, end)
         lines.append(line[start:cut])
         start, first = cut, 1
         if line[cut] not in " \t":
-            # A word longer than the hard limit has no white space: it is cut, since no line may be longer.
+            # A word longer than the hard limit is cut, because no line may be longer.
             lines[-1] += "\r\n "
             continue
         lines[-1] += "\r\n"
@@ -48,7 +48,8 @@ def _fold(line: str) -> str:
 
 
 def _space(line: str, start: int, first: int, end: int) -> int:
-    """The fold: the last white space before column 78, else the next one, else the hard limit (§2.1.1)."""
+    """The position of the fold: the last white space before column 78, otherwise the next one, otherwise the hard limit
+    (§2.1.1)."""
     for at in range(min(start + _LINE, end - 1), first, -1):
         if line[at] in " \t" and line[at + 1] not in " \t":
             return at
@@ -64,7 +65,7 @@ def _spans(block: bytes, name: str | None) -> list[tuple[int, int]]:
 
 
 def _end(block: bytes) -> int:
-    """The position of a field that goes to the end: in front of the empty line."""
+    """The position of a field to append: before the empty line."""
     if block in {b"\r\n", b"\n"}:
         return 0
     for tail, width in ((b"\n\r\n", 2), (b"\n\n", 1)):
@@ -74,14 +75,14 @@ def _end(block: bytes) -> int:
 
 
 def _joined(before: bytes, field: bytes, after: bytes) -> bytes:
-    # The last line of a torn section may lack its line end: without one the new field would be part of it.
+    # The last line of a truncated section may lack its line end: the new field would become part of it.
     if before and not before.endswith(b"\n"):
         before += b"\r\n"
     return before + field + after
 
 
 def add_field(block: bytes, name: str, value: str) -> bytes:
-    """``block`` with a field in front of all others, where trace fields go.
+    """``block`` with a field before all others, the place of trace fields.
 
     Raises:
         ValueError: see :func:`render_field`.
@@ -90,7 +91,7 @@ def add_field(block: bytes, name: str, value: str) -> bytes:
 
 
 def insert_field(block: bytes, index: int, name: str, value: str) -> bytes:
-    """``block`` with a field in front of the field that has this index; 0 is the top, beyond the last the end.
+    """``block`` with a field before the field with this index; 0 is the top, an index beyond the last is the end.
 
     Raises:
         ValueError: see :func:`render_field`.
@@ -104,10 +105,10 @@ def insert_field(block: bytes, index: int, name: str, value: str) -> bytes:
 
 
 def change_field(block: bytes, name: str, value: str, occurrence: int = 1) -> bytes:
-    """``block`` with another value in the field of this name, or with the field at its end if there is none.
+    """``block`` with a new value in the field of this name, or with the field appended if there is none.
 
     Args:
-        occurrence: which of several, 1 is the uppermost, -1 the lowest.
+        occurrence: which of several: 1 is the uppermost, -1 the lowest.
 
     Raises:
         ValueError: see :func:`render_field`.

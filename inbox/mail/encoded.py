@@ -1,4 +1,4 @@
-"""Text in header fields: encoded-words (RFC 2047) read and written, and parameter values (RFC 2231)."""
+"""Text in header fields: encoded-words (RFC 2047) and parameter values (RFC 2231)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from inbox.mail.charset import decode_8bit, decode_declared
 
-#: RFC 2047 §2; the language of RFC 2231 §5 is dropped. Each piece stops at the next ``?``: linear.
+#: RFC 2047 §2; the language of RFC 2231 §5 is dropped. Each piece stops at the next ``?``, so matching is linear.
 _WORD = re.compile(r"=\?([^?*\s]{1,40})(?:\*[^?\s]*)?\?([bBqQ])\?([^?]*)\?=")
 _CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
 _SPECIAL_Q = re.compile(rb"[^A-Za-z0-9!*+/-]")
@@ -19,12 +19,11 @@ _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
 def base64_octets(data: bytes) -> bytes:
-    """Decoded base64 ``data``; strange characters and a torn end are skipped (RFC 2045 §6.8).
+    """Decoded base64 ``data``; invalid characters and an incomplete end are skipped (RFC 2045 §6.8).
 
-    Texts that were encoded one by one and then joined are read to the end, as mail programs do: what is behind a
-    padding must not be hidden from us.
+    It decodes concatenated base64 texts to the end, as mail programs do: text after padding must not escape inspection.
     """
-    if 0 <= data.find(b"=") < len(data) - 6:  # Padding and two line ends are an ordinary end.
+    if 0 <= data.find(b"=") < len(data) - 6:  # Padding and two line ends are a normal end.
         return b"".join([_unpadded(piece) for piece in data.split(b"=") if piece])
     try:
         return binascii.a2b_base64(data)
@@ -46,7 +45,7 @@ def _word_octets(encoding: str, text: str) -> bytes:
 def decode_words(text: str) -> str:
     """``text`` with its encoded-words decoded (RFC 2047 §6.2; white space between two of them vanishes).
 
-    Neighbours of one charset are decoded together: senders tear characters apart, against §5 (3).
+    Adjacent words of one charset are decoded together: some senders split characters, against §5 (3).
     """
     if "=?" not in text:
         return text
@@ -71,9 +70,9 @@ def decode_words(text: str) -> str:
 
 
 def decode_value(raw: bytes) -> str:
-    """A header field's value as text for people: unfolded, decoded, without control characters other than TAB.
+    """A header field's value as readable text: unfolded, decoded, without control characters other than TAB.
 
-    Octets that are not ASCII are taken as UTF-8, else as Windows-1252. Never fails; the result can be encoded
+    Octets that are not ASCII are decoded as UTF-8, otherwise as Windows-1252. Never fails; the result can be encoded
     as UTF-8.
     """
     if raw.isascii():
@@ -88,7 +87,7 @@ def decode_value(raw: bytes) -> str:
 
 
 def decode_plain(raw: bytes) -> str:
-    """The same for what may hold no encoded-words: the parts of an address (RFC 2047 §5)."""
+    """Like :func:`decode_value`, for text without encoded-words: the parts of an address (RFC 2047 §5)."""
     return _CONTROLS.sub("", decode_8bit(raw))
 
 
@@ -96,14 +95,14 @@ def encode_words(text: str, column: int = 0) -> str:
     """``text`` as encoded-words in UTF-8, separated by spaces at which the field can be folded (RFC 2047 §2).
 
     Args:
-        column: number of characters in front of it in the first line.
+        column: number of characters before it in the first line.
     """
     words: list[str] = []
     piece = b""
     room = max(_WORD_OCTETS - column * 3 // 4, 9)
     for character in text:
         octets = character.encode("utf-8", "replace")
-        if len(piece) + len(octets) > room:  # §5 (3): no character may be torn apart.
+        if len(piece) + len(octets) > room:  # §5 (3): a character must not be split.
             words.append(_encoded_word(piece))
             piece, room = b"", _WORD_OCTETS
         piece += octets

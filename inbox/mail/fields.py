@@ -1,4 +1,4 @@
-"""Header fields as octets (RFC 5322 §2.2): where each field begins and ends."""
+"""Header fields as octets (RFC 5322 §2.2): splitting a section into fields."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import re
 from itertools import islice
 from typing import Final
 
-#: Name, value and line ends of one field with its folded lines. A line without a colon belongs to no field and is
-#: passed over, and white space is allowed in front of the colon (§4.5), both as Dovecot does.
+#: Name, value and line ends of one field with its folded lines. A line without a colon is skipped, and white space is
+#: allowed before the colon (§4.5), both as in Dovecot.
 FIELD: Final = re.compile(rb"^([^: \t\n][^:\n]*):([^\n]*(?:\n[ \t][^\n]*)*)\n?", re.MULTILINE)
 #: Sections up to this size are split in one call; longer ones field by field, up to the bound.
 _SMALL: Final = 8192
-#: Octets that no name has (§3.6.8), the colon apart. At the ends of a name they are no part of it: obsolete syntax has
-#: white space there, and many readers trim more (control characters, a no-break space, a byte order mark). To them
-#: ``Authentication-Results\\v:`` is the field of that name, so it must be found, and removed, by that name. Within a
-#: name they make another one, as they do for all readers.
+#: Octets that are invalid in a name (§3.6.8), except the colon. They are stripped from the ends of a name: obsolete
+#: syntax has white space there, and many readers trim more (control characters, a no-break space, a byte order mark).
+#: They treat ``Authentication-Results\\v:`` as the field of that name, so it must be found, and removed, by that name.
+#: Within a name they make a different name, as for all readers.
 _NOT_OF_NAMES: Final = bytes([*range(0x21), *range(0x7F, 0x100)])
 
 
@@ -28,5 +28,5 @@ def split_fields(block: bytes, most: int) -> list[tuple[bytes, bytes]]:
 
 
 def name_of(written: bytes) -> bytes:
-    """The name in front of a field's colon, in the case in which it was written."""
+    """The field name before the colon, in its original case."""
     return written.strip(_NOT_OF_NAMES)

@@ -1,4 +1,4 @@
-"""File names of attachments: every name that some mail program may show for a part, however it is written."""
+"""File names of attachments: every name that any mail program may show for a part."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from inbox.mail.encoded import decode_extended, decode_value
 from inbox.mail.parameters import Parameters, parse_word
 
 _NAME_CHARACTERS: Final = 255
-#: Different names of one part that are kept, and octets of one field that are searched for them.
+#: Maximum of different names of one part, and octets of one field that are searched for them.
 _NAMES: Final = 8
 _FIELD_OCTETS: Final = 8 * 1024
 #: Marks that change the order in which a text is shown (Unicode, UAX #9), so that ``exe.pdf`` may end in ``fdp.exe``.
 REORDERING: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-#: A name as senders write it who do not know RFC 2045 §5.1: no quotes around spaces and brackets, or text behind them.
+#: A name that violates RFC 2045 §5.1: no quotes around spaces and brackets, or text after the quotes.
 _LOOSE = re.compile(
     rb"""(?:\A|[;\s])(?:file)?name[ \t\r\n]*=[ \t\r\n]*(?:"((?>(?:[^"\\]++|\\.)*))"?|(?!["\s;]))([^;\r\n]*)""",
     re.IGNORECASE | re.DOTALL,
@@ -29,7 +29,7 @@ def file_names(dispositions: Sequence[bytes], types: Sequence[bytes]) -> tuple[s
     show first.
 
     ``filename`` of Content-Disposition goes before ``name`` of Content-Type (RFC 2183 §2.3). Folders and control
-    characters are left out. Where a name is written in a way that programs read differently, all readings are here.
+    characters are removed. If programs read a name differently, the result has all readings.
     """
     found: dict[str, None] = {}
     for values, key in ((dispositions, b"filename"), (types, b"name")):
@@ -44,18 +44,19 @@ def file_names(dispositions: Sequence[bytes], types: Sequence[bytes]) -> tuple[s
 
 
 def safe_name(name: str) -> str:
-    """RFC 2183 §2.3: what a sender calls a file must not choose a folder."""
+    """RFC 2183 §2.3: a sender's file name must not select a folder."""
     return name.replace("\\", "/").rpartition("/")[2].strip(" \t")[-_NAME_CHARACTERS:]
 
 
 def extensions_of(name: str) -> tuple[str, ...]:
-    """The parts behind each dot, in lower case, without invisible characters and what Windows drops at the end."""
+    """The parts after each dot, in lower case, without invisible characters and the trailing ones that Windows
+    drops."""
     shown = _INVISIBLE.sub("", name).rstrip(". \t\u00a0")
     return tuple(piece.strip().lower() for piece in shown.split(".")[1:][-_NAMES:])
 
 
 def _readings(value: bytes, key: bytes) -> Iterator[str]:
-    # A media type is a token to this parser: the part behind its slash is skipped.
+    # To this parser a media type is a token: the part after its slash is skipped.
     parsed = parse_word(value.replace(b"/", b";", 1) if key == b"name" else value)
     parameters: Parameters = parsed[1] if parsed is not None else ()
     loose = list(_loose(value))
@@ -80,7 +81,7 @@ def _loose(value: bytes) -> Iterator[str]:
 
 
 def _torn(parameters: Parameters) -> Iterator[str]:
-    """Continuations of which a piece is missing (RFC 2231 §3): those that are there, in their order."""
+    """Incomplete continuations (RFC 2231 §3): the existing pieces in order."""
     pieces: dict[bytes, list[tuple[int, bool, bytes]]] = {}
     for name, text in parameters:
         match = _PIECE.match(name)

@@ -11,7 +11,7 @@ from inbox.base.errors import ProtocolError
 
 
 class Flag(IntFlag):
-    """The system flags that a client may set. ``\\Recent`` is the session's, not the message's."""
+    """The system flags that a client may set. ``\\Recent`` belongs to the session, not to the message."""
 
     SEEN = 1
     ANSWERED = 2
@@ -28,7 +28,7 @@ _NAMES: Final = {
     Flag.DRAFT: "\\Draft",
 }
 _BITS: Final = {name.lower(): flag for flag, name in _NAMES.items()}
-#: RFC 9051 §9: flag-keyword = atom; the bound is ours.
+#: RFC 9051 §9: flag-keyword = atom; the RFC sets no bound.
 _KEYWORD = re.compile(r"[!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]{1,64}\Z")
 MAX_KEYWORDS: Final = 64
 
@@ -38,7 +38,7 @@ class FlagError(ProtocolError):
 
 
 def parse_flags(words: Iterable[str]) -> tuple[Flag, tuple[str, ...]]:
-    """System flags and keywords of a STORE or APPEND command; keywords sorted, each once whatever its case.
+    """System flags and keywords of a STORE or APPEND command; keywords sorted, without duplicates in any case.
 
     Raises:
         FlagError: a word is neither a system flag nor a keyword, or is ``\\Recent``, or there are too many.
@@ -50,7 +50,7 @@ def parse_flags(words: Iterable[str]) -> tuple[Flag, tuple[str, ...]]:
             try:
                 flags |= _BITS[word.lower()]
             except KeyError:
-                raise FlagError(f"no such flag: {word[:40]!r}") from None
+                raise FlagError(f"unknown flag: {word[:40]!r}") from None
         elif _KEYWORD.match(word):
             keywords.setdefault(word.lower(), word)
         else:
@@ -72,7 +72,7 @@ def changed_keywords(
 ) -> tuple[str, ...]:
     """The keywords of a message that had ``old``, sorted.
 
-    RFC 9051 §2.3.2: keywords are case-insensitive. One that the message has keeps its spelling.
+    RFC 9051 §2.3.2: keywords are case-insensitive. A keyword that the message has keeps its spelling.
     """
     known = {word.lower(): word for word in old}
     meant = {word.lower(): word for word in words}

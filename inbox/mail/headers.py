@@ -1,6 +1,6 @@
-"""The header section of a message (RFC 5322 §2.2): found, split into fields, read and edited by offset.
+"""The header section of a message (RFC 5322 §2.2): parsing into fields, reading and editing.
 
-Octets that are not named by an edit are never touched: signatures over the rest stay valid.
+Edits never change other octets, so signatures over them stay valid.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _EMPTY_LINE = re.compile(rb"\n\r?\n")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One header field: name as it was written, value between the colon and the last line end, offsets in the block.
+    """One header field: name as written, value between the colon and the last line end, offsets in the block.
 
-    ``value`` keeps its folding; ``end`` is behind the last line end.
+    ``value`` keeps its folding; ``end`` is after the last line end.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Field:
 class Headers:
     """The fields of one header section, in their order; names compare without regard to case.
 
-    At most HEADER_FIELDS fields of the first HEADER_BLOCK_OCTETS octets are looked at.
+    It reads at most HEADER_FIELDS fields of the first HEADER_BLOCK_OCTETS octets.
     """
 
     __slots__ = ("_block", "_fields", "_texts", "_values")
@@ -63,7 +63,7 @@ class Headers:
 
     @property
     def block(self) -> bytes:
-        """The section as it came."""
+        """The unchanged section."""
         return self._block
 
     def _of(self, name: str) -> list[bytes]:
@@ -102,11 +102,11 @@ class Headers:
         return [decode_value(value) for value in self._of(name)]
 
     def raw_all(self, name: str) -> list[bytes]:
-        """All values of this name as they came, folded."""
+        """All raw values of this name, still folded."""
         return list(self._of(name))
 
     def names(self) -> list[str]:
-        """The names in their order and as they were written, repetitions included."""
+        """The names as written, in order, including repetitions."""
         return [field.name for field in self.fields()]
 
     def count(self, name: str) -> int:
@@ -117,7 +117,7 @@ class Headers:
 def end_of_headers(buffer: Buffer, start: int, size: int) -> tuple[int, bool]:
     """The end of the header section that begins at ``start``, and whether an empty line ended it.
 
-    The section ends behind its first empty line. Without one it reaches to ``size``; one that is longer than
+    The section ends after its first empty line. Without one it reaches to ``size``; one that is longer than
     HEADER_BLOCK_OCTETS ends there and the rest counts as body, so that header and body together are always
     the whole message.
     """
@@ -127,7 +127,7 @@ def end_of_headers(buffer: Buffer, start: int, size: int) -> tuple[int, bool]:
     if head == b"\r\n":
         return start + 2, True
     limit = start + HEADER_BLOCK_OCTETS
-    # A large message is read in pieces: of that, the section is the piece.
+    # A large message is read in pieces, so only the section is read here.
     piece, base = (buffer, 0) if isinstance(buffer, bytes) else (buffer[start : min(limit, size)], start)
     found = _EMPTY_LINE.search(piece, start - base, min(limit, size) - base)
     if found is not None:
@@ -136,19 +136,19 @@ def end_of_headers(buffer: Buffer, start: int, size: int) -> tuple[int, bool]:
 
 
 def is_too_long(block: bytes, size: int) -> bool:
-    """Whether ``block``, the header section of a message of ``size`` octets, is more than we look at: more than
+    """Whether ``block``, the header section of a message of ``size`` octets, exceeds a limit: more than
     HEADER_BLOCK_OCTETS before its empty line, or more than HEADER_FIELDS fields.
     """
     if len(block) >= HEADER_BLOCK_OCTETS and size > len(block) and _EMPTY_LINE.search(block[-4:]) is None:
         return True
-    # Counting lines is quick, and most messages have fewer of them than there may be fields.
+    # Counting lines is quick, and most messages have fewer lines than the limit of fields.
     return block.count(b"\n") > HEADER_FIELDS and sum(1 for _ in FIELD.finditer(block)) > HEADER_FIELDS
 
 
 def header_block(content: Content) -> tuple[bytes, int]:
     """The header section with its empty line, and the offset at which the body begins (its length).
 
-    A first line that is not a header field is part of the section, as for Dovecot: only an empty line ends it.
+    A first line that is not a header field is part of the section, as in Dovecot: only an empty line ends it.
     """
     buffer = content.buffer()
     end, _ = end_of_headers(buffer, 0, len(buffer))

@@ -1,4 +1,4 @@
-"""Text of HTML bodies; :mod:`inbox.mail.targets` finds where their markup leads."""
+"""Text of HTML bodies; :mod:`inbox.mail.targets` finds the targets of their markup."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from selectolax.lexbor import LexborHTMLParser
 
 from inbox.mail.targets import Target, targets_of_markup, targets_of_tree
 
-#: Tags at which a block begins or ends. Both cases are spelled out: twice as fast as IGNORECASE over words.
+#: Tags at which a block begins or ends. Spelling out both cases is twice as fast as IGNORECASE over words.
 _BLOCK = re.compile(
     r"<(?=/?(?:[pP]|[hH][1-6rR]|[dD](?:[iI][vV]|[dltDLT])|[bB](?:[rR]|[lL][oO])|[tT](?:[rdhRDH]|[aA][bB])|[lL][iI]|[uoUO][lL])"
     r"[\s/>a-zA-Z])"
 )
 _HIDDEN: Final = ["script", "style", "title", "head", "noscript", "template"]
 _TAG = re.compile(r"<(/?)([a-z][a-z0-9]{0,15})", re.IGNORECASE)
-#: Elements that never nest: they are empty, or end where the next one begins.
+#: Elements that never nest: they are empty, or the next one ends them.
 _FLAT: Final = frozenset("area base br col embed hr img input li link meta option p param source td th tr wbr".split())  # noqa: SIM905
 #: The parser's cost grows with the square of the depth; real mail stays far below.
 _DEPTH: Final = 500
@@ -28,7 +28,7 @@ _MARKUP = re.compile(
 
 
 def is_deep(source: str) -> bool:
-    """True if elements nest deeper than the parser may be asked to go; in doubt, True."""
+    """True if elements may nest deeper than the parser can handle."""
     if source.count("<") <= _FEW_TAGS:
         return False
     open_: dict[str, int] = {}
@@ -54,7 +54,7 @@ def html_text(source: str) -> str:
 
 
 def read_html(source: str) -> tuple[str, list[Target]]:
-    """The text of :func:`html_text`, and where the markup leads, in its order."""
+    """The text of :func:`html_text`, and the targets of the markup, in order."""
     if is_deep(source):
         return _text(source, None), targets_of_markup(source)
     tree = LexborHTMLParser(_BLOCK.sub("\n<", source))

@@ -1,4 +1,4 @@
-"""ENVELOPE, BODY and BODYSTRUCTURE (RFC 9051 §7.5.2), rendered once and ready to send."""
+"""ENVELOPE, BODY and BODYSTRUCTURE (RFC 9051 §7.5.2), rendered once, ready to send."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from inbox.mail.mime import Part
 from inbox.mail.parameters import Parameters, parse_word, without_comments
 
 _NIL: Final = b"NIL"
-#: Characters that a quoted string may hold as they are: 7-bit, no NUL, CR, LF, quote or backslash.
+#: Characters that need no escape in a quoted string: 7-bit, no NUL, CR, LF, quote or backslash.
 _PLAIN = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-!#-\[\]-\x7f]*+\Z")
-#: The same without TAB, a space at the ends, or two in a row.
+#: The same without TAB, leading, trailing or double spaces.
 _TIDY = re.compile(rb"(?>(?:[\x01-\x08\x0b\x0c\x0e-\x1f!#-\[\]-\x7f]++(?> (?! |\Z))?)*)\Z")
 _UNQUOTABLE = re.compile(rb"[\x00\r\n\x80-\xff]")
 _SPECIAL = re.compile(rb'(["\\])')
@@ -33,7 +33,7 @@ def nstring(value: bytes | None) -> bytes:
         return b'"%b"' % value
     if _UNQUOTABLE.search(value) is None:
         return b'"' + _SPECIAL.sub(rb"\\\1", value) + b'"'
-    value = value.replace(b"\0", b"")  # RFC 9051 §9: CHAR8 is any octet but NUL.
+    value = value.replace(b"\0", b"")  # RFC 9051 §9: CHAR8 is any octet except NUL.
     return b"{%d}\r\n%b" % (len(value), value)
 
 
@@ -53,14 +53,14 @@ def _text(value: bytes | None) -> bytes:
 
 
 def _human(value: bytes) -> bytes:
-    """For a subject or display name: each run of white space is one space."""
+    """A subject or display name, with each run of white space as one space."""
     if len(value) <= FIELD_OCTETS and _TIDY.match(value) is not None:
         return b'"%b"' % value
     return nstring(_SPACES.sub(b" ", unfolded(value)).strip(b" "))
 
 
 class Addresses:
-    """The address fields of the header section that a part begins with, parsed once."""
+    """The address fields of a part's header section, parsed once."""
 
     __slots__ = ("bcc", "cc", "from_", "reply_to", "sender", "to")
 
@@ -100,7 +100,7 @@ def envelope(fields: dict[bytes, bytes], addresses: Addresses) -> bytes:
 
     Args:
         fields: values by lower-case field name.
-        addresses: the same section's addresses. A missing Sender or Reply-To is that of From.
+        addresses: the same section's addresses. A missing Sender or Reply-To defaults to From.
     """
     subject = fields.get(b"subject")
     from_ = _addresses(addresses.from_)
@@ -127,7 +127,7 @@ def structures(root: Part, buffer: Buffer) -> tuple[bytes, bytes]:
 
 
 class _Writer:
-    """Writes both forms in one walk: they differ in the extension data alone."""
+    """Writes both forms in one walk: they differ only in the extension data."""
 
     __slots__ = ("buffer", "extended", "left", "plain")
 
@@ -142,7 +142,7 @@ class _Writer:
         self.extended.append(text)
 
     def _optional(self, text: bytes) -> bytes:
-        """``text`` while there is room, else NIL: strangers choose how much of it there is."""
+        """``text`` while there is room, otherwise NIL, because senders choose its size."""
         self.left -= len(text)
         return text if self.left > 0 else _NIL
 
@@ -156,7 +156,7 @@ class _Writer:
         self._both(b"(")
         for child in part.children:
             self.part(child)
-        if not part.children:  # Every multipart must show a part.
+        if not part.children:  # A multipart must have a part.
             self.plain.append(_NO_PARTS + b")")
             self.extended.append(_NO_PARTS + b" NIL NIL NIL NIL)")
         subtype = nstring(part.kind[1]) if part.kind is not None else b'"mixed"'

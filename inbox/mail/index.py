@@ -1,4 +1,4 @@
-"""The index of a message: everything that a mailbox keeps besides the bytes, computed once, at delivery."""
+"""The index of a message: everything that a mailbox stores besides the bytes, computed once, at delivery."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from inbox.mail.sections import pack
 from inbox.mail.snippet import snippet_of
 from inbox.mail.subject import base_subject
 
-#: Addresses of one field that are kept as text; ENVELOPE has them all.
+#: Addresses of one field that are stored as text; ENVELOPE has all of them.
 _ADDRESSES: Final = 100
 _ADDRESS_CHARACTERS: Final = 512
-#: RFC 5322 §3.6.4, read generously: everything between angle brackets.
+#: RFC 5322 §3.6.4, tolerant: everything between angle brackets.
 _MESSAGE_ID = re.compile(rb"<[^<>\s]{1,996}>")
 
 
 @dataclass(frozen=True, slots=True)
 class MessageIndex:
-    """The fields that the store keeps of a message (``EmailRecord`` has the same names).
+    """The fields that the store saves of a message (``EmailRecord`` has the same names).
 
     ``message_id`` and ``references`` keep their angle brackets. ``date`` is seconds since the epoch. No text holds
     NUL. ``envelope``, ``body`` and ``bodystructure`` are ready to send; ``sections`` is
@@ -54,7 +54,7 @@ class MessageIndex:
 
 
 def index(content: Content) -> MessageIndex:
-    """Reads a message. Any octets will do; the cost is linear in the message, with the bounds of ``limits``."""
+    """Index a message. Accepts any octets; the cost is linear in the message, with the bounds of ``limits``."""
     buffer = content.buffer()
     root = scan(buffer)
     fields = root.fields
@@ -93,9 +93,9 @@ def _message_id(value: bytes | None) -> str | None:
 
 
 def _references(fields: dict[bytes, bytes]) -> tuple[str, ...]:
-    """RFC 5256 §2.2 (INTERNET MESSAGE THREADING, 1): References, and without it the first of In-Reply-To.
+    """RFC 5256 §2.2 (INTERNET MESSAGE THREADING, 1): References, or otherwise the first of In-Reply-To.
 
-    Of too many the first (the thread's root) and the last are kept.
+    If there are too many, the first (the root of the thread) and the last are kept.
     """
     found = _MESSAGE_ID.findall(fields.get(b"references", b""))
     if not found:

@@ -1,4 +1,4 @@
-"""Links: where a message leads its reader, in the one spelling that rules compare, and how each is shown."""
+"""Links of a message: normalised URLs for comparison by rules, and the text that the reader sees."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Final
 from inbox.mail.targets import Target
 from inbox.mail.weburl import WebUrl, parse_host, parse_url
 
-#: Schemes of texts that mail programs turn into links.
+#: Schemes of URLs in text that mail programs turn into links.
 _URL = re.compile(
     r"""(?<![\w.@/-])(?:(?:https?|ftp):[/\\]{2}|mailto:|www[.\u3002\uff0e\uff61])[^\s<>"'\x00-\x20\x7f]{1,2048}""",
     re.IGNORECASE,
 )
 _TRAILING: Final = ".,;:!?)]}>'\"*_"
-#: A name with dots, maybe a port and a path. The dots are those of IDNA (RFC 3490 §3.1).
+#: A name with dots, optionally a port and a path. The dots are those of IDNA (RFC 3490 §3.1).
 _BARE = re.compile(
     r"""(?<![\w.@/\\:%=-])[^\W_][\w\u00ad-]{0,62}(?:[.\u3002\uff0e\uff61][\w\u00ad-]{1,63}){1,8}"""
     r"""(?![\w@-])(?::\d{1,5})?(?:[/?#][^\s<>"'\x00-\x20\x7f]{0,2048})?""",
 )
-#: Top-level domains that are more often the ends of file names: a name that ends in one of them, and has no path, is
-#: not taken for a domain.
+#: Top-level domains that are more often the ends of file names: a name with one of them and without a path is not
+#: treated as a domain.
 _FILE_ENDS: Final = frozenset("as bz cab cc do gdn in java md mov name ph pl pm ps py rs sc sh so st tf zip".split())  # noqa: SIM905
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")
 _END_OF_NAME = re.compile("[:/?#]")
-#: URLs and bare names of one text that are tried: those that are no links do not count towards the number of links.
+#: URLs and bare names of one text that are tried: those that are not links do not count towards the limit of links.
 _TRIED: Final = 2000
 _HTTP: Final = WebUrl("http")
 #: Kinds in the order of :class:`Link`; ``text`` and ``domain`` come from texts.
@@ -36,12 +36,12 @@ KINDS: Final = ("link", "form", "refresh", "frame", "image", "style", "resource"
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One place to which a message leads.
+    """One link target of a message.
 
-    ``kind`` is one of KINDS: what :class:`inbox.mail.targets.Target` has, ``text`` for a URL in a text, ``domain`` for
+    ``kind`` is one of KINDS: those of :class:`inbox.mail.targets.Target`, ``text`` for a URL in a text, ``domain`` for
     a bare domain name in a text. ``url`` is normalised as browsers do; ``host`` has lower-case A-labels and
-    ``shown_host`` U-labels. ``shown`` is the text that the reader sees, and ``named_host`` the host that this text
-    names, in the form of ``host``; both are empty for most links.
+    ``shown_host`` U-labels. ``shown`` is the text that the reader sees, and ``named_host`` the host in this text, in
+    the form of ``host``; both are empty for most links.
     """
 
     kind: str
@@ -90,7 +90,7 @@ def _of_one(text: str, targets: list[Target], top_level: Container[str]) -> Iter
 def _followed(value: str, base: WebUrl | None) -> WebUrl | None:
     url = parse_url(value, base)
     if url is None and base is None:
-        # A message has no address of its own: only what names a host leads anywhere.
+        # A message has no base URL, so only URLs with a host are links.
         without = value.lstrip("".join(map(chr, range(33))))
         url = (
             parse_url(value, _HTTP)
@@ -108,7 +108,7 @@ def _link(kind: str, url: WebUrl, shown: str = "", named: str = "") -> Link:
 
 
 def named_host(shown: str, top_level: Container[str]) -> str:
-    """The first host that a text names, as a URL or as a bare name; empty if it names none."""
+    """The first host in a text, as a URL or a bare name; empty if there is none."""
     for written in text_urls(shown):
         url = parse_url(written if ":" in written[:8] else f"http://{written}")
         if url is not None and url.host:
@@ -128,7 +128,7 @@ def text_urls(text: str) -> Iterator[str]:
 
 def _trimmed(url: str) -> str:
     trimmed = url.rstrip(_TRAILING)
-    # A closing bracket stays if the URL opened it.
+    # A closing bracket belongs to the URL if the URL opened it.
     if url[len(trimmed) : len(trimmed) + 1] == ")" and trimmed.count("(") > trimmed.count(")"):
         trimmed += ")"
     return trimmed
@@ -139,7 +139,7 @@ def _bare(text: str, top_level: Container[str]) -> Iterator[str]:
         written = _trimmed(found[0])
         name = _END_OF_NAME.split(written, maxsplit=1)[0]
         last = _DOTS.split(name)[-1].lower()
-        # Most names are ruled out here: to map a host that is not ASCII takes long.
+        # Most names are excluded here, because mapping a host that is not ASCII takes long.
         if (last.isascii() and last not in top_level) or name[:4].lower() == "www.":
             continue
         host = parse_host(name)

@@ -1,7 +1,7 @@
-"""Characters that look like others: folded for reading, and made skeletons for comparing.
+"""Look-alike characters: folding to readable text, and skeletons for comparison.
 
-The table is the part of confusables.txt (Unicode Technical Standard #39, https://www.unicode.org/Public/security/) that
-maps one character to one ASCII letter or digit and that NFKC does not map already. Copyright © Unicode, Inc.; its
+The table has the entries of confusables.txt (Unicode Technical Standard #39, https://www.unicode.org/Public/security/)
+that map one character to one ASCII letter or digit and that NFKC does not map already. Copyright © Unicode, Inc.; its
 licence is in LICENSE-UNICODE.
 """
 
@@ -95,7 +95,7 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
     "\uffa0\U000e0000-\U000e0fff]"
 )
-#: Between one letter and its accents; it makes neighbours such as ``rn`` look like one letter.
+#: Adjacent letters that look like one letter.
 _PAIRS: Final = (("rn", "m"), ("vv", "w"))
 _ALIKE = str.maketrans("01i|5", "olllS".lower())
 
@@ -104,8 +104,8 @@ def fold(text: str) -> str:
     """``text`` in plain small letters: without case, accents and invisible characters, look-alikes as ASCII letters.
 
     Compatibility forms (full-width, mathematical and circled letters: NFKC) become ordinary ones, then characters of
-    other scripts that look like an ASCII letter or digit become that one (Cyrillic \u0430 is ``a``), then case and
-    combining marks go. Digits stay digits. What looks like no ASCII character stays.
+    other scripts that look like an ASCII letter or digit become that character (Cyrillic \u0430 is ``a``), then case
+    and combining marks are removed. Digits stay digits. Other characters stay.
     """
     if text.isascii():
         return text.lower()
@@ -116,8 +116,8 @@ def fold(text: str) -> str:
 
 
 def skeleton(text: str) -> str:
-    """``text`` such that what looks alike is equal: :func:`fold`, and 0 is o, 1, | and i are l, 5 is s, ``rn`` is m,
-    ``vv`` is w. It is for comparing with another skeleton; people cannot read it.
+    """``text`` in a form in which look-alikes are equal: :func:`fold`, and 0 is o, 1, | and i are l, 5 is s, ``rn`` is
+    m, ``vv`` is w. Compare it only with other skeletons; it is not readable.
     """
     found = fold(text)
     for pair, letter in _PAIRS:
@@ -126,5 +126,5 @@ def skeleton(text: str) -> str:
 
 
 def looks_like(text: str, other: str) -> bool:
-    """Whether ``text`` holds something that looks like ``other``."""
+    """Whether a part of ``text`` looks like ``other``."""
     return skeleton(other) in skeleton(text)

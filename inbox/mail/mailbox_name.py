@@ -11,7 +11,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def normal(name: str) -> str:
-    """``name`` with its first level in capitals if that is INBOX in any case (RFC 3501 §5.1)."""
+    """``name`` with its first level in capitals if it is INBOX in any case (RFC 3501 §5.1)."""
     if name[:5].upper() == "INBOX" and name[5:6] in ("", "/"):
         return "INBOX" + name[5:]
     return name
@@ -25,11 +25,11 @@ def is_too_long(name: str) -> bool:
 def complaint(name: str) -> str | None:
     """The reason why a new mailbox cannot have ``name``; None if it can."""
     if not name or "" in name.split("/"):
-        return "A level of the name is empty"
+        return "Mailbox name has an empty level"
     if is_too_long(name):
-        return f"Mailbox names have up to {MAILBOX_NAME_OCTETS} octets and {MAILBOX_DEPTH} levels"
+        return f"Mailbox names are limited to {MAILBOX_NAME_OCTETS} octets and {MAILBOX_DEPTH} levels"
     if _CONTROL.search(name):
-        return "Control character in the mailbox name"
+        return "Mailbox name contains a control character"
     if "*" in name or "%" in name:
         return "Wildcards are not allowed in mailbox names"
     return None

@@ -1,4 +1,4 @@
-"""A message: bytes first, everything else looked up in them when it is asked for."""
+"""A message: its bytes, and properties that are parsed on first use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from inbox.mail.parameters import parse_word
 from inbox.mail.targets import Target
 
 T = TypeVar("T")
-#: Octets of all text parts together that ``text``, ``html`` and ``urls`` look at.
+#: Octets of all text parts together that ``text``, ``html`` and ``urls`` read.
 TEXT_OCTETS: Final = 256 * 1024
 _NAME_CHARACTERS: Final = 255
 _HTML: Final = frozenset({"text/html", "text/x-amp-html", "application/xhtml+xml"})
@@ -33,12 +33,12 @@ class _Reading(NamedTuple):
 
 
 class PartInfo:
-    """A part that holds no other parts: a text, an attachment.
+    """A part without subparts: a text, an attachment.
 
-    ``path`` is its number in IMAP (``1.2``); parts of a message that is encoded have no number there, and come after
-    that one's path and a slash (``2/1``). ``content_type`` and ``charset`` are in lower case; ``disposition``
-    is ``attachment``, ``inline``, … or empty. ``file_name`` is decoded, without folders and control characters,
-    or empty; ``file_names`` are all names that some mail program may show (:mod:`inbox.mail.filenames`).
+    ``path`` is its number in IMAP (``1.2``); parts of an encoded message have no number there; their path is that
+    message's path, a slash and their number (``2/1``). ``content_type`` and ``charset`` are in lower case;
+    ``disposition`` is ``attachment``, ``inline``, … or empty. ``file_name`` is decoded, without folders and control
+    characters, or empty; ``file_names`` are all names that any mail program may show (:mod:`inbox.mail.filenames`).
     ``encoded_size`` is its octets in the message.
     """
 
@@ -57,25 +57,25 @@ class PartInfo:
 
     @property
     def file_name(self) -> str:
-        """The name that most mail programs show; empty if there is none."""
+        """The name that most mail programs show; empty without one."""
         return self.file_names[0] if self.file_names else ""
 
     @property
     def extension(self) -> str:
-        """The part behind the last dot of the file name, in lower case; empty without one.
+        """The part after the last dot of the file name, in lower case; empty without one.
 
-        Dots and spaces at the end, which Windows drops, and characters that are not shown do not count.
+        Trailing dots and spaces, which Windows drops, and invisible characters are ignored.
         """
         return extensions_of(self.file_name)[-1] if extensions_of(self.file_name) else ""
 
     @property
     def extensions(self) -> tuple[str, ...]:
-        """The parts behind every dot of every file name: pdf and exe for ``invoice.pdf.exe``."""
+        """The parts after every dot of every file name: pdf and exe for ``invoice.pdf.exe``."""
         return tuple(dict.fromkeys(one for name in self.file_names for one in extensions_of(name)))
 
     @property
     def is_reordered(self) -> bool:
-        """True if a name holds marks that change the order in which it is shown."""
+        """True if a name contains marks that change its display order."""
         return any(not REORDERING.isdisjoint(name) for name in self.file_names)
 
     @property
@@ -122,7 +122,7 @@ def _values(part: Part, name: bytes) -> list[bytes]:
 
 
 class _Collected:
-    """The parts of a message, those of messages in it that are encoded among them."""
+    """The parts of a message, including those of encoded messages in it."""
 
     __slots__ = ("complete", "left", "parts")
 
@@ -134,7 +134,7 @@ class _Collected:
     def collect(self, root: Part, buffer: Buffer, prefix: str = "", depth: int = 1) -> None:
         """Adds the parts below ``root``.
 
-        RFC 2046 §5.2.1 forbids base64 and quoted-printable for message/rfc822; mail programs decode it all the same.
+        RFC 2046 §5.2.1 forbids base64 and quoted-printable for message/rfc822; mail programs nevertheless decode it.
         """
         self.complete &= not root.is_cut
         encoded: list[str] = []
@@ -160,7 +160,7 @@ class _Collected:
 
 
 class Message:
-    """One message as it came (RFC 5322), with what can be read from it. Nothing is parsed before it is asked for."""
+    """One unchanged message (RFC 5322) and its properties, each of which is parsed on first use."""
 
     __slots__ = (
         "_attachments", "_buffer", "_complete", "_headers", "_parts", "_readings", "_root", "_shared", "content",
@@ -178,10 +178,10 @@ class Message:
         self._shared: dict[type, object] = {}
 
     def shared(self, kind: type[T]) -> T:
-        """The one object of this type that belongs to this message, made without arguments when it is first asked for.
+        """The only object of this type for this message, constructed without arguments on first use.
 
-        There those who know the type keep what takes long to work out and depends on the message's octets alone: the
-        message is the same for all tenants.
+        It caches results that are expensive and depend only on the message's octets, because the message is the same
+        for all tenants.
         """
         found = self._shared.get(kind)
         if found is None:
@@ -219,14 +219,14 @@ class Message:
 
     @property
     def parts(self) -> tuple[PartInfo, ...]:
-        """The parts that hold no other parts, in their order; at most MIME_PARTS, MIME_DEPTH deep."""
+        """The parts without subparts, in order; at most MIME_PARTS, MIME_DEPTH deep."""
         if self._parts is None:
             self._read_parts()
         return self._parts or ()
 
     @property
     def attachments(self) -> tuple[PartInfo, ...]:
-        """The parts that are declared attachments or have a file name; attached messages are among them."""
+        """The parts that are declared attachments or have a file name; including attached messages."""
         if self._attachments is None:
             self._read_parts()
         return self._attachments or ()
@@ -235,14 +235,14 @@ class Message:
     def examined_completely(self) -> bool:
         """False if a limit leaves something of the message unread: MIME_PARTS parts or more, MIME_DEPTH levels, as many
         fields in a part as MIME_PART_FIELDS, or more in encoded messages than ENCODED_MESSAGE_OCTETS. ``parts`` and
-        ``attachments`` then lack something that a mail program may show.
+        ``attachments`` may then lack parts that a mail program shows.
         """
         if self._parts is None:
             self._read_parts()
         return self._complete
 
     def read_completely(self, limit: int = TEXT_OCTETS) -> bool:
-        """False if the readable parts may have more than the ``limit`` octets that ``text`` and ``links`` look at."""
+        """False if the readable parts may have more than the ``limit`` octets that ``text`` and ``links`` read."""
         return sum(part.encoded_size for part in self.parts if part.is_readable) <= limit
 
     def text(self, limit: int = TEXT_OCTETS) -> str:
@@ -254,10 +254,10 @@ class Message:
         return "\n".join([text for is_html, text in self._sources(limit) if is_html])
 
     def links(self, limit: int = 500, top_level: Container[str] = ()) -> tuple[Link, ...]:
-        """The first ``limit`` different places to which the message leads: URLs in texts, and what HTML refers to.
+        """The first ``limit`` different link targets: URLs in texts, and references in HTML.
 
         Args:
-            top_level: top-level domains that exist. Bare domain names below them count, too.
+            top_level: top-level domains that exist. Bare domain names below them count as links, too.
         """
         return links_of(self._read(TEXT_OCTETS), limit, top_level)
 
@@ -287,7 +287,7 @@ class Message:
         return readings
 
     def _sources(self, limit: int) -> list[tuple[bool, str]]:
-        """(is HTML, text) of the parts that are there to be read, ``limit`` octets in all."""
+        """(is HTML, text) of the readable parts, ``limit`` octets in all."""
         texts: list[tuple[bool, str]] = []
         for part in self.parts:
             if limit <= 0:

@@ -1,7 +1,7 @@
-"""The MIME tree of a message as offsets (RFC 2045, RFC 2046, RFC 5322): one pass, no copy of a body.
+"""The MIME tree of a message as offsets (RFC 2045, RFC 2046, RFC 5322): one pass, without copying bodies.
 
-Malformed mail is read as Dovecot reads it, so that a mailbox looks the same on both. Cost: every boundary that is
-open is searched for once over the octets that it may end, at most MIME_DEPTH times the message in all.
+It reads malformed mail as Dovecot does, so that a mailbox looks the same on both. Cost: each open boundary is searched
+once over the octets that it may end, at most MIME_DEPTH times the message in all.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from inbox.mail.fields import split_fields
 from inbox.mail.headers import end_of_headers
 from inbox.mail.parameters import Parameters, parse_content_type
 
-#: Octets of a large message that are looked at in one go.
+#: Octets of a large message that are read at once.
 _WINDOW: Final = 1024 * 1024
-#: RFC 2046 §5.1.1 allows 70 characters; longer ones are cut, as the delimiter line is compared by its beginning.
+#: RFC 2046 §5.1.1 allows 70 characters; longer ones are cut, because only the beginning of the delimiter line is
+#: compared.
 _BOUNDARY_OCTETS: Final = 80
 #: Line feed, dashes, boundary, dashes, and some white space.
 _DELIMITER_LINE: Final = _BOUNDARY_OCTETS + 16
-#: RFC 5322 §3.6 allows each of them once; what senders repeat is read as one field, none of its addresses is hidden.
-#: The two that name files are kept for the sake of the names in them: programs differ in which of several they read.
+#: RFC 5322 §3.6 allows each of them once; repeated fields are read as one, so that no address is hidden.
+#: The two fields with file names are kept because programs differ in which of several they read.
 _REPEATED: Final = frozenset(
     {b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc", b"content-disposition", b"content-type"}
 )
@@ -32,10 +33,10 @@ _NO_PARAMETERS: Final[Parameters] = ()
 class Part:
     """One node of the tree. ``start`` to ``body`` is its header section, ``body`` to ``end`` its body.
 
-    ``kind`` is ``(type, subtype)`` as written, ``lower`` the type in lower case; None for ``kind`` if the
-    message says nothing (then it is text/plain). ``fields`` are its header fields by lower-case name, values
-    stripped: of several with one name the first. ``repeated`` holds the others of address fields and of those that
-    name files. ``is_cut``, of the root, means that a limit left something of the message unread.
+    ``kind`` is ``(type, subtype)`` as written, ``lower`` the type in lower case; ``kind`` is None if the message does
+    not declare one (then it is text/plain). ``fields`` are its header fields by lower-case name, values stripped: the
+    first of each name. ``repeated`` has the others of address fields and of fields with file names. ``is_cut`` of the
+    root: a limit left a part of the message unread.
     """
 
     __slots__ = (
@@ -91,7 +92,7 @@ def find(buffer: Buffer, needle: bytes, start: int, end: int) -> int:
 
 
 class _Boundary:
-    """A delimiter that is open. ``at`` is where it comes next, or the place before which it does not."""
+    """An open delimiter. ``at`` is its next position, or a position before which it does not occur."""
 
     __slots__ = ("at", "delimiter", "hit", "part")
 
@@ -154,7 +155,7 @@ class _Scanner:
         self.count += 1
         if self.count >= MIME_PARTS:
             self.cut = True
-            self.open.clear()  # Nothing ends the last part but the end of the message.
+            self.open.clear()  # Only the end of the message ends the last part.
         return child
 
     def _header(self, part: Part) -> bool:
@@ -164,7 +165,7 @@ class _Scanner:
         # The search for the empty line stops at the delimiter: each octet is looked at once.
         body, complete = end_of_headers(self.buffer, start, min(at + 1, self.size))
         if not complete and body > at:
-            # A delimiter within the header ends it; the line end in front of the delimiter belongs to that.
+            # A delimiter within the header ends it; the line end before the delimiter belongs to the delimiter.
             body = max(start, self._line_end_start(at, start))
         if body > start:
             self.cut |= _read_fields(part, self.buffer[start:body])
@@ -185,7 +186,7 @@ class _Scanner:
         return len(delimiter) >= matching and self.buffer[at : at + len(delimiter)] == delimiter
 
     def _next_delimiter(self, start: int) -> int:
-        """The offset of the line feed in front of the next open delimiter from ``start`` on, or the size."""
+        """The offset of the line feed before the next open delimiter from ``start`` on, or the size."""
         best = self.size
         for boundary in self.open:
             if boundary.hit and boundary.at >= start:
@@ -193,7 +194,7 @@ class _Scanner:
                 continue
             begin = max(start, boundary.at)
             if begin <= best:
-                # Inner delimiters are of interest only up to where an outer one ends their part: this bounds the cost.
+                # Inner delimiters matter only up to an outer one that ends their part, which bounds the cost.
                 stop = min(best + len(boundary.delimiter), self.size)
                 at = find(self.buffer, boundary.delimiter, begin, stop)
                 boundary.hit = at >= 0
@@ -207,7 +208,7 @@ class _Scanner:
         return at - 1 if at > lowest and self.buffer[at - 1 : at] == b"\r" else at
 
     def _next_part(self, part: Part) -> Part | None:
-        """Closes what the next delimiters close; the part that one of them begins, or None at the end."""
+        """Closes parts at the next delimiters; returns the part that one of them begins, or None at the end."""
         start = part.body - 1
         while self.open:
             at = self._next_delimiter(max(start, 0))
@@ -223,7 +224,7 @@ class _Scanner:
             place = self.open.index(boundary)
             del self.open[place if last else place + 1 :]
             if stop < 0:
-                break  # A delimiter without a line end is the end of the message.
+                break  # A delimiter without a line end ends the message.
             if not last:
                 return self._child(part, stop + 1)
             part.end = stop + 1
@@ -235,10 +236,10 @@ class _Scanner:
         return None
 
     def _matching(self, at: int, stop: int) -> tuple[_Boundary, bool]:
-        """The multipart whose delimiter the line at ``at`` is, and whether it is the last one.
+        """The multipart of the delimiter at ``at``, and whether it is the closing delimiter.
 
-        Only the beginning of the line has to match (RFC 2046 §5.1.1). Of several the innermost that is the whole
-        line wins, else the longest; boundaries are often the beginning of one another.
+        Only the beginning of the line has to match (RFC 2046 §5.1.1). Of several, the innermost that is the whole line
+        wins, otherwise the longest; boundaries are often prefixes of one another.
         """
         line = self.buffer[at : min(stop, at + _DELIMITER_LINE)].rstrip(b"\r")
         dashes = line.endswith(b"--")

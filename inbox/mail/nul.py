@@ -1,4 +1,4 @@
-"""NUL characters in messages (RFC 5322 §4.1 forbids them, RFC 9051 §4.3 cannot send them to a client)."""
+"""NUL characters in messages: RFC 5322 §4.1 forbids them, and an IMAP literal cannot contain them (RFC 9051 §4.3)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Final
 from inbox.base.limits import SPOOL_OCTETS
 from inbox.mail.content import CHUNK, Buffer, Content, View
 
-#: The replacement for NUL in a stored message: one octet for one, so that no size or offset changes (Dovecot's choice).
+#: The replacement for NUL in a stored message: a single octet, so that no size or offset changes (as in Dovecot).
 REPLACEMENT: Final = b"\x80"
 
 
 def has_nul(content: Content) -> bool:
-    """Whether a NUL is anywhere in the message. Reads all of it."""
+    """Whether the message contains NUL. Reads the whole message."""
     return any(b"\0" in chunk for chunk in content.chunks())
 
 

@@ -14,7 +14,7 @@ Parameters = Sequence[tuple[bytes, bytes]]
 _TOKEN: Final = rb"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~\x80-\xff]+"
 _TYPE = re.compile(rb"[ \t\r\n]*(" + _TOKEN + rb")[ \t\r\n]*/[ \t\r\n]*(" + _TOKEN + rb")")
 _WORD = re.compile(rb"[ \t\r\n]*(" + _TOKEN + rb")[ \t\r\n]*")
-#: attribute, and its value as quoted string (its end may be missing) or as everything up to the next ";".
+#: attribute, and its value as quoted string (possibly unterminated) or as everything up to the next ";".
 _PARAMETER = re.compile(
     rb";[ \t\r\n]*(" + _TOKEN + rb')[ \t\r\n]*=[ \t\r\n]*(?:"((?>(?:[^"\\]++|\\.)*))"?|([^;" \t\r\n]*))', re.DOTALL
 )
@@ -26,7 +26,7 @@ _PIECE = re.compile(rb'[^()"\\]+|"(?>(?:[^"\\]++|\\.)*)"?|\\.|[()"\\]', re.DOTAL
 
 
 def without_comments(value: bytes) -> bytes:
-    """``value`` with each comment (RFC 5322 §3.2.2) made a space; parentheses in quoted strings stay."""
+    """``value`` with each comment (RFC 5322 §3.2.2) replaced by a space; parentheses in quoted strings stay."""
     if b"(" not in value:
         return value
     kept: list[bytes] = []
@@ -34,11 +34,11 @@ def without_comments(value: bytes) -> bytes:
     end = 0
     while end < len(value):
         found = _PIECE.match(value, end)
-        if found is None:  # Cannot be: one of the alternatives takes any octet.
+        if found is None:  # Cannot happen: one of the alternatives matches any octet.
             break
         piece = found[0]
         if depth and piece[:1] == b'"':
-            piece = piece[:1]  # Quotes mean nothing within a comment.
+            piece = piece[:1]  # Quotes have no meaning within a comment.
         end += len(piece)
         if piece == b"(":
             depth += 1
@@ -52,9 +52,9 @@ def without_comments(value: bytes) -> bytes:
 
 
 def parse_content_type(value: bytes) -> tuple[bytes, bytes, list[tuple[bytes, bytes]]] | None:
-    """Type, subtype (as they are written) and parameters, or None if the value is no media type.
+    """Type, subtype (as written) and parameters, or None if the value is not a media type.
 
-    RFC 2045 §5.2: what cannot be understood is to be treated as text/plain; that is the caller's part.
+    RFC 2045 §5.2: the caller has to treat an invalid value as text/plain.
     """
     value = without_comments(value)
     found = _TYPE.match(value)
@@ -73,8 +73,8 @@ def parse_word(value: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]] | None:
 def parse_parameters(value: bytes, start: int) -> list[tuple[bytes, bytes]]:
     """The parameters from ``start`` on, continuations joined (RFC 2231 §3), charsets left alone.
 
-    At most MIME_PARAMETERS are read. A joined parameter is named ``name*`` if it is extended, and comes after
-    those that came whole.
+    At most MIME_PARAMETERS are read. A joined parameter is named ``name*`` if it is extended, and follows the unsplit
+    ones.
     """
     plain: list[tuple[bytes, bytes]] = []
     torn: dict[bytes, list[tuple[int, bool, bytes]]] = {}
@@ -104,7 +104,7 @@ def _unquoted(quoted: bytes) -> bytes:
 
 def _joined(key: bytes, pieces: list[tuple[int, bool, bytes]]) -> list[tuple[bytes, bytes]]:
     if [number for number, _, _ in pieces] != list(range(len(pieces))):
-        # A piece is missing: then these are taken for parameters that merely look like continuations.
+        # A piece is missing: these count as parameters that merely look like continuations.
         return [(b"%s*%d%s" % (key, number, b"*" if star else b""), text) for number, star, text in pieces]
     if not any(star for _, star, _ in pieces):
         return [(key, b"".join(text for _, _, text in pieces))]

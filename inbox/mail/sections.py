@@ -1,9 +1,9 @@
-"""Offsets of a message's sections (RFC 9051 §6.4.5.1), read from a small packed table alone.
+"""Offsets of a message's sections (RFC 9051 §6.4.5.1), from a small packed table.
 
-The table is made once, at delivery; every later FETCH of a section is a range of the blob. It is the letter
-``\\x01`` (version) and 16 octets for each part, in the order of the tree: flags and encoding, number of descendants,
-and the offsets of header, body and end. A copy's own trace fields, in front of the blob, shift all offsets and belong
-to the message's header.
+The table is built once, at delivery; every later FETCH of a section is a range of the blob. It is the octet ``\\x01``
+(version) and 16 octets for each part, in the order of the tree: flags and encoding, number of descendants, and the
+offsets of header, body and end. A copy's own trace fields, before the blob, shift all offsets and belong to the
+message's header.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from inbox.mail.fields import name_of
 from inbox.mail.mime import Part
 
 VERSION: Final = b"\x01"
-#: Names that one expression looks for at once: it tries them one after the other.
+#: Names that one expression may search: it tries them one after another.
 _FEW: Final = 40
 _RECORD: Final = struct.Struct("<BxHIII")
 _MULTIPART: Final = 1
 _MESSAGE: Final = 2
 _MOST: Final = 0xFFFFFFFF
-#: The place of a part that is shown and is not in the table.
+#: The place of a part that is shown but not in the table.
 _NOWHERE: Final = -1
 _ENCODINGS: Final = ("identity", "base64", "quoted-printable", "unknown")
 _IDENTITY: Final = frozenset({b"", b"7bit", b"8bit", b"binary"})
@@ -32,7 +32,7 @@ _SPEC = re.compile(r"(?:(\d{1,4}(?:\.\d{1,4}){0,63})(?:\.(HEADER|TEXT|MIME))?|(H
 _FIELD = re.compile(rb"^(?:([^: \t\n][^:\n]*):)?[^\n]*(?:\n[ \t][^\n]*)*\n?", re.MULTILINE)
 #: Names that :data:`_FIELD` matches.
 _NAME: Final = re.compile(rb"[^:\n]+")
-#: Characters around a name (:func:`inbox.mail.fields.name_of`); white space in front would fold.
+#: Characters around a name (:func:`inbox.mail.fields.name_of`); white space before it would fold.
 _BEFORE: Final = rb"(?:[\x00-\x08\x0b-\x1f\x7f-\xff][\x00-\x09\x0b-\x20\x7f-\xff]*)?"
 _BEHIND: Final = rb"[\x00-\x09\x0b-\x20\x7f-\xff]*"
 
@@ -83,13 +83,13 @@ def _encoding_code(part: Part) -> int:
 
 
 def section(sections: bytes, spec: str, prepended: int = 0) -> Section | None:
-    """The range that a section specification names; None if the message has no such section.
+    """The range of a section specification; None if the message has no such section.
 
     Args:
         sections: the packed table.
         spec: in upper case: ``""``, ``HEADER``, ``TEXT``, ``1.2``, ``1.2.MIME``, ``2.HEADER``, ``2.TEXT``. For
-            ``HEADER.FIELDS`` ask for ``HEADER`` and give what lies there to :func:`fields_of`.
-        prepended: octets in front of the blob.
+            ``HEADER.FIELDS`` use ``HEADER`` and pass its octets to :func:`fields_of`.
+        prepended: octets before the blob.
     """
     found = _SPEC.match(spec)
     if found is None:
@@ -108,7 +108,7 @@ def section(sections: bytes, spec: str, prepended: int = 0) -> Section | None:
     if text is None:
         return Section(prepended + node.body, node.end - node.body)
     if text == "MIME":
-        if node.place == 0:  # The only part of a message: its MIME header is the message's own.
+        if node.place == 0:  # The only part of a message: its MIME header is the message header.
             return Section(0, prepended + node.body)
         return Section(prepended + node.start, node.body - node.start)
     if not node.flags & _MESSAGE:
@@ -120,7 +120,7 @@ def section(sections: bytes, spec: str, prepended: int = 0) -> Section | None:
 
 
 class Leaf(NamedTuple):
-    """A part without parts, or (``encoding`` None) the header section of one that has some; offsets in the blob."""
+    """A part without subparts, or (``encoding`` None) the header section of one with subparts; offsets in the blob."""
 
     start: int
     body: int
@@ -140,7 +140,7 @@ def _node(sections: bytes, index: int) -> _Node:
 
 
 def _resolve(sections: bytes, path: str) -> _Node | None:
-    """The part that ``1.2.3`` names: a message that is not a multipart has one part, 1 (RFC 9051 §6.4.5.1)."""
+    """The part ``1.2.3``: a message that is not a multipart has one part, 1 (RFC 9051 §6.4.5.1)."""
     node = _node(sections, 0)
     first = True
     for number in map(int, path.split(".")):
@@ -187,7 +187,7 @@ def fields_of(names: Sequence[str], *, negate: bool = False) -> Callable[[bytes]
     named = [re.escape(name) for name in sorted(wanted) if _NAME.fullmatch(name) and name_of(name) == name]
     if negate or b"" in wanted or not 0 < len(named) <= _FEW:
         return partial(_chosen_fields, wanted, negate)
-    # From line end to line end: nothing is searched for faster, and other fields are skipped.
+    # Searching from line end to line end is the fastest way to skip other fields.
     any_of = rb"(?:" + b"|".join(named) + rb")"
     found = re.compile(rb"\n" + _BEFORE + any_of + _BEHIND + rb":[^\n]*(?:\n[ \t][^\n]*)*", re.IGNORECASE)
     return partial(_few_fields, found)

@@ -1,4 +1,4 @@
-"""The base subject of RFC 5256 §2.1: what replies and forwards of one message have in common."""
+"""The base subject of RFC 5256 §2.1: the part that replies and forwards of one message share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FORWARD = re.compile(r"\[fwd:(.*)\]\Z", re.IGNORECASE)
 def base_subject(subject: str) -> str:
     """The base subject of a decoded subject, in lower case, for threading and sorting.
 
-    Every step takes something away from one of the ends: its cost is linear in what it takes away.
+    Every step removes text from one end, at a cost linear in the removed text.
     """
     text = _SPACES.sub(" ", subject).strip(" ")
     while True:
@@ -28,7 +28,7 @@ def base_subject(subject: str) -> str:
 
 
 def _trimmed(text: str) -> int:
-    """Steps (2): where the trailers begin."""
+    """Step (2): the start of the trailers."""
     end = len(text)
     while end:
         if text[end - 1] == " ":
@@ -41,7 +41,7 @@ def _trimmed(text: str) -> int:
 
 
 def _leaders(text: str, end: int) -> int:
-    """Steps (3) to (5): where the leaders end. A blob goes only if something is left behind it."""
+    """Steps (3) to (5): the end of the leaders. A blob is removed only if text remains after it."""
     at = 0
     while True:
         leader = _LEADER.match(text, at, end) or _BLOB.match(text, at, end)

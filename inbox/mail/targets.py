@@ -1,4 +1,4 @@
-"""Every place in HTML that can lead a reader somewhere or make a mail program load something, with its kind."""
+"""Targets in HTML: every reference that a reader can follow or that a mail program may load, with its kind."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Final, NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-#: Targets of one HTML text that are read, and characters of one of them and of the text that a link shows.
+#: Targets of one HTML text that are read, and characters of one target and of the text of a link.
 TARGETS: Final = 2000
 _VALUE_CHARACTERS: Final = 4096
 _SHOWN_CHARACTERS: Final = 200
-#: Characters of all texts that links show together: elements that nest would be read once for each level.
+#: Characters of all link texts together: nested elements would be read once for each level.
 _ALL_SHOWN: Final = 512 * 1024
 #: ``srcset`` candidates and ``url()`` of one attribute or style sheet.
 _OF_ONE: Final = 100
-#: The kind of an attribute, whatever its element; ``href`` and ``src`` depend on the element.
+#: The kind of an attribute in any element; ``href`` and ``src`` depend on the element.
 _KINDS: Final = {
     "action": "form", "formaction": "form", "background": "image", "poster": "image", "lowsrc": "image",
     "dynsrc": "image", "data": "frame", "codebase": "frame", "ping": "resource", "manifest": "resource",
@@ -29,7 +29,7 @@ _SRC: Final = {"iframe": "frame", "frame": "frame", "embed": "frame", "script": 
                "video": "resource", "source": "resource", "track": "resource", "bgsound": "resource"}  # fmt: skip
 _LISTS: Final = frozenset({"srcset", "imagesrcset"})
 _ATTRIBUTES: Final = (*_KINDS, "href", "src", *_LISTS, "style", "content", "srcdoc")
-#: A selector by name also finds an attribute of SVG with a prefix, such as ``xlink:href``.
+#: A selector by name also finds prefixed SVG attributes, such as ``xlink:href``.
 _SELECTOR: Final = ",".join([*(f"[{name}]" for name in _ATTRIBUTES), "style"])
 _CSS_URL = re.compile(r"""(?:url\(\s{0,8}|@import\s{0,8})["']?([^"'()\s]{1,4096})""", re.IGNORECASE)
 _CSS_ESCAPE = re.compile(r"\\(?:([0-9a-fA-F]{1,6})\s?|([^\n]))")
@@ -45,11 +45,11 @@ _MARKUP_ATTRIBUTE = re.compile(
 
 
 class Target(NamedTuple):
-    """One place. ``value`` is the reference as written, without the escapes of HTML; ``shown`` is the text of a link.
+    """One target. ``value`` is the reference as written, with HTML escapes decoded; ``shown`` is the text of a link.
 
-    ``kind`` is ``link`` (a, area, …), ``form``, ``refresh`` (the page leads on by itself), ``frame`` (iframe, object,
-    …), ``image``, ``style``, ``resource`` (scripts, style sheets, sound, …), or ``base``, which other references are
-    relative to.
+    ``kind`` is ``link`` (a, area, …), ``form``, ``refresh`` (the page redirects by itself), ``frame`` (iframe, object,
+    …), ``image``, ``style``, ``resource`` (scripts, style sheets, sound, …), or ``base``, to which other references are
+    relative.
     """
 
     kind: str
@@ -58,12 +58,12 @@ class Target(NamedTuple):
 
 
 def targets_of_tree(tree: LexborHTMLParser, depth: int = 1) -> list[Target]:
-    """The targets of a parsed text, in its order. ``srcdoc`` of a frame is read as well, one level deep."""
+    """The targets of a parsed text, in order. ``srcdoc`` of a frame is read as well, one level deep."""
     found: list[Target] = []
     left = _ALL_SHOWN
     seen: set[int] = set()
     for node in tree.css(_SELECTOR):
-        if node.mem_id in seen:  # It is listed once for each selector that it matches.
+        if node.mem_id in seen:  # A node is listed once for each selector that it matches.
             continue
         seen.add(node.mem_id)
         tag = (node.tag or "").lower()
@@ -76,7 +76,8 @@ def targets_of_tree(tree: LexborHTMLParser, depth: int = 1) -> list[Target]:
 
 
 def targets_of_markup(source: str, *, within_comments: bool = False) -> list[Target]:
-    """The targets of a text that is not parsed: what nests too deeply, and what Outlook alone reads (``<!--[if …``)."""
+    """The targets of an unparsed text: HTML that nests too deeply, and comments that only Outlook reads (``<!--[if
+    …``)."""
     texts = _comments(source) if within_comments else [source]
     found: list[Target] = []
     for text in texts:

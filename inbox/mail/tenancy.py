@@ -1,4 +1,4 @@
-"""Tenants (organizations), their domains, accounts and addresses.
+"""Tenants, their domains, accounts and addresses.
 
 Field names are those of the database tables of the same name. Times are seconds since the epoch.
 """
@@ -12,8 +12,8 @@ EncryptionMode = Literal["standard", "e2ee"]
 
 
 @dataclass(frozen=True, slots=True)
-class Organization:
-    """A tenant. ``name`` is what policies and commands call it; ``id`` is what keys carry."""
+class Tenant:
+    """A tenant. ``name`` is its name in policies and commands; ``id`` is used in keys."""
 
     id: str
     name: str
@@ -23,7 +23,7 @@ class Organization:
 
 @dataclass(frozen=True, slots=True)
 class DomainOverrides:
-    """The optional fields of the ``has_domain`` edge: the last word on one domain's policy. None: not set."""
+    """The optional fields of the ``has_domain`` edge: they override the policy for one domain. None: not set."""
 
     dkim_selector: str | None = None
     dkim_private_key_b64_pkcs8: str | None = field(default=None, repr=False)
@@ -46,9 +46,9 @@ class DomainOverrides:
 
 @dataclass(frozen=True, slots=True)
 class HostedDomain:
-    """A domain that a tenant hosts: the ``has_domain`` edge with both of its ends."""
+    """A domain that a tenant hosts: the ``has_domain`` edge with both ends."""
 
-    organization: Organization
+    tenant: Tenant
     fqdn: str
     overrides: DomainOverrides = DomainOverrides()
     is_active: bool = True
@@ -56,10 +56,10 @@ class HostedDomain:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user who may log in. ``address`` is the canonical key of the account's own (master) address."""
+    """A user account. ``address`` is the canonical key of the account's own (master) address."""
 
     id: str
-    organization: str
+    tenant: str
     address: str
     password_hash: str = field(repr=False)
     is_active: bool = True
@@ -70,7 +70,7 @@ class Account:
 class Alias:
     """An address of a hosted domain whose mail goes to ``target`` (another address of the same tenant)."""
 
-    organization: str
+    tenant: str
     address: str
     target: str
 
@@ -80,7 +80,7 @@ class Mailbox:
     """One IMAP mailbox. ``account`` is None for a mailbox that belongs to the tenant itself (quarantine)."""
 
     id: str
-    organization: str
+    tenant: str
     account: str | None
     name: str
     uid_validity: int
@@ -90,7 +90,7 @@ class Mailbox:
     parent: str | None = None
 
 
-#: The name of the tenant's own mailbox for mail that was quarantined.
+#: The name of the tenant's own mailbox for quarantined mail.
 QUARANTINE: Final = "Quarantine"
 #: Mailboxes of every new account: names and special uses (RFC 6154); all are subscribed.
 DEFAULT_MAILBOXES: tuple[tuple[str, str | None], ...] = (

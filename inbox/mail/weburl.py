@@ -1,8 +1,8 @@
-"""URLs as browsers read them: https://url.spec.whatwg.org, as far as it decides where a link leads.
+"""URLs as browsers parse them (https://url.spec.whatwg.org), as far as it determines the target of a link.
 
-Whatever a browser would open under a text has one :class:`WebUrl`: tabs and line ends in the text, backslashes,
-upper-case letters, percent-encoding in the host, full-width letters, and IPv4 addresses written as one number change
-nothing. What a browser refuses to open is None.
+All texts for which a browser opens the same URL give an equal :class:`WebUrl`, regardless of tabs, line ends,
+backslashes, upper-case letters, percent-encoding in the host, full-width letters, and IPv4 addresses written as one
+number. A text that a browser refuses to open gives None.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Final
 
 import idna
 
-#: Characters of one URL that are read, and of its host. A longer host cannot be looked up (RFC 1035
+#: Maximum characters of one URL, and of its host. A longer host cannot be looked up (RFC 1035
 #: §2.3.4 allows 253 octets, but soft hyphens and percent-encoding make the text longer); punycode takes quadratic time.
 URL_CHARACTERS: Final = 4096
 _HOST_CHARACTERS: Final = 1024
-#: Of a label that is not ASCII (RFC 1035 §2.3.4). Browsers accept longer ones, which no name server can answer for.
+#: Maximum characters of a label that is not ASCII (RFC 1035 §2.3.4). Browsers accept longer ones, which cannot exist in
+#: the DNS.
 _LABEL_CHARACTERS: Final = 63
 _SHOWN_CHARACTERS: Final = 2048
 #: Special schemes and their default ports.
@@ -48,9 +49,9 @@ _DOUBLE: Final = frozenset({"..", ".%2e", "%2e.", "%2e%2e"})
 
 @dataclass(frozen=True, slots=True)
 class WebUrl:
-    """A URL in its one spelling. ``host`` has lower-case A-labels (``xn--…``), or is an IP address; empty if there is
+    """A normalised URL. ``host`` has lower-case A-labels (``xn--…``), or is an IP address; empty if there is
     none. ``userinfo`` is the part before the ``@`` of the authority. ``port`` is None for the scheme's own.
-    ``opaque`` means that ``path`` is no hierarchy: ``mailto:``, ``data:``, ``javascript:``."""
+    ``opaque`` means that ``path`` is not hierarchical: ``mailto:``, ``data:``, ``javascript:``."""
 
     scheme: str
     host: str = ""
@@ -79,10 +80,10 @@ class WebUrl:
 
 
 def parse_url(text: str, base: WebUrl | None = None) -> WebUrl | None:
-    """The URL that a browser opens for ``text``, or None if it opens nothing.
+    """The URL that a browser opens for ``text``; None if it opens none.
 
     Args:
-        base: what a relative reference is relative to.
+        base: the base URL of relative references.
     """
     text = _SURROGATES.sub("\ufffd", _BREAKS.sub("", text[:URL_CHARACTERS].strip(_EDGES)))
     found = _SCHEME.match(text)
@@ -261,7 +262,7 @@ def parse_host(text: str) -> str | None:
 
 
 def _domain(text: str) -> str | None:
-    """Domain to ASCII (UTS #46, non-transitional, as browsers ask for it)."""
+    """Domain to ASCII (UTS #46, non-transitional, as in browsers)."""
     try:
         labels = [_label(label) for label in _mapped(text).split(".")]
     except (idna.IDNAError, UnicodeError, ValueError, OverflowError):
@@ -271,7 +272,7 @@ def _domain(text: str) -> str | None:
 
 
 def _mapped(text: str) -> str:
-    """``text`` as UTS #46 maps it, such as to small letters. Raises IDNAError: a character is not allowed."""
+    """``text`` mapped by UTS #46, for example to lower case. Raises IDNAError: a character is not allowed."""
     if text.isascii():
         return text.lower()
     return idna.uts46_remap(text, std3_rules=False, transitional=False)
@@ -300,7 +301,7 @@ def _label(label: str) -> str:
 def _punycode(label: str) -> str:
     """RFC 3492 §6.3. Raises ValueError: it is longer than a label can be.
 
-    The codec of the standard library takes twenty times as long for a long label, only to reject it.
+    The codec of the standard library takes twenty times as long to reject a long label.
     """
     points = [ord(character) for character in label]
     out = [character for character in label if character.isascii()]

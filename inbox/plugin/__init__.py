@@ -1,7 +1,7 @@
 """Public plugin API: base class, hooks, contexts, facts, opinions, settings and services.
 
-Public beside it are :mod:`inbox.plugin.testing`, :mod:`inbox.plugin.expressions` and :mod:`inbox.plugin.limits`. The
-names are defined in ``inbox.plugin.api``; ``inbox.plugin.engine`` finds, checks and calls plugins.
+Other public modules are :mod:`inbox.plugin.testing`, :mod:`inbox.plugin.expressions` and :mod:`inbox.plugin.limits`.
+``inbox.plugin.api`` defines the names; ``inbox.plugin.engine`` finds, checks and calls plugins.
 """
 
 from inbox.base.errors import InboxError, StoreError, StoreUnavailable, TableFull

@@ -1,4 +1,4 @@
-"""Bounds of the program that plugins share; ``inbox.base.limits`` has their sources."""
+"""Limits of the program that plugins share; ``inbox.base.limits`` names their sources."""
 
 from inbox.base.limits import (
     AUTHENTICATION_RESULTS_SEARCHED,

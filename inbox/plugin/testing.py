@@ -1,4 +1,4 @@
-"""The kit for tests of plugins: ``from inbox.plugin.testing import PluginTest``."""
+"""Test kit for plugins: ``from inbox.plugin.testing import PluginTest``."""
 
 from inbox.plugin.api.testing import (
     FakeClock,

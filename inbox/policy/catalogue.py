@@ -14,7 +14,7 @@ from inbox.policy.stages import Stage
 
 
 class Mode(StrEnum):
-    """``enforce``: what it says counts. ``shadow``: it runs and is recorded, nothing else. ``off``: it does not run."""
+    """``enforce``: its results count. ``shadow``: they are only recorded. ``off``: it does not run."""
 
     ENFORCE = "enforce"
     SHADOW = "shadow"

@@ -1,6 +1,6 @@
 """Decision records: why a transaction ended as it did, as compact JSON, and back.
 
-A record holds, for each stage, the verdict and every plugin that had a say there, those in shadow mode, skipped and
+A record holds, for each stage, the verdict and every plugin with a hook there, those in shadow mode, skipped and
 failed among them: version, hash of the settings, facts, opinions, microseconds.
 """
 
@@ -123,16 +123,16 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def with_judgements(self, judgements: Sequence[StageOutcome], reply: Reply | None = None) -> Decision:
         """This record with the outcomes of the stages, in their order, and with the reply."""
-        spoken = [judgement for judgement in judgements if judgement.traces]
+        judged = [judgement for judgement in judgements if judgement.traces]
         symbols: dict[str, float] = {}
-        for judgement in spoken:
+        for judgement in judged:
             for score in judgement.tally.scores:
                 symbols[score.symbol] = round(symbols.get(score.symbol, 0.0) + score.points, 4)
         return msgspec.structs.replace(
             self,
-            total=round(sum([judgement.tally.total for judgement in spoken]), 4),
+            total=round(sum([judgement.tally.total for judgement in judged]), 4),
             symbols=symbols,
-            stages=[stage_record(judgement) for judgement in spoken],
+            stages=[stage_record(judgement) for judgement in judged],
             code=self.code if reply is None else reply.code,
             enhanced=self.enhanced if reply is None else reply.enhanced,
             text=self.text if reply is None else reply.text,
@@ -180,7 +180,7 @@ def _value(value: object) -> Value:
     try:
         plain = msgspec.to_builtins(value, enc_hook=str, str_keys=True)
         size = len(msgspec.json.encode(plain))
-    except Exception as error:  # noqa: BLE001  A fact is a plugin's class: what it does when it is read is unknown.
+    except Exception as error:  # noqa: BLE001  A fact is a plugin's class: reading it may raise anything.
         return {"kind": kind, "unreadable": type(error).__name__, "text": _cut(_safe(object.__repr__(value)))}
     if isinstance(plain, dict):
         plain = {f"{name}_" if name in VALUE_KEYS else name: item for name, item in plain.items()}
@@ -236,5 +236,5 @@ def decode(body: bytes) -> Decision:
         raise StoreError(f"not a decision record: {error}") from error
 
 
-#: States and modes that go without saying when a record is shown.
+#: States and modes that are not shown.
 ORDINARY: Final = frozenset({Status.DONE.value, Mode.ENFORCE.value})

@@ -1,4 +1,4 @@
-"""Editing a policy file: switching a plugin on or off for a tenant, for one of its domains, or for everybody.
+"""Editing a policy file: switching a plugin on or off for a tenant, for one of its domains, or for all tenants.
 
 Every other character stays: comments, order, quotes, spaces. A YAML library that rewrites the whole document would
 move comments and change quotes; here the parser only gives places, and the text is changed there.
@@ -47,7 +47,7 @@ def set_plugin(policies: PolicySet, tenant: str, plugin: str, *, enabled: bool, 
     """Switches ``plugin`` on or off for ``tenant`` in its file, after checking what the file will be.
 
     Args:
-        tenant: its name; empty for default.yaml, which is for everybody.
+        tenant: its name; empty for default.yaml, which applies to all tenants.
         domain: only for this domain of the tenant.
 
     Returns:

@@ -18,12 +18,12 @@ comprehensions in comprehensions                    end at 10,000 turns do not e
 ==================================================  ==================  =============================  ===============
 
 It lets other threads run while it evaluates (the GIL is released). A variable without a value is an error only when an
-evaluation cannot do without it (``false && text.contains("x")`` is false): what is expensive to find out may be left
+evaluation cannot do without it (``false && text.contains("x")`` is false): expensive values may be left
 out at first, and added when :meth:`Expression.holds` raises.
 
 Bounds: 4,000 characters of source, 32 levels of nesting, 10,000 turns of a comprehension, regular expressions in linear
-time (RE2), EXPRESSION_WORK for methods of ours. ``map`` is not there, and no method returns much more than it is given:
-nothing that a condition can build is much larger than what it was given.
+time (RE2), EXPRESSION_WORK for our own methods. ``map`` does not exist, and no method returns much more than its input:
+no value in a condition is much larger than the input.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ _LEFT: ContextVar[list[int]] = ContextVar("expression_work")
 
 
 class EvaluationError(Exception):
-    """A condition has no value for these variables; the text says why in a few words, fit for a record."""
+    """A condition has no value for these variables; the text gives the reason in a few words, for a record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A function of ours, called as ``value.name(arguments)``; ``takes`` begins with the type of ``value``.
+    """A function beyond those of CEL, called as ``value.name(arguments)``; ``takes`` begins with the type of ``value``.
 
     ``usage`` is an example of a call for error messages. ``weight`` is what one character of the arguments costs
     (EXPRESSION_WORK): a nanosecond is about 0.1. What the function raises makes the condition one that has no value.
@@ -137,7 +137,7 @@ class Language:
 
     Args:
         variables: name to type.
-        methods: functions of ours.
+        methods: functions beyond those of CEL.
         shapes: the fields of variables that are maps or lists of maps: another field is refused when the condition
             is read, and types are checked as far as they are certain.
         lower_keys: variables that are maps with keys in lower case: literal keys may be written in any case.

@@ -52,7 +52,7 @@ def tenant_files(folder: Path) -> list[str]:
     """
     place = folder / TENANT_FOLDER
     try:
-        names = os.listdir(place)  # noqa: PTH208  glob() says nothing of a folder that may not be read.
+        names = os.listdir(place)  # noqa: PTH208  glob() does not report an unreadable folder.
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -63,7 +63,7 @@ class PolicyFile:
 
 
 class LevelReader:
-    """Reads one file's document; what is wrong goes into ``mistakes``, and reading goes on."""
+    """Reads one file's document; errors go into ``mistakes``, and reading continues."""
 
     def __init__(self, file: str, catalogue: Catalogue, mistakes: Mistakes) -> None:
         self._file = file

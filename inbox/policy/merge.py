@@ -1,6 +1,6 @@
 """Levels merged: default → tenant → domain → account.
 
-The innermost level that says something wins, key by key: one key of a plugin's settings, one threshold, the cap
+The innermost level that sets a key wins, key by key: one key of a plugin's settings, one threshold, the cap
 of one group. Values are replaced whole (lists, and mappings inside settings, are not joined).
 
 Order: among the plugins that a level names, its own order holds. A plugin that an outer level named already keeps
@@ -74,7 +74,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """Everything that the levels so far say together."""
+    """The combined result of the levels so far."""
 
     mode: Mode = Mode.ENFORCE
     plugins: Mapping[str, Standing] = field(default_factory=dict)

@@ -24,7 +24,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mistake:
-    """One mistake: its place and one line of text that says what is wrong and what would be right."""
+    """One mistake: its place and one line of text that says what is wrong and how to fix it."""
 
     place: Place
     text: str
@@ -49,7 +49,7 @@ class PolicyMistakes(PolicyError):
 
 
 class TenantSuspended(PolicyMistakes):
-    """A tenant's policy is wrong and there is no earlier one: nothing can be judged for this tenant."""
+    """A tenant's policy is wrong and there is no earlier one: no mail can be checked for this tenant."""
 
 
 class Mistakes:

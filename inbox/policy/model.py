@@ -31,7 +31,7 @@ class Thresholds(Shape):
     quarantine: float | None = None
     """From this total on, the message is put into the tenant's quarantine."""
     defer: float | None = None
-    """From this total on, the peer is asked to come back later."""
+    """From this total on, the message is deferred."""
     reject: float | None = None
     """From this total on, the message is refused."""
 
@@ -71,16 +71,16 @@ class ReportSettings(Shape):
     keep_days: int = Field(400, ge=1, le=3650)
     """Days after which a report about a hosted domain is removed."""
     observation_days: int = Field(14, ge=2, le=365)
-    """Days after which what others' mail was like cannot be reported any more."""
+    """Days after which observations about mail of other domains are removed."""
 
 
 class BreakerSettings(Shape):
-    """When a failing dependency is left alone for a while."""
+    """Limits of the circuit breaker for failing dependencies."""
 
     failures: int = Field(5, ge=1, le=1000)
     """Failures in a row that open the breaker."""
     cool_down: float = Field(30, gt=0, le=3600)
-    """Seconds until one trial call is let through."""
+    """Seconds until one trial call is allowed."""
 
 
 class ServerPolicy(Shape):
@@ -89,9 +89,9 @@ class ServerPolicy(Shape):
     multi_tenant: Literal["split", "defer"] = "split"
     """One message for several tenants: ``split`` it, or answer 452 4.5.3 to the second tenant's RCPT."""
     proxy_networks: tuple[IPvAnyNetwork, ...] = ()
-    """Networks of the proxies from which PROXY protocol headers are believed."""
+    """Networks of the proxies from which PROXY protocol headers are trusted."""
     postmaster: str | None = None
-    """Hosted address that gets what is for ``<postmaster>`` or postmaster@ our own name (RFC 5321 §4.5.1). None: the
+    """Hosted address that gets mail for ``<postmaster>`` or postmaster@ our own name (RFC 5321 §4.5.1). None: the
     postmaster of the hosted domain that our name is in, else of a domain of the oldest tenant."""
     nul_characters: Literal["refuse", "replace"] = "refuse"
     """A message with NUL characters: ``refuse`` it (550 5.6.0, or NO to an APPEND), or ``replace`` each by 0x80."""

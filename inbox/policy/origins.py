@@ -9,7 +9,7 @@ from inbox.policy.catalogue import ENGINE_KEYS
 from inbox.policy.levels import Level, PolicyFile
 from inbox.policy.merge import PluginEntry
 
-#: No level says anything, and no variable of the environment.
+#: Set by no level and no variable of the environment.
 BUILT_IN: Final = "built in"
 
 
@@ -38,12 +38,12 @@ def named_levels(
 
 
 def of_threshold(levels: Sequence[NamedLevel], name: str) -> str:
-    """The level that says this threshold."""
+    """The level that sets this threshold."""
     return _last([one.name for one in levels if name in one.level.thresholds])
 
 
 def of_group(levels: Sequence[NamedLevel], name: str) -> str:
-    """The level that says the cap of this group."""
+    """The level that sets the cap of this group."""
     return _last([one.name for one in levels if name in one.level.caps])
 
 

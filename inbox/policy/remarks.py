@@ -14,7 +14,7 @@ from inbox.policy.validation import locator
 
 @runtime_checkable
 class Remarking(Protocol):
-    """Settings that have something to say about themselves."""
+    """Settings that can warn about themselves."""
 
     def remarks(self, given: frozenset[type]) -> Iterable[tuple[tuple[str | int, ...], str]]:
         """A valid setting that may be a mistake: its path, and one line of text.

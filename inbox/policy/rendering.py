@@ -71,12 +71,12 @@ def _head(decision: Decision) -> Iterator[str]:
 
 
 def _already_filed(retry: Retry) -> str:
-    """A retry was recognised: the reply was positive, and nothing was filed for it."""
+    """A retry was recognised: the reply was positive, and nothing was stored for it."""
     return f": already filed as {retry.id or '(unknown id)'} in {retry.mailbox}, UID {retry.uid}, at {_time(retry.at)}"
 
 
 def _destination(destination: DestinationRecord) -> str:
-    """Where a message goes for one recipient, in words."""
+    """The destination for one recipient, in words."""
     match destination.kind:
         case "mailbox":
             flags = f" with {' '.join(destination.flags)}" if destination.flags else ""
@@ -99,7 +99,7 @@ def _time(at: float) -> str:
 
 def _stages(decision: Decision) -> Iterator[str]:
     for stage in decision.stages:
-        verdict = _said(stage.verdict) if stage.verdict else "no objection"
+        verdict = _opinion(stage.verdict) if stage.verdict else "no objection"
         yield f"{stage.stage}: {verdict}" + (f" (by {stage.by})" if stage.by else "")
         yield from _scores(stage)
         for plugin in stage.plugins:
@@ -124,10 +124,10 @@ def _plugin(plugin: PluginRecord) -> Iterator[str]:
         for name, items in fact.items():
             yield from _rows(name, items)
     for opinion in plugin.opinions:
-        yield f"    said   {_said(opinion)}"
+        yield f"    answer {_opinion(opinion)}"
 
 
-def _said(value: Value) -> str:
+def _opinion(value: Value) -> str:
     kind = str(value.get("kind", "?"))
     shadow = " (shadow)" if value.get("shadow") else ""
     if kind in {"Reject", "Defer"}:
@@ -140,7 +140,7 @@ def _said(value: Value) -> str:
     return f"{kind} {_fields(value)}".rstrip() + shadow
 
 
-def _goes_without_saying(item: Any) -> bool:
+def _is_empty(item: Any) -> bool:
     return item is None or item is False or item in ("", [], ())
 
 
@@ -155,11 +155,11 @@ def _is_table(items: Any) -> bool:
 
 
 def _fields(value: Value) -> str:
-    """The fields that say something: what is empty or not so goes without saying."""
+    """The fields, without empty and false ones."""
     return " ".join(
         f"{_own_name(name)}={_short(item)}"
         for name, item in value.items()
-        if name not in VALUE_KEYS and not _goes_without_saying(item) and not _is_table(item)
+        if name not in VALUE_KEYS and not _is_empty(item) and not _is_table(item)
     )
 
 

@@ -31,7 +31,7 @@ Variant = tuple[str | None, str | None]
 
 @dataclass(frozen=True, slots=True)
 class _Tenant:
-    """One tenant's file as it was read, and its effective policies as far as anybody asked for them."""
+    """One tenant's file as it was read, and those of its effective policies that were requested."""
 
     file: PolicyFile
     merged: Merged
@@ -80,11 +80,12 @@ class PolicySet:
         """Reads all files of ``folder``; a wrong file of one tenant does not affect the others.
 
         Args:
-            previous: what was in force until now. A tenant whose file is wrong keeps what it had there; one that had
+            previous: the policies in force. A tenant whose file is invalid keeps its policy from there; one that had
                 nothing, because there was nothing before, is suspended.
 
         Raises:
-            PolicyMistakes: default.yaml is wrong, which is everybody's; or what a tenant is to keep does not fit it.
+            PolicyMistakes: default.yaml, which applies to all tenants, is invalid; or a policy that a tenant
+                keeps does not fit it.
         """
         files = read_folder(folder)
         mistakes = Mistakes()
@@ -135,7 +136,7 @@ class PolicySet:
     def reload(self, changed: Iterable[str], texts: Mapping[str, bytes] | None = None) -> PolicySet:
         """A new set in which the ``changed`` files are read again; all else is shared with this one.
 
-        Under a changed ``default.yaml`` the tenants' files mean what they meant when they were read.
+        Under a changed ``default.yaml`` the tenants' files keep the meaning from when they were read.
 
         Args:
             changed: relative file names (``tenants/acme.yaml``).
@@ -241,7 +242,7 @@ class PolicySet:
             except PolicyMistakes as error:
                 mistakes.take(error)
 
-    # --- what is in force ---
+    # --- policies in force ---
 
     def merged(self) -> Iterator[Merged]:
         """The merged levels, for each tenant, domain and account that a file names."""
@@ -276,7 +277,7 @@ class PolicySet:
         account: str | None = None,
         overrides: DomainOverrides | None = None,
     ) -> EffectivePolicy:
-        """The policy in force. Built at the first request, and shared by all that have nothing of their own.
+        """The policy in force. Built at the first request, and shared by all recipients without their own entries.
 
         Args:
             tenant: the tenant's name; empty while none is known.
@@ -286,7 +287,7 @@ class PolicySet:
 
         Raises:
             TenantSuspended: the tenant's file is wrong, and no earlier policy is known.
-            PolicyError: a plugin's settings refuse what the levels, or the overrides, say together.
+            PolicyError: a plugin's settings refuse the combined values of the levels, or the overrides.
         """
         if tenant in self.suspended:
             raise TenantSuspended(self.suspended[tenant].mistakes)

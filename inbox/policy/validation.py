@@ -14,7 +14,7 @@ from inbox.policy.document import Node
 from inbox.policy.mistakes import Mistakes, Place, unknown
 
 T = TypeVar("T")
-#: Errors whose message tells less than the value does. Other values are not shown: they may be secrets.
+#: Errors whose message is less helpful than the value. Other values are not shown: they may be secrets.
 _SHOWN: Final = frozenset({
     "literal_error", "enum", "int_parsing", "float_parsing", "bool_parsing", "int_from_float", "greater_than",
     "greater_than_equal", "less_than", "less_than_equal", "finite_number", "ip_any_network",
@@ -92,7 +92,7 @@ def report(
 
 def describe(details: ErrorDetails, model: type[BaseModel] | None, extra_keys: tuple[str, ...] = (),
              name: str = "") -> str:  # fmt: skip
-    """One error in plain words, beginning with the name of what is wrong."""
+    """The text of one error, beginning with the name of the setting."""
     path = details["loc"]
     if details["type"] == "extra_forbidden":
         owner = _model_at(model, path[:-1])
@@ -129,7 +129,7 @@ def _model_at(model: type[BaseModel] | None, path: tuple[int | str, ...]) -> typ
 
 
 def _only_model(annotation: Any) -> type[BaseModel] | None:
-    """The one model that an annotation such as ``list[Rule] | None`` speaks of."""
+    """The one model that an annotation such as ``list[Rule] | None`` contains."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     origin = typing.get_origin(annotation)

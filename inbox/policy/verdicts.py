@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """Fine by me. Does not outvote anybody."""
+    """No objection. Overrides no other verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Discard:
 
 @dataclass(frozen=True, slots=True)
 class Defer:
-    """Ask the peer to come back later. ``text`` goes to the peer."""
+    """Ask the peer to retry later. ``text`` goes to the peer."""
 
     code: int = 451
     enhanced: str = "4.7.1"
@@ -71,7 +71,7 @@ _STRICTNESS: dict[type, int] = {Accept: 0, Redirect: 1, Quarantine: 2, Discard: 
 def strictness(verdict: Verdict) -> int:
     """Accept < Redirect < Quarantine < Discard < Defer < Reject.
 
-    Defer outvotes Discard and Quarantine: it comes from a plugin that could not judge, and nothing is lost by
+    Defer overrides Discard and Quarantine: it comes from a plugin that could not check, and nothing is lost by
     waiting. Reject outvotes Defer: the answer would be the same later.
     """
     return _STRICTNESS[type(verdict)]

@@ -134,7 +134,7 @@ async def examine(database: Database, blobs: Blobs, *, deep: bool = False) -> Ex
     paths = await database.installation.sample(SAMPLE)
     present = sum(await asyncio.gather(*(exists(blobs, path) for path in paths)))
     keys = await _first_keys(blobs)
-    tenants = {tenant.id for tenant in await database.tenants.organizations()}
+    tenants = {tenant.id for tenant in await database.tenants.all()}
     known = sum(_tenant_of(key) in tenants for key in keys)
     return Examined(found.database, store, damaged, bool(keys), len(paths), present, len(keys), known)
 

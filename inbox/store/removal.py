@@ -144,7 +144,7 @@ class Removal:
 
     async def _remove_account(self, tenant: str, address: str) -> None:
         account = await self._accounts.by_address(address)
-        if account is None or account.organization != tenant:
+        if account is None or account.tenant != tenant:
             raise NotFound(f"no account {address}")
         await self._forget_jobs(Scope(tenant, account=address))
         await self._clear(tenant, account.id)

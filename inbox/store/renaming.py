@@ -69,12 +69,12 @@ async def check_domain(stores: Stores, tenant: str, fqdn: str, to: str) -> tuple
         NotFound, AlreadyExists: as :func:`rename_domain`, before it changes anything.
     """
     old, new = await stores.tenants.hosted(fqdn), await stores.tenants.hosted(to)
-    if old is None or old.organization.id != tenant:
+    if old is None or old.tenant.id != tenant:
         raise NotFound(f"no domain {fqdn}")
     finished = (
         new is not None and new.is_active and not old.is_active and not await _addresses(stores.hosting, tenant, fqdn)
     )
-    if new is not None and ((new.is_active and not finished) or new.organization.id != tenant):
+    if new is not None and ((new.is_active and not finished) or new.tenant.id != tenant):
         raise AlreadyExists(f"domain {to} is hosted already")
     return old, new
 

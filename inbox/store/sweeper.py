@@ -124,7 +124,7 @@ class Sweeper:
                 examined stay.
         """
         await self._verify()
-        if not await self._database.tenants.organizations():
+        if not await self._database.tenants.all():
             return Swept(alarm=NO_TENANTS if await self._any() else "")
         done = await self._sweep_aside(dry_run, progress)
         found, orphans = await self._survey(MOST_MOVED_DELIBERATELY if deliberate else MOST_MOVED, progress)

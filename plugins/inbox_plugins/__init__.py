@@ -1,1 +1,1 @@
-"""The shipped plugins, one readable file each."""
+"""Shipped plugins, one file each."""

@@ -1,4 +1,4 @@
-"""Signatures that clamd reports: what kind of finding each one is, what follows from it, and the reply that says so."""
+"""Signatures that clamd reports: the kind of each finding, the action for it, and the reply to the peer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FindingAction = Annotated[
     Literal["reject", "quarantine", "discard", "tag", "ignore"] | ScoreAction, Field(union_mode="left_to_right")
 ]
 
-#: The names of libclamav 1.4; the first that fits decides. What no row names is malware.
+#: The names of libclamav 1.4; the first row that matches decides. A signature that matches no row is malware.
 _KINDS: Final[tuple[tuple[str, Kind], ...]] = (
     ("heuristics.limits.*", "limits"),
     ("heuristics.xz.dicsizelimit", "limits"),
@@ -40,8 +40,8 @@ _KINDS: Final[tuple[tuple[str, Kind], ...]] = (
     ("heuristics.safebrowsing.*", "malware"),
     ("heuristics.*", "heuristic"),
 )
-#: What follows where the policy does not say. Most of these findings are reported only when clamd.conf asks for them.
-#: clamd may stop at such a finding before it meets malware in the same file, so none but the last is let in by default.
+#: Actions where the policy names none. clamd reports most of these findings only if clamd.conf asks for them.
+#: clamd may stop at such a finding before it meets malware in the same file: by default only the last is accepted.
 DEFAULTS: Final[Mapping[OtherKind, FindingAction]] = {
     "encrypted": "quarantine",
     "macros": "quarantine",
@@ -76,26 +76,26 @@ class SignatureRule(PluginSettings):
         "characters, `?` for one.",
         examples=["PUA.Win.Tool.*"],
     )
-    action: FindingAction = Field(description="What is done with a message that has it.", examples=["ignore"])
+    action: FindingAction = Field(description="Action for a message with such a finding.", examples=["ignore"])
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One signature that clamd reported, fit for a reply, and its kind."""
+    """One signature that clamd reported, safe to quote in a reply, and its kind."""
 
     signature: str
     kind: Kind
 
     @classmethod
     def of(cls, reported: str) -> Finding:
-        """The finding for a name as clamd wrote it."""
+        """The finding for a name as clamd reports it."""
         signature = _UNPRINTABLE.sub("_", reported)[:_SIGNATURE_CHARACTERS]
         name = bare(signature)
         return cls(signature, next((kind for pattern, kind in _KINDS if fnmatchcase(name, pattern)), "malware"))
 
     @property
     def status(self) -> str:
-        """``status`` of the fact: a kind that is no proof of malware is never called an infection."""
+        """``status`` of the fact: a kind that does not prove malware is never reported as an infection."""
         return {"malware": "infected", "limits": "unscanned"}.get(self.kind, "flagged")
 
 
@@ -111,7 +111,7 @@ def chosen(finding: Finding, rules: Sequence[SignatureRule]) -> FindingAction | 
 
 
 def opinions(finding: Finding, action: FindingAction) -> list[Opinion]:
-    """What the plugin answers for one finding."""
+    """The opinions that carry out ``action`` for one finding."""
     label = "malware" if finding.kind == "malware" else f"virus scanner, {finding.kind}"
     match action:
         case "reject":
@@ -128,7 +128,7 @@ def opinions(finding: Finding, action: FindingAction) -> list[Opinion]:
 
 
 def fact_of(findings: Sequence[Finding]) -> VirusFact:
-    """The fact for what clamd reported: the worst finding names it, ``signatures`` has all."""
+    """The fact for all findings: the worst one gives status and signature, ``signatures`` has all of them."""
     worst = min(findings, key=lambda finding: ("infected", "unscanned", "flagged").index(finding.status))
     why = "clamd reached one of its limits" if worst.status == "unscanned" else ""
     names = tuple(finding.signature for finding in findings)

@@ -1,4 +1,4 @@
-"""Settings of the plugin dmarc: what follows from a result, and who is excepted."""
+"""Settings of the plugin dmarc: actions for each result, and exceptions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inbox.authentication.dmarc.forwarding import Exemption, pattern
 from inbox.mail.address import AddressError
 from inbox.plugin import Action, BelievedName, HeaderOverride, PluginSettings, Result
 
-#: Exceptions of one policy, and entries of each list in one: each may cost a look.
+#: Exceptions of one policy, and entries of each list in an exception: each may cost a look-up.
 _MAX_EXCEPTIONS: Final = 100
 _MAX_ENTRIES: Final = 1000
 #: RFC 8601 §2.7 with RFC 9989 §9.1: DMARC has no other results.
@@ -23,7 +23,7 @@ def _pattern(text: str) -> str:
     try:
         return pattern(text)
     except AddressError:
-        raise ValueError(f"neither a domain nor '*.' and a domain: {text[:80]!r}") from None
+        raise ValueError(f"{text[:80]!r} is not a domain; write a domain, or '*.' and a domain") from None
 
 
 def _forwarder(text: str) -> str:
@@ -39,32 +39,32 @@ Forwarder = Annotated[str, AfterValidator(_forwarder)]
 
 
 class NamedException(BaseModel):
-    """Mail that is not treated as its domain asks. All conditions that are there must hold."""
+    """Mail to which the policy of its domain is not applied. Every condition that is set must hold."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["ietf"])
-    """What decision records and reports call it."""
+    """Its name in decision records and reports."""
     from_domains: Patterns = Field([], examples=[["example.org", "*.example.org"]])
     """Domains of From: ``example.org``, or ``*.example.org`` for all below it."""
     forwarders: list[Forwarder] = Field(
         [], max_length=_MAX_ENTRIES, examples=[["192.0.2.0/24", "forwarder.example.org"]]
     )
-    """Peers: networks, or host names. A name (of HELO, or of the PTR record) counts if it leads back to the address."""
+    """Peers: networks, or host names. A name (from HELO, or the PTR record) counts if it resolves to the address."""
     mailing_lists: list[str] = Field([], max_length=_MAX_ENTRIES, examples=[["dmarc.ietf.org"]])
     """List-Ids, such as ``dmarc.ietf.org``. One counts if a domain at its end passed SPF or DKIM."""
     sealers: Patterns = Field([], examples=[["lists.example.org"]])
     """Domains that sealed the message (ARC); see ``trusted_sealers``."""
     action: Action = "ignore"
-    """What follows instead."""
+    """The action instead."""
 
     @model_validator(mode="after")
     def _exempts_somebody(self) -> Self:
         if not (self.from_domains or self.forwarders or self.mailing_lists or self.sealers):
-            raise ValueError("an exception names from_domains, forwarders, mailing_lists or sealers")
+            raise ValueError("an exception needs from_domains, forwarders, mailing_lists or sealers")
         return self
 
     def exemption(self) -> Exemption:
-        """The same as a condition that can be looked at."""
+        """The exception as a condition to evaluate."""
         networks: list[IPv4Network | IPv6Network] = []
         hosts: list[str] = []
         for text in self.forwarders:
@@ -77,46 +77,47 @@ class NamedException(BaseModel):
 
 
 class Settings(PluginSettings):
-    """What follows from a result, and who is exempt."""
+    """Actions for each result, and exceptions."""
 
     require_pass: bool = Field(
-        False, description="Refuse what does not pass, but for exceptions; defer it when nobody can say.",
+        False,
+        description="Reject mail that does not pass, apart from exceptions; defer it if the result is temperror.",
         json_schema_extra={"env": "SMTP_REQUIRE_DMARC_PASS"},
     )  # fmt: skip
     domain_require_pass: bool | None = Field(
-        None, description="The same for one domain, without exceptions: the last word.",
+        None, description="The same for one domain; it overrides all other settings and has no exceptions.",
         json_schema_extra={"domain_field": "require_dmarc_pass"},
     )  # fmt: skip
     results: dict[Result, Action] = Field(
-        {}, description="What follows from pass, fail, none, temperror and permerror: reject, defer, quarantine, tag, "
+        {}, description="Actions for pass, fail, none, temperror and permerror: reject, defer, quarantine, tag, "
         "ignore or {score: N}.", examples=[{"none": {"score": 0.5}, "permerror": "quarantine"}],
     )  # fmt: skip
-    honour_policy: bool = Field(True, description="Do what the domain asks for with mail that fails.")
+    honour_policy: bool = Field(True, description="Apply the domain's own policy to mail that fails.")
     policies: dict[Literal["none", "quarantine", "reject"], Action] = Field(
         {},
-        description="How to do that: what each policy means here. Unset: what it says.",
+        description="Actions for each policy that a domain may publish. Unset: the one that it asks for.",
         examples=[{"reject": "quarantine"}],
     )
     malformed_from: Action = Field(
-        "reject", description="What follows if From does not name exactly one domain: it cannot be judged."
+        "reject", description="Action if From does not name exactly one domain, so that DMARC cannot be evaluated."
     )
     organizational_domain: Method = Field(
         Method.TREE_WALK,
-        description="How to find out which domains belong together: tree_walk (RFC 9989), public_suffix (RFC 7489), "
+        description="Method that finds the organizational domain: tree_walk (RFC 9989), public_suffix (RFC 7489), "
         "or both (the tree walk, corrected by the public suffix list).",
     )
     trusted_sealers: Patterns = Field(
         [],
-        description="Domains whose ARC seals are believed: mail that passed when it came to them is excepted.",
+        description="Domains whose ARC seals are trusted: mail that passed when it reached them is exempt.",
         examples=[["example.com"]],
     )
     exceptions: list[NamedException] = Field(
         [],
         max_length=_MAX_EXCEPTIONS,
-        description="Mailing lists, forwarders and domains that are excepted.",
+        description="Mailing lists, forwarders and domains that are exempt.",
         examples=[[{"name": "ietf", "mailing_lists": ["dmarc.ietf.org"]}]],
     )
-    report: bool = Field(True, description="Count messages for the aggregate reports that their domains ask for.")
+    report: bool = Field(True, description="Count messages for the aggregate reports that their domains request.")
     allow_header_override: HeaderOverride = False
     authserv_id: BelievedName = ""
 
@@ -124,8 +125,8 @@ class Settings(PluginSettings):
     def _known(self) -> Self:
         foreign = sorted(set(self.results) - RESULTS)
         if foreign:
-            raise ValueError(f"results: DMARC has no {foreign[0].value}; there are {', '.join(sorted(RESULTS))}")
+            raise ValueError(f"results: DMARC has no result {foreign[0].value}; it has {', '.join(sorted(RESULTS))}")
         names = [each.name for each in self.exceptions]
         if len(set(names)) < len(names):
-            raise ValueError("exceptions: two have the same name")
+            raise ValueError("exceptions: two exceptions have the same name")
         return self

@@ -1,4 +1,4 @@
-"""What the conditions of spam rules may speak of: variables, functions, fields, and how conditions are compiled."""
+"""Language of spam rules: the variables, functions and fields that conditions may use, and their compilation."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from inbox.plugin.expressions import FLAG, NUMBER, TEXT, TEXTS, Expression, Lang
 #: Characters that ``replace`` returns at most, and pieces of ``split``.
 _TEXT_CHARACTERS: Final = 256 * 1024
 _PIECES: Final = 1000
-#: Facts that plugins which ship find out; rules may name them wherever they are loaded.
+#: Facts that shipped plugins give; rules may name them whether or not those plugins are installed.
 FACTS: Final[tuple[type, ...]] = (ArcFact, BimiFact, DkimFact, DmarcFact, SpfFact, VirusFact)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 class Variable(NamedTuple):
-    """One variable: its CEL type, and what it holds."""
+    """One variable: its CEL type and its meaning."""
 
     type: str
     meaning: str
@@ -36,30 +36,30 @@ VARIABLES: Final[Mapping[str, Variable]] = {
     "to": Variable("list<string>", "The addresses in To, in lower case."),
     "cc": Variable("list<string>", "The addresses in Cc, in lower case."),
     "date": Variable("timestamp", "The time in the Date field; 1970-01-01T00:00:00Z if none can be read."),
-    "header": Variable("map<string,string>", "The first field of a name, decoded; empty if there is none. The name is "
-                       "written in the rule; its case does not matter."),
+    "header": Variable("map<string,string>", "The first field of a name, decoded; empty if there is none. The name "
+                       "must be a literal; its case does not matter."),
     "headers": Variable("map<string,list<string>>", "All fields by name, each with all its values, decoded. The case "
-                        "of a name that is written in the rule does not matter."),
+                        "of a literal name does not matter."),
     "sender": Variable("string", "The sender of the envelope (MAIL FROM); empty for bounces."),
-    "recipients": Variable("list<string>", "The recipients of the envelope, of this tenant alone."),
+    "recipients": Variable("list<string>", "The recipients of the envelope, only those of this tenant."),
     "size": Variable("int", "Octets of the message."),
-    "text": Variable("string", "What can be read: text parts and the text of HTML parts, 256 KiB of it."),
-    "html": Variable("string", "The source of the HTML parts, 256 KiB of it."),
+    "text": Variable("string", "The readable text: text parts and the text of HTML parts, at most 256 KiB."),
+    "html": Variable("string", "The source of the HTML parts, at most 256 KiB."),
     "urls": Variable("list<string>", "The URLs of links, each once."),
     "links": Variable("list<map<string,dyn>>", "The first 500 links, with their hosts and kinds."),
     "attachments": Variable("list<map<string,dyn>>", "The parts that are declared attachments or have a file name."),
-    "parts": Variable("list<map<string,dyn>>", "All parts that hold no other parts: texts and attachments."),
+    "parts": Variable("list<map<string,dyn>>", "All parts that contain no other parts: texts and attachments."),
     "examined_completely": Variable("bool", "False if the message has more parts, or nests deeper, than is examined: "
-                                    "parts and attachments then lack some."),
-    "read_completely": Variable("bool", "False if `text`, `html` or `links` lack something because of their limits."),
+                                    "parts and attachments are then incomplete."),
+    "read_completely": Variable("bool", "False if a limit cut `text`, `html` or `links` short."),
     "peer": Variable("string", "The client's IP address."),
-    "helo": Variable("string", "The name that the client gave; empty if it gave none."),
+    "helo": Variable("string", "The name in HELO or EHLO; empty if the client sent none."),
     "tls": Variable("bool", "Whether the connection was encrypted."),
-    "identity": Variable("string", "The address that logged in; empty for strangers."),
+    "identity": Variable("string", "The address of the user who logged in; empty without login."),
     "tenant": Variable("string", "The tenant's name."),
-    "door": Variable("string", "How the message came in: smtp, submission, lmtp, imap, http or local."),
-    "now": Variable("timestamp", "The time at which the message is judged."),
-    "facts": Variable("map<string,dyn>", "What plugins found out, by the name of the fact; null where none did."),
+    "door": Variable("string", "The way in of the message: smtp, submission, lmtp, imap, http or local."),
+    "now": Variable("timestamp", "The time of the evaluation."),
+    "facts": Variable("map<string,dyn>", "The facts that plugins gave, by name; null if no plugin gave the fact."),
     "rules": Variable("map<string,bool>", "Whether other rules of this plugin apply, by their names."),
 }  # fmt: skip
 
@@ -67,9 +67,12 @@ VARIABLES: Final[Mapping[str, Variable]] = {
 _OF_A_PART: Final[Mapping[str, tuple[Shape, str]]] = {
     "name": (TEXT, "File name, decoded, without folders; empty if there is none."),
     "names": (TEXTS, "All names that some mail program may show: `filename`, `name`, and other readings of them."),
-    "extension": (TEXT, "Behind the last dot of the name, in lower case. Spaces and dots at the end do not count."),
-    "extensions": (TEXTS, "Behind every dot of every name: `pdf` and `exe` of `a.pdf.exe`."),
-    "reordered": (FLAG, "A name holds marks that change the order in which it is shown (U+202E and others)."),
+    "extension": (
+        TEXT,
+        "The part after the last dot of the name, in lower case. Spaces and dots at the end do not count.",
+    ),
+    "extensions": (TEXTS, "The part after every dot of every name: `pdf` and `exe` of `a.pdf.exe`."),
+    "reordered": (FLAG, "A name contains characters that change its display order (U+202E and others)."),
     "content_type": (TEXT, "Such as `application/zip`, in lower case."),
     "disposition": (TEXT, "`attachment`, `inline`, or empty."),
     "charset": (TEXT, "The declared charset, in lower case; empty if there is none."),
@@ -82,23 +85,23 @@ _OF_AN_ATTACHMENT: Final[Mapping[str, tuple[Shape, str]]] = {
                 "`gzip`, `tar`, `rar`, `7z`, `iso`, `cab`, `xz`, `bzip2` …; empty for other files."),
     "files": (TEXTS, "Names in a zip, tar or gzip archive; in a nested archive, after its name and a slash."),
     "encrypted": (FLAG, "A file in a zip archive needs a password."),
-    "listed_completely": (FLAG, "`files` has everything. False for archives of formats that are not read, and beyond "
-                          "the limits; true for what is no archive."),
+    "listed_completely": (FLAG, "`files` is complete. False for archives of unsupported formats and beyond the "
+                          "limits; true for files that are not archives."),
 }  # fmt: skip
 _OF_A_LINK: Final[Mapping[str, tuple[Shape, str]]] = {
-    "url": (TEXT, "In the one spelling that browsers give it."),
+    "url": (TEXT, "In the spelling to which browsers normalize it."),
     "scheme": (TEXT, "`http`, `https`, `mailto`, `javascript`, `data` …"),
-    "host": (TEXT, "In lower case, with A-labels (`xn--…`), or an IP address; empty for mailto and the like."),
+    "host": (TEXT, "In lower case, with A-labels (`xn--…`), or an IP address; empty for `mailto` and similar schemes."),
     "shown_host": (TEXT, "The same with U-labels, as a reader sees it."),
-    "port": (NUMBER, "-1 if it is the scheme's own."),
-    "userinfo": (TEXT, "The text before an `@` in front of the host; empty for honest links."),
+    "port": (NUMBER, "-1 for the default port of the scheme."),
+    "userinfo": (TEXT, "The text before an `@` in front of the host; almost always empty in honest links."),
     "kind": (Shape("string", choices=KINDS),
              "Where the link is: `link` (a, area), `form`, `refresh` (meta), `frame` (iframe, object), `image`, "
              "`style`, `resource`, `base`, `text` (a URL in a text), `domain` (a bare domain name in a text)."),
-    "shown": (TEXT, "The text of a link, 200 characters of it."),
+    "shown": (TEXT, "The text of a link, at most 200 characters."),
     "named_host": (TEXT, "The host that the text of a link names; empty if it names none."),
 }  # fmt: skip
-#: Fields of the maps in lists, by the variable.
+#: Fields of the maps in a list, by variable.
 FIELDS: Final[Mapping[str, Mapping[str, tuple[Shape, str]]]] = {
     "attachments": _OF_AN_ATTACHMENT, "parts": _OF_A_PART, "links": _OF_A_LINK,
 }  # fmt: skip
@@ -145,12 +148,12 @@ def _replace(text: str, old: str, new: str) -> str:
     if not old:
         return text
     if len(text) + text.count(old) * (len(new) - len(old)) > max(len(text), _TEXT_CHARACTERS):
-        raise ValueError(f"replace makes more than {_TEXT_CHARACTERS} characters")
+        raise ValueError(f"the result of replace would have more than {_TEXT_CHARACTERS} characters")
     return text.replace(old, new)
 
 
 class Function(NamedTuple):
-    """One function of ours: how it is called in CEL, and what it returns."""
+    """One function beyond those of CEL: its signature and the meaning of its result."""
 
     method: Method
     meaning: str
@@ -164,26 +167,26 @@ FUNCTIONS: Final = (
              "The organizational domain of a domain or an address by the public suffix list: `example.co.uk` for "
              "`a.b.example.co.uk`. An IP address stays as it is."),
     Function(Method("within", (_S, _S), "bool", _within, 'TEXT.within("NETWORK")'),
-             "Whether an IP address is in a network; false if one of them cannot be read."),
+             "Whether an IP address is in a network; false if one of them is invalid."),
     Function(Method("lower", (_S,), _S, str.lower, "TEXT.lower()"), "In lower case."),
     Function(Method("upper", (_S,), _S, str.upper, "TEXT.upper()"), "In upper case."),
     Function(Method("trim", (_S,), _S, str.strip, "TEXT.trim()"), "Without white space at both ends."),
     Function(Method("split", (_S, _S), "list<string>", _split, 'TEXT.split("SEPARATOR")'),
              "The pieces between separators, at most 1,000; with an empty separator, the characters."),
     Function(Method("replace", (_S, _S, _S), _S, _replace, 'TEXT.replace("OLD", "NEW")'),
-             "With each OLD made NEW; the result has at most 256 Ki characters."),
+             "With every OLD replaced by NEW; the result has at most 256 Ki characters."),
     Function(Method("fold", (_S,), _S, fold, "TEXT.fold()", 8),
-             "For reading: without case, accents and invisible characters; full-width, mathematical and circled "
-             "letters become ordinary ones, and characters of other scripts that look like an ASCII letter or digit "
-             "become it."),
+             "For comparison: without case, accents and invisible characters; full-width, mathematical and circled "
+             "letters become ordinary ones, and characters of other scripts become the ASCII letter or digit that "
+             "they look like."),
     Function(Method("looks_like", (_S, _S), "bool", looks_like, 'TEXT.looks_like("NAME")', 10),
-             "Whether a text holds something that looks like NAME: both are folded, and 0 is o, 1, | and i are l, 5 is "
-             "s, `rn` is m, `vv` is w."),
+             "Whether a text contains something that looks like NAME: both are folded, and 0 counts as o; 1, | and i "
+             "as l; 5 as s; `rn` as m; `vv` as w."),
 )  # fmt: skip
 
 
 def fact_name(kind: type) -> str:
-    """What rules call a fact: ``SpfFact`` is ``spf``, ``FooBarFact`` is ``foo_bar``."""
+    """The name of a fact in rules: ``spf`` for ``SpfFact``, ``foo_bar`` for ``FooBarFact``."""
     return _CAMEL.sub("_", kind.__name__.removesuffix("Fact")).lower()
 
 
@@ -207,24 +210,24 @@ def _record(fields: Mapping[str, tuple[Shape, str]]) -> Shape:
 
 @lru_cache(maxsize=64)
 def _facts(kinds: tuple[type, ...] | None) -> Shape:
-    """The shape of ``facts``; without ``kinds`` there may be others than those that we know."""
+    """The shape of ``facts``; without ``kinds``, unknown facts are allowed."""
     known = {fact_name(kind): shape_of(kind) for kind in (*FACTS, *(kinds or ()))}
     return Shape(fields=known, what="fact", is_open=kinds is None)
 
 
 @lru_cache(maxsize=4096)
 def condition(source: str, kinds: tuple[type, ...] | None = None) -> Expression:
-    """The compiled condition; many tenants' policies hold the same one.
+    """The compiled condition, cached: policies of many tenants contain the same ones.
 
     Args:
-        kinds: the facts that the installed plugins find out; None if that is not known.
+        kinds: the facts that installed plugins give; None if they are unknown.
 
     Raises:
-        ExpressionError: it is wrong.
+        ExpressionError: it is invalid.
     """
     return language().compile(source, {"facts": _facts(kinds)})
 
 
 def looked_up(variable: str, conditions: Iterable[Expression]) -> frozenset[str]:
-    """The names that conditions select from a variable."""
+    """The names that conditions look up in a variable."""
     return frozenset(name for one in conditions for owner, name in one.members if owner == variable)

@@ -1,4 +1,4 @@
-"""The order in which rules are evaluated that use the results of other rules."""
+"""Evaluation order of rules that use the results of other rules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from inbox_plugins._spam_rules_language import looked_up
 
 
 class OrderError(ValueError):
-    """A rule uses a rule that does not exist, or itself. ``rule`` is the name of the one that is wrong."""
+    """A rule uses a rule that does not exist, or itself. ``rule`` is the name of the rule in error."""
 
     def __init__(self, rule: str, what: str) -> None:
         super().__init__(f"rule {rule}: {what}")
@@ -17,10 +17,10 @@ class OrderError(ValueError):
 
 
 def evaluation_order(conditions: Mapping[str, Expression]) -> list[str]:
-    """The names such that each stands behind those that it uses, otherwise in the given order.
+    """The names, each after those that it uses, otherwise in the given order.
 
     Raises:
-        OrderError: a rule that is used does not exist, or rules use one another in a circle.
+        OrderError: a rule uses one that does not exist, or rules depend on one another in a circle.
     """
     uses = {name: sorted(looked_up("rules", [condition])) for name, condition in conditions.items()}
     for name, used in uses.items():
@@ -34,7 +34,7 @@ def evaluation_order(conditions: Mapping[str, Expression]) -> list[str]:
 
 
 def _visit(start: str, uses: Mapping[str, list[str]], done: dict[str, None]) -> None:
-    """Adds ``start`` to ``done`` behind all that it uses; without recursion, there may be hundreds in a row."""
+    """Adds ``start`` to ``done`` after all that it uses; not recursive, because chains may have hundreds of rules."""
     path: dict[str, int] = {start: 0}
     while path:
         name, at = next(reversed(path.items()))
@@ -46,5 +46,5 @@ def _visit(start: str, uses: Mapping[str, list[str]], done: dict[str, None]) -> 
         following = waiting[0]
         if following in path:
             circle = [*list(path)[list(path).index(following) :], following]
-            raise OrderError(start, "rules use one another in a circle: " + " → ".join(circle))
+            raise OrderError(start, "rules depend on one another in a circle: " + " → ".join(circle))
         path[following] = 0

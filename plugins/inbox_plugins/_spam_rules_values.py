@@ -1,4 +1,4 @@
-"""The values that the conditions of spam rules speak of, found out for one message as far as they are asked for."""
+"""Values of the variables in spam rules for one message, computed as far as conditions use them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from inbox_plugins._spam_rules_language import fact_name, language, looked_up
 TEXT_OCTETS: Final = 256 * 1024
 LINKS: Final = 500
 ATTACHMENTS: Final = 1000
-#: Octets of all archives of one message that are decoded to list what is in them.
+#: Octets of all archives of one message that are decoded to list their files.
 ARCHIVE_OCTETS: Final = 32 * 1024 * 1024
-#: Depth to which a fact's fields are shown, and items of one of its lists.
+#: Depth of a fact's fields that rules see, and items of each of its lists.
 _FACT_DEPTH: Final = 4
 _FACT_ITEMS: Final = 1000
 _INT64: Final = 2**63
-#: What has to be dug out of the body: only when an evaluation cannot do without it.
+#: Variables that need the body: computed only if an evaluation cannot do without them.
 _DEEP: Final = frozenset(
     {"text", "html", "urls", "links", "attachments", "parts", "examined_completely", "read_completely"}
 )
@@ -40,16 +40,16 @@ _ASKS_FOR_CONTENTS = re.compile(r"\b(?:archive|files|encrypted|listed_completely
 
 
 class Wanted:
-    """What a set of rules refers to, found out once."""
+    """The names that a set of rules refers to, collected once."""
 
     def __init__(self, conditions: Collection[Expression]) -> None:
         self.names = frozenset(name for one in conditions for name in one.names)
         #: Whether the outcome of some rule may depend on the body.
         self.deep = bool(self.names & _DEEP)
-        #: The names that are looked up in ``facts``: null where nobody found it out; and in ``header``.
+        #: The names that are looked up in ``facts`` (null if no plugin gave the fact) and in ``header``.
         self.facts = looked_up("facts", conditions)
         self.header = looked_up("header", conditions)
-        #: Whether some rule asks for the size of a part: it has to be decoded for that; or for what archives hold.
+        #: Whether a rule uses the size of a part, which has to be decoded for that; or the files in archives.
         self.sizes = _asked(conditions, ("attachments", "parts"), _ASKS_FOR_SIZE)
         self.contents = _asked(conditions, ("attachments",), _ASKS_FOR_CONTENTS)
 
@@ -59,7 +59,7 @@ def _asked(conditions: Iterable[Expression], variables: Iterable[str], pattern: 
 
 
 class Values:
-    """The variables of one message, found out as far as they are asked for."""
+    """The variables of one message, computed as far as conditions use them."""
 
     def __init__(self, tx: Transaction, message: Message, wanted: Wanted, now: float) -> None:
         self._tx, self._message, self._wanted, self._now = tx, message, wanted, now
@@ -69,7 +69,7 @@ class Values:
         self.add(name for name in wanted.names if name not in _DEEP and name != "rules")
 
     def add(self, names: Iterable[str]) -> bool:
-        """Finds these out; False if all of them were known."""
+        """Computes these variables; False if all of them were known."""
         new = [name for name in names if name not in self._known and name != "rules"]
         for name in new:
             self._known[name] = _FINDERS[name](self)
@@ -83,11 +83,11 @@ class Values:
         self.scope = language().scope(self._known)
 
     def missing_fact(self, condition: Expression) -> str | None:
-        """Why a condition has no value: the first fact that it reads and that nobody found out."""
+        """The reason why a condition has no value: the first fact that it reads and that no plugin gave."""
         facts = self._known.get("facts")
         for name in sorted(looked_up("facts", [condition])):
             if isinstance(facts, dict) and facts.get(name) is None:
-                return f"no plugin found out facts.{name} for this message, which came in over {self._tx.session.door}"
+                return f"no plugin gave facts.{name} for this message, which came in over {self._tx.session.door}"
         return None
 
     def _header(self) -> dict[str, str]:
@@ -198,7 +198,7 @@ _FINDERS: Final[Mapping[str, Callable[[Values], object]]] = {
 
 
 def _add_contents(part: PartInfo, shown: dict[str, object], contents: Contents, left: int) -> int:
-    """Adds what an attachment holds if it is an archive, and returns the octets that were decoded."""
+    """Adds the contents of an attachment that is an archive, and returns the number of decoded octets."""
     kind = archive_format(part.decoded(MAGIC_OCTETS))
     before = len(contents.names)
     contents.complete, contents.encrypted = True, False
@@ -232,12 +232,12 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def well_formed(text: str) -> str:
-    """Without halves of surrogate pairs: CEL's texts are UTF-8."""
+    """The text without lone surrogates: strings in CEL are UTF-8."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def plain(value: object, depth: int = _FACT_DEPTH) -> object:
-    """A fact as maps, lists, texts and numbers."""
+    """A fact as maps, lists, strings and numbers."""
     if value is None or isinstance(value, bool | float | bytes):
         return value
     if isinstance(value, Enum):

@@ -1,18 +1,19 @@
-"""Authentication-Results: one field that says what was found out about a message's origin (RFC 8601).
+"""Authentication-Results: adds one field with the results of the checks of a message's origin (RFC 8601).
 
 Returns at: data (AddHeader, DeleteHeader).
-Reads:      SpfFact, DkimFact, DmarcFact, ArcFact and BimiFact, as far as their plugins are enabled; who logged in is
-            told as ``auth=pass``. If there is nothing to tell, the field says ``none``.
-Removes:    every field that claims to be ours, before ours is added (§5): programs behind this server believe what
-            has its name. A field counts as ours if some careless reader might take it so: in any case, with comments in
-            front, encoded, misspelt. Fields of other servers stay, unless all fields together are longer than any
-            honest mail's. That is so for refused mail, too: if another tenant takes it, it is in quarantine here.
-Applies to: what other servers and users send (SMTP, LMTP, submission, HTTP). What an owner files over IMAP stays as it
-            is.
+Reads:      SpfFact, DkimFact, DmarcFact, ArcFact and BimiFact, as far as their plugins are enabled; a login is
+            reported as ``auth=pass``. Without results the field says ``none``.
+Removes:    every field that claims to come from this server, before its own is added (§5), because programs behind
+            this server trust fields with its name. A field is removed if a careless reader might take it for ours:
+            regardless of case, comments in front, encoding and misspelling. Fields of other servers stay, unless all
+            fields together are longer than those of any honest mail. Forged fields are removed from refused mail, too:
+            if another tenant accepts the message, this tenant has it in quarantine.
+Applies to: mail that other servers and users send (SMTP, LMTP, submission, HTTP). Mail that an owner stores over IMAP
+            is not changed.
 On error:   defer.
 
-Enable it behind the plugins whose results it tells. A gateway that writes fields of the same name is asked by them
-(``allow_header_override``); what they believed stands in the new field.
+Enable it after the plugins whose results it reports. Those plugins may trust fields of a gateway
+(``allow_header_override``); the new field then has the results that they took from there.
 
 An example::
 
@@ -52,20 +53,20 @@ from inbox.plugin.limits import AUTHENTICATION_RESULTS_SEARCHED
 __version__ = "1.0.0"
 
 _DOORS: Final = frozenset({Door.SMTP, Door.LMTP, Door.SUBMISSION, Door.HTTP})
-#: More forged fields than this, and all fields of the name go: each removal copies the header section.
+#: With more forged fields than this, all fields of the name are removed: each removal copies the header section.
 _MOST_FORGED: Final = 20
 _ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
 
 
 class Settings(PluginSettings):
-    """By which name we sign."""
+    """The name of this server in the field."""
 
     authserv_id: str = Field(
         "",
         max_length=255,
         examples=["mx.example.org"],
-        description="The name in the field (§2.5). Servers that trust one another's results may share one. Empty: this "
-        "server's name.",
+        description="The name in the field (§2.5). Servers that trust one another's results may share a name. Empty: "
+        "this server's name.",
     )
 
     @field_validator("authserv_id")
@@ -77,13 +78,13 @@ class Settings(PluginSettings):
 
 
 class AuthenticationResults(Plugin):
-    """Collects facts, writes one field, removes those that pretend to be it."""
+    """Collects facts, writes one field, removes forged ones."""
 
     gives = ()
     needs = ()
     after = (SpfFact, DkimFact, DmarcFact, ArcFact, BimiFact)
     shareable = False
-    #: What somebody refused may go into quarantine, and come out of it: without forged fields.
+    #: A refused message may go into quarantine and be released: it must not have forged fields then.
     always = True
     on_error = "defer"
     timeout = 1.0
@@ -101,7 +102,7 @@ class AuthenticationResults(Plugin):
 
 
 def _found(tx: Transaction) -> Iterator[MethodResult]:
-    """In the order in which readers expect them: who connected, who signed, who wrote it."""
+    """Results in the order that readers expect: the peer, the signers, the author."""
     facts, session = tx.facts, tx.session
     if session.identity is not None:
         yield MethodResult("auth", "pass", (("smtp.auth", session.identity.address),))
@@ -118,7 +119,7 @@ def _found(tx: Transaction) -> Iterator[MethodResult]:
 
 
 class _Forged(dict[str, list[int]]):
-    """The places of forged fields in one message by the name that they claim, searched for once for all tenants."""
+    """Positions of forged fields in one message by the name that they claim, searched once for all tenants."""
 
 
 def _removals(message: Message, authserv_id: str) -> list[Opinion]:

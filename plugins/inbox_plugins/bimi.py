@@ -1,19 +1,19 @@
-"""BIMI: which picture the author's domain wants to be shown beside its mail.
+"""BIMI: finds the picture that the author's domain publishes for display beside its mail.
 
 Returns at: data (DeleteHeader for forged fields; AddHeader for BIMI-Location).
 Gives:      BimiFact: pass with the addresses of picture and certificate, none with the reason, or an error.
-Needs:      DmarcFact: DMARC passed, and the domain's policy is quarantine or reject for all mail, that of subdomains
-            and of the organizational domain included. DkimFact, if it is there: a BIMI-Selector field counts if the
-            author signed it.
+Needs:      DmarcFact: BIMI passes only if DMARC passes and the domain's policy is quarantine or reject for all mail,
+            including that of subdomains and of the organizational domain. DkimFact, if available: a BIMI-Selector
+            field counts if the author signed it.
 Asks:       DNS: ``SELECTOR._bimi.DOMAIN``, then ``default._bimi.`` of the organizational domain.
 Removes:    every BIMI-Location, BIMI-Indicator and BIMI-Logo-Preference that a message arrives with: only the server
-            in front of the mailbox may say what a client shows as a brand. That is so for refused mail, too: if another
-            tenant takes it, it is in quarantine here.
-On error:   accept: a picture is no reason to turn mail away.
+            in front of the mailbox may decide what a client shows as a brand. They are removed from refused mail, too:
+            if another tenant accepts the message, this tenant has it in quarantine.
+On error:   accept: a missing picture is no reason to refuse mail.
 
-Neither picture nor certificate is fetched: a pass says that the domain publishes a sound record, and not that the
-picture is its trade mark. With ``location_header: true`` clients are told the addresses; leave it off if yours show a
-picture without checking the certificate.
+Neither picture nor certificate is fetched: a pass means that the domain publishes a valid record, not that the picture
+is its trade mark. With ``location_header: true``, clients get the addresses in a header field; leave it off if your
+clients show a picture without checking the certificate.
 
 An example::
 
@@ -48,22 +48,22 @@ __version__ = "1.0.0"
 
 
 class Settings(PluginSettings):
-    """What clients are told."""
+    """Information for clients."""
 
     location_header: bool = Field(
-        False, description="Add BIMI-Location with the addresses of picture and certificate when the record is sound."
+        False, description="Add BIMI-Location with the addresses of picture and certificate if the record is valid."
     )
 
 
 class Bimi(Plugin):
-    """Looks the record up and tells of it."""
+    """Looks the record up and reports it."""
 
     gives = (BimiFact,)
     needs = (DmarcFact,)
     after = (DkimFact,)
     on_error = "accept"
-    #: A tree walk, the organizational domain's policy and two records: each look-up ends after five seconds, and most
-    #: were answered for DMARC.
+    #: A tree walk, the organizational domain's policy and two records: each look-up ends after five seconds, and
+    #: DMARC has made most of them before.
     timeout = 20.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
@@ -71,7 +71,7 @@ class Bimi(Plugin):
         self._dns = services.dns
 
     def at_least(self, tx: Transaction) -> list[Edit]:
-        """Forged fields go from a message that is refused, too, and when the record cannot be looked up."""
+        """Removes forged fields from a refused message, too, and when the record cannot be looked up."""
         if tx.message is None:
             return []
         return [DeleteHeader(name) for name in RECEIVER_FIELDS if tx.message.headers.count(name)]

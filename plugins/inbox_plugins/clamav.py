@@ -1,17 +1,17 @@
-"""ClamAV: asks a clamd daemon whether a message holds malware.
+"""ClamAV: has a clamd daemon scan messages for malware.
 
-Returns at: data (for each finding what ``infected``, ``kinds`` or ``signatures`` says; for a message that cannot be
-            scanned what ``on_unscanned`` says).
+Returns at: data (for each finding the action of ``infected``, ``kinds`` or ``signatures``; for a message that cannot
+            be scanned that of ``on_unscanned``).
 Gives:      VirusFact: ``clean``, ``infected`` with the signature, ``flagged`` with signature and kind (a finding
-            that is no malware), or ``unscanned`` with the reason.
+            other than malware), or ``unscanned`` with the reason.
 Asks:       clamd, over TCP or a Unix socket; the whole message is streamed to it (INSTREAM).
-On error:   ``on_error`` of the policy (default: defer) when clamd is gone, hangs or answers nonsense.
+On error:   ``on_error`` of the policy (default: defer) if clamd is unreachable, hangs or gives an unknown answer.
 
 A message that could not be scanned is never treated as clean: one above ``max_size`` or above clamd's StreamMaxLength,
 and one that clamd gave up on (Heuristics.Limits.Exceeded), is unscanned. Set in clamd.conf: ``StreamMaxLength`` at
 least as large as ``max_size``, and ``AlertExceedsMax yes``; without it, clamd reports a large archive as clean.
 
-clamd reports more than malware. The name of a signature gives its kind:
+clamd reports more than malware. The kind of a finding follows from the name of its signature:
 
 ===========  ===========================================================================  ============  ================
 kind         signatures                                                                   set by        by default
@@ -27,12 +27,12 @@ heuristic    every other Heuristics.*                                           
 limits       Heuristics.Limits.*, Heuristics.XZ.DicSizeLimit                              on_unscanned  quarantine
 ===========  ===========================================================================  ============  ================
 
-``signatures`` goes before all of these; its first row that matches decides, also for malware and limits. clamd
-reports one finding for a message. It prefers malware in one file to a PUA or a heuristic in another one (leave
+``signatures`` has precedence over all of these; its first matching row decides, also for malware and limits. clamd
+reports one finding per message. It prefers malware in one file to a PUA or a heuristic in another one (leave
 ``HeuristicScanPrecedence no`` in clamd.conf), but within one file the first signature that matches hides the others:
-what ``ignore``, ``tag`` and scores let in may also hold malware that clamd did not reach.
+a message that ``ignore``, ``tag`` or a score lets in may also contain malware that clamd did not reach.
 
-``inbox doctor`` sends the EICAR test file, to see whether clamd has signatures. clamd logs that, and runs its
+``inbox doctor`` sends the EICAR test file to check that clamd has signatures. clamd logs the finding, and runs its
 VirusEvent if clamd.conf has one.
 
 An example::
@@ -47,11 +47,11 @@ An example::
           - {match: "Sanesecurity.Spam.*", action: {score: 5}}
         on_error: defer
 
-The client is our own: the package ``clamd`` (last release 2014) sends with ``send()``, so that a partial write
-corrupts the stream, sets its time-out after it has connected, knows no IPv6 and blocks.
-Each scan has a connection of its own, so that a failed scan leaves nothing behind. Measured with clamd 1.4 on loopback
-and a tiny database: 1 to 2 ms for a 4 KB mail, of which the connection is 0.2 to 0.3 ms; 1,700 to 2,000 such scans a
-second with 8 at once; 0.13 s for 25 MB (the package ``clamd``: 1.0 ms and 0.18 s).
+This plugin has its own client: the package ``clamd`` (last release 2014) sends with ``send()``, so that a partial write
+corrupts the stream, sets its time-out only after it has connected, does not support IPv6, and blocks. Each scan uses
+its own connection, so a failed scan leaves nothing behind. Measured with clamd 1.4 on loopback and a tiny database: 1
+to 2 ms for a 4 KB mail, of which the connection takes 0.2 to 0.3 ms; 1,700 to 2,000 such scans a second with 8 at once;
+0.13 s for 25 MB (the package ``clamd``: 1.0 ms and 0.18 s).
 """
 
 from __future__ import annotations
@@ -95,11 +95,11 @@ from inbox_plugins._clamav_findings import (
 
 __version__ = "1.1.0"
 
-#: Octets of one INSTREAM piece; larger ones are no faster.
+#: Octets of one INSTREAM piece; larger ones are not faster.
 _PIECE = 256 * 1024
 #: clamd's answers are one short line.
 _ANSWER_OCTETS = 4096
-#: A clamd that reports all matches writes them one to a line.
+#: A clamd that reports all matches writes one per line.
 _FOUND = re.compile(r"(?:stream: )?(.+) FOUND\Z", re.DOTALL)
 _FINDINGS = 20
 #: https://www.eicar.org: harmless, and known to every scanner. In two parts, or scanners would report this source.
@@ -108,13 +108,13 @@ _UNPRINTABLE = re.compile(r"[^A-Za-z0-9._:/()+-]")
 
 
 class ClamdUnavailable(InboxError):
-    """clamd cannot be reached, did not answer in time, or answered what nobody understands."""
+    """clamd is unreachable, did not answer in time, or gave an unknown answer."""
 
     code, status, said = 451, "4.7.1", "The message cannot be scanned now, try again later"
 
 
 class Settings(PluginSettings):
-    """Where clamd is, and what follows from its answers."""
+    """Address of clamd, limits, and actions for its findings."""
 
     address: str = Field(
         "tcp://127.0.0.1:3310",
@@ -124,26 +124,25 @@ class Settings(PluginSettings):
     max_size: ByteSize = Field(
         ByteSize(25 * 1024 * 1024),
         gt=0,
-        description="Larger messages are not sent to clamd: they are unscanned.",
+        description="Larger messages are not sent to clamd and count as unscanned.",
         examples=["50MB"],
     )
-    infected: Literal["reject", "quarantine", "discard"] = Field("reject", description="What is done with malware.")
+    infected: Literal["reject", "quarantine", "discard"] = Field("reject", description="Action for malware.")
     kinds: dict[OtherKind, FindingAction] = Field(
         {},
-        description="What is done with findings that are no malware, by kind. A kind that is not named here keeps its "
-        "default.",
+        description="Actions for findings other than malware, by kind. Kinds that are not named keep their default.",
         examples=[{"encrypted": "tag", "pua": {"score": 6}}],
     )
     signatures: list[SignatureRule] = Field(
         [],
         max_length=500,
-        description="What is done with single signatures, whatever their kind. The first row that matches decides.",
+        description="Actions for single signatures, whatever their kind. The first row that matches decides.",
         examples=[[{"match": "PUA.Win.Packer.*", "action": "ignore"}]],
     )
     on_unscanned: Literal["defer", "accept", "quarantine", "reject"] = Field(
         "quarantine",
-        description="What is done with a message that is too large to be scanned. It stays too large: with defer the "
-        "sender tries for days.",
+        description="Action for a message that is too large to be scanned. It stays too large: with defer the sender "
+        "retries for days.",
     )
     connect_timeout: float = Field(5.0, gt=0, le=30, description="Seconds to connect.")
     scan_timeout: float = Field(60.0, gt=0, le=300, description="Seconds from the connection to the answer.")
@@ -155,7 +154,7 @@ class Settings(PluginSettings):
         parts = urlsplit(value)
         try:
             is_tcp = parts.scheme == "tcp" and parts.hostname and parts.port and not parts.path.strip("/")
-        except ValueError as error:  # a port that is none
+        except ValueError as error:  # the port is not a number
             raise ValueError(f"not an address of clamd: {error}") from error
         is_unix = parts.scheme == "unix" and not parts.netloc and len(parts.path) > 1
         if not (is_tcp or is_unix) or parts.query or parts.fragment or parts.username:
@@ -170,7 +169,7 @@ class ClamAV(Plugin):
     needs = ()
     shareable = True
     on_error = "defer"
-    #: Above the largest scan_timeout and connect_timeout: ours say more about what went wrong.
+    #: Above the largest scan_timeout and connect_timeout, whose errors say more about the cause.
     timeout = 360.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
@@ -183,7 +182,7 @@ class ClamAV(Plugin):
 
     @property
     def dependency(self) -> str:
-        """What the circuit breaker watches. What is too slow for one tenant's patience is not for all."""
+        """Key of the circuit breaker, with the time-outs: a scan too slow for one tenant may be in time for others."""
         settings = self.settings
         return f"{settings.address} {settings.connect_timeout:g} {settings.scan_timeout:g}"
 
@@ -201,11 +200,11 @@ class ClamAV(Plugin):
         return [opinion for finding in result for opinion in self._opinions(finding, fact)] or None
 
     async def check(self) -> str:
-        """clamd's version and that of its signatures, for ``inbox doctor``.
+        """Versions of clamd and its signatures, for ``inbox doctor``.
 
         Raises:
-            ClamdUnavailable: clamd cannot be asked, is another program, or does not recognise the EICAR test file,
-                which every clamd with signatures does.
+            ClamdUnavailable: clamd is unreachable, is another program, or does not recognise the EICAR test file, as
+                every clamd with signatures does.
         """
         if (answer := await self._ask(b"PING")) != "PONG":
             raise ClamdUnavailable(f"{self.settings.address} is not a clamd: it answered {answer[:40]!r} to PING")
@@ -218,7 +217,7 @@ class ClamAV(Plugin):
         return version
 
     async def _judge(self, content: Content) -> VirusFact | list[Finding]:
-        """What clamd found, or the fact if it found nothing."""
+        """The findings of clamd, or the fact if there are none."""
         if content.size > self.settings.max_size:
             why = f"{content.size} octets, more than max_size ({int(self.settings.max_size)})"
             return VirusFact("unscanned", scanner="clamav", why=why, kind="limits")
@@ -252,7 +251,7 @@ class ClamAV(Plugin):
                 return Reject(554, "5.7.1", "The message is too large to be scanned for malware")
 
     async def _ask(self, command: bytes, content: Content | None = None) -> str:
-        """One command, its content, and clamd's answer. Raises ClamdUnavailable, and leaves no connection behind."""
+        """Sends one command and its content; returns clamd's answer. Closes the connection. Raises ClamdUnavailable."""
         try:
             async with asyncio.timeout(self.settings.connect_timeout):
                 reader, writer = await self._connect()
@@ -270,7 +269,7 @@ class ClamAV(Plugin):
             answer.cancel()
             writer.transport.abort()
             await asyncio.gather(answer, return_exceptions=True)
-            with contextlib.suppress(OSError):  # the connection is of no use any more, however it ended
+            with contextlib.suppress(OSError):  # the connection is not used any more, however it ended
                 await writer.wait_closed()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -282,7 +281,7 @@ class ClamAV(Plugin):
     async def _send(
         self, writer: asyncio.StreamWriter, answer: asyncio.Future[bytes], command: bytes, content: Content | None
     ) -> None:
-        """Sends until all is sent, or clamd has answered or closed; ``answer`` tells which."""
+        """Sends until all is sent, or clamd has answered or closed the connection; ``answer`` shows which."""
         writer.write(b"z" + command + b"\0")
         if content is None:
             return
@@ -297,7 +296,7 @@ class ClamAV(Plugin):
             await writer.drain()
 
     async def _pieces(self, content: Content) -> AsyncIterator[bytes]:
-        """The message in pieces; what lies on a disk is read in another thread."""
+        """The message in pieces; a message on disk is read in another thread."""
         if content.size <= SPOOL_OCTETS:
             for piece in content.chunks(_PIECE):
                 if piece:  # a piece of length 0 would end the stream
@@ -308,7 +307,7 @@ class ClamAV(Plugin):
 
 
 def _findings(answer: str) -> list[Finding]:
-    """The findings in an answer of clamd. Raises ClamdUnavailable: it is no report of findings."""
+    """The findings in an answer of clamd. Raises ClamdUnavailable if it is not a report of findings."""
     lines = answer.split("\n")
     found = [_FOUND.match(line) for line in lines[:_FINDINGS]]
     if not all(found):

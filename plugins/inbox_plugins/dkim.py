@@ -1,27 +1,27 @@
 """DKIM: verifies the signatures of mail that comes in, and signs mail that goes out.
 
-Returns at: data (what ``require_pass`` and ``results`` make of the result), deliver (AddHeader: our signatures).
-Answers:    550 5.7.20 (no valid signature), 550 5.7.21 (none that is acceptable), 451 4.7.0 (nobody can say now).
+Returns at: data (the action of ``require_pass`` and ``results``), deliver (AddHeader: our signatures).
+Answers:    550 5.7.20 (no valid signature), 550 5.7.21 (no acceptable one), 451 4.7.0 (a key cannot be looked up now).
 Gives:      DkimFact: each signature with its result, domain, selector and the reason; ``result`` is that of the best.
-Asks:       the DNS for the keys, all at once; and the domain's signing keys, at deliver.
-Applies to: mail from other servers, over SMTP and LMTP. What users send, upload and file themselves has no signature
-            yet: its result is ``none``, nothing follows from it, and the fact's source is ``exempt``.
-On error:   defer. The DNS failing is no error, but the result ``temperror``.
+Asks:       the DNS for the keys, all at once; at deliver, the store for the domain's signing keys.
+Applies to: mail from other servers, over SMTP and LMTP. Mail that users send, upload and store themselves is not
+            signed yet: its result is ``none``, no action follows, and the fact's source is ``exempt``.
+On error:   defer. A DNS failure is not an error of the plugin; it gives the result ``temperror``.
 
 The results are those of RFC 8601: ``pass``; ``fail`` (the message was changed, or the signature is forged);
-``policy`` (valid, but not acceptable: ``l=`` lets anybody append to the body, the key is shorter than
-``minimum_bits``, or a field that occurs once by RFC 5322 is there again without being signed); ``permerror``
-(unusable: malformed, expired, no key, rsa-sha1); ``temperror`` (nobody can say now); ``none``. A domain that
-publishes ``t=y`` tests: if its signature fails, the message counts as unsigned.
+``policy`` (valid, but not acceptable: ``l=`` lets anyone append to the body, the key is shorter than
+``minimum_bits``, or a second field of a kind that RFC 5322 allows once is not signed); ``permerror``
+(unusable: malformed, expired, no key, rsa-sha1); ``temperror`` (a key cannot be looked up now); ``none``. A domain
+that publishes ``t=y`` is testing: if its signature fails, the message counts as unsigned.
 
-Mail is signed with the keys of the domain in From (see ``inbox domain dkim``), or, if it has none, with that of
-``SMTP_DKIM_DOMAIN``. Only mail that a user of ours wrote, or this server, is signed: a forwarded message may be forged,
-and our signature would make it genuine. Bodies are signed whole. Fields that a reader sees are signed once more than
-they occur, so that none can be added; those of ``SMTP_DKIM_HEADERS`` or ``dkim_headers`` always.
+Mail is signed with the keys of the domain in From (see ``inbox domain dkim``) or, if it has none, with that of
+``SMTP_DKIM_DOMAIN``. Only mail that a local user or this server wrote is signed: a forwarded message may be forged, and
+our signature would make it look genuine. Bodies are signed whole. Fields that a reader sees are signed once more than
+they occur, so that none can be added; the fields of ``SMTP_DKIM_HEADERS`` or ``dkim_headers`` are always signed.
 
-``allow_header_override`` believes the Authentication-Results field of a gateway in front, instead of looking at the
-message. It is dangerous: anybody who can reach this server past the gateway, and anybody whose forged field the
-gateway leaves in, is then whoever he says.
+``allow_header_override`` trusts the Authentication-Results field of a gateway instead of checking the message. It is
+dangerous: anyone who reaches this server without the gateway, and anyone whose forged field the gateway does not
+remove, can then claim any domain.
 
 An example::
 
@@ -30,8 +30,8 @@ An example::
         require_pass: true
         results: {none: {score: 1.5}, policy: quarantine, permerror: tag}
 
-Measured on one core: 0.2 ms for an 8 KB mail with one signature and a known key; 3 ms for 1 MB of text, 1.3 ms where
-there is no white space to look at; signing 10 KB takes 0.5 ms with RSA-2048, 0.15 ms with Ed25519.
+Measured on one core: 0.2 ms for an 8 KB mail with one signature and a known key; 3 ms for 1 MB of text, 1.3 ms
+without white space to canonicalize; signing 10 KB takes 0.5 ms with RSA-2048, 0.15 ms with Ed25519.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ from inbox.plugin.limits import DKIM_SIGNATURES, RSA_BITS_LEAST, RSA_BITS_MOST
 
 __version__ = "1.0.0"
 
-#: Doors that other servers come through; what comes through the others is our users', or our own.
+#: Doors that other servers use; mail through the others comes from our users, or from this server.
 _FOREIGN = frozenset({Door.SMTP, Door.LMTP})
-#: RFC 7372 §3.1: no passing signature; a passing one, but no acceptable one.
+#: RFC 7372 §3.1: no signature passes; one passes, but none is acceptable.
 _NO_PASS, _NOT_ACCEPTABLE = "5.7.20", "5.7.21"
-_SAID = {
+_REPLIES = {
     Result.NONE: "The message has no DKIM signature",
     Result.POLICY: "No DKIM signature of the message is acceptable",
     Result.TEMPERROR: "The DKIM signature of the message cannot be verified now",
@@ -83,41 +83,41 @@ _SECONDS_OF_A_DAY = 86_400
 
 
 class Settings(PluginSettings):
-    """What follows from a result, how closely signatures are looked at, and whether we sign."""
+    """Actions for each result, limits of verification, and whether to sign."""
 
     require_pass: bool = Field(
         False,
-        description="Refuse mail without a valid signature, and defer it when nobody can say; ``results`` may name "
-        "exceptions.",
+        description="Reject mail without a valid signature, and defer it if a key cannot be looked up; ``results`` may "
+        "name exceptions.",
         json_schema_extra={"env": "SMTP_REQUIRE_DKIM_PASS"},
     )
     domain_require_pass: bool | None = Field(
         None,
-        description="The domain's field require_dkim_pass: true refuses whatever is not a pass, false takes "
-        "``require_pass`` back.",
+        description="The domain's field require_dkim_pass: true rejects every result but pass, false "
+        "overrides ``require_pass``.",
         json_schema_extra={"domain_field": "require_dkim_pass"},
     )
     results: dict[Result, Action] = Field(
         {},
-        description="What follows from each result: reject, defer, quarantine, tag, ignore, or {score: N}; it has "
+        description="Actions for each result: reject, defer, quarantine, tag, ignore, or {score: N}; it has "
         "precedence over ``require_pass``.",
         examples=[{"fail": "quarantine", "none": {"score": 1.5}}],
     )
     max_signatures: int = Field(
-        DKIM_SIGNATURES, ge=1, le=50, description="Signatures of one message that are looked at, from the top."
+        DKIM_SIGNATURES, ge=1, le=50, description="Signatures of one message that are verified, from the top."
     )
     minimum_bits: int = Field(
         RSA_BITS_LEAST,
         ge=RSA_BITS_LEAST,
         le=RSA_BITS_MOST,
-        description="Signatures of RSA keys with fewer bits have the result ``policy``. RFC 8301 allows no fewer than "
-        "1024 and advises 2048.",
+        description="Signatures of RSA keys with fewer bits have the result ``policy``. RFC 8301 requires at "
+        "least 1024 and recommends 2048.",
     )
     allow_header_override: HeaderOverride = False
     authserv_id: BelievedName = ""
-    sign: bool = Field(True, description="Sign mail that goes out, if its domain or this installation has a key.")
+    sign: bool = Field(True, description="Sign outgoing mail if its domain or this installation has a key.")
     valid_days: int | None = Field(
-        None, ge=1, le=365, description="Days after which our signatures are void (x=). Unset: never.", examples=[30]
+        None, ge=1, le=365, description="Days until our signatures expire (x=). Unset: never.", examples=[30]
     )
 
 
@@ -128,7 +128,7 @@ class Dkim(Plugin):
     needs = ()
     shareable = True
     on_error = "defer"
-    #: Above what the resolver takes for keys that cannot be had.
+    #: Above the resolver's time-outs for keys that cannot be looked up.
     timeout = 60.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
@@ -139,7 +139,7 @@ class Dkim(Plugin):
 
     @hookimpl
     async def data(self, tx: Transaction) -> Opinion | None:
-        """Verifies all signatures, and says what the policy makes of the result."""
+        """Verifies all signatures and returns the action of the policy."""
         if tx.message is None:
             return None
         if _is_ours(tx.session):
@@ -165,7 +165,7 @@ class Dkim(Plugin):
             action,
             "dkim",
             fact.result,
-            said=_SAID.get(fact.result, "No DKIM signature of the message is valid"),
+            said=_REPLIES.get(fact.result, "No DKIM signature of the message is valid"),
             enhanced=_NOT_ACCEPTABLE if fact.result is Result.POLICY else _NO_PASS,
             why=_why(fact),
             server=self._services.server_name,
@@ -173,7 +173,7 @@ class Dkim(Plugin):
 
     @hookimpl
     async def deliver(self, delivery: Delivery) -> list[Opinion] | None:
-        """Signs what one of ours sends elsewhere. Raises StoreUnavailable."""
+        """Signs mail of our users to other servers. Raises StoreUnavailable."""
         tx = delivery.transaction
         if not self.settings.sign or delivery.kind != "remote" or tx.message is None or not _is_ours(tx.session):
             return None
@@ -190,14 +190,14 @@ class Dkim(Plugin):
         try:
             values = await self._services.run_blocking("crypto", signing, tx.message.content, keys)
         except CannotBeSigned as error:
-            # Nobody would accept the signature; that the message is malformed is for other rules to refuse.
+            # No server would accept the signature; whether to refuse a malformed message is up to other rules.
             self._services.log.warning("dkim_not_signed", transaction=tx.id, domain=domain, why=str(error))
             return None
-        # The last one that is added stands uppermost: the RSA signature, which everybody understands.
+        # The last one added is on top: the RSA signature, which every verifier supports.
         return [AddHeader(FIELD, value) for value in reversed(values)]
 
     def _believed(self, message: Message) -> DkimFact | None:
-        """What a gateway in front found out, if we are told to believe it and it says something about DKIM."""
+        """The result of a gateway in front, if the settings trust it and it has one for DKIM."""
         if not self.settings.allow_header_override:
             return None
         name = self.settings.authserv_id or self._services.server_name
@@ -214,7 +214,7 @@ def _is_ours(session: Session) -> bool:
 
 
 def _tenant(tx: Transaction) -> str:
-    """Whose keys sign: those of the user's tenant, or of the tenant that the transaction belongs to."""
+    """The tenant whose keys sign: that of the user, or of the transaction."""
     return tx.session.identity.tenant if tx.session.identity is not None else tx.tenant
 
 
@@ -239,7 +239,7 @@ def _signature(result: MethodResult, known: Result) -> DkimSignature:
 
 
 def _printable(text: str) -> str:
-    """As facts want it: printable ASCII of bounded length."""
+    """The form of texts in facts: printable ASCII of bounded length."""
     return "".join(mark if " " <= mark <= "~" else "?" for mark in text[:254])
 
 

@@ -1,31 +1,33 @@
-"""DMARC: whether the domain in From stands by a message, and what it asks for if not (RFC 9989).
+"""DMARC: checks that the domain in From authorized the message, and applies its policy if not (RFC 9989).
 
 Returns at: data (Reject, Defer, Quarantine, Score, AddHeader), for mail from other servers (port 25).
 Gives:      DmarcFact.
-Needs:      SpfFact and DkimFact (plugins spf and dkim); uses ArcFact (plugin arc) where it is there. If one of the two
-            failed and was told to accept, what does not pass is temperror.
+Needs:      SpfFact and DkimFact (plugins spf and dkim); uses ArcFact (plugin arc) if available. If one of the two
+            plugins failed with ``on_error: accept``, a message that does not pass has the result temperror.
 Asks:       the DNS for ``_dmarc`` records, at most eight for a domain; without an answer the result is temperror.
-Leaves out: sessions that logged in, peers that SPF leaves out (its ``exempt``), LMTP: their result is none.
+Skips:      sessions that logged in, peers that SPF skips (its ``exempt``), LMTP: their result is none.
 On error:   defer.
 
-What follows: mail that passes is fine. For mail that fails, what its domain asks for is done (``honour_policy`` and
-``policies``), unless one of ``exceptions`` or ``trusted_sealers`` applies. ``results`` says what else follows from a
-result; of the two, the stricter one counts. ``require_pass`` refuses all that does not pass but for exceptions; the
-database field ``require_dmarc_pass`` of a domain is the last word and knows no exceptions.
+Actions: mail that passes is accepted. To mail that fails, the policy of its domain is applied (``honour_policy`` and
+``policies``), unless one of ``exceptions`` or ``trusted_sealers`` applies. ``results`` adds actions for each result;
+the stricter action counts. ``require_pass`` rejects all mail that does not pass, except for exceptions; the database
+field ``require_dmarc_pass`` of a domain overrides all of these and has no exceptions.
 
-A policy is weakened by one step where its domain says so: ``t=y`` (RFC 9989), or ``pct`` and a message that it leaves
-out (RFC 7489). ``pct`` draws lots with the id of the transaction: the same for all tenants, and nobody can foresee it.
+A policy is weakened by one step if its domain says so: with ``t=y`` (RFC 9989), or with ``pct`` for messages outside of
+the sample (RFC 7489). The transaction id decides whether a message is in the sample: the result is the same for all
+tenants, and a sender cannot predict it.
 
-Which domains belong together is found out by the DNS tree walk of RFC 9989. ``organizational_domain`` may also be
-``public_suffix`` (the public suffix list, as RFC 7489 had it), or ``both``: the tree walk, corrected by the list where
-a registry published a record without ``psd=y``.
+The DNS tree walk of RFC 9989 finds the organizational domain. ``organizational_domain`` may also be ``public_suffix``
+(the public suffix list, as in RFC 7489), or ``both``: the tree walk, corrected by the list where a registry published a
+record without ``psd=y``.
 
-Mail without one From field that names exactly one domain cannot be judged, and has been a way round DMARC ever since:
-``malformed_from`` says what follows (RFC 9989 §11.5). Several addresses of one domain are fine, as are groups.
+DMARC cannot evaluate mail without exactly one From field that names exactly one domain, and senders can use that to
+evade it: ``malformed_from`` sets the action (RFC 9989 §11.5). Several addresses of one domain are allowed, as are
+groups.
 
-Reports: a message whose domain wants aggregate reports is counted once, whatever the number of tenants and recipients,
-with what was done for the tenant that was judged first; in shadow mode that is nothing. One that is deferred comes
-again, and is counted then.
+Reports: a message whose domain requests aggregate reports is counted once, whatever the number of tenants and
+recipients, with the action for the tenant that is evaluated first; in shadow mode without an action. A deferred message
+is counted when it comes again.
 
 An example::
 
@@ -80,7 +82,7 @@ from inbox_plugins._dmarc_settings import RESULTS, Settings
 
 __version__ = "1.0.0"
 
-#: Signatures that one observation names, as RFC 7489 §7.2 lets reporters choose.
+#: Signatures that one observation names; RFC 7489 §7.2 leaves the number to reporters.
 _MAX_REPORTED: Final = 10
 #: Octets of From above which it is read in another thread: 64 KB take 100 ms.
 _LONG_FROM: Final = 4096
@@ -88,16 +90,16 @@ _STRICTNESS: Final = {"ignore": 0, "tag": 1, "quarantine": 3, "defer": 4, "rejec
 
 
 class Dmarc(Plugin):
-    """Judges the author's domain once SPF and DKIM have spoken."""
+    """Evaluates DMARC from the results of SPF and DKIM."""
 
     gives = (DmarcFact,)
     needs = (SpfFact, DkimFact)
     after = (ArcFact,)
-    # The facts that it stands on may differ from tenant to tenant.
+    # The facts that it uses may differ from tenant to tenant.
     shareable = False
     on_error = "defer"
     #: Above DMARC_SECONDS and DMARC_EXCEPTION_SECONDS, which end in results: a stranger's slow name servers must not
-    #: make the plugin fail, or the breaker would keep it from everybody's mail.
+    #: make the plugin fail, or the breaker would disable it for the mail of every tenant.
     timeout = 20.0
 
     def __init__(self, settings: Settings, services: Services) -> None:
@@ -110,13 +112,13 @@ class Dmarc(Plugin):
             self._exceptions.insert(0, (trusted, "ignore"))
 
     async def start(self) -> None:
-        """Reads the public suffix list where it is wanted: that takes a moment, and mail should not wait for it."""
+        """Loads the public suffix list if it is needed: mail must not wait for that."""
         if self.settings.organizational_domain is not Method.TREE_WALK:
             await self._services.run_blocking("crypto", self._suffixes.is_public, "com")
 
     @hookimpl
     async def data(self, tx: Transaction) -> HookResult:
-        """Judges the message, and counts it for reports."""
+        """Evaluates DMARC and counts the message for reports."""
         assert tx.message is not None, "data comes with a message"
         author = await self._author(tx.message)
         discovery = Discovery(self._services.dns, self.settings.organizational_domain, self._suffixes)
@@ -142,7 +144,7 @@ class Dmarc(Plugin):
             return known.of(fields)
         return await self._services.run_blocking("crypto", known.of, fields)
 
-    # -- what follows ------------------------------------------------------------------------------------------------
+    # -- actions -----------------------------------------------------------------------------------------------------
 
     def _action(self, fact: DmarcFact) -> Action:
         settings = self.settings
@@ -155,7 +157,7 @@ class Dmarc(Plugin):
         if not fact.domain:
             return _stricter(action, settings.malformed_from)
         if lookups_spent(fact):
-            return _stricter(action, "defer")  # Or else slow signatures would make a way round any policy.
+            return _stricter(action, "defer")  # Otherwise slow signatures would evade any policy.
         if fact.result is Result.FAIL and settings.honour_policy:
             return _stricter(action, _wanted(settings, fact.disposition))
         return action
@@ -163,7 +165,7 @@ class Dmarc(Plugin):
     async def _excepted(
         self, tx: Transaction, fact: DmarcFact, action: Action, discovery: Discovery
     ) -> tuple[DmarcFact, Action]:
-        """The fact with the exception that applies and its action; as they were if there is none."""
+        """The fact with the exception that applies, and its action; both unchanged if none applies."""
         way = _way(tx, fact.domain)
         try:
             async with asyncio.timeout(DMARC_EXCEPTION_SECONDS):
@@ -173,7 +175,7 @@ class Dmarc(Plugin):
                         comment = " ".join(text for text in (exemption.name, vouch) if text)[:255]
                         return replace(fact, disposition="none", exception=exemption.kind, comment=comment), instead
         except (DnsTemporary, TimeoutError):
-            # An exception may apply: what would be lost by refusing comes again.
+            # An exception may apply: deferred mail comes again, refused mail would be lost.
             return replace(fact, comment="an exception could not be looked up"), _softened(action)
         sealers = [domain for exemption, _ in self._exceptions for domain in exemption.sealers]
         if sealers and way.arc is not None and way.arc.temporary:
@@ -183,32 +185,32 @@ class Dmarc(Plugin):
     def _opinion(self, fact: DmarcFact, action: Action) -> HookResult:
         failed = fact.result is Result.FAIL
         if not fact.domain:
-            said = "The From field does not name exactly one domain"
+            text = "The From field does not name exactly one domain"
         elif failed and fact.policy != "none" and action == "reject":
-            said = f"Refused per the DMARC policy of {fact.policy_domain}"
+            text = f"Refused per the DMARC policy of {fact.policy_domain}"
         elif failed:
-            said = f"The message does not pass DMARC for {fact.domain}"
+            text = f"The message does not pass DMARC for {fact.domain}"
         else:
-            said = f"The DMARC result for {fact.domain} is {fact.result}"
+            text = f"The DMARC result for {fact.domain} is {fact.result}"
         # RFC 7372 §3.3: SPF and DKIM, both.
         enhanced = "5.7.26" if failed else "5.7.1"
-        why = "; ".join(text for text in (fact.reason, fact.policy and f"p={fact.policy}", fact.comment) if text)
+        why = "; ".join(filter(None, (fact.reason, fact.policy and f"p={fact.policy}", fact.comment)))
         server = self._services.server_name
-        return opinion_of(action, "dmarc", fact.result, said=said, enhanced=enhanced, why=why, server=server)
+        return opinion_of(action, "dmarc", fact.result, said=text, enhanced=enhanced, why=why, server=server)
 
     # -- the rest ----------------------------------------------------------------------------------------------------
 
     def _believed(self, tx: Transaction, domain: str) -> DmarcFact | None:
-        """What came with the message, if the operator wants to believe it; a failure is judged here all the same."""
+        """The result in the message's header, if the settings trust it; a failure is evaluated here nevertheless."""
         if not self.settings.allow_header_override or tx.message is None or not domain:
             return None
         name = self.settings.authserv_id or self._services.server_name
-        said = authentication_results.believed(tx.message.headers, name).get("dmarc", [])
-        result = dmarc_of(said, domain)
+        results = authentication_results.believed(tx.message.headers, name).get("dmarc", [])
+        result = dmarc_of(results, domain)
         return None if result not in RESULTS - {Result.FAIL} else DmarcFact(result, domain, source="header")
 
     def _observe(self, tx: Transaction, fact: DmarcFact, action: Action, checked: Checked) -> None:
-        """RFC 9990 §3, RFC 7489 §7.2: one count for each message, with nothing in it about recipients."""
+        """RFC 9990 §3, RFC 7489 §7.2: one count for each message, without recipients."""
         wanted = any(name == "rua" for name, _ in fact.published)
         if not (self.settings.report and wanted and fact.source == "checked"):
             return
@@ -242,7 +244,7 @@ class Dmarc(Plugin):
 
 
 def _not_judged(tx: Transaction, checked: Checked) -> str:
-    """Why DMARC does not apply to a message; empty if it does."""
+    """The reason why DMARC does not apply to a message; empty if it applies."""
     if tx.session.identity is not None:
         return "the sender logged in"
     if tx.session.door is not Door.SMTP:
@@ -262,7 +264,7 @@ def _way(tx: Transaction, domain: str) -> Way:
 
 
 def _wanted(settings: Settings, disposition: str) -> Action:
-    """What a domain's policy means here."""
+    """The action for a domain's policy."""
     match disposition:
         case "reject":
             return settings.policies.get("reject", "reject")
@@ -277,7 +279,7 @@ def _stricter(one: Action, other: Action) -> Action:
 
 
 def _strictness(action: Action) -> float:
-    """A score stands between a tag and the quarantine; of two, the higher one is stricter."""
+    """A score ranks between a tag and the quarantine; of two scores, the higher one is stricter."""
     return 2 + action.score / 1000 if isinstance(action, ScoreAction) else _STRICTNESS[action]
 
 
@@ -286,7 +288,7 @@ def _softened(action: Action) -> Action:
 
 
 def _disposition(action: Action) -> str:
-    """As reports name it."""
+    """The name of an action in reports."""
     if isinstance(action, ScoreAction):
         return "none"
     return action if action in {"reject", "quarantine"} else "none"

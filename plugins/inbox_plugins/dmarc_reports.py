@@ -1,15 +1,15 @@
-"""DMARC reports: files the aggregate reports that others send about your domains (inbox domain reports DOMAIN).
+"""DMARC reports: stores the aggregate reports that other servers send about your domains (inbox domain reports DOMAIN).
 
-Returns at: store (nothing: it reads, and says no word about the message).
-Gives:      DmarcReportFact: what became of the report, for the decision record.
-When:       at store, because only there it is certain that this recipient gets the mail: what was refused, deferred or
-            quarantined (a forged report, a virus) is never counted. The mail itself is delivered as any other.
-Which:      mail to one of ``addresses`` of a hosted domain, such as the one that your DMARC records name in ``rua``.
-            As long as no such account or alias exists, nothing comes, and nothing is done. A report is filed if this
-            tenant hosts the domain that it is about; about other people's domains nobody can file anything here.
-Bounded:    attachments, archives, XML, rows, and the reports that one tenant files in a day.
-On error:   accept. A report that cannot be read or filed is logged and recorded, and stays in the mailbox that it was
-            sent to: ``inbox domain reports import`` takes it later. No mail is refused for it.
+Returns at: store (nothing: it only reads the message).
+Gives:      DmarcReportFact: the result for the report, for the decision record.
+When:       at store, because only there it is certain that this recipient gets the mail: refused, deferred and
+            quarantined mail (a forged report, a virus) is never counted. The mail itself is delivered like any other.
+Applies to: mail to one of ``addresses`` of a hosted domain, such as the one that your DMARC records name in ``rua``.
+            Create such an account or alias: without it no reports arrive. A report is stored only if this tenant hosts
+            the domain that it is about.
+Bounds:     attachments, archives, XML, rows, and the reports of one tenant in a day.
+On error:   accept. A report that cannot be read or stored is logged and recorded, and stays in the mailbox that it was
+            sent to: ``inbox domain reports import`` imports it later. No mail is refused because of a report.
 
 An example::
 
@@ -41,37 +41,37 @@ from inbox.plugin import (
 __version__ = "1.0.0"
 
 _DAY = 86_400.0
-#: Domains, reporters and reasons in facts and logs: they hold what strangers wrote.
+#: Characters of domains, reporters and reasons in facts and logs: strangers wrote them.
 _SHOWN = 120
 
 
 def _address(text: str) -> str:
-    """A local part, or an address; in the form that recipients are compared in."""
+    """A local part, or an address, in the form in which recipients are compared."""
     try:
         key = Address.parse(text if "@" in text else f"{text}@localhost").key
     except InboxError as error:
-        raise ValueError(f"neither an address nor the local part of one: {text[:80]!r}") from error
+        raise ValueError(f"{text[:80]!r} is neither an address nor a local part") from error
     return key if "@" in text else key.removesuffix("@localhost")
 
 
 class Settings(PluginSettings):
-    """Where reports come in."""
+    """Addresses that receive reports, and a limit."""
 
     addresses: list[Annotated[str, AfterValidator(_address)]] = Field(
         ["dmarc-reports"],
         max_length=100,
-        description="Addresses that get reports: local parts, which mean every hosted domain, or whole addresses.",
+        description="Addresses that receive reports: local parts, valid for every hosted domain, or whole addresses.",
     )
     per_day: int = Field(
         2000,
         ge=1,
         le=1_000_000,
-        description="Mails to these addresses that are read for one tenant in a day; anybody can send some.",
+        description="Messages to these addresses that are read for one tenant in a day; anyone can send some.",
     )
 
 
 class DmarcReports(Plugin):
-    """Reads what comes to the report addresses."""
+    """Reads mail to the report addresses."""
 
     gives = (DmarcReportFact,)
     needs = ()
@@ -86,24 +86,24 @@ class DmarcReports(Plugin):
 
     @hookimpl
     async def store(self, delivery: Delivery) -> None:
-        """Files the report, if it is one. Raises StoreUnavailable."""
+        """Stores the message's report, if it has one. Raises StoreUnavailable."""
         tx, recipient = delivery.transaction, delivery.recipient
         address = recipient.address
         wanted = address.key in self._addresses or address.local.casefold() in self._addresses
         if delivery.kind != "local" or not wanted or tx.message is None:
             return
-        # An alias with several accounts makes several copies of one report.
+        # An alias with several accounts gets several copies of one report.
         if not self._services.once.first(f"dmarc_reports {tx.id} {recipient.tenant}"):
             return
         counted = await self._services.rates.hit(f"dmarc_reports:{recipient.tenant}", _DAY)
         if counted.count > self.settings.per_day:
-            self._tell(delivery, DmarcReportFact("skipped", why=f"more than {self.settings.per_day} in a day"))
+            self._report(delivery, DmarcReportFact("skipped", why=f"more than {self.settings.per_day} in a day"))
             return
         try:
             report: IncomingReport = await self._services.run_blocking("dmarc_reports", parse_mail, tx.message)
         except ReportError as error:
             status = "not_a_report" if isinstance(error, NotAReport) else "unreadable"
-            self._tell(delivery, DmarcReportFact(status, why=str(error)))
+            self._report(delivery, DmarcReportFact(status, why=str(error)))
             return
         await self._file(delivery, report)
 
@@ -112,15 +112,15 @@ class DmarcReports(Plugin):
         try:
             filed = await self._services.feedback.keep(delivery.recipient.tenant, report)
         except StoreUnavailable as error:
-            self._tell(delivery, DmarcReportFact("lost", domain, reporter, "the database does not answer"))
+            self._report(delivery, DmarcReportFact("lost", domain, reporter, "the database does not answer"))
             raise StoreUnavailable(f"a DMARC report about {domain} was not filed: {error}") from error
-        why = "" if filed else "known already, or about a domain of somebody else"
-        self._tell(delivery, DmarcReportFact("filed" if filed else "ignored", domain, reporter, why))
+        why = "" if filed else "known already, or about a domain of another tenant"
+        self._report(delivery, DmarcReportFact("filed" if filed else "ignored", domain, reporter, why))
 
-    def _tell(self, delivery: Delivery, fact: DmarcReportFact) -> None:
+    def _report(self, delivery: Delivery, fact: DmarcReportFact) -> None:
         delivery.facts.put(fact)
-        tell = self._services.log.info if fact.status in {"filed", "ignored"} else self._services.log.warning
-        tell(
+        log = self._services.log.info if fact.status in {"filed", "ignored"} else self._services.log.warning
+        log(
             "dmarc_report",
             status=fact.status,
             tenant=delivery.recipient.tenant_name,

@@ -1,13 +1,13 @@
-"""Headers: adds, replaces and removes header fields of accepted messages, as the policy says.
+"""Headers: adds, replaces and removes header fields of accepted messages.
 
 Returns at: data (AddHeader, DeleteHeader).
-Order:      what ``remove`` names goes first, then each of ``set`` replaces all fields of its name by one,
-            then each of ``add`` is put in front.
+Order:      first the fields of ``remove`` are removed, then each of ``set`` replaces all fields of its name by one,
+            then each of ``add`` is added in front.
 Values:     text in any script (written as encoded-words where it is not ASCII). They may hold ``{id}`` (the
             transaction), ``{tenant}``, ``{door}`` (smtp, submission, lmtp, …), ``{peer}`` (the client's IP address)
-            and ``{server}``; a brace that is meant as one is written ``{{`` or ``}}``.
-Protected:  fields that say where a message came from or that somebody signed (Received, Return-Path, DKIM-Signature, …)
-            are refused when the policy is read, unless ``allow_trace`` is set.
+            and ``{server}``; a literal brace is written ``{{`` or ``}}``.
+Protected:  trace fields and signatures (Received, Return-Path, DKIM-Signature, …). A policy that names one is invalid
+            unless ``allow_trace`` is set.
 On error:   defer.
 
 An example::
@@ -39,7 +39,7 @@ _NAME = re.compile(r"[!-9;-~]{1,76}\Z")
 #: Control characters, and halves of surrogate pairs.
 _UNFIT = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _PLACEHOLDERS = frozenset({"id", "tenant", "door", "peer", "server"})
-#: RFC 5321 §4.4 (trace), RFC 6376, RFC 8617, RFC 8601: forged or removed, they mislead whoever reads them.
+#: RFC 5321 §4.4 (trace), RFC 6376, RFC 8617, RFC 8601: forged or missing, they mislead readers.
 _PROTECTED = frozenset(
     {
         "received", "return-path", "delivered-to", "received-spf", "authentication-results", "dkim-signature",
@@ -50,7 +50,7 @@ _PROTECTED = frozenset(
 
 def _name(name: str) -> str:
     if not _NAME.match(name):
-        raise ValueError(f"not the name of a header field: {name[:80]!r}")
+        raise ValueError(f"{name[:80]!r} is not a valid header field name")
     return name
 
 
@@ -60,10 +60,10 @@ def _value(value: str) -> str:
     try:
         parts = list(Formatter().parse(value))
     except ValueError as error:
-        raise ValueError(f"{error} (a brace that is meant as one is written {{{{ or }}}})") from error
+        raise ValueError(f"{error} (a literal brace is written {{{{ or }}}})") from error
     for _, placeholder, form, conversion in parts:
         if placeholder is not None and (placeholder not in _PLACEHOLDERS or form or conversion):
-            raise ValueError(f"no such placeholder: {{{placeholder}}}; there are {', '.join(sorted(_PLACEHOLDERS))}")
+            raise ValueError(f"unknown placeholder {{{placeholder}}}; known are {', '.join(sorted(_PLACEHOLDERS))}")
     return value
 
 
@@ -72,31 +72,34 @@ Value = Annotated[str, AfterValidator(_value)]
 
 
 class Settings(PluginSettings):
-    """What is added, replaced and removed."""
+    """Header fields to add, replace and remove."""
 
     add: dict[Name, Value] = Field(
         {},
         max_length=_MAX_FIELDS,
-        description="Fields that are put in front.",
+        description="Fields that are added in front.",
         examples=[{"X-Received-By": "{server} for {tenant}"}],
     )
     set: dict[Name, Value] = Field(
         {},
         max_length=_MAX_FIELDS,
-        description="Fields of which one is left, with this value; it stands in front.",
+        description="Fields that are replaced: one with this value is added in front, all others are removed.",
         examples=[{"X-Spam-Flag": "NO"}],
     )
     remove: list[Name] = Field(
-        [], max_length=_MAX_FIELDS, description="Fields of which none is left.", examples=[["X-Originating-IP"]]
+        [],
+        max_length=_MAX_FIELDS,
+        description="Fields that are removed, all of the name.",
+        examples=[["X-Originating-IP"]],
     )
-    allow_trace: bool = Field(False, description="Allow trace and signature fields to be named, too.")
+    allow_trace: bool = Field(False, description="Allow changes of trace and signature fields.")
 
     @model_validator(mode="after")
     def _leaves_the_trace(self) -> Self:
         if not self.allow_trace:
             for name in (*self.add, *self.set, *self.remove):
                 if name.lower() in _PROTECTED or name.lower().startswith("resent-"):
-                    raise ValueError(f"{name} is a trace or signature field; allow_trace: true lets it be changed")
+                    raise ValueError(f"{name} is a trace or signature field; set allow_trace: true to change it")
         return self
 
 
@@ -115,7 +118,7 @@ class Headers(Plugin):
 
     @hookimpl
     def data(self, tx: Transaction) -> list[Opinion]:
-        """The edits, in the order in which they are to be applied."""
+        """The edits, in the order of their application."""
         known = {
             "id": tx.id,
             "tenant": tx.tenant_name,

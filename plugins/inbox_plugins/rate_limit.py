@@ -1,24 +1,23 @@
-"""Rate limit: how many connections and messages one source address may have in a window of time.
+"""Rate limit: limits the connections and messages of each source address in a window of time.
 
-Returns at: connect (Defer 421 4.7.0), mail (Defer 450 4.7.1), behind the doors SMTP (transfer) and submission.
+Returns at: connect (Defer 421 4.7.0), mail (Defer 450 4.7.1), for SMTP (transfer) and submission.
 Gives:      RateFact, when a limit was reached or could not be checked.
 Counts:     in the database (table ``smtp_rate_limit``), so that all instances share one count. An IPv6 network
-            of 64 bits is one source: that is what one customer is given (RFC 6177).
-On error:   while the database cannot be written, each process counts in memory. With ``fail_open`` true its count is
-            what is limited, and what cannot be counted at all passes; the log and the decision record say so. False
-            leaves both to ``on_error`` (defer).
+            of 64 bits is one source: one customer gets at least that (RFC 6177).
+On error:   while the database cannot be written, each process counts in memory. With ``fail_open: true`` that count is
+            limited, and hits that cannot be counted at all pass; the log and the decision record show it. With
+            ``false``, ``on_error`` (defer) applies in both cases.
 
-A message is counted when its MAIL command is taken: a peer that is over its limit is told before it sends the
-content, and a message that is refused later counts, because it was work, too.
+A message is counted at its MAIL command: a peer over its limit gets the reply before it sends the content, and a
+message that is refused later counts, because it caused work, too.
 
-How it stays cheap: an instance books hits in blocks, and spends what it booked without asking the database again.
-A source's blocks grow as it comes back within a window (1, 1, 2, 4, 8 …, at most a sixteenth of the limit and 64); past
-half of the limit hits are booked one by one; hits that wait for the same booking share it; a source that has reached
-its limit is refused from memory until its window ends. The limit is therefore never exceeded, however many instances
-there are; with several of them a source may be refused early by what the others booked and did not spend (each never
-more than it spent).
+Cost: an instance books hits in blocks and spends them without asking the database again. A source's blocks grow as it
+returns within a window (1, 1, 2, 4, 8 …, at most a sixteenth of the limit and 64); beyond half of the limit, hits are
+booked one by one; hits that wait for the same booking share it; a source that has reached its limit is refused from
+memory until its window ends. So the limit is never exceeded, however many instances there are; with several instances,
+a source may be refused early by hits that the others booked and did not spend (each at most as many as it spent).
 
-An example, in ``default.yaml`` (no tenant is known yet when a connection comes)::
+An example, in ``default.yaml`` (no tenant is known yet when a client connects)::
 
     plugins:
       rate_limit: {transfer_messages: 600, exempt: ["192.0.2.0/24", "2001:db8::/32"]}
@@ -49,10 +48,10 @@ from inbox.plugin import (
 
 __version__ = "1.0.0"
 
-#: Sources remembered at once; one that is forgotten costs a booking (about 300 octets each).
+#: Sources kept in memory (about 300 octets each); one that was dropped costs a booking when it returns.
 _MAX_SOURCES = 20_000
 _MAX_BLOCK = 64
-#: Seconds for one booking, and seconds without asking after the database failed.
+#: Seconds for one booking, and seconds without a booking after the database failed.
 _PATIENCE = 2.0
 _PAUSE = 1.0
 _DOORS = {Door.SMTP: "transfer", Door.SUBMISSION: "submission"}
@@ -60,7 +59,7 @@ _DOORS = {Door.SMTP: "transfer", Door.SUBMISSION: "submission"}
 
 @dataclass(frozen=True, slots=True)
 class RateFact:
-    """What came of counting: ``status`` is ``over`` (the limit was reached) or ``unknown`` (nobody could count)."""
+    """Result of counting: ``status`` is ``over`` (the limit was reached) or ``unknown`` (counting failed)."""
 
     status: str
     counter: str
@@ -72,7 +71,7 @@ class Settings(PluginSettings):
     """Limits for each source address and window."""
 
     active: bool = Field(
-        True, description="False counts and limits nothing.", json_schema_extra={"env": "SMTP_RATE_LIMIT_ENABLED"}
+        True, description="Whether to count and limit at all.", json_schema_extra={"env": "SMTP_RATE_LIMIT_ENABLED"}
     )
     window_secs: int = Field(
         60, ge=1, le=86_400, description="Length of a window, in seconds.",
@@ -95,7 +94,7 @@ class Settings(PluginSettings):
         json_schema_extra={"env": "SMTP_RATE_LIMIT_SUBMISSION_MESSAGES_PER_WINDOW"},
     )  # fmt: skip
     fail_open: bool = Field(
-        True, description="Let pass what cannot be counted because the database does not answer.",
+        True, description="Accept what cannot be counted because the database does not answer.",
         json_schema_extra={"env": "SMTP_RATE_LIMIT_FAIL_OPEN_ON_DB_ERROR"},
     )  # fmt: skip
     ipv4_prefix: int = Field(
@@ -105,18 +104,18 @@ class Settings(PluginSettings):
     exempt: list[IPv4Network | IPv6Network] = Field(
         [],
         max_length=1000,
-        description="Networks that are not limited (own relays, monitoring).",
+        description="Networks without limits (own relays, monitoring).",
         examples=[["192.0.2.0/24", "2001:db8::/32"]],
     )
 
 
 @dataclass(slots=True)
 class _Window:
-    """What this instance knows of one counter in the current window."""
+    """State of one counter in the current window, as this instance knows it."""
 
     credit: int = 0  #: booked, not spent
     booked: int = 0  #: by this instance
-    count: int = 0  #: of all instances, when we last booked
+    count: int = 0  #: of all instances, at the last booking
     full: bool = False
     expires_at: float = math.inf
     waiting: int = 0
@@ -124,7 +123,7 @@ class _Window:
 
 
 class RateLimit(Plugin):
-    """Counts, and defers who is over."""
+    """Counts connections and messages, and defers those over a limit."""
 
     gives = (RateFact,)
     needs = ()
@@ -153,7 +152,7 @@ class RateLimit(Plugin):
         session.facts.put(fact)
         if fact.status == "unknown":
             return None
-        # RFC 5321 §3.8: 421 says that the connection is closed.
+        # RFC 5321 §3.8: 421 means that the connection is closed.
         return Defer(421, "4.7.0", "Too many connections from your network, try again later")
 
     @hookimpl
@@ -201,7 +200,7 @@ class RateLimit(Plugin):
         if not window.credit and not window.full:
             window.waiting += 1
             try:
-                # One booking at a time for each counter: it is large enough for all who wait.
+                # One booking at a time for each counter: it is large enough for all waiting hits.
                 async with window.turn:
                     if not window.credit and not window.full:
                         await self._book(key, window, limit)
@@ -213,7 +212,7 @@ class RateLimit(Plugin):
         return True
 
     def _window(self, key: str) -> _Window:
-        """The counter's current window; a new one stands last, so that the oldest are forgotten first."""
+        """The counter's current window; a new one comes last, so that the oldest are dropped first."""
         window = self._windows.get(key)
         if window is None or window.expires_at <= self._clock.now():
             self._windows.pop(key, None)
@@ -225,7 +224,7 @@ class RateLimit(Plugin):
     async def _book(self, key: str, window: _Window, limit: int) -> None:
         """Counts a block of hits in the database. Raises StoreError or TimeoutError if it cannot."""
         if self._clock.monotonic() < self._asks_again_at:
-            # Whoever waited behind a booking that failed does not wait for a failure of its own.
+            # A hit that waited for a failed booking does not wait for a second failure.
             raise StoreUnavailable("the database did not answer a moment ago")
         block = max(1, min(window.booked, limit // 16, _MAX_BLOCK))
         if window.count + block > limit // 2:
@@ -235,7 +234,7 @@ class RateLimit(Plugin):
             async with asyncio.timeout(_PATIENCE):
                 counted = await self._rates.hit(key, self.settings.window_secs, block)
             if counted.local and not self.settings.fail_open:
-                raise StoreUnavailable("the database does not count, only this process does")
+                raise StoreUnavailable("the database does not count, only this process counts")
         except (StoreError, TimeoutError):
             self._asks_again_at = self._clock.monotonic() + _PAUSE
             raise

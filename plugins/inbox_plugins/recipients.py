@@ -1,16 +1,16 @@
-"""Recipients: who receives mail here, and who does not.
+"""Recipients: resolves each recipient to accounts, and refuses unknown ones.
 
 Returns at: rcpt (Reject 550 5.1.1 for an unknown user, Defer 450 4.2.1 for a disabled account, Defer 452 4.5.3 for
             too many recipients, Redirect).
-Gives:      Resolved, into the recipient's facts: the accounts that the copy is for. Without this fact no
-            recipient is accepted, so every policy that takes mail has this plugin switched on.
+Gives:      Resolved, in the recipient's facts: the accounts that get the message. Without this fact no recipient is
+            accepted, so every policy that accepts mail must enable this plugin.
 Asks:       the directory, which follows aliases and, where the domain allows it, plus addresses.
-Postmaster: postmaster@ of every hosted domain is accepted (RFC 5321 §4.5.1), in any case of its letters. If there is no
-            such account or alias, its mail goes to ``postmaster``, else to ``catch_all``, else to the tenant's oldest
-            active account. Rate limits, the virus scanner and all other rules apply to it as to any recipient.
-On error:   defer. A database that does not answer is never taken for "no such user": the peer comes back.
+Postmaster: postmaster@ of every hosted domain is accepted (RFC 5321 §4.5.1), in upper or lower case. Without such an
+            account or alias, its mail goes to ``postmaster``, else to ``catch_all``, else to the tenant's oldest active
+            account. Rate limits, the virus scanner and all other rules apply to it as to any recipient.
+On error:   defer. If the database does not answer, the peer retries; it never gets "no such user".
 
-A policy that takes whatever is sent to the domain::
+A policy that accepts mail to any address of the domain::
 
     plugins:
       recipients: {catch_all: "office@acme.test", postmaster: "ops@acme.test"}
@@ -45,31 +45,31 @@ _POSTMASTER = "postmaster"
 
 
 class Settings(PluginSettings):
-    """Where mail for nobody goes, and how many recipients a message may have."""
+    """Recipients of mail to unknown users and to postmaster, and the limit of recipients."""
 
     catch_all: str | None = Field(
-        None, description="Address of this tenant that gets mail for unknown users.", examples=["office@acme.test"]
+        None, description="Address of this tenant that receives mail to unknown users.", examples=["office@acme.test"]
     )
     unknown: Literal["reject", "defer"] = Field(
-        "reject", description="Answer for an unknown user; defer while accounts are still being moved here."
+        "reject", description="Reply for an unknown user; use defer while accounts are being moved here."
     )
     disabled: Literal["defer", "reject"] = Field(
         "defer",
-        description="Answer for an account that was disabled: defer, so that its mail comes when it is enabled within "
-        "the days for which senders try; reject, so that senders learn of it at once.",
+        description="Reply for a disabled account: with defer, its mail arrives if it is enabled again while senders "
+        "retry (some days); with reject, senders get an error at once.",
     )
     postmaster: str | None = Field(
         None,
-        description="Address of this tenant that gets postmaster@ of every domain that has no such user or alias. "
-        "RFC 5321 §4.5.1 requires that postmaster@ is accepted: without this setting, the catch-all gets its mail, or "
-        "the tenant's oldest active account.",
+        description="Address of this tenant that receives mail to postmaster@ of every domain without such a user or "
+        "alias. RFC 5321 §4.5.1 requires postmaster@ to be accepted: without this setting, its mail goes to the "
+        "catch-all, or to the tenant's oldest active account.",
         examples=["ops@acme.test"],
     )
     max_recipients: int = Field(
         100,
         ge=1,
         le=100_000,
-        description="Recipients of one message in this tenant; RFC 5321 §4.5.3.1.8 asks for at least 100.",
+        description="Recipients of one message in this tenant; RFC 5321 §4.5.3.1.8 requires at least 100.",
         json_schema_extra={"env": "SMTP_INBOUND_MAX_RCPT_TO"},
     )
 
@@ -89,7 +89,7 @@ class Recipients(Plugin):
 
     gives = (Resolved,)
     needs = ()
-    #: Keeps running when a tenant's policy is in shadow mode or off: without it nobody gets mail.
+    #: Keeps running when a tenant's policy is in shadow mode or off: without it no recipient gets mail.
     essential = True
     shareable = False
     on_error = "defer"
@@ -102,12 +102,12 @@ class Recipients(Plugin):
 
     @hookimpl
     async def rcpt(self, tx: Transaction, recipient: Recipient) -> Verdict | None:
-        """Resolves the address, or says why it does not lead anywhere. Raises StoreUnavailable."""
+        """Resolves the address, or refuses it. Raises StoreUnavailable."""
         if len(tx.recipients) >= self.settings.max_recipients:
             # RFC 5321 §4.5.3.1.10: 452, so that the client sends the rest in another transaction.
             return Defer(452, "4.5.3", "Too many recipients, send the rest in another message")
         if not recipient.tenant:
-            return None  # Not a domain of ours: whether we relay for it is not asked here.
+            return None  # Not a hosted domain: relaying is not decided here.
         address = recipient.effective
         found = await self._directory.resolve(recipient.tenant, address.key)
         if found.accounts:
@@ -144,10 +144,10 @@ class Recipients(Plugin):
         return Defer(451, "4.3.5", "This domain has no account yet, try again later")
 
     async def _stand_in(self, recipient: Recipient, instead: str) -> Verdict:
-        """Sends the recipient's mail to an address of the settings."""
+        """Redirects the recipient's mail to an address of the settings."""
         found = await self._directory.resolve(recipient.tenant, instead)
         if not found.accounts:
-            # The operator's mistake, not the peer's: refusing for good would lose mail that was to be kept.
+            # The operator's mistake, not the peer's: a rejection would lose mail that the setting is meant to keep.
             self._log.error("recipients_stand_in_unknown", address=instead, tenant=recipient.tenant_name)
             return Defer(451, "4.3.5", "This domain's mail is not set up correctly, try again later")
         _file(recipient, found)

@@ -1,10 +1,10 @@
-r"""Spam rules: conditions written in the policy, each with points or an action.
+r"""Spam rules: conditions in the policy, each with points or an action.
 
-Returns at: data (Score for each rule that applies; Reject, Quarantine, Discard or a tag where a rule has an action).
-Reads:      facts that other plugins found out; it runs after the virus scanner, spf, dkim, arc, dmarc and bimi, if they
-            are there.
-On error:   a rule that cannot be evaluated gets 0 points and says why in the decision record; the others go on.
-            Rules that together need more than ``time_limit`` seconds are an error of the plugin (default: defer).
+Returns at: data (Score for each rule that applies; Reject, Quarantine, Discard or a tag if a rule has an action).
+Reads:      facts of other plugins; it runs after the virus scanner, spf, dkim, arc, dmarc and bimi, if they are
+            enabled.
+On error:   a rule that cannot be evaluated gets 0 points, with the reason in the decision record; the other rules are
+            evaluated. If all rules together need more than ``time_limit`` seconds, the plugin fails (default: defer).
 
 An example::
 
@@ -22,18 +22,18 @@ An example::
           - name: MANY_LINKS
             when: 'urls.size() > 30 && size < 20000'
             score: 2
-            mode: shadow        # is recorded, counts nothing
+            mode: shadow        # is recorded, does not count
         weights: {attachments: 0.5}
     groups: {attachments: {cap: 6}}
 
-Conditions are CEL (https://cel.dev). [Rules](../../rules.md) says how to write and try them, and lists every variable
-and every function. Names, fields, types and patterns are checked when the policy is read, as are facts: each must be
-one that an installed plugin finds out. ``inbox policy check`` warns of rules that read a fact which no enabled plugin
-finds out, or which is missing for mail that does not come over SMTP. A rule may use the results of others
-(``rules.NAME``); they are evaluated in the order that this needs.
+Conditions are CEL (https://cel.dev). [Rules](../../rules.md) explains how to write and test them, and lists
+every variable and function. Names, fields, types and patterns are checked when the policy is loaded, as are facts: each
+must be one that an installed plugin gives. ``inbox policy check`` warns of rules that read a fact which no enabled
+plugin gives, or which is missing for mail that does not come over SMTP. A rule may use the results of others
+(``rules.NAME``); the order of evaluation follows from that.
 
 Measured with 100 rules on a 4 KB mail, half of them regular expressions: about 1 ms. Bodies, links and attachments are
-looked into only when a rule's outcome depends on them; mails above 16 KiB then do so in another thread.
+examined only if a rule's outcome depends on them; for mail above 16 KiB in another thread.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ __version__ = "1.1.0"
 
 #: Each rule may give two opinions, and the engine takes 1000 from one hook.
 _MAX_RULES = 500
-#: Messages above this size are looked into in another thread: their body may take milliseconds.
+#: Messages above this size are examined in another thread: their body may take milliseconds.
 _LARGE = 16 * 1024
 _NAME = r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$"
 
@@ -98,7 +98,7 @@ def _compiled(value: object, info: ValidationInfo) -> Expression:
     if isinstance(value, Expression):
         return value
     if not isinstance(value, str):
-        raise ValueError("a condition is a text")  # noqa: TRY004  # pydantic takes a TypeError for a bug
+        raise ValueError("a condition must be a string")  # noqa: TRY004  # pydantic takes a TypeError for a bug
     try:
         return condition(value, _kinds(info.context))
     except ValueError as error:
@@ -106,7 +106,7 @@ def _compiled(value: object, info: ValidationInfo) -> Expression:
 
 
 def _kinds(context: Any) -> tuple[type, ...] | None:
-    """The facts that the installed plugins find out, if the policy's loader says it."""
+    """The facts that installed plugins give, if the policy's loader provides them."""
     return context.get("facts") if isinstance(context, dict) else None
 
 
@@ -119,30 +119,30 @@ Condition = Annotated[
 
 
 class Rule(PluginSettings):
-    """One rule: when ``when`` is true, ``score`` is counted and ``action`` taken."""
+    """One rule: if ``when`` is true, ``score`` is counted and ``action`` taken."""
 
-    name: str = Field(
-        pattern=_NAME, description="The symbol in decision records; each name is there once.", examples=["MANY_LINKS"]
-    )
+    name: str = Field(pattern=_NAME, description="The symbol in decision records; unique.", examples=["MANY_LINKS"])
     when: Condition = Field(description="The condition.", examples=["urls.size() > 30 && size < 20000"])
     score: float = Field(
         0,
         ge=-1000,
         le=1000,
         allow_inf_nan=False,
-        description="Points; negative ones speak for the message.",
+        description="Points; negative ones count in favour of the message.",
         examples=[2],
     )
     group: str = Field("", max_length=64, description="Group of symbols, which the policy may cap.", examples=["links"])
     why: str = Field(
         "",
         max_length=200,
-        description="What the rule is for; stands in decision records.",
+        description="The purpose of the rule, for decision records.",
         examples=["short mails that are mostly links"],
     )
-    mode: Literal["enforce", "shadow", "off"] = Field("enforce", description="shadow: is recorded, counts nothing.")
+    mode: Literal["enforce", "shadow", "off"] = Field(
+        "enforce", description="shadow: the result is recorded and does not count."
+    )
     action: Literal["reject", "quarantine", "discard", "tag"] | None = Field(
-        None, description="What is done at once, whatever the total; tag adds X-Spam-Flag: YES."
+        None, description="Action regardless of the total; tag adds X-Spam-Flag: YES."
     )
 
 
@@ -152,7 +152,7 @@ class Settings(PluginSettings):
     common_rules: list[Rule] = Field(
         [],
         max_length=_MAX_RULES,
-        description="Rules for all tenants, in default.yaml: a tenant that sets rules replaces rules, not these.",
+        description="Rules for all tenants, in default.yaml: a tenant that sets `rules` does not replace these.",
         examples=[[{"name": "MANY_LINKS", "when": "urls.size() > 30", "score": 2}]],
     )
     rules: list[Rule] = Field(
@@ -193,7 +193,7 @@ class Settings(PluginSettings):
         groups = {rule.group for rule in self.all_rules()}
         for name in self.weights:
             if name not in names and name not in groups:
-                what = f"there is a weight for {name}, but neither a rule nor a group of this name"
+                what = f"weight for {name}: no rule or group has this name"
                 raise _mistake(("weights", name), what)
         return self
 
@@ -207,7 +207,7 @@ class Settings(PluginSettings):
         return evaluation_order({rule.name: rule.when for rule in self.all_rules()})
 
     def remarks(self, given: frozenset[type]) -> Iterable[tuple[tuple[str | int, ...], str]]:
-        """Rules that read facts which are missing, always or for some mail: they are not evaluated then."""
+        """Warnings of rules that read facts which are missing, always or for some mail: they are then not evaluated."""
         names = {fact_name(kind) for kind in given}
         for place, rule in self._places():
             if rule.mode == "off":
@@ -215,11 +215,11 @@ class Settings(PluginSettings):
             for fact in sorted(looked_up("facts", [rule.when])):
                 path = (*place, "when")
                 if fact not in names:
-                    why = f"no plugin that is enabled here finds out facts.{fact}: it is always null"
+                    why = f"no enabled plugin gives facts.{fact}: it is always null"
                     yield path, f"rule {rule.name}: {why}"
                 elif fact in _SOME_DOORS and not _guarded(rule.when.source, fact):
                     why = f"facts.{fact} is null for mail that comes in {_SOME_DOORS[fact]}"
-                    yield path, f"rule {rule.name}: {why}: there it is not evaluated; test facts.{fact} != null first"
+                    yield path, f"rule {rule.name} is not evaluated then: {why}; test facts.{fact} != null first"
 
     def all_rules(self) -> Iterator[Rule]:
         """The common ones first."""
@@ -228,12 +228,12 @@ class Settings(PluginSettings):
 
 
 def _mistake(place: tuple[str | int, ...], what: str) -> ValidationError:
-    """An error at one setting, so that it is reported with that one's line."""
+    """An error at one setting, which is reported with its line."""
     error = PydanticCustomError("rules", "{what}", {"what": what})
     return ValidationError.from_exception_data("Settings", [InitErrorDetails(type=error, loc=place, input=None)])
 
 
-#: Facts that plugins find out for some mail alone, and the mail for which they do not.
+#: Facts that plugins give for some mail only, and the mail for which they do not.
 _SOME_DOORS = {
     "spf": "over LMTP, by submission or by IMAP",
     "dmarc": "over LMTP, by submission or by IMAP",
@@ -244,7 +244,7 @@ _SOME_DOORS = {
 
 
 def _guarded(source: str, fact: str) -> bool:
-    """Whether a condition compares the fact with null somewhere."""
+    """Whether a condition compares the fact with null."""
     return re.search(rf"""facts(?:\.{fact}\b|\[\s*["']{fact}["']\s*\])\s*[!=]=\s*null""", source) is not None
 
 
@@ -253,7 +253,7 @@ class SpamRules(Plugin):
 
     gives = ()
     needs = ()
-    #: Facts that it reads if somebody gives them: they only order.
+    #: Facts that rules may read; they only set the order.
     after = (VirusFact, SpfFact, DkimFact, ArcFact, DmarcFact, BimiFact)
     shareable = False
     on_error = "defer"
@@ -298,17 +298,17 @@ class SpamRules(Plugin):
         return [opinion for rule in self._rules for opinion in found.get(rule.name, ())]
 
     def _opinions(self, rule: Rule) -> list[Opinion]:
-        said = self._said(rule)
-        return [Shadow(one) for one in said] if rule.mode == "shadow" else [*said]
+        opinions = self._enforced(rule)
+        return [Shadow(opinion) for opinion in opinions] if rule.mode == "shadow" else [*opinions]
 
-    def _said(self, rule: Rule) -> list[Score | Verdict | AddHeader]:
+    def _enforced(self, rule: Rule) -> list[Score | Verdict | AddHeader]:
         weights = self.settings.weights
         points = round(rule.score * weights.get(rule.group, 1.0) * weights.get(rule.name, 1.0), 4)
         score = Score(rule.name, points, rule.why, rule.group)
         reason = f"rule {rule.name}" + (f": {rule.why}" if rule.why else "")
         match rule.action:
             case "reject":
-                # Not the rule's name: whoever is refused must not learn which word to leave out.
+                # Without the rule's name: a spammer must not learn which word to avoid.
                 return [score, Reject(550, "5.7.1", "The message was refused by a rule of the recipient's domain")]
             case "quarantine":
                 return [score, Quarantine(reason)]
@@ -321,7 +321,7 @@ class SpamRules(Plugin):
 
 
 def _holds(when: Expression, values: Values, results: dict[str, bool]) -> bool:
-    """Evaluates with what is known; only if that does not decide, with the body's texts, links and attachments."""
+    """Evaluates with the known values; only if they do not decide, with the body's texts, links and attachments."""
     if "rules" in when.names:
         values.judged(results)
     try:
@@ -333,6 +333,6 @@ def _holds(when: Expression, values: Values, results: dict[str, bool]) -> bool:
 
 
 def _why(when: Expression, values: Values, results: dict[str, bool]) -> str | None:
-    """Why a condition has no value, if it is for something that is missing."""
+    """The reason why a condition has no value, if it uses something that is missing."""
     others = [name for name in sorted(looked_up("rules", [when])) if name not in results]
     return f"rule {others[0]} was not evaluated" if others else values.missing_fact(when)

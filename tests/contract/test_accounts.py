@@ -29,7 +29,7 @@ async def test_a_new_account_has_its_mailboxes(db: Database, acme: Home) -> None
     made = await db.accounts.add(acme.tenant, "bob@acme.test", "hash")
     mailboxes = await db.mailboxes.all(acme.tenant, made.id)
     assert sorted((box.name, box.special_use) for box in mailboxes) == sorted(DEFAULT_MAILBOXES)
-    assert all(box.account == made.id and box.organization == acme.tenant for box in mailboxes)
+    assert all(box.account == made.id and box.tenant == acme.tenant for box in mailboxes)
 
 
 async def test_the_first_account_is_the_oldest_active_one(

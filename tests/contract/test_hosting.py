@@ -33,7 +33,7 @@ async def everything(home: Home) -> object:
     boxes = [box for account in await db.accounts.all(tenant) for box in await db.mailboxes.all(tenant, account.id)]
     boxes += await db.mailboxes.all(tenant, None)
     return (
-        await db.tenants.organization(home.organization.name),
+        await db.tenants.by_name(home.organization.name),
         await db.tenants.domains(tenant),
         await db.accounts.all(tenant),
         await db.accounts.aliases(tenant),
@@ -100,7 +100,7 @@ async def test_a_disabled_tenant_is_hosted_but_takes_no_mail(db: Database, acme:
     assert await db.tenants.domain("acme.test") is None
     hosted = await db.tenants.hosted("acme.test")
     assert hosted is not None
-    assert (hosted.is_active, hosted.organization.is_active) == (True, False)
+    assert (hosted.is_active, hosted.tenant.is_active) == (True, False)
     assert await db.tenants.domain("other.test") is not None
     assert await db.hosting.shut_out([acme.account.id, other.account.id, "nobody"]) == {acme.account.id, "nobody"}
     assert await db.hosting.set_active(Scope(acme.tenant), True)
@@ -141,17 +141,17 @@ async def test_a_disabled_account(db: Database, acme: Home) -> None:
 
 async def test_a_renamed_tenant(db: Database, acme: Home, other: Home) -> None:
     await db.hosting.rename_tenant(acme.tenant, "apex")
-    assert await db.tenants.organization("acme") is None
-    renamed = await db.tenants.organization("apex")
+    assert await db.tenants.by_name("acme") is None
+    renamed = await db.tenants.by_name("apex")
     assert renamed == replace(acme.organization, name="apex")
     for name in ("other", "apex"):
         with pytest.raises(AlreadyExists):
             await db.hosting.rename_tenant(acme.tenant, name)
-    assert await db.tenants.organization("apex") == renamed
-    assert await db.tenants.organization("other") == other.organization
+    assert await db.tenants.by_name("apex") == renamed
+    assert await db.tenants.by_name("other") == other.organization
     with pytest.raises(NotFound):
         await db.hosting.rename_tenant("no-such-tenant", "new")
-    assert await db.tenants.organization("new") is None
+    assert await db.tenants.by_name("new") is None
 
 
 @pytest.mark.parametrize("keep_alias", [True, False])
@@ -288,7 +288,7 @@ async def test_aliases_that_lead_in_a_circle_go_too(db: Database, acme: Home) ->
     assert removed.holdings.accounts == 1
     assert await db.accounts.targets(acme.tenant, "a@acme.test") == []
     await Removal(db, MemoryBlobs()).run(Scope(acme.tenant))
-    assert await db.tenants.organization("acme") is None
+    assert await db.tenants.by_name("acme") is None
 
 
 async def test_many_aliases_go_in_steps(db: Database, acme: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,7 +373,7 @@ async def test_a_removed_tenant_leaves_nothing_and_harms_nobody(
     assert removed.holdings == (held if purge else replace(held, decisions=0))
     assert removed.blobs == len(paths)
     assert sorted(blobs.data) == theirs
-    assert await db.tenants.organization("acme") is None
+    assert await db.tenants.by_name("acme") is None
     assert await db.tenants.hosted("acme.test") is None
     assert await db.accounts.all(acme.tenant) == []
     assert await db.accounts.aliases(acme.tenant) == []
@@ -382,7 +382,7 @@ async def test_a_removed_tenant_leaves_nothing_and_harms_nobody(
     assert await everything(other) == untouched
     with pytest.raises(NotFound):
         await Removal(db, blobs).run(Scope(acme.tenant))
-    again = await db.tenants.add_organization("acme")
+    again = await db.tenants.add("acme")
     await db.tenants.add_domain(again.id, "acme.test")
     await db.accounts.add(again.id, "ann@acme.test", "hash")
 
@@ -414,7 +414,7 @@ async def test_a_removal_works_in_steps_and_goes_on_after_an_interruption(
     removed = await Removal(db, blobs).run(Scope(acme.tenant))
     assert removed.holdings.messages == 6
     assert blobs.data == {}
-    assert await db.tenants.organization("acme") is None
+    assert await db.tenants.by_name("acme") is None
 
 
 async def test_a_tenant_that_mail_leaves_is_in_use(db: Database, acme: Home) -> None:

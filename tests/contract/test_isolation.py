@@ -247,9 +247,9 @@ async def test_listings_show_the_tenants_own(acme: Home, other: Home) -> None:
     await acme.db.accounts.add_alias(acme.tenant, "info@acme.test", "ann@acme.test")
     record = decision(acme.tenant)
     await acme.db.decisions.add([record])
-    assert [account.organization for account in await other.db.accounts.all(other.tenant)] == [other.tenant]
+    assert [account.tenant for account in await other.db.accounts.all(other.tenant)] == [other.tenant]
     first = await other.db.accounts.first(other.tenant)
-    assert first is not None and first.organization == other.tenant
+    assert first is not None and first.tenant == other.tenant
     assert await other.db.accounts.aliases(other.tenant) == []
     assert await other.db.decisions.get(record.id, other.tenant) == []
     assert await other.db.decisions.search(DecisionFilter(tenant=other.tenant)) == []

@@ -81,7 +81,7 @@ async def test_kill_9_in_the_middle_of_everything(
             assert max(shown.values()) == 1, "a message is there twice"
             stored = {path.stem for path in blobs_at.rglob("*.eml")}
             assert not tables.emails.keys() - filled - stored, "a message has no blob"
-        for one in await database.tenants.organizations():
+        for one in await database.tenants.all():
             if one.name.startswith("gone"):
                 await Removal(database, blobs).run(Scope(one.id), purge=True)
         await sound(database)

@@ -88,7 +88,7 @@ async def state(acme: Home) -> list[object]:
     db, tenant = acme.db, acme.tenant
     boxes = await db.mailboxes.all(tenant, acme.account.id)
     everything: list[object] = [
-        await db.tenants.organizations(),
+        await db.tenants.all(),
         await db.tenants.domains(),
         await db.accounts.all(),
         await db.installation.identity(),

@@ -34,23 +34,23 @@ EVERYTHING = DomainOverrides(
 
 
 async def test_a_new_organization(db: Database, clock: FakeClock) -> None:
-    made = await db.tenants.add_organization("acme")
+    made = await db.tenants.add("acme")
     assert (made.name, made.is_active, made.created_at) == ("acme", True, clock.now())
-    assert await db.tenants.organization("acme") == made
-    assert await db.tenants.organization("nobody") is None
+    assert await db.tenants.by_name("acme") == made
+    assert await db.tenants.by_name("nobody") is None
 
 
 async def test_a_name_is_given_once(db: Database) -> None:
-    made = await db.tenants.add_organization("acme")
+    made = await db.tenants.add("acme")
     with pytest.raises(AlreadyExists):
-        await db.tenants.add_organization("acme")
-    assert await db.tenants.organizations() == [made]
+        await db.tenants.add("acme")
+    assert await db.tenants.all() == [made]
 
 
 async def test_organizations_come_by_name(db: Database) -> None:
     for name in ("zeta", "acme", "Émile", "mid dle", "o'neil; DELETE organization"):
-        await db.tenants.add_organization(name)
-    names = [organization.name for organization in await db.tenants.organizations()]
+        await db.tenants.add(name)
+    names = [organization.name for organization in await db.tenants.all()]
     assert names == sorted(["zeta", "acme", "Émile", "mid dle", "o'neil; DELETE organization"])
 
 
@@ -60,7 +60,7 @@ def test_every_override_is_tried() -> None:
 
 @pytest.mark.parametrize("overrides", [None, DomainOverrides(), EVERYTHING, DomainOverrides(dkim_headers=())])
 async def test_a_domain_keeps_its_overrides(db: Database, overrides: DomainOverrides | None) -> None:
-    acme = await db.tenants.add_organization("acme")
+    acme = await db.tenants.add("acme")
     made = await db.tenants.add_domain(acme.id, "acme.test", overrides)
     assert made == HostedDomain(acme, "acme.test", overrides or DomainOverrides())
     assert await db.tenants.domain("acme.test") == made
@@ -73,7 +73,7 @@ async def test_a_domain_has_one_tenant(db: Database, acme: Home, other: Home) ->
             await db.tenants.add_domain(tenant, "acme.test")
     hosted = await db.tenants.domain("acme.test")
     assert hosted is not None
-    assert hosted.organization == acme.organization
+    assert hosted.tenant == acme.organization
     assert [domain.fqdn for domain in await db.tenants.domains(other.tenant)] == ["other.test"]
 
 
@@ -81,7 +81,7 @@ async def test_a_domain_of_a_tenant_that_is_not_there(db: Database) -> None:
     with pytest.raises(NotFound):
         await db.tenants.add_domain("no-such-tenant", "acme.test")
     assert await db.tenants.domain("acme.test") is None
-    acme = await db.tenants.add_organization("acme")
+    acme = await db.tenants.add("acme")
     await db.tenants.add_domain(acme.id, "acme.test")
 
 
@@ -109,7 +109,7 @@ async def test_domains_come_by_name_and_for_the_operator_of_all_tenants(db: Data
 
 async def test_tenants_are_there_after_a_restart(opener: Opener) -> None:
     first = await opener()
-    acme = await first.tenants.add_organization("acme")
+    acme = await first.tenants.add("acme")
     await first.tenants.add_domain(acme.id, "acme.test", EVERYTHING)
     await first.close()
     second = await opener()

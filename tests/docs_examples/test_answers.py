@@ -164,4 +164,4 @@ async def test_a_wrong_answer_becomes_on_error() -> None:
 
     outcome = await PluginTest(Wrong, errors="outcome").connect()
     assert outcome.verdict == Accept()
-    assert outcome.trace.why == "answered Quarantine at connect, where it may say Accept, Defer, Reject"
+    assert outcome.trace.why == "returned Quarantine at connect, where it may return Accept, Defer, Reject"

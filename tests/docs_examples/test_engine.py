@@ -121,13 +121,13 @@ def test_a_misspelt_name_is_refused() -> None:
         load(Misspelt)
     assert str(caught.value).startswith(f"class Misspelt in {__file__}: on_eror: unknown attribute")
     assert "did you mean on_error?" in str(caught.value)
-    assert "names of the plugin's own start with an underscore: _points" in str(caught.value)
+    assert "the plugin's own names must start with an underscore: _points" in str(caught.value)
 
 
 async def test_an_error_becomes_what_on_error_says() -> None:
     test = PluginTest(Everything, errors="outcome")
     at_data = await test.data()
-    assert at_data.verdict == Quarantine("everything could not judge the message")
+    assert at_data.verdict == Quarantine("everything could not check the message")
     assert at_data.edits == [DeleteHeader("X-Forged")], "what the plugin does at least"
     assert (await test.rcpt()).verdict == Accept()
     assert at_data.trace.status is Status.FAILED

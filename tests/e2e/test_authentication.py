@@ -137,7 +137,7 @@ async def record_of(server: RunningServer, subject: str) -> EmailRecord:
     database = SqliteDatabase(server.data / "inbox.db", SystemClock(), IDS)
     await database.open()
     try:
-        (demo,) = [each for each in await database.tenants.organizations() if each.name == "demo"]
+        (demo,) = [each for each in await database.tenants.all() if each.name == "demo"]
         account = await database.accounts.by_address("ann@demo.test")
         assert account is not None
         inbox = await database.mailboxes.by_name(demo.id, account.id, "INBOX")

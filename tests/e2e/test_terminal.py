@@ -87,7 +87,7 @@ async def fill(folder: Path) -> str:
     clock = SystemClock()
     db = SqliteDatabase(folder / "data" / "inbox.db", clock, RandomIds(clock.now))
     await db.open()
-    tenant = await db.tenants.organization("demo")
+    tenant = await db.tenants.by_name("demo")
     assert tenant is not None
     stages = [StageRecord("data", by="spam_rules", plugins=[PluginRecord("spam_rules", "1.0.0", "abc", us=10)])]
     made = Decision("x", 0.0, "reject", tenant="demo", code=550, enhanced="5.7.1", text="No", stages=stages)

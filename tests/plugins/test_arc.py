@@ -52,7 +52,7 @@ async def test_by_default_only_the_fact_is_given() -> None:
 
 
 async def test_what_a_policy_makes_of_a_broken_chain() -> None:
-    why = "arc=fail: ARC-Message-Signature of instance 1: the body is not the one that was signed"
+    why = "arc=fail: ARC-Message-Signature of instance 1: the body was changed after signing"
     broken = {
         "reject": Reject(550, "5.7.29", "The ARC chain of the message is broken"),
         "defer": Defer(451, "4.7.0", "The ARC chain of the message is broken"),

@@ -212,7 +212,7 @@ async def test_a_message_that_cannot_be_signed_goes_out_without() -> None:
     test.signing_keys.of["demo", "sender.test"] = (signing_key(),)
     assert await sent(test, eml=b"From: eve@sender.test\r\n" + MAIL) == []
     assert test.log.named("dkim_not_signed") == [
-        {"transaction": "transaction", "domain": "sender.test", "why": "there is not exactly one From field"}
+        {"transaction": "transaction", "domain": "sender.test", "why": "there must be exactly one From field"}
     ]
 
 

@@ -457,14 +457,14 @@ async def test_a_claim_does_not_help_a_broken_from() -> None:
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"results": {"softfail": "reject"}}, "DMARC has no softfail"),
+        ({"results": {"softfail": "reject"}}, "DMARC has no result softfail"),
         ({"policies": {"rejct": "reject"}}, "quarantine"),
-        ({"exceptions": [{"name": "x"}]}, "names from_domains"),
-        ({"exceptions": [{"name": "x", "from_domains": ["a b"]}]}, "neither a domain"),
-        ({"exceptions": [{"name": "x", "forwarders": ["192.0.2.0/33"]}]}, "neither a domain"),
+        ({"exceptions": [{"name": "x"}]}, "needs from_domains"),
+        ({"exceptions": [{"name": "x", "from_domains": ["a b"]}]}, "is not a domain; write a domain"),
+        ({"exceptions": [{"name": "x", "forwarders": ["192.0.2.0/33"]}]}, "is not a domain; write a domain"),
         ({"exceptions": [{"name": "x\r\ny", "from_domains": ["a.test"]}]}, "pattern"),
         ({"exceptions": [{"name": "x", "from_domains": ["a.test"]}] * 2}, "same name"),
-        ({"trusted_sealers": ["*"]}, "neither a domain"),
+        ({"trusted_sealers": ["*"]}, "is not a domain; write a domain"),
         ({"organizational_domain": "psl"}, "tree_walk"),
     ],
 )

@@ -97,7 +97,7 @@ async def test_a_second_one_is_ignored() -> None:
     delivery.transaction.id = "another"
     outcome = await test.dispatcher.run(Stage.STORE, test.policy, delivery=delivery)
     assert [one for trace in outcome.traces for one in trace.facts] == [
-        DmarcReportFact("ignored", "demo.test", "Reporter Inc.", "known already, or about a domain of somebody else")
+        DmarcReportFact("ignored", "demo.test", "Reporter Inc.", "known already, or about a domain of another tenant")
     ]
     assert len(test.feedback.reports) == 1
 

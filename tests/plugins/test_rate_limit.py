@@ -188,7 +188,7 @@ async def test_counts_of_this_process_alone_are_limited_or_refused(fail_open: bo
     if fail_open:
         assert [await bench.passes() for _ in range(3)] == [True, True, False]
     else:
-        with pytest.raises(StoreUnavailable, match="only this process does"):
+        with pytest.raises(StoreUnavailable, match="only this process counts"):
             await bench.passes()
 
 

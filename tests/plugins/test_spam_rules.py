@@ -198,7 +198,7 @@ async def test_weights_multiply_rules_and_groups() -> None:
     ("when", "why"),
     [
         ('headers["none"][0] == "x"', "Key not found"),
-        ('facts.spf.result == "fail"', "no plugin found out facts.spf for this message, which came in over smtp"),
+        ('facts.spf.result == "fail"', "no plugin gave facts.spf for this message, which came in over smtp"),
         ("to[7] == ''", "Index"),
         ("text.matches(header['X-Pattern'])", "missing"),
     ],
@@ -236,9 +236,9 @@ async def test_a_rule_that_cannot_be_evaluated_is_recorded_and_the_others_go_on(
         ({"when": "facts.dkim.signatures.exists(s, s.bits < '9')"}, ("when",), "here it has number and text"),
         ({"when": "links.exists(l, l.kind == 'links')"}, ("when",), "unknown value of l.kind 'links'; did you mean"),
         ({"when": "rules.GOD"}, ("when",), "rule BAD: unknown rule 'GOD'; did you mean 'GOOD'"),
-        ({"when": "!rules.BAD"}, ("when",), "rule BAD: rules use one another in a circle: BAD → BAD"),
+        ({"when": "!rules.BAD"}, ("when",), "rule BAD: rules depend on one another in a circle: BAD → BAD"),
         ({"when": "subject"}, ("when",), "rule BAD: it is a string"),
-        ({"when": 7}, ("when",), "a condition is a text"),
+        ({"when": 7}, ("when",), "a condition must be a string"),
         ({"when": "true", "score": "many"}, ("score",), "number"),
         ({"when": "true", "score": float("nan")}, ("score",), "finite"),
         ({"when": "true", "action": "explode"}, ("action",), "reject"),
@@ -335,7 +335,7 @@ def test_rules_that_read_what_is_missing_are_remarked() -> None:
     found = dict(settings.remarks(frozenset({SpfFact, DkimFact})))
     assert found.keys() == {("rules", 0, "when"), ("rules", 2, "when"), ("rules", 3, "when")}
     assert "facts.spf is null for mail that comes in over LMTP" in found["rules", 0, "when"]
-    assert "no plugin that is enabled here finds out facts.virus" in found["rules", 2, "when"]
+    assert "no enabled plugin gives facts.virus" in found["rules", 2, "when"]
     assert "by submission or by IMAP" in found["rules", 3, "when"]
 
 
@@ -344,7 +344,7 @@ async def test_over_lmtp_a_rule_about_spf_is_not_evaluated_and_says_why() -> Non
     (score,) = await plugin({"name": "R", "when": 'facts.spf.result == "fail"', "score": 5, "action": "reject"}).data(
         tx
     )
-    why = "not evaluated: no plugin found out facts.spf for this message, which came in over lmtp"
+    why = "not evaluated: no plugin gave facts.spf for this message, which came in over lmtp"
     assert score == Score("R", 0.0, why)
 
 
@@ -400,7 +400,7 @@ async def test_dates(date: str, when: str) -> None:
 async def test_functions_are_bounded() -> None:
     raw = b"Subject: x\r\n\r\n" + b"ab " * 60_000
     for when, what in (
-        ('text.replace("a", text) == ""', "replace makes more than 262144 characters"),
+        ('text.replace("a", text) == ""', "the result of replace would have more than 262144 characters"),
         ('text.split("a").exists(x, text.fold() == x)', "fold is called too often"),
     ):
         (score,) = await judge({"name": "R", "when": when, "score": 1}, raw=raw)

@@ -69,7 +69,7 @@ async def test_a_null_sender_is_judged_by_helo() -> None:
             Reject(550, "5.7.23", "The domain sender.test does not vouch for mail from 192.0.2.2 (SPF neutral)"),
         ),
         (Result.NONE, Reject(550, "5.7.23", "The domain sender.test has no SPF record, which is required here")),
-        (Result.PERMERROR, Reject(550, "5.7.24", "The SPF record of the domain sender.test is in error")),
+        (Result.PERMERROR, Reject(550, "5.7.24", "The SPF record of the domain sender.test is invalid")),
         (
             Result.TEMPERROR,
             Defer(451, "4.7.24", "The SPF record of the domain sender.test cannot be looked up now, try again later"),
@@ -108,7 +108,7 @@ async def test_results_say_it_result_by_result() -> None:
     assert AddHeader("X-Authentication-Warning", "mx.demo.test: spf=neutral") in tagged.edits
     assert (await of(Result.NONE).data(ip=BAD)).verdict == Accept()
     deferred = await of(Result.PERMERROR).rcpt(ip=BAD)
-    assert deferred.verdict == Defer(451, "4.7.0", "The SPF record of the domain sender.test is in error")
+    assert deferred.verdict == Defer(451, "4.7.0", "The SPF record of the domain sender.test is invalid")
 
 
 async def test_the_domains_field_is_the_last_word() -> None:

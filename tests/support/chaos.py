@@ -56,7 +56,7 @@ class Chaos:
             self.deliver, self.deliver, self.deliver_to_all, self.store, self.move, self.copy, self.rename_inbox,
             self.remove_tenant, self.rename_account, self.tidy,
         )  # fmt: skip
-        found = await self.database.tenants.organizations()
+        found = await self.database.tenants.all()
         self.staying = {one.id for one in found if one.name.startswith("stays")}
         print("ready", flush=True)
         await asyncio.gather(*(self.repeat(work) for work in works))
@@ -69,7 +69,7 @@ class Chaos:
                 await asyncio.sleep(0.01)
 
     async def tenant(self, begins: str = "stays") -> str:
-        found = [one for one in await self.database.tenants.organizations() if one.name.startswith(begins)]
+        found = [one for one in await self.database.tenants.all() if one.name.startswith(begins)]
         if not found:
             raise NotFound("no tenant")
         return self.random.choice(found).id
@@ -153,11 +153,11 @@ class Chaos:
 
     async def remove_tenant(self) -> None:
         name = f"gone{IDS.new()}"
-        made = await self.database.tenants.add_organization(name)
+        made = await self.database.tenants.add(name)
         await self.database.tenants.add_domain(made.id, f"{name}.test")
         await self.database.accounts.add(made.id, f"a@{name}.test", "x")
         await asyncio.gather(*(self.deliver_to(made.id) for _ in range(20)))
-        for one in await self.database.tenants.organizations():
+        for one in await self.database.tenants.all():
             if one.name.startswith("gone"):
                 await Removal(self.database, self.blobs).run(Scope(one.id), purge=True)
 

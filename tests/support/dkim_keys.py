@@ -39,7 +39,7 @@ class KeyWorld:
         return [row for row, _ in made]
 
     async def rows(self) -> list[DkimKeyRecord]:
-        return await self.db.dkim_keys.all(self.hosted.organization.id, self.hosted.fqdn)
+        return await self.db.dkim_keys.all(self.hosted.tenant.id, self.hosted.fqdn)
 
     async def states(self) -> dict[str, str]:
         return {row.selector: row.state for row in await self.rows()}
@@ -62,7 +62,7 @@ async def key_world(folder: Path, domain: str = "acme.test") -> AsyncIterator[Ke
     db = SqliteDatabase(folder / "inbox.db", clock, IDS)
     await db.open()
     try:
-        acme = await db.tenants.add_organization("acme")
+        acme = await db.tenants.add("acme")
         yield KeyWorld(db, await db.tenants.add_domain(acme.id, domain), clock)
     finally:
         await db.close()

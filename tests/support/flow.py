@@ -111,7 +111,7 @@ class World:
         return await pipeline.data(tx, MemoryContent(message))
 
     async def tenant(self, name: str) -> str:
-        found = await self.installation.database.tenants.organization(name)
+        found = await self.installation.database.tenants.by_name(name)
         assert found is not None
         return found.id
 
@@ -120,8 +120,8 @@ class World:
         database = self.installation.database
         account = await database.accounts.by_address(address)
         assert account is not None
-        mailbox = await database.mailboxes.by_name(account.organization, account.id, name)
-        return [] if mailbox is None else await self._messages(account.organization, mailbox.id)
+        mailbox = await database.mailboxes.by_name(account.tenant, account.id, name)
+        return [] if mailbox is None else await self._messages(account.tenant, mailbox.id)
 
     async def quarantine(self, tenant: str) -> list[StoredMessage]:
         tenant_id = await self.tenant(tenant)
@@ -181,7 +181,7 @@ async def world(folder: Path, **environment: str) -> AsyncIterator[World]:
     async with opened(config) as installation, wire(installation) as parts:
         database = installation.database
         for tenant, fqdn, users in (("acme", "acme.test", ("ann", "bob")), ("umbra", "umbra.test", ("eve",))):
-            organization = await database.tenants.add_organization(tenant)
+            organization = await database.tenants.add(tenant)
             await database.tenants.add_domain(organization.id, fqdn, DomainOverrides())
             for user in users:
                 await database.accounts.add(organization.id, f"{user}@{fqdn}", "")

@@ -18,11 +18,11 @@ import trustme
 from inbox.base.clock import SystemClock
 from inbox.base.errors import AuthenticationFailed
 from inbox.base.ids import RandomIds
-from inbox.flow.ports import Login
 from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes, Resolver
+from inbox.flow.ports import Login
 from inbox.mail.content import Content, MemoryContent, sha256
 from inbox.mail.index import index
-from inbox.mail.tenancy import Account, Mailbox, Organization
+from inbox.mail.tenancy import Account, Mailbox, Tenant
 from inbox.plugin.api.context import Identity, Session
 from inbox.plugin.api.testing import MemoryLog
 from inbox.server.imap.config import ImapConfig
@@ -109,11 +109,11 @@ class Appending:
     ) -> Placed:
         read = index(content)
         email_id, now = self.ids.new(), SystemClock().now()
-        key = f"msg/{mailbox.organization}/{mailbox.id}/{email_id}.eml"
+        key = f"msg/{mailbox.tenant}/{mailbox.id}/{email_id}.eml"
         await self.blobs.put(key, content)
         email = EmailRecord(
             id=email_id,
-            tenant=mailbox.organization,
+            tenant=mailbox.tenant,
             message_id=read.message_id,
             content_hash=sha256(content),
             size=content.size,
@@ -206,7 +206,7 @@ class World:
     blobs: MemoryBlobs
     appending: Appending
     log: MemoryLog
-    organization: Organization
+    organization: Tenant
     account: Account
     resolver: Any
     server: ImapServer
@@ -285,7 +285,7 @@ async def world(
     await blobs.open()
     log = MemoryLog()
     config = replace(ImapConfig("mail.demo.test", folder, server_tls()), **changes)
-    organization = await database.tenants.add_organization("demo")
+    organization = await database.tenants.add("demo")
     await database.tenants.add_domain(organization.id, "demo.test")
     account = await database.accounts.add(organization.id, ADDRESS, "-")
     identity = Identity(ADDRESS, account.id, organization.id, "demo")

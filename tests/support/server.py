@@ -127,7 +127,7 @@ class RunningServer:
         await database.open()
         stored = await passwords.hash(PASSWORD)
         for name, domains in tenants.items():
-            tenant = await database.tenants.add_organization(name)
+            tenant = await database.tenants.add(name)
             for fqdn, users in domains.items():
                 await database.tenants.add_domain(tenant.id, fqdn)
                 for user in users:

@@ -10,7 +10,7 @@ from typing import Any
 
 from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
-from inbox.mail.tenancy import Account, Organization
+from inbox.mail.tenancy import Account, Tenant
 from inbox.store.ports import Database
 from inbox.store.ports.decisions import DecisionRecord
 from inbox.store.ports.ingest import Copy, Indexed, IndexedMessage
@@ -90,7 +90,7 @@ class Home:
     """A tenant with a domain and an account, and the ids of the account's mailboxes by name."""
 
     db: Database
-    organization: Organization
+    organization: Tenant
     domain: str
     account: Account
     mailboxes: dict[str, str]
@@ -123,7 +123,7 @@ class Home:
 
 async def home(db: Database, name: str = "acme", user: str = "ann") -> Home:
     """Makes a tenant, its domain ``{name}.test`` and an account in it."""
-    organization = await db.tenants.add_organization(name)
+    organization = await db.tenants.add(name)
     domain = f"{name}.test"
     await db.tenants.add_domain(organization.id, domain)
     account = await db.accounts.add(organization.id, f"{user}@{domain}", "$argon2id$secret")

@@ -180,7 +180,7 @@ async def _database(patient: Patient) -> list[tuple[Outcome, str]]:
     await patient.database.open()
     try:
         await patient.database.ping()
-        tenants = len(await patient.database.tenants.organizations())
+        tenants = len(await patient.database.tenants.all())
     finally:
         await patient.database.close()
     where = patient.config.database.masked_url(patient.config.folders.data_dir)

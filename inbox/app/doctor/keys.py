@@ -50,7 +50,7 @@ async def key_findings(database: Database, dkim: Dkim, resolver: Resolver, clock
         if not hosted.is_active:
             continue
         try:
-            keys = ring.of(hosted, await database.dkim_keys.all(hosted.organization.id, hosted.fqdn))
+            keys = ring.of(hosted, await database.dkim_keys.all(hosted.tenant.id, hosted.fqdn))
         except ConfigError as error:
             findings.append(KeyFinding(True, str(error)))
             continue

@@ -115,7 +115,7 @@ async def _make_sample(config: Config, password: str) -> None:
 
 
 async def _ensure(database: Database, stored: str) -> None:
-    tenant = await database.tenants.organization(TENANT) or await database.tenants.add_organization(TENANT)
+    tenant = await database.tenants.by_name(TENANT) or await database.tenants.add(TENANT)
     if await database.tenants.domain(DOMAIN) is None:
         await database.tenants.add_domain(tenant.id, DOMAIN)
     if await database.accounts.by_address(USER) is None:

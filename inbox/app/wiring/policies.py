@@ -65,7 +65,7 @@ async def unknown_names(policies: PolicySet, database: Database, directory: Addr
     Raises:
         StoreError: the database cannot say.
     """
-    tenants = {each.name: each.id for each in await database.tenants.organizations()}
+    tenants = {each.name: each.id for each in await database.tenants.all()}
     found: list[Mistake] = []
     for named in policies.named():
         if named.tenant and named.tenant not in tenants:
@@ -83,7 +83,7 @@ async def _doubts(named: Named, database: Database, directory: AddressDirectory)
     if hosted is None:
         whose = named.tenant or "TENANT"
         yield f"no tenant hosts {named.domain} (inbox domain add {whose} {named.domain})"
-    elif named.tenant and hosted.organization.name != named.tenant:
-        yield f"{named.domain} is hosted for {hosted.organization.name}, not for {named.tenant}: this has no effect"
+    elif named.tenant and hosted.tenant.name != named.tenant:
+        yield f"{named.domain} is hosted for {hosted.tenant.name}, not for {named.tenant}: this has no effect"
     elif named.account is not None and not (await directory.accounts(hosted, named.account))[0]:
         yield f"no account or alias {named.account} (inbox account add {named.account})"

@@ -25,7 +25,7 @@ class DirectoryService:
     async def resolve(self, tenant: str, address: str) -> Resolution:
         """Nobody, unless the tenant hosts the address's domain."""
         domain = await self._directory.domain(address.rpartition("@")[2])
-        if domain is None or domain.organization.id != tenant:
+        if domain is None or domain.tenant.id != tenant:
             return Resolution()
         accounts, detail = await self._directory.accounts(domain, address)
         if not accounts:

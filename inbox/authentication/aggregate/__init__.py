@@ -1,1 +1,1 @@
-"""DMARC aggregate reports (RFC 7489 §7.2, RFC 9990): ours to others and others' to us. Bytes and values; no I/O."""
+"""DMARC aggregate reports (RFC 7489 §7.2, RFC 9990): outgoing and incoming. Bytes and values; no I/O."""

@@ -1,7 +1,7 @@
 """Outgoing aggregate reports: XML (RFC 7489 Appendix C) and the mail that carries it (RFC 7489 §7.2.1.1).
 
-The XML is that of RFC 7489, which consumers of RFC 9990 read as well: what only the latter has (``np``, ``testing``)
-would break those that check against the former's schema.
+The XML follows RFC 7489, which consumers of RFC 9990 read as well: elements that only RFC 9990 defines (``np``,
+``testing``) would break consumers that validate against the schema of RFC 7489.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _DISPOSITIONS: Final = frozenset({"none", "quarantine", "reject"})
 _REASONS: Final = frozenset({"forwarded", "sampled_out", "trusted_forwarder", "mailing_list", "local_policy", "other"})
 _DKIM_RESULTS: Final = frozenset({"none", "pass", "fail", "policy", "neutral", "temperror", "permerror"})
 _SPF_RESULTS: Final = frozenset({"none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"})
-#: RFC 7489 calls the scope of MAIL FROM so, RFC 8601 ``mailfrom``.
+#: The name of the scope of MAIL FROM in RFC 7489; RFC 8601 calls it ``mailfrom``.
 _SCOPES: Final = {"mailfrom": "mfrom", "mfrom": "mfrom", "helo": "helo"}
-#: XML 1.0 §2.2: characters that may not be there, not even escaped.
+#: XML 1.0 §2.2: characters that are not allowed, not even escaped.
 _UNFIT: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ID_DIGITS: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Submitter:
-    """The reporting organization. ``domain`` names the receiver in subjects and file names; ``email`` is the
-    address in From, to which readers may write; ``contact`` is a URL or other contact information."""
+    """The reporting organization. ``domain`` names the receiver in subjects and file names; ``email`` is the address in
+    From, which readers may contact; ``contact`` is a URL or other contact information."""
 
     organization: str
     domain: str
@@ -85,9 +85,9 @@ class BuiltReport:
 
 
 def subjects(observations: Iterable[tuple[Observation, int]]) -> list[Subject]:
-    """The reports that there are to be written, those with the most messages first.
+    """The reports to be written, those with the most messages first.
 
-    A domain that changed its record within the day gets one for each (RFC 9990).
+    A domain that changed its record within the day gets one report for each record (RFC 9990).
     """
     found: dict[tuple[str, str, tuple[tuple[str, str], ...]], list[tuple[Observation, int]]] = {}
     for one, count in observations:
@@ -97,7 +97,7 @@ def subjects(observations: Iterable[tuple[Observation, int]]) -> list[Subject]:
 
 
 def build_report(subject: Subject, submitter: Submitter) -> BuiltReport:
-    """The report; the same observations always give the same octets, and the same day and record the same id.
+    """Build a report. Equal observations give equal octets; the same day and record give the same id.
 
     Raises:
         ValueError: ``day`` is not a date.
@@ -109,7 +109,7 @@ def build_report(subject: Subject, submitter: Submitter) -> BuiltReport:
 
 
 def build_mail(report: BuiltReport, submitter: Submitter, to: str, at: float) -> bytes:
-    """The mail with the report, with CRLF lines and without Bcc or Return-Path: the envelope is the sender's business.
+    """Build the mail with the report, with CRLF lines and without Bcc or Return-Path: the caller sets the envelope.
 
     Args:
         to: the address of the destination.
@@ -122,7 +122,7 @@ def build_mail(report: BuiltReport, submitter: Submitter, to: str, at: float) ->
     mail["Date"] = format_datetime(datetime.fromtimestamp(int(at), UTC))
     mail["Message-ID"] = f"<dmarc.{report.report_id}@{submitter.domain}>"
     mail["Subject"] = f"Report Domain: {domain} Submitter: {submitter.domain} Report-ID: <{report.report_id}>"
-    # RFC 3834 §5: no vacation message answers it.
+    # RFC 3834 §5: keeps vacation responders from answering.
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(
         f"This is a DMARC aggregate report from {submitter.domain} about mail from {domain}\n"
@@ -149,7 +149,7 @@ def _feedback(subject: Subject, submitter: Submitter, report_id: str) -> etree._
     rows = sorted(subject.observations, key=lambda one: (-one[1], one[0].source_ip))
     if len(rows) > REPORT_ROWS:
         lost = sum(count for _, count in rows[REPORT_ROWS:])
-        _add(metadata, "error", f"{len(rows) - REPORT_ROWS} rows with {lost} messages are left out")
+        _add(metadata, "error", f"{len(rows) - REPORT_ROWS} rows with {lost} messages are omitted")
     _publish(etree.SubElement(feedback, "policy_published"), subject)
     for one, count in rows[:REPORT_ROWS]:
         _record(etree.SubElement(feedback, "record"), one, count)
@@ -157,7 +157,7 @@ def _feedback(subject: Subject, submitter: Submitter, report_id: str) -> etree._
 
 
 def _publish(policy: etree._Element, subject: Subject) -> None:
-    """The record; RFC 7489 §6.3 has the defaults of what it does not say."""
+    """The record; RFC 7489 §6.3 defines defaults for missing tags."""
     tags = dict(subject.published)
     asked = tags.get("p", "none")
     _add(policy, "domain", subject.domain)
@@ -182,7 +182,7 @@ def _record(record: etree._Element, one: Observation, count: int) -> None:
         _add(reason, "type", one.exception if one.exception in _REASONS else "other")
         if one.comment:
             _add(reason, "comment", one.comment)
-    # The domain, as the schema has it: whose mailbox it is from is not for strangers.
+    # The domain alone, as the schema has it: reports must not reveal the sender's local part.
     envelope_from = one.envelope_from.rpartition("@")[2]
     identifiers = etree.SubElement(record, "identifiers")
     _add(identifiers, "envelope_from", envelope_from)

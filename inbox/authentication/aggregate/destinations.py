@@ -23,7 +23,8 @@ _VERSION: Final = re.compile(rb"v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """An address that a record names; ``most`` is the size in octets that it takes, None if it does not say."""
+    """An address that a record names; ``most`` is the size in octets that it accepts; None if the record does not state
+    one."""
 
     address: Address
     most: int | None = None
@@ -31,8 +32,8 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A destination that gets nothing: what the record says (bounded, printable ASCII), and why. ``later``: asking
-    again may help."""
+    """A destination that gets no report: its URI in the record (bounded, printable ASCII), and the reason. ``later``:
+    asking again later may help."""
 
     uri: str
     why: str
@@ -67,15 +68,15 @@ def _destination(uri: str) -> Destination | None:
     except (AddressError, UnicodeDecodeError):
         return None
     if address.domain.startswith("[") or not address.is_ascii:
-        return None  # A literal has no domain that could consent, and not every server can carry the other.
+        return None  # A literal has no domain to consent, and not every server supports the other.
     return Destination(address, int(parts[2]) * _UNITS[parts[3].lower()] if parts[2] else None)
 
 
 class Consent:
-    """Asks whether a destination outside of an organization wants its reports (RFC 7489 §7.1).
+    """Checks whether a destination outside of an organization consents to its reports (RFC 7489 §7.1).
 
     Args:
-        organizational: a domain and its destination are one organization's if it gives the same for both.
+        organizational: a domain and its destination belong to one organization if this returns the same for both.
     """
 
     def __init__(self, dns: Resolver, organizational: OrganizationalDomain) -> None:
@@ -83,7 +84,7 @@ class Consent:
         self._organizational = organizational
 
     async def given(self, policy_domain: str, destination: Destination) -> Destination | Refusal:
-        """The destination, or another address of the same host that it names instead, or why it gets nothing."""
+        """The destination, another address of the same host that it names instead, or a refusal."""
         host = destination.address.domain
         try:
             if await self._organizational(host) == await self._organizational(policy_domain):
@@ -92,15 +93,15 @@ class Consent:
         except DnsTemporary:
             return _refusal(destination, "a DNS look-up failed", later=True)
         except NameUnfit:
-            return _refusal(destination, "outside, and no name for its consent can exist")
+            return _refusal(destination, "external, and its consent record's name is not a valid DNS name")
         records = [record for record in answer.records if _VERSION.match(record.strip())]
         if len(records) != 1:
-            return _refusal(destination, f"outside, and {host} does not consent")
+            return _refusal(destination, f"external, and {host} does not consent")
         return _instead(records[0], host) or destination
 
 
 def _instead(record: bytes, host: str) -> Destination | None:
-    """RFC 7489 §7.1 step 8: the consent may name another address, but no other host."""
+    """RFC 7489 §7.1 step 8: the consent record may name another address, but not another host."""
     for tag in record.decode("latin-1").split(";"):
         name, _, value = tag.partition("=")
         if name.strip().lower() == "rua":
@@ -114,19 +115,19 @@ def _refusal(destination: Destination, why: str, *, later: bool = False) -> Refu
 
 
 def _shown(uri: str) -> str:
-    """A stranger's URI for a table or a log."""
+    """A URI from a record, made safe for a table or a log."""
     return "".join(c if " " < c < "\x7f" else "?" for c in uri[:120])
 
 
 def too_many(destination: Destination, most: int, *, host: bool) -> Refusal:
-    """The refusal of a mail beyond the day's cap. ``host``: the cap is the destination's."""
+    """The refusal of a mail beyond the daily cap. ``host``: it is the cap of the destination host."""
     whose = f" for {destination.address.domain}" if host else ""
     return _refusal(destination, f"more than {most} reports in a day{whose}")
 
 
 def too_large(destination: Destination, octets: int) -> Refusal | None:
-    """The refusal of a mail of this size; None if it may go there. RFC 7489 §6.2 leaves open what is measured, so the
-    largest that could be meant is: the whole mail."""
+    """The refusal of a mail of this size; None if it may go there. RFC 7489 §6.2 does not specify what is measured, so
+    this measures the largest candidate: the whole mail."""
     if destination.most is None or octets <= destination.most:
         return None
-    return _refusal(destination, f"the report has {octets} octets, it takes {destination.most}")
+    return _refusal(destination, f"the report has {octets} octets, the destination accepts {destination.most}")

@@ -1,8 +1,8 @@
 """Parser of incoming aggregate reports (RFC 7489 Appendix C, RFC 9990 Appendix A), tolerant of real ones.
 
-Elements may come in any namespace and any order, unknown ones are passed over, and what is optional may be missing.
-The parser builds no tree: each part of a report is read as it ends, and a document type is refused before any of its
-entities is looked at.
+Elements may be in any namespace and order, unknown ones are ignored, and optional ones may be missing. The parser
+builds no tree: it reads each part of a report when that part ends, and refuses a document type before it processes any
+entity.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from inbox.mail.address import AddressError, canonical_domain
 from inbox.mail.message import Message
 from inbox.plugin.api.feedback import IncomingReport, ReportRow
 
-#: Names of ``policy_published`` and the tags that they stand for.
+#: Names of elements in ``policy_published``, and their tags.
 _PUBLISHED: Final = {
     "adkim": "adkim", "aspf": "aspf", "p": "p", "sp": "sp", "np": "np", "pct": "pct", "fo": "fo", "testing": "t",
 }  # fmt: skip
-#: Other reports that come to the same addresses.
+#: Other kinds of reports that arrive at the same addresses.
 _OTHERS: Final = {
     "message/feedback-report": "an abuse or failure report (RFC 5965)",
     "application/tlsrpt+gzip": "a TLS report (RFC 8460)",
@@ -44,50 +44,50 @@ _END: Final = re.compile(rb"</(?:[\w.-]+:)?feedback\s*>\s*\Z")
 _NUMBER: Final = re.compile(r"[0-9]{1,15}(?:\.0*)?\Z")
 #: Seconds since the epoch below which a period may end: in the year 9999.
 _LATEST: Final = 253_402_300_800
-#: Messages of one row; more of them than there is mail in the world in a year.
+#: Messages of one row: more than all mail of a year.
 _MOST: Final = 10**12
 #: The content of an element: its elements by name, or its text.
 Node = dict[str, list[Any]]
 
 
 def parse_mail(message: Message) -> IncomingReport:
-    """The report in a mail: the first of its attachments that is one.
+    """Parse the report in a mail: the first attachment that is a report.
 
     Raises:
-        NotAReport: there is none.
-        ReportUnfit: there is one, but it is broken or too large.
+        NotAReport: the mail has none.
+        ReportUnfit: the report is broken or too large.
     """
     for data in attached(message):
-        # One that is meant as a report ends the search: to read several broken ones would only cost time.
+        # A broken report ends the search: reading several would only cost time.
         with suppress(NotAReport):
             return parse_report(data)
     raise NotAReport(_what_else(message))
 
 
 def _what_else(message: Message) -> str:
-    """The result for a mail without an aggregate report."""
+    """The reason for a mail without an aggregate report."""
     for part in message.parts:
         if part.content_type in _OTHERS:
-            return f"it is {_OTHERS[part.content_type]}, no DMARC aggregate report"
+            return f"it is {_OTHERS[part.content_type]}, not a DMARC aggregate report"
     return "no attachment is a DMARC aggregate report"
 
 
 def parse_report(data: bytes) -> IncomingReport:
-    """The report in a file: XML as it is, gzip, or zip.
+    """Parse the report in a file: plain XML, gzip, or zip.
 
     Raises:
         NotAReport, ReportUnfit: as above.
     """
     xml = unpack(data)
-    # The parser makes a mapping of an element's attributes before it tells us of it: a million take seconds.
+    # The parser builds a mapping of an element's attributes before it reports the element: a million take seconds.
     if xml.count(b"=") > REPORT_EQUALS_SIGNS:
         raise ReportUnfit("the XML has too many attributes")
     try:
         return _read(xml, _parser(recover=False))
     except etree.XMLSyntaxError:
         pass
-    # Broken, as reports often are: a bare "&" in a name, or a charset other than the declared one. A
-    # report that is cut off would count too little, so its end has to be there.
+    # Broken, as reports often are: a bare "&" in a name, or a charset other than the declared one. A truncated report
+    # would count too little, so its end must be present.
     if _END.search(xml[-200:]) is None:
         raise ReportUnfit("the XML is broken, and its end is missing")
     try:
@@ -128,17 +128,17 @@ class _Target:
         self._rooted = False
 
     def doctype(self, name: str, public: str | None, system: str | None) -> None:
-        """A report needs no document type: who sends one is up to something."""
+        """Refuse it: a report needs no document type, and an attack may use one."""
         del name, public, system
         raise ReportUnfit("the XML has a document type")
 
     def start(self, tag: str, attributes: object) -> None:
-        """An element begins."""
+        """Start of an element."""
         del attributes
         name = tag if tag.isalpha() else tag.rpartition("}")[2].rpartition(":")[2]
         if not self._rooted:
             if name != "feedback":
-                raise NotAReport("the XML is no DMARC aggregate report")
+                raise NotAReport("the XML is not a DMARC aggregate report")
             self._rooted = True
         self._elements += 1
         self._all += 1
@@ -149,13 +149,13 @@ class _Target:
         self._characters = 0
 
     def data(self, text: str) -> None:
-        """A piece of text."""
+        """Text of an element."""
         if self._characters < REPORT_TEXT_CHARACTERS:
             self._text.append(text[:REPORT_TEXT_CHARACTERS])
             self._characters += len(text)
 
     def end(self, tag: str) -> None:
-        """An element ends."""
+        """End of an element."""
         del tag
         name, node = self._stack.pop()
         if len(self._stack) == 1:
@@ -167,7 +167,7 @@ class _Target:
         self._text.clear()
 
     def close(self) -> _Target:
-        """The document has ended."""
+        """End of the document."""
         return self
 
     def report(self, xml: bytes) -> IncomingReport:
@@ -180,11 +180,11 @@ class _Target:
             raise ReportUnfit("its period ends before it begins")
         organization = _text(self._metadata, "org_name") or _text(self._metadata, "email")
         if not organization:
-            raise ReportUnfit("it does not say who reports")
+            raise ReportUnfit("it does not name the reporter")
         return IncomingReport(
             domain=_reported_domain(self._published),
             organization=organization,
-            # One without an id is the same report if it has the same octets.
+            # Without an id, equal octets identify the same report.
             report_id=_text(self._metadata, "report_id") or hashlib.sha256(xml).hexdigest(),
             begin=begin,
             end=end,
@@ -262,7 +262,7 @@ def _count(row: Node) -> int:
     text = _text(row, "count")
     count = int(text.partition(".")[0]) if _NUMBER.match(text) else -1
     if not 0 <= count <= _MOST:
-        raise ReportUnfit("a row does not say how many messages it is about")
+        raise ReportUnfit("a row has no message count")
     return count
 
 
@@ -270,7 +270,7 @@ def _seconds(period: Node, name: str) -> float:
     text = _text(period, name)
     seconds = int(text.partition(".")[0]) if _NUMBER.match(text) else _LATEST
     if seconds >= _LATEST:
-        raise ReportUnfit("it does not say which period it is about")
+        raise ReportUnfit("it has no valid period")
     return float(seconds)
 
 
@@ -278,4 +278,4 @@ def _reported_domain(published: Node) -> str:
     try:
         return canonical_domain(_text(published, "domain").rstrip("."))
     except AddressError:
-        raise ReportUnfit("it does not say which domain it is about") from None
+        raise ReportUnfit("it does not name its domain") from None

@@ -11,13 +11,13 @@ import msgspec
 
 from inbox.plugin.api.feedback import IncomingReport, Observation, ReportRow
 
-#: Hexadecimal digits of an observation's key: 128 bits, so that two never share one.
+#: Hexadecimal digits of an observation's key: 128 bits, so keys do not collide.
 _KEY_DIGITS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class ReportDetails:
-    """The fields of an incoming report that its table has no columns for."""
+    """The fields of an incoming report without columns in its table."""
 
     email: str
     published: tuple[tuple[str, str], ...]
@@ -40,16 +40,16 @@ def observation_key(body: bytes) -> str:
 
 
 def decode_observation(body: bytes) -> Observation:
-    """Raises msgspec.MsgspecError for what :func:`encode_observation` did not write."""
+    """Raises msgspec.MsgspecError for other data than :func:`encode_observation` writes."""
     return _OBSERVATION.decode(body)
 
 
 def encode_details(report: IncomingReport) -> bytes:
-    """The part of a report that has no column. Compressed, as it came: a stranger's mail of 50 KB must not become 3 MB
-    of our database. 10,000 rows take about 50 ms."""
+    """Encode the fields of a report without columns. The result is compressed, so that a mail of 50 KB cannot fill 3 MB
+    of the database. 10,000 rows take about 50 ms."""
     return zlib.compress(_ENCODER.encode(ReportDetails(report.email, report.published, report.rows)), 3)
 
 
 def decode_details(body: bytes) -> ReportDetails:
-    """Raises zlib.error or msgspec.MsgspecError for what :func:`encode_details` did not write."""
+    """Raises zlib.error or msgspec.MsgspecError for other data than :func:`encode_details` writes."""
     return _DETAILS.decode(zlib.decompress(body))

@@ -1,6 +1,6 @@
 """Extraction of aggregate reports from mail, gzip and zip, with bounds against hostile archives.
 
-Only the first member of an archive is looked at, and an archive in an archive is no report.
+It reads only the first member of an archive, and does not unpack archives within archives.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from inbox.mail.message import Message, PartInfo
 
 
 class ReportError(InboxError):
-    """The data is not a usable aggregate report. The text is ours, in printable ASCII."""
+    """The data is not a usable aggregate report. The text quotes no input and is printable ASCII."""
 
-    code, status, said = 550, "5.6.0", "This is not a DMARC aggregate report that we can read"
+    code, status, said = 550, "5.6.0", "Message is not a readable DMARC aggregate report"
 
 
 class NotAReport(ReportError):
-    """It is something else: another kind of report, a picture, a letter."""
+    """The data is something else, such as another kind of report."""
 
 
 class ReportUnfit(ReportError):
-    """It is meant as an aggregate report, but broken, or larger than we read."""
+    """The data is an aggregate report, but broken or too large."""
 
 
 _GZIP: Final = b"\x1f\x8b"
 _ZIP: Final = b"PK\x03\x04"
 _BLANK: Final = b" \t\r\n"
 _XML: Final = (b"<", b"\xef\xbb\xbf", b"\xff\xfe<\x00", b"\xfe\xff\x00<")
-#: Octets below which a ratio means nothing: a few rows that are alike may well shrink to a hundredth.
+#: The ratio is not checked below this many octets: a few similar rows may well shrink to a hundredth.
 _RATIO_FROM: Final = 1024 * 1024
 _PIECE: Final = 64 * 1024
 #: A member's header (APPNOTE 4.3.7) without its name and extra field; bit 0 of the flags: encrypted.
@@ -41,7 +41,7 @@ _STORED, _DEFLATED = 0, 8
 
 
 def attached(message: Message) -> Iterator[bytes]:
-    """Candidates for reports in a mail, in order and still packed; at most REPORT_CANDIDATES.
+    """Attachments of a mail that may be reports, in order and still packed; at most REPORT_CANDIDATES.
 
     Raises:
         ReportUnfit: an attachment is larger than REPORT_ATTACHMENT_OCTETS.
@@ -60,7 +60,7 @@ def attached(message: Message) -> Iterator[bytes]:
 
 
 def _may_be_report(part: PartInfo) -> bool:
-    # Names and types are often wrong (application/octet-stream, .zip for gzip), the first octets are not.
+    # Names and types are often wrong (application/octet-stream, .zip for gzip); the first octets are reliable.
     if part.content_type == "text/html" or (part.content_type == "text/plain" and not part.file_name):
         return False
     begin = part.decoded(64)
@@ -68,7 +68,7 @@ def _may_be_report(part: PartInfo) -> bool:
 
 
 def is_packed(data: bytes) -> bool:
-    """Whether it begins like a format that :func:`unpack` reads; a mail begins with a field's name."""
+    """Whether the data begins like a format that :func:`unpack` reads; a mail begins with a field name."""
     return data.startswith((_GZIP, _ZIP)) or _is_xml(data)
 
 
@@ -78,10 +78,10 @@ def _is_xml(data: bytes) -> bool:
 
 
 def unpack(data: bytes) -> bytes:
-    """The XML of a report that comes as gzip, as zip, or as it is.
+    """The XML of a report in gzip, zip or plain form.
 
     Raises:
-        NotAReport: none of these, or an archive of something else.
+        NotAReport: another format, or an archive of something else.
         ReportUnfit: broken, encrypted, or more than REPORT_XML_OCTETS.
     """
     if data.startswith(_GZIP):
@@ -89,16 +89,16 @@ def unpack(data: bytes) -> bytes:
     elif data.startswith(_ZIP):
         data = _first_member(data)
     if not _is_xml(data):
-        raise NotAReport("it is not XML, and so not a DMARC aggregate report")
+        raise NotAReport("it is neither XML nor an archive of XML, so not a DMARC aggregate report")
     if len(data) > REPORT_XML_OCTETS:
         raise ReportUnfit(f"more than {REPORT_XML_OCTETS} octets of XML")
     return data.lstrip(_BLANK)
 
 
 def _first_member(data: bytes) -> bytes:
-    # From the member's own header: the list at an archive's end may name a hundred thousand others.
+    # Read from the member's own header: the directory at the end may list a hundred thousand others.
     if len(data) < _MEMBER:
-        raise ReportUnfit("the zip archive is cut off")
+        raise ReportUnfit("the zip archive is truncated")
     flags = int.from_bytes(data[6:8], "little")
     method = int.from_bytes(data[8:10], "little")
     size = int.from_bytes(data[18:22], "little")
@@ -109,11 +109,11 @@ def _first_member(data: bytes) -> bytes:
         return _inflate(data, start, -zlib.MAX_WBITS)
     if method == _STORED and start + size <= len(data):
         return data[start : start + size]
-    raise ReportUnfit("the zip archive is cut off, or uses an unsupported compression")
+    raise ReportUnfit("the zip archive is truncated, or uses an unsupported compression")
 
 
 def _inflate(data: bytes, start: int, wbits: int) -> bytes:
-    """The first stream of ``data`` from ``start``; no more than a piece beyond what is allowed is ever unpacked."""
+    """The first stream of ``data`` from ``start``; unpacks at most one piece beyond the limit."""
     stream = zlib.decompressobj(wbits)
     pieces: list[bytes] = []
     total = 0
@@ -124,7 +124,7 @@ def _inflate(data: bytes, start: int, wbits: int) -> bytes:
                 rest = data[at : at + _PIECE]
                 at += len(rest)
                 if not rest:
-                    raise ReportUnfit("the archive is cut off")
+                    raise ReportUnfit("the archive is truncated")
             piece = stream.decompress(rest, _PIECE)
             rest = stream.unconsumed_tail
             total += len(piece)

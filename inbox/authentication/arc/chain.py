@@ -1,4 +1,4 @@
-"""The ARC Sets of a message (RFC 8617 §4.2): collected by their instances, and judged as far as no key is needed."""
+"""The ARC Sets of a message (RFC 8617 §4.2): collected by instance, and checked as far as possible without keys."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]+")
 
 
 class Validation(StrEnum):
-    """``cv=`` (RFC 8617 §4.4): the state of the chain before the set that says it."""
+    """``cv=`` (RFC 8617 §4.4): the state of the chain before the set with this tag."""
 
     NONE = "none"
-    PASS = "pass"  # noqa: S105  a state, no password
+    PASS = "pass"  # noqa: S105  a state, not a password
     FAIL = "fail"
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One ARC Set: the places of its three fields in the section, the tags of its two signatures, and what
-    its ARC-Authentication-Results says behind the instance."""
+    """One ARC Set: the places of its three fields in the section, the tags of its two signatures, and the content of
+    its ARC-Authentication-Results after the instance."""
 
     instance: int
     places: tuple[int, int, int]
@@ -48,9 +48,9 @@ class Hop:
 class Chain:
     """The sets in the order of their instances, as far as the structure is sound.
 
-    ``fault`` says in our words what is wrong with the structure (§5.2 steps 1 to 3), empty if nothing is. ``highest``
-    is the highest instance that any field names, 0 without one. ``ended``: the set of the highest instance says that
-    the chain failed before; nothing may be added to it (§5.1.2).
+    ``fault`` is the problem of the structure (§5.2 steps 1 to 3), without quoting input; empty if there is none.
+    ``highest`` is the highest instance of any field, or 0. ``ended``: according to the set of the highest instance the
+    chain failed before; nothing may be added to it (§5.1.2).
     """
 
     hops: tuple[Hop, ...] = ()
@@ -60,7 +60,7 @@ class Chain:
 
 
 def read_chain(section: HeaderSection) -> Chain:
-    """The chain of a message. Never fails: what cannot be read is a fault."""
+    """The chain of a message. Never fails: unreadable input is a fault."""
     count = sum(section.count(name) for name in NAMES)
     if not count:
         return Chain()
@@ -80,8 +80,9 @@ def read_chain(section: HeaderSection) -> Chain:
     seal = found[SEAL].get(highest)
     ended = seal is not None and seal[1].get("cv") == Validation.FAIL
     if ended:
-        # §5.2 step 2 comes before the structure: the hop that says so covers what it found by no signature of others.
-        return Chain(fault="a hop before us found the chain broken", highest=highest, ended=True)
+        # §5.2 step 2 comes before the structure: the hop that reports the failure does not cover the earlier sets with
+        # its seal.
+        return Chain(fault="an earlier hop found the chain broken", highest=highest, ended=True)
     if not fault and any(set(fields) != set(range(1, highest + 1)) for fields in found.values()):
         fault = "a set is missing or incomplete"
     if fault:
@@ -91,7 +92,7 @@ def read_chain(section: HeaderSection) -> Chain:
 
 
 def _field(raw: bytes, name: str) -> tuple[Mapping[str, str], int, str]:
-    """The tags and the instance of one field, and what is wrong with it; the instance is 0 if it names none."""
+    """The tags and the instance of one field, and its problem; the instance is 0 if it names none."""
     value = raw.partition(b":")[2]
     if name == RESULTS:
         match = _INSTANCE.match(value)
@@ -114,9 +115,9 @@ def _hop(section: HeaderSection, instance: int, found: Mapping[str, dict[int, tu
 
 
 def results_text(raw: bytes) -> str:
-    """The content of an ARC-Authentication-Results field behind its instance, in one line.
+    """The content of an ARC-Authentication-Results field after its instance, on one line.
 
-    Nothing, if it is longer than ARC_RESULTS_OCTETS: the beginning of it might say something else than the whole.
+    Empty if it is longer than ARC_RESULTS_OCTETS: a part might mean something else than the whole.
     """
     value = raw.partition(b":")[2]
     match = _INSTANCE.match(value)
@@ -131,7 +132,7 @@ def _validation_fault(hops: tuple[Hop, ...]) -> str:
     for hop in hops:
         status = hop.seal.get("cv")
         if status == Validation.FAIL:
-            return "a hop before us found the chain broken"
+            return "an earlier hop found the chain broken"
         if status != (Validation.NONE if hop.instance == 1 else Validation.PASS):
             return f"{_label(SEAL)}: cv= is missing or out of place"
     return ""

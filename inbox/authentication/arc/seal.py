@@ -1,10 +1,9 @@
-"""Sealing (RFC 8617 §5.1): the ARC Set that we add to a message when we pass it on.
+"""Sealing (RFC 8617 §5.1): the ARC Set that the server adds to a message that it forwards.
 
-The outbound path calls :func:`seal` for what leaves for another server under a recipient's redirection (``Redirect``,
-an alias or a Sieve rule that leads outside), as the last thing before the message is sent: whatever is changed behind
-it breaks the set (§5.1). It gives it the key that the server's own name, or the redirecting tenant's domain, signs with
-(``SigningKeys``) and the Authentication-Results that were written when the message arrived. Mail of our own users is
-signed by DKIM alone.
+The outbound path calls :func:`seal` for mail that a recipient redirects to another server (``Redirect``, an external
+alias or a Sieve rule), as the last step before sending: any later change breaks the set (§5.1). It passes the signing
+key of the server's own name or of the redirecting tenant's domain (``SigningKeys``), and the Authentication-Results
+that were written when the message arrived. Mail of local users is signed by DKIM alone.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from inbox.mail.content import Content
 from inbox.plugin.api.facts import ArcFact, Result
 from inbox.plugin.api.signing import SigningKey
 
-#: Fields of one name that are covered: a thousand of them would make an unreadable field.
+#: Fields of one name that are covered: a thousand would make an unreadable field.
 _MOST_OF_ONE: Final = 20
 #: RFC 5322 §2.1.1
 _LINE: Final = 78
@@ -43,12 +42,12 @@ class ArcFields:
     results: bytes
 
     def __bytes__(self) -> bytes:
-        """All three, as they are put in front of the message (§5.1: the seal on top)."""
+        """All three, as they are prepended to the message (§5.1: the seal on top)."""
         return self.seal + self.message_signature + self.results
 
 
 def sealing_key(keys: Iterable[SigningKey]) -> SigningKey | None:
-    """The first key that may seal: RFC 8617 has no algorithm but rsa-sha256."""
+    """The first key that can seal: RFC 8617 only has the algorithm rsa-sha256."""
     return next((key for key in keys if key.algorithm == "rsa-sha256"), None)
 
 
@@ -60,26 +59,26 @@ def seal(
     chain: ArcFact,
     headers: Sequence[str] | None = None,
 ) -> ArcFields | None:
-    """The next set for a message.
+    """Create the next set for a message.
 
-    None if there must not be one: the chain is at its end (a hop before us found it broken, §5.1.2, or there are fifty
-    sets), or the header section is so malformed that others may see other fields in it than we do.
+    Returns None if the message must not get one: the chain has ended (an earlier hop found it broken, §5.1.2, or it has
+    fifty sets), or the header section is so malformed that other readers may see other fields in it.
 
-    A chain that we found broken gets a last set: with ``cv=fail``, and a seal that covers this set alone (§5.1.2).
+    A chain that is broken here gets a last set: with ``cv=fail``, and a seal that covers this set alone (§5.1.2).
 
-    It signs twice and hashes the whole body: 0.7 ms, and 2.5 ms per MB. Call it in a thread for what is large.
+    It signs twice and hashes the whole body: 0.7 ms, and 2.5 ms per MB. Call it in a thread for large messages.
 
     Args:
         content: the message as it will be sent.
-        authentication_results: what we found when it arrived: the value of our Authentication-Results field, which
-            begins with our authserv-id (RFC 8601 §2.2). ASCII.
+        authentication_results: the value of the Authentication-Results field that this server wrote on arrival, which
+            begins with its authserv-id (RFC 8601 §2.2). ASCII.
         key: the signing key; its domain vouches for the set.
         now: seconds since the epoch, for ``t=``.
         chain: the state of the chain when the message arrived, before anything was changed.
-        headers: what the message signature covers, in the place of the usual fields.
+        headers: fields that the message signature covers instead of the usual ones.
 
     Raises:
-        ValueError: the key is no RSA key.
+        ValueError: the key is not an RSA key.
     """
     if key.algorithm != "rsa-sha256":
         raise ValueError("ARC sets are signed with RSA keys (RFC 8617 §4.1.2)")
@@ -105,7 +104,7 @@ def seal(
 
 
 def _state(found: Chain, chain: ArcFact) -> Validation:
-    """``cv=`` of the new set. A chain that is not the one that was validated is broken."""
+    """``cv=`` of the new set. A chain other than the validated one is broken."""
     if not found.highest and not found.fault:
         return Validation.NONE
     whole = chain.result is Result.PASS and not found.fault and len(found.hops) == len(chain.sets)
@@ -135,7 +134,7 @@ def rendered(name: str, tags: Sequence[tuple[str, str]], signature: bytes = b"")
 
 
 def _pieces(text: str, separator: str) -> list[str]:
-    """``text`` in pieces between which white space means nothing: anywhere, or behind a separator."""
+    """``text`` in pieces between which white space is insignificant: anywhere, or after a separator."""
     pieces: list[str] = []
     while len(text) > _PIECE:
         cut = text.rfind(separator, 0, _PIECE) + 1 if separator else _PIECE

@@ -1,6 +1,6 @@
-"""The two signatures of an ARC Set (RFC 8617 §4.1.2, §4.1.3): their tags read, the octets that they sign put together.
+"""The two signatures of an ARC Set (RFC 8617 §4.1.2, §4.1.3): parsing of their tags, and the octets that they sign.
 
-Both are made as DKIM signs (RFC 6376 §3.7), with the differences that RFC 8617 names.
+Both follow DKIM (RFC 6376 §3.7), with the differences in RFC 8617.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ KeyName = tuple[str, str, str]
 
 
 class SignatureInvalid(ValueError):
-    """An invalid signature. The text is ours and quotes no input.
+    """An invalid signature. The text quotes no input.
 
-    ``temporary``: its key could not be had now; later it may hold.
+    ``temporary``: its key cannot be looked up now; it may be valid later.
     """
 
     def __init__(self, text: str, *, temporary: bool = False) -> None:
@@ -74,10 +74,10 @@ def read_seal(tags: Mapping[str, str], now: float) -> Signed:
         now: seconds since the epoch.
 
     Raises:
-        SignatureInvalid: it can be no valid one, whatever the key.
+        SignatureInvalid: no key can make it valid.
     """
     if "h" in tags:  # §4.1.3: not allowed, and the chain fails
-        raise SignatureInvalid("h= in a seal")
+        raise SignatureInvalid("h= is not allowed in a seal")
     try:
         return Signed(_key(tags, now), octets(tags, "b"))
     except (TagsInvalid, KeyInvalid) as error:
@@ -88,13 +88,13 @@ def read_message_signature(tags: Mapping[str, str], now: float) -> MessageSignat
     """An ARC-Message-Signature by its tags.
 
     ``l=`` is refused: anyone could append to a body of which only the beginning is signed. Without ``c=`` both
-    forms are relaxed, as the implementations have it (RFC 8617 does not say; RFC 6376 has simple).
+    forms are relaxed, as in other implementations (RFC 8617 does not specify it; RFC 6376 has simple).
 
     Args:
         now: seconds since the epoch.
 
     Raises:
-        SignatureInvalid: it can be no valid one, whatever the key.
+        SignatureInvalid: no key can make it valid.
     """
     try:
         names = words(tags, "h")
@@ -133,10 +133,10 @@ def _forms(text: str) -> tuple[Form, Form]:
 
 
 def seal_octets(before: Iterable[bytes], seal: bytes) -> bytes:
-    """Octets that a seal signs (§5.1.1): the sets before it, then its own set, itself last without ``b=``.
+    """Octets that a seal signs (§5.1.1): the sets before it, then its own set, which ends with the seal without ``b=``.
 
     Args:
-        before: the sets with lower instances in their order, none for a chain that failed (§5.1.2); then the set's own
+        before: the sets with lower instances in order, none for a chain that failed (§5.1.2); then the set's own
             ARC-Authentication-Results and ARC-Message-Signature. All in canonical form.
         seal: the seal as it is in the message, with or without a value of ``b=``.
     """

@@ -1,8 +1,8 @@
 """Validation of an ARC chain (RFC 8617 §5.2): which claims of earlier hops can be believed.
 
-A chain of fifty sets costs at most a hundred signatures, two passes over the body and ARC_KEYS questions to the DNS.
-What is cheap comes first: a chain whose structure is broken, or whose newest set does not fit the message, is done
-before anything is asked or computed for the others.
+A chain of fifty sets costs at most a hundred signatures, two passes over the body and ARC_KEYS DNS queries. Cheap
+checks come first: a chain whose structure is broken, or whose newest set does not match the message, fails before any
+query or computation for the others.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from inbox.plugin.api.facts import ArcFact, ArcSet, Result
 
 R = TypeVar("R")
 Keys = Mapping[KeyName, Found]
-#: Chains of up to so many sets are worked on where we are, if the message is small, too: a set takes about 0.1 ms.
+#: Chains of up to so many sets are checked in the calling thread, if the message is small, too: a set takes about 0.1
+#: ms.
 INLINE_SETS: Final = 8
 
 
@@ -46,13 +47,13 @@ async def validate(
 ) -> ArcFact:
     """The state of a message's chain. Never raises.
 
-    All failures are permanent (§5.2.1): where a key cannot be looked up now, the result is fail, too; the fact's
-    ``temporary`` tells it.
+    All failures are permanent (§5.2.1): if a key cannot be looked up now, the result is fail, too, and the fact's
+    ``temporary`` is set.
 
     Args:
         now: seconds since the epoch.
-        offload: where the arithmetic for large messages and long chains is done.
-        hashes: the message's own; None: no other check needs them.
+        offload: runs the arithmetic for large messages and long chains.
+        hashes: the hashes that the message's checks share; None if no other check needs them.
     """
     section = HeaderSection.of(content)
     chain = read_chain(section)
@@ -81,7 +82,7 @@ async def _here(function: Callable[..., R], *args: object) -> R:
 
 
 class Judge:
-    """The steps of §5.2 that need no waiting, in their order; each raises SignatureInvalid when the chain fails."""
+    """The steps of §5.2 that do not wait, in order; each raises SignatureInvalid when the chain fails."""
 
     def __init__(self, content: Content, section: HeaderSection, chain: Chain, now: float, hashes: BodyHashes) -> None:
         self._content = content
@@ -92,7 +93,7 @@ class Judge:
         self._hashes = hashes
         #: All sets but the newest in canonical form.
         self._sets: list[bytes] = []
-        #: Message signatures that fit the body, from the newest down to the first that does not.
+        #: Message signatures that match the body, from the newest down to the first that does not.
         self._fitting: list[MessageSignature] = []
         self.oldest_pass = 0
 
@@ -102,19 +103,19 @@ class Judge:
             try:
                 self._seals.append(read_seal(hop.seal, self._now))
             except SignatureInvalid as error:
-                raise _told("ARC-Seal", hop.instance, error) from None
+                raise _named("ARC-Seal", hop.instance, error) from None
         newest = self._hops[-1]
         try:
             self._fitting = [self._fits(newest.signature)]
         except SignatureInvalid as error:
-            raise _told("ARC-Message-Signature", newest.instance, error) from None
+            raise _named("ARC-Message-Signature", newest.instance, error) from None
 
     def first_keys(self) -> list[KeyName]:
-        """Those of the newest set."""
+        """The keys of the newest set."""
         return [self._fitting[0].key, self._seals[-1].key]
 
     def check_newest(self, keys: Keys) -> None:
-        """§5.2 step 4, and step 6 for the newest set: a chain that was broken on the way to us ends here."""
+        """§5.2 step 4, and step 6 for the newest set: a chain that was broken on the way here fails."""
         self._check_signature(len(self._hops), keys)
         self._sets = [set_octets(self._section, hop.places) for hop in self._hops[:-1]]
         self._check_seal(len(self._hops), keys)
@@ -122,10 +123,10 @@ class Judge:
             try:
                 self._fitting.append(self._fits(hop.signature))
             except SignatureInvalid:
-                break  # §5.2 step 5.A: no older one is of interest.
+                break  # §5.2 step 5.A: older ones do not matter.
 
     def other_keys(self) -> list[KeyName]:
-        """Those of the seals, then those of older message signatures, as many as we are willing to ask for."""
+        """The keys of the seals, then of older message signatures, up to the limit of queries."""
         names = [*(seal.key for seal in self._seals), *(signature.key for signature in self._fitting)]
         return list(dict.fromkeys(names))[:ARC_KEYS]
 
@@ -144,7 +145,7 @@ class Judge:
         self.oldest_pass = 0 if passing == 1 else passing
 
     def sets(self) -> tuple[ArcSet, ...]:
-        """The sets as a fact tells of them; domains only of those whose seals could be read."""
+        """The sets for the fact; with domains only where the seal could be read."""
         covers = tuple(dict.fromkeys(self._fitting[0].covers)) if self._fitting else ()
         made = []
         for number, hop in enumerate(self._hops):
@@ -154,14 +155,14 @@ class Judge:
         return tuple(made)
 
     def added(self) -> str:
-        """A field that the newest set covers, and that is there again without being covered; or empty."""
+        """A field that the newest set covers and that occurs again without being covered; or empty."""
         return added_again(self._section, self._fitting[0].covers)
 
     def _fits(self, tags: Mapping[str, str]) -> MessageSignature:
         signature = read_message_signature(tags, self._now)
         found = self._hashes.of(self._content, self._section.body, signature.body_form)
         if found.get(None) != signature.body_hash:
-            raise SignatureInvalid("the body is not the one that was signed")
+            raise SignatureInvalid("the body was changed after signing")
         return signature
 
     def _check_signature(self, instance: int, keys: Keys) -> None:
@@ -171,7 +172,7 @@ class Judge:
         try:
             signature.check(keys.get(signature.key), data)
         except SignatureInvalid as error:
-            raise _told("ARC-Message-Signature", instance, error) from None
+            raise _named("ARC-Message-Signature", instance, error) from None
 
     def _check_seal(self, instance: int, keys: Keys) -> None:
         *covered, own = self._hops[instance - 1].places
@@ -180,8 +181,8 @@ class Judge:
         try:
             seal.check(keys.get(seal.key), octets)
         except SignatureInvalid as error:
-            raise _told("ARC-Seal", instance, error) from None
+            raise _named("ARC-Seal", instance, error) from None
 
 
-def _told(field: str, instance: int, error: SignatureInvalid) -> SignatureInvalid:
+def _named(field: str, instance: int, error: SignatureInvalid) -> SignatureInvalid:
     return SignatureInvalid(f"{field} of instance {instance}: {error}", temporary=error.temporary)

@@ -1,6 +1,6 @@
 """Canonicalisation (RFC 6376 §3.4) in linear time, and the hash of a body of any size in the memory of one piece.
 
-The time for a body is a few searches per octet: a piece that holds nothing to change is hashed as it is.
+A body costs a few searches per octet: a piece without anything to change is hashed as it is.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from inbox.mail.content import SMALL, Content
 
 #: Octets that are worked on at once: they stay in the processor's cache from the first search to the hash.
 PIECE: Final = 64 * 1024
-#: hashlib lets go of the interpreter's lock for more octets than this. On the event loop, to get it back from other
-#: threads takes longer than the hash of a small mail.
+#: hashlib releases the GIL above this size. On the event loop, getting it back from other threads takes longer than
+#: hashing a small mail.
 _KEEPING_LOCK: Final = 2047
 _WHITE = re.compile(rb"[ \t]+")
 _FOLD = re.compile(rb"\r?\n")
-#: b= and what follows it up to the next tag. Only a tag's beginning (the field's, or behind a semicolon) counts.
+#: b= and what follows it up to the next tag. It matches only where a tag begins (at the start of the field, or after a
+#: semicolon).
 _SIGNATURE = re.compile(rb"((?:\A[^:]*:|;)[ \t\r\n]*b[ \t\r\n]*=)[^;]*")
 _TABS_TO_SPACES = bytes.maketrans(b"\t", b" ")
 #: Runs of white space are shortened by these widths in turn, so that a run of any length takes a few passes.
 _RUNS: Final = tuple(b" " * width for width in (64, 8, 4, 2))
-#: As many as one piece and what was carried over can hold.
+#: As many as one piece and the carried-over octets can contain.
 _LINE_ENDS: Final = b"\r\n" * (PIECE // 2 + 1)
 
 
@@ -39,8 +40,8 @@ class Form(StrEnum):
 
 
 class BodyTooCostly(ValueError):
-    """A body of nothing but white space to shorten: more than BODY_CHANGES runs of it. Honest mail has none, and
-    time is all that it can take from us."""
+    """A body with more than BODY_CHANGES runs of white space to shorten: it would only waste time, and legitimate mail
+    has fewer."""
 
 
 def canonical_field(raw: bytes, form: Form) -> bytes:
@@ -49,14 +50,16 @@ def canonical_field(raw: bytes, form: Form) -> bytes:
         return raw if raw.endswith(b"\n") else raw + b"\r\n"
     name, _, value = raw.partition(b":")
     if value.count(b"\r") == value.count(b"\r\n") and b"\v" not in value and b"\f" not in value:
-        reduced = b" ".join(value.split())  # All that split() takes for white space is white space or folding here.
+        reduced = b" ".join(
+            value.split()
+        )  # Everything that split() treats as white space is white space or folding here.
     else:
         reduced = _WHITE.sub(b" ", _FOLD.sub(b"", value)).strip(b" ")
     return b"%b:%b\r\n" % (name.rstrip(b" \t").lower(), reduced)
 
 
 def without_signature(raw: bytes) -> bytes:
-    """A signature's field with nothing as the value of ``b=``, white space around the value included (§3.5, §3.7)."""
+    """A signature field with an empty value of ``b=``, white space around the value included (§3.5, §3.7)."""
     found = _SIGNATURE.search(raw)
     if found is None:
         return raw
@@ -67,9 +70,9 @@ def canonical_body(pieces: Iterable[bytes], form: Form) -> Iterator[bytes]:
     """A body, piece by piece, in canonical form (§3.4.3, §3.4.4). How it is cut into pieces makes no difference.
 
     Raises:
-        BodyTooCostly: see there.
+        BodyTooCostly: the body has too many runs of white space.
     """
-    carried = b""  # Ends a piece, and what it becomes depends on the next one: a CR, white space.
+    carried = b""  # The end of a piece whose form depends on the next piece: a CR, white space.
     pending = 0  # Empty lines that are dropped if nothing follows.
     empty = True
     changes = 0
@@ -106,11 +109,11 @@ def body_hashes(content: Content, start: int, form: Form, lengths: Iterable[int 
     """SHA-256 of the canonical body that begins at ``start``, in one pass over it.
 
     Args:
-        lengths: for each, the hash of that many octets of the canonical body is wanted (``l=``); None: of all.
+        lengths: numbers of octets of the canonical body to hash (``l=``); None: all.
 
     Returns:
-        The digests by length. Lengths beyond the end of the canonical body are not among them; none is if the body
-        costs too much (:class:`BodyTooCostly`).
+        The digests by length, without lengths beyond the end of the canonical body. Empty if the body is too costly
+        (:class:`BodyTooCostly`).
     """
     cuts = sorted({length for length in lengths if length is not None}, reverse=True)
     found: dict[int | None, bytes] = {}
@@ -134,16 +137,16 @@ def body_hashes(content: Content, start: int, form: Form, lengths: Iterable[int 
 
 
 def body_hash(content: Content, start: int, form: Form) -> bytes:
-    """SHA-256 of the canonical body that begins at ``start``; empty if the body costs too much: that matches
-    no signature."""
+    """SHA-256 of the canonical body that begins at ``start``; empty if the body is too costly: that matches no
+    signature."""
     return body_hashes(content, start, form, ()).get(None, b"")
 
 
 class BodyHashes:
-    """The hashes of one message's body that were worked out so far, for all who check its signatures.
+    """The computed hashes of one message's body, shared by all checks of its signatures.
 
-    Who asks while another thread is at it waits for it: 25 MB in two forms take a tenth of a second, which a message
-    with DKIM signatures and an ARC chain should cost once, whatever the number of tenants.
+    A caller waits while another thread computes them: 25 MB in two forms take a tenth of a second, which a message with
+    DKIM signatures and an ARC chain should cost only once, regardless of the number of tenants.
     """
 
     def __init__(self) -> None:
@@ -154,7 +157,8 @@ class BodyHashes:
     def of(
         self, content: Content, start: int, form: Form, lengths: Iterable[int | None] = ()
     ) -> Mapping[int | None, bytes]:
-        """As :func:`body_hashes`, with what others asked for, too. ``content`` and ``start`` are always the same."""
+        """Like :func:`body_hashes`, including lengths from earlier calls. ``content`` and ``start`` must always be the
+        same."""
         with self._lock:
             asked = self._asked.get(form, frozenset())
             wanted = asked.union(lengths, [None])
@@ -181,7 +185,7 @@ def _reduced(piece: bytes) -> tuple[bytes, int]:
     """Runs of white space as one space, none in front of a line end; and how many changes that took."""
     if b"\t" in piece:
         piece = piece.translate(_TABS_TO_SPACES)
-    if b" " not in piece:  # Encoded attachments: to look for one octet is a hundred times as fast as for two.
+    if b" " not in piece:  # Encoded attachments: searching for one octet is a hundred times as fast as for two.
         return piece, 0
     changes = 0
     if b"  " in piece:
@@ -195,7 +199,7 @@ def _reduced(piece: bytes) -> tuple[bytes, int]:
 
 
 def _open_end(piece: bytes) -> int:
-    """The number of octets at the end of a reduced piece the next one decides about."""
+    """The number of octets at the end of a reduced piece that depend on the next piece."""
     if piece.endswith(b" \r"):
         return 2
     return 1 if piece.endswith((b"\r", b" ")) else 0

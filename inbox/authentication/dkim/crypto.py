@@ -1,4 +1,4 @@
-"""Signatures over octets (RFC 6376 §3.3, RFC 8463 §3), by the package cryptography."""
+"""Signatures over octets (RFC 6376 §3.3, RFC 8463 §3), using the package cryptography."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from inbox.plugin.api.signing import PrivateKey
 
 
 def verify(key: RSAPublicKey | Ed25519PublicKey, signature: bytes, data: bytes) -> bool:
-    """Whether ``signature`` is that of ``data``: rsa-sha256 or ed25519-sha256, as the key is."""
+    """Whether ``signature`` is that of ``data``: rsa-sha256 or ed25519-sha256, depending on the key."""
     digest = hashlib.sha256(data).digest()
     try:
         if isinstance(key, Ed25519PublicKey):
@@ -28,7 +28,8 @@ def verify(key: RSAPublicKey | Ed25519PublicKey, signature: bytes, data: bytes) 
 
 
 def sign(key: PrivateKey, data: bytes) -> bytes:
-    """The signature of ``data``: rsa-sha256 or ed25519-sha256, as the key is. RSA with 2048 bits takes about 0.6 ms."""
+    """The signature of ``data``: rsa-sha256 or ed25519-sha256, depending on the key. RSA with 2048 bits takes about 0.6
+    ms."""
     digest = hashlib.sha256(data).digest()
     if isinstance(key, Ed25519PrivateKey):
         return key.sign(digest)

@@ -1,4 +1,5 @@
-"""Public keys of signers (RFC 6376 §3.6, RFC 8301, RFC 8463): found in the DNS, bounded, judged, kept once parsed."""
+"""Public keys of signers (RFC 6376 §3.6, RFC 8301, RFC 8463): lookup in the DNS, bounds, checks, and a cache of parsed
+keys."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ from inbox.mail.address import AddressError, canonical_domain
 
 
 class KeyInvalid(ValueError):
-    """There is no usable key. The text is ours and quotes no input."""
+    """There is no usable key. The text quotes no input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def domain_name(text: str) -> str:
     Raises:
         KeyInvalid: the name cannot be looked up.
     """
-    if len(text) > DOMAIN_OCTETS or text.startswith("["):  # IDNA takes its time over long texts.
+    if len(text) > DOMAIN_OCTETS or text.startswith("["):  # IDNA is slow for long texts.
         raise KeyInvalid("not a domain name")
     try:
         return canonical_domain(text)
@@ -58,7 +59,7 @@ def domain_name(text: str) -> str:
 
 
 def parse_key(record: bytes) -> PublicKey:
-    """A key record (RFC 6376 §3.6.1). What was parsed once is remembered.
+    """Parse a key record (RFC 6376 §3.6.1). Parsed records are cached.
 
     Raises:
         KeyInvalid: it is malformed, revoked, not meant for mail, too large or too small.
@@ -106,15 +107,15 @@ def _ed25519(raw: bytes) -> tuple[Ed25519PublicKey, int] | str:
 
 
 def _rsa(raw: bytes) -> tuple[RSAPublicKey, int] | str:
-    """SubjectPublicKeyInfo, or a bare RSAPublicKey, which is what RFC 6376 §3.6.1 says by its letter."""
+    """SubjectPublicKeyInfo, or a bare RSAPublicKey, which RFC 6376 §3.6.1 literally specifies."""
     try:
         key = load_der_public_key(raw)
     except (ValueError, UnsupportedAlgorithm):
         return "the key is malformed"
     if not isinstance(key, RSAPublicKey):
-        return "the key is not of the type that it says"
+        return "the key is not of its declared type"
     if key.key_size < RSA_BITS_LEAST:
-        return f"the key has less than {RSA_BITS_LEAST} bits"  # RFC 8301 §3.2
+        return f"the key has fewer than {RSA_BITS_LEAST} bits"  # RFC 8301 §3.2
     if key.key_size > RSA_BITS_MOST or key.public_numbers().e.bit_length() > RSA_EXPONENT_BITS:
         return "the key is too large"
     return key, key.key_size
@@ -124,11 +125,11 @@ async def find_key(dns: Resolver, domain: str, selector: str, kind: str = "") ->
     """The key of ``selector`` and ``domain`` (both as :func:`domain_name` gives them), RFC 6376 §3.6.2.
 
     Args:
-        kind: ``rsa`` or ``ed25519``: what the signature's algorithm wants. Empty: either.
+        kind: ``rsa`` or ``ed25519``: the type for the signature's algorithm. Empty: either.
 
     Raises:
-        KeyInvalid: there is none, or none that may be used.
-        DnsTemporary: there is no answer now.
+        KeyInvalid: there is no key, or no usable one.
+        DnsTemporary: no answer now.
     """
     try:
         answer = await dns.txt(f"{selector}._domainkey.{domain}")
@@ -137,7 +138,7 @@ async def find_key(dns: Resolver, domain: str, selector: str, kind: str = "") ->
     if not answer.records:
         raise KeyInvalid("there is no key")
     problem = ""
-    # There must be one record only; where there are more, the result must not depend on their order.
+    # There must be only one record; if there are more, the result must not depend on their order.
     for record in sorted(answer.records)[:KEY_RECORDS]:
         try:
             key = parse_key(record)

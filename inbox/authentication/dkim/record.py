@@ -1,4 +1,4 @@
-"""The record under which the DNS shows a signing key (RFC 6376 §3.6.1, RFC 8463 §4): written, and recognised."""
+"""The DNS record of a signing key (RFC 6376 §3.6.1, RFC 8463 §4): rendering and comparison."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ STRING_OCTETS: Final = 255
 
 
 class Publication(StrEnum):
-    """The state of the DNS record of a selector, compared with our key."""
+    """The state of the DNS record of a selector, compared with the server's key."""
 
     PUBLISHED = "published"
     MISSING = "missing"
-    #: Another key, a revoked one, none that may be used for signatures on mail, or none with SHA-256.
+    #: Another key, a revoked key, or a key that is not for mail or not for SHA-256.
     OTHER = "other"
-    #: More than one record: which of them a verifier takes is undefined (RFC 6376 §3.6.2.2).
+    #: More than one record: which of them a verifier uses is undefined (RFC 6376 §3.6.2.2).
     AMBIGUOUS = "ambiguous"
 
 
@@ -71,7 +71,7 @@ def compared(records: Sequence[bytes], public: RSAPublicKey | Ed25519PublicKey) 
     except KeyInvalid:
         return Publication.OTHER
     usable = not shown.hashes or "sha256" in shown.hashes
-    # Two public keys are equal if their numbers are, however they were written.
+    # Two public keys are equal if their numbers are, regardless of encoding.
     return Publication.PUBLISHED if usable and shown.key == public else Publication.OTHER
 
 
@@ -80,5 +80,5 @@ def _public_octets(private: PrivateKey) -> bytes:
     public = private.public_key()
     if isinstance(private, Ed25519PrivateKey):
         return public.public_bytes(Encoding.Raw, PublicFormat.Raw)  # RFC 8463 §4.2
-    # RFC 6376 §3.6.1 names RSAPublicKey; what everybody publishes is a SubjectPublicKeyInfo (its example, too).
+    # RFC 6376 §3.6.1 names RSAPublicKey; published keys (and its example) are a SubjectPublicKeyInfo.
     return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

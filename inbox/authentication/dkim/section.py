@@ -1,4 +1,4 @@
-"""The header section of a message as DKIM and ARC see it: fields to the octet, chosen by name from the bottom up."""
+"""The header section of a message for DKIM and ARC: exact octets of fields, selected by name from the bottom up."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from inbox.mail.content import Content
 from inbox.mail.fields import FIELD
 from inbox.mail.headers import header_block, is_too_long
 
-#: RFC 5322 §2.2; white space in front of the colon is obsolete (§4.5), but found.
+#: RFC 5322 §2.2; white space before the colon is obsolete (§4.5), but occurs.
 _NAME = re.compile(rb"[!-9;-~]+[ \t]*\Z")
-#: Fields that occur once (RFC 5322 §3.6, RFC 2045) and tell readers who wrote what.
+#: Fields that occur once (RFC 5322 §3.6, RFC 2045) and show readers who wrote what.
 ONCE: Final = frozenset(
     {
         "from", "sender", "reply-to", "to", "cc", "subject", "date", "message-id", "in-reply-to", "references",
         "mime-version", "content-type", "content-transfer-encoding",
     }
 )  # fmt: skip
-#: Names under which a line with a malformed name is not passed over: some reader may take it for that field.
+#: Names for which a line with a malformed name is not skipped: some readers may take it for that field.
 _KNOWN: Final = ONCE | {"dkim-signature", "arc-seal", "arc-message-signature", "arc-authentication-results"}
-#: Lines without a colon that no reader takes for a field or its continuation.
+#: Lines without a colon that no reader treats as a field or its continuation.
 _STRAY = re.compile(rb"(?>(?:[!-9;-~\x80-\xff][\t -9;-~\x80-\xff]*+\r?\n)+)")
-#: The same for the text in front of a colon.
+#: The same for the text before a colon.
 _STRAY_NAME = re.compile(rb"[!-9;-~\x80-\xff][\t -9;-~\x80-\xff]*\Z")
 #: The line in front of each message of an mbox file, quoted or not (RFC 4155, appendix A).
 _MBOX = re.compile(rb">*From [^ ]+ +(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) ")
@@ -36,13 +36,13 @@ _NOT_OF_NAMES = re.compile(rb"[^!-9;-~]+")
 class HeaderSection:
     """The fields of one header section.
 
-    ``names`` are in lower case, from top to bottom; ``body`` is the offset at which the body begins. ``fault`` says in
-    our words what is wrong with the section as a whole, empty if nothing is: a signature over a section in which
-    others may see other fields than we do says nothing.
+    ``names`` are in lower case, from top to bottom; ``body`` is the offset at which the body begins. ``fault`` is the
+    problem of the section as a whole, without quoting input; empty if there is none. A signature proves nothing if
+    other readers may see other fields in the section.
 
-    Lines that are no fields (the ``From `` line of an mbox file, a name that is not ASCII) are passed over, as other
-    verifiers do it, while no field of ONCE is above them. Below From they are a fault: some readers begin the body at
-    such a line, and would show what it says as words of the author.
+    Lines that are not fields (the ``From `` line of an mbox file, a name that is not ASCII) are skipped, as in other
+    verifiers, while no field of ONCE is above them. Below From they are a fault: some readers begin the body at such a
+    line, and would show it as text of the author.
     """
 
     __slots__ = ("_by_name", "_canonical", "body", "fault", "names", "raw")
@@ -65,7 +65,7 @@ class HeaderSection:
 
     def _split(self, block: bytes, too_long: bool) -> None:
         if block.count(b"\r") != block.count(b"\r\n"):
-            self.fault = "the header section is malformed"  # To some readers a CR alone ends a line.
+            self.fault = "the header section is malformed"  # For some readers a bare CR ends a line.
         end = 0
         below = False
         for found in islice(FIELD.finditer(block), HEADER_FIELDS):
@@ -93,8 +93,8 @@ class HeaderSection:
         return self._by_name.get(name, ())
 
     def select(self, names: Sequence[str], without: int = -1) -> list[int]:
-        """The fields that ``names`` (in lower case) mean (RFC 6376 §5.4.2): of each name the lowest that was not yet
-        chosen; nothing where there is none any more. The field at ``without`` is passed over."""
+        """The fields that ``names`` (in lower case) select (RFC 6376 §5.4.2): for each name the lowest that is not
+        selected yet, if any. The field at ``without`` is skipped."""
         left: dict[str, list[int]] = {}
         chosen: list[int] = []
         for name in names:
@@ -106,7 +106,7 @@ class HeaderSection:
         return chosen
 
     def signed_octets(self, names: Sequence[str], form: Form, signature: bytes, without: int = -1) -> bytes:
-        """The signed octets (RFC 6376 §3.7): the chosen fields, then its own field without ``b=`` and CRLF.
+        """The signed octets (RFC 6376 §3.7): the selected fields, then the signature's field without ``b=`` and CRLF.
 
         Args:
             names: of ``h=``, in lower case.
@@ -128,14 +128,14 @@ class HeaderSection:
 
 
 def _are_stray(lines: bytes) -> bool:
-    """Whether every reader skips these lines without a colon. One that begins with white space is not: to
-    some readers it is a field, to others the rest of one."""
+    """Whether every reader skips these lines without a colon. A line that begins with white space is not: some readers
+    treat it as a field, others as a continuation."""
     return not lines or _STRAY.fullmatch(lines) is not None
 
 
 def _is_stray(line: bytes, name: bytes) -> bool:
-    """Whether every reader skips a line with a malformed field name: a single line, whose name is no
-    known field's, whether it is read without the octets that do not belong there or cut at them."""
+    """Whether every reader skips a line with a malformed field name: a single line, whose name is not that of a known
+    field, either without the invalid octets or cut at them."""
     if _STRAY_NAME.match(name) is None or line.count(b"\n") > line.endswith(b"\n"):
         return False
     if _MBOX.match(line) is not None:

@@ -1,7 +1,7 @@
-"""Signing a message (RFC 6376 §5): relaxed/relaxed, and fields that readers see signed once more than they occur.
+"""Signing a message (RFC 6376 §5): relaxed/relaxed, and visible fields are signed once more than they occur.
 
-A signature without ``l=`` covers the whole body, and a field that is named in ``h=`` once more than it is there cannot
-be added later without breaking the signature (§8.15).
+A signature without ``l=`` covers the whole body, and a field that ``h=`` names once more than it occurs cannot be added
+later without breaking the signature (§8.15).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SIGNED: Final = (
 )  # fmt: skip
 #: Never signed: they are added or changed on the way (§5.4).
 _CHANGED_ON_THE_WAY: Final = re.compile(r"(?:return-path|received|dkim-signature|authentication-results|bcc|arc-.*)\Z")
-#: Characters of h= and b= behind which a space lets the field be folded.
+#: A space follows after this many characters of h= and b=, so that the field can be folded.
 _GROUP: Final = 64
 
 
@@ -42,7 +42,7 @@ class CannotBeSigned(InboxError):
 
 
 def sign(content: Content, key: SigningKey, *, now: float, expire_after: float | None = None) -> str:
-    """The value of a DKIM-Signature field for a message as it is.
+    """The value of a DKIM-Signature field for an unchanged message.
 
     It is one line, with spaces where it may be folded: folded there by ``inbox.mail.edits.render_field`` it verifies.
 
@@ -51,7 +51,7 @@ def sign(content: Content, key: SigningKey, *, now: float, expire_after: float |
         expire_after: seconds after which the signature is void (``x=``); None: never.
 
     Raises:
-        CannotBeSigned: see there.
+        CannotBeSigned: the message is malformed.
     """
     return sign_all(content, (key,), now=now, expire_after=expire_after)[0]
 
@@ -59,21 +59,21 @@ def sign(content: Content, key: SigningKey, *, now: float, expire_after: float |
 def sign_all(
     content: Content, keys: Sequence[SigningKey], *, now: float, expire_after: float | None = None
 ) -> list[str]:
-    """As :func:`sign` for several keys; the body is read once."""
+    """Like :func:`sign`, for several keys; reads the body once."""
     section = HeaderSection.of(content)
     if section.fault:
         raise CannotBeSigned(section.fault)
     if section.count("from") != 1:
-        raise CannotBeSigned("there is not exactly one From field")
+        raise CannotBeSigned("there must be exactly one From field")
     body = body_hash(content, section.body, Form.RELAXED)
     if not body:
-        raise CannotBeSigned("the body is nothing but white space to work through")
+        raise CannotBeSigned("the body has too much white space to canonicalise")
     digest = base64.b64encode(body).decode()
     return [_value(section, key, digest, int(now), expire_after) for key in keys]
 
 
 def signed_names(section: HeaderSection, headers: Sequence[str]) -> list[str]:
-    """The names of ``h=`` in lower case: ours, then those that the operator wants in any case."""
+    """The names of ``h=`` in lower case: the default ones, then those that the operator configured."""
     names: list[str] = []
     for name in OVERSIGNED:
         names += [name] * (section.count(name) + 1)

@@ -1,4 +1,4 @@
-"""One DKIM-Signature field: its tags read and checked (RFC 6376 §3.5, §6.1.1; RFC 8301, RFC 8463)."""
+"""Parser of one DKIM-Signature field (RFC 6376 §3.5, §6.1.1; RFC 8301, RFC 8463)."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from inbox.authentication.dkim.tags import TagsInvalid, number, octets, parse_ta
 from inbox.base.limits import CLOCK_SKEW_SECONDS, TAG_LENGTH_DIGITS
 from inbox.plugin.api.facts import DkimSignature, Result
 
-#: ``a=`` and the ``k=`` that goes with it. RFC 8301 §3.1 takes rsa-sha1 out.
+#: ``a=`` and the ``k=`` that goes with it. RFC 8301 §3.1 forbids rsa-sha1.
 ALGORITHMS = {"rsa-sha256": "rsa", "ed25519-sha256": "ed25519"}
 _FIELD_NAME = re.compile(r"[!-9<-~]+\Z")
 _ALGORITHM = re.compile(r"[a-z0-9-]{1,32}\Z")
 _UNPRINTABLE = re.compile(r"[^!-~]")
 _BASE64 = re.compile(r"[^A-Za-z0-9+/=]")
-#: RFC 6008 §4: as many characters of b= as tell signatures apart, eight at least.
+#: RFC 6008 §4: as many characters of b= as distinguish signatures, at least eight.
 _SHOWN = 8
 _SHA256_OCTETS = 32
-#: Characters of ``i=`` that are shown whole; of a longer one, the domain is.
+#: ``i=`` is shown whole up to this length; beyond it, only its domain.
 _IDENTITY_CHARACTERS = 254
 
 
 class SignatureInvalid(ValueError):
-    """The field cannot be verified (PERMFAIL). The text is ours and quotes no input."""
+    """The field cannot be verified (PERMFAIL). The text quotes no input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
     """The data for verification: ``header`` and ``body`` are the forms of ``c=``, ``names`` the ``h=`` in lower case,
-    ``length`` is ``l=``, ``identity`` the domain of ``i=``, ``kind`` of which type the key must be."""
+    ``length`` is ``l=``, ``identity`` the domain of ``i=``, ``kind`` the required key type."""
 
     kind: str
     domain: str
@@ -47,7 +47,7 @@ class Signature:
 
 
 def read_signature(value: bytes, now: float) -> tuple[DkimSignature, Signature | None]:
-    """The field's value, read.
+    """Parse the field's value.
 
     Returns:
         Its fact, as far as it can be read, and the data for verification. Without the latter, the former
@@ -67,7 +67,7 @@ def read_signature(value: bytes, now: float) -> tuple[DkimSignature, Signature |
 
 
 def _fact(tags: Mapping[str, str], names: tuple[str, ...]) -> DkimSignature:
-    """The fact about any signature, fit for a header field."""
+    """The fact about a signature, safe for a header field."""
     algorithm = tags.get("a", "").lower()
     return DkimSignature(
         Result.NONE,
@@ -111,7 +111,7 @@ def _checked(tags: Mapping[str, str], fact: DkimSignature, names: tuple[str, ...
     if "from" not in names:
         raise SignatureInvalid("From is not signed")
     if tags.get("q") is not None and "dns/txt" not in words(tags, "q"):
-        raise SignatureInvalid("the key is to be had by an unknown way")
+        raise SignatureInvalid("the key is published by an unknown query method")
     header, body = _forms(tags)
     body_hash = octets(tags, "bh")
     if len(body_hash) != _SHA256_OCTETS:
@@ -155,6 +155,6 @@ def _check_times(tags: Mapping[str, str], now: float) -> None:
     if expires is None:
         return
     if made is not None and expires < made:
-        raise SignatureInvalid("the signature expires before it was made")
+        raise SignatureInvalid("the signature expires before its creation")
     if expires < now - CLOCK_SKEW_SECONDS:
         raise SignatureInvalid("the signature has expired")

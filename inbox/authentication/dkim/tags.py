@@ -1,6 +1,6 @@
 """Tag-lists (RFC 6376 §3.2): ``v=1; a=rsa-sha256; …``, in signatures and in key records.
 
-The parser is dkimpy's; this module bounds its input, closes its gaps, and reads the values.
+This module uses dkimpy's parser, bounds its input, adds missing checks, and reads the values.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from inbox.base.limits import SIGNATURE_FIELD_OCTETS, TAG_DIGITS, TAGS
 _FOLD = re.compile(rb"\r?\n")
 _NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]*\Z")
 _DIGITS = re.compile(r"[0-9]+\Z")
-#: Characters that a tag-value may not hold: control characters but for the white space of folding.
+#: Characters that a tag-value must not contain: control characters except the white space of folding.
 _UNFIT = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _SPACE = re.compile(r"[ \t]+")
 
 
 class TagsInvalid(ValueError):
-    """A tag-list, or one of its values, breaks the grammar. The text is ours and quotes no input."""
+    """A tag-list, or one of its values, breaks the grammar. The text quotes no input."""
 
 
 def parse_tags(value: bytes, limit: int = SIGNATURE_FIELD_OCTETS) -> dict[str, str]:
     """The tags of a tag-list, folded or not, by name; names are case-sensitive.
 
-    Values are text: ASCII, or UTF-8 as in RFC 8616. White space around them is gone, that within them is kept.
+    Values are text: ASCII, or UTF-8 as in RFC 8616. White space around them is removed, that within them is kept.
 
     Args:
-        limit: octets that are looked at.
+        limit: maximum size in octets.
 
     Raises:
-        TagsInvalid: too long, too many tags, a tag twice, an invalid name or value.
+        TagsInvalid: too long, too many tags, a repeated tag, an invalid name or value.
     """
     if len(value) > limit:
         raise TagsInvalid("the tag-list is too long")
@@ -51,7 +51,7 @@ def parse_tags(value: bytes, limit: int = SIGNATURE_FIELD_OCTETS) -> dict[str, s
         raise TagsInvalid("not a tag-list")
     tags: dict[str, str] = {}
     for name, octets in parsed.items():
-        # dkimpy looks at the beginning of a name only.
+        # dkimpy checks only the beginning of a name.
         if _NAME.match(name) is None:
             raise TagsInvalid("not a tag-list")
         try:
@@ -59,7 +59,7 @@ def parse_tags(value: bytes, limit: int = SIGNATURE_FIELD_OCTETS) -> dict[str, s
         except UnicodeDecodeError:
             raise TagsInvalid("a tag is neither ASCII nor UTF-8") from None
         if _UNFIT.search(text) is not None:
-            raise TagsInvalid("a control character in a tag")
+            raise TagsInvalid("a tag contains a control character")
         tags[name.decode("ascii")] = text
     return tags
 
@@ -73,7 +73,7 @@ def required(tags: Mapping[str, str], name: str) -> str:
 
 
 def number(tags: Mapping[str, str], name: str, digits: int = TAG_DIGITS) -> int | None:
-    """The value of a tag as a number of at most ``digits`` digits; None if the tag is not there. Raises TagsInvalid."""
+    """The value of a tag as a number of at most ``digits`` digits; None if the tag is missing. Raises TagsInvalid."""
     value = tags.get(name)
     if value is None:
         return None
@@ -92,6 +92,6 @@ def octets(tags: Mapping[str, str], name: str) -> bytes:
 
 
 def words(tags: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """The colon-separated words of a tag in lower case, such as h= (RFC 6376 §3.5); empty if it is not there."""
+    """The colon-separated words of a tag in lower case, such as h= (RFC 6376 §3.5); empty if it is missing."""
     value = tags.get(name, "")
     return tuple(word.strip(" \t").lower() for word in value.split(":")) if value else ()

@@ -1,7 +1,7 @@
-"""Verifying a message's DKIM signatures (RFC 6376 §6.1), in three steps.
+"""Verification of a message's DKIM signatures (RFC 6376 §6.1), in three steps.
 
-First all fields are read; then the keys of all of them are looked up at once; then the arithmetic is done, in one pass
-over the body for each of the two canonical forms, however many signatures there are.
+It parses all fields, looks up all of their keys concurrently, then does the arithmetic, in one pass over the body for
+each of the two canonical forms, regardless of the number of signatures.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from inbox.plugin.api.facts import DkimFact, DkimSignature, Result
 
 R = TypeVar("R")
 FIELD = "dkim-signature"
-#: Messages up to this size are verified where we are: cheaper than a change of threads.
+#: Messages up to this size are verified in the calling thread: cheaper than switching threads.
 INLINE_OCTETS: Final = 128 * 1024
-#: The best result is the message's: what may still become a pass comes before what never will.
+#: The message gets the best result: results that may still become a pass precede those that cannot.
 _BEST: Final = (
     Result.PASS, Result.TEMPERROR, Result.POLICY, Result.FAIL, Result.PERMERROR, Result.NEUTRAL, Result.SOFTFAIL,
     Result.NONE,
@@ -32,14 +32,15 @@ _BEST: Final = (
 
 
 class Offload(Protocol):
-    """Runs a function in a thread that is meant for arithmetic."""
+    """Runs a function in a thread for arithmetic."""
 
     def __call__(self, function: Callable[..., R], *args: object) -> Awaitable[R]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``signatures`` of one message are looked at; RSA keys of fewer than ``bits`` bits do not lead to a pass."""
+    """``signatures`` is the number of verified signatures of one message; with RSA keys of fewer than ``bits`` bits
+    none passes."""
 
     signatures: int = DKIM_SIGNATURES
     bits: int = RSA_BITS_LEAST
@@ -55,7 +56,7 @@ class _Read:
 
     @property
     def wanted(self) -> tuple[str, str, str] | None:
-        """The key that it needs."""
+        """The key that the signature needs."""
         signature = self.signature
         return None if signature is None else (signature.domain, signature.selector, signature.kind)
 
@@ -69,12 +70,12 @@ async def verify(
     offload: Offload | None = None,
     hashes: BodyHashes | None = None,
 ) -> DkimFact:
-    """All signatures of a message, from top to bottom, judged. Raises nothing on account of the message or the DNS.
+    """Verify all signatures of a message, from top to bottom. Never raises because of the message or the DNS.
 
     Args:
         now: seconds since the epoch.
-        offload: where the arithmetic for messages of more than INLINE_OCTETS is done.
-        hashes: the message's own; None: no other check needs them.
+        offload: runs the arithmetic for messages of more than INLINE_OCTETS.
+        hashes: the hashes that the message's checks share; None if no other check needs them.
     """
     hashes = hashes or BodyHashes()
     section = HeaderSection.of(content)
@@ -94,7 +95,7 @@ def _read(section: HeaderSection, place: int, now: float) -> _Read:
     fact, signature = read_signature(section.raw[place].partition(b":")[2], now)
     fault = section.fault
     if not fault and section.count("from") != 1:  # RFC 5322 §3.6; RFC 6376 §8.15
-        fault = "there is not exactly one From field"
+        fault = "there must be exactly one From field"
     if fault:
         return _Read(place, replace(fact, result=Result.PERMERROR, reason=fault), None)
     return _Read(place, fact, signature)
@@ -131,7 +132,7 @@ def judge(
 
 
 def _key_problem(fact: DkimSignature, signature: Signature, found: Found) -> DkimSignature | None:
-    """The result, if the key settles it."""
+    """The result, if the key alone determines it."""
     if isinstance(found, DnsTemporary):
         return replace(fact, result=Result.TEMPERROR, reason=not_found_now(found, "the key cannot be looked up now"))
     if isinstance(found, KeyInvalid):
@@ -147,7 +148,7 @@ def _key_problem(fact: DkimSignature, signature: Signature, found: Found) -> Dki
 
 
 def not_found_now(error: DnsTemporary, text: str) -> str:
-    """``text``, and why, if that is for us to say: what name servers answer stays out of header fields."""
+    """``text``, with the reason if it is the server's own: answers of name servers must not get into header fields."""
     return f"{text}: {error}" if isinstance(error, LookupsSpent) else text
 
 
@@ -168,26 +169,26 @@ def _verified(
     section: HeaderSection, place: int, signature: Signature, key: PublicKey, hashes: Hashes, limits: Limits
 ) -> tuple[Result, str]:
     if (signature.body, None) not in hashes:
-        return Result.PERMERROR, "the body is nothing but white space to work through"
+        return Result.PERMERROR, "the body has too much white space to canonicalise"
     body_hash = hashes.get((signature.body, signature.length))
     if body_hash is None:  # RFC 6376 §3.5
-        return Result.PERMERROR, "l= is more than the body has"
+        return Result.PERMERROR, "l= exceeds the length of the body"
     if body_hash != signature.body_hash:
         return Result.FAIL, "the body is not what was signed"
     data = section.signed_octets(signature.names, signature.header, section.raw[place], place)
     if not verify_octets(key.key, signature.value, data):
         return Result.FAIL, "the signature does not fit the header fields"
     if signature.length is not None:
-        return Result.POLICY, "l= lets anybody append to the body"
+        return Result.POLICY, "l= allows anyone to append to the body"
     if key.kind == "rsa" and key.bits < limits.bits:
-        return Result.POLICY, f"the key has less than {limits.bits} bits"
+        return Result.POLICY, f"the key has fewer than {limits.bits} bits"
     if name := added_again(section, signature.names):
         return Result.POLICY, f"there is a {name} field that is not signed"
     return Result.PASS, "the key is for tests" if key.testing else ""
 
 
 def added_again(section: HeaderSection, names: Sequence[str]) -> str:
-    """A field of ONCE that a signature over ``names`` covers, and that is there again without being covered; or "".
+    """A field of ONCE that a signature over ``names`` covers and that occurs again without being covered; or "".
 
     Readers show one of them, and which one differs (RFC 6376 §8.15).
     """
@@ -197,9 +198,9 @@ def added_again(section: HeaderSection, names: Sequence[str]) -> str:
 
 
 def best(judged: Sequence[DkimSignature]) -> Result:
-    """The message's result, of one signature or more.
+    """The message's result from one or more signatures.
 
-    A signature of a domain that tests counts for nothing if it fails (RFC 6376 §3.6.1, t=y).
+    A failed signature of a domain in test mode is ignored (RFC 6376 §3.6.1, t=y).
     """
     results = [Result.NONE if one.testing and one.result is Result.FAIL else one.result for one in judged]
     return min(results, key=_BEST.index)

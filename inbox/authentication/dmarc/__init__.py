@@ -1,1 +1,1 @@
-"""DMARC (RFC 9989, and what RFC 7489 had besides): the policy that applies to a message, and its evaluation."""
+"""DMARC (RFC 9989, and features that only RFC 7489 has): discovery of the policy for a message, and its evaluation."""

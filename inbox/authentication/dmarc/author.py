@@ -1,12 +1,12 @@
-"""The Author Domain: the one domain that From names (RFC 9989 §5.3.1).
+"""The Author Domain: the only domain in From (RFC 9989 §5.3.1).
 
-The domain that is judged must be the one that a reader sees. Mail clients read malformed fields in different ways, so
+DMARC must judge the domain that a reader sees. Mail clients read malformed fields in different ways, so
 :func:`author_of` collects every domain that some client may show as the author's. If there is exactly one, it is the
-Author Domain, however badly the field is written; if there are several, none of them is judged, and none can pass.
+Author Domain, however malformed the field is; if there are several, DMARC judges none of them, and none can pass.
 
-A display name never counts: where one angle address ends the field, that address is the author's, whatever the name
-before it holds (``form@visitor.test <a@shop.test>``, which web forms and mailing lists send). A comma, a second angle
-bracket, or a quoted string or comment that has no end leaves open which part is the name. Then each part counts:
+A display name never counts: where one angle address ends the field, that address is the author's, regardless of the
+name before it (``form@visitor.test <a@shop.test>``, which web forms and mailing lists send). A comma, a second angle
+bracket, or an unterminated quoted string or comment makes it unclear which part is the name. Then each part counts:
 ``"ceo@bank.test <a@evil.test>`` names two domains, since some clients show the first one.
 """
 
@@ -23,22 +23,23 @@ from inbox.mail.addresslist import MISSING_DOMAIN, SYNTAX_ERROR, parse_addresses
 from inbox.mail.asides import QUOTED_PAIR, end_of_aside, with_closed_asides
 from inbox.mail.encoded import decode_value
 
-#: Spellings of one domain that are looked at; a field with more is not read any further.
+#: Spellings of one domain that are tried; a field with more is not read further.
 _SPELLINGS: Final = 20
 _DOMAIN_CHARACTERS: Final = 255
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SPACE: Final = rb"[ \t\r\n]"
-#: RFC 2047 §2; of the characters that a phrase (§5) may not hold only the "@", which real senders put there.
+#: RFC 2047 §2; of the characters that a phrase (§5) must not contain, only "@" is accepted, because real senders use
+#: it.
 _WORD: Final = rb'=\?[^?\s<>()",;:]{1,64}\?[bqBQ]\?[^?\s<>()",;:]*+\?='
 _ENCODED_WORD: Final = re.compile(_WORD)
-#: The same with what broken senders leave unencoded: clients differ in whether they decode it.
+#: The same with characters that broken senders leave unencoded: clients differ in whether they decode such words.
 _BROKEN_WORD: Final = re.compile(rb'=\?[^?\s<>()",;:]{1,64}\?[bqBQ]\?[^?"<>]*+\?=')
 #: An encoded-word where an address begins, which RFC 2047 §5 (3) forbids: some readers decode it, and show an address.
 _ENCODED_ADDRESS: Final = re.compile(rb"<[ \t\r\n]*+=\?")
 _NAME_BEGINS: Final = re.compile(rb'["(]|%b(?>(?:%b++%b)*)' % (_WORD, _SPACE, _WORD))
-#: Marks in the flattened field, which has no control characters of its own: a name that holds an "@", another name.
+#: Marks in the flattened field, which has no other control characters: a name with an "@", another name.
 _NAME_WITH_AT, _NAME = b"\x01", b"\x02"
-#: A name may precede the rest of the display name up to an angle bracket, or the "@" of a quoted local part.
+#: After a name may follow the rest of the display name up to an angle bracket, or the "@" of a quoted local part.
 _OF_AN_ADDRESS: Final = re.compile(rb"[^,;:<>@]*+<|[ \t\r\n]*+@")
 _OPENING: Final = re.compile(rb"<(?>(?:%b*+<)+)" % _SPACE)
 _CLOSING: Final = re.compile(rb">(?>(?:%b*+>)+)" % _SPACE)
@@ -50,23 +51,24 @@ _SEGMENT: Final = re.compile(rb"([^<>,;:]*+)([<>,;:]|\Z)")
 _DOMAIN: Final = re.compile(rb'\[[^\]]*+\]|[^\s<>()@,;:\\"\[\]\x01\x02]++')
 _LABELS: Final = re.compile(rb"[-.\w\x80-\xff]*+")
 _GLUE: Final = re.compile(rb"[ \t\r\n\x01\x02]++")
-#: Without these, a name can only be read as a name.
+#: Without these characters a name can only be read as a name.
 _SEPARATES: Final = re.compile(r"[<>,;]")
 _WRITTEN: Final = re.compile(r"@\s*+([-.\w]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """``domain`` is an A-label domain in lower case; empty if there is no single one, and then ``problem`` says why."""
+    """``domain`` is an A-label domain in lower case; empty if there is not exactly one; ``problem`` is the reason."""
 
     domain: str = ""
     problem: str = ""
 
 
 def author_of(fields: Sequence[bytes]) -> Author:
-    """The Author Domain of a message with these From fields (values as they came). Never fails; linear in their size.
+    """The Author Domain of a message with these From fields (raw values). Never fails; the cost is linear in their
+    size.
 
-    RFC 5322 §3.6 wants one field. Several addresses, and groups (RFC 6854), are allowed as long as all of them
+    RFC 5322 §3.6 requires one field. Several addresses, and groups (RFC 6854), are allowed as long as all of them
     have one domain.
     """
     if len(fields) != 1:
@@ -92,18 +94,18 @@ def author_of(fields: Sequence[bytes]) -> Author:
         return Author(problem="From names no domain")
     domain = domains.pop()
     if domain[0] == "[":
-        return Author(problem="From names an address literal and no domain")
+        return Author(problem="From names an address literal instead of a domain")
     return Author(domain)
 
 
 class MessageAuthor:
-    """The author of one message, found once whatever the number of tenants: 64 KB of comments take 50 ms."""
+    """The author of one message, computed once for all tenants: 64 KB of comments take 50 ms."""
 
     def __init__(self) -> None:
         self._author: Author | None = None
 
     def of(self, fields: Sequence[bytes]) -> Author:
-        """As :func:`author_of`; ``fields`` are always the same."""
+        """Like :func:`author_of`; ``fields`` must always be the same."""
         if self._author is None:
             self._author = author_of(fields)
         return self._author
@@ -112,7 +114,7 @@ class MessageAuthor:
 def a_labels(text: str) -> str:
     """A domain as lower-case A-labels, by IDNA 2008 (RFC 5891; RFC 9989 §5.3.1 points to RFC 5890 §2.3).
 
-    IDNA 2003 would make ``strasse`` of ``straße``, and so judge another domain than the one that is shown.
+    IDNA 2003 would map ``straße`` to ``strasse``, so DMARC would judge another domain than the displayed one.
 
     Raises:
         AddressError: ``text`` is not a domain.
@@ -131,8 +133,8 @@ def a_labels(text: str) -> str:
 
 
 class _Name(NamedTuple):
-    """A quoted string or encoded-words: the text, and how a reader shows it that undoes encoded-words before it looks
-    for addresses, or that knows no quoted pairs; empty if that makes no difference."""
+    """A quoted string or encoded-words: the text, and its form in readers that decode encoded-words before they look
+    for addresses, or that do not know quoted pairs; empty if both are equal."""
 
     text: str
     careless: str
@@ -149,7 +151,7 @@ class _Name(NamedTuple):
 
 
 def _domains(value: bytes) -> Iterator[str]:
-    """The domains of all addresses, and all else that a reader could take for the author's."""
+    """The domains of all addresses, and all others that a reader could take for the author's."""
     if _ENCODED_ADDRESS.search(value):
         raise AddressError("an encoded-word in the place of an address")
     if any(address.host is SYNTAX_ERROR for address in parse_addresses(_ENCODED_WORD.sub(b"=", value))):
@@ -184,7 +186,7 @@ def _flat(value: bytes, names: list[_Name]) -> bytes:
     while (found := _NAME_BEGINS.search(value, start)) is not None:
         end = found.end() if found[0][:1] == b"=" else end_of_aside(value, found.start())
         pieces.append(value[start : found.start()])
-        if end is None:  # No address is behind it, or the caller would have removed it.
+        if end is None:  # No address follows it, otherwise the caller would have removed it.
             return b"".join(pieces)
         start = end
         if found[0] == b"(":
@@ -206,13 +208,13 @@ def _in_names(text: bytes, names: list[_Name]) -> Iterator[str]:
         if _OF_AN_ADDRESS.match(text, mark.end()) is None:
             yield from _dotted(
                 name.text
-            )  # ``"ceo@bank.test", <a@evil.test>``: what is named is not the address behind it.
+            )  # ``"ceo@bank.test", <a@evil.test>``: the name is not the address that follows.
         else:
             yield from _within_name(name.careless)
 
 
 def _within_name(name: str) -> Iterator[str]:
-    """Domains of addresses that a display name becomes if its encoded-words, or quoted pairs, are undone too early:
+    """Domains of addresses that appear in a display name if encoded-words or quoted pairs are decoded too early:
     ``=?utf-8?q?=3Cceo=40bank.test=3E?= <a@evil.test>``."""
     if "@" not in name or not _SEPARATES.search(name):
         return
@@ -228,7 +230,7 @@ def _dotted(name: str) -> Iterator[str]:
 
 
 def _in_phrase(piece: bytes) -> Iterator[str]:
-    """The domain behind an "@" of a display name that is not quoted: some readers show it, with or without the white
+    """The domain after an "@" in an unquoted display name: some readers show it, with or without the white
     space in it. A single label is not a mail domain."""
     for text in (_tidy(piece), _GLUE.sub(b"", piece)):
         found = _LABELS.match(text)
@@ -239,7 +241,7 @@ def _in_phrase(piece: bytes) -> Iterator[str]:
 
 
 def _in_address(piece: bytes) -> Iterator[str]:
-    """The domain behind the "@" of an address."""
+    """The domain after the "@" of an address."""
     text = _tidy(piece)
     if not text:
         return

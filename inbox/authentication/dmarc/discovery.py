@@ -38,10 +38,10 @@ class Found:
 
 
 class Discovery:
-    """Look-ups for one message; no name is asked for twice.
+    """Look-ups for one message; no name is queried twice.
 
     Args:
-        suffixes: not asked anything by the tree walk alone.
+        suffixes: not used by the tree walk alone.
     """
 
     def __init__(self, dns: Resolver, method: Method, suffixes: PublicSuffixes) -> None:
@@ -54,18 +54,18 @@ class Discovery:
         """The record that ``domain`` itself publishes; None if it has none, or several (RFC 9989 §4.10 step 2).
 
         Raises:
-            DnsTemporary: there is no answer now.
+            DnsTemporary: no answer now.
         """
         if domain not in self._records:
             self._records[domain] = await self._ask(domain)
         return self._records[domain]
 
     async def policy(self, domain: str) -> Found | None:
-        """The record to be applied to mail from ``domain`` (RFC 9989 §4.10.1): its own, else its organizational
-        domain's, else its public suffix domain's.
+        """The record to be applied to mail from ``domain`` (RFC 9989 §4.10.1): its own record, otherwise its
+        organizational domain's, otherwise its public suffix domain's.
 
         Raises:
-            DnsTemporary: there is no answer now.
+            DnsTemporary: no answer now.
         """
         own = await self.record(domain)
         if own is not None:
@@ -85,7 +85,7 @@ class Discovery:
         """The organizational domain of a name (RFC 9989 §4.10.2).
 
         Raises:
-            DnsTemporary: there is no answer now.
+            DnsTemporary: no answer now.
         """
         if self._method is Method.PUBLIC_SUFFIX:
             return self._suffixes.organizational_domain(domain)
@@ -95,23 +95,24 @@ class Discovery:
         """False if the DNS says that there is no such name (NXDOMAIN; RFC 9989 Appendix A.4).
 
         Raises:
-            DnsTemporary: there is no answer now.
+            DnsTemporary: no answer now.
         """
         if (await self._dns.a(domain)).exists:
             return True
-        # An alias whose target is gone is answered like a name that is gone.
+        # An alias with a missing target gets the same answer as a missing name.
         return bool((await self._dns.cname(domain)).records)
 
     async def _ask(self, domain: str) -> Record | None:
         try:
             answer = await self._dns.txt(f"_dmarc.{domain}")
-        except NameUnfit:  # With the prefix it is longer than a name can be, so no record exists there.
+        except NameUnfit:  # With the prefix the name is too long, so no record exists there.
             return None
         records = [text for text in answer.records if is_record(text)]
         return parse_record(records[0]) if len(records) == 1 else None
 
     async def _walk(self, start: str) -> list[Found]:
-        """The records at ``start`` and above it, the longest name first, up to one that says what it is."""
+        """The records at ``start`` and above it, the longest name first, up to one with a ``psd`` tag that ends the
+        walk."""
         found: list[Found] = []
         for name in walked_names(start):
             record = await self.record(name)
@@ -134,7 +135,7 @@ class Discovery:
 
 
 def walked_names(start: str) -> Iterator[str]:
-    """The domains that a tree walk asks for, in its order: at most eight (RFC 9989 §4.10)."""
+    """The domains that a tree walk queries, in order: at most eight (RFC 9989 §4.10)."""
     yield start
     labels = start.split(".")
     for count in range(min(len(labels) - 1, DMARC_WALK_LABELS), 0, -1):

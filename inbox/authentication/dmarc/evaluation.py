@@ -1,8 +1,8 @@
-"""DMARC evaluation: the result for the domain in From, and the disposition that its policy asks for.
+"""DMARC evaluation: the result for the domain in From, and the disposition that its policy requests.
 
-A message passes if SPF or a DKIM signature passed for a domain that is aligned with From's (RFC 9989 §4.4). What could
-not be looked up makes the result temperror only where it could have made it pass: else a sender could escape a policy
-with a signature of any domain whose DNS never answers.
+A message passes if SPF or a DKIM signature passed for a domain that is aligned with From's (RFC 9989 §4.4). A failed
+look-up makes the result temperror only if it could have made it pass: otherwise a sender could evade a policy with a
+signature of any domain whose DNS never answers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TEST_MODE = "policy_test_mode"
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Inputs besides the From field: results of SPF and DKIM. None: that check did not finish."""
+    """Inputs besides the From field: results of SPF and DKIM. None: the check did not finish."""
 
     spf: SpfFact | None
     dkim: DkimFact | None
@@ -38,8 +38,8 @@ async def evaluate(
     """The result for one message; never fails.
 
     Args:
-        sample: 0 to 99, see :func:`sample_of`: whether ``pct`` leaves the message out.
-        seconds: for all look-ups together; they are made one behind the other, in zones of the author's choice.
+        sample: 0 to 99, see :func:`sample_of`: whether ``pct`` excludes the message.
+        seconds: for all look-ups together; they run one after another, in zones that the author chooses.
     """
     if not author.domain:
         return DmarcFact(Result.PERMERROR, "", reason=author.problem)
@@ -58,7 +58,7 @@ async def _evaluated(domain: str, checked: Checked, discovery: Discovery, sample
         if found.record.problem:
             return DmarcFact(Result.PERMERROR, domain, policy_domain=found.domain, reason=found.record.problem)
         policy = await _policy_for(domain, found, discovery)
-    except AnswerUnfit:  # Asking again would bring the same.
+    except AnswerUnfit:  # Asking again would give the same answer.
         return DmarcFact(Result.PERMERROR, domain, reason="an answer of the DNS about the policy is too large")
     except DnsError as error:
         return DmarcFact(Result.TEMPERROR, domain, reason=_with_spent("the policy could not be looked up", error.args))
@@ -66,7 +66,7 @@ async def _evaluated(domain: str, checked: Checked, discovery: Discovery, sample
 
 
 def sample_of(text: str) -> int:
-    """0 to 99, the same for the same text, and not to be foreseen by who does not know it."""
+    """0 to 99, the same for equal texts, and unpredictable without the text."""
     return int.from_bytes(blake2s(text.encode("utf-8", "replace"), digest_size=8).digest()) % 100
 
 
@@ -74,7 +74,7 @@ async def _policy_for(domain: str, found: Found, discovery: Discovery) -> Policy
     record = found.record
     if found.domain == domain:
         return record.p
-    # The look-up of the domain is made only if it makes a difference.
+    # The domain is looked up only if it makes a difference.
     return record.policy_below(exists=record.np is None or await discovery.exists(domain))
 
 
@@ -90,7 +90,7 @@ async def _judge(
     if result is not Result.FAIL:
         disposition = Policy.NONE
     elif policy is not Policy.NONE and (record.testing or sample >= record.pct):
-        # Once, also if both say so: t=y is what pct=0 was (RFC 9989 Appendix A.6).
+        # Once, even if both apply: t=y replaces pct=0 (RFC 9989 Appendix A.6).
         disposition, exception = policy.lowered, TEST_MODE if record.testing else SAMPLED_OUT
     return DmarcFact(
         result,
@@ -102,7 +102,7 @@ async def _judge(
         spf is Result.PASS,
         dkim is Result.PASS,
         exception,
-        "t=y" if exception == TEST_MODE else "",  # Reports in the form of RFC 7489 have no word for it.
+        "t=y" if exception == TEST_MODE else "",  # The report format of RFC 7489 has no value for it.
         record.published,
         reason,
     )
@@ -121,7 +121,7 @@ def _result(spf: Result, dkim: Result, checked: Checked) -> tuple[Result, str]:
 
 
 def _with_spent(text: str, reasons: Iterable[object]) -> str:
-    """``text``, and whether a budget of look-ups was spent: the sender can bring that about."""
+    """``text``, and a note if a budget of look-ups was spent, which the sender can cause."""
     return f"{text}: {SPENT}" if any(SPENT in str(reason) for reason in reasons) else text
 
 
@@ -140,7 +140,7 @@ def _dkim_identifiers(dkim: DkimFact | None) -> Iterator[tuple[str, Result]]:
 class _Alignment:
     """Alignment of identifiers with one Author Domain.
 
-    ``organizational_domain`` is the Author Domain's, empty while it was not needed.
+    ``organizational_domain`` is the Author Domain's, empty until it is needed.
     """
 
     def __init__(self, author: str, discovery: Discovery) -> None:
@@ -155,7 +155,7 @@ class _Alignment:
             for domain, result in dict.fromkeys(identifiers)
             if domain and result in {Result.PASS, Result.TEMPERROR}
         ]
-        # Equal domains need no look-ups, and those that passed come first: most messages are done with one of them.
+        # Equal domains need no look-ups, and those that passed come first: one of them is enough for most messages.
         wanted.sort(key=lambda each: (each[1] is not Result.PASS, each[0] != self._author))
         unsure = False
         for domain, result in wanted[:DMARC_IDENTIFIERS]:
@@ -174,7 +174,7 @@ class _Alignment:
         if not self.organizational_domain:
             self.organizational_domain = await self._discovery.organizational_domain(self._author)
         organizational = self.organizational_domain
-        # An organizational domain is the domain itself or above it: the others need no walk of their own.
+        # An organizational domain is the domain itself or above it: other domains need no tree walk.
         if domain != organizational and not domain.endswith(f".{organizational}"):
             return False
         return await self._discovery.organizational_domain(domain) == organizational

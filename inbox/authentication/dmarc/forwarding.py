@@ -1,8 +1,8 @@
 """Exemptions for mail that a forwarder or mailing list changed on its way: trusted sealers and named exceptions.
 
-Nothing that a stranger can write counts by itself. A host name counts if it leads back to the peer's address, a List-Id
-if the list's domain passed SPF or DKIM, and what a hop says to have found if it is in an intact ARC chain whose last
-sealers are trusted (RFC 8617 §7.2).
+Nothing that anyone can forge counts by itself. A host name counts if it resolves to the peer's address, a List-Id if
+the list's domain passed SPF or DKIM, and the results of a hop if they are in an intact ARC chain whose last sealers are
+trusted (RFC 8617 §7.2).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def matches(domain: str, patterns: Iterable[str]) -> bool:
 
 
 def pattern(text: str) -> str:
-    """A domain pattern as :func:`matches` takes it, from what an operator wrote.
+    """A domain pattern as :func:`matches` takes it, from the text of an operator.
 
     Raises:
         AddressError: it is neither a domain nor ``*.`` and one.
@@ -65,10 +65,10 @@ def checked_by(found: Sequence[results.MethodResult]) -> Checked:
 
 
 def dmarc_of(found: Sequence[results.MethodResult], domain: str) -> Result | None:
-    """The DMARC result in a field for mail from ``domain``; None without one, or with several.
+    """The DMARC result for mail from ``domain`` in a field; None if it has none or several.
 
-    A field that contradicts itself comes from a server that copies strangers' text, such as local parts in
-    comments, and one of the results may be a stranger's.
+    A contradictory field comes from a server that copies text of senders, such as local parts in comments, so one of
+    the results may be forged.
     """
     results = {each.known for each in found if each.method == "dmarc" and _domain(each.get("header.from")) == domain}
     return results.pop() if len(results) == 1 else None
@@ -87,9 +87,9 @@ def _domain(text: str) -> str:
 async def vouched(arc: ArcFact | None, domain: str, trusted: Sequence[str], discovery: Discovery) -> str:
     """The trusted ARC results for mail from ``domain``, as a comment for reports (RFC 8617 §7.2.2); empty without one.
 
-    The chain must be intact and cover From, nothing that it covers may have been added again, and its newest sealers
-    must be trusted. Of these, the first that had the
-    message is believed: that it passed DMARC there, or SPF or DKIM for an aligned domain.
+    The chain must be intact and cover From, no covered field may have been added again, and its newest sealers must be
+    trusted. The results of the earliest trusted sealer count: the message passed DMARC there, or SPF or DKIM for an
+    aligned domain.
     """
     if arc is None or arc.result is not Result.PASS or not arc.sets or "from" not in arc.sets[-1].covers or arc.added:
         return ""
@@ -103,7 +103,7 @@ async def vouched(arc: ArcFact | None, domain: str, trusted: Sequence[str], disc
         return ""
     if dmarc_of(field.results, domain) is not Result.PASS:
         if any(each.method == "dmarc" for each in field.results):
-            return ""  # That hop judged the message, and we know no better.
+            return ""  # That hop judged the message, and its result counts.
         again = await evaluate(Author(domain), checked_by(field.results), discovery, 0)
         if again.result is not Result.PASS:
             return ""
@@ -116,7 +116,7 @@ async def vouched(arc: ArcFact | None, domain: str, trusted: Sequence[str], disc
 
 @dataclass(frozen=True, slots=True)
 class Exemption:
-    """Whom a policy exempts. Each condition that is not empty must hold; of the entries of one, any.
+    """An exemption from a policy. Each condition that is not empty must hold, by any of its entries.
 
     ``from_domains``, ``hosts`` and ``sealers`` are patterns (:func:`matches`); ``lists`` are List-Ids in lower case.
     """
@@ -130,7 +130,7 @@ class Exemption:
 
     @property
     def kind(self) -> str:
-        """Its name in reports (RFC 9990 §3.1.1)."""
+        """The exemption's name in reports (RFC 9990 §3.1.1)."""
         if self.lists:
             return "mailing_list"
         return "trusted_forwarder" if self.networks or self.hosts or self.sealers else "local_policy"
@@ -152,7 +152,7 @@ async def exempts(exemption: Exemption, way: Way, dns: Resolver, discovery: Disc
     """Whether the exemption holds for a message.
 
     Raises:
-        DnsTemporary: there is no answer now.
+        DnsTemporary: no answer now.
     """
     if exemption.from_domains and not matches(way.domain, exemption.from_domains):
         return False
@@ -177,7 +177,7 @@ def _is_list(value: bytes, lists: Sequence[str], passing: Iterable[str]) -> bool
 
 
 async def _is_host(way: Way, hosts: Sequence[str], dns: Resolver) -> bool:
-    """A name counts only if its own addresses include the peer's: HELO and PTR records are the peer's word."""
+    """A name counts only if its own addresses include the peer's: the peer controls HELO and PTR records."""
     if matches(name := _domain(way.helo), hosts) and await _leads_to(name, way.peer, dns):
         return True
     for name in (await dns.ptr(way.peer)).records[:DMARC_PEER_NAMES]:

@@ -1,4 +1,4 @@
-"""Organizational domains by the public suffix list (RFC 7489 §3.2), as it is in the wheel of publicsuffixlist."""
+"""Organizational domains by the public suffix list (RFC 7489 §3.2) of the package publicsuffixlist."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class SuffixList(Protocol):
 
 
 class PublicSuffixes:
-    """Answers from the list, which is read when the first question comes (40 ms, 10 MB).
+    """Answers from the list, which is loaded on first use (40 ms, 10 MB).
 
     Args:
-        load: where the list comes from.
+        load: returns the list.
     """
 
     def __init__(self, load: Callable[[], SuffixList]) -> None:
@@ -32,7 +32,7 @@ class PublicSuffixes:
         return self._suffixes().privatesuffix(domain) or domain
 
     def is_public(self, domain: str) -> bool:
-        """Whether unrelated parties register domains below this one."""
+        """Whether unrelated parties can register domains below this one."""
         return self._suffixes().is_public(domain)
 
     def _suffixes(self) -> SuffixList:
@@ -43,14 +43,14 @@ class PublicSuffixes:
 
 @lru_cache(maxsize=1)
 def _shipped_list() -> SuffixList:
-    # Imported here: only who uses the list pays for it.
+    # Imported here: only users of the list pay for it.
     from publicsuffixlist import PublicSuffixList
 
     return PublicSuffixList()
 
 
 def shipped() -> PublicSuffixes:
-    """The list of the installed publicsuffixlist, read once for all who ask for it."""
+    """The list of the installed publicsuffixlist, loaded once per process."""
     return PublicSuffixes(_shipped_list)
 
 

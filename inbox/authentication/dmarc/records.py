@@ -1,8 +1,8 @@
 """DMARC policy records (RFC 9989 §4.7, RFC 7489 §6.3), parsed in one pass.
 
-Unknown tags are ignored. A tag whose value is malformed counts as absent, and so does one that is there twice, since a
+Unknown tags are ignored. A tag whose value is malformed counts as absent, and so does a repeated one, because a
 tag list must not repeat a name (RFC 6376 §3.2). The consequences of a malformed ``p``, ``sp`` or ``np`` are in RFC
-9989 §4.10.1: with an address for reports the record asks for nothing (``p=none``), without one it is not a policy.
+9989 §4.10.1: with an address for reports the record counts as ``p=none``, without one it is not a policy.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _VALUES: Final[Mapping[str, re.Pattern[str]]] = MappingProxyType(
         "rf": re.compile(r"[a-z0-9]+(?:[ \t]*:[ \t]*[a-z0-9]+){0,7}"),
     }
 )
-#: Records that stay parsed: the same few hundred are asked for all day. At most 6 MB.
+#: Cached parsed records: the same few hundred are looked up all day. At most 6 MB.
 _REMEMBERED: Final = 512
 _URI_TAGS: Final = frozenset({"rua", "ruf"})
 _POLICY_TAGS: Final = ("p", "sp", "np")
 
 
 class Policy(StrEnum):
-    """Dispositions that a domain may ask for, the mildest first (RFC 9989 §4.7, ``p``)."""
+    """Dispositions that a domain can request, the mildest first (RFC 9989 §4.7, ``p``)."""
 
     NONE = "none"
     QUARANTINE = "quarantine"
@@ -58,17 +58,17 @@ class Policy(StrEnum):
 
     @property
     def lowered(self) -> Policy:
-        """One step milder: what applies in test mode (RFC 9989 §4.7, ``t``), and to mail that ``pct`` leaves out
+        """One step milder: applies in test mode (RFC 9989 §4.7, ``t``), and to mail that ``pct`` leaves out
         (RFC 7489 §6.6.4)."""
         return Policy.QUARANTINE if self is Policy.REJECT else Policy.NONE
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record as it counts: defaults filled in. ``sp`` and ``np`` are None if they are absent.
+    """A record with defaults filled in. ``sp`` and ``np`` are None if they are absent.
 
-    ``published`` has the tags that are there and well-formed, in the record's order, values normalised. ``problem`` is
-    not empty if the record is no policy that could be applied, and says why; it then still is one for the tree walk.
+    ``published`` has the well-formed tags, in the record's order, values normalised. ``problem`` is the reason why the
+    record is not a usable policy, or empty; the tree walk still uses such a record.
     """
 
     p: Policy = Policy.NONE
@@ -165,7 +165,7 @@ def _uris(value: str | None) -> tuple[tuple[str, str], ...]:
 def _published(
     tags: Mapping[str, str], rua: tuple[tuple[str, str], ...], ruf: tuple[tuple[str, str], ...]
 ) -> tuple[tuple[str, str], ...]:
-    # With the size limits: reports are sent, and honour them, long after the record was read.
+    # With the size limits: reports, which honour them, are sent long after the record was read.
     lists = {name: ",".join(f"{uri}{limit}" for uri, limit in uris) for name, uris in (("rua", rua), ("ruf", ruf))}
     shown = {name: lists.get(name, value) for name, value in tags.items()}
     return tuple((name, value) for name, value in {"p": "none", **shown}.items() if value)

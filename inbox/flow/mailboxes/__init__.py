@@ -1,8 +1,8 @@
 """Use cases over mailboxes, for every protocol and page that shows them: IMAP, POP3, JMAP, admin pages and commands.
 
-``resolver`` leads from a name to a mailbox and the user's rights, ``names`` has the commands about mailboxes as such,
-``messages`` those about what is in them, ``holdings`` and ``quarantine`` what an administrator sees. Servers import
-these and not the store; the values that they need are listed here.
+``resolver`` maps a name to a mailbox and the user's rights, ``names`` has the commands on mailboxes themselves,
+``messages`` those on their messages, ``holdings`` and ``quarantine`` are for administrators. Servers import these
+instead of the store; this module exports the types that they need.
 """
 
 from inbox.flow.mailboxes.errors import NameRefused, NoSuchMailbox, NotPermitted, SpecialUseTaken

@@ -1,7 +1,7 @@
-"""The messages of a mailbox in memory: uids and flags, 5 octets a message, and what changes them.
+"""The messages of a mailbox in memory: uids and flags, 5 octets per message, and the operations that change them.
 
-A session keeps one for weeks, and mailboxes are large: it shares the arrays of the listing that it was made of with
-other sessions until it has to change them.
+A session keeps this for weeks, and mailboxes are large: it shares the arrays of the listing it was made from with other
+sessions until it has to change them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from inbox.store.ports.messages import Entry, MailboxChanges
 
 
 class Contents:
-    """A mailbox's messages as one reader knows them. Messages that others expunged stay until :meth:`drop_gone`.
+    """The messages of a mailbox as one reader knows them. Messages that other sessions expunged stay until
+    :meth:`drop_gone`.
 
     Args:
-        listing: the messages; changes are asked for from its modseq on.
+        listing: the messages; the reader asks for changes after its modseq.
     """
 
     def __init__(self, listing: Listing) -> None:
@@ -41,12 +42,12 @@ class Contents:
     # -- which messages
 
     def index(self, uid: int) -> int | None:
-        """The place of ``uid``, counted from 0; None if the reader does not know it."""
+        """The index of ``uid``, counted from 0; None if the reader does not know it."""
         place = bisect_left(self.uids, uid)
         return place if place < len(self.uids) and self.uids[place] == uid else None
 
     def indices(self, uids: list[int]) -> Sequence[int]:
-        """The places of ``uids``, all of which the reader knows, ascending."""
+        """The indices of ``uids``, ascending. The reader must know all of them."""
         if not uids:
             return ()
         first = bisect_left(self.uids, uids[0])
@@ -55,7 +56,7 @@ class Contents:
         return [bisect_left(self.uids, uid, first) for uid in uids]
 
     def gone(self, uid: int) -> bool:
-        """True if it was expunged, and is still in here."""
+        """True if the message was expunged and is still listed here."""
         return uid in self._gone
 
     @property
@@ -80,7 +81,7 @@ class Contents:
         return next((place for place, state in enumerate(self._states) if state in unseen), None)
 
     def update(self, entry: Entry) -> bool:
-        """Takes over a message's flags; True if they are not those that were known."""
+        """Stores the flags of a message; True if they changed."""
         place = self.index(entry.uid)
         if place is None:
             return False
@@ -92,25 +93,25 @@ class Contents:
         return True
 
     def follow(self, modseq: int) -> None:
-        """Notes that all changes with this modseq, which the reader itself has made, are in here.
+        """Notes that this object contains all changes with this modseq, which the reader itself made.
 
-        They need not be asked for, unless others made changes before them.
+        The reader need not ask for them, unless other sessions made changes before them.
         """
         if modseq == self.modseq + 1:
             self.modseq = modseq
 
     def listing(self) -> Listing:
-        """The messages as others may share them, when none of them is gone."""
+        """A listing that other sessions may share. No message in it may be gone."""
         self._shared = True
         return Listing(self.modseq, self.uids, self._states, tuple(self._marks.marks))
 
-    # -- what others did
+    # -- changes by other sessions
 
     def apply(self, changes: MailboxChanges) -> tuple[list[int], int]:
-        """Takes over what happened in the mailbox; expunges wait for :meth:`drop_gone`.
+        """Applies changes of the mailbox; expunged messages stay until :meth:`drop_gone`.
 
         Returns:
-            The places whose flags the reader does not know, and how many messages are new at the end.
+            The places whose flags changed for the reader, and the number of new messages at the end.
         """
         altered: list[int] = []
         new = 0
@@ -130,7 +131,7 @@ class Contents:
         self._gone.update(uid for uid in uids if self.index(uid) is not None)
 
     def drop_gone(self) -> list[int]:
-        """Removes the messages that are gone; returns the places that they had, from the highest to the lowest."""
+        """Removes the messages that are gone; returns their former places, from the highest to the lowest."""
         gone = self.indices(sorted(self._gone))
         if gone:
             kept = bytearray(b"\x01") * len(self.uids)
@@ -152,7 +153,7 @@ class Contents:
         return True
 
     def _own(self) -> None:
-        """Makes the arrays its own before it changes them, with room for all numbers of states."""
+        """Copies the shared arrays before a change, wide enough for all state numbers."""
         if self._shared:
             self.uids, self._states = self.uids[:], self._states[:]
             self._shared = False

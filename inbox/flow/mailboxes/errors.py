@@ -1,4 +1,4 @@
-"""Refusals of the use cases. ``said`` is for the user; each server maps the classes to its own codes."""
+"""Refusals of the use cases. ``said`` is the text for the user; each server maps the classes to its own codes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from inbox.base.errors import InboxError, NotFound
 
 
 class NoSuchMailbox(NotFound):
-    """The user sees no mailbox of this name or id, whether or not there is one."""
+    """No mailbox of this name or id is visible to the user, whether or not one exists."""
 
     said = "No such mailbox"
 
@@ -14,11 +14,11 @@ class NoSuchMailbox(NotFound):
 class NotPermitted(InboxError):
     """The user sees the mailbox, but lacks a right to it (RFC 5530: NOPERM)."""
 
-    code, status, said = 550, "5.7.1", "You do not have the right to do this with this mailbox"
+    code, status, said = 550, "5.7.1", "Permission denied for this mailbox"
 
 
 class NameRefused(InboxError):
-    """A mailbox cannot have this name, or cannot lose the one that it has."""
+    """A mailbox cannot have this name, or its name cannot be changed or deleted."""
 
     code, status = 550, "5.3.0"
 
@@ -28,7 +28,7 @@ class NameRefused(InboxError):
 
 
 class SpecialUseTaken(InboxError):
-    """The special use does not exist here, or another mailbox has it (RFC 6154 §3: USEATTR)."""
+    """The special use is not supported, or another mailbox has it (RFC 6154 §3: USEATTR)."""
 
     code, status = 550, "5.3.0"
 

@@ -6,7 +6,7 @@ import contextlib
 from typing import NamedTuple
 
 from inbox.base.errors import NotFound
-from inbox.mail.tenancy import Account, Mailbox, Organization
+from inbox.mail.tenancy import Account, Mailbox, Tenant
 from inbox.store.ports import Accounts, Mailboxes
 from inbox.store.ports.mailboxes import MailboxStatus
 
@@ -28,9 +28,9 @@ class Holdings:
 
     async def of_account(self, account: Account) -> list[Holding]:
         """The mailboxes of one account, by name."""
-        return await self._of(account.address, account.organization, account.id)
+        return await self._of(account.address, account.tenant, account.id)
 
-    async def of_tenant(self, tenant: Organization) -> list[Holding]:
+    async def of_tenant(self, tenant: Tenant) -> list[Holding]:
         """The mailboxes of all accounts of a tenant, then its own: the quarantine."""
         found: list[Holding] = []
         for account in await self._accounts.all(tenant.id):
@@ -40,6 +40,6 @@ class Holdings:
     async def _of(self, owner: str, tenant: str, account: str | None) -> list[Holding]:
         found: list[Holding] = []
         for mailbox in await self._mailboxes.all(tenant, account):
-            with contextlib.suppress(NotFound):  # it was deleted a moment ago
+            with contextlib.suppress(NotFound):  # deleted a moment ago
                 found.append(Holding(owner, mailbox, await self._mailboxes.status(tenant, mailbox.id)))
         return found

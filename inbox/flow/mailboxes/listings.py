@@ -1,4 +1,4 @@
-"""Listings of mailboxes that were opened lately: the next one who opens one reads only what has changed."""
+"""Cache of listings of recently opened mailboxes: the next session that opens one reads only the changes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from inbox.mail.tenancy import Mailbox
 from inbox.store.listing import Listing
 from inbox.store.ports import Messages
 
-#: Changes that are sooner read again as part of the whole mailbox.
+#: With more changes than this, reading the whole mailbox again is faster.
 _MANY: Final = 5000
 
 
 class Listings:
     """The listings of one process.
 
-    A listing says at which modseq it holds, so that one that is kept is never wrong, only old: what happened since is
-    asked for, as each session does. Sessions of one mailbox share its memory.
+    A listing names the modseq at which it is valid, so a kept one is never wrong, only old: the caller asks for later
+    changes, as each session does. Sessions of one mailbox share its memory.
 
     Args:
-        octets: how much may be kept.
+        octets: size of all kept listings.
     """
 
     def __init__(self, messages: Messages, octets: int = IMAP_LISTINGS_OCTETS) -> None:
@@ -32,11 +32,11 @@ class Listings:
         self._kept: OrderedDict[tuple[str, str], Listing] = OrderedDict()
 
     async def of(self, mailbox: Mailbox, modseq: int) -> Listing:
-        """The mailbox as it was at ``modseq``, its newest as far as the caller knows, or later. Raises NotFound."""
-        key = (mailbox.organization, mailbox.id)
+        """The mailbox as of ``modseq`` (the newest that the caller knows) or later. Raises NotFound."""
+        key = (mailbox.tenant, mailbox.id)
         known = self._kept.get(key)
         if known is None or modseq < known.modseq or modseq > known.modseq + _MANY:
-            # A modseq that went back: another session was quicker, or the database is one that was restored.
+            # The modseq went back: another session was faster, or the database was restored from a backup.
             listing = await self._messages.listing(*key)
         elif modseq == known.modseq:
             listing = known

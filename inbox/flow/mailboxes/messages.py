@@ -1,7 +1,7 @@
 """Messages of a mailbox: read, watch, append, change flags, copy, move, expunge.
 
-Each call is one command of a client, for many messages at once: rights are checked once for each call, and what the
-store yields is passed on as it is. Long changes run in steps of the store, between which other users get their turn.
+Each call is one command of a client, for many messages at once: it checks rights once, and passes on what the store
+yields. Long changes run in steps of the store, between which other users get their turn.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from inbox.store.ports.messages import Column, Entry, MailboxChanges, Placed, St
 
 
 class Opened(NamedTuple):
-    """A mailbox at the moment when a user opens it; the listing may be newer than the status."""
+    """A mailbox as of the moment a user opens it; the listing may be newer than the status."""
 
     status: MailboxStatus
     listing: Listing
@@ -53,28 +53,28 @@ class MailboxMessages:
         """The counters and the list of messages."""
         access.need(Rights.READ)
         mailbox = access.mailbox
-        status = await self._mailboxes.status(mailbox.organization, mailbox.id)
+        status = await self._mailboxes.status(mailbox.tenant, mailbox.id)
         return Opened(status, await self._listings.of(mailbox, status.modseq))
 
     def watch(self, access: Access) -> Subscription:
-        """Wakes its owner when the mailbox may have changed. The caller closes it."""
+        """A subscription that wakes its owner when the mailbox may have changed. The caller must close it."""
         access.need(Rights.READ)
         return self._changes.subscribe([access.mailbox.id])
 
     async def changes(self, access: Access, since: int) -> MailboxChanges:
         """Changes after the modseq ``since``."""
         access.need(Rights.READ)
-        return await self._messages.changes(access.mailbox.organization, access.mailbox.id, since)
+        return await self._messages.changes(access.mailbox.tenant, access.mailbox.id, since)
 
     async def claim_recent(self, access: Access) -> int:
-        """The first uid that no session was informed of as recent; later calls return later ones."""
+        """The first uid that no session has received as recent; later calls return later ones."""
         access.need(Rights.READ)
-        return await self._messages.claim_recent(access.mailbox.organization, access.mailbox.id)
+        return await self._messages.claim_recent(access.mailbox.tenant, access.mailbox.id)
 
     def columns(self, access: Access, uids: Sequence[int], names: Sequence[Column]) -> AsyncIterator[list[Row]]:
         """Pages of rows, as ``Messages.columns`` of the store yields them."""
         access.need(Rights.READ)
-        return self._messages.columns(access.mailbox.organization, access.mailbox.id, uids, names)
+        return self._messages.columns(access.mailbox.tenant, access.mailbox.id, uids, names)
 
     def reader(self, row: Row) -> MessageReader:
         """Reads the message of a row that begins with the columns of :data:`inbox.flow.mailboxes.reader.READER`."""
@@ -91,7 +91,7 @@ class MailboxMessages:
         keywords: tuple[str, ...],
         internal_date: float | None,
     ) -> Placed:
-        """Judges and files a message. Flags that the user may not set are left out (RFC 4314 §4).
+        """Judges and files a message. Flags that the user may not set are omitted (RFC 4314 §4).
 
         Raises:
             InboxError: a hook refused the message, or storage failed.
@@ -103,32 +103,31 @@ class MailboxMessages:
         )
 
     async def copy(self, source: Access, uids: Sequence[int], target: Access) -> list[tuple[int, int]]:
-        """Copies all messages or none. Returns (old uid, new uid), by old uid; uids that do not exist are left out."""
+        """Copies all messages or none. Returns (old uid, new uid), sorted by old uid; uids that do not exist are
+        skipped."""
         source.need(Rights.READ)
         return await self._transfer(source, uids, target, move=False)
 
     async def move(self, source: Access, uids: Sequence[int], target: Access) -> list[tuple[int, int]]:
-        """Moves messages, each of them whole. Returns (old uid, new uid), by old uid."""
+        """Moves messages, each atomically. Returns (old uid, new uid), sorted by old uid."""
         source.need(Rights.READ | Rights.DELETE_MESSAGES | Rights.EXPUNGE)
         return await self._transfer(source, uids, target, move=True)
 
     async def _transfer(
         self, source: Access, uids: Sequence[int], target: Access, *, move: bool
     ) -> list[tuple[int, int]]:
-        # The flags go along, so the user must be allowed to set all of them there.
+        # Flags are copied, so the user must be allowed to set all of them in the target mailbox.
         target.need(Rights.INSERT | Rights.SEEN | Rights.WRITE | Rights.DELETE_MESSAGES)
-        return await self._messages.copy(
-            source.mailbox.organization, source.mailbox.id, uids, target.mailbox.id, move=move
-        )
+        return await self._messages.copy(source.mailbox.tenant, source.mailbox.id, uids, target.mailbox.id, move=move)
 
     # -- changing
 
     def store(
         self, access: Access, uids: Sequence[int], mode: StoreMode, flags: int, keywords: tuple[str, ...] = ()
     ) -> AsyncIterator[StoreStep]:
-        """Changes flags; yields each step once it is durable, and does not go on before the next one is asked for.
+        """Changes flags; yields each step once it is durable, and starts the next step only when it is requested.
 
-        A user who may change some of the flags changes these (RFC 4314 §4).
+        If the user may change only some of the flags, only these change (RFC 4314 §4).
         """
         rights = access.rights
         if not changes_all_flags(rights):
@@ -139,13 +138,13 @@ class MailboxMessages:
             flags, keywords = flags & allowed, known
             if mode == "set":
                 return self._replace(access, uids, flags, keywords)
-        return self._messages.storing(access.mailbox.organization, access.mailbox.id, uids, mode, flags, keywords)
+        return self._messages.storing(access.mailbox.tenant, access.mailbox.id, uids, mode, flags, keywords)
 
     async def _replace(
         self, access: Access, uids: Sequence[int], flags: int, keywords: tuple[str, ...]
     ) -> AsyncIterator[StoreStep]:
-        """Replaces those flags that the user may change: adds what it asks for, then removes the others of them."""
-        tenant, mailbox = access.mailbox.organization, access.mailbox.id
+        """Replaces the flags that the user may change: adds the requested ones, then removes the others."""
+        tenant, mailbox = access.mailbox.tenant, access.mailbox.id
         others: tuple[str, ...] = ()
         if Rights.WRITE in access.rights:
             status = await self._mailboxes.status(tenant, mailbox)
@@ -159,15 +158,15 @@ class MailboxMessages:
             yield step
 
     async def mark_seen(self, access: Access, uids: Sequence[int]) -> list[Entry]:
-        """Sets ``\\Seen``, and returns the messages as they are now. Without the right to, it does nothing: FETCH of a
-        body does not fail for that (RFC 4314 §4)."""
+        """Sets ``\\Seen``, and returns the updated messages. Does nothing if the user lacks the right: FETCH of a body
+        does not fail because of that (RFC 4314 §4)."""
         if Rights.SEEN not in access.rights:
             return []
         mailbox = access.mailbox
-        entries, _ = await self._messages.store(mailbox.organization, mailbox.id, uids, "add", Flag.SEEN)
+        entries, _ = await self._messages.store(mailbox.tenant, mailbox.id, uids, "add", Flag.SEEN)
         return entries
 
     async def expunge(self, access: Access, uids: Sequence[int] | None = None) -> list[int]:
-        """Removes messages that have ``\\Deleted``, of these uids or of all; returns their uids."""
+        """Removes messages that have ``\\Deleted``, among these uids or all; returns their uids."""
         access.need(Rights.EXPUNGE)
-        return await self._messages.expunge(access.mailbox.organization, access.mailbox.id, uids)
+        return await self._messages.expunge(access.mailbox.tenant, access.mailbox.id, uids)

@@ -1,4 +1,5 @@
-"""The quarantine of a tenant, for its administrator: list, release, delete. No user reaches it (``resolver``)."""
+"""The quarantine of a tenant, for its administrator: list, release, delete. Users have no access to it
+(``resolver``)."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from inbox.base.clock import Clock
 from inbox.base.errors import NotFound
 from inbox.flow.trace import transaction_of
 from inbox.identity.directory import AddressDirectory
-from inbox.mail.tenancy import QUARANTINE, Account, Mailbox, Organization
+from inbox.mail.tenancy import QUARANTINE, Account, Mailbox, Tenant
 from inbox.store.ports import Database
 from inbox.store.ports.messages import StoredMessage
 
@@ -17,7 +18,7 @@ from inbox.store.ports.messages import StoredMessage
 class Quarantined(NamedTuple):
     """One quarantined copy."""
 
-    tenant: Organization
+    tenant: Tenant
     mailbox: Mailbox
     message: StoredMessage
 
@@ -27,12 +28,12 @@ class Quarantined(NamedTuple):
 
     @property
     def sender(self) -> str:
-        """The address of the envelope, or those of the From field."""
+        """The envelope sender, or the addresses of the From field."""
         return self.message.email.sender_address or ", ".join(self.message.email.from_)
 
     @property
     def decision(self) -> str:
-        """The id of the decision record that says why it is here."""
+        """The id of the decision record that explains why the copy is quarantined."""
         return transaction_of(self.message.prepended)
 
 
@@ -45,17 +46,17 @@ class Quarantine:
         self._messages = database.messages
         self._directory = AddressDirectory(database.tenants, database.accounts, clock)
 
-    async def tenants(self, name: str | None = None) -> list[Organization]:
+    async def tenants(self, name: str | None = None) -> list[Tenant]:
         """The tenant of this name, or all of them. Raises NotFound."""
         if name is None:
-            return await self._tenants.organizations()
-        found = await self._tenants.organization(name)
+            return await self._tenants.all()
+        found = await self._tenants.by_name(name)
         if found is None:
             raise NotFound(f"no tenant {name}")
         return [found]
 
-    async def of(self, tenant: Organization) -> AsyncIterator[Quarantined]:
-        """All that a tenant has in quarantine, by uid, without the header sections."""
+    async def of(self, tenant: Tenant) -> AsyncIterator[Quarantined]:
+        """All quarantined copies of a tenant, sorted by uid, without their header sections."""
         mailbox = await self._mailboxes.by_name(tenant.id, None, QUARANTINE)
         if mailbox is None:
             return
@@ -63,7 +64,7 @@ class Quarantine:
         async for message in self._messages.fetch(tenant.id, mailbox.id, uids, texts=False):
             yield Quarantined(tenant, mailbox, message)
 
-    async def find(self, tenant: Organization, uid: int) -> Quarantined:
+    async def find(self, tenant: Tenant, uid: int) -> Quarantined:
         """One quarantined copy. Raises NotFound."""
         mailbox = await self._mailboxes.by_name(tenant.id, None, QUARANTINE)
         if mailbox is not None:
@@ -75,7 +76,7 @@ class Quarantine:
         """Delivers a copy into the INBOX of its recipient, and returns the recipient's account.
 
         Raises:
-            NotFound: the recipient's address leads to no account of the tenant any more, or the copy is gone.
+            NotFound: the recipient's address no longer leads to an account of the tenant, or the copy is gone.
         """
         account = await self._recipient(held)
         inbox = await self._mailboxes.by_name(held.tenant.id, account.id, "INBOX")
@@ -85,15 +86,16 @@ class Quarantine:
         return account
 
     async def delete(self, held: Quarantined) -> None:
-        """Deletes a copy; one that is gone already is no error."""
+        """Deletes a copy; it is not an error if the copy is gone already."""
         await self._messages.remove(held.tenant.id, held.mailbox.id, [held.uid])
 
     async def _recipient(self, held: Quarantined) -> Account:
-        """The account that the copy was for: its own address, or what the address leads to now."""
+        """The account for which the copy was quarantined: the one with the recipient's address, or to which the address
+        leads now."""
         address = held.message.recipient or ""
         hosted = await self._tenants.domain(address.rpartition("@")[2])
-        if hosted is not None and hosted.organization.id == held.tenant.id:
+        if hosted is not None and hosted.tenant.id == held.tenant.id:
             accounts, _ = await self._directory.accounts(hosted, address)
             if accounts:
                 return accounts[0]
-        raise NotFound(f"{address or 'its recipient'} leads to no account of {held.tenant.name} any more")
+        raise NotFound(f"{address or 'its recipient'} no longer leads to an account of {held.tenant.name}")

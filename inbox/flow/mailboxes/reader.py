@@ -1,4 +1,4 @@
-"""Read one mailbox's copy of a message: the fields that are put in front of it, then the shared blob."""
+"""Reader of one mailbox's copy of a message: its prepended fields, then the shared blob."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from inbox.base.errors import StoreError
 from inbox.store.ports import Blobs
 from inbox.store.ports.messages import Column
 
-#: Octets of a message that are read from the blob at a time.
+#: Octets read from the blob at a time.
 PIECE: Final = 256 * 1024
-#: Messages, and octets of them, that are read at the same time.
+#: Number of messages, and their octets, that are read concurrently.
 _AHEAD: Final = 16
 _AHEAD_OCTETS: Final = 1024 * 1024
 
-#: One message of ``MailboxMessages.columns``: its uid, then the columns that were asked for.
+#: One message of ``MailboxMessages.columns``: its uid, then the requested columns.
 Row = tuple[Any, ...]
-#: Columns that a row has to begin with, behind the uid, for :class:`MessageReader` and :func:`batches`.
+#: Columns with which a row must begin, after the uid, for :class:`MessageReader` and :func:`batches`.
 READER: Final[tuple[Column, ...]] = ("size", "prepended", "header_block", "sections", "blob_path")
 
 
 async def batches(pages: AsyncIterator[list[Row]], pieces: int) -> AsyncIterator[list[Row]]:
-    """Groups of messages whose blobs are read at the same time: each read takes long, above all from S3.
+    """Groups messages whose blobs are read concurrently, because each read takes long, above all from S3.
 
     ``pieces`` is how many pieces of each message the caller holds at once. A group has at most :data:`_AHEAD_OCTETS`
     of them, or one message.
@@ -42,13 +42,13 @@ async def batches(pages: AsyncIterator[list[Row]], pieces: int) -> AsyncIterator
 
 
 class MessageReader:
-    """A message in one mailbox. Its header section comes from the database, all else from the blob.
+    """A message in one mailbox. Its header section comes from the database, everything else from the blob.
 
     Attributes:
-        size: octets of the message.
-        head: the header section, with its empty line.
-        prepended: octets in front of the blob.
-        sections: the table of parts; its offsets do not count what is prepended (``inbox.mail.sections``).
+        size: size of the message in octets.
+        head: the header section, including its empty line.
+        prepended: number of octets in front of the blob.
+        sections: the table of parts; its offsets do not include the prepended octets (``inbox.mail.sections``).
     """
 
     __slots__ = ("_blob_path", "_blobs", "head", "prepended", "sections", "size")
@@ -66,7 +66,7 @@ class MessageReader:
         """``length`` octets from ``offset``.
 
         Raises:
-            StoreError: they are not there.
+            StoreError: the blob has fewer octets.
         """
         head = self.head
         if offset + length <= len(head):
@@ -79,5 +79,5 @@ class MessageReader:
         return beginning + rest
 
     async def in_blob(self, start: int, end: int) -> bytes:
-        """Octets of the blob. Raises StoreError: they are not there."""
+        """Octets of the blob. Raises StoreError: the blob has fewer octets."""
         return await self.read(self.prepended + start, end - start)

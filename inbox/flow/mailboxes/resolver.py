@@ -1,7 +1,7 @@
-"""From a mailbox name, as a user writes it, to the mailbox and the user's rights to it.
+"""Resolution of a mailbox name, as a user writes it, to the mailbox and the user's rights to it.
 
-Every use case begins here, so a mailbox that a resolver does not return does not exist for its user: no name, no id
-and no target of COPY leads to the tenant's quarantine.
+Every use case begins here, so a mailbox that the resolver does not return does not exist for the user: no name, id or
+target of COPY resolves to the tenant's quarantine.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from inbox.store.ports import Mailboxes
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A mailbox as one user reaches it.
+    """A mailbox as one user accesses it.
 
     Attributes:
-        name: what the user calls it. The owner of a shared mailbox knows it by another name, ``mailbox.name``.
+        name: the name under which the user sees it. The owner of a shared mailbox sees another name, ``mailbox.name``.
     """
 
     mailbox: Mailbox
@@ -37,12 +37,12 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The namespace that a name belongs to, whether or not a mailbox has the name.
+    """The namespace to which a name belongs, whether or not a mailbox has the name.
 
     Attributes:
         tenant, account: ids of the owner of the namespace.
-        name: what the owner calls it.
-        rights: the user's rights to what lies above it.
+        name: the name as the owner sees it.
+        rights: the user's rights to the level above it.
     """
 
     tenant: str
@@ -58,25 +58,25 @@ class Place:
 
 
 class Resolver(Protocol):
-    """Finds the mailboxes that there are for a user. Names are as in :class:`inbox.store.ports.Mailboxes`."""
+    """Finds the mailboxes of a user. Names are as in :class:`inbox.store.ports.Mailboxes`."""
 
     async def all(self, user: Identity) -> list[Access]:
         """Every mailbox to which the user has a right."""
         ...
 
     async def named(self, user: Identity, name: str) -> Access | None:
-        """The mailbox of this name; None if there is none for this user."""
+        """The mailbox of this name; None if this user has none."""
         ...
 
     async def by_id(self, user: Identity, mailbox: str) -> Access | None:
-        """The mailbox with this id; None if there is none for this user."""
+        """The mailbox with this id; None if this user has none."""
         ...
 
     async def place(self, user: Identity, name: str) -> Place:
         """The place where a mailbox of this name is, or would be created.
 
         Raises:
-            NameRefused: the name is in no namespace in which mailboxes can be created.
+            NameRefused: mailboxes cannot be created in the namespace of this name.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Rights of a user to a mailbox (RFC 4314 §2.1), and which flags they allow it to change."""
+"""Rights of a user to a mailbox (RFC 4314 §2.1), and the flags that each of them allows to change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from inbox.mail.flags import Flag
 
 
 class Rights(EnumFlag):
-    """A set of rights. The comment at each is its letter in ACL commands."""
+    """A set of rights. The comment of each names its letter in ACL commands."""
 
     #: ``l``: the mailbox exists for the user: LIST, SUBSCRIBE.
     LOOKUP = auto()
@@ -22,7 +22,7 @@ class Rights(EnumFlag):
     WRITE = auto()
     #: ``i``: APPEND, and COPY into it.
     INSERT = auto()
-    #: ``p``: send mail to its address. Nothing asks for it yet.
+    #: ``p``: send mail to its address. No command checks it yet.
     POST = auto()
     #: ``k``: CREATE below it, RENAME to below it.
     CREATE = auto()
@@ -32,7 +32,7 @@ class Rights(EnumFlag):
     DELETE_MESSAGES = auto()
     #: ``e``: EXPUNGE.
     EXPUNGE = auto()
-    #: ``a``: change the rights of others. Nothing asks for it yet.
+    #: ``a``: change the rights of others. No command checks it yet.
     ADMINISTER = auto()
 
 

@@ -1,4 +1,4 @@
-"""Look for words in all of a message, however large, with a bound on the memory that it takes."""
+"""Search for words in a whole message of any size, in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from inbox.mail.encoded import base64_octets
 from inbox.mail.mime import scan
 from inbox.mail.sections import Leaf, leaves
 
-#: Octets up to which a message is read as a whole.
+#: Messages up to this size, in octets, are read as a whole.
 WHOLE_OCTETS: Final = 1024 * 1024
-#: Octets of a larger one that are read, decoded and looked through at a time.
+#: Octets of a larger message that are read, decoded and searched at a time.
 _WINDOW: Final = 256 * 1024
 _BASE64: Final = bytes(
     sorted(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="))
@@ -25,9 +25,9 @@ _BASE64: Final = bytes(
 
 
 async def look_in_body(message: MessageReader, needles: Needles, *, headers: bool) -> None:
-    """Looks for the needles in a message, but for its own header section.
+    """Searches a message, except its own header section, for the needles.
 
-    Of a large message, only headers of parts and parts with text are read.
+    Of a large message, it reads only part headers and text parts.
 
     Raises:
         NotFound: its blob is gone.
@@ -65,7 +65,7 @@ async def _look_in_part(message: MessageReader, part: Leaf, charset: str, needle
 
 
 class TextStream:
-    """Turns the octets of a text part into text, piece by piece.
+    """Decoder of the octets of a text part, piece by piece.
 
     Args:
         encoding: as in :class:`inbox.mail.sections.Leaf`.
@@ -78,12 +78,12 @@ class TextStream:
         self._raw = b""
         self._octets = b""
         codec = codec_of(charset) if charset else None
-        # In these a line feed is more than one octet, so that lines cannot be found before decoding.
+        # In these charsets a line feed is more than one octet, so lines cannot be found before decoding.
         wide = codec is not None and codec.startswith(("utf_16", "utf_32"))
         self._wide = codecs.getincrementaldecoder(codec)("replace") if wide and codec is not None else None
 
     def feed(self, raw: bytes, *, last: bool) -> str:
-        """The text that is complete now: whole lines, unless one is longer than a window."""
+        """The text that is complete so far: whole lines, unless one is longer than a window."""
         octets = self._decoded(raw, last=last)
         if self._wide is not None:
             return self._wide.decode(octets, last)
@@ -93,7 +93,7 @@ class TextStream:
         return decode_text(ready, self._charset)
 
     def _decoded(self, raw: bytes, *, last: bool) -> bytes:
-        """The transfer encoding undone (RFC 2045 §6.7, §6.8), as far as whole units of it are there."""
+        """Decodes the transfer encoding (RFC 2045 §6.7, §6.8) of all complete units."""
         if self._encoding == "base64":
             self._raw += raw.translate(None, _BASE64)
             cut = len(self._raw) if last else len(self._raw) // 4 * 4

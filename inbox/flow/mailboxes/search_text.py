@@ -1,4 +1,4 @@
-"""The words of a message that a search compares: decoded, case-folded, and looked through piece by piece."""
+"""Text of a message for SEARCH: decoded, case-folded, and searched piece by piece."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BLANKS: Final = re.compile(r"\s+")
 
 
 def written_day(value: str | None) -> date | None:
-    """The day of a Date: field as it is written (RFC 5322 §3.3, two-digit years by §4.3); None if there is none."""
+    """The day of a Date: field as it is written (RFC 5322 §3.3, two-digit years by §4.3); None if there is no date."""
     found = _DAY.search(value or "")
     if found is None:
         return None
@@ -35,20 +35,20 @@ def written_day(value: str | None) -> date | None:
 
 
 def folded(text: str) -> str:
-    """Text as it is compared: without regard to case and to how its blanks were folded (RFC 3501 §6.4.4)."""
+    """Text in the form that is compared: regardless of case and of folding (RFC 3501 §6.4.4)."""
     return " ".join(text.casefold().split()) if text.strip() else ""
 
 
 def header_words(block: bytes) -> str:
-    """A header section's fields with their names, encoded words decoded."""
+    """The fields of a header section with their names, encoded-words decoded."""
     headers = Headers(block)
     names = dict.fromkeys(name.lower() for name in headers.names())
     return "\n".join(folded(f"{name}: {value}") for name in names for value in headers.get_all(name))
 
 
 def address_words(block: bytes) -> Iterator[str]:
-    """Each address of some address fields as people write it, ``name <mailbox@host>``, however the field spells it:
-    with comments, quotes and blanks around the ``@`` (RFC 5322 §4.4)."""
+    """Each address of address fields in its usual form, ``name <mailbox@host>``, even if the field has comments, quotes
+    or spaces around the ``@`` (RFC 5322 §4.4)."""
     for _, value in split_fields(block, HEADER_FIELDS):
         for address in parse_addresses(value):
             text = display(address)
@@ -57,7 +57,7 @@ def address_words(block: bytes) -> Iterator[str]:
 
 
 class Needles:
-    """Texts that are looked for in one message; each is found once, however many pieces the message comes in.
+    """Texts to be found in one message, which may arrive in any number of pieces.
 
     Attributes:
         in_body: those found in texts of the body.
@@ -71,30 +71,30 @@ class Needles:
         self.in_headers: set[str] = set()
 
     def look_in_headers(self, block: bytes) -> None:
-        """Looks through the header section of one part."""
+        """Searches the header section of one part."""
         words = header_words(block)
         self.in_headers.update(needle for needle in self._wanted if needle in words)
 
     def look_in_text(self, pieces: Iterable[str]) -> None:
-        """Looks through one text. A needle that two pieces share is found, too."""
+        """Searches one text, and finds needles that span two pieces."""
         tail = ""
         for piece in pieces:
             tail = self.look_in_piece(tail, piece)
 
     def look_in_piece(self, tail: str, piece: str) -> str:
-        """Looks through one piece of a text; the result is the ``tail`` for the next one."""
+        """Searches one piece of a text; returns the ``tail`` for the next one."""
         words = _BLANKS.sub(" ", piece.casefold())
-        # A run of blanks that the pieces share is one blank.
+        # A run of spaces that spans two pieces counts as one space.
         text = tail + (words.removeprefix(" ") if tail.endswith(" ") else words)
         self.in_body.update(needle for needle in self._wanted - self.in_body if needle in text)
         return text[-self._overlap :] if self._overlap else ""
 
 
 def look_in_message(message: bytes, needles: Needles, *, headers: bool) -> None:
-    """Looks through a whole message that is held in memory, but for its own header section.
+    """Searches a whole message in memory, except its own header section.
 
-    RFC 9051 §6.4.4: BODY is about texts alone; TEXT (``headers``) is also about MIME header fields, and so about the
-    header fields of attached messages.
+    RFC 9051 §6.4.4: BODY searches texts only; TEXT (``headers``) also searches MIME header fields, and so the header
+    fields of attached messages.
     """
     todo: list[Part] = [scan(message)]
     while todo:

@@ -1,4 +1,4 @@
-"""Change contents by very many messages: in slices, so that other sessions get their turn between them."""
+"""Apply changes of very many messages in slices, between which other sessions get their turn."""
 
 from __future__ import annotations
 

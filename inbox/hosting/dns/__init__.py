@@ -1,1 +1,1 @@
-"""The DNS records of a hosted domain: what they should be, and what the DNS shows."""
+"""The DNS records of a hosted domain: the wanted ones, and those in the DNS."""

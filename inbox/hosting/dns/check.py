@@ -1,4 +1,4 @@
-"""Compares the DNS records that a domain needs with what the DNS shows, and says what to change."""
+"""Compares the wanted DNS records of a domain with those in the DNS, and advises changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from inbox.mail.address import Address
 from inbox.plugin.api.facts import Result
 from inbox.plugin.api.services import RunBlocking
 
-#: Names of an address that are checked: one is enough, and the owner of a network may publish thousands.
+#: PTR names of an address that are checked: one match is enough, and a network's owner may publish thousands.
 MOST_NAMES: Final = 10
 
 
@@ -44,7 +44,7 @@ async def check_domain(
 
 
 def mx(subject: Subject) -> list[Finding]:
-    """Mail comes to this server, and to no other one before it."""
+    """MX leads to this server, and to no other server first."""
     (wanted,) = subject.wants("mx")
     look = Look(wanted, subject.lookup.ask(wanted.name, "MX"))
     hosts = sorted((int(value.split()[0]), value.split()[1].lower()) for value in look.shown.values)
@@ -60,7 +60,7 @@ def mx(subject: Subject) -> list[Finding]:
 
 
 def host(subject: Subject) -> list[Finding]:
-    """The name in MX has addresses, and is not an alias (RFC 5321 §5.1, RFC 2181 §10.3)."""
+    """The host of MX has addresses, and is not an alias (RFC 5321 §5.1, RFC 2181 §10.3)."""
     name = subject.needs.hostname
     found = []
     for kind in ("A", "AAAA"):
@@ -84,7 +84,7 @@ def host(subject: Subject) -> list[Finding]:
 
 
 def ptr(subject: Subject) -> list[Finding]:
-    """Each address that mail leaves from has a name, which has that address: the first thing that receivers look at."""
+    """Each sending address has a name that resolves to it: the first check of receivers."""
     findings = []
     for address in _sending(subject):
         name = address.reverse_pointer
@@ -134,7 +134,7 @@ def _remarks(record: bytes) -> list[str]:
 
 
 def tlsa(subject: Subject) -> list[Finding]:
-    """TLSA records match this server (RFC 7672); otherwise senders that use DANE send nothing."""
+    """TLSA records match this server (RFC 7672); otherwise senders that use DANE refuse to send."""
     findings = []
     for wanted in subject.wants("tlsa"):
         look = Look(wanted, subject.lookup.ask(wanted.name, "TLSA"))
@@ -146,11 +146,11 @@ def tlsa(subject: Subject) -> list[Finding]:
             zone_signed = subject.lookup.ask(subject.needs.hostname, "A").authentic
             findings.append(look.missing(Outcome.WARN) if zone_signed else _needless(look))
         elif ours in look.shown.values:
-            unsigned = [] if signed else ["the zone is not signed: nobody looks at it"]
+            unsigned = [] if signed else ["the zone is not signed: senders ignore it"]
             findings.append(look.ok(unsigned))
         elif all(value.split()[0] in {"0", "2"} for value in look.shown.values):
-            # They name an authority; whether it issued our certificate is seen when somebody connects.
-            findings.append(look.differs("they are about an authority, not about the server's key", Outcome.WARN))
+            # They name a CA; only a connection shows whether it issued the server's certificate.
+            findings.append(look.differs("they name a CA, not the server's key", Outcome.WARN))
         else:
             findings.append(look.differs("the key of the certificate in force is not among them"))
     return findings
@@ -161,7 +161,7 @@ def _needless(look: Look) -> Finding:
 
 
 def services(subject: Subject) -> list[Finding]:
-    """Mail programs find what is served here. What nobody listens for is not looked at."""
+    """Mail programs find the services of this server. Services without a listener are not checked."""
     findings = []
     for wanted in [*subject.wants("srv"), *subject.wants("autoconfig")]:
         if wanted.need is Need.LATER:
@@ -171,7 +171,7 @@ def services(subject: Subject) -> list[Finding]:
             findings.append(look.ok() if look.shown.values else look.missing(Outcome.WARN))
             continue
         look = Look(wanted, subject.lookup.ask(wanted.name, "SRV"))
-        # Priority and weight are the operator's; port and host are what has to be right (RFC 2782).
+        # The operator chooses priority and weight; port and host have to match (RFC 2782).
         right = any(value.lower().split()[2:] == wanted.value.split()[2:] for value in look.shown.values)
         differs = look.differs(outcome=Outcome.WARN) if look.shown.values else look.missing(Outcome.WARN)
         findings.append(look.ok() if right else differs)
@@ -179,12 +179,12 @@ def services(subject: Subject) -> list[Finding]:
 
 
 def dnssec(subject: Subject) -> list[Finding]:
-    """Is the zone signed, and do its signatures hold?"""
+    """Whether the zone is signed, and its signatures are valid."""
     domain = subject.needs.domain
     look = Look(_wanted("dnssec", domain, "SOA"), subject.lookup.ask(domain, "SOA"))
     if look.shown.failure:
         bogus = not subject.lookup.ask_unchecked(domain, "SOA").failure
-        why = "its signatures are wrong: for everybody who validates, the domain is not there"
+        why = "its signatures are invalid: for validating resolvers, the domain does not exist"
         return [look.invalid(why) if bogus else look.unknown()]
     if not subject.lookup.trusted:
         why = "is unknown: the resolver is not on loopback (DNS_RESOLVER)"
@@ -196,14 +196,14 @@ def dnssec(subject: Subject) -> list[Finding]:
 
 
 def _sending(subject: Subject) -> list[IPAddress]:
-    """Addresses that mail leaves from: those that were given, or those of SERVER_HOSTNAME."""
+    """Sending addresses: the given ones, or those of SERVER_HOSTNAME."""
     if subject.needs.addresses:
         return list(subject.needs.addresses)
     return [ip_address(each) for each in subject.lookup.addresses(subject.needs.hostname)]
 
 
 async def _authorised(subject: Subject, spf: SpfChecker, addresses: Sequence[IPAddress]) -> list[Finding]:
-    """Does SPF let this server send, as another server would find out?"""
+    """Whether SPF authorises this server, evaluated as by another server."""
     (wanted,) = subject.wants("spf")
     findings = []
     for address in addresses:
@@ -225,7 +225,7 @@ def _wanted(record: str, name: str, kind: str, value: str = "") -> WantedRecord:
 
 
 Check = Callable[[Subject], list[Finding]]
-#: Each looks at one sort of records.
+#: The check of each kind of record.
 CHECKS: Final[tuple[Check, ...]] = (
     mx,
     host,

@@ -11,7 +11,7 @@ from inbox.hosting.dns.records import Needs, WantedRecord
 
 
 class Outcome(StrEnum):
-    """``fail``: mail is lost, refused or forged because of it. ``warn``: it works, but not as well as it could."""
+    """``fail``: mail may be lost, rejected or spoofed. ``warn``: it works, but could be better."""
 
     OK = "ok"
     WARN = "warn"
@@ -19,8 +19,8 @@ class Outcome(StrEnum):
 
 
 class State(StrEnum):
-    """A record in the DNS, compared with the wanted one. ``invalid``: it breaks its own rules. ``unknown``: there is no
-    say now, or from here."""
+    """A record in the DNS, compared with the wanted one. ``invalid``: it breaks its own rules. ``unknown``: it cannot
+    be determined now, or from here."""
 
     OK = "ok"
     MISSING = "missing"
@@ -31,8 +31,8 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``record``, ``name`` and ``type`` as in :class:`~inbox.hosting.dns.records.WantedRecord`; ``change`` is what to
-    do about it, or what is worth knowing."""
+    """``record``, ``name`` and ``type`` as in :class:`~inbox.hosting.dns.records.WantedRecord`; ``change`` is the
+    advised change, or a remark."""
 
     record: str
     name: str
@@ -46,7 +46,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The domain that is looked at, and the DNS that is asked. ``https``: whether its web server is asked, too."""
+    """The checked domain, and its look-ups. ``https``: also ask its web server."""
 
     needs: Needs
     lookup: Lookup
@@ -54,13 +54,13 @@ class Subject:
     https: bool = False
 
     def wants(self, record: str) -> list[WantedRecord]:
-        """The wanted records of one sort."""
+        """The wanted records of one kind."""
         return [each for each in self.wanted if each.record == record]
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """At one wanted record: makes findings of it."""
+    """One wanted record compared with the DNS: creates findings."""
 
     wanted: WantedRecord
     shown: Shown
@@ -70,9 +70,9 @@ class Look:
         return Finding(each.record, each.name, each.type, outcome, state, change, self.shown.values, each.value)
 
     def ok(self, remarks: Iterable[str] = ()) -> Finding:
-        """As it should be; remarks make it a warning."""
-        told = "; ".join(remark.rstrip(".") for remark in remarks)
-        return self.finding(Outcome.WARN if told else Outcome.OK, State.OK, told)
+        """The record is right; remarks make it a warning."""
+        reasons = "; ".join(remark.rstrip(".") for remark in remarks)
+        return self.finding(Outcome.WARN if reasons else Outcome.OK, State.OK, reasons)
 
     def invalid(self, why: str) -> Finding:
         return self.finding(Outcome.FAIL, State.INVALID, why)

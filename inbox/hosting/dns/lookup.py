@@ -1,7 +1,7 @@
-"""Questions about any type of record, for looking at a domain from the command line: dnspython in a thread.
+"""Look-ups of any record type, for commands that check a domain: dnspython in a thread.
 
-The resolver of mail flow knows seven types and keeps what it knows; an operator who has just changed a record wants to
-see what the DNS says now, whatever its type.
+The resolver of the mail flow knows seven types and caches answers; an operator who has just changed a record wants to
+see the current record of any type.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import dns.resolver
 from inbox.dns.message import PAYLOAD
 from inbox.dns.upstream import Server
 
-#: Seconds for one question, and for one attempt.
+#: Seconds for one query, and for one attempt.
 LIFETIME: Final = 5.0
 ATTEMPT: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The records of a name and type as in a zone file; of TXT records, the text. ``octets`` are the TXT records as
-    they are. ``failure`` says why there is no answer; it is empty if the answer is that there are no records."""
+    """The records of a name and type as in a zone file; of TXT records, the text. ``octets`` are the raw TXT records.
+    ``failure`` is the reason why there is no answer; it is empty for an answer without records."""
 
     values: tuple[str, ...] = ()
     authentic: bool = False
@@ -35,16 +35,16 @@ class Shown:
 
 
 class Lookup:
-    """Asks these servers. What was asked once in its life is known.
+    """Look-ups at these servers, cached for the lifetime of the object.
 
-    ``trusted``: all of them are on loopback, so that the AD bit means something.
+    ``trusted``: all of them are on loopback, so that the AD bit can be trusted.
     """
 
     def __init__(self, servers: Sequence[Server], lifetime: float = LIFETIME) -> None:
         self._servers = servers
         self._lifetime = lifetime
         self.trusted = all(server.trusted for server in servers)
-        #: For libraries that ask for themselves.
+        #: For libraries that make their own queries.
         self.resolver = self._resolver(dns.flags.RD | dns.flags.AD)
         self._unchecked = self._resolver(dns.flags.RD | dns.flags.CD)
 
@@ -53,11 +53,11 @@ class Lookup:
         return self._ask(self.resolver, name, kind)
 
     def ask_unchecked(self, name: str, kind: str) -> Shown:
-        """Without validation (CD, RFC 4035 §3.2.2): what there is, even if its signatures are wrong."""
+        """Without validation (CD, RFC 4035 §3.2.2): returns records even if their signatures are invalid."""
         return self._ask(self._unchecked, name, kind)
 
     def addresses(self, name: str) -> tuple[str, ...]:
-        """Both families."""
+        """Addresses of both families."""
         return self.ask(name, "A").values + self.ask(name, "AAAA").values
 
     def _resolver(self, flags: int) -> dns.resolver.Resolver:
@@ -87,6 +87,6 @@ class Lookup:
 
 def _why(error: Exception) -> str:
     if isinstance(error, dns.resolver.NoNameservers):
-        told = (why if isinstance(why, str) else type(why).__name__ for _, _, _, why, _ in error.kwargs["errors"])
-        return ", ".join(dict.fromkeys(told))
+        reasons = (why if isinstance(why, str) else type(why).__name__ for _, _, _, why, _ in error.kwargs["errors"])
+        return ", ".join(dict.fromkeys(reasons))
     return "no answer in time" if isinstance(error, dns.exception.Timeout) else type(error).__name__

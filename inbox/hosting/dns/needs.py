@@ -15,9 +15,9 @@ from inbox.identity.directory import AddressDirectory
 from inbox.mail.tenancy import HostedDomain
 from inbox.store.ports import Database
 
-#: The local part to which the plugin ``dmarc_reports`` listens unless a policy says otherwise.
+#: The default local part of the plugin ``dmarc_reports``.
 REPORTS: Final = "dmarc-reports"
-#: States of ``dkim_key`` whose record belongs into the DNS.
+#: States of ``dkim_key`` whose record has to be in the DNS.
 _USES: dict[str, KeyUse] = {"active": "signs", "pending": "waiting", "retired": "leaving"}
 
 
@@ -55,7 +55,7 @@ async def domain_needs(
         ConfigError: a signing key cannot be used.
     """
     dmarc_reports = f"{REPORTS}@{hosted.fqdn}"
-    known = await database.accounts.targets(hosted.organization.id, dmarc_reports)
+    known = await database.accounts.targets(hosted.tenant.id, dmarc_reports)
     return Needs(
         hosted.fqdn,
         host.hostname,
@@ -72,10 +72,10 @@ async def domain_needs(
 async def _keys(
     database: Database, own: InstallationSigning, hosted: HostedDomain, clock: Clock
 ) -> tuple[ShownKey, ...]:
-    rows = await database.dkim_keys.all(hosted.organization.id, hosted.fqdn)
+    rows = await database.dkim_keys.all(hosted.tenant.id, hosted.fqdn)
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     signing = SigningKeyring(directory, database.dkim_keys, own, clock).of(hosted, rows)
-    # The installation's key may be of another domain: its record is in that domain.
+    # The installation's key may belong to another domain: its record is in that domain.
     keys = [
         ShownKey(placed.key.selector, placed.key.domain, record_text(placed.key.private))
         for placed in signing

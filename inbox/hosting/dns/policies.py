@@ -1,6 +1,6 @@
 """Checks of a domain's TXT records about mail, by checkdmarc: SPF, DMARC, MTA-STS, TLS-RPT.
 
-checkdmarc takes seconds to import: it is imported where a record is judged, in a thread of the command line.
+checkdmarc takes seconds to import, so it is imported where a record is checked, in a thread of the command.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from inbox.hosting.dns.lookup import Shown
 
 #: RFC 7208 §4.6.4
 SPF_LOOKUPS: Final = 10
-#: Look-ups from which on a record is close to the limit: one more include in an included record breaks it.
+#: From this number of look-ups a record is close to the limit: one more include in an included record breaks it.
 SPF_LOOKUPS_MANY: Final = 9
 
 
 def spf(subject: Subject) -> list[Finding]:
-    """One record, its syntax, and the number of look-ups that it takes (10, of which 2 may find nothing)."""
+    """One record, its syntax, and its number of look-ups (at most 10, of which 2 may be void)."""
     import checkdmarc.spf
 
     (wanted,) = subject.wants("spf")
@@ -38,12 +38,12 @@ def spf(subject: Subject) -> list[Finding]:
     if parsed["dns_lookups"] >= SPF_LOOKUPS_MANY:
         remarks.append(f"takes {parsed['dns_lookups']} of {SPF_LOOKUPS} look-ups")
     if parsed["parsed"]["all"] in {"pass", "neutral"} and not parsed["parsed"]["redirect"]:
-        remarks.append("lets everybody send: end it with -all")
+        remarks.append("lets anyone send: end it with -all")
     return [look.ok(remarks)]
 
 
 def dmarc(subject: Subject) -> list[Finding]:
-    """A valid record here or at a domain above, and whether reports may go where it sends them."""
+    """A valid record here or at a domain above, and the consent of the destinations of its reports."""
     import checkdmarc.dmarc
 
     wanted, *consents = subject.wants("dmarc")
@@ -135,14 +135,14 @@ def _is(version: str) -> Callable[[str], bool]:
 
 
 def _several(look: Look) -> Finding:
-    """None, or more than the one that there may be."""
+    """The finding for no record, or for more than one."""
     if not look.shown.values:
         return look.missing()
     return look.finding(Outcome.FAIL, State.INVALID, f"{len(look.shown.values)} records: exactly one may be there")
 
 
 def _dmarc_above(subject: Subject) -> str:
-    """The record of a domain above, whose policy then holds for this one (RFC 9989 §4.10)."""
+    """The record of a domain above, whose policy then applies to this one (RFC 9989 §4.10)."""
     labels = subject.needs.domain.split(".")
     for start in range(1, len(labels) - 1):
         values = _records(subject, "_dmarc." + ".".join(labels[start:]), _is("v=DMARC1")).values

@@ -1,7 +1,7 @@
 """The DNS records that a hosted domain needs, as values, as a zone file and as rows.
 
-Names are A-labels in lower case without the last dot. What is not in the domain's own zone (the TLSA record of a host
-of another domain, a PTR record) is distinguished by :func:`in_zone`.
+Names are A-labels in lower case without the last dot. :func:`in_zone` distinguishes records outside the domain's own
+zone (the TLSA record of a host of another domain, a PTR record).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Final, Literal
 
 from inbox.authentication.dkim.record import record_name, zone_strings
 
-#: Seconds for which records may be cached: a day's mistake would last a day.
+#: Seconds for which records may be cached: with a day, a mistake would last a day.
 TTL: Final = 3600
-#: RFC 8461 §3.2: "policies should live weeks"; one week is what most publish.
+#: RFC 8461 §3.2: "policies should live weeks"; most publish one week.
 STS_MAX_AGE: Final = 604_800
 IPAddress = IPv4Address | IPv6Address
 
 
 class Need(StrEnum):
-    """The importance of a record for mail. ``later``: it is for a service without a listener so far."""
+    """The importance of a record for mail. ``later``: for a service without a listener so far."""
 
     REQUIRED = "required"
     RECOMMENDED = "recommended"
@@ -33,8 +33,8 @@ class Need(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WantedRecord:
-    """``record`` says what it is for: ``mx``, ``spf``, ``dkim``, … ``value`` is as in a zone file, except that a TXT
-    record's is its text. A row of the type ``FILE`` is a text to be served at the URL that is its name."""
+    """``record`` is its purpose: ``mx``, ``spf``, ``dkim``, … ``value`` is as in a zone file, but for a TXT record it
+    is the text. A row of type ``FILE`` is a text to be served at the URL in its name."""
 
     record: str
     name: str
@@ -44,13 +44,14 @@ class WantedRecord:
     note: str = ""
 
 
-#: ``waiting``: published before it signs. ``leaving``: signs no more, but mail that it signed is still on its way.
+#: ``waiting``: published before it signs. ``leaving``: does not sign any more, but mail with its signature is still in
+#: transit.
 KeyUse = Literal["signs", "waiting", "leaving"]
 
 
 @dataclass(frozen=True, slots=True)
 class ShownKey:
-    """A DKIM key whose record belongs into the DNS; ``text`` is that record (RFC 6376 §3.6.1)."""
+    """A DKIM key whose record has to be in the DNS; ``text`` is that record (RFC 6376 §3.6.1)."""
 
     selector: str
     domain: str
@@ -60,7 +61,7 @@ class ShownKey:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Something that mail programs look for (RFC 6186, RFC 6764): ``_imaps._tcp``, and the port; ``served`` is False
+    """A service that mail programs look up (RFC 6186, RFC 6764): ``_imaps._tcp``, and the port; ``served`` is False
     if nothing listens on it in this version."""
 
     name: str
@@ -72,10 +73,10 @@ class Service:
 class Needs:
     """The inputs of a domain's records.
 
-    ``hostname`` is SERVER_HOSTNAME. ``addresses`` are those that mail leaves from, as far as they are known.
-    ``certificate`` is the SHA-256 of the public key (SubjectPublicKeyInfo) of the certificate in force; None if there
-    is none. ``trusted``: that certificate is not self-signed and for ``hostname``. ``reports``: receives reports;
-    ``dmarc_reports``: receives those about DMARC, if the domain has an address of its own for them.
+    ``hostname`` is SERVER_HOSTNAME. ``addresses`` are the known sending addresses. ``certificate`` is the SHA-256 of
+    the public key (SubjectPublicKeyInfo) of the certificate in force; None without one. ``trusted``: that certificate
+    is not self-signed and for ``hostname``. ``reports``: receives reports; ``dmarc_reports``: receives those about
+    DMARC, if the domain has a separate address for them.
     """
 
     domain: str
@@ -100,12 +101,12 @@ class Needs:
 
     @property
     def signed(self) -> bool:
-        """True if a key signs that DMARC counts as the domain's (RFC 9989 §4.4.1, relaxed)."""
+        """True if a key signs that is aligned with the domain (RFC 9989 §4.4.1, relaxed)."""
         return any(key.use == "signs" and f".{self.domain}".endswith(f".{key.domain}") for key in self.keys)
 
 
 def wanted_records(needs: Needs) -> list[WantedRecord]:
-    """All of them, those first without which no mail arrives."""
+    """All wanted records, those first without which no mail arrives."""
     return [
         *_hosts(needs),
         WantedRecord(
@@ -120,7 +121,7 @@ def wanted_records(needs: Needs) -> list[WantedRecord]:
             "TXT",
             f"v=TLSRPTv1; rua=mailto:{needs.reports_to}",
             Need.RECOMMENDED,
-            "others report when TLS to us fails",
+            "other servers report when TLS to this server fails",
         ),
         *_tlsa(needs),
         *_services(needs),
@@ -128,12 +129,12 @@ def wanted_records(needs: Needs) -> list[WantedRecord]:
 
 
 def in_zone(record: WantedRecord, domain: str) -> bool:
-    """Whether the record is of the domain's own zone; a host's address and a file are not."""
+    """Whether the record is in the domain's own zone; a host's address and a file are not."""
     return record.type not in {"FILE", "PTR"} and (record.name == domain or record.name.endswith(f".{domain}"))
 
 
 def zone_lines(records: Iterable[WantedRecord], domain: str) -> list[str]:
-    """A zone file (RFC 1035 §5.1), without SOA and NS. What does not belong into it, or not yet, is a comment."""
+    """A zone file (RFC 1035 §5.1), without SOA and NS. Records of other zones, and those for later, are comments."""
     own, others = [], []
     for record in records:
         if record.type == "FILE":
@@ -160,7 +161,9 @@ def _data(record: WantedRecord) -> str:
 
 def _hosts(needs: Needs) -> list[WantedRecord]:
     records = [
-        WantedRecord("mx", needs.domain, "MX", f"10 {needs.hostname}.", Need.REQUIRED, "mail comes to this server")
+        WantedRecord(
+            "mx", needs.domain, "MX", f"10 {needs.hostname}.", Need.REQUIRED, "mail is delivered to this server"
+        )
     ]
     for address in needs.addresses:
         kind = "A" if address.version == 4 else "AAAA"
@@ -172,7 +175,7 @@ def _hosts(needs: Needs) -> list[WantedRecord]:
                 "PTR",
                 f"{needs.hostname}.",
                 Need.REQUIRED,
-                "set by whom the address is from; many servers refuse mail without it",
+                "set by the provider of the address; many servers refuse mail without it",
             )
         )
     return records
@@ -182,32 +185,32 @@ def _key(key: ShownKey) -> WantedRecord:
     notes: dict[KeyUse, tuple[Need, str]] = {
         "signs": (Need.REQUIRED, "mail is signed with this key"),
         "waiting": (Need.RECOMMENDED, "mail is signed with this key once its record is there"),
-        "leaving": (Need.RECOMMENDED, "signs no more; has to stay until mail that it signed has arrived"),
+        "leaving": (Need.RECOMMENDED, "no longer signs; has to stay until mail that it signed has arrived"),
     }
     need, note = notes[key.use]
     return WantedRecord("dkim", record_name(key.selector, key.domain), "TXT", key.text, need, note)
 
 
 def _dmarc(needs: Needs) -> list[WantedRecord]:
-    policy, note = "reject", "others refuse mail that says to be from here and is not"
+    policy, note = "reject", "other servers refuse mail that claims to be from here and is not"
     if not needs.signed:
-        # Forwarded mail passes by its signature only: to have it refused would be to lose it.
+        # Forwarded mail passes only by its signature: reject would lose it.
         policy, note = "none", "p=reject once mail is signed with a key of the domain's own"
     text = f"v=DMARC1; p={policy}; rua=mailto:{needs.dmarc_reports_to}"
     records = [WantedRecord("dmarc", f"_dmarc.{needs.domain}", "TXT", text, Need.REQUIRED, note)]
     to = needs.dmarc_reports_to.rpartition("@")[2]
     if to != needs.domain:
-        # RFC 9990 §4: without it, nobody sends reports to another domain.
+        # RFC 9990 §4: without it, reporters send no reports to another domain.
         name = f"{needs.domain}._report._dmarc.{to}"
-        records.append(WantedRecord("dmarc", name, "TXT", "v=DMARC1;", Need.RECOMMENDED, f"{to} wants the reports"))
+        records.append(WantedRecord("dmarc", name, "TXT", "v=DMARC1;", Need.RECOMMENDED, f"{to} accepts the reports"))
     return records
 
 
 def _mta_sts(needs: Needs) -> list[WantedRecord]:
-    """RFC 8461. The id is made of the policy: it changes when that does, as §3.1 asks for."""
+    """RFC 8461. The id is derived from the policy: it changes with the policy, as §3.1 requires."""
     policy = policy_text(needs.hostname, "enforce" if needs.trusted else "testing")
     identity = hashlib.sha256(policy.encode()).hexdigest()[:20]
-    note = "senders insist on TLS" if needs.trusted else "needs a certificate that others trust"
+    note = "senders insist on TLS" if needs.trusted else "needs a publicly trusted certificate"
     host = f"mta-sts.{needs.domain}"
     url = f"https://{host}/.well-known/mta-sts.txt"
     return [
@@ -233,7 +236,7 @@ def _services(needs: Needs) -> list[WantedRecord]:
     records = []
     for service in needs.services:
         need = Need.OPTIONAL if service.served else Need.LATER
-        note = "mail programs find it" if service.served else "nothing listens for it in this version"
+        note = "mail programs discover it" if service.served else "this version has no listener for it"
         value = f"0 1 {service.port} {needs.hostname}."
         records.append(WantedRecord("srv", f"{service.name}.{needs.domain}", "SRV", value, need, note))
     web: Sequence[Service] = [service for service in needs.services if service.name == "_caldavs._tcp"]
@@ -246,7 +249,7 @@ def _services(needs: Needs) -> list[WantedRecord]:
                 "CNAME",
                 f"{needs.hostname}.",
                 Need.OPTIONAL if served else Need.LATER,
-                "mail programs set themselves up" if served else "nothing listens for it in this version",
+                "mail programs set themselves up" if served else "this version has no listener for it",
             )
         )
     return records

@@ -1,1 +1,1 @@
-"""Signing keys of hosted domains: which one signs, and how they are rotated."""
+"""Signing keys of hosted domains: selection and rotation."""

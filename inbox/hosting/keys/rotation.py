@@ -1,8 +1,8 @@
-"""Rotation of signing keys: the next key is made, signs once the DNS shows it, and the one before is retired.
+"""Rotation of signing keys: creates the next key, activates it once the DNS shows it, and retires the previous one.
 
-A key is born ``pending``, and nothing signs with a pending key: a signature whose key nobody can find is worse than
+A new key is ``pending``, and nothing signs with a pending key: a signature whose key cannot be found is worse than
 none. Only :meth:`Rotation.look_at` makes it ``active``, in the transaction that retires its predecessors, and only
-after the DNS has shown exactly this key. Several processes may look at the same time: one of them wins.
+after the DNS has shown exactly this key. Several processes may check at the same time: one of them wins.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from inbox.plugin.api.services import Log, RunBlocking
 from inbox.plugin.api.signing import PrivateKey
 from inbox.store.ports import DkimKeyRecord, DkimKeys
 
-#: RFC 8301 §3.2: signers should use at least 2048 bits. More makes a record that some DNS providers refuse.
+#: RFC 8301 §3.2: signers should use at least 2048 bits. Some DNS providers refuse the records of longer keys.
 RSA_BITS: Final = 2048
-#: Seconds between two looks of the worker, before jitter.
+#: Seconds between two checks of the worker, before jitter.
 LOOK_SECONDS: Final = 60.0
-#: Seconds after which even a key that has waited for long is looked at again.
+#: Maximum seconds between two checks of a key that has waited for long.
 LONGEST_PAUSE: Final = 3600.0
-#: The share of a key's age that lies between two looks at it: who publishes at once waits a minute, who publishes
-#: the next day an hour.
+#: The interval between two checks of a key as a share of its age: a record that is published at once is noticed within
+#: a minute, one of the next day within an hour.
 PAUSE_SHARE: Final = 1 / 20
-#: Keys that one look asks about, and questions under way at once.
+#: Keys per check, and concurrent queries.
 KEYS_PER_LOOK: Final = 500
 QUESTIONS: Final = 8
-#: RFC 1035 §2.3.4, without the last dot.
+#: RFC 1035 §2.3.4, without the trailing dot.
 NAME_OCTETS: Final = 253
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """The state of a key's DNS record (None: no answer now), and the change that followed.
+    """The state of a key's DNS record (None: no answer now), and the resulting change.
 
-    ``retired`` are the selectors of the keys that it has replaced.
+    ``retired`` are the selectors of the replaced keys.
     """
 
     key: DkimKeyRecord
@@ -63,7 +63,7 @@ class Rotation:
     """The life of the keys in ``dkim_key``.
 
     Args:
-        random: numbers from 0 to 1, for the jitter between the worker's looks at one key.
+        random: numbers from 0 to 1, for the jitter between checks of one key.
     """
 
     def __init__(
@@ -82,30 +82,30 @@ class Rotation:
         self._run_blocking = run_blocking
         self._random = random
         self._due: dict[tuple[str, str, str], float] = {}
-        self._told: dict[tuple[str, str, str], Publication] = {}
+        self._logged: dict[tuple[str, str, str], Publication] = {}
 
-    # -- making keys -----------------------------------------------------------------------------------------------
+    # -- creating keys -----------------------------------------------------------------------------------------------
 
     async def prepare(
         self, hosted: HostedDomain, algorithms: Sequence[str], selector: str | None = None
     ) -> list[tuple[DkimKeyRecord, bool]]:
-        """A pending key for each algorithm (``rsa``, ``ed25519``), and whether it is new: one that waits already is
-        given back instead of a second one.
+        """A pending key for each algorithm (``rsa``, ``ed25519``), and whether it is new: an existing pending key is
+        returned instead of a second one.
 
         Args:
             selector: the name of a new key; with several algorithms, ``-rsa`` and ``-ed25519`` are added. Without it
-                the name is made of the date.
+                the name is derived from the date.
 
         Raises:
-            ConfigError: ``selector`` cannot be one.
-            AlreadyExists: the domain has a key with this selector, or one with another selector waits already.
-            NotFound: the tenant does not host the domain any more.
+            ConfigError: ``selector`` is not a valid selector.
+            AlreadyExists: the domain has a key with this selector, or a pending key with another selector.
+            NotFound: the tenant no longer hosts the domain.
         """
-        rows = await self._keys.all(hosted.organization.id, hosted.fqdn)
+        rows = await self._keys.all(hosted.tenant.id, hosted.fqdn)
         wanted = {name: _selector(hosted, algorithms, name, selector) if selector else None for name in algorithms}
         waiting = {row.algorithm: row for row in rows if row.state == "pending"}
         taken = {row.selector for row in rows} | {hosted.overrides.dkim_selector}
-        # All is looked at before anything is made: of two keys, both or none.
+        # Checks everything before it creates a key: either both keys or none.
         for algorithm, name in wanted.items():
             _check_free(hosted.fqdn, algorithm, name, waiting.get(algorithm), taken)
         found = []
@@ -121,7 +121,7 @@ class Rotation:
         for selector in names:
             if selector == hosted.overrides.dkim_selector:
                 continue
-            made = DkimKeyRecord(hosted.organization.id, hosted.fqdn, selector, algorithm, text, created_at=now)
+            made = DkimKeyRecord(hosted.tenant.id, hosted.fqdn, selector, algorithm, text, created_at=now)
             try:
                 await self._keys.add(made)
             except AlreadyExists:
@@ -129,10 +129,10 @@ class Rotation:
             return made
         raise AlreadyExists(f"{hosted.fqdn} has a key with the selector {name or selector}; choose another one")
 
-    # -- what the DNS shows ----------------------------------------------------------------------------------------
+    # -- state in the DNS ----------------------------------------------------------------------------------------
 
     async def shown(self, key: DkimKeyRecord) -> Publication | None:
-        """The state of a key's DNS record; None without an answer.
+        """The state of a key's DNS record; None if there is no answer.
 
         Raises:
             ConfigError: the key itself cannot be used.
@@ -140,10 +140,10 @@ class Rotation:
         return await asked(self._resolver, key.selector, key.domain, load_private(key.private_key_b64_pkcs8))
 
     async def look_at(self, key: DkimKeyRecord) -> Looked:
-        """Lets a key sign if the DNS shows it. Nothing changes while it does not, or without an answer.
+        """Activates a key if the DNS shows it. Otherwise, or without an answer, nothing changes.
 
         Raises:
-            NotFound: the key's state is not what ``key`` says, any more.
+            NotFound: the key's state has changed since ``key`` was read.
             ConfigError: the key cannot be used.
             StoreUnavailable
         """
@@ -160,15 +160,15 @@ class Rotation:
     # -- the worker ------------------------------------------------------------------------------------------------
 
     async def look(self) -> list[Looked]:
-        """One look of the worker at the pending keys of all tenants that are due.
+        """One check of the due pending keys of all tenants.
 
         Raises:
-            StoreUnavailable: the database cannot say which keys wait.
+            StoreUnavailable: the pending keys cannot be read.
         """
         now = self._clock.monotonic()
         pending = {_name(key): key for key in await self._keys.pending()}
         self._due = {name: self._due.get(name, now) for name in pending}
-        self._told = {name: told for name, told in self._told.items() if name in pending}
+        self._logged = {name: logged for name, logged in self._logged.items() if name in pending}
         due = sorted((at, name) for name, at in self._due.items() if at <= now)[:KEYS_PER_LOOK]
         slots = asyncio.Semaphore(QUESTIONS)
         looked = await asyncio.gather(*(self._look(pending[name], slots) for _, name in due))
@@ -182,28 +182,28 @@ class Rotation:
             try:
                 looked = await self.look_at(key)
             except NotFound:
-                # Another process, or the operator, was faster: it is theirs now.
+                # Another process, or the operator, was faster.
                 self._log.debug("dkim_key_changed_meanwhile", domain=key.domain, selector=key.selector)
                 return None
             except InboxError as error:
                 self._log.error("dkim_key_not_looked_at", domain=key.domain, selector=key.selector, error=str(error))
                 return None
-        self._tell(looked)
+        self._log_once(looked)
         return looked
 
-    def _tell(self, looked: Looked) -> None:
-        """A record that is wrong is worth one line in the log, not one a minute."""
+    def _log_once(self, looked: Looked) -> None:
+        """Logs a wrong record once, not every minute."""
         name, found = _name(looked.key), looked.publication
-        if found is None or self._told.get(name) is found:
+        if found is None or self._logged.get(name) is found:
             return
-        self._told[name] = found
+        self._logged[name] = found
         if found in {Publication.OTHER, Publication.AMBIGUOUS}:
             where = record_name(looked.key.selector, looked.key.domain)
             self._log.warning("dkim_record_wrong", name=where, shows=found.value)
 
 
 async def asked(resolver: Resolver, selector: str, domain: str, private: PrivateKey) -> Publication | None:
-    """The state of a key's DNS record; None without an answer."""
+    """The state of a key's DNS record; None if there is no answer."""
     try:
         answer = await resolver.txt(record_name(selector, domain))
     except NameUnfit:
@@ -214,7 +214,8 @@ async def asked(resolver: Resolver, selector: str, domain: str, private: Private
 
 
 def generate(algorithm: str) -> str:
-    """A new private key as PKCS8 in base64. An RSA key takes some hundredths of a second: not on the event loop."""
+    """A new private key as PKCS8 in base64. An RSA key takes some hundredths of a second, so do not call this on the
+    event loop."""
     made: PrivateKey = Ed25519PrivateKey.generate() if algorithm == "ed25519" else generate_private_key(65537, RSA_BITS)
     return base64.b64encode(made.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())).decode()
 
@@ -233,7 +234,7 @@ def _selector(hosted: HostedDomain, algorithms: Sequence[str], algorithm: str, g
 def _check_free(
     domain: str, algorithm: str, name: str | None, waiting: DkimKeyRecord | None, taken: Set[str | None]
 ) -> None:
-    """Raises AlreadyExists if a key of this name cannot be made, or should not because another one waits."""
+    """Raises AlreadyExists if the name is taken, or another key is pending."""
     if waiting is None and name is not None and name in taken:
         raise AlreadyExists(f"{domain} has a key with the selector {name}")
     if waiting is not None and name not in {None, waiting.selector}:
@@ -244,7 +245,7 @@ def _check_free(
 
 
 def _names_of_today(algorithm: str, now: float) -> Iterable[str]:
-    """``20261122-rsa``, ``20261122b-rsa``, …: the date tells people which key is old."""
+    """``20261122-rsa``, ``20261122b-rsa``, …: the date shows which key is old."""
     day = datetime.fromtimestamp(now, UTC).strftime("%Y%m%d")
     return (f"{day}{letter}-{algorithm}" for letter in ("", *string.ascii_lowercase[1:]))
 

@@ -24,7 +24,7 @@ from inbox.store.ports import DkimKeyRecord, DkimKeys
 
 #: The origin of a key: the table ``dkim_key``, the fields of ``has_domain``, or SMTP_DKIM_*.
 Place = Literal["dkim_key", "has_domain", "environment"]
-#: Keys that are kept ready to sign; a parsed RSA key has some kilobytes.
+#: Cached parsed keys; an RSA key takes some kilobytes.
 PARSED_KEYS: Final = 1024
 #: The order in which signatures are made.
 ALGORITHMS: Final = ("rsa", "ed25519")
@@ -48,11 +48,12 @@ class InstallationSigning:
 
 
 class SigningKeyring:
-    """``SigningKeys``: the domain's own keys (``dkim_key``, ``has_domain``), else the installation's (SMTP_DKIM_*).
+    """``SigningKeys``: the domain's own keys (``dkim_key``, ``has_domain``), otherwise the installation's
+    (SMTP_DKIM_*).
 
-    Of each algorithm one key signs: the active one in the table, or else that of ``has_domain``. So a domain whose
-    first Ed25519 key is published before its next RSA key goes on signing with the RSA key that it has. Like the
-    directory's answers, a domain's keys are kept for two seconds.
+    Per algorithm one key signs: the active one in the table, otherwise that of ``has_domain``. So a domain that
+    publishes its first Ed25519 key before its next RSA key continues to sign with its RSA key. Like the directory's
+    answers, a domain's keys are cached for two seconds.
     """
 
     def __init__(self, directory: AddressDirectory, keys: DkimKeys, own: InstallationSigning, clock: Clock) -> None:
@@ -68,14 +69,14 @@ class SigningKeyring:
 
         Raises:
             StoreUnavailable
-            ConfigError: a key of the domain's cannot be used; which one, and why.
+            ConfigError: a key of the domain cannot be used; the text names it and the reason.
         """
         return tuple(placed.key for placed in await self.placed(tenant, domain))
 
     async def placed(self, tenant: str, domain: str) -> tuple[PlacedKey, ...]:
-        """:meth:`keys`, with their origins."""
+        """Like :meth:`keys`, with their origins."""
         hosted = await self._directory.domain(domain)
-        if hosted is None or hosted.organization.id != tenant:
+        if hosted is None or hosted.tenant.id != tenant:
             return self._own
         found = self._kept.get((tenant, hosted.fqdn))
         if found is None:
@@ -90,7 +91,7 @@ class SigningKeyring:
         field = self._field_key(hosted.fqdn, hosted.overrides, headers)
         if field is not None:
             signing[key_type(field.private)] = PlacedKey(field, "has_domain")
-        # Of two that are active for a moment, the later wins.
+        # If two are active for a moment, the later one wins.
         for row in sorted(rows, key=lambda row: row.activated_at):
             if row.state == "active":
                 private = self._private(row.private_key_b64_pkcs8, f"{row.domain}, selector {row.selector}")
@@ -120,8 +121,8 @@ class SigningKeyring:
 def load_private(b64_pkcs8: str) -> PrivateKey:
     """A private key of PKCS8 in base64.
 
-    Whether the numbers of an RSA key fit one another is not looked at again: that was done before it was stored, and
-    it takes 36 ms where all the rest takes some microseconds.
+    The consistency of an RSA key's numbers is not checked again: it was checked before the key was stored, and takes 36
+    ms, everything else some microseconds.
 
     Raises:
         ConfigError: DKIM cannot use the key.

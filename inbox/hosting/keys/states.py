@@ -1,4 +1,4 @@
-"""A domain's signing keys as an operator wants to see them: which sign, which wait, and what there is to do."""
+"""A domain's signing keys for an operator: their states, and the next steps."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from inbox.mail.tenancy import HostedDomain
 from inbox.store.ports import DkimKeyRecord
 
 DAY: Final = 86_400.0
-#: Seconds for which the record of a key that signs no more has to stay: mail that it signed may still be in somebody's
-#: queue (RFC 5321 §4.5.4.1: four to five days), and is verified when it arrives.
+#: Seconds for which the record of a retired key has to stay: mail that it signed may still be in a queue (RFC 5321
+#: §4.5.4.1: four to five days), and is verified when it arrives.
 RECORD_STAYS: Final = 7 * DAY
 
 
 @dataclass(frozen=True, slots=True)
 class KeyState:
-    """One key. ``state`` is that of ``dkim_key``, or ``replaced`` for a key of ``has_domain`` that signs no more.
+    """One key. ``state`` is that of ``dkim_key``, or ``replaced`` for a key of ``has_domain`` that no longer signs.
 
-    ``following`` is what the operator may do next; empty if nothing. ``removable_at``: when its record may be taken
-    out of the DNS. Times are 0 while they have not come.
+    ``following`` is what the operator may do next; empty if nothing. ``removable_at``: when its record may be removed
+    from the DNS. Times are 0 until they are known.
     """
 
     selector: str
@@ -44,7 +44,7 @@ def key_states(
 
     Args:
         rows: those of ``dkim_key``.
-        signing: what ``SigningKeyring.of`` says of them.
+        signing: the result of ``SigningKeyring.of``.
         now: seconds since the epoch.
     """
     states = [
@@ -94,7 +94,7 @@ def _row_state(row: DkimKeyRecord, only_ed25519: bool, now: float) -> KeyState:
         case "pending":
             following = f"publish its record (inbox domain dkim show {row.domain} {row.selector})"
         case "active" if only_ed25519:
-            following = f"many verifiers know RSA only: inbox domain dkim rotate {row.domain} --algorithm rsa"
+            following = f"many verifiers only support RSA: inbox domain dkim rotate {row.domain} --algorithm rsa"
         case "retired":
             removable_at = row.retired_at + RECORD_STAYS
             then = f"inbox domain dkim remove {row.domain} {row.selector}"

@@ -1,1 +1,1 @@
-"""Reports about mail that hosted domains receive and owe."""
+"""DMARC reports that hosted domains receive and send."""

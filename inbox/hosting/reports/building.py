@@ -1,4 +1,4 @@
-"""Makes the aggregate reports of one day ready to be sent (RFC 7489 §7.2, RFC 9990)."""
+"""Builder of one day's aggregate reports, ready to be sent (RFC 7489 §7.2, RFC 9990)."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from inbox.dns.answers import Resolver
 from inbox.plugin.api.services import RunBlocking
 from inbox.store.ports import DmarcReports, OutgoingReport
 
-#: Domains whose destinations are looked up at the same time.
+#: Domains whose destinations are looked up concurrently.
 AT_ONCE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyMail:
-    """One report for one destination. ``content`` is the whole mail; the envelope is the sender's business."""
+    """One report for one destination. ``content`` is the whole mail; the caller sets the envelope."""
 
     destination: Destination
     report_id: str
@@ -39,7 +39,7 @@ class ReadyMail:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The result for one subject: mails, and the refused destinations."""
+    """The result for one subject: mails and refused destinations."""
 
     subject: Subject
     mails: tuple[ReadyMail, ...]
@@ -47,12 +47,12 @@ class Prepared:
 
 
 class Reporting:
-    """Builds reports from what was observed.
+    """Builds reports from observations.
 
     Args:
-        submitter: who reports.
-        total: mails with reports of one day, in all.
-        each: the same for one destination host; both bound what a stranger's records can make of us.
+        submitter: the reporting organization.
+        total: limit of mails with reports of one day.
+        each: the same for one destination host; both bound the mail that records of other domains can cause.
     """
 
     def __init__(
@@ -85,8 +85,8 @@ class Reporting:
         return subjects((decode_observation(one.body), one.count) for one in chosen)
 
     async def prepare(self, wanted: Sequence[Subject]) -> AsyncIterator[Prepared]:
-        """The mails, in the order of the subjects. A mail that was made before is made again; all that were made of the
-        reports of one day, in any run and by any instance, count for its cap.
+        """The mails, in the order of the subjects. A mail that was built before is built again; all mails for one day,
+        from any run and instance, count towards its cap.
 
         Raises:
             StoreUnavailable, StoreError
@@ -100,7 +100,7 @@ class Reporting:
 
     async def _destinations(self, subject: Subject) -> tuple[list[Destination], list[Refusal]]:
         named, refused = parse_rua(subject.destinations)
-        # The stricter of two ways to tell an organization from another: who is taken for an outsider is asked.
+        # The stricter of two ways to distinguish organizations: destinations that count as external need consent.
         discovery = Discovery(self._dns, Method.BOTH, shipped())
         consent = Consent(self._dns, discovery.organizational_domain)
         allowed: list[Destination] = []
@@ -113,7 +113,7 @@ class Reporting:
         return allowed, refused
 
     async def _draft(self, subject: Subject, allowed: Sequence[Destination], refused: Sequence[Refusal]) -> Prepared:
-        """The mails that there would be without a cap."""
+        """The mails without a cap."""
         left_out = list(refused)
         if not allowed:
             return Prepared(subject, (), tuple(left_out))
@@ -129,7 +129,7 @@ class Reporting:
         return Prepared(subject, tuple(mails), tuple(left_out))
 
     async def _capped(self, drafts: Sequence[Prepared]) -> list[Prepared]:
-        """The same, without the mails that are too many."""
+        """The drafts without the mails beyond the caps."""
         claims = [_outgoing(draft.subject, mail) for draft in drafts for mail in draft.mails]
         grants = iter(await self._reports.claim(claims, self._total, self._each))
         capped = []

@@ -17,17 +17,17 @@ from inbox.store.ports import DmarcReports, ObservationCount, StoredReport
 
 #: Seconds between two writes.
 INTERVAL: Final = 5.0
-#: Counts in one transaction: about 150 ms of the slower database.
+#: Counts per transaction: about 150 ms of the slower database.
 BATCH: Final = 1000
 #: Rows of a report that are encoded on the event loop: about half a millisecond.
 INLINE_ROWS: Final = 100
-#: Seconds by which the end of a report's period may lie ahead of our clock: none ends later than it was sent, but
-#: clocks differ. One that ends in a hundred years would never be pruned.
+#: Seconds by which the end of a report's period may be ahead of the server's clock: no period ends after the report is
+#: sent, but clocks differ. A report that ends in a hundred years would never be pruned.
 AHEAD: Final = 2 * 86_400.0
 
 
 class FromTheFuture(InboxError):
-    """A report about a time that has not come."""
+    """A report about a period in the future."""
 
 
 class _Counted:
@@ -44,8 +44,8 @@ class _Counted:
 class FeedbackLedger:
     """``Feedback`` of ``inbox.plugin.api.feedback`` over the database.
 
-    A write whose outcome is unknown is tried again and may count twice; a crash loses what was not written. These are
-    statistics: no message waits for them.
+    A write with unknown outcome is retried and may count twice; a crash loses unwritten counts. These are statistics:
+    no message waits for them.
 
     Args:
         most: different observations that wait for the database; more are dropped, and the log says how many.
@@ -77,7 +77,7 @@ class FeedbackLedger:
     def observe(self, observation: Observation) -> None:
         try:
             body = encode_observation(observation)
-        except UnicodeEncodeError:  # Half a surrogate pair in a stranger's text: no report could say it.
+        except UnicodeEncodeError:  # An unpaired surrogate in a sender's text: no report can contain it.
             self._dropped += 1
             return
         counted = self._waiting.get(body)
@@ -90,24 +90,25 @@ class FeedbackLedger:
 
     async def keep(self, tenant: str, report: IncomingReport) -> bool:
         hosted = await self._directory.domain(report.domain)
-        if hosted is None or hosted.organization.id != tenant:
+        if hosted is None or hosted.tenant.id != tenant:
             return False
         try:
             return await file_report(self._reports, tenant, report, self._clock.now(), self._run_blocking)
         except FromTheFuture as error:
             self._log.warning("report_refused", domain=report.domain, error=str(error))
             return False
-        except NotFound:  # The directory remembers domains for a while; this one has just gone.
+        except NotFound:  # The directory caches domains for a while; this one has just been removed.
             return False
 
     # -- life ----------------------------------------------------------------------------------------------------
 
     def start(self, interval: float = INTERVAL) -> None:
-        """Begins to write every ``interval`` seconds."""
+        """Starts to write every ``interval`` seconds."""
         self._worker = asyncio.create_task(self._run(interval))
 
     async def close(self) -> None:
-        """Writes what is left; the database must still be open. What it does not take is lost, and the log says so."""
+        """Writes the remaining counts; the database must still be open. Counts that cannot be written are lost, and the
+        log reports them."""
         self._closing.set()
         if self._worker is not None:
             await self._worker
@@ -116,7 +117,7 @@ class FeedbackLedger:
             self._log.error("feedback_lost", observations=sum(one.count for one in self._waiting.values()))
 
     async def flush(self) -> None:
-        """Writes what was counted. Never raises: what the database cannot take now waits for the next time."""
+        """Writes the counts. Never raises: counts that cannot be written now wait for the next time."""
         if self._dropped:
             self._log.warning("feedback_dropped", observations=self._dropped, distinct=self._most)
             self._dropped = 0
@@ -136,7 +137,7 @@ class FeedbackLedger:
                 await self.flush()
 
     async def _write(self, batch: Mapping[bytes, _Counted]) -> bool:
-        """False if it is to be tried again."""
+        """False if the write has to be retried."""
         counts = [
             ObservationCount(one.day, one.policy_domain, observation_key(body), body, one.count)
             for body, one in batch.items()
@@ -149,7 +150,7 @@ class FeedbackLedger:
             self._failing = True
             return False
         except StoreError as error:
-            # It would fail the next time, too, and everything behind it would wait for ever.
+            # It would fail again, and everything after it would wait forever.
             self._log.error("feedback_refused", observations=sum(one.count for one in counts), error=str(error))
         self._failing = False
         return True
@@ -175,10 +176,10 @@ class FeedbackLedger:
 async def file_report(
     reports: DmarcReports, tenant: str, report: IncomingReport, received_at: float, run_blocking: RunBlocking
 ) -> bool:
-    """Files a report; False if it is there already.
+    """Files a report; False if it is filed already.
 
     Raises:
-        FromTheFuture: it is not filed.
+        FromTheFuture: its period ends in the future; it is not filed.
         NotFound: the tenant does not host the domain.
         StoreUnavailable
     """

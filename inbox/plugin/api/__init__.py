@@ -1,1 +1,1 @@
-"""Everything that a plugin author imports; :mod:`inbox.plugin` hands it on."""
+"""Everything that plugin authors import; :mod:`inbox.plugin` re-exports it."""

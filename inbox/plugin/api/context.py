@@ -1,6 +1,6 @@
 """Arguments of hooks: the connection, the transaction, the recipient, the delivery, the failure.
 
-Hooks read these; what they want changed they return. Texts come from strangers unless stated otherwise.
+Hooks read these and return the changes that they want. Texts come from strangers unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ IPAddress = IPv4Address | IPv6Address
 
 
 class Door(StrEnum):
-    """Way in of a message. The same hooks run behind each of them."""
+    """Way in of a message. The same hooks run for each of them."""
 
     SMTP = "smtp"
     SUBMISSION = "submission"
@@ -49,7 +49,7 @@ class Identity:
 
 @dataclass(slots=True)
 class Session:
-    """One connection. ``peer`` is the client's address, behind a listed proxy the one that the proxy names.
+    """One connection. ``peer`` is the client's address; behind a listed proxy, the one that the proxy names.
 
     ``helo`` is None before EHLO, HELO or LHLO. ``errors`` counts refused commands. ``judgements`` are the outcomes
     of earlier stages; the core keeps them for the decision record. ``early_talker``: the client spoke before
@@ -78,8 +78,8 @@ class Session:
 class Recipient:
     """One recipient of a transaction: the address as the client gave it, and the tenant that hosts its domain.
 
-    ``notify`` and ``orcpt`` are the parameters of RFC 3461; ``redirected`` is the address that a plugin put in
-    the given one's place.
+    ``notify`` and ``orcpt`` are the parameters of RFC 3461; ``redirected`` is the address with which a
+    plugin replaced the given one.
     """
 
     address: Address
@@ -123,7 +123,7 @@ class Delivery:
     """One recipient's copy at ``store`` and ``deliver``.
 
     ``kind`` is ``local`` (into a mailbox) or ``remote`` (one outbound attempt). ``account`` is the address of
-    the account, ``mailbox`` the name of the mailbox that the copy is bound for at this point. ``facts`` also finds
+    the account, ``mailbox`` the name of the mailbox that the copy is bound for at this point. ``facts`` includes
     those of the transaction.
     """
 

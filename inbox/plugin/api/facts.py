@@ -1,9 +1,9 @@
-"""Facts that plugins find out, as frozen dataclasses keyed by their type; and the facts that plugins share.
+"""Facts that plugins give each other: frozen dataclasses, keyed by their type.
 
-A plugin declares the types that it ``gives`` and ``needs``; the plan of a stage is sorted by that.
+A plugin declares the types that it ``gives`` and ``needs``; the plan of a stage follows from that.
 
 In facts about a message's origin, domains are A-labels in lower case. Texts named ``reason`` are ours, but may quote
-what a stranger wrote: they are printable ASCII of bounded length, fit for a header field, a log and a decision record.
+a stranger: they are printable ASCII of bounded length, fit for a header field, a log and a decision record.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 
 class Facts:
-    """The facts about one connection, transaction or recipient; what is missing is looked up in ``parent``.
+    """The facts about one connection, transaction or recipient; missing ones are looked up in ``parent``.
 
-    A fact is put once: the first plugin that finds it out is believed.
+    There is one fact of a type: the first plugin that gives it wins.
     """
 
     __slots__ = ("_own", "_parent", "_shadow")
@@ -33,7 +33,7 @@ class Facts:
         """Adds a fact.
 
         Raises:
-            ValueError: another fact of this type is here already.
+            ValueError: there is another fact of this type already.
         """
         kind = type(fact)
         if kind in self._own and self._own[kind] != fact:
@@ -41,7 +41,7 @@ class Facts:
         self._own[kind] = fact
 
     def get(self, kind: type[T]) -> T | None:
-        """The fact of this type, or None if nobody found it out."""
+        """The fact of this type, or None if no plugin gave it."""
         found = self._own.get(kind)
         if found is None and self._parent is not None:
             return self._parent.get(kind)
@@ -52,7 +52,7 @@ class Facts:
         return iter(self._own.values())
 
     def visible(self) -> Iterator[object]:
-        """All facts that :meth:`get` finds, for who wants to show them."""
+        """All facts that :meth:`get` finds."""
         return iter(self._visible().values())
 
     def _visible(self) -> dict[type, object]:
@@ -63,7 +63,7 @@ class Facts:
 
     @property
     def is_shadow(self) -> bool:
-        """True in the layer of a plugin in shadow mode, whose answers are not enforced."""
+        """True in the layer of a plugin in shadow mode, whose opinions are not enforced."""
         return False
 
     def shadow(self) -> Facts:
@@ -106,8 +106,8 @@ class _ShadowFacts(Facts):
 class Resolved:
     """Destination of a recipient's mail: the accounts (by their own address) that the address leads to.
 
-    Put into a recipient's facts at ``rcpt``. A recipient without it, or with no account in it, is refused
-    with 550 5.1.1: nothing is delivered that no plugin resolved.
+    Put into a recipient's facts at ``rcpt``. A recipient without it, or without an account in it, is refused
+    with 550 5.1.1: mail is delivered only to resolved recipients.
     """
 
     accounts: tuple[str, ...]
@@ -150,9 +150,9 @@ class SpfFact:
     """RFC 7208. ``domain`` is the one that ``result`` is about: that of MAIL FROM, or for a null sender that of HELO.
 
     ``identity`` is ``mailfrom`` or ``helo``. ``helo_result`` is the result for the HELO identity, where it was
-    checked. ``explanation`` is the domain's ``exp=`` text, filtered; it is a stranger's, and no peer sees it.
-    ``source`` is ``checked``; ``exempt``, if the peer is one that SPF does not apply to; or ``header``, if an
-    Authentication-Results field was believed.
+    checked. ``explanation`` is the domain's ``exp=`` text, filtered; strangers write it, so it is not sent to peers.
+    ``source`` is ``checked``; ``exempt``, if SPF does not apply to the peer; or ``header``, if an
+    Authentication-Results field was trusted.
     """
 
     result: Result
@@ -169,7 +169,7 @@ class SpfFact:
 
 @dataclass(frozen=True, slots=True)
 class DkimSignature:
-    """One DKIM-Signature field, judged (RFC 6376 §6.1). ``identity`` is ``i=``, ``covers`` the signed field names in
+    """Result for one DKIM-Signature field (RFC 6376 §6.1). ``identity`` is ``i=``, ``covers`` the signed field names in
     lower case, ``signature`` the first characters of ``b=`` (RFC 6008), ``testing`` the key's ``t=y``."""
 
     result: Result
@@ -186,9 +186,9 @@ class DkimSignature:
 
 @dataclass(frozen=True, slots=True)
 class DkimFact:
-    """All signatures that were judged, in the order of the message; ``result`` is that of the best one.
+    """All verified signatures, in the order of the message; ``result`` is that of the best one.
 
-    ``skipped`` signatures were beyond the limit and not looked at. ``source`` as in :class:`SpfFact`.
+    ``skipped`` signatures were beyond the limit and not verified. ``source`` as in :class:`SpfFact`.
     """
 
     result: Result
@@ -204,11 +204,11 @@ class DkimFact:
 
 @dataclass(frozen=True, slots=True)
 class ArcSet:
-    """One hop of an ARC chain: who sealed it, and what that hop says to have found (its AAR's text, RFC 8617 §4.1.1).
+    """One hop of an ARC chain: its sealer, and the results that it claims (the text of its AAR, RFC 8617 §4.1.1).
 
-    ``results`` is only worth something if the chain passes and the sealer is trusted. ``covers`` are the field names
+    ``results`` is only meaningful if the chain passes and the sealer is trusted. ``covers`` are the field names
     that the newest ARC-Message-Signature covers, in lower case; without ``from`` among them the author may have been
-    exchanged afterwards. It is empty for older sets.
+    changed afterwards. It is empty for older sets.
     """
 
     instance: int
@@ -224,9 +224,9 @@ class ArcFact:
 
     ``oldest_pass`` is 0 if all of the chain is intact for the message as it is now, otherwise the lowest instance
     whose ARC-Message-Signature still validates. ``temporary``: it failed because a key could not be looked up; by
-    RFC 8617 §5.2.1 that is a failure as any other, but who would refuse the message may defer it instead. ``added``
-    names a field that occurs once by RFC 5322, is covered by the newest ARC-Message-Signature, and is there again: the
-    chain holds, but what a reader is shown may be a stranger's (RFC 6376 §8.15).
+    RFC 8617 §5.2.1 that is a failure like any other, but a plugin may defer the message instead of refusing it.
+    ``added`` names a field that occurs once by RFC 5322, is covered by the newest ARC-Message-Signature, and occurs
+    again: the chain is valid, but readers may be shown a field that a stranger added (RFC 6376 §8.15).
     """
 
     result: Result
@@ -246,10 +246,10 @@ class ArcFact:
 class DmarcFact:
     """RFC 9989 (and RFC 7489). ``domain`` is that of From; ``policy_domain`` the one whose record was found.
 
-    ``policy`` is what that record asks for this very domain (``none``, ``quarantine``, ``reject``; empty without a
-    record), ``disposition`` what is left of it after ``pct`` or ``t=y`` and exceptions. ``exception`` names the
+    ``policy`` is the policy of that record for this domain (``none``, ``quarantine``, ``reject``; empty without a
+    record), ``disposition`` the rest of it after ``pct`` or ``t=y`` and exceptions. ``exception`` names the
     exception that was made (``mailing_list``, ``trusted_forwarder``, ``local_policy``, ``sampled_out``,
-    ``policy_test_mode``), and ``comment`` says which. ``published`` has the tags of the record as they count.
+    ``policy_test_mode``), and ``comment`` says which. ``published`` has the effective tags of the record.
     """
 
     result: Result
@@ -269,8 +269,8 @@ class DmarcFact:
 
 @dataclass(frozen=True, slots=True)
 class BimiFact:
-    """The domain's indicator: ``result`` is pass (a usable record), none, skipped is ``none`` with a reason, or an
-    error; ``location`` and ``evidence`` are the URLs of ``l=`` and ``a=``."""
+    """The domain's indicator: ``result`` is ``pass`` (a usable record), ``none`` (with a reason if the look-up was
+    skipped) or an error; ``location`` and ``evidence`` are the URLs of ``l=`` and ``a=``."""
 
     result: Result
     domain: str = ""
@@ -284,7 +284,7 @@ class BimiFact:
 class DmarcReportFact:
     """Result for mail to an address for aggregate reports. ``status`` is ``filed``; ``ignored``, if it was known or
     is about a domain of another tenant; ``not_a_report``; ``unreadable``; ``skipped``, if there were too many; or
-    ``lost``, if it could not be filed. ``reporter`` is what the report calls its author."""
+    ``lost``, if it could not be filed. ``reporter`` is the author that the report names."""
 
     status: str
     domain: str = ""

@@ -12,8 +12,8 @@ class Observation:
 
     ``day`` is ``2026-11-22``. ``published`` are the tags of the record (``p``, ``sp``, ``np``, ``pct``, ``adkim``,
     ``aspf``, ``t``, ``rua``, …). ``dkim`` has (domain, selector, result) of each signature, ``spf`` (domain, scope,
-    result). ``disposition`` is what was done, ``exception`` and ``comment`` why something milder than the policy was.
-    It holds no recipient: reports go to strangers.
+    result). ``disposition`` is the action taken, ``exception`` and ``comment`` are the reason if it is milder than the
+    policy. There are no recipients: reports go to strangers.
     """
 
     day: str
@@ -73,6 +73,6 @@ class Feedback(Protocol):
         ...
 
     async def keep(self, tenant: str, report: IncomingReport) -> bool:
-        """Files a report for a domain that ``tenant`` (id) hosts. False if it is there already, or the domain is not
+        """Stores a report for a domain that ``tenant`` (id) hosts. False if it is stored already, or the domain is not
         this tenant's. Raises StoreUnavailable."""
         ...

@@ -1,12 +1,12 @@
-"""The hooks: one for each stage. Ask only for the arguments that you need; the names are final.
+"""Hooks of plugins, one for each stage. A hook takes only the arguments that it needs; their names are fixed.
 
-A hook is ``def`` or ``async def``. ``def`` is for work that needs no waiting: it runs on the event loop, and is
-interrupted when it takes longer than half a second. What waits is ``async def``; what blocks goes through
+A hook is ``def`` or ``async def``. ``def`` is for work that does not wait: it runs on the event loop and is interrupted
+when it takes longer than half a second. Work that waits is ``async def``; blocking work goes through
 ``services.run_blocking``.
 
-What one tenant's policy refuses may go into that tenant's quarantine, because another takes the message, and come out
-of it again. A plugin that has something to remove from it has a method ``at_least(tx)``: it is called where the hook
-``data`` is not, since the outcome is settled, or where that fails, and returns edits.
+A message that one tenant's policy refuses and another tenant accepts may go into the first tenant's quarantine, and be
+released from there. A plugin that must remove something from such a message has a method ``at_least(tx)``, which
+returns edits: it is called if the hook ``data`` is not called because the outcome is settled, or if that hook fails.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Hooks:
 
     @hookspec
     def connect(self, session: Session) -> HookResult:
-        """TCP is accepted, the banner is not sent (after PROXY). May return: Reject, Defer."""
+        """TCP is accepted (after PROXY), the banner is not sent yet. May return: Reject, Defer."""
 
     @hookspec
     def helo(self, session: Session) -> HookResult:
@@ -64,11 +64,11 @@ class Hooks:
 
     @hookspec
     def data(self, tx: Transaction) -> HookResult:
-        """The whole message is here, nothing is promised yet; once per tenant. May return: all, scores and edits."""
+        """The message is complete and not accepted yet; once per tenant. May return: all verdicts, scores and edits."""
 
     @hookspec
     def store(self, delivery: Delivery) -> HookResult:
-        """One recipient's copy, before blob and database. May return: Reject, Defer, Transform, FileInto, AddFlags."""
+        """One recipient's copy, before it is stored. May return: Reject, Defer, Transform, FileInto, AddFlags."""
 
     @hookspec
     def deliver(self, delivery: Delivery) -> HookResult:

@@ -1,4 +1,4 @@
-"""The base class of every plugin, with all attributes and methods that the engine asks for."""
+"""The base class of every plugin, with all attributes and methods that the engine uses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ StageName = Literal["connect", "helo", "auth", "mail", "rcpt", "data", "store", 
 
 
 class PluginInvalid(InboxError):
-    """A plugin that cannot be loaded. ``str(error)`` says what is wrong with it and what would be right."""
+    """A plugin cannot be loaded. ``str(error)`` says what is wrong and how to fix it."""
 
 
 class Plugin:
@@ -35,9 +35,9 @@ class Plugin:
     gives: ClassVar[tuple[type, ...]] = ()
     #: Types of facts without which it cannot work: a policy that enables it must enable a plugin that gives them.
     needs: ClassVar[tuple[type, ...]] = ()
-    #: Types of facts that it reads if another plugin gives them: they only order.
+    #: Types of facts that it reads if another plugin gives them; they only set the order.
     after: ClassVar[tuple[type, ...]] = ()
-    #: Whether its ``def`` hooks are called although the outcome is settled, for what they write into the message.
+    #: Whether its ``def`` hooks are called although the outcome is settled, for their edits of the message.
     always: ClassVar[bool] = False
     #: Whether it keeps running when the tenant's whole policy is in shadow mode or off.
     essential: ClassVar[bool] = False
@@ -47,11 +47,11 @@ class Plugin:
     on_error: ClassVar[OnErrorName | Mapping[StageName | Stage, OnErrorName]] = "defer"
     #: Seconds that one call of a hook may take: more than 0, at most 600.
     timeout: ClassVar[float] = HOOK_SECONDS
-    #: The settings' model. A class ``Settings`` of the plugin's module is found without this.
+    #: The settings' model. A class ``Settings`` in the plugin's module is found without this.
     Settings: ClassVar[type[PluginSettings]] = PluginSettings
 
     def __init__(self, settings: Any, services: Services) -> None:
-        """Called with the settings (an object of ``Settings``) and with what the core offers."""
+        """Called with the settings (an object of ``Settings``) and the services of the core."""
 
     @property
     def dependency(self) -> str | None:
@@ -72,5 +72,5 @@ class Plugin:
         return ""
 
     def at_least(self, tx: Transaction) -> Edit | Sequence[Edit] | None:  # noqa: ARG002
-        """Returns edits that are made when the hook ``data`` is not called because the outcome is settled, or fails."""
+        """Returns edits to make if the hook ``data`` is not called because the outcome is settled, or fails."""
         return None

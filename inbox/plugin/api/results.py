@@ -3,8 +3,8 @@
 ::
 
     spf:
-      require_pass: true                                  # all that is not a pass is refused, an error deferred
-      results: {none: ignore, softfail: {score: 2.5}}     # but for these
+      require_pass: true                                  # every result but pass is rejected, temperror deferred
+      results: {none: ignore, softfail: {score: 2.5}}     # except for these
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def action_for(
     """The action of a policy for ``result``.
 
     Args:
-        actions: what the policy names result by result.
-        require_pass: what counts for a result that it does not name.
-        domain_requires: the ``has_domain`` field, which is the last word on one domain: True refuses whatever is
-            not a pass, also what ``actions`` would let in; False takes ``require_pass`` back; None says nothing.
+        actions: those that the policy names, by result.
+        require_pass: whether a result that it does not name is refused.
+        domain_requires: the ``has_domain`` field, which overrides both for one domain: True refuses every result but
+            pass, also those that ``actions`` would accept; False overrides ``require_pass``; None changes nothing.
     """
     if domain_requires:
         return REQUIRED[result]
@@ -77,7 +77,7 @@ def opinion_of(
 
     Args:
         method: ``spf``, ``dkim``, ``dmarc`` or ``arc``: names the score's symbol (``SPF_SOFTFAIL``) and its group.
-        said: the sentence for the peer.
+        said: the text of the reply to the peer.
         enhanced: the enhanced status code of a rejection, such as 5.7.23 (RFC 7372).
         why: the reason for the decision record.
         deferred: the enhanced status code of a deferral.

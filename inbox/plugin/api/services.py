@@ -1,4 +1,4 @@
-"""Services that the core passes to a plugin. All of it is safe to use from any hook."""
+"""Services that the core passes to a plugin. All of them are safe to use from any hook."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Log(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What the directory knows of an address: the accounts it leads to, the plus detail, the aliases on the way.
+    """Look-up of an address: the accounts that it leads to, the plus detail, the aliases on the way.
 
-    ``disabled``: it leads to accounts that are all disabled, and ``accounts`` is empty.
+    ``disabled``: all of its accounts are disabled, and ``accounts`` is empty.
     """
 
     accounts: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Resolution:
 
 
 class Directory(Protocol):
-    """Who receives mail for an address."""
+    """Look-up of the accounts behind an address."""
 
     async def resolve(self, tenant: str, address: str) -> Resolution:
         """The active accounts of ``tenant`` (id) behind ``address``: aliases and plus addresses are followed.
@@ -57,7 +57,7 @@ class Directory(Protocol):
 class Counted:
     """A window counter after it was increased, and when its window ends (seconds since the epoch).
 
-    ``local``: only what this process has counted, because the database cannot be written.
+    ``local``: the count of this process only, because the database cannot be written.
     """
 
     count: int
@@ -84,12 +84,12 @@ class RunBlocking(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything from outside that a plugin may use. ``server_name`` is SERVER_HOSTNAME.
+    """All services that a plugin may use. ``server_name`` is SERVER_HOSTNAME.
 
-    ``table("seen")`` is a table in the database, in which the plugin remembers what it learns about a tenant's mail
+    ``table("seen")`` is a table in the database for what the plugin learns about a tenant's mail
     (:mod:`inbox.plugin.api.tables`).
-    ``once`` is for what must be reported once although several tenants' plugins find it out about one message: a key
-    begins with the plugin's name and has the transaction's id.
+    ``once`` is for results that must be reported once although the plugins of several tenants find them for one
+    message: a key begins with the plugin's name and contains the transaction's id.
     """
 
     clock: Clock

@@ -1,4 +1,4 @@
-"""The base of every plugin's settings model."""
+"""Base class of plugin settings, and types for secrets and trusted header fields."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class PluginSettings(BaseModel):
     ``Field(240, ge=1, description="…", json_schema_extra={"env": "SMTP_RATE_LIMIT_…"})``. Precedence: the
     field's default, the environment, ``default.yaml``, the tenant, the domain, the account.
 
-    A policy's loader validates with the context ``{"facts": …}``, the fact types that the installed plugins give. A
-    method ``remarks`` warns of what is allowed and perhaps not meant (:class:`inbox.policy.remarks.Remarking`).
+    A policy's loader validates with the context ``{"facts": …}``, the fact types that installed plugins give. A method
+    ``remarks`` warns of settings that are allowed and probably not intended (:class:`inbox.policy.remarks.Remarking`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class SecretFromFile(SecretStr):
-    """A secret that a policy names by its file; ``path`` is where it was read."""
+    """A secret that a policy names by its file; ``path`` is that file."""
 
     def __init__(self, secret: str, path: Path) -> None:
         super().__init__(secret)
@@ -37,7 +37,7 @@ def _secret(value: Any) -> Any:
         return value
     path = value.get("file")
     if set(value) != {"file"} or not isinstance(path, str):
-        raise ValueError("a secret is a text, or {file: PATH}")
+        raise ValueError("a secret must be a string, or {file: PATH}")
     try:
         return SecretFromFile(read_secret(Path(path)), Path(path))
     except OSError as error:
@@ -52,22 +52,22 @@ def _secret(value: Any) -> Any:
 Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 
 
-#: Whether SPF, DKIM or DMARC are left to somebody in front: ``allow_header_override: HeaderOverride = False``.
+#: Whether to trust a gateway in front with SPF, DKIM or DMARC: ``allow_header_override: HeaderOverride = False``.
 HeaderOverride = Annotated[
     bool,
     Field(
-        description="Dangerous: believe what the message's own topmost Authentication-Results field with our "
-        "``authserv_id`` says. Anybody who can send mail here can write one; only for servers that nobody can reach "
-        "but a gateway that removes forged ones.",
+        description="Dangerous: trust the message's own topmost Authentication-Results field with our ``authserv_id``. "
+        "Anyone who can send mail here can write one; only for servers that are reachable from nowhere but a gateway "
+        "that removes forged ones.",
         json_schema_extra={"env": "SMTP_AUTH_ALLOW_HEADER_OVERRIDE"},
     ),
 ]
-#: And in front by whom: ``authserv_id: BelievedName = ""``.
+#: The name of that gateway: ``authserv_id: BelievedName = ""``.
 BelievedName = Annotated[
     str,
     Field(
         max_length=255,
-        description="Whose field is believed then. Empty: this server's name.",
+        description="The name in the trusted field. Empty: this server's name.",
         examples=["mx.acme.test"],
     ),
 ]

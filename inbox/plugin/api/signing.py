@@ -1,4 +1,4 @@
-"""The key that a domain signs with, and where keys come from."""
+"""DKIM keys of domains, and the port that provides them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SigningKeys(Protocol):
     async def keys(self, tenant: str, domain: str) -> tuple[SigningKey, ...]:
         """The keys with which mail from ``domain`` (that of From) is signed now: RSA first, then Ed25519.
 
-        Those of the domain itself if ``tenant`` (id) hosts it and it has some; otherwise the installation's own
+        The domain's own keys if ``tenant`` (id) hosts it and it has any; otherwise the installation's own
         (SMTP_DKIM_*); empty if there are none. Raises StoreUnavailable.
         """
         ...

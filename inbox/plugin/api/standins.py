@@ -1,4 +1,4 @@
-"""Stand-ins for what plugins get from the core, in memory: for tests of plugins, and where nothing may be counted."""
+"""In-memory services for plugins: for tests of plugins, and for dry runs, which must not count anything."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ R = TypeVar("R")
 
 
 class FakeClock:
-    """Moves only with :meth:`advance`."""
+    """A clock that moves only with :meth:`advance`."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self._now = now
@@ -49,7 +49,7 @@ class FakeClock:
 
 @dataclass
 class MemoryLog:
-    """Remembers what was logged: ``(level, event, fields)``."""
+    """A log that keeps its entries: ``(level, event, fields)``."""
 
     events: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
 
@@ -80,7 +80,7 @@ class MemoryDirectory:
 
     def __init__(self) -> None:
         self._accounts: dict[tuple[str, str], Resolution] = {}
-        #: Set to an exception, it is raised by every look-up (a database that is gone).
+        #: If set to an exception, every look-up raises it (a database that is down).
         self.fails: Exception | None = None
 
     def add(self, address: str, *accounts: str, tenant: str = "demo", detail: str | None = None) -> None:
@@ -104,12 +104,12 @@ class MemoryDirectory:
 
 
 class MemoryRates:
-    """Window counters as the database keeps them."""
+    """Window counters like those of the database."""
 
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
         self.counts: dict[tuple[str, float], int] = {}
-        #: Set to an exception, it is raised by every call (a database that is gone).
+        #: If set to an exception, every call raises it (a database that is down).
         self.fails: Exception | None = None
 
     async def hit(self, key: str, window: float, amount: int = 1) -> Counted:
@@ -121,12 +121,12 @@ class MemoryRates:
 
 
 class MemoryPluginState:
-    """What plugins remember, as the database keeps it; of tenants that need not exist."""
+    """State of plugins like that of the database; tenants need not exist."""
 
     def __init__(self) -> None:
         #: By tenant, plugin, table and key.
         self.entries: dict[tuple[str, str, str, str], Entry] = {}
-        #: Set to an exception, it is raised by every call (a database that is gone).
+        #: If set to an exception, every call raises it (a database that is down).
         self.fails: Exception | None = None
 
     async def get(self, tenant: str, plugin: str, table: str, keys: Sequence[str], now: float) -> dict[str, bytes]:
@@ -196,10 +196,10 @@ async def run_in_thread(kind: str, function: Callable[..., R], *args: Any) -> R:
 
 
 class MemoryResolver:
-    """A DNS of what a test puts into it; whatever is not there does not exist (NXDOMAIN).
+    """A DNS with the records that a test puts into it; all other names do not exist (NXDOMAIN).
 
-    ``fails`` has names that get SERVFAIL, whatever their type; ``slow`` those for which a budget of slow look-ups is
-    spent (``inbox.dns.lookups``). ``asked`` remembers ``(type, name)``.
+    Names in ``fails`` get SERVFAIL for every type; for names in ``slow`` the budget of slow look-ups is spent
+    (``inbox.dns.lookups``). ``asked`` records ``(type, name)``.
     """
 
     def __init__(self) -> None:
@@ -256,7 +256,7 @@ class MemoryResolver:
 
 
 class MemorySigningKeys:
-    """Keys by tenant and domain."""
+    """Signing keys by tenant and domain."""
 
     def __init__(self) -> None:
         self.of: dict[tuple[str, str], tuple[SigningKey, ...]] = {}
@@ -266,7 +266,7 @@ class MemorySigningKeys:
 
 
 class MemoryFeedback:
-    """Remembers what reports would be made of."""
+    """Keeps observations and reports."""
 
     def __init__(self) -> None:
         self.observations: list[Observation] = []

@@ -1,4 +1,4 @@
-"""Tables: what a plugin remembers for a tenant, in the database.
+"""Tables: durable state of a plugin for each tenant, in the database.
 
 ::
 
@@ -8,8 +8,8 @@
     async def rcpt(self, tx: Transaction, recipient: Recipient) -> Opinion:
         first = await self._seen.of(tx).add(key, now, expires_in=3600)
 
-Entries of different tenants, and of different plugins, have nothing to do with one another. Values are what JSON has,
-and ``bytes``; tuples come back as lists.
+Entries of different tenants, and of different plugins, are separate. Values are those of JSON, and ``bytes``; tuples
+are read back as lists.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from inbox.base.clock import Clock
 from inbox.plugin.api.context import Delivery, Failure, Identity, Recipient, Transaction
 from inbox.store.ports.plugin_state import Add, Change, Changes, Delete, Increment, Put, Replace, StateEntry
 
-#: What belongs to a tenant, and so says whose entries are meant.
+#: Objects that belong to a tenant, and so select its entries.
 Tenanted = Transaction | Recipient | Delivery | Failure | Identity
 Value = bool | int | float | str | bytes | Sequence[Any] | Mapping[str, Any]
 
@@ -55,7 +55,7 @@ class State(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TableEntry:
-    """A key with its value, and when it expires, in seconds since the epoch; None is never."""
+    """A key with its value and its expiry in seconds since the epoch; None is never."""
 
     key: str
     value: Any
@@ -65,13 +65,13 @@ class TableEntry:
 class TenantTable:
     """One tenant's entries in one table of a plugin.
 
-    A key has at most 1,024 octets, a value 4,096 once it is encoded. A plugin has at most 100,000 entries for a tenant,
-    in all of its tables: then those that expire first make room for new ones. Each call that writes is one transaction,
-    durable when it returns; ``put_many`` and ``increment_many`` write up to 1,000 entries in one.
+    A key has at most 1,024 octets, an encoded value at most 4,096. A plugin has at most 100,000 entries for a tenant in
+    all of its tables: beyond that, those that expire first are removed for new ones. Each call that writes is one
+    transaction, durable when it returns; ``put_many`` and ``increment_many`` write up to 1,000 entries in one.
 
     Every method may raise StoreUnavailable; those that write also StorageFull, and TableFull if the table is full of
-    entries that never expire. A key or a value that is too large raises ValueError, one that is not plain TypeError.
-    What a hook does not catch leads to its ``on_error``.
+    entries that never expire. A key or a value that is too large raises ValueError, one of another type TypeError.
+    An exception that a hook does not catch leads to its ``on_error``.
     """
 
     __slots__ = ("_clock", "_plugin", "_state", "_table", "_tenant")
@@ -88,7 +88,7 @@ class TenantTable:
         return (await self.get_many((key,))).get(key, default)
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
-        """The values of those keys that are there, in one read of at most 1,000 keys."""
+        """The values of the keys that exist, in one read of at most 1,000 keys."""
         found = await self._state.get(self._tenant, self._plugin, self._table, list(keys), self._clock.now())
         return {key: _decode(value) for key, value in found.items()}
 
@@ -102,9 +102,9 @@ class TenantTable:
         await self._apply(*(Put(key, _encoded(value), expiry) for key, value in values.items()))
 
     async def add(self, key: str, value: Value, *, expires_in: float | None = None) -> Any:
-        """Writes an entry unless there is one. Returns the value that was there, or None if it was written.
+        """Writes an entry unless the key exists. Returns the existing value, or None if the entry was written.
 
-        Of several processes that try at once one writes.
+        If several processes try at once, one of them writes.
         """
         (known,) = await self._apply(Add(key, _encoded(value), self._expiry(expires_in)))
         return None if known is None else _decode(known)
@@ -116,9 +116,9 @@ class TenantTable:
         return bool(done)
 
     async def increment(self, key: str, amount: int = 1, *, expires_in: float | None = None) -> int:
-        """Adds to a number, which begins with 0, and returns the sum. ``expires_in`` counts from the first call on.
+        """Adds to a number, which starts at 0, and returns the sum. ``expires_in`` counts from the first call.
 
-        Raises ValueError if the value is no integer.
+        Raises ValueError if the value is not an integer.
         """
         return (await self.increment_many({key: amount}, expires_in=expires_in))[key]
 
@@ -134,11 +134,11 @@ class TenantTable:
         return bool(done)
 
     async def count(self) -> int:
-        """How many entries there are."""
+        """The number of entries."""
         return await self._state.count(self._tenant, self._plugin, self._table, self._clock.now())
 
     async def scan(self, prefix: str = "") -> AsyncIterator[TableEntry]:
-        """The entries whose keys begin with ``prefix``, by key, read in pages. Others may change them meanwhile."""
+        """The entries whose keys begin with ``prefix``, by key, in pages. Other processes may change them meanwhile."""
         after = ""
         while True:
             page = await self._state.scan(
@@ -165,7 +165,7 @@ class TenantTable:
 
 
 class Table:
-    """One table of a plugin. The tenant comes from what a hook is given."""
+    """One table of a plugin. The tenant comes from an argument of a hook."""
 
     __slots__ = ("_clock", "_name", "_plugin", "_state")
 
@@ -200,20 +200,20 @@ class Tables:
         self._shareable = shareable
 
     def of_plugin(self, plugin: str, *, shareable: bool = False) -> Tables:
-        """The tables of another plugin; the core uses it when it makes one."""
+        """The tables of another plugin; the core calls it when it makes a plugin."""
         return Tables(self._state, self._clock, plugin, shareable=shareable)
 
     def __call__(self, name: str) -> Table:
-        """The table ``name`` of this plugin; it need not be made before.
+        """The table ``name`` of this plugin; it need not be created first.
 
         Raises:
-            ValueError: the name is not of lower-case letters, digits and ``_`` (at most 32, the first a letter).
-            TypeError: the plugin is ``shareable``: its answers are shared between tenants, what it remembers is not.
+            ValueError: the name is not made of lower-case letters, digits and ``_`` (at most 32, the first a letter).
+            TypeError: the plugin is ``shareable``: tenants share its results, but not its tables.
         """
         if not _NAME.match(name):
-            raise ValueError(f"{name!r} is no name of a table: lower-case letters, digits and _, at most 32")
+            raise ValueError(f"{name!r} is not a valid table name; use lower-case letters, digits and _, at most 32")
         if self._shareable:
-            raise TypeError(f"{self._plugin} is shareable, so it has no tables: its answers are shared between tenants")
+            raise TypeError(f"{self._plugin} is shareable, so it has no tables: tenants share its results")
         return Table(self._state, self._clock, self._plugin, name)
 
 
@@ -234,14 +234,14 @@ def tenant_of(context: Tenanted) -> str:
 
 def _encoded(value: Any) -> bytes:
     if value is None:
-        raise TypeError("None is not a value of a table: it stands for an entry that is not there")
+        raise TypeError("None is not a value of a table: it means that there is no entry")
     _check(value, 0)
     encoded: bytes = _encode(value)
     return encoded
 
 
 def _check(value: Any, depth: int) -> None:
-    """Raises TypeError unless the value comes back as it is, tuples as lists."""
+    """Raises TypeError unless the value is read back unchanged, apart from tuples, which become lists."""
     if depth > _DEPTH:
         raise TypeError(f"the value is nested more than {_DEPTH} deep")
     if type(value) in _PLAIN:
@@ -255,7 +255,7 @@ def _check(value: Any, depth: int) -> None:
                 raise TypeError(f"a key of a value is a {type(key).__name__}; only str is allowed")
             _check(each, depth + 1)
     else:
-        raise TypeError(f"a {type(value).__name__} is not a value of a table; use what JSON has, or bytes")
+        raise TypeError(f"a {type(value).__name__} is not a value of a table; use the types of JSON, or bytes")
 
 
 _DEPTH: Final = 16

@@ -10,11 +10,11 @@
         assert outcome.total == 4.5
         assert outcome.symbols == {"INVOICE": 4.5}
 
-The plugin is given as its name (shipped or installed), its module, its class, or the path of its file. What it needs
-from outside is in memory: ``test.clock`` does not move until ``advance``; ``test.directory.add("ann@demo.test")`` makes
-an account; ``test.rates`` counts; ``test.log.events`` remembers; what
-``test.dns.txt_records["example.org"] = [b"…"]`` says is in the DNS. An exception of the plugin is raised in the test,
-unless it was made with ``errors="outcome"``: then its ``on_error`` is applied, as in the server.
+The plugin is given as its name (shipped or installed), its module, its class, or the path of its file. Its services
+are in memory: ``test.clock`` does not move until ``advance``; ``test.directory.add("ann@demo.test")`` creates an
+account; ``test.rates`` counts; ``test.log.events`` records; ``test.dns.txt_records["example.org"] = [b"…"]`` sets a DNS
+record. An exception of the plugin is raised in the test, unless the test was made with ``errors="outcome"``: then the
+plugin's ``on_error`` applies, as in the server.
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ F = TypeVar("F")
 
 @dataclass(frozen=True)
 class TestOutcome:
-    """Result of a stage: the core's next action, and what the plugin did."""
+    """Result of a stage: the core's next action, and the plugin's part in it."""
 
-    __test__ = False  # Not a test, whatever pytest thinks of its name.
+    __test__ = False  # Not a test, although its name begins with Test.
 
     outcome: StageOutcome
     given: Given
@@ -104,7 +104,7 @@ class TestOutcome:
         return self.outcome.traces[0]
 
     def fact(self, kind: type[F]) -> F | None:
-        """The fact of this type that was found out."""
+        """The fact of this type, or None."""
         return next((fact for trace in self.outcome.traces for fact in trace.facts if isinstance(fact, kind)), None)
 
 
@@ -116,10 +116,10 @@ class PluginTest:
         settings: as under its name in a policy; ``mode``, ``on_error`` and ``timeout`` too.
         thresholds: as in a policy.
         groups: as in a policy.
-        facts: what other plugins would have found out before.
+        facts: the facts that other plugins would have given before.
         environment: values of environment variables that its settings may take as defaults.
         tenant: id and name of the recipients' tenant.
-        errors: ``raise`` what the plugin raises, or take the ``outcome`` of its ``on_error``.
+        errors: ``raise`` the plugin's exceptions, or apply the ``outcome`` of its ``on_error``.
 
     Raises:
         PluginInvalid: the plugin breaks a rule of the plugin API.
@@ -170,7 +170,7 @@ class PluginTest:
             "groups": dict(groups or {}),
         }
         catalogue = _WithGiven(self.loaded, self._facts)
-        # JSON is YAML: the settings go the way that they would go from a file.
+        # JSON is YAML: the settings take the same path as from a file.
         self.policies = PolicySet.from_texts({"default.yaml": json.dumps(text).encode()}, catalogue)
         self.policy: EffectivePolicy = self.policies.effective()
         guard = Guard()
@@ -210,7 +210,7 @@ class PluginTest:
         return await self.run(Stage.BOUNCE, failure=Failure(self.delivery(**more), code, enhanced, text))
 
     async def run(self, stage: Stage, memo: Memo | None = None, **given: Any) -> TestOutcome:
-        """Any stage with arguments of your own (see ``session``, ``transaction``, ``delivery``)."""
+        """Runs a stage with your own arguments (see ``session``, ``transaction``, ``delivery``)."""
         known = _facts_of(given)
         for fact in self._facts:
             if known.get(type(fact)) is None:
@@ -268,7 +268,7 @@ class PluginTest:
 
 
 class _Remembering(MemoryLog):
-    """Remembers what a plugin raised, also where the server logs no traceback (an InboxError)."""
+    """Keeps the exception of a plugin, also where the server logs no traceback (an InboxError)."""
 
     raised: BaseException | None = None
 
@@ -279,7 +279,7 @@ class _Remembering(MemoryLog):
 
 
 class _WithGiven:
-    """A catalogue of one plugin, and of somebody who gives the facts that a test brings."""
+    """A catalogue of one plugin, and of one that gives the facts of the test."""
 
     def __init__(self, plugin: LoadedPlugin, facts: Sequence[object]) -> None:
         given = PluginInfo(_GIVER, "0", PluginSettings, frozenset(), gives=tuple({type(fact): None for fact in facts}))
@@ -296,7 +296,7 @@ class _WithGiven:
 
 
 def _facts_of(given: Mapping[str, Any]) -> Facts:
-    """Place of the facts that other plugins found out before this stage."""
+    """The facts that other plugins gave before this stage."""
     delivery = given["failure"].delivery if "failure" in given else given.get("delivery")
     holder = given.get("session") if delivery is None else delivery.transaction
     facts: Facts = given.get("tx", holder).facts
@@ -307,7 +307,7 @@ def load(plugin: str | ModuleType | type | Path, environment: Mapping[str, Any] 
     """The plugin, whatever it is named by.
 
     Raises:
-        PluginInvalid: it breaks a rule of the plugin API, or is not there.
+        PluginInvalid: it breaks a rule of the plugin API, or does not exist.
     """
     given = environment or {}
     if isinstance(plugin, type):

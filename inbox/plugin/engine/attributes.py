@@ -1,4 +1,4 @@
-"""Checks the names and values in the body of a plugin's class."""
+"""Checks of the names and values in the body of a plugin's class."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_names(plugin: type[Plugin], hooks: Collection[str]) -> None:
         hooks: the names of its methods that are hooks.
 
     Raises:
-        PluginInvalid: it has such names; the text lists all of them, with suggestions.
+        PluginInvalid: it has such names; the error lists all of them, with suggestions.
     """
     unknown_names = {
         name: value
@@ -48,14 +48,14 @@ def check_names(plugin: type[Plugin], hooks: Collection[str]) -> None:
             mistakes.append(f"{name}: unknown {kind}")
             own.append(f"_{name}")
     if own:
-        mistakes.append(f"names of the plugin's own start with an underscore: {', '.join(own)}")
+        mistakes.append(f"the plugin's own names must start with an underscore: {', '.join(own)}")
     raise PluginInvalid("; ".join(mistakes))
 
 
 def check_values(plugin: type[Plugin], hooks: Collection[Stage]) -> None:
     """Checks the types of attributes, and that methods are ``def`` or ``async def`` as declared.
 
-    ``on_error`` is checked where it is read (:func:`on_error_of`).
+    ``on_error`` is checked by :func:`on_error_of`.
 
     Raises:
         PluginInvalid: one of them is wrong.
@@ -82,10 +82,10 @@ def _check_at_least(plugin: type[Plugin], hooks: Collection[Stage]) -> None:
     if not has_at_least(plugin):
         return
     if not inspect.isfunction(plugin.at_least) or inspect.iscoroutinefunction(plugin.at_least):
-        raise PluginInvalid("at_least must be def: it is called when there is no more waiting")
+        raise PluginInvalid("at_least must be def: it is called when nothing may wait any more")
     _check_arguments("at_least", plugin.at_least, ["tx"])
     if Stage.DATA not in hooks:
-        raise PluginInvalid("at_least stands in for a hook at data, and there is none")
+        raise PluginInvalid("at_least replaces a hook at data, but the plugin has none")
 
 
 def _check_arguments(name: str, method: Callable[..., object], arguments: list[str]) -> None:

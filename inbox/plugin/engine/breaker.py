@@ -1,4 +1,4 @@
-"""A circuit breaker: a dependency that failed several times in a row is left alone for a while."""
+"""Circuit breaker: blocks calls of a dependency for a while after several failures in a row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Breaker:
 
     Args:
         clock: its ``monotonic`` times the cool-down.
-        failures: so many in a row open it.
+        failures: number of failures in a row that opens it.
         cool_down: seconds from opening to the next trial.
     """
 
@@ -32,11 +32,11 @@ class Breaker:
 
     @property
     def failures(self) -> int:
-        """How often it failed since the last success."""
+        """Failures since the last success."""
         return self._in_row
 
     def refuses(self) -> bool:
-        """Whether a call must not be made now. After the cool-down one caller is let through, as a trial."""
+        """Whether a call must not be made now. After the cool-down one call is allowed, as a trial."""
         if self._opened is None:
             return False
         if self._trial or self._clock.monotonic() - self._opened < self._cool_down:
@@ -45,7 +45,7 @@ class Breaker:
         return False
 
     def succeeded(self) -> None:
-        """A call went well."""
+        """A call succeeded."""
         if self._in_row or self._opened is not None:
             self._in_row, self._opened, self._trial, self.reason = 0, None, False, ""
 
@@ -59,5 +59,5 @@ class Breaker:
         return False
 
     def abandoned(self) -> None:
-        """A call was cancelled from outside: it says nothing about the dependency, the next caller may try."""
+        """A call was cancelled from outside, which does not count as a result; the next caller may try."""
         self._trial = False

@@ -1,4 +1,4 @@
-"""Plugins described for people: what ``inbox plugins info`` and the generated documentation show."""
+"""Descriptions of plugins for ``inbox plugins info`` and the generated documentation."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from inbox.policy.stages import Stage
 class FieldDescription:
     """One setting. ``default`` is text as in a policy (JSON), or None if the setting is required.
 
-    ``env`` is the environment variable that gives the default, ``domain_field`` the ``has_domain`` field that has the
-    last word; both empty if there is none. ``bounds`` are words such as ``1 to 100``. ``example`` is a line of a
-    policy, empty if nobody gave one. ``fields`` are those of a model that the setting is made of.
+    ``env`` is the environment variable that gives the default, ``domain_field`` the ``has_domain`` field that overrides
+    it; both are empty if there is none. ``bounds`` are words such as ``1 to 100``. ``example`` is a line of a policy,
+    or empty. ``fields`` are those of the model that is the setting's type.
     """
 
     name: str
@@ -44,7 +44,7 @@ class FieldDescription:
 
 @dataclass(frozen=True, slots=True)
 class FactDescription:
-    """A fact that a plugin gives: what it says, and its fields with their types."""
+    """A fact that a plugin gives: its documentation, and its fields with their types."""
 
     name: str
     documentation: str
@@ -53,7 +53,7 @@ class FactDescription:
 
 @dataclass(frozen=True, slots=True)
 class PluginDescription:
-    """One plugin. ``on_error`` is what it does by itself when it fails; ``timeout`` is in seconds."""
+    """One plugin. ``on_error`` is its default outcome when it fails; ``timeout`` is in seconds."""
 
     name: str
     version: str
@@ -72,7 +72,7 @@ class PluginDescription:
 
 
 def describe(plugin: LoadedPlugin) -> PluginDescription:
-    """What there is to know about a plugin."""
+    """The description of a plugin."""
     return PluginDescription(
         name=plugin.name,
         version=plugin.version,
@@ -153,7 +153,7 @@ def _example(name: str, field: FieldInfo) -> str:
     value = field.examples[0] if field.examples else _another(field)
     if value is None:
         return ""
-    # Flow style: one line; a lone word gets an end-of-document mark that nobody writes.
+    # Flow style: one line; PyYAML adds an end-of-document mark to a lone word, which is removed.
     written = yaml.safe_dump(
         to_jsonable_python(value), default_flow_style=True, width=10_000, sort_keys=False, allow_unicode=True
     )
@@ -176,7 +176,7 @@ def _another(field: FieldInfo) -> Any:
 
 
 def _choices(annotation: Any) -> list[Any]:
-    """What a closed type can be: true, false, the values of an enumeration. Of a union those of its parts."""
+    """The values of a closed type: true and false, the members of an enumeration. Of a union those of its parts."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         return _choices(arguments[0])
@@ -190,7 +190,7 @@ def _choices(annotation: Any) -> list[Any]:
 
 
 def type_name(annotation: Any) -> str:
-    """A type as an operator would call it: ``text``, ``list of mapping``, ``"reject" or "defer"``."""
+    """The name of a type for operators: ``text``, ``list of mapping``, ``"reject" or "defer"``."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         return type_name(arguments[0])
@@ -238,7 +238,7 @@ def _default(field: FieldInfo) -> str | None:
 
 
 def _as_written(value: Any) -> str:
-    """As it would be written in a policy."""
+    """The value as a policy would have it."""
     match value:
         case None:
             return "null"

@@ -1,9 +1,9 @@
-"""The one place where hooks are called.
+"""Dispatcher: the only module that calls hooks.
 
 A stage's plugins run level by level (``inbox.policy.plan``). Within a level, ``def`` hooks are called first, in the
-policy's order, then all ``async def`` hooks wait together. A Reject that counts ends the stage, but for ``def`` hooks
-of plugins that are ``always`` asked, and for the edits that a plugin makes ``at_least``. Whatever goes wrong with a
-plugin becomes its ``on_error`` outcome, is logged with its name, and stands in the decision record.
+policy's order, then all ``async def`` hooks wait together. A Reject that counts ends the stage, except for ``def``
+hooks of plugins with ``always``, and for the edits of ``at_least``. A failure of a plugin becomes its ``on_error``
+outcome, is logged with its name, and is part of the decision record.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from inbox.policy.verdicts import Opinion, Reject
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One plugin at one stage of one policy. ``number`` is its place in the plan, for a stable record."""
+    """One plugin at one stage of one policy. ``number`` is its position in the plan, for a stable record."""
 
     number: int
     stage: Stage
@@ -52,8 +52,8 @@ _Levels = tuple[tuple[_Call, ...], ...]
 class Memo:
     """Results at ``data`` that another tenant's plan for the same message may reuse. Make one for each message.
 
-    ``underway`` are those that some plan waits for at this moment: tenants are judged at once, and a message with a
-    hundred of them must not cost a hundred times as much.
+    ``underway`` are the results that a plan is waiting for: the plans of all tenants run at once, and a message for a
+    hundred tenants must not cost a hundred times as much.
     """
 
     results: dict[Instance, Trace] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Dispatcher:
         instances: makes and shares the plugin objects.
         guard: interrupts hooks that keep the event loop to themselves.
         clock: its ``monotonic`` times the calls.
-        log: told of every failure.
+        log: gets every failure.
     """
 
     def __init__(self, instances: Instances, guard: Guard, clock: Clock, log: Log) -> None:
@@ -80,12 +80,12 @@ class Dispatcher:
     async def run(
         self, stage: Stage, policy: EffectivePolicy, memo: Memo | None = None, **given: Unpack[Given]
     ) -> StageOutcome:
-        """Asks every plugin of ``policy`` that has a hook at ``stage``.
+        """Calls every plugin of ``policy`` that has a hook at ``stage``.
 
         Never raises because of a plugin; cancelling it cancels the hooks that are waiting.
 
         Args:
-            memo: at ``data``, when several tenants' plans judge one message: one and the same for all of them.
+            memo: at ``data``, if the plans of several tenants run for one message: the same object for all of them.
             given: the arguments that the stage's hook specification names.
         """
         levels = self._levels(stage, policy)
@@ -142,7 +142,7 @@ class _Run:
         self._decided = ""
 
     def ordered(self) -> tuple[Trace, ...]:
-        """What happened, in the plan's order."""
+        """The traces, in the plan's order."""
         return tuple(self._traces[number] for number in sorted(self._traces))
 
     async def level(self, level: tuple[_Call, ...]) -> None:
@@ -183,7 +183,7 @@ class _Run:
         return call.instance.plugin is not None
 
     def _call(self, call: _Call) -> None:
-        """A ``def`` hook of a plugin that is made already."""
+        """Calls a ``def`` hook of a plugin that exists already."""
         function, hook = call.instance.calls[self._stage]
         given = self._given_for(call)
         guard, clock = self._dispatcher.guard, self._dispatcher.clock
@@ -195,14 +195,14 @@ class _Run:
             finally:
                 guard.leave()
         except BaseException as error:  # noqa: BLE001
-            # Plugins are foreign code: whatever they raise is theirs, and becomes their on_error outcome. Even a
-            # KeyboardInterrupt: ours comes as a signal that the loop handles, and theirs would end the server.
+            # Plugins are foreign code: every exception of theirs becomes their on_error outcome. Even a
+            # KeyboardInterrupt: ours is a signal that the loop handles, and theirs would end the server.
             self._failed(call, error, started)
             return
         self._answered(call, result, started, alone=True)
 
     async def _wait(self, call: _Call, *, alone: bool) -> None:
-        """An ``async def`` hook."""
+        """Calls and awaits an ``async def`` hook."""
         dispatcher, instance = self._dispatcher, call.instance
         started = dispatcher.clock.monotonic()
         limit: asyncio.Timeout | None = None
@@ -229,8 +229,8 @@ class _Run:
                 self._answered(call, result, started, alone=alone)
 
     async def _reuse_when_done(self, call: _Call) -> bool:
-        """Whether another tenant's plan was asking the same, and its answer will do. After a failure each asks itself,
-        all at once: to wait for one another would add up their time limits."""
+        """Whether another tenant's plan waited for the same result, which is usable. After its failure all others call
+        the hook at once: waiting for one another would add up their time limits."""
         first = None if self._memo is None or call.shadow else self._memo.underway.get(call.instance)
         if first is None:
             return False
@@ -242,7 +242,7 @@ class _Run:
 
     @contextmanager
     def _underway(self, call: _Call) -> Iterator[None]:
-        """Lets others know that this result is waited for, until it is there or will not come."""
+        """Marks this result as under way, until it is there or will not come."""
         memo = self._memo
         if memo is None or call.shadow or not call.instance.shareable or call.instance in memo.underway:
             yield
@@ -251,7 +251,7 @@ class _Run:
         try:
             yield
         finally:
-            # Those who wait go on in the loop's next round: until then the result is in the memo.
+            # Waiting plans continue in the loop's next iteration: by then the result is in the memo.
             del memo.underway[call.instance]
             done.set_result(None)
 
@@ -274,10 +274,10 @@ class _Run:
                 self._skip(tasks[task])
         self._known.check_rest(self._dispatcher.log, [call.entry.name for call in calls])
 
-    # --- what follows ---
+    # --- results ---
 
     def _cancelled(self, call: _Call, error: asyncio.CancelledError, started: float) -> None:
-        """Raises ``error`` if somebody cancelled us; else the plugin raised it by itself, and failed."""
+        """Raises ``error`` if this task was cancelled; otherwise the plugin raised it, which is a failure."""
         task = asyncio.current_task()
         if task is None or task.cancelling():
             call.instance.breaker.abandoned()
@@ -317,7 +317,7 @@ class _Run:
             why = str(error)
         taken = int((self._dispatcher.clock.monotonic() - started) * 1e6)
         opened = call.instance.breaker.failed(why)
-        # What a plugin raises on purpose (clamd is gone) needs no traceback, and would fill the log with them.
+        # An exception that a plugin raises on purpose (clamd is down) needs no traceback, which would fill the log.
         self._dispatcher.log.error(
             "plugin_failed", plugin=call.entry.name, stage=self._stage.value, status=status.value, why=why,
             on_error=call.entry.on_error_at(self._stage).value, breaker="open" if opened else "closed",
@@ -344,7 +344,7 @@ class _Run:
         earlier = self._memo.results.get(call.instance)
         facts: Facts = self._given["tx"].facts
         if earlier is None or any(facts.get(type(fact)) not in (None, fact) for fact in earlier.facts):
-            return False  # Somebody else found out otherwise for this tenant: the plugin is asked itself.
+            return False  # Another plugin gave a different fact for this tenant: the hook is called.
         for fact in earlier.facts:
             facts.put(fact)
         found = self._known.new(call.entry.info.gives, alone=False)
@@ -357,7 +357,7 @@ class _Run:
         self._traces[call.number] = Trace(call.entry, self._stage, Status.SKIPPED, self._at_least(call), why=why)
 
     def _at_least(self, call: _Call) -> tuple[Opinion, ...]:
-        """The edits that a plugin makes although its hook was not called or failed; none if it fails here, too."""
+        """The edits of ``at_least`` if a hook was not called or failed; none if this fails, too."""
         plugin = call.instance.plugin
         if plugin is None or self._stage is not Stage.DATA or not call.instance.loaded.at_least:
             return ()
@@ -374,8 +374,8 @@ class _Run:
             guard.leave()
 
     def _look(self, call: _Call, opinions: tuple[Opinion, ...]) -> None:
-        """A Reject that counts cannot be outvoted."""
-        if opinions and not call.shadow and not self._decided and any(type(said) is Reject for said in opinions):
+        """Ends the stage at a Reject that counts: no other opinion can override it."""
+        if opinions and not call.shadow and not self._decided and any(type(opinion) is Reject for opinion in opinions):
             self._decided = call.entry.name
 
     def _given_for(self, call: _Call) -> Mapping[str, Any]:

@@ -1,10 +1,10 @@
-"""A hook that keeps the event loop to itself is interrupted.
+"""Interrupts hooks that block the event loop.
 
-A thread looks every few milliseconds whether the step that ran at the last look still runs. After the limit it
-sends a signal to the main thread, whose handler raises :class:`HookOverrun` inside the hook, if that very step is
-still running. The hot path writes two attributes; it reads no clock.
+A thread checks every few milliseconds whether the step that ran at the last check still runs. After the limit it sends
+a signal to the main thread, whose handler raises :class:`HookOverrun` inside the hook, if the same step is still
+running. The hot path writes two attributes; it reads no clock.
 
-What cannot be interrupted is C code that keeps the interpreter to itself.
+C code that holds the interpreter's lock cannot be interrupted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from inbox.base.limits import HOOK_STEP_SECONDS
 
-#: A signal that the kernel ignores by default: one that comes after the guard is gone does no harm.
+#: A signal that the kernel ignores by default: one that arrives after the guard is removed does no harm.
 SIGNAL: Final = signal.SIGURG
 
 
@@ -31,7 +31,7 @@ class Guard:
 
     Args:
         limit: seconds that one step may take.
-        interval: seconds between two looks; the limit is kept to within one of these.
+        interval: seconds between two checks, which is also the precision of the limit.
     """
 
     __slots__ = (
@@ -80,7 +80,7 @@ class Guard:
         return True
 
     def remove(self) -> None:
-        """Stops watching. Must be called where :meth:`install` was."""
+        """Stops watching. Must be called in the thread that called :meth:`install`."""
         if self._thread is not None:
             self._stop.set()
             self._thread.join()
@@ -93,18 +93,18 @@ class Guard:
                 signal.pthread_kill(watched, SIGNAL)
 
     def look(self) -> bool:
-        """One look of the watching thread. True if one and the same step has been running at too many of them."""
+        """One check of the watching thread. True if the same step has been running at too many checks."""
         if not self._running or self._step != self._seen:
             self._seen, self._looks = self._step, 0
             return False
         self._looks += 1
         if self._looks < self._looks_at_most:
             return False
-        # A hook that swallows the interruption gets the next one after another limit.
+        # A hook that swallows the interruption is interrupted again after the same time.
         self._looks, self._target = 0, self._seen
         return True
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self._running and self._step == self._target:
             self._target = 0
-            raise HookOverrun(f"kept the event loop for more than {self.limit:g} s")
+            raise HookOverrun(f"blocked the event loop for more than {self.limit:g} s")

@@ -1,4 +1,4 @@
-"""A plugin's module, looked at closely: its class, its hooks, its settings, what it says of itself."""
+"""Inspection of a plugin's module: its class, hooks, settings and attributes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from inbox.policy.catalogue import ENGINE_KEYS, PluginInfo
 from inbox.policy.mistakes import unknown
 from inbox.policy.stages import Stage
 
-#: Arguments that each hook may ask for.
+#: Arguments that each hook may take.
 ARGUMENTS: Final[Mapping[Stage, tuple[str, ...]]] = {
     stage: tuple(inspect.signature(getattr(Hooks, stage.value)).parameters)[1:] for stage in Stage
 }
@@ -35,7 +35,7 @@ ARGUMENTS: Final[Mapping[Stage, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """One hook of a plugin class: the method's name, the arguments it asks for, and whether it is ``async def``."""
+    """One hook of a plugin class: the method's name, its arguments, and whether it is ``async def``."""
 
     stage: Stage
     method: str
@@ -45,13 +45,13 @@ class Hook:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class LoadedPlugin(PluginInfo):
-    """A plugin that was found and is sound: what policies know of it, and how to make and call it.
+    """A valid plugin: the information that policies need, and how to make and call it.
 
     ``source`` says where it came from: ``shipped``, ``package NAME``, or the path of an operator's file.
     ``shareable``: a result at ``data`` depends on message and settings only. ``always``: its ``def`` hooks are called
-    even when the outcome is settled, for what they write: a message that one tenant refuses and another takes goes into
-    the first one's quarantine. ``at_least``: it has a method of that name, which takes the transaction and returns the
-    edits to be made if its hook at ``data`` is not called, or fails.
+    even if the outcome is settled, for their edits: a message that one tenant refuses and another accepts goes into the
+    first one's quarantine. ``at_least``: it has a method of that name, which takes the transaction and returns the
+    edits to make if its hook at ``data`` is not called, or fails.
     """
 
     make: Callable[[Any, Services], Plugin]
@@ -131,15 +131,17 @@ def _inspected(
 
 
 def _only_class(module: ModuleType) -> type:
-    """The class of this module that is a plugin, or would like to be one: it has hooks and is no other one's base."""
+    """The class of this module that is meant as a plugin: it has hooks and is not the base of another one."""
     own = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__]
     classes = [cls for cls in dict.fromkeys(own) if issubclass(cls, Plugin) or _marked(cls)]
     found = [cls for cls in classes if not any(cls in other.__mro__[1:] for other in classes)]
     if len(found) == 1:
         return found[0]
     if not found:
-        raise PluginInvalid("no class here derives from Plugin")
-    raise PluginInvalid(f"a module has one plugin; here are the classes {', '.join(c.__name__ for c in found)}")
+        raise PluginInvalid("no class in this module derives from Plugin")
+    raise PluginInvalid(
+        f"a module must have one plugin; this one has the classes {', '.join(c.__name__ for c in found)}"
+    )
 
 
 def _marked(cls: type) -> list[str]:
@@ -157,7 +159,7 @@ def _derived(cls: type) -> type[Plugin]:
 
 
 def _hooks(plugin: type[Plugin]) -> tuple[Hook, ...]:
-    """Checked by pluggy against the hook specifications."""
+    """The hooks of a class, checked by pluggy against the hook specifications."""
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(Hooks)
     names = _hook_names(manager, plugin)
@@ -172,12 +174,12 @@ def _hooks(plugin: type[Plugin]) -> tuple[Hook, ...]:
     callers = sorted(manager.get_hookcallers(plugin) or (), key=lambda caller: list(Stage).index(Stage(caller.name)))
     hooks = tuple(_hook(Stage(caller.name), impl) for caller in callers for impl in caller.get_hookimpls())
     if len({hook.stage for hook in hooks}) < len(names):
-        raise PluginInvalid(f"two methods are the hook of one stage: {', '.join(names)}")
+        raise PluginInvalid(f"two methods are hooks of the same stage: {', '.join(names)}")
     return hooks
 
 
 def _hook_names(manager: pluggy.PluginManager, plugin: type[Plugin]) -> list[str]:
-    """The methods with @hookimpl, inherited ones too. Raises PluginInvalid: one is no hook."""
+    """The methods with @hookimpl, inherited ones too. Raises PluginInvalid if one is not a hook."""
     names = []
     for name in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, name)
@@ -200,7 +202,7 @@ def _hook(stage: Stage, impl: pluggy.HookImpl) -> Hook:
 
 
 def _signature_mistake(manager: pluggy.PluginManager, plugin: type[Plugin], names: list[str]) -> str | None:
-    """Our words for an unknown argument: pluggy's do not say which exist."""
+    """The error for an unknown argument: that of pluggy does not list the known ones."""
     for name in names:
         options = manager.parse_hookimpl_opts(plugin, name)
         stage = Stage((options and options.get("specname")) or name)
@@ -223,7 +225,7 @@ def _settings(module: ModuleType, plugin: type[Plugin]) -> type[PluginSettings]:
 
 
 def _check_settings_are_used(module: ModuleType, plugin: LoadedPlugin) -> None:
-    """A model of another name would be ignored."""
+    """Refuses a settings model of another name, which would be ignored."""
     if plugin.settings is PluginSettings:
         for name, value in vars(module).items():
             if isinstance(value, type) and issubclass(value, PluginSettings) and value.__module__ == module.__name__:

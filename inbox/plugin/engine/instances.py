@@ -1,4 +1,4 @@
-"""Plugin objects: one for each plugin, settings and time-out, shared by all tenants that wrote the same."""
+"""Plugin objects: one for each plugin, settings and time-out, shared by all tenants that have the same."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from inbox.policy.stages import Stage
 class Instance:
     """A plugin object that is made and started when it is first needed.
 
-    ``calls`` has, for each stage, the bound method, the arguments it asks for and whether it is to be awaited; it
-    is empty until the object is made. ``breaker`` may be shared with others that have the same ``dependency``.
+    ``calls`` has, for each stage, the bound method, its arguments and whether it must be awaited; it is
+    empty until the object is made. ``breaker`` may be shared with others that have the same ``dependency``.
     """
 
     __slots__ = ("__weakref__", "_making", "breaker", "calls", "entry", "loaded", "plugin")
@@ -66,10 +66,10 @@ class Instances:
         return self._services.log
 
     def get(self, entry: PluginEntry) -> Instance:
-        """The instance for these settings; not yet made if nobody used it so far.
+        """The instance for these settings; its plugin is made when it is first used.
 
         Raises:
-            TypeError: the policy was loaded with a catalogue of something else than plugins that can run.
+            TypeError: the policy was loaded with a catalogue of descriptions instead of plugins.
         """
         loaded = entry.info
         if not isinstance(loaded, LoadedPlugin):
@@ -82,7 +82,7 @@ class Instances:
         return found
 
     async def make(self, instance: Instance) -> None:
-        """Makes the plugin object and runs its ``start``. Does nothing if that was done.
+        """Makes the plugin object and runs its ``start``. Does nothing if it exists already.
 
         Raises:
             whatever the plugin raises; HookOverrun and TimeoutError if it takes too long.
@@ -110,7 +110,7 @@ class Instances:
         return replace(self._services, table=tables)
 
     def _breaker(self, dependency: str, timeout: float) -> Breaker:
-        # What is late for a tenant that waits a millisecond is in time for the others: it must not be kept from them.
+        # A call that is late for a tenant with a short time-out may be in time for others: their calls must go on.
         name = f"{dependency} {timeout:g}"
         found = self._breakers.get(name)
         if found is None:
@@ -119,7 +119,7 @@ class Instances:
         return found
 
     def living(self) -> list[Instance]:
-        """All instances that some policy in use refers to."""
+        """All instances that a policy in use refers to."""
         return list(self._shared.values())
 
     def failing(self) -> list[dict[str, Any]]:
@@ -142,7 +142,7 @@ class Instances:
             await self._close(*self._retired.popleft())
 
     async def close(self) -> None:
-        """Closes all plugin objects. To be called once, when no hook runs any more."""
+        """Closes all plugin objects. Call it once, when no hook runs any more."""
         for instance in self.living():
             if instance.plugin is not None:
                 plugin, instance.plugin, instance.calls = instance.plugin, None, {}
@@ -155,6 +155,6 @@ class Instances:
                 await Steps(plugin.close(), self._guard)
         except asyncio.CancelledError:
             raise
-        except BaseException as error:  # noqa: BLE001  A plugin's clean-up must not keep the others from theirs.
+        except BaseException as error:  # noqa: BLE001  One plugin's failure must not keep the others from closing.
             self._guard.leave()
             self.log.warning("plugin_close_failed", plugin=name, error=f"{type(error).__name__}: {error}")

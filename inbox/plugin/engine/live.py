@@ -1,17 +1,17 @@
-"""Policies and plugins while the server runs: a changed file is loaded, checked and swapped in.
+"""Live reload of policies and plugins: loads and checks changed files and puts them in force.
 
-What happens when:
+Rules:
 
-- A changed or new policy file that is right is in force for the next message. Messages under way hold the policy under
-  which they began.
-- A wrong one changes nothing; its mistakes are logged and kept in ``last_error``. Other files are not held up by it.
-- A file that is wrong when the server starts suspends its tenant: no earlier policy is known. The tenant is
-  served again as soon as the file is right.
-- A file that is removed leaves its tenant the default, a second later: editors and deployments replace files.
-- A folder that is gone, or unmounted, changes nothing: the policies that were read stay in force, and that is logged.
-- A changed or new plugin file is imported anew, and all policies are checked against it. If a policy no longer fits,
+- A valid policy file, changed or new, applies to the next message. Messages under way keep the policy under which they
+  began.
+- An invalid file changes nothing; its mistakes are logged and kept in ``last_error``. Other files are not delayed.
+- A file that is invalid when the server starts suspends its tenant, because no earlier policy is known. The tenant is
+  served again as soon as the file is valid.
+- If a file is removed, the default applies to its tenant a second later: editors and deployments replace files.
+- If the folder is missing or unmounted, the policies that were read stay in force, and an error is logged.
+- A changed or new plugin file is imported again, and all policies are checked against it. If a policy no longer fits,
   the old plugin stays in force.
-- A package that was installed meanwhile is found by a reload, and when a policy names an unknown plugin.
+- A reload finds packages that were installed meanwhile, as does a policy that names an unknown plugin.
 """
 
 from __future__ import annotations
@@ -36,28 +36,28 @@ from inbox.policy.snapshot import PolicySet
 
 #: Milliseconds for which changes are collected: an editor's rename and write are one change.
 DEBOUNCE_MS: Final = 200
-#: Milliseconds between two looks whether the folders are still the same.
+#: Milliseconds between two checks that the folders are still the same.
 LOOK_MS: Final = 2000
-#: A larger policy is checked in a thread: a MiB of it takes seconds, for which nobody's mail would be served.
+#: A larger policy is checked in a thread: a MiB takes seconds, during which no mail would be served.
 INLINE_OCTETS: Final = 16 * 1024
-#: Seconds until watching begins anew when it ended.
+#: Seconds until watching restarts after it ended.
 RETRY_SECONDS: Final = 1.0
-#: The name of what is wrong when the policy folder is gone, among the names of files.
+#: The key of the error for a missing policy folder, among the names of files.
 _GONE: Final = "folder"
 
 
 class LivePolicies:
-    """Holds the policies in force. To be opened before it is used.
+    """The policies in force. Call :meth:`open` first.
 
     Args:
         folder: the policy folder (INBOX_POLICY_DIR).
         registry: finds plugins.
-        log: told of every swap and every mistake.
+        log: gets every change and every mistake.
         now: seconds of a monotonic clock.
 
     Attributes:
         found: the plugins that are installed.
-        last_error: what is wrong with files that were changed and are not in force, one mistake in each line; or None.
+        last_error: the mistakes in changed files that are not in force, one in each line; or None.
         instances: if set, plugin objects that no policy uses any more are closed after a swap.
     """
 
@@ -76,38 +76,39 @@ class LivePolicies:
         self._current = PolicySet(folder, self.found)
 
     def open(self) -> None:
-        """Finds plugins and loads the policies; tenants whose file is wrong are suspended.
+        """Finds plugins and loads the policies; tenants whose file is invalid are suspended.
 
         Raises:
-            PolicyMistakes: default.yaml is wrong, which is everybody's; a server does not start with that.
+            PolicyMistakes: default.yaml, which applies to all tenants, is invalid; the server does not start.
         """
         self.found = self._registry.discover()
-        self._tell_problems(self.found)
+        self._log_problems(self.found)
         self._current = PolicySet.load_suspending(self._folder, self.found)
         self._presence.remember()
         self._keep_errors(self._current)
-        self._tell_suspended({})
+        self._log_suspended({})
 
     @property
     def current(self) -> PolicySet:
-        """The policies in force. Whoever needs one for longer holds the EffectivePolicy."""
+        """The policies in force. Callers that need one for longer keep the EffectivePolicy."""
         return self._current
 
     @property
     def suspended(self) -> Mapping[str, PolicyMistakes]:
-        """The tenants without a policy, and why."""
+        """The tenants without a policy, and their mistakes."""
         return self._current.suspended
 
     async def reload(self) -> list[str]:
         """Reads everything again: plugins, default.yaml, all tenants.
 
-        A wrong default.yaml changes nothing. A tenant whose file is wrong keeps what it has; the others' are taken up.
+        An invalid default.yaml changes nothing. A tenant whose file is invalid keeps its policy; the other files are
+        put in force.
 
         Returns:
-            What is wrong: mistakes in policies, a folder that is gone, and plugins that cannot be loaded.
+            Errors: mistakes in policies, a folder that is gone, and plugins that cannot be loaded.
         """
         async with self._lock:
-            found = await asyncio.to_thread(partial(self._registry.discover, anew=True))
+            found = await asyncio.to_thread(partial(self._registry.discover, rescan=True))
             problems = [str(problem) for problem in found.problems]
             if await self._note_gone(at_once=True):
                 return [self._errors[_GONE], *problems]
@@ -124,13 +125,13 @@ class LivePolicies:
             return [*(line for mistakes in new.refused.values() for line in str(mistakes).splitlines()), *problems]
 
     async def take(self, tenant: str) -> list[str]:
-        """Takes up a tenant's file now, without waiting until its change is noticed, and looks for new plugins.
+        """Puts a tenant's file in force now, without waiting for the watcher, and looks for new plugins.
 
         Returns:
-            What is wrong with the file; it is in force if that is nothing.
+            The mistakes in the file; it is in force if there are none.
 
         Raises:
-            PolicyError: the name cannot be a file's.
+            PolicyError: the name is not a valid file name.
         """
         name = PolicySet.relative_name(tenant)
         async with self._lock:
@@ -139,17 +140,17 @@ class LivePolicies:
             return self._errors.get(name, "").splitlines()
 
     async def watch(self) -> None:
-        """Follows the folders until it is cancelled, also when they are replaced by others of the same name."""
+        """Watches the folders until it is cancelled, also if they are replaced by others of the same name."""
         while True:
             try:
                 async for paths in self._changes():
                     await self.changed(paths)
-            except Exception as error:  # noqa: BLE001  Whatever a changed file leads to, watching goes on.
+            except Exception as error:  # noqa: BLE001  No changed file may end the watching.
                 self._log.error("policy_watch_failed", error=f"{type(error).__name__}: {error}", exc_info=error)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def changed(self, paths: Iterable[Path]) -> None:
-        """Takes up changes of these files."""
+        """Puts changes of these files in force."""
         plugins, policies = False, set[str]()
         plugin_folder = self._registry.folder.resolve() if self._registry.folder is not None else None
         for path in paths:
@@ -160,7 +161,7 @@ class LivePolicies:
         async with self._lock:
             if plugins:
                 await self._plugins_changed(self._registry.discover)
-            # In threads: a network file system that does not answer holds up nothing but this.
+            # In threads: a network file system that does not answer must block nothing else.
             there = await asyncio.to_thread(self._presence.note, sorted(policies))
             if DEFAULT_FILE in there:
                 await self._take([DEFAULT_FILE])
@@ -169,12 +170,12 @@ class LivePolicies:
             await self._take_away()
 
     async def _take_away(self) -> None:
-        """Files that were removed are not in force any more, unless all of them are gone with their folder."""
+        """Drops the policies of removed files, unless the whole folder is missing."""
         if await self._note_gone():
             return
         removed = await asyncio.to_thread(self._presence.removed)
         if DEFAULT_FILE in removed:
-            await self._take([DEFAULT_FILE])  # It cannot be read, which is then reported.
+            await self._take([DEFAULT_FILE])  # It cannot be read, and the error is reported.
         names = [name for name in removed if name != DEFAULT_FILE]
         if not names:
             return
@@ -184,7 +185,7 @@ class LivePolicies:
         await self._swap(self._current.without(Path(name).stem for name in names), self.found)
 
     async def _note_gone(self, *, at_once: bool = False) -> bool:
-        """Whether the folder is gone. Reports it once, and not while the folder may be being replaced."""
+        """Whether the folder is missing. Logs that once, and not while the folder may be being replaced."""
         wanted = bool(self._current.tenants() or self.suspended)
         gone = await asyncio.to_thread(self._presence.gone) if wanted else ""
         if not gone:
@@ -206,13 +207,13 @@ class LivePolicies:
             try:
                 new = await asyncio.to_thread(self._current.reload, names)
             except PolicyError:
-                pass  # Told below, for each file by itself.
+                pass  # Reported below, file by file.
             else:
                 for name in names:
                     self._errors.pop(name, None)
                 await self._swap(new, self.found)
                 return
-        # Each by itself: one tenant's mistake must not keep another tenant's change from coming into force.
+        # File by file: one tenant's mistake must not block another tenant's change.
         for name in names:
             await self._take([name])
 
@@ -222,7 +223,7 @@ class LivePolicies:
                 new = await self._reloaded(names)
             except PolicyError:
                 # It may name a plugin of a package that was installed meanwhile.
-                if not await self._plugins_changed(partial(self._registry.discover, anew=True)):
+                if not await self._plugins_changed(partial(self._registry.discover, rescan=True)):
                     raise
                 new = await self._reloaded(names)
         except PolicyError as error:
@@ -244,10 +245,10 @@ class LivePolicies:
         return self._current.reload(names, texts)
 
     async def _plugins_changed(self, discover: Callable[[], Found]) -> bool:
-        """Takes up the plugins that are there now; False if they are the same, or do not fit the policies."""
+        """Puts the installed plugins in force; False if they are the same, or do not fit the policies."""
         found = await asyncio.to_thread(discover)
         if set(map(str, found.problems)) != set(map(str, self.found.problems)):
-            self._tell_problems(found)
+            self._log_problems(found)
         if dict(found.plugins) == dict(self.found.plugins):
             self.found = found
             return False
@@ -263,7 +264,7 @@ class LivePolicies:
         return True
 
     async def _retry(self) -> None:
-        """A file that was refused because of what it inherits, or because its plugin had not come yet, may be right."""
+        """Loads refused files again: what they inherit may have changed, or their plugin may be installed now."""
         for name in [name for name in self._errors if name.endswith(".yaml") and name != DEFAULT_FILE]:
             try:
                 new = await self._reloaded([name])
@@ -277,14 +278,14 @@ class LivePolicies:
     async def _swap(self, new: PolicySet, found: Found) -> None:
         suspended = self.suspended
         self._current, self.found = new, found
-        self._tell_suspended(suspended)
+        self._log_suspended(suspended)
         self.last_error = "\n".join(self._errors.values()) or None
         self._log.info("policies_loaded", tenants=len(new.tenants()), plugins=len(found.plugins))
         if self.instances is not None:
             await self.instances.close_retired()
 
     def _by_file(self, error: PolicyError) -> dict[str, str]:
-        """The mistakes of a reload, by the names of the files: whoever mends one of them has its mistakes taken off."""
+        """The mistakes of a reload by file, so that fixing a file removes its mistakes."""
         if not isinstance(error, PolicyMistakes):
             return {"reload": str(error)}
         found: dict[str, str] = {}
@@ -300,17 +301,17 @@ class LivePolicies:
             self._log.error("policy_refused", mistake=str(mistake))
 
     def _keep_errors(self, new: PolicySet) -> None:
-        """What is wrong with the files that were just read; all else that was wrong is over."""
+        """Keeps the mistakes in the files that were just read, and drops all older ones."""
         self._errors = {f"{TENANT_FOLDER}/{name}.yaml": str(error) for name, error in new.refused.items()}
         self.last_error = "\n".join(self._errors.values()) or None
 
     def _still_suspended(self, name: str, error: PolicyError) -> None:
-        """The file of a suspended tenant was changed, and is wrong in another way."""
+        """Replaces the mistakes of a suspended tenant whose changed file is still invalid."""
         tenant = Path(name).stem
         if name != DEFAULT_FILE and tenant in self.suspended and isinstance(error, PolicyMistakes):
             self._current = self._current.suspending(tenant, error)
 
-    def _tell_suspended(self, before: Mapping[str, PolicyMistakes]) -> None:
+    def _log_suspended(self, before: Mapping[str, PolicyMistakes]) -> None:
         for tenant, error in self.suspended.items():
             if tenant not in before:
                 for mistake in error.mistakes:
@@ -319,12 +320,12 @@ class LivePolicies:
             if tenant not in self.suspended:
                 self._log.info("tenant_resumed", tenant=tenant)
 
-    def _tell_problems(self, found: Found) -> None:
+    def _log_problems(self, found: Found) -> None:
         for problem in found.problems:
             self._log.error("plugin_not_loaded", plugin=problem.name, source=problem.source, why=problem.why)
 
     def _policy_name(self, path: Path) -> str | None:
-        """``default.yaml`` or ``tenants/NAME.yaml``; None for what is no policy."""
+        """``default.yaml`` or ``tenants/NAME.yaml``; None for other files."""
         try:
             relative = path.relative_to(self._folder.resolve())
         except ValueError:
@@ -335,7 +336,7 @@ class LivePolicies:
         return name if name == DEFAULT_FILE or relative.parent.as_posix() == TENANT_FOLDER else None
 
     async def _changes(self) -> AsyncIterator[set[Path]]:
-        """Changed files, until a folder is not the one any more that was watched."""
+        """Changed files, until a watched folder is replaced by another one."""
         watched = self._watched()
         if self._replaced:
             yield self._all_files()
@@ -345,15 +346,15 @@ class LivePolicies:
         ):
             paths = {Path(path) for _, path in changes}
             if any(path.is_dir() for path in paths):
-                # A folder was moved, or a link to one (as Kubernetes does): what is below it may be new.
+                # A folder or a link to one was moved (as Kubernetes does): all files below may be new.
                 paths |= self._all_files()
-            # Also without a change: what is missing may have been missing for long enough.
+            # Also without a change: a missing file may have been missing for long enough.
             yield paths
             if self._watched() != watched:
                 return
 
     def _watched(self) -> dict[Path, int]:
-        """The folders that are there, with their inode numbers."""
+        """The folders that exist, with their inode numbers."""
         folders = [self._folder, *([self._registry.folder] if self._registry.folder is not None else [])]
         return {folder.resolve(): folder.stat().st_ino for folder in folders if folder.is_dir()}
 

@@ -1,4 +1,4 @@
-"""What a hook answered, checked: its type, what may be said at its stage, and values that would do harm."""
+"""Checks of the opinions that hooks return: their types, the types allowed at the stage, and harmful values."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from inbox.policy.verdicts import (
 )
 
 _REFUSALS: Final = (Accept, Reject, Defer)
-#: What may be said at each stage, in the words of the hook specifications.
-SPOKEN: Final[Mapping[Stage, frozenset[type]]] = {
+#: The opinions that hooks may return at each stage, as in the hook specifications.
+ALLOWED: Final[Mapping[Stage, frozenset[type]]] = {
     Stage.CONNECT: frozenset(_REFUSALS),
     Stage.HELO: frozenset(_REFUSALS),
     Stage.AUTH: frozenset(_REFUSALS),
@@ -48,7 +48,7 @@ SPOKEN: Final[Mapping[Stage, frozenset[type]]] = {
         ReplaceBody, AddRecipient, DropRecipient,
     }),
     Stage.STORE: frozenset({*_REFUSALS, Transform, FileInto, AddFlags}),
-    # A header field for what goes out: a signature. The copy in a mailbox is complete by then.
+    # A header field for outgoing mail: a signature. The copy in a mailbox is complete by then.
     Stage.DELIVER: frozenset({*_REFUSALS, AddHeader}),
     Stage.BOUNCE: frozenset({Accept}),
 }  # fmt: skip
@@ -59,41 +59,41 @@ _BREAKS: Final = re.compile(r"[\r\n\x00]")
 
 
 class Nonsense(Exception):
-    """An answer that is none. ``str(error)`` says why, for the operator."""
+    """A hook returned an invalid result. ``str(error)`` gives the reason to the operator."""
 
 
 def opinions_of(result: Any, stage: Stage) -> tuple[Opinion, ...]:
-    """The opinions in what a hook returned.
+    """The opinions in a hook's result.
 
     Raises:
-        Nonsense: it is not an opinion, may not be said at this stage, or has a value that would do harm.
+        Nonsense: it is not an opinion, is not allowed at this stage, or has a harmful value.
     """
     if result is None:
         return ()
     given = tuple(result) if type(result) in {list, tuple} else (result,)
     if len(given) > HOOK_OPINIONS:
-        raise Nonsense(f"gave {len(given)} opinions; {HOOK_OPINIONS} are the most")
-    spoken = SPOKEN[stage]
+        raise Nonsense(f"returned {len(given)} opinions; at most {HOOK_OPINIONS} are allowed")
+    allowed = ALLOWED[stage]
     header_octets = 0
     for opinion in given:
-        said = opinion.opinion if type(opinion) is Shadow else opinion
-        if type(said) not in spoken:
-            known = ", ".join(sorted(kind.__name__ for kind in spoken))
-            raise Nonsense(f"answered {type(said).__name__} at {stage}, where it may say {known}")
-        _check(said)
-        if isinstance(said, AddHeader | InsertHeader | ChangeHeader):
-            header_octets += len(said.name) + len(said.value)
+        inner = opinion.opinion if type(opinion) is Shadow else opinion
+        if type(inner) not in allowed:
+            known = ", ".join(sorted(kind.__name__ for kind in allowed))
+            raise Nonsense(f"returned {type(inner).__name__} at {stage}, where it may return {known}")
+        _check(inner)
+        if isinstance(inner, AddHeader | InsertHeader | ChangeHeader):
+            header_octets += len(inner.name) + len(inner.value)
     if header_octets > FIELD_OCTETS:
-        raise Nonsense(f"gave header fields of {header_octets} characters; {FIELD_OCTETS} are the most")
+        raise Nonsense(f"returned header fields of {header_octets} characters; at most {FIELD_OCTETS} are allowed")
     return given
 
 
 def edits_of(result: Any) -> tuple[Opinion, ...]:
-    """The edits in what a plugin's ``at_least`` returned. Raises Nonsense: it is none."""
+    """The edits in the result of a plugin's ``at_least``. Raises Nonsense if it has anything else."""
     given = opinions_of(result, Stage.DATA)
     for opinion in given:
         if not isinstance(opinion, Edit):
-            raise Nonsense(f"answered {type(opinion).__name__}, where it may only edit")
+            raise Nonsense(f"returned {type(opinion).__name__}, where it may only return edits")
     return given
 
 
@@ -115,7 +115,7 @@ def _check(opinion: Any) -> None:
             _check_address(address)
         case Defer(code, enhanced, text) | Reject(code, enhanced, text):
             if type(code) is not int or not isinstance(enhanced, str) or not _ENHANCED.match(enhanced):
-                raise Nonsense(f"not reply codes: {code!r:.20} {enhanced!r:.40}")
+                raise Nonsense(f"invalid reply codes: {code!r:.20} {enhanced!r:.40}")
             _check_text(text)
         case Quarantine(reason) | Discard(reason):
             _check_words(reason)
@@ -126,12 +126,12 @@ def _check(opinion: Any) -> None:
             _check_text(mailbox)
             trouble = complaint(mailbox)
             if trouble is not None:
-                raise Nonsense(f"not the name of a mailbox: {mailbox!r:.80}: {trouble}")
+                raise Nonsense(f"invalid mailbox name: {mailbox!r:.80}: {trouble}")
         case AddFlags(flags):
             if not isinstance(flags, tuple) or not all(isinstance(flag, str) for flag in flags):
-                raise Nonsense("AddFlags takes a tuple of texts")
+                raise Nonsense("AddFlags takes a tuple of strings")
             if len(flags) > HOOK_FLAGS:
-                raise Nonsense(f"gave {len(flags)} flags; {HOOK_FLAGS} are the most")
+                raise Nonsense(f"returned {len(flags)} flags; at most {HOOK_FLAGS} are allowed")
 
 
 def _check_score(symbol: Any, points: Any) -> None:
@@ -143,19 +143,19 @@ def _check_score(symbol: Any, points: Any) -> None:
 
 def _check_header(name: Any, value: Any) -> None:
     if not isinstance(name, str) or not _FIELD_NAME.match(name):
-        raise Nonsense(f"not the name of a header field: {name!r:.60}")
+        raise Nonsense(f"invalid header field name: {name!r:.60}")
     if not isinstance(value, str) or _BREAKS.search(value):
-        # A line break would let whoever wrote part of the value begin a field of his own.
-        raise Nonsense(f"{name}: the value must be one line of text; folding is not the plugin's work")
+        # With a line break, the author of a part of the value could begin another field.
+        raise Nonsense(f"{name}: the value must be one line of text; the core folds it")
 
 
 def _check_place(place: Any) -> None:
     if type(place) is not int:
-        raise Nonsense(f"which field is meant must be a number, not {place!r:.60}")
+        raise Nonsense(f"the index of a field must be a number, not {place!r:.60}")
 
 
 def _check_words(text: Any) -> None:
-    """A text for people that may be empty and have several lines: a reason, a group."""
+    """Checks a text that may be empty and have several lines: a reason, a group."""
     if not isinstance(text, str) or len(text) > FIELD_OCTETS:
         raise Nonsense(f"must be text of at most {FIELD_OCTETS} characters: {text!r:.80}")
 
@@ -164,7 +164,7 @@ def _check_address(address: Any) -> None:
     try:
         Address.parse(address)
     except (ProtocolError, TypeError) as error:
-        raise Nonsense(f"not an address: {address!r:.80}") from error
+        raise Nonsense(f"invalid address: {address!r:.80}") from error
 
 
 def _check_text(text: Any) -> None:

@@ -1,4 +1,4 @@
-"""Whether a policy file was removed, or the folder that it was in is gone: unmounted, renamed, not readable."""
+"""Tells a removed policy file from a missing folder, which may be unmounted, renamed or not readable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REMOVED_SECONDS: Final = 1.0
 
 
 class Presence:
-    """Watches over what is missing in a policy folder.
+    """Watches for missing files in a policy folder.
 
     Args:
         folder: the policy folder.
@@ -30,11 +30,11 @@ class Presence:
         self._gone_since: float | None = None
 
     def remember(self) -> None:
-        """The folder is now the one that the policies in force were read from."""
+        """Remembers the folder from which the policies in force were read."""
         self._identity = self._identify()
 
     def gone(self) -> str:
-        """Why the folder is not the one any more that policies were read from; empty if it is, or is a new one."""
+        """The reason why the folder that policies were read from is missing; empty if it exists, or a new one does."""
         why = self._why_gone()
         if not why:
             self._gone_since = None
@@ -64,7 +64,7 @@ class Presence:
         return ""
 
     def note(self, names: Iterable[str]) -> list[str]:
-        """Of these files those that are there; the others are missing from now on."""
+        """Those of the files that exist; the others count as missing from now on."""
         there = []
         for name in names:
             if (self._folder / name).exists():
@@ -75,7 +75,7 @@ class Presence:
         return there
 
     def removed(self) -> list[str]:
-        """The files that have been missing for long enough; each is named once."""
+        """The files that have been missing for long enough; each is returned once."""
         due = [name for name, since in self._missing.items() if self._now() - since >= REMOVED_SECONDS]
         for name in due:
             del self._missing[name]

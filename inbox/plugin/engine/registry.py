@@ -1,6 +1,6 @@
 """Finds plugins: the shipped package, entry points of installed packages, files in the operator's folder.
 
-A plugin that cannot be loaded never keeps the others from loading: it is a problem that the registry tells of.
+A plugin that cannot be loaded never keeps the others from loading: the registry reports it as a problem.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _OPERATOR: Final = "inbox_operator_plugins"
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A plugin that could not be loaded, and why. ``stages`` are those at which it may have wanted to be asked."""
+    """A plugin that could not be loaded, and the reason. ``stages`` are those at which it may have hooks."""
 
     name: str
     source: str
@@ -50,13 +50,13 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is installed at one moment: sound plugins by name, and problems. The catalogue of policies."""
+    """The installed plugins at one moment: valid ones by name, and problems. It is the catalogue of policies."""
 
     plugins: Mapping[str, LoadedPlugin]
     problems: tuple[Problem, ...] = ()
 
     def get(self, name: str) -> LoadedPlugin | None:
-        """What policies need to know of this plugin."""
+        """The plugin of this name, or None."""
         return self.plugins.get(name)
 
     def names(self) -> Iterable[str]:
@@ -64,20 +64,20 @@ class Found:
         return sorted(self.plugins)
 
     def judges(self, stage: Stage) -> bool:
-        """Whether any plugin may have a say at ``stage``, also one that is there and could not be loaded."""
+        """Whether any plugin may have a hook at ``stage``, including those that could not be loaded."""
         loaded = any(stage in plugin.stages for plugin in self.plugins.values())
         return loaded or any(stage in problem.stages for problem in self.problems)
 
 
 class Registry:
-    """Looks for plugins and remembers what it found in files, so that an unchanged file keeps its module.
+    """Finds plugins and caches those of files, so that an unchanged file keeps its module.
 
     Args:
         folder: the operator's plugin folder (INBOX_PLUGIN_DIR), if there is one.
         environment: values for settings that name an environment variable.
         shipped: the package of shipped plugins.
         points: entry points; those of the installed packages by default.
-        import_seconds: how long the import of a file may take.
+        import_seconds: longest time for the import of a file.
     """
 
     def __init__(
@@ -100,15 +100,15 @@ class Registry:
         self._files: dict[Path, tuple[str, LoadedPlugin | Problem]] = {}
         self._installed: tuple[dict[str, LoadedPlugin], list[Problem]] | None = None
 
-    def discover(self, *, anew: bool = False) -> Found:
-        """Everything that is there now. Files are looked at whenever they changed.
+    def discover(self, *, rescan: bool = False) -> Found:
+        """All plugins that are installed now. Changed files are loaded again.
 
-        If a name is taken twice, the first wins in this order: shipped, entry points, files.
+        If two plugins have the same name, the first wins in this order: shipped, entry points, files.
 
         Args:
-            anew: look for installed packages again, which costs some 50 ms: one may have been installed meanwhile.
+            rescan: look for installed packages again, which takes some 50 ms.
         """
-        if self._installed is None or anew:
+        if self._installed is None or rescan:
             self._installed = self._discover_installed()
         plugins, problems = dict(self._installed[0]), list(self._installed[1])
         for path in self._operator_files():
@@ -142,12 +142,12 @@ class Registry:
     def _installed_points(self) -> Iterable[EntryPoint]:
         if self._points is not None:
             return self._points
-        # What the import system remembers of folders hides a package that was installed meanwhile.
+        # The import system's cache of folders hides a package that was installed meanwhile.
         importlib.invalidate_caches()
         return entry_points(group=GROUP)
 
     def _kept(self, key: tuple[str, ...], load: Callable[[], LoadedPlugin | Problem]) -> LoadedPlugin | Problem:
-        """The plugin as it was loaded before, so that its objects stay in use; a failed load is tried again."""
+        """The plugin from an earlier load, so that its objects stay in use; a failed load is tried again."""
         known = self._loaded.get(key)
         if known is not None:
             return known
@@ -163,7 +163,7 @@ class Registry:
             return inspect_module(
                 name, module, source="shipped", version=_version_of("inbox"), environment=self._environment
             )
-        except Exception as error:  # noqa: BLE001  Importing runs foreign code; the problem is told, the rest loads.
+        except Exception as error:  # noqa: BLE001  Importing runs foreign code; the problem is reported, the rest loads.
             return Problem(name, f"{self._shipped}.{name}", _why(error))
 
     def _load_point(self, point: EntryPoint) -> LoadedPlugin | Problem:
@@ -189,7 +189,7 @@ class Registry:
         return sorted(path for path in self.folder.glob("*.py") if path.name[0] not in "._")
 
     def load_file(self, path: Path) -> LoadedPlugin | Problem:
-        """The plugin in a file; the one from last time if the file's bytes are the same."""
+        """The plugin in a file; the cached one if the file's bytes are unchanged."""
         try:
             source = read_regular(path, PLUGIN_FILE_OCTETS + 1)
         except OSError as error:
@@ -221,13 +221,13 @@ class Registry:
             )
         except BaseException as error:  # noqa: BLE001  As above; a script's sys.exit() is a problem, too.
             del sys.modules[name]
-            # A hook has the name of its stage: a text without that word has no such hook.
+            # A hook has the name of its stage: a file without that word has no such hook.
             named = frozenset(stage for stage in Stage if re.search(rb"\b%b\b" % stage.value.encode(), source))
             return Problem(path.stem, str(path), _why(error, path), named)
 
 
 class _Source(SourceFileLoader):
-    """Compiles bytes that were read already: no ``__pycache__`` in the operator's folder, no stale copy from it."""
+    """Compiles bytes that were read before: no ``__pycache__`` in the operator's folder, no stale copy from it."""
 
     def __init__(self, name: str, path: Path, source: bytes) -> None:
         super().__init__(name, str(path))
@@ -247,11 +247,11 @@ class _ImportOverrun(BaseException):
 
 
 def _within(seconds: float, function: Callable[[], None]) -> None:
-    """Runs ``function`` in a thread of its own for so long at most.
+    """Runs ``function`` in its own thread, for at most ``seconds``.
 
     Raises:
-        whatever ``function`` raises; TimeoutError: it did not end, and was interrupted. One that waits in C for what
-        never comes cannot be: its thread stays, and ends with the process.
+        all exceptions of ``function``; TimeoutError: it did not end, and was interrupted. A function that waits in C
+        code cannot be interrupted: its thread stays, and ends with the process.
     """
     raised: list[BaseException] = []
 
@@ -298,7 +298,7 @@ def _version_of(distribution: str) -> str:
 
 
 def _why(error: BaseException, path: Path | None = None) -> str:
-    """What an import error says, with the line of the operator's file that it came from."""
+    """The text of an import error, with the line of the operator's file that caused it."""
     if isinstance(error, PluginInvalid):
         return str(error)
     text = f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""From what plugins said to what follows: the strictest verdict, the sum of the scores, the edits in their order."""
+"""Settles the outcome of a stage: the strictest verdict, the sum of the scores, the edits in their order."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ NOTHING: Final = {stage: StageOutcome(stage) for stage in Stage}
 
 
 def verdict_on_error(entry: PluginEntry, stage: Stage) -> Verdict:
-    """What a plugin's ``on_error`` says for it when it could not."""
+    """The verdict of ``on_error`` in place of a plugin that failed."""
     if stage is Stage.BOUNCE:  # The delivery has failed already; there is nothing left to refuse.
         return Accept()
     match entry.on_error_at(stage):
         case OnError.ACCEPT:
             return Accept()
         case OnError.QUARANTINE:
-            return Quarantine(f"{entry.name} could not judge the message")
+            return Quarantine(f"{entry.name} could not check the message")
         case OnError.REJECT:
             return Reject(554, "5.3.0", "The message could not be checked")
         case OnError.DEFER:
@@ -44,7 +44,7 @@ def verdict_on_error(entry: PluginEntry, stage: Stage) -> Verdict:
 
 
 def settle(stage: Stage, policy: EffectivePolicy, traces: tuple[Trace, ...]) -> StageOutcome:
-    """Opinions to one outcome: the strictest verdict, the first of equals; scores added; edits in order."""
+    """Combines opinions into one outcome: the strictest verdict, the first of equals; scores added; edits in order."""
     verdict: Verdict = Accept()
     decided_by = ""
     edits: list[Edit] = []

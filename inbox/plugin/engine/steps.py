@@ -1,4 +1,4 @@
-"""Drives a hook's coroutine step by step: each step is guarded, and one that will not end is cut off."""
+"""Runs a hook's coroutine step by step: each step is guarded, and a coroutine that ignores cancellation is closed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Steps:
     """Awaits ``coroutine`` in the current task.
 
     Cancellations are passed on to the coroutine, which may clean up. If it is still not done ``grace`` seconds after
-    the first, it is closed, and the cancellation goes on without it. A cancellation that the coroutine asked for
-    itself and has dealt with (a time-out inside a hook, an HTTP client's scope) starts no such clock: the task's count
-    of requests is then what it was before.
+    the first, it is closed, and the cancellation continues without it. A cancellation that the coroutine requested and
+    handled itself (a time-out inside a hook, an HTTP client's scope) does not start that timer: the task's count of
+    requests is then unchanged.
     """
 
     __slots__ = ("_begun", "_coroutine", "_future", "_grace", "_guard", "result")
@@ -31,9 +31,9 @@ class Steps:
         self.result: Any = None
 
     def begin(self) -> bool:
-        """Runs up to the first wait. True if there was none: then ``result`` is there, and nothing is left to await.
+        """Runs up to the first wait. True if there is none: then ``result`` is set, and nothing is left to await.
 
-        A hook that has its answer at hand needs no timer this way. To be called in the task that awaits the rest.
+        So a hook that does not wait needs no timer. Call it in the task that awaits the rest.
         """
         self._begun = True
         return self._step(None)
@@ -59,7 +59,7 @@ class Steps:
                         cut.settle()
                         raise
                     thrown = error
-                except BaseException as error:  # noqa: BLE001  Whatever the loop throws in is the coroutine's to handle.
+                except BaseException as error:  # noqa: BLE001  The coroutine handles all exceptions of the loop.
                     thrown = error
                 if self._step(thrown):
                     return self.result
@@ -88,7 +88,7 @@ class Steps:
             return  # It ended by itself.
         self._guard.enter()
         try:
-            # A RuntimeError says that it answered GeneratorExit with another await. It is never resumed.
+            # A RuntimeError means that it awaited again at GeneratorExit. It is never resumed.
             with contextlib.suppress(RuntimeError):
                 self._coroutine.close()
         finally:
@@ -110,7 +110,7 @@ class _Cut:
         self._task.cancel()
 
     def settle(self) -> None:
-        """Takes our own request back, so that only those of others are counted."""
+        """Takes back its own request, so that only those of others are counted."""
         if self.fired:
             self._task.uncancel()
             self.fired = False

@@ -1,4 +1,4 @@
-"""What a hook is given, and where the facts that it puts are found."""
+"""Arguments of hooks, and the facts that hooks put into them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Given(TypedDict, total=False):
 
 
 def scopes(given: Mapping[str, Any]) -> tuple[Facts, ...]:
-    """The places where a hook with these arguments may put facts, the narrowest first."""
+    """The facts that a hook with these arguments may add to, the narrowest scope first."""
     found: list[Facts] = []
     failure: Failure | None = given.get("failure")
     delivery: Delivery | None = failure.delivery if failure else given.get("delivery")
@@ -43,7 +43,7 @@ def scopes(given: Mapping[str, Any]) -> tuple[Facts, ...]:
 
 
 def shadowed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for plugins in shadow mode: facts that they put are seen by other plugins in shadow mode only."""
+    """The arguments for plugins in shadow mode: only other plugins in shadow mode see the facts that they put."""
     return {name: _shadow(value) for name, value in given.items()}
 
 
@@ -70,7 +70,7 @@ def _shadow(value: Any) -> Any:
 
 
 class Known:
-    """Which facts were there already: tells which ones a plugin put."""
+    """The known facts of a stage, to find those that each plugin added."""
 
     __slots__ = ("_count", "_scopes", "_seen")
 
@@ -80,13 +80,13 @@ class Known:
         self._count = sum(map(len, self._seen))
 
     def new(self, gives: tuple[type, ...], *, alone: bool) -> tuple[object, ...]:
-        """The facts that came since the last call and that a plugin with these ``gives`` may have put.
+        """The facts since the last call that a plugin with these ``gives`` may have put.
 
         Args:
-            alone: no other hook ran meanwhile, so all that is new is this plugin's.
+            alone: no other hook ran meanwhile, so all new facts are of this plugin.
 
         Raises:
-            Nonsense: it put a fact that it does not declare. The plan would not know who has to wait for it.
+            Nonsense: it put a fact that it does not declare, so that the plan could not order its readers.
         """
         count = 0
         for scope in self._scopes:
@@ -110,7 +110,7 @@ class Known:
         return tuple(found)
 
     def check_rest(self, log: Log, names: list[str]) -> None:
-        """After hooks that ran together: a fact that none of them declares is logged; whose it is, nobody knows."""
+        """After hooks that ran together, logs a fact that none of them declares; its plugin is unknown."""
         for scope, seen in zip(self._scopes, self._seen, strict=True):
             for fact in _unseen(scope, seen):
                 seen.add(type(fact))

@@ -1,1 +1,1 @@
-"""The IMAP server: connections, sessions and what each command does (RFC 3501 and extensions)."""
+"""The IMAP server: connections, sessions and commands (RFC 3501 and extensions)."""

@@ -1,4 +1,4 @@
-"""APPEND: the message is refused before it comes, or streamed to where it waits until it is filed."""
+"""APPEND: refuses the message before the client sends it, or streams it into the spool and files it."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from inbox.wire.imap.framing import Broken
 
 
 async def destination(s: ImapSession, wanted: Append) -> Access:
-    """The mailbox that the message goes into.
+    """The target mailbox of the message.
 
     Raises:
-        No: there is none (TRYCREATE), or the message is too large (TOOBIG, RFC 7889 §4) or empty.
+        No: the mailbox does not exist (TRYCREATE), or the message is too large (TOOBIG, RFC 7889 §4) or empty.
         NotPermitted: the user may not put messages there.
     """
     if wanted.size > s.config.max_message_octets:
-        raise No(f"Messages may have up to {s.config.max_message_octets} octets", "TOOBIG")
+        raise No(f"Message exceeds the limit of {s.config.max_message_octets} octets", "TOOBIG")
     if not wanted.size:
-        raise No("The message is empty")
+        raise No("Message is empty")
     access = await target(s, wanted.name)
     access.need(Rights.INSERT)
     return access
 
 
 async def receive(s: ImapSession, wanted: Append, access: Access) -> Done:
-    """Takes the announced literal and files it. Raises No, InboxError, BadCommand."""
+    """Receives the announced literal and files it. Raises No, InboxError, BadCommand."""
     content = await _content(s)
     rest = await s.rest_of_command()
     if isinstance(rest, Broken):
         raise rest.reason
     if not rest.text.endswith(b"}\r\n"):
-        raise BadCommand("Nothing may follow the message")
+        raise BadCommand("Unexpected data after the message")
     placed = await s.backend.messages.append(
         s.session, access, content, wanted.flags, wanted.keywords, wanted.internal_date
     )

@@ -1,4 +1,4 @@
-"""The capabilities that the server announces (RFC 3501 §6.1.1): only those that work."""
+"""The capabilities that the server announces (RFC 3501 §6.1.1): only those that it supports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AUTHENTICATED: Final = (
 
 
 def capabilities(s: ImapSession) -> str:
-    """The words of CAPABILITY at this point of the connection."""
+    """The capabilities in the current state of the connection."""
     words = list(_ALWAYS)
     if s.session.identity is not None:
         words += _AUTHENTICATED
@@ -32,6 +32,6 @@ def capabilities(s: ImapSession) -> str:
     elif s.session.tls is not None:
         words.append("AUTH=PLAIN")
     else:
-        # RFC 3501 §6.2.3: who sees LOGINDISABLED must not send a password.
+        # RFC 3501 §6.2.3: a client that sees LOGINDISABLED must not send a password.
         words += ["STARTTLS", "LOGINDISABLED"] if s.may_start_tls else ["LOGINDISABLED"]
     return " ".join(words)

@@ -1,4 +1,4 @@
-"""What an operator decides about the IMAP server."""
+"""Settings of the IMAP server."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ class ImapConfig:
     """Settings of one IMAP server. Times are seconds, sizes octets.
 
     Attributes:
-        hostname: what the greeting calls the server.
-        spool_dir: where messages above ``limits.SPOOL_OCTETS`` wait while they are appended; must exist.
-        tls: the server's certificate; without it there is neither STARTTLS nor implicit TLS, and nobody can log in.
-        max_message_octets: the largest message that APPEND takes.
-        login_timeout: from the connection to a successful login, all told.
-        idle_timeout: without a command; RFC 3501 §5.4 demands at least 30 minutes.
-        write_timeout: how long a client may refuse to read while there is something for it.
+        hostname: the server's name in the greeting.
+        spool_dir: folder for messages above ``limits.SPOOL_OCTETS`` while they are appended; must exist.
+        tls: the server's certificate; without it there is neither STARTTLS nor implicit TLS, so no user can log in.
+        max_message_octets: the largest message that APPEND accepts.
+        login_timeout: total time from the connection to a successful login.
+        idle_timeout: time without a command; RFC 3501 §5.4 requires at least 30 minutes.
+        write_timeout: time for which a client may leave pending output unread.
         tls_timeout: for a TLS handshake.
-        stop_timeout: how long running commands may go on when the server stops.
-        idle_keepalive: how often an IDLE client gets a sign of life, so that address translators keep its entry.
+        stop_timeout: time that running commands have when the server stops.
+        idle_keepalive: interval between untagged responses to an idling client, so that NATs keep its mapping.
         max_connections: in all; max_connections_per_peer: from one IPv4 address or IPv6 /64 network.
-            Both also bound the TLS handshakes that are under way on a port of implicit TLS.
+            Both also limit the concurrent TLS handshakes on a port with implicit TLS.
         login_failures: failed logins before the connection is closed.
-        max_errors: refused commands after which the connection is closed, in all before login, in a row afterwards
-            (0: no bound).
-        max_early_commands: commands that may be sent before login (0: no bound).
+        max_errors: number of refused commands after which the connection is closed: in total before login, in a row
+            afterwards (0: unlimited).
+        max_early_commands: commands that may be sent before login (0: unlimited).
     """
 
     hostname: str

@@ -1,4 +1,4 @@
-"""One connection from the greeting to the goodbye: reads commands, runs them in order, answers."""
+"""Command loop of one connection, from the greeting to BYE: reads commands, runs them in order, sends responses."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from inbox.wire.imap.parser import parse, parse_append, tag_of
 
 
 class Conversation:
-    """What is said on one connection.
+    """The exchange of commands and responses on one connection.
 
     Args:
         session: the connection.
-        commands: what may be said when, and what runs it.
-        implicit_tls: TLS was active before the greeting.
+        commands: the rule of each command: its legal states and its handler.
+        implicit_tls: TLS is active before the greeting.
     """
 
     def __init__(self, session: ImapSession, commands: Mapping[str, Rule], *, implicit_tls: bool) -> None:
@@ -46,7 +46,7 @@ class Conversation:
             self._s.send(render.status("*", "BYE", farewell.said, farewell.code))
         except Disconnected as reason:
             log.debug("imap_disconnected", session=self._s.session.id, reason=str(reason))
-        except Exception as error:  # noqa: BLE001  the last frame of a connection: whatever it is, it is logged
+        except Exception as error:  # noqa: BLE001  the last frame of a connection: every error is logged
             log.error("imap_session_failed", session=self._s.session.id, error=repr(error))  # noqa: TRY400  see Log
         finally:
             await self._end()
@@ -69,7 +69,7 @@ class Conversation:
                 await self._s.flush()
                 await self._s.channel.finish(self._s.config.stop_timeout)
         except (Disconnected, TimeoutError):
-            pass  # nobody is there to be told
+            pass  # the client is gone
         finally:
             self._s.channel.abort()
 
@@ -101,7 +101,7 @@ class Conversation:
             case Hopeless():
                 raise Farewell("Literal too large", "TOOBIG")
             case Octets():
-                raise RuntimeError("octets of a literal that nobody streams")
+                raise RuntimeError("octets of a literal that is not streamed")
 
     async def _literal(self, announced: Announced) -> None:
         try:
@@ -123,7 +123,8 @@ class Conversation:
             self._s.go_ahead()
 
     async def _append(self, command: Command, synchronizing: bool) -> None:
-        """Decides about the message before it comes (RFC 7889 §4), then takes it. Raises BadCommand to refuse it."""
+        """Accepts or refuses the message before it is sent (RFC 7889 §4), then receives it. Raises BadCommand to refuse
+        it."""
         arguments = cast(Append, command.arguments)
         try:
             self._admit(command.name)
@@ -131,8 +132,8 @@ class Conversation:
         except InboxError as error:
             if isinstance(error, BadCommand):
                 raise
-            said = No.of(error)
-            raise BadCommand(said.said, word="NO", response_code=said.code) from error
+            refusal = No.of(error)
+            raise BadCommand(refusal.said, word="NO", response_code=refusal.code) from error
         except No as no:
             raise BadCommand(no.said, word="NO", response_code=no.code) from None
         self._s.framer.stream()
@@ -154,10 +155,10 @@ class Conversation:
         await self._answer(command, rule.run(self._s, command.arguments))
 
     def _admit(self, name: str) -> Rule:
-        """The rule for a command. Raises BadCommand if it is out of place (RFC 3501 §3)."""
+        """The rule for a command. Raises BadCommand if the state does not allow it (RFC 3501 §3)."""
         rule = self._commands[name]
         if not self._state & rule.states:
-            raise BadCommand(_why_not(rule, self._state))
+            raise BadCommand(_refusal(rule, self._state))
         return rule
 
     async def _answer(self, command: Command, running: Awaitable[Done]) -> None:
@@ -179,20 +180,20 @@ class Conversation:
         except InboxError as error:
             if error.temporary:
                 self._log_failure(command, error)
-            said = No.of(error)
-            answer = render.status(tag, "NO", said.said, said.code)
+            refusal = No.of(error)
+            answer = render.status(tag, "NO", refusal.said, refusal.code)
         except (Farewell, Disconnected):
             raise
-        except Exception as error:  # noqa: BLE001  a defect of ours ends one command, not the client's session
+        except Exception as error:  # noqa: BLE001  a bug ends one command, not the client's session
             self._log_failure(command, error)
             answer = render.status(tag, "NO", "Internal error", "SERVERBUG")
-        await self._tell_news(command)
+        await self._send_news(command)
         self._s.send(answer)
         if done is not None and done.then is not None:
             await done.then()
 
     def _count_error(self, word: str) -> None:
-        # NO is an ordinary answer to a user (a mailbox that is full or gone), and a waste of time to a stranger.
+        # NO is an ordinary response for a user (a mailbox is full or gone), but an error for an unauthenticated client.
         if word == "BAD" or self._state is State.NOT_AUTHENTICATED:
             self._s.session.errors += 1
             self._s.patience.error()
@@ -202,15 +203,15 @@ class Conversation:
             "imap_command_failed", session=self._s.session.id, command=command.name, error=repr(error)
         )
 
-    async def _tell_news(self, command: Command) -> None:
-        """What other sessions did, as far as this command's response may say so."""
+    async def _send_news(self, command: Command) -> None:
+        """Sends changes by other sessions, as far as this command's response may contain them."""
         news = self._commands[command.name].news
         if self._s.selected is None or news is News.NONE:
             return
         try:
             await self._s.selected.refresh(ask=news is News.ASK)
         except StoreError as error:
-            self._log_failure(command, error)  # the command itself is done; the news will come later
+            self._log_failure(command, error)  # the command itself is done; the changes are sent later
         await self._s.selected.announce(self._s.send, self._s.pace, expunges=news is not News.NO_EXPUNGES)
         await self._s.pace()
 
@@ -221,8 +222,8 @@ class Conversation:
         return State.AUTHENTICATED if self._s.selected is None else State.SELECTED
 
 
-def _why_not(rule: Rule, state: State) -> str:
-    """Why the command is not allowed in this state."""
+def _refusal(rule: Rule, state: State) -> str:
+    """The reason why this state does not allow the command."""
     if state is State.NOT_AUTHENTICATED:
         return "Log in first"
-    return "No mailbox is selected" if State.SELECTED in rule.states else "You are logged in already"
+    return "No mailbox selected" if State.SELECTED in rule.states else "Already logged in"

@@ -1,4 +1,5 @@
-"""Which command is allowed when (RFC 3501 §6), what runs it, and what its response may say of others' doings."""
+"""Command table: the states in which each command is allowed (RFC 3501 §6), its handler, and the news in its
+response."""
 
 from __future__ import annotations
 
@@ -47,7 +48,7 @@ COMMANDS: Final[Mapping[str, Rule]] = {
     "UID COPY": Rule(_SELECTED, messages.copy),
     "MOVE": Rule(_SELECTED, messages.move),
     "UID MOVE": Rule(_SELECTED, messages.move),
-    # RFC 3501 §7.4.1: no EXPUNGE here, but behind the UID forms, whose numbers do not shift.
+    # RFC 3501 §7.4.1: no EXPUNGE here, but in the UID forms, which do not use sequence numbers.
     "FETCH": Rule(_SELECTED, fetch.fetch, News.NO_EXPUNGES),
     "UID FETCH": Rule(_SELECTED, fetch.fetch),
     "STORE": Rule(_SELECTED, messages.store, News.NO_EXPUNGES),

@@ -1,4 +1,4 @@
-"""FETCH: from the view what it knows, from the database what is stored ready to send, from the blob the rest."""
+"""FETCH: flags and UIDs come from the view, prepared responses from the database, everything else from the blob."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _COLUMNS: Final[Mapping[str, Column]] = {
     "BODY": "body",
     "BODYSTRUCTURE": "bodystructure",
 }
-#: Messages that are answered for without a pause.
+#: Messages whose responses are sent without a pause.
 _AT_ONCE: Final = 500
 _END: Final = b")\r\n"
 #: RFC 3501 §6.4.5: the old names of sections. RFC822.HEADER does not set \\Seen.
@@ -53,7 +53,7 @@ _OLD_NAMES: Final = {
 
 
 _Sections = list[tuple[bytes, Found | Nil]]
-#: Finds what a word is answered with for each of many messages: in the view at their places, or in their rows.
+#: Reads the value of an item for each of many messages: from the view at their places, or from their rows.
 _Reader = Callable[[View, Sequence[int], Sequence[Row]], Iterable[Any]]
 
 
@@ -76,14 +76,14 @@ class _Plan:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Columns that are read from the database."""
+        """Columns to read from the database."""
         wanted = [_COLUMNS[word] for word in self.words if word not in _FROM_VIEW]
         return tuple(dict.fromkeys((*READER, *wanted) if self.sections else wanted))
 
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """A response without its sections and its end. ``text`` takes a message's number and what is read of it."""
+    """The format of a response without its sections and its end. ``text`` takes the sequence number and the values."""
 
     text: bytes
     readers: tuple[_Reader, ...]
@@ -94,7 +94,7 @@ class _Form:
         return cls(text, tuple(_reader(word, columns) for word in words))
 
     def fill(self, view: View, places: Sequence[int], rows: Sequence[Row]) -> bytes:
-        """The responses for these messages, column by column: what is done for each message is done in C."""
+        """The responses for these messages, built column by column, so that the work for each message runs in C."""
         numbers = [place + 1 for place in places]
         values = [read(view, places, rows) for read in self.readers]
         return b"".join(map(self.text.__mod__, zip(numbers, *values, strict=True)))
@@ -108,7 +108,7 @@ def _reader(word: str, columns: Sequence[Column]) -> _Reader:
     at = 1 + columns.index(_COLUMNS[word])
     match word:
         case "MODSEQ":
-            # The flags that the client receives are those at the view's modseq, even if the row's are newer.
+            # The client receives the flags at the view's modseq, even if those of the row are newer.
             return lambda view, _, rows: [min(row[at], view.modseq) for row in rows]
         case "INTERNALDATE":
             return lambda _view, _places, rows: [render_date_time(row[at]) for row in rows]
@@ -155,7 +155,7 @@ async def fetch(s: ImapSession, wanted: Fetch) -> Done:
 
 
 async def _see(s: ImapSession, places: Sequence[range]) -> set[int]:
-    """Marks what is fetched as ``\\Seen``, in one write; returns the uids whose flags the client must receive."""
+    """Sets ``\\Seen`` on the fetched messages in one write; returns the uids whose flags the client must receive."""
     here = selected(s)
     view = here.view
     unseen = [view.uids[place] for some in places for place in some if not view.bits(place) & Flag.SEEN]
@@ -164,8 +164,8 @@ async def _see(s: ImapSession, places: Sequence[range]) -> set[int]:
     entries = await s.backend.messages.mark_seen(here.access, unseen)
     changed = {entry.uid for entry in entries if view.update(entry)}
     for uid in changed:
-        here.unknown(uid)  # until its response is sent: a message that cannot be read has none
-    here.tell_flags(s.send)  # others may have made keywords that the responses will show
+        here.unknown(uid)  # until its response is sent: a message that cannot be read gets no response
+    here.announce_flags(s.send)  # other sessions may have added keywords that the responses contain
     return changed
 
 
@@ -178,7 +178,7 @@ async def _from_view(s: ImapSession, view: View, places: Sequence[range], plan: 
 
 
 async def _from_rows(s: ImapSession, access: Access, view: View, uids: Sequence[int], plan: _Plan) -> int:
-    """Answers with columns as they are stored; returns for how many messages."""
+    """Responds with stored columns; returns the number of messages."""
     form = _Form.of(plan.words, plan.columns, _END)
     found = 0
     async for page in s.backend.messages.columns(access, uids, plan.columns):
@@ -193,10 +193,10 @@ async def _from_rows(s: ImapSession, access: Access, view: View, uids: Sequence[
 async def _with_sections(
     s: ImapSession, access: Access, view: View, uids: Sequence[int], plan: _Plan, seen_now: set[int]
 ) -> int:
-    """Answers with parts of messages, too; returns for how many. Raises No if some could not be read."""
+    """Responds with sections of messages, too; returns the number of messages. Raises No if some could not be read."""
     pages = s.backend.messages.columns(access, uids, plan.columns)
     plain = seen = _Form.of(plan.words, plan.columns, b"")
-    # RFC 3501 §6.4.5: a client that makes a message \Seen by reading it receives its flags.
+    # RFC 3501 §6.4.5: a client that sets \Seen by reading a message receives its flags.
     if "FLAGS" not in plan.words:
         seen = _Form.of((*plan.words, "FLAGS"), plan.columns, b"")
     found = unreadable = 0
@@ -218,7 +218,8 @@ async def _with_sections(
 
 
 async def _ready(s: ImapSession, access: Access, batch: Sequence[Row], plan: _Plan) -> Sequence[_Sections | None]:
-    """The sections of each message, with their first octets: a blob that cannot be read spoils no response.
+    """The sections of each message with their first octets, so that an unreadable blob is noticed before its response
+    begins.
 
     None for such a message: one lost blob must not hide the messages behind it from a client that fetches them all.
     """

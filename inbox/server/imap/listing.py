@@ -15,11 +15,11 @@ from inbox.wire.imap.listing import Pattern
 
 
 class Tree:
-    """All names of an account: mailboxes, names that are only subscribed, and levels that exist because something lies
-    below them (None for the latter two).
+    """All names of an account: mailboxes, names that are only subscribed, and levels that exist only because of
+    mailboxes below them (None for the latter two).
 
     Attributes:
-        subscribed: names, whether or not a mailbox has them (RFC 3501 §6.3.9).
+        subscribed: subscribed names, whether or not mailboxes have them (RFC 3501 §6.3.9).
     """
 
     def __init__(self, mailboxes: list[Access], subscribed: AbstractSet[str]) -> None:
@@ -30,14 +30,14 @@ class Tree:
             self.nodes.setdefault(name, None)
 
     def chosen(self, test: str) -> set[str]:
-        """Names with a property: ``SUBSCRIBED`` or ``SPECIAL-USE``."""
+        """Names with an attribute: ``SUBSCRIBED`` or ``SPECIAL-USE``."""
         if test == "SUBSCRIBED":
             return set(self.subscribed)
         found = [(name, access) for name, access in self.nodes.items() if access is not None]
         return {name for name, access in found if access.mailbox.special_use is not None}
 
     def above(self, names: AbstractSet[str]) -> set[str]:
-        """The levels above these names; those that no mailbox lies below join the tree."""
+        """The levels above these names; levels without a mailbox below them are added to the tree."""
         levels = {level for name in names for level in _ancestors(name)}
         for level in levels:
             self.nodes.setdefault(level, None)
@@ -60,7 +60,7 @@ async def _tree(s: ImapSession) -> Tree:
 
 async def list_(s: ImapSession, wanted: List) -> Done:
     if wanted.patterns == (b"",) and not wanted.selecting:
-        s.send(b'* LIST (\\Noselect) "/" ""\r\n')  # RFC 3501 §6.3.8: asks for the separator
+        s.send(b'* LIST (\\Noselect) "/" ""\r\n')  # RFC 3501 §6.3.8: the client asks for the separator
         return Done()
     tree = await _tree(s)
     patterns = [Pattern.read(wanted.reference + pattern) for pattern in wanted.patterns]
@@ -84,7 +84,7 @@ async def _send_status(s: ImapSession, access: Access, wanted: List) -> None:
     try:
         found = await counters(s, access, wanted.status)
     except (NotFound, NotPermitted):
-        return  # deleted a moment ago, or not readable; RFC 5819 §2 lets a STATUS be left out
+        return  # deleted a moment ago, or not readable; RFC 5819 §2 allows to omit STATUS
     s.send(render.status_response(access.name, found))
 
 
@@ -92,7 +92,7 @@ def _attributes(tree: Tree, name: str, wanted: List) -> list[str]:
     access = tree.nodes[name]
     words = ["\\HasChildren" if name in tree.parents else "\\HasNoChildren"]
     if access is None:
-        # RFC 5258 §3.4: \NonExistent says more, and only those who use the extension know it.
+        # RFC 5258 §3.4: \NonExistent implies \Noselect, and only clients that use the extension know it.
         words.append("\\NonExistent" if wanted.extended else "\\Noselect")
     if name in tree.subscribed and "SUBSCRIBED" in wanted.returning | wanted.selecting:
         words.append("\\Subscribed")
@@ -102,7 +102,7 @@ def _attributes(tree: Tree, name: str, wanted: List) -> list[str]:
 
 
 async def lsub(s: ImapSession, wanted: List) -> Done:
-    """Subscribed names; ``%`` also shows a level that has only subscribed ones below (RFC 3501 §6.3.9)."""
+    """Sends subscribed names; ``%`` also matches a level that only has subscribed names below (RFC 3501 §6.3.9)."""
     tree = await _tree(s)
     written = wanted.reference + wanted.patterns[0]
     pattern = Pattern.read(written)

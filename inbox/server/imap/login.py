@@ -1,4 +1,4 @@
-"""Before anything else: CAPABILITY, STARTTLS, LOGIN, AUTHENTICATE, ID, ENABLE, NOOP and LOGOUT."""
+"""Commands that do not need a mailbox: CAPABILITY, STARTTLS, LOGIN, AUTHENTICATE, ID, ENABLE, NOOP and LOGOUT."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from inbox.wire.imap import render
 from inbox.wire.imap.commands import Authenticate, ClientId, Enable, Login, Nothing
 from inbox.wire.imap.errors import BadCommand
 
-#: Extensions that ENABLE can switch on (RFC 5161 §3.1: others are passed over).
+#: Extensions that ENABLE can switch on (RFC 5161 §3.1: others are ignored).
 _SWITCHES: Final[frozenset[str]] = frozenset()
 #: Fields of ID that are logged, and characters of each name and value (RFC 2971 §3.3: up to 30 fields of 1024 octets).
 _ID_FIELDS: Final = 8
@@ -36,7 +36,7 @@ async def noop(_s: ImapSession, _: Nothing) -> Done:
 
 
 async def client_id(s: ImapSession, client: ClientId) -> Done:
-    """RFC 2971. What the client says of itself goes into the log, once and shortened; it decides nothing."""
+    """RFC 2971. The server logs the client's identification once, shortened, and does not use it otherwise."""
     if not s.identified:
         s.identified = True
         s.backend.log.info(
@@ -47,7 +47,7 @@ async def client_id(s: ImapSession, client: ClientId) -> Done:
 
 
 def _shortened(fields: Mapping[str, str | None] | None) -> dict[str, str]:
-    """The first few fields, without what could disturb a terminal or the reader of a log."""
+    """The first few fields, without characters that could disturb a terminal or a log reader."""
     some = islice((fields or {}).items(), _ID_FIELDS)
     return {_clean(name): _clean(value or "") for name, value in some}
 
@@ -69,46 +69,46 @@ async def logout(s: ImapSession, _: Nothing) -> Done:
 
 
 async def _leave(s: ImapSession) -> None:
-    await s.flush()  # before the mailbox is let go, which may have to wait for the database
+    await s.flush()  # before the mailbox is closed, which may have to wait for the database
     raise Disconnected("logged out")
 
 
 async def starttls(s: ImapSession, _: Nothing) -> Done:
-    """RFC 3501 §6.2.1. What was sent in the clear behind the command is thrown away: anyone could have put it there."""
+    """RFC 3501 §6.2.1. Input that follows the command in plain text is discarded: anyone could have injected it."""
     if s.session.tls is not None:
-        raise BadCommand("TLS is active already")
+        raise BadCommand("TLS is already active")
     if not s.may_start_tls:
         raise BadCommand("TLS is not available")
     s.channel.hold()
     s.framer.clear()
-    return Done("Begin TLS now", then=s.start_tls)
+    return Done("Begin TLS negotiation now", then=s.start_tls)
 
 
 async def login(s: ImapSession, wanted: Login) -> Done:
     if s.session.tls is None:
-        raise No("Passwords are taken under TLS only", "PRIVACYREQUIRED")  # RFC 5530
+        raise No("Login requires TLS", "PRIVACYREQUIRED")  # RFC 5530
     return await _check(s, wanted.user, wanted.password)
 
 
 async def authenticate(s: ImapSession, wanted: Authenticate) -> Done:
     """SASL PLAIN (RFC 4616), with or without an initial response (RFC 4959)."""
     if wanted.mechanism != "PLAIN":
-        raise No("No such mechanism", "CANNOT")
+        raise No("Unsupported authentication mechanism", "CANNOT")
     if s.session.tls is None:
-        raise No("Passwords are taken under TLS only", "PRIVACYREQUIRED")
+        raise No("Login requires TLS", "PRIVACYREQUIRED")
     response = wanted.initial
     if response is None:
         s.go_ahead(b"")
         response = await s.line(AUTH_LINE_OCTETS)
-        if response == b"*":  # RFC 3501 §6.2.2: the client gives up
-            raise BadCommand("AUTHENTICATE cancelled")
+        if response == b"*":  # RFC 3501 §6.2.2: the client cancels
+            raise BadCommand("Authentication cancelled")
     try:
         message = base64.b64decode(b"" if response == b"=" else response, validate=True).decode("utf-8")
         acting_as, user, password = message.split("\0")
     except (binascii.Error, UnicodeDecodeError, ValueError):
-        raise BadCommand("Not a PLAIN response") from None
+        raise BadCommand("Invalid SASL PLAIN response") from None
     if acting_as not in ("", user):
-        raise No("Nobody may act for somebody else", "AUTHORIZATIONFAILED")
+        raise No("Authorization as another user is not allowed", "AUTHORIZATIONFAILED")
     return await _check(s, user, password)
 
 

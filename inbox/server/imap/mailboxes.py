@@ -1,4 +1,4 @@
-"""Commands about mailboxes as such: CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE, STATUS, NAMESPACE."""
+"""Commands on mailboxes: CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE, STATUS, NAMESPACE."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from inbox.wire.imap.commands import Create, Nothing, OneMailbox, Rename, Status
 
 
 async def find(s: ImapSession, name: str) -> Access:
-    """The mailbox that the client calls so. Raises NoSuchMailbox."""
+    """The mailbox with this name. Raises NoSuchMailbox."""
     return await s.backend.names.named(s.identity, name)
 
 
 async def target(s: ImapSession, name: str) -> Access:
-    """The mailbox that messages go into. Raises No, which lets the client create the mailbox (RFC 3501 §6.3.11)."""
+    """The target mailbox of messages. Raises No with TRYCREATE if it does not exist, so that the client can create it
+    (RFC 3501 §6.3.11)."""
     try:
         return await find(s, name)
     except NoSuchMailbox as error:
@@ -23,7 +24,7 @@ async def target(s: ImapSession, name: str) -> Access:
 
 
 async def counters(s: ImapSession, access: Access, items: tuple[str, ...]) -> dict[str, int]:
-    """Values of STATUS, by item. Raises NotFound, NotPermitted."""
+    """The values of STATUS by item. Raises NotFound, NotPermitted."""
     status = await s.backend.names.status(access)
     known = {
         "MESSAGES": status.messages,
@@ -46,7 +47,7 @@ async def status(s: ImapSession, wanted: Status) -> Done:
 
 async def create(s: ImapSession, wanted: Create) -> Done:
     if len(wanted.special_use) > 1:
-        raise No("A mailbox can have one special use", "USEATTR")  # RFC 6154 §3
+        raise No("A mailbox can have only one special use", "USEATTR")  # RFC 6154 §3
     await s.backend.names.create(s.identity, wanted.name, wanted.special_use[0] if wanted.special_use else None)
     return Done("Created")
 
@@ -75,6 +76,6 @@ async def unsubscribe(s: ImapSession, wanted: OneMailbox) -> Done:
 
 
 async def namespace(s: ImapSession, _: Nothing) -> Done:
-    """RFC 2342: everything is personal."""
+    """RFC 2342: the personal namespace is the only one."""
     s.send(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
     return Done()

@@ -21,7 +21,7 @@ _GONE = "Another session expunged some of these messages"
 
 
 def uids_of(view: View, numbers: SequenceSet, *, uid: bool) -> list[int]:
-    """The uids that a set means, ascending. Raises BadCommand if a sequence number is above the number of messages."""
+    """The uids of a set, ascending. Raises BadCommand if a sequence number exceeds the number of messages."""
     places = view.places(numbers, uid=uid)
     if places is None:
         raise BadCommand("Invalid message sequence number")
@@ -41,14 +41,14 @@ async def store(s: ImapSession, wanted: Store) -> Done:
     storing = s.backend.messages.store(here.access, uids, cast(StoreMode, wanted.mode), wanted.flags, wanted.keywords)
     async for step in storing:
         stored += len(step.entries)
-        await _tell_stored(s, here, step, wanted)
+        await _send_stored(s, here, step, wanted)
     if stored < len(uids) and not wanted.uid:
         raise No(_GONE, "EXPUNGEISSUED")  # RFC 2180 §4.2
     return Done("Stored")
 
 
-async def _tell_stored(s: ImapSession, here: Selected, step: StoreStep, wanted: Store) -> None:
-    """Takes the result of one step over, and queues what the client hears of it."""
+async def _send_stored(s: ImapSession, here: Selected, step: StoreStep, wanted: Store) -> None:
+    """Applies the result of one step to the view, and queues the responses for it."""
     view = here.view
     for entry in step.entries:
         place = view.index(entry.uid)
@@ -56,7 +56,7 @@ async def _tell_stored(s: ImapSession, here: Selected, step: StoreStep, wanted: 
             here.unknown(entry.uid)
         view.update(entry)
     view.follow(step.modseq)
-    here.tell_flags(s.send)
+    here.announce_flags(s.send)
     for entry in () if wanted.silent else step.entries:
         here.know(entry.uid)
         place = view.index(entry.uid)
@@ -67,8 +67,8 @@ async def _tell_stored(s: ImapSession, here: Selected, step: StoreStep, wanted: 
 
 
 def _expected(view: View, place: int, entry: Entry, wanted: Store) -> bool:
-    """False if the message has other flags than the client must believe after a silent STORE: others changed them, and
-    RFC 3501 §6.4.6 asks to say so."""
+    """False if the message has other flags than the client has to assume after a silent STORE: another session changed
+    them, and RFC 3501 §6.4.6 asks the server to report that."""
     mode = cast(StoreMode, wanted.mode)
     flags = changed_flags(view.bits(place), mode, wanted.flags)
     words = changed_keywords(view.keywords(place), mode, wanted.keywords)
@@ -76,7 +76,7 @@ def _expected(view: View, place: int, entry: Entry, wanted: Store) -> bool:
 
 
 async def copy(s: ImapSession, wanted: Transfer) -> Done:
-    """RFC 3501 §6.4.7: all or nothing; RFC 4315 §3: which uid became which."""
+    """RFC 3501 §6.4.7: all or nothing; RFC 4315 §3: COPYUID maps old to new uids."""
     here = selected(s)
     into = await target(s, wanted.name)
     uids = uids_of(here.view, wanted.numbers, uid=wanted.uid)
@@ -90,7 +90,7 @@ async def copy(s: ImapSession, wanted: Transfer) -> Done:
 
 
 async def move(s: ImapSession, wanted: Transfer) -> Done:
-    """RFC 6851: each message is copied and removed at once; COPYUID comes untagged, before the expunges (§4.3)."""
+    """RFC 6851: each message is copied and removed atomically; COPYUID is untagged and precedes the expunges (§4.3)."""
     here = writable(s)
     view = here.view
     into = await target(s, wanted.name)
@@ -102,7 +102,7 @@ async def move(s: ImapSession, wanted: Transfer) -> Done:
         raise No(_GONE, "EXPUNGEISSUED")
     s.send(b"* OK [" + _copyuid(into, pairs).encode("ascii") + b"] Moved\r\n")
     await expunge_in_slices(view, [old for old, _ in pairs])
-    s.changed(into.mailbox.id)  # moved within the mailbox, the messages are also new ones at its end
+    s.changed(into.mailbox.id)  # if the target is the selected mailbox, the messages are also new at its end
     return Done("Moved")
 
 
@@ -112,7 +112,7 @@ def _copyuid(into: Access, pairs: list[tuple[int, int]]) -> str:
 
 
 async def expunge(s: ImapSession, wanted: Expunge) -> Done:
-    """RFC 3501 §6.4.3; with uids only these (RFC 4315 §2.1)."""
+    """RFC 3501 §6.4.3; with uids, only these (RFC 4315 §2.1)."""
     here = writable(s)
     view = here.view
     uids = None if wanted.numbers is None else uids_of(view, wanted.numbers, uid=True)

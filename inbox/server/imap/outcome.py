@@ -11,7 +11,7 @@ from inbox.flow.mailboxes import NotPermitted, SpecialUseTaken
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """``tag OK [code] said``; then, once that is queued, ``then`` is called."""
+    """``tag OK [code] said``; ``then`` is called once this response is queued."""
 
     said: str = "Done"
     code: str = ""
@@ -50,7 +50,7 @@ class No(Exception):
 
 
 class Farewell(Exception):
-    """The connection ends: ``* BYE [code] said``, then it is closed."""
+    """The connection ends: the server sends ``* BYE [code] said`` and closes it."""
 
     def __init__(self, said: str, code: str = "") -> None:
         super().__init__(said)

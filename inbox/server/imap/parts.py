@@ -1,4 +1,4 @@
-"""Sections of messages as FETCH asks for them (RFC 3501 §6.4.5), and their literals."""
+"""Sections of messages for FETCH (RFC 3501 §6.4.5), and their literals."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from inbox.wire.imap.fetch import Section
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A section as it is looked for in each message.
+    """A requested section, to be found in each message.
 
     Attributes:
-        label: what the response calls it.
+        label: its name in the response.
         spec: as ``inbox.mail.sections.section`` takes it.
-        fields: picks the fields out of the header that ``spec`` means; None if all of the section is wanted.
+        fields: selects fields of the header that ``spec`` names; None for the whole section.
         partial: offset and length in octets, or None.
     """
 
@@ -41,7 +41,7 @@ class Wanted:
 
     @property
     def in_header(self) -> bool:
-        """True if it is within the header section, which the database has."""
+        """True if the section is within the header section, which is in the database."""
         return self.spec == "HEADER"
 
     async def find(self, message: MessageReader) -> Found | Nil:
@@ -59,7 +59,7 @@ class Wanted:
 
 
 class Found:
-    """A section that is ready to be sent. ``first`` holds its beginning, the rest is read when it is due."""
+    """A section that is ready to be sent. ``first`` is its beginning; the rest is read while it is sent."""
 
     __slots__ = ("_first", "_length", "_message", "_offset")
 
@@ -78,7 +78,7 @@ class Found:
             try:
                 piece = await self._message.read(self._offset + done, min(PIECE, self._length - done))
             except InboxError as error:
-                # The length is announced: whatever we send now is a part of the literal to the client.
+                # The length is announced: the client takes anything sent now as part of the literal.
                 raise Disconnected(f"blob failed in the middle of a literal: {error}") from error
             s.send(piece)
             done += len(piece)
@@ -93,7 +93,7 @@ class Nil:
 
 
 def _cut(offset: int, length: int, partial: tuple[int, int] | None) -> tuple[int, int]:
-    """The part of a range that ``<offset.length>`` asks for (RFC 3501 §6.4.5); empty behind its end."""
+    """The part of a range that ``<offset.length>`` asks for (RFC 3501 §6.4.5); empty beyond its end."""
     if partial is None:
         return offset, length
     skipped = min(partial[0], length)

@@ -1,4 +1,4 @@
-"""Entries of the dispatch table: states of a command, and the news that its response may contain."""
+"""Entries of the command table: the legal states of a command, and the news that its response may contain."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from inbox.server.imap.session import ImapSession
 
 
 class State(Flag):
-    """The state of a connection (RFC 9051 §3); a command may be allowed in several. The logout state needs no name: the
-    connection ends with its response."""
+    """The state of a connection (RFC 9051 §3); a command may be allowed in several. The logout state is not listed: the
+    connection ends with the response to LOGOUT."""
 
     NOT_AUTHENTICATED = auto()
     AUTHENTICATED = auto()
@@ -27,7 +27,7 @@ class News(Enum):
     #: RFC 3501 §7.4.1: sequence numbers must not change during FETCH, STORE and SEARCH.
     NO_EXPUNGES = auto()
     ALL = auto()
-    #: The database is asked even if no change was reported: that is the purpose of NOOP and CHECK.
+    #: Ask the database even if no change was reported: that is the purpose of NOOP and CHECK.
     ASK = auto()
 
 

@@ -1,4 +1,4 @@
-"""SEARCH: cheap questions first. The view answers flags and numbers, the database headers, only the blob texts."""
+"""SEARCH: cheap keys first. Flags and numbers are tested on the view, headers on database rows, texts on blobs."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from inbox.wire.imap.commands import Find
 from inbox.wire.imap.search import Key
 from inbox.wire.imap.sequence import SequenceSet, compact
 
-#: The source that a key needs: the view, the database's row, its texts, the blob.
+#: The source that a key needs: the view, the database row, its header section, the blob.
 _VIEW, _ROW, _TEXTS, _BLOB = range(4)
-#: The columns for each of them: the size first, the time last, between them the two parts of the header section.
+#: The columns of each source: the size first, the time last, between them the two parts of the header section.
 _ASKED: Final[Mapping[int, tuple[Column, ...]]] = {
     _ROW: ("size", "received_at"),
     _TEXTS: ("size", "prepended", "header_block", "received_at"),
@@ -37,17 +37,17 @@ _ASKED: Final[Mapping[int, tuple[Column, ...]]] = {
 }
 #: Fields that hold addresses, as SEARCH names them.
 _ADDRESS_FIELDS: Final = frozenset({"FROM", "TO", "CC", "BCC", "SENDER", "REPLY-TO"})
-#: Tests of messages by the view alone before others get their turn.
+#: Messages tested on the view alone before other sessions get their turn.
 _TURN: Final = 2000
-#: Octets of a header section, times keys, above which it is looked through in another thread.
+#: Octets of a header section, times keys, above which it is searched in another thread.
 _COSTLY: Final = 64 * 1024
 
 
 @dataclass(slots=True)
 class _Facts:
-    """One message as far as its keys ask for it. ``place`` counts from 0; ``found`` is what its blob has of the texts
-    that are looked for. ``fields`` has the texts of fields by name: keys are many, and to read a field of 64 KB takes
-    50 ms."""
+    """The data of one message that its keys need. ``place`` counts from 0; ``found`` are the search texts that its blob
+    contains. ``fields`` has the texts of fields by name: there may be many keys, and reading a field of 64 KB takes 50
+    ms."""
 
     place: int
     size: int = 0
@@ -89,7 +89,7 @@ def _weight(wanted: Key) -> int:
 
 
 class _Compiler:
-    """Turns keys into functions of one message."""
+    """Compiles keys to predicates on one message."""
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -122,7 +122,7 @@ class _Compiler:
                 return _stored_test(wanted)
 
     def _numbers(self, numbers: SequenceSet, *, uid: bool) -> _Test:
-        # A number that no message has matches none; unlike FETCH and STORE, SEARCH may ask for what is not there.
+        # A number without a message matches none: unlike FETCH and STORE, SEARCH accepts numbers that do not exist.
         places = self._view.known_places(numbers, uid=uid)
         # Ascending ranges: found by bisection, however many there are.
         ends = array("Q", [some.stop for some in places])
@@ -155,8 +155,8 @@ def _header_test(name: str, value: str) -> _Test:
     def texts_in(block: bytes) -> list[str]:
         fields = named(block)
         texts = [folded(text) for text in Headers(fields).get_all(name)]
-        # RFC 3501 §6.4.4 speaks of the envelope's FROM: a user looks for the address that is shown, however the
-        # field spells it.
+        # RFC 3501 §6.4.4 refers to FROM of the envelope: a user searches for the displayed address, however the field
+        # spells it.
         return [*texts, *address_words(fields)] if name in _ADDRESS_FIELDS else texts
 
     def test(m: _Facts) -> bool:
@@ -179,7 +179,7 @@ def _text_test(words: str, *, header: bool) -> _Test:
 
 
 def _texts_of(wanted: Key) -> list[key.Text]:
-    """All keys that look into the body."""
+    """All keys that search the body."""
     match wanted:
         case key.And(keys) | key.Or(keys):
             return [text for inner in keys for text in _texts_of(inner)]
@@ -193,7 +193,7 @@ def _texts_of(wanted: Key) -> list[key.Text]:
 
 def _dated(wanted: key.Dated, m: _Facts, dates: Callable[[bytes], bytes]) -> bool:
     if wanted.sent:
-        # RFC 3501 §6.4.4: the day as the sender wrote it, whatever day that was in our time zone.
+        # RFC 3501 §6.4.4: the day as the sender wrote it, regardless of the time zone.
         day = written_day(Headers(dates(m.block)).get("Date"))
     else:
         day = datetime.fromtimestamp(m.received_at, UTC).date()
@@ -230,16 +230,16 @@ async def search(s: ImapSession, wanted: Find) -> Done:
 
 
 async def _matching(s: ImapSession, access: Access, view: View, wanted: Key) -> list[int]:
-    """The places of the messages for which ``wanted`` holds, ascending."""
+    """The places of the messages that match ``wanted``, ascending."""
     keys = wanted.keys if isinstance(wanted, key.And) else (wanted,)
     compiler = _Compiler(view)
     cheap = [compiler.test(inner) for inner in keys if _level(inner) == _VIEW]
-    dear = key.And(tuple(inner for inner in keys if _level(inner) > _VIEW))
+    costly = key.And(tuple(inner for inner in keys if _level(inner) > _VIEW))
     turn = max(1, _TURN // max(1, _weight(wanted)))
     candidates = await _by_view(s, view, cheap, turn) if cheap else list(range(len(view)))
-    if not dear.keys or not candidates:
+    if not costly.keys or not candidates:
         return candidates
-    return await _dear(s, access, view, candidates, compiler.test(dear), dear)
+    return await _by_content(s, access, view, candidates, compiler.test(costly), costly)
 
 
 async def _by_view(s: ImapSession, view: View, tests: Sequence[_Test], turn: int) -> list[int]:
@@ -251,7 +251,7 @@ async def _by_view(s: ImapSession, view: View, tests: Sequence[_Test], turn: int
     return candidates
 
 
-async def _dear(
+async def _by_content(
     s: ImapSession, access: Access, view: View, candidates: list[int], test: _Test, wanted: Key
 ) -> list[int]:
     level, texts, weight = _level(wanted), _texts_of(wanted), _weight(wanted)
@@ -283,7 +283,7 @@ def _holds(test: _Test, facts: _Facts, *, words: bool) -> bool:
 
 
 async def _look(s: ImapSession, row: Row, texts: Sequence[key.Text]) -> Needles | None:
-    """The texts that the blob of a message contains; None if it is gone: expunged and swept while we searched."""
+    """The search texts that the blob of a message contains; None if it was swept during the search."""
     needles = Needles(folded(text.value) for text in texts)
     try:
         await look_in_body(s.backend.messages.reader(row), needles, headers=any(text.header for text in texts))

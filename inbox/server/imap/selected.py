@@ -1,4 +1,4 @@
-"""The selected mailbox of one session: its view, and the watch over what others do in it."""
+"""The selected mailbox of one session: its view, and a watch for changes by other sessions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from inbox.server.imap.outcome import Farewell
 from inbox.server.imap.view import View
 from inbox.wire.imap import render
 
-#: Seconds until a watch that failed is tried again.
+#: Seconds until a failed watch is retried.
 _RETRY = 5.0
 
 
 class Selected:
     """A mailbox that was opened with SELECT or EXAMINE.
 
-    Made by :meth:`open`; ``close`` must be called. ``nudge`` is called when others may have changed the mailbox.
+    Made by :meth:`open`; ``close`` must be called. ``nudge`` is called when other sessions may have changed the
+    mailbox.
 
     Attributes:
         access: the mailbox and the user's rights to it.
@@ -69,7 +70,7 @@ class Selected:
         read_only = read_only or not access.rights & CHANGING
         next_uid = max(status.next_uid, view.highest_uid + 1)
         if not status.recent:
-            first_recent = next_uid  # nothing to claim: a SELECT need not write
+            first_recent = next_uid  # nothing to claim, so SELECT need not write
         elif read_only:
             first_recent = view.uids[-status.recent] if status.recent <= len(view) else next_uid
         else:
@@ -88,7 +89,7 @@ class Selected:
         while True:
             try:
                 await self._subscription.wait()
-            except Exception as error:  # noqa: BLE001  whatever it is: the session goes on without, and NOOP asks anyway
+            except Exception as error:  # noqa: BLE001  on any error the session continues without, and NOOP asks the database anyway
                 self._log.warning("imap_watch_failed", mailbox=self.access.mailbox.id, error=repr(error))
                 await asyncio.sleep(_RETRY)
             self._stale = True
@@ -99,7 +100,8 @@ class Selected:
         self._stale = True
 
     async def refresh(self, *, ask: bool = False) -> None:
-        """Reads what others did, if anything was reported or ``ask`` is set; :meth:`announce` tells the client.
+        """Reads changes by other sessions, if any were reported or ``ask`` is set; :meth:`announce` sends them to the
+        client.
 
         Raises:
             Farewell: the mailbox was deleted.
@@ -107,7 +109,7 @@ class Selected:
         """
         if not (self._stale or ask):
             return
-        self._stale = False  # before the call: what is reported during it must be asked for again
+        self._stale = False  # before the call: changes reported during it must be read again
         view = self.view
         before = view.highest_uid
         try:
@@ -128,16 +130,16 @@ class Selected:
     async def announce(
         self, send: Callable[[bytes], None], pace: Callable[[], Awaitable[None]], *, expunges: bool
     ) -> None:
-        """Queues what the client does not know yet: how many there are, flags, and expunges if they may be announced.
+        """Queues pending changes for the client: the number of messages, flags, and expunges if they may be announced.
 
         Args:
             send: queues a response.
             pace: called between the responses; it may wait until the client has read some.
         """
         view = self.view
-        self.tell_flags(send)
+        self.announce_flags(send)
         if self._grown:
-            # First of all: flags and expunges may be about messages that the client has not heard of.
+            # First, because flags and expunges may concern messages that the client does not know yet.
             self._grown = False
             send(b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view), view.recent_count()))
         for uid in sorted(self._altered):
@@ -152,8 +154,8 @@ class Selected:
                 send(b"".join([b"* %d EXPUNGE\r\n" % number for number in numbers[start : start + SLICE]]))
                 await pace()
 
-    def tell_flags(self, send: Callable[[bytes], None]) -> None:
-        """Announces new keywords, its own and those of others, before the client sees them on a message (RFC 3501
+    def announce_flags(self, send: Callable[[bytes], None]) -> None:
+        """Announces new keywords, from this and other sessions, before the client sees them on a message (RFC 3501
         §7.2.6; RFC 9051 §7.3.5)."""
         if self.view.known_keywords() != self._listed:
             self.list_flags(send)

@@ -1,4 +1,4 @@
-"""The IMAP server: who may connect, how many at once, and how it all ends."""
+"""The IMAP server: listening sockets, connection limits and shutdown."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from inbox.server.listener import Encryption, Endpoint
 from inbox.server.transport import Channel
 from inbox.wire.imap import render
 
-#: Unsent octets above which a session waits for its client.
+#: A session waits for its client while more than this many octets are unsent.
 _WRITE_OCTETS: Final = 256 * 1024
-#: Accounts that :meth:`ImapServer.dismiss` asks about at once.
+#: Number of accounts per query of :meth:`ImapServer.dismiss`.
 _ACCOUNTS: Final = 500
 
 
@@ -36,11 +36,11 @@ class ImapServer:
     """IMAP on any number of endpoints (:class:`inbox.server.listener.Listener`).
 
     Args:
-        config: settings; one set for all endpoints.
-        names, messages: the use cases of mailboxes and of what is in them.
+        config: settings of all endpoints.
+        names, messages: the use cases on mailboxes and on messages.
         login: checks passwords.
-        shut_out: which of some accounts (ids) may not be logged in any more; raises StoreUnavailable.
-        clock, ids: for the start time and the id of each session, and for time-outs.
+        shut_out: returns those of the given accounts (ids) that may not stay logged in; raises StoreUnavailable.
+        clock, ids: for the start time and the id of each session, and for timeouts.
         turns: the queue for the event loop that all servers of a process share.
     """
 
@@ -81,15 +81,15 @@ class ImapServer:
 
     @property
     def connections(self) -> int:
-        """How many clients are connected."""
+        """The number of connected clients."""
         return len(self._sessions)
 
     async def start(self, endpoints: Sequence[Endpoint]) -> None:
-        """Accepts connections; may be called again. Where there is no TLS, nobody can log in.
+        """Accepts connections; may be called again. Users cannot log in without TLS.
 
         Raises:
-            ValueError: TLS without a certificate.
-            OSError: a socket cannot be listened on.
+            ValueError: an endpoint needs TLS, but there is no certificate.
+            OSError: a socket cannot listen.
         """
         for endpoint in endpoints:
             if endpoint.tls != "none" and self._config.tls is None:
@@ -98,12 +98,13 @@ class ImapServer:
         self.limits.start()
 
     async def reload(self) -> None:
-        """All settings are of the environment; the certificate is exchanged within its TLS context."""
+        """Does nothing: all settings come from the environment, and a new certificate is loaded into the existing TLS
+        context."""
 
     async def dismiss(self) -> None:
         """Ends the sessions of accounts that were disabled or removed, alone or with their domain or tenant.
 
-        Raises StoreUnavailable: nobody can say now; everybody stays.
+        Raises StoreUnavailable: the answer is unknown now, and all sessions stay.
         """
         sessions: dict[str, list[ImapSession]] = {}
         for session in self._sessions.values():
@@ -121,7 +122,7 @@ class ImapServer:
                     session.end(Farewell("This account is disabled"))
 
     async def drain(self, seconds: float) -> None:
-        """No new clients; the others get ``* BYE`` when their command is done."""
+        """Refuses new clients; the others get ``* BYE`` when their command is done."""
         await self._acceptor.close()
         self.limits.stop()
         for session in self._sessions.values():
@@ -130,7 +131,7 @@ class ImapServer:
             await asyncio.wait(self._sessions, timeout=min(seconds, self._config.stop_timeout))
 
     async def stop(self) -> None:
-        """Cuts off the clients whose command is still running."""
+        """Disconnects clients whose command is still running."""
         await self._acceptor.close()
         self.limits.stop()
         late = list(self._sessions)

@@ -1,4 +1,4 @@
-"""A connection as its commands see it: what was read, what is to be sent, what is selected."""
+"""State of one connection for its commands: input, queued output, user, selected mailbox."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from inbox.server.transport import WAITING, Channel, Disconnected, Evicted, Time
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.framing import Announced, Broken, Framer, Hopeless, Octets, Request
 
-#: Octets gathered before they are written: one system call, and one turn of the loop, for many responses.
+#: Octets queued before they are written: one system call, and one turn of the loop, for many responses.
 _GATHER: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Parts that all sessions of one server share."""
+    """Objects that all sessions of one server share."""
 
     config: ImapConfig
     names: MailboxNames
@@ -43,15 +43,15 @@ class Backend:
 
 
 class ImapSession:
-    """One client. Knows no command: ``conversation`` reads them, and each is given this session.
+    """One client. ``conversation`` reads its commands and passes this session to each of them.
 
-    To be made while the event loop runs: the time to log in begins here.
+    Create it while the event loop runs: the login timeout starts here.
 
     Attributes:
-        session: the connection as hooks see it.
+        session: the connection in the form that hooks receive.
         selected: the selected mailbox, or None.
-        tag: the tag of the command that runs.
-        may_start_tls: STARTTLS is offered on this listener.
+        tag: the tag of the running command.
+        may_start_tls: this listener offers STARTTLS.
         enabled: extensions that ENABLE switched on.
         identified: the client has sent ID.
     """
@@ -88,21 +88,21 @@ class ImapSession:
     # -- the end
 
     def stop(self) -> None:
-        """The server stops: finishes the command that runs, then sends BYE."""
+        """Finishes the running command, then sends BYE: the server stops."""
         self.end(Farewell("Server is shutting down", "UNAVAILABLE"))
 
     def end(self, farewell: Farewell) -> None:
-        """Finishes the command that runs, then sends BYE with the reason and closes the connection."""
+        """Finishes the running command, then sends BYE with the reason and closes the connection."""
         self._ends = farewell
         self.channel.interrupt()
 
     # -- reading
 
     async def more(self) -> None:
-        """Sends what is queued and waits for more octets from the client.
+        """Sends queued output and waits for more octets from the client.
 
         Raises:
-            Farewell: it took too long, or the server stops.
+            Farewell: a timeout expired, or the server stops.
             Disconnected: the client is gone.
         """
         authenticated = self.session.identity is not None
@@ -113,25 +113,25 @@ class ImapSession:
                 while not await self.more_or_news():
                     pass
         except TimeoutError:
-            raise Farewell("Too long without a command" if authenticated else "Too long without a login") from None
+            raise Farewell("Disconnected for inactivity" if authenticated else "Login timed out") from None
 
     def command_read(self) -> None:
-        """A whole command, or a piece of a streamed literal, has come: the next one has its own time."""
+        """Restarts the timeout: a whole command, or a piece of a streamed literal, has arrived."""
         self._command_since = None
 
     async def more_or_news(self) -> bool:
-        """Like :meth:`more`, without a limit of time; False if something else than octets ended the waiting."""
+        """Like :meth:`more`, without a timeout; False if something other than input ended the wait."""
         await self.flush()
         since = self._clock.monotonic() if self._command_since is None else self._command_since
         pressing = inf if self.session.identity is not None else since + CROWDED_SECONDS
         try:
-            # The time-outs of a session are timers; the channel has a deadline because it may be evicted.
+            # A session's timeouts are timers; the channel only has a deadline if the connection may be evicted.
             await self.channel.wait(WAITING, pressing, since)
         except Evicted:
             self.backend.log.info("imap_evicted", peer=str(self.session.peer))
             raise Farewell("Too many connections, try again later", "UNAVAILABLE") from None
         except TimedOut:
-            raise Farewell("Too long without a command") from None
+            raise Farewell("Disconnected for inactivity") from None
         data = self.channel.take()
         self.framer.feed(data)
         if not data and self.channel.at_end:
@@ -141,7 +141,7 @@ class ImapSession:
         return bool(data)
 
     async def line(self, limit: int) -> bytes:
-        """A line outside of commands: what follows a continuation request. Raises BadCommand if it is too long."""
+        """A line outside of commands, after a continuation request. Raises BadCommand if it is too long."""
         while True:
             line = self.framer.next_line(limit)
             if line is not None:
@@ -149,7 +149,7 @@ class ImapSession:
             await self.more()
 
     async def octets(self) -> Octets:
-        """The next piece of a literal that is streamed."""
+        """The next piece of a streamed literal."""
         while True:
             event = self.framer.next_event()
             if isinstance(event, Octets):
@@ -161,14 +161,14 @@ class ImapSession:
             await self.more()
 
     async def rest_of_command(self) -> Request | Broken:
-        """The rest of the command, behind the streamed literal."""
+        """The rest of the command, after the streamed literal."""
         while True:
             event = self.framer.next_event()
             match event:
                 case Request() | Broken():
                     return event
                 case Announced():
-                    self.framer.refuse(BadCommand("Only one literal expected here"))
+                    self.framer.refuse(BadCommand("Unexpected literal"))
                 case Hopeless():
                     raise Farewell("Literal too large", "TOOBIG")
                 case _:
@@ -181,16 +181,16 @@ class ImapSession:
         self._out += data
 
     async def flush(self) -> None:
-        """Hands what is queued to the connection and waits while that is full. Raises Disconnected."""
+        """Writes queued output to the connection and waits while its buffer is full. Raises Disconnected."""
         if self._out:
             data, self._out = self._out, bytearray()
             self.channel.write(data)
         await self.channel.drain()
 
     async def pace(self) -> None:
-        """To be called between the steps of a long answer: memory stays bounded, and others get their turn.
+        """Call this between the steps of a long response: it bounds memory, and gives other sessions their turn.
 
-        Raises Disconnected: the client is gone, and needs no answer.
+        Raises Disconnected: the client is gone and needs no response.
         """
         if self.channel.lost:
             raise Disconnected("the peer is gone")
@@ -198,14 +198,14 @@ class ImapSession:
             await self.flush()
         await self.share.pause()
 
-    def go_ahead(self, said: bytes = b"Ready") -> None:
-        """The continuation request (RFC 3501 §7.5)."""
-        self.send(b"+ " + said + b"\r\n")
+    def go_ahead(self, text: bytes = b"Ready") -> None:
+        """Queues a continuation request (RFC 3501 §7.5)."""
+        self.send(b"+ " + text + b"\r\n")
 
     # -- state
 
     async def start_tls(self) -> None:
-        """Turns the connection into a TLS one. Raises Disconnected if the handshake fails."""
+        """Starts TLS on the connection. Raises Disconnected if the handshake fails."""
         if self.config.tls is None:
             raise RuntimeError("no certificate")
         await self.flush()
@@ -214,11 +214,11 @@ class ImapSession:
         self.note_tls()
 
     def note_tls(self) -> None:
-        """TLS is active from now on."""
+        """Notes that TLS is active."""
         self.session.tls = self.channel.tls()
 
     def logged_in(self, identity: Identity) -> None:
-        """The client is ``identity`` from now on, and may send more and longer commands."""
+        """Notes that the client is authenticated as ``identity``, and may now send more and longer commands."""
         self.session.identity = identity
         self.channel.standing = LOGGED_IN
         self.framer.line_limit = IMAP_LINE_OCTETS
@@ -226,19 +226,20 @@ class ImapSession:
         self.patience = Patience(self.config.max_errors, 0, "")
 
     def changed(self, mailbox: str) -> None:
-        """A command of this session changed that mailbox (id): if it is the selected one, the news are sent at once."""
+        """Notes that a command of this session changed a mailbox (id): if it is selected, the changes are sent at
+        once."""
         if self.selected is not None and self.selected.access.mailbox.id == mailbox:
             self.selected.suspect()
 
     async def deselect(self) -> None:
-        """No mailbox is selected any more."""
+        """Closes the selected mailbox, if any."""
         if self.selected is not None:
             selected, self.selected = self.selected, None
             await selected.close()
 
     @property
     def identity(self) -> Identity:
-        """The user. Raises RuntimeError before a login: the dispatch table must not let that happen."""
+        """The user. Raises RuntimeError before login: the command table must prevent that."""
         if self.session.identity is None:
             raise RuntimeError("the client is not authenticated")
         return self.session.identity

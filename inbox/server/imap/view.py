@@ -1,7 +1,7 @@
-"""A session's view of its selected mailbox: which message has which sequence number, and what the client knows.
+"""A session's view of its selected mailbox: the sequence numbers of messages, and the flags that the client knows.
 
-The view changes only when the client hears of it. Expunges of others wait in it until a command may announce them
-(RFC 3501 §7.4.1); until then their sequence numbers belong to messages that are gone.
+The view changes only when the client is informed. Expunges by other sessions wait in it until a command may announce
+them (RFC 3501 §7.4.1); until then the expunged messages keep their sequence numbers.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from inbox.flow.mailboxes.contents import Contents
 from inbox.mail.flags import flag_names
 from inbox.wire.imap.sequence import SequenceSet
 
-#: Keywords that FLAGS lists: its line must stay readable when each message has a keyword of its own.
+#: Keywords that FLAGS lists: bounds the line even if each message has its own keyword.
 SHOWN_KEYWORDS: Final = 300
 
 
 class _Spellings:
-    """The one spelling of each keyword in a mailbox (RFC 9051 §2.3.2: keywords are case-insensitive): the first."""
+    """The spelling of each keyword in a mailbox: the first one seen (RFC 9051 §2.3.2: keywords are
+    case-insensitive)."""
 
     def __init__(self) -> None:
         self._by_lower: dict[str, str] = {}
@@ -38,7 +39,7 @@ class _Spellings:
 
 
 class _Rendered(dict[int, bytes]):
-    """FLAGS responses by state, rendered when one is first needed."""
+    """FLAGS responses by state, rendered on first use."""
 
     def __init__(self, states: States, spellings: _Spellings, *, recent: bool) -> None:
         super().__init__()
@@ -53,10 +54,10 @@ class _Rendered(dict[int, bytes]):
 
 
 class View(Contents):
-    """The selected mailbox as the client knows it: its contents, and how IMAP speaks of them.
+    """The selected mailbox as the client knows it: its contents, and their IMAP representation.
 
     Args:
-        listing: its messages; changes are asked for from its modseq on.
+        listing: its messages; the session asks for changes after its modseq.
     """
 
     def __init__(self, listing: Listing) -> None:
@@ -71,23 +72,23 @@ class View(Contents):
     # -- which messages
 
     def places(self, numbers: SequenceSet, *, uid: bool) -> list[range] | None:
-        """The places (from 0) that a set means, ascending.
+        """The places (from 0) of a set, ascending.
 
-        None if a sequence number is too high (RFC 3501 §9: an error); UIDs that do not exist are left out.
+        None if a sequence number is too high (RFC 3501 §9: an error); UIDs that do not exist are skipped.
         """
         if uid:
             ranges = numbers.resolve(self.highest_uid) if self.uids else []
             found = [range(bisect_left(self.uids, low), bisect_right(self.uids, high)) for low, high in ranges]
             return [places for places in found if places]
         if not self.uids:
-            # ``1:*`` is what many clients ask of any mailbox: of an empty one it means no message.
+            # Many clients send ``1:*`` for any mailbox: in an empty one it matches no message.
             return [] if numbers.has_star else None
         if numbers.greatest > len(self.uids):
             return None
         return [range(low - 1, high) for low, high in numbers.resolve(len(self.uids))]
 
     def known_places(self, numbers: SequenceSet, *, uid: bool) -> list[range]:
-        """The same, but sequence numbers that are too high are left out, too."""
+        """Like :meth:`places`, but sequence numbers that are too high are skipped, too."""
         if uid or not self.uids:
             return self.places(numbers, uid=True) or []
         size = len(self.uids)
@@ -100,7 +101,7 @@ class View(Contents):
         return self.flags_at((place,))[0]
 
     def flags_at(self, places: Sequence[int]) -> list[bytes]:
-        """The same of many messages."""
+        """Like :meth:`flags_of`, for many messages."""
         states, plain = self._states, self._plain
         if not self._recent:
             return [plain[states[place]] for place in places]
@@ -120,7 +121,7 @@ class View(Contents):
     # -- recent
 
     def add_recent(self, first: int, end: int) -> None:
-        """This session is the first that hears of the uids from ``first`` up to, not including, ``end``."""
+        """Notes that this session is the first to receive the uids from ``first`` up to, not including, ``end``."""
         if first < end:
             self._recent.append(range(first, end))
 
@@ -135,9 +136,9 @@ class View(Contents):
     # -- expunges
 
     def take_gone(self) -> list[int]:
-        """Removes the messages that are gone, and returns the sequence numbers for EXPUNGE.
+        """Removes expunged messages, and returns the sequence numbers for EXPUNGE.
 
-        From the highest to the lowest, so that none of them moves before it is announced.
+        From the highest to the lowest, so that none of them shifts before it is announced.
         """
         return [place + 1 for place in self.drop_gone()]
 

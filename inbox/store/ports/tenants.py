@@ -1,23 +1,23 @@
-"""Port of organizations and the domains that they host."""
+"""Port of tenants and the domains that they host."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from inbox.mail.tenancy import DomainOverrides, HostedDomain, Organization
+from inbox.mail.tenancy import DomainOverrides, HostedDomain, Tenant
 
 
 class Tenants(Protocol):
-    """Organizations and the domains that they host."""
+    """Tenants and the domains that they host."""
 
-    async def add_organization(self, name: str) -> Organization:
-        """Adds an organization. Raises AlreadyExists."""
+    async def add(self, name: str) -> Tenant:
+        """Adds a tenant. Raises AlreadyExists."""
         ...
 
-    async def organization(self, name: str) -> Organization | None: ...
+    async def by_name(self, name: str) -> Tenant | None: ...
 
-    async def organizations(self) -> list[Organization]:
-        """Returns all organizations, by name."""
+    async def all(self) -> list[Tenant]:
+        """Returns all tenants, by name."""
         ...
 
     async def add_domain(self, tenant: str, fqdn: str, overrides: DomainOverrides | None = None) -> HostedDomain:

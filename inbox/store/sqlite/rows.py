@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Mailbox, Organization
+from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Mailbox, Tenant
 from inbox.store.packing import pack, readable
 from inbox.store.ports.decisions import AlreadyFiled, DecisionRecord
 from inbox.store.ports.messages import EmailRecord, Entry
@@ -50,8 +50,8 @@ ACCOUNT: Final = "id, organization, address, password_hash, is_active, created_a
 MAILBOX: Final = "id, organization, account, name, uid_validity, next_uid, modseq, special_use, parent"  # as in Mailbox
 
 
-def organization(row: Sequence[Any]) -> Organization:
-    return Organization(row[0], row[1], bool(row[2]), row[3])
+def tenant(row: Sequence[Any]) -> Tenant:
+    return Tenant(row[0], row[1], bool(row[2]), row[3])
 
 
 def account(row: Sequence[Any]) -> Account:
@@ -93,8 +93,8 @@ def row_to_overrides(row: Sequence[Any]) -> DomainOverrides:
 
 
 def hosted_domain(row: Sequence[Any]) -> HostedDomain:
-    """Converts a row of fqdn, is_active, the organization's columns, the override columns."""
-    return HostedDomain(organization(row[2:6]), row[0], row_to_overrides(row[6:]), bool(row[1]))
+    """Converts a row of fqdn, is_active, the tenant's columns, the override columns."""
+    return HostedDomain(tenant(row[2:6]), row[0], row_to_overrides(row[6:]), bool(row[1]))
 
 
 # -- mail ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Organizations, domains, accounts and aliases in SQLite."""
+"""Tenants, domains, accounts and aliases in SQLite."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sqlite3
 from inbox.base.clock import Clock
 from inbox.base.errors import AlreadyExists, NotFound
 from inbox.base.ids import Ids
-from inbox.mail.tenancy import DEFAULT_MAILBOXES, Account, Alias, DomainOverrides, HostedDomain, Organization
+from inbox.mail.tenancy import DEFAULT_MAILBOXES, Account, Alias, DomainOverrides, HostedDomain, Tenant
 from inbox.store.sqlite import rows
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.mailboxes import create_mailbox
@@ -30,31 +30,31 @@ class SqliteTenants:
         self._clock = clock
         self._ids = ids
 
-    async def add_organization(self, name: str) -> Organization:
-        created = Organization(self._ids.new(), name, True, self._clock.now())
+    async def add(self, name: str) -> Tenant:
+        created = Tenant(self._ids.new(), name, True, self._clock.now())
 
-        def work(db: sqlite3.Connection) -> Organization:
+        def work(db: sqlite3.Connection) -> Tenant:
             added = db.execute(
                 f"INSERT INTO organization ({rows.ORGANIZATION}) VALUES (?, ?, 1, ?) ON CONFLICT DO NOTHING",
                 (created.id, created.name, created.created_at),
             )
             if not added.rowcount:
-                raise AlreadyExists(f"organization {name} exists")
+                raise AlreadyExists(f"tenant {name} exists")
             return created
 
         return await self._gateway.write(work)
 
-    async def organization(self, name: str) -> Organization | None:
-        def work(db: sqlite3.Connection) -> Organization | None:
+    async def by_name(self, name: str) -> Tenant | None:
+        def work(db: sqlite3.Connection) -> Tenant | None:
             row = db.execute(f"SELECT {rows.ORGANIZATION} FROM organization WHERE name = ?", (name,)).fetchone()
-            return rows.organization(row) if row else None
+            return rows.tenant(row) if row else None
 
         return await self._gateway.read(work)
 
-    async def organizations(self) -> list[Organization]:
-        def work(db: sqlite3.Connection) -> list[Organization]:
+    async def all(self) -> list[Tenant]:
+        def work(db: sqlite3.Connection) -> list[Tenant]:
             found = db.execute(f"SELECT {rows.ORGANIZATION} FROM organization ORDER BY name")
-            return [rows.organization(row) for row in found]
+            return [rows.tenant(row) for row in found]
 
         return await self._gateway.read(work)
 
@@ -65,7 +65,7 @@ class SqliteTenants:
         def work(db: sqlite3.Connection) -> HostedDomain:
             row = db.execute(f"SELECT {rows.ORGANIZATION} FROM organization WHERE id = ?", (tenant,)).fetchone()
             if row is None:
-                raise NotFound(f"no organization {tenant}")
+                raise NotFound(f"no tenant {tenant}")
             db.execute("INSERT INTO domain (id, fqdn) VALUES (?, ?) ON CONFLICT DO NOTHING", (new_id, fqdn))
             (domain,) = db.execute("SELECT id FROM domain WHERE fqdn = ?", (fqdn,)).fetchone()
             marks = ", ".join("?" * (2 + len(rows.OVERRIDE_FIELDS)))
@@ -76,7 +76,7 @@ class SqliteTenants:
             )
             if not added.rowcount:
                 raise AlreadyExists(f"domain {fqdn} is hosted already")
-            return HostedDomain(rows.organization(row), fqdn, given)
+            return HostedDomain(rows.tenant(row), fqdn, given)
 
         return await self._gateway.write(work)
 

@@ -1,4 +1,4 @@
-"""Entries of mailboxes in SurrealDB: reads of whole mailboxes, and every change except the arrival of a message.
+"""Mailbox entries in SurrealDB: reads of whole mailboxes, and every change except delivery.
 
 A change reads the rows it affects, computes the result in Python (SurrealQL has no bit operators), and commits only if
 those rows are unchanged; otherwise it starts again. It always writes the mailbox's row, so two concurrent changes of
@@ -39,9 +39,8 @@ INSERT_ENTRY: Final = "INSERT RELATION INTO has_email_delivery {{id: [{key}, {ui
     fields=", ".join(f"{name}: $e.row.{name}" for name in rows.COPIED),
 )
 
-#: Assigns ``$m.k`` uids and modseqs to the entries of ``$m`` and inserts them; for use inside ``FOR $m IN …``. (Every
-#: use of ``$m.x`` copies the whole of ``$m``: in an inner loop, or for each row of an UPDATE, that would be quadratic.
-#: So frequently used values get their own variable, here and below.)
+#: Assigns ``$m.k`` uids and modseqs to the entries of ``$m`` and inserts them; for use inside ``FOR $m IN …``. (Each
+#: use of ``$m.x`` copies all of ``$m``, quadratic in an inner loop or UPDATE: variables avoid that.)
 PLACE: Final = f"""
     LET $x = (UPDATE $m.id SET next_uid += $m.k, modseq += $m.k, messages += $m.k, unseen += $m.unseen, size += $m.size
         WHERE organization = $m.organization RETURN next_uid, modseq)[0];
@@ -68,9 +67,8 @@ _TAKE_AWAY: Final = f"""{_GUARD}{_COUNT}
 DELETE $ids RETURN NONE;
 INSERT INTO expunged {{id: [$key, $x.modseq], uids: $uids}} RETURN NONE;"""
 
-#: A message without entries is removed too; its blob is left to the sweeper. (In SurrealDB 3.0 a record that was
-#: updated in a transaction has no id when it is selected in the same transaction: the messages to remove are found
-#: before the update.)
+#: A message without entries is removed too; its blob is left to the sweeper. (In SurrealDB 3.0, selecting a record in
+#: the transaction that updated it returns no id: the messages to remove are found before the update.)
 DROP_MAILS: Final = """
 FOR $g IN $uses {
     LET $n = $g.n;

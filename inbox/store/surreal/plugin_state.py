@@ -37,7 +37,7 @@ from inbox.store.texts import clean
 CALLS: Final = 100
 _READ: Final = """
 BEGIN;
-SELECT VALUE id FROM $organizations WHERE name;
+SELECT VALUE id FROM $tenants WHERE name;
 SELECT * FROM $ids;
 SELECT * FROM $sizes;
 COMMIT"""
@@ -198,7 +198,7 @@ class SurrealPluginState:
         ids = {_id((*_of(changes), change.key)) for changes in calls for change in changes.changes}
         _, tenants, found, sizes, _ = await self._gateway.query(
             _READ,
-            organizations=[rows.organization_id(tenant) for tenant in {tenant for tenant, _ in owners}],
+            tenants=[rows.organization_id(tenant) for tenant in {tenant for tenant, _ in owners}],
             ids=list(ids),
             sizes=[_size_id(owner) for owner in owners],
         )

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from typing import Any, Final
 
-from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Mailbox, Organization
+from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Mailbox, Tenant
 from inbox.store.packing import readable
 from inbox.store.ports.decisions import AlreadyFiled, DecisionRecord
 from inbox.store.ports.ingest import Copy
@@ -37,8 +37,8 @@ def domain_edge(fqdn: str) -> RecordId:
     return RecordId("has_domain", clean(fqdn))
 
 
-def row_to_organization(row: Row) -> Organization:
-    return Organization(row["id"].key, row["name"], row["is_active"], row["created_at"])
+def row_to_tenant(row: Row) -> Tenant:
+    return Tenant(row["id"].key, row["name"], row["is_active"], row["created_at"])
 
 
 def overrides_to_row(overrides: DomainOverrides) -> dict[str, Any]:
@@ -55,9 +55,7 @@ def row_to_hosted_domain(row: Row) -> HostedDomain:
     values = {one.name: row.get(one.name) for one in fields(DomainOverrides)}
     if values["dkim_headers"] is not None:
         values["dkim_headers"] = tuple(values["dkim_headers"])
-    return HostedDomain(
-        row_to_organization(row["organization"]), row["id"].key, DomainOverrides(**values), row["is_active"]
-    )
+    return HostedDomain(row_to_tenant(row["organization"]), row["id"].key, DomainOverrides(**values), row["is_active"])
 
 
 def row_to_account(row: Row) -> Account:

@@ -1,11 +1,11 @@
-"""Organizations and domains in SurrealDB."""
+"""Tenants and domains in SurrealDB."""
 
 from __future__ import annotations
 
 from inbox.base.clock import Clock
 from inbox.base.errors import AlreadyExists, NotFound
 from inbox.base.ids import Ids
-from inbox.mail.tenancy import DomainOverrides, HostedDomain, Organization
+from inbox.mail.tenancy import DomainOverrides, HostedDomain, Tenant
 from inbox.store.surreal import rows
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.values import RecordId
@@ -34,8 +34,8 @@ class SurrealTenants:
         self._clock = clock
         self._ids = ids
 
-    async def add_organization(self, name: str) -> Organization:
-        made = Organization(self._ids.new(), name, True, self._clock.now())
+    async def add(self, name: str) -> Tenant:
+        made = Tenant(self._ids.new(), name, True, self._clock.now())
         try:
             await self._gateway.write(
                 _ADD_ORGANIZATION,
@@ -45,16 +45,16 @@ class SurrealTenants:
                 now=made.created_at,
             )
         except AlreadyExists as error:
-            raise AlreadyExists(f"organization {name} exists") from error
+            raise AlreadyExists(f"tenant {name} exists") from error
         return made
 
-    async def organization(self, name: str) -> Organization | None:
+    async def by_name(self, name: str) -> Tenant | None:
         (found,) = await self._gateway.query("SELECT VALUE organization.* FROM ONLY $id", id=_name_id(name))
-        return rows.row_to_organization(found) if found else None
+        return rows.row_to_tenant(found) if found else None
 
-    async def organizations(self) -> list[Organization]:
+    async def all(self) -> list[Tenant]:
         (found,) = await self._gateway.query("SELECT * FROM organization")
-        return sorted(map(rows.row_to_organization, found), key=lambda one: one.name)
+        return sorted(map(rows.row_to_tenant, found), key=lambda one: one.name)
 
     async def add_domain(self, tenant: str, fqdn: str, overrides: DomainOverrides | None = None) -> HostedDomain:
         given = overrides or DomainOverrides()
@@ -72,7 +72,7 @@ class SurrealTenants:
             )
         except AlreadyExists as error:
             raise AlreadyExists(f"domain {fqdn} is hosted already") from error
-        return HostedDomain(rows.row_to_organization(found), fqdn, given)
+        return HostedDomain(rows.row_to_tenant(found), fqdn, given)
 
     async def set_domain_overrides(self, tenant: str, fqdn: str, overrides: DomainOverrides) -> None:
         changed = await self._gateway.write(
@@ -86,7 +86,7 @@ class SurrealTenants:
 
     async def domain(self, fqdn: str) -> HostedDomain | None:
         hosted = await self.hosted(fqdn)
-        return hosted if hosted and hosted.is_active and hosted.organization.is_active else None
+        return hosted if hosted and hosted.is_active and hosted.tenant.is_active else None
 
     async def hosted(self, fqdn: str) -> HostedDomain | None:
         (found,) = await self._gateway.query("SELECT *, in.* AS organization FROM ONLY $id", id=rows.domain_edge(fqdn))

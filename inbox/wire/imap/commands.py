@@ -1,4 +1,4 @@
-"""Commands as values: what the dispatcher hands to a handler (RFC 3501 §6)."""
+"""Parsed commands, as values for their handlers (RFC 3501 §6)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Authenticate:
-    """``initial`` is the client's first response in base64 as it came (RFC 4959), None if there was none."""
+    """``initial`` is the client's initial response in base64 (RFC 4959), or None."""
 
     mechanism: str
     initial: bytes | None = field(default=None, repr=False)
@@ -49,7 +49,7 @@ class OneMailbox:
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """``special_use`` is what USE asked for (RFC 6154 §3)."""
+    """``special_use`` is the attribute that USE names (RFC 6154 §3)."""
 
     name: str
     special_use: tuple[str, ...] = ()
@@ -63,9 +63,9 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """LIST with RFC 5258 and RFC 5819, or LSUB. Names as the client wrote them; options in capitals.
+    """LIST with RFC 5258 and RFC 5819, or LSUB. Names are as the client wrote them; options are in capitals.
 
-    ``status`` is what RETURN (STATUS (…)) asks for; ``extended`` is False for the form of RFC 3501.
+    ``status`` are the items of RETURN (STATUS (…)); ``extended`` is False for the syntax of RFC 3501.
     """
 
     reference: bytes
@@ -158,7 +158,7 @@ Arguments = (
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """``name`` is in capitals; ``UID FETCH`` and its like are names of their own."""
+    """``name`` is in capitals; ``UID FETCH`` and the other UID commands have their own names."""
 
     tag: str
     name: str

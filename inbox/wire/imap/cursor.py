@@ -1,4 +1,4 @@
-"""Reading the smallest pieces of a command: atoms, strings, numbers, lists (RFC 3501 §9)."""
+"""Scanner for the tokens of a command: atoms, strings, numbers, lists (RFC 3501 §9)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ATOM: Final = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\\]]+')
 _ASTRING: Final = re.compile(rb'[^\x00-\x20\x7f-\xff(){%*"\\]+')
 _LIST_MAILBOX: Final = re.compile(rb'[^\x00-\x20\x7f-\xff(){"\\]+')
 _FLAG: Final = re.compile(rb'\\?[^\x00-\x20\x7f-\xff(){%*"\\\]]+')
-#: RFC 3501 allows seven bits here; clients send UTF-8 passwords and search words all the same (RFC 9051 allows it).
+#: RFC 3501 allows seven bits here; clients nevertheless send UTF-8 passwords and search texts (RFC 9051 allows it).
 _QUOTED: Final = re.compile(rb'"((?>(?:[^"\\\r\n\x00]++|\\["\\])*))"')
 _LITERAL: Final = re.compile(rb"\{[0-9]{1,64}\+?\}\r\n")
 _NUMBER: Final = re.compile(rb"[0-9]{1,10}")
@@ -26,7 +26,8 @@ MAX_NUMBER: Final = 0xFFFFFFFF
 
 
 class Cursor:
-    """A place in a :class:`Request`. Every method either moves on, or raises ``BadCommand`` and is not used again."""
+    """A position in a :class:`Request`. Every method either advances it or raises ``BadCommand``, after which the
+    cursor must not be used."""
 
     __slots__ = ("_left", "_literals", "pos", "text")
 
@@ -37,7 +38,7 @@ class Cursor:
         self._literals = iter(request.literals)
 
     def bad(self, wanted: str) -> BadCommand:
-        """The error that names the expected element."""
+        """An error that names the expected element."""
         return BadCommand(f"{wanted} expected at octet {self.pos + 1}")
 
     @property
@@ -49,7 +50,7 @@ class Cursor:
         return self.text[self.pos : self.pos + 1]
 
     def skip(self, token: bytes) -> bool:
-        """Moves over ``token`` if it is here."""
+        """Skips ``token`` if it is next."""
         if self.text.startswith(token, self.pos):
             self.pos += len(token)
             return True
@@ -63,7 +64,7 @@ class Cursor:
         self.expect(b" ", "Space")
 
     def end(self) -> None:
-        """Nothing may follow; blanks at the end are forgiven."""
+        """Requires the end of the command; trailing spaces are accepted."""
         if self.text[self.pos :].strip(b" "):
             raise BadCommand(f"Too many arguments at octet {self.pos + 1}")
 
@@ -87,13 +88,13 @@ class Cursor:
         return self.match(_ATOM, name).decode("ascii")
 
     def word(self, name: str = "Keyword") -> str:
-        """An atom that the grammar defines: in capitals."""
+        """A keyword of the grammar, in capitals."""
         return self.atom(name).upper()
 
     def number(self, name: str = "Number") -> int:
         value = int(self.match(_NUMBER, name))
         if value > MAX_NUMBER or self.peek().isdigit():
-            raise BadCommand(f"{name} above 4294967295")
+            raise BadCommand(f"{name} exceeds 4294967295")
         return value
 
     def string(self, name: str = "String") -> bytes:
@@ -103,9 +104,9 @@ class Cursor:
         if here == b'"':
             quoted = _QUOTED.match(self.text, self.pos)
             if quoted is None:
-                raise BadCommand(f"Unfinished quoted string at octet {self.pos + 1}")
+                raise BadCommand(f"Unterminated quoted string at octet {self.pos + 1}")
             self.pos = quoted.end()
-            # It has no NUL, which can stand for a backslash meanwhile.
+            # The string has no NUL, so NUL can represent a backslash meanwhile.
             return quoted[1].replace(b"\\\\", b"\0").replace(b"\\", b"").replace(b"\0", b"\\")
         if here == b"{":
             self.match(_LITERAL, "Literal")
@@ -114,7 +115,7 @@ class Cursor:
             except StopIteration:
                 raise self.bad("Literal") from None
             if b"\0" in value:  # RFC 3501 §9: CHAR8 = %x01-ff
-                raise BadCommand("NUL in a literal")
+                raise BadCommand("NUL is not allowed in a literal")
             return value
         raise self.bad(name)
 
@@ -122,7 +123,7 @@ class Cursor:
         return self._either(_ASTRING, name)
 
     def list_mailbox(self) -> bytes:
-        """A mailbox name that may have wildcards."""
+        """A mailbox name that may contain wildcards."""
         return self._either(_LIST_MAILBOX, "Mailbox pattern")
 
     def _either(self, pattern: re.Pattern[bytes], name: str) -> bytes:
@@ -145,7 +146,7 @@ class Cursor:
         return self.match(_FLAG, "Flag").decode("ascii")
 
     def items(self, read: Callable[[], T], name: str) -> list[T]:
-        """``(a b c)``: what ``read`` finds between the parentheses; may be empty."""
+        """A parenthesised list ``(a b c)`` of items that ``read`` parses; may be empty."""
         self.expect(b"(", name)
         found: list[T] = []
         if self.skip(b")"):

@@ -26,11 +26,11 @@ def parse_date(text: bytes) -> date:
     try:
         return date(int(year), _MONTH[month.decode("ascii").upper()], int(day))
     except (KeyError, ValueError):
-        raise BadCommand("There is no such day") from None
+        raise BadCommand("Invalid date") from None
 
 
 def read_date(cursor: Cursor) -> date:
-    """With or without quotes. Raises BadCommand."""
+    """A date with or without quotes. Raises BadCommand."""
     return parse_date(cursor.astring("Date"))
 
 
@@ -49,16 +49,16 @@ def parse_date_time(text: bytes) -> float:
             int(day),
             int(hour),
             int(minute),
-            min(int(second), 59),  # a leap second is no instant of ours
+            min(int(second), 59),  # Python has no leap seconds
             tzinfo=zone,
         )
         return moment.timestamp()
     except (KeyError, ValueError, OverflowError):
-        raise BadCommand("There is no such date and time") from None
+        raise BadCommand("Invalid date and time") from None
 
 
 def render_date_time(moment: float) -> bytes:
-    """Seconds since the epoch as INTERNALDATE shows them, quotes included; always in UTC."""
+    """INTERNALDATE, quotes included, for seconds since the epoch; always in UTC."""
     when = datetime.fromtimestamp(moment, UTC)
     text = f'"{when.day:2d}-{MONTHS[when.month - 1]}-{when.year:04d} {when:%H:%M:%S} +0000"'
     return text.encode("ascii")

@@ -6,9 +6,9 @@ from inbox.base.errors import ProtocolError
 
 
 class BadCommand(ProtocolError):
-    """The command breaks the grammar; answered with a tagged ``BAD`` (RFC 3501 §7.1.3).
+    """A syntax error in a command; the response is a tagged ``BAD`` (RFC 3501 §7.1.3).
 
-    ``tag`` is the command's tag, or ``*`` if not even that could be read. ``word`` is ``BAD``, or ``NO`` where an
+    ``tag`` is the command's tag, or ``*`` if the tag could not be read. ``word`` is ``BAD``, or ``NO`` where an
     RFC asks for it (``BADCHARSET``, ``TOOBIG``); ``response_code`` goes into square brackets.
     """
 
@@ -20,5 +20,5 @@ class BadCommand(ProtocolError):
         self.response_code = response_code
 
     def tagged(self, tag: str) -> BadCommand:
-        """The same, once the tag is known."""
+        """The same error with a tag."""
         return BadCommand(self.said, tag=tag, word=self.word, response_code=self.response_code)

@@ -1,4 +1,4 @@
-"""Fetch attributes: the items of FETCH (RFC 3501 §6.4.5)."""
+"""Parser of the items of FETCH (RFC 3501 §6.4.5)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inbox.wire.imap.cursor import Cursor
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.render import astring
 
-#: Items that are one word.
+#: Items that consist of one word.
 WORDS: Final = frozenset(
     {"FLAGS", "UID", "INTERNALDATE", "ENVELOPE", "BODY", "BODYSTRUCTURE", "MODSEQ"}
     | {"RFC822", "RFC822.SIZE", "RFC822.HEADER", "RFC822.TEXT"}
@@ -40,7 +40,7 @@ class Section:
 
     Attributes:
         part: numbers of the part; empty for the message itself.
-        text: ``""`` (all of it), HEADER, HEADER.FIELDS, HEADER.FIELDS.NOT, TEXT or MIME.
+        text: ``""`` (the whole part), HEADER, HEADER.FIELDS, HEADER.FIELDS.NOT, TEXT or MIME.
         fields: field names as the client spelled them.
         peek: do not set ``\\Seen``.
         partial: offset and length in octets, or None.
@@ -53,7 +53,7 @@ class Section:
     partial: tuple[int, int] | None = None
 
     def label(self) -> bytes:
-        """Its name in the response: without PEEK, and with the offset only."""
+        """The section's name in the response: without PEEK, and with the offset only."""
         spec = ".".join([*map(str, self.part), *([self.text] if self.text else [])]).encode("ascii")
         if self.fields:
             spec += b" (" + b" ".join(map(astring, self.fields)) + b")"
@@ -65,10 +65,10 @@ Item = Word | Section
 
 
 def read_items(cursor: Cursor) -> tuple[Item, ...]:
-    """The items of one FETCH, macros resolved, each once.
+    """The items of one FETCH with macros expanded, without duplicates.
 
     Raises:
-        BadCommand: not the grammar, or more than ``IMAP_FETCH_ITEMS``.
+        BadCommand: syntax error, or more than ``IMAP_FETCH_ITEMS``.
     """
     if cursor.peek() == b"(":
         items = cursor.items(lambda: _item(cursor), "Fetch item")
@@ -91,7 +91,7 @@ def _item(cursor: Cursor) -> Item:
     if name in ("BODY", "BODY.PEEK") and cursor.skip(b"["):
         return _section(cursor, name == "BODY.PEEK")
     if name not in WORDS:
-        raise BadCommand(f"No such fetch item: {name[:40]}")
+        raise BadCommand(f"Unknown FETCH item: {name[:40]}")
     return Word(name)
 
 
@@ -102,14 +102,14 @@ def _section(cursor: Cursor, peek: bool) -> Section:
     if cursor.peek().isdigit():
         part = tuple(map(int, cursor.match(_PART, "Part number").split(b".")))
         if len(part) > 2 * MIME_DEPTH:
-            raise BadCommand("Section lies too deep", word="NO", response_code="LIMIT")
+            raise BadCommand("Section is nested too deeply", word="NO", response_code="LIMIT")
         if cursor.peek() == b".":
             cursor.pos += 1
             text = cursor.match(_TEXT, "Section text").decode("ascii").upper()
     elif cursor.peek() != b"]":
         text = cursor.match(_TEXT, "Section text").decode("ascii").upper()
-    if text == "MIME" and not part:  # RFC 3501 §6.4.5: MIME needs a part number
-        raise BadCommand("MIME needs a part number")
+    if text == "MIME" and not part:  # RFC 3501 §6.4.5: MIME requires a part number
+        raise BadCommand("MIME requires a part number")
     if text.startswith("HEADER.FIELDS"):
         cursor.space()
         fields = tuple(cursor.items(lambda: cursor.astring("Field name"), "List of field names"))

@@ -1,7 +1,7 @@
-"""Bytes in, commands out: lines and the literals in them (RFC 3501 §4.3, RFC 7888 LITERAL+).
+"""Splits input into commands: lines and the literals in them (RFC 3501 §4.3, RFC 7888 LITERAL+).
 
-A command is one line, except that each ``{n}`` at the end of a line is followed by n octets and by the rest of
-the command. The owner of the framer decides about each literal when it is announced, before its octets come.
+A command is one line, except that each ``{n}`` at the end of a line is followed by n octets and by the rest of the
+command. The owner of the framer accepts or refuses each literal when it is announced, before its octets arrive.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from inbox.wire.imap.errors import BadCommand
 _LITERAL = re.compile(rb"\{([0-9]{1,64})(\+?)\}\r?\n\Z")
 #: Enough of an overlong line to find its tag, and to see a literal at its end.
 _KEPT = 256
-#: RFC 3501 §9: number is 32 bits. What is longer is no number that anyone means.
+#: RFC 3501 §9: number is 32 bits. Longer digit strings are invalid.
 _DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A whole command: its text without the final CRLF, and its literals in order.
+    """A complete command: its text without the final CRLF, and its literals in order.
 
-    In place of a literal ``text`` has ``{n}`` and CRLF; it has no other CR and LF.
+    In ``text``, ``{n}`` and CRLF replace each literal; it has no other CR or LF.
     """
 
     text: bytes
@@ -33,10 +33,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """A literal of ``size`` octets comes next, at once if it is not ``synchronizing``.
+    """A literal of ``size`` octets follows; the client sends it without waiting unless it is ``synchronizing``.
 
-    The owner must decide about it: :meth:`Framer.take`, :meth:`Framer.stream` or :meth:`Framer.refuse`.
-    ``text`` is the command so far, up to and with ``{n}`` and CRLF.
+    The owner must call one of :meth:`Framer.take`, :meth:`Framer.stream` or :meth:`Framer.refuse`.
+    ``text`` is the command so far, including ``{n}`` and CRLF.
     """
 
     text: bytes
@@ -47,7 +47,7 @@ class Announced:
 
 @dataclass(frozen=True, slots=True)
 class Octets:
-    """A piece of a literal that is streamed. ``left`` octets are still to come."""
+    """A piece of a streamed literal. ``left`` octets are still to come."""
 
     data: bytes
     left: int
@@ -55,7 +55,7 @@ class Octets:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A command that cannot be read, now wholly passed over. ``text`` is its beginning, for the tag."""
+    """A command that cannot be read and was skipped completely. ``text`` is its beginning, for the tag."""
 
     text: bytes
     reason: BadCommand
@@ -63,7 +63,7 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Hopeless:
-    """A literal is on its way that is too large even to be passed over: the connection has to end."""
+    """The client is sending a literal that is too large even to be skipped: the connection has to end."""
 
     text: bytes
 
@@ -81,11 +81,11 @@ class _Mode(Enum):
 
 
 class Framer:
-    """The reader's half of one connection.
+    """The input side of one connection.
 
     Args:
-        skip_limit: octets of unwanted literals that are passed over for one command before it is hopeless.
-        line_limit: octets of one command's text, literals not counted. May be changed between commands.
+        skip_limit: octets of refused literals that are skipped for one command before the connection has to end.
+        line_limit: octets of one command's text without literals. May be changed between commands.
     """
 
     def __init__(self, skip_limit: int, line_limit: int = IMAP_LINE_OCTETS) -> None:
@@ -107,29 +107,30 @@ class Framer:
 
     @property
     def buffered(self) -> int:
-        """Octets that came and were not used yet."""
+        """Number of octets that were received but not consumed."""
         return len(self._buffer)
 
     def feed(self, data: bytes) -> None:
-        """Takes what came from the peer."""
+        """Adds octets received from the peer."""
         self._buffer += data
 
     def clear(self) -> None:
-        """Discards the unused input: anyone may have injected octets behind STARTTLS (RFC 3501 §6.2.1)."""
+        """Discards the unused input: anyone may have injected octets after STARTTLS (RFC 3501 §6.2.1)."""
         self._buffer.clear()
         self._searched = 0
 
     def take(self) -> None:
-        """The announced literal is kept in memory, as part of the command."""
+        """Keeps the announced literal in memory, as part of the command."""
         self._decided(_Mode.TAKE)
 
     def stream(self) -> None:
-        """The announced literal comes as :class:`Octets`; in the request it will be empty."""
+        """Delivers the announced literal as :class:`Octets`; in the request it is empty."""
         self._literals.append(b"")
         self._decided(_Mode.STREAM)
 
     def refuse(self, reason: BadCommand) -> None:
-        """The command is not wanted. :class:`Broken` follows: at once, or behind what the client sends unasked."""
+        """Refuses the command. :class:`Broken` follows: at once, or after octets that the client sends without
+        waiting."""
         self._broken = reason
         if self._synchronizing:
             self._decided(_Mode.OVER)
@@ -145,7 +146,7 @@ class Framer:
         """A line outside of commands (SASL response, DONE), without its end. None: more octets are needed.
 
         Raises:
-            BadCommand: it is longer than ``limit``.
+            BadCommand: the line is longer than ``limit``.
         """
         end = self._buffer.find(b"\n", self._searched, limit + 2)
         if end < 0:
@@ -187,7 +188,7 @@ class Framer:
                 case _Mode.OVER:
                     return self._finished()
                 case _Mode.DECIDE:
-                    raise RuntimeError("an announced literal was left undecided")
+                    raise RuntimeError("an announced literal was neither accepted nor refused")
 
     def _drop(self, count: int) -> None:
         del self._buffer[:count]
@@ -204,7 +205,7 @@ class Framer:
         return Octets(data, self._left)
 
     def _line(self) -> bool:
-        """Moves one line from the buffer into the text; False if its end has not come."""
+        """Moves one line from the buffer into the text; False if its end has not arrived."""
         end = self._buffer.find(b"\n", self._searched)
         if end < 0:
             self._cut_overlong()
@@ -235,8 +236,8 @@ class Framer:
             self._mode = _Mode.SKIP
 
     def _cut_overlong(self) -> None:
-        # Read on to the line's end even when it is too long: had we stopped, its rest would be taken for
-        # commands. Its beginning (the tag) and its last octets (a literal) are all that is kept.
+        # Read to the end of the line even if it is too long: otherwise its rest would be taken for commands. Only its
+        # beginning (the tag) and its last octets (a literal) are kept.
         if len(self._text) + len(self._buffer) > self.line_limit:
             self._broken = self._broken or BadCommand("Command line too long")
             if not self._text:

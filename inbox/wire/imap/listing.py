@@ -1,4 +1,4 @@
-"""LIST and LSUB: their arguments, and which names a pattern means (RFC 3501 §6.3.8, RFC 5258, RFC 5819)."""
+"""LIST and LSUB: parser of their arguments, and matching of patterns (RFC 3501 §6.3.8, RFC 5258, RFC 5819)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PATTERNS: Final = 32
 
 
 def read_list(cursor: Cursor) -> c.Arguments:
-    """Everything behind ``LIST``. Raises BadCommand."""
+    """Parse the arguments of ``LIST``. Raises BadCommand."""
     cursor.space()
     selecting: frozenset[str] = frozenset()
     extended = cursor.peek() == b"("
     if extended:
         selecting = frozenset(cursor.items(lambda: _one_of(cursor, _SELECTING), "Selection option"))
         if "RECURSIVEMATCH" in selecting and not selecting & {"SUBSCRIBED", "SPECIAL-USE"}:
-            raise BadCommand("RECURSIVEMATCH needs another selection option")  # RFC 5258 §3.1
+            raise BadCommand("RECURSIVEMATCH requires another selection option")  # RFC 5258 §3.1
         cursor.space()
     reference = cursor.astring("Reference")
     cursor.space()
@@ -56,7 +56,7 @@ def _return_options(cursor: Cursor) -> tuple[set[str], tuple[str, ...]]:
             cursor.space()
             found.append(read_status_items(cursor))
         elif word not in _RETURNING:
-            raise BadCommand(f"No such option: {word[:40]}")
+            raise BadCommand(f"Unknown option: {word[:40]}")
         return word
 
     words = set(cursor.items(read, "Return options")) - {"STATUS"}
@@ -66,12 +66,12 @@ def _return_options(cursor: Cursor) -> tuple[set[str], tuple[str, ...]]:
 def _one_of(cursor: Cursor, options: frozenset[str]) -> str:
     word = cursor.word("Option")
     if word not in options:
-        raise BadCommand(f"No such option: {word[:40]}")
+        raise BadCommand(f"Unknown option: {word[:40]}")
     return word
 
 
 def read_lsub(cursor: Cursor) -> c.Arguments:
-    """Everything behind ``LSUB``. Raises BadCommand."""
+    """Parse the arguments of ``LSUB``. Raises BadCommand."""
     cursor.space()
     reference = cursor.astring("Reference")
     cursor.space()
@@ -79,7 +79,7 @@ def read_lsub(cursor: Cursor) -> c.Arguments:
 
 
 def read_status_items(cursor: Cursor) -> tuple[str, ...]:
-    """``(MESSAGES UNSEEN)``, each once. Raises BadCommand."""
+    """``(MESSAGES UNSEEN)``, without duplicates. Raises BadCommand."""
     items = cursor.items(lambda: _one_of(cursor, frozenset(STATUS_ITEMS)), "Status items")
     if not items:
         raise cursor.bad("Status item")
@@ -87,19 +87,19 @@ def read_status_items(cursor: Cursor) -> tuple[str, ...]:
 
 
 class Pattern:
-    """A mailbox pattern: ``*`` is anything, ``%`` anything but the separator.
+    """A mailbox pattern: ``*`` matches anything, ``%`` anything but the separator.
 
-    All ways through the pattern are followed at once, one bit each: the time is linear in the name's length,
-    whatever the pattern is. A regular expression would go back and forth for hours on ``*a*a*a*a*a*b``.
+    All states of the pattern are simulated at once, one bit each, so the time is linear in the length of the name. A
+    regular expression would backtrack for hours on ``*a*a*a*a*a*b``.
 
     Args:
-        encoded: the pattern is about names in modified UTF-7, not about what they spell.
+        encoded: match the names in modified UTF-7, not their decoded form.
     """
 
     @classmethod
     def read(cls, raw: bytes) -> Pattern:
-        """The pattern that a client wrote. One that is not valid modified UTF-7, such as ``*&*``, is compared with the
-        names as they appear on the wire: RFC 3501 §6.3.8 lets a pattern be anything."""
+        """The pattern that a client sent. A pattern that is not valid modified UTF-7, such as ``*&*``, is matched
+        against the encoded names: RFC 3501 §6.3.8 allows any pattern."""
         try:
             return cls(decode(raw))
         except BadCommand:
@@ -134,7 +134,7 @@ class Pattern:
         self._end = 1 << place
 
     def matches(self, name: str) -> bool:
-        """True if the pattern means ``name``."""
+        """True if the pattern matches ``name``."""
         here = self._closed(1)
         for char in encode(name).decode("ascii") if self._encoded else name:
             stay = here & self._any
@@ -146,5 +146,5 @@ class Pattern:
         return bool(here & self._end)
 
     def _closed(self, here: int) -> int:
-        # Two wildcards are never adjacent, so that one step past them is enough.
+        # Two wildcards are never adjacent, so one step past them is enough.
         return here | (here & self._skippable) << 1

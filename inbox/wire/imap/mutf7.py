@@ -26,11 +26,11 @@ def _shift(run: re.Match[str]) -> str:
 
 
 def decode(raw: bytes) -> str:
-    """The name that ``raw`` spells.
+    """Decode a mailbox name.
 
     Raises:
-        BadCommand: it is not modified UTF-7, or spells what needs no shift (one name must have one spelling). The
-            answer is NO: the command is well-formed, and no mailbox can have this name.
+        BadCommand: it is not modified UTF-7, or encodes characters that need no encoding (a name must have only one
+            encoded form). The response is NO: the command is well-formed, but no mailbox can have this name.
     """
     if b"&" not in raw and raw.isascii():
         return raw.decode("ascii")
@@ -55,11 +55,11 @@ def _unshift(run: re.Match[bytes]) -> bytes:
 
 
 def mailbox_name(raw: bytes) -> str:
-    """The mailbox that a client names: decoded, with ``INBOX`` in capitals wherever it comes first.
+    """The mailbox name that a client sent: decoded, with ``INBOX`` in capitals if it is the first level.
 
-    The separator ``/`` at the end says that children will follow (RFC 3501 §6.3.3); it is dropped.
+    A trailing separator ``/`` announces children (RFC 3501 §6.3.3); it is dropped.
 
     Raises:
-        BadCommand: it cannot be decoded.
+        BadCommand: the name cannot be decoded.
     """
     return normal(decode(raw).removesuffix("/"))

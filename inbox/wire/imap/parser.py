@@ -1,4 +1,4 @@
-"""From a request to a command (RFC 3501 §9 and the extensions that the server announces)."""
+"""Parser of commands (RFC 3501 §9 and the extensions that the server announces)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from inbox.wire.imap.mutf7 import mailbox_name
 from inbox.wire.imap.search import read_search
 from inbox.wire.imap.sequence import SequenceSet
 
-#: RFC 2971 §3.3: not more than 30 pairs, names up to 30 octets, values up to 1024.
+#: RFC 2971 §3.3: at most 30 pairs, names up to 30 octets, values up to 1024.
 _ID_PAIRS: Final = 30
 
 
 def parse(request: Request) -> c.Command:
-    """The command that ``request`` spells.
+    """Parse a request.
 
     Raises:
-        BadCommand: it spells none; ``tag`` is its tag if that could be read.
+        BadCommand: not a valid command; ``tag`` is its tag if that could be read.
     """
     cursor = Cursor(request)
     tag = cursor.tag()
@@ -43,12 +43,12 @@ def parse(request: Request) -> c.Command:
 
 
 def parse_append(announced: Announced) -> c.Command | None:
-    """The APPEND whose message is about to come; None if the announced literal is not an APPEND's message.
+    """The APPEND whose message the announced literal is; None if it is another literal.
 
     Raises:
-        BadCommand: it is an APPEND's message, but the command before it cannot be read.
+        BadCommand: it is the message of an APPEND that cannot be parsed.
     """
-    # An empty literal takes the place of the one still to come: it only has to be skipped.
+    # An empty literal replaces the one that follows: it only has to be skipped.
     cursor = Cursor(Request(announced.text, (*announced.literals, b"")))
     try:
         tag = cursor.tag()
@@ -68,7 +68,7 @@ def parse_append(announced: Announced) -> c.Command | None:
 
 
 def tag_of(text: bytes) -> str:
-    """The tag at the beginning of a command that cannot be read; ``*`` if there is none."""
+    """The tag of a command that cannot be parsed; ``*`` if it has none."""
     try:
         return Cursor(Request(text)).tag()
     except BadCommand:
@@ -95,11 +95,11 @@ def _append(cursor: Cursor, raw: bytes, size: int) -> c.Append:
 
 
 def _unknown(_cursor: Cursor) -> c.Arguments:
-    raise BadCommand("No such command")
+    raise BadCommand("Unknown command")
 
 
 def _append_without_message(_cursor: Cursor) -> c.Arguments:
-    raise BadCommand("APPEND needs a literal")
+    raise BadCommand("APPEND requires a literal")
 
 
 def _nothing(_cursor: Cursor) -> c.Arguments:
@@ -171,7 +171,7 @@ def _id(cursor: Cursor) -> c.Arguments:
         return c.ClientId({})
     words = cursor.items(cursor.nstring, "List of fields")
     if len(words) % 2 or len(words) > 2 * _ID_PAIRS:
-        raise BadCommand(f"ID takes up to {_ID_PAIRS} pairs")
+        raise BadCommand(f"ID accepts at most {_ID_PAIRS} pairs")
     pairs = zip(words[::2], words[1::2], strict=True)
     return c.ClientId({_utf8(name)[:30]: _utf8(value)[:1024] for name, value in pairs if name and value})
 
@@ -200,7 +200,7 @@ def _store(cursor: Cursor, uid: bool) -> c.Arguments:
 
 
 def _flags(cursor: Cursor) -> tuple[int, tuple[str, ...]]:
-    """A list of flags, or (STORE) flags without parentheses."""
+    """A parenthesised list of flags, or (STORE) flags without parentheses."""
     if cursor.peek() == b"(":
         words = cursor.items(cursor.flag, "Flags")
     else:
@@ -210,7 +210,7 @@ def _flags(cursor: Cursor) -> tuple[int, tuple[str, ...]]:
     try:
         return parse_flags(words)
     except FlagError:
-        raise BadCommand("A flag is unknown, not settable, or one too many") from None
+        raise BadCommand("A flag is unknown or cannot be set, or there are too many flags") from None
 
 
 def _find(cursor: Cursor, uid: bool) -> c.Arguments:
@@ -233,7 +233,7 @@ def _utf8(value: bytes) -> str:
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
-        raise BadCommand("Neither US-ASCII nor UTF-8") from None
+        raise BadCommand("String is not valid UTF-8") from None
 
 
 def _both(read: Callable[[Cursor, bool], c.Arguments], uid: bool) -> Callable[[Cursor], c.Arguments]:

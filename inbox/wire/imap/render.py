@@ -1,4 +1,4 @@
-"""Responses: what the server says, as bytes (RFC 3501 §7)."""
+"""Rendering of responses as bytes (RFC 3501 §7)."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _ESCAPE: Final = re.compile(rb'(["\\])')
 
 
 def quoted(value: bytes) -> bytes:
-    """A string: quoted if it can be, else as a literal."""
+    """A string: quoted if possible, otherwise a literal."""
     if len(value) <= 1024 and _QUOTABLE.match(value):
         return b'"' + _ESCAPE.sub(rb"\\\1", value) + b'"'
     return b"{%d}\r\n" % len(value) + value
 
 
 def astring(value: bytes) -> bytes:
-    """An atom if it can be one, else a string. NIL is quoted: unquoted it means no string."""
+    """An atom if possible, otherwise a string. NIL is quoted, because unquoted it means no string."""
     if _ASTRING.match(value) and value.upper() != b"NIL":
         return value
     return quoted(value)
 
 
 def mailbox(name: str) -> bytes:
-    """A mailbox's name in modified UTF-7; always quoted, except INBOX, since some clients know only that."""
+    """A mailbox name in modified UTF-7; always quoted, except INBOX, which some clients know only unquoted."""
     return b"INBOX" if name == "INBOX" else quoted(encode(name))
 
 
 def text(words: str) -> bytes:
-    """Text for people: never with a line break or anything else that is not printable ASCII."""
+    """Human-readable text: line breaks and other characters that are not printable ASCII are replaced."""
     return _UNSAYABLE.sub("?", words).encode("ascii") or b"?"
 
 

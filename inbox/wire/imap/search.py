@@ -1,4 +1,4 @@
-"""Search programs: the keys and return options of SEARCH (RFC 3501 §6.4.4, RFC 4731)."""
+"""Parser of the keys and return options of SEARCH (RFC 3501 §6.4.4, RFC 4731)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class And:
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """At least one of these; a chain of ORs is one ``Or``, so that its length is no depth."""
+    """At least one of these. A chain of ORs is one ``Or``, so its length does not count as depth."""
 
     keys: tuple[Key, ...]
 
@@ -66,7 +66,7 @@ class Recent:
 
 @dataclass(frozen=True, slots=True)
 class Dated:
-    """By INTERNALDATE, or (``sent``) by the Date: field. Times and zones do not count (RFC 3501 §6.4.4)."""
+    """By INTERNALDATE, or (``sent``) by the Date: field. Times and zones are ignored (RFC 3501 §6.4.4)."""
 
     sent: bool
     when: Literal["BEFORE", "ON", "SINCE"]
@@ -133,10 +133,10 @@ class Search:
 
 
 def read_search(cursor: Cursor) -> Search:
-    """Everything behind ``SEARCH``.
+    """Parse the arguments of ``SEARCH``.
 
     Raises:
-        BadCommand: not the grammar, too many keys or too deep; with BADCHARSET if the charset is not ours.
+        BadCommand: syntax error, or too many or too deeply nested keys; BADCHARSET if the charset is not supported.
     """
     cursor.space()
     returning: tuple[str, ...] | None = None
@@ -156,24 +156,24 @@ def read_search(cursor: Cursor) -> Search:
 def _option(cursor: Cursor) -> str:
     option = cursor.word("Return option")
     if option not in RETURN_OPTIONS:
-        raise BadCommand(f"No such return option: {option[:40]}")
+        raise BadCommand(f"Unknown return option: {option[:40]}")
     return option
 
 
 class _Reader:
-    """Reads keys and counts them: a key may hold keys, and neither depth nor number is the client's to choose."""
+    """Reads keys and counts them: keys may contain keys, so their depth and number must be bounded."""
 
     def __init__(self, cursor: Cursor) -> None:
         self.cursor = cursor
         self.count = 0
 
     def keys(self, depth: int, closing: bytes) -> Key:
-        """Keys up to ``closing``, all of which must hold."""
+        """Keys up to ``closing``, all of which must match."""
         keys = [self.key(depth)]
         while not (self.cursor.skip(closing) if closing else self.cursor.at_end):
             self.cursor.space()
             if not closing and self.cursor.at_end:
-                break  # a blank at the end is forgiven
+                break  # a space at the end is accepted
             keys.append(self.key(depth))
         return keys[0] if len(keys) == 1 else And(tuple(keys))
 
@@ -219,7 +219,7 @@ class _Reader:
             case "UID":
                 return Numbers(SequenceSet.read(cursor), uid=True)
             case _:
-                raise BadCommand(f"No such search key: {name[:40]}")
+                raise BadCommand(f"Unknown search key: {name[:40]}")
 
     def _alternatives(self, depth: int) -> Key:
         """Behind ``OR``: clients write a list of n alternatives as a chain of n - 1 ORs."""
@@ -237,9 +237,9 @@ class _Reader:
         try:
             parse_flags([word])
         except FlagError:
-            raise BadCommand("Not a keyword") from None
+            raise BadCommand("Invalid keyword") from None
         if word[:1] == "\\":
-            raise BadCommand("Not a keyword")
+            raise BadCommand("Invalid keyword")
         return word
 
     def _text(self) -> str:
@@ -248,7 +248,7 @@ class _Reader:
             return raw.decode("utf-8")
         except UnicodeDecodeError:
             raise BadCommand(
-                "Search text is neither US-ASCII nor UTF-8",
+                "Search text is not valid UTF-8",
                 word="NO",
                 response_code=f"BADCHARSET ({' '.join(CHARSETS)})",
             ) from None

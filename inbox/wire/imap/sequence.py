@@ -15,13 +15,14 @@ _NUMBER = rb"(?:[1-9][0-9]{0,9}|\*)"
 _RANGE = rb"%b(?::%b)?" % (_NUMBER, _NUMBER)
 _SET: Final = re.compile(rb"%b(?:,%b)*" % (_RANGE, _RANGE))
 
-#: Stands for ``*``, the highest number in use.
+#: Represents ``*``, the highest number in use.
 STAR: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceSet:
-    """Ranges as the client wrote them, ends included; a single number is a range of one, ``*`` is :data:`STAR`."""
+    """Ranges as the client wrote them, including both ends; a single number is a range of one, ``*`` is
+    :data:`STAR`."""
 
     ranges: tuple[tuple[int, int], ...]
 
@@ -33,7 +34,7 @@ class SequenceSet:
             raise BadCommand(f"More than {IMAP_SET_RANGES} ranges in a set", word="NO", response_code="LIMIT")
         ranges = tuple(_one(part) for part in text.split(b","))
         if max(map(max, ranges)) > MAX_NUMBER:
-            raise BadCommand("Number above 4294967295 in a sequence set")
+            raise BadCommand("Number in a sequence set exceeds 4294967295")
         return cls(ranges)
 
     def render(self) -> bytes:
@@ -43,7 +44,7 @@ class SequenceSet:
 
     @property
     def greatest(self) -> int:
-        """The highest number that is written out; 0 if there is only ``*``."""
+        """The highest explicit number; 0 if there is only ``*``."""
         return max(map(max, self.ranges))
 
     @property
@@ -51,10 +52,10 @@ class SequenceSet:
         return any(STAR in ends for ends in self.ranges)
 
     def resolve(self, highest: int) -> list[tuple[int, int]]:
-        """Ascending ranges that neither touch nor overlap, with ``*`` as ``highest``, however the set was written.
+        """Ascending ranges that neither touch nor overlap, with ``*`` replaced by ``highest``.
 
-        RFC 3501 §9: the ends of a range may come in either order, so ``9:*`` has the last message even when 9 is
-        above it.
+        RFC 3501 §9: the ends of a range may come in either order, so ``9:*`` includes the last message even if its
+        number is below 9.
         """
         ordered = sorted(
             (low, high) if low <= high else (high, low)

@@ -112,7 +112,7 @@ def test_the_selector_counts_if_the_author_signed_it() -> None:
         DkimFact(Result.PASS, (replace(SIGNED.signatures[0], domain="badexample.org"),)),
     ],
 )
-def test_the_selector_of_nobody_knows_whom_does_not_count(dkim: DkimFact | None) -> None:
+def test_a_selector_without_a_valid_signature_of_the_author_is_ignored(dkim: DkimFact | None) -> None:
     assert selector_of(SELECTOR, dkim, "example.org") == "default"
 
 
@@ -187,7 +187,7 @@ async def test_the_organizational_domain_is_asked_once() -> None:
 @pytest.mark.parametrize(
     ("records", "result", "reason"),
     [
-        ([b"v=BIMI1; l=; a=;"], Result.NONE, "the domain declines"),
+        ([b"v=BIMI1; l=; a=;"], Result.NONE, "the domain opts out"),
         ([b"v=BIMI1"], Result.PERMERROR, "a record without l="),
         ([RECORD, RECORD], Result.PERMERROR, "more than one record"),
         ([b"v=spf1 -all"], Result.NONE, "no record"),
@@ -199,7 +199,7 @@ async def test_what_comes_of_the_record(records: list[bytes], result: Result, re
 
 
 @pytest.mark.parametrize("dmarc", [None, replace(PASSED, result=Result.FAIL), replace(PASSED, published=())])
-async def test_without_a_strong_pass_nobody_is_asked(dmarc: DmarcFact | None) -> None:
+async def test_without_a_strong_pass_no_query_is_made(dmarc: DmarcFact | None) -> None:
     dns = resolver(default_news=RECORD)
     fact = await assess(dmarc, SIGNED, PLAIN, dns)
     assert fact.result is Result.NONE

@@ -11,7 +11,7 @@ from inbox.authentication.results import MethodResult
 from inbox.plugin.api.facts import ArcFact, BimiFact, DkimFact, DkimSignature, DmarcFact, Result, SpfFact
 
 
-def test_helo_is_told_beside_the_sender_if_it_says_something() -> None:
+def test_helo_is_reported_beside_the_sender_if_it_has_a_result() -> None:
     silent = SpfFact(Result.PASS, "a.test", sender="x@a.test", helo="h.test", helo_result=Result.NONE)
     assert list(of_spf(silent)) == [MethodResult("spf", "pass", (("smtp.mailfrom", "x@a.test"),))]
     unchecked = SpfFact(Result.PASS, "a.test", sender="x@a.test", helo="h.test")
@@ -20,7 +20,7 @@ def test_helo_is_told_beside_the_sender_if_it_says_something() -> None:
     assert list(of_spf(telling))[1:] == [MethodResult("spf", "softfail", (("smtp.helo", "h.test"),))]
 
 
-def test_of_a_long_sender_the_domain_is_told() -> None:
+def test_of_a_long_sender_only_the_domain_is_reported() -> None:
     for sender, told in ((f"{'x' * 200}@a.test", f"{'x' * 200}@a.test"), (f"{'x' * 300}@a.test", "a.test")):
         (found,) = of_spf(SpfFact(Result.PASS, "a.test", sender=sender))
         assert found.properties == (("smtp.mailfrom", told),)
@@ -50,7 +50,7 @@ def test_a_null_sender_has_only_helo() -> None:
         of_dmarc(DmarcFact(Result.NONE, "a.test", source="exempt")),
     ],
 )
-def test_what_was_not_asked_is_not_told(found: object) -> None:
+def test_checks_that_did_not_run_are_not_reported(found: object) -> None:
     assert list(found) == []  # type: ignore[call-overload]  # an iterator, whichever function made it
 
 

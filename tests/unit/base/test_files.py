@@ -17,7 +17,7 @@ def test_a_file_and_a_link_to_it_are_read_up_to_the_limit(tmp_path: Path) -> Non
     assert read_regular(tmp_path / "link", 3) == b"123"
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_file_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "device").symlink_to("/dev/zero")
     (tmp_path / "circle").symlink_to("circle")

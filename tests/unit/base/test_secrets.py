@@ -9,7 +9,7 @@ import pytest
 from inbox.base.secrets import MOST_OCTETS, read_secret
 
 
-def test_white_space_at_the_end_is_no_part_of_the_secret(tmp_path: Path) -> None:
+def test_trailing_white_space_does_not_belong_to_the_secret(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(b"two words \r\n\n")
     assert read_secret(tmp_path / "key") == "two words"
 
@@ -23,7 +23,7 @@ def test_white_space_at_the_end_is_no_part_of_the_secret(tmp_path: Path) -> None
         (b"x" * (MOST_OCTETS + 1), "larger than"),
     ],
 )
-def test_what_is_no_secret(tmp_path: Path, content: bytes, why: str) -> None:
+def test_invalid_secrets(tmp_path: Path, content: bytes, why: str) -> None:
     (tmp_path / "key").write_bytes(content)
     with pytest.raises(ValueError, match=why):
         read_secret(tmp_path / "key")

@@ -54,10 +54,10 @@ async def fill(cli: Cli, address: str, count: int) -> None:
     await blobs.open()
     account = await db.accounts.by_address(address)
     assert account is not None
-    box = await db.mailboxes.by_name(account.organization, account.id, "INBOX")
+    box = await db.mailboxes.by_name(account.tenant, account.id, "INBOX")
     assert box is not None
     for _ in range(count):
-        mail = email(account.organization)
+        mail = email(account.tenant)
         await blobs.put(mail.blob_path, MemoryContent(b"Subject: x\r\n\r\n"))
         await db.writer.write(Indexed((indexed(mail, box.id),)))
     await blobs.close()

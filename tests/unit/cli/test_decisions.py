@@ -25,7 +25,7 @@ async def record(cli: Cli, *tenants: str, recipients: tuple[str, ...] = (), **fi
     await db.open()
     records = []
     for name in tenants:
-        organization = await db.tenants.organization(name)
+        organization = await db.tenants.by_name(name)
         assert organization is not None
         plugin = PluginRecord("clamav", "1.0.0", "abc", us=1234, facts=[{"kind": "VirusFact", "signature": "Eicar"}])
         decision = Decision(

@@ -79,7 +79,7 @@ def test_what_cannot_be_signed(signing: Cli, tmp_path: Path) -> None:
     code, out, err = sign(b"Subject: x\r\n\r\n")
     assert (code, out) == (1, "")
     assert "there is no address in From" in err
-    assert sign(b"From: x@demo.test\r\n" + EML)[2] == "inbox: there is not exactly one From field\n"
+    assert sign(b"From: x@demo.test\r\n" + EML)[2] == "inbox: there must be exactly one From field\n"
     assert signing("domain", "dkim", "sign", "--eml", str(tmp_path / "none")).code == 2
     assert signing("domain", "set", "demo.test", "dkim_selector=").code == 0
     code, out, err = sign(EML)

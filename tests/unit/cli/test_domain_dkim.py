@@ -77,7 +77,10 @@ def test_from_the_first_key_to_the_second(cli: Cli, resolver: MemoryResolver) ->
     second = rotated(cli, "--selector", "two", "--algorithm", "rsa")
     publish(resolver, *second)
     ran = cli("domain", "dkim", "activate", "demo.test", "two")
-    assert ran.out == "demo.test signs with two\none-rsa signs no more; its record has to stay in the DNS for 7 days\n"
+    assert (
+        ran.out
+        == "demo.test signs with two\none-rsa does not sign any more; its record must stay in the DNS for 7 days\n"
+    )
     assert states(cli) == {"one-rsa": "retired", "one-ed25519": "pending", "two": "active"}
     row = listed(cli)["one-rsa"]
     assert row["next"] == "its record has to stay in the DNS for 7 more days"
@@ -196,10 +199,12 @@ def test_the_key_of_the_override_field(cli: Cli, resolver: MemoryResolver) -> No
     assert states(cli) == {"own": "active", "next": "pending"}
     publish(resolver, record)
     ran = cli("domain", "dkim", "activate", "demo.test", "next")
-    assert ran.out == "demo.test signs with next\nown signs no more; its record has to stay in the DNS for 7 days\n"
+    assert ran.out == (
+        "demo.test signs with next\nown does not sign any more; its record must stay in the DNS for 7 days\n"
+    )
     assert states(cli) == {"own": "replaced", "next": "active"}
     # Without the new key it signs again: better than nothing.
-    assert cli("domain", "dkim", "retire", "demo.test", "next").out.endswith("what signs now: own (has_domain)\n")
+    assert cli("domain", "dkim", "retire", "demo.test", "next").out.endswith("signing now: own (has_domain)\n")
 
 
 def test_no_command_shows_a_private_key(cli: Cli, resolver: MemoryResolver) -> None:

@@ -36,7 +36,7 @@ def test_records_as_json(demo: Cli) -> None:
         "type": "MX",
         "record": "mx",
         "need": "required",
-        "note": "mail comes to this server",
+        "note": "mail is delivered to this server",
         "value": "10 mx.hoster.example.",
     }
     assert "v=DMARC1; p=none; rua=mailto:r@other.example" in [row["value"] for row in ran.json]
@@ -68,4 +68,4 @@ def test_what_cannot_be_shown(demo: Cli, arguments: list[str], code: int, told: 
 
 
 def test_a_name_that_is_not_the_worlds(cli: Cli) -> None:
-    assert "mail.localhost is no public name" in cli.demo()("domain", "records", "demo.test").err
+    assert "mail.localhost is not a public name" in cli.demo()("domain", "records", "demo.test").err

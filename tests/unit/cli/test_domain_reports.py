@@ -145,7 +145,7 @@ def test_what_cannot_be_imported_is_named_and_the_rest_is(demo: Cli, tmp_path: P
     ran = demo("domain", "reports", "import", *files, "--json")
     assert (ran.code, ran.err) == (1, "inbox: 5 of 6 were not filed\n")
     assert [row["result"] for row in ran.json] == [
-        "filed", "no attachment is a DMARC aggregate report", "no tenant hosts the domain", "the archive is cut off",
+        "filed", "no attachment is a DMARC aggregate report", "no tenant hosts the domain", "the archive is truncated",
         "the period of report id-1 ends in the future", "cannot be read: No such file or directory",
     ]  # fmt: skip
     assert demo("domain", "reports", "import").code == 2
@@ -174,7 +174,7 @@ def test_reports_of_a_day_are_built(demo: Cli, dns: MemoryResolver, tmp_path: Pa
     assert [(row["domain"], row["messages"], row["destination"], row["left_out"]) for row in ran.json] == [
         ("a.test", 4, "d@a.test", ""),
         ("b.test", 2, "c@collector.invalid", ""),
-        ("b.test", 2, "v@victim.invalid", "outside, and victim.invalid does not consent"),
+        ("b.test", 2, "v@victim.invalid", "external, and victim.invalid does not consent"),
         ("b.test", 2, "x@down.invalid", "a DNS look-up failed; try again later"),
         ("c.test", 1, "", "its record names no address for reports"),
     ]

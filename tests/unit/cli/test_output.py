@@ -104,12 +104,12 @@ def test_outcomes_are_coloured_on_a_terminal(
 @pytest.mark.usefixtures("terminal")
 def test_verdicts_of_an_explanation_are_coloured(capsys: pytest.CaptureFixture[str]) -> None:
     show_text(
-        ["06h: reject at data", "data: Reject 550 5.7.1 No (by x)", "    said   Defer 451", "  sender  <defer: x>"]
+        ["06h: reject at data", "data: Reject 550 5.7.1 No (by x)", "    answer Defer 451", "  sender  <defer: x>"]
     )
     assert capsys.readouterr().out.splitlines() == [
         "06h: \x1b[31mreject\x1b[0m at data",
         "data: \x1b[31mReject\x1b[0m 550 5.7.1 No (by x)",
-        "    said   \x1b[33mDefer\x1b[0m 451",
+        "    answer \x1b[33mDefer\x1b[0m 451",
         "  sender  <defer: x>",
     ]
 

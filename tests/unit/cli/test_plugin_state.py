@@ -23,7 +23,7 @@ def remember(folder: Path, tenant: str, plugin: str, table: str, **entries: Any)
         db = SqliteDatabase(folder / "data" / "inbox.db", SystemClock(), IDS)
         await db.open()
         try:
-            owner = await db.tenants.organization(tenant)
+            owner = await db.tenants.by_name(tenant)
             assert owner is not None
             puts = tuple(
                 Put(key, msgspec.msgpack.encode(value), time.time() + 3600 if key == "brief" else None)

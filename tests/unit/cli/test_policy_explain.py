@@ -102,7 +102,7 @@ async def contents(folder: Path) -> tuple[int, int]:
     clock = SystemClock()
     db = SqliteDatabase(folder / "data" / "inbox.db", clock, RandomIds(clock.now))
     await db.open()
-    tenant = await db.tenants.organization("demo")
+    tenant = await db.tenants.by_name("demo")
     assert tenant is not None
     found = len(await db.decisions.search(DecisionFilter())), len(await db.mailboxes.all(tenant.id, None))
     await db.close()

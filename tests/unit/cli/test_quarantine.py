@@ -27,7 +27,7 @@ async def hold(cli: Cli, recipient: str) -> None:
     ids = RandomIds(clock.now)
     db = SqliteDatabase(cli.folder / "data" / "inbox.db", clock, ids)
     await db.open()
-    tenant = await db.tenants.organization("demo")
+    tenant = await db.tenants.by_name("demo")
     assert tenant is not None
     box = await db.mailboxes.by_name(tenant.id, None, QUARANTINE)
     box = box or await db.mailboxes.create(tenant.id, None, QUARANTINE)
@@ -60,9 +60,9 @@ async def in_inbox(cli: Cli, address: str) -> int:
     await db.open()
     account = await db.accounts.by_address(address)
     assert account is not None
-    box = await db.mailboxes.by_name(account.organization, account.id, "INBOX")
+    box = await db.mailboxes.by_name(account.tenant, account.id, "INBOX")
     assert box is not None
-    found = len(await db.messages.entries(account.organization, box.id))
+    found = len(await db.messages.entries(account.tenant, box.id))
     await db.close()
     return found
 
@@ -109,7 +109,7 @@ def test_a_recipient_that_is_gone_keeps_the_mail_held(demo: Cli) -> None:
     asyncio.run(hold(demo, "gone@demo.test"))
     ran = demo("quarantine", "release", "demo/3")
     assert ran.code == 1
-    assert "gone@demo.test leads to no account" in ran.err
+    assert "gone@demo.test no longer leads to an account" in ran.err
     assert len(demo("quarantine", "list", "--json").json) == 3
 
 

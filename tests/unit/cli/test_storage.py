@@ -43,7 +43,7 @@ def _config(cli: Cli) -> dict[str, str]:
 
 async def _fill(cli: Cli) -> None:
     async with opened(load(_config(cli)), serving=True) as here:
-        (tenant,) = await here.database.tenants.organizations()
+        (tenant,) = await here.database.tenants.all()
         account = await here.database.accounts.by_address("ann@demo.test")
         assert account is not None
         boxes = {box.name: box.id for box in await here.database.mailboxes.all(tenant.id, account.id)}

@@ -51,7 +51,7 @@ def test_an_rcode_of_twelve_bits() -> None:
     assert read(reply(rcode=dns.rcode.BADVERS)).rcode == "RCODE16"
 
 
-def test_a_ttl_with_its_first_bit_set_is_none() -> None:
+def test_a_ttl_with_its_first_bit_set_counts_as_zero() -> None:
     def script(asked: dns.message.Message) -> list[bytes]:
         (wire,) = reply("example.test. 1234567 IN A 192.0.2.1")(asked)
         return [wire.replace((1234567).to_bytes(4, "big"), b"\xff" * 4)]
@@ -102,7 +102,7 @@ def test_a_reply_that_was_cut_off() -> None:
         b"id" + struct.pack("!5H", 0x8000, 1, DNS_REPLY_RECORDS + 1, 0, 0),
     ],
 )
-def test_what_is_no_reply(header: bytes) -> None:
+def test_invalid_replies(header: bytes) -> None:
     with pytest.raises(ReplyUnfit):
         read(lambda _: [header + EXAMPLE + b"\0\1\0\1"])
 
@@ -211,6 +211,6 @@ def test_records_of_a_name_that_does_not_exist() -> None:
         read(reply("example.test. 60 IN A 192.0.2.1", rcode=3))
 
 
-def test_names_are_told_in_lower_case_with_odd_octets_escaped() -> None:
+def test_names_are_in_lower_case_with_odd_octets_escaped() -> None:
     answer = read(reply("example.test. 60 IN MX 10 Mx\\.1\\032\\000\\255\\(a\\).Example.test."), "MX")
     assert answer.records == (Mx(10, "mx\\.1\\032\\000\\255\\(a\\).example.test"),)

@@ -33,7 +33,7 @@ SOA = "example.test. 900 IN SOA ns.example.test. h.example.test. 1 2 3 4 300"
 @pytest.mark.parametrize(
     "name", ["", ".", "a..test", "test..", ".test", f"{'x' * 64}.test", ".".join(["abcdefgh"] * 40), "bücher.test"]
 )
-async def test_a_name_that_cannot_be_asked_is_told_apart(name: str) -> None:
+async def test_a_name_that_cannot_be_queried_is_distinguished(name: str) -> None:
     with pytest.raises(NameUnfit):
         await CachingResolver(SystemClock(), "127.0.0.1:53").txt(name)
 
@@ -79,7 +79,7 @@ async def test_a_ttl_is_kept_within_reason(script: object, ttl: float) -> None:
         assert (await CachingResolver(FakeClock(), server.address).a("example.test")).ttl == ttl
 
 
-async def test_there_is_none_and_there_is_no_such_name() -> None:
+async def test_nodata_and_nxdomain() -> None:
     async with scripted(reply(rcode=dns.rcode.NXDOMAIN, authority=(SOA,))) as server:
         assert await CachingResolver(FakeClock(), server.address).a("example.test") == Answer((), False, ttl=300)
     async with scripted(reply(authority=(SOA,))) as server:
@@ -209,7 +209,7 @@ def of_dead_zones(question: dns.message.Message) -> list[bytes]:
 
 
 @pytest.mark.slow
-async def test_an_honest_message_waits_behind_none_of_1600_look_ups_that_nobody_answers(
+async def test_a_message_does_not_wait_for_1600_unanswered_look_ups(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("inbox.dns.upstream.ATTEMPT", 3600)
@@ -259,7 +259,7 @@ async def test_where_room_is_short_the_oldest_slow_question_of_the_busiest_netwo
         await asyncio.gather(patient, busy, another, return_exceptions=True)
 
 
-async def test_a_message_may_wait_for_a_few_slow_look_ups_and_is_told_so() -> None:
+async def test_a_message_may_wait_for_a_few_slow_look_ups() -> None:
     async with scripted(of_dead_zones) as server:
         resolver = CachingResolver(FakeClock(), server.address, lifetime=0.2, slow=0)
         message = Lookups("192.0.2.0/24")
@@ -369,7 +369,7 @@ async def test_a_reply_that_was_cut_off_is_asked_for_over_tcp() -> None:
 @pytest.mark.parametrize(
     "tcp", [lambda _: [b""], lambda _: [b"\0"], lambda _: [b"\xff\xff" + b"\0" * 65535], lambda _: [b"\0\x0c" + b"\0"]]
 )
-async def test_a_reply_over_tcp_that_is_none(tcp: object) -> None:
+async def test_an_invalid_reply_over_tcp(tcp: object) -> None:
     async with scripted(truncated, tcp=tcp) as server:  # type: ignore[arg-type]
         with pytest.raises(DnsTemporary):
             await CachingResolver(FakeClock(), server.address).a("example.test")

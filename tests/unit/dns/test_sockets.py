@@ -62,7 +62,7 @@ async def test_a_socket_takes_no_new_questions_after_a_while(monkeypatch: pytest
         assert len(sockets) == 0
 
 
-async def test_a_server_that_is_gone_is_told_to_all_who_ask_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_is_gone_is_reported_to_all_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inbox.dns.sockets.DNS_SOCKETS", 1)
     sockets = Sockets()
     waiting = [ask(sockets, free_port(), name) for name in ("a.test", "b.test")]

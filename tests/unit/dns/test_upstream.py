@@ -43,7 +43,7 @@ async def test_a_server_may_be_given_by_its_name() -> None:
     assert await upstream.servers() is not once
 
 
-async def test_a_server_whose_name_is_nobodys() -> None:
+async def test_a_server_with_an_unknown_name() -> None:
     with pytest.raises(DnsTemporary, match="no address of the DNS server nowhere"):
         await Upstream(FakeClock(), f"nowhere{'x' * 64}.invalid:53").servers()
 
@@ -51,7 +51,7 @@ async def test_a_server_whose_name_is_nobodys() -> None:
 async def test_the_systems_servers_are_read_when_asked_for_and_again_when_they_change(tmp_path: Path) -> None:
     system = tmp_path / "resolv.conf"
     upstream = Upstream(FakeClock(), None, system)
-    with pytest.raises(DnsTemporary, match=r"resolv.conf is not there: set DNS_RESOLVER to host:port"):
+    with pytest.raises(DnsTemporary, match=r"resolv.conf does not exist: set DNS_RESOLVER to host:port"):
         await upstream.servers()
     system.write_text("# nobody\nsearch example.test\n")
     with pytest.raises(DnsTemporary, match=r"resolv.conf names no DNS server: set DNS_RESOLVER"):

@@ -38,7 +38,7 @@ async def accept(here: World, destinations: Destinations, transaction: str, rule
     domain = await here.parts.directory.domain("acme.test")
     assert domain is not None
     tx = Transaction(transaction, session, Address.parse("peer@elsewhere.test"))
-    recipient = Recipient(Address.parse(ANN), domain.organization.id, domain.organization.name)
+    recipient = Recipient(Address.parse(ANN), domain.tenant.id, domain.tenant.name)
     policy = here.parts.judge.for_recipient(domain, ANN)
     envelope = Envelope(tx, [Admitted(recipient, domain, policy, None, destinations)])
     return await here.parts.acceptance.accept(Incoming(envelope, MemoryContent(MESSAGE), rules, OK))

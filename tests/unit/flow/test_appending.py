@@ -37,7 +37,7 @@ async def session(here: World, address: str = ANN) -> Session:
     account = await here.installation.database.accounts.by_address(address)
     assert account is not None
     tenant = address.rpartition("@")[2].removesuffix(".test")
-    identity = Identity(address, account.id, account.organization, tenant)
+    identity = Identity(address, account.id, account.tenant, tenant)
     return Session("s1", Door.IMAP, ip_address("192.0.2.7"), identity=identity)
 
 
@@ -45,7 +45,7 @@ async def mailbox(here: World, address: str = ANN, name: str = "INBOX") -> Mailb
     database = here.installation.database
     account = await database.accounts.by_address(address)
     assert account is not None
-    found = await database.mailboxes.by_name(account.organization, account.id, name)
+    found = await database.mailboxes.by_name(account.tenant, account.id, name)
     assert found is not None
     return found
 
@@ -124,9 +124,9 @@ async def test_store_may_put_another_message_in_its_place(here: World) -> None:
 
 async def test_a_mailbox_that_is_gone_is_said_to_be_gone(here: World) -> None:
     lists = await here.installation.database.mailboxes.create(
-        (await mailbox(here)).organization, (await mailbox(here)).account, "Lists"
+        (await mailbox(here)).tenant, (await mailbox(here)).account, "Lists"
     )
-    await here.installation.database.mailboxes.delete(lists.organization, lists.id)
+    await here.installation.database.mailboxes.delete(lists.tenant, lists.id)
     with pytest.raises(InboxError, match="mailbox"):
         await append(here, into=lists)
 

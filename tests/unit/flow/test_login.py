@@ -11,7 +11,7 @@ import pytest
 
 from inbox.base.errors import AuthenticationFailed, StoreUnavailable
 from inbox.flow.login import FAILURES_PER_ACCOUNT, FAILURES_PER_PEER, WINDOW_SECONDS, PasswordLogin
-from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Organization
+from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Tenant
 from inbox.plugin.api.context import Door, Identity, Session
 from inbox.plugin.api.services import Counted
 from inbox.plugin.api.testing import FakeClock, MemoryLog
@@ -58,7 +58,7 @@ class World:
     def __init__(self) -> None:
         self.clock, self.rates, self.passwords, self.log = FakeClock(), Rates(), SlowPasswords(), MemoryLog()
         self.verdict: Verdict = Accept()
-        self.domain_of = HostedDomain(Organization("o", "demo"), "demo.test", DomainOverrides())
+        self.domain_of = HostedDomain(Tenant("o", "demo"), "demo.test", DomainOverrides())
         self.slept: list[float] = []
         accounts: Any = self  # the methods of each port that a login calls
         rates: Any = self.rates

@@ -9,13 +9,13 @@ import pytest
 
 from inbox.base.errors import AuthenticationFailed, StoreUnavailable
 from inbox.flow.login import FAILURE_DELAY, PasswordLogin
-from inbox.mail.tenancy import Account, HostedDomain, Organization
+from inbox.mail.tenancy import Account, HostedDomain, Tenant
 from inbox.plugin.api.context import Door, Identity, Session
 from inbox.plugin.api.testing import FakeClock, MemoryLog
 from inbox.policy.verdicts import Accept, Defer, Reject, Verdict
 from inbox.store.ports.rates import Counted
 
-ACME, UMBRA = Organization("o1", "acme"), Organization("o2", "umbra")
+ACME, UMBRA = Tenant("o1", "acme"), Tenant("o2", "umbra")
 ANN = Account("a1", ACME.id, "ann@acme.test", "hash of secret")
 PASSWORD = "secret"
 

@@ -33,8 +33,8 @@ async def here(tmp_path: Path) -> AsyncIterator[Here]:
     clock = FakeClock()
     database = SqliteDatabase(tmp_path / "inbox.db", clock, RandomIds(clock.now))
     await database.open()
-    acme = (await database.tenants.add_organization("acme")).id
-    umbra = (await database.tenants.add_organization("umbra")).id
+    acme = (await database.tenants.add("acme")).id
+    umbra = (await database.tenants.add("umbra")).id
     await database.tenants.add_domain(acme, "acme.test")
     account = await database.accounts.add(acme, ANN, "")
     yield Here(database, clock, acme, umbra, account.id)

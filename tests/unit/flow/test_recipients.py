@@ -13,7 +13,7 @@ from inbox.flow.envelope import Admitted, Envelope, NotAdmitted
 from inbox.flow.recipients import MISCONFIGURED, ONE_TENANT, RELAY, SUSPENDED, UNKNOWN, Recipients
 from inbox.mail.address import Address
 from inbox.mail.reply import Reply
-from inbox.mail.tenancy import HostedDomain, Organization
+from inbox.mail.tenancy import HostedDomain, Tenant
 from inbox.plugin.api.context import Door, Identity, Recipient, Session, Transaction
 from inbox.plugin.api.testing import MemoryLog
 from inbox.store.ports.hosting import Scope
@@ -74,7 +74,7 @@ async def test_whom_nobody_knows_is_refused(here: World, address: str, reply: Re
 async def test_mail_for_what_is_disabled_waits(here: World, whole: bool) -> None:
     """451 and not 550: what is disabled is meant to come back, and nothing is bounced meanwhile."""
     database = here.installation.database
-    acme = await database.tenants.organization("acme")
+    acme = await database.tenants.by_name("acme")
     assert acme is not None
     scope = Scope(acme.id) if whole else Scope(acme.id, "acme.test")
     await database.hosting.set_active(scope, False)
@@ -95,7 +95,7 @@ async def test_mail_for_what_is_disabled_waits(here: World, whole: bool) -> None
 
 async def test_mail_for_a_disabled_account_waits(here: World) -> None:
     database = here.installation.database
-    acme = await database.tenants.organization("acme")
+    acme = await database.tenants.by_name("acme")
     assert acme is not None
     await database.hosting.set_active(Scope(acme.id, account="ann@acme.test"), False)
     (said,) = await here.receive(["ann@acme.test"])
@@ -104,7 +104,7 @@ async def test_mail_for_a_disabled_account_waits(here: World) -> None:
 
 async def test_a_catch_all_gets_what_is_for_nobody(here: World) -> None:
     database = here.installation.database
-    acme = await database.tenants.organization("acme")
+    acme = await database.tenants.by_name("acme")
     assert acme is not None
     await database.accounts.add_alias(acme.id, "@acme.test", "bob@acme.test")
     (reply,) = await here.receive(["nobody@acme.test", "ann@acme.test"])
@@ -118,7 +118,7 @@ async def test_a_server_without_any_tenant_refuses_nothing_for_good(
 ) -> None:
     """Its database may be the empty one that was made because the disk with the right one was not there."""
 
-    async def none() -> list[Organization]:
+    async def none() -> list[Tenant]:
         return []
 
     tenants = here.installation.database.tenants
@@ -193,7 +193,7 @@ async def test_who_may_relay_gets_a_relay_destination_under_the_senders_policy(h
     found = await admitted(here, "ann@acme.test", str(to), Trusted(here))
     assert isinstance(found, Admitted)
     assert found.destinations == (Relay(to),)
-    assert found.domain.organization.name == "acme"
+    assert found.domain.tenant.name == "acme"
     assert found.recipient.tenant == "", "nobody here hosts it"
     found = await admitted(here, "ann@acme.test", "eve@umbra.test", Trusted(here))
     assert isinstance(found, Admitted)

@@ -80,8 +80,8 @@ async def test_what_was_thrown_away_comes_again(here: World) -> None:
     database = here.installation.database
     account = await database.accounts.by_address("ann@acme.test")
     assert account is not None
-    names = {box.name: box.id for box in await database.mailboxes.all(account.organization, account.id)}
-    await database.messages.copy(account.organization, names["INBOX"], [1], names["Trash"], move=True)
+    names = {box.name: box.id for box in await database.mailboxes.all(account.tenant, account.id)}
+    await database.messages.copy(account.tenant, names["INBOX"], [1], names["Trash"], move=True)
     await here.receive(["ann@acme.test"], MAIL)
     assert [stored.entry.uid for stored in await here.mailbox("ann@acme.test")] == [2]
     assert await known(here) == [(), ()]
@@ -125,10 +125,10 @@ async def test_what_an_owner_appends_is_never_a_retry_nor_taken_for_the_first_co
     database = here.installation.database
     account = await database.accounts.by_address("ann@acme.test")
     assert account is not None
-    inbox = await database.mailboxes.by_name(account.organization, account.id, "INBOX")
+    inbox = await database.mailboxes.by_name(account.tenant, account.id, "INBOX")
     assert inbox is not None
     session = Session("s1", Door.IMAP, ip_address("192.0.2.7"))
-    session.identity = Identity("ann@acme.test", account.id, account.organization, "acme")
+    session.identity = Identity("ann@acme.test", account.id, account.tenant, "acme")
 
     async def append() -> bool:
         content = MemoryContent(MAIL)

@@ -29,7 +29,7 @@ from inbox.flow.shares import (
 from inbox.mail.address import Address
 from inbox.mail.content import MemoryContent
 from inbox.mail.reply import Reply
-from inbox.mail.tenancy import HostedDomain, Organization
+from inbox.mail.tenancy import HostedDomain, Tenant
 from inbox.plugin.api.context import Door, Recipient, Session, Transaction
 from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.verdicts import Accept, Defer, Discard, Quarantine, Reject, Verdict
@@ -44,7 +44,7 @@ def to(address: str, *destinations: Destination, refusal: Reply | None = None) -
 
 
 def share(*dispositions: Disposition) -> TenantShare:
-    domain = HostedDomain(Organization("o1", "acme"), "acme.test")
+    domain = HostedDomain(Tenant("o1", "acme"), "acme.test")
     tx = Transaction("t1", Session("s1", Door.SMTP, ip_address("192.0.2.7")), None)
     return TenantShare(domain, tx, cast("EffectivePolicy", None), MemoryContent(b""), dispositions)
 

@@ -43,7 +43,7 @@ def restarted(here: World, text: str) -> Path:
 async def session(here: World) -> Session:
     account = await here.installation.database.accounts.by_address(ANN)
     assert account is not None
-    identity = Identity(ANN, account.id, account.organization, "acme")
+    identity = Identity(ANN, account.id, account.tenant, "acme")
     return Session("s1", Door.IMAP, ip_address("192.0.2.7"), identity=identity)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from inbox.identity.directory import KEPT_SECONDS, AddressDirectory
-from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Organization
+from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Tenant
 from inbox.plugin.api.testing import FakeClock
 
-ACME = Organization("org-acme", "acme")
+ACME = Tenant("org-acme", "acme")
 
 
 def account(address: str) -> Account:
@@ -30,17 +30,17 @@ class Book:
     async def hosted(self, fqdn: str) -> HostedDomain | None:
         return self.hosted_at_all.get(fqdn)
 
-    async def organizations(self) -> list[Organization]:
+    async def all(self) -> list[Tenant]:
         self.asked.append("organizations")
-        return [each.organization for each in self.active.values()]
+        return [each.tenant for each in self.active.values()]
 
     async def domains(self, tenant: str | None = None) -> list[HostedDomain]:
         self.asked.append(f"domains of {tenant}")
-        return [each for each in self.active.values() if each.organization.id == tenant]
+        return [each for each in self.active.values() if each.tenant.id == tenant]
 
     async def first(self, tenant: str) -> Account | None:
         self.asked.append(f"first of {tenant}")
-        return next((each for found in self.addresses.values() for each in found if each.organization == tenant), None)
+        return next((each for found in self.addresses.values() for each in found if each.tenant == tenant), None)
 
     async def targets(self, tenant: str, address: str, *, active: bool = True) -> list[Account]:
         assert tenant == ACME.id
@@ -93,7 +93,7 @@ async def test_whether_there_is_a_tenant_is_asked_until_there_is_one() -> None:
     assert book.asked == ["organizations"] * 3
 
 
-async def test_nothing_before_the_plus_is_nobody() -> None:
+async def test_an_empty_local_part_before_the_plus_has_no_account() -> None:
     assert await directory(Book({"ann@acme.test": [ANN]})).accounts(domain(), "+x@acme.test") == ((), None)
 
 
@@ -136,7 +136,7 @@ async def test_the_domains_postmaster_comes_before_its_catch_all() -> None:
     assert await directory(book).accounts(gone, "postmaster@acme.test") == ((), None)
 
 
-async def test_a_disabled_account_is_told_from_none() -> None:
+async def test_a_disabled_account_is_distinguished_from_a_missing_one() -> None:
     book = Book({})
     book.disabled["zoe@acme.test"] = [account("zoe@acme.test")]
     asked = [await directory(book).is_disabled(domain(), f"{name}@acme.test") for name in ("zoe", "zoe+x", "nobody")]
@@ -144,19 +144,19 @@ async def test_a_disabled_account_is_told_from_none() -> None:
     assert not await directory(book).is_disabled(domain(plus_addressing_enabled=False), "zoe+x@acme.test")
 
 
-async def test_a_suspended_domain_is_told_from_one_that_is_not_hosted() -> None:
+async def test_a_suspended_domain_is_distinguished_from_one_that_is_not_hosted() -> None:
     book = Book({})
     off = HostedDomain(ACME, "off.test", is_active=False)
     book.hosted_at_all = {
         "acme.test": domain(),
         "off.test": off,
-        "umbra.test": HostedDomain(Organization("org-umbra", "umbra", False), "umbra.test"),
+        "umbra.test": HostedDomain(Tenant("org-umbra", "umbra", False), "umbra.test"),
     }
     found = [await directory(book).suspended(f"{name}.test") for name in ("acme", "off", "umbra", "nowhere")]
     assert found == [None, off, book.hosted_at_all["umbra.test"], None]
 
 
-async def test_answers_are_kept_for_a_moment_but_never_that_there_is_nobody() -> None:
+async def test_answers_are_cached_for_a_moment_but_misses_never() -> None:
     clock = FakeClock()
     book = Book({"ann@acme.test": [ANN]})
     book.active["acme.test"] = domain()
@@ -176,7 +176,7 @@ async def test_answers_are_kept_for_a_moment_but_never_that_there_is_nobody() ->
     assert book.asked[-1] == "acme.test"
 
 
-async def test_the_first_account_is_kept_for_a_moment_and_that_there_is_none_is_not() -> None:
+async def test_the_first_account_is_cached_for_a_moment_but_its_absence_is_not() -> None:
     clock, book = FakeClock(), Book({})
     asked = directory(book, clock)
     assert await asked.first_account(ACME.id) is None
@@ -192,8 +192,8 @@ async def test_the_first_account_is_kept_for_a_moment_and_that_there_is_none_is_
 async def test_the_domain_that_answers_for_the_server() -> None:
     book = Book({})
     assert await directory(book).home("mx.acme.test") is None
-    old, young = Organization("o", "zoo", created_at=1.0), Organization("y", "able", created_at=2.0)
-    gone = Organization("g", "gone", is_active=False)
+    old, young = Tenant("o", "zoo", created_at=1.0), Tenant("y", "able", created_at=2.0)
+    gone = Tenant("g", "gone", is_active=False)
     for tenant, fqdn, active in (
         (young, "young.test", True), (old, "z.old.test", True), (old, "a.old.test", False), (gone, "gone.test", True),
     ):  # fmt: skip

@@ -35,7 +35,7 @@ async def test_two_hashes_of_one_password_differ(passwords: Passwords) -> None:
     assert await passwords.hash("correct horse") != await passwords.hash("correct horse")
 
 
-async def test_nobody_has_no_password(passwords: Passwords) -> None:
+async def test_an_unknown_account_matches_no_password(passwords: Passwords) -> None:
     assert not await passwords.verify(None, "correct horse")
     assert not await passwords.verify("", "correct horse")
 

@@ -45,6 +45,6 @@ def test_quotes_make_no_other_mailbox() -> None:
         "a@b@demo.test", "ann@-demo.test", "a" * ADDRESS_OCTETS + "@demo.test", '"ann@demo.test',
     ],
 )  # fmt: skip
-def test_what_is_no_address(text: str) -> None:
+def test_invalid_addresses(text: str) -> None:
     with pytest.raises(AddressError):
         Address.parse(text)

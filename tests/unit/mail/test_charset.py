@@ -34,7 +34,7 @@ def test_an_unknown_charset_is_detected() -> None:
     assert decode_text(text.encode("cp1251"), "") == text
 
 
-def test_a_cut_character_is_no_other_charset() -> None:
+def test_a_truncated_character_does_not_change_the_charset() -> None:
     assert decode_text("aé".encode()[:2], "utf-8", complete=False) == "a"
 
 

@@ -12,7 +12,7 @@ def test_a_keyword_counts_once_whatever_its_case() -> None:
 
 
 @pytest.mark.parametrize("word", ["\\Recent", "\\Other", "a b", "", "x" * 65, "ä"])
-def test_what_is_no_flag(word: str) -> None:
+def test_invalid_flags(word: str) -> None:
     with pytest.raises(FlagError):
         parse_flags([word])
 

@@ -94,7 +94,7 @@ def test_a_multipart_without_parts_shows_one() -> None:
 
 
 @pytest.mark.parametrize("value", [b"text", b";", b"text/", b"/plain; a=b", b"\xff\xfe"])
-def test_a_content_type_that_is_none_is_text(value: bytes) -> None:
+def test_an_invalid_content_type_is_text(value: bytes) -> None:
     found = of(b"Content-Type: " + value + b"\r\n\r\nx")
     assert found.body == b'("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 1 0)'
     assert found.mime_root_ct == "text/plain"

@@ -35,7 +35,7 @@ def test_a_plain_message() -> None:
     assert found.header_block == data[: data.index(b"\r\n\r\n") + 4]
 
 
-def test_in_reply_to_stands_in_for_references() -> None:
+def test_in_reply_to_replaces_missing_references() -> None:
     assert of(b"In-Reply-To: <a@x> <b@x>\r\n\r\n").references == ("<a@x>",)
 
 

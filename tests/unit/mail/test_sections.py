@@ -67,7 +67,7 @@ def test_section(spec: str, expected: bytes | None, prepended: bytes) -> None:
     assert (prepended + MESSAGE)[found.offset : found.offset + found.length] == expected
 
 
-def test_a_message_that_is_no_multipart_has_part_1() -> None:
+def test_a_message_that_is_not_a_multipart_has_part_1() -> None:
     message = b"Subject: x\r\n\r\nbody"
     table = index(MemoryContent(message)).sections
     assert section(table, "1") == (14, 4)

@@ -245,7 +245,7 @@ async def test_tls_without_a_certificate_is_a_mistake_of_the_caller(tmp_path: Pa
         await server.stop()
 
 
-async def test_expunged_by_somebody_else_between_select_and_fetch(tmp_path: Path) -> None:
+async def test_expunged_by_another_session_between_select_and_fetch(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         await deliver(w, 3)
         mailbox = await w.mailbox()

@@ -14,7 +14,7 @@ from tests.support.rights import Granting
 
 MESSAGE = b"Subject: x\r\n\r\nabc\r\n"
 READER = Rights.LOOKUP | Rights.READ
-NOPERM = b"NO [NOPERM] You do not have the right to do this with this mailbox"
+NOPERM = b"NO [NOPERM] Permission denied for this mailbox"
 
 
 async def shared(w: World, rights: Rights) -> None:
@@ -56,8 +56,8 @@ async def test_a_reader_selects_read_only_and_changes_nothing(tmp_path: Path) ->
             assert opened[-1].partition(b" ")[2] == b"OK [READ-ONLY] Selected"
             assert b"* OK [PERMANENTFLAGS ()] Permanent flags" in opened
             assert await client.ok(b"FETCH 1 (BODY[TEXT])") == [b"* 1 FETCH (BODY[TEXT] {5}\r\nabc\r\n)"]
-            assert await last(client, b"STORE 1 +FLAGS (\\Seen)") == b"NO [READ-ONLY] The mailbox is selected read-only"
-            assert await last(client, b"MOVE 1 INBOX") == b"NO [READ-ONLY] The mailbox is selected read-only"
+            assert await last(client, b"STORE 1 +FLAGS (\\Seen)") == b"NO [READ-ONLY] Mailbox is read-only"
+            assert await last(client, b"MOVE 1 INBOX") == b"NO [READ-ONLY] Mailbox is read-only"
             assert b"COPYUID" in await last(client, b"COPY 1 INBOX")
             assert await last(client, b"CLOSE") == b"OK Closed"
             assert await last(client, b"APPEND Shared/INBOX {3}") == NOPERM
@@ -79,7 +79,7 @@ async def test_a_mailbox_without_read_cannot_be_selected(tmp_path: Path) -> None
         async with w.user(None) as client:
             assert await last(client, b"SELECT Shared/INBOX") == NOPERM
             assert await last(client, b"EXAMINE Shared/INBOX") == NOPERM
-            assert await last(client, b"FETCH 1 (UID)") == b"BAD No mailbox is selected"
+            assert await last(client, b"FETCH 1 (UID)") == b"BAD No mailbox selected"
 
 
 async def test_flags_that_the_user_may_change_are_permanent(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_every_command_is_here() -> None:
 def reason(allowed: set[str], state: str) -> bytes:
     if state == NOT_AUTHENTICATED:
         return b"Log in first"
-    return b"You are logged in already" if allowed == BEFORE else b"No mailbox is selected"
+    return b"Already logged in" if allowed == BEFORE else b"No mailbox selected"
 
 
 @pytest.mark.parametrize("state", sorted(ANY))

@@ -37,7 +37,7 @@ def test_places() -> None:
     assert [list(some) for some in made.known_places(SequenceSet(((2, 7), (9, 9))), uid=False)] == [[1, 2]]
 
 
-def test_expunges_are_numbered_so_that_none_moves_before_it_is_told() -> None:
+def test_expunges_are_numbered_so_that_none_shifts_before_it_is_sent() -> None:
     made = view(2, 5, 9, 11)
     made.expunge([2, 9, 77])
     assert made.gone(2) and not made.gone(5)

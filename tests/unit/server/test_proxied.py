@@ -62,7 +62,7 @@ async def test_a_load_balancer_may_speak_for_itself() -> None:
     assert await connection.read() is None
 
 
-async def test_nobody_else_may_speak_for_a_client() -> None:
+async def test_authorization_as_another_user_is_refused() -> None:
     connection = Connection("192.0.2.7")
     connection.transport.send(HEADER)
     with pytest.raises(NotListed, match=r"192\.0\.2\.7 is in none of server\.proxy_networks"):

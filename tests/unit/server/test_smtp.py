@@ -188,7 +188,7 @@ class TestDisconnects:
             assert await reply(client) == []
 
     @pytest.mark.parametrize("text", [b"", b"text", b"text\r\n.", b"text\r\n.\r"])
-    async def test_half_a_message_is_none(self, tmp_path: Path, text: bytes) -> None:
+    async def test_half_a_message_is_discarded(self, tmp_path: Path, text: bytes) -> None:
         async with smtp_world(tmp_path, listen=False) as world:
             client = await in_data(world)
             client.send(text)

@@ -103,7 +103,7 @@ def test_literals_stand_where_strings_do() -> None:
         b"append x", b'id ("a")', b"create x (use)", b"enable", b"\x00",
     ],
 )  # fmt: skip
-def test_what_is_no_command(text: bytes) -> None:
+def test_invalid_commands(text: bytes) -> None:
     assert bad(text).word == "BAD"
 
 

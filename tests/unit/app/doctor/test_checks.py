@@ -100,7 +100,7 @@ async def founded(given: Patient, *, tenants: bool = True) -> Patient:
     """As an installation is after its first start."""
     await given.database.open()
     if tenants:
-        await given.database.tenants.add_organization("acme")
+        await given.database.tenants.add("acme")
     await given.database.close()
     await given.blobs.open()
     await given.blobs.close()

@@ -72,7 +72,7 @@ async def test_a_record_that_went_away_or_is_another_one(world: KeyWorld) -> Non
 
 
 async def test_keys_of_the_field_and_of_the_environment(world: KeyWorld) -> None:
-    acme = world.hosted.organization.id
+    acme = world.hosted.tenant.id
     await world.db.tenants.add_domain(acme, "second.test")
     fields = DomainOverrides(dkim_selector="own", dkim_private_key_b64_pkcs8=RSA)
     await world.db.tenants.set_domain_overrides(acme, "acme.test", fields)
@@ -104,7 +104,7 @@ async def test_a_key_that_cannot_be_used(world: KeyWorld) -> None:
 
 async def test_many_domains_are_not_told_one_by_one(world: KeyWorld) -> None:
     for n in range(NAMED + 2):
-        await world.db.tenants.add_domain(world.hosted.organization.id, f"d{n}.test")
+        await world.db.tenants.add_domain(world.hosted.tenant.id, f"d{n}.test")
     (unsigned,) = await findings(world)
     assert unsigned.detail.endswith(" and 3 more")
     world.dns.txt_records["s0._domainkey.host.test"] = [record_text(load_private(RSA)).encode()]

@@ -45,7 +45,7 @@ async def test_the_first_process_lets_published_keys_sign(
     config = load({name: str(tmp_path / folder) for name, folder in names.items()})
     async with opened(config) as installation, wiring.wire(installation) as parts:
         keys = installation.database.dkim_keys
-        acme = await installation.database.tenants.add_organization("acme")
+        acme = await installation.database.tenants.add("acme")
         await installation.database.tenants.add_domain(acme.id, "acme.test")
         now = installation.clock.now()
         row = DkimKeyRecord(acme.id, "acme.test", "s1", "ed25519", generate("ed25519"), created_at=now)

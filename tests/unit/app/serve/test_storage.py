@@ -19,6 +19,7 @@ from inbox.app.serve.vitals import check_health
 from inbox.app.wiring import program as wiring
 from inbox.app.wiring.installation import Installation, opened
 from inbox.app.wiring.stores import make_blobs
+from inbox.base.clock import SystemClock
 from inbox.base.errors import StoreUnavailable
 from inbox.mail.content import MemoryContent
 from inbox.store.pairing import WrongStore
@@ -135,7 +136,7 @@ async def test_a_blob_store_that_is_older_than_the_database_is_found(here: Insta
 
 async def test_before_the_first_start_there_is_nothing_to_say(tmp_path: Path) -> None:
     config = load({"INBOX_DATA_DIR": str(tmp_path / "data")})
-    database = SqliteDatabase(config.sqlite_path, None, IDS)  # type: ignore[arg-type]
+    database = SqliteDatabase(config.sqlite_path, SystemClock(), IDS)
     await database.open()
     assert await storage_findings(config, database, make_blobs(config), {}) == []
     config.folders.incoming.mkdir()

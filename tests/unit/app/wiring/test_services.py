@@ -24,8 +24,8 @@ async def test_an_address_is_resolved_for_the_tenant_that_hosts_it(tmp_path: Pat
     database = SqliteDatabase(tmp_path / "inbox.db", clock, RandomIds(clock.now))
     await database.open()
     try:
-        acme = (await database.tenants.add_organization("acme")).id
-        umbra = (await database.tenants.add_organization("umbra")).id
+        acme = (await database.tenants.add("acme")).id
+        umbra = (await database.tenants.add("umbra")).id
         await database.tenants.add_domain(acme, "acme.test")
         await database.accounts.add(acme, "ann@acme.test", "")
         await database.accounts.add_alias(acme, "sales@acme.test", "ann@acme.test")

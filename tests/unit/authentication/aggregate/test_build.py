@@ -112,12 +112,12 @@ def test_no_mailbox_is_named() -> None:
 
 
 @pytest.mark.slow
-def test_rows_have_a_limit_and_what_is_left_out_is_said() -> None:
+def test_rows_have_a_limit_and_omitted_ones_are_reported() -> None:
     many = [(seen(source_ip=f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}"), 1 + (n == 5)) for n in range(REPORT_ROWS + 7)]
     report = parse_report(built(many).payload)
     assert len(report.rows) == REPORT_ROWS
     assert report.rows[0].count == 2
-    assert b"<error>7 rows with 7 messages are left out</error>" in xml_of(built(many))
+    assert b"<error>7 rows with 7 messages are omitted</error>" in xml_of(built(many))
     assert b"<error>" not in xml_of(built())
 
 

@@ -47,7 +47,7 @@ def test_addresses_are_read(text: str, expected: list[Destination]) -> None:
         "mailto:a b@x.test",
     ],
 )  # fmt: skip
-def test_what_is_no_mailto_with_one_address_gets_nothing(uri: str) -> None:
+def test_only_a_mailto_uri_with_one_address_gets_reports(uri: str) -> None:
     found, refused = parse_rua(f"{uri},mailto:ok@x.test")
     assert found == [to("ok@x.test")]
     assert [one.why for one in refused] == ["not a mailto URI with one address"]
@@ -85,7 +85,7 @@ def consent(dns: MemoryResolver) -> Consent:
     return Consent(dns, organizational)
 
 
-async def test_within_an_organization_nobody_is_asked(consent: Consent, dns: MemoryResolver) -> None:
+async def test_within_an_organization_no_consent_is_needed(consent: Consent, dns: MemoryResolver) -> None:
     for address in ("a@example.test", "a@reports.example.test"):
         assert await consent.given("news.example.test", to(address, 5)) == to(address, 5)
     assert dns.asked == []
@@ -93,7 +93,7 @@ async def test_within_an_organization_nobody_is_asked(consent: Consent, dns: Mem
 
 async def test_an_outsider_gets_nothing_without_consent(consent: Consent, dns: MemoryResolver) -> None:
     refusal = await consent.given("example.test", to("a@victim.invalid"))
-    assert refusal == Refusal("mailto:a@victim.invalid", "outside, and victim.invalid does not consent")
+    assert refusal == Refusal("mailto:a@victim.invalid", "external, and victim.invalid does not consent")
     assert dns.asked == [("TXT", "example.test._report._dmarc.victim.invalid")]
 
 
@@ -108,7 +108,7 @@ async def test_an_outsider_who_consents_gets_reports(consent: Consent, dns: Memo
 @pytest.mark.parametrize(
     "records", [[], [b""], [b"v=DMARC2"], [b"v=DMARC10"], [b"v=spf1"], [b"x; v=DMARC1"], [b"v=DMARC1", b"v=DMARC1"]]
 )
-async def test_what_is_no_consent(consent: Consent, dns: MemoryResolver, records: list[bytes]) -> None:
+async def test_invalid_consent_records(consent: Consent, dns: MemoryResolver, records: list[bytes]) -> None:
     dns.txt_records["example.test._report._dmarc.victim.invalid"] = records
     assert isinstance(await consent.given("example.test", to("a@victim.invalid")), Refusal)
 

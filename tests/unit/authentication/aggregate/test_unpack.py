@@ -41,7 +41,7 @@ def test_only_the_first_member_of_a_zip_counts() -> None:
     assert unpack(buffer.getvalue()) == XML
 
 
-def test_a_member_whose_size_stands_behind_it_is_unpacked() -> None:
+def test_a_member_with_its_size_after_the_data_is_unpacked() -> None:
     class Pipe(io.RawIOBase):
         """Somewhere that one cannot go back to write sizes into a header (APPNOTE 4.4.4, bit 3)."""
 
@@ -82,7 +82,7 @@ def test_a_member_whose_size_stands_behind_it_is_unpacked() -> None:
         (b"<" + b" " * REPORT_XML_OCTETS, ReportUnfit),
     ],
 )
-def test_what_is_none_says_so(data: bytes, error: type[Exception]) -> None:
+def test_other_data_is_not_a_report(data: bytes, error: type[Exception]) -> None:
     with pytest.raises(error) as caught:
         unpack(data)
     assert str(caught.value).isascii()

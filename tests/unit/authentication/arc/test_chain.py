@@ -86,7 +86,7 @@ def test_fifty_sets_are_enough() -> None:
         (whole(1, "pass"), "ARC-Seal: cv= is missing or out of place"),
         (FIRST + whole(2, "none"), "ARC-Seal: cv= is missing or out of place"),
         (FIRST + whole(2, "PASS"), "ARC-Seal: cv= is missing or out of place"),
-        (whole(1, "fail") + whole(2), "a hop before us found the chain broken"),
+        (whole(1, "fail") + whole(2), "an earlier hop found the chain broken"),
         (b" no field\r\n" + FIRST, "the header section is malformed"),
     ],
 )  # fmt: skip
@@ -100,7 +100,7 @@ def test_a_chain_that_was_declared_broken_has_ended_whatever_else_is_wrong() -> 
     for fields in (whole(1, "fail"), FIRST + whole(2, "fail"), FIRST + FIRST + whole(3, "fail")):
         chain = chain_of(fields)
         assert chain.ended
-        assert chain.fault == "a hop before us found the chain broken"
+        assert chain.fault == "an earlier hop found the chain broken"
     assert not chain_of(FIRST + seal(2, "fail") + whole(3)).ended
 
 

@@ -98,7 +98,7 @@ async def test_a_broken_chain_gets_a_last_set_that_covers_itself_alone(dns: Memo
     other = message.replace(b"mx.hop1.example; spf=pass", b"mx.hop1.example; spf=fail")
     assert made(other, chain).seal == fields.seal
     sealed = bytes(fields) + message
-    assert (await forwarder.judge(sealed)).reason == "a hop before us found the chain broken"
+    assert (await forwarder.judge(sealed)).reason == "an earlier hop found the chain broken"
     # That is the end of it.
     assert seal(MemoryContent(sealed), "mx; none", KEY, NOW, FAIL) is None
 
@@ -106,7 +106,7 @@ async def test_a_broken_chain_gets_a_last_set_that_covers_itself_alone(dns: Memo
 @pytest.mark.parametrize(
     "chain", [NONE, FAIL, ArcFact(Result.PASS), ArcFact(Result.PASS, (ArcSet(1, "a", "b", ""),) * 2)]
 )
-async def test_a_chain_that_nobody_validated_is_not_vouched_for(dns: MemoryResolver, chain: ArcFact) -> None:
+async def test_a_chain_that_was_not_validated_is_not_vouched_for(dns: MemoryResolver, chain: ArcFact) -> None:
     message = await passed_on(MESSAGE, 1, dns)
     assert tags(made(message, chain).seal)["cv"] == "fail"
 
@@ -116,7 +116,7 @@ def test_a_mutilated_chain_is_broken(field: bytes) -> None:
     assert tags(made(field + MESSAGE, FAIL).seal)["cv"] == "fail"
 
 
-def test_a_chain_that_was_taken_away_begins_anew() -> None:
+def test_a_removed_chain_starts_again() -> None:
     assert tags(made(MESSAGE, ArcFact(Result.PASS, (ArcSet(1, "a", "b", ""),))).seal)["cv"] == "none"
 
 

@@ -35,7 +35,7 @@ async def judge(message: bytes, dns: MemoryResolver) -> ArcFact:
     return await validate(MemoryContent(message), dns, now=NOW)
 
 
-async def test_no_chain_is_none(dns: MemoryResolver) -> None:
+async def test_without_a_chain_the_result_is_none(dns: MemoryResolver) -> None:
     for message in (MESSAGE, b"", b"\r\n", b"\r\nbody", b"no header\r\n"):
         assert (await judge(message, dns)).result is Result.NONE
     assert dns.asked == []
@@ -56,7 +56,7 @@ async def test_a_chain_passes_and_tells_of_each_hop(dns: MemoryResolver) -> None
     assert fact.sets[0].covers == ()
 
 
-async def test_a_line_in_front_that_is_no_field_does_not_break_a_chain(dns: MemoryResolver) -> None:
+async def test_a_first_line_that_is_not_a_field_does_not_break_a_chain(dns: MemoryResolver) -> None:
     stray = b"From one@one.example Mon Jan  1 10:00:00 2024\r\n"
     first = await Forwarder(dns, "one.example").pass_on(stray + MESSAGE)
     second = await Forwarder(dns, "two.example", number=1).pass_on(stray + first)
@@ -66,7 +66,7 @@ async def test_a_line_in_front_that_is_no_field_does_not_break_a_chain(dns: Memo
 
 
 @pytest.mark.parametrize("added", [b"Subject: Pay now\r\n", b"From: Eve <eve@evil.example>\r\n"])
-async def test_a_field_that_was_put_above_a_signed_one_is_told(added: bytes, dns: MemoryResolver) -> None:
+async def test_a_field_that_was_added_above_a_signed_one_is_reported(added: bytes, dns: MemoryResolver) -> None:
     """Not every sealer signs fields once more than they occur. Readers show the first; the last one was signed."""
     hop = Forwarder(dns, "one.example")
     fields = seal(MemoryContent(MESSAGE), "one.example; none", hop.key, NOW, ArcFact(Result.NONE), ("from", "subject"))
@@ -77,7 +77,7 @@ async def test_a_field_that_was_put_above_a_signed_one_is_told(added: bytes, dns
     assert (fact.result, fact.added) == (Result.PASS, added.partition(b":")[0].decode().lower())
 
 
-async def test_the_oldest_that_still_fits_is_told(dns: MemoryResolver) -> None:
+async def test_the_oldest_matching_instance_is_reported(dns: MemoryResolver) -> None:
     message = await passed_on(MESSAGE, 2, dns)
     message = await Forwarder(dns, "list.example").pass_on(message, lambda it: it + b"-- \r\nthe list\r\n")
     assert ((await judge(message, dns)).result, (await judge(message, dns)).oldest_pass) == (Result.PASS, 3)
@@ -108,7 +108,7 @@ SEAL = "ARC-Seal of instance 2: "
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        (b"How are you", b"Who are you", f"{SIGNATURE}the body is not the one that was signed"),
+        (b"How are you", b"Who are you", f"{SIGNATURE}the body was changed after signing"),
         (b"Subject: A", b"Subject: B", f"{SIGNATURE}the signature is wrong"),
         (b"From: Ann", b"From: x@evil.example\r\nFrom: Ann", f"{SIGNATURE}the signature is wrong"),
         (b"Subject: A", b"Reply-To: x@evil.example\r\nSubject: A", f"{SIGNATURE}the signature is wrong"),
@@ -139,7 +139,7 @@ async def test_only_who_sealed_last_is_asked_of_when_that_seal_is_wrong(dns: Mem
     assert dns.asked == [("TXT", "arc._domainkey.hop5.example")]
 
 
-async def test_a_key_that_cannot_be_looked_up_is_a_failure_and_told(dns: MemoryResolver) -> None:
+async def test_a_key_that_cannot_be_looked_up_is_reported_as_a_failure(dns: MemoryResolver) -> None:
     message = await passed_on(MESSAGE, 2, dns)
     for name in ("hop2", "hop1"):
         dns.fails = {f"arc._domainkey.{name}.example"}
@@ -222,7 +222,7 @@ async def test_a_long_chain_is_checked_elsewhere(dns: MemoryResolver, sets: int,
     assert bool(called) is elsewhere
 
 
-async def test_fields_may_be_folded_and_spaced_anew_on_the_way(dns: MemoryResolver) -> None:
+async def test_fields_may_be_refolded_in_transit(dns: MemoryResolver) -> None:
     message = await passed_on(MESSAGE, 2, dns)
     head, _, body = message.partition(b"\r\n\r\n")
     folded = re.sub(rb"\r\n[ \t]+|(?<=[^:]) ", b"\r\n\t \t", head)

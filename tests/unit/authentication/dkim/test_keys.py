@@ -64,7 +64,7 @@ def test_flags_and_hashes() -> None:
         (b"k=ecdsa; p=" + SPKI, "type is unknown"),
         (b"k=ed25519; p=" + SPKI, "malformed"),
         (b"k=rsa; p=" + ED, "malformed"),
-        (b"k=rsa; p=" + CURVE, "not of the type"),
+        (b"k=rsa; p=" + CURVE, "not of its declared type"),
         (b"p=" + base64.b64encode(b"0" * 600), "malformed"),
         (b"p=" + spki(1023), "1024"),
         (b"p=" + spki(4104), "too large"),

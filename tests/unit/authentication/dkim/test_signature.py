@@ -83,7 +83,7 @@ def test_of_an_identity_that_is_too_long_to_show_the_domain_is_shown() -> None:
         ({"h": "From:"}, "h= is malformed"),
         ({"h": "From:To To"}, "h= is malformed"),
         ({"h": "From:Tö"}, "h= is malformed"),
-        ({"q": "http/txt"}, "unknown way"),
+        ({"q": "http/txt"}, "unknown query method"),
         ({"c": "nofws"}, "canonicalisation"),
         ({"c": "relaxed/"}, "canonicalisation"),
         ({"c": "relaxed/relaxed/relaxed"}, "canonicalisation"),

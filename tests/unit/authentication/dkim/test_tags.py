@@ -28,14 +28,14 @@ def test_values_may_be_utf_8() -> None:
         b"\xc3\xa4=1", b"a=" + b"x" * SIGNATURE_FIELD_OCTETS, b";".join(b"a%d=1" % i for i in range(TAGS + 2)),
     ],
 )  # fmt: skip
-def test_what_is_no_tag_list(value: bytes) -> None:
+def test_invalid_tag_lists(value: bytes) -> None:
     with pytest.raises(TagsInvalid) as error:
         parse_tags(value)
     assert str(error.value).isascii()
 
 
 @pytest.mark.parametrize("text", ["9" * 5000, "-1", "+1", "1.0", "", "1 2", "٣", "0x1", "1" * 13])
-def test_what_is_no_number(text: str) -> None:
+def test_invalid_numbers(text: str) -> None:
     with pytest.raises(TagsInvalid):
         number({"t": text}, "t")
 

@@ -170,15 +170,15 @@ async def test_what_was_changed_fails(dns: MemoryResolver, change: tuple[bytes, 
 async def test_the_body_up_to_a_length_is_never_a_pass(dns: MemoryResolver) -> None:
     for length in (0, 5, 23):
         fact = await check(handmade(MAIL, length=length) + b"<b>more</b>", dns)
-        assert (fact.result, fact.signatures[0].reason) == (POLICY, "l= lets anybody append to the body")
+        assert (fact.result, fact.signatures[0].reason) == (POLICY, "l= allows anyone to append to the body")
     fact = await check(handmade(MAIL, length=1000), dns)
-    assert (fact.result, fact.signatures[0].reason) == (PERM, "l= is more than the body has")
+    assert (fact.result, fact.signatures[0].reason) == (PERM, "l= exceeds the length of the body")
     assert (await check(handmade(MAIL, length=5).replace(b"Hello", b"Hullo"), dns)).result is FAIL
 
 
 async def test_more_than_one_from(dns: MemoryResolver) -> None:
     both = b"From: eve@evil.test\r\n" + handmade(MAIL)
-    assert (await check(both, dns)).signatures[0].reason == "there is not exactly one From field"
+    assert (await check(both, dns)).signatures[0].reason == "there must be exactly one From field"
     for name in (b"FROM ", b"from\t"):
         assert (await check(name + b": eve@evil.test\r\n" + signed(MAIL, RSA), dns)).result is PERM
     none = MAIL.replace(b"From:", b"Fram:")
@@ -208,7 +208,7 @@ async def test_an_unsound_header_section(dns: MemoryResolver, spoil: Callable[[b
     assert fact.passing == ()
 
 
-async def test_a_line_in_front_that_is_no_field(dns: MemoryResolver) -> None:
+async def test_a_first_line_that_is_not_a_field(dns: MemoryResolver) -> None:
     stray = b"From ann@sender.test Fri Jan 15 08:00:00 2027\r\n"
     assert (await check(stray + handmade(MAIL), dns)).result is P
     assert (await check(handmade(stray + MAIL), dns)).result is P
@@ -231,7 +231,7 @@ async def test_bare_line_ends(dns: MemoryResolver) -> None:
 
 async def test_a_body_that_is_made_to_cost_time(dns: MemoryResolver) -> None:
     fact = await check(signed(MAIL, RSA) + b"a  " * (BODY_CHANGES + 1), dns)
-    assert (fact.result, fact.signatures[0].reason) == (PERM, "the body is nothing but white space to work through")
+    assert (fact.result, fact.signatures[0].reason) == (PERM, "the body has too much white space to canonicalise")
 
 
 async def test_keys_that_cannot_be_had(dns: MemoryResolver) -> None:
@@ -283,7 +283,7 @@ async def test_a_domain_that_tests_is_as_if_unsigned_when_it_fails(dns: MemoryRe
 async def test_keys_that_are_shorter_than_wanted(dns: MemoryResolver) -> None:
     fact = await check(signed(MAIL, RSA, ED25519), dns, limits=Limits(bits=3072))
     assert [one.result for one in fact.signatures] == [POLICY, P]
-    assert fact.signatures[0].reason == "the key has less than 3072 bits"
+    assert fact.signatures[0].reason == "the key has fewer than 3072 bits"
 
 
 async def test_two_hundred_signatures(dns: MemoryResolver) -> None:

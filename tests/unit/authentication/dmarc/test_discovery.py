@@ -152,7 +152,7 @@ async def test_names_that_are_too_long_to_be_asked() -> None:
     assert await discovery(world(example="p=reject;psd=y")).policy(long) is not None
 
 
-async def test_a_question_without_an_answer_is_none_to_guess() -> None:
+async def test_a_query_without_an_answer_is_an_error() -> None:
     dns = world(example__com="p=reject")
     dns.fails.add("_dmarc.a.example.com")
     with pytest.raises(DnsTemporary):

@@ -157,7 +157,7 @@ async def test_dkim_identifiers(signatures: list[tuple[str, Result]], result: Re
     assert (await judged("p=reject", dkim=dkim(*signatures))).result is result
 
 
-async def test_a_relative_of_another_organization_is_none() -> None:
+async def test_a_similar_domain_of_another_organization_is_not_aligned() -> None:
     dns = MemoryResolver()
     dns.txt_records["_dmarc.bank.example"] = [b"v=DMARC1; p=reject; psd=y"]
     fact = await judged(

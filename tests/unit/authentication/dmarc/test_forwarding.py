@@ -201,7 +201,7 @@ async def test_names_that_cannot_be_asked_count_for_nothing(dns: MemoryResolver)
         assert not await holds(Exemption("x", hosts=("*.forwarder.test",)), replace(WAY, helo=helo), dns)
 
 
-async def test_no_answer_is_none_to_guess(dns: MemoryResolver) -> None:
+async def test_a_query_without_an_answer_is_an_error(dns: MemoryResolver) -> None:
     dns.fails.add("relay.forwarder.test")
     with pytest.raises(DnsTemporary):
         await holds(Exemption("x", hosts=("*.forwarder.test",)), WAY, dns)

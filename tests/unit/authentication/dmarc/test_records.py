@@ -71,7 +71,7 @@ def test_the_policy_of_subdomains(tags: str, existing: str, missing: str) -> Non
 
 
 @pytest.mark.parametrize("broken", ["p=rejec", "p=", "p=reject; sp=no", "p=reject; np=none none", "p=none; p=reject"])
-def test_a_malformed_policy_is_none_that_could_be_applied(broken: str) -> None:
+def test_a_malformed_policy_is_not_applied(broken: str) -> None:
     assert "malformed" in parsed(f"v=DMARC1; {broken}").problem
     # RFC 9989 §4.10.1: with an address for reports, it is as if it said p=none.
     reporting = parsed(f"v=DMARC1; {broken}; rua=mailto:a@example.com")
@@ -98,7 +98,7 @@ def test_a_record_may_have_any_octets_and_many_tags() -> None:
     assert parse_record(b"v=DMARC1;p=" + b" " * 4000 + b"x").problem
 
 
-def test_a_record_of_8_kb_is_none_that_could_be_applied() -> None:
+def test_a_record_of_8_kb_is_not_applied() -> None:
     text = b"v=DMARC1; p=none; rua=mailto:a@example.com; " + b"x" * 8192
     assert str(DMARC_RECORD_OCTETS) in parse_record(text).problem
 

@@ -51,12 +51,12 @@ async def test_a_copy_is_found_released_and_gone(acme: Home) -> None:
     assert len(await acme.uids()) == 1
 
 
-async def test_a_copy_for_nobody_stays_until_it_is_deleted(acme: Home) -> None:
+async def test_a_copy_without_an_account_stays_until_it_is_deleted(acme: Home) -> None:
     quarantine = Quarantine(acme.db, SystemClock())
     other = await home(acme.db, "other")
     for recipient in ("gone@acme.test", other.account.address, ""):
         held = await quarantine.find(acme.organization, await hold(acme, recipient))
-        with pytest.raises(NotFound, match="leads to no account of acme"):
+        with pytest.raises(NotFound, match="no longer leads to an account of acme"):
             await quarantine.release(held)
         await quarantine.delete(held)
         await quarantine.delete(held)

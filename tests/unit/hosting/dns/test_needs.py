@@ -60,7 +60,7 @@ async def test_an_installation_as_it_comes(world: KeyWorld, tmp_path: Path) -> N
 
 
 async def test_dmarc_reports_go_where_they_are_read(world: KeyWorld, tmp_path: Path) -> None:
-    tenant = world.hosted.organization.id
+    tenant = world.hosted.tenant.id
     assert (await needs(world, tmp_path)).dmarc_reports == ""
     await world.db.accounts.add(tenant, "ann@acme.test", "hash")
     await world.db.accounts.add_alias(tenant, "dmarc-reports@acme.test", "ann@acme.test")
@@ -102,7 +102,7 @@ async def test_keys_wait_sign_leave_and_are_gone(world: KeyWorld, tmp_path: Path
 
 async def test_the_key_of_has_domain_signs_until_another_one_does(world: KeyWorld, tmp_path: Path) -> None:
     overrides = replace(world.hosted.overrides, dkim_selector="old", dkim_private_key_b64_pkcs8=ED25519)
-    await world.db.tenants.set_domain_overrides(world.hosted.organization.id, "acme.test", overrides)
+    await world.db.tenants.set_domain_overrides(world.hosted.tenant.id, "acme.test", overrides)
     text = record_text(load_private(ED25519))
     assert (await needs(world, tmp_path)).keys == (ShownKey("old", "acme.test", text),)
     (first,) = await world.prepare("ed25519", selector="first")

@@ -101,7 +101,7 @@ def test_tlsa_is_about_the_certificates_key() -> None:
     assert values(replace(NEEDS, certificate=None), "tlsa") == []
 
 
-def test_what_nobody_listens_for_comes_later() -> None:
+def test_services_without_a_listener_are_for_later() -> None:
     assert [(each.name.split(".")[0], each.value, each.need) for each in found(NEEDS, "srv")] == [
         ("_imaps", "0 1 993 mx.hoster.example.", Need.OPTIONAL),
         ("_submissions", "0 1 465 mx.hoster.example.", Need.LATER),

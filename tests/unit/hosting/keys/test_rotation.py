@@ -15,7 +15,7 @@ from inbox.base.errors import AlreadyExists, ConfigError, NotFound, StoreUnavail
 from inbox.dns.resolver import CachingResolver
 from inbox.hosting.keys.rotation import KEYS_PER_LOOK, LONGEST_PAUSE, Looked
 from inbox.hosting.keys.signing import load_private
-from inbox.mail.tenancy import DomainOverrides, HostedDomain, Organization
+from inbox.mail.tenancy import DomainOverrides, HostedDomain, Tenant
 from inbox.store.ports import DkimKeyRecord
 from inbox.store.sqlite.dkim_keys import SqliteDkimKeys
 from tests.support.dkim_keys import KeyWorld, key_world, text_of
@@ -56,7 +56,7 @@ async def test_a_key_that_waits_is_given_again(world: KeyWorld) -> None:
 
 async def test_names_of_one_day(world: KeyWorld) -> None:
     await world.db.tenants.set_domain_overrides(
-        world.hosted.organization.id, "acme.test", DomainOverrides(dkim_selector="20270115-ed25519")
+        world.hosted.tenant.id, "acme.test", DomainOverrides(dkim_selector="20270115-ed25519")
     )
     world.hosted = replace(world.hosted, overrides=DomainOverrides(dkim_selector="20270115-ed25519"))
     names = []
@@ -69,12 +69,12 @@ async def test_names_of_one_day(world: KeyWorld) -> None:
 
 async def test_selectors_that_the_operator_chooses(world: KeyWorld) -> None:
     assert [row.selector for row in await world.prepare("ed25519", selector="Mail.EU")] == ["mail.eu"]
-    await world.db.dkim_keys.remove(world.hosted.organization.id, "acme.test", "mail.eu")
+    await world.db.dkim_keys.remove(world.hosted.tenant.id, "acme.test", "mail.eu")
     assert [row.selector for row in await world.prepare(selector="next")] == ["next-rsa", "next-ed25519"]
 
 
 @pytest.mark.parametrize("name", ["", "a..b", "a b", "[192.0.2.1]", "x" * 64, ".".join(["abcdefgh"] * 26)])
-async def test_what_is_no_selector(world: KeyWorld, name: str) -> None:
+async def test_invalid_selectors(world: KeyWorld, name: str) -> None:
     if not name:
         assert [row.selector for row in await world.prepare("ed25519", selector=name)] == ["20270115-ed25519"]
         return
@@ -104,7 +104,7 @@ async def test_two_who_choose_one_selector_at_once(world: KeyWorld) -> None:
 
 
 async def test_a_domain_that_is_not_the_tenants(world: KeyWorld) -> None:
-    world.hosted = HostedDomain(Organization("nobody", "nobody"), "acme.test")
+    world.hosted = HostedDomain(Tenant("nobody", "nobody"), "acme.test")
     with pytest.raises(NotFound):
         await world.prepare("ed25519")
 
@@ -170,7 +170,7 @@ async def test_a_record_that_is_not_this_key_activates_nothing(world: KeyWorld, 
     assert told["shows"] == ("ambiguous" if shown == "two records" else "other")
 
 
-async def test_while_nobody_can_say_nothing_changes(world: KeyWorld) -> None:
+async def test_without_an_answer_nothing_changes(world: KeyWorld) -> None:
     (row,) = await world.prepare("ed25519")
     world.publish(row)
     name = record_name(row.selector, row.domain)
@@ -264,7 +264,7 @@ async def test_no_private_key_is_logged(world: KeyWorld) -> None:
         assert row.private_key_b64_pkcs8[:40] not in f"{world.log.events}{looked}"
 
 
-async def test_a_database_that_is_gone_is_told_to_the_caller(world: KeyWorld) -> None:
+async def test_a_database_that_is_gone_is_reported_to_the_caller(world: KeyWorld) -> None:
     await world.db.close()
     with pytest.raises(StoreUnavailable):
         await world.rotation().look()

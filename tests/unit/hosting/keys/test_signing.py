@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from inbox.base.errors import ConfigError
 from inbox.hosting.keys.signing import PARSED_KEYS, InstallationSigning, SigningKeyring, load_private
 from inbox.identity.directory import KEPT_SECONDS
-from inbox.mail.tenancy import DomainOverrides, HostedDomain, Organization
+from inbox.mail.tenancy import DomainOverrides, HostedDomain, Tenant
 from inbox.plugin.api.signing import PrivateKey, SigningKey
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports import DkimKeyRecord, DkimKeyState
@@ -36,7 +36,7 @@ class Hosted:
     """A directory of one domain, and its keys; counts how often those are asked for."""
 
     def __init__(self, overrides: DomainOverrides, rows: list[DkimKeyRecord]) -> None:
-        self.hosted = HostedDomain(Organization("t1", "acme"), "acme.test", overrides)
+        self.hosted = HostedDomain(Tenant("t1", "acme"), "acme.test", overrides)
         self.rows = rows
         self.asked = 0
 
@@ -133,7 +133,7 @@ async def test_keys_are_kept_for_two_seconds() -> None:
 
 
 async def test_a_key_is_parsed_once_and_not_too_many_are_held() -> None:
-    ring, hosted = keyring(), HostedDomain(Organization("t1", "acme"), "acme.test")
+    ring, hosted = keyring(), HostedDomain(Tenant("t1", "acme"), "acme.test")
     (first,) = ring.of(hosted, [row("r", RSA)])
     (again,) = ring.of(hosted, [row("r2", RSA)])
     assert first.key.private is again.key.private
@@ -158,7 +158,7 @@ async def test_a_key_that_cannot_be_used_is_named_and_not_shown() -> None:
     ["", "%%%", "AAAA", written(ec.generate_private_key(ec.SECP256R1()))],
     ids=["empty", "no base64", "no key", "a key of another kind"],
 )
-def test_what_is_no_key_is_refused_without_showing_it(text: str) -> None:
+def test_an_invalid_key_is_refused_without_showing_it(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_private(text)
     assert len(text) < 10 or text not in str(caught.value)

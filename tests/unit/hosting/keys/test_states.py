@@ -7,7 +7,7 @@ import pytest
 from inbox.hosting.keys.rotation import generate
 from inbox.hosting.keys.signing import InstallationSigning, SigningKeyring, load_private
 from inbox.hosting.keys.states import DAY, KeyState, key_states
-from inbox.mail.tenancy import DomainOverrides, HostedDomain, Organization
+from inbox.mail.tenancy import DomainOverrides, HostedDomain, Tenant
 from inbox.plugin.api.signing import SigningKey
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports import DkimKeyRecord, DkimKeyState
@@ -22,7 +22,7 @@ def row(selector: str, state: DkimKeyState, algorithm: str = "rsa", **times: flo
 
 
 def states(*rows: DkimKeyRecord, fields: DomainOverrides | None = None, own: bool = False) -> dict[str, KeyState]:
-    hosted = HostedDomain(Organization("t1", "acme"), "acme.test", fields or DomainOverrides())
+    hosted = HostedDomain(Tenant("t1", "acme"), "acme.test", fields or DomainOverrides())
     signing = InstallationSigning(key=SigningKey("host.test", "s0", load_private(RSA)) if own else None)
     ring = SigningKeyring(None, None, signing, FakeClock())  # type: ignore[arg-type]  # of() asks nobody
     found = key_states(hosted, rows, ring.of(hosted, rows), NOW)
@@ -50,7 +50,7 @@ def test_an_active_key_wants_nothing() -> None:
 
 def test_ed25519_alone_is_worth_a_word() -> None:
     found = states(row("ed", "active", "ed25519"))["ed"]
-    assert found.following == "many verifiers know RSA only: inbox domain dkim rotate acme.test --algorithm rsa"
+    assert found.following == "many verifiers only support RSA: inbox domain dkim rotate acme.test --algorithm rsa"
     assert states(row("ed", "active", "ed25519"), fields=FIELD)["ed"].following == ""
 
 

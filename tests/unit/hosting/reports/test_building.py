@@ -77,7 +77,9 @@ async def test_each_domain_that_asks_gets_its_report(db: SqliteDatabase) -> None
 
 
 @pytest.mark.real
-async def test_nobody_outside_gets_one_without_his_consent(db: SqliteDatabase, dns_world: DnsWorld) -> None:
+async def test_an_external_destination_gets_a_report_only_with_its_consent(
+    db: SqliteDatabase, dns_world: DnsWorld
+) -> None:
     named = "mailto:in@mail.signed.test,mailto:out@plain.test,mailto:yes@collector.plain.test,mailto:who@bogus.test"
     await observe(db, (asking("signed.test", named), 3))
     dns = CachingResolver(SystemClock(), dns_world.resolver)
@@ -103,7 +105,7 @@ async def test_a_size_limit_is_kept(db: SqliteDatabase) -> None:
     await observe(db, (asking("a.test", "mailto:small@a.test!1k,mailto:large@a.test!1m"), 1))
     (one,) = await prepared(reporting(db, MemoryResolver()))
     assert to(one) == ["large@a.test"]
-    assert "it takes 1024" in one.left_out[0].why
+    assert "the destination accepts 1024" in one.left_out[0].why
 
 
 async def test_a_day_has_a_cap_and_the_busiest_come_first(db: SqliteDatabase) -> None:

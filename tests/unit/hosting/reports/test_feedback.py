@@ -176,7 +176,7 @@ async def test_what_came_meanwhile_has_the_room(ledger: FeedbackLedger, weak: We
     assert len(log.named("feedback_lost")) == 1
 
 
-async def test_what_is_lost_at_the_end_is_told(ledger: FeedbackLedger, weak: Weak, log: MemoryLog) -> None:
+async def test_counts_that_are_lost_at_the_end_are_reported(ledger: FeedbackLedger, weak: Weak, log: MemoryLog) -> None:
     weak.raises = [StoreUnavailable("gone")]
     for _ in range(7):
         ledger.observe(SEEN)

@@ -33,8 +33,8 @@ def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
     ("value", "why"),
     [
         ({"file": "/nonexistent/key"}, "cannot read /nonexistent/key: No such file or directory"),
-        ({"fiel": "x"}, "a secret is a text, or {file: PATH}"),
-        ({"file": 7}, "a secret is a text, or {file: PATH}"),
+        ({"fiel": "x"}, "a secret must be a string, or {file: PATH}"),
+        ({"file": 7}, "a secret must be a string, or {file: PATH}"),
         ({"file": "/dev/null"}, "/dev/null is empty"),
     ],
 )

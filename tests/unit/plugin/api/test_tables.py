@@ -149,7 +149,7 @@ def test_without_a_tenant_there_is_no_table(state: MemoryPluginState, clock: Fak
 
 @pytest.mark.parametrize("name", ["", "Seen", "a-b", "a:b", "1a", "a" * 33, "a\n"])
 def test_names_of_tables(state: MemoryPluginState, clock: FakeClock, name: str) -> None:
-    with pytest.raises(ValueError, match="no name of a table"):
+    with pytest.raises(ValueError, match="not a valid table name"):
         Tables(state, clock, "mine")(name)
 
 

@@ -54,15 +54,15 @@ def why(body: str, base: str = "(Plugin)") -> str:
         ("async def clos(self): pass", "clos: unknown method; did you mean close?"),
         ("def atleast(self, tx): pass", "atleast: unknown method; did you mean at_least?"),
         ("def verdict(self): pass",
-         "verdict: unknown method; names of the plugin's own start with an underscore: _verdict"),
+         "verdict: unknown method; the plugin's own names must start with an underscore: _verdict"),
         ("WORDS = cache = 1\n    on_erorr = 'accept'",
          "WORDS: unknown attribute; cache: unknown attribute; on_erorr: unknown attribute; did you mean on_error?; "
-         "names of the plugin's own start with an underscore: _WORDS, _cache"),
+         "the plugin's own names must start with an underscore: _WORDS, _cache"),
         ("@hookimpl\n    def dta(self, tx): pass", "unknown hook 'dta'; did you mean 'data'?"),
         ("@hookimpl(specname='mail')\n    def close(self, tx): pass",
          "close: the engine calls a method of this name by itself; give the hook another name"),
         ("@hookimpl(specname='data')\n    def _again(self, tx): pass",
-         "two methods are the hook of one stage: _again, data"),
+         "two methods are hooks of the same stage: _again, data"),
         ("shareable = 1", "shareable must be True or False"),
         ("essential = 'no'", "essential must be True or False"),
         ("always = None", "always must be True or False"),
@@ -121,7 +121,7 @@ def test_what_a_plugin_inherits_is_checked_and_used() -> None:
     class Forgets(Base):
         def data(self, tx: Transaction) -> None: ...
 
-    with pytest.raises(PluginInvalid, match=r"ticks: unknown attribute; names of the plugin's own .*: _ticks"):
+    with pytest.raises(PluginInvalid, match=r"ticks: unknown attribute; the plugin's own names .*: _ticks"):
         load(Timed)
     with pytest.raises(PluginInvalid, match="data: a hook needs @hookimpl above it"):
         load(Forgets)
@@ -138,7 +138,7 @@ def test_a_module_may_have_the_base_of_its_plugin(tmp_path: Path) -> None:
     assert mine is not None
     assert mine.timeout == 3.0
     assert {problem.name: problem.why for problem in found.problems} == {
-        "two": "a module has one plugin; here are the classes Mine, Other"
+        "two": "a module must have one plugin; this one has the classes Mine, Other"
     }
 
 

@@ -189,7 +189,9 @@ async def test_what_is_done_at_least_is_not_done_twice_nor_in_shadow_mode() -> N
     assert (outcome.edits, len(outcome.traces[-1].opinions)) == ((), 1)
 
 
-@pytest.mark.parametrize(("plugin", "why"), [(LeastRefuses, "where it may only edit"), (LeastFails, "KeyError")])
+@pytest.mark.parametrize(
+    ("plugin", "why"), [(LeastRefuses, "where it may only return edits"), (LeastFails, "KeyError")]
+)
 async def test_who_fails_at_the_least_is_named(plugin: type, why: str) -> None:
     engine = Engine({**BOTH, "x": plugin}, "plugins: {a: {say: reject}, x: {}}")
     outcome = await engine.data()
@@ -219,8 +221,8 @@ async def test_a_threshold_is_a_verdict() -> None:
 @pytest.mark.parametrize(
     ("say", "why"),
     [
-        ("text", "answered str at data"),
-        ("file", "answered FileInto at data"),
+        ("text", "returned str at data"),
+        ("file", "returned FileInto at data"),
         ("injection", "X-A: the value must be one line"),
         ("nan", "N: points must be a finite number"),
     ],
@@ -589,7 +591,7 @@ class ForgetsToAwait(Plugin):
 async def test_a_coroutine_is_no_answer() -> None:
     outcome = await Engine({"f": ForgetsToAwait}).data()
     assert outcome.traces[0].status is Status.NONSENSE
-    assert outcome.traces[0].why.startswith("answered coroutine at data")
+    assert outcome.traces[0].why.startswith("returned coroutine at data")
 
 
 class Everywhere(Plugin):

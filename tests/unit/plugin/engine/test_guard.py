@@ -69,7 +69,7 @@ async def test_a_blocking_hook_is_interrupted(guard: Guard, how: str) -> None:
     for outcome in (await engine.data(), await engine.rcpt()):
         assert isinstance(outcome.verdict, Defer)
         assert outcome.traces[0].status is Status.LATE
-        assert outcome.traces[0].why == "kept the event loop for more than 0.02 s"
+        assert outcome.traces[0].why == "blocked the event loop for more than 0.02 s"
 
 
 def test_under_uvloop(guard: Guard) -> None:

@@ -43,24 +43,24 @@ def test_sense(stage: Stage, said: Any) -> None:
 @pytest.mark.parametrize(
     ("stage", "said", "why"),
     [
-        (Stage.CONNECT, Score("A", 1), "answered Score at connect, where it may say Accept, Defer, Reject"),
-        (Stage.CONNECT, Shadow(Score("A", 1)), "answered Score at connect"),
-        (Stage.DATA, True, "answered bool at data"),
-        (Stage.DATA, [[Reject()]], "answered list at data"),
-        (Stage.DATA, Reject, "answered type at data"),
-        (Stage.BOUNCE, Reject(), "answered Reject at bounce, where it may say Accept"),
-        (Stage.DATA, [Score("A", 1)] * 1001, "gave 1001 opinions; 1000 are the most"),
+        (Stage.CONNECT, Score("A", 1), "returned Score at connect, where it may return Accept, Defer, Reject"),
+        (Stage.CONNECT, Shadow(Score("A", 1)), "returned Score at connect"),
+        (Stage.DATA, True, "returned bool at data"),
+        (Stage.DATA, [[Reject()]], "returned list at data"),
+        (Stage.DATA, Reject, "returned type at data"),
+        (Stage.BOUNCE, Reject(), "returned Reject at bounce, where it may return Accept"),
+        (Stage.DATA, [Score("A", 1)] * 1001, "returned 1001 opinions; at most 1000 are allowed"),
         (Stage.DATA, Score("", 1), "a score's symbol must be a name"),
         (Stage.DATA, Score("A", "1"), "A: points must be a finite number, not '1'"),  # type: ignore[arg-type]  # nonsense
-        (Stage.DATA, AddHeader("X A", "1"), "not the name of a header field: 'X A'"),
+        (Stage.DATA, AddHeader("X A", "1"), "invalid header field name: 'X A'"),
         (Stage.DATA, AddHeader("X-A", "1\n2"), "X-A: the value must be one line of text"),
-        (Stage.DATA, DeleteHeader(""), "not the name of a header field: ''"),
-        (Stage.DATA, AddRecipient("nobody"), "not an address: 'nobody'"),
-        (Stage.RCPT, Redirect(None), "not an address: None"),  # type: ignore[arg-type]  # nonsense
+        (Stage.DATA, DeleteHeader(""), "invalid header field name: ''"),
+        (Stage.DATA, AddRecipient("nobody"), "invalid address: 'nobody'"),
+        (Stage.RCPT, Redirect(None), "invalid address: None"),  # type: ignore[arg-type]  # nonsense
         (Stage.DATA, Reject(text="a\r\nb"), "must be one line of text"),
         (Stage.DATA, ReplaceBody("x"), "ReplaceBody takes bytes, not str"),  # type: ignore[arg-type]  # nonsense
         (Stage.STORE, FileInto(""), "must be one line of text: ''"),
-        (Stage.STORE, AddFlags(["a"]), "AddFlags takes a tuple of texts"),  # type: ignore[arg-type]  # nonsense
+        (Stage.STORE, AddFlags(["a"]), "AddFlags takes a tuple of strings"),  # type: ignore[arg-type]  # nonsense
     ],
 )  # fmt: skip
 def test_nonsense(stage: Stage, said: Any, why: str) -> None:

@@ -43,8 +43,8 @@ def hook(text: str, before: str = "") -> str:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        (HEAD, "no class here derives from Plugin"),
-        (GOOD + GOOD.replace("Hello", "Other"), "a module has one plugin; here are the classes Hello, Other"),
+        (HEAD, "no class in this module derives from Plugin"),
+        (GOOD + GOOD.replace("Hello", "Other"), "a module must have one plugin; this one has the classes Hello, Other"),
         (hook("def dta(self, tx): pass"), "unknown hook 'dta'; did you mean 'data'?"),
         (hook("def data(self, txx): pass"), "data: unknown argument 'txx'; did you mean 'tx'?"),
         (hook("def rcpt(self, address): pass"), "rcpt: unknown argument 'address'; known here: recipient, tx"),
@@ -66,10 +66,10 @@ def hook(text: str, before: str = "") -> str:
          "timeout must be a number of seconds, more than 0 and at most 600"),
         (hook("def data(self): pass\n    def start(self): pass"), "start must be async def"),
         (hook("def data(self): pass\n    async def at_least(self, tx): pass"),
-         "at_least must be def: it is called when there is no more waiting"),
+         "at_least must be def: it is called when nothing may wait any more"),
         (hook("def data(self): pass\n    def at_least(self): pass"), "at_least must take (tx)"),
         (hook("def rcpt(self): pass\n    def at_least(self, tx): pass"),
-         "at_least stands in for a hook at data, and there is none"),
+         "at_least replaces a hook at data, but the plugin has none"),
         (hook("def data(self): pass\n    def __init__(self, a): pass"), "__init__ must take (settings, services)"),
     ],
 )  # fmt: skip
@@ -219,17 +219,17 @@ def test_a_package_that_is_installed_later_is_found_when_asked_anew(
     assert registry.discover().get("later") is None
     install(tmp_path, "1.0")
     assert registry.discover().get("later") is None
-    found = registry.discover(anew=True).get("later")
+    found = registry.discover(rescan=True).get("later")
     assert found is not None
-    assert registry.discover(anew=True).get("later") is found  # Its objects go on.
+    assert registry.discover(rescan=True).get("later") is found  # Its objects go on.
     install(tmp_path, "2.0")
-    again = registry.discover(anew=True)
+    again = registry.discover(rescan=True)
     assert again.get("later") is found
     (problem,) = again.problems
     assert problem.why == "2.0 is installed, 1.0 is running: restart the server to change that"
     assert not again.judges(Stage.AUTH)
     shutil.rmtree(tmp_path / "later-2.0.dist-info")
-    assert registry.discover(anew=True).get("later") is None
+    assert registry.discover(rescan=True).get("later") is None
 
 
 def test_a_package_that_cannot_be_imported_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,10 +239,10 @@ def test_a_package_that_cannot_be_imported_yet(tmp_path: Path, monkeypatch: pyte
     registry.discover()
     install(tmp_path, "1.0")
     (tmp_path / "later_plugin.py").unlink()  # An editable install: its path is read at the start only.
-    (problem,) = registry.discover(anew=True).problems
+    (problem,) = registry.discover(rescan=True).problems
     assert problem.why.endswith("if the package was installed while the server was running, restart the server")
     install(tmp_path, "1.0")
-    assert registry.discover(anew=True).get("later") is not None
+    assert registry.discover(rescan=True).get("later") is not None
 
 
 def test_whether_a_plugin_may_judge_logins(tmp_path: Path) -> None:

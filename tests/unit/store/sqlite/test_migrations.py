@@ -23,7 +23,7 @@ async def test_a_database_of_schema_4(tmp_path: Path) -> None:
     database = SqliteDatabase(path, clock, RandomIds(clock.now))
     await database.open()
     try:
-        [tenant] = await database.tenants.organizations()
+        [tenant] = await database.tenants.all()
         [account] = await database.accounts.all(tenant.id)
         assert [alias.target for alias in await database.accounts.aliases(tenant.id)] == [account.address]
         boxes = {box.name: box for box in await database.mailboxes.all(tenant.id, account.id)}
