@@ -1,1 +1,1 @@
-"""L2: ports of the database and of the blob store, and what stands behind them."""
+"""L2: ports of the database and the blob store, and their implementations."""

@@ -1,7 +1,7 @@
-"""Waking those who watch a mailbox: what both databases have in common.
+"""Change notifications for mailboxes: the part that both databases share.
 
-Within a process every change is published at once. What other processes and instances changed is found out by a task
-of the backend's own, which runs only while somebody watches.
+Within a process every change is published at once. A task of the backend finds the changes of other processes and
+instances; it runs only while there are subscriptions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 
 class BusSubscription:
-    """A ``Subscription``."""
+    """``Subscription`` of ``inbox.store.ports``."""
 
     def __init__(self, bus: Bus, mailboxes: frozenset[str]) -> None:
         self._bus = bus
@@ -32,7 +32,7 @@ class BusSubscription:
 
 
 class Bus(ABC):
-    """``Changes`` of ``inbox.store.ports``; a backend adds how it learns what others changed."""
+    """``Changes`` of ``inbox.store.ports``; a backend adds the detection of other processes' changes."""
 
     def __init__(self) -> None:
         self._watchers: dict[str, set[BusSubscription]] = {}
@@ -41,7 +41,7 @@ class Bus(ABC):
 
     @abstractmethod
     async def _watch(self) -> None:
-        """Runs until it is cancelled: looks at the modseqs of :meth:`watched` and tells :meth:`seen` of them."""
+        """Runs until it is cancelled: polls the modseqs of :meth:`watched` and passes them to :meth:`seen`."""
 
     def subscribe(self, mailboxes: Iterable[str]) -> BusSubscription:
         subscription = BusSubscription(self, frozenset(mailboxes))
@@ -52,7 +52,7 @@ class Bus(ABC):
         return subscription
 
     def remove(self, subscription: BusSubscription) -> None:
-        """Forgets a subscription; the watching ends with the last one."""
+        """Removes a subscription; the task ends with the last one."""
         for mailbox in subscription.mailboxes:
             watchers = self._watchers.get(mailbox, set())
             watchers.discard(subscription)
@@ -64,27 +64,28 @@ class Bus(ABC):
             self._task = None
 
     def publish(self, mailboxes: Iterable[str]) -> None:
-        """Wakes the watchers of these mailboxes in this process."""
+        """Wakes the subscribers of these mailboxes in this process."""
         if self._watchers:
             for mailbox in mailboxes:
                 for subscription in self._watchers.get(mailbox, ()):
                     subscription.wake()
 
     def watched(self) -> list[str]:
-        """The mailboxes that somebody watches now."""
+        """Returns the mailboxes with subscriptions."""
         return list(self._watchers)
 
     def seen(self, asked: Iterable[str], modseqs: Mapping[str, int]) -> None:
-        """Wakes the watchers of what changed since the last look; ``modseqs`` is what was found of ``asked``."""
+        """Wakes the subscribers of mailboxes that changed since the last poll; ``modseqs`` is its result for
+        ``asked``."""
         for mailbox in asked:
-            # A mailbox that is gone reads as 0: its watchers must find out, too.
+            # The modseq of a removed mailbox is 0: its subscribers must be woken, too.
             modseq = modseqs.get(mailbox, 0)
             if mailbox in self._watchers and self._known.get(mailbox) != modseq:
                 self._known[mailbox] = modseq
                 self.publish((mailbox,))
 
     async def close(self) -> None:
-        """Ends the watching."""
+        """Stops the task."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""Stores of a running server that refuse mail as soon as database and blob store are known not to be a pair."""
+"""Guards around a running server's stores: they refuse mail as soon as database and blob store do not match."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from inbox.store.ports.installation import Identity
 from inbox.store.ports.messages import Placed
 
 T = TypeVar("T")
-#: Keys of orphans that were read are logged once each, up to this many.
+#: Each key of an orphan that was read is logged once, up to this many keys.
 _LOGGED: Final = 1000
 
 
 class Pairing:
-    """The present state of the pair. It begins after the two were found to belong together.
+    """The current state of the pair. It is created after the two were found to match.
 
-    ``identity`` is the pair's; ``why`` is empty, or says why nobody can be sure of it.
+    ``identity`` belongs to the pair; ``why`` is empty, or the reason why the pair is not confirmed.
     """
 
     def __init__(self, database: Database, blobs: Blobs, identity: Identity, places: Places) -> None:
@@ -52,7 +52,7 @@ class Pairing:
                 self._log.error("stores_do_not_match", error=self.why)
             raise
         except StoreError as error:
-            # What is not there refuses mail by itself; whether it is the right one shows when it is back.
+            # A store that is down refuses mail by itself; whether it is the right one is checked when it is back.
             self.why = str(error)
             raise
         self._wrong, self.why = None, ""
@@ -60,16 +60,16 @@ class Pairing:
             self._log.info("stores_match_again", installation=self.identity.installation)
 
     def check(self) -> None:
-        """Raises WrongStore if the last look found that the two are no pair."""
+        """Raises WrongStore if the last :meth:`look` found that the two do not match."""
         if self._wrong is not None:
             raise WrongStore(str(self._wrong))
 
 
 class GuardedBlobs:
-    """``Blobs`` of ``inbox.store.ports``: writes nothing into a wrong store.
+    """``Blobs`` of ``inbox.store.ports`` that writes nothing into a wrong store.
 
-    A message whose blob was put aside as an orphan is read from there. That can only happen after another database
-    was in use; the sweeper puts the blob back.
+    If a message's blob was moved aside as an orphan it is read from there. That can only happen after another database
+    was in use; the sweeper moves the blob back.
     """
 
     def __init__(self, blobs: Blobs, pairing: Pairing) -> None:
@@ -118,7 +118,7 @@ class GuardedBlobs:
             return await look(key)
         except NotFound as absent:
             error = absent
-        # The sweeper may be putting it back at this moment, so the key itself is asked again at the end.
+        # The sweeper may be moving it back at this moment, so the original key is tried again at the end.
         for one in (ORPHANS + key, key):
             with contextlib.suppress(NotFound):
                 found = await look(one)
@@ -130,7 +130,7 @@ class GuardedBlobs:
 
 
 class GuardedIngest:
-    """``Ingest`` of ``inbox.store.ports``: refuses mail while the stores are no pair."""
+    """``Ingest`` of ``inbox.store.ports`` that refuses mail while the stores do not match."""
 
     def __init__(self, ingest: Ingest, pairing: Pairing) -> None:
         self._ingest = ingest

@@ -1,4 +1,4 @@
-"""Makes of an accepted message what the database keeps of it."""
+"""Builds the database records of an accepted message."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from inbox.mail.index import index
 from inbox.store.ports.ingest import AcceptedMessage, IndexedMessage
 from inbox.store.ports.messages import EmailRecord
 
-#: Messages up to this size are indexed and hashed on the event loop: cheaper than a change of threads.
+#: Messages up to this size are indexed and hashed on the event loop, which is cheaper than a thread switch.
 INLINE_OCTETS: Final = 128 * 1024
-#: Octets of a header section, and possible parts, up to which that holds. 64 KB of addresses take 50 ms, and so do a
-#: thousand parts: neither the event loop nor the worker process may be held up by them.
+#: Octets of a header section, and possible parts, up to which that holds. 64 KB of addresses take 50 ms, as do a
+#: thousand parts, which must block neither the event loop nor the worker process.
 CHEAP_HEADER_OCTETS: Final = 16 * 1024
 CHEAP_PARTS: Final = 200
 
 
 def is_cheap(content: Content) -> bool:
-    """Whether a message costs little to index."""
+    """Whether a message is cheap to index."""
     if content.size > INLINE_OCTETS:
         return False
     if content.size <= CHEAP_HEADER_OCTETS // 8:
@@ -64,5 +64,5 @@ def index_message(message: AcceptedMessage) -> IndexedMessage:
         sections=found.sections,
         header_block=found.header_block,
     )
-    # Without a Message-ID two equal messages may well be two: a copy too many is better than one too few.
+    # Without a Message-ID two equal messages may be distinct: a duplicate is better than a lost message.
     return IndexedMessage(email, message.copies, message.recognise and found.message_id is not None, message.jobs)

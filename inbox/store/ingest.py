@@ -1,7 +1,7 @@
 """The two ways in which accepted mail becomes durable.
 
-:class:`BlobsFirst` works with every blob store and database. :class:`ThroughWorker` hands small messages to the worker
-process, which writes the blobs and the database of many of them together.
+:class:`BlobsFirst` works with every blob store and database. :class:`ThroughWorker` passes small messages to the worker
+process, which writes the blobs and rows of many messages together.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from inbox.store.worker.protocol import WORKER_OCTETS
 
 
 class BlobsFirst:
-    """``Ingest`` over any stores: blobs first, then one transaction.
+    """``Ingest`` for any stores: writes blobs first, then one transaction.
 
     A crash between the two leaves a blob that no message refers to; the sweeper removes it later.
 
     Args:
-        run_blocking: indexes messages that would hold up the event loop.
+        run_blocking: indexes messages that would block the event loop.
     """
 
     def __init__(self, blobs: Blobs, writer: MessageWriter, run_blocking: RunBlocking) -> None:
@@ -68,18 +68,18 @@ class WorkerIngest(Protocol):
     """The part of the worker's client that :class:`ThroughWorker` uses."""
 
     async def ingest(self, accepted: Accepted) -> list[list[Placed]]:
-        """Raises as ``Ingest.accept`` does."""
+        """Writes messages and raises as ``Ingest.accept`` does."""
         ...
 
 
 class ThroughWorker:
-    """``Ingest`` that lets the worker process write what is small, and passes on the rest.
+    """``Ingest`` that lets the worker process write small messages, and passes on the rest.
 
     Args:
-        others: takes large messages and those that cost much to index: the worker writes for all connections, and may
-            not be held up.
-        changes: learns which mailboxes changed.
-        rooms: of the database's file system and of the blobs': mail is refused before a disk is full.
+        others: takes messages that are large or expensive to index, because they would delay the worker, which writes
+            for all connections.
+        changes: receives the mailboxes that changed.
+        rooms: of the file systems of database and blobs; they refuse mail before a disk is full.
     """
 
     def __init__(self, worker: WorkerIngest, others: Ingest, changes: Bus, rooms: Sequence[Room]) -> None:

@@ -1,4 +1,4 @@
-"""All entries of a mailbox, packed: what a selected mailbox keeps in memory."""
+"""Packed list of all entries of a mailbox, which a selected mailbox keeps in memory."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-#: System flags and keywords of one message. A mailbox has few different ones, however many messages it has.
+#: System flags and keywords of one message. A mailbox has few different combinations, however many messages it has.
 Marks = tuple[int, tuple[str, ...]]
 
-#: States that fit into one octet.
+#: Combinations that fit into one octet.
 _SMALL: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A mailbox's entries at one moment. 5 octets a message; nobody changes it, for sessions share it.
+    """A mailbox's entries at one moment, with 5 octets for each message. It is immutable because sessions share it.
 
     Attributes:
-        modseq: of the mailbox; what happened later is asked for from here on.
+        modseq: the mailbox's modseq, from which later changes are read.
         uids: ascending (typecode I).
-        states: where in ``marks`` each message's flags and keywords stand (typecode B, or I if there are so many).
-        marks: may hold some that no message has.
+        states: the index in ``marks`` of each message's flags and keywords (typecode B, or I if one octet is too
+            small).
+        marks: combinations of flags and keywords; some may be unused.
     """
 
     modseq: int
@@ -33,7 +34,7 @@ class Listing:
 
     @property
     def octets(self) -> int:
-        """About what it takes in memory."""
+        """The approximate size in memory."""
         tables = sum(120 + 60 * len(words) for _, words in self.marks)
         return 400 + tables + self.uids.itemsize * len(self.uids) + self.states.itemsize * len(self.states)
 
@@ -48,7 +49,7 @@ class States:
         self._numbers = {one: number for number, one in enumerate(self.marks)}
 
     def number(self, marks: Marks) -> int:
-        """The number of ``marks``, a new one if they were not seen before."""
+        """Returns the number of ``marks``, a new one if they were not seen before."""
         number = self._numbers.get(marks)
         if number is None:
             number = self._numbers[marks] = len(self.marks)
@@ -57,12 +58,13 @@ class States:
 
 
 def widened(states: array[int], count: int) -> array[int]:
-    """``states`` itself, or a copy with wider numbers if ``count`` different ones no longer fit."""
+    """Returns ``states`` itself, or a copy with wider numbers if ``count`` different ones no longer fit."""
     return array("I", states) if count > _SMALL and states.itemsize == 1 else states
 
 
 def packed(modseq: int, uids: array[int], flags: bytes, keywords: Sequence[tuple[int, tuple[str, ...]]]) -> Listing:
-    """A listing of messages with these uids (ascending) and system flags; ``keywords`` by uid, where there are any."""
+    """Returns a listing of messages with these uids (ascending) and system flags; ``keywords`` by uid, where there are
+    any."""
     known = States((bits, ()) for bits in sorted(set(flags)))
     numbers = bytearray(256)
     for number, (bits, _) in enumerate(known.marks):

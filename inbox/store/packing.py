@@ -1,8 +1,7 @@
-"""Bodies of decision records as the databases keep them: compressed, behind one octet that names the format.
+"""Storage format of the bodies of decision records: one octet for the format, then the compressed body.
 
-Records resemble one another, so deflate (RFC 1951) begins with a dictionary of typical ones. What a dictionary
-compressed needs the very same dictionary to be read: its file never changes. A better one gets the next number, and the
-program reads both.
+Records are similar, so deflate (RFC 1951) starts with a dictionary of typical ones. Decompression needs exactly the
+same dictionary, so its file never changes. A better dictionary gets the next number, and the program reads both.
 
 Formats by their first octet: ``{`` is plain JSON, as older versions wrote it; 0 is followed by a plain body; 1 is
 followed by a deflate stream with the dictionary ``decision-1.txt``.
@@ -23,11 +22,11 @@ DICTIONARY_1: Final = b"\x01"
 _JSON: Final = ord("{")
 _DICTIONARIES: Final = Path(__file__).parent / "dictionaries"
 
-#: The window holds the dictionary and a body of 8 KiB. To prepare a larger window costs more than to compress a body.
+#: The window holds the dictionary and a body of 8 KiB. Preparing a larger window costs more than compressing a body.
 _WINDOW_BITS: Final = -14
 _MEMORY_LEVEL: Final = 7
 _LEVEL: Final = 6
-#: Octets above which a body is compressed with the least effort: it may be a hundred times as large as usual.
+#: Octets above which a body is compressed with the lowest level: it may be a hundred times as large as usual.
 _LARGE: Final = 64 * 1024
 _LEAST_LEVEL: Final = 1
 
@@ -40,12 +39,12 @@ def dictionary() -> bytes:
 
 @lru_cache(maxsize=2)
 def _primed(level: int) -> Any:
-    """A compressor that has read the dictionary: to copy it costs a third of making one."""
+    """Returns a compressor that has read the dictionary: copying it costs a third of creating one."""
     return zlib.compressobj(level, zlib.DEFLATED, _WINDOW_BITS, _MEMORY_LEVEL, zlib.Z_DEFAULT_STRATEGY, dictionary())
 
 
 def pack(body: bytes) -> bytes:
-    """The body as it is stored. Takes 20 to 30 µs for a usual one (2 KB)."""
+    """Returns the stored form of a body. Takes 20 to 30 µs for a typical one (2 KB)."""
     if not body:
         return body
     if len(body) <= DECISION_OCTETS:
@@ -57,10 +56,10 @@ def pack(body: bytes) -> bytes:
 
 
 def unpack(stored: bytes) -> bytes:
-    """The body that :func:`pack` got.
+    """Returns the body that was given to :func:`pack`.
 
     Raises:
-        StoreError: what is stored is damaged, or a newer version of this program wrote it.
+        StoreError: the stored octets are damaged, or a newer version of this program wrote them.
     """
     if not stored or stored[0] == _JSON:
         return stored
@@ -68,20 +67,20 @@ def unpack(stored: bytes) -> bytes:
     if kind == PLAIN:
         return stored[1:]
     if kind != DICTIONARY_1:
-        raise StoreError(f"unknown format {stored[0]} of a decision record: it is damaged, or from a newer version")
+        raise StoreError(f"unknown format {stored[0]} of a decision record: it is damaged, or a newer version wrote it")
     inflater = zlib.decompressobj(_WINDOW_BITS, zdict=dictionary())
     try:
         body = inflater.decompress(stored[1:], DECISION_OCTETS)
     except zlib.error as error:
         raise StoreError(f"damaged decision record: {error}") from error
     if not inflater.eof or inflater.unused_data:
-        raise StoreError(f"damaged decision record: it has no end within {DECISION_OCTETS} octets, or more behind it")
+        raise StoreError(f"damaged decision record: it exceeds {DECISION_OCTETS} octets, or has trailing data")
     return body
 
 
 def readable(stored: bytes) -> bytes:
-    """The body, or the stored octets if they are damaged: one damaged record must not hide the others. Those octets are
-    not JSON, so decoding them reports the damage."""
+    """Returns the body, or the stored octets if they are damaged: one damaged record must not hide the others. Those
+    octets are not JSON, so decoding them reports the damage."""
     try:
         return unpack(stored)
     except StoreError:

@@ -1,15 +1,15 @@
-"""Whether a database and a blob store belong together, and how they come to.
+"""Pairing of a database with a blob store: check that they belong together, and pair new ones.
 
-Both hold the same :class:`~inbox.store.ports.installation.Identity`. A server with an empty or another database would
-take the blobs for orphans; one whose folder is not mounted, or is not the folder of the other instances, would
-acknowledge mail that nobody can read. So a server starts only with a pair, and looks again while it runs.
+Both hold the same :class:`~inbox.store.ports.installation.Identity`. A server with an empty or different database would
+treat the blobs as orphans; one whose folder is not mounted, or is not the folder of the other instances, would
+acknowledge mail that cannot be read. So a server starts only with a pair, and checks again while it runs.
 
-A pair is made by the first start, when both are empty, and by the first start after an upgrade from a version without
-identities, when the messages of the database refer to blobs that are there. Whatever else is found needs an operator.
+The first start pairs the two if both are empty; the first start after an upgrade from a version without identities
+pairs them if the blobs of the database's messages exist. Every other case needs an operator.
 
-The order makes it safe against crashes and races: the database's id comes first, then the blob store's copy with an id
-of its own (written only if there is none), then the database remembers that id. A crash in between is continued by the
-next start; of two folders that were set up for one database at the same moment one loses.
+The order makes this safe against crashes and races: the database's id is written first, then the blob store's copy with
+its own id (only if there is none), then the database stores that id. After a crash in between, the next start
+continues; of two folders that are set up for one database at the same moment, one loses.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from inbox.store.blobs.keys import IDENTITY, ORPHANS
 from inbox.store.ports import Blobs, Database
 from inbox.store.ports.installation import Identity
 
-#: What blobs of mail begin with. A bucket may hold other programs' objects, too.
+#: Prefixes of blobs of mail. A bucket may hold other programs' objects, too.
 PREFIXES: Final = ("msg/", "att/", "part/", ORPHANS)
-#: Messages, or blobs, that are looked at to see whether the two belong together.
+#: The number of messages or blobs that are checked to decide whether the two belong together.
 SAMPLE: Final = 40
-#: The identity file is smaller than this.
+#: Octets of the identity file that are read; the file is smaller.
 _OCTETS: Final = 4096
 
 
 class WrongStore(StoreUnavailable):
-    """The database and the blob store do not belong together, so no mail can be taken."""
+    """The database and the blob store do not belong together, so mail cannot be accepted."""
 
 
 class State(StrEnum):
-    """How a database and a blob store stand to each other. The first three are good."""
+    """The relation of a database to a blob store. The first three are good."""
 
     PAIR = "pair"
     NEW = "new"
@@ -63,7 +63,7 @@ GOOD: Final = frozenset({State.PAIR, State.NEW, State.RECOGNISED})
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What operators call the two, for texts: without passwords."""
+    """Names of the database and the blob store for error texts, without passwords."""
 
     database: str
     blobs: str
@@ -71,14 +71,14 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What was found.
+    """The result of an examination.
 
     Attributes:
         database, store: the two copies of the identity; None if there is none.
         damaged: the blob store's copy cannot be read.
-        has_blobs: the blob store holds blobs of mail. Like the next two, not looked at if the two copies agree.
-        messages, present: messages of the database that were looked at, and how many of them have their blob here.
-        blobs, known: blobs that were looked at, and how many of them belong to tenants of the database.
+        has_blobs: the blob store holds blobs of mail. Like the next four, not examined if the two copies agree.
+        messages, present: messages of the database that were checked, and how many of them have their blob here.
+        blobs, known: blobs that were checked, and how many of them belong to tenants of the database.
     """
 
     database: Identity | None
@@ -92,7 +92,7 @@ class Examined:
 
     @property
     def state(self) -> State:
-        """The conclusion."""
+        """The conclusion from these facts."""
         ours, theirs = self.database, self.store
         if self.damaged:
             return State.DAMAGED
@@ -105,7 +105,7 @@ class Examined:
         if ours is not None and ours.store:
             return State.STORE_LOST_ID if self.has_blobs else State.STORE_EMPTY
         if self.messages:
-            # A few blobs of an installation may be missing; of a foreign one none is there.
+            # A few blobs of an installation may be missing; a foreign store has none of them.
             if 2 * self.present >= self.messages:
                 return State.RECOGNISED
             return State.STORE_UNKNOWN if self.has_blobs else State.STORE_EMPTY
@@ -115,10 +115,10 @@ class Examined:
 
 
 async def examine(database: Database, blobs: Blobs, *, deep: bool = False) -> Examined:
-    """Looks at both; changes nothing.
+    """Examines both; changes nothing.
 
     Args:
-        deep: look at messages and blobs even if the identities agree.
+        deep: check messages and blobs even if the identities agree.
 
     Raises:
         StoreUnavailable, StoreError: one of the two does not answer.
@@ -140,10 +140,10 @@ async def examine(database: Database, blobs: Blobs, *, deep: bool = False) -> Ex
 
 
 async def establish(database: Database, blobs: Blobs, ids: Ids, places: Places) -> Identity:
-    """Returns the identity of the pair; makes it where that is safe.
+    """Returns the identity of the pair; pairs the two where that is safe.
 
     Raises:
-        WrongStore: the two do not belong together. The text names both and says what to do.
+        WrongStore: the two do not belong together. The text names both and the remedy.
         StoreUnavailable, StoreError: one of the two does not answer.
     """
     found = await _admitted(database, blobs, places)
@@ -158,8 +158,8 @@ async def establish(database: Database, blobs: Blobs, ids: Ids, places: Places) 
 
 
 async def admit(database: Database, blobs: Blobs, places: Places) -> Identity:
-    """Returns if a server would start with the two. Changes nothing: only a server makes a pair, because a command may
-    have been given other settings. The ids are empty if there is none yet.
+    """Returns if a server would start with the two. Changes nothing: only a server pairs them, because a command may
+    run with other settings. The ids are empty if there is no pair yet.
 
     Raises:
         WrongStore, StoreUnavailable, StoreError: see :func:`establish`.
@@ -172,8 +172,8 @@ async def verify(database: Database, blobs: Blobs, places: Places) -> Identity:
     """Returns if both copies of the identity agree right now. Changes nothing.
 
     Raises:
-        WrongStore: they do not, or one is missing.
-        StoreUnavailable, StoreError: one of the two does not answer; nobody knows.
+        WrongStore: they differ, or one is missing.
+        StoreUnavailable, StoreError: one of the two does not answer, so the result is unknown.
     """
     found = await examine(database, blobs)
     if found.state is not State.PAIR:
@@ -184,12 +184,12 @@ async def verify(database: Database, blobs: Blobs, places: Places) -> Identity:
 
 
 async def adopt(database: Database, blobs: Blobs, ids: Ids, places: Places) -> Identity:
-    """Makes the two a pair whatever they were, with new ids: an operator has said so.
+    """Pairs the two with new ids, whatever their state, because an operator has confirmed it.
 
-    Other databases that used this blob store, and other blob stores of this database, are refused from now on.
+    From now on, other databases that used this blob store and other blob stores of this database are rejected.
 
     Raises:
-        StoreUnavailable, StoreError: one of the two does not answer; it can be done again.
+        StoreUnavailable, StoreError: one of the two does not answer; the call can be repeated.
     """
     await database.installation.replace(ids.new())
     await blobs.delete(IDENTITY)
@@ -197,7 +197,7 @@ async def adopt(database: Database, blobs: Blobs, ids: Ids, places: Places) -> I
 
 
 async def exists(blobs: Blobs, key: str) -> bool:
-    """Whether a blob is there, aside among the orphans or not."""
+    """Whether a blob exists, at its key or aside among the orphans."""
     for one in (key, ORPHANS + key):
         try:
             await blobs.read(one, 0, 0)
@@ -218,7 +218,7 @@ async def _make(database: Database, blobs: Blobs, ids: Ids, places: Places) -> I
     ours = await database.installation.claim(ids.new())
     text = {"installation": ours.installation, "store": ids.new()}
     await blobs.create(IDENTITY, MemoryContent(msgspec.json.encode(text) + b"\n"))
-    # Another process may have been first, and not every S3 server lets only one succeed: what is there counts.
+    # Another process may have been first, and some S3 servers let more than one succeed: the stored content counts.
     stored = await _stored(blobs)
     if stored is not None and stored.installation == ours.installation:
         ours = await database.installation.pair(stored.store)
@@ -228,7 +228,7 @@ async def _make(database: Database, blobs: Blobs, ids: Ids, places: Places) -> I
 
 
 async def _stored(blobs: Blobs) -> Identity | None:
-    """The blob store's copy. Raises WrongStore if it cannot be read."""
+    """Returns the blob store's copy. Raises WrongStore if it cannot be read."""
     try:
         text = await blobs.read(IDENTITY, 0, _OCTETS)
     except NotFound:
@@ -254,7 +254,7 @@ async def _first_keys(blobs: Blobs) -> list[str]:
     return found
 
 
-_ADOPT: Final = "If exactly this pair is meant, inbox storage adopt explains what follows and makes it one."
+_ADOPT: Final = "If you want exactly this pair, inbox storage adopt explains the consequences and pairs them."
 _WHY: Final[Mapping[State, str]] = {
     State.OTHER_INSTALLATION: (
         "{database} belongs to the installation {d.installation}, {blobs} to the installation {s.installation}: one of "
@@ -262,60 +262,61 @@ _WHY: Final[Mapping[State, str]] = {
         "installation's. "
     ),
     State.OTHER_STORE: (
-        "{database} (installation {d.installation}) works with the blob store {d.store}, but {blobs} is the blob store "
-        "{s.store}: it is a second folder or bucket for the same database, and mail in one cannot be read from the "
-        "other. All instances of an installation share one blob store (S3, or one shared folder). "
+        "{database} (installation {d.installation}) is paired with the blob store {d.store}, but {blobs} is the blob "
+        "store {s.store}: it is a second folder or bucket for the same database, and mail in one cannot be read from "
+        "the other. All instances of an installation share one blob store (S3, or one shared folder). "
     ),
     State.NEW_DATABASE: (
         "{blobs} belongs to the installation {s.installation}, but {database} has no id: it is new, or another "
-        "database. Its disk may not be mounted, or a name (INBOX_DATA_DIR, DATABASE_*) is wrong. {sample}Put the right "
-        "database back and start again. "
+        "database. Its disk may not be mounted, or a name (INBOX_DATA_DIR, DATABASE_*) is wrong. {sample}Restore the "
+        "right database and start again. "
     ),
     State.STORE_EMPTY: (
         "{blobs} is empty, but {database} (installation {installation}) {knows}. Its disk may not be mounted, a name "
-        "(INBOX_INCOMING_DIR, S3_*) is wrong, or this machine has a folder of its own for a shared database. Put the "
-        "right blob store back and start again. "
+        "(INBOX_INCOMING_DIR, S3_*) is wrong, or this machine has its own folder for a shared database. Restore the "
+        "right blob store and start again. "
     ),
     State.STORE_LOST_ID: (
-        "{blobs} has no {file}, but {database} (installation {d.installation}) works with the blob store {d.store}: "
-        "{blobs} is another one, or its {file} was deleted. {sample}Put the right blob store or the file back. "
+        "{blobs} has no {file}, but {database} (installation {d.installation}) is paired with the blob store "
+        "{d.store}: {blobs} is another one, or its {file} was deleted. {sample}Restore the right blob store or the "
+        "file. "
     ),
     State.STORE_UNKNOWN: (
-        "{blobs} holds other mail than {database}: {sample}Neither has an id yet. Set DATABASE_*, S3_* and "
+        "{blobs} does not hold the mail of {database}: {sample}Neither has an id yet. Set DATABASE_*, S3_* and "
         "INBOX_INCOMING_DIR to one installation's. "
     ),
     State.DATABASE_EMPTY: (
         "{blobs} holds mail, but {database} has no messages: it is new, or another database. Its disk may not be "
-        "mounted, or a name (INBOX_DATA_DIR, DATABASE_*) is wrong. Put the right database back and start again. "
+        "mounted, or a name (INBOX_DATA_DIR, DATABASE_*) is wrong. Restore the right database and start again. "
     ),
     State.DAMAGED: (
-        "{file} in {blobs} cannot be read; the database {database} belongs to the installation {installation}. Put the "
-        "file back from a backup. {sample}"
+        "{file} in {blobs} cannot be read; the database {database} belongs to the installation {installation}. "
+        "Restore the file from a backup. {sample}"
     ),
     State.NEW: "Neither {database} nor {blobs} has an id, and both are empty: the next start of the server pairs them.",
     State.RECOGNISED: (
         "{blobs} holds the mail of {database}, but they are not paired yet. {sample}The next start of the server pairs "
         "them."
     ),
-    State.PAIR: "{database} and {blobs} are the installation {s.installation}.",
+    State.PAIR: "{database} and {blobs} belong to the installation {s.installation}.",
 }
 
 
 def explain(found: Examined, places: Places) -> str:
-    """What was found, for an operator: names both, says what is wrong and what to do."""
+    """Describes the result for an operator: names both, the problem and the remedy."""
     nothing = Identity("without an id")
     sample = ""
     if found.messages:
-        sample = f"Of {found.messages} messages that were looked at {found.present} have their blob there. "
+        sample = f"Of {found.messages} checked messages {found.present} have their blob there. "
     elif found.blobs:
-        sample = f"Of {found.blobs} blobs that were looked at {found.known} belong to tenants of the database. "
+        sample = f"Of {found.blobs} checked blobs {found.known} belong to tenants of the database. "
     text = _WHY[found.state].format(
         database=places.database,
         blobs=places.blobs,
         d=found.database or nothing,
         s=found.store or nothing,
         installation=(found.database or nothing).installation,
-        knows="has messages" if found.messages else "has worked with a blob store before",
+        knows="has messages" if found.messages else "was paired with a blob store before",
         sample=sample,
         file=IDENTITY,
     )

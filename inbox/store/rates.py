@@ -1,7 +1,7 @@
-"""Rate counters that always count: in the database, and in memory while it cannot be written.
+"""Rate counters in the database that fall back to memory while it cannot be written.
 
-Nobody must be locked out because a counter cannot be written. Each process then counts for itself, so a limit is
-reached later than with all counts together; and what was counted goes to the database when it is back.
+A failing counter must not lock anyone out. While the database cannot be written each process counts for itself, so a
+limit is reached later than with shared counts; the counts are added to the database when it is back.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import structlog
 from inbox.base.errors import StoreError
 from inbox.store.ports.rates import Counted, RateCounters
 
-#: Counters that one process keeps in memory, of about 200 octets each; the oldest goes for a new one.
+#: The maximum number of counters that one process keeps in memory, of about 200 octets each; a new one replaces the
+#: oldest.
 MOST: Final = 20_000
-#: Seconds that a counter in the database may take, and seconds until the database is asked again after a failure.
+#: Seconds that a counter in the database may take, and seconds until the database is retried after a failure.
 PATIENCE: Final = 1.5
 PAUSE: Final = 5.0
-#: Counters that go to the database at once when it is back.
+#: The number of counters written to the database at once when it is back.
 _TOGETHER: Final = 100
 
 
@@ -41,7 +42,7 @@ class MemoryCounters:
         self._counters: dict[str, _Counter] = {}
 
     def hit(self, key: str, window: float, now: float, amount: int = 1) -> Counted:
-        """Adds ``amount`` to the counter of ``key`` in the window that ``now`` lies in."""
+        """Adds ``amount`` to the counter of ``key`` in the window that contains ``now``."""
         known = self._counters.pop(key, None)
         if known is None or known.ends <= now:
             known = _Counter(0, window, (now // window + 1) * window)
@@ -60,7 +61,7 @@ class MemoryCounters:
         return len(ended)
 
     def take(self, now: float) -> list[tuple[str, float, int]]:
-        """Key, window and count of the counters whose window has not ended; they are forgotten here."""
+        """Removes and returns key, window and count of the counters whose window has not ended."""
         taken, self._counters = self._counters, {}
         return [(key, counter.window, counter.count) for key, counter in taken.items() if counter.ends > now]
 
@@ -70,9 +71,9 @@ class LastingCounters:
 
     Args:
         shared: the counters in the database.
-        again: called before the database is asked again after a failure, e.g. to make a file that is gone. May raise
+        again: called before the database is retried after a failure, for example to create a missing file. May raise
             StoreError.
-        monotonic: seconds.
+        monotonic: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -95,11 +96,11 @@ class LastingCounters:
 
     @property
     def trouble(self) -> str:
-        """The reason why the counters are in memory; empty while they are in the database."""
+        """Reason why the counters are in memory; empty while they are in the database."""
         return self._why
 
     def failed(self, why: str) -> None:
-        """The database cannot be used at the moment."""
+        """Records that the database cannot be used at the moment."""
         if not self._why:
             self._log.error("rate_counters_in_memory", error=why)
         self._why = why
@@ -116,7 +117,7 @@ class LastingCounters:
                 counted = await self._shared.hit(key, window, now, amount)
         except TimeoutError:
             self._hangs = True
-            self.failed(f"the database did not count within {PATIENCE} s")
+            self.failed(f"the database did not answer within {PATIENCE} s")
         except StoreError as error:
             self._hangs = False
             self.failed(str(error))
@@ -140,13 +141,13 @@ class LastingCounters:
             return count
 
     async def close(self) -> None:
-        """Waits for counters that are on their way to the database, but not for a disk that hangs."""
+        """Waits for counters that are being written to the database, but not for a hanging disk."""
         under_way = [task for task in (self._returning, self._preparing) if task is not None and not task.done()]
         if under_way:
             await asyncio.wait(under_way, timeout=PATIENCE)
 
     async def _prepare(self) -> None:
-        # A file that hangs is not opened again: each attempt would keep one more thread.
+        # A hanging file is not opened again: each attempt would block one more thread.
         if self._again is None or (self._hangs and self._preparing is None):
             return
         if self._preparing is None:

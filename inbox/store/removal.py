@@ -1,8 +1,8 @@
-"""Removing a tenant, a domain or an account, in steps that each change a bounded number of rows.
+"""Removal of a tenant, a domain or an account, in steps that each change a bounded number of rows.
 
-What is to go is disabled first, so that no mail and no login reaches it while it is taken apart. Rows go before the
-blobs that they refer to: a removal that is interrupted leaves blobs that nothing refers to, which the sweeper finds,
-and never a row without its blob. Running it again goes on where it stopped.
+The object is disabled first, so that no mail and no login reaches it during the removal. Rows are removed before the
+blobs that they refer to: an interrupted removal leaves blobs that nothing refers to, which the sweeper finds, and never
+a row without its blob. Running it again continues where it stopped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from inbox.mail.tenancy import Account, Alias
 from inbox.store.ports import Accounts, Mailboxes, PluginState, Queue, Tenants
 from inbox.store.ports.hosting import Holdings, Hosting, Scope
 
-#: Called after each step with what it removed.
+#: Called after each step with the counts of what it removed.
 Progress = Callable[[Holdings], None]
 
 
@@ -50,18 +50,18 @@ class Stores(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What a removal removed; ``blobs`` is the number of files or objects."""
+    """Counts of removed objects; ``blobs`` is the number of files or S3 objects."""
 
     holdings: Holdings = field(default_factory=Holdings)
     blobs: int = 0
 
 
 class Removal:
-    """Takes apart what a scope names.
+    """Removes the object that a scope names.
 
     Args:
-        blobs: removes the blobs of mails that went, after their rows.
-        progress: hears of each step.
+        blobs: deletes the blobs of removed messages, after their rows.
+        progress: called after each step.
     """
 
     def __init__(self, stores: Stores, blobs: Deletes, progress: Progress = lambda _: None) -> None:
@@ -77,11 +77,11 @@ class Removal:
         self._removed = Removed()
 
     async def run(self, scope: Scope, *, purge: bool = False) -> Removed:
-        """Removes all of it. ``purge``: decision records of a tenant, too.
+        """Removes the object with all its data. ``purge``: the decision records of a tenant, too.
 
         Raises:
             NotFound: there is no such tenant, domain or account.
-            StoreError: the database or the blob store failed; what was not removed goes when it is run again.
+            StoreError: the database or the blob store failed; running it again removes the rest.
         """
         self._removed = Removed()
         await self._hosting.set_active(scope, False)
@@ -100,7 +100,7 @@ class Removal:
     async def _remove_tenant(self, tenant: str, purge: bool) -> None:
         domains = [domain.fqdn for domain in await self._tenants.domains(tenant)]
         for fqdn in domains:
-            # Nobody adds an account or an alias to a domain that is disabled.
+            # Accounts and aliases cannot be added to a disabled domain.
             await self._hosting.set_active(Scope(tenant, fqdn), False)
         await self._remove_aliases(tenant, await self._accounts.aliases(tenant))
         for account in await self._accounts.all(tenant):
@@ -139,7 +139,7 @@ class Removal:
             try:
                 gone = await self._hosting.remove_alias(tenant, address)
             except NotFound:
-                continue  # It led to another one of these, and went with that.
+                continue  # It pointed to another one of these, and was removed with that.
             self._note(Holdings(aliases=len(gone)))
 
     async def _remove_account(self, tenant: str, address: str) -> None:
@@ -153,8 +153,8 @@ class Removal:
         self._note(Holdings(accounts=1, mailboxes=mailboxes))
 
     async def _forget_jobs(self, scope: Scope) -> None:
-        """Removes mail that is on its way out: what was sent from a domain must not leave without its signature, and an
-        account that is removed may have been sending spam."""
+        """Removes outgoing mail from the queue: mail from a domain must not leave without its signature, and a removed
+        account may have been sending spam."""
         while count := await self._queue.forget(scope):
             self._note(Holdings(jobs=count))
 
@@ -180,7 +180,7 @@ class Removal:
 
 
 async def change_postmaster(stores: Stores, tenant: str, change: Callable[[str], str | None]) -> None:
-    """Sets the ``postmaster`` of all domains of a tenant to what ``change`` makes of it."""
+    """Sets the ``postmaster`` of each domain of a tenant to the result of ``change``."""
     for domain in await stores.tenants.domains(tenant):
         before = domain.overrides.postmaster
         after = change(before) if before is not None else None
@@ -190,5 +190,5 @@ async def change_postmaster(stores: Stores, tenant: str, change: Callable[[str],
 
 
 def is_in(address: str, fqdn: str) -> bool:
-    """Whether an address (``Address.key``) is of a domain."""
+    """Whether an address (``Address.key``) belongs to a domain."""
     return address.rpartition("@")[2] == fqdn

@@ -1,7 +1,7 @@
-"""Renaming an account or a domain, in steps that each move a bounded number of addresses.
+"""Renaming of an account or a domain, in steps that each move a bounded number of addresses.
 
-The new name of a domain is hosted from the beginning and disabled until all addresses are there; so is the old one,
-unless its addresses stay as aliases. Meanwhile senders are asked to come again, and no mail is refused for good.
+The new name of a domain is hosted from the start and disabled until all addresses are moved; so is the old one, unless
+its addresses stay as aliases. In the meantime mail is refused temporarily, never permanently.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from inbox.store.removal import Stores, change_postmaster, is_in
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """What a renaming did. ``keys``: signing keys and reports of the old name that were removed."""
+    """The result of a renaming. ``keys``: signing keys and reports of the old name that were removed."""
 
     addresses: int = 0
     keys: int = 0
@@ -28,15 +28,15 @@ async def rename_domain(
     stores: Stores, tenant: str, fqdn: str, to: str, *, keep_alias: bool, progress: Callable[[int], None]
 ) -> Renamed:
     """Moves all addresses of ``fqdn`` to ``to``. With ``keep_alias`` each old address stays as an alias of the new one,
-    and the old name stays hosted; else it is removed.
+    and the old name stays hosted; otherwise it is removed.
 
-    The override fields go with the domain, but not its signing key, whose DNS record names the old domain. When this
-    was interrupted, running it again goes on.
+    The override fields move with the domain, but not its signing key, whose DNS record names the old domain. Running it
+    again continues an interrupted renaming.
 
     Raises:
         NotFound: the tenant does not host ``fqdn``.
-        AlreadyExists: ``to`` is hosted already, unless it is disabled, this tenant's, and so where an interrupted
-            renaming stopped; or it has one of the addresses.
+        AlreadyExists: ``to`` is hosted already, unless it is this tenant's and disabled, as an interrupted renaming
+            leaves it; or it has one of the addresses.
     """
     hosting = stores.hosting
     old, new = await check_domain(stores, tenant, fqdn, to)
@@ -63,7 +63,7 @@ async def rename_domain(
 
 
 async def check_domain(stores: Stores, tenant: str, fqdn: str, to: str) -> tuple[HostedDomain, HostedDomain | None]:
-    """The domain, and the one that it is to become, if there is one already. Changes nothing.
+    """Returns the domain, and the one of the new name if it exists already. Changes nothing.
 
     Raises:
         NotFound, AlreadyExists: as :func:`rename_domain`, before it changes anything.
@@ -80,7 +80,8 @@ async def check_domain(stores: Stores, tenant: str, fqdn: str, to: str) -> tuple
 
 
 async def rename_account(stores: Stores, tenant: str, address: str, to: str, *, keep_alias: bool) -> None:
-    """As ``Hosting.rename_account``; domains whose postmaster the account is follow it."""
+    """Works like ``Hosting.rename_account``, and changes the postmaster of domains from the old address to the new
+    one."""
     await stores.hosting.rename_account(tenant, address, to, keep_alias=keep_alias)
     await change_postmaster(stores, tenant, lambda at: to if at == address else at)
 

@@ -1,8 +1,8 @@
-"""Room on the disk: mail is refused before a disk is full, and a reserve lets users make room.
+"""Disk space management: refuses mail before a disk is full, and keeps a reserve with which users can free space.
 
-A full disk must not keep anybody from logging in and deleting mail. So two parts of a disk are not for mail: a floor
-below which no mail is accepted, and a file that only takes room, the reserve, which is removed when something else has
-filled the disk to the last octet. Logins, flag changes and deletions then have its room.
+A full disk must not keep users from logging in and deleting mail. So two parts of a disk are not for mail: a floor of
+free space below which no mail is accepted, and a file that only occupies space, the reserve, which is removed when
+something else has filled the disk to the last octet. Logins, flag changes and deletions then use its space.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import structlog
 
 from inbox.base.errors import StorageFull
 
-#: Octets of the floor, and of the reserve: about ten steps of a long job with their write-ahead log.
+#: Octets of the floor, and of the reserve: enough for about ten steps of a long job with their write-ahead log.
 RESERVE_OCTETS: Final = 8 * 1024 * 1024
-#: On a small disk each of them is this share of the whole.
+#: On a small disk each of them is this share of its size.
 _SHARE: Final = 16
 #: The name of the reserve in the data folder.
 RESERVE: Final = "reserve"
@@ -28,10 +28,10 @@ _CHUNK: Final = 1 << 20
 
 
 class Room:
-    """The room of one folder.
+    """The disk space of one folder's file system.
 
     Args:
-        folder: need not exist before the methods are called.
+        folder: must exist only when a method is called.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,21 +40,21 @@ class Room:
         self._log = structlog.get_logger("inbox.store")
 
     def check(self, octets: int = 0) -> None:
-        """Returns if ``octets`` of new mail, of its rows or of records may be written.
+        """Returns if ``octets`` of new mail, rows or records may be written.
 
         Raises:
-            StorageFull: what is free is left to logins, flag changes and deletions.
+            StorageFull: the remaining space is reserved for logins, flag changes and deletions.
         """
         free, floor = self._free()
         if free - octets >= 2 * floor:
-            return  # The hot path of every delivery: whether the reserve is there makes no difference.
-        # While the reserve is given away, more must be free: what is free may be the reserve.
+            return  # The hot path of every delivery: whether the reserve exists makes no difference.
+        # While the reserve is released, more must be free, because the free space may be the reserve's.
         needed = floor if self._reserve.exists() else 2 * floor
         if free - octets < needed:
-            raise StorageFull(f"no room at {self._folder}: {free >> 10} KiB free, {needed >> 10} KiB are not for mail")
+            raise StorageFull(f"no room at {self._folder}: {free >> 10} KiB free, {needed >> 10} KiB are reserved")
 
     def keep(self) -> bool:
-        """Makes the reserve if there is none and there is room for it; returns whether it is there."""
+        """Creates the reserve if it is missing and there is space for it; returns whether it exists."""
         if self._reserve.exists():
             return True
         free, floor = self._free()
@@ -72,7 +72,7 @@ class Room:
         return True
 
     def release(self) -> bool:
-        """Gives the reserve's room away; returns whether there was a reserve."""
+        """Releases the reserve; returns whether there was one."""
         try:
             self._reserve.unlink()
         except FileNotFoundError:
@@ -84,12 +84,13 @@ class Room:
         return True
 
     def is_full(self) -> bool:
-        """Whether hardly anything can be written."""
+        """Whether almost nothing can be written."""
         free, floor = self._free()
         return free < floor // 4
 
     def _free(self) -> tuple[int, int]:
-        """What is free, and the floor; a folder that cannot be asked has room: whoever writes hears what is wrong."""
+        """Returns the free space and the floor. If they cannot be determined there is room: the write itself will
+        report the error."""
         try:
             found = os.statvfs(self._folder)
         except OSError:
@@ -99,7 +100,7 @@ class Room:
 
 
 def _fill(path: Path, octets: int) -> None:
-    # Octets of chance: a file system that compresses, or leaves zeros out, must take the room, too.
+    # Random octets: a file system that compresses, or omits zeros, must allocate the space, too.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(descriptor, 0, max(1, octets))

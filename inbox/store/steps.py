@@ -1,10 +1,10 @@
-"""Long jobs in steps: each step is a small transaction, and other work gets the writer between two of them.
+"""Long jobs in steps: each step is a small transaction, and other work can use the writer between two steps.
 
-A database has one writer. A transaction that changes 500,000 rows keeps every delivery of every tenant waiting until it
-ends, and makes the write-ahead log as large as everything that it changed. So whatever may touch many rows is cut into
-steps that take about :data:`STEP_SECONDS` each, and after a step a job pauses for as long as the step took: half of the
-writer's time, and of the process's, is left to others. A process that ends between two steps leaves a consistent
-database in which a part of the job is done.
+A database has one writer. A transaction that changes 500,000 rows makes every delivery of every tenant wait until it
+ends, and makes the write-ahead log as large as all its changes. So work that may touch many rows is split into steps of
+about :data:`STEP_SECONDS` each, and after a step a job pauses for as long as the step took: half of the time of the
+writer and of the process is left to others. A process that ends between two steps leaves a consistent database in which
+part of the job is done.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ Connection = TypeVar("Connection")
 #: Seconds of the writer's time that one step should take, without its commit: several steps of different jobs, and
 #: their commits, must fit into the 100 ms that a delivery may wait.
 STEP_SECONDS: Final = 0.005
-#: Seconds that no pause exceeds.
+#: The longest pause, in seconds.
 LONGEST_PAUSE: Final = 0.05
-#: Seconds that the note of a step may be ahead of the clock. One that is further ahead was made by a clock that was set
-#: back since: its job is taken for abandoned.
+#: Seconds by which the record of a step may be ahead of the clock. A record further ahead was made by a clock that was
+#: set back since: its job is treated as abandoned.
 AHEAD_SECONDS: Final = 86_400.0
-#: Seconds that a waiting row's beginning may be ahead of the clock before that clock is taken for set back.
+#: Seconds by which the start of a waiting row may be ahead of the clock before the clock is assumed to be set back.
 CLOCK_SET_BACK_SECONDS: Final = 300.0
-#: Rows of a job's first step, before it is known what a row costs.
+#: Rows of a job's first step, before the cost of a row is known.
 FIRST_ROWS: Final = 100
-#: Rows that every step takes, however slow they are: a job must end.
+#: The minimum number of rows of a step, however slow they are: a job must end.
 LEAST_ROWS: Final = 10
-#: Rows that no step exceeds, however fast they are: they share a modseq, and are in memory together.
+#: The maximum number of rows of a step, however fast they are: they share a modseq, and are in memory together.
 MOST_ROWS: Final = 1000
 
 
 class Pace:
-    """How many rows the next step of a job takes, from what the last one cost.
+    """Chooses the number of rows of a job's next step from the cost of the last one.
 
     Args:
-        seconds: how long a step should take.
-        clock: monotonic seconds.
+        seconds: the target duration of a step.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(self, seconds: float = STEP_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
@@ -52,14 +52,14 @@ class Pace:
         self.pause = 0.0
 
     def took(self, rows: int, seconds: float) -> None:
-        """Notes that a step of ``rows`` rows took ``seconds``."""
+        """Records that a step of ``rows`` rows took ``seconds``."""
         self.pause = min(seconds, LONGEST_PAUSE)
-        # At most twice as many: the next rows may be dearer than the last ones.
+        # At most twice as many: the next rows may cost more than the last ones.
         fitting = int(rows * self._seconds / seconds) if seconds > 0 else MOST_ROWS
         self.rows = max(LEAST_ROWS, min(fitting, 2 * self.rows, MOST_ROWS))
 
     def timed(self, rows: int, work: Callable[[Connection], Result]) -> Callable[[Connection], Result]:
-        """``work``, which changes about ``rows`` rows, and notes how long it takes."""
+        """Wraps ``work``, which changes about ``rows`` rows, to record its duration."""
 
         def run(connection: Connection) -> Result:
             began = self._clock()
@@ -75,7 +75,7 @@ async def in_slices(
 ) -> AsyncIterator[Result]:
     """Runs ``step`` on slices of ``items``, in their order, and yields each result once it is durable.
 
-    Whoever stops iterating leaves the rest undone. What ``step`` raises ends the job; the steps before it stay.
+    If the caller stops iterating, the rest is not done. An exception of ``step`` ends the job; earlier steps stay.
     """
     place = 0
     while place < len(items):
@@ -87,9 +87,9 @@ async def in_slices(
 
 
 async def until_done(pace: Pace, step: Callable[[int], Awaitable[int]]) -> int:
-    """Runs ``step``, which changes at most as many rows as it is given and returns how many, until nothing is left.
+    """Runs ``step``, which changes at most the given number of rows and returns how many, until nothing is left.
 
-    Returns the sum. What ``step`` raises ends the job; the steps before it stay.
+    Returns the sum. An exception of ``step`` ends the job; earlier steps stay.
     """
     total = 0
     while True:

@@ -1,13 +1,13 @@
-"""The sweeper: puts blobs that no message refers to aside, and deletes them a week later.
+"""Sweeper: moves blobs that no message refers to aside, and deletes them a week later.
 
 Accepting a message writes its blob first and the database second. A crash between the two, a refused transaction and a
-message that was removed leave a blob that nobody will ask for: an orphan. A young one may belong to a transaction that
-is still to come, so only what is older than the grace time is touched.
+removed message leave a blob that nothing refers to: an orphan. A young one may belong to a pending transaction, so only
+blobs older than the grace time are touched.
 
-A wrong, empty or older database makes orphans of blobs that are needed. So the sweeper runs only while database and
-blob store are known to be a pair, never with a database without tenants, and stops with an alarm when more orphans
-than usual turn up that no removal explains. What it moves aside keeps its key behind ``orphan/``; it is put back as
-soon as a message refers to it again, and the database is asked once more before it is deleted.
+With a wrong, empty or older database, needed blobs look like orphans. So the sweeper runs only while database and blob
+store are known to be a pair, never with a database without tenants, and stops with an alarm if there are more orphans
+than usual that no removal explains. A blob that was moved aside keeps its key behind ``orphan/``; it is moved back as
+soon as a message refers to it again, and the database is queried once more before it is deleted.
 """
 
 from __future__ import annotations
@@ -25,40 +25,40 @@ from inbox.store.ports import Blobs, Database
 
 #: Seconds that a blob may wait for its message: far longer than any transaction, or the transfer of a large message.
 GRACE_SECONDS: Final = 24 * 3600.0
-#: Seconds that an orphan is kept aside.
+#: Seconds for which an orphan is kept aside.
 KEEP_SECONDS: Final = 7 * 24 * 3600.0
-#: Seconds after which an unfinished file has no writer any more.
+#: Seconds after which the writer of an unfinished file is assumed to be dead.
 UNFINISHED_SECONDS: Final = 3600.0
-#: Seconds for which a record of a released blob is kept if its blob never turns up.
+#: Seconds for which the record of a released blob is kept if its blob is never found.
 RELEASED_SECONDS: Final = 90 * 24 * 3600.0
-#: Keys about which the database is asked at once.
+#: Keys in one query to the database.
 PAGE: Final = 500
-#: Keys that are moved or deleted between two questions to the database and to both copies of the identity.
+#: Keys that are moved or deleted between two checks of the database and of both copies of the identity.
 STEP: Final = 100
-#: Blobs that one run puts aside; the next run goes on. An operator's run is meant to end it.
+#: The maximum number of blobs that one run moves aside; the next run continues. An operator's run should need only one.
 MOST_MOVED: Final = 10_000
 MOST_MOVED_DELIBERATELY: Final = 1_000_000
-#: Orphans without an explanation beyond which a run is stopped: a number, or a share of all blobs if that is more.
+#: Unexplained orphans above which a run is stopped: a number, or a share of all blobs if that is more.
 FEW: Final = 50
 SHARE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What one run found and did.
+    """The results of one run.
 
     Attributes:
-        seen: blobs that were looked at.
-        orphans: those that no message refers to and that are older than the grace time.
-        unexplained: those of them whose message this database never removed, and that did not come with a
-            message that it had already.
-        moved: orphans that were put aside.
-        restored: blobs that were put back, because a message refers to them.
-        removed: orphans that were deleted for good, after they had been aside long enough.
-        unfinished: files of writers that died, removed.
+        seen: blobs that were examined.
+        orphans: blobs that no message refers to and that are older than the grace time.
+        unexplained: orphans whose message this database never removed, and that were not the new blob of a message that
+            it had already.
+        moved: orphans that were moved aside.
+        restored: blobs that were moved back because a message refers to them.
+        removed: orphans that were deleted after they had been aside long enough.
+        unfinished: files of dead writers that were removed.
         failed: blobs that could not be moved or removed; the next run tries again.
-        waiting: orphans that are aside now.
-        alarm: why nothing was put aside, for the operator; empty if all is well.
+        waiting: orphans that are now aside.
+        alarm: why nothing was moved aside, for the operator; empty if all is well.
     """
 
     seen: int = 0
@@ -73,19 +73,19 @@ class Swept:
     alarm: str = ""
 
 
-NO_TENANTS: Final = "the database has no tenants: is it the right one? Nothing was swept"
+NO_TENANTS: Final = "the database has no tenants: check that it is the right one; nothing was swept"
 
-#: Called with a number of blobs that were dealt with.
+#: Called with the number of blobs that were processed.
 Progress = Callable[[int], object]
 
 
 class Sweeper:
-    """Looks through all blobs under ``prefix``.
+    """Examines all blobs under ``prefix``.
 
     Args:
-        verify: raises StoreError unless database and blob store are known to be a pair right now.
-        grace: seconds; blobs written later than that long ago are left alone.
-        keep: seconds that an orphan is kept aside.
+        verify: raises StoreError unless database and blob store are known to be a pair now.
+        grace: seconds; blobs written within this time are left alone.
+        keep: seconds for which an orphan is kept aside.
     """
 
     def __init__(
@@ -111,17 +111,17 @@ class Sweeper:
     async def sweep(
         self, *, deliberate: bool = False, dry_run: bool = False, progress: Progress = lambda _steps: None
     ) -> Swept:
-        """One run.
+        """Runs the sweeper once.
 
         Args:
-            deliberate: an operator wants it however many orphans there are.
+            deliberate: run on behalf of an operator, however many orphans there are.
             dry_run: only count.
-            progress: is called with the number of blobs that were looked at, moved or removed.
+            progress: called with the number of blobs that were examined, moved or removed.
 
         Raises:
-            WrongStore: database and blob store are no pair.
-            StoreUnavailable: the blobs cannot be listed, or the database cannot say what is in use. What was not
-                looked at stays.
+            WrongStore: database and blob store are not a pair.
+            StoreUnavailable: the blobs cannot be listed, or the database cannot be queried. Blobs that were not
+                examined stay.
         """
         await self._verify()
         if not await self._database.tenants.all():
@@ -170,7 +170,7 @@ class Sweeper:
         return Swept(seen=seen, orphans=count, unexplained=unexplained), orphans
 
     async def _any(self) -> bool:
-        """Whether there are blobs at all: a new installation is no reason for an alarm."""
+        """Whether there are any blobs: a new installation must not raise an alarm."""
         for prefix in (self._prefix, ORPHANS):
             async for _ in self._blobs.keys(prefix):
                 return True
@@ -185,7 +185,7 @@ class Sweeper:
     # -- putting aside ---------------------------------------------------------------------------------------------
 
     async def _move_aside(self, keys: Sequence[str], progress: Progress) -> tuple[int, int]:
-        """Returns how many were moved, and how many should have been."""
+        """Moves blobs aside. Returns how many were moved, and how many should have been."""
         await self._verify()
         moved: list[str] = []
         failed = 0
@@ -196,7 +196,7 @@ class Sweeper:
         return len(moved), failed
 
     async def _sweep_aside(self, dry_run: bool, progress: Progress) -> Swept:
-        """Puts orphans back that a message refers to, and deletes those that were aside long enough."""
+        """Moves orphans back that a message refers to, and deletes those that were aside long enough."""
         done = Swept()
         page: list[tuple[str, float]] = []
         async for key, moved in self._blobs.keys(ORPHANS + self._prefix):
@@ -237,7 +237,7 @@ class Sweeper:
         )
 
     async def _try(self, event: str, key: str, work: Awaitable[None], done: list[str]) -> bool:
-        """True if there is nothing left to do: another instance's sweeper may have been faster."""
+        """Returns True if nothing is left to do: another instance's sweeper may have been faster."""
         try:
             await work
         except NotFound:
@@ -251,15 +251,15 @@ class Sweeper:
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """The orphans that wait: how many (at most the limit that was asked for), and when the first was put aside, in
-    seconds since the epoch (0: none)."""
+    """Orphans that are aside: how many (at most the requested limit), and when the first was moved there, in seconds
+    since the epoch (0: none)."""
 
     count: int = 0
     since: float = 0.0
 
 
 async def count_aside(blobs: Blobs, limit: int) -> Aside:
-    """Counts the orphans that wait, for the operator. Raises StoreUnavailable."""
+    """Counts the orphans that are aside, for the operator. Raises StoreUnavailable."""
     count, since = 0, 0.0
     async for _, moved in blobs.keys(ORPHANS):
         count += 1
@@ -271,7 +271,8 @@ async def count_aside(blobs: Blobs, limit: int) -> Aside:
 
 def _alarm(found: Swept, most: int) -> str:
     return (
-        f"{found.unexplained} of {found.seen} blobs belong to no message although none of the removed messages had "
-        f"them, and at most {most} are put aside without being asked. Is this the right database, or an older copy? "
-        "If it is not the right one, put that back: nothing was moved. If it is: inbox storage sweep --yes"
+        f"{found.unexplained} of {found.seen} blobs belong to no message, and this database has no record of removing "
+        f"their messages; without confirmation at most {most} are moved aside. Check that this is the right database, "
+        "and not an older copy. If it is wrong, restore the right one: nothing was moved. If it is right: "
+        "inbox storage sweep --yes"
     )

@@ -1,9 +1,9 @@
 """Choose which due jobs a worker leases next: tenants take turns, and within a tenant its lanes.
 
 A lane is a domain and a class of one tenant. The database keeps due jobs sorted by tenant, lane, priority and time, so
-a skip from one tenant or lane to the next is one look at an index, however many jobs each of them has: a million jobs
-for one domain delay neither another tenant's job nor one for another domain. The choice is a generator without I/O;
-both backends answer its questions.
+skipping from one tenant or lane to the next is one index lookup, however many jobs each of them has: a million jobs for
+one domain delay neither another tenant's job nor one for another domain. The choice is a generator without I/O; both
+backends answer its questions.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Final, NamedTuple
 
 from inbox.store.ports.queue import Job, QueuedJob
 
-#: Tenants that one call serves; the next call goes on behind the last of them.
+#: The maximum number of tenants that one call serves; the next call continues after the last of them.
 TENANTS: Final = 64
-#: Looks at one tenant's jobs in one call.
+#: The maximum number of lookups of one tenant's jobs in one call.
 PROBES: Final = 16
 LANES: Final = 1 << 62
 
 
 class Turn(NamedTuple):
-    """A job that is due."""
+    """A due job."""
 
     tenant: str
     lane: int
@@ -35,7 +35,7 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NextTenant:
-    """Asks for one job of the first tenant behind ``after``, by id."""
+    """Asks for one job of the first tenant after ``after``, by id."""
 
     after: str
 
@@ -54,24 +54,26 @@ Choice = Generator[Probe, list[Turn], list[Turn]]
 
 
 def lane_of(domain: str, job_class: str) -> int:
-    """A number that domain and class always have: lanes are spread evenly, so that a random one is a fair beginning."""
+    """Returns the constant number of a domain and class: lanes are spread evenly, so that a random one is a fair
+    start."""
     digest = hashlib.blake2b(f"{job_class} {domain}".encode("utf-8", "replace"), digest_size=8).digest()
     return int.from_bytes(digest) % LANES
 
 
 def first_due(job: Job) -> tuple[bool, float]:
-    """Whether a new job is due at once, and since when, or when it will be: at the latest when it expires."""
+    """Returns whether a new job is due at once, and since when, or when it will be due: at the latest when it
+    expires."""
     if job.not_before <= job.created_at:
         return True, job.created_at
     return False, min(job.not_before, max(job.expires_at, job.created_at))
 
 
 def choose(limit: int, after: str, lane: int) -> Choice:
-    """Up to ``limit`` jobs.
+    """Chooses up to ``limit`` jobs.
 
     Args:
         after: the tenant that was served last.
-        lane: where to begin within each tenant, below ``LANES``.
+        lane: where to start within each tenant, below ``LANES``.
     """
     tenants = yield from _tenants(min(limit, TENANTS), after)
     if not tenants:
@@ -84,12 +86,12 @@ def choose(limit: int, after: str, lane: int) -> Choice:
 
 
 def last_tenant(chosen: Sequence[Turn]) -> str:
-    """The tenant behind which the next call goes on: every tenant has a job in the first round."""
+    """Returns the tenant after which the next call continues: every tenant has a job in the first round."""
     return chosen[len({turn.tenant for turn in chosen}) - 1].tenant
 
 
 def in_order(chosen: Sequence[Turn], taken: Iterable[QueuedJob]) -> list[QueuedJob]:
-    """What was leased of the jobs that were chosen, in their order."""
+    """Returns the leased ones of the chosen jobs, in their order."""
     place = {turn.job: number for number, turn in enumerate(chosen)}
     return sorted(taken, key=lambda job: place[job.job.id])
 
@@ -129,5 +131,5 @@ def _of_tenant(tenant: str, share: int, first: int) -> Generator[Probe, list[Tur
 
 
 def _taking_turns(groups: Iterable[list[Turn]]) -> list[Turn]:
-    """The first of each, then the second of each, and so on."""
+    """Yields the first of each group, then the second of each, and so on."""
     return [turn for turn in chain.from_iterable(zip_longest(*groups)) if turn is not None]

@@ -128,7 +128,7 @@ def test_an_empty_database_is_refused_and_no_mail_is_lost(make: Make) -> None:
     told = refusal(server)
     assert "incoming belongs to the installation" in told
     assert "has no id: it is new, or another database" in told
-    assert "Put the right database back and start again" in told
+    assert "Restore the right database and start again" in told
     # Tenants that somebody makes in it change nothing, and an operator cannot sweep by mistake either.
     server.populate()
     assert "has no id" in refusal(server)

@@ -1,1 +1,1 @@
-"""Blob stores behind the port ``inbox.store.ports.Blobs``: a local directory, and S3."""
+"""Blob stores, implementations of the port ``inbox.store.ports.Blobs``: a local directory, and S3."""

@@ -1,9 +1,9 @@
-"""Making blobs durable as files: what blocks, for a thread or a process of its own.
+"""Durable writes of blobs as files: the blocking part, run in a separate thread or process.
 
-A file is written into the folder of unfinished files, fsynced, renamed to its place, and the folder of its place is
-fsynced. A reader so sees a whole blob or none, also after a power cut.
+A file is written into the folder of unfinished files, fsynced, renamed to its final path, and the folder of that path
+is fsynced. So a reader sees a complete blob or none, even after a power cut.
 
-Folders are never removed: a writer elsewhere may be about to use one.
+Folders are never removed: another writer may be about to use one.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Final, Protocol
 from inbox.base.errors import NotFound, StorageFull, StoreError, StoreUnavailable
 from inbox.store.blobs.keys import IDENTITY, UNFINISHED
 
-#: Blobs that are open at once; many systems start programs with 1024 descriptors, and a batch may be larger.
+#: Blobs open at once; many systems limit programs to 1024 descriptors, and a batch may be larger.
 OPEN: Final = 256
-#: Folders known to be durable that are remembered; the set is emptied when it is full.
+#: The maximum number of folders in the cache of durable folders; a full cache is cleared.
 FOLDERS_REMEMBERED: Final = 100_000
 
-#: Octets of the identity file that are compared; it has about a hundred.
+#: Octets of the identity file that are compared; the file has about a hundred.
 IDENTITY_OCTETS: Final = 4096
 _NO_FILE: Final = (-1, -1)
 _NOT_SEEN: Final = (-2, -2)
@@ -34,13 +34,13 @@ _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOL
 
 
 class Chunks(Protocol):
-    """Bytes that come in pieces."""
+    """Bytes that are read in chunks."""
 
     def chunks(self) -> Iterator[bytes]: ...
 
 
 class Piece:
-    """One blob that is to be written: its folder, its path, its bytes, and what went wrong."""
+    """One blob to write: its folder, its path, its bytes, and the error of a failed write."""
 
     __slots__ = ("content", "error", "fd", "folder", "place", "unfinished")
 
@@ -53,7 +53,8 @@ class Piece:
         self.unfinished = ""
 
     def give_up(self) -> None:
-        """Leaves nothing behind, or what the sweeper will find: its error is told, and the others' work goes on."""
+        """Cleans up after a failed write; the sweeper removes what cannot be cleaned up here. Errors are suppressed
+        because the write's own error is reported, and the other blobs of the batch go on."""
         fd, self.fd = self.fd, -1
         with contextlib.suppress(OSError):
             if fd >= 0:
@@ -68,7 +69,7 @@ class Files:
 
     Args:
         root: an absolute path.
-        identity: what the identity file says (:attr:`identity`), if that is known: nothing else is taken then.
+        identity: the expected content of the identity file (:attr:`identity`), if known: any other content is rejected.
     """
 
     def __init__(self, root: str, identity: bytes = b"") -> None:
@@ -77,17 +78,18 @@ class Files:
         self._durable: set[str] = set()
         self._number = 0
         self._name = threading.Lock()
-        # Names of two processes differ by this; a name that is taken all the same is an error, never a mix-up.
+        # Distinguishes the file names of two processes; if a name exists nevertheless the write fails, so files are
+        # never mixed up.
         self._prefix = f"{self.unfinished}/{os.getpid():x}-{os.urandom(6).hex()}-"
         self._identity_file = f"{root}/{IDENTITY}"
         self._identity = _NOT_SEEN if identity else _NO_FILE
         self._identity_text = identity
 
     def write(self, batch: Sequence[Piece]) -> None:
-        """Writes all of it, step by step for all at once; what fails gets its ``error``.
+        """Writes a batch, each step for all blobs at once; a blob that fails gets its ``error``.
 
-        The disk is told of all files before the first is waited for, so that the waits overlap. A blob that fails
-        fails alone, a folder that fails takes its blobs with it.
+        Writeback of all files is started before the first fsync, so that the waits overlap. A failing blob fails alone;
+        a failing folder fails all its blobs.
         """
         try:
             self.check_root()
@@ -101,47 +103,48 @@ class Files:
             self._write_some(batch[start : start + OPEN])
 
     def check_root(self) -> None:
-        """Returns if the directory is still the one that blobs were written to before.
+        """Returns if the directory is still the one to which earlier blobs were written.
 
-        The file with the installation's identity shows it. While the disk is not mounted its mount point is an empty
-        folder, in which everything else would work. A directory that never had that file belongs to no installation
+        The file with the installation's identity proves it. While the disk is not mounted its mount point is an empty
+        folder, in which writes would succeed. A directory that never had that file does not belong to an installation
         (yet) and is not checked.
 
         Raises:
-            StoreUnavailable: the file is gone, or says something else.
-            OSError: it cannot be read.
+            StoreUnavailable: the file is missing, or has other content.
+            OSError: the file cannot be read.
         """
         try:
             found = os.stat(self._identity_file)  # noqa: PTH116 - the hot path of every delivery
         except ABSENT:
             if self._identity == _NO_FILE:
                 return
-            why = f"{self._identity_file} is gone: is the disk mounted? Put the same folder back, or restart"
+            why = f"{self._identity_file} is missing: is the disk mounted? Restore the same folder, or restart inbox"
             raise StoreUnavailable(why) from None
         if (found.st_dev, found.st_ino) == self._identity:
             return
         with open(self._identity_file, "rb") as file:  # noqa: PTH123
             text = file.read(IDENTITY_OCTETS)
         if self._identity != _NO_FILE and text != self._identity_text:
-            why = f"{self.root} was replaced by another blob store: put the same folder back, or restart"
+            why = f"{self.root} was replaced by another blob store: restore the same folder, or restart inbox"
             raise StoreUnavailable(why)
         self._identity, self._identity_text = (found.st_dev, found.st_ino), text
 
     @property
     def identity(self) -> bytes:
-        """What the identity file says; empty until one was seen."""
+        """The content of the identity file; empty until it was read."""
         return self._identity_text
 
     def remember_root(self) -> None:
-        """Learns which blob store this is before anything can happen to it. The first batch tells of an error."""
+        """Records the identity of this blob store before it can be replaced. Errors are ignored: the first batch
+        reports them."""
         with contextlib.suppress(OSError, StoreError):
             self.check_root()
 
     def create(self, piece: Piece) -> bool:
-        """Writes one blob, durable, unless there is one; returns whether it did.
+        """Writes one blob durably unless it exists; returns whether it was written.
 
         Raises:
-            StorageFull, StoreUnavailable: it did not.
+            StorageFull, StoreUnavailable: it was not written.
         """
         self._step([piece], self._write)
         self._step([piece], _sync)
@@ -160,12 +163,12 @@ class Files:
         return True
 
     def move(self, source: tuple[str, str], target: tuple[str, str]) -> None:
-        """Renames a blob, durable, and gives it the current time; both are folder and path.
+        """Renames a blob durably and sets its time to now; both arguments are folder and path.
 
         Raises:
-            OSError: the blob is not there, or the disk failed.
+            OSError: the blob does not exist, or the disk failed.
         """
-        # The time comes first: a blob that was only half-way moved is young, and nobody removes it.
+        # The time is set first: a blob whose move was interrupted is young, so the sweeper does not remove it.
         os.utime(source[1])
         if target[0] not in self._durable:
             self.make_folder(target[0])
@@ -203,7 +206,7 @@ class Files:
                 step(piece)
             except OSError as error:
                 piece.error = translated(error, piece.place, StoreUnavailable)
-            except Exception as error:  # noqa: BLE001 - a content that cannot be read: its caller gets the error
+            except Exception as error:  # noqa: BLE001 - for unreadable content the caller gets the error
                 piece.error = error
             if piece.error is not None:
                 piece.give_up()
@@ -221,16 +224,16 @@ class Files:
     def _rename(self, piece: Piece) -> None:
         try:
             os.rename(piece.unfinished, piece.place)  # noqa: PTH104 - the hot path of every delivery: no Path objects
-        except FileNotFoundError:  # Somebody tidied the empty folder away.
+        except FileNotFoundError:  # Another program removed the empty folder.
             self._durable.clear()
             self.make_folder(piece.folder)
             os.rename(piece.unfinished, piece.place)  # noqa: PTH104
 
     def make_folder(self, folder: str) -> None:
-        """Makes ``folder`` and the folders above it, and fsyncs them from below to the root.
+        """Creates ``folder`` and the folders above it, and fsyncs them upwards to the root.
 
-        They are fsynced even when they are there already: another thread or process may have made them a moment
-        ago, and not yet come to its own fsync.
+        They are fsynced even if they exist already: another thread or process may have just created them without having
+        fsynced them yet.
         """
         _make_folders(folder)
         step = folder
@@ -248,7 +251,8 @@ class Files:
 
 
 def translated(error: OSError, path: str, absent: type[StoreError] = NotFound) -> StoreError:
-    """Our error for the system's, with the system's as its cause; ``absent`` if something on the path is not there."""
+    """Translates an error of the system, which becomes the cause; ``absent`` is the class if a part of the path does
+    not exist."""
     translated: StoreError
     if isinstance(error, ABSENT):
         translated = absent(f"no blob at {path}: {error}")
@@ -268,13 +272,14 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def _link(source: str, target: str) -> None:
-    """Gives a whole file its name, unless that is taken. Raises FileExistsError, OSError."""
+    """Gives a complete file its name, unless that exists. Raises FileExistsError, OSError."""
     try:
         os.link(source, target)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        # A file system without hard links: a crash at this point leaves a file that is not whole, and says so.
+        # A file system without hard links: a crash at this point leaves an incomplete file, which is detected when it
+        # is read.
         fd = os.open(target, _WRITE, 0o600)
         try:
             with open(source, "rb") as file:  # noqa: PTH123
@@ -285,19 +290,20 @@ def _link(source: str, target: str) -> None:
 
 
 def _start(piece: Piece) -> None:
-    """Tells the kernel to begin writing: its advice that the pages are not needed does that, and waits for nothing."""
+    """Starts writeback in the kernel without waiting: advising that the pages are not needed does that."""
     os.posix_fadvise(piece.fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _sync(piece: Piece) -> None:
     os.fsync(piece.fd)
-    # Closed at once: a batch must not hold more descriptors than it has blobs in this step.
+    # Closed immediately: a batch must not hold more descriptors than it has blobs in this step.
     fd, piece.fd = piece.fd, -1
     os.close(fd)
 
 
 def _make_folders(folder: str) -> None:
-    """Makes ``folder`` and what is missing above it, for the owner only: ``makedirs`` opens the upper ones to all."""
+    """Creates ``folder`` and missing folders above it, accessible only to the owner: ``makedirs`` would create the
+    upper ones accessible to all."""
     try:
         os.mkdir(folder, 0o700)  # noqa: PTH102
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""What a blob's key may look like, for every store."""
+"""Syntax of a blob's key, common to every store."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Final
 
 from inbox.base.errors import StoreError
 
-#: Octets in one component of a key: a file name of every Unix file system.
+#: The maximum octets of one component of a key, which must be a file name on every Unix file system.
 COMPONENT_OCTETS: Final = 255
-#: Octets in a key: S3's bound, and well below PATH_MAX.
+#: The maximum octets of a key: S3's limit, and well below PATH_MAX.
 KEY_OCTETS: Final = 1024
 #: The folder of unfinished files; no key may begin with it.
 UNFINISHED: Final = ".unfinished"
 #: The key of the blob store's copy of the installation's identity (:mod:`inbox.store.pairing`).
 IDENTITY: Final = "installation.json"
-#: Where the sweeper puts blobs that no message refers to, under their old keys.
+#: The folder into which the sweeper moves blobs that no message refers to, under their old keys.
 ORPHANS: Final = "orphan/"
-#: Keys of messages; most keys are such, and need no closer look.
+#: Keys of messages, the most frequent ones, which need no further check.
 _OURS: Final = re.compile(r"msg/[0-9A-Za-z]{1,64}/[0-9A-Za-z]{1,64}/[0-9A-Za-z]{1,64}\.eml")
 
 
 class BadKey(StoreError):
-    """A key that no store takes. Keys are made of our own ids, so this is a mistake of the program."""
+    """A key that no store accepts. Keys are made of our own ids, so this is a bug."""
 
 
 def components(key: str) -> list[str]:
-    """The parts of ``key`` between its slashes.
+    """Returns the parts of ``key`` between its slashes.
 
     Raises:
-        BadKey: it is empty or too long, is absolute, has an empty component, ``.`` or ``..``, a NUL or another
+        BadKey: the key is empty, too long or absolute, has an empty component, ``.`` or ``..``, has a NUL or another
             control character, or begins with the reserved name.
     """
     parts = key.split("/")
@@ -41,5 +41,5 @@ def components(key: str) -> list[str]:
         or parts[0] == UNFINISHED
         or any(part in ("", ".", "..") or len(part.encode()) > COMPONENT_OCTETS for part in parts)
     ):
-        raise BadKey(f"not a blob's key: {key[:80]!r}")
+        raise BadKey(f"invalid blob key: {key[:80]!r}")
     return parts

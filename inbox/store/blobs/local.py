@@ -1,13 +1,13 @@
-"""Blobs as files below one directory.
+"""Blob store in one local directory.
 
 A put is durable when it returns (:mod:`inbox.store.blobs.files`). The event loop never touches the disk.
 
-Three things make many puts at once cheap:
-- puts that come while the disk is busy wait in a queue and are taken as one batch, which costs one hop between threads
-  or processes, one fsync for each folder, and waits for the disk that overlap;
-- where a server asks for it, a worker process writes the smallest ones: a thread would fight with the event loop
-  for the interpreter's lock at each system call. One thread writes the rest; more would fight with one another, too;
-- a folder is made, and fsynced up to the root, once in the life of the process.
+Concurrent puts are cheap for three reasons:
+- puts that arrive while the disk is busy wait in a queue and are written as one batch, which costs one hop between
+  threads or processes and one fsync for each folder, and whose disk waits overlap;
+- in a server, a worker process writes the small ones: a thread would compete with the event loop for the interpreter
+  lock at each system call. One thread writes the rest; more threads would also compete with each other;
+- a folder is created, and fsynced up to the root, once in the life of the process.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from inbox.store.worker.starting import OwnWorker
 
 T = TypeVar("T")
 
-#: Puts that are taken from a queue at once: their latencies add up, so it is kept short.
+#: The maximum number of puts in a batch, kept small because their latencies add up.
 BATCH: Final = 32
-#: Threads for blobs above SPOOL_OCTETS, which nobody should wait behind, and threads that read: nobody who reads his
-#: mail should wait for an fsync.
+#: Threads for blobs above SPOOL_OCTETS, so that no other put waits behind one, and threads for reading, so that no
+#: reader waits for an fsync.
 LARGE_WRITERS: Final = 2
 READERS: Final = 4
-#: Keys that one step of a listing returns.
+#: The maximum number of keys that one step of a listing returns.
 PAGE: Final = 1000
 
 
 class _Put(Piece):
-    """One blob that waits to be written, and who waits for it."""
+    """One blob that waits to be written, and the future of its caller."""
 
     __slots__ = ("done",)
 
@@ -55,11 +55,11 @@ class _Put(Piece):
 
 
 class LocalBlobs:
-    """The port ``Blobs`` over the directory ``root``, which is made when it is not there.
+    """``Blobs`` of ``inbox.store.ports`` in the directory ``root``, which is created if it is missing.
 
     Args:
         root: the directory. Several processes may share it.
-        process: a worker process writes small blobs, as a server wants it; a command has few to write.
+        process: a worker process writes small blobs; used by a server, because a command writes few.
     """
 
     def __init__(self, root: Path, *, process: bool = False) -> None:
@@ -76,7 +76,7 @@ class LocalBlobs:
 
     @property
     def worker(self) -> WorkerClient | None:
-        """The process that writes small blobs, if there is one."""
+        """The worker process that writes small blobs, if there is one."""
         return self._worker
 
     async def open(self) -> None:
@@ -87,7 +87,7 @@ class LocalBlobs:
             await self._run(self._files.make_folder, self._files.unfinished)
             await self._run(self._files.check_root)
         except NotFound as error:
-            raise StoreUnavailable(f"no directory for blobs: {error}") from error
+            raise StoreUnavailable(f"cannot create or open the directory for blobs: {error}") from error
         if self._worker is not None:
             await self._worker.start()
 
@@ -143,7 +143,7 @@ class LocalBlobs:
         return await self._run(_remove_older, self._files.unfinished, before)
 
     def _place(self, key: str) -> tuple[str, str]:
-        """The folder and the path of ``key``."""
+        """Returns the folder and the path of ``key``."""
         parts = components(key)
         return "/".join((self._root, *parts[:-1])), f"{self._root}/{key}"
 
@@ -161,7 +161,7 @@ class LocalBlobs:
         work.add_done_callback(lambda work: self._written(pool, batch, work))
 
     def _next(self) -> None:
-        """The next batch, unless one is being written."""
+        """Starts the next batch, unless one is being written."""
         if self._pool is None or self._busy or not self._waiting:
             return
         self._busy = True
@@ -175,7 +175,7 @@ class LocalBlobs:
         error = work.exception()
         for put in batch:
             failed = put.error or error
-            if put.done.done():  # Its caller gave up: the blob that is there now is the sweeper's.
+            if put.done.done():  # Its caller was cancelled: the sweeper removes the blob.
                 continue
             if failed is None:
                 put.done.set_result(None)
@@ -183,7 +183,7 @@ class LocalBlobs:
                 put.done.set_exception(failed)
 
     def _walk(self, prefix: str) -> Iterator[tuple[str, float]]:
-        """Every key that begins with ``prefix``; what is removed while we look is left out."""
+        """Yields every key that begins with ``prefix``; blobs removed in the meantime are skipped."""
         base = prefix.rpartition("/")[0]
         if base:
             components(base)
@@ -236,7 +236,7 @@ def _remove_older(folder: str, before: float) -> int:
     for entry in _scan(folder):
         try:
             written = entry.stat(follow_symlinks=False).st_mtime
-        except FileNotFoundError:  # Its writer has finished this very moment.
+        except FileNotFoundError:  # Its writer has just finished.
             continue
         if written < before:
             remove(entry.path)

@@ -1,8 +1,8 @@
-"""Blobs in an S3 bucket, or in what speaks S3's protocol (Cloudflare R2, MinIO, Ceph).
+"""Blob store in an S3 bucket, or a bucket of a compatible service (Cloudflare R2, MinIO, Ceph).
 
-boto3 is synchronous and its client is safe for threads: calls run in a pool of our own with as many connections as
-threads. It is imported when the store is opened, for that takes a second. A PUT is atomic and durable when it is
-acknowledged, so nothing unfinished is ever left behind.
+boto3 is synchronous and its client is thread-safe: calls run in our own thread pool, with as many connections as
+threads. It is imported when the store is opened, because the import takes a second. A PUT is atomic, and durable when
+it is acknowledged, so nothing unfinished is ever left behind.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from inbox.store.blobs.keys import components
 
 T = TypeVar("T")
 
-#: Seconds to connect, and to wait for the next octets; each call is tried this often in all.
+#: Seconds to connect, seconds to wait for the next octets, and the total number of tries of a call.
 CONNECT_SECONDS: Final = 5
 READ_SECONDS: Final = 20
 ATTEMPTS: Final = 3
 
 _ABSENT: Final = frozenset({"NoSuchKey", "404", "NotFound"})
-#: The answers of servers to a conditional write that lost (RFC 9110 §13.1.2), and of those that have none.
+#: Error codes of a conditional write whose condition failed (RFC 9110 §13.1.2), and of servers without conditional
+#: writes.
 _TAKEN: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
 _NO_CONDITIONS: Final = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest"})
 _FULL: Final = frozenset({"QuotaExceeded", "EntityTooLarge", "XMinioStorageFull", "507"})
@@ -40,11 +41,11 @@ _FULL: Final = frozenset({"QuotaExceeded", "EntityTooLarge", "XMinioStorageFull"
 
 @dataclass(frozen=True, slots=True)
 class S3Config:
-    """A bucket and who may use it.
+    """A bucket and its credentials.
 
     Args:
-        endpoint: e.g. ``https://<account>.r2.cloudflarestorage.com``; None or empty: Amazon's.
-        force_path_style: the bucket's name in the path and not in the host name.
+        endpoint: for example ``https://<account>.r2.cloudflarestorage.com``; None or empty: Amazon's.
+        force_path_style: put the bucket's name into the path instead of the host name.
     """
 
     bucket: str
@@ -56,12 +57,12 @@ class S3Config:
 
 
 class S3Blobs:
-    """The port ``Blobs`` over one bucket, which must be there.
+    """``Blobs`` of ``inbox.store.ports`` in one bucket, which must exist.
 
     Args:
-        threads: calls at once, each with a connection of its own.
-        spool_above: contents with more octets than this are read into an unlinked temporary file.
-        spool: the folder for those; the system's if None.
+        threads: the maximum number of concurrent calls, each with its own connection.
+        spool_above: larger contents (in octets) are read into an unlinked temporary file.
+        spool: the folder for these files; the system's if None.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class S3Blobs:
         pool, self._pool = self._pool, None
         client, self._client = self._client, None
         if pool is not None:
-            # Calls that have begun are bounded by their time-outs; those that wait fail.
+            # Running calls end by their timeouts; waiting calls fail.
             pool.shutdown(wait=False, cancel_futures=True)
         if client is not None:
             client.close()
@@ -126,7 +127,7 @@ class S3Blobs:
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
-    async def remove_unfinished(self, before: float) -> int:  # noqa: ARG002 - a PUT is whole or not there
+    async def remove_unfinished(self, before: float) -> int:  # noqa: ARG002 - a PUT is atomic
         return 0
 
     async def _run(self, function: Callable[..., T], *arguments: object) -> T:
@@ -170,7 +171,7 @@ class S3Blobs:
             config=Config(
                 signature_version="s3v4",
                 s3={"addressing_style": "path" if config.force_path_style else "auto"},
-                # Checksums by default are Amazon's own; other servers refuse the trailers.
+                # Checksums by default are specific to Amazon; other servers reject the trailers.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
                 connect_timeout=CONNECT_SECONDS,
@@ -204,7 +205,7 @@ class S3Blobs:
                 return False
             if code not in _NO_CONDITIONS and status != 501:
                 raise
-            # A server without conditional writes. Two instances may both get here, so callers read it again.
+            # A server without conditional writes. Two instances may both get here, so callers read the blob back.
             try:
                 self._client.head_object(Bucket=bucket, Key=key)
             except ClientError as absent:
@@ -245,7 +246,7 @@ class S3Blobs:
         try:
             answer = self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={offset}-{offset + length - 1}")
         except ClientError as error:
-            # RFC 9110 §15.5.17: the range begins behind the end; the blob is there.
+            # RFC 9110 §15.5.17: the range begins after the end of the blob, which exists.
             if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 416:
                 return b""
             raise
@@ -258,7 +259,7 @@ class S3Blobs:
 
 
 class _Reader(io.RawIOBase):
-    """A content as a file, so that a large one is sent from where it is."""
+    """File interface to a content, so that a large one is sent without a copy."""
 
     def __init__(self, content: Content) -> None:
         self._content = content

@@ -1,10 +1,10 @@
-"""The ports of the database and of the blob store, one file for each aggregate: all that the rest of the program knows
-of storage.
+"""Ports of the database and the blob store, one file for each aggregate. The rest of the program uses storage only
+through them.
 
-Every method that touches a tenant's data takes the tenant (organization id) and answers only about it; an id
-that belongs to another tenant is as if it did not exist. Every method may raise ``StoreUnavailable``; methods
-that write raise ``StorageFull`` when the disk is full. A write has happened, durably, when the call returns. A
-call that is cancelled while it waits may or may not have written.
+Every method that touches a tenant's data takes the tenant (organization id) and returns only its data; an id that
+belongs to another tenant is treated as if it did not exist. Every method may raise ``StoreUnavailable``; methods that
+write raise ``StorageFull`` when the disk is full. A write is durable when the call returns. A call that is cancelled
+while it waits may or may not have written.
 
 Both database backends pass the same contract suite (``tests/contract``).
 """

@@ -1,4 +1,4 @@
-"""The port of the blob store."""
+"""Port of the blob store."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ class Blobs(Protocol):
     """Immutable bytes under a key such as ``msg/{org}/{mailbox}/{message_id}.eml``."""
 
     async def put(self, key: str, content: Content) -> None:
-        """Durable when it returns (fsynced, or acknowledged by S3). Writing a key twice replaces it."""
+        """Writes a blob. It is durable when the call returns (fsynced, or acknowledged by S3). Writing a key twice
+        replaces the blob."""
         ...
 
     async def create(self, key: str, content: Content) -> bool:
-        """Writes a blob only if there is none under ``key``; returns whether it did. Of several processes that
-        try at once one succeeds. A few S3 servers cannot do that: callers read what is there afterwards."""
+        """Writes a blob unless ``key`` exists; returns whether it was written. If several processes try at the same
+        time, one succeeds. A few S3 servers cannot guarantee that, so callers read the blob back afterwards."""
         ...
 
     async def move(self, key: str, target: str) -> None:
-        """Gives a blob another key and the current time; it is never lost on the way. Raises NotFound."""
+        """Moves a blob to another key and sets its time to now; it exists under at least one key at any moment. Raises
+        NotFound."""
         ...
 
     async def get(self, key: str) -> Content:
@@ -29,20 +31,20 @@ class Blobs(Protocol):
         ...
 
     async def read(self, key: str, offset: int, length: int) -> bytes:
-        """A part; shorter at the end. Raises NotFound."""
+        """Returns part of a blob; shorter at its end. Raises NotFound."""
         ...
 
     async def delete(self, key: str) -> None:
-        """Removing what is not there is no error."""
+        """Deletes a blob. Deleting a missing blob is not an error."""
         ...
 
     def keys(self, prefix: str = "") -> AsyncIterator[tuple[str, float]]:
-        """Keys and the time at which each was written, for the sweeper."""
+        """Yields keys and the time at which each was written, for the sweeper."""
         ...
 
     async def remove_unfinished(self, before: float) -> int:
-        """Removes what writers that died left behind (temporary files, begun uploads) if it was last written to
-        before this time; returns how many. Blobs are not touched."""
+        """Removes what dead writers left behind (temporary files, incomplete uploads) if it was last written to before
+        this time; returns how many. Blobs are not touched."""
         ...
 
     async def open(self) -> None: ...

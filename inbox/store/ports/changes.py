@@ -1,4 +1,4 @@
-"""The port of changes: wakes those who watch a mailbox."""
+"""Port of change notifications: wakes the sessions that watch a mailbox."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Changes(Protocol):
-    """Reports that a mailbox changed to other sessions, other processes and other instances."""
+    """Notifies other sessions, processes and instances that a mailbox has changed."""
 
     def subscribe(self, mailboxes: Iterable[str]) -> Subscription: ...
 

@@ -1,4 +1,4 @@
-"""The port of a database: its repositories and its life."""
+"""Port of a database: its repositories and its lifecycle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from inbox.store.ports.tenants import Tenants
 
 
 class Database(Protocol):
-    """One installation's database: its repositories and its life."""
+    """One installation's database: its repositories and its lifecycle."""
 
     @property
     def tenants(self) -> Tenants: ...
@@ -67,27 +67,27 @@ class Database(Protocol):
     def installation(self) -> InstallationRecords: ...
 
     def ingest(self, blobs: Blobs, run_blocking: RunBlocking) -> Ingest:
-        """Accepts mail into this database and the blob store ``blobs``.
+        """Returns the port that accepts mail into this database and the blob store ``blobs``.
 
         Args:
-            run_blocking: runs what would hold up the event loop.
+            run_blocking: runs functions that would block the event loop.
         """
         ...
 
     async def open(self) -> None:
-        """Connects, and brings the schema to this program's version.
+        """Connects, and migrates the schema to this program's version.
 
-        Raises StoreUnavailable if it cannot be reached, StoreError if its schema is newer than the program.
+        Raises StoreUnavailable if the database cannot be reached, StoreError if its schema is newer than the program.
         """
         ...
 
     async def close(self) -> None: ...
 
     async def tidy(self, before: float) -> int:
-        """Ends what processes that ended left half done: undoes copies that made no step since ``before`` (seconds
-        since the epoch), and removes what is left of deleted mailboxes. Returns how many there were.
+        """Cleans up work that ended processes left unfinished: undoes copies that made no step since ``before``
+        (seconds since the epoch), and removes the remains of deleted mailboxes. Returns how many there were.
 
-        A copy that was only slow fails at its next step.
+        A copy that is still running but slow fails at its next step.
         """
         ...
 

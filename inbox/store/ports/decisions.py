@@ -1,4 +1,4 @@
-"""The port of decision records."""
+"""Port of decision records."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class AlreadyFiled:
-    """The copy that a retry was recognised by: nothing was written for ``recipient`` (as the client gave it).
+    """The earlier copy by which a retry was recognised: nothing was written for ``recipient`` (as the client sent it).
 
-    ``mailbox`` is the name of the mailbox that the copy was in at that time, under ``uid``; ``transaction`` is the id
-    of the transaction that delivered it, and of its decision record; ``at`` is when that was.
+    ``mailbox`` is the name of the mailbox that held the copy at that time, under ``uid``; ``transaction`` is the id of
+    the transaction that delivered it, and of its decision record; ``at`` is the time of that delivery.
     """
 
     recipient: str
@@ -26,8 +26,8 @@ class AlreadyFiled:
 class DecisionRecord:
     """The reasons for the outcome of one transaction, for one tenant. ``body`` is the full record as JSON.
 
-    ``tenant`` is empty for what was decided before a tenant was known. ``already_filed`` is found out by the database
-    while it writes the record together with the mail.
+    ``tenant`` is empty for decisions made before a tenant was known. The database fills in ``already_filed`` while it
+    writes the record together with the message.
     """
 
     id: str
@@ -44,10 +44,10 @@ class DecisionRecord:
 
 @dataclass(frozen=True, slots=True)
 class DecisionFilter:
-    """Selects decision records to show; a field that is None or 0 excludes nothing.
+    """A filter for decision records; a field that is None or 0 excludes nothing.
 
-    ``tenant`` is an id and ``outcome`` a word, both as they are; ``sender`` and ``recipient`` are parts of an address,
-    in any case. ``since`` is in seconds since the epoch.
+    ``tenant`` (an id) and ``outcome`` (a word) must be equal; ``sender`` and ``recipient`` are substrings of an
+    address, compared without case. ``since`` is in seconds since the epoch.
     """
 
     tenant: str | None = None
@@ -61,17 +61,17 @@ class Decisions(Protocol):
     """Decision records."""
 
     async def add(self, decisions: Sequence[DecisionRecord]) -> None:
-        """For refusals; an accepted mail's records are written by ``Messages.accept``."""
+        """Writes the records of refused transactions; those of accepted messages are written by ``Ingest.accept``."""
         ...
 
     async def get(self, decision: str, tenant: str | None = None) -> list[DecisionRecord]:
-        """The records with this id: of one tenant, or (for the operator) of all."""
+        """Returns the records with this id of one tenant, or (for the operator) of all tenants."""
         ...
 
     async def search(self, wanted: DecisionFilter, limit: int = 50) -> list[DecisionRecord]:
-        """The latest records that match, newest first. The body of one that is damaged is no JSON.
+        """Returns the latest records that match, newest first. The body of a damaged record is not JSON.
 
-        Reads along indexes; senders and recipients are compared in pages of some thousand records.
+        It reads along indexes, and compares senders and recipients in pages of a few thousand records.
         """
         ...
 

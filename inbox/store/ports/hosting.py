@@ -1,9 +1,9 @@
-"""The life of tenants, domains, accounts and aliases after they were made: the port, and its records.
+"""Port of changes to existing tenants, domains, accounts and aliases, and its records.
 
-Each method is one transaction that changes a bounded number of rows, so that other tenants' deliveries wait for none
-of them for long. What consists of many steps (removing a tenant, renaming a domain) is in
-:mod:`inbox.store.removal` and :mod:`inbox.store.renaming`; every step leaves a database in which nothing refers to
-something that is gone, and the whole can be run again after it was interrupted.
+Each method is one transaction that changes a bounded number of rows, so that no other tenant's delivery waits long.
+Operations of many steps (removing a tenant, renaming a domain) are in :mod:`inbox.store.removal` and
+:mod:`inbox.store.renaming`; every step leaves a database without dangling references, and an interrupted operation can
+be run again.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Final, Literal, Protocol
 from inbox.base.errors import StoreError
 from inbox.mail.tenancy import Alias
 
-#: Rows that one step changes.
+#: The maximum number of rows that one step changes.
 STEP: Final = 1000
-#: The property of a tenant or a domain besides addresses and mail.
+#: The data that a tenant or a domain has besides addresses and mail.
 Kept = Literal["dkim_keys", "reports", "decisions"]
 
 
 class InUse(StoreError):
-    """Something still depends on what was to be removed; nothing was written."""
+    """The object cannot be removed because something still depends on it; nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """A tenant (id), one of its domains, or one of its accounts (address). ``account`` and ``domain`` exclude each
-    other."""
+    """A tenant (id), one of its domains, or one of its accounts (address). ``account`` and ``domain`` are mutually
+    exclusive."""
 
     tenant: str
     domain: str | None = None
@@ -37,11 +37,11 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """Numbers of each kind; ``messages`` counts entries of mailboxes, ``octets`` their RFC822.SIZE.
+    """Counts of each kind of object; ``messages`` counts mailbox entries, ``octets`` their RFC822.SIZE.
 
-    ``aliases`` counts pairs of address and target. For an account these are the pairs that lead to it. ``jobs`` counts
-    mail in the queue, for a domain and an account what was sent from it; ``plugin_state`` counts what plugins remember
-    about a tenant.
+    ``aliases`` counts pairs of address and target; for an account, the pairs that point to it. ``jobs`` counts messages
+    in the queue; for a domain or an account, those sent from it. ``plugin_state`` counts the entries that plugins store
+    for a tenant.
     """
 
     domains: int = 0
@@ -62,7 +62,8 @@ class Holdings:
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """One step of emptying a mailbox: entries and octets that went, and the blobs that no mail refers to any more.
+    """The result of one step of emptying a mailbox: entries and octets removed, and the blobs that no message refers to
+    any more.
 
     ``more`` is False when the mailbox is empty.
     """
@@ -74,24 +75,24 @@ class Cleared:
 
 
 class Hosting(Protocol):
-    """Changes to tenants, domains, accounts and aliases. Addresses are ``Address.key`` texts, or ``@domain``."""
+    """Changes to tenants, domains, accounts and aliases. Addresses are ``Address.key`` strings, or ``@domain``."""
 
     async def set_active(self, scope: Scope, active: bool) -> bool:
-        """Disables or enables; False if it was so already. Raises NotFound."""
+        """Enables or disables; returns False if nothing changed. Raises NotFound."""
         ...
 
     async def shut_out(self, accounts: Sequence[str]) -> set[str]:
-        """Those of the accounts (ids, of any tenant) that are gone, or disabled by themselves, their domain or their
-        tenant. For the server that ends their sessions."""
+        """Returns those of the accounts (ids, of any tenant) that are removed or disabled, or whose domain or tenant is
+        disabled. Servers end the sessions of these accounts."""
         ...
 
     async def rename_tenant(self, tenant: str, name: str) -> None:
-        """Raises AlreadyExists if a tenant has the name, NotFound."""
+        """Renames a tenant. Raises AlreadyExists if a tenant has the name, NotFound."""
         ...
 
     async def rename_account(self, tenant: str, address: str, to: str, *, keep_alias: bool) -> None:
-        """The account keeps its mailboxes, its password, and the aliases that lead to it. With ``keep_alias`` the old
-        address becomes an alias.
+        """Renames an account. It keeps its mailboxes, its password, and the aliases that point to it. With
+        ``keep_alias`` the old address becomes an alias.
 
         Raises AlreadyExists if ``to`` is an account or an alias, NotFound if there is no such account or the tenant
         does not host the domain of ``to``.
@@ -99,7 +100,8 @@ class Hosting(Protocol):
         ...
 
     async def move_addresses(self, tenant: str, fqdn: str, to: str, *, keep_alias: bool) -> int:
-        """One step of renaming a domain: accounts and aliases of ``fqdn`` become those of ``to``; 0 if none was left.
+        """Runs one step of renaming a domain: moves accounts and aliases of ``fqdn`` to ``to``. Returns how many; 0 if
+        none is left.
 
         Raises AlreadyExists if ``to`` has one of the addresses already, NotFound unless the tenant has both domains,
         active or not.
@@ -107,29 +109,30 @@ class Hosting(Protocol):
         ...
 
     async def unlead(self, tenant: str, address: str) -> int:
-        """One step of removing the aliases that lead to ``address``, and those without a target then; returns how
-        many pairs went, 0 if nothing leads there. The address itself stays."""
+        """Runs one step of removing the aliases that point to ``address``, and those that then have no target. Returns
+        how many pairs were removed; 0 if nothing points there. The address itself stays."""
         ...
 
     async def remove_alias(self, tenant: str, address: str, target: str | None = None) -> list[Alias]:
-        """Removes one target of an alias, or all; the address goes with the last one.
+        """Removes one target of an alias, or all; the address is removed with the last one.
 
-        Raises NotFound if there is no such pair, InUse if the address would go and another alias leads to it.
+        Raises NotFound if there is no such pair, InUse if the address would be removed while another alias points to
+        it.
         """
         ...
 
     async def count(self, scope: Scope) -> Holdings:
-        """Counts everything that a removal would remove. Raises NotFound."""
+        """Counts the objects that a removal would remove. Raises NotFound."""
         ...
 
     async def clear_mailbox(self, tenant: str, mailbox: str) -> Cleared:
-        """One step of emptying a mailbox. Raises NotFound."""
+        """Runs one step of emptying a mailbox. Raises NotFound."""
         ...
 
     async def forget(self, tenant: str, kind: Kept, fqdn: str | None = None) -> int:
-        """One step of removing what a tenant, or one of its domains, has of ``kind``; 0 if there was none.
+        """Runs one step of removing a tenant's or a domain's data of ``kind``; returns how many, 0 if none is left.
 
-        ``decisions`` are never a domain's.
+        ``decisions`` never belong to a domain.
         """
         ...
 
@@ -141,12 +144,12 @@ class Hosting(Protocol):
         ...
 
     async def end_domain(self, tenant: str, fqdn: str) -> None:
-        """Removes a hosting. Raises NotFound, and InUse if the domain has an address or a signing key."""
+        """Removes a hosted domain. Raises NotFound, and InUse if the domain has an address or a signing key."""
         ...
 
     async def end_tenant(self, tenant: str) -> int:
         """Removes a tenant with its own mailboxes, which must be empty; returns how many there were.
 
-        Raises NotFound, and InUse if it has a domain, an account, a message, a job or plugins' entries.
+        Raises NotFound, and InUse if it has a domain, an account, a message, a job or plugin entries.
         """
         ...

@@ -1,7 +1,6 @@
-"""The port through which accepted mail becomes durable, and the value that goes through it.
+"""Port through which accepted mail becomes durable, and the values passed to it.
 
-A message is one :class:`AcceptedMessage` from the flow to the backend, whichever server received it and whichever
-stores are configured.
+A message is one :class:`AcceptedMessage` all the way from the flow to the backend, for every server and every store.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from inbox.store.ports.queue import Job
 if TYPE_CHECKING:
     from inbox.mail.content import Content
 else:
-    # msgspec would check the class of each content that arrives, which costs 20 µs for a protocol.
+    # With a protocol as the type, msgspec would check the class of each content, which costs 20 µs.
     Content = Any
 
 R = TypeVar("R")
@@ -28,15 +27,14 @@ DeliveryStatus = Literal["open", "pending", "closed", "spam", "archived"]
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One mailbox that a message goes into.
+    """One mailbox that receives a message.
 
     Attributes:
         prepended: the octets in front of the shared blob for this copy only (Delivered-To, Return-Path, Received), so
-            that two recipients of one message never see each other's address, and a message that comes again finds its
-            blob. The first two of these fields name the envelope by which a retry is recognised
-            (``inbox.store.retries``).
-        recipient: for a quarantined copy, whom it was for.
-        reason: for a quarantined copy, why it is there.
+            that two recipients of one message never see each other's address, and a retried message finds its blob. The
+            first two of these fields name the envelope by which a retry is recognised (``inbox.store.retries``).
+        recipient: the intended recipient of a quarantined copy.
+        reason: why a copy is quarantined.
     """
 
     mailbox: str
@@ -49,18 +47,18 @@ class Copy:
 
 
 class AcceptedMessage(msgspec.Struct, frozen=True, array_like=True):
-    """One tenant's version of a message. All its copies and jobs share one blob; it has at least one of either.
+    """One tenant's version of a message. All its copies and jobs share one blob; it has at least one copy or job.
 
     Attributes:
-        id: a new id; the database keeps the older one if it knows the message already.
+        id: a new id; the database keeps the existing one if it already has the message.
         tenant: an organization's id.
         content: the message as it is stored; each copy's ``prepended`` is kept beside it.
         internal_date: seconds since the epoch; what IMAP shows as INTERNALDATE.
         created_at: seconds since the epoch.
-        jobs: deliveries to other hosts. They are queued also if the message is known already.
+        jobs: deliveries to other hosts. They are queued even if the database already has the message.
         spf, dkim, dmarc: results that are stored with the message; None if nothing was checked.
-        recognise: whether a copy that is there already may be recognised as a retry of the same transaction. This
-            applies only to a message that has a Message-ID.
+        recognise: whether an existing copy may be recognised as the result of an earlier attempt of the same
+            transaction. This applies only to a message that has a Message-ID.
     """
 
     id: str
@@ -77,13 +75,13 @@ class AcceptedMessage(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def blob_path(self) -> str:
-        """The blob's key, named after the first copy's mailbox, or after the queue if there are only jobs."""
+        """Returns the blob's key, named after the first copy's mailbox, or after the queue if there are only jobs."""
         folder = self.copies[0].mailbox if self.copies else "queue"
         return f"msg/{self.tenant}/{folder}/{self.id}.eml"
 
 
 class Accepted(msgspec.Struct, frozen=True, array_like=True):
-    """Everything that one accepted transaction writes, in one database transaction."""
+    """Everything that one accepted SMTP transaction writes in one database transaction."""
 
     messages: tuple[AcceptedMessage, ...]
     decisions: tuple[DecisionRecord, ...] = ()
@@ -96,30 +94,30 @@ class RunBlocking(Protocol):
 
 
 class Ingest(Protocol):
-    """Makes accepted mail durable. Only when it has returned may a peer get a positive reply."""
+    """Makes accepted mail durable. A peer may receive a positive reply only after :meth:`accept` has returned."""
 
     async def accept(self, accepted: Accepted) -> list[list[Placed]]:
         """Writes the blobs, then everything else in one database transaction. Concurrent calls share a commit.
 
         Returns:
-            One list for each message, with one ``Placed`` for each copy. A message that is known already (same tenant,
-            content hash and Message-ID) keeps its id and its blob: new copies refer to those. A copy that is recognised
+            One list for each message, with one ``Placed`` for each copy. A message that exists already (same tenant,
+            content hash and Message-ID) keeps its id and its blob: new copies refer to them. A copy that is recognised
             as a retry (``inbox.store.retries``) is not written again: its ``Placed`` and the decision record of its
             tenant name the first copy.
 
         Raises:
             NotFound: a mailbox does not exist or belongs to another tenant, or the tenant of a job is gone or disabled;
                 nothing was written.
-            StorageFull: there is no room for it; nothing was written.
-            StoreUnavailable, StoreError: no reader will see anything of it. If the worker process ended or hung, the
-                outcome is unknown, and a message that comes again is recognised.
+            StorageFull: the disk is full; nothing was written.
+            StoreUnavailable, StoreError: no reader will see any part of it. If the worker process ended or hung, the
+                outcome is unknown, and a retried message is recognised.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedMessage:
-    """An accepted message as a database writes it: the record that was made of its content, its copies and its jobs.
+    """An accepted message as a database writes it: the record derived from its content, its copies and its jobs.
 
     Attributes:
         recognise: look for an earlier copy with the same content, Message-ID and envelope in a mailbox of the copy's
@@ -141,13 +139,13 @@ class Indexed:
 
 
 class MessageWriter(Protocol):
-    """A database's half of :class:`Ingest`."""
+    """The database's half of :class:`Ingest`."""
 
     async def write(self, indexed: Indexed) -> list[list[Placed]]:
-        """Writes all of it in one transaction, or nothing. The blobs have to be durable.
+        """Writes everything in one transaction, or nothing. The blobs must be durable before the call.
 
         UIDs of a mailbox are distinct, gapless and never reused. Returns and raises as :meth:`Ingest.accept` does. The
-        blob of a message that is known already is left to the sweeper. A quarantined copy is recognised for its own
-        recipient only. NUL is dropped from all texts.
+        new blob of a message that exists already is left to the sweeper. A quarantined copy is recognised for its own
+        recipient only. NUL is removed from all strings.
         """
         ...

@@ -9,12 +9,12 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The two ids that make a database and a blob store a pair: both hold them.
+    """The two ids that pair a database with a blob store: both store them.
 
     Attributes:
-        installation: made when the database is started for the first time.
-        store: made with the blob store's own copy of the identity, so two folders that were set up for one database
-            differ. Empty in a database that does not know its blob store yet.
+        installation: generated when the database is started for the first time.
+        store: generated with the blob store's own copy of the identity, so two folders that were set up for one
+            database differ. Empty in a database that is not paired with a blob store yet.
     """
 
     installation: str
@@ -25,21 +25,21 @@ class InstallationRecords(Protocol):
     """The database's copy of the identity, and the blobs that it has released.
 
     A blob is released in the transaction that removes its message: both backends do it in the database (a trigger, an
-    event), so no command has to remember it. So is the blob that came with a message which was known already. Every
-    method may raise ``StoreUnavailable``.
+    event), so no command can forget it. The new blob of a message that existed already is also released. Every method
+    may raise ``StoreUnavailable``.
     """
 
     async def identity(self) -> Identity | None:
-        """None if this database was never started with a blob store."""
+        """Returns the identity, or None if this database was never started with a blob store."""
         ...
 
     async def claim(self, installation: str) -> Identity:
-        """Writes the installation's id if there is none; returns the identity that is there now."""
+        """Writes the installation's id unless one is stored; returns the stored identity."""
         ...
 
     async def pair(self, store: str) -> Identity:
-        """Writes the blob store's id if none is known; returns the identity that is there now. Raises NotFound if
-        there is no identity at all."""
+        """Writes the blob store's id unless one is stored; returns the stored identity. Raises NotFound if there is no
+        identity at all."""
         ...
 
     async def replace(self, installation: str) -> None:
@@ -47,11 +47,11 @@ class InstallationRecords(Protocol):
         ...
 
     async def sample(self, count: int) -> list[str]:
-        """The blob paths of the oldest and of the newest messages: at most ``count``, half of them of each."""
+        """Returns at most ``count`` blob paths, half of them of the oldest and half of the newest messages."""
         ...
 
     async def released(self, blob_paths: Sequence[str]) -> set[str]:
-        """Returns those blobs that belonged to a removed message, or came with a known one."""
+        """Returns those blobs that were released."""
         ...
 
     async def forget_released(self, blob_paths: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The port of the signing keys of hosted domains, and their record."""
+"""Port of the signing keys of hosted domains, and their record."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ DkimKeyState = Literal["pending", "active", "retired"]
 class DkimKeyRecord:
     """A signing key of a hosted domain (table ``dkim_key``), besides the one in ``has_domain``.
 
-    ``state``: ``pending`` waits until DNS shows its record, ``active`` signs, ``retired`` signs no more, and its record
-    may be taken out of the DNS after a while. ``algorithm`` is the ``k=`` of that record: ``rsa`` (RFC 6376 §3.6.1) or
-    ``ed25519`` (RFC 8463 §4). Times are 0 while they have not come.
+    ``state``: a ``pending`` key waits until its DNS record is visible, an ``active`` key signs, a ``retired`` key no
+    longer signs, and its DNS record may be removed later. ``algorithm`` is the ``k=`` of that record: ``rsa`` (RFC 6376
+    §3.6.1) or ``ed25519`` (RFC 8463 §4). Times are 0 until the event occurs.
     """
 
     tenant: str
@@ -32,15 +32,16 @@ class DkimKeys(Protocol):
     """Signing keys of hosted domains (table ``dkim_key``)."""
 
     async def add(self, key: DkimKeyRecord) -> None:
-        """Raises AlreadyExists if the domain has this selector, NotFound if the tenant does not host the domain."""
+        """Adds a key. Raises AlreadyExists if the domain has this selector, NotFound if the tenant does not host the
+        domain."""
         ...
 
     async def all(self, tenant: str, domain: str) -> list[DkimKeyRecord]:
-        """The domain's keys in any state, the oldest first."""
+        """Returns the domain's keys in any state, the oldest first."""
         ...
 
     async def pending(self) -> list[DkimKeyRecord]:
-        """All tenants' keys that wait for their DNS record, for the worker that looks."""
+        """Returns all tenants' keys that wait for their DNS record, for the worker that checks DNS."""
         ...
 
     async def set_state(
@@ -53,18 +54,18 @@ class DkimKeys(Protocol):
         *,
         was: DkimKeyState | None = None,
     ) -> None:
-        """Sets the state and the time of it. Raises NotFound, also if the key is in another state than ``was``."""
+        """Sets the state and its time. Raises NotFound, also if the key is not in the state ``was``."""
         ...
 
     async def activate(
         self, tenant: str, domain: str, selector: str, at: float, *, was: DkimKeyState | None = None
     ) -> list[str]:
-        """The key signs, and the domain's other active keys of its algorithm are retired, in one transaction.
+        """Activates the key and retires the domain's other active keys of its algorithm, in one transaction.
 
-        Returns the selectors of those. Raises NotFound, also if the key is in another state than ``was``.
+        Returns the selectors of the retired keys. Raises NotFound, also if the key is not in the state ``was``.
         """
         ...
 
     async def remove(self, tenant: str, domain: str, selector: str) -> None:
-        """Raises NotFound."""
+        """Removes a key. Raises NotFound."""
         ...

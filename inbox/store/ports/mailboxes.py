@@ -1,4 +1,4 @@
-"""The port of mailboxes."""
+"""Port of mailboxes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from inbox.mail.tenancy import Mailbox
 
 @dataclass(frozen=True, slots=True)
 class MailboxStatus:
-    """The counters of STATUS and SELECT."""
+    """Counters of STATUS and SELECT."""
 
     mailbox: str
     messages: int
@@ -23,13 +23,13 @@ class MailboxStatus:
 
 
 class Mailboxes(Protocol):
-    """The mailboxes of an account, or (``account=None``) those that belong to the tenant itself.
+    """Mailboxes of an account, or (``account=None``) those that belong to the tenant itself.
 
     Names are Unicode with ``/`` as the hierarchy separator; ``INBOX`` is in capitals.
     """
 
     async def all(self, tenant: str, account: str | None) -> list[Mailbox]:
-        """By name."""
+        """Returns all mailboxes, ordered by name."""
         ...
 
     async def by_name(self, tenant: str, account: str | None, name: str) -> Mailbox | None: ...
@@ -45,34 +45,34 @@ class Mailboxes(Protocol):
         *,
         subscribed: bool = False,
     ) -> Mailbox:
-        """Creates missing parents, too. UIDVALIDITY never repeats in the installation. ``subscribed`` also subscribes
-        the account to the name, not to the parents. Raises AlreadyExists."""
+        """Creates a mailbox and its missing parents. UIDVALIDITY never repeats in the installation. ``subscribed`` also
+        subscribes the account to the name, not to the parents. Raises AlreadyExists."""
         ...
 
     async def delete(self, tenant: str, mailbox: str) -> None:
-        """With all its entries; children and the subscription stay (RFC 3501 §6.3.9). In steps: if the process ends
-        before the last one, the mailbox is gone, or it is there with fewer messages.
+        """Deletes a mailbox with all its entries, in steps; children and the subscription stay (RFC 3501 §6.3.9). If
+        the process ends before the last step, the mailbox is either gone or has fewer messages.
 
         Raises NotFound.
         """
         ...
 
     async def rename(self, tenant: str, mailbox: str, name: str) -> None:
-        """With its children; all keep their UIDVALIDITY, which no other mailbox ever had, so that clients need not
-        download them again. Subscriptions stay as they are. Renaming INBOX moves its messages into a new mailbox in
-        steps (RFC 9051 §6.3.6); its children stay.
+        """Renames a mailbox and its children. All keep their UIDVALIDITY, which no other mailbox ever had, so that
+        clients need not download them again. Subscriptions stay as they are. Renaming INBOX moves its messages into a
+        new mailbox in steps (RFC 9051 §6.3.6); its children stay.
 
         Raises AlreadyExists, NotFound.
         """
         ...
 
     async def renumber(self) -> int:
-        """Gives every mailbox of the installation a UIDVALIDITY that none ever had, in steps, after the database was
-        restored: uids are given out for a second time then. Returns how many mailboxes there are."""
+        """Gives every mailbox of the installation a UIDVALIDITY that no mailbox ever had, in steps. Needed after the
+        database was restored, because uids are then assigned a second time. Returns how many mailboxes there are."""
         ...
 
     async def subscribe(self, tenant: str, account: str, name: str, subscribed: bool) -> None:
-        """Subscribes to a name, or unsubscribes from it, whether or not a mailbox has it.
+        """Subscribes to a name or unsubscribes from it, whether or not a mailbox of that name exists.
 
         Raises:
             NotFound: the tenant has no such account.
@@ -81,9 +81,9 @@ class Mailboxes(Protocol):
         ...
 
     async def subscriptions(self, tenant: str, account: str) -> set[str]:
-        """The names that the account is subscribed to."""
+        """Returns the names that the account is subscribed to."""
         ...
 
     async def status(self, tenant: str, mailbox: str) -> MailboxStatus:
-        """Raises NotFound."""
+        """Returns the counters of a mailbox. Raises NotFound."""
         ...

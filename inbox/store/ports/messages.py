@@ -1,4 +1,4 @@
-"""The port of mails and their entries in mailboxes."""
+"""Port of stored messages and their entries in mailboxes."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ Column = Literal[
 
 @dataclass(frozen=True, slots=True)
 class EmailRecord:
-    """One mail of one tenant, however many mailboxes it is in.
+    """One stored message of one tenant, however many mailboxes it is in.
 
-    ``envelope``, ``body`` and ``bodystructure`` are what IMAP FETCH answers, ready to send; ``sections`` is the
-    packed table of part offsets (``inbox.mail.sections``), and ``header_block`` the header section up to
-    and with its empty line, so that no FETCH of them opens a blob.
+    ``envelope``, ``body`` and ``bodystructure`` are the items of IMAP FETCH, ready to send; ``sections`` is the packed
+    table of part offsets (``inbox.mail.sections``), and ``header_block`` the header section up to and with its empty
+    line, so that no FETCH of them opens a blob.
     """
 
     id: str
@@ -75,7 +75,7 @@ class EmailRecord:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """The place of a copy: a new one, or the earlier one by which a retry was recognised."""
+    """The place of a copy: of a new one, or of the earlier one by which a retry was recognised."""
 
     mailbox: str
     email: str
@@ -85,13 +85,13 @@ class Placed:
 
     @property
     def fresh(self) -> bool:
-        """False if the copy was there already."""
+        """False if the copy existed already."""
         return self.already is None
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message in one mailbox, without its texts."""
+    """One message in one mailbox, without its content."""
 
     uid: int
     modseq: int
@@ -104,8 +104,8 @@ class StoreStep:
     """The changes of one step of a STORE.
 
     Attributes:
-        entries: those of the step's uids that exist, as they are now.
-        left_alone: uids that were changed too late for UNCHANGEDSINCE.
+        entries: the existing entries of the step's uids, in their current state.
+        left_alone: uids that were changed after UNCHANGEDSINCE.
         modseq: of the entries that were changed; 0 if none was.
     """
 
@@ -116,9 +116,9 @@ class StoreStep:
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """An entry with the mail that it shows: what FETCH and SEARCH read.
+    """An entry with its message, as FETCH and SEARCH read it.
 
-    ``size`` is RFC822.SIZE: the mail's size and that of what is prepended to this copy.
+    ``size`` is RFC822.SIZE: the size of the message and of the octets prepended to this copy.
     """
 
     entry: Entry
@@ -135,7 +135,7 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class MailboxChanges:
-    """Changes of a mailbox after a modseq: entries new or altered, uids gone, and the modseq to ask from next."""
+    """Changes of a mailbox after a modseq: new or changed entries, removed uids, and the modseq for the next call."""
 
     modseq: int
     changed: tuple[Entry, ...] = ()
@@ -143,18 +143,18 @@ class MailboxChanges:
 
 
 class Messages(Protocol):
-    """Mails and their entries in mailboxes.
+    """Stored messages and their entries in mailboxes.
 
-    Every method that is given a mailbox raises NotFound if the tenant has none with this id. NUL is dropped from
-    all texts.
+    Every method that takes a mailbox raises NotFound if the tenant has no mailbox with this id. NUL is removed from all
+    strings.
     """
 
     async def entries(self, tenant: str, mailbox: str) -> list[Entry]:
-        """All, by uid: for administration."""
+        """Returns all entries, by uid, for administration."""
         ...
 
     async def listing(self, tenant: str, mailbox: str) -> Listing:
-        """All, packed: what SELECT needs. 50,000 of them must come in well under a tenth of a second."""
+        """Returns all entries, packed, for SELECT. It must return 50,000 entries in well under a tenth of a second."""
         ...
 
     async def changes(self, tenant: str, mailbox: str, since: int) -> MailboxChanges:
@@ -162,21 +162,22 @@ class Messages(Protocol):
         ...
 
     async def claim_recent(self, tenant: str, mailbox: str) -> int:
-        """The first uid that no session has reported as recent; later calls return later ones (RFC 3501 §2.3.2)."""
+        """Returns the first uid that no session has reported as recent; later calls return later uids (RFC 3501
+        §2.3.2)."""
         ...
 
     def fetch(
         self, tenant: str, mailbox: str, uids: Sequence[int], *, texts: bool = True
     ) -> AsyncIterator[StoredMessage]:
-        """The messages with these uids that exist, by uid, read in pages. Without ``texts``, ``header_block``,
+        """Yields the messages with these uids that exist, by uid, read in pages. Without ``texts``, ``header_block``,
         ``envelope``, ``body``, ``bodystructure`` and ``sections`` are empty."""
         ...
 
     def columns(
         self, tenant: str, mailbox: str, uids: Sequence[int], names: Sequence[Column]
     ) -> AsyncIterator[list[tuple[Any, ...]]]:
-        """Some columns of the messages with these uids that exist, by uid, in pages: what FETCH and SEARCH need of very
-        many messages. Each row has the uid, then a value for each of ``names`` in their order."""
+        """Yields some columns of the messages with these uids that exist, by uid, in pages. FETCH and SEARCH use it for
+        very many messages. Each row has the uid, then a value for each of ``names`` in their order."""
         ...
 
     async def store(
@@ -192,8 +193,8 @@ class Messages(Protocol):
     ) -> tuple[list[Entry], list[int]]:
         """Changes flags, in steps with a new modseq each; entries whose flags stay the same keep theirs.
 
-        Returns the entries as they are now (all uids that exist), and the uids that were changed after
-        ``unchanged_since`` and so were left alone (RFC 7162).
+        Returns the current entries (of all uids that exist), and the uids that were not changed because they had
+        changed after ``unchanged_since`` (RFC 7162).
         """
         ...
 
@@ -208,13 +209,14 @@ class Messages(Protocol):
         *,
         unchanged_since: int | None = None,
     ) -> AsyncIterator[StoreStep]:
-        """Does what :meth:`store` does, and yields each step once it is durable; without a next, it stops."""
+        """Works like :meth:`store`, and yields each step once it is durable; it stops when the caller stops
+        iterating."""
         ...
 
     async def expunge(self, tenant: str, mailbox: str, uids: Sequence[int] | None = None) -> list[int]:
         """Removes the entries with ``\\Deleted`` (of these uids, or of all), in steps; returns their uids.
 
-        The mail goes with its last entry; its blob is left to the sweeper.
+        A message is removed with its last entry; its blob is left to the sweeper.
         """
         ...
 
@@ -223,23 +225,23 @@ class Messages(Protocol):
     ) -> list[tuple[int, int]]:
         """Copies or moves entries with their flags. Returns (old uid, new uid), by old uid.
 
-        A copy is all or nothing (RFC 9051 §6.4.7), but not at one moment: a large one is made in steps, which others
-        see, and is removed again if it fails, or by ``Database.tidy`` if the process ends. A move is in steps, each of
-        which moves its messages whole (RFC 6851 §3.3); if it fails, what was moved stays moved.
+        A copy is all or nothing (RFC 9051 §6.4.7), but not instantaneous: a large one is made in steps, which others
+        see, and is undone if it fails, or by ``Database.tidy`` if the process ends. A move runs in steps, each of which
+        moves its messages atomically (RFC 6851 §3.3); if it fails, moved messages stay moved.
 
-        Raises NotFound if a mailbox is gone.
+        Raises NotFound if a mailbox does not exist.
         """
         ...
 
     async def release(self, tenant: str, quarantine: str, uid: int, target: str) -> Placed:
-        """Moves a quarantined copy into the mailbox ``target``, with new received time. Raises NotFound."""
+        """Moves a quarantined copy into the mailbox ``target`` and sets its received time to now. Raises NotFound."""
         ...
 
     async def remove(self, tenant: str, mailbox: str, uids: Sequence[int]) -> list[int]:
-        """Removes entries whatever their flags (quarantine, administration), in steps; returns the uids that were
-        there."""
+        """Removes entries whatever their flags (quarantine, administration), in steps; returns the uids that
+        existed."""
         ...
 
     async def blob_in_use(self, blob_paths: Sequence[str]) -> set[str]:
-        """Returns those blobs that a mail refers to. The sweeper asks before it removes an orphan."""
+        """Returns those blobs that a message refers to. The sweeper calls this before it removes an orphan."""
         ...

@@ -1,8 +1,8 @@
-"""The port of plugins' durable state, and the meaning of each change.
+"""Port of the durable state of plugins, and the meaning of each change.
 
-An entry belongs to a tenant, a plugin and one of its tables, and has a key, a value (octets; MessagePack where it is a
-number that is incremented) and perhaps a time at which it expires. All backends, the one of plugin tests too, decide
-what a change does with :func:`decide`, so it means the same everywhere.
+An entry belongs to a tenant, a plugin and one of its tables, and has a key, a value (octets; MessagePack if it is a
+number to increment) and optionally an expiry time. All backends, including the one for plugin tests, apply changes with
+:func:`decide`, so a change means the same everywhere.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from inbox.base.errors import TableFull
 from inbox.base.limits import STATE_CHANGES, STATE_ENTRIES, STATE_KEY_OCTETS, STATE_VALUE_OCTETS
 from inbox.store.texts import clean
 
-#: What is removed at once when a plugin has as many entries as it may have.
+#: The number of entries removed at once when a plugin has reached its limit.
 MAKE_ROOM: Final = 1000
 _decode: Any = msgspec.msgpack.Decoder().decode
 _encode: Any = msgspec.msgpack.encode
@@ -26,7 +26,7 @@ _INTEGERS: Final = range(-(1 << 63), 1 << 63)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A value and when it expires, in seconds since the epoch; None is never."""
+    """A value and its expiry time in seconds since the epoch; None means never."""
 
     value: bytes
     expires_at: float | None = None
@@ -46,7 +46,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """Writes an entry unless there is one; its result is the value that was there, or None."""
+    """Writes an entry unless one exists; its result is the existing value, or None."""
 
     key: str
     value: bytes
@@ -55,7 +55,8 @@ class Add:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Writes an entry if the value is ``expected`` (None: if there is none); its result is whether it was."""
+    """Writes an entry if the current value is ``expected`` (None: if no entry exists); its result is whether it was
+    written."""
 
     key: str
     expected: bytes | None
@@ -65,7 +66,7 @@ class Replace:
 
 @dataclass(frozen=True, slots=True)
 class Increment:
-    """Adds to a number, which begins with 0; its result is the sum. ``expires_at`` counts for a new entry only."""
+    """Adds to a number, which starts at 0; its result is the sum. ``expires_at`` applies to a new entry only."""
 
     key: str
     amount: int = 1
@@ -74,7 +75,7 @@ class Increment:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Removes an entry; its result is whether there was one."""
+    """Removes an entry; its result is whether it existed."""
 
     key: str
 
@@ -95,7 +96,7 @@ class Changes:
 
 @dataclass(slots=True)
 class Applied:
-    """What changes come to: the results, and the entries to write; None is to be removed."""
+    """The effect of changes: their results, and the entries to write; None means to remove the entry."""
 
     results: list[Any] = field(default_factory=list)
     written: dict[str, Entry | None] = field(default_factory=dict)
@@ -103,7 +104,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class StateSize:
-    """How many entries a plugin has in a table for a tenant, expired ones included."""
+    """The number of entries that a plugin has in a table for a tenant, expired ones included."""
 
     tenant: str
     plugin: str
@@ -128,28 +129,28 @@ def full(changes: Changes) -> TableFull:
 
 
 def few(keys: Sequence[str]) -> Sequence[str]:
-    """``keys``, if they are few enough for one call. Raises ValueError."""
+    """Returns ``keys`` if they are few enough for one call. Raises ValueError."""
     if len(keys) > STATE_CHANGES:
-        raise ValueError(f"{len(keys)} keys at once; at most {STATE_CHANGES} are allowed")
+        raise ValueError(f"{len(keys)} keys in one call; at most {STATE_CHANGES} are allowed")
     return keys
 
 
 def checked_key(key: str) -> str:
-    """The key as every database takes it. Raises ValueError if it is empty or too long."""
+    """Returns the key in the form that every database accepts. Raises ValueError if it is empty or too long."""
     key = clean(key)
     if not 0 < len(key.encode()) <= STATE_KEY_OCTETS:
-        raise ValueError(f"a key has 1 to {STATE_KEY_OCTETS} octets of UTF-8; this one has {len(key.encode())}")
+        raise ValueError(f"a key must have 1 to {STATE_KEY_OCTETS} octets of UTF-8; this one has {len(key.encode())}")
     return key
 
 
 def checked(changes: Changes) -> Changes:
-    """The changes with their keys as every database takes them.
+    """Returns the changes with their keys in the form that every database accepts.
 
     Raises:
         ValueError: a key or value has too many octets, or there are more than STATE_CHANGES.
     """
     if len(changes.changes) > STATE_CHANGES:
-        raise ValueError(f"{len(changes.changes)} changes at once; at most {STATE_CHANGES} are allowed")
+        raise ValueError(f"{len(changes.changes)} changes in one call; at most {STATE_CHANGES} are allowed")
     for change in changes.changes:
         size = len(getattr(change, "value", b""))
         if size > STATE_VALUE_OCTETS:
@@ -159,10 +160,10 @@ def checked(changes: Changes) -> Changes:
 
 
 def decide(changes: Changes, there: Mapping[str, Entry]) -> Applied:
-    """What the changes do, one after the other, to what is there (expired or not).
+    """Applies the changes one after the other to the existing entries (expired or not).
 
     Raises:
-        ValueError: an entry that is to be incremented is no integer, or leaves 64 bits.
+        ValueError: an entry to increment is not an integer, or the sum does not fit into 64 bits.
     """
     applied = Applied()
     for change in changes.changes:
@@ -177,14 +178,14 @@ def decide(changes: Changes, there: Mapping[str, Entry]) -> Applied:
 
 
 def _one(change: Change, known: Entry | None) -> tuple[Any, Entry | None]:
-    """The result of one change, and the entry that is there then."""
+    """Returns the result of one change, and the entry after it."""
     value = None if known is None else known.value
     if isinstance(change, Delete):
         return known is not None, None
     if isinstance(change, Increment):
         total = (0 if value is None else _number(change.key, value)) + change.amount
         if total not in _INTEGERS:
-            raise ValueError(f"{change.key!r} would leave 64 bits")
+            raise ValueError(f"the sum for {change.key!r} does not fit into 64 bits")
         return total, Entry(_encode(total), change.expires_at if known is None else known.expires_at)
     entry = Entry(change.value, change.expires_at)
     if isinstance(change, Put):
@@ -197,23 +198,23 @@ def _one(change: Change, known: Entry | None) -> tuple[Any, Entry | None]:
 def _number(key: str, value: bytes) -> int:
     number = _decode(value)
     if type(number) is not int:
-        raise ValueError(f"{key!r} is no integer, so it cannot be incremented")
+        raise ValueError(f"the value of {key!r} is not an integer, so it cannot be incremented")
     return number
 
 
 class PluginState(Protocol):
-    """What plugins remember (table ``plugin_state``). A tenant's entries are only ever read and changed with its id.
+    """Entries of plugins (table ``plugin_state``). A tenant's entries are only read and changed with its id.
 
-    A plugin has at most STATE_ENTRIES entries for each tenant. When it has, the ones that expire first make room for
-    new ones; entries that never expire are not dropped, and if too few others are there, TableFull is raised.
+    A plugin has at most STATE_ENTRIES entries for each tenant. At that limit, new entries replace those that expire
+    first; entries that never expire are not dropped, and if there are too few others, TableFull is raised.
     """
 
     async def get(self, tenant: str, plugin: str, table: str, keys: Sequence[str], now: float) -> dict[str, bytes]:
-        """The values of those keys that are there. Raises ValueError if there are more than STATE_CHANGES."""
+        """Returns the values of those keys that exist. Raises ValueError if there are more than STATE_CHANGES keys."""
         ...
 
     async def apply(self, changes: Changes) -> list[Any]:
-        """Does all of it in one transaction, or nothing; concurrent calls share a commit. Returns the result of each
+        """Applies all changes in one transaction, or none; concurrent calls share a commit. Returns the result of each
         change.
 
         Raises:
@@ -224,22 +225,24 @@ class PluginState(Protocol):
         ...
 
     async def count(self, tenant: str, plugin: str, table: str, now: float) -> int:
-        """How many entries a table has that have not expired."""
+        """Returns how many entries of a table have not expired."""
         ...
 
     async def scan(
         self, tenant: str, plugin: str, table: str, now: float, *, prefix: str = "", after: str = "", limit: int = 500
     ) -> list[StateEntry]:
-        """A page of the entries whose keys begin with ``prefix``, by key; ``after`` is the last key of the page
-        before."""
+        """Returns a page of the entries whose keys begin with ``prefix``, by key; ``after`` is the last key of the
+        previous page."""
         ...
 
     async def sizes(self, tenant: str | None = None, plugin: str | None = None) -> list[StateSize]:
-        """For the operator: all tables, by tenant, plugin and name. Reads an index over all of their entries."""
+        """Returns all tables, by tenant, plugin and name, for the operator. Reads an index over all of their
+        entries."""
         ...
 
     async def forget(self, tenant: str, plugin: str | None = None, table: str | None = None) -> int:
-        """One step of removing a tenant's entries: all, a plugin's, or those of one of its tables. Returns how many."""
+        """Runs one step of removing a tenant's entries: all, a plugin's, or those of one of its tables. Returns how
+        many."""
         ...
 
     async def prune(self, now: float) -> int:

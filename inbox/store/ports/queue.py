@@ -1,11 +1,11 @@
-"""The port of the outbound queue: jobs, and how workers lease and finish them.
+"""Port of the outbound queue: jobs, and how workers lease and finish them.
 
-A job delivers one stored mail to one recipient. It refers to its mail as an entry of a mailbox does: the mail and its
-blob stay for as long as one of them is there. A worker leases jobs for some seconds, renews the lease while it works,
-and finishes them. Each lease has a new fence; every write of a worker names owner and fence, so a worker that was
-stopped beyond its lease can change nothing any more.
+A job delivers one stored message to one recipient. It refers to its message as a mailbox entry does: the message and
+its blob stay for as long as anything refers to them. A worker leases jobs for some seconds, renews the lease while it
+works, and finishes them. Each lease has a new fence; every write of a worker names owner and fence, so a worker that
+was suspended beyond its lease can no longer change anything.
 
-The time that decides is the database's: that of the machine with SQLite, that of the server with SurrealDB.
+Times are compared with the database's clock: the machine's with SQLite, the server's with SurrealDB.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ Ret = Literal["FULL", "HDRS"]
 #: BODY of RFC 6152 and RFC 3030.
 Body = Literal["7BIT", "8BITMIME", "BINARYMIME"]
 
-#: Seconds that no lease exceeds. A lease that ends later than this was made by a clock that was set back since.
+#: The longest lease, in seconds. A lease that ends later than this was made by a clock that was set back since.
 LONGEST_LEASE: Final = 3600.0
-#: Jobs that one call leases, adds or changes.
+#: The maximum number of jobs that one call leases, adds or changes.
 MOST_JOBS: Final = 1000
 
 
 class LeaseLost(StoreError):
-    """The lease ended, and the job may be another worker's; nothing was written."""
+    """The lease ended, and another worker may have the job; nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be delivered, as it is put into the queue; times are seconds since the epoch.
+    """A delivery as it is put into the queue; times are seconds since the epoch.
 
     Attributes:
         sender: the reverse-path without its brackets; empty for the null reverse-path (RFC 5321 §4.5.5).
         recipient: the forward-path.
         domain: the next hop by which jobs are scheduled: the recipient's domain, canonical, or a route's name.
-        expires_at: when delivery is given up; the job is due then at the latest.
-        not_before: the time of its release (RFC 4865); 0 is at once.
-        job_class: a class does not wait for the others of its tenant and domain.
+        expires_at: when delivery is given up; the job is due at this time at the latest.
+        not_before: the time of its release (RFC 4865); 0 means at once.
+        job_class: one class does not wait for the other classes of its tenant and domain.
         priority: MT-PRIORITY of RFC 6710, -9 to 9; orders jobs of one tenant, domain and class.
-        notify, ret, envid, orcpt: the DSN parameters (RFC 3461), as the client gave them; empty or None if it did not.
+        notify, ret, envid, orcpt: the DSN parameters (RFC 3461), as the client sent them; empty or None if it did not.
         require_tls: REQUIRETLS of RFC 8689.
-        actor_account: the id of the account that submitted the mail.
-        shared_inbox: the shared inbox in whose name it did.
+        actor_account: the id of the account that submitted the message.
+        shared_inbox: the shared inbox in whose name it was submitted.
     """
 
     id: str
@@ -81,15 +81,15 @@ class QueuedJob:
     """A job in the queue with its state (table ``outbound_queue``).
 
     Attributes:
-        email: the id of the stored mail; ``blob_path`` is its blob.
-        attempts: leases that counted, the present one included.
-        next_attempt_at: when it is due, or was.
-        last_error: the reply or error that the last attempt ended with.
+        email: the id of the stored message; ``blob_path`` is its blob.
+        attempts: leases that count as attempts, the current one included.
+        next_attempt_at: when it is or was due.
+        last_error: the reply or error of the last attempt.
         hold_reason: why an operator or a rule holds it; None if it is not held.
         fence: grows with every lease.
         dot_sent_at: when an attempt sent the final dot, or was about to (:meth:`Queue.sending`), and had not
             finished; 0 otherwise.
-        died_at: when delivery failed for good; 0 while it has not.
+        died_at: when delivery failed permanently; 0 if it has not.
     """
 
     job: Job
@@ -117,7 +117,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Delivery failed for good; the job stays as ``dead``."""
+    """Delivery failed permanently; the job stays as ``dead``."""
 
     reply: str
 
@@ -167,14 +167,14 @@ class QueueCount:
 
 
 def bounded(jobs: Sequence[Item]) -> Sequence[Item]:
-    """``jobs``, if they are few enough for one call. Raises ValueError."""
+    """Returns ``jobs`` if they are few enough for one call. Raises ValueError."""
     if len(jobs) > MOST_JOBS:
-        raise ValueError(f"{len(jobs)} jobs at once; at most {MOST_JOBS} are allowed")
+        raise ValueError(f"{len(jobs)} jobs in one call; at most {MOST_JOBS} are allowed")
     return jobs
 
 
 def job_texts(job: Job) -> Job:
-    """The job with its texts as every database takes them."""
+    """Returns the job with its strings in the form that every database accepts."""
     changed: dict[str, Any] = {
         one.name: clean(value)
         for one in fields(Job)
@@ -186,35 +186,35 @@ def job_texts(job: Job) -> Job:
 class Queue(Protocol):
     """Jobs of all tenants (tables ``outbound_queue``, ``outbound_delivery``).
 
-    A mail that arrives is filed together with its jobs by the call that accepts it; :meth:`enqueue` is for a mail that
-    is stored already.
+    A new message is stored together with its jobs by the call that accepts it; :meth:`enqueue` is for a message that is
+    stored already.
     """
 
     async def enqueue(self, tenant: str, email: str, jobs: Sequence[Job]) -> None:
         """Adds at most ``MOST_JOBS`` jobs in one transaction.
 
         Raises:
-            NotFound: the tenant has no such mail, or is gone or disabled.
-            AlreadyExists: there is a job with one of these ids.
-            ValueError: there are more than ``MOST_JOBS``.
+            NotFound: the tenant has no such message, or is gone or disabled.
+            AlreadyExists: a job with one of these ids exists.
+            ValueError: there are more than ``MOST_JOBS`` jobs.
         """
         ...
 
     async def lease(self, owner: str, limit: int, seconds: float) -> list[QueuedJob]:
         """Takes up to ``limit`` jobs that are due (at most ``MOST_JOBS``) for ``seconds`` (at most ``LONGEST_LEASE``).
 
-        Tenants take turns, within a tenant its domains and classes; a job that expires is due, too. Fewer than
-        ``limit`` may come although more are due; none come only if nothing is due, or other workers took it at the
-        same moment. No two workers ever hold a job at once, in whatever processes they are.
+        Tenants take turns, and so do the domains and classes within a tenant; an expired job is due, too. The result
+        may have fewer than ``limit`` jobs although more are due; it is empty only if nothing is due or other workers
+        took the jobs at the same moment. No two workers, in any process, hold a job at the same time.
         """
         ...
 
     async def renew(self, jobs: Sequence[QueuedJob], seconds: float) -> set[str]:
-        """Makes leases end in ``seconds`` from now. Returns the ids of those that are still held by their worker."""
+        """Makes leases end in ``seconds`` from now. Returns the ids of the jobs that their worker still holds."""
         ...
 
     async def sending(self, job: QueuedJob) -> None:
-        """Notes that the final dot is about to be sent; it is durable before this returns. Raises LeaseLost."""
+        """Records, durably, that the final dot is about to be sent. Raises LeaseLost."""
         ...
 
     async def finish(self, job: QueuedJob, outcome: Outcome) -> None:
@@ -222,14 +222,14 @@ class Queue(Protocol):
         ...
 
     async def release_expired(self) -> int:
-        """Makes jobs due again whose worker let the lease end, and those whose waiting began in the future, because the
-        clock was set back since; one step. Returns how many. :meth:`lease` does this itself."""
+        """Runs one step of making jobs due again whose lease has expired, or whose wait began in the future because the
+        clock was set back since. Returns how many. :meth:`lease` does this itself."""
         ...
 
     async def get(self, tenant: str, job: str) -> QueuedJob | None: ...
 
     async def delivery(self, tenant: str, job: str) -> DeliveryRecord | None:
-        """What is recorded of a job that was delivered."""
+        """Returns the record of a delivered job."""
         ...
 
     async def jobs(
@@ -241,42 +241,43 @@ class Queue(Protocol):
         after: QueuedJob | None = None,
         limit: int = 100,
     ) -> list[QueuedJob]:
-        """A page of one tenant's jobs, or (for the operator) of all tenants', by tenant and id; ``after`` is the last
-        one of the page before."""
+        """Returns a page of one tenant's jobs, or (for the operator) of all tenants', by tenant and id; ``after`` is
+        the last job of the previous page."""
         ...
 
     async def count(self, tenant: str | None) -> list[QueueCount]:
-        """How many jobs there are, by tenant and domain. Reads an index over all of them."""
+        """Counts jobs by tenant and domain. Reads an index over all of them."""
         ...
 
     async def hold(self, tenant: str, jobs: Sequence[str], reason: str) -> int:
-        """No worker leases these jobs (at most ``MOST_JOBS``) until they are released; an attempt under way ends as it
-        ends. Returns how many of them there are. A job that is held does not die of its age."""
+        """Holds these jobs (at most ``MOST_JOBS``): no worker leases them until they are released; an attempt in
+        progress continues. Returns how many of them exist. A held job does not expire."""
         ...
 
     async def release(self, tenant: str, jobs: Sequence[str]) -> int:
-        """Ends a hold. Returns how many were held."""
+        """Releases held jobs. Returns how many were held."""
         ...
 
     async def retry(self, tenant: str, jobs: Sequence[str], lifetime: float) -> int:
-        """Makes queued and dead jobs due now; they do not expire within ``lifetime`` seconds, and a dead job begins
-        with no attempts. Jobs that a worker has are left alone; those that are held stay so. Returns how many."""
+        """Makes queued and dead jobs due now; they do not expire within ``lifetime`` seconds, and the attempts of a
+        dead job are reset to 0. Jobs that a worker has leased are left alone; held jobs stay held. Returns how many
+        changed."""
         ...
 
     async def remove(self, tenant: str, jobs: Sequence[str]) -> int:
-        """Removes jobs in any state, with mails that nothing else refers to. Their recipients get nothing, unless an
-        attempt has sent the final dot. Returns how many there were."""
+        """Removes jobs in any state, with messages that nothing else refers to. Their recipients receive nothing,
+        unless an attempt has already sent the final dot. Returns how many there were."""
         ...
 
     async def forget(self, scope: Scope) -> int:
-        """One step of removing the jobs of a tenant, those sent from one of its domains, or those of one of its
-        accounts (which it submitted, or that name its address as sender); returns how many."""
+        """Runs one step of removing the jobs of a tenant, those sent from one of its domains, or those of one of its
+        accounts (which it submitted, or which name its address as sender); returns how many."""
         ...
 
     async def forget_deliveries(self, tenant: str) -> int:
-        """One step of removing a tenant's records of deliveries; returns how many."""
+        """Runs one step of removing a tenant's delivery records; returns how many."""
         ...
 
     async def prune(self, dead_before: float, delivered_before: float) -> int:
-        """Removes jobs that died and records of deliveries before these times, in steps; returns how many."""
+        """Removes jobs that died, and deliveries recorded, before these times, in steps; returns how many."""
         ...

@@ -1,4 +1,4 @@
-"""The port of rate counters."""
+"""Port of rate counters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 class Counted:
     """A rate counter after it was increased: its count in this window, and when the window ends.
 
-    ``local``: only what this process has counted, because the database cannot be written.
+    ``local``: the count is of this process only, because the database cannot be written.
     """
 
     count: int
@@ -21,11 +21,11 @@ class Counted:
 class RateCounters(Protocol):
     """Window counters shared by all instances (table ``smtp_rate_limit``).
 
-    Those of a ``Database`` never raise StoreError, see :class:`LastingRates`.
+    The counters of a ``Database`` never raise StoreError, see :class:`LastingRates`.
     """
 
     async def hit(self, key: str, window: float, now: float, amount: int = 1) -> Counted:
-        """Adds ``amount`` to the counter of ``key`` in the window that ``now`` lies in."""
+        """Adds ``amount`` to the counter of ``key`` in the window that contains ``now``."""
         ...
 
     async def prune(self, now: float) -> int:
@@ -34,9 +34,9 @@ class RateCounters(Protocol):
 
 
 class LastingRates(RateCounters, Protocol):
-    """Counters that count in memory while the database cannot be written."""
+    """Counters that fall back to memory while the database cannot be written."""
 
     @property
     def trouble(self) -> str:
-        """The reason why they are in memory; empty while they are in the database."""
+        """Reason why the counters are in memory; empty while they are in the database."""
         ...

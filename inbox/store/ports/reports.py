@@ -1,4 +1,4 @@
-"""The port of what DMARC aggregate reports are made of, and its records."""
+"""Port of the data of DMARC aggregate reports, and its records."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-#: The outcome of a claim: granted, or too many for the day, or for that destination host.
+#: The outcome of a claim: granted, or refused by the limit for the day or for the destination host.
 Grant = Literal["granted", "day", "host"]
 
 
 @dataclass(frozen=True, slots=True)
 class ObservationCount:
-    """Number of equal observations of one day, for the aggregate reports that we send (``dmarc_observation``).
+    """The number of equal observations of one day, for the aggregate reports that we send (``dmarc_observation``).
 
-    ``key`` is a hash of what ``body`` (JSON) says.
+    ``key`` is a hash of ``body`` (JSON).
     """
 
     day: str
@@ -26,7 +26,8 @@ class ObservationCount:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingReport:
-    """A mail with an aggregate report of ours, as the cap of the reported day counts it (``dmarc_outgoing``).
+    """A message with one of our aggregate reports, as counted against the limits of the reported day
+    (``dmarc_outgoing``).
 
     ``host`` is the domain of ``address``.
     """
@@ -39,7 +40,7 @@ class OutgoingReport:
 
 @dataclass(frozen=True, slots=True)
 class StoredReport:
-    """A report about a hosted domain that came in (``dmarc_report``); ``body`` has its rows, compressed."""
+    """A received report about a hosted domain (``dmarc_report``); ``body`` has its rows, compressed."""
 
     tenant: str
     domain: str
@@ -54,38 +55,40 @@ class StoredReport:
 
 
 class DmarcReports(Protocol):
-    """The data of aggregate reports: our observations of others' mail, and others' of our domains' mail."""
+    """Data of aggregate reports: our observations of others' mail, and others' observations of our domains' mail."""
 
     async def count(self, observations: Sequence[ObservationCount]) -> None:
         """Adds the counts to those of the same day, domain and key, in one transaction."""
         ...
 
     async def observed(self, day: str) -> list[ObservationCount]:
-        """All of one UTC day (``2026-11-22``), by domain and key."""
+        """Returns all observations of one UTC day (``2026-11-22``), by domain and key."""
         ...
 
     async def forget_observations(self, before: str) -> int:
-        """Removes those of days before ``before``, and the claims of these days; returns how many observations."""
+        """Removes the observations and claims of days before ``before``; returns how many observations."""
         ...
 
     async def claim(self, wanted: Sequence[OutgoingReport], total: int, each: int) -> list[Grant]:
-        """Counts mails while their day has fewer than ``total``, and ``each`` for their host; in one transaction.
+        """Grants messages while their day has fewer than ``total``, and their host fewer than ``each``, in one
+        transaction.
 
-        In their order; all instances count together. What was granted once is granted again, and counts once.
+        They are counted in their order, across all instances. A message that was granted before is granted again, and
+        counts once.
         """
         ...
 
     async def add(self, report: StoredReport) -> bool:
-        """False if the tenant has this report (domain, organization, report_id) already.
+        """Stores a report; returns False if the tenant has it (same domain, organization and report_id) already.
 
         Raises NotFound if the tenant does not host the domain.
         """
         ...
 
     async def reports(self, tenant: str, domain: str, since: float = 0.0, limit: int = 100) -> list[StoredReport]:
-        """The reports about one domain that end after ``since``, the newest first."""
+        """Returns the reports about one domain that end after ``since``, the newest first."""
         ...
 
     async def forget_reports(self, before: float) -> int:
-        """Removes those of all tenants that ended before ``before``; returns how many."""
+        """Removes the reports of all tenants that ended before ``before``; returns how many."""
         ...

@@ -1,4 +1,4 @@
-"""The port of tenants and the domains that they host."""
+"""Port of tenants and the domains that they host."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ class Tenants(Protocol):
     """Tenants and the domains that they host."""
 
     async def add(self, name: str) -> Tenant:
-        """Raises AlreadyExists."""
+        """Adds a tenant. Raises AlreadyExists."""
         ...
 
     async def by_name(self, name: str) -> Tenant | None: ...
 
     async def all(self) -> list[Tenant]:
-        """All, by name."""
+        """Returns all tenants, by name."""
         ...
 
     async def add_domain(self, tenant: str, fqdn: str, overrides: DomainOverrides | None = None) -> HostedDomain:
-        """Raises AlreadyExists if any tenant hosts it, NotFound if there is no such tenant."""
+        """Adds a hosted domain. Raises AlreadyExists if any tenant hosts it, NotFound if there is no such tenant."""
         ...
 
     async def set_domain_overrides(self, tenant: str, fqdn: str, overrides: DomainOverrides) -> None:
@@ -29,13 +29,13 @@ class Tenants(Protocol):
         ...
 
     async def domain(self, fqdn: str) -> HostedDomain | None:
-        """The active hosting of ``fqdn`` (canonical), of any tenant."""
+        """Returns the active hosted domain ``fqdn`` (canonical) of any tenant."""
         ...
 
     async def hosted(self, fqdn: str) -> HostedDomain | None:
-        """The hosting of ``fqdn`` (canonical), of any tenant, active or not."""
+        """Returns the hosted domain ``fqdn`` (canonical) of any tenant, active or not."""
         ...
 
     async def domains(self, tenant: str | None = None) -> list[HostedDomain]:
-        """All of one tenant, or of all tenants (for the operator), by name."""
+        """Returns all domains of one tenant, or (for the operator) of all tenants, by name."""
         ...

@@ -1,4 +1,4 @@
-"""The embedded database: SQLite in WAL mode, one file, nothing to set up."""
+"""Embedded database: SQLite in WAL mode, one file, no setup."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["SqliteDatabase"]
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when it is asked for: the process that files mail needs neither an event loop nor the other repositories.
+    # Imported on first use: the worker process that writes mail needs neither an event loop nor the other repositories.
     if name == "SqliteDatabase":
         from inbox.store.sqlite.database import SqliteDatabase
 

@@ -1,6 +1,6 @@
-"""Waking those who watch a mailbox: at once within this process, within 50 ms between processes.
+"""Change notifications for mailboxes: at once within this process, within 50 ms between processes.
 
-Other processes' commits show in SQLite's ``data_version``; it is looked at only while somebody watches.
+Commits of other processes change SQLite's ``data_version``; it is polled only while there are subscriptions.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from inbox.store.sqlite.entries import CHUNK
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.rows import words_to_text
 
-#: Seconds between two looks at the database for other processes' changes.
+#: Seconds between two polls for other processes' changes.
 POLL_SECONDS = 0.05
 
 
 class SqliteBus(Bus):
-    """The bus of one machine: other processes' commits show in ``data_version``."""
+    """Change bus of one machine: it detects other processes' commits by ``data_version``."""
 
     def __init__(self, gateway: Gateway) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class SqliteBus(Bus):
                 version = seen
                 failing = False
             except StoreError as error:
-                # Those who watch ask the database themselves and hear of the trouble there; here it is only logged.
+                # Subscribers query the database themselves and get the error there; here it is only logged.
                 if not failing:
                     self._log.warning("changes_poll_failed", error=str(error))
                 failing = True

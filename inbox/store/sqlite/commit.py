@@ -1,4 +1,4 @@
-"""The one connection of a process that writes to a SQLite file: many pieces of work in one transaction.
+"""Group commit: the only writing connection of a process to a SQLite file runs many jobs in one transaction.
 
 Several processes may write to one file; they take turns (:mod:`inbox.store.sqlite.turn`).
 """
@@ -20,23 +20,23 @@ from inbox.store.sqlite.wal import LATEST_PAGES, LOG_OCTETS, Checkpointer, lengt
 R = TypeVar("R")
 Work = Callable[[sqlite3.Connection], R]
 Synchronous = Literal["FULL", "OFF"]
-#: The database file and its write-ahead log, as device and inodes.
+#: The database file and its write-ahead log, as device and inode numbers.
 Identity = tuple[int, ...]
-#: How often the whole length of the write-ahead log must fit into what is free.
+#: The free space must hold the full length of the write-ahead log this many times.
 LOG_ROOM = 16
 #: Seconds that a connection waits for a lock that another program (a backup, a shell) holds.
 BUSY_SECONDS = 10.0
-#: What the operator is told who moved the files of a running server.
+#: Parts of the error that an operator sees after moving the files of a running server.
 MOVED = "was moved, removed or replaced while it was open"
-MEND = "put it back, or restart to go on with what is there now"
+REMEDY = "restore it, or restart inbox to use the files that are there now"
 
 
 class StoreDamaged(StoreUnavailable):
-    """The file is no database, or its content is damaged."""
+    """The file is not a database, or its content is damaged."""
 
 
 def translated(error: sqlite3.Error, path: Path) -> InboxError:
-    """Our error for one of SQLite's about the file ``path``."""
+    """Translates an error of SQLite about the file ``path``."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
         return StorageFull(f"{path}: {error}")
@@ -54,7 +54,7 @@ def translated(error: sqlite3.Error, path: Path) -> InboxError:
 
 
 class _Replaced(StoreUnavailable):
-    """The files are not the ones that were opened."""
+    """The files at the path are not those that were opened."""
 
 
 def _is_full(error: Exception) -> bool:
@@ -62,7 +62,7 @@ def _is_full(error: Exception) -> bool:
 
 
 class _PieceFailed(Exception):
-    """A piece of work raised; the transaction it was in is rolled back."""
+    """A job raised an exception; its transaction is rolled back."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -70,7 +70,7 @@ class _PieceFailed(Exception):
 
 
 class Job(Generic[R]):
-    """One piece of work, and what came of it."""
+    """One function to run in a transaction, and its result or error."""
 
     __slots__ = ("error", "result", "work")
 
@@ -81,13 +81,13 @@ class Job(Generic[R]):
 
 
 def connect(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
-    """A connection, for reading or writing. Raises StoreUnavailable, StoreError."""
+    """Opens a connection for reading or writing. Raises StoreUnavailable, StoreError."""
     try:
         connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS, cached_statements=256
         )
         connection.execute(f"PRAGMA synchronous={synchronous}")
-        # What may be lost needs no log: it is written in place, and takes no more room than it has.
+        # Data that may be lost needs no log: it is written in place, and needs no additional room.
         connection.execute(f"PRAGMA journal_mode={'WAL' if synchronous == 'FULL' else 'MEMORY'}")
         connection.execute(f"PRAGMA wal_autocheckpoint={LATEST_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit={LOG_OCTETS}")
@@ -104,7 +104,7 @@ class Committer:
     Args:
         path: the file; its folder must exist.
         synchronous: ``FULL`` syncs every commit; ``OFF`` is for what may be lost with the machine.
-        room: whose reserve is given away when the disk is full, for what must work then.
+        room: its reserve is released when the disk is full, for operations that must still work then.
 
     Attributes:
         watch: called after each transaction with the number of rows that it changed.
@@ -123,7 +123,7 @@ class Committer:
 
     @property
     def opened(self) -> Identity:
-        """The files that were opened."""
+        """The identity of the files that were opened."""
         assert self._opened is not None, "asked for after open()"
         return self._opened
 
@@ -131,12 +131,12 @@ class Committer:
         """Opens the file.
 
         Args:
-            prepare: what is done to the database first, alone among all processes.
-            identity: the files that others of this program have open: no other ones are taken.
+            prepare: a function that prepares the database while all other processes are locked out.
+            identity: the files that the program's other connections have open; different files are rejected.
 
         Raises:
             StoreUnavailable: the file cannot be opened.
-            InboxError: what ``prepare`` raised.
+            InboxError: raised by ``prepare``.
         """
         if identity is not None:
             self._opened = identity
@@ -144,7 +144,7 @@ class Committer:
         try:
             self._turn = Turn(self._path)
         except PermissionError as error:
-            why = "may not be opened by this user: run inbox as the user whom it belongs to"
+            why = "may not be opened by this user: run inbox as the user that owns it"
             raise StoreUnavailable(f"{error.filename} {why}") from error
         except OSError as error:
             raise StoreUnavailable(f"{self._path}: {error}") from error
@@ -162,7 +162,7 @@ class Committer:
             self._path.chmod(0o600)
             prepare(self._connection)
         except (sqlite3.Error, StoreError):
-            # On a full disk not even the shared memory of the log can be made.
+            # On a full disk not even the log's shared memory file can be created.
             if self._connection is not None:
                 self._connection.close()
             if self._room is None or not self._room.is_full() or not self._room.release():
@@ -181,11 +181,11 @@ class Committer:
             self._turn = None
 
     def reserve_log(self) -> None:
-        """Makes the write-ahead log as long as it will grow.
+        """Extends the write-ahead log to its full length.
 
-        To sync what was written over old octets takes half as long as to sync a file that has grown, for then the file
-        system has to commit, too. SQLite reads the log up to the first octets that are no frame of it: zeros are none.
-        Where room is scarce the log stays as it was: mail needs it more.
+        Syncing overwritten octets takes half as long as syncing a file that has grown, because then the file system has
+        to commit, too. SQLite reads the log up to the first octets that are not a valid frame; zeros are not valid. If
+        disk space is scarce the log is not extended, because mail needs the space more.
 
         Raises:
             StoreUnavailable: the log cannot be written to.
@@ -195,7 +195,7 @@ class Committer:
         assert self._turn is not None, "open() made it"
         try:
             with self._turn:
-                # Nor does another program write frames meanwhile: they would be overwritten.
+                # This also keeps other programs from writing frames in the meantime, which would be overwritten.
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     free = os.statvfs(self._path)
@@ -211,46 +211,47 @@ class Committer:
             raise StoreUnavailable(f"{self._path}-wal: {error}") from error
 
     def _identity(self) -> Identity:
-        """The file and its write-ahead log, which stays one file for as long as anybody has the database open."""
+        """Returns the identity of the file and its write-ahead log, which stays the same file while any process has the
+        database open."""
         try:
             found = os.stat(self._file)  # noqa: PTH116 - twice for each commit: a Path costs more than the call
             if self._synchronous == "OFF":
                 return found.st_dev, found.st_ino
             log = os.stat(self._log)  # noqa: PTH116
         except OSError as error:
-            raise _Replaced(f"{error.filename} {MOVED} ({error.strerror}): {MEND}") from error
+            raise _Replaced(f"{error.filename} {MOVED} ({error.strerror}): {REMEDY}") from error
         return found.st_dev, found.st_ino, log.st_ino
 
     def _connect_again(self) -> sqlite3.Connection:
-        # Where the file was moved away, SQLite would make an empty one.
+        # If the file was moved away, SQLite would create an empty one.
         self.check_file()
         return connect(self._path, self._synchronous)
 
     def check_file(self) -> None:
         """Raises StoreUnavailable unless the files are still the ones that were opened."""
-        # An unlinked or replaced file can still be written to, and what is written is lost: that must not be
-        # acknowledged. A new file is never taken over silently: a restart makes that decision visible.
+        # An unlinked or replaced file can still be written to, but the writes are lost, so they must not be
+        # acknowledged. A new file is never adopted silently: a restart makes that decision explicit.
         if self._identity() != self._opened:
-            raise _Replaced(f"{self._path} or its write-ahead log {MOVED}: {MEND}")
+            raise _Replaced(f"{self._path} or its write-ahead log {MOVED}: {REMEDY}")
 
     def _rescue(self) -> None:
-        """What was acknowledged and stands in a log that somebody removed is copied into the database while we can
-        still read it. Nobody else may have begun another log: two of them would spoil the database.
+        """Copies acknowledged transactions from a log that was removed into the database while the log is still
+        readable. No other process may have created another log: two logs would corrupt the database.
         """
         if self._connection is not None and not Path(f"{self._path}-wal").exists() and self._path.exists():
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def commit(self, batch: Sequence[Job[Any]]) -> None:
-        """Runs a batch in one transaction. Every job has its result, durable, or its error afterwards.
+        """Runs a batch in one transaction. Afterwards every job has either its durable result or its error.
 
-        A piece that fails does not harm the others. A piece may be run twice: what it does outside the database must
-        bear that.
+        A failed job does not affect the others. A job may run twice, so its effects outside the database must be
+        idempotent.
         """
         assert self._turn is not None, "work comes after open()"
         try:
             with self._turn:
                 self._commit(batch)
-        except Exception as error:  # noqa: BLE001  # every caller must hear of it, whatever it was
+        except Exception as error:  # noqa: BLE001  # every caller gets the error, whatever it is
             failed: Exception = error
             if isinstance(error, sqlite3.Error):
                 failed = translated(error, self._path)
@@ -267,7 +268,7 @@ class Committer:
             self.check_file()
             self._attempt(batch)
         except _Replaced:
-            with contextlib.suppress(sqlite3.Error):  # the callers hear of the removal, which is what is wrong
+            with contextlib.suppress(sqlite3.Error):  # callers get the error about the removed file, the actual cause
                 self._rescue()
             raise
 
@@ -278,18 +279,18 @@ class Committer:
             if not (_is_full(failure.error) and self._make_room()) and len(batch) == 1:
                 raise failure.error from failure
         except sqlite3.Error as error:
-            # SQLite has rolled it back: a transaction that found no room has written no commit. After any other error a
-            # commit is not tried again: what the disk has of it nobody knows.
+            # SQLite has rolled it back: a transaction that ran out of room has written no commit. After any other error
+            # a commit is not retried, because it is unknown how much of it is on disk.
             if not (_is_full(error) and self._make_room()):
                 raise
         else:
             return
-        # Nothing was written, and the others must not suffer. This time each is behind a savepoint of its own, which
-        # costs two statements apiece and is rarely needed.
+        # Nothing was written, and the other jobs must not fail. The retry runs each job in its own savepoint, which
+        # costs two statements each and is rarely needed.
         self._transaction(batch, savepoints=True)
 
     def _make_room(self) -> bool:
-        """Gives the reserve away, and empties the log, so that it need not grow; False if that cannot help."""
+        """Releases the reserve and empties the log, so that it need not grow; returns False if that cannot help."""
         if self._room is None or self._connection is None or not self._room.release():
             return False
         if self._synchronous == "FULL":
@@ -327,8 +328,7 @@ class Committer:
         try:
             job.result = job.work(connection)
         except Exception as error:
-            # A full disk rolls the whole transaction back by itself: then there is no savepoint any more, and the
-            # batch fails as one.
+            # A full disk rolls back the whole transaction: the savepoint no longer exists, and the whole batch fails.
             if not connection.in_transaction:
                 raise
             connection.execute("ROLLBACK TO job")

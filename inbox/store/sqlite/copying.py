@@ -1,9 +1,9 @@
-"""COPY of many messages: in steps, and still all or nothing (RFC 9051 §6.4.7).
+"""COPY of many messages in steps, and still all or nothing (RFC 9051 §6.4.7).
 
-The copies of each step are in the mailbox at once, because a uid that is given out later than another one must not be
-lower. So that a copy that fails leaves nothing behind, each step also notes which uids it made. The last step removes
-the notes. If it never comes, the noted uids are removed: by the command itself if it fails, and by
-:func:`undo_abandoned` if its process ended.
+The copies of each step are visible in the mailbox immediately, because uids must be assigned in ascending order. So
+that a failed copy leaves nothing behind, each step also records the uids that it created. The last step removes these
+notes. If it never runs, the recorded uids are removed: by the command itself if it fails, and by :func:`undo_abandoned`
+if its process ended.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ async def copy(
     """Copies entries with their flags, all or nothing. Returns (old uid, new uid), by old uid.
 
     Args:
-        name: of this copy; no other one has it.
-        now: the time, in seconds since the epoch.
+        name: the unique name of this copy.
+        now: the current time, in seconds since the epoch.
 
     Raises:
-        NotFound: a mailbox is gone.
-        StoreUnavailable: the copy was taken for abandoned.
-        StorageFull, StoreError: nothing is left of it, at the latest after a minute.
+        NotFound: a mailbox does not exist.
+        StoreUnavailable: the copy was treated as abandoned.
+        StorageFull, StoreError: the copy is undone, at the latest after a minute.
     """
 
     def plain(db: sqlite3.Connection) -> Pairs:
@@ -67,15 +67,14 @@ async def copy(
             noted += bool(copied)
         await gateway.step(end, tenant=tenant)
     except BaseException:
-        # A client that gave up must not leave half of it either.
+        # A cancelled command must not leave half a copy behind either.
         await asyncio.shield(_try_to_undo(gateway, tenant, name))
         raise
     return pairs
 
 
 async def undo_abandoned(gateway: Gateway, before: float) -> int:
-    """Removes what copies left whose last step was before that time, or far in the future; returns how many
-    copies there were."""
+    """Undoes copies whose last step was before that time, or far in the future; returns how many there were."""
     sql = "SELECT id FROM copying GROUP BY id HAVING max(at) < ?1 OR max(at) > ?1 + ?2"
     names = await gateway.read(lambda db: [name for (name,) in db.execute(sql, (before, AHEAD_SECONDS))])
     for name in names:
@@ -86,7 +85,7 @@ async def undo_abandoned(gateway: Gateway, before: float) -> int:
 def _check_notes(db: sqlite3.Connection, name: str, noted: int) -> None:
     (there,) = db.execute("SELECT count(*) FROM copying WHERE id = ?", (name,)).fetchone()
     if there != noted:
-        raise StoreUnavailable("the copy made no progress for so long that what there was of it is removed")
+        raise StoreUnavailable("the copy made no progress for too long and was undone: try again")
 
 
 async def _try_to_undo(gateway: Gateway, tenant: str, name: str) -> None:

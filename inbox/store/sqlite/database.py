@@ -1,4 +1,4 @@
-"""The embedded database as a whole."""
+"""SQLite implementation of the database port."""
 
 from __future__ import annotations
 
@@ -38,19 +38,20 @@ _END_SECONDS = 3.0
 
 
 class SqliteDatabase:
-    """``Database`` of ``inbox.store.ports`` in one file (and one for counters, beside it).
+    """``Database`` of ``inbox.store.ports`` in one file, with a second file for counters beside it.
 
     Args:
-        path: e.g. ``data/inbox.db``. Missing folders are created, for the owner only.
-        worker: the worker process that writes accepted messages, for a server; a command has few to write.
-        blobs: the directory of the blobs, if the worker is to write them.
+        path: for example ``data/inbox.db``. Missing folders are created, accessible only to their owner.
+        worker: the worker process that writes accepted messages; used by a server, because a command writes few
+            messages.
+        blobs: the directory of the blobs, if the worker writes them.
     """
 
     def __init__(
         self, path: Path, clock: Clock, ids: Ids, *, worker: Handover | None = None, blobs: Path | None = None
     ) -> None:
         self._path = path
-        # A server, which has a worker, makes the reserve; any process that needs it gives it away.
+        # A server, which has a worker, creates the reserve; any process that needs it releases it.
         self._serving = worker is not None
         self._reserving: asyncio.Future[None] | None = None
         self._room = room = Room(path.parent)
@@ -75,7 +76,7 @@ class SqliteDatabase:
 
     @property
     def worker(self) -> WorkerClient | None:
-        """The process that writes accepted messages, if there is one."""
+        """The worker process that writes accepted messages, if there is one."""
         return self._worker
 
     def ingest(self, blobs: Blobs, run_blocking: RunBlocking) -> Ingest:
@@ -102,12 +103,12 @@ class SqliteDatabase:
         if self._worker is not None:
             await self._worker.remember_store()
             await self._worker.start()
-        # Nobody waits for some megabytes to be written.
+        # No request waits for these megabytes to be written.
         self._reserving = asyncio.ensure_future(self._keep_reserve())
 
     async def close(self) -> None:
         if self._reserving is not None:
-            # A disk that hangs does not keep the server from ending.
+            # A hanging disk must not keep the server from stopping.
             await asyncio.wait([self._reserving], timeout=_END_SECONDS)
         await self.changes.close()
         await self.rates.close()
@@ -127,7 +128,7 @@ class SqliteDatabase:
     async def ping(self) -> None:
         def work(db: sqlite3.Connection) -> None:
             db.execute("SELECT 1 FROM meta").fetchone()
-            # A connection that is open can still read what was moved away.
+            # An open connection can still read a file that was moved away.
             self._main.check_file()
 
         await self._main.read(work)

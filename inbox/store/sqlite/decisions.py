@@ -14,19 +14,20 @@ from inbox.store.sqlite import rows
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.steps import remove_in_steps
 
-#: Records that one read looks at when each has to be compared: no snapshot is held, and no reader busy, for long.
+#: Records that one read compares, so that it holds neither a snapshot nor a reader for long.
 PAGE: Final = 2000
 
-#: Time, id and tenant of a record: where a page ends.
+#: The end of a page: time, id and tenant of its last record.
 Place = tuple[float, str, str]
 
 
 def selection(columns: str, wanted: DecisionFilter, before: Place | None = None) -> tuple[str, list[Any]]:
-    """A SELECT of the records in question, newest first, and its values; sender and recipient are not compared.
+    """Returns a SELECT of the candidate records, newest first, and its values; sender and recipient are not compared.
 
     Every combination of filters reads along an index, in the order of the result (see 0006.sql).
     """
-    # The unary plus keeps SQLite from reading all tenants' records of one outcome: the tenant's own index has it, too.
+    # The unary plus keeps SQLite from reading all tenants' records of one outcome: the tenant's index has the outcome,
+    # too.
     outcome = "outcome = ?" if wanted.tenant is None else "+outcome = ?"
     conditions = {"tenant = ?": wanted.tenant, outcome: wanted.outcome, "at >= ?": wanted.since or None}
     given = [condition for condition, value in conditions.items() if value is not None]
@@ -40,7 +41,7 @@ def selection(columns: str, wanted: DecisionFilter, before: Place | None = None)
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """What was found; ``last`` is where the page ended, or None if nothing is behind it."""
+    """A page of results; ``last`` is its end, or None if no record follows."""
 
     found: list[DecisionRecord]
     last: Place | None
@@ -58,7 +59,7 @@ def _page(db: sqlite3.Connection, wanted: DecisionFilter, before: Place | None, 
 
 
 def _matches(wanted: DecisionFilter, sender: str, recipients: str) -> bool:
-    """Whether the words are in the addresses, in any case: they are kept as they came."""
+    """Whether the addresses contain the wanted words. Case is ignored here because addresses are stored as received."""
     if wanted.sender is not None and wanted.sender.lower() not in sender.lower():
         return False
     if wanted.recipient is None:
@@ -75,7 +76,7 @@ class SqliteDecisions:
         self._room = room
 
     async def add(self, decisions: Sequence[DecisionRecord]) -> None:
-        # Refusals must not use up the room that lets users delete mail.
+        # Records of refusals must not use up the room that users need to delete mail.
         self._room.check()
         await self._gateway.write(lambda db: rows.add_decisions(db, decisions))
 

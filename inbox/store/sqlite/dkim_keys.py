@@ -15,7 +15,7 @@ _NAMES: Final = tuple(field.name for field in fields(DkimKeyRecord))
 _COLUMNS: Final = ", ".join(_NAMES)
 _MARKS: Final = ", ".join("?" * len(_NAMES))
 _ONE: Final = "tenant = ? AND domain = ? AND selector = ?"
-#: A key that goes back to an earlier state has not come to the later times.
+#: A key that returns to an earlier state loses the times of the later states.
 _SET_STATE: Final[dict[DkimKeyState, str]] = {
     "pending": "state = 'pending', created_at = ?, activated_at = 0, retired_at = 0",
     "active": "state = 'active', activated_at = ?, retired_at = 0",
@@ -95,7 +95,7 @@ def _set_state(
     at: float,
     was: DkimKeyState | None,
 ) -> None:
-    # COALESCE: without ``was`` any state will do.
+    # COALESCE: without ``was`` any state matches.
     changed = db.execute(
         f"UPDATE dkim_key SET {_SET_STATE[state]} WHERE {_ONE} AND state = COALESCE(?, state)",
         (at, tenant, domain, selector, was),

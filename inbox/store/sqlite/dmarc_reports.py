@@ -1,4 +1,4 @@
-"""What DMARC aggregate reports are made of, and those that came in, in SQLite."""
+"""Data of outgoing DMARC aggregate reports, and received reports, in SQLite."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the repositories share about entries: every function keeps the mailbox's counters right.
+"""Operations on mailbox entries that the repositories share; each keeps the mailbox's counters correct.
 
-The caller holds the transaction and has checked that the mailboxes are the tenant's.
+The caller holds the transaction and has checked that the mailboxes belong to the tenant.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from inbox.base.errors import NotFound
 from inbox.mail.flags import Flag
 from inbox.store.sqlite.rows import words_to_text
 
-#: uids in one statement.
+#: The maximum number of uids in one statement.
 CHUNK: Final = 1000
 _SEEN: Final = int(Flag.SEEN)
 _COPIED: Final = (
@@ -22,14 +22,14 @@ _COPIED: Final = (
 
 
 def uids_json(uids: Sequence[int]) -> str:
-    """uids for ``json_each``: one parameter however many they are."""
+    """Returns uids for ``json_each``, which needs one parameter for any number of them."""
     return "[" + ",".join(map(str, uids)) + "]"
 
 
 def claim_uids(
     db: sqlite3.Connection, tenant: str, mailbox: str, count: int, unseen: int, size: int
 ) -> tuple[int, int, str | None]:
-    """Makes room for ``count`` entries. Returns the first uid, the new modseq and the mailbox's account.
+    """Reserves uids for ``count`` entries. Returns the first uid, the new modseq and the mailbox's account.
 
     Raises:
         NotFound: the tenant has no such mailbox.
@@ -46,7 +46,7 @@ def claim_uids(
 
 
 def check(db: sqlite3.Connection, tenant: str, mailbox: str) -> int:
-    """The mailbox's modseq. Raises NotFound unless it is this tenant's."""
+    """Returns the mailbox's modseq. Raises NotFound unless the mailbox belongs to this tenant."""
     row = db.execute("SELECT modseq FROM mailbox WHERE id = ? AND organization = ?", (mailbox, tenant)).fetchone()
     if row is None:
         raise NotFound(f"no mailbox {mailbox}")
@@ -54,7 +54,7 @@ def check(db: sqlite3.Connection, tenant: str, mailbox: str) -> int:
 
 
 def next_modseq(db: sqlite3.Connection, mailbox: str) -> int:
-    """A new modseq for one change of a mailbox."""
+    """Returns a new modseq for one change of a mailbox."""
     (modseq,) = db.execute(
         "UPDATE mailbox SET modseq = modseq + 1 WHERE id = ? RETURNING modseq", (mailbox,)
     ).fetchone()
@@ -64,14 +64,14 @@ def next_modseq(db: sqlite3.Connection, mailbox: str) -> int:
 def delete_entries(
     db: sqlite3.Connection, mailbox: str, uids: Sequence[int], *, only: int = 0, remember: bool = True
 ) -> list[int]:
-    """Removes entries, remembers their uids as expunged, removes mails that are in no mailbox any more
-    and that no job is to deliver.
+    """Removes entries, records their uids as expunged, and removes messages that no mailbox and no job refers to any
+    more.
 
     Returns the uids that were removed, in order.
 
     Args:
         only: entries without all of these flags stay.
-        remember: False if nobody will ask what happened in the mailbox.
+        remember: False if no client will ask for the changes of the mailbox.
     """
     gone: list[int] = []
     modseq = 0

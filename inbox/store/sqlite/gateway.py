@@ -1,9 +1,9 @@
-"""The one place that talks to SQLite: a writer thread with group commit and a pool of readers.
+"""Access to SQLite: a writer thread with group commit and a pool of readers.
 
-Work is a function that takes a connection. All short work that has queued up while the last commit was being
-synced to disk goes into the next transaction; a piece that fails does not harm the others. What may touch many rows
-comes in steps (:mod:`inbox.store.sqlite.steps`), each a transaction of its own. A caller's future is resolved after
-the commit, never before.
+Work is a function that takes a connection. All short work that is queued while the last commit is synced to disk goes
+into the next transaction; a failed function does not affect the others. Work that may touch many rows runs in steps
+(:mod:`inbox.store.sqlite.steps`), each in its own transaction. A caller's future is resolved after the commit, never
+before.
 
 Several processes may open one file, see :mod:`inbox.store.sqlite.commit`.
 """
@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 
 class _Job(Job[R]):
-    """One piece of work and whom to tell."""
+    """A function to run, and the future of its caller."""
 
     __slots__ = ("future",)
 
@@ -40,7 +40,7 @@ class _Job(Job[R]):
         if self.error is not None:
             self.future.set_exception(self.error)
         else:
-            self.future.set_result(self.result)  # type: ignore[arg-type]  # R may well be None
+            self.future.set_result(self.result)  # type: ignore[arg-type]  # R may be None
 
 
 class Gateway:
@@ -49,9 +49,9 @@ class Gateway:
     Args:
         path: the file; its folder must exist.
         migrations: folder of ``0001.sql``, ``0002.sql`` …, applied in order, each once.
-        synchronous: ``FULL`` syncs every commit; ``OFF`` is for what may be lost with the machine.
+        synchronous: ``FULL`` syncs every commit; ``OFF`` is for data that a crash of the machine may lose.
         readers: threads and connections for reading.
-        room: whose reserve is given away when the disk is full.
+        room: its reserve is released when the disk is full.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Gateway:
         self._thread.start()
 
     async def close(self) -> None:
-        """Finishes what was queued, then closes all connections."""
+        """Finishes queued work, then closes all connections."""
         if self._thread is not None:
             self._line.close()
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
@@ -105,21 +105,21 @@ class Gateway:
 
     @property
     def identity(self) -> Identity:
-        """The files that are open; not before :meth:`open`."""
+        """The identity of the open files; available after :meth:`open`."""
         return self._committer.opened
 
     def check_file(self) -> None:
-        """Raises StoreUnavailable unless the files are still the ones that were opened; then nothing can be written."""
+        """Raises StoreUnavailable if the files are not those that were opened; in that case nothing can be written."""
         self._committer.check_file()
 
     def submit(self, work: Work[R], *, tenant: str = "", step: bool = False) -> asyncio.Future[R]:
         """Queues a write; the future is done when it is durable, or has failed and left nothing behind.
 
-        ``work`` may be run twice: what it does outside the database must bear that.
+        ``work`` may run twice, so its effects outside the database must be idempotent.
 
         Args:
-            tenant: whose it is, for a fair share of the writer; empty for the installation's own.
-            step: one step of a long job: it has a transaction of its own, and what is short comes first.
+            tenant: the tenant whose share of the writer the work uses; empty for work of the installation itself.
+            step: True for one step of a long job: it has its own transaction, and short work comes first.
         """
         if self._thread is None or self._loop is None:
             raise StoreUnavailable(f"{self._path} is not open")
@@ -132,7 +132,7 @@ class Gateway:
 
         Raises:
             StorageFull, StoreUnavailable, StoreError: nothing was written.
-            InboxError: what ``work`` raised; nothing of it was written.
+            InboxError: raised by ``work``; nothing was written.
         """
         return await self.submit(work, tenant=tenant)
 
@@ -155,7 +155,7 @@ class Gateway:
         return await self._loop.run_in_executor(self._pool, self._read, work)
 
     async def data_version(self) -> int:
-        """A number that changes with every commit of any process. To be asked by one caller at a time.
+        """Returns a number that changes with every commit of any process. Only one caller at a time may use it.
 
         Raises:
             StoreUnavailable
@@ -167,18 +167,18 @@ class Gateway:
     # -- threads ------------------------------------------------------------------------------------------
 
     def _connect(self) -> sqlite3.Connection:
-        # Where the file was moved away, SQLite would make an empty one.
+        # If the file was moved away, SQLite would create an empty one.
         self.check_file()
         connection = connect(self._path, self._synchronous)
         self._connections.append(connection)
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
-        # A file's number is the version that it leads to; numbers may be missing.
+        # A file's number is the schema version after it; numbers may be missing.
         scripts = {int(path.stem): path for path in self._migrations.glob("[0-9]*.sql")}
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > max(scripts):
-            raise StoreError(f"{self._path} has schema version {version}, this program knows {max(scripts)}")
+            raise StoreError(f"{self._path} has schema version {version}, newer than this program's {max(scripts)}")
         for number in sorted(number for number in scripts if number > version):
             sql = scripts[number].read_text(encoding="utf-8")
             connection.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version={number};\nCOMMIT;")
@@ -199,7 +199,7 @@ class Gateway:
             raise translated(error, self._path) from error
 
     def _data_version(self) -> int:
-        # The number only means something within one connection, so it has its own.
+        # The number is only meaningful within one connection, so it has its own.
         self._watcher = self._watcher or self._connect()
         try:
             (version,) = self._watcher.execute("PRAGMA data_version").fetchone()
@@ -209,13 +209,13 @@ class Gateway:
 
     def _write_loop(self) -> None:
         while taken := self._line.take():
-            # A caller that has given up before its work began does not need it done.
+            # Work whose caller gave up before it began is skipped.
             batch = [job for job in taken if not job.future.cancelled()]
             if batch:
                 self._committer.commit(batch)
-                self._tell(batch)
+                self._resolve(batch)
 
-    def _tell(self, batch: list[_Job[Any]]) -> None:
+    def _resolve(self, batch: list[_Job[Any]]) -> None:
         def settle() -> None:
             for job in batch:
                 job.settle()

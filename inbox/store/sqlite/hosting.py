@@ -1,4 +1,4 @@
-"""Disabling, renaming and removing in SQLite."""
+"""Disabling, renaming and removing tenants, domains and accounts in SQLite."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ACTIVATE: Final = {
     "account": "UPDATE account SET is_active = :active WHERE organization = :tenant AND address = :account "
     "AND is_active != :active",
 }
-#: What a tenant must not have when it is removed.
+#: Rows that a tenant must not have when it is removed.
 _OF_TENANT: Final = {
     'has_domain WHERE "in"': "domains",
     "email_address WHERE organization": "addresses",
@@ -82,7 +82,7 @@ class SqliteHosting:
 
     async def move_addresses(self, tenant: str, fqdn: str, to: str, *, keep_alias: bool) -> int:
         new_ids = [self._ids.new() for _ in range(STEP if keep_alias else 0)]
-        # Found by a reader: many addresses that were moved before must not hold up those who write.
+        # A reader finds them: skipping many moved addresses must not block the writer.
         left = await self._gateway.read(lambda db: _unmoved(db, tenant, fqdn, to if keep_alias else None))
 
         def work(db: sqlite3.Connection) -> int:
@@ -125,7 +125,7 @@ class SqliteHosting:
         return cleared
 
     async def forget(self, tenant: str, kind: Kept, fqdn: str | None = None) -> int:
-        # The rows are found by a reader: what takes long must not hold up those who write.
+        # A reader finds the rows, so that a long search does not block the writer.
         found = await self._gateway.read(lambda db: removing.find_kept(db, tenant, kind, fqdn))
         if not found:
             return 0
@@ -140,7 +140,7 @@ class SqliteHosting:
                 raise NotFound(f"no account {address}")
             account, own = row
             if db.execute('SELECT 1 FROM has_alias WHERE "out" = ? LIMIT 1', (own,)).fetchone():
-                raise InUse(f"an alias leads to {address}")
+                raise InUse(f"an alias points to {address}")
             boxes = removing.end_mailboxes(db, account)
             db.execute("DELETE FROM account WHERE id = ?", (account,))
             db.execute("DELETE FROM email_address WHERE id = ?", (own,))
@@ -177,8 +177,8 @@ class SqliteHosting:
 
 
 def _move(db: sqlite3.Connection, tenant: str, address: str, to: str, alias_id: str | None) -> None:
-    """Gives an address another name; what refers to it refers to its row. ``alias_id``: the old name becomes an alias
-    with this id."""
+    """Renames an address; references to its row stay valid. ``alias_id``: the old name becomes an alias with this
+    id."""
     username, _, domain = to.rpartition("@")
     if db.execute("SELECT 1 FROM email_address WHERE username = ? AND domain = ?", (username, domain)).fetchone():
         raise AlreadyExists(f"address {to} is taken")
@@ -195,7 +195,8 @@ def _move(db: sqlite3.Connection, tenant: str, address: str, to: str, alias_id: 
 
 
 def _unmoved(db: sqlite3.Connection, tenant: str, fqdn: str, moved_to: str | None) -> list[str]:
-    """Up to STEP local parts of a domain. ``moved_to``: not those that were moved there and stayed as an alias."""
+    """Returns up to STEP local parts of a domain, without those that were moved to ``moved_to`` and stayed as an
+    alias."""
     sql = "SELECT username FROM email_address e WHERE organization = ? AND domain = ?"
     values: list[object] = [tenant, fqdn]
     if moved_to is not None:

@@ -27,8 +27,8 @@ class SqliteMessageWriter:
     """``MessageWriter`` of ``inbox.store.ports``.
 
     Args:
-        room: mail is refused before the disk is full.
-        worker: writes instead of this process, if there is one.
+        room: refuses mail before the disk is full.
+        worker: the process that writes instead of this one, if there is one.
     """
 
     def __init__(self, gateway: Gateway, bus: Bus, room: Room, worker: MessageWriter | None = None) -> None:
@@ -45,7 +45,7 @@ class SqliteMessageWriter:
 
     async def _written(self, indexed: Indexed) -> list[list[Placed]]:
         if self._worker is not None:
-            # Half a surrogate pair cannot be sent to another process: this one writes it.
+            # A lone surrogate cannot be sent to another process, so this process writes the message.
             with contextlib.suppress(UnicodeEncodeError):
                 return await self._worker.write(indexed)
         return await self._gateway.write(lambda db: write_indexed(db, indexed), tenant=_tenant_of(indexed))
@@ -57,11 +57,11 @@ def write_indexed(
     """Writes messages, their entries and the decision records, in the caller's transaction.
 
     Args:
-        bodies: the bodies of the decision records, if they are packed already: that makes the transaction shorter.
+        bodies: the bodies of the decision records if they are already packed, which makes the transaction shorter.
 
     Raises:
         NotFound: a mailbox does not exist, or the tenant of a job is gone or disabled.
-        AlreadyExists: a job has the id of another one.
+        AlreadyExists: a job with the same id exists.
     """
     placed = [_write(db, message) for message in indexed.messages]
     if indexed.decisions:
@@ -85,10 +85,11 @@ def _write(db: sqlite3.Connection, message: IndexedMessage) -> list[Placed]:
         (email.tenant, email.content_hash, clean(email.message_id or "")),
     ).fetchone()
     if email.id != email_id:
-        # Nobody will ask for the blob that came with it: the sweeper must not take that for a sign of a wrong database.
+        # The new blob will never be referenced: the sweeper must not treat it as evidence of a wrong database.
         db.execute("INSERT OR IGNORE INTO released_blob (blob_path, at) VALUES (?, unixepoch())", (email.blob_path,))
     add_jobs(db, email.tenant, email_id, message.jobs)
-    # All are compared before any is written: two copies for one account must not stand for each other.
+    # All copies are compared before any is written: one of two copies for the same account must not be recognised as
+    # the other.
     known = [_recognised(db, email, email_id, copy) if message.recognise else None for copy in message.copies]
     return [
         one or _place(db, email.tenant, email_id, size, copy, email.internal_date)
@@ -111,7 +112,7 @@ def _place(db: sqlite3.Connection, tenant: str, email: str, size: int, copy: Cop
 
 
 def _recognised(db: sqlite3.Connection, given: EmailRecord, email: str, copy: Copy) -> Placed | None:
-    """The copy of the mail ``email`` that makes ``copy`` of ``given`` a retry, if there is one."""
+    """Returns the existing copy of the message ``email`` that makes ``copy`` of ``given`` a retry, if there is one."""
     envelope = retries.envelope_of(copy.prepended)
     if not envelope:
         return None
@@ -121,7 +122,7 @@ def _recognised(db: sqlite3.Connection, given: EmailRecord, email: str, copy: Co
         (copy.mailbox, given.tenant),
     )
     for mailbox, name in retries.counting(mailboxes).items():
-        # The newest come first: there may be very many, when a mail without any personal word went to all of a tenant.
+        # The newest are read first: there may be very many when an identical message went to all accounts of a tenant.
         row = db.execute(
             "SELECT uid, modseq, prepended, received_at FROM (SELECT * FROM has_email_delivery "
             'WHERE "in" = ? AND "out" = ? ORDER BY uid DESC LIMIT ?) WHERE NOT flags & ? AND recipient IS ? '
@@ -138,5 +139,5 @@ def _recognised(db: sqlite3.Connection, given: EmailRecord, email: str, copy: Co
 
 
 def _tenant_of(indexed: Indexed) -> str:
-    """The tenant whose share of the writer a transaction uses."""
+    """Returns the tenant whose share of the writer a transaction uses."""
     return indexed.messages[0].email.tenant if indexed.messages else ""

@@ -11,7 +11,7 @@ from inbox.store.ports.installation import Identity
 from inbox.store.sqlite import rows
 from inbox.store.sqlite.gateway import Gateway
 
-#: Paths in one statement.
+#: The maximum number of paths in one statement.
 _CHUNK = 500
 
 

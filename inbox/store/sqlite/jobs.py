@@ -30,11 +30,11 @@ _NOTIFY: Final = _JOB.index("notify")
 
 
 def add_jobs(db: sqlite3.Connection, tenant: str, email: str, jobs: Sequence[Job]) -> None:
-    """Writes jobs for a mail that is there, in the caller's transaction.
+    """Writes jobs for a stored message, in the caller's transaction.
 
     Raises:
-        NotFound: the tenant has no such mail, or is gone or disabled.
-        AlreadyExists: there is a job with one of these ids.
+        NotFound: the tenant has no such message, or is gone or disabled.
+        AlreadyExists: a job with one of these ids exists.
     """
     if not jobs:
         return
@@ -42,11 +42,11 @@ def add_jobs(db: sqlite3.Connection, tenant: str, email: str, jobs: Sequence[Job
         "SELECT 1 FROM email e JOIN organization o ON o.id = e.organization WHERE e.id = ? AND o.id = ? AND o.is_active"
     )
     if db.execute(own, (email, tenant)).fetchone() is None:
-        raise NotFound(f"tenant {tenant} has no mail {email}, or is disabled")
+        raise NotFound(f"tenant {tenant} has no message {email}, or is disabled")
     try:
         db.executemany(_ADD, [_row(tenant, email, job) for job in jobs])
     except sqlite3.IntegrityError as error:
-        raise AlreadyExists(f"there is a job with the id of one of {len(jobs)} new ones") from error
+        raise AlreadyExists(f"one of the {len(jobs)} new jobs has the id of an existing job") from error
 
 
 def _row(tenant: str, email: str, job: Job) -> tuple[Any, ...]:
@@ -60,7 +60,7 @@ def _row(tenant: str, email: str, job: Job) -> tuple[Any, ...]:
 
 
 def read(db: sqlite3.Connection, where: str, values: dict[str, Any]) -> list[QueuedJob]:
-    """Jobs; ``where`` calls the table ``q``."""
+    """Returns jobs; ``where`` uses ``q`` as the name of the table."""
     return [_queued(row) for row in db.execute(_READ + where, values)]
 
 
@@ -92,7 +92,7 @@ def read_delivery(db: sqlite3.Connection, tenant: str, job: str) -> DeliveryReco
 
 
 def drop_mails(db: sqlite3.Connection, emails: Iterable[str]) -> None:
-    """Removes those of the mails that neither a mailbox nor a job refers to any more."""
+    """Removes those of the messages that neither a mailbox nor a job refers to any more."""
     db.execute(
         "DELETE FROM email WHERE id IN (SELECT value FROM json_each(?)) "
         'AND NOT EXISTS (SELECT 1 FROM has_email_delivery d WHERE d."in" = email.id) '
@@ -102,7 +102,7 @@ def drop_mails(db: sqlite3.Connection, emails: Iterable[str]) -> None:
 
 
 def remove(db: sqlite3.Connection, tenant: str, jobs: Sequence[str]) -> int:
-    """Removes a tenant's jobs with the mails that nothing refers to then; returns how many."""
+    """Removes a tenant's jobs, and the messages that nothing else refers to; returns how many jobs."""
     gone = db.execute(
         "DELETE FROM outbound_queue WHERE org_id = ? AND job_id IN (SELECT value FROM json_each(?)) RETURNING payload",
         (tenant, words_to_text(list(jobs))),
@@ -112,13 +112,13 @@ def remove(db: sqlite3.Connection, tenant: str, jobs: Sequence[str]) -> int:
 
 
 def find(db: sqlite3.Connection, scope: Scope) -> list[str]:
-    """Ids of up to STEP jobs of a tenant, sent from a domain, or of an account."""
+    """Returns ids of up to STEP jobs of a tenant, sent from a domain, or of an account."""
     sql, values = _of(scope)
     return [one for (one,) in db.execute(f"{sql} LIMIT {STEP}", values)]
 
 
 def count(db: sqlite3.Connection, scope: Scope) -> int:
-    """How many jobs there are in the scope."""
+    """Counts the jobs in the scope."""
     sql, values = _of(scope)
     return int(db.execute(f"SELECT count(*) FROM ({sql})", values).fetchone()[0])
 
@@ -140,13 +140,13 @@ def _of(scope: Scope) -> tuple[str, dict[str, str | None]]:
 
 
 def find_dead(db: sqlite3.Connection, before: float) -> list[str]:
-    """Ids of up to STEP jobs of all tenants that died before a time."""
+    """Returns ids of up to STEP jobs of all tenants that died before a time."""
     sql = f"SELECT job_id FROM outbound_queue WHERE status = 'dead' AND died_at < ? LIMIT {STEP}"
     return [one for (one,) in db.execute(sql, (before,))]
 
 
 def remove_dead(db: sqlite3.Connection, jobs: Sequence[str], before: float) -> int:
-    """Removes those of the jobs that are still dead: an operator may have asked for another try."""
+    """Removes those of the jobs that are still dead: an operator may have retried some."""
     gone = db.execute(
         "DELETE FROM outbound_queue WHERE job_id IN (SELECT value FROM json_each(?)) "
         "AND status = 'dead' AND died_at < ? RETURNING payload",
@@ -157,12 +157,12 @@ def remove_dead(db: sqlite3.Connection, jobs: Sequence[str], before: float) -> i
 
 
 def prune_deliveries(db: sqlite3.Connection, before: float) -> int:
-    """One step of removing old records of deliveries."""
+    """Runs one step of removing old delivery records."""
     return _delete_deliveries(db, "delivered_at < ?", before)
 
 
 def forget_deliveries(db: sqlite3.Connection, tenant: str) -> int:
-    """One step of removing a tenant's records of deliveries."""
+    """Runs one step of removing a tenant's delivery records."""
     return _delete_deliveries(db, "org_id = ?", tenant)
 
 

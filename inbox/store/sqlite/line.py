@@ -1,8 +1,8 @@
-"""The line in which work waits for the writer of a process: tenants take turns.
+"""Fair queue of work for the writer of a process: tenants take turns.
 
-Short work of all tenants is taken together, because a batch costs one sync of the disk. A step of a long job has a
-batch of its own, and between two steps everything short that waits comes first: so short work waits for one step at
-most, however many long jobs are running.
+Short work of all tenants shares a batch, because a batch costs one sync of the disk. A step of a long job has its own
+batch, and all waiting short work runs between two steps: so short work waits for at most one step, however many long
+jobs are running.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Final, Generic, TypeVar
 
 Work = TypeVar("Work")
 
-#: Pieces of short work in one batch; bounds the time that the first caller waits for the last.
+#: The maximum number of short functions in one batch; it limits how long the first caller waits for the last.
 BATCH: Final = 256
 
 
 class _Turns(Generic[Work]):
-    """Queues of tenants, served in turns."""
+    """A queue for each tenant, served in turn."""
 
     def __init__(self) -> None:
         self._queues: dict[str, deque[Work]] = {}
-        #: Tenants that wait, the next one first.
+        #: Waiting tenants, the next one first.
         self._order: deque[str] = deque()
 
     def __bool__(self) -> bool:
@@ -47,7 +47,7 @@ class _Turns(Generic[Work]):
 
 
 class Line(Generic[Work]):
-    """Many threads put work in, one takes it out."""
+    """A queue into which many threads put work and from which one thread takes it."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -60,27 +60,27 @@ class Line(Generic[Work]):
         """Adds work.
 
         Args:
-            tenant: whose it is; empty for the installation's own.
-            step: one step of a long job.
+            tenant: the tenant whose turn it uses; empty for work of the installation itself.
+            step: True for one step of a long job.
         """
         with self._changed:
             (self._steps if step else self._short).put(tenant, work)
             self._changed.notify()
 
     def close(self) -> None:
-        """What was put in is still taken; then :meth:`take` returns nothing."""
+        """Closes the queue. Queued work is still taken; then :meth:`take` returns nothing."""
         with self._changed:
             self._closed = True
             self._changed.notify()
 
     def take(self) -> list[Work]:
-        """Waits for work and returns the next batch; empty once the line is closed and done."""
+        """Waits for work and returns the next batch; empty once the queue is closed and drained."""
         with self._changed:
             while not self._short and not self._steps:
                 if self._closed:
                     return []
                 self._changed.wait()
-            # The two kinds alternate: steps must not starve either.
+            # The two kinds alternate, so that steps do not starve either.
             if self._steps and (not self._short or not self._stepped):
                 self._stepped = True
                 return [self._steps.next()]

@@ -72,7 +72,8 @@ class SqliteMailboxes:
             db.execute(
                 "UPDATE mailbox SET parent = NULL WHERE owner = ? AND parent = ?", (box.account or tenant, mailbox)
             )
-            # It is nobody's from here on, so that nobody finds it and its name is free; its entries go in steps.
+            # From here on the mailbox has no owner, so it cannot be found and its name is free; its entries are removed
+            # in steps.
             db.execute("UPDATE mailbox SET organization = '', owner = '', name = id WHERE id = ?", (mailbox,))
 
         await self._gateway.write(work, tenant=tenant)
@@ -80,7 +81,7 @@ class SqliteMailboxes:
         await self._clear(tenant, mailbox)
 
     async def tidy(self) -> int:
-        """Removes what is left of deleted mailboxes because a process ended; returns how many there were."""
+        """Removes the remains of deleted mailboxes that an ended process left; returns how many there were."""
         deleted = "SELECT id FROM mailbox WHERE owner = ''"
         mailboxes = await self._gateway.read(lambda db: [mailbox for (mailbox,) in db.execute(deleted)])
         for mailbox in mailboxes:
@@ -126,7 +127,7 @@ class SqliteMailboxes:
             for child, path in renamed:
                 if (found := _by_name(db, tenant, old.account, path)) is not None and found.id != child:
                     raise AlreadyExists(f"mailbox {path} exists")
-                # No UIDVALIDITY is ever given out twice, so the new name cannot meet an old one (RFC 9051 §2.3.1.1).
+                # No UIDVALIDITY is ever assigned twice, so the new name cannot get a previous one (RFC 9051 §2.3.1.1).
                 db.execute("UPDATE mailbox SET name = ?, modseq = modseq + 1 WHERE id = ?", (path, child))
             parent = _by_name(db, tenant, old.account, name.rpartition("/")[0])
             db.execute("UPDATE mailbox SET parent = ? WHERE id = ?", (parent.id if parent else None, mailbox))
@@ -214,7 +215,7 @@ def create_mailbox(
     """Writes one mailbox; the caller holds the transaction and has checked the name.
 
     Raises:
-        LimitReached: the owner has :data:`inbox.base.limits.MAILBOXES` already.
+        LimitReached: the owner already has :data:`inbox.base.limits.MAILBOXES`.
     """
     (count,) = db.execute("SELECT count(*) FROM mailbox WHERE owner = ?", (account or tenant,)).fetchone()
     if count >= limits.MAILBOXES:
@@ -247,7 +248,7 @@ def _create_parents(
 
 
 def _next_uid_validity(db: sqlite3.Connection, now: float) -> int:
-    """Grows with the time and never repeats in this installation, whatever the clock does."""
+    """Returns a value that grows with time and never repeats in this installation, even if the clock is set back."""
     row = db.execute("SELECT value FROM meta WHERE key = 'uid_validity'").fetchone()
     value = max(min(int(now), LATEST_UID_VALIDITY), int(row[0]) + 1 if row else 1)
     db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('uid_validity', ?)", (str(value),))

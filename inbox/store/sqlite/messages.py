@@ -1,4 +1,4 @@
-"""Mails and their entries in SQLite."""
+"""Stored messages and their entries in SQLite."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SqliteMessages:
     """``Messages`` of ``inbox.store.ports``.
 
     Args:
-        room: copies are refused before the disk is full.
+        room: refuses copies before the disk is full.
     """
 
     def __init__(self, gateway: Gateway, clock: Clock, ids: Ids, bus: Bus, room: Room) -> None:
@@ -231,8 +231,8 @@ class SqliteMessages:
         return gone
 
     async def blob_in_use(self, blob_paths: Sequence[str]) -> set[str]:
-        # Every key holds the mail's id as its fourth component (msg/{org}/{mailbox}/{id}.eml, att/…/{id}/…): a look
-        # at the primary key, without an index on paths.
+        # Every key has the message's id as its fourth component (msg/{org}/{mailbox}/{id}.eml, att/…/{id}/…), so a
+        # lookup by primary key suffices, without an index on paths.
         by_id: dict[str, list[str]] = {}
         for path in blob_paths:
             parts = path.split("/")

@@ -1,4 +1,4 @@
-"""What plugins remember, in SQLite."""
+"""Durable state of plugins in SQLite."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class SqlitePluginState:
     async def apply(self, changes: Changes) -> list[Any]:
         changes = checked(changes)
         if not all(isinstance(change, Delete) for change in changes.changes):
-            # Like mail, this is refused before the disk is full.
+            # Like mail, these writes are refused before the disk is full.
             self._room.check(sum(len(getattr(change, "value", b"")) for change in changes.changes))
         return await self._gateway.write(lambda db: _apply(db, changes), tenant=changes.tenant)
 
@@ -75,7 +75,7 @@ class SqlitePluginState:
             "tenant": tenant, "plugin": plugin, "name": table, "now": now, "limit": min(limit, STEP),
             "from": max(prefix, after), "after": after, "prefix": prefix, "size": len(prefix),
         }  # fmt: skip
-        # The range is read from its beginning and left where the prefix ends: no key beyond any character is needed.
+        # The read starts at the prefix and stops at the first key without it, so no upper bound is needed.
         sql = (
             f"SELECT key, value, expires_at FROM plugin_state WHERE {_TABLE} AND key >= :from AND key > :after "
             f"AND substr(key, 1, :size) = :prefix AND {_LIVES} ORDER BY key LIMIT :limit"
@@ -134,7 +134,7 @@ def _apply(db: sqlite3.Connection, changes: Changes) -> list[Any]:
 
 
 def _make_room(db: sqlite3.Connection, changes: Changes, written: Mapping[str, Entry | None]) -> None:
-    """Removes what expires first as long as there are too many entries with the new ones. Raises TableFull."""
+    """Removes the entries that expire first until the new ones fit. Raises TableFull."""
     place, kept = (changes.tenant, changes.plugin), [key for key, entry in written.items() if entry is not None]
     while True:
         row = db.execute("SELECT entries FROM plugin_state_size WHERE tenant = ? AND plugin = ?", place).fetchone()

@@ -1,6 +1,6 @@
 """The outbound queue in SQLite.
 
-What is due is found by readers; the writer only checks that it is still so, and changes rows by their keys.
+Readers find due jobs; the writer only checks that they are still due, and changes rows by their keys.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ __all__ = ["SqliteQueue", "add_jobs"]
 _IDS: Final = "job_id IN (SELECT value FROM json_each(:ids))"
 _HELD_BY: Final = "job_id = ? AND org_id = ? AND status = 'processing' AND lease_owner = ? AND fence = ?"
 _WAITING: Final = "status = 'queued' AND ready = 0 AND hold_reason IS NULL"
-#: What is to be made due: jobs whose time has come, whose lease ended, or that began to wait in the future.
+#: Jobs to make due: their time has come, their lease ended, or their wait began in the future.
 _OVERDUE: Final = (
     f"SELECT job_id FROM outbound_queue WHERE {_WAITING} AND next_attempt_at <= :now",
     f"SELECT job_id FROM outbound_queue WHERE {_WAITING} AND waits_since > :ahead AND not_before <= :now",
     "SELECT job_id FROM outbound_queue WHERE status = 'processing' AND lease_until <= :now",
     "SELECT job_id FROM outbound_queue WHERE status = 'processing' AND lease_until > :longest",
 )
-#: Only those that are still so; a job that is held meanwhile stays.
+#: Changes only jobs to which this still applies; a job that was held in the meantime stays held.
 _MAKE_DUE: Final = f"""
     UPDATE outbound_queue SET status = 'queued', ready = hold_reason IS NULL, lease_owner = NULL, lease_until = 0,
         next_attempt_at = min(next_attempt_at, :now), waits_since = 0
@@ -85,13 +85,13 @@ class SqliteQueue:
         self._gateway = gateway
         self._room = room
         self._now = clock.now
-        self._random = random.Random()  # noqa: S311 - where to begin is no secret
-        #: The tenant that was served last.
+        self._random = random.Random()  # noqa: S311 - the start need not be secret
+        #: The tenant whose job was leased last.
         self._after = ""
 
     async def enqueue(self, tenant: str, email: str, jobs: Sequence[Job]) -> None:
         bounded(jobs)
-        # New mail is refused before the disk is full; what is in the queue can still be finished then.
+        # New jobs are refused before the disk is full, so that queued jobs can still be finished.
         self._room.check()
         await self._gateway.write(lambda db: add_jobs(db, tenant, email, jobs), tenant=tenant)
 
@@ -243,7 +243,7 @@ def _check(job: QueuedJob, changed: sqlite3.Cursor) -> None:
 
 
 def _choose(db: sqlite3.Connection, choice: turns.Choice) -> list[turns.Turn]:
-    """Answers the questions of :func:`inbox.store.turns.choose` from the index of what is due."""
+    """Answers the questions of :func:`inbox.store.turns.choose` from the index of due jobs."""
     columns = "org_id, lane, -priority, next_attempt_at, job_id"
     try:
         probe = next(choice)

@@ -16,8 +16,8 @@ _MIGRATIONS: Final = Path(__file__).parent / "volatile"
 
 
 class SqliteRates:
-    """``RateCounters`` of ``inbox.store.ports``, in a file of their own: they are written for each connection, and are
-    worthless after a power cut.
+    """``RateCounters`` of ``inbox.store.ports``, in a separate file: counters are written for each connection, and need
+    not survive a power cut.
     """
 
     def __init__(self, path: Path, room: Room) -> None:
@@ -26,7 +26,7 @@ class SqliteRates:
         self._gateway = self._made()
 
     async def open(self) -> None:
-        """Opens the file; one that is damaged is removed first. Raises StoreUnavailable, StoreError."""
+        """Opens the file; a damaged file is removed first. Raises StoreUnavailable, StoreError."""
         try:
             await self._gateway.open()
         except StoreDamaged:
@@ -43,7 +43,7 @@ class SqliteRates:
         await self._gateway.close()
 
     async def reopen(self) -> None:
-        """Opens what is at the path now, a new file if there is none. Raises StoreUnavailable, StoreError."""
+        """Opens the file that is at the path now; creates it if it is missing. Raises StoreUnavailable, StoreError."""
         await self.close()
         self._gateway = self._made()
         await self.open()
@@ -58,7 +58,7 @@ class SqliteRates:
             row = db.execute(
                 "INSERT INTO smtp_rate_limit (counter_key, count, expires_at) VALUES (?1, ?2, ?3) "
                 "ON CONFLICT (counter_key) DO UPDATE SET "
-                # One that ends after the window that we are in was begun by a clock that was wrong.
+                # A counter that ends after the current window was created while the clock was wrong.
                 "count = CASE WHEN expires_at <= ?4 OR expires_at > ?3 THEN ?2 ELSE count + ?2 END, "
                 "expires_at = CASE WHEN expires_at <= ?4 OR expires_at > ?3 THEN ?3 ELSE expires_at END "
                 "RETURNING count, expires_at",

@@ -1,7 +1,7 @@
-"""Reading very many entries at once: as little as possible happens for each of them outside of SQLite.
+"""Bulk reads of entries, with as little work as possible for each entry outside of SQLite.
 
-A row that Python fetches costs about half a microsecond and a change of hands between threads; a text that SQLite made
-of all rows comes in one step, during which other threads run.
+A row that Python fetches costs about half a microsecond and a switch of the interpreter lock; a string that SQLite
+builds from all rows arrives in one step, during which other threads run.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from inbox.store.ports.messages import Column, MailboxChanges
 from inbox.store.sqlite import rows
 from inbox.store.sqlite.entries import uids_json
 
-#: Messages in one page: with long columns some hundred KB at most, unless their senders are odd.
+#: Messages in one page: with long columns a few hundred KB at most, unless messages are unusual.
 PAGE: Final = 200
 NARROW_PAGE: Final = 2000
-#: Changes that are read at once, and those that share the last one's modseq.
+#: Changes read at once; those that share the last one's modseq are added.
 CHANGES_PAGE: Final = 2000
 
 _OF_ENTRY: Final[frozenset[Column]] = frozenset({"modseq", "size", "received_at", "prepended"})
 _NARROW: Final[frozenset[Column]] = frozenset({"modseq", "size", "received_at"})
 
-#: All entries as JSON, in no certain order: ``uid * 256 + flags``, and apart from them those with keywords.
+#: All entries as JSON in no particular order, as ``uid * 256 + flags``; entries with keywords are listed separately.
 _LISTING: Final = (
     "SELECT json_group_array(uid << 8 | flags),"
     " json_group_array(json_array(uid, json(keywords))) FILTER (WHERE keywords <> '[]')"
@@ -39,13 +39,13 @@ _decode_keywords: Final = msgspec.json.Decoder(list[tuple[int, tuple[str, ...]]]
 
 
 def listing(db: sqlite3.Connection, mailbox: str, modseq: int) -> Listing:
-    """All entries of a mailbox that has this modseq now."""
+    """Returns all entries of a mailbox whose current modseq is ``modseq``."""
     numbers_text, keywords_text = db.execute(_LISTING, (mailbox,)).fetchone()
     numbers = _decode_numbers(numbers_text)
     numbers.sort()
     uids = array("I", [number >> 8 for number in numbers])
     flags = bytes([number & 255 for number in numbers])
-    # Equal lists of keywords become one: a client may have put the same word on all messages.
+    # Equal lists of keywords share one object: a client may have set the same keyword on all messages.
     known: dict[tuple[str, ...], tuple[str, ...]] = {}
     keywords = [(uid, known.setdefault(words, words)) for uid, words in _decode_keywords(keywords_text)]
     return packed(modseq, uids, flags, keywords)
@@ -53,15 +53,15 @@ def listing(db: sqlite3.Connection, mailbox: str, modseq: int) -> Listing:
 
 @dataclass(frozen=True, slots=True)
 class ChangesPage:
-    """Changes up to the modseq ``changes.modseq``; ``complete`` if there are no later ones."""
+    """A page of changes up to ``changes.modseq``; ``complete`` is True if there are no later ones."""
 
     changes: MailboxChanges
     complete: bool
 
 
 def changes(db: sqlite3.Connection, mailbox: str, modseq: int, since: int, most: int = CHANGES_PAGE) -> ChangesPage:
-    """The first changes after ``since`` of a mailbox that has this modseq now."""
-    # What Python makes of the rows keeps the event loop's thread from running: so not of all rows at once.
+    """Returns the first changes after ``since`` of a mailbox whose current modseq is ``modseq``."""
+    # While Python builds objects from rows the event loop's thread cannot run, so not all rows are read at once.
     upto = modseq
     for table, box in (("has_email_delivery", '"out"'), ("expunged", "mailbox")):
         beyond = db.execute(
@@ -91,7 +91,7 @@ def page_size(names: Sequence[Column]) -> int:
 def columns(
     db: sqlite3.Connection, tenant: str, mailbox: str, uids: Sequence[int], names: Sequence[Column]
 ) -> list[tuple[Any, ...]]:
-    """One page of ``Messages.columns``; ``uids`` ascending, each once."""
+    """Returns one page of ``Messages.columns``; ``uids`` are ascending and distinct."""
     if not uids:
         return []
     chosen = ", ".join(["d.uid", *[f"{'d' if name in _OF_ENTRY else 'e'}.{name}" for name in names]])
@@ -106,7 +106,7 @@ def columns(
         values = [mailbox, tenant]
     first, last = uids[0], uids[-1]
     if last - first < 2 * len(uids):
-        # Most clients ask for what lies together: a walk over it costs a quarter of looking for each.
+        # Most clients ask for adjacent uids: a range scan costs a quarter of individual lookups.
         found = db.execute(f"{sql} AND d.uid BETWEEN ? AND ? ORDER BY d.uid", (*values, first, last)).fetchall()
         if last - first + 1 == len(uids):
             return found

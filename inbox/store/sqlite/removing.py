@@ -1,4 +1,4 @@
-"""The parts of a removal in SQLite; the caller holds the transaction."""
+"""Steps of a removal in SQLite; the caller holds the transaction."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from inbox.store.ports.hosting import STEP, Cleared, Holdings, InUse, Kept, Scop
 from inbox.store.sqlite import jobs, rows
 from inbox.store.sqlite.entries import delete_entries
 
-#: Notes of expunged uids that one step removes: narrow rows, several times as fast as entries.
+#: Records of expunged uids that one step removes: the rows are narrow, several times as fast as entries.
 _NOTES: Final = 5 * STEP
 
 _EXISTS: Final = {
@@ -34,7 +34,7 @@ def check(db: sqlite3.Connection, scope: Scope) -> None:
 
 
 def count(db: sqlite3.Connection, scope: Scope) -> Holdings:
-    """What there is in the scope."""
+    """Counts the objects in the scope."""
     check(db, scope)
     values = {"tenant": scope.tenant, "domain": scope.domain, "account": scope.account}
 
@@ -84,7 +84,7 @@ def count(db: sqlite3.Connection, scope: Scope) -> Holdings:
 
 
 def clear_mailbox(db: sqlite3.Connection, tenant: str, mailbox: str) -> Cleared:
-    """Removes up to STEP entries, with the mails that no mailbox shows any more; then notes of expunged uids."""
+    """Removes up to STEP entries, with the messages that are in no mailbox any more; then records of expunged uids."""
     row = db.execute("SELECT size FROM mailbox WHERE id = ? AND organization = ?", (mailbox, tenant)).fetchone()
     if row is None:
         raise NotFound(f"no mailbox {mailbox}")
@@ -111,21 +111,22 @@ def _clear_notes(db: sqlite3.Connection, mailbox: str) -> int:
 
 
 def unlead(db: sqlite3.Connection, root: str) -> int:
-    """Removes up to STEP pairs that lead to the address ``root``, and addresses that lead nowhere then."""
+    """Removes up to STEP pairs that point to the address ``root``, and addresses that then have no target."""
     removed = 0
     path = [root]
     while path and removed < STEP:
         top = path[-1]
         row = db.execute('SELECT "in" FROM has_alias WHERE "out" = ?1 AND "in" != ?1 LIMIT 1', (top,)).fetchone()
         if row is None:
-            # Nothing leads there any more. What is not the root lost its last target, so it goes.
+            # Nothing points to this address any more. Unless it is the root it has lost its last target, so it is
+            # removed.
             path.pop()
             if top != root:
                 removed += db.execute('DELETE FROM has_alias WHERE "in" = ?', (top,)).rowcount
                 db.execute("DELETE FROM email_address WHERE id = ?", (top,))
             continue
         source = row[0]
-        # An alias that leads to itself leads nowhere.
+        # An alias that points only to itself has no target.
         elsewhere = 'SELECT "out" FROM has_alias WHERE "in" = ?1 AND "out" NOT IN (?1, ?2) ORDER BY "out" LIMIT 1'
         other = db.execute(elsewhere, (source, top)).fetchone()
         if other is None and source not in path:
@@ -138,7 +139,7 @@ def unlead(db: sqlite3.Connection, root: str) -> int:
 
 def remove_alias(db: sqlite3.Connection, source: str, target: str | None) -> list[str] | None:
     """Removes one target of the alias, or all; returns their addresses, or None if there is no such pair. The address
-    goes with the last one."""
+    is removed with the last one."""
     if db.execute("SELECT 1 FROM account WHERE email_address = ?", (source,)).fetchone():
         return None
     found = db.execute(
@@ -153,7 +154,7 @@ def remove_alias(db: sqlite3.Connection, source: str, target: str | None) -> lis
     if not left:
         lead = db.execute('SELECT 1 FROM has_alias WHERE "out" = ?1 AND "in" != ?1 LIMIT 1', (source,)).fetchone()
         if lead is not None:
-            raise InUse("another alias leads to it")
+            raise InUse("another alias points to it")
     db.executemany('DELETE FROM has_alias WHERE "in" = ? AND "out" = ?', [(source, to) for to, _ in gone])
     if left:
         _note_first(db, source, left[0])
@@ -167,7 +168,7 @@ def _note_first(db: sqlite3.Connection, source: str, target: str | None) -> None
 
 
 def find_kept(db: sqlite3.Connection, tenant: str, kind: Kept, fqdn: str | None) -> list[tuple[Any, ...]]:
-    """Keys of up to STEP rows."""
+    """Returns the keys of up to STEP rows."""
     table, key = _KEPT[kind]
     where = " WHERE tenant = ?"
     values: list[Any] = [tenant]

@@ -1,4 +1,4 @@
-"""Rows to records and back."""
+"""Conversion of rows to records and back."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ EMPTY_WORDS: Final = "[]"
 
 
 def words_to_text(words: Sequence[str]) -> str:
-    """A list of words as JSON."""
+    """Returns a list of words as JSON."""
     return _encode_json(words).decode() if words else EMPTY_WORDS
 
 
 def text_to_words(text: str) -> tuple[str, ...]:
-    """The list that :func:`words_to_text` wrote."""
+    """Returns the list that :func:`words_to_text` wrote."""
     return () if text == EMPTY_WORDS else _decode_words(text)
 
 
@@ -72,7 +72,7 @@ def hosts(db: sqlite3.Connection, tenant: str, fqdn: str) -> bool:
 
 
 def overrides_to_row(overrides: DomainOverrides) -> list[Any]:
-    """Values in the order of OVERRIDE_FIELDS."""
+    """Returns the values in the order of OVERRIDE_FIELDS."""
     row: list[Any] = []
     for name in OVERRIDE_FIELDS:
         value = getattr(overrides, name)
@@ -93,7 +93,7 @@ def row_to_overrides(row: Sequence[Any]) -> DomainOverrides:
 
 
 def hosted_domain(row: Sequence[Any]) -> HostedDomain:
-    """A row of fqdn, is_active, the tenant's columns, the override columns."""
+    """Converts a row of fqdn, is_active, the tenant's columns, the override columns."""
     return HostedDomain(tenant(row[2:6]), row[0], row_to_overrides(row[6:]), bool(row[1]))
 
 
@@ -102,7 +102,7 @@ def hosted_domain(row: Sequence[Any]) -> HostedDomain:
 _EMAIL_FIELDS: Final = tuple(field.name for field in fields(EmailRecord))
 _COLUMN_NAMES: Final = {"tenant": "organization", "from_": '"from"', "to": '"to"', "references": '"references"'}
 _LISTS: Final = {"references", "from_", "reply_to", "to", "cc", "bcc", "tags"}
-#: Texts that come from the message; the others are ids, words and numbers of ours.
+#: Strings that come from the message; the others are our own ids, words and numbers.
 _STRANGERS: Final = ("message_id", "subject", "subject_normalized", "sender_address", "mime_root_ct", "snippet")
 _TEXTS: Final = {"envelope", "body", "bodystructure", "sections", "header_block"}
 EMAIL_COLUMNS: Final = ", ".join(_COLUMN_NAMES.get(name, name) for name in _EMAIL_FIELDS)
@@ -110,7 +110,7 @@ EMAIL_MARKS: Final = ", ".join("?" * len(_EMAIL_FIELDS))
 
 
 def email_columns(prefix: str, *, texts: bool) -> str:
-    """The columns of ``email`` for a SELECT; without ``texts`` the large ones read as empty."""
+    """Returns the columns of ``email`` for a SELECT; without ``texts`` the large ones read as empty."""
     names = []
     for name in _EMAIL_FIELDS:
         if name in _TEXTS and not texts:
@@ -121,7 +121,7 @@ def email_columns(prefix: str, *, texts: bool) -> str:
 
 
 def email_to_row(email: EmailRecord) -> list[Any]:
-    """Values in the order of EMAIL_COLUMNS."""
+    """Returns the values in the order of EMAIL_COLUMNS."""
     row = list(_email_values(email))
     for place in _LIST_PLACES:
         words = row[place]
@@ -149,7 +149,7 @@ _MESSAGE_ID_PLACE: Final = _EMAIL_FIELDS.index("message_id")
 
 
 def entry(row: Sequence[Any]) -> Entry:
-    """A row of uid, modseq, flags, keywords."""
+    """Converts a row of uid, modseq, flags, keywords."""
     return Entry(row[0], row[1], row[2], text_to_words(row[3]))
 
 
@@ -161,7 +161,8 @@ DECISION: Final = "id, tenant, at, door, outcome, sender, recipients, peer, body
 def add_decisions(
     connection: sqlite3.Connection, decisions: Sequence[DecisionRecord], bodies: Sequence[bytes] | None = None
 ) -> None:
-    """Writes decision records; the caller holds the transaction. ``bodies`` are theirs, if they are packed already."""
+    """Writes decision records; the caller holds the transaction. ``bodies`` are their bodies, if they are packed
+    already."""
     packed = bodies if bodies is not None else [pack(d.body) for d in decisions]
     connection.executemany(
         f"INSERT OR REPLACE INTO decision ({DECISION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -191,7 +192,8 @@ def decision(row: Sequence[Any]) -> DecisionRecord:
 
 
 def recipients_of(text: str) -> tuple[str, ...]:
-    """The recipients of a decision record; none if the text is damaged, which must not hide the other records."""
+    """Returns the recipients of a decision record; empty if the text is damaged, which must not hide the other
+    records."""
     try:
         return text_to_words(text)
     except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""Long jobs on SQLite, in steps (:mod:`inbox.store.steps`)."""
+"""Long jobs in steps on SQLite (:mod:`inbox.store.steps`)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Result = TypeVar("Result")
 def each_slice(
     gateway: Gateway, tenant: str, items: Sequence[Item], work: Callable[[sqlite3.Connection, Sequence[Item]], Result]
 ) -> AsyncIterator[Result]:
-    """Runs ``work`` on slices of ``items``, each in a transaction of its own, and yields each result.
+    """Runs ``work`` on slices of ``items``, each in its own transaction, and yields each result.
 
-    For a command about rows that are known, e.g. the uids of a STORE. ``work`` must find a consistent database and
-    leave one, for the process may end after any step; and it must look again at what it relies on (that the mailbox
-    is still there, that a flag is still set), for others write between two steps.
+    Use it for a command on known rows, such as the uids of a STORE. ``work`` must leave a consistent database, because
+    the process may end after any step. It must also check its preconditions again (the mailbox still exists, a flag is
+    still set), because others write between two steps.
 
     Args:
-        tenant: whose job it is, for a fair share of the writer; empty for the installation's own.
+        tenant: the tenant whose share of the writer the job uses; empty for work of the installation itself.
     """
     pace = Pace()
     return in_slices(
@@ -34,17 +34,17 @@ def each_slice(
 
 
 async def remove_in_steps(gateway: Gateway, tenant: str, work: Callable[[sqlite3.Connection, int], int]) -> int:
-    """Runs ``work``, which removes at most as many rows as it is given and returns how many, until nothing is left.
+    """Runs ``work``, which removes at most the given number of rows and returns how many, until nothing is left.
 
-    For whatever removes rows by a condition, e.g. all records before a day:
-    ``DELETE FROM t WHERE rowid IN (SELECT rowid FROM t WHERE at < ? LIMIT ?)``. Each call is a transaction of its own.
-    The condition needs an index: a step that reads the whole table to find its rows is no short one.
+    Use it to remove rows by a condition, for example all records before a day: ``DELETE FROM t WHERE rowid IN (SELECT
+    rowid FROM t WHERE at < ? LIMIT ?)``. Each call is its own transaction. The condition needs an index: a step that
+    scans the whole table to find its rows is not short.
 
     Args:
-        tenant: whose job it is, for a fair share of the writer; empty for the installation's own.
+        tenant: the tenant whose share of the writer the job uses; empty for work of the installation itself.
 
     Returns:
-        How many rows were removed in all.
+        The total number of rows removed.
     """
     pace = Pace()
     return await until_done(pace, lambda rows: gateway.step(pace.timed(rows, lambda db: work(db, rows)), tenant=tenant))

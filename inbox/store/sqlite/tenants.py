@@ -12,7 +12,7 @@ from inbox.store.sqlite import rows
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.mailboxes import create_mailbox
 
-#: An alias may lead to an alias; deeper chains than this are cut, as are loops.
+#: An alias may point to an alias; longer chains than this are cut, as are loops.
 ALIAS_DEPTH = 8
 
 _DOMAIN_SELECT = f"""
@@ -205,7 +205,7 @@ class SqliteAccounts:
             )
             source = address_id(db, tenant, address)
             if db.execute("SELECT 1 FROM account WHERE address = ?", (address,)).fetchone():
-                raise AlreadyExists(f"address {address} is an account's")
+                raise AlreadyExists(f"address {address} belongs to an account")
             added = db.execute('INSERT INTO has_alias ("in", "out") VALUES (?, ?) ON CONFLICT DO NOTHING', (source, to))
             if not added.rowcount:
                 raise AlreadyExists(f"alias {address} to {target} exists")
@@ -224,7 +224,7 @@ class SqliteAccounts:
         return await self._gateway.read(work)
 
     async def targets(self, tenant: str, address: str, *, active: bool = True) -> list[Account]:
-        # UNION drops what is there already: a loop ends by itself, and the depth bounds a chain.
+        # UNION drops duplicates, so a loop ends by itself; the depth limits a chain.
         sql = f"""
             WITH RECURSIVE reached (id, depth) AS (
                 SELECT id, 0 FROM email_address
@@ -252,7 +252,7 @@ def _hosted(db: sqlite3.Connection, tenant: str, address: str) -> None:
 
 
 def address_id(db: sqlite3.Connection, tenant: str, address: str) -> str | None:
-    """The id of one of the tenant's addresses."""
+    """Returns the id of one of the tenant's addresses."""
     username, _, domain = address.rpartition("@")
     row = db.execute(
         "SELECT id FROM email_address WHERE organization = ? AND username = ? AND domain = ?",

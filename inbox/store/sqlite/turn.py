@@ -1,9 +1,9 @@
-"""Turns of the processes that write to one SQLite file, by two lock files.
+"""Fair turns for the processes that write to one SQLite file, by two lock files.
 
-SQLite's own waiting polls with growing pauses and starves a process under load; a lock file makes processes wait in
-the kernel. But a lock of the kernel is not handed on: a process that releases it and asks again at once gets it before
-one that has to wake up first, so a long job in steps would keep all others out. Therefore a process asks for the lock
-while it holds a second one, the queue: whoever has just had a turn waits behind the one that is next.
+SQLite's busy handler polls with growing pauses and starves a process under load; a lock file makes processes wait in
+the kernel. But the kernel does not hand a lock over: a process that releases it and requests it again at once gets it
+before one that has to wake up first, so a long job in steps would lock out all others. Therefore a process requests the
+lock while it holds a second one, the queue: a process that has just had its turn waits behind the next one.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from types import TracebackType
 class Turn:
     """``with turn:`` waits until no other process, and no other ``Turn`` of this one, is in its turn.
 
-    Not for two threads at once: each needs a ``Turn`` of its own.
+    Two threads must not share it: each needs its own ``Turn``.
 
     Args:
         path: the database file; the lock files are beside it.
 
     Raises:
-        OSError: the lock files cannot be opened; or, on entering, the kernel has no more locks.
+        OSError: the lock files cannot be opened, or (on entering) the kernel has no more locks.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,8 +1,8 @@
-"""The write-ahead log of a SQLite file: its length from the start, and copying it into the database in time.
+"""Write-ahead log of a SQLite file: extend it in advance, and checkpoint it before it grows long.
 
-SQLite copies the log into the database inside a commit, while everybody waits for it. Here a thread of its own does
-that; writers wait only while it copies what they wrote meanwhile, so that the log is empty for a moment and starts
-again at its beginning.
+SQLite copies the log into the database inside a commit, while all writers wait. Here a separate thread does that;
+writers wait only while it copies what they wrote in the meantime, so that the log is empty for a moment and restarts at
+its beginning.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ import structlog
 
 from inbox.store.sqlite.turn import Turn
 
-#: Pages of log after which it is copied into the database. Rarer than SQLite's default of 1,000, because the copy is
+#: Pages of log after which it is copied into the database. More than SQLite's default of 1,000, because the copy is
 #: synced.
 CHECKPOINT_PAGES: Final = 2000
 #: Octets of a page (SQLite's default) with its header in the log (https://sqlite.org/fileformat2.html#walformat).
 FRAME_OCTETS: Final = 4096 + 24
-#: Octets that the log of a server has from the start, and to which it shrinks when it has grown: twice a checkpoint's
-#: worth, because writers go on during the copy, and some large batches.
+#: Octets of a server's log at the start, and the size to which it shrinks after it has grown: room for two checkpoints,
+#: because writers continue during the copy, and for some large batches.
 LOG_OCTETS: Final = 2 * CHECKPOINT_PAGES * FRAME_OCTETS + 4 * 1024 * 1024
-#: Pages after which a commit copies the log itself, if the thread cannot.
+#: Pages after which a commit copies the log itself, if the thread could not.
 LATEST_PAGES: Final = 4 * CHECKPOINT_PAGES
-#: A log that does not have its length yet takes room as it grows: it may take this share of what is free.
+#: A log that was not extended in advance takes space as it grows: at most this share of the free space.
 _SHARE: Final = 8
 _LEAST_PAGES: Final = 64
-#: Pages that writers may have to wait for while they are copied, and how often the thread tries to have no more left.
+#: Pages whose copying writers may have to wait for, and how often the thread tries to get down to that number.
 _FEW_PAGES: Final = 200
 _PASSES: Final = 3
 
-#: The lowest bit says in which order of octets its check sums are.
+#: The lowest bit is the byte order of the checksums.
 _MAGIC: Final = 0x377F0682
-#: Magic, version, octets of a page, number of the round, salt.
+#: Magic, version, octets of a page, checkpoint sequence number, salt.
 _HEADER: Final = struct.Struct(">IIII8s")
 
 
 def pages_in(log: str | Path) -> int:
-    """Pages in a write-ahead log since it started again at its beginning; 0 if there is no log.
+    """Returns the pages in a write-ahead log since it last restarted at its beginning; 0 if there is no log.
 
-    Frames that belong to the log have its salt and stand at its beginning; those of an earlier round may follow.
+    Valid frames have the log's salt and are at its beginning; frames of an earlier round may follow.
     """
     try:
         descriptor = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
@@ -77,13 +77,13 @@ def _pages(descriptor: int) -> int:
 
 
 def lengthen(path: str, inode: int, octets: int) -> bool:
-    """Appends zeros to a log, or nothing if there is no room or a quota forbids it.
+    """Appends zeros to a log, or nothing if the disk is full or a quota forbids it.
 
     Returns False if the file is not the one with this inode: then nothing was written. Raises OSError.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        # The lock that is held is about the log that was opened; into another one somebody may be writing.
+        # The lock that is held covers the log that was opened; another process may be writing to a different one.
         if os.fstat(descriptor).st_ino != inode:
             return False
         before = size = os.fstat(descriptor).st_size
@@ -101,11 +101,11 @@ def lengthen(path: str, inode: int, octets: int) -> bool:
 
 
 class Checkpointer:
-    """Copies the log of one database into it, in a thread of its own, whenever the log has become long.
+    """Copies the log of one database into it, in a separate thread, whenever the log has become long.
 
     Args:
         path: the database file.
-        connect: makes a connection to it, for the thread. Raises InboxError, sqlite3.Error.
+        connect: opens a connection to it for the thread. Raises InboxError, sqlite3.Error.
     """
 
     def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
@@ -114,18 +114,18 @@ class Checkpointer:
         self._connect = connect
         self._due = threading.Event()
         self._ending = False
-        #: Pages that the last copy had to leave in the log.
+        #: Pages that the last copy left in the log.
         self._left = 0
         self._thread: threading.Thread | None = None
         self._log = structlog.get_logger("inbox.store")
 
     def look(self) -> None:
-        """Wakes the thread if the log is long. To be called after a commit."""
+        """Wakes the thread if the log is long. Call it after each commit."""
         if self._due.is_set():
             return
         pages = pages_in(self._log_path)
         bound = self._bound()
-        # A log that could not be emptied, because somebody reads an old state, is tried again when it has grown.
+        # A log that could not be emptied, because a reader uses an old snapshot, is retried when it has grown.
         if pages >= self._left + bound or bound <= pages < self._left:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="sqlite-checkpoint", daemon=True)
@@ -133,7 +133,7 @@ class Checkpointer:
             self._due.set()
 
     def close(self) -> None:
-        """Waits for the copy that is under way."""
+        """Stops the thread, after the copy in progress."""
         if self._thread is not None:
             self._ending = True
             self._due.set()
@@ -156,13 +156,13 @@ class Checkpointer:
         try:
             connection, turn = self._connect(), Turn(self._path)
             while True:
-                # close() sets _ending before it wakes us: so what it says is never missed.
+                # close() sets _ending before it wakes this thread, so the signal is never missed.
                 self._due.wait()
                 self._due.clear()
                 if self._ending:
                     return
                 self._checkpoint(connection, turn)
-        except Exception as error:  # noqa: BLE001  # commits go on, and copy the log themselves once it is very long
+        except Exception as error:  # noqa: BLE001  # commits continue, and copy a very long log themselves
             self._log.error("checkpoints_ended", path=str(self._path), error=repr(error))
         finally:
             if connection is not None:
@@ -186,6 +186,7 @@ class Checkpointer:
 
 
 def _copy(connection: sqlite3.Connection) -> int:
-    """Copies what no reader still needs in the log; returns how many of the log's pages are in the database now."""
+    """Copies the pages that no reader still needs in the log; returns how many of the log's pages are in the database
+    now."""
     _, _, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     return int(copied)

@@ -1,7 +1,7 @@
-"""The database of installations with several instances: a SurrealDB 3.x server over a WebSocket.
+"""Database for installations with several instances: a SurrealDB 3.x server over a WebSocket.
 
 ``link`` holds the connection, ``gateway`` runs statements and transactions, ``batch`` lets concurrent writes share a
-transaction, ``database`` puts the repositories together. Statements never contain a value: all are bound.
+transaction, ``database`` assembles the repositories. Statements never contain values: all values are bound.
 """
 
 from inbox.store.surreal.config import SurrealConfig

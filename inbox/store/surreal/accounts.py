@@ -14,7 +14,7 @@ from inbox.store.surreal.mailboxes import CHANGE_TREE, Tree
 from inbox.store.surreal.values import RecordId
 from inbox.store.texts import clean
 
-#: An alias may lead to an alias; deeper chains than this are cut, as are loops.
+#: An alias may point to an alias; longer chains than this are cut, as are loops.
 ALIAS_DEPTH = 8
 
 _HOSTED = """
@@ -111,7 +111,7 @@ class SurrealAccounts:
             organization=rows.organization_id(tenant),
             **_parts(address),
         )
-        if done != True:  # noqa: E712 - what came back may be anything
+        if done != True:  # noqa: E712 - the result may have any type
             raise AlreadyExists(f"alias {address} to {target}, or an account {address}, exists")
         return Alias(tenant, address, target)
 

@@ -1,7 +1,7 @@
-"""Concurrent writes share a transaction.
+"""Batching of concurrent writes into one transaction.
 
-No timer: whatever has queued up while the last transaction ran goes into the next one. A transaction costs about a
-millisecond however much is in it, so twenty sessions at once are four times as fast as one after the other.
+There is no timer: items queued while the last transaction ran go into the next one. A transaction costs about a
+millisecond whatever its size, so twenty concurrent sessions are four times as fast as sequential ones.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ class Batcher(Generic[Item, Result]):
     """Collects items and commits them together.
 
     Args:
-        commit: writes the items; returns a result or an exception for each. If it raises, all fail with that.
-        most: items in one transaction.
+        commit: writes the items; returns a result or an exception for each. If it raises, all items fail with that
+            exception.
+        most: the maximum number of items in one transaction.
     """
 
     def __init__(
@@ -34,7 +35,8 @@ class Batcher(Generic[Item, Result]):
         self._worker: asyncio.Task[None] | None = None
 
     async def submit(self, item: Item) -> Result:
-        """The item's result, once it is committed. A caller that gives up early leaves its item to its fate."""
+        """Returns the item's result once it is committed. If the caller is cancelled, the item may still be
+        committed."""
         result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, result))
         if self._worker is None:
@@ -42,7 +44,7 @@ class Batcher(Generic[Item, Result]):
         return await result
 
     async def close(self) -> None:
-        """Waits for what is on its way."""
+        """Waits for pending items."""
         if self._worker is not None:
             await asyncio.wait([self._worker])
 
@@ -55,7 +57,7 @@ class Batcher(Generic[Item, Result]):
                     await self._settle(batch)
         finally:
             self._worker = None
-            while self._waiting:  # Only when the loop is being torn down: nobody is left who would write them.
+            while self._waiting:  # Only when the loop is being torn down: nothing will write these items.
                 _, result = self._waiting.popleft()
                 result.cancel()
 
@@ -66,7 +68,7 @@ class Batcher(Generic[Item, Result]):
         except asyncio.CancelledError:
             outcomes = [StoreUnavailable("the database was closed")] * len(batch)
             raise
-        except Exception as error:  # noqa: BLE001 - every caller hears of it, whatever it was
+        except Exception as error:  # noqa: BLE001 - every caller gets the error, whatever it is
             outcomes = [error] * len(batch)
         finally:
             for (_, result), outcome in zip(batch, outcomes, strict=True):

@@ -1,8 +1,8 @@
-"""Waking those who watch a mailbox: at once within this process, within milliseconds between instances.
+"""Change notifications for mailboxes: at once within this process, within milliseconds between instances.
 
 Between instances a LIVE query on ``mailbox`` is a hint: every change of a mailbox's entries writes its row. Notices may
-be lost (a connection breaks, a server restarts), so the modseqs of the watched mailboxes are also looked at now and
-then. Both run only while somebody watches.
+be lost (a connection breaks, a server restarts), so the modseqs of the watched mailboxes are also polled periodically.
+Both run only while there are subscriptions.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from inbox.store.surreal import rows
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.values import RecordId
 
-#: Seconds between two looks at the modseqs: how late a change is seen whose notice was lost.
+#: Seconds between two polls of the modseqs: the maximum delay of a change whose notice was lost.
 POLL_SECONDS: Final = 5.0
-#: Seconds after which a LIVE query that could not be made is tried again.
+#: Seconds after which a failed LIVE query is retried.
 RETRY_SECONDS: Final = 1.0
-#: Mailboxes in one look.
+#: Mailboxes in one poll.
 PAGE: Final = 1000
 
 
 class SurrealBus(Bus):
-    """The bus of several instances: LIVE notices, and a slow look behind them."""
+    """Change bus of several instances: LIVE notices, backed by a slow poll."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,22 +39,22 @@ class SurrealBus(Bus):
         self._log = structlog.get_logger("inbox.store")
 
     def attach(self, gateway: Gateway) -> None:
-        """Tells whom to ask; the gateway in turn reports notices and lost connections here."""
+        """Sets the gateway to query; the gateway in turn reports notices and lost connections here."""
         self._gateway = gateway
 
     def subscribe(self, mailboxes: Iterable[str]) -> BusSubscription:
-        # What changed between the caller's last look and this moment was not watched: the next look tells.
+        # Changes between the caller's last read and this moment were not watched: the next poll finds them.
         self._look_now.set()
         return super().subscribe(mailboxes)
 
     def noticed(self, notice: Any) -> None:
-        """A live notification: a row of ``mailbox`` has changed, somewhere."""
+        """Handles a live notification: some instance has changed a row of ``mailbox``."""
         record = notice.get("record") if isinstance(notice, dict) else None
         if isinstance(record, RecordId):
             self.publish((record.key,))
 
     def lost(self) -> None:
-        """The connection is gone, and the LIVE query with it."""
+        """Handles a lost connection, which also ends the LIVE query."""
         self._live = False
         self._look_now.set()
 
@@ -66,7 +66,7 @@ class SurrealBus(Bus):
                 await self._look()
                 failing = False
             except StoreError as error:
-                # Those who watch ask the database themselves and hear of the trouble there; here it is only logged.
+                # Subscribers query the database themselves and get the error there; here it is only logged.
                 if not failing:
                     self._log.warning("changes_watch_failed", error=str(error))
                 failing = True

@@ -1,8 +1,7 @@
-"""A large mailbox's entries, packed: reading 50,000 rows one by one takes ten times as long.
+"""Packed entries of large mailboxes: reading 50,000 single rows takes ten times as long.
 
-A chunk is a cache of some entries as they were at one modseq (``upto``); all chunks of a mailbox have the same. What
-changed since is read from the rows, so nothing needs to be told of a change. Chunks are written again when too much
-has changed.
+A chunk is a cache of some entries as they were at one modseq (``upto``); all chunks of a mailbox have the same. Later
+changes are read from the rows, so a change need not update the chunks. They are rewritten when too much has changed.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _keywords_decoder: Final = msgspec.json.Decoder(dict[str, tuple[str, ...]])
 
 
 def pack(entries: Iterable[Entry]) -> tuple[bytes, bytes]:
-    """uid, modseq and flags as numbers; keywords, which few entries have, by uid as JSON."""
+    """Packs uid, modseq and flags as numbers; keywords, which few entries have, by uid as JSON."""
     listed = list(entries)
     numbers = b"".join([_FIXED.pack(entry.uid, entry.modseq, entry.flags) for entry in listed])
     keywords = {str(entry.uid): entry.keywords for entry in listed if entry.keywords}
@@ -34,7 +33,7 @@ def pack(entries: Iterable[Entry]) -> tuple[bytes, bytes]:
 
 
 def unpack(numbers: bytes, keywords: bytes | None) -> dict[int, Entry]:
-    """What :func:`pack` packed, by uid."""
+    """Returns the entries that :func:`pack` packed, by uid."""
     found = {uid: Entry(uid, modseq, flags) for uid, modseq, flags in _FIXED.iter_unpack(numbers)}
     if keywords:
         for text, words in _keywords_decoder.decode(keywords).items():
@@ -44,7 +43,7 @@ def unpack(numbers: bytes, keywords: bytes | None) -> dict[int, Entry]:
 
 
 def chunk_rows(mailbox: str, upto: int, entries: Mapping[int, Entry]) -> list[dict[str, Any]]:
-    """Rows of ``mailbox_chunk`` for all entries of a mailbox."""
+    """Returns rows of ``mailbox_chunk`` for all entries of a mailbox."""
     listed = list(entries.values())
     made = []
     for number, start in enumerate(range(0, len(listed), CHUNK)):

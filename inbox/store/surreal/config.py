@@ -1,4 +1,4 @@
-"""Where the server is, and as whom to speak to it."""
+"""Address and credentials of the SurrealDB server."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _EMBEDDED: Final = ("mem:", "memory", "surrealkv", "file:", "rocksdb:", "speedb:
 
 @dataclass(frozen=True, slots=True)
 class SurrealConfig:
-    """A SurrealDB 3.x server.
+    """Connection settings of a SurrealDB 3.x server.
 
     Args:
         url: ``ws://host:port`` or ``wss://host:port``; the path ``/rpc`` is added.
-        timeout: seconds within which a call is answered or raises StoreUnavailable.
+        timeout: seconds after which an unanswered call raises StoreUnavailable.
 
     Raises:
-        ConfigError: the URL names an embedded engine or no WebSocket, or a name has other characters than letters,
-            digits, ``_`` and ``-``.
+        ConfigError: the URL names an embedded engine or is not a WebSocket URL, or a name has characters other than
+            letters, digits, ``_`` and ``-``.
     """
 
     url: str
@@ -39,7 +39,7 @@ class SurrealConfig:
                 "the rest of their log after one bad byte. Use sqlite:///… here, or a SurrealDB server (ws://…)."
             )
         if not self.url.startswith(("ws://", "wss://")):
-            raise ConfigError(f"{self.url}: a SurrealDB server's URL begins with ws:// or wss://")
+            raise ConfigError(f"{self.url}: the URL of a SurrealDB server must begin with ws:// or wss://")
         for name in (self.namespace, self.database):
             if not _NAME.match(name):
                 raise ConfigError(f"not a name of a namespace or database: {name!r}")

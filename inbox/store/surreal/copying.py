@@ -1,7 +1,7 @@
-"""COPY of many messages in SurrealDB: in steps, and still all or nothing (RFC 9051 §6.4.7).
+"""COPY of many messages in SurrealDB in steps, and still all or nothing (RFC 9051 §6.4.7).
 
-The copies of each step are in the mailbox at once, because a uid that is given out later than another one must not be
-lower. Each step also notes which uids it made, and the last one removes the notes. If it never comes, the noted uids
+The copies of each step are visible in the mailbox immediately, because uids must be assigned in ascending order. Each
+step also records the uids that it created, and the last one removes these notes. If it never runs, the recorded uids
 are removed: by the command itself if it fails, and by :meth:`Copying.undo_abandoned` if its process ended.
 """
 
@@ -20,7 +20,7 @@ from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.steps import paced
 from inbox.store.surreal.values import LAST, Keys, RecordId
 
-#: Checks that nobody took the copy for abandoned, and notes the uids that this step has made.
+#: Checks that the copy was not treated as abandoned, and records the uids that this step has created.
 NOTE: Final = """
 IF array::len((SELECT VALUE id FROM $notes)) != $noted { THROW 'inbox abandoned copy' };
 LET $next = (SELECT VALUE next_uid FROM ONLY $target);
@@ -31,8 +31,8 @@ IF array::len((SELECT VALUE id FROM $notes)) != $noted { THROW 'inbox abandoned 
 DELETE $notes RETURN NONE;
 RETURN true"""
 
-#: Gives the notes another name before anything is removed, if they are as they were read: the copy can neither go on
-#: nor end well from here on.
+#: Renames the notes before anything is removed, if they have not changed since they were read: from here on the copy
+#: can neither continue nor succeed.
 _ABANDON: Final = """
 IF (SELECT VALUE id FROM $notes) != $moved.old { THROW 'inbox stale' };
 FOR $one IN $moved {
@@ -46,10 +46,10 @@ _ABANDONED: Final = "/abandoned"
 
 
 class Copying:
-    """Copies entries.
+    """Runs and undoes copies of many entries.
 
     Args:
-        now: the time, in seconds since the epoch.
+        now: returns the current time, in seconds since the epoch.
     """
 
     def __init__(self, gateway: Gateway, entries: Entries, now: Callable[[], float]) -> None:
@@ -62,13 +62,13 @@ class Copying:
         """Copies entries with their flags, all or nothing.
 
         Args:
-            uids: ascending, each once.
-            name: of this copy; no other one has it.
+            uids: ascending and distinct.
+            name: the unique name of this copy.
 
         Raises:
-            NotFound: a mailbox is gone.
-            StoreUnavailable: the copy was taken for abandoned.
-            StorageFull, StoreError: nothing is left of it, at the latest after a minute.
+            NotFound: a mailbox does not exist.
+            StoreUnavailable: the copy was treated as abandoned.
+            StorageFull, StoreError: the copy is undone, at the latest after a minute.
         """
         if len(uids) <= MOST_ROWS:
             return await self._entries.copy(tenant, source, uids, target)
@@ -91,14 +91,13 @@ class Copying:
                 noted += bool(done)
             await self._gateway.write(_END, notes=_notes(name), noted=noted)
         except BaseException:
-            # A client that gave up must not leave half of it either.
+            # A cancelled command must not leave half a copy behind either.
             await asyncio.shield(self._try_to_undo(name))
             raise
         return copied
 
     async def undo_abandoned(self, before: float) -> int:
-        """Removes what copies left whose last step was before that time, or far in the future; returns how many copies
-        there were."""
+        """Undoes copies whose last step was before that time, or far in the future; returns how many there were."""
         (found,) = await self._gateway.query("SELECT id, at FROM copying")
         newest: dict[str, float] = {}
         for row in found:
@@ -143,7 +142,7 @@ class Copying:
         (owner,) = await self._gateway.query(
             "SELECT VALUE organization FROM ONLY $mailbox", mailbox=RecordId("mailbox", row["mailbox"])
         )
-        if owner is not None:  # else the mailbox was deleted, with all that was in it
+        if owner is not None:  # otherwise the mailbox was deleted with all its entries
             await self._entries.remove(owner.key, row["mailbox"], range(row["first"], row["last"] + 1))
         await self._gateway.write("DELETE $note RETURN NONE; RETURN true", note=row["id"])
 

@@ -1,4 +1,4 @@
-"""The database of several instances as a whole."""
+"""SurrealDB implementation of the database port."""
 
 from __future__ import annotations
 

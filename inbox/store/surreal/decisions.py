@@ -17,14 +17,15 @@ from inbox.store.surreal.gateway import Gateway, in_pages
 from inbox.store.surreal.values import LAST, Keys, RecordId
 from inbox.store.texts import clean
 
-#: Counters that one transaction increases.
+#: The maximum number of counters that one transaction increases.
 HITS: Final = 200
 
-#: Records that one statement of a search looks at, roughly: a longer one would hold the server up, or time out.
+#: The approximate number of records that one statement of a search reads: a longer one would block the server or time
+#: out.
 PAGE: Final = 5000
-#: Records from which on a thread compresses them: it costs the event loop more to call one than to compress a few.
+#: From this number of records on, a thread compresses them: for fewer, calling a thread costs the event loop more.
 THREAD_FROM: Final = 4
-#: Seconds of the first stretch of time that a search looks at, and the shortest.
+#: Seconds of the first time window that a search reads, and of the shortest.
 FIRST_SECONDS: Final = 3600.0
 LEAST_SECONDS: Final = 0.001
 
@@ -36,7 +37,7 @@ _CONDITIONS: Final = {
     "recipient": "string::lowercase(array::join(recipients, '\n')) CONTAINS string::lowercase($recipient)",
 }
 
-#: A record that is there already is replaced.
+#: An existing record is replaced.
 ADD_DECISIONS = "FOR $d IN $decisions { UPSERT $d.id CONTENT $d.row RETURN NONE }"
 
 _PRUNE_DECISIONS = """
@@ -49,8 +50,8 @@ LET $old = (SELECT VALUE id FROM smtp_rate_limit WHERE expires_at <= $now LIMIT 
 DELETE $old RETURN NONE;
 RETURN array::len($old)"""
 
-#: UPSERT evaluates its expressions as on a new record, so what is there is read before; both in one transaction. A
-#: counter that ends after the window that we are in was begun by a clock that was wrong.
+#: UPSERT evaluates its expressions as on a new record, so the existing record is read first, in the same transaction. A
+#: counter that ends after the current window was created while the clock was wrong.
 _HIT = """
 FOR $h IN $hits {
     LET $old = (SELECT count, expires_at FROM ONLY $h.id);
@@ -63,7 +64,7 @@ RETURN (SELECT VALUE [count, expires_at] FROM $hits.id)"""
 
 
 async def packed(decisions: Sequence[DecisionRecord]) -> list[DecisionRecord]:
-    """The records with their bodies as they are stored."""
+    """Returns the records with their bodies in stored form."""
     if len(decisions) < THREAD_FROM:
         return _packed(decisions)
     return await asyncio.to_thread(_packed, decisions)
@@ -74,7 +75,7 @@ def _packed(decisions: Sequence[DecisionRecord]) -> list[DecisionRecord]:
 
 
 def decision_values(decisions: Sequence[DecisionRecord]) -> list[dict[str, Any]]:
-    """What ADD_DECISIONS wants bound, of records that are packed."""
+    """Returns the values to bind for ADD_DECISIONS, from packed records."""
     found = []
     for decision in decisions:
         row = rows.decision_to_row(decision)
@@ -84,7 +85,7 @@ def decision_values(decisions: Sequence[DecisionRecord]) -> list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """A stretch of time, ``latest`` not in it."""
+    """A time window that excludes ``latest``."""
 
     earliest: float
     latest: float
@@ -121,22 +122,22 @@ class SurrealDecisions:
         return found
 
     async def _few(self, wanted: DecisionFilter) -> bool:
-        """Whether one tenant has so few records that all of them may be read at once."""
+        """Whether one tenant has so few records that all can be read at once."""
         where = "tenant = $tenant AND at >= $earliest"
         return len(await self._times(where, PAGE, tenant=wanted.tenant, earliest=wanted.since)) < PAGE
 
     async def _windows(self, since: float) -> AsyncIterator[_Window]:
-        """Stretches of time from the newest record to the oldest, with fewer than PAGE records in each (or all of one
-        moment). SurrealDB reads an index forwards only, and whatever is behind its beginning."""
+        """Yields time windows from the newest record to the oldest, with fewer than PAGE records in each (or all of one
+        moment). SurrealDB reads an index only forwards, and reads everything after its start."""
         oldest = await self._times("at >= $earliest", 1, earliest=since)
         if not oldest:
             return
-        # Ids grow with time, and the table is read backwards: within moments it is the newest.
+        # Ids grow with time, and the table is read backwards: the first record is the newest, up to a few moments.
         (newest,) = await self._gateway.query("SELECT id, at FROM decision ORDER BY id DESC LIMIT 1")
         start, latest, width = newest[0]["at"] if newest else oldest[0], math.inf, FIRST_SECONDS
         while latest > oldest[0]:
             earliest = max(start - width, oldest[0])
-            if earliest >= latest:  # Times beyond all reason, where a second makes no difference.
+            if earliest >= latest:  # Absurd times, at which adding a second makes no difference.
                 earliest = oldest[0]
             count = len(await self._times(_WITHIN, PAGE, earliest=earliest, latest=latest))
             if count >= PAGE and width > LEAST_SECONDS:
@@ -147,15 +148,15 @@ class SurrealDecisions:
             width = width * 4 if count < PAGE // 4 else width
 
     async def _times(self, where: str, limit: int, **values: Any) -> list[float]:
-        """When records were made, at most ``limit``: read along an index, with nothing to be sorted."""
+        """Returns the times of at most ``limit`` records, read along an index without sorting."""
         (found,) = await self._gateway.query(
             f"SELECT VALUE at FROM decision WHERE {where} LIMIT $limit", limit=limit, **values
         )
         return list(found)
 
     async def _within(self, index: str, wanted: DecisionFilter, window: _Window, limit: int) -> list[DecisionRecord]:
-        """The latest records of a window that match. ``index`` is the one that is read: only of decision_at does
-        SurrealDB use both bounds."""
+        """Returns the latest matching records of a window. ``index`` is the index to read: SurrealDB uses both bounds
+        only with decision_at."""
         values = {name: value for name, value in asdict(wanted).items() if value is not None and name != "since"}
         where = " AND ".join([_WITHIN, *[_CONDITIONS[name] for name in values]])
         sql = f"SELECT * FROM decision WITH INDEX {index} WHERE {where} ORDER BY at DESC LIMIT $limit"
@@ -191,12 +192,13 @@ class SurrealRates:
         await self._batcher.close()
 
     async def _commit(self, hits: Sequence[_Hit]) -> list[Counted | BaseException]:
-        # Hits of one counter in one window are one addition; each is told the count that it would have seen alone.
+        # Hits of one counter in one window are one addition; each receives the count that it would have seen alone.
         windows: dict[str, _Hit] = {}
         for hit in hits:
             sum_so_far = windows.get(hit.key, replace(hit, amount=0))
             if sum_so_far.ends != hit.ends:
-                # One counter in two windows: rare (the turn of a window), so they simply go one after the other.
+                # One counter in two windows is rare (a window just ended), so the windows are written one after the
+                # other.
                 return [(await self._add([hit]))[0] for hit in hits]
             windows[hit.key] = replace(sum_so_far, amount=sum_so_far.amount + hit.amount)
         after = dict(zip(windows, await self._add(list(windows.values())), strict=True))

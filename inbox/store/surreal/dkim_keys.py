@@ -18,7 +18,7 @@ IF !$hosted { THROW 'inbox gone domain' };
 CREATE $id CONTENT $row RETURN NONE;
 RETURN true"""
 
-#: A key that goes back to an earlier state has not come to the later times.
+#: A key that returns to an earlier state loses the times of the later states.
 _SET_STATE: Final[dict[DkimKeyState, str]] = {
     "pending": "state = 'pending', created_at = $at, activated_at = 0.0, retired_at = 0.0",
     "active": "state = 'active', activated_at = $at, retired_at = 0.0",
@@ -29,8 +29,8 @@ LET $key = (SELECT state, algorithm FROM ONLY $id);
 IF $key IS NONE OR ($was IS NOT NONE AND $key.state != $was) {{ THROW 'inbox gone key' }};
 UPDATE $id SET {assignments} RETURN NONE"""
 
-#: Two transactions that activate different keys write nothing in common, and each would leave the other's key active:
-#: so both write the domain's edge, and one of them is tried again.
+#: Two transactions that activate different keys have no write in common, and each would leave the other's key active:
+#: so both write the domain's edge, and one of them is retried.
 _ACTIVATE: Final = f"""
 {_CHANGE.format(assignments=_SET_STATE["active"])};
 UPDATE $edge SET dkim_activated_at = $at WHERE in = $organization RETURN NONE;
@@ -111,5 +111,5 @@ def _keys(tenant: str, domain: str) -> Keys:
 
 
 def _hosting(tenant: str, domain: str) -> dict[str, Any]:
-    """Where it stands that the tenant hosts the domain."""
+    """Returns the values to bind for the edge by which the tenant hosts the domain."""
     return {"edge": rows.domain_edge(domain), "organization": rows.organization_id(tenant)}

@@ -1,4 +1,4 @@
-"""What DMARC aggregate reports are made of, and those that came in, in SurrealDB."""
+"""Data of outgoing DMARC aggregate reports, and received reports, in SurrealDB."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from inbox.store.surreal.gateway import Gateway, in_pages
 from inbox.store.surreal.values import LAST, Keys, RecordId
 from inbox.store.texts import clean
 
-#: Observations that are read at once: a day of a large installation has a hundred thousand.
+#: Observations read at once: a day of a large installation has a hundred thousand.
 PAGE: Final = 1000
-#: Two of a kind in one call are added one after the other. UPSERT evaluates its expressions as on a new record, so what
-#: is there is read before; both in one transaction.
+#: Equal observations in one call are added one after the other. UPSERT evaluates its expressions as on a new record, so
+#: the existing record is read first, in the same transaction.
 _COUNT: Final = """
 FOR $o IN $observations {
     LET $old = (SELECT VALUE count FROM ONLY $o.id);
@@ -24,9 +24,9 @@ FOR $o IN $observations {
 };
 RETURN true"""
 
-#: The counters are records: two transactions that count for one day write the same one, and one of them is tried again.
-#: Until the end of the transaction that writes a record, ``record::exists`` does not know it, and its id is NONE; its
-#: fields are there.
+#: The counters are records: two transactions that count for one day write the same record, and one of them is retried.
+#: Until the end of the transaction that writes a record, ``record::exists`` returns false for it and its id is NONE,
+#: but its fields can be read.
 _CLAIM: Final = """
 FOR $o IN $wanted {
     IF $o.mail.claimed IS NONE {
@@ -74,7 +74,7 @@ class SurrealDmarcReports:
 
     async def observed(self, day: str) -> list[ObservationCount]:
         found: list[ObservationCount] = []
-        # An array sorts before every longer one that begins with it.
+        # An array sorts before every longer array that begins with it.
         first: list[str] = [day]
         while True:
             (page,) = await self._gateway.query(
@@ -90,7 +90,7 @@ class SurrealDmarcReports:
             first = [*page[-1]["id"].key, ""]
 
     async def forget_observations(self, before: str) -> int:
-        # A day without a domain stands before all of that day.
+        # A key of only the day sorts before all keys of that day.
         keys = Keys("dmarc_observation", [""], [before])
         await in_pages(self._gateway, _FORGET_KEYS, keys=Keys("dmarc_outgoing", [""], [before]))
         return await in_pages(self._gateway, _FORGET_KEYS, keys=keys)
@@ -137,7 +137,7 @@ def _observation_id(day: str, policy_domain: str, key: str) -> RecordId:
 
 
 def _claim_of(one: OutgoingReport) -> dict[str, RecordId]:
-    """The record of a mail, and those that count the mails of its day and its host."""
+    """Returns the record of a message, and those that count the messages of its day and its host."""
     table, day, host = "dmarc_outgoing", one.day, clean(one.host)
     return {
         "mail": RecordId(table, (day, host, one.report_id, clean(one.address))),

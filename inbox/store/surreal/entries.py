@@ -1,8 +1,8 @@
-"""Entries of mailboxes in SurrealDB: reading all of one, and every change but the delivery of a message.
+"""Mailbox entries in SurrealDB: reads of whole mailboxes, and every change except delivery.
 
-A change reads the rows it is about, works out in Python what follows (SurrealQL has no bit operators), and commits
-only if those rows are still as they were read; else it starts again. It writes the mailbox's row in any case, so two
-changes of one mailbox never commit side by side.
+A change reads the rows it affects, computes the result in Python (SurrealQL has no bit operators), and commits only if
+those rows are unchanged; otherwise it starts again. It always writes the mailbox's row, so two concurrent changes of
+one mailbox never both commit.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.steps import paced
 from inbox.store.surreal.values import LAST, Keys, RecordId
 
-#: Rows in one answer: decoding it holds the event loop for about 3 ms.
+#: Rows in one answer: decoding it blocks the event loop for about 3 ms.
 PAGE: Final = 1000
-#: Changes since a modseq that are read one by one; if there are more, the whole mailbox is read.
+#: Changes since a modseq that are read individually; if there are more, the whole mailbox is read.
 MANY: Final = 1000
 EVERYTHING: Final = 1 << 40
 _SEEN: Final = int(Flag.SEEN)
 
-#: An entry's fields besides those that say where it stands; ``$e.row`` has those of ``rows.COPIED``.
+#: An entry's fields except those of its position; ``$e.row`` has those of ``rows.COPIED``.
 INSERT_ENTRY: Final = "INSERT RELATION INTO has_email_delivery {{id: [{key}, {uid}], in: $e.email, out: {out}, uid: {uid}, modseq: {modseq}, {fields}}} RETURN NONE".format(  # noqa: E501 - one statement
     key="$key",
     out="$box",
@@ -39,9 +39,8 @@ INSERT_ENTRY: Final = "INSERT RELATION INTO has_email_delivery {{id: [{key}, {ui
     fields=", ".join(f"{name}: $e.row.{name}" for name in rows.COPIED),
 )
 
-#: Gives ``$m.k`` uids and modseqs to the entries of ``$m`` and inserts them; to be used inside ``FOR $m IN …``.
-#: (Every use of ``$m.x`` copies the whole of ``$m``: in an inner loop, or for each row of an UPDATE, that would be
-#: quadratic. So what is used often is put into a variable of its own, here and below.)
+#: Assigns ``$m.k`` uids and modseqs to the entries of ``$m`` and inserts them; for use inside ``FOR $m IN …``. (Each
+#: use of ``$m.x`` copies all of ``$m``, quadratic in an inner loop or UPDATE: variables avoid that.)
 PLACE: Final = f"""
     LET $x = (UPDATE $m.id SET next_uid += $m.k, modseq += $m.k, messages += $m.k, unseen += $m.unseen, size += $m.size
         WHERE organization = $m.organization RETURN next_uid, modseq)[0];
@@ -63,13 +62,13 @@ LET $x = (UPDATE $mailbox SET modseq += 1, messages -= $count, unseen -= $unseen
     WHERE organization = $organization RETURN modseq)[0];
 IF $x IS NONE { THROW 'inbox gone mailbox' };"""
 
-#: Takes entries out of a mailbox and notes that they went.
+#: Removes entries from a mailbox and records them as expunged.
 _TAKE_AWAY: Final = f"""{_GUARD}{_COUNT}
 DELETE $ids RETURN NONE;
 INSERT INTO expunged {{id: [$key, $x.modseq], uids: $uids}} RETURN NONE;"""
 
-#: A mail whose last entry went goes too; its blob is left to the sweeper. (In SurrealDB 3.0 a record that was updated
-#: in a transaction has no id when it is selected in the same one: those that will go are found before the update.)
+#: A message without entries is removed too; its blob is left to the sweeper. (In SurrealDB 3.0, selecting a record in
+#: the transaction that updated it returns no id: the messages to remove are found before the update.)
 DROP_MAILS: Final = """
 FOR $g IN $uses {
     LET $n = $g.n;
@@ -104,7 +103,7 @@ FOR $g IN $groups {{
 RETURN $modseq"""
 
 Change = Callable[[Entry], tuple[int, tuple[str, ...]]]
-#: Old uid, new uid, mail, new modseq.
+#: Old uid, new uid, message, new modseq.
 Copied = tuple[int, int, str, int]
 
 
@@ -117,7 +116,7 @@ class Snapshot:
 
 
 class Entries:
-    """What ``SurrealMessages`` and ``SurrealMailboxes`` share."""
+    """Operations on entries that ``SurrealMessages`` and ``SurrealMailboxes`` share."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -126,7 +125,7 @@ class Entries:
     # -- reading -------------------------------------------------------------------------------------------
 
     async def modseq(self, tenant: str, mailbox: str) -> tuple[int, int]:
-        """The mailbox's modseq and next uid. Raises NotFound unless it is this tenant's."""
+        """Returns the mailbox's modseq and next uid. Raises NotFound unless the mailbox belongs to this tenant."""
         (found,) = await self._gateway.query(
             "SELECT modseq, next_uid FROM ONLY $id WHERE organization = $organization",
             id=rows.mailbox_id(mailbox),
@@ -137,18 +136,18 @@ class Entries:
         return found["modseq"], found["next_uid"]
 
     async def all(self, tenant: str, mailbox: str) -> list[Entry]:
-        """All entries, by uid."""
+        """Returns all entries, by uid."""
         return list((await self.snapshot(tenant, mailbox)).entries.values())
 
     async def snapshot(self, tenant: str, mailbox: str) -> Snapshot:
-        """All entries as they are at one moment, by uid."""
+        """Returns all entries at one moment, by uid."""
         modseq, next_uid = await self.modseq(tenant, mailbox)
         known, upto = await self._cached(mailbox)
         news = await self._since(mailbox, upto) if upto else None
         if news is not None:
             return Snapshot(news.modseq, _merged(known, news))
         known = await self._rows(mailbox, next_uid)
-        # The pages were read one after the other: what changed meanwhile brings them to one moment.
+        # The pages were read one after the other: applying the changes made in the meantime brings them to one moment.
         news = await self._since(mailbox, modseq, EVERYTHING)
         assert news is not None, "there is no such limit"
         known = _merged(known, news)
@@ -157,7 +156,7 @@ class Entries:
         return Snapshot(news.modseq, known)
 
     async def changes(self, tenant: str, mailbox: str, since: int) -> MailboxChanges:
-        """What happened after the modseq ``since``."""
+        """Returns the changes after the modseq ``since``."""
         await self.modseq(tenant, mailbox)
         news = await self._since(mailbox, since)
         if news is not None:
@@ -170,7 +169,7 @@ class Entries:
         return MailboxChanges(snapshot.modseq, changed, _uids(gone))
 
     async def _since(self, mailbox: str, since: int, limit: int = MANY) -> MailboxChanges | None:
-        """The changes after ``since``, all read in one transaction; None if more than ``limit`` entries did."""
+        """Returns the changes after ``since``, read in one transaction; None if more than ``limit`` entries changed."""
         _, modseq, changed, gone, _ = await self._gateway.query(
             "BEGIN; SELECT VALUE modseq FROM ONLY $mailbox;"
             f"SELECT VALUE {rows.ENTRY} FROM has_email_delivery WHERE out = $mailbox AND modseq > $since LIMIT $limit;"
@@ -188,7 +187,7 @@ class Entries:
         return MailboxChanges(modseq, tuple(map(rows.row_to_entry, changed)), _uids(gone))
 
     async def _rows(self, mailbox: str, next_uid: int) -> dict[int, Entry]:
-        """Entries read from their rows, page by page."""
+        """Reads entries from their rows, page by page."""
         found: dict[int, Entry] = {}
         first, width = 1, PAGE
         while first < next_uid:
@@ -196,12 +195,12 @@ class Entries:
             (page,) = await self._gateway.query(f"SELECT VALUE {rows.ENTRY} FROM $keys", keys=keys)
             found.update((row[0], rows.row_to_entry(row)) for row in page)
             first += width
-            # Where many uids are gone, a wider stretch makes a page; LIMIT would not: the server reads past it.
+            # Where many uids are gone, a page is a wider range. LIMIT does not help: the server reads past it.
             width = width * 4 if len(page) < PAGE // 4 else PAGE
         return found
 
     async def _cached(self, mailbox: str) -> tuple[dict[int, Entry], int]:
-        """Entries from chunks, and the modseq at which they were so; 0 if there are none."""
+        """Returns entries from chunks, and their modseq; 0 if there are none."""
         (found,) = await self._gateway.query(
             "SELECT VALUE [upto, p, keywords] FROM $keys", keys=Keys("mailbox_chunk", [mailbox, 0], [mailbox, LAST])
         )
@@ -220,11 +219,11 @@ class Entries:
                 chunks=chunk_rows(mailbox, upto, entries),
             )
         except StoreError as error:
-            # It is a cache: whoever reads next reads the rows, and tries again.
+            # Chunks are a cache: the next reader reads the rows and tries to write them again.
             self._log.info("mailbox_chunks_not_written", mailbox=mailbox, error=str(error))
 
     async def _look_up(self, mailbox: str, uids: Iterable[int], fields: str) -> list[dict[str, Any]]:
-        """These ``fields`` (``uid`` among them) of the entries that exist, by uid."""
+        """Returns these ``fields`` (including ``uid``) of the entries that exist, by uid."""
         ordered = sorted(set(uids))
         found: list[dict[str, Any]] = []
         for start in range(0, len(ordered), PAGE):
@@ -238,7 +237,7 @@ class Entries:
     async def store(
         self, tenant: str, mailbox: str, uids: Sequence[int], change: Change, unchanged_since: int | None
     ) -> StoreStep:
-        """Sets flags to what ``change`` makes of each entry, in one transaction."""
+        """Sets the flags of each entry to the result of ``change``, in one transaction."""
 
         async def work() -> StoreStep:
             await self.modseq(tenant, mailbox)
@@ -309,8 +308,8 @@ class Entries:
         """Copies or moves entries in one transaction. Returns the copies, by old uid.
 
         Args:
-            altered: fields that the copies have otherwise than the originals.
-            also: statements at the end of the transaction, which may use ``$target`` (the mailbox) and ``$made`` (the
+            altered: fields in which the copies differ from the originals.
+            also: statements for the end of the transaction, which may use ``$target`` (the mailbox) and ``$made`` (the
                 number of copies) besides ``values``.
         """
 
@@ -337,7 +336,7 @@ class Entries:
 
 
 def _merged(known: dict[int, Entry], news: MailboxChanges) -> dict[int, Entry]:
-    """Entries by uid after what happened since they were read."""
+    """Returns entries by uid, with the changes applied that happened since they were read."""
     if not news.changed and not news.expunged:
         return known
     known |= {entry.uid: entry for entry in news.changed}
@@ -351,7 +350,7 @@ def _uids(packed: list[bytes]) -> tuple[int, ...]:
 
 
 def _guard(mailbox: str, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What _GUARD wants bound: these rows must be as they were read."""
+    """Returns the values to bind for _GUARD: these rows must be unchanged."""
     return {
         "ids": [rows.entry_id(mailbox, row["uid"]) for row in found],
         "seen": [row["modseq"] for row in found],
@@ -359,7 +358,7 @@ def _guard(mailbox: str, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _taken(tenant: str, mailbox: str, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What _TAKE_AWAY wants bound."""
+    """Returns the values to bind for _TAKE_AWAY."""
     return {
         **_guard(mailbox, found),
         "mailbox": rows.mailbox_id(mailbox),
@@ -373,7 +372,8 @@ def _taken(tenant: str, mailbox: str, found: Sequence[Mapping[str, Any]]) -> dic
 
 
 def _uses(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What DROP_MAILS and _SHARE_MAILS want bound: the mails, grouped by how many of their entries are meant."""
+    """Returns the values to bind for DROP_MAILS and _SHARE_MAILS: the messages, grouped by the number of entries
+    concerned."""
     groups: dict[int, list[RecordId]] = {}
     for email, count in Counter(row["in"] for row in found).items():
         groups.setdefault(count, []).append(email)
@@ -383,7 +383,7 @@ def _uses(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def placing(
     tenant: str, mailbox: str, copies: Sequence[Mapping[str, Any]], emails: Sequence[RecordId]
 ) -> dict[str, Any]:
-    """One ``$m`` for PLACE: entries with the fields ``copies``, of ``emails``, in that order."""
+    """Returns one ``$m`` for PLACE: entries with the fields ``copies``, of ``emails``, in that order."""
     return {
         "id": rows.mailbox_id(mailbox),
         "key": mailbox,

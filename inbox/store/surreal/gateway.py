@@ -1,4 +1,4 @@
-"""Statements and transactions: every statement's status is looked at, conflicts are tried again."""
+"""Statements and transactions: checks every statement's status and retries conflicts."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ R = TypeVar("R")
 
 
 class Stale(Conflict):
-    """What was read before the transaction has changed meanwhile: read again, then try again."""
+    """The data read before the transaction has changed since: read it again, then retry."""
 
 
-#: How often a transaction that lost against another one is tried, and the pauses between (seconds). Several seconds
-#: in all: then the server is in trouble, and the caller hears of it.
+#: Number of tries of a conflicting transaction, and the pauses between tries (seconds). They add up to several seconds:
+#: after that the server is in trouble, and the caller gets the error.
 ATTEMPTS: Final = 40
 FIRST_PAUSE: Final = 0.002
 LONGEST_PAUSE: Final = 0.25
 
-#: Rows that one transaction removes.
+#: The maximum number of rows that one transaction removes.
 REMOVED_AT_ONCE: Final = 1000
 
-#: What statements of ours throw: ``inbox gone …``, ``inbox stale``, ``inbox taken``, ``inbox abandoned``.
+#: Errors that our statements throw: ``inbox gone …``, ``inbox stale``, ``inbox taken``, ``inbox abandoned``.
 _THROWN: Final = re.compile(r"An error occurred: inbox (gone|stale|taken|abandoned) ?(.*)", re.DOTALL)
 _THROWN_ERRORS: Final[Mapping[str, type[StoreError]]] = {
     "gone": NotFound,
@@ -43,7 +43,7 @@ _SCHEMA: Final = RecordId("meta", "schema")
 
 
 class Gateway:
-    """One server as all repositories use it."""
+    """Access to one server, shared by all repositories."""
 
     def __init__(self, config: SurrealConfig, migrations: Path, on_notice: Notice, on_lost: Callable[[], None]) -> None:
         self._config = config
@@ -52,7 +52,7 @@ class Gateway:
         self._open = False
 
     async def open(self) -> None:
-        """Connects and brings the schema to this program's version.
+        """Connects and migrates the schema to this program's version.
 
         Raises:
             StoreUnavailable, StoreError
@@ -70,13 +70,13 @@ class Gateway:
         await self._link.close()
 
     async def query(self, sql: str, /, **values: Any) -> list[Any]:
-        """The results of all statements, in order.
+        """Runs statements and returns the results of all, in order.
 
         Raises:
-            StoreUnavailable: the server cannot be reached; whether it happened is unknown.
-            Conflict: lost against another transaction; nothing was written.
-            Stale, NotFound: the transaction found so, and wrote nothing.
-            AlreadyExists: a record with this id is there; nothing was written.
+            StoreUnavailable: the server cannot be reached; whether the statements ran is unknown.
+            Conflict: another transaction won; nothing was written.
+            Stale, NotFound: thrown by the transaction, which wrote nothing.
+            AlreadyExists: a record with this id exists; nothing was written.
             StorageFull, StoreError
         """
         if not self._open:
@@ -84,19 +84,19 @@ class Gateway:
         return _results(await self._link.call("query", sql, values))
 
     async def transaction(self, sql: str, /, **values: Any) -> Any:
-        """Runs ``sql`` as one transaction; returns what its last statement (a RETURN) gives.
+        """Runs ``sql`` as one transaction; returns the result of its last statement (a RETURN).
 
         Raises:
             as :meth:`query`
         """
-        # BEGIN and COMMIT have results of their own: the one before the last is that of the RETURN.
+        # BEGIN and COMMIT have their own results: the last but one is that of the RETURN.
         return (await self.query(f"BEGIN;\n{sql};\nCOMMIT", **values))[-2]
 
     async def retried(self, work: Callable[[], Awaitable[R]]) -> R:
-        """Runs ``work`` until it loses against nobody.
+        """Runs ``work`` until it commits without a conflict.
 
         Raises:
-            Conflict: it lost every time.
+            Conflict: every attempt conflicted.
         """
         pause = FIRST_PAUSE
         for _ in range(ATTEMPTS - 1):
@@ -108,15 +108,16 @@ class Gateway:
         return await work()
 
     async def write(self, sql: str, /, **values: Any) -> Any:
-        """:meth:`transaction`, again after each conflict. For what depends on nothing read before."""
+        """Runs :meth:`transaction`, and again after each conflict. For statements that do not depend on earlier
+        reads."""
         return await self.retried(lambda: self.transaction(sql, **values))
 
     async def live(self, table: str) -> None:
-        """Asks for a notice after each change of a row of ``table`` (one of our constants) over this connection."""
+        """Requests a notice over this connection after each change of a row of ``table`` (one of our constants)."""
         await self.query(f"LIVE SELECT id FROM {table}")
 
     async def _prepare(self) -> None:
-        # Names cannot be bound in DEFINE; SurrealConfig has let none through that would need quotes of its own.
+        # Names cannot be bound in DEFINE; SurrealConfig rejects names that would need quoting.
         config = self._config
         try:
             await self.query(f"DEFINE NAMESPACE IF NOT EXISTS `{config.namespace}`")
@@ -124,25 +125,27 @@ class Gateway:
         except (StoreUnavailable, Conflict):
             raise
         except StoreError:
-            # A user of this database alone may not define it, and need not: it is there if it can be used.
+            # A user of only this database may not define it, and need not: if it can be used, it exists.
             await self.query("INFO FOR DB")
 
     async def _migrate(self) -> None:
-        # A file's number is the version that it leads to; numbers may be missing.
+        # A file's number is the schema version after it; numbers may be missing.
         scripts = {int(path.stem): path for path in self._migrations.glob("[0-9]*.surql")}
         await self.query("DEFINE TABLE IF NOT EXISTS meta")
         (found,) = await self.query("SELECT VALUE value FROM ONLY $id", id=_SCHEMA)
         version = found or 0
         if version > max(scripts):
-            raise StoreError(f"{self._config.database} has schema {version}, this program knows {max(scripts)}")
-        # Every statement may be run twice: two instances that start at once do so.
+            raise StoreError(
+                f"{self._config.database} has schema version {version}, newer than this program's {max(scripts)}"
+            )
+        # Every statement must be safe to run twice: two instances that start at the same time do so.
         for number in sorted(number for number in scripts if number > version):
             await self.query(scripts[number].read_text(encoding="utf-8"))
             await self.query("UPSERT $id SET value = $number RETURN NONE", id=_SCHEMA, number=number)
 
 
 async def in_pages(gateway: Gateway, sql: str, **values: Any) -> int:
-    """Runs a statement that removes at most ``$page`` rows and returns how many, until there are none."""
+    """Runs a statement that removes at most ``$page`` rows and returns how many, until none are left."""
     removed = 0
     while count := await gateway.write(sql, page=REMOVED_AT_ONCE, **values):
         removed += count
@@ -159,7 +162,7 @@ def _results(statements: list[Mapping[str, Any]]) -> list[Any]:
 
 
 def _error(texts: list[str]) -> StoreError:
-    """The error behind a failed transaction: all its other statements only say that it failed."""
+    """Returns the error that made a transaction fail: its other statements only report that it failed."""
     text = next((text for text in texts if "can be retried" in text), None)
     if text is not None:
         return Conflict(f"surrealdb: {text}")

@@ -1,7 +1,7 @@
-"""Disabling, renaming and removing in SurrealDB.
+"""Disabling, renaming and removing tenants, domains and accounts in SurrealDB.
 
-An address is the id of its record, so a new address is a new record, and all that referred to the old one is changed
-in the same transaction.
+An address is the id of its record, so a new address is a new record, and all references to the old one are changed in
+the same transaction.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ IF $found IS NONE {{ THROW 'inbox gone {kind}' }};
 IF $found != $active {{ UPDATE $id SET is_active = $active RETURN NONE }};
 RETURN $found != $active"""
 
-#: Moves addresses: ``$m.from``, ``$m.to`` (records), ``$m.username``, ``$m.text``. What leads to one is found before.
+#: Moves addresses: ``$m.from``, ``$m.to`` (records), ``$m.username``, ``$m.text``. The aliases that point to them are
+#: found before.
 _MOVE: Final = """
 LET $has_from = (SELECT VALUE id FROM ONLY $from_edge WHERE in = $organization);
 LET $has_to = (SELECT VALUE id FROM ONLY $to_edge WHERE in = $organization{active});
@@ -126,7 +127,7 @@ class SurrealHosting:
             new = f"{address.key.rpartition('@')[0]}@{to}"
             if not (keep_alias and rows.address_id(new) in (targets or ())):
                 left.append((address.key, new))
-        # Each is a handful of statements: a tenth of what a step is elsewhere.
+        # Each address takes several statements, so a step has a tenth of the usual number.
         page = left[: STEP // 10]
         if page:
             await self._move(tenant, fqdn, to, page, keep_alias, active="")
@@ -154,7 +155,7 @@ class SurrealHosting:
             for number, (old, new) in enumerate(pairs):
                 source = rows.address_id(old)
                 done = {rows.address_id(earlier) for earlier, _ in pairs[:number]}
-                # One that was moved a moment ago is found under its new name.
+                # An address that was just moved is found under its new name.
                 lead = [names[one] if one in done else one for one in leading.get(source, ())]
                 moves.append({
                     "from": source, "to": rows.address_id(new), "text": clean(new), "owner": owners.get(source, ""),
@@ -198,7 +199,7 @@ class SurrealHosting:
     async def end_account(self, tenant: str, address: str) -> int:
         account = await self._account(tenant, address)
         if await self._removing.leads(tenant, address):
-            raise InUse(f"an alias leads to {address}")
+            raise InUse(f"an alias points to {address}")
         return await self._end(account, also=rows.address_id(address))
 
     async def end_domain(self, tenant: str, fqdn: str) -> None:

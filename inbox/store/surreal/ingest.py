@@ -1,8 +1,8 @@
-"""Writes accepted messages into SurrealDB: many accepted transactions in one database transaction.
+"""Writes accepted messages into SurrealDB, many accepted transactions in one database transaction.
 
 Most messages are new. So the first attempt assumes that and reads nothing: it is one round trip, in which a message
-that is known, or a mailbox that does not exist, fails the transaction. Only then are the messages looked up (a retry
-is recognised) and, if need be, written one by one, so that a bad one fails alone.
+that exists already, or a mailbox that does not exist, fails the transaction. Only then are the messages looked up
+(retries are recognised) and, if necessary, written one by one, so that an invalid one fails alone.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from inbox.store.surreal.jobs import ADD_JOBS, job_values
 from inbox.store.surreal.values import RecordId
 from inbox.store.texts import clean_or_none
 
-#: Accepted transactions in one database transaction.
+#: The maximum number of accepted transactions in one database transaction.
 TOGETHER: Final = 200
-#: Mailboxes whose tenant and owner are remembered (neither ever changes); forgotten all at once when it is full.
+#: The maximum number of mailboxes whose tenant and owner are cached (neither ever changes); a full cache is cleared.
 REMEMBERED: Final = 100_000
 
 _ACCEPT: Final = f"""
@@ -53,9 +53,9 @@ FOR $o IN $queueing {{
 {ADD_JOBS};
 RETURN (SELECT VALUE [next_uid, modseq] FROM $boxes.id)"""
 
-#: Mails that are known, the mailboxes of the owners in question, and the copies that these have of the mails; in one
-#: transaction, so that they belong together. There may be very many copies, when a mail without any personal word went
-#: to all of a tenant: those for others than the recipients in question are left out.
+#: Reads existing messages, the mailboxes of the owners concerned, and the copies of the messages in them, in one
+#: transaction, so that they are consistent. There may be very many copies when an identical message went to all
+#: accounts of a tenant: copies for other recipients are left out.
 _LOOK_UP: Final = """
 BEGIN;
 LET $contents = (SELECT id, email, size FROM $keys WHERE email);
@@ -84,7 +84,7 @@ class _Owner:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A copy that is in a mailbox."""
+    """An existing copy in a mailbox."""
 
     owner: str
     recipient: str | None
@@ -95,7 +95,7 @@ class _Shown:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A mail that is in the database, with the copies that a retry may be recognised by."""
+    """A message that is in the database, with the copies by which a retry may be recognised."""
 
     email: str
     size: int
@@ -104,7 +104,7 @@ class _Known:
 
 @dataclass(slots=True)
 class _Box:
-    """Entries that go into one mailbox."""
+    """Entries to insert into one mailbox."""
 
     tenant: str
     copies: list[dict[str, Any]] = field(default_factory=list)
@@ -112,7 +112,7 @@ class _Box:
 
 
 class _Plan:
-    """The values that one transaction writes, and the place of each copy's answer in its result."""
+    """The values that one transaction writes, and the position of each copy's answer in its result."""
 
     def __init__(self, owners: dict[str, _Owner], known: dict[RecordId, _Known], queueing: Set[str]) -> None:
         self._owners = owners
@@ -124,14 +124,14 @@ class _Plan:
         self._decisions: list[dict[str, Any]] = []
         self._jobs: dict[str, list[dict[str, Any]]] = {"jobs": [], "turns": []}
         self._queueing: set[str] = set()
-        #: Blobs that came with known mails: no mail refers to them, and the sweeper learns that.
+        #: Blobs of messages that existed already: no message refers to them, which is recorded for the sweeper.
         self._released: list[str] = []
-        #: For each transaction, message and copy: an answer, or mailbox, mail and place in the mailbox's list.
+        #: For each transaction, message and copy: an answer, or mailbox, message and position in the mailbox's list.
         self._answers: list[list[list[Placed | tuple[str, str, int]]]] = []
 
     def add(self, indexed: Indexed) -> None:
-        """Raises NotFound, before anything of it is planned, if a mailbox is not the tenant's or the tenant of a job is
-        gone or disabled."""
+        """Adds an accepted transaction. Raises NotFound, before any part of it is planned, if a mailbox does not belong
+        to the tenant or the tenant of a job is gone or disabled."""
         for message in indexed.messages:
             if message.jobs and message.email.tenant not in self._may_queue:
                 raise NotFound(f"tenant {message.email.tenant} is gone or disabled")
@@ -181,7 +181,7 @@ class _Plan:
             self._released.append(given.blob_path)
 
     def _recognised(self, known: _Known, copy: Copy, received_at: float) -> Placed | None:
-        """The copy that makes this one a retry, if there is one."""
+        """Returns the existing copy that makes this one a retry, if there is one."""
         owner, recipient = self._owners[copy.mailbox].owner, clean_or_none(copy.recipient)
         envelope, (earliest, latest) = retries.envelope_of(copy.prepended), retries.window(received_at)
         for shown in known.copies if envelope else ():
@@ -202,7 +202,7 @@ class _Plan:
         return not (self._boxes or self._decisions or self._new or self._released or self._queueing)
 
     def values(self) -> dict[str, Any]:
-        """The values to bind for _ACCEPT."""
+        """Returns the values to bind for _ACCEPT."""
         return {
             "contents": [
                 {"id": key.key, "email": RecordId("email", email.id), "size": email.size}
@@ -219,7 +219,8 @@ class _Plan:
         }
 
     def answers(self, counters: Sequence[Sequence[int]]) -> list[Answer]:
-        """For each indexed, from next uid and modseq of each mailbox after the transaction."""
+        """Returns the answers for each accepted transaction, computed from next uid and modseq of each mailbox after
+        the transaction."""
         first = {
             name: (next_uid - len(box.copies), modseq - len(box.copies) + 1)
             for (name, box), (next_uid, modseq) in zip(self._boxes.items(), counters, strict=True)
@@ -254,7 +255,8 @@ class SurrealMessageWriter:
         await self._batcher.close()
 
     async def _commit(self, batch: Sequence[Indexed]) -> list[Answer | BaseException]:
-        """Answers or errors, in order. One mail that comes twice at once comes one after the other."""
+        """Returns answers or errors, in order. Two copies of one message in the batch are written one after the
+        other."""
         outcomes: list[Answer | BaseException] = [StoreError("not written")] * len(batch)
         records = iter(await packed([record for indexed in batch for record in indexed.decisions]))
         waiting = [
@@ -289,14 +291,15 @@ class SurrealMessageWriter:
         return await self._carefully(batch)
 
     async def _carefully(self, batch: Sequence[Indexed]) -> list[Answer | BaseException]:
-        """With a look at what is there; if that fails too, one by one, so that a bad indexed fails alone."""
+        """Writes after looking up existing messages; if that fails too, one by one, so that an invalid one fails
+        alone."""
 
         async def work() -> list[Answer | BaseException]:
             self._forget_owners(batch)
             await self._learn_owners(batch)
             try:
                 return await self._attempt(batch, await self._look_up(batch))
-            except (AlreadyExists, NotFound) as error:  # It came, or went, between the look and the transaction.
+            except (AlreadyExists, NotFound) as error:  # It changed between the lookup and the transaction.
                 raise Stale(str(error)) from error
 
         try:
@@ -322,7 +325,7 @@ class SurrealMessageWriter:
         return [outcome if isinstance(outcome, BaseException) else next(answers) for outcome in outcomes]
 
     async def _active(self, batch: Sequence[Indexed]) -> Set[str]:
-        """The tenants with jobs that may queue them."""
+        """Returns the tenants with jobs that may queue them."""
         tenants = {message.email.tenant for indexed in batch for message in indexed.messages if message.jobs}
         if not tenants:
             return tenants
@@ -374,7 +377,7 @@ class SurrealMessageWriter:
 
 
 def _counting(mailboxes: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """The names of the mailboxes whose copies count, by id."""
+    """Returns the names of the mailboxes whose copies count, by id."""
     by_owner: dict[str, list[tuple[str, str, str | None]]] = {}
     for row in mailboxes:
         by_owner.setdefault(row["owner"], []).append((row["id"].key, row["name"], row.get("special_use")))

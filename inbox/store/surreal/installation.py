@@ -11,7 +11,7 @@ from inbox.store.surreal.gateway import Gateway, in_pages
 from inbox.store.surreal.values import RecordId
 
 _ONLY: Final = RecordId("installation", "only")
-#: Paths in one statement.
+#: The maximum number of paths in one statement.
 _CHUNK: Final = 500
 
 _PAIR: Final = """

@@ -1,4 +1,4 @@
-"""What becomes of jobs in SurrealDB: worked out in Python from their rows, and written if they are still so."""
+"""State changes of jobs in SurrealDB: computed in Python from their rows, and written if the rows are unchanged."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from inbox.store.texts import clean
 
 @dataclass(slots=True)
 class JobChanges:
-    """What one transaction does to the jobs that it has read."""
+    """The changes that one transaction makes to the jobs that it has read."""
 
-    #: The database's time when they were read.
+    #: The database's time at which they were read.
     now: float
     seen: dict[RecordId, Row]
     changed: dict[RecordId, Row] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class JobChanges:
         self.gone.append(job)
 
     def values(self) -> dict[str, Any]:
-        """What the transaction of ``SurrealQueue`` wants bound."""
+        """Returns the values to bind for the transaction of ``SurrealQueue``."""
         touched = [*self.changed, *self.gone]
         turns_of = {one: turn_of(row, self.now) for one, row in self.changed.items()}
         mails = Counter(self.seen[one]["payload"] for one in self.gone)
@@ -89,7 +89,7 @@ def make_due(changes: JobChanges) -> None:
 
 
 def held_by_worker(changes: JobChanges, job: QueuedJob) -> RecordId | None:
-    """The id of the job's row while its worker holds the lease."""
+    """Returns the id of the job's row while its worker holds the lease."""
     one = id_of(job)
     row: Mapping[str, Any] = changes.seen.get(one, {})
     held = row.get("status") == "processing" and (row["lease_owner"], row["fence"]) == (job.lease_owner, job.fence)

@@ -1,7 +1,7 @@
 """Rows of the outbound queue in SurrealDB.
 
-A job's row says in ``turn`` where it is in ``outbound_turn``, which has one record for each job that is due, waits, is
-leased or is dead. A row and its turn are only ever written together.
+The field ``turn`` of a job's row is its key in ``outbound_turn``, which has one record for each job that is due,
+waiting, leased or dead. A row and its turn are always written together.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from inbox.store.surreal.values import LAST, Keys, RecordId, micros
 from inbox.store.texts import clean
 from inbox.store.turns import Turn, first_due, lane_of
 
-#: Writes the rows and turns of :func:`job_values`, inside a transaction that counts them in their mail's ``copies``.
+#: Writes the rows and turns of :func:`job_values`, inside a transaction that counts them in ``copies`` of their
+#: message.
 ADD_JOBS: Final = """
 INSERT INTO outbound_queue $jobs RETURN NONE;
 INSERT INTO outbound_turn $turns RETURN NONE"""
@@ -42,16 +43,17 @@ def turn_id(key: Sequence[Any]) -> RecordId:
 
 
 def of_tenant(table: str, tenant: str | None) -> Keys:
-    """The records of a tenant, or of all, in a table whose keys begin with it."""
+    """Returns the records of a tenant, or of all tenants, in a table whose keys begin with the tenant."""
     return Keys(table, [""], [LAST]) if tenant is None else Keys(table, [tenant], [tenant, LAST])
 
 
-#: The account of the address that :func:`jobs_of` binds.
+#: Finds the account of the address that :func:`jobs_of` binds.
 ACCOUNT_OF_ADDRESS: Final = "(SELECT VALUE record::id(account) FROM ONLY $address WHERE organization = $organization)"
 
 
 def jobs_of(scope: Scope) -> tuple[str, Row]:
-    """A condition for the jobs of a tenant, sent from a domain, or of an account (``$account``), and its values."""
+    """Returns a condition for the jobs of a tenant, sent from a domain, or of an account (``$account``), and its
+    values."""
     where = "true"
     if scope.domain is not None:
         where = "sender_domain = $domain"
@@ -67,7 +69,7 @@ def jobs_of(scope: Scope) -> tuple[str, Row]:
 
 
 def job_values(tenant: str, email: str, jobs: Iterable[Job]) -> dict[str, list[Row]]:
-    """What ADD_JOBS wants bound: rows and turns of jobs for one mail."""
+    """Returns the values to bind for ADD_JOBS: rows and turns of the jobs of one message."""
     found = [_new(tenant, email, job) for job in jobs]
     return {"jobs": found, "turns": [{"id": list(row["turn"])} for row in found]}
 
@@ -96,7 +98,7 @@ def _new(tenant: str, email: str, job: Job) -> Row:
 
 
 def turn_of(row: Mapping[str, Any], now: float) -> Key | None:
-    """Where the job belongs at this moment; nowhere while it is held."""
+    """Returns the job's current turn; None while it is held."""
     tenant, job = row["org_id"], row["job_id"]
     if row["status"] == "dead":
         return "d", micros(row["died_at"]), tenant, job
@@ -110,13 +112,13 @@ def turn_of(row: Mapping[str, Any], now: float) -> Key | None:
 
 
 def row_to_turn(key: Key) -> Turn:
-    """A job that is due, from its key."""
+    """Returns a due job, from its key."""
     _, tenant, lane, rank, at, job = key
     return Turn(tenant, lane, rank, at, job)
 
 
 def row_to_job(row: Mapping[str, Any]) -> QueuedJob:
-    """A row with its mail's ``blob_path``."""
+    """Converts a row with the ``blob_path`` of its message."""
     values = {name: row[column] for name, column in _JOB.items() if row.get(column) is not None}
     values["notify"] = tuple(values.get("notify") or ())
     state = {name: row[name] for name in _STATE if row.get(name) is not None}

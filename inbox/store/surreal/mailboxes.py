@@ -1,7 +1,7 @@
 """Mailboxes in SurrealDB.
 
-All changes to the names of one owner's mailboxes write the owner's row (``tree``), so that two of them at once
-conflict: what a change has read (parents, children, names that are taken) is so still true when it is committed.
+All changes to the names of one owner's mailboxes write the owner's row (``tree``), so that two concurrent changes
+conflict: the parents, children and names that a change has read are still valid when it commits.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from inbox.store.texts import clean
 
 _UID_VALIDITY = RecordId("meta", "uid_validity")
 
-#: Checks that nobody else has changed the owner's tree, then writes. UIDVALIDITY grows with the time and never
-#: repeats in this installation, whatever the clock does. (UPSERT evaluates its expressions as on a new record, so
-#: what was there is read before.)
+#: Checks that no other transaction has changed the owner's tree, then writes. UIDVALIDITY grows with time and never
+#: repeats in this installation, even if the clock is set back. (UPSERT evaluates its expressions as on a new record, so
+#: the existing record is read first.)
 CHANGE_TREE = """
 LET $tree = (UPDATE $owner SET tree += 1 WHERE tree = $seen RETURN VALUE tree);
 IF array::len($tree) = 0 { THROW 'inbox stale' };
@@ -76,7 +76,7 @@ RETURN true"""
 
 @dataclass(slots=True)
 class Tree:
-    """All mailboxes of one owner, as read at ``seen``, and the changes that are to be made."""
+    """All mailboxes of one owner, as read at ``seen``, and the planned changes."""
 
     owner: RecordId
     organization: RecordId
@@ -88,10 +88,10 @@ class Tree:
     subscribed: list[dict[str, Any]] = field(default_factory=list)
 
     def create(self, new_id: str, name: str, special_use: str | None = None, *, subscribed: bool = False) -> None:
-        """Plans a mailbox whose parents are there.
+        """Plans a mailbox whose parents exist.
 
         Raises:
-            LimitReached: the owner has :data:`inbox.base.limits.MAILBOXES` already.
+            LimitReached: the owner already has :data:`inbox.base.limits.MAILBOXES`.
         """
         if len(self.by_name) >= limits.MAILBOXES:
             raise LimitReached(f"An account may have {limits.MAILBOXES} mailboxes")
@@ -117,7 +117,7 @@ class Tree:
                 self.create(ids.new(), path)
 
     def rename(self, mailbox: Mailbox, name: str) -> None:
-        """Plans a new name for a mailbox and for those below it."""
+        """Plans a new name for a mailbox and its descendants."""
         below = [box for box in self.by_name.values() if box.name.startswith(f"{mailbox.name}/")]
         moved = [(mailbox, name), *((box, name + box.name[len(mailbox.name) :]) for box in below)]
         for box, _ in moved:
@@ -135,7 +135,7 @@ class Tree:
             })  # fmt: skip
 
     def values(self, now: float) -> dict[str, Any]:
-        """What CHANGE_TREE wants bound."""
+        """Returns the values to bind for CHANGE_TREE."""
         return {
             "owner": self.owner,
             "owner_key": self.owner.key,
@@ -217,7 +217,7 @@ class SurrealMailboxes:
     async def delete(self, tenant: str, mailbox: str) -> None:
         async def work() -> None:
             box = await self._require(tenant, mailbox)
-            # In steps, each a transaction of its own: a mailbox may hold more than one transaction should.
+            # In steps, each in its own transaction: a mailbox may hold more entries than one transaction should remove.
             await self._entries.clear(tenant, mailbox)
             tree = await self._tree(tenant, box.account)
             children = [rows.mailbox_id(child.id) for child in tree.by_name.values() if child.parent == mailbox]

@@ -1,4 +1,4 @@
-"""Mails and their entries in SurrealDB: the port's methods."""
+"""Stored messages and their entries in SurrealDB: the methods of the port."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.steps import paced
 from inbox.store.surreal.values import RecordId
 
-#: Messages in one page of ``fetch``: with their texts some hundred KB.
+#: Messages in one page of ``fetch``: a few hundred KB with their texts.
 PAGE: Final = 200
-#: Blob paths in one question.
+#: Blob paths in one query.
 PATHS: Final = 1000
 
 _ENTRY: Final = "uid, modseq, flags, keywords, received_at, prepended, recipient, reason, in.* AS email"
@@ -176,8 +176,8 @@ class SurrealMessages:
         return gone
 
     async def blob_in_use(self, blob_paths: Sequence[str]) -> set[str]:
-        # Every key holds the mail's id as its fourth component (msg/{org}/{mailbox}/{id}.eml, att/…/{id}/…): a look
-        # at the record, without an index on paths.
+        # Every key has the message's id as its fourth component (msg/{org}/{mailbox}/{id}.eml, att/…/{id}/…), so a
+        # lookup by record id suffices, without an index on paths.
         by_id: dict[str, list[str]] = {}
         for path in blob_paths:
             parts = path.split("/")

@@ -1,7 +1,7 @@
-"""What plugins remember, in SurrealDB.
+"""Durable state of plugins in SurrealDB.
 
-Concurrent changes share a transaction. It reads the entries that it is about, works out in Python what becomes of them,
-and commits only if none of them has changed meanwhile (``version``); else it starts again.
+Concurrent changes share a transaction. It reads the affected entries, computes their new values in Python, and commits
+only if none of them has changed in the meantime (``version``); otherwise it starts again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from inbox.store.surreal.gateway import Gateway, Stale
 from inbox.store.surreal.values import LAST, Keys, RecordId, micros
 from inbox.store.texts import clean
 
-#: Calls whose changes one transaction writes.
+#: The maximum number of calls whose changes one transaction writes.
 CALLS: Final = 100
 _READ: Final = """
 BEGIN;
@@ -67,20 +67,20 @@ Place = tuple[str, str, str, str]
 
 @dataclass(slots=True)
 class _Plan:
-    """What one transaction does."""
+    """The changes of one transaction."""
 
     tenants: set[str]
     there: dict[Place, Row]
-    #: How many entries there are.
+    #: The number of entries by owner.
     sizes: dict[Owner, int]
     written: dict[Place, Entry | None] = field(default_factory=dict)
     results: list[list[Any] | BaseException] = field(default_factory=list)
-    #: Rows of entries that make room.
+    #: Rows of entries that are removed to make room.
     victims: list[Row] = field(default_factory=list)
 
     def add(self, calls: Sequence[Changes], room: Mapping[Owner, int]) -> None:
-        """Takes the calls into the plan; one that cannot be done fails alone. ``room``: how many more entries there may
-        be, where that matters."""
+        """Adds the calls to the plan; an impossible call fails alone. ``room``: how many more entries there may be,
+        where there is a limit."""
         self.written.clear()
         self.results = [self._add(changes, room.get((changes.tenant, changes.plugin))) for changes in calls]
 
@@ -100,7 +100,7 @@ class _Plan:
         return applied.results
 
     def _found(self, changes: Changes) -> dict[str, Entry]:
-        """What is there, with what earlier calls of this transaction made of it."""
+        """Returns the existing entries, with the changes of earlier calls of this transaction."""
         found: dict[str, Entry] = {}
         for change in changes.changes:
             place = (*_of(changes), change.key)
@@ -118,16 +118,16 @@ class _Plan:
         return growth
 
     def over(self, owner: Owner) -> int:
-        """By how many entries the plan exceeds what one owner may have."""
+        """Returns by how many entries the plan exceeds the limit of one owner."""
         return self.sizes[owner] + self._growth(owner, self.written) - STATE_ENTRIES
 
     def room(self, owner: Owner) -> int:
-        """How many more entries there may be, once the victims are gone."""
+        """Returns how many more entries there may be once the victims are removed."""
         gone: int = sum(row["id"].key[:2] == owner for row in self.victims)
         return STATE_ENTRIES - self.sizes[owner] + gone
 
     def values(self) -> dict[str, Any]:
-        """What _WRITE wants bound."""
+        """Returns the values to bind for _WRITE."""
         known = [self.there[place] for place in self.written if place in self.there] + self.victims
         gone = [_id(place) for place, entry in self.written.items() if entry is None and place in self.there]
         kept = {place: entry for place, entry in self.written.items() if entry is not None}
@@ -210,7 +210,7 @@ class SurrealPluginState:
         )
 
     async def _find_victims(self, plan: _Plan, owner: Owner, count: int) -> None:
-        """Finds what expires first, besides what the transaction is about."""
+        """Finds the entries that expire first, except those that the transaction changes."""
         (found,) = await self._gateway.query(
             "SELECT VALUE id FROM $keys LIMIT $page",
             keys=Keys("plugin_state_expiry", [*owner], [*owner, LAST]),
@@ -295,7 +295,7 @@ class SurrealPluginState:
         return await self._forget(ids, now) if ids else 0
 
     async def _forget(self, which: Keys | Sequence[RecordId], before: float | None) -> int:
-        """One step of removing entries, or of those of them that expired before a time."""
+        """Runs one step of removing entries, or only those that expired before a time."""
         (read,) = await self._gateway.query("SELECT * FROM $which WHERE version LIMIT $page", which=which, page=STEP)
         plan = _Plan(set(), {}, {})
         plan.victims = [row for row in read if before is None or (row.get("expires_at") or before) < before]

@@ -1,7 +1,7 @@
 """The outbound queue in SurrealDB.
 
-Every change reads the jobs that it is about, works out in Python what becomes of them, and commits only if none of them
-has changed meanwhile (``version``); else it starts again. What is due, waits or is leased is found by ranges of ids.
+Every change reads the affected jobs, computes their new state in Python, and commits only if none of them has changed
+in the meantime (``version``); otherwise it starts again. Due, waiting and leased jobs are found by ranges of ids.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from inbox.store.texts import clean
 
 __all__ = ["ADD_JOBS", "SurrealQueue", "job_values"]
 
-#: Jobs whose ends one transaction writes.
+#: The maximum number of jobs that one transaction finishes.
 FINISHED: Final = 200
 _NOW: Final = "<float> time::micros(time::now()) / 1000000"
 _ENQUEUE: Final = f"""
@@ -87,8 +87,8 @@ class SurrealQueue:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._random = random.Random()  # noqa: S311 - where to begin is no secret
-        #: The tenant that was served last.
+        self._random = random.Random()  # noqa: S311 - the start need not be secret
+        #: The tenant whose job was leased last.
         self._after = ""
         self._finishing: Batcher[tuple[QueuedJob, Outcome], None] = Batcher(self._finish, FINISHED)
 
@@ -106,7 +106,7 @@ class SurrealQueue:
                 **job_values(tenant, email, jobs),
             )
         except AlreadyExists as error:
-            raise AlreadyExists(f"there is a job with the id of one of {len(jobs)} new ones") from error
+            raise AlreadyExists(f"one of the {len(jobs)} new jobs has the id of an existing job") from error
 
     async def lease(self, owner: str, limit: int, seconds: float) -> list[QueuedJob]:
         await self.release_expired()
@@ -128,7 +128,7 @@ class SurrealQueue:
         return turns.in_order(chosen, map(row_to_job, changes.changed.values()))
 
     async def _choose(self, limit: int) -> list[turns.Turn]:
-        """Answers the questions of :func:`inbox.store.turns.choose` from the ids of what is due."""
+        """Answers the questions of :func:`inbox.store.turns.choose` from the ids of due jobs."""
         choice = turns.choose(limit, self._after, self._random.randrange(turns.LANES))
         try:
             probe = next(choice)
@@ -272,7 +272,8 @@ class SurrealQueue:
     async def _each(
         self, tenant: str, jobs: Sequence[str], change: Callable[[float, Row], dict[str, Any] | None]
     ) -> int:
-        """Sets what ``change`` says of each job, from the time and its row; returns how many it changed."""
+        """Sets the fields that ``change`` returns for each job, given the time and its row; returns how many jobs
+        changed."""
 
         def work(changes: JobChanges) -> None:
             for one, row in changes.seen.items():
@@ -324,7 +325,7 @@ class SurrealQueue:
         return total
 
     async def _change(self, ids: Sequence[RecordId], work: Callable[[JobChanges], None]) -> JobChanges:
-        """Reads the jobs, lets ``work`` say what becomes of them, and writes that if they are still as they were."""
+        """Reads the jobs, lets ``work`` decide their changes, and writes these if the jobs are unchanged."""
 
         async def attempt() -> JobChanges:
             now, found = await self._gateway.query(_READ, ids=list(ids))

@@ -1,4 +1,4 @@
-"""The parts of a removal in SurrealDB."""
+"""Steps of a removal in SurrealDB."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ LET $old = (SELECT VALUE id FROM decision WHERE tenant = $tenant LIMIT $page);
 DELETE $old RETURN NONE;
 RETURN array::len($old)"""
 
-#: Takes pairs away, ``$p.source`` and ``$p.target``, then addresses that lead nowhere. ``$p.first`` is the target that
-#: is the first one now. What was read before must still be so.
+#: Removes the pairs ``$p.source`` and ``$p.target``, then addresses without a target. ``$p.first`` is the target that
+#: is now the first. The data read before must be unchanged.
 _UNLEAD: Final = """
 FOR $p IN $pairs {
     LET $target = $p.target;
@@ -57,7 +57,7 @@ DELETE $edge RETURN NONE;
 RETURN true"""
 
 
-#: What a tenant must not have when it is removed.
+#: Rows that a tenant must not have when it is removed.
 _OF_TENANT: Final = {
     "outbound_queue": "mail in the queue",
     "outbound_delivery": "records of deliveries",
@@ -66,7 +66,7 @@ _OF_TENANT: Final = {
 
 
 class Removing:
-    """What ``SurrealHosting`` does by itself, and what it does in steps."""
+    """Removals of ``SurrealHosting``, whole or in steps."""
 
     def __init__(self, gateway: Gateway, entries: Entries) -> None:
         self._gateway = gateway
@@ -88,7 +88,7 @@ class Removing:
             raise NotFound(f"no {scope.account or scope.domain or 'tenant ' + scope.tenant}")
 
     async def count(self, scope: Scope) -> Holdings:
-        """What there is in the scope."""
+        """Counts the objects in the scope."""
         await self.check(scope)
         organization = rows.organization_id(scope.tenant)
         found = await self._addresses(scope.tenant)
@@ -121,7 +121,7 @@ class Removing:
         )  # fmt: skip
 
     async def _jobs(self, scope: Scope) -> int:
-        """How many jobs there are in the scope."""
+        """Counts the jobs in the scope."""
         where, values = jobs_of(scope)
         _, found = await self._gateway.query(
             f"LET $account = {ACCOUNT_OF_ADDRESS}; SELECT count() FROM $keys WHERE {where} GROUP ALL", **values
@@ -129,14 +129,14 @@ class Removing:
         return _number(found)
 
     async def _state(self, tenant: str) -> int:
-        """How many entries plugins have for the tenant."""
+        """Counts the entries that plugins have for the tenant."""
         (found,) = await self._gateway.query(
             "SELECT VALUE entries FROM $keys", keys=Keys("plugin_state_size", [tenant], [tenant, LAST])
         )
         return sum(found)
 
     async def uses(self, tenant: str) -> str:
-        """What a tenant without domains and addresses still has besides mailboxes; empty if it has nothing."""
+        """Returns what a tenant without domains and addresses still has besides mailboxes; empty if it has nothing."""
         for table, what in _OF_TENANT.items():
             (found,) = await self._gateway.query(
                 "SELECT VALUE id FROM $keys LIMIT 1", keys=Keys(table, [tenant], [tenant, LAST])
@@ -146,7 +146,7 @@ class Removing:
         return ""
 
     async def _boxes(self, owners: Sequence[str]) -> tuple[int, int, int]:
-        """Mailboxes, messages and octets of these owners."""
+        """Counts mailboxes, messages and octets of these owners."""
         total = [0, 0, 0]
         for start in range(0, len(owners), STEP):
             (found,) = await self._gateway.query(
@@ -163,8 +163,8 @@ class Removing:
         return list(found)
 
     async def leads(self, tenant: str, address: str) -> bool:
-        """Whether an alias other than the address itself leads to it."""
-        # No LIMIT: SurrealDB 3.0 counts what it reads from an index before it looks at the other condition.
+        """Whether an alias other than the address itself points to it."""
+        # No LIMIT: SurrealDB 3.0 counts the rows read from an index before it applies the other condition.
         target = rows.address_id(address)
         (found,) = await self._gateway.query(
             "SELECT VALUE id FROM email_address WHERE targets CONTAINS $target AND organization = $organization",
@@ -174,7 +174,7 @@ class Removing:
         return any(one != target for one in found)
 
     async def unlead(self, tenant: str, address: str) -> int:
-        """Removes up to STEP pairs that lead to the address, and addresses that lead nowhere then."""
+        """Removes up to STEP pairs that point to the address, and addresses that then have no target."""
         if not await self.leads(tenant, address):
             return 0
         targets = {row["id"]: list(row.get("targets") or ()) for row in await self._addresses(tenant)}
@@ -187,8 +187,8 @@ class Removing:
         return len(pairs)
 
     async def remove_alias(self, tenant: str, address: str, target: str | None) -> list[str] | None:
-        """Removes one target of the alias, or all; returns them, or None if there is no such pair. The address goes
-        with the last one."""
+        """Removes one target of the alias, or all; returns them, or None if there is no such pair. The address is
+        removed with the last one."""
         source = rows.address_id(address)
         found = next((row for row in await self._addresses(tenant) if row["id"] == source), None)
         if found is None or found.get("account"):
@@ -199,13 +199,13 @@ class Removing:
             return None
         left = [one for one in targets if one not in gone]
         if not left and await self.leads(tenant, address):
-            raise InUse("another alias leads to it")
+            raise InUse("another alias points to it")
         pairs = [{"source": source, "target": one, "first": left[0] if left else None} for one in gone]
         await self._gateway.transaction(_UNLEAD, pairs=pairs, gone=[] if left else [source])
         return [one.key for one in gone]
 
     async def clear_mailbox(self, tenant: str, mailbox: str) -> Cleared:
-        """Removes up to STEP entries, with the mails that no mailbox shows any more."""
+        """Removes up to STEP entries, with the messages that are in no mailbox any more."""
         await self._entries.modseq(tenant, mailbox)
         keys = Keys("has_email_delivery", [mailbox], [mailbox, LAST])
         (found,) = await self._gateway.query(
@@ -220,7 +220,7 @@ class Removing:
         return Cleared(len(found), sum(row[2] for row in found), tuple(blobs), more=True)
 
     async def forget(self, tenant: str, kind: Kept, fqdn: str | None) -> int:
-        """One step of removing keys, reports or decisions."""
+        """Runs one step of removing keys, reports or decisions."""
         if kind == "decisions":
             return int(await self._gateway.write(_FORGET_DECISIONS, tenant=tenant, page=STEP))
         table = "dkim_key" if kind == "dkim_keys" else "dmarc_report"
@@ -253,7 +253,7 @@ class Removing:
         return names
 
     async def end_domain(self, tenant: str, fqdn: str) -> None:
-        """Removes a hosting without addresses and keys."""
+        """Removes a hosted domain without addresses and keys."""
         scope = Scope(tenant, fqdn)
         await self.check(scope)
         (addresses, keys) = await self._gateway.query(
@@ -271,12 +271,13 @@ class Removing:
 def _leading(
     targets: dict[RecordId, list[RecordId]], root: RecordId
 ) -> tuple[list[dict[str, RecordId | None]], list[RecordId]]:
-    """Up to STEP pairs to take away so that nothing leads to ``root``, and the addresses that lead nowhere then."""
+    """Returns up to STEP pairs to remove so that nothing points to ``root``, and the addresses that then have no
+    target."""
     leading: dict[RecordId, list[RecordId]] = {}
     for source, those in targets.items():
         for target in those:
             if target == source:
-                continue  # An alias that leads to itself leads nowhere.
+                continue  # An alias that points only to itself has no target.
             leading.setdefault(target, []).append(source)
     pairs: list[dict[str, RecordId | None]] = []
     gone: list[RecordId] = []
@@ -284,7 +285,7 @@ def _leading(
     while path and len(pairs) < STEP:
         top = path[-1]
         if not leading.get(top):
-            # Nothing leads there any more. What is not the root loses its last target, so it goes.
+            # Nothing points to this address any more. Unless it is the root it loses its last target, so it is removed.
             path.pop()
             if top != root:
                 for target in targets[top]:
@@ -305,7 +306,7 @@ def _leading(
 
 
 def _range(table: str, scope: Scope) -> Keys:
-    """The records of a tenant, or of one of its domains, in a table whose keys begin with both."""
+    """Returns the records of a tenant, or of one of its domains, in a table whose keys begin with both."""
     first = [scope.tenant] if scope.domain is None else [scope.tenant, clean(scope.domain)]
     return Keys(table, first, [*first, LAST])
 

@@ -1,4 +1,5 @@
-"""Rows to records and back. A field that has its default is left out of the row: NONE and absent are one."""
+"""Conversion of rows to records and back. A field with its default value is omitted from the row: NONE and absent are
+equal."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ def row_to_tenant(row: Row) -> Tenant:
 
 
 def overrides_to_row(overrides: DomainOverrides) -> dict[str, Any]:
-    """All fields: what is None unsets the field of an edge that is there."""
+    """Returns all fields: a field that is None unsets that field of an existing edge."""
     row: dict[str, Any] = {}
     for one in fields(DomainOverrides):
         value = getattr(overrides, one.name)
@@ -50,7 +51,7 @@ def overrides_to_row(overrides: DomainOverrides) -> dict[str, Any]:
 
 
 def row_to_hosted_domain(row: Row) -> HostedDomain:
-    """A row of ``has_domain`` with the organization's row as ``organization``."""
+    """Converts a row of ``has_domain`` with the organization's row as ``organization``."""
     values = {one.name: row.get(one.name) for one in fields(DomainOverrides)}
     if values["dkim_headers"] is not None:
         values["dkim_headers"] = tuple(values["dkim_headers"])
@@ -87,7 +88,7 @@ def row_to_mailbox(row: Row) -> Mailbox:
 
 _TEXTS: Final[tuple[Column, ...]] = ("envelope", "body", "bodystructure", "sections", "header_block")
 _COLUMNS: Final = {"tenant": "organization", "from_": "from"}
-#: Field of the record, name in the table, default (MISSING if it has none).
+#: Field of the record, name in the table, default (MISSING if it has no default).
 _EMAIL_FIELDS: Final = tuple(
     (one.name, _COLUMNS.get(one.name, one.name), one.default)
     for one in fields(EmailRecord)
@@ -104,13 +105,14 @@ def _cleaned(value: Any) -> Any:
 
 
 def content_key(email: EmailRecord) -> RecordId:
-    """Where a mail is found again: by tenant, content and Message-ID (which may be long, so a digest stands for it)."""
+    """Returns the key by which a message is found again: tenant, content and Message-ID (as a digest, because it may be
+    long)."""
     message_id = hashlib.sha256(clean(email.message_id or "").encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return RecordId("email_content", (email.tenant, f"{email.content_hash}-{message_id}"))
 
 
 def email_to_row(email: EmailRecord, copies: int) -> dict[str, Any]:
-    """The row of ``email``; its long fields are in :func:`texts_to_row`."""
+    """Returns the row of ``email``; its long fields are in :func:`texts_to_row`."""
     row: dict[str, Any] = {
         "id": email.id,
         "organization": organization_id(email.tenant),
@@ -147,9 +149,9 @@ def row_to_email(row: Row, texts: Row | None) -> EmailRecord:
 
 # -- entries -------------------------------------------------------------------------------------------------
 
-#: What SELECT lists for :func:`row_to_entry`.
+#: The SELECT list for :func:`row_to_entry`.
 ENTRY: Final = "[uid, modseq, flags, keywords]"
-#: Fields of an entry that a copy of it keeps.
+#: Fields of an entry that its copies keep.
 COPIED: Final = (
     "flags", "keywords", "status", "assignee", "tags", "priority", "due_at", "received_at", "prepended", "recipient",
     "reason", "size",
@@ -165,7 +167,7 @@ def row_to_entry(row: list[Any]) -> Entry:
 
 
 def copy_to_row(copy: Copy, size: int, received_at: float) -> dict[str, Any]:
-    """The fields of an entry that do not depend on where it comes to stand."""
+    """Returns the fields of an entry that do not depend on its position."""
     return {
         "flags": int(copy.flags),
         "keywords": list(copy.keywords) or None,
@@ -179,7 +181,7 @@ def copy_to_row(copy: Copy, size: int, received_at: float) -> dict[str, Any]:
 
 
 def row_to_message(row: Row) -> StoredMessage:
-    """A row of an entry with ``email`` and, if asked for, ``text``."""
+    """Converts a row of an entry with ``email`` and, if requested, ``text``."""
     return StoredMessage(
         Entry(row["uid"], row["modseq"], row["flags"], tuple(row.get("keywords") or ())),
         row_to_email(row["email"], row.get("text")),
@@ -190,7 +192,7 @@ def row_to_message(row: Row) -> StoredMessage:
     )
 
 
-#: Where a column of ``Messages.columns`` is found from an entry; octets that are absent are none.
+#: Path from an entry to a column of ``Messages.columns``; absent octets are empty.
 _COLUMN_PLACES: Final[Mapping[Column, str]] = {
     "modseq": "modseq",
     "size": "size",
@@ -202,7 +204,7 @@ _COLUMN_PLACES: Final[Mapping[Column, str]] = {
 
 
 def column_list(names: Sequence[Column]) -> str:
-    """What SELECT VALUE lists: the uid, then these columns."""
+    """Returns the list for SELECT VALUE: the uid, then these columns."""
     return f"[{', '.join(['uid', *[_COLUMN_PLACES[name] for name in names]])}]"
 
 

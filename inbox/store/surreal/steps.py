@@ -1,4 +1,4 @@
-"""Long jobs on SurrealDB, in steps (:mod:`inbox.store.steps`)."""
+"""Long jobs in steps on SurrealDB (:mod:`inbox.store.steps`)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from inbox.store.steps import Pace, in_slices
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-#: Seconds of one step of a change of many entries: there is no single writer that it keeps, but a transaction that
-#: takes long keeps others of its mailbox waiting, and is more likely to lose against them.
+#: Seconds of one step of a change of many entries: it does not occupy a single writer, but a long transaction makes
+#: others of its mailbox wait, and is more likely to conflict with them.
 STEP_SECONDS: Final = 0.05
 
 
 def paced(items: Sequence[Item], step: Callable[[Sequence[Item]], Awaitable[Result]]) -> AsyncIterator[Result]:
-    """Runs ``step`` on slices of ``items``, each a transaction of its own, and yields each result."""
+    """Runs ``step`` on slices of ``items``, each in its own transaction, and yields each result."""
     pace = Pace(STEP_SECONDS)
 
     async def run(some: Sequence[Item]) -> Result:

@@ -16,7 +16,7 @@ CREATE $name_id SET organization = $id RETURN NONE;
 CREATE $id SET name = $name, is_active = true, created_at = $now, tree = 0 RETURN NONE;
 RETURN true"""
 
-#: INSERT RELATION replaces an edge that is there without a word, so that is looked at before.
+#: INSERT RELATION silently replaces an existing edge, so that is checked first.
 _ADD_DOMAIN = """
 LET $organization = (SELECT * FROM ONLY $in);
 IF $organization IS NONE { THROW 'inbox gone tenant' };

@@ -1,7 +1,7 @@
-"""SurrealDB's values on the wire: CBOR with the tags of its RPC protocol.
+"""Wire format of SurrealDB's values: CBOR with the tags of its RPC protocol.
 
-cbor2 encodes and decodes in C. Python's ``None`` goes out as NONE (tag 6), which drops a field; a plain CBOR null
-would store NULL, which an ``option<…>`` refuses.
+cbor2 encodes and decodes in C. Python's ``None`` is sent as NONE (tag 6), which drops a field; a plain CBOR null would
+store NULL, which an ``option<…>`` rejects.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from uuid import UUID
 import cbor2
 
 _NONE, _RECORD, _UUID_TEXT, _UUID, _RANGE, _INCLUDED, _EXCLUDED = 6, 8, 9, 37, 49, 50, 51
-#: Sorts after every number and text in an array id.
+#: Sorts after every number and string in an array id.
 LAST: Final[dict[str, Any]] = {}
 
 
 class RecordId(NamedTuple):
-    """``table:key``; the key is a text, or a tuple of texts and integers."""
+    """``table:key``; the key is a string, or a tuple of strings and integers."""
 
     table: str
     key: Any
 
 
 def micros(seconds: float) -> int:
-    """A time as part of a record id: SurrealDB does not keep all bits of a floating-point number there."""
+    """Converts a time for use in a record id: SurrealDB does not keep all bits of a floating-point number there."""
     return round(seconds * 1_000_000)
 
 
 class Keys(NamedTuple):
-    """The records of ``table`` with ``first <= key <= last``."""
+    """The range of records of ``table`` with ``first <= key <= last``."""
 
     table: str
     first: Sequence[Any]

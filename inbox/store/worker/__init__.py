@@ -1,1 +1,1 @@
-"""The process that files small messages, and its client."""
+"""Worker process that writes small messages, and its client."""

@@ -1,6 +1,6 @@
 """Writes batches of requests into one database and one directory of blobs.
 
-The commits are those of a server: the same lock, the same look at the files, synced before the response.
+Commits work as in a server: with the same lock and the same check of the files, synced before the response.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from inbox.store.worker.protocol import (
 
 
 class _Pending:
-    """One request of a batch: the blobs and the rows that it asks for, and what came of them."""
+    """One request of a batch: the blobs and rows to write, and their result."""
 
     __slots__ = ("bodies", "error", "indexed", "job", "pieces")
 
@@ -53,7 +53,7 @@ class _Pending:
 
 
 class BatchWriter:
-    """Writes batches. The database is opened with the first one, and after a failure with the next."""
+    """Writes batches. The first batch opens the database; after a failure, the next one opens it again."""
 
     def __init__(self, stores: Connect) -> None:
         self._stores = stores
@@ -63,7 +63,7 @@ class BatchWriter:
         self._committer: Committer | None = None
 
     def write(self, requests: Sequence[Request]) -> list[Response]:
-        """Each request's outcome, durable: all blobs first, then one transaction."""
+        """Writes all blobs first, then all rows in one transaction; returns the durable outcome of each request."""
         batch = [self._prepare(request) for request in requests]
         if self._files is not None:
             self._files.write([piece for one in batch if one.error is None for piece in one.pieces])
@@ -86,7 +86,7 @@ class BatchWriter:
             self._committer.close()
 
     def _prepare(self, request: Request) -> _Pending:
-        """Indexes messages and packs decision records. A message that cannot be read fails alone."""
+        """Indexes messages and packs decision records. A message that cannot be parsed fails alone."""
         pending = _Pending()
         try:
             match request:
@@ -99,25 +99,25 @@ class BatchWriter:
                     messages = [self._index(message, pending) for message in accepted.messages]
                     pending.indexed = Indexed(tuple(messages), accepted.decisions)
                     pending.bodies = [pack(decision.body) for decision in accepted.decisions]
-        except Exception as error:  # noqa: BLE001 - the sender gets it, whatever it is
+        except Exception as error:  # noqa: BLE001 - the sender gets the error, whatever it is
             pending.error = error
         return pending
 
     def _index(self, message: AcceptedMessage, pending: _Pending) -> IndexedMessage:
         key = message.blob_path
-        components(key)  # raises for a key that would lead out of the directory
+        components(key)  # raises for a key that would escape the directory
         path = f"{self._stores.blobs}/{key}"
         pending.pieces.append(self._piece(path.rpartition("/")[0], path, message.content))
         return index_message(message)
 
     def _piece(self, folder: str, path: str, content: Content) -> Piece:
         if self._files is None:
-            raise StoreUnavailable("this worker writes no blobs: its connection names no directory")
+            raise StoreUnavailable("the worker process cannot write blobs: the connection names no directory")
         return Piece(folder, path, content)
 
     def _opened(self) -> Committer:
         if self._stores.database is None:
-            raise StoreUnavailable("this worker writes no rows: its connection names no database")
+            raise StoreUnavailable("the worker process cannot write rows: the connection names no database")
         if self._committer is None:
             made = Committer(Path(self._stores.database))
             try:

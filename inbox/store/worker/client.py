@@ -1,4 +1,4 @@
-"""The server's side of the worker process: typed requests over a :class:`~inbox.store.worker.link.Link`."""
+"""Client for the worker process: sends typed requests over a :class:`~inbox.store.worker.link.Link`."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from inbox.store.worker.starting import Handover
 
 
 class WorkerClient(Link):
-    """Has blobs and rows written by the worker process: what comes while it is busy is its next batch.
+    """Lets the worker process write blobs and rows: requests that arrive while it is busy are its next batch.
 
-    If the process ends or hangs during a request, the outcome is unknown: a message that comes again is recognised.
+    If the process ends or hangs during a request, the outcome is unknown; a retried message is recognised.
 
     Args:
-        files: of the directory of the blobs, if the worker is to write there.
-        database: the path and the identity of the database file, if the worker is to write there.
+        files: the directory of the blobs, if the worker writes blobs.
+        database: the path and the identity of the database file, if the worker writes rows.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class WorkerClient(Link):
         self._database = database
 
     async def remember_store(self) -> None:
-        """Learns which blob store is there, when it is known to be the right one: a worker that sees another one
+        """Records the identity of the blob store while it is known to be the right one: a worker that finds another one
         writes nothing.
         """
         if self._files is not None:
@@ -64,7 +64,7 @@ class WorkerClient(Link):
         """Writes blobs and rows; raises as ``Ingest.accept`` does."""
         try:
             packed = encode(IngestRequest(accepted))
-        except UnicodeEncodeError:  # Half a surrogate pair, which no message between processes may have.
+        except UnicodeEncodeError:  # A lone surrogate, which a message between processes cannot contain.
             packed = encode(IngestRequest(_clean(accepted)))
         return _placed(await self._ask(packed))
 
@@ -72,12 +72,12 @@ class WorkerClient(Link):
         """``MessageWriter`` of ``inbox.store.ports``.
 
         Raises:
-            UnicodeEncodeError: a text has half a surrogate pair; nothing was sent.
+            UnicodeEncodeError: a string has a lone surrogate; nothing was sent.
         """
         return _placed(await self._ask(encode(WriteRequest(indexed))))
 
     async def write_blob(self, folder: str, path: str, data: bytes) -> None:
-        """Makes a blob durable.
+        """Writes a blob durably.
 
         Raises:
             StorageFull, StoreUnavailable, StoreError: it was not written.
@@ -96,7 +96,7 @@ class WorkerClient(Link):
         try:
             response = decode_response(await self.request(packed))
         except msgspec.DecodeError as error:
-            raise StoreUnavailable(f"{self} sent a response that cannot be read: {error}") from error
+            raise StoreUnavailable(f"{self} sent an invalid response: {error}") from error
         if isinstance(response, ErrorResponse):
             raise error_of(response)
         return response
@@ -108,7 +108,7 @@ class HasWorker(Protocol):
 
     @property
     def worker(self) -> WorkerClient | None:
-        """None if this store has none."""
+        """The worker process; None if this store has none."""
         ...
 
 
@@ -119,11 +119,11 @@ def _placed(response: Response) -> list[list[Placed]]:
 
 
 def _unknown(response: Response) -> StoreUnavailable:
-    return StoreUnavailable(f"the worker process sent a {type(response).__name__}, which answers another request")
+    return StoreUnavailable(f"the worker process sent a {type(response).__name__}, which does not match the request")
 
 
 def _clean(accepted: Accepted) -> Accepted:
-    """The texts as the database would store them."""
+    """Returns the message with its strings as the database would store them."""
     messages = [
         msgspec.structs.replace(message, copies=tuple([_clean_copy(copy) for copy in message.copies]))
         for message in accepted.messages

@@ -1,8 +1,7 @@
-"""Connections to the worker process: responses come in the order of the requests.
+"""Connections to the worker process, which sends responses in the order of the requests.
 
-A thread that calls the system needs the interpreter's lock after each call, and waits for it as long as the event loop
-is busy. A process has a lock of its own; and one that several server processes share makes one batch of all that they
-have to write.
+A thread needs the interpreter lock after each system call, and waits for it while the event loop is busy. A process has
+its own lock; and a process that several server processes share writes all their requests in one batch.
 """
 
 from __future__ import annotations
@@ -20,29 +19,29 @@ from inbox.base.errors import StoreUnavailable
 from inbox.store.worker.protocol import PING, Unframer, framed
 from inbox.store.worker.starting import Handover
 
-#: Seconds in which a new connection must be answered.
+#: Seconds within which a new connection must be answered.
 PATIENCE: Final = 10.0
-#: Seconds in which a request must be answered, or the process is killed: longer than it waits for a lock of another
-#: program, on a slow disk, and much shorter than the ten minutes of a client (RFC 5321 §4.5.3.2.6).
+#: Seconds within which a request must be answered, or the process is killed: longer than it waits for a lock of another
+#: program on a slow disk, and much shorter than the ten minutes of a client (RFC 5321 §4.5.3.2.6).
 ANSWER_SECONDS: Final = 30.0
-#: Seconds after which the link looks again before it does that.
+#: Seconds after which the link checks again before it kills the process.
 DOUBT_SECONDS: Final = 0.5
-#: Seconds in which the last responses must come when the link is closed.
+#: Seconds within which the last responses must arrive when the link is closed.
 END_SECONDS: Final = 3.0
 
 
 class _Connection(asyncio.Protocol):
-    """One connection.
+    """One connection to the worker process.
 
     Args:
-        name: what is at the other end, for messages.
+        name: the name of the other end, for error texts.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.pid: int | None = None
         self.usable = True
-        # Kept, because asking for it is a call of the kernel each time.
+        # Stored, because getting it is a system call each time.
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self.transport: asyncio.WriteTransport | None = None
@@ -50,7 +49,7 @@ class _Connection(asyncio.Protocol):
         self._waiting: deque[asyncio.Future[bytes]] = deque()
         self._all_answered: asyncio.Future[None] | None = None
         self._why = "ended"
-        # When the last response came, or a request was sent while none waited; one timer watches all requests.
+        # When the last response arrived, or a request was sent while none was waiting; one timer covers all requests.
         self._moved = 0.0
         self._doubted = -1.0
         self._watch: asyncio.TimerHandle | None = None
@@ -59,14 +58,14 @@ class _Connection(asyncio.Protocol):
         return self.name if self.pid is None else f"{self.name} (pid {self.pid})"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are no asyncio.WriteTransport, but can do the same.
+        # uvloop's transports are not asyncio.WriteTransport, but have the same methods.
         self.transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._moved = self._loop.time()
         for message in self._unframer.feed(data):
             answered = self._waiting.popleft()
-            # A caller that gave up keeps its place in the queue: the next response is not for it.
+            # A cancelled caller keeps its place in the queue, so that its response does not go to the next caller.
             if not answered.done():
                 answered.set_result(message)
         if self._all_answered is not None and not self._waiting and not self._all_answered.done():
@@ -95,7 +94,7 @@ class _Connection(asyncio.Protocol):
         return answered
 
     def _look(self) -> None:
-        """Gives up a process that does not answer any more: it was stopped, or its disk hangs."""
+        """Kills a process that no longer answers, because it was suspended or its disk hangs."""
         self._watch = None
         if not self._waiting:
             return
@@ -104,26 +103,27 @@ class _Connection(asyncio.Protocol):
             self._watch = self._loop.call_later(left, self._look)
             return
         if self._doubted != self._moved:
-            # A server that was stopped itself looks before it reads: the response may be there.
+            # A server that was suspended itself runs this timer before it reads: the response may have arrived.
             self._doubted = self._moved
             self._watch = self._loop.call_later(DOUBT_SECONDS, self._look)
             return
         if self.pid is not None:
-            # It has the other end of the connection, so it is alive, and no other process has its number. Its keeper
-            # starts another one.
+            # It holds the other end of the connection, so it is alive, and no other process has its pid. Its owner
+            # starts a new one.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
         self.give_up(f"did not answer within {ANSWER_SECONDS:.0f} s and was killed")
 
     def give_up(self, why: str) -> None:
-        """Fails all requests that wait; what comes now is ignored."""
+        """Fails all waiting requests; later responses are ignored."""
         assert self.transport is not None, "the connection was used"
         self.usable = False
         self._why = why
         self.transport.abort()
 
     async def close(self) -> None:
-        """Waits for the responses first, also for those without a caller, but not for ever."""
+        """Closes the connection after the outstanding responses, including those of cancelled callers, or after
+        END_SECONDS."""
         assert self.transport is not None, "closed after the connection was made"
         if self._waiting:
             self._all_answered = self._loop.create_future()
@@ -131,18 +131,18 @@ class _Connection(asyncio.Protocol):
                 [self._all_answered, self.ended], timeout=END_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
         if self._waiting:
-            self.give_up(f"did not answer within {END_SECONDS:.0f} s of the server's end")
+            self.give_up(f"did not answer within {END_SECONDS:.0f} s after the server stopped")
         else:
             self.transport.close()
         await self.ended
 
 
 class Link:
-    """Sends requests to the worker process; a connection that was lost is replaced at the next request.
+    """Sends requests to the worker process; the next request after a lost connection opens a new one.
 
     Args:
-        opening: makes the first message of each connection; raises StoreUnavailable.
-        name: what the process is, for messages.
+        opening: returns the first message of each connection; raises StoreUnavailable.
+        name: the name of the process, for error texts.
     """
 
     def __init__(self, handover: Handover, opening: Callable[[], bytes], name: str = "the worker process") -> None:
@@ -162,14 +162,14 @@ class Link:
 
     @property
     def pid(self) -> int | None:
-        """The number of the process that answered last, if one did."""
+        """The pid of the process that answered last, if one did."""
         return None if self._connection is None else self._connection.pid
 
     async def request(self, message: bytes) -> bytes:
-        """The response. Many requests may be under way at once.
+        """Sends a request and returns the response. Many requests may be in progress at once.
 
         Raises:
-            StoreUnavailable: the process cannot be reached, ended meanwhile or hangs; then the outcome is unknown.
+            StoreUnavailable: the process cannot be reached, has ended or hangs; the outcome is unknown.
         """
         connection = self._connection
         if connection is None or not connection.usable:
@@ -177,7 +177,7 @@ class Link:
         return await connection.send(message)
 
     async def start(self) -> None:
-        """Connects before the first request comes; also after :meth:`close`. Raises StoreUnavailable."""
+        """Connects before the first request; also after :meth:`close`. Raises StoreUnavailable."""
         self._closed = False
         await self._connected()
 
@@ -186,7 +186,7 @@ class Link:
         await self.request(PING)
 
     async def close(self) -> None:
-        """Waits for the responses to earlier requests, if they come in time."""
+        """Closes the connection after the responses to earlier requests, if they arrive in time."""
         self._closed = True
         if self._connecting is not None:
             await asyncio.wait([self._connecting])
@@ -198,8 +198,7 @@ class Link:
     async def _connected(self) -> _Connection:
         if self._closed:
             raise StoreUnavailable(f"{self._name} was closed")
-        # All requests that come meanwhile share an attempt: one after the other they would wait for a process that
-        # hangs.
+        # All requests during an attempt share it: otherwise each would wait in turn for a hanging process.
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._connect())
             self._connecting.add_done_callback(self._tried)
@@ -224,13 +223,13 @@ class Link:
             connection.give_up(why)
             await connection.ended
             raise StoreUnavailable(f"{connection} {why}") from None
-        connection.give_up("refused the connection")
+        connection.give_up("rejected the connection")
         await connection.ended
         raise StoreUnavailable(wrong.decode("utf-8", "replace"))
 
 
 async def _handed_in(outer: socket.socket, name: str) -> _Connection:
-    """A new connection. Raises StoreUnavailable."""
+    """Opens a connection. Raises StoreUnavailable."""
     ours, theirs = socket.socketpair()
     try:
         with theirs:

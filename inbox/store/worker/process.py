@@ -1,6 +1,6 @@
-"""The worker process: writes small messages for all server processes of a machine.
+"""Worker process that writes small messages for all server processes of a machine.
 
-``main`` is run in a process of its own (:mod:`inbox.store.worker.starting`).
+:mod:`inbox.store.worker.starting` runs ``main`` in a separate process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from inbox.store.worker.serving import serve
 
 
 class Worker:
-    """``Service`` of :mod:`inbox.store.worker.serving`; connections about the same stores share a batch."""
+    """``Service`` of :mod:`inbox.store.worker.serving`; connections for the same stores share a batch."""
 
     def __init__(self) -> None:
         self._writers: dict[Connect, BatchWriter] = {}
@@ -25,19 +25,21 @@ class Worker:
         try:
             stores = decode_connect(message)
         except msgspec.DecodeError as error:
-            raise StoreUnavailable(f"the worker process belongs to another version of inbox: {error}") from error
+            raise StoreUnavailable(
+                f"the worker process has another version of inbox: restart inbox ({error})"
+            ) from error
         if stores not in self._writers:
             self._writers[stores] = BatchWriter(stores)
         return self._writers[stores]
 
     def respond(self, requests: Sequence[tuple[BatchWriter, bytes]]) -> list[bytes]:
-        """One response to each request."""
+        """Returns one response to each request."""
         responses: list[bytes] = [b""] * len(requests)
         batches: dict[BatchWriter, list[tuple[int, Request]]] = {}
         for place, (writer, message) in enumerate(requests):
             try:
                 request = decode_request(message)
-            except msgspec.DecodeError as error:  # Only its sender is another version of this program.
+            except msgspec.DecodeError as error:  # Only its sender has another version of this program.
                 responses[place] = encode(error_response(error))
             else:
                 batches.setdefault(writer, []).append((place, request))
@@ -53,7 +55,7 @@ class Worker:
 
 
 def main() -> None:
-    """Writes until no process can send requests any more."""
+    """Runs until no process can send requests any more."""
     worker = Worker()
     serve(worker)
     worker.close()

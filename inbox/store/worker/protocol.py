@@ -1,9 +1,9 @@
-"""The messages between a server process and the worker process, and the frames that carry them.
+"""Messages between a server process and the worker process, and the frames that carry them.
 
 A frame is four octets of length (big endian) and that many octets. The first frame of a connection is a
-:class:`Connect`; the worker answers with what is wrong with it, or with an empty frame. Each further frame is a
-request, and gets one response, in the order of the requests. An empty request is a ping: the response is the number of
-the process in decimal, so a process that responds to it works.
+:class:`Connect`; the worker answers with an error text, or with an empty frame if it accepts the connection. Each
+further frame is a request and gets one response, in the order of the requests. An empty request is a ping: the response
+is the pid in decimal, which shows that the process works.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from inbox.store.texts import clean
 
 #: The length in front of a frame.
 HEAD: Final = struct.Struct(">I")
-#: Octets of mail in one request: above it, to copy them to another process costs more than it saves.
+#: The maximum octets of messages in one request: above it, copying them to another process costs more than it saves.
 WORKER_OCTETS: Final = 64 * 1024
 PING: Final = b""
 #: MessagePack's extension type for a content.
@@ -30,13 +30,13 @@ _CONTENT: Final = 1
 
 
 class Connect(msgspec.Struct, frozen=True, array_like=True):
-    """The stores that the requests of a connection are about.
+    """The stores to which the requests of a connection write.
 
     Attributes:
-        database: the path of the database file; None if the worker is to write blobs only.
-        files: the database file and its write-ahead log as the server has them open: device and inodes.
-        blobs: the directory of the blobs; None if the worker is to write no blobs.
-        store: what the identity file in that directory says; empty if that is not known.
+        database: the path of the database file; None if the worker writes only blobs.
+        files: device and inode numbers of the database file and its write-ahead log as the server has them open.
+        blobs: the directory of the blobs; None if the worker writes no blobs.
+        store: the content of the identity file in that directory; empty if unknown.
     """
 
     database: str | None = None
@@ -46,19 +46,19 @@ class Connect(msgspec.Struct, frozen=True, array_like=True):
 
 
 class IngestRequest(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Asks for blobs and rows of small messages."""
+    """Request to write blobs and rows of small messages."""
 
     accepted: Accepted
 
 
 class WriteRequest(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Asks for the rows of messages whose blobs are durable."""
+    """Request to write the rows of messages whose blobs are durable."""
 
     indexed: Indexed
 
 
 class BlobRequest(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Asks for one blob."""
+    """Request to write one blob."""
 
     folder: str
     path: str
@@ -69,20 +69,21 @@ Request = IngestRequest | WriteRequest | BlobRequest
 
 
 class ErrorResponse(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Nothing was written. ``kind`` is the name of the error's class, which decides the peer's reply."""
+    """Response to a failed request: nothing was written. ``kind`` is the name of the error's class, which decides the
+    peer's reply."""
 
     kind: str
     text: str
 
 
 class PlacedResponse(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """The rows are durable; ``placed`` as ``Ingest.accept`` returns it."""
+    """Response that the rows are durable; ``placed`` as ``Ingest.accept`` returns it."""
 
     placed: list[list[Placed]]
 
 
 class BlobResponse(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """The blob is durable."""
+    """Response that the blob is durable."""
 
 
 Response = ErrorResponse | PlacedResponse | BlobResponse
@@ -93,7 +94,7 @@ _ERRORS: Final[Mapping[str, type[StoreError]]] = {
 
 
 def _from_content(content: Content) -> msgspec.msgpack.Ext:
-    # Nothing else in these messages is unknown to MessagePack.
+    # All other types in these messages are known to MessagePack.
     return msgspec.msgpack.Ext(_CONTENT, content.read(0, content.size))
 
 
@@ -110,33 +111,33 @@ _RESPONSE: Final[msgspec.msgpack.Decoder[Any]] = msgspec.msgpack.Decoder(Respons
 
 
 def encode(message: Connect | Request | Response) -> bytes:
-    """A message as octets.
+    """Encodes a message.
 
     Raises:
-        UnicodeEncodeError: a text has half a surrogate pair.
+        UnicodeEncodeError: a string has a lone surrogate.
     """
     return _ENCODER.encode(message)
 
 
 def decode_connect(data: bytes) -> Connect:
-    """Raises msgspec.DecodeError if the sender is another version of this program."""
+    """Raises msgspec.DecodeError if the sender has another version of this program."""
     return _CONNECT.decode(data)
 
 
 def decode_request(data: bytes) -> Request:
-    """Raises msgspec.DecodeError if the sender is another version of this program."""
+    """Raises msgspec.DecodeError if the sender has another version of this program."""
     request: Request = _REQUEST.decode(data)
     return request
 
 
 def decode_response(data: bytes) -> Response:
-    """Raises msgspec.DecodeError if the sender is another version of this program."""
+    """Raises msgspec.DecodeError if the sender has another version of this program."""
     response: Response = _RESPONSE.decode(data)
     return response
 
 
 def error_response(error: BaseException) -> ErrorResponse:
-    """The response to a request that failed with ``error``."""
+    """Returns the response to a request that failed with ``error``."""
     if isinstance(error, InboxError):
         kind = next((name for name, each in _ERRORS.items() if isinstance(error, each)), "")
         return ErrorResponse(kind, clean(str(error)))
@@ -144,17 +145,17 @@ def error_response(error: BaseException) -> ErrorResponse:
 
 
 def error_of(response: ErrorResponse) -> StoreError:
-    """The error that the worker met."""
+    """Returns the error that the worker reported."""
     return _ERRORS.get(response.kind, StoreError)(response.text)
 
 
 def framed(message: bytes) -> bytes:
-    """A frame with ``message`` in it."""
+    """Returns a frame that contains ``message``."""
     return HEAD.pack(len(message)) + message
 
 
 class Unframer:
-    """Takes frames out of a stream."""
+    """Splits a stream into messages."""
 
     __slots__ = ("_received",)
 
@@ -162,7 +163,7 @@ class Unframer:
         self._received = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The messages that are complete now."""
+        """Adds received octets and returns the messages that are complete."""
         received = self._received
         received += data
         messages, place = [], 0

@@ -1,10 +1,10 @@
-"""The loop of the worker process: reads the requests of several server processes, and responds in their order.
+"""Main loop of the worker process: reads the requests of several server processes and responds in their order.
 
-Its standard input is a socket over which connections are handed in (``SCM_RIGHTS``): they need no name that a stranger
-could find. Requests that arrived while the process was busy are one batch.
+Its standard input is a socket over which connections are passed (``SCM_RIGHTS``), so they need no name that another
+program could find. Requests that arrive while the process is busy form one batch.
 
-The process ends when no process can hand in connections any more and all connections have ended, which is when the
-server has ended, however that happens.
+The process ends when no process can pass connections any more and all connections have ended, that is, when the server
+has ended in any way.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from inbox.base.errors import InboxError
 from inbox.store.worker.protocol import PING, Unframer, framed
 
 S = TypeVar("S")
-#: Octets that are read from a connection at once; bounds what one connection has in a batch.
+#: Octets read from a connection at once; limits the share of one connection in a batch.
 _READ: Final = 1 << 18
-#: Octets of responses that a connection may leave unread, besides what its socket holds.
+#: The maximum octets of unread responses of a connection, in addition to its socket buffer.
 UNREAD: Final = 1 << 24
 
 
 class Service(Protocol[S]):
-    """The work of a process: takes connections and responds to requests."""
+    """The service of a worker process: accepts connections and responds to requests."""
 
     def connect(self, message: bytes) -> S:
-        """Returns the subject of a new connection's requests. Raises InboxError: its text goes to the other side."""
+        """Returns the subject of a new connection's requests. Raises InboxError; its text is sent to the peer."""
         ...
 
     def respond(self, requests: Sequence[tuple[S, bytes]]) -> Sequence[bytes]:
-        """One response to each. An exception ends the process."""
+        """Returns one response to each request. An exception ends the process."""
         ...
 
 
 class _Peer(Generic[S]):
-    """One connection."""
+    """One connection from a server process."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -55,7 +55,7 @@ class _Peer(Generic[S]):
 
 
 class _Loop(Generic[S]):
-    """Reads what is there, lets the service respond, writes the responses."""
+    """Reads available requests, lets the service respond, and writes the responses."""
 
     def __init__(self, handover: socket.socket, service: Service[S]) -> None:
         self._handover = handover
@@ -88,7 +88,8 @@ class _Loop(Generic[S]):
             self._selector.register(connection, selectors.EVENT_READ, _Peer(connection))
 
     def _read(self, peer: _Peer[S]) -> list[bytes]:
-        """Complete requests of a connection; one that ended is dropped, with a request that it did not finish."""
+        """Returns the complete requests of a connection. A connection that ended is dropped, with any incomplete
+        request."""
         if peer.gone:
             return []
         try:
@@ -126,7 +127,8 @@ class _Loop(Generic[S]):
                 self._send(peer, b"".join(frames))
 
     def _send(self, peer: _Peer[S], data: bytes) -> None:
-        """Sends what can be sent now: a peer that does not read its responses keeps no other peer waiting."""
+        """Sends as much as possible without blocking, so that a peer that does not read its responses does not make
+        others wait."""
         peer.unsent += data
         try:
             del peer.unsent[: peer.connection.send(peer.unsent)]
@@ -136,7 +138,7 @@ class _Loop(Generic[S]):
             self._drop(peer)
             return
         if len(peer.unsent) > UNREAD:
-            # The loss of the connection tells the peer that the outcome is unknown.
+            # By the lost connection the peer learns that the outcome is unknown.
             self._drop(peer)
             return
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if peer.unsent else 0)
@@ -151,23 +153,23 @@ class _Loop(Generic[S]):
 
 
 def _write_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Writes a traceback to standard error if that takes it at once."""
+    """Writes a traceback to standard error if that does not block."""
     text = "".join(traceback.format_exception(kind, error, trace)).encode("utf-8", "backslashreplace")
     poll = select.poll()
     poll.register(2, select.POLLOUT)
-    # pipe(7): one that is ready takes PIPE_BUF octets without blocking.
+    # pipe(7): a writable pipe accepts PIPE_BUF octets without blocking.
     with contextlib.suppress(OSError):
         if any(events & select.POLLOUT for _, events in poll.poll(0)):
             os.write(2, text[-select.PIPE_BUF :])
 
 
 def serve(service: Service[S]) -> None:
-    """Responds until no process can send requests any more."""
-    # A terminal's Ctrl-C and a service manager's stop reach this process, too: what the server still writes must be
-    # written.
+    """Serves requests until no process can send any more."""
+    # A terminal's Ctrl-C and a service manager's stop reach this process, too, but the server's remaining requests must
+    # still be written.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    # A blocked write of a traceback must not keep this process from ending: its successor waits for that.
+    # A blocked write of a traceback must not keep this process from ending: its successor waits for its end.
     sys.excepthook = _write_traceback
     with socket.socket(fileno=sys.stdin.fileno()) as handover:
         _Loop(handover, service).run()

@@ -1,4 +1,4 @@
-"""Starts the worker process, and hands connections to it."""
+"""Starts the worker process and passes connections to it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Final, Protocol
 
 from inbox.base.errors import StoreUnavailable
 
-#: The module of the worker process.
+#: The module that the worker process runs.
 WORKER: Final = "inbox.store.worker.process"
-#: Seconds within which the process must end when it is closed.
+#: Seconds within which the process must end after it is closed.
 END_SECONDS: Final = 3.0
-#: The program may have been found in a way that a child would not find it by.
+#: The package may be on this process's import path, but not on that of a child.
 _PACKAGES: Final = str(Path(__file__).parents[3])
-#: The process must not keep the server's ports, or anything else that the loop let through, from a successor.
+#: The process must not inherit the server's ports or other descriptors, which would block a successor.
 _PROGRAM: Final = (
     "import importlib, os, sys; os.closerange(3, 1 << 20); sys.path.append(sys.argv[1]); "
     "importlib.import_module(sys.argv[2]).main()"
@@ -26,27 +26,28 @@ _PROGRAM: Final = (
 
 
 def command(module: str) -> tuple[str, ...]:
-    """The command of a worker process; its standard input has to be the inner end of a handover socket.
+    """Returns the command of a worker process; its standard input must be the inner end of a handover socket.
 
     Args:
         module: its ``main()`` calls :func:`inbox.store.worker.serving.serve`.
     """
-    # -P: a file in the working directory is no module of ours.
+    # -P: files in the working directory must not be imported.
     return sys.executable, "-P", "-c", _PROGRAM, _PACKAGES, module
 
 
 def make_handover() -> tuple[socket.socket, socket.socket]:
-    """A handover socket: connections are handed in at its outer end, and the process receives them at the inner one."""
+    """Creates a handover socket: connections are passed in at its outer end, and the process receives them at the inner
+    end."""
     outer, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     outer.setblocking(False)
     return outer, inner
 
 
 class Handover(Protocol):
-    """Knows the process to which connections are handed."""
+    """Access to the process to which connections are passed."""
 
     async def outer(self, *, failed: bool) -> socket.socket:
-        """The outer end of the process's handover socket. Raises StoreUnavailable.
+        """Returns the outer end of the process's handover socket. Raises StoreUnavailable.
 
         Args:
             failed: the last connection was lost.
@@ -54,7 +55,7 @@ class Handover(Protocol):
         ...
 
     async def close(self) -> None:
-        """Called when no more requests will come and all connections of this process have ended."""
+        """Called after the last request, when all connections of this process have ended."""
         ...
 
 
@@ -64,7 +65,7 @@ class SharedWorker:
     """
 
     def __init__(self, descriptor: int) -> None:
-        # The process ends when no process holds the socket: children of this one must not.
+        # The worker ends when no process holds the socket, so children of this process must not inherit it.
         os.set_inheritable(descriptor, False)
         self._outer = socket.socket(fileno=descriptor)
         self._outer.setblocking(False)
@@ -78,7 +79,7 @@ class SharedWorker:
 
 
 class OwnWorker:
-    """A worker process of this server process, started when it is needed and replaced when it has failed."""
+    """A worker process of this server process, started on first use and replaced after a failure."""
 
     def __init__(self, module: str = WORKER) -> None:
         self._module = module
@@ -92,7 +93,7 @@ class OwnWorker:
 
     async def outer(self, *, failed: bool) -> socket.socket:
         if self._process is not None and failed:
-            # It ended, or closed a connection that it should have kept: then it is not reliable.
+            # It ended, or closed a connection that it should have kept, so it is not reliable.
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
         if self._process is not None and (failed or self._process.returncode is not None):
@@ -101,7 +102,7 @@ class OwnWorker:
             self._outer, inner = make_handover()
             with inner:
                 try:
-                    # A session of its own: a terminal's Ctrl-C is for the server.
+                    # A separate session: a terminal's Ctrl-C is meant for the server.
                     self._process = await asyncio.create_subprocess_exec(
                         *command(self._module),
                         stdin=inner.fileno(),
@@ -110,11 +111,11 @@ class OwnWorker:
                     )
                 except OSError as error:
                     await self.close()
-                    raise StoreUnavailable(f"the process of {self._module} cannot be started: {error}") from error
+                    raise StoreUnavailable(f"the process {self._module} cannot be started: {error}") from error
         return self._outer
 
     async def close(self) -> None:
-        """Ends the process; it finishes its requests first, if it does so in time."""
+        """Ends the process after its requests, or when the time is up."""
         if self._outer is not None:
             self._outer.close()
             self._outer = None
@@ -122,12 +123,12 @@ class OwnWorker:
         if process is not None and not await ended(process, END_SECONDS):
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            # A process that waits for a disk ends when the disk answers: closing does not wait for that.
+            # A process that is blocked on a disk ends when the disk answers; closing does not wait for that.
             await ended(process, END_SECONDS)
 
 
 async def ended(process: asyncio.subprocess.Process, seconds: float) -> bool:
-    """Waits for a process to end; False if it does not within ``seconds``."""
+    """Waits for a process to end; returns False if it does not end within ``seconds``."""
     try:
         async with asyncio.timeout(seconds):
             await process.wait()
@@ -137,9 +138,9 @@ async def ended(process: asyncio.subprocess.Process, seconds: float) -> bool:
 
 
 async def is_responsive(outer: socket.socket, seconds: float) -> bool:
-    """Whether the process behind a handover socket looks at it within ``seconds``.
+    """Whether the process behind a handover socket reacts within ``seconds``.
 
-    It is handed a connection over which nothing will come, and closes it.
+    It receives an already closed connection, and closes its end.
     """
     ours, theirs = socket.socketpair()
     with ours:

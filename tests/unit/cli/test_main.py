@@ -169,7 +169,7 @@ def test_what_is_logged_goes_to_standard_error(cli: Cli, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("mode", "args", "said"),
     [
-        (0o755, ("tenant", "list"), "inbox.db.lock may not be opened by this user: run inbox as the user whom it"),
+        (0o755, ("tenant", "list"), "inbox.db.lock may not be opened by this user: run inbox as the user that owns it"),
         (0o700, ("tenant", "list"), "may not be opened by this user: run inbox as the user of the server"),
         (0o700, ("storage", "show"), "may not be opened by this user: run inbox as the user of the server"),
         (0o700, ("policy", "check"), "Permission denied: run inbox as the user of the server"),

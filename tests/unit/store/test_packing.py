@@ -99,5 +99,5 @@ def test_little_never_becomes_very_much() -> None:
     compressor = zlib.compressobj(9, zlib.DEFLATED, -14, 9, zlib.Z_DEFAULT_STRATEGY, packing.dictionary())
     bomb = packing.DICTIONARY_1 + compressor.compress(bytes(4 * DECISION_OCTETS)) + compressor.flush()
     assert len(bomb) < DECISION_OCTETS // 100
-    with pytest.raises(StoreError, match="no end within"):
+    with pytest.raises(StoreError, match="it exceeds"):
         packing.unpack(bomb)

@@ -170,7 +170,7 @@ async def test_blobs_of_other_mail_are_refused(pair: Opening) -> None:
     await one.mails(3)
     await two.mails(3)
     text = await refusal(await pair("one", "two"))
-    assert "Of 3 messages that were looked at 0 have their blob there" in text
+    assert "Of 3 checked messages 0 have their blob there" in text
 
 
 async def test_an_empty_database_from_before_identities_is_refused(pair: Opening) -> None:
@@ -186,7 +186,7 @@ async def test_a_deleted_file_is_refused_and_may_be_put_back(pair: Opening, tmp_
     identity = await one.establish()
     await one.mails(3)
     shutil.move(tmp_path / "one/installation.json", tmp_path / "kept")
-    assert "Of 3 messages that were looked at 3 have their blob there" in await refusal(one)
+    assert "Of 3 checked messages 3 have their blob there" in await refusal(one)
     shutil.move(tmp_path / "kept", tmp_path / "one/installation.json")
     assert await one.establish() == identity
 

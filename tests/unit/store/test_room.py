@@ -49,7 +49,7 @@ def test_mail_stops_at_the_floor_and_earlier_while_there_is_no_reserve(tmp_path:
     room = Room(tmp_path)
     disk.free = 2 * RESERVE_OCTETS
     room.check()
-    with pytest.raises(StorageFull, match=r"no room at .*: 16384 KiB free, 16384 KiB are not for mail"):
+    with pytest.raises(StorageFull, match=r"no room at .*: 16384 KiB free, 16384 KiB are reserved"):
         room.check(1)
     (tmp_path / RESERVE).touch()
     room.check(RESERVE_OCTETS)

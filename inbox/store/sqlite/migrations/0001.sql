@@ -19,7 +19,7 @@ CREATE TABLE has_domain (
     is_active INTEGER NOT NULL DEFAULT 1,
     PRIMARY KEY ("in", "out")
 ) STRICT, WITHOUT ROWID;
--- Mail for a domain has one home: two tenants cannot host the same domain.
+-- Mail for a domain has one destination: two tenants cannot host the same domain.
 CREATE UNIQUE INDEX has_domain_out ON has_domain ("out");
 
 CREATE TABLE email_address (
@@ -63,7 +63,7 @@ CREATE TABLE email (
     envelope BLOB NOT NULL, body BLOB NOT NULL, bodystructure BLOB NOT NULL, sections BLOB NOT NULL,
     header_block BLOB NOT NULL
 ) STRICT;
--- The same Message-ID with other content is another mail; the same content in another tenant is another mail.
+-- The same Message-ID with other content is another message; the same content in another tenant is another message.
 CREATE UNIQUE INDEX email_content ON email (organization, content_hash, message_id);
 
 CREATE TABLE has_email_delivery (
@@ -77,7 +77,7 @@ CREATE TABLE has_email_delivery (
 CREATE INDEX has_email_delivery_in ON has_email_delivery ("in");
 CREATE INDEX has_email_delivery_modseq ON has_email_delivery ("out", modseq);
 
--- Uids that are gone, for those who ask what happened since a modseq.
+-- Uids of removed entries, for clients that ask for the changes since a modseq.
 CREATE TABLE expunged (
     mailbox TEXT NOT NULL, modseq INTEGER NOT NULL, uid INTEGER NOT NULL, PRIMARY KEY (mailbox, modseq, uid)
 ) STRICT, WITHOUT ROWID;

@@ -5,5 +5,5 @@ CREATE TABLE dkim_key (
     created_at REAL NOT NULL, activated_at REAL NOT NULL DEFAULT 0, retired_at REAL NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant, domain, selector)
 ) STRICT, WITHOUT ROWID;
--- The worker asks for these every minute, and there are none most of the time.
+-- The worker reads these every minute, and most of the time there are none.
 CREATE INDEX dkim_key_pending ON dkim_key (created_at) WHERE state = 'pending';

@@ -1,11 +1,11 @@
--- What aggregate reports about other people's domains are made of: no tenant's, for a report is the installation's.
--- key is a hash of body.
+-- Data for aggregate reports about other people's domains. The rows have no tenant, because a report is sent by the
+-- installation. key is a hash of body.
 CREATE TABLE dmarc_observation (
     day TEXT NOT NULL, policy_domain TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, count INTEGER NOT NULL,
     PRIMARY KEY (day, policy_domain, key)
 ) STRICT;
 
--- Reports that came in about a hosted domain; organization is who reports. Each counts once.
+-- Received reports about a hosted domain; organization is the reporter. Each report counts once.
 CREATE TABLE dmarc_report (
     tenant TEXT NOT NULL REFERENCES organization (id), domain TEXT NOT NULL, organization TEXT NOT NULL,
     report_id TEXT NOT NULL, "begin" REAL NOT NULL, "end" REAL NOT NULL, received_at REAL NOT NULL,

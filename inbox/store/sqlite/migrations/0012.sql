@@ -1,5 +1,5 @@
--- Mail on its way out: a job is one stored mail (payload is the id of its email) for one recipient.
--- status: queued, processing (a worker has leased it), dead (failed for good). ready: queued, due and not held.
+-- Outgoing mail: a job is one stored message (payload is the id of its email) for one recipient.
+-- status: queued, processing (a worker has leased it), dead (failed permanently). ready: queued, due and not held.
 CREATE TABLE outbound_queue (
     job_id TEXT PRIMARY KEY, org_id TEXT NOT NULL REFERENCES organization (id),
     payload_kind TEXT NOT NULL DEFAULT 'email', payload TEXT NOT NULL REFERENCES email (id),
@@ -13,11 +13,11 @@ CREATE TABLE outbound_queue (
     lease_until REAL NOT NULL DEFAULT 0, fence INTEGER NOT NULL DEFAULT 0, waits_since REAL NOT NULL DEFAULT 0,
     dot_sent_at REAL NOT NULL DEFAULT 0, died_at REAL NOT NULL DEFAULT 0
 ) STRICT;
--- Workers skip from tenant to tenant and from lane to lane (a domain and a class) in this one.
+-- Workers skip from tenant to tenant and from lane to lane (a domain and a class) in this index.
 CREATE INDEX outbound_queue_ready ON outbound_queue (org_id, lane, priority DESC, next_attempt_at, job_id) WHERE ready = 1;
 CREATE INDEX outbound_queue_waiting ON outbound_queue (next_attempt_at)
     WHERE status = 'queued' AND ready = 0 AND hold_reason IS NULL;
--- What began to wait in the future waits for a clock that was set back.
+-- A job whose wait began in the future waits because the clock was set back.
 CREATE INDEX outbound_queue_since ON outbound_queue (waits_since)
     WHERE status = 'queued' AND ready = 0 AND hold_reason IS NULL;
 CREATE INDEX outbound_queue_leased ON outbound_queue (lease_until) WHERE status = 'processing';

@@ -1,4 +1,4 @@
--- Counters that may be lost with the machine: in a file of their own, so that they never wait for a mail's fsync.
+-- Counters that a crash of the machine may lose, in a separate file, so that they never wait for the fsync of mail.
 CREATE TABLE smtp_rate_limit (
     counter_key TEXT PRIMARY KEY, count INTEGER NOT NULL, expires_at REAL NOT NULL
 ) STRICT, WITHOUT ROWID;

@@ -84,7 +84,7 @@ async def test_a_sweep_is_shown(here: Installation, acme: Home) -> None:
     assert logs == [], "a run that did nothing is not worth a line"
     findings = await said(here)
     assert findings[0][0] == "ok"
-    assert findings[0][1].endswith(f"are the installation {here.pairing.identity.installation}.")
+    assert findings[0][1].endswith(f"belong to the installation {here.pairing.identity.installation}.")
     assert findings[1][1].startswith("3 orphaned blobs wait under orphan/ since 2")
 
 
@@ -107,7 +107,7 @@ async def test_a_swapped_disk_fails_health_and_defers_until_it_is_back(here: Ins
     away = incoming(here).with_name("away")
     incoming(here).rename(away)
     (incoming(here) / ".unfinished").mkdir(parents=True)
-    with pytest.raises(WrongStore, match=r"incoming is empty, but .* has worked with a blob store before"):
+    with pytest.raises(WrongStore, match=r"incoming is empty, but .* was paired with a blob store before"):
         await storage.look()
     with pytest.raises(WrongStore):
         await storage.sweep()

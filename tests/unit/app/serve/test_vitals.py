@@ -68,10 +68,10 @@ async def test_a_database_that_was_moved_and_put_back(installation: Installation
     path.rename(path.with_suffix(".away"))
     # Nobody makes a new one in its place.
     for _ in range(9):
-        with pytest.raises(StoreUnavailable, match="put it back"):
+        with pytest.raises(StoreUnavailable, match="restore it"):
             await installation.database.ping()
     assert not path.exists()
-    with pytest.raises(StoreUnavailable, match=r"inbox\.db was moved, removed or replaced .*: put it back, or restart"):
+    with pytest.raises(StoreUnavailable, match=r"inbox\.db was moved, removed or replaced .*: restore it, or restart"):
         await check_health(installation)
     path.with_suffix(".away").rename(path)
     await check_health(installation)
@@ -86,7 +86,7 @@ async def test_a_folder_that_is_gone(installation: Installation) -> None:
 @pytest.mark.parametrize(
     ("found", "told"),
     [
-        ({"f_bavail": 3, "f_files": 9, "f_favail": 9}, "12 KiB free, 16384 KiB are not for mail"),
+        ({"f_bavail": 3, "f_files": 9, "f_favail": 9}, "12 KiB free, 16384 KiB are reserved"),
         ({"f_bavail": 1 << 20, "f_files": 9, "f_favail": 0}, "no inodes are free"),
     ],
 )

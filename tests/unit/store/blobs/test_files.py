@@ -128,7 +128,7 @@ def test_an_unmounted_disk_takes_no_blob_until_it_is_back(files: Files, tmp_path
     root.rename(away)
     (root / ".unfinished").mkdir(parents=True)
     assert "StoreUnavailable" in (told := written(files, folder, "2"))
-    assert "installation.json is gone: is the disk mounted?" in told
+    assert "installation.json is missing: is the disk mounted?" in told
     assert not (root / "msg").exists()
     # Another installation's folder in its place is no better.
     (root / "installation.json").write_text("two")

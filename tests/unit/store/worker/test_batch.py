@@ -201,7 +201,7 @@ def test_a_worker_without_a_database_writes_no_rows(tmp_path: Path) -> None:
     refused, written = writer.write([WriteRequest(Indexed()), BlobRequest(str(tmp_path), f"{tmp_path}/1", b"x")])
     assert isinstance(refused, ErrorResponse)
     assert (refused.kind, refused.text) == (
-        "StoreUnavailable", "this worker writes no rows: its connection names no database",
+        "StoreUnavailable", "the worker process cannot write rows: the connection names no database",
     )  # fmt: skip
     assert written == BlobResponse()
     assert (tmp_path / "1").read_bytes() == b"x"

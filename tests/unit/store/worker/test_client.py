@@ -111,7 +111,7 @@ async def test_a_response_to_another_request_counts_as_none(
         return encode(BlobResponse())
 
     monkeypatch.setattr(WorkerClient, "request", written)
-    with pytest.raises(StoreUnavailable, match="BlobResponse, which answers another request"):
+    with pytest.raises(StoreUnavailable, match="BlobResponse, which does not match the request"):
         await database.writer.write(rows(acme))
 
 

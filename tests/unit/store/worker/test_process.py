@@ -100,5 +100,5 @@ def test_a_new_process_that_sees_another_store_writes_nothing(root: Path, there:
 
 
 def test_a_connection_of_another_version_is_refused() -> None:
-    with pytest.raises(StoreUnavailable, match="belongs to another version of inbox"):
+    with pytest.raises(StoreUnavailable, match="has another version of inbox"):
         Worker().connect(b"\xc1")
