@@ -70,7 +70,7 @@ def seal(
 
     Args:
         content: the message as it will be sent.
-        authentication_results: the value of the Authentication-Results field that this server wrote on arrival, which
+        authentication_results: the value of the Authentication-Results field that this server wrote on receipt, which
             begins with its authserv-id (RFC 8601 §2.2). ASCII.
         key: the signing key; its domain vouches for the set.
         now: seconds since the epoch, for ``t=``.

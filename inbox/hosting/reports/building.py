@@ -100,7 +100,7 @@ class Reporting:
 
     async def _destinations(self, subject: Subject) -> tuple[list[Destination], list[Refusal]]:
         named, refused = parse_rua(subject.destinations)
-        # The stricter of two ways to distinguish organizations: destinations that count as external need consent.
+        # The stricter of two ways to find the organizational domain: external destinations must consent.
         discovery = Discovery(self._dns, Method.BOTH, shipped())
         consent = Consent(self._dns, discovery.organizational_domain)
         allowed: list[Destination] = []
