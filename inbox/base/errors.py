@@ -1,4 +1,4 @@
-"""Errors with two texts: ``str(error)`` is for the log, ``said`` is for the peer and reveals nothing internal.
+"""Errors with two texts: ``str(error)`` is for the log, ``text`` is for the peer and reveals nothing internal.
 
 Every class has the SMTP reply code and the enhanced status code (RFC 3463) that a peer gets when the error ends its
 command. IMAP and HTTP map the classes to their own responses.
@@ -12,7 +12,7 @@ class InboxError(Exception):
 
     code: int = 451
     status: str = "4.3.0"
-    said: str = "Local problem, try again later"
+    text: str = "Local problem, try again later"
 
     @property
     def temporary(self) -> bool:
@@ -29,13 +29,13 @@ class PolicyError(InboxError):
 
     # RFC 3463 §3.4: X.3.5, the operator has to correct the configuration; the peer retries meanwhile, so no mail is
     # lost.
-    code, status, said = 451, "4.3.5", "System incorrectly configured, try again later"
+    code, status, text = 451, "4.3.5", "System incorrectly configured, try again later"
 
 
 class ProtocolError(InboxError):
     """The peer broke a protocol's grammar."""
 
-    code, status, said = 500, "5.5.2", "Syntax error"
+    code, status, text = 500, "5.5.2", "Syntax error"
 
 
 class StoreError(InboxError):
@@ -53,29 +53,29 @@ class Conflict(StoreError):
 class AlreadyExists(StoreError):
     """The object to be created exists already."""
 
-    code, status, said = 550, "5.3.0", "Already exists"
+    code, status, text = 550, "5.3.0", "Already exists"
 
 
 class NotFound(StoreError):
     """The object does not exist, or no longer exists."""
 
-    code, status, said = 550, "5.3.0", "Not found"
+    code, status, text = 550, "5.3.0", "Not found"
 
 
 class StorageFull(StoreError):
     """No room for the message (RFC 3463 §3.4: X.3.1)."""
 
-    code, status, said = 452, "4.3.1", "Not enough room, try again later"
+    code, status, text = 452, "4.3.1", "Not enough room, try again later"
 
 
 class LimitReached(StoreError):
-    """The owner has reached a limit, which ``said`` names."""
+    """The owner has reached a limit, which ``text`` names."""
 
     code, status = 552, "5.2.2"
 
-    def __init__(self, said: str) -> None:
-        super().__init__(said)
-        self.said = said
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
 
 
 class TableFull(LimitReached):
@@ -85,4 +85,4 @@ class TableFull(LimitReached):
 class AuthenticationFailed(InboxError):
     """Wrong credentials; the error never reveals whether the user exists."""
 
-    code, status, said = 535, "5.7.8", "Authentication failed"
+    code, status, text = 535, "5.7.8", "Authentication failed"

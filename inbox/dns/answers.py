@@ -14,7 +14,7 @@ R = TypeVar("R")
 class DnsError(InboxError):
     """A question got no answer."""
 
-    code, status, said = 451, "4.4.3", "A DNS look-up failed, try again later"
+    code, status, text = 451, "4.4.3", "A DNS look-up failed, try again later"
 
 
 class DnsTemporary(DnsError):
@@ -43,7 +43,7 @@ class NameUnfit(DnsError):
     Names come from mail; callers treat this as a permanent error.
     """
 
-    code, status, said = 550, "5.4.4", "A domain name is malformed"
+    code, status, text = 550, "5.4.4", "A domain name is malformed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,11 @@ _APPENDED = Reply(250, "2.0.0", "Appended")
 
 
 class Refused(InboxError):
-    """A rule refused the message; ``said`` is the text for the client."""
+    """A rule refused the message; ``text`` is the text for the client."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(f"{reply.code} {reply.enhanced} {reply.text}")
-        self.code, self.status, self.said = reply.code, reply.enhanced, reply.text
+        self.code, self.status, self.text = reply.code, reply.enhanced, reply.text
 
 
 class MailboxAppending:

@@ -85,6 +85,6 @@ class Appending(Protocol):
         client's.
 
         Raises:
-            InboxError: a hook refused it, the mailbox was deleted, or storage failed; ``said`` is for the client.
+            InboxError: a hook refused it, the mailbox was deleted, or storage failed; ``text`` is for the client.
         """
         ...

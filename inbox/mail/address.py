@@ -24,7 +24,7 @@ _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 class AddressError(ProtocolError):
     """Not an address that SMTP allows."""
 
-    code, status, said = 501, "5.1.3", "Bad address syntax"
+    code, status, text = 501, "5.1.3", "Bad address syntax"
 
 
 @dataclass(frozen=True, slots=True)

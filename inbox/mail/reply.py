@@ -26,4 +26,4 @@ class Reply:
     @classmethod
     def of(cls, error: InboxError) -> Reply:
         """The reply that a peer gets for an error."""
-        return cls(error.code, error.status, error.said)
+        return cls(error.code, error.status, error.text)

@@ -120,7 +120,7 @@ class Arc(Plugin):
         enhanced = "5.7.29" if fact.result is Result.FAIL else "5.7.1"
         server = self._services.server_name
         return opinion_of(
-            action, "arc", result, said=_REPLIES[result], enhanced=enhanced, why=fact.reason, server=server
+            action, "arc", result, text=_REPLIES[result], enhanced=enhanced, why=fact.reason, server=server
         )
 
     async def _fact(self, message: Message) -> ArcFact:

@@ -110,7 +110,7 @@ _UNPRINTABLE = re.compile(r"[^A-Za-z0-9._:/()+-]")
 class ClamdUnavailable(InboxError):
     """clamd is unreachable, did not answer in time, or gave an unknown answer."""
 
-    code, status, said = 451, "4.7.1", "The message cannot be scanned now, try again later"
+    code, status, text = 451, "4.7.1", "The message cannot be scanned now, try again later"
 
 
 class Settings(PluginSettings):

@@ -165,7 +165,7 @@ class Dkim(Plugin):
             action,
             "dkim",
             fact.result,
-            said=_REPLIES.get(fact.result, "No DKIM signature of the message is valid"),
+            text=_REPLIES.get(fact.result, "No DKIM signature of the message is valid"),
             enhanced=_NOT_ACCEPTABLE if fact.result is Result.POLICY else _NO_PASS,
             why=_why(fact),
             server=self._services.server_name,

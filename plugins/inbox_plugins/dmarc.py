@@ -196,7 +196,7 @@ class Dmarc(Plugin):
         enhanced = "5.7.26" if failed else "5.7.1"
         why = "; ".join(filter(None, (fact.reason, fact.policy and f"p={fact.policy}", fact.comment)))
         server = self._services.server_name
-        return opinion_of(action, "dmarc", fact.result, said=text, enhanced=enhanced, why=why, server=server)
+        return opinion_of(action, "dmarc", fact.result, text=text, enhanced=enhanced, why=why, server=server)
 
     # -- the rest ----------------------------------------------------------------------------------------------------
 

@@ -232,7 +232,7 @@ class Spf(Plugin):
             action,
             method,
             result,
-            said=text,
+            text=text,
             enhanced="5.7.24" if failed else "5.7.23",  # RFC 7372 §3.2
             deferred="4.7.24" if result is Result.TEMPERROR and method == "spf" else "4.7.0",
             why=why,

@@ -48,7 +48,7 @@ def outcomes(pieces: list[bytes]) -> list[object]:
                 case Request():
                     found += [event, _parsed(event)]
                 case Broken(text, reason):
-                    found.append((text, reason.said))
+                    found.append((text, reason.text))
                 case Hopeless():
                     return [*found, event]
     return found
@@ -73,7 +73,7 @@ def _parsed(request: Request) -> object:
     try:
         return parse(request)
     except ProtocolError as error:
-        return (type(error), error.said)
+        return (type(error), error.text)
 
 
 @given(data=input_bytes, cuts=st.lists(st.integers(0, 600)))

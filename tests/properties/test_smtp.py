@@ -55,7 +55,7 @@ def events(chunks: list[bytes]) -> list[tuple[object, ...]]:
                 case EndOfText(bare):
                     found.append(("end", bare))
                 case Malformed(error):
-                    found.append(("malformed", error.said))
+                    found.append(("malformed", error.text))
                 case Command(Verb.DATA, _, _):
                     found.append(("data",))
                     receiver.expect_data()

@@ -37,7 +37,7 @@ _DATE: Final = "%a %b %d %H:%M:%S %Y"
 class ClamdError(InboxError):
     """A clamd cannot be queried; the text names its address, the reason and the remedy."""
 
-    code, status, said = 451, "4.7.1", "The message cannot be scanned now, try again later"
+    code, status, text = 451, "4.7.1", "The message cannot be scanned now, try again later"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +104,8 @@ class Clamd:
             return ClamdError(f"{self.address}: the connection was closed without an answer to {command}")
         if "COMMAND UNAVAILABLE" in answer:
             return ClamdError(f"{self.address}: clamd.conf does not permit {command}; permit it there")
-        said = answer[:60].encode("ascii", "backslashreplace").decode()
-        return ClamdError(f"{self.address}: the answer to {command} is {said!r}: is this the address of a clamd?")
+        shown = answer[:60].encode("ascii", "backslashreplace").decode()
+        return ClamdError(f"{self.address}: the answer to {command} is {shown!r}: is this the address of a clamd?")
 
     def _asked(self, ask: Callable[[], T]) -> T:
         try:

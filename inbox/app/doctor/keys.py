@@ -64,7 +64,7 @@ async def key_findings(database: Database, dkim: Dkim, resolver: Resolver, clock
                 KeyFinding(True, f"{hosted.fqdn} signs with Ed25519 only, and many verifiers know RSA only")
             )
     findings += await _published(list(signing.values()), resolver)
-    findings += [KeyFinding(False, said) for said in signed[:NAMED]]
+    findings += [KeyFinding(False, text) for text in signed[:NAMED]]
     if len(signed) > NAMED:
         findings.append(KeyFinding(False, f"{len(signed) - NAMED} more domains sign (inbox domain dkim list DOMAIN)"))
     if unsigned or not signed:

@@ -98,12 +98,12 @@ async def _checked(instances: Instances, entry: PluginEntry, users: list[str]) -
             instance = instances.get(entry)
             await instances.make(instance)
             assert instance.plugin is not None, "make() raises or sets it"
-            said = await instance.plugin.check()
+            answer = await instance.plugin.check()
     except Exception as error:  # noqa: BLE001  Foreign code; doctor reports whatever it raises.
         why = f"{type(error).__name__}: {error}".strip(": ")
         outcome = Outcome.FAIL if entry.mode is Mode.ENFORCE else Outcome.WARN
         return [Finding(name, outcome, f"{why} (in use by {_some(users)})")]
-    return [Finding(name, Outcome.OK, f"{said} (in use by {_some(users)})")] if said else []
+    return [Finding(name, Outcome.OK, f"{answer} (in use by {_some(users)})")] if answer else []
 
 
 def _some(users: list[str]) -> str:

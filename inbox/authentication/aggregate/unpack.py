@@ -17,7 +17,7 @@ from inbox.mail.message import Message, PartInfo
 class ReportError(InboxError):
     """The data is not a usable aggregate report. The text quotes no input and is printable ASCII."""
 
-    code, status, said = 550, "5.6.0", "Message is not a readable DMARC aggregate report"
+    code, status, text = 550, "5.6.0", "Message is not a readable DMARC aggregate report"
 
 
 class NotAReport(ReportError):

@@ -38,7 +38,7 @@ _GROUP: Final = 64
 class CannotBeSigned(InboxError):
     """No verifier would accept a signature of the message: no From or two, a malformed header section."""
 
-    code, status, said = 550, "5.6.0", "The message is malformed"
+    code, status, text = 550, "5.6.0", "The message is malformed"
 
 
 def sign(content: Content, key: SigningKey, *, now: float, expire_after: float | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Refusals of the use cases. ``said`` is the text for the user; each server maps the classes to its own codes."""
+"""Refusals of the use cases. ``text`` is the text for the user; each server maps the classes to its own codes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from inbox.base.errors import InboxError, NotFound
 class NoSuchMailbox(NotFound):
     """No mailbox of this name or id is visible to the user, whether or not one exists."""
 
-    said = "No such mailbox"
+    text = "No such mailbox"
 
 
 class NotPermitted(InboxError):
     """The user sees the mailbox, but lacks a right to it (RFC 5530: NOPERM)."""
 
-    code, status, said = 550, "5.7.1", "Permission denied for this mailbox"
+    code, status, text = 550, "5.7.1", "Permission denied for this mailbox"
 
 
 class NameRefused(InboxError):
@@ -22,9 +22,9 @@ class NameRefused(InboxError):
 
     code, status = 550, "5.3.0"
 
-    def __init__(self, said: str) -> None:
-        super().__init__(said)
-        self.said = said
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
 
 
 class SpecialUseTaken(InboxError):
@@ -32,6 +32,6 @@ class SpecialUseTaken(InboxError):
 
     code, status = 550, "5.3.0"
 
-    def __init__(self, said: str) -> None:
-        super().__init__(said)
-        self.said = said
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text

@@ -67,7 +67,7 @@ def opinion_of(
     method: str,
     result: Result,
     *,
-    said: str,
+    text: str,
     enhanced: str,
     why: str,
     server: str,
@@ -77,7 +77,7 @@ def opinion_of(
 
     Args:
         method: ``spf``, ``dkim``, ``dmarc`` or ``arc``: names the score's symbol (``SPF_SOFTFAIL``) and its group.
-        said: the text of the reply to the peer.
+        text: the text of the reply to the peer.
         enhanced: the enhanced status code of a rejection, such as 5.7.23 (RFC 7372).
         why: the reason for the decision record.
         deferred: the enhanced status code of a deferral.
@@ -85,9 +85,9 @@ def opinion_of(
     """
     match action:
         case "reject":
-            return Reject(550, enhanced, said)
+            return Reject(550, enhanced, text)
         case "defer":
-            return Defer(451, deferred, said)
+            return Defer(451, deferred, text)
         case "quarantine":
             return Quarantine(f"{method}={result}: {why}" if why else f"{method}={result}")
         case "tag":

@@ -43,7 +43,7 @@ class Conversation:
         try:
             await self._serve()
         except Farewell as farewell:
-            self._s.send(render.status("*", "BYE", farewell.said, farewell.code))
+            self._s.send(render.status("*", "BYE", farewell.text, farewell.code))
         except Disconnected as reason:
             log.debug("imap_disconnected", session=self._s.session.id, reason=str(reason))
         except Exception as error:  # noqa: BLE001  the last frame of a connection: every error is logged
@@ -133,9 +133,9 @@ class Conversation:
             if isinstance(error, BadCommand):
                 raise
             refusal = No.of(error)
-            raise BadCommand(refusal.said, word="NO", response_code=refusal.code) from error
+            raise BadCommand(refusal.text, word="NO", response_code=refusal.code) from error
         except No as no:
-            raise BadCommand(no.said, word="NO", response_code=no.code) from None
+            raise BadCommand(no.text, word="NO", response_code=no.code) from None
         self._s.framer.stream()
         if synchronizing:
             self._s.go_ahead()
@@ -143,7 +143,7 @@ class Conversation:
 
     def _bad(self, error: BadCommand) -> None:
         self._count_error(error.word)
-        self._s.send(render.status(error.tag, error.word, error.said, error.response_code))
+        self._s.send(render.status(error.tag, error.word, error.text, error.response_code))
 
     async def _execute(self, command: Command) -> None:
         """Runs a command and queues its tagged response."""
@@ -170,18 +170,18 @@ class Conversation:
             done = await running
             if self._state is not State.NOT_AUTHENTICATED:
                 self._s.patience.restore()
-            answer = render.status(tag, "OK", done.said, done.code)
+            answer = render.status(tag, "OK", done.text, done.code)
         except BadCommand as error:
             self._count_error(error.word)
-            answer = render.status(tag, error.word, error.said, error.response_code)
+            answer = render.status(tag, error.word, error.text, error.response_code)
         except No as no:
             self._count_error("NO")
-            answer = render.status(tag, "NO", no.said, no.code)
+            answer = render.status(tag, "NO", no.text, no.code)
         except InboxError as error:
             if error.temporary:
                 self._log_failure(command, error)
             refusal = No.of(error)
-            answer = render.status(tag, "NO", refusal.said, refusal.code)
+            answer = render.status(tag, "NO", refusal.text, refusal.code)
         except (Farewell, Disconnected):
             raise
         except Exception as error:  # noqa: BLE001  a bug ends one command, not the client's session

@@ -119,5 +119,5 @@ async def _check(s: ImapSession, user: str, password: str) -> Done:
         s.failures += 1
         if s.failures >= s.config.login_failures:
             raise Farewell("Too many failed logins") from error
-        raise No(error.said, "AUTHENTICATIONFAILED") from error
+        raise No(error.text, "AUTHENTICATIONFAILED") from error
     return Done("Logged in", f"CAPABILITY {capabilities(s)}")

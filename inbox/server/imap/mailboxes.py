@@ -20,7 +20,7 @@ async def target(s: ImapSession, name: str) -> Access:
     try:
         return await find(s, name)
     except NoSuchMailbox as error:
-        raise No(error.said, "TRYCREATE") from error
+        raise No(error.text, "TRYCREATE") from error
 
 
 async def counters(s: ImapSession, access: Access, items: tuple[str, ...]) -> dict[str, int]:

@@ -11,19 +11,19 @@ from inbox.flow.mailboxes import NotPermitted, SpecialUseTaken
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """``tag OK [code] said``; ``then`` is called once this response is queued."""
+    """``tag OK [code] text``; ``then`` is called once this response is queued."""
 
-    said: str = "Done"
+    text: str = "Done"
     code: str = ""
     then: Callable[[], Awaitable[None]] | None = None
 
 
 class No(Exception):
-    """``tag NO [code] said`` (RFC 3501 §7.1.2; codes of RFC 5530)."""
+    """``tag NO [code] text`` (RFC 3501 §7.1.2; codes of RFC 5530)."""
 
-    def __init__(self, said: str, code: str = "") -> None:
-        super().__init__(said)
-        self.said = said
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.text = text
         self.code = code
 
     @classmethod
@@ -46,13 +46,13 @@ class No(Exception):
                 code = "USEATTR"  # RFC 6154 §3
             case _:
                 code = "UNAVAILABLE" if error.temporary else "TOOBIG" if error.status == "5.3.4" else "CANNOT"
-        return cls(error.said, code)
+        return cls(error.text, code)
 
 
 class Farewell(Exception):
-    """The connection ends: the server sends ``* BYE [code] said`` and closes it."""
+    """The connection ends: the server sends ``* BYE [code] text`` and closes it."""
 
-    def __init__(self, said: str, code: str = "") -> None:
-        super().__init__(said)
-        self.said = said
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.text = text
         self.code = code

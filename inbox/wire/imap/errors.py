@@ -12,13 +12,13 @@ class BadCommand(ProtocolError):
     RFC asks for it (``BADCHARSET``, ``TOOBIG``); ``response_code`` goes into square brackets.
     """
 
-    def __init__(self, said: str, *, tag: str = "*", word: str = "BAD", response_code: str = "") -> None:
-        super().__init__(said)
-        self.said = said
+    def __init__(self, text: str, *, tag: str = "*", word: str = "BAD", response_code: str = "") -> None:
+        super().__init__(text)
+        self.text = text
         self.tag = tag
         self.word = word
         self.response_code = response_code
 
     def tagged(self, tag: str) -> BadCommand:
         """The same error with a tag."""
-        return BadCommand(self.said, tag=tag, word=self.word, response_code=self.response_code)
+        return BadCommand(self.text, tag=tag, word=self.word, response_code=self.response_code)

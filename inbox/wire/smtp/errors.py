@@ -16,4 +16,4 @@ class CommandError(ProtocolError):
 
     def __init__(self, code: int, status: str, text: str) -> None:
         super().__init__(text)
-        self.code, self.status, self.said = code, status, text
+        self.code, self.status, self.text = code, status, text

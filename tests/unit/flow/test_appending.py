@@ -78,7 +78,7 @@ async def test_a_header_section_above_the_bound_is_refused_as_it_is_at_smtp(here
     assert (refused.value.code, refused.value.status) == (552, "5.3.4")
     assert await here.mailbox(ANN) == []
     (decision,) = await here.decisions("acme")
-    assert decision.outcome == "reject" and decision.id in refused.value.said
+    assert decision.outcome == "reject" and decision.id in refused.value.text
 
 
 @pytest.mark.parametrize("owner", [BOB, EVE])
@@ -110,7 +110,7 @@ async def test_a_hook_that_refuses(here: World, stage: str, answer: str, code: i
     with pytest.raises(InboxError) as caught:
         await append(here)
     (decision,) = await here.decisions("acme")
-    assert (caught.value.code, caught.value.said) == (code, f"{said} (id {decision.id})")
+    assert (caught.value.code, caught.value.text) == (code, f"{said} (id {decision.id})")
     assert decision.outcome == ("defer" if code < 500 else "reject")
     assert await here.mailbox(ANN) == []
 

@@ -66,7 +66,7 @@ class World:
         """The reason, from the log: the client is told none."""
         with pytest.raises(AuthenticationFailed) as caught:
             await self.login(address, password, peer)
-        assert (caught.value.code, caught.value.said) == (535, "Authentication failed")
+        assert (caught.value.code, caught.value.text) == (535, "Authentication failed")
         return str(self.log.named("login_failed")[-1]["why"])
 
 

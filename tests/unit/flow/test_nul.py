@@ -38,7 +38,7 @@ async def test_a_message_with_nul_is_refused_at_every_door(here: World, message:
     with pytest.raises(Refused) as refused:
         await append(here, message)
     assert (refused.value.code, refused.value.status) == (550, "5.6.0")
-    assert "NUL" in refused.value.said
+    assert "NUL" in refused.value.text
     assert await here.mailbox(ANN) == []
     assert [decision.outcome for decision in await here.decisions("acme")] == ["reject"] * 3
 

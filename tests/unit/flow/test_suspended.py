@@ -70,7 +70,7 @@ async def test_an_append_is_refused_and_explained(here: World) -> None:
     with pytest.raises(Refused, match=r"451 4.3.5 System incorrectly configured") as refused:
         await here.parts.appending.append(opened, mailbox, MemoryContent(b"Subject: a\r\n\r\n"), 0, (), None)
     (decision,) = await here.decisions("acme")
-    assert f"(id {decision.id})" in refused.value.said
+    assert f"(id {decision.id})" in refused.value.text
     assert decision.why.startswith(f"{path}:1:7: mode: must be")
 
 

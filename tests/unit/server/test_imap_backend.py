@@ -19,7 +19,7 @@ MESSAGE = b"Subject: x\r\nMessage-ID: <1@demo.test>\r\n\r\nabc\r\n"
 
 
 class Refused(InboxError):
-    code, status, said = 550, "5.7.1", "Not wanted (id 123)"
+    code, status, text = 550, "5.7.1", "Not wanted (id 123)"
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> list[tuple[Any, ...]]:

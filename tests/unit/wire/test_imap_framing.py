@@ -91,7 +91,7 @@ def test_an_overlong_line_is_read_to_its_end_and_its_tag_is_kept(size: int) -> N
     assert (
         isinstance(broken, Broken)
         and broken.text.startswith(b"tag x")
-        and broken.reason.said == "Command line too long"
+        and broken.reason.text == "Command line too long"
     )
     assert after == Request(b"b NOOP")
 

@@ -31,7 +31,7 @@ def test_an_endless_line_takes_no_memory_and_is_refused_once() -> None:
     receiver.receive_data(b"x\r\nNOOP\r\n")
     event = receiver.next_event()
     assert isinstance(event, Malformed)
-    assert event.error.said == "Line too long"
+    assert event.error.text == "Line too long"
     assert isinstance(receiver.next_event(), Command)
 
 

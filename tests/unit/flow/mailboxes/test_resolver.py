@@ -56,6 +56,6 @@ def test_a_missing_right_is_named_in_the_log_and_not_to_the_user() -> None:
     access.need(Rights.READ)
     with pytest.raises(NotPermitted, match=r"m1.*INSERT") as raised:
         access.need(Rights.READ | Rights.INSERT)
-    assert "m1" not in raised.value.said
+    assert "m1" not in raised.value.text
     with pytest.raises(NotPermitted, match="CREATE"):
         Place("t", "a", "x", Rights.LOOKUP).need(Rights.CREATE)

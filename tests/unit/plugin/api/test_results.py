@@ -47,13 +47,13 @@ def test_the_domain_field_is_the_last_word(
     ],
 )
 def test_an_action_becomes_an_opinion(action: Action, expected: Opinion | None) -> None:
-    said = opinion_of(action, "spf", Result.TEMPERROR, said="no", enhanced="5.7.23", why="because", server="mx.test")
+    said = opinion_of(action, "spf", Result.TEMPERROR, text="no", enhanced="5.7.23", why="because", server="mx.test")
     assert said == expected
 
 
 def test_a_method_may_have_its_own_code_for_a_deferral() -> None:
     said = opinion_of(
-        "defer", "spf", Result.TEMPERROR, said="no", enhanced="5.7.23", deferred="4.7.24", why="", server="mx.test"
+        "defer", "spf", Result.TEMPERROR, text="no", enhanced="5.7.23", deferred="4.7.24", why="", server="mx.test"
     )
     assert said == Defer(451, "4.7.24", "no")
 
