@@ -188,5 +188,5 @@ class Shadow:
 
 
 Opinion = Verdict | Score | Edit | Shadow
-#: What a hook returns. Several opinions come in a list or a tuple.
+#: The answer of a hook. Several opinions come in a list or a tuple.
 HookResult = Opinion | Sequence[Opinion] | None

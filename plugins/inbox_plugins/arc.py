@@ -5,7 +5,7 @@ Answers:    550 5.7.29 (the chain failed), 550 5.7.1, 451 4.7.0.
 Gives:      ArcFact: none, pass or fail, with the reason; the domain of each hop and the results that it claims.
 Asks:       DNS, for the public keys of the sealers.
 Applies to: mail from other servers, over SMTP and LMTP. For mail that users send, upload or store themselves the
-            result is none, and no action follows.
+            result is ``none``, and no action follows.
 On error:   defer.
 
 A valid chain shows which servers passed the message on, not that their results are true: anyone can make a valid chain.

@@ -5,7 +5,7 @@ Gives:      DmarcFact.
 Needs:      SpfFact and DkimFact (plugins spf and dkim); uses ArcFact (plugin arc) if available. If one of the two
             plugins failed with ``on_error: accept``, a message that does not pass has the result temperror.
 Asks:       the DNS for ``_dmarc`` records, at most eight for a domain; without an answer the result is temperror.
-Skips:      sessions that logged in, peers that SPF skips (its ``exempt``), LMTP: their result is none.
+Skips:      sessions that logged in, peers that SPF skips (its ``exempt``), LMTP: their result: ``none``.
 On error:   defer.
 
 Actions: mail that passes is accepted. To mail that fails, the policy of its domain is applied (``honour_policy`` and
