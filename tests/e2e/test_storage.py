@@ -233,7 +233,7 @@ def test_a_second_instance_with_a_folder_of_its_own_is_refused(make: Make, engin
     two = make("two", populated=False, **surreal(engine))
     told = refusal(two)
     assert f"{two.data}/incoming is empty, but ws://" in told
-    assert "this machine has a folder of its own for a shared database" in told
+    assert "this machine has its own folder for a shared database" in told
     # If somebody copies the file it starts, and doctor sees that mail of the others is not there.
     shutil.copy(one.data / "incoming" / "installation.json", two.data / "incoming")
     doctor = two.cli("doctor", "--json").stdout
