@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 #: Distributions that a declared one pins and whose exceptions it raises.
@@ -47,6 +49,7 @@ def imported() -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_program_imports_what_it_declares_and_declares_what_it_imports() -> None:
     names, used = import_names(), imported()
     # What is not installed is for another platform.

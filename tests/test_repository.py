@@ -192,6 +192,7 @@ def test_a_circle_of_imports_is_found(tmp_path: Path) -> None:
     assert circle_of(import_graph(package)) == []
 
 
+@pytest.mark.slow
 def test_no_regular_expression_has_a_possessive_group() -> None:
     """CPython before 3.11.5, and Debian 12 has 3.11.2, forgets to go back when such a group fails half-way.
 

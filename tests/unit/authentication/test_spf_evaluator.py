@@ -132,6 +132,7 @@ async def test_the_time_is_limited() -> None:
     assert (found.result, found.ttl) == (Result.TEMPERROR, 0)
 
 
+@pytest.mark.slow
 async def test_checks_without_an_answer_end_and_leave_nothing_suspended() -> None:
     """1,000 at once: half of them reach the time limit, half are cancelled."""
     dns = Stubborn()
@@ -282,6 +283,7 @@ async def test_bombs_cost_little(term: str) -> None:
     st.text(max_size=20),
     st.ip_addresses(),
 )
+@pytest.mark.slow
 def test_whatever_comes_there_is_a_result(record: str, local: str, peer: IPv4Address) -> None:
     dns = MemoryResolver()
     dns.txt_records["a.test"] = [b"v=spf1 " + record.encode()]

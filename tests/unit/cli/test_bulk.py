@@ -15,6 +15,9 @@ from inbox.cli.context import WrongUsage
 from tests.support.cli import Cli
 from tests.unit.cli.test_accounts import password_is
 
+#: Each test takes long by itself or with its setup: `make check` leaves them out.
+pytestmark = pytest.mark.slow
+
 
 def addresses(cli: Cli) -> list[str]:
     return [row["address"] for row in cli("account", "list", "--json").json]

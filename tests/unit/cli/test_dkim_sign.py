@@ -17,6 +17,9 @@ from inbox.plugin.api.standins import MemoryResolver
 from tests.support.cli import Cli
 from tests.support.dkim import MAIL, RSA_KEY, key_record
 
+#: Each test takes long by itself or with its setup: `make check` leaves them out.
+pytestmark = pytest.mark.slow
+
 EML = MAIL.replace(b"sender.test", b"demo.test")
 
 

@@ -23,6 +23,9 @@ from tests.support.aggregate import gzipped_mail, seen, xml_report, zipped
 from tests.support.cli import Cli
 from tests.support.store import IDS
 
+#: Each test takes long by itself or with its setup: `make check` leaves them out.
+pytestmark = pytest.mark.slow
+
 NOW = int(time.time())
 PERIOD: dict[str, Any] = {"begin": NOW - 3 * 86_400, "end": NOW - 2 * 86_400}
 YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%d")

@@ -11,6 +11,9 @@ from inbox.store.ports.decisions import DecisionFilter
 from inbox.store.sqlite import SqliteDatabase
 from tests.support.cli import Cli, Ran
 
+#: Each test takes long by itself or with its setup: `make check` leaves them out.
+pytestmark = pytest.mark.slow
+
 TRACE = """\
 Delivered-To: ann@demo.test
 Return-Path: <mallory@example.org>

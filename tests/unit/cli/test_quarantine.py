@@ -13,6 +13,9 @@ from inbox.store.ports.messages import EmailRecord
 from inbox.store.sqlite import SqliteDatabase
 from tests.support.cli import Cli
 
+#: Each test takes long by itself or with its setup: `make check` leaves them out.
+pytestmark = pytest.mark.slow
+
 DECISION = "06h07td1g1cmr2t5bdts"
 PREPENDED = (
     b"Delivered-To: x\r\nReturn-Path: <>\r\nReceived: from y ([192.0.2.1])\r\n"

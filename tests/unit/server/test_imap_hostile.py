@@ -217,6 +217,7 @@ async def test_a_search_for_a_client_that_is_gone_is_given_up(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.slow
 async def test_a_client_that_does_not_read_is_not_read_for(tmp_path: Path, tls: bool) -> None:
     """The server stops reading the blob when the connection is full, and gives up after ``write_timeout``."""
     async with world(tmp_path, write_timeout=0.5) as w:

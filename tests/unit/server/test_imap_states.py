@@ -65,6 +65,7 @@ def reason(allowed: set[str], state: str) -> bytes:
 
 
 @pytest.mark.parametrize("state", sorted(ANY))
+@pytest.mark.slow
 async def test_a_command_in_this_state(tmp_path: Path, state: str) -> None:
     async with world(tmp_path) as w:
         await w.deliver(b"Subject: x\r\n\r\nabc\r\n")

@@ -18,6 +18,9 @@ from inbox.app.serve.vitals import check_health, check_room, warnings, worker_vi
 from inbox.app.wiring.installation import Installation, opened
 from inbox.base.errors import StorageFull, StoreUnavailable
 
+#: Each test takes long by itself or with its setup: `make check` leaves them out.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
