@@ -46,7 +46,7 @@ async def serve(s: SmtpSession, commands: Mapping[Verb, Rule]) -> None:
         log.debug("smtp_client_gone", session=s.session.id, in_message=s.in_text)
     # A defect of the server: it is logged and ends this connection only.
     except Exception:
-        log.error("smtp_connection_failed", session=s.session.id, exc_info=True)
+        log.error("smtp_connection_failed", session=s.session.id, peer=str(s.session.peer), exc_info=True)
         s.say(Reply(421, "4.3.0", "Local problem, try again later"))
     finally:
         s.backend.limits.leave(s.channel)  # first: a client may reconnect as soon as it sees the end
@@ -155,7 +155,8 @@ async def _obey(s: SmtpSession, commands: Mapping[Verb, Rule], command: Command)
         raise
     # `Receiving` does not raise: a defect in it is logged and fails this command only.
     except Exception:
-        s.backend.log.error("smtp_command_failed", session=s.session.id, verb=verb.value, exc_info=True)
+        about = {"session": s.session.id, "peer": str(s.session.peer), "verb": verb.value}
+        s.backend.log.error("smtp_command_failed", **about, exc_info=True)
         s.say(LOCAL_PROBLEM)
 
 

@@ -125,7 +125,7 @@ async def _judge(s: SmtpSession, intake: Intake, *, bare: bool) -> list[Reply]:
         replies = await s.backend.receiving.data(envelope.transaction, content)
     # `Receiving` does not raise: a defect in it is logged, and the client tries again.
     except Exception:
-        log.error("smtp_data_failed", session=s.session.id, exc_info=True)
+        log.error("smtp_data_failed", session=s.session.id, peer=str(s.session.peer), exc_info=True)
         return [LOCAL_PROBLEM] * expected
     if len(replies) != expected:
         log.error("smtp_replies_missing", expected=expected, got=len(replies))

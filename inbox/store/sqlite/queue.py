@@ -211,18 +211,20 @@ class SqliteQueue:
 
     async def _change(self, sql: str, tenant: str, jobs: Sequence[str], **values: Any) -> int:
         values |= {"tenant": tenant, "ids": words_to_text(list(bounded(jobs)))}
-        return await self._gateway.write(lambda db: db.execute(sql, values).rowcount)
+        return await self._gateway.write(lambda db: db.execute(sql, values).rowcount, tenant=tenant)
 
     async def remove(self, tenant: str, jobs: Sequence[str]) -> int:
         ids = list(bounded(jobs))
-        return await self._gateway.write(lambda db: rows.remove(db, tenant, ids))
+        return await self._gateway.write(lambda db: rows.remove(db, tenant, ids), tenant=tenant)
 
     async def forget(self, scope: Scope) -> int:
         found = await self._gateway.read(lambda db: rows.find(db, scope))
-        return await self._gateway.write(lambda db: rows.remove(db, scope.tenant, found)) if found else 0
+        if not found:
+            return 0
+        return await self._gateway.write(lambda db: rows.remove(db, scope.tenant, found), tenant=scope.tenant)
 
     async def forget_deliveries(self, tenant: str) -> int:
-        return await self._gateway.write(lambda db: rows.forget_deliveries(db, tenant))
+        return await self._gateway.write(lambda db: rows.forget_deliveries(db, tenant), tenant=tenant)
 
     async def prune(self, dead_before: float, delivered_before: float) -> int:
         total = 0

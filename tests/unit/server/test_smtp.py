@@ -14,7 +14,7 @@ import trustme
 from inbox.base.clock import SystemClock
 from inbox.base.errors import ConfigError
 from inbox.mail.reply import Reply
-from inbox.plugin.api.context import Tls
+from inbox.plugin.api.context import Session, Tls
 from inbox.server.limits import CROWDED_SECONDS
 from inbox.server.smtp.config import SmtpConfig
 from inbox.server.smtp.server import SmtpServer
@@ -239,7 +239,23 @@ class TestDefects:
             world.receiving.broken = set()
             again = commands[at:] if at < 4 else commands[1:]
             assert (await say(client, *again))[-1] == "250 2.0.0 OK"
-            assert len(world.log.errors) == 1
+            [(event, fields)] = [(name, fields) for level, name, fields in world.log.events if level == "error"]
+            assert event == ("smtp_data_failed" if stage == "data" else "smtp_command_failed")
+            assert fields["peer"]
+
+    async def test_a_defect_before_the_banner_ends_the_connection_and_names_the_peer(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def broken(_session: Session) -> Reply | None:
+            raise RuntimeError("a defect")
+
+        async with smtp_world(tmp_path, listen=False) as world:
+            monkeypatch.setattr(world.receiving, "connect", broken)
+            client = world.memory()
+            assert await reply(client) == ["421 4.3.0 Local problem, try again later"]
+            assert await reply(client) == []
+            [event] = world.log.named("smtp_connection_failed")
+            assert event["peer"]
 
     async def test_lmtp_answers_for_every_recipient_even_then(self, tmp_path: Path) -> None:
         async with smtp_world(tmp_path, listen=False, lmtp=True) as world:
