@@ -142,7 +142,7 @@ NOTHING: dict[str, Attempt] = {
     "Tenants.domains": lambda a, t: t.db.tenants.domains("no-such-tenant"),
     "Accounts.targets": lambda a, t: t.db.accounts.targets(t.tenant, a.account.address),
     "Accounts.targets disabled": lambda a, t: t.db.accounts.targets(t.tenant, a.account.address, active=False),
-    "Hosting.unlead": lambda a, t: t.db.hosting.unlead(t.tenant, a.account.address),
+    "Hosting.remove_aliases_to": lambda a, t: t.db.hosting.remove_aliases_to(t.tenant, a.account.address),
     "Hosting.forget dkim_keys": lambda a, t: t.db.hosting.forget(t.tenant, "dkim_keys", a.domain),
     "Hosting.forget reports": lambda a, t: t.db.hosting.forget(t.tenant, "reports", a.domain),
     "Hosting.forget decisions": lambda a, t: t.db.hosting.forget(t.tenant, "decisions"),
@@ -178,7 +178,7 @@ ELSEWHERE = {
     "Tenants.add", "Tenants.by_name", "Tenants.all", "Tenants.add_domain", "Tenants.domain",
     "Accounts.by_address", "Messages.blob_in_use", "Decisions.add", "Decisions.prune", "DkimKeys.pending",
     "DmarcReports.count", "DmarcReports.observed", "DmarcReports.forget_observations", "DmarcReports.forget_reports",
-    "Mailboxes.renumber", "Tenants.hosted", "Hosting.shut_out", "Hosting.rename_tenant", "Hosting.end_tenant",
+    "Mailboxes.renumber", "Tenants.hosted", "Hosting.without_access", "Hosting.rename_tenant", "Hosting.end_tenant",
     "Queue.lease", "Queue.release_expired", "Queue.prune", "PluginState.prune",
     "DmarcReports.claim", "Accounts.all", "Accounts.first", "Accounts.aliases", "Decisions.get", "Decisions.search",
 }  # fmt: skip
