@@ -143,7 +143,7 @@ def make_resolver(config: Config, clock: Clock) -> CachingResolver:
 
 
 def make_inert_services(config: Config, clock: Clock, run_blocking: RunBlocking) -> Services:
-    """Services for a plugin that only checks itself: they look up names, and have no accounts, no keys and no effects."""
+    """Services for a plugin that checks itself: they look up names, and have no accounts, keys or effects."""
     return Services(
         clock=clock,
         log=NoLog(),
