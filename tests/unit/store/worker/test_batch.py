@@ -10,7 +10,6 @@ import pytest
 
 from inbox.mail.content import MemoryContent
 from inbox.plugin.api.testing import FakeClock
-from inbox.store.indexing import index_message
 from inbox.store.ports.ingest import Accepted, AcceptedMessage, Copy, Indexed
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.worker import batch
@@ -212,10 +211,12 @@ def test_a_worker_without_a_database_writes_no_rows(tmp_path: Path) -> None:
 async def test_a_message_that_cannot_be_indexed_leaves_no_blob(
     database: SqliteDatabase, acme: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    index = vars(batch)["index_message"]
+
     def refuse(message: AcceptedMessage) -> object:
         if message.id == "bad":
             raise ValueError("odd")
-        return index_message(message)
+        return index(message)
 
     monkeypatch.setattr(batch, "index_message", refuse)
     writer = opened(database, tmp_path / "blobs")
