@@ -13,7 +13,6 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
 from inbox.base.errors import NotFound, StorageFull, StoreError, StoreUnavailable
@@ -71,11 +70,9 @@ class Files:
     Args:
         root: an absolute path.
         identity: the expected content of the identity file (:attr:`identity`), if known: any other content is rejected.
-        syncing: the number of threads that fsync a batch. They wait for the disk, which serves several at once, but
-            in a process with an event loop they would compete with it for the interpreter lock.
     """
 
-    def __init__(self, root: str, identity: bytes = b"", syncing: int = 1) -> None:
+    def __init__(self, root: str, identity: bytes = b"") -> None:
         self.root = root
         self.unfinished = f"{root}/{UNFINISHED}"
         self._durable: set[str] = set()
@@ -87,9 +84,6 @@ class Files:
         self._identity_file = f"{root}/{IDENTITY}"
         self._identity = _NOT_SEEN if identity else _NO_FILE
         self._identity_text = identity
-        self._syncing = syncing
-        # The calling thread is one of them.
-        self._pool = ThreadPoolExecutor(syncing - 1, thread_name_prefix="fsync") if syncing > 1 else None
 
     def write(self, batch: Sequence[Piece], meanwhile: Callable[[], None] | None = None) -> None:
         """Writes a batch, each step for all blobs at once; a blob that fails gets its ``error``.
@@ -198,7 +192,7 @@ class Files:
             self._step(batch, _start)
         if meanwhile is not None:
             meanwhile()
-        self._sync_all(batch)
+        self._step(batch, _sync)
         self._step(batch, self._rename)
         folders: dict[str, list[Piece]] = {}
         for piece in batch:
@@ -210,16 +204,6 @@ class Files:
             except OSError as error:
                 for piece in pieces:
                     piece.error = translated(error, folder, StoreUnavailable)
-
-    def _sync_all(self, batch: Sequence[Piece]) -> None:
-        if self._pool is None or len(batch) == 1:
-            self._step(batch, _sync)
-            return
-        shares = [batch[start :: self._syncing] for start in range(min(self._syncing, len(batch)))]
-        others = [self._pool.submit(self._step, share, _sync) for share in shares[1:]]
-        self._step(shares[0], _sync)
-        for other in others:
-            other.result()
 
     @staticmethod
     def _step(batch: Sequence[Piece], step: Callable[[Piece], None]) -> None:

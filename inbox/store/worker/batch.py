@@ -9,7 +9,6 @@ import sqlite3
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from inbox.base.errors import InboxError, StoreUnavailable
 from inbox.mail.content import Content, MemoryContent
@@ -32,9 +31,6 @@ from inbox.store.worker.protocol import (
     WriteRequest,
     error_response,
 )
-
-#: Threads that wait for the disk at once: with one, a batch of five waits as long for its files as for all the rest.
-SYNCING: Final = 4
 
 
 class _Pending:
@@ -62,7 +58,7 @@ class BatchWriter:
 
     def __init__(self, stores: Connect) -> None:
         self._stores = stores
-        self._files = Files(stores.blobs, stores.store, SYNCING) if stores.blobs is not None else None
+        self._files = Files(stores.blobs, stores.store) if stores.blobs is not None else None
         if self._files is not None:
             self._files.remember_root()
         self._committer: Committer | None = None

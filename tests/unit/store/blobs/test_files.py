@@ -6,7 +6,6 @@ import errno
 import os
 import resource
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import pytest
 from inbox.base.errors import StoreUnavailable
 from inbox.mail.content import MemoryContent
 from inbox.store.blobs.files import OPEN, Files, Piece
-from tests.support.waiting import PATIENCE
 
 
 class Unreadable:
@@ -195,49 +193,3 @@ def test_other_work_is_done_once_between_the_begin_and_the_first_wait(
     assert calls[: first + 2] == ["begin"] * first + ["meanwhile"] + ["fsync"] * (number > 0)
     assert calls.count("meanwhile") == 1
     assert len(list(Path(folder).iterdir())) == number
-
-
-def test_several_threads_wait_for_the_disk_at_once_and_each_blob_fails_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / ".unfinished").mkdir()
-    files = Files(str(tmp_path), syncing=4)
-    folder = f"{tmp_path}/msg"
-    files.make_folder(folder)
-    pieces = [Piece(folder, f"{folder}/{n}", MemoryContent(b"x")) for n in range(8)]
-    together, fsync = threading.Barrier(4), os.fsync
-
-    def synced(fd: int) -> None:
-        if ".unfinished" in Path(f"/proc/self/fd/{fd}").readlink().parts:
-            together.wait(PATIENCE)
-        if fd == pieces[5].fd:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        fsync(fd)
-
-    monkeypatch.setattr(os, "fsync", synced)
-    files.write(pieces)
-    assert [str(n) for n, piece in enumerate(pieces) if piece.error is not None] == ["5"]
-    assert sorted(path.name for path in Path(folder).iterdir()) == list("0123467")
-    assert list((tmp_path / ".unfinished").iterdir()) == []
-
-
-def test_a_batch_is_renamed_when_all_of_it_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / ".unfinished").mkdir()
-    files = Files(str(tmp_path), syncing=4)
-    folder = f"{tmp_path}/msg"
-    files.make_folder(folder)
-    calls: list[str] = []
-    fsync, rename = os.fsync, os.rename
-
-    def synced(fd: int) -> None:
-        fsync(fd)
-        calls.append("fsync")
-
-    def renamed(source: str, target: str) -> None:
-        calls.append("rename")
-        rename(source, target)
-
-    monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(os, "rename", renamed)
-    files.write([Piece(folder, f"{folder}/{n}", MemoryContent(b"x")) for n in range(9)])
-    assert calls == ["fsync"] * 9 + ["rename"] * 9 + ["fsync"]
