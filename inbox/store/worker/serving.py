@@ -30,7 +30,7 @@ S = TypeVar("S")
 _READ: Final = 1 << 18
 #: Seconds in which more requests may join a batch that is smaller than the last one: a large batch costs hardly more
 #: than a small one. A peer that sends its requests one after the other never waits.
-GATHER_SECONDS: Final = 0.001
+GATHER_SECONDS: Final = 0.0005
 #: The maximum octets of unread responses of a connection, in addition to its socket buffer.
 UNREAD: Final = 1 << 24
 
