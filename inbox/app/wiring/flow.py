@@ -20,6 +20,9 @@ from inbox.flow.mailbox_finder import MailboxFinder
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import DecisionWriter, Recorder
+from inbox.flow.submission.relaying import UsersOnly
+from inbox.flow.submission.senders import OwnAddresses, Senders
+from inbox.flow.submission.submission import Submission
 from inbox.hosting.keys.signing import SigningKeyring
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.api.feedback import Feedback
@@ -51,6 +54,7 @@ class Flow:
     acceptance: Acceptance
     pipeline: Pipeline
     appending: MailboxAppending
+    submission: Submission
 
 
 def make_services(
@@ -84,13 +88,15 @@ def make_flow(
     clock, ids, log = installation.clock, installation.ids, effects.log
     judge = Judge(policies, dispatcher)
     recorder = Recorder(judge, effects.decisions, clock, ids, log)
-    recipients = Recipients(judge, directory, log, server_name)
+    recipients = Recipients(judge, directory, log, server_name, UsersOnly(directory))
     local = LocalDelivery(judge, effects.mailboxes, log)
     deliveries = Deliveries(clock, ids, server_name, installation.config.outbound.ttl_secs)
     acceptance = Acceptance(judge, recipients, local, effects.mailboxes, deliveries, effects.ingest, recorder, log)
+    pipeline = Pipeline(judge, recipients, acceptance, recorder, clock, ids, log)
     return Flow(
         judge,
         acceptance,
-        Pipeline(judge, recipients, acceptance, recorder, clock, ids, log),
+        pipeline,
         MailboxAppending(judge, directory, acceptance, recorder, clock, ids),
+        Submission(pipeline, Senders(OwnAddresses(directory)), server_name, clock, ids, log),
     )

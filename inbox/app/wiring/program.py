@@ -22,6 +22,7 @@ from inbox.flow.mailbox_finder import StoredMailboxFinder
 from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.ports import Appending
+from inbox.flow.submission.submission import Submission
 from inbox.hosting.keys.rotation import Rotation
 from inbox.hosting.reports.feedback import FeedbackLedger
 from inbox.identity.directory import AddressDirectory
@@ -47,6 +48,7 @@ class Parts:
     directory: AddressDirectory
     acceptance: Acceptance
     pipeline: Pipeline
+    submission: Submission
     login: PasswordLogin
     appending: Appending
     names: MailboxNames
@@ -124,6 +126,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
             directory=directory,
             acceptance=flow.acceptance,
             pipeline=flow.pipeline,
+            submission=flow.submission,
             login=login,
             appending=flow.appending,
             names=names,

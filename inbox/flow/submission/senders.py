@@ -1,0 +1,102 @@
+"""Check that the sender addresses of a submitted message belong to the account that submits it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from inbox.identity.directory import AddressDirectory
+from inbox.mail.address import Address, AddressError
+from inbox.mail.addresslist import ListedAddress, parse_addresses
+from inbox.mail.encoded import decode_plain
+from inbox.mail.headers import Headers
+from inbox.mail.reply import Reply
+from inbox.plugin.api.context import Identity
+
+#: The most addresses in From that are looked up.
+MOST_AUTHORS: Final = 10
+_SEVERAL_FIELDS: Final = Reply(550, "5.6.0", "The message has more than one From field")
+_NO_ADDRESS: Final = Reply(550, "5.6.0", "The From field has no valid address")
+_TOO_MANY: Final = Reply(550, "5.6.0", f"The From field has more than {MOST_AUTHORS} addresses")
+
+
+@dataclass(frozen=True, slots=True)
+class SendAs:
+    """A permission to send from an address. ``shared_inbox``: the id of the shared inbox that owns the address."""
+
+    shared_inbox: str | None = None
+
+
+class Permission(Protocol):
+    """Decides from which addresses an account may send."""
+
+    async def may_send_as(self, identity: Identity, address: Address) -> SendAs | None:
+        """The permission, or None. Raises StoreUnavailable."""
+        ...
+
+
+class OwnAddresses:
+    """``Permission`` for the account's own address, its plus addresses, and the aliases that lead to the account."""
+
+    def __init__(self, directory: AddressDirectory) -> None:
+        self._directory = directory
+
+    async def may_send_as(self, identity: Identity, address: Address) -> SendAs | None:
+        if address.key == identity.address:
+            return SendAs()
+        domain = await self._directory.domain(address.domain)
+        if domain is None or domain.tenant.id != identity.tenant:
+            return None
+        accounts, _ = await self._directory.accounts(domain, address.key)
+        return SendAs() if any(account.id == identity.account for account in accounts) else None
+
+
+class Senders:
+    """Checks MAIL FROM and the From field."""
+
+    def __init__(self, permission: Permission) -> None:
+        self._permission = permission
+
+    async def refusal_of_sender(self, identity: Identity, sender: Address | None) -> Reply | None:
+        """The refusal of MAIL FROM; None: the account may use it. The null reverse-path is for notifications that a
+        mail program sends (RFC 8098 §3). Raises StoreUnavailable."""
+        if sender is None or await self._permission.may_send_as(identity, sender) is not None:
+            return None
+        return _not_yours(sender, identity)
+
+    async def refusal_of_author(self, identity: Identity, headers: Headers) -> Reply | None:
+        """The refusal of the From field; None: each address in it belongs to the account, or there is no field.
+
+        Raises StoreUnavailable.
+        """
+        fields = headers.raw_all("from")
+        if not fields:
+            return None
+        if len(fields) > 1:
+            return _SEVERAL_FIELDS
+        authors = dict.fromkeys(_authors(fields[0]))
+        if not authors or None in authors:
+            return _NO_ADDRESS
+        if len(authors) > MOST_AUTHORS:
+            return _TOO_MANY
+        for author in authors:
+            if author is not None and await self._permission.may_send_as(identity, author) is None:
+                return _not_yours(author, identity)
+        return None
+
+
+def _authors(value: bytes) -> list[Address | None]:
+    """The addresses of From; None for one that is not valid."""
+    # ENVELOPE's markers of a group's start and end have no host.
+    return [_author(each) for each in parse_addresses(value) if each.host is not None]
+
+
+def _author(listed: ListedAddress) -> Address | None:
+    try:
+        return Address.parse(f"{decode_plain(listed.mailbox or b'')}@{decode_plain(listed.host or b'')}")
+    except AddressError:
+        return None
+
+
+def _not_yours(address: Address, identity: Identity) -> Reply:
+    return Reply(553, "5.7.1", f"{identity.address} may not send as {address}")
