@@ -17,7 +17,7 @@ from inbox.app.serve.tls import Certificates
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.program import Parts
 from inbox.base.errors import ConfigError
-from inbox.base.limits import IMAP_CONNECTIONS, SUBMISSION_HOLD_SECONDS, SUBMITTED_MESSAGE_OCTETS
+from inbox.base.limits import IMAP_CONNECTIONS, SUBMITTED_MESSAGE_OCTETS
 from inbox.plugin.api.services import Log
 from inbox.server.fairness import Turns
 from inbox.server.imap.config import ImapConfig
@@ -94,16 +94,17 @@ def _smtp(service: Service, ground: Ground) -> Listener:
 
 def _submission(ground: Ground) -> Listener:
     def settings() -> SmtpConfig:
-        config = ground.installation.config
+        config, policy = ground.installation.config, ground.parts.live.current.server
         return SmtpConfig(
             hostname=config.server.hostname,
             spool_directory=config.spool_dir,
             max_message_octets=SUBMITTED_MESSAGE_OCTETS,
             max_recipients=config.smtp.inbound_max_rcpt_to,
             max_connections=config.server.max_connections,
-            proxy_networks=ground.parts.live.current.server.proxy_networks,
+            proxy_networks=policy.proxy_networks,
             tls=ground.certificates.context(),
-            hold_seconds=SUBMISSION_HOLD_SECONDS,
+            login_without_tls=policy.submission.login_without_tls,
+            hold_seconds=policy.submission.hold_days * 86_400,
         )
 
     installation = ground.installation

@@ -102,8 +102,6 @@ SMTP_ERRORS: Final = 20
 #: The largest message that users may submit, and the largest attachment in it without its transfer encoding.
 SUBMITTED_MESSAGE_OCTETS: Final = 26_214_400
 SUBMITTED_ATTACHMENT_OCTETS: Final = 18 * 1024 * 1024
-#: The longest time for which FUTURERELEASE holds a message (RFC 4865), in seconds: 30 days.
-SUBMISSION_HOLD_SECONDS: Final = 30 * 86_400
 #: Failed logins on one submission connection, after which it is closed with 421.
 SMTP_LOGIN_FAILURES: Final = 3
 #: Commands that change nothing (NOOP, RSET, VRFY, EHLO …) that one connection may send.

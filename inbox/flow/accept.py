@@ -115,7 +115,8 @@ class Acceptance:
             return await self._refuse(incoming, shares, unfit)
 
         memo = Memo()
-        shares = await _each(shares, lambda share: self._judged(share, rules, memo))
+        author = _author_tenant(incoming.envelope)
+        shares = await _each(shares, lambda share: self._judged(share, rules, memo, author))
         if nul:  # hooks see the message as received, because signatures cover that
             shares = [replace(share, content=NulFree(content)) for share in shares]
         shares = await _each(shares, lambda share: self._local.prepare(share, rules))
@@ -123,7 +124,7 @@ class Acceptance:
             shares = served_once(shares)
 
         if not rules.answers_each_recipient:
-            refusal = combined_refusal(shares)
+            refusal = combined_refusal(shares, author)
             if refusal is not None:
                 return await self._refuse(incoming, shares, refusal)
             try:
@@ -132,11 +133,13 @@ class Acceptance:
                 return await self._not_stored(incoming, shares, error)
         return await self._store(incoming, shares)
 
-    async def _judged(self, share: TenantShare, rules: DoorRules, memo: Memo) -> TenantShare:
+    async def _judged(self, share: TenantShare, rules: DoorRules, memo: Memo, author: str) -> TenantShare:
         """Runs the tenant's ``data`` plan; results that do not depend on the tenant are computed once (``memo``)."""
         judgement = await self._judge.judge(Stage.DATA, share.policy, memo=memo, tx=share.transaction)
         share = replace(share, judgements=(*share.judgements, judgement))
-        verdict = judgement.verdict if rules.withholds else _open(judgement.verdict)
+        # A tenant's quarantine is hidden from users of other tenants, too.
+        withholds = rules.withholds or share.tenant != author
+        verdict = judgement.verdict if withholds else _open(judgement.verdict)
         if is_refused(verdict):
             return after_verdict(share, verdict)
         if rules.client_names_mailbox:
@@ -194,6 +197,12 @@ async def _each(shares: list[TenantShare], work: Callable[[TenantShare], Awaitab
     if len(shares) == 1:
         return [await work(shares[0])]
     return list(await asyncio.gather(*(work(share) for share in shares)))
+
+
+def _author_tenant(envelope: Envelope) -> str:
+    """The id of the tenant whose user submits the message; empty for a message from outside."""
+    identity = envelope.transaction.session.identity
+    return "" if identity is None else identity.tenant
 
 
 def _unfit(content: Content, rules: DoorRules) -> Reply | None:

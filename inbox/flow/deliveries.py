@@ -10,9 +10,10 @@ from inbox.base.clock import Clock
 from inbox.base.ids import Ids
 from inbox.flow.destinations import IntoMailbox, IntoQuarantine, Relay
 from inbox.flow.shares import Disposition, TenantShare
-from inbox.flow.trace import trace
-from inbox.mail.content import Content
-from inbox.plugin.api.context import Recipient, Transaction
+from inbox.flow.trace import received_field, trace
+from inbox.mail.content import Content, PrefixedContent
+from inbox.mail.release import release_time
+from inbox.plugin.api.context import Door, Recipient, Transaction
 from inbox.plugin.api.facts import DkimFact, DmarcFact, Facts, SpfFact
 from inbox.store.ports.ingest import AcceptedMessage, Copy
 from inbox.store.ports.queue import Body, Job, Notify, Ret
@@ -74,10 +75,11 @@ class Deliveries:
 
     def _versions(self, tx: Transaction, share: TenantShare, now: float, traced: bool) -> Iterable[_Version]:
         versions: dict[int, _Version] = {}
+        relayed = self._relayed(tx, share, now)
         for disposition in share.dispositions:
             # LMTP: a recipient who is refused or deferred gets no copy, although its destinations may be known.
             if disposition.refusal is None:
-                for content, delivery in self._of(tx, share, disposition, now, traced):
+                for content, delivery in self._of(tx, share, disposition, now, traced, relayed):
                     version = versions.setdefault(id(content), _Version(content))
                     if isinstance(delivery, Copy):
                         version.copies.append(delivery)
@@ -86,10 +88,11 @@ class Deliveries:
         return versions.values()
 
     def _of(
-        self, tx: Transaction, share: TenantShare, disposition: Disposition, now: float, traced: bool
+        self, tx: Transaction, share: TenantShare, disposition: Disposition, now: float, traced: bool, relayed: Content
     ) -> Iterator[tuple[Content, Copy | Job]]:
         recipient = disposition.recipient
-        prepended = trace(tx, recipient.address, self._server_name, now) if traced else b""
+        hidden = _hides_client(tx, share)
+        prepended = trace(tx, recipient.address, self._server_name, now, hide_client=hidden) if traced else b""
         for destination in disposition.destinations:
             match destination:
                 case IntoMailbox(_, _, flags, keywords, mailbox_id, own):
@@ -102,19 +105,36 @@ class Deliveries:
                         Copy(mailbox_id, prepended=prepended, recipient=address, reason=reason, status="spam"),
                     )
                 case Relay():
-                    yield share.content, self._job(tx, recipient, destination, now)
+                    yield relayed, self._job(tx, recipient, destination, now)
+
+    def _relayed(self, tx: Transaction, share: TenantShare, now: float) -> Content:
+        """The message as other servers get it: with a Received field that names no recipient (RFC 5321 §7.2)."""
+        if not any(isinstance(one, Relay) for each in share.dispositions for one in each.destinations):
+            return share.content
+        received = received_field(
+            tx.session,
+            tx.id,
+            self._server_name,
+            now,
+            None,
+            smtputf8="SMTPUTF8" in tx.params,
+            hide_client=_hides_client(tx, share),
+        )
+        return PrefixedContent(received, share.content)
 
     def _job(self, tx: Transaction, recipient: Recipient, relay: Relay, now: float) -> Job:
         """``params`` were checked by the server (RFC 3461 §4, RFC 6152, RFC 6531)."""
         params = tx.params
         identity = tx.session.identity
+        release = release_time(params, tx.started_at)
         return Job(
             self._ids.new(),
             sender=str(tx.sender or ""),
             recipient=str(relay.address),
             domain=relay.address.domain,
             created_at=now,
-            expires_at=now + self._relay_seconds,
+            expires_at=max(now, release) + self._relay_seconds,
+            not_before=release,
             notify=cast("tuple[Notify, ...]", tuple(sorted(recipient.notify & _NOTIFY))),
             ret=cast("Ret | None", params.get("RET")),
             envid=params.get("ENVID"),
@@ -123,6 +143,10 @@ class Deliveries:
             smtputf8="SMTPUTF8" in params,
             actor_account=None if identity is None else identity.account,
         )
+
+
+def _hides_client(tx: Transaction, share: TenantShare) -> bool:
+    return tx.session.door is Door.SUBMISSION and share.policy.server.submission.hide_client
 
 
 def _results(facts: Facts) -> tuple[str | None, str | None, str | None]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace as dataclass_replace
+from ipaddress import ip_address
 
 import msgspec
 from msgspec.structs import replace
@@ -26,11 +27,14 @@ from inbox.flow.replies import outcome_of, refusal_of
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain, Tenant
-from inbox.plugin.api.context import Recipient, Transaction
+from inbox.plugin.api.context import Recipient, Session, Transaction
 from inbox.plugin.api.facts import Facts
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy
+from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Defer, Discard, Quarantine, Reject, Verdict
+
+_THIS_SERVER = ip_address("127.0.0.1")
 
 
 class Disposition(msgspec.Struct, frozen=True):
@@ -102,7 +106,10 @@ def view_for(tx: Transaction, tenant: Tenant, recipients: list[Recipient]) -> Tr
     """The transaction as one tenant's hooks may see it. Their changes and facts stay in it: the
     connection and the parameters are copies, and facts about the connection are layered over the common ones.
     """
-    session = dataclass_replace(tx.session, facts=Facts(tx.session.facts), judgements=dict(tx.session.judgements))
+    session = seen_by(tx.session, tenant.id)
+    facts = Facts(tx.facts)
+    for fact in session.login_facts.own():
+        facts.put(fact)
     return Transaction(
         tx.id,
         session,
@@ -113,7 +120,32 @@ def view_for(tx: Transaction, tenant: Tenant, recipients: list[Recipient]) -> Tr
         tenant.id,
         tenant.name,
         tx.started_at,
-        Facts(tx.facts),
+        facts,
+    )
+
+
+def seen_by(session: Session, tenant: str) -> Session:
+    """The connection as one tenant may see it, as a copy.
+
+    A user of another tenant who submits a message is a stranger: neither the account is visible, nor its computer, nor
+    what the hooks of its tenant found at its login. To this tenant, the message comes from this server.
+    """
+    facts, judgements = Facts(session.facts), dict(session.judgements)
+    identity = session.identity
+    if identity is None or identity.tenant == tenant:
+        for fact in session.login_facts.own():
+            facts.put(fact)
+        return dataclass_replace(session, facts=facts, judgements=judgements)
+    judgements.pop(Stage.AUTH, None)
+    return dataclass_replace(
+        session,
+        peer=_THIS_SERVER,
+        peer_port=0,
+        helo=None,
+        identity=None,
+        facts=facts,
+        login_facts=Facts(),
+        judgements=judgements,
     )
 
 
@@ -165,8 +197,18 @@ def words_of(refusal: Reply) -> str:
     return f"{refusal.code} {refusal.enhanced} {refusal.text}"
 
 
-def combined_refusal(shares: Iterable[TenantShare]) -> Reply | None:
-    """The reply for a message that all refuse, temporary if one refusal is; None if a recipient accepts it."""
+def combined_refusal(shares: Iterable[TenantShare], author: str = "") -> Reply | None:
+    """The reply for a message that all refuse, temporary if one refusal is; None if a recipient accepts it.
+
+    Args:
+        shares: of all tenants.
+        author: the tenant of the user who submits the message: its refusal is for all, because its user learns of it.
+    """
+    shares = list(shares)
+    for share in shares:
+        own = [each.refusal for each in share.dispositions if each.refusal is not None]
+        if own and share.tenant == author:
+            return own[0]
     refusals = [each.refusal for share in shares for each in share.dispositions]
     given = [refusal for refusal in refusals if refusal is not None]
     if len(given) < len(refusals) or not given:

@@ -20,6 +20,7 @@ from inbox.flow.mailbox_finder import MailboxFinder
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import DecisionWriter, Recorder
+from inbox.flow.submission.limits import Limits
 from inbox.flow.submission.relaying import UsersOnly
 from inbox.flow.submission.senders import OwnAddresses, Senders
 from inbox.flow.submission.submission import Submission
@@ -98,5 +99,13 @@ def make_flow(
         acceptance,
         pipeline,
         MailboxAppending(judge, directory, acceptance, recorder, clock, ids),
-        Submission(pipeline, Senders(OwnAddresses(directory)), server_name, clock, ids, log),
+        Submission(
+            pipeline,
+            Senders(OwnAddresses(directory)),
+            Limits(directory, effects.rates, installation.database.queue, clock, log),
+            server_name,
+            clock,
+            ids,
+            log,
+        ),
     )

@@ -6,34 +6,43 @@ pipeline then judges it: recipients whom this server hosts get their copies at o
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Final
 
 from inbox.base.clock import Clock
 from inbox.base.errors import StoreError
 from inbox.base.ids import Ids
+from inbox.flow.destinations import Relay
 from inbox.flow.envelope import Envelope
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.replies import TROUBLE
+from inbox.flow.submission.limits import Limits
 from inbox.flow.submission.repairs import repaired
 from inbox.flow.submission.senders import Senders
 from inbox.mail.address import Address
 from inbox.mail.content import Content
 from inbox.mail.headers import Headers, header_block
+from inbox.mail.release import release_time
 from inbox.mail.reply import Reply
 from inbox.plugin.api.context import Identity, Session
 from inbox.plugin.api.services import Log
 
 _LOGIN_FIRST: Final = Reply(530, "5.7.0", "Authentication required")
+#: RFC 3463 §3.4: X.3.3, the system is not capable of the selected feature.
+_NOT_HELD: Final = Reply(
+    550, "5.3.3", "Mail to this domain is delivered at once and cannot be held, send it without HOLDFOR and HOLDUNTIL"
+)
 
 
 class Submission:
     """``Receiving`` of ``inbox.flow.ports`` for users who are logged in."""
 
     def __init__(
-        self, pipeline: Pipeline, senders: Senders, server_name: str, clock: Clock, ids: Ids, log: Log
+        self, pipeline: Pipeline, senders: Senders, limits: Limits, server_name: str, clock: Clock, ids: Ids, log: Log
     ) -> None:
         self._pipeline = pipeline
         self._senders = senders
+        self._limits = limits
         self._server_name = server_name
         self._clock = clock
         self._ids = ids
@@ -46,21 +55,35 @@ class Submission:
         self, session: Session, sender: Address | None, params: dict[str, str]
     ) -> tuple[Reply, Envelope | None]:
         """Refuses a sender that does not belong to the account; otherwise as the pipeline."""
-        refusal = await self._refusal_of_sender(session, sender)
+        if session.identity is None:
+            return await self.refused(session, None, _LOGIN_FIRST, "mail"), None
+        refusal = await self._checked(session, self._senders.refusal_of_sender(session.identity, sender))
         if refusal is not None:
             return await self.refused(session, None, refusal, "mail"), None
         return await self._pipeline.mail(session, sender, params)
 
     async def rcpt(self, envelope: Envelope, address: Address, notify: frozenset[str], orcpt: str | None) -> Reply:
-        """As the pipeline; recipients whom this server does not host are allowed."""
-        return await self._pipeline.rcpt(envelope, address, notify, orcpt)
+        """As the pipeline; recipients whom this server does not host are allowed, up to the domain's quota."""
+        tx = envelope.transaction
+        refusal = await self._checked(tx.session, self._limits.refusal_of_recipient(_identity(tx.session), envelope))
+        if refusal is not None:
+            return await self.refused(tx.session, envelope, refusal, "rcpt")
+        reply = await self._pipeline.rcpt(envelope, address, notify, orcpt)
+        if reply.positive and release_time(tx.params, tx.started_at) > self._clock.now():
+            if all(isinstance(each, Relay) for each in envelope.recipients[-1].destinations):
+                return reply
+            envelope.recipients.pop()
+            return await self.refused(tx.session, envelope, _NOT_HELD, "rcpt")
+        return reply
 
     async def data(self, envelope: Envelope, content: Content) -> list[Reply]:
         """Checks and completes the message, then judges and stores it; one reply."""
         tx = envelope.transaction
         identity = _identity(tx.session)
         headers = Headers.parse(header_block(content)[0])
-        refusal = await self._refusal_of_message(identity, headers)
+        refusal = await self._checked(
+            tx.session, self._senders.refusal_of_author(identity, headers)
+        ) or await self._checked(tx.session, self._limits.refusal_of_message(identity, envelope, content))
         if refusal is not None:
             return [await self.refused(tx.session, envelope, refusal, "data")]
         author = str(tx.sender) if tx.sender is not None else identity.address
@@ -68,20 +91,12 @@ class Submission:
         complete = repaired(content, headers, author, message_id, self._clock.now())
         return await self._pipeline.data(envelope, complete)
 
-    async def _refusal_of_sender(self, session: Session, sender: Address | None) -> Reply | None:
-        if session.identity is None:
-            return _LOGIN_FIRST
+    async def _checked(self, session: Session, check: Awaitable[Reply | None]) -> Reply | None:
+        """The refusal that a check gives; a temporary one if the database does not answer."""
         try:
-            return await self._senders.refusal_of_sender(session.identity, sender)
+            return await check
         except StoreError as error:
-            self._log.error("sender_not_looked_up", account=session.identity.address, error=str(error))
-            return TROUBLE
-
-    async def _refusal_of_message(self, identity: Identity, headers: Headers) -> Reply | None:
-        try:
-            return await self._senders.refusal_of_author(identity, headers)
-        except StoreError as error:
-            self._log.error("sender_not_looked_up", account=identity.address, error=str(error))
+            self._log.error("submission_not_checked", id=session.id, error=str(error))
             return TROUBLE
 
 

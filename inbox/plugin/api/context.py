@@ -54,7 +54,7 @@ class Session:
     ``helo`` is None before EHLO, HELO or LHLO. ``errors`` counts refused commands. ``judgements`` are the outcomes
     of earlier stages; the core keeps them for the decision record. ``early_talker``: the client spoke before
     the banner was sent, which RFC 5321 §3.1 forbids. ``lookups`` is the core's budget of slow DNS look-ups for the
-    current transaction.
+    current transaction. ``login_facts`` are those that ``auth`` hooks gave: only the tenant of ``identity`` sees them.
     """
 
     id: str
@@ -72,6 +72,7 @@ class Session:
     early_talker: bool = False
     facts: Facts = field(default_factory=Facts)
     lookups: Lookups | None = field(default=None, repr=False, compare=False)
+    login_facts: Facts = field(default_factory=Facts, repr=False)
 
 
 @dataclass(slots=True)

@@ -32,16 +32,16 @@ def test_two_mailboxes_of_one_recipient_share_a_content() -> None:
     assert message.copies == (Copy("m1"), Copy("m2", int(Flag.SEEN), ("k",)))
 
 
-def test_a_mailbox_and_a_relay_share_a_content() -> None:
+def test_a_relay_gets_the_parameters_of_its_recipient() -> None:
     disposition = to(ANN, IntoMailbox(ANN, mailbox_id="m1"), Relay(Address.parse("x@Elsewhere.test")))
     disposition.recipient.notify = frozenset({"SUCCESS", "FAILURE"})
     disposition.recipient.orcpt = "rfc822;ann@acme.test"
     identity = Identity(BOB, "a7", "o1", "acme")
     params = {"RET": "HDRS", "ENVID": "e1", "BODY": "8BITMIME", "SMTPUTF8": ""}
     tx = Transaction("t1", replace(TX.session, identity=identity), Address.parse(BOB), params)
-    (message,) = messages(share(disposition), tx=tx)
-    assert message.copies == (Copy("m1"),)
-    (job,) = message.jobs
+    copied, relayed = messages(share(disposition), tx=tx)
+    assert (copied.copies, copied.jobs, relayed.copies) == ((Copy("m1"),), (), ())
+    (job,) = relayed.jobs
     assert (job.sender, job.recipient, job.domain) == (BOB, "x@elsewhere.test", "elsewhere.test")
     assert job.expires_at - job.created_at == 3600
     assert (job.notify, job.ret, job.envid, job.orcpt) == (("FAILURE", "SUCCESS"), "HDRS", "e1", "rfc822;ann@acme.test")
@@ -89,3 +89,21 @@ def test_each_recipients_copies_have_its_own_trace() -> None:
     assert ann.prepended.startswith(b"Delivered-To: ann@acme.test\r\nReturn-Path: <>\r\nReceived: from mx.peer.test ")
     assert bob.prepended.startswith(b"Delivered-To: bob@acme.test\r\n")
     assert b"bob" not in ann.prepended
+
+
+def test_what_is_relayed_has_a_received_field_that_names_no_recipient() -> None:
+    """A hidden recipient must not be betrayed to the others by ``for``."""
+    both = share(*(to(ANN, Relay(Address.parse(each))) for each in ("x@elsewhere.test", "y@far.test")))
+    (message,) = messages(both)
+    octets = b"".join(message.content.chunks())
+    assert octets.startswith(b"Received: from mx.peer.test ([192.0.2.7])\r\n\tby mx.test (inbox) with SMTP id t1;\r\n\t")
+    assert b"elsewhere" not in octets
+    assert b"far.test" not in octets
+    assert len(message.jobs) == 2, "they share one content"
+
+
+def test_a_job_is_not_due_before_its_release() -> None:
+    tx = Transaction("t1", TX.session, Address.parse(BOB), {"HOLDFOR": "7200"}, started_at=FakeClock().now())
+    (message,) = messages(share(to(ANN, Relay(Address.parse("x@elsewhere.test")))), tx=tx)
+    (job,) = message.jobs
+    assert (job.not_before - job.created_at, job.expires_at - job.not_before) == (7200, 3600)
