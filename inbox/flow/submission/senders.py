@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address, AddressError
-from inbox.mail.addresslist import ListedAddress, parse_addresses
+from inbox.mail.addresslist import MISSING_DOMAIN, MISSING_MAILBOX, SYNTAX_ERROR, ListedAddress, parse_addresses
 from inbox.mail.encoded import decode_plain
 from inbox.mail.headers import Headers
 from inbox.mail.reply import Reply
@@ -92,6 +92,8 @@ def _authors(value: bytes) -> list[Address | None]:
 
 
 def _author(listed: ListedAddress) -> Address | None:
+    if listed.mailbox is MISSING_MAILBOX or listed.host in (MISSING_DOMAIN, SYNTAX_ERROR):
+        return None
     try:
         return Address.parse(f"{decode_plain(listed.mailbox or b'')}@{decode_plain(listed.host or b'')}")
     except AddressError:

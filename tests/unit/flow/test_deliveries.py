@@ -96,7 +96,9 @@ def test_what_is_relayed_has_a_received_field_that_names_no_recipient() -> None:
     both = share(*(to(ANN, Relay(Address.parse(each))) for each in ("x@elsewhere.test", "y@far.test")))
     (message,) = messages(both)
     octets = b"".join(message.content.chunks())
-    assert octets.startswith(b"Received: from mx.peer.test ([192.0.2.7])\r\n\tby mx.test (inbox) with SMTP id t1;\r\n\t")
+    assert octets.startswith(
+        b"Received: from mx.peer.test ([192.0.2.7])\r\n\tby mx.test (inbox) with SMTP id t1;\r\n\t"
+    )
     assert b"elsewhere" not in octets
     assert b"far.test" not in octets
     assert len(message.jobs) == 2, "they share one content"
