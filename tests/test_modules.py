@@ -119,6 +119,9 @@ TOGETHER = {
         "inbox/app/wiring/flow.py",
         "inbox/app/wiring/rehearsal.py",
     ],
+    "tests/unit/flow/submission/test_submission.py": [
+        "inbox/flow/submission/relaying.py",
+    ],
     "tests/unit/flow/test_pipeline.py": [
         "inbox/flow/replies.py",
     ],
@@ -151,6 +154,9 @@ TOGETHER = {
         "inbox/server/imap/select.py",
         "inbox/server/imap/selected.py",
         "inbox/server/imap/session.py",
+    ],
+    "tests/unit/server/test_smtp_authentication.py": [
+        "inbox/server/smtp/authentication.py",
     ],
     "tests/unit/server/test_smtp.py": [
         "inbox/server/smtp/commands.py",

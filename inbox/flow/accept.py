@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from inbox.base.errors import InboxError, StoreError
 from inbox.base.limits import MAX_RECEIVED
 from inbox.flow.deliveries import Deliveries
+from inbox.flow.destinations import SENT, IntoMailbox
 from inbox.flow.door_rules import DoorRules
 from inbox.flow.edits import holds_nul
 from inbox.flow.envelope import Envelope
@@ -26,6 +27,7 @@ from inbox.flow.recipients import Recipients
 from inbox.flow.recording import Recorder, whom
 from inbox.flow.replies import HEADER_TOO_LONG, LOOP, NUL_REFUSED, TROUBLE
 from inbox.flow.shares import (
+    Disposition,
     TenantShare,
     after_verdict,
     combined_refusal,
@@ -35,20 +37,42 @@ from inbox.flow.shares import (
     refused,
     served_once,
     split,
+    view_for,
 )
 from inbox.flow.trace import count_received
-from inbox.mail.content import Content
+from inbox.mail.address import Address
+from inbox.mail.content import Content, PrefixedContent
+from inbox.mail.flags import Flag
 from inbox.mail.headers import header_block, is_too_long
 from inbox.mail.message import Message
 from inbox.mail.nul import NulFree
 from inbox.mail.reply import Reply
+from inbox.mail.tenancy import HostedDomain
+from inbox.plugin.api.context import Recipient
 from inbox.plugin.api.services import Log
 from inbox.plugin.engine.dispatcher import Memo
 from inbox.policy.outcome import StageOutcome
+from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import AddRecipient, Discard, DropRecipient, Quarantine, Redirect, Reject, Verdict
 from inbox.store.ports.ingest import Accepted, Ingest
 from inbox.store.ports.messages import Placed
+
+
+class SentCopy(msgspec.Struct, frozen=True):
+    """A copy for the user who submits the message.
+
+    Attributes:
+        account: the address of the account.
+        domain: its hosted domain.
+        policy: in force for the account.
+        hidden: the header fields that only the author may see (Bcc), with their line ends.
+    """
+
+    account: str
+    domain: HostedDomain
+    policy: EffectivePolicy
+    hidden: bytes = b""
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -57,6 +81,7 @@ class Incoming(msgspec.Struct, frozen=True):
     Attributes:
         positive: the reply if the message is accepted.
         internal_date: seconds since the epoch; None: now.
+        sent: the copy that the author keeps; None: the server stores none.
     """
 
     envelope: Envelope
@@ -64,6 +89,7 @@ class Incoming(msgspec.Struct, frozen=True):
     rules: DoorRules
     positive: Reply
     internal_date: float | None = None
+    sent: SentCopy | None = None
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -129,6 +155,8 @@ class Acceptance:
                 return await self._refuse(incoming, shares, refusal)
             try:
                 shares = await self._quarantined(shares)
+                if incoming.sent is not None:
+                    shares = await self._with_sent(incoming, incoming.sent, shares)
             except StoreError as error:
                 return await self._not_stored(incoming, shares, error)
         return await self._store(incoming, shares)
@@ -161,6 +189,25 @@ class Acceptance:
             else share
             for share in shares
         ]
+
+    async def _with_sent(self, incoming: Incoming, sent: SentCopy, shares: list[TenantShare]) -> list[TenantShare]:
+        """Adds the author's copy to the share of its tenant, or as a share of its own. No hook judges it.
+
+        Raises:
+            StoreError: the mailbox cannot be found.
+        """
+        tenant = sent.domain.tenant
+        recipient = Recipient(Address.parse(sent.account), tenant.id, tenant.name)
+        own = next((share for share in shares if share.tenant == tenant.id), None)
+        if own is None:
+            view = view_for(incoming.envelope.transaction, tenant, [])
+            own = TenantShare(sent.domain, view, sent.policy, incoming.content, ())
+            shares = [*shares, own]
+        content = PrefixedContent(sent.hidden, own.content) if sent.hidden else None
+        into = IntoMailbox(sent.account, SENT, Flag.SEEN, content=content, traced=False)
+        copy = await self._local.found(replace(own, dispositions=(Disposition(recipient, (into,)),)))
+        added = replace(own, dispositions=(*own.dispositions, *copy.dispositions))
+        return [added if share is own else share for share in shares]
 
     async def _store(self, incoming: Incoming, shares: list[TenantShare]) -> Answered:
         tx = incoming.envelope.transaction

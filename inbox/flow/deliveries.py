@@ -95,9 +95,9 @@ class Deliveries:
         prepended = trace(tx, recipient.address, self._server_name, now, hide_client=hidden) if traced else b""
         for destination in disposition.destinations:
             match destination:
-                case IntoMailbox(_, _, flags, keywords, mailbox_id, own):
+                case IntoMailbox(_, _, flags, keywords, mailbox_id, own, is_traced):
                     content = share.content if own is None else own
-                    yield content, Copy(mailbox_id, int(flags), keywords, prepended)
+                    yield content, Copy(mailbox_id, int(flags), keywords, prepended if is_traced else b"")
                 case IntoQuarantine(reason, mailbox_id):
                     address = str(recipient.effective)
                     yield (

@@ -18,6 +18,8 @@ from inbox.mail.flags import Flag
 INBOX = "INBOX"
 #: The mailbox for messages above the policy's ``junk`` threshold; every account has it (RFC 6154).
 JUNK = "Junk"
+#: The mailbox for copies of what the user has sent (RFC 6154).
+SENT = "Sent"
 #: The tenant's own mailbox for quarantined messages.
 QUARANTINE = "Quarantine"
 NO_FLAGS = Flag(0)
@@ -28,6 +30,7 @@ class IntoMailbox(msgspec.Struct, frozen=True):
 
     ``account`` is the account's own address, ``mailbox`` the mailbox's name; ``mailbox_id`` is empty until the mailbox
     is found. ``content`` is this copy's own message (a plugin transformed it), None for the tenant's version.
+    ``traced`` is False for a copy that was not delivered but kept by its author: it has no trace fields.
     """
 
     account: str
@@ -36,6 +39,7 @@ class IntoMailbox(msgspec.Struct, frozen=True):
     keywords: tuple[str, ...] = ()
     mailbox_id: str = ""
     content: Content | None = None
+    traced: bool = True
 
 
 class IntoQuarantine(msgspec.Struct, frozen=True):

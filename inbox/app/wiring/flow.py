@@ -101,6 +101,8 @@ def make_flow(
         MailboxAppending(judge, directory, acceptance, recorder, clock, ids),
         Submission(
             pipeline,
+            judge,
+            directory,
             Senders(OwnAddresses(directory)),
             Limits(directory, effects.rates, installation.database.queue, clock, log),
             server_name,

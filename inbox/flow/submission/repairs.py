@@ -40,6 +40,12 @@ def repaired(content: Content, headers: Headers, author: str, message_id: str, n
     return PrefixedContent(missing, content) if missing else content
 
 
+def hidden_fields(headers: Headers) -> bytes:
+    """The fields that :func:`repaired` removes, as they came, with their line ends."""
+    names = {name.lower() for name in _HIDDEN}
+    return b"".join([headers.block[each.start : each.end] for each in headers.fields() if each.name.lower() in names])
+
+
 @lru_cache(maxsize=4)
 def _date(second: int) -> str:
     """RFC 5322 §3.3: +0000 means UTC; formatdate's -0000 means that the local time zone is unknown."""

@@ -6,24 +6,30 @@ pipeline then judges it: recipients whom this server hosts get their copies at o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from typing import Final
 
 from inbox.base.clock import Clock
-from inbox.base.errors import StoreError
+from inbox.base.errors import InboxError, StoreError
 from inbox.base.ids import Ids
+from inbox.flow.accept import SentCopy
 from inbox.flow.destinations import Relay
 from inbox.flow.envelope import Envelope
+from inbox.flow.judge import Judge
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.replies import TROUBLE
 from inbox.flow.submission.limits import Limits
-from inbox.flow.submission.repairs import repaired
+from inbox.flow.submission.relaying import home
+from inbox.flow.submission.repairs import hidden_fields, repaired
 from inbox.flow.submission.senders import Senders
+from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address
 from inbox.mail.content import Content
 from inbox.mail.headers import Headers, header_block
 from inbox.mail.release import release_time
 from inbox.mail.reply import Reply
+from inbox.mail.sevenbit import in_seven_bits
 from inbox.plugin.api.context import Identity, Session
 from inbox.plugin.api.services import Log
 
@@ -38,9 +44,20 @@ class Submission:
     """``Receiving`` of ``inbox.flow.ports`` for users who are logged in."""
 
     def __init__(
-        self, pipeline: Pipeline, senders: Senders, limits: Limits, server_name: str, clock: Clock, ids: Ids, log: Log
+        self,
+        pipeline: Pipeline,
+        judge: Judge,
+        directory: AddressDirectory,
+        senders: Senders,
+        limits: Limits,
+        server_name: str,
+        clock: Clock,
+        ids: Ids,
+        log: Log,
     ) -> None:
         self._pipeline = pipeline
+        self._judge = judge
+        self._directory = directory
         self._senders = senders
         self._limits = limits
         self._server_name = server_name
@@ -89,7 +106,24 @@ class Submission:
         author = str(tx.sender) if tx.sender is not None else identity.address
         message_id = f"<{self._ids.new()}@{self._server_name}>"
         complete = repaired(content, headers, author, message_id, self._clock.now())
-        return await self._pipeline.data(envelope, complete)
+        settings = self._judge.for_server().server.submission
+        if settings.seven_bit and tx.params.get("BODY", "").upper() == "8BITMIME":
+            complete = await asyncio.to_thread(in_seven_bits, complete)
+            tx.params["BODY"] = "7BIT"
+        try:
+            sent = await self._sent_copy(identity, headers) if settings.save_sent else None
+        except InboxError as error:
+            self._log.error("sent_copy_impossible", id=tx.id, account=identity.address, error=str(error))
+            return [await self.refused(tx.session, envelope, Reply.of(error), "data")]
+        return await self._pipeline.data(envelope, complete, sent)
+
+    async def _sent_copy(self, identity: Identity, headers: Headers) -> SentCopy | None:
+        """Raises StoreUnavailable, PolicyError."""
+        domain = await home(self._directory, identity)
+        if domain is None:
+            return None
+        policy = self._judge.for_recipient(domain, identity.address)
+        return SentCopy(identity.address, domain, policy, hidden_fields(headers))
 
     async def _checked(self, session: Session, check: Awaitable[Reply | None]) -> Reply | None:
         """The refusal that a check gives; a temporary one if the database does not answer."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from inbox.base.errors import StoreUnavailable
+from inbox.mail.flags import Flag
 from inbox.mail.reply import Reply
 from tests.support.flow import SCRIPTED, World, scripted, world
 
@@ -162,3 +163,49 @@ async def test_while_the_database_is_away_nothing_is_accepted(here: World, monke
     monkeypatch.setattr(here.parts.directory, "domain", away)
     assert words(await here.submit([FAR], sender="sales@acme.test")) == ["451 4.3.0 Local problem, try again later"]
     assert words(await here.submit([FAR])) == ["451 4.3.0 Local problem, try again later"]
+
+
+SAVED = "plugins: {recipients: {}, scripted: {}}\nserver: {submission: {save_sent: true}}\n"
+
+
+async def test_the_author_keeps_a_copy_by_setting(here: World) -> None:
+    await here.policy("default.yaml", SAVED)
+    assert words(await here.submit([FAR, EVE, ANN], BCC)) == ["250 2.0.0 OK"]
+    (sent,) = await here.mailbox(ANN, "Sent")
+    assert b"Bcc: eve@umbra.test, bob@acme.test\r\n" in await here.bytes_of(sent), "the author knows them"
+    assert b"Received:" not in await here.bytes_of(sent)
+    assert sent.entry.flags & Flag.SEEN
+    assert len(await here.mailbox(ANN)) == 1, "and gets the message, too"
+    (job,) = await here.jobs()
+    (at_eve,) = await here.mailbox(EVE)
+    assert b"Bcc" not in await here.relayed(job) + await here.bytes_of(at_eve)
+
+
+async def test_the_copy_is_kept_when_all_recipients_are_of_another_tenant(here: World) -> None:
+    await here.policy("default.yaml", SAVED)
+    await here.submit([EVE])
+    assert len(await here.mailbox(ANN, "Sent")) == 1
+    assert [each.kind for each in (await here.decisions("acme"))[0].destinations] == ["mailbox"]
+
+
+async def test_nothing_is_kept_of_what_is_refused(here: World) -> None:
+    await here.policy("default.yaml", SAVED)
+    await scripted(here, "acme", data="Reject()")
+    await here.submit([FAR])
+    assert await here.mailbox(ANN, "Sent") == []
+
+
+async def test_by_default_the_mail_program_keeps_the_copy(here: World) -> None:
+    await here.submit([FAR])
+    assert await here.mailbox(ANN, "Sent") == []
+
+
+async def test_8bit_text_is_converted_by_setting(here: World) -> None:
+    head = b"From: ann@acme.test\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    message = head + b"\r\nMany greetings from F\xc3\xbcrth\r\n"
+    await here.submit([FAR], message, params={"BODY": "8BITMIME"})
+    await here.policy("default.yaml", "plugins: {recipients: {}}\nserver: {submission: {seven_bit: true}}\n")
+    await here.submit([FAR], message, params={"BODY": "8BITMIME"})
+    jobs = {job.job.body: await here.relayed(job) for job in await here.jobs()}
+    assert jobs["8BITMIME"].endswith(b"\r\n\r\nMany greetings from F\xc3\xbcrth\r\n")
+    assert jobs["7BIT"].endswith(b"Content-Transfer-Encoding: quoted-printable\r\n\r\nMany greetings from F=C3=BCrth\r\n")
