@@ -1,1 +1,1 @@
-"""Submission: accept mail from users who are logged in (RFC 6409)."""
+"""Submission: what users send (RFC 6409), their permission to send, and the checks and repairs of their messages."""

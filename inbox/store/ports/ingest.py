@@ -14,6 +14,7 @@ import msgspec
 from inbox.store.ports.decisions import DecisionRecord
 from inbox.store.ports.messages import EmailRecord, Placed
 from inbox.store.ports.queue import Job
+from inbox.store.ports.shared import SharedEvent
 
 if TYPE_CHECKING:
     from inbox.mail.content import Content
@@ -59,6 +60,7 @@ class AcceptedMessage(msgspec.Struct, frozen=True, array_like=True):
         spf, dkim, dmarc: results that are stored with the message; None if nothing was checked.
         recognise: whether an existing copy may be recognised as the result of an earlier attempt of the same
             transaction. This applies only to a message that has a Message-ID.
+        event: what is recorded of a shared inbox in whose name the message is sent, with the message.
     """
 
     id: str
@@ -72,6 +74,7 @@ class AcceptedMessage(msgspec.Struct, frozen=True, array_like=True):
     dmarc: str | None = None
     recognise: bool = True
     jobs: tuple[Job, ...] = ()
+    event: SharedEvent | None = None
 
     @property
     def blob_path(self) -> str:
@@ -128,6 +131,7 @@ class IndexedMessage:
     copies: tuple[Copy, ...]
     recognise: bool = True
     jobs: tuple[Job, ...] = ()
+    event: SharedEvent | None = None
 
 
 @dataclass(frozen=True, slots=True)
