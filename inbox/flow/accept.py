@@ -39,6 +39,7 @@ from inbox.flow.shares import (
     split,
     view_for,
 )
+from inbox.flow.submission.permission import SendAs
 from inbox.flow.trace import count_received
 from inbox.mail.address import Address
 from inbox.mail.content import Content, PrefixedContent
@@ -60,19 +61,21 @@ from inbox.store.ports.messages import Placed
 
 
 class SentCopy(msgspec.Struct, frozen=True):
-    """A copy for the user who submits the message.
+    """A copy for the user who submits the message, or for the shared inbox in whose name it is sent.
 
     Attributes:
-        account: the address of the account.
+        account: the address of the account or shared inbox.
         domain: its hosted domain.
         policy: in force for the account.
         hidden: the header fields that only the author may see (Bcc), with their line ends.
+        shared: the permission to send as a shared inbox.
     """
 
     account: str
     domain: HostedDomain
     policy: EffectivePolicy
     hidden: bytes = b""
+    shared: SendAs | None = None
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -211,7 +214,9 @@ class Acceptance:
 
     async def _store(self, incoming: Incoming, shares: list[TenantShare]) -> Answered:
         tx = incoming.envelope.transaction
-        messages = self._deliveries.messages(tx, shares, incoming.internal_date, traced=incoming.rules.adds_trace)
+        shared = None if incoming.sent is None else incoming.sent.shared
+        traced = incoming.rules.adds_trace
+        messages = self._deliveries.messages(tx, shares, incoming.internal_date, traced=traced, shared=shared)
         records = self._recorder.judged(tx, shares, incoming.positive)
         try:
             # From here on the server is responsible for delivery.

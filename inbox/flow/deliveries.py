@@ -10,6 +10,7 @@ from inbox.base.clock import Clock
 from inbox.base.ids import Ids
 from inbox.flow.destinations import IntoMailbox, IntoQuarantine, Relay
 from inbox.flow.shares import Disposition, TenantShare
+from inbox.flow.submission.permission import SendAs
 from inbox.flow.trace import received_field, trace
 from inbox.mail.content import Content, PrefixedContent
 from inbox.mail.release import release_time
@@ -28,6 +29,19 @@ class _Version:
     content: Content
     copies: list[Copy] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
+    is_authors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What all deliveries of one share are made of. ``relayed`` is the message as other servers get it."""
+
+    tx: Transaction
+    share: TenantShare
+    now: float
+    traced: bool
+    shared: SendAs | None
+    relayed: Content
 
 
 class Deliveries:
@@ -44,7 +58,13 @@ class Deliveries:
         self._relay_seconds = relay_seconds
 
     def messages(
-        self, tx: Transaction, shares: Iterable[TenantShare], internal_date: float | None, *, traced: bool
+        self,
+        tx: Transaction,
+        shares: Iterable[TenantShare],
+        internal_date: float | None,
+        *,
+        traced: bool,
+        shared: SendAs | None = None,
     ) -> tuple[AcceptedMessage, ...]:
         """One message for each content of each tenant, in the order of the recipients.
 
@@ -52,6 +72,7 @@ class Deliveries:
             tx: the transaction as the server sees it.
             internal_date: seconds since the epoch; None: now.
             traced: each copy gets trace fields, by which a retry is recognised.
+            shared: the permission to send as a shared inbox. Its event is recorded with the author's copy.
         """
         now = self._clock.now()
         made: list[AcceptedMessage] = []
@@ -68,31 +89,32 @@ class Deliveries:
                     *results,
                     recognise=traced,
                     jobs=tuple(version.jobs),
+                    event=shared.event if shared is not None and version.is_authors else None,
                 )
-                for version in self._versions(tx, share, now, traced)
+                for version in self._versions(_Source(tx, share, now, traced, shared, self._relayed(tx, share, now)))
             ]
         return tuple(made)
 
-    def _versions(self, tx: Transaction, share: TenantShare, now: float, traced: bool) -> Iterable[_Version]:
+    def _versions(self, source: _Source) -> Iterable[_Version]:
         versions: dict[int, _Version] = {}
-        relayed = self._relayed(tx, share, now)
-        for disposition in share.dispositions:
+        for disposition in source.share.dispositions:
             # LMTP: a recipient who is refused or deferred gets no copy, although its destinations may be known.
             if disposition.refusal is None:
-                for content, delivery in self._of(tx, share, disposition, now, traced, relayed):
+                for content, delivery in self._of(source, disposition):
                     version = versions.setdefault(id(content), _Version(content))
                     if isinstance(delivery, Copy):
                         version.copies.append(delivery)
+                        version.is_authors |= source.traced and not delivery.prepended
                     else:
                         version.jobs.append(delivery)
         return versions.values()
 
-    def _of(
-        self, tx: Transaction, share: TenantShare, disposition: Disposition, now: float, traced: bool, relayed: Content
-    ) -> Iterator[tuple[Content, Copy | Job]]:
-        recipient = disposition.recipient
-        hidden = _hides_client(tx, share)
-        prepended = trace(tx, recipient.address, self._server_name, now, hide_client=hidden) if traced else b""
+    def _of(self, source: _Source, disposition: Disposition) -> Iterator[tuple[Content, Copy | Job]]:
+        recipient, share = disposition.recipient, source.share
+        prepended = b""
+        if source.traced:
+            hidden = _hides_client(source.tx, share)
+            prepended = trace(source.tx, recipient.address, self._server_name, source.now, hide_client=hidden)
         for destination in disposition.destinations:
             match destination:
                 case IntoMailbox(_, _, flags, keywords, mailbox_id, own, is_traced):
@@ -105,7 +127,7 @@ class Deliveries:
                         Copy(mailbox_id, prepended=prepended, recipient=address, reason=reason, status="spam"),
                     )
                 case Relay():
-                    yield relayed, self._job(tx, recipient, destination, now)
+                    yield source.relayed, self._job(source, recipient, destination)
 
     def _relayed(self, tx: Transaction, share: TenantShare, now: float) -> Content:
         """The message as other servers get it: with a Received field that names no recipient (RFC 5321 §7.2)."""
@@ -122,8 +144,9 @@ class Deliveries:
         )
         return PrefixedContent(received, share.content)
 
-    def _job(self, tx: Transaction, recipient: Recipient, relay: Relay, now: float) -> Job:
+    def _job(self, source: _Source, recipient: Recipient, relay: Relay) -> Job:
         """``params`` were checked by the server (RFC 3461 §4, RFC 6152, RFC 6531)."""
+        tx, now = source.tx, source.now
         params = tx.params
         identity = tx.session.identity
         release = release_time(params, tx.started_at)
@@ -142,6 +165,7 @@ class Deliveries:
             body=cast("Body", params.get("BODY", "7BIT").upper()),
             smtputf8="SMTPUTF8" in params,
             actor_account=None if identity is None else identity.account,
+            shared_inbox=None if source.shared is None else source.shared.shared_inbox,
         )
 
 

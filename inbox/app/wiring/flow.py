@@ -21,8 +21,9 @@ from inbox.flow.pipeline import Pipeline
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import DecisionWriter, Recorder
 from inbox.flow.submission.limits import Limits
+from inbox.flow.submission.permission import Permissions
 from inbox.flow.submission.relaying import UsersOnly
-from inbox.flow.submission.senders import OwnAddresses, Senders
+from inbox.flow.submission.senders import Senders
 from inbox.flow.submission.submission import Submission
 from inbox.hosting.keys.signing import SigningKeyring
 from inbox.identity.directory import AddressDirectory
@@ -103,7 +104,7 @@ def make_flow(
             pipeline,
             judge,
             directory,
-            Senders(OwnAddresses(directory)),
+            Senders(Permissions(directory, installation.database.shared_inboxes, clock)),
             Limits(directory, effects.rates, installation.database.queue, clock, log),
             server_name,
             clock,

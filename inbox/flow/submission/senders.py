@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Protocol
 
-from inbox.identity.directory import AddressDirectory
+from inbox.flow.submission.permission import SendAs
 from inbox.mail.address import Address, AddressError
 from inbox.mail.addresslist import MISSING_DOMAIN, MISSING_MAILBOX, SYNTAX_ERROR, ListedAddress, parse_addresses
 from inbox.mail.encoded import decode_plain
@@ -20,35 +19,12 @@ _NO_ADDRESS: Final = Reply(550, "5.6.0", "The From field has no valid address")
 _TOO_MANY: Final = Reply(550, "5.6.0", f"The From field has more than {MOST_AUTHORS} addresses")
 
 
-@dataclass(frozen=True, slots=True)
-class SendAs:
-    """A permission to send from an address. ``shared_inbox``: the id of the shared inbox that owns the address."""
-
-    shared_inbox: str | None = None
-
-
 class Permission(Protocol):
     """Decides from which addresses an account may send."""
 
     async def may_send_as(self, identity: Identity, address: Address) -> SendAs | None:
         """The permission, or None. Raises StoreUnavailable."""
         ...
-
-
-class OwnAddresses:
-    """``Permission`` for the account's own address, its plus addresses, and the aliases that lead to the account."""
-
-    def __init__(self, directory: AddressDirectory) -> None:
-        self._directory = directory
-
-    async def may_send_as(self, identity: Identity, address: Address) -> SendAs | None:
-        if address.key == identity.address:
-            return SendAs()
-        domain = await self._directory.domain(address.domain)
-        if domain is None or domain.tenant.id != identity.tenant:
-            return None
-        accounts, _ = await self._directory.accounts(domain, address.key)
-        return SendAs() if any(account.id == identity.account for account in accounts) else None
 
 
 class Senders:
@@ -64,14 +40,24 @@ class Senders:
             return None
         return _not_yours(sender, identity)
 
-    async def refusal_of_author(self, identity: Identity, headers: Headers) -> Reply | None:
-        """The refusal of the From field; None: each address in it belongs to the account, or there is no field.
+    async def author(self, identity: Identity, headers: Headers, sender: Address | None) -> SendAs | Reply | None:
+        """The permission to send the message: that of a shared inbox, if one is in From or is the sender.
 
-        Raises StoreUnavailable.
+        A reply refuses the message: an address in From does not belong to the account. None: it has neither a From
+        field nor a sender, so the account sends in its own name. Raises StoreUnavailable.
         """
+        given: SendAs | None = None
         fields = headers.raw_all("from")
-        if not fields:
-            return None
+        if fields:
+            checked = await self._authors(identity, fields)
+            if isinstance(checked, Reply):
+                return checked
+            given = checked
+        if sender is not None and (given is None or given.shared_inbox is None):
+            given = await self._permission.may_send_as(identity, sender) or given
+        return given
+
+    async def _authors(self, identity: Identity, fields: list[bytes]) -> SendAs | Reply:
         if len(fields) > 1:
             return _SEVERAL_FIELDS
         authors = dict.fromkeys(_authors(fields[0]))
@@ -79,10 +65,13 @@ class Senders:
             return _NO_ADDRESS
         if len(authors) > MOST_AUTHORS:
             return _TOO_MANY
+        given: list[SendAs] = []
         for author in authors:
-            if author is not None and await self._permission.may_send_as(identity, author) is None:
+            permission = None if author is None else await self._permission.may_send_as(identity, author)
+            if permission is None:
                 return _not_yours(author, identity)
-        return None
+            given.append(permission)
+        return next((each for each in given if each.shared_inbox is not None), given[0])
 
 
 def _authors(value: bytes) -> list[Address | None]:
@@ -100,5 +89,5 @@ def _author(listed: ListedAddress) -> Address | None:
         return None
 
 
-def _not_yours(address: Address, identity: Identity) -> Reply:
+def _not_yours(address: Address | None, identity: Identity) -> Reply:
     return Reply(553, "5.7.1", f"{identity.address} may not send as {address}")

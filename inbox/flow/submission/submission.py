@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from typing import Final
 
 from inbox.base.clock import Clock
-from inbox.base.errors import InboxError, StoreError
+from inbox.base.errors import InboxError, StoreError, StoreUnavailable
 from inbox.base.ids import Ids
 from inbox.flow.accept import SentCopy
 from inbox.flow.destinations import Relay
@@ -20,7 +20,7 @@ from inbox.flow.judge import Judge
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.replies import TROUBLE
 from inbox.flow.submission.limits import Limits
-from inbox.flow.submission.relaying import home
+from inbox.flow.submission.permission import SendAs
 from inbox.flow.submission.repairs import hidden_fields, repaired
 from inbox.flow.submission.senders import Senders
 from inbox.identity.directory import AddressDirectory
@@ -30,7 +30,7 @@ from inbox.mail.headers import Headers, header_block
 from inbox.mail.release import release_time
 from inbox.mail.reply import Reply
 from inbox.mail.sevenbit import in_seven_bits
-from inbox.plugin.api.context import Identity, Session
+from inbox.plugin.api.context import Identity, Session, Transaction
 from inbox.plugin.api.services import Log
 
 _LOGIN_FIRST: Final = Reply(530, "5.7.0", "Authentication required")
@@ -98,11 +98,21 @@ class Submission:
         tx = envelope.transaction
         identity = _identity(tx.session)
         headers = Headers.parse(header_block(content)[0])
-        refusal = await self._checked(
-            tx.session, self._senders.refusal_of_author(identity, headers)
-        ) or await self._checked(tx.session, self._limits.refusal_of_message(identity, envelope, content))
+        try:
+            author = await self._senders.author(identity, headers, tx.sender)
+            refusal = author if isinstance(author, Reply) else None
+            refusal = refusal or await self._limits.refusal_of_message(identity, envelope, content)
+            shared = author if isinstance(author, SendAs) and author.shared_inbox is not None else None
+            sent = await self._sent_copy(identity, headers, shared)
+        except InboxError as error:
+            self._log.error("submission_not_checked", id=tx.id, account=identity.address, error=str(error))
+            refusal = TROUBLE if error.code >= 500 else Reply.of(error)
         if refusal is not None:
             return [await self.refused(tx.session, envelope, refusal, "data")]
+        return await self._pipeline.data(envelope, await self._completed(tx, identity, content, headers), sent)
+
+    async def _completed(self, tx: Transaction, identity: Identity, content: Content, headers: Headers) -> Content:
+        """The message with its missing fields and without its hidden ones, by setting as 7-bit text."""
         author = str(tx.sender) if tx.sender is not None else identity.address
         message_id = f"<{self._ids.new()}@{self._server_name}>"
         complete = repaired(content, headers, author, message_id, self._clock.now())
@@ -110,20 +120,26 @@ class Submission:
         if settings.seven_bit and tx.params.get("BODY", "").upper() == "8BITMIME":
             complete = await asyncio.to_thread(in_seven_bits, complete)
             tx.params["BODY"] = "7BIT"
-        try:
-            sent = await self._sent_copy(identity, headers) if settings.save_sent else None
-        except InboxError as error:
-            self._log.error("sent_copy_impossible", id=tx.id, account=identity.address, error=str(error))
-            return [await self.refused(tx.session, envelope, Reply.of(error), "data")]
-        return await self._pipeline.data(envelope, complete, sent)
+        return complete
 
-    async def _sent_copy(self, identity: Identity, headers: Headers) -> SentCopy | None:
-        """Raises StoreUnavailable, PolicyError."""
-        domain = await home(self._directory, identity)
-        if domain is None:
+    async def _sent_copy(self, identity: Identity, headers: Headers, shared: SendAs | None) -> SentCopy | None:
+        """The copy for the account, by setting. A shared inbox always gets one: its members see what others sent.
+
+        Raises StoreUnavailable, PolicyError.
+        """
+        if shared is None and not self._judge.for_server().server.submission.save_sent:
             return None
-        policy = self._judge.for_recipient(domain, identity.address)
-        return SentCopy(identity.address, domain, policy, hidden_fields(headers))
+        address = identity.address if shared is None else shared.address
+        domain = await self._directory.domain(address.rpartition("@")[2])
+        if domain is None:
+            raise StoreUnavailable(f"{address} was removed during the look-up")
+        owner = address
+        if shared is not None:
+            # The sender may be an alias of the shared inbox.
+            reached, _ = await self._directory.named(domain, address)
+            owner = next((each.address for each in reached.accounts if each.id == shared.shared_inbox), address)
+        policy = self._judge.for_recipient(domain, owner)
+        return SentCopy(owner, domain, policy, hidden_fields(headers), shared)
 
     async def _checked(self, session: Session, check: Awaitable[Reply | None]) -> Reply | None:
         """The refusal that a check gives; a temporary one if the database does not answer."""

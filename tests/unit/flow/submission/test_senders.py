@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from inbox.flow.submission.senders import OwnAddresses, Senders
+from inbox.flow.submission.permission import Permissions
+from inbox.flow.submission.senders import Senders
 from inbox.mail.address import Address
 from inbox.mail.headers import Headers
+from inbox.mail.reply import Reply
 from tests.support.flow import World, world
 
 ANN = "ann@acme.test"
@@ -25,7 +27,8 @@ async def here(tmp_path: Path) -> AsyncIterator[World]:
 
 
 def senders(here: World) -> Senders:
-    return Senders(OwnAddresses(here.parts.directory))
+    shared = here.installation.database.shared_inboxes
+    return Senders(Permissions(here.parts.directory, shared, here.installation.clock))
 
 
 @pytest.mark.parametrize(
@@ -78,5 +81,5 @@ async def test_mail_from_belongs_to_the_account(here: World, sender: str | None,
     ],
 )
 async def test_from_belongs_to_the_account(here: World, fields: bytes, refusal: str | None) -> None:
-    found = await senders(here).refusal_of_author(await here.identity(ANN), Headers.parse(fields + b"\r\n"))
-    assert (None if found is None else f"{found.code} {found.enhanced} {found.text}") == refusal
+    found = await senders(here).author(await here.identity(ANN), Headers.parse(fields + b"\r\n"), None)
+    assert (f"{found.code} {found.enhanced} {found.text}" if isinstance(found, Reply) else None) == refusal

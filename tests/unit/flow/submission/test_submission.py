@@ -10,6 +10,7 @@ import pytest
 from inbox.base.errors import StoreUnavailable
 from inbox.mail.flags import Flag
 from inbox.mail.reply import Reply
+from inbox.store.ports.shared import Member
 from tests.support.flow import SCRIPTED, World, scripted, world
 
 ANN, BOB, EVE, FAR = "ann@acme.test", "bob@acme.test", "eve@umbra.test", "x@elsewhere.test"
@@ -208,4 +209,38 @@ async def test_8bit_text_is_converted_by_setting(here: World) -> None:
     await here.submit([FAR], message, params={"BODY": "8BITMIME"})
     jobs = {job.job.body: await here.relayed(job) for job in await here.jobs()}
     assert jobs["8BITMIME"].endswith(b"\r\n\r\nMany greetings from F\xc3\xbcrth\r\n")
-    assert jobs["7BIT"].endswith(b"Content-Transfer-Encoding: quoted-printable\r\n\r\nMany greetings from F=C3=BCrth\r\n")
+    assert jobs["7BIT"].endswith(
+        b"Content-Transfer-Encoding: quoted-printable\r\n\r\nMany greetings from F=C3=BCrth\r\n"
+    )
+
+
+async def shared_inbox(here: World, *members: str) -> str:
+    """Creates sales@acme.test with these members; returns its id."""
+    inboxes = here.installation.database.shared_inboxes
+    tenant = await here.tenant("acme")
+    inbox = await inboxes.add(tenant, "sales@acme.test", "Sales")
+    for each in members:
+        await inboxes.set_member(tenant, inbox.id, Member((await here.identity(each)).account, each))
+    return inbox.id
+
+
+@pytest.mark.parametrize("to", [FAR, EVE, BOB])
+async def test_mail_in_the_name_of_a_shared_inbox_leaves_a_copy_and_an_event(here: World, to: str) -> None:
+    inbox = await shared_inbox(here, ANN)
+    message = b"From: Sales <sales@acme.test>\r\nSubject: offer\r\n\r\nbody\r\n"
+    assert words(await here.submit([to], message, sender="sales@acme.test")) == ["250 2.0.0 OK"]
+    (sent,) = await here.mailbox("sales@acme.test", "Sent")
+    (event,) = await here.installation.database.shared_inboxes.events(await here.tenant("acme"), inbox)
+    assert (event.event_type, event.actor, event.email) == (
+        "send_as",
+        (await here.identity(ANN)).account,
+        sent.email.id,
+    )
+    assert [job.job.shared_inbox for job in await here.jobs()] == ([inbox] if to == FAR else [])
+
+
+async def test_who_is_no_member_sends_nothing_in_its_name(here: World) -> None:
+    await shared_inbox(here, BOB)
+    refused = ["553 5.7.1 ann@acme.test may not send as sales@acme.test"]
+    assert words(await here.submit([FAR], sender="sales@acme.test")) == refused
+    assert words(await here.submit([FAR], b"From: sales@acme.test\r\n\r\nbody\r\n")) == refused
