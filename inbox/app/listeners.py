@@ -117,7 +117,7 @@ def _submission(ground: Ground) -> Listener:
         ground.turns,
         SUBMISSION,
         ground.parts.login,
-        installation.database.hosting.shut_out,
+        installation.database.hosting.without_access,
     )
 
 
@@ -137,7 +137,7 @@ def _imap(ground: Ground) -> Listener:
         ground.parts.names,
         ground.parts.messages,
         ground.parts.login,
-        installation.database.hosting.shut_out,
+        installation.database.hosting.without_access,
         ground.log("imap"),
         clock=installation.clock,
         ids=installation.ids,

@@ -119,7 +119,7 @@ class Passwords:
             raise AuthenticationFailed("wrong password")
         return Identity(address, f"id of {address}", "t1", "demo")
 
-    async def shut_out(self, accounts: Sequence[str]) -> set[str]:
+    async def without_access(self, accounts: Sequence[str]) -> set[str]:
         return self.disabled & set(accounts)
 
 
@@ -290,7 +290,7 @@ async def smtp_world(
         log,
         service=_service(lmtp=lmtp, submission=submission),
         login=passwords,
-        shut_out=passwords.shut_out,
+        without_access=passwords.without_access,
     )
     world = World(server, receiving, clock, log, settings, passwords)
     try:

@@ -47,7 +47,7 @@ class SmtpServer:
         turns: the queue for the event loop that all servers of a process share.
         service: SMTP, SUBMISSION or LMTP.
         login: checks passwords; needed for a service whose clients log in.
-        shut_out: returns those of the given accounts (ids) that may not stay logged in; raises StoreUnavailable.
+        without_access: returns those of the given accounts (ids) that may not stay logged in; raises StoreUnavailable.
 
     Raises:
         ConfigError: the TLS context allows less than TLS 1.2, or the spool directory is missing.
@@ -63,12 +63,12 @@ class SmtpServer:
         turns: Turns | None = None,
         service: Service = SMTP,
         login: Login | None = None,
-        shut_out: Callable[[Sequence[str]], Awaitable[set[str]]] | None = None,
+        without_access: Callable[[Sequence[str]], Awaitable[set[str]]] | None = None,
     ) -> None:
         config = _checked(settings())
-        if service.needs_login and (login is None or shut_out is None):
-            raise ValueError(f"{service.door.value}: users log in, so the server needs login and shut_out")
-        self._shut_out = shut_out
+        if service.needs_login and (login is None or without_access is None):
+            raise ValueError(f"{service.door.value}: users log in, so the server needs login and without_access")
+        self._without_access = without_access
         self.name = service.door.value
         self.limits = ConnectionLimits(clock, config.max_connections, config.max_connections_per_peer)
         self._settings = settings
@@ -117,7 +117,7 @@ class SmtpServer:
 
         Raises StoreUnavailable: the answer is unknown now, and all sessions stay.
         """
-        if self._shut_out is None:
+        if self._without_access is None:
             return
         sessions: dict[str, list[SmtpSession]] = {}
         for session in self._sessions.values():
@@ -125,7 +125,7 @@ class SmtpServer:
                 sessions.setdefault(session.session.identity.account, []).append(session)
         accounts = list(sessions)
         for start in range(0, len(accounts), _ACCOUNTS):
-            for account in await self._shut_out(accounts[start : start + _ACCOUNTS]):
+            for account in await self._without_access(accounts[start : start + _ACCOUNTS]):
                 for session in sessions[account]:
                     self._end(session)
 
