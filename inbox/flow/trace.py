@@ -42,7 +42,7 @@ def with_protocol(session: Session, *, smtputf8: bool = False) -> str:
     return _PROTOCOLS.get((session.esmtp, session.tls is not None, authenticated), "ESMTPSA")
 
 
-#: RFC 2606 §2: a name that nobody has, in place of the computer of a user.
+#: A name that nobody has, in place of the computer of a user.
 _HIDDEN = "Received: from hidden.invalid"
 
 

@@ -1,7 +1,7 @@
 """Convert a message to 7-bit text, for servers on the way that do not offer 8BITMIME (RFC 6152 §3).
 
 Parts with 8-bit octets get a transfer encoding (RFC 2045 §6): quoted-printable if they are mostly ASCII text, otherwise
-base64. A conversion breaks signatures, so it comes before signing (RFC 6376 §5.3). Signed parts (RFC 1847) stay as they
+base64. A conversion breaks signatures, so it comes before signing (RFC 6376 §5.3). Signed parts stay as they
 are, and so do header fields: internationalised ones need SMTPUTF8 in any case.
 """
 

@@ -35,7 +35,7 @@ class Senders:
 
     async def refusal_of_sender(self, identity: Identity, sender: Address | None) -> Reply | None:
         """The refusal of MAIL FROM; None: the account may use it. The null reverse-path is for notifications that a
-        mail program sends (RFC 8098 §3). Raises StoreUnavailable."""
+        mail program sends. Raises StoreUnavailable."""
         if sender is None or await self._permission.may_send_as(identity, sender) is not None:
             return None
         return _not_yours(sender, identity)

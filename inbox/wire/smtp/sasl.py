@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from inbox.wire.smtp.errors import CommandError
 
-#: RFC 4422 §3.1: sasl-mech.
+#: The name of a SASL mechanism.
 _MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}\Z")
 #: RFC 4954 §6: the client's message is not base64, or not a message of the mechanism.
 _INVALID: Final = (501, "5.5.2")
