@@ -2,7 +2,8 @@
 
 Returns at: data (AddHeader, DeleteHeader).
 Reads:      SpfFact, DkimFact, DmarcFact, ArcFact and BimiFact, as far as their plugins are enabled; a login is
-            reported as ``auth=pass``, without the account if it submits the message. Without results the field says ``none``.
+            reported as ``auth=pass``, without the account if its user submits the message. Without results the field
+            says ``none``.
 Removes:    every field that claims to come from this server, before its own is added (§5), because programs behind
             this server trust fields with its name. A field is removed if a careless reader might take it for ours:
             regardless of case, comments in front, encoding and misspelling. Fields of other servers stay, unless all
