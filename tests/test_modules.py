@@ -29,12 +29,17 @@ NO_CODE = {
 #: Modules that are tested as a part of something else, by the test that does it.
 TOGETHER = {
     "tests/contract/test_accounts.py": [
+        "inbox/store/sqlite/accounts.py",
         "inbox/store/surreal/accounts.py",
     ],
     "tests/contract/test_changes.py": [
         "inbox/store/bus.py",
         "inbox/store/sqlite/changes.py",
         "inbox/store/surreal/changes.py",
+    ],
+    "tests/contract/test_credentials.py": [
+        "inbox/store/sqlite/credentials.py",
+        "inbox/store/surreal/credentials.py",
     ],
     "tests/contract/test_dkim_keys.py": [
         "inbox/store/surreal/dkim_keys.py",
