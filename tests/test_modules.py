@@ -29,7 +29,6 @@ NO_CODE = {
 #: Modules that are tested as a part of something else, by the test that does it.
 TOGETHER = {
     "tests/contract/test_accounts.py": [
-        "inbox/store/sqlite/accounts.py",
         "inbox/store/surreal/accounts.py",
     ],
     "tests/contract/test_changes.py": [
@@ -40,6 +39,10 @@ TOGETHER = {
     "tests/contract/test_credentials.py": [
         "inbox/store/sqlite/credentials.py",
         "inbox/store/surreal/credentials.py",
+    ],
+    "tests/contract/test_shared.py": [
+        "inbox/store/sqlite/shared.py",
+        "inbox/store/surreal/shared.py",
     ],
     "tests/contract/test_dkim_keys.py": [
         "inbox/store/surreal/dkim_keys.py",
@@ -84,6 +87,7 @@ TOGETHER = {
         "inbox/store/surreal/steps.py",
     ],
     "tests/contract/test_tenants.py": [
+        "inbox/store/sqlite/tenants.py",
         "inbox/store/surreal/tenants.py",
     ],
     "tests/e2e/test_dev.py": [

@@ -29,11 +29,11 @@ class Dismissal:
         accounts = list({each.account for each in identities})
         if not accounts:
             return {}
-        shut_out = await self._hosting.shut_out(accounts)
+        without_access = await self._hosting.without_access(accounts)
         marks = await self._credentials.marks(accounts)
         ended = {}
         for each in identities:
-            if each.account in shut_out:
+            if each.account in without_access:
                 ended[each] = DISABLED
             elif each.credential and each.credential not in marks.get(each.account, frozenset()):
                 ended[each] = CHANGED

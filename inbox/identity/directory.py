@@ -11,10 +11,11 @@ by another process takes effect almost at once. A miss is never cached, so a new
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from inbox.base.clock import Clock
-from inbox.base.kept import Kept
+from inbox.identity.shared import SharedLookups
 from inbox.mail.tenancy import Account, HostedDomain, Tenant
 
 KEPT_SECONDS = 2.0
@@ -45,6 +46,17 @@ class Reached(Protocol):
     def forwards(self) -> tuple[str, ...]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Nothing:
+    """What an unknown address leads to."""
+
+    accounts: tuple[Account, ...] = ()
+    forwards: tuple[str, ...] = ()
+
+
+_NOTHING: Final = _Nothing()
+
+
 class AddressBook(Protocol):
     """Storage interface of the directory for addresses."""
 
@@ -61,20 +73,14 @@ class AddressDirectory:
     def __init__(self, domains: DomainBook, addresses: AddressBook, clock: Clock) -> None:
         self._domain_book = domains
         self._address_book = addresses
-        self._domains: Kept[HostedDomain] = Kept(clock, KEPT_SECONDS, KEPT_ENTRIES)
-        self._reached: Kept[Reached] = Kept(clock, KEPT_SECONDS, KEPT_ENTRIES)
-        self._first: Kept[Account] = Kept(clock, KEPT_SECONDS, KEPT_ENTRIES)
+        self._domains: SharedLookups[HostedDomain] = SharedLookups(clock, KEPT_SECONDS, KEPT_ENTRIES)
+        self._reached: SharedLookups[Reached] = SharedLookups(clock, KEPT_SECONDS, KEPT_ENTRIES)
+        self._first: SharedLookups[Account] = SharedLookups(clock, KEPT_SECONDS, KEPT_ENTRIES)
         self._populated = False
 
     async def domain(self, fqdn: str) -> HostedDomain | None:
         """The active hosting of a canonical domain name. Raises StoreUnavailable."""
-        kept = self._domains.get((fqdn,))
-        if kept is not None:
-            return kept
-        found = await self._domain_book.domain(fqdn)
-        if found is not None:
-            self._domains.put((fqdn,), found)
-        return found
+        return await self._domains.find((fqdn,), lambda: self._domain_book.domain(fqdn))
 
     async def suspended(self, fqdn: str) -> HostedDomain | None:
         """The hosting of a domain that is disabled, by itself or with its tenant. Raises StoreUnavailable."""
@@ -131,13 +137,7 @@ class AddressDirectory:
 
     async def first_account(self, tenant: str) -> Account | None:
         """The tenant's oldest active account: its postmaster by default. Raises StoreUnavailable."""
-        kept = self._first.get((tenant,))
-        if kept is not None:
-            return kept
-        found = await self._address_book.first(tenant)
-        if found is not None:
-            self._first.put((tenant,), found)
-        return found
+        return await self._first.find((tenant,), lambda: self._address_book.first(tenant))
 
     async def home(self, server_name: str) -> HostedDomain | None:
         """The hosted domain that answers for the server itself: the one that contains its name, or a domain of the
@@ -161,13 +161,11 @@ class AddressDirectory:
         self._first.clear()
 
     async def _lookup(self, tenant: str, key: str) -> Reached:
-        kept = self._reached.get((tenant, key))
-        if kept is not None:
-            return kept
-        found = await self._address_book.reach(tenant, key)
-        if _leads(found):
-            self._reached.put((tenant, key), found)
-        return found
+        async def look() -> Reached | None:
+            found = await self._address_book.reach(tenant, key)
+            return found if _leads(found) else None
+
+        return await self._reached.find((tenant, key), look) or _NOTHING
 
 
 def _leads(found: Reached) -> bool:

@@ -79,7 +79,7 @@ async def test_an_account_that_goes_leaves_the_other_targets(db: Database, acme:
     bob = await db.accounts.add(acme.tenant, "bob@acme.test", "hash")
     await db.accounts.add_alias(acme.tenant, "team@acme.test", bob.address)
     await db.accounts.add_forward(acme.tenant, "team@acme.test", OUTSIDE)
-    while await db.hosting.unlead(acme.tenant, bob.address):
+    while await db.hosting.remove_aliases_to(acme.tenant, bob.address):
         pass
     await db.hosting.end_account(acme.tenant, bob.address)
     assert await _targets(db, acme, "team@acme.test") == ([], (OUTSIDE,))

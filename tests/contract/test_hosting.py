@@ -102,11 +102,11 @@ async def test_a_disabled_tenant_is_hosted_but_takes_no_mail(db: Database, acme:
     assert hosted is not None
     assert (hosted.is_active, hosted.tenant.is_active) == (True, False)
     assert await db.tenants.domain("other.test") is not None
-    assert await db.hosting.shut_out([acme.account.id, other.account.id, "nobody"]) == {acme.account.id, "nobody"}
+    assert await db.hosting.without_access([acme.account.id, other.account.id, "nobody"]) == {acme.account.id, "nobody"}
     assert await db.hosting.set_active(Scope(acme.tenant), True)
     assert await db.tenants.domain("acme.test") is not None
-    assert await db.hosting.shut_out([acme.account.id, other.account.id]) == set()
-    assert await db.hosting.shut_out([]) == set()
+    assert await db.hosting.without_access([acme.account.id, other.account.id]) == set()
+    assert await db.hosting.without_access([]) == set()
 
 
 async def test_a_disabled_domain(db: Database, acme: Home) -> None:
@@ -115,7 +115,7 @@ async def test_a_disabled_domain(db: Database, acme: Home) -> None:
     hosted = await db.tenants.hosted("acme.test")
     assert hosted is not None
     assert not hosted.is_active
-    assert await db.hosting.shut_out([acme.account.id]) == {acme.account.id}
+    assert await db.hosting.without_access([acme.account.id]) == {acme.account.id}
     assert await db.tenants.hosted("nowhere.test") is None
     with pytest.raises(NotFound):
         await db.hosting.set_active(Scope(acme.tenant, "nowhere.test"), False)
@@ -127,7 +127,7 @@ async def test_a_disabled_account(db: Database, acme: Home) -> None:
     account = await db.accounts.by_address("ann@acme.test")
     assert account is not None
     assert not account.is_active
-    assert await db.hosting.shut_out([acme.account.id]) == {acme.account.id}
+    assert await db.hosting.without_access([acme.account.id]) == {acme.account.id}
     for address in ("ann@acme.test", "info@acme.test"):
         assert await db.accounts.targets(acme.tenant, address) == []
         assert await db.accounts.targets(acme.tenant, address, active=False) == [account]
@@ -271,8 +271,8 @@ async def test_an_alias_loses_one_target_or_goes(db: Database, acme: Home) -> No
             await db.hosting.remove_alias(acme.tenant, *wrong)
     with pytest.raises(InUse):
         await db.hosting.remove_alias(acme.tenant, "info@acme.test")
-    assert await db.hosting.unlead(acme.tenant, "info@acme.test") == 2
-    assert await db.hosting.unlead(acme.tenant, "info@acme.test") == 0
+    assert await db.hosting.remove_aliases_to(acme.tenant, "info@acme.test") == 2
+    assert await db.hosting.remove_aliases_to(acme.tenant, "info@acme.test") == 0
     assert await db.accounts.aliases(acme.tenant) == [Alias(acme.tenant, "info@acme.test", "bob@acme.test")]
     await db.hosting.remove_alias(acme.tenant, "info@acme.test")
     assert await db.accounts.aliases(acme.tenant) == []
@@ -298,7 +298,7 @@ async def test_many_aliases_go_in_steps(db: Database, acme: Home, monkeypatch: p
         await db.accounts.add_alias(acme.tenant, f"a{number}@acme.test", "ann@acme.test")
         await db.accounts.add_alias(acme.tenant, f"b{number}@acme.test", f"a{number}@acme.test")
     steps = []
-    while count := await db.hosting.unlead(acme.tenant, "ann@acme.test"):
+    while count := await db.hosting.remove_aliases_to(acme.tenant, "ann@acme.test"):
         steps.append(count)
     assert sum(steps) == 8
     assert max(steps) <= 4
@@ -420,7 +420,7 @@ async def test_a_removal_works_in_steps_and_goes_on_after_an_interruption(
 async def test_a_tenant_that_mail_leaves_is_in_use(db: Database, acme: Home) -> None:
     await furnish(acme)
     for address in ("ann@acme.test", "bob@acme.test"):
-        while await db.hosting.unlead(acme.tenant, address):
+        while await db.hosting.remove_aliases_to(acme.tenant, address):
             pass
     for address in [one.address for one in await db.accounts.aliases(acme.tenant)]:
         await db.hosting.remove_alias(acme.tenant, address)
@@ -455,7 +455,7 @@ async def test_what_is_in_use_is_not_removed(db: Database, acme: Home) -> None:
         await db.hosting.end_domain(acme.tenant, "acme.test")
     with pytest.raises(InUse):
         await db.hosting.end_account(acme.tenant, "ann@acme.test")
-    while await db.hosting.unlead(acme.tenant, "ann@acme.test"):
+    while await db.hosting.remove_aliases_to(acme.tenant, "ann@acme.test"):
         pass
     with pytest.raises(InUse):
         await db.hosting.end_account(acme.tenant, "ann@acme.test")

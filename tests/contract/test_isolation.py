@@ -199,7 +199,7 @@ NOTHING: dict[str, Attempt] = {
     "SharedInboxes.memberships": lambda a, t: t.db.shared_inboxes.memberships(t.tenant, a.account.id),
     "SharedInboxes.membership": _shared_membership,
     "SharedInboxes.events": _shared_events,
-    "Hosting.unlead": lambda a, t: t.db.hosting.unlead(t.tenant, a.account.address),
+    "Hosting.remove_aliases_to": lambda a, t: t.db.hosting.remove_aliases_to(t.tenant, a.account.address),
     "Hosting.forget dkim_keys": lambda a, t: t.db.hosting.forget(t.tenant, "dkim_keys", a.domain),
     "Hosting.forget reports": lambda a, t: t.db.hosting.forget(t.tenant, "reports", a.domain),
     "Hosting.forget decisions": lambda a, t: t.db.hosting.forget(t.tenant, "decisions"),
@@ -236,7 +236,7 @@ ELSEWHERE = {
     "Accounts.by_address", "Credentials.marks", "SharedInboxes.prune",
     "Messages.blob_in_use", "Decisions.add", "Decisions.prune", "DkimKeys.pending",
     "DmarcReports.count", "DmarcReports.observed", "DmarcReports.forget_observations", "DmarcReports.forget_reports",
-    "Mailboxes.renumber", "Tenants.hosted", "Hosting.shut_out", "Hosting.rename_tenant", "Hosting.end_tenant",
+    "Mailboxes.renumber", "Tenants.hosted", "Hosting.without_access", "Hosting.rename_tenant", "Hosting.end_tenant",
     "Queue.lease", "Queue.release_expired", "Queue.prune", "PluginState.prune",
     "DmarcReports.claim", "Accounts.all", "Accounts.first", "Accounts.aliases", "Decisions.get", "Decisions.search",
 }  # fmt: skip

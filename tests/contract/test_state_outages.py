@@ -92,6 +92,7 @@ async def test_a_server_that_is_gone_and_back(tmp_path: Path) -> None:
 async def test_on_a_full_disk_nothing_is_added_and_work_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("inbox.store.room._LOOK_SECONDS", 0.0)  # the disk becomes full from one call to the next
     db = SqliteDatabase(tmp_path / "inbox.db", SystemClock(), IDS)
     await db.open()
     try:

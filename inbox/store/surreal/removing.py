@@ -26,7 +26,7 @@ RETURN array::len($old)"""
 
 #: Removes the pairs ``$p.source`` and ``$p.target``, then addresses without a target. ``$p.first`` is the target that
 #: is now the first. The data read before must be unchanged.
-_UNLEAD: Final = """
+_REMOVE_PAIRS: Final = """
 FOR $p IN $pairs {
     LET $target = $p.target;
     LET $source = $p.source;
@@ -165,7 +165,7 @@ class Removing:
         )
         return list(found)
 
-    async def leads(self, tenant: str, address: str) -> bool:
+    async def is_alias_target(self, tenant: str, address: str) -> bool:
         """Whether an alias other than the address itself points to it."""
         # No LIMIT: SurrealDB 3.0 counts the rows read from an index before it applies the other condition.
         target = rows.address_id(address)
@@ -176,9 +176,9 @@ class Removing:
         )
         return any(one != target for one in found)
 
-    async def unlead(self, tenant: str, address: str) -> int:
+    async def remove_aliases_to(self, tenant: str, address: str) -> int:
         """Removes up to STEP pairs that point to the address, and addresses that then have no target."""
-        if not await self.leads(tenant, address):
+        if not await self.is_alias_target(tenant, address):
             return 0
         found = await self._addresses(tenant)
         targets = {row["id"]: list(row.get("targets") or ()) for row in found}
@@ -188,7 +188,7 @@ class Removing:
             return 0
         pairs, gone = _leading(targets, root, forwarding)
         if pairs:
-            await self._gateway.transaction(_UNLEAD, pairs=pairs, gone=gone, forwarding=[], forwards=None)
+            await self._gateway.transaction(_REMOVE_PAIRS, pairs=pairs, gone=gone, forwarding=[], forwards=None)
         return len(pairs)
 
     async def remove_alias(self, tenant: str, address: str, target: str | None) -> list[str] | None:
@@ -206,11 +206,11 @@ class Removing:
         left = [one for one in targets if one not in gone]
         kept = [one for one in forwards if one not in unsent]
         empty = not left and not kept
-        if empty and await self.leads(tenant, address):
+        if empty and await self.is_alias_target(tenant, address):
             raise InUse("another alias points to it")
         pairs = [{"source": source, "target": one, "first": left[0] if left else None} for one in gone]
         await self._gateway.transaction(
-            _UNLEAD, pairs=pairs, gone=[source] if empty else [], forwarding=[source], forwards=kept or None
+            _REMOVE_PAIRS, pairs=pairs, gone=[source] if empty else [], forwarding=[source], forwards=kept or None
         )
         return sorted([*(one.key for one in gone), *unsent])
 
