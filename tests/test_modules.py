@@ -36,6 +36,14 @@ TOGETHER = {
         "inbox/store/sqlite/changes.py",
         "inbox/store/surreal/changes.py",
     ],
+    "tests/contract/test_credentials.py": [
+        "inbox/store/sqlite/credentials.py",
+        "inbox/store/surreal/credentials.py",
+    ],
+    "tests/contract/test_shared.py": [
+        "inbox/store/sqlite/shared.py",
+        "inbox/store/surreal/shared.py",
+    ],
     "tests/contract/test_dkim_keys.py": [
         "inbox/store/surreal/dkim_keys.py",
     ],
@@ -79,6 +87,7 @@ TOGETHER = {
         "inbox/store/surreal/steps.py",
     ],
     "tests/contract/test_tenants.py": [
+        "inbox/store/sqlite/tenants.py",
         "inbox/store/surreal/tenants.py",
     ],
     "tests/e2e/test_dev.py": [

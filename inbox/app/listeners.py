@@ -18,6 +18,7 @@ from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.program import Parts
 from inbox.base.errors import ConfigError
 from inbox.base.limits import IMAP_CONNECTIONS, SUBMITTED_MESSAGE_OCTETS
+from inbox.flow.dismissal import Dismissal
 from inbox.plugin.api.services import Log
 from inbox.server.fairness import Turns
 from inbox.server.imap.config import ImapConfig
@@ -117,7 +118,7 @@ def _submission(ground: Ground) -> Listener:
         ground.turns,
         SUBMISSION,
         ground.parts.login,
-        installation.database.hosting.without_access,
+        Dismissal(installation.database.hosting, installation.database.credentials).ended,
     )
 
 
@@ -137,7 +138,7 @@ def _imap(ground: Ground) -> Listener:
         ground.parts.names,
         ground.parts.messages,
         ground.parts.login,
-        installation.database.hosting.without_access,
+        Dismissal(installation.database.hosting, installation.database.credentials).ended,
         ground.log("imap"),
         clock=installation.clock,
         ids=installation.ids,

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from inbox.base.clock import Clock
-from inbox.base.kept import Kept
 from inbox.identity.shared import SharedLookups
 from inbox.mail.tenancy import Account, HostedDomain, Tenant
 
@@ -47,6 +46,17 @@ class Reached(Protocol):
     def forwards(self) -> tuple[str, ...]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Nothing:
+    """What an unknown address leads to."""
+
+    accounts: tuple[Account, ...] = ()
+    forwards: tuple[str, ...] = ()
+
+
+_NOTHING: Final = _Nothing()
+
+
 class AddressBook(Protocol):
     """Storage interface of the directory for addresses."""
 
@@ -65,7 +75,7 @@ class AddressDirectory:
         self._address_book = addresses
         self._domains: SharedLookups[HostedDomain] = SharedLookups(clock, KEPT_SECONDS, KEPT_ENTRIES)
         self._reached: SharedLookups[Reached] = SharedLookups(clock, KEPT_SECONDS, KEPT_ENTRIES)
-        self._first: Kept[Account] = Kept(clock, KEPT_SECONDS, KEPT_ENTRIES)
+        self._first: SharedLookups[Account] = SharedLookups(clock, KEPT_SECONDS, KEPT_ENTRIES)
         self._populated = False
 
     async def domain(self, fqdn: str) -> HostedDomain | None:
@@ -127,13 +137,7 @@ class AddressDirectory:
 
     async def first_account(self, tenant: str) -> Account | None:
         """The tenant's oldest active account: its postmaster by default. Raises StoreUnavailable."""
-        kept = self._first.get((tenant,))
-        if kept is not None:
-            return kept
-        found = await self._address_book.first(tenant)
-        if found is not None:
-            self._first.put((tenant,), found)
-        return found
+        return await self._first.find((tenant,), lambda: self._address_book.first(tenant))
 
     async def home(self, server_name: str) -> HostedDomain | None:
         """The hosted domain that answers for the server itself: the one that contains its name, or a domain of the
@@ -161,18 +165,7 @@ class AddressDirectory:
             found = await self._address_book.reach(tenant, key)
             return found if _leads(found) else None
 
-        return await self._reached.find((tenant, key), look) or _NOBODY
-
-
-@dataclass(frozen=True, slots=True)
-class _Nobody:
-    """``Reached`` of an address that leads nowhere."""
-
-    accounts: tuple[Account, ...] = ()
-    forwards: tuple[str, ...] = ()
-
-
-_NOBODY = _Nobody()
+        return await self._reached.find((tenant, key), look) or _NOTHING
 
 
 def _leads(found: Reached) -> bool:

@@ -236,3 +236,18 @@ def test_a_large_attachment_is_refused(shared: RunningServer) -> None:
     assert caught.value.smtp_code == 552
     assert b"5.3.4 An attachment exceeds the limit of 18874368 octets" in caught.value.smtp_error
     assert "smtp.policy.attachment_reject" in shared.log.read_text()
+
+
+def test_scram_and_app_passwords(server: RunningServer, tmp_path: Path) -> None:
+    """The first login with PLAIN stores the verifier that SCRAM needs; an app password logs in until it is revoked."""
+    connected(server, "submission").quit()
+    (tmp_path / "password").write_text(PASSWORD)
+    options = [
+        "--host=127.0.0.1", f"--port={server.port('submission')}", "--tls=on", "--auth=scram-sha-256", f"--user={ANN}",
+        f"--passwordeval=cat {tmp_path / 'password'}", f"--from={ANN}", "--tls-trust-file=", "--tls-certcheck=off",
+    ]  # fmt: skip
+    if "SCRAM-SHA-256" not in run(tool("msmtp"), "--version").upper():
+        pytest.skip("msmtp is not installed with SCRAM-SHA-256")
+    run(tool("msmtp"), *options, BOB, stdin="Subject: scram\n\nHello.\n", home=tmp_path)
+    ((_, message),) = queued(server)
+    assert b"Subject: scram" in message

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from inbox.base.errors import AuthenticationFailed, StoreUnavailable
 from inbox.flow.envelope import Envelope
+from inbox.identity.scram import Exchange, ScramError, read_client_first, verifier_of
 from inbox.mail.address import Address
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
@@ -110,6 +111,7 @@ class Passwords:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
         self.disabled: set[str] = set()
+        self.tokens = False
 
     async def login(self, session: Session, address: str, password: str) -> Identity:
         self.asked.append((address, password))
@@ -119,8 +121,43 @@ class Passwords:
             raise AuthenticationFailed("wrong password")
         return Identity(address, f"id of {address}", "t1", "demo")
 
-    async def without_access(self, accounts: Sequence[str]) -> set[str]:
-        return self.disabled & set(accounts)
+    async def ended(self, identities: Sequence[Identity]) -> dict[Identity, str]:
+        return {each: "this account is disabled" for each in identities if each.account in self.disabled}
+
+    @property
+    def accepts_tokens(self) -> bool:
+        return self.tokens
+
+    async def bearer(self, session: Session, address: str, token: str) -> Identity:
+        return await self.login(session, address or "ann@demo.test", token)
+
+    def scram(self, session: Session) -> Scram:
+        return Scram(self, session)
+
+
+class Scram:
+    """``ScramExchange`` with the real algorithm."""
+
+    def __init__(self, passwords: Passwords, session: Session) -> None:
+        self._passwords = passwords
+        self._session = session
+        self._user = ""
+        self._exchange: Exchange
+
+    async def challenge(self, message: bytes) -> bytes:
+        first = read_client_first(message)
+        self._user = first.user
+        verifier = verifier_of("secret", b"salt", 4096)
+        assert verifier is not None
+        self._exchange = Exchange(first, verifier)
+        return self._exchange.challenge
+
+    async def finish(self, message: bytes) -> tuple[Identity, bytes]:
+        try:
+            final = self._exchange.finish(message)
+        except ScramError as error:
+            raise AuthenticationFailed(str(error)) from error
+        return await self._passwords.login(self._session, self._user, "secret"), final
 
 
 class Client(Protocol):
@@ -290,7 +327,7 @@ async def smtp_world(
         log,
         service=_service(lmtp=lmtp, submission=submission),
         login=passwords,
-        without_access=passwords.without_access,
+        ended=passwords.ended,
     )
     world = World(server, receiving, clock, log, settings, passwords)
     try:

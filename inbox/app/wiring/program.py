@@ -112,7 +112,16 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     passwords = Passwords(clock)
     flow = make_flow(installation, directory, live, Dispatcher(instances, guard, clock, effects.plugin_log), effects)
     login = PasswordLogin(
-        database.accounts, directory, database.rates, passwords, AuthHooks(flow.judge), clock, log, asyncio.sleep
+        database.accounts,
+        directory,
+        database.rates,
+        passwords,
+        AuthHooks(flow.judge),
+        clock,
+        log,
+        asyncio.sleep,
+        credentials=database.credentials,
+        secret=await database.installation.secret("scram"),
     )
     names, messages = make_mailboxes(installation, flow.appending)
     rotation = Rotation(

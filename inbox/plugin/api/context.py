@@ -39,12 +39,17 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Authenticated user: the account's address and id, its tenant (organization id and name)."""
+    """Authenticated user: the account's address and id, its tenant (organization id and name).
+
+    ``credential`` names what the user logged in with, an app password for example, and is no secret. The session ends
+    when it is revoked. Empty: an access token, or a part of the program that needs no login.
+    """
 
     address: str
     account: str
     tenant: str
     tenant_name: str
+    credential: str = ""
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from inbox.base.clock import Clock
 from inbox.base.ids import Ids
 from inbox.base.limits import AUTH_LINE_OCTETS, COMMAND_LINE_OCTETS
 from inbox.flow.envelope import Envelope
-from inbox.flow.ports import Login, Receiving
+from inbox.flow.ports import Receiving, SaslLogin
 from inbox.mail.reply import Reply
 from inbox.plugin.api.context import Identity, Session
 from inbox.plugin.api.services import Log
@@ -28,7 +28,8 @@ from inbox.wire.smtp.state import Dialogue
 
 STOPPING: Final = Reply(421, "4.3.2", "Shutting down, try again later")
 #: The SASL mechanisms of submission, in the order of preference.
-MECHANISMS: Final = ("PLAIN", "LOGIN")
+MECHANISMS: Final = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
+TOKEN_MECHANISMS: Final = ("OAUTHBEARER", "XOAUTH2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Backend:
     limits: ConnectionLimits
     turns: Turns
     run_outside: Callable[[Callable[[], None]], Awaitable[None]]
-    login: Login | None = None
+    login: SaslLogin | None = None
 
 
 class MailTransaction(AiosmtpdEnvelope):
@@ -145,7 +146,8 @@ class SmtpSession:
     @property
     def mechanisms(self) -> tuple[str, ...]:
         """The SASL mechanisms that EHLO lists."""
-        return MECHANISMS
+        login = self.backend.login
+        return MECHANISMS if login is None or not login.accepts_tokens else (*MECHANISMS, *TOKEN_MECHANISMS)
 
     def logged_in(self, identity: Identity) -> None:
         """The user is known: MAIL becomes legal, and command lines have their usual limit."""

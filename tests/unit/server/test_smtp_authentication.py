@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import hmac
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -133,7 +136,7 @@ async def test_implicit_tls_offers_auth_at_once(tmp_path: Path) -> None:
         await reply(client)
         client.send(b"EHLO client.example\r\n")
         lines = await reply(client)
-        assert "250 AUTH PLAIN LOGIN" in lines
+        assert "250 AUTH SCRAM-SHA-256 PLAIN LOGIN" in lines
         assert "250-STARTTLS" not in lines
         assert await say(client, LOGIN, MAIL) == ["235 2.7.0 Authentication succeeded", "250 2.1.0 OK"]
         client.writer.close()
@@ -147,7 +150,7 @@ async def test_what_was_known_before_tls_is_forgotten(tmp_path: Path) -> None:
         await say(client, "EHLO client.example", LOGIN, "STARTTLS")
         await client.start_tls()
         assert await say(client, "EHLO client.example", MAIL) == [
-            "250 AUTH PLAIN LOGIN",
+            "250 AUTH SCRAM-SHA-256 PLAIN LOGIN",
             "530 5.7.0 Authentication required",
         ]
         assert world.receiving.sessions[0].identity is None
@@ -158,3 +161,80 @@ def test_a_server_for_users_needs_their_logins(world: World) -> None:
     backend = world.server._backend
     with pytest.raises(ValueError, match="users log in"):
         SmtpServer(lambda: backend.config, world.receiving, world.clock, backend.ids, world.log, service=SUBMISSION)
+
+
+def b64(message: str | bytes) -> str:
+    return base64.b64encode(message.encode() if isinstance(message, str) else message).decode()
+
+
+def unb64(line: str) -> str:
+    assert line.startswith("334 ")
+    return base64.b64decode(line[4:]).decode()
+
+
+async def scram(client: MemoryClient, password: str, *, initial: bool) -> list[str]:
+    """The client's side of SCRAM-SHA-256 (RFC 5802 §3) by the standard library; the replies after its proof."""
+    bare = "n=ann@demo.test,r=rOprNGfwEbeRWgbNEkqO"
+    if initial:
+        (line,) = await say(client, f"AUTH SCRAM-SHA-256 {b64('n,,' + bare)}")
+    else:
+        _, line = await say(client, "AUTH SCRAM-SHA-256", b64("n,," + bare))
+    challenge = unb64(line)
+    nonce, salt, rounds = (field[2:] for field in challenge.split(","))
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(salt), int(rounds))
+    key = hmac.digest(salted, b"Client Key", "sha256")
+    without_proof = f"c=biws,r={nonce}"
+    signed = f"{bare},{challenge},{without_proof}".encode()
+    proof = bytes(a ^ b for a, b in zip(key, hmac.digest(hashlib.sha256(key).digest(), signed, "sha256"), strict=True))
+    replies = await say(client, b64(f"{without_proof},p={b64(proof)}"))
+    if replies[0].startswith("334 "):
+        expected = hmac.digest(hmac.digest(salted, b"Server Key", "sha256"), signed, "sha256")
+        assert unb64(replies[0]) == f"v={b64(expected)}", "the server proves that it knows the password, too"
+        replies += await say(client, "")
+    return replies
+
+
+@pytest.mark.parametrize("initial", [False, True])
+async def test_scram(world: World, initial: bool) -> None:
+    client = await world.greeted()
+    assert (await scram(client, "secret", initial=initial))[-1] == "235 2.7.0 Authentication succeeded"
+    assert await say(client, MAIL) == ["250 2.1.0 OK"]
+
+
+async def test_scram_with_a_wrong_password(world: World) -> None:
+    client = await world.greeted()
+    assert await scram(client, "guess", initial=True) == ["535 5.7.8 Authentication credentials invalid"]
+    assert await say(client, MAIL) == ["530 5.7.0 Authentication required"]
+
+
+async def test_scram_that_is_cancelled_after_the_proof_is_no_login(world: World) -> None:
+    client = await world.greeted()
+    original = client.send
+    monkey = {b"\r\n": b"*\r\n"}
+    client.send = lambda data: original(monkey.get(data, data))  # type: ignore[method-assign]
+    assert (await scram(client, "secret", initial=True))[-1] == "501 5.7.0 Authentication cancelled"
+    client.send = original  # type: ignore[method-assign]
+    assert await say(client, MAIL) == ["530 5.7.0 Authentication required"]
+
+
+TOKENS = {
+    "OAUTHBEARER": "n,a=ann@demo.test,\x01auth=Bearer {}\x01\x01",
+    "XOAUTH2": "user=ann@demo.test\x01auth=Bearer {}\x01\x01",
+}
+
+
+@pytest.mark.parametrize("mechanism", TOKENS)
+async def test_access_tokens(world: World, mechanism: str) -> None:
+    client = await world.greeted()
+    good, bad = (f"AUTH {mechanism} {b64(TOKENS[mechanism].format(word))}" for word in ("secret", "expired"))
+    assert await say(client, good) == ["504 5.5.4 Unrecognized authentication mechanism"], "none is verified here"
+    world.passwords.tokens = True
+    client.send(b"EHLO client.example\r\n")
+    assert "250 AUTH SCRAM-SHA-256 PLAIN LOGIN OAUTHBEARER XOAUTH2" in await reply(client)
+    # RFC 7628 §3.2.3: the error is a challenge, which the client answers before the failure.
+    assert await say(client, bad, "AQ==") == [
+        "334 " + b64('{"status":"invalid_token"}'),
+        "535 5.7.8 Authentication credentials invalid",
+    ]
+    assert await say(client, f"AUTH {mechanism} {b64('nonsense')}") == ["501 5.5.2 Invalid response: not terminated"]
+    assert await say(client, good, MAIL) == ["235 2.7.0 Authentication succeeded", "250 2.1.0 OK"]
