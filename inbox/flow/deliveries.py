@@ -12,14 +12,16 @@ from inbox.flow.destinations import IntoMailbox, IntoQuarantine, Relay
 from inbox.flow.shares import Disposition, TenantShare
 from inbox.flow.submission.permission import SendAs
 from inbox.flow.trace import received_field, trace
-from inbox.mail.content import Content, PrefixedContent
+from inbox.mail.content import Content
 from inbox.mail.release import release_time
 from inbox.plugin.api.context import Door, Recipient, Transaction
 from inbox.plugin.api.facts import DkimFact, DmarcFact, Facts, SpfFact
 from inbox.store.ports.ingest import AcceptedMessage, Copy
-from inbox.store.ports.queue import Body, Job, Notify, Ret
+from inbox.store.ports.queue import Body, Job, JobRecipient, Notify, Ret
 
 _NOTIFY: Final = frozenset(get_args(Notify))
+#: Recipients of one job: every server takes as many in one transaction (RFC 5321 §4.5.3.1.8).
+MOST_RECIPIENTS: Final = 100
 
 
 @dataclass(slots=True)
@@ -28,20 +30,24 @@ class _Version:
 
     content: Content
     copies: list[Copy] = field(default_factory=list)
-    jobs: list[Job] = field(default_factory=list)
+    relays: dict[str, list[JobRecipient]] = field(default_factory=dict)
     is_authors: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What all deliveries of one share are made of. ``relayed`` is the message as other servers get it."""
+    """What all deliveries of one share are made of."""
 
     tx: Transaction
     share: TenantShare
     now: float
     traced: bool
     shared: SendAs | None
-    relayed: Content
+
+    @property
+    def hides_client(self) -> bool:
+        """Whether Received omits the computer of the user who submits the message."""
+        return self.tx.session.door is Door.SUBMISSION and self.share.policy.server.submission.hide_client
 
 
 class Deliveries:
@@ -77,6 +83,7 @@ class Deliveries:
         now = self._clock.now()
         made: list[AcceptedMessage] = []
         for share in shares:
+            source = _Source(tx, share, now, traced, shared)
             results = _results(share.transaction.facts)
             made += [
                 AcceptedMessage(
@@ -88,10 +95,10 @@ class Deliveries:
                     now,
                     *results,
                     recognise=traced,
-                    jobs=tuple(version.jobs),
+                    jobs=tuple(self._jobs(source, version)),
                     event=shared.event if shared is not None and version.is_authors else None,
                 )
-                for version in self._versions(_Source(tx, share, now, traced, shared, self._relayed(tx, share, now)))
+                for version in self._versions(source)
             ]
         return tuple(made)
 
@@ -106,14 +113,17 @@ class Deliveries:
                         version.copies.append(delivery)
                         version.is_authors |= source.traced and not delivery.prepended
                     else:
-                        version.jobs.append(delivery)
+                        domain, recipient = delivery
+                        version.relays.setdefault(domain, []).append(recipient)
         return versions.values()
 
-    def _of(self, source: _Source, disposition: Disposition) -> Iterator[tuple[Content, Copy | Job]]:
+    def _of(
+        self, source: _Source, disposition: Disposition
+    ) -> Iterator[tuple[Content, Copy | tuple[str, JobRecipient]]]:
         recipient, share = disposition.recipient, source.share
         prepended = b""
         if source.traced:
-            hidden = _hides_client(source.tx, share)
+            hidden = source.hides_client
             prepended = trace(source.tx, recipient.address, self._server_name, source.now, hide_client=hidden)
         for destination in disposition.destinations:
             match destination:
@@ -127,50 +137,47 @@ class Deliveries:
                         Copy(mailbox_id, prepended=prepended, recipient=address, reason=reason, status="spam"),
                     )
                 case Relay():
-                    yield source.relayed, self._job(source, recipient, destination)
+                    yield share.content, (destination.address.domain, _job_recipient(recipient, destination))
 
-    def _relayed(self, tx: Transaction, share: TenantShare, now: float) -> Content:
-        """The message as other servers get it: with a Received field that names no recipient (RFC 5321 §7.2)."""
-        if not any(isinstance(one, Relay) for each in share.dispositions for one in each.destinations):
-            return share.content
-        received = received_field(
-            tx.session,
-            tx.id,
-            self._server_name,
-            now,
-            None,
-            smtputf8="SMTPUTF8" in tx.params,
-            hide_client=_hides_client(tx, share),
-        )
-        return PrefixedContent(received, share.content)
+    def _jobs(self, source: _Source, version: _Version) -> Iterator[Job]:
+        """One job for each domain of recipients, in turns of at most ``MOST_RECIPIENTS``."""
+        for domain, recipients in version.relays.items():
+            for part in range(0, len(recipients), MOST_RECIPIENTS):
+                yield self._job(source, domain, tuple(recipients[part : part + MOST_RECIPIENTS]))
 
-    def _job(self, source: _Source, recipient: Recipient, relay: Relay) -> Job:
+    def _job(self, source: _Source, domain: str, recipients: tuple[JobRecipient, ...]) -> Job:
         """``params`` were checked by the server (RFC 3461 §4, RFC 6152, RFC 6531)."""
         tx, now = source.tx, source.now
         params = tx.params
         identity = tx.session.identity
         release = release_time(params, tx.started_at)
+        smtputf8 = "SMTPUTF8" in params
         return Job(
             self._ids.new(),
             sender=str(tx.sender or ""),
-            recipient=str(relay.address),
-            domain=relay.address.domain,
+            recipients=recipients,
+            domain=domain,
             created_at=now,
             expires_at=max(now, release) + self._relay_seconds,
             not_before=release,
-            notify=cast("tuple[Notify, ...]", tuple(sorted(recipient.notify & _NOTIFY))),
             ret=cast("Ret | None", params.get("RET")),
             envid=params.get("ENVID"),
-            orcpt=recipient.orcpt,
             body=cast("Body", params.get("BODY", "7BIT").upper()),
-            smtputf8="SMTPUTF8" in params,
+            smtputf8=smtputf8,
             actor_account=None if identity is None else identity.account,
             shared_inbox=None if source.shared is None else source.shared.shared_inbox,
+            transaction=tx.id,
+            door=tx.session.door.value,
+            # RFC 5321 §7.2: it names no recipient, because one of them may be hidden from the others.
+            prepended=received_field(
+                tx.session, tx.id, self._server_name, now, None, smtputf8=smtputf8, hide_client=source.hides_client
+            ),
         )
 
 
-def _hides_client(tx: Transaction, share: TenantShare) -> bool:
-    return tx.session.door is Door.SUBMISSION and share.policy.server.submission.hide_client
+def _job_recipient(recipient: Recipient, relay: Relay) -> JobRecipient:
+    notify = cast("tuple[Notify, ...]", tuple(sorted(recipient.notify & _NOTIFY)))
+    return JobRecipient(str(relay.address), notify, recipient.orcpt)
 
 
 def _results(facts: Facts) -> tuple[str | None, str | None, str | None]:

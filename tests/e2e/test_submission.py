@@ -89,7 +89,10 @@ def queued(server: RunningServer) -> list[tuple[QueuedJob, bytes]]:
     async def read() -> list[tuple[QueuedJob, bytes]]:
         async with opened(load(server.env)) as installation:
             jobs = await installation.database.queue.jobs(None)
-            return [(job, b"".join((await installation.blobs.get(job.blob_path)).chunks())) for job in jobs]
+            return [
+                (job, job.job.prepended + b"".join((await installation.blobs.get(job.blob_path)).chunks()))
+                for job in jobs
+            ]
 
     return asyncio.run(read())
 

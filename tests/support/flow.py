@@ -149,7 +149,7 @@ class World:
 
     async def relayed(self, job: QueuedJob) -> bytes:
         """The message of a job."""
-        return b"".join((await self.installation.blobs.get(job.blob_path)).chunks())
+        return job.job.prepended + b"".join((await self.installation.blobs.get(job.blob_path)).chunks())
 
     async def tenant(self, name: str) -> str:
         found = await self.installation.database.tenants.by_name(name)

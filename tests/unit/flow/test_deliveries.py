@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from inbox.base.ids import RandomIds
-from inbox.flow.deliveries import Deliveries
+from inbox.flow.deliveries import MOST_RECIPIENTS, Deliveries
 from inbox.flow.destinations import AlreadyServed, Destination, Discarded, IntoMailbox, IntoQuarantine, Relay
 from inbox.flow.shares import TenantShare
 from inbox.mail.address import Address
@@ -16,6 +16,7 @@ from inbox.mail.reply import Reply
 from inbox.plugin.api.context import Door, Identity, Session, Transaction
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports.ingest import AcceptedMessage, Copy
+from inbox.store.ports.queue import JobRecipient
 from tests.unit.flow.test_shares import ANN, BOB, share, to
 
 TX = Transaction("t1", Session("s1", Door.SMTP, ip_address("192.0.2.7"), helo="mx.peer.test"), None)
@@ -32,27 +33,38 @@ def test_two_mailboxes_of_one_recipient_share_a_content() -> None:
     assert message.copies == (Copy("m1"), Copy("m2", int(Flag.SEEN), ("k",)))
 
 
-def test_a_relay_gets_the_parameters_of_its_recipient() -> None:
+def test_a_mailbox_and_a_relay_share_a_content() -> None:
     disposition = to(ANN, IntoMailbox(ANN, mailbox_id="m1"), Relay(Address.parse("x@Elsewhere.test")))
     disposition.recipient.notify = frozenset({"SUCCESS", "FAILURE"})
     disposition.recipient.orcpt = "rfc822;ann@acme.test"
     identity = Identity(BOB, "a7", "o1", "acme")
     params = {"RET": "HDRS", "ENVID": "e1", "BODY": "8BITMIME", "SMTPUTF8": ""}
     tx = Transaction("t1", replace(TX.session, identity=identity), Address.parse(BOB), params)
-    copied, relayed = messages(share(disposition), tx=tx)
-    assert (copied.copies, copied.jobs, relayed.copies) == ((Copy("m1"),), (), ())
-    (job,) = relayed.jobs
-    assert (job.sender, job.recipient, job.domain) == (BOB, "x@elsewhere.test", "elsewhere.test")
+    (message,) = messages(share(disposition), tx=tx)
+    assert message.copies == (Copy("m1"),)
+    (job,) = message.jobs
+    assert (job.sender, job.domain, job.transaction, job.door) == (BOB, "elsewhere.test", "t1", tx.session.door)
     assert job.expires_at - job.created_at == 3600
-    assert (job.notify, job.ret, job.envid, job.orcpt) == (("FAILURE", "SUCCESS"), "HDRS", "e1", "rfc822;ann@acme.test")
+    assert job.recipients == (JobRecipient("x@elsewhere.test", ("FAILURE", "SUCCESS"), "rfc822;ann@acme.test"),)
+    assert (job.ret, job.envid) == ("HDRS", "e1")
     assert (job.body, job.smtputf8, job.actor_account) == ("8BITMIME", True, "a7")
+
+
+def test_one_job_for_each_domain() -> None:
+    bob, eve, far = (Relay(Address.parse(each)) for each in ("bob@a.test", "eve@a.test", "bob@b.test"))
+    (message,) = messages(share(to(ANN, bob), to(BOB, far), to("eve@acme.test", eve)))
+    found = [(job.domain, [one.address for one in job.recipients]) for job in message.jobs]
+    assert found == [("a.test", ["bob@a.test", "eve@a.test"]), ("b.test", ["bob@b.test"])]
+    many = [to(f"u{n}@acme.test", Relay(Address.parse(f"u{n}@a.test"))) for n in range(MOST_RECIPIENTS + 1)]
+    (message,) = messages(share(*many))
+    assert [len(job.recipients) for job in message.jobs] == [MOST_RECIPIENTS, 1]
 
 
 def test_a_bounce_is_relayed_with_the_null_reverse_path() -> None:
     (message,) = messages(share(to(ANN, Relay(Address.parse("x@elsewhere.test")))))
     assert message.copies == ()
     (job,) = message.jobs
-    assert (job.sender, job.notify, job.ret, job.body, job.smtputf8) == ("", (), None, "7BIT", False)
+    assert (job.sender, job.recipients[0].notify, job.ret, job.body, job.smtputf8) == ("", (), None, "7BIT", False)
 
 
 def test_what_was_transformed_for_one_mailbox_is_a_version_of_its_own() -> None:
@@ -95,13 +107,13 @@ def test_what_is_relayed_has_a_received_field_that_names_no_recipient() -> None:
     """A hidden recipient must not be betrayed to the others by ``for``."""
     both = share(*(to(ANN, Relay(Address.parse(each))) for each in ("x@elsewhere.test", "y@far.test")))
     (message,) = messages(both)
-    octets = b"".join(message.content.chunks())
-    assert octets.startswith(
-        b"Received: from mx.peer.test ([192.0.2.7])\r\n\tby mx.test (inbox) with SMTP id t1;\r\n\t"
-    )
-    assert b"elsewhere" not in octets
-    assert b"far.test" not in octets
     assert len(message.jobs) == 2, "they share one content"
+    for job in message.jobs:
+        assert job.prepended.startswith(
+            b"Received: from mx.peer.test ([192.0.2.7])\r\n\tby mx.test (inbox) with SMTP id t1;\r\n\t"
+        )
+        assert b"elsewhere" not in job.prepended
+        assert b"far.test" not in job.prepended
 
 
 def test_a_job_is_not_due_before_its_release() -> None:
