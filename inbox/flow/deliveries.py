@@ -101,8 +101,8 @@ class Deliveries:
                         share.content,
                         Copy(mailbox_id, prepended=prepended, recipient=address, reason=reason, status="spam"),
                     )
-                case Relay():
-                    yield share.content, self._job(tx, recipient, destination, now)
+                case Relay(content=own):
+                    yield share.content if own is None else own, self._job(tx, recipient, destination, now)
 
     def _job(self, tx: Transaction, recipient: Recipient, relay: Relay, now: float) -> Job:
         """``params`` were checked by the server (RFC 3461 §4, RFC 6152, RFC 6531)."""
@@ -110,7 +110,7 @@ class Deliveries:
         identity = tx.session.identity
         return Job(
             self._ids.new(),
-            sender=str(tx.sender or ""),
+            sender=str(tx.sender or "") if relay.sender is None else relay.sender,
             recipient=str(relay.address),
             domain=relay.address.domain,
             created_at=now,

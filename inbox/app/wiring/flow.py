@@ -14,16 +14,20 @@ from inbox.dns.resolver import CachingResolver
 from inbox.flow.accept import Acceptance
 from inbox.flow.appending import MailboxAppending
 from inbox.flow.deliveries import Deliveries
+from inbox.flow.forwarding import Forwarding
 from inbox.flow.judge import Judge, Policies
 from inbox.flow.local_delivery import LocalDelivery
 from inbox.flow.mailbox_finder import MailboxFinder
+from inbox.flow.outbound.srs import Srs
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import DecisionWriter, Recorder
+from inbox.hosting.keys.sealing import ArcSealing
 from inbox.hosting.keys.signing import SigningKeyring
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.api.feedback import Feedback
 from inbox.plugin.api.services import Log, Rates, Services
+from inbox.plugin.api.signing import SigningKeys
 from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher
 from inbox.store.ports import Ingest
@@ -78,16 +82,31 @@ def make_flow(
     policies: Policies,
     dispatcher: Dispatcher,
     effects: Effects,
+    *,
+    keys: SigningKeys,
+    srs_key: bytes,
 ) -> Flow:
-    """Constructs the flow under ``policies``; ``dispatcher`` calls their plugins."""
+    """Constructs the flow under ``policies``; ``dispatcher`` calls their plugins. ``keys`` seal forwarded mail, and
+    ``srs_key`` is that of its rewritten senders."""
     server_name = installation.config.server.hostname
     clock, ids, log = installation.clock, installation.ids, effects.log
     judge = Judge(policies, dispatcher)
     recorder = Recorder(judge, effects.decisions, clock, ids, log)
-    recipients = Recipients(judge, directory, log, server_name)
+    srs = Srs(srs_key, clock.now)
+    recipients = Recipients(judge, directory, log, server_name, srs=srs)
     local = LocalDelivery(judge, effects.mailboxes, log)
     deliveries = Deliveries(clock, ids, server_name, installation.config.outbound.ttl_secs)
-    acceptance = Acceptance(judge, recipients, local, effects.mailboxes, deliveries, effects.ingest, recorder, log)
+    forwarding = Forwarding(
+        srs,
+        ArcSealing(keys, installation.executors, clock),
+        directory,
+        server_name,
+        clock,
+        log,
+    )
+    acceptance = Acceptance(
+        judge, recipients, local, effects.mailboxes, deliveries, effects.ingest, recorder, log, forwarding
+    )
     return Flow(
         judge,
         acceptance,
