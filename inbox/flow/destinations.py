@@ -49,14 +49,14 @@ class Relay(msgspec.Struct, frozen=True):
     """Delivery to another server through the queue.
 
     ``forwarded``: the recipient's address leads there, or a plugin redirected the message. Then ``sender`` is the
-    envelope sender of this copy, and ``content`` its message (``inbox.flow.forwarding``). None: those of the
-    transaction.
+    envelope sender of this copy (None: that of the transaction), and ``prepended`` are the header fields that only it
+    has in front (``inbox.flow.forwarding``).
     """
 
     address: Address
     forwarded: bool = False
     sender: str | None = None
-    content: Content | None = None
+    prepended: bytes = b""
 
 
 class Discarded(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ from inbox.flow.shares import Disposition, TenantShare, refused
 from inbox.flow.trace import delivered_to, received_field
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address, AddressError
-from inbox.mail.content import Content, PrefixedContent
+from inbox.mail.content import Content
 from inbox.mail.headers import Headers, header_block
 from inbox.mail.reply import Reply
 from inbox.plugin.api.facts import Facts
@@ -66,7 +66,7 @@ class Forwarding:
         self._log = log
 
     async def prepare(self, share: TenantShare) -> TenantShare:
-        """The share with sender and content of each forwarded copy; one that cannot be prepared is deferred."""
+        """The share with sender and header fields of each forwarded copy; one that cannot be prepared is deferred."""
         if not any(_is_forwarded(one) for each in share.dispositions for one in each.destinations):
             return share
         try:
@@ -102,7 +102,7 @@ class Forwarding:
                 )
             # A mailbox of the same alias still gets its copy.
             return replace(disposition, destinations=kept, refusal=None if kept else LOOPING)
-        content: Content | None = None
+        prepended = b""
         destinations: list[Destination] = []
         for one in disposition.destinations:
             if not (isinstance(one, Relay) and one.forwarded):
@@ -111,8 +111,8 @@ class Forwarding:
                 destinations.append(AlreadyServed(one.address.key, served[one.address.key]))
             else:
                 served[one.address.key] = str(recipient)
-                content = content or PrefixedContent(self._trace(share, recipient) + arc, share.content)
-                destinations.append(replace(one, sender=sender, content=content))
+                prepended = prepended or self._trace(share, recipient) + arc
+                destinations.append(replace(one, sender=sender, prepended=prepended))
         return replace(disposition, destinations=tuple(destinations))
 
     async def _sender(self, share: TenantShare) -> str:

@@ -13,12 +13,13 @@ from inbox.store.ports.decisions import DecisionFilter
 from inbox.store.ports.hosting import Holdings, InUse, Scope
 from inbox.store.ports.ingest import Indexed
 from inbox.store.ports.plugin_state import Changes, Put
-from inbox.store.ports.queue import Delivered, Job
+from inbox.store.ports.queue import Job, JobRecipient
 from inbox.store.removal import Removal
 from inbox.store.renaming import rename_account, rename_domain
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.surreal.database import SurrealDatabase
 from inbox.store.surreal.values import LAST, Keys
+from tests.support.jobs import deliver
 from tests.support.memory_store import MemoryBlobs
 from tests.support.store import IDS, Home, decision, email, indexed
 
@@ -61,10 +62,13 @@ async def furnish(home: Home) -> list[str]:
     await db.decisions.add([decision(tenant)])
     quarantine = await db.mailboxes.create(tenant, None, "Quarantine")
     placed = await home.fill(3) + await home.fill(2, quarantine.id)
-    jobs = [Job(IDS.new(), home.account.address, f"{n}@example.org", "example.org", 1.0, 9e9) for n in range(3)]
+    jobs = [
+        Job(IDS.new(), home.account.address, (JobRecipient(f"{n}@example.org"),), "example.org", 1.0, 9e9)
+        for n in range(3)
+    ]
     await db.queue.enqueue(tenant, placed[1].email, jobs)
     (done, _) = [one for one in await db.queue.lease("w", 9, 60.0) if one.tenant == tenant][:2]
-    await db.queue.finish(done, Delivered("250 OK"))
+    assert await deliver(db.queue, done)
     entries = (Put("a", b"x"), Put("b", b"x", 9e9))
     await db.plugin_state.apply(Changes(tenant, "greylist", "seen", entries, 0.0))
     return sorted(f"msg/{tenant}/m/{one.email}.eml" for one in placed)

@@ -13,7 +13,7 @@ import msgspec
 
 from inbox.store.ports.decisions import DecisionRecord
 from inbox.store.ports.messages import EmailRecord, Placed
-from inbox.store.ports.queue import Job
+from inbox.store.ports.queue import Job, Lease
 from inbox.store.ports.shared import SharedEvent
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class AcceptedMessage(msgspec.Struct, frozen=True, array_like=True):
         internal_date: seconds since the epoch; what IMAP shows as INTERNALDATE.
         created_at: seconds since the epoch.
         jobs: deliveries to other hosts. They are queued even if the database already has the message.
+        lease: the lease with which its jobs are stored, if this process delivers them at once.
         spf, dkim, dmarc: results that are stored with the message; None if nothing was checked.
         recognise: whether an existing copy may be recognised as the result of an earlier attempt of the same
             transaction. This applies only to a message that has a Message-ID.
@@ -74,6 +75,7 @@ class AcceptedMessage(msgspec.Struct, frozen=True, array_like=True):
     dmarc: str | None = None
     recognise: bool = True
     jobs: tuple[Job, ...] = ()
+    lease: Lease | None = None
     event: SharedEvent | None = None
 
     @property
@@ -131,6 +133,7 @@ class IndexedMessage:
     copies: tuple[Copy, ...]
     recognise: bool = True
     jobs: tuple[Job, ...] = ()
+    lease: Lease | None = None
     event: SharedEvent | None = None
 
 

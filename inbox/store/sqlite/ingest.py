@@ -79,7 +79,7 @@ def _write(db: sqlite3.Connection, message: IndexedMessage) -> list[Placed]:
         rows.email_to_row(email),
     )
     if added.rowcount:
-        add_jobs(db, email.tenant, email.id, message.jobs)
+        add_jobs(db, email.tenant, email.id, message.jobs, message.lease)
         if message.event is not None:
             add_event(db, email.tenant, email.id, message.event)
         return [_place(db, email.tenant, email.id, email.size, copy, email.internal_date) for copy in message.copies]
@@ -90,7 +90,7 @@ def _write(db: sqlite3.Connection, message: IndexedMessage) -> list[Placed]:
     if email.id != email_id:
         # The new blob will never be referenced: the sweeper must not treat it as evidence of a wrong database.
         db.execute("INSERT OR IGNORE INTO released_blob (blob_path, at) VALUES (?, unixepoch())", (email.blob_path,))
-    add_jobs(db, email.tenant, email_id, message.jobs)
+    add_jobs(db, email.tenant, email_id, message.jobs, message.lease)
     if message.event is not None:
         add_event(db, email.tenant, email_id, message.event)
     # All copies are compared before any is written: one of two copies for the same account must not be recognised as

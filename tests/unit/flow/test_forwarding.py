@@ -47,14 +47,11 @@ async def sender_of(here: World) -> str:
 
 
 async def text_of(here: World) -> bytes:
-    """The message of the only job."""
+    """The message of the only job, as it leaves."""
     (queued,) = await jobs(here)
-    database = here.installation.database
-    keys = [key async for key, _ in here.installation.blobs.keys("msg/")]
-    del database, queued
-    (key,) = [one for one in keys if "/queue/" in one]
+    (key,) = [one async for one, _ in here.installation.blobs.keys("msg/") if one.endswith(f"/{queued.email}.eml")]
     content = await here.installation.blobs.get(key)
-    return content.read(0, content.size)
+    return queued.job.prepended + content.read(0, content.size)
 
 
 async def srs(here: World) -> Srs:
