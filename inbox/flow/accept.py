@@ -20,6 +20,7 @@ from inbox.flow.destinations import SENT, IntoMailbox
 from inbox.flow.door_rules import DoorRules
 from inbox.flow.edits import holds_nul
 from inbox.flow.envelope import Envelope
+from inbox.flow.forwarding import Forwarding
 from inbox.flow.judge import Judge
 from inbox.flow.local_delivery import LocalDelivery
 from inbox.flow.mailbox_finder import MailboxFinder
@@ -120,6 +121,7 @@ class Acceptance:
         ingest: Ingest,
         recorder: Recorder,
         log: Log,
+        forwarding: Forwarding,
     ) -> None:
         self._judge = judge
         self._recipients = recipients
@@ -129,6 +131,7 @@ class Acceptance:
         self._ingest = ingest
         self._recorder = recorder
         self._log = log
+        self._forwarding = forwarding
 
     async def accept(self, incoming: Incoming) -> Answered:
         """Judges the message for each tenant, finds each recipient's destinations, stores it, or refuses it.
@@ -148,7 +151,7 @@ class Acceptance:
         shares = await _each(shares, lambda share: self._judged(share, rules, memo, author))
         if nul:  # hooks see the message as received, because signatures cover that
             shares = [replace(share, content=NulFree(content)) for share in shares]
-        shares = await _each(shares, lambda share: self._local.prepare(share, rules))
+        shares = await _each(shares, lambda share: self._prepared(share, rules))
         if len(shares) > 1:
             shares = served_once(shares)
 
@@ -179,6 +182,9 @@ class Acceptance:
         if judgement.action.junk:
             share = into_junk(share)
         return after_verdict(share, verdict)
+
+    async def _prepared(self, share: TenantShare, rules: DoorRules) -> TenantShare:
+        return await self._forwarding.prepare(await self._local.prepare(share, rules))
 
     async def _quarantined(self, shares: Sequence[TenantShare]) -> list[TenantShare]:
         """Quarantines the copies of those who refuse: another recipient accepts, so the reply is positive.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, cast, get_args
+from typing import Final, NamedTuple, cast, get_args
 
 from inbox.base.clock import Clock
 from inbox.base.ids import Ids
@@ -14,7 +14,7 @@ from inbox.flow.submission.permission import SendAs
 from inbox.flow.trace import received_field, trace
 from inbox.mail.content import Content
 from inbox.mail.release import release_time
-from inbox.plugin.api.context import Door, Recipient, Transaction
+from inbox.plugin.api.context import Recipient, Transaction
 from inbox.plugin.api.facts import DkimFact, DmarcFact, Facts, SpfFact
 from inbox.store.ports.ingest import AcceptedMessage, Copy
 from inbox.store.ports.queue import Body, Job, JobRecipient, Notify, Ret
@@ -24,13 +24,21 @@ _NOTIFY: Final = frozenset(get_args(Notify))
 MOST_RECIPIENTS: Final = 100
 
 
+class _Way(NamedTuple):
+    """What recipients of one job have in common: the domain, the sender, and the header fields in front."""
+
+    domain: str
+    sender: str
+    prepended: bytes
+
+
 @dataclass(slots=True)
 class _Version:
     """One content of a tenant, and the deliveries that share it."""
 
     content: Content
     copies: list[Copy] = field(default_factory=list)
-    relays: dict[str, list[JobRecipient]] = field(default_factory=dict)
+    relays: dict[_Way, list[JobRecipient]] = field(default_factory=dict)
     is_authors: bool = False
 
 
@@ -43,11 +51,6 @@ class _Source:
     now: float
     traced: bool
     shared: SendAs | None
-
-    @property
-    def hides_client(self) -> bool:
-        """Whether Received omits the computer of the user who submits the message."""
-        return self.tx.session.door is Door.SUBMISSION and self.share.policy.server.submission.hide_client
 
 
 class Deliveries:
@@ -113,17 +116,17 @@ class Deliveries:
                         version.copies.append(delivery)
                         version.is_authors |= source.traced and not delivery.prepended
                     else:
-                        domain, recipient = delivery
-                        version.relays.setdefault(domain, []).append(recipient)
+                        way, recipient = delivery
+                        version.relays.setdefault(way, []).append(recipient)
         return versions.values()
 
     def _of(
         self, source: _Source, disposition: Disposition
-    ) -> Iterator[tuple[Content, Copy | tuple[str, JobRecipient]]]:
+    ) -> Iterator[tuple[Content, Copy | tuple[_Way, JobRecipient]]]:
         recipient, share = disposition.recipient, source.share
         prepended = b""
         if source.traced:
-            hidden = source.hides_client
+            hidden = source.share.hides_client
             prepended = trace(source.tx, recipient.address, self._server_name, source.now, hide_client=hidden)
         for destination in disposition.destinations:
             match destination:
@@ -137,15 +140,17 @@ class Deliveries:
                         Copy(mailbox_id, prepended=prepended, recipient=address, reason=reason, status="spam"),
                     )
                 case Relay():
-                    yield share.content, (destination.address.domain, _job_recipient(recipient, destination))
+                    sender = str(source.tx.sender or "") if destination.sender is None else destination.sender
+                    way = _Way(destination.address.domain, sender, destination.prepended)
+                    yield share.content, (way, _job_recipient(recipient, destination))
 
     def _jobs(self, source: _Source, version: _Version) -> Iterator[Job]:
         """One job for each domain of recipients, in turns of at most ``MOST_RECIPIENTS``."""
-        for domain, recipients in version.relays.items():
+        for way, recipients in version.relays.items():
             for part in range(0, len(recipients), MOST_RECIPIENTS):
-                yield self._job(source, domain, tuple(recipients[part : part + MOST_RECIPIENTS]))
+                yield self._job(source, way, tuple(recipients[part : part + MOST_RECIPIENTS]))
 
-    def _job(self, source: _Source, domain: str, recipients: tuple[JobRecipient, ...]) -> Job:
+    def _job(self, source: _Source, way: _Way, recipients: tuple[JobRecipient, ...]) -> Job:
         """``params`` were checked by the server (RFC 3461 §4, RFC 6152, RFC 6531)."""
         tx, now = source.tx, source.now
         params = tx.params
@@ -154,9 +159,9 @@ class Deliveries:
         smtputf8 = "SMTPUTF8" in params
         return Job(
             self._ids.new(),
-            sender=str(tx.sender or ""),
+            sender=way.sender,
             recipients=recipients,
-            domain=domain,
+            domain=way.domain,
             created_at=now,
             expires_at=max(now, release) + self._relay_seconds,
             not_before=release,
@@ -169,8 +174,15 @@ class Deliveries:
             transaction=tx.id,
             door=tx.session.door.value,
             # RFC 5321 §7.2: it names no recipient, because one of them may be hidden from the others.
-            prepended=received_field(
-                tx.session, tx.id, self._server_name, now, None, smtputf8=smtputf8, hide_client=source.hides_client
+            prepended=way.prepended
+            or received_field(
+                tx.session,
+                tx.id,
+                self._server_name,
+                now,
+                None,
+                smtputf8=smtputf8,
+                hide_client=source.share.hides_client,
             ),
         )
 

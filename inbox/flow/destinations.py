@@ -50,9 +50,17 @@ class IntoQuarantine(msgspec.Struct, frozen=True):
 
 
 class Relay(msgspec.Struct, frozen=True):
-    """Delivery to another server through the queue."""
+    """Delivery to another server through the queue.
+
+    ``forwarded``: the recipient's address leads there, or a plugin redirected the message. Then ``sender`` is the
+    envelope sender of this copy (None: that of the transaction), and ``prepended`` are the header fields that only it
+    has in front (``inbox.flow.forwarding``).
+    """
 
     address: Address
+    forwarded: bool = False
+    sender: str | None = None
+    prepended: bytes = b""
 
 
 class Discarded(msgspec.Struct, frozen=True):
@@ -70,6 +78,11 @@ class AlreadyServed(msgspec.Struct, frozen=True):
 
 Destination = IntoMailbox | IntoQuarantine | Relay | Discarded | AlreadyServed
 Destinations = tuple[Destination, ...]
+
+
+def forwarded_to(addresses: Iterable[str]) -> Destinations:
+    """A copy for each address at another server."""
+    return tuple([Relay(Address.parse(address), forwarded=True) for address in addresses])
 
 
 def mailboxes_of(accounts: Iterable[str]) -> Destinations:

@@ -26,7 +26,7 @@ from inbox.flow.replies import outcome_of, refusal_of
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain, Tenant
-from inbox.plugin.api.context import Recipient, Session, Transaction
+from inbox.plugin.api.context import Door, Recipient, Session, Transaction
 from inbox.plugin.api.facts import Facts
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy
@@ -84,6 +84,11 @@ class TenantShare(msgspec.Struct, frozen=True):
     def tenant_name(self) -> str:
         """The tenant's name."""
         return self.domain.tenant.name
+
+    @property
+    def hides_client(self) -> bool:
+        """Whether Received omits the computer of the user who submits the message."""
+        return self.transaction.session.door is Door.SUBMISSION and self.policy.server.submission.hide_client
 
 
 def split(envelope: Envelope, content: Content) -> list[TenantShare]:

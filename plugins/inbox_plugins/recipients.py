@@ -115,6 +115,8 @@ class Recipients(Plugin):
             return Defer(452, "4.5.3", "Too many recipients, send the rest in another message")
         if not recipient.tenant:
             return None  # Not a hosted domain: relaying is not decided here.
+        if recipient.facts.get(Resolved) is not None:
+            return None  # The server knows where it goes: a bounce of a message that it forwarded.
         address = recipient.effective
         found = await self._directory.resolve(recipient.tenant, address.key)
         if found.accounts or (found.forwards and self.settings.forward_outside):

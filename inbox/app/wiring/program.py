@@ -110,7 +110,15 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     instances = Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
     live.instances = instances
     passwords = Passwords(clock)
-    flow = make_flow(installation, directory, live, Dispatcher(instances, guard, clock, effects.plugin_log), effects)
+    flow = make_flow(
+        installation,
+        directory,
+        live,
+        Dispatcher(instances, guard, clock, effects.plugin_log),
+        effects,
+        keys=services.signing_keys,
+        srs_key=await database.installation.secret("srs"),
+    )
     login = PasswordLogin(
         database.accounts,
         directory,
