@@ -32,6 +32,7 @@ from inbox.cli import (
     policy,
     quarantine,
     serve,
+    shared,
     storage,
     tenants,
 )
@@ -105,6 +106,7 @@ for group in (
     domains.app,
     accounts.app,
     accounts.aliases,
+    shared.app,
     mailboxes.app,
 ):
     app.add_typer(group)

@@ -22,6 +22,7 @@ from inbox.flow.mailbox_finder import StoredMailboxFinder
 from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.ports import Appending
+from inbox.flow.submission.submission import Submission
 from inbox.hosting.keys.rotation import Rotation
 from inbox.hosting.reports.feedback import FeedbackLedger
 from inbox.identity.directory import AddressDirectory
@@ -47,6 +48,7 @@ class Parts:
     directory: AddressDirectory
     acceptance: Acceptance
     pipeline: Pipeline
+    submission: Submission
     login: PasswordLogin
     appending: Appending
     names: MailboxNames
@@ -108,9 +110,26 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     instances = Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
     live.instances = instances
     passwords = Passwords(clock)
-    flow = make_flow(installation, directory, live, Dispatcher(instances, guard, clock, effects.plugin_log), effects)
+    flow = make_flow(
+        installation,
+        directory,
+        live,
+        Dispatcher(instances, guard, clock, effects.plugin_log),
+        effects,
+        keys=services.signing_keys,
+        srs_key=await database.installation.secret("srs"),
+    )
     login = PasswordLogin(
-        database.accounts, directory, database.rates, passwords, AuthHooks(flow.judge), clock, log, asyncio.sleep
+        database.accounts,
+        directory,
+        database.rates,
+        passwords,
+        AuthHooks(flow.judge),
+        clock,
+        log,
+        asyncio.sleep,
+        credentials=database.credentials,
+        secret=await database.installation.secret("scram"),
     )
     names, messages = make_mailboxes(installation, flow.appending)
     rotation = Rotation(
@@ -124,6 +143,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
             directory=directory,
             acceptance=flow.acceptance,
             pipeline=flow.pipeline,
+            submission=flow.submission,
             login=login,
             appending=flow.appending,
             names=names,
