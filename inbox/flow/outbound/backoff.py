@@ -32,7 +32,7 @@ class Backoff:
         [30, 60, 120, 3600]
         """
         # Beyond 2^32 the cap applies in any case, and a float would overflow.
-        return min(self.cap, self.base * 2 ** min(max(attempt, 1) - 1, 32))
+        return min(self.cap, self.base * 2.0 ** min(max(attempt, 1) - 1, 32))
 
     def delay(self, attempt: int) -> float:
         """Seconds after attempt number ``attempt``, with jitter."""

@@ -206,8 +206,20 @@ class PluginTest:
     async def deliver(self, eml: bytes = b"Subject: test\r\n\r\ntest\r\n", **more: Any) -> TestOutcome:
         return await self.run(Stage.DELIVER, delivery=self.delivery(eml=eml, **more))
 
-    async def bounce(self, code: int = 550, enhanced: str = "5.1.1", text: str = "", **more: Any) -> TestOutcome:
-        return await self.run(Stage.BOUNCE, failure=Failure(self.delivery(**more), code, enhanced, text))
+    async def bounce(
+        self,
+        code: int = 550,
+        enhanced: str = "5.1.1",
+        text: str = "",
+        *,
+        host: str = "mx.elsewhere.test",
+        stage: str = "rcpt",
+        attempt: int = 1,
+        **more: Any,
+    ) -> TestOutcome:
+        delivery = self.delivery(**{"kind": "remote", **more})
+        failure = Failure(delivery, code, enhanced, text, delivery.recipient, host=host, stage=stage, attempt=attempt)
+        return await self.run(Stage.BOUNCE, failure=failure)
 
     async def run(self, stage: Stage, memo: Memo | None = None, **given: Any) -> TestOutcome:
         """Runs a stage with your own arguments (see ``session``, ``transaction``, ``delivery``)."""
@@ -258,10 +270,15 @@ class PluginTest:
         )
 
     def delivery(self, *, kind: str = "local", **more: Any) -> Delivery:
-        """One recipient's copy; ``more`` as for ``transaction``."""
+        """One recipient's copy, or (``kind="remote"``) the first attempt of a job; ``more`` as for ``transaction``."""
         tx = self.transaction(**more)
         recipient = tx.recipients[0]
-        return Delivery(tx, recipient, kind, recipient.address.key, facts=Facts(tx.facts))
+        if kind == "local":
+            return Delivery(tx, recipient, kind, recipient.address.key, facts=Facts(tx.facts))
+        domain = recipient.address.domain
+        return Delivery(
+            tx, recipient, kind, facts=Facts(tx.facts), attempt=1, job="job", domain=domain, mx=(f"mx.{domain}",)
+        )
 
     def _recipient(self, address: str) -> Recipient:
         return Recipient(Address.parse(address), self.tenant, self.tenant)
