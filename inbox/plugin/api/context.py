@@ -129,6 +129,7 @@ class Delivery:
     Of an outbound attempt: ``recipient`` is the first of ``transaction.recipients``, all of which are at ``domain``
     (canonical); ``job`` is the id of the job in the queue, ``attempt`` the number of this attempt (1 is the first), and
     ``mx`` has the names of the hosts that would be tried, the most preferred first; it is empty for a smarthost.
+    ``signed``: the fields that an earlier attempt added are kept, and AddHeader has no effect.
     """
 
     transaction: Transaction
@@ -141,6 +142,7 @@ class Delivery:
     job: str = ""
     domain: str = ""
     mx: tuple[str, ...] = ()
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
