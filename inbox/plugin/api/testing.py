@@ -116,6 +116,7 @@ class PluginTest:
         settings: as under its name in a policy; ``mode``, ``on_error`` and ``timeout`` too.
         thresholds: as in a policy.
         groups: as in a policy.
+        outbound: as in a policy.
         facts: the facts that other plugins would have given before.
         environment: values of environment variables that its settings may take as defaults.
         tenant: id and name of the recipients' tenant.
@@ -135,6 +136,7 @@ class PluginTest:
         *,
         thresholds: Mapping[str, float] | None = None,
         groups: Mapping[str, Any] | None = None,
+        outbound: Mapping[str, Any] | None = None,
         facts: Sequence[object] = (),
         environment: Mapping[str, Any] | None = None,
         tenant: str = "demo",
@@ -168,6 +170,7 @@ class PluginTest:
             "plugins": {_GIVER: {}, self.loaded.name: dict(settings or {})},
             "thresholds": dict(thresholds or {}),
             "groups": dict(groups or {}),
+            "outbound": dict(outbound or {}),
         }
         catalogue = _WithGiven(self.loaded, self._facts)
         # JSON is YAML: the settings take the same path as from a file.
