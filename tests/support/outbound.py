@@ -14,7 +14,7 @@ from inbox.flow.outbound.breaker import Circuits
 from inbox.flow.outbound.conclusion import Conclusion
 from inbox.flow.outbound.delivery import JobDelivery, Pace
 from inbox.flow.outbound.gatherer import Gatherer
-from inbox.flow.outbound.lines import Lines
+from inbox.flow.outbound.lines import Lines, Places
 from inbox.flow.outbound.ports import (
     Attempted,
     Finished,
@@ -28,7 +28,7 @@ from inbox.flow.outbound.ports import (
     Way,
 )
 from inbox.flow.outbound.senders import Senders
-from inbox.flow.outbound.worker import QueueWorker, WorkerSettings
+from inbox.flow.outbound.worker import MOST_HELD, QueueWorker, WorkerSettings
 from inbox.mail.content import Content, MemoryContent
 from inbox.mail.tenancy import Account, HostedDomain, Tenant
 from inbox.plugin import Delivery, Plugin, hookimpl
@@ -312,6 +312,7 @@ class OutboundWorld:
         self.bounces, self.suppressions = FakeBounces(), FakeSuppressions()
         judge = Judge(_Held(self.test.policies), self.test.dispatcher)
         self.backoff = Backoff(30, 3600, lambda: 0.5)
+        places = Places(MOST_HELD)
         self.delivery = JobDelivery(
             judge,
             Senders(FakeDirectory(), judge),
@@ -320,7 +321,7 @@ class OutboundWorld:
             self.attempts,
             Conclusion(judge, self.bounces, self.suppressions, self.clock, self.log),
             Gatherer(self.queue.sending, 1000),
-            Pace(Lines(self.clock, 200), Circuits(600), self.backoff, max_attempts),
+            Pace(Lines(self.clock, places), Circuits(600), self.backoff, max_attempts),
             self.clock,
             self.log,
             "mx.demo.test",
@@ -329,6 +330,7 @@ class OutboundWorld:
             self.queue,
             self.delivery,
             Gatherer(self.queue.finish, 1000),
+            places,
             WorkerSettings(poll=0.01),
             self.clock,
             self.log,

@@ -1,7 +1,8 @@
 """Lines of jobs that wait for a connection to their set of MX hosts, in this process.
 
-A job that finds all connections in use waits in its set's line, in which tenants and classes take turns. A line is
-short: further jobs go back to the queue for a moment, so that jobs for one busy set do not fill the worker.
+A job that finds all connections in use waits in its set's line, in which tenants and classes take turns. A line may
+take half of the places that the worker has left; further jobs go back to the queue for a moment. So the lines for
+several busy or dead sets together never fill the worker, and there is room for jobs of other sets.
 """
 
 from __future__ import annotations
@@ -39,16 +40,24 @@ class _Line:
         return None
 
 
+@dataclass(slots=True)
+class Places:
+    """The places of a worker: the jobs that it may hold at one time, and how many it holds."""
+
+    most: int
+    taken: int = 0
+
+    @property
+    def free(self) -> int:
+        return self.most - self.taken
+
+
 class Lines:
-    """Connections by set of MX hosts, and the lines for them.
+    """Connections by set of MX hosts, and the lines for them."""
 
-    Args:
-        longest: the maximum number of jobs in one line.
-    """
-
-    def __init__(self, clock: Clock, longest: int) -> None:
+    def __init__(self, clock: Clock, places: Places) -> None:
         self._clock = clock
-        self._longest = longest
+        self._places = places
         self._capacity = Capacity()
         self._lines: dict[str, _Line] = {}
 
@@ -61,7 +70,7 @@ class Lines:
             if wait == 0.0 or self._capacity.free(key, limits):
                 return wait
             line = self._lines[key] = _Line()
-        if line.length >= self._longest:
+        if 2 * line.length >= self._places.free:
             return BUSY_SECONDS
         place: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         line.append(turn, place)

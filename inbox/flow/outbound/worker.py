@@ -16,14 +16,16 @@ from inbox.base.clock import Clock
 from inbox.base.errors import StoreError, StoreUnavailable
 from inbox.flow.outbound.delivery import Held, JobDelivery
 from inbox.flow.outbound.gatherer import Gatherer
+from inbox.flow.outbound.lines import Places
 from inbox.flow.outbound.ports import Finished, Queue, QueuedJob
 from inbox.flow.outbound.results import pending
 from inbox.plugin.api.services import Log
+from inbox.store.ports.queue import MOST_JOBS
 
 #: Jobs that one worker holds at one time.
-MOST_HELD: Final = 400
-#: The part of them that may wait for one set of MX hosts.
-LONGEST_LINE: Final = 200
+MOST_HELD: Final = 1000
+#: With fewer jobs than this, it claims at once as many as the settings allow.
+FEW_HELD: Final = 150
 #: Seconds until an outcome is written again that the database did not take.
 RETRY_SECONDS: Final = 1.0
 
@@ -50,6 +52,7 @@ class QueueWorker:
         queue: Queue,
         delivery: JobDelivery,
         finishing: Gatherer[Finished],
+        places: Places,
         settings: WorkerSettings,
         clock: Clock,
         log: Log,
@@ -58,6 +61,7 @@ class QueueWorker:
         self._queue = queue
         self._delivery = delivery
         self._finishing = finishing
+        self._places = places
         self._settings = settings
         self._clock = clock
         self._log = log
@@ -66,7 +70,9 @@ class QueueWorker:
         self._wakes = asyncio.Event()
         self._stopping = False
         self._reachable = True
-        #: Jobs that came back without an attempt since the last claim: the queue has little else that can go now.
+        #: The jobs of the last claim, and those that ended since: attempted, or put off without an attempt.
+        self._claimed = 0
+        self._attempted = 0
         self._put_off = 0
 
     def __len__(self) -> int:
@@ -103,18 +109,33 @@ class QueueWorker:
 
     async def _step(self) -> None:
         self._wakes.clear()
-        free = min(MOST_HELD - len(self._held), self._settings.batch)
-        put_off, self._put_off = self._put_off, 0
-        leased = await self._lease(free) if free > 0 else []
+        limit = self._limit()
+        leased = await self._lease(limit) if limit > 0 else []
+        self._claimed, self._attempted, self._put_off = len(leased), 0, 0
         for queued in leased:
             self.take(queued)
-        # A claim that brought little but jobs which cannot go now must not be repeated at once.
-        if not leased or self._stopping or 2 * put_off > len(leased) or len(self._held) >= MOST_HELD:
+        await asyncio.sleep(0)
+        if not self._may_claim() and not self._stopping:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.poll):
                     await self._wakes.wait()
-        else:
-            await asyncio.sleep(0)
+
+    def _limit(self) -> int:
+        """The jobs to claim: as many as were attempted since the last claim. If others had to be put off, twice as
+        many: tenants and domains take turns in a claim, so those who cannot go now take a share of it."""
+        most = min(self._settings.batch, MOST_JOBS, max(1, self._places.free // 4), self._places.free)
+        if len(self._held) <= FEW_HELD:
+            return most
+        return min(most, 10 + 2 * self._attempted if self._put_off else max(10, self._attempted))
+
+    def _may_claim(self) -> bool:
+        """Whether to claim before the next poll. A claim that brought nothing, or only jobs that cannot go now, is not
+        repeated at once."""
+        if self._claimed == 0 or self._places.free <= 0:
+            return False
+        if len(self._held) <= FEW_HELD:
+            return self._attempted > 0 or self._put_off == 0
+        return self._attempted > 0 and 2 * (self._attempted + self._put_off) >= self._claimed
 
     async def _lease(self, limit: int) -> list[QueuedJob]:
         try:
@@ -137,14 +158,15 @@ class QueueWorker:
         held = Held(queued)
         task = asyncio.create_task(self._work(held))
         self._held[task] = held
+        self._places.taken += 1
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        was_full = len(self._held) >= MOST_HELD
         held = self._held.pop(task)
+        self._places.taken -= 1
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.error("outbound_job_failed", job=held.queued.job.id, exc_info=error)
-        if was_full:
+        if self._may_claim():
             self.wake()
 
     # --- one job ---
@@ -159,8 +181,10 @@ class QueueWorker:
         if finished is None:
             self._log.warning("outbound_lease_lost", job=held.queued.job.id)
             return
-        if not finished.counts and finished.attempt is None:
+        if finished.attempt is None and pending(finished.states):
             self._put_off += 1
+        else:
+            self._attempted += 1
         if await self._finish(finished):
             self._tell(finished)
         else:
