@@ -16,6 +16,10 @@ plain_logs()
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     """Fails a test that is skipped because a program is missing, where all programs must be there (``.ci/run``)."""
     report = yield
-    if report.skipped and os.environ.get("TESTS_NEED_ALL_PROGRAMS") == "1" and "is not installed" in str(report.longrepr):
+    if (
+        report.skipped
+        and os.environ.get("TESTS_NEED_ALL_PROGRAMS") == "1"
+        and "is not installed" in str(report.longrepr)
+    ):
         report.outcome = "failed"
     return report

@@ -108,7 +108,7 @@ def _imap(ground: Ground) -> Listener:
         ground.parts.names,
         ground.parts.messages,
         ground.parts.login,
-        installation.database.hosting.shut_out,
+        installation.database.hosting.without_access,
         ground.log("imap"),
         clock=installation.clock,
         ids=installation.ids,

@@ -161,7 +161,7 @@ async def rm_alias(
         change.ask(yes, f"ends the delivery of its mail to {', '.join(meant)}")
         removed = 0
         if whole:
-            while count := await db.hosting.unlead(tenant.id, key):
+            while count := await db.hosting.remove_aliases_to(tenant.id, key):
                 removed += count
         gone = await db.hosting.remove_alias(tenant.id, key, only)
     change.receipt("removed", as_json, targets=[alias.target for alias in gone], other_aliases=removed)

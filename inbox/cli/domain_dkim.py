@@ -80,8 +80,7 @@ class _Keys:
         """With a new resolver, which has no cached negative answer."""
         import random
 
-        from inbox.app.doctor.policies import NoLog
-        from inbox.app.wiring.services import make_resolver
+        from inbox.app.wiring.services import NoLog, make_resolver
         from inbox.base.clock import SystemClock
         from inbox.hosting.keys.rotation import Rotation
 

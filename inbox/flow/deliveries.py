@@ -15,9 +15,11 @@ from inbox.mail.content import Content
 from inbox.plugin.api.context import Recipient, Transaction
 from inbox.plugin.api.facts import DkimFact, DmarcFact, Facts, SpfFact
 from inbox.store.ports.ingest import AcceptedMessage, Copy
-from inbox.store.ports.queue import Body, Job, Notify, Ret
+from inbox.store.ports.queue import Body, Job, JobRecipient, Notify, Ret
 
 _NOTIFY: Final = frozenset(get_args(Notify))
+#: Recipients of one job: every server takes as many in one transaction (RFC 5321 §4.5.3.1.8).
+MOST_RECIPIENTS: Final = 100
 
 
 @dataclass(slots=True)
@@ -26,7 +28,7 @@ class _Version:
 
     content: Content
     copies: list[Copy] = field(default_factory=list)
-    jobs: list[Job] = field(default_factory=list)
+    relays: dict[str, list[JobRecipient]] = field(default_factory=dict)
 
 
 class Deliveries:
@@ -66,7 +68,7 @@ class Deliveries:
                     now,
                     *results,
                     recognise=traced,
-                    jobs=tuple(version.jobs),
+                    jobs=tuple(self._jobs(tx, version, now)),
                 )
                 for version in self._versions(tx, share, now, traced)
             ]
@@ -82,12 +84,13 @@ class Deliveries:
                     if isinstance(delivery, Copy):
                         version.copies.append(delivery)
                     else:
-                        version.jobs.append(delivery)
+                        domain, recipient = delivery
+                        version.relays.setdefault(domain, []).append(recipient)
         return versions.values()
 
     def _of(
         self, tx: Transaction, share: TenantShare, disposition: Disposition, now: float, traced: bool
-    ) -> Iterator[tuple[Content, Copy | Job]]:
+    ) -> Iterator[tuple[Content, Copy | tuple[str, JobRecipient]]]:
         recipient = disposition.recipient
         prepended = trace(tx, recipient.address, self._server_name, now) if traced else b""
         for destination in disposition.destinations:
@@ -102,27 +105,38 @@ class Deliveries:
                         Copy(mailbox_id, prepended=prepended, recipient=address, reason=reason, status="spam"),
                     )
                 case Relay():
-                    yield share.content, self._job(tx, recipient, destination, now)
+                    yield share.content, (destination.address.domain, _job_recipient(recipient, destination))
 
-    def _job(self, tx: Transaction, recipient: Recipient, relay: Relay, now: float) -> Job:
+    def _jobs(self, tx: Transaction, version: _Version, now: float) -> Iterator[Job]:
+        """One job for each domain of recipients, in turns of at most ``MOST_RECIPIENTS``."""
+        for domain, recipients in version.relays.items():
+            for part in range(0, len(recipients), MOST_RECIPIENTS):
+                yield self._job(tx, domain, tuple(recipients[part : part + MOST_RECIPIENTS]), now)
+
+    def _job(self, tx: Transaction, domain: str, recipients: tuple[JobRecipient, ...], now: float) -> Job:
         """``params`` were checked by the server (RFC 3461 §4, RFC 6152, RFC 6531)."""
         params = tx.params
         identity = tx.session.identity
         return Job(
             self._ids.new(),
             sender=str(tx.sender or ""),
-            recipient=str(relay.address),
-            domain=relay.address.domain,
+            recipients=recipients,
+            domain=domain,
             created_at=now,
             expires_at=now + self._relay_seconds,
-            notify=cast("tuple[Notify, ...]", tuple(sorted(recipient.notify & _NOTIFY))),
             ret=cast("Ret | None", params.get("RET")),
             envid=params.get("ENVID"),
-            orcpt=recipient.orcpt,
             body=cast("Body", params.get("BODY", "7BIT").upper()),
             smtputf8="SMTPUTF8" in params,
             actor_account=None if identity is None else identity.account,
+            transaction=tx.id,
+            door=tx.session.door.value,
         )
+
+
+def _job_recipient(recipient: Recipient, relay: Relay) -> JobRecipient:
+    notify = cast("tuple[Notify, ...]", tuple(sorted(recipient.notify & _NOTIFY)))
+    return JobRecipient(str(relay.address), notify, recipient.orcpt)
 
 
 def _results(facts: Facts) -> tuple[str | None, str | None, str | None]:

@@ -6,8 +6,8 @@ from typing import Protocol
 
 from inbox.base.clock import Clock
 from inbox.base.errors import AlreadyExists, LimitReached, NotFound
-from inbox.base.kept import Kept
 from inbox.flow.destinations import INBOX, QUARANTINE
+from inbox.identity.shared import SharedLookups
 from inbox.mail.tenancy import Mailbox
 from inbox.store.ports import Accounts, Mailboxes
 
@@ -44,34 +44,29 @@ class StoredMailboxFinder:
     def __init__(self, accounts: Accounts, mailboxes: Mailboxes, clock: Clock) -> None:
         self._accounts = accounts
         self._mailboxes = mailboxes
-        self._kept: Kept[Mailbox] = Kept(clock, KEPT_SECONDS, KEPT_ENTRIES)
+        self._kept: SharedLookups[Mailbox] = SharedLookups(clock, KEPT_SECONDS, KEPT_ENTRIES)
 
     async def mailbox(self, tenant: str, account: str, name: str) -> Mailbox:
         """See the protocol."""
-        key = (tenant, account, name)
-        kept = self._kept.get(key)
-        if kept is None:
+
+        async def look() -> Mailbox | None:
             found = await self._accounts.by_address(account)
             if found is None or found.tenant != tenant or not found.is_active:
                 raise NotFound(f"no account {account} of {tenant}")
-            kept = await self._ensured(tenant, found.id, name)
-            self._kept.put(key, kept)
-        return kept
+            return await self._ensured(tenant, found.id, name)
+
+        return _existing(await self._kept.find((tenant, account, name), look), account, name)
 
     async def quarantine(self, tenant: str) -> Mailbox:
         """See the protocol."""
-        key = (tenant, "", QUARANTINE)
-        kept = self._kept.get(key)
-        if kept is None:
-            kept = await self._ensured(tenant, None, QUARANTINE)
-            self._kept.put(key, kept)
-        return kept
+        found = await self._kept.find((tenant, "", QUARANTINE), lambda: self._ensured(tenant, None, QUARANTINE))
+        return _existing(found, tenant, QUARANTINE)
 
     def forget(self) -> None:
         """See the protocol."""
         self._kept.clear()
 
-    async def _ensured(self, tenant: str, account: str | None, name: str) -> Mailbox:
+    async def _ensured(self, tenant: str, account: str | None, name: str) -> Mailbox | None:
         found = await self._mailboxes.by_name(tenant, account, name)
         if found is None:
             try:
@@ -82,6 +77,10 @@ class StoredMailboxFinder:
             except LimitReached:
                 # The message must not wait until the user deletes a mailbox.
                 found = await self._mailboxes.by_name(tenant, account, INBOX)
-        if found is None:
-            raise NotFound(f"mailbox {name} of {account or tenant} was deleted during the look-up")
         return found
+
+
+def _existing(found: Mailbox | None, owner: str, name: str) -> Mailbox:
+    if found is None:
+        raise NotFound(f"mailbox {name} of {owner} was deleted during the look-up")
+    return found

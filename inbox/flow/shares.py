@@ -6,7 +6,6 @@ A :class:`TenantShare` is a value: each stage of ``inbox.flow.accept`` takes one
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace as dataclass_replace
 
 import msgspec
 from msgspec.structs import replace
@@ -26,7 +25,7 @@ from inbox.flow.replies import outcome_of, refusal_of
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain, Tenant
-from inbox.plugin.api.context import Recipient, Transaction
+from inbox.plugin.api.context import Recipient, Session, Transaction
 from inbox.plugin.api.facts import Facts
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy
@@ -102,10 +101,9 @@ def view_for(tx: Transaction, tenant: Tenant, recipients: list[Recipient]) -> Tr
     """The transaction as one tenant's hooks may see it. Their changes and facts stay in it: the
     connection and the parameters are copies, and facts about the connection are layered over the common ones.
     """
-    session = dataclass_replace(tx.session, facts=Facts(tx.session.facts), judgements=dict(tx.session.judgements))
     return Transaction(
         tx.id,
-        session,
+        _view_of_session(tx.session),
         tx.sender,
         dict(tx.params),
         recipients,
@@ -114,6 +112,28 @@ def view_for(tx: Transaction, tenant: Tenant, recipients: list[Recipient]) -> Tr
         tenant.name,
         tx.started_at,
         Facts(tx.facts),
+    )
+
+
+def _view_of_session(session: Session) -> Session:
+    """A copy with facts over the common ones. Twice for each message: ``dataclasses.replace`` takes five times as
+    long."""
+    return Session(
+        session.id,
+        session.door,
+        session.peer,
+        session.peer_port,
+        session.local_port,
+        session.helo,
+        session.esmtp,
+        session.tls,
+        session.identity,
+        session.started_at,
+        session.errors,
+        dict(session.judgements),
+        session.early_talker,
+        Facts(session.facts),
+        session.lookups,
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from inbox.base.clock import Clock
-from inbox.base.kept import Kept
+from inbox.identity.shared import SharedLookups
 from inbox.mail.tenancy import Account, HostedDomain, Tenant
 
 KEPT_SECONDS = 2.0
@@ -49,19 +49,13 @@ class AddressDirectory:
     def __init__(self, domains: DomainBook, addresses: AddressBook, clock: Clock) -> None:
         self._domain_book = domains
         self._address_book = addresses
-        self._domains: Kept[HostedDomain] = Kept(clock, KEPT_SECONDS, KEPT_ENTRIES)
-        self._targets: Kept[tuple[Account, ...]] = Kept(clock, KEPT_SECONDS, KEPT_ENTRIES)
+        self._domains: SharedLookups[HostedDomain] = SharedLookups(clock, KEPT_SECONDS, KEPT_ENTRIES)
+        self._targets: SharedLookups[tuple[Account, ...]] = SharedLookups(clock, KEPT_SECONDS, KEPT_ENTRIES)
         self._populated = False
 
     async def domain(self, fqdn: str) -> HostedDomain | None:
         """The active hosting of a canonical domain name. Raises StoreUnavailable."""
-        kept = self._domains.get((fqdn,))
-        if kept is not None:
-            return kept
-        found = await self._domain_book.domain(fqdn)
-        if found is not None:
-            self._domains.put((fqdn,), found)
-        return found
+        return await self._domains.find((fqdn,), lambda: self._domain_book.domain(fqdn))
 
     async def suspended(self, fqdn: str) -> HostedDomain | None:
         """The hosting of a domain that is disabled, by itself or with its tenant. Raises StoreUnavailable."""
@@ -135,13 +129,10 @@ class AddressDirectory:
         self._targets.clear()
 
     async def _lookup(self, tenant: str, key: str) -> tuple[Account, ...]:
-        kept = self._targets.get((tenant, key))
-        if kept is not None:
-            return kept
-        found = tuple(await self._address_book.targets(tenant, key))
-        if found:
-            self._targets.put((tenant, key), found)
-        return found
+        async def look() -> tuple[Account, ...] | None:
+            return tuple(await self._address_book.targets(tenant, key)) or None
+
+        return await self._targets.find((tenant, key), look) or ()
 
 
 def _without_detail(domain: HostedDomain, key: str) -> tuple[str, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from enum import IntFlag
+from functools import lru_cache
 from typing import Final, Literal
 
 from inbox.base.errors import ProtocolError
@@ -87,4 +88,9 @@ def changed_keywords(
 
 def flag_names(flags: int, keywords: Iterable[str] = ()) -> tuple[str, ...]:
     """The words for FLAGS, system flags first."""
-    return (*(name for flag, name in _NAMES.items() if flags & flag), *keywords)
+    return (*_system_names(int(flags)), *keywords)
+
+
+@lru_cache(maxsize=64)
+def _system_names(flags: int) -> tuple[str, ...]:
+    return tuple([name for flag, name in _NAMES.items() if flags & flag])

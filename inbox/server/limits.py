@@ -252,7 +252,7 @@ class Patience:
         self._errors = self._idle = 0
 
     @property
-    def lost(self) -> str:
+    def closing_reason(self) -> str:
         """The reason to close the connection; empty if it may continue."""
         if self._max_errors and self._errors > self._max_errors:
             return "Too many errors"

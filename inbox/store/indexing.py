@@ -65,4 +65,5 @@ def index_message(message: AcceptedMessage) -> IndexedMessage:
         header_block=found.header_block,
     )
     # Without a Message-ID two equal messages may be distinct: a duplicate is better than a lost message.
-    return IndexedMessage(email, message.copies, message.recognise and found.message_id is not None, message.jobs)
+    recognise = message.recognise and found.message_id is not None
+    return IndexedMessage(email, message.copies, recognise, message.jobs, message.lease)

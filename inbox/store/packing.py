@@ -24,7 +24,8 @@ _DICTIONARIES: Final = Path(__file__).parent / "dictionaries"
 
 #: The window holds the dictionary and a body of 8 KiB. Preparing a larger window costs more than compressing a body.
 _WINDOW_BITS: Final = -14
-_MEMORY_LEVEL: Final = 7
+#: Higher levels do not make typical bodies smaller, and their hash tables have to be copied for each body.
+_MEMORY_LEVEL: Final = 5
 _LEVEL: Final = 6
 #: Octets above which a body is compressed with the lowest level: it may be a hundred times as large as usual.
 _LARGE: Final = 64 * 1024

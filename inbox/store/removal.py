@@ -135,7 +135,7 @@ class Removal:
 
     async def _remove_aliases(self, tenant: str, aliases: Sequence[Alias]) -> None:
         for address in dict.fromkeys(alias.address for alias in aliases):
-            await self._unlead(tenant, address)
+            await self._remove_aliases_to(tenant, address)
             try:
                 gone = await self._hosting.remove_alias(tenant, address)
             except NotFound:
@@ -148,7 +148,7 @@ class Removal:
             raise NotFound(f"no account {address}")
         await self._forget_jobs(Scope(tenant, account=address))
         await self._clear(tenant, account.id)
-        await self._unlead(tenant, address)
+        await self._remove_aliases_to(tenant, address)
         mailboxes = await self._hosting.end_account(tenant, address)
         self._note(Holdings(accounts=1, mailboxes=mailboxes))
 
@@ -158,8 +158,8 @@ class Removal:
         while count := await self._queue.forget(scope):
             self._note(Holdings(jobs=count))
 
-    async def _unlead(self, tenant: str, address: str) -> None:
-        while count := await self._hosting.unlead(tenant, address):
+    async def _remove_aliases_to(self, tenant: str, address: str) -> None:
+        while count := await self._hosting.remove_aliases_to(tenant, address):
             self._note(Holdings(aliases=count))
 
     async def _clear(self, tenant: str, account: str | None) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
+import time
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +27,9 @@ _SHARE: Final = 16
 RESERVE: Final = "reserve"
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CHUNK: Final = 1 << 20
+#: With this many floors of free space, the next look is due after _LOOK_SECONDS: nothing writes half a gigabyte sooner.
+_PLENTY: Final = 64
+_LOOK_SECONDS: Final = 0.1
 
 
 class Room:
@@ -38,6 +43,7 @@ class Room:
         self._folder = folder
         self._reserve = folder / RESERVE
         self._log = structlog.get_logger("inbox.store")
+        self._plenty_until = -math.inf
 
     def check(self, octets: int = 0) -> None:
         """Returns if ``octets`` of new mail, rows or records may be written.
@@ -45,9 +51,15 @@ class Room:
         Raises:
             StorageFull: the remaining space is reserved for logins, flag changes and deletions.
         """
+        # The hot path of every delivery.
+        now = time.monotonic()
+        if now < self._plenty_until:
+            return
         free, floor = self._free()
+        if free - octets >= _PLENTY * floor:
+            self._plenty_until = now + _LOOK_SECONDS
         if free - octets >= 2 * floor:
-            return  # The hot path of every delivery: whether the reserve exists makes no difference.
+            return  # Whether the reserve exists makes no difference.
         # While the reserve is released, more must be free, because the free space may be the reserve's.
         needed = floor if self._reserve.exists() else 2 * floor
         if free - octets < needed:

@@ -68,14 +68,15 @@ def first_due(job: Job) -> tuple[bool, float]:
     return False, min(job.not_before, max(job.expires_at, job.created_at))
 
 
-def choose(limit: int, after: str, lane: int) -> Choice:
+def choose(limit: int, after: str, lane: int, skipped: frozenset[str] = frozenset()) -> Choice:
     """Chooses up to ``limit`` jobs.
 
     Args:
         after: the tenant that was served last.
         lane: where to start within each tenant, below ``LANES``.
+        skipped: tenants whose jobs wait: the disabled ones.
     """
-    tenants = yield from _tenants(min(limit, TENANTS), after)
+    tenants = yield from _tenants(min(limit, TENANTS), after, skipped)
     if not tenants:
         return []
     share = -(-limit // len(tenants))
@@ -96,8 +97,9 @@ def in_order(chosen: Sequence[Turn], taken: Iterable[QueuedJob]) -> list[QueuedJ
     return sorted(taken, key=lambda job: place[job.job.id])
 
 
-def _tenants(count: int, after: str) -> Generator[Probe, list[Turn], list[str]]:
+def _tenants(count: int, after: str, skipped: frozenset[str]) -> Generator[Probe, list[Turn], list[str]]:
     tenants: list[str] = []
+    passed: list[str] = []
     place, wrapped = after, not after
     while len(tenants) < count:
         found = yield NextTenant(place)
@@ -107,9 +109,9 @@ def _tenants(count: int, after: str) -> Generator[Probe, list[Turn], list[str]]:
             place, wrapped = "", True
             continue
         place = found[0].tenant
-        if place in tenants:
+        if place in tenants or place in passed:
             break
-        tenants.append(place)
+        (passed if place in skipped else tenants).append(place)
     return tenants
 
 

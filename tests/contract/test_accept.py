@@ -14,7 +14,7 @@ from inbox.mail.flags import Flag
 from inbox.store.ports.hosting import Scope
 from inbox.store.ports.ingest import Copy, Indexed, IndexedMessage
 from inbox.store.ports.messages import EmailRecord, Placed
-from inbox.store.ports.queue import Job
+from inbox.store.ports.queue import Job, JobRecipient
 from tests.support.invariants import broken
 from tests.support.store import IDS, Home, decision, email, envelope, indexed
 
@@ -303,7 +303,9 @@ async def test_blob_in_use(acme: Home, other: Home) -> None:
 def job(**fields: Any) -> Job:
     """A delivery that is due in a day, and is not given up before."""
     now = time.time() + 86_400
-    return replace(Job(IDS.new(), "ann@acme.test", "bob@example.org", "example.org", now, now + 86_400), **fields)
+    return replace(
+        Job(IDS.new(), "ann@acme.test", (JobRecipient("bob@example.org"),), "example.org", now, now + 86_400), **fields
+    )
 
 
 async def queued(home: Home) -> list[tuple[str, str]]:
@@ -312,7 +314,7 @@ async def queued(home: Home) -> list[tuple[str, str]]:
 
 
 async def test_jobs_are_queued_with_their_message(acme: Home) -> None:
-    mail, jobs = email(acme.tenant), (job(), job(recipient="eve@example.org"))
+    mail, jobs = email(acme.tenant), (job(), job(recipients=(JobRecipient("eve@example.org"),)))
     ((placed,),) = await accept(acme, IndexedMessage(mail, (Copy(acme.inbox),), jobs=jobs))
     assert await queued(acme) == sorted([(one.id, placed.email) for one in jobs])
     assert await broken(acme.db) == []

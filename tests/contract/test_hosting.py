@@ -13,12 +13,13 @@ from inbox.store.ports.decisions import DecisionFilter
 from inbox.store.ports.hosting import Holdings, InUse, Scope
 from inbox.store.ports.ingest import Indexed
 from inbox.store.ports.plugin_state import Changes, Put
-from inbox.store.ports.queue import Delivered, Job
+from inbox.store.ports.queue import Job, JobRecipient
 from inbox.store.removal import Removal
 from inbox.store.renaming import rename_account, rename_domain
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.surreal.database import SurrealDatabase
 from inbox.store.surreal.values import LAST, Keys
+from tests.support.jobs import deliver
 from tests.support.memory_store import MemoryBlobs
 from tests.support.store import IDS, Home, decision, email, indexed
 
@@ -61,10 +62,13 @@ async def furnish(home: Home) -> list[str]:
     await db.decisions.add([decision(tenant)])
     quarantine = await db.mailboxes.create(tenant, None, "Quarantine")
     placed = await home.fill(3) + await home.fill(2, quarantine.id)
-    jobs = [Job(IDS.new(), home.account.address, f"{n}@example.org", "example.org", 1.0, 9e9) for n in range(3)]
+    jobs = [
+        Job(IDS.new(), home.account.address, (JobRecipient(f"{n}@example.org"),), "example.org", 1.0, 9e9)
+        for n in range(3)
+    ]
     await db.queue.enqueue(tenant, placed[1].email, jobs)
     (done, _) = [one for one in await db.queue.lease("w", 9, 60.0) if one.tenant == tenant][:2]
-    await db.queue.finish(done, Delivered("250 OK"))
+    assert await deliver(db.queue, done)
     entries = (Put("a", b"x"), Put("b", b"x", 9e9))
     await db.plugin_state.apply(Changes(tenant, "greylist", "seen", entries, 0.0))
     return sorted(f"msg/{tenant}/m/{one.email}.eml" for one in placed)
@@ -102,11 +106,11 @@ async def test_a_disabled_tenant_is_hosted_but_takes_no_mail(db: Database, acme:
     assert hosted is not None
     assert (hosted.is_active, hosted.tenant.is_active) == (True, False)
     assert await db.tenants.domain("other.test") is not None
-    assert await db.hosting.shut_out([acme.account.id, other.account.id, "nobody"]) == {acme.account.id, "nobody"}
+    assert await db.hosting.without_access([acme.account.id, other.account.id, "nobody"]) == {acme.account.id, "nobody"}
     assert await db.hosting.set_active(Scope(acme.tenant), True)
     assert await db.tenants.domain("acme.test") is not None
-    assert await db.hosting.shut_out([acme.account.id, other.account.id]) == set()
-    assert await db.hosting.shut_out([]) == set()
+    assert await db.hosting.without_access([acme.account.id, other.account.id]) == set()
+    assert await db.hosting.without_access([]) == set()
 
 
 async def test_a_disabled_domain(db: Database, acme: Home) -> None:
@@ -115,7 +119,7 @@ async def test_a_disabled_domain(db: Database, acme: Home) -> None:
     hosted = await db.tenants.hosted("acme.test")
     assert hosted is not None
     assert not hosted.is_active
-    assert await db.hosting.shut_out([acme.account.id]) == {acme.account.id}
+    assert await db.hosting.without_access([acme.account.id]) == {acme.account.id}
     assert await db.tenants.hosted("nowhere.test") is None
     with pytest.raises(NotFound):
         await db.hosting.set_active(Scope(acme.tenant, "nowhere.test"), False)
@@ -127,7 +131,7 @@ async def test_a_disabled_account(db: Database, acme: Home) -> None:
     account = await db.accounts.by_address("ann@acme.test")
     assert account is not None
     assert not account.is_active
-    assert await db.hosting.shut_out([acme.account.id]) == {acme.account.id}
+    assert await db.hosting.without_access([acme.account.id]) == {acme.account.id}
     for address in ("ann@acme.test", "info@acme.test"):
         assert await db.accounts.targets(acme.tenant, address) == []
         assert await db.accounts.targets(acme.tenant, address, active=False) == [account]
@@ -271,8 +275,8 @@ async def test_an_alias_loses_one_target_or_goes(db: Database, acme: Home) -> No
             await db.hosting.remove_alias(acme.tenant, *wrong)
     with pytest.raises(InUse):
         await db.hosting.remove_alias(acme.tenant, "info@acme.test")
-    assert await db.hosting.unlead(acme.tenant, "info@acme.test") == 2
-    assert await db.hosting.unlead(acme.tenant, "info@acme.test") == 0
+    assert await db.hosting.remove_aliases_to(acme.tenant, "info@acme.test") == 2
+    assert await db.hosting.remove_aliases_to(acme.tenant, "info@acme.test") == 0
     assert await db.accounts.aliases(acme.tenant) == [Alias(acme.tenant, "info@acme.test", "bob@acme.test")]
     await db.hosting.remove_alias(acme.tenant, "info@acme.test")
     assert await db.accounts.aliases(acme.tenant) == []
@@ -298,7 +302,7 @@ async def test_many_aliases_go_in_steps(db: Database, acme: Home, monkeypatch: p
         await db.accounts.add_alias(acme.tenant, f"a{number}@acme.test", "ann@acme.test")
         await db.accounts.add_alias(acme.tenant, f"b{number}@acme.test", f"a{number}@acme.test")
     steps = []
-    while count := await db.hosting.unlead(acme.tenant, "ann@acme.test"):
+    while count := await db.hosting.remove_aliases_to(acme.tenant, "ann@acme.test"):
         steps.append(count)
     assert sum(steps) == 8
     assert max(steps) <= 4
@@ -420,7 +424,7 @@ async def test_a_removal_works_in_steps_and_goes_on_after_an_interruption(
 async def test_a_tenant_that_mail_leaves_is_in_use(db: Database, acme: Home) -> None:
     await furnish(acme)
     for address in ("ann@acme.test", "bob@acme.test"):
-        while await db.hosting.unlead(acme.tenant, address):
+        while await db.hosting.remove_aliases_to(acme.tenant, address):
             pass
     for address in [one.address for one in await db.accounts.aliases(acme.tenant)]:
         await db.hosting.remove_alias(acme.tenant, address)
@@ -455,7 +459,7 @@ async def test_what_is_in_use_is_not_removed(db: Database, acme: Home) -> None:
         await db.hosting.end_domain(acme.tenant, "acme.test")
     with pytest.raises(InUse):
         await db.hosting.end_account(acme.tenant, "ann@acme.test")
-    while await db.hosting.unlead(acme.tenant, "ann@acme.test"):
+    while await db.hosting.remove_aliases_to(acme.tenant, "ann@acme.test"):
         pass
     with pytest.raises(InUse):
         await db.hosting.end_account(acme.tenant, "ann@acme.test")

@@ -16,7 +16,8 @@ from inbox.store.ports import DkimKeyRecord, Scope, StoredReport
 from inbox.store.ports.decisions import DecisionFilter
 from inbox.store.ports.ingest import Indexed, MessageWriter
 from inbox.store.ports.plugin_state import Changes, Delete, Put
-from inbox.store.ports.queue import Deferred, Job, LeaseLost, QueuedJob
+from inbox.store.ports.queue import Job, JobRecipient, QueuedJob, Sending
+from tests.support.jobs import ended
 from tests.support.store import Home, decision, email, indexed
 
 Attempt = Callable[[Home, Home], Awaitable[object]]
@@ -46,7 +47,15 @@ JOB = "acmes-job"
 
 
 def _job(name: str) -> Job:
-    return Job(name, "ann@acme.test", "bob@example.org", "example.org", 1.0, 9e9)
+    return Job(
+        name,
+        "ann@acme.test",
+        (JobRecipient("bob@example.org"),),
+        "example.org",
+        1.0,
+        9e9,
+        transaction="acmes-transaction",
+    )
 
 
 async def _enqueue(thief: Home, acme: Home) -> None:
@@ -59,12 +68,12 @@ async def _as_if_its_own(acme: Home, thief: Home) -> QueuedJob:
     return replace(job, tenant=thief.tenant, lease_owner="thief", fence=job.fence)
 
 
-async def _sending(acme: Home, thief: Home) -> None:
-    await thief.db.queue.sending(await _as_if_its_own(acme, thief))
+async def _sending(acme: Home, thief: Home) -> object:
+    return await thief.db.queue.sending([Sending(await _as_if_its_own(acme, thief))])
 
 
-async def _finish(acme: Home, thief: Home) -> None:
-    await thief.db.queue.finish(await _as_if_its_own(acme, thief), Deferred("stolen", 1.0))
+async def _finish(acme: Home, thief: Home) -> object:
+    return await thief.db.queue.finish([ended(await _as_if_its_own(acme, thief), "delivered", "stolen")])
 
 
 async def _renew(acme: Home, thief: Home) -> object:
@@ -132,8 +141,6 @@ NOT_FOUND: dict[str, Attempt] = {
     "DkimKeys.activate": lambda a, t: t.db.dkim_keys.activate(t.tenant, a.domain, "s1", 1.0),
     "DkimKeys.remove": lambda a, t: t.db.dkim_keys.remove(t.tenant, a.domain, "s1"),
     "Queue.enqueue": lambda a, t: _enqueue(t, a),
-    "Queue.sending": _sending,
-    "Queue.finish": _finish,
     "DmarcReports.add": lambda a, t: t.db.dmarc_reports.add(_report(t.tenant, a.domain)),
 }
 
@@ -142,7 +149,7 @@ NOTHING: dict[str, Attempt] = {
     "Tenants.domains": lambda a, t: t.db.tenants.domains("no-such-tenant"),
     "Accounts.targets": lambda a, t: t.db.accounts.targets(t.tenant, a.account.address),
     "Accounts.targets disabled": lambda a, t: t.db.accounts.targets(t.tenant, a.account.address, active=False),
-    "Hosting.unlead": lambda a, t: t.db.hosting.unlead(t.tenant, a.account.address),
+    "Hosting.remove_aliases_to": lambda a, t: t.db.hosting.remove_aliases_to(t.tenant, a.account.address),
     "Hosting.forget dkim_keys": lambda a, t: t.db.hosting.forget(t.tenant, "dkim_keys", a.domain),
     "Hosting.forget reports": lambda a, t: t.db.hosting.forget(t.tenant, "reports", a.domain),
     "Hosting.forget decisions": lambda a, t: t.db.hosting.forget(t.tenant, "decisions"),
@@ -164,6 +171,9 @@ NOTHING: dict[str, Attempt] = {
     "Queue.forget account": lambda a, t: t.db.queue.forget(Scope(t.tenant, account=a.account.address)),
     "Queue.forget_deliveries": lambda a, t: t.db.queue.forget_deliveries(t.tenant),
     "Queue.renew": _renew,
+    "Queue.sending": _sending,
+    "Queue.finish": _finish,
+    "Queue.of_transaction": lambda a, t: t.db.queue.of_transaction(t.tenant, "acmes-transaction"),
     "PluginState.get": lambda a, t: t.db.plugin_state.get(t.tenant, "spam", "words", ["k"], 0.0),
     "PluginState.apply": lambda a, t: _delete_entry(t),
     "PluginState.count": lambda a, t: t.db.plugin_state.count(t.tenant, "spam", "words", 0.0),
@@ -178,7 +188,7 @@ ELSEWHERE = {
     "Tenants.add", "Tenants.by_name", "Tenants.all", "Tenants.add_domain", "Tenants.domain",
     "Accounts.by_address", "Messages.blob_in_use", "Decisions.add", "Decisions.prune", "DkimKeys.pending",
     "DmarcReports.count", "DmarcReports.observed", "DmarcReports.forget_observations", "DmarcReports.forget_reports",
-    "Mailboxes.renumber", "Tenants.hosted", "Hosting.shut_out", "Hosting.rename_tenant", "Hosting.end_tenant",
+    "Mailboxes.renumber", "Tenants.hosted", "Hosting.without_access", "Hosting.rename_tenant", "Hosting.end_tenant",
     "Queue.lease", "Queue.release_expired", "Queue.prune", "PluginState.prune",
     "DmarcReports.claim", "Accounts.all", "Accounts.first", "Accounts.aliases", "Decisions.get", "Decisions.search",
 }  # fmt: skip
@@ -213,7 +223,7 @@ async def test_an_id_of_another_tenant_is_as_if_it_did_not_exist(acme: Home, oth
     await other.fill(1)
     before = await _state(acme), await _state(other)
     if name in NOT_FOUND:
-        with pytest.raises((NotFound, LeaseLost)):
+        with pytest.raises(NotFound):
             await NOT_FOUND[name](acme, other)
     else:
         assert not await NOTHING[name](acme, other)

@@ -14,22 +14,32 @@ import pytest
 from inbox.base.errors import AlreadyExists, NotFound
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports import Database, Scope
+from inbox.store.ports.ingest import Indexed, IndexedMessage
 from inbox.store.ports.queue import (
+    FIRST_ATTEMPTS,
+    LAST_ATTEMPTS,
     LONGEST_LEASE,
     MOST_JOBS,
-    Deferred,
-    Delivered,
-    Failed,
+    PENDING,
+    AttemptRecord,
+    DeliveryRecord,
+    Finished,
     Job,
-    LeaseLost,
+    JobFilter,
+    JobRecipient,
+    Lease,
     Queue,
     QueuedJob,
+    RecipientState,
+    Sending,
+    born,
 )
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.surreal.database import SurrealDatabase
 from inbox.store.surreal.jobs import turn_id
 from inbox.store.surreal.values import micros
 from tests.support.invariants import broken
+from tests.support.jobs import defer, deliver, ended, fail
 from tests.support.store import IDS, Home, Opener, email
 
 DAY = 86_400.0
@@ -52,7 +62,7 @@ async def whole(db: Database) -> AsyncIterator[None]:
 def job(now: Callable[[], float]) -> Callable[..., Job]:
     def make(**fields: Any) -> Job:
         at = now()
-        made = Job(IDS.new(), "ann@acme.test", "bob@example.org", "example.org", at, at + DAY)
+        made = Job(IDS.new(), "ann@acme.test", (JobRecipient("bob@example.org"),), "example.org", at, at + DAY)
         return replace(made, **fields)
 
     return make
@@ -96,9 +106,13 @@ async def only(queue: Queue, owner: str = "w", seconds: float = 60.0) -> QueuedJ
 async def test_every_field_is_kept(acme: Home, job: Callable[..., Job]) -> None:
     placed = await acme.deliver()
     made = job(
-        sender="", priority=-3, job_class="dsn", notify=("SUCCESS", "FAILURE"), ret="HDRS", envid="QQ+2B314159",
-        orcpt="rfc822;Bob@example.org", body="8BITMIME", smtputf8=True, require_tls=True, actor_account="someone",
-        shared_inbox="sales",
+        sender="", priority=-3, job_class="dsn", ret="HDRS", envid="QQ+2B314159", body="8BITMIME", smtputf8=True,
+        recipients=(
+            JobRecipient("bob@example.org", ("SUCCESS", "FAILURE"), "rfc822;Bob@example.org"),
+            JobRecipient("eve@example.org"),
+        ),
+        require_tls=True, actor_account="someone", shared_inbox="sales", transaction="t1", door="submission",
+        prepended=b"Received: from \xff\r\n",
     )  # fmt: skip
     plain = job()
     await acme.db.queue.enqueue(acme.tenant, placed.email, [made, plain])
@@ -163,23 +177,23 @@ async def test_a_delivered_job_becomes_a_record(acme: Home, job: Callable[..., J
     made = job(actor_account="someone", shared_inbox="sales")
     mail = await stored(acme)
     await acme.db.queue.enqueue(acme.tenant, mail, [made])
-    await acme.db.queue.finish(await only(acme.db.queue), Delivered("250 2.0.0 queued as 1"))
+    assert await deliver(acme.db.queue, await only(acme.db.queue), "250 2.0.0 queued as 1")
     assert await acme.db.queue.jobs(acme.tenant) == []
     record = await acme.db.queue.delivery(acme.tenant, made.id)
     assert record is not None
     assert abs(record.delivered_at - now()) < 30
-    assert replace(record, delivered_at=0.0) == replace(
-        record, delivered_at=0.0, job_id=made.id, tenant=acme.tenant, email=mail, sender=made.sender,
-        recipient=made.recipient, domain=made.domain, reply="250 2.0.0 queued as 1", actor_account="someone",
-        shared_inbox="sales",
+    state = RecipientState("delivered", 250, "", "250 2.0.0 queued as 1", reported=True)
+    assert record == DeliveryRecord(
+        made.id, acme.tenant, record.delivered_at, mail, made.sender, made.domain, made.recipients, (state,),
+        actor_account="someone", shared_inbox="sales",
     )  # fmt: skip
 
 
 async def test_a_deferred_job_waits(acme: Home, clock: FakeClock, job: Callable[..., Job]) -> None:
     await acme.db.queue.enqueue(acme.tenant, await stored(acme), [job()])
     leased = await only(acme.db.queue)
-    await acme.db.queue.sending(leased)
-    await acme.db.queue.finish(leased, Deferred("451 4.7.1 later", 300.0))
+    assert await acme.db.queue.sending([Sending(leased)])
+    assert await defer(acme.db.queue, leased, 300.0, "451 4.7.1 later")
     assert await acme.db.queue.lease("w", 10, 60.0) == []
     (waiting,) = await acme.db.queue.jobs(acme.tenant)
     assert (waiting.status, waiting.last_error, waiting.attempts) == ("queued", "451 4.7.1 later", 1)
@@ -191,13 +205,13 @@ async def test_a_deferred_job_waits(acme: Home, clock: FakeClock, job: Callable[
 
 async def test_a_wait_that_was_no_attempt_does_not_count(acme: Home, job: Callable[..., Job]) -> None:
     await acme.db.queue.enqueue(acme.tenant, await stored(acme), [job()])
-    await acme.db.queue.finish(await only(acme.db.queue), Deferred("throttled", 0.0, counts=False))
+    assert await defer(acme.db.queue, await only(acme.db.queue), 0.0, "throttled", counts=False)
     assert (await only(acme.db.queue)).attempts == 1
 
 
 async def test_a_job_is_due_when_it_expires(acme: Home, clock: FakeClock, job: Callable[..., Job]) -> None:
     await acme.db.queue.enqueue(acme.tenant, await stored(acme), [job()])
-    await acme.db.queue.finish(await only(acme.db.queue), Deferred("451 later", 10 * DAY))
+    assert await defer(acme.db.queue, await only(acme.db.queue), 10 * DAY, "451 later")
     assert await acme.db.queue.lease("w", 10, 60.0) == []
     await jump(acme.db, clock, DAY + 1)
     assert (await only(acme.db.queue)).attempts == 2
@@ -217,8 +231,8 @@ async def test_a_dead_job_stays_until_it_is_pruned(acme: Home, job: Callable[...
     await acme.deliver(mail=mail)
     made = job()
     await acme.db.queue.enqueue(acme.tenant, mail.id, [made])
-    await acme.db.queue.finish(await only(acme.db.queue), Failed("550 5.1.1 no such user"))
-    (dead,) = await acme.db.queue.jobs(acme.tenant, status="dead")
+    assert await fail(acme.db.queue, await only(acme.db.queue), "550 5.1.1 no such user")
+    (dead,) = await acme.db.queue.jobs(acme.tenant, JobFilter(status="dead"))
     assert (dead.last_error, dead.lease_owner) == ("550 5.1.1 no such user", None)
     assert dead.died_at > 0
     assert await acme.db.queue.lease("w", 10, 60.0) == []
@@ -230,7 +244,7 @@ async def test_a_dead_job_stays_until_it_is_pruned(acme: Home, job: Callable[...
 async def test_records_of_deliveries_are_pruned(acme: Home, job: Callable[..., Job]) -> None:
     made = job()
     await acme.db.queue.enqueue(acme.tenant, await stored(acme), [made])
-    await acme.db.queue.finish(await only(acme.db.queue), Delivered("250 OK"))
+    assert await deliver(acme.db.queue, await only(acme.db.queue), "250 OK")
     record = await acme.db.queue.delivery(acme.tenant, made.id)
     assert record is not None
     assert await acme.db.queue.prune(0.0, record.delivered_at) == 0
@@ -244,18 +258,15 @@ async def test_a_worker_that_was_stopped_changes_nothing(acme: Home, clock: Fake
     await jump(acme.db, clock, 31.0)
     fresh = await only(acme.db.queue, "second")
     assert fresh.fence == stale.fence + 1
-    for late in (Delivered("250 OK"), Failed("550 no"), Deferred("451 later", 1.0)):
-        with pytest.raises(LeaseLost):
-            await acme.db.queue.finish(stale, late)
-    with pytest.raises(LeaseLost):
-        await acme.db.queue.sending(stale)
+    for status in ("delivered", "failed", "pending"):
+        assert await acme.db.queue.finish([ended(stale, status, "250 OK")]) == set()
+    # Nor does the same worker with an earlier lease of its own; the job that is still held is not affected.
+    for wrong in (stale, replace(fresh, fence=stale.fence)):
+        assert await acme.db.queue.sending([Sending(wrong), Sending(fresh)]) == {fresh.job.id}
+        assert await acme.db.queue.sending([Sending(wrong)]) == set()
     assert await acme.db.queue.renew([stale, fresh], 60.0) == {fresh.job.id}
-    # Nor does the same worker with an earlier lease of its own.
-    with pytest.raises(LeaseLost):
-        await acme.db.queue.sending(replace(fresh, fence=stale.fence))
-    await acme.db.queue.finish(fresh, Delivered("250 OK"))
-    with pytest.raises(LeaseLost):
-        await acme.db.queue.finish(fresh, Delivered("250 OK"))
+    assert await deliver(acme.db.queue, fresh)
+    assert not await deliver(acme.db.queue, fresh)
 
 
 async def test_a_renewed_lease_goes_on(acme: Home, clock: FakeClock, job: Callable[..., Job]) -> None:
@@ -264,12 +275,12 @@ async def test_a_renewed_lease_goes_on(acme: Home, clock: FakeClock, job: Callab
     assert await acme.db.queue.renew([leased], 120.0) == {leased.job.id}
     await jump(acme.db, clock, 60.0)
     assert await acme.db.queue.release_expired() == 0
-    await acme.db.queue.finish(leased, Delivered("250 OK"))
+    assert await deliver(acme.db.queue, leased, "250 OK")
 
 
 async def test_a_crash_after_the_final_dot_is_seen(acme: Home, clock: FakeClock, job: Callable[..., Job]) -> None:
     await acme.db.queue.enqueue(acme.tenant, await stored(acme), [job()])
-    await acme.db.queue.sending(await only(acme.db.queue, "crashes", 30.0))
+    assert await acme.db.queue.sending([Sending(await only(acme.db.queue, "crashes", 30.0))])
     await jump(acme.db, clock, 31.0)
     assert await acme.db.queue.release_expired() == 1
     (waiting,) = await acme.db.queue.jobs(acme.tenant)
@@ -294,9 +305,9 @@ async def test_a_clock_that_is_set_back_stops_nothing(acme: Home, clock: FakeClo
     # The lease ends in a day by the new clock; the worker's next renewal would have put it right.
     again = await only(acme.db.queue, "second")
     assert again.fence == leased.fence + 1
-    await acme.db.queue.finish(again, Deferred("451 later", 60.0))
+    assert await defer(acme.db.queue, again, 60.0, "451 later")
     await jump(acme.db, clock, -DAY)
-    await acme.db.queue.finish(await only(acme.db.queue), Delivered("250 OK"))
+    assert await deliver(acme.db.queue, await only(acme.db.queue), "250 OK")
 
 
 async def test_a_clock_that_is_set_back_releases_nothing_early(
@@ -352,7 +363,7 @@ async def test_what_is_held_is_not_leased(acme: Home, clock: FakeClock, job: Cal
     leased = await only(queue)
     assert leased.job == second
     assert await queue.hold(tenant, [second.id], "stop") == 1
-    await queue.finish(leased, Deferred("451 later", 0.0))
+    assert await defer(queue, leased, 0.0, "451 later")
     await jump(acme.db, clock, 2 * DAY)
     assert await queue.lease("w", 10, 60.0) == []
     held = await queue.get(tenant, first.id)
@@ -382,9 +393,9 @@ async def test_retry_makes_due_and_revives(acme: Home, job: Callable[..., Job], 
     await queue.enqueue(tenant, await stored(acme), [dead, waiting, busy])
     for one in await queue.lease("w", 10, 60.0):
         if one.job == dead:
-            await queue.finish(one, Failed("550 no"))
+            assert await fail(queue, one, "550 no")
         elif one.job == waiting:
-            await queue.finish(one, Deferred("451 later", 3600.0))
+            assert await defer(queue, one, 3600.0, "451 later")
     assert await queue.retry(tenant, [dead.id, waiting.id, busy.id, "no-such-job"], 7 * DAY) == 2
     leased = {one.job.id: one for one in await queue.lease("w", 10, 60.0)}
     assert set(leased) == {dead.id, waiting.id}
@@ -399,8 +410,7 @@ async def test_a_removed_job_is_lost_to_its_worker(acme: Home, job: Callable[...
     leased = await only(queue)
     assert await queue.remove(acme.tenant, [made.id, "no-such-job"]) == 1
     assert await queue.renew([leased], 60.0) == set()
-    with pytest.raises(LeaseLost):
-        await queue.finish(leased, Delivered("250 OK"))
+    assert not await deliver(queue, leased)
     assert await queue.delivery(acme.tenant, made.id) is None
 
 
@@ -416,12 +426,12 @@ async def test_pages_and_counts(acme: Home, other: Home, job: Callable[..., Job]
     assert [(one.tenant, one.job.id) for one in pages] == sorted(
         [*((acme.tenant, one.id) for one in mine), (other.tenant, theirs.id)]
     )
-    found = await queue.jobs(acme.tenant, domain="d1.test", status="queued", limit=2)
+    found = await queue.jobs(acme.tenant, JobFilter(domain="d1.test", status="queued"), limit=2)
     assert [one.job.id for one in found] == sorted(one.id for one in mine if one.domain == "d1.test")[:2]
-    assert await queue.jobs(acme.tenant, status="dead") == []
+    assert await queue.jobs(acme.tenant, JobFilter(status="dead")) == []
     await queue.hold(acme.tenant, [mine[0].id, mine[1].id], "why not")
     (dead,) = [one for one in await queue.lease("w", 10, 60.0) if one.job == mine[2]]
-    await queue.finish(dead, Failed("550 no"))
+    assert await fail(queue, dead, "550 no")
     counted = {(one.tenant, one.domain): one for one in await queue.count(None)}
     first, second = counted[acme.tenant, "d0.test"], counted[acme.tenant, "d1.test"]
     assert (first.queued, first.processing, first.held, first.dead) == (0, 2, 1, 1)
@@ -439,10 +449,10 @@ async def test_a_mail_stays_while_a_job_refers_to_it(acme: Home, job: Callable[.
     await acme.db.messages.remove(acme.tenant, acme.inbox, [placed.uid])
     assert await acme.db.messages.blob_in_use([mail.blob_path]) == {mail.blob_path}
     first, last = await acme.db.queue.lease("w", 10, 60.0)
-    await acme.db.queue.finish(first, Delivered("250 OK"))
+    assert await deliver(acme.db.queue, first, "250 OK")
     assert await acme.db.messages.blob_in_use([mail.blob_path]) == {mail.blob_path}
     assert await broken(acme.db) == []
-    await acme.db.queue.finish(last, Delivered("250 OK"))
+    assert await deliver(acme.db.queue, last, "250 OK")
     assert await acme.db.messages.blob_in_use([mail.blob_path]) == set()
     # The sweeper takes its blob for one that was removed on purpose.
     assert await acme.db.installation.released([mail.blob_path]) == {mail.blob_path}
@@ -453,7 +463,7 @@ async def test_a_mail_in_a_mailbox_outlives_its_jobs(acme: Home, job: Callable[.
     await acme.deliver(mail=mail)
     made = [job(), job(), job()]
     await acme.db.queue.enqueue(acme.tenant, mail.id, made)
-    await acme.db.queue.finish((await acme.db.queue.lease("w", 1, 60.0))[0], Delivered("250 OK"))
+    assert await deliver(acme.db.queue, (await acme.db.queue.lease("w", 1, 60.0))[0], "250 OK")
     await acme.db.queue.remove(acme.tenant, [one.id for one in made])
     assert await acme.db.messages.blob_in_use([mail.blob_path]) == {mail.blob_path}
     assert len(await acme.uids()) == 1
@@ -467,7 +477,8 @@ async def test_ends_of_one_mails_jobs_at_once(acme: Home, opener: Opener, job: C
     instances = [acme.db, await opener()]
     leased = await acme.db.queue.lease("w", 50, 60.0)
     assert len(leased) == 20
-    await asyncio.gather(*(instances[n % 2].queue.finish(one, Delivered("250 OK")) for n, one in enumerate(leased)))
+    ends = await asyncio.gather(*(deliver(instances[n % 2].queue, one) for n, one in enumerate(leased)))
+    assert all(ends)
     assert await acme.db.messages.blob_in_use([mail.blob_path]) == set()
 
 
@@ -489,7 +500,7 @@ async def test_what_a_removal_forgets(acme: Home, other: Home, job: Callable[...
     assert await queue.forget(Scope(tenant, "acme.test")) == 1
     await queue.enqueue(tenant, mail, [again := job()])
     (leased,) = [one for one in await queue.lease("w", 10, 60.0) if one.job == again]
-    await queue.finish(leased, Delivered("250 OK"))
+    assert await deliver(queue, leased, "250 OK")
     assert await queue.forget(Scope(tenant)) == 1
     assert await queue.forget(Scope(tenant)) == 0
     assert await queue.forget_deliveries(tenant) == 1
@@ -498,10 +509,105 @@ async def test_what_a_removal_forgets(acme: Home, other: Home, job: Callable[...
 
 
 async def test_strangers_texts(acme: Home, job: Callable[..., Job]) -> None:
-    made = job(sender="a\x00b\udcff@acme.test", envid="x\x00", orcpt="utf-8;\udc00")
+    made = job(sender="a\x00b\udcff@acme.test", envid="x\x00", recipients=(JobRecipient("b@x", orcpt="utf-8;\udc00"),))
     await acme.db.queue.enqueue(acme.tenant, await stored(acme), [made])
     leased = await only(acme.db.queue)
-    assert (leased.job.sender, leased.job.envid, leased.job.orcpt) == ("ab?@acme.test", "x", "utf-8;?")
-    await acme.db.queue.finish(leased, Failed("550 \x00\udcff"))
+    assert (leased.job.sender, leased.job.envid, leased.job.recipients[0].orcpt) == ("ab?@acme.test", "x", "utf-8;?")
+    assert await fail(acme.db.queue, leased, "550 \x00\udcff")
     (dead,) = await acme.db.queue.jobs(acme.tenant)
     assert dead.last_error == "550 ?"
+
+
+async def test_states_of_recipients_decide_what_becomes_of_a_job(
+    acme: Home, clock: FakeClock, job: Callable[..., Job]
+) -> None:
+    queue, to = acme.db.queue, (JobRecipient("a@example.org"), JobRecipient("b@example.org"))
+    await queue.enqueue(acme.tenant, await stored(acme), [job(recipients=to, transaction="t1")])
+    leased = await only(queue)
+    assert leased.states == (PENDING, PENDING)
+    taken = RecipientState("delivered", 250, "2.0.0", "250 2.0.0 OK", 1.5, reported=True)
+    slow = RecipientState("pending", 451, "4.7.1", "451 4.7.1 later", 1.5, warned=True)
+    attempt = AttemptRecord(1.0, 0.5, "mx.example.org", "192.0.2.1", "TLSv1.3", "rcpt", 451, "4.7.1", "later", 2)
+    assert await queue.finish([Finished(leased, (taken, slow), 60.0, slow.reply, attempt=attempt)])
+    await jump(acme.db, clock, 61.0)
+    again = await only(queue)
+    assert (again.states, again.history, again.last_error) == ((taken, slow), (attempt,), slow.reply)
+    # The failure is not reported yet: a worker gets the job at once, also after a crash.
+    gone = RecipientState("failed", 550, "5.1.1", "550 5.1.1 no", 2.5, "address")
+    assert await queue.finish([Finished(again, (taken, gone), 3600.0, gone.reply, attempt=attempt)])
+    owing = await only(queue)
+    assert owing.states == (taken, gone)
+    assert await queue.finish([Finished(owing, (taken, replace(gone, reported=True)), error="no", counts=False)])
+    (dead,) = await queue.of_transaction(acme.tenant, "t1")
+    assert isinstance(dead, QueuedJob)
+    assert (dead.status, dead.attempts, dead.history) == ("dead", 2, (attempt, attempt))
+    assert await queue.retry(acme.tenant, [dead.job.id], DAY) == 1
+    revived = await only(queue)
+    assert revived.states == (taken, PENDING)
+    assert await queue.finish([Finished(revived, (taken, taken), attempt=attempt)])
+    (record,) = await queue.of_transaction(acme.tenant, "t1")
+    assert isinstance(record, DeliveryRecord)
+    assert (record.states, record.history) == ((taken, taken), (attempt,) * 3)
+    assert await queue.of_transaction(acme.tenant, "") == []
+
+
+async def test_the_first_signature_is_kept(acme: Home, clock: FakeClock, job: Callable[..., Job]) -> None:
+    await acme.db.queue.enqueue(acme.tenant, await stored(acme), [job()])
+    leased = await only(acme.db.queue)
+    assert await acme.db.queue.sending([Sending(leased, b"DKIM-Signature: x\r\n")]) == {leased.job.id}
+    await defer(acme.db.queue, leased, 0.0)
+    await jump(acme.db, clock, 1.0)
+    assert (await only(acme.db.queue)).signed == b"DKIM-Signature: x\r\n"
+
+
+async def test_the_history_keeps_the_first_and_the_last_attempts(acme: Home, job: Callable[..., Job]) -> None:
+    queue = acme.db.queue
+    await queue.enqueue(acme.tenant, await stored(acme), [job()])
+    for number in range(FIRST_ATTEMPTS + LAST_ATTEMPTS + 7):
+        leased = await only(queue)
+        ends = Finished(leased, leased.states, attempt=AttemptRecord(float(number), 0.1))
+        assert await queue.finish([ends])
+        await queue.retry(acme.tenant, [leased.job.id], DAY)
+    (waiting,) = await queue.jobs(acme.tenant)
+    assert [round(one.at) for one in waiting.history] == [*range(FIRST_ATTEMPTS), *range(12, 32)]
+
+
+async def test_a_job_is_born_with_a_lease(acme: Home, clock: FakeClock, job: Callable[..., Job]) -> None:
+    made, mail = job(), email(acme.tenant)
+    lease = Lease("here", made.created_at + 60.0)
+    await acme.db.writer.write(Indexed((IndexedMessage(mail, (), jobs=(made,), lease=lease),)))
+    assert await acme.db.queue.lease("other", 10, 60.0) == []
+    (leased,) = await acme.db.queue.jobs(acme.tenant)
+    assert leased == born(made, acme.tenant, mail.id, mail.blob_path, lease)
+    # The process was killed: another one delivers it.
+    await jump(acme.db, clock, 61.0)
+    again = await only(acme.db.queue, "other")
+    assert not await deliver(acme.db.queue, leased)
+    assert await deliver(acme.db.queue, again)
+    assert await acme.db.messages.blob_in_use([mail.blob_path]) == set()
+
+
+async def test_the_jobs_of_a_disabled_tenant_wait(acme: Home, other: Home, job: Callable[..., Job]) -> None:
+    queue = acme.db.queue
+    await queue.enqueue(acme.tenant, await stored(acme), [job()])
+    await queue.enqueue(other.tenant, await stored(other), [job()])
+    await acme.db.hosting.set_active(Scope(acme.tenant), False)
+    assert [one.tenant for one in await queue.lease("w", 10, 60.0)] == [other.tenant]
+    assert await queue.lease("w", 10, 60.0) == []
+    await acme.db.hosting.set_active(Scope(acme.tenant), True)
+    assert [one.tenant for one in await queue.lease("w", 10, 60.0)] == [acme.tenant]
+
+
+async def test_what_a_filter_finds(acme: Home, job: Callable[..., Job], now: Callable[[], float]) -> None:
+    queue, tenant = acme.db.queue, acme.tenant
+    old, held, failing = job(created_at=now() - DAY), job(sender="x@acme.test"), job(domain="down.test")
+    await queue.enqueue(tenant, await stored(acme), [old, held, failing])
+    await queue.hold(tenant, [held.id], "why not")
+    (leased,) = [one for one in await queue.lease("w", 10, 60.0) if one.job == failing]
+    await defer(queue, leased, 60.0, "451 4.7.1 Connection REFUSED")
+    for wanted, found in (
+        (JobFilter(created_before=now() - 3600), old), (JobFilter(sender="x@acme.test"), held),
+        (JobFilter(held=True), held), (JobFilter(domain="down.test"), failing), (JobFilter(error="refused"), failing),
+        (JobFilter(status="processing"), old), (JobFilter(held=False, error="refused"), failing),
+    ):  # fmt: skip
+        assert [one.job for one in await queue.jobs(tenant, wanted)] == [found]

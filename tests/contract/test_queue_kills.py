@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from inbox.store.ports.queue import Delivered, Job
+from inbox.store.ports.queue import Job, JobRecipient
 from tests.support.chaos import database_of
 from tests.support.invariants import broken
+from tests.support.jobs import deliver
 from tests.support.store import IDS, home
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ async def test_kill_9_of_workers(kind: str, tmp_path: Path, request: pytest.Fixt
         made: list[str] = []
         for placed in await acme.fill(20):
             jobs = [
-                Job(IDS.new(), "ann@acme.test", f"{n}@example.org", f"d{n}.test", now, now + 86_400)
+                Job(IDS.new(), "ann@acme.test", (JobRecipient(f"{n}@example.org"),), f"d{n}.test", now, now + 86_400)
                 for n in range(JOBS // 20)
             ]
             await database.queue.enqueue(acme.tenant, placed.email, jobs)
@@ -68,7 +69,7 @@ async def test_kill_9_of_workers(kind: str, tmp_path: Path, request: pytest.Fixt
             assert time.monotonic() < deadline, f"{len(left)} jobs are never due"
             leased = await database.queue.lease("last", 50, 60.0)
             for taken in leased:
-                await database.queue.finish(taken, Delivered("250 OK"))
+                assert await deliver(database.queue, taken)
             if not leased:
                 left = {job.job.id for job in await database.queue.jobs(None, limit=JOBS)}
                 await asyncio.sleep(0.05)

@@ -12,11 +12,12 @@ from inbox.base.errors import StorageFull, StoreUnavailable
 from inbox.plugin.api.standins import FakeClock
 from inbox.plugin.api.tables import Tables, TenantTable
 from inbox.store.ports import Database
-from inbox.store.ports.queue import Deferred, Job
+from inbox.store.ports.queue import Job, JobRecipient
 from inbox.store.room import Room
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.surreal.config import SurrealConfig
 from inbox.store.surreal.database import SurrealDatabase
+from tests.support.jobs import defer
 from tests.support.plugin_services import recipient
 from tests.support.store import IDS, Home, home
 from tests.support.surreal_server import server
@@ -28,7 +29,7 @@ def table(here: Home) -> TenantTable:
 
 def job() -> Job:
     now = time.time()
-    return Job(IDS.new(), "ann@acme.test", "bob@example.org", "example.org", now, now + 86_400)
+    return Job(IDS.new(), "ann@acme.test", (JobRecipient("bob@example.org"),), "example.org", now, now + 86_400)
 
 
 async def fails(here: Home, mail: str) -> None:
@@ -92,6 +93,7 @@ async def test_a_server_that_is_gone_and_back(tmp_path: Path) -> None:
 async def test_on_a_full_disk_nothing_is_added_and_work_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("inbox.store.room._LOOK_SECONDS", 0.0)  # the disk becomes full from one call to the next
     db = SqliteDatabase(tmp_path / "inbox.db", SystemClock(), IDS)
     await db.open()
     try:
@@ -107,6 +109,6 @@ async def test_on_a_full_disk_nothing_is_added_and_work_goes_on(
         assert await table(here).get("k") == 1
         assert await table(here).delete("k") is True
         (leased,) = await here.db.queue.lease("w", 5, 60.0)
-        await here.db.queue.finish(leased, Deferred("451 later", 60.0))
+        assert await defer(here.db.queue, leased, 60.0)
     finally:
         await db.close()

@@ -265,7 +265,9 @@ def imap_server(
 ) -> ImapServer:
     """A server over these stores, not yet started."""
     names = MailboxNames(resolver or OwnMailboxes(database.mailboxes), database.mailboxes)
-    return ImapServer(config, names, MailboxMessages(database, blobs, appending), login, database.hosting.shut_out, log)
+    return ImapServer(
+        config, names, MailboxMessages(database, blobs, appending), login, database.hosting.without_access, log
+    )
 
 
 @asynccontextmanager

@@ -17,14 +17,9 @@ from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.lines import Lines, Places
 from inbox.flow.outbound.ports import (
     Attempted,
-    Finished,
     HostReply,
     Hosts,
-    JobRecipient,
     Outgoing,
-    QueuedJob,
-    RecipientState,
-    Sending,
     Way,
 )
 from inbox.flow.outbound.senders import Senders
@@ -34,7 +29,7 @@ from inbox.mail.tenancy import Account, HostedDomain, Tenant
 from inbox.plugin import Delivery, Plugin, hookimpl
 from inbox.plugin.testing import FakeClock, MemoryLog, PluginTest
 from inbox.policy.snapshot import PolicySet
-from inbox.store.ports.queue import Body, JobClass, Ret
+from inbox.store.ports.queue import PENDING, Finished, Job, JobRecipient, QueuedJob, RecipientState, Sending
 
 OK = HostReply(250, "2.0.0", "queued", "dot")
 LATER = HostReply(451, "4.3.0", "try later", "rcpt")
@@ -42,40 +37,6 @@ NOBODY = HostReply(550, "5.1.1", "no such user", "rcpt")
 DEAD = HostReply(0, "4.4.1", "connection timed out", "connect")
 #: After the dot, no reply came.
 VANISHED = HostReply(0, "4.4.2", "connection reset", "dot")
-
-
-@dataclass(frozen=True)
-class FakeJob:
-    id: str
-    domain: str = "remote.test"
-    recipients: tuple[JobRecipient, ...] = (JobRecipient("bob@remote.test"),)
-    sender: str = "ann@demo.test"
-    created_at: float = 0.0
-    expires_at: float = 0.0
-    job_class: JobClass = "transactional"
-    ret: Ret | None = None
-    envid: str | None = None
-    body: Body = "7BIT"
-    smtputf8: bool = False
-    require_tls: bool = False
-    actor_account: str | None = "a1"
-    transaction: str = "t1"
-    door: str = "submission"
-
-
-@dataclass(frozen=True)
-class FakeQueued:
-    job: FakeJob
-    tenant: str = "demo"
-    blob_path: str = "blob"
-    attempts: int = 0
-    states: tuple[RecipientState, ...] = ()
-    signed: bytes = b""
-    dot_sent_at: float = 0.0
-    due: float = 0.0
-    owner: str | None = None
-    until: float = 0.0
-    fence: int = 0
 
 
 class FakeQueue:
@@ -86,15 +47,15 @@ class FakeQueue:
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
-        self.jobs: dict[str, FakeQueued] = {}
+        self.jobs: dict[str, QueuedJob] = {}
         self.done: dict[str, Finished] = {}
         self.finished: list[Finished] = []
         self.transactions: dict[str, int] = {"lease": 0, "sending": 0, "finish": 0, "renew": 0}
         self.away = False
 
-    def add(self, *jobs: FakeQueued) -> None:
+    def add(self, *jobs: QueuedJob) -> None:
         for queued in jobs:
-            states = queued.states or tuple(RecipientState(each.address) for each in queued.job.recipients)
+            states = queued.states or (PENDING,) * len(queued.job.recipients)
             self.jobs[queued.job.id] = replace(queued, states=states)
 
     def _begin(self, method: str) -> None:
@@ -104,7 +65,10 @@ class FakeQueue:
 
     def _is_held(self, queued: Any) -> bool:
         current = self.jobs.get(queued.job.id)
-        return current is not None and (current.owner, current.fence) == (queued.owner, queued.fence)
+        return current is not None and (current.lease_owner, current.fence) == (
+            queued.lease_owner,
+            queued.fence,
+        )
 
     async def lease(self, owner: str, limit: int, seconds: float) -> Sequence[QueuedJob]:
         self._begin("lease")
@@ -112,12 +76,14 @@ class FakeQueue:
         due = [
             each
             for each in self.jobs.values()
-            if (each.owner is None and min(each.due, each.job.expires_at) <= now)
-            or (each.owner is not None and each.until <= now)
+            if (each.lease_owner is None and min(each.next_attempt_at, each.job.expires_at) <= now)
+            or (each.lease_owner is not None and each.lease_until <= now)
         ]
         taken = []
         for each in _by_domain(due)[:limit]:
-            leased = replace(each, owner=owner, until=now + seconds, fence=each.fence + 1, attempts=each.attempts + 1)
+            leased = replace(
+                each, lease_owner=owner, lease_until=now + seconds, fence=each.fence + 1, attempts=each.attempts + 1
+            )
             self.jobs[each.job.id] = leased
             taken.append(leased)
         return taken
@@ -126,7 +92,7 @@ class FakeQueue:
         self._begin("renew")
         held = [each for each in jobs if self._is_held(each)]
         for each in held:
-            self.jobs[each.job.id] = replace(self.jobs[each.job.id], until=self.clock.now() + seconds)
+            self.jobs[each.job.id] = replace(self.jobs[each.job.id], lease_until=self.clock.now() + seconds)
         return {each.job.id for each in held}
 
     async def sending(self, jobs: Sequence[Sending]) -> set[str]:
@@ -158,20 +124,20 @@ class FakeQueue:
             self.jobs[key] = replace(
                 self.jobs[key],
                 states=each.states,
-                owner=None,
+                lease_owner=None,
                 dot_sent_at=0.0,
-                due=self.clock.now() + each.delay,
+                next_attempt_at=self.clock.now() + each.delay,
                 attempts=self.jobs[key].attempts - (0 if each.counts else 1),
             )
         return held
 
 
-def _by_domain(due: Iterable[FakeQueued]) -> list[FakeQueued]:
+def _by_domain(due: Iterable[QueuedJob]) -> list[QueuedJob]:
     """Domains take turns."""
-    lanes: dict[str, list[FakeQueued]] = {}
+    lanes: dict[str, list[QueuedJob]] = {}
     for each in due:
         lanes.setdefault(each.job.domain, []).append(each)
-    found: list[FakeQueued] = []
+    found: list[QueuedJob] = []
     while lanes:
         for name in list(lanes):
             found.append(lanes[name].pop(0))
@@ -238,11 +204,12 @@ class FakeBounces:
         self,
         job: QueuedJob,
         states: Sequence[RecipientState],
+        about: Sequence[int],
         kind: Literal["failed", "delayed", "relayed", "delivered"],
     ) -> None:
         if self.away:
             raise StoreUnavailable("no notification can be stored")
-        self.reports.append((job.job.id, kind, tuple(state.address for state in states)))
+        self.reports.append((job.job.id, kind, tuple(job.job.recipients[index].address for index in about)))
 
 
 @dataclass
@@ -337,14 +304,25 @@ class OutboundWorld:
             owner,
         )
 
-    def job(self, name: str = "j1", **more: Any) -> FakeQueued:
+    def job(self, name: str = "j1", **more: Any) -> QueuedJob:
         """A job that was created now and expires after a day; adds it to the queue."""
         now = self.clock.now()
         queued = {
             key: more.pop(key) for key in ("states", "attempts", "signed", "dot_sent_at", "tenant") if key in more
         }
-        job = FakeJob(name, **{"created_at": now, "expires_at": now + 86_400, **more})
-        self.queue.add(FakeQueued(job, blob_path=name, **queued))
+        defaults: dict[str, Any] = {
+            "sender": "ann@demo.test",
+            "recipients": (JobRecipient("bob@remote.test"),),
+            "domain": "remote.test",
+            "created_at": now,
+            "expires_at": now + 86_400,
+            "actor_account": "a1",
+            "transaction": "t1",
+            "door": "submission",
+        }
+        job = Job(name, **{**defaults, **more})
+        given: dict[str, Any] = {"tenant": "demo", "states": (), **queued}
+        self.queue.add(QueuedJob(job, email="e1", blob_path=name, **given))
         return self.queue.jobs[name]
 
     async def turn(self) -> None:

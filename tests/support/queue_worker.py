@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from inbox.store.ports.queue import Deferred, Delivered, LeaseLost
+from inbox.store.ports.queue import Sending
 from tests.support.chaos import database_of
+from tests.support.jobs import defer, deliver
 
 #: Seconds of a lease: short, so that what a killed worker held is soon due again.
 LEASE = 0.5
@@ -23,13 +24,12 @@ async def main(kind: str, where: str, name: str) -> None:
         leased = await database.queue.lease(name, 5, LEASE)
         print("leased", *(job.job.id for job in leased), flush=True)
         for number, job in enumerate(leased):
-            outcome = Deferred("451 later", 0.0) if number % 3 == 2 else Delivered(f"250 OK {name}")
-            try:
-                await database.queue.sending(job)
-                await database.queue.finish(job, outcome)
-            except LeaseLost:
+            delivers = number % 3 != 2
+            if not await database.queue.sending([Sending(job)]):
                 continue
-            print("delivered" if isinstance(outcome, Delivered) else "deferred", job.job.id, flush=True)
+            done = await (deliver(database.queue, job) if delivers else defer(database.queue, job, 0.0))
+            if done:
+                print("delivered" if delivers else "deferred", job.job.id, flush=True)
         if not leased:
             await asyncio.sleep(0.01)
 

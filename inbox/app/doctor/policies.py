@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
 
 from inbox.app.config.loading import Config
 from inbox.app.doctor.checks import Finding, Outcome
 from inbox.app.wiring.policies import find_plugins, load_policies
-from inbox.app.wiring.services import NoFeedback, make_resolver
+from inbox.app.wiring.services import make_inert_services
 from inbox.base.clock import Clock
 from inbox.base.errors import PolicyError
-from inbox.plugin.api.services import Counted, Resolution, RunBlocking, Services
-from inbox.plugin.api.signing import SigningKey
-from inbox.plugin.api.standins import MemoryPluginState
-from inbox.plugin.api.tables import Tables
+from inbox.plugin.api.services import RunBlocking
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
 from inbox.policy.catalogue import Mode
@@ -59,19 +55,7 @@ class PolicyHealth:
         findings += [Finding("policies", Outcome.WARN, str(doubt)) for doubt in doubts(policies)]
         if not policies.suspended:
             findings.append(Finding("policies", Outcome.OK, f"default and {len(tenants)} tenants: no mistakes"))
-        log = NoLog()
-        services = Services(
-            self._clock,
-            log,
-            NoDirectory(),
-            NoRates(),
-            self._run_blocking,
-            make_resolver(self._config, self._clock),
-            NoKeys(),
-            NoFeedback(),
-            Tables(MemoryPluginState(), self._clock),
-            self._config.server.hostname,
-        )
+        services = make_inert_services(self._config, self._clock, self._run_blocking)
         instances = Instances(services, Guard())
         try:
             for entry, users in _in_force(policies, tenants).values():
@@ -108,40 +92,3 @@ async def _checked(instances: Instances, entry: PluginEntry, users: list[str]) -
 
 def _some(users: list[str]) -> str:
     return ", ".join(users[:3]) + (f" and {len(users) - 3} more" if len(users) > 3 else "")
-
-
-class NoLog:
-    """Discards all lines."""
-
-    def debug(self, event: str, **fields: Any) -> None:
-        del event, fields
-
-    info = warning = error = debug
-
-
-class NoDirectory:
-    """A directory without accounts."""
-
-    async def resolve(self, tenant: str, address: str) -> Resolution:
-        del tenant, address
-        return Resolution()
-
-    async def first_account(self, tenant: str) -> str | None:
-        del tenant
-        return None
-
-
-class NoKeys:
-    """A key store without keys."""
-
-    async def keys(self, tenant: str, domain: str) -> tuple[SigningKey, ...]:
-        del tenant, domain
-        return ()
-
-
-class NoRates:
-    """Counts nothing: checking a plugin must not use up a rate limit."""
-
-    async def hit(self, key: str, window: float, amount: int = 1) -> Counted:
-        del key, amount
-        return Counted(0, window)

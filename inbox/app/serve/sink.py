@@ -24,6 +24,9 @@ from typing import Final
 QUEUE_OCTETS: Final = 4 * 1024 * 1024
 #: Octets written at once, at most.
 BATCH_OCTETS: Final = 64 * 1024
+#: Seconds after a write in which further lines gather for the next one: waking the thread for each line costs the
+#: event loop more than writing the line. Lines of this time are lost if the process is killed.
+GATHER_SECONDS: Final = 0.02
 #: Seconds between two attempts to report how many lines were lost.
 PROBE_SECONDS: Final = 1.0
 #: Seconds after which a write that has not returned counts as stalled.
@@ -79,6 +82,7 @@ class Sink:
         self._began: float | None = None
         self._cut = False
         self._closed = False
+        self._ending = threading.Event()
         self._thread: threading.Thread | None = None
 
     def write(self, data: bytes) -> None:
@@ -109,6 +113,7 @@ class Sink:
             self._closed = True
             thread = self._thread
         self._queue.put(None)
+        self._ending.set()
         if thread is not None and thread.is_alive():
             thread.join(seconds)
 
@@ -134,6 +139,8 @@ class Sink:
             self._put(b"".join(batch))
             with self._lock:
                 self._octets = 0 if self._queue.empty() else self._octets - size
+            if not ending and self._queue.empty():
+                self._ending.wait(GATHER_SECONDS)
 
     def _put(self, data: bytes) -> None:
         if self._unreported and not self._report():

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from inbox.app.doctor.policies import NoRates
 from inbox.app.wiring.flow import Effects, make_flow, make_services
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.policies import find_plugins, load_policies
-from inbox.app.wiring.services import NoFeedback, RehearsedState, make_resolver
+from inbox.app.wiring.services import NoFeedback, NoRates, RehearsedState, make_resolver
 from inbox.flow.destinations import QUARANTINE
 from inbox.flow.pipeline import Pipeline
 from inbox.identity.directory import AddressDirectory

@@ -10,8 +10,10 @@ from inbox.base.clock import Clock
 from inbox.dns.resolver import CachingResolver
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.api.feedback import IncomingReport, Observation
-from inbox.plugin.api.services import Counted, Resolution
-from inbox.plugin.api.tables import State
+from inbox.plugin.api.services import Counted, Resolution, RunBlocking, Services
+from inbox.plugin.api.signing import SigningKey
+from inbox.plugin.api.standins import MemoryPluginState
+from inbox.plugin.api.tables import State, Tables
 from inbox.store.ports.plugin_state import Changes, Entry, StateEntry, checked, decide
 from inbox.store.ports.rates import RateCounters
 
@@ -61,6 +63,43 @@ class NoFeedback:
         return False
 
 
+class NoLog:
+    """Discards all lines."""
+
+    def debug(self, event: str, **fields: Any) -> None:
+        del event, fields
+
+    info = warning = error = debug
+
+
+class NoDirectory:
+    """A directory without accounts."""
+
+    async def resolve(self, tenant: str, address: str) -> Resolution:
+        del tenant, address
+        return Resolution()
+
+    async def first_account(self, tenant: str) -> str | None:
+        del tenant
+        return None
+
+
+class NoKeys:
+    """A key store without keys."""
+
+    async def keys(self, tenant: str, domain: str) -> tuple[SigningKey, ...]:
+        del tenant, domain
+        return ()
+
+
+class NoRates:
+    """Counts nothing: checking a plugin must not use up a rate limit."""
+
+    async def hit(self, key: str, window: float, amount: int = 1) -> Counted:
+        del key, amount
+        return Counted(0, window)
+
+
 class RehearsedState:
     """``State`` of ``inbox.plugin.api.tables`` that reads from the database, and writes to memory only."""
 
@@ -101,3 +140,19 @@ class RehearsedState:
 def make_resolver(config: Config, clock: Clock) -> CachingResolver:
     """The resolver of the process: DNS_RESOLVER, or the system's."""
     return CachingResolver(clock, config.server.dns_resolver)
+
+
+def make_inert_services(config: Config, clock: Clock, run_blocking: RunBlocking) -> Services:
+    """Services for a plugin that checks itself: they look up names, and have no accounts, keys or effects."""
+    return Services(
+        clock=clock,
+        log=NoLog(),
+        directory=NoDirectory(),
+        rates=NoRates(),
+        run_blocking=run_blocking,
+        dns=make_resolver(config, clock),
+        signing_keys=NoKeys(),
+        feedback=NoFeedback(),
+        table=Tables(MemoryPluginState(), clock),
+        server_name=config.server.hostname,
+    )

@@ -9,16 +9,7 @@ from typing import Literal
 from inbox.base.clock import Clock
 from inbox.base.errors import StoreError
 from inbox.flow.judge import Judge
-from inbox.flow.outbound.ports import (
-    Attempted,
-    AttemptRecord,
-    Bounces,
-    JobRecipient,
-    Kind,
-    QueuedJob,
-    RecipientState,
-    Suppressions,
-)
+from inbox.flow.outbound.ports import Attempted, Bounces, Kind, Suppressions
 from inbox.flow.outbound.results import owed_delay, owed_failure, owed_relayed
 from inbox.flow.outbound.senders import Sender, delivery_of
 from inbox.mail.content import MemoryContent
@@ -26,6 +17,7 @@ from inbox.plugin.api.context import Delivery, Failure
 from inbox.plugin.api.services import Log
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Classify, DropDsn, Suppress
+from inbox.store.ports.queue import AttemptRecord, JobRecipient, QueuedJob, RecipientState
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +97,8 @@ class Conclusion:
                 case DropDsn():
                     state = replace(state, reported=True)
                 case Suppress(scope, reason, seconds):
-                    target = state.address if scope == "address" else job.domain
+                    address = job.recipients[index].address
+                    target = address if scope == "address" else job.domain
                     await self._suppress(queued, scope, target, reason or state.reply, seconds)
         return state
 
@@ -128,7 +121,7 @@ class Conclusion:
     ) -> None:
         open_ = [i for i, state in enumerate(states) if state.status == status and not state.reported]
         owed = [i for i in open_ if is_owed(queued.job.recipients[i])]
-        if owed and not await self._stored(queued, [states[i] for i in owed], kind):
+        if owed and not await self._stored(queued, states, owed, kind):
             open_ = [i for i in open_ if i not in owed]
         for index in open_:
             states[index] = replace(states[index], reported=True)
@@ -141,13 +134,15 @@ class Conclusion:
             and not state.warned
             and owed_delay(queued.job.recipients[i], queued.job.sender)
         ]
-        if late and await self._stored(queued, [states[i] for i in late], "delayed"):
+        if late and await self._stored(queued, states, late, "delayed"):
             for index in late:
                 states[index] = replace(states[index], warned=True)
 
-    async def _stored(self, queued: QueuedJob, states: Sequence[RecipientState], kind: Kind) -> bool:
+    async def _stored(
+        self, queued: QueuedJob, states: Sequence[RecipientState], about: Sequence[int], kind: Kind
+    ) -> bool:
         try:
-            await self._bounces.report(queued, states, kind)
+            await self._bounces.report(queued, tuple(states), about, kind)
         except StoreError as error:
             self._log.error("notification_not_stored", job=queued.job.id, kind=kind, error=str(error))
             return False

@@ -27,19 +27,17 @@ from inbox.flow.outbound.ports import (
     Attempts,
     Contents,
     Exchangers,
-    Finished,
     HostReply,
     Hosts,
     Outgoing,
     OutgoingRecipient,
-    QueuedJob,
-    Sending,
     Way,
 )
 from inbox.flow.outbound.results import (
     UNKNOWN,
     Ends,
     applied,
+    error_of,
     given_up,
     is_unknown,
     is_unreachable,
@@ -55,11 +53,14 @@ from inbox.plugin.api.services import Log
 from inbox.policy.outbound import OutboundPolicy, Smarthost
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import AddHeader, Defer, Reject, Via
+from inbox.store.ports.queue import Finished, QueuedJob, Sending
 
 #: The longest attempt, in seconds: more hosts than that are not tried, and one that keeps us busy is left.
 ATTEMPT_SECONDS: Final = 1800.0
 #: Jobs of one domain that look up its hosts at one time: an unreachable name server must not occupy the worker.
 LOOK_UPS: Final = Limits(64)
+CAPACITY: Final = "The limits for these hosts are reached"
+CIRCUIT: Final = "These hosts could not be reached several times in a row; they are tried again later"
 
 
 @dataclass(slots=True)
@@ -82,6 +83,7 @@ class _PutOff:
     """No attempt was made; the job is due again after these seconds."""
 
     seconds: float
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ class JobDelivery:
         ends = Ends(queued.attempts, self._max_attempts, queued.job.expires_at)
         tried = pending(queued.states)
         if not tried:
-            return await self._concluded(held, None, Ended(queued.states, (), None), ends)
+            return await self._reported(queued)
         try:
             sender: Sender | None = await self._senders.sender(queued)
         except PolicyError as error:
@@ -147,12 +149,21 @@ class JobDelivery:
             ended = Ended(queued.states, tuple(tried), None)
             return await self._concluded(held, None, ended, ends, sender=sender, counts=False)
         if sender is None:
-            return Finished(queued, queued.states, self._backoff.delay(queued.attempts), counts=False)
+            delay = self._backoff.delay(queued.attempts)
+            return Finished(queued, queued.states, delay, "The policy of the sender is unusable", counts=False)
         wait = self._unknown_wait(queued, now)
         if wait > 0:
             self._log.warning("outbound_outcome_unknown", job=queued.job.id, domain=queued.job.domain, delay=wait)
-            return Finished(queued, queued.states, wait, counts=False)
+            return Finished(queued, queued.states, wait, "The outcome of the last attempt is unknown", counts=False)
         return await self._attempted(held, sender, tried, ends)
+
+    async def _reported(self, queued: QueuedJob) -> Finished:
+        """Only the notification of the sender is missing. While it cannot be stored, nothing is recorded: the job is
+        due again when its lease ends, not at once."""
+        states = await self._conclusion.of(queued, Ended(queued.states, (), None), None, None)
+        if not all(state.reported for state in states):
+            raise StoreError("the notification of the sender could not be stored")
+        return Finished(queued, states, error=error_of(states), counts=False)
 
     def _unknown_wait(self, queued: QueuedJob, now: float) -> float:
         """Seconds to wait because an earlier attempt, whose worker ended, may have delivered the message."""
@@ -189,7 +200,7 @@ class JobDelivery:
         line = f"look-up {domain}"
         wait = await self._lines.enter(line, LOOK_UPS, (queued.tenant, queued.job.job_class))
         if wait > 0:
-            return _PutOff(wait)
+            return _PutOff(wait, "Too many look-ups of this domain at one time")
         try:
             return await self._exchangers.find(domain)
         finally:
@@ -217,12 +228,12 @@ class JobDelivery:
         turn = (queued.tenant, queued.job.job_class)
         wait = await self._lines.enter(key, limits, turn)
         if wait > 0:
-            return None, _PutOff(wait)
+            return None, _PutOff(wait, CAPACITY)
         chosen: Way | None = None
         try:
             wait = self._circuits.wait(key, self._clock.monotonic())
             if wait > 0:
-                return None, _PutOff(wait)
+                return None, _PutOff(wait, CIRCUIT)
             reached = False
             try:
                 delivery, mail, chosen, refusal = await self._judged(held, sender, tried, way)
@@ -245,11 +256,11 @@ class JobDelivery:
         key = _key(way)
         wait = await self._lines.enter(key, limits, (held.queued.tenant, held.queued.job.job_class))
         if wait > 0:
-            return _PutOff(wait)
+            return _PutOff(wait, CAPACITY)
         try:
             wait = self._circuits.wait(key, self._clock.monotonic())
             if wait > 0:
-                return _PutOff(wait)
+                return _PutOff(wait, CIRCUIT)
             result = None
             try:
                 result = await self._send(held, mail, way)
@@ -280,7 +291,9 @@ class JobDelivery:
     ) -> tuple[Delivery, Outgoing | None, Way | None, Attempted | _PutOff | None]:
         """Runs the ``deliver`` hooks. Returns the mail, and another way if a hook chose one; or a refusal."""
         queued = held.queued
-        content = await self._contents.get(queued.blob_path)
+        stored = await self._contents.get(queued.blob_path)
+        prepended = queued.job.prepended
+        content = PrefixedContent(prepended, stored) if prepended else stored
         mx = () if way.hosts is None else way.hosts.names
         delivery = delivery_of(queued, tried, sender.tenant_name, content, mx)
         outcome = await self._judge.judge(Stage.DELIVER, sender.policy, delivery=delivery)
@@ -290,7 +303,7 @@ class JobDelivery:
             return delivery, None, None, without_attempt(reply, len(tried))
         if isinstance(verdict, Defer):
             self._log.info("outbound_deferred", job=queued.job.id, by=outcome.decided_by, text=verdict.text)
-            return delivery, None, None, _PutOff(self._backoff.delay(queued.attempts))
+            return delivery, None, None, _PutOff(self._backoff.delay(queued.attempts), verdict.text)
         held.signed = queued.signed or _added(outcome.edits)
         chosen = next((_via(way, edit) for edit in outcome.edits if isinstance(edit, Via)), None)
         return delivery, _outgoing(queued, tried, content, held.signed), chosen, None
@@ -328,7 +341,8 @@ class JobDelivery:
         queued = held.queued
         states = await self._conclusion.of(queued, Ended(queued.states, (), None), sender, None)
         # Spread: jobs that were put off together do not all come back at the same moment.
-        return Finished(queued, states, put_off.seconds * (1 + self._backoff.chance()), counts=False)
+        delay = put_off.seconds * (1 + self._backoff.chance())
+        return Finished(queued, states, delay, put_off.why, counts=False)
 
     async def _concluded(
         self,
@@ -348,7 +362,7 @@ class JobDelivery:
         unknown = attempted is not None and is_unknown(attempted)
         delay = self._backoff.full_delay(queued.attempts) if unknown else self._backoff.delay(queued.attempts)
         states = await self._conclusion.of(queued, ended, sender, delivery)
-        return Finished(queued, states, delay, counts, ended.record)
+        return Finished(queued, states, delay, error_of(states), counts, ended.record)
 
 
 def _key(way: Way) -> str:

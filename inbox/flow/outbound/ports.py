@@ -1,7 +1,4 @@
-"""What the worker of the outbound queue needs from the queue, the attempts and the notifications.
-
-The worker reads jobs and writes the states of their recipients; it knows neither SQL nor SMTP.
-"""
+"""What the worker of the outbound queue needs besides the queue: attempts, notifications, suppressions, messages."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Final, Literal, Protocol
 from inbox.mail.address import Address
 from inbox.mail.content import Content
 from inbox.policy.outbound import Smarthost
-from inbox.store.ports.queue import Body, JobClass, Notify, Ret
+from inbox.store.ports.queue import Body, Notify, QueuedJob, RecipientState, Ret
 
 #: The part of an attempt that a reply ends; ``policy`` and ``expired`` are the worker's own.
 Part = Literal[
@@ -21,160 +18,6 @@ Part = Literal[
 Kind = Literal["failed", "delayed", "relayed", "delivered"]
 #: The longest text of a reply that is kept, in characters.
 REPLY_LENGTH: Final = 1000
-
-
-# --- the queue ---
-
-
-@dataclass(frozen=True, slots=True)
-class JobRecipient:
-    """A recipient with its DSN parameters (RFC 3461 §4); ``notify`` is empty if the client sent none."""
-
-    address: str
-    notify: tuple[Notify, ...] = ()
-    orcpt: str | None = None
-
-
-Status = Literal["pending", "delivered", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class RecipientState:
-    """What is known about one recipient; ``at`` is when, in seconds since the epoch.
-
-    Attributes:
-        code, enhanced, reply: the last reply; 0 and empty before the first attempt, and 0 if no host replied.
-        category: of a failure, as a ``bounce`` hook classified it; empty if none did.
-        warned: the sender was notified of the delay.
-        reported: the sender was notified of the outcome, or no notification is owed.
-    """
-
-    address: str
-    status: Status = "pending"
-    code: int = 0
-    enhanced: str = ""
-    reply: str = ""
-    at: float = 0.0
-    category: str = ""
-    warned: bool = False
-    reported: bool = False
-
-
-class Job(Protocol):
-    """A message and those of its recipients that are at one domain. Times are seconds since the epoch."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def sender(self) -> str: ...
-    @property
-    def domain(self) -> str: ...
-    @property
-    def recipients(self) -> tuple[JobRecipient, ...]: ...
-    @property
-    def created_at(self) -> float: ...
-    @property
-    def expires_at(self) -> float: ...
-    @property
-    def job_class(self) -> JobClass: ...
-    @property
-    def ret(self) -> Ret | None: ...
-    @property
-    def envid(self) -> str | None: ...
-    @property
-    def body(self) -> Body: ...
-    @property
-    def smtputf8(self) -> bool: ...
-    @property
-    def require_tls(self) -> bool: ...
-    @property
-    def actor_account(self) -> str | None: ...
-    @property
-    def transaction(self) -> str: ...
-    @property
-    def door(self) -> str: ...
-
-
-class QueuedJob(Protocol):
-    """A job that this worker has leased."""
-
-    @property
-    def job(self) -> Job: ...
-    @property
-    def tenant(self) -> str: ...
-    @property
-    def blob_path(self) -> str: ...
-    @property
-    def attempts(self) -> int:
-        """The number of this attempt: leases that count as attempts, the current one included."""
-        ...
-
-    @property
-    def states(self) -> tuple[RecipientState, ...]:
-        """One for each recipient, in their order."""
-        ...
-
-    @property
-    def signed(self) -> bytes:
-        """Header fields that an earlier attempt added."""
-        ...
-
-    @property
-    def dot_sent_at(self) -> float:
-        """When an attempt was about to send the final dot that never finished; 0 otherwise."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """An attempt is about to send the final dot; ``signed`` are the header fields that it added."""
-
-    job: QueuedJob
-    signed: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
-    """One attempt, for ``inbox explain``. ``at`` is its beginning; ``recipients`` is the number of those addressed."""
-
-    at: float
-    seconds: float
-    host: str
-    address: str
-    tls: str
-    stage: Part
-    code: int
-    enhanced: str
-    text: str
-    recipients: int
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The end of a lease. A job with a pending recipient is due again in ``delay`` seconds, or when it expires.
-
-    ``counts``: whether the lease counts as an attempt; a job that only waited was not attempted.
-    """
-
-    job: QueuedJob
-    states: tuple[RecipientState, ...]
-    delay: float = 0.0
-    counts: bool = True
-    attempt: AttemptRecord | None = None
-
-
-class Queue(Protocol):
-    """The part of the queue that a worker uses. Each method is one transaction, and raises StoreUnavailable."""
-
-    async def lease(self, owner: str, limit: int, seconds: float) -> Sequence[QueuedJob]: ...
-
-    async def renew(self, jobs: Sequence[QueuedJob], seconds: float) -> set[str]:
-        """Returns the ids of the jobs that their worker still holds; so do the following."""
-        ...
-
-    async def sending(self, jobs: Sequence[Sending]) -> set[str]: ...
-
-    async def finish(self, finished: Sequence[Finished]) -> set[str]: ...
 
 
 # --- attempts ---
@@ -274,8 +117,13 @@ class Attempts(Protocol):
 class Bounces(Protocol):
     """Notifications of senders (RFC 3464)."""
 
-    async def report(self, job: QueuedJob, states: Sequence[RecipientState], kind: Kind) -> None:
-        """Stores a notification about these recipients; the same call twice stores one. Raises StoreError."""
+    async def report(self, job: QueuedJob, states: Sequence[RecipientState], about: Sequence[int], kind: Kind) -> None:
+        """Stores a notification; the same call twice stores one. Raises StoreError.
+
+        Args:
+            states: one for each recipient of the job.
+            about: the positions of those that the notification is about.
+        """
         ...
 
 

@@ -6,15 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from inbox.flow.outbound.ports import (
-    REPLY_LENGTH,
-    Attempted,
-    AttemptRecord,
-    HostReply,
-    JobRecipient,
-    RecipientState,
-    Status,
-)
+from inbox.flow.outbound.ports import REPLY_LENGTH, Attempted, HostReply
+from inbox.store.ports.queue import AttemptRecord, JobRecipient, RecipientState, RecipientStatus
 
 #: No reply to the final dot: the host may have the message (RFC 1047).
 UNKNOWN: Final = HostReply(0, "4.4.2", "The connection ended before the reply to the message", "dot")
@@ -69,7 +62,7 @@ def applied(
     return tuple(after)
 
 
-def _status(reply: HostReply) -> Status:
+def _status(reply: HostReply) -> RecipientStatus:
     if 200 <= reply.code <= 299 and reply.stage == "dot":
         return "delivered"
     return "failed" if 500 <= reply.code <= 599 else "pending"
@@ -128,3 +121,9 @@ def _severity(reply: HostReply) -> int:
 def without_attempt(reply: HostReply, count: int) -> Attempted:
     """The same reply for each recipient: no connection was made."""
     return Attempted((reply,) * count)
+
+
+def error_of(states: Sequence[RecipientState]) -> str:
+    """The reply of the first recipient who is pending or failed; empty if there is none."""
+    state = next((each for each in states if each.status != "delivered" and each.reply), None)
+    return "" if state is None else f"{state.code or ''} {state.reply}".strip()

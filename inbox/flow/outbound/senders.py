@@ -8,7 +8,6 @@ from typing import Final, Protocol
 
 from inbox.base.errors import PolicyError
 from inbox.flow.judge import Judge
-from inbox.flow.outbound.ports import QueuedJob
 from inbox.mail.address import Address, AddressError
 from inbox.mail.content import Content
 from inbox.mail.message import Message
@@ -16,6 +15,7 @@ from inbox.mail.tenancy import Account, HostedDomain
 from inbox.plugin.api.context import Delivery, Door, Identity, Recipient, Session, Transaction
 from inbox.plugin.api.facts import Facts
 from inbox.policy.snapshot import EffectivePolicy
+from inbox.store.ports.queue import QueuedJob
 
 #: The peer of a rebuilt session: the address of the client is not kept with a job.
 _PEER: Final = IPv4Address("127.0.0.1")

@@ -17,10 +17,9 @@ from inbox.base.errors import StoreError, StoreUnavailable
 from inbox.flow.outbound.delivery import Held, JobDelivery
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.lines import Places
-from inbox.flow.outbound.ports import Finished, Queue, QueuedJob
 from inbox.flow.outbound.results import pending
 from inbox.plugin.api.services import Log
-from inbox.store.ports.queue import MOST_JOBS
+from inbox.store.ports.queue import MOST_JOBS, Finished, Queue, QueuedJob
 
 #: Jobs that one worker holds at one time.
 MOST_HELD: Final = 1000

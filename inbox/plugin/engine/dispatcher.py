@@ -21,7 +21,7 @@ from inbox.plugin.api.facts import Facts
 from inbox.plugin.api.services import Log
 from inbox.plugin.engine.guard import Guard, HookOverrun
 from inbox.plugin.engine.instances import Instance, Instances
-from inbox.plugin.engine.opinions import Nonsense, edits_of, opinions_of
+from inbox.plugin.engine.opinions import InvalidAnswer, edits_of, opinions_of
 from inbox.plugin.engine.settling import NOTHING, settle, verdict_on_error
 from inbox.plugin.engine.steps import Steps
 from inbox.plugin.engine.views import Given, Known, shadowed
@@ -288,7 +288,7 @@ class _Run:
         try:
             opinions = opinions_of(result, self._stage)
             facts = self._known_for(call).new(call.entry.info.gives, alone=alone)
-        except Nonsense as error:
+        except InvalidAnswer as error:
             if isinstance(result, Coroutine):
                 result.close()
             self._failed(call, error, started)
@@ -309,7 +309,7 @@ class _Run:
         self._dispatcher.guard.leave()
         status = Status.LATE if late or isinstance(error, HookOverrun) else Status.FAILED
         why = f"{type(error).__name__}: {error}"
-        if isinstance(error, Nonsense):
+        if isinstance(error, InvalidAnswer):
             status, why = Status.NONSENSE, str(error)
         elif late:
             why = f"no answer within {call.entry.timeout:g} s"

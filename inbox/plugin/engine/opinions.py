@@ -67,7 +67,7 @@ _ENHANCED: Final = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}\Z")
 _BREAKS: Final = re.compile(r"[\r\n\x00]")
 
 
-class Nonsense(Exception):
+class InvalidAnswer(Exception):
     """A hook returned an invalid result. ``str(error)`` gives the reason to the operator."""
 
 
@@ -75,34 +75,34 @@ def opinions_of(result: Any, stage: Stage) -> tuple[Opinion, ...]:
     """The opinions in a hook's result.
 
     Raises:
-        Nonsense: it is not an opinion, is not allowed at this stage, or has a harmful value.
+        InvalidAnswer: it is not an opinion, is not allowed at this stage, or has a harmful value.
     """
     if result is None:
         return ()
     given = tuple(result) if type(result) in {list, tuple} else (result,)
     if len(given) > HOOK_OPINIONS:
-        raise Nonsense(f"returned {len(given)} opinions; at most {HOOK_OPINIONS} are allowed")
+        raise InvalidAnswer(f"returned {len(given)} opinions; at most {HOOK_OPINIONS} are allowed")
     allowed = ALLOWED[stage]
     header_octets = 0
     for opinion in given:
         inner = opinion.opinion if type(opinion) is Shadow else opinion
         if type(inner) not in allowed:
             known = ", ".join(sorted(kind.__name__ for kind in allowed))
-            raise Nonsense(f"returned {type(inner).__name__} at {stage}, where it may return {known}")
+            raise InvalidAnswer(f"returned {type(inner).__name__} at {stage}, where it may return {known}")
         _check(inner)
         if isinstance(inner, AddHeader | InsertHeader | ChangeHeader):
             header_octets += len(inner.name) + len(inner.value)
     if header_octets > FIELD_OCTETS:
-        raise Nonsense(f"returned header fields of {header_octets} characters; at most {FIELD_OCTETS} are allowed")
+        raise InvalidAnswer(f"returned header fields of {header_octets} characters; at most {FIELD_OCTETS} are allowed")
     return given
 
 
 def edits_of(result: Any) -> tuple[Opinion, ...]:
-    """The edits in the result of a plugin's ``at_least``. Raises Nonsense if it has anything else."""
+    """The edits in the result of a plugin's ``at_least``. Raises InvalidAnswer if it has anything else."""
     given = opinions_of(result, Stage.DATA)
     for opinion in given:
         if not isinstance(opinion, Edit):
-            raise Nonsense(f"returned {type(opinion).__name__}, where it may only return edits")
+            raise InvalidAnswer(f"returned {type(opinion).__name__}, where it may only return edits")
     return given
 
 
@@ -124,87 +124,87 @@ def _check(opinion: Any) -> None:
             _check_address(address)
         case Defer(code, enhanced, text) | Reject(code, enhanced, text):
             if type(code) is not int or not isinstance(enhanced, str) or not _ENHANCED.match(enhanced):
-                raise Nonsense(f"invalid reply codes: {code!r:.20} {enhanced!r:.40}")
+                raise InvalidAnswer(f"invalid reply codes: {code!r:.20} {enhanced!r:.40}")
             _check_text(text)
         case Quarantine(reason) | Discard(reason) | DropDsn(reason):
             _check_words(reason)
         case ReplaceBody(content) | Transform(content):
             if not isinstance(content, bytes):
-                raise Nonsense(f"{type(opinion).__name__} takes bytes, not {type(content).__name__}")
+                raise InvalidAnswer(f"{type(opinion).__name__} takes bytes, not {type(content).__name__}")
         case FileInto(mailbox):
             _check_text(mailbox)
             trouble = complaint(mailbox)
             if trouble is not None:
-                raise Nonsense(f"invalid mailbox name: {mailbox!r:.80}: {trouble}")
+                raise InvalidAnswer(f"invalid mailbox name: {mailbox!r:.80}: {trouble}")
         case Via():
             _check_way(opinion)
         case Classify(category, why):
             if category not in _CATEGORIES:
-                raise Nonsense(f"category must be one of {', '.join(_CATEGORIES)}, not {category!r:.40}")
+                raise InvalidAnswer(f"category must be one of {', '.join(_CATEGORIES)}, not {category!r:.40}")
             _check_words(why)
         case Suppress(scope, reason, seconds):
             _check_suppression(scope, seconds)
             _check_words(reason)
         case AddFlags(flags):
             if not isinstance(flags, tuple) or not all(isinstance(flag, str) for flag in flags):
-                raise Nonsense("AddFlags takes a tuple of strings")
+                raise InvalidAnswer("AddFlags takes a tuple of strings")
             if len(flags) > HOOK_FLAGS:
-                raise Nonsense(f"returned {len(flags)} flags; at most {HOOK_FLAGS} are allowed")
+                raise InvalidAnswer(f"returned {len(flags)} flags; at most {HOOK_FLAGS} are allowed")
 
 
 def _check_way(way: Via) -> None:
     _check_text(way.host)
     if type(way.port) is not int or not 1 <= way.port <= 65535:
-        raise Nonsense(f"Via: port must be a number from 1 to 65535, not {way.port!r:.20}")
+        raise InvalidAnswer(f"Via: port must be a number from 1 to 65535, not {way.port!r:.20}")
     if way.tls not in _TLS:
-        raise Nonsense(f"Via: tls must be 'required', 'opportunistic' or empty, not {way.tls!r:.40}")
+        raise InvalidAnswer(f"Via: tls must be 'required', 'opportunistic' or empty, not {way.tls!r:.40}")
     if way.source:
         try:
             ip_address(way.source)
         except ValueError as error:
-            raise Nonsense(f"Via: source must be an IP address, not {way.source!r:.60}") from error
+            raise InvalidAnswer(f"Via: source must be an IP address, not {way.source!r:.60}") from error
 
 
 def _check_suppression(scope: Any, seconds: Any) -> None:
     if scope not in {"address", "domain"}:
-        raise Nonsense(f"Suppress: scope must be 'address' or 'domain', not {scope!r:.40}")
+        raise InvalidAnswer(f"Suppress: scope must be 'address' or 'domain', not {scope!r:.40}")
     if seconds is not None and (type(seconds) not in {int, float} or not 0 < seconds < math.inf):
-        raise Nonsense(f"Suppress: seconds must be a positive number or None, not {seconds!r:.40}")
+        raise InvalidAnswer(f"Suppress: seconds must be a positive number or None, not {seconds!r:.40}")
 
 
 def _check_score(symbol: Any, points: Any) -> None:
     if not isinstance(symbol, str) or not symbol or not symbol.isprintable():
-        raise Nonsense(f"a score's symbol must be a name, not {symbol!r:.60}")
+        raise InvalidAnswer(f"a score's symbol must be a name, not {symbol!r:.60}")
     if isinstance(points, bool) or not isinstance(points, int | float) or not math.isfinite(points):
-        raise Nonsense(f"{symbol}: points must be a finite number, not {points!r:.60}")
+        raise InvalidAnswer(f"{symbol}: points must be a finite number, not {points!r:.60}")
 
 
 def _check_header(name: Any, value: Any) -> None:
     if not isinstance(name, str) or not _FIELD_NAME.match(name):
-        raise Nonsense(f"invalid header field name: {name!r:.60}")
+        raise InvalidAnswer(f"invalid header field name: {name!r:.60}")
     if not isinstance(value, str) or _BREAKS.search(value):
         # With a line break, the author of a part of the value could begin another field.
-        raise Nonsense(f"{name}: the value must be one line of text; the core folds it")
+        raise InvalidAnswer(f"{name}: the value must be one line of text; the core folds it")
 
 
 def _check_place(place: Any) -> None:
     if type(place) is not int:
-        raise Nonsense(f"the index of a field must be a number, not {place!r:.60}")
+        raise InvalidAnswer(f"the index of a field must be a number, not {place!r:.60}")
 
 
 def _check_words(text: Any) -> None:
     """Checks a text that may be empty and have several lines: a reason, a group."""
     if not isinstance(text, str) or len(text) > FIELD_OCTETS:
-        raise Nonsense(f"must be text of at most {FIELD_OCTETS} characters: {text!r:.80}")
+        raise InvalidAnswer(f"must be text of at most {FIELD_OCTETS} characters: {text!r:.80}")
 
 
 def _check_address(address: Any) -> None:
     try:
         Address.parse(address)
     except (ProtocolError, TypeError) as error:
-        raise Nonsense(f"invalid address: {address!r:.80}") from error
+        raise InvalidAnswer(f"invalid address: {address!r:.80}") from error
 
 
 def _check_text(text: Any) -> None:
     if not isinstance(text, str) or not 0 < len(text) <= FIELD_OCTETS or _BREAKS.search(text):
-        raise Nonsense(f"must be one line of text: {text!r:.80}")
+        raise InvalidAnswer(f"must be one line of text: {text!r:.80}")

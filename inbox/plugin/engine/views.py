@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 from inbox.plugin.api.context import Delivery, Failure, Identity, Recipient, Session, Transaction
 from inbox.plugin.api.facts import Facts
 from inbox.plugin.api.services import Log
-from inbox.plugin.engine.opinions import Nonsense
+from inbox.plugin.engine.opinions import InvalidAnswer
 
 
 class Given(TypedDict, total=False):
@@ -86,7 +86,7 @@ class Known:
             alone: no other hook ran meanwhile, so all new facts are of this plugin.
 
         Raises:
-            Nonsense: it put a fact that it does not declare, so that the plan could not order its readers.
+            InvalidAnswer: it put a fact that it does not declare, so that the plan could not order its readers.
         """
         count = 0
         for scope in self._scopes:
@@ -106,7 +106,7 @@ class Known:
                 seen.add(type(fact))
         self._count = sum(map(len, self._seen))
         if undeclared:
-            raise Nonsense(f"put {undeclared[0].__name__}, which is not in its gives")
+            raise InvalidAnswer(f"put {undeclared[0].__name__}, which is not in its gives")
         return tuple(found)
 
     def check_rest(self, log: Log, names: list[str]) -> None:

@@ -58,8 +58,8 @@ class Conversation:
         self._s.send(render.status("*", "OK", greeting, f"CAPABILITY {capabilities(self._s)}"))
         async for event in self._events():
             await self._handle(event)
-            if self._s.patience.lost:
-                raise Farewell(self._s.patience.lost)
+            if self._s.patience.closing_reason:
+                raise Farewell(self._s.patience.closing_reason)
 
     async def _end(self) -> None:
         await self._s.deselect()

@@ -39,7 +39,7 @@ class ImapServer:
         config: settings of all endpoints.
         names, messages: the use cases on mailboxes and on messages.
         login: checks passwords.
-        shut_out: returns those of the given accounts (ids) that may not stay logged in; raises StoreUnavailable.
+        without_access: returns those of the given accounts (ids) that may not stay logged in; raises StoreUnavailable.
         clock, ids: for the start time and the id of each session, and for timeouts.
         turns: the queue for the event loop that all servers of a process share.
     """
@@ -50,7 +50,7 @@ class ImapServer:
         names: MailboxNames,
         messages: MailboxMessages,
         login: Login,
-        shut_out: Callable[[Sequence[str]], Awaitable[set[str]]],
+        without_access: Callable[[Sequence[str]], Awaitable[set[str]]],
         log: Log,
         *,
         clock: Clock | None = None,
@@ -60,7 +60,7 @@ class ImapServer:
         self.name = Door.IMAP.value
         self._config = config
         self._backend = Backend(config, names, messages, login, log)
-        self._shut_out = shut_out
+        self._without_access = without_access
         self._log = log
         self._clock = clock or SystemClock()
         self._ids = ids or RandomIds(self._clock.now)
@@ -112,7 +112,7 @@ class ImapServer:
                 sessions.setdefault(session.session.identity.account, []).append(session)
         accounts = list(sessions)
         for start in range(0, len(accounts), _ACCOUNTS):
-            for account in await self._shut_out(accounts[start : start + _ACCOUNTS]):
+            for account in await self._without_access(accounts[start : start + _ACCOUNTS]):
                 for session in sessions[account]:
                     identity = session.identity
                     self._log.info(

@@ -134,8 +134,8 @@ async def _converse(s: SmtpSession, commands: Mapping[Verb, Rule]) -> None:
             s.say(Reply.of(event.error))
         if s.gathered >= _GATHER:
             await s.flush()
-        if s.patience.lost:
-            s.say(Reply(421, "4.7.0", s.patience.lost))
+        if s.patience.closing_reason:
+            s.say(Reply(421, "4.7.0", s.patience.closing_reason))
 
 
 async def _obey(s: SmtpSession, commands: Mapping[Verb, Rule], command: Command) -> None:

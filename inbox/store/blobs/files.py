@@ -85,11 +85,14 @@ class Files:
         self._identity = _NOT_SEEN if identity else _NO_FILE
         self._identity_text = identity
 
-    def write(self, batch: Sequence[Piece]) -> None:
+    def write(self, batch: Sequence[Piece], meanwhile: Callable[[], None] | None = None) -> None:
         """Writes a batch, each step for all blobs at once; a blob that fails gets its ``error``.
 
         Writeback of all files is started before the first fsync, so that the waits overlap. A failing blob fails alone;
         a failing folder fails all its blobs.
+
+        Args:
+            meanwhile: work for the time in which the disk writes the first files; called exactly once.
         """
         try:
             self.check_root()
@@ -100,7 +103,10 @@ class Files:
             for piece in batch:
                 piece.error = error
         for start in range(0, len(batch), OPEN):
-            self._write_some(batch[start : start + OPEN])
+            self._write_some(batch[start : start + OPEN], meanwhile)
+            meanwhile = None
+        if meanwhile is not None:
+            meanwhile()
 
     def check_root(self) -> None:
         """Returns if the directory is still the one to which earlier blobs were written.
@@ -180,10 +186,12 @@ class Files:
         _fsync_folder(target[0])
         _fsync_folder(source[0])
 
-    def _write_some(self, batch: Sequence[Piece]) -> None:
+    def _write_some(self, batch: Sequence[Piece], meanwhile: Callable[[], None] | None) -> None:
         self._step(batch, self._write)
-        if len(batch) > 1:
+        if len(batch) > 1 or meanwhile is not None:
             self._step(batch, _start)
+        if meanwhile is not None:
+            meanwhile()
         self._step(batch, _sync)
         self._step(batch, self._rename)
         folders: dict[str, list[Piece]] = {}

@@ -81,7 +81,7 @@ class Hosting(Protocol):
         """Enables or disables; returns False if nothing changed. Raises NotFound."""
         ...
 
-    async def shut_out(self, accounts: Sequence[str]) -> set[str]:
+    async def without_access(self, accounts: Sequence[str]) -> set[str]:
         """Returns those of the accounts (ids, of any tenant) that are removed or disabled, or whose domain or tenant is
         disabled. Servers end the sessions of these accounts."""
         ...
@@ -108,7 +108,7 @@ class Hosting(Protocol):
         """
         ...
 
-    async def unlead(self, tenant: str, address: str) -> int:
+    async def remove_aliases_to(self, tenant: str, address: str) -> int:
         """Runs one step of removing the aliases that point to ``address``, and those that then have no target. Returns
         how many pairs were removed; 0 if nothing points there. The address itself stays."""
         ...

@@ -13,7 +13,7 @@ import msgspec
 
 from inbox.store.ports.decisions import DecisionRecord
 from inbox.store.ports.messages import EmailRecord, Placed
-from inbox.store.ports.queue import Job
+from inbox.store.ports.queue import Job, Lease
 
 if TYPE_CHECKING:
     from inbox.mail.content import Content
@@ -56,6 +56,7 @@ class AcceptedMessage(msgspec.Struct, frozen=True, array_like=True):
         internal_date: seconds since the epoch; what IMAP shows as INTERNALDATE.
         created_at: seconds since the epoch.
         jobs: deliveries to other hosts. They are queued even if the database already has the message.
+        lease: the lease with which its jobs are stored, if this process delivers them at once.
         spf, dkim, dmarc: results that are stored with the message; None if nothing was checked.
         recognise: whether an existing copy may be recognised as the result of an earlier attempt of the same
             transaction. This applies only to a message that has a Message-ID.
@@ -72,6 +73,7 @@ class AcceptedMessage(msgspec.Struct, frozen=True, array_like=True):
     dmarc: str | None = None
     recognise: bool = True
     jobs: tuple[Job, ...] = ()
+    lease: Lease | None = None
 
     @property
     def blob_path(self) -> str:
@@ -128,6 +130,7 @@ class IndexedMessage:
     copies: tuple[Copy, ...]
     recognise: bool = True
     jobs: tuple[Job, ...] = ()
+    lease: Lease | None = None
 
 
 @dataclass(frozen=True, slots=True)

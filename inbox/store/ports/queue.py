@@ -1,9 +1,9 @@
 """Port of the outbound queue: jobs, and how workers lease and finish them.
 
-A job delivers one stored message to one recipient. It refers to its message as a mailbox entry does: the message and
-its blob stay for as long as anything refers to them. A worker leases jobs for some seconds, renews the lease while it
-works, and finishes them. Each lease has a new fence; every write of a worker names owner and fence, so a worker that
-was suspended beyond its lease can no longer change anything.
+A job delivers one stored message to the recipients in one domain, and keeps a state for each of them. It refers to its
+message as a mailbox entry does: the message and its blob stay for as long as anything refers to them. A worker leases
+jobs for some seconds, renews the lease while it works, and finishes them. Each lease has a new fence; every write of a
+worker names owner and fence, so a worker that was suspended beyond its lease can no longer change anything.
 
 Times are compared with the database's clock: the machine's with SQLite, the server's with SurrealDB.
 """
@@ -11,17 +11,16 @@ Times are compared with the database's clock: the machine's with SQLite, the ser
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Final, Literal, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol, TypeVar
 
-from inbox.base.errors import StoreError
 from inbox.store.ports.hosting import Scope
-from inbox.store.texts import clean
 
 Item = TypeVar("Item")
 
 JobClass = Literal["transactional", "bulk", "dsn", "report"]
 JobStatus = Literal["queued", "processing", "dead"]
+RecipientStatus = Literal["pending", "delivered", "failed"]
 #: NOTIFY of RFC 3461 §4.1, RET of §4.3.
 Notify = Literal["NEVER", "SUCCESS", "FAILURE", "DELAY"]
 Ret = Literal["FULL", "HDRS"]
@@ -32,10 +31,73 @@ Body = Literal["7BIT", "8BITMIME", "BINARYMIME"]
 LONGEST_LEASE: Final = 3600.0
 #: The maximum number of jobs that one call leases, adds or changes.
 MOST_JOBS: Final = 1000
+#: Records of attempts that a job keeps: the first ones show how it began, the last ones how it goes.
+FIRST_ATTEMPTS: Final = 5
+LAST_ATTEMPTS: Final = 20
 
 
-class LeaseLost(StoreError):
-    """The lease ended, and another worker may have the job; nothing was written."""
+@dataclass(frozen=True, slots=True)
+class JobRecipient:
+    """One recipient of a job.
+
+    Attributes:
+        address: the forward-path.
+        notify, orcpt: its DSN parameters (RFC 3461 §4.1, §4.2) as the client sent them; empty and None if it did not.
+    """
+
+    address: str
+    notify: tuple[Notify, ...] = ()
+    orcpt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientState:
+    """What has become of one recipient.
+
+    Attributes:
+        code, enhanced, reply: the last reply for this recipient; code 0 if no host replied.
+        at: when it was received.
+        category: the class of a failure, as the ``bounce`` hooks found it.
+        warned: the sender was notified of the delay.
+        reported: the sender was notified of the final status, or no notification is owed.
+    """
+
+    status: RecipientStatus = "pending"
+    code: int = 0
+    enhanced: str = ""
+    reply: str = ""
+    at: float = 0.0
+    category: str | None = None
+    warned: bool = False
+    reported: bool = False
+
+
+#: The state of a recipient for whom nothing was tried.
+PENDING: Final = RecipientState()
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One attempt of a job, for ``inbox explain`` and ``inbox queue show``.
+
+    Attributes:
+        at: when it began; ``seconds``: how long it took.
+        host, address: the last host that was tried; empty if none was found.
+        tls: the version and cipher; empty without TLS.
+        stage, code, enhanced, text: the reply that decided it, and the command to which it was the reply.
+        recipients: how many recipients were tried.
+    """
+
+    at: float
+    seconds: float
+    host: str = ""
+    address: str = ""
+    tls: str = ""
+    stage: str = ""
+    code: int = 0
+    enhanced: str = ""
+    text: str = ""
+    recipients: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,36 +106,48 @@ class Job:
 
     Attributes:
         sender: the reverse-path without its brackets; empty for the null reverse-path (RFC 5321 §4.5.5).
-        recipient: the forward-path.
-        domain: the next hop by which jobs are scheduled: the recipient's domain, canonical, or a route's name.
+        recipients: at least one.
+        domain: the next hop by which jobs are scheduled: the recipients' domain, canonical, or a route's name.
         expires_at: when delivery is given up; the job is due at this time at the latest.
         not_before: the time of its release (RFC 4865); 0 means at once.
         job_class: one class does not wait for the other classes of its tenant and domain.
         priority: MT-PRIORITY of RFC 6710, -9 to 9; orders jobs of one tenant, domain and class.
-        notify, ret, envid, orcpt: the DSN parameters (RFC 3461), as the client sent them; empty or None if it did not.
+        ret, envid: the DSN parameters of MAIL (RFC 3461 §4.3, §4.4), as the client sent them; None if it did not.
         require_tls: REQUIRETLS of RFC 8689.
         actor_account: the id of the account that submitted the message.
         shared_inbox: the shared inbox in whose name it was submitted.
+        transaction: the id of the transaction that accepted the message, under which ``explain`` finds it.
+        door: the door at which it was accepted.
+        prepended: header fields in front of the message that only this job sends (a Received field).
     """
 
     id: str
     sender: str
-    recipient: str
+    recipients: tuple[JobRecipient, ...]
     domain: str
     created_at: float
     expires_at: float
     not_before: float = 0.0
     job_class: JobClass = "transactional"
     priority: int = 0
-    notify: tuple[Notify, ...] = ()
     ret: Ret | None = None
     envid: str | None = None
-    orcpt: str | None = None
     body: Body = "7BIT"
     smtputf8: bool = False
     require_tls: bool = False
     actor_account: str | None = None
     shared_inbox: str | None = None
+    transaction: str = ""
+    door: str = ""
+    prepended: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The lease with which a new job is stored, so that the process that accepts a message delivers it at once."""
+
+    owner: str
+    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +156,12 @@ class QueuedJob:
 
     Attributes:
         email: the id of the stored message; ``blob_path`` is its blob.
+        states: one for each recipient, in their order.
         attempts: leases that count as attempts, the current one included.
         next_attempt_at: when it is or was due.
         last_error: the reply or error of the last attempt.
+        history: the first and the last attempts (``FIRST_ATTEMPTS``, ``LAST_ATTEMPTS``).
+        signed: the header fields that were added at the first attempt; the later ones send the same.
         hold_reason: why an operator or a rule holds it; None if it is not held.
         fence: grows with every lease.
         dot_sent_at: when an attempt sent the final dot, or was about to (:meth:`Queue.sending`), and had not
@@ -96,10 +173,13 @@ class QueuedJob:
     tenant: str
     email: str
     blob_path: str
+    states: tuple[RecipientState, ...]
     status: JobStatus = "queued"
     attempts: int = 0
     next_attempt_at: float = 0.0
     last_error: str | None = None
+    history: tuple[AttemptRecord, ...] = ()
+    signed: bytes = b""
     hold_reason: str | None = None
     lease_owner: str | None = None
     lease_until: float = 0.0
@@ -108,57 +188,70 @@ class QueuedJob:
     died_at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """The next hop took responsibility with this reply."""
-
-    reply: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """Delivery failed permanently; the job stays as ``dead``."""
-
-    reply: str
+def born(job: Job, tenant: str, email: str, blob_path: str, lease: Lease) -> QueuedJob:
+    """The job as :meth:`Queue.lease` would return it, for a new job that was stored with ``lease``."""
+    return QueuedJob(
+        job, tenant, email, blob_path, (PENDING,) * len(job.recipients), "processing", 1, job.created_at,
+        lease_owner=lease.owner, lease_until=lease.until, fence=1,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Deferred:
-    """The job is due again in ``delay`` seconds, or when it expires.
+class Sending:
+    """An attempt that is about to send the final dot, and the header fields that it added to the message."""
 
-    ``counts`` is False if no attempt was made: the domain was throttled or its circuit open.
+    job: QueuedJob
+    signed: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end of a lease; the states decide what becomes of the job.
+
+    While a recipient is pending, the job is due again in ``delay`` seconds, or when it expires. Once all are final, it
+    is due at once until all are reported; then it stays as ``dead`` if one of them failed, and becomes a
+    :class:`DeliveryRecord` otherwise.
+
+    Attributes:
+        states: one for each recipient, in their order.
+        error: why a recipient is pending or failed; the job's ``last_error``.
+        counts: False if no attempt was made: the domain was throttled, its circuit open, or only a report was sent.
+        attempt: the attempt that was made.
     """
 
-    reply: str
-    delay: float
+    job: QueuedJob
+    states: tuple[RecipientState, ...]
+    delay: float = 0.0
+    error: str = ""
     counts: bool = True
-
-
-Outcome = Delivered | Failed | Deferred
+    attempt: AttemptRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
-    """A job that was delivered (table ``outbound_delivery``)."""
+    """A job that was delivered to all its recipients (table ``outbound_delivery``)."""
 
     job_id: str
     tenant: str
     delivered_at: float
     email: str
     sender: str
-    recipient: str
     domain: str
-    reply: str
+    recipients: tuple[JobRecipient, ...]
+    states: tuple[RecipientState, ...]
+    history: tuple[AttemptRecord, ...] = ()
+    transaction: str = ""
     actor_account: str | None = None
     shared_inbox: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class QueueCount:
-    """Jobs of one tenant for one domain, each counted once; ``oldest`` is the ``created_at`` of the oldest."""
+    """Jobs of one tenant, domain and class, each counted once; ``oldest`` is the ``created_at`` of the oldest."""
 
     tenant: str
     domain: str
+    job_class: JobClass
     queued: int = 0
     processing: int = 0
     held: int = 0
@@ -166,21 +259,31 @@ class QueueCount:
     oldest: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Conditions for jobs; None matches every job.
+
+    Attributes:
+        created_before: seconds since the epoch.
+        error: a part of ``last_error``, in any case.
+    """
+
+    domain: str | None = None
+    sender: str | None = None
+    status: JobStatus | None = None
+    held: bool | None = None
+    created_before: float | None = None
+    error: str | None = None
+
+
+ALL: Final = JobFilter()
+
+
 def bounded(jobs: Sequence[Item]) -> Sequence[Item]:
     """Returns ``jobs`` if they are few enough for one call. Raises ValueError."""
     if len(jobs) > MOST_JOBS:
         raise ValueError(f"{len(jobs)} jobs in one call; at most {MOST_JOBS} are allowed")
     return jobs
-
-
-def job_texts(job: Job) -> Job:
-    """Returns the job with its strings in the form that every database accepts."""
-    changed: dict[str, Any] = {
-        one.name: clean(value)
-        for one in fields(Job)
-        if isinstance(value := getattr(job, one.name), str) and value != clean(value)
-    }
-    return replace(job, **changed) if changed else job
 
 
 class Queue(Protocol):
@@ -205,7 +308,8 @@ class Queue(Protocol):
 
         Tenants take turns, and so do the domains and classes within a tenant; an expired job is due, too. The result
         may have fewer than ``limit`` jobs although more are due; it is empty only if nothing is due or other workers
-        took the jobs at the same moment. No two workers, in any process, hold a job at the same time.
+        took the jobs at the same moment. No two workers, in any process, hold a job at the same time. The jobs of a
+        disabled tenant wait until it is enabled.
         """
         ...
 
@@ -213,12 +317,14 @@ class Queue(Protocol):
         """Makes leases end in ``seconds`` from now. Returns the ids of the jobs that their worker still holds."""
         ...
 
-    async def sending(self, job: QueuedJob) -> None:
-        """Records, durably, that the final dot is about to be sent. Raises LeaseLost."""
+    async def sending(self, sending: Sequence[Sending]) -> set[str]:
+        """Records, durably, that final dots are about to be sent, and the header fields that the attempts added (at
+        most ``MOST_JOBS``). Returns the ids of the jobs that their worker still holds; the others must not be sent."""
         ...
 
-    async def finish(self, job: QueuedJob, outcome: Outcome) -> None:
-        """Ends the lease. A delivered job becomes a ``DeliveryRecord``. Raises LeaseLost."""
+    async def finish(self, finished: Sequence[Finished]) -> set[str]:
+        """Ends leases (at most ``MOST_JOBS``) in one transaction. Returns the ids of the jobs that their worker still
+        held; nothing is written about the others."""
         ...
 
     async def release_expired(self) -> int:
@@ -232,21 +338,19 @@ class Queue(Protocol):
         """Returns the record of a delivered job."""
         ...
 
+    async def of_transaction(self, tenant: str, transaction: str) -> list[QueuedJob | DeliveryRecord]:
+        """Returns the jobs and deliveries of the message that a transaction accepted, at most ``MOST_JOBS``."""
+        ...
+
     async def jobs(
-        self,
-        tenant: str | None,
-        *,
-        domain: str | None = None,
-        status: JobStatus | None = None,
-        after: QueuedJob | None = None,
-        limit: int = 100,
+        self, tenant: str | None, wanted: JobFilter = ALL, *, after: QueuedJob | None = None, limit: int = 100
     ) -> list[QueuedJob]:
         """Returns a page of one tenant's jobs, or (for the operator) of all tenants', by tenant and id; ``after`` is
         the last job of the previous page."""
         ...
 
     async def count(self, tenant: str | None) -> list[QueueCount]:
-        """Counts jobs by tenant and domain. Reads an index over all of them."""
+        """Counts jobs by tenant, domain and class. Reads an index over all of them."""
         ...
 
     async def hold(self, tenant: str, jobs: Sequence[str], reason: str) -> int:
@@ -259,9 +363,9 @@ class Queue(Protocol):
         ...
 
     async def retry(self, tenant: str, jobs: Sequence[str], lifetime: float) -> int:
-        """Makes queued and dead jobs due now; they do not expire within ``lifetime`` seconds, and the attempts of a
-        dead job are reset to 0. Jobs that a worker has leased are left alone; held jobs stay held. Returns how many
-        changed."""
+        """Makes queued and dead jobs due now; they do not expire within ``lifetime`` seconds. The attempts of a dead
+        job are reset to 0, and its failed recipients are pending again. Jobs that a worker has leased are left alone;
+        held jobs stay held. Returns how many changed."""
         ...
 
     async def remove(self, tenant: str, jobs: Sequence[str]) -> int:

@@ -30,7 +30,7 @@ _OF_TENANT: Final = {
     "outbound_delivery WHERE org_id": "records of deliveries",
     "plugin_state WHERE tenant": "entries of plugins",
 }
-_SHUT_OUT: Final = """
+_WITHOUT_ACCESS: Final = """
     SELECT wanted.value FROM json_each(?) wanted WHERE NOT EXISTS (
         SELECT 1 FROM account a JOIN organization o ON o.id = a.organization
         JOIN email_address e ON e.id = a.email_address JOIN domain d ON d.fqdn = e.domain
@@ -56,9 +56,9 @@ class SqliteHosting:
 
         return await self._gateway.write(work)
 
-    async def shut_out(self, accounts: Sequence[str]) -> set[str]:
+    async def without_access(self, accounts: Sequence[str]) -> set[str]:
         text = rows.words_to_text(list(accounts))
-        return await self._gateway.read(lambda db: {row[0] for row in db.execute(_SHUT_OUT, (text,))})
+        return await self._gateway.read(lambda db: {row[0] for row in db.execute(_WITHOUT_ACCESS, (text,))})
 
     async def rename_tenant(self, tenant: str, name: str) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -99,10 +99,10 @@ class SqliteHosting:
         await self._gateway.read(check)
         return await self._gateway.write(work) if left else 0
 
-    async def unlead(self, tenant: str, address: str) -> int:
+    async def remove_aliases_to(self, tenant: str, address: str) -> int:
         def work(db: sqlite3.Connection) -> int:
             found = address_id(db, tenant, address)
-            return 0 if found is None else removing.unlead(db, found)
+            return 0 if found is None else removing.remove_aliases_to(db, found)
 
         return await self._gateway.write(work)
 

@@ -78,7 +78,7 @@ def _write(db: sqlite3.Connection, message: IndexedMessage) -> list[Placed]:
         rows.email_to_row(email),
     )
     if added.rowcount:
-        add_jobs(db, email.tenant, email.id, message.jobs)
+        add_jobs(db, email.tenant, email.id, message.jobs, message.lease)
         return [_place(db, email.tenant, email.id, email.size, copy, email.internal_date) for copy in message.copies]
     email_id, size = db.execute(
         "SELECT id, size FROM email WHERE organization = ? AND content_hash = ? AND message_id = ?",
@@ -87,7 +87,7 @@ def _write(db: sqlite3.Connection, message: IndexedMessage) -> list[Placed]:
     if email.id != email_id:
         # The new blob will never be referenced: the sweeper must not treat it as evidence of a wrong database.
         db.execute("INSERT OR IGNORE INTO released_blob (blob_path, at) VALUES (?, unixepoch())", (email.blob_path,))
-    add_jobs(db, email.tenant, email_id, message.jobs)
+    add_jobs(db, email.tenant, email_id, message.jobs, message.lease)
     # All copies are compared before any is written: one of two copies for the same account must not be recognised as
     # the other.
     known = [_recognised(db, email, email_id, copy) if message.recognise else None for copy in message.copies]

@@ -8,29 +8,46 @@ from dataclasses import fields
 from typing import Any, Final
 
 from inbox.base.errors import AlreadyExists, NotFound
+from inbox.store.job_states import history_of
+from inbox.store.packed_jobs import (
+    job_texts,
+    packed,
+    packed_states,
+    unpacked_history,
+    unpacked_recipients,
+    unpacked_states,
+)
 from inbox.store.ports.hosting import STEP, Scope
-from inbox.store.ports.queue import DeliveryRecord, Job, QueuedJob, job_texts
-from inbox.store.sqlite.rows import text_to_words, words_to_text
+from inbox.store.ports.queue import MOST_JOBS, DeliveryRecord, Finished, Job, Lease, QueuedJob
+from inbox.store.sqlite.rows import words_to_text
 from inbox.store.turns import first_due, lane_of
 
-_COLUMN_OF: Final = {"id": "job_id", "job_class": "class"}
-_JOB: Final = tuple(_COLUMN_OF.get(one.name, one.name) for one in fields(Job))
+_COLUMN_OF: Final = {"id": "job_id", "job_class": "class", "transaction": "decision", "tenant": "org_id"}
+_JOB_FIELDS: Final = tuple(one.name for one in fields(Job))
+_JOB: Final = tuple(_COLUMN_OF.get(name, name) for name in _JOB_FIELDS)
 _STATE: Final = (
-    "org_id", "payload", "status", "attempts", "next_attempt_at", "last_error", "hold_reason", "lease_owner",
-    "lease_until", "fence", "dot_sent_at", "died_at",
+    "org_id", "payload", "states", "status", "attempts", "next_attempt_at", "last_error", "history", "signed",
+    "hold_reason", "lease_owner", "lease_until", "fence", "dot_sent_at", "died_at",
 )  # fmt: skip
 _READ: Final = (
     f"SELECT e.blob_path, {', '.join(f'q.{name}' for name in (*_JOB, *_STATE))} "
     "FROM outbound_queue q JOIN email e ON e.id = q.payload "
 )
-_ADDED: Final = (*_JOB, "org_id", "payload", "sender_domain", "lane", "ready", "next_attempt_at", "waits_since")
+_ADDED: Final = (
+    *_JOB, "org_id", "payload", "sender_domain", "lane", "ready", "next_attempt_at", "waits_since", "status",
+    "attempts", "fence", "lease_owner", "lease_until",
+)  # fmt: skip
 _ADD: Final = f"INSERT INTO outbound_queue ({', '.join(_ADDED)}) VALUES ({', '.join('?' * len(_ADDED))})"
-_DELIVERY: Final = tuple("org_id" if one.name == "tenant" else one.name for one in fields(DeliveryRecord))
-_NOTIFY: Final = _JOB.index("notify")
+_DELIVERY: Final = tuple(_COLUMN_OF.get(one.name, one.name) for one in fields(DeliveryRecord))
+_ADD_DELIVERY: Final = (
+    f"INSERT OR REPLACE INTO outbound_delivery ({', '.join(_DELIVERY)}) VALUES ({', '.join('?' * len(_DELIVERY))})"
+)
+_RECIPIENTS: Final = _JOB_FIELDS.index("recipients")
+_FLAGS: Final = (_JOB_FIELDS.index("smtputf8"), _JOB_FIELDS.index("require_tls"))
 
 
-def add_jobs(db: sqlite3.Connection, tenant: str, email: str, jobs: Sequence[Job]) -> None:
-    """Writes jobs for a stored message, in the caller's transaction.
+def add_jobs(db: sqlite3.Connection, tenant: str, email: str, jobs: Sequence[Job], lease: Lease | None = None) -> None:
+    """Writes jobs for a stored message, in the caller's transaction; with ``lease``, a worker has leased them.
 
     Raises:
         NotFound: the tenant has no such message, or is gone or disabled.
@@ -44,19 +61,21 @@ def add_jobs(db: sqlite3.Connection, tenant: str, email: str, jobs: Sequence[Job
     if db.execute(own, (email, tenant)).fetchone() is None:
         raise NotFound(f"tenant {tenant} has no message {email}, or is disabled")
     try:
-        db.executemany(_ADD, [_row(tenant, email, job) for job in jobs])
+        db.executemany(_ADD, [_row(tenant, email, job, lease) for job in jobs])
     except sqlite3.IntegrityError as error:
         raise AlreadyExists(f"one of the {len(jobs)} new jobs has the id of an existing job") from error
 
 
-def _row(tenant: str, email: str, job: Job) -> tuple[Any, ...]:
+def _row(tenant: str, email: str, job: Job, lease: Lease | None) -> tuple[Any, ...]:
     job = job_texts(job)
-    values: list[Any] = [getattr(job, one.name) for one in fields(Job)]
-    values[_NOTIFY] = words_to_text(job.notify)
+    values: list[Any] = [getattr(job, name) for name in _JOB_FIELDS]
+    values[_RECIPIENTS] = packed(job.recipients)
     ready, due = first_due(job)
     sender_domain = job.sender.rpartition("@")[2].lower()
-    lane = lane_of(job.domain, job.job_class)
-    return (*values, tenant, email, sender_domain, lane, int(ready), due, 0.0 if ready else job.created_at)
+    state: tuple[Any, ...] = (int(ready), due, 0.0 if ready else job.created_at, "queued", 0, 0, None, 0.0)
+    if lease is not None and ready:
+        state = (0, due, 0.0, "processing", 1, 1, lease.owner, lease.until)
+    return (*values, tenant, email, sender_domain, lane_of(job.domain, job.job_class), *state)
 
 
 def read(db: sqlite3.Connection, where: str, values: dict[str, Any]) -> list[QueuedJob]:
@@ -65,30 +84,54 @@ def read(db: sqlite3.Connection, where: str, values: dict[str, Any]) -> list[Que
 
 
 def _queued(row: Sequence[Any]) -> QueuedJob:
-    blob_path, *rest = row
-    values = dict(zip((one.name for one in fields(Job)), rest, strict=False))
-    values["notify"] = text_to_words(values["notify"])
-    for flag in ("smtputf8", "require_tls"):
+    blob_path, *values = row
+    recipients = values[_RECIPIENTS] = unpacked_recipients(values[_RECIPIENTS])
+    for flag in _FLAGS:
         values[flag] = bool(values[flag])
-    tenant, email, *state = rest[len(_JOB) :]
-    return QueuedJob(Job(**values), tenant, email, blob_path, *state)
+    job = Job(*values[: len(_JOB)])
+    tenant, email, states, status, attempts, at, error, history, *rest = values[len(_JOB) :]
+    return QueuedJob(
+        job, tenant, email, blob_path, unpacked_states(states, len(recipients)), status, attempts, at, error,
+        unpacked_history(history), *rest,
+    )  # fmt: skip
 
 
-def add_delivery(db: sqlite3.Connection, job: QueuedJob, at: float, reply: str) -> None:
-    one = job.job
+def add_delivery(db: sqlite3.Connection, finished: Finished, email: str, at: float) -> None:
+    one = finished.job.job
     db.execute(
-        f"INSERT OR REPLACE INTO outbound_delivery ({', '.join(_DELIVERY)}) VALUES ({', '.join('?' * len(_DELIVERY))})",
+        _ADD_DELIVERY,
         (
-            one.id, job.tenant, at, job.email, one.sender, one.recipient, one.domain, reply, one.actor_account,
+            one.id, finished.job.tenant, at, email, one.sender, one.domain, packed(one.recipients),
+            packed_states(finished.states), packed(history_of(finished)), one.transaction, one.actor_account,
             one.shared_inbox,
         ),
     )  # fmt: skip
 
 
-def read_delivery(db: sqlite3.Connection, tenant: str, job: str) -> DeliveryRecord | None:
-    sql = f"SELECT {', '.join(_DELIVERY)} FROM outbound_delivery WHERE job_id = ? AND org_id = ?"
-    row = db.execute(sql, (job, tenant)).fetchone()
-    return None if row is None else DeliveryRecord(*row)
+def read_deliveries(db: sqlite3.Connection, where: str, values: Sequence[Any]) -> list[DeliveryRecord]:
+    found = db.execute(f"SELECT {', '.join(_DELIVERY)} FROM outbound_delivery {where}", values)
+    return [_delivery(row) for row in found]
+
+
+def _delivery(row: Sequence[Any]) -> DeliveryRecord:
+    job, tenant, at, email, sender, domain, recipients, states, history, *rest = row
+    to = unpacked_recipients(recipients)
+    unpacked = unpacked_states(states, len(to)), unpacked_history(history)
+    return DeliveryRecord(job, tenant, at, email, sender, domain, to, *unpacked, *rest)
+
+
+def of_transaction(db: sqlite3.Connection, tenant: str, transaction: str) -> list[QueuedJob | DeliveryRecord]:
+    if not transaction:
+        return []
+    values = {"tenant": tenant, "transaction": transaction}
+    where = "org_id = ? AND decision = ? AND decision <> '' ORDER BY job_id LIMIT ?"
+    queued = read(
+        db,
+        f"WHERE q.org_id = :tenant AND q.decision = :transaction AND q.decision <> '' "
+        f"ORDER BY q.job_id LIMIT {MOST_JOBS}",
+        values,
+    )
+    return [*queued, *read_deliveries(db, f"WHERE {where}", (tenant, transaction, MOST_JOBS - len(queued)))]
 
 
 def drop_mails(db: sqlite3.Connection, emails: Iterable[str]) -> None:

@@ -13,18 +13,19 @@ from typing import Any, Final
 
 from inbox.base.clock import Clock
 from inbox.store import turns
+from inbox.store.job_states import becomes, history_of, revived
+from inbox.store.packed_jobs import packed, packed_states, unpacked_recipients, unpacked_states
 from inbox.store.ports.hosting import STEP, Scope
 from inbox.store.ports.queue import (
+    ALL,
     LONGEST_LEASE,
-    Deferred,
     DeliveryRecord,
-    Failed,
+    Finished,
     Job,
-    JobStatus,
-    LeaseLost,
-    Outcome,
+    JobFilter,
     QueueCount,
     QueuedJob,
+    Sending,
     bounded,
 )
 from inbox.store.room import Room
@@ -58,13 +59,12 @@ _CLAIM: Final = f"""
     UPDATE outbound_queue SET status = 'processing', ready = 0, lease_owner = :owner, lease_until = :until,
         fence = fence + 1, attempts = attempts + 1
     WHERE {_IDS} AND ready = 1 RETURNING job_id"""
-_DEFER: Final = f"""
-    UPDATE outbound_queue SET status = 'queued', ready = 0, lease_owner = NULL, lease_until = 0, dot_sent_at = 0,
-        last_error = ?, attempts = attempts - ?, waits_since = ?, next_attempt_at = min(?, max(expires_at, ?))
-    WHERE {_HELD_BY}"""
-_FAIL: Final = f"""
-    UPDATE outbound_queue SET status = 'dead', ready = 0, lease_owner = NULL, lease_until = 0, dot_sent_at = 0,
-        last_error = ?, died_at = ?
+_SENDING: Final = f"UPDATE outbound_queue SET dot_sent_at = ?, signed = ? WHERE {_HELD_BY}"
+#: Ends a lease. A job that is due at once waits for nothing; one that failed is dead.
+_END: Final = f"""
+    UPDATE outbound_queue SET lease_owner = NULL, lease_until = 0, dot_sent_at = 0, states = ?, history = ?,
+        last_error = ?, attempts = attempts - ?, status = ?, ready = ? AND hold_reason IS NULL, waits_since = ?,
+        next_attempt_at = min(?, max(expires_at, ?)), died_at = ?
     WHERE {_HELD_BY}"""
 _RETRY: Final = f"""
     UPDATE outbound_queue SET ready = hold_reason IS NULL, next_attempt_at = :now, waits_since = 0,
@@ -72,10 +72,20 @@ _RETRY: Final = f"""
         status = 'queued', died_at = 0
     WHERE org_id = :tenant AND status <> 'processing' AND {_IDS}"""
 _COUNT: Final = """
-    SELECT org_id, domain, sum(status = 'queued' AND hold_reason IS NULL),
+    SELECT org_id, domain, class, sum(status = 'queued' AND hold_reason IS NULL),
         sum(status = 'processing' AND hold_reason IS NULL), sum(status <> 'dead' AND hold_reason IS NOT NULL),
         sum(status = 'dead'), min(created_at)
-    FROM outbound_queue{where} GROUP BY org_id, domain ORDER BY org_id, domain"""
+    FROM outbound_queue{where} GROUP BY org_id, domain, class ORDER BY org_id, domain, class"""
+
+
+_CONDITIONS: Final = {
+    "tenant": "q.org_id = :tenant",
+    "domain": "q.domain = :domain",
+    "sender": "q.sender = :sender",
+    "status": "q.status = :status",
+    "before": "q.created_at < :before",
+    "error": "instr(lower(q.last_error), lower(:error)) > 0",
+}
 
 
 class SqliteQueue:
@@ -99,7 +109,7 @@ class SqliteQueue:
         await self.release_expired()
         lane = self._random.randrange(turns.LANES)
         limit = min(limit, STEP)
-        chosen = await self._gateway.read(lambda db: _choose(db, turns.choose(limit, self._after, lane)))
+        chosen = await self._gateway.read(lambda db: _choose(db, turns.choose(limit, self._after, lane, _disabled(db))))
         if not chosen:
             return []
         self._after = turns.last_tenant(chosen)
@@ -120,27 +130,23 @@ class SqliteQueue:
 
         return await self._gateway.write(work)
 
-    async def sending(self, job: QueuedJob) -> None:
-        def work(db: sqlite3.Connection) -> None:
-            sql = f"UPDATE outbound_queue SET dot_sent_at = ? WHERE {_HELD_BY}"
-            _check(job, db.execute(sql, (self._now(), *_holder(job))))
+    async def sending(self, sending: Sequence[Sending]) -> set[str]:
+        def work(db: sqlite3.Connection) -> set[str]:
+            now = self._now()
+            return {
+                one.job.job.id
+                for one in bounded(sending)
+                if db.execute(_SENDING, (now, one.signed, *_holder(one.job))).rowcount
+            }
 
-        await self._gateway.write(work)
+        return await self._gateway.write(work)
 
-    async def finish(self, job: QueuedJob, outcome: Outcome) -> None:
-        def work(db: sqlite3.Connection) -> None:
-            now, reply, holder = self._now(), clean(outcome.reply), _holder(job)
-            if isinstance(outcome, Deferred):
-                due = now + max(0.0, outcome.delay)
-                _check(job, db.execute(_DEFER, (reply, int(not outcome.counts), now, due, now, *holder)))
-            elif isinstance(outcome, Failed):
-                _check(job, db.execute(_FAIL, (reply, now, *holder)))
-            else:
-                _check(job, db.execute(f"DELETE FROM outbound_queue WHERE {_HELD_BY}", holder))
-                rows.add_delivery(db, job, now, reply)
-                rows.drop_mails(db, [job.email])
+    async def finish(self, finished: Sequence[Finished]) -> set[str]:
+        def work(db: sqlite3.Connection) -> set[str]:
+            now = self._now()
+            return {one.job.job.id for one in bounded(finished) if _end(db, one, now)}
 
-        await self._gateway.write(work)
+        return await self._gateway.write(work)
 
     async def release_expired(self) -> int:
         def find(db: sqlite3.Connection) -> list[str]:
@@ -163,27 +169,27 @@ class SqliteQueue:
         return found[0] if found else None
 
     async def delivery(self, tenant: str, job: str) -> DeliveryRecord | None:
-        return await self._gateway.read(lambda db: rows.read_delivery(db, tenant, job))
+        where = "WHERE job_id = ? AND org_id = ?"
+        found = await self._gateway.read(lambda db: rows.read_deliveries(db, where, (job, tenant)))
+        return found[0] if found else None
+
+    async def of_transaction(self, tenant: str, transaction: str) -> list[QueuedJob | DeliveryRecord]:
+        return await self._gateway.read(lambda db: rows.of_transaction(db, tenant, transaction))
 
     async def jobs(
-        self,
-        tenant: str | None,
-        *,
-        domain: str | None = None,
-        status: JobStatus | None = None,
-        after: QueuedJob | None = None,
-        limit: int = 100,
+        self, tenant: str | None, wanted: JobFilter = ALL, *, after: QueuedJob | None = None, limit: int = 100
     ) -> list[QueuedJob]:
-        values: dict[str, Any] = {"tenant": tenant, "domain": domain, "status": status, "limit": min(limit, STEP)}
+        values: dict[str, Any] = {
+            "tenant": tenant, "domain": wanted.domain, "sender": wanted.sender, "status": wanted.status,
+            "limit": min(limit, STEP), "before": wanted.created_before, "error": wanted.error,
+        }  # fmt: skip
         where = ["TRUE"]
         if after is not None:
             where.append("(q.org_id, q.job_id) > (:after_tenant, :after_job)")
             values |= {"after_tenant": after.tenant, "after_job": after.job.id}
-        where += [
-            f"q.{column} = :{name}"
-            for column, name in (("org_id", "tenant"), ("domain", "domain"), ("status", "status"))
-            if values[name] is not None
-        ]
+        if wanted.held is not None:
+            where.append(f"(q.hold_reason IS {'NOT ' if wanted.held else ''}NULL)")
+        where += [condition for name, condition in _CONDITIONS.items() if values[name] is not None]
         sql = f"WHERE {' AND '.join(where)} ORDER BY q.org_id, q.job_id LIMIT :limit"
         return await self._gateway.read(lambda db: rows.read(db, sql, values))
 
@@ -207,7 +213,16 @@ class SqliteQueue:
         return await self._change(sql, tenant, jobs, now=self._now())
 
     async def retry(self, tenant: str, jobs: Sequence[str], lifetime: float) -> int:
-        return await self._change(_RETRY, tenant, jobs, now=self._now(), lifetime=lifetime)
+        values = {"tenant": tenant, "ids": words_to_text(list(bounded(jobs))), "lifetime": lifetime}
+
+        def work(db: sqlite3.Connection) -> int:
+            sql = "SELECT job_id, recipients, states FROM outbound_queue WHERE org_id = :tenant AND status = 'dead'"
+            for job, recipients, states in db.execute(f"{sql} AND {_IDS}", values).fetchall():
+                again = revived(unpacked_states(states, len(unpacked_recipients(recipients))))
+                db.execute("UPDATE outbound_queue SET states = ? WHERE job_id = ?", (packed_states(again), job))
+            return db.execute(_RETRY, {**values, "now": self._now()}).rowcount
+
+        return await self._gateway.write(work, tenant=tenant)
 
     async def _change(self, sql: str, tenant: str, jobs: Sequence[str], **values: Any) -> int:
         values |= {"tenant": tenant, "ids": words_to_text(list(bounded(jobs)))}
@@ -239,9 +254,26 @@ def _holder(job: QueuedJob) -> tuple[Any, ...]:
     return job.job.id, job.tenant, job.lease_owner, job.fence
 
 
-def _check(job: QueuedJob, changed: sqlite3.Cursor) -> None:
-    if not changed.rowcount:
-        raise LeaseLost(f"job {job.job.id} is no longer leased by {job.lease_owner}")
+def _end(db: sqlite3.Connection, finished: Finished, now: float) -> bool:
+    """Ends a lease. Returns False if the worker no longer held it."""
+    job, fate = finished.job, becomes(finished.states)
+    if fate == "delivered":
+        gone = db.execute(f"DELETE FROM outbound_queue WHERE {_HELD_BY} RETURNING payload", _holder(job)).fetchone()
+        if gone is not None:
+            rows.add_delivery(db, finished, gone[0], now)
+            rows.drop_mails(db, gone)
+        return gone is not None
+    waits, dead = fate == "waiting", fate == "dead"
+    values = (
+        packed_states(finished.states), packed(history_of(finished)), clean(finished.error),
+        int(not finished.counts), "dead" if dead else "queued", int(fate == "due"), now if waits else 0.0,
+        now + max(0.0, finished.delay) if waits else now, now, now if dead else 0.0,
+    )  # fmt: skip
+    return db.execute(_END, (*values, *_holder(job))).rowcount > 0
+
+
+def _disabled(db: sqlite3.Connection) -> frozenset[str]:
+    return frozenset(one for (one,) in db.execute("SELECT id FROM organization WHERE NOT is_active"))
 
 
 def _choose(db: sqlite3.Connection, choice: turns.Choice) -> list[turns.Turn]:

@@ -110,7 +110,7 @@ def _clear_notes(db: sqlite3.Connection, mailbox: str) -> int:
     ).rowcount
 
 
-def unlead(db: sqlite3.Connection, root: str) -> int:
+def remove_aliases_to(db: sqlite3.Connection, root: str) -> int:
     """Removes up to STEP pairs that point to the address ``root``, and addresses that then have no target."""
     removed = 0
     path = [root]
@@ -152,8 +152,10 @@ def remove_alias(db: sqlite3.Connection, source: str, target: str | None) -> lis
     if target is not None and not gone:
         return None
     if not left:
-        lead = db.execute('SELECT 1 FROM has_alias WHERE "out" = ?1 AND "in" != ?1 LIMIT 1', (source,)).fetchone()
-        if lead is not None:
+        source_alias = db.execute(
+            'SELECT 1 FROM has_alias WHERE "out" = ?1 AND "in" != ?1 LIMIT 1', (source,)
+        ).fetchone()
+        if source_alias is not None:
             raise InUse("another alias points to it")
     db.executemany('DELETE FROM has_alias WHERE "in" = ? AND "out" = ?', [(source, to) for to, _ in gone])
     if left:

@@ -36,6 +36,8 @@ _LEAST_PAGES: Final = 64
 #: Pages whose copying writers may have to wait for, and how often the thread tries to get down to that number.
 _FEW_PAGES: Final = 200
 _PASSES: Final = 3
+#: Pages that a small commit adds, at most: the first step of the count.
+_STEP: Final = 64
 
 #: The lowest bit is the byte order of the checksums.
 _MAGIC: Final = 0x377F0682
@@ -58,7 +60,8 @@ def pages_in(log: str | Path) -> int:
         return 0
 
 
-def _pages(descriptor: int) -> int:
+def _pages(descriptor: int, least: int = 0) -> int:
+    """``least``: the pages of an earlier count, with which this one begins if they are still valid."""
     head = os.pread(descriptor, _HEADER.size, 0)
     if len(head) < _HEADER.size:
         return 0
@@ -66,10 +69,19 @@ def _pages(descriptor: int) -> int:
     if magic & ~1 != _MAGIC:
         return 0
     first, step = 32, 24 + page
+
+    def is_valid(frame: int) -> bool:
+        return bool(os.pread(descriptor, 8, first + frame * step + 8) == salt)
+
     low, high = 0, max(0, (os.fstat(descriptor).st_size - first) // step)
+    if 0 < least <= high and is_valid(least - 1):
+        low, end = least, least + _STEP
+        while end < high and is_valid(end - 1):
+            low, end = end, end + 2 * (end - least)
+        high = min(high, end)
     while low < high:
         middle = (low + high) // 2
-        if os.pread(descriptor, 8, first + middle * step + 8) == salt:
+        if is_valid(middle):
             low = middle + 1
         else:
             high = middle
@@ -116,6 +128,9 @@ class Checkpointer:
         self._ending = False
         #: Pages that the last copy left in the log.
         self._left = 0
+        self._pages = 0
+        #: The log, open: a commit has checked that it is still the file at this path.
+        self._descriptor: int | None = None
         self._thread: threading.Thread | None = None
         self._log = structlog.get_logger("inbox.store")
 
@@ -123,8 +138,13 @@ class Checkpointer:
         """Wakes the thread if the log is long. Call it after each commit."""
         if self._due.is_set():
             return
-        pages = pages_in(self._log_path)
-        bound = self._bound()
+        try:
+            if self._descriptor is None:
+                self._descriptor = os.open(self._log_path, os.O_RDONLY | os.O_CLOEXEC)
+            pages = self._pages = _pages(self._descriptor, self._pages)
+            bound = self._bound(self._descriptor)
+        except OSError:  # the log was removed, or its disk fails: the commit reports that
+            return
         # A log that could not be emptied, because a reader uses an old snapshot, is retried when it has grown.
         if pages >= self._left + bound or bound <= pages < self._left:
             if self._thread is None:
@@ -139,14 +159,15 @@ class Checkpointer:
             self._due.set()
             self._thread.join()
             self._thread = None
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
-    def _bound(self) -> int:
-        try:
-            if Path(self._log_path).stat().st_size >= LOG_OCTETS:
-                return CHECKPOINT_PAGES
-            found = os.statvfs(self._log_path)
-        except OSError:
+    @staticmethod
+    def _bound(descriptor: int) -> int:
+        if os.fstat(descriptor).st_size >= LOG_OCTETS:
             return CHECKPOINT_PAGES
+        found = os.statvfs(descriptor)
         free = found.f_bavail * found.f_frsize // _SHARE // FRAME_OCTETS
         return max(_LEAST_PAGES, min(free, CHECKPOINT_PAGES))
 

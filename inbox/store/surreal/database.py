@@ -64,7 +64,6 @@ class SurrealDatabase:
     async def close(self) -> None:
         await self.changes.close()
         await self.writer.close()
-        await self.queue.close()
         await self.plugin_state.close()
         await self.rates.close()
         await self._counters.close()

@@ -86,7 +86,7 @@ class SurrealHosting:
         sql = _SET_ACTIVE.format(owner=owner, kind=kind)
         return bool(await self._gateway.write(sql, id=target, organization=organization, active=active))
 
-    async def shut_out(self, accounts: Sequence[str]) -> set[str]:
+    async def without_access(self, accounts: Sequence[str]) -> set[str]:
         (found,) = await self._gateway.query(
             "SELECT VALUE [id, email_address.domain, organization] FROM $ids "
             "WHERE is_active AND organization.is_active",
@@ -176,8 +176,8 @@ class SurrealHosting:
 
         await self._gateway.retried(work)
 
-    async def unlead(self, tenant: str, address: str) -> int:
-        return await self._gateway.retried(lambda: self._removing.unlead(tenant, address))
+    async def remove_aliases_to(self, tenant: str, address: str) -> int:
+        return await self._gateway.retried(lambda: self._removing.remove_aliases_to(tenant, address))
 
     async def remove_alias(self, tenant: str, address: str, target: str | None = None) -> list[Alias]:
         gone = await self._gateway.retried(lambda: self._removing.remove_alias(tenant, address, target))
@@ -198,7 +198,7 @@ class SurrealHosting:
 
     async def end_account(self, tenant: str, address: str) -> int:
         account = await self._account(tenant, address)
-        if await self._removing.leads(tenant, address):
+        if await self._removing.is_alias_target(tenant, address):
             raise InUse(f"an alias points to {address}")
         return await self._end(account, also=rows.address_id(address))
 

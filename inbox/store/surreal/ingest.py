@@ -173,7 +173,7 @@ class _Plan:
     def _queue(self, message: IndexedMessage, email: str) -> None:
         if message.jobs:
             self._queueing.add(message.email.tenant)
-            for name, values in job_values(message.email.tenant, email, message.jobs).items():
+            for name, values in job_values(message.email.tenant, email, message.jobs, message.lease).items():
                 self._jobs[name] += values
 
     def _release(self, given: EmailRecord, known: str) -> None:

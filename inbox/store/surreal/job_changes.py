@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from inbox.store.ports.queue import LONGEST_LEASE, Deferred, Failed, Outcome, QueuedJob
+from inbox.store.job_states import becomes, history_of
+from inbox.store.packed_jobs import packed, packed_states
+from inbox.store.ports.queue import LONGEST_LEASE, Finished, QueuedJob
 from inbox.store.steps import CLOCK_SET_BACK_SECONDS
 from inbox.store.surreal.jobs import Key, Row, delivery_row, job_id, turn_id, turn_of
 from inbox.store.surreal.values import RecordId
@@ -56,23 +58,31 @@ def _written(row: Row, turn: Key | None) -> Row:
     return {**kept, "version": row["version"] + 1, "turn": turn}
 
 
-def end(changes: JobChanges, one: RecordId, outcome: Outcome) -> None:
-    now, row, reply = changes.now, changes.seen[one], clean(outcome.reply)
-    ended = {"lease_owner": None, "lease_until": None, "dot_sent_at": None, "last_error": reply}
-    if isinstance(outcome, Deferred):
-        changes.set(
-            one,
-            status="queued",
-            attempts=row["attempts"] - (not outcome.counts),
-            waits_since=now,
-            next_attempt_at=min(now + max(0.0, outcome.delay), max(row["expires_at"], now)),
-            **ended,
-        )
-    elif isinstance(outcome, Failed):
-        changes.set(one, status="dead", died_at=now, **ended)
-    else:
+def end(changes: JobChanges, one: RecordId, finished: Finished) -> None:
+    """Ends a lease."""
+    now, row, fate = changes.now, changes.seen[one], becomes(finished.states)
+    if fate == "delivered":
         changes.remove(one)
-        changes.delivered.append(delivery_row(row, now, reply))
+        changes.delivered.append(delivery_row(row, finished, now))
+        return
+    values: Row = {
+        "lease_owner": None,
+        "lease_until": None,
+        "dot_sent_at": None,
+        "last_error": clean(finished.error),
+        "states": packed_states(finished.states),
+        "history": packed(history_of(finished)),
+        "attempts": row["attempts"] - (not finished.counts),
+        "status": "queued",
+    }
+    if fate == "dead":
+        values |= {"status": "dead", "died_at": now}
+    elif fate == "waiting":
+        due = min(now + max(0.0, finished.delay), max(row["expires_at"], now))
+        values |= {"waits_since": now, "next_attempt_at": due}
+    else:
+        values |= {"waits_since": None, "next_attempt_at": now}
+    changes.set(one, **values)
 
 
 def make_due(changes: JobChanges) -> None:

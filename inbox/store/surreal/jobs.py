@@ -10,8 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
+from inbox.store.job_states import history_of
+from inbox.store.packed_jobs import (
+    job_texts,
+    packed,
+    packed_states,
+    unpacked_history,
+    unpacked_recipients,
+    unpacked_states,
+)
 from inbox.store.ports.hosting import Scope
-from inbox.store.ports.queue import DeliveryRecord, Job, QueuedJob, job_texts
+from inbox.store.ports.queue import DeliveryRecord, Finished, Job, Lease, QueuedJob
 from inbox.store.surreal.rows import address_id, organization_id
 from inbox.store.surreal.values import LAST, Keys, RecordId, micros
 from inbox.store.texts import clean
@@ -26,11 +35,11 @@ INSERT INTO outbound_turn $turns RETURN NONE"""
 Row = dict[str, Any]
 Key = tuple[Any, ...]
 
-_COLUMN_OF: Final = {"id": "job_id", "job_class": "class"}
+_COLUMN_OF: Final = {"id": "job_id", "job_class": "class", "transaction": "decision", "tenant": "org_id"}
 _JOB: Final = {one.name: _COLUMN_OF.get(one.name, one.name) for one in fields(Job)}
 _STATE: Final = (
     "status", "attempts", "next_attempt_at", "last_error", "hold_reason", "lease_owner", "lease_until", "fence",
-    "dot_sent_at", "died_at",
+    "dot_sent_at", "died_at", "signed",
 )  # fmt: skip
 
 
@@ -68,13 +77,14 @@ def jobs_of(scope: Scope) -> tuple[str, Row]:
     }
 
 
-def job_values(tenant: str, email: str, jobs: Iterable[Job]) -> dict[str, list[Row]]:
-    """Returns the values to bind for ADD_JOBS: rows and turns of the jobs of one message."""
-    found = [_new(tenant, email, job) for job in jobs]
+def job_values(tenant: str, email: str, jobs: Iterable[Job], lease: Lease | None = None) -> dict[str, list[Row]]:
+    """Returns the values to bind for ADD_JOBS: rows and turns of the jobs of one message; with ``lease``, a worker has
+    leased them."""
+    found = [_new(tenant, email, job, lease) for job in jobs]
     return {"jobs": found, "turns": [{"id": list(row["turn"])} for row in found]}
 
 
-def _new(tenant: str, email: str, job: Job) -> Row:
+def _new(tenant: str, email: str, job: Job, lease: Lease | None) -> Row:
     job = job_texts(job)
     ready, due = first_due(job)
     row: Row = {column: getattr(job, name) for name, column in _JOB.items()}
@@ -85,7 +95,7 @@ def _new(tenant: str, email: str, job: Job) -> Row:
         "payload": RecordId("email", email),
         "sender_domain": job.sender.rpartition("@")[2].lower(),
         "lane": lane_of(job.domain, job.job_class),
-        "notify": list(job.notify),
+        "recipients": packed(job.recipients),
         "status": "queued",
         "attempts": 0,
         "fence": 0,
@@ -93,6 +103,14 @@ def _new(tenant: str, email: str, job: Job) -> Row:
         "next_attempt_at": due,
         "waits_since": None if ready else job.created_at,
     }
+    if lease is not None and ready:
+        row |= {
+            "status": "processing",
+            "attempts": 1,
+            "fence": 1,
+            "lease_owner": lease.owner,
+            "lease_until": lease.until,
+        }
     row["turn"] = turn_of(row, due if ready else job.created_at)
     return row
 
@@ -120,24 +138,33 @@ def row_to_turn(key: Key) -> Turn:
 def row_to_job(row: Mapping[str, Any]) -> QueuedJob:
     """Converts a row with the ``blob_path`` of its message."""
     values = {name: row[column] for name, column in _JOB.items() if row.get(column) is not None}
-    values["notify"] = tuple(values.get("notify") or ())
+    recipients = values["recipients"] = unpacked_recipients(values["recipients"])
     state = {name: row[name] for name in _STATE if row.get(name) is not None}
-    return QueuedJob(Job(**values), row["org_id"], row["payload"].key, row.get("blob_path") or "", **state)
+    states = unpacked_states(row.get("states") or "", len(recipients))
+    return QueuedJob(
+        Job(**values), row["org_id"], row["payload"].key, row.get("blob_path") or "", states,
+        history=unpacked_history(row.get("history") or ""), **state,
+    )  # fmt: skip
 
 
-def delivery_row(job: Mapping[str, Any], at: float, reply: str) -> Row:
+def delivery_row(job: Mapping[str, Any], finished: Finished, at: float) -> Row:
+    copied = ("sender", "domain", "recipients", "decision", "actor_account", "shared_inbox", "job_id", "org_id")
     return {
         "id": [job["org_id"], job["job_id"]],
-        "job_id": job["job_id"],
-        "org_id": job["org_id"],
         "delivered_at": at,
         "email": job["payload"].key,
-        "reply": reply,
-        **{name: job.get(name) for name in ("sender", "recipient", "domain", "actor_account", "shared_inbox")},
+        "states": packed_states(finished.states),
+        "history": packed(history_of(finished)),
+        **{name: job.get(name) for name in copied},
     }
 
 
 def row_to_delivery(row: Mapping[str, Any]) -> DeliveryRecord:
-    names = {one.name: "org_id" if one.name == "tenant" else one.name for one in fields(DeliveryRecord)}
-    values: dict[str, Any] = {name: row.get(column) for name, column in names.items()}
+    values: dict[str, Any] = {one.name: row.get(_COLUMN_OF.get(one.name, one.name)) for one in fields(DeliveryRecord)}
+    recipients = unpacked_recipients(values["recipients"])
+    values |= {
+        "recipients": recipients,
+        "states": unpacked_states(values["states"], len(recipients)),
+        "history": unpacked_history(values["history"]),
+    }
     return DeliveryRecord(**values)

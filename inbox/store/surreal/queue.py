@@ -13,21 +13,25 @@ from typing import Any, Final
 
 from inbox.base.errors import AlreadyExists
 from inbox.store import turns
+from inbox.store.job_states import revived
+from inbox.store.packed_jobs import packed_states, unpacked_recipients, unpacked_states
 from inbox.store.ports.hosting import STEP, Scope
 from inbox.store.ports.queue import (
+    ALL,
     LONGEST_LEASE,
+    MOST_JOBS,
     DeliveryRecord,
+    Finished,
     Job,
-    JobStatus,
-    LeaseLost,
-    Outcome,
+    JobClass,
+    JobFilter,
     QueueCount,
     QueuedJob,
+    Sending,
     bounded,
 )
 from inbox.store.steps import CLOCK_SET_BACK_SECONDS
 from inbox.store.surreal import rows
-from inbox.store.surreal.batch import Batcher
 from inbox.store.surreal.entries import DROP_MAILS
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.job_changes import JobChanges, end, held_by_worker, id_of, make_due
@@ -48,8 +52,6 @@ from inbox.store.texts import clean
 
 __all__ = ["ADD_JOBS", "SurrealQueue", "job_values"]
 
-#: The maximum number of jobs that one transaction finishes.
-FINISHED: Final = 200
 _NOW: Final = "<float> time::micros(time::now()) / 1000000"
 _ENQUEUE: Final = f"""
 LET $active = (SELECT VALUE is_active FROM ONLY $organization);
@@ -74,8 +76,16 @@ INSERT INTO outbound_delivery $delivered RETURN NONE;
 {DROP_MAILS}
 RETURN true"""
 _COUNT: Final = """
-SELECT org_id, domain, status, hold_reason IS NOT NONE AS held, count() AS jobs, math::min(created_at) AS oldest
-FROM $keys GROUP BY org_id, domain, status, held"""
+SELECT org_id, domain, class, status, hold_reason IS NOT NONE AS held, count() AS jobs,
+    math::min(created_at) AS oldest
+FROM $keys GROUP BY org_id, domain, class, status, held"""
+_CONDITIONS: Final = {
+    "domain": "domain = $domain",
+    "sender": "sender = $sender",
+    "status": "status = $status",
+    "before": "created_at < $before",
+    "error": "string::contains(string::lowercase(last_error ?? ''), string::lowercase($error))",
+}
 _DELETE: Final = """
 LET $old = ({found});
 DELETE $old RETURN NONE;
@@ -90,11 +100,6 @@ class SurrealQueue:
         self._random = random.Random()  # noqa: S311 - the start need not be secret
         #: The tenant whose job was leased last.
         self._after = ""
-        self._finishing: Batcher[tuple[QueuedJob, Outcome], None] = Batcher(self._finish, FINISHED)
-
-    async def close(self) -> None:
-        """Waits for what is on its way."""
-        await self._finishing.close()
 
     async def enqueue(self, tenant: str, email: str, jobs: Sequence[Job]) -> None:
         try:
@@ -129,7 +134,9 @@ class SurrealQueue:
 
     async def _choose(self, limit: int) -> list[turns.Turn]:
         """Answers the questions of :func:`inbox.store.turns.choose` from the ids of due jobs."""
-        choice = turns.choose(limit, self._after, self._random.randrange(turns.LANES))
+        (disabled,) = await self._gateway.query("SELECT VALUE record::id(id) FROM organization WHERE !is_active")
+        lane = self._random.randrange(turns.LANES)
+        choice = turns.choose(limit, self._after, lane, frozenset(disabled))
         try:
             probe = next(choice)
             while True:
@@ -154,34 +161,28 @@ class SurrealQueue:
         changes = await self._change([id_of(job) for job in bounded(jobs)], extend)
         return {row["job_id"] for row in changes.changed.values()}
 
-    async def sending(self, job: QueuedJob) -> None:
+    async def sending(self, sending: Sequence[Sending]) -> set[str]:
         def note(changes: JobChanges) -> None:
-            if (one := held_by_worker(changes, job)) is not None:
-                changes.set(one, dot_sent_at=changes.now)
+            for each in sending:
+                if (one := held_by_worker(changes, each.job)) is not None:
+                    changes.set(one, dot_sent_at=changes.now, signed=each.signed)
 
-        if not (await self._change([id_of(job)], note)).changed:
-            raise _lost(job)
+        changes = await self._change([id_of(each.job) for each in bounded(sending)], note)
+        return {row["job_id"] for row in changes.changed.values()}
 
-    async def finish(self, job: QueuedJob, outcome: Outcome) -> None:
-        await self._finishing.submit((job, outcome))
-
-    async def _finish(self, ends: Sequence[tuple[QueuedJob, Outcome]]) -> list[BaseException | None]:
-        lost: list[BaseException | None] = []
+    async def finish(self, finished: Sequence[Finished]) -> set[str]:
+        held: set[str] = set()
 
         def work(changes: JobChanges) -> None:
-            lost.clear()
-            ended: set[RecordId] = set()
-            for job, outcome in ends:
-                one = held_by_worker(changes, job)
-                if one is None or one in ended:
-                    lost.append(_lost(job))
-                    continue
-                ended.add(one)
-                lost.append(None)
-                end(changes, one, outcome)
+            held.clear()
+            for each in finished:
+                one = held_by_worker(changes, each.job)
+                if one is not None and each.job.job.id not in held:
+                    held.add(each.job.job.id)
+                    end(changes, one, each)
 
-        await self._change([id_of(job) for job, _ in ends], work)
-        return lost
+        await self._change([id_of(each.job) for each in bounded(finished)], work)
+        return held
 
     async def release_expired(self) -> int:
         (now,) = await self._gateway.query(f"RETURN {_NOW}")
@@ -208,34 +209,47 @@ class SurrealQueue:
         (found,) = await self._gateway.query("SELECT * FROM ONLY $id", id=RecordId("outbound_delivery", (tenant, job)))
         return row_to_delivery(found) if found else None
 
+    async def of_transaction(self, tenant: str, transaction: str) -> list[QueuedJob | DeliveryRecord]:
+        if not transaction:
+            return []
+        queued, delivered = await self._gateway.query(
+            "SELECT *, payload.blob_path AS blob_path FROM outbound_queue WHERE decision = $decision AND "
+            "org_id = $tenant LIMIT $most; "
+            "SELECT * FROM outbound_delivery WHERE decision = $decision AND org_id = $tenant LIMIT $most",
+            decision=transaction,
+            tenant=tenant,
+            most=MOST_JOBS,
+        )
+        found: list[QueuedJob | DeliveryRecord] = [*map(row_to_job, queued), *map(row_to_delivery, delivered)]
+        return found[:MOST_JOBS]
+
     async def jobs(
-        self,
-        tenant: str | None,
-        *,
-        domain: str | None = None,
-        status: JobStatus | None = None,
-        after: QueuedJob | None = None,
-        limit: int = 100,
+        self, tenant: str | None, wanted: JobFilter = ALL, *, after: QueuedJob | None = None, limit: int = 100
     ) -> list[QueuedJob]:
         keys = of_tenant("outbound_queue", tenant)
         if after is not None:
             keys = keys._replace(first=[after.tenant, after.job.id, LAST])
-        wanted = {name: value for name, value in (("domain", domain), ("status", status)) if value is not None}
-        where = " AND ".join(f"{name} = ${name}" for name in wanted) or "true"
+        values: Row = {
+            "domain": wanted.domain, "sender": wanted.sender, "status": wanted.status,
+            "before": wanted.created_before, "error": wanted.error,
+        }  # fmt: skip
+        where = [condition for name, condition in _CONDITIONS.items() if values[name] is not None]
+        if wanted.held is not None:
+            where.append(f"hold_reason IS {'NOT NONE' if wanted.held else 'NONE'}")
         (found,) = await self._gateway.query(
-            f"SELECT *, payload.blob_path AS blob_path FROM $keys WHERE {where} LIMIT $page",
+            f"SELECT *, payload.blob_path AS blob_path FROM $keys WHERE {' AND '.join(where) or 'true'} LIMIT $page",
             keys=keys,
             page=min(limit, STEP),
-            **wanted,
+            **{name: value for name, value in values.items() if value is not None},
         )
         return [row_to_job(row) for row in found]
 
     async def count(self, tenant: str | None) -> list[QueueCount]:
         (found,) = await self._gateway.query(_COUNT, keys=of_tenant("outbound_queue", tenant))
-        numbers: dict[tuple[str, str], Counter[str]] = {}
-        oldest: dict[tuple[str, str], float] = {}
+        numbers: dict[tuple[str, str, JobClass], Counter[str]] = {}
+        oldest: dict[tuple[str, str, JobClass], float] = {}
         for row in found:
-            key = row["org_id"], row["domain"]
+            key = row["org_id"], row["domain"], row["class"]
             kind = "held" if row["held"] and row["status"] != "dead" else row["status"]
             numbers.setdefault(key, Counter())[kind] += row["jobs"]
             oldest[key] = min(oldest.get(key, row["oldest"]), row["oldest"])
@@ -258,12 +272,15 @@ class SurrealQueue:
         def again(now: float, row: Row) -> dict[str, Any] | None:
             if row["status"] == "processing":
                 return None
+            dead = row["status"] == "dead"
+            states = unpacked_states(row.get("states") or "", len(unpacked_recipients(row["recipients"])))
             return {
+                "states": packed_states(revived(states) if dead else states),
                 "status": "queued",
                 "next_attempt_at": now,
                 "waits_since": None,
                 "expires_at": max(row["expires_at"], now + lifetime),
-                "attempts": 0 if row["status"] == "dead" else row["attempts"],
+                "attempts": 0 if dead else row["attempts"],
                 "died_at": None,
             }
 
@@ -336,7 +353,3 @@ class SurrealQueue:
             return changes
 
         return await self._gateway.retried(attempt)
-
-
-def _lost(job: QueuedJob) -> LeaseLost:
-    return LeaseLost(f"job {job.job.id} is no longer leased by {job.lease_owner}")

@@ -26,7 +26,7 @@ RETURN array::len($old)"""
 
 #: Removes the pairs ``$p.source`` and ``$p.target``, then addresses without a target. ``$p.first`` is the target that
 #: is now the first. The data read before must be unchanged.
-_UNLEAD: Final = """
+_REMOVE_PAIRS: Final = """
 FOR $p IN $pairs {
     LET $target = $p.target;
     LET $source = $p.source;
@@ -162,7 +162,7 @@ class Removing:
         )
         return list(found)
 
-    async def leads(self, tenant: str, address: str) -> bool:
+    async def is_alias_target(self, tenant: str, address: str) -> bool:
         """Whether an alias other than the address itself points to it."""
         # No LIMIT: SurrealDB 3.0 counts the rows read from an index before it applies the other condition.
         target = rows.address_id(address)
@@ -173,9 +173,9 @@ class Removing:
         )
         return any(one != target for one in found)
 
-    async def unlead(self, tenant: str, address: str) -> int:
+    async def remove_aliases_to(self, tenant: str, address: str) -> int:
         """Removes up to STEP pairs that point to the address, and addresses that then have no target."""
-        if not await self.leads(tenant, address):
+        if not await self.is_alias_target(tenant, address):
             return 0
         targets = {row["id"]: list(row.get("targets") or ()) for row in await self._addresses(tenant)}
         root = rows.address_id(address)
@@ -183,7 +183,7 @@ class Removing:
             return 0
         pairs, gone = _leading(targets, root)
         if pairs:
-            await self._gateway.transaction(_UNLEAD, pairs=pairs, gone=gone)
+            await self._gateway.transaction(_REMOVE_PAIRS, pairs=pairs, gone=gone)
         return len(pairs)
 
     async def remove_alias(self, tenant: str, address: str, target: str | None) -> list[str] | None:
@@ -198,10 +198,10 @@ class Removing:
         if target is not None and not gone:
             return None
         left = [one for one in targets if one not in gone]
-        if not left and await self.leads(tenant, address):
+        if not left and await self.is_alias_target(tenant, address):
             raise InUse("another alias points to it")
         pairs = [{"source": source, "target": one, "first": left[0] if left else None} for one in gone]
-        await self._gateway.transaction(_UNLEAD, pairs=pairs, gone=[] if left else [source])
+        await self._gateway.transaction(_REMOVE_PAIRS, pairs=pairs, gone=[] if left else [source])
         return [one.key for one in gone]
 
     async def clear_mailbox(self, tenant: str, mailbox: str) -> Cleared:

@@ -16,7 +16,7 @@ from inbox.store.blobs.files import Files, Piece
 from inbox.store.blobs.keys import components
 from inbox.store.indexing import index_message
 from inbox.store.packing import pack
-from inbox.store.ports.ingest import AcceptedMessage, Indexed, IndexedMessage
+from inbox.store.ports.ingest import AcceptedMessage, Indexed
 from inbox.store.ports.messages import Placed
 from inbox.store.sqlite.commit import Committer, Job
 from inbox.store.sqlite.ingest import write_indexed
@@ -36,9 +36,10 @@ from inbox.store.worker.protocol import (
 class _Pending:
     """One request of a batch: the blobs and rows to write, and their result."""
 
-    __slots__ = ("bodies", "error", "indexed", "job", "pieces")
+    __slots__ = ("bodies", "error", "indexed", "job", "pieces", "request")
 
-    def __init__(self) -> None:
+    def __init__(self, request: Request) -> None:
+        self.request = request
         self.pieces: list[Piece] = []
         self.indexed: Indexed | None = None
         self.bodies: list[bytes] = []
@@ -64,9 +65,12 @@ class BatchWriter:
 
     def write(self, requests: Sequence[Request]) -> list[Response]:
         """Writes all blobs first, then all rows in one transaction; returns the durable outcome of each request."""
-        batch = [self._prepare(request) for request in requests]
+        batch = [self._begun(request) for request in requests]
+        pieces = [piece for one in batch if one.error is None for piece in one.pieces]
         if self._files is not None:
-            self._files.write([piece for one in batch if one.error is None for piece in one.pieces])
+            self._files.write(pieces, meanwhile=partial(_index_all, batch))
+        else:
+            _index_all(batch)
         for one in batch:
             one.error = one.error or next((piece.error for piece in one.pieces if piece.error is not None), None)
             if one.error is None and one.indexed is not None:
@@ -85,30 +89,24 @@ class BatchWriter:
         if self._committer is not None:
             self._committer.close()
 
-    def _prepare(self, request: Request) -> _Pending:
-        """Indexes messages and packs decision records. A message that cannot be parsed fails alone."""
-        pending = _Pending()
+    def _begun(self, request: Request) -> _Pending:
+        """Determines the blobs of a request. One that cannot be written fails alone."""
+        pending = _Pending(request)
         try:
             match request:
                 case BlobRequest(folder, path, data):
                     pending.pieces.append(self._piece(folder, path, MemoryContent(data)))
-                case WriteRequest(indexed):
-                    pending.indexed = indexed
-                    pending.bodies = [pack(decision.body) for decision in indexed.decisions]
                 case IngestRequest(accepted):
-                    messages = [self._index(message, pending) for message in accepted.messages]
-                    pending.indexed = Indexed(tuple(messages), accepted.decisions)
-                    pending.bodies = [pack(decision.body) for decision in accepted.decisions]
+                    pending.pieces += [self._blob(message) for message in accepted.messages]
         except Exception as error:  # noqa: BLE001 - the sender gets the error, whatever it is
             pending.error = error
         return pending
 
-    def _index(self, message: AcceptedMessage, pending: _Pending) -> IndexedMessage:
+    def _blob(self, message: AcceptedMessage) -> Piece:
         key = message.blob_path
         components(key)  # raises for a key that would escape the directory
         path = f"{self._stores.blobs}/{key}"
-        pending.pieces.append(self._piece(path.rpartition("/")[0], path, message.content))
-        return index_message(message)
+        return self._piece(path.rpartition("/")[0], path, message.content)
 
     def _piece(self, folder: str, path: str, content: Content) -> Piece:
         if self._files is None:
@@ -128,6 +126,26 @@ class BatchWriter:
                 raise
             self._committer = made
         return self._committer
+
+
+def _index_all(batch: Sequence[_Pending]) -> None:
+    """Indexes messages and packs decision records, while the disk writes the blobs. A message that cannot be parsed
+    fails alone, and its unfinished blobs are removed."""
+    for pending in batch:
+        try:
+            match pending.request:
+                case WriteRequest(indexed):
+                    pending.indexed = indexed
+                case IngestRequest(accepted) if pending.error is None:
+                    messages = tuple([index_message(message) for message in accepted.messages])
+                    pending.indexed = Indexed(messages, accepted.decisions)
+            if pending.indexed is not None:
+                pending.bodies = [pack(decision.body) for decision in pending.indexed.decisions]
+        except Exception as error:  # noqa: BLE001 - the sender gets the error, whatever it is
+            pending.error = error
+            for piece in pending.pieces:
+                piece.error = error
+                piece.give_up()
 
 
 def _write_rows(indexed: Indexed, bodies: Sequence[bytes], db: sqlite3.Connection) -> list[list[Placed]]:

@@ -74,7 +74,7 @@ async def test_one_recipient_may_have_a_mailbox_and_a_relay(here: World) -> None
     assert answered.reply == OK
     (stored,) = await here.mailbox(ANN)
     (queued,) = await here.installation.database.queue.jobs(await here.tenant("acme"))
-    assert (queued.job.recipient, queued.job.domain, queued.email) == (
+    assert (queued.job.recipients[0].address, queued.job.domain, queued.email) == (
         str(elsewhere),
         "elsewhere.test",
         stored.email.id,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from inbox.base.ids import RandomIds
-from inbox.flow.deliveries import Deliveries
+from inbox.flow.deliveries import MOST_RECIPIENTS, Deliveries
 from inbox.flow.destinations import AlreadyServed, Destination, Discarded, IntoMailbox, IntoQuarantine, Relay
 from inbox.flow.shares import TenantShare
 from inbox.mail.address import Address
@@ -16,6 +16,7 @@ from inbox.mail.reply import Reply
 from inbox.plugin.api.context import Door, Identity, Session, Transaction
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports.ingest import AcceptedMessage, Copy
+from inbox.store.ports.queue import JobRecipient
 from tests.unit.flow.test_shares import ANN, BOB, share, to
 
 TX = Transaction("t1", Session("s1", Door.SMTP, ip_address("192.0.2.7"), helo="mx.peer.test"), None)
@@ -42,17 +43,28 @@ def test_a_mailbox_and_a_relay_share_a_content() -> None:
     (message,) = messages(share(disposition), tx=tx)
     assert message.copies == (Copy("m1"),)
     (job,) = message.jobs
-    assert (job.sender, job.recipient, job.domain) == (BOB, "x@elsewhere.test", "elsewhere.test")
+    assert (job.sender, job.domain, job.transaction, job.door) == (BOB, "elsewhere.test", "t1", tx.session.door)
     assert job.expires_at - job.created_at == 3600
-    assert (job.notify, job.ret, job.envid, job.orcpt) == (("FAILURE", "SUCCESS"), "HDRS", "e1", "rfc822;ann@acme.test")
+    assert job.recipients == (JobRecipient("x@elsewhere.test", ("FAILURE", "SUCCESS"), "rfc822;ann@acme.test"),)
+    assert (job.ret, job.envid) == ("HDRS", "e1")
     assert (job.body, job.smtputf8, job.actor_account) == ("8BITMIME", True, "a7")
+
+
+def test_one_job_for_each_domain() -> None:
+    bob, eve, far = (Relay(Address.parse(each)) for each in ("bob@a.test", "eve@a.test", "bob@b.test"))
+    (message,) = messages(share(to(ANN, bob), to(BOB, far), to("eve@acme.test", eve)))
+    found = [(job.domain, [one.address for one in job.recipients]) for job in message.jobs]
+    assert found == [("a.test", ["bob@a.test", "eve@a.test"]), ("b.test", ["bob@b.test"])]
+    many = [to(f"u{n}@acme.test", Relay(Address.parse(f"u{n}@a.test"))) for n in range(MOST_RECIPIENTS + 1)]
+    (message,) = messages(share(*many))
+    assert [len(job.recipients) for job in message.jobs] == [MOST_RECIPIENTS, 1]
 
 
 def test_a_bounce_is_relayed_with_the_null_reverse_path() -> None:
     (message,) = messages(share(to(ANN, Relay(Address.parse("x@elsewhere.test")))))
     assert message.copies == ()
     (job,) = message.jobs
-    assert (job.sender, job.notify, job.ret, job.body, job.smtputf8) == ("", (), None, "7BIT", False)
+    assert (job.sender, job.recipients[0].notify, job.ret, job.body, job.smtputf8) == ("", (), None, "7BIT", False)
 
 
 def test_what_was_transformed_for_one_mailbox_is_a_version_of_its_own() -> None:

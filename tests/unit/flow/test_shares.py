@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from ipaddress import ip_address
 from typing import cast
 
 import pytest
 
+from inbox.dns.lookups import Lookups
 from inbox.flow.destinations import (
     AlreadyServed,
     Destination,
@@ -25,12 +27,14 @@ from inbox.flow.shares import (
     quarantined,
     refused,
     served_once,
+    view_for,
 )
 from inbox.mail.address import Address
 from inbox.mail.content import MemoryContent
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain, Tenant
-from inbox.plugin.api.context import Door, Recipient, Session, Transaction
+from inbox.plugin.api.context import Door, Identity, Recipient, Session, Tls, Transaction
+from inbox.plugin.api.facts import Facts, Resolved, Result, SpfFact
 from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.verdicts import Accept, Defer, Discard, Quarantine, Reject, Verdict
 
@@ -124,3 +128,24 @@ def test_one_recipient_may_have_two_mailboxes_of_one_account() -> None:
     both = to(ANN, IntoMailbox(ANN), IntoMailbox(ANN, "Archive"))
     (only,) = served_once([share(both)])
     assert only.dispositions[0] == both
+
+
+def test_a_view_has_all_that_is_known_of_the_connection_and_keeps_what_hooks_add() -> None:
+    identity = Identity("ann@acme.test", "a1", "o1", "acme")
+    peer = ip_address("192.0.2.7")
+    session = Session(
+        "s1", Door.LMTP, peer, 1, 2, "helo.test", True, Tls("TLSv1.3", "x"), identity, 3.0, 4, {"connect": 5}, True,
+        Facts(), Lookups("192.0.2.0/24"),
+    )  # fmt: skip
+    session.facts.put(SpfFact(Result.PASS, "acme.test", ""))
+    for each in fields(Session):
+        given = getattr(session, each.name)
+        assert each.default != given or each.name == "facts", f"{each.name} is not tried"
+    view = view_for(Transaction("t1", session, None), Tenant("o1", "acme"), []).session
+    for each in fields(Session):
+        if each.name != "facts":
+            assert getattr(view, each.name) == getattr(session, each.name)
+    assert view.facts.get(SpfFact) == session.facts.get(SpfFact)
+    view.facts.put(Resolved(("ann@acme.test",)))
+    view.judgements["helo"] = 6
+    assert (len(session.facts), session.judgements) == (1, {"connect": 5})

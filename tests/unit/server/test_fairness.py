@@ -147,17 +147,17 @@ def test_patience() -> None:
     patience = Patience(2, 3, "Log in first")
     for _ in range(2):
         patience.error()
-    assert patience.lost == "" == patience.lost
+    assert patience.closing_reason == "" == patience.closing_reason
     patience.error()
-    assert patience.lost == "Too many errors"
+    assert patience.closing_reason == "Too many errors"
     patience.restore()
     for _ in range(4):
         patience.idle()
-    assert patience.lost == "Log in first"
+    assert patience.closing_reason == "Log in first"
     endless = Patience(0, 0, "")
     endless.error()
     endless.idle()
-    assert not endless.lost
+    assert not endless.closing_reason
 
 
 # -- the servers

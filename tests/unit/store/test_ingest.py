@@ -17,7 +17,7 @@ from inbox.store.blobs.local import LocalBlobs
 from inbox.store.ports.decisions import DecisionRecord
 from inbox.store.ports.ingest import Accepted, AcceptedMessage, Copy
 from inbox.store.ports.messages import Placed, StoredMessage
-from inbox.store.ports.queue import Job
+from inbox.store.ports.queue import Job, JobRecipient
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.worker.protocol import WORKER_OCTETS
 from inbox.store.worker.starting import OwnWorker
@@ -210,7 +210,7 @@ async def test_a_process_that_was_killed_loses_nothing_that_was_acknowledged(tmp
 
 async def test_jobs_are_queued_with_their_message(place: Place, acme: Home) -> None:
     now = place.clock.now()
-    job = Job(IDS.new(), "ann@acme.test", "bob@example.org", "example.org", now, now + 60, notify=("NEVER",))
+    job = Job(IDS.new(), "ann@acme.test", (JobRecipient("bob@example.org", ("NEVER",)),), "example.org", now, now + 60)
     sent = AcceptedMessage(IDS.new(), acme.tenant, MemoryContent(MAIL), (), DATE, DATE, jobs=(job,))
     assert await place.file([sent], []) == [[]]
     (queued,) = await place.database.queue.jobs(acme.tenant)

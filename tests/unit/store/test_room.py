@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -93,3 +94,29 @@ def test_a_folder_that_is_not_there_is_left_to_whoever_writes(tmp_path: Path) ->
 def test_a_reserve_that_cannot_be_removed_is_no_help(tmp_path: Path) -> None:
     (tmp_path / RESERVE).mkdir()
     assert not Room(tmp_path).release()
+
+
+def test_a_disk_with_plenty_of_room_is_looked_at_now_and_then(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds, looks = 100.0, 0
+
+    def look(path: Path) -> SimpleNamespace:
+        nonlocal looks
+        looks += 1
+        return disk(path)
+
+    monkeypatch.setattr(os, "statvfs", look)
+    monkeypatch.setattr(time, "monotonic", lambda: seconds)
+    room = Room(tmp_path)
+    for _ in range(50):
+        room.check(4096)
+    assert looks == 1
+    disk.free = 64 * RESERVE_OCTETS - 1
+    seconds += 0.1
+    for _ in range(50):
+        room.check()
+    assert looks == 51
+    disk.free = 0
+    with pytest.raises(StorageFull):
+        room.check()

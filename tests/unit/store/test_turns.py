@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from inbox.store.ports.queue import Job
+from inbox.store.ports.queue import Job, JobRecipient
 from inbox.store.turns import LANES, PROBES, TENANTS, Choice, NextTenant, Turn, choose, first_due, lane_of, last_tenant
 
 
@@ -82,8 +82,8 @@ def test_a_lane_is_always_the_same_number() -> None:
 
 
 def test_when_a_new_job_is_due() -> None:
-    job = Job("j", "", "bob@example.org", "example.org", 100.0, 200.0)
+    job = Job("j", "", (JobRecipient("bob@example.org"),), "example.org", 100.0, 200.0)
     assert first_due(job) == (True, 100.0)
     for not_before, expires_at, due in ((150.0, 200.0, 150.0), (300.0, 200.0, 200.0), (300.0, 50.0, 100.0)):
-        later = Job("j", "", "b@x", "x", 100.0, expires_at, not_before)
+        later = Job("j", "", (JobRecipient("b@x"),), "x", 100.0, expires_at, not_before)
         assert first_due(later) == (False, due)

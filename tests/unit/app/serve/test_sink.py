@@ -177,3 +177,24 @@ def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
     )
     assert done.returncode == 1  # One line of standard error was lost.
     assert precious.read_bytes() == b""
+
+
+def test_lines_that_follow_closely_share_a_write_and_an_end_does_not_wait_for_more(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inbox.app.serve.sink.GATHER_SECONDS", 3600.0)
+    written: list[bytes] = []
+    write = os.write
+
+    def recorded(descriptor: int, data: memoryview) -> int:
+        written.append(bytes(data))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", recorded)
+    sink = Sink(pipe[1])
+    sink.write(b"first\n")
+    assert os.read(pipe[0], 100) == b"first\n"
+    for number in range(3):
+        sink.write(b"%d\n" % number)
+    sink.close()
+    assert written == [b"first\n", b"0\n1\n2\n"]

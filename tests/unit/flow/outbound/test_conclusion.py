@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from inbox.flow.outbound.ports import HostReply, JobRecipient, RecipientState
+from inbox.flow.outbound.ports import HostReply
 from inbox.plugin import Classify, DropDsn, Failure, Opinion, Plugin, Suppress, hookimpl
-from inbox.store.ports.queue import Notify
+from inbox.store.ports.queue import JobRecipient, Notify
 from tests.support.outbound import LATER, NOBODY, OK, OutboundWorld
 
 SEEN: list[Failure] = []
@@ -27,7 +29,7 @@ async def test_a_failure_is_classified_suppressed_and_reported() -> None:
     world.job(recipients=(JobRecipient("bob@remote.test"), JobRecipient("eve@remote.test")))
     await world.turn()
 
-    assert [state.category for state in world.last().states] == ["", "address"]
+    assert [state.category for state in world.last().states] == [None, "address"]
     assert world.suppressions.entries == [("demo", "address", "eve@remote.test", "no such user", 3600)]
     assert world.bounces.reports == [("j1", "failed", ("eve@remote.test",))]
     (failure,) = SEEN
@@ -152,10 +154,8 @@ async def test_the_sender_is_warned_while_the_job_is_throttled() -> None:
     world.job("j0")
     world.job("j1")
     await world.turn()
-    waiting = next(iter(world.queue.jobs))
-    world.queue.jobs[waiting] = world.queue.jobs[waiting].__class__(
-        world.queue.jobs[waiting].job, states=(RecipientState("bob@remote.test"),)
-    )
+    (waiting,) = world.queue.jobs
+    world.queue.jobs[waiting] = replace(world.queue.jobs[waiting], next_attempt_at=0)
     world.clock.advance(101)
     await world.turn()
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from inbox.flow.outbound.ports import HostReply, JobRecipient, Outgoing, RecipientState, Way
+from inbox.flow.outbound.ports import HostReply, Outgoing, Way
 from inbox.plugin import AddHeader, Defer, Delivery, Door, Plugin, Reject, Via, hookimpl
+from inbox.store.ports.queue import JobRecipient, RecipientState
 from tests.support.outbound import DEAD, LATER, NOBODY, OK, VANISHED, OutboundWorld
 
 THREE = tuple(JobRecipient(f"{name}@remote.test") for name in ("bob", "eve", "dan"))
@@ -21,9 +22,7 @@ async def test_a_delivered_job_is_recorded_with_its_attempt() -> None:
     await world.turn()
 
     finished = world.queue.done["j1"]
-    assert finished.states == (
-        RecipientState("bob@remote.test", "delivered", 250, "2.0.0", "queued", world.clock.now(), reported=True),
-    )
+    assert finished.states == (RecipientState("delivered", 250, "2.0.0", "queued", world.clock.now(), reported=True),)
     assert finished.attempt is not None
     assert (finished.attempt.host, finished.attempt.stage, finished.attempt.code) == ("mx.remote.test", "dot", 250)
     (event,) = world.events("smtp.egress.queue")
@@ -299,7 +298,7 @@ async def test_a_lost_lease_sends_no_dot_and_writes_nothing() -> None:
     world = OutboundWorld()
 
     def script(mail: Outgoing, way: Way) -> HostReply:
-        world.queue.jobs["j1"] = replace(world.queue.jobs["j1"], owner="w2", fence=99)
+        world.queue.jobs["j1"] = replace(world.queue.jobs["j1"], lease_owner="w2", fence=99)
         return OK
 
     world.attempts.script = script
@@ -308,7 +307,7 @@ async def test_a_lost_lease_sends_no_dot_and_writes_nothing() -> None:
 
     assert world.attempts.dots == []
     assert world.queue.finished == []
-    assert world.queue.jobs["j1"].owner == "w2"
+    assert world.queue.jobs["j1"].lease_owner == "w2"
 
 
 async def test_a_dot_that_cannot_be_recorded_is_not_sent() -> None:

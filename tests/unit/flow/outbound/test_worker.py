@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from inbox.flow.outbound import worker as module
-from inbox.flow.outbound.ports import HostReply, JobRecipient, Outgoing, Way
+from inbox.flow.outbound.ports import HostReply, Outgoing, Way
+from inbox.store.ports.queue import JobRecipient
 from tests.support.outbound import DEAD, OK, OutboundWorld
 
 

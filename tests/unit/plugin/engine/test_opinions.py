@@ -27,7 +27,7 @@ from inbox.plugin import (
     Transform,
     Via,
 )
-from inbox.plugin.engine.opinions import Nonsense, opinions_of
+from inbox.plugin.engine.opinions import InvalidAnswer, opinions_of
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,6 @@ def test_sense(stage: Stage, said: Any) -> None:
     ],
 )  # fmt: skip
 def test_nonsense(stage: Stage, said: Any, why: str) -> None:
-    with pytest.raises(Nonsense) as caught:
+    with pytest.raises(InvalidAnswer) as caught:
         opinions_of(said, stage)
     assert str(caught.value).startswith(why)

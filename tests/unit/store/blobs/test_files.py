@@ -13,7 +13,7 @@ import pytest
 
 from inbox.base.errors import StoreUnavailable
 from inbox.mail.content import MemoryContent
-from inbox.store.blobs.files import Files, Piece
+from inbox.store.blobs.files import OPEN, Files, Piece
 
 
 class Unreadable:
@@ -166,3 +166,30 @@ def test_a_file_system_without_links_still_creates_once(files: Files, monkeypatc
     assert not files.create(Piece(folder, f"{folder}/id", MemoryContent(b"second")))
     assert Path(f"{folder}/id").read_bytes() == b"first"
     assert list(Path(files.unfinished).iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, OPEN + 1])
+def test_other_work_is_done_once_between_the_begin_and_the_first_wait(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    folder = f"{tmp_path}/msg"
+    files.make_folder(folder)
+    calls: list[str] = []
+    advise, fsync = os.posix_fadvise, os.fsync
+
+    def advised(*given: int) -> None:
+        calls.append("begin")
+        advise(*given)
+
+    def synced(fd: int) -> None:
+        calls.append("fsync")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "posix_fadvise", advised)
+    monkeypatch.setattr(os, "fsync", synced)
+    pieces = [Piece(folder, f"{folder}/{n}", MemoryContent(b"x")) for n in range(number)]
+    files.write(pieces, meanwhile=lambda: calls.append("meanwhile"))
+    first = min(number, OPEN)
+    assert calls[: first + 2] == ["begin"] * first + ["meanwhile"] + ["fsync"] * (number > 0)
+    assert calls.count("meanwhile") == 1
+    assert len(list(Path(folder).iterdir())) == number

@@ -175,3 +175,36 @@ def test_the_copy_begins_while_another_process_has_its_turn(path: Path, idle: Co
         writer.close()
     checkpointer.close()
     turn.close()
+
+
+def test_a_count_that_begins_with_an_earlier_one_is_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    db = connect(path, "FULL")
+    db.execute("CREATE TABLE word (word TEXT)")
+    descriptor = os.open(log(path), os.O_RDONLY)
+    counts: list[int] = []
+    for rows in (1, 30, 500, 1, 1, 0, 2000, 1):
+        db.executemany("INSERT INTO word VALUES (?)", [("x" * PAGE,)] * rows)
+        counts.append(pages_in(log(path)))
+        for earlier in (0, 1, *counts):
+            assert wal._pages(descriptor, earlier) == counts[-1]
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    db.execute("INSERT INTO word VALUES ('a new round')")
+    for earlier in counts:
+        assert wal._pages(descriptor, earlier) == pages_in(log(path)) < 5
+
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    db.executemany("INSERT INTO word VALUES (?)", [("x" * PAGE,)] * 1000)
+    before, reads = pages_in(log(path)), list[int]()
+    db.execute("INSERT INTO word VALUES ('a few more pages')")
+    pread = os.pread
+
+    def read(fd: int, octets: int, place: int) -> bytes:
+        reads.append(place)
+        return pread(fd, octets, place)
+
+    monkeypatch.setattr(os, "pread", read)
+    counted = wal._pages(descriptor, before)
+    assert len(reads) <= 10  # without the earlier count, 14
+    assert before < counted == pages_in(log(path))
+    os.close(descriptor)
+    db.close()

@@ -12,6 +12,7 @@ from inbox.mail.content import MemoryContent
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports.ingest import Accepted, AcceptedMessage, Copy, Indexed
 from inbox.store.sqlite.database import SqliteDatabase
+from inbox.store.worker import batch
 from inbox.store.worker.batch import BatchWriter
 from inbox.store.worker.process import Worker
 from inbox.store.worker.protocol import (
@@ -205,3 +206,22 @@ def test_a_worker_without_a_database_writes_no_rows(tmp_path: Path) -> None:
     )  # fmt: skip
     assert written == BlobResponse()
     assert (tmp_path / "1").read_bytes() == b"x"
+
+
+async def test_a_message_that_cannot_be_indexed_leaves_no_blob(
+    database: SqliteDatabase, acme: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = vars(batch)["index_message"]
+
+    def refuse(message: AcceptedMessage) -> object:
+        if message.id == "bad":
+            raise ValueError("odd")
+        return index(message)
+
+    monkeypatch.setattr(batch, "index_message", refuse)
+    writer = opened(database, tmp_path / "blobs")
+    bad, good = writer.write([mail(acme, acme.inbox, name="bad"), mail(acme, acme.inbox, name="good")])
+    writer.close()
+    assert bad == ErrorResponse("", "ValueError: odd")
+    assert isinstance(good, PlacedResponse)
+    assert [path.name for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == ["good.eml"]

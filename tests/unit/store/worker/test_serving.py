@@ -6,12 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from inbox.store.worker import serving
 from inbox.store.worker.protocol import PING, Unframer, framed
 from inbox.store.worker.starting import make_handover
 from tests.support.waiting import PATIENCE, until
@@ -170,3 +172,39 @@ def test_a_connection_that_ends_within_a_question(cut: int) -> None:
         connection.sendall(framed(b"abc")[:cut])
         connection.close()
         assert process.ended() == (0, b"")
+
+
+def test_a_batch_that_is_smaller_than_the_last_one_gives_others_time_to_join_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outer, inner = make_handover()
+    ours, theirs = socket.socketpair()
+    sizes: list[int] = []
+    pauses: list[float] = []
+
+    class Counting:
+        def connect(self, message: bytes) -> bytes:
+            return message
+
+        def respond(self, requests: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+            sizes.append(len(requests))
+            if len(sizes) == 1:
+                ours.sendall(framed(b"early"))
+            elif len(sizes) == 2:
+                ours.sendall(framed(b"one") + framed(b"two"))
+            else:
+                ours.close()
+                outer.close()
+            return [b""] * len(requests)
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        ours.sendall(framed(b"late"))
+
+    monkeypatch.setattr(time, "sleep", pause)
+    with theirs:
+        socket.send_fds(outer, [b"+"], [theirs.fileno()])
+    ours.sendall(b"".join([framed(b"opening"), *[framed(b"x")] * 3]))
+    with inner:
+        serving._Loop(inner, Counting()).run()
+    assert (sizes, pauses) == ([3, 2, 2], [serving.GATHER_SECONDS])

@@ -1,0 +1,42 @@
+"""Rules about the states of jobs that both databases share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from inbox.store.ports.queue import (
+    FIRST_ATTEMPTS,
+    LAST_ATTEMPTS,
+    PENDING,
+    AttemptRecord,
+    Finished,
+    RecipientState,
+)
+
+Becomes = Literal["waiting", "due", "dead", "delivered"]
+
+
+def becomes(states: Sequence[RecipientState]) -> Becomes:
+    """Returns what a finished job becomes."""
+    if any(one.status == "pending" for one in states):
+        return "waiting"
+    if not all(one.reported for one in states):
+        return "due"
+    return "dead" if any(one.status == "failed" for one in states) else "delivered"
+
+
+def revived(states: Sequence[RecipientState]) -> tuple[RecipientState, ...]:
+    """Returns the states of a dead job that is tried again: failed recipients are pending."""
+    return tuple(PENDING if one.status == "failed" else one for one in states)
+
+
+def history_of(finished: Finished) -> tuple[AttemptRecord, ...]:
+    """Returns the history of a finished job with its attempt added."""
+    known = finished.job.history
+    if finished.attempt is None:
+        return known
+    first, rest = known[:FIRST_ATTEMPTS], known[FIRST_ATTEMPTS:]
+    if len(first) < FIRST_ATTEMPTS:
+        return (*first, finished.attempt)
+    return (*first, *rest[-(LAST_ATTEMPTS - 1) :], finished.attempt)
