@@ -70,7 +70,7 @@ class FakeQueue:
             queued.fence,
         )
 
-    async def lease(self, owner: str, limit: int, seconds: float) -> Sequence[QueuedJob]:
+    async def lease(self, owner: str, limit: int, seconds: float) -> list[QueuedJob]:
         self._begin("lease")
         now = self.clock.now()
         due = [
@@ -81,9 +81,8 @@ class FakeQueue:
         ]
         taken = []
         for each in _by_domain(due)[:limit]:
-            leased = replace(
-                each, lease_owner=owner, lease_until=now + seconds, fence=each.fence + 1, attempts=each.attempts + 1
-            )
+            leased = replace(each, lease_owner=owner, lease_until=now + seconds, fence=each.fence + 1)
+            leased = replace(leased, attempts=each.attempts + 1)
             self.jobs[each.job.id] = leased
             taken.append(leased)
         return taken
@@ -95,11 +94,11 @@ class FakeQueue:
             self.jobs[each.job.id] = replace(self.jobs[each.job.id], lease_until=self.clock.now() + seconds)
         return {each.job.id for each in held}
 
-    async def sending(self, jobs: Sequence[Sending]) -> set[str]:
+    async def sending(self, sending: Sequence[Sending]) -> set[str]:
         await asyncio.sleep(0)
         self._begin("sending")
         held = set()
-        for each in jobs:
+        for each in sending:
             if self._is_held(each.job):
                 held.add(each.job.job.id)
                 changed = replace(self.jobs[each.job.job.id], dot_sent_at=self.clock.now(), signed=each.signed)
@@ -307,7 +306,7 @@ class OutboundWorld:
     def job(self, name: str = "j1", **more: Any) -> QueuedJob:
         """A job that was created now and expires after a day; adds it to the queue."""
         now = self.clock.now()
-        queued = {
+        queued: dict[str, Any] = {
             key: more.pop(key) for key in ("states", "attempts", "signed", "dot_sent_at", "tenant") if key in more
         }
         defaults: dict[str, Any] = {

@@ -8,13 +8,11 @@ other order could lose it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from inbox.base.clock import Clock
 from inbox.base.errors import PolicyError, StoreError
-from inbox.flow.edits import edited
 from inbox.flow.judge import Judge
 from inbox.flow.outbound.backoff import Backoff
 from inbox.flow.outbound.breaker import Circuits
@@ -22,6 +20,7 @@ from inbox.flow.outbound.capacity import Limits
 from inbox.flow.outbound.conclusion import Conclusion, Ended
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.lines import Lines
+from inbox.flow.outbound.outgoing import added_fields, outgoing
 from inbox.flow.outbound.ports import (
     Attempted,
     Attempts,
@@ -30,7 +29,6 @@ from inbox.flow.outbound.ports import (
     HostReply,
     Hosts,
     Outgoing,
-    OutgoingRecipient,
     Way,
 )
 from inbox.flow.outbound.results import (
@@ -46,13 +44,12 @@ from inbox.flow.outbound.results import (
     without_attempt,
 )
 from inbox.flow.outbound.senders import Sender, Senders, delivery_of
-from inbox.mail.address import Address
-from inbox.mail.content import Content, MemoryContent, PrefixedContent
+from inbox.mail.content import PrefixedContent
 from inbox.plugin.api.context import Delivery
 from inbox.plugin.api.services import Log
 from inbox.policy.outbound import OutboundPolicy, Smarthost
 from inbox.policy.stages import Stage
-from inbox.policy.verdicts import AddHeader, Defer, Reject, Via
+from inbox.policy.verdicts import Defer, Reject, Via
 from inbox.store.ports.queue import Finished, QueuedJob, Sending
 
 #: The longest attempt, in seconds: more hosts than that are not tried, and one that keeps us busy is left.
@@ -304,9 +301,9 @@ class JobDelivery:
         if isinstance(verdict, Defer):
             self._log.info("outbound_deferred", job=queued.job.id, by=outcome.decided_by, text=verdict.text)
             return delivery, None, None, _PutOff(self._backoff.delay(queued.attempts), verdict.text)
-        held.signed = queued.signed or _added(outcome.edits)
+        held.signed = queued.signed or added_fields(outcome.edits)
         chosen = next((_via(way, edit) for edit in outcome.edits if isinstance(edit, Via)), None)
-        return delivery, _outgoing(queued, tried, content, held.signed), chosen, None
+        return delivery, outgoing(queued, tried, content, held.signed), chosen, None
 
     async def _send(self, held: Held, mail: Outgoing, way: Way) -> Attempted | None:
         """One attempt, with its watchdog. None if the lease was lost."""
@@ -380,27 +377,4 @@ def _via(way: Way, via: Via) -> Way:
         smarthost=smarthost,
         tls=via.tls or way.tls,
         sources=(via.source,) if via.source else way.sources,
-    )
-
-
-def _added(edits: Sequence[object]) -> bytes:
-    fields = [edit for edit in edits if isinstance(edit, AddHeader)]
-    prefixed = edited(MemoryContent(b""), fields)
-    return prefixed.read(0, prefixed.size)
-
-
-def _outgoing(queued: QueuedJob, tried: list[int], content: Content, signed: bytes) -> Outgoing:
-    job = queued.job
-    recipients = (job.recipients[index] for index in tried)
-    whole = PrefixedContent(signed, content) if signed else content
-    return Outgoing(
-        job.sender,
-        tuple(OutgoingRecipient(Address.parse(each.address), each.notify, each.orcpt) for each in recipients),
-        whole,
-        whole.size,
-        job.body,
-        job.smtputf8,
-        job.require_tls,
-        job.ret,
-        job.envid,
     )

@@ -9,7 +9,7 @@ from typing import Final, Literal, Protocol
 from inbox.mail.address import Address
 from inbox.mail.content import Content
 from inbox.policy.outbound import Smarthost
-from inbox.store.ports.queue import Body, Notify, QueuedJob, RecipientState, Ret
+from inbox.store.ports.queue import Body, Finished, Notify, QueuedJob, RecipientState, Ret, Sending
 
 #: The part of an attempt that a reply ends; ``policy`` and ``expired`` are the worker's own.
 Part = Literal[
@@ -18,6 +18,21 @@ Part = Literal[
 Kind = Literal["failed", "delayed", "relayed", "delivered"]
 #: The longest text of a reply that is kept, in characters.
 REPLY_LENGTH: Final = 1000
+
+
+# --- the queue ---
+
+
+class Leases(Protocol):
+    """The methods of :class:`inbox.store.ports.queue.Queue` that a worker calls."""
+
+    async def lease(self, owner: str, limit: int, seconds: float) -> list[QueuedJob]: ...
+
+    async def renew(self, jobs: Sequence[QueuedJob], seconds: float) -> set[str]: ...
+
+    async def sending(self, sending: Sequence[Sending]) -> set[str]: ...
+
+    async def finish(self, finished: Sequence[Finished]) -> set[str]: ...
 
 
 # --- attempts ---
@@ -115,7 +130,7 @@ class Attempts(Protocol):
 
 
 class Bounces(Protocol):
-    """Notifications of senders (RFC 3464)."""
+    """Notifications of senders (RFC 3461 §4)."""
 
     async def report(self, job: QueuedJob, states: Sequence[RecipientState], about: Sequence[int], kind: Kind) -> None:
         """Stores a notification; the same call twice stores one. Raises StoreError.

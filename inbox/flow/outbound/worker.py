@@ -17,9 +17,10 @@ from inbox.base.errors import StoreError, StoreUnavailable
 from inbox.flow.outbound.delivery import Held, JobDelivery
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.lines import Places
+from inbox.flow.outbound.ports import Leases
 from inbox.flow.outbound.results import pending
 from inbox.plugin.api.services import Log
-from inbox.store.ports.queue import MOST_JOBS, Finished, Queue, QueuedJob
+from inbox.store.ports.queue import MOST_JOBS, Finished, QueuedJob
 
 #: Jobs that one worker holds at one time.
 MOST_HELD: Final = 1000
@@ -48,7 +49,7 @@ class QueueWorker:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: Leases,
         delivery: JobDelivery,
         finishing: Gatherer[Finished],
         places: Places,
