@@ -19,6 +19,7 @@ from inbox.flow.outbound.ports import (
     Attempted,
     HostReply,
     Hosts,
+    Leases,
     Outgoing,
     Way,
 )
@@ -29,7 +30,7 @@ from inbox.mail.tenancy import Account, HostedDomain, Tenant
 from inbox.plugin import Delivery, Plugin, hookimpl
 from inbox.plugin.testing import FakeClock, MemoryLog, PluginTest
 from inbox.policy.snapshot import PolicySet
-from inbox.store.ports.queue import PENDING, Finished, Job, JobRecipient, QueuedJob, RecipientState, Sending
+from inbox.store.ports.queue import PENDING, Finished, Job, JobRecipient, Queue, QueuedJob, RecipientState, Sending
 
 OK = HostReply(250, "2.0.0", "queued", "dot")
 LATER = HostReply(451, "4.3.0", "try later", "rcpt")
@@ -225,11 +226,16 @@ class FakeSuppressions:
 
 
 class FakeDirectory:
+    """demo.test belongs to a tenant."""
+
+    def __init__(self, tenant: str = "demo") -> None:
+        self._tenant = tenant
+
     async def domain(self, fqdn: str) -> HostedDomain | None:
-        return HostedDomain(Tenant("demo", "demo"), fqdn) if fqdn == "demo.test" else None
+        return HostedDomain(Tenant(self._tenant, "demo"), fqdn) if fqdn == "demo.test" else None
 
     async def first_account(self, tenant: str) -> Account | None:
-        return Account("a1", "demo", "ann@demo.test", "") if tenant == "demo" else None
+        return Account("a1", tenant, "ann@demo.test", "") if tenant == self._tenant else None
 
 
 class FakeContents:
@@ -257,6 +263,7 @@ class OutboundWorld:
         script: gives the replies of an attempt.
         plugin: its hooks run.
         outbound: the section of the policy.
+        real: a database's queue, its clock, and the tenant whose domain is demo.test.
     """
 
     def __init__(
@@ -268,11 +275,14 @@ class OutboundWorld:
         max_attempts: int = 10,
         queue: FakeQueue | None = None,
         owner: str = "w1",
+        real: tuple[Queue, FakeClock, str] | None = None,
     ) -> None:
         self.test = PluginTest(plugin, outbound=outbound, errors="outcome")
-        self.clock = queue.clock if queue is not None else self.test.clock
+        self.clock = real[1] if real is not None else queue.clock if queue is not None else self.test.clock
         self.log: MemoryLog = self.test.log
         self.queue = queue or FakeQueue(self.clock)
+        leases: Leases = self.queue if real is None else real[0]
+        tenant = "demo" if real is None else real[2]
         self.attempts = FakeAttempts(script)
         self.exchangers = FakeExchangers()
         self.bounces, self.suppressions = FakeBounces(), FakeSuppressions()
@@ -281,21 +291,21 @@ class OutboundWorld:
         places = Places(MOST_HELD)
         self.delivery = JobDelivery(
             judge,
-            Senders(FakeDirectory(), judge),
+            Senders(FakeDirectory(tenant), judge),
             FakeContents(),
             self.exchangers,
             self.attempts,
             Conclusion(judge, self.bounces, self.suppressions, self.clock, self.log),
-            Gatherer(self.queue.sending, 1000),
+            Gatherer(leases.sending, 1000),
             Pace(Lines(self.clock, places), Circuits(600), self.backoff, max_attempts),
             self.clock,
             self.log,
             "mx.demo.test",
         )
         self.worker = QueueWorker(
-            self.queue,
+            leases,
             self.delivery,
-            Gatherer(self.queue.finish, 1000),
+            Gatherer(leases.finish, 1000),
             places,
             WorkerSettings(poll=0.01),
             self.clock,
