@@ -68,6 +68,7 @@ TITLES = {
     3834: "Recommendations for Automatic Responses to Electronic Mail",
     3848: "ESMTP and LMTP Transmission Types Registration",
     3986: "Uniform Resource Identifier (URI): Generic Syntax",
+    4013: "SASLprep: Stringprep Profile for User Names and Passwords",
     4035: "Protocol Modifications for the DNS Security Extensions",
     4155: "The application/mbox Media Type",
     4291: "IP Version 6 Addressing Architecture",
