@@ -15,9 +15,11 @@ from inbox.mail.flags import Flag
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import Tenant
 from inbox.plugin.api.context import Door, Session, Transaction
+from inbox.policy.rendering import render
 from inbox.policy.stages import Stage
 from inbox.store.ports.shared import Member
 from tests.support.flow import SCRIPTED, World, scripted, world
+from tests.support.sources import ROOT
 
 ANN, BOB, EVE, FAR = "ann@acme.test", "bob@acme.test", "eve@umbra.test", "x@elsewhere.test"
 BCC = (
@@ -302,3 +304,29 @@ async def test_facts_of_the_login_are_for_the_users_tenant_only(here: World) -> 
     assert [type(fact).__name__ for fact in own.session.facts.visible()] == ["Place"]
     assert [*foreign.facts.visible(), *foreign.session.facts.visible()] == []
     assert (Stage.AUTH in own.session.judgements, Stage.AUTH in foreign.session.judgements) == (True, False)
+
+
+async def test_the_shipped_policy_suits_submission(here: World) -> None:
+    """No check of other servers stops a user, nothing asks the DNS, and rules see the door."""
+    shipped = (ROOT / "policies" / "default.yaml").read_text()
+    rules = 'spam_rules: {rules: [{name: SENT, when: "door == \\"submission\\"", score: 1}]}'
+    await here.policy("default.yaml", shipped.replace("spam_rules: {}", rules))
+    assert words(await here.submit([FAR, BOB, EVE])) == ["250 2.0.0 OK"]
+    (record, *_) = await here.decisions("acme")
+    assert any("SENT" in line for line in render(record))
+    (job,) = await here.jobs()
+    assert b"\r\nAuthentication-Results: mx.test; auth=pass" in await here.relayed(job)
+    assert b"Received-SPF" not in await here.relayed(job)
+
+
+async def test_a_forward_of_a_submitted_message_hides_the_computer_too(here: World) -> None:
+    policy = "plugins: {recipients: {forward_outside: true}}\nserver: {submission: {hide_client: true}}\n"
+    await here.policy("default.yaml", policy)
+    tenant = await here.tenant("acme")
+    await here.installation.database.accounts.add_forward(tenant, "away@acme.test", "ann@home.test")
+    here.parts.directory.forget()
+    assert words(await here.submit(["away@acme.test"])) == ["250 2.0.0 OK"]
+    (job,) = await here.jobs()
+    assert job.job.domain == "home.test"
+    assert b"Received: from hidden.invalid\r\n" in await here.relayed(job)
+    assert b"192.0.2.7" not in await here.relayed(job)
