@@ -128,9 +128,6 @@ TOGETHER = {
         "inbox/app/wiring/flow.py",
         "inbox/app/wiring/rehearsal.py",
     ],
-    "tests/unit/flow/test_pipeline.py": [
-        "inbox/flow/replies.py",
-    ],
     "tests/unit/plugin/engine/test_dispatcher.py": [
         "inbox/plugin/engine/settling.py",
         "inbox/plugin/engine/views.py",

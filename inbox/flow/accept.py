@@ -167,7 +167,8 @@ class Acceptance:
 
     async def _store(self, incoming: Incoming, shares: list[TenantShare]) -> Answered:
         tx = incoming.envelope.transaction
-        messages = self._deliveries.messages(tx, shares, incoming.internal_date, traced=incoming.rules.adds_trace)
+        traced, event = incoming.rules.adds_trace, incoming.envelope.event
+        messages = self._deliveries.messages(tx, shares, incoming.internal_date, traced=traced, event=event)
         records = self._recorder.judged(tx, shares, incoming.positive)
         try:
             # From here on the server is responsible for delivery.

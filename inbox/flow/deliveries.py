@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, cast, get_args
 
 from inbox.base.clock import Clock
@@ -16,6 +16,7 @@ from inbox.plugin.api.context import Recipient, Transaction
 from inbox.plugin.api.facts import DkimFact, DmarcFact, Facts, SpfFact
 from inbox.store.ports.ingest import AcceptedMessage, Copy
 from inbox.store.ports.queue import Body, Job, JobRecipient, Notify, Ret
+from inbox.store.ports.shared import SharedEvent
 
 _NOTIFY: Final = frozenset(get_args(Notify))
 #: Recipients of one job: every server takes as many in one transaction (RFC 5321 §4.5.3.1.8).
@@ -53,7 +54,13 @@ class Deliveries:
         self._relay_seconds = relay_seconds
 
     def messages(
-        self, tx: Transaction, shares: Iterable[TenantShare], internal_date: float | None, *, traced: bool
+        self,
+        tx: Transaction,
+        shares: Iterable[TenantShare],
+        internal_date: float | None,
+        *,
+        traced: bool,
+        event: SharedEvent | None = None,
     ) -> tuple[AcceptedMessage, ...]:
         """One message for each content of each tenant, in the order of the recipients.
 
@@ -61,6 +68,7 @@ class Deliveries:
             tx: the transaction as the server sees it.
             internal_date: seconds since the epoch; None: now.
             traced: each copy gets trace fields, by which a retry is recognised.
+            event: the message is sent in the name of this shared inbox; the share of its tenant records it.
         """
         now = self._clock.now()
         made: list[AcceptedMessage] = []
@@ -76,7 +84,8 @@ class Deliveries:
                     now,
                     *results,
                     recognise=traced,
-                    jobs=tuple(self._jobs(tx, version, now)),
+                    jobs=tuple(self._jobs(tx, version, now, event)),
+                    event=event,
                 )
                 for version in self._versions(tx, share, now, traced)
             ]
@@ -117,11 +126,12 @@ class Deliveries:
                     way = _Way(destination.address.domain, sender, destination.prepended)
                     yield share.content, (way, _job_recipient(recipient, destination))
 
-    def _jobs(self, tx: Transaction, version: _Version, now: float) -> Iterator[Job]:
+    def _jobs(self, tx: Transaction, version: _Version, now: float, event: SharedEvent | None) -> Iterator[Job]:
         """One job for each domain of recipients, in turns of at most ``MOST_RECIPIENTS``."""
         for way, recipients in version.relays.items():
             for part in range(0, len(recipients), MOST_RECIPIENTS):
-                yield self._job(tx, way, tuple(recipients[part : part + MOST_RECIPIENTS]), now)
+                job = self._job(tx, way, tuple(recipients[part : part + MOST_RECIPIENTS]), now)
+                yield job if event is None else replace(job, shared_inbox=event.shared_inbox)
 
     def _job(self, tx: Transaction, way: _Way, recipients: tuple[JobRecipient, ...], now: float) -> Job:
         """``params`` were checked by the server (RFC 3461 §4, RFC 6152, RFC 6531)."""

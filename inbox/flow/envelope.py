@@ -14,6 +14,7 @@ from inbox.mail.tenancy import HostedDomain
 from inbox.plugin.api.context import Recipient, Transaction
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy
+from inbox.store.ports.shared import SharedEvent
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -40,7 +41,9 @@ class NotAdmitted(msgspec.Struct, frozen=True):
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """One MAIL … DATA. ``recipients`` grows with each RCPT that is accepted; it keeps the client's order."""
+    """One MAIL … DATA. ``recipients`` grows with each RCPT that is accepted; it keeps the client's order. ``event`` is
+    recorded with the message: it is sent in the name of a shared inbox."""
 
     transaction: Transaction
     recipients: list[Admitted] = msgspec.field(default_factory=list)
+    event: SharedEvent | None = None

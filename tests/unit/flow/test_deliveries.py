@@ -17,6 +17,7 @@ from inbox.plugin.api.context import Door, Identity, Session, Transaction
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports.ingest import AcceptedMessage, Copy
 from inbox.store.ports.queue import JobRecipient
+from inbox.store.ports.shared import SharedEvent
 from tests.unit.flow.test_shares import ANN, BOB, share, to
 
 TX = Transaction("t1", Session("s1", Door.SMTP, ip_address("192.0.2.7"), helo="mx.peer.test"), None)
@@ -101,3 +102,22 @@ def test_each_recipients_copies_have_its_own_trace() -> None:
     assert ann.prepended.startswith(b"Delivered-To: ann@acme.test\r\nReturn-Path: <>\r\nReceived: from mx.peer.test ")
     assert bob.prepended.startswith(b"Delivered-To: bob@acme.test\r\n")
     assert b"bob" not in ann.prepended
+
+
+def test_a_message_in_the_name_of_a_shared_inbox() -> None:
+    event = SharedEvent("i1", "a7", "send_as", 5.0)
+    disposition = to(ANN, IntoMailbox(ANN, mailbox_id="m1"), Relay(Address.parse("x@elsewhere.test")))
+    clock = FakeClock()
+    made = Deliveries(clock, RandomIds(clock.now), "mx.test", 3600.0)
+    (message,) = made.messages(TX, [share(disposition)], None, traced=False, event=event)
+    assert message.event == event
+    assert [job.shared_inbox for job in message.jobs] == ["i1"]
+
+
+def test_a_forwarded_copy_has_its_own_sender_and_fields() -> None:
+    forwarded = Relay(Address.parse("x@a.test"), True, "SRS0=x@acme.test", b"Delivered-To: ann@acme.test\r\n")
+    (message,) = messages(share(to(ANN, forwarded), to(BOB, Relay(Address.parse("y@a.test")))))
+    assert [(job.sender, job.prepended, len(job.recipients)) for job in message.jobs] == [
+        ("SRS0=x@acme.test", b"Delivered-To: ann@acme.test\r\n", 1),
+        ("", b"", 1),
+    ]
