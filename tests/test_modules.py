@@ -129,9 +129,6 @@ TOGETHER = {
     "tests/unit/flow/submission/test_submission.py": [
         "inbox/flow/submission/relaying.py",
     ],
-    "tests/unit/flow/test_pipeline.py": [
-        "inbox/flow/replies.py",
-    ],
     "tests/unit/plugin/engine/test_dispatcher.py": [
         "inbox/plugin/engine/settling.py",
         "inbox/plugin/engine/views.py",

@@ -25,7 +25,7 @@ MOST_RECIPIENTS: Final = 100
 
 
 class _Way(NamedTuple):
-    """What recipients of one job have in common: the domain, the sender, and the header fields in front."""
+    """The common values of the recipients of one job: the domain, the sender, and the header fields in front."""
 
     domain: str
     sender: str
@@ -44,7 +44,7 @@ class _Version:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What all deliveries of one share are made of."""
+    """The sources of all deliveries of one share."""
 
     tx: Transaction
     share: TenantShare

@@ -44,7 +44,7 @@ class Verifier:
     server_key: bytes = field(repr=False)
 
     def __str__(self) -> str:
-        """The text for the database, in the form of RFC 5803."""
+        """The text for the database, in the form that PostgreSQL stores, too."""
         words = [base64.b64encode(each).decode("ascii") for each in (self.salt, self.stored_key, self.server_key)]
         return f"{MECHANISM}${self.iterations}:{words[0]}${words[1]}:{words[2]}"
 

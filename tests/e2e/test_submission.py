@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import os
 import shutil
 import smtplib
@@ -242,7 +244,7 @@ def test_a_large_attachment_is_refused(shared: RunningServer) -> None:
 
 
 def test_scram_and_app_passwords(server: RunningServer, tmp_path: Path) -> None:
-    """The first login with PLAIN stores the verifier that SCRAM needs; an app password logs in until it is revoked."""
+    """The first login with PLAIN stores the verifier that SCRAM needs; an app password is good for its protocols."""
     connected(server, "submission").quit()
     (tmp_path / "password").write_text(PASSWORD)
     options = [
@@ -254,3 +256,13 @@ def test_scram_and_app_passwords(server: RunningServer, tmp_path: Path) -> None:
     run(tool("msmtp"), *options, BOB, stdin="Subject: scram\n\nHello.\n", home=tmp_path)
     ((_, message),) = queued(server)
     assert b"Subject: scram" in message
+    accepted = []
+    for protocol in ("smtp", "imap"):
+        made = server.cli("account", "app-password", "add", ANN, "--name", protocol, "--protocol", protocol, "--json")
+        assert made.returncode == 0, made.stderr
+        with smtplib.SMTP_SSL("127.0.0.1", server.port("submissions"), context=trusting(server), timeout=30) as client:
+            client.ehlo()
+            credentials = f"\0{ANN}\0{json.loads(made.stdout)['password']}"
+            code, _ = client.docmd("AUTH", f"PLAIN {base64.b64encode(credentials.encode()).decode()}")
+            accepted.append(code)
+    assert accepted == [235, 535]

@@ -123,7 +123,7 @@ def _over(domain: HostedDomain, name: str, limit: int) -> Reply:
 
 
 def _largest_attachment(content: Content) -> int:
-    """Octets of the largest part that is no text to read, without its transfer encoding."""
+    """Octets of the largest part other than readable text, without its transfer encoding."""
     message = Message(content)
     parts = {id(part): part for part in (*message.parts, *message.attachments)}
     sizes = [

@@ -25,7 +25,7 @@ _SUCCEEDED: Final = Reply(235, "2.7.0", "Authentication succeeded")
 _FAILED: Final = Reply(535, "5.7.8", "Authentication credentials invalid")
 _UNAVAILABLE: Final = Reply(454, "4.7.0", "Temporary authentication failure, try again later")
 _TOO_MANY: Final = Reply(421, "4.7.0", "Too many failed logins")
-#: RFC 7628 §3.2.2: the client learns that its token is invalid, and answers before the exchange fails.
+#: RFC 7628 §3.2: the client learns that its token is invalid, and answers before the exchange fails.
 _INVALID_TOKEN: Final = b'{"status":"invalid_token"}'
 
 #: One mechanism: receives the initial response, if there was one; returns who has logged in. Raises CommandError,

@@ -158,13 +158,11 @@ class _Plan:
             self._release(message.email, first.id)
             self._new[key] = first, copies + len(message.copies) + len(message.jobs)
             self._queue(message, first.id)
-            self._record(message, first.id)
             return [self._place(copy, first.id, first.size, message.email) for copy in message.copies]
         self._release(message.email, known.email)
-        self._record(message, known.email)
+        self._queue(message, known.email)
         if message.jobs:
             self._shared[known.email] = self._shared.get(known.email, 0) + len(message.jobs)
-            self._queue(message, known.email)
         answers: list[Placed | tuple[str, str, int]] = []
         for copy in message.copies:
             there = self._recognised(known, copy, message.email.internal_date) if message.recognise else None
@@ -176,14 +174,12 @@ class _Plan:
         return answers
 
     def _queue(self, message: IndexedMessage, email: str) -> None:
+        if message.event is not None:
+            self._events.append(event_values(message.email.tenant, email, message.event))
         if message.jobs:
             self._queueing.add(message.email.tenant)
             for name, values in job_values(message.email.tenant, email, message.jobs, message.lease).items():
                 self._jobs[name] += values
-
-    def _record(self, message: IndexedMessage, email: str) -> None:
-        if message.event is not None:
-            self._events.append(event_values(message.email.tenant, email, message.event))
 
     def _release(self, given: EmailRecord, known: str) -> None:
         if given.id != known:
@@ -376,7 +372,9 @@ class SurrealMessageWriter:
             limit=RETRY_COPIES,
         )
         shown: dict[RecordId, list[_Shown]] = {}
-        names = _counting(mailboxes)
+        names = retries.counting_of_all(
+            (row["owner"], row["id"].key, row["name"], row.get("special_use")) for row in mailboxes
+        )
         for row in entries:
             name = names.get(row["out"].key)
             if name is not None and not row["flags"] & _DELETED:
@@ -384,14 +382,6 @@ class SurrealMessageWriter:
         return {
             row["id"]: _Known(row["email"].key, row["size"], tuple(shown.get(row["email"], ()))) for row in contents
         }
-
-
-def _counting(mailboxes: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Returns the names of the mailboxes whose copies count, by id."""
-    by_owner: dict[str, list[tuple[str, str, str | None]]] = {}
-    for row in mailboxes:
-        by_owner.setdefault(row["owner"], []).append((row["id"].key, row["name"], row.get("special_use")))
-    return {mailbox: name for own in by_owner.values() for mailbox, name in retries.counting(own).items()}
 
 
 def _shown(row: Mapping[str, Any], mailbox: str) -> _Shown:

@@ -121,3 +121,12 @@ def test_a_job_is_not_due_before_its_release() -> None:
     (message,) = messages(share(to(ANN, Relay(Address.parse("x@elsewhere.test")))), tx=tx)
     (job,) = message.jobs
     assert (job.not_before - job.created_at, job.expires_at - job.not_before) == (7200, 3600)
+
+
+def test_a_forwarded_copy_has_its_own_sender_and_fields() -> None:
+    forwarded = Relay(Address.parse("x@a.test"), True, "SRS0=x@acme.test", b"Delivered-To: ann@acme.test\r\n")
+    (message,) = messages(share(to(ANN, forwarded), to(BOB, Relay(Address.parse("y@a.test")))))
+    assert [(job.sender, job.prepended.partition(b":")[0], len(job.recipients)) for job in message.jobs] == [
+        ("SRS0=x@acme.test", b"Delivered-To", 1),
+        ("", b"Received", 1),
+    ]

@@ -1,4 +1,4 @@
--- A second verifier of an account's password (RFC 5803 text), for SCRAM. An account with is_shared belongs to a shared
+-- A second verifier of an account's password, for SCRAM. An account with is_shared belongs to a shared
 -- inbox: nobody can log in to it.
 ALTER TABLE account ADD COLUMN scram TEXT;
 ALTER TABLE account ADD COLUMN is_shared INTEGER NOT NULL DEFAULT 0;

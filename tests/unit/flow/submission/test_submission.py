@@ -3,21 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from inbox.base.errors import StoreUnavailable
+from inbox.flow.judge import AuthHooks
+from inbox.flow.shares import view_for
 from inbox.mail.flags import Flag
 from inbox.mail.reply import Reply
+from inbox.mail.tenancy import Tenant
+from inbox.plugin.api.context import Door, Session, Transaction
+from inbox.policy.rendering import render
+from inbox.policy.stages import Stage
 from inbox.store.ports.shared import Member
 from tests.support.flow import SCRIPTED, World, scripted, world
+from tests.support.sources import ROOT
 
 ANN, BOB, EVE, FAR = "ann@acme.test", "bob@acme.test", "eve@umbra.test", "x@elsewhere.test"
 BCC = (
     b"From: ann@acme.test\r\nTo: x@elsewhere.test\r\nBcc: eve@umbra.test, bob@acme.test\r\n"
     b"Subject: hello\r\n\r\nbody\r\n"
 )
+
+
+PLACE = '''
+"""Gives a fact at each login."""
+from dataclasses import dataclass
+from inbox.plugin import Plugin, hookimpl
+
+@dataclass(frozen=True)
+class Place:
+    country: str
+
+class Places(Plugin):
+    gives = (Place,)
+
+    @hookimpl
+    def auth(self, session, identity):
+        session.facts.put(Place("AT"))
+'''
 
 
 @pytest.fixture
@@ -244,3 +270,63 @@ async def test_who_is_no_member_sends_nothing_in_its_name(here: World) -> None:
     refused = ["553 5.7.1 ann@acme.test may not send as sales@acme.test"]
     assert words(await here.submit([FAR], sender="sales@acme.test")) == refused
     assert words(await here.submit([FAR], b"From: sales@acme.test\r\n\r\nbody\r\n")) == refused
+
+
+async def test_a_retry_of_the_client_is_not_stored_twice(here: World) -> None:
+    """It did not get our 250: the local copy is recognised; the job is queued again, because nobody can know better."""
+    message = b"From: ann@acme.test\r\nDate: Tue, 1 Dec 2026 00:00:00 +0000\r\nMessage-ID: <1@x>\r\n\r\nbody\r\n"
+    for _ in range(2):
+        assert words(await here.submit([BOB, FAR], message)) == ["250 2.0.0 OK"]
+    assert len(await here.mailbox(BOB)) == 1
+    assert len(await here.jobs()) == 2
+
+
+async def test_recipients_of_one_domain_share_a_job_and_one_content(here: World) -> None:
+    await here.submit([FAR, "y@elsewhere.test", "z@far.test", BOB])
+    jobs = await here.jobs()
+    assert sorted(len(job.job.recipients) for job in jobs) == [1, 2]
+    (copy,) = await here.mailbox(BOB)
+    assert {job.blob_path for job in jobs} == {copy.email.blob_path}, "stored once"
+
+
+async def test_facts_of_the_login_are_for_the_users_tenant_only(here: World) -> None:
+    await here.plugin("place", PLACE)
+    await here.policy("default.yaml", "plugins: {recipients: {}, place: {}}\n")
+    identity = await here.identity(ANN)
+    session = Session("s1", Door.SUBMISSION, ip_address("192.0.2.7"))
+    session.identity = identity
+    domain = await here.parts.directory.domain("acme.test")
+    assert domain is not None
+    await AuthHooks(here.parts.judge).judge(session, identity, domain)
+    own = view_for(Transaction("t1", session, None), domain.tenant, [])
+    foreign = view_for(Transaction("t1", session, None), Tenant("other", "other"), [])
+    assert [type(fact).__name__ for fact in own.facts.visible()] == ["Place"]
+    assert [type(fact).__name__ for fact in own.session.facts.visible()] == ["Place"]
+    assert [*foreign.facts.visible(), *foreign.session.facts.visible()] == []
+    assert (Stage.AUTH in own.session.judgements, Stage.AUTH in foreign.session.judgements) == (True, False)
+
+
+async def test_the_shipped_policy_suits_submission(here: World) -> None:
+    """No check of other servers stops a user, nothing asks the DNS, and rules see the door."""
+    shipped = (ROOT / "policies" / "default.yaml").read_text()
+    rules = 'spam_rules: {rules: [{name: SENT, when: "door == \\"submission\\"", score: 1}]}'
+    await here.policy("default.yaml", shipped.replace("spam_rules: {}", rules))
+    assert words(await here.submit([FAR, BOB, EVE])) == ["250 2.0.0 OK"]
+    (record, *_) = await here.decisions("acme")
+    assert any("SENT" in line for line in render(record))
+    (job,) = await here.jobs()
+    assert b"\r\nAuthentication-Results: mx.test; auth=pass" in await here.relayed(job)
+    assert b"Received-SPF" not in await here.relayed(job)
+
+
+async def test_a_forward_of_a_submitted_message_hides_the_computer_too(here: World) -> None:
+    policy = "plugins: {recipients: {forward_outside: true}}\nserver: {submission: {hide_client: true}}\n"
+    await here.policy("default.yaml", policy)
+    tenant = await here.tenant("acme")
+    await here.installation.database.accounts.add_forward(tenant, "away@acme.test", "ann@home.test")
+    here.parts.directory.forget()
+    assert words(await here.submit(["away@acme.test"])) == ["250 2.0.0 OK"]
+    (job,) = await here.jobs()
+    assert job.job.domain == "home.test"
+    assert b"Received: from hidden.invalid\r\n" in await here.relayed(job)
+    assert b"192.0.2.7" not in await here.relayed(job)
