@@ -214,7 +214,10 @@ class HostReply:
 
 @dataclass(frozen=True, slots=True)
 class Attempted:
-    """The result of one attempt; ``results`` has one reply for each recipient, in their order."""
+    """The result of one attempt; ``results`` has one reply for each recipient, in their order.
+
+    ``hosts`` has a name and a reply for each host that could not be used.
+    """
 
     results: tuple[HostReply, ...]
     host: str = ""
@@ -223,6 +226,7 @@ class Attempted:
     dsn_supported: bool = False
     seconds: float = 0.0
     dot_sent: bool = False
+    hosts: tuple[tuple[str, HostReply], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
