@@ -126,7 +126,6 @@ TITLES = {
     7888: "IMAP4 Non-synchronizing Literals",
     7889: "The IMAP APPENDLIMIT Extension",
     8259: "The JavaScript Object Notation (JSON) Data Interchange Format",
-    8305: "Happy Eyeballs Version 2: Better Connectivity Using Concurrency",
     8301: "Cryptographic Algorithm and Key Usage Update to DKIM",
     8314: "Cleartext Considered Obsolete: Use of TLS for Email Submission and Access",
     8438: "IMAP Extension for STATUS=SIZE",

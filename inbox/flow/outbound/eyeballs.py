@@ -1,4 +1,4 @@
-"""The first of several addresses that accepts a connection (happy eyeballs, RFC 8305), and a memory of dead ones."""
+"""The first of several addresses that accepts a connection (happy eyeballs), and a memory of dead ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from inbox.base.clock import Clock
 from inbox.flow.outbound.connect import Connection, Failed, Target, dial
 
-#: Seconds after which the next address is tried while the connection to the last one is pending (RFC 8305 §5).
+#: Seconds after which the next address is tried while the connection to the last one is pending.
 STAGGER_SECONDS: Final = 0.25
 #: Seconds for one connection. A host answers within a second or two; one dead host of two must not cost the rate.
 CONNECT_SECONDS: Final = 10.0

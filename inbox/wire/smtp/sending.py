@@ -1,4 +1,4 @@
-"""One mail transaction of the delivering side (RFC 5321 §3.3, RFC 2920, RFC 2033), as a dialog without I/O.
+"""One mail transaction of the delivering side (RFC 5321 §3.3, RFC 2033), as a dialog without I/O.
 
 :func:`transaction` is a generator: it yields the octets to send (possibly none) or :data:`CONTENT`, is sent the next
 reply, and returns one :class:`Outcome` for each recipient. The caller owns the connection:
@@ -34,7 +34,7 @@ class Content:
 CONTENT: Final = Content()
 #: With BDAT, which announces its length and needs no dots.
 CHUNKS: Final = Content(bdat=True)
-#: The final dot alone: the peer answered a pipelined DATA with 354 although it refused all recipients (RFC 2920 §3.1).
+#: The final dot alone: the peer answered a pipelined DATA with 354 although it refused all recipients.
 VOID: Final = Content(void=True)
 
 Request = bytes | Content
