@@ -125,13 +125,24 @@ none:
 """
 
 
+def _unpacked_exim(folder: Path) -> str:
+    """The program of Debian's package, which cannot be installed beside Postfix."""
+    unpacked = folder / "unpacked"
+    unpacked.mkdir()
+    steps = "apt-get -o APT::Sandbox::User=root download exim4-daemon-light && dpkg -x *.deb ."
+    done = subprocess.run(["sh", "-c", steps], cwd=unpacked, check=False, capture_output=True, timeout=60)
+    if done.returncode:
+        pytest.skip("exim4 is not installed, and its package cannot be downloaded")
+    return str(unpacked / "usr/sbin/exim4")
+
+
 @contextmanager
 def exim(folder: Path) -> Iterator[RemoteMx]:
     """Exim: refuses ``unknown@`` (550), defers ``later@`` (451), and keeps all else in its spool.
 
-    It is the program ``EXIM_PROGRAM``, unpacked from Debian's package: it cannot be installed beside Postfix.
+    The variable EXIM_PROGRAM names a program that was unpacked before.
     """
-    command = os.environ.get("EXIM_PROGRAM") or program("exim4", "exim4-daemon-light; EXIM_PROGRAM names another one")
+    command = os.environ.get("EXIM_PROGRAM") or _unpacked_exim(folder)
     if os.getuid() != 0:
         pytest.skip("Exim must be started by root")
     port, log = free_port(), folder / "exim.log"
