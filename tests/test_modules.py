@@ -113,7 +113,6 @@ TOGETHER = {
     ],
     "tests/unit/cli/test_policy.py": [
         "inbox/cli/policy_origins.py",
-        "inbox/policy/origins.py",
     ],
     "tests/unit/cli/test_policy_explain.py": [
         "inbox/app/wiring/flow.py",

@@ -186,6 +186,8 @@ def test_every_answer_is_described_with_its_fields(kind: type) -> None:
             "Edits of the message",
             "Edits of the recipients",
             "Edits of one copy",
+            "The way of an attempt",
+            "Failed deliveries",
             "Shadow",
         )
     )

@@ -17,13 +17,14 @@ def origins(policy: EffectivePolicy, levels: Sequence[NamedLevel], overrides: Do
     """The names of the levels, in the shape that the values have."""
     from dataclasses import asdict
 
-    from inbox.policy.origins import of_group, of_plugin, of_threshold
+    from inbox.policy.origins import of_group, of_outbound, of_plugin, of_threshold
 
     given = {} if overrides is None else {name: v for name, v in asdict(overrides).items() if v is not None}
     thresholds = policy.thresholds.model_dump(exclude_none=True)
     return {
         "thresholds": {name: of_threshold(levels, name) for name in thresholds},
         "groups": {name: of_group(levels, name) for name in policy.caps},
+        "outbound": {name: of_outbound(levels, name) for name in policy.outbound.model_dump(exclude_unset=True)},
         "plugins": {entry.name: of_plugin(levels, entry, given) for entry in policy.plugins},
     }
 
@@ -34,7 +35,7 @@ def show(values: dict[str, Any], named: dict[str, Any], *, everything: bool) -> 
 
     show_one({"tenant": values["tenant"] or "(none: the default policy)"}, as_json=False)
     rows = []
-    for kind in ("thresholds", "groups"):
+    for kind in ("thresholds", "groups", "outbound"):
         for name, value in values[kind].items():
             rows.append({"part": kind, "setting": name, "value": value, "from": named[kind][name]})
     for plugin in values["plugins"]:

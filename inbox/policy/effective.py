@@ -14,6 +14,7 @@ from inbox.policy.catalogue import Mode
 from inbox.policy.merge import Merged, PluginEntry, with_overrides
 from inbox.policy.mistakes import Place
 from inbox.policy.model import ServerPolicy, Thresholds
+from inbox.policy.outbound import OutboundPolicy
 from inbox.policy.stages import Stage
 
 
@@ -31,6 +32,7 @@ class EffectivePolicy:
     thresholds: Thresholds
     caps: Mapping[str, float]
     server: ServerPolicy
+    outbound: OutboundPolicy
     running: tuple[PluginEntry, ...]
     _plan: plan.Plan
 
@@ -85,5 +87,5 @@ def overridden(policy: EffectivePolicy, merged: Merged, changed: Mapping[str, Ma
             raise PolicyError(f"plugin {name!r} refuses the domain's {fields}: {error.errors()[0]['msg']}") from error
     return EffectivePolicy(
         policy.tenant, policy.mode, tuple(entries.values()), policy.thresholds, policy.caps, policy.server,
-        tuple(entries[entry.name] for entry in policy.running), policy._plan,
+        policy.outbound, tuple(entries[entry.name] for entry in policy.running), policy._plan,
     )  # fmt: skip

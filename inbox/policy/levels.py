@@ -14,6 +14,7 @@ from inbox.policy.catalogue import ENGINE_KEYS, Catalogue, Mode, OnError
 from inbox.policy.document import Node
 from inbox.policy.mistakes import Mistakes, Place, unknown
 from inbox.policy.model import FILE_KEYS, LEVEL_KEYS, Group, ServerPolicy, Thresholds, reversed_thresholds
+from inbox.policy.outbound import OutboundPolicy
 from inbox.policy.stages import Stage
 from inbox.policy.validation import convert
 
@@ -28,6 +29,7 @@ _ON_ERROR_BY_STAGE: Final = TypeAdapter(dict[Stage, OnError])
 _THRESHOLDS: Final = TypeAdapter(Thresholds)
 _GROUP: Final = TypeAdapter(Group)
 _SERVER: Final = TypeAdapter(ServerPolicy)
+_OUTBOUND: Final = TypeAdapter(OutboundPolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Level:
     plugins: Mapping[str, PluginLayer] = field(default_factory=dict)
     thresholds: Mapping[str, float | None] = field(default_factory=dict)
     caps: Mapping[str, float] = field(default_factory=dict)
+    outbound: OutboundPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,15 @@ class LevelReader:
             self._plugins(node),
             limits,
             self._caps(node),
+            self._outbound(node),
         )
+
+    def _outbound(self, node: Node) -> OutboundPolicy | None:
+        child = node.child("outbound")
+        place = node.key_place(self._file, "outbound")
+        if child is None or not self._is_mapping(child, place, "outbound") or not child.keys:
+            return None
+        return convert(_OUTBOUND, child, place, self._mistakes, "outbound")
 
     def _check_order(self, thresholds: Node, limits: Mapping[str, float | None]) -> None:
         found = reversed_thresholds(limits)

@@ -22,6 +22,7 @@ from inbox.policy.catalogue import ENGINE_KEYS, Catalogue, Mode, OnError, Plugin
 from inbox.policy.levels import Level, PluginLayer
 from inbox.policy.mistakes import Mistakes, Place, unknown
 from inbox.policy.model import Thresholds
+from inbox.policy.outbound import OutboundPolicy
 from inbox.policy.stages import Stage
 from inbox.policy.validation import locator, report
 
@@ -80,6 +81,7 @@ class Merged:
     plugins: Mapping[str, Standing] = field(default_factory=dict)
     thresholds: Thresholds = field(default_factory=Thresholds)
     caps: Mapping[str, float] = field(default_factory=dict)
+    outbound: OutboundPolicy = field(default_factory=OutboundPolicy)
 
 
 def merge(outer: Merged, level: Level, catalogue: Catalogue, mistakes: Mistakes) -> Merged:
@@ -98,6 +100,7 @@ def merge(outer: Merged, level: Level, catalogue: Catalogue, mistakes: Mistakes)
         plugins if named else outer.plugins,
         outer.thresholds.model_copy(update=dict(level.thresholds)) if level.thresholds else outer.thresholds,
         {**outer.caps, **level.caps} if level.caps else outer.caps,
+        outer.outbound.under(level.outbound),
     )
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, field_validato
 from inbox.mail.address import Address, AddressError
 
 #: The keys of one level: a tenant's file, or one entry under ``domains:`` or ``accounts:``.
-LEVEL_KEYS = ("plugins", "thresholds", "groups", "mode")
+LEVEL_KEYS = ("plugins", "thresholds", "groups", "mode", "outbound")
 FILE_KEYS = (*LEVEL_KEYS, "domains", "accounts")
 
 

@@ -345,7 +345,15 @@ class PolicySet:
             mistakes.add(wrong if wrong.file else place, str(made))
             return None
         return EffectivePolicy(
-            tenant, merged.mode, tuple(entries), merged.thresholds, merged.caps, self.server, running, made
+            tenant,
+            merged.mode,
+            tuple(entries),
+            merged.thresholds,
+            merged.caps,
+            self.server,
+            merged.outbound,
+            running,
+            made,
         )
 
     def _overridden(

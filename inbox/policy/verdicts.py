@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,53 @@ class Transform:
     content: bytes
 
 
+#: The reason of a failed delivery: the address or its domain does not exist, a rule of the receiver forbids it, the
+#: mailbox is full, the content or the sender's reputation is refused, or it may work later.
+Category = Literal["address", "domain", "policy", "quota", "content", "reputation", "transient"]
+
+
+@dataclass(frozen=True, slots=True)
+class Via:
+    """Send this attempt to this server instead of the recipient's MX. ``deliver`` of outgoing mail only.
+
+    ``source`` is the address to connect from; empty: the policy's. ``tls`` is the least that is acceptable:
+    ``required`` (encrypted and verified) or ``opportunistic``; empty: the policy's.
+    """
+
+    host: str
+    port: int = 25
+    source: str = ""
+    tls: Literal["", "required", "opportunistic"] = ""
+    lmtp: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Classify:
+    """The category of the failure, and the reason for it. ``bounce`` only."""
+
+    category: Category
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Suppress:
+    """Send no more mail of this tenant to the failed address, or to its whole domain. ``bounce`` only.
+
+    ``seconds`` is how long; None: until an operator removes the entry.
+    """
+
+    scope: Literal["address", "domain"] = "address"
+    reason: str = ""
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DropDsn:
+    """Send the sender no notification about this failure. ``bounce`` only."""
+
+    reason: str = ""
+
+
 Edit = (
     AddHeader
     | InsertHeader
@@ -177,6 +225,10 @@ Edit = (
     | FileInto
     | AddFlags
     | Transform
+    | Via
+    | Classify
+    | Suppress
+    | DropDsn
 )
 
 

@@ -177,6 +177,8 @@ class Dkim(Plugin):
         tx = delivery.transaction
         if not self.settings.sign or delivery.kind != "remote" or tx.message is None or not _is_ours(tx.session):
             return None
+        if delivery.signed:
+            return None
         domain = _author_domain(tx.message)
         keys = await self._services.signing_keys.keys(_tenant(tx), domain) if domain else ()
         if not keys:

@@ -12,11 +12,14 @@ from inbox.plugin import (
     AddHeader,
     AddRecipient,
     ChangeHeader,
+    Classify,
     Defer,
     DeleteHeader,
     Delivery,
     Discard,
+    DropDsn,
     DropRecipient,
+    Failure,
     FileInto,
     InsertHeader,
     Opinion,
@@ -29,8 +32,10 @@ from inbox.plugin import (
     Score,
     Session,
     Shadow,
+    Suppress,
     Transaction,
     Transform,
+    Via,
     hookimpl,
 )
 from inbox.plugin.testing import PluginTest
@@ -141,6 +146,34 @@ async def test_edits_of_one_copy() -> None:
     transformed, filed, flagged = (await PluginTest(Sealing).store(to=["ann@demo.test"])).edits
     assert transformed == Transform(b"Subject: sealed\r\n\r\n(encrypted for ann@demo.test)\r\n")
     assert (filed, flagged) == (FileInto("Sealed"), AddFlags(("\\Flagged", "sealed")))
+
+
+async def test_the_way_of_an_attempt() -> None:
+    class Partner(Plugin):
+        @hookimpl
+        def deliver(self, delivery: Delivery) -> Via | None:
+            if delivery.kind == "remote" and delivery.domain == "partner.test":
+                return Via("gateway.partner.test", 2525, tls="required")
+            return None
+
+    outcome = await PluginTest(Partner).deliver(kind="remote", to=["bob@partner.test"])
+    assert outcome.edits == [Via("gateway.partner.test", 2525, tls="required")]
+    assert (await PluginTest(Partner).deliver(kind="remote", to=["bob@other.test"])).edits == []
+
+
+async def test_failed_deliveries() -> None:
+    class Unknown(Plugin):
+        @hookimpl
+        def bounce(self, failure: Failure) -> list[Opinion]:
+            if failure.enhanced == "5.1.1" and failure.stage == "rcpt":
+                return [Classify("address"), Suppress("address", failure.text, 30 * 86_400)]
+            return [DropDsn("sent by a robot")] if failure.delivery.transaction.sender is None else []
+
+    outcome = await PluginTest(Unknown).bounce(550, "5.1.1", "No such user")
+    assert outcome.edits == [Classify("address"), Suppress("address", "No such user", 2_592_000)]
+    assert (await PluginTest(Unknown).bounce(550, "5.7.1", "Refused", sender=None)).edits == [
+        DropDsn("sent by a robot")
+    ]
 
 
 async def test_shadow() -> None:

@@ -40,6 +40,20 @@ async def prune(database: Database, policy: ServerPolicy, now: float, ages_by: f
     await database.dmarc_reports.forget_observations(first.strftime("%Y-%m-%d"))
 
 
+async def prune_queue(database: Database, dead_seconds: float, delivered_seconds: float, ages_by: float) -> int:
+    """Removes jobs that failed, and records of deliveries, that are older than this; returns how many.
+
+    Args:
+        dead_seconds: SMTP_OUTBOUND_DEAD_JOB_RETENTION_SECS, from the job's death.
+        delivered_seconds: SMTP_OUTBOUND_DELIVERY_RETENTION_SECS.
+        ages_by: the time that measures their age.
+
+    Raises:
+        StoreUnavailable, StoreError: the rest is removed the next time.
+    """
+    return await database.queue.prune(ages_by - dead_seconds, ages_by - delivered_seconds)
+
+
 async def tidy(database: Database, now: float) -> int:
     """Finishes or undoes operations of processes that have ended; returns their number.
 

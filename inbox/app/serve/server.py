@@ -21,7 +21,7 @@ from inbox.app.config.secret_files import exposed
 from inbox.app.listeners import Ground, make
 from inbox.app.serve.descriptors import raise_limit
 from inbox.app.serve.group import Group, socket_of
-from inbox.app.serve.housekeeping import ABANDONED_SECONDS, newest_record, prune, tidy
+from inbox.app.serve.housekeeping import ABANDONED_SECONDS, newest_record, prune, prune_queue, tidy
 from inbox.app.serve.pulse import beat
 from inbox.app.serve.quietlog import QuietLog
 from inbox.app.serve.retention import RetentionTime
@@ -196,6 +196,7 @@ class Server:
                 (SWEEP_SECONDS, self._storage.sweep),
                 (PRUNE_SECONDS, self._prune),
                 (ABANDONED_SECONDS, self._tidy),
+                (float(self._installation.config.outbound.queue_cleanup_interval_secs), self._prune_queue),
                 (LOOK_SECONDS, self._parts.rotation.look),
             ]
         work += [
@@ -221,6 +222,13 @@ class Server:
     async def _prune(self) -> None:
         now, database = self._installation.clock.now(), self._installation.database
         await prune(database, self._parts.live.current.server, now, await self._ages_by())
+
+    async def _prune_queue(self) -> None:
+        outbound, database = self._installation.config.outbound, self._installation.database
+        dead, delivered = outbound.dead_job_retention_secs, outbound.delivery_retention_secs
+        count = await prune_queue(database, dead, delivered, await self._ages_by())
+        if count:
+            self._log.info("outbound_queue_pruned", count=count)
 
     async def _ages_by(self) -> float:
         known = self._retention.is_known

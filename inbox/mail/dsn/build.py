@@ -22,8 +22,6 @@ FULL_OCTETS: Final = 256 * 1024
 #: The part of the header section that is returned, in octets.
 HEADER_OCTETS: Final = 64 * 1024
 _TEXT: Final = 1000
-#: RFC 3464 §2.2.5, in lower case: names of fields are case-insensitive.
-_ARRIVED: Final = "arrival-date"
 _LONGEST_LINE: Final = 998
 _XTEXT: Final = re.compile(r"\+([0-9A-F]{2})")
 _SUBJECTS: Final[dict[DsnKind, str]] = {
@@ -159,7 +157,7 @@ def _status(dsn: Dsn, is_global: bool) -> bytes:
     lines = [f"Reporting-MTA: dns; {dsn.reporting_mta}"]
     if dsn.envid:
         lines.append(f"Original-Envelope-Id: {_plain(_from_xtext(dsn.envid))}")
-    lines.append(f"{_ARRIVED}: {_date(dsn.arrived)}")
+    lines.append(f"Arrival-Date: {_date(dsn.arrived)}")
     for each in dsn.recipients:
         lines.append("")
         kind, _, original = (each.orcpt or "").partition(";")

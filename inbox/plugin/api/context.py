@@ -125,6 +125,11 @@ class Delivery:
     ``kind`` is ``local`` (into a mailbox) or ``remote`` (one outbound attempt). ``account`` is the address of
     the account, ``mailbox`` the name of the mailbox that the copy is bound for at this point. ``facts`` includes
     those of the transaction.
+
+    Of an outbound attempt: ``recipient`` is the first of ``transaction.recipients``, all of which are at ``domain``
+    (canonical); ``job`` is the id of the job in the queue, ``attempt`` the number of this attempt (1 is the first), and
+    ``mx`` has the names of the hosts that would be tried, the most preferred first; it is empty for a smarthost.
+    ``signed``: the fields that an earlier attempt added are kept, and AddHeader has no effect.
     """
 
     transaction: Transaction
@@ -133,13 +138,30 @@ class Delivery:
     account: str = ""
     mailbox: str = "INBOX"
     facts: Facts = field(default_factory=Facts)
+    attempt: int = 0
+    job: str = ""
+    domain: str = ""
+    mx: tuple[str, ...] = ()
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A delivery that failed for good, at ``bounce``."""
+    """A recipient to whom delivery failed permanently, at ``bounce``.
+
+    ``code``, ``enhanced`` and ``text`` are the reply of the host, or ours if none replied. ``host`` is that host, or
+    empty. ``tls`` describes its encryption; empty: none. ``stage`` is the part of the attempt that failed: ``dns``,
+    ``connect``, ``greeting``, ``ehlo``, ``starttls``, ``auth``, ``mail``, ``rcpt``, ``data``, ``dot``, ``policy`` (a
+    ``deliver`` hook refused), or ``expired`` (its time or its attempts ended after temporary failures).
+    ``attempt`` is the number of the last attempt.
+    """
 
     delivery: Delivery
     code: int
     enhanced: str
     text: str
+    recipient: Recipient | None = None
+    host: str = ""
+    tls: str = ""
+    stage: str = ""
+    attempt: int = 0

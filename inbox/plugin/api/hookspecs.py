@@ -73,8 +73,9 @@ class Hooks:
     @hookspec
     def deliver(self, delivery: Delivery) -> HookResult:
         """A delivery begins: into a mailbox, or one outbound attempt (``delivery.kind``). May return: Defer, Reject,
-        and for an outbound attempt AddHeader (a signature)."""
+        and for an outbound attempt AddHeader (a signature, which all later attempts keep) and Via (another way)."""
 
     @hookspec
     def bounce(self, failure: Failure) -> HookResult:
-        """A delivery failed for good."""
+        """A delivery to another server failed permanently; once for each recipient, before the sender is notified.
+        May return: Classify, Suppress, DropDsn."""

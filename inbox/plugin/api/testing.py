@@ -116,6 +116,7 @@ class PluginTest:
         settings: as under its name in a policy; ``mode``, ``on_error`` and ``timeout`` too.
         thresholds: as in a policy.
         groups: as in a policy.
+        outbound: as in a policy.
         facts: the facts that other plugins would have given before.
         environment: values of environment variables that its settings may take as defaults.
         tenant: id and name of the recipients' tenant.
@@ -135,6 +136,7 @@ class PluginTest:
         *,
         thresholds: Mapping[str, float] | None = None,
         groups: Mapping[str, Any] | None = None,
+        outbound: Mapping[str, Any] | None = None,
         facts: Sequence[object] = (),
         environment: Mapping[str, Any] | None = None,
         tenant: str = "demo",
@@ -168,6 +170,7 @@ class PluginTest:
             "plugins": {_GIVER: {}, self.loaded.name: dict(settings or {})},
             "thresholds": dict(thresholds or {}),
             "groups": dict(groups or {}),
+            "outbound": dict(outbound or {}),
         }
         catalogue = _WithGiven(self.loaded, self._facts)
         # JSON is YAML: the settings take the same path as from a file.
@@ -206,8 +209,20 @@ class PluginTest:
     async def deliver(self, eml: bytes = b"Subject: test\r\n\r\ntest\r\n", **more: Any) -> TestOutcome:
         return await self.run(Stage.DELIVER, delivery=self.delivery(eml=eml, **more))
 
-    async def bounce(self, code: int = 550, enhanced: str = "5.1.1", text: str = "", **more: Any) -> TestOutcome:
-        return await self.run(Stage.BOUNCE, failure=Failure(self.delivery(**more), code, enhanced, text))
+    async def bounce(
+        self,
+        code: int = 550,
+        enhanced: str = "5.1.1",
+        text: str = "",
+        *,
+        host: str = "mx.elsewhere.test",
+        stage: str = "rcpt",
+        attempt: int = 1,
+        **more: Any,
+    ) -> TestOutcome:
+        delivery = self.delivery(**{"kind": "remote", **more})
+        failure = Failure(delivery, code, enhanced, text, delivery.recipient, host=host, stage=stage, attempt=attempt)
+        return await self.run(Stage.BOUNCE, failure=failure)
 
     async def run(self, stage: Stage, memo: Memo | None = None, **given: Any) -> TestOutcome:
         """Runs a stage with your own arguments (see ``session``, ``transaction``, ``delivery``)."""
@@ -258,10 +273,15 @@ class PluginTest:
         )
 
     def delivery(self, *, kind: str = "local", **more: Any) -> Delivery:
-        """One recipient's copy; ``more`` as for ``transaction``."""
+        """One recipient's copy, or (``kind="remote"``) the first attempt of a job; ``more`` as for ``transaction``."""
         tx = self.transaction(**more)
         recipient = tx.recipients[0]
-        return Delivery(tx, recipient, kind, recipient.address.key, facts=Facts(tx.facts))
+        if kind == "local":
+            return Delivery(tx, recipient, kind, recipient.address.key, facts=Facts(tx.facts))
+        domain = recipient.address.domain
+        return Delivery(
+            tx, recipient, kind, facts=Facts(tx.facts), attempt=1, job="job", domain=domain, mx=(f"mx.{domain}",)
+        )
 
     def _recipient(self, address: str) -> Recipient:
         return Recipient(Address.parse(address), self.tenant, self.tenant)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from ipaddress import ip_address
+from typing import Any, Final, get_args
 
 from inbox.base.errors import ProtocolError
 from inbox.base.limits import FIELD_OCTETS, HOOK_FLAGS, HOOK_OPINIONS
@@ -17,10 +18,13 @@ from inbox.policy.verdicts import (
     AddFlags,
     AddHeader,
     AddRecipient,
+    Category,
     ChangeHeader,
+    Classify,
     Defer,
     DeleteHeader,
     Discard,
+    DropDsn,
     DropRecipient,
     Edit,
     FileInto,
@@ -32,7 +36,9 @@ from inbox.policy.verdicts import (
     ReplaceBody,
     Score,
     Shadow,
+    Suppress,
     Transform,
+    Via,
 )
 
 _REFUSALS: Final = (Accept, Reject, Defer)
@@ -49,11 +55,14 @@ ALLOWED: Final[Mapping[Stage, frozenset[type]]] = {
     }),
     Stage.STORE: frozenset({*_REFUSALS, Transform, FileInto, AddFlags}),
     # A header field for outgoing mail: a signature. The copy in a mailbox is complete by then.
-    Stage.DELIVER: frozenset({*_REFUSALS, AddHeader}),
-    Stage.BOUNCE: frozenset({Accept}),
+    # Via chooses the way of one outbound attempt.
+    Stage.DELIVER: frozenset({*_REFUSALS, AddHeader, Via}),
+    Stage.BOUNCE: frozenset({Accept, Classify, Suppress, DropDsn}),
 }  # fmt: skip
 #: RFC 5322 §2.2: printable US-ASCII without the colon.
 _FIELD_NAME: Final = re.compile(r"[!-9;-~]{1,76}\Z")
+_CATEGORIES: Final = get_args(Category)
+_TLS: Final = ("", "required", "opportunistic")
 _ENHANCED: Final = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}\Z")
 _BREAKS: Final = re.compile(r"[\r\n\x00]")
 
@@ -117,7 +126,7 @@ def _check(opinion: Any) -> None:
             if type(code) is not int or not isinstance(enhanced, str) or not _ENHANCED.match(enhanced):
                 raise InvalidAnswer(f"invalid reply codes: {code!r:.20} {enhanced!r:.40}")
             _check_text(text)
-        case Quarantine(reason) | Discard(reason):
+        case Quarantine(reason) | Discard(reason) | DropDsn(reason):
             _check_words(reason)
         case ReplaceBody(content) | Transform(content):
             if not isinstance(content, bytes):
@@ -127,11 +136,40 @@ def _check(opinion: Any) -> None:
             trouble = complaint(mailbox)
             if trouble is not None:
                 raise InvalidAnswer(f"invalid mailbox name: {mailbox!r:.80}: {trouble}")
+        case Via():
+            _check_way(opinion)
+        case Classify(category, why):
+            if category not in _CATEGORIES:
+                raise InvalidAnswer(f"category must be one of {', '.join(_CATEGORIES)}, not {category!r:.40}")
+            _check_words(why)
+        case Suppress(scope, reason, seconds):
+            _check_suppression(scope, seconds)
+            _check_words(reason)
         case AddFlags(flags):
             if not isinstance(flags, tuple) or not all(isinstance(flag, str) for flag in flags):
                 raise InvalidAnswer("AddFlags takes a tuple of strings")
             if len(flags) > HOOK_FLAGS:
                 raise InvalidAnswer(f"returned {len(flags)} flags; at most {HOOK_FLAGS} are allowed")
+
+
+def _check_way(way: Via) -> None:
+    _check_text(way.host)
+    if type(way.port) is not int or not 1 <= way.port <= 65535:
+        raise InvalidAnswer(f"Via: port must be a number from 1 to 65535, not {way.port!r:.20}")
+    if way.tls not in _TLS:
+        raise InvalidAnswer(f"Via: tls must be 'required', 'opportunistic' or empty, not {way.tls!r:.40}")
+    if way.source:
+        try:
+            ip_address(way.source)
+        except ValueError as error:
+            raise InvalidAnswer(f"Via: source must be an IP address, not {way.source!r:.60}") from error
+
+
+def _check_suppression(scope: Any, seconds: Any) -> None:
+    if scope not in {"address", "domain"}:
+        raise InvalidAnswer(f"Suppress: scope must be 'address' or 'domain', not {scope!r:.40}")
+    if seconds is not None and (type(seconds) not in {int, float} or not 0 < seconds < math.inf):
+        raise InvalidAnswer(f"Suppress: seconds must be a positive number or None, not {seconds!r:.40}")
 
 
 def _check_score(symbol: Any, points: Any) -> None:

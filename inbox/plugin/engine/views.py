@@ -64,7 +64,7 @@ def _shadow(value: Any) -> Any:
                 facts=value.facts.shadow(),
             )
         case Failure():
-            return replace(value, delivery=_shadow(value.delivery))
+            return replace(value, delivery=_shadow(value.delivery), recipient=_shadow(value.recipient))
         case _:
             return value
 

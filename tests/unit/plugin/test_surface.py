@@ -16,13 +16,14 @@ ROOT = Path(__file__).resolve().parents[3]
 #: Names that authors import. To add one is a decision: it stays, and docs/plugins.md describes it.
 PUBLIC = {
     "inbox.plugin": """
-        Accept Action AddFlags AddHeader AddRecipient Address ArcFact ArcSet BelievedName BimiFact ChangeHeader
-        Counted Defer DeleteHeader Delivery Discard DkimFact DkimSignature DmarcFact DmarcReportFact DnsTemporary Door
-        DropRecipient Edit Facts Failure FileInto HeaderOverride Headers HookResult Identity InboxError IncomingReport
-        InsertHeader Link Message NoTenant Observation Opinion PartInfo Plugin PluginInvalid PluginSettings Quarantine
-        Recipient Redirect Reject ReplaceBody ReportRow Resolution Resolved Result Score ScoreAction Secret Services
-        Session Shadow SigningKey SpfFact Stage StoreError StoreUnavailable Table TableEntry TableFull TenantTable Tls
-        Transaction Transform Verdict VirusFact action_for hookimpl opinion_of
+        Accept Action AddFlags AddHeader AddRecipient Address ArcFact ArcSet BelievedName BimiFact Category
+        ChangeHeader Classify Counted Defer DeleteHeader Delivery Discard DkimFact DkimSignature DmarcFact
+        DmarcReportFact DnsTemporary Door DropDsn DropRecipient Edit Facts Failure FileInto HeaderOverride Headers
+        HookResult Identity InboxError IncomingReport InsertHeader Link Message NoTenant Observation Opinion
+        PartInfo Plugin PluginInvalid PluginSettings Quarantine Recipient Redirect Reject ReplaceBody ReportRow
+        Resolution Resolved Result Score ScoreAction Secret Services Session Shadow SigningKey SpfFact Stage
+        StoreError StoreUnavailable Suppress Table TableEntry TableFull TenantTable Tls Transaction Transform
+        Verdict Via VirusFact action_for hookimpl opinion_of
     """,
     "inbox.plugin.testing": """
         FakeClock MemoryDirectory MemoryFeedback MemoryLog MemoryPluginState MemoryRates MemoryResolver

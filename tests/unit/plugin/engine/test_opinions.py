@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from inbox.plugin import (
     AddFlags,
     AddHeader,
     AddRecipient,
+    Classify,
     DeleteHeader,
     Discard,
+    DropDsn,
     FileInto,
     Redirect,
     Reject,
@@ -20,7 +23,9 @@ from inbox.plugin import (
     Score,
     Shadow,
     Stage,
+    Suppress,
     Transform,
+    Via,
 )
 from inbox.plugin.engine.opinions import InvalidAnswer, opinions_of
 
@@ -31,7 +36,8 @@ from inbox.plugin.engine.opinions import InvalidAnswer, opinions_of
         (Stage.CONNECT, Reject()), (Stage.RCPT, Redirect("a@b.test")), (Stage.DATA, [Discard(), Score("A", 1)]),
         (Stage.DATA, (ReplaceBody(b""), DeleteHeader("X"))), (Stage.STORE, [FileInto("x"), AddFlags(("a",))]),
         (Stage.BOUNCE, Accept()), (Stage.DATA, Shadow(Reject())), (Stage.STORE, Transform(b"")), (Stage.DATA, None),
-        (Stage.DATA, []),
+        (Stage.DATA, []), (Stage.DELIVER, Via("relay.test", 587, "192.0.2.1", "required", lmtp=True)),
+        (Stage.BOUNCE, [Classify("quota"), Suppress("domain", "gone", 3600), DropDsn("known")]),
     ],
 )  # fmt: skip
 def test_sense(stage: Stage, said: Any) -> None:
@@ -60,6 +66,16 @@ def test_sense(stage: Stage, said: Any) -> None:
         (Stage.DATA, Reject(text="a\r\nb"), "must be one line of text"),
         (Stage.DATA, ReplaceBody("x"), "ReplaceBody takes bytes, not str"),  # type: ignore[arg-type]  # nonsense
         (Stage.STORE, FileInto(""), "must be one line of text: ''"),
+        (Stage.STORE, Via("relay.test"), "returned Via at store"),
+        (Stage.DATA, DropDsn(), "returned DropDsn at data"),
+        (Stage.DELIVER, Via(""), "must be one line of text: ''"),
+        (Stage.DELIVER, Via("a", 0), "Via: port must be a number from 1 to 65535, not 0"),
+        (Stage.DELIVER, Via("a", source="b"), "Via: source must be an IP address, not 'b'"),
+        (Stage.DELIVER, Via("a", tls="none"), "Via: tls must be 'required',"),  # type: ignore[arg-type]  # nonsense
+        (Stage.BOUNCE, Classify("full"), "category must be one of address,"),  # type: ignore[arg-type]  # nonsense
+        (Stage.BOUNCE, Suppress("all"), "Suppress: scope must be"),  # type: ignore[arg-type]  # nonsense
+        (Stage.BOUNCE, Suppress(seconds=-1), "Suppress: seconds must be a positive number or None, not -1"),
+        (Stage.BOUNCE, Suppress(seconds=math.nan), "Suppress: seconds must be a positive number or None, not nan"),
         (Stage.STORE, AddFlags(["a"]), "AddFlags takes a tuple of strings"),  # type: ignore[arg-type]  # nonsense
     ],
 )  # fmt: skip

@@ -1,0 +1,69 @@
+"""Group commit: calls of concurrent attempts are written in one transaction.
+
+While one transaction runs, the next calls are collected; the next transaction writes all of them. A lone call is
+written at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Gatherer(Generic[T]):
+    """Writes items in batches.
+
+    Args:
+        write: writes a batch in one transaction, and returns the ids of the jobs that were still held.
+        most: the maximum number of items in one batch.
+    """
+
+    def __init__(self, write: Callable[[Sequence[T]], Awaitable[set[str]]], most: int) -> None:
+        self._write = write
+        self._most = most
+        self._waiting: deque[tuple[str, T, asyncio.Future[bool]]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def put(self, job: str, item: T) -> bool:
+        """Writes the item. Returns whether its job was still held.
+
+        Raises:
+            StoreError: the batch was not written.
+        """
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((job, item, done))
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+        return await done
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                count = min(self._most, len(self._waiting))
+                batch = [self._waiting.popleft() for _ in range(count)]
+                await self._write_batch([each for each in batch if not each[2].cancelled()])
+        finally:
+            self._task = None
+
+    async def _write_batch(self, batch: list[tuple[str, T, asyncio.Future[bool]]]) -> None:
+        if not batch:
+            return
+        try:
+            held = await self._write([item for _, item, _ in batch])
+        except asyncio.CancelledError:
+            for _, _, done in (*batch, *self._waiting):
+                done.cancel()
+            self._waiting.clear()
+            raise
+        except Exception as error:  # noqa: BLE001  Every caller gets it.
+            for _, _, done in batch:
+                if not done.done():
+                    done.set_exception(error)
+            return
+        for job, _, done in batch:
+            if not done.done():
+                done.set_result(job in held)

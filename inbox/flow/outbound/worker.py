@@ -1,0 +1,247 @@
+"""The worker of the outbound queue: leases jobs that are due, delivers them, and records the outcome.
+
+One worker runs in each process; any number of processes and instances share a queue. A worker holds a bounded number
+of jobs, however many are queued. It renews their leases while it works; a job whose lease was lost is dropped, unless
+its final dot may have been sent. Each outcome is recorded with the fence of its lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import Final
+
+from inbox.base.clock import Clock
+from inbox.base.errors import StoreError, StoreUnavailable
+from inbox.flow.outbound.delivery import Held, JobDelivery
+from inbox.flow.outbound.gatherer import Gatherer
+from inbox.flow.outbound.lines import Places
+from inbox.flow.outbound.ports import Leases
+from inbox.flow.outbound.results import pending
+from inbox.plugin.api.services import Log
+from inbox.store.ports.queue import MOST_JOBS, Finished, QueuedJob
+
+#: Jobs that one worker holds at one time.
+MOST_HELD: Final = 1000
+#: With fewer jobs than this, it claims at once as many as the settings allow.
+FEW_HELD: Final = 150
+#: Seconds until an outcome is written again that the database did not take.
+RETRY_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """``SMTP_OUTBOUND_QUEUE_*``: seconds between looks at the queue, jobs of one claim, seconds of a lease."""
+
+    poll: float = 2.0
+    batch: int = 100
+    lease: float = 120.0
+
+
+class QueueWorker:
+    """Works on the queue until it is stopped.
+
+    Args:
+        owner: the name of this worker in leases, different for each process and each start.
+        finishing: records outcomes in batches.
+    """
+
+    def __init__(
+        self,
+        queue: Leases,
+        delivery: JobDelivery,
+        finishing: Gatherer[Finished],
+        places: Places,
+        settings: WorkerSettings,
+        clock: Clock,
+        log: Log,
+        owner: str,
+    ) -> None:
+        self._queue = queue
+        self._delivery = delivery
+        self._finishing = finishing
+        self._places = places
+        self._settings = settings
+        self._clock = clock
+        self._log = log
+        self._owner = owner
+        self._held: dict[asyncio.Task[None], Held] = {}
+        self._wakes = asyncio.Event()
+        self._stopping = False
+        self._reachable = True
+        #: The jobs of the last claim, and those that ended since: attempted, or put off without an attempt.
+        self._claimed = 0
+        self._attempted = 0
+        self._put_off = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def wake(self) -> None:
+        """There may be a job that is due: looks at once."""
+        self._wakes.set()
+
+    async def run(self) -> None:
+        """Runs until :meth:`stop`. Does not raise because of the database."""
+        renewing = asyncio.create_task(self._renew_for_ever())
+        try:
+            while not self._stopping:
+                await self._step()
+        finally:
+            renewing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await renewing
+
+    async def stop(self, seconds: float) -> None:
+        """Claims no more, lets attempts end within ``seconds``, then drops the rest: their leases end by themselves."""
+        self._stopping = True
+        self.wake()
+        if self._held:
+            await asyncio.wait(list(self._held), timeout=seconds)
+        rest = list(self._held)
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest)
+
+    # --- claiming ---
+
+    async def _step(self) -> None:
+        self._wakes.clear()
+        limit = self._limit()
+        leased = await self._lease(limit) if limit > 0 else []
+        self._claimed, self._attempted, self._put_off = len(leased), 0, 0
+        for queued in leased:
+            self.take(queued)
+        await asyncio.sleep(0)
+        if not self._may_claim() and not self._stopping:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.poll):
+                    await self._wakes.wait()
+
+    def _limit(self) -> int:
+        """The jobs to claim: as many as were attempted since the last claim. If others had to be put off, twice as
+        many: tenants and domains take turns in a claim, so those who cannot go now take a share of it."""
+        most = min(self._settings.batch, MOST_JOBS, max(1, self._places.free // 4), self._places.free)
+        if len(self._held) <= FEW_HELD:
+            return most
+        return min(most, 10 + 2 * self._attempted if self._put_off else max(10, self._attempted))
+
+    def _may_claim(self) -> bool:
+        """Whether to claim before the next poll. A claim that brought nothing, or only jobs that cannot go now, is not
+        repeated at once."""
+        if self._claimed == 0 or self._places.free <= 0:
+            return False
+        if len(self._held) <= FEW_HELD:
+            return self._attempted > 0 or self._put_off == 0
+        return self._attempted > 0 and 2 * (self._attempted + self._put_off) >= self._claimed
+
+    async def _lease(self, limit: int) -> list[QueuedJob]:
+        try:
+            leased = list(await self._queue.lease(self._owner, limit, self._settings.lease))
+        except StoreError as error:
+            self._unreachable(error)
+            return []
+        if not self._reachable:
+            self._reachable = True
+            self._log.info("outbound_queue_reachable")
+        return leased
+
+    def _unreachable(self, error: StoreError) -> None:
+        if self._reachable:
+            self._reachable = False
+            self._log.error("outbound_queue_unreachable", error=str(error), retries_every=self._settings.poll)
+
+    def take(self, queued: QueuedJob) -> None:
+        """Begins with a job that this worker has leased."""
+        held = Held(queued)
+        task = asyncio.create_task(self._work(held))
+        self._held[task] = held
+        self._places.taken += 1
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        held = self._held.pop(task)
+        self._places.taken -= 1
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("outbound_job_failed", job=held.queued.job.id, exc_info=error)
+        if self._may_claim():
+            self.wake()
+
+    # --- one job ---
+
+    async def _work(self, held: Held) -> None:
+        try:
+            finished = await self._delivery.run(held)
+        except StoreError as error:
+            # Nothing was decided: the job is due again when its lease ends.
+            self._log.error("outbound_job_interrupted", job=held.queued.job.id, error=str(error))
+            return
+        if finished is None:
+            self._log.warning("outbound_lease_lost", job=held.queued.job.id)
+            return
+        if finished.attempt is None and pending(finished.states):
+            self._put_off += 1
+        else:
+            self._attempted += 1
+        if await self._finish(finished):
+            self._tell(finished)
+        else:
+            self._log.warning("outbound_lease_lost", job=held.queued.job.id, dot_sent=held.dot)
+
+    async def _finish(self, finished: Finished) -> bool:
+        """Records the outcome, however long the database is away: an outcome that is forgotten is delivered again."""
+        while True:
+            try:
+                return await self._finishing.put(finished.job.job.id, finished)
+            except StoreUnavailable as error:
+                self._unreachable(error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _tell(self, finished: Finished) -> None:
+        job, attempt = finished.job, finished.attempt
+        if attempt is None and pending(finished.states):
+            return
+        failed = sum(state.status == "failed" for state in finished.states)
+        outcome = "retry" if pending(finished.states) else "dead_letter" if failed else "success"
+        self._log.info(
+            "smtp.egress.queue",
+            outcome=outcome,
+            job=job.job.id,
+            transaction=job.job.transaction,
+            tenant=job.tenant,
+            domain=job.job.domain,
+            attempt=job.attempts,
+            delivered=sum(state.status == "delivered" for state in finished.states),
+            failed=failed,
+            host="" if attempt is None else attempt.host,
+            stage="" if attempt is None else attempt.stage,
+            code=0 if attempt is None else attempt.code,
+            reply="" if attempt is None else attempt.text,
+            **({"delay": round(finished.delay, 1)} if outcome == "retry" else {}),
+        )
+
+    # --- leases ---
+
+    async def _renew_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.lease / 3)
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Renews all leases once. Drops the jobs that other workers may have, unless their dot may have been sent."""
+        current = dict(self._held)
+        if not current:
+            return
+        try:
+            held = await self._queue.renew([each.queued for each in current.values()], self._settings.lease)
+        except StoreError as error:
+            # Nobody else can claim them either while the database is away; the fence decides afterwards.
+            self._unreachable(error)
+            return
+        for task, each in current.items():
+            if each.queued.job.id not in held and not task.done():
+                each.lost = True
+                if not each.dot:
+                    task.cancel()

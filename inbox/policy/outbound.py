@@ -1,0 +1,143 @@
+"""The section ``outbound`` of a policy: the way, the limits and the warnings of mail to other servers.
+
+The levels are those of the sender: ``default.yaml``, the sender's tenant, domain and account. ``destinations`` has the
+exceptions for recipients' domains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
+
+from inbox.base.errors import ProtocolError
+from inbox.mail.address import canonical_domain
+from inbox.policy.model import Shape
+
+#: Keys that a destination may set for itself; every other key is of the sender alone.
+_OF_DESTINATION: Final = ("connections", "messages_per_connection", "rate", "rate_seconds", "smarthost", "tls")
+
+
+def _domain(text: str) -> str:
+    try:
+        return canonical_domain(text)
+    except ProtocolError as error:
+        raise ValueError("must be a domain such as example.com") from error
+
+
+Domain = Annotated[str, AfterValidator(_domain)]
+Tls = Literal["required", "opportunistic"]
+
+
+class Smarthost(Shape):
+    """A server that takes the mail in place of the recipient's MX."""
+
+    host: str = Field(min_length=1, max_length=255)
+    """Its name or address."""
+    port: int = Field(25, ge=1, le=65535)
+    """Its port."""
+    protocol: Literal["smtp", "lmtp"] = "smtp"
+    """The protocol: with ``lmtp``, each recipient has a final reply of its own (RFC 2033)."""
+    implicit_tls: bool = False
+    """Whether TLS begins at once (port 465), without STARTTLS."""
+    username: str = ""
+    """The user name for AUTH; empty: no AUTH."""
+    password: SecretStr = SecretStr("")
+    """The password for AUTH. It is sent over verified TLS only."""
+
+    @field_validator("host")
+    @classmethod
+    def _host(cls, value: str) -> str:
+        if any(not character.isprintable() or character.isspace() for character in value):
+            raise ValueError("must be one name or address")
+        return value
+
+    @model_validator(mode="after")
+    def _credentials(self) -> Smarthost:
+        if bool(self.username) != bool(self.password.get_secret_value()):
+            raise ValueError("username and password belong together: set both or none")
+        return self
+
+
+class Destination(Shape):
+    """Exceptions for one destination; what is left out is as for all others."""
+
+    smarthost: Smarthost | None = None
+    """The server that takes the mail for this destination; ``null``: the destination's own MX."""
+    tls: Tls | None = None
+    """TLS towards this destination, in place of SMTP_OUTBOUND_TLS_MODE."""
+    connections: int | None = Field(None, ge=1, le=1000)
+    """Connections at one time, in each process."""
+    messages_per_connection: int | None = Field(None, ge=1, le=100_000)
+    """Messages after which a connection is closed."""
+    rate: float | None = Field(None, ge=0, le=1_000_000)
+    """Messages in ``rate_seconds``, in each process; 0: no limit."""
+    rate_seconds: float | None = Field(None, gt=0, le=86_400)
+    """The span of ``rate``."""
+
+
+class BreakerLimits(Shape):
+    """The circuit breaker of a set of MX hosts."""
+
+    failures: int = Field(5, ge=1, le=1000)
+    """Attempts in a row that reached no host, after which jobs wait without an attempt."""
+    cool_down: float = Field(60, gt=0, le=1800)
+    """Seconds until one job probes the hosts; doubled after each vain probe, up to 1800."""
+
+
+class OutboundPolicy(Shape):
+    """The section ``outbound``."""
+
+    smarthost: Smarthost | None = None
+    """The server that takes the mail for all destinations; ``null``: each destination's own MX."""
+    tls: Tls | None = None
+    """TLS towards other servers; ``null``: as SMTP_OUTBOUND_TLS_MODE."""
+    ehlo_name: Domain | None = None
+    """The name for EHLO; ``null``: SERVER_HOSTNAME."""
+    source_ipv4: IPv4Address | None = None
+    """The address from which connections over IPv4 are made; ``null``: the system chooses."""
+    source_ipv6: IPv6Address | None = None
+    """The address from which connections over IPv6 are made; ``null``: the system chooses."""
+    connections: int = Field(20, ge=1, le=1000)
+    """Connections to one set of MX hosts at one time, in each process."""
+    messages_per_connection: int = Field(100, ge=1, le=100_000)
+    """Messages after which a connection is closed."""
+    rate: float = Field(0, ge=0, le=1_000_000)
+    """Messages in ``rate_seconds`` to one set of MX hosts, in each process; 0: no limit."""
+    rate_seconds: float = Field(60, gt=0, le=86_400)
+    """The span of ``rate``."""
+    breaker: BreakerLimits = BreakerLimits()
+    delay_warning: float = Field(14_400, ge=0, le=2_592_000)
+    """Seconds after which the sender is warned once that the message is late; 0: never."""
+    destinations: Mapping[Domain, Destination] = Field(default_factory=dict)
+    """Exceptions by the recipient's domain."""
+
+    def towards(self, domain: str) -> OutboundPolicy:
+        """The policy for one destination.
+
+        Args:
+            domain: canonical, of the recipients.
+        """
+        own = self.destinations.get(domain)
+        if own is None or not own.model_fields_set:
+            return self
+        changed: dict[str, Any] = {
+            name: getattr(own, name)
+            for name in _OF_DESTINATION
+            if name in own.model_fields_set and (name in {"smarthost", "tls"} or getattr(own, name) is not None)
+        }
+        return self.model_copy(update=changed)
+
+    def under(self, inner: OutboundPolicy | None) -> OutboundPolicy:
+        """This outer level's policy with the keys that ``inner`` sets; destinations are joined by domain."""
+        if inner is None or not inner.model_fields_set:
+            return self
+        changed: dict[str, Any] = {name: getattr(inner, name) for name in inner.model_fields_set}
+        if "destinations" in changed:
+            changed["destinations"] = {**self.destinations, **inner.destinations}
+        if "breaker" in changed:
+            set_here = {name: getattr(inner.breaker, name) for name in inner.breaker.model_fields_set}
+            changed["breaker"] = self.breaker.model_copy(update=set_here)
+        return self.model_copy(update=changed)

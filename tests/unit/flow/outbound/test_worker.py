@@ -1,0 +1,278 @@
+"""The worker: claims, leases, several workers, a database that is away, stopping."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from inbox.flow.outbound import worker as module
+from inbox.flow.outbound.ports import HostReply, Outgoing, Way
+from inbox.store.ports.queue import JobRecipient
+from tests.support.outbound import DEAD, OK, OutboundWorld
+
+
+@asynccontextmanager
+async def running(world: OutboundWorld) -> AsyncIterator[None]:
+    task = asyncio.create_task(world.worker.run())
+    try:
+        yield
+    finally:
+        await world.worker.stop(1)
+        await task
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def _never(mail: Outgoing, way: Way) -> asyncio.Future[HostReply]:
+    return asyncio.get_running_loop().create_future()
+
+
+async def test_the_worker_delivers_what_is_due() -> None:
+    world = OutboundWorld()
+    for number in range(250):
+        world.job(f"j{number}")
+
+    async with running(world):
+        await until(lambda: len(world.queue.done) == 250)
+
+    assert len(world.attempts.dots) == 250
+
+
+async def test_a_busy_destination_is_not_claimed_faster_than_it_takes_mail() -> None:
+    world = OutboundWorld()
+    for number in range(3000):
+        world.job(f"j{number}")
+
+    async with running(world):
+        await until(lambda: len(world.queue.done) == 3000)
+
+    assert len(world.queue.finished) == 3000, "no job was put off"
+
+
+async def test_writes_of_concurrent_attempts_share_transactions() -> None:
+    world = OutboundWorld(outbound={"connections": 100})
+    for number in range(100):
+        world.job(f"j{number}")
+
+    async with running(world):
+        await until(lambda: len(world.queue.done) == 100)
+
+    assert world.queue.transactions["sending"] <= 10
+    assert world.queue.transactions["finish"] <= 10
+
+
+async def test_a_wake_is_faster_than_the_poll() -> None:
+    world = OutboundWorld()
+    world.worker._settings = module.WorkerSettings(poll=3600)
+    async with running(world):
+        await until(lambda: world.queue.transactions["lease"] == 1)
+        world.job()
+        world.worker.wake()
+        await until(lambda: world.queue.done)
+
+
+async def test_an_idle_worker_only_polls() -> None:
+    world = OutboundWorld()
+    world.worker._settings = module.WorkerSettings(poll=3600)
+    async with running(world):
+        await until(lambda: world.queue.transactions["lease"] == 1)
+        for _ in range(1000):
+            await asyncio.sleep(0)
+
+        assert world.queue.transactions == {"lease": 1, "sending": 0, "finish": 0, "renew": 0}
+
+
+async def test_memory_does_not_grow_with_the_queue() -> None:
+    world = OutboundWorld(_never, outbound={"connections": 1000})
+    world.worker._settings = module.WorkerSettings(poll=3600)
+    for number in range(3000):
+        world.job(f"j{number}", domain=f"d{number % 50}.test")
+
+    task = asyncio.create_task(world.worker.run())
+    for _ in range(1000):
+        world.worker.wake()
+        await asyncio.sleep(0)
+    assert 500 < len(world.worker) <= module.MOST_HELD
+    await world.worker.stop(0)
+    await task
+
+
+async def test_jobs_for_a_dead_destination_do_not_slow_down_a_live_one() -> None:
+    """Trap 15: the dead hosts' time-outs last for ever here; the live ones must go on."""
+
+    def script(mail: Outgoing, way: Way) -> HostReply | asyncio.Future[HostReply]:
+        return _never(mail, way) if way.domain == "dead.test" else OK
+
+    world = OutboundWorld(script)
+    for number in range(2000):
+        world.job(f"dead{number}", domain="dead.test", recipients=(JobRecipient("x@dead.test"),))
+    for number in range(500):
+        world.job(f"live{number}")
+
+    async with running(world):
+        await until(lambda: len(world.queue.done) == 500)
+
+        assert world.attempts.active["dead.test"] == 20
+        assert not any(name.startswith("dead") for name in world.queue.done)
+
+
+async def test_jobs_that_cannot_go_are_not_claimed_again_and_again() -> None:
+    world = OutboundWorld(lambda mail, way: DEAD, outbound={"breaker": {"failures": 1, "cool_down": 1000}})
+    for number in range(300):
+        world.job(f"j{number}")
+
+    async with running(world):
+        await until(lambda: len({each.job.job.id for each in world.queue.finished}) == 300)
+        leases = world.queue.transactions["lease"]
+        finished = len(world.queue.finished)
+        await asyncio.sleep(0.1)
+
+        assert len(world.queue.finished) == finished
+        assert world.queue.transactions["lease"] <= leases + 15
+
+
+async def test_leases_are_renewed_while_attempts_run() -> None:
+    world = OutboundWorld(_never)
+    world.job()
+    for queued in await world.queue.lease("w1", 10, 120):
+        world.worker.take(queued)
+    await until(lambda: world.attempts.mails)
+    world.clock.advance(100)
+
+    await world.worker.renew()
+    world.clock.advance(100)
+
+    assert await world.queue.lease("w2", 10, 120) == []
+    await world.worker.stop(0)
+
+
+async def test_a_job_that_another_worker_took_is_dropped() -> None:
+    world = OutboundWorld(_never)
+    world.job()
+    for queued in await world.queue.lease("w1", 10, 120):
+        world.worker.take(queued)
+    await until(lambda: world.attempts.mails)
+    world.clock.advance(121)
+    assert len(await world.queue.lease("w2", 10, 120)) == 1
+
+    await world.worker.renew()
+    await world.settled()
+
+    assert world.attempts.active["remote.test"] == 0
+    assert world.queue.finished == []
+
+
+async def test_a_worker_that_was_suspended_past_its_lease_sends_no_second_dot() -> None:
+    """Trap 1, with two workers: the first is suspended in mid-attempt, the second delivers, the first resumes."""
+    resumes: asyncio.Future[HostReply] = asyncio.get_running_loop().create_future()
+    first = OutboundWorld(lambda mail, way: resumes)
+    second = OutboundWorld(queue=first.queue, owner="w2")
+    first.job()
+    for queued in await first.queue.lease("w1", 10, 120):
+        first.worker.take(queued)
+    await until(lambda: first.attempts.mails)
+    first.clock.advance(121)
+    for queued in await first.queue.lease("w2", 10, 120):
+        second.worker.take(queued)
+    await second.settled()
+
+    resumes.set_result(OK)
+    await first.settled()
+
+    assert (len(first.attempts.dots), len(second.attempts.dots)) == (0, 1)
+    assert len(first.queue.finished) == 1
+    assert first.events("outbound_lease_lost")
+
+
+async def test_jobs_of_a_worker_that_was_killed_are_delivered_by_another() -> None:
+    first = OutboundWorld(_never)
+    for number in range(20):
+        first.job(f"j{number}")
+    for queued in await first.queue.lease("w1", 10, 120):
+        first.worker.take(queued)
+    await until(lambda: len(first.attempts.mails) == 10)
+    await first.worker.stop(0)  # Nothing is written for the jobs in progress, as after kill -9.
+
+    second = OutboundWorld(queue=first.queue, owner="w2")
+    async with running(second):
+        await until(lambda: len(first.queue.done) == 10)
+        first.clock.advance(121)
+        await until(lambda: len(first.queue.done) == 20)
+
+    assert len(second.attempts.dots) == 20
+
+
+async def test_an_outcome_is_written_when_the_database_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message was delivered: to forget it would deliver it twice."""
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
+    world = OutboundWorld()
+    real = world.attempts._attempt
+
+    async def then_away(*given: object) -> object:
+        result = await real(*given)  # type: ignore[arg-type]
+        world.queue.away = True
+        return result
+
+    monkeypatch.setattr(world.attempts, "_attempt", then_away)
+    world.job()
+    async with running(world):
+        await until(lambda: world.attempts.dots and world.events("outbound_queue_unreachable"))
+        await asyncio.sleep(0.01)
+        assert world.queue.finished == []
+        world.queue.away = False
+        await until(lambda: world.queue.done)
+
+    assert len(world.attempts.dots) == 1
+
+
+async def test_an_unreachable_queue_is_logged_once_and_its_return_too() -> None:
+    world = OutboundWorld()
+    world.queue.away = True
+    world.worker._settings = module.WorkerSettings(poll=0.001)
+    async with running(world):
+        await until(lambda: world.events("outbound_queue_unreachable"))
+        await asyncio.sleep(0.02)
+        world.queue.away = False
+        world.job()
+        await until(lambda: world.queue.done)
+
+    assert len(world.events("outbound_queue_unreachable")) == 1
+    assert len(world.events("outbound_queue_reachable")) == 1
+
+
+async def test_stopping_lets_attempts_end() -> None:
+    replies: asyncio.Future[HostReply] = asyncio.get_running_loop().create_future()
+    world = OutboundWorld(lambda mail, way: replies)
+    world.job()
+    task = asyncio.create_task(world.worker.run())
+    await until(lambda: world.attempts.mails)
+    stopping = asyncio.create_task(world.worker.stop(10))
+    await asyncio.sleep(0)
+
+    replies.set_result(OK)
+    await stopping
+    await task
+
+    assert list(world.queue.done) == ["j1"]
+
+
+async def test_a_defect_in_one_job_is_logged_and_does_not_stop_the_others() -> None:
+    def script(mail: Outgoing, way: Way) -> HostReply:
+        if mail.content.read(0, 20).startswith(b"Subject: bad"):
+            raise RuntimeError("a defect")
+        return OK
+
+    world = OutboundWorld(script)
+    world.job("bad")
+    world.job("good")
+    await world.turn()
+
+    assert list(world.queue.done) == ["good"]
+    assert [each["job"] for each in world.events("outbound_job_failed")] == ["bad"]
