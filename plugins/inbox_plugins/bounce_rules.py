@@ -1,8 +1,8 @@
 """Bounce rules: classifies permanent failures by the enhanced code, the reply code and the text.
 
 Returns at: bounce (Classify).
-Rules:      those of ``rules``, in their order, then the shipped ones (docs/bounces.md). A rule has a ``category`` and one
-            or more of ``status`` (enhanced codes, or beginnings that end with a dot), ``code`` (reply codes) and
+Rules:      those of ``rules``, in their order, then the shipped ones (docs/bounces.md). A rule has a ``category`` and
+            one or more of ``status`` (enhanced codes, or beginnings that end with a dot), ``code`` (reply codes) and
             ``text`` (a regular expression in any case). All conditions of a rule must hold; the first rule decides.
 On error:   the failure has no class; the sender is notified as usual.
 
