@@ -20,7 +20,6 @@ NO_CODE = {
     "inbox/app/serve/exits.py",
     "inbox/store/ports/accounts.py",
     "inbox/store/ports/blobs.py",
-    "inbox/store/ports/changes.py",
     "inbox/store/ports/database.py",
     "inbox/store/ports/keys.py",
     "inbox/store/ports/reports.py",

@@ -11,6 +11,10 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 
+from inbox.store.ports.changes import QUEUE
+from inbox.store.ports.ingest import AcceptedMessage, IndexedMessage
+from inbox.store.ports.messages import Placed
+
 
 class BusSubscription:
     """``Subscription`` of ``inbox.store.ports``."""
@@ -69,6 +73,14 @@ class Bus(ABC):
             for mailbox in mailboxes:
                 for subscription in self._watchers.get(mailbox, ()):
                     subscription.wake()
+
+    def publish_written(
+        self, messages: Iterable[IndexedMessage | AcceptedMessage], placed: Iterable[Iterable[Placed]]
+    ) -> None:
+        """Wakes those who wait for what was just written: copies in mailboxes, and jobs that no worker has leased."""
+        self.publish([place.mailbox for places in placed for place in places])
+        if any(message.jobs and message.lease is None for message in messages):
+            self.publish((QUEUE,))
 
     def watched(self) -> list[str]:
         """Returns the mailboxes with subscriptions."""

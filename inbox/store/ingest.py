@@ -95,5 +95,5 @@ class ThroughWorker:
         for room in self._rooms:
             room.check(octets)
         placed = await self._worker.ingest(accepted)
-        self._changes.publish([place.mailbox for places in placed for place in places])
+        self._changes.publish_written(accepted.messages, placed)
         return placed

@@ -11,8 +11,26 @@ from inbox.store.ports.queue import (
     PENDING,
     AttemptRecord,
     Finished,
+    Job,
+    Lease,
+    QueuedJob,
     RecipientState,
 )
+
+
+def born(job: Job, tenant: str, email: str, blob_path: str, lease: Lease) -> QueuedJob | None:
+    """The job as ``Queue.lease`` would return it, for a new job that was stored with ``lease``; None if the job is
+    not due yet, because then it is stored without a lease.
+
+    If the database had the message already, ``email`` and ``blob_path`` name the new one, which has the same content.
+    """
+    if job.not_before > job.created_at:
+        return None
+    return QueuedJob(
+        job, tenant, email, blob_path, (PENDING,) * len(job.recipients), "processing", 1, job.created_at,
+        lease_owner=lease.owner, lease_until=lease.until, fence=1,
+    )  # fmt: skip
+
 
 Becomes = Literal["waiting", "due", "dead", "delivered"]
 

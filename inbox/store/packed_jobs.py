@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from inbox.store.ports.queue import PENDING, AttemptRecord, Job, JobRecipient, RecipientState
+from inbox.store.ports.queue import MOST_TEXT, PENDING, AttemptRecord, Job, JobRecipient, RecipientState
 from inbox.store.texts import clean
 
 Item = TypeVar("Item")
@@ -42,6 +42,11 @@ def unpacked_history(text: str) -> tuple[AttemptRecord, ...]:
     return _HISTORY.decode(text) if text else ()
 
 
+def stored_text(text: str) -> str:
+    """Returns a string that a stranger chose as a database stores it, at most ``MOST_TEXT`` long."""
+    return clean(text[:MOST_TEXT])
+
+
 def job_texts(job: Job) -> Job:
     """Returns the job with its own strings in the form that every database accepts."""
     return _texts(job)
@@ -51,6 +56,6 @@ def _texts(value: Item) -> Item:
     changed: dict[str, Any] = {}
     for one in fields(value):  # type: ignore[arg-type]
         text = getattr(value, one.name)
-        if isinstance(text, str) and text != clean(text):
-            changed[one.name] = clean(text)
+        if isinstance(text, str) and text != (kept := stored_text(text)):
+            changed[one.name] = kept
     return replace(value, **changed) if changed else value  # type: ignore[type-var]

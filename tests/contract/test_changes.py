@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
 from inbox.mail.flags import Flag
 from inbox.store.ports import Database
-from tests.support.store import Home, Opener
+from inbox.store.ports.changes import QUEUE
+from inbox.store.ports.ingest import Indexed, IndexedMessage
+from inbox.store.ports.queue import Job, JobRecipient
+from tests.support.store import IDS, Home, Opener, email
 
 Change = Callable[[Home], Awaitable[object]]
 
@@ -95,3 +100,35 @@ async def test_a_database_closes_while_somebody_waits(acme: Home, opener: Opener
     await asyncio.sleep(0)
     await instance.close()
     waiting.cancel()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_a_new_job_wakes_the_workers(acme: Home, opener: Opener, elsewhere: bool) -> None:
+    placed = await acme.deliver()
+    instance: Database = await opener() if elsewhere else acme.db
+    subscription = instance.changes.subscribe([QUEUE])
+    await _quiet(subscription)
+    now = time.time()
+    to = (JobRecipient("bob@example.org"),)
+    waiting = asyncio.ensure_future(subscription.wait())
+    made = Job(IDS.new(), "ann@acme.test", to, "example.org", now - 1, now + 86_400)
+    await acme.db.queue.enqueue(acme.tenant, placed.email, [made])
+    await asyncio.wait_for(waiting, 20)
+    # With its message, and after an operator's release.
+    queued = replace(made, id=IDS.new())
+    for work in (
+        acme.db.writer.write(Indexed((IndexedMessage(email(acme.tenant), (), jobs=(queued,)),))),
+        _hold_and_release(acme, made.id),
+    ):
+        await _quiet(subscription)
+        waiting = asyncio.ensure_future(subscription.wait())
+        await work
+        if not elsewhere:
+            await asyncio.wait_for(waiting, 20)
+        waiting.cancel()
+    subscription.close()
+
+
+async def _hold_and_release(home: Home, job: str) -> None:
+    await home.db.queue.hold(home.tenant, [job], "stop")
+    await home.db.queue.release(home.tenant, [job])

@@ -161,6 +161,7 @@ NOTHING: dict[str, Attempt] = {
     "Queue.get": lambda a, t: t.db.queue.get(t.tenant, JOB),
     "Queue.delivery": lambda a, t: t.db.queue.delivery(t.tenant, JOB),
     "Queue.jobs": lambda a, t: t.db.queue.jobs(t.tenant),
+    "Queue.pending": lambda a, t: t.db.queue.pending(t.tenant, 10),
     "Queue.count": lambda a, t: t.db.queue.count(t.tenant),
     "Queue.hold": lambda a, t: t.db.queue.hold(t.tenant, [JOB], "stolen"),
     "Queue.release": lambda a, t: t.db.queue.release(t.tenant, [JOB]),

@@ -13,6 +13,7 @@ import pytest
 
 from inbox.base.errors import AlreadyExists, NotFound
 from inbox.plugin.api.testing import FakeClock
+from inbox.store.job_states import born
 from inbox.store.ports import Database, Scope
 from inbox.store.ports.ingest import Indexed, IndexedMessage
 from inbox.store.ports.queue import (
@@ -20,6 +21,7 @@ from inbox.store.ports.queue import (
     LAST_ATTEMPTS,
     LONGEST_LEASE,
     MOST_JOBS,
+    MOST_TEXT,
     PENDING,
     AttemptRecord,
     DeliveryRecord,
@@ -32,7 +34,6 @@ from inbox.store.ports.queue import (
     QueuedJob,
     RecipientState,
     Sending,
-    born,
 )
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.surreal.database import SurrealDatabase
@@ -557,7 +558,40 @@ async def test_the_first_signature_is_kept(acme: Home, clock: FakeClock, job: Ca
     assert await acme.db.queue.sending([Sending(leased, b"DKIM-Signature: x\r\n")]) == {leased.job.id}
     await defer(acme.db.queue, leased, 0.0)
     await jump(acme.db, clock, 1.0)
+    again = await only(acme.db.queue)
+    assert again.signed == b"DKIM-Signature: x\r\n"
+    assert await acme.db.queue.sending([Sending(again)]) == {again.job.id}
+    await defer(acme.db.queue, again, 0.0)
+    await jump(acme.db, clock, 1.0)
     assert (await only(acme.db.queue)).signed == b"DKIM-Signature: x\r\n"
+
+
+async def test_a_signature_is_kept_if_the_attempt_ended_before_the_dot(
+    acme: Home, clock: FakeClock, job: Callable[..., Job]
+) -> None:
+    await acme.db.queue.enqueue(acme.tenant, await stored(acme), [job()])
+    leased = await only(acme.db.queue)
+    assert await acme.db.queue.finish([Finished(leased, leased.states, 0.0, "451 later", signed=b"DKIM: x\r\n")])
+    await jump(acme.db, clock, 1.0)
+    assert (await only(acme.db.queue)).signed == b"DKIM: x\r\n"
+
+
+async def test_what_a_peer_says_is_bounded(acme: Home, job: Callable[..., Job]) -> None:
+    await acme.db.queue.enqueue(acme.tenant, await stored(acme), [job()])
+    leased, text = await only(acme.db.queue), "x" * 1_000_000
+    state = RecipientState("failed", 550, "5.1.1", text, reported=True)
+    attempt = AttemptRecord(1.0, 0.5, text=text)
+    assert await acme.db.queue.finish([Finished(leased, (state,), error=text, attempt=attempt)])
+    (dead,) = await acme.db.queue.jobs(acme.tenant)
+    kept = (dead.states[0].reply, dead.last_error or "", dead.history[0].text)
+    assert [len(one) for one in kept] == [MOST_TEXT] * 3
+
+
+async def test_pending_jobs_are_counted_up_to_a_quota(acme: Home, job: Callable[..., Job]) -> None:
+    await acme.db.queue.enqueue(acme.tenant, await stored(acme), [job() for _ in range(5)])
+    await fail(acme.db.queue, (await acme.db.queue.lease("w", 1, 60.0))[0])
+    assert await acme.db.queue.pending(acme.tenant, 10) == 4
+    assert await acme.db.queue.pending(acme.tenant, 3) == 3
 
 
 async def test_the_history_keeps_the_first_and_the_last_attempts(acme: Home, job: Callable[..., Job]) -> None:
@@ -578,6 +612,7 @@ async def test_a_job_is_born_with_a_lease(acme: Home, clock: FakeClock, job: Cal
     await acme.db.writer.write(Indexed((IndexedMessage(mail, (), jobs=(made,), lease=lease),)))
     assert await acme.db.queue.lease("other", 10, 60.0) == []
     (leased,) = await acme.db.queue.jobs(acme.tenant)
+    assert born(replace(made, not_before=made.created_at + 1), acme.tenant, mail.id, mail.blob_path, lease) is None
     assert leased == born(made, acme.tenant, mail.id, mail.blob_path, lease)
     # The process was killed: another one delivers it.
     await jump(acme.db, clock, 61.0)

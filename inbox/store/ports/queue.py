@@ -31,6 +31,8 @@ Body = Literal["7BIT", "8BITMIME", "BINARYMIME"]
 LONGEST_LEASE: Final = 3600.0
 #: The maximum number of jobs that one call leases, adds or changes.
 MOST_JOBS: Final = 1000
+#: The maximum length of a reply or an error that is stored. A peer chooses its text.
+MOST_TEXT: Final = 1000
 #: Records of attempts that a job keeps: the first ones show how it began, the last ones how it goes.
 FIRST_ATTEMPTS: Final = 5
 LAST_ATTEMPTS: Final = 20
@@ -188,17 +190,12 @@ class QueuedJob:
     died_at: float = 0.0
 
 
-def born(job: Job, tenant: str, email: str, blob_path: str, lease: Lease) -> QueuedJob:
-    """The job as :meth:`Queue.lease` would return it, for a new job that was stored with ``lease``."""
-    return QueuedJob(
-        job, tenant, email, blob_path, (PENDING,) * len(job.recipients), "processing", 1, job.created_at,
-        lease_owner=lease.owner, lease_until=lease.until, fence=1,
-    )  # fmt: skip
-
-
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """An attempt that is about to send the final dot, and the header fields that it added to the message."""
+    """An attempt that is about to send the final dot.
+
+    ``signed`` are the header fields that it added to the message; empty leaves those that are kept.
+    """
 
     job: QueuedJob
     signed: bytes = b""
@@ -217,6 +214,7 @@ class Finished:
         error: why a recipient is pending or failed; the job's ``last_error``.
         counts: False if no attempt was made: the domain was throttled, its circuit open, or only a report was sent.
         attempt: the attempt that was made.
+        signed: header fields that were made for a later attempt; empty leaves those that are kept.
     """
 
     job: QueuedJob
@@ -225,6 +223,7 @@ class Finished:
     error: str = ""
     counts: bool = True
     attempt: AttemptRecord | None = None
+    signed: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,8 +348,13 @@ class Queue(Protocol):
         the last job of the previous page."""
         ...
 
+    async def pending(self, tenant: str, most: int) -> int:
+        """Counts the jobs of a tenant that are not dead, up to ``most``: for quotas. Reads at most ``most`` rows of an
+        index."""
+        ...
+
     async def count(self, tenant: str | None) -> list[QueueCount]:
-        """Counts jobs by tenant, domain and class. Reads an index over all of them."""
+        """Counts jobs by tenant, domain and class. Reads all of them: for operators."""
         ...
 
     async def hold(self, tenant: str, jobs: Sequence[str], reason: str) -> int:

@@ -12,6 +12,7 @@ import structlog
 
 from inbox.base.errors import StoreError
 from inbox.store.bus import Bus
+from inbox.store.ports.changes import QUEUE
 from inbox.store.sqlite.entries import CHUNK
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.rows import words_to_text
@@ -57,4 +58,10 @@ class SqliteBus(Bus):
                 found.update(db.execute(sql, (words_to_text(names[start : start + CHUNK]),)).fetchall())
             return found
 
-        self.seen(names, await self._gateway.read(work))
+        if QUEUE in names:
+            names.remove(QUEUE)
+            sql = "SELECT EXISTS (SELECT 1 FROM outbound_queue WHERE ready = 1)"
+            if await self._gateway.read(lambda db: db.execute(sql).fetchone()[0]):
+                self.publish((QUEUE,))
+        if names:
+            self.seen(names, await self._gateway.read(work))

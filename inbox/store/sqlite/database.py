@@ -70,7 +70,7 @@ class SqliteDatabase:
         self.rates = LastingCounters(self._counters, self._counters.reopen)
         self.dkim_keys = SqliteDkimKeys(self._main)
         self.dmarc_reports = SqliteDmarcReports(self._main)
-        self.queue = SqliteQueue(self._main, clock, room)
+        self.queue = SqliteQueue(self._main, clock, room, self.changes)
         self.plugin_state = SqlitePluginState(self._main, room)
         self.installation = SqliteInstallation(self._main)
 

@@ -40,7 +40,7 @@ class SqliteMessageWriter:
     async def write(self, indexed: Indexed) -> list[list[Placed]]:
         self._room.check()
         placed = await self._written(indexed)
-        self._bus.publish([place.mailbox for places in placed for place in places])
+        self._bus.publish_written(indexed.messages, placed)
         return placed
 
     async def _written(self, indexed: Indexed) -> list[list[Placed]]:

@@ -13,8 +13,10 @@ from typing import Any, Final
 
 from inbox.base.clock import Clock
 from inbox.store import turns
+from inbox.store.bus import Bus
 from inbox.store.job_states import becomes, history_of, revived
-from inbox.store.packed_jobs import packed, packed_states, unpacked_recipients, unpacked_states
+from inbox.store.packed_jobs import packed, packed_states, stored_text, unpacked_recipients, unpacked_states
+from inbox.store.ports.changes import QUEUE
 from inbox.store.ports.hosting import STEP, Scope
 from inbox.store.ports.queue import (
     ALL,
@@ -58,11 +60,13 @@ _MAKE_DUE: Final = f"""
 _CLAIM: Final = f"""
     UPDATE outbound_queue SET status = 'processing', ready = 0, lease_owner = :owner, lease_until = :until,
         fence = fence + 1, attempts = attempts + 1
-    WHERE {_IDS} AND ready = 1 RETURNING job_id"""
-_SENDING: Final = f"UPDATE outbound_queue SET dot_sent_at = ?, signed = ? WHERE {_HELD_BY}"
+    WHERE {_IDS} AND ready = 1 AND org_id NOT IN (SELECT id FROM organization WHERE NOT is_active)
+    RETURNING job_id"""
+_SENDING: Final = f"UPDATE outbound_queue SET dot_sent_at = ?, signed = iif(? = x'', signed, ?) WHERE {_HELD_BY}"
 #: Ends a lease. A job that is due at once waits for nothing; one that failed is dead.
 _END: Final = f"""
     UPDATE outbound_queue SET lease_owner = NULL, lease_until = 0, dot_sent_at = 0, states = ?, history = ?,
+        signed = iif(? = x'', signed, ?),
         last_error = ?, attempts = attempts - ?, status = ?, ready = ? AND hold_reason IS NULL, waits_since = ?,
         next_attempt_at = min(?, max(expires_at, ?)), died_at = ?
     WHERE {_HELD_BY}"""
@@ -91,8 +95,9 @@ _CONDITIONS: Final = {
 class SqliteQueue:
     """``Queue`` of ``inbox.store.ports.queue``."""
 
-    def __init__(self, gateway: Gateway, clock: Clock, room: Room) -> None:
+    def __init__(self, gateway: Gateway, clock: Clock, room: Room, bus: Bus) -> None:
         self._gateway = gateway
+        self._bus = bus
         self._room = room
         self._now = clock.now
         self._random = random.Random()  # noqa: S311 - the start need not be secret
@@ -104,6 +109,7 @@ class SqliteQueue:
         # New jobs are refused before the disk is full, so that queued jobs can still be finished.
         self._room.check()
         await self._gateway.write(lambda db: add_jobs(db, tenant, email, jobs), tenant=tenant)
+        self._bus.publish((QUEUE,))
 
     async def lease(self, owner: str, limit: int, seconds: float) -> list[QueuedJob]:
         await self.release_expired()
@@ -136,7 +142,7 @@ class SqliteQueue:
             return {
                 one.job.job.id
                 for one in bounded(sending)
-                if db.execute(_SENDING, (now, one.signed, *_holder(one.job))).rowcount
+                if db.execute(_SENDING, (now, one.signed, one.signed, *_holder(one.job))).rowcount
             }
 
         return await self._gateway.write(work)
@@ -193,6 +199,10 @@ class SqliteQueue:
         sql = f"WHERE {' AND '.join(where)} ORDER BY q.org_id, q.job_id LIMIT :limit"
         return await self._gateway.read(lambda db: rows.read(db, sql, values))
 
+    async def pending(self, tenant: str, most: int) -> int:
+        sql = "SELECT count(*) FROM (SELECT 1 FROM outbound_queue WHERE org_id = ? AND status <> 'dead' LIMIT ?)"
+        return await self._gateway.read(lambda db: int(db.execute(sql, (tenant, most)).fetchone()[0]))
+
     async def count(self, tenant: str | None) -> list[QueueCount]:
         sql = _COUNT.format(where="" if tenant is None else " WHERE org_id = ?")
         values = () if tenant is None else (tenant,)
@@ -210,7 +220,9 @@ class SqliteQueue:
             "UPDATE outbound_queue SET hold_reason = NULL, ready = status = 'queued' AND next_attempt_at <= :now "
             f"WHERE org_id = :tenant AND hold_reason IS NOT NULL AND {_IDS}"
         )
-        return await self._change(sql, tenant, jobs, now=self._now())
+        count = await self._change(sql, tenant, jobs, now=self._now())
+        self._bus.publish((QUEUE,))
+        return count
 
     async def retry(self, tenant: str, jobs: Sequence[str], lifetime: float) -> int:
         values = {"tenant": tenant, "ids": words_to_text(list(bounded(jobs))), "lifetime": lifetime}
@@ -222,7 +234,9 @@ class SqliteQueue:
                 db.execute("UPDATE outbound_queue SET states = ? WHERE job_id = ?", (packed_states(again), job))
             return db.execute(_RETRY, {**values, "now": self._now()}).rowcount
 
-        return await self._gateway.write(work, tenant=tenant)
+        count = await self._gateway.write(work, tenant=tenant)
+        self._bus.publish((QUEUE,))
+        return count
 
     async def _change(self, sql: str, tenant: str, jobs: Sequence[str], **values: Any) -> int:
         values |= {"tenant": tenant, "ids": words_to_text(list(bounded(jobs)))}
@@ -264,8 +278,9 @@ def _end(db: sqlite3.Connection, finished: Finished, now: float) -> bool:
             rows.drop_mails(db, gone)
         return gone is not None
     waits, dead = fate == "waiting", fate == "dead"
+    signed, error = finished.signed, stored_text(finished.error)
     values = (
-        packed_states(finished.states), packed(history_of(finished)), clean(finished.error),
+        packed_states(finished.states), packed(history_of(finished)), signed, signed, error,
         int(not finished.counts), "dead" if dead else "queued", int(fate == "due"), now if waits else 0.0,
         now + max(0.0, finished.delay) if waits else now, now, now if dead else 0.0,
     )  # fmt: skip

@@ -16,6 +16,7 @@ import structlog
 
 from inbox.base.errors import StoreError
 from inbox.store.bus import Bus, BusSubscription
+from inbox.store.ports.changes import QUEUE
 from inbox.store.surreal import rows
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.values import RecordId
@@ -51,7 +52,7 @@ class SurrealBus(Bus):
         """Handles a live notification: some instance has changed a row of ``mailbox``."""
         record = notice.get("record") if isinstance(notice, dict) else None
         if isinstance(record, RecordId):
-            self.publish((record.key,))
+            self.publish((QUEUE if record.table == QUEUE else record.key,))
 
     def lost(self) -> None:
         """Handles a lost connection, which also ends the LIVE query."""
@@ -81,6 +82,8 @@ class SurrealBus(Bus):
         assert gateway is not None, "attached when the database object is made"
         if not self._live:
             await gateway.live("mailbox")
+            # Every change of a job raises its version, so only new jobs are noticed.
+            await gateway.live(QUEUE, "version = 0 AND status = 'queued'")
             self._live = True
         names = self.watched()
         for start in range(0, len(names), PAGE):

@@ -51,7 +51,7 @@ class SurrealDatabase:
         self.rates = LastingCounters(self._counters)
         self.dkim_keys = SurrealDkimKeys(gateway)
         self.dmarc_reports = SurrealDmarcReports(gateway)
-        self.queue = SurrealQueue(gateway)
+        self.queue = SurrealQueue(gateway, self.changes)
         self.plugin_state = SurrealPluginState(gateway)
         self.installation = SurrealInstallation(gateway)
 

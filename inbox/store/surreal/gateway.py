@@ -112,9 +112,10 @@ class Gateway:
         reads."""
         return await self.retried(lambda: self.transaction(sql, **values))
 
-    async def live(self, table: str) -> None:
-        """Requests a notice over this connection after each change of a row of ``table`` (one of our constants)."""
-        await self.query(f"LIVE SELECT id FROM {table}")
+    async def live(self, table: str, where: str = "true") -> None:
+        """Requests a notice over this connection after each change of a row of ``table`` that matches ``where`` (our
+        constants)."""
+        await self.query(f"LIVE SELECT id FROM {table} WHERE {where}")
 
     async def _prepare(self) -> None:
         # Names cannot be bound in DEFINE; SurrealConfig rejects names that would need quoting.

@@ -248,7 +248,7 @@ class SurrealMessageWriter:
 
     async def write(self, indexed: Indexed) -> Answer:
         placed = await self._batcher.submit(indexed)
-        self._bus.publish([place.mailbox for places in placed for place in places])
+        self._bus.publish_written(indexed.messages, placed)
         return placed
 
     async def close(self) -> None:

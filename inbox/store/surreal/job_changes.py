@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inbox.store.job_states import becomes, history_of
-from inbox.store.packed_jobs import packed, packed_states
+from inbox.store.packed_jobs import packed, packed_states, stored_text
 from inbox.store.ports.queue import LONGEST_LEASE, Finished, QueuedJob
 from inbox.store.steps import CLOCK_SET_BACK_SECONDS
 from inbox.store.surreal.jobs import Key, Row, delivery_row, job_id, turn_id, turn_of
 from inbox.store.surreal.values import RecordId
-from inbox.store.texts import clean
 
 
 @dataclass(slots=True)
@@ -69,7 +68,8 @@ def end(changes: JobChanges, one: RecordId, finished: Finished) -> None:
         "lease_owner": None,
         "lease_until": None,
         "dot_sent_at": None,
-        "last_error": clean(finished.error),
+        "last_error": stored_text(finished.error),
+        "signed": finished.signed or row.get("signed"),
         "states": packed_states(finished.states),
         "history": packed(history_of(finished)),
         "attempts": row["attempts"] - (not finished.counts),

@@ -13,8 +13,10 @@ from typing import Any, Final
 
 from inbox.base.errors import AlreadyExists
 from inbox.store import turns
+from inbox.store.bus import Bus
 from inbox.store.job_states import revived
 from inbox.store.packed_jobs import packed_states, unpacked_recipients, unpacked_states
+from inbox.store.ports.changes import QUEUE
 from inbox.store.ports.hosting import STEP, Scope
 from inbox.store.ports.queue import (
     ALL,
@@ -95,8 +97,9 @@ RETURN array::len($old)"""
 class SurrealQueue:
     """``Queue`` of ``inbox.store.ports.queue``."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, bus: Bus) -> None:
         self._gateway = gateway
+        self._bus = bus
         self._random = random.Random()  # noqa: S311 - the start need not be secret
         #: The tenant whose job was leased last.
         self._after = ""
@@ -112,6 +115,7 @@ class SurrealQueue:
             )
         except AlreadyExists as error:
             raise AlreadyExists(f"one of the {len(jobs)} new jobs has the id of an existing job") from error
+        self._bus.publish((QUEUE,))
 
     async def lease(self, owner: str, limit: int, seconds: float) -> list[QueuedJob]:
         await self.release_expired()
@@ -134,7 +138,7 @@ class SurrealQueue:
 
     async def _choose(self, limit: int) -> list[turns.Turn]:
         """Answers the questions of :func:`inbox.store.turns.choose` from the ids of due jobs."""
-        (disabled,) = await self._gateway.query("SELECT VALUE record::id(id) FROM organization WHERE !is_active")
+        (disabled,) = await self._gateway.query("SELECT VALUE record::id(id) FROM organization WHERE is_active = false")
         lane = self._random.randrange(turns.LANES)
         choice = turns.choose(limit, self._after, lane, frozenset(disabled))
         try:
@@ -165,7 +169,8 @@ class SurrealQueue:
         def note(changes: JobChanges) -> None:
             for each in sending:
                 if (one := held_by_worker(changes, each.job)) is not None:
-                    changes.set(one, dot_sent_at=changes.now, signed=each.signed)
+                    signed = each.signed or changes.seen[one].get("signed")
+                    changes.set(one, dot_sent_at=changes.now, signed=signed)
 
         changes = await self._change([id_of(each.job) for each in bounded(sending)], note)
         return {row["job_id"] for row in changes.changed.values()}
@@ -244,6 +249,14 @@ class SurrealQueue:
         )
         return [row_to_job(row) for row in found]
 
+    async def pending(self, tenant: str, most: int) -> int:
+        (found,) = await self._gateway.query(
+            "SELECT VALUE 1 FROM $keys WHERE status != 'dead' LIMIT $most",
+            keys=of_tenant("outbound_queue", tenant),
+            most=most,
+        )
+        return len(found)
+
     async def count(self, tenant: str | None) -> list[QueueCount]:
         (found,) = await self._gateway.query(_COUNT, keys=of_tenant("outbound_queue", tenant))
         numbers: dict[tuple[str, str, JobClass], Counter[str]] = {}
@@ -299,7 +312,9 @@ class SurrealQueue:
                     changes.set(one, **values)
 
         ids = [job_id(tenant, job) for job in dict.fromkeys(bounded(jobs))]
-        return len((await self._change(ids, work)).changed)
+        count = len((await self._change(ids, work)).changed)
+        self._bus.publish((QUEUE,))
+        return count
 
     async def remove(self, tenant: str, jobs: Sequence[str]) -> int:
         return await self._remove([job_id(tenant, job) for job in dict.fromkeys(bounded(jobs))])
