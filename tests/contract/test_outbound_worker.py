@@ -79,9 +79,8 @@ async def test_three_workers_deliver_each_job_once(acme: Home, world: Make) -> N
 
     sent = Counter(text.split()[1] for each in workers for text in each.attempts.dots)
     assert sent == Counter(job.id for job in jobs)
-    assert [isinstance(await acme.db.queue.delivery(acme.tenant, job.id), DeliveryRecord) for job in jobs] == [
-        True
-    ] * 150
+    for job in jobs:
+        assert await acme.db.queue.delivery(acme.tenant, job.id) is not None
     assert await acme.db.queue.jobs(acme.tenant) == []
 
 

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from inbox.app.config.loading import Config
 from inbox.app.config.secret_files import exposed
 from inbox.app.doctor.keys import key_findings
+from inbox.app.doctor.outbound import retry_finding
 from inbox.app.doctor.permissions import faults
 from inbox.app.doctor.ports import why_not_answering, why_not_bindable
 from inbox.app.doctor.storage import storage_findings
@@ -287,6 +288,10 @@ async def _dkim(patient: Patient) -> list[tuple[Outcome, str]]:
     return [(Outcome.WARN if one.warning else Outcome.OK, one.detail) for one in found]
 
 
+async def _outbound(patient: Patient) -> list[tuple[Outcome, str]]:
+    return [(Outcome.OK, retry_finding(patient.config.outbound))]
+
+
 async def _ports(patient: Patient) -> list[tuple[Outcome, str]]:
     wanted = {name: (variable, port) for name, (variable, port) in wanted_ports(patient.config).items() if port}
     if not patient.running:
@@ -386,5 +391,6 @@ CHECKS: dict[str, Check] = {
     "tls": _tls,
     "dns": _dns,
     "dkim": _dkim,
+    "outbound": _outbound,
     "ports": _ports,
 }

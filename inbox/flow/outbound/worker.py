@@ -20,12 +20,15 @@ from inbox.flow.outbound.lines import Places
 from inbox.flow.outbound.ports import Leases
 from inbox.flow.outbound.results import pending
 from inbox.plugin.api.services import Log
+from inbox.store.ports.changes import QUEUE, Changes
 from inbox.store.ports.queue import MOST_JOBS, Finished, QueuedJob
 
 #: Jobs that one worker holds at one time.
 MOST_HELD: Final = 1000
 #: With fewer jobs than this, it claims at once as many as the settings allow.
 FEW_HELD: Final = 150
+#: Seconds between claims for new jobs while the worker has enough to do.
+PAUSE_SECONDS: Final = 0.1
 #: Seconds until an outcome is written again that the database did not take.
 RETRY_SECONDS: Final = 1.0
 
@@ -45,6 +48,7 @@ class QueueWorker:
     Args:
         owner: the name of this worker in leases, different for each process and each start.
         finishing: records outcomes in batches.
+        changes: wakes the worker for new jobs of any process; without it, only :meth:`wake` and the poll do.
     """
 
     def __init__(
@@ -57,8 +61,10 @@ class QueueWorker:
         clock: Clock,
         log: Log,
         owner: str,
+        changes: Changes | None = None,
     ) -> None:
         self._queue = queue
+        self._changes = changes
         self._delivery = delivery
         self._finishing = finishing
         self._places = places
@@ -84,14 +90,16 @@ class QueueWorker:
 
     async def run(self) -> None:
         """Runs until :meth:`stop`. Does not raise because of the database."""
-        renewing = asyncio.create_task(self._renew_for_ever())
+        beside = [asyncio.create_task(self._renew_for_ever())]
+        if self._changes is not None:
+            beside.append(asyncio.create_task(self._follow(self._changes)))
         try:
             while not self._stopping:
                 await self._step()
         finally:
-            renewing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await renewing
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
 
     async def stop(self, seconds: float) -> None:
         """Claims no more, lets attempts end within ``seconds``, then drops the rest: their leases end by themselves."""
@@ -104,6 +112,15 @@ class QueueWorker:
             task.cancel()
         if rest:
             await asyncio.wait(rest)
+
+    async def _follow(self, changes: Changes) -> None:
+        subscription = changes.subscribe([QUEUE])
+        try:
+            while True:
+                await subscription.wait()
+                self.wake()
+        finally:
+            subscription.close()
 
     # --- claiming ---
 
@@ -119,6 +136,9 @@ class QueueWorker:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.poll):
                     await self._wakes.wait()
+            # New jobs arrive all the time on a busy server: most of them would only be put off.
+            if len(self._held) > FEW_HELD and not self._may_claim():
+                await asyncio.sleep(PAUSE_SECONDS)
 
     def _limit(self) -> int:
         """The jobs to claim: as many as were attempted since the last claim. If others had to be put off, twice as

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inbox.app.serve.housekeeping import ABANDONED_SECONDS, DAY, prune, tidy
+from inbox.app.serve.housekeeping import ABANDONED_SECONDS, DAY, prune, prune_queue, tidy
 from inbox.plugin.api.testing import FakeClock
 from inbox.policy.model import DecisionSettings, ReportSettings, ServerPolicy
 from inbox.store.ports import ObservationCount, StoredReport
 from inbox.store.ports.decisions import DecisionFilter
+from inbox.store.ports.queue import Job, JobRecipient
 from inbox.store.sqlite.database import SqliteDatabase
+from tests.support.jobs import deliver, fail
 from tests.support.store import IDS, decision, home
 
 
@@ -34,6 +36,28 @@ async def test_each_goes_at_its_age(tmp_path: Path) -> None:
     days = [day for day in range(15, 23) if await db.dmarc_reports.observed(f"2026-11-{day}")]
     assert days == [19, 21], "a day is kept or goes as a whole"
     assert await db.rates.prune(now) == 0
+    await db.close()
+
+
+async def test_failed_jobs_and_records_of_deliveries_go_at_their_age(tmp_path: Path) -> None:
+    clock = FakeClock()
+    db = SqliteDatabase(tmp_path / "inbox.db", clock, IDS)
+    await db.open()
+    acme = await home(db)
+    mail = (await acme.deliver()).email
+    for name, end in (("dead", fail), ("done", deliver)):
+        at = clock.now()
+        await db.queue.enqueue(acme.tenant, mail, [Job(name, "", (JobRecipient("b@c.test"),), "c.test", at, at + DAY)])
+        (leased,) = await db.queue.lease("w", 1, 60)
+        assert await end(db.queue, leased)
+    clock.advance(10)
+
+    assert await prune_queue(db, 10, 20, clock.now()) == 0
+    assert await prune_queue(db, 9, 20, clock.now()) == 1
+    assert await db.queue.get(acme.tenant, "dead") is None
+    assert await db.queue.delivery(acme.tenant, "done") is not None
+    assert await prune_queue(db, 9, 9, clock.now()) == 1
+    assert await db.queue.delivery(acme.tenant, "done") is None
     await db.close()
 
 

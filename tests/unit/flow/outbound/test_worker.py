@@ -56,6 +56,24 @@ async def test_a_busy_destination_is_not_claimed_faster_than_it_takes_mail() -> 
     assert len(world.queue.finished) == 3000, "no job was put off"
 
 
+async def test_a_busy_worker_does_not_claim_for_each_new_job() -> None:
+    world = OutboundWorld(_never, outbound={"connections": 1000})
+    world.worker._settings = module.WorkerSettings(poll=3600)
+    for number in range(1000):
+        world.job(f"j{number}", domain=f"d{number % 50}.test")
+    async with asyncio.timeout(10):
+        task = asyncio.create_task(world.worker.run())
+        while len(world.worker) <= module.FEW_HELD:
+            await asyncio.sleep(0)
+        leases = world.queue.transactions["lease"]
+        for _ in range(200):
+            world.worker.wake()
+            await asyncio.sleep(0)
+        assert world.queue.transactions["lease"] <= leases + 2
+        await world.worker.stop(0)
+        await task
+
+
 async def test_writes_of_concurrent_attempts_share_transactions() -> None:
     world = OutboundWorld(outbound={"connections": 100})
     for number in range(100):
@@ -89,14 +107,16 @@ async def test_an_idle_worker_only_polls() -> None:
         assert world.queue.transactions == {"lease": 1, "sending": 0, "finish": 0, "renew": 0}
 
 
-async def test_memory_does_not_grow_with_the_queue() -> None:
+async def test_memory_does_not_grow_with_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0)
     world = OutboundWorld(_never, outbound={"connections": 1000})
     world.worker._settings = module.WorkerSettings(poll=3600)
     for number in range(3000):
         world.job(f"j{number}", domain=f"d{number % 50}.test")
 
     task = asyncio.create_task(world.worker.run())
-    for _ in range(1000):
+    await until(lambda: len(world.worker) > 150)
+    for _ in range(2000):
         world.worker.wake()
         await asyncio.sleep(0)
     assert 500 < len(world.worker) <= module.MOST_HELD

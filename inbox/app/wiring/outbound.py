@@ -1,0 +1,63 @@
+"""Construct the worker of the outbound queue."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from inbox.app.wiring.installation import Installation
+from inbox.flow.judge import Judge
+from inbox.flow.outbound.backoff import Backoff
+from inbox.flow.outbound.breaker import Circuits
+from inbox.flow.outbound.conclusion import Conclusion
+from inbox.flow.outbound.delivery import ATTEMPT_SECONDS, JobDelivery, Pace
+from inbox.flow.outbound.gatherer import Gatherer
+from inbox.flow.outbound.lines import Lines, Places
+from inbox.flow.outbound.ports import Attempts, Bounces, Exchangers, Suppressions
+from inbox.flow.outbound.senders import Directory, Senders
+from inbox.flow.outbound.worker import MOST_HELD, QueueWorker, WorkerSettings
+from inbox.plugin.api.services import Log
+from inbox.store.ports.queue import MOST_JOBS
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What a worker reaches besides database and blob store."""
+
+    exchangers: Exchangers
+    attempts: Attempts
+    bounces: Bounces
+    suppressions: Suppressions
+
+
+def make_worker(
+    installation: Installation, directory: Directory, judge: Judge, outside: Outside, log: Log
+) -> QueueWorker:
+    """Constructs the worker of this process, with the settings SMTP_OUTBOUND_*."""
+    config, clock, queue = installation.config, installation.clock, installation.database.queue
+    outbound, server_name = config.outbound, config.server.hostname
+    places = Places(MOST_HELD)
+    pace = Pace(
+        Lines(clock, places),
+        Circuits(ATTEMPT_SECONDS),
+        Backoff(outbound.retry_base_delay_secs, outbound.retry_max_delay_secs),
+        outbound.max_attempts,
+    )
+    delivery = JobDelivery(
+        judge,
+        Senders(directory, judge),
+        installation.blobs,
+        outside.exchangers,
+        outside.attempts,
+        Conclusion(judge, outside.bounces, outside.suppressions, clock, log),
+        Gatherer(queue.sending, MOST_JOBS),
+        pace,
+        clock,
+        log,
+        server_name,
+    )
+    settings = WorkerSettings(outbound.queue_poll_interval_secs, outbound.queue_batch_size, outbound.queue_lease_secs)
+    owner = f"{server_name} {os.getpid()} {installation.ids.new()}"
+    finishing = Gatherer(queue.finish, MOST_JOBS)
+    changes = installation.database.changes
+    return QueueWorker(queue, delivery, finishing, places, settings, clock, log, owner, changes)
