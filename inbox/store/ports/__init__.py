@@ -21,6 +21,7 @@ from inbox.store.ports.messages import Messages
 from inbox.store.ports.plugin_state import PluginState
 from inbox.store.ports.queue import Queue
 from inbox.store.ports.reports import DmarcReports, Grant, ObservationCount, OutgoingReport, StoredReport
+from inbox.store.ports.suppression import Suppression, Suppressions
 from inbox.store.ports.tenants import Tenants
 
 __all__ = [
@@ -50,5 +51,7 @@ __all__ = [
     "Queue",
     "Scope",
     "StoredReport",
+    "Suppression",
+    "Suppressions",
     "Tenants",
 ]
