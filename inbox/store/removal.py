@@ -13,7 +13,7 @@ from typing import Protocol
 
 from inbox.base.errors import NotFound
 from inbox.mail.tenancy import Account, Alias
-from inbox.store.ports import Accounts, Mailboxes, PluginState, Queue, Tenants
+from inbox.store.ports import Accounts, Mailboxes, PluginState, Queue, Suppressions, Tenants
 from inbox.store.ports.hosting import Holdings, Hosting, Scope
 
 #: Called after each step with the counts of what it removed.
@@ -45,6 +45,9 @@ class Stores(Protocol):
     def queue(self) -> Queue: ...
 
     @property
+    def suppressions(self) -> Suppressions: ...
+
+    @property
     def plugin_state(self) -> PluginState: ...
 
 
@@ -71,6 +74,7 @@ class Removal:
         self._accounts = stores.accounts
         self._mailboxes = stores.mailboxes
         self._queue = stores.queue
+        self._suppressions = stores.suppressions
         self._plugin_state = stores.plugin_state
         self._blobs = blobs
         self._progress = progress
@@ -112,6 +116,8 @@ class Removal:
                 self._note(Holdings(decisions=count))
         await self._forget_jobs(Scope(tenant))
         while await self._queue.forget_deliveries(tenant):
+            pass
+        while await self._suppressions.forget(tenant):
             pass
         while count := await self._plugin_state.forget(tenant):
             self._note(Holdings(plugin_state=count))

@@ -13,7 +13,7 @@ from inbox.flow.outbound.ports import HostReply
 from inbox.plugin import AddHeader, Defer, Delivery, Plugin, hookimpl
 from inbox.plugin.testing import FakeClock
 from inbox.store.ports import Database
-from inbox.store.ports.queue import DeliveryRecord, Job, JobRecipient
+from inbox.store.ports.queue import Job, JobRecipient
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.contract.test_queue import DAY, jump, stored
 from tests.support.outbound import LATER, NOBODY, OK, OutboundWorld

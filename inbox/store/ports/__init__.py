@@ -23,6 +23,7 @@ from inbox.store.ports.plugin_state import PluginState
 from inbox.store.ports.queue import Queue
 from inbox.store.ports.reports import DmarcReports, Grant, ObservationCount, OutgoingReport, StoredReport
 from inbox.store.ports.shared import SharedInbox, SharedInboxes
+from inbox.store.ports.suppression import Suppression, Suppressions
 from inbox.store.ports.tenants import Tenants
 
 __all__ = [
@@ -57,5 +58,7 @@ __all__ = [
     "SharedInbox",
     "SharedInboxes",
     "StoredReport",
+    "Suppression",
+    "Suppressions",
     "Tenants",
 ]

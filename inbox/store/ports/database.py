@@ -20,6 +20,7 @@ from inbox.store.ports.queue import Queue
 from inbox.store.ports.rates import LastingRates
 from inbox.store.ports.reports import DmarcReports
 from inbox.store.ports.shared import SharedInboxes
+from inbox.store.ports.suppression import Suppressions
 from inbox.store.ports.tenants import Tenants
 
 
@@ -67,6 +68,9 @@ class Database(Protocol):
 
     @property
     def queue(self) -> Queue: ...
+
+    @property
+    def suppressions(self) -> Suppressions: ...
 
     @property
     def plugin_state(self) -> PluginState: ...

@@ -32,6 +32,7 @@ from inbox.store.sqlite.plugin_state import SqlitePluginState
 from inbox.store.sqlite.queue import SqliteQueue
 from inbox.store.sqlite.rates import SqliteRates
 from inbox.store.sqlite.shared import SqliteSharedInboxes
+from inbox.store.sqlite.suppression import SqliteSuppressions
 from inbox.store.sqlite.tenants import SqliteTenants
 from inbox.store.worker.client import WorkerClient
 from inbox.store.worker.starting import Handover
@@ -76,6 +77,7 @@ class SqliteDatabase:
         self.dkim_keys = SqliteDkimKeys(self._main)
         self.dmarc_reports = SqliteDmarcReports(self._main)
         self.queue = SqliteQueue(self._main, clock, room, self.changes)
+        self.suppressions = SqliteSuppressions(self._main)
         self.plugin_state = SqlitePluginState(self._main, room)
         self.installation = SqliteInstallation(self._main)
 

@@ -28,6 +28,7 @@ _OF_TENANT: Final = {
     "email_address WHERE organization": "addresses",
     "outbound_queue WHERE org_id": "mail in the queue",
     "outbound_delivery WHERE org_id": "records of deliveries",
+    "suppression WHERE org_id": "entries of the suppression list",
     "plugin_state WHERE tenant": "entries of plugins",
 }
 _WITHOUT_ACCESS: Final = """

@@ -28,6 +28,7 @@ from inbox.store.surreal.messages import SurrealMessages
 from inbox.store.surreal.plugin_state import SurrealPluginState
 from inbox.store.surreal.queue import SurrealQueue
 from inbox.store.surreal.shared import SurrealSharedInboxes
+from inbox.store.surreal.suppression import SurrealSuppressions
 from inbox.store.surreal.tenants import SurrealTenants
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -56,6 +57,7 @@ class SurrealDatabase:
         self.dkim_keys = SurrealDkimKeys(gateway)
         self.dmarc_reports = SurrealDmarcReports(gateway)
         self.queue = SurrealQueue(gateway, self.changes)
+        self.suppressions = SurrealSuppressions(gateway)
         self.plugin_state = SurrealPluginState(gateway)
         self.installation = SurrealInstallation(gateway)
 

@@ -64,6 +64,7 @@ RETURN true"""
 _OF_TENANT: Final = {
     "outbound_queue": "mail in the queue",
     "outbound_delivery": "records of deliveries",
+    "suppression": "entries of the suppression list",
     "plugin_state": "entries of plugins",
 }
 
