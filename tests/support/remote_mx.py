@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -39,11 +40,12 @@ def program(name: str, package: str) -> str:
     return found
 
 
-def _passable(folder: Path) -> None:
-    """Lets daemons that drop root reach the folder."""
-    for above in (folder, *folder.parents):
-        if not above.stat().st_mode & 0o001:
-            above.chmod(above.stat().st_mode | 0o711)
+@contextmanager
+def _passable() -> Iterator[Path]:
+    """A folder that daemons reach after they drop root; pytest closes its own folders to others."""
+    with TemporaryDirectory() as made:
+        Path(made).chmod(0o711)
+        yield Path(made)
 
 
 def _greets(port: int) -> bool:
@@ -137,11 +139,17 @@ def _unpacked_exim(folder: Path) -> str:
 
 
 @contextmanager
-def exim(folder: Path) -> Iterator[RemoteMx]:
+def exim() -> Iterator[RemoteMx]:
     """Exim: refuses ``unknown@`` (550), defers ``later@`` (451), and keeps all else in its spool.
 
     The variable EXIM_PROGRAM names a program that was unpacked before.
     """
+    with _passable() as folder, _exim(folder) as running:
+        yield running
+
+
+@contextmanager
+def _exim(folder: Path) -> Iterator[RemoteMx]:
     command = os.environ.get("EXIM_PROGRAM") or _unpacked_exim(folder)
     if os.getuid() != 0:
         pytest.skip("Exim must be started by root")
@@ -152,7 +160,6 @@ def exim(folder: Path) -> Iterator[RemoteMx]:
     (folder / "spool").mkdir()
     shutil.chown(folder / "spool", account.pw_uid, account.pw_gid)
     shutil.chown(folder, account.pw_uid, account.pw_gid)
-    _passable(folder)
     configuration = folder / "exim.conf"
     configuration.write_text(_EXIM.format(folder=folder, port=port, user=account.pw_uid, group=account.pw_gid))
     # Debian's program demands its user, which only its package creates: it gets one in a mount namespace.
@@ -208,8 +215,14 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 @contextmanager
-def postfix(folder: Path) -> Iterator[RemoteMx]:
+def postfix() -> Iterator[RemoteMx]:
     """Postfix for ann@ and bob@x.test, whose messages stay in its queue. It must be started by root."""
+    with _passable() as folder, _postfix(folder) as running:
+        yield running
+
+
+@contextmanager
+def _postfix(folder: Path) -> Iterator[RemoteMx]:
     command = program("postfix", "postfix")
     if os.getuid() != 0:
         pytest.skip("Postfix must be started by root")
@@ -218,7 +231,6 @@ def postfix(folder: Path) -> Iterator[RemoteMx]:
     for name in ("queue", "data"):
         (folder / name).mkdir()
     shutil.chown(folder / "data", "postfix", "postfix")
-    _passable(folder)
     (conf / "main.cf").write_text(_POSTFIX.format(folder=folder))
     (conf / "master.cf").write_text(_MASTER.format(port=port))
     log = folder / "postfix.log"
