@@ -72,7 +72,10 @@ class HostReply:
 
 @dataclass(frozen=True, slots=True)
 class Attempted:
-    """The result of one attempt; ``results`` has one reply for each recipient, in their order."""
+    """The result of one attempt; ``results`` has one reply for each recipient, in their order.
+
+    ``hosts`` has a name and a reply for each host that could not be used.
+    """
 
     results: tuple[HostReply, ...]
     host: str = ""
@@ -81,6 +84,7 @@ class Attempted:
     dsn_supported: bool = False
     seconds: float = 0.0
     dot_sent: bool = False
+    hosts: tuple[tuple[str, HostReply], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,7 @@ class Attempts(Protocol):
 
 
 class Bounces(Protocol):
-    """Notifications of senders (RFC 3461 §4)."""
+    """Notifications of senders (RFC 3464 §2)."""
 
     async def report(self, job: QueuedJob, states: Sequence[RecipientState], about: Sequence[int], kind: Kind) -> None:
         """Stores a notification; the same call twice stores one. Raises StoreError.

@@ -1,0 +1,320 @@
+"""One attempt to deliver a message to the hosts of a way: which host and address comes next, and what counts as final.
+
+A recipient is settled by a reply 2xx or 5xx, and by a final dot: without a reply to it the peer may have the message,
+so no other host gets it in this attempt (RFC 1047). All other recipients go on to the next address, then to the next
+host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
+from ipaddress import IPv4Network, IPv6Network
+from typing import Final, Protocol
+
+from inbox.base.clock import Clock
+from inbox.dns.answers import DnsError, DnsTemporary, Resolver
+from inbox.flow.outbound.connect import Connection, Failed, LeaseLost, Target, TlsFailed
+from inbox.flow.outbound.eyeballs import Dialer
+from inbox.flow.outbound.mx import IpAddress, addresses, is_public, permanent, temporary
+from inbox.flow.outbound.pool import Pool
+from inbox.flow.outbound.ports import Attempted, HostReply, Outgoing, Way
+from inbox.flow.outbound.tls_policy import TlsRequirement, TlsSettings, tls_policy
+from inbox.wire.smtp.sending import Mail, Outcome, Recipient, Transaction, obstacle
+
+#: Seconds for one attempt; what has no answer by then has failed for now.
+ATTEMPT_SECONDS: Final = 1800.0
+#: Sessions of one attempt: a peer with hundreds of addresses does not hold a worker.
+MOST_SESSIONS: Final = 6
+#: Octets of a header section that are searched for characters outside ASCII.
+_HEADER_OCTETS: Final = 256 * 1024
+
+_LOST_LEASE: Final = HostReply(0, "4.3.0", "The lease was lost before the final dot", "data")
+
+
+class Settings(TlsSettings, Protocol):
+    """The settings SMTP_OUTBOUND_* that an attempt reads."""
+
+    @property
+    def port(self) -> int: ...
+    @property
+    def timeout_secs(self) -> float: ...
+
+
+class SmtpAttempts:
+    """``Attempts`` of ``inbox.flow.outbound.ports``, over SMTP and LMTP.
+
+    Args:
+        trusted: verifies certificates and names; the system's roots by default.
+        routed: networks that are reached although they are private.
+    """
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        settings: Settings,
+        clock: Clock,
+        *,
+        trusted: ssl.SSLContext | None = None,
+        routed: Collection[IPv4Network | IPv6Network] = (),
+        pool: Pool | None = None,
+    ) -> None:
+        self.resolver = resolver
+        self.settings = settings
+        self.routed = tuple(routed)
+        self.pool = pool if pool is not None else Pool()
+        self.dialer = Dialer(clock, settings.timeout_secs)
+        self._clock = clock
+        self._trusted = trusted if trusted is not None else ssl.create_default_context()
+        self._untrusting = ssl.create_default_context()
+        self._untrusting.check_hostname = False
+        self._untrusting.verify_mode = ssl.CERT_NONE
+
+    def context(self, requirement: TlsRequirement) -> ssl.SSLContext:
+        """The TLS context that a requirement needs."""
+        return self._trusted if requirement.verified else self._untrusting
+
+    async def attempt(self, mail: Outgoing, way: Way, before_dot: Callable[[], Awaitable[bool]]) -> Attempted:
+        """Tries once to deliver. Does not raise because of a peer.
+
+        Args:
+            before_dot: is called when everything but the final dot is written or about to be written with it; False
+                aborts the connection. Its exceptions are raised again, and no dot is sent.
+        """
+        started = self._clock.monotonic()
+        run = _Attempt(self, mail, way, before_dot)
+        try:
+            async with asyncio.timeout(ATTEMPT_SECONDS):
+                await run.hosts()
+        except TimeoutError:
+            run.settle_all(HostReply(0, "4.4.7", f"The attempt took more than {ATTEMPT_SECONDS:g} seconds", "data"))
+        except LeaseLost:
+            run.settle_all(_LOST_LEASE)
+        return run.result(self._clock.monotonic() - started)
+
+    async def close(self) -> None:
+        """Ends all idle sessions."""
+        await self.pool.close()
+
+
+class _Attempt:
+    """The state of one attempt."""
+
+    def __init__(
+        self, attempts: SmtpAttempts, mail: Outgoing, way: Way, before_dot: Callable[[], Awaitable[bool]]
+    ) -> None:
+        self._attempts = attempts
+        self._mail = mail
+        self._way = way
+        self._before_dot = before_dot
+        self._best: list[HostReply | None] = [None] * len(mail.recipients)
+        self._open = list(range(len(mail.recipients)))
+        self._failed_hosts: list[tuple[str, HostReply]] = []
+        self._used: Connection | None = None
+        self._sessions = 0
+        smarthost = way.smarthost
+        self._tls = tls_policy(
+            attempts.settings,
+            way.tls,
+            require_tls=mail.require_tls,
+            credentials=smarthost is not None and bool(smarthost.username),
+        )
+        # An address of 8-bit mail is rare: the header is searched only if the client asked for SMTPUTF8.
+        self._smtputf8 = mail.smtputf8 and not (mail.sender.isascii() and _header_is_ascii(mail))
+
+    async def hosts(self) -> None:
+        """Tries the hosts in turn; those that did not answer a moment ago come last."""
+        smarthost, hosts = self._way.smarthost, self._way.hosts
+        names = [smarthost.host] if smarthost is not None else list(hosts.names if hosts is not None else ())
+        late: list[str] = []
+        for name in names:
+            if self._open and not await self._host(name, later=late if len(names) > 1 else None):
+                return
+        for name in late:
+            if self._open and not await self._host(name, later=None):
+                return
+
+    async def _host(self, name: str, later: list[str] | None) -> bool:
+        """Tries the addresses of a host. False ends the attempt."""
+        try:
+            found = await addresses(self._attempts.resolver, name)
+        except DnsTemporary as error:
+            self._host_failed(name, temporary(f"The address of {name} could not be looked up: {error}"))
+            return True
+        except DnsError as error:
+            self._host_failed(name, permanent("5.4.4", f"The host {name} cannot exist: {error}"))
+            return True
+        usable = [each for each in found if self._permitted(each)]
+        if not usable:
+            why = "has no address" if not found else "has only addresses of private networks"
+            self._host_failed(name, permanent("5.4.4", f"The host {name} {why}"))
+            return True
+        targets = [self._target(name, address) for address in usable]
+        if later is not None and all(self._attempts.dialer.is_dead(target) for target in targets):
+            later.append(name)
+            return True
+        while targets and self._open:
+            if self._sessions >= MOST_SESSIONS:
+                return False
+            self._sessions += 1
+            targets = await self._session(name, targets)
+        return True
+
+    def _permitted(self, address: IpAddress) -> bool:
+        if self._way.smarthost is not None or is_public(address):
+            return True
+        return any(address.version == network.version and address in network for network in self._attempts.routed)
+
+    def _target(self, name: str, address: IpAddress) -> Target:
+        way, smarthost = self._way, self._way.smarthost
+        of_family = [each for each in way.sources if (":" in each) == (address.version == 6)]
+        source = of_family[0] if of_family else None
+        if smarthost is None:
+            return Target(str(address), self._attempts.settings.port, name, self._tls, source, way.ehlo_name)
+        return Target(
+            str(address), smarthost.port, name, self._tls, source, way.ehlo_name,
+            lmtp=smarthost.protocol == "lmtp", implicit_tls=smarthost.implicit_tls,
+            username=smarthost.username, password=smarthost.password.get_secret_value(),
+        )  # fmt: skip
+
+    async def _session(self, name: str, targets: list[Target]) -> list[Target]:
+        """One session and transaction with one of the addresses. Returns the addresses that are still worth trying."""
+        connection, rest = None, targets
+        for target in targets:
+            connection = self._attempts.pool.take(target)
+            if connection is not None:
+                rest = [each for each in targets if each is not target]
+                if await self._transact(connection, reused=True):
+                    return self._after(connection.target, rest)
+                rest = [target, *rest]  # the peer has closed the idle connection meanwhile
+                break
+        try:
+            connection, rest = await self._attempts.dialer.first(rest, self._attempts.context(self._tls))
+            try:
+                await connection.begin(self._attempts.context(self._tls))
+            except BaseException:
+                connection.abort()
+                raise
+        except TlsFailed as error:
+            if self._tls.fallback and connection is not None:
+                return [replace(connection.target, plain=True), *rest]
+            self._host_failed(name, error.reply)
+            return rest
+        except Failed as error:
+            self._host_failed(name, error.reply)
+            # Without a connection, all addresses have been tried.
+            return [] if error.reply.stage == "connect" else rest
+        await self._transact(connection, reused=False)
+        return self._after(connection.target, rest)
+
+    def _after(self, used: Target, rest: Sequence[Target]) -> list[Target]:
+        """The addresses left. A refusal by policy over IPv6 is not final while the host has an IPv4 address."""
+        fours = [target for target in rest if ":" not in target.address]
+        if ":" in used.address and fours:
+            again = [
+                index
+                for index, reply in enumerate(self._best)
+                if reply is not None and reply.code >= 500 and reply.enhanced.startswith("5.7.")
+                and index not in self._open and self._used is not None and self._used.target is used
+            ]  # fmt: skip
+            if again:
+                self._open = sorted({*self._open, *again})
+                return fours
+        # A reply 4xx to a recipient is the same at every address of the host; only a broken session is tried again.
+        broken = any(reply is not None and reply.code == 0 for reply in (self._best[index] for index in self._open))
+        return list(rest) if broken else []
+
+    async def _transact(self, connection: Connection, *, reused: bool) -> bool:
+        """One transaction with all open recipients. False: the idle connection was closed before it began."""
+        mail, tried = self._mail, list(self._open)
+        recipients = tuple(
+            Recipient(str(each.address), each.notify, each.orcpt) for each in (mail.recipients[i] for i in tried)
+        )
+        envelope = Mail(
+            mail.sender, recipients, mail.size, mail.body, self._smtputf8, mail.require_tls, mail.ret, mail.envid
+        )
+        transaction = Transaction(envelope, connection.capabilities, lmtp=connection.target.lmtp)
+        found = obstacle(envelope, connection.capabilities, eight_bit=False)
+        if found is None and mail.body == "8BITMIME" and "8BITMIME" not in connection.capabilities:
+            eight_bit = not all(piece.isascii() for piece in mail.content.chunks())
+            found = obstacle(envelope, connection.capabilities, eight_bit=eight_bit)
+        self._used = connection
+        try:
+            if found is not None:
+                transaction.fail(found)
+            else:
+                await connection.deliver(transaction, mail.content, self._before_dot)
+        except ValueError as error:
+            transaction.fail(Outcome(553, "5.1.3", str(error), "rcpt"))
+        except BaseException:
+            connection.abort()
+            transaction.fail(Outcome(0, "4.4.2", "The attempt was ended", transaction.stage))
+            self._note(tried, transaction)
+            raise
+        if reused and all(_is_stale(outcome) for outcome in transaction.outcomes):
+            self._attempts.pool.give(connection, 0)
+            return False
+        self._note(tried, transaction)
+        self._attempts.pool.give(connection, self._way.messages_per_connection)
+        return True
+
+    def _note(self, tried: Sequence[int], transaction: Transaction) -> None:
+        for index, outcome in zip(tried, transaction.outcomes, strict=True):
+            assert outcome is not None
+            code = outcome.code if outcome.code == 0 or outcome.code >= 200 else 451
+            enhanced = outcome.enhanced or f"{code // 100 or 4}.0.0"
+            reply = HostReply(code, enhanced, outcome.text, outcome.stage)
+            if outcome.stage == "dot" or 200 <= code <= 299 or code >= 500:
+                self._best[index] = reply
+                self._open.remove(index)
+            else:
+                self._replace(index, reply)
+
+    def _host_failed(self, name: str, reply: HostReply) -> None:
+        self._failed_hosts.append((name, reply))
+        for index in self._open:
+            self._replace(index, reply)
+
+    def _replace(self, index: int, reply: HostReply) -> None:
+        """Keeps the reply that says most: a temporary one, then none, then the refusal of a host to talk at all."""
+        known = self._best[index]
+        if known is None or _rank(reply) >= _rank(known):
+            self._best[index] = reply
+
+    def settle_all(self, reply: HostReply) -> None:
+        """The attempt ends here for all who have no final reply."""
+        for index in self._open:
+            known = self._best[index]
+            if known is None or known.stage != "dot":
+                self._best[index] = reply
+
+    def result(self, seconds: float) -> Attempted:
+        """What the attempt has come to."""
+        nothing = HostReply(0, "4.4.1", "No host was tried", "connect")
+        results = tuple(reply if reply is not None else nothing for reply in self._best)
+        dot = any(reply.stage == "dot" for reply in results)
+        used = self._used
+        hosts = tuple(self._failed_hosts)
+        if used is None:
+            return Attempted(results, hosts[-1][0] if hosts else "", seconds=seconds, hosts=hosts)
+        return Attempted(
+            results, used.target.name, used.target.address, used.tls, "DSN" in used.capabilities, seconds, dot, hosts
+        )
+
+
+def _rank(reply: HostReply) -> int:
+    if reply.code == 0:
+        return 1
+    return 2 if reply.code < 500 else 0
+
+
+def _is_stale(outcome: Outcome | None) -> bool:
+    return outcome is not None and outcome.stage == "mail" and outcome.code in {0, 421}
+
+
+def _header_is_ascii(mail: Outgoing) -> bool:
+    head = mail.content.read(0, _HEADER_OCTETS)
+    end = head.find(b"\r\n\r\n")
+    return (head if end < 0 else head[:end]).isascii()

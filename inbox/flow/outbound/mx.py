@@ -1,0 +1,153 @@
+"""The hosts that take mail for a domain (RFC 5321 §5.1, RFC 7505)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import groupby
+from typing import Final
+
+from inbox.dns.answers import DnsError, DnsTemporary, Mx, Resolver
+from inbox.flow.outbound.ports import HostReply, Hosts
+
+#: MX records of one domain that are used: the most preferred ones.
+MX_HOSTS: Final = 20
+#: Addresses of one host that are used, for each family.
+HOST_ADDRESSES: Final = 8
+
+IpAddress = IPv4Address | IPv6Address
+
+
+def temporary(text: str) -> HostReply:
+    """No answer from the DNS; a later attempt may get one."""
+    return HostReply(451, "4.4.3", text, "dns")
+
+
+def permanent(enhanced: str, text: str) -> HostReply:
+    """The DNS says that nobody takes this mail."""
+    return HostReply(550, enhanced, text, "dns")
+
+
+class MailExchangers:
+    """Finds the hosts of a domain.
+
+    Args:
+        own_names: the names of this server, in lower case: an MX record with one of them is this server.
+        own_addresses: its addresses; so is one whose host has such an address.
+        shuffle: puts hosts of equal preference in a random order, in place.
+    """
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        own_names: Collection[str] = (),
+        own_addresses: Collection[IpAddress] = (),
+        shuffle: random.Random | None = None,
+    ) -> None:
+        self._resolver = resolver
+        self._own_names = frozenset(name.lower().removesuffix(".") for name in own_names)
+        self._own_addresses = frozenset(own_addresses)
+        self._random = shuffle if shuffle is not None else random.SystemRandom()
+
+    async def find(self, domain: str) -> Hosts | HostReply:
+        """The hosts in the order in which they are tried; those of equal preference in a random order.
+
+        Returns a reply instead if no host takes the mail: a null MX (5.1.10), a domain that does not exist (5.1.2), no
+        host but this server (5.4.6), or the DNS did not answer (4.4.3). Address literals are their own host.
+        """
+        if domain.startswith("["):
+            return Hosts((domain,), domain)
+        try:
+            answer = await self._resolver.mx(domain)
+            records: Sequence[Mx] = answer.records
+            if not records:
+                # RFC 5321 §5.1: without MX records, the domain itself is the host.
+                if not answer.exists:
+                    return permanent("5.1.2", f"The domain {domain} does not exist")
+                if not await addresses(self._resolver, domain):
+                    return permanent("5.1.2", f"The domain {domain} has no mail server")
+                records = (Mx(0, domain),)
+            elif all(not record.host for record in records):
+                return permanent("5.1.10", f"The domain {domain} does not accept mail (null MX)")
+            return await self._without_us(domain, records)
+        except DnsTemporary as error:
+            return temporary(f"The mail servers of {domain} could not be looked up: {error}")
+        except DnsError as error:
+            return permanent("5.1.2", f"The domain {domain} cannot exist: {error}")
+
+    async def _without_us(self, domain: str, records: Sequence[Mx]) -> Hosts | HostReply:
+        used = sorted((each for each in records if each.host), key=lambda each: each.preference)[:MX_HOSTS]
+        ours = [each.preference for each in used if await self._is_us(each.host)]
+        if ours:
+            # Hosts that are not preferred to us would send the mail back to us.
+            used = [each for each in used if each.preference < min(ours)]
+            if not used:
+                return permanent("5.4.6", f"The mail for {domain} loops back to this server")
+        names: list[str] = []
+        for _, equal in groupby(used, key=lambda each: each.preference):
+            group = [each.host for each in equal]
+            self._random.shuffle(group)
+            names.extend(name for name in group if name not in names)
+        return Hosts(tuple(names), " ".join(sorted(names)))
+
+    async def _is_us(self, host: str) -> bool:
+        if host in self._own_names:
+            return True
+        if not self._own_addresses:
+            return False
+        try:
+            return not self._own_addresses.isdisjoint(await addresses(self._resolver, host))
+        except DnsError:
+            return False  # The attempt resolves the host again and says what is wrong.
+
+
+async def addresses(resolver: Resolver, host: str) -> list[IpAddress]:
+    """The addresses of a host, IPv6 and IPv4 in turn; a literal in brackets, or an address, is itself.
+
+    Raises:
+        DnsTemporary: a look-up failed, and the other one found nothing.
+        NameUnfit: the name cannot exist.
+    """
+    literal = _literal(host)
+    if literal is not None:
+        return [literal]
+    failure: DnsTemporary | None = None
+    sixes: Sequence[IpAddress] = ()
+    fours: Sequence[IpAddress] = ()
+    try:
+        sixes = (await resolver.aaaa(host)).records[:HOST_ADDRESSES]
+    except DnsTemporary as error:
+        failure = error
+    try:
+        fours = (await resolver.a(host)).records[:HOST_ADDRESSES]
+    except DnsTemporary as error:
+        failure = error
+    found: list[IpAddress] = []
+    for number in range(max(len(sixes), len(fours))):
+        found.extend(sixes[number : number + 1])
+        found.extend(fours[number : number + 1])
+    if not found and failure is not None:
+        raise failure
+    return found
+
+
+def _literal(host: str) -> IpAddress | None:
+    text = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if text[:5].lower() == "ipv6:":
+        text = text[5:]
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def is_public(address: IpAddress) -> bool:
+    """False for addresses that no stranger's MX can have: loopback, private, link-local, multicast and reserved ones.
+
+    An MX record with such an address would let a stranger reach services of this network.
+    """
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    if mapped is not None:
+        return is_public(mapped)
+    return address.is_global and not address.is_multicast
