@@ -192,13 +192,17 @@ def wanted_ports(config: Config) -> dict[str, tuple[str, int]]:
     return {port.name: (port.variable, port.number(config)) for port in _PORTS.values()}
 
 
+#: The word of ``--only`` for the worker of the outbound queue, which listens to nothing.
+QUEUE: Final = "queue"
+
+
 def bind(config: Config, only: frozenset[str]) -> list[Endpoint]:
-    """Binds all ports that the configuration and ``only`` (names of LISTENERS; empty: all) ask for.
+    """Binds all ports that the configuration and ``only`` (names of LISTENERS and ``queue``; empty: all) ask for.
 
     Raises:
         ConfigError: a word is unknown, nothing is left to listen on, or a port cannot be bound.
     """
-    known = [kind.name for kind in LISTENERS]
+    known = [*(kind.name for kind in LISTENERS), QUEUE]
     unknown = sorted(only.difference(known))
     if unknown:
         raise ConfigError(f"--only {unknown[0]}: unknown listener; valid names are {', '.join(known)}")
@@ -212,7 +216,7 @@ def bind(config: Config, only: frozenset[str]) -> list[Endpoint]:
         for endpoint in endpoints:
             endpoint.socket.close()
         raise
-    if not endpoints:
+    if not endpoints and only != {QUEUE}:
         raise ConfigError("nothing to listen on: every port is 0")
     return endpoints
 
@@ -220,7 +224,7 @@ def bind(config: Config, only: frozenset[str]) -> list[Endpoint]:
 def inherited(names_and_descriptors: str) -> list[Endpoint]:
     """The endpoints that a parent process bound: ``smtp=3,imap=4``."""
     endpoints = []
-    for part in names_and_descriptors.split(","):
+    for part in filter(None, names_and_descriptors.split(",")):
         name, _, descriptor = part.partition("=")
         # Child processes of this one must not inherit it.
         os.set_inheritable(int(descriptor), False)

@@ -55,6 +55,7 @@ class Parts:
     messages: MailboxMessages
     instances: Instances
     rotation: Rotation
+    resolver: CachingResolver
     flow_log: QuietLog
 
 
@@ -133,6 +134,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
             messages=messages,
             instances=instances,
             rotation=rotation,
+            resolver=resolver,
             flow_log=log,
         )
     finally:
