@@ -79,8 +79,8 @@ def make_outside(
     attempts = SmtpAttempts(resolver, config.outbound, clock)
     settings = BounceSettings(hostname, config.folders.data_dir / "bounces", config.outbound.ttl_secs)
     bounces = SenderBounces(
-        installation.blobs, receiving, directory, installation.ingest, database.queue, clock, installation.ids, settings,
-        log,
+        installation.blobs, receiving, directory, installation.ingest, database.queue, clock, installation.ids,
+        settings, log,
     )  # fmt: skip
     suppressions = SuppressionList(database.suppressions, clock)
     return OutsideParts(Outside(exchangers, attempts, bounces, suppressions), attempts, bounces)

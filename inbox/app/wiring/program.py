@@ -15,6 +15,7 @@ from inbox.app.serve.quietlog import QuietLog
 from inbox.app.wiring.flow import Effects, Flow, make_flow, make_services
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.services import RatesService, make_resolver
+from inbox.dns.resolver import CachingResolver
 from inbox.flow.accept import Acceptance
 from inbox.flow.judge import AuthHooks, Judge
 from inbox.flow.login import PasswordLogin
