@@ -27,13 +27,16 @@ ANN = "ann@demo.test"
 
 BOB = "bob@elsewhere.test"
 NODE = ROOT / "tests" / "support" / "nodemailer"
+NAMES = ("smtp", "submission", "submissions", "imaps")
+#: The jobs stay in the queue, where the tests look at them.
+NOT_SENT = {"SMTP_OUTBOUND_QUEUE_ENABLED": "false"}
 PORTS = pytest.mark.parametrize("port", ["submission", "submissions"])
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server for all clients that end well."""
-    server = RunningServer(tmp_path_factory.mktemp("server"), ("smtp", "submission", "submissions", "imaps"))
+    server = RunningServer(tmp_path_factory.mktemp("server"), NAMES, environment=dict(NOT_SENT))
     server.populate()
     server.start()
     yield server
@@ -42,7 +45,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RunningServer]:
-    server = RunningServer(tmp_path, ("smtp", "submission", "submissions", "imaps"))
+    server = RunningServer(tmp_path, NAMES, environment=dict(NOT_SENT))
     server.populate()
     server.start()
     yield server
