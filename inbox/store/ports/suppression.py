@@ -88,7 +88,9 @@ class Suppressions(Protocol):
         """Returns an entry, also if it is inactive or has expired."""
         ...
 
-    async def all(self, tenant: str, *, after: Suppression | None = None, limit: int = MOST_ENTRIES) -> list[Suppression]:
+    async def all(
+        self, tenant: str, *, after: Suppression | None = None, limit: int = MOST_ENTRIES
+    ) -> list[Suppression]:
         """Returns a page of the list, by scope and target; ``after`` is the last entry of the previous page."""
         ...
 

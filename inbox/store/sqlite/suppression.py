@@ -109,7 +109,8 @@ def _find(db: sqlite3.Connection, tenant: str, scope: str, targets: list[str]) -
 
 
 def _entry(row: tuple[Any, ...]) -> Suppression:
-    return Suppression(*row[:5], bool(row[5]), *row[6:])
+    tenant, scope, target, reason, source, is_active, created_at, expires_at = row
+    return Suppression(tenant, scope, target, reason, source, bool(is_active), created_at, expires_at)
 
 
 def _values(entry: Suppression) -> tuple[Any, ...]:
