@@ -33,6 +33,7 @@ from inbox.cli import (
     quarantine,
     serve,
     storage,
+    suppression,
     tenants,
 )
 from inbox.cli.bulk import BadFile
@@ -99,6 +100,7 @@ for group in (
     policy.app,
     decisions.app,
     quarantine.app,
+    suppression.app,
     storage.app,
     clamav.app,
     tenants.app,
