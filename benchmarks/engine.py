@@ -30,6 +30,7 @@ from inbox.plugin.api.testing import (
     MemoryRates,
     MemoryResolver,
     MemorySigningKeys,
+    MemorySuppressionList,
     run_in_thread,
 )
 from inbox.plugin.engine.dispatcher import Dispatcher
@@ -100,6 +101,7 @@ async def engine(loop_name: str) -> Result:
         MemorySigningKeys(),
         MemoryFeedback(),
         Tables(MemoryPluginState(), clock),
+        MemorySuppressionList(),
     )
     instances = Instances(services, guard)
     dispatcher = Dispatcher(instances, guard, clock, log)

@@ -34,6 +34,7 @@ from inbox.cli import (
     serve,
     shared,
     storage,
+    suppression,
     tenants,
 )
 from inbox.cli.bulk import BadFile
@@ -100,6 +101,7 @@ for group in (
     policy.app,
     decisions.app,
     quarantine.app,
+    suppression.app,
     storage.app,
     clamav.app,
     tenants.app,

@@ -141,9 +141,12 @@ class AddRecipient:
 
 @dataclass(frozen=True, slots=True)
 class DropRecipient:
-    """One recipient less."""
+    """One recipient less. At ``deliver`` of outgoing mail, delivery to it fails permanently, and ``why`` is the reason
+    that the sender reads; the other recipients get the message.
+    """
 
     address: str
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

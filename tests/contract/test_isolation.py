@@ -238,6 +238,11 @@ NOTHING: dict[str, Attempt] = {
     "PluginState.scan": lambda a, t: t.db.plugin_state.scan(t.tenant, "spam", "words", 0.0),
     "PluginState.sizes": lambda a, t: t.db.plugin_state.sizes(t.tenant),
     "PluginState.forget": lambda a, t: t.db.plugin_state.forget(t.tenant),
+    "Suppressions.find": lambda a, t: t.db.suppressions.find(t.tenant, ["bob@example.org"], 0.0),
+    "Suppressions.get": lambda a, t: t.db.suppressions.get(t.tenant, "address", "bob@example.org"),
+    "Suppressions.all": lambda a, t: t.db.suppressions.all(t.tenant),
+    "Suppressions.remove": lambda a, t: t.db.suppressions.remove(t.tenant, "address", ["bob@example.org"]),
+    "Suppressions.forget": lambda a, t: t.db.suppressions.forget(t.tenant),
     "DmarcReports.reports": lambda a, t: t.db.dmarc_reports.reports(t.tenant, a.domain),
 }
 
@@ -249,6 +254,7 @@ ELSEWHERE = {
     "DmarcReports.count", "DmarcReports.observed", "DmarcReports.forget_observations", "DmarcReports.forget_reports",
     "Mailboxes.renumber", "Tenants.hosted", "Hosting.without_access", "Hosting.rename_tenant", "Hosting.end_tenant",
     "Queue.lease", "Queue.release_expired", "Queue.prune", "PluginState.prune",
+    "Suppressions.put", "Suppressions.prune",
     "DmarcReports.claim", "Accounts.all", "Accounts.first", "Accounts.aliases", "Decisions.get", "Decisions.search",
 }  # fmt: skip
 
@@ -266,6 +272,7 @@ async def _state(home: Home) -> object:
         await db.dkim_keys.all(tenant, home.domain),
         await db.dmarc_reports.reports(tenant, home.domain),
         await db.queue.jobs(tenant),
+        await db.suppressions.all(tenant),
         await db.plugin_state.scan(tenant, "spam", "words", 0.0),
         boxes,
         [await db.mailboxes.status(tenant, box.id) for box in boxes],
@@ -289,6 +296,7 @@ async def test_an_id_of_another_tenant_is_as_if_it_did_not_exist(acme: Home, oth
     (placed, _) = await acme.fill(2, flags=Flag.DELETED)
     await acme.db.queue.enqueue(acme.tenant, placed.email, [_job(JOB)])
     await acme.db.plugin_state.apply(Changes(acme.tenant, "spam", "words", (Put("k", b"secret"),), 0.0))
+    await acme.db.suppressions.put([ports.Suppression(acme.tenant, "address", "bob@example.org")])
     await other.fill(1)
     before = await _state(acme), await _state(other)
     if name in NOT_FOUND:
@@ -316,6 +324,7 @@ def test_no_method_is_left_out() -> None:
             ports.DmarcReports,
             ports.Queue,
             ports.PluginState,
+            ports.Suppressions,
         )
         for name, _ in inspect.getmembers(port, inspect.isfunction)
         if not name.startswith("_")

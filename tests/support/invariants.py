@@ -130,7 +130,7 @@ def _tenants(tables: Tables) -> Iterable[str]:
 _NAMING = (
     ("has_domain", "in"), ("email_address", "organization"), ("account", "organization"), ("dkim_key", "tenant"),
     ("dmarc_report", "tenant"), ("outbound_queue", "org_id"), ("outbound_delivery", "org_id"),
-    ("plugin_state", "tenant"), ("plugin_state_size", "tenant"),
+    ("suppression", "org_id"), ("plugin_state", "tenant"), ("plugin_state_size", "tenant"),
 )  # fmt: skip
 
 
@@ -184,6 +184,7 @@ async def _of_surreal(database: SurrealDatabase) -> Tables:
             "dmarc_report",
             "outbound_queue",
             "outbound_delivery",
+            "suppression",
             "plugin_state",
             "plugin_state_size",
         )

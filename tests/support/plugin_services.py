@@ -20,6 +20,7 @@ from inbox.plugin.api.standins import (
     MemoryRates,
     MemoryResolver,
     MemorySigningKeys,
+    MemorySuppressionList,
 )
 from inbox.plugin.api.tables import Tables
 
@@ -69,6 +70,7 @@ def services(**given: Any) -> Services:
         "signing_keys": MemorySigningKeys(),
         "feedback": MemoryFeedback(),
         "table": Tables(MemoryPluginState(), clock, "tested"),
+        "suppression": MemorySuppressionList(),
         "server_name": "mx.acme.test",
     }
     return Services(**(made | given))

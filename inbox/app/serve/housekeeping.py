@@ -21,7 +21,7 @@ async def newest_record(database: Database) -> float | None:
 
 async def prune(database: Database, policy: ServerPolicy, now: float, ages_by: float | None = None) -> None:
     """Removes what has expired: decision records, events of shared inboxes (kept as long), ended rate counters,
-    plugins' entries that expired, and the data of DMARC reports.
+    plugins' entries and suppressions that expired, and the data of DMARC reports.
 
     Args:
         policy: the days that each kind is kept.
@@ -36,6 +36,7 @@ async def prune(database: Database, policy: ServerPolicy, now: float, ages_by: f
     await database.shared_inboxes.prune(old - policy.decisions.keep_days * DAY)
     await database.rates.prune(now)
     await database.plugin_state.prune(old)
+    await database.suppressions.prune(old)
     await database.dmarc_reports.forget_reports(old - policy.reports.keep_days * DAY)
     first = datetime.fromtimestamp(old - policy.reports.observation_days * DAY, UTC)
     await database.dmarc_reports.forget_observations(first.strftime("%Y-%m-%d"))

@@ -19,6 +19,7 @@ from inbox.flow.judge import Judge, Policies
 from inbox.flow.local_delivery import LocalDelivery
 from inbox.flow.mailbox_finder import MailboxFinder
 from inbox.flow.outbound.srs import Srs
+from inbox.flow.outbound.suppression import SuppressionLists
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import DecisionWriter, Recorder
@@ -78,6 +79,7 @@ def make_services(
         signing_keys=SigningKeyring(directory, installation.database.dkim_keys, make_signing(config.dkim), clock),
         feedback=effects.feedback,
         table=effects.table,
+        suppression=SuppressionLists(installation.database.suppressions, clock),
         server_name=config.server.hostname,
     )
 

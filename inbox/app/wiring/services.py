@@ -12,7 +12,7 @@ from inbox.identity.directory import AddressDirectory
 from inbox.plugin.api.feedback import IncomingReport, Observation
 from inbox.plugin.api.services import Counted, Resolution, RunBlocking, Services
 from inbox.plugin.api.signing import SigningKey
-from inbox.plugin.api.standins import MemoryPluginState
+from inbox.plugin.api.standins import MemoryPluginState, MemorySuppressionList
 from inbox.plugin.api.tables import State, Tables
 from inbox.store.ports.plugin_state import Changes, Entry, StateEntry, checked, decide
 from inbox.store.ports.rates import RateCounters
@@ -155,5 +155,6 @@ def make_inert_services(config: Config, clock: Clock, run_blocking: RunBlocking)
         signing_keys=NoKeys(),
         feedback=NoFeedback(),
         table=Tables(MemoryPluginState(), clock),
+        suppression=MemorySuppressionList(),
         server_name=config.server.hostname,
     )

@@ -8,7 +8,8 @@ other order could lose it.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from inbox.base.clock import Clock
@@ -35,12 +36,14 @@ from inbox.flow.outbound.results import (
     UNKNOWN,
     Ends,
     applied,
+    dropped,
     error_of,
     given_up,
     is_unknown,
     is_unreachable,
     pending,
     record,
+    with_dropped,
     without_attempt,
 )
 from inbox.flow.outbound.senders import Sender, Senders, delivery_of
@@ -65,7 +68,7 @@ class Held:
     """A job that the worker holds.
 
     ``lost``: another worker may have it. ``dot``: the final dot may have been sent. ``unrecorded``: it was not sent,
-    because the database could not record it.
+    because the database could not record it. ``dropped``: the recipients, by address, that a ``deliver`` hook refused.
     """
 
     queued: QueuedJob
@@ -73,6 +76,7 @@ class Held:
     dot: bool = False
     unrecorded: bool = False
     signed: bytes = b""
+    dropped: Mapping[str, HostReply] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +191,7 @@ class JobDelivery:
             return None
         if isinstance(result, _PutOff):
             return await self._put_off(held, sender, result)
+        result = with_dropped(result, [queued.job.recipients[i].address for i in tried], held.dropped)
         states = applied(queued.states, tried, result.results, self._clock.now())
         ended = Ended(states, tuple(tried), result, record(result, started))
         counts = not held.unrecorded
@@ -301,6 +306,10 @@ class JobDelivery:
         if isinstance(verdict, Defer):
             self._log.info("outbound_deferred", job=queued.job.id, by=outcome.decided_by, text=verdict.text)
             return delivery, None, None, _PutOff(self._backoff.delay(queued.attempts), verdict.text)
+        held.dropped = dropped(outcome.edits)
+        tried = [i for i in tried if queued.job.recipients[i].address not in held.dropped]
+        if not tried:
+            return delivery, None, None, Attempted(())
         held.signed = queued.signed or added_fields(outcome.edits)
         chosen = next((_via(way, edit) for edit in outcome.edits if isinstance(edit, Via)), None)
         return delivery, outgoing(queued, tried, content, held.signed), chosen, None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from inbox.flow.outbound.ports import REPLY_LENGTH, Attempted, HostReply
+from inbox.policy.verdicts import DropRecipient, Edit
 from inbox.store.ports.queue import AttemptRecord, JobRecipient, RecipientState, RecipientStatus
 
 #: No reply to the final dot: the host may have the message (RFC 1047).
@@ -121,6 +122,23 @@ def _severity(reply: HostReply) -> int:
 def without_attempt(reply: HostReply, count: int) -> Attempted:
     """The same reply for each recipient: no connection was made."""
     return Attempted((reply,) * count)
+
+
+def dropped(edits: Sequence[Edit]) -> dict[str, HostReply]:
+    """The recipients that a ``deliver`` hook refused, by address, each with the reply that stands for it."""
+    return {
+        edit.address: HostReply(550, "5.7.1", edit.why or "A rule forbids mail to this recipient", "policy")
+        for edit in edits
+        if isinstance(edit, DropRecipient)
+    }
+
+
+def with_dropped(result: Attempted, addresses: Sequence[str], refused: Mapping[str, HostReply]) -> Attempted:
+    """``result`` for all ``addresses``: it has the replies for those that were not refused before the attempt."""
+    if not any(address in refused for address in addresses) or len(result.results) == len(addresses):
+        return result
+    replies = iter(result.results)
+    return replace(result, results=tuple(refused.get(address) or next(replies) for address in addresses))
 
 
 def error_of(states: Sequence[RecipientState]) -> str:

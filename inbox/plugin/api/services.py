@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -78,6 +78,17 @@ class Rates(Protocol):
         ...
 
 
+class SuppressionList(Protocol):
+    """The addresses and domains to which a tenant sends no mail (``inbox suppression``)."""
+
+    async def find(self, tenant: str, addresses: Sequence[str]) -> dict[str, str]:
+        """Which of ``addresses`` (as ``Address.key``) are suppressed for ``tenant`` (id), with the reason of each.
+
+        Raises StoreError if the list cannot be read; then nothing is known about any of them.
+        """
+        ...
+
+
 class RunBlocking(Protocol):
     """Runs a blocking function in a bounded pool of threads of its ``kind``, so that one kind never starves another."""
 
@@ -103,5 +114,6 @@ class Services:
     signing_keys: SigningKeys
     feedback: Feedback
     table: Tables
+    suppression: SuppressionList
     server_name: str = "localhost"
     once: Once = field(default_factory=Once)

@@ -75,6 +75,19 @@ class MemoryLog:
         return [fields for _, name, fields in self.events if name == event]
 
 
+class MemorySuppressionList:
+    """Suppressed addresses of all tenants with their reasons; ``error`` is raised instead of an answer."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[tuple[str, str], str] = {}
+        self.error: Exception | None = None
+
+    async def find(self, tenant: str, addresses: Sequence[str]) -> dict[str, str]:
+        if self.error is not None:
+            raise self.error
+        return {one: self.reasons[tenant, one] for one in addresses if (tenant, one) in self.reasons}
+
+
 class MemoryDirectory:
     """Accounts and aliases of one tenant, or of several."""
 

@@ -46,6 +46,7 @@ from inbox.plugin.api.standins import (
     MemoryRates,
     MemoryResolver,
     MemorySigningKeys,
+    MemorySuppressionList,
     run_in_thread,
 )
 from inbox.plugin.api.tables import Tables
@@ -150,6 +151,7 @@ class PluginTest:
         self.signing_keys = MemorySigningKeys()
         self.feedback = MemoryFeedback()
         self.state = MemoryPluginState()
+        self.suppression = MemorySuppressionList()
         self.services = Services(
             self.clock,
             self.log,
@@ -160,6 +162,7 @@ class PluginTest:
             self.signing_keys,
             self.feedback,
             Tables(self.state, self.clock),
+            self.suppression,
             "mx.demo.test",
         )
         self.tenant = tenant

@@ -56,7 +56,7 @@ ALLOWED: Final[Mapping[Stage, frozenset[type]]] = {
     Stage.STORE: frozenset({*_REFUSALS, Transform, FileInto, AddFlags}),
     # A header field for outgoing mail: a signature. The copy in a mailbox is complete by then.
     # Via chooses the way of one outbound attempt.
-    Stage.DELIVER: frozenset({*_REFUSALS, AddHeader, Via}),
+    Stage.DELIVER: frozenset({*_REFUSALS, AddHeader, DropRecipient, Via}),
     Stage.BOUNCE: frozenset({Accept, Classify, Suppress, DropDsn}),
 }  # fmt: skip
 #: RFC 5322 §2.2: printable US-ASCII without the colon.
@@ -120,7 +120,11 @@ def _check(opinion: Any) -> None:
         case DeleteHeader(name, place):
             _check_header(name, "")
             _check_place(place)
-        case Redirect(address) | AddRecipient(address) | DropRecipient(address):
+        case DropRecipient(address, why):
+            _check_address(address)
+            if why:
+                _check_text(why)
+        case Redirect(address) | AddRecipient(address):
             _check_address(address)
         case Defer(code, enhanced, text) | Reject(code, enhanced, text):
             if type(code) is not int or not isinstance(enhanced, str) or not _ENHANCED.match(enhanced):

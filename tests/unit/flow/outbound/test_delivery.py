@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from inbox.flow.outbound.ports import HostReply, Outgoing, Way
-from inbox.plugin import AddHeader, Defer, Delivery, Door, Plugin, Reject, Via, hookimpl
+from inbox.plugin import AddHeader, Defer, Delivery, Door, DropRecipient, Plugin, Reject, Via, hookimpl
 from inbox.store.ports.queue import JobRecipient, RecipientState
 from tests.support.outbound import DEAD, LATER, NOBODY, OK, VANISHED, OutboundWorld
 
@@ -186,6 +186,38 @@ async def test_a_refusal_by_a_hook_fails_the_job_without_a_connection() -> None:
     assert (world.last().states[0].status, world.last().states[0].reply) == ("failed", "suppressed")
     assert world.attempts.mails == []
     assert world.bounces.reports == [("j1", "failed", ("bob@remote.test",))]
+
+
+async def test_a_hook_drops_recipients_and_the_others_get_the_message() -> None:
+    class Drops(Plugin):
+        @hookimpl
+        def deliver(self, delivery: Delivery) -> list[DropRecipient]:
+            return [DropRecipient("eve@remote.test", "suppressed")]
+
+    world = OutboundWorld(lambda mail, way: [OK] * len(mail.recipients), plugin=Drops)
+    world.job(recipients=THREE)
+    await world.turn()
+
+    assert world.statuses() == ["delivered", "failed", "delivered"]
+    failed = world.last().states[1]
+    assert (failed.code, failed.enhanced, failed.reply) == (550, "5.7.1", "suppressed")
+    ((mail, _),) = world.attempts.mails
+    assert [str(each.address) for each in mail.recipients] == ["bob@remote.test", "dan@remote.test"]
+    assert world.bounces.reports == [("j1", "failed", ("eve@remote.test",))]
+
+
+async def test_if_a_hook_drops_all_recipients_there_is_no_connection() -> None:
+    class Drops(Plugin):
+        @hookimpl
+        def deliver(self, delivery: Delivery) -> list[DropRecipient]:
+            return [DropRecipient(str(each.address)) for each in delivery.transaction.recipients]
+
+    world = OutboundWorld(plugin=Drops)
+    world.job(recipients=THREE)
+    await world.turn()
+
+    assert world.statuses() == ["failed", "failed", "failed"]
+    assert world.attempts.mails == []
 
 
 async def test_a_hook_chooses_the_way() -> None:

@@ -1,0 +1,56 @@
+"""A tenant's suppression list as its users see it: the worker that adds to it, and plugins that ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from inbox.base.clock import Clock
+from inbox.base.errors import NotFound
+from inbox.mail.address import Address, AddressError
+from inbox.store.ports import Suppression, Suppressions
+from inbox.store.ports.suppression import MOST_ENTRIES
+
+#: Characters of a reply that are kept as the reason.
+_REASON: int = 500
+
+
+class SuppressionLists:
+    """``SuppressionList`` of ``inbox.plugin.api.services``, and ``Suppressions`` of ``inbox.flow.outbound.ports``."""
+
+    def __init__(self, suppressions: Suppressions, clock: Clock) -> None:
+        self._suppressions = suppressions
+        self._clock = clock
+
+    async def find(self, tenant: str, addresses: Sequence[str]) -> dict[str, str]:
+        """Which addresses are suppressed, with the reason of each. Raises StoreError."""
+        found: dict[str, str] = {}
+        for start in range(0, len(addresses), MOST_ENTRIES):
+            page = addresses[start : start + MOST_ENTRIES]
+            entries = await self._suppressions.find(tenant, page, self._clock.now())
+            found |= {address: entry.reason for address, entry in entries.items()}
+        return found
+
+    async def suppress(
+        self, tenant: str, scope: Literal["address", "domain"], target: str, reason: str, seconds: float | None
+    ) -> None:
+        """Adds an entry for a bounce, unless there is one: an operator's entry stays as it is, inactive ones too.
+
+        Raises:
+            StoreError: the entry could not be stored.
+        """
+        now = self._clock.now()
+        until = None if seconds is None else now + seconds
+        key = _key(target) if scope == "address" else target
+        entry = Suppression(tenant, scope, key, reason[:_REASON], "bounce", created_at=now, expires_at=until)
+        try:
+            await self._suppressions.put([entry], replace=False)
+        except NotFound:
+            return  # The tenant was removed meanwhile, and sends no more mail.
+
+
+def _key(address: str) -> str:
+    try:
+        return Address.parse(address).key
+    except AddressError:
+        return address.lower()
