@@ -31,6 +31,8 @@ from inbox.cli import (
     plugins,
     policy,
     quarantine,
+    queue,
+    queue_changes,
     serve,
     storage,
     tenants,
@@ -94,11 +96,13 @@ decisions.register(app)
 doctor.register(app)
 hosting_import.register(domains.app, accounts.aliases)
 completion.register(app)
+queue_changes.register(queue.app)
 for group in (
     plugins.app,
     policy.app,
     decisions.app,
     quarantine.app,
+    queue.app,
     storage.app,
     clamav.app,
     tenants.app,
