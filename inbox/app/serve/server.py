@@ -22,6 +22,7 @@ from inbox.app.listeners import Ground, make
 from inbox.app.serve.descriptors import raise_limit
 from inbox.app.serve.group import Group, socket_of
 from inbox.app.serve.housekeeping import ABANDONED_SECONDS, newest_record, prune, tidy
+from inbox.app.serve.metrics import ServerMetrics
 from inbox.app.serve.pulse import beat
 from inbox.app.serve.quietlog import QuietLog
 from inbox.app.serve.retention import RetentionTime
@@ -33,6 +34,7 @@ from inbox.app.serve.vitals import check_health, log_view, warnings, worker_view
 from inbox.app.wiring.installation import Installation, opened
 from inbox.app.wiring.program import Parts, wire
 from inbox.base.errors import InboxError, PolicyError
+from inbox.base.metrics import Family
 from inbox.hosting.keys.rotation import LOOK_SECONDS
 from inbox.server.fairness import Turns
 from inbox.server.listener import Endpoint, Listener
@@ -82,6 +84,7 @@ class Server:
         self._retention = RetentionTime(config.folders.data_dir / RETENTION_FILE, installation.clock, self._log)
         self._started_at = installation.clock.now()
         self._storage = Storage(installation, self._ages_by)
+        self._metrics = ServerMetrics(installation, parts, primary=self._primary)
         self._listeners: list[Listener] = []
         self._logs: dict[str, QuietLog] = {}
         self._ground = Ground(installation, parts, self._certificates, Turns(), self._log_of, descriptors=raise_limit())
@@ -151,6 +154,12 @@ class Server:
             "log": log_view(self._sink),
             "worker": None if worker is None else await worker_view(worker),
         }
+
+    async def metrics(self) -> list[Family]:
+        """The metrics of this process."""
+        connections = {listener.name: listener.describe()["connections"] for listener in self._listeners}
+        uptime = self._installation.clock.now() - self._started_at
+        return await self._metrics.families(connections, uptime, log_view(self._sink)["lost"])
 
     # -- starting --------------------------------------------------------------------------------------------------
 

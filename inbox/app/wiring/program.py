@@ -20,6 +20,7 @@ from inbox.flow.judge import AuthHooks, Judge
 from inbox.flow.login import PasswordLogin
 from inbox.flow.mailbox_finder import StoredMailboxFinder
 from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes
+from inbox.flow.meters import FlowMeters
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.ports import Appending
 from inbox.hosting.keys.rotation import Rotation
@@ -54,6 +55,7 @@ class Parts:
     instances: Instances
     rotation: Rotation
     flow_log: QuietLog
+    meters: FlowMeters
 
 
 def make_registry(config: Config) -> Registry:
@@ -131,6 +133,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
             instances=instances,
             rotation=rotation,
             flow_log=log,
+            meters=effects.meters,
         )
     finally:
         await _write_counts(flow.pipeline, log)
