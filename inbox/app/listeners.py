@@ -17,14 +17,15 @@ from inbox.app.serve.tls import Certificates
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.program import Parts
 from inbox.base.errors import ConfigError
-from inbox.base.limits import IMAP_CONNECTIONS
+from inbox.base.limits import IMAP_CONNECTIONS, SUBMITTED_MESSAGE_OCTETS
+from inbox.flow.dismissal import Dismissal
 from inbox.plugin.api.services import Log
 from inbox.server.fairness import Turns
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.server import ImapServer
 from inbox.server.listener import Encryption, Endpoint, Listener
 from inbox.server.listener import bind as bind_socket
-from inbox.server.smtp.config import LMTP, SMTP, Service, SmtpConfig
+from inbox.server.smtp.config import LMTP, SMTP, SUBMISSION, Service, SmtpConfig
 from inbox.server.smtp.server import SmtpServer
 
 
@@ -92,6 +93,35 @@ def _smtp(service: Service, ground: Ground) -> Listener:
     )
 
 
+def _submission(ground: Ground) -> Listener:
+    def settings() -> SmtpConfig:
+        config, policy = ground.installation.config, ground.parts.live.current.server
+        return SmtpConfig(
+            hostname=config.server.hostname,
+            spool_directory=config.spool_dir,
+            max_message_octets=SUBMITTED_MESSAGE_OCTETS,
+            max_recipients=config.smtp.inbound_max_rcpt_to,
+            max_connections=config.server.max_connections,
+            proxy_networks=policy.proxy_networks,
+            tls=ground.certificates.context(),
+            login_without_tls=policy.submission.login_without_tls,
+            hold_seconds=policy.submission.hold_days * 86_400,
+        )
+
+    installation = ground.installation
+    return SmtpServer(
+        settings,
+        ground.parts.submission,
+        installation.clock,
+        installation.ids,
+        ground.log("submission"),
+        ground.turns,
+        SUBMISSION,
+        ground.parts.login,
+        Dismissal(installation.database.hosting, installation.database.credentials).ended,
+    )
+
+
 def _imap(ground: Ground) -> Listener:
     installation, config = ground.installation, ground.installation.config
     settings = ImapConfig(
@@ -108,7 +138,7 @@ def _imap(ground: Ground) -> Listener:
         ground.parts.names,
         ground.parts.messages,
         ground.parts.login,
-        installation.database.hosting.without_access,
+        Dismissal(installation.database.hosting, installation.database.credentials).ended,
         ground.log("imap"),
         clock=installation.clock,
         ids=installation.ids,
@@ -118,6 +148,14 @@ def _imap(ground: Ground) -> Listener:
 
 LISTENERS: Final = (
     Kind("smtp", (Port("smtp", "SMTP_TRANSFER_PORT", lambda c: c.smtp.transfer_port),), partial(_smtp, SMTP)),
+    Kind(
+        "submission",
+        (
+            Port("submission", "SMTP_SUBMISSION_PORT", lambda c: c.smtp.submission_port),
+            Port("submissions", "SMTP_SUBMISSIONS_PORT", lambda c: c.smtp.submissions_port, "implicit"),
+        ),
+        _submission,
+    ),
     Kind("lmtp", (Port("lmtp", "LMTP_PORT", lambda c: c.smtp.lmtp_port),), partial(_smtp, LMTP)),
     Kind(
         "imap",

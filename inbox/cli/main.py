@@ -34,6 +34,7 @@ from inbox.cli import (
     queue,
     queue_changes,
     serve,
+    shared,
     storage,
     tenants,
 )
@@ -109,6 +110,7 @@ for group in (
     domains.app,
     accounts.app,
     accounts.aliases,
+    shared.app,
     mailboxes.app,
 ):
     app.add_typer(group)

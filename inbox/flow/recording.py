@@ -22,7 +22,7 @@ from inbox.flow.judge import Case, Judge
 from inbox.flow.meters import FlowMeters
 from inbox.flow.refusals import Manner, Refusals
 from inbox.flow.replies import outcome_of
-from inbox.flow.shares import Disposition, TenantShare
+from inbox.flow.shares import Disposition, TenantShare, seen_by
 from inbox.mail.flags import flag_names
 from inbox.mail.reply import Reply
 from inbox.plugin.api.context import Recipient, Session, Transaction
@@ -81,7 +81,7 @@ class Recorder:
 
         ``judgements`` are those of the recipient; ``why`` is for the operator.
         """
-        tenant, name = (recipient.tenant, recipient.tenant_name) if recipient else ("", "")
+        tenant, name = _tenant_of(session, recipient)
         to = (str(recipient.address),) if recipient else ()
         self._meters.refused(session.door, stage, refusal, judgements or _so_far(session, tx))
         manner = self._refusals.choose(session, tenant)
@@ -92,12 +92,12 @@ class Recorder:
         reply = self._judge.with_id(refusal, decision)
         case = Case(
             decision,
-            session,
+            seen_by(session, tenant),
             tx,
             tenant,
             name,
             self._clock.now(),
-            [*_so_far(session, tx), *judgements],
+            [*_so_far(seen_by(session, tenant), tx), *judgements],
             outcome_of(refusal),
             reply,
             to,
@@ -167,14 +167,15 @@ class Recorder:
 
     def _of_tenant(self, tx: Transaction, shares: Sequence[TenantShare], reply: Reply) -> DecisionRecord:
         first, dispositions = shares[0], [each for share in shares for each in share.dispositions]
+        session = seen_by(tx.session, first.tenant)
         case = Case(
             tx.id,
-            tx.session,
+            session,
             first.transaction,
             first.tenant,
             first.tenant_name,
             self._clock.now(),
-            [*_so_far(tx.session, tx), *[one for share in shares for one in share.judgements]],
+            [*_so_far(session, tx), *[one for share in shares for one in share.judgements]],
             _outcome(dispositions),
             self._own_reply(tx, dispositions, reply),
             tuple(str(each.recipient.address) for each in dispositions),
@@ -214,6 +215,14 @@ def whom(addresses: Sequence[str], tenants: Iterable[str]) -> dict[str, Any]:
     names = sorted(set(tenants))
     more = {"recipients": len(addresses)} if len(addresses) > LOGGED_RECIPIENTS else {}
     return {"to": tuple(addresses[:LOGGED_RECIPIENTS]), **more, "tenant": "/".join(names[:LOGGED_RECIPIENTS])}
+
+
+def _tenant_of(session: Session, recipient: Recipient | None) -> tuple[str, str]:
+    """The id and name of the tenant whose record a refusal is: the recipient's, or the user's who is logged in."""
+    if recipient is not None and recipient.tenant:
+        return recipient.tenant, recipient.tenant_name
+    identity = session.identity
+    return ("", "") if identity is None else (identity.tenant, identity.tenant_name)
 
 
 def _so_far(session: Session, tx: Transaction | None) -> list[StageOutcome]:

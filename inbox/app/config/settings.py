@@ -216,12 +216,6 @@ class Smtp(Group):
     """Receiving mail."""
 
     PREFIX = "SMTP_"
-    UNUSED = frozenset(
-        {
-            "submission_port",
-            "submissions_port",
-        }
-    )
     transfer_port: Port = 25
     """SMTP from other servers (RFC 5321). 0: off."""
     submission_port: Port = 587

@@ -29,13 +29,15 @@ class Log(Protocol):
 class Resolution:
     """Look-up of an address: the accounts that it leads to, the plus detail, the aliases on the way.
 
-    ``disabled``: all of its accounts are disabled, and ``accounts`` is empty.
+    ``disabled``: all of its accounts are disabled, and ``accounts`` is empty. ``forwards`` are the addresses at other
+    servers that it leads to.
     """
 
     accounts: tuple[str, ...] = ()
     detail: str | None = None
     via: tuple[str, ...] = ()
     disabled: bool = False
+    forwards: tuple[str, ...] = ()
 
 
 class Directory(Protocol):
