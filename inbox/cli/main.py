@@ -33,6 +33,7 @@ from inbox.cli import (
     quarantine,
     queue,
     queue_changes,
+    send,
     serve,
     shared,
     storage,
@@ -97,6 +98,7 @@ decisions.register(app)
 doctor.register(app)
 hosting_import.register(domains.app, accounts.aliases)
 completion.register(app)
+send.register(app)
 queue_changes.register(queue.app)
 for group in (
     plugins.app,

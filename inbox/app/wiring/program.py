@@ -109,8 +109,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     guard = Guard()
     guard.install()
     breaker = live.current.server.breaker
-    instances = Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
-    live.instances = instances
+    live.instances = instances = Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
     passwords = Passwords(clock)
     dispatcher = Dispatcher(instances, guard, clock, effects.plugin_log)
     srs_key = await database.installation.secret("srs")
