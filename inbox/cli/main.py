@@ -31,6 +31,9 @@ from inbox.cli import (
     plugins,
     policy,
     quarantine,
+    queue,
+    queue_changes,
+    send,
     serve,
     shared,
     storage,
@@ -96,12 +99,15 @@ decisions.register(app)
 doctor.register(app)
 hosting_import.register(domains.app, accounts.aliases)
 completion.register(app)
+send.register(app)
+queue_changes.register(queue.app)
 for group in (
     plugins.app,
     policy.app,
     decisions.app,
     quarantine.app,
     suppression.app,
+    queue.app,
     storage.app,
     clamav.app,
     tenants.app,

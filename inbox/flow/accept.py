@@ -229,6 +229,7 @@ class Acceptance:
             placed = await self._ingest.accept(Accepted(messages, tuple(records)))
         except InboxError as error:
             return await self._not_stored(incoming, shares, error)
+        self._recorder.accepted(tx, records)
         return Answered(shares, incoming.positive, [place for places in placed for place in places])
 
     async def _not_stored(self, incoming: Incoming, shares: list[TenantShare], error: InboxError) -> Answered:

@@ -19,6 +19,7 @@ from inbox.flow.destinations import (
 )
 from inbox.flow.envelope import Envelope, NotAdmitted
 from inbox.flow.judge import Case, Judge
+from inbox.flow.meters import FlowMeters
 from inbox.flow.refusals import Manner, Refusals
 from inbox.flow.replies import outcome_of
 from inbox.flow.shares import Disposition, TenantShare, seen_by
@@ -46,7 +47,10 @@ class DecisionWriter(Protocol):
 class Recorder:
     """Makes the records, and writes those that are not stored together with a message."""
 
-    def __init__(self, judge: Judge, decisions: DecisionWriter, clock: Clock, ids: Ids, log: Log) -> None:
+    def __init__(
+        self, judge: Judge, decisions: DecisionWriter, clock: Clock, ids: Ids, log: Log, meters: FlowMeters
+    ) -> None:
+        self._meters = meters
         self._judge = judge
         self._decisions = decisions
         self._clock = clock
@@ -79,6 +83,7 @@ class Recorder:
         """
         tenant, name = _tenant_of(session, recipient)
         to = (str(recipient.address),) if recipient else ()
+        self._meters.refused(session.door, stage, refusal, judgements or _so_far(session, tx))
         manner = self._refusals.choose(session, tenant)
         if manner is not Manner.FULL:
             which = await self._refusals.count(manner, session, tenant, name, refusal, stage, to)
@@ -130,6 +135,8 @@ class Recorder:
         tx = envelope.transaction
         session = tx.session
         tenants = {share.tenant: share.tenant_name for share in shares}
+        judgements = [one for share in shares for one in share.judgements]
+        self._meters.refused(session.door, Stage.DATA, refusal, judgements)
         manners = [self._refusals.choose(session, tenant, message=True) for tenant in tenants]
         if manners and Manner.FULL not in manners:
             manner, which = max(manners), ""  # the same for all tenants: the reply has room for one id
@@ -143,6 +150,10 @@ class Recorder:
         addresses = tuple(str(each.recipient.address) for each in envelope.recipients)
         self.log_refusal(tx.id, session, tx, refusal, Stage.DATA, addresses, tenants.values())
         return reply
+
+    def accepted(self, tx: Transaction, records: Sequence[DecisionRecord]) -> None:
+        """Counts a message that was made durable with these records."""
+        self._meters.accepted(tx.session.door, records, self._clock.now() - tx.started_at)
 
     def judged(self, tx: Transaction, shares: Sequence[TenantShare], reply: Reply) -> list[DecisionRecord]:
         """The records of a message, one for each tenant; ``reply`` is the reply for the whole message.

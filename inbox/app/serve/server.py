@@ -22,6 +22,7 @@ from inbox.app.listeners import Ground, make
 from inbox.app.serve.descriptors import raise_limit
 from inbox.app.serve.group import Group, socket_of
 from inbox.app.serve.housekeeping import ABANDONED_SECONDS, newest_record, prune, prune_queue, tidy
+from inbox.app.serve.metrics import ServerMetrics
 from inbox.app.serve.outbound import OutboundQueue
 from inbox.app.serve.pulse import beat
 from inbox.app.serve.quietlog import QuietLog
@@ -34,6 +35,7 @@ from inbox.app.serve.vitals import check_health, log_view, warnings, worker_view
 from inbox.app.wiring.installation import Installation, opened
 from inbox.app.wiring.program import Parts, wire
 from inbox.base.errors import InboxError, PolicyError
+from inbox.base.metrics import Family
 from inbox.hosting.keys.rotation import LOOK_SECONDS
 from inbox.server.fairness import Turns
 from inbox.server.listener import Endpoint, Listener
@@ -86,6 +88,7 @@ class Server:
         self._retention = RetentionTime(config.folders.data_dir / RETENTION_FILE, installation.clock, self._log)
         self._started_at = installation.clock.now()
         self._storage = Storage(installation, self._ages_by)
+        self._metrics = ServerMetrics(installation, parts, primary=self._primary)
         self._listeners: list[Listener] = []
         self._logs: dict[str, QuietLog] = {}
         enabled = queue and config.outbound.queue_enabled
@@ -161,6 +164,12 @@ class Server:
             "outbound": None if self._outbound is None else self._outbound.describe(),
             "worker": None if worker is None else await worker_view(worker),
         }
+
+    async def metrics(self) -> list[Family]:
+        """The metrics of this process."""
+        connections = {listener.name: listener.describe()["connections"] for listener in self._listeners}
+        uptime = self._installation.clock.now() - self._started_at
+        return await self._metrics.families(connections, uptime, log_view(self._sink)["lost"])
 
     # -- starting --------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ The server passes the database and its counters; a rehearsal passes ports that r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from inbox.app.wiring.hosting import make_signing
 from inbox.app.wiring.installation import Installation
@@ -18,6 +18,7 @@ from inbox.flow.forwarding import Forwarding
 from inbox.flow.judge import Judge, Policies
 from inbox.flow.local_delivery import LocalDelivery
 from inbox.flow.mailbox_finder import MailboxFinder
+from inbox.flow.meters import FlowMeters
 from inbox.flow.outbound.srs import Srs
 from inbox.flow.outbound.suppression import SuppressionLists
 from inbox.flow.pipeline import Pipeline
@@ -51,6 +52,7 @@ class Effects:
     table: Tables
     log: Log
     plugin_log: Log
+    meters: FlowMeters = field(default_factory=FlowMeters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def make_flow(
     server_name = installation.config.server.hostname
     clock, ids, log = installation.clock, installation.ids, effects.log
     judge = Judge(policies, dispatcher)
-    recorder = Recorder(judge, effects.decisions, clock, ids, log)
+    recorder = Recorder(judge, effects.decisions, clock, ids, log, effects.meters)
     srs = Srs(srs_key, clock.now)
     recipients = Recipients(judge, directory, log, server_name, UsersOnly(directory), srs=srs)
     local = LocalDelivery(judge, effects.mailboxes, log)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Literal
 
 from inbox.app.wiring.installation import Installation
-from inbox.base.clock import Clock
 from inbox.dns.resolver import CachingResolver
 from inbox.flow.judge import Judge
 from inbox.flow.outbound.attempt import SmtpAttempts
@@ -22,14 +20,12 @@ from inbox.flow.outbound.lines import Lines, Places
 from inbox.flow.outbound.mx import MailExchangers
 from inbox.flow.outbound.ports import Attempts, Bounces, Exchangers, Suppressions
 from inbox.flow.outbound.senders import Directory, Senders
+from inbox.flow.outbound.suppression import SuppressionLists
 from inbox.flow.outbound.worker import MOST_HELD, QueueWorker, WorkerSettings
 from inbox.flow.ports import Receiving
 from inbox.identity.directory import AddressDirectory
-from inbox.mail.address import Address
 from inbox.plugin.api.services import Log
 from inbox.store.ports.queue import MOST_JOBS
-from inbox.store.ports.suppression import Suppression
-from inbox.store.ports.suppression import Suppressions as SuppressionEntries
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +36,6 @@ class Outside:
     attempts: Attempts
     bounces: Bounces
     suppressions: Suppressions
-
-
-class SuppressionList:
-    """``Suppressions`` of ``inbox.flow.outbound.ports`` over the database."""
-
-    def __init__(self, entries: SuppressionEntries, clock: Clock) -> None:
-        self._entries = entries
-        self._clock = clock
-
-    async def suppress(
-        self, tenant: str, scope: Literal["address", "domain"], target: str, reason: str, seconds: float | None
-    ) -> None:
-        now = self._clock.now()
-        key = Address.parse(target).key if scope == "address" else target
-        ends = None if seconds is None else now + seconds
-        entry = Suppression(tenant, scope, key, reason, "bounce", created_at=now, expires_at=ends)
-        await self._entries.put([entry], replace=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +61,7 @@ def make_outside(
         installation.blobs, receiving, directory, installation.ingest, database.queue, clock, installation.ids,
         settings, log,
     )  # fmt: skip
-    suppressions = SuppressionList(database.suppressions, clock)
+    suppressions = SuppressionLists(database.suppressions, clock)
     return OutsideParts(Outside(exchangers, attempts, bounces, suppressions), attempts, bounces)
 
 

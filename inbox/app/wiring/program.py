@@ -21,6 +21,7 @@ from inbox.flow.judge import AuthHooks, Judge
 from inbox.flow.login import PasswordLogin
 from inbox.flow.mailbox_finder import StoredMailboxFinder
 from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes
+from inbox.flow.meters import FlowMeters
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.ports import Appending
 from inbox.flow.submission.submission import Submission
@@ -58,6 +59,7 @@ class Parts:
     rotation: Rotation
     resolver: CachingResolver
     flow_log: QuietLog
+    meters: FlowMeters
 
 
 def make_registry(config: Config) -> Registry:
@@ -109,8 +111,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     guard = Guard()
     guard.install()
     breaker = live.current.server.breaker
-    instances = Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
-    live.instances = instances
+    live.instances = instances = Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
     passwords = Passwords(clock)
     dispatcher = Dispatcher(instances, guard, clock, effects.plugin_log)
     srs_key = await database.installation.secret("srs")
@@ -137,6 +138,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
             rotation=rotation,
             resolver=resolver,
             flow_log=log,
+            meters=effects.meters,
         )
     finally:
         await _write_counts(flow.pipeline, log)
