@@ -250,7 +250,7 @@ def lines(job: QueuedJob | DeliveryRecord, names: Names) -> Iterator[str]:
 
 
 def _outlook(job: QueuedJob) -> Iterator[str]:
-    """What comes next, or why nothing does."""
+    """The next step of a job, or the reason why there is none."""
     match status(job):
         case "held":
             yield f"  held        {job.hold_reason} (inbox queue release)"

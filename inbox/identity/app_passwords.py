@@ -1,7 +1,7 @@
 """App passwords: generated passwords, each for one program of a user and for some protocols.
 
 An app password has 28 characters, shown in groups of four: ``abcd-efgh-jkmn-pqrs-tuvw-xyz2-3456``. The first eight are
-its id, which is no secret and is stored as it is, so that a login needs one hash even if the account has a hundred app
+its id, which is not secret and is stored as it is, so that a login needs one hash even if the account has a hundred app
 passwords. The other twenty have 100 bits, and are only stored in the hash of the whole. Hyphens, spaces and case do not
 matter to a login.
 """

@@ -37,7 +37,7 @@ class DomainBook(Protocol):
 
 
 class Reached(Protocol):
-    """What an address leads to: active accounts, and addresses at domains that are not hosted here."""
+    """The result of looking an address up: active accounts, and addresses at domains that are not hosted here."""
 
     @property
     def accounts(self) -> tuple[Account, ...]: ...
@@ -48,7 +48,7 @@ class Reached(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Nothing:
-    """What an unknown address leads to."""
+    """The result of looking an unknown address up."""
 
     accounts: tuple[Account, ...] = ()
     forwards: tuple[str, ...] = ()

@@ -36,7 +36,7 @@ class ScramError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """What the server stores of a password (RFC 5802 §3)."""
+    """The values that the server stores for a password (RFC 5802 §3)."""
 
     salt: bytes
     iterations: int
@@ -76,7 +76,7 @@ def read_verifier(text: str) -> Verifier | None:
 
 
 def pretended_verifier(secret: bytes, user: str) -> Verifier:
-    """A verifier for a user who has none. Nobody knows its password, and each user has always the same salt: otherwise
+    """A verifier for a user who has none. It fits no password, and each user has always the same salt: otherwise
     two attempts would reveal that the user does not exist (RFC 5802 §9).
     """
 

@@ -30,7 +30,7 @@ from inbox.store.ports.queue import MOST_JOBS
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What a worker reaches besides database and blob store."""
+    """The objects through which a worker reaches more than database and blob store."""
 
     exchangers: Exchangers
     attempts: Attempts

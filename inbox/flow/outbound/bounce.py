@@ -208,7 +208,7 @@ def status_of(state: RecipientState, kind: Kind) -> str:
 def visible_groups(original: Content, addresses: Sequence[str]) -> list[list[int]]:
     """Positions of recipients that may be named together: those in the header section, and each other one alone.
 
-    A notification that named a Bcc recipient beside others would betray it to whom the sender shows or forwards it.
+    A notification that named a Bcc recipient beside others would reveal it to those to whom the sender forwards it.
     """
     block, _ = header_block(original)
     fields = Headers.parse(block)

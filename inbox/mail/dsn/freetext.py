@@ -20,14 +20,14 @@ _LEADING: Final = re.compile(r"^[\s*>|]{0,20}(?:To: )?<?(" + _ADDRESS.pattern + 
 #: Enhanced codes, but not a part of an IP address or of a version.
 _STATUS: Final = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d]|\.\d)")
 _CODE: Final = re.compile(r"(?<![\d.\-/#&+(=])([45]\d\d)(?=$|[ \-:;,<])(?! (?:bytes|octets|seconds|GMT|KB|MB))")
-#: Where the returned message begins.
+#: The line at which the returned message begins.
 _ORIGINAL: Final = re.compile(
     r"(?i)^[>\s]{0,8}(?:-{2,}[^\n]{0,40}(?:copy of|original|returned|unsent|header|message text|enclosed|body of)"
     r"|[-|=]{4,}.{0,20}(?:message text follows|original message|unsent message|header of)"
     r"|(?:original message(?: headers)?|message headers?|message text) follows?"
     r"|received: ?from |return-path: ?<|(?:message details|original message|the message was)[^\n]{0,30}:?$)"
 )
-#: What programs write in every notification, and what a transcript says before the failure: not the reason.
+#: Sentences of every notification, and lines of a transcript before the failure: not the reason.
 _BOILERPLATE: Final = re.compile(
     r"(?im)^[ \t]*(?:In: |Out: [23]|>>> ).*$|I'm sorry to have to inform you that[^.]{0,200}\."
     r"|each of the following recipients was rejected by a remote mail server\.?"

@@ -1,4 +1,4 @@
-"""What a delivery status notification says, as values (RFC 3464, RFC 5965)."""
+"""The content of a delivery status notification as values (RFC 3464, RFC 5965)."""
 
 from __future__ import annotations
 

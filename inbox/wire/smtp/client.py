@@ -132,7 +132,7 @@ _remembered = lru_cache(maxsize=1024)(_reply)
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the peer offers in its reply to EHLO. ``size`` is the most octets of a message; 0: no limit is known."""
+    """The extensions in a reply to EHLO. ``size`` is the most octets of a message; 0: no limit is known."""
 
     keywords: frozenset[str] = frozenset()
     size: int = 0
