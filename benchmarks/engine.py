@@ -20,8 +20,8 @@ from benchmarks.support import Result
 from inbox.base.clock import SystemClock
 from inbox.plugin import Door, Session, Transaction
 from inbox.plugin.api.services import Services
-from inbox.plugin.api.tables import Tables
 from inbox.plugin.api.standins import MemorySuppressionList
+from inbox.plugin.api.tables import Tables
 from inbox.plugin.api.testing import (
     FakeClock,
     MemoryDirectory,

@@ -9,6 +9,7 @@ from inbox.plugin.api.testing import (
     MemoryRates,
     MemoryResolver,
     MemorySigningKeys,
+    MemorySuppressionList,
     PluginInvalid,
     PluginTest,
     PolicyMistakes,
@@ -20,6 +21,7 @@ from inbox.plugin.api.testing import (
 
 __all__ = [
     "FakeClock", "MemoryDirectory", "MemoryFeedback", "MemoryLog", "MemoryPluginState", "MemoryRates", "MemoryResolver",
-    "MemorySigningKeys", "PluginInvalid", "PluginTest", "PolicyMistakes", "Status", "TestOutcome", "load",
+    "MemorySigningKeys", "MemorySuppressionList", "PluginInvalid", "PluginTest", "PolicyMistakes", "Status",
+    "TestOutcome", "load",
     "run_in_thread",
 ]  # fmt: skip

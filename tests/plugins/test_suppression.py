@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
 import pytest
 from inbox_plugins.suppression import Suppression
 
@@ -50,6 +53,17 @@ async def test_an_unreadable_list_defers() -> None:
 
     assert isinstance(outcome.verdict, Defer)
     assert test.log.named("suppression_list_unreadable")
+
+
+async def test_a_list_that_does_not_answer_defers(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stalled(tenant: str, addresses: Sequence[str]) -> dict[str, str]:
+        await asyncio.Event().wait()
+        raise AssertionError("nothing sets the event")
+
+    test = PluginTest(Suppression, {"timeout": 0.05}, errors="outcome")
+    monkeypatch.setattr(test.suppression, "find", stalled)
+
+    assert isinstance((await test.deliver(kind="remote", to=BOTH)).verdict, Defer)
 
 
 async def test_delivery_into_a_mailbox_is_not_its_concern() -> None:

@@ -65,7 +65,8 @@ from inbox.policy.verdicts import Edit, Verdict
 
 __all__ = [
     "FakeClock", "MemoryDirectory", "MemoryFeedback", "MemoryLog", "MemoryPluginState", "MemoryRates", "MemoryResolver",
-    "MemorySigningKeys", "PluginInvalid", "PluginTest", "PolicyMistakes", "Status", "TestOutcome", "load",
+    "MemorySigningKeys", "MemorySuppressionList", "PluginInvalid", "PluginTest", "PolicyMistakes", "Status",
+    "TestOutcome", "load",
     "run_in_thread",
 ]  # fmt: skip
 #: Name, in a test's policy, of the plugin that gives the facts of the test.
