@@ -1,7 +1,9 @@
 """Counters and histograms, and their text for Prometheus (exposition format 0.0.4).
 
 They belong to the event loop of one process: an increment is a look-up in a dictionary, without a lock. Each metric has
-at most ``MOST_SERIES`` combinations of label values; further ones are counted together under ``other``.
+at most ``MOST_SERIES`` combinations of label values; further ones are counted together under ``other``. The package
+prometheus_client takes a lock for each increment, writes a mapped file for each one if there are several processes, and
+does not bound label values.
 """
 
 from __future__ import annotations
