@@ -249,7 +249,7 @@ def haraka(folder: Path, keys: Keys, sink: int) -> Iterator[Sender]:
         (config / name).parent.mkdir(exist_ok=True)
         (config / name).write_text(text)
     (folder / "plugins" / "route.js").write_text(
-        "exports.hook_rcpt = (next, connection) => { connection.relaying = true; next(OK) }\n"
+        "exports.hook_rcpt = (next, connection) => next(connection.relaying ? OK : DENY)\n"
         f"exports.hook_get_mx = (next) => next(OK, {{ priority: 0, exchange: '127.0.0.1', port: {sink} }})\n"
     )
     command = [program("node", "nodejs"), str(HARAKA / "bin/haraka"), "-c", str(folder)]
