@@ -82,7 +82,7 @@ class SuppressionList(Protocol):
     """The addresses and domains to which a tenant sends no mail (``inbox suppression``)."""
 
     async def find(self, tenant: str, addresses: Sequence[str]) -> dict[str, str]:
-        """Returns those of ``addresses`` (as ``Address.key``) that are suppressed for ``tenant`` (id), with the reasons.
+        """Returns those of ``addresses`` (as ``Address.key``) that are suppressed for the tenant, with the reasons.
 
         Raises StoreError if the list cannot be read; then nothing is known about any of them.
         """
