@@ -46,6 +46,7 @@ CONTEXT = [
 SERVICES: dict[str, type] = {
     "clock": Clock, "log": services.Log, "directory": services.Directory, "rates": services.Rates, "dns": Resolver,
     "table": TenantTable, "signing_keys": SigningKeys, "feedback": Feedback, "once": Once,
+    "suppression": services.SuppressionList,
 }  # fmt: skip
 
 

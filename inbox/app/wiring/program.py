@@ -114,13 +114,12 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     live.instances = instances = Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
     passwords = Passwords(clock)
     dispatcher = Dispatcher(instances, guard, clock, effects.plugin_log)
-    srs_key = await database.installation.secret("srs")
-    flow = make_flow(installation, directory, live, dispatcher, effects, keys=services.signing_keys, srs_key=srs_key)
+    key = await database.installation.secret("srs")
+    flow = make_flow(installation, directory, live, dispatcher, effects, keys=services.signing_keys, srs_key=key)
     login = await _make_login(installation, directory, passwords, flow, log)
     names, messages = make_mailboxes(installation, flow.appending)
-    rotation = Rotation(
-        database.dkim_keys, resolver, clock, structlog.get_logger("inbox.dkim"), installation.executors, random.random
-    )
+    rotation_log = structlog.get_logger("inbox.dkim")
+    rotation = Rotation(database.dkim_keys, resolver, clock, rotation_log, installation.executors, random.random)
     feedback.start()
     try:
         yield Parts(
