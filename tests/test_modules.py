@@ -27,11 +27,7 @@ NO_CODE = {
 }
 #: Modules that are tested as a part of something else, by the test that does it.
 TOGETHER = {
-    "tests/contract/test_suppression_lists.py": [
-        "inbox/flow/outbound/suppression.py",
-    ],
     "tests/contract/test_suppressions.py": [
-        "inbox/store/ports/suppression.py",
         "inbox/store/sqlite/suppression.py",
         "inbox/store/surreal/suppression.py",
     ],
