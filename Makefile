@@ -18,4 +18,4 @@ lock:  ## writes the lock files anew from pyproject.toml
 	scripts/lock
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist tests/support/surreal/node_modules
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist tests/support/*/node_modules

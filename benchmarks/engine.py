@@ -20,6 +20,7 @@ from benchmarks.support import Result
 from inbox.base.clock import SystemClock
 from inbox.plugin import Door, Session, Transaction
 from inbox.plugin.api.services import Services
+from inbox.plugin.api.standins import MemorySuppressionList
 from inbox.plugin.api.tables import Tables
 from inbox.plugin.api.testing import (
     FakeClock,
@@ -30,7 +31,6 @@ from inbox.plugin.api.testing import (
     MemoryRates,
     MemoryResolver,
     MemorySigningKeys,
-    MemorySuppressionList,
     run_in_thread,
 )
 from inbox.plugin.engine.dispatcher import Dispatcher

@@ -102,6 +102,20 @@ def serving(
         _command(env, "account", "add", f"{account}@{DOMAIN}", "--password-stdin", stdin=f"{PASSWORD}\n")
     if prepare is not None:
         prepare(env)
+    with started(folder, env, ports, processes) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def started(folder: Path, env: Mapping[str, str], ports: Mapping[str, int], processes: int) -> Iterator[Ours]:
+    """Serves an installation that is set up already, and ends the server.
+
+    Args:
+        ports: of ``smtp``, ``imap`` and ``imaps``.
+
+    Raises:
+        Failed: the server does not answer.
+    """
     log = folder / "serve.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(

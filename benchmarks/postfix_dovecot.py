@@ -15,18 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.support import (
-    Failed,
-    Skipped,
-    answers,
-    descendants,
-    end,
-    free_port,
-    kill_exactly,
-    output,
-    program,
-    until,
-)
+from benchmarks import mtas
+from benchmarks.support import Failed, Skipped, answers, end, free_port, output, program, until
 
 DOMAIN = "peer.test"
 PASSWORD = "correct-horse"
@@ -34,52 +24,12 @@ LMTP_PROGRAM = Path("/usr/lib/dovecot/lmtp")
 IMAP_PROGRAM = Path("/usr/lib/dovecot/imap")
 
 MAIN_CF = """\
-compatibility_level = 3.6
-queue_directory = {folder}/spool
-data_directory = {folder}/data
 myhostname = {domain}
-mydestination =
-alias_maps =
-alias_database =
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
 mynetworks_style = host
-append_dot_mydomain = no
-biff = no
-readme_directory = no
 smtpd_relay_restrictions = permit_mynetworks permit_sasl_authenticated defer_unauth_destination
 virtual_mailbox_domains = {domain}
 virtual_mailbox_maps = static:present
 virtual_transport = lmtp:unix:{lmtp}
-"""
-
-#: Debian's master.cf without chroot (the peers' folder is not one) and without the services that are not used here.
-MASTER_CF = """\
-127.0.0.1:{port} inet n - n - - smtpd
-pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-tlsmgr unix - - n 1000? 1 tlsmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-verify unix - - n - 1 verify
-flush unix n - n 1000? 0 flush
-proxymap unix - - n - - proxymap
-proxywrite unix - - n - 1 proxymap
-smtp unix - - n - - smtp
-relay unix - - n - - smtp
-showq unix n - n - - showq
-error unix - - n - - error
-retry unix - - n - - error
-discard unix - - n - - discard
-local unix - n n - - local
-virtual unix - n n - - virtual
-lmtp unix - - n - - lmtp
-anvil unix - - n - 1 anvil
-scache unix - - n - 1 scache
-postlog unix-dgram n - n - 1 postlogd
 """
 
 DOVECOT_CONF = """\
@@ -216,38 +166,6 @@ def postfix_dovecot(folder: Path, main: str = "", master: str = "", roots: tuple
     """
     versions()
     with dovecot(folder) as store:
-        port = free_port()
-        conf = folder / "postfix"
-        conf.mkdir()
-        (folder / "spool").mkdir()
-        (folder / "data").mkdir()
-        account = pwd.getpwnam("postfix")
-        os.chown(folder / "data", account.pw_uid, account.pw_gid)
-        (conf / "main.cf").write_text(MAIN_CF.format(folder=folder, domain=DOMAIN, lmtp=folder / "lmtp") + main)
-        (conf / "master.cf").write_text(MASTER_CF.format(port=port) + master)
-        command = program("postfix", "postfix")
-        try:
-            said = output(command, "-c", str(conf), "start")
-            try:
-                until(lambda: answers(port), 20, "Postfix answers")
-            except Failed as error:
-                raise Failed(f"{error}: {said[-500:]}") from error
-            yield Peer(port, store.imap_port, store.imaps_port, (_master(folder), *store.roots, *roots), store.mail)
-        finally:
-            _stop_postfix(command, conf, folder)
-
-
-def _master(folder: Path) -> int:
-    """The process id of the private instance's master, 0 if it never started."""
-    try:
-        return int((folder / "spool/pid/master.pid").read_text())
-    except (FileNotFoundError, ValueError):
-        return 0
-
-
-def _stop_postfix(command: str, conf: Path, folder: Path) -> None:
-    master = _master(folder)
-    running = descendants(master) if master else []
-    output(command, "-c", str(conf), "stop")
-    for pid, started in running:
-        kill_exactly(pid, started)
+        settings = MAIN_CF.format(domain=DOMAIN, lmtp=folder / "lmtp") + main
+        with mtas.postfix(folder, free_port(), settings, master) as front:
+            yield Peer(front.port, store.imap_port, store.imaps_port, (front.root, *store.roots, *roots), store.mail)

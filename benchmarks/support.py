@@ -220,6 +220,12 @@ def _stat(pid: int) -> list[str] | None:
         return None
 
 
+def has_ended(pid: int) -> bool:
+    """Whether the process is gone, or only waits for its parent to collect it."""
+    fields = _stat(pid)
+    return fields is None or fields[0] == "Z"
+
+
 def _started(pid: int) -> str:
     fields = _stat(pid)
     return fields[19] if fields else ""

@@ -28,8 +28,11 @@ def pattern(name: str) -> re.Pattern[str]:
 
 @cache
 def program() -> dict[str, str]:
-    """The text of each module below inbox/, by its path."""
-    return {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in sorted((ROOT / "inbox").rglob("*.py"))}
+    """The text of each module below inbox/, by its path, without a field's name that RFC 3464 gives."""
+    return {
+        str(path.relative_to(ROOT)): path.read_text("utf-8").replace("Arrival-Date", "")
+        for path in sorted((ROOT / "inbox").rglob("*.py"))
+    }
 
 
 def places(name: str) -> list[str]:

@@ -39,6 +39,14 @@ TOGETHER = {
         "inbox/store/sqlite/changes.py",
         "inbox/store/surreal/changes.py",
     ],
+    "tests/contract/test_credentials.py": [
+        "inbox/store/sqlite/credentials.py",
+        "inbox/store/surreal/credentials.py",
+    ],
+    "tests/contract/test_shared.py": [
+        "inbox/store/sqlite/shared.py",
+        "inbox/store/surreal/shared.py",
+    ],
     "tests/contract/test_dkim_keys.py": [
         "inbox/store/surreal/dkim_keys.py",
     ],
@@ -82,6 +90,7 @@ TOGETHER = {
         "inbox/store/surreal/steps.py",
     ],
     "tests/contract/test_tenants.py": [
+        "inbox/store/sqlite/tenants.py",
         "inbox/store/surreal/tenants.py",
     ],
     "tests/e2e/test_dev.py": [
@@ -121,8 +130,8 @@ TOGETHER = {
         "inbox/app/wiring/flow.py",
         "inbox/app/wiring/rehearsal.py",
     ],
-    "tests/unit/flow/test_pipeline.py": [
-        "inbox/flow/replies.py",
+    "tests/unit/flow/submission/test_submission.py": [
+        "inbox/flow/submission/relaying.py",
     ],
     "tests/unit/plugin/engine/test_dispatcher.py": [
         "inbox/plugin/engine/settling.py",
@@ -153,6 +162,9 @@ TOGETHER = {
         "inbox/server/imap/select.py",
         "inbox/server/imap/selected.py",
         "inbox/server/imap/session.py",
+    ],
+    "tests/unit/server/test_smtp_authentication.py": [
+        "inbox/server/smtp/authentication.py",
     ],
     "tests/unit/server/test_smtp.py": [
         "inbox/server/smtp/commands.py",

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -23,6 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from inbox.base.errors import ConfigError, InboxError, StoreError
+from inbox.base.metrics import CONTENT_TYPE, Family, rendered
 
 #: unix(7): sun_path has 108 octets with the NUL at its end.
 SOCKET_PATH_OCTETS = 107
@@ -45,6 +47,10 @@ class Running(Protocol):
         """The answer to ``GET /status``: plain values by name."""
         ...
 
+    async def metrics(self) -> list[Family]:
+        """The metrics of ``GET /metrics``."""
+        ...
+
     async def take_policy(self, tenant: str) -> dict[str, Any]:
         """Loads a tenant's policy file now: ``problems``, one line each, and the mode in force of each plugin.
 
@@ -54,7 +60,10 @@ class Running(Protocol):
 
 
 def admin_app(running: Running) -> Starlette:
-    """``GET /health``, ``GET /status``, ``POST /reload``, ``POST /policies/TENANT``; all answer JSON."""
+    """``GET /health``, ``GET /status``, ``POST /reload``, ``POST /policies/TENANT``; all answer JSON.
+
+    ``GET /metrics`` answers the text of Prometheus, ``GET /metrics.json`` the same for the first process of a server.
+    """
 
     async def health(_: Request) -> Response:
         try:
@@ -65,6 +74,12 @@ def admin_app(running: Running) -> Starlette:
 
     async def status(_: Request) -> Response:
         return JSONResponse(await running.status())
+
+    async def metrics(_: Request) -> Response:
+        return Response(rendered(await running.metrics()), headers={"content-type": CONTENT_TYPE})
+
+    async def metrics_json(_: Request) -> Response:
+        return JSONResponse({"families": msgspec.to_builtins(await running.metrics())})
 
     async def reload(_: Request) -> Response:
         problems = await running.reload()
@@ -81,6 +96,8 @@ def admin_app(running: Running) -> Starlette:
         routes=[
             Route("/health", health),
             Route("/status", status),
+            Route("/metrics", metrics),
+            Route("/metrics.json", metrics_json),
             Route("/reload", reload, methods=["POST"]),
             Route("/policies/{tenant}", take_policy, methods=["POST"]),
         ],

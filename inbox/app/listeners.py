@@ -17,14 +17,15 @@ from inbox.app.serve.tls import Certificates
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.program import Parts
 from inbox.base.errors import ConfigError
-from inbox.base.limits import IMAP_CONNECTIONS
+from inbox.base.limits import IMAP_CONNECTIONS, SUBMITTED_MESSAGE_OCTETS
+from inbox.flow.dismissal import Dismissal
 from inbox.plugin.api.services import Log
 from inbox.server.fairness import Turns
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.server import ImapServer
 from inbox.server.listener import Encryption, Endpoint, Listener
 from inbox.server.listener import bind as bind_socket
-from inbox.server.smtp.config import LMTP, SMTP, Service, SmtpConfig
+from inbox.server.smtp.config import LMTP, SMTP, SUBMISSION, Service, SmtpConfig
 from inbox.server.smtp.server import SmtpServer
 
 
@@ -92,6 +93,35 @@ def _smtp(service: Service, ground: Ground) -> Listener:
     )
 
 
+def _submission(ground: Ground) -> Listener:
+    def settings() -> SmtpConfig:
+        config, policy = ground.installation.config, ground.parts.live.current.server
+        return SmtpConfig(
+            hostname=config.server.hostname,
+            spool_directory=config.spool_dir,
+            max_message_octets=SUBMITTED_MESSAGE_OCTETS,
+            max_recipients=config.smtp.inbound_max_rcpt_to,
+            max_connections=config.server.max_connections,
+            proxy_networks=policy.proxy_networks,
+            tls=ground.certificates.context(),
+            login_without_tls=policy.submission.login_without_tls,
+            hold_seconds=policy.submission.hold_days * 86_400,
+        )
+
+    installation = ground.installation
+    return SmtpServer(
+        settings,
+        ground.parts.submission,
+        installation.clock,
+        installation.ids,
+        ground.log("submission"),
+        ground.turns,
+        SUBMISSION,
+        ground.parts.login,
+        Dismissal(installation.database.hosting, installation.database.credentials).ended,
+    )
+
+
 def _imap(ground: Ground) -> Listener:
     installation, config = ground.installation, ground.installation.config
     settings = ImapConfig(
@@ -108,7 +138,7 @@ def _imap(ground: Ground) -> Listener:
         ground.parts.names,
         ground.parts.messages,
         ground.parts.login,
-        installation.database.hosting.without_access,
+        Dismissal(installation.database.hosting, installation.database.credentials).ended,
         ground.log("imap"),
         clock=installation.clock,
         ids=installation.ids,
@@ -118,6 +148,14 @@ def _imap(ground: Ground) -> Listener:
 
 LISTENERS: Final = (
     Kind("smtp", (Port("smtp", "SMTP_TRANSFER_PORT", lambda c: c.smtp.transfer_port),), partial(_smtp, SMTP)),
+    Kind(
+        "submission",
+        (
+            Port("submission", "SMTP_SUBMISSION_PORT", lambda c: c.smtp.submission_port),
+            Port("submissions", "SMTP_SUBMISSIONS_PORT", lambda c: c.smtp.submissions_port, "implicit"),
+        ),
+        _submission,
+    ),
     Kind("lmtp", (Port("lmtp", "LMTP_PORT", lambda c: c.smtp.lmtp_port),), partial(_smtp, LMTP)),
     Kind(
         "imap",
@@ -154,13 +192,17 @@ def wanted_ports(config: Config) -> dict[str, tuple[str, int]]:
     return {port.name: (port.variable, port.number(config)) for port in _PORTS.values()}
 
 
+#: The word of ``--only`` for the worker of the outbound queue, which listens to nothing.
+QUEUE: Final = "queue"
+
+
 def bind(config: Config, only: frozenset[str]) -> list[Endpoint]:
-    """Binds all ports that the configuration and ``only`` (names of LISTENERS; empty: all) ask for.
+    """Binds all ports that the configuration and ``only`` (names of LISTENERS and ``queue``; empty: all) ask for.
 
     Raises:
         ConfigError: a word is unknown, nothing is left to listen on, or a port cannot be bound.
     """
-    known = [kind.name for kind in LISTENERS]
+    known = [*(kind.name for kind in LISTENERS), QUEUE]
     unknown = sorted(only.difference(known))
     if unknown:
         raise ConfigError(f"--only {unknown[0]}: unknown listener; valid names are {', '.join(known)}")
@@ -174,7 +216,7 @@ def bind(config: Config, only: frozenset[str]) -> list[Endpoint]:
         for endpoint in endpoints:
             endpoint.socket.close()
         raise
-    if not endpoints:
+    if not endpoints and only != {QUEUE}:
         raise ConfigError("nothing to listen on: every port is 0")
     return endpoints
 
@@ -182,7 +224,7 @@ def bind(config: Config, only: frozenset[str]) -> list[Endpoint]:
 def inherited(names_and_descriptors: str) -> list[Endpoint]:
     """The endpoints that a parent process bound: ``smtp=3,imap=4``."""
     endpoints = []
-    for part in names_and_descriptors.split(","):
+    for part in filter(None, names_and_descriptors.split(",")):
         name, _, descriptor = part.partition("=")
         # Child processes of this one must not inherit it.
         os.set_inheritable(int(descriptor), False)

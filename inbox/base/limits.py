@@ -99,6 +99,11 @@ SPOOL_OCTETS: Final = 1024 * 1024
 APPENDED_MESSAGE_OCTETS: Final = 25 * 1024 * 1024
 #: Errors (5xx) that one SMTP connection may cause before it is closed with 421.
 SMTP_ERRORS: Final = 20
+#: The largest message that users may submit, and the largest attachment in it without its transfer encoding.
+SUBMITTED_MESSAGE_OCTETS: Final = 26_214_400
+SUBMITTED_ATTACHMENT_OCTETS: Final = 18 * 1024 * 1024
+#: Failed logins on one submission connection, after which it is closed with 421.
+SMTP_LOGIN_FAILURES: Final = 3
 #: Commands that change nothing (NOOP, RSET, VRFY, EHLO …) that one connection may send.
 SMTP_IDLE_COMMANDS: Final = 200
 #: Recipients beyond the limit that one message may name. RFC 5321 §4.5.3.1.10: they get 452, and the message goes to

@@ -179,6 +179,7 @@ async def _create(db: Database, new: list[Wanted], out: IO[str] | None, skip_exi
 
     async def create(one: Wanted) -> bool:
         stored = one.stored or await passwords.hash(one.password)
+        # Of a hash alone no verifier can be made; the first login with the password makes it.
         try:
             await db.accounts.add(one.tenant, one.address, stored)
         except AlreadyExists:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from inbox.base.errors import NotFound
-from inbox.cli import account_changes, account_import
+from inbox.cli import account_changes, account_import, app_passwords
 from inbox.cli.account_changes import alias_key
-from inbox.cli.context import WrongUsage, command, database, hosting, tenant_id
+from inbox.cli.context import NotSo, WrongUsage, command, config, database, hosting, tenant_id
 from inbox.cli.output import Json, say, show_rows, when
 from inbox.mail.address import Address
+
+if TYPE_CHECKING:
+    from inbox.mail.tenancy import HostedDomain
 
 app = typer.Typer(name="account", help="Accounts: users who may log in.", no_args_is_help=True)
 aliases = typer.Typer(name="alias", help="Aliases: addresses that lead to accounts.", no_args_is_help=True)
 
 account_changes.register(app, aliases)
 account_import.register(app)
+app.add_typer(app_passwords.app)
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 Mail = Annotated[str, typer.Argument(help="A mail address.")]
 
@@ -29,7 +33,7 @@ async def add(address: Mail, password_stdin: FromStdin = False) -> None:
     key = Address.parse(address).key
     async with database() as db:
         hosted = await hosting(db, key.rpartition("@")[2])
-        await db.accounts.add(hosted.tenant.id, key, await _hashed_password(password_stdin))
+        await db.accounts.add(hosted.tenant.id, key, *await _hashed_password(password_stdin))
     say(f"account {key} created for {hosted.tenant.name}")
 
 
@@ -44,7 +48,8 @@ async def list_(
     async with database() as db:
         names = {o.id: o.name for o in await db.tenants.all()}
         found = await db.accounts.all(await tenant_id(db, tenant))
-    chosen = [account for account in found if after is None or account.address > after][:limit]
+    users = [account for account in found if not account.is_shared]
+    chosen = [account for account in users if after is None or account.address > after][:limit]
     rows = (
         {
             "address": a.address,
@@ -59,22 +64,28 @@ async def list_(
 
 @command(app, "passwd")
 async def passwd(address: Mail, password_stdin: FromStdin = False) -> None:
-    """Set an account's password."""
+    """Set an account's password. Sessions that were opened with the old one end within some seconds."""
     key = Address.parse(address).key
     async with database() as db:
         account = await db.accounts.by_address(key)
-        if account is None:
+        if account is None or account.is_shared:
             raise NotFound(f"no account {key}")
-        await db.accounts.set_password(account.tenant, key, await _hashed_password(password_stdin))
+        await db.accounts.set_password(account.tenant, key, *await _hashed_password(password_stdin))
     say(f"password of {key} changed")
 
 
 @command(aliases, "add")
 async def add_alias(
     address: Annotated[str, typer.Argument(help="The new address; @domain is the domain's catch-all.")],
-    targets: Annotated[list[str], typer.Argument(help="Accounts or aliases of the same tenant that it leads to.")],
+    targets: Annotated[
+        list[str],
+        typer.Argument(help="Accounts or aliases of the same tenant that it leads to, or addresses elsewhere."),
+    ],
 ) -> None:
-    """Let an address lead to one or more accounts.
+    """Let an address lead to one or more accounts, or to addresses elsewhere.
+
+    A target at a domain that is not hosted here needs the setting forward_outside of the plugin recipients in the
+    tenant's policy.
 
     @example.org gets mail to unknown addresses of example.org: exact addresses and plus addresses win, and mail for a
     disabled account is not shown to it.
@@ -83,8 +94,14 @@ async def add_alias(
     parsed = [Address.parse(target).key for target in targets]
     async with database() as db:
         hosted = await hosting(db, key.rpartition("@")[2])
+        outside = [target for target in parsed if await db.tenants.hosted(target.rpartition("@")[2]) is None]
+        if outside:
+            _require_forwarding(hosted, key, outside[0])
         for target in parsed:
-            await db.accounts.add_alias(hosted.tenant.id, key, target)
+            if target in outside:
+                await db.accounts.add_forward(hosted.tenant.id, key, target)
+            else:
+                await db.accounts.add_alias(hosted.tenant.id, key, target)
     say(f"{key} leads to {', '.join(parsed)}")
 
 
@@ -100,14 +117,30 @@ async def list_aliases(
     show_rows(rows, ("address", "target", "tenant"), as_json=as_json, none="no aliases")
 
 
-async def _hashed_password(from_stdin: bool) -> str:
+def _require_forwarding(hosted: HostedDomain, key: str, target: str) -> None:
+    """Raises NotSo unless the policy lets mail for the alias leave."""
+    from inbox.app.wiring.policies import find_plugins, load_policies
+
+    settings = config()
+    policies = load_policies(settings, find_plugins(settings))
+    policy = policies.effective(hosted.tenant.name, hosted.fqdn, key, hosted.overrides)
+    entry = policy.plugin("recipients")
+    if entry is None or not getattr(entry.settings, "forward_outside", False):
+        raise NotSo(
+            f"{target} is elsewhere, and the policy of {hosted.tenant.name} does not forward mail: "
+            "set plugins: {recipients: {forward_outside: true}}"
+        )
+
+
+async def _hashed_password(from_stdin: bool) -> tuple[str, str | None]:
+    """The two verifiers of a password: its hash, and that of SCRAM."""
     from inbox.base.clock import SystemClock
     from inbox.identity.passwords import Passwords
 
     password = _password(from_stdin)
     passwords = Passwords(SystemClock(), threads=1)
     try:
-        return await passwords.hash(password)
+        return await passwords.hash(password), await passwords.scram(password)
     finally:
         passwords.close()
 

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from inbox.base.errors import NotFound, StoreError
 from inbox.cli.context import WrongUsage, command, database, tenant_id
+from inbox.cli.moments import moment
 from inbox.cli.output import Json, RowPrinter, print_json, say, show_rows, show_text, when
-
-if TYPE_CHECKING:
-    from inbox.store.ports.decisions import DecisionFilter, DecisionRecord
+from inbox.cli.queue_jobs import Names, find, job_values, lines, transaction_of
 
 if TYPE_CHECKING:
     from inbox.policy.decision import Decision
-    from inbox.store.ports.decisions import DecisionRecord
+    from inbox.store.ports import Database
+    from inbox.store.ports.decisions import DecisionFilter, DecisionRecord
+    from inbox.store.ports.queue import DeliveryRecord, QueuedJob
 
 app = typer.Typer(name="decisions", help="Decision records of messages.", no_args_is_help=True)
 COLUMNS = ("id", "at", "tenant", "door", "outcome", "sender", "recipients", "peer", "by")
 #: See inbox.base.ids.
 ID = re.compile(r"[0-9a-z]{20}")
 OUTCOMES = ("accept", "quarantine", "discard", "reject", "defer", "mixed")
-AGO = re.compile(r"(\d{1,6})([smhd])")
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 #: Seconds between two reads of the database with ``--follow``.
@@ -42,6 +39,10 @@ MOST = 10_000
 WIDTHS = {
     "id": 20, "at": 20, "tenant": 10, "door": 8, "outcome": 10, "sender": 30, "recipients": 30, "peer": 15, "by": 12,
 }  # fmt: skip
+
+
+#: A decision and the jobs that followed from it.
+Life: TypeAlias = "tuple[Decision | None, Sequence[QueuedJob | DeliveryRecord]]"
 
 
 @command(app, "list")
@@ -62,7 +63,7 @@ async def list_(
 
     if outcome is not None and outcome not in OUTCOMES:
         raise WrongUsage(f"--outcome {outcome}: unknown outcome; known are {', '.join(OUTCOMES)}")
-    after = _seconds(since) if since is not None else 0.0
+    after = moment(since, "--since") if since is not None else 0.0
     async with database() as db:
         names = {o.id: o.name for o in await db.tenants.all()}
         wanted = DecisionFilter(await tenant_id(db, tenant), outcome, sender, recipient, after)
@@ -165,49 +166,73 @@ def _whole(record: DecisionRecord) -> Decision:
     return msgspec.structs.replace(decision, already_filed=known)
 
 
-def _seconds(text: str) -> float:
-    """``2h`` ago, or a time of RFC 3339 (UTC where it names no zone), as seconds since the epoch."""
-    ago = AGO.fullmatch(text.strip())
-    if ago:
-        return time.time() - int(ago[1]) * SECONDS[ago[2]]
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise WrongUsage(f"--since {text}: neither a time like 2030-01-31T08:00Z nor 30m, 2h or 7d") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
 def register(root: typer.Typer) -> None:
     """Adds ``inbox explain``."""
     command(root, "explain")(explain)
 
 
 async def explain(
-    which: Annotated[str, typer.Argument(metavar="ID", help="The id from a reply line, a log or decisions list.")],
+    which: Annotated[
+        str, typer.Argument(metavar="ID", help="The id from a reply line, a log, decisions list or queue list.")
+    ],
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's part.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show why a message was accepted, scored, quarantined or refused.
+    """Show the life of a message: why it was accepted, scored, quarantined or refused, and how it was sent.
 
-    A message for several tenants has a record for each of them; then --json prints an array.
+    For mail to other servers: each job with its attempts (host, TLS, reply) and what became of each recipient. A
+    message for several tenants has a record for each of them; then --json prints an array.
     """
-    import msgspec
-
-    from inbox.policy.rendering import render
-
     async with database() as db:
-        found = await db.decisions.get(which.strip().lower(), await tenant_id(db, tenant))
-    if not found:
+        names = await Names.read(db)
+        lives = await _lives(db, which.strip().lower(), tenant)
+    if not lives:
         raise NotFound(await _not_there(which, tenant))
-    records = [_whole(record) for record in found]
     if as_json:
-        values = [msgspec.to_builtins(record) for record in records]
+        values = [_life(decision, jobs, names) for decision, jobs in lives]
         print_json(values[0] if len(values) == 1 else values)
         return
-    for index, record in enumerate(records):
+    for index, (decision, jobs) in enumerate(lives):
         if index:
             say("")
-        show_text(render(record))
+        show_text(_story(decision, jobs, names))
+
+
+async def _lives(db: Database, which: str, tenant: str | None) -> list[Life]:
+    """Each tenant's part of a message: its decision, which may be removed already, and its jobs."""
+    owner, wanted = await tenant_id(db, tenant), which
+    found = await db.decisions.get(which, owner)
+    owners = {record.tenant for record in found}
+    if not found:
+        try:
+            job = await find(db, which, tenant)
+        except NotFound:
+            # Jobs may be kept longer than their decision record.
+            owners = {one.id for one in await db.tenants.all()} if owner is None else {owner}
+        else:
+            wanted, owners = transaction_of(job), {job.tenant}
+            if not wanted:
+                return [(None, [job])]
+            found = await db.decisions.get(wanted, job.tenant)
+    jobs = {one: await db.queue.of_transaction(one, wanted) for one in owners if one}
+    lives: list[Life] = [(_whole(record), jobs.pop(record.tenant, [])) for record in found]
+    return lives + [(None, some) for some in jobs.values() if some]
+
+
+def _life(decision: Decision | None, jobs: Sequence[QueuedJob | DeliveryRecord], names: Names) -> dict[str, Any]:
+    import msgspec
+
+    values = {} if decision is None else msgspec.to_builtins(decision)
+    return {**values, **({"jobs": [job_values(job, names) for job in jobs]} if jobs else {})}
+
+
+def _story(decision: Decision | None, jobs: Sequence[QueuedJob | DeliveryRecord], names: Names) -> Iterator[str]:
+    from inbox.policy.rendering import render
+
+    if decision is not None:
+        yield from render(decision)
+    for job in jobs:
+        yield from lines(job, names)
 
 
 async def _not_there(which: str, tenant: str | None) -> str:

@@ -31,7 +31,11 @@ from inbox.cli import (
     plugins,
     policy,
     quarantine,
+    queue,
+    queue_changes,
+    send,
     serve,
+    shared,
     storage,
     suppression,
     tenants,
@@ -95,18 +99,22 @@ decisions.register(app)
 doctor.register(app)
 hosting_import.register(domains.app, accounts.aliases)
 completion.register(app)
+send.register(app)
+queue_changes.register(queue.app)
 for group in (
     plugins.app,
     policy.app,
     decisions.app,
     quarantine.app,
     suppression.app,
+    queue.app,
     storage.app,
     clamav.app,
     tenants.app,
     domains.app,
     accounts.app,
     accounts.aliases,
+    shared.app,
     mailboxes.app,
 ):
     app.add_typer(group)

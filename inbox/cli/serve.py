@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    only: Annotated[str, typer.Option(help="Only these doors: smtp, lmtp, imap, separated by commas.")] = "",
+    only: Annotated[
+        str, typer.Option(help="Only these: smtp, submission, lmtp, imap, queue, separated by commas.")
+    ] = "",
     processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the sockets.")] = 1,
     inherit: Annotated[str, typer.Option(hidden=True)] = "",
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -31,12 +33,13 @@ def serve(
     worker: Annotated[int | None, typer.Option(hidden=True)] = None,
     index: Annotated[int, typer.Option(hidden=True)] = 0,
     of: Annotated[int, typer.Option(hidden=True)] = 1,
+    queue: Annotated[bool, typer.Option(hidden=True)] = True,
 ) -> None:
     """Start the server, with all listeners and workers.
 
     SIGTERM stops it; SIGHUP reloads policies, plugins and certificates.
     """
-    from inbox.app.listeners import bind, inherited
+    from inbox.app.listeners import QUEUE, bind, inherited
     from inbox.app.serve.logs import configure_logs
     from inbox.app.serve.server import serve as run
     from inbox.app.serve.sink import protect_output
@@ -57,12 +60,15 @@ def serve(
                 pulse=pulse,
                 worker=worker,
                 log=log,
+                queue=queue,
             )
         )
         return
-    endpoints = bind(settings, frozenset(word.strip() for word in only.split(",") if word.strip()))
+    wanted = frozenset(word.strip() for word in only.split(",") if word.strip())
+    queue = not wanted or QUEUE in wanted
+    endpoints = bind(settings, wanted)
     if processes == 1:
-        _served(run(settings, endpoints, log=log))
+        _served(run(settings, endpoints, log=log, queue=queue))
         return
     from inbox.app.serve.processes import Processes
     from inbox.app.wiring.installation import opened
@@ -72,7 +78,7 @@ def serve(
         # Children that refuse to start would be started again and again.
         async with opened(settings):
             pass
-        return await Processes(endpoints, processes, shared_worker(settings)).run()
+        return await Processes(endpoints, processes, shared_worker(settings), queue=queue).run()
 
     code = run_loop(all_of_them())
     if code:

@@ -16,9 +16,11 @@ from msgspec.structs import replace
 from inbox.base.errors import InboxError, StoreError
 from inbox.base.limits import MAX_RECEIVED
 from inbox.flow.deliveries import Deliveries
+from inbox.flow.destinations import SENT, IntoMailbox
 from inbox.flow.door_rules import DoorRules
 from inbox.flow.edits import holds_nul
 from inbox.flow.envelope import Envelope
+from inbox.flow.forwarding import Forwarding
 from inbox.flow.judge import Judge
 from inbox.flow.local_delivery import LocalDelivery
 from inbox.flow.mailbox_finder import MailboxFinder
@@ -26,6 +28,7 @@ from inbox.flow.recipients import Recipients
 from inbox.flow.recording import Recorder, whom
 from inbox.flow.replies import HEADER_TOO_LONG, LOOP, NUL_REFUSED, TROUBLE
 from inbox.flow.shares import (
+    Disposition,
     TenantShare,
     after_verdict,
     combined_refusal,
@@ -35,20 +38,45 @@ from inbox.flow.shares import (
     refused,
     served_once,
     split,
+    view_for,
 )
+from inbox.flow.submission.permission import SendAs
 from inbox.flow.trace import count_received
-from inbox.mail.content import Content
+from inbox.mail.address import Address
+from inbox.mail.content import Content, PrefixedContent
+from inbox.mail.flags import Flag
 from inbox.mail.headers import header_block, is_too_long
 from inbox.mail.message import Message
 from inbox.mail.nul import NulFree
 from inbox.mail.reply import Reply
+from inbox.mail.tenancy import HostedDomain
+from inbox.plugin.api.context import Recipient
 from inbox.plugin.api.services import Log
 from inbox.plugin.engine.dispatcher import Memo
 from inbox.policy.outcome import StageOutcome
+from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import AddRecipient, Discard, DropRecipient, Quarantine, Redirect, Reject, Verdict
 from inbox.store.ports.ingest import Accepted, Ingest
 from inbox.store.ports.messages import Placed
+
+
+class SentCopy(msgspec.Struct, frozen=True):
+    """A copy for the user who submits the message, or for the shared inbox in whose name it is sent.
+
+    Attributes:
+        account: the address of the account or shared inbox.
+        domain: its hosted domain.
+        policy: in force for the account.
+        hidden: the header fields that only the author may see (Bcc), with their line ends.
+        shared: the permission to send as a shared inbox.
+    """
+
+    account: str
+    domain: HostedDomain
+    policy: EffectivePolicy
+    hidden: bytes = b""
+    shared: SendAs | None = None
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -57,6 +85,7 @@ class Incoming(msgspec.Struct, frozen=True):
     Attributes:
         positive: the reply if the message is accepted.
         internal_date: seconds since the epoch; None: now.
+        sent: the copy that the author keeps; None: the server stores none.
     """
 
     envelope: Envelope
@@ -64,6 +93,7 @@ class Incoming(msgspec.Struct, frozen=True):
     rules: DoorRules
     positive: Reply
     internal_date: float | None = None
+    sent: SentCopy | None = None
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -91,6 +121,7 @@ class Acceptance:
         ingest: Ingest,
         recorder: Recorder,
         log: Log,
+        forwarding: Forwarding,
     ) -> None:
         self._judge = judge
         self._recipients = recipients
@@ -100,6 +131,7 @@ class Acceptance:
         self._ingest = ingest
         self._recorder = recorder
         self._log = log
+        self._forwarding = forwarding
 
     async def accept(self, incoming: Incoming) -> Answered:
         """Judges the message for each tenant, finds each recipient's destinations, stores it, or refuses it.
@@ -115,28 +147,33 @@ class Acceptance:
             return await self._refuse(incoming, shares, unfit)
 
         memo = Memo()
-        shares = await _each(shares, lambda share: self._judged(share, rules, memo))
+        author = _author_tenant(incoming.envelope)
+        shares = await _each(shares, lambda share: self._judged(share, rules, memo, author))
         if nul:  # hooks see the message as received, because signatures cover that
             shares = [replace(share, content=NulFree(content)) for share in shares]
-        shares = await _each(shares, lambda share: self._local.prepare(share, rules))
+        shares = await _each(shares, lambda share: self._prepared(share, rules))
         if len(shares) > 1:
             shares = served_once(shares)
 
         if not rules.answers_each_recipient:
-            refusal = combined_refusal(shares)
+            refusal = combined_refusal(shares, author)
             if refusal is not None:
                 return await self._refuse(incoming, shares, refusal)
             try:
                 shares = await self._quarantined(shares)
+                if incoming.sent is not None:
+                    shares = await self._with_sent(incoming, incoming.sent, shares)
             except StoreError as error:
                 return await self._not_stored(incoming, shares, error)
         return await self._store(incoming, shares)
 
-    async def _judged(self, share: TenantShare, rules: DoorRules, memo: Memo) -> TenantShare:
+    async def _judged(self, share: TenantShare, rules: DoorRules, memo: Memo, author: str) -> TenantShare:
         """Runs the tenant's ``data`` plan; results that do not depend on the tenant are computed once (``memo``)."""
         judgement = await self._judge.judge(Stage.DATA, share.policy, memo=memo, tx=share.transaction)
         share = replace(share, judgements=(*share.judgements, judgement))
-        verdict = judgement.verdict if rules.withholds else _open(judgement.verdict)
+        # A tenant's quarantine is hidden from users of other tenants, too.
+        withholds = rules.withholds or share.tenant != author
+        verdict = judgement.verdict if withholds else _open(judgement.verdict)
         if is_refused(verdict):
             return after_verdict(share, verdict)
         if rules.client_names_mailbox:
@@ -145,6 +182,9 @@ class Acceptance:
         if judgement.action.junk:
             share = into_junk(share)
         return after_verdict(share, verdict)
+
+    async def _prepared(self, share: TenantShare, rules: DoorRules) -> TenantShare:
+        return await self._forwarding.prepare(await self._local.prepare(share, rules))
 
     async def _quarantined(self, shares: Sequence[TenantShare]) -> list[TenantShare]:
         """Quarantines the copies of those who refuse: another recipient accepts, so the reply is positive.
@@ -159,15 +199,37 @@ class Acceptance:
             for share in shares
         ]
 
+    async def _with_sent(self, incoming: Incoming, sent: SentCopy, shares: list[TenantShare]) -> list[TenantShare]:
+        """Adds the author's copy to the share of its tenant, or as a share of its own. No hook judges it.
+
+        Raises:
+            StoreError: the mailbox cannot be found.
+        """
+        tenant = sent.domain.tenant
+        recipient = Recipient(Address.parse(sent.account), tenant.id, tenant.name)
+        own = next((share for share in shares if share.tenant == tenant.id), None)
+        if own is None:
+            view = view_for(incoming.envelope.transaction, tenant, [])
+            own = TenantShare(sent.domain, view, sent.policy, incoming.content, ())
+            shares = [*shares, own]
+        content = PrefixedContent(sent.hidden, own.content) if sent.hidden else None
+        into = IntoMailbox(sent.account, SENT, Flag.SEEN, content=content, traced=False)
+        copy = await self._local.found(replace(own, dispositions=(Disposition(recipient, (into,)),)))
+        added = replace(own, dispositions=(*own.dispositions, *copy.dispositions))
+        return [added if share is own else share for share in shares]
+
     async def _store(self, incoming: Incoming, shares: list[TenantShare]) -> Answered:
         tx = incoming.envelope.transaction
-        messages = self._deliveries.messages(tx, shares, incoming.internal_date, traced=incoming.rules.adds_trace)
+        shared = None if incoming.sent is None else incoming.sent.shared
+        traced = incoming.rules.adds_trace
+        messages = self._deliveries.messages(tx, shares, incoming.internal_date, traced=traced, shared=shared)
         records = self._recorder.judged(tx, shares, incoming.positive)
         try:
             # From here on the server is responsible for delivery.
             placed = await self._ingest.accept(Accepted(messages, tuple(records)))
         except InboxError as error:
             return await self._not_stored(incoming, shares, error)
+        self._recorder.accepted(tx, records)
         return Answered(shares, incoming.positive, [place for places in placed for place in places])
 
     async def _not_stored(self, incoming: Incoming, shares: list[TenantShare], error: InboxError) -> Answered:
@@ -194,6 +256,12 @@ async def _each(shares: list[TenantShare], work: Callable[[TenantShare], Awaitab
     if len(shares) == 1:
         return [await work(shares[0])]
     return list(await asyncio.gather(*(work(share) for share in shares)))
+
+
+def _author_tenant(envelope: Envelope) -> str:
+    """The id of the tenant whose user submits the message; empty for a message from outside."""
+    identity = envelope.transaction.session.identity
+    return "" if identity is None else identity.tenant
 
 
 def _unfit(content: Content, rules: DoorRules) -> Reply | None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, cast, get_args
+from typing import Final, NamedTuple, cast, get_args
 
 from inbox.base.clock import Clock
 from inbox.base.ids import Ids
 from inbox.flow.destinations import IntoMailbox, IntoQuarantine, Relay
 from inbox.flow.shares import Disposition, TenantShare
-from inbox.flow.trace import trace
+from inbox.flow.submission.permission import SendAs
+from inbox.flow.trace import received_field, trace
 from inbox.mail.content import Content
+from inbox.mail.release import release_time
 from inbox.plugin.api.context import Recipient, Transaction
 from inbox.plugin.api.facts import DkimFact, DmarcFact, Facts, SpfFact
 from inbox.store.ports.ingest import AcceptedMessage, Copy
@@ -22,13 +24,33 @@ _NOTIFY: Final = frozenset(get_args(Notify))
 MOST_RECIPIENTS: Final = 100
 
 
+class _Way(NamedTuple):
+    """The common values of the recipients of one job: the domain, the sender, and the header fields in front."""
+
+    domain: str
+    sender: str
+    prepended: bytes
+
+
 @dataclass(slots=True)
 class _Version:
     """One content of a tenant, and the deliveries that share it."""
 
     content: Content
     copies: list[Copy] = field(default_factory=list)
-    relays: dict[str, list[JobRecipient]] = field(default_factory=dict)
+    relays: dict[_Way, list[JobRecipient]] = field(default_factory=dict)
+    is_authors: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The sources of all deliveries of one share."""
+
+    tx: Transaction
+    share: TenantShare
+    now: float
+    traced: bool
+    shared: SendAs | None
 
 
 class Deliveries:
@@ -45,7 +67,13 @@ class Deliveries:
         self._relay_seconds = relay_seconds
 
     def messages(
-        self, tx: Transaction, shares: Iterable[TenantShare], internal_date: float | None, *, traced: bool
+        self,
+        tx: Transaction,
+        shares: Iterable[TenantShare],
+        internal_date: float | None,
+        *,
+        traced: bool,
+        shared: SendAs | None = None,
     ) -> tuple[AcceptedMessage, ...]:
         """One message for each content of each tenant, in the order of the recipients.
 
@@ -53,10 +81,12 @@ class Deliveries:
             tx: the transaction as the server sees it.
             internal_date: seconds since the epoch; None: now.
             traced: each copy gets trace fields, by which a retry is recognised.
+            shared: the permission to send as a shared inbox. Its event is recorded with the author's copy.
         """
         now = self._clock.now()
         made: list[AcceptedMessage] = []
         for share in shares:
+            source = _Source(tx, share, now, traced, shared)
             results = _results(share.transaction.facts)
             made += [
                 AcceptedMessage(
@@ -68,36 +98,41 @@ class Deliveries:
                     now,
                     *results,
                     recognise=traced,
-                    jobs=tuple(self._jobs(tx, version, now)),
+                    jobs=tuple(self._jobs(source, version)),
+                    event=shared.event if shared is not None and version.is_authors else None,
                 )
-                for version in self._versions(tx, share, now, traced)
+                for version in self._versions(source)
             ]
         return tuple(made)
 
-    def _versions(self, tx: Transaction, share: TenantShare, now: float, traced: bool) -> Iterable[_Version]:
+    def _versions(self, source: _Source) -> Iterable[_Version]:
         versions: dict[int, _Version] = {}
-        for disposition in share.dispositions:
+        for disposition in source.share.dispositions:
             # LMTP: a recipient who is refused or deferred gets no copy, although its destinations may be known.
             if disposition.refusal is None:
-                for content, delivery in self._of(tx, share, disposition, now, traced):
+                for content, delivery in self._of(source, disposition):
                     version = versions.setdefault(id(content), _Version(content))
                     if isinstance(delivery, Copy):
                         version.copies.append(delivery)
+                        version.is_authors |= source.traced and not delivery.prepended
                     else:
-                        domain, recipient = delivery
-                        version.relays.setdefault(domain, []).append(recipient)
+                        way, recipient = delivery
+                        version.relays.setdefault(way, []).append(recipient)
         return versions.values()
 
     def _of(
-        self, tx: Transaction, share: TenantShare, disposition: Disposition, now: float, traced: bool
-    ) -> Iterator[tuple[Content, Copy | tuple[str, JobRecipient]]]:
-        recipient = disposition.recipient
-        prepended = trace(tx, recipient.address, self._server_name, now) if traced else b""
+        self, source: _Source, disposition: Disposition
+    ) -> Iterator[tuple[Content, Copy | tuple[_Way, JobRecipient]]]:
+        recipient, share = disposition.recipient, source.share
+        prepended = b""
+        if source.traced:
+            hidden = source.share.hides_client
+            prepended = trace(source.tx, recipient.address, self._server_name, source.now, hide_client=hidden)
         for destination in disposition.destinations:
             match destination:
-                case IntoMailbox(_, _, flags, keywords, mailbox_id, own):
+                case IntoMailbox(_, _, flags, keywords, mailbox_id, own, is_traced):
                     content = share.content if own is None else own
-                    yield content, Copy(mailbox_id, int(flags), keywords, prepended)
+                    yield content, Copy(mailbox_id, int(flags), keywords, prepended if is_traced else b"")
                 case IntoQuarantine(reason, mailbox_id):
                     address = str(recipient.effective)
                     yield (
@@ -105,32 +140,50 @@ class Deliveries:
                         Copy(mailbox_id, prepended=prepended, recipient=address, reason=reason, status="spam"),
                     )
                 case Relay():
-                    yield share.content, (destination.address.domain, _job_recipient(recipient, destination))
+                    sender = str(source.tx.sender or "") if destination.sender is None else destination.sender
+                    way = _Way(destination.address.domain, sender, destination.prepended)
+                    yield share.content, (way, _job_recipient(recipient, destination))
 
-    def _jobs(self, tx: Transaction, version: _Version, now: float) -> Iterator[Job]:
+    def _jobs(self, source: _Source, version: _Version) -> Iterator[Job]:
         """One job for each domain of recipients, in turns of at most ``MOST_RECIPIENTS``."""
-        for domain, recipients in version.relays.items():
+        for way, recipients in version.relays.items():
             for part in range(0, len(recipients), MOST_RECIPIENTS):
-                yield self._job(tx, domain, tuple(recipients[part : part + MOST_RECIPIENTS]), now)
+                yield self._job(source, way, tuple(recipients[part : part + MOST_RECIPIENTS]))
 
-    def _job(self, tx: Transaction, domain: str, recipients: tuple[JobRecipient, ...], now: float) -> Job:
+    def _job(self, source: _Source, way: _Way, recipients: tuple[JobRecipient, ...]) -> Job:
         """``params`` were checked by the server (RFC 3461 §4, RFC 6152, RFC 6531)."""
+        tx, now = source.tx, source.now
         params = tx.params
         identity = tx.session.identity
+        release = release_time(params, tx.started_at)
+        smtputf8 = "SMTPUTF8" in params
         return Job(
             self._ids.new(),
-            sender=str(tx.sender or ""),
+            sender=way.sender,
             recipients=recipients,
-            domain=domain,
+            domain=way.domain,
             created_at=now,
-            expires_at=now + self._relay_seconds,
+            expires_at=max(now, release) + self._relay_seconds,
+            not_before=release,
             ret=cast("Ret | None", params.get("RET")),
             envid=params.get("ENVID"),
             body=cast("Body", params.get("BODY", "7BIT").upper()),
-            smtputf8="SMTPUTF8" in params,
+            smtputf8=smtputf8,
             actor_account=None if identity is None else identity.account,
+            shared_inbox=None if source.shared is None else source.shared.shared_inbox,
             transaction=tx.id,
             door=tx.session.door.value,
+            # RFC 5321 §7.2: it names no recipient, because one of them may be hidden from the others.
+            prepended=way.prepended
+            or received_field(
+                tx.session,
+                tx.id,
+                self._server_name,
+                now,
+                None,
+                smtputf8=smtputf8,
+                hide_client=source.share.hides_client,
+            ),
         )
 
 

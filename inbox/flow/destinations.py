@@ -18,6 +18,8 @@ from inbox.mail.flags import Flag
 INBOX = "INBOX"
 #: The mailbox for messages above the policy's ``junk`` threshold; every account has it (RFC 6154).
 JUNK = "Junk"
+#: The mailbox for copies of what the user has sent (RFC 6154).
+SENT = "Sent"
 #: The tenant's own mailbox for quarantined messages.
 QUARANTINE = "Quarantine"
 NO_FLAGS = Flag(0)
@@ -28,6 +30,7 @@ class IntoMailbox(msgspec.Struct, frozen=True):
 
     ``account`` is the account's own address, ``mailbox`` the mailbox's name; ``mailbox_id`` is empty until the mailbox
     is found. ``content`` is this copy's own message (a plugin transformed it), None for the tenant's version.
+    ``traced`` is False for a copy that was not delivered but kept by its author: it has no trace fields.
     """
 
     account: str
@@ -36,6 +39,7 @@ class IntoMailbox(msgspec.Struct, frozen=True):
     keywords: tuple[str, ...] = ()
     mailbox_id: str = ""
     content: Content | None = None
+    traced: bool = True
 
 
 class IntoQuarantine(msgspec.Struct, frozen=True):
@@ -46,9 +50,17 @@ class IntoQuarantine(msgspec.Struct, frozen=True):
 
 
 class Relay(msgspec.Struct, frozen=True):
-    """Delivery to another server through the queue."""
+    """Delivery to another server through the queue.
+
+    ``forwarded``: the recipient's address leads there, or a plugin redirected the message. Then ``sender`` is the
+    envelope sender of this copy (None: that of the transaction), and ``prepended`` are the header fields that only it
+    has in front (``inbox.flow.forwarding``).
+    """
 
     address: Address
+    forwarded: bool = False
+    sender: str | None = None
+    prepended: bytes = b""
 
 
 class Discarded(msgspec.Struct, frozen=True):
@@ -66,6 +78,11 @@ class AlreadyServed(msgspec.Struct, frozen=True):
 
 Destination = IntoMailbox | IntoQuarantine | Relay | Discarded | AlreadyServed
 Destinations = tuple[Destination, ...]
+
+
+def forwarded_to(addresses: Iterable[str]) -> Destinations:
+    """A copy for each address at another server."""
+    return tuple([Relay(Address.parse(address), forwarded=True) for address in addresses])
 
 
 def mailboxes_of(accounts: Iterable[str]) -> Destinations:

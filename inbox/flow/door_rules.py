@@ -1,4 +1,4 @@
-"""Differences between doors (SMTP, LMTP, APPEND) in the treatment of a complete message."""
+"""Differences between doors (SMTP, submission, LMTP, APPEND) in the treatment of a complete message."""
 
 from __future__ import annotations
 
@@ -29,5 +29,6 @@ class DoorRules:
 
 
 SMTP = DoorRules()
+SUBMISSION = DoorRules(withholds=False)
 LMTP = DoorRules(answers_each_recipient=True)
 APPEND = DoorRules(edits_message=False, withholds=False, client_names_mailbox=True, adds_trace=False)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from inbox.base.errors import PolicyError
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain
 from inbox.plugin.api.context import Identity, Session, Transaction
+from inbox.plugin.api.facts import Facts
 from inbox.plugin.engine.dispatcher import Dispatcher
 from inbox.policy.decision import Decision, DestinationRecord, encode
 from inbox.policy.outcome import StageOutcome
@@ -159,6 +160,8 @@ class AuthHooks:
             if self._judge.judges_logins:
                 raise
             return Accept()
-        outcome = await self._judge.judge(Stage.AUTH, policy, session=session, identity=identity)
+        session.login_facts = Facts(session.facts)
+        view = replace(session, facts=session.login_facts)
+        outcome = await self._judge.judge(Stage.AUTH, policy, session=view, identity=identity)
         session.judgements[Stage.AUTH] = outcome
         return outcome.verdict

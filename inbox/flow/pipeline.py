@@ -6,14 +6,15 @@ Each method is a stage: it asks the hooks and answers the server. :meth:`Pipelin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 from inbox.base.clock import Clock
 from inbox.base.errors import PolicyError, StoreError
 from inbox.base.ids import Ids
 from inbox.dns.lookups import Lookups, network, work_for
-from inbox.flow.accept import Acceptance, Answered, Incoming
-from inbox.flow.door_rules import LMTP, SMTP
+from inbox.flow.accept import Acceptance, Answered, Incoming, SentCopy
+from inbox.flow.door_rules import LMTP, SMTP, SUBMISSION, DoorRules
 from inbox.flow.edits import set_apart
 from inbox.flow.envelope import Envelope, NotAdmitted
 from inbox.flow.judge import WHY_LENGTH, Judge
@@ -28,6 +29,8 @@ from inbox.plugin.api.context import Door, Recipient, Session, Transaction
 from inbox.plugin.api.facts import Facts
 from inbox.plugin.api.services import Log
 from inbox.policy.stages import Stage
+
+_RULES: Final[Mapping[Door, DoorRules]] = {Door.LMTP: LMTP, Door.SUBMISSION: SUBMISSION}
 
 
 class Pipeline:
@@ -110,13 +113,16 @@ class Pipeline:
 
     # -- the message --------------------------------------------------------------------------------------------
 
-    async def data(self, envelope: Envelope, content: Content) -> list[Reply]:
-        """Judges and stores the message; one reply, or over LMTP one for each recipient."""
+    async def data(self, envelope: Envelope, content: Content, sent: SentCopy | None = None) -> list[Reply]:
+        """Judges and stores the message; one reply, or over LMTP one for each recipient.
+
+        ``sent`` is the copy that the author of a submitted message keeps.
+        """
         tx = envelope.transaction
         _count_lookups(tx.session)
-        rules = LMTP if tx.session.door is Door.LMTP else SMTP
+        rules = _RULES.get(tx.session.door, SMTP)
         positive = self._judge.with_id(Reply(250, "2.0.0", "OK"), tx.id)
-        answered = await self._acceptance.accept(Incoming(envelope, set_apart(content), rules, positive))
+        answered = await self._acceptance.accept(Incoming(envelope, set_apart(content), rules, positive, sent=sent))
         if answered.reply.positive:
             self._log_accepted(tx, answered, content.size)
         return self._replies(envelope, answered) if rules.answers_each_recipient else [answered.reply]

@@ -67,6 +67,36 @@ class Login(Protocol):
         ...
 
 
+class SaslLogin(Login, Protocol):
+    """The other ways to log in, with the same counters, hooks and delay."""
+
+    @property
+    def accepts_tokens(self) -> bool:
+        """Whether :meth:`bearer` may succeed: servers offer OAUTHBEARER and XOAUTH2 only then."""
+        ...
+
+    async def bearer(self, session: Session, address: str, token: str) -> Identity:
+        """Logs in with an OAuth 2.0 access token; ``address`` is empty if the client named none. Raises as
+        :meth:`login`."""
+        ...
+
+    def scram(self, session: Session) -> ScramExchange:
+        """Begins a login with SCRAM-SHA-256 (RFC 7677)."""
+        ...
+
+
+class ScramExchange(Protocol):
+    """A login in two steps. Both may raise AuthenticationFailed and StoreUnavailable, as :meth:`Login.login`."""
+
+    async def challenge(self, message: bytes) -> bytes:
+        """The server's first message, for the client's first."""
+        ...
+
+    async def finish(self, message: bytes) -> tuple[Identity, bytes]:
+        """The identity, and the server's final message, for the client's final one."""
+        ...
+
+
 class Appending(Protocol):
     """IMAP APPEND, with the same ``data``, ``store`` and ``deliver`` hooks as at any other door."""
 

@@ -7,9 +7,10 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from inbox.base.errors import PolicyError, StoreError
-from inbox.flow.destinations import Destinations, Discarded, Relay, mailboxes_of
+from inbox.flow.destinations import Destinations, Discarded, Relay, forwarded_to, mailboxes_of
 from inbox.flow.envelope import Admitted, Envelope, NotAdmitted
 from inbox.flow.judge import Judge
+from inbox.flow.outbound.srs import Srs
 from inbox.flow.replies import refusal_of
 from inbox.flow.shares import Disposition, TenantShare, refused, view_for
 from inbox.identity.directory import AddressDirectory
@@ -25,6 +26,7 @@ from inbox.policy.stages import Stage
 from inbox.policy.verdicts import AddRecipient, DropRecipient, Edit, Redirect
 
 RELAY = Reply(550, "5.7.1", "Relaying denied")
+NOT_FORWARDED = Reply(451, "4.7.1", "Forwarding is not allowed here, try again later")
 UNKNOWN = Reply(550, "5.1.1", "No such user here")
 ONE_TENANT = Reply(452, "4.5.3", "Send to this recipient in a separate transaction")
 #: The tenant or the domain is disabled: RFC 3463 §3.3, X.2.1. Temporary, because it may be enabled again.
@@ -49,6 +51,7 @@ class Recipients:
 
     Args:
         relaying: None: no session may relay.
+        srs: reads the addresses to which bounces of forwarded mail come; None: there are none.
     """
 
     def __init__(
@@ -58,12 +61,14 @@ class Recipients:
         log: Log,
         server_name: str,
         relaying: Relaying | None = None,
+        srs: Srs | None = None,
     ) -> None:
         self._server_name = server_name.lower()
         self._judge = judge
         self._directory = directory
         self._log = log
         self._relaying = relaying
+        self._srs = srs
 
     async def admit(self, envelope: Envelope, recipient: Recipient) -> Admitted | NotAdmitted:
         """Resolves ``recipient`` to its destinations; sets its tenant.
@@ -80,6 +85,13 @@ class Recipients:
         if self._is_second_tenant(envelope, domain):
             return NotAdmitted(ONE_TENANT)
         policy = self._judge.for_recipient(domain, recipient.effective.key)
+        original = None
+        if self._srs is not None and self._srs.is_rewritten(recipient.address):
+            original = None if envelope.transaction.sender is not None else self._srs.original(recipient.address)
+            if original is None:
+                # Only a bounce may come here, and only soon: anything else could be sent through us to everybody.
+                return NotAdmitted(UNKNOWN)
+            recipient.facts.put(Resolved((), via=(str(recipient.address),), forwards=(original.key,)))
         judgement = await self._asked(envelope, recipient, domain, policy)
         # Hooks received this object, and must not change the tenant of a recipient.
         recipient.tenant, recipient.tenant_name = domain.tenant.id, domain.tenant.name
@@ -88,12 +100,32 @@ class Recipients:
             return NotAdmitted(refusal, judgement)
         if isinstance(judgement.verdict, Redirect):
             return await self._redirected(recipient, domain, policy, judgement, judgement.verdict.to)
+        if original is not None:
+            return await self._bounced(recipient, domain, policy, judgement, original)
         resolved = recipient.facts.get(Resolved)
-        if resolved is not None and resolved.accounts:
-            return Admitted(recipient, domain, policy, judgement, mailboxes_of(resolved.accounts))
+        if resolved is not None and (resolved.accounts or resolved.forwards):
+            destinations = mailboxes_of(resolved.accounts)
+            if resolved.forward_outside:
+                destinations += forwarded_to(resolved.forwards)
+            if not destinations:
+                return NotAdmitted(NOT_FORWARDED, judgement)
+            return Admitted(recipient, domain, policy, judgement, destinations)
         if resolved is None and not policy.gives(Resolved):
             return self._not_resolved(recipient, judgement)
         return NotAdmitted(UNKNOWN, judgement)
+
+    async def _bounced(
+        self, recipient: Recipient, domain: HostedDomain, policy: EffectivePolicy, judgement: StageOutcome, to: Address
+    ) -> Admitted | NotAdmitted:
+        """Admits a bounce of a message that we forwarded; it goes back to its original sender."""
+        home = await self._directory.domain(to.domain)
+        destinations: Destinations = (Relay(to),)
+        if home is not None:
+            # The message came from this installation: from the same tenant, or another one must not be revealed.
+            destinations = await self._lookup(str(to), domain, outside=False)
+        if not destinations:
+            return NotAdmitted(UNKNOWN, judgement)
+        return Admitted(recipient, domain, policy, judgement, destinations)
 
     def _is_second_tenant(self, envelope: Envelope, domain: HostedDomain) -> bool:
         tenant = domain.tenant.id
@@ -168,7 +200,7 @@ class Recipients:
     async def _redirected(
         self, recipient: Recipient, domain: HostedDomain, policy: EffectivePolicy, judgement: StageOutcome, to: str
     ) -> Admitted | NotAdmitted:
-        destinations = await self._lookup(to, domain)
+        destinations = await self._lookup(to, domain, outside=_may_leave(recipient))
         if not destinations:
             tenant = domain.tenant.name
             self._log.error("redirect_leads_nowhere", tenant=tenant, address=str(recipient.address), to=to)
@@ -228,7 +260,8 @@ class Recipients:
         """The destinations of an address that a plugin named; empty if there are none or the look-up fails."""
         about = {"id": share.transaction.id, "tenant": share.tenant_name}
         try:
-            destinations = await self._lookup(text, share.domain)
+            outside = all(_may_leave(each.recipient) for each in share.dispositions)
+            destinations = await self._lookup(text, share.domain, outside=outside)
         except StoreError as error:
             self._log.error("named_address_not_looked_up", **about, to=text, error=str(error))
             destinations = ()
@@ -236,17 +269,29 @@ class Recipients:
             self._log.error("named_address_leads_nowhere", **about, to=text)
         return destinations
 
-    async def _lookup(self, text: str, home: HostedDomain) -> Destinations:
-        """The destinations behind an address that a plugin named; none unless it belongs to the same tenant.
+    async def _lookup(self, text: str, home: HostedDomain, *, outside: bool) -> Destinations:
+        """The destinations behind an address that a plugin named; none if it belongs to another tenant.
 
-        An address elsewhere would be a :class:`Relay`; it has no destination while nothing delivers relayed mail.
+        Args:
+            outside: the policy lets mail leave for other servers.
         """
         try:
             address = Address.parse(text)
         except AddressError:
             return ()
         domain = await self._directory.domain(address.domain)
-        if domain is None or domain.tenant.id != home.tenant.id:
+        if domain is None:
+            if not outside or address.domain == self._server_name or await self._directory.suspended(address.domain):
+                return ()
+            return forwarded_to([str(address)])
+        if domain.tenant.id != home.tenant.id:
             return ()
-        accounts, _ = await self._directory.accounts(domain, address.key)
-        return mailboxes_of([account.address for account in accounts])
+        reached, _ = await self._directory.reach(domain, address.key)
+        forwards = forwarded_to(reached.forwards) if outside else ()
+        return mailboxes_of([account.address for account in reached.accounts]) + forwards
+
+
+def _may_leave(recipient: Recipient) -> bool:
+    """Whether the policy lets mail for this recipient leave for other servers."""
+    resolved = recipient.facts.get(Resolved)
+    return resolved is not None and resolved.forward_outside

@@ -19,9 +19,10 @@ from inbox.flow.destinations import (
 )
 from inbox.flow.envelope import Envelope, NotAdmitted
 from inbox.flow.judge import Case, Judge
+from inbox.flow.meters import FlowMeters
 from inbox.flow.refusals import Manner, Refusals
 from inbox.flow.replies import outcome_of
-from inbox.flow.shares import Disposition, TenantShare
+from inbox.flow.shares import Disposition, TenantShare, seen_by
 from inbox.mail.flags import flag_names
 from inbox.mail.reply import Reply
 from inbox.plugin.api.context import Recipient, Session, Transaction
@@ -46,7 +47,10 @@ class DecisionWriter(Protocol):
 class Recorder:
     """Makes the records, and writes those that are not stored together with a message."""
 
-    def __init__(self, judge: Judge, decisions: DecisionWriter, clock: Clock, ids: Ids, log: Log) -> None:
+    def __init__(
+        self, judge: Judge, decisions: DecisionWriter, clock: Clock, ids: Ids, log: Log, meters: FlowMeters
+    ) -> None:
+        self._meters = meters
         self._judge = judge
         self._decisions = decisions
         self._clock = clock
@@ -77,8 +81,9 @@ class Recorder:
 
         ``judgements`` are those of the recipient; ``why`` is for the operator.
         """
-        tenant, name = (recipient.tenant, recipient.tenant_name) if recipient else ("", "")
+        tenant, name = _tenant_of(session, recipient)
         to = (str(recipient.address),) if recipient else ()
+        self._meters.refused(session.door, stage, refusal, judgements or _so_far(session, tx))
         manner = self._refusals.choose(session, tenant)
         if manner is not Manner.FULL:
             which = await self._refusals.count(manner, session, tenant, name, refusal, stage, to)
@@ -87,12 +92,12 @@ class Recorder:
         reply = self._judge.with_id(refusal, decision)
         case = Case(
             decision,
-            session,
+            seen_by(session, tenant),
             tx,
             tenant,
             name,
             self._clock.now(),
-            [*_so_far(session, tx), *judgements],
+            [*_so_far(seen_by(session, tenant), tx), *judgements],
             outcome_of(refusal),
             reply,
             to,
@@ -130,6 +135,8 @@ class Recorder:
         tx = envelope.transaction
         session = tx.session
         tenants = {share.tenant: share.tenant_name for share in shares}
+        judgements = [one for share in shares for one in share.judgements]
+        self._meters.refused(session.door, Stage.DATA, refusal, judgements)
         manners = [self._refusals.choose(session, tenant, message=True) for tenant in tenants]
         if manners and Manner.FULL not in manners:
             manner, which = max(manners), ""  # the same for all tenants: the reply has room for one id
@@ -144,6 +151,10 @@ class Recorder:
         self.log_refusal(tx.id, session, tx, refusal, Stage.DATA, addresses, tenants.values())
         return reply
 
+    def accepted(self, tx: Transaction, records: Sequence[DecisionRecord]) -> None:
+        """Counts a message that was made durable with these records."""
+        self._meters.accepted(tx.session.door, records, self._clock.now() - tx.started_at)
+
     def judged(self, tx: Transaction, shares: Sequence[TenantShare], reply: Reply) -> list[DecisionRecord]:
         """The records of a message, one for each tenant; ``reply`` is the reply for the whole message.
 
@@ -156,14 +167,15 @@ class Recorder:
 
     def _of_tenant(self, tx: Transaction, shares: Sequence[TenantShare], reply: Reply) -> DecisionRecord:
         first, dispositions = shares[0], [each for share in shares for each in share.dispositions]
+        session = seen_by(tx.session, first.tenant)
         case = Case(
             tx.id,
-            tx.session,
+            session,
             first.transaction,
             first.tenant,
             first.tenant_name,
             self._clock.now(),
-            [*_so_far(tx.session, tx), *[one for share in shares for one in share.judgements]],
+            [*_so_far(session, tx), *[one for share in shares for one in share.judgements]],
             _outcome(dispositions),
             self._own_reply(tx, dispositions, reply),
             tuple(str(each.recipient.address) for each in dispositions),
@@ -203,6 +215,14 @@ def whom(addresses: Sequence[str], tenants: Iterable[str]) -> dict[str, Any]:
     names = sorted(set(tenants))
     more = {"recipients": len(addresses)} if len(addresses) > LOGGED_RECIPIENTS else {}
     return {"to": tuple(addresses[:LOGGED_RECIPIENTS]), **more, "tenant": "/".join(names[:LOGGED_RECIPIENTS])}
+
+
+def _tenant_of(session: Session, recipient: Recipient | None) -> tuple[str, str]:
+    """The id and name of the tenant whose record a refusal is: the recipient's, or the user's who is logged in."""
+    if recipient is not None and recipient.tenant:
+        return recipient.tenant, recipient.tenant_name
+    identity = session.identity
+    return ("", "") if identity is None else (identity.tenant, identity.tenant_name)
 
 
 def _so_far(session: Session, tx: Transaction | None) -> list[StageOutcome]:

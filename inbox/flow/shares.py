@@ -6,6 +6,7 @@ A :class:`TenantShare` is a value: each stage of ``inbox.flow.accept`` takes one
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address
 
 import msgspec
 from msgspec.structs import replace
@@ -25,11 +26,14 @@ from inbox.flow.replies import outcome_of, refusal_of
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain, Tenant
-from inbox.plugin.api.context import Recipient, Session, Transaction
+from inbox.plugin.api.context import Door, Recipient, Session, Transaction
 from inbox.plugin.api.facts import Facts
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy
+from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Defer, Discard, Quarantine, Reject, Verdict
+
+_THIS_SERVER = ip_address("127.0.0.1")
 
 
 class Disposition(msgspec.Struct, frozen=True):
@@ -81,6 +85,11 @@ class TenantShare(msgspec.Struct, frozen=True):
         """The tenant's name."""
         return self.domain.tenant.name
 
+    @property
+    def hides_client(self) -> bool:
+        """Whether Received omits the computer of the user who submits the message."""
+        return self.transaction.session.door is Door.SUBMISSION and self.policy.server.submission.hide_client
+
 
 def split(envelope: Envelope, content: Content) -> list[TenantShare]:
     """One share for each tenant and policy, in the order of the recipients."""
@@ -101,9 +110,13 @@ def view_for(tx: Transaction, tenant: Tenant, recipients: list[Recipient]) -> Tr
     """The transaction as one tenant's hooks may see it. Their changes and facts stay in it: the
     connection and the parameters are copies, and facts about the connection are layered over the common ones.
     """
+    session, facts = _view_of_session(seen_by(tx.session, tenant.id)), Facts(tx.facts)
+    for fact in session.login_facts.own():
+        session.facts.put(fact)
+        facts.put(fact)
     return Transaction(
         tx.id,
-        _view_of_session(tx.session),
+        session,
         tx.sender,
         dict(tx.params),
         recipients,
@@ -111,8 +124,23 @@ def view_for(tx: Transaction, tenant: Tenant, recipients: list[Recipient]) -> Tr
         tenant.id,
         tenant.name,
         tx.started_at,
-        Facts(tx.facts),
+        facts,
     )
+
+
+def seen_by(session: Session, tenant: str) -> Session:
+    """The connection as one tenant may see it: the object itself, or a copy if it must not see everything.
+
+    A user of another tenant who submits a message is a stranger: neither the account is visible, nor its computer, nor
+    what the hooks of its tenant found at its login. To this tenant, the message comes from this server.
+    """
+    identity = session.identity
+    if identity is None or identity.tenant == tenant:
+        return session
+    seen = _view_of_session(session)
+    seen.peer, seen.peer_port, seen.helo, seen.identity, seen.login_facts = _THIS_SERVER, 0, None, None, Facts()
+    seen.judgements.pop(Stage.AUTH, None)
+    return seen
 
 
 def _view_of_session(session: Session) -> Session:
@@ -134,6 +162,7 @@ def _view_of_session(session: Session) -> Session:
         session.early_talker,
         Facts(session.facts),
         session.lookups,
+        session.login_facts,
     )
 
 
@@ -185,8 +214,18 @@ def words_of(refusal: Reply) -> str:
     return f"{refusal.code} {refusal.enhanced} {refusal.text}"
 
 
-def combined_refusal(shares: Iterable[TenantShare]) -> Reply | None:
-    """The reply for a message that all refuse, temporary if one refusal is; None if a recipient accepts it."""
+def combined_refusal(shares: Iterable[TenantShare], author: str = "") -> Reply | None:
+    """The reply for a message that all refuse, temporary if one refusal is; None if a recipient accepts it.
+
+    Args:
+        shares: of all tenants.
+        author: the tenant of the user who submits the message: its refusal is for all, because its user learns of it.
+    """
+    shares = list(shares)
+    for share in shares:
+        own = [each.refusal for each in share.dispositions if each.refusal is not None]
+        if own and share.tenant == author:
+            return own[0]
     refusals = [each.refusal for share in shares for each in share.dispositions]
     given = [refusal for refusal in refusals if refusal is not None]
     if len(given) < len(refusals) or not given:

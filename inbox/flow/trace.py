@@ -42,17 +42,38 @@ def with_protocol(session: Session, *, smtputf8: bool = False) -> str:
     return _PROTOCOLS.get((session.esmtp, session.tls is not None, authenticated), "ESMTPSA")
 
 
+#: A name that nobody has, in place of the computer of a user.
+_HIDDEN = "Received: from hidden.invalid"
+
+
 def received_field(
-    session: Session, transaction: str, server_name: str, now: float, recipient: Address, *, smtputf8: bool
+    session: Session,
+    transaction: str,
+    server_name: str,
+    now: float,
+    recipient: Address | None,
+    *,
+    smtputf8: bool,
+    hide_client: bool = False,
 ) -> bytes:
-    """The Received field of one recipient's copy: it does not reveal other recipients."""
+    """The Received field of one recipient's copy, which does not reveal other recipients.
+
+    Args:
+        session: the connection.
+        transaction: the id of the transaction.
+        server_name: this server.
+        now: seconds since the epoch.
+        recipient: None for a copy that several recipients get: one of them may be hidden from the others.
+        smtputf8: the client asked for SMTPUTF8.
+        hide_client: a user who submits the message is named neither by address nor by the name of a computer.
+    """
     helo = _UNSAFE.sub("?", session.helo or "unknown")[:255]
     literal = f"IPv6:{session.peer}" if session.peer.version == 6 else str(session.peer)
-    lines = [f"Received: from {helo} ([{literal}])"]
+    lines = [_HIDDEN if hide_client else f"Received: from {helo} ([{literal}])"]
     by = f"\tby {server_name} (inbox) with {with_protocol(session, smtputf8=smtputf8)} id {transaction}"
     if session.tls is not None:
         by += f"\r\n\t(version={session.tls.version} cipher={session.tls.cipher})"
-    lines += [by, f"\tfor <{recipient}>;", f"\t{_date(int(now))}\r\n"]
+    lines += [f"{by};" if recipient is None else f"{by}\r\n\tfor <{recipient}>;", f"\t{_date(int(now))}\r\n"]
     return "\r\n".join(lines).encode()
 
 
@@ -72,11 +93,13 @@ def delivered_to(recipient: Address) -> bytes:
     return f"Delivered-To: {recipient}\r\n".encode()
 
 
-def trace(tx: Transaction, recipient: Address, server_name: str, now: float) -> bytes:
+def trace(tx: Transaction, recipient: Address, server_name: str, now: float, *, hide_client: bool = False) -> bytes:
     """All trace fields in front of one recipient's copy. They are stored with the copy and not in the blob: the same
     mail in another mailbox, or from another transaction, has different ones.
     """
-    received = received_field(tx.session, tx.id, server_name, now, recipient, smtputf8="SMTPUTF8" in tx.params)
+    received = received_field(
+        tx.session, tx.id, server_name, now, recipient, smtputf8="SMTPUTF8" in tx.params, hide_client=hide_client
+    )
     return delivered_to(recipient) + return_path(tx.sender) + received
 
 

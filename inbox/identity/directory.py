@@ -2,7 +2,7 @@
 
 It looks up an address as given, then without its plus detail, then as ``@domain``, the alias that is the domain's
 catch-all; ``postmaster`` resolves to the address that the domain names, not to the catch-all. Mail for a disabled
-account never goes to the catch-all.
+account never goes to the catch-all. An alias may also have targets at other servers (``Reached.forwards``).
 
 Answers are cached for two seconds: mail for a busy address does not query the database for each recipient, and a change
 by another process takes effect almost at once. A miss is never cached, so a new account works at once.
@@ -11,7 +11,8 @@ by another process takes effect almost at once. A miss is never cached, so a new
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from inbox.base.clock import Clock
 from inbox.identity.shared import SharedLookups
@@ -35,8 +36,31 @@ class DomainBook(Protocol):
     async def all(self) -> Sequence[Tenant]: ...
 
 
+class Reached(Protocol):
+    """The result of looking an address up: active accounts, and addresses at domains that are not hosted here."""
+
+    @property
+    def accounts(self) -> tuple[Account, ...]: ...
+
+    @property
+    def forwards(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Nothing:
+    """The result of looking an unknown address up."""
+
+    accounts: tuple[Account, ...] = ()
+    forwards: tuple[str, ...] = ()
+
+
+_NOTHING: Final = _Nothing()
+
+
 class AddressBook(Protocol):
     """Storage interface of the directory for addresses."""
+
+    async def reach(self, tenant: str, address: str) -> Reached: ...
 
     async def targets(self, tenant: str, address: str, *, active: bool = True) -> list[Account]: ...
 
@@ -50,7 +74,8 @@ class AddressDirectory:
         self._domain_book = domains
         self._address_book = addresses
         self._domains: SharedLookups[HostedDomain] = SharedLookups(clock, KEPT_SECONDS, KEPT_ENTRIES)
-        self._targets: SharedLookups[tuple[Account, ...]] = SharedLookups(clock, KEPT_SECONDS, KEPT_ENTRIES)
+        self._reached: SharedLookups[Reached] = SharedLookups(clock, KEPT_SECONDS, KEPT_ENTRIES)
+        self._first: SharedLookups[Account] = SharedLookups(clock, KEPT_SECONDS, KEPT_ENTRIES)
         self._populated = False
 
     async def domain(self, fqdn: str) -> HostedDomain | None:
@@ -68,27 +93,39 @@ class AddressDirectory:
         return not self._populated
 
     async def accounts(self, domain: HostedDomain, key: str) -> tuple[tuple[Account, ...], str | None]:
-        """The active accounts behind the address ``key`` (``Address.key``), and the plus detail if it was removed.
+        """The accounts of :meth:`reach`, and the plus detail if it was removed. Raises StoreUnavailable."""
+        reached, detail = await self.reach(domain, key)
+        return reached.accounts, detail
+
+    async def reach(self, domain: HostedDomain, key: str) -> tuple[Reached, str | None]:
+        """The active accounts and the targets outside behind the address ``key`` (``Address.key``), and the plus detail
+        if it was removed.
 
         The address as given comes first: ``ann+x@`` may be a separate address. Raises StoreUnavailable.
         """
-        tenant = domain.tenant.id
-        found = await self._lookup(tenant, key)
-        if found:
-            return found, None
-        base, detail = _without_detail(domain, key)
-        if detail is not None:
-            found = await self._lookup(tenant, base)
-            if found:
-                return found, detail
-        if await self.is_disabled(domain, key):
-            return (), None
+        found, detail = await self.named(domain, key)
+        if _leads(found) or await self.is_disabled(domain, key):
+            return found, detail
         local, _, fqdn = key.rpartition("@")
         postmaster = domain.overrides.postmaster
         if local == POSTMASTER:
             # The policy's address comes before any catch-all.
-            return await self._lookup(tenant, postmaster) if postmaster is not None else (), None
-        return await self._lookup(tenant, f"@{fqdn}"), None
+            return (found if postmaster is None else await self._lookup(domain.tenant.id, postmaster)), None
+        return await self._lookup(domain.tenant.id, f"@{fqdn}"), None
+
+    async def named(self, domain: HostedDomain, key: str) -> tuple[Reached, str | None]:
+        """As :meth:`reach`, but only an address that exists: neither the catch-all nor the domain's postmaster stands
+        in for one that does not. Raises StoreUnavailable.
+        """
+        found = await self._lookup(domain.tenant.id, key)
+        if _leads(found):
+            return found, None
+        base, detail = _without_detail(domain, key)
+        if detail is not None:
+            without = await self._lookup(domain.tenant.id, base)
+            if _leads(without):
+                return without, detail
+        return found, None
 
     async def is_disabled(self, domain: HostedDomain, key: str) -> bool:
         """True if the address resolves to disabled accounts only. Raises StoreUnavailable."""
@@ -100,13 +137,7 @@ class AddressDirectory:
 
     async def first_account(self, tenant: str) -> Account | None:
         """The tenant's oldest active account: its postmaster by default. Raises StoreUnavailable."""
-        kept = self._targets.get((tenant, ""))
-        if kept is not None:
-            return kept[0]
-        found = await self._address_book.first(tenant)
-        if found is not None:
-            self._targets.put((tenant, ""), (found,))
-        return found
+        return await self._first.find((tenant,), lambda: self._address_book.first(tenant))
 
     async def home(self, server_name: str) -> HostedDomain | None:
         """The hosted domain that answers for the server itself: the one that contains its name, or a domain of the
@@ -126,13 +157,19 @@ class AddressDirectory:
     def forget(self) -> None:
         """Clears the cache after a change."""
         self._domains.clear()
-        self._targets.clear()
+        self._reached.clear()
+        self._first.clear()
 
-    async def _lookup(self, tenant: str, key: str) -> tuple[Account, ...]:
-        async def look() -> tuple[Account, ...] | None:
-            return tuple(await self._address_book.targets(tenant, key)) or None
+    async def _lookup(self, tenant: str, key: str) -> Reached:
+        async def look() -> Reached | None:
+            found = await self._address_book.reach(tenant, key)
+            return found if _leads(found) else None
 
-        return await self._targets.find((tenant, key), look) or ()
+        return await self._reached.find((tenant, key), look) or _NOTHING
+
+
+def _leads(found: Reached) -> bool:
+    return bool(found.accounts or found.forwards)
 
 
 def _without_detail(domain: HostedDomain, key: str) -> tuple[str, str | None]:

@@ -18,6 +18,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from inbox.base.clock import Clock
 from inbox.base.errors import ConfigError
+from inbox.identity.scram import verifier_of
 
 #: Seconds for which a verified password is cached.
 REMEMBERED_SECONDS = 300
@@ -60,6 +61,11 @@ class Passwords:
         """
         check_password(password)
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._hasher.hash, password)
+
+    async def scram(self, password: str) -> str | None:
+        """The text of the SCRAM verifier to store; None if the password has characters that SCRAM prohibits."""
+        made = await asyncio.get_running_loop().run_in_executor(self._pool, verifier_of, password)
+        return None if made is None else str(made)
 
     async def verify(self, stored: str | None, password: str) -> bool:
         """True if ``password`` matches ``stored``; a mismatch always takes the same time."""

@@ -56,7 +56,11 @@ class HostedDomain:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user account. ``address`` is the canonical key of the account's own (master) address."""
+    """A user account. ``address`` is the canonical key of the account's own (master) address.
+
+    ``scram`` is a second verifier of the password (``inbox.identity.scram``), None if there is none yet.
+    ``is_shared``: the account belongs to a shared inbox, and nobody can log in to it.
+    """
 
     id: str
     tenant: str
@@ -64,11 +68,14 @@ class Account:
     password_hash: str = field(repr=False)
     is_active: bool = True
     created_at: float = 0.0
+    scram: str | None = field(default=None, repr=False)
+    is_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """An address of a hosted domain whose mail goes to ``target`` (another address of the same tenant)."""
+    """An address of a hosted domain whose mail goes to ``target``: another address of the same tenant, or one at a
+    domain that this installation does not host."""
 
     tenant: str
     address: str

@@ -83,6 +83,21 @@ class BreakerSettings(Shape):
     """Seconds until one trial call is allowed."""
 
 
+class SubmissionSettings(Shape):
+    """Mail that users submit on ports 587 and 465."""
+
+    login_without_tls: bool = False
+    """Whether users may log in before STARTTLS. Only for a network in which nobody can read their passwords."""
+    hide_client: bool = False
+    """Whether Received omits the address and the name of the user's computer."""
+    save_sent: bool = False
+    """Whether the server puts a copy into the user's Sent. Most mail programs do that themselves."""
+    seven_bit: bool = False
+    """Whether 8-bit parts are converted before signing, for servers on the way that take 7-bit text only."""
+    hold_days: int = Field(30, ge=0, le=365)
+    """The longest time until a release that the client asks for (FUTURERELEASE). 0: not offered."""
+
+
 class ServerPolicy(Shape):
     """Settings of the server as a whole; ``server:`` in default.yaml."""
 
@@ -98,6 +113,7 @@ class ServerPolicy(Shape):
     decisions: DecisionSettings = DecisionSettings()
     reports: ReportSettings = ReportSettings()
     breaker: BreakerSettings = BreakerSettings()
+    submission: SubmissionSettings = SubmissionSettings()
 
     @field_validator("postmaster")
     @classmethod

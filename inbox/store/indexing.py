@@ -66,4 +66,4 @@ def index_message(message: AcceptedMessage) -> IndexedMessage:
     )
     # Without a Message-ID two equal messages may be distinct: a duplicate is better than a lost message.
     recognise = message.recognise and found.message_id is not None
-    return IndexedMessage(email, message.copies, recognise, message.jobs, message.lease)
+    return IndexedMessage(email, message.copies, recognise, message.jobs, message.lease, message.event)

@@ -46,6 +46,14 @@ def counting(mailboxes: Iterable[tuple[str, str, str | None]]) -> dict[str, str]
     return {mailbox: name for mailbox, name, _ in known if name not in hidden and not name.startswith(below)}
 
 
+def counting_of_all(mailboxes: Iterable[tuple[str, str, str, str | None]]) -> dict[str, str]:
+    """Returns the same for the mailboxes of several owners: owner, id, name, special use."""
+    by_owner: dict[str, list[tuple[str, str, str | None]]] = {}
+    for owner, mailbox, name, use in mailboxes:
+        by_owner.setdefault(owner, []).append((mailbox, name, use))
+    return {box: name for own in by_owner.values() for box, name in counting(own).items()}
+
+
 def already_filed(mailbox: str, uid: int, prepended: bytes, received_at: float) -> AlreadyFiled:
     """Returns a decision record's entry for a copy: ``mailbox`` is the name of its mailbox, ``prepended`` its trace
     fields."""

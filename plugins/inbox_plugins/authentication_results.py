@@ -2,7 +2,8 @@
 
 Returns at: data (AddHeader, DeleteHeader).
 Reads:      SpfFact, DkimFact, DmarcFact, ArcFact and BimiFact, as far as their plugins are enabled; a login is
-            reported as ``auth=pass``. Without results the field says ``none``.
+            reported as ``auth=pass``, without the account if its user submits the message. Without results the field
+            says ``none``.
 Removes:    every field that claims to come from this server, before its own is added (§5), because programs behind
             this server trust fields with its name. A field is removed if a careless reader might take it for ours:
             regardless of case, comments in front, encoding and misspelling. Fields of other servers stay, unless all
@@ -105,7 +106,9 @@ def _found(tx: Transaction) -> Iterator[MethodResult]:
     """Results in the order that readers expect: the peer, the signers, the author."""
     facts, session = tx.facts, tx.session
     if session.identity is not None:
-        yield MethodResult("auth", "pass", (("smtp.auth", session.identity.address),))
+        # Submitted mail goes to strangers, who must not learn which account is behind an alias or shared inbox.
+        shown = () if session.door is Door.SUBMISSION else (("smtp.auth", session.identity.address),)
+        yield MethodResult("auth", "pass", shown)
     if (spf := facts.get(SpfFact)) is not None:
         yield from findings.of_spf(spf)
     if (dkim := facts.get(DkimFact)) is not None:

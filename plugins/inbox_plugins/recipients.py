@@ -5,6 +5,8 @@ Returns at: rcpt (Reject 550 5.1.1 for an unknown user, Defer 450 4.2.1 for a di
 Gives:      Resolved, in the recipient's facts: the accounts that get the message. Without this fact no recipient is
             accepted, so every policy that accepts mail must enable this plugin.
 Asks:       the directory, which follows aliases and, where the domain allows it, plus addresses.
+Forwards:   an alias may lead to addresses at other servers. Mail leaves only with ``forward_outside``; without it such
+            an alias gets 451 4.7.1 (its accounts still get their mail), and so does a Redirect to another server.
 Postmaster: postmaster@ of every hosted domain is accepted (RFC 5321 §4.5.1), in upper or lower case. Without such an
             account or alias, its mail goes to ``postmaster``, else to ``catch_all``, else to the tenant's oldest active
             account. Rate limits, the virus scanner and all other rules apply to it as to any recipient.
@@ -65,6 +67,11 @@ class Settings(PluginSettings):
         "catch-all, or to the tenant's oldest active account.",
         examples=["ops@acme.test"],
     )
+    forward_outside: bool = Field(
+        False,
+        description="Let mail leave for other servers, through aliases with targets there and through Redirect. The "
+        "receiving server judges this server by everything that is forwarded.",
+    )
     max_recipients: int = Field(
         100,
         ge=1,
@@ -108,11 +115,17 @@ class Recipients(Plugin):
             return Defer(452, "4.5.3", "Too many recipients, send the rest in another message")
         if not recipient.tenant:
             return None  # Not a hosted domain: relaying is not decided here.
+        if recipient.facts.get(Resolved) is not None:
+            return None  # The server knows where it goes: a bounce of a message that it forwarded.
         address = recipient.effective
         found = await self._directory.resolve(recipient.tenant, address.key)
-        if found.accounts:
-            _file(recipient, found)
+        if found.accounts or (found.forwards and self.settings.forward_outside):
+            self._file(recipient, found)
             return None
+        if found.forwards:
+            # The alias was made while forwarding was allowed: the operator may allow it again.
+            self._log.error("forwarding_not_allowed", address=address.key, tenant=recipient.tenant_name)
+            return Defer(451, "4.7.1", "Forwarding is not allowed here, try again later")
         if address.local.casefold() == _POSTMASTER:
             return await self._postmaster(recipient)
         if found.disabled:
@@ -135,7 +148,7 @@ class Recipients(Plugin):
             # The domain's own catch-all.
             found = await self._directory.resolve(recipient.tenant, f"@{recipient.effective.domain}")
             if found.accounts:
-                _file(recipient, found)
+                self._file(recipient, found)
                 return None
             instead = await self._directory.first_account(recipient.tenant)
         if instead is not None:
@@ -150,9 +163,10 @@ class Recipients(Plugin):
             # The operator's mistake, not the peer's: a rejection would lose mail that the setting is meant to keep.
             self._log.error("recipients_stand_in_unknown", address=instead, tenant=recipient.tenant_name)
             return Defer(451, "4.3.5", "This domain's mail is not set up correctly, try again later")
-        _file(recipient, found)
+        self._file(recipient, found)
         return Redirect(instead)
 
-
-def _file(recipient: Recipient, found: Resolution) -> None:
-    recipient.facts.put(Resolved(found.accounts, found.detail, found.via))
+    def _file(self, recipient: Recipient, found: Resolution) -> None:
+        allowed = self.settings.forward_outside
+        forwards = found.forwards if allowed else ()
+        recipient.facts.put(Resolved(found.accounts, found.detail, found.via, forwards, allowed))

@@ -45,7 +45,7 @@ _OURS = frozenset({"policy", "expired"})
 
 
 class Settings(PluginSettings):
-    """Which refusals suppress an address, and for how long."""
+    """The refusals that suppress an address, and for how long."""
 
     days: int | None = Field(
         90, ge=1, le=3650, description="Days after which an entry that a bounce made ends; null: never.", examples=[30]

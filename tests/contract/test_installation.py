@@ -105,3 +105,12 @@ async def test_many_released_blobs(acme: Home) -> None:
 async def test_nothing_is_asked_of_an_empty_list(db: Database) -> None:
     assert await db.installation.released([]) == set()
     await db.installation.forget_released([])
+
+
+async def test_all_processes_get_the_same_key(opener: Opener) -> None:
+    one, two = await opener(), await opener()
+    found = await asyncio.gather(*((one, two)[n % 2].installation.secret("srs") for n in range(8)))
+    assert len(set(found)) == 1
+    assert len(found[0]) == 32
+    assert await one.installation.secret("scram") != found[0]
+    assert await (await opener()).installation.secret("srs") == found[0]

@@ -12,11 +12,12 @@ from inbox.base.errors import NotFound
 from inbox.mail.flags import Flag
 from inbox.mail.tenancy import DomainOverrides
 from inbox.store import ports
-from inbox.store.ports import DkimKeyRecord, Scope, StoredReport
+from inbox.store.ports import AppPassword, DkimKeyRecord, Scope, SharedInbox, StoredReport
 from inbox.store.ports.decisions import DecisionFilter
 from inbox.store.ports.ingest import Indexed, MessageWriter
 from inbox.store.ports.plugin_state import Changes, Delete, Put
 from inbox.store.ports.queue import Job, JobRecipient, QueuedJob, Sending
+from inbox.store.ports.shared import Member, SharedEvent
 from tests.support.jobs import ended
 from tests.support.store import Home, decision, email, indexed
 
@@ -80,6 +81,36 @@ async def _renew(acme: Home, thief: Home) -> object:
     return await thief.db.queue.renew([await _as_if_its_own(acme, thief)], 60.0)
 
 
+SHARED = "shared@acme.test"
+
+
+async def _shared(acme: Home) -> SharedInbox:
+    found = await acme.db.shared_inboxes.by_address(acme.tenant, SHARED)
+    assert found is not None
+    return found
+
+
+async def _set_member(acme: Home, thief: Home, new: Home) -> None:
+    member = Member(new.account.id, new.account.address)
+    await thief.db.shared_inboxes.set_member(thief.tenant, (await _shared(acme)).id, member)
+
+
+async def _remove_member(acme: Home, thief: Home) -> None:
+    await thief.db.shared_inboxes.remove_member(thief.tenant, (await _shared(acme)).id, acme.account.id)
+
+
+async def _shared_members(acme: Home, thief: Home) -> object:
+    return await thief.db.shared_inboxes.members(thief.tenant, (await _shared(acme)).id)
+
+
+async def _shared_membership(acme: Home, thief: Home) -> object:
+    return await thief.db.shared_inboxes.membership(thief.tenant, (await _shared(acme)).id, acme.account.id)
+
+
+async def _shared_events(acme: Home, thief: Home) -> object:
+    return await thief.db.shared_inboxes.events(thief.tenant, (await _shared(acme)).id)
+
+
 async def _delete_entry(thief: Home) -> bool:
     (there,) = await thief.db.plugin_state.apply(Changes(thief.tenant, "spam", "words", (Delete("k"),), 0.0))
     return bool(there)
@@ -94,6 +125,17 @@ NOT_FOUND: dict[str, Attempt] = {
     "Accounts.set_password": lambda a, t: t.db.accounts.set_password(t.tenant, a.account.address, "stolen"),
     "Accounts.add_alias": lambda a, t: t.db.accounts.add_alias(t.tenant, f"thief@{a.domain}", t.account.address),
     "Accounts.add_alias to": lambda a, t: t.db.accounts.add_alias(t.tenant, f"x@{t.domain}", a.account.address),
+    "Accounts.add_forward": lambda a, t: t.db.accounts.add_forward(t.tenant, f"thief@{a.domain}", "x@elsewhere.test"),
+    "Credentials.add_app_password": lambda a, t: t.db.credentials.add_app_password(
+        t.tenant, a.account.id, AppPassword("stolen", "", ("imap",), "stolen")
+    ),
+    "Credentials.revoke_app_password": lambda a, t: t.db.credentials.revoke_app_password(
+        t.tenant, a.account.id, "phone"
+    ),
+    "SharedInboxes.add": lambda a, t: t.db.shared_inboxes.add(t.tenant, f"thief@{a.domain}", ""),
+    "SharedInboxes.set_member": lambda a, t: _set_member(a, t, t),
+    "SharedInboxes.set_member of the other": lambda a, t: _set_member(a, t, a),
+    "SharedInboxes.remove_member": _remove_member,
     "Hosting.set_active domain": lambda a, t: t.db.hosting.set_active(Scope(t.tenant, a.domain), False),
     "Hosting.set_active account": lambda a, t: t.db.hosting.set_active(
         Scope(t.tenant, account=a.account.address), False
@@ -149,6 +191,21 @@ NOTHING: dict[str, Attempt] = {
     "Tenants.domains": lambda a, t: t.db.tenants.domains("no-such-tenant"),
     "Accounts.targets": lambda a, t: t.db.accounts.targets(t.tenant, a.account.address),
     "Accounts.targets disabled": lambda a, t: t.db.accounts.targets(t.tenant, a.account.address, active=False),
+    "Accounts.reach": lambda a, t: t.db.accounts.reach(t.tenant, a.account.address),
+    "Credentials.app_passwords": lambda a, t: t.db.credentials.app_passwords(t.tenant, a.account.id),
+    "Credentials.app_password": lambda a, t: t.db.credentials.app_password(t.tenant, a.account.id, "phone"),
+    "Credentials.used_app_password": lambda a, t: t.db.credentials.used_app_password(
+        t.tenant, a.account.id, "phone", 9.0, "stolen"
+    ),
+    "Credentials.set_scram": lambda a, t: t.db.credentials.set_scram(
+        t.tenant, a.account.id, "stolen", a.account.password_hash
+    ),
+    "SharedInboxes.by_address": lambda a, t: t.db.shared_inboxes.by_address(t.tenant, SHARED),
+    "SharedInboxes.all": lambda a, t: t.db.shared_inboxes.all(t.tenant),
+    "SharedInboxes.members": _shared_members,
+    "SharedInboxes.memberships": lambda a, t: t.db.shared_inboxes.memberships(t.tenant, a.account.id),
+    "SharedInboxes.membership": _shared_membership,
+    "SharedInboxes.events": _shared_events,
     "Hosting.remove_aliases_to": lambda a, t: t.db.hosting.remove_aliases_to(t.tenant, a.account.address),
     "Hosting.forget dkim_keys": lambda a, t: t.db.hosting.forget(t.tenant, "dkim_keys", a.domain),
     "Hosting.forget reports": lambda a, t: t.db.hosting.forget(t.tenant, "reports", a.domain),
@@ -192,7 +249,8 @@ NOTHING: dict[str, Attempt] = {
 #: Those that list what is the asker's own, and are tried below; those of the operator, and those about no tenant.
 ELSEWHERE = {
     "Tenants.add", "Tenants.by_name", "Tenants.all", "Tenants.add_domain", "Tenants.domain",
-    "Accounts.by_address", "Messages.blob_in_use", "Decisions.add", "Decisions.prune", "DkimKeys.pending",
+    "Accounts.by_address", "Credentials.marks", "SharedInboxes.prune",
+    "Messages.blob_in_use", "Decisions.add", "Decisions.prune", "DkimKeys.pending",
     "DmarcReports.count", "DmarcReports.observed", "DmarcReports.forget_observations", "DmarcReports.forget_reports",
     "Mailboxes.renumber", "Tenants.hosted", "Hosting.without_access", "Hosting.rename_tenant", "Hosting.end_tenant",
     "Queue.lease", "Queue.release_expired", "Queue.prune", "PluginState.prune",
@@ -209,6 +267,8 @@ async def _state(home: Home) -> object:
         await db.tenants.domains(tenant),
         await db.accounts.all(tenant),
         await db.accounts.aliases(tenant),
+        await db.credentials.app_passwords(tenant, home.account.id),
+        [await db.shared_inboxes.members(tenant, one.id) for one in await db.shared_inboxes.all(tenant)],
         await db.dkim_keys.all(tenant, home.domain),
         await db.dmarc_reports.reports(tenant, home.domain),
         await db.queue.jobs(tenant),
@@ -225,6 +285,14 @@ async def test_an_id_of_another_tenant_is_as_if_it_did_not_exist(acme: Home, oth
     await acme.db.accounts.add_alias(acme.tenant, "info@acme.test", "ann@acme.test")
     await acme.db.dkim_keys.add(DkimKeyRecord(acme.tenant, acme.domain, "s1", "rsa", "secret"))
     await acme.db.dmarc_reports.add(_report(acme.tenant, acme.domain))
+    await acme.db.credentials.add_app_password(
+        acme.tenant, acme.account.id, AppPassword("phone", "", ("imap",), "secret", 1.0)
+    )
+    inbox = await acme.db.shared_inboxes.add(acme.tenant, SHARED, "Shared")
+    await acme.db.shared_inboxes.set_member(acme.tenant, inbox.id, Member(acme.account.id, acme.account.address))
+    event = SharedEvent(inbox.id, acme.account.id, "send_as", 1.0)
+    sent = replace(indexed(email(acme.tenant), acme.mailboxes["Sent"]), event=event)
+    await acme.db.writer.write(Indexed((sent,)))
     (placed, _) = await acme.fill(2, flags=Flag.DELETED)
     await acme.db.queue.enqueue(acme.tenant, placed.email, [_job(JOB)])
     await acme.db.plugin_state.apply(Changes(acme.tenant, "spam", "words", (Put("k", b"secret"),), 0.0))
@@ -245,6 +313,8 @@ def test_no_method_is_left_out() -> None:
         for port in (
             ports.Tenants,
             ports.Accounts,
+            ports.Credentials,
+            ports.SharedInboxes,
             ports.Hosting,
             ports.Mailboxes,
             ports.Messages,

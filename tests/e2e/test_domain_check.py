@@ -277,10 +277,19 @@ def test_tlsa(operator: Operator) -> None:
 
 
 def test_what_mail_programs_find(operator: Operator) -> None:
+    submission = ("_submissions._tcp SRV 0 1 465 mx.signed.test.", "_submission._tcp SRV 0 1 587 mx.signed.test.")
     operator.publish("_imaps._tcp SRV 5 0 993 MX.signed.test.")
-    assert operator.found("srv") == [("ok", "ok", "")]
-    operator.publish("_imaps._tcp SRV 0 0 0 .")
-    assert operator.found("srv") == [("warn", "differs", "wanted: 0 1 993 mx.signed.test.")]
+    assert operator.found("srv") == [
+        ("ok", "ok", ""),
+        ("warn", "missing", "add SRV 0 1 465 mx.signed.test."),
+        ("warn", "missing", "add SRV 0 1 587 mx.signed.test."),
+    ]
+    operator.publish("_imaps._tcp SRV 0 0 0 .", *submission)
+    assert operator.found("srv") == [
+        ("warn", "differs", "wanted: 0 1 993 mx.signed.test."),
+        ("ok", "ok", ""),
+        ("ok", "ok", ""),
+    ]
 
 
 @pytest.mark.parametrize("operator", [PLAIN], indirect=True)

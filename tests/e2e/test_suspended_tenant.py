@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.server import COMMAND, PASSWORD, ROOT, RunningServer
+from tests.support.server import COMMAND, NO_SUBMISSION, PASSWORD, ROOT, RunningServer
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
@@ -144,7 +144,13 @@ def test_a_plugin_that_does_not_load_or_cannot_be_made(server: RunningServer) ->
 @pytest.mark.parametrize("options", [(), ("--processes", "2")])
 def test_a_wrong_default_ends_the_server_for_good(server: RunningServer, options: tuple[str, ...]) -> None:
     path = server.policy("default.yaml", "plugins:\n  recipients: {}\nserver: {multi_tenant: both}\n")
-    ports = {"SMTP_TRANSFER_PORT": "0", "IMAP_PORT": "0", "IMAPS_PORT": "0", "LMTP_PORT": str(server.port("smtp"))}
+    ports = {
+        "SMTP_TRANSFER_PORT": "0",
+        "IMAP_PORT": "0",
+        "IMAPS_PORT": "0",
+        **NO_SUBMISSION,
+        "LMTP_PORT": str(server.port("smtp")),
+    }
     server.sockets["smtp"].close()
     done = subprocess.run(
         [sys.executable, "-c", COMMAND, "serve", *options],

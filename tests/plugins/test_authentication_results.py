@@ -97,10 +97,17 @@ async def test_results_that_say_that_there_is_nothing() -> None:
     )
 
 
-async def test_who_logged_in_is_told() -> None:
+@pytest.mark.parametrize(
+    ("door", "expected"),
+    [
+        (Door.HTTP, "mx.demo.test; auth=pass smtp.auth=ann@demo.test"),
+        # It is relayed to strangers, perhaps in the name of an alias or a shared inbox.
+        (Door.SUBMISSION, "mx.demo.test; auth=pass"),
+    ],
+)
+async def test_a_login_is_reported(door: Door, expected: str) -> None:
     identity = Identity("ann@demo.test", "account", "demo", "demo")
-    value = await written(ArcFact(Result.NONE), identity=identity, door=Door.SUBMISSION)
-    assert value == "mx.demo.test; auth=pass smtp.auth=ann@demo.test"
+    assert await written(ArcFact(Result.NONE), identity=identity, door=door) == expected
 
 
 async def test_what_was_believed_says_so() -> None:

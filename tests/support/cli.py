@@ -43,7 +43,7 @@ class Cli:
 
     def __call__(self, *args: str, stdin: str = "") -> Ran:
         self._monkeypatch.setattr(sys, "argv", ["inbox", *args])
-        self._monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()), "utf-8", newline="\n"))
         self._capsys.readouterr()
         code = 0
         try:

@@ -5,7 +5,8 @@ r"""Runs a ``*.dialog`` script, a conversation with an SMTP or LMTP server, in m
 ``S: text`` expects a whole reply whose last line is ``text``, ``*`` standing for anything; ``S: (closed)`` the end.
 ``S- text`` expects one of the lines of that reply to be ``text``.
 ``A: number`` expects that many messages to have been accepted so far.
-``# set name=value`` sets a number of the server's configuration, ``# lmtp`` makes it one for LMTP, ``# tls`` gives it
+``# set name=value`` sets a number of the server's configuration, ``# lmtp`` makes it one for LMTP, ``# submission`` one
+for submission, where every user has the password "secret", ``# tls`` gives it
 a certificate (such a script runs over TCP only); other lines that begin with ``#`` are comments.
 """
 
@@ -33,6 +34,7 @@ class Dialog:
     name: str
     steps: tuple[tuple[int, str, str], ...]
     lmtp: bool
+    submission: bool
     tls: bool
     settings: dict[str, Any]
 
@@ -52,7 +54,7 @@ def load(path: Path) -> Dialog:
         steps.append((number, step[1], step[2]))
     if not any(kind == "S:" for _, kind, _ in steps):
         raise DialogError(f"{path.name}: nothing is expected, so nothing is tested")
-    return Dialog(path.name, tuple(steps), "# lmtp" in words, "# tls" in words, settings)
+    return Dialog(path.name, tuple(steps), "# lmtp" in words, "# submission" in words, "# tls" in words, settings)
 
 
 async def run(dialog: Dialog, client: Client, receiving: Recording) -> None:

@@ -15,10 +15,11 @@ from inbox.mail.address import Address
 from inbox.mail.content import MemoryContent
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import DomainOverrides
-from inbox.plugin.api.context import Door, Session
+from inbox.plugin.api.context import Door, Identity, Session
 from inbox.policy.decision import Decision, decode
 from inbox.store.ports.decisions import DecisionFilter
 from inbox.store.ports.messages import StoredMessage
+from inbox.store.ports.queue import QueuedJob
 
 POLICY = "plugins:\n  recipients: {}\n"
 #: A plugin whose answer at each stage is written into the policy as Python; it may name all that inbox.plugin exports.
@@ -109,6 +110,46 @@ class World:
         if not tx.recipients:
             return refused
         return await pipeline.data(tx, MemoryContent(message))
+
+    async def submit(
+        self,
+        to: list[str],
+        message: bytes = b"From: ann@acme.test\r\nSubject: hello\r\n\r\nbody\r\n",
+        *,
+        user: str = "ann@acme.test",
+        sender: str | None = "ann@acme.test",
+        params: dict[str, str] | None = None,
+    ) -> list[Reply]:
+        """As :meth:`receive`, over the submission port, where ``user`` is logged in."""
+        session = Session("s1", Door.SUBMISSION, ip_address("192.0.2.7"), helo="[10.0.0.7]", esmtp=True)
+        session.identity = await self.identity(user)
+        submission = self.parts.submission
+        reply, tx = await submission.mail(session, Address.parse(sender) if sender else None, params or {})
+        if tx is None:
+            return [reply]
+        refused = []
+        for recipient in to:
+            reply = await submission.rcpt(tx, Address.parse(recipient), frozenset(), None)
+            if not reply.positive:
+                refused.append(reply)
+        if not tx.recipients:
+            return refused
+        return [*refused, *await submission.data(tx, MemoryContent(message))]
+
+    async def identity(self, user: str) -> Identity:
+        """The identity of an account."""
+        account = await self.installation.database.accounts.by_address(user)
+        assert account is not None
+        names = {tenant.id: tenant.name for tenant in await self.installation.database.tenants.all()}
+        return Identity(account.address, account.id, account.tenant, names[account.tenant])
+
+    async def jobs(self, tenant: str = "acme") -> list[QueuedJob]:
+        """The queue of a tenant."""
+        return await self.installation.database.queue.jobs(await self.tenant(tenant))
+
+    async def relayed(self, job: QueuedJob) -> bytes:
+        """The message of a job."""
+        return job.job.prepended + b"".join((await self.installation.blobs.get(job.blob_path)).chunks())
 
     async def tenant(self, name: str) -> str:
         found = await self.installation.database.tenants.by_name(name)

@@ -18,6 +18,7 @@ import trustme
 from inbox.base.clock import SystemClock
 from inbox.base.errors import AuthenticationFailed
 from inbox.base.ids import RandomIds
+from inbox.flow.dismissal import Dismissal
 from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes, Resolver
 from inbox.flow.ports import Login
 from inbox.mail.content import Content, MemoryContent, sha256
@@ -266,7 +267,12 @@ def imap_server(
     """A server over these stores, not yet started."""
     names = MailboxNames(resolver or OwnMailboxes(database.mailboxes), database.mailboxes)
     return ImapServer(
-        config, names, MailboxMessages(database, blobs, appending), login, database.hosting.without_access, log
+        config,
+        names,
+        MailboxMessages(database, blobs, appending),
+        login,
+        Dismissal(database.hosting, database.credentials).ended,
+        log,
     )
 
 

@@ -33,6 +33,8 @@ DEMO: Tenants = {"demo": {"demo.test": ("ann",)}}
 DEFAULT_POLICY = "plugins:\n  recipients: {}\n"
 
 
+#: Switches submission off, which other listeners do not need.
+NO_SUBMISSION = {"SMTP_SUBMISSION_PORT": "0", "SMTP_SUBMISSIONS_PORT": "0"}
 #: Who listens where.
 PORTS = {
     "smtp": "SMTP_TRANSFER_PORT",

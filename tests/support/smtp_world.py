@@ -1,24 +1,26 @@
-"""An SMTP or LMTP server whose Receiving remembers what it got, and clients that talk to it in memory or over TCP."""
+"""An SMTP, submission or LMTP server whose Receiving remembers what it got, and clients in memory and over TCP."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
+from inbox.base.errors import AuthenticationFailed, StoreUnavailable
 from inbox.flow.envelope import Envelope
+from inbox.identity.scram import Exchange, ScramError, read_client_first, verifier_of
 from inbox.mail.address import Address
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
-from inbox.plugin.api.context import Recipient, Session, Transaction
+from inbox.plugin.api.context import Identity, Recipient, Session, Transaction
 from inbox.plugin.api.testing import FakeClock, MemoryLog
 from inbox.server.listener import bind
-from inbox.server.smtp.config import LMTP, SMTP, SmtpConfig
+from inbox.server.smtp.config import LMTP, SMTP, SUBMISSION, Service, SmtpConfig
 from inbox.server.smtp.server import SmtpServer
 from tests.support.imap_world import client_tls
 from tests.support.transport import MemoryTransport
@@ -101,6 +103,61 @@ class Recording:
     def _break(self, stage: str) -> None:
         if stage in self.broken:
             raise ZeroDivisionError("secret of the inside")
+
+
+class Passwords:
+    """``Login``: everybody's password is "secret", and the database is away for ``later@``."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.disabled: set[str] = set()
+        self.tokens = False
+
+    async def login(self, session: Session, address: str, password: str) -> Identity:
+        self.asked.append((address, password))
+        if address.startswith("later@"):
+            raise StoreUnavailable("the database is away")
+        if password != "secret":
+            raise AuthenticationFailed("wrong password")
+        return Identity(address, f"id of {address}", "t1", "demo")
+
+    async def ended(self, identities: Sequence[Identity]) -> dict[Identity, str]:
+        return {each: "this account is disabled" for each in identities if each.account in self.disabled}
+
+    @property
+    def accepts_tokens(self) -> bool:
+        return self.tokens
+
+    async def bearer(self, session: Session, address: str, token: str) -> Identity:
+        return await self.login(session, address or "ann@demo.test", token)
+
+    def scram(self, session: Session) -> Scram:
+        return Scram(self, session)
+
+
+class Scram:
+    """``ScramExchange`` with the real algorithm."""
+
+    def __init__(self, passwords: Passwords, session: Session) -> None:
+        self._passwords = passwords
+        self._session = session
+        self._user = ""
+        self._exchange: Exchange
+
+    async def challenge(self, message: bytes) -> bytes:
+        first = read_client_first(message)
+        self._user = first.user
+        verifier = verifier_of("secret", b"salt", 4096)
+        assert verifier is not None
+        self._exchange = Exchange(first, verifier)
+        return self._exchange.challenge
+
+    async def finish(self, message: bytes) -> tuple[Identity, bytes]:
+        try:
+            final = self._exchange.finish(message)
+        except ScramError as error:
+            raise AuthenticationFailed(str(error)) from error
+        return await self._passwords.login(self._session, self._user, "secret"), final
 
 
 class Client(Protocol):
@@ -201,6 +258,7 @@ class World:
     clock: FakeClock
     log: MemoryLog
     settings: dict[str, Any]
+    passwords: Passwords
     port: int = 0
     memory_clients: list[MemoryClient] = field(default_factory=list)
 
@@ -240,18 +298,41 @@ class _Ids:
         return f"{next(self._numbers):020}"
 
 
+def _service(*, lmtp: bool, submission: bool) -> Service:
+    if submission:
+        return SUBMISSION
+    return LMTP if lmtp else SMTP
+
+
 @asynccontextmanager
 async def smtp_world(
-    folder: Path, *, lmtp: bool = False, listen: bool = True, receiving: Recording | None = None, **settings: Any
+    folder: Path,
+    *,
+    lmtp: bool = False,
+    submission: bool = False,
+    listen: bool = True,
+    tls_from_start: bool = False,
+    receiving: Recording | None = None,
+    **settings: Any,
 ) -> AsyncIterator[World]:
     """A running server; ``settings`` are fields of :class:`SmtpConfig`. It is stopped without grace."""
     receiving, clock, log = receiving or Recording(), FakeClock(), MemoryLog()
     settings = {"hostname": "mx.test", "spool_directory": folder, **settings}
-    server = SmtpServer(lambda: SmtpConfig(**settings), receiving, clock, _Ids(), log, service=LMTP if lmtp else SMTP)
-    world = World(server, receiving, clock, log, settings)
+    passwords = Passwords()
+    server = SmtpServer(
+        lambda: SmtpConfig(**settings),
+        receiving,
+        clock,
+        _Ids(),
+        log,
+        service=_service(lmtp=lmtp, submission=submission),
+        login=passwords,
+        ended=passwords.ended,
+    )
+    world = World(server, receiving, clock, log, settings, passwords)
     try:
         if listen:
-            endpoint = bind("127.0.0.1", 0)
+            endpoint = bind("127.0.0.1", 0, tls="implicit" if tls_from_start else "starttls")
             await server.start([endpoint])
             world.port = endpoint.port
         yield world

@@ -216,12 +216,6 @@ class Smtp(Group):
     """Receiving mail."""
 
     PREFIX = "SMTP_"
-    UNUSED = frozenset(
-        {
-            "submission_port",
-            "submissions_port",
-        }
-    )
     transfer_port: Port = 25
     """SMTP from other servers (RFC 5321). 0: off."""
     submission_port: Port = 587
@@ -268,13 +262,7 @@ class Outbound(Group):
     """Sending mail to other servers."""
 
     PREFIX = "SMTP_OUTBOUND_"
-    UNUSED = frozenset(
-        {
-            "port", "require_starttls", "allow_invalid_certs", "allow_plaintext_fallback", "tls_mode", "dane_mode",
-            "dnssec_validate", "mta_sts_enforce", "timeout_secs", "queue_enabled", "queue_poll_interval_secs",
-            "queue_batch_size", "queue_lease_secs", "retry_base_delay_secs", "retry_max_delay_secs", "max_attempts",
-        }
-    )  # fmt: skip
+    UNUSED = frozenset({"dane_mode", "dnssec_validate", "mta_sts_enforce"})
     port: Annotated[int, Field(ge=1, le=65535)] = 25
     """The port of other servers."""
     require_starttls: bool = False

@@ -7,7 +7,7 @@ from inbox.flow.outbound.backoff import Backoff
 
 
 def retry_finding(settings: Outbound) -> str:
-    """How long delivery is tried, and what to set so that it is tried for the whole SMTP_OUTBOUND_TTL_SECS."""
+    """The duration of delivery, and the settings that let it last for the whole SMTP_OUTBOUND_TTL_SECS."""
     backoff = Backoff(settings.retry_base_delay_secs, settings.retry_max_delay_secs)
     span = backoff.span(settings.max_attempts)
     if span >= settings.ttl_secs:

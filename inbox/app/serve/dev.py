@@ -29,13 +29,20 @@ DEFAULTS: Mapping[str, str] = {
     "LMTP_PORT": "2424",
     "IMAP_PORT": "1143",
     "IMAPS_PORT": "1993",
-    "SMTP_SUBMISSION_PORT": "0",
-    "SMTP_SUBMISSIONS_PORT": "0",
+    "SMTP_SUBMISSION_PORT": "2587",
+    "SMTP_SUBMISSIONS_PORT": "2465",
     "HTTP_PORT": "0",
 }
 #: The address of clamd in the sample policy; each demo has a clamd of its own.
 SAMPLE_CLAMD = "tcp://127.0.0.1:3310"
-PORTS = ("SMTP_TRANSFER_PORT", "LMTP_PORT", "IMAP_PORT", "IMAPS_PORT")
+PORTS = (
+    "SMTP_TRANSFER_PORT",
+    "SMTP_SUBMISSION_PORT",
+    "SMTP_SUBMISSIONS_PORT",
+    "LMTP_PORT",
+    "IMAP_PORT",
+    "IMAPS_PORT",
+)
 
 
 async def run_dev(out: TextIO, environ: Mapping[str, str] = os.environ) -> None:
@@ -127,7 +134,14 @@ async def _ensure(database: Database, stored: str) -> None:
 def _print_usage(out: TextIO, config: Config, endpoints: list[Endpoint], password: str, scanner: str) -> None:
     # A port of 0 is switched off.
     at = {endpoint.name: f"{config.server.bind_addr}:{endpoint.port}" for endpoint in endpoints}
-    doors = [("SMTP", "smtp", "STARTTLS"), ("LMTP", "lmtp", ""), ("IMAP", "imap", "STARTTLS"), ("IMAP", "imaps", "TLS")]
+    doors = [
+        ("SMTP", "smtp", "STARTTLS"),
+        ("Submission", "submission", "STARTTLS"),
+        ("Submission", "submissions", "TLS"),
+        ("LMTP", "lmtp", ""),
+        ("IMAP", "imap", "STARTTLS"),
+        ("IMAP", "imaps", "TLS"),
+    ]
     lines = [
         "",
         "inbox is running. Ctrl-C stops it.",

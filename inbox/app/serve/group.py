@@ -14,9 +14,12 @@ from typing import Any
 from inbox.app.admin import Running, ask, owner
 from inbox.app.serve.vitals import PATIENCE
 from inbox.base.errors import InboxError
+from inbox.base.metrics import Family, decoded, gauge, merged
 
 #: Seconds for another process to report its status: it may itself wait for the worker process.
 STATUS_SECONDS = PATIENCE + 2
+#: Seconds for another process's metrics.
+METRICS_SECONDS = PATIENCE + 2
 #: Seconds for it to reload: it loads policies and creates plugins again.
 RELOAD_SECONDS = 20.0
 #: Fields of each process's status in the list of processes.
@@ -55,6 +58,24 @@ class Group:
             silent = answer.get("why")
             problems += [f"{silent}: it goes on with what it has"] if silent else answer["problems"]
         return list(dict.fromkeys(problems))
+
+    async def metrics(self) -> list[Family]:
+        """The metrics of all processes, with the label ``process``; ``inbox_process_up`` is 0 for one that does not
+        answer."""
+        own, *others = await asyncio.gather(
+            self._own.metrics(),
+            *(
+                _answer(index, path, "GET", "/metrics.json", METRICS_SECONDS)
+                for index, path in enumerate(self._others, 1)
+            ),
+        )
+        parts = [("0", own)]
+        for index, answer in enumerate(others, 1):
+            if "families" in answer:
+                parts.append((str(index), decoded(answer["families"])))
+        answered = {name for name, _ in parts}
+        ups = [({"process": name}, float(name in answered)) for name in map(str, range(len(self._others) + 1))]
+        return [gauge("inbox_process_up", "1 if the server process answers.", ups), *merged(parts, "process")]
 
     async def take_policy(self, tenant: str) -> dict[str, Any]:
         """Loads it in all processes; each error once. A plugin has the weakest mode of all processes."""

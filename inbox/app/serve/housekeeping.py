@@ -20,9 +20,8 @@ async def newest_record(database: Database) -> float | None:
 
 
 async def prune(database: Database, policy: ServerPolicy, now: float, ages_by: float | None = None) -> None:
-    """Removes what has expired: decision records, ended rate counters, plugins' entries and suppressions that
-    expired, and the data of
-    DMARC reports.
+    """Removes what has expired: decision records, events of shared inboxes (kept as long), ended rate counters,
+    plugins' entries and suppressions that expired, and the data of DMARC reports.
 
     Args:
         policy: the days that each kind is kept.
@@ -34,6 +33,7 @@ async def prune(database: Database, policy: ServerPolicy, now: float, ages_by: f
     """
     old = now if ages_by is None else ages_by
     await database.decisions.prune(old - policy.decisions.keep_days * DAY)
+    await database.shared_inboxes.prune(old - policy.decisions.keep_days * DAY)
     await database.rates.prune(now)
     await database.plugin_state.prune(old)
     await database.suppressions.prune(old)

@@ -61,9 +61,12 @@ class Processes:
 
     Args:
         worker: the module of the worker process that they share (:mod:`inbox.store.worker.process`), if they do.
+        queue: whether they work on the outbound queue.
     """
 
-    def __init__(self, endpoints: Sequence[Endpoint], count: int, worker: str | None = None) -> None:
+    def __init__(
+        self, endpoints: Sequence[Endpoint], count: int, worker: str | None = None, *, queue: bool = True
+    ) -> None:
         self._endpoints = endpoints
         self._count = count
         self._stopping = asyncio.Event()
@@ -72,6 +75,7 @@ class Processes:
         self._lifeline, self._held = os.pipe()
         self._children: dict[int, asyncio.subprocess.Process] = {}
         self._worker = worker
+        self._queue = queue
         # Both sides are kept: the children hand their connections in at the one, a worker's successor gets the other.
         self._handover, self._inner = make_handover()
         self._watching: asyncio.Task[None] | None = None
@@ -195,6 +199,7 @@ class Processes:
         descriptors = [endpoint.socket.fileno() for endpoint in self._endpoints]
         inherit = ",".join(f"{each.name}={each.socket.fileno()}" for each in self._endpoints)
         role: tuple[str, ...] = ("--index", str(index), "--of", str(self._count))
+        role = (*role, "--queue" if self._queue else "--no-queue")
         if self._worker is not None:
             descriptors.append(self._handover.fileno())
             role = (*role, "--worker", str(self._handover.fileno()))

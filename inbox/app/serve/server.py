@@ -22,6 +22,8 @@ from inbox.app.listeners import Ground, make
 from inbox.app.serve.descriptors import raise_limit
 from inbox.app.serve.group import Group, socket_of
 from inbox.app.serve.housekeeping import ABANDONED_SECONDS, newest_record, prune, prune_queue, tidy
+from inbox.app.serve.metrics import ServerMetrics
+from inbox.app.serve.outbound import OutboundQueue
 from inbox.app.serve.pulse import beat
 from inbox.app.serve.quietlog import QuietLog
 from inbox.app.serve.retention import RetentionTime
@@ -33,6 +35,7 @@ from inbox.app.serve.vitals import check_health, log_view, warnings, worker_view
 from inbox.app.wiring.installation import Installation, opened
 from inbox.app.wiring.program import Parts, wire
 from inbox.base.errors import InboxError, PolicyError
+from inbox.base.metrics import Family
 from inbox.hosting.keys.rotation import LOOK_SECONDS
 from inbox.server.fairness import Turns
 from inbox.server.listener import Endpoint, Listener
@@ -55,6 +58,7 @@ class Server:
         index: its number; process 0 also does the housekeeping, and answers for all at the admin socket.
         processes: how many there are.
         log: where the log goes, if it is known.
+        queue: whether this process works on the outbound queue, if SMTP_OUTBOUND_QUEUE_ENABLED allows it.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class Server:
         index: int = 0,
         processes: int = 1,
         log: Sink | None = None,
+        *,
+        queue: bool = True,
     ) -> None:
         self._sink = log
         self._installation = installation
@@ -82,8 +88,11 @@ class Server:
         self._retention = RetentionTime(config.folders.data_dir / RETENTION_FILE, installation.clock, self._log)
         self._started_at = installation.clock.now()
         self._storage = Storage(installation, self._ages_by)
+        self._metrics = ServerMetrics(installation, parts, primary=self._primary)
         self._listeners: list[Listener] = []
         self._logs: dict[str, QuietLog] = {}
+        enabled = queue and config.outbound.queue_enabled
+        self._outbound = OutboundQueue(installation, parts, self._log_of("queue")) if enabled else None
         self._ground = Ground(installation, parts, self._certificates, Turns(), self._log_of, descriptors=raise_limit())
 
     async def run(self, ready: Callable[[], None], stop: asyncio.Event) -> None:
@@ -91,6 +100,9 @@ class Server:
         async with AsyncExitStack() as stack:
             stack.callback(self._flush_logs, everything=True)
             await self._start_listeners(stack)
+            if self._outbound is not None:
+                self._outbound.start()
+                stack.push_async_callback(self._outbound.stop, GRACE_SECONDS)
             await self._start_background(stack)
             admin = AdminServer(self._socket, Group(self, self._others) if self._primary else self)
             await admin.start()
@@ -149,8 +161,15 @@ class Server:
                 {"tenant": name, "why": str(error)} for name, error in sorted(self._parts.live.suspended.items())
             ],
             "log": log_view(self._sink),
+            "outbound": None if self._outbound is None else self._outbound.describe(),
             "worker": None if worker is None else await worker_view(worker),
         }
+
+    async def metrics(self) -> list[Family]:
+        """The metrics of this process."""
+        connections = {listener.name: listener.describe()["connections"] for listener in self._listeners}
+        uptime = self._installation.clock.now() - self._started_at
+        return await self._metrics.families(connections, uptime, log_view(self._sink)["lost"])
 
     # -- starting --------------------------------------------------------------------------------------------------
 
@@ -267,6 +286,7 @@ async def serve(
     pulse: int | None = None,
     worker: int | None = None,
     log: Sink | None = None,
+    queue: bool = True,
 ) -> None:
     """Serves until SIGTERM or SIGINT; SIGHUP reloads.
 
@@ -277,6 +297,7 @@ async def serve(
         pulse: the writing end of a pipe on which the parent expects signs of life.
         worker: the handover socket of the worker process that this one shares with others.
         log: where the log goes, if it is known.
+        queue: whether this process works on the outbound queue.
 
     Raises:
         InboxError: the server cannot start: a store, a policy, a certificate or the admin socket.
@@ -284,7 +305,7 @@ async def serve(
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with opened(config, serving=True, worker=worker) as installation, wire(installation) as parts:
-        server = Server(installation, parts, endpoints, index, processes, log)
+        server = Server(installation, parts, endpoints, index, processes, log, queue=queue)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         reloads: set[asyncio.Task[list[str]]] = set()

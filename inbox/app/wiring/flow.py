@@ -5,7 +5,7 @@ The server passes the database and its counters; a rehearsal passes ports that r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from inbox.app.wiring.hosting import make_signing
 from inbox.app.wiring.installation import Installation
@@ -14,17 +14,27 @@ from inbox.dns.resolver import CachingResolver
 from inbox.flow.accept import Acceptance
 from inbox.flow.appending import MailboxAppending
 from inbox.flow.deliveries import Deliveries
+from inbox.flow.forwarding import Forwarding
 from inbox.flow.judge import Judge, Policies
 from inbox.flow.local_delivery import LocalDelivery
 from inbox.flow.mailbox_finder import MailboxFinder
+from inbox.flow.meters import FlowMeters
+from inbox.flow.outbound.srs import Srs
 from inbox.flow.outbound.suppression import SuppressionLists
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import DecisionWriter, Recorder
+from inbox.flow.submission.limits import Limits
+from inbox.flow.submission.permission import Permissions
+from inbox.flow.submission.relaying import UsersOnly
+from inbox.flow.submission.senders import Senders
+from inbox.flow.submission.submission import Submission
+from inbox.hosting.keys.sealing import ArcSealing
 from inbox.hosting.keys.signing import SigningKeyring
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.api.feedback import Feedback
 from inbox.plugin.api.services import Log, Rates, Services
+from inbox.plugin.api.signing import SigningKeys
 from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher
 from inbox.store.ports import Ingest
@@ -42,6 +52,7 @@ class Effects:
     table: Tables
     log: Log
     plugin_log: Log
+    meters: FlowMeters = field(default_factory=FlowMeters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,7 @@ class Flow:
     acceptance: Acceptance
     pipeline: Pipeline
     appending: MailboxAppending
+    submission: Submission
 
 
 def make_services(
@@ -80,19 +92,46 @@ def make_flow(
     policies: Policies,
     dispatcher: Dispatcher,
     effects: Effects,
+    *,
+    keys: SigningKeys,
+    srs_key: bytes,
 ) -> Flow:
-    """Constructs the flow under ``policies``; ``dispatcher`` calls their plugins."""
+    """Constructs the flow under ``policies``; ``dispatcher`` calls their plugins. ``keys`` seal forwarded mail, and
+    ``srs_key`` is that of its rewritten senders."""
     server_name = installation.config.server.hostname
     clock, ids, log = installation.clock, installation.ids, effects.log
     judge = Judge(policies, dispatcher)
-    recorder = Recorder(judge, effects.decisions, clock, ids, log)
-    recipients = Recipients(judge, directory, log, server_name)
+    recorder = Recorder(judge, effects.decisions, clock, ids, log, effects.meters)
+    srs = Srs(srs_key, clock.now)
+    recipients = Recipients(judge, directory, log, server_name, UsersOnly(directory), srs=srs)
     local = LocalDelivery(judge, effects.mailboxes, log)
     deliveries = Deliveries(clock, ids, server_name, installation.config.outbound.ttl_secs)
-    acceptance = Acceptance(judge, recipients, local, effects.mailboxes, deliveries, effects.ingest, recorder, log)
+    forwarding = Forwarding(
+        srs,
+        ArcSealing(keys, installation.executors, clock),
+        directory,
+        server_name,
+        clock,
+        log,
+    )
+    acceptance = Acceptance(
+        judge, recipients, local, effects.mailboxes, deliveries, effects.ingest, recorder, log, forwarding
+    )
+    pipeline = Pipeline(judge, recipients, acceptance, recorder, clock, ids, log)
     return Flow(
         judge,
         acceptance,
-        Pipeline(judge, recipients, acceptance, recorder, clock, ids, log),
+        pipeline,
         MailboxAppending(judge, directory, acceptance, recorder, clock, ids),
+        Submission(
+            pipeline,
+            judge,
+            directory,
+            Senders(Permissions(directory, installation.database.shared_inboxes, clock)),
+            Limits(directory, effects.rates, installation.database.queue, clock, log),
+            server_name,
+            clock,
+            ids,
+            log,
+        ),
     )

@@ -4,30 +4,65 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from inbox.app.wiring.installation import Installation
+from inbox.dns.resolver import CachingResolver
 from inbox.flow.judge import Judge
+from inbox.flow.outbound.attempt import SmtpAttempts
 from inbox.flow.outbound.backoff import Backoff
+from inbox.flow.outbound.bounce import BounceSettings, SenderBounces
 from inbox.flow.outbound.breaker import Circuits
 from inbox.flow.outbound.conclusion import Conclusion
 from inbox.flow.outbound.delivery import ATTEMPT_SECONDS, JobDelivery, Pace
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.lines import Lines, Places
+from inbox.flow.outbound.mx import MailExchangers
 from inbox.flow.outbound.ports import Attempts, Bounces, Exchangers, Suppressions
 from inbox.flow.outbound.senders import Directory, Senders
+from inbox.flow.outbound.suppression import SuppressionLists
 from inbox.flow.outbound.worker import MOST_HELD, QueueWorker, WorkerSettings
+from inbox.flow.ports import Receiving
+from inbox.identity.directory import AddressDirectory
 from inbox.plugin.api.services import Log
 from inbox.store.ports.queue import MOST_JOBS
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What a worker reaches besides database and blob store."""
+    """The objects through which a worker reaches more than database and blob store."""
 
     exchangers: Exchangers
     attempts: Attempts
     bounces: Bounces
     suppressions: Suppressions
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideParts:
+    """The objects behind :class:`Outside`, for those who close and prune them."""
+
+    ports: Outside
+    attempts: SmtpAttempts
+    bounces: SenderBounces
+
+
+def make_outside(
+    installation: Installation, directory: AddressDirectory, receiving: Receiving, resolver: CachingResolver, log: Log
+) -> OutsideParts:
+    """Connections to other servers, notifications and suppressions of this process."""
+    config, clock, database = installation.config, installation.clock, installation.database
+    hostname = config.server.hostname
+    bound = ip_address(config.server.bind_addr)
+    exchangers = MailExchangers(resolver, (hostname,), () if bound.is_unspecified else (bound,))
+    attempts = SmtpAttempts(resolver, config.outbound, clock)
+    settings = BounceSettings(hostname, config.folders.data_dir / "bounces", config.outbound.ttl_secs)
+    bounces = SenderBounces(
+        installation.blobs, receiving, directory, installation.ingest, database.queue, clock, installation.ids,
+        settings, log,
+    )  # fmt: skip
+    suppressions = SuppressionLists(database.suppressions, clock)
+    return OutsideParts(Outside(exchangers, attempts, bounces, suppressions), attempts, bounces)
 
 
 def make_worker(

@@ -12,16 +12,19 @@ import structlog
 
 from inbox.app.config.loading import Config
 from inbox.app.serve.quietlog import QuietLog
-from inbox.app.wiring.flow import Effects, make_flow, make_services
+from inbox.app.wiring.flow import Effects, Flow, make_flow, make_services
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.services import RatesService, make_resolver
+from inbox.dns.resolver import CachingResolver
 from inbox.flow.accept import Acceptance
 from inbox.flow.judge import AuthHooks, Judge
 from inbox.flow.login import PasswordLogin
 from inbox.flow.mailbox_finder import StoredMailboxFinder
 from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes
+from inbox.flow.meters import FlowMeters
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.ports import Appending
+from inbox.flow.submission.submission import Submission
 from inbox.hosting.keys.rotation import Rotation
 from inbox.hosting.reports.feedback import FeedbackLedger
 from inbox.identity.directory import AddressDirectory
@@ -47,13 +50,16 @@ class Parts:
     directory: AddressDirectory
     acceptance: Acceptance
     pipeline: Pipeline
+    submission: Submission
     login: PasswordLogin
     appending: Appending
     names: MailboxNames
     messages: MailboxMessages
     instances: Instances
     rotation: Rotation
+    resolver: CachingResolver
     flow_log: QuietLog
+    meters: FlowMeters
 
 
 def make_registry(config: Config) -> Registry:
@@ -105,13 +111,12 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     guard = Guard()
     guard.install()
     breaker = live.current.server.breaker
-    instances = Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
-    live.instances = instances
+    live.instances = instances = Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
     passwords = Passwords(clock)
-    flow = make_flow(installation, directory, live, Dispatcher(instances, guard, clock, effects.plugin_log), effects)
-    login = PasswordLogin(
-        database.accounts, directory, database.rates, passwords, AuthHooks(flow.judge), clock, log, asyncio.sleep
-    )
+    dispatcher = Dispatcher(instances, guard, clock, effects.plugin_log)
+    srs_key = await database.installation.secret("srs")
+    flow = make_flow(installation, directory, live, dispatcher, effects, keys=services.signing_keys, srs_key=srs_key)
+    login = await _make_login(installation, directory, passwords, flow, log)
     names, messages = make_mailboxes(installation, flow.appending)
     rotation = Rotation(
         database.dkim_keys, resolver, clock, structlog.get_logger("inbox.dkim"), installation.executors, random.random
@@ -124,13 +129,16 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
             directory=directory,
             acceptance=flow.acceptance,
             pipeline=flow.pipeline,
+            submission=flow.submission,
             login=login,
             appending=flow.appending,
             names=names,
             messages=messages,
             instances=instances,
             rotation=rotation,
+            resolver=resolver,
             flow_log=log,
+            meters=effects.meters,
         )
     finally:
         await _write_counts(flow.pipeline, log)
@@ -138,6 +146,24 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         await feedback.close()
         guard.remove()
         passwords.close()
+
+
+async def _make_login(
+    installation: Installation, directory: AddressDirectory, passwords: Passwords, flow: Flow, log: Log
+) -> PasswordLogin:
+    database = installation.database
+    return PasswordLogin(
+        database.accounts,
+        directory,
+        database.rates,
+        passwords,
+        AuthHooks(flow.judge),
+        installation.clock,
+        log,
+        asyncio.sleep,
+        credentials=database.credentials,
+        secret=await database.installation.secret("scram"),
+    )
 
 
 def _make_folders(config: Config) -> None:

@@ -65,7 +65,7 @@ async def rehearse(installation: Installation, letter: Letter) -> Rehearsed:
         PolicyError: the policies are invalid.
     """
     rehearsed = Rehearsed()
-    pipeline, instances = _wire(installation, rehearsed)
+    pipeline, instances = await _wire(installation, rehearsed)
     try:
         await _play(pipeline, installation, letter, rehearsed)
     finally:
@@ -100,7 +100,7 @@ async def _play(pipeline: Pipeline, installation: Installation, letter: Letter, 
         rehearsed.replies.append(("DATA", replies[0]))
 
 
-def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, Instances]:
+async def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, Instances]:
     config, clock, database = installation.config, installation.clock, installation.database
     policies = _Fixed(load_policies(config, find_plugins(config)))
     directory = AddressDirectory(database.tenants, database.accounts, clock)
@@ -117,8 +117,13 @@ def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipeline, I
         plugin_log=log,
     )
     guard = Guard()
-    instances = Instances(make_services(installation, directory, make_resolver(config, clock), effects), guard)
-    flow = make_flow(installation, directory, policies, Dispatcher(instances, guard, clock, log), effects)
+    services = make_services(installation, directory, make_resolver(config, clock), effects)
+    instances = Instances(services, guard)
+    dispatcher = Dispatcher(instances, guard, clock, log)
+    srs_key = await database.installation.secret("srs")
+    flow = make_flow(
+        installation, directory, policies, dispatcher, effects, keys=services.signing_keys, srs_key=srs_key
+    )
     return flow.pipeline, instances
 
 

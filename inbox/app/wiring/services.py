@@ -29,11 +29,12 @@ class DirectoryService:
         domain = await self._directory.domain(address.rpartition("@")[2])
         if domain is None or domain.tenant.id != tenant:
             return Resolution()
-        accounts, detail = await self._directory.accounts(domain, address)
-        if not accounts:
+        reached, detail = await self._directory.reach(domain, address)
+        accounts = reached.accounts
+        if not accounts and not reached.forwards:
             return Resolution((), None, (address,), await self._directory.is_disabled(domain, address))
         via = () if any(account.address == address for account in accounts) else (address,)
-        return Resolution(tuple(account.address for account in accounts), detail, via)
+        return Resolution(tuple(account.address for account in accounts), detail, via, forwards=reached.forwards)
 
     async def first_account(self, tenant: str) -> str | None:
         found = await self._directory.first_account(tenant)

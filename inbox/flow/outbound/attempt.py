@@ -291,7 +291,7 @@ class _Attempt:
                 self._best[index] = reply
 
     def result(self, seconds: float) -> Attempted:
-        """What the attempt has come to."""
+        """The result of the attempt so far."""
         nothing = HostReply(0, "4.4.1", "No host was tried", "connect")
         results = tuple(reply if reply is not None else nothing for reply in self._best)
         dot = any(reply.stage == "dot" for reply in results)

@@ -40,7 +40,7 @@ class _Use:
 
 
 class Capacity:
-    """What is in use, by key. Times are of a monotonic clock, in seconds."""
+    """Connections in use, by key. Times are of a monotonic clock, in seconds."""
 
     def __init__(self) -> None:
         self._uses: OrderedDict[str, _Use] = OrderedDict()

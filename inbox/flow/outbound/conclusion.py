@@ -1,4 +1,4 @@
-"""What follows from the outcome for each recipient: ``bounce`` hooks, notifications of the sender, log events."""
+"""Consequences of the outcome for each recipient: ``bounce`` hooks, notifications of the sender, log events."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Conclusion:
     async def _failed(
         self, queued: QueuedJob, ended: Ended, index: int, sender: Sender | None, delivery: Delivery | None
     ) -> RecipientState:
-        """Runs the ``bounce`` hooks for one recipient. Without a policy there are none, and the failure stands."""
+        """Runs the ``bounce`` hooks for one recipient. Without a policy there are none, and the state is unchanged."""
         state, job = ended.states[index], queued.job
         if sender is None:
             return state

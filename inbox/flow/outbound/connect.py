@@ -54,7 +54,7 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a connection leads, and all that must be equal before one is used again."""
+    """The destination of a connection, and all that must be equal before one is used again."""
 
     address: str
     port: int
@@ -90,7 +90,7 @@ class Connection:
 
     @property
     def usable(self) -> bool:
-        """False once the peer closed the connection, said 421, or sent something that nobody asked for."""
+        """False once the peer closed the connection, replied 421, or sent something that nobody asked for."""
         return not (self._stream.lost or self._closing) and self._stream.replies.is_empty
 
     def abort(self, why: str = "aborted") -> None:

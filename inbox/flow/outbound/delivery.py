@@ -89,7 +89,7 @@ class _PutOff:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What decides when a job is tried, and how often."""
+    """The objects that decide when a job is tried, and how often."""
 
     lines: Lines
     circuits: Circuits

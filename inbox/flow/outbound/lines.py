@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from inbox.base.clock import Clock
 from inbox.flow.outbound.capacity import BUSY_SECONDS, Capacity, Limits
 
-#: Who takes turns: a tenant and a class.
+#: The unit that takes turns: a tenant and a class.
 Turn = tuple[str, str]
 
 

@@ -1,4 +1,4 @@
-"""What the worker of the outbound queue needs besides the queue: attempts, notifications, suppressions, messages."""
+"""Protocols and values of the worker of the outbound queue: attempts, notifications, suppressions, messages."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class OutgoingRecipient:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """What is sent in one transaction; ``content`` has the added header fields in front."""
+    """The message and envelope of one transaction; ``content`` has the added header fields in front."""
 
     sender: str
     recipients: tuple[OutgoingRecipient, ...]

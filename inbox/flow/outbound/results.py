@@ -19,14 +19,14 @@ EXPIRED: Final = "4.4.7"
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """What ends a job: ``expired`` because of its age, or the last of its attempts."""
+    """The limits that end a job: ``expired`` because of its age, or the last of its attempts."""
 
     attempt: int
     max_attempts: int
     expires_at: float
 
     def over(self, now: float) -> str:
-        """Why no further attempt follows; empty if one does."""
+        """The reason why no further attempt follows; empty if one does."""
         if now >= self.expires_at:
             return "The time for delivery has expired"
         if self.attempt >= self.max_attempts:

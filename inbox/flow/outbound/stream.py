@@ -79,7 +79,7 @@ class Stream(asyncio.Protocol):
 
 
 def reason(error: BaseException) -> str:
-    """What an operator reads about an error of the network or of TLS."""
+    """The text for operators about an error of the network or of TLS."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     if isinstance(error, ssl.SSLError):

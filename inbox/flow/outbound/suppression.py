@@ -23,7 +23,7 @@ class SuppressionLists:
         self._clock = clock
 
     async def find(self, tenant: str, addresses: Sequence[str]) -> dict[str, str]:
-        """Which addresses are suppressed, with the reason of each. Raises StoreError."""
+        """Finds the suppressed addresses, with the reason of each. Raises StoreError."""
         found: dict[str, str] = {}
         for start in range(0, len(addresses), MOST_ENTRIES):
             page = addresses[start : start + MOST_ENTRIES]

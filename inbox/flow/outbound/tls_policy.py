@@ -21,7 +21,7 @@ class TlsSettings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TlsRequirement:
-    """What TLS a connection must have.
+    """The TLS that a connection must have.
 
     Attributes:
         required: no mail is sent without TLS.

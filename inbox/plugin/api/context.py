@@ -39,12 +39,17 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Authenticated user: the account's address and id, its tenant (organization id and name)."""
+    """Authenticated user: the account's address and id, its tenant (organization id and name).
+
+    ``credential`` names what the user logged in with, an app password for example, and is no secret. The session ends
+    when it is revoked. Empty: an access token, or a part of the program that needs no login.
+    """
 
     address: str
     account: str
     tenant: str
     tenant_name: str
+    credential: str = ""
 
 
 @dataclass(slots=True)
@@ -54,7 +59,7 @@ class Session:
     ``helo`` is None before EHLO, HELO or LHLO. ``errors`` counts refused commands. ``judgements`` are the outcomes
     of earlier stages; the core keeps them for the decision record. ``early_talker``: the client spoke before
     the banner was sent, which RFC 5321 §3.1 forbids. ``lookups`` is the core's budget of slow DNS look-ups for the
-    current transaction.
+    current transaction. ``login_facts`` are those that ``auth`` hooks gave: only the tenant of ``identity`` sees them.
     """
 
     id: str
@@ -72,6 +77,7 @@ class Session:
     early_talker: bool = False
     facts: Facts = field(default_factory=Facts)
     lookups: Lookups | None = field(default=None, repr=False, compare=False)
+    login_facts: Facts = field(default_factory=Facts, repr=False)
 
 
 @dataclass(slots=True)

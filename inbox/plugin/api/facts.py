@@ -108,11 +108,17 @@ class Resolved:
 
     Put into a recipient's facts at ``rcpt``. A recipient without it, or without an account in it, is refused
     with 550 5.1.1: mail is delivered only to resolved recipients.
+
+    ``forwards`` are addresses at other servers that get the message, too. ``forward_outside``: mail for this recipient
+    may leave this installation, through ``forwards`` or a plugin's ``Redirect``; without it neither is carried out, and
+    the peer is asked to try again later.
     """
 
     accounts: tuple[str, ...]
     detail: str | None = None
     via: tuple[str, ...] = ()
+    forwards: tuple[str, ...] = ()
+    forward_outside: bool = False
 
 
 @dataclass(frozen=True, slots=True)

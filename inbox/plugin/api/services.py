@@ -29,13 +29,15 @@ class Log(Protocol):
 class Resolution:
     """Look-up of an address: the accounts that it leads to, the plus detail, the aliases on the way.
 
-    ``disabled``: all of its accounts are disabled, and ``accounts`` is empty.
+    ``disabled``: all of its accounts are disabled, and ``accounts`` is empty. ``forwards`` are the addresses at other
+    servers that it leads to.
     """
 
     accounts: tuple[str, ...] = ()
     detail: str | None = None
     via: tuple[str, ...] = ()
     disabled: bool = False
+    forwards: tuple[str, ...] = ()
 
 
 class Directory(Protocol):
@@ -80,7 +82,7 @@ class SuppressionList(Protocol):
     """The addresses and domains to which a tenant sends no mail (``inbox suppression``)."""
 
     async def find(self, tenant: str, addresses: Sequence[str]) -> dict[str, str]:
-        """Which of ``addresses`` (as ``Address.key``) are suppressed for ``tenant`` (id), with the reason of each.
+        """Returns those of ``addresses`` (as ``Address.key``) that are suppressed for the tenant, with the reasons.
 
         Raises StoreError if the list cannot be read; then nothing is known about any of them.
         """

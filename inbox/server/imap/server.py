@@ -12,7 +12,7 @@ from inbox.base.ids import Ids, RandomIds
 from inbox.base.peers import site_of
 from inbox.flow.mailboxes import MailboxMessages, MailboxNames
 from inbox.flow.ports import Login
-from inbox.plugin.api.context import Door, IPAddress, Session
+from inbox.plugin.api.context import Door, Identity, IPAddress, Session
 from inbox.plugin.api.services import Log
 from inbox.server.acceptor import Acceptor
 from inbox.server.fairness import Share, Turns
@@ -39,7 +39,7 @@ class ImapServer:
         config: settings of all endpoints.
         names, messages: the use cases on mailboxes and on messages.
         login: checks passwords.
-        without_access: returns those of the given accounts (ids) that may not stay logged in; raises StoreUnavailable.
+        ended: returns those of the given users who may not stay logged in, with the reason; raises StoreUnavailable.
         clock, ids: for the start time and the id of each session, and for timeouts.
         turns: the queue for the event loop that all servers of a process share.
     """
@@ -50,7 +50,7 @@ class ImapServer:
         names: MailboxNames,
         messages: MailboxMessages,
         login: Login,
-        without_access: Callable[[Sequence[str]], Awaitable[set[str]]],
+        ended: Callable[[Sequence[Identity]], Awaitable[dict[Identity, str]]],
         log: Log,
         *,
         clock: Clock | None = None,
@@ -60,7 +60,7 @@ class ImapServer:
         self.name = Door.IMAP.value
         self._config = config
         self._backend = Backend(config, names, messages, login, log)
-        self._without_access = without_access
+        self._dismissed = ended
         self._log = log
         self._clock = clock or SystemClock()
         self._ids = ids or RandomIds(self._clock.now)
@@ -102,24 +102,24 @@ class ImapServer:
         context."""
 
     async def dismiss(self) -> None:
-        """Ends the sessions of accounts that were disabled or removed, alone or with their domain or tenant.
+        """Ends the sessions of accounts that were disabled or removed, alone or with their domain or tenant, and those
+        that were opened with a password that was changed or revoked since.
 
         Raises StoreUnavailable: the answer is unknown now, and all sessions stay.
         """
-        sessions: dict[str, list[ImapSession]] = {}
+        sessions: dict[Identity, list[ImapSession]] = {}
         for session in self._sessions.values():
             if session.session.identity is not None:
-                sessions.setdefault(session.session.identity.account, []).append(session)
-        accounts = list(sessions)
-        for start in range(0, len(accounts), _ACCOUNTS):
-            for account in await self._without_access(accounts[start : start + _ACCOUNTS]):
-                for session in sessions[account]:
-                    identity = session.identity
+                sessions.setdefault(session.session.identity, []).append(session)
+        identities = list(sessions)
+        for start in range(0, len(identities), _ACCOUNTS):
+            for identity, why in (await self._dismissed(identities[start : start + _ACCOUNTS])).items():
+                for session in sessions[identity]:
                     self._log.info(
                         "session_ended", id=session.session.id, door="imap", address=identity.address,
-                        tenant=identity.tenant_name, peer=str(session.session.peer), why="the account is disabled",
+                        tenant=identity.tenant_name, peer=str(session.session.peer), why=why,
                     )  # fmt: skip
-                    session.end(Farewell("This account is disabled"))
+                    session.end(Farewell(f"{why[0].upper()}{why[1:]}"))
 
     async def drain(self, seconds: float) -> None:
         """Refuses new clients; the others get ``* BYE`` when their command is done."""

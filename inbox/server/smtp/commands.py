@@ -1,4 +1,4 @@
-"""The commands of SMTP and LMTP, except those that carry the message (RFC 5321 §4.1.1).
+"""The commands of SMTP and LMTP, except AUTH and those that carry the message (RFC 5321 §4.1.1).
 
 A command is called when it is legal in the state of the connection. It raises CommandError for invalid
 syntax; otherwise it sends its own reply, and notifies the dialogue when it has succeeded.
@@ -6,6 +6,7 @@ syntax; otherwise it sends its own reply, and notifies the dialogue when it has 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
@@ -16,6 +17,7 @@ from inbox.server.smtp.session import SmtpSession
 from inbox.server.transport import Disconnected
 from inbox.wire.smtp.command import check_helo, parse_mail, parse_rcpt
 from inbox.wire.smtp.errors import CommandError
+from inbox.wire.smtp.parameters import check_release
 from inbox.wire.smtp.reply import render_lines
 from inbox.wire.smtp.state import Verb
 
@@ -34,7 +36,16 @@ def no_argument(argument: str) -> None:
 async def ehlo(s: SmtpSession, argument: str) -> None:
     """EHLO, and LHLO of LMTP (RFC 2033 §4.1)."""
     if await _greeted(s, argument, esmtp=True):
-        s.say_lines(_extensions(s.config.hostname, s.config.max_message_octets, tls=s.dialogue.offers_tls))
+        config, dialogue = s.config, s.dialogue
+        s.say_lines(
+            _extensions(
+                config.hostname,
+                config.max_message_octets,
+                _release_limits(s),
+                s.mechanisms if dialogue.offers_auth else (),
+                tls=dialogue.offers_tls,
+            )
+        )
 
 
 async def helo(s: SmtpSession, argument: str) -> None:
@@ -58,8 +69,10 @@ async def _greeted(s: SmtpSession, name: str, *, esmtp: bool) -> bool:
 
 
 @lru_cache(maxsize=16)
-def _extensions(hostname: str, max_message_octets: int, *, tls: bool) -> bytes:
-    """The reply to EHLO; a server gives two of them, with and without STARTTLS."""
+def _extensions(
+    hostname: str, max_message_octets: int, release: str, mechanisms: tuple[str, ...], *, tls: bool
+) -> bytes:
+    """The reply to EHLO; a server gives two or three of them, with and without STARTTLS and AUTH."""
     lines = [
         hostname.encode(),
         b"PIPELINING",
@@ -70,7 +83,20 @@ def _extensions(hostname: str, max_message_octets: int, *, tls: bool) -> bytes:
         b"DSN",
         b"CHUNKING",
     ]
+    if release:
+        lines.append(f"FUTURERELEASE {release}".encode())
+    if mechanisms:
+        lines.append(b"AUTH " + " ".join(mechanisms).encode())
     return render_lines(250, [*lines, b"STARTTLS"] if tls else lines)
+
+
+def _release_limits(s: SmtpSession) -> str:
+    """RFC 4865 §3: the longest interval and the latest time of a release, to the hour; empty if none is offered."""
+    seconds = s.config.hold_seconds
+    if not seconds:
+        return ""
+    latest = (s.backend.clock.now() + seconds) // 3600 * 3600
+    return f"{seconds} {datetime.fromtimestamp(latest, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 async def starttls(s: SmtpSession, argument: str) -> None:
@@ -83,7 +109,7 @@ async def starttls(s: SmtpSession, argument: str) -> None:
     except Disconnected as error:
         s.backend.log.info("smtp_tls_failed", peer=str(session.peer), error=str(error))
         raise
-    session.helo, session.esmtp = None, False
+    session.helo, session.esmtp, session.identity = None, False, None
     s.dialogue.succeeded(Verb.STARTTLS)
 
 
@@ -92,7 +118,8 @@ async def starttls(s: SmtpSession, argument: str) -> None:
 
 async def mail(s: SmtpSession, argument: str) -> None:
     try:
-        wanted = parse_mail(argument)
+        wanted = parse_mail(argument, s.service.mail_parameters)
+        check_release(wanted.params, s.backend.clock.now(), s.config.hold_seconds)
     except CommandError as error:
         s.say(await s.refused("mail", Reply.of(error)))
         return

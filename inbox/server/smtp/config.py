@@ -1,4 +1,4 @@
-"""Settings of an SMTP or LMTP server, and the differences between the two protocols."""
+"""Settings of an SMTP, submission or LMTP server, and the differences between these protocols."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Final
 
-from inbox.base.limits import SMTP_ERRORS, SMTP_IDLE_COMMANDS
+from inbox.base.limits import SMTP_ERRORS, SMTP_IDLE_COMMANDS, SMTP_LOGIN_FAILURES
 from inbox.plugin.api.context import Door
+from inbox.wire.smtp.parameters import SUBMISSION as SUBMISSION_PARAMETERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +23,19 @@ class Service:
         trusted: the clients are the operator's own mail servers. They send all users' mail over a few connections:
             if one were closed because a tenant's mail is deferred, the client would consider this server dead, and
             the mail of all other users would wait, too. So they may name many unknown users and use all connections.
+        needs_login: the clients are users: MAIL is legal after AUTH only (RFC 6409 §4.3).
+        mail_parameters: parameters of MAIL that are recognised besides those of every server.
     """
 
     door: Door
     reply_per_recipient: bool = False
     trusted: bool = False
+    needs_login: bool = False
+    mail_parameters: frozenset[str] = frozenset()
 
 
 SMTP: Final = Service(Door.SMTP)
+SUBMISSION: Final = Service(Door.SUBMISSION, needs_login=True, mail_parameters=SUBMISSION_PARAMETERS)
 LMTP: Final = Service(Door.LMTP, reply_per_recipient=True, trusted=True)
 
 
@@ -61,6 +67,9 @@ class SmtpConfig:
             are closed.
         tls: for STARTTLS; None: not offered. TLS 1.2 at least.
         backlog: connections that wait in the kernel to be accepted.
+        login_without_tls: users may log in before TLS; only for a network that nobody can listen to.
+        login_failures: failed logins after which a connection is closed.
+        hold_seconds: the longest time for which FUTURERELEASE may hold a message (RFC 4865); 0: not offered.
     """
 
     hostname: str
@@ -86,3 +95,6 @@ class SmtpConfig:
     proxy_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     tls: ssl.SSLContext | None = None
     backlog: int = 512
+    login_without_tls: bool = False
+    login_failures: int = SMTP_LOGIN_FAILURES
+    hold_seconds: int = 0

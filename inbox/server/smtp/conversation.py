@@ -20,7 +20,6 @@ from inbox.wire.smtp.state import FOREIGN, NOT_OFFERED, Verb
 
 TOO_MANY: Final = Reply(421, "4.7.0", "Too many connections, try again later")
 _TOO_MANY_OF_YOURS: Final = Reply(421, "4.7.0", "Too many connections from your network, try again later")
-_STOPPING: Final = Reply(421, "4.3.2", "Shutting down, try again later")
 _TIMED_OUT: Final = Reply(421, "4.4.2", "Timeout, closing connection")
 #: Replies that are gathered before they are written while more pipelined commands are available.
 _GATHER: Final = 64
@@ -121,7 +120,7 @@ async def _converse(s: SmtpSession, commands: Mapping[Verb, Rule]) -> None:
         event = receiver.next_event()
         if event is None:
             if s.leaving and s.envelope is None:
-                s.say(_STOPPING)
+                s.say(s.farewell)
                 return
             # The deadline is for the whole command: sending it octet by octet gives the client no more time.
             since = clock.monotonic() if since is None else since

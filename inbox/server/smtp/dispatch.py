@@ -1,4 +1,4 @@
-"""The command tables of SMTP and LMTP.
+"""The command tables of SMTP, submission and LMTP.
 
 The table in :mod:`inbox.wire.smtp.state` defines when a command is legal, and the state after it.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from inbox.plugin.api.context import Door
-from inbox.server.smtp import commands, message
+from inbox.server.smtp import authentication, commands, message
 from inbox.server.smtp.session import SmtpSession
 from inbox.wire.smtp.state import Verb
 
@@ -44,12 +44,16 @@ _SHARED: Final[Mapping[Verb, Rule]] = {
     Verb.QUIT: Rule(commands.quit_),
 }
 
+_SMTP: Final[Mapping[Verb, Rule]] = {
+    Verb.EHLO: Rule(commands.ehlo, idle=True),
+    Verb.HELO: Rule(commands.helo, idle=True),
+    **_SHARED,
+}
+
 COMMANDS: Final[Mapping[Door, Mapping[Verb, Rule]]] = {
-    Door.SMTP: {
-        Verb.EHLO: Rule(commands.ehlo, idle=True),
-        Verb.HELO: Rule(commands.helo, idle=True),
-        **_SHARED,
-    },
+    Door.SMTP: _SMTP,
+    # Only users log in: on the port for other servers, AUTH would invite everybody to guess passwords.
+    Door.SUBMISSION: {**_SMTP, Verb.AUTH: Rule(authentication.auth)},
     # RFC 2033 §4.1: LHLO in place of EHLO and HELO, which are not recognized.
     Door.LMTP: {Verb.LHLO: Rule(commands.ehlo, idle=True), **_SHARED},
 }

@@ -1,10 +1,10 @@
-"""The SMTP and LMTP server: accepts connections within its limits, and drains them when it stops."""
+"""The SMTP, submission and LMTP server: accepts connections within its limits, and drains them when it stops."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final
@@ -13,8 +13,9 @@ from inbox.base.clock import Clock
 from inbox.base.errors import ConfigError
 from inbox.base.ids import Ids
 from inbox.base.peers import site_of
-from inbox.flow.ports import Receiving
-from inbox.plugin.api.context import Session
+from inbox.flow.ports import Receiving, SaslLogin
+from inbox.mail.reply import Reply
+from inbox.plugin.api.context import Identity, Session
 from inbox.plugin.api.services import Log
 from inbox.server.acceptor import Acceptor
 from inbox.server.fairness import Share, Turns
@@ -27,6 +28,8 @@ from inbox.server.smtp.session import Backend, SmtpSession
 from inbox.server.transport import Channel
 from inbox.wire.smtp.reply import render
 
+#: Users of one question to the database.
+_ACCOUNTS: Final = 500
 #: Threads that write large messages to disk while they are received.
 SPOOL_THREADS: Final = 4
 
@@ -41,7 +44,9 @@ class SmtpServer:
         ids: for sessions.
         log: receives refused connections, time-outs and defects, and never the text of a message.
         turns: the queue for the event loop that all servers of a process share.
-        service: SMTP or LMTP.
+        service: SMTP, SUBMISSION or LMTP.
+        login: checks passwords; needed for a service whose clients log in.
+        ended: returns those of the given users who may not stay logged in, with the reason; raises StoreUnavailable.
 
     Raises:
         ConfigError: the TLS context allows less than TLS 1.2, or the spool directory is missing.
@@ -56,14 +61,28 @@ class SmtpServer:
         log: Log,
         turns: Turns | None = None,
         service: Service = SMTP,
+        login: SaslLogin | None = None,
+        ended: Callable[[Sequence[Identity]], Awaitable[dict[Identity, str]]] | None = None,
     ) -> None:
         config = _checked(settings())
+        if service.needs_login and (login is None or ended is None):
+            raise ValueError(f"{service.door.value}: users log in, so the server needs login and ended")
+        self._ended_sessions = ended
         self.name = service.door.value
         self.limits = ConnectionLimits(clock, config.max_connections, config.max_connections_per_peer)
         self._settings = settings
         self._pool = ThreadPoolExecutor(SPOOL_THREADS, thread_name_prefix="spool")
         self._backend = Backend(
-            config, service, receiving, clock, ids, log, self.limits, turns or Turns(), self._run_outside
+            config,
+            service,
+            receiving,
+            clock,
+            ids,
+            log,
+            self.limits,
+            turns or Turns(),
+            self._run_outside,
+            login,
         )
         self._sessions: dict[asyncio.Task[None], SmtpSession] = {}
         self._acceptor = Acceptor(
@@ -92,7 +111,26 @@ class SmtpServer:
         self._backend = replace(self._backend, config=_checked(self._settings()))
 
     async def dismiss(self) -> None:
-        """Does nothing: SMTP sessions are not logged in."""
+        """Ends the sessions of accounts that were disabled or removed, alone or with their domain or tenant, and those
+        that were opened with a password that was changed or revoked since; a transaction is finished first.
+
+        Raises StoreUnavailable: the answer is unknown now, and all sessions stay.
+        """
+        if self._ended_sessions is None:
+            return
+        sessions: dict[Identity, list[SmtpSession]] = {}
+        for session in self._sessions.values():
+            if session.session.identity is not None:
+                sessions.setdefault(session.session.identity, []).append(session)
+        identities = list(sessions)
+        for start in range(0, len(identities), _ACCOUNTS):
+            for identity, why in (await self._ended_sessions(identities[start : start + _ACCOUNTS])).items():
+                for session in sessions[identity]:
+                    self._backend.log.info(
+                        "session_ended", id=session.session.id, door=self.name, address=identity.address,
+                        tenant=identity.tenant_name, peer=str(session.session.peer), why=why,
+                    )  # fmt: skip
+                    session.leave(Reply(421, "4.7.0", f"{why[0].upper()}{why[1:]}"))
 
     async def drain(self, seconds: float) -> None:
         """Accepts no more connections, closes idle connections (421 4.3.2) and lets transactions finish."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
 from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
 
 from inbox.base.clock import Clock
 from inbox.base.ids import Ids
+from inbox.base.limits import AUTH_LINE_OCTETS, COMMAND_LINE_OCTETS
 from inbox.flow.envelope import Envelope
-from inbox.flow.ports import Receiving
+from inbox.flow.ports import Receiving, SaslLogin
 from inbox.mail.reply import Reply
-from inbox.plugin.api.context import Session
+from inbox.plugin.api.context import Identity, Session
 from inbox.plugin.api.services import Log
 from inbox.server.fairness import Share, Turns
-from inbox.server.limits import CROWDED_SECONDS, IN_TRANSACTION, STRANGER, ConnectionLimits, Patience
+from inbox.server.limits import CROWDED_SECONDS, IN_TRANSACTION, LOGGED_IN, STRANGER, ConnectionLimits, Patience
 from inbox.server.smtp.config import Service, SmtpConfig
 from inbox.server.smtp.intake import Intake
 from inbox.server.spool import Spool
@@ -24,10 +26,15 @@ from inbox.wire.smtp.receiver import Receiver
 from inbox.wire.smtp.reply import render
 from inbox.wire.smtp.state import Dialogue
 
+STOPPING: Final = Reply(421, "4.3.2", "Shutting down, try again later")
+#: The SASL mechanisms of submission, in the order of preference.
+MECHANISMS: Final = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
+TOKEN_MECHANISMS: Final = ("OAUTHBEARER", "XOAUTH2")
+
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """The objects that all sessions of one server share."""
+    """The objects that all sessions of one server share. ``login`` is None where users do not log in."""
 
     config: SmtpConfig
     service: Service
@@ -38,6 +45,7 @@ class Backend:
     limits: ConnectionLimits
     turns: Turns
     run_outside: Callable[[Callable[[], None]], Awaitable[None]]
+    login: SaslLogin | None = None
 
 
 class MailTransaction(AiosmtpdEnvelope):
@@ -74,6 +82,8 @@ class SmtpSession:
         in_text: a message, or a chunk of one, is being read.
         leaving: the server stops: the session ends as soon as no transaction is under way.
         closing: the session ends once the gathered replies are sent.
+        farewell: the reply with which a session ends that is leaving.
+        login_failures: failed logins so far.
     """
 
     def __init__(self, backend: Backend, channel: Channel, session: Session, share: Share) -> None:
@@ -87,9 +97,18 @@ class SmtpSession:
         errors, idle = (0, 0) if service.trusted else (config.max_errors, config.max_idle_commands)
         self.patience = Patience(errors, idle, "Too many non-mail commands")
         self.receiver = Receiver()
-        self.dialogue = Dialogue(lmtp=service.reply_per_recipient, tls_offered=config.tls is not None)
+        self.dialogue = Dialogue(
+            lmtp=service.reply_per_recipient,
+            tls_offered=config.tls is not None,
+            needs_login=service.needs_login,
+            login_without_tls=config.login_without_tls,
+        )
+        if service.needs_login:
+            self.receiver.limit = AUTH_LINE_OCTETS
         self.envelope: MailTransaction | None = None
         self.in_text = self.leaving = self.closing = False
+        self.farewell = STOPPING
+        self.login_failures = 0
         self._out: list[bytes] = []
 
     # -- the transaction
@@ -98,13 +117,16 @@ class SmtpSession:
         """MAIL was accepted."""
         self.envelope = MailTransaction(transaction, smtp_utf8=smtp_utf8)
         # When connections are short, clients with a transaction are kept before those without one.
-        self.channel.standing = IN_TRANSACTION
+        self.channel.standing = self._standing(IN_TRANSACTION)
 
     def reset(self) -> None:
         """Ends the transaction; the greeting remains valid."""
         self.envelope = None
-        self.channel.standing = STRANGER
+        self.channel.standing = self._standing(STRANGER)
         self.dialogue.reset()
+
+    def _standing(self, otherwise: int) -> int:
+        return otherwise if self.session.identity is None else LOGGED_IN
 
     @property
     def transaction(self) -> MailTransaction:
@@ -118,6 +140,20 @@ class SmtpSession:
         limit = self.config.max_message_octets
         spool = Spool(self.config.spool_directory, self.backend.run_outside)
         return Intake(spool, limit, limit * self.config.oversize_multiple, self.backend.log)
+
+    # -- the login
+
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """The SASL mechanisms that EHLO lists."""
+        login = self.backend.login
+        return MECHANISMS if login is None or not login.accepts_tokens else (*MECHANISMS, *TOKEN_MECHANISMS)
+
+    def logged_in(self, identity: Identity) -> None:
+        """The user is known: MAIL becomes legal, and command lines have their usual limit."""
+        self.session.identity = identity
+        self.channel.standing = LOGGED_IN
+        self.receiver.limit = COMMAND_LINE_OCTETS
 
     # -- replies
 
@@ -192,9 +228,10 @@ class SmtpSession:
         await self.channel.start_tls(self.config.tls, self.config.tls_handshake_seconds, self._gathered())
         self.session.tls = self.channel.tls()
 
-    def leave(self) -> None:
-        """Ends the session as soon as no transaction is under way: the server stops."""
+    def leave(self, farewell: Reply | None = None) -> None:
+        """Ends the session as soon as no transaction is under way; without ``farewell`` because the server stops."""
         self.leaving = True
+        self.farewell = farewell or self.farewell
         self.channel.nudge()
 
     def close(self) -> None:

@@ -9,8 +9,9 @@ while it waits may or may not have written.
 Both database backends pass the same contract suite (``tests/contract``).
 """
 
-from inbox.store.ports.accounts import Accounts
+from inbox.store.ports.accounts import Accounts, Reached
 from inbox.store.ports.blobs import Blobs
+from inbox.store.ports.credentials import AppPassword, Credentials
 from inbox.store.ports.database import Database
 from inbox.store.ports.decisions import Decisions
 from inbox.store.ports.hosting import Cleared, Holdings, Hosting, InUse, Kept, Scope
@@ -21,6 +22,7 @@ from inbox.store.ports.messages import Messages
 from inbox.store.ports.plugin_state import PluginState
 from inbox.store.ports.queue import Queue
 from inbox.store.ports.reports import DmarcReports, Grant, ObservationCount, OutgoingReport, StoredReport
+from inbox.store.ports.shared import SharedInbox, SharedInboxes
 from inbox.store.ports.suppression import Suppression, Suppressions
 from inbox.store.ports.tenants import Tenants
 
@@ -28,9 +30,11 @@ __all__ = [
     "Accepted",
     "AcceptedMessage",
     "Accounts",
+    "AppPassword",
     "Blobs",
     "Cleared",
     "Copy",
+    "Credentials",
     "Database",
     "Decisions",
     "DkimKeyRecord",
@@ -49,7 +53,10 @@ __all__ = [
     "OutgoingReport",
     "PluginState",
     "Queue",
+    "Reached",
     "Scope",
+    "SharedInbox",
+    "SharedInboxes",
     "StoredReport",
     "Suppression",
     "Suppressions",

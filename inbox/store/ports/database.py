@@ -7,6 +7,7 @@ from typing import Protocol
 from inbox.store.ports.accounts import Accounts
 from inbox.store.ports.blobs import Blobs
 from inbox.store.ports.changes import Changes
+from inbox.store.ports.credentials import Credentials
 from inbox.store.ports.decisions import Decisions
 from inbox.store.ports.hosting import Hosting
 from inbox.store.ports.ingest import Ingest, MessageWriter, RunBlocking
@@ -18,6 +19,7 @@ from inbox.store.ports.plugin_state import PluginState
 from inbox.store.ports.queue import Queue
 from inbox.store.ports.rates import LastingRates
 from inbox.store.ports.reports import DmarcReports
+from inbox.store.ports.shared import SharedInboxes
 from inbox.store.ports.suppression import Suppressions
 from inbox.store.ports.tenants import Tenants
 
@@ -30,6 +32,12 @@ class Database(Protocol):
 
     @property
     def accounts(self) -> Accounts: ...
+
+    @property
+    def credentials(self) -> Credentials: ...
+
+    @property
+    def shared_inboxes(self) -> SharedInboxes: ...
 
     @property
     def hosting(self) -> Hosting: ...

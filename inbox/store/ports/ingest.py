@@ -14,6 +14,7 @@ import msgspec
 from inbox.store.ports.decisions import DecisionRecord
 from inbox.store.ports.messages import EmailRecord, Placed
 from inbox.store.ports.queue import Job, Lease
+from inbox.store.ports.shared import SharedEvent
 
 if TYPE_CHECKING:
     from inbox.mail.content import Content
@@ -60,6 +61,7 @@ class AcceptedMessage(msgspec.Struct, frozen=True, array_like=True):
         spf, dkim, dmarc: results that are stored with the message; None if nothing was checked.
         recognise: whether an existing copy may be recognised as the result of an earlier attempt of the same
             transaction. This applies only to a message that has a Message-ID.
+        event: what is recorded of a shared inbox in whose name the message is sent, with the message.
     """
 
     id: str
@@ -74,6 +76,7 @@ class AcceptedMessage(msgspec.Struct, frozen=True, array_like=True):
     recognise: bool = True
     jobs: tuple[Job, ...] = ()
     lease: Lease | None = None
+    event: SharedEvent | None = None
 
     @property
     def blob_path(self) -> str:
@@ -131,6 +134,7 @@ class IndexedMessage:
     recognise: bool = True
     jobs: tuple[Job, ...] = ()
     lease: Lease | None = None
+    event: SharedEvent | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,11 @@ class InstallationRecords(Protocol):
         """Overwrites the identity. The blob store is unknown afterwards."""
         ...
 
+    async def secret(self, name: str) -> bytes:
+        """Returns the key of 32 octets that the installation uses for one purpose; the first call generates it. All
+        processes and instances get the same key."""
+        ...
+
     async def sample(self, count: int) -> list[str]:
         """Returns at most ``count`` blob paths, half of them of the oldest and half of the newest messages."""
         ...

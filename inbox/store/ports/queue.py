@@ -54,7 +54,7 @@ class JobRecipient:
 
 @dataclass(frozen=True, slots=True)
 class RecipientState:
-    """What has become of one recipient.
+    """The state of delivery to one recipient.
 
     Attributes:
         code, enhanced, reply: the last reply for this recipient; code 0 if no host replied.

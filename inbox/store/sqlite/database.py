@@ -16,7 +16,9 @@ from inbox.store.ports.ingest import Ingest, RunBlocking
 from inbox.store.rates import LastingCounters
 from inbox.store.room import Room
 from inbox.store.sqlite import copying
+from inbox.store.sqlite.accounts import SqliteAccounts
 from inbox.store.sqlite.changes import SqliteBus
+from inbox.store.sqlite.credentials import SqliteCredentials
 from inbox.store.sqlite.decisions import SqliteDecisions
 from inbox.store.sqlite.dkim_keys import SqliteDkimKeys
 from inbox.store.sqlite.dmarc_reports import SqliteDmarcReports
@@ -29,8 +31,9 @@ from inbox.store.sqlite.messages import SqliteMessages
 from inbox.store.sqlite.plugin_state import SqlitePluginState
 from inbox.store.sqlite.queue import SqliteQueue
 from inbox.store.sqlite.rates import SqliteRates
+from inbox.store.sqlite.shared import SqliteSharedInboxes
 from inbox.store.sqlite.suppression import SqliteSuppressions
-from inbox.store.sqlite.tenants import SqliteAccounts, SqliteTenants
+from inbox.store.sqlite.tenants import SqliteTenants
 from inbox.store.worker.client import WorkerClient
 from inbox.store.worker.starting import Handover
 
@@ -64,6 +67,8 @@ class SqliteDatabase:
         self.writer = SqliteMessageWriter(self._main, self.changes, room, self._worker)
         self.tenants = SqliteTenants(self._main, clock, ids)
         self.accounts = SqliteAccounts(self._main, clock, ids)
+        self.credentials = SqliteCredentials(self._main)
+        self.shared_inboxes = SqliteSharedInboxes(self._main, clock, ids)
         self.hosting = SqliteHosting(self._main, ids, self.changes)
         self.mailboxes = SqliteMailboxes(self._main, clock, ids, self.changes)
         self.messages = SqliteMessages(self._main, clock, ids, self.changes, room)

@@ -12,8 +12,8 @@ from inbox.mail.tenancy import Alias
 from inbox.store.bus import Bus
 from inbox.store.ports.hosting import STEP, Cleared, Holdings, InUse, Kept, Scope
 from inbox.store.sqlite import removing, rows
+from inbox.store.sqlite.accounts import address_id
 from inbox.store.sqlite.gateway import Gateway
-from inbox.store.sqlite.tenants import address_id
 
 _ACTIVATE: Final = {
     "tenant": "UPDATE organization SET is_active = :active WHERE id = :tenant AND is_active != :active",

@@ -17,6 +17,7 @@ from inbox.store.sqlite import rows
 from inbox.store.sqlite.entries import claim_uids
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.jobs import add_jobs
+from inbox.store.sqlite.shared import add_event
 from inbox.store.texts import clean, clean_or_none
 
 _SEEN = int(Flag.SEEN)
@@ -79,6 +80,8 @@ def _write(db: sqlite3.Connection, message: IndexedMessage) -> list[Placed]:
     )
     if added.rowcount:
         add_jobs(db, email.tenant, email.id, message.jobs, message.lease)
+        if message.event is not None:
+            add_event(db, email.tenant, email.id, message.event)
         return [_place(db, email.tenant, email.id, email.size, copy, email.internal_date) for copy in message.copies]
     email_id, size = db.execute(
         "SELECT id, size FROM email WHERE organization = ? AND content_hash = ? AND message_id = ?",
@@ -88,6 +91,8 @@ def _write(db: sqlite3.Connection, message: IndexedMessage) -> list[Placed]:
         # The new blob will never be referenced: the sweeper must not treat it as evidence of a wrong database.
         db.execute("INSERT OR IGNORE INTO released_blob (blob_path, at) VALUES (?, unixepoch())", (email.blob_path,))
     add_jobs(db, email.tenant, email_id, message.jobs, message.lease)
+    if message.event is not None:
+        add_event(db, email.tenant, email_id, message.event)
     # All copies are compared before any is written: one of two copies for the same account must not be recognised as
     # the other.
     known = [_recognised(db, email, email_id, copy) if message.recognise else None for copy in message.copies]

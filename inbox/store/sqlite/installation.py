@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Sequence
 from functools import partial
@@ -45,6 +46,19 @@ class SqliteInstallation:
             db.execute("INSERT OR REPLACE INTO installation (only, installation) VALUES (1, ?)", (installation,))
 
         await self._gateway.write(work)
+
+    async def secret(self, name: str) -> bytes:
+        sql = "SELECT value FROM secret WHERE name = ?"
+        found = await self._gateway.read(lambda db: db.execute(sql, (name,)).fetchone())
+        if found is not None:
+            return bytes(found[0])
+        new = secrets.token_bytes(32)
+
+        def work(db: sqlite3.Connection) -> bytes:
+            db.execute("INSERT INTO secret (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", (name, new))
+            return bytes(db.execute(sql, (name,)).fetchone()[0])
+
+        return await self._gateway.write(work)
 
     async def sample(self, count: int) -> list[str]:
         def work(db: sqlite3.Connection) -> list[str]:

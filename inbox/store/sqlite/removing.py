@@ -68,9 +68,10 @@ def count(db: sqlite3.Connection, scope: Scope) -> Holdings:
         "SELECT count(*) FROM email_address e JOIN account a ON a.email_address = e.id "
         f"WHERE e.organization = :tenant{of_domain.replace('domain =', 'e.domain =')}"
     )
+    pairs = f"e.organization = :tenant{of_domain.replace('domain =', 'e.domain =')}"
     aliases = one(
-        'SELECT count(*) FROM email_address e JOIN has_alias h ON h."in" = e.id '
-        f"WHERE e.organization = :tenant{of_domain.replace('domain =', 'e.domain =')}"
+        f'SELECT (SELECT count(*) FROM email_address e JOIN has_alias h ON h."in" = e.id WHERE {pairs}) + '
+        f'(SELECT count(*) FROM email_address e JOIN has_forward f ON f."in" = e.id WHERE {pairs})'
     )
     domains = (1,) if scope.domain is not None else one('SELECT count(*) FROM has_domain WHERE "in" = :tenant')
     keys = one(f"SELECT count(*) FROM dkim_key WHERE tenant = :tenant{of_domain}")
@@ -129,7 +130,8 @@ def remove_aliases_to(db: sqlite3.Connection, root: str) -> int:
         # An alias that points only to itself has no target.
         elsewhere = 'SELECT "out" FROM has_alias WHERE "in" = ?1 AND "out" NOT IN (?1, ?2) ORDER BY "out" LIMIT 1'
         other = db.execute(elsewhere, (source, top)).fetchone()
-        if other is None and source not in path:
+        forward = db.execute('SELECT 1 FROM has_forward WHERE "in" = ? LIMIT 1', (source,)).fetchone()
+        if other is None and forward is None and source not in path:
             path.append(source)
             continue
         removed += db.execute('DELETE FROM has_alias WHERE "in" = ? AND "out" = ?', (source, top)).rowcount
@@ -142,9 +144,10 @@ def remove_alias(db: sqlite3.Connection, source: str, target: str | None) -> lis
     is removed with the last one."""
     if db.execute("SELECT 1 FROM account WHERE email_address = ?", (source,)).fetchone():
         return None
+    # Targets outside have no id.
     found = db.execute(
         'SELECT h."out", t.username || \'@\' || t.domain FROM has_alias h JOIN email_address t ON t.id = h."out" '
-        'WHERE h."in" = ? ORDER BY 2',
+        'WHERE h."in" = ?1 UNION ALL SELECT NULL, target FROM has_forward WHERE "in" = ?1 ORDER BY 2',
         (source,),
     ).fetchall()
     gone = [(to, name) for to, name in found if target is None or name == target]
@@ -158,8 +161,9 @@ def remove_alias(db: sqlite3.Connection, source: str, target: str | None) -> lis
         if source_alias is not None:
             raise InUse("another alias points to it")
     db.executemany('DELETE FROM has_alias WHERE "in" = ? AND "out" = ?', [(source, to) for to, _ in gone])
+    db.executemany('DELETE FROM has_forward WHERE "in" = ? AND target = ?', [(source, name) for _, name in gone])
     if left:
-        _note_first(db, source, left[0])
+        _note_first(db, source, next((to for to in left if to is not None), None))
     else:
         db.execute("DELETE FROM email_address WHERE id = ?", (source,))
     return [name for _, name in gone]

@@ -46,7 +46,7 @@ OVERRIDE_FIELDS: Final = tuple(field.name for field in fields(DomainOverrides))
 OVERRIDE_COLUMNS: Final = ", ".join(OVERRIDE_FIELDS)
 
 ORGANIZATION: Final = "id, name, is_active, created_at"
-ACCOUNT: Final = "id, organization, address, password_hash, is_active, created_at"
+ACCOUNT: Final = "id, organization, address, password_hash, is_active, created_at, scram, is_shared"
 MAILBOX: Final = "id, organization, account, name, uid_validity, next_uid, modseq, special_use, parent"  # as in Mailbox
 
 
@@ -55,7 +55,7 @@ def tenant(row: Sequence[Any]) -> Tenant:
 
 
 def account(row: Sequence[Any]) -> Account:
-    return Account(row[0], row[1], row[2], row[3], bool(row[4]), row[5])
+    return Account(row[0], row[1], row[2], row[3], bool(row[4]), row[5], row[6], bool(row[7]))
 
 
 def mailbox(row: Sequence[Any]) -> Mailbox:

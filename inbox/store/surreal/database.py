@@ -14,6 +14,7 @@ from inbox.store.surreal.accounts import SurrealAccounts
 from inbox.store.surreal.changes import SurrealBus
 from inbox.store.surreal.config import SurrealConfig
 from inbox.store.surreal.copying import Copying
+from inbox.store.surreal.credentials import SurrealCredentials
 from inbox.store.surreal.decisions import SurrealDecisions, SurrealRates
 from inbox.store.surreal.dkim_keys import SurrealDkimKeys
 from inbox.store.surreal.dmarc_reports import SurrealDmarcReports
@@ -26,6 +27,7 @@ from inbox.store.surreal.mailboxes import SurrealMailboxes
 from inbox.store.surreal.messages import SurrealMessages
 from inbox.store.surreal.plugin_state import SurrealPluginState
 from inbox.store.surreal.queue import SurrealQueue
+from inbox.store.surreal.shared import SurrealSharedInboxes
 from inbox.store.surreal.suppression import SurrealSuppressions
 from inbox.store.surreal.tenants import SurrealTenants
 
@@ -43,6 +45,8 @@ class SurrealDatabase:
         entries = Entries(gateway)
         self.tenants = SurrealTenants(gateway, clock, ids)
         self.accounts = SurrealAccounts(gateway, clock, ids)
+        self.credentials = SurrealCredentials(gateway)
+        self.shared_inboxes = SurrealSharedInboxes(gateway, clock, ids)
         self.hosting = SurrealHosting(gateway, entries, self.changes)
         self.mailboxes = SurrealMailboxes(gateway, entries, clock, ids, self.changes)
         self._copying = Copying(gateway, entries, clock.now)

@@ -33,13 +33,14 @@ LET $has_from = (SELECT VALUE id FROM ONLY $from_edge WHERE in = $organization);
 LET $has_to = (SELECT VALUE id FROM ONLY $to_edge WHERE in = $organization{active});
 IF $has_from IS NONE OR $has_to IS NONE {{ THROW 'inbox gone domain' }};
 FOR $m IN $moves {{
-    LET $old = (SELECT account, alias, targets, organization FROM ONLY $m.from WHERE organization = $organization);
+    LET $old = (SELECT account, alias, targets, forwards, organization FROM ONLY $m.from
+        WHERE organization = $organization);
     IF $old IS NONE {{ THROW 'inbox stale' }};
     LET $account = $old.account;
     LET $target = $m.to;
     LET $source = $m.from;
     CREATE $target SET username = $m.username, domain = $domain, organization = $organization, account = $account,
-        alias = $old.alias, targets = $old.targets RETURN NONE;
+        alias = $old.alias, targets = $old.targets, forwards = $old.forwards RETURN NONE;
     IF $account IS NOT NONE {{
         UPDATE $account SET email_address = $target, address = $m.text RETURN NONE;
         UPDATE mailbox SET email_address = $target WHERE owner = $m.owner RETURN NONE
@@ -50,7 +51,7 @@ FOR $m IN $moves {{
             alias = IF alias = $source {{ $target }} ELSE {{ alias }} RETURN NONE
     }};
     IF $keep {{
-        UPDATE $source SET account = NONE, alias = $target, targets = [$target] RETURN NONE
+        UPDATE $source SET account = NONE, alias = $target, targets = [$target], forwards = NONE RETURN NONE
     }} ELSE {{
         DELETE $source RETURN NONE
     }}

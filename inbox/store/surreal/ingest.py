@@ -27,6 +27,7 @@ from inbox.store.surreal.decisions import ADD_DECISIONS, decision_values, packed
 from inbox.store.surreal.entries import PLACE, placing
 from inbox.store.surreal.gateway import Gateway, Stale
 from inbox.store.surreal.jobs import ADD_JOBS, job_values
+from inbox.store.surreal.shared import ADD_EVENTS, event_values
 from inbox.store.surreal.values import RecordId
 from inbox.store.texts import clean_or_none
 
@@ -51,6 +52,7 @@ FOR $o IN $queueing {{
     IF !$active {{ THROW 'inbox gone tenant' }}
 }};
 {ADD_JOBS};
+{ADD_EVENTS};
 RETURN (SELECT VALUE [next_uid, modseq] FROM $boxes.id)"""
 
 #: Reads existing messages, the mailboxes of the owners concerned, and the copies of the messages in them, in one
@@ -124,6 +126,7 @@ class _Plan:
         self._decisions: list[dict[str, Any]] = []
         self._jobs: dict[str, list[dict[str, Any]]] = {"jobs": [], "turns": []}
         self._queueing: set[str] = set()
+        self._events: list[dict[str, Any]] = []
         #: Blobs of messages that existed already: no message refers to them, which is recorded for the sweeper.
         self._released: list[str] = []
         #: For each transaction, message and copy: an answer, or mailbox, message and position in the mailbox's list.
@@ -157,9 +160,9 @@ class _Plan:
             self._queue(message, first.id)
             return [self._place(copy, first.id, first.size, message.email) for copy in message.copies]
         self._release(message.email, known.email)
+        self._queue(message, known.email)
         if message.jobs:
             self._shared[known.email] = self._shared.get(known.email, 0) + len(message.jobs)
-            self._queue(message, known.email)
         answers: list[Placed | tuple[str, str, int]] = []
         for copy in message.copies:
             there = self._recognised(known, copy, message.email.internal_date) if message.recognise else None
@@ -171,6 +174,8 @@ class _Plan:
         return answers
 
     def _queue(self, message: IndexedMessage, email: str) -> None:
+        if message.event is not None:
+            self._events.append(event_values(message.email.tenant, email, message.event))
         if message.jobs:
             self._queueing.add(message.email.tenant)
             for name, values in job_values(message.email.tenant, email, message.jobs, message.lease).items():
@@ -199,7 +204,7 @@ class _Plan:
 
     @property
     def empty(self) -> bool:
-        return not (self._boxes or self._decisions or self._new or self._released or self._queueing)
+        return not (self._boxes or self._decisions or self._new or self._released or self._queueing or self._events)
 
     def values(self) -> dict[str, Any]:
         """Returns the values to bind for _ACCEPT."""
@@ -215,6 +220,7 @@ class _Plan:
             "released": self._released,
             "decisions": self._decisions,
             "queueing": [rows.organization_id(tenant) for tenant in self._queueing],
+            "events": self._events,
             **self._jobs,
         }
 
@@ -366,7 +372,9 @@ class SurrealMessageWriter:
             limit=RETRY_COPIES,
         )
         shown: dict[RecordId, list[_Shown]] = {}
-        names = _counting(mailboxes)
+        names = retries.counting_of_all(
+            (row["owner"], row["id"].key, row["name"], row.get("special_use")) for row in mailboxes
+        )
         for row in entries:
             name = names.get(row["out"].key)
             if name is not None and not row["flags"] & _DELETED:
@@ -374,14 +382,6 @@ class SurrealMessageWriter:
         return {
             row["id"]: _Known(row["email"].key, row["size"], tuple(shown.get(row["email"], ()))) for row in contents
         }
-
-
-def _counting(mailboxes: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Returns the names of the mailboxes whose copies count, by id."""
-    by_owner: dict[str, list[tuple[str, str, str | None]]] = {}
-    for row in mailboxes:
-        by_owner.setdefault(row["owner"], []).append((row["id"].key, row["name"], row.get("special_use")))
-    return {mailbox: name for own in by_owner.values() for mailbox, name in retries.counting(own).items()}
 
 
 def _shown(row: Mapping[str, Any], mailbox: str) -> _Shown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -48,6 +49,19 @@ class SurrealInstallation:
     async def replace(self, installation: str) -> None:
         sql = "UPSERT $id CONTENT {installation: $installation, store: ''} RETURN NONE; RETURN true"
         await self._gateway.write(sql, id=_ONLY, installation=installation)
+
+    async def secret(self, name: str) -> bytes:
+        key = RecordId("secret", name)
+        sql = "SELECT VALUE value FROM ONLY $id"
+        (found,) = await self._gateway.query(sql, id=key)
+        if found is None:
+            try:
+                create = "CREATE $id SET value = $value RETURN NONE; RETURN true"
+                await self._gateway.write(create, id=key, value=secrets.token_bytes(32))
+            except AlreadyExists:
+                pass  # Another process was first; its key is the one to use.
+            (found,) = await self._gateway.query(sql, id=key)
+        return bytes(found)
 
     async def sample(self, count: int) -> list[str]:
         half = (count + 1) // 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, Final
 
 from inbox.base.errors import NotFound
@@ -34,6 +34,7 @@ FOR $p IN $pairs {
     IF $target NOT IN ($seen ?? []) { THROW 'inbox stale' };
     UPDATE $source SET targets -= $target, alias = $p.first RETURN NONE
 };
+UPDATE $forwarding SET forwards = $forwards RETURN NONE;
 DELETE $gone RETURN NONE;
 RETURN true"""
 
@@ -45,6 +46,8 @@ LET $empty = (UPDATE $boxes SET modseq += 1 WHERE messages = 0 RETURN VALUE mods
 IF array::len($empty) != array::len($boxes) { THROW 'inbox stale' };
 FOR $one IN $ranges { DELETE $one RETURN NONE };
 DELETE $boxes RETURN NONE;
+DELETE has_shared_inbox_member WHERE out = $owner RETURN NONE;
+DELETE $inbox RETURN NONE;
 DELETE $also RETURN NONE;
 DELETE $owner RETURN NONE;
 RETURN true"""
@@ -98,7 +101,7 @@ class Removing:
             aliases = sum(rows.address_id(scope.account) in (row.get("targets") or ()) for row in found)
         else:
             mine = [row for row in found if scope.domain is None or row["domain"] == clean(scope.domain)]
-            aliases = sum(len(row.get("targets") or ()) for row in mine)
+            aliases = sum(len(row.get("targets") or ()) + len(row.get("forwards") or ()) for row in mine)
         owners = [row["account"].key for row in mine if row.get("account")]
         accounts = len(owners)
         whole = scope.account is None and scope.domain is None
@@ -158,7 +161,7 @@ class Removing:
 
     async def _addresses(self, tenant: str) -> list[dict[str, Any]]:
         (found,) = await self._gateway.query(
-            "SELECT id, domain, account, targets FROM email_address WHERE organization = $organization",
+            "SELECT id, domain, account, targets, forwards FROM email_address WHERE organization = $organization",
             organization=rows.organization_id(tenant),
         )
         return list(found)
@@ -178,13 +181,15 @@ class Removing:
         """Removes up to STEP pairs that point to the address, and addresses that then have no target."""
         if not await self.is_alias_target(tenant, address):
             return 0
-        targets = {row["id"]: list(row.get("targets") or ()) for row in await self._addresses(tenant)}
+        found = await self._addresses(tenant)
+        targets = {row["id"]: list(row.get("targets") or ()) for row in found}
+        forwarding = {row["id"] for row in found if row.get("forwards")}
         root = rows.address_id(address)
         if root not in targets:
             return 0
-        pairs, gone = _leading(targets, root)
+        pairs, gone = _leading(targets, root, forwarding)
         if pairs:
-            await self._gateway.transaction(_REMOVE_PAIRS, pairs=pairs, gone=gone)
+            await self._gateway.transaction(_REMOVE_PAIRS, pairs=pairs, gone=gone, forwarding=[], forwards=None)
         return len(pairs)
 
     async def remove_alias(self, tenant: str, address: str, target: str | None) -> list[str] | None:
@@ -194,16 +199,21 @@ class Removing:
         found = next((row for row in await self._addresses(tenant) if row["id"] == source), None)
         if found is None or found.get("account"):
             return None
-        targets = list(found.get("targets") or ())
+        targets, forwards = list(found.get("targets") or ()), list(found.get("forwards") or ())
         gone = sorted(one for one in targets if target is None or one == rows.address_id(target))
-        if target is not None and not gone:
+        unsent = [one for one in forwards if target is None or one == clean(target)]
+        if target is not None and not gone and not unsent:
             return None
         left = [one for one in targets if one not in gone]
-        if not left and await self.is_alias_target(tenant, address):
+        kept = [one for one in forwards if one not in unsent]
+        empty = not left and not kept
+        if empty and await self.is_alias_target(tenant, address):
             raise InUse("another alias points to it")
         pairs = [{"source": source, "target": one, "first": left[0] if left else None} for one in gone]
-        await self._gateway.transaction(_REMOVE_PAIRS, pairs=pairs, gone=[] if left else [source])
-        return [one.key for one in gone]
+        await self._gateway.transaction(
+            _REMOVE_PAIRS, pairs=pairs, gone=[source] if empty else [], forwarding=[source], forwards=kept or None
+        )
+        return sorted([*(one.key for one in gone), *unsent])
 
     async def clear_mailbox(self, tenant: str, mailbox: str) -> Cleared:
         """Removes up to STEP entries, with the messages that are in no mailbox any more."""
@@ -246,8 +256,12 @@ class Removing:
             also=also,
             seen=seen,
             boxes=[box["id"] for box in boxes],
+            inbox=RecordId("shared_inbox", owner.key),
             ranges=[
-                Keys("subscription", [owner.key, ""], [owner.key, LAST]),
+                *[
+                    Keys(table, [owner.key, ""], [owner.key, LAST])
+                    for table in ("subscription", "app_password", "has_shared_inbox_member", "shared_inbox_event")
+                ],
                 *[Keys(table, [name], [name, LAST]) for name in names for table in tables],
             ],
         )
@@ -270,10 +284,10 @@ class Removing:
 
 
 def _leading(
-    targets: dict[RecordId, list[RecordId]], root: RecordId
+    targets: dict[RecordId, list[RecordId]], root: RecordId, forwarding: Set[RecordId]
 ) -> tuple[list[dict[str, RecordId | None]], list[RecordId]]:
     """Returns up to STEP pairs to remove so that nothing points to ``root``, and the addresses that then have no
-    target."""
+    target. Those of ``forwarding`` have targets outside."""
     leading: dict[RecordId, list[RecordId]] = {}
     for source, those in targets.items():
         for target in those:
@@ -297,7 +311,7 @@ def _leading(
             continue
         source = leading[top][-1]
         left = [one for one in targets[source] if one not in (top, source)]
-        if not left and source not in path:
+        if not left and source not in forwarding and source not in path:
             path.append(source)
             continue
         leading[top].pop()

@@ -66,6 +66,8 @@ def row_to_account(row: Row) -> Account:
         row["password_hash"],
         row["is_active"],
         row["created_at"],
+        row.get("scram"),
+        row.get("is_shared", False),
     )
 
 

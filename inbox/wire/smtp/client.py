@@ -11,6 +11,7 @@ import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 #: Octets of one line, CRLF included. RFC 5321 §4.5.3.1.5 allows 512; some servers send longer ones.
@@ -21,6 +22,9 @@ REPLY_LINES: Final = 200
 REPLY_OCTETS: Final = 64 * 1024
 #: Replies that have been received and not read: one for each pipelined command, and LMTP's replies to the message.
 WAITING_REPLIES: Final = 4000
+
+#: The longest reply, in octets, that is parsed only once.
+_REMEMBERED: Final = 100
 
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?\Z", re.DOTALL)
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: +|\Z)")
@@ -102,7 +106,9 @@ class ReplyReader:
             return
         if len(self._ready) >= WAITING_REPLIES:
             raise PeerError("the peer sends replies to commands that it did not get")
-        self._ready.append(_reply(int(code), self._lines))
+        # Most replies are a handful of short texts that come again and again.
+        make = _remembered if self._octets <= _REMEMBERED else _reply
+        self._ready.append(make(int(code), tuple(self._lines)))
         self._lines, self._octets = [], 0
 
 
@@ -110,7 +116,7 @@ def _clean(line: bytes) -> str:
     return _UNPRINTABLE.sub("?", line.decode("utf-8", "replace"))
 
 
-def _reply(code: int, lines: list[bytes]) -> ServerReply:
+def _reply(code: int, lines: tuple[bytes, ...]) -> ServerReply:
     texts = [_clean(line) for line in lines]
     enhanced = ""
     found = _ENHANCED.match(texts[-1])
@@ -121,9 +127,12 @@ def _reply(code: int, lines: list[bytes]) -> ServerReply:
     return ServerReply(code, enhanced, tuple(texts))
 
 
+_remembered = lru_cache(maxsize=1024)(_reply)
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the peer offers in its reply to EHLO. ``size`` is the most octets of a message; 0: no limit is known."""
+    """The extensions in a reply to EHLO. ``size`` is the most octets of a message; 0: no limit is known."""
 
     keywords: frozenset[str] = frozenset()
     size: int = 0

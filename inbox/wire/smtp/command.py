@@ -74,15 +74,15 @@ class Mail:
         return "SMTPUTF8" in self.params
 
 
-def parse_mail(argument: str) -> Mail:
-    """Parses the argument of ``MAIL``.
+def parse_mail(argument: str, extensions: frozenset[str] = frozenset()) -> Mail:
+    """Parses the argument of ``MAIL``; ``extensions`` are keywords that are recognised besides those of every server.
 
     Raises:
         CommandError: 501 for the syntax, 555 for an unknown parameter, 553 for UTF-8 without SMTPUTF8.
     """
     path, rest = _split_path(argument, "FROM:", "5.1.7", "Bad sender address syntax")
     params = split_parameters(rest)
-    size = check_mail(params)
+    size = check_mail(params, extensions)
     if "SMTPUTF8" not in params and not argument.isascii():
         raise CommandError(553, "5.6.7", "A non-ASCII address needs SMTPUTF8")
     if not path:

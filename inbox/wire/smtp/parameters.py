@@ -1,10 +1,13 @@
-"""Parameters of MAIL and RCPT: SIZE, BODY, SMTPUTF8, and those of delivery status notifications (RFC 3461 §4)."""
+"""Parameters of MAIL and RCPT: SIZE, BODY, SMTPUTF8, those of delivery status notifications (RFC 3461 §4), and those
+of submission: AUTH (RFC 4954 §5), HOLDFOR and HOLDUNTIL (RFC 4865 §4).
+"""
 
 from __future__ import annotations
 
 import re
 
 from inbox.base.limits import DSN_ENVID_OCTETS, DSN_ORCPT_OCTETS
+from inbox.mail.release import hold_until, release_time
 from inbox.wire.smtp.errors import CommandError
 
 # RFC 5321 §4.1.2: esmtp-param; a value has no "=". RFC 6531 §3.3 adds UTF-8 to values.
@@ -16,6 +19,9 @@ _ORCPT = re.compile(r"[A-Za-z0-9-]{1,40};((?:[\x21-\x2a\x2c-\x3c\x3e-\x7e\x80-\U
 _SIZE = re.compile(r"[0-9]{1,20}\Z")
 _NOTIFY = frozenset({"NEVER", "SUCCESS", "FAILURE", "DELAY"})
 _NONE: frozenset[str] = frozenset()
+_HOLDFOR = re.compile(r"[0-9]{1,9}\Z")
+#: Parameters of MAIL that only a submission server recognises.
+SUBMISSION = frozenset({"AUTH", "HOLDFOR", "HOLDUNTIL"})
 
 
 def _bad(text: str) -> CommandError:
@@ -42,12 +48,16 @@ def split_parameters(text: str) -> dict[str, str]:
     return params
 
 
-def check_mail(params: dict[str, str]) -> int:
+def check_mail(params: dict[str, str], extensions: frozenset[str] = _NONE) -> int:
     """Checks the parameters of MAIL; returns the value of SIZE in octets, 0 without one.
+
+    Args:
+        params: by upper-case keyword.
+        extensions: keywords of :data:`SUBMISSION` that this server recognises, too.
 
     Raises:
         CommandError: 501 for a value that is not allowed; 555 (RFC 5321 §4.1.1.11) if a keyword is not one of
-            SIZE, BODY, SMTPUTF8, RET, ENVID.
+            SIZE, BODY, SMTPUTF8, RET, ENVID, or in ``extensions``.
     """
     size = 0
     for keyword, value in params.items():
@@ -68,9 +78,46 @@ def check_mail(params: dict[str, str]) -> int:
             case "ENVID":  # RFC 3461 §4.4
                 if not 0 < len(value) <= DSN_ENVID_OCTETS or _XTEXT.match(value) is None:
                     raise _bad("ENVID must be xtext of at most 100 characters")
+            case _ if keyword in extensions:
+                _check_submission(keyword, value)
             case _:
                 raise CommandError(555, "5.5.4", "MAIL parameter not recognized")
+    if "HOLDFOR" in params and "HOLDUNTIL" in params:  # RFC 4865 §4.1
+        raise _bad("HOLDFOR and HOLDUNTIL exclude each other")
     return size
+
+
+def _check_submission(keyword: str, value: str) -> None:
+    match keyword:
+        case "AUTH" if value != "<>" and (not value or _XTEXT.match(value) is None):
+            raise _bad("AUTH must be <> or an address in xtext")
+        case "HOLDFOR" if _HOLDFOR.match(value) is None or not int(value):
+            raise _bad("HOLDFOR must be a number of seconds")
+        case "HOLDUNTIL":
+            try:
+                hold_until(value)
+            except ValueError:
+                raise _bad("HOLDUNTIL must be a UTC time such as 2026-12-01T08:00:00Z") from None
+
+
+def check_release(params: dict[str, str], now: float, longest: int) -> None:
+    """Checks the release time that a client asks for (RFC 4865 §4).
+
+    Args:
+        params: the checked parameters of MAIL.
+        now: seconds since the epoch.
+        longest: the longest time for which a message is held, in seconds.
+
+    Raises:
+        CommandError: 555 if no message is held; 501 if the time is later than the limit.
+    """
+    release = release_time(params, now)
+    if not release:
+        return
+    if not longest:
+        raise CommandError(555, "5.5.4", "MAIL parameter not recognized")
+    if release > now + longest:
+        raise _bad(f"A message is held for at most {longest} seconds")
 
 
 def check_rcpt(params: dict[str, str]) -> tuple[frozenset[str], str | None]:

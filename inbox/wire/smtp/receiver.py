@@ -23,6 +23,13 @@ class Malformed:
 
 
 @dataclass(slots=True)
+class Response:
+    """A line of an authentication exchange, without its CRLF (RFC 4954 §4)."""
+
+    line: bytes
+
+
+@dataclass(slots=True)
 class Text:
     """Octets of the message, without transparency."""
 
@@ -36,13 +43,14 @@ class EndOfText:
     bare: bool
 
 
-Event = Command | Malformed | Text | EndOfText
+Event = Command | Malformed | Response | Text | EndOfText
 
 
 class _Mode(Enum):
     COMMANDS = 1
     DATA = 2
     CHUNK = 3
+    RESPONSE = 4
 
 
 class Receiver:
@@ -53,10 +61,11 @@ class Receiver:
     lines would break signatures.
     """
 
-    __slots__ = ("_buffer", "_chunk", "_dots", "_ended", "_endings", "_last", "_limit", "_mode", "_overlong", "_start")
+    __slots__ = ("_buffer", "_chunk", "_dots", "_ended", "_endings", "_last", "_mode", "_overlong", "_start", "limit")
 
     def __init__(self, line_octets: int = COMMAND_LINE_OCTETS) -> None:
-        self._limit = line_octets
+        #: The longest line in octets, with its CRLF.
+        self.limit = line_octets
         self._buffer = b""
         self._start = 0  # what lies before it in the buffer is consumed
         self._mode = _Mode.COMMANDS
@@ -82,6 +91,10 @@ class Receiver:
         """Drops what the client has pipelined (RFC 3207 §4.2)."""
         self._buffer, self._start, self._overlong = b"", 0, False
 
+    def expect_response(self) -> None:
+        """Expects one line of an authentication exchange next."""
+        self._mode = _Mode.RESPONSE
+
     def expect_data(self) -> None:
         """Expects the text of DATA next."""
         self._mode = _Mode.DATA
@@ -102,27 +115,43 @@ class Receiver:
             return self._next_line()
         if self._mode is _Mode.DATA:
             return self._next_text()
+        if self._mode is _Mode.RESPONSE:
+            return self._next_response()
         return self._next_of_chunk()
 
+    def _next_response(self) -> Response | Malformed | None:
+        line = self._line()
+        if line is None:
+            return None
+        self._mode = _Mode.COMMANDS
+        return Response(line) if isinstance(line, bytes) else line
+
     def _next_line(self) -> Command | Malformed | None:
+        line = self._line()
+        if not isinstance(line, bytes):
+            return line
+        try:
+            return parse_command(line)
+        except CommandError as error:
+            return Malformed(error)
+
+    def _line(self) -> bytes | Malformed | None:
+        """The next line without its CRLF."""
         buffer, start = self._buffer, self._start
         end = buffer.find(b"\n", start)
         if end < 0:
-            if len(buffer) - start > self._limit:
+            if len(buffer) - start > self.limit:
                 # The line is rejected when it ends; until then its octets are not kept.
                 self._overlong = True
                 self._buffer, self._start = b"", 0
             return None
         self._start = end + 1
-        if self._overlong or end + 1 - start > self._limit:
+        if self._overlong or end + 1 - start > self.limit:
             self._overlong = False
             return Malformed(CommandError(500, "5.5.2", "Line too long"))
         if buffer[end - 1] != 13 or end == start:  # RFC 5321 §2.3.8: CRLF or nothing.
             return Malformed(CommandError(500, "5.5.2", "Lines must end with CRLF"))
-        try:
-            return parse_command(buffer[start : end - 1])
-        except CommandError as error:
-            return Malformed(error)
+        return buffer[start : end - 1]
 
     def _next_text(self) -> Text | EndOfText | None:
         if self._ended:

@@ -51,7 +51,7 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What MAIL and RCPT say. ``size`` is in octets; ``smtputf8``: the sender or a header field is not ASCII."""
+    """The arguments of MAIL and RCPT. ``size`` is in octets; ``smtputf8``: sender or header are not ASCII."""
 
     sender: str
     recipients: tuple[Recipient, ...]
@@ -79,7 +79,7 @@ def refused(reply: ServerReply, stage: Stage) -> Outcome:
 
 
 def obstacle(mail: Mail, capabilities: Capabilities, *, eight_bit: bool) -> Outcome | None:
-    """Why this peer cannot get the message at all, if so.
+    """The reason why this peer cannot get the message at all, if there is one.
 
     Args:
         eight_bit: the message has octets above 127.

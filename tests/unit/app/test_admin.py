@@ -11,11 +11,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from inbox.app.admin import AdminClient, AdminServer, owner
 from inbox.app.admin import ask as request
 from inbox.base.errors import ConfigError, InboxError, PolicyError, StoreUnavailable
+from inbox.base.metrics import Family, gauge
 
 
 class Suite:
@@ -38,6 +40,9 @@ class Suite:
 
     async def status(self) -> dict[str, Any]:
         return {"connections": 3}
+
+    async def metrics(self) -> list[Family]:
+        return [gauge("inbox_uptime_seconds", "Uptime.", [({"a": 'x"\n\\'}, 1.5)])]
 
     async def take_policy(self, tenant: str) -> dict[str, Any]:
         if tenant == "no name":
@@ -74,6 +79,16 @@ async def test_status_and_health(folder: Path, suite: Suite) -> None:
     assert await ask(folder, "GET", "/health") == {"status": "ok", "warnings": ["the tenant acme is suspended"]}
     suite.ill = True
     assert await ask(folder, "GET", "/health") == {"status": "failing", "reason": "database is gone"}
+
+
+async def test_metrics_are_text_for_prometheus(folder: Path, suite: Suite) -> None:
+    del suite
+    transport = httpx2.AsyncHTTPTransport(uds=str(folder / "inbox.sock"))
+    async with httpx2.AsyncClient(transport=transport) as http:
+        answer = await http.get("http://inbox/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert 'inbox_uptime_seconds{a="x\\"\\n\\\\"} 1.5\n' in answer.text
+    assert (await ask(folder, "GET", "/metrics.json") or {})["families"][0]["kind"] == "gauge"
 
 
 async def test_reload_tells_what_was_left_as_it_was(folder: Path, suite: Suite) -> None:

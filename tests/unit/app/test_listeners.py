@@ -13,7 +13,14 @@ from inbox.base.errors import ConfigError
 from inbox.server.listener import Endpoint
 from tests.support.ports import free_port, free_ports
 
-OFF = {"SMTP_TRANSFER_PORT": "0", "LMTP_PORT": "0", "IMAP_PORT": "0", "IMAPS_PORT": "0"}
+OFF = {
+    "SMTP_TRANSFER_PORT": "0",
+    "SMTP_SUBMISSION_PORT": "0",
+    "SMTP_SUBMISSIONS_PORT": "0",
+    "LMTP_PORT": "0",
+    "IMAP_PORT": "0",
+    "IMAPS_PORT": "0",
+}
 
 
 @pytest.fixture
@@ -54,8 +61,21 @@ def test_only_leaves_the_other_doors_shut() -> None:
     assert closed(bind(settings, frozenset({"imap"}))) == {"imap": imap, "imaps": imaps}
 
 
+def test_submission_has_a_port_with_starttls_and_one_with_tls() -> None:
+    submission, submissions = free_ports(2)
+    settings = config(SMTP_SUBMISSION_PORT=submission, SMTP_SUBMISSIONS_PORT=submissions)
+    listeners = bind(settings, frozenset({"submission"}))
+    assert {listener.name: listener.tls for listener in listeners} == {
+        "submission": "starttls",
+        "submissions": "implicit",
+    }
+    assert closed(listeners) == {"submission": submission, "submissions": submissions}
+
+
 def test_an_unknown_door_is_named() -> None:
-    with pytest.raises(ConfigError, match="--only pop3: unknown listener; valid names are smtp, lmtp, imap"):
+    with pytest.raises(
+        ConfigError, match="--only pop3: unknown listener; valid names are smtp, submission, lmtp, imap"
+    ):
         bind(config(SMTP_TRANSFER_PORT=1), frozenset({"pop3"}))
 
 

@@ -74,3 +74,21 @@ def test_accounts_are_listed_page_by_page(cli: Cli) -> None:
     assert page("--limit", "2") == ["ann@demo.test", "bob@demo.test"]
     assert page("--limit", "2", "--after", "bob@demo.test") == ["carl@demo.test"]
     assert page("--after", "carl@demo.test") == []
+
+
+def test_a_target_elsewhere_needs_the_policys_consent(cli: Cli) -> None:
+    cli.demo()
+    folder = cli.folder / "policies"
+    (folder / "tenants").mkdir(parents=True, exist_ok=True)
+    (folder / "default.yaml").write_text("plugins:\n  recipients: {}\n", encoding="utf-8")
+    ran = cli("alias", "add", "away@demo.test", "ann@elsewhere.test")
+    assert ran.code == 1
+    assert "forward_outside" in ran.err
+    assert cli("alias", "list", "--json").json == []
+    allowed = "plugins:\n  recipients: {forward_outside: true}\n"
+    (folder / "tenants" / "demo.yaml").write_text(allowed, encoding="utf-8")
+    assert cli("alias", "add", "away@demo.test", "ann@elsewhere.test", "ann@demo.test").code == 0
+    rows = cli("alias", "list", "--json").json
+    assert [row["target"] for row in rows] == ["ann@demo.test", "ann@elsewhere.test"]
+    assert cli("alias", "rm", "away@demo.test", "ann@elsewhere.test", "--yes").code == 0
+    assert [row["target"] for row in cli("alias", "list", "--json").json] == ["ann@demo.test"]

@@ -117,7 +117,7 @@ def test_passwords_go_into_no_file_that_is_there(cli: Cli) -> None:
 
 def test_an_interrupted_run_says_how_to_go_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from inbox.base.errors import StorageFull
-    from inbox.store.sqlite.tenants import SqliteAccounts
+    from inbox.store.sqlite.accounts import SqliteAccounts
 
     cli.demo()
     original = SqliteAccounts.add

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import io
 from pathlib import Path
 
 import pytest
@@ -62,12 +61,8 @@ def test_a_file_is_signed(signing: Cli, message: bytes) -> None:
     asyncio.run(check(ran.out, message))
 
 
-def test_standard_input_and_another_domain(signing: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Bytes(io.StringIO):
-        buffer = io.BytesIO(MAIL)
-
-    monkeypatch.setattr(io, "StringIO", lambda _text: Bytes())
-    ran = signing("domain", "dkim", "sign", "--eml", "-", "--domain", "Demo.Test")
+def test_standard_input_and_another_domain(signing: Cli) -> None:
+    ran = signing("domain", "dkim", "sign", "--eml", "-", "--domain", "Demo.Test", stdin=MAIL.decode())
     assert (ran.code, ran.err) == (0, "")
     assert "d=demo.test;" in ran.out
     assert ran.out.endswith(MAIL.decode())

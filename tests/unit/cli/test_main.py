@@ -130,6 +130,7 @@ def test_an_error_that_nobody_can_read_is_an_exit_code(cli: Cli) -> None:
         ("decisions", "list"),
         ("explain", "06h07td1g1cmr2t5bdts"),
         ("quarantine", "list"),
+        ("queue", "list"),
         ("domain", "add", "demo", "demo.test"),
         ("policy", "explain", "--eml", str(ROOT / "README.md"), "--from", "", "--to", "ann@demo.test"),
         ("doctor",),

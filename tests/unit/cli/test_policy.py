@@ -166,7 +166,8 @@ def test_show_names_the_level_of_each_value(demo: Cli, monkeypatch: pytest.Monke
     assert shown["plugins"]["recipients"] == {
         "enabled": "built in", "mode": "built in", "on_error": "built in", "timeout": "domain demo.test",
         "unknown": "account ann@demo.test", "disabled": "tenant demo", "catch_all": "built in",
-        "postmaster": "built in", "max_recipients": "environment SMTP_INBOUND_MAX_RCPT_TO",
+        "postmaster": "built in", "forward_outside": "built in",
+        "max_recipients": "environment SMTP_INBOUND_MAX_RCPT_TO",
     }  # fmt: skip
     assert shown["plugins"]["headers"]["mode"] == "default"
     plain = demo("policy", "show", "--tenant", "demo", "--json").json["origins"]

@@ -101,3 +101,32 @@ def test_each_recipients_copies_have_its_own_trace() -> None:
     assert ann.prepended.startswith(b"Delivered-To: ann@acme.test\r\nReturn-Path: <>\r\nReceived: from mx.peer.test ")
     assert bob.prepended.startswith(b"Delivered-To: bob@acme.test\r\n")
     assert b"bob" not in ann.prepended
+
+
+def test_what_is_relayed_has_a_received_field_that_names_no_recipient() -> None:
+    """A hidden recipient must not be betrayed to the others by ``for``."""
+    both = share(*(to(ANN, Relay(Address.parse(each))) for each in ("x@elsewhere.test", "y@far.test")))
+    (message,) = messages(both)
+    assert len(message.jobs) == 2, "they share one content"
+    for job in message.jobs:
+        assert job.prepended.startswith(
+            b"Received: from mx.peer.test ([192.0.2.7])\r\n\tby mx.test (inbox) with SMTP id t1;\r\n\t"
+        )
+        assert b"elsewhere" not in job.prepended
+        assert b"far.test" not in job.prepended
+
+
+def test_a_job_is_not_due_before_its_release() -> None:
+    tx = Transaction("t1", TX.session, Address.parse(BOB), {"HOLDFOR": "7200"}, started_at=FakeClock().now())
+    (message,) = messages(share(to(ANN, Relay(Address.parse("x@elsewhere.test")))), tx=tx)
+    (job,) = message.jobs
+    assert (job.not_before - job.created_at, job.expires_at - job.not_before) == (7200, 3600)
+
+
+def test_a_forwarded_copy_has_its_own_sender_and_fields() -> None:
+    forwarded = Relay(Address.parse("x@a.test"), True, "SRS0=x@acme.test", b"Delivered-To: ann@acme.test\r\n")
+    (message,) = messages(share(to(ANN, forwarded), to(BOB, Relay(Address.parse("y@a.test")))))
+    assert [(job.sender, job.prepended.partition(b":")[0], len(job.recipients)) for job in message.jobs] == [
+        ("SRS0=x@acme.test", b"Delivered-To", 1),
+        ("", b"Received", 1),
+    ]

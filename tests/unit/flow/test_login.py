@@ -44,6 +44,9 @@ class SlowPasswords:
     def __init__(self) -> None:
         self.checks = self.running = self.most = 0
 
+    async def scram(self, password: str) -> str:
+        return f"verifier of {password}"
+
     async def verify(self, stored: str | None, password: str) -> bool:
         self.checks += 1
         self.running += 1
@@ -52,6 +55,16 @@ class SlowPasswords:
             await asyncio.sleep(0)
         self.running -= 1
         return stored is not None and password == RIGHT
+
+
+class NoCredentials:
+    """No app passwords; keeps the verifiers that are set."""
+
+    def __init__(self) -> None:
+        self.verifiers: list[str] = []
+
+    async def set_scram(self, tenant: str, account: str, scram: str, password_hash: str) -> None:
+        self.verifiers.append(scram)
 
 
 class World:
@@ -63,7 +76,12 @@ class World:
         accounts: Any = self  # the methods of each port that a login calls
         rates: Any = self.rates
         passwords: Any = self.passwords
-        self.login = PasswordLogin(accounts, self, rates, passwords, self, self.clock, self.log, self.sleep)
+        self.credentials = NoCredentials()
+        credentials: Any = self.credentials
+        self.login = PasswordLogin(
+            accounts, self, rates, passwords, self, self.clock, self.log, self.sleep,
+            credentials=credentials, secret=b"key",
+        )  # fmt: skip
 
     async def by_address(self, address: str) -> Account | None:
         return Account("a", "o", ADDRESS, "hash", True) if address == ADDRESS else None

@@ -9,6 +9,7 @@ import pytest
 
 from inbox.base.errors import StoreUnavailable
 from inbox.flow import recording
+from inbox.flow.meters import FlowMeters
 from inbox.flow.recording import Recorder
 from inbox.plugin.api.testing import FakeClock, MemoryLog
 from inbox.store.ports.decisions import DecisionRecord
@@ -37,6 +38,6 @@ async def test_a_record_that_cannot_be_written_is_in_the_log(
 ) -> None:
     monkeypatch.setattr(recording, "RECORD_SECONDS", 0.01)
     log = MemoryLog()
-    recorder = Recorder(None, Decisions(error), FakeClock(), None, log)  # type: ignore[arg-type]  # what writing needs
+    recorder = Recorder(None, Decisions(error), FakeClock(), None, log, FlowMeters())  # type: ignore[arg-type]  # enough
     await recorder.write([RECORD])
     assert log.named("decision_not_recorded") == [{"id": "d1", "error": told, "body": '{"why": "x"}'}]

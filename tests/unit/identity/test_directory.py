@@ -5,6 +5,7 @@ from __future__ import annotations
 from inbox.identity.directory import KEPT_SECONDS, AddressDirectory
 from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Tenant
 from inbox.plugin.api.testing import FakeClock
+from inbox.store.ports import Reached
 
 ACME = Tenant("org-acme", "acme")
 
@@ -21,6 +22,7 @@ class Book:
         self.active: dict[str, HostedDomain] = {}
         self.hosted_at_all: dict[str, HostedDomain] = {}
         self.disabled: dict[str, list[Account]] = {}
+        self.outside: dict[str, tuple[str, ...]] = {}
         self.asked: list[str] = []
 
     async def domain(self, fqdn: str) -> HostedDomain | None:
@@ -44,10 +46,13 @@ class Book:
 
     async def targets(self, tenant: str, address: str, *, active: bool = True) -> list[Account]:
         assert tenant == ACME.id
-        if not active:
-            return self.disabled.get(address, [])
+        assert not active
+        return self.disabled.get(address, [])
+
+    async def reach(self, tenant: str, address: str) -> Reached:
+        assert tenant == ACME.id
         self.asked.append(address)
-        return self.addresses.get(address, [])
+        return Reached(tuple(self.addresses.get(address, ())), self.outside.get(address, ()))
 
 
 def directory(book: Book, clock: FakeClock | None = None) -> AddressDirectory:
@@ -202,3 +207,26 @@ async def test_the_domain_that_answers_for_the_server() -> None:
     assert found is not None and found.fqdn == "young.test"
     found = await directory(book).home("mx.elsewhere.test")
     assert found is not None and found.fqdn == "z.old.test"
+
+
+async def test_targets_outside_are_found_like_accounts() -> None:
+    book = Book({"ann@acme.test": [account("ann@acme.test")]})
+    book.outside = {"away@acme.test": ("ann@elsewhere.test",), "@acme.test": ("all@elsewhere.test",)}
+    found = directory(book)
+
+    async def forwards(key: str) -> tuple[tuple[str, ...], str | None]:
+        reached, detail = await found.reach(domain(), key)
+        return reached.forwards, detail
+
+    assert await forwards("away@acme.test") == (("ann@elsewhere.test",), None)
+    assert await forwards("away+shop@acme.test") == (("ann@elsewhere.test",), "shop")
+    assert await forwards("ann@acme.test") == ((), None)
+    assert await forwards("nobody@acme.test") == (("all@elsewhere.test",), None)
+
+
+async def test_a_name_is_found_without_those_who_stand_in() -> None:
+    book = Book({"@acme.test": [account("ann@acme.test")], "ann@acme.test": [account("ann@acme.test")]})
+    found = directory(book)
+    for key, names in (("ann@acme.test", 1), ("ann+x@acme.test", 1), ("bob@acme.test", 0), ("postmaster@acme.test", 0)):
+        reached, _ = await found.named(domain(postmaster="ann@acme.test"), key)
+        assert len(reached.accounts) == names, key

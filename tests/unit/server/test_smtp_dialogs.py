@@ -16,7 +16,9 @@ DIALOGS = [load(path) for path in sorted((Path(__file__).parents[2] / "dialogs")
 
 @pytest.mark.parametrize("dialog", [dialog for dialog in DIALOGS if not dialog.tls], ids=lambda dialog: dialog.name)
 async def test_in_memory(dialog: Dialog, tmp_path: Path) -> None:
-    async with smtp_world(tmp_path, lmtp=dialog.lmtp, listen=False, **dialog.settings) as world:
+    async with smtp_world(
+        tmp_path, lmtp=dialog.lmtp, submission=dialog.submission, listen=False, **dialog.settings
+    ) as world:
         await run(dialog, world.memory(), world.receiving)
         assert not world.log.errors
 
@@ -35,7 +37,7 @@ def test_over_tcp_with_uvloop(dialog: Dialog, tmp_path: Path) -> None:
 
 async def over_tcp(dialog: Dialog, folder: Path) -> None:
     tls = server_tls() if dialog.tls else None
-    async with smtp_world(folder, lmtp=dialog.lmtp, tls=tls, **dialog.settings) as world:
+    async with smtp_world(folder, lmtp=dialog.lmtp, submission=dialog.submission, tls=tls, **dialog.settings) as world:
         client = await world.tcp()
         try:
             await run(dialog, client, world.receiving)

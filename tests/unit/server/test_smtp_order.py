@@ -6,7 +6,9 @@ and every other word for a refusal. A command that is refused must not change th
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from tests.support.smtp_world import MemoryClient, World, reply, say, smtp_world
 
 GREETING = {False: "EHLO client.example", True: "LHLO client.example"}
 MAIL, RCPT, BAD_RCPT = "MAIL FROM:<a@x.test>", "RCPT TO:<bob@demo.test>", "RCPT TO:<unknown@demo.test>"
+LOGIN = "AUTH PLAIN AGFubkBkZW1vLnRlc3QAc2VjcmV0"
 CHUNK = b"BDAT 4\r\nab\r\n"
 #: What a client says to get into each state, after the banner and before the command that is tried.
 WAY: dict[State, list[str | bytes]] = {
@@ -31,6 +34,7 @@ COMMANDS: dict[Verb, str | bytes] = {
     Verb.HELO: "HELO client.example",
     Verb.LHLO: "LHLO client.example",
     Verb.STARTTLS: "STARTTLS",
+    Verb.AUTH: LOGIN,
     Verb.MAIL: MAIL,
     Verb.RCPT: RCPT,
     Verb.DATA: "DATA",
@@ -47,6 +51,7 @@ OK = {
     Verb.EHLO: "250 STARTTLS",
     Verb.HELO: "250 mx.test",
     Verb.LHLO: "250 STARTTLS",
+    Verb.AUTH: "235 2.7.0 Authentication succeeded",
     Verb.MAIL: "250 2.1.0 OK",
     Verb.RCPT: "250 2.1.5 OK",
     Verb.DATA: "354 End data with <CR><LF>.<CR><LF>",
@@ -60,6 +65,9 @@ OK = {
 }
 REFUSAL = {
     "unknown": "500 5.5.2 Command not recognized",
+    "offered": "502 5.5.1 Command not implemented",
+    "again": "503 5.5.1 Already authenticated",
+    "login": "530 5.7.0 Authentication required",
     "ehlo": "503 5.5.1 Send EHLO first",
     "mail": "503 5.5.1 Send MAIL first",
     "rcpt": "503 5.5.1 Send RCPT first",
@@ -74,6 +82,7 @@ EHLO        ok       ok       ok       ok       ok       ok
 HELO        ok       ok       ok       ok       ok       ok
 LHLO        unknown  unknown  unknown  unknown  unknown  unknown
 STARTTLS    ehlo     ok       rset     rset     rset     rset
+AUTH        offered  offered  offered  offered  offered  offered
 MAIL        ehlo     ok       busy     busy     busy     chunks
 RCPT        ehlo     mail     ok       ok       ok       chunks
 DATA        ehlo     mail     rcpt     none     ok       chunks
@@ -92,6 +101,7 @@ LHLO        ok       ok       ok       ok       ok       ok
 EHLO        unknown  unknown  unknown  unknown  unknown  unknown
 HELO        unknown  unknown  unknown  unknown  unknown  unknown
 STARTTLS    ehlo     ok       rset     rset     rset     rset
+AUTH        offered  offered  offered  offered  offered  offered
 MAIL        ehlo     ok       busy     busy     busy     chunks
 RCPT        ehlo     mail     ok       ok       ok       chunks
 DATA        ehlo     mail     rcpt     rcpt     ok       chunks
@@ -103,7 +113,27 @@ VRFY        ok       ok       ok       ok       ok       ok
 EXPN        ok       ok       ok       ok       ok       ok
 QUIT        ok       ok       ok       ok       ok       ok
 """
+#: RFC 4954 §4: once, and not inside a transaction. RFC 6409 §4.3: no MAIL without it.
+SUBMISSION = """
+            fresh    ready    sender   no rcpts rcpts    chunks
+EHLO        ok       ok       ok       ok       ok       ok
+HELO        ok       ok       ok       ok       ok       ok
+LHLO        unknown  unknown  unknown  unknown  unknown  unknown
+STARTTLS    ehlo     ok       rset     rset     rset     rset
+AUTH        ehlo     again    again    again    again    again
+MAIL        ehlo     ok       busy     busy     busy     chunks
+RCPT        ehlo     mail     ok       ok       ok       chunks
+DATA        ehlo     mail     rcpt     none     ok       chunks
+BDAT        ehlo     mail     rcpt     rcpt     ok       ok
+RSET        ok       ok       ok       ok       ok       ok
+NOOP        ok       ok       ok       ok       ok       ok
+HELP        ok       ok       ok       ok       ok       ok
+VRFY        ok       ok       ok       ok       ok       ok
+EXPN        ok       ok       ok       ok       ok       ok
+QUIT        ok       ok       ok       ok       ok       ok
+"""
 STATES = tuple(State)
+GRIDS = {"smtp": SMTP, "lmtp": LMTP, "submission": SUBMISSION}
 
 
 def rows(grid: str) -> dict[Verb, list[str]]:
@@ -112,8 +142,8 @@ def rows(grid: str) -> dict[Verb, list[str]]:
 
 
 CASES = [
-    pytest.param(lmtp, state, verb, word, id=f"{'lmtp' if lmtp else 'smtp'}-{state}-{verb}")
-    for lmtp, grid in ((False, SMTP), (True, LMTP))
+    pytest.param(door, state, verb, word, id=f"{door}-{state}-{verb}")
+    for door, grid in GRIDS.items()
     for verb, words in rows(grid).items()
     for state, word in zip(STATES, words, strict=True)
     if (verb, word) != (Verb.STARTTLS, "ok")  # a handshake needs a socket: TestTls in test_smtp.py
@@ -122,25 +152,32 @@ CASES = [
 
 def test_the_grids_are_complete() -> None:
     assert SMTP.split("\n")[1].replace("no rcpts", "no_rcpts").split() == [s.replace(" ", "_") for s in STATES]
-    for grid in (SMTP, LMTP):
+    for grid in GRIDS.values():
         assert set(rows(grid)) == set(Verb)
         assert {word for words in rows(grid).values() for word in words} <= {"ok", *REFUSAL}
 
 
-async def in_state(world: World, state: State, *, lmtp: bool) -> MemoryClient:
+async def in_state(world: World, state: State, door: str) -> MemoryClient:
     client = world.memory()
     await reply(client)
     for command in WAY[state]:
-        await say(client, GREETING[lmtp] if command == "greeting" else command)
+        await say(client, GREETING[door == "lmtp"] if command == "greeting" else command)
+        if command == "greeting" and door == "submission":
+            await say(client, LOGIN)
     [session] = world.server._sessions.values()
     assert session.dialogue.state is state
     return client
 
 
-@pytest.mark.parametrize(("lmtp", "state", "verb", "word"), CASES)
-async def test_each_command_in_each_state(tmp_path: Path, lmtp: bool, state: State, verb: Verb, word: str) -> None:
-    async with smtp_world(tmp_path, lmtp=lmtp, listen=False, tls=server_tls()) as world:
-        client = await in_state(world, state, lmtp=lmtp)
+def door_of(folder: Path, door: str) -> AbstractAsyncContextManager[World]:
+    kind: dict[str, Any] = {"smtp": {}, "lmtp": {"lmtp": True}, "submission": {"submission": True}}[door]
+    return smtp_world(folder, **kind, listen=False, tls=server_tls(), login_without_tls=True)
+
+
+@pytest.mark.parametrize(("door", "state", "verb", "word"), CASES)
+async def test_each_command_in_each_state(tmp_path: Path, door: str, state: State, verb: Verb, word: str) -> None:
+    async with door_of(tmp_path, door) as world:
+        client = await in_state(world, state, door)
         assert await say(client, COMMANDS[verb]) == [OK[verb] if word == "ok" else REFUSAL[word]]
         [session] = world.server._sessions.values() or [None]
         if word != "ok":
@@ -150,3 +187,12 @@ async def test_each_command_in_each_state(tmp_path: Path, lmtp: bool, state: Sta
         elif verb is Verb.QUIT:
             assert await reply(client) == []
         assert not world.log.errors
+
+
+@pytest.mark.parametrize(("verb", "word"), [(Verb.AUTH, "ok"), (Verb.MAIL, "login"), (Verb.RCPT, "mail")])
+async def test_who_is_not_logged_in_sends_nothing(tmp_path: Path, verb: Verb, word: str) -> None:
+    async with door_of(tmp_path, "submission") as world:
+        client = world.memory()
+        await reply(client)
+        await say(client, GREETING[False])
+        assert await say(client, COMMANDS[verb]) == [OK[verb] if word == "ok" else REFUSAL[word]]

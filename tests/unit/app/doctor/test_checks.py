@@ -79,6 +79,7 @@ ENVIRONMENT = {
     "SERVER_BIND_ADDR": "127.0.0.1",
     "SERVER_HOSTNAME": "mx.acme.com",
     **dict.fromkeys(("SMTP_TRANSFER_PORT", "IMAP_PORT", "IMAPS_PORT"), "0"),
+    **dict.fromkeys(("SMTP_SUBMISSION_PORT", "SMTP_SUBMISSIONS_PORT"), "0"),
 }
 
 

@@ -17,6 +17,7 @@ from inbox.app.admin import AdminServer
 from inbox.app.serve import group as module
 from inbox.app.serve.group import Group, socket_of
 from inbox.base.errors import StoreUnavailable
+from inbox.base.metrics import Family, gauge, rendered
 
 
 def failing(plugin: str, failures: int, breaker: str = "closed") -> dict[str, Any]:
@@ -48,6 +49,9 @@ class Process:
             **told, "policy_error": self.policy, "failing_plugins": self.failing,
             "suspended_tenants": [], "log": {"lost": 0, "why": ""}, "rate_counters": "",
         }  # fmt: skip
+
+    async def metrics(self) -> list[Family]:
+        return [gauge("inbox_uptime_seconds", "Uptime.", [({}, float(self.pid))])]
 
     async def take_policy(self, tenant: str) -> dict[str, Any]:
         return {"problems": self.problems, "plugins": {tenant: "enforce"}}
@@ -133,3 +137,20 @@ async def test_health_is_that_of_the_first(first: Path) -> None:
     await Group(Process(1), [socket_of(first, 1)]).health()
     with pytest.raises(StoreUnavailable, match="no room"):
         await Group(Process(1, policy="x"), []).health()
+
+
+async def test_the_metrics_are_those_of_all_processes(first: Path) -> None:
+    async with AsyncExitStack() as stack:
+        await serving(stack, socket_of(first, 1), Process(7))
+        text = rendered(await Group(Process(5), [socket_of(first, 1), socket_of(first, 2)]).metrics())
+    assert text.splitlines() == [
+        "# HELP inbox_process_up 1 if the server process answers.",
+        "# TYPE inbox_process_up gauge",
+        'inbox_process_up{process="0"} 1',
+        'inbox_process_up{process="1"} 1',
+        'inbox_process_up{process="2"} 0',
+        "# HELP inbox_uptime_seconds Uptime.",
+        "# TYPE inbox_uptime_seconds gauge",
+        'inbox_uptime_seconds{process="0"} 5',
+        'inbox_uptime_seconds{process="1"} 7',
+    ]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from inbox.app.serve.housekeeping import ABANDONED_SECONDS, DAY, prune, prune_queue, tidy
@@ -7,10 +8,12 @@ from inbox.plugin.api.testing import FakeClock
 from inbox.policy.model import DecisionSettings, ReportSettings, ServerPolicy
 from inbox.store.ports import ObservationCount, StoredReport
 from inbox.store.ports.decisions import DecisionFilter
+from inbox.store.ports.ingest import Indexed
 from inbox.store.ports.queue import Job, JobRecipient
+from inbox.store.ports.shared import SharedEvent
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.jobs import deliver, fail
-from tests.support.store import IDS, decision, home
+from tests.support.store import IDS, decision, email, home, indexed
 
 
 async def test_each_goes_at_its_age(tmp_path: Path) -> None:
@@ -19,8 +22,11 @@ async def test_each_goes_at_its_age(tmp_path: Path) -> None:
     db = SqliteDatabase(tmp_path / "inbox.db", clock, IDS)
     await db.open()
     acme = await home(db)
+    inbox = await db.shared_inboxes.add(acme.tenant, "support@acme.test", "Support")
     for age in (1, 3, 5):
         at = now - age * DAY
+        event = SharedEvent(inbox.id, acme.account.id, "send_as", at)
+        await db.writer.write(Indexed((replace(indexed(email(acme.tenant), acme.inbox), event=event),)))
         await db.decisions.add([decision(acme.tenant, id=f"age{age}", at=at)])
         await db.dmarc_reports.add(
             StoredReport(acme.tenant, acme.domain, "Reporter", f"age{age}", at - DAY, at, now, 1, 1, b"{}")
@@ -32,6 +38,7 @@ async def test_each_goes_at_its_age(tmp_path: Path) -> None:
     )
     await prune(db, policy, now)
     assert [one.id for one in await db.decisions.search(DecisionFilter())] == ["age1", "age3"]
+    assert [now - one.created_at for one in await db.shared_inboxes.events(acme.tenant, inbox.id)] == [DAY, 3 * DAY]
     assert [one.report_id for one in await db.dmarc_reports.reports(acme.tenant, acme.domain)] == ["age1"]
     days = [day for day in range(15, 23) if await db.dmarc_reports.observed(f"2026-11-{day}")]
     assert days == [19, 21], "a day is kept or goes as a whole"

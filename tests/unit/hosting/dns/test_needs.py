@@ -50,8 +50,8 @@ async def test_an_installation_as_it_comes(world: KeyWorld, tmp_path: Path) -> N
         "mx.acme.test",
         services=(
             Service("_imaps._tcp", 993),
-            Service("_submissions._tcp", 465, served=False),
-            Service("_submission._tcp", 587, served=False),
+            Service("_submissions._tcp", 465),
+            Service("_submission._tcp", 587),
             Service("_caldavs._tcp", 443, served=False),
             Service("_carddavs._tcp", 443, served=False),
         ),

@@ -1,0 +1,47 @@
+"""The worker of the outbound queue in a process of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from inbox.app.wiring.installation import Installation
+from inbox.app.wiring.outbound import make_outside, make_worker
+from inbox.app.wiring.program import Parts
+from inbox.plugin.api.services import Log
+
+
+class OutboundQueue:
+    """Works on the queue between :meth:`start` and :meth:`stop`."""
+
+    def __init__(self, installation: Installation, parts: Parts, log: Log) -> None:
+        self._outside = make_outside(installation, parts.directory, parts.pipeline, parts.resolver, log)
+        self._worker = make_worker(installation, parts.directory, parts.judge, self._outside.ports, log)
+        self._log = log
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._worker.run())
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("outbound_worker_failed", exc_info=error)
+
+    async def stop(self, seconds: float) -> None:
+        """Lets attempts end within ``seconds``; the leases of the rest end by themselves."""
+        await self._worker.stop(seconds)
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._outside.attempts.close()
+
+    def describe(self) -> dict[str, Any]:
+        """The jobs that this process holds now."""
+        return {"jobs": len(self._worker)}
+
+    async def prune(self) -> int:
+        """Removes old copies of notifications; returns how many."""
+        return await self._outside.bounces.prune()

@@ -1,0 +1,27 @@
+"""Decide who may send to domains that this server does not host: users who are logged in at the submission ports."""
+
+from __future__ import annotations
+
+from inbox.identity.directory import AddressDirectory
+from inbox.mail.tenancy import HostedDomain
+from inbox.plugin.api.context import Door, Identity, Transaction
+
+
+class UsersOnly:
+    """``Relaying`` of :mod:`inbox.flow.recipients`."""
+
+    def __init__(self, directory: AddressDirectory) -> None:
+        self._directory = directory
+
+    async def on_behalf_of(self, tx: Transaction) -> HostedDomain | None:
+        """The domain of the account that submits the message; None at every other door. Raises StoreUnavailable."""
+        identity = tx.session.identity
+        if identity is None or tx.session.door is not Door.SUBMISSION:
+            return None
+        return await home(self._directory, identity)
+
+
+async def home(directory: AddressDirectory, identity: Identity) -> HostedDomain | None:
+    """The hosted domain of an account; None if it is no longer hosted. Raises StoreUnavailable."""
+    domain = await directory.domain(identity.address.rpartition("@")[2])
+    return domain if domain is not None and domain.tenant.id == identity.tenant else None
