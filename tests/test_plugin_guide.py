@@ -45,8 +45,8 @@ CONTEXT = [
 ]  # fmt: skip
 SERVICES: dict[str, type] = {
     "clock": Clock, "log": services.Log, "directory": services.Directory, "rates": services.Rates, "dns": Resolver,
-    "table": TenantTable, "signing_keys": SigningKeys, "feedback": Feedback, "once": Once,
-    "suppression": services.SuppressionList,
+    "table": TenantTable, "signing_keys": SigningKeys, "feedback": Feedback,
+    "suppression": services.SuppressionList, "once": Once,
 }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from inbox.plugin.api.facts import Facts
 from inbox.plugin.api.services import Log
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.stages import Stage
-from inbox.policy.verdicts import AddFlags, AddHeader, Edit, FileInto, Transform
+from inbox.policy.verdicts import AddFlags, AddHeader, DropRecipient, Edit, FileInto, Transform
 
 
 @dataclass(slots=True)
@@ -159,4 +159,6 @@ def _changed(run: _Run, into: IntoMailbox, edits: Sequence[Edit]) -> IntoMailbox
                 into = replace(into, content=MemoryContent(content))
             case AddHeader(name):
                 raise ValueError(f"{name} at deliver: fields can be added to outgoing messages only")
+            case DropRecipient(address):
+                raise ValueError(f"{address} cannot be dropped from a local copy: return Reject or Discard at data")
     return into

@@ -1,7 +1,7 @@
 """Suppression: sends no mail to addresses that do not exist.
 
-Returns at: deliver (DropRecipient for suppressed recipients, Reject 550 5.7.1 if all are, Defer if the list cannot be
-            read), bounce (Suppress).
+Returns at: deliver (DropRecipient), bounce (Suppress).
+Answers:    550 5.7.1 (suppressed), 451 4.3.0 (the list cannot be read now).
 Checks:     the tenant's list (``inbox suppression``) before each attempt, so that an entry made meanwhile counts.
 Adds:       an address whose server refuses it with one of ``statuses``. Refusals for other reasons (policy, reputation,
             a full mailbox, an expired message) say nothing about the address. Role addresses (``roles``) are never

@@ -73,7 +73,8 @@ class Hooks:
     @hookspec
     def deliver(self, delivery: Delivery) -> HookResult:
         """A delivery begins: into a mailbox, or one outbound attempt (``delivery.kind``). May return: Defer, Reject,
-        and for an outbound attempt AddHeader (a signature, which all later attempts keep), Via (another way), DropRecipient."""
+        and for an outbound attempt AddHeader (a signature, which all later attempts keep), Via (another way) and
+        DropRecipient."""
 
     @hookspec
     def bounce(self, failure: Failure) -> HookResult:

@@ -154,3 +154,12 @@ async def test_a_field_for_outgoing_mail_is_an_error_of_the_plugin_in_a_mailbox(
     (reply,) = await here.receive([ANN])
     assert (reply.code, reply.enhanced) == (451, "4.3.0")
     assert await here.mailbox(ANN) == []
+
+
+async def test_a_recipient_of_an_attempt_cannot_be_dropped_from_a_mailbox(here: World) -> None:
+    dropper = SIGNER.replace("AddHeader", "DropRecipient").replace('"X-Signature", delivery.kind', '"ann@acme.test"')
+    await here.plugin("signer", dropper)
+    await here.policy("tenants/acme.yaml", "plugins: {signer: {}}\n")
+    (reply,) = await here.receive([ANN])
+    assert (reply.code, reply.enhanced) == (451, "4.3.0")
+    assert await here.mailbox(ANN) == []

@@ -27,7 +27,8 @@ PUBLIC = {
     """,
     "inbox.plugin.testing": """
         FakeClock MemoryDirectory MemoryFeedback MemoryLog MemoryPluginState MemoryRates MemoryResolver
-        MemorySigningKeys PluginInvalid PluginTest PolicyMistakes Status TestOutcome load run_in_thread
+        MemorySigningKeys MemorySuppressionList PluginInvalid PluginTest PolicyMistakes Status TestOutcome load
+        run_in_thread
     """,
     "inbox.plugin.expressions": """
         EvaluationError Expression ExpressionError FLAG Language Method NUMBER Scope Shape TEXT TEXTS members_of
