@@ -143,8 +143,9 @@ def _stop_postfix(command: str, conf: Path, folder: Path) -> None:
 
 
 def exim_program() -> str:
-    """The path of Exim. Raises Skipped if it is not here or cannot be started."""
-    found = shutil.which("exim4", path=SBIN) or (str(UNPACKED_EXIM) if UNPACKED_EXIM.exists() else None)
+    """The path of Exim: $EXIM_PROGRAM, or what is installed or unpacked. Raises Skipped if it is not here."""
+    unpacked = str(UNPACKED_EXIM) if UNPACKED_EXIM.exists() else None
+    found = os.environ.get("EXIM_PROGRAM") or shutil.which("exim4", path=SBIN) or unpacked
     if found is None:
         raise Skipped("exim4 is not installed (./run setup unpacks Debian's exim4-daemon-light)")
     if os.geteuid() != 0:
