@@ -18,6 +18,7 @@ import pytest
 
 from tests.support.ports import free_ports
 from tests.support.server import NO_SUBMISSION
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
 COMMAND = "from inbox.cli.main import main; main()"
@@ -121,3 +122,26 @@ def test_nothing_but_the_data_folder_is_written(tmp_path: Path) -> None:
         assert "bimi" in (tmp_path / "data" / "policies" / "tenants" / "demo.yaml").read_text()
     assert list(policies.iterdir()) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "log", "policies"]
+
+
+def test_mail_to_another_server_is_shown_and_explained(tmp_path: Path) -> None:
+    with demo(tmp_path) as one:
+        found = re.search(r"Submission   127\.0\.0\.1:(\d+)  \(STARTTLS\)", one.said)
+        password = re.search(r"password (\S+)", one.said)
+        assert found is not None, one.said
+        assert password is not None, one.said
+        with smtplib.SMTP("127.0.0.1", int(found[1]), timeout=60) as client:
+            client.starttls()
+            client.login("ann@demo.test", password[1])
+            client.mail("ann@demo.test")
+            client.rcpt("bob@elsewhere.test")
+            code, text = client.data(b"From: ann@demo.test\r\nSubject: hello\r\n\r\nHello Bob.\r\n")
+        assert code == 250, text
+        transaction = text.decode().rpartition("id ")[2].strip(" )")
+        left = tmp_path / "data" / "left" / "1.eml"
+        until(left.exists, "the message is at the demo's own server")
+        assert b"Hello Bob." in left.read_bytes()
+        until(lambda: "delivered" in one.inbox("explain", transaction), "explain knows the end")
+        life = one.inbox("explain", transaction)
+        assert "bob@elsewhere.test" in life
+        assert "127.0.0.1" in life

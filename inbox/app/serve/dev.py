@@ -13,6 +13,7 @@ from typing import TextIO
 from inbox.app.config.loading import Config, load
 from inbox.app.listeners import bind
 from inbox.app.serve.devclamd import DevClamd
+from inbox.app.serve.devsink import PORT, ROUTE, DevSink
 from inbox.app.serve.server import serve
 from inbox.app.wiring.installation import opened
 from inbox.base.clock import SystemClock
@@ -54,13 +55,15 @@ async def run_dev(out: TextIO, environ: Mapping[str, str] = os.environ) -> None:
     config = load(_environment(environ))
     clamd = DevClamd(config.folders.data_dir / "clamav")
     _put_policies(config.folders.policy_dir, clamd.socket)
+    sink = DevSink(config.folders.data_dir / "left", config.folders.policy_dir / "default.yaml", out)
     password = _password(config.folders.data_dir / "dev-password")
     await _make_sample(config, password)
     endpoints = bind(config, frozenset())
     try:
-        scanner = await clamd.start()
-        await serve(config, endpoints, ready=lambda: _print_usage(out, config, endpoints, password, scanner))
+        notes = {"virus scanner": await clamd.start(), "mail to other servers goes": await sink.start()}
+        await serve(config, endpoints, ready=lambda: _print_usage(out, config, endpoints, password, notes))
     finally:
+        await sink.stop()
         await clamd.stop()
 
 
@@ -98,7 +101,11 @@ def _put_policies(folder: Path, clamd: Path) -> None:
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             text = shipped.joinpath(name).read_text(encoding="utf-8")
-            target.write_text(text.replace(SAMPLE_CLAMD, f"unix://{clamd}"), encoding="utf-8")
+            text = text.replace(SAMPLE_CLAMD, f"unix://{clamd}")
+            if name == "default.yaml":
+                why = "# Mail to other servers goes to a server of the demo, which shows it."
+                text += f"\n{why}\n{ROUTE.format(port=PORT)}\n"
+            target.write_text(text, encoding="utf-8")
 
 
 def _password(path: Path) -> str:
@@ -131,7 +138,9 @@ async def _ensure(database: Database, stored: str) -> None:
         await database.accounts.set_password(tenant.id, USER, stored)
 
 
-def _print_usage(out: TextIO, config: Config, endpoints: list[Endpoint], password: str, scanner: str) -> None:
+def _print_usage(
+    out: TextIO, config: Config, endpoints: list[Endpoint], password: str, notes: Mapping[str, str]
+) -> None:
     # A port of 0 is switched off.
     at = {endpoint.name: f"{config.server.bind_addr}:{endpoint.port}" for endpoint in endpoints}
     doors = [
@@ -149,13 +158,21 @@ def _print_usage(out: TextIO, config: Config, endpoints: list[Endpoint], passwor
         *(f"  {name}   {at[door]}" + (f"  ({tls})" if tls else "") for name, door, tls in doors if door in at),
         f"  tenant {TENANT}, user {USER}, password {password}",
         f"  policy {config.folders.policy_dir / 'tenants' / 'demo.yaml'}   plugins {config.folders.plugins}",
-        f"  virus scanner: {scanner}",
+        *(f"  {what}: {note}" for what, note in notes.items()),
         "",
         "In another terminal, send a mail, read it, and see why it was accepted:",
         "",
         f"  export INBOX_DATA_DIR={config.folders.data_dir} INBOX_POLICY_DIR={config.folders.policy_dir}",
         *([f"  swaks --server {at['smtp']} --from bob@example.org --to {USER}"] if "smtp" in at else []),
         *([f"  curl -k -u '{USER}:{password}' 'imaps://{at['imaps']}/INBOX;MAILINDEX=1'"] if "imaps" in at else []),
+        *(
+            [
+                f"  swaks --server {at['submission']} --tls -au {USER} -ap '{password}' --from {USER} "
+                "--to bob@elsewhere.test"
+            ]
+            if "submission" in at
+            else []
+        ),
         "  .venv/bin/inbox decisions list" if Path(".venv/bin/inbox").exists() else "  inbox decisions list",
         "",
     ]

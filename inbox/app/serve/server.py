@@ -248,6 +248,8 @@ class Server:
         count = await prune_queue(database, dead, delivered, await self._ages_by())
         if count:
             self._log.info("outbound_queue_pruned", count=count)
+        if self._outbound is not None:
+            await self._outbound.prune()
 
     async def _ages_by(self) -> float:
         known = self._retention.is_known
