@@ -17,7 +17,7 @@ def test_it_fits_the_shipped_plugins() -> None:
     policy = policies.effective()
     assert [entry.name for entry in policy.plugins] == [
         "recipients", "rate_limit", "spf", "dkim", "arc", "dmarc", "bimi", "clamav", "spam_rules", "headers",
-        "dmarc_reports", "authentication_results",
+        "dmarc_reports", "suppression", "authentication_results",
     ]  # fmt: skip
     assert [entry.name for entry in policy.plugins if entry.mode is Mode.OFF] == ["bimi", "clamav"]
     assert [[entry.name for entry in level] for level in policy.levels(Stage.RCPT)] == [["recipients", "spf"]]

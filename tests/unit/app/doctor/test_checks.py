@@ -389,7 +389,7 @@ async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_a_variable_that_nothing_acts_on_is_told(tmp_path: Path) -> None:
-    given = await founded(patient(tmp_path, SMTP_OUTBOUND_TLS_MODE="opportunistic", HTTP_PORT="3000"))
+    given = await founded(patient(tmp_path, SMTP_OUTBOUND_DANE_MODE="off", HTTP_PORT="3000"))
     found, detail = await outcome(given, "environment")
     assert found is Outcome.WARN
-    assert detail == "set, but this version does not use it: HTTP_PORT, SMTP_OUTBOUND_TLS_MODE"
+    assert detail == "set, but this version does not use it: HTTP_PORT, SMTP_OUTBOUND_DANE_MODE"
