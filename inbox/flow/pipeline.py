@@ -140,12 +140,13 @@ class Pipeline:
 
     def _log_accepted(self, tx: Transaction, answered: Answered, size: int) -> None:
         """Logs the accepted message in one line; over LMTP, also each refused recipient."""
-        everybody = list(_everybody(answered))
-        taken = [each for each in everybody if each.refusal is None]
+        # A recipient elsewhere has no tenant; the share's is the sender's.
+        tenants = [(share.tenant_name, each) for share in answered.shares for each in share.dispositions]
+        everybody = [each for _, each in tenants]
+        taken = [(name, each) for name, each in tenants if each.refusal is None]
         if taken:
             outcome = "/".join(sorted({each.outcome for each in everybody}))
-            recipients = [each.recipient for each in taken]
-            about = whom([str(each.address) for each in recipients], [each.tenant_name for each in recipients])
+            about = whom([str(each.recipient.address) for _, each in taken], [name for name, _ in taken])
             fields = {"sender": str(tx.sender or ""), **about, "size": size, "peer": str(tx.session.peer)}
             retries = [place.already for place in answered.placed if place.already is not None]
             if retries:
@@ -153,10 +154,10 @@ class Pipeline:
                     f"{one.recipient} as {one.transaction} in {one.mailbox}" for one in retries[:LOGGED_RECIPIENTS]
                 ]
             self._log.info("accepted", id=tx.id, outcome=outcome, **fields)
-        for each in everybody:
+        for name, each in tenants:
             if each.refusal is not None:
-                to, tenant = (str(each.recipient.address),), (each.recipient.tenant_name,)
-                self._recorder.log_refusal(tx.id, tx.session, tx, each.refusal, Stage.DATA, to, tenant)
+                to = (str(each.recipient.address),)
+                self._recorder.log_refusal(tx.id, tx.session, tx, each.refusal, Stage.DATA, to, (name,))
 
 
 def _everybody(answered: Answered) -> Iterator[Disposition]:

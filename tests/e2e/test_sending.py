@@ -64,6 +64,10 @@ def test_a_submitted_message_reaches_the_next_server(server: RunningServer, tmp_
         assert b"Hello Bob." in message
         assert b"bob@elsewhere.test" in message
         until(lambda: b"smtp.egress.queue" in server.log.read_bytes(), "the outcome is in the log")
+    lines = server.log.read_text().splitlines()
+    for event in ("accepted", "smtp.egress.queue"):
+        (line,) = [line for line in lines if f'"event":"{event}"' in line]
+        assert '"tenant":"demo"' in line
     assert jobs(server) == []
 
 

@@ -69,6 +69,7 @@ class Held:
 
     ``lost``: another worker may have it. ``dot``: the final dot may have been sent. ``unrecorded``: it was not sent,
     because the database could not record it. ``dropped``: the recipients, by address, that a ``deliver`` hook refused.
+    ``tenant_name`` is for the log.
     """
 
     queued: QueuedJob
@@ -76,6 +77,7 @@ class Held:
     dot: bool = False
     unrecorded: bool = False
     signed: bytes = b""
+    tenant_name: str = ""
     dropped: Mapping[str, HostReply] = field(default_factory=dict)
 
 
@@ -146,6 +148,7 @@ class JobDelivery:
         except PolicyError as error:
             self._log.error("outbound_policy_unusable", job=queued.job.id, tenant=queued.tenant, error=str(error))
             sender = None
+        held.tenant_name = queued.tenant if sender is None else sender.tenant_name
         if now >= queued.job.expires_at:
             ended = Ended(queued.states, tuple(tried), None)
             return await self._concluded(held, None, ended, ends, sender=sender, counts=False)

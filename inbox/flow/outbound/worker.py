@@ -206,7 +206,7 @@ class QueueWorker:
         else:
             self._attempted += 1
         if await self._finish(finished):
-            self._tell(finished)
+            self._tell(finished, held)
         else:
             self._log.warning("outbound_lease_lost", job=held.queued.job.id, dot_sent=held.dot)
 
@@ -219,7 +219,7 @@ class QueueWorker:
                 self._unreachable(error)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    def _tell(self, finished: Finished) -> None:
+    def _tell(self, finished: Finished, held: Held) -> None:
         job, attempt = finished.job, finished.attempt
         if attempt is None and pending(finished.states):
             return
@@ -230,7 +230,7 @@ class QueueWorker:
             outcome=outcome,
             job=job.job.id,
             transaction=job.job.transaction,
-            tenant=job.tenant,
+            tenant=held.tenant_name or job.tenant,
             domain=job.job.domain,
             attempt=job.attempts,
             delivered=sum(state.status == "delivered" for state in finished.states),
