@@ -16,7 +16,8 @@ pytestmark = pytest.mark.real
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RunningServer]:
-    server = RunningServer(tmp_path)
+    # The jobs stay in the queue, where the tests look at them.
+    server = RunningServer(tmp_path, environment={"SMTP_OUTBOUND_QUEUE_ENABLED": "false"})
     server.populate({"demo": {"demo.test": ("ann", "bob")}})
     yield server
     server.close()
