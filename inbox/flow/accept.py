@@ -24,6 +24,7 @@ from inbox.flow.forwarding import Forwarding
 from inbox.flow.judge import Judge
 from inbox.flow.local_delivery import LocalDelivery
 from inbox.flow.mailbox_finder import MailboxFinder
+from inbox.flow.outbound.handover import Handover
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import Recorder, whom
 from inbox.flow.replies import HEADER_TOO_LONG, LOOP, NUL_REFUSED, TROUBLE
@@ -122,6 +123,7 @@ class Acceptance:
         recorder: Recorder,
         log: Log,
         forwarding: Forwarding,
+        handover: Handover | None = None,
     ) -> None:
         self._judge = judge
         self._recipients = recipients
@@ -132,6 +134,7 @@ class Acceptance:
         self._recorder = recorder
         self._log = log
         self._forwarding = forwarding
+        self._handover = handover or Handover()
 
     async def accept(self, incoming: Incoming) -> Answered:
         """Judges the message for each tenant, finds each recipient's destinations, stores it, or refuses it.
@@ -223,12 +226,14 @@ class Acceptance:
         shared = None if incoming.sent is None else incoming.sent.shared
         traced = incoming.rules.adds_trace
         messages = self._deliveries.messages(tx, shares, incoming.internal_date, traced=traced, shared=shared)
+        messages = tuple([self._handover.leased(message) for message in messages])
         records = self._recorder.judged(tx, shares, incoming.positive)
         try:
             # From here on the server is responsible for delivery.
             placed = await self._ingest.accept(Accepted(messages, tuple(records)))
         except InboxError as error:
             return await self._not_stored(incoming, shares, error)
+        self._handover.take(messages)
         self._recorder.accepted(tx, records)
         return Answered(shares, incoming.positive, [place for places in placed for place in places])
 

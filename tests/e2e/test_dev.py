@@ -139,8 +139,7 @@ def test_mail_to_another_server_is_shown_and_explained(tmp_path: Path) -> None:
         assert code == 250, text
         transaction = text.decode().rpartition("id ")[2].strip(" )")
         left = tmp_path / "data" / "left" / "1.eml"
-        until(left.exists, "the message is at the demo's own server")
-        assert b"Hello Bob." in left.read_bytes()
+        until(lambda: left.exists() and b"Hello Bob." in left.read_bytes(), "the message is at the demo's own server")
         until(lambda: "delivered" in one.inbox("explain", transaction), "explain knows the end")
         life = one.inbox("explain", transaction)
         assert "bob@elsewhere.test" in life

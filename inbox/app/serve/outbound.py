@@ -18,12 +18,14 @@ class OutboundQueue:
     def __init__(self, installation: Installation, parts: Parts, log: Log) -> None:
         self._outside = make_outside(installation, parts.directory, parts.pipeline, parts.resolver, log)
         self._worker = make_worker(installation, parts.directory, parts.judge, self._outside.ports, log)
+        self._handover = parts.handover
         self._log = log
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._worker.run())
         self._task.add_done_callback(self._ended)
+        self._handover.attach(self._worker)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -31,6 +33,7 @@ class OutboundQueue:
 
     async def stop(self, seconds: float) -> None:
         """Lets attempts end within ``seconds``; the leases of the rest end by themselves."""
+        self._handover.attach(None)
         await self._worker.stop(seconds)
         if self._task is not None:
             self._task.cancel()

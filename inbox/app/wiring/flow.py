@@ -19,6 +19,7 @@ from inbox.flow.judge import Judge, Policies
 from inbox.flow.local_delivery import LocalDelivery
 from inbox.flow.mailbox_finder import MailboxFinder
 from inbox.flow.meters import FlowMeters
+from inbox.flow.outbound.handover import Handover
 from inbox.flow.outbound.srs import Srs
 from inbox.flow.outbound.suppression import SuppressionLists
 from inbox.flow.pipeline import Pipeline
@@ -64,6 +65,7 @@ class Flow:
     pipeline: Pipeline
     appending: MailboxAppending
     submission: Submission
+    handover: Handover
 
 
 def make_services(
@@ -114,8 +116,9 @@ def make_flow(
         clock,
         log,
     )
+    handover = Handover()
     acceptance = Acceptance(
-        judge, recipients, local, effects.mailboxes, deliveries, effects.ingest, recorder, log, forwarding
+        judge, recipients, local, effects.mailboxes, deliveries, effects.ingest, recorder, log, forwarding, handover
     )
     pipeline = Pipeline(judge, recipients, acceptance, recorder, clock, ids, log)
     return Flow(
@@ -134,4 +137,5 @@ def make_flow(
             ids,
             log,
         ),
+        handover,
     )

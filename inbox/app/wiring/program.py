@@ -22,6 +22,7 @@ from inbox.flow.login import PasswordLogin
 from inbox.flow.mailbox_finder import StoredMailboxFinder
 from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes
 from inbox.flow.meters import FlowMeters
+from inbox.flow.outbound.handover import Handover
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.ports import Appending
 from inbox.flow.submission.submission import Submission
@@ -60,6 +61,7 @@ class Parts:
     resolver: CachingResolver
     flow_log: QuietLog
     meters: FlowMeters
+    handover: Handover
 
 
 def make_registry(config: Config) -> Registry:
@@ -118,8 +120,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     flow = make_flow(installation, directory, live, dispatcher, effects, keys=services.signing_keys, srs_key=key)
     login = await _make_login(installation, directory, passwords, flow, log)
     names, messages = make_mailboxes(installation, flow.appending)
-    rotation_log = structlog.get_logger("inbox.dkim")
-    rotation = Rotation(database.dkim_keys, resolver, clock, rotation_log, installation.executors, random.random)
+    rotation = _make_rotation(installation, resolver)
     feedback.start()
     try:
         yield Parts(
@@ -138,6 +139,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
             resolver=resolver,
             flow_log=log,
             meters=effects.meters,
+            handover=flow.handover,
         )
     finally:
         await _write_counts(flow.pipeline, log)
@@ -145,6 +147,12 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         await feedback.close()
         guard.remove()
         passwords.close()
+
+
+def _make_rotation(installation: Installation, resolver: CachingResolver) -> Rotation:
+    log = structlog.get_logger("inbox.dkim")
+    keys, clock = installation.database.dkim_keys, installation.clock
+    return Rotation(keys, resolver, clock, log, installation.executors, random.random)
 
 
 async def _make_login(

@@ -47,7 +47,7 @@ from inbox.flow.outbound.results import (
     without_attempt,
 )
 from inbox.flow.outbound.senders import Sender, Senders, delivery_of
-from inbox.mail.content import PrefixedContent
+from inbox.mail.content import Content, PrefixedContent
 from inbox.plugin.api.context import Delivery
 from inbox.plugin.api.services import Log
 from inbox.policy.outbound import OutboundPolicy, Smarthost
@@ -69,10 +69,11 @@ class Held:
 
     ``lost``: another worker may have it. ``dot``: the final dot may have been sent. ``unrecorded``: it was not sent,
     because the database could not record it. ``dropped``: the recipients, by address, that a ``deliver`` hook refused.
-    ``tenant_name`` is for the log.
+    ``tenant_name`` is for the log. ``content``: the message, if it is in memory.
     """
 
     queued: QueuedJob
+    content: Content | None = None
     lost: bool = False
     dot: bool = False
     unrecorded: bool = False
@@ -296,7 +297,7 @@ class JobDelivery:
     ) -> tuple[Delivery, Outgoing | None, Way | None, Attempted | _PutOff | None]:
         """Runs the ``deliver`` hooks. Returns the mail, and another way if a hook chose one; or a refusal."""
         queued = held.queued
-        stored = await self._contents.get(queued.blob_path)
+        stored = held.content if held.content is not None else await self._contents.get(queued.blob_path)
         prepended = queued.job.prepended
         content = PrefixedContent(prepended, stored) if prepended else stored
         mx = () if way.hosts is None else way.hosts.names

@@ -19,9 +19,10 @@ from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.lines import Places
 from inbox.flow.outbound.ports import Leases
 from inbox.flow.outbound.results import pending
+from inbox.mail.content import Content
 from inbox.plugin.api.services import Log
 from inbox.store.ports.changes import QUEUE, Changes
-from inbox.store.ports.queue import MOST_JOBS, Finished, QueuedJob
+from inbox.store.ports.queue import MOST_JOBS, Finished, Lease, QueuedJob
 
 #: Jobs that one worker holds at one time.
 MOST_HELD: Final = 1000
@@ -173,9 +174,15 @@ class QueueWorker:
             self._reachable = False
             self._log.error("outbound_queue_unreachable", error=str(error), retries_every=self._settings.poll)
 
-    def take(self, queued: QueuedJob) -> None:
-        """Begins with a job that this worker has leased."""
-        held = Held(queued)
+    def spare_lease(self, jobs: int) -> Lease | None:
+        """A lease for so many new jobs, which :meth:`take` then gets; None while the worker is busy, or stops."""
+        if self._stopping or len(self._held) + jobs > FEW_HELD:
+            return None
+        return Lease(self._owner, self._clock.now() + self._settings.lease)
+
+    def take(self, queued: QueuedJob, content: Content | None = None) -> None:
+        """Begins with a job that this worker has leased; ``content`` is its message, if that is in memory."""
+        held = Held(queued, content)
         task = asyncio.create_task(self._work(held))
         self._held[task] = held
         self._places.taken += 1
