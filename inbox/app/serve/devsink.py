@@ -27,7 +27,7 @@ class DevSink:
     Args:
         folder: receives the messages.
         policy: the policy file whose route leads here; :meth:`start` changes the port in it if that is in use.
-        out: where arrivals are printed.
+        out: receives a line for each message.
     """
 
     def __init__(self, folder: Path, policy: Path, out: TextIO) -> None:
