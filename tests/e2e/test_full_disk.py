@@ -120,7 +120,7 @@ def test_on_a_full_disk_mail_waits_and_users_log_in_set_flags_and_delete(disk: R
         made += 1
     client.logout()
     assert not (folder / "reserve").exists()
-    assert "disk_full_reserve_released" in server.log.read_text()
+    until(lambda: "disk_full_reserve_released" in server.log.read_text(), "the log names it")
 
     other.unlink()
     until(lambda: send(server, 501) == 250, "mail is accepted again")
