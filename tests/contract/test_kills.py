@@ -80,7 +80,9 @@ async def test_kill_9_in_the_middle_of_everything(
             assert not kept - shown.keys(), f"kill {kill} lost messages"
             assert max(shown.values()) == 1, "a message is there twice"
             stored = {path.stem for path in blobs_at.rglob("*.eml")}
-            assert not tables.emails.keys() - filled - stored, "a message has no blob"
+            # A tenant that one process removes may get a message from another at the same moment: it is removed, too.
+            of_staying = {mail for mail, (tenant, *_) in tables.emails.items() if tenant in staying}
+            assert not of_staying - filled - stored, "a message has no blob"
         for one in await database.tenants.all():
             if one.name.startswith("gone"):
                 await Removal(database, blobs).run(Scope(one.id), purge=True)
