@@ -6,7 +6,6 @@ The quotas are fields of ``has_domain``. Only a domain that has a quota pays for
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Final, Protocol
 
 from inbox.base.clock import Clock
@@ -22,7 +21,6 @@ from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain
 from inbox.plugin.api.context import Identity
 from inbox.plugin.api.services import Log, Rates
-from inbox.store.ports.queue import QueueCount
 
 _HOUR: Final = 3600.0
 _DAY: Final = 86_400.0
@@ -37,7 +35,7 @@ _TOO_LARGE: Final = Reply(
 class QueueCounts(Protocol):
     """The part of the queue that counts jobs."""
 
-    async def count(self, tenant: str | None) -> Sequence[QueueCount]: ...
+    async def pending(self, tenant: str, most: int) -> int: ...
 
 
 class Limits:
@@ -80,8 +78,8 @@ class Limits:
             return None
         waiting = self._waiting.get((domain.tenant.id,))
         if waiting is None:
-            counts = await self._queue.count(domain.tenant.id)
-            waiting = [sum(each.queued + each.processing for each in counts)]
+            # Bounded by the limit: a tenant with a long queue must not make each submission read all of it.
+            waiting = [await self._queue.pending(domain.tenant.id, limit)]
             self._waiting.put((domain.tenant.id,), waiting)
         if waiting[0] + new <= limit:
             waiting[0] += new  # until the next count

@@ -11,6 +11,7 @@ import pytest
 from inbox.base.limits import SUBMITTED_ATTACHMENT_OCTETS, SUBMITTED_MESSAGE_OCTETS
 from inbox.flow.submission import limits
 from inbox.mail.tenancy import DomainOverrides
+from inbox.store.ports.queue import QueueCount
 from tests.support.flow import World, world
 from tests.unit.flow.submission.test_submission import BOB, EVE, FAR, words
 
@@ -54,8 +55,13 @@ async def test_another_domain_has_a_quota_of_its_own(here: World) -> None:
     assert words(await here.submit([FAR, BOB], message, user=EVE, sender=EVE)) == ["250 2.0.0 OK"]
 
 
-async def test_messages_that_wait_for_delivery(here: World) -> None:
+async def test_messages_that_wait_for_delivery(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await quota(here, quota_max_queued_jobs=1)
+
+    async def all_jobs(_: str | None) -> list[QueueCount]:
+        raise AssertionError("a submission must not read the whole queue")
+
+    monkeypatch.setattr(here.installation.database.queue, "count", all_jobs)
     assert words(await here.submit([FAR])) == ["250 2.0.0 OK"]
     assert words(await here.submit([FAR2])) == [
         "452 4.3.1 1 messages of acme wait for delivery, the limit of acme.test is 1, try again later"
