@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from inbox.app.admin import AdminClient
 
 _ORDER = ("fail", "warn", "ok")
-#: Seconds that the running server gets for an answer.
+#: Seconds to wait for an answer of the running server.
 PATIENCE = 5.0
 
 
@@ -24,7 +24,7 @@ def register(root: typer.Typer) -> None:
 
 
 def _ask(client: AdminClient) -> tuple[bool, dict[str, Any], dict[str, Any]]:
-    """The answer of the server behind the admin socket, if one runs; a server that hangs answers nothing."""
+    """The answer of the server behind the admin socket, if one runs. A server that hangs does not answer."""
     if not client.running():
         return False, {}, {}
     try:
@@ -35,11 +35,11 @@ def _ask(client: AdminClient) -> tuple[bool, dict[str, Any], dict[str, Any]]:
 
 async def doctor(
     everything: Annotated[
-        bool, typer.Option("--all", help="Show the configuration in effect, too, secrets masked.")
+        bool, typer.Option("--all", help="Also show the configuration in effect, with secrets masked.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check every dependency: failures first, then warnings, then what is in order.
+    """Check every dependency: failures first, then warnings, then passed checks.
 
     Exit code 1 if a check failed. Works with and without a running server.
     """

@@ -56,7 +56,7 @@ class Group:
         problems = list(own)
         for answer in others:
             silent = answer.get("why")
-            problems += [f"{silent}: it goes on with what it has"] if silent else answer["problems"]
+            problems += [f"{silent}: it continues with what it has"] if silent else answer["problems"]
         return list(dict.fromkeys(problems))
 
     async def metrics(self) -> list[Family]:
@@ -88,7 +88,7 @@ class Group:
         modes = dict(own["plugins"])
         for answer in others:
             silent = answer.get("why")
-            problems += [f"{silent}: it goes on with what it has"] if silent else answer["problems"]
+            problems += [f"{silent}: it continues with what it has"] if silent else answer["problems"]
             for name, mode in answer.get("plugins", {}).items():
                 modes[name] = mode if modes.get(name) == "enforce" else modes.get(name, mode)
         return {"problems": list(dict.fromkeys(problems)), "plugins": modes}
