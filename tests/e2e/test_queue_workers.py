@@ -3,6 +3,7 @@ the outcome of the first copy is unknown."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.support.counting_sink import CountingSink, counting_sink
 from tests.support.queue_processes import QueueProcesses
 from tests.support.store import IDS
 from tests.support.surreal_server import SurrealServer, surreal_server  # noqa: F401  (a fixture)
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
 
@@ -46,3 +48,30 @@ def test_kill_9_of_one_of_three_workers(workers: QueueProcesses, sink: CountingS
 
     print(f"{len(outcome.doubled)} copies more than one, {len(outcome.unsettled)} outcomes unknown")
     assert (outcome.lost, outcome.wrong, outcome.left) == (set(), set(), 0)
+
+
+@pytest.mark.slow
+def test_a_worker_that_was_suspended_past_its_lease_sends_no_second_dot(
+    workers: QueueProcesses, sink: CountingSink
+) -> None:
+    """SIGSTOP in the middle of the work; another worker finishes the jobs; SIGCONT."""
+    first = workers.start()
+    workers.ready()
+    sink.delay = 0.05
+    recipients = workers.enqueue(200)
+    until(lambda: len(sink.dots) >= 50, "the worker is in the middle of its work")
+    first.suspend(workers.file)
+    second = workers.start()
+    until(lambda: workers.left() == 0, "the other worker has finished all jobs")
+    copies, stored = sink.counts(), workers.deliveries()
+
+    first.signal(signal.SIGCONT)
+    until(lambda: first.held() == 0, "the worker that was suspended has noticed")
+
+    assert set(copies) == set(stored) == set(recipients)
+    assert sink.counts() == copies, "a final dot was sent after the jobs were finished"
+    assert workers.deliveries() == stored, "a stale outcome was written"
+    doubled = {each for each, number in copies.items() if number > 1}
+    print(f"{len(doubled)} copies more than one")
+    assert all(sink.clients(each) == [first.name, second.name] for each in doubled)
+    assert '"outbound_lease_lost"' in first.log.read_text()

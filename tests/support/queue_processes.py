@@ -6,15 +6,17 @@ import asyncio
 import itertools
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from inbox.app.admin import AdminClient
 from inbox.app.config.loading import load
 from inbox.app.wiring.installation import Installation, opened
 from inbox.mail.content import MemoryContent
@@ -51,6 +53,7 @@ class Process:
     """A running worker. Its name is what it says in EHLO."""
 
     name: str
+    data: Path
     log: Path
     process: subprocess.Popen[bytes]
 
@@ -65,6 +68,27 @@ class Process:
         """SIGKILL."""
         self.process.kill()
         self.process.wait()
+
+    def suspend(self, database: Path) -> None:
+        """SIGSTOP, at a moment at which the worker does not lock the database, if that is a file."""
+        while True:
+            self.signal(signal.SIGSTOP)
+            if not database.exists():
+                return
+            with closing(sqlite3.connect(database, timeout=0.2, isolation_level=None)) as connection:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError:
+                    self.signal(signal.SIGCONT)
+                    continue
+                connection.execute("ROLLBACK")
+                return
+
+    def held(self) -> int:
+        """The number of jobs that it holds."""
+        status = AdminClient(self.data / "inbox.sock").call("GET", "/status")
+        assert status is not None
+        return int(status["outbound"]["jobs"])
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
@@ -112,6 +136,7 @@ class QueueProcesses:
     environment: dict[str, str] = field(default_factory=dict)
     connections: int = 20
     running: dict[str, Process] = field(default_factory=dict)
+    jobs: list[str] = field(default_factory=list)
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
@@ -132,7 +157,7 @@ class QueueProcesses:
                 stdout=output,
                 stderr=output,
             )
-        self.running[name] = made = Process(name, log, process)
+        self.running[name] = made = Process(name, own, log, process)
         return made
 
     def ready(self) -> None:
@@ -148,6 +173,11 @@ class QueueProcesses:
             "DATABASE_URL": self.environment.get("DATABASE_URL", f"sqlite:///{data / 'inbox.db'}"),
             "INBOX_INCOMING_DIR": str(data / "incoming"),
         }
+
+    @property
+    def file(self) -> Path:
+        """The file of the database; it does not exist with SurrealDB."""
+        return self.server.data / "inbox.db"
 
     def close(self) -> None:
         """Ends all workers."""
@@ -170,6 +200,7 @@ class QueueProcesses:
                     Job(IDS.new(), "ann@demo.test", (JobRecipient(to),), domain, now, now + DAY, **fields)
                     for to in recipients[begin : begin + 1000]
                 )
+                self.jobs += [job.id for job in jobs]
                 await installation.database.writer.write(Indexed((IndexedMessage(mail, (), jobs=jobs),)))
 
         self.database(work)
@@ -212,6 +243,17 @@ class QueueProcesses:
                     if each.dot_sent_at > 0 and (each.lease_owner or "").startswith(f"{worker.name} ")
                 }
             return found
+
+        return self.database(work)
+
+    def deliveries(self) -> dict[str, int]:
+        """The number of attempts of each delivered job, by recipient."""
+
+        async def work(installation: Installation) -> dict[str, int]:
+            tenant = await installation.database.tenants.by_name("demo")
+            assert tenant is not None
+            found = (await installation.database.queue.delivery(tenant.id, job) for job in self.jobs)
+            return {one.recipients[0].address: len(one.history) async for one in found if one is not None}
 
         return self.database(work)
 
