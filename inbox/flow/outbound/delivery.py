@@ -8,6 +8,7 @@ other order could lose it.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -69,11 +70,13 @@ class Held:
 
     ``lost``: another worker may have it. ``dot``: the final dot may have been sent. ``unrecorded``: it was not sent,
     because the database could not record it. ``dropped``: the recipients, by address, that a ``deliver`` hook refused.
-    ``tenant_name`` is for the log. ``content``: the message, if it is in memory.
+    ``tenant_name`` is for the log. ``content``: the message, if it is in memory. ``until``: the lease lasts at least
+    until then, by the monotonic clock.
     """
 
     queued: QueuedJob
     content: Content | None = None
+    until: float = math.inf
     lost: bool = False
     dot: bool = False
     unrecorded: bool = False
@@ -331,9 +334,10 @@ class JobDelivery:
                 self._log.error("outbound_dot_not_recorded", job=held.queued.job.id, error=str(error))
                 held.unrecorded = True
                 return False
-            held.lost = not is_held
-            held.dot = is_held
-            return is_held
+            # This process may have been suspended since the database answered: then another worker may have the job.
+            held.lost = not is_held or self._clock.monotonic() >= held.until
+            held.dot = not held.lost
+            return held.dot
 
         try:
             async with asyncio.timeout(ATTEMPT_SECONDS):

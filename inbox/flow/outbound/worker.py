@@ -128,10 +128,11 @@ class QueueWorker:
     async def _step(self) -> None:
         self._wakes.clear()
         limit = self._limit()
+        until = self._lease_end()
         leased = await self._lease(limit) if limit > 0 else []
         self._claimed, self._attempted, self._put_off = len(leased), 0, 0
         for queued in leased:
-            self.take(queued)
+            self._begin(Held(queued, until=until))
         await asyncio.sleep(0)
         if not self._may_claim() and not self._stopping:
             with contextlib.suppress(TimeoutError):
@@ -182,11 +183,17 @@ class QueueWorker:
 
     def take(self, queued: QueuedJob, content: Content | None = None) -> None:
         """Begins with a job that this worker has leased; ``content`` is its message, if that is in memory."""
-        held = Held(queued, content)
+        self._begin(Held(queued, content, self._lease_end()))
+
+    def _begin(self, held: Held) -> None:
         task = asyncio.create_task(self._work(held))
         self._held[task] = held
         self._places.taken += 1
         task.add_done_callback(self._ended)
+
+    def _lease_end(self) -> float:
+        """The end of a lease that is taken or renewed now, by the monotonic clock; the database's is not earlier."""
+        return self._clock.monotonic() + self._settings.lease
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         held = self._held.pop(task)
@@ -261,6 +268,7 @@ class QueueWorker:
         current = dict(self._held)
         if not current:
             return
+        until = self._lease_end()
         try:
             held = await self._queue.renew([each.queued for each in current.values()], self._settings.lease)
         except StoreError as error:
@@ -268,7 +276,9 @@ class QueueWorker:
             self._unreachable(error)
             return
         for task, each in current.items():
-            if each.queued.job.id not in held and not task.done():
+            if each.queued.job.id in held:
+                each.until = until
+            elif not task.done():
                 each.lost = True
                 if not each.dot:
                     task.cancel()
