@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from inbox.flow.outbound.auth import AuthFailed, authenticate
 from inbox.flow.outbound.ports import HostReply, Part
 from inbox.flow.outbound.stream import Stream, reason, sentence
 from inbox.flow.outbound.tls_policy import TlsRequirement
@@ -20,8 +21,6 @@ from inbox.wire.smtp.client import (
     DotStuffer,
     PeerError,
     ServerReply,
-    auth_plain,
-    base64_line,
 )
 from inbox.wire.smtp.sending import Content as ContentRequest
 from inbox.wire.smtp.sending import Outcome, Transaction
@@ -335,20 +334,13 @@ class Connection:
         if not (self.tls and self.verified):
             text = f"AUTH with {target.name} needs a verified TLS connection"
             raise Failed(HostReply(451, "4.7.0", text, "auth"))
-        if "PLAIN" in self.capabilities.auth or not self.capabilities.auth:
-            reply = await self.command(auth_plain(target.username, target.password), "auth")
-        elif "LOGIN" in self.capabilities.auth:
-            reply = await self.command(b"AUTH LOGIN\r\n", "auth")
-            for text in (target.username, target.password):
-                if reply.code != 334:
-                    break
-                reply = await self.command(base64_line(text), "auth")
-        else:
-            text = f"{target.name} offers neither AUTH PLAIN nor AUTH LOGIN"
-            raise Failed(HostReply(451, "4.7.0", text, "auth"))
-        if reply.code != 235:
+        try:
+            await authenticate(
+                lambda line: self.command(line, "auth"), self.capabilities.auth, target.username, target.password
+            )
+        except AuthFailed as error:
             # A wrong password is the operator's mistake: the mail waits until it is corrected.
-            raise Failed(HostReply(451, "4.7.8", f"{target.name} refused AUTH: {reply.code} {reply.text}", "auth"))
+            raise Failed(HostReply(451, "4.7.8", f"{target.name} {error}", "auth")) from None
 
 
 async def dial(target: Target, context: ssl.SSLContext, connect_seconds: float, seconds: float) -> Connection:
