@@ -128,7 +128,7 @@ def test_what_the_dns_does_not_say_is_told(cli: Cli, resolver: MemoryResolver) -
         return ran.err
 
     resolver.txt_records[record["name"]] = [b"v=DKIM1; p="]
-    assert "is not that of this key" in why()
+    assert "belongs to a different key" in why()
     resolver.txt_records[record["name"]] = [record["value"].encode()] * 2
     assert "more than one record" in why()
     resolver.fails.add(record["name"])
