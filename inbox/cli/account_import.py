@@ -115,7 +115,7 @@ async def _wanted(db: Database, lines: list[Line], mistakes: Mistakes, may_make:
         if hosted is None or not hosted.is_active:
             mistakes.add(line.number, f"{fqdn} is {'disabled' if hosted else 'hosted by no tenant'}")
         elif key in seen:
-            mistakes.add(line.number, f"{key} is also in line {seen[key]}, too")
+            mistakes.add(line.number, f"{key} is also in line {seen[key]}")
         else:
             seen[key] = line.number
             _with_password(Wanted(line.number, key, hosted.tenant.id), line, mistakes, may_make, wanted)

@@ -311,7 +311,7 @@ def test_a_removal_that_is_interrupted_says_how_to_go_on(full: Cli, monkeypatch:
         away.setattr("inbox.app.wiring.stores.make_blobs", lambda config: Failing())
         ran = full("tenant", "rm", "demo", "--recursive", "--yes")
     assert ran.code == 1
-    assert "to go on: inbox tenant rm demo --recursive --yes" in ran.err
+    assert "to continue: inbox tenant rm demo --recursive --yes" in ran.err
     assert "the bucket is away" in ran.err
     assert full("tenant", "list", "--json").json[0]["active"] is False
     assert full("tenant", "rm", "demo", "--recursive", "--yes").code == 0
