@@ -29,11 +29,13 @@ Address = Annotated[
     list[str] | None,
     typer.Option("--address", help="tcp://HOST:PORT or unix:///PATH, instead of the addresses that policies name."),
 ]
-Patience = Annotated[float, typer.Option("--timeout", min=0.1, max=600, help="Seconds to wait for an answer of clamd.")]
+AnswerTimeout = Annotated[
+    float, typer.Option("--timeout", min=0.1, max=600, help="Seconds to wait for an answer of clamd.")
+]
 
 
 @command(app, "status")
-async def status(address: Address = None, patience: Patience = 10, as_json: Json = False) -> None:
+async def status(address: Address = None, seconds: AnswerTimeout = 10, as_json: Json = False) -> None:
     """Show version, signatures and queue of each clamd that a policy in force names.
 
     Exit code 1 if a clamd cannot be asked.
@@ -41,7 +43,7 @@ async def status(address: Address = None, patience: Patience = 10, as_json: Json
     from inbox.app.doctor.clamav import Clamd
 
     where = _addresses(address)
-    found = await _each(where, patience, Clamd.status, "Asking clamd")
+    found = await _each(where, seconds, Clamd.status, "Asking clamd")
     rows = [_row(each, where[each], result) for each, result in found.items()]
     if as_json:
         show_rows(rows, COLUMNS, as_json=True)
@@ -56,7 +58,7 @@ async def status(address: Address = None, patience: Patience = 10, as_json: Json
 @command(app, "reload")
 async def reload(
     address: Address = None,
-    patience: Patience = 10,
+    seconds: AnswerTimeout = 10,
     wait: Annotated[
         float,
         typer.Option(
@@ -79,17 +81,17 @@ async def reload(
         return before
 
     where = _addresses(address)
-    found: dict[str, Any] = await _each(where, patience, start, "Reloading")
+    found: dict[str, Any] = await _each(where, seconds, start, "Reloading")
     for each, before in found.items():
         if not isinstance(before, InboxError):
             say(f"{each}: reloads its signatures (now {_number(before)})")
     if wait:
         begun = {each: before for each, before in found.items() if not isinstance(before, InboxError)}
-        found.update(await _changed(begun, patience, wait))
+        found.update(await _changed(begun, seconds, wait))
     _end(found)
 
 
-async def _changed(before: Mapping[str, Version], patience: float, wait: float) -> dict[str, Any]:
+async def _changed(before: Mapping[str, Version], seconds: float, wait: float) -> dict[str, Any]:
     """Return the new versions, or an error for each daemon whose signatures are the same after ``wait`` seconds."""
     from inbox.app.doctor.clamav import Clamd
 
@@ -98,7 +100,7 @@ async def _changed(before: Mapping[str, Version], patience: float, wait: float) 
     ends = asyncio.get_running_loop().time() + wait
     with progress("Waiting for the signatures", len(before)) as step:
         while waiting and asyncio.get_running_loop().time() < ends:
-            for each, now in (await _each(waiting, patience, Clamd.version)).items():
+            for each, now in (await _each(waiting, seconds, Clamd.version)).items():
                 # A daemon that is loading its signatures may answer late, so it is asked again.
                 if not isinstance(now, InboxError) and now.signatures != waiting[each].signatures:
                     say(f"{each}: has {_number(now)}")
@@ -141,7 +143,7 @@ def _check(address: str) -> None:
 
 
 async def _each(
-    addresses: Mapping[str, Any], patience: float, ask: Callable[[Clamd], T], title: str = ""
+    addresses: Mapping[str, Any], seconds: float, ask: Callable[[Clamd], T], title: str = ""
 ) -> dict[str, T | InboxError]:
     """Each daemon's answer or error; a few daemons are asked concurrently."""
     from inbox.app.doctor.clamav import Clamd
@@ -151,7 +153,7 @@ async def _each(
 
     async def one(address: str, step: Callable[[], None]) -> T | InboxError:
         try:
-            return await executors("clamav", ask, Clamd(address, patience))
+            return await executors("clamav", ask, Clamd(address, seconds))
         except InboxError as error:
             return error
         finally:

@@ -88,10 +88,10 @@ class _Keys:
         resolver = make_resolver(config(), clock)
         return Rotation(self.db.dkim_keys, resolver, clock, NoLog(), self.executors, random.random)
 
-    async def wait(self, rows: Sequence[DkimKeyRecord], patience: float) -> list[DkimKeyRecord]:
-        """Check until the DNS shows all of these keys or ``patience`` (seconds) has passed; return the missing ones."""
+    async def wait(self, rows: Sequence[DkimKeyRecord], seconds: float) -> list[DkimKeyRecord]:
+        """Check until the DNS shows all of these keys or ``seconds`` have passed; return the missing ones."""
         loop = asyncio.get_running_loop()
-        ends = loop.time() + patience
+        ends = loop.time() + seconds
         left = list(rows)
         with progress("waiting for the DNS", len(rows)) as advance:
             while True:
@@ -134,7 +134,7 @@ async def rotate(
     ] = None,
     zone: Zone = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the DNS shows the records.")] = False,
-    patience: Annotated[float, typer.Option("--timeout", help="Seconds after which --wait gives up.", min=0)] = 600.0,
+    seconds: Annotated[float, typer.Option("--timeout", help="Seconds after which --wait gives up.", min=0)] = 600.0,
     as_json: Json = False,
 ) -> None:
     """Create the next signing keys of a domain and print their DNS records.
@@ -151,13 +151,13 @@ async def rotate(
             _show_records(rows, zone)
             if not zone:
                 _explain(made)
-        left = await keys.wait(rows, patience) if wait else []
+        left = await keys.wait(rows, seconds) if wait else []
         if as_json:
             print_json([_record(row) for row in await keys.rows() if row.selector in {one.selector for one in rows}])
         if left:
             names_left = ", ".join(row.selector for row in left)
             raise NotSo(
-                f"the DNS does not show {names_left} after {patience:.0f} seconds; the server continues to check"
+                f"the DNS does not show {names_left} after {seconds:.0f} seconds; the server continues to check"
             )
         if wait:
             warn(f"{keys.hosted.fqdn} signs with {', '.join(row.selector for row in rows)}")

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from inbox.app.admin import Running, ask, owner
-from inbox.app.serve.vitals import PATIENCE
+from inbox.app.serve.vitals import TIMEOUT_SECONDS
 from inbox.base.errors import InboxError
 from inbox.base.metrics import Family, decoded, gauge, merged
 
 #: Seconds for another process to report its status: it may itself wait for the worker process.
-STATUS_SECONDS = PATIENCE + 2
+STATUS_SECONDS = TIMEOUT_SECONDS + 2
 #: Seconds for another process's metrics.
-METRICS_SECONDS = PATIENCE + 2
+METRICS_SECONDS = TIMEOUT_SECONDS + 2
 #: Seconds for it to reload: it loads policies and creates plugins again.
 RELOAD_SECONDS = 20.0
 #: Fields of each process's status in the list of processes.

@@ -83,7 +83,7 @@ def test_from_the_first_key_to_the_second(cli: Cli, resolver: MemoryResolver) ->
     assert ran.out == "demo.test signs with two\none-rsa no longer signs; its record must stay in the DNS for 7 days\n"
     assert states(cli) == {"one-rsa": "retired", "one-ed25519": "pending", "two": "active"}
     row = listed(cli)["one-rsa"]
-    assert row["next"] == "its record has to stay in the DNS for 7 more days"
+    assert row["next"] == "its record must stay in the DNS for 7 more days"
     assert datetime.fromisoformat(row["retired"]) <= datetime.now(UTC)
 
 
@@ -132,7 +132,7 @@ def test_what_the_dns_does_not_say_is_told(cli: Cli, resolver: MemoryResolver) -
     resolver.txt_records[record["name"]] = [record["value"].encode()] * 2
     assert "more than one record" in why()
     resolver.fails.add(record["name"])
-    assert "no answer now" in why()
+    assert "does not answer" in why()
     assert states(cli) == {record["selector"]: "pending"}
 
 
