@@ -311,6 +311,9 @@ class _Attempt:
                 self._replace(index, reply)
 
     def _host_failed(self, name: str, reply: HostReply) -> None:
+        if self._mail.require_tls and reply.stage == "starttls" and 400 <= reply.code <= 499:
+            # RFC 8689 §4.2.1: a host without the demanded TLS never gets the message; a later attempt finds the same.
+            reply = replace(reply, code=550, enhanced="5.7.30")
         self._failed_hosts.append((name, reply))
         for index in self._open:
             self._replace(index, reply)
