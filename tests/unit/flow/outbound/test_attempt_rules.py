@@ -189,10 +189,10 @@ async def test_bdat_carries_dots_as_they_are() -> None:
         assert brief(await attempt_once(server.port, outgoing(content=content))) == [(250, "2.0.0", "dot")]
         assert server.messages == [content]
         assert f"BDAT {len(content)} LAST" in server.commands
-        # Without dots, or by setting, with an incomplete last line or bare line ends: DATA.
-        plain = b"Subject: x\r\n\r\nplain\r\n"
+        # By setting, with an incomplete last line, with bare line ends, or with a large message: DATA.
+        large = b"Subject: x\r\n\r\n" + b"large\r\n" * 40_000
         for mail, path in [
-            (outgoing(content=plain), way()),
+            (outgoing(content=large), way()),
             (outgoing(content=content), way(chunking=False)),
             (outgoing(content=b".\r\nlast"), way()),
             (outgoing(content=b".\nlast\r\n"), way()),
