@@ -1,6 +1,6 @@
 """A connection to another server: TCP, greeting, EHLO, STARTTLS, AUTH, and one transaction after another.
 
-Every wait has a limit, and every reply is complete within it: a peer that sends one octet a second gains nothing.
+Every wait has a limit, and every reply is complete within it: a peer that sends one octet a second does not extend it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from inbox.wire.smtp.client import (
 from inbox.wire.smtp.sending import Content as ContentRequest
 from inbox.wire.smtp.sending import Outcome, Transaction
 
-#: Seconds for one block of message data (RFC 5321 §4.5.3.2.5), and for the reply to the final dot (§4.5.3.2.6): a
-#: shorter wait gives up on messages that the peer delivers, and sends them again.
+#: Seconds for one block of message data (RFC 5321 §4.5.3.2.5), and for the reply to the final dot (§4.5.3.2.6): with
+#: a shorter wait, messages that the peer delivers would be sent again.
 BLOCK_SECONDS: Final = 180.0
 DOT_SECONDS: Final = 600.0
 #: Seconds for QUIT; nothing depends on its reply.
@@ -36,7 +36,7 @@ BLOCK_OCTETS: Final = 256 * 1024
 
 
 class Failed(Exception):
-    """The connection serves no longer. ``reply`` says why and at which stage."""
+    """The connection cannot be used any more. ``reply`` has the reason and the stage."""
 
     def __init__(self, reply: HostReply) -> None:
         super().__init__(reply.text)
@@ -53,7 +53,7 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The destination of a connection, and all that must be equal before one is used again."""
+    """The destination of a connection, and everything that must be equal before a connection is reused."""
 
     address: str
     port: int
@@ -89,7 +89,7 @@ class Connection:
 
     @property
     def usable(self) -> bool:
-        """False once the peer closed the connection, replied 421, or sent something that nobody asked for."""
+        """False once the peer closed the connection, replied 421, or sent unsolicited data."""
         return not (self._stream.lost or self._closing) and self._stream.replies.is_empty
 
     def abort(self, why: str = "aborted") -> None:

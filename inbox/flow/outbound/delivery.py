@@ -1,13 +1,14 @@
-"""One leased job: policy, capacity, ``deliver`` hooks, the attempt, and what follows from its replies.
+"""One leased job: policy, capacity, ``deliver`` hooks, the attempt, and the consequences of its replies.
 
-:meth:`JobDelivery.run` returns what the queue is to record. It changes nothing itself, except that the sender is
-notified before the outcome is recorded: a crash in between repeats the notification, which is recognised, while the
+:meth:`JobDelivery.run` returns the outcome that the queue is to record. It changes nothing itself, except that the sender
+is notified before the outcome is recorded: a crash in between repeats the notification, which is recognised, while the
 other order could lose it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -61,7 +62,7 @@ from inbox.store.ports.queue import Finished, QueuedJob, Sending
 
 #: The longest attempt, in seconds. It ends by itself before, with the results that it has; this is the last resort.
 ATTEMPT_SECONDS: Final = attempt.ATTEMPT_SECONDS + 60
-#: Jobs of one domain that look up its hosts at one time: an unreachable name server must not occupy the worker.
+#: Jobs of one domain that look up its hosts at the same time: an unreachable name server must not occupy the worker.
 LOOK_UPS: Final = Limits(64)
 CAPACITY: Final = "The limits for these hosts are reached"
 CIRCUIT: Final = "These hosts could not be reached several times in a row; they are tried again later"
@@ -77,11 +78,13 @@ class Held:
     ``lost``: another worker may have it. ``dot``: the final dot may have been sent. ``unrecorded``: it was not sent,
     because the database could not record it. ``dropped``: the recipients, by address, that a ``deliver`` hook refused.
     ``backoff``: of the policy for its destination.
-    ``tenant_name`` is for the log. ``content``: the message, if it is in memory.
+    ``tenant_name`` is for the log. ``content``: the message, if it is in memory. ``until``: the lease lasts at least
+    until then, by the monotonic clock.
     """
 
     queued: QueuedJob
     content: Content | None = None
+    until: float = math.inf
     lost: bool = False
     dot: bool = False
     unrecorded: bool = False
@@ -93,7 +96,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class _PutOff:
-    """No attempt was made; the job is due again after these seconds."""
+    """No attempt was made; the job is due again after this many seconds."""
 
     seconds: float
     why: str
@@ -101,7 +104,7 @@ class _PutOff:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The objects that decide when a job is tried, and how often."""
+    """The objects that decide how often and when a job is tried."""
 
     lines: Lines
     circuits: Circuits
@@ -270,7 +273,7 @@ class JobDelivery:
             self._lines.leave(key, limits)
 
     def _note(self, circuit: str, result: Attempted | None, outbound: OutboundPolicy) -> bool:
-        """Tells the circuit what an attempt showed. False if it showed nothing about the hosts."""
+        """Reports the result of an attempt to the circuit. False if it has no information about the hosts."""
         if result is None or all(reply.stage in {"dns", "policy"} for reply in result.results):
             return False
         if not is_unreachable(result):
@@ -327,9 +330,10 @@ class JobDelivery:
                 self._log.error("outbound_dot_not_recorded", job=held.queued.job.id, error=str(error))
                 held.unrecorded = True
                 return False
-            held.lost = not is_held
-            held.dot = is_held
-            return is_held
+            # This process may have been suspended since the database answered: then another worker may have the job.
+            held.lost = not is_held or self._clock.monotonic() >= held.until
+            held.dot = not held.lost
+            return held.dot
 
         try:
             async with asyncio.timeout(ATTEMPT_SECONDS):
@@ -341,12 +345,12 @@ class JobDelivery:
             result = replace(result, seconds=self._clock.monotonic() - started)
         return None if held.lost else result
 
-    # --- what follows ---
+    # --- consequences ---
 
     async def _put_off(self, held: Held, sender: Sender, put_off: _PutOff) -> Finished:
         queued = held.queued
         states = await self._conclusion.of(queued, Ended(queued.states, (), None), sender, None)
-        # Spread: jobs that were put off together do not all come back at the same moment.
+        # With jitter: jobs that were deferred together do not all return at the same moment.
         delay = put_off.seconds * (1 + self._backoff.chance())
         return Finished(queued, states, delay, put_off.why, counts=False)
 

@@ -26,7 +26,7 @@ def outgoing(
     signed: bytes,
     in_seven_bits: Callable[[], Awaitable[Content | HostReply]] | None = None,
 ) -> Outgoing:
-    """The message for the recipients at the positions ``tried``, with the fields ``signed`` in front."""
+    """The message for the recipients at the positions ``tried``, with the fields ``signed`` before its header."""
     job = queued.job
     recipients = (job.recipients[index] for index in tried)
     whole = PrefixedContent(signed, content) if signed else content
