@@ -91,7 +91,7 @@ class AddressDirectory:
         return None if found is None or (found.is_active and found.tenant.is_active) else found
 
     def is_elsewhere(self, fqdn: str) -> bool:
-        """Whether :meth:`note_elsewhere` named the domain a moment ago. For sessions that may send to any domain: without
+        """Whether :meth:`note_elsewhere` named the domain a moment ago. For sessions that may send anywhere: without
         it, each message to a busy domain would query the database twice. What is sent to a domain in the moment in
         which it is added leaves as it did before."""
         return self._elsewhere.get((fqdn,)) is not None
