@@ -28,6 +28,9 @@ from inbox.store.ports.queue import MOST_JOBS, Finished, Lease, QueuedJob
 MOST_HELD: Final = 1000
 #: With fewer jobs than this, it claims at once as many as the settings allow.
 FEW_HELD: Final = 150
+#: Up to so many jobs, it takes new ones from the process that accepts them: to store, claim and read them again costs
+#: more than all of the delivery.
+MOST_HANDED: Final = 300
 #: Seconds between claims for new jobs while the worker has enough to do.
 PAUSE_SECONDS: Final = 0.1
 #: Seconds until an outcome is written again that the database did not take.
@@ -176,7 +179,7 @@ class QueueWorker:
 
     def spare_lease(self, jobs: int) -> Lease | None:
         """A lease for so many new jobs, which :meth:`take` then gets; None while the worker is busy, or stops."""
-        if self._stopping or len(self._held) + jobs > FEW_HELD:
+        if self._stopping or len(self._held) + jobs > MOST_HANDED:
             return None
         return Lease(self._owner, self._clock.now() + self._settings.lease)
 
