@@ -7,9 +7,7 @@ other order could lose it.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from inbox.base.clock import Clock
@@ -33,7 +31,6 @@ from inbox.flow.outbound.ports import (
     Way,
 )
 from inbox.flow.outbound.results import (
-    UNKNOWN,
     Ends,
     applied,
     dropped,
@@ -47,7 +44,8 @@ from inbox.flow.outbound.results import (
     without_attempt,
 )
 from inbox.flow.outbound.senders import Sender, Senders, delivery_of
-from inbox.mail.content import Content, PrefixedContent
+from inbox.flow.outbound.transmission import Held, Transmission
+from inbox.mail.content import PrefixedContent
 from inbox.plugin.api.context import Delivery
 from inbox.plugin.api.services import Log
 from inbox.policy.outbound import OutboundPolicy, Smarthost
@@ -55,31 +53,10 @@ from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Defer, Reject, Via
 from inbox.store.ports.queue import Finished, QueuedJob, Sending
 
-#: The longest attempt, in seconds: more hosts than that are not tried, and one that keeps us busy is left.
-ATTEMPT_SECONDS: Final = 1800.0
 #: Jobs of one domain that look up its hosts at one time: an unreachable name server must not occupy the worker.
 LOOK_UPS: Final = Limits(64)
 CAPACITY: Final = "The limits for these hosts are reached"
 CIRCUIT: Final = "These hosts could not be reached several times in a row; they are tried again later"
-
-
-@dataclass(slots=True)
-class Held:
-    """A job that the worker holds.
-
-    ``lost``: another worker may have it. ``dot``: the final dot may have been sent. ``unrecorded``: it was not sent,
-    because the database could not record it. ``dropped``: the recipients, by address, that a ``deliver`` hook refused.
-    ``tenant_name`` is for the log. ``content``: the message, if it is in memory.
-    """
-
-    queued: QueuedJob
-    content: Content | None = None
-    lost: bool = False
-    dot: bool = False
-    unrecorded: bool = False
-    signed: bytes = b""
-    tenant_name: str = ""
-    dropped: Mapping[str, HostReply] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +98,8 @@ class JobDelivery:
         self._senders = senders
         self._contents = contents
         self._exchangers = exchangers
-        self._attempts = attempts
+        self._transmission = Transmission(attempts, sending, clock, log)
         self._conclusion = conclusion
-        self._sending = sending
         self._lines = pace.lines
         self._circuits = pace.circuits
         self._backoff = pace.backoff
@@ -230,7 +206,8 @@ class JobDelivery:
     ) -> tuple[Delivery | None, Attempted | _PutOff | None]:
         """Attempts this way when its capacity allows, or the way that a ``deliver`` hook chooses."""
         queued = held.queued
-        key, limits = _key(way), Limits(outbound.connections, outbound.rate, outbound.rate_seconds)
+        key = _key(way)
+        limits = self._limits(key, outbound)
         turn = (queued.tenant, queued.job.job_class)
         wait = await self._lines.enter(key, limits, turn)
         if wait > 0:
@@ -246,7 +223,7 @@ class JobDelivery:
                 if refusal is not None or mail is None:
                     return delivery, refusal
                 if chosen is None:
-                    result = await self._send(held, mail, way)
+                    result = await self._transmission.send(held, mail, way, key, outbound.connections)
                     reached = self._note(key, result, outbound)
                     return delivery, result
             finally:
@@ -254,12 +231,18 @@ class JobDelivery:
                     self._circuits.abandoned(key)
         finally:
             self._lines.leave(key, limits)
-        return delivery, await self._send_elsewhere(held, mail, chosen, limits, outbound)
+        return delivery, await self._send_elsewhere(held, mail, chosen, outbound)
+
+    def _limits(self, key: str, outbound: OutboundPolicy) -> Limits:
+        """Of the jobs under way: those that use a connection, and those that are prepared for healthy hosts."""
+        ahead = outbound.connections if self._transmission.slots.is_healthy(key) else 0
+        return Limits(outbound.connections + ahead, outbound.rate, outbound.rate_seconds)
 
     async def _send_elsewhere(
-        self, held: Held, mail: Outgoing, way: Way, limits: Limits, outbound: OutboundPolicy
+        self, held: Held, mail: Outgoing, way: Way, outbound: OutboundPolicy
     ) -> Attempted | _PutOff | None:
         key = _key(way)
+        limits = self._limits(key, outbound)
         wait = await self._lines.enter(key, limits, (held.queued.tenant, held.queued.job.job_class))
         if wait > 0:
             return _PutOff(wait, CAPACITY)
@@ -269,7 +252,7 @@ class JobDelivery:
                 return _PutOff(wait, CIRCUIT)
             result = None
             try:
-                result = await self._send(held, mail, way)
+                result = await self._transmission.send(held, mail, way, key, outbound.connections)
             finally:
                 if not self._note(key, result, outbound):
                     self._circuits.abandoned(key)
@@ -317,33 +300,6 @@ class JobDelivery:
         held.signed = queued.signed or added_fields(outcome.edits)
         chosen = next((_via(way, edit) for edit in outcome.edits if isinstance(edit, Via)), None)
         return delivery, outgoing(queued, tried, content, held.signed), chosen, None
-
-    async def _send(self, held: Held, mail: Outgoing, way: Way) -> Attempted | None:
-        """One attempt, with its watchdog. None if the lease was lost."""
-        started = self._clock.monotonic()
-
-        async def before_dot() -> bool:
-            if held.lost:
-                return False
-            try:
-                is_held = await self._sending.put(held.queued.job.id, Sending(held.queued, held.signed))
-            except StoreError as error:
-                self._log.error("outbound_dot_not_recorded", job=held.queued.job.id, error=str(error))
-                held.unrecorded = True
-                return False
-            held.lost = not is_held
-            held.dot = is_held
-            return is_held
-
-        try:
-            async with asyncio.timeout(ATTEMPT_SECONDS):
-                result = await self._attempts.attempt(mail, way, before_dot)
-        except TimeoutError:
-            self._log.error("outbound_attempt_stalled", job=held.queued.job.id, domain=way.domain)
-            reply = UNKNOWN if held.dot else HostReply(0, "4.4.2", "The attempt took too long", "data")
-            result = replace(without_attempt(reply, len(mail.recipients)), dot_sent=held.dot)
-            result = replace(result, seconds=self._clock.monotonic() - started)
-        return None if held.lost else result
 
     # --- what follows ---
 

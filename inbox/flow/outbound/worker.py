@@ -14,11 +14,12 @@ from typing import Final
 
 from inbox.base.clock import Clock
 from inbox.base.errors import StoreError, StoreUnavailable
-from inbox.flow.outbound.delivery import Held, JobDelivery
+from inbox.flow.outbound.delivery import JobDelivery
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.lines import Places
 from inbox.flow.outbound.ports import Leases
 from inbox.flow.outbound.results import pending
+from inbox.flow.outbound.transmission import Held
 from inbox.mail.content import Content
 from inbox.plugin.api.services import Log
 from inbox.store.ports.changes import QUEUE, Changes
