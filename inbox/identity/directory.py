@@ -5,8 +5,8 @@ catch-all; ``postmaster`` resolves to the address that the domain names, not to 
 account never goes to the catch-all. An alias may also have targets at other servers (``Reached.forwards``).
 
 Answers are cached for two seconds: mail for a busy address does not query the database for each recipient, and a change
-by another process takes effect almost at once. A miss is never cached, so a new account works at once; only for mail
-that leaves, a domain that is not hosted is remembered as long (:meth:`AddressDirectory.is_elsewhere`).
+by another process takes effect almost immediately. A miss is never cached, so a new account works immediately; only
+for mail that leaves, a domain that is not hosted is remembered as long (:meth:`AddressDirectory.is_elsewhere`).
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class AddressDirectory:
         return await self._domains.find((fqdn,), lambda: self._domain_book.domain(fqdn))
 
     async def suspended(self, fqdn: str) -> HostedDomain | None:
-        """The hosting of a domain that is disabled, by itself or with its tenant. Raises StoreUnavailable."""
+        """The hosting of a domain that is disabled itself or whose tenant is disabled. Raises StoreUnavailable."""
         found = await self._domain_book.hosted(fqdn)
         return None if found is None or (found.is_active and found.tenant.is_active) else found
 
@@ -127,8 +127,8 @@ class AddressDirectory:
         return await self._lookup(domain.tenant.id, f"@{fqdn}"), None
 
     async def named(self, domain: HostedDomain, key: str) -> tuple[Reached, str | None]:
-        """As :meth:`reach`, but only an address that exists: neither the catch-all nor the domain's postmaster stands
-        in for one that does not. Raises StoreUnavailable.
+        """As :meth:`reach`, but only an address that exists: neither the catch-all nor the domain's postmaster
+        replaces an unknown one. Raises StoreUnavailable.
         """
         found = await self._lookup(domain.tenant.id, key)
         if _leads(found):
@@ -153,8 +153,8 @@ class AddressDirectory:
         return await self._first.find((tenant,), lambda: self._address_book.first(tenant))
 
     async def home(self, server_name: str) -> HostedDomain | None:
-        """The hosted domain that answers for the server itself: the one that contains its name, or a domain of the
-        oldest tenant that has one. Raises StoreUnavailable.
+        """The hosted domain that receives mail for the server itself: the one that contains its name, or a domain of
+        the oldest tenant that has one. Raises StoreUnavailable.
         """
         name = server_name
         while name:

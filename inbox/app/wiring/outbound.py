@@ -41,7 +41,7 @@ class Outside:
 
 @dataclass(frozen=True, slots=True)
 class OutsideParts:
-    """The objects behind :class:`Outside`, for those who close and prune them."""
+    """The objects behind :class:`Outside`, for the code that closes and prunes them."""
 
     ports: Outside
     attempts: SmtpAttempts

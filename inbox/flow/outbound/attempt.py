@@ -1,8 +1,8 @@
-"""One attempt to deliver a message to the hosts of a way: which host and address comes next, and what counts as final.
+"""One attempt to deliver a message to the hosts of a way: the order of hosts and addresses, and the final results.
 
 A recipient is settled by a reply 2xx or 5xx, and by a final dot: without a reply to it the peer may have the message,
-so no other host gets it in this attempt (RFC 1047). All other recipients go on to the next address, then to the next
-host.
+so no other host gets it in this attempt (RFC 1047). All other recipients are tried at the next address, then at the
+next host.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from inbox.flow.outbound.ports import Attempted, HostReply, Outgoing, Way
 from inbox.flow.outbound.tls_policy import TlsRequirement, TlsSettings, tls_policy
 from inbox.wire.smtp.sending import Mail, Outcome, Recipient, Transaction, obstacle
 
-#: Seconds for one attempt; what has no answer by then has failed for now.
+#: Seconds for one attempt; recipients without a reply by then are deferred.
 ATTEMPT_SECONDS: Final = 1800.0
-#: Sessions of one attempt: a peer with hundreds of addresses does not hold a worker.
+#: Maximum number of sessions of one attempt: a peer with hundreds of addresses must not occupy a worker.
 MOST_SESSIONS: Final = 6
 #: Octets of a header section that are searched for characters outside ASCII.
 _HEADER_OCTETS: Final = 256 * 1024
@@ -125,7 +125,7 @@ class _Attempt:
         self._smtputf8 = mail.smtputf8 and not (mail.sender.isascii() and _header_is_ascii(mail))
 
     async def hosts(self) -> None:
-        """Tries the hosts in turn; those that did not answer a moment ago come last."""
+        """Tries the hosts in turn; those that did not answer recently come last."""
         smarthost, hosts = self._way.smarthost, self._way.hosts
         names = [smarthost.host] if smarthost is not None else list(hosts.names if hosts is not None else ())
         late: list[str] = []
@@ -180,7 +180,7 @@ class _Attempt:
         )  # fmt: skip
 
     async def _session(self, name: str, targets: list[Target]) -> list[Target]:
-        """One session and transaction with one of the addresses. Returns the addresses that are still worth trying."""
+        """One session and transaction with one of the addresses. Returns the addresses that remain to be tried."""
         connection, rest = None, targets
         for target in targets:
             connection = self._attempts.pool.take(target)
@@ -188,7 +188,7 @@ class _Attempt:
                 rest = [each for each in targets if each is not target]
                 if await self._transact(connection, reused=True):
                     return self._after(connection.target, rest)
-                rest = [target, *rest]  # the peer has closed the idle connection meanwhile
+                rest = [target, *rest]  # the peer has closed the idle connection in the meantime
                 break
         try:
             connection, rest = await self._attempts.dialer.first(rest, self._attempts.context(self._tls))
@@ -278,13 +278,13 @@ class _Attempt:
             self._replace(index, reply)
 
     def _replace(self, index: int, reply: HostReply) -> None:
-        """Keeps the reply that says most: a temporary one, then none, then the refusal of a host to talk at all."""
+        """Keeps the most informative reply: a temporary one, then none, then a host's refusal of the session."""
         known = self._best[index]
         if known is None or _rank(reply) >= _rank(known):
             self._best[index] = reply
 
     def settle_all(self, reply: HostReply) -> None:
-        """The attempt ends here for all who have no final reply."""
+        """The attempt ends here for all recipients without a final reply."""
         for index in self._open:
             known = self._best[index]
             if known is None or known.stage != "dot":

@@ -1,7 +1,7 @@
-"""One leased job: policy, capacity, ``deliver`` hooks, the attempt, and what follows from its replies.
+"""One leased job: policy, capacity, ``deliver`` hooks, the attempt, and the consequences of its replies.
 
-:meth:`JobDelivery.run` returns what the queue is to record. It changes nothing itself, except that the sender is
-notified before the outcome is recorded: a crash in between repeats the notification, which is recognised, while the
+:meth:`JobDelivery.run` returns the outcome that the queue is to record. It changes nothing itself, except that the
+sender is notified before the outcome is recorded: a crash in between repeats the notification, which is recognised, while the
 other order could lose it.
 """
 
@@ -53,7 +53,7 @@ from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Defer, Reject, Via
 from inbox.store.ports.queue import Finished, QueuedJob, Sending
 
-#: Jobs of one domain that look up its hosts at one time: an unreachable name server must not occupy the worker.
+#: Jobs of one domain that look up its hosts at the same time: an unreachable name server must not occupy the worker.
 LOOK_UPS: Final = Limits(64)
 CAPACITY: Final = "The limits for these hosts are reached"
 CIRCUIT: Final = "These hosts could not be reached several times in a row; they are tried again later"
@@ -61,7 +61,7 @@ CIRCUIT: Final = "These hosts could not be reached several times in a row; they 
 
 @dataclass(frozen=True, slots=True)
 class _PutOff:
-    """No attempt was made; the job is due again after these seconds."""
+    """No attempt was made; the job is due again after this many seconds."""
 
     seconds: float
     why: str
@@ -69,7 +69,7 @@ class _PutOff:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The objects that decide when a job is tried, and how often."""
+    """The objects that decide how often and when a job is tried."""
 
     lines: Lines
     circuits: Circuits
@@ -261,7 +261,7 @@ class JobDelivery:
             self._lines.leave(key, limits)
 
     def _note(self, key: str, result: Attempted | None, outbound: OutboundPolicy) -> bool:
-        """Tells the circuit what an attempt showed. False if it showed nothing about the hosts."""
+        """Reports the result of an attempt to the circuit. False if it has no information about the hosts."""
         if result is None or all(reply.stage in {"dns", "policy"} for reply in result.results):
             return False
         if not is_unreachable(result):
@@ -301,12 +301,12 @@ class JobDelivery:
         chosen = next((_via(way, edit) for edit in outcome.edits if isinstance(edit, Via)), None)
         return delivery, outgoing(queued, tried, content, held.signed), chosen, None
 
-    # --- what follows ---
+    # --- consequences ---
 
     async def _put_off(self, held: Held, sender: Sender, put_off: _PutOff) -> Finished:
         queued = held.queued
         states = await self._conclusion.of(queued, Ended(queued.states, (), None), sender, None)
-        # Spread: jobs that were put off together do not all come back at the same moment.
+        # With jitter: jobs that were deferred together do not all return at the same moment.
         delay = put_off.seconds * (1 + self._backoff.chance())
         return Finished(queued, states, delay, put_off.why, counts=False)
 

@@ -1,4 +1,4 @@
-"""The hosts that take mail for a domain (RFC 5321 §5.1, RFC 7505)."""
+"""The hosts that accept mail for a domain (RFC 5321 §5.1, RFC 7505)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def temporary(text: str) -> HostReply:
 
 
 def permanent(enhanced: str, text: str) -> HostReply:
-    """The DNS says that nobody takes this mail."""
+    """According to the DNS, no host accepts this mail."""
     return HostReply(550, enhanced, text, "dns")
 
 
@@ -34,7 +34,7 @@ class MailExchangers:
 
     Args:
         own_names: the names of this server, in lower case: an MX record with one of them is this server.
-        own_addresses: its addresses; so is one whose host has such an address.
+        own_addresses: its addresses: an MX record whose host has one of them is this server, too.
         shuffle: puts hosts of equal preference in a random order, in place.
     """
 
@@ -53,8 +53,8 @@ class MailExchangers:
     async def find(self, domain: str) -> Hosts | HostReply:
         """The hosts in the order in which they are tried; those of equal preference in a random order.
 
-        Returns a reply instead if no host takes the mail: a null MX (5.1.10), a domain that does not exist (5.1.2), no
-        host but this server (5.4.6), or the DNS did not answer (4.4.3). Address literals are their own host.
+        Returns a reply instead if no host accepts the mail: a null MX (5.1.10), a domain that does not exist (5.1.2),
+        no host but this server (5.4.6), or the DNS did not answer (4.4.3). Address literals are their own host.
         """
         if domain.startswith("["):
             return Hosts((domain,), domain)
@@ -80,7 +80,7 @@ class MailExchangers:
         used = sorted((each for each in records if each.host), key=lambda each: each.preference)[:MX_HOSTS]
         ours = [each.preference for each in used if await self._is_us(each.host)]
         if ours:
-            # Hosts that are not preferred to us would send the mail back to us.
+            # Hosts that are not more preferred than this server would send the mail back.
             used = [each for each in used if each.preference < min(ours)]
             if not used:
                 return permanent("5.4.6", f"The mail for {domain} loops back to this server")
@@ -99,7 +99,7 @@ class MailExchangers:
         try:
             return not self._own_addresses.isdisjoint(await addresses(self._resolver, host))
         except DnsError:
-            return False  # The attempt resolves the host again and says what is wrong.
+            return False  # The attempt resolves the host again and reports the error.
 
 
 async def addresses(resolver: Resolver, host: str) -> list[IpAddress]:

@@ -20,7 +20,7 @@ def added_fields(edits: Sequence[object]) -> bytes:
 
 
 def outgoing(queued: QueuedJob, tried: Sequence[int], content: Content, signed: bytes) -> Outgoing:
-    """The message for the recipients at the positions ``tried``, with the fields ``signed`` in front."""
+    """The message for the recipients at the positions ``tried``, with the fields ``signed`` before its header."""
     job = queued.job
     recipients = (job.recipients[index] for index in tried)
     whole = PrefixedContent(signed, content) if signed else content

@@ -47,7 +47,7 @@ class OutgoingRecipient:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """The message and envelope of one transaction; ``content`` has the added header fields in front."""
+    """The message and envelope of one transaction; ``content`` begins with the added header fields."""
 
     sender: str
     recipients: tuple[OutgoingRecipient, ...]
@@ -89,7 +89,7 @@ class Attempted:
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """The hosts that take mail for a domain, the most preferred first. ``key`` is the same for the same set."""
+    """The hosts that accept mail for a domain, most preferred first. ``key`` is the same for the same set."""
 
     names: tuple[str, ...]
     key: str
@@ -140,7 +140,7 @@ class Bounces(Protocol):
         """Stores a notification; the same call twice stores one. Raises StoreError.
 
         Args:
-            states: one for each recipient of the job.
+            states: one state for each recipient of the job.
             about: the positions of those that the notification is about.
         """
         ...

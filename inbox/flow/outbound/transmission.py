@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -31,11 +32,13 @@ class Held:
     ``lost``: another worker may have it. ``dot``: the final dot may have been sent. ``unrecorded``: it was not sent,
     because the database could not record it. ``recorded_at``: the monotonic time of the record that the dot is about
     to be sent; negative if there is none. ``dropped``: the recipients, by address, that a ``deliver`` hook refused.
-    ``tenant_name`` is for the log. ``content``: the message, if it is in memory.
+    ``tenant_name`` is for the log. ``content``: the message, if it is in memory. ``until``: the lease lasts at least
+    until then, by the monotonic clock.
     """
 
     queued: QueuedJob
     content: Content | None = None
+    until: float = math.inf
     lost: bool = False
     dot: bool = False
     unrecorded: bool = False
@@ -76,7 +79,11 @@ class Transmission:
             if held.lost:
                 return False
             fresh = 0.0 <= held.recorded_at >= self._clock.monotonic() - FRESH_SECONDS
-            held.dot = fresh or await self._record(held)
+            if not (fresh or await self._record(held)):
+                return False
+            # This process may have been suspended since the database answered: then another worker may have the job.
+            held.lost = self._clock.monotonic() >= held.until
+            held.dot = not held.lost
             return held.dot
 
         try:

@@ -105,10 +105,10 @@ def test_the_question_is_answered_at_a_terminal(full: Cli, monkeypatch: pytest.M
         return len(asked) == 1
 
     monkeypatch.setattr("typer.confirm", answer)
-    change.ask(False, "deletes 3 messages for good")
-    assert asked == ["remove account ann@demo.test? This deletes 3 messages for good."]
+    change.ask(False, "deletes 3 messages permanently")
+    assert asked == ["remove account ann@demo.test? This deletes 3 messages permanently."]
     with pytest.raises(NotSo):
-        change.ask(False, "deletes 3 messages for good")
+        change.ask(False, "deletes 3 messages permanently")
 
 
 def test_a_dry_run_counts(full: Cli) -> None:
@@ -311,7 +311,7 @@ def test_a_removal_that_is_interrupted_says_how_to_go_on(full: Cli, monkeypatch:
         away.setattr("inbox.app.wiring.stores.make_blobs", lambda config: Failing())
         ran = full("tenant", "rm", "demo", "--recursive", "--yes")
     assert ran.code == 1
-    assert "to go on: inbox tenant rm demo --recursive --yes" in ran.err
+    assert "to continue: inbox tenant rm demo --recursive --yes" in ran.err
     assert "the bucket is away" in ran.err
     assert full("tenant", "list", "--json").json[0]["active"] is False
     assert full("tenant", "rm", "demo", "--recursive", "--yes").code == 0
