@@ -56,7 +56,7 @@ def over_sockets(
     dns.mx_records = {"remote.test": [(10, "localhost")], **(mx or {})}
     hooks: dict[str, Any] = {} if plugin is None else {"plugin": plugin}
     world = SocketWorld(outbound=outbound, **hooks)
-    world.made = world.delivery._attempts = attempts(port, dns, **settings)
+    world.made = world.delivery._transmission._attempts = attempts(port, dns, **settings)
     world.delivery._exchangers = MailExchangers(dns)
     world.delivery._contents = Stored(message)
     return world

@@ -1,23 +1,19 @@
 """One leased job: policy, capacity, ``deliver`` hooks, the attempt, and the consequences of its replies.
 
-:meth:`JobDelivery.run` returns the outcome that the queue is to record. It changes nothing itself, except that the sender
-is notified before the outcome is recorded: a crash in between repeats the notification, which is recognised, while the
-other order could lose it.
+:meth:`JobDelivery.run` returns the outcome that the queue is to record. It changes nothing itself, except that the
+sender is notified before the outcome is recorded: a crash in between repeats the notification, which is recognised,
+while the other order could lose it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 from inbox.base.clock import Clock
 from inbox.base.errors import PolicyError, StoreError
 from inbox.flow.judge import Judge
-from inbox.flow.outbound import attempt
 from inbox.flow.outbound.backoff import Backoff
 from inbox.flow.outbound.breaker import Circuits
 from inbox.flow.outbound.capacity import Limits
@@ -37,7 +33,6 @@ from inbox.flow.outbound.ports import (
     Way,
 )
 from inbox.flow.outbound.results import (
-    UNKNOWN,
     Ends,
     applied,
     dropped,
@@ -51,8 +46,9 @@ from inbox.flow.outbound.results import (
     without_attempt,
 )
 from inbox.flow.outbound.senders import Sender, Senders, delivery_of
+from inbox.flow.outbound.transmission import Held, Transmission
 from inbox.flow.outbound.ways import circuit_of, hosts_of, way_of, way_via
-from inbox.mail.content import Content, PrefixedContent
+from inbox.mail.content import PrefixedContent
 from inbox.plugin.api.context import Delivery
 from inbox.plugin.api.services import Log
 from inbox.policy.outbound import OutboundPolicy
@@ -60,38 +56,10 @@ from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Defer, Reject, Via
 from inbox.store.ports.queue import Finished, QueuedJob, Sending
 
-#: The longest attempt, in seconds. It ends by itself before, with the results that it has; this is the last resort.
-ATTEMPT_SECONDS: Final = attempt.ATTEMPT_SECONDS + 60
 #: Jobs of one domain that look up its hosts at the same time: an unreachable name server must not occupy the worker.
 LOOK_UPS: Final = Limits(64)
 CAPACITY: Final = "The limits for these hosts are reached"
 CIRCUIT: Final = "These hosts could not be reached several times in a row; they are tried again later"
-
-
-NO_BACKOFF: Final = Backoff(0, 0)
-
-
-@dataclass(slots=True)
-class Held:
-    """A job that the worker holds.
-
-    ``lost``: another worker may have it. ``dot``: the final dot may have been sent. ``unrecorded``: it was not sent,
-    because the database could not record it. ``dropped``: the recipients, by address, that a ``deliver`` hook refused.
-    ``backoff``: of the policy for its destination.
-    ``tenant_name`` is for the log. ``content``: the message, if it is in memory. ``until``: the lease lasts at least
-    until then, by the monotonic clock.
-    """
-
-    queued: QueuedJob
-    content: Content | None = None
-    until: float = math.inf
-    lost: bool = False
-    dot: bool = False
-    unrecorded: bool = False
-    signed: bytes = b""
-    tenant_name: str = ""
-    dropped: Mapping[str, HostReply] = field(default_factory=dict)
-    backoff: Backoff = NO_BACKOFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +101,8 @@ class JobDelivery:
         self._senders = senders
         self._contents = contents
         self._exchangers = exchangers
-        self._attempts = attempts
+        self._transmission = Transmission(attempts, sending, clock, log)
         self._conclusion = conclusion
-        self._sending = sending
         self._lines = pace.lines
         self._circuits = pace.circuits
         self._backoff = pace.backoff
@@ -224,8 +191,8 @@ class JobDelivery:
     ) -> tuple[Delivery | None, Attempted | _PutOff | None]:
         """Attempts this way when its capacity allows, or the way that a ``deliver`` hook chooses."""
         queued = held.queued
-        key, limits = hosts_of(way), Limits(outbound.connections, outbound.rate, outbound.rate_seconds)
-        circuit = circuit_of(way)
+        key, circuit = hosts_of(way), circuit_of(way)
+        limits = self._limits(key, outbound)
         turn = (queued.tenant, queued.job.job_class)
         wait = await self._lines.enter(key, limits, turn)
         if wait > 0:
@@ -241,7 +208,7 @@ class JobDelivery:
                 if refusal is not None or mail is None:
                     return delivery, refusal
                 if chosen is None:
-                    result = await self._send(held, mail, way)
+                    result = await self._transmission.send(held, mail, way, key, outbound.connections)
                     reached = self._note(circuit, result, outbound)
                     return delivery, result
             finally:
@@ -249,12 +216,18 @@ class JobDelivery:
                     self._circuits.abandoned(circuit)
         finally:
             self._lines.leave(key, limits)
-        return delivery, await self._send_elsewhere(held, mail, chosen, limits, outbound)
+        return delivery, await self._send_elsewhere(held, mail, chosen, outbound)
+
+    def _limits(self, key: str, outbound: OutboundPolicy) -> Limits:
+        """Of the jobs under way: those that use a connection, and those that are prepared for healthy hosts."""
+        ahead = outbound.connections if self._transmission.slots.is_healthy(key) else 0
+        return Limits(outbound.connections + ahead, outbound.rate, outbound.rate_seconds)
 
     async def _send_elsewhere(
-        self, held: Held, mail: Outgoing, way: Way, limits: Limits, outbound: OutboundPolicy
+        self, held: Held, mail: Outgoing, way: Way, outbound: OutboundPolicy
     ) -> Attempted | _PutOff | None:
         key, circuit = hosts_of(way), circuit_of(way)
+        limits = self._limits(key, outbound)
         wait = await self._lines.enter(key, limits, (held.queued.tenant, held.queued.job.job_class))
         if wait > 0:
             return _PutOff(wait, CAPACITY)
@@ -264,7 +237,7 @@ class JobDelivery:
                 return _PutOff(wait, CIRCUIT)
             result = None
             try:
-                result = await self._send(held, mail, way)
+                result = await self._transmission.send(held, mail, way, key, outbound.connections)
             finally:
                 if not self._note(circuit, result, outbound):
                     self._circuits.abandoned(circuit)
@@ -316,34 +289,6 @@ class JobDelivery:
         if mode != "never":
             convert = partial(encoded, self._judge, sender.policy, delivery, content, even_signed=mode == "always")
         return delivery, outgoing(queued, tried, content, held.signed, convert), chosen, None
-
-    async def _send(self, held: Held, mail: Outgoing, way: Way) -> Attempted | None:
-        """One attempt, with its watchdog. None if the lease was lost."""
-        started = self._clock.monotonic()
-
-        async def before_dot() -> bool:
-            if held.lost:
-                return False
-            try:
-                is_held = await self._sending.put(held.queued.job.id, Sending(held.queued, held.signed))
-            except StoreError as error:
-                self._log.error("outbound_dot_not_recorded", job=held.queued.job.id, error=str(error))
-                held.unrecorded = True
-                return False
-            # This process may have been suspended since the database answered: then another worker may have the job.
-            held.lost = not is_held or self._clock.monotonic() >= held.until
-            held.dot = not held.lost
-            return held.dot
-
-        try:
-            async with asyncio.timeout(ATTEMPT_SECONDS):
-                result = await self._attempts.attempt(mail, way, before_dot)
-        except TimeoutError:
-            self._log.error("outbound_attempt_stalled", job=held.queued.job.id, domain=way.domain)
-            reply = UNKNOWN if held.dot else HostReply(0, "4.4.2", "The attempt took too long", "data")
-            result = replace(without_attempt(reply, len(mail.recipients)), dot_sent=held.dot)
-            result = replace(result, seconds=self._clock.monotonic() - started)
-        return None if held.lost else result
 
     # --- consequences ---
 

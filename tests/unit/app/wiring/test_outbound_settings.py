@@ -13,8 +13,8 @@ import pytest
 
 from inbox.app.wiring.outbound import Outside, make_outside, make_worker
 from inbox.flow.outbound.attempt import SmtpAttempts
-from inbox.flow.outbound.delivery import Held
 from inbox.flow.outbound.ports import Attempted
+from inbox.flow.outbound.transmission import Held
 from inbox.plugin.testing import MemoryLog, MemoryResolver
 from inbox.store.ports.queue import QueuedJob
 from tests.support.flow import world

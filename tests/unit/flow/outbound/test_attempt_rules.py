@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from inbox.flow.outbound import attempt as attempt_module
-from inbox.flow.outbound import delivery as delivery_module
+from inbox.flow.outbound import transmission
 from inbox.flow.outbound.ports import Attempted, Outgoing
 from inbox.plugin.testing import MemoryResolver
 from inbox.policy.outbound import Smarthost
@@ -152,7 +152,7 @@ async def test_the_watchdog_keeps_the_answers_that_came(monkeypatch: pytest.Monk
 
 
 def test_an_attempt_ends_by_itself_before_the_worker_gives_it_up() -> None:
-    assert attempt_module.ATTEMPT_SECONDS < delivery_module.ATTEMPT_SECONDS
+    assert attempt_module.ATTEMPT_SECONDS < transmission.ATTEMPT_SECONDS
 
 
 async def test_a_peer_that_stores_and_drops_gets_one_copy_in_each_attempt() -> None:

@@ -380,7 +380,7 @@ async def test_a_dot_that_cannot_be_recorded_is_not_sent() -> None:
 
 
 async def test_an_attempt_that_never_ends_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inbox.flow.outbound.delivery.ATTEMPT_SECONDS", 0.01)
+    monkeypatch.setattr("inbox.flow.outbound.transmission.ATTEMPT_SECONDS", 0.01)
     world = OutboundWorld(lambda mail, way: asyncio.get_running_loop().create_future())
     world.job()
     await world.turn()

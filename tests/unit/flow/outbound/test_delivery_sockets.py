@@ -139,7 +139,7 @@ async def test_two_tenants_with_other_sources_share_no_connection() -> None:
     async with remote(RemoteSmtp()) as server:
         first = over_sockets(server.port, outbound={"source_ipv4": "127.0.0.5"})
         second = over_sockets(server.port, outbound={"source_ipv4": "127.0.0.6"})
-        second.delivery._attempts = first.delivery._attempts
+        second.delivery._transmission._attempts = first.made
         for world in (first, second, first):
             world.job()
             await world.turn()
