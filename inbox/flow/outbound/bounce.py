@@ -2,8 +2,8 @@
 
 A notification is a message from the null reverse-path: for a sender that is hosted here it comes in through
 ``inbox.flow`` like all mail, for another one it becomes a job of the class ``dsn``. A crash between the report and the
-end of the lease repeats the report; the same job, kind and recipients give the same octets and ids, by which the earlier
-notification is recognised.
+end of the lease repeats the report; the same job, kind and recipients give the same octets and ids, by which the
+earlier notification is recognised.
 """
 
 from __future__ import annotations

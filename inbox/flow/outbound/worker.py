@@ -14,11 +14,12 @@ from typing import Final
 
 from inbox.base.clock import Clock
 from inbox.base.errors import StoreError, StoreUnavailable
-from inbox.flow.outbound.delivery import Held, JobDelivery
+from inbox.flow.outbound.delivery import JobDelivery
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.lines import Places
 from inbox.flow.outbound.ports import Leases
 from inbox.flow.outbound.results import pending
+from inbox.flow.outbound.transmission import Held
 from inbox.mail.content import Content
 from inbox.plugin.api.services import Log
 from inbox.store.ports.changes import QUEUE, Changes
@@ -28,6 +29,9 @@ from inbox.store.ports.queue import MOST_JOBS, Finished, Lease, QueuedJob
 MOST_HELD: Final = 1000
 #: With fewer jobs than this, it immediately claims as many as the settings allow.
 FEW_HELD: Final = 150
+#: Up to so many jobs, it takes new ones from the process that accepts them: to store, claim and read them again costs
+#: more than all of the delivery.
+MOST_HANDED: Final = 300
 #: Seconds between claims for new jobs while the worker has enough to do.
 PAUSE_SECONDS: Final = 0.1
 #: Seconds until an outcome that the database did not accept is written again.
@@ -177,7 +181,7 @@ class QueueWorker:
 
     def spare_lease(self, jobs: int) -> Lease | None:
         """A lease for this number of new jobs, which :meth:`take` then gets; None while the worker is busy or stops."""
-        if self._stopping or len(self._held) + jobs > FEW_HELD:
+        if self._stopping or len(self._held) + jobs > MOST_HANDED:
             return None
         return Lease(self._owner, self._clock.now() + self._settings.lease)
 
@@ -225,7 +229,7 @@ class QueueWorker:
             self._log.warning("outbound_lease_lost", job=held.queued.job.id, dot_sent=held.dot)
 
     async def _finish(self, finished: Finished) -> bool:
-        """Records the outcome, however long the database is unavailable: without a record, the message is sent again."""
+        """Records the outcome, however long the database is away: without a record, the message is sent again."""
         while True:
             try:
                 return await self._finishing.put(finished.job.job.id, finished)
