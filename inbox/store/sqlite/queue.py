@@ -79,7 +79,7 @@ _RETRY: Final = f"""
 _COUNT: Final = """
     SELECT org_id, domain, class, queued, processing, held, dead, ifnull((
         SELECT min(created_at) FROM outbound_queue q
-        WHERE q.org_id = c.org_id AND q.domain = c.domain AND q.class = c.class), 0.0)
+        WHERE q.org_id = c.org_id AND q.domain = c.domain AND q.class = c.class AND q.status <> 'dead'), 0.0)
     FROM outbound_count c{where} ORDER BY org_id, domain, class"""
 _PENDING: Final = """
     SELECT ifnull(sum(jobs), 0) FROM (

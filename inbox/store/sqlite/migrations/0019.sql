@@ -39,5 +39,5 @@ CREATE TRIGGER outbound_queue_removed AFTER DELETE ON outbound_queue BEGIN
     DELETE FROM outbound_count WHERE org_id = old.org_id AND domain = old.domain AND class = old.class
         AND queued + processing + held + dead <= 0;
 END;
--- The oldest job of each of these groups.
-CREATE INDEX outbound_queue_oldest ON outbound_queue (org_id, domain, class, created_at);
+-- The oldest job of each of these groups that is not dead.
+CREATE INDEX outbound_queue_oldest ON outbound_queue (org_id, domain, class, created_at) WHERE status <> 'dead';
