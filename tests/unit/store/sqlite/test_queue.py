@@ -54,7 +54,8 @@ def recounted(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
     return connection.execute(
         "SELECT org_id, domain, class, sum(status = 'queued' AND hold_reason IS NULL), "
         "sum(status = 'processing' AND hold_reason IS NULL), sum(status <> 'dead' AND hold_reason IS NOT NULL), "
-        "sum(status = 'dead'), ifnull(min(iif(status <> 'dead', created_at, NULL)), 0.0) FROM outbound_queue GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        "sum(status = 'dead'), ifnull(min(iif(status <> 'dead', created_at, NULL)), 0.0) FROM outbound_queue "
+        "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
     ).fetchall()
 
 
