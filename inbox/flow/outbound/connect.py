@@ -292,8 +292,8 @@ class Connection:
             return
         reply = await self.command(b"STARTTLS\r\n", "starttls")
         if not reply.positive:
-            if requirement.required or self._closing:
-                text = f"{self.target.name} refused STARTTLS, and TLS is required ({requirement.source}): {reply.text}"
+            if not requirement.fallback or self._closing:
+                text = f"{self.target.name} refused STARTTLS, and mail needs TLS ({requirement.source}): {reply.text}"
                 raise Failed(HostReply(451, "4.7.4", text, "starttls"))
             return
         if not self._stream.replies.is_empty:
@@ -364,12 +364,17 @@ async def dial(target: Target, context: ssl.SSLContext, connect_seconds: float, 
                 server_hostname=_tls_name(target) if target.implicit_tls else None,
             )
     except TimeoutError:
-        text = f"No connection to {target.name} [{target.address}] within {connect_seconds:g} seconds"
+        text = f"No connection to {_place(target)} within {connect_seconds:g} seconds"
         raise Failed(HostReply(0, "4.4.1", text, "connect")) from None
     except OSError as error:
-        text = f"No connection to {target.name} [{target.address}]: {reason(error)}"
+        text = f"No connection to {_place(target)}: {reason(error)}"
         raise Failed(HostReply(0, "4.4.1", text, "connect")) from None
     return Connection(target, stream, seconds)
+
+
+def _place(target: Target) -> str:
+    source = f" from {target.source}" if target.source else ""
+    return f"{target.name} [{target.address}]{source}"
 
 
 def _tls_name(target: Target) -> str:
@@ -377,5 +382,6 @@ def _tls_name(target: Target) -> str:
 
 
 def _host_reply(reply: ServerReply, stage: Part) -> HostReply:
-    code = reply.code if reply.code >= 400 else 451
-    return HostReply(code, reply.enhanced, reply.text, stage)
+    if reply.code < 400:
+        return HostReply(451, "4.5.0", f"Unexpected reply: {reply.code} {reply.text}", stage)
+    return HostReply(reply.code, reply.enhanced or f"{reply.code // 100}.0.0", reply.text, stage)

@@ -10,6 +10,8 @@ from typing import Final
 
 from inbox.base.clock import Clock
 from inbox.base.errors import StoreError
+from inbox.flow.outbound import attempt
+from inbox.flow.outbound.backoff import Backoff
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.ports import Attempted, Attempts, HostReply, Outgoing, Way
 from inbox.flow.outbound.results import UNKNOWN, UNRECORDED, is_unreachable, without_attempt
@@ -18,11 +20,12 @@ from inbox.mail.content import Content
 from inbox.plugin.api.services import Log
 from inbox.store.ports.queue import QueuedJob, Sending
 
-#: The longest attempt, in seconds: more hosts than that are not tried, and one that keeps us busy is left.
-ATTEMPT_SECONDS: Final = 1800.0
+#: The longest attempt, in seconds. It ends by itself before, with the results that it has; this is the last resort.
+ATTEMPT_SECONDS: Final = attempt.ATTEMPT_SECONDS + 60
 #: Seconds for which the record of a dot is valid that was made before there was a connection. It is made again after
 #: that, with a look at the lease: the process may have been suspended.
 FRESH_SECONDS: Final = 2.0
+_NO_BACKOFF: Final = Backoff(0, 0)
 
 
 @dataclass(slots=True)
@@ -33,7 +36,7 @@ class Held:
     because the database could not record it. ``recorded_at``: the monotonic time of the record that the dot is about
     to be sent; negative if there is none. ``dropped``: the recipients, by address, that a ``deliver`` hook refused.
     ``tenant_name`` is for the log. ``content``: the message, if it is in memory. ``until``: the lease lasts at least
-    until then, by the monotonic clock.
+    until then, by the monotonic clock. ``backoff``: the waits of the policy for its destination.
     """
 
     queued: QueuedJob
@@ -46,6 +49,7 @@ class Held:
     signed: bytes = b""
     tenant_name: str = ""
     dropped: Mapping[str, HostReply] = field(default_factory=dict)
+    backoff: Backoff = _NO_BACKOFF
 
 
 class Transmission:

@@ -190,6 +190,12 @@ def base64_line(text: str) -> bytes:
     return base64.b64encode(text.encode()) + b"\r\n"
 
 
+def has_line_ends_only(data: bytes) -> bool:
+    """Whether each CR and LF is part of CRLF, and the last line is complete: BDAT can carry it as it is."""
+    ends = data.count(b"\r\n")
+    return data.endswith(b"\r\n") and data.count(b"\r") == ends and data.count(b"\n") == ends
+
+
 class DotStuffer:
     """Message data as DATA carries it (RFC 5321 §4.5.2): a dot in front of each line that begins with one.
 

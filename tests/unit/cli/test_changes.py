@@ -321,7 +321,7 @@ def test_a_removal_that_is_interrupted_says_how_to_go_on(full: Cli, monkeypatch:
 def test_a_domain_that_is_hosted_already_is_refused_before_anything_changes(full: Cli) -> None:
     for more in ("--yes", "--dry-run"):
         ran = full("domain", "rename", "demo.test", "other.test", more)
-        assert (ran.code, ran.out, ran.err) == (1, "", "inbox: domain other.test is hosted already\n")
+        assert (ran.code, ran.out, ran.err) == (1, "", "inbox: domain other.test is already hosted\n")
     ran = full("account", "rename", "ann@demo.test", "ann@other.test", "--yes")
     assert (ran.code, ran.err) == (1, "inbox: the tenant does not host the domain of ann@other.test\n")
 
