@@ -62,6 +62,7 @@ from inbox.plugin import (
     Result,
     Services,
     Session,
+    SigningKey,
     Transaction,
     action_for,
     hookimpl,
