@@ -44,6 +44,8 @@ QUICK = {
     "SMTP_OUTBOUND_RETRY_BASE_DELAY_SECS": "1",
 }
 DAY = 86_400.0
+#: Jobs of one message.
+BATCH = 100
 #: Seconds for a run with kills.
 LONG = 300.0
 
@@ -193,12 +195,12 @@ class QueueProcesses:
             tenant = await installation.database.tenants.by_name("demo")
             assert tenant is not None
             now = time.time()
-            for begin in range(0, count, 1000):
+            for begin in range(0, count, BATCH):
                 mail = email(tenant.id)
                 await installation.blobs.put(mail.blob_path, MemoryContent(b"Subject: x\r\n\r\nbody\r\n"))
                 jobs = tuple(
                     Job(IDS.new(), "ann@demo.test", (JobRecipient(to),), domain, now, now + DAY, **fields)
-                    for to in recipients[begin : begin + 1000]
+                    for to in recipients[begin : begin + BATCH]
                 )
                 self.jobs += [job.id for job in jobs]
                 await installation.database.writer.write(Indexed((IndexedMessage(mail, (), jobs=jobs),)))

@@ -179,7 +179,7 @@ class QueueWorker:
         """A lease for so many new jobs, which :meth:`take` then gets; None while the worker is busy, or stops."""
         if self._stopping or len(self._held) + jobs > FEW_HELD:
             return None
-        return Lease(self._owner, self._clock.now() + self._settings.lease)
+        return Lease(self._owner, self._clock.now(), self._settings.lease)
 
     def take(self, queued: QueuedJob, content: Content | None = None) -> None:
         """Begins with a job that this worker has leased; ``content`` is its message, if that is in memory."""

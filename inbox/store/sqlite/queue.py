@@ -68,7 +68,7 @@ _END: Final = f"""
     UPDATE outbound_queue SET lease_owner = NULL, lease_until = 0, dot_sent_at = 0, states = ?, history = ?,
         signed = iif(? = x'', signed, ?),
         last_error = ?, attempts = attempts - ?, status = ?, ready = ? AND hold_reason IS NULL, waits_since = ?,
-        next_attempt_at = min(?, max(expires_at, ?)), died_at = ?
+        next_attempt_at = iif(expires_at > ?, min(?, expires_at), ?), died_at = ?
     WHERE {_HELD_BY}"""
 _RETRY: Final = f"""
     UPDATE outbound_queue SET ready = hold_reason IS NULL, next_attempt_at = :now, waits_since = 0,
@@ -278,11 +278,12 @@ def _end(db: sqlite3.Connection, finished: Finished, now: float) -> bool:
             rows.drop_mails(db, gone)
         return gone is not None
     waits, dead = fate == "waiting", fate == "dead"
+    due = now + max(0.0, finished.delay) if waits else now
     signed, error = finished.signed, stored_text(finished.error)
     values = (
         packed_states(finished.states), packed(history_of(finished)), signed, signed, error,
         int(not finished.counts), "dead" if dead else "queued", int(fate == "due"), now if waits else 0.0,
-        now + max(0.0, finished.delay) if waits else now, now, now if dead else 0.0,
+        now, due, due, now if dead else 0.0,
     )  # fmt: skip
     return db.execute(_END, (*values, *_holder(job))).rowcount > 0
 

@@ -22,6 +22,8 @@ class JobChanges:
     #: The database's time at which they were read.
     now: float
     seen: dict[RecordId, Row]
+    #: The tenants, of those whose jobs are to be claimed, that are disabled.
+    disabled: frozenset[str] = frozenset()
     changed: dict[RecordId, Row] = field(default_factory=dict)
     gone: list[RecordId] = field(default_factory=list)
     delivered: list[Row] = field(default_factory=list)
@@ -78,7 +80,9 @@ def end(changes: JobChanges, one: RecordId, finished: Finished) -> None:
     if fate == "dead":
         values |= {"status": "dead", "died_at": now}
     elif fate == "waiting":
-        due = min(now + max(0.0, finished.delay), max(row["expires_at"], now))
+        due = now + max(0.0, finished.delay)
+        # The worker, whose clock decided, does not find it expired: it must not be due again at once.
+        due = min(due, row["expires_at"]) if row["expires_at"] > now else due
         values |= {"waits_since": now, "next_attempt_at": due}
     else:
         values |= {"waits_since": None, "next_attempt_at": now}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any, Final
 
 from inbox.base.errors import AlreadyExists
@@ -49,12 +49,11 @@ from inbox.store.surreal.jobs import (
     row_to_job,
     row_to_turn,
 )
-from inbox.store.surreal.values import LAST, Keys, RecordId, micros
+from inbox.store.surreal.values import LAST, NOW, Keys, RecordId, micros
 from inbox.store.texts import clean
 
 __all__ = ["ADD_JOBS", "SurrealQueue", "job_values"]
 
-_NOW: Final = "<float> time::micros(time::now()) / 1000000"
 _ENQUEUE: Final = f"""
 LET $active = (SELECT VALUE is_active FROM ONLY $organization);
 IF !$active {{ THROW 'inbox gone tenant' }};
@@ -62,8 +61,11 @@ LET $copies = (UPDATE $mail SET copies += $n WHERE copies > 0 AND organization =
 IF array::len($copies) = 0 {{ THROW 'inbox gone mail' }};
 {ADD_JOBS};
 RETURN true"""
-_READ: Final = f"RETURN {_NOW}; SELECT *, payload.blob_path AS blob_path FROM $ids WHERE job_id"
+_READ: Final = f"RETURN {NOW}; SELECT *, payload.blob_path AS blob_path FROM $ids WHERE job_id"
+#: Reads also which of the tenants are disabled.
+_READ_TO_CLAIM: Final = f"{_READ}; SELECT VALUE record::id(id) FROM $tenants WHERE is_active = false"
 _CHANGE: Final = f"""
+IF array::len((SELECT VALUE id FROM $active WHERE is_active = false)) > 0 {{ THROW 'inbox stale' }};
 LET $versions = (SELECT VALUE version FROM $ids);
 IF $versions != $seen {{ THROW 'inbox stale' }};
 DELETE $left RETURN NONE;
@@ -126,14 +128,15 @@ class SurrealQueue:
 
         def take(changes: JobChanges) -> None:
             for one, row in changes.seen.items():
-                if (row.get("turn") or [""])[0] == "r":
+                if (row.get("turn") or [""])[0] == "r" and row["org_id"] not in changes.disabled:
                     until = changes.now + min(seconds, LONGEST_LEASE)
                     changes.set(
                         one, status="processing", lease_owner=owner, lease_until=until, waits_since=None,
                         fence=row["fence"] + 1, attempts=row["attempts"] + 1,
                     )  # fmt: skip
 
-        changes = await self._change([job_id(turn.tenant, turn.job) for turn in chosen], take)
+        tenants = {turn.tenant for turn in chosen}
+        changes = await self._change([job_id(turn.tenant, turn.job) for turn in chosen], take, tenants)
         return turns.in_order(chosen, map(row_to_job, changes.changed.values()))
 
     async def _choose(self, limit: int) -> list[turns.Turn]:
@@ -190,7 +193,7 @@ class SurrealQueue:
         return held
 
     async def release_expired(self) -> int:
-        (now,) = await self._gateway.query(f"RETURN {_NOW}")
+        (now,) = await self._gateway.query(f"RETURN {NOW}")
         found = await self._gateway.query(
             "SELECT VALUE id FROM $waiting LIMIT $page; SELECT VALUE id FROM $leased LIMIT $page;"
             "SELECT VALUE id FROM $longest LIMIT $page;"
@@ -356,15 +359,20 @@ class SurrealQueue:
             total += count
         return total
 
-    async def _change(self, ids: Sequence[RecordId], work: Callable[[JobChanges], None]) -> JobChanges:
-        """Reads the jobs, lets ``work`` decide their changes, and writes these if the jobs are unchanged."""
+    async def _change(
+        self, ids: Sequence[RecordId], work: Callable[[JobChanges], None], tenants: Set[str] = frozenset()
+    ) -> JobChanges:
+        """Reads the jobs, lets ``work`` decide their changes, and writes these if the jobs are unchanged, and none of
+        ``tenants`` whose jobs change has been disabled."""
 
         async def attempt() -> JobChanges:
-            now, found = await self._gateway.query(_READ, ids=list(ids))
-            changes = JobChanges(now, {row["id"]: row for row in found})
+            asked = {"ids": list(ids), **({"tenants": list(map(rows.organization_id, tenants))} if tenants else {})}
+            now, found, *disabled = await self._gateway.query(_READ_TO_CLAIM if tenants else _READ, **asked)
+            changes = JobChanges(now, {row["id"]: row for row in found}, frozenset(*disabled))
             work(changes)
             if changes.changed or changes.gone:
-                await self._gateway.transaction(_CHANGE, **changes.values())
+                active = list(map(rows.organization_id, tenants - changes.disabled))
+                await self._gateway.transaction(_CHANGE, active=active, **changes.values())
             return changes
 
         return await self._gateway.retried(attempt)
