@@ -60,6 +60,8 @@ from inbox.store.ports.queue import Finished, QueuedJob, Sending
 ATTEMPT_SECONDS: Final = 1800.0
 #: Jobs of one domain that look up its hosts at one time: an unreachable name server must not occupy the worker.
 LOOK_UPS: Final = Limits(64)
+#: Seconds until a job is tried again whose sender's policy is unusable: an operator has to correct it.
+POLICY_SECONDS: Final = 300.0
 CAPACITY: Final = "The limits for these hosts are reached"
 CIRCUIT: Final = "These hosts could not be reached several times in a row; they are tried again later"
 
@@ -157,9 +159,9 @@ class JobDelivery:
             ended = Ended(queued.states, tuple(tried), None)
             return await self._concluded(held, None, ended, ends, sender=sender, counts=False)
         if sender is None:
-            delay = self._backoff.delay(queued.attempts)
+            delay = max(self._backoff.delay(queued.attempts), POLICY_SECONDS * (1 + self._backoff.chance()))
             return Finished(queued, queued.states, delay, "The policy of the sender is unusable", counts=False)
-        wait = self._unknown_wait(queued, now)
+        wait = self._unknown_wait(queued)
         if wait > 0:
             self._log.warning("outbound_outcome_unknown", job=queued.job.id, domain=queued.job.domain, delay=wait)
             return Finished(queued, queued.states, wait, "The outcome of the last attempt is unknown", counts=False)
@@ -173,13 +175,10 @@ class JobDelivery:
             raise StoreError("the notification of the sender could not be stored")
         return Finished(queued, states, error=error_of(states), counts=False)
 
-    def _unknown_wait(self, queued: QueuedJob, now: float) -> float:
-        """Seconds to wait because an earlier attempt, whose worker ended, may have delivered the message."""
-        if queued.dot_sent_at <= 0:
-            return 0.0
-        full = self._backoff.full_delay(max(1, queued.attempts - 1))
-        # A dot in the future was sent before the clock was set back: the wait begins now.
-        return full - max(0.0, now - queued.dot_sent_at)
+    def _unknown_wait(self, queued: QueuedJob) -> float:
+        """Seconds to wait, from now, because an attempt whose worker ended may have delivered the message. The time of
+        its dot does not matter: the clock may have been set since."""
+        return self._backoff.full_delay(max(1, queued.attempts - 1)) if queued.dot_sent_at > 0 else 0.0
 
     async def _attempted(self, held: Held, sender: Sender, tried: list[int], ends: Ends) -> Finished | None:
         queued = held.queued
@@ -308,6 +307,10 @@ class JobDelivery:
         outcome = await self._judge.judge(Stage.DELIVER, sender.policy, delivery=delivery)
         verdict = outcome.verdict
         if isinstance(verdict, Reject):
+            reply = HostReply(verdict.code, verdict.enhanced, verdict.text, "policy")
+            return delivery, None, None, without_attempt(reply, len(tried))
+        if isinstance(verdict, Defer) and any(each.entry.name == outcome.decided_by for each in outcome.failures):
+            # Not a rule that throttles, but a plugin that fails: waits grow, and the attempts are limited.
             reply = HostReply(verdict.code, verdict.enhanced, verdict.text, "policy")
             return delivery, None, None, without_attempt(reply, len(tried))
         if isinstance(verdict, Defer):

@@ -1,7 +1,7 @@
 """Group commit: calls of concurrent attempts are written in one transaction.
 
 While one transaction runs, the next calls are collected; the next transaction writes all of them. A lone call is
-written at once.
+written at once. If a batch fails for another reason than a database that is away, its items are written one by one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
+
+from inbox.base.errors import StoreUnavailable
 
 T = TypeVar("T")
 
@@ -32,7 +34,8 @@ class Gatherer(Generic[T]):
         """Writes the item. Returns whether its job was still held.
 
         Raises:
-            StoreError: the batch was not written.
+            StoreUnavailable: the batch may have been written or not.
+            StoreError: the item was not written.
         """
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((job, item, done))
@@ -60,6 +63,11 @@ class Gatherer(Generic[T]):
             self._waiting.clear()
             raise
         except Exception as error:  # noqa: BLE001  Every caller gets it.
+            if len(batch) > 1 and not isinstance(error, StoreUnavailable):
+                # One item may be at fault: then the others must not fail with it.
+                for each in batch:
+                    await self._write_batch([each])
+                return
             for _, _, done in batch:
                 if not done.done():
                     done.set_exception(error)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from inbox.base.clock import Clock
-from inbox.base.errors import StoreError, StoreUnavailable
+from inbox.base.errors import Conflict, StorageFull, StoreError, StoreUnavailable
 from inbox.flow.outbound.delivery import Held, JobDelivery
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.lines import Places
@@ -165,10 +165,17 @@ class QueueWorker:
         except StoreError as error:
             self._unreachable(error)
             return []
+        # A defect must not end the worker: other jobs may be claimed at the next poll.
+        except Exception:  # noqa: BLE001
+            self._log.error("outbound_claim_failed", exc_info=True)
+            return []
+        self._reached()
+        return leased
+
+    def _reached(self) -> None:
         if not self._reachable:
             self._reachable = True
             self._log.info("outbound_queue_reachable")
-        return leased
 
     def _unreachable(self, error: StoreError) -> None:
         if self._reachable:
@@ -225,13 +232,17 @@ class QueueWorker:
             self._log.warning("outbound_lease_lost", job=held.queued.job.id, dot_sent=held.dot)
 
     async def _finish(self, finished: Finished) -> bool:
-        """Records the outcome, however long the database is away: an outcome that is forgotten is delivered again."""
+        """Records the outcome, however long the database is away, full or busy: an outcome that is forgotten is
+        delivered again."""
         while True:
             try:
-                return await self._finishing.put(finished.job.job.id, finished)
-            except StoreUnavailable as error:
+                held = await self._finishing.put(finished.job.job.id, finished)
+            except (StoreUnavailable, StorageFull, Conflict) as error:
                 self._unreachable(error)
                 await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self._reached()
+                return held
 
     def _tell(self, finished: Finished, held: Held) -> None:
         job, attempt = finished.job, finished.attempt

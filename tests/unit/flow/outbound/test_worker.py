@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
+from inbox.base.errors import Conflict, StorageFull, StoreError
 from inbox.flow.outbound import worker as module
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.ports import HostReply, Outgoing, Way
-from inbox.store.ports.queue import JobRecipient, Sending
+from inbox.store.ports.queue import Finished, JobRecipient, QueuedJob, Sending
 from tests.support.outbound import DEAD, OK, OutboundWorld
 
 
@@ -276,6 +278,45 @@ async def test_an_outcome_is_written_when_the_database_is_back(monkeypatch: pyte
         await until(lambda: world.queue.done)
 
     assert len(world.attempts.dots) == 1
+
+
+@pytest.mark.parametrize("error", [StorageFull("the disk is full"), Conflict("others write these rows")])
+async def test_an_outcome_is_written_when_there_is_room_again(
+    monkeypatch: pytest.MonkeyPatch, error: StoreError
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
+    world = OutboundWorld()
+    real, tries = world.queue.finish, 0
+
+    async def full(finished: Sequence[Finished]) -> set[str]:
+        nonlocal tries
+        tries += 1
+        if tries < 5:
+            raise error
+        return await real(finished)
+
+    world.worker._finishing = Gatherer(full, 1000)
+    world.job()
+    async with running(world):
+        await until(lambda: world.queue.done)
+
+    assert (len(world.attempts.dots), tries) == (1, 5)
+
+
+async def test_a_defect_of_the_queue_does_not_end_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = OutboundWorld()
+    real = world.queue.lease
+
+    async def damaged(*given: Any) -> list[QueuedJob]:
+        monkeypatch.setattr(world.queue, "lease", real)
+        raise ValueError("a row that cannot be read")
+
+    monkeypatch.setattr(world.queue, "lease", damaged)
+    world.job()
+    async with running(world):
+        await until(lambda: world.queue.done)
+
+    assert len(world.events("outbound_claim_failed")) == 1
 
 
 async def test_an_unreachable_queue_is_logged_once_and_its_return_too() -> None:
