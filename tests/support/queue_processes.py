@@ -44,7 +44,7 @@ QUICK = {
     "SMTP_OUTBOUND_RETRY_BASE_DELAY_SECS": "1",
 }
 DAY = 86_400.0
-#: Jobs of one message.
+#: Messages of one transaction; each has one job.
 BATCH = 100
 #: Seconds for a run with kills.
 LONG = 300.0
@@ -195,15 +195,17 @@ class QueueProcesses:
             tenant = await installation.database.tenants.by_name("demo")
             assert tenant is not None
             now = time.time()
+            path = email(tenant.id).blob_path
+            await installation.blobs.put(path, MemoryContent(b"Subject: x\r\n\r\nbody\r\n"))
             for begin in range(0, count, BATCH):
-                mail = email(tenant.id)
-                await installation.blobs.put(mail.blob_path, MemoryContent(b"Subject: x\r\n\r\nbody\r\n"))
                 jobs = tuple(
                     Job(IDS.new(), "ann@demo.test", (JobRecipient(to),), domain, now, now + DAY, **fields)
                     for to in recipients[begin : begin + BATCH]
                 )
                 self.jobs += [job.id for job in jobs]
-                await installation.database.writer.write(Indexed((IndexedMessage(mail, (), jobs=jobs),)))
+                mails = (email(tenant.id, blob_path=path) for _ in jobs)
+                messages = (IndexedMessage(mail, (), jobs=(job,)) for mail, job in zip(mails, jobs, strict=True))
+                await installation.database.writer.write(Indexed(tuple(messages)))
 
         self.database(work)
         return recipients

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +31,8 @@ MOST_HELD: Final = 1000
 FEW_HELD: Final = 150
 #: Seconds between claims for new jobs while the worker has enough to do.
 PAUSE_SECONDS: Final = 0.1
+#: Leases that one transaction renews.
+RENEWED_AT_ONCE: Final = 100
 #: Seconds until an outcome is written again that the database did not take.
 RETRY_SECONDS: Final = 1.0
 
@@ -275,21 +278,26 @@ class QueueWorker:
             await self.renew()
 
     async def renew(self) -> None:
-        """Renews all leases once. Drops the jobs that other workers may have, unless their dot may have been sent."""
-        current = dict(self._held)
-        if not current:
-            return
+        """Renews the leases of which a third has passed. Drops the jobs that other workers may have, unless their dot
+        may have been sent."""
+        # Most jobs end before that. Renewals conflict with the outcomes of the same jobs, and so are few and small.
+        soon = self._clock.monotonic() + self._settings.lease * 2 / 3
+        old = [(task, held) for task, held in self._held.items() if held.until <= soon]
+        for begin in range(0, len(old), RENEWED_AT_ONCE):
+            await self._renew(old[begin : begin + RENEWED_AT_ONCE])
+
+    async def _renew(self, jobs: Sequence[tuple[asyncio.Task[None], Held]]) -> None:
         until = self._lease_end()
         try:
-            held = await self._queue.renew([each.queued for each in current.values()], self._settings.lease)
+            renewed = await self._queue.renew([held.queued for _, held in jobs], self._settings.lease)
         except StoreError as error:
             # Nobody else can claim them either while the database is away; the fence decides afterwards.
             self._unreachable(error)
             return
-        for task, each in current.items():
-            if each.queued.job.id in held:
-                each.until = until
+        for task, held in jobs:
+            if held.queued.job.id in renewed:
+                held.until = until
             elif not task.done():
-                each.lost = True
-                if not each.dot:
+                held.lost = True
+                if not held.dot:
                     task.cancel()

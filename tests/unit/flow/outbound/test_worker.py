@@ -176,6 +176,31 @@ async def test_leases_are_renewed_while_attempts_run() -> None:
     await world.worker.stop(0)
 
 
+async def test_only_old_leases_are_renewed_and_a_few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RENEWED_AT_ONCE", 10)
+    world = OutboundWorld(_never, outbound={"connections": 1000})
+    for number in range(25):
+        world.job(f"old{number}")
+    task = asyncio.create_task(world.worker.run())
+    await until(lambda: len(world.attempts.mails) == 25)
+    world.clock.advance(39)
+    await world.worker.renew()
+    assert world.queue.transactions["renew"] == 0
+    world.clock.advance(2)
+    for number in range(10):
+        world.job(f"new{number}")
+    world.worker.wake()
+    await until(lambda: len(world.attempts.mails) == 35)
+
+    await world.worker.renew()
+
+    assert world.queue.transactions["renew"] == 3
+    ends = {each.lease_until - world.clock.now() for name, each in world.queue.jobs.items() if name.startswith("old")}
+    assert ends == {120}
+    await world.worker.stop(0)
+    await task
+
+
 async def test_a_job_that_another_worker_took_is_dropped() -> None:
     world = OutboundWorld(_never)
     world.job()
