@@ -20,19 +20,10 @@ from inbox.flow.outbound.backoff import Backoff
 from inbox.flow.outbound.breaker import Circuits
 from inbox.flow.outbound.capacity import Limits
 from inbox.flow.outbound.conclusion import Conclusion, Ended
-from inbox.flow.outbound.gatherer import Gatherer
+from inbox.flow.outbound.gatherer import Backlog, Gatherer
 from inbox.flow.outbound.lines import Lines
 from inbox.flow.outbound.outgoing import added_fields, outgoing
-from inbox.flow.outbound.ports import (
-    Attempted,
-    Attempts,
-    Contents,
-    Exchangers,
-    HostReply,
-    Hosts,
-    Outgoing,
-    Way,
-)
+from inbox.flow.outbound.ports import Attempted, Attempts, Contents, Exchangers, HostReply, Hosts, Outgoing, Way
 from inbox.flow.outbound.results import (
     UNKNOWN,
     Ends,
@@ -102,6 +93,7 @@ class Pace:
     lines: Lines
     circuits: Circuits
     backoff: Backoff
+    backlog: Backlog
     max_attempts: int
 
 
@@ -129,6 +121,7 @@ class JobDelivery:
         self._attempts = attempts
         self._conclusion = conclusion
         self._sending = sending
+        self._backlog = pace.backlog
         self._lines = pace.lines
         self._circuits = pace.circuits
         self._backoff = pace.backoff
@@ -310,7 +303,7 @@ class JobDelivery:
             reply = HostReply(verdict.code, verdict.enhanced, verdict.text, "policy")
             return delivery, None, None, without_attempt(reply, len(tried))
         if isinstance(verdict, Defer) and any(each.entry.name == outcome.decided_by for each in outcome.failures):
-            # Not a rule that throttles, but a plugin that fails: waits grow, and the attempts are limited.
+            # Not a rule that throttles, but a plugin that failed: this counts as an attempt.
             reply = HostReply(verdict.code, verdict.enhanced, verdict.text, "policy")
             return delivery, None, None, without_attempt(reply, len(tried))
         if isinstance(verdict, Defer):
@@ -331,6 +324,7 @@ class JobDelivery:
         async def before_dot() -> bool:
             if held.lost:
                 return False
+            await self._backlog.room()
             try:
                 is_held = await self._sending.put(held.queued.job.id, Sending(held.queued, held.signed))
             except StoreError as error:

@@ -16,6 +16,35 @@ from inbox.base.errors import StoreUnavailable
 T = TypeVar("T")
 
 
+class Backlog:
+    """Outcomes that are known and not recorded yet.
+
+    After a kill, each of their messages is sent again. So no further final dot is sent while there are too many.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._count = 0
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+
+    def __enter__(self) -> None:
+        """An outcome is known."""
+        self._count += 1
+        if self._count >= self._most:
+            self._has_room.clear()
+
+    def __exit__(self, *_: object) -> None:
+        """It is recorded, or given up."""
+        self._count -= 1
+        if self._count < self._most:
+            self._has_room.set()
+
+    async def room(self) -> None:
+        """Waits until there are fewer."""
+        await self._has_room.wait()
+
+
 class Gatherer(Generic[T]):
     """Writes items in batches.
 

@@ -16,7 +16,7 @@ from typing import Final
 from inbox.base.clock import Clock
 from inbox.base.errors import Conflict, StorageFull, StoreError, StoreUnavailable
 from inbox.flow.outbound.delivery import Held, JobDelivery
-from inbox.flow.outbound.gatherer import Gatherer
+from inbox.flow.outbound.gatherer import Backlog, Gatherer
 from inbox.flow.outbound.lines import Places
 from inbox.flow.outbound.ports import Leases
 from inbox.flow.outbound.results import pending
@@ -31,6 +31,8 @@ MOST_HELD: Final = 1000
 FEW_HELD: Final = 150
 #: Seconds between claims for new jobs while the worker has enough to do.
 PAUSE_SECONDS: Final = 0.1
+#: Outcomes that wait to be recorded; with more, no final dot is sent.
+MOST_UNRECORDED: Final = 50
 #: Leases that one transaction renews.
 RENEWED_AT_ONCE: Final = 100
 #: Seconds until an outcome is written again that the database did not take.
@@ -52,6 +54,7 @@ class QueueWorker:
     Args:
         owner: the name of this worker in leases, different for each process and each start.
         finishing: records outcomes in batches.
+        backlog: the outcomes that wait for it; ``delivery`` has the same.
         changes: wakes the worker for new jobs of any process; without it, only :meth:`wake` and the poll do.
     """
 
@@ -60,6 +63,7 @@ class QueueWorker:
         queue: Leases,
         delivery: JobDelivery,
         finishing: Gatherer[Finished],
+        backlog: Backlog,
         places: Places,
         settings: WorkerSettings,
         clock: Clock,
@@ -71,6 +75,7 @@ class QueueWorker:
         self._changes = changes
         self._delivery = delivery
         self._finishing = finishing
+        self._backlog = backlog
         self._places = places
         self._settings = settings
         self._clock = clock
@@ -237,6 +242,10 @@ class QueueWorker:
     async def _finish(self, finished: Finished) -> bool:
         """Records the outcome, however long the database is away, full or busy: an outcome that is forgotten is
         delivered again."""
+        with self._backlog:
+            return await self._recorded(finished)
+
+    async def _recorded(self, finished: Finished) -> bool:
         while True:
             try:
                 held = await self._finishing.put(finished.job.job.id, finished)

@@ -328,6 +328,28 @@ async def test_an_outcome_is_written_when_there_is_room_again(
     assert (len(world.attempts.dots), tries) == (1, 5)
 
 
+async def test_few_outcomes_wait_to_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a kill, each of their messages would be sent again."""
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
+    world = OutboundWorld(outbound={"connections": 20})
+    real, records = world.queue.finish, asyncio.Event()
+
+    async def slow(finished: Sequence[Finished]) -> set[str]:
+        await records.wait()
+        return await real(finished)
+
+    world.worker._finishing = Gatherer(slow, 1000)
+    for number in range(300):
+        world.job(f"j{number}")
+    async with running(world):
+        await until(lambda: len(world.attempts.mails) > module.MOST_UNRECORDED)
+        for _ in range(2000):
+            await asyncio.sleep(0)
+        assert module.MOST_UNRECORDED <= len(world.attempts.dots) < module.MOST_UNRECORDED + 20
+        records.set()
+        await until(lambda: len(world.queue.done) == 300)
+
+
 async def test_a_defect_of_the_queue_does_not_end_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     world = OutboundWorld()
     real = world.queue.lease
