@@ -224,8 +224,8 @@ class QueueWorker:
         try:
             finished = await self._delivery.run(held)
         except StoreError as error:
-            # Nothing was decided: the job is due again when its lease ends.
             self._log.error("outbound_job_interrupted", job=held.queued.job.id, error=str(error))
+            await self._interrupted(held, error)
             return
         if finished is None:
             self._log.warning("outbound_lease_lost", job=held.queued.job.id)
@@ -238,6 +238,14 @@ class QueueWorker:
             self._tell(finished, held)
         else:
             self._log.warning("outbound_lease_lost", job=held.queued.job.id, dot_sent=held.dot)
+
+    async def _interrupted(self, held: Held, error: StoreError) -> None:
+        """Nothing was decided, for instance because the blob store is away. Without a record each lease would count as
+        an attempt. A job whose dot may have been sent, or whose sender must be notified, is due when its lease ends."""
+        self._put_off += 1
+        if not held.dot and pending(held.queued.states):
+            states = held.queued.states
+            await self._finish(Finished(held.queued, states, self._settings.lease, str(error), counts=False))
 
     async def _finish(self, finished: Finished) -> bool:
         """Records the outcome, however long the database is away, full or busy: an outcome that is forgotten is

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from inbox.base.errors import Conflict, StorageFull, StoreError
+from inbox.base.errors import Conflict, StorageFull, StoreError, StoreUnavailable
 from inbox.flow.outbound import worker as module
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.ports import HostReply, Outgoing, Way
+from inbox.mail.content import Content
 from inbox.store.ports.queue import Finished, JobRecipient, QueuedJob, Sending
 from tests.support.outbound import DEAD, OK, OutboundWorld
 
@@ -326,6 +327,38 @@ async def test_an_outcome_is_written_when_there_is_room_again(
         await until(lambda: world.queue.done)
 
     assert (len(world.attempts.dots), tries) == (1, 5)
+
+
+async def test_a_blob_store_that_is_away_costs_no_attempts_and_is_not_asked_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = OutboundWorld(max_attempts=2)
+    real = world.delivery._contents
+    asked = 0
+
+    class Away:
+        async def get(self, key: str) -> Content:
+            nonlocal asked
+            asked += 1
+            raise StoreUnavailable("the bucket does not answer")
+
+    world.delivery._contents = Away()
+    for number in range(30):
+        world.job(f"j{number}")
+    async with running(world):
+        for minute in range(1, 5):
+            await until(lambda minute=minute: len(world.queue.finished) == 30 * minute)  # type: ignore[misc]
+            for _ in range(500):
+                await asyncio.sleep(0)
+            assert asked == 30 * minute
+            world.clock.advance(121)
+        await until(lambda: len(world.queue.finished) == 150)
+        world.delivery._contents = real
+        world.clock.advance(121)
+        await until(lambda: len(world.queue.done) == 30)
+
+    assert {each.error for each in world.queue.finished[:30]} == {"the bucket does not answer"}
+    assert {each.job.attempts for each in world.queue.done.values()} == {1}
 
 
 async def test_few_outcomes_wait_to_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
