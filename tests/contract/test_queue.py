@@ -37,7 +37,7 @@ from inbox.store.ports.queue import (
 )
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.surreal.database import SurrealDatabase
-from inbox.store.surreal.jobs import turn_id
+from inbox.store.surreal.jobs import turn_id, turn_to_row
 from inbox.store.surreal.values import micros
 from tests.support.invariants import broken
 from tests.support.jobs import defer, deliver, ended, fail
@@ -95,7 +95,7 @@ async def jump(db: Database, clock: FakeClock, seconds: float) -> None:
             id=row["id"],
             old=[turn_id(row["turn"])] if turn else [],
             times={**times, "turn": turn or None},
-            turns=[{"id": turn}] if turn else [],
+            turns=[turn_to_row(turn)] if turn else [],
         )
 
 

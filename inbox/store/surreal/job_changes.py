@@ -11,7 +11,7 @@ from inbox.store.job_states import becomes, history_of
 from inbox.store.packed_jobs import packed, packed_states, stored_text
 from inbox.store.ports.queue import LONGEST_LEASE, Finished, QueuedJob
 from inbox.store.steps import CLOCK_SET_BACK_SECONDS
-from inbox.store.surreal.jobs import Key, Row, delivery_row, job_id, turn_id, turn_of
+from inbox.store.surreal.jobs import Key, Row, delivery_row, job_id, turn_id, turn_of, turn_to_row
 from inbox.store.surreal.values import RecordId
 
 
@@ -48,7 +48,7 @@ class JobChanges:
             "left": [turn_id(turn) for one in touched if (turn := self.seen[one].get("turn")) is not None],
             "gone": self.gone,
             "changed": [{"id": one, "row": _written(row, turns_of[one])} for one, row in self.changed.items()],
-            "turns": [{"id": list(turn)} for turn in turns_of.values() if turn is not None],
+            "turns": [turn_to_row(turn) for turn in turns_of.values() if turn is not None],
             "delivered": self.delivered,
             "uses": [{"n": count, "ids": ids} for count, ids in groups.items()],
         }

@@ -51,6 +51,14 @@ def turn_id(key: Sequence[Any]) -> RecordId:
     return RecordId("outbound_turn", tuple(key))
 
 
+def turn_to_row(key: Sequence[Any]) -> Row:
+    """Returns the record of a turn. Its fields repeat parts of its id, because there are indexes of fields only."""
+    if key[0] != "r":
+        return {"id": list(key), "kind": key[0], "at": key[1]}
+    kind, tenant, lane, rank, at, _ = key
+    return {"id": list(key), "kind": kind, "tenant": tenant, "lane": lane, "rank": rank, "at": at}
+
+
 def of_tenant(table: str, tenant: str | None) -> Keys:
     """Returns the records of a tenant, or of all tenants, in a table whose keys begin with the tenant."""
     return Keys(table, [""], [LAST]) if tenant is None else Keys(table, [tenant], [tenant, LAST])
@@ -83,7 +91,7 @@ def job_values(
     """Returns the values to bind for ADD_JOBS: rows and turns of the jobs of one message; with ``lease``, a worker has
     leased them, beginning ``now`` by the database's time."""
     found = [_new(tenant, email, job, lease, now) for job in jobs]
-    return {"jobs": found, "turns": [{"id": list(row["turn"])} for row in found]}
+    return {"jobs": found, "turns": [turn_to_row(row["turn"]) for row in found]}
 
 
 def _new(tenant: str, email: str, job: Job, lease: Lease | None, now: float) -> Row:

@@ -1,7 +1,9 @@
 """The outbound queue in SurrealDB.
 
 Every change reads the affected jobs, computes their new state in Python, and commits only if none of them has changed
-in the meantime (``version``); otherwise it starts again. Due, waiting and leased jobs are found by ranges of ids.
+in the meantime (``version``); otherwise it starts again. Due, waiting and leased jobs are found by indexes of
+``outbound_turn``. Conditions there are ``>=`` and ``<=`` only, because SurrealDB 3 takes ``>`` for ``>=`` in an index
+of several fields.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ from inbox.store.surreal.jobs import (
     row_to_job,
     row_to_turn,
 )
-from inbox.store.surreal.values import LAST, NOW, Keys, RecordId, micros
+from inbox.store.surreal.values import LAST, NOW, RecordId, micros
 from inbox.store.texts import clean
 
 __all__ = ["ADD_JOBS", "SurrealQueue", "job_values"]
@@ -79,6 +81,17 @@ INSERT INTO outbound_turn $turns RETURN NONE;
 INSERT INTO outbound_delivery $delivered RETURN NONE;
 {DROP_MAILS}
 RETURN true"""
+_NEXT_TENANT: Final = "SELECT VALUE id FROM outbound_turn WHERE kind = 'r' AND tenant >= $least LIMIT 1"
+_IN_TENANT: Final = (
+    "SELECT VALUE id FROM outbound_turn WHERE kind = 'r' AND tenant = $tenant AND lane >= $lane LIMIT $page"
+)
+_DIED: Final = "SELECT VALUE id FROM outbound_turn WHERE kind = 'd' AND at <= $before LIMIT $page"
+#: Jobs to make due: their time has come, their lease ended or is too long, or their wait began in the future.
+_OVERDUE: Final = """
+SELECT VALUE id FROM outbound_turn WHERE kind = 'w' AND at <= $now LIMIT $page;
+SELECT VALUE id FROM outbound_turn WHERE kind = 'l' AND at <= $now LIMIT $page;
+SELECT VALUE id FROM outbound_turn WHERE kind = 'l' AND at >= $longest LIMIT $page;
+SELECT VALUE id FROM outbound_queue WHERE waits_since > $ahead LIMIT $page"""
 _COUNT: Final = """
 SELECT org_id, domain, class, status, hold_reason IS NOT NONE AS held, count() AS jobs,
     math::min(created_at) AS oldest
@@ -148,11 +161,12 @@ class SurrealQueue:
             probe = next(choice)
             while True:
                 if isinstance(probe, turns.NextTenant):
-                    keys, page = Keys("outbound_turn", ["r", probe.after, LAST], ["r", LAST]), 1
+                    # A space sorts before all characters of ids: this is the next tenant.
+                    (found,) = await self._gateway.query(_NEXT_TENANT, least=f"{probe.after} " if probe.after else "")
                 else:
-                    keys = Keys("outbound_turn", ["r", probe.tenant, probe.lane], ["r", probe.tenant, LAST])
-                    page = probe.limit
-                (found,) = await self._gateway.query("SELECT VALUE id FROM $keys LIMIT $page", keys=keys, page=page)
+                    (found,) = await self._gateway.query(
+                        _IN_TENANT, tenant=probe.tenant, lane=probe.lane, page=probe.limit
+                    )
                 probe = choice.send([row_to_turn(one.key) for one in found])
         except StopIteration as done:
             chosen: list[turns.Turn] = done.value
@@ -195,12 +209,9 @@ class SurrealQueue:
     async def release_expired(self) -> int:
         (now,) = await self._gateway.query(f"RETURN {NOW}")
         found = await self._gateway.query(
-            "SELECT VALUE id FROM $waiting LIMIT $page; SELECT VALUE id FROM $leased LIMIT $page;"
-            "SELECT VALUE id FROM $longest LIMIT $page;"
-            "SELECT VALUE id FROM outbound_queue WHERE waits_since > $ahead LIMIT $page",
-            waiting=Keys("outbound_turn", ["w"], ["w", micros(now), LAST]),
-            leased=Keys("outbound_turn", ["l"], ["l", micros(now), LAST]),
-            longest=Keys("outbound_turn", ["l", micros(now + LONGEST_LEASE), LAST], ["l", LAST]),
+            _OVERDUE,
+            now=micros(now),
+            longest=micros(now + LONGEST_LEASE) + 1,
             ahead=now + CLOCK_SET_BACK_SECONDS,
             page=STEP,
         )
@@ -345,9 +356,8 @@ class SurrealQueue:
 
     async def prune(self, dead_before: float, delivered_before: float) -> int:
         total = 0
-        died = Keys("outbound_turn", ["d"], ["d", micros(dead_before)])
         while True:
-            (found,) = await self._gateway.query("SELECT VALUE id FROM $died LIMIT $page", died=died, page=STEP)
+            (found,) = await self._gateway.query(_DIED, before=micros(dead_before) - 1, page=STEP)
             if not found:
                 break
             total += await self._remove(
