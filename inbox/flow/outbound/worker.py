@@ -198,7 +198,9 @@ class QueueWorker:
 
     def take(self, queued: QueuedJob, content: Content | None = None) -> None:
         """Begins with a job that this worker has leased; ``content`` is its message, if that is in memory."""
-        self._begin(Held(queued, content, self._lease_end()))
+        # The lease began before the commit, which may have taken long.
+        left = min(self._settings.lease, queued.lease_until - self._clock.now())
+        self._begin(Held(queued, content, self._clock.monotonic() + left))
 
     def _begin(self, held: Held) -> None:
         task = asyncio.create_task(self._work(held))

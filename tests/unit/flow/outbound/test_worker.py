@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -263,6 +264,20 @@ async def test_a_worker_that_was_suspended_just_before_the_dot_does_not_send_it(
 
     assert len(world.attempts.dots) == (1 if renewed else 0)
     assert len(world.queue.finished) == (1 if renewed else 0)
+
+
+async def test_a_born_lease_counts_from_before_the_commit() -> None:
+    world = OutboundWorld()
+    lease = world.worker.spare_lease(1)
+    assert lease is not None
+    queued = replace(world.job(), lease_owner="w1", fence=1, lease_until=lease.until)
+    world.queue.add(queued)
+    world.clock.advance(121)  # The commit took so long.
+    world.worker.take(queued)
+    await world.settled()
+
+    assert world.attempts.dots == []
+    assert world.events("outbound_lease_lost")
 
 
 async def test_jobs_of_a_worker_that_was_killed_are_delivered_by_another() -> None:
