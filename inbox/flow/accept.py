@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from inbox.base.errors import InboxError, StoreError
+from inbox.base.errors import InboxError, KeyTaken, StoreError
 from inbox.base.limits import MAX_RECEIVED
 from inbox.flow.deliveries import Deliveries
 from inbox.flow.destinations import SENT, IntoMailbox
@@ -27,7 +27,7 @@ from inbox.flow.mailbox_finder import MailboxFinder
 from inbox.flow.outbound.handover import Handover
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import Recorder, whom
-from inbox.flow.replies import HEADER_TOO_LONG, LOOP, NUL_REFUSED, TROUBLE
+from inbox.flow.replies import HEADER_TOO_LONG, KEY_IN_USE, LOOP, NUL_REFUSED, TROUBLE
 from inbox.flow.shares import (
     Disposition,
     TenantShare,
@@ -58,6 +58,7 @@ from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import AddRecipient, Discard, DropRecipient, Quarantine, Redirect, Reject, Verdict
+from inbox.store.ports.idempotency import IdempotencyKey
 from inbox.store.ports.ingest import Accepted, Ingest
 from inbox.store.ports.messages import Placed
 
@@ -87,6 +88,7 @@ class Incoming(msgspec.Struct, frozen=True):
         positive: the reply if the message is accepted.
         internal_date: seconds since the epoch; None: now.
         sent: the copy that the author keeps; None: the server stores none.
+        key: the author's idempotency key.
     """
 
     envelope: Envelope
@@ -95,6 +97,7 @@ class Incoming(msgspec.Struct, frozen=True):
     positive: Reply
     internal_date: float | None = None
     sent: SentCopy | None = None
+    key: IdempotencyKey | None = None
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -225,12 +228,17 @@ class Acceptance:
         tx = incoming.envelope.transaction
         shared = None if incoming.sent is None else incoming.sent.shared
         traced = incoming.rules.adds_trace
-        messages = self._deliveries.messages(tx, shares, incoming.internal_date, traced=traced, shared=shared)
+        key = incoming.key
+        messages = self._deliveries.messages(
+            tx, shares, incoming.internal_date, traced=traced, shared=shared, idempotency_key=key
+        )
         messages = tuple([self._handover.leased(message) for message in messages])
         records = self._recorder.judged(tx, shares, incoming.positive)
         try:
             # From here on the server is responsible for delivery.
-            placed = await self._ingest.accept(Accepted(messages, tuple(records)))
+            placed = await self._ingest.accept(Accepted(messages, tuple(records), key))
+        except KeyTaken as error:
+            return Answered(shares, KEY_IN_USE, [], error)
         except InboxError as error:
             return await self._not_stored(incoming, shares, error)
         self._handover.take(messages)

@@ -29,6 +29,7 @@ from inbox.plugin.api.context import Door, Recipient, Session, Transaction
 from inbox.plugin.api.facts import Facts
 from inbox.plugin.api.services import Log
 from inbox.policy.stages import Stage
+from inbox.store.ports.idempotency import IdempotencyKey
 
 _RULES: Final[Mapping[Door, DoorRules]] = {Door.LMTP: LMTP, Door.SUBMISSION: SUBMISSION}
 
@@ -113,16 +114,28 @@ class Pipeline:
 
     # -- the message --------------------------------------------------------------------------------------------
 
-    async def data(self, envelope: Envelope, content: Content, sent: SentCopy | None = None) -> list[Reply]:
+    def accepted(self, transaction: str) -> Reply:
+        """The reply to a message that a transaction accepted."""
+        return self._judge.with_id(Reply(250, "2.0.0", "OK"), transaction)
+
+    async def data(
+        self,
+        envelope: Envelope,
+        content: Content,
+        sent: SentCopy | None = None,
+        key: IdempotencyKey | None = None,
+    ) -> list[Reply]:
         """Judges and stores the message; one reply, or over LMTP one for each recipient.
 
-        ``sent`` is the copy that the author of a submitted message keeps.
+        Args:
+            sent: the copy that the author of a submitted message keeps.
+            key: the author's key for the message; ``KEY_IN_USE`` is the reply if a stored message has it.
         """
         tx = envelope.transaction
         _count_lookups(tx.session)
         rules = _RULES.get(tx.session.door, SMTP)
-        positive = self._judge.with_id(Reply(250, "2.0.0", "OK"), tx.id)
-        answered = await self._acceptance.accept(Incoming(envelope, set_apart(content), rules, positive, sent=sent))
+        incoming = Incoming(envelope, set_apart(content), rules, self.accepted(tx.id), sent=sent, key=key)
+        answered = await self._acceptance.accept(incoming)
         if answered.reply.positive:
             self._log_accepted(tx, answered, content.size)
         return self._replies(envelope, answered) if rules.answers_each_recipient else [answered.reply]

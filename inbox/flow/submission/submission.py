@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Final
+from typing import Final, NamedTuple
 
 from inbox.base.clock import Clock
 from inbox.base.errors import InboxError, StoreError, StoreUnavailable
@@ -18,7 +18,8 @@ from inbox.flow.destinations import Relay
 from inbox.flow.envelope import Envelope
 from inbox.flow.judge import Judge
 from inbox.flow.pipeline import Pipeline
-from inbox.flow.replies import TROUBLE
+from inbox.flow.replies import KEY_IN_USE, TROUBLE
+from inbox.flow.submission.idempotency import Idempotency, key_in, named, refusal_of_key
 from inbox.flow.submission.limits import Limits
 from inbox.flow.submission.permission import SendAs
 from inbox.flow.submission.repairs import hidden_fields, repaired
@@ -32,12 +33,24 @@ from inbox.mail.reply import Reply
 from inbox.mail.sevenbit import in_seven_bits
 from inbox.plugin.api.context import Identity, Session, Transaction
 from inbox.plugin.api.services import Log
+from inbox.store.ports import IdempotencyKey
 
 _LOGIN_FIRST: Final = Reply(530, "5.7.0", "Authentication required")
 #: RFC 3463 §3.4: X.3.3, the system is not capable of the selected feature.
 _NOT_HELD: Final = Reply(
     550, "5.3.3", "Mail to this domain is delivered at once and cannot be held, send it without HOLDFOR and HOLDUNTIL"
 )
+
+
+class Submitted(NamedTuple):
+    """The answer to a submission.
+
+    ``transaction`` is the id under which ``inbox explain`` finds the message: that of the first submission if it was
+    accepted before with the same idempotency key.
+    """
+
+    reply: Reply
+    transaction: str
 
 
 class Submission:
@@ -50,6 +63,7 @@ class Submission:
         directory: AddressDirectory,
         senders: Senders,
         limits: Limits,
+        idempotency: Idempotency,
         server_name: str,
         clock: Clock,
         ids: Ids,
@@ -60,6 +74,7 @@ class Submission:
         self._directory = directory
         self._senders = senders
         self._limits = limits
+        self._idempotency = idempotency
         self._server_name = server_name
         self._clock = clock
         self._ids = ids
@@ -95,9 +110,53 @@ class Submission:
 
     async def data(self, envelope: Envelope, content: Content) -> list[Reply]:
         """Checks and completes the message, then judges and stores it; one reply."""
+        return [(await self.submit(envelope, content)).reply]
+
+    async def submit(self, envelope: Envelope, content: Content, key: str | None = None) -> Submitted:
+        """As :meth:`data`, with an idempotency key; without one, the message's field Idempotency-Key is used.
+
+        A message that was accepted before with its key is not stored again: the reply is the first one.
+        """
         tx = envelope.transaction
         identity = _identity(tx.session)
         headers = Headers.parse(header_block(content)[0])
+        key = key_in(headers) if key is None else key
+        if key is None:
+            return Submitted(await self._judged(envelope, content, headers, None), tx.id)
+        refusal = refusal_of_key(headers, key)
+        if refusal is not None:
+            return Submitted(await self.refused(tx.session, envelope, refusal, "data"), tx.id)
+        made = await named(identity, envelope, content, headers, key)
+        async with self._idempotency.turn(identity.tenant, key):
+            before = await self._accepted_before(envelope, made)
+            if before is not None:
+                return before
+            reply = await self._judged(envelope, content, headers, made)
+            if reply is not KEY_IN_USE:
+                return Submitted(reply, tx.id)
+        # Another process was faster.
+        return await self._accepted_before(envelope, made) or Submitted(reply, tx.id)
+
+    async def _accepted_before(self, envelope: Envelope, made: IdempotencyKey) -> Submitted | None:
+        """The answer to a message whose key is known; None if it is not."""
+        tx = envelope.transaction
+        try:
+            found = await self._idempotency.accepted_before(made)
+        except StoreError as error:
+            self._log.error("submission_not_checked", id=tx.id, error=str(error))
+            found = TROUBLE
+        if found is None:
+            return None
+        if isinstance(found, Reply):
+            return Submitted(await self.refused(tx.session, envelope, found, "data"), tx.id)
+        self._log.info("submission_repeated", id=tx.id, first=found, account=_identity(tx.session).address)
+        return Submitted(self._pipeline.accepted(found), found)
+
+    async def _judged(
+        self, envelope: Envelope, content: Content, headers: Headers, key: IdempotencyKey | None
+    ) -> Reply:
+        tx = envelope.transaction
+        identity = _identity(tx.session)
         try:
             author = await self._senders.author(identity, headers, tx.sender)
             refusal = author if isinstance(author, Reply) else None
@@ -108,8 +167,10 @@ class Submission:
             self._log.error("submission_not_checked", id=tx.id, account=identity.address, error=str(error))
             refusal = TROUBLE if error.code >= 500 else Reply.of(error)
         if refusal is not None:
-            return [await self.refused(tx.session, envelope, refusal, "data")]
-        return await self._pipeline.data(envelope, await self._completed(tx, identity, content, headers), sent)
+            return await self.refused(tx.session, envelope, refusal, "data")
+        complete = await self._completed(tx, identity, content, headers)
+        (reply,) = await self._pipeline.data(envelope, complete, sent, key)
+        return reply
 
     async def _completed(self, tx: Transaction, identity: Identity, content: Content, headers: Headers) -> Content:
         """The message with its missing fields and without its hidden ones, by setting as 7-bit text."""
