@@ -175,6 +175,8 @@ class Deliveries:
             envid=params.get("ENVID"),
             body=cast("Body", params.get("BODY", "7BIT").upper()),
             smtputf8=smtputf8,
+            require_tls="REQUIRETLS" in params,
+            priority=int(params.get("MT-PRIORITY", 0)),
             actor_account=None if identity is None else identity.account,
             shared_inbox=None if source.shared is None else source.shared.shared_inbox,
             transaction=tx.id,

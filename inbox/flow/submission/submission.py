@@ -7,6 +7,7 @@ pipeline then judges it: recipients whom this server hosts get their copies at o
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable
 from typing import Final, NamedTuple
 
@@ -40,6 +41,8 @@ _LOGIN_FIRST: Final = Reply(530, "5.7.0", "Authentication required")
 _NOT_HELD: Final = Reply(
     550, "5.3.3", "Mail to this domain is delivered at once and cannot be held, send it without HOLDFOR and HOLDUNTIL"
 )
+#: RFC 6758: priority-value [CFWS].
+_PRIORITY: Final = re.compile(rb"\s*(-?[1-9]|0)\s*(?:\([^()]*\)\s*)?\Z")
 
 
 class Submitted(NamedTuple):
@@ -168,6 +171,7 @@ class Submission:
             refusal = TROUBLE if error.code >= 500 else Reply.of(error)
         if refusal is not None:
             return await self.refused(tx.session, envelope, refusal, "data")
+        _take_priority(tx, headers)
         complete = await self._completed(tx, identity, content, headers)
         (reply,) = await self._pipeline.data(envelope, complete, sent, key)
         return reply
@@ -209,6 +213,14 @@ class Submission:
         except StoreError as error:
             self._log.error("submission_not_checked", id=session.id, error=str(error))
             return TROUBLE
+
+
+def _take_priority(tx: Transaction, headers: Headers) -> None:
+    """Sets the priority from the field MT-Priority (RFC 6758), if the client gave none with MAIL."""
+    values = headers.raw_all("mt-priority")
+    found = _PRIORITY.match(values[0]) if len(values) == 1 else None
+    if found is not None:
+        tx.params.setdefault("MT-PRIORITY", found[1].decode())
 
 
 def _identity(session: Session) -> Identity:

@@ -330,3 +330,29 @@ async def test_a_forward_of_a_submitted_message_hides_the_computer_too(here: Wor
     assert job.job.domain == "home.test"
     assert b"Received: from hidden.invalid\r\n" in await here.relayed(job)
     assert b"192.0.2.7" not in await here.relayed(job)
+
+
+async def test_requiretls_goes_with_the_jobs(here: World) -> None:
+    await here.submit([FAR], params={"REQUIRETLS": ""})
+    await here.submit([FAR])
+    assert sorted(job.job.require_tls for job in await here.jobs()) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("params", "field", "priority"),
+    [
+        ({}, b"", 0),
+        ({"MT-PRIORITY": "-9"}, b"", -9),
+        ({"MT-PRIORITY": "4"}, b"MT-Priority: 9\r\n", 4),
+        ({}, b"MT-Priority: 3 (Emergency)\r\n", 3),
+        ({}, b"MT-Priority: -2\r\n", -2),
+        ({}, b"MT-Priority: 10\r\n", 0),
+        ({}, b"MT-Priority: " + b"(" * 900 + b"\r\n", 0),
+        ({}, b"MT-Priority: 3\r\nMT-Priority: 4\r\n", 0),
+    ],
+)
+async def test_priority(here: World, params: dict[str, str], field: bytes, priority: int) -> None:
+    assert words(await here.submit([FAR], field + b"From: ann@acme.test\r\n\r\nbody\r\n", params=params)) == [
+        "250 2.0.0 OK"
+    ]
+    assert [job.job.priority for job in await here.jobs()] == [priority]
