@@ -19,7 +19,7 @@ from inbox.flow.destinations import Relay
 from inbox.flow.envelope import Envelope
 from inbox.flow.judge import Judge
 from inbox.flow.pipeline import Pipeline
-from inbox.flow.replies import KEY_IN_USE, TROUBLE
+from inbox.flow.replies import HEADER_TOO_LONG, KEY_IN_USE, TROUBLE
 from inbox.flow.submission.idempotency import Idempotency, key_in, named, refusal_of_key
 from inbox.flow.submission.limits import Limits
 from inbox.flow.submission.permission import SendAs
@@ -28,7 +28,7 @@ from inbox.flow.submission.senders import Senders
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address
 from inbox.mail.content import Content
-from inbox.mail.headers import Headers, header_block
+from inbox.mail.headers import Headers, header_block, is_too_long
 from inbox.mail.release import release_time
 from inbox.mail.reply import Reply
 from inbox.mail.sevenbit import in_seven_bits
@@ -122,7 +122,11 @@ class Submission:
         """
         tx = envelope.transaction
         identity = _identity(tx.session)
-        headers = Headers.parse(header_block(content)[0])
+        block, _ = header_block(content)
+        if is_too_long(block, content.size):
+            # Before fields are removed: what is removed makes room, and a second From behind it would not be checked.
+            return Submitted(await self.refused(tx.session, envelope, HEADER_TOO_LONG, "data"), tx.id)
+        headers = Headers.parse(block)
         key = key_in(headers) if key is None else key
         if key is None:
             return Submitted(await self._judged(envelope, content, headers, None), tx.id)

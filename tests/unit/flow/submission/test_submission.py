@@ -356,3 +356,11 @@ async def test_priority(here: World, params: dict[str, str], field: bytes, prior
         "250 2.0.0 OK"
     ]
     assert [job.job.priority for job in await here.jobs()] == [priority]
+
+
+@pytest.mark.parametrize("hidden", [b"Bcc: x@far.test\r\n", b"Idempotency-Key: k\r\n", b"X-A: b\r\n"])
+async def test_no_field_hides_behind_too_many(here: World, hidden: bytes) -> None:
+    """The first 1,000 fields are read. Those that are removed must not let a further From, or Bcc, pass unread."""
+    message = hidden * 1000 + b"From: eve@umbra.test\r\nBcc: bob@acme.test\r\nSubject: x\r\n\r\nbody\r\n"
+    assert words(await here.submit([FAR], message)) == ["552 5.3.4 Message header section is too large"]
+    assert await here.jobs() == []
