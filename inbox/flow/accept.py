@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
@@ -81,14 +82,31 @@ class SentCopy(msgspec.Struct, frozen=True):
     shared: SendAs | None = None
 
 
+class Authored(msgspec.Struct, frozen=True):
+    """What the author of a submitted message decides about it.
+
+    Attributes:
+        sent: the copy that the author keeps; None: the server stores none.
+        key: the author's idempotency key.
+        hides_client: Received omits the author's computer.
+    """
+
+    sent: SentCopy | None = None
+    key: IdempotencyKey | None = None
+    hides_client: bool = False
+
+
+#: Of a message from outside.
+NOT_AUTHORED: Final = Authored()
+
+
 class Incoming(msgspec.Struct, frozen=True):
     """A whole message at a door.
 
     Attributes:
         positive: the reply if the message is accepted.
         internal_date: seconds since the epoch; None: now.
-        sent: the copy that the author keeps; None: the server stores none.
-        key: the author's idempotency key.
+        authored: of a submitted message.
     """
 
     envelope: Envelope
@@ -96,8 +114,7 @@ class Incoming(msgspec.Struct, frozen=True):
     rules: DoorRules
     positive: Reply
     internal_date: float | None = None
-    sent: SentCopy | None = None
-    key: IdempotencyKey | None = None
+    authored: Authored = NOT_AUTHORED
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -146,7 +163,7 @@ class Acceptance:
         """
         rules, content = incoming.rules, incoming.content
         incoming.envelope.transaction.message = Message(content)
-        shares = split(incoming.envelope, content)
+        shares = split(incoming.envelope, content, hides_client=incoming.authored.hides_client)
         nul = await holds_nul(content)
         unfit = NUL_REFUSED if nul and self._judge.refuses_nul else _unfit(content, rules)
         if unfit is not None:
@@ -167,8 +184,8 @@ class Acceptance:
                 return await self._refuse(incoming, shares, refusal)
             try:
                 shares = await self._quarantined(shares)
-                if incoming.sent is not None:
-                    shares = await self._with_sent(incoming, incoming.sent, shares)
+                if incoming.authored.sent is not None:
+                    shares = await self._with_sent(incoming, incoming.authored.sent, shares)
             except StoreError as error:
                 return await self._not_stored(incoming, shares, error)
         return await self._store(incoming, shares)
@@ -226,9 +243,9 @@ class Acceptance:
 
     async def _store(self, incoming: Incoming, shares: list[TenantShare]) -> Answered:
         tx = incoming.envelope.transaction
-        shared = None if incoming.sent is None else incoming.sent.shared
+        sent, key = incoming.authored.sent, incoming.authored.key
+        shared = None if sent is None else sent.shared
         traced = incoming.rules.adds_trace
-        key = incoming.key
         messages = self._deliveries.messages(
             tx, shares, incoming.internal_date, traced=traced, shared=shared, idempotency_key=key
         )

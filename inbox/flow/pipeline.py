@@ -13,7 +13,7 @@ from inbox.base.clock import Clock
 from inbox.base.errors import PolicyError, StoreError
 from inbox.base.ids import Ids
 from inbox.dns.lookups import Lookups, network, work_for
-from inbox.flow.accept import Acceptance, Answered, Incoming, SentCopy
+from inbox.flow.accept import NOT_AUTHORED, Acceptance, Answered, Authored, Incoming
 from inbox.flow.door_rules import LMTP, SMTP, SUBMISSION, DoorRules
 from inbox.flow.edits import set_apart
 from inbox.flow.envelope import Envelope, NotAdmitted
@@ -29,7 +29,6 @@ from inbox.plugin.api.context import Door, Recipient, Session, Transaction
 from inbox.plugin.api.facts import Facts
 from inbox.plugin.api.services import Log
 from inbox.policy.stages import Stage
-from inbox.store.ports.idempotency import IdempotencyKey
 
 _RULES: Final[Mapping[Door, DoorRules]] = {Door.LMTP: LMTP, Door.SUBMISSION: SUBMISSION}
 
@@ -122,19 +121,16 @@ class Pipeline:
         self,
         envelope: Envelope,
         content: Content,
-        sent: SentCopy | None = None,
-        key: IdempotencyKey | None = None,
+        authored: Authored = NOT_AUTHORED,
     ) -> list[Reply]:
         """Judges and stores the message; one reply, or over LMTP one for each recipient.
 
-        Args:
-            sent: the copy that the author of a submitted message keeps.
-            key: the author's key for the message; ``KEY_IN_USE`` is the reply if a stored message has it.
+        The reply is ``KEY_IN_USE`` if a stored message has the idempotency key of ``authored``.
         """
         tx = envelope.transaction
         _count_lookups(tx.session)
         rules = _RULES.get(tx.session.door, SMTP)
-        incoming = Incoming(envelope, set_apart(content), rules, self.accepted(tx.id), sent=sent, key=key)
+        incoming = Incoming(envelope, set_apart(content), rules, self.accepted(tx.id), authored=authored)
         answered = await self._acceptance.accept(incoming)
         if answered.reply.positive:
             self._log_accepted(tx, answered, content.size)

@@ -13,7 +13,8 @@ from inbox.base.kept import Kept
 from inbox.base.limits import SUBMITTED_ATTACHMENT_OCTETS
 from inbox.flow.destinations import Relay
 from inbox.flow.envelope import Envelope
-from inbox.flow.submission.relaying import home
+from inbox.flow.judge import Judge
+from inbox.flow.submission.relaying import home, policy_of
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.content import Content
 from inbox.mail.message import Message
@@ -39,10 +40,13 @@ class QueueCounts(Protocol):
 
 
 class Limits:
-    """Refuses what exceeds a limit; each method raises StoreError if it cannot count."""
+    """Refuses what exceeds a limit; each method raises StoreError if it cannot count, and PolicyError."""
 
-    def __init__(self, directory: AddressDirectory, rates: Rates, queue: QueueCounts, clock: Clock, log: Log) -> None:
+    def __init__(
+        self, directory: AddressDirectory, judge: Judge, rates: Rates, queue: QueueCounts, clock: Clock, log: Log
+    ) -> None:
         self._directory = directory
+        self._judge = judge
         self._rates = rates
         self._queue = queue
         self._log = log
@@ -51,10 +55,23 @@ class Limits:
     async def refusal_of_recipient(self, identity: Identity, envelope: Envelope) -> Reply | None:
         """The refusal of one more recipient (``quota_max_recipients_per_message``)."""
         domain = await home(self._directory, identity)
-        limit = None if domain is None else domain.overrides.quota_max_recipients_per_message
-        if domain is None or limit is None or len(envelope.recipients) < limit:
+        if domain is None:
             return None
-        return Reply(452, "4.5.3", f"{domain.fqdn} may send a message to at most {limit} recipients")
+        count = len(envelope.recipients)
+        limit = domain.overrides.quota_max_recipients_per_message
+        if limit is not None and count >= limit:
+            return Reply(452, "4.5.3", f"{domain.fqdn} may send a message to at most {limit} recipients")
+        limit = self._judge.for_recipient(domain, identity.address).submission.max_recipients
+        if limit is not None and count >= limit:
+            return Reply(452, "4.5.3", f"{identity.address} may send a message to at most {limit} recipients")
+        return None
+
+    async def refusal_of_size(self, identity: Identity, octets: int) -> Reply | None:
+        """The refusal of a message of this size, which the server accepts (``submission.max_message_octets``)."""
+        limit = (await policy_of(self._directory, self._judge, identity)).max_message_octets
+        if octets <= limit:
+            return None
+        return Reply(552, "5.3.4", f"{identity.address} may send messages of at most {limit} octets")
 
     async def refusal_of_message(self, identity: Identity, envelope: Envelope, content: Content) -> Reply | None:
         """The refusal of a whole message: a large attachment, a full queue, or a quota of recipients in a time."""

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from inbox.base.clock import Clock
 from inbox.base.errors import InboxError, StoreError, StoreUnavailable
 from inbox.base.ids import Ids
-from inbox.flow.accept import SentCopy
+from inbox.flow.accept import Authored, SentCopy
 from inbox.flow.destinations import Relay
 from inbox.flow.envelope import Envelope
 from inbox.flow.judge import Judge
@@ -23,6 +23,7 @@ from inbox.flow.replies import HEADER_TOO_LONG, KEY_IN_USE, TROUBLE
 from inbox.flow.submission.idempotency import Idempotency, key_in, named, refusal_of_key
 from inbox.flow.submission.limits import Limits
 from inbox.flow.submission.permission import SendAs
+from inbox.flow.submission.relaying import policy_of
 from inbox.flow.submission.repairs import hidden_fields, repaired
 from inbox.flow.submission.senders import Senders
 from inbox.identity.directory import AddressDirectory
@@ -34,6 +35,7 @@ from inbox.mail.reply import Reply
 from inbox.mail.sevenbit import in_seven_bits
 from inbox.plugin.api.context import Identity, Session, Transaction
 from inbox.plugin.api.services import Log
+from inbox.policy.submission import SubmissionPolicy
 from inbox.store.ports import IdempotencyKey
 
 _LOGIN_FIRST: Final = Reply(530, "5.7.0", "Authentication required")
@@ -92,7 +94,10 @@ class Submission:
         """Refuses a sender that does not belong to the account; otherwise as the pipeline."""
         if session.identity is None:
             return await self.refused(session, None, _LOGIN_FIRST, "mail"), None
-        refusal = await self._checked(session, self._senders.refusal_of_sender(session.identity, sender))
+        identity = session.identity
+        refusal = await self._checked(session, self._senders.refusal_of_sender(identity, sender))
+        if refusal is None and (size := params.get("SIZE")):
+            refusal = await self._checked(session, self._limits.refusal_of_size(identity, int(size)))
         if refusal is not None:
             return await self.refused(session, None, refusal, "mail"), None
         return await self._pipeline.mail(session, sender, params)
@@ -167,36 +172,41 @@ class Submission:
         try:
             author = await self._senders.author(identity, headers, tx.sender)
             refusal = author if isinstance(author, Reply) else None
+            refusal = refusal or await self._limits.refusal_of_size(identity, content.size)
             refusal = refusal or await self._limits.refusal_of_message(identity, envelope, content)
+            policy = await policy_of(self._directory, self._judge, identity)
             shared = author if isinstance(author, SendAs) and author.shared_inbox is not None else None
-            sent = await self._sent_copy(identity, headers, shared)
+            sent = await self._sent_copy(identity, policy, headers, shared)
         except InboxError as error:
             self._log.error("submission_not_checked", id=tx.id, account=identity.address, error=str(error))
             refusal = TROUBLE if error.code >= 500 else Reply.of(error)
         if refusal is not None:
             return await self.refused(tx.session, envelope, refusal, "data")
         _take_priority(tx, headers)
-        complete = await self._completed(tx, identity, content, headers)
-        (reply,) = await self._pipeline.data(envelope, complete, sent, key)
+        complete = await self._completed(tx, identity, policy, content, headers)
+        (reply,) = await self._pipeline.data(envelope, complete, Authored(sent, key, policy.hide_client))
         return reply
 
-    async def _completed(self, tx: Transaction, identity: Identity, content: Content, headers: Headers) -> Content:
+    async def _completed(
+        self, tx: Transaction, identity: Identity, policy: SubmissionPolicy, content: Content, headers: Headers
+    ) -> Content:
         """The message with its missing fields and without its hidden ones, by setting as 7-bit text."""
         author = str(tx.sender) if tx.sender is not None else identity.address
         message_id = f"<{self._ids.new()}@{self._server_name}>"
         complete = repaired(content, headers, author, message_id, self._clock.now())
-        settings = self._judge.for_server().server.submission
-        if settings.seven_bit and tx.params.get("BODY", "").upper() == "8BITMIME":
+        if policy.seven_bit and tx.params.get("BODY", "").upper() == "8BITMIME":
             complete = await asyncio.to_thread(in_seven_bits, complete)
             tx.params["BODY"] = "7BIT"
         return complete
 
-    async def _sent_copy(self, identity: Identity, headers: Headers, shared: SendAs | None) -> SentCopy | None:
+    async def _sent_copy(
+        self, identity: Identity, policy: SubmissionPolicy, headers: Headers, shared: SendAs | None
+    ) -> SentCopy | None:
         """The copy for the account, by setting. A shared inbox always gets one: its members see what others sent.
 
         Raises StoreUnavailable, PolicyError.
         """
-        if shared is None and not self._judge.for_server().server.submission.save_sent:
+        if shared is None and not policy.save_sent:
             return None
         address = identity.address if shared is None else shared.address
         domain = await self._directory.domain(address.rpartition("@")[2])
@@ -207,16 +217,15 @@ class Submission:
             # The sender may be an alias of the shared inbox.
             reached, _ = await self._directory.named(domain, address)
             owner = next((each.address for each in reached.accounts if each.id == shared.shared_inbox), address)
-        policy = self._judge.for_recipient(domain, owner)
-        return SentCopy(owner, domain, policy, hidden_fields(headers), shared)
+        return SentCopy(owner, domain, self._judge.for_recipient(domain, owner), hidden_fields(headers), shared)
 
     async def _checked(self, session: Session, check: Awaitable[Reply | None]) -> Reply | None:
-        """The refusal that a check gives; a temporary one if the database does not answer."""
+        """The refusal that a check gives; a temporary one if the database does not answer or the policy is invalid."""
         try:
             return await check
-        except StoreError as error:
+        except InboxError as error:
             self._log.error("submission_not_checked", id=session.id, error=str(error))
-            return TROUBLE
+            return TROUBLE if error.code >= 500 else Reply.of(error)
 
 
 def _take_priority(tx: Transaction, headers: Headers) -> None:
