@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.smtp_world import PATIENCE, smtp_world
+from tests.support.smtp_world import TIMEOUT_SECONDS, smtp_world
 
 LINES = [
     "EHLO a.test",
@@ -54,7 +54,7 @@ async def conversation(
                 await asyncio.sleep(0)
             if not client.transport.closed:
                 client.half_close()
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 while not client.transport.closed:
                     await client.transport.changed()
             assert not world.server.limits.connections
