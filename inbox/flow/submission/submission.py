@@ -185,6 +185,8 @@ class Submission:
         _take_priority(tx, headers)
         complete = await self._completed(tx, identity, policy, content, headers)
         (reply,) = await self._pipeline.data(envelope, complete, Authored(sent, key, policy.hide_client))
+        if not reply.positive:
+            await self._limits.give_back(identity, envelope)
         return reply
 
     async def _completed(
