@@ -338,6 +338,15 @@ async def test_requiretls_goes_with_the_jobs(here: World) -> None:
     assert sorted(job.job.require_tls for job in await here.jobs()) == [False, True]
 
 
+async def test_a_forward_keeps_requiretls(here: World) -> None:
+    await here.policy("default.yaml", "plugins: {recipients: {forward_outside: true}}\n")
+    tenant = await here.tenant("acme")
+    await here.installation.database.accounts.add_forward(tenant, "away@acme.test", "ann@home.test")
+    here.parts.directory.forget()
+    await here.receive(["away@acme.test"], params={"REQUIRETLS": ""})
+    assert [(job.job.domain, job.job.require_tls) for job in await here.jobs()] == [("home.test", True)]
+
+
 @pytest.mark.parametrize(
     ("params", "field", "priority"),
     [
