@@ -121,6 +121,7 @@ class Job:
         transaction: the id of the transaction that accepted the message, under which ``explain`` finds it.
         door: the door at which it was accepted.
         prepended: header fields in front of the message that only this job sends (a Received field).
+        idempotency_key: the client's key for the message; None if it gave none.
     """
 
     id: str
@@ -142,6 +143,7 @@ class Job:
     transaction: str = ""
     door: str = ""
     prepended: bytes = b""
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
