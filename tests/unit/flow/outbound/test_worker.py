@@ -258,7 +258,7 @@ async def test_a_worker_that_was_suspended_just_before_the_dot_does_not_send_it(
         world.clock.advance(119 if renewed else 121)
         return held
 
-    world.delivery._sending = Gatherer(then_suspended, 1000)
+    world.delivery._transmission._sending = Gatherer(then_suspended, 1000)
     async with running(world):
         await until(lambda: world.queue.done if renewed else world.events("outbound_lease_lost"))
 
