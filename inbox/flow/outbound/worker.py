@@ -254,8 +254,8 @@ class QueueWorker:
             await self._finish(Finished(held.queued, states, self._settings.lease, str(error), counts=False))
 
     async def _finish(self, finished: Finished) -> bool:
-        """Records the outcome, however long the database is away, full or busy: an outcome that is forgotten is
-        delivered again."""
+        """Records the outcome, however long the database is away, full or busy: without a record, the message is sent
+        again."""
         with self._backlog:
             return await self._recorded(finished)
 
