@@ -10,7 +10,7 @@ Times are compared with the database's clock: the machine's with SQLite, the ser
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, TypeVar
 
@@ -86,7 +86,8 @@ class AttemptRecord:
         at: when it began; ``seconds``: how long it took.
         host, address: the last host that was tried; empty if none was found.
         tls: the version and cipher; empty without TLS.
-        stage, code, enhanced, text: the reply that decided it, and the command to which it was the reply.
+        stage, code, enhanced, text: the reply that decided it, and the command to which it was the reply. ``report`` and
+            ``complaint`` are no attempts, but a notification and a feedback report (RFC 5965) that came in later.
         recipients: how many recipients were tried.
     """
 
@@ -339,6 +340,12 @@ class Queue(Protocol):
 
     async def of_transaction(self, tenant: str, transaction: str) -> list[QueuedJob | DeliveryRecord]:
         """Returns the jobs and deliveries of the message that a transaction accepted, at most ``MOST_JOBS``."""
+        ...
+
+    async def amend(self, tenant: str, job: str, later: Mapping[int, RecipientState], record: AttemptRecord) -> bool:
+        """Adds a report that came later (a bounce, a complaint) to the history of a job or delivery, once, and sets the
+        states of recipients, by position, that are not pending. Returns False if there is no such job. Raises
+        StoreUnavailable if a worker holds the job."""
         ...
 
     async def jobs(
