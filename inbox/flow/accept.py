@@ -25,6 +25,7 @@ from inbox.flow.judge import Judge
 from inbox.flow.local_delivery import LocalDelivery
 from inbox.flow.mailbox_finder import MailboxFinder
 from inbox.flow.outbound.handover import Handover
+from inbox.flow.outbound.late_reports import LateReports
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import Recorder, whom
 from inbox.flow.replies import HEADER_TOO_LONG, LOOP, NUL_REFUSED, TROUBLE
@@ -124,6 +125,7 @@ class Acceptance:
         log: Log,
         forwarding: Forwarding,
         handover: Handover | None = None,
+        reports: LateReports | None = None,
     ) -> None:
         self._judge = judge
         self._recipients = recipients
@@ -135,6 +137,7 @@ class Acceptance:
         self._log = log
         self._forwarding = forwarding
         self._handover = handover or Handover()
+        self._reports = reports
 
     async def accept(self, incoming: Incoming) -> Answered:
         """Judges the message for each tenant, finds each recipient's destinations, stores it, or refuses it.
@@ -223,6 +226,11 @@ class Acceptance:
 
     async def _store(self, incoming: Incoming, shares: list[TenantShare]) -> Answered:
         tx = incoming.envelope.transaction
+        if self._reports is not None:
+            try:
+                await self._reports.read(shares, incoming.content)
+            except InboxError as error:
+                return await self._not_stored(incoming, shares, error)
         shared = None if incoming.sent is None else incoming.sent.shared
         traced = incoming.rules.adds_trace
         messages = self._deliveries.messages(tx, shares, incoming.internal_date, traced=traced, shared=shared)

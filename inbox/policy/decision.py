@@ -68,7 +68,8 @@ class DestinationRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One place that a message goes to for ``recipient``, or why it goes nowhere.
 
     ``kind`` is ``mailbox`` (``account`` is its owner's address, ``flags`` its flags and keywords), ``quarantine``,
-    ``relay`` (to ``address``), ``discard``, or ``already_served``: the account has its copy through another recipient.
+    ``relay`` (to ``address``), ``discard``, ``report`` (it is read as a report about a sent message), or
+    ``already_served``: the account has its copy through another recipient.
     """
 
     recipient: str

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from inbox.base.errors import ProtocolError
-from inbox.mail.address import canonical_domain
+from inbox.mail.address import Address, canonical_domain
 from inbox.policy.model import Shape
 
 #: Keys that a destination may set for itself; every other key is of the sender alone.
@@ -87,6 +87,28 @@ class BreakerLimits(Shape):
     """Seconds until one job probes the hosts; doubled after each vain probe, up to 1800."""
 
 
+def _address(text: str) -> str:
+    try:
+        return Address.parse(text).key
+    except ProtocolError as error:
+        raise ValueError("must be an address such as feedback@example.com") from error
+
+
+class ReturnPath(Shape):
+    """The envelope sender of outgoing mail, to which bounces come."""
+
+    signed: bool = False
+    """Whether it is an address with a signed token (``bounce+TOKEN@domain``) in place of the sender's own."""
+    days: int = Field(14, ge=1, le=90)
+    """Days after the end of delivery until the token expires."""
+    domain: Domain | None = None
+    """The domain of the address, one of the tenant's; ``null``: that of the sender, so that SPF aligns for DMARC."""
+    forward: bool = True
+    """Whether the sender gets the bounces that come to the address; false: they are only recorded."""
+    feedback: tuple[Annotated[str, AfterValidator(_address)], ...] = Field((), max_length=20)
+    """Addresses of the tenant to which mailbox providers send feedback reports (RFC 5965)."""
+
+
 class OutboundPolicy(Shape):
     """The section ``outbound``."""
 
@@ -109,6 +131,8 @@ class OutboundPolicy(Shape):
     rate_seconds: float = Field(60, gt=0, le=86_400)
     """The span of ``rate``."""
     breaker: BreakerLimits = BreakerLimits()
+    return_path: ReturnPath = ReturnPath()
+    """The address to which bounces come."""
     delay_warning: float = Field(14_400, ge=0, le=2_592_000)
     """Seconds after which the sender is warned once that the message is late; 0: never."""
     destinations: Mapping[Domain, Destination] = Field(default_factory=dict)
@@ -137,7 +161,8 @@ class OutboundPolicy(Shape):
         changed: dict[str, Any] = {name: getattr(inner, name) for name in inner.model_fields_set}
         if "destinations" in changed:
             changed["destinations"] = {**self.destinations, **inner.destinations}
-        if "breaker" in changed:
-            set_here = {name: getattr(inner.breaker, name) for name in inner.breaker.model_fields_set}
-            changed["breaker"] = self.breaker.model_copy(update=set_here)
+        for group in changed.keys() & {"breaker", "return_path"}:
+            own = changed[group]
+            set_here = {name: getattr(own, name) for name in own.model_fields_set}
+            changed[group] = getattr(self, group).model_copy(update=set_here)
         return self.model_copy(update=changed)

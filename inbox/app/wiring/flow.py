@@ -19,7 +19,11 @@ from inbox.flow.judge import Judge, Policies
 from inbox.flow.local_delivery import LocalDelivery
 from inbox.flow.mailbox_finder import MailboxFinder
 from inbox.flow.meters import FlowMeters
+from inbox.flow.outbound.failures import FailureHooks
 from inbox.flow.outbound.handover import Handover
+from inbox.flow.outbound.late_reports import LateReports
+from inbox.flow.outbound.return_path import ReturnPaths
+from inbox.flow.outbound.senders import Senders as JobSenders
 from inbox.flow.outbound.srs import Srs
 from inbox.flow.outbound.suppression import SuppressionLists
 from inbox.flow.pipeline import Pipeline
@@ -53,6 +57,8 @@ class Effects:
     table: Tables
     log: Log
     plugin_log: Log
+    #: False: reports about sent messages are not read.
+    reads_reports: bool = True
     meters: FlowMeters = field(default_factory=FlowMeters)
 
 
@@ -88,6 +94,15 @@ def make_services(
     )
 
 
+def _late_reports(
+    installation: Installation, directory: AddressDirectory, judge: Judge, return_paths: ReturnPaths, log: Log
+) -> LateReports:
+    clock, database = installation.clock, installation.database
+    hooks = FailureHooks(judge, SuppressionLists(database.suppressions, clock), log)
+    senders = JobSenders(directory, judge)
+    return LateReports(return_paths, senders, hooks, database.queue, installation.executors, clock, log)
+
+
 def make_flow(
     installation: Installation,
     directory: AddressDirectory,
@@ -97,6 +112,7 @@ def make_flow(
     *,
     keys: SigningKeys,
     srs_key: bytes,
+    return_paths: ReturnPaths,
 ) -> Flow:
     """Constructs the flow under ``policies``; ``dispatcher`` calls their plugins. ``keys`` seal forwarded mail, and
     ``srs_key`` is that of its rewritten senders."""
@@ -105,7 +121,8 @@ def make_flow(
     judge = Judge(policies, dispatcher)
     recorder = Recorder(judge, effects.decisions, clock, ids, log, effects.meters)
     srs = Srs(srs_key, clock.now)
-    recipients = Recipients(judge, directory, log, server_name, UsersOnly(directory), srs=srs)
+    reports = _late_reports(installation, directory, judge, return_paths, log)
+    recipients = Recipients(judge, directory, log, server_name, UsersOnly(directory), srs=srs, reports=reports)
     local = LocalDelivery(judge, effects.mailboxes, log)
     deliveries = Deliveries(clock, ids, server_name, installation.config.outbound.ttl_secs)
     forwarding = Forwarding(
@@ -118,8 +135,9 @@ def make_flow(
     )
     handover = Handover()
     acceptance = Acceptance(
-        judge, recipients, local, effects.mailboxes, deliveries, effects.ingest, recorder, log, forwarding, handover
-    )
+        judge, recipients, local, effects.mailboxes, deliveries, effects.ingest, recorder, log, forwarding, handover,
+        reports if effects.reads_reports else None,
+    )  # fmt: skip
     pipeline = Pipeline(judge, recipients, acceptance, recorder, clock, ids, log)
     return Flow(
         judge,

@@ -19,6 +19,7 @@ from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.lines import Lines, Places
 from inbox.flow.outbound.mx import MailExchangers
 from inbox.flow.outbound.ports import Attempts, Bounces, Exchangers, Suppressions
+from inbox.flow.outbound.return_path import ReturnPaths
 from inbox.flow.outbound.senders import Directory, Senders
 from inbox.flow.outbound.suppression import SuppressionLists
 from inbox.flow.outbound.worker import MOST_HELD, QueueWorker, WorkerSettings
@@ -66,7 +67,12 @@ def make_outside(
 
 
 def make_worker(
-    installation: Installation, directory: Directory, judge: Judge, outside: Outside, log: Log
+    installation: Installation,
+    directory: Directory,
+    judge: Judge,
+    outside: Outside,
+    log: Log,
+    return_paths: ReturnPaths | None = None,
 ) -> QueueWorker:
     """Constructs the worker of this process, with the settings SMTP_OUTBOUND_*."""
     config, clock, queue = installation.config, installation.clock, installation.database.queue
@@ -80,7 +86,7 @@ def make_worker(
     )
     delivery = JobDelivery(
         judge,
-        Senders(directory, judge),
+        Senders(directory, judge, return_paths),
         installation.blobs,
         outside.exchangers,
         outside.attempts,

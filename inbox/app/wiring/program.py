@@ -23,6 +23,7 @@ from inbox.flow.mailbox_finder import StoredMailboxFinder
 from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes
 from inbox.flow.meters import FlowMeters
 from inbox.flow.outbound.handover import Handover
+from inbox.flow.outbound.return_path import ReturnPaths
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.ports import Appending
 from inbox.flow.submission.submission import Submission
@@ -62,6 +63,7 @@ class Parts:
     flow_log: QuietLog
     meters: FlowMeters
     handover: Handover
+    return_paths: ReturnPaths
 
 
 def make_registry(config: Config) -> Registry:
@@ -117,7 +119,11 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     passwords = Passwords(clock)
     dispatcher = Dispatcher(instances, guard, clock, effects.plugin_log)
     key = await database.installation.secret("srs")
-    flow = make_flow(installation, directory, live, dispatcher, effects, keys=services.signing_keys, srs_key=key)
+    return_paths = ReturnPaths(await database.installation.secret("return-path"), clock.now)
+    flow = make_flow(
+        installation, directory, live, dispatcher, effects, keys=services.signing_keys, srs_key=key,
+        return_paths=return_paths,
+    )  # fmt: skip
     login = await _make_login(installation, directory, passwords, flow, log)
     names, messages = make_mailboxes(installation, flow.appending)
     rotation = _make_rotation(installation, resolver)
@@ -140,6 +146,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
             flow_log=log,
             meters=effects.meters,
             handover=flow.handover,
+            return_paths=return_paths,
         )
     finally:
         await _write_counts(flow.pipeline, log)

@@ -316,7 +316,7 @@ class JobDelivery:
             return delivery, None, None, Attempted(())
         held.signed = queued.signed or added_fields(outcome.edits)
         chosen = next((_via(way, edit) for edit in outcome.edits if isinstance(edit, Via)), None)
-        return delivery, outgoing(queued, tried, content, held.signed), chosen, None
+        return delivery, outgoing(queued, tried, content, held.signed, sender.reverse_path), chosen, None
 
     async def _send(self, held: Held, mail: Outgoing, way: Way) -> Attempted | None:
         """One attempt, with its watchdog. None if the lease was lost."""

@@ -19,13 +19,14 @@ def added_fields(edits: Sequence[object]) -> bytes:
     return prefixed.read(0, prefixed.size)
 
 
-def outgoing(queued: QueuedJob, tried: Sequence[int], content: Content, signed: bytes) -> Outgoing:
-    """The message for the recipients at the positions ``tried``, with the fields ``signed`` in front."""
+def outgoing(queued: QueuedJob, tried: Sequence[int], content: Content, signed: bytes, reverse_path: str) -> Outgoing:
+    """The message for the recipients at the positions ``tried``, with the fields ``signed`` in front, from the envelope
+    sender ``reverse_path``."""
     job = queued.job
     recipients = (job.recipients[index] for index in tried)
     whole = PrefixedContent(signed, content) if signed else content
     return Outgoing(
-        job.sender,
+        reverse_path,
         tuple(OutgoingRecipient(Address.parse(each.address), each.notify, each.orcpt) for each in recipients),
         whole,
         whole.size,

@@ -32,9 +32,15 @@ class SuppressionLists:
         return found
 
     async def suppress(
-        self, tenant: str, scope: Literal["address", "domain"], target: str, reason: str, seconds: float | None
+        self,
+        tenant: str,
+        scope: Literal["address", "domain"],
+        target: str,
+        reason: str,
+        seconds: float | None,
+        source: Literal["bounce", "complaint"] = "bounce",
     ) -> None:
-        """Adds an entry for a bounce, unless there is one: an operator's entry stays as it is, inactive ones too.
+        """Adds an entry for a bounce or a complaint, unless there is one: an operator's stays, also an inactive one.
 
         Raises:
             StoreError: the entry could not be stored.
@@ -42,7 +48,7 @@ class SuppressionLists:
         now = self._clock.now()
         until = None if seconds is None else now + seconds
         key = _key(target) if scope == "address" else target
-        entry = Suppression(tenant, scope, key, reason[:_REASON], "bounce", created_at=now, expires_at=until)
+        entry = Suppression(tenant, scope, key, reason[:_REASON], source, created_at=now, expires_at=until)
         try:
             await self._suppressions.put([entry], replace=False)
         except NotFound:
