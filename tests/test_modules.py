@@ -31,6 +31,10 @@ TOGETHER = {
         "inbox/store/sqlite/suppression.py",
         "inbox/store/surreal/suppression.py",
     ],
+    "tests/contract/test_job_reports.py": [
+        "inbox/store/sqlite/job_reports.py",
+        "inbox/store/surreal/job_reports.py",
+    ],
     "tests/contract/test_accounts.py": [
         "inbox/store/surreal/accounts.py",
     ],

@@ -6,6 +6,8 @@ Checks:     the tenant's list (``inbox suppression``) before each attempt, so th
 Adds:       an address whose server refuses it with one of ``statuses``. Refusals for other reasons (policy, reputation,
             a full mailbox, an expired message) say nothing about the address. Role addresses (``roles``) are never
             added: they have to be reachable.
+Complaints: a recipient who complains about a message (a feedback report to a signed return path) is added, if the class
+            of the message is in ``complaints``.
 On error:   defer: while the list cannot be read, no mail leaves that it may forbid.
 
 An example::
@@ -15,6 +17,8 @@ An example::
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -61,6 +65,13 @@ class Settings(PluginSettings):
         _ROLES, max_length=100, description="Local parts that bounces never add.", examples=[["postmaster", "abuse"]]
     )
 
+    complaints: list[Literal["transactional", "bulk", "report"]] = Field(
+        ["transactional", "bulk"],
+        max_length=3,
+        description="Classes of messages about which a complaint adds the recipient; empty: none.",
+        examples=[["bulk"]],
+    )
+
     @field_validator("statuses")
     @classmethod
     def _of_addresses(cls, value: list[str]) -> list[str]:
@@ -105,15 +116,18 @@ class Suppression(Plugin):
 
     @hookimpl
     def bounce(self, failure: Failure) -> Suppress | None:
-        """Adds the address if its server says that it does not exist."""
+        """Adds the address if its server says that it does not exist, or its user complains."""
         recipient, settings = failure.recipient, self.settings
         if recipient is None or not settings.add or failure.stage in _OURS:
-            return None
-        if failure.enhanced not in settings.statuses:
             return None
         if recipient.address.local.casefold().partition("+")[0] in self._roles:
             return None
         seconds = None if settings.days is None else float(settings.days * _DAY)
+        if failure.stage == "complaint":
+            complains = failure.delivery.job_class in settings.complaints
+            return Suppress("address", failure.text[:500], seconds) if complains else None
+        if failure.enhanced not in settings.statuses:
+            return None
         return Suppress("address", f"{failure.code} {failure.enhanced} {failure.text}".strip()[:500], seconds)
 
 

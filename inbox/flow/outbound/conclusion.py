@@ -73,7 +73,7 @@ class Conclusion:
         self, queued: QueuedJob, ended: Ended, index: int, sender: Sender | None, delivery: Delivery | None
     ) -> RecipientState:
         """Runs the ``bounce`` hooks for one recipient. Without a policy there are none, and the state is unchanged."""
-        state, job = ended.states[index], queued.job
+        state = ended.states[index]
         if sender is None:
             return state
         if delivery is None:

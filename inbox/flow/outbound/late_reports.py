@@ -131,9 +131,11 @@ class LateReports:
             failure = _failure(sent, index, report, one, "report")
             later[index] = await self._hooks.run(queued, index, failure, sent.sender.policy, state, must_store=True)
         first = next((one for one, index in matched if index in later), report.recipients[0])
+        named = [queued.job.recipients[index].address for index in later]
         record = AttemptRecord(
             now, 0.0, report.reporting_mta[:255], stage="report", code=first.code, enhanced=first.status,
-            text=f"{first.action} {first.text}".strip(), recipients=max(1, len(later)),
+            text=f"{first.action}{_brackets(named or [first.address])}: {first.text or first.context}",
+            recipients=max(1, len(later)),
         )  # fmt: skip
         await self._queue.amend(queued.tenant, queued.job.id, later, record)
         self._log.info(
@@ -141,7 +143,7 @@ class LateReports:
             job=queued.job.id,
             tenant=sent.sender.tenant_name,
             action=first.action,
-            recipients=[queued.job.recipients[index].address for index in later],
+            recipients=named,
             status=first.status,
             category=[state.category for state in later.values()],
         )
@@ -159,7 +161,8 @@ class LateReports:
                 queued, index, failure, sent.sender.policy, queued.states[index], source="complaint", must_store=True
             )
         text = f"{feedback.kind} {feedback.reporter}".strip()
-        record = AttemptRecord(now, 0.0, report.reporting_mta[:255], stage="complaint", text=text)
+        about = "" if index is None else _brackets([queued.job.recipients[index].address])
+        record = AttemptRecord(now, 0.0, report.reporting_mta[:255], stage="complaint", text=f"{text}{about}")
         await self._queue.amend(queued.tenant, queued.job.id, {}, record)
         self._log.info(
             "smtp.egress.complaint",
@@ -200,6 +203,11 @@ def _complainer(job: Job, named: Sequence[str]) -> int | None:
     wanted = {one.lower() for one in named}
     found = [index for index, recipient in enumerate(job.recipients) if recipient.address.lower() in wanted]
     return found[0] if len(found) == 1 else None
+
+
+def _brackets(addresses: Sequence[str]) -> str:
+    """The first addresses for a record, which equals that of the same report if that comes again."""
+    return "".join(f" <{one[:100]}>" for one in addresses[:5])
 
 
 def _failure(sent: _Sent, index: int, report: Notification, said: ReportedRecipient, stage: str) -> Failure:

@@ -133,4 +133,5 @@ def delivery_of(
         domain=job.domain,
         mx=mx,
         signed=bool(queued.signed),
+        job_class=job.job_class,
     )

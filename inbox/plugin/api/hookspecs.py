@@ -79,4 +79,5 @@ class Hooks:
     @hookspec
     def bounce(self, failure: Failure) -> HookResult:
         """A delivery to another server failed permanently; once for each recipient, before the sender is notified.
-        May return: Classify, Suppress, DropDsn."""
+        Also for a failure or a complaint that is reported after the delivery (``failure.stage``). May return: Classify,
+        Suppress, DropDsn."""
