@@ -54,7 +54,7 @@ class BounceRules(Plugin):
 
     @hookimpl
     def bounce(self, failure: Failure) -> Classify | None:
-        """Returns the class of the failure; a complaint is none."""
+        """Returns the class of a failure, and None for a complaint."""
         if failure.stage == "complaint":
             return None
         text = failure.text

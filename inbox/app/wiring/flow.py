@@ -72,6 +72,7 @@ class Flow:
     appending: MailboxAppending
     submission: Submission
     handover: Handover
+    return_paths: ReturnPaths
 
 
 def make_services(
@@ -156,4 +157,5 @@ def make_flow(
             log,
         ),
         handover,
+        return_paths,
     )

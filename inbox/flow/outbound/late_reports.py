@@ -30,7 +30,7 @@ from inbox.store.ports.queue import AttemptRecord, DeliveryRecord, Job, Queue, Q
 
 #: Larger messages are parsed in a thread, in octets.
 _SMALL: Final = 128 * 1024
-#: Feedback types that are no complaints: RFC 6430, RFC 6591, RFC 5965 §7.3.
+#: Feedback types by which a recipient does not complain (RFC 5965 §7.3 and its registry).
 _NO_COMPLAINT: Final = frozenset({"not-spam", "auth-failure", "virus"})
 
 

@@ -39,10 +39,10 @@ class Feedback:
     """A feedback report (RFC 5965 §3); texts are from a stranger, and empty if they are missing.
 
     Attributes:
-        kind: ``abuse``, ``fraud``, ``virus``, ``other``, ``not-spam`` (RFC 6430), ``auth-failure`` (RFC 6591), …
+        kind: ``abuse``, ``fraud``, ``virus``, ``other``, ``not-spam``, ``auth-failure``, …
         reporter: the program that wrote it (User-Agent).
         mail_from: the envelope sender of the reported message.
-        recipients: its recipients; often redacted (RFC 6590).
+        recipients: its recipients; often redacted.
     """
 
     kind: str
