@@ -75,6 +75,12 @@ class Flow:
     return_paths: ReturnPaths
 
 
+def make_suppression_lists(installation: Installation) -> SuppressionLists:
+    """The suppression lists of all tenants, with the limit of the settings."""
+    most = installation.config.outbound.suppression_max_entries
+    return SuppressionLists(installation.database.suppressions, installation.clock, most)
+
+
 def make_services(
     installation: Installation, directory: AddressDirectory, resolver: CachingResolver, effects: Effects
 ) -> Services:
@@ -90,7 +96,7 @@ def make_services(
         signing_keys=SigningKeyring(directory, installation.database.dkim_keys, make_signing(config.dkim), clock),
         feedback=effects.feedback,
         table=effects.table,
-        suppression=SuppressionLists(installation.database.suppressions, clock),
+        suppression=make_suppression_lists(installation),
         server_name=config.server.hostname,
     )
 
@@ -99,7 +105,7 @@ def _late_reports(
     installation: Installation, directory: AddressDirectory, judge: Judge, return_paths: ReturnPaths, log: Log
 ) -> LateReports:
     clock, database = installation.clock, installation.database
-    hooks = FailureHooks(judge, SuppressionLists(database.suppressions, clock), log)
+    hooks = FailureHooks(judge, make_suppression_lists(installation), log)
     senders = JobSenders(directory, judge)
     return LateReports(return_paths, senders, hooks, database.queue, installation.executors, clock, log)
 

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from inbox.app.wiring.flow import make_suppression_lists
 from inbox.app.wiring.installation import Installation
 from inbox.dns.resolver import CachingResolver
 from inbox.flow.judge import Judge
@@ -21,7 +22,6 @@ from inbox.flow.outbound.mx import MailExchangers
 from inbox.flow.outbound.ports import Attempts, Bounces, Exchangers, Suppressions
 from inbox.flow.outbound.return_path import ReturnPaths
 from inbox.flow.outbound.senders import Directory, Senders
-from inbox.flow.outbound.suppression import SuppressionLists
 from inbox.flow.outbound.worker import MOST_HELD, QueueWorker, WorkerSettings
 from inbox.flow.ports import Receiving
 from inbox.identity.directory import AddressDirectory
@@ -62,7 +62,7 @@ def make_outside(
         installation.blobs, receiving, directory, installation.ingest, database.queue, clock, installation.ids,
         settings, log,
     )  # fmt: skip
-    suppressions = SuppressionLists(database.suppressions, clock)
+    suppressions = make_suppression_lists(installation)
     return OutsideParts(Outside(exchangers, attempts, bounces, suppressions), attempts, bounces)
 
 

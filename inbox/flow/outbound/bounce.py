@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Protocol
@@ -97,10 +97,11 @@ class SenderBounces:
             self._log.error("notification_dropped", job=job.job.id, kind=kind, why=str(error))
             return
         original = await self._original(job)
-        store = self._store_local if await self._hosted.domain(sender.domain) is not None else self._store_remote
+        is_local = await self._hosted.domain(sender.domain) is not None
+        store = self._store_local if is_local else self._store_remote
         for group in visible_groups(original, [job.job.recipients[index].address for index in wanted]):
             indexes = [wanted[place] for place in group]
-            dsn = self._dsn(job, states, indexes, kind, original)
+            dsn = replace(self._dsn(job, states, indexes, kind, original), takes_8bit=is_local)
             octets = build(dsn)
             await store(job, sender, dsn, octets)
             await self._write_file(job, kind, dsn, octets)
@@ -147,13 +148,15 @@ class SenderBounces:
             job.job.created_at,
             tuple(recipients),
             original,
-            returns_all=job.job.ret == "FULL" and kind == "failed",
+            # RFC 8689 §5: the content of a message that required TLS is not returned.
+            returns_all=job.job.ret == "FULL" and kind == "failed" and not job.job.require_tls,
             envid=job.job.envid,
         )
 
     async def _store_local(self, job: QueuedJob, sender: Address, dsn: Dsn, octets: bytes) -> None:
         session = Session(self._ids.new(), Door.LOCAL, _LOOPBACK, started_at=self._clock.now())
-        reply, envelope = await self._receiving.mail(session, None, {})
+        params = {} if octets.isascii() else {"BODY": "8BITMIME"}
+        reply, envelope = await self._receiving.mail(session, None, params)
         if envelope is not None:
             reply = await self._receiving.rcpt(envelope, sender, frozenset({"NEVER"}), None)
             if reply.positive:
@@ -174,7 +177,7 @@ class SenderBounces:
         queued = Job(
             name, "", (JobRecipient(str(sender), ("NEVER",)),), sender.domain, now, now + self._settings.lifetime,
             job_class="dsn", body="7BIT" if octets.isascii() else "8BITMIME", smtputf8=not sender.is_ascii,
-            transaction=job.job.transaction, door=Door.LOCAL.value,
+            transaction=job.job.transaction, door=Door.LOCAL.value, require_tls=job.job.require_tls,
         )  # fmt: skip
         message = AcceptedMessage(self._ids.new(), job.tenant, MemoryContent(octets), (), dsn.at, now, jobs=(queued,))
         try:

@@ -14,6 +14,7 @@ from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Classify, DropDsn, Suppress
 from inbox.store.ports.queue import QueuedJob, RecipientState
+from inbox.store.ports.suppression import SuppressionListFull
 
 
 class FailureHooks:
@@ -39,8 +40,8 @@ class FailureHooks:
 
         Args:
             source: what an entry of the suppression list is due to.
-            must_store: raises StoreError if an entry cannot be stored. Otherwise that is logged: the next message to
-                the recipient fails in the same way, and then it is suppressed.
+            must_store: raises StoreError if an entry cannot be stored now. Otherwise that is logged: the next message
+                to the recipient fails in the same way, and then it is suppressed.
         """
         outcome = await self._judge.judge(Stage.BOUNCE, policy, failure=failure)
         for edit in outcome.edits:
@@ -56,7 +57,8 @@ class FailureHooks:
                             queued.tenant, scope, target, reason or state.reply, seconds, source
                         )
                     except StoreError as error:
-                        if must_store:
+                        # A full list stays full: an operator has to act, and the report would come in vain.
+                        if must_store and not isinstance(error, SuppressionListFull):
                             raise
                         about = {"job": queued.job.id, "target": target}
                         self._log.error("suppression_not_stored", **about, error=str(error))

@@ -9,7 +9,7 @@ from inbox.base.clock import Clock
 from inbox.base.errors import NotFound
 from inbox.mail.address import Address, AddressError
 from inbox.store.ports import Suppression, Suppressions
-from inbox.store.ports.suppression import MOST_ENTRIES
+from inbox.store.ports.suppression import MOST_ENTRIES, MOST_OF_TENANT
 
 #: Characters of a reply that are kept as the reason.
 _REASON: int = 500
@@ -18,9 +18,10 @@ _REASON: int = 500
 class SuppressionLists:
     """``SuppressionList`` of ``inbox.plugin.api.services``, and ``Suppressions`` of ``inbox.flow.outbound.ports``."""
 
-    def __init__(self, suppressions: Suppressions, clock: Clock) -> None:
+    def __init__(self, suppressions: Suppressions, clock: Clock, most: int = MOST_OF_TENANT) -> None:
         self._suppressions = suppressions
         self._clock = clock
+        self._most = most
 
     async def find(self, tenant: str, addresses: Sequence[str]) -> dict[str, str]:
         """Finds the suppressed addresses, with the reason of each. Raises StoreError."""
@@ -43,14 +44,14 @@ class SuppressionLists:
         """Adds an entry for a bounce or a complaint, unless there is one: an operator's stays, also an inactive one.
 
         Raises:
-            StoreError: the entry could not be stored.
+            SuppressionListFull, StoreError: the entry could not be stored.
         """
         now = self._clock.now()
         until = None if seconds is None else now + seconds
         key = _key(target) if scope == "address" else target
         entry = Suppression(tenant, scope, key, reason[:_REASON], source, created_at=now, expires_at=until)
         try:
-            await self._suppressions.put([entry], replace=False)
+            await self._suppressions.put([entry], replace=False, most=self._most)
         except NotFound:
             return  # The tenant was removed meanwhile, and sends no more mail.
 

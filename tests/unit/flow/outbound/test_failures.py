@@ -11,6 +11,7 @@ from inbox.flow.outbound.senders import delivery_of
 from inbox.mail.content import MemoryContent
 from inbox.plugin import Classify, DropDsn, Failure, Opinion, Plugin, Suppress, hookimpl
 from inbox.store.ports.queue import RecipientState
+from inbox.store.ports.suppression import SuppressionListFull
 from tests.support.outbound import FakeSuppressions, OutboundWorld, _Held
 
 FAILED = RecipientState("failed", 550, "5.1.1", "no such user")
@@ -47,3 +48,11 @@ async def test_an_entry_that_cannot_be_stored_is_an_error_only_if_nothing_repeat
     assert (await run(away, must_store=False)).category == "address"
     with pytest.raises(StoreUnavailable):
         await run(away, must_store=True)
+
+
+async def test_a_full_list_is_logged_and_defers_no_report() -> None:
+    class Full(FakeSuppressions):
+        async def suppress(self, *given: object, **more: object) -> None:
+            raise SuppressionListFull("the list is full")
+
+    assert (await run(Full(), must_store=True)).category == "address"
