@@ -16,7 +16,7 @@ class OutboundQueue:
     """Works on the queue between :meth:`start` and :meth:`stop`."""
 
     def __init__(self, installation: Installation, parts: Parts, log: Log) -> None:
-        self._outside = make_outside(installation, parts.directory, parts.pipeline, parts.resolver, log)
+        self._outside = make_outside(installation, parts.directory, parts.pipeline, parts.resolver, parts.judge, log)
         self._worker = make_worker(
             installation, parts.directory, parts.judge, self._outside.ports, log, parts.return_paths
         )

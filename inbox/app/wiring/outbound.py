@@ -19,6 +19,7 @@ from inbox.flow.outbound.delivery import ATTEMPT_SECONDS, JobDelivery, Pace
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.lines import Lines, Places
 from inbox.flow.outbound.mx import MailExchangers
+from inbox.flow.outbound.notifying import NotifyHooks
 from inbox.flow.outbound.ports import Attempts, Bounces, Exchangers, Suppressions
 from inbox.flow.outbound.return_path import ReturnPaths
 from inbox.flow.outbound.senders import Directory, Senders
@@ -49,7 +50,12 @@ class OutsideParts:
 
 
 def make_outside(
-    installation: Installation, directory: AddressDirectory, receiving: Receiving, resolver: CachingResolver, log: Log
+    installation: Installation,
+    directory: AddressDirectory,
+    receiving: Receiving,
+    resolver: CachingResolver,
+    judge: Judge,
+    log: Log,
 ) -> OutsideParts:
     """Connections to other servers, notifications and suppressions of this process."""
     config, clock, database = installation.config, installation.clock, installation.database
@@ -60,7 +66,7 @@ def make_outside(
     settings = BounceSettings(hostname, config.folders.data_dir / "bounces", config.outbound.ttl_secs)
     bounces = SenderBounces(
         installation.blobs, receiving, directory, installation.ingest, database.queue, clock, installation.ids,
-        settings, log,
+        settings, log, NotifyHooks(Senders(directory, judge), judge, log),
     )  # fmt: skip
     suppressions = make_suppression_lists(installation)
     return OutsideParts(Outside(exchangers, attempts, bounces, suppressions), attempts, bounces)

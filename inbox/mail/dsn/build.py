@@ -134,7 +134,7 @@ def _part(content_type: str, encoding: str, body: bytes, description: str) -> by
 
 
 def _people(dsn: Dsn) -> str:
-    paragraphs = [dsn.note] if dsn.note else []
+    paragraphs = [each for each in dsn.note.split("\n\n") if each.strip()]
     paragraphs.append(f"This is the mail server {dsn.reporting_mta}.")
     paragraphs.append(_OPENINGS[dsn.kind])
     text = "\n\n".join(textwrap.fill(one, 76) for one in paragraphs) + "\n"

@@ -175,3 +175,16 @@ class Failure:
     tls: str = ""
     stage: str = ""
     attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A notification that the sender of a message to another server is to get, at ``notify``.
+
+    ``kind`` is ``failed``, ``delayed``, ``relayed`` or ``delivered``; ``delivery.transaction.recipients`` are those
+    that it is about, and ``categories`` has the category of each one's failure (empty: not classified).
+    """
+
+    delivery: Delivery
+    kind: str
+    categories: tuple[str, ...] = ()
