@@ -219,7 +219,7 @@ class DropDsn:
 
 @dataclass(frozen=True, slots=True)
 class WriteDsn:
-    """How the sender's notification is written. ``notify`` only.
+    """The form of the notification that the sender gets. ``notify`` only.
 
     ``note`` is text for people, in front of the server's own. ``headers_only``: the message is not returned, even if
     the sender asked for it (RET=FULL). ``copy_to`` is an address of the same tenant that gets a copy.
