@@ -69,7 +69,7 @@ def amended(
     later: Mapping[int, RecipientState],
     record: AttemptRecord,
 ) -> tuple[tuple[RecipientState, ...], tuple[AttemptRecord, ...]] | None:
-    """Returns states and history after a report that came later (``Queue.amend``); None if it is recorded already."""
+    """Returns states and history after a late report (``JobReports.amend``); None if it is recorded already."""
     if any(replace(one, at=record.at) == record for one in history):
         return None
     after = list(states)

@@ -1,4 +1,4 @@
-"""``Queue.amend``: reports that come after the attempts of a job."""
+"""``JobReports.amend``: reports that come after the attempts of a job."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from inbox.base.errors import StoreUnavailable
 from inbox.store.ports import Database
+from inbox.store.ports.job_reports import JobReports
 from inbox.store.ports.queue import (
     FIRST_ATTEMPTS,
     LAST_ATTEMPTS,
@@ -86,4 +87,5 @@ async def test_the_history_is_bounded(acme: Home) -> None:
 
 
 async def test_a_job_that_is_gone_is_not_amended(acme: Home) -> None:
-    assert not await acme.db.queue.amend(acme.tenant, "nothing", {0: GONE}, REPORT)
+    reports: JobReports = acme.db.queue
+    assert not await reports.amend(acme.tenant, "nothing", {0: GONE}, REPORT)

@@ -26,7 +26,8 @@ from inbox.mail.dsn.report import Notification, ReportedRecipient
 from inbox.mail.headers import Headers
 from inbox.plugin.api.context import Failure
 from inbox.plugin.api.services import Log, RunBlocking
-from inbox.store.ports.queue import AttemptRecord, DeliveryRecord, Job, Queue, QueuedJob, RecipientState
+from inbox.store.ports.job_reports import ReportedQueue
+from inbox.store.ports.queue import AttemptRecord, DeliveryRecord, Job, QueuedJob, RecipientState
 
 #: Larger messages are parsed in a thread, in octets.
 _SMALL: Final = 128 * 1024
@@ -50,7 +51,7 @@ class LateReports:
         return_paths: ReturnPaths,
         senders: Senders,
         hooks: FailureHooks,
-        queue: Queue,
+        queue: ReportedQueue,
         run_blocking: RunBlocking,
         clock: Clock,
         log: Log,

@@ -1,4 +1,4 @@
-"""A tenant's suppression list as its users see it: the worker that adds to it, and plugins that ask it."""
+"""A tenant's suppression list, for the worker that adds to it and the plugins that query it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ class SuppressionLists:
         seconds: float | None,
         source: Literal["bounce", "complaint"] = "bounce",
     ) -> None:
-        """Adds an entry for a bounce or a complaint, unless there is one: an operator's stays, also an inactive one.
+        """Adds an entry for a bounce or a complaint, unless there is one: an operator's entry is not changed, even if
+        it is inactive.
 
         Raises:
             SuppressionListFull, StoreError: the entry could not be stored.
@@ -53,7 +54,7 @@ class SuppressionLists:
         try:
             await self._suppressions.put([entry], replace=False, most=self._most)
         except NotFound:
-            return  # The tenant was removed meanwhile, and sends no more mail.
+            return  # The tenant was removed in the meantime and sends no more mail.
 
 
 def _key(address: str) -> str:

@@ -10,7 +10,7 @@ Times are compared with the database's clock: the machine's with SQLite, the ser
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, TypeVar
 
@@ -247,7 +247,8 @@ class DeliveryRecord:
 
 @dataclass(frozen=True, slots=True)
 class QueueCount:
-    """Jobs of one tenant, domain and class, each counted once; ``oldest`` is the ``created_at`` of the oldest."""
+    """Jobs of one tenant, domain and class, each counted once; ``oldest`` is the ``created_at`` of the oldest that is
+    not dead, or 0 if all are."""
 
     tenant: str
     domain: str
@@ -342,12 +343,6 @@ class Queue(Protocol):
         """Returns the jobs and deliveries of the message that a transaction accepted, at most ``MOST_JOBS``."""
         ...
 
-    async def amend(self, tenant: str, job: str, later: Mapping[int, RecipientState], record: AttemptRecord) -> bool:
-        """Adds a report that came later (a bounce, a complaint) to the history of a job or delivery, once, and sets the
-        states of recipients, by position, that are not pending. Returns False if there is no such job. Raises
-        StoreUnavailable if a worker holds the job."""
-        ...
-
     async def jobs(
         self, tenant: str | None, wanted: JobFilter = ALL, *, after: QueuedJob | None = None, limit: int = 100
     ) -> list[QueuedJob]:
@@ -356,12 +351,13 @@ class Queue(Protocol):
         ...
 
     async def pending(self, tenant: str, most: int) -> int:
-        """Counts the jobs of a tenant that are not dead, up to ``most``: for quotas. Reads at most ``most`` rows of an
-        index."""
+        """Counts the jobs of a tenant that are not dead, up to ``most``: for quotas. SQLite reads its counters,
+        SurrealDB at most ``most`` jobs."""
         ...
 
     async def count(self, tenant: str | None) -> list[QueueCount]:
-        """Counts jobs by tenant, domain and class. Reads all of them: for operators."""
+        """Counts jobs by tenant, domain and class. SQLite keeps counters, so a long queue takes no longer; SurrealDB
+        reads all jobs."""
         ...
 
     async def hold(self, tenant: str, jobs: Sequence[str], reason: str) -> int:

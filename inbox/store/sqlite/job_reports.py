@@ -18,7 +18,7 @@ _TABLES: Final = (("outbound_queue", "status"), ("outbound_delivery", "'delivere
 def amend(
     db: sqlite3.Connection, tenant: str, job: str, later: Mapping[int, RecipientState], record: AttemptRecord
 ) -> bool:
-    """``Queue.amend``. Raises StoreUnavailable."""
+    """``JobReports.amend``. Raises StoreUnavailable."""
     for table, status in _TABLES:
         row = db.execute(
             f"SELECT {status}, recipients, states, history FROM {table} WHERE job_id = ? AND org_id = ?", (job, tenant)

@@ -21,7 +21,7 @@ RETURN true"""
 def values_after(
     row: Mapping[str, Any], later: Mapping[int, RecipientState], record: AttemptRecord
 ) -> dict[str, str] | None:
-    """The fields of a job's or delivery's row that ``Queue.amend`` changes; None if the report is recorded already.
+    """The fields of a job's or delivery's row that ``amend`` changes; None if the report is recorded already.
 
     Raises:
         StoreUnavailable: a worker holds the job.
