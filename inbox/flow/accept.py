@@ -26,6 +26,7 @@ from inbox.flow.judge import Judge
 from inbox.flow.local_delivery import LocalDelivery
 from inbox.flow.mailbox_finder import MailboxFinder
 from inbox.flow.outbound.handover import Handover
+from inbox.flow.outbound.late_reports import LateReports
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import Recorder, whom
 from inbox.flow.replies import HEADER_TOO_LONG, KEY_IN_USE, LOOP, NUL_REFUSED, TROUBLE
@@ -144,6 +145,7 @@ class Acceptance:
         log: Log,
         forwarding: Forwarding,
         handover: Handover | None = None,
+        reports: LateReports | None = None,
     ) -> None:
         self._judge = judge
         self._recipients = recipients
@@ -155,6 +157,7 @@ class Acceptance:
         self._log = log
         self._forwarding = forwarding
         self._handover = handover or Handover()
+        self._reports = reports
 
     async def accept(self, incoming: Incoming) -> Answered:
         """Judges the message for each tenant, finds each recipient's destinations, stores it, or refuses it.
@@ -243,6 +246,11 @@ class Acceptance:
 
     async def _store(self, incoming: Incoming, shares: list[TenantShare]) -> Answered:
         tx = incoming.envelope.transaction
+        if self._reports is not None:
+            try:
+                await self._reports.read(shares, incoming.content)
+            except InboxError as error:
+                return await self._not_stored(incoming, shares, error)
         sent, key = incoming.authored.sent, incoming.authored.key
         shared = None if sent is None else sent.shared
         traced = incoming.rules.adds_trace

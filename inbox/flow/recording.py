@@ -15,6 +15,7 @@ from inbox.flow.destinations import (
     Discarded,
     IntoMailbox,
     IntoQuarantine,
+    ReadAsReport,
     Relay,
 )
 from inbox.flow.envelope import Envelope, NotAdmitted
@@ -245,5 +246,7 @@ def _destination(recipient: str, destination: Destination) -> DestinationRecord:
             return DestinationRecord(recipient, "relay", address=str(address))
         case Discarded(reason):
             return DestinationRecord(recipient, "discard", why=reason)
+        case ReadAsReport(job):
+            return DestinationRecord(recipient, "report", why=f"about job {job}" if job else "about the message in it")
         case AlreadyServed(account, by):
             return DestinationRecord(recipient, "already_served", account, why=f"by the copy for {by}")

@@ -218,7 +218,13 @@ class FakeSuppressions:
     away: bool = False
 
     async def suppress(
-        self, tenant: str, scope: Literal["address", "domain"], target: str, reason: str, seconds: float | None
+        self,
+        tenant: str,
+        scope: Literal["address", "domain"],
+        target: str,
+        reason: str,
+        seconds: float | None,
+        source: Literal["bounce", "complaint"] = "bounce",
     ) -> None:
         if self.away:
             raise StoreUnavailable("the list cannot be written")

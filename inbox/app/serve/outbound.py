@@ -16,8 +16,10 @@ class OutboundQueue:
     """Works on the queue between :meth:`start` and :meth:`stop`."""
 
     def __init__(self, installation: Installation, parts: Parts, log: Log) -> None:
-        self._outside = make_outside(installation, parts.directory, parts.pipeline, parts.resolver, log)
-        self._worker = make_worker(installation, parts.directory, parts.judge, self._outside.ports, log)
+        self._outside = make_outside(installation, parts.directory, parts.pipeline, parts.resolver, parts.judge, log)
+        self._worker = make_worker(
+            installation, parts.directory, parts.judge, self._outside.ports, log, parts.return_paths
+        )
         self._handover = parts.handover
         self._log = log
         self._task: asyncio.Task[None] | None = None

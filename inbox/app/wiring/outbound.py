@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from inbox.app.wiring.flow import make_suppression_lists
 from inbox.app.wiring.installation import Installation
 from inbox.dns.resolver import CachingResolver
 from inbox.flow.judge import Judge
@@ -19,9 +20,10 @@ from inbox.flow.outbound.gatherer import Backlog, Gatherer
 from inbox.flow.outbound.lines import Lines, Places
 from inbox.flow.outbound.local import is_local
 from inbox.flow.outbound.mx import MailExchangers
+from inbox.flow.outbound.notifying import NotifyHooks
 from inbox.flow.outbound.ports import Attempts, Bounces, Exchangers, Suppressions
+from inbox.flow.outbound.return_path import ReturnPaths
 from inbox.flow.outbound.senders import Directory, Senders
-from inbox.flow.outbound.suppression import SuppressionLists
 from inbox.flow.outbound.transmission import ATTEMPT_SECONDS
 from inbox.flow.outbound.worker import MOST_HELD, MOST_UNRECORDED, QueueWorker, WorkerSettings
 from inbox.flow.ports import Receiving
@@ -50,7 +52,12 @@ class OutsideParts:
 
 
 def make_outside(
-    installation: Installation, directory: AddressDirectory, receiving: Receiving, resolver: CachingResolver, log: Log
+    installation: Installation,
+    directory: AddressDirectory,
+    receiving: Receiving,
+    resolver: CachingResolver,
+    judge: Judge,
+    log: Log,
 ) -> OutsideParts:
     """Connections to other servers, notifications and suppressions of this process."""
     config, clock, database = installation.config, installation.clock, installation.database
@@ -63,14 +70,19 @@ def make_outside(
     settings = BounceSettings(hostname, config.folders.data_dir / "bounces", config.outbound.ttl_secs)
     bounces = SenderBounces(
         installation.blobs, receiving, directory, installation.ingest, database.queue, clock, installation.ids,
-        settings, log,
+        settings, log, NotifyHooks(Senders(directory, judge), judge, log),
     )  # fmt: skip
-    suppressions = SuppressionLists(database.suppressions, clock)
+    suppressions = make_suppression_lists(installation)
     return OutsideParts(Outside(exchangers, attempts, bounces, suppressions), attempts, bounces)
 
 
 def make_worker(
-    installation: Installation, directory: Directory, judge: Judge, outside: Outside, log: Log
+    installation: Installation,
+    directory: Directory,
+    judge: Judge,
+    outside: Outside,
+    log: Log,
+    return_paths: ReturnPaths | None = None,
 ) -> QueueWorker:
     """Constructs the worker of this process, with the settings SMTP_OUTBOUND_*."""
     config, clock, queue = installation.config, installation.clock, installation.database.queue
@@ -85,7 +97,7 @@ def make_worker(
     )
     delivery = JobDelivery(
         judge,
-        Senders(directory, judge),
+        Senders(directory, judge, return_paths),
         installation.blobs,
         outside.exchangers,
         outside.attempts,

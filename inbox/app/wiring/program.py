@@ -24,6 +24,7 @@ from inbox.flow.mailbox_finder import StoredMailboxFinder
 from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes
 from inbox.flow.meters import FlowMeters
 from inbox.flow.outbound.handover import Handover
+from inbox.flow.outbound.return_path import ReturnPaths
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.ports import Appending
 from inbox.flow.submission.submission import Submission
@@ -32,6 +33,7 @@ from inbox.hosting.reports.feedback import FeedbackLedger
 from inbox.identity.directory import AddressDirectory
 from inbox.identity.passwords import Passwords
 from inbox.plugin.api.services import Log
+from inbox.plugin.api.signing import SigningKeys
 from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher
 from inbox.plugin.engine.guard import Guard
@@ -63,6 +65,7 @@ class Parts:
     flow_log: QuietLog
     meters: FlowMeters
     handover: Handover
+    return_paths: ReturnPaths
 
 
 def make_registry(config: Config) -> Registry:
@@ -117,8 +120,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     live.instances = instances = Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
     passwords = Passwords(clock)
     dispatcher = Dispatcher(instances, guard, clock, effects.plugin_log)
-    key = await database.installation.secret("srs")
-    flow = make_flow(installation, directory, live, dispatcher, effects, keys=services.signing_keys, srs_key=key)
+    flow = await _make_flow(installation, directory, live, dispatcher, effects, services.signing_keys)
     login = await _make_login(installation, directory, passwords, flow, log)
     names, messages = make_mailboxes(installation, flow.appending)
     rotation = _make_rotation(installation, resolver)
@@ -141,6 +143,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
             flow_log=log,
             meters=effects.meters,
             handover=flow.handover,
+            return_paths=flow.return_paths,
         )
     finally:
         await _write_counts(flow.pipeline, log)
@@ -148,6 +151,22 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
         await feedback.close()
         guard.remove()
         passwords.close()
+
+
+async def _make_flow(
+    installation: Installation,
+    directory: AddressDirectory,
+    live: LivePolicies,
+    dispatcher: Dispatcher,
+    effects: Effects,
+    keys: SigningKeys,
+) -> Flow:
+    secret = installation.database.installation.secret
+    return_paths = ReturnPaths(await secret("return-path"), installation.clock.now)
+    srs_key = await secret("srs")
+    return make_flow(
+        installation, directory, live, dispatcher, effects, keys=keys, srs_key=srs_key, return_paths=return_paths
+    )
 
 
 def _make_rotation(installation: Installation, resolver: CachingResolver) -> Rotation:

@@ -286,7 +286,7 @@ class JobDelivery:
         convert = None
         if mode != "never":
             convert = partial(encoded, self._judge, sender.policy, delivery, content, even_signed=mode == "always")
-        return delivery, outgoing(queued, tried, content, held.signed, convert), chosen, None
+        return delivery, outgoing(queued, tried, content, held.signed, sender.reverse_path, convert), chosen, None
 
     # --- consequences ---
 

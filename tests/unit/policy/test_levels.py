@@ -40,8 +40,8 @@ from tests.support.policies import Catalogue, Rules, info, mistakes
         ("plugins: {rules: {on_error: {data: no}}}\n",
          "1:36: data: must be 'defer', 'accept', 'quarantine' or 'reject', not 'no'"),
         ("plugins: {rules: {on_error: {dta: defer}}}\n",
-         "1:30: dta: must be 'connect', 'helo', 'auth', 'mail', 'rcpt', 'data', 'store', 'deliver' or 'bounce', "
-         "not 'dta'"),
+         "1:30: dta: must be 'connect', 'helo', 'auth', 'mail', 'rcpt', 'data', 'store', 'deliver', 'bounce' or "
+         "'notify', not 'dta'"),
         ("plugins: {rules: {on_error: {rcpt: quarantine}}}\n",
          "1:36: on_error: only data can quarantine, rcpt cannot"),
         ("plugins:\n  rules:\n    rules:\n      - {name: A}\n      - {name: B, scor: 1}\n",
