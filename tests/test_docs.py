@@ -27,8 +27,15 @@ AUTHENTICATION = (ROOT / "docs" / "authentication.md").read_text()
 _VARIABLE = re.compile(
     r"\b(?:SMTP|SERVER|INBOX|DNS|TLS|IMAP|IMAPS|LMTP|HTTP|S3|DATABASE|OTEL)_[A-Z0-9_]*[A-Z0-9]\b(?!_?\*)"
 )
-#: Names that only look like variables: a score's symbol, a cipher.
-_OTHER_NAMES = {"HTTP_REPUTATION", "TLS_AES_256_GCM_SHA384"}
+#: Names that only look like variables, a score's symbol and a cipher; and variables of OpenTelemetry's exporter.
+_OTHER_NAMES = {
+    "HTTP_REPUTATION",
+    "TLS_AES_256_GCM_SHA384",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_COMPRESSION",
+    "OTEL_RESOURCE_ATTRIBUTES",
+}
 _COMMAND = re.compile(r"(?:^(?:    |\$ )(?:\.venv/bin/)?|`)inbox ((?:[a-z-]+(?=[ `\n]) ?)+)", re.MULTILINE)
 _YAML = re.compile(r"^```yaml\n(plugins:.*?|# policies/.*?)^```", re.MULTILINE | re.DOTALL)
 

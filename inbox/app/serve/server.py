@@ -88,11 +88,11 @@ class Server:
         self._retention = RetentionTime(config.folders.data_dir / RETENTION_FILE, installation.clock, self._log)
         self._started_at = installation.clock.now()
         self._storage = Storage(installation, self._ages_by)
-        self._metrics = ServerMetrics(installation, parts, primary=self._primary)
         self._listeners: list[Listener] = []
         self._logs: dict[str, QuietLog] = {}
         enabled = queue and config.outbound.queue_enabled
         self._outbound = OutboundQueue(installation, parts, self._log_of("queue")) if enabled else None
+        self._metrics = ServerMetrics(installation, parts, self._outbound, primary=self._primary)
         self._ground = Ground(installation, parts, self._certificates, Turns(), self._log_of, descriptors=raise_limit())
 
     async def run(self, ready: Callable[[], None], stop: asyncio.Event) -> None:

@@ -17,12 +17,14 @@ from inbox.flow.outbound.conclusion import Conclusion
 from inbox.flow.outbound.delivery import ATTEMPT_SECONDS, JobDelivery, Pace
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.lines import Lines, Places
+from inbox.flow.outbound.meters import OutboundMeters
 from inbox.flow.outbound.mx import MailExchangers
 from inbox.flow.outbound.ports import Attempts, Bounces, Exchangers, Suppressions
 from inbox.flow.outbound.senders import Directory, Senders
 from inbox.flow.outbound.suppression import SuppressionLists
 from inbox.flow.outbound.worker import MOST_HELD, QueueWorker, WorkerSettings
 from inbox.flow.ports import Receiving
+from inbox.flow.tracing import Tracer
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.api.services import Log
 from inbox.store.ports.queue import MOST_JOBS
@@ -48,14 +50,19 @@ class OutsideParts:
 
 
 def make_outside(
-    installation: Installation, directory: AddressDirectory, receiving: Receiving, resolver: CachingResolver, log: Log
+    installation: Installation,
+    directory: AddressDirectory,
+    receiving: Receiving,
+    resolver: CachingResolver,
+    log: Log,
+    meters: OutboundMeters | None = None,
 ) -> OutsideParts:
     """Connections to other servers, notifications and suppressions of this process."""
     config, clock, database = installation.config, installation.clock, installation.database
     hostname = config.server.hostname
     bound = ip_address(config.server.bind_addr)
     exchangers = MailExchangers(resolver, (hostname,), () if bound.is_unspecified else (bound,))
-    attempts = SmtpAttempts(resolver, config.outbound, clock)
+    attempts = SmtpAttempts(resolver, config.outbound, clock, meters=meters)
     settings = BounceSettings(hostname, config.folders.data_dir / "bounces", config.outbound.ttl_secs)
     bounces = SenderBounces(
         installation.blobs, receiving, directory, installation.ingest, database.queue, clock, installation.ids,
@@ -66,15 +73,24 @@ def make_outside(
 
 
 def make_worker(
-    installation: Installation, directory: Directory, judge: Judge, outside: Outside, log: Log
+    installation: Installation,
+    directory: Directory,
+    judge: Judge,
+    outside: Outside,
+    log: Log,
+    meters: OutboundMeters | None = None,
+    tracer: Tracer | None = None,
 ) -> QueueWorker:
     """Constructs the worker of this process, with the settings SMTP_OUTBOUND_*."""
     config, clock, queue = installation.config, installation.clock, installation.database.queue
     outbound, server_name = config.outbound, config.server.hostname
     places = Places(MOST_HELD)
+    lines, circuits = Lines(clock, places), Circuits(ATTEMPT_SECONDS)
+    if meters is not None:
+        meters.watch(places, lines, circuits, clock.monotonic)
     pace = Pace(
-        Lines(clock, places),
-        Circuits(ATTEMPT_SECONDS),
+        lines,
+        circuits,
         Backoff(outbound.retry_base_delay_secs, outbound.retry_max_delay_secs),
         outbound.max_attempts,
     )
@@ -95,4 +111,6 @@ def make_worker(
     owner = f"{server_name} {os.getpid()} {installation.ids.new()}"
     finishing = Gatherer(queue.finish, MOST_JOBS)
     changes = installation.database.changes
-    return QueueWorker(queue, delivery, finishing, places, settings, clock, log, owner, changes)
+    return QueueWorker(
+        queue, delivery, finishing, places, settings, clock, log, owner, changes, meters, tracer
+    )  # fmt: skip

@@ -14,11 +14,13 @@ from typing import Final
 
 from inbox.base.clock import Clock
 from inbox.base.errors import StoreError, StoreUnavailable
-from inbox.flow.outbound.delivery import Held, JobDelivery
+from inbox.flow.outbound.delivery import BUSY_DNS, CAPACITY, CIRCUIT, UNKNOWN_OUTCOME, Held, JobDelivery
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.lines import Places
+from inbox.flow.outbound.meters import OutboundMeters
 from inbox.flow.outbound.ports import Leases
 from inbox.flow.outbound.results import pending
+from inbox.flow.tracing import Tracer
 from inbox.mail.content import Content
 from inbox.plugin.api.services import Log
 from inbox.store.ports.changes import QUEUE, Changes
@@ -32,6 +34,8 @@ FEW_HELD: Final = 150
 PAUSE_SECONDS: Final = 0.1
 #: Seconds until an outcome is written again that the database did not take.
 RETRY_SECONDS: Final = 1.0
+#: Labels of metrics for jobs that were put off; ``policy`` for all others.
+_REASONS: Final = {CAPACITY: "capacity", CIRCUIT: "circuit", BUSY_DNS: "dns", UNKNOWN_OUTCOME: "unknown_outcome"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class QueueWorker:
         owner: the name of this worker in leases, different for each process and each start.
         finishing: records outcomes in batches.
         changes: wakes the worker for new jobs of any process; without it, only :meth:`wake` and the poll do.
+        tracer: makes spans of attempts and outcomes; None: nothing is traced.
     """
 
     def __init__(
@@ -63,8 +68,12 @@ class QueueWorker:
         log: Log,
         owner: str,
         changes: Changes | None = None,
+        meters: OutboundMeters | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._queue = queue
+        self._meters = meters if meters is not None else OutboundMeters()
+        self._tracer = tracer
         self._changes = changes
         self._delivery = delivery
         self._finishing = finishing
@@ -206,15 +215,18 @@ class QueueWorker:
             self._log.error("outbound_job_interrupted", job=held.queued.job.id, error=str(error))
             return
         if finished is None:
+            self._meters.lost(held.queued.job.job_class)
             self._log.warning("outbound_lease_lost", job=held.queued.job.id)
             return
         if finished.attempt is None and pending(finished.states):
             self._put_off += 1
+            self._meters.put_off(_REASONS.get(finished.error, "policy"))
         else:
             self._attempted += 1
         if await self._finish(finished):
             self._tell(finished, held)
         else:
+            self._meters.lost(held.queued.job.job_class)
             self._log.warning("outbound_lease_lost", job=held.queued.job.id, dot_sent=held.dot)
 
     async def _finish(self, finished: Finished) -> bool:
@@ -248,6 +260,10 @@ class QueueWorker:
             reply="" if attempt is None else attempt.text,
             **({"delay": round(finished.delay, 1)} if outcome == "retry" else {}),
         )
+        now = self._clock.now()
+        self._meters.finished(finished, now)
+        if self._tracer is not None:
+            self._tracer.finished(finished, held.tenant_name or job.tenant, outcome, now)
 
     # --- leases ---
 
