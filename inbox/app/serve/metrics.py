@@ -109,14 +109,15 @@ def queue_families(counts: Sequence[QueueCount], now: float) -> list[Family]:
         for state in _STATES:
             key = (one.job_class, state)
             depth[key] = depth.get(key, 0.0) + getattr(one, state)
-        oldest[one.job_class] = min(oldest.get(one.job_class, one.oldest), one.oldest)
+        if one.oldest:  # Dead jobs wait for nothing.
+            oldest[one.job_class] = min(oldest.get(one.job_class, one.oldest), one.oldest)
     ages = {name: max(0.0, now - at) for name, at in oldest.items()}
     return [
         gauge(
             "inbox_queue_jobs", "Jobs in the queue, by class and state.",
             [({"class": name, "state": state}, count) for (name, state), count in sorted(depth.items())],
         ),
-        gauge("inbox_queue_oldest_seconds", "Age of the oldest job in the queue, by class.", _by("class", ages)),
+        gauge("inbox_queue_oldest_seconds", "Age of the oldest job that is not dead, by class.", _by("class", ages)),
     ]  # fmt: skip
 
 

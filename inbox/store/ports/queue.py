@@ -246,7 +246,8 @@ class DeliveryRecord:
 
 @dataclass(frozen=True, slots=True)
 class QueueCount:
-    """Jobs of one tenant, domain and class, each counted once; ``oldest`` is the ``created_at`` of the oldest."""
+    """Jobs of one tenant, domain and class, each counted once; ``oldest`` is the ``created_at`` of the oldest that is
+    not dead, or 0 if all are."""
 
     tenant: str
     domain: str

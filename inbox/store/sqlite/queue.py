@@ -78,7 +78,7 @@ _RETRY: Final = f"""
 _COUNT: Final = """
     SELECT org_id, domain, class, sum(status = 'queued' AND hold_reason IS NULL),
         sum(status = 'processing' AND hold_reason IS NULL), sum(status <> 'dead' AND hold_reason IS NOT NULL),
-        sum(status = 'dead'), min(created_at)
+        sum(status = 'dead'), coalesce(min(CASE WHEN status <> 'dead' THEN created_at END), 0)
     FROM outbound_queue{where} GROUP BY org_id, domain, class ORDER BY org_id, domain, class"""
 
 

@@ -265,9 +265,10 @@ class SurrealQueue:
             key = row["org_id"], row["domain"], row["class"]
             kind = "held" if row["held"] and row["status"] != "dead" else row["status"]
             numbers.setdefault(key, Counter())[kind] += row["jobs"]
-            oldest[key] = min(oldest.get(key, row["oldest"]), row["oldest"])
+            if kind != "dead":
+                oldest[key] = min(oldest.get(key, row["oldest"]), row["oldest"])
         return [
-            QueueCount(*key, of["queued"], of["processing"], of["held"], of["dead"], oldest[key])
+            QueueCount(*key, of["queued"], of["processing"], of["held"], of["dead"], oldest.get(key, 0.0))
             for key, of in sorted(numbers.items())
         ]
 
