@@ -51,9 +51,10 @@ def test_the_table_of_the_documentation_is_complete(tmp_path: Path) -> None:
     server.populate({"demo": {"demo.test": ("ann",)}})
     server.start()
     try:
-        with smtplib.SMTP("127.0.0.1", server.port("smtp"), timeout=30) as client:
-            client.sendmail("bob@elsewhere.test", "ann@demo.test", "Subject: one\r\n\r\ntext\r\n")
         until(lambda: 'inbox_process_up{process="1"} 1' in scraped(server), "both processes answer")
+        for number in range(12):
+            with smtplib.SMTP("127.0.0.1", server.port("smtp"), timeout=30) as client:
+                client.sendmail("bob@elsewhere.test", "ann@demo.test", f"Subject: {number}\r\n\r\ntext\r\n")
         text = scraped(server)
     finally:
         server.close()
@@ -62,6 +63,8 @@ def test_the_table_of_the_documentation_is_complete(tmp_path: Path) -> None:
     assert kinds == {name: kind for name, (kind, _) in table.items()}
     for name, labels in re.findall(r"^(\w+?)(?:_bucket|_sum|_count)?\{(.*)\} \S+$", text, re.MULTILINE):
         assert set(re.findall(r'(\w+)="', labels)) - {"process", "le"} == table[name][1], name
+    accepted = re.findall(r"^inbox_messages_accepted_total\{.*\} (\d+)$", text, re.MULTILINE)
+    assert sum(map(int, accepted)) == 12, "the processes add up, whichever the kernel chose"
     assert re.search(r"^inbox_uptime_seconds\{process=\"1\"\}", text, re.MULTILINE), "each process answers"
 
 

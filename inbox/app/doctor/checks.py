@@ -25,6 +25,7 @@ from inbox.app.doctor.permissions import faults
 from inbox.app.doctor.ports import why_not_answering, why_not_bindable
 from inbox.app.doctor.storage import storage_findings
 from inbox.app.doctor.surreal import surreal_findings
+from inbox.app.doctor.traces import trace_finding
 from inbox.app.listeners import wanted_ports
 from inbox.app.serve.tls import RENEW_BEFORE, Certificates
 from inbox.app.wiring.services import make_resolver
@@ -292,6 +293,11 @@ async def _outbound(patient: Patient) -> list[tuple[Outcome, str]]:
     return [(Outcome.OK, retry_finding(patient.config.outbound))]
 
 
+async def _traces(patient: Patient) -> list[tuple[Outcome, str]]:
+    found = await trace_finding(patient.config.otel, patient.config.server.hostname)
+    return [(Outcome(found[0]), found[1])]
+
+
 async def _ports(patient: Patient) -> list[tuple[Outcome, str]]:
     wanted = {name: (variable, port) for name, (variable, port) in wanted_ports(patient.config).items() if port}
     if not patient.running:
@@ -310,11 +316,7 @@ async def _ports(patient: Patient) -> list[tuple[Outcome, str]]:
         if listening.get(name) != port:
             there = f"listens on {listening[name]}" if name in listening else f"does not listen for {name}"
             findings.append((Outcome.WARN, f"{variable} is {port} here, the running server {there}"))
-    return findings or [(Outcome.OK, f"all listeners answer: {_ports_text(listening)}")]
-
-
-def _ports_text(listening: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {port}" for name, port in listening.items())
+    return findings or [(Outcome.OK, f"all listeners answer: {', '.join(f'{n} {p}' for n, p in listening.items())}")]
 
 
 async def _server(patient: Patient) -> list[tuple[Outcome, str]]:
@@ -392,5 +394,6 @@ CHECKS: dict[str, Check] = {
     "dns": _dns,
     "dkim": _dkim,
     "outbound": _outbound,
+    "traces": _traces,
     "ports": _ports,
 }

@@ -44,7 +44,7 @@ def make_telemetry(settings: Otel, host: str, log: Log) -> Telemetry | None:
     """
     if not settings.enabled:
         return None
-    sender = _sender(settings, host)
+    sender = make_sender(settings, host)
     exports = SpanExports(sender.send, sender.close, log)
     return Telemetry(Tracer(exports.put, settings.sample_ratio), exports)
 
@@ -61,16 +61,26 @@ async def stop(telemetry: Telemetry | None) -> None:
         await asyncio.to_thread(telemetry.exports.stop, STOP_SECONDS)
 
 
-def _sender(settings: Otel, host: str) -> OtlpSender:
+def make_sender(settings: Otel, host: str, seconds: float | None = None) -> OtlpSender:
+    """Constructs the connection to the collector.
+
+    Args:
+        host: the server's name in spans.
+        seconds: for one batch.
+
+    Raises:
+        ConfigError: the packages of the extra ``otel`` are missing.
+    """
     try:
-        from inbox.app.serve.otlp import OtlpSender
+        from inbox.app.serve.otlp import SEND_SECONDS, OtlpSender
     except ImportError as error:
         missing = error.name or str(error)
         raise ConfigError(
             f"OTEL_ENABLED: tracing needs packages that are not installed ({missing}): "
             "install the extra, pip install 'inbox[otel]', or set OTEL_ENABLED=false"
         ) from error
-    return OtlpSender(endpoint_of(settings.exporter_otlp_endpoint), settings.service_name, __version__, host)
+    endpoint = endpoint_of(settings.exporter_otlp_endpoint)
+    return OtlpSender(endpoint, settings.service_name, __version__, host, seconds or SEND_SECONDS)
 
 
 def endpoint_of(url: str) -> str:
