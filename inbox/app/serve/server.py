@@ -49,6 +49,8 @@ RETENTION_FILE = "retention-time"
 #: Seconds until the sessions of a disabled or removed account end.
 DISMISS_SECONDS = 10.0
 COUNTS_SECONDS = 30.0
+#: Events of listeners and worker that are always written: one for each attempt, as operators search for it.
+KEPT_EVENTS = frozenset({"smtp.egress.queue"})
 
 
 class Server:
@@ -187,7 +189,7 @@ class Server:
     def _log_of(self, protocol: str) -> QuietLog:
         if protocol not in self._logs:
             log = structlog.get_logger(f"inbox.{protocol}")
-            self._logs[protocol] = QuietLog(log, self._installation.clock)
+            self._logs[protocol] = QuietLog(log, self._installation.clock, KEPT_EVENTS)
         return self._logs[protocol]
 
     def _flush_logs(self, *, everything: bool = False) -> None:

@@ -200,6 +200,8 @@ class QueueWorker:
     def _ended(self, task: asyncio.Task[None]) -> None:
         held = self._held.pop(task)
         self._places.taken -= 1
+        if task.cancelled() and held.lost:
+            self._lost(held)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.error("outbound_job_failed", job=held.queued.job.id, exc_info=error)
         if self._may_claim():
@@ -215,8 +217,7 @@ class QueueWorker:
             self._log.error("outbound_job_interrupted", job=held.queued.job.id, error=str(error))
             return
         if finished is None:
-            self._meters.lost(held.queued.job.job_class)
-            self._log.warning("outbound_lease_lost", job=held.queued.job.id)
+            self._lost(held)
             return
         if finished.attempt is None and pending(finished.states):
             self._put_off += 1
@@ -226,8 +227,12 @@ class QueueWorker:
         if await self._finish(finished):
             self._tell(finished, held)
         else:
-            self._meters.lost(held.queued.job.job_class)
-            self._log.warning("outbound_lease_lost", job=held.queued.job.id, dot_sent=held.dot)
+            self._lost(held)
+
+    def _lost(self, held: Held) -> None:
+        """Another worker may have the job; what this one found out is not recorded."""
+        self._meters.lost(held.queued.job.job_class)
+        self._log.warning("outbound_lease_lost", job=held.queued.job.id, dot_sent=held.dot)
 
     async def _finish(self, finished: Finished) -> bool:
         """Records the outcome, however long the database is away: an outcome that is forgotten is delivered again."""
