@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from inbox.base.spans import Span
+from inbox.base.spans import Span, Value
 
 #: Seconds for one batch, with all attempts.
 SEND_SECONDS: Final = 10.0
@@ -65,13 +65,20 @@ class OtlpSender:
             SpanContext(span.trace, span.id, False, _SAMPLED),
             parent,
             self._resource,
-            span.values,
+            {name: _readable(value) for name, value in span.values.items()},
             kind=_KINDS[span.kind],
             status=Status(StatusCode.ERROR, span.failure) if span.failure else Status(StatusCode.UNSET),
             start_time=round(span.began * 1e9),
             end_time=round(max(span.began, span.ended) * 1e9),
             instrumentation_scope=self._scope,
         )
+
+
+def _readable(value: Value) -> Value:
+    """A value that Protocol Buffers accept: half a surrogate pair would cost the whole batch."""
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "replace").decode()
+    return value
 
 
 class _Session(requests.Session):

@@ -132,6 +132,15 @@ def test_a_close_ends_a_pause_between_attempts() -> None:
         assert made.send([SPAN]) != ""
 
 
+def test_a_text_that_is_not_unicode_is_replaced() -> None:
+    with collector() as receiver:
+        made = sender(receiver)
+        values: dict[str, str | int | float | bool] = {"inbox.domain": "b\udcfc.test", "x": "bücher.test"}
+        assert made.send([Span("queue", 1, 2, 3, 1.0, 2.0, values=values)]) == ""
+        made.close()
+    assert receiver.spans()[0].values == {"inbox.domain": "b?.test", "x": "bücher.test"}
+
+
 def test_a_span_that_cannot_be_encoded_costs_only_its_batch() -> None:
     with collector() as receiver:
         made = sender(receiver)
