@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ class Collector:
     """Answers as ``manner`` says; ``requests`` are the bodies of those that were answered well."""
 
     manner: Manner = "ok"
+    scheme: str = "http"
     port: int = 0
     requests: list[bytes] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
@@ -51,7 +53,7 @@ class Collector:
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1/traces"
+        return f"{self.scheme}://127.0.0.1:{self.port}/v1/traces"
 
     def spans(self) -> list[Received]:
         """All spans so far, by their begin."""
@@ -77,9 +79,9 @@ def _values(pairs: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def collector(manner: Manner = "ok", port: int = 0) -> Iterator[Collector]:
+def collector(manner: Manner = "ok", port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[Collector]:
     """A collector that runs in threads."""
-    made = Collector(manner)
+    made = Collector(manner, "http" if tls is None else "https")
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -87,6 +89,12 @@ def collector(manner: Manner = "ok", port: int = 0) -> Iterator[Collector]:
         def setup(self) -> None:
             super().setup()
             made.connections += 1
+
+        def handle(self) -> None:
+            try:
+                super().handle()
+            except ssl.SSLError:
+                self.close_connection = True  # the client does not trust the certificate
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
@@ -105,6 +113,9 @@ def collector(manner: Manner = "ok", port: int = 0) -> Iterator[Collector]:
 
     with Server(("127.0.0.1", port), Handler) as server:
         made.port = server.server_address[1]
+        if tls is not None:
+            # The handshake is the handler's, in its thread.
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:

@@ -90,6 +90,8 @@ class _Session(requests.Session):
         self._seconds = seconds
 
     def request(self, *args: Any, **options: Any) -> requests.Response:
+        if self.verify is not True:
+            options["verify"] = self.verify  # otherwise REQUESTS_CA_BUNDLE would replace the exporter's own variable
         try:
             response = super().request(*args, **{**options, "stream": True})
         except requests.RequestException as error:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
+
 import pytest
+import trustme
 
 from inbox.app.serve.otlp import OtlpSender
 from inbox.base.spans import Span
@@ -109,6 +113,18 @@ def test_a_collector_that_is_gone_and_back_again() -> None:
         assert made.send([SPAN]) == ""
         assert len(again.spans()) == 1
     made.close()
+
+
+def test_a_certificate_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with collector(tls=context) as receiver:
+        assert "CERTIFICATE_VERIFY_FAILED" in send(receiver, 0.5)
+        assert receiver.spans() == []
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(tmp_path / "ca.pem"))
+        assert send(receiver) == ""
+    assert len(receiver.spans()) == 1
 
 
 def test_an_endless_response_is_not_read() -> None:
