@@ -33,7 +33,7 @@ STORED: Final = int(500_000 * SHARE)
 MOVED: Final = int(100_000 * SHARE)
 RECORDS: Final = int(500_000 * SHARE)
 #: Seconds that one command may take.
-PATIENCE: Final = 600.0
+TIMEOUT_SECONDS: Final = 600.0
 #: Seconds between two deliveries of the probe, and for which it measures while nothing else happens.
 PAUSE: Final = 0.01
 IDLE_SECONDS: Final = 5.0
@@ -101,8 +101,8 @@ class Probe:
         while thread.is_alive():
             took.append(self.deliver())
             time.sleep(PAUSE)
-            if time.monotonic() - began > PATIENCE:
-                raise Failed(f"still at work after {PATIENCE:.0f} s")
+            if time.monotonic() - began > TIMEOUT_SECONDS:
+                raise Failed(f"still at work after {TIMEOUT_SECONDS:.0f} s")
         seconds = time.monotonic() - began
         if failed:
             raise Failed(f"{type(failed[0]).__name__}: {failed[0]}") from failed[0]
@@ -155,7 +155,7 @@ def _works(session: RawImap, database: Path) -> Mapping[str, Callable[[], None]]
 def _prune(database: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", _PRUNE, str(database)],
-        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False,
     )  # fmt: skip
     if ended.stdout.strip() != str(RECORDS):
         raise Failed(f"pruning: {ended.stdout!r} {ended.stderr[-500:]}")

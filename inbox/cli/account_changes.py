@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from inbox.mail.tenancy import Account
     from inbox.store.ports import Database
 
-Mail = Annotated[str, typer.Argument(metavar="ADDRESS", help="The account's address.")]
+Mail = Annotated[str, typer.Argument(metavar="ADDRESS", help="The address of the account.")]
 
 
 class Known(NamedTuple):
@@ -51,9 +51,9 @@ def register(accounts: typer.Typer, aliases: typer.Typer) -> None:
 async def rm(
     address: Mail, recursive: Recursive = False, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
 ) -> None:
-    """Remove an account with its mailboxes and its mail; with --recursive also the aliases that lead to it.
+    """Remove an account with its mailboxes and its mail; with --recursive also the aliases that point to it.
 
-    Works in small steps; run again after an interruption, it goes on.
+    Works in small steps; after an interruption, run the command again to continue.
     """
     from inbox.store.ports.hosting import Scope
 
@@ -72,7 +72,7 @@ async def rm(
             change.planned(as_json, holds=counts(held), aliases=leading)
             return
         refuse_dependents(change, leading, recursive)
-        change.ask(yes, f"deletes {held.messages} messages for good")
+        change.ask(yes, f"deletes {held.messages} messages permanently")
         with resumable(change, f"inbox account rm {account.address} --recursive --yes"):
             removed = await remove(db, blobs, scope, held, f"Removing {account.address}")
     change.receipt("removed", as_json, removed=counts(removed.holdings), blobs=removed.blobs)
@@ -82,7 +82,7 @@ async def rm(
 async def disable(address: Mail, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Suspend an account: no login, sessions end, and its mail is deferred (450); all data stays.
 
-    The setting ``disabled`` of the plugin recipients sets whether its mail is deferred or rejected.
+    The setting ``disabled`` of the plugin recipients decides whether its mail is deferred or rejected.
     """
     await _switch(address, active=False, yes=yes, dry_run=dry_run, as_json=as_json)
 
@@ -116,7 +116,7 @@ async def rename(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Give an account another address. It keeps its mailboxes, its password, and the aliases that lead to it."""
+    """Give an account another address. It keeps its mailboxes, its password, and the aliases that point to it."""
     from inbox.store.renaming import rename_account
 
     new = Address.parse(to).key
@@ -127,15 +127,15 @@ async def rename(
         if dry_run:
             change.planned(as_json, to=new, possible=not await db.accounts.targets(account.tenant, new))
             return
-        change.ask(yes, "changes the address with which its owner logs in")
+        change.ask(yes, "changes the address that its owner logs in with")
         await rename_account(db, account.tenant, account.address, new, keep_alias=keep_alias)
     change.receipt("renamed", as_json, to=new, old_address="alias" if keep_alias else "free")
     name_in_policy(known.tenant, account.address)
 
 
 async def rm_alias(
-    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The alias; @domain is the catch-all.")],
-    target: Annotated[str | None, typer.Argument(metavar="[TARGET]", help="Only this target of it.")] = None,
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="The alias; @domain for the catch-all.")],
+    target: Annotated[str | None, typer.Argument(metavar="[TARGET]", help="Remove only this target.")] = None,
     recursive: Recursive = False,
     yes: Yes = False,
     dry_run: DryRun = False,

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from inbox.mail.tenancy import HostedDomain
     from inbox.store.ports import Database
 
-#: Accounts whose passwords are hashed, and which are then written, at a time.
+#: Accounts per batch: their passwords are hashed, then the accounts are written.
 BATCH: Final = 64
-#: Characters of a password that is made: 103 bits; without those that are mistaken for one another.
+#: Alphabet of generated passwords, without characters that are easily confused. A password has 103 bits.
 MADE_CHARACTERS: Final = 18
 ALPHABET: Final = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
-#: Limits on the cost of a hash at each login: MiB of memory, passes, lanes. The program's own hashes need 19, 2 and 1.
+#: Limits on the cost of a hash at each login: MiB of memory, passes, lanes. Hashes of this program need 19, 2 and 1.
 MOST_MIB, MOST_PASSES, MOST_LANES = 256, 20, 16
 
 PasswordsOut = Annotated[
@@ -75,7 +75,7 @@ async def import_(
         existing = [one for one in wanted if one.address in there]
         if not skip_existing:
             for one in existing:
-                mistakes.add(one.line, f"{one.address} exists already (--skip-existing passes over it)")
+                mistakes.add(one.line, f"{one.address} exists already (--skip-existing skips it)")
         mistakes.check()
         new = [one for one in wanted if one.address not in there]
         if dry_run:
@@ -98,7 +98,7 @@ def _receipt(created: int, existing: int, made: int, out: Path | None, as_json: 
 
 
 async def _wanted(db: Database, lines: list[Line], mistakes: Mistakes, may_make: bool) -> list[Wanted]:
-    """The accounts to create; impossible lines are among the mistakes."""
+    """Return the accounts to create; lines that cannot become accounts are added to the mistakes."""
     domains: dict[str, HostedDomain | None] = {}
     seen: dict[str, int] = {}
     wanted: list[Wanted] = []
@@ -115,7 +115,7 @@ async def _wanted(db: Database, lines: list[Line], mistakes: Mistakes, may_make:
         if hosted is None or not hosted.is_active:
             mistakes.add(line.number, f"{fqdn} is {'disabled' if hosted else 'hosted by no tenant'}")
         elif key in seen:
-            mistakes.add(line.number, f"{key} is in line {seen[key]}, too")
+            mistakes.add(line.number, f"{key} is also in line {seen[key]}")
         else:
             seen[key] = line.number
             _with_password(Wanted(line.number, key, hosted.tenant.id), line, mistakes, may_make, wanted)
@@ -140,14 +140,14 @@ def _with_password(one: Wanted, line: Line, mistakes: Mistakes, may_make: bool, 
             mistakes.add(line.number, str(error))
         wanted.append(replace(one, password=password))
     elif not may_make:
-        mistakes.add(line.number, "no password and no password_hash (--passwords-out FILE makes passwords)")
+        mistakes.add(line.number, "no password and no password_hash (--passwords-out FILE generates passwords)")
     else:
         made = "".join(secrets.choice(ALPHABET) for _ in range(MADE_CHARACTERS))
         wanted.append(replace(one, password=made, made=True))
 
 
 def _unfit(stored: str) -> str:
-    """The reason why a hash is not accepted; empty if it is."""
+    """Return the reason why a hash is not accepted; empty if it is accepted."""
     from argon2 import extract_parameters
     from argon2.exceptions import InvalidHashError
 
@@ -170,7 +170,7 @@ async def _taken(db: Database, tenants: set[str]) -> set[str]:
 
 
 async def _create(db: Database, new: list[Wanted], out: IO[str] | None, skip_existing: bool) -> int:
-    """Creates the accounts in batches; returns how many another process had created meanwhile."""
+    """Creates the accounts in batches; returns the number that another process created in the meantime."""
     from inbox.base.clock import SystemClock
     from inbox.identity.passwords import Passwords
 
@@ -179,7 +179,7 @@ async def _create(db: Database, new: list[Wanted], out: IO[str] | None, skip_exi
 
     async def create(one: Wanted) -> bool:
         stored = one.stored or await passwords.hash(one.password)
-        # Of a hash alone no verifier can be made; the first login with the password makes it.
+        # A SCRAM verifier cannot be computed from a hash; the first login with the password creates it.
         try:
             await db.accounts.add(one.tenant, one.address, stored)
         except AlreadyExists:
@@ -201,7 +201,7 @@ async def _create(db: Database, new: list[Wanted], out: IO[str] | None, skip_exi
                     raise failed
                 advance(len(batch))
     except BaseException:
-        warn(f"{created} accounts were created before this; to go on, run it again with --skip-existing")
+        warn(f"{created} accounts were created before this; to continue, run it again with --skip-existing")
         raise
     finally:
         passwords.close()
@@ -215,13 +215,13 @@ def _opened(path: Path | None) -> IO[str]:
     try:
         return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")
     except FileExistsError:
-        raise NotSo(f"{path} is there already: --passwords-out makes a new file") from None
+        raise NotSo(f"{path} already exists: --passwords-out creates a new file") from None
     except OSError as error:
         raise WrongUsage(f"--passwords-out: cannot write {path}: {error.strerror}") from error
 
 
 def _write(out: IO[str] | None, made: list[Wanted]) -> None:
-    """Passwords are on the disk before their accounts exist: there is no other copy of them."""
+    """Passwords are synced to disk before their accounts exist, because there is no other copy of them."""
     if out is None or not made:
         return
     out.write("".join(f"{one.address},{one.password}\n" for one in made))

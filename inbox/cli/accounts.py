@@ -1,4 +1,4 @@
-"""``inbox account`` and ``inbox alias``: accounts, and the addresses that lead to them."""
+"""``inbox account`` and ``inbox alias``: accounts, and the addresses that deliver to them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from inbox.mail.tenancy import HostedDomain
 
 app = typer.Typer(name="account", help="Accounts: users who may log in.", no_args_is_help=True)
-aliases = typer.Typer(name="alias", help="Aliases: addresses that lead to accounts.", no_args_is_help=True)
+aliases = typer.Typer(name="alias", help="Aliases: addresses that deliver to accounts.", no_args_is_help=True)
 
 account_changes.register(app, aliases)
 account_import.register(app)
@@ -39,9 +39,9 @@ async def add(address: Mail, password_stdin: FromStdin = False) -> None:
 
 @command(app, "list")
 async def list_(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="How many.")] = None,
-    after: Annotated[str | None, typer.Option(help="Only addresses that sort behind this one.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Limit to this tenant.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of rows.")] = None,
+    after: Annotated[str | None, typer.Option(help="Show only addresses that sort after this one.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show accounts, by address."""
@@ -79,16 +79,16 @@ async def add_alias(
     address: Annotated[str, typer.Argument(help="The new address; @domain is the domain's catch-all.")],
     targets: Annotated[
         list[str],
-        typer.Argument(help="Accounts or aliases of the same tenant that it leads to, or addresses elsewhere."),
+        typer.Argument(help="Accounts or aliases of the same tenant, or addresses at other servers."),
     ],
 ) -> None:
-    """Let an address lead to one or more accounts, or to addresses elsewhere.
+    """Deliver mail for an address to one or more accounts, or forward it to other servers.
 
     A target at a domain that is not hosted here needs the setting forward_outside of the plugin recipients in the
     tenant's policy.
 
-    @example.org gets mail to unknown addresses of example.org: exact addresses and plus addresses win, and mail for a
-    disabled account is not shown to it.
+    @example.org is the catch-all: it receives mail for unknown addresses of example.org. Exact addresses and plus
+    addresses take precedence; the catch-all does not receive mail for a disabled account.
     """
     key = alias_key(address)
     parsed = [Address.parse(target).key for target in targets]
@@ -102,14 +102,14 @@ async def add_alias(
                 await db.accounts.add_forward(hosted.tenant.id, key, target)
             else:
                 await db.accounts.add_alias(hosted.tenant.id, key, target)
-    say(f"{key} leads to {', '.join(parsed)}")
+    say(f"{key} points to {', '.join(parsed)}")
 
 
 @command(aliases, "list")
 async def list_aliases(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None, as_json: Json = False
+    tenant: Annotated[str | None, typer.Option(help="Limit to this tenant.")] = None, as_json: Json = False
 ) -> None:
-    """Show aliases, a line for each target."""
+    """Show aliases, one line for each target."""
     async with database() as db:
         names = {o.id: o.name for o in await db.tenants.all()}
         found = await db.accounts.aliases(await tenant_id(db, tenant))
@@ -118,7 +118,7 @@ async def list_aliases(
 
 
 def _require_forwarding(hosted: HostedDomain, key: str, target: str) -> None:
-    """Raises NotSo unless the policy lets mail for the alias leave."""
+    """Raises NotSo unless the policy allows mail for the alias to be forwarded."""
     from inbox.app.wiring.policies import find_plugins, load_policies
 
     settings = config()
@@ -127,13 +127,13 @@ def _require_forwarding(hosted: HostedDomain, key: str, target: str) -> None:
     entry = policy.plugin("recipients")
     if entry is None or not getattr(entry.settings, "forward_outside", False):
         raise NotSo(
-            f"{target} is elsewhere, and the policy of {hosted.tenant.name} does not forward mail: "
+            f"{target} is at another server, and the policy of {hosted.tenant.name} does not forward mail: "
             "set plugins: {recipients: {forward_outside: true}}"
         )
 
 
 async def _hashed_password(from_stdin: bool) -> tuple[str, str | None]:
-    """The two verifiers of a password: its hash, and that of SCRAM."""
+    """The two verifiers of a password: its argon2 hash and its SCRAM verifier."""
     from inbox.base.clock import SystemClock
     from inbox.identity.passwords import Passwords
 
@@ -149,5 +149,5 @@ def _password(from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
     if not sys.stdin.isatty():
-        raise WrongUsage("no terminal to ask for a password; use --password-stdin")
+        raise WrongUsage("cannot ask for a password without a terminal; use --password-stdin")
     return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))

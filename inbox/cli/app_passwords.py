@@ -30,7 +30,7 @@ async def add(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make an app password and show it, once: only its hash is stored."""
+    """Create an app password and show it once: only its hash is stored."""
     from inbox.base.clock import SystemClock
     from inbox.identity.app_passwords import generate
     from inbox.identity.passwords import Passwords
@@ -78,7 +78,7 @@ async def list_(address: Mail, as_json: Json = False) -> None:
 @command(app, "revoke")
 async def revoke(
     address: Mail,
-    which: Annotated[str, typer.Argument(metavar="ID", help="The id, as app-password list shows it.")],
+    which: Annotated[str, typer.Argument(metavar="ID", help="The id that app-password list shows.")],
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -107,7 +107,7 @@ def _protocols(words: list[str]) -> tuple[AppProtocol, ...]:
 
 
 async def _account(db: Database, text: str) -> Account:
-    """The account of a user. Raises NotFound."""
+    """Return the account of a user. Raises NotFound."""
     key = Address.parse(text).key
     account = await db.accounts.by_address(key)
     if account is None or account.is_shared:

@@ -19,9 +19,9 @@ import typer
 from inbox.base.errors import InboxError
 from inbox.cli.context import WrongUsage
 
-#: Octets of a file: a million lines and more.
+#: Maximum size of a file in octets: enough for more than a million lines.
 FILE_OCTETS: Final = 256 * 1024 * 1024
-#: Mistakes that are shown; the others are only counted.
+#: Number of mistakes that are shown; the others are only counted.
 SHOWN: Final = 50
 
 Source = Annotated[str, typer.Argument(metavar="FILE", help="CSV with a header line, or JSON lines; - is stdin.")]
@@ -32,7 +32,7 @@ Check = Annotated[bool, typer.Option("--dry-run", help="Check the file, and crea
 
 
 class BadFile(InboxError):
-    """Lines of a file are wrong; nothing was created. One line of text for each."""
+    """Some lines of a file are wrong, and nothing was created. The text has one line for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,11 @@ class Mistakes:
     found: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, line: int, text: str) -> None:
-        """Notes one."""
+        """Adds a mistake."""
         self.found.append((line, text))
 
     def check(self) -> None:
-        """Raises BadFile if there is any."""
+        """Raises BadFile if there is a mistake."""
         if not self.found:
             return
         lines = [f"{self.name}:{number}: {text}" for number, text in sorted(self.found)[:SHOWN]]
@@ -65,7 +65,7 @@ class Mistakes:
 
 
 def read(source: str, required: Iterable[str], optional: Iterable[str], mistakes: Mistakes) -> list[Line]:
-    """The entries of a file; lines that are no entry are among the ``mistakes``.
+    """Return the entries of a file; invalid lines are added to ``mistakes``.
 
     Raises:
         WrongUsage: the file cannot be read, or its header is wrong.

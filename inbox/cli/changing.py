@@ -19,17 +19,18 @@ if TYPE_CHECKING:
     from inbox.store.ports.hosting import Holdings, Scope
     from inbox.store.removal import Removed
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, with counts, and change nothing.")]
 Recursive = Annotated[
-    bool, typer.Option("--recursive", help="Remove what depends on it, too; without it the command refuses.")
+    bool,
+    typer.Option("--recursive", help="Also remove everything that depends on it; otherwise the command refuses."),
 ]
-KeepAlias = Annotated[bool, typer.Option("--keep-alias", help="The old address stays, as an alias of the new one.")]
+KeepAlias = Annotated[bool, typer.Option("--keep-alias", help="Keep the old address as an alias of the new one.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of one thing, as its receipt names it. ``details``: further fields of the receipt."""
+    """One change, as its receipt names it. ``details``: further fields of the receipt."""
 
     verb: str
     kind: str
@@ -57,7 +58,7 @@ class Change:
         self.show(f"would {self.verb}", {**({"dry_run": True} if as_json else {}), **details}, as_json)
 
     def ask(self, yes: bool, consequence: str) -> None:
-        """Returns if the operator agrees.
+        """Ask for confirmation; return if the operator agrees.
 
         Raises:
             WrongUsage: there is neither a terminal nor ``--yes``.
@@ -80,7 +81,7 @@ def _in_words(value: Any) -> str:
 
 
 def counted(held: dict[str, Any]) -> str:
-    """Counts in words, without those that are 0."""
+    """Format counts as text, without those that are 0."""
     parts = [
         f"{octets(count)} of mail" if name == "octets" else f"{count} {name.replace('_', ' ')}"
         for name, count in held.items()
@@ -90,15 +91,15 @@ def counted(held: dict[str, Any]) -> str:
 
 
 def counts(held: Holdings) -> dict[str, int]:
-    """Counts as a receipt has them."""
+    """The counts as a receipt contains them."""
     return asdict(held)
 
 
 def refuse_dependents(change: Change, dependents: list[str], recursive: bool) -> None:
-    """Raises NotSo if something depends on the thing to be removed and is not removed with it."""
+    """Raises NotSo if something depends on the object to be removed and ``recursive`` is false."""
     if dependents and not recursive:
         shown = ", ".join(dependents[:5]) + (f" and {len(dependents) - 5} more" if len(dependents) > 5 else "")
-        raise NotSo(f"{change.kind} {change.name} is in use: {shown} (--recursive removes that, too)")
+        raise NotSo(f"{change.kind} {change.name} is in use: {shown} (--recursive also removes it)")
 
 
 @asynccontextmanager
@@ -119,7 +120,7 @@ async def with_blobs() -> AsyncIterator[tuple[Database, Blobs]]:
 async def remove(
     db: Database, blobs: Blobs, scope: Scope, held: Holdings, title: str, *, purge: bool = False
 ) -> Removed:
-    """Removes all of a scope, with a progress bar on a terminal."""
+    """Remove everything in a scope, with a progress bar on a terminal."""
     from inbox.store.removal import Removal
 
     total = held.messages + held.accounts + held.aliases + held.jobs + (held.decisions if purge else 0)
@@ -133,16 +134,16 @@ async def remove(
 
 @contextmanager
 def resumable(change: Change, again: str) -> Iterator[None]:
-    """Explains how to continue after an interruption: the work is done in steps, and finished ones stay done."""
+    """Explain how to continue after an interruption: the work is done in steps, and finished steps are kept."""
     try:
         yield
     except BaseException:
-        warn(f"{change.verb} {change.kind} {change.name} did not finish; to go on: {again}")
+        warn(f"{change.verb} {change.kind} {change.name} did not finish; to continue: {again}")
         raise
 
 
 def name_in_policy(tenant: str, name: str) -> None:
-    """Warns if the tenant's policy file uses a name that was changed or removed."""
+    """Warn if the tenant's policy file uses a name that was changed or removed."""
     path = config().folders.policy_dir / "tenants" / f"{tenant}.yaml"
     try:
         text = path.read_text("utf-8")

@@ -1,4 +1,4 @@
-"""``inbox clamav``: the clamd daemons that scan mail, their signatures, and reloading these."""
+"""``inbox clamav``: state of the clamd daemons that scan mail, and reloading of their signatures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 app = typer.Typer(
-    name="clamav", help="Ask clamd for its version and queue, reload its signatures.", no_args_is_help=True
+    name="clamav", help="Show version and queue of clamd, or reload its signatures.", no_args_is_help=True
 )
 COLUMNS = ("address", "result", "engine", "signatures", "signed", "age", "queue", "threads", "tenants")
 DAY, HOUR = 86_400, 3600
@@ -29,11 +29,13 @@ Address = Annotated[
     list[str] | None,
     typer.Option("--address", help="tcp://HOST:PORT or unix:///PATH, instead of the addresses that policies name."),
 ]
-Patience = Annotated[float, typer.Option("--timeout", min=0.1, max=600, help="Seconds that clamd has for an answer.")]
+AnswerTimeout = Annotated[
+    float, typer.Option("--timeout", min=0.1, max=600, help="Seconds to wait for an answer of clamd.")
+]
 
 
 @command(app, "status")
-async def status(address: Address = None, patience: Patience = 10, as_json: Json = False) -> None:
+async def status(address: Address = None, seconds: AnswerTimeout = 10, as_json: Json = False) -> None:
     """Show version, signatures and queue of each clamd that a policy in force names.
 
     Exit code 1 if a clamd cannot be asked.
@@ -41,7 +43,7 @@ async def status(address: Address = None, patience: Patience = 10, as_json: Json
     from inbox.app.doctor.clamav import Clamd
 
     where = _addresses(address)
-    found = await _each(where, patience, Clamd.status, "Asking clamd")
+    found = await _each(where, seconds, Clamd.status, "Asking clamd")
     rows = [_row(each, where[each], result) for each, result in found.items()]
     if as_json:
         show_rows(rows, COLUMNS, as_json=True)
@@ -56,21 +58,21 @@ async def status(address: Address = None, patience: Patience = 10, as_json: Json
 @command(app, "reload")
 async def reload(
     address: Address = None,
-    patience: Patience = 10,
+    seconds: AnswerTimeout = 10,
     wait: Annotated[
         float,
         typer.Option(
             min=0,
             max=3600,
-            help="Wait at most so many seconds until the signatures have another number than before. Exit code 1 if "
-            "they do not: they are the same, or they cannot be loaded (see the log of clamd).",
+            help="Seconds to wait for signatures with a different number than before. Exit code 1 if "
+            "the number stays the same: there are no new ones, or clamd cannot load them (see its log).",
         ),
     ] = 0,
 ) -> None:
-    """Make each clamd reload its signatures; freshclam usually does it by itself.
+    """Make each clamd reload its signatures; freshclam usually does so automatically.
 
-    clamd reports only that it begins. It scans with the old signatures until it has the new ones, which takes up to a
-    minute; with ConcurrentDatabaseReload no in clamd.conf, scans wait for that time.
+    clamd reports only that the reload has begun. It scans with the old signatures until the new ones are loaded, which
+    takes up to a minute; with ConcurrentDatabaseReload no in clamd.conf, scans wait until then.
     """
 
     def start(daemon: Clamd) -> Version:
@@ -79,18 +81,18 @@ async def reload(
         return before
 
     where = _addresses(address)
-    found: dict[str, Any] = await _each(where, patience, start, "Reloading")
+    found: dict[str, Any] = await _each(where, seconds, start, "Reloading")
     for each, before in found.items():
         if not isinstance(before, InboxError):
             say(f"{each}: reloads its signatures (now {_number(before)})")
     if wait:
         begun = {each: before for each, before in found.items() if not isinstance(before, InboxError)}
-        found.update(await _changed(begun, patience, wait))
+        found.update(await _changed(begun, seconds, wait))
     _end(found)
 
 
-async def _changed(before: Mapping[str, Version], patience: float, wait: float) -> dict[str, Any]:
-    """The new versions, or an error for each daemon whose signatures are the same after ``wait`` seconds."""
+async def _changed(before: Mapping[str, Version], seconds: float, wait: float) -> dict[str, Any]:
+    """Return the new versions, or an error for each daemon whose signatures are the same after ``wait`` seconds."""
     from inbox.app.doctor.clamav import Clamd
 
     found: dict[str, Any] = {}
@@ -98,8 +100,8 @@ async def _changed(before: Mapping[str, Version], patience: float, wait: float) 
     ends = asyncio.get_running_loop().time() + wait
     with progress("Waiting for the signatures", len(before)) as step:
         while waiting and asyncio.get_running_loop().time() < ends:
-            for each, now in (await _each(waiting, patience, Clamd.version)).items():
-                # A daemon that loads its signatures may answer late: it is asked again.
+            for each, now in (await _each(waiting, seconds, Clamd.version)).items():
+                # A daemon that is loading its signatures may answer late, so it is asked again.
                 if not isinstance(now, InboxError) and now.signatures != waiting[each].signatures:
                     say(f"{each}: has {_number(now)}")
                     found[each] = now
@@ -141,9 +143,9 @@ def _check(address: str) -> None:
 
 
 async def _each(
-    addresses: Mapping[str, Any], patience: float, ask: Callable[[Clamd], T], title: str = ""
+    addresses: Mapping[str, Any], seconds: float, ask: Callable[[Clamd], T], title: str = ""
 ) -> dict[str, T | InboxError]:
-    """Each daemon's answer, or the error; a few are asked at once."""
+    """Each daemon's answer or error; a few daemons are asked concurrently."""
     from inbox.app.doctor.clamav import Clamd
     from inbox.app.serve.executors import Executors
 
@@ -151,7 +153,7 @@ async def _each(
 
     async def one(address: str, step: Callable[[], None]) -> T | InboxError:
         try:
-            return await executors("clamav", ask, Clamd(address, patience))
+            return await executors("clamav", ask, Clamd(address, seconds))
         except InboxError as error:
             return error
         finally:

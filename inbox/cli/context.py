@@ -33,7 +33,7 @@ P = ParamSpec("P")
 
 
 class NotSo(InboxError):
-    """The answer of a command is negative (exit code 1)."""
+    """The command failed, or its answer is negative (exit code 1)."""
 
 
 class WrongUsage(InboxError):
@@ -61,7 +61,7 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[P, Awaitable[None
 
 
 def _log_to_standard_error() -> None:
-    """Standard output is the command's answer, which programs read."""
+    """Standard output carries the command's answer, which programs read."""
     from inbox.app.serve.logs import configure_logs
 
     configure_logs(console=True, level=logging.WARNING)
@@ -85,11 +85,11 @@ def warn_of_suspended(policies: PolicySet) -> None:
 
 @asynccontextmanager
 async def database(*, create: bool = False) -> AsyncIterator[Database]:
-    """The open database of the configuration, whether the server runs or not.
+    """The open database of the configuration, with and without a running server.
 
     Raises:
-        NotFound: there is none and ``create`` is false. A new empty one would make a typing error in
-            INBOX_DATA_DIR look like an installation without mail.
+        NotFound: the database does not exist and ``create`` is false. Creating an empty one would make a typing error
+            in INBOX_DATA_DIR look like an installation without mail.
     """
     from inbox.app.wiring.stores import make_database, missing_database
     from inbox.base.clock import SystemClock
@@ -161,7 +161,7 @@ async def tenant_named(db: Database, name: str) -> Tenant:
 
 
 async def tenant_id(db: Database, name: str | None) -> str | None:
-    """The id behind ``--tenant``; None without one. Raises NotFound."""
+    """The id of the tenant of ``--tenant``; None without the option. Raises NotFound."""
     return None if name is None else (await tenant_named(db, name)).id
 
 

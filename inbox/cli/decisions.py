@@ -32,11 +32,11 @@ OUTCOMES = ("accept", "quarantine", "discard", "reject", "defer", "mixed")
 
 #: Seconds between two reads of the database with ``--follow``.
 POLL_SECONDS = 1.0
-#: A record may be written this many seconds after the moment that it names, and so behind later ones.
+#: A record may be written this many seconds after its own time, and so after records with later times.
 LATE_SECONDS = 60.0
-#: Records of one look.
+#: Records of one read.
 MOST = 10_000
-#: Usual widths of the columns.
+#: Typical widths of the columns.
 WIDTHS = {
     "id": 20, "at": 20, "tenant": 10, "door": 8, "outcome": 10, "sender": 30, "recipients": 30, "peer": 15, "by": 12,
 }  # fmt: skip
@@ -48,18 +48,21 @@ Life: TypeAlias = "tuple[Decision | None, Sequence[QueuedJob | DeliveryRecord]]"
 
 @command(app, "list")
 async def list_(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
-    outcome: Annotated[str | None, typer.Option(help=f"Only these: {', '.join(OUTCOMES)}.")] = None,
-    sender: Annotated[str | None, typer.Option(help="Only senders with this in their address.")] = None,
-    recipient: Annotated[str | None, typer.Option(help="Only mail to recipients with this in their address.")] = None,
-    since: Annotated[str | None, typer.Option(help="Only since then: 30m, 2h, 7d ago, or 2030-01-31T08:00Z.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=MOST, help="How many.")] = 20,
+    tenant: Annotated[str | None, typer.Option(help="Limit to this tenant.")] = None,
+    outcome: Annotated[str | None, typer.Option(help=f"Limit to one outcome: {', '.join(OUTCOMES)}.")] = None,
+    sender: Annotated[str | None, typer.Option(help="Limit to senders whose address contains this text.")] = None,
+    recipient: Annotated[str | None, typer.Option(help="Limit to recipients whose address contains this text.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Limit to decisions since 30m, 2h, 7d (ago), or 2030-01-31T08:00Z.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="Maximum number of rows.")] = 20,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Oldest first, and then each new one, until Ctrl-C; JSON by lines.")
+        bool,
+        typer.Option("--follow", "-f", help="Show the oldest first, then each new one until Ctrl-C; JSON by lines."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the latest decisions, newest first. Why one was made: inbox explain ID."""
+    """Show the latest decisions, newest first. `inbox explain ID` shows the reasons for one."""
     from inbox.store.ports.decisions import DecisionFilter
 
     if outcome is not None and outcome not in OUTCOMES:
@@ -77,12 +80,15 @@ async def list_(
                         names.setdefault(record.tenant, "")
                     printer.show(_row(record, names))
             except asyncio.CancelledError:
-                # Ctrl-C is how this ends.
+                # The operator pressed Ctrl-C.
                 return
         found = await db.decisions.search(wanted, limit)
     rows = [_row(record, names) for record in found]
     show_rows(
-        rows, COLUMNS, as_json=as_json, none="no such decisions" if wanted != DecisionFilter() else "no decisions yet"
+        rows,
+        COLUMNS,
+        as_json=as_json,
+        none="no matching decisions" if wanted != DecisionFilter() else "no decisions yet",
     )
 
 
@@ -92,11 +98,11 @@ async def followed(
     limit: int,
     sleep: Callable[[float], Awaitable[object]],
 ) -> AsyncIterator[DecisionRecord]:
-    """The latest records, oldest first, and then each new one once, without end.
+    """Yield the latest records, oldest first, then each new one once, endlessly.
 
     Args:
-        limit: how many of those that are there already.
-        sleep: waits for so many seconds between two looks.
+        limit: maximum number of existing records.
+        sleep: waits the given number of seconds between two reads.
     """
     page = await search(wanted, limit)
     newest = max((record.at for record in page), default=wanted.since)
@@ -132,7 +138,7 @@ def _row(record: DecisionRecord, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _settled_by(body: bytes) -> str:
-    """The plugins (or ``score``) that settled it. One record that cannot be read must not hide the others."""
+    """The plugins (or ``score``) that decided. One unreadable record must not hide the others."""
     from inbox.policy.decision import decode
 
     try:
@@ -145,7 +151,7 @@ def _settled_by(body: bytes) -> str:
 
 
 def _whole(record: DecisionRecord) -> Decision:
-    """All data of a decision; for a damaged record, those that the database has besides its body."""
+    """All data of a decision; for a damaged record, the columns that the database stores beside its body."""
     import msgspec
 
     from inbox.policy.decision import Decision, Retry, decode
@@ -174,14 +180,14 @@ def register(root: typer.Typer) -> None:
 
 async def explain(
     which: Annotated[
-        str, typer.Argument(metavar="ID", help="The id from a reply line, a log, decisions list or queue list.")
+        str, typer.Argument(metavar="ID", help="The id from a reply, the log, decisions list or queue list.")
     ],
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's part.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Show only the part of this tenant.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show the life of a message: why it was accepted, scored, quarantined or refused, and how it was sent.
 
-    For mail to other servers: each job with its attempts (host, TLS, reply) and what became of each recipient. A
+    For mail to other servers: each job with its attempts (host, TLS, reply) and the result for each recipient. A
     message for several tenants has a record for each of them; then --json prints an array.
     """
     async with database() as db:
@@ -215,7 +221,7 @@ def _trace_of(decision: Decision | None, jobs: Sequence[QueuedJob | DeliveryReco
 
 
 async def _lives(db: Database, which: str, tenant: str | None) -> list[Life]:
-    """Each tenant's part of a message: its decision, which may be removed already, and its jobs."""
+    """Each tenant's part of a message: its decision, unless already removed, and its jobs."""
     owner, wanted = await tenant_id(db, tenant), which
     found = await db.decisions.get(which, owner)
     owners = {record.tenant for record in found}
@@ -223,7 +229,7 @@ async def _lives(db: Database, which: str, tenant: str | None) -> list[Life]:
         try:
             job = await find(db, which, tenant)
         except NotFound:
-            # Jobs may be kept longer than their decision record.
+            # Jobs may outlive their decision record.
             owners = {one.id for one in await db.tenants.all()} if owner is None else {owner}
         else:
             wanted, owners = transaction_of(job), {job.tenant}
@@ -252,11 +258,11 @@ def _story(decision: Decision | None, jobs: Sequence[QueuedJob | DeliveryRecord]
 
 
 async def _not_there(which: str, tenant: str | None) -> str:
-    """The hint when there is no such record."""
+    """The hint for an id without a record."""
     if not ID.fullmatch(which.strip().lower()):
         return f"no decision {which}: an id has 20 letters and digits, as in a reply's (id …); see inbox decisions list"
     whose = f" of tenant {tenant}" if tenant is not None else ""
     return (
         f"no decision {which}{whose}: records are removed after server.decisions.keep_days of default.yaml; "
-        "inbox decisions list --recipient or --sender shows what there is, the server's log has the id, too"
+        "inbox decisions list --recipient or --sender finds related ones, and the server's log contains the id"
     )

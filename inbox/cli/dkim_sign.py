@@ -1,4 +1,4 @@
-"""``inbox domain dkim sign``: a message with the signatures that it would get when it is sent."""
+"""``inbox domain dkim sign``: sign a message as the server would when sending it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def register(app: typer.Typer) -> None:
 async def sign(
     eml: Annotated[Path, typer.Option("--eml", help="The message, a file; - is standard input.")],
     domain: Annotated[
-        str | None, typer.Option(help="The hosted domain whose keys sign. Otherwise that of the first address in From.")
+        str | None, typer.Option(help="The hosted domain whose keys sign. [the domain of the first address in From]")
     ] = None,
 ) -> None:
-    """Write a message to standard output with a DKIM-Signature of each key that signs for its domain.
+    """Write a message to standard output with a DKIM-Signature for each active key of its domain.
 
     The message itself is not changed. If its lines end in LF alone, so do those of the signatures, and the message
     is signed with CRLF, as it will be on the wire. Exit code 1 if there is no key, or signing fails.
@@ -39,11 +39,11 @@ async def sign(
     from inbox.mail.message import Message
 
     raw = _read(eml)
-    # A file has the line ends of its system; on the wire they are CRLF (RFC 5321 §2.3.8, RFC 6376 §5.3).
+    # A file has the line endings of its system; on the wire they are CRLF (RFC 5321 §2.3.8, RFC 6376 §5.3).
     content = MemoryContent(re.sub(rb"\r?\n", b"\r\n", raw))
     author = Message(content).from_address.rpartition("@")[2]
     if domain is None and not author:
-        raise NotSo(f"{eml}: there is no address in From; name the domain whose keys sign with --domain")
+        raise NotSo(f"{eml}: From contains no address; name the signing domain with --domain")
     clock = SystemClock()
     async with database() as db:
         hosted = await hosting(db, canonical_domain(domain or author))

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from inbox.app.admin import AdminClient
 
 _ORDER = ("fail", "warn", "ok")
-#: Seconds that the running server gets for an answer.
-PATIENCE = 5.0
+#: Seconds to wait for an answer of the running server.
+TIMEOUT_SECONDS = 5.0
 
 
 def register(root: typer.Typer) -> None:
@@ -24,7 +24,7 @@ def register(root: typer.Typer) -> None:
 
 
 def _ask(client: AdminClient) -> tuple[bool, dict[str, Any], dict[str, Any]]:
-    """The answer of the server behind the admin socket, if one runs; a server that hangs answers nothing."""
+    """The answer of the server behind the admin socket, if one runs. A server that hangs does not answer."""
     if not client.running():
         return False, {}, {}
     try:
@@ -35,15 +35,15 @@ def _ask(client: AdminClient) -> tuple[bool, dict[str, Any], dict[str, Any]]:
 
 async def doctor(
     everything: Annotated[
-        bool, typer.Option("--all", help="Show the configuration in effect, too, secrets masked.")
+        bool, typer.Option("--all", help="Also show the configuration in effect, with secrets masked.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check every dependency: failures first, then warnings, then what is in order.
+    """Check every dependency: failures first, then warnings, then passed checks.
 
     Exit code 1 if a check failed. Works with and without a running server.
     """
-    from inbox.app.doctor.checks import Outcome, Patient, examine
+    from inbox.app.doctor.checks import CheckContext, Outcome, examine
     from inbox.app.doctor.policies import PolicyHealth
     from inbox.app.serve.executors import Executors
     from inbox.app.serve.tls import Certificates
@@ -52,11 +52,11 @@ async def doctor(
     from inbox.base.ids import RandomIds
 
     settings = config()
-    running, status, health = _ask(server(timeout=PATIENCE))
+    running, status, health = _ask(server(timeout=TIMEOUT_SECONDS))
     clock = SystemClock()
     ids = RandomIds(clock.now)
     executors = Executors()
-    patient = Patient(
+    context = CheckContext(
         settings,
         clock,
         ids,
@@ -70,14 +70,14 @@ async def doctor(
     )
     variables = [{"variable": v.name, "value": v.value, "set": v.given} for v in settings.variables()]
     try:
-        found = await examine(patient)
+        found = await examine(context)
     finally:
         executors.close()
     findings = [{"check": f.check, "outcome": f.outcome.value, "detail": f.detail} for f in found]
     if as_json:
-        show_one({"running": patient.running, "configuration": variables, "checks": findings}, as_json=True)
+        show_one({"running": context.running, "configuration": variables, "checks": findings}, as_json=True)
     else:
-        say("the server is running" if patient.running else "the server is not running")
+        say("the server is running" if context.running else "the server is not running")
         say("")
         # Failures come first; within each group the order of the checks stays.
         ordered = sorted(findings, key=lambda finding: _ORDER.index(finding["outcome"]))

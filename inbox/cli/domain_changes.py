@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from inbox.mail.tenancy import HostedDomain
     from inbox.store.ports import Database
 
-Domain = Annotated[str, typer.Argument(metavar="DOMAIN", help="A hosted domain, active or not.")]
+Domain = Annotated[str, typer.Argument(metavar="DOMAIN", help="A hosted domain, active or suspended.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +44,7 @@ async def rm(
 ) -> None:
     """Stop hosting a domain; with --recursive all of its accounts, aliases and mail are removed.
 
-    Works in small steps; run again after an interruption, it goes on.
+    Works in small steps; after an interruption, run the command again to continue.
     """
     from inbox.store.ports.hosting import Scope
 
@@ -58,7 +58,7 @@ async def rm(
             return
         parts = {"accounts": held.accounts, "aliases": held.aliases, "messages": held.messages}
         refuse_dependents(change, [f"{count} {kind}" for kind, count in parts.items() if count], recursive)
-        change.ask(yes, f"deletes {held.accounts} accounts and {held.messages} messages for good")
+        change.ask(yes, f"deletes {held.accounts} accounts and {held.messages} messages permanently")
         with resumable(change, f"inbox domain rm {hosted.fqdn} --recursive --yes"):
             removed = await remove(db, blobs, scope, held, f"Removing {hosted.fqdn}")
     change.receipt("removed", as_json, removed=counts(removed.holdings), blobs=removed.blobs)
@@ -94,7 +94,7 @@ async def _switch(domain: str, *, active: bool, yes: bool, dry_run: bool, as_jso
 
 async def rename(
     domain: Domain,
-    to: Annotated[str, typer.Argument(metavar="NEW", help="The new domain; it is hosted for the same tenant.")],
+    to: Annotated[str, typer.Argument(metavar="NEW", help="The new domain; it is then hosted for the same tenant.")],
     keep_alias: KeepAlias = False,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -103,7 +103,7 @@ async def rename(
     """Move all addresses of a domain to another one. Accounts keep their mailboxes and passwords.
 
     With --keep-alias the old domain stays, and each old address is an alias of the new one; otherwise the old domain is
-    removed. Meanwhile senders are asked to come again. Signing keys stay behind: their DNS records name the old domain.
+    removed. Meanwhile mail is deferred. Signing keys are not moved, because their DNS records name the old domain.
     """
     from inbox.store.ports.hosting import Scope
     from inbox.store.renaming import check_domain, rename_domain
@@ -118,7 +118,7 @@ async def rename(
         if dry_run:
             change.planned(as_json, to=new, moves={"accounts": held.accounts, "aliases": held.aliases})
             return
-        change.ask(yes, f"changes the addresses of {held.accounts} accounts, with which people log in")
+        change.ask(yes, f"changes the login addresses of {held.accounts} accounts")
         keep = " --keep-alias" if keep_alias else ""
         with (
             resumable(change, f"inbox domain rename {hosted.fqdn} {new}{keep} --yes"),
@@ -137,7 +137,7 @@ async def rename(
 
 
 async def found(db: Database, domain: str) -> HostedDomain:
-    """A hosted domain, active or not. Raises NotFound."""
+    """A hosted domain, active or suspended. Raises NotFound."""
     fqdn = canonical_domain(domain)
     hosted = await db.tenants.hosted(fqdn)
     if hosted is None:

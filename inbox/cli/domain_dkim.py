@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="dkim", help="Keys that sign a domain's mail.", no_args_is_help=True)
 
-#: Seconds between two questions to the DNS while the operator waits.
+#: Seconds between two DNS queries while the operator waits.
 LOOK_SECONDS = 5.0
 #: Seconds that a record may be cached, in zone files.
 RECORD_TTL = 3600
@@ -45,7 +45,7 @@ class Algorithm(StrEnum):
 
 @dataclass(frozen=True)
 class _Keys:
-    """One domain's keys, and the changes of them."""
+    """The keys of one domain, and the changes to them."""
 
     db: Database
     hosted: HostedDomain
@@ -88,10 +88,10 @@ class _Keys:
         resolver = make_resolver(config(), clock)
         return Rotation(self.db.dkim_keys, resolver, clock, NoLog(), self.executors, random.random)
 
-    async def wait(self, rows: Sequence[DkimKeyRecord], patience: float) -> list[DkimKeyRecord]:
-        """Checks until the DNS shows all of these keys, or ``patience`` (seconds) is over; returns those left."""
+    async def wait(self, rows: Sequence[DkimKeyRecord], seconds: float) -> list[DkimKeyRecord]:
+        """Check until the DNS shows all of these keys or ``seconds`` have passed; return the missing ones."""
         loop = asyncio.get_running_loop()
-        ends = loop.time() + patience
+        ends = loop.time() + seconds
         left = list(rows)
         with progress("waiting for the DNS", len(rows)) as advance:
             while True:
@@ -108,7 +108,7 @@ class _Keys:
         if row.state == "pending":
             try:
                 return (await rotation.look_at(row)).activated
-            except NotFound:  # The running server was faster.
+            except NotFound:  # The running server activated the key first.
                 row = await self.row(selector)
         return row.state == "active"
 
@@ -128,20 +128,20 @@ async def _keys(domain: str) -> AsyncIterator[_Keys]:
 @command(app, "rotate")
 async def rotate(
     domain: Domain,
-    algorithm: Annotated[Algorithm, typer.Option(help="Which keys to make.")] = Algorithm.BOTH,
+    algorithm: Annotated[Algorithm, typer.Option(help="The algorithm of the new keys.")] = Algorithm.BOTH,
     selector: Annotated[
-        str | None, typer.Option(help="The new key's selector; with two keys, -rsa and -ed25519 are added.")
+        str | None, typer.Option(help="The selector of the new key; with two keys, -rsa and -ed25519 are appended.")
     ] = None,
     zone: Zone = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the DNS shows the records.")] = False,
-    patience: Annotated[float, typer.Option("--timeout", help="Seconds that --wait waits.", min=0)] = 600.0,
+    seconds: Annotated[float, typer.Option("--timeout", help="Seconds after which --wait gives up.", min=0)] = 600.0,
     as_json: Json = False,
 ) -> None:
-    """Make a domain's next signing keys and print their DNS records.
+    """Create the next signing keys of a domain and print their DNS records.
 
-    Nothing is signed with a new key before the DNS shows its record. The running server looks every minute, after a
-    day every hour; then the new key signs, and the one before it (of the same algorithm) is retired. A key that waits
-    for its record already is shown again instead of making another one.
+    A new key signs only after the DNS shows its record. The running server checks every minute, after a day every
+    hour; then the new key signs, and the previous one (of the same algorithm) is retired. If a key already waits for
+    its record, the command shows it again instead of creating another one.
     """
     async with _keys(domain) as keys:
         names = ("rsa", "ed25519") if algorithm is Algorithm.BOTH else (algorithm.value,)
@@ -151,12 +151,14 @@ async def rotate(
             _show_records(rows, zone)
             if not zone:
                 _explain(made)
-        left = await keys.wait(rows, patience) if wait else []
+        left = await keys.wait(rows, seconds) if wait else []
         if as_json:
             print_json([_record(row) for row in await keys.rows() if row.selector in {one.selector for one in rows}])
         if left:
             names_left = ", ".join(row.selector for row in left)
-            raise NotSo(f"the DNS does not show {names_left} after {patience:.0f} seconds; the server goes on looking")
+            raise NotSo(
+                f"the DNS does not show {names_left} after {seconds:.0f} seconds; the server continues to check"
+            )
         if wait:
             warn(f"{keys.hosted.fqdn} signs with {', '.join(row.selector for row in rows)}")
 
@@ -164,7 +166,7 @@ async def rotate(
 @command(app, "show")
 async def show(
     domain: Domain,
-    selector: Annotated[str | None, typer.Argument(help="Only this key.")] = None,
+    selector: Annotated[str | None, typer.Argument(help="Show only this key.")] = None,
     zone: Zone = False,
     as_json: Json = False,
 ) -> None:
@@ -227,9 +229,9 @@ async def activate(domain: Domain, selector: Selector) -> None:
         raise NotSo(f"{record_name(row.selector, row.domain)}: {_why_not(looked)}")
     say(f"{keys.hosted.fqdn} signs with {row.selector}")
     for old in before:
-        # The installation's key goes on signing for others.
+        # The installation's key continues to sign for other domains.
         if old.place != "environment" and old.key.selector not in after:
-            say(f"{old.key.selector} does not sign any more; its record must stay in the DNS for 7 days")
+            say(f"{old.key.selector} no longer signs; its record must stay in the DNS for 7 days")
 
 
 @command(app, "retire")
@@ -246,7 +248,7 @@ async def retire(domain: Domain, selector: Selector) -> None:
         left = keys.signing(await keys.rows())
     say(f"{selector} is retired; its record must stay in the DNS for 7 days")
     if not left:
-        warn(f"no key is left: mail of {keys.hosted.fqdn} is not signed any more")
+        warn(f"no key is left: mail of {keys.hosted.fqdn} is no longer signed")
     else:
         say(f"signing now: {', '.join(f'{placed.key.selector} ({placed.place})' for placed in left)}")
 
@@ -283,7 +285,7 @@ def _explain(made: Sequence[tuple[DkimKeyRecord, bool]]) -> None:
     domain = made[0][0].domain
     for row, new in made:
         if not new:
-            say(f"{row.selector} waits for its record since {when(row.created_at)}; no other key was made")
+            say(f"{row.selector} waits for its record since {when(row.created_at)}; no new key was created")
     say("Publish these records. The running server checks the DNS every minute, after a day every hour, signs with a")
     say("key once its record is there, and retires the previous key, whose record must stay for 7 more days.")
     say(f"State of the keys: inbox domain dkim list {domain}. Check now: inbox domain dkim activate {domain} SELECTOR")
@@ -308,13 +310,13 @@ def _why_not(looked: Looked) -> str:
 
     match looked.publication:
         case None:
-            return "the DNS gives no answer now"
+            return "the DNS does not answer"
         case Publication.MISSING:
-            return f"there is no such record (inbox domain dkim show {looked.key.domain} {looked.key.selector})"
+            return f"the record does not exist (inbox domain dkim show {looked.key.domain} {looked.key.selector})"
         case Publication.AMBIGUOUS:
-            return "there is more than one record; exactly one has to be there"
+            return "there is more than one record; exactly one must exist"
         case _:
-            return f"the record is not that of this key (inbox domain dkim show {looked.key.domain})"
+            return f"the record belongs to a different key (inbox domain dkim show {looked.key.domain})"
 
 
 def _date(seconds: float) -> str:

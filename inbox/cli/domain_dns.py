@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 Domain = Annotated[str, typer.Argument(help="A hosted domain.")]
 Addresses = Annotated[
-    list[str] | None, typer.Option("--address", help="An address that mail leaves from; may be given more than once.")
+    list[str] | None, typer.Option("--address", help="An IP address that sends mail for the domain; may be repeated.")
 ]
 Reports = Annotated[
     str | None,
     typer.Option(
         "--reports",
-        help="Who gets the reports of others; without it postmaster, or for DMARC dmarc-reports@, if there is one.",
+        help="The address for reports from others. [postmaster; for DMARC, dmarc-reports@ if it exists]",
     ),
 ]
 
@@ -70,21 +70,21 @@ async def records(
     elsewhere = [f"{each.name} {each.type}" for each in records_only if not in_zone(each, needs.domain)]
     if elsewhere:
         say("")
-        say(f"not in the zone of {needs.domain}: {', '.join(elsewhere)}")
+        say(f"outside the zone of {needs.domain}: {', '.join(elsewhere)}")
     if not needs.addresses:
         say("")
-        say(f"{needs.hostname} needs its addresses (A, AAAA), and they its name (PTR): set them with --address")
+        say(f"{needs.hostname} needs address records (A, AAAA), and these need PTR records: use --address")
 
 
 async def check(
     domain: Domain,
     address: Addresses = None,
-    https: Annotated[bool, typer.Option("--https", help="Fetch the MTA-STS policy, too.")] = False,
+    https: Annotated[bool, typer.Option("--https", help="Also fetch the MTA-STS policy.")] = False,
     as_json: Json = False,
 ) -> None:
     """Compare the DNS records that a domain needs with what the DNS shows.
 
-    Asks DNS_RESOLVER. Exit code 1 if something is wrong; warnings alone do not count.
+    Queries DNS_RESOLVER. Exit code 1 if a record is wrong or missing; warnings alone do not count.
     """
     from inbox.hosting.dns.check import STEPS
     from inbox.hosting.dns.findings import Outcome

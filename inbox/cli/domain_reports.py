@@ -39,10 +39,10 @@ DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 
 class DomainFirst(TyperGroup):
     """A group whose first word may be a domain: ``inbox domain reports example.org`` is ``… reports show
-    example.org``. No command's name has a dot, and no domain that gets mail has none."""
+    example.org``. Names of commands have no dot, and every domain that receives mail has one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Puts ``show`` in front of what does not begin with a command."""
+        """Insert ``show`` unless the arguments begin with a command."""
         if args and args[0] not in self.commands and args[0] != "--help":
             args = ["show", *args]
         return super().parse_args(ctx, args)
@@ -62,8 +62,8 @@ async def show(
     rows: Annotated[
         bool, typer.Option("--rows", help="Show the senders: each source address with its results.")
     ] = False,
-    days: Annotated[int, typer.Option(min=1, max=3650, help="Only periods that ended in so many days.")] = 90,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many reports.")] = 100,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Limit to periods that ended in the last DAYS days.")] = 90,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number of reports.")] = 100,
     as_json: Json = False,
 ) -> None:
     """Show reports about mail from a hosted domain, newest first. The word show may be omitted."""
@@ -84,9 +84,9 @@ async def import_(
     files: Annotated[list[Path], typer.Argument(help="Reports (XML, gzip, zip), or mails with one.")],
     as_json: Json = False,
 ) -> None:
-    """Read report files and mails into the table; a report that is there already counts once.
+    """Read report files and mails into the table; a report that was read before is counted once.
 
-    What is older than server.reports.keep_days of default.yaml, the server removes again.
+    The server removes reports that are older than server.reports.keep_days of default.yaml.
     """
     from inbox.app.serve.executors import Executors
 
@@ -101,7 +101,7 @@ async def import_(
     finally:
         executors.close()
     show_rows(done, IMPORTED, as_json=as_json, wrapped=("result",))
-    failed = sum(row["result"] not in {"filed", "known already"} for row in done)
+    failed = sum(row["result"] not in {"filed", "already known"} for row in done)
     if failed:
         raise NotSo(f"{failed} of {len(done)} were not filed")
 
@@ -109,20 +109,22 @@ async def import_(
 @command(app, "build")
 async def build(
     date: Annotated[str, typer.Option(help="The day to report: YYYY-MM-DD, in UTC.")],
-    out: Annotated[Path, typer.Option(help="The folder for the mails; made if it is missing.")],
+    out: Annotated[Path, typer.Option(help="The folder for the mails; created if missing.")],
     domain: Annotated[str | None, typer.Option(help="Only the report for this domain.")] = None,
-    sender: Annotated[str | None, typer.Option("--from", help="From of the mails, and whom a reader may ask.")] = None,
-    organization: Annotated[str | None, typer.Option(help="Who reports; default: this server's name.")] = None,
-    most: Annotated[int, typer.Option(min=1, max=1_000_000, help="Mails about one day, in all.")] = 5000,
+    sender: Annotated[
+        str | None, typer.Option("--from", help="The From address of the mails, and the contact for questions.")
+    ] = None,
+    organization: Annotated[str | None, typer.Option(help="The name of the reporter. [SERVER_HOSTNAME]")] = None,
+    most: Annotated[int, typer.Option(min=1, max=1_000_000, help="Maximum number of mails about one day.")] = 5000,
     most_each: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Mails about one day for one destination host.")
+        int, typer.Option(min=1, max=1_000_000, help="Maximum number of mails about one day for one destination host.")
     ] = 500,
     as_json: Json = False,
 ) -> None:
-    """Build the reports of a day as mails that are ready to be sent, and list the domains that get none, with reasons.
+    """Build the reports of a day as mails ready to send, and list the domains that get none, with reasons.
 
-    Nothing is sent. A report goes outside of the organization that it is about only where the destination's DNS
-    consents. A second build of a day gives the same reports; what was built before counts for --most and --most-each.
+    Nothing is sent. A report goes to another organization than the one that it is about only if the destination's
+    DNS permits it. A second build of a day gives the same reports, which count for --most and --most-each.
     """
     day, only = _day(date), canonical_domain(domain) if domain is not None else None
     settings = config()
@@ -135,7 +137,7 @@ async def build(
     show_rows(shown, BUILT, as_json=as_json, none=f"nothing was observed on {day}{about}")
 
 
-# -- what others report ------------------------------------------------------------------------------------------------
+# -- reports from others -----------------------------------------------------------------------------------------------
 
 
 def _report(report: StoredReport) -> dict[str, Any]:
@@ -203,7 +205,7 @@ async def _import(db: Database, executors: Executors, path: Path) -> dict[str, A
         filed = await file_report(db.dmarc_reports, hosted.tenant.id, report, time.time(), executors)
     except FromTheFuture as error:
         return row | {"result": str(error)}
-    return row | {"result": "filed" if filed else "known already"}
+    return row | {"result": "filed" if filed else "already known"}
 
 
 def _read(path: Path) -> IncomingReport:
@@ -220,11 +222,11 @@ def _read(path: Path) -> IncomingReport:
     return parse_report(data) if is_packed(data) else parse_mail(Message(MemoryContent(data)))
 
 
-# -- what we report ----------------------------------------------------------------------------------------------------
+# -- our own reports ---------------------------------------------------------------------------------------------------
 
 
 def _day(text: str) -> str:
-    """A UTC day that is over: a report of half a day would be taken for the whole one's, as it has the same id."""
+    """A past UTC day: a report of half a day would have the id of the report of the whole day."""
     try:
         day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
@@ -283,7 +285,7 @@ def _write(prepared: Prepared, out: Path) -> list[dict[str, Any]]:
         why = f"{refusal.why}; try again later" if refusal.later else refusal.why
         shown.append((refusal.uri.removeprefix("mailto:"), 0, "", why))
     if not shown:
-        shown.append(("", 0, "", "its record names no address for reports"))
+        shown.append(("", 0, "", "its DMARC record names no address for reports"))
     return [
         {
             "domain": subject.domain,

@@ -42,7 +42,7 @@ async def add(
 
 @command(app, "list")
 async def list_(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None, as_json: Json = False
+    tenant: Annotated[str | None, typer.Option(help="Limit to this tenant.")] = None, as_json: Json = False
 ) -> None:
     """Show hosted domains with their override fields; secrets are masked."""
     from inbox.hosting.overrides import shown
@@ -84,7 +84,7 @@ async def set_(
     used = acted_on(find_plugins(config()))
     unused = sorted(name for name, text in given.items() if text.strip() and name not in used)
     if unused:
-        warn(f"{', '.join(unused)}: kept, but nothing that ships in this version acts on it")
+        warn(f"{', '.join(unused)}: stored, but this version does not use it")
     show_rows(
         [{"field": name, "value": value} for name, value in shown(overrides).items()],
         ("field", "value"),
@@ -94,9 +94,9 @@ async def set_(
 
 
 async def _check_postmaster(db: Database, hosted: HostedDomain, address: str | None) -> None:
-    """Raises NotSo if the address leads to no account of the same tenant: a person must read postmaster@."""
+    """Raises NotSo if the address does not deliver to an account of the same tenant: a person must read postmaster@."""
     if address is not None and not await db.accounts.targets(hosted.tenant.id, address):
-        raise NotSo(f"postmaster: {address} leads to no account of {hosted.tenant.name} (inbox account list)")
+        raise NotSo(f"postmaster: {address} delivers to no account of {hosted.tenant.name} (inbox account list)")
 
 
 def _field(text: str) -> tuple[str, str]:

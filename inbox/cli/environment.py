@@ -13,10 +13,10 @@ from inbox.cli.output import warn
 
 
 def read_env_file(path: Path) -> None:
-    """Puts the variables of a file into the environment of this process and of those that it starts.
+    """Put the variables of a file into the environment of this process and its children.
 
     The file has a line ``NAME=value`` for each variable, as for systemd's ``EnvironmentFile`` and docker's
-    ``--env-file``; it overrides what the shell has exported. Values are taken as they are: ``$NAME`` is not replaced.
+    ``--env-file``; it overrides what the shell has exported. Values are taken literally: ``$NAME`` is not replaced.
 
     Raises:
         WrongUsage: the file cannot be read, or a line is not ``NAME=value``.
@@ -36,5 +36,5 @@ def read_env_file(path: Path) -> None:
     if incomplete:
         raise WrongUsage(f"--env-file: {path} has no value for {incomplete[0]}; write {incomplete[0]}=")
     if mode & (stat.S_IROTH | stat.S_IWOTH):
-        warn(f"every user may read {path} (mode {stat.S_IMODE(mode):04o}); if it has secrets: chmod 640 {path}")
+        warn(f"every user may read {path} (mode {stat.S_IMODE(mode):04o}); if it contains secrets: chmod 640 {path}")
     os.environ.update({name: value for name, value in values.items() if value is not None})

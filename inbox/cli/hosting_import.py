@@ -44,14 +44,14 @@ async def import_domains(
             if tenant is None:
                 mistakes.add(line.number, f"no tenant {line.values['tenant']}")
             elif fqdn in wanted:
-                mistakes.add(line.number, f"{fqdn} is there twice")
+                mistakes.add(line.number, f"{fqdn} appears twice")
             elif fqdn not in hosted:
                 wanted[fqdn] = tenant
             elif skip_existing and hosted[fqdn] == tenant:
                 existing += 1
             else:
                 whose = "" if hosted[fqdn] == tenant else " by another tenant"
-                mistakes.add(line.number, f"{fqdn} is hosted already{whose}")
+                mistakes.add(line.number, f"{fqdn} is already hosted{whose}")
         mistakes.check()
         created = 0 if dry_run else await _host(db, wanted)
     _receipt("domains", len(wanted) if dry_run else created, existing, dry_run, as_json)
@@ -66,7 +66,7 @@ async def _host(db: Database, wanted: dict[str, str]) -> int:
                 created += 1
                 advance()
     except BaseException:
-        warn(f"{created} domains were added before this; to go on, run it again with --skip-existing")
+        warn(f"{created} domains were added before this; to continue, run it again with --skip-existing")
         raise
     return created
 
@@ -74,9 +74,9 @@ async def _host(db: Database, wanted: dict[str, str]) -> int:
 async def import_aliases(
     source: Source, skip_existing: SkipExisting = False, dry_run: Check = False, as_json: Json = False
 ) -> None:
-    """Create aliases from a file with the fields address and target, a line for each target.
+    """Create aliases from a file with the fields address and target, one line for each target.
 
-    An alias may lead to one that is in the file above it. All lines are checked before the first is created.
+    An alias may point to another one that is further up in the file. All lines are checked before the first is created.
     """
     mistakes = Mistakes(source)
     lines = read(source, ("address", "target"), (), mistakes)
@@ -92,7 +92,7 @@ async def import_aliases(
                         created += 1
                         advance()
             except BaseException:
-                warn(f"{created} aliases were created before this; to go on, run it again with --skip-existing")
+                warn(f"{created} aliases were created before this; to continue, run it again with --skip-existing")
                 raise
     _receipt("aliases", len(wanted) if dry_run else created, existing, dry_run, as_json)
 
@@ -108,7 +108,7 @@ async def _add_alias(db: Database, tenant: str, address: str, target: str, skip_
 async def _wanted_aliases(
     db: Database, lines: list[Line], mistakes: Mistakes, skip_existing: bool
 ) -> tuple[list[tuple[str, str, str]], int]:
-    """Tenant, address and target of each alias that is to be created, and how many are there already."""
+    """Tenant, address and target of each alias that is to be created, and the number that already exist."""
     book = _Book(db)
     wanted: dict[tuple[str, str, str], None] = {}
     existing = 0
@@ -120,17 +120,17 @@ async def _wanted_aliases(
             continue
         tenant = await book.tenant(address)
         if tenant is None:
-            mistakes.add(line.number, f"{address.rpartition('@')[2]} is hosted by no tenant, or disabled")
+            mistakes.add(line.number, f"{address.rpartition('@')[2]} is not hosted, or is disabled")
         elif address in book.accounts:
             mistakes.add(line.number, f"{address} is an account")
         elif book.known.get(target) != tenant:
-            mistakes.add(line.number, f"target {target} is no account or alias of the same tenant")
+            mistakes.add(line.number, f"target {target} is not an account or alias of the same tenant")
         elif (address, target) in book.pairs:
             if not skip_existing:
-                mistakes.add(line.number, f"{address} leads to {target} already (--skip-existing passes over it)")
+                mistakes.add(line.number, f"{address} already points to {target} (--skip-existing skips it)")
             existing += 1
         elif (tenant, address, target) in wanted:
-            mistakes.add(line.number, f"{address} to {target} is there twice")
+            mistakes.add(line.number, f"{address} to {target} appears twice")
         else:
             wanted[tenant, address, target] = None
             book.known[address] = tenant
@@ -141,7 +141,7 @@ class _Book:
     """Addresses of the tenants that a file names; each tenant is read once.
 
     Attributes:
-        known: every address that an alias may lead to, and its tenant.
+        known: every address that an alias may point to, and its tenant.
         accounts: those that are accounts.
         pairs: aliases and their targets.
     """

@@ -17,9 +17,9 @@ COLUMNS = ("mailbox", "owner", "messages", "unseen", "size", "uidvalidity", "id"
 
 @command(app, "list")
 async def list_(
-    account: Annotated[str | None, typer.Option(help="Only this account's.")] = None,
+    account: Annotated[str | None, typer.Option(help="Limit to this account.")] = None,
     tenant: Annotated[
-        str | None, typer.Option(help="This tenant's: all of its accounts' mailboxes and its quarantine.")
+        str | None, typer.Option(help="Limit to this tenant: mailboxes of all of its accounts, and its quarantine.")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -1,6 +1,6 @@
-"""The program ``inbox``: its commands, and how errors end it.
+"""The program ``inbox``: its commands, and the handling of errors.
 
-Exit codes: 0 done; 1 the thing asked about is not so, or it failed; 2 wrong usage or a wrong setting; 78 the server
+Exit codes: 0 done; 1 the answer is negative, or the command failed; 2 wrong usage or a wrong setting; 78 the server
 does not start because default.yaml is wrong.
 """
 
@@ -78,7 +78,7 @@ def root(
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")
     ] = False,
     color: Annotated[
-        Colour, typer.Option(help="Colours: auto has them on a terminal, unless NO_COLOR is set.")
+        Colour, typer.Option(help="Colours: auto uses them on a terminal, unless NO_COLOR is set.")
     ] = "auto",
     env_file: Annotated[
         Path | None,
@@ -90,7 +90,7 @@ def root(
         ),
     ] = None,
 ) -> None:
-    del version, env_file  # Their callbacks have done all.
+    del version, env_file  # Their callbacks did the work.
     choose_colour(color)
 
 
@@ -122,7 +122,7 @@ for group in (
 
 @functools.cache
 def program() -> TyperGroup:
-    """All commands, put together once: it takes as long as a small command."""
+    """All commands, built once: building takes as long as a small command."""
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup), "it has commands"
     return group
@@ -153,14 +153,14 @@ def main() -> None:
     except InboxError as error:
         _end(str(error), 1)
     except BrokenPipeError:
-        # The reader of our output closed the pipe (``| head``): it has all that it needs.
+        # The reader of our output closed the pipe (``| head``), because it has read enough.
         discard(sys.stdout)
         sys.exit(1)
     except OSError as error:
-        # Whatever file it is: another user's shell is no mistake of the program.
+        # For any file: running as the wrong user is not an error of the program.
         if error.filename is not None and isinstance(error, PermissionError):
             _end(f"{error.filename}: {error.strerror}: run inbox as the user of the server", 1)
-        # Of a file it has a name, and is a mistake of the program; of our output it has none.
+        # An error about a file has a name and is an error of the program; one about our output has no name.
         if error.filename is not None or error.errno not in _OUTPUT_FAILED:
             raise
         discard(sys.stdout)

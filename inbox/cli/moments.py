@@ -1,4 +1,4 @@
-"""Times as options of commands name them: ``2h`` ago, or a time of RFC 3339."""
+"""Times in options of commands: ``2h`` ago, or a time of RFC 3339."""
 
 from __future__ import annotations
 

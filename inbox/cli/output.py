@@ -1,7 +1,6 @@
 """Output of commands: tables for people, JSON for programs, and one line on standard error for an error.
 
-Texts of strangers (subjects, senders) are shown with their control characters escaped: none of them reaches the
-terminal as a command to it.
+Control characters in texts of strangers (subjects, senders) are escaped, so that the terminal does not interpret them.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from inbox.cli import tables
 
 Row = Mapping[str, Any]
 
-#: ``--json`` of every command that shows something.
+#: ``--json``, an option of every command that shows data.
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 #: Colours of outcomes and states: good is green, partial yellow, bad red.
 _COLOURS: Final = {
@@ -32,7 +31,7 @@ _COLOURS: Final = {
     **dict.fromkeys(("reject", "discard", "fail", "no"), "31"),
 }
 _colour: ContextVar[str] = ContextVar("colour", default="auto")
-#: Columns that hold them.
+#: Columns that contain them.
 _PAINTED: Final = ("outcome", "mode", "state", "result", "active")
 #: A verdict or an outcome in the lines of ``inbox explain``, and the text before it.
 _VERDICT: Final = re.compile(
@@ -45,7 +44,7 @@ def show_rows(
 ) -> None:
     """A table with these columns, or an array of objects with the same names; ``none`` is the text for an empty table.
 
-    On a terminal it fits the width; ``wrapped`` are columns of which all is needed, so they continue on further lines.
+    On a terminal the table fits the width; ``wrapped`` columns are never cut but continue on further lines.
     """
     if as_json:
         print_json([{column: row[column] for column in columns} for row in rows])
@@ -67,7 +66,7 @@ def show_rows(
 
 
 class RowPrinter:
-    """Prints rows as they come, below one header; their widths are not known yet.
+    """Print rows as they arrive, below one header; their widths are not known in advance.
 
     Args:
         widths: usual widths of the columns; wider values are cut on a terminal and shown whole in a pipe.
@@ -104,7 +103,7 @@ def show_text(lines: Iterable[str]) -> None:
 
 
 def choose_colour(wanted: str) -> None:
-    """``auto``, ``always`` or ``never``, for the command that runs."""
+    """``auto``, ``always`` or ``never``, for the running command."""
     _colour.set(wanted)
 
 
@@ -128,7 +127,7 @@ def _plain(_: int, text: str) -> str:
 
 
 def _painter(columns: Sequence[str]) -> tables.Paint:
-    """Colours of outcomes and states; a subject that is the word "reject" is left as it is."""
+    """Colours of outcomes and states; a subject that consists of the word "reject" is not coloured."""
     painted = {columns.index(name) for name in _PAINTED if name in columns}
     return lambda column, text: _paint(text, text) if column in painted else text
 
@@ -139,7 +138,7 @@ def _paint(text: str, kind: str) -> str:
 
 
 def show_one(values: Row, *, as_json: bool) -> None:
-    """One thing: a line for each field, or one object."""
+    """One record: a line for each field, or one object."""
     if as_json:
         print_json(dict(values))
         return
@@ -149,7 +148,7 @@ def show_one(values: Row, *, as_json: bool) -> None:
 
 
 def say(text: str) -> None:
-    """Prints a line about a result on standard output."""
+    """Print a line about a result on standard output."""
     print(escaped(text))
 
 
@@ -159,7 +158,7 @@ def warn(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """A line on standard error. If that cannot be written, the work continues: the exit code shows the result."""
+    """Print a line on standard error. If that fails, the work continues: the exit code shows the result."""
     try:
         print(escaped(text), file=sys.stderr)
         sys.stderr.flush()
@@ -226,5 +225,5 @@ def progress(title: str, total: int | None = None) -> Iterator[Any]:
 
 def print_json(value: object) -> None:
     """One JSON value on standard output."""
-    # ASCII only: a control character or half a surrogate pair in a subject harms neither terminal nor pipe.
+    # ASCII only: a control character or half a surrogate pair in a subject cannot disturb a terminal or a pipe.
     print(json.dumps(value, indent=2, default=str))

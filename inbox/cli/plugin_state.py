@@ -1,4 +1,4 @@
-"""``inbox plugins state``: entries that plugins keep about tenants in the database."""
+"""``inbox plugins state``: entries that plugins store about tenants in the database."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from inbox.store.ports import Database
     from inbox.store.ports.plugin_state import StateEntry, StateSize
 
-app = typer.Typer(name="state", help="Show or clear what plugins remember about tenants.", no_args_is_help=True)
+app = typer.Typer(
+    name="state", help="Show or clear the entries that plugins store about tenants.", no_args_is_help=True
+)
 COLUMNS = ("plugin", "table", "tenant", "entries")
 ENTRY_COLUMNS = ("table", "key", "value", "expires")
 _PAGE = 500
 _MOST = 100_000
 
-Plugin = Annotated[str, typer.Argument(help="The plugin's name; it need not be installed any more.")]
-Tenant = Annotated[str | None, typer.Option("--tenant", help="For this tenant (its name).")]
-Table = Annotated[str | None, typer.Option("--table", help="Only in this table of the plugin.")]
+Plugin = Annotated[str, typer.Argument(help="The name of the plugin, which may be uninstalled.")]
+Tenant = Annotated[str | None, typer.Option("--tenant", help="Limit to the tenant of this name.")]
+Table = Annotated[str | None, typer.Option("--table", help="Limit to this table of the plugin.")]
 
 
 @command(app, "list")
@@ -33,16 +35,16 @@ async def list_(tenant: Tenant = None, as_json: Json = False) -> None:
     """Show the plugins that have entries, with their tables and numbers of entries."""
     async with database() as db:
         rows = await _rows(db, await db.plugin_state.sizes(await tenant_id(db, tenant)))
-    show_rows(rows, COLUMNS, as_json=as_json, none="no plugin remembers anything")
+    show_rows(rows, COLUMNS, as_json=as_json, none="no plugin has stored entries")
 
 
 @command(app, "show")
 async def show(
     plugin: Plugin,
-    tenant: Annotated[str, typer.Option("--tenant", help="Of this tenant (its name).")],
+    tenant: Annotated[str, typer.Option("--tenant", help="The name of the tenant.")],
     table: Table = None,
-    prefix: Annotated[str, typer.Option(help="Only keys that begin with this text.")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=_MOST, help="At most this many entries.")] = 100,
+    prefix: Annotated[str, typer.Option(help="Limit to keys that begin with this text.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=_MOST, help="Maximum number of entries.")] = 100,
     as_json: Json = False,
 ) -> None:
     """Show a plugin's entries about a tenant by table and key, with the time when each expires."""
@@ -68,7 +70,7 @@ async def clear(
     plugin: Plugin,
     tenant: Tenant = None,
     table: Table = None,
-    everybody: Annotated[bool, typer.Option("--all", help="For all tenants.")] = False,
+    everybody: Annotated[bool, typer.Option("--all", help="Clear the entries of all tenants.")] = False,
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -82,11 +84,11 @@ async def clear(
         change = Change("clear", "state of plugin", plugin, tenant or "all")
         count = sum(size.entries for size in sizes)
         if not count:
-            raise NotFound(f"plugin {plugin} remembers nothing" + (f" about tenant {tenant}" if tenant else ""))
+            raise NotFound(f"plugin {plugin} has no entries" + (f" about tenant {tenant}" if tenant else ""))
         if dry_run:
             change.planned(as_json, entries=count)
             return
-        change.ask(yes, f"removes {count} entries for good")
+        change.ask(yes, f"removes {count} entries permanently")
         removed = 0
         for size in sizes:
             while step := await db.plugin_state.forget(size.tenant, plugin, size.table):

@@ -27,14 +27,15 @@ app.add_typer(plugin_state.app)
 COLUMNS = ("name", "version", "stages", "tenants", "mode", "source")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 Name = Annotated[str, typer.Argument(help="The plugin's name.")]
-Tenant = Annotated[str | None, typer.Option("--tenant", help="For this tenant (its name).")]
+Tenant = Annotated[str | None, typer.Option("--tenant", help="The name of the tenant whose policy is edited.")]
 OfDomain = Annotated[str | None, typer.Option("--domain", help="For this hosted domain only, in its tenant's policy.")]
 Everybody = Annotated[bool, typer.Option("--all", help="For all tenants: edits default.yaml.")]
 
 
 @command(app, "list")
 async def list_(
-    tenant: Annotated[str | None, typer.Option(help="As this tenant's policy has them.")] = None, as_json: Json = False
+    tenant: Annotated[str | None, typer.Option(help="Show settings as in this tenant's policy.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Show all plugins: for which tenants they are on, and in which mode."""
     from inbox.app.wiring.policies import load_policies
@@ -45,7 +46,7 @@ async def list_(
     policies = load_policies(settings, found)
     missing = missing_database(settings)
     if missing is not None and tenant is None:
-        # The installed plugins are listed all the same.
+        # The installed plugins are listed nevertheless.
         warn(missing)
         known = []
     else:
@@ -117,7 +118,9 @@ async def disable(
     tenant: Tenant = None,
     domain: OfDomain = None,
     everybody: Everybody = False,
-    force: Annotated[bool, typer.Option("--force", help="Also one without which no mail arrives.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also disable an essential plugin, without which no mail arrives.")
+    ] = False,
 ) -> None:
     """Switch a plugin off: edits the policy file of a tenant, or default.yaml; keeps comments, checks it first.
 
@@ -132,17 +135,17 @@ async def disable(
         raise NotSo(f"{name} is essential: {CONSEQUENCE}. To disable it for {target} nevertheless: --force")
     await _switch(name, tenant, domain, everybody, on=False)
     if plugin.essential:
-        warn(f"no plugin that resolves recipients: all mail for {target} is answered 451 from now on")
+        warn(f"no plugin resolves recipients: all mail for {target} is answered 451 from now on")
 
 
 @command(app, "new")
 async def new(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits and _; names its file.")],
     package: Annotated[
-        bool, typer.Option("--package", help="A package for an index instead: a folder inbox-NAME here.")
+        bool, typer.Option("--package", help="Create a package for an index instead: the folder inbox-NAME here.")
     ] = False,
 ) -> None:
-    """Write a new plugin and its test into INBOX_PLUGIN_DIR, to start from."""
+    """Write a plugin and its test into INBOX_PLUGIN_DIR, as a starting point."""
     from inbox.cli.template import package_files, plugin_files
 
     if not NAME.match(name) or keyword.iskeyword(name):
@@ -161,7 +164,7 @@ async def new(
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:
-    """Writes new files below ``folder``. Raises NotSo if one is there already, and ConfigError if one cannot be."""
+    """Write new files below ``folder``. Raises NotSo if a file already exists, ConfigError if it cannot be written."""
     for relative, text in files.items():
         path = folder / relative
         try:
@@ -169,7 +172,7 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
             with path.open("x", encoding="utf-8") as file:
                 file.write(text)
         except FileExistsError:
-            raise NotSo(f"{path} is there already") from None
+            raise NotSo(f"{path} already exists") from None
         except OSError as error:
             raise ConfigError(f"cannot write {path}: {error.strerror}") from error
         say(f"wrote {path}")
@@ -183,7 +186,7 @@ async def _switch(name: str, tenant: str | None, domain: str | None, everybody: 
     path = switch_plugin(config(), owner, name, on=on, domain=fqdn)
     say(f"{name} is {'on' if on else 'off'} for {fqdn or owner or 'all tenants'} ({path})")
     if owner and fqdn is None:
-        # The server answers about a tenant's policy, not about a domain's.
+        # The server reports a tenant's policy, not a domain's.
         _ask_server(name, owner, on=on)
 
 
@@ -204,15 +207,15 @@ async def _whose(tenant: str | None, domain: str | None, everybody: bool) -> tup
 
 
 def _ask_server(name: str, tenant: str, *, on: bool) -> None:
-    """Prints whether the running server applies the policy. Raises NotSo if it does not."""
+    """Print whether the running server applies the policy. Raises NotSo if it does not."""
     client = server()
     try:
         answer = client.call("POST", f"/policies/{tenant}")
     except InboxError as error:
-        warn(f"whether the change is in force is not known: {error}")
+        warn(f"cannot determine whether the change is in force: {error}")
         return
     if answer is None:
-        say("no server is running: it applies from the next start")
+        say("no server is running: the change applies when it starts")
         return
     mode = answer.get("plugins", {}).get(name, "off")
     if (mode != "off") is on and not answer["problems"]:
@@ -220,9 +223,7 @@ def _ask_server(name: str, tenant: str, *, on: bool) -> None:
         return
     for problem in answer["problems"]:
         complain(problem)
-    raise NotSo(
-        f"the running server did not take it up: {name} is {mode} there for {tenant}; restart it, or see its log"
-    )
+    raise NotSo(f"the running server did not apply it: {name} is {mode} there for {tenant}; restart it, or see its log")
 
 
 def _found() -> Found:
@@ -261,7 +262,7 @@ def _row(plugin: LoadedPlugin, effective: dict[str, EffectivePolicy], policies: 
 
 
 def _from_environment(plugin: LoadedPlugin, setting: str) -> str:
-    """The value from the environment, where a setting takes its default from there."""
+    """The value from the environment, for a setting whose default comes from there."""
     if setting not in plugin.defaults:
         return ""
     return f"{plugin.defaults[setting]} from {plugin.default_names.get(setting, '')}"

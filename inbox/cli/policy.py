@@ -1,4 +1,4 @@
-"""``inbox policy``: checks of policy files, and the policy in force for a recipient."""
+"""``inbox policy``: check policy files, and show the policy in force for a recipient."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ MISTAKES = ("file", "line", "column", "severity", "error")
 @command(app, "check")
 async def check(
     path: Annotated[Path | None, typer.Argument(help="A folder of policies, or one file of it.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 also for warnings.")] = False,
     as_json: Json = False,
 ) -> None:
     """Check policy files; each mistake is printed as file:line:column: what is wrong.
 
-    Names of tenants, domains and accounts that the database does not have are warnings, and so is what is allowed and
-    most likely not meant, such as a rule that reads a fact which no plugin finds out. Exit code 1 if there is a
-    mistake.
+    Names of tenants, domains and accounts that the database does not have are warnings, and so are settings that
+    are valid but probably unintended, such as a rule that reads a fact which no plugin provides. Exit code 1 if
+    there is a mistake.
     """
     from inbox.policy.mistakes import PolicyMistakes
     from inbox.policy.snapshot import PolicySet
@@ -101,9 +101,11 @@ def _rows(mistakes: list[Mistake], severity: str) -> list[dict[str, Any]]:
 @command(app, "show")
 async def show(
     tenant: Annotated[str | None, typer.Option(help="The tenant's name; without it, the default policy.")] = None,
-    domain: Annotated[str | None, typer.Option(help="As it is for this domain, its own fields included.")] = None,
-    account: Annotated[str | None, typer.Option(help="As it is for this account.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Show settings at their defaults, too.")] = False,
+    domain: Annotated[
+        str | None, typer.Option(help="Show the policy for this domain, its override fields included.")
+    ] = None,
+    account: Annotated[str | None, typer.Option(help="Show the policy for this account.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also show settings that have their defaults.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show the policy in force, and the level that each value comes from.
@@ -146,13 +148,13 @@ async def explain(
     recipients: Annotated[
         list[str] | None, typer.Option("--to", help="The envelope's recipient; may be repeated.")
     ] = None,
-    ip: Annotated[str | None, typer.Option(help="The peer's address; 192.0.2.1 if left out.")] = None,
-    helo: Annotated[str | None, typer.Option(help="The peer's name; client.example.org if left out.")] = None,
+    ip: Annotated[str | None, typer.Option(help="The peer's address. [192.0.2.1]")] = None,
+    helo: Annotated[str | None, typer.Option(help="The peer's name. [client.example.org]")] = None,
     as_json: Json = False,
 ) -> None:
     """Show the outcome for a message, and the reasons. Plugins run, nothing is stored and nothing is counted.
 
-    What is left out is taken from the fields that this server wrote in front of a message when it stored it.
+    Options that are left out are taken from the header fields that this server adds when it stores a message.
     Exit code 1 if it would not be accepted.
     """
     from inbox.app.wiring.installation import opened
@@ -183,7 +185,7 @@ def _letter(
         raw = sys.stdin.buffer.read() if str(eml) == "-" else eml.read_bytes()
     except OSError as error:
         raise WrongUsage(f"--eml: cannot read {eml}: {error.strerror}") from error
-    # A file has the line ends of its system; on the wire they are CRLF (RFC 5321 §2.3.8).
+    # A file has the line endings of its system; on the wire they are CRLF (RFC 5321 §2.3.8).
     content = re.sub(rb"\r?\n", b"\r\n", raw)
     traced = read_trace(content, server_name)
     if traced is None and (sender is None or not recipients):
@@ -201,7 +203,7 @@ def _letter(
         goals = tuple(Address.parse(recipient) for recipient in recipients)
     else:
         goals = (traced.recipient,) if traced is not None else ()
-    # With the fields of its delivery in front it would be another message: signers may cover Received.
+    # With its trace fields it would be another message: a signature may cover Received.
     content = content[traced.octets :] if traced is not None else content
     return Letter(content, origin, goals, peer, helo or (traced.helo if traced is not None else "client.example.org"))
 

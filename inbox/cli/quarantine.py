@@ -22,7 +22,7 @@ WhichOnes = Annotated[list[str], typer.Argument(metavar="ID...", help="TENANT/NU
 
 @command(app, "list")
 async def list_(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None, as_json: Json = False
+    tenant: Annotated[str | None, typer.Option(help="Limit to this tenant.")] = None, as_json: Json = False
 ) -> None:
     """List mail in quarantine, with the decision that put it there: inbox explain DECISION."""
     rows = []

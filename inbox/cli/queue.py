@@ -46,9 +46,9 @@ async def list_(
     status: InStatus = None,
     older_than: OlderThan = None,
     error: WithError = None,
-    limit: Annotated[int, typer.Option(min=1, max=MOST, help="How many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="Maximum number of rows.")] = 100,
     after: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only those behind this one, the last of the previous page.")
+        str | None, typer.Option(metavar="ID", help="Show only jobs after this one, the last of the previous page.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -59,10 +59,10 @@ async def list_(
         last = await page_after(db, after, tenant)
         found = await _found(db, chosen, last, limit + 1)
     rows = [row(job, names) for job in found[:limit]]
-    none = "the queue is empty" if chosen.everything and after is None else "no such jobs"
+    none = "the queue is empty" if chosen.everything and after is None else "no matching jobs"
     show_rows(rows, COLUMNS, as_json=as_json, none=none)
     if len(found) > limit:
-        # Programs read the array and go on behind its last id.
+        # Programs read the array and continue after its last id.
         warn(f"there are more: --after {rows[-1]['id']}")
 
 
@@ -84,7 +84,7 @@ async def show(
     tenant: InTenant = None,
     as_json: Json = False,
 ) -> None:
-    """Show one job: its recipients with their states, its attempts with host, TLS and reply, what comes next."""
+    """Show one job: its recipients with their states, its attempts with host, TLS and reply, and its next step."""
     async with database() as db:
         job = await find(db, which, tenant)
         names = await Names.read(db)
@@ -99,7 +99,7 @@ async def show(
 @command(app, "stats")
 async def stats(
     tenant: InTenant = None,
-    limit: Annotated[int, typer.Option(min=1, max=MOST, help="How many destinations.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="Maximum number of rows.")] = 100,
     as_json: Json = False,
 ) -> None:
     """Count jobs by tenant, destination and class; those with the most jobs come first."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 WhichOnes = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="TENANT/ID as queue list shows it, or ID.")
 ]
-Everything = Annotated[bool, typer.Option("--all", help="All jobs of all tenants.")]
+Everything = Annotated[bool, typer.Option("--all", help="Select all jobs of all tenants.")]
 #: Changes jobs of one tenant, given its id and theirs; returns how many changed.
 Work = Callable[[str, Sequence[str]], Awaitable[int]]
 
@@ -50,9 +50,9 @@ async def retry(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Try again now: queued jobs, and dead ones, whose failed recipients are tried again.
+    """Try queued jobs again now, and dead jobs for their failed recipients.
 
-    The jobs live as long as new ones (SMTP_OUTBOUND_TTL_SECS). Jobs in progress are left alone; held jobs stay held.
+    The jobs expire as new ones do, after SMTP_OUTBOUND_TTL_SECS. Jobs in progress are left alone; held jobs stay held.
     """
     chosen = Chosen(tenant, destination, sender, status, older_than, error)
     async with database() as db:
@@ -81,7 +81,7 @@ async def flush(
 
 async def hold(
     which: WhichOnes = None,
-    reason: Annotated[str, typer.Option(help="Why; queue list shows it.")] = "held by the operator",
+    reason: Annotated[str, typer.Option(help="The reason, which queue list shows.")] = "held by the operator",
     tenant: InTenant = None,
     destination: ToDomain = None,
     sender: FromSender = None,
@@ -92,7 +92,7 @@ async def hold(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Hold jobs: nothing is tried, and they do not expire, until inbox queue release. An attempt in progress ends."""
+    """Hold jobs: they are not tried and do not expire until inbox queue release. An attempt in progress continues."""
     chosen = Chosen(tenant, destination, sender, status, older_than, error)
     async with database() as db:
         await _run(
@@ -135,7 +135,7 @@ async def drop(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Remove jobs for good: their recipients receive nothing, and the senders get no notification."""
+    """Remove jobs permanently: their recipients receive nothing, and the senders get no notification."""
     chosen = Chosen(tenant, destination, sender, status, older_than, error)
     change = Change("drop", "jobs", _name(chosen), tenant or "all")
     async with database() as db:

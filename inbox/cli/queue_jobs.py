@@ -1,4 +1,4 @@
-"""Jobs of the outbound queue in commands: how they are named, filtered, and shown."""
+"""Jobs of the outbound queue in commands: naming, filtering and display."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ if TYPE_CHECKING:
         RecipientState,
     )
 
-#: ``held`` is a state of its own for operators; the store keeps it beside the others.
+#: ``held`` is a state of its own for operators; the store keeps it as a separate flag.
 Status = Literal["queued", "processing", "held", "dead"]
 #: Jobs that one call reads or changes.
 PAGE = 500
 
-InTenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant's.")]
-ToDomain = Annotated[str | None, typer.Option("--destination", help="Only to this domain or route.")]
-FromSender = Annotated[str | None, typer.Option("--sender", help="Only from this sender; <> is the empty one.")]
-InStatus = Annotated[Status | None, typer.Option("--status", help="Only in this state.")]
+InTenant = Annotated[str | None, typer.Option("--tenant", help="Limit to this tenant.")]
+ToDomain = Annotated[str | None, typer.Option("--destination", help="Limit to this domain or route.")]
+FromSender = Annotated[str | None, typer.Option("--sender", help="Limit to this sender; <> is the empty one.")]
+InStatus = Annotated[Status | None, typer.Option("--status", help="Limit to this state.")]
 OlderThan = Annotated[
-    str | None, typer.Option("--older-than", help="Only those queued before then: 30m, 2h, 7d, or 2030-01-31T08:00Z.")
+    str | None,
+    typer.Option("--older-than", help="Limit to jobs queued before 30m, 2h, 7d (ago), or 2030-01-31T08:00Z."),
 ]
-WithError = Annotated[str | None, typer.Option("--error", help="Only those whose last error contains this text.")]
+WithError = Annotated[str | None, typer.Option("--error", help="Limit to jobs whose last error contains this text.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def transaction_of(job: QueuedJob | DeliveryRecord) -> str:
 
 
 async def page_after(db: Database, place: str | None, tenant: str | None) -> QueuedJob | None:
-    """The place behind which a page begins: ``TENANT/ID`` of the last job, which may be gone meanwhile."""
+    """The place after which a page begins: ``TENANT/ID`` of the last job, which may have been removed since."""
     if place is None:
         return None
     name, _, which = place.rpartition("/")
@@ -117,7 +118,7 @@ async def page_after(db: Database, place: str | None, tenant: str | None) -> Que
 
 
 def _place(tenant: str, which: str) -> QueuedJob:
-    """A page begins behind a tenant and an id; the port looks at nothing else."""
+    """A page begins after a tenant and an id; the port uses nothing else of the job."""
     from inbox.store.ports.queue import Job, QueuedJob
 
     return QueuedJob(Job(which, "", (), "", 0.0, 0.0), tenant, "", "", ())
@@ -231,7 +232,7 @@ def _attempt(one: AttemptRecord) -> dict[str, Any]:
 
 
 def lines(job: QueuedJob | DeliveryRecord, names: Names) -> Iterator[str]:
-    """The life of a job in words, for ``inbox explain`` and ``inbox queue show``."""
+    """The life of a job as text, for ``inbox explain`` and ``inbox queue show``."""
     from inbox.store.ports.queue import QueuedJob
 
     if isinstance(job, QueuedJob):
@@ -261,7 +262,7 @@ def _outlook(job: QueuedJob) -> Iterator[str]:
         case "dead":
             yield f"  given up    {when(job.died_at)} (inbox queue retry)"
     if job.dot_sent_at and job.status != "dead":
-        yield f"  in doubt    the message was sent at {when(job.dot_sent_at)}, the reply is not known"
+        yield f"  in doubt    the message was sent at {when(job.dot_sent_at)}, the reply is unknown"
     if job.last_error:
         yield f"  last error  {job.last_error}"
 

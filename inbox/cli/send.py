@@ -39,10 +39,12 @@ async def send(
     subject: Annotated[str, typer.Option(help="The subject.")],
     cc: Annotated[list[str] | None, typer.Option(metavar="ADDRESS", help="A further one; may be repeated.")] = None,
     body: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The text in UTF-8, - for standard input; without it: empty.")
+        str | None, typer.Option(metavar="FILE", help="The text in UTF-8; - for standard input. [empty]")
     ] = None,
-    attach: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A file; may be repeated.")] = None,
-    html: Annotated[bool, typer.Option("--html", help="The text is HTML.")] = False,
+    attach: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A file to attach; may be repeated.")
+    ] = None,
+    html: Annotated[bool, typer.Option("--html", help="Send the text as HTML.")] = False,
     as_json: Json = False,
 ) -> None:
     """Send a message as one of this server's users, and print the id for inbox explain.
@@ -116,7 +118,7 @@ def _built(
             message["Cc"] = ", ".join(map(str, cc))
         message["Subject"] = subject
     except ValueError as error:
-        # A line break would begin another field.
+        # A line break would begin a new field.
         raise WrongUsage(f"--subject: {error}") from error
     message.set_content(text, subtype="html" if html else "plain", cte="quoted-printable")
     for path in attach:

@@ -24,9 +24,9 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     only: Annotated[
-        str, typer.Option(help="Only these: smtp, submission, lmtp, imap, queue, separated by commas.")
+        str, typer.Option(help="Run only these: smtp, submission, lmtp, imap, queue, separated by commas.")
     ] = "",
-    processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the sockets.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Number of processes that share the sockets.")] = 1,
     inherit: Annotated[str, typer.Option(hidden=True)] = "",
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
     pulse: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -49,7 +49,7 @@ def serve(
     configure_logs(console=settings.otel.console_logs, sink=log)
     if inherit:
         if processes != 1:
-            raise WrongUsage("--processes and --inherit do not go together")
+            raise WrongUsage("--processes and --inherit cannot be combined")
         _served(
             run(
                 settings,
@@ -75,7 +75,7 @@ def serve(
     from inbox.app.wiring.stores import shared_worker
 
     async def all_of_them() -> int:
-        # Children that refuse to start would be started again and again.
+        # Without this check, children that refuse to start would be restarted endlessly.
         async with opened(settings):
             pass
         return await Processes(endpoints, processes, shared_worker(settings), queue=queue).run()
@@ -111,7 +111,7 @@ def _served(work: Coroutine[Any, Any, None]) -> None:
 
 
 def run_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Runs the server's coroutine on uvloop where there is one: 1.3 to 2.5 times as fast on SMTP."""
+    """Run the server's coroutine on uvloop where it is installed: 1.3 to 2.5 times as fast for SMTP."""
     try:
         import uvloop
     except ImportError:

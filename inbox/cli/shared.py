@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from inbox.store.ports import Database, SharedInbox
 
 app = typer.Typer(
-    name="shared", help="Shared inboxes: addresses whose mail several accounts get.", no_args_is_help=True
+    name="shared", help="Shared inboxes: addresses whose mail several accounts read.", no_args_is_help=True
 )
 members = typer.Typer(name="member", help="Members of a shared inbox.", no_args_is_help=True)
 app.add_typer(members)
@@ -49,7 +49,7 @@ async def add(
 
 @command(app, "list")
 async def list_(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None, as_json: Json = False
+    tenant: Annotated[str | None, typer.Option(help="Limit to this tenant.")] = None, as_json: Json = False
 ) -> None:
     """Show shared inboxes, with the number of their members."""
     rows = []
@@ -68,9 +68,9 @@ async def list_(
 async def rm(
     address: Mail, recursive: Recursive = False, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False
 ) -> None:
-    """Remove a shared inbox with its mail; with --recursive also the aliases that lead to it.
+    """Remove a shared inbox with its mail; with --recursive also the aliases that point to it.
 
-    Works in small steps; run again after an interruption, it goes on.
+    Works in small steps; after an interruption, run the command again to continue.
     """
     from inbox.store.ports.hosting import Scope
 
@@ -90,7 +90,7 @@ async def rm(
             change.planned(as_json, holds=counts(held), aliases=leading)
             return
         refuse_dependents(change, leading, recursive)
-        change.ask(yes, f"deletes {held.messages} messages for good")
+        change.ask(yes, f"deletes {held.messages} messages permanently")
         with resumable(change, f"inbox shared rm {inbox.address} --recursive --yes"):
             removed = await remove(db, blobs, scope, held, f"Removing {inbox.address}")
     change.receipt("removed", as_json, removed=counts(removed.holdings), blobs=removed.blobs)
@@ -103,7 +103,7 @@ async def add_member(
     member: Who,
     owner: Annotated[bool, typer.Option("--owner", help="The member is an owner.")] = False,
     send_as: Annotated[bool, typer.Option(help="The member may send with the inbox's address.")] = True,
-    assign: Annotated[bool, typer.Option(help="The member may assign mail to members.")] = True,
+    assign: Annotated[bool, typer.Option(help="The member may assign mail to other members.")] = True,
 ) -> None:
     """Add a member, or change what a member may do."""
     from inbox.store.ports.shared import Member
@@ -126,7 +126,7 @@ async def remove_member(address: Mail, member: Who) -> None:
         inbox = await _inbox(db, address)
         known = {one.address: one.account for one in await db.shared_inboxes.members(inbox.tenant, inbox.id)}
         if key not in known:
-            raise NotFound(f"{key} is no member of {inbox.address} (inbox shared member list {inbox.address})")
+            raise NotFound(f"{key} is not a member of {inbox.address} (inbox shared member list {inbox.address})")
         await db.shared_inboxes.remove_member(inbox.tenant, inbox.id, known[key])
     say(f"{key} removed from {inbox.address}")
 

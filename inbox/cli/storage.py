@@ -1,4 +1,4 @@
-"""``inbox storage``: database and blob store as a pair, and the blobs that no message refers to."""
+"""``inbox storage``: check that database and blob store are a pair, and remove orphaned blobs."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ async def adopt(yes: Yes = False) -> None:
         found = await examine(here.database, here.blobs, deep=True)
         say(explain(found, where))
         if found.state is State.PAIR:
-            raise NotSo("they are a pair already; nothing was changed")
-        say(f"Of {found.messages} checked messages {found.present} have their blob there.")
+            raise NotSo("they are already a pair; nothing was changed")
+        say(f"Of {found.messages} checked messages {found.present} have a blob in this blob store.")
         say("")
         for line in CONSEQUENCES:
             say(line)
@@ -84,9 +84,9 @@ async def adopt(yes: Yes = False) -> None:
 async def renumber(yes: Yes = False) -> None:
     """Give every mailbox a new UIDVALIDITY, after a database was restored from a backup.
 
-    A restored database gives uids to new messages that other messages had before. A client that remembers those would
-    never show the new ones; with another UIDVALIDITY it forgets them, and reads its mailboxes again. Stop the servers
-    first: their sessions know the old values.
+    A restored database assigns uids to new messages that other messages had before. A client that has cached those
+    would never show the new ones; with a new UIDVALIDITY it discards its cache and reads its mailboxes again. Stop
+    the servers first: their sessions know the old values.
     """
     if not yes:
         raise NotSo("nothing was changed; inbox storage renumber --yes makes all clients read their mailboxes again")
@@ -102,11 +102,11 @@ async def sweep(
     keep: Annotated[float, typer.Option(help="Days after which an orphan is deleted.", min=0, max=3650)] = 7,
     as_json: Json = False,
 ) -> None:
-    """Put blobs that no message refers to aside, and delete those that have been aside for a week.
+    """Move blobs that no message refers to into orphan/, and delete those that have been there for a week.
 
-    The server does it every hour, and stops if there are more of them than usual. This command does not stop; it still
-    refuses a blob store that is not this database's, and a database without tenants. --keep 0 deletes all orphans that
-    wait, to make room.
+    The server does this every hour, and stops if there are more orphans than usual. This command does not stop; it
+    still refuses a blob store of another database, and a database without tenants. --keep 0 deletes all orphans at
+    once, to make room.
     """
     from dataclasses import asdict
 

@@ -30,7 +30,7 @@ _PAGE: Final = 500
 _DAY: Final = 86_400
 _MOST: Final = 1_000_000
 
-Tenant = Annotated[str, typer.Option("--tenant", help="Of this tenant (its name).")]
+Tenant = Annotated[str, typer.Option("--tenant", help="The name of the tenant.")]
 Target = Annotated[str, typer.Argument(help="An address (user@example.org), or a domain (example.org).")]
 
 
@@ -54,11 +54,11 @@ def parse_target(text: str) -> Parsed:
 @command(app, "list")
 async def list_(
     tenant: Tenant,
-    find: Annotated[str, typer.Option(help="Only targets and reasons that contain this text.")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=_MOST, help="At most this many entries.")] = 100,
+    find: Annotated[str, typer.Option(help="Limit to targets and reasons that contain this text.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=_MOST, help="Maximum number of entries.")] = 100,
     as_json: Json = False,
 ) -> None:
-    """Show the list by scope and target; expired entries, too, until housekeeping removes them."""
+    """Show the list by scope and target. Expired entries are shown until housekeeping removes them."""
     rows: list[dict[str, Any]] = []
     async with database() as db:
         async for entry in _entries(db, await _owner(db, tenant)):
@@ -75,7 +75,7 @@ async def list_(
 async def add(
     target: Target,
     tenant: Tenant,
-    reason: Annotated[str, typer.Option(help="Why; the sender of a refused message reads it.")] = "",
+    reason: Annotated[str, typer.Option(help="The reason, which the sender of a refused message reads.")] = "",
     days: Annotated[int | None, typer.Option(min=1, max=3650, help="Days after which the entry ends.")] = None,
     allow: Annotated[
         bool, typer.Option("--allow", help="Never suppress the target: mail is sent, and bounces add no entry.")
@@ -104,7 +104,7 @@ async def remove(target: Target, tenant: Tenant, yes: Yes = False, as_json: Json
         owner = await _owner(db, tenant)
         if await db.suppressions.get(owner, parsed.scope, parsed.target) is None:
             raise NotFound(f"tenant {tenant} has no entry for the {parsed.scope} {parsed.target}")
-        change.ask(yes, "lets mail to it leave again")
+        change.ask(yes, "allows mail to it again")
         await db.suppressions.remove(owner, parsed.scope, [parsed.target])
     change.receipt("removed", as_json)
 

@@ -1,7 +1,7 @@
-"""Tables as text: how rows fit into the width of a terminal.
+"""Format tables as text that fits the width of a terminal.
 
 Names, ids, times and other short words are never cut. Where a row does not fit, long values are cut with an ellipsis,
-or continue below in their own column if the caller says that all of them is needed; what still does not fit goes to
+or continue below in their own column if the caller asks for complete values; what still does not fit goes to
 further lines, indented. Without a width (a pipe) nothing is cut, and the widths of very many rows are estimated from
 the first ones, so that rows can be written while they are read.
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Final
 
-#: Between two columns.
+#: The separator of columns.
 GAP: Final = "  "
 #: The indent of a further line.
 INDENT: Final = "    "
@@ -22,9 +22,9 @@ ELLIPSIS: Final = "…"
 SAMPLE: Final = 1000
 #: Values up to this width are words: ids (20), times (20), most names. They are never cut.
 WORD: Final = 20
-#: Characters of a shortened value, at least.
+#: Minimum number of characters of a shortened value.
 LEAST: Final = 16
-#: From a column's number and a cell's text to the text with its colour.
+#: Given a column's number and a cell's text, returns the text with its colour.
 Paint = Callable[[int, str], str]
 
 
@@ -37,7 +37,7 @@ def cells(text: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """``text``, or as much of it as fits with an ellipsis behind it."""
+    """``text``, or as much of it as fits before an ellipsis."""
     if cells(text) <= width:
         return text
     while text and cells(text) > width - 1:
@@ -135,7 +135,7 @@ class Layout:
             return [text]
         if column in self._wrapped:
             return wrap(text, self._widths[column])
-        # The first one names the thing: it can be copied, whatever its length.
+        # The first column names the object, so it is never cut: people copy it.
         return [text] if column == 0 else [cut(text, self._widths[column])]
 
 
@@ -159,7 +159,7 @@ def _broken(natural: Sequence[int], leasts: Sequence[int], width: int) -> list[l
 
 
 def _shrink(widths: list[int], leasts: Sequence[int], columns: Sequence[int], room: int) -> None:
-    """Takes from the widest of those that may be cut until the line fits, or until none can give any more."""
+    """Shrink the widest columns that may be cut until the line fits, or until all have their minimum."""
     while sum(widths[column] for column in columns) > room:
         givers = [column for column in columns if column and widths[column] > leasts[column]]
         if not givers:

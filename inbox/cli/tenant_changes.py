@@ -26,7 +26,7 @@ from inbox.cli.output import Json, warn
 Name = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's name.")]
 #: The name is also that of the policy file (``policies/tenants/NAME.yaml``).
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
-#: Seconds after which no server goes by a name that was changed: what directories keep, and a little more.
+#: Seconds after which no server uses a changed name any more: the lifetime of cached directories, and a little more.
 SETTLED_SECONDS = 3.0
 
 
@@ -41,15 +41,15 @@ def register(app: typer.Typer) -> None:
 async def rm(
     name: Name,
     recursive: Recursive = False,
-    purge: Annotated[bool, typer.Option("--purge", help="Remove its decision records, too.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Also remove its decision records.")] = False,
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Remove a tenant; with --recursive all of its domains, accounts, aliases and mail.
 
-    Works in small steps, during which other tenants get their mail; run again after an interruption, it goes on. The
-    tenant's decision records are kept until they expire, unless --purge is given.
+    Works in small steps, between which other tenants get their mail; after an interruption, run the command again to
+    continue. The tenant's decision records are kept until they expire, unless --purge is given.
     """
     from inbox.policy.tenant_files import set_policy_aside
     from inbox.store.ports.hosting import Scope
@@ -65,7 +65,7 @@ async def rm(
             return
         parts = {"domains": held.domains, "accounts": held.accounts, "aliases": held.aliases, "messages": held.messages}
         refuse_dependents(change, [f"{count} {kind}" for kind, count in parts.items() if count], recursive)
-        change.ask(yes, f"deletes {held.accounts} accounts and {held.messages} messages for good")
+        change.ask(yes, f"deletes {held.accounts} accounts and {held.messages} messages permanently")
         with resumable(change, f"inbox tenant rm {name} --recursive --yes{' --purge' if purge else ''}"):
             removed = await remove(db, blobs, scope, held, f"Removing {name}", purge=purge)
     aside = set_policy_aside(config().folders.policy_dir, name)
@@ -113,7 +113,7 @@ async def rename(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Give a tenant another name; its policy file moves with it, quarantine ids begin with the new name."""
+    """Give a tenant another name. Its policy file is renamed, too, and quarantine ids begin with the new name."""
     from inbox.policy.tenant_files import copy_policy, remove_policy
 
     checked_name(to)
@@ -127,7 +127,7 @@ async def rename(
             return
         if found is not None:
             change.ask(yes, f"makes it {to} in policies and commands")
-            # The policy is there under both names as long as a server may know the tenant by either.
+            # The policy exists under both names while a server may still use either.
             copied = copy_policy(config().folders.policy_dir, name, to) if taken is None else None
             if copied is not None:
                 _reload()

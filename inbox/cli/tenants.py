@@ -1,4 +1,4 @@
-"""``inbox tenant``: tenants, for whom mail is hosted."""
+"""``inbox tenant``: tenants whose mail is hosted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inbox.cli.context import command, config, database, warn_of_suspended
 from inbox.cli.output import Json, say, show_rows, warn, when
 from inbox.cli.tenant_changes import checked_name
 
-app = typer.Typer(name="tenant", help="Tenants, for whom mail is hosted.", no_args_is_help=True)
+app = typer.Typer(name="tenant", help="Tenants whose mail is hosted.", no_args_is_help=True)
 tenant_changes.register(app)
 
 
@@ -52,7 +52,7 @@ async def list_(as_json: Json = False) -> None:
 def _policies() -> dict[str, str] | None:
     """The state of each tenant's policy file: ``own``, or ``wrong`` with the place of its first mistake.
 
-    None if default.yaml is missing or wrong, which hides the state of all others.
+    None if default.yaml is missing or wrong, because the other files cannot be checked without it.
     """
     from inbox.app.wiring.policies import find_plugins, load_policies
 

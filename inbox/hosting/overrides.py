@@ -18,9 +18,9 @@ from inbox.mail.address import Address, AddressError, canonical_domain
 from inbox.mail.tenancy import DomainOverrides
 from inbox.policy.catalogue import Catalogue
 
-#: AES-256: what SSE-C takes.
+#: The key size of SSE-C (AES-256).
 SSE_C_KEY_OCTETS = 32
-#: Refused by the command line: an operator who sets them would believe that mail is encrypted from then on.
+#: Refused by the command line: an operator who sets them would believe that mail is encrypted.
 ENCRYPTION = frozenset({"enc_mode", "enc_sse_c_key_b64", "enc_wrapped_dek_customer"})
 #: Fields with an effect in this version, besides those that plugins' settings name.
 USED = frozenset(
@@ -89,9 +89,9 @@ def _value(name: str, text: str) -> object:
                     raise ValueError("not 32 octets in base64")
             case "plus_delimiter":
                 if len(text) != 1 or not text.isascii() or text.isalnum() or text in '@"\\<>()[],;: ':
-                    raise ValueError("has to be one character such as + or -")
+                    raise ValueError("must be one character such as + or -")
             case _ if name.startswith("quota_") and text.startswith("-"):
-                raise ValueError("has to be 0 or more")
+                raise ValueError("must be 0 or more")
     except (ValueError, binascii.Error, AddressError) as error:
         raise ConfigError(f"{name}: {error}") from None
     return text

@@ -1,9 +1,9 @@
 """App passwords: generated passwords, each for one program of a user and for some protocols.
 
 An app password has 28 characters, shown in groups of four: ``abcd-efgh-jkmn-pqrs-tuvw-xyz2-3456``. The first eight are
-its id, which is not secret and is stored as it is, so that a login needs one hash even if the account has a hundred app
-passwords. The other twenty have 100 bits, and are only stored in the hash of the whole. Hyphens, spaces and case do not
-matter to a login.
+its id, which is not secret and is stored in plain text, so that a login needs one hash even if the account has many
+app passwords. The other twenty have 100 bits, and are only stored in the hash of the whole. Hyphens, spaces and case
+are ignored at a login.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 from typing import Final, NamedTuple
 
-#: Without 0, 1, l and o, which are confused when they are typed.
+#: Without 0, 1, l and o, which are easily confused when typed.
 ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 _ID: Final = 8
 _LENGTH: Final = 28
@@ -38,7 +38,7 @@ def generate() -> Presented:
 
 
 def presented(password: str) -> Presented | None:
-    """The app password that a client may mean by ``password``; None if it has another form."""
+    """The app password that ``password`` may represent; None if it has another form."""
     if len(password) > 2 * _LENGTH:
         return None
     text = password.replace("-", "").replace(" ", "").lower()

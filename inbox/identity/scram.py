@@ -31,7 +31,7 @@ _HASH: Final = "sha256"
 
 
 class ScramError(Exception):
-    """The exchange failed. The text is a ``server-error-value`` of RFC 5802 §7, for the client's eyes."""
+    """The exchange failed. The text is a ``server-error-value`` of RFC 5802 §7, for the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Verifier:
     server_key: bytes = field(repr=False)
 
     def __str__(self) -> str:
-        """The text for the database, in the form that PostgreSQL stores, too."""
+        """The text for the database, in the same form as PostgreSQL stores."""
         words = [base64.b64encode(each).decode("ascii") for each in (self.salt, self.stored_key, self.server_key)]
         return f"{MECHANISM}${self.iterations}:{words[0]}${words[1]}:{words[2]}"
 
@@ -62,7 +62,7 @@ def verifier_of(password: str, salt: bytes | None = None, iterations: int = ITER
 
 
 def read_verifier(text: str) -> Verifier | None:
-    """The verifier that ``str`` made a text of; None if the text is damaged."""
+    """Parse the text that ``str`` produced; None if it is damaged."""
     try:
         mechanism, first, second = text.split("$")
         iterations, salt = first.split(":")
@@ -76,7 +76,7 @@ def read_verifier(text: str) -> Verifier | None:
 
 
 def pretended_verifier(secret: bytes, user: str) -> Verifier:
-    """A verifier for a user who has none. It fits no password, and each user has always the same salt: otherwise
+    """A verifier for a user without one. It matches no password, and each user always has the same salt: otherwise
     two attempts would reveal that the user does not exist (RFC 5802 §9).
     """
 
@@ -126,7 +126,7 @@ class Exchange:
     """One exchange after the client's first message: the challenge, then the answer to the client's proof.
 
     Args:
-        nonce: the server's part of the nonce, which must never repeat; None makes one.
+        nonce: the server's part of the nonce, which must never repeat; None generates one.
     """
 
     def __init__(self, first: ClientFirst, verifier: Verifier, nonce: str | None = None) -> None:

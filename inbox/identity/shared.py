@@ -1,4 +1,4 @@
-"""Look-ups in the database whose results are kept for a moment, and which concurrent callers share."""
+"""Database look-ups whose results are cached for a moment and shared by concurrent callers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SharedLookups(Kept[V]):
         done = self._underway[key] = asyncio.get_running_loop().create_future()
         try:
             found = await look()
-            # After clear() another look-up may be under way: this one may have found what was there before a change.
+            # After clear() another look-up may be in progress: this one may have read the state before a change.
             if found is not None and self._underway.get(key) is done:
                 self.put(key, found)
             return found

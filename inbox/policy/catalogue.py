@@ -1,4 +1,4 @@
-"""The catalogue of plugins, as policies see it; the plugin layer provides it."""
+"""The catalogue of plugins that policies use; provided by the plugin layer."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ ENGINE_KEYS: Final = ("enabled", "mode", "on_error", "timeout")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PluginInfo:
-    """One plugin, as far as policies are concerned. Two infos are equal only if they are the same object.
+    """One plugin, as policies know it. Two infos are equal only if they are the same object.
 
     ``needs`` are fact types without which it cannot work: a policy that enables it must enable a giver.
-    ``after`` are fact types that it reads if a plugin gives them: they only order. ``essential`` plugins keep
-    running when a tenant's whole policy is in shadow mode or off (who resolves recipients must). ``defaults`` are
-    settings from the installation's environment, with ``default_names`` telling which variable each came from.
-    ``domain_fields`` maps a setting to the ``has_domain`` field that has the last word on it.
+    ``after`` are fact types that it reads if a plugin gives them: they affect the order only. ``essential`` plugins
+    keep running when a tenant's whole policy is in shadow mode or off (the one that resolves recipients must).
+    ``defaults`` are settings from the installation's environment, and ``default_names`` has the variable of each.
+    ``domain_fields`` maps a setting to the ``has_domain`` field that overrides it.
     """
 
     name: str

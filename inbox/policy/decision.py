@@ -1,4 +1,4 @@
-"""Decision records: why a transaction ended as it did, as compact JSON, and back.
+"""Decision records: the reasons for the outcome of a transaction, encoded as compact JSON.
 
 A record holds, for each stage, the verdict and every plugin with a hook there, those in shadow mode, skipped and
 failed among them: version, hash of the settings, facts, opinions, microseconds.
@@ -20,7 +20,7 @@ from inbox.policy.verdicts import Accept, ReplaceBody, Shadow, Transform
 
 #: A value with its kind: ``{"kind": "Score", "symbol": "A", "points": 4.5}``.
 Value = dict[str, Any]
-#: Reserved names in the record of a value: a field of the value with such a name gets an underscore behind it.
+#: Reserved names in the record of a value: a field with one of these names gets an underscore appended.
 VALUE_KEYS: Final = frozenset({"kind", "shadow"})
 
 
@@ -54,7 +54,7 @@ class StageRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """A recipient whose copy was there already: in ``mailbox`` under ``uid``, delivered by the transaction ``id`` at
+    """A recipient who already had a copy: in ``mailbox`` under ``uid``, delivered by the transaction ``id`` at
     ``at``."""
 
     recipient: str
@@ -65,10 +65,10 @@ class Retry(msgspec.Struct, frozen=True):
 
 
 class DestinationRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One place that a message goes to for ``recipient``, or why it goes nowhere.
+    """One destination of a message for ``recipient``, or the reason why it has none.
 
     ``kind`` is ``mailbox`` (``account`` is its owner's address, ``flags`` its flags and keywords), ``quarantine``,
-    ``relay`` (to ``address``), ``discard``, or ``already_served``: the account has its copy through another recipient.
+    ``relay`` (to ``address``), ``discard``, or ``already_served``: the account got its copy through another recipient.
     """
 
     recipient: str
@@ -83,15 +83,15 @@ class DestinationRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     """The record of one transaction for one tenant, or of a refusal before a tenant was known.
 
-    ``at`` is in seconds since the epoch; ``tenant`` is the name; ``stage`` is where it ended; ``code``, ``enhanced``
+    ``at`` is in seconds since the epoch; ``tenant`` is the name; ``stage`` is the last one; ``code``, ``enhanced``
     and ``text`` are the reply; ``symbols`` are points by symbol, of the scores that counted. ``why`` is for the
-    operator, if no plugin decided: the policy that is wrong, or the store that failed. ``already_filed`` is only known
-    when the message is filed, and is kept beside the record. ``destinations`` are the places of the recipients that
-    were not refused, the first of very many; ``more_destinations`` is how many are left out. ``overruled`` is what
+    operator, if no plugin decided: the invalid policy, or the store that failed. ``already_filed`` is only known
+    when the message is filed, and is kept beside the record. ``destinations`` are those of the recipients that were
+    not refused, limited to the first ones; ``more_destinations`` is the number of the others. ``overruled`` lists what
     plugins asked for and was not done because the client (of IMAP APPEND) named the mailbox itself.
 
-    A record with a ``count`` counts that many refusals of one peer, from ``first`` to ``at``; ``reasons`` has how
-    often each reply was given.
+    A record with a ``count`` counts that many refusals of one peer, from ``first`` to ``at``; ``reasons`` counts
+    each reply.
     """
 
     id: str
@@ -170,7 +170,7 @@ def _plugin_record(trace: Trace) -> PluginRecord:
 def _value(value: object) -> Value:
     """A verdict, score, edit or fact as JSON data, with its type's name as ``kind``.
 
-    A field that is called ``kind`` or ``shadow`` itself, such as ``VirusFact.kind``, becomes ``kind_`` or ``shadow_``.
+    A field with the name ``kind`` or ``shadow``, such as ``VirusFact.kind``, becomes ``kind_`` or ``shadow_``.
     """
     kind = type(value).__name__
     if isinstance(value, Shadow):
@@ -190,7 +190,7 @@ def _value(value: object) -> Value:
 
 
 def _small(fields: Value) -> Value:
-    """The leading fields of a value that is too large as a whole, as far as they fit."""
+    """The leading fields that fit, of a value that is too large as a whole."""
     kept: Value = {}
     room = DECISION_FACT_OCTETS
     for name, item in fields.items():
@@ -206,7 +206,7 @@ def _cut(text: str) -> str:
 
 
 def _safe(value: Any) -> Any:
-    """Without lone surrogates, which JSON cannot carry: a stranger's bytes may have become some."""
+    """Replace lone surrogates, which JSON cannot represent: undecodable bytes of a stranger may have become some."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, dict):

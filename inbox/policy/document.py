@@ -1,9 +1,9 @@
-"""A policy file's text to plain data, with the place of every key and value.
+"""Parse the text of a policy file into plain data, with the place of every key and value.
 
 YAML 1.2 core schema (https://yaml.org/spec/1.2.2/#103-core-schema): ``no`` and ``12:30`` are text. Duplicate keys,
-anchors, aliases and tags (but ``!!str``) are mistakes. PyYAML's C parser delivers the events; its own resolver
+anchors, aliases and tags (except ``!!str``) are mistakes. PyYAML's C parser delivers the events; its own resolver
 and constructor (YAML 1.1, silent about duplicates) are not used. Events, not nodes: libyaml's composer works
-recursively and in quadratic time on ``[[[[…``, while reading events stops at the first bracket too many.
+recursively and in quadratic time on ``[[[[…``, whereas a reader of events can stop at the nesting limit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from yaml.events import (
 from inbox.base.limits import POLICY_DEPTH, POLICY_FILE_OCTETS
 from inbox.policy.mistakes import Mistake, Place, PolicyMistakes
 
-#: libyaml is part of PyYAML's wheels; where it was built without, its Python twin does the same more slowly.
+#: libyaml is part of PyYAML's wheels; a build without it has a slower Python equivalent.
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -35,7 +35,7 @@ _CONSTANTS: Final = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
-#: At most 64 bits: longer decimal numbers become floats, as in JSON of other languages.
+#: At most 64 bits: longer decimal numbers become floats, as JSON parsers of other languages do.
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}\Z|0o[0-7]{1,20}\Z|0x[0-9a-fA-F]{1,15}\Z")
 _FLOAT = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z|[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z"
@@ -116,7 +116,7 @@ def load(text: str, file: str) -> Node:
 
 
 class _Builder:
-    """Turns parser events into nodes, with a stack of its own."""
+    """Builds nodes from parser events, with an explicit stack."""
 
     def __init__(self, text: str, file: str) -> None:
         self._file = file
@@ -138,18 +138,18 @@ class _Builder:
                 self._stack.pop()
                 self._key.pop()
             elif kind is AliasEvent:
-                raise self._refuse(event, "aliases are not taken; repeat the value")
+                raise self._refuse(event, "aliases are not allowed; repeat the value")
             elif kind is DocumentStartEvent:
                 self._documents += 1
                 if self._documents > 1:
-                    raise self._refuse(event, "a second document; a policy file holds one")
+                    raise self._refuse(event, "a second document; a policy file has exactly one")
             elif kind is StreamEndEvent:
                 return self._root or _empty()
 
     def _scalar(self, event: ScalarEvent) -> None:
         self._no_anchor(event)
         if event.tag is not None and event.tag not in _TEXT_TAGS:
-            raise self._refuse(event, f"the tag {event.tag} is not taken")
+            raise self._refuse(event, f"the tag {event.tag} is not allowed")
         if self._stack and isinstance(self._stack[-1].children, dict) and self._key[-1] is None:
             self._take_key(event)
             return
@@ -157,18 +157,18 @@ class _Builder:
         self._place_node(Node(value, *_at(event)))
 
     def _take_key(self, event: ScalarEvent) -> None:
-        # Keys are text as they are written: a tenant may call a group 007.
+        # Keys are literal text: a tenant may call a group 007.
         key = event.value
         node = self._stack[-1]
         if key in node.keys:
-            raise self._refuse(event, f"the key {key!r} is here already, in line {node.keys[key][0]}")
+            raise self._refuse(event, f"the key {key!r} already occurs in line {node.keys[key][0]}")
         node.keys[key] = _at(event)
         self._key[-1] = key
 
     def _open(self, event: Any, mapping: bool) -> None:
         self._no_anchor(event)
         if event.tag is not None:
-            raise self._refuse(event, f"the tag {event.tag} is not taken")
+            raise self._refuse(event, f"the tag {event.tag} is not allowed")
         if len(self._stack) >= POLICY_DEPTH:
             raise self._refuse(event, f"nested more than {POLICY_DEPTH} deep")
         if self._stack and isinstance(self._stack[-1].children, dict) and self._key[-1] is None:
@@ -197,7 +197,7 @@ class _Builder:
 
     def _no_anchor(self, event: Any) -> None:
         if event.anchor is not None:
-            raise self._refuse(event, "anchors are not taken; repeat the value")
+            raise self._refuse(event, "anchors are not allowed; repeat the value")
 
     def _refuse(self, event: Any, text: str) -> PolicyMistakes:
         return _mistake(Place(self._file, *_at(event)), text)

@@ -1,7 +1,7 @@
-"""Editing a policy file: switching a plugin on or off for a tenant, for one of its domains, or for all tenants.
+"""Edit a policy file: switch a plugin on or off for a tenant, for one of its domains, or for all tenants.
 
 Every other character stays: comments, order, quotes, spaces. A YAML library that rewrites the whole document would
-move comments and change quotes; here the parser only gives places, and the text is changed there.
+move comments and change quotes; here the parser only finds places, and the text is changed there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NULL = "tag:yaml.org,2002:null"
 def with_plugin(text: str, plugin: str, *, enabled: bool, tenant: str, domain: str | None = None) -> str:
     """``text`` (empty for a new file) with ``plugin`` switched on or off; for one ``domain`` only, if one is named.
 
-    A plugin that is not named yet comes last. ``enabled`` is always written, so that the tenant's wish holds against
+    A plugin that is not named yet comes last. ``enabled`` is always written, so that the tenant's choice overrides
     default.yaml; a ``mode: off`` becomes ``enforce`` when the plugin is switched on.
 
     Raises:
@@ -44,7 +44,7 @@ def with_plugin(text: str, plugin: str, *, enabled: bool, tenant: str, domain: s
 
 
 def set_plugin(policies: PolicySet, tenant: str, plugin: str, *, enabled: bool, domain: str | None = None) -> Path:
-    """Switches ``plugin`` on or off for ``tenant`` in its file, after checking what the file will be.
+    """Switch ``plugin`` on or off for ``tenant`` in its file, after checking the new text.
 
     Args:
         tenant: its name; empty for default.yaml, which applies to all tenants.
@@ -54,7 +54,7 @@ def set_plugin(policies: PolicySet, tenant: str, plugin: str, *, enabled: bool, 
         The file, which may be new.
 
     Raises:
-        PolicyMistakes: the edited policy would be wrong; the file is as it was.
+        PolicyMistakes: the edited policy would be invalid; the file is unchanged.
         PolicyError: the file cannot be edited, or a level above keeps the plugin off.
         OSError: it cannot be read or written.
     """
@@ -73,7 +73,7 @@ def set_plugin(policies: PolicySet, tenant: str, plugin: str, *, enabled: bool, 
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replaces the text of ``path`` atomically, also across a crash. Raises OSError."""
+    """Replace the text of ``path`` atomically, also if the machine crashes. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -113,7 +113,7 @@ def _switched(text: str, path: Sequence[str], plugin: str, enabled: bool) -> str
         _must_be_mapping(inner, key)
         node = inner
     switch, mode = _get(node, "enabled"), _get(node, "mode")
-    # From the end to the beginning, so that the first change does not move the place of the second.
+    # Change the text from its end, so that earlier places stay valid.
     if switch is None:
         text = _added(text, node, "enabled", value)
     changes = [(switch, f" {value}")] if switch is not None else []
@@ -130,14 +130,14 @@ def _flow(keys: Sequence[str], value: str) -> str:
 
 
 def _block(keys: Sequence[str], value: str) -> str:
-    """The same as a new file has it: a line for each key."""
+    """The same in block style, one line for each key, for a new file."""
     lines = [f"{'  ' * depth}{key}:" for depth, key in enumerate(keys[:-1])]
     lines.append(f"{'  ' * (len(keys) - 1)}{keys[-1]}: {{enabled: {value}}}")
     return "\n".join(lines) + "\n"
 
 
 def _added(text: str, mapping: Any, key: str, value: str) -> str:
-    """One more pair at the mapping's end."""
+    """Add a pair at the end of a mapping."""
     if mapping.flow_style:
         end = mapping.end_mark.index - 1
         comma = ", " if mapping.value and not text[:end].rstrip().endswith(",") else ""
@@ -152,7 +152,7 @@ def _added(text: str, mapping: Any, key: str, value: str) -> str:
 
 
 def _end(node: Any) -> int:
-    """The end of a node's own text: YAML's end mark of a block is behind the comments that follow it."""
+    """The end of a node's own text: YAML places the end mark of a block after the comments that follow it."""
     if isinstance(node, yaml.MappingNode) and not node.flow_style:
         return _end(node.value[-1][1])
     if isinstance(node, yaml.SequenceNode) and not node.flow_style:
@@ -161,7 +161,7 @@ def _end(node: Any) -> int:
 
 
 def _replaced(text: str, node: Any, new: str) -> str:
-    """``new`` begins with a blank, for a value that is empty and so has none in front of it."""
+    """``new`` begins with a blank, because an empty value has none before it."""
     start, end = node.start_mark.index, node.end_mark.index
     return f"{text[:start]}{new if start == end else new.lstrip()}{text[end:]}"
 
@@ -179,13 +179,13 @@ def _is_null(node: Any) -> bool:
 
 
 def _is_off(mode: object) -> bool:
-    # YAML 1.1, as this parser has it, reads ``off`` as false.
+    # This parser follows YAML 1.1 and reads ``off`` as false.
     return mode is False or mode == "off"
 
 
 def _must_be_mapping(node: Any, what: str) -> None:
     if not isinstance(node, yaml.MappingNode):
-        raise yaml.YAMLError(f"{what} has to be a mapping")
+        raise yaml.YAMLError(f"{what} must be a mapping")
 
 
 def _with_newline(text: str) -> str:
@@ -197,7 +197,7 @@ def _data(text: str) -> Any:
 
 
 def _wanted(before: Any, path: Sequence[str], plugin: str, enabled: bool) -> Any:
-    """The file's data as they have to be after the change."""
+    """The expected data of the file after the change."""
     data = before or {}
     if path:
         return {**data, path[0]: _wanted(data.get(path[0]), path[1:], plugin, enabled)}

@@ -20,10 +20,10 @@ from inbox.policy.stages import Stage
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class EffectivePolicy:
-    """The policy in force for one (tenant, domain, account). A transaction keeps the one that it began with.
+    """The policy in force for one (tenant, domain, account). A transaction keeps the policy that it began with.
 
-    ``tenant`` is the tenant's name (empty: none is known); ``plugins`` are in the policy's order, those that are
-    off among them. ``running`` are those that are not off.
+    ``tenant`` is the tenant's name (empty: none is known); ``plugins`` are in the policy's order, including
+    those that are off. ``running`` are those that are not off.
     """
 
     tenant: str
@@ -60,7 +60,7 @@ class Named:
 
 
 class Plans:
-    """Plans by the row of plugins that they are for: a thousand tenants have a handful of rows."""
+    """Plans by their list of plugins: a thousand tenants share a handful of lists."""
 
     def __init__(self) -> None:
         self._made: dict[tuple[plan.Planned, ...], plan.Plan | plan.PlanError] = {}

@@ -1,4 +1,4 @@
-"""Checks of a condition before CEL compiles it, and CEL's errors in terms of the names that exist."""
+"""Check a condition before CEL compiles it, and translate CEL's errors into terms of the existing names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 MACROS: Final = frozenset({"all", "exists", "exists_one", "filter"})
-#: CEL's own functions that conditions use, as a reader writes them.
+#: CEL's own functions that conditions use, as authors write them.
 FUNCTIONS: Final[Mapping[str, str]] = {
     "contains": "TEXT.contains(TEXT)", "startsWith": "TEXT.startsWith(TEXT)", "endsWith": "TEXT.endsWith(TEXT)",
     "matches": "TEXT.matches(PATTERN)", "size": "VALUE.size()", "exists": "LIST.exists(name, CONDITION)",
@@ -36,12 +36,12 @@ FUNCTIONS: Final[Mapping[str, str]] = {
     "getMinutes": "TIME.getMinutes()", "getDayOfWeek": "TIME.getDayOfWeek()", "getFullYear": "TIME.getFullYear()",
     "getMonth": "TIME.getMonth()", "getDate": "TIME.getDate()",
 }  # fmt: skip
-#: A name for a value of each certain type, as long as the shortest selection (``a.b``) at most.
+#: A name for a value of each known type, no longer than the shortest selection (``a.b``).
 PLACEHOLDERS: Final = {"string": "_s", "int": "_i", "double": "_d", "bool": "_b", "list<string>": "_l"}
 
 
 class ExpressionError(ValueError):
-    """A condition that is wrong. ``line`` and ``column`` (from 1) are places in its own source."""
+    """An invalid condition. ``line`` and ``column`` (from 1) are places in its own source."""
 
     def __init__(self, what: str, line: int = 1, column: int = 1) -> None:
         super().__init__(f"{what} (line {line}, column {column} of the expression)")
@@ -68,7 +68,7 @@ def tokens_of(source: str) -> list[Token]:
 
 
 def free_names(tokens: Sequence[Token]) -> Iterator[tuple[int, Token]]:
-    """The names that are not behind a dot, with their places in the list."""
+    """The names that do not follow a dot, with their indexes in the list."""
     for at, token in enumerate(tokens):
         if token.kind == "name" and (at == 0 or tokens[at - 1].text != "."):
             yield at, token
@@ -93,11 +93,11 @@ class FieldChecker:
         self._literal = literal
 
     def check(self, source: str, tokens: Sequence[Token]) -> str:
-        """``source`` with selections of a certain type made placeholders, so that CEL checks their types. All offsets
-        stay.
+        """``source`` with placeholders for the selections whose type is known, so that CEL checks their types. All
+        offsets stay the same.
 
         Raises:
-            ExpressionError: a field does not exist, or a text is compared with what it can never be.
+            ExpressionError: a field does not exist, or a text is compared with a value that it can never have.
         """
         bound: dict[str, Shape] = dict(self._shapes)
         masked = source
@@ -117,9 +117,9 @@ class FieldChecker:
     def _follow(
         self, source: str, tokens: Sequence[Token], at: int, bound: dict[str, Shape]
     ) -> tuple[Shape, int, bool]:
-        """The shape of the selection that begins at ``at``, the place behind it, and whether it has dots only.
+        """The shape of the selection that begins at ``at``, the place after it, and whether it has dots only.
 
-        The name that a macro at its end binds goes into ``bound``.
+        A name that a macro at its end binds is added to ``bound``.
         """
         shape, here, plain = bound[tokens[at].text], at + 1, True
         path = tokens[at].text
@@ -198,7 +198,7 @@ def _closing(tokens: Sequence[Token], at: int) -> int | None:
 
 
 def mistake(text: str, source: str, variables: Sequence[str], functions: Mapping[str, str]) -> ExpressionError:
-    """CEL's complaint about ``source`` as one line with its place, and with what would be right.
+    """CEL's error about ``source`` as one line with its place and a correction.
 
     Args:
         functions: name to usage, such as ``TEXT.contains(TEXT)``; CEL's and ours.

@@ -1,4 +1,4 @@
-"""Conditions in policies: CEL (https://cel.dev), checked for names and types when they are read.
+"""Conditions in policies, in CEL (https://cel.dev): names and types are checked when a policy is read.
 
 The library is ``cel-expr-python``, Google's C++ implementation, behind this module alone. It was chosen by measurement
 (CPython 3.11, one core of a shared machine, so read the figures as ratios) against the two others that can be
@@ -17,9 +17,9 @@ comprehensions in comprehensions                    end at 10,000 turns do not e
 ``(?:x{1,1000}){1,20}``                             refused (RE2)       runs for more than 15 s        refused (RE2)
 ==================================================  ==================  =============================  ===============
 
-It lets other threads run while it evaluates (the GIL is released). A variable without a value is an error only when an
-evaluation cannot do without it (``false && text.contains("x")`` is false): expensive values may be left
-out at first, and added when :meth:`Expression.holds` raises.
+It lets other threads run while it evaluates (the GIL is released). A variable without a value is an error only if an
+evaluation needs it (``false && text.contains("x")`` is false): expensive values may be left
+out at first and added when :meth:`Expression.holds` raises.
 
 Bounds: 4,000 characters of source, 32 levels of nesting, 10,000 turns of a comprehension, regular expressions in linear
 time (RE2), EXPRESSION_WORK for our own methods. ``map`` does not exist, and no method returns much more than its input:
@@ -52,9 +52,9 @@ from inbox.policy.shapes import Shape
 __all__ = ["EvaluationError", "Expression", "ExpressionError", "Language", "Method", "Scope"]
 
 _WITHOUT_MAP: Final = "stdlib:\n  exclude_macros:\n  - map\n"
-#: Everything below the space besides tab and line ends, and halves of surrogate pairs.
+#: Control characters except tab and line ends, and lone surrogates.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-#: Characters that methods may still work on in the evaluation that is going on.
+#: The number of characters that methods may still process in the current evaluation.
 _LEFT: ContextVar[list[int]] = ContextVar("expression_work")
 
 
@@ -67,7 +67,7 @@ class Method:
     """A function beyond those of CEL, called as ``value.name(arguments)``; ``takes`` begins with the type of ``value``.
 
     ``usage`` is an example of a call for error messages. ``weight`` is what one character of the arguments costs
-    (EXPRESSION_WORK): a nanosecond is about 0.1. What the function raises makes the condition one that has no value.
+    (EXPRESSION_WORK): a nanosecond is about 0.1. If the function raises, the condition has no value.
     """
 
     name: str
@@ -139,7 +139,7 @@ class Language:
         variables: name to type.
         methods: functions beyond those of CEL.
         shapes: the fields of variables that are maps or lists of maps: another field is refused when the condition
-            is read, and types are checked as far as they are certain.
+            is read, and types are checked where they are known.
         lower_keys: variables that are maps with keys in lower case: literal keys may be written in any case.
     """
 
@@ -150,7 +150,7 @@ class Language:
         shapes: Mapping[str, Shape] | None = None,
         lower_keys: Iterable[str] = (),
     ) -> None:
-        # 16 ms to import: only who has conditions pays for it.
+        # Importing takes 16 ms, so it happens only if a policy has conditions.
         from cel_expr_python import cel
 
         self._variables = frozenset(variables)
@@ -174,7 +174,7 @@ class Language:
         """Checks and compiles a condition, about 150 µs.
 
         Args:
-            shapes: those of variables whose fields are known only now.
+            shapes: those of variables whose fields become known only now.
 
         Raises:
             ExpressionError: its syntax, a name, a type, a field or a regular expression in it is wrong.
@@ -182,7 +182,7 @@ class Language:
         if len(source) > EXPRESSION_CHARACTERS:
             raise ExpressionError(f"longer than {EXPRESSION_CHARACTERS} characters")
         if _CONTROLS.search(source):
-            raise ExpressionError("it holds control characters")
+            raise ExpressionError("it contains control characters")
         program = self._compiled(self._env, source)
         if program.return_type() not in (self._bool, self._dyn):
             raise ExpressionError(f"it is a {program.return_type().name().lower()}, not a condition")
@@ -207,7 +207,7 @@ class Language:
             raise mistake(str(error), source, sorted(self._variables), self._usage) from error
 
     def scope(self, values: Mapping[str, object]) -> Scope:
-        """Binds values: str, int, float, bool, bytes, None, and lists and dicts of these. Not all need to be there."""
+        """Binds values: str, int, float, bool, bytes, None, and lists and dicts of these. Values may be missing."""
         return Scope(self._env.Activation(values))
 
     def _literal(self, text: str) -> str:
@@ -240,7 +240,7 @@ class Language:
         return source
 
     def _check_patterns(self, source: str, tokens: list[Token]) -> None:
-        """CEL compiles a regular expression when it meets it: literal ones are tried now."""
+        """CEL compiles a regular expression when it evaluates it, so literal ones are compiled here to find errors."""
         for at, token in enumerate(tokens[:-3]):
             call, pattern = tokens[at + 1], tokens[at + 2]
             if token.text != "matches" or call.text != "(" or pattern.kind != "string" or tokens[at + 3].text != ")":
@@ -251,7 +251,7 @@ class Language:
 
 
 def _declared(methods: Sequence[Method]) -> list[Any]:
-    """The declarations of methods; those of one name are overloads."""
+    """The declarations of methods; methods with the same name are overloads."""
     from cel_expr_python import cel
 
     overloads: dict[str, list[Any]] = {}
@@ -269,7 +269,7 @@ def _declared(methods: Sequence[Method]) -> list[Any]:
 
 
 def _bounded(method: Method) -> Callable[..., object]:
-    """The function, charged for each call: a comprehension may call it 10,000 times, and the event loop waits."""
+    """The function with a charge for each call: a comprehension may call it 10,000 times while the event loop waits."""
 
     def call(*arguments: Any) -> object:
         left = _LEFT.get()

@@ -30,7 +30,7 @@ class Files:
 
 
 def read_folder(folder: Path) -> Files:
-    """Reads ``default.yaml`` and every tenant's file.
+    """Read ``default.yaml`` and every tenant's file.
 
     Raises:
         PolicyMistakes: the tenants' folder exists and cannot be listed, so it is not known which tenants have a policy.
@@ -45,10 +45,10 @@ def read_folder(folder: Path) -> Files:
 
 
 def tenant_files(folder: Path) -> list[str]:
-    """The names of the tenants' files, in order, those with the wrong ending ``.yml`` among them.
+    """The names of the tenants' files, in order, including those with the wrong ending ``.yml``.
 
     Raises:
-        PolicyMistakes: the folder is there and cannot be listed.
+        PolicyMistakes: the folder exists and cannot be listed.
     """
     place = folder / TENANT_FOLDER
     try:
@@ -65,9 +65,9 @@ def read_policy(folder: Path, name: str) -> bytes:
     """The text of one file. Raises PolicyMistakes if it cannot be read."""
     path = folder / name
     if name.endswith(".yml"):
-        raise PolicyMistakes([Mistake(Place(str(path)), "policies end in .yaml; rename this file")])
+        raise PolicyMistakes([Mistake(Place(str(path)), "policy files end in .yaml; rename this file")])
     try:
-        # One octet more than allowed: decode() then says that it is too much.
+        # Reads one octet more than allowed, so that decode() reports the size.
         return read_regular(path, POLICY_FILE_OCTETS + 1)
     except OSError as error:
         mistake = Mistake(Place(str(path)), f"cannot be read: {(error.strerror or str(error)).lower()}")

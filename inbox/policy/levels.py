@@ -66,7 +66,7 @@ class PolicyFile:
 
 
 class LevelReader:
-    """Reads one file's document; errors go into ``mistakes``, and reading continues."""
+    """Read one file's document; errors are added to ``mistakes``, and reading continues."""
 
     def __init__(self, file: str, catalogue: Catalogue, mistakes: Mistakes) -> None:
         self._file = file
@@ -82,7 +82,7 @@ class LevelReader:
             return PolicyFile()
         self._check_keys(root, (*FILE_KEYS, "server"))
         if "server" in root.keys and not default:
-            self._mistakes.add(root.key_place(self._file, "server"), "'server' belongs into default.yaml only")
+            self._mistakes.add(root.key_place(self._file, "server"), "'server' is allowed in default.yaml only")
         server = None
         if default and (node := root.child("server")) is not None and node.value is not None:
             server = convert(_SERVER, node, root.key_place(self._file, "server"), self._mistakes, "server")
@@ -109,7 +109,7 @@ class LevelReader:
                 self._mistakes.add(place, f"{key!r} is not {wanted}")
                 continue
             if entry in entries:
-                self._mistakes.add(place, f"{key!r} is here already, spelled otherwise")
+                self._mistakes.add(place, f"{key!r} is already here, in another spelling")
             elif child is not None and self._is_mapping(child, place, key):
                 self._check_keys(child, LEVEL_KEYS)
                 entries[entry] = self._level(child)
@@ -204,7 +204,7 @@ class LevelReader:
         return by_stage
 
     def _is_mapping(self, node: Node, place: Place, what: str) -> bool:
-        """True for a mapping, and for nothing at all; anything else is a mistake."""
+        """True for a mapping or an empty value; anything else is a mistake."""
         if node.value is None or isinstance(node.value, dict):
             return True
         self._mistakes.add(node.place(place.file), f"{what}: must be a mapping (key: value)")

@@ -1,11 +1,11 @@
-"""Levels merged: default → tenant → domain → account.
+"""Merge levels: default → tenant → domain → account.
 
 The innermost level that sets a key wins, key by key: one key of a plugin's settings, one threshold, the cap
-of one group. Values are replaced whole (lists, and mappings inside settings, are not joined).
+of one group. Values are replaced as a whole (lists, and mappings inside settings, are not merged).
 
-Order: among the plugins that a level names, its own order holds. A plugin that an outer level named already keeps
-its place in the row (if the inner level names several of them in another order, they swap places); a new one
-goes in front of the next plugin that the level names after it and that has a place, else to the end.
+Order: among the plugins that a level names, its own order holds. A plugin that an outer level names keeps its
+place (if the inner level names several of them in another order, they swap places); a new one is inserted before the
+next plugin that the level names after it and that has a place, otherwise at the end.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _HASH_LENGTH = 12
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PluginEntry:
-    """One plugin in an effective policy, ready to run. ``mode`` has ``enabled`` and the tenant's mode in it."""
+    """One plugin in an effective policy, ready to run. ``mode`` includes ``enabled`` and the tenant's mode."""
 
     name: str
     info: PluginInfo
@@ -48,7 +48,7 @@ class PluginEntry:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A plugin after some levels: the raw settings, and which level each of them came from."""
+    """A plugin after merging some levels: the raw settings, and the level of each."""
 
     info: PluginInfo
     place: Place
@@ -90,7 +90,7 @@ def merge(outer: Merged, level: Level, catalogue: Catalogue, mistakes: Mistakes)
     context = {"facts": _facts(catalogue)} if level.plugins else {}
     for name, layer in level.plugins.items():
         info = catalogue.get(name)
-        if info is None:  # It was there when the file was read.
+        if info is None:  # It existed when the file was read.
             mistakes.add(layer.place, unknown("plugin", name, catalogue.names()))
         else:
             named[name] = _standing(outer.plugins.get(name), layer, info, mistakes, context)
@@ -105,7 +105,7 @@ def merge(outer: Merged, level: Level, catalogue: Catalogue, mistakes: Mistakes)
 
 
 def with_overrides(entry: PluginEntry, values: Mapping[str, Any], raw: Mapping[str, Any]) -> PluginEntry:
-    """``entry`` with settings that the database has the last word on.
+    """``entry`` with the settings that the database overrides.
 
     Raises:
         ValidationError: the plugin's settings refuse a value.
@@ -116,7 +116,7 @@ def with_overrides(entry: PluginEntry, values: Mapping[str, Any], raw: Mapping[s
 
 
 def _order(outer: Sequence[str], named: Sequence[str]) -> list[str]:
-    """The row of plugins: see the module's text.
+    """The order of plugins: see the docstring of the module.
 
     >>> _order(["a", "b", "c"], ["c", "a", "x"])
     ['c', 'b', 'a', 'x']
@@ -162,7 +162,7 @@ def _standing(
 
 
 def _validated(standing: Standing, layer: PluginLayer, mistakes: Mistakes, context: dict[str, Any]) -> BaseModel | None:
-    """The settings, checked; None if they are wrong (then in ``mistakes``), or incomplete while switched off."""
+    """The checked settings; None if they are invalid (reported in ``mistakes``), or incomplete while switched off."""
     info = standing.info
     try:
         return info.settings.model_validate({**info.defaults, **standing.raw}, context=context)
@@ -182,10 +182,10 @@ def _validated(standing: Standing, layer: PluginLayer, mistakes: Mistakes, conte
 
 
 def _hash(info: PluginInfo, raw: Mapping[str, Any]) -> str:
-    """Names settings in records, and tells which tenants may share an instance.
+    """Hash of settings: identifies them in records; tenants with equal hashes share an instance.
 
-    Of what was written and not of the checked model: a model shows its secrets as asterisks, so that
-    two tenants with different secrets would look the same.
+    It covers the text of the settings, not the checked model: a model shows its secrets as asterisks, so two tenants
+    with different secrets would look the same.
     """
     text = json.dumps([info.name, info.version, dict(info.defaults), dict(raw)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_LENGTH]

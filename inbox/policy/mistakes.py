@@ -1,4 +1,4 @@
-"""Mistakes in policies: collected, so that one check shows them all, each with its place in a file."""
+"""Mistakes in policies, collected so that one check shows all of them, each with its place in a file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Mistake:
 class PolicyMistakes(PolicyError):
     """The mistakes that a check found; ``str(error)`` has one line for each, in the order of the files.
 
-    ``mistakes`` are the first POLICY_MISTAKES of them; then ``str(error)`` says how many more there are.
+    ``mistakes`` are the first POLICY_MISTAKES of them; ``str(error)`` ends with the number of further ones.
     """
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
@@ -49,17 +49,17 @@ class PolicyMistakes(PolicyError):
 
 
 class TenantSuspended(PolicyMistakes):
-    """A tenant's policy is wrong and there is no earlier one: no mail can be checked for this tenant."""
+    """A tenant's policy is invalid and there is no earlier one: no mail can be checked for this tenant."""
 
 
 class Mistakes:
-    """Collects mistakes while a check goes on."""
+    """Collects mistakes during a check."""
 
     def __init__(self) -> None:
         self._found: list[Mistake] = []
 
     def add(self, place: Place, text: str) -> None:
-        """``text`` is put on one line."""
+        """Adds a mistake; ``text`` is reduced to one line."""
         self._found.append(Mistake(place, " ".join(text.split())))
 
     def take(self, error: PolicyMistakes) -> None:
@@ -81,7 +81,7 @@ def unknown(what: str, word: str, known: Iterable[str]) -> str:
     >>> unknown("key", "treshold", ["thresholds", "mode"])
     "unknown key 'treshold'; did you mean 'thresholds'?"
     """
-    names = sorted(str(name) for name in known)  # Of an enumeration, its values.
+    names = sorted(str(name) for name in known)  # The names, or the values of an enumeration.
     near = get_close_matches(word, names, n=1, cutoff=0.6)
     if near:
         return f"unknown {what} {word!r}; did you mean {near[0]!r}?"

@@ -16,7 +16,7 @@ FILE_KEYS = (*LEVEL_KEYS, "domains", "accounts")
 
 
 class Shape(BaseModel):
-    """Base: unknown keys are mistakes, NaN and infinity are no numbers."""
+    """Base: unknown keys are mistakes, NaN and infinity are not numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -37,7 +37,7 @@ class Thresholds(Shape):
 
 
 def reversed_thresholds(limits: Mapping[str, float | None]) -> tuple[str, str] | None:
-    """A milder threshold and a stricter one that is lower: the milder one would never be applied. None if all fit.
+    """Return a milder threshold and a stricter one that is lower, so that the milder one never applies; None otherwise.
 
     >>> reversed_thresholds({"tag": 8, "quarantine": 5, "reject": 15})
     ('tag', 'quarantine')
@@ -87,7 +87,7 @@ class SubmissionSettings(Shape):
     """Mail that users submit on ports 587 and 465."""
 
     login_without_tls: bool = False
-    """Whether users may log in before STARTTLS. Only for a network in which nobody can read their passwords."""
+    """Whether users may log in before STARTTLS. Enable it only in a network in which nobody can read passwords."""
     hide_client: bool = False
     """Whether Received omits the address and the name of the user's computer."""
     save_sent: bool = False
@@ -107,7 +107,7 @@ class ServerPolicy(Shape):
     """Networks of the proxies from which PROXY protocol headers are trusted."""
     postmaster: str | None = None
     """Hosted address that gets mail for ``<postmaster>`` or postmaster@ our own name (RFC 5321 §4.5.1). None: the
-    postmaster of the hosted domain that our name is in, else of a domain of the oldest tenant."""
+    postmaster of the hosted domain that our name is in, otherwise that of a domain of the oldest tenant."""
     nul_characters: Literal["refuse", "replace"] = "refuse"
     """A message with NUL characters: ``refuse`` it (550 5.6.0, or NO to an APPEND), or ``replace`` each by 0x80."""
     decisions: DecisionSettings = DecisionSettings()

@@ -9,12 +9,12 @@ from inbox.policy.catalogue import ENGINE_KEYS
 from inbox.policy.levels import Level, PolicyFile
 from inbox.policy.merge import PluginEntry
 
-#: Set by no level and no variable of the environment.
+#: Neither a level nor an environment variable sets the value.
 BUILT_IN: Final = "built in"
 
 
 class NamedLevel(NamedTuple):
-    """A level with its name for people: ``default``, ``tenant acme``, ``domain acme.test (default.yaml)`` …"""
+    """A level with its display name: ``default``, ``tenant acme``, ``domain acme.test (default.yaml)`` …"""
 
     name: str
     level: Level
@@ -23,7 +23,7 @@ class NamedLevel(NamedTuple):
 def named_levels(
     default: PolicyFile, own: PolicyFile | None, tenant: str, domain: str | None, account: str | None
 ) -> list[NamedLevel]:
-    """The levels of default.yaml and of a tenant's own file, the outermost first."""
+    """The levels of default.yaml and of a tenant's own file, outermost first."""
     found = [NamedLevel("default", default.level)]
     files = [("", default)]
     if own is not None:

@@ -18,15 +18,15 @@ class Status(StrEnum):
     DONE = "done"
     #: The result of an earlier call for the same message and the same settings.
     REUSED = "reused"
-    #: Not called, because the outcome was settled.
+    #: Not called, because the outcome was already decided.
     SKIPPED = "skipped"
-    #: It raised.
+    #: It raised an exception.
     FAILED = "failed"
     #: It took too long.
     LATE = "late"
     #: Its answer is not allowed at this stage, or is not an answer.
     NONSENSE = "nonsense"
-    #: Not called, because its dependency failed too often of late.
+    #: Not called, because its dependency failed too often recently.
     BROKEN = "broken"
 
     @property
@@ -43,7 +43,7 @@ class Trace:
     """One plugin at one stage.
 
     ``opinions`` are its answers; after a failure, that of its ``on_error``, and its ``at_least`` edits, which
-    may also be there if it was skipped. ``facts`` are those that it found out. ``why`` tells what went wrong, for the
+    may also be there if it was skipped. ``facts`` are those that it gave. ``why`` describes a failure for the
     operator. ``microseconds`` is wall-clock time.
     """
 
@@ -63,7 +63,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class StageOutcome:
-    """The action of the core, and the reason.
+    """The resulting action, and the reason.
 
     ``decided_by`` is the plugin that gave the verdict, ``score`` for the thresholds, or empty. ``edits`` are to be
     applied in their order if the message is accepted. ``action.junk`` asks for the mailbox Junk.

@@ -1,4 +1,4 @@
-"""The order of a policy's plugins: by the facts that they give and need, then by the order in the policy."""
+"""The order of a policy's plugins: first by the facts that they give and need, then as in the policy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Plan = Mapping[Stage, tuple[tuple[int, ...], ...]]
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plugin that runs, and whether it does so in shadow mode. Hashable: equal lists share a plan."""
+    """A running plugin, and whether it runs in shadow mode. Hashable: equal lists share a plan."""
 
     info: PluginInfo
     shadow: bool = False
@@ -32,7 +32,7 @@ class PlanError(ValueError):
 def build(plugins: Sequence[Planned]) -> Plan:
     """The plan of a policy's running plugins, given in the policy's order.
 
-    Facts of a plugin in shadow mode are seen by others in shadow mode only.
+    Only plugins in shadow mode see facts of a plugin in shadow mode.
 
     Raises:
         PlanError: no plugin gives a fact that another needs, or plugins wait for one another in a circle.
@@ -66,7 +66,7 @@ def _visible(giver: Planned, reader: Planned) -> bool:
 
 
 def _levels(stage: Stage, plugins: Sequence[Planned]) -> tuple[tuple[int, ...], ...]:
-    """Plugins with a hook at ``stage``: each in the first level after all that it waits for."""
+    """Plugins with a hook at ``stage``, each in the first level after all plugins that it waits for."""
     waits = {index: set(_givers(index, stage, plugins)) for index, it in enumerate(plugins) if stage in it.info.stages}
     level: dict[int, int] = {}
     while len(level) < len(waits):

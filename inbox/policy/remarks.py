@@ -20,7 +20,7 @@ class Remarking(Protocol):
         """A valid setting that may be a mistake: its path, and one line of text.
 
         Args:
-            given: the facts that the enabled plugins of the policy find out.
+            given: the facts that the enabled plugins of the policy give.
         """
         ...
 

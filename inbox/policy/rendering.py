@@ -19,7 +19,7 @@ from inbox.policy.decision import (
 
 
 def render(decision: Decision) -> list[str]:
-    """Lines of plain text. What strangers wrote is shown with its control characters escaped."""
+    """Return lines of plain text, with control characters of strangers' texts escaped."""
     return [_printable(line) for line in (*_head(decision), *_stages(decision))]
 
 
@@ -76,7 +76,7 @@ def _already_filed(retry: Retry) -> str:
 
 
 def _destination(destination: DestinationRecord) -> str:
-    """The destination for one recipient, in words."""
+    """The destination for one recipient, as text."""
     match destination.kind:
         case "mailbox":
             flags = f" with {' '.join(destination.flags)}" if destination.flags else ""
@@ -145,7 +145,7 @@ def _is_empty(item: Any) -> bool:
 
 
 def _rows(name: str, items: Any) -> Iterator[str]:
-    """A list of things with fields (signatures, hops), one to a line."""
+    """A list of objects with fields (signatures, hops), one per line."""
     if _is_table(items):
         yield from (f"             {name} {number}: {_fields(item)}" for number, item in enumerate(items, start=1))
 

@@ -1,4 +1,4 @@
-"""Scores: added up with the caps of their groups, and turned into an action by the policy's thresholds."""
+"""Scores: their sum with the caps of groups, and the action that the policy's thresholds assign to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TAGGED_SYMBOLS = 50
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The sum of scores. ``capped`` are the groups whose sum was cut, with what it was before."""
+    """The sum of scores. ``capped`` has the groups whose sum was cut, with the sum before."""
 
     total: float = 0.0
     scores: tuple[Score, ...] = ()
@@ -33,7 +33,7 @@ class Action:
 
 
 def tally(scores: Iterable[Score], caps: Mapping[str, float]) -> Tally:
-    """Adds up. The sum of a group with a cap counts from ``-cap`` to ``cap``; the rest counts as it is."""
+    """Add scores. The sum of a group with a cap is limited to ``-cap`` … ``cap``; other scores are not limited."""
     given = tuple(scores)
     total = 0.0
     groups: dict[str, float] = {}
@@ -67,7 +67,7 @@ def act(total: float, thresholds: Thresholds) -> Action:
 
 
 def tag_headers(result: Tally, thresholds: Thresholds) -> tuple[Edit, ...]:
-    """The fields that a tagged message gets, in the form that SpamAssassin made common."""
+    """The header fields of a tagged message, in the form that SpamAssassin uses."""
     # With spaces, so that the line can be folded; the decision record has all symbols.
     tests = ", ".join(f"{score.symbol}={score.points:g}" for score in result.scores[:_TAGGED_SYMBOLS])
     required = f"{thresholds.tag:g}" if thresholds.tag is not None else "0"

@@ -1,4 +1,4 @@
-"""Shapes of the values that conditions read by name: fields and types, for checks when a policy is read."""
+"""Shapes of the values that conditions refer to: fields and types, checked when a policy is read."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any, Final
 
 _SCALARS: Final = {bool: "bool", int: "int", float: "double", str: "string"}
 _LISTS: Final = (list, tuple, set, frozenset)
-#: Levels of dataclasses within dataclasses that are described.
+#: Maximum depth of nested dataclasses.
 _DEPTH: Final = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """A value. ``type`` is its CEL type where that is certain, otherwise ``dyn``.
+    """A value. ``type`` is its CEL type if that is known, otherwise ``dyn``.
 
-    ``fields`` are those of a map; None if any key may be there. ``element`` is that of a list. ``choices`` are the
-    texts that are possible; empty if any text is. ``what`` is what a field is called in errors. ``is_open``: there may
-    be fields besides those in ``fields``.
+    ``fields`` are those of a map; None if any key is possible. ``element`` is the shape of a list's items. ``choices``
+    are the possible texts; empty if any text is possible. ``what`` is the word for a field in errors. ``is_open``: the
+    map may have further fields.
     """
 
     type: str = "dyn"
@@ -66,7 +66,7 @@ def _shape(annotation: Any, depth: int) -> Shape:
     if origin in {typing.Union, types.UnionType}:
         known = [argument for argument in arguments if argument is not type(None)]
         inner = _shape(known[0], depth) if len(known) == 1 else ANY
-        # It may be null: no type is certain.
+        # It may be null, so its type is not known.
         return Shape(fields=inner.fields, element=inner.element, choices=inner.choices)
     if origin in _LISTS:
         element = _shape(arguments[0], depth) if arguments else ANY

@@ -22,16 +22,16 @@ from inbox.policy.origins import NamedLevel, named_levels
 
 __all__ = ["DEFAULT_FILE", "TENANT_FOLDER", "EffectivePolicy", "PolicySet"]
 
-#: Effective policies that one tenant may have in memory besides those that its file names.
+#: Maximum number of effective policies of a tenant in memory, in addition to those that its file names.
 _VARIANTS: Final = 4096
-#: A tenant's name that is safe as a file's.
+#: A tenant's name that is safe as the name of a file.
 _TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 Variant = tuple[str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Tenant:
-    """One tenant's file as it was read, and those of its effective policies that were requested."""
+    """One tenant's parsed file, and its effective policies that were requested."""
 
     file: PolicyFile
     merged: Merged
@@ -45,8 +45,8 @@ class PolicySet:
     Holds ``default.yaml`` and every ``tenants/NAME.yaml`` of a folder. A tenant without a file has the default.
 
     Attributes:
-        suspended: tenants without a policy, because their file is wrong and nothing was in force before.
-        refused: tenants whose file was wrong when the folder was read, the suspended ones among them.
+        suspended: tenants without a policy, because their file is invalid and no policy was in force before.
+        refused: tenants whose file was invalid when the folder was read, including the suspended ones.
     """
 
     def __init__(self, folder: Path, catalogue: Catalogue) -> None:
@@ -77,15 +77,15 @@ class PolicySet:
 
     @classmethod
     def load_suspending(cls, folder: Path, catalogue: Catalogue, previous: PolicySet | None = None) -> PolicySet:
-        """Reads all files of ``folder``; a wrong file of one tenant does not affect the others.
+        """Reads all files of ``folder``; an invalid file of one tenant does not affect the others.
 
         Args:
-            previous: the policies in force. A tenant whose file is invalid keeps its policy from there; one that had
-                nothing, because there was nothing before, is suspended.
+            previous: the policies in force. A tenant whose file is invalid keeps its policy from there; without an
+                earlier policy, it is suspended.
 
         Raises:
-            PolicyMistakes: default.yaml, which applies to all tenants, is invalid; or a policy that a tenant
-                keeps does not fit it.
+            PolicyMistakes: default.yaml, which applies to all tenants, is invalid; or the policy that a
+                tenant keeps is not compatible with it.
         """
         files = read_folder(folder)
         mistakes = Mistakes()
@@ -126,7 +126,7 @@ class PolicySet:
         new = cls(folder or Path(), catalogue)
         mistakes = Mistakes()
         new._take_default(texts.get(DEFAULT_FILE, b""), mistakes)
-        mistakes.check()  # Tenants inherit this: each of them would repeat the mistake.
+        mistakes.check()  # Tenants inherit default.yaml, so each of them would repeat the mistake.
         for name, text in texts.items():
             if name != DEFAULT_FILE:
                 new._take_tenant(Path(name).stem, text, mistakes)
@@ -134,17 +134,17 @@ class PolicySet:
         return new
 
     def reload(self, changed: Iterable[str], texts: Mapping[str, bytes] | None = None) -> PolicySet:
-        """A new set in which the ``changed`` files are read again; all else is shared with this one.
+        """A new set in which the ``changed`` files are read again; everything else is shared with this one.
 
         Under a changed ``default.yaml`` the tenants' files keep the meaning from when they were read.
 
         Args:
             changed: relative file names (``tenants/acme.yaml``).
-            texts: their texts; read from the folder if left out. This is how an edit is checked before
-                it is written.
+            texts: their texts; read from the folder if left out. With texts, an edit is checked before it
+                is written.
 
         Raises:
-            PolicyMistakes: a file is wrong or has vanished. This set stays as it is.
+            PolicyMistakes: a file is invalid or was removed. This set is unchanged.
         """
         mistakes = Mistakes()
         given = texts or {}
@@ -174,7 +174,7 @@ class PolicySet:
         return new
 
     def suspending(self, tenant: str, error: PolicyMistakes) -> PolicySet:
-        """The same policies, with a tenant that has none because of this error."""
+        """The same policies, with one tenant suspended because of this error."""
         new = self.without([tenant])
         new.suspended[tenant] = error
         return new
@@ -183,7 +183,7 @@ class PolicySet:
         """The same policies with other plugins; no file is read.
 
         Raises:
-            PolicyMistakes: a policy does not fit the plugins. This set stays as it is.
+            PolicyMistakes: a policy is not compatible with the plugins. This set is unchanged.
         """
         new = PolicySet(self.folder, catalogue)
         mistakes = Mistakes()
@@ -231,7 +231,7 @@ class PolicySet:
         return LevelReader(file, self.catalogue, mistakes).read(root, default=default)
 
     def _check_variants(self, name: str, tenant: _Tenant, place: Place, mistakes: Mistakes) -> None:
-        """Builds every effective policy that the file names, so that no mistake waits for the first message."""
+        """Builds every effective policy that the file names, so that mistakes are found before the first message."""
         for variant in _variants(tenant.file):
             found = Mistakes()
             merged = self._merge_variant(tenant, variant, found)
@@ -280,13 +280,13 @@ class PolicySet:
         """The policy in force. Built at the first request, and shared by all recipients without their own entries.
 
         Args:
-            tenant: the tenant's name; empty while none is known.
+            tenant: the tenant's name; empty while the tenant is unknown.
             domain: canonical, of the recipient.
             account: ``Address.key`` of the account.
-            overrides: the domain's ``has_domain`` fields, the last word.
+            overrides: the domain's ``has_domain`` fields, which override all levels.
 
         Raises:
-            TenantSuspended: the tenant's file is wrong, and no earlier policy is known.
+            TenantSuspended: the tenant's file is invalid, and no earlier policy is known.
             PolicyError: a plugin's settings refuse the combined values of the levels, or the overrides.
         """
         if tenant in self.suspended:
@@ -318,7 +318,7 @@ class PolicySet:
         return merged
 
     def named_levels(self, tenant: str = "", domain: str | None = None, account: str | None = None) -> list[NamedLevel]:
-        """The levels that :meth:`effective` puts together, the outermost first, with their names."""
+        """The levels that :meth:`effective` merges, outermost first, with their names."""
         own = self._tenants.get(tenant)
         return named_levels(self._default.file, None if own is None else own.file, tenant, domain, account)
 
@@ -336,7 +336,7 @@ class PolicySet:
         entries = []
         for standing in merged.plugins.values():
             entry = standing.entry(merged.mode)
-            if entry is not None:  # Else merge() has reported why, or it is off and incomplete.
+            if entry is not None:  # Otherwise merge() has reported the reason, or the plugin is off and incomplete.
                 entries.append(entry)
         running = tuple(entry for entry in entries if entry.mode is not Mode.OFF)
         made = self._plans.get(tuple(plan.Planned(entry.info, entry.mode is Mode.SHADOW) for entry in running))

@@ -1,4 +1,4 @@
-"""The stages of a message's life, in the order in which it meets them. The names are fixed."""
+"""The stages of a message's life, in order. The names are fixed."""
 
 from __future__ import annotations
 

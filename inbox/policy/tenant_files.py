@@ -10,7 +10,7 @@ from inbox.policy.snapshot import PolicySet
 
 
 def copy_policy(folder: Path, tenant: str, name: str) -> Path | None:
-    """Copies the tenant's policy file to another tenant's name. Returns the new file, or None if there is no old one.
+    """Copy the tenant's policy file to another tenant's name. Returns the new file, or None if there is no old one.
 
     Raises:
         ConfigError: a file cannot be read or written, or the other name has a different policy already.
@@ -32,7 +32,7 @@ def copy_policy(folder: Path, tenant: str, name: str) -> Path | None:
 
 
 def remove_policy(folder: Path, tenant: str) -> None:
-    """Removes the tenant's policy file, if there is one. Raises ConfigError."""
+    """Remove the tenant's policy file, if there is one. Raises ConfigError."""
     path = _file(folder, tenant)
     try:
         path.unlink(missing_ok=True)
@@ -41,7 +41,7 @@ def remove_policy(folder: Path, tenant: str) -> None:
 
 
 def set_policy_aside(folder: Path, tenant: str) -> Path | None:
-    """Renames the policy file of a removed tenant, so that a later tenant of that name does not inherit it. Returns the
+    """Rename the policy file of a removed tenant, so that a later tenant of that name does not inherit it. Returns the
     new path, or None if there was no file. Raises ConfigError."""
     path = _file(folder, tenant)
     aside = path.with_name(f"{path.name}.removed")

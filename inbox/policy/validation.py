@@ -1,4 +1,4 @@
-"""pydantic's errors as mistakes in a file: each at the line and column of the value that is wrong."""
+"""Convert pydantic's errors into mistakes in a file, each with line and column of the invalid value."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from inbox.policy.document import Node
 from inbox.policy.mistakes import Mistakes, Place, unknown
 
 T = TypeVar("T")
-#: Errors whose message is less helpful than the value. Other values are not shown: they may be secrets.
+#: Errors whose text shows the value. Other values are not shown, because they may be secrets.
 _SHOWN: Final = frozenset({
     "literal_error", "enum", "int_parsing", "float_parsing", "bool_parsing", "int_from_float", "greater_than",
     "greater_than_equal", "less_than", "less_than_equal", "finite_number", "ip_any_network",
 })  # fmt: skip
 _KINDS: Final = {dict: "a mapping", list: "a list", str: "a text", bool: "true or false", int: "a number",
                  float: "a number", type(None): "nothing"}  # fmt: skip
-#: Given the path of an error, the place of the value (or, with True, of the key) that it is about.
+#: Given the path of an error, returns the place of its value (or, with True, of its key).
 Locate = Callable[[tuple[int | str, ...], bool], Place]
 
 
 def locator(file: str, node: Node) -> Locate:
-    """Finds places below ``node``. Steps of the path that the file does not have (union tags) are left out."""
+    """Finds places below ``node``. Steps of the path that do not occur in the file (union tags) are skipped."""
 
     def locate(path: tuple[int | str, ...], key: bool) -> Place:
         here, place = node, node.place(file)
@@ -43,11 +43,11 @@ def locator(file: str, node: Node) -> Locate:
 
 
 def convert(kind: TypeAdapter[T], node: Node, place: Place, mistakes: Mistakes, name: str = "") -> T | None:
-    """``node``'s value as ``kind``; None if it is wrong, which is then in ``mistakes``.
+    """The value of ``node`` as ``kind``; None if it is invalid, which is then reported in ``mistakes``.
 
     Args:
         place: the place of the key of ``node``, for errors about missing keys.
-        name: what the value is called, for a value without keys of its own.
+        name: the name of the value, for a value without keys of its own.
     """
     try:
         return kind.validate_python(node.value)
@@ -72,9 +72,9 @@ def report(
     """Adds a mistake for each error; returns whether there was any to add.
 
     Args:
-        missing: False leaves out what is merely absent.
-        extra_keys: names to suggest at the top level besides the model's fields.
-        name: what the whole value is called.
+        missing: False ignores missing keys.
+        extra_keys: names to suggest at the top level in addition to the model's fields.
+        name: the name of the whole value.
     """
     added = False
     for details in error.errors(include_url=False):

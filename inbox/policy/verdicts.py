@@ -19,21 +19,21 @@ class Accept:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """Deliver to this address in place of the recipient's."""
+    """Deliver to this address instead of the recipient's."""
 
     to: str
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """Take the message, but file it with the tenant's quarantine."""
+    """Accept the message, but file it in the tenant's quarantine."""
 
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Take the message and throw it away."""
+    """Accept the message and discard it."""
 
     reason: str = ""
 
@@ -53,7 +53,7 @@ class Defer:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Refuse for good. ``text`` goes to the peer."""
+    """Refuse permanently. ``text`` goes to the peer."""
 
     code: int = 550
     enhanced: str = "5.7.1"
@@ -73,7 +73,7 @@ def strictness(verdict: Verdict) -> int:
     """Accept < Redirect < Quarantine < Discard < Defer < Reject.
 
     Defer overrides Discard and Quarantine: it comes from a plugin that could not check, and nothing is lost by
-    waiting. Reject outvotes Defer: the answer would be the same later.
+    waiting. Reject overrides Defer: the answer would be the same later.
     """
     return _STRICTNESS[type(verdict)]
 
@@ -93,7 +93,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class AddHeader:
-    """A new field in front of the message (where trace fields go)."""
+    """A new field at the top of the message (the place of trace fields)."""
 
     name: str
     value: str
@@ -110,7 +110,7 @@ class InsertHeader:
 
 @dataclass(frozen=True, slots=True)
 class ChangeHeader:
-    """Another value for the ``occurrence``-th field of this name (1 is the first); added if there is none."""
+    """Replaces the value of the ``occurrence``-th field of this name (1 is the first); added if there is none."""
 
     name: str
     value: str
@@ -127,21 +127,21 @@ class DeleteHeader:
 
 @dataclass(frozen=True, slots=True)
 class ReplaceBody:
-    """Another body (after the empty line)."""
+    """Replaces the body (after the empty line)."""
 
     body: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class AddRecipient:
-    """One more recipient; must be of the tenant whose policy runs."""
+    """Adds a recipient, which must belong to the tenant whose policy runs."""
 
     address: str
 
 
 @dataclass(frozen=True, slots=True)
 class DropRecipient:
-    """One recipient less. At ``deliver`` of outgoing mail, delivery to it fails permanently, and ``why`` is the reason
+    """Removes a recipient. At ``deliver`` of outgoing mail, delivery to it fails permanently, and ``why`` is the reason
     that the sender reads; the other recipients get the message.
     """
 
@@ -165,13 +165,13 @@ class AddFlags:
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """Another content for this copy of the message (encryption). ``store`` only."""
+    """Replaces the content of this copy of the message (encryption). ``store`` only."""
 
     content: bytes
 
 
-#: The reason of a failed delivery: the address or its domain does not exist, a rule of the receiver forbids it, the
-#: mailbox is full, the content or the sender's reputation is refused, or it may work later.
+#: The reason of a failed delivery: the address or its domain does not exist, the receiver's policy forbids it, the
+#: mailbox is full, the content or the sender's reputation is refused, or the failure is temporary.
 Category = Literal["address", "domain", "policy", "quota", "content", "reputation", "transient"]
 
 
@@ -179,7 +179,7 @@ Category = Literal["address", "domain", "policy", "quota", "content", "reputatio
 class Via:
     """Send this attempt to this server instead of the recipient's MX. ``deliver`` of outgoing mail only.
 
-    ``source`` is the address to connect from; empty: the policy's. ``tls`` is the least that is acceptable:
+    ``source`` is the address to connect from; empty: the policy's. ``tls`` is the minimum:
     ``required`` (encrypted and verified) or ``opportunistic``; empty: the policy's.
     """
 
@@ -202,7 +202,7 @@ class Classify:
 class Suppress:
     """Send no more mail of this tenant to the failed address, or to its whole domain. ``bounce`` only.
 
-    ``seconds`` is how long; None: until an operator removes the entry.
+    ``seconds`` is the duration; None: until an operator removes the entry.
     """
 
     scope: Literal["address", "domain"] = "address"
@@ -237,7 +237,7 @@ Edit = (
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """An answer that is recorded and has no other effect; rules in shadow mode return it."""
+    """An answer that is recorded without any other effect; rules in shadow mode return it."""
 
     opinion: Verdict | Score | Edit
 

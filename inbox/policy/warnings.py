@@ -11,7 +11,7 @@ from inbox.policy.mistakes import Mistake
 from inbox.policy.model import reversed_thresholds
 from inbox.policy.snapshot import PolicySet
 
-#: Consequences when an essential plugin is off or in shadow mode.
+#: The consequence of an essential plugin that is off or in shadow mode.
 CONSEQUENCE = "no recipient can be found without it, and all mail is answered 451"
 
 
@@ -22,9 +22,9 @@ def doubts(policies: PolicySet) -> list[Mistake]:
         try:
             policy = policies.effective(named.tenant, named.domain, named.account)
         except PolicyError:
-            continue  # A suspended tenant's: its mistakes are reported instead.
+            continue  # The tenant is suspended: its mistakes are reported instead.
         for text in _texts(policy):
-            # A domain and an account inherit what their tenant's file says, and the tenant what the default says.
+            # A domain and an account inherit from their tenant's file, and the tenant inherits from default.yaml.
             inherited = (f"{level} {text}" for level in _levels(named))
             if not any(key in found for key in inherited):
                 found[f"{named.tenant} {named.domain} {named.account} {text}"] = Mistake(named.place, text)
@@ -32,7 +32,7 @@ def doubts(policies: PolicySet) -> list[Mistake]:
 
 
 def _levels(named: Named) -> Iterator[str]:
-    """The levels above, as keys."""
+    """The outer levels, as keys."""
     yield " None None"
     yield f"{named.tenant} None None"
     yield f"{named.tenant} {named.domain} None"

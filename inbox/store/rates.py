@@ -21,7 +21,7 @@ from inbox.store.ports.rates import Counted, RateCounters
 #: oldest.
 MOST: Final = 20_000
 #: Seconds that a counter in the database may take, and seconds until the database is retried after a failure.
-PATIENCE: Final = 1.5
+TIMEOUT_SECONDS: Final = 1.5
 PAUSE: Final = 5.0
 #: The number of counters written to the database at once when it is back.
 _TOGETHER: Final = 100
@@ -111,13 +111,13 @@ class LastingCounters:
             return self._memory.hit(key, window, now, amount)
         self._asking = True
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 if self._why:
                     await self._prepare()
                 counted = await self._shared.hit(key, window, now, amount)
         except TimeoutError:
             self._hangs = True
-            self.failed(f"the database did not answer within {PATIENCE} s")
+            self.failed(f"the database did not answer within {TIMEOUT_SECONDS} s")
         except StoreError as error:
             self._hangs = False
             self.failed(str(error))
@@ -144,7 +144,7 @@ class LastingCounters:
         """Waits for counters that are being written to the database, but not for a hanging disk."""
         under_way = [task for task in (self._returning, self._preparing) if task is not None and not task.done()]
         if under_way:
-            await asyncio.wait(under_way, timeout=PATIENCE)
+            await asyncio.wait(under_way, timeout=TIMEOUT_SECONDS)
 
     async def _prepare(self) -> None:
         # A hanging file is not opened again: each attempt would block one more thread.

@@ -35,7 +35,7 @@ async def rename_domain(
 
     Raises:
         NotFound: the tenant does not host ``fqdn``.
-        AlreadyExists: ``to`` is hosted already, unless it is this tenant's and disabled, as an interrupted renaming
+        AlreadyExists: ``to`` is already hosted, unless it is this tenant's and disabled, as an interrupted renaming
             leaves it; or it has one of the addresses.
     """
     hosting = stores.hosting
@@ -75,7 +75,7 @@ async def check_domain(stores: Stores, tenant: str, fqdn: str, to: str) -> tuple
         new is not None and new.is_active and not old.is_active and not await _addresses(stores.hosting, tenant, fqdn)
     )
     if new is not None and ((new.is_active and not finished) or new.tenant.id != tenant):
-        raise AlreadyExists(f"domain {to} is hosted already")
+        raise AlreadyExists(f"domain {to} is already hosted")
     return old, new
 
 

@@ -209,7 +209,7 @@ def test_a_policy_that_the_server_refuses_is_not_reported_as_enabled(server: Run
     done = server.cli("plugins", "enable", "greeter", "--tenant", "acme")
     assert done.returncode == 1
     assert "unknown plugin 'greeter'" in done.stderr
-    assert "the running server did not take it up: greeter is off there for acme" in done.stderr
+    assert "the running server did not apply it: greeter is off there for acme" in done.stderr
     assert answer(server, ANN)[0] == 250
 
 

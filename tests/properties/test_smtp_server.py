@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.smtp_world import PATIENCE, smtp_world
+from tests.support.smtp_world import TIMEOUT_SECONDS, smtp_world
 
 LINES = [
     "EHLO a.test",
@@ -50,7 +50,7 @@ async def conversation(octets: bytes, cuts: list[int], *, lmtp: bool) -> tuple[b
                 await asyncio.sleep(0)
             if not client.transport.closed:
                 client.half_close()
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 while not client.transport.closed:
                     await client.transport.changed()
             assert not world.server.limits.connections

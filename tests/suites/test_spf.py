@@ -25,7 +25,7 @@ from tests.support.scripted_dns import ScriptedDns, serving, txt
 from tests.support.suites import suite_dir
 
 #: Seconds after which a question without an answer has timed out.
-PATIENCE = 0.5
+TIMEOUT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ async def checked(case: Case) -> SpfFact:
     """What we say. The names go in as the suite has them: some are such that SMTP would not have let them in."""
     async with serving(server_of(case)) as address:
         clock = SystemClock()
-        checker = SpfChecker(CachingResolver(clock, address, lifetime=PATIENCE), clock, "unknown")
+        checker = SpfChecker(CachingResolver(clock, address, lifetime=TIMEOUT_SECONDS), clock, "unknown")
         local, _, domain = case.sender.rpartition("@")
         sender = Address(local, domain.lower()) if case.sender else None
         return await checker.check(ip_address(case.host), case.helo, sender, check_helo=False)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ports import free_port
-from tests.support.waiting import PATIENCE, until_it_answers
+from tests.support.waiting import TIMEOUT_SECONDS, until_it_answers
 
 #: EICAR's harmless test file; in two parts, so that no scanner takes this source for it.
 EICAR = (r"X5O!P%@AP[4\PZX54(P^)7CC)7}" + "$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*").encode()
@@ -127,7 +127,7 @@ def _start(program: str, folder: Path, stream_max: int) -> Clamd:
 
 def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as asking:
-        asking.settimeout(PATIENCE)
+        asking.settimeout(TIMEOUT_SECONDS)
         asking.connect(str(path))
         asking.sendall(b"zPING\0")
         return asking.recv(16) == b"PONG\0"

@@ -25,7 +25,7 @@ from inbox.server.smtp.server import SmtpServer
 from tests.support.imap_world import client_tls
 from tests.support.transport import MemoryTransport
 
-PATIENCE = 10.0
+TIMEOUT_SECONDS = 10.0
 
 
 @dataclass
@@ -174,7 +174,7 @@ async def reply(client: Client) -> list[str]:
     """All lines of the next reply, without CRLF; an empty list if the server closed instead."""
     lines: list[str] = []
     while True:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             line = await client.line()
         if not line:
             assert not lines, f"closed within a reply: {lines}"

@@ -169,7 +169,7 @@ def _is_misspelt(name: str, value: str, known: Mapping[str, Any]) -> bool:
 
 def _unknown(name: str, known: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
-    return f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else "")
+    return f"{name}: unknown setting" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _mistakes(group: type[Group], error: ValidationError, environ: Mapping[str, str]) -> Iterator[str]:

@@ -151,7 +151,7 @@ class Server(Group):
     bind_addr: Annotated[str, AfterValidator(_bind_address)] = "0.0.0.0"  # noqa: S104  a mail server listens to the world
     """The address that all listeners bind to; ``::`` for IPv6 and IPv4."""
     max_connections: Count = 256
-    """Connections that all listeners together serve at one time; further ones get 421 and try again."""
+    """Simultaneous connections of all listeners together; further clients get 421 and try again."""
     imap_port: Port = Field(143, json_schema_extra={"env": "IMAP_PORT"})
     """IMAP with STARTTLS. 0: off."""
     imaps_port: Port = Field(993, json_schema_extra={"env": "IMAPS_PORT"})
@@ -194,7 +194,7 @@ class Folders(Group):
     incoming_dir: Path | None = None
     """Local blobs, when no S3 is set. Unset: ``incoming`` under INBOX_DATA_DIR."""
     store_parsed_parts: bool = False
-    """Store each body part of a mail as a blob of its own, too (not for tenants with end-to-end encryption)."""
+    """Also store each body part of a mail as a separate blob (not for tenants with end-to-end encryption)."""
 
     @property
     def plugins(self) -> Path:
@@ -225,17 +225,17 @@ class Smtp(Group):
     lmtp_port: Port = Field(0, json_schema_extra={"env": "LMTP_PORT"})
     """LMTP (RFC 2033), usually 24. 0: off."""
     inbound_max_rcpt_to: Annotated[int, Field(ge=1, le=100_000)] = 100
-    """Recipients of one message; the client sends the rest in another transaction (RFC 5321 §4.5.3.1.8)."""
+    """Maximum number of recipients of a message; clients send the rest in another transaction (RFC 5321 §4.5.3.1.8)."""
     max_message_bytes: Annotated[int, Field(ge=65_536, le=1 << 31)] = 26_214_400
-    """The largest message (SIZE, RFC 1870). RFC 5321 §4.5.3.1.7 asks for 64 KiB at least."""
+    """The maximum size of a message in octets (SIZE, RFC 1870). RFC 5321 §4.5.3.1.7 requires at least 64 KiB."""
     require_spf_pass: bool = True
     """Refuse mail whose SPF result is not ``pass``, and defer it on a temporary error; policies may name exceptions."""
     require_dkim_pass: bool = False
     """Refuse mail without a valid DKIM signature."""
     require_dmarc_pass: bool = False
-    """Refuse mail that does not pass DMARC, also that of domains without a policy; defer it on a temporary error."""
+    """Refuse mail that does not pass DMARC, even without a policy of its domain; defer it on a temporary error."""
     auth_allow_header_override: bool = False
-    """Believe Authentication-Results that come with the mail. Only behind a gateway that removes forged ones."""
+    """Trust Authentication-Results in incoming mail. Set it only behind a gateway that removes forged ones."""
 
 
 class RateLimit(Group):
@@ -243,7 +243,7 @@ class RateLimit(Group):
 
     PREFIX = "SMTP_RATE_LIMIT_"
     enabled: bool = True
-    """Whether to limit at all."""
+    """Whether limits are enforced."""
     window_secs: Seconds = 60
     """The length of a window."""
     transfer_connections_per_window: Count = 240
@@ -268,33 +268,33 @@ class Outbound(Group):
     require_starttls: bool = False
     """Fail where a server offers no STARTTLS."""
     allow_invalid_certs: bool = False
-    """Take certificates that do not verify."""
+    """Accept certificates that cannot be verified."""
     allow_plaintext_fallback: bool = True
-    """Go on without TLS where TLS fails; never when the mode is ``required``."""
+    """Continue without TLS if TLS fails; never if the mode is ``required``."""
     tls_mode: Literal["required", "opportunistic"] = "required"
     """``required``: TLS or no delivery. ``opportunistic``: TLS where it is offered."""
     dane_mode: Literal["off", "prefer", "require"] = "prefer"
-    """TLSA records (RFC 7672): not looked at, used where they are, or demanded."""
+    """TLSA records (RFC 7672): ignored, used where published, or required."""
     dnssec_validate: bool = True
     """Trust only TLSA records that the resolver validated; ``has_domain.outbound_dnssec_validate`` overrides it."""
     mta_sts_enforce: bool = True
     """Follow MTA-STS policies (RFC 8461)."""
     timeout_secs: Seconds = 30
-    """Time-out of one command."""
+    """Time limit for one command."""
     queue_enabled: bool = True
-    """Whether this instance works on the queue."""
+    """Whether this instance delivers mail from the queue."""
     queue_poll_interval_secs: Seconds = 2
-    """Interval between two looks at the queue when no event wakes it."""
+    """Interval between two checks of the queue while no event announces a job."""
     queue_cleanup_interval_secs: Seconds = 300
     """Interval between removals of old jobs."""
     queue_batch_size: Annotated[int, Field(ge=1, le=10_000)] = 100
-    """Jobs that are claimed at one time."""
+    """Maximum number of jobs per claim."""
     queue_lease_secs: Seconds = 120
     """Duration of a lease without renewal."""
     retry_base_delay_secs: Seconds = 30
-    """The wait after the first failed attempt; it doubles with each further one."""
+    """The delay after the first failed attempt; it doubles with each further one."""
     retry_max_delay_secs: Seconds = 3600
-    """The longest wait between two attempts."""
+    """The longest delay between two attempts."""
     max_attempts: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Attempts before a job is given up."""
     ttl_secs: Seconds = 86_400

@@ -1,8 +1,8 @@
 """Check every dependency, for ``inbox doctor``.
 
-Every check is a small coroutine that returns findings or raises; what it raises is a failure with the error's text.
-Nothing is changed: a check removes what it writes, and does not create what is missing (database, certificate). While
-a server runs, it is asked for its own view, because this process may have a different environment.
+Every check is a small coroutine that returns findings or raises; an exception is a failure with the text of the error.
+Nothing is changed: a check removes what it writes, and does not create what is missing (database, certificate). If a
+server runs, its own view is reported, because this process may have a different environment.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from inbox.app.doctor.permissions import faults
 from inbox.app.doctor.ports import why_not_answering, why_not_bindable
 from inbox.app.doctor.storage import storage_findings
 from inbox.app.doctor.surreal import surreal_findings
-from inbox.app.doctor.traces import trace_finding
+from inbox.app.doctor.traces import trace_findings
 from inbox.app.listeners import wanted_ports
 from inbox.app.serve.tls import RENEW_BEFORE, Certificates
 from inbox.app.wiring.services import make_resolver
@@ -40,8 +40,8 @@ from inbox.store.ports import Blobs, Database
 from inbox.store.room import RESERVE
 
 #: Seconds that one check may take.
-PATIENCE = 15.0
-DNS_PATIENCE = 3.0
+TIMEOUT_SECONDS = 15.0
+DNS_TIMEOUT_SECONDS = 3.0
 #: Free octets under INBOX_DATA_DIR below which doctor warns, and below which mail is about to be refused.
 LITTLE_ROOM = 1 << 30
 NO_ROOM = 1 << 26
@@ -69,12 +69,12 @@ class Plugins(Protocol):
     """The port of policies and plugins for doctor."""
 
     async def findings(self) -> list[Finding]:
-        """Checks that policies are valid, that plugins load, and runs the plugins' own checks."""
+        """Checks that policies are valid and that plugins load, and runs the plugins' own checks."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class CheckContext:
     """The installation to examine.
 
     ``database`` and ``blobs`` are created, not opened. ``running``: a server has the admin socket; ``status`` and
@@ -93,47 +93,47 @@ class Patient:
     health: Mapping[str, Any] = field(default_factory=dict)
 
 
-Check = Callable[[Patient], Awaitable[list[tuple[Outcome, str]]]]
+Check = Callable[[CheckContext], Awaitable[list[tuple[Outcome, str]]]]
 
 
-async def examine(patient: Patient) -> list[Finding]:
+async def examine(context: CheckContext) -> list[Finding]:
     """Runs all checks, one after the other."""
     findings: list[Finding] = []
     for name, check in CHECKS.items():
         try:
-            async with asyncio.timeout(PATIENCE):
-                found = await check(patient)
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                found = await check(context)
         except TimeoutError:
-            found = [(Outcome.FAIL, f"no answer within {PATIENCE:.0f} seconds")]
+            found = [(Outcome.FAIL, f"no answer within {TIMEOUT_SECONDS:.0f} seconds")]
         except (InboxError, OSError) as error:
             found = [(Outcome.FAIL, str(error))]
         findings += [Finding(name, outcome, detail) for outcome, detail in found]
-    return [*findings, *await patient.plugins.findings()]
+    return [*findings, *await context.plugins.findings()]
 
 
-async def _hostname(patient: Patient) -> list[tuple[Outcome, str]]:
-    name = patient.config.server.hostname
+async def _hostname(context: CheckContext) -> list[tuple[Outcome, str]]:
+    name = context.config.server.hostname
     if "." not in name or name.endswith((".localhost", ".local", ".localdomain", ".test", ".example")):
         return [(Outcome.WARN, f"{name} is not a public name; set SERVER_HOSTNAME")]
     return [(Outcome.OK, name)]
 
 
-async def _unused(patient: Patient) -> list[tuple[Outcome, str]]:
-    given = patient.config.unused()
+async def _unused(context: CheckContext) -> list[tuple[Outcome, str]]:
+    given = context.config.unused()
     if given:
         return [(Outcome.WARN, f"set, but this version does not use it: {', '.join(given)}")]
     return [(Outcome.OK, "every variable that is set is used")]
 
 
-async def _secrets(patient: Patient) -> list[tuple[Outcome, str]]:
-    found = exposed(patient.config.secret_files)
+async def _secrets(context: CheckContext) -> list[tuple[Outcome, str]]:
+    found = exposed(context.config.secret_files)
     if found:
         return [(Outcome.WARN, text) for text in found]
     return [(Outcome.OK, "no secret is in a file that every user may read")]
 
 
-async def _data_folder(patient: Patient) -> list[tuple[Outcome, str]]:
-    folder = patient.config.folders.data_dir
+async def _data_folder(context: CheckContext) -> list[tuple[Outcome, str]]:
+    folder = context.config.folders.data_dir
     if not folder.is_dir():
         why = f"no folder {folder}: is INBOX_DATA_DIR right? inbox tenant add and inbox serve create a new one"
         return [(Outcome.FAIL, why)]
@@ -151,7 +151,7 @@ async def _data_folder(patient: Patient) -> list[tuple[Outcome, str]]:
         os.fsync(file.fileno())
     outcome = Outcome.OK if free >= LITTLE_ROOM else Outcome.WARN
     findings = [(outcome, f"{folder} can be written; {free >> 20} MiB free")]
-    if patient.running and patient.config.database.surreal_url is None and not (folder / RESERVE).exists():
+    if context.running and context.config.database.surreal_url is None and not (folder / RESERVE).exists():
         why = "the disk was full and the reserve was released; the server recreates it when there is room"
         findings.append((Outcome.WARN, f"no {folder / RESERVE}: {why}"))
     return findings
@@ -164,9 +164,9 @@ def _user(uid: int) -> str:
         return f"the user {uid}"
 
 
-async def _surreal(patient: Patient) -> list[tuple[Outcome, str]]:
+async def _surreal(context: CheckContext) -> list[tuple[Outcome, str]]:
     """Findings of the official package about a SurrealDB server, before our own connection migrates its schema."""
-    config = surreal_config(patient.config)
+    config = surreal_config(context.config)
     if config is None:
         return []
     from inbox.store.surreal.database import MIGRATIONS
@@ -175,17 +175,17 @@ async def _surreal(patient: Patient) -> list[tuple[Outcome, str]]:
     return [(Outcome(outcome), detail) for outcome, detail in await surreal_findings(config, newest)]
 
 
-async def _database(patient: Patient) -> list[tuple[Outcome, str]]:
-    missing = missing_database(patient.config)
+async def _database(context: CheckContext) -> list[tuple[Outcome, str]]:
+    missing = missing_database(context.config)
     if missing is not None:
         return [(Outcome.FAIL, missing)]
-    await patient.database.open()
+    await context.database.open()
     try:
-        await patient.database.ping()
-        tenants = len(await patient.database.tenants.all())
+        await context.database.ping()
+        tenants = len(await context.database.tenants.all())
     finally:
-        await patient.database.close()
-    where = patient.config.database.masked_url(patient.config.folders.data_dir)
+        await context.database.close()
+    where = context.config.database.masked_url(context.config.folders.data_dir)
     if not tenants:
         why = (
             "are INBOX_DATA_DIR and DATABASE_* right, and is the disk mounted? Otherwise: inbox tenant add. "
@@ -195,50 +195,50 @@ async def _database(patient: Patient) -> list[tuple[Outcome, str]]:
     return [(Outcome.OK, f"{where} answers, its schema is up to date; tenants: {tenants}")]
 
 
-async def _blobs(patient: Patient) -> list[tuple[Outcome, str]]:
-    key = f"msg/doctor/doctor/{patient.ids.new()}.eml"
+async def _blobs(context: CheckContext) -> list[tuple[Outcome, str]]:
+    key = f"msg/doctor/doctor/{context.ids.new()}.eml"
     sent = MemoryContent(key.encode())
-    if not patient.config.s3.enabled and not patient.config.folders.incoming.is_dir():
-        return [(Outcome.WARN, f"no folder {patient.config.folders.incoming} yet; inbox serve creates it")]
-    await patient.blobs.open()
+    if not context.config.s3.enabled and not context.config.folders.incoming.is_dir():
+        return [(Outcome.WARN, f"no folder {context.config.folders.incoming} yet; inbox serve creates it")]
+    await context.blobs.open()
     try:
-        await patient.blobs.put(key, sent)
-        got = b"".join((await patient.blobs.get(key)).chunks())
-        await patient.blobs.delete(key)
+        await context.blobs.put(key, sent)
+        got = b"".join((await context.blobs.get(key)).chunks())
+        await context.blobs.delete(key)
     finally:
-        await patient.blobs.close()
-    where = patient.config.s3.endpoint or str(patient.config.folders.incoming)
+        await context.blobs.close()
+    where = context.config.s3.endpoint or str(context.config.folders.incoming)
     if got != key.encode():
         return [(Outcome.FAIL, f"{where} returned different octets than were written")]
     return [(Outcome.OK, f"{where}: writing, reading and deleting work")]
 
 
-async def _storage(patient: Patient) -> list[tuple[Outcome, str]]:
+async def _storage(context: CheckContext) -> list[tuple[Outcome, str]]:
     """Checks that database and blob store belong together; counts orphaned blobs."""
-    config = patient.config
+    config = context.config
     if missing_database(config) is not None:
         return []  # The check of the database reports it.
-    database = make_database(config, patient.clock, patient.ids)
+    database = make_database(config, context.clock, context.ids)
     await database.open()
     try:
-        found = await storage_findings(config, database, patient.blobs, patient.status.get("storage", {}))
+        found = await storage_findings(config, database, context.blobs, context.status.get("storage", {}))
     finally:
         await database.close()
     return [(Outcome(outcome), detail) for outcome, detail in found]
 
 
-async def _permissions(patient: Patient) -> list[tuple[Outcome, str]]:
-    found = [(Outcome.FAIL if bad else Outcome.WARN, text) for bad, text in faults(patient.config)]
+async def _permissions(context: CheckContext) -> list[tuple[Outcome, str]]:
+    found = [(Outcome.FAIL if bad else Outcome.WARN, text) for bad, text in faults(context.config)]
     return found or [(Outcome.OK, "no other user can write policies, plugins and data, or read keys")]
 
 
-async def _tls(patient: Patient) -> list[tuple[Outcome, str]]:
-    if not patient.certificates.self_signed:
-        patient.certificates.context()  # Raises if certificate and key do not match.
-    elif not patient.certificates.cert_file.exists():
+async def _tls(context: CheckContext) -> list[tuple[Outcome, str]]:
+    if not context.certificates.self_signed:
+        context.certificates.context()  # Raises if certificate and key do not match.
+    elif not context.certificates.cert_file.exists():
         return [(Outcome.WARN, "no certificate; inbox serve makes a self-signed one; set TLS_CERT_FILE, TLS_KEY_FILE")]
-    info = patient.certificates.info()
-    left = info.expires_at - patient.clock.now()
+    info = context.certificates.info()
+    left = info.expires_at - context.clock.now()
     days = f"{left / DAY:.0f} days left"
     findings = []
     if left <= 0:
@@ -249,7 +249,7 @@ async def _tls(patient: Patient) -> list[tuple[Outcome, str]]:
         findings.append((Outcome.WARN, f"{info.path}: {days}"))
     else:
         findings.append((Outcome.OK, f"{info.path}: {days}"))
-    name = patient.config.server.hostname
+    name = context.config.server.hostname
     if not any(_covers(pattern, name) for pattern in info.names):
         findings.append((Outcome.WARN, f"{info.path} is not for SERVER_HOSTNAME {name}"))
     return findings
@@ -261,10 +261,12 @@ def _covers(pattern: str, name: str) -> bool:
     return pattern == name or (pattern.startswith("*.") and pattern[2:] == name.partition(".")[2])
 
 
-async def _dns(patient: Patient) -> list[tuple[Outcome, str]]:
-    server = patient.config.server.dns_resolver or "the system's resolver"
+async def _dns(context: CheckContext) -> list[tuple[Outcome, str]]:
+    server = context.config.server.dns_resolver or "the system's resolver"
     try:
-        validates = await CachingResolver(patient.clock, patient.config.server.dns_resolver, DNS_PATIENCE).validates()
+        validates = await CachingResolver(
+            context.clock, context.config.server.dns_resolver, DNS_TIMEOUT_SECONDS
+        ).validates()
     except DnsTemporary as error:
         return [(Outcome.WARN, f"{server} does not answer ({error})")]
     if validates:
@@ -273,40 +275,39 @@ async def _dns(patient: Patient) -> list[tuple[Outcome, str]]:
     return [(Outcome.OK, f"{server} answers; it is not on loopback, or does not validate DNSSEC")]
 
 
-async def _dkim(patient: Patient) -> list[tuple[Outcome, str]]:
+async def _dkim(context: CheckContext) -> list[tuple[Outcome, str]]:
     """The keys that sign, and the state of their DNS records."""
-    config = patient.config
+    config = context.config
     if missing_database(config) is not None:
         return []  # The check of the database reports it.
     # A new object: a closed database cannot be opened again.
-    database = make_database(config, patient.clock, patient.ids)
+    database = make_database(config, context.clock, context.ids)
     await database.open()
     try:
-        resolver = make_resolver(config, patient.clock)
-        found = await key_findings(database, config.dkim, resolver, patient.clock)
+        resolver = make_resolver(config, context.clock)
+        found = await key_findings(database, config.dkim, resolver, context.clock)
     finally:
         await database.close()
     return [(Outcome.WARN if one.warning else Outcome.OK, one.detail) for one in found]
 
 
-async def _outbound(patient: Patient) -> list[tuple[Outcome, str]]:
-    return [(Outcome.OK, retry_finding(patient.config.outbound))]
+async def _outbound(context: CheckContext) -> list[tuple[Outcome, str]]:
+    return [(Outcome.OK, retry_finding(context.config.outbound))]
 
 
-async def _traces(patient: Patient) -> list[tuple[Outcome, str]]:
-    found = await trace_finding(patient.config.otel, patient.config.server.hostname)
-    return [(Outcome(found[0]), found[1])]
+async def _traces(context: CheckContext) -> list[tuple[Outcome, str]]:
+    return [(Outcome(name), text) for name, text in await trace_findings(context.config)]
 
 
-async def _ports(patient: Patient) -> list[tuple[Outcome, str]]:
-    wanted = {name: (variable, port) for name, (variable, port) in wanted_ports(patient.config).items() if port}
-    if not patient.running:
-        reasons = {v: (port, why_not_bindable(patient.config.server.bind_addr, port)) for v, port in wanted.values()}
+async def _ports(context: CheckContext) -> list[tuple[Outcome, str]]:
+    wanted = {name: (variable, port) for name, (variable, port) in wanted_ports(context.config).items() if port}
+    if not context.running:
+        reasons = {v: (port, why_not_bindable(context.config.server.bind_addr, port)) for v, port in wanted.values()}
         busy = [(Outcome.FAIL, f"{v} {port}: {reason}") for v, (port, reason) in reasons.items() if reason]
         return busy or [(Outcome.OK, "all ports are free")]
-    # A server that does not answer was most likely started with these settings.
-    listening: Mapping[str, int] = patient.status.get("listeners", {n: port for n, (_, port) in wanted.items()})
-    address = str(patient.status.get("address", patient.config.server.bind_addr))
+    # A server that does not answer was probably started with these settings.
+    listening: Mapping[str, int] = context.status.get("listeners", {n: port for n, (_, port) in wanted.items()})
+    address = str(context.status.get("address", context.config.server.bind_addr))
     findings = []
     for name, port in listening.items():
         reason = why_not_answering(address, port)
@@ -319,14 +320,14 @@ async def _ports(patient: Patient) -> list[tuple[Outcome, str]]:
     return findings or [(Outcome.OK, f"all listeners answer: {', '.join(f'{n} {p}' for n, p in listening.items())}")]
 
 
-async def _server(patient: Patient) -> list[tuple[Outcome, str]]:
+async def _server(context: CheckContext) -> list[tuple[Outcome, str]]:
     """The warnings of the running server about itself."""
-    if not patient.running:
+    if not context.running:
         return [(Outcome.OK, "not running")]
-    status = patient.status
+    status = context.status
     findings = []
-    if patient.health.get("status") != "ok":
-        findings.append((Outcome.FAIL, f"accepts no mail now: {patient.health.get('reason', 'no answer')}"))
+    if context.health.get("status") != "ok":
+        findings.append((Outcome.FAIL, f"accepts no mail now: {context.health.get('reason', 'no answer')}"))
     log = status.get("log", {})
     if log.get("why"):
         text = f"the log cannot be written: {log['why']} ({log['lost']} lines lost); mail is served without it"
@@ -341,14 +342,13 @@ async def _server(patient: Patient) -> list[tuple[Outcome, str]]:
     reported = {line for each in suspended for line in each["why"].splitlines()}
     refused = [status, *status.get("processes", [])]
     for line in dict.fromkeys(line for each in refused for line in str(each.get("policy_error", "")).splitlines()):
-        if line in reported:
-            continue
-        findings.append((Outcome.FAIL, f"changed policy is not in force: {line}"))
+        if line not in reported:
+            findings.append((Outcome.FAIL, f"changed policy is not in force: {line}"))
     for why in dict.fromkeys(each["rate_counters"] for each in refused if each.get("rate_counters")):
         findings.append((Outcome.WARN, f"rate counters are in memory, so each process counts for itself: {why}"))
     findings += [(Outcome.FAIL, text) for text in _silent(status)]
     for failing in status.get("failing_plugins", []):
-        state = "is not called for now" if failing["breaker"] == "open" else "is still called"
+        state = "is not called at present" if failing["breaker"] == "open" else "is still called"
         outcome = Outcome.FAIL if failing["breaker"] == "open" else Outcome.WARN
         times = f"failed {failing['failures']} times in a row"
         findings.append((outcome, f"plugin {failing['plugin']} {times} and {state}: {failing['why']}"))

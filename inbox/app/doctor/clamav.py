@@ -1,8 +1,8 @@
-"""Ask clamd daemons for their state, and make them reload their signatures.
+"""Query clamd daemons for their state, and make them reload their signatures.
 
 This is for operators, so it uses the package ``clamd``. The plugin that scans mail has a client of its own
 (docs/decisions/0002-own-clamd-client.md). The package connects without a time-out and over IPv4 only; here the two
-methods that connect are replaced, and everything else is the package's.
+methods that connect are replaced; everything else is from the package.
 """
 
 from __future__ import annotations

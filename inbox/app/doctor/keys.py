@@ -18,11 +18,11 @@ from inbox.hosting.keys.signing import PlacedKey, SigningKeyring
 from inbox.identity.directory import AddressDirectory
 from inbox.store.ports import Database
 
-#: The most keys that are looked up in the DNS; an operator with more keys has a monitor.
+#: The maximum number of keys that are looked up in the DNS; an operator with more keys has a monitor.
 MOST_KEYS: Final = 200
-#: Seconds for all of their answers.
-PATIENCE: Final = 10.0
-#: The most domains that are listed by name.
+#: Time limit in seconds for all answers.
+TIMEOUT_SECONDS: Final = 10.0
+#: The maximum number of domains that are listed by name.
 NAMED: Final = 10
 
 
@@ -35,7 +35,7 @@ class KeyFinding:
 
 
 async def key_findings(database: Database, dkim: Dkim, resolver: Resolver, clock: Clock) -> list[KeyFinding]:
-    """The database is open. Without any key the DNS is not asked.
+    """The database is open. Without any key the DNS is not queried.
 
     Raises:
         StoreUnavailable
@@ -61,7 +61,7 @@ async def key_findings(database: Database, dkim: Dkim, resolver: Resolver, clock
         signed.append(f"{hosted.fqdn} signs with {_names(keys)}")
         if {key_type(placed.key.private) for placed in keys} == {"ed25519"}:
             findings.append(
-                KeyFinding(True, f"{hosted.fqdn} signs with Ed25519 only, and many verifiers know RSA only")
+                KeyFinding(True, f"{hosted.fqdn} signs with Ed25519 only, and many verifiers support RSA only")
             )
     findings += await _published(list(signing.values()), resolver)
     findings += [KeyFinding(False, text) for text in signed[:NAMED]]
@@ -84,30 +84,30 @@ async def _published(keys: Sequence[PlacedKey], resolver: Resolver) -> list[KeyF
         return KeyFinding(True, f"{name}: {_wrong(found)}{_remedy(found, placed)}")
 
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             looked = await asyncio.gather(*(look(placed) for placed in keys[:MOST_KEYS]))
     except TimeoutError:
-        return [KeyFinding(True, f"the DNS did not answer within {PATIENCE:.0f} seconds about the keys")]
+        return [KeyFinding(True, f"the DNS did not answer within {TIMEOUT_SECONDS:.0f} seconds about the keys")]
     findings = [one for one in looked if one is not None]
     if len(keys) > MOST_KEYS:
-        findings.append(KeyFinding(False, f"the DNS was asked about {MOST_KEYS} of {len(keys)} keys"))
+        findings.append(KeyFinding(False, f"the DNS was queried for {MOST_KEYS} of {len(keys)} keys"))
     return findings
 
 
 def _wrong(found: Publication | None) -> str:
     match found:
         case None:
-            return "the DNS gives no answer now"
+            return "the DNS does not answer"
         case Publication.MISSING:
-            return "the key signs, but the DNS has no such record"
+            return "the key signs, but its record is not in the DNS"
         case Publication.AMBIGUOUS:
             return "the key signs, but the DNS has more than one record there"
         case _:
-            return "the key signs, but the DNS has another record there"
+            return "the key signs, but the DNS has a different record"
 
 
 def _remedy(found: Publication | None, placed: PlacedKey) -> str:
-    return "" if found is None else f"; it has to be the TXT record {record_text(placed.key.private)}"
+    return "" if found is None else f"; it must be the TXT record {record_text(placed.key.private)}"
 
 
 def _names(keys: Sequence[PlacedKey]) -> str:

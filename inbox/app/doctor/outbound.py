@@ -1,4 +1,4 @@
-"""The check of the settings for mail to other servers: how long delivery is tried."""
+"""Check the settings for mail to other servers: the time for which delivery is tried."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from inbox.flow.outbound.backoff import Backoff
 
 
 def retry_finding(settings: Outbound) -> str:
-    """The duration of delivery, and the settings that let it last for the whole SMTP_OUTBOUND_TTL_SECS."""
+    """The duration of delivery, and settings that extend it to the whole SMTP_OUTBOUND_TTL_SECS."""
     backoff = Backoff(settings.retry_base_delay_secs, settings.retry_max_delay_secs)
     span = backoff.span(settings.max_attempts)
     if span >= settings.ttl_secs:

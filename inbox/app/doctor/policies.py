@@ -20,7 +20,7 @@ from inbox.policy.snapshot import PolicySet
 from inbox.policy.warnings import doubts
 
 #: Seconds that a plugin's own check may take.
-PATIENCE = 10.0
+TIMEOUT_SECONDS = 10.0
 
 
 class PolicyHealth:
@@ -36,7 +36,7 @@ class PolicyHealth:
         self._run_blocking = run_blocking
 
     async def findings(self) -> list[Finding]:
-        """Of the policies, of plugins that cannot be loaded, and of every set of settings that is in force."""
+        """Findings about policies, plugins that cannot be loaded, and every set of settings in force."""
         try:
             found = find_plugins(self._config)
         except OSError as error:
@@ -78,7 +78,7 @@ def _in_force(policies: PolicySet, tenants: Iterable[str]) -> dict[tuple[str, st
 async def _checked(instances: Instances, entry: PluginEntry, users: list[str]) -> list[Finding]:
     name = f"plugin {entry.name}"
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             instance = instances.get(entry)
             await instances.make(instance)
             assert instance.plugin is not None, "make() raises or sets it"

@@ -1,4 +1,4 @@
-"""Check a SurrealDB server with the official package: a second opinion beside our own connection.
+"""Check a SurrealDB server with the official package: a second opinion in addition to our own connection.
 
 The store has its own connection to the server (docs/decisions/0001-own-surrealdb-connection.md). Here
 other code checks whether inbox can work with the server: version, namespace and database, the rights of the user, and
@@ -15,7 +15,7 @@ from inbox.store.surreal.config import SurrealConfig
 
 Found = list[tuple[Literal["ok", "warn", "fail"], str]]
 #: Seconds for the whole conversation; the package itself has no time-outs.
-PATIENCE: Final = 10.0
+TIMEOUT_SECONDS: Final = 10.0
 #: Seconds for closing the connection to a server that does not answer.
 CLOSING: Final = 0.5
 #: The major version that the store is written for.
@@ -26,15 +26,15 @@ _RIGHTS: Final = "docs/surrealdb.md shows the user that is needed"
 
 
 class _Faulty(Exception):
-    """The server cannot be used; the text says why."""
+    """The server cannot be used; the text has the reason."""
 
 
-async def surreal_findings(config: SurrealConfig, newest: int, patience: float = PATIENCE) -> Found:
+async def surreal_findings(config: SurrealConfig, newest: int, seconds: float = TIMEOUT_SECONDS) -> Found:
     """Outcomes and sentences for the operator.
 
     Args:
         newest: the version of the schema that this program has.
-        patience: seconds.
+        seconds: time limit for the whole conversation.
     """
     # Loading it takes a second or more, which must not count against the server.
     from surrealdb import AsyncSurreal
@@ -42,7 +42,7 @@ async def surreal_findings(config: SurrealConfig, newest: int, patience: float =
     # In a task of its own: when a connection is lost, the package cancels the task that waits for an answer.
     task = asyncio.create_task(_asked(AsyncSurreal(config.endpoint), config, newest))
     try:
-        done, _ = await asyncio.wait({task}, timeout=patience)
+        done, _ = await asyncio.wait({task}, timeout=seconds)
     finally:
         # It first closes the connection to a server that may hang; then it ends.
         for pause in (CLOSING, None):
@@ -50,7 +50,7 @@ async def surreal_findings(config: SurrealConfig, newest: int, patience: float =
             await asyncio.wait({task}, timeout=pause)
     where = config.endpoint
     if not done:
-        return [("fail", f"{where}: no answer within {patience:g} seconds")]
+        return [("fail", f"{where}: no answer within {seconds:g} seconds")]
     if task.cancelled():
         return [("fail", f"{where}: the connection was lost during a query")]
     error = task.exception()

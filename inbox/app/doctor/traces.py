@@ -5,24 +5,25 @@ from __future__ import annotations
 import asyncio
 from typing import Literal
 
-from inbox.app.config.settings_services import Otel
+from inbox.app.config.loading import Config
 from inbox.app.wiring.telemetry import make_sender
 from inbox.base.errors import ConfigError
 
 #: Seconds for the collector's answer.
-PATIENCE = 3.0
+TIMEOUT_SECONDS = 3.0
 
 
-async def trace_finding(settings: Otel, host: str) -> tuple[Literal["ok", "warn", "fail"], str]:
+async def trace_findings(config: Config) -> list[tuple[Literal["ok", "warn", "fail"], str]]:
     """Sends a request without spans, if tracing is on."""
+    settings = config.otel
     if not settings.enabled:
-        return "ok", "tracing is off (OTEL_ENABLED)"
+        return [("ok", "tracing is off (OTEL_ENABLED)")]
     try:
-        sender = make_sender(settings, host, PATIENCE)
+        sender = make_sender(settings, config.server.hostname, TIMEOUT_SECONDS)
     except ConfigError as error:
-        return "fail", str(error)
+        return [("fail", str(error))]
     why = await asyncio.to_thread(sender.send, [])
     sender.close()
     if why:
-        return "warn", f"OTEL_EXPORTER_OTLP_ENDPOINT: {why}; spans are lost, mail is served without them"
-    return "ok", f"the collector answers; {settings.sample_ratio:.0%} of messages are traced"
+        return [("warn", f"OTEL_EXPORTER_OTLP_ENDPOINT: {why}; spans are lost, mail is served without them")]
+    return [("ok", f"the collector answers; {settings.sample_ratio:.0%} of messages are traced")]

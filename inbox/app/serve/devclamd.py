@@ -1,4 +1,4 @@
-"""A clamd of its own for each ``inbox dev``, on a Unix socket, with the installed signatures."""
+"""A separate clamd for each ``inbox dev``, on a Unix socket, with the installed signatures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOCKET_OCTETS = 107
 class DevClamd:
     """Starts and stops a clamd below ``folder``.
 
-    Two of them in two folders are independent: no demo loses its scanner when another one ends.
+    Daemons in different folders are independent: no demo loses its scanner when another demo ends.
 
     Attributes:
         socket: where it listens.

@@ -1,4 +1,4 @@
-"""A server for each ``inbox dev`` that takes its outgoing mail, shows it and delivers it nowhere."""
+"""A server for the outgoing mail of ``inbox dev``: it shows each message and delivers none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final, TextIO
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-#: The line of the sample policy by which outgoing mail goes to this server.
+#: The line of the sample policy that routes outgoing mail to this server.
 ROUTE: Final = "outbound: {{tls: opportunistic, smarthost: {{host: 127.0.0.1, port: {port}}}}}"
 _ROUTE: Final = re.compile(
     r"^outbound: \{tls: opportunistic, smarthost: \{host: 127\.0\.0\.1, port: (\d+)\}\}$", re.MULTILINE
@@ -26,7 +26,7 @@ class DevSink:
 
     Args:
         folder: receives the messages.
-        policy: the policy file whose route leads here; :meth:`start` changes the port in it if that is in use.
+        policy: the policy file whose route names this server; :meth:`start` changes the port in it if that is in use.
         out: receives a line for each message.
     """
 
@@ -42,7 +42,7 @@ class DevSink:
         text = self._policy.read_text(encoding="utf-8")
         route = _ROUTE.search(text)
         if route is None:
-            return "as the policy says"
+            return "as the policy routes it"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._count = len(list(self._folder.glob("*.eml")))
         try:
@@ -62,13 +62,13 @@ class DevSink:
         )
 
     async def stop(self) -> None:
-        """Accepts no more."""
+        """Stops accepting mail."""
         if self._server is not None:
             self._server.close()
             self._server = None
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: ARG002, N802
-        """Takes a message (the name is aiosmtpd's)."""
+        """Receives a message (aiosmtpd prescribes the name)."""
         octets = envelope.content if isinstance(envelope.content, bytes) else b""
         self._count += 1
         path = self._folder / f"{self._count}.eml"

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 R = TypeVar("R")
 #: Threads of one kind; further work waits in a queue.
 THREADS = 4
-#: The most kinds: otherwise a plugin that makes up names could create any number of threads.
+#: The maximum number of kinds: otherwise a plugin that makes up names could create any number of threads.
 KINDS = 32
 
 

@@ -1,4 +1,4 @@
-"""Exit codes of the program, as a service manager sees them."""
+"""Exit codes of the program, for service managers."""
 
 from __future__ import annotations
 

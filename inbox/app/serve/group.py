@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from inbox.app.admin import Running, ask, owner
-from inbox.app.serve.vitals import PATIENCE
+from inbox.app.serve.vitals import TIMEOUT_SECONDS
 from inbox.base.errors import InboxError
 from inbox.base.metrics import Family, decoded, gauge, merged
 
 #: Seconds for another process to report its status: it may itself wait for the worker process.
-STATUS_SECONDS = PATIENCE + 2
+STATUS_SECONDS = TIMEOUT_SECONDS + 2
 #: Seconds for another process's metrics.
-METRICS_SECONDS = PATIENCE + 2
+METRICS_SECONDS = TIMEOUT_SECONDS + 2
 #: Seconds for it to reload: it loads policies and creates plugins again.
 RELOAD_SECONDS = 20.0
 #: Fields of each process's status in the list of processes.
@@ -56,7 +56,7 @@ class Group:
         problems = list(own)
         for answer in others:
             silent = answer.get("why")
-            problems += [f"{silent}: it goes on with what it has"] if silent else answer["problems"]
+            problems += [f"{silent}: it continues with what it has"] if silent else answer["problems"]
         return list(dict.fromkeys(problems))
 
     async def metrics(self) -> list[Family]:
@@ -88,7 +88,7 @@ class Group:
         modes = dict(own["plugins"])
         for answer in others:
             silent = answer.get("why")
-            problems += [f"{silent}: it goes on with what it has"] if silent else answer["problems"]
+            problems += [f"{silent}: it continues with what it has"] if silent else answer["problems"]
             for name, mode in answer.get("plugins", {}).items():
                 modes[name] = mode if modes.get(name) == "enforce" else modes.get(name, mode)
         return {"problems": list(dict.fromkeys(problems)), "plugins": modes}

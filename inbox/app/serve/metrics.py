@@ -1,4 +1,4 @@
-"""Metrics of one server process, for ``GET /metrics``: the flow's counters, and what is read when it is asked for."""
+"""Metrics of one server process, for ``GET /metrics``: the flow's counters, and values that are read on request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from inbox.app.serve.outbound import OutboundQueue
-from inbox.app.serve.vitals import PATIENCE, worker_view
+from inbox.app.serve.vitals import TIMEOUT_SECONDS, worker_view
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.program import Parts
 from inbox.base.errors import StoreError
@@ -14,7 +14,7 @@ from inbox.base.kept import Kept
 from inbox.base.metrics import Family, gauge
 from inbox.store.ports.queue import QueueCount
 
-#: Seconds for which a count of the queue is used again: counting reads an index over all jobs.
+#: Seconds for which a count of the queue is reused: counting reads an index over all jobs.
 QUEUE_SECONDS = 15.0
 #: Seconds within which the queue is counted; otherwise its metrics are absent.
 COUNT_SECONDS = 5.0
@@ -51,7 +51,7 @@ class ServerMetrics:
             self._failing(),
         ]
         shared = (self._database(), self._queue()) if self._primary else ()
-        # Together, so that the answer takes as long as the slowest.
+        # Concurrent, so that the answer takes as long as the slowest of them.
         for families in await asyncio.gather(self._worker(), *shared):
             found += families
         return found
@@ -69,13 +69,13 @@ class ServerMetrics:
         if worker is None:
             return []
         up = float((await worker_view(worker))["answers"])
-        return [gauge("inbox_helper_up", "1 if the helper process answers.", [({"helper": "store"}, up)])]
+        return [gauge("inbox_helper_up", "1 if the worker process answers.", [({"helper": "store"}, up)])]
 
     async def _database(self) -> list[Family]:
         clock, database = self._installation.clock, self._installation.database
         began = clock.monotonic()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 await database.ping()
             up = 1.0
         except (StoreError, TimeoutError):
@@ -96,7 +96,7 @@ class ServerMetrics:
                 async with asyncio.timeout(COUNT_SECONDS):
                     counts = await self._installation.database.queue.count(None)
             except (StoreError, TimeoutError):
-                return []  # inbox_database_up says so, or the metrics are absent
+                return []  # inbox_database_up reports it, or the metrics are absent
             self._counted.put((), counts)
         return queue_families(counts, self._installation.clock.now())
 

@@ -37,7 +37,7 @@ class OutboundQueue:
             self._log.error("outbound_worker_failed", exc_info=error)
 
     async def stop(self, seconds: float) -> None:
-        """Lets attempts end within ``seconds``; the leases of the rest end by themselves."""
+        """Lets attempts finish within ``seconds``; the leases of the others expire."""
         self._handover.attach(None)
         await self._worker.stop(seconds)
         if self._task is not None:

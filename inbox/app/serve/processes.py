@@ -76,16 +76,16 @@ class Processes:
         self._children: dict[int, asyncio.subprocess.Process] = {}
         self._worker = worker
         self._queue = queue
-        # Both sides are kept: the children hand their connections in at the one, a worker's successor gets the other.
+        # Both ends are kept: children pass their connections to one end, and a new worker process gets the other.
         self._handover, self._inner = make_handover()
         self._watching: asyncio.Task[None] | None = None
         self._looking: set[asyncio.Task[None]] = set()
-        # Of each child, how often in a row it ended early, and its last exit code.
+        # For each child, how often in a row it ended early, and its last exit code.
         self._early: dict[str, tuple[int, int]] = {}
         self._code = 0
 
     async def run(self) -> int:
-        """Returns when all children have ended: 0, or the exit code of children that did not stay."""
+        """Returns when all children have ended: 0, or the exit code of children that did not keep running."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)

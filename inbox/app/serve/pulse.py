@@ -1,7 +1,7 @@
 """The sign of life that a server process gives its parent: an octet on a pipe, from its event loop.
 
-A process that is stopped, or whose event loop hangs, still holds its connections and still looks alive to the kernel;
-only its silence shows.
+A process that is stopped, or whose event loop hangs, still holds its connections and is alive for the kernel; only
+the missing sign of life shows that it hangs.
 """
 
 from __future__ import annotations

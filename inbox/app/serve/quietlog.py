@@ -16,7 +16,7 @@ WINDOW_SECONDS: Final = 60.0
 FIRST: Final = 20
 #: Lines of one event of all peers together, and of an event that names no peer.
 FIRST_OF_ALL: Final = 300
-#: Events and peers that are counted at one time; the oldest one is forgotten first.
+#: Maximum number of events and peers that are counted; the oldest one is forgotten first.
 COUNTED: Final = 5000
 #: The longest text in a line, in characters: peers choose some of the texts.
 TEXT: Final = 1000

@@ -67,7 +67,7 @@ class RetentionTime:
             self._time = wall if newest is None else min(wall, newest + DAY)
         assert self._time is not None, "set a moment ago"
         elapsed, self._measured = steady - self._measured, steady
-        # It never goes back: a clock that is set to 1970 for an hour must not take years to be caught up with.
+        # It never goes back: after an hour with a clock set to 1970, catching up must not take years.
         self._time = max(self._time, min(wall, self._time + RATE * elapsed))
         self._keep(self._time)
         if wall - self._time > DAY:
@@ -76,7 +76,7 @@ class RetentionTime:
                 clock=round(wall),
                 ages_by=round(self._time),
                 days=round((wall - self._time) / DAY, 1),
-                check="the date of this machine; if it is right, this ends by itself",
+                check="the date of this machine; if it is right, this ends automatically",
             )
         return min(wall, self._time)
 

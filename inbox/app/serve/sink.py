@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-#: The most octets that wait; further lines are lost.
+#: The maximum number of octets that wait; further lines are lost.
 QUEUE_OCTETS: Final = 4 * 1024 * 1024
 #: Octets written at once, at most.
 BATCH_OCTETS: Final = 64 * 1024

@@ -26,7 +26,7 @@ LIFETIME = timedelta(days=365)
 RENEW_BEFORE = timedelta(days=30)
 #: RFC 5280 Appendix A.1, ub-common-name; a longer name is in the SAN only.
 COMMON_NAME_LENGTH = 64
-#: Suites of TLS 1.2, in OpenSSL's words; TLS 1.3 has only such suites.
+#: Suites of TLS 1.2, in OpenSSL's notation; TLS 1.3 has only such suites.
 TLS12_SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 

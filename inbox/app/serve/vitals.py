@@ -15,7 +15,7 @@ from inbox.store.room import Room
 from inbox.store.worker.client import WorkerClient
 
 #: Seconds within which the database, the worker process and the file systems answer, or count as hanging.
-PATIENCE = 2.0
+TIMEOUT_SECONDS = 2.0
 
 
 async def check_health(here: Installation) -> None:
@@ -29,20 +29,22 @@ async def check_health(here: Installation) -> None:
         if not view["answers"]:
             raise StoreUnavailable(view["why"])
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await here.database.ping()
     except TimeoutError:
-        raise StoreUnavailable(f"the database did not answer within {PATIENCE:.0f} s") from None
+        raise StoreUnavailable(f"the database did not answer within {TIMEOUT_SECONDS:.0f} s") from None
     # A failed check is repeated within half a minute; health checks come more often than that.
     if here.pairing.why:
         raise StoreUnavailable(here.pairing.why)
     folders = here.config.folders
     places = [folders.data_dir, here.config.spool_dir, *(() if here.config.s3.enabled else (folders.incoming,))]
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await here.executors("vitals", check_room, places)
     except TimeoutError:
-        raise StoreUnavailable(f"the disk under {folders.data_dir} did not answer within {PATIENCE:.0f} s") from None
+        raise StoreUnavailable(
+            f"the disk under {folders.data_dir} did not answer within {TIMEOUT_SECONDS:.0f} s"
+        ) from None
 
 
 def check_room(folders: Iterable[Path]) -> None:
@@ -66,10 +68,10 @@ async def worker_view(worker: WorkerClient) -> dict[str, Any]:
     """The worker in ``GET /status``: ``name``, ``pid``, ``answers``, and ``why`` not."""
     why = ""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await worker.check()
     except TimeoutError:
-        why = f"{worker} did not answer within {PATIENCE:.0f} s"
+        why = f"{worker} did not answer within {TIMEOUT_SECONDS:.0f} s"
     except StoreError as error:
         why = str(error)
     return {"name": worker.name, "pid": worker.pid, "answers": not why, "why": why}

@@ -1,4 +1,4 @@
-"""Pass the settings and the certificate that the hosting layer needs to it."""
+"""Pass settings and certificate to the hosting layer."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def switch_plugin(config: Config, tenant: str, plugin: str, *, on: bool, domain:
 
     ``domain``: only for this domain of the tenant. An empty ``tenant`` means all tenants: default.yaml.
 
-    The changed policy is checked before anything is written; a running server loads the file by itself.
+    The changed policy is checked before anything is written; a running server loads the file automatically.
     Returns the file.
 
     Raises:

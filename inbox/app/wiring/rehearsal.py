@@ -1,4 +1,4 @@
-"""Rehearsal of an incoming message: the same flow, over ports that write nothing and count nothing."""
+"""Rehearsal of an incoming message: the same flow over ports that write and count nothing."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Rehearsed:
 async def rehearse(installation: Installation, letter: Letter) -> Rehearsed:
     """Runs every stage of the SMTP port for the message, under the policies on disk.
 
-    Plugins run as in the server (a virus scanner is asked); nothing is counted or stored.
+    Plugins run as in the server (a virus scanner is queried); nothing is counted or stored.
 
     Raises:
         PolicyError: the policies are invalid.

@@ -76,7 +76,7 @@ class Quarantine:
         """Delivers a copy into the INBOX of its recipient, and returns the recipient's account.
 
         Raises:
-            NotFound: the recipient's address no longer leads to an account of the tenant, or the copy is gone.
+            NotFound: the recipient's address no longer belongs to an account of the tenant, or the copy is gone.
         """
         account = await self._recipient(held)
         inbox = await self._mailboxes.by_name(held.tenant.id, account.id, "INBOX")
@@ -98,4 +98,4 @@ class Quarantine:
             accounts, _ = await self._directory.accounts(hosted, address)
             if accounts:
                 return accounts[0]
-        raise NotFound(f"{address or 'its recipient'} no longer leads to an account of {held.tenant.name}")
+        raise NotFound(f"{address or 'its recipient'} no longer belongs to an account of {held.tenant.name}")

@@ -1,8 +1,8 @@
-"""One attempt to deliver a message to the hosts of a way: which host and address comes next, and what counts as final.
+"""One attempt to deliver a message to the hosts of a way: the order of hosts and addresses, and the final results.
 
 A recipient is settled by a reply 2xx or 5xx, and by a final dot: without a reply to it the peer may have the message,
-so no other host gets it in this attempt (RFC 1047). All other recipients go on to the next address, then to the next
-host.
+so no other host gets it in this attempt (RFC 1047). All other recipients are tried at the next address, then at the
+next host.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ from typing import Final, Protocol
 
 from inbox.base.clock import Clock
 from inbox.dns.answers import DnsError, DnsTemporary, Resolver
-from inbox.flow.outbound.connect import Connection, Failed, LeaseLost, Target, TlsFailed
+from inbox.flow.outbound.connect import BLOCK_OCTETS, Connection, Failed, LeaseLost, Target, TlsFailed
 from inbox.flow.outbound.eyeballs import Dialer
 from inbox.flow.outbound.meters import OutboundMeters
 from inbox.flow.outbound.mx import IpAddress, addresses, is_public, permanent, temporary
 from inbox.flow.outbound.pool import Pool
 from inbox.flow.outbound.ports import Attempted, HostReply, Outgoing, Way
 from inbox.flow.outbound.tls_policy import TlsRequirement, TlsSettings, tls_policy
-from inbox.wire.smtp.sending import Mail, Outcome, Recipient, Transaction, obstacle
+from inbox.mail.content import Content, MemoryContent
+from inbox.wire.smtp.client import has_line_ends_only
+from inbox.wire.smtp.sending import Mail, Outcome, Recipient, Transaction, body_obstacle, obstacle
 
-#: Seconds for one attempt; what has no answer by then has failed for now.
+#: Seconds for one attempt; recipients without a reply by then are deferred.
 ATTEMPT_SECONDS: Final = 1800.0
-#: Sessions of one attempt: a peer with hundreds of addresses does not hold a worker.
+#: Maximum number of sessions of one attempt: a peer with hundreds of addresses must not occupy a worker.
 MOST_SESSIONS: Final = 6
 #: Octets of a header section that are searched for characters outside ASCII.
 _HEADER_OCTETS: Final = 256 * 1024
@@ -118,6 +120,13 @@ class _Attempt:
         self._failed_hosts: list[tuple[str, HostReply]] = []
         self._used: Connection | None = None
         self._sessions = 0
+        self._converted: Content | HostReply | None = None
+        # A small message is read once: its parts are joined for the checks and for the connection.
+        small = mail.size <= BLOCK_OCTETS
+        self._content: Content = MemoryContent(mail.content.read(0, mail.size)) if small else mail.content
+        self._body = mail.body
+        if small and mail.body == "7BIT" and not all(piece.isascii() for piece in self._content.chunks(BLOCK_OCTETS)):
+            self._body = "8BITMIME"  # the client did not declare it
         smarthost = way.smarthost
         self._tls = tls_policy(
             attempts.settings,
@@ -125,11 +134,11 @@ class _Attempt:
             require_tls=mail.require_tls,
             credentials=smarthost is not None and bool(smarthost.username),
         )
-        # An address of 8-bit mail is rare: the header is searched only if the client asked for SMTPUTF8.
-        self._smtputf8 = mail.smtputf8 and not (mail.sender.isascii() and _header_is_ascii(mail))
+        # The header is searched only if the client asked for SMTPUTF8.
+        self._smtputf8 = not mail.sender.isascii() or (mail.smtputf8 and not _header_is_ascii(mail))
 
     async def hosts(self) -> None:
-        """Tries the hosts in turn; those that did not answer a moment ago come last."""
+        """Tries the hosts in turn; those that did not answer recently come last."""
         smarthost, hosts = self._way.smarthost, self._way.hosts
         names = [smarthost.host] if smarthost is not None else list(hosts.names if hosts is not None else ())
         late: list[str] = []
@@ -184,7 +193,7 @@ class _Attempt:
         )  # fmt: skip
 
     async def _session(self, name: str, targets: list[Target]) -> list[Target]:
-        """One session and transaction with one of the addresses. Returns the addresses that are still worth trying."""
+        """One session and transaction with one of the addresses. Returns the addresses that remain to be tried."""
         connection, rest = None, targets
         for target in targets:
             connection = self._attempts.pool.take(target)
@@ -192,7 +201,7 @@ class _Attempt:
                 rest = [each for each in targets if each is not target]
                 if await self._transact(connection, reused=True):
                     return self._after(connection.target, rest)
-                rest = [target, *rest]  # the peer has closed the idle connection meanwhile
+                rest = [target, *rest]  # the peer has closed the idle connection in the meantime
                 break
         meters, began = self._attempts.meters, time.monotonic()
         try:
@@ -238,27 +247,23 @@ class _Attempt:
 
     async def _transact(self, connection: Connection, *, reused: bool) -> bool:
         """One transaction with all open recipients. False: the idle connection was closed before it began."""
-        mail, tried = self._mail, list(self._open)
-        recipients = tuple(
-            Recipient(str(each.address), each.notify, each.orcpt) for each in (mail.recipients[i] for i in tried)
-        )
-        envelope = Mail(
-            mail.sender, recipients, mail.size, mail.body, self._smtputf8, mail.require_tls, mail.ret, mail.envid
-        )
-        transaction = Transaction(envelope, connection.capabilities, lmtp=connection.target.lmtp)
-        found = obstacle(envelope, connection.capabilities, eight_bit=False)
-        if found is None and mail.body == "8BITMIME" and "8BITMIME" not in connection.capabilities:
-            eight_bit = not all(piece.isascii() for piece in mail.content.chunks())
-            found = obstacle(envelope, connection.capabilities, eight_bit=eight_bit)
         self._used = connection
+        tried = self._addressable(connection)
+        fitted = await self._fitted(tried, connection) if tried else None
+        if fitted is None or isinstance(fitted, HostReply):
+            # Another host of the set may accept what this one does not support.
+            if fitted is not None:
+                self._host_failed(connection.target.name, fitted)
+            self._attempts.pool.give(connection, self._way.messages_per_connection)
+            return True
+        envelope, content = fitted
+        bdat = self._way.chunking and "CHUNKING" in connection.capabilities and fits_bdat(content)
+        transaction = Transaction(envelope, connection.capabilities, lmtp=connection.target.lmtp, bdat=bdat)
         try:
-            if found is not None:
-                transaction.fail(found)
-            else:
-                connection.dot_at = 0.0
-                await connection.deliver(transaction, mail.content, self._before_dot)
-                if connection.dot_at:
-                    self._attempts.meters.phase("dot", time.monotonic() - connection.dot_at)
+            connection.dot_at = 0.0
+            await connection.deliver(transaction, content, self._before_dot)
+            if connection.dot_at:
+                self._attempts.meters.phase("dot", time.monotonic() - connection.dot_at)
         except ValueError as error:
             transaction.fail(Outcome(553, "5.1.3", str(error), "rcpt"))
         except BaseException:
@@ -273,11 +278,44 @@ class _Attempt:
         self._attempts.pool.give(connection, self._way.messages_per_connection)
         return True
 
+    def _addressable(self, connection: Connection) -> list[int]:
+        """The open recipients whose addresses the host accepts (RFC 6531 §3.5)."""
+        if "SMTPUTF8" in connection.capabilities:
+            return list(self._open)
+        text = "The next host does not support SMTPUTF8, which this address needs"
+        for index in self._open:
+            if not self._mail.recipients[index].address.is_ascii:
+                self._replace(index, HostReply(553, "5.6.7", text, "rcpt"))
+        return [index for index in self._open if self._mail.recipients[index].address.is_ascii]
+
+    async def _fitted(self, tried: Sequence[int], connection: Connection) -> tuple[Mail, Content] | HostReply:
+        """Envelope and message as the host accepts them, or the reason why it cannot get them."""
+        mail, content, capabilities = self._mail, self._content, connection.capabilities
+        recipients = tuple(
+            Recipient(str(each.address), each.notify, each.orcpt) for each in (mail.recipients[i] for i in tried)
+        )
+        envelope = Mail(
+            mail.sender, recipients, mail.size, self._body, self._smtputf8, mail.require_tls, mail.ret, mail.envid
+        )
+        found = obstacle(envelope, capabilities)
+        if found is None:
+            eight_bit = "8BITMIME" not in capabilities and not all(piece.isascii() for piece in content.chunks())
+            found = body_obstacle(envelope, capabilities, eight_bit=eight_bit)
+            if found is not None and mail.in_seven_bits is not None:
+                if self._converted is None:
+                    self._converted = await mail.in_seven_bits()
+                if isinstance(self._converted, HostReply):
+                    return self._converted
+                content = self._converted
+                envelope = replace(envelope, body="7BIT", size=content.size)
+                found = obstacle(envelope, capabilities)
+        return (envelope, content) if found is None else HostReply(found.code, found.enhanced, found.text, "mail")
+
     def _note(self, tried: Sequence[int], transaction: Transaction) -> None:
         for index, outcome in zip(tried, transaction.outcomes, strict=True):
             assert outcome is not None
-            code = outcome.code if outcome.code == 0 or outcome.code >= 200 else 451
-            enhanced = outcome.enhanced or f"{code // 100 or 4}.0.0"
+            code = outcome.code
+            enhanced = outcome.enhanced or f"{code // 100 if code // 100 in {2, 4, 5} else 4}.0.0"
             reply = HostReply(code, enhanced, outcome.text, outcome.stage)
             if outcome.stage == "dot" or 200 <= code <= 299 or code >= 500:
                 self._best[index] = reply
@@ -286,18 +324,21 @@ class _Attempt:
                 self._replace(index, reply)
 
     def _host_failed(self, name: str, reply: HostReply) -> None:
+        if self._mail.require_tls and reply.stage == "starttls" and 400 <= reply.code <= 499:
+            # RFC 8689 §4.2.1: a host without the demanded TLS never gets the message; a later attempt finds the same.
+            reply = replace(reply, code=550, enhanced="5.7.30")
         self._failed_hosts.append((name, reply))
         for index in self._open:
             self._replace(index, reply)
 
     def _replace(self, index: int, reply: HostReply) -> None:
-        """Keeps the reply that says most: a temporary one, then none, then the refusal of a host to talk at all."""
+        """Keeps the most informative reply: a temporary one, then none, then a host's refusal of the session."""
         known = self._best[index]
         if known is None or _rank(reply) >= _rank(known):
             self._best[index] = reply
 
     def settle_all(self, reply: HostReply) -> None:
-        """The attempt ends here for all who have no final reply."""
+        """The attempt ends here for all recipients without a final reply."""
         for index in self._open:
             known = self._best[index]
             if known is None or known.stage != "dot":
@@ -321,6 +362,14 @@ def _rank(reply: HostReply) -> int:
     if reply.code == 0:
         return 1
     return 2 if reply.code < 500 else 0
+
+
+def fits_bdat(content: Content) -> bool:
+    """Whether BDAT may carry the message as it is: complete lines with CRLF (RFC 3030 §3).
+
+    BDAT needs a fifth less processor time than DATA. A large message is not read twice for it.
+    """
+    return content.size <= BLOCK_OCTETS and has_line_ends_only(content.read(0, content.size))
 
 
 def _is_stale(outcome: Outcome | None) -> bool:

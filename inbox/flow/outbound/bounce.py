@@ -1,9 +1,9 @@
 """Notifications of senders about jobs of the queue (RFC 3461, RFC 3464).
 
-A notification is a message from the null reverse-path: to a sender that is hosted here it comes in through
-``inbox.flow`` like all mail, to another one it is a job of the class ``dsn``. A crash between the report and the end of
-the lease repeats the report; the same job, kind and recipients give the same octets and ids, by which the earlier
-notification is recognised.
+A notification is a message from the null reverse-path: for a sender that is hosted here it comes in through
+``inbox.flow`` like all mail, for another one it becomes a job of the class ``dsn``. A crash between the report and the
+end of the lease repeats the report; the same job, kind and recipients give the same octets and ids, by which the
+earlier notification is recognised.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _VISIBLE_FIELDS: Final = ("To", "Cc", "Resent-To", "Resent-Cc")
 
 
 class Hosted(Protocol):
-    """Knows which domains are hosted here."""
+    """Finds out whether a domain is hosted here."""
 
     async def domain(self, fqdn: str) -> object | None: ...
 
@@ -180,7 +180,7 @@ class SenderBounces:
         try:
             await self._ingest.accept(Accepted((message,)))
         except AlreadyExists:
-            return  # another worker stored it at the same moment
+            return  # another worker stored it concurrently
         self._log.info("notification_queued", job=job.job.id, kind=dsn.kind, message_id=dsn.message_id)
 
     async def _write_file(self, job: QueuedJob, kind: Kind, dsn: Dsn, octets: bytes) -> None:
@@ -200,7 +200,7 @@ def status_of(state: RecipientState, kind: Kind) -> str:
     """The enhanced code for a recipient: the server's if it is one of the right class (RFC 3463 §3.1 otherwise)."""
     wanted = {"failed": "5", "delayed": "4", "relayed": "2", "delivered": "2"}[kind]
     if re.fullmatch(r"[245]\.\d{1,3}\.\d{1,3}", state.enhanced):
-        # The time for delivery ended: the last reply says why, and the failure is permanent (RFC 3463 §3.5).
+        # The time for delivery ended: the last reply has the reason, and the failure is permanent (RFC 3463 §3.5).
         return state.enhanced if state.enhanced[0] == wanted or kind == "failed" else f"{wanted}.0.0"
     return f"{wanted}.0.0"
 

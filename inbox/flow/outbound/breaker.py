@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-#: Circuits kept at most; beyond it, the one that failed longest ago is forgotten, which costs some vain attempts.
+#: Circuits kept at most; beyond it, the one that failed longest ago is forgotten, which costs some futile attempts.
 MOST_CIRCUITS: Final = 20_000
 #: The longest cool-down, in seconds.
 LONGEST: Final = 1800.0
@@ -79,7 +79,7 @@ class Circuits:
         circuit.failures += 1
         was_open = circuit.cool_down > 0.0
         if was_open and not circuit.probing:
-            # An attempt that began before the circuit opened says nothing new.
+            # An attempt that began before the circuit opened has no new information.
             return False
         if circuit.failures < failures and not was_open:
             return False

@@ -1,4 +1,4 @@
-"""Capacity of sets of MX hosts: connections at one time, and messages in a span of time.
+"""Capacity of sets of MX hosts: simultaneous connections, and messages per period.
 
 The limits hold in each process. They are counted per set of MX hosts, not per domain: a thousand domains at one
 provider share one limit.
@@ -10,9 +10,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-#: Sets with a rate limit that are remembered while idle; beyond it, the one unused for longest is forgotten.
+#: Maximum number of idle sets with a rate limit that are remembered; the one unused for longest is forgotten.
 MOST_IDLE: Final = 20_000
-#: Seconds until a job is tried again that found all connections in use.
+#: Seconds until a job that found all connections in use is tried again.
 BUSY_SECONDS: Final = 1.0
 
 
@@ -21,7 +21,7 @@ class Limits:
     """Limits of one set of MX hosts.
 
     Attributes:
-        connections: attempts at one time, each of which has a connection of its own.
+        connections: simultaneous attempts, each of which has its own connection.
         rate: messages in ``per_seconds``; 0 means no limit.
     """
 
@@ -73,7 +73,7 @@ class Capacity:
         return 0.0
 
     def give_back(self, key: str, limits: Limits) -> None:
-        """Gives back the connection that :meth:`take` took."""
+        """Releases the connection that :meth:`take` took."""
         use = self._uses[key]
         use.connections -= 1
         if use.connections == 0 and limits.rate <= 0:

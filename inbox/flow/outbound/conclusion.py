@@ -1,4 +1,4 @@
-"""Consequences of the outcome for each recipient: ``bounce`` hooks, notifications of the sender, log events."""
+"""Conclude a job's attempt for each recipient: ``bounce`` hooks, notifications of the sender, log events."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Conclusion:
         delivered again."""
         try:
             return await self._of(queued, ended, sender, delivery)
-        # A defect here must not cost the record of what was delivered; what is unreported is reported later.
+        # A defect here must not prevent recording the delivery; unreported recipients are reported later.
         except Exception:  # noqa: BLE001
             self._log.error("outbound_conclusion_failed", job=queued.job.id, exc_info=True)
             return ended.states

@@ -12,7 +12,7 @@ from inbox.flow.outbound.connect import Connection, Failed, Target, dial
 
 #: Seconds after which the next address is tried while the connection to the last one is pending.
 STAGGER_SECONDS: Final = 0.25
-#: Seconds for one connection. A host answers within a second or two; one dead host of two must not cost the rate.
+#: Seconds for one connection. Hosts answer within a second or two; one dead host of two must not reduce the rate.
 CONNECT_SECONDS: Final = 10.0
 #: Seconds for which an address that did not accept a connection is tried after all others.
 DEAD_SECONDS: Final = 60.0
@@ -33,7 +33,7 @@ class Dialer:
         self._dead: dict[tuple[str, int, str | None], float] = {}
 
     def is_dead(self, target: Target) -> bool:
-        """Whether the address did not accept a connection a moment ago."""
+        """Whether the address recently did not accept a connection."""
         until = self._dead.get(_key(target))
         return until is not None and until > self._clock.monotonic()
 
@@ -91,6 +91,6 @@ def _key(target: Target) -> tuple[str, int, str | None]:
 
 
 def _abort(task: asyncio.Task[Connection]) -> None:
-    """Closes a connection that was made although nobody waits for it any more."""
+    """Closes a connection that was made after the caller had stopped waiting for it."""
     if not task.cancelled() and task.exception() is None:
         task.result().abort()

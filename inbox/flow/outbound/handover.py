@@ -24,14 +24,14 @@ class Taker(Protocol):
     """The worker of this process."""
 
     def spare_lease(self, jobs: int) -> Lease | None:
-        """A lease for so many new jobs; None while the worker is busy, or stops."""
+        """A lease for this number of new jobs; None while the worker is busy, or stops."""
         ...
 
     def take(self, queued: QueuedJob, content: Content | None = None) -> None: ...
 
 
 class Handover:
-    """Between acceptance and the worker, of which a process may have none."""
+    """The link between acceptance and the worker, if this process has one."""
 
     def __init__(self) -> None:
         self._taker: Taker | None = None
@@ -48,7 +48,7 @@ class Handover:
         return message if lease is None else replace(message, lease=lease)
 
     def take(self, messages: tuple[AcceptedMessage, ...]) -> None:
-        """Passes on the jobs with leases; they are durable. Without a worker their leases end by themselves."""
+        """Passes on the jobs with leases; they are durable. Without a worker their leases expire."""
         for message in messages:
             if message.lease is None or self._taker is None:
                 continue

@@ -1,8 +1,8 @@
 """Lines of jobs that wait for a connection to their set of MX hosts, in this process.
 
 A job that finds all connections in use waits in its set's line, in which tenants and classes take turns. A line may
-take half of the places that the worker has left; further jobs go back to the queue for a moment. So the lines for
-several busy or dead sets together never fill the worker, and there is room for jobs of other sets.
+take half of the places that the worker has left; further jobs return to the queue for a moment. So the lines for
+several busy or dead sets together never fill the worker, and jobs of other sets have room.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Line:
         self.length += 1
 
     def pop(self) -> asyncio.Future[float] | None:
-        """The next one that still waits."""
+        """The next one that is still waiting."""
         while self.turns:
             turn, places = self.turns.popitem(last=False)
             place = places.popleft()
@@ -42,7 +42,7 @@ class _Line:
 
 @dataclass(slots=True)
 class Places:
-    """The places of a worker: the jobs that it may hold at one time, and how many it holds."""
+    """The places of a worker: the maximum number of jobs that it may hold, and the current number."""
 
     most: int
     taken: int = 0
@@ -66,7 +66,7 @@ class Lines:
         return sum(line.length for line in self._lines.values())
 
     async def enter(self, key: str, limits: Limits, turn: Turn) -> float:
-        """Takes a connection, when it is this job's turn. Returns 0, or the seconds after which to come back; then no
+        """Takes a connection, when it is this job's turn. Returns 0, or the seconds after which to try again; then no
         connection was taken. After 0, call :meth:`leave`."""
         line = self._lines.get(key)
         if line is None:
@@ -96,6 +96,6 @@ class Lines:
                 return
             wait = self._capacity.take(key, limits, self._clock.monotonic())
             place.set_result(wait)
-            # Where the limits were raised meanwhile, more than one may go.
+            # If the limits were raised in the meantime, more than one may proceed.
             if wait == 0.0 and not self._capacity.free(key, limits):
                 return

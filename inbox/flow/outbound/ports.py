@@ -47,7 +47,11 @@ class OutgoingRecipient:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """The message and envelope of one transaction; ``content`` has the added header fields in front."""
+    """The message and envelope of one transaction; ``content`` begins with the added header fields.
+
+    ``in_seven_bits`` returns the message for a host that takes 7-bit text only, or the reply for its recipients if it
+    cannot or must not be converted; it is called at most once in an attempt.
+    """
 
     sender: str
     recipients: tuple[OutgoingRecipient, ...]
@@ -58,6 +62,7 @@ class Outgoing:
     require_tls: bool = False
     ret: Ret | None = None
     envid: str | None = None
+    in_seven_bits: Callable[[], Awaitable[Content | HostReply]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,7 @@ class Attempted:
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """The hosts that take mail for a domain, the most preferred first. ``key`` is the same for the same set."""
+    """The hosts that accept mail for a domain, most preferred first. ``key`` is the same for the same set."""
 
     names: tuple[str, ...]
     key: str
@@ -110,6 +115,7 @@ class Way:
     sources: tuple[str, ...]
     messages_per_connection: int
     tenant: str
+    chunking: bool = True
 
 
 class Exchangers(Protocol):
@@ -140,7 +146,7 @@ class Bounces(Protocol):
         """Stores a notification; the same call twice stores one. Raises StoreError.
 
         Args:
-            states: one for each recipient of the job.
+            states: one state for each recipient of the job.
             about: the positions of those that the notification is about.
         """
         ...

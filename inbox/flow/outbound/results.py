@@ -1,4 +1,4 @@
-"""From the replies of an attempt to the states of a job's recipients."""
+"""Derive the states of a job's recipients from the replies of an attempt."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from inbox.store.ports.queue import AttemptRecord, JobRecipient, RecipientState,
 #: No reply to the final dot: the host may have the message (RFC 1047).
 UNKNOWN: Final = HostReply(0, "4.4.2", "The connection ended before the reply to the message", "dot")
 LEASE_LOST: Final = HostReply(0, "4.3.0", "Another worker has taken over", "policy")
+#: The database could not record that the dot is about to be sent.
+UNRECORDED: Final = HostReply(0, "4.3.0", "The attempt could not be recorded before the final dot", "data")
 #: RFC 3463 §3.5: X.4.7, delivery time expired.
 EXPIRED: Final = "4.4.7"
 
@@ -91,7 +93,7 @@ def is_unreachable(attempted: Attempted) -> bool:
 
 
 def owed_failure(recipient: JobRecipient, sender: str) -> bool:
-    """Whether the sender is notified of a failure (RFC 3461 §4.1): unless NOTIFY says otherwise, and never for a null
+    """Whether the sender is notified of a failure (RFC 3461 §4.1): unless NOTIFY excludes it, and never for a null
     reverse-path (RFC 5321 §6.1)."""
     return bool(sender) and (not recipient.notify or "FAILURE" in recipient.notify)
 
@@ -107,7 +109,7 @@ def owed_relayed(recipient: JobRecipient, sender: str, *, dsn_supported: bool) -
 
 
 def record(attempted: Attempted, started: float) -> AttemptRecord:
-    """The record of an attempt: with the most severe reply, which explains what the job does next."""
+    """The record of an attempt: with the most severe reply, which explains the next step of the job."""
     worst = max(attempted.results, key=_severity)
     return AttemptRecord(
         started, attempted.seconds, attempted.host, attempted.address, attempted.tls, worst.stage, worst.code,
@@ -125,7 +127,7 @@ def without_attempt(reply: HostReply, count: int) -> Attempted:
 
 
 def dropped(edits: Sequence[Edit]) -> dict[str, HostReply]:
-    """The recipients that a ``deliver`` hook refused, by address, each with the reply that stands for it."""
+    """The recipients that a ``deliver`` hook refused, by address, each with its reply."""
     return {
         edit.address: HostReply(550, "5.7.1", edit.why or "A rule forbids mail to this recipient", "policy")
         for edit in edits

@@ -48,7 +48,7 @@ class Senders:
         """The policy of the sender's account, domain or (null reverse-path, a foreign sender of forwarded mail) tenant.
 
         Raises:
-            PolicyError: the tenant's policy is invalid, or the tenant has no active domain any more.
+            PolicyError: the tenant's policy is invalid, or the tenant no longer has an active domain.
             StoreUnavailable: the database could not be read.
         """
         domain = await self._domain(queued, _domain_of(queued.job.sender))

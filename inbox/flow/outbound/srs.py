@@ -1,4 +1,4 @@
-"""Sender Rewriting Scheme: envelope senders of forwarded mail, and the way back for its bounces.
+"""Sender Rewriting Scheme: envelope senders of forwarded mail, and the return of bounces.
 
 A forwarded message leaves from this server, which the SPF record of its sender does not list. So the envelope sender
 becomes an address of ours that contains the original one::
@@ -6,7 +6,7 @@ becomes an address of ours that contains the original one::
     ann@example.org  ->  SRS0=HASH=DAY=example.org=ann@forwarder.test
 
 A bounce comes to that address and is relayed to the original sender. HASH proves that we wrote the address, and DAY
-limits its life; otherwise anyone could send through this server to everybody. A sender that another forwarder rewrote
+limits its life; otherwise anyone could relay mail through this server. A sender that another forwarder rewrote
 is not wrapped again: SRS1 names the first forwarder and keeps its part, so the address does not grow with each hop::
 
     SRS0=…@first.test         ->  SRS1=HASH=first.test==…@second.test

@@ -11,7 +11,7 @@ from inbox.wire.smtp.client import PeerError, ReplyReader, ServerReply
 
 
 class Stream(asyncio.Protocol):
-    """Collects replies. After the end of the connection, ``lost`` says why it ended."""
+    """Collects replies. After the end of the connection, ``lost`` has the reason."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -58,7 +58,7 @@ class Stream(asyncio.Protocol):
         self.resume_writing()
 
     async def reply(self) -> ServerReply:
-        """The next reply, also one that was received before the end. Raises PeerError when none can come."""
+        """The next reply, including those received before the end. Raises PeerError when none can come."""
         while (reply := self.replies.next()) is None:
             if self.lost:
                 raise PeerError(self.lost)

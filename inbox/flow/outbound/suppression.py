@@ -1,4 +1,4 @@
-"""A tenant's suppression list as its users see it: the worker that adds to it, and plugins that ask it."""
+"""A tenant's suppression list, for the worker that adds to it and the plugins that query it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SuppressionLists:
     async def suppress(
         self, tenant: str, scope: Literal["address", "domain"], target: str, reason: str, seconds: float | None
     ) -> None:
-        """Adds an entry for a bounce, unless there is one: an operator's entry stays as it is, inactive ones too.
+        """Adds an entry for a bounce, unless there is one: an operator's entry is not changed, even if it is inactive.
 
         Raises:
             StoreError: the entry could not be stored.
@@ -46,7 +46,7 @@ class SuppressionLists:
         try:
             await self._suppressions.put([entry], replace=False)
         except NotFound:
-            return  # The tenant was removed meanwhile, and sends no more mail.
+            return  # The tenant was removed in the meantime and sends no more mail.
 
 
 def _key(address: str) -> str:

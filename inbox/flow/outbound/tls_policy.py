@@ -1,4 +1,4 @@
-"""The TLS that an attempt demands. This one function decides it, so that DANE and MTA-STS have one place to join."""
+"""The TLS requirements of an attempt. One function decides them, so that DANE and MTA-STS can be added in one place."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TlsRequirement:
         required: no mail is sent without TLS.
         verified: the certificate must be valid for the host's name (PKIX).
         fallback: after a failed handshake a connection without TLS may be made.
-        source: what demands it, for logs and replies.
+        source: the reason for the requirement, for logs and replies.
     """
 
     required: bool
@@ -47,7 +47,7 @@ def tls_policy(
 
     Args:
         exception: of the policy, for the destination; None: the setting decides.
-        require_tls: the sender asked for REQUIRETLS (RFC 8689 §4.2.1), which demands a verified certificate.
+        require_tls: the sender asked for REQUIRETLS (RFC 8689 §4.2.1), which requires a verified certificate.
         credentials: AUTH follows, so the password must reach the right host only.
     """
     if require_tls:

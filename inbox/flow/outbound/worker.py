@@ -14,25 +14,29 @@ from typing import Final
 
 from inbox.base.clock import Clock
 from inbox.base.errors import StoreError, StoreUnavailable
-from inbox.flow.outbound.delivery import BUSY_DNS, CAPACITY, CIRCUIT, UNKNOWN_OUTCOME, Held, JobDelivery
+from inbox.flow.outbound.delivery import BUSY_DNS, CAPACITY, CIRCUIT, UNKNOWN_OUTCOME, JobDelivery
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.lines import Places
 from inbox.flow.outbound.meters import OutboundMeters
 from inbox.flow.outbound.ports import Leases
 from inbox.flow.outbound.results import pending
+from inbox.flow.outbound.transmission import Held
 from inbox.flow.tracing import Tracer
 from inbox.mail.content import Content
 from inbox.plugin.api.services import Log
 from inbox.store.ports.changes import QUEUE, Changes
 from inbox.store.ports.queue import MOST_JOBS, Finished, Lease, QueuedJob
 
-#: Jobs that one worker holds at one time.
+#: Maximum number of jobs that one worker holds.
 MOST_HELD: Final = 1000
-#: With fewer jobs than this, it claims at once as many as the settings allow.
+#: With fewer jobs than this, it immediately claims as many as the settings allow.
 FEW_HELD: Final = 150
+#: Up to so many jobs, it takes new ones from the process that accepts them: to store, claim and read them again costs
+#: more than all of the delivery.
+MOST_HANDED: Final = 300
 #: Seconds between claims for new jobs while the worker has enough to do.
 PAUSE_SECONDS: Final = 0.1
-#: Seconds until an outcome is written again that the database did not take.
+#: Seconds until an outcome that the database did not accept is written again.
 RETRY_SECONDS: Final = 1.0
 #: Labels of metrics for jobs that were put off; ``policy`` for all others.
 _REASONS: Final = {CAPACITY: "capacity", CIRCUIT: "circuit", BUSY_DNS: "dns", UNKNOWN_OUTCOME: "unknown_outcome"}
@@ -40,7 +44,7 @@ _REASONS: Final = {CAPACITY: "capacity", CIRCUIT: "circuit", BUSY_DNS: "dns", UN
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """``SMTP_OUTBOUND_QUEUE_*``: seconds between looks at the queue, jobs of one claim, seconds of a lease."""
+    """``SMTP_OUTBOUND_QUEUE_*``: seconds between checks of the queue, jobs per claim, seconds of a lease."""
 
     poll: float = 2.0
     batch: int = 100
@@ -86,7 +90,7 @@ class QueueWorker:
         self._wakes = asyncio.Event()
         self._stopping = False
         self._reachable = True
-        #: The jobs of the last claim, and those that ended since: attempted, or put off without an attempt.
+        #: The jobs of the last claim, and those that ended since: attempted, or deferred without an attempt.
         self._claimed = 0
         self._attempted = 0
         self._put_off = 0
@@ -95,7 +99,7 @@ class QueueWorker:
         return len(self._held)
 
     def wake(self) -> None:
-        """There may be a job that is due: looks at once."""
+        """A job may be due: check the queue now."""
         self._wakes.set()
 
     async def run(self) -> None:
@@ -112,7 +116,7 @@ class QueueWorker:
             await asyncio.wait(beside)
 
     async def stop(self, seconds: float) -> None:
-        """Claims no more, lets attempts end within ``seconds``, then drops the rest: their leases end by themselves."""
+        """Claims no more, lets attempts end within ``seconds``, then drops the rest: their leases expire."""
         self._stopping = True
         self.wake()
         if self._held:
@@ -137,30 +141,31 @@ class QueueWorker:
     async def _step(self) -> None:
         self._wakes.clear()
         limit = self._limit()
+        until = self._lease_end()
         leased = await self._lease(limit) if limit > 0 else []
         self._claimed, self._attempted, self._put_off = len(leased), 0, 0
         for queued in leased:
-            self.take(queued)
+            self._begin(Held(queued, until=until))
         await asyncio.sleep(0)
         if not self._may_claim() and not self._stopping:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.poll):
                     await self._wakes.wait()
-            # New jobs arrive all the time on a busy server: most of them would only be put off.
+            # New jobs arrive all the time on a busy server: most of them would only be deferred.
             if len(self._held) > FEW_HELD and not self._may_claim():
                 await asyncio.sleep(PAUSE_SECONDS)
 
     def _limit(self) -> int:
         """The jobs to claim: as many as were attempted since the last claim. If others had to be put off, twice as
-        many: tenants and domains take turns in a claim, so those who cannot go now take a share of it."""
+        many: tenants and domains take turns in a claim, so those that cannot proceed now take a share of it."""
         most = min(self._settings.batch, MOST_JOBS, max(1, self._places.free // 4), self._places.free)
         if len(self._held) <= FEW_HELD:
             return most
         return min(most, 10 + 2 * self._attempted if self._put_off else max(10, self._attempted))
 
     def _may_claim(self) -> bool:
-        """Whether to claim before the next poll. A claim that brought nothing, or only jobs that cannot go now, is not
-        repeated at once."""
+        """Whether to claim before the next poll. A claim that returned nothing, or only jobs that cannot proceed now,
+        is not repeated immediately."""
         if self._claimed == 0 or self._places.free <= 0:
             return False
         if len(self._held) <= FEW_HELD:
@@ -184,18 +189,24 @@ class QueueWorker:
             self._log.error("outbound_queue_unreachable", error=str(error), retries_every=self._settings.poll)
 
     def spare_lease(self, jobs: int) -> Lease | None:
-        """A lease for so many new jobs, which :meth:`take` then gets; None while the worker is busy, or stops."""
-        if self._stopping or len(self._held) + jobs > FEW_HELD:
+        """A lease for this number of new jobs, which :meth:`take` then gets; None while the worker is busy or stops."""
+        if self._stopping or len(self._held) + jobs > MOST_HANDED:
             return None
         return Lease(self._owner, self._clock.now() + self._settings.lease)
 
     def take(self, queued: QueuedJob, content: Content | None = None) -> None:
-        """Begins with a job that this worker has leased; ``content`` is its message, if that is in memory."""
-        held = Held(queued, content)
+        """Starts a job that this worker has leased; ``content`` is its message, if that is in memory."""
+        self._begin(Held(queued, content, self._lease_end()))
+
+    def _begin(self, held: Held) -> None:
         task = asyncio.create_task(self._work(held))
         self._held[task] = held
         self._places.taken += 1
         task.add_done_callback(self._ended)
+
+    def _lease_end(self) -> float:
+        """The end of a lease that is taken or renewed now, by the monotonic clock; the database's is not earlier."""
+        return self._clock.monotonic() + self._settings.lease
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         held = self._held.pop(task)
@@ -235,7 +246,7 @@ class QueueWorker:
         self._log.warning("outbound_lease_lost", job=held.queued.job.id, dot_sent=held.dot)
 
     async def _finish(self, finished: Finished) -> bool:
-        """Records the outcome, however long the database is away: an outcome that is forgotten is delivered again."""
+        """Records the outcome, however long the database is away: without a record, the message is sent again."""
         while True:
             try:
                 return await self._finishing.put(finished.job.job.id, finished)
@@ -282,14 +293,17 @@ class QueueWorker:
         current = dict(self._held)
         if not current:
             return
+        until = self._lease_end()
         try:
             held = await self._queue.renew([each.queued for each in current.values()], self._settings.lease)
         except StoreError as error:
-            # Nobody else can claim them either while the database is away; the fence decides afterwards.
+            # No other worker can claim them while the database is unavailable; the fence decides afterwards.
             self._unreachable(error)
             return
         for task, each in current.items():
-            if each.queued.job.id not in held and not task.done():
+            if each.queued.job.id in held:
+                each.until = until
+            elif not task.done():
                 each.lost = True
                 if not each.dot:
                     task.cancel()

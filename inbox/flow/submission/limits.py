@@ -1,6 +1,6 @@
 """Limits of submission: the quotas of the user's domain, and the largest attachment.
 
-The quotas are fields of ``has_domain``. Only a domain that has a quota pays for counting.
+The quotas are fields of ``has_domain``. Nothing is counted for a domain without a quota.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from inbox.plugin.api.services import Log, Rates
 
 _HOUR: Final = 3600.0
 _DAY: Final = 86_400.0
-#: Seconds for which a count of the queue is used again: counting reads all jobs of a tenant.
+#: Seconds for which a count of the queue is reused: counting reads all jobs of a tenant.
 _KEPT_SECONDS: Final = 2.0
 _KEPT_ENTRIES: Final = 1000
 _TOO_LARGE: Final = Reply(
@@ -49,7 +49,7 @@ class Limits:
         self._waiting: Kept[list[int]] = Kept(clock, _KEPT_SECONDS, _KEPT_ENTRIES)
 
     async def refusal_of_recipient(self, identity: Identity, envelope: Envelope) -> Reply | None:
-        """The refusal of one more recipient (``quota_max_recipients_per_message``)."""
+        """The refusal of a further recipient (``quota_max_recipients_per_message``)."""
         domain = await home(self._directory, identity)
         limit = None if domain is None else domain.overrides.quota_max_recipients_per_message
         if domain is None or limit is None or len(envelope.recipients) < limit:
@@ -107,7 +107,7 @@ class Limits:
                 return _over(domain, name, limit)
         for window, name, limit in quotas:
             counted = await self._rates.hit(_key(domain, name), window, new)
-            if counted.count > limit:  # another message was counted meanwhile
+            if counted.count > limit:  # another message was counted in the meantime
                 return _over(domain, name, limit)
         return None
 

@@ -1,9 +1,9 @@
 """Permission to send: the addresses that a user may write as sender.
 
-A user may send as his or her own address, as an alias that leads to it (an alias of several accounts included), as a
+A user may send as his or her own address, as an alias that points to it (an alias of several accounts included), as a
 plus address of one of these, and as a shared inbox of which the account is a member that ``can_send_as``. A catch-all
-gives no permission: it would allow every address of the domain that nobody has. An alias that leads only outside gives
-none either.
+gives no permission: it would allow every unused address of the domain. An alias whose targets are all at other servers
+gives none either.
 
 For a shared inbox the caller passes ``SendAs.event`` on with the accepted message, so that the event ``send_as`` is
 written in the transaction that makes the message durable.
@@ -24,13 +24,13 @@ from inbox.store.ports.shared import SharedEvent
 
 @dataclass(frozen=True, slots=True)
 class SendAs:
-    """A permission that was given.
+    """A granted permission.
 
     Attributes:
         address: the address as sender (``Address.key``).
         account: the id of the account that sends.
-        shared_inbox: the id of the shared inbox in whose name it sends; None: in its own.
-        event: what is recorded with the message; None without a shared inbox.
+        shared_inbox: the id of the shared inbox in whose name it sends; None: in its own name.
+        event: the event recorded with the message; None without a shared inbox.
     """
 
     address: str

@@ -9,12 +9,12 @@ from inbox.mail.content import Content, PrefixedContent, TailContent
 from inbox.mail.edits import delete_field, render_field
 from inbox.mail.headers import Headers
 
-#: Fields that name recipients whom the others must not see.
+#: Fields that name recipients who must stay hidden from the others.
 _HIDDEN = ("Bcc", "Resent-Bcc")
 
 
 def repaired(content: Content, headers: Headers, author: str, message_id: str, now: float) -> Content:
-    """The message as it is judged, stored and sent.
+    """Return the message to be judged, stored and sent.
 
     Args:
         content: the message as the client sent it.
@@ -41,7 +41,7 @@ def repaired(content: Content, headers: Headers, author: str, message_id: str, n
 
 
 def hidden_fields(headers: Headers) -> bytes:
-    """The fields that :func:`repaired` removes, as they came, with their line ends."""
+    """The fields that :func:`repaired` removes, unchanged, with their line endings."""
     names = {name.lower() for name in _HIDDEN}
     return b"".join([headers.block[each.start : each.end] for each in headers.fields() if each.name.lower() in names])
 

@@ -12,7 +12,7 @@ from inbox.mail.headers import Headers
 from inbox.mail.reply import Reply
 from inbox.plugin.api.context import Identity
 
-#: The most addresses in From that are looked up.
+#: The maximum number of addresses in From that are looked up.
 MOST_AUTHORS: Final = 10
 _SEVERAL_FIELDS: Final = Reply(550, "5.6.0", "The message has more than one From field")
 _NO_ADDRESS: Final = Reply(550, "5.6.0", "The From field has no valid address")
@@ -20,7 +20,7 @@ _TOO_MANY: Final = Reply(550, "5.6.0", f"The From field has more than {MOST_AUTH
 
 
 class Permission(Protocol):
-    """Decides from which addresses an account may send."""
+    """Decides which sender addresses an account may use."""
 
     async def may_send_as(self, identity: Identity, address: Address) -> SendAs | None:
         """The permission, or None. Raises StoreUnavailable."""

@@ -1,7 +1,7 @@
-"""The stages of a submitted message: what :class:`~inbox.flow.pipeline.Pipeline` does, and the duties of RFC 6409.
+"""The stages of a submitted message: those of :class:`~inbox.flow.pipeline.Pipeline`, and the duties of RFC 6409.
 
 The account must own the sender addresses, the message is completed, and it must keep the limits of submission. The
-pipeline then judges it: recipients whom this server hosts get their copies at once, the others become jobs.
+pipeline then judges it: recipients whom this server hosts get their copies immediately, others become jobs.
 """
 
 from __future__ import annotations

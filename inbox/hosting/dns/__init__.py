@@ -1,1 +1,1 @@
-"""The DNS records of a hosted domain: the wanted ones, and those in the DNS."""
+"""The DNS records of a hosted domain: the wanted ones and the published ones."""

@@ -1,4 +1,4 @@
-"""Compares the wanted DNS records of a domain with those in the DNS, and advises changes."""
+"""Compare the wanted DNS records of a domain with the published ones, and advise changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from inbox.mail.address import Address
 from inbox.plugin.api.facts import Result
 from inbox.plugin.api.services import RunBlocking
 
-#: PTR names of an address that are checked: one match is enough, and a network's owner may publish thousands.
+#: PTR names checked for an address: one match is enough, and the network's owner may publish thousands.
 MOST_NAMES: Final = 10
 
 
@@ -44,7 +44,7 @@ async def check_domain(
 
 
 def mx(subject: Subject) -> list[Finding]:
-    """MX leads to this server, and to no other server first."""
+    """The MX names this server, and no other server before it."""
     (wanted,) = subject.wants("mx")
     look = Look(wanted, subject.lookup.ask(wanted.name, "MX"))
     hosts = sorted((int(value.split()[0]), value.split()[1].lower()) for value in look.shown.values)
@@ -84,7 +84,7 @@ def host(subject: Subject) -> list[Finding]:
 
 
 def ptr(subject: Subject) -> list[Finding]:
-    """Each sending address has a name that resolves to it: the first check of receivers."""
+    """Each sending address has a name that resolves to it, which receivers check first."""
     findings = []
     for address in _sending(subject):
         name = address.reverse_pointer
@@ -115,7 +115,7 @@ def dkim(subject: Subject) -> list[Finding]:
             case Publication.MISSING:
                 findings.append(look.missing(Outcome.FAIL if key.use == "signs" else Outcome.WARN))
             case Publication.AMBIGUOUS:
-                findings.append(look.invalid("more than one record: exactly one may be there"))
+                findings.append(look.invalid("more than one record: exactly one may exist"))
             case Publication.OTHER:
                 findings.append(look.differs("another key, or one that must not be used"))
     if not subject.needs.signed:
@@ -128,8 +128,8 @@ def dkim(subject: Subject) -> list[Finding]:
 
 def _remarks(record: bytes) -> list[str]:
     try:
-        return ["t=y: verifiers do as if mail were not signed"] if parse_key(record).testing else []
-    except KeyInvalid as error:  # `compared` has read it a moment ago
+        return ["t=y: verifiers treat the mail as unsigned"] if parse_key(record).testing else []
+    except KeyInvalid as error:  # `compared` has just read it
         return [str(error)]
 
 
@@ -171,7 +171,7 @@ def services(subject: Subject) -> list[Finding]:
             findings.append(look.ok() if look.shown.values else look.missing(Outcome.WARN))
             continue
         look = Look(wanted, subject.lookup.ask(wanted.name, "SRV"))
-        # The operator chooses priority and weight; port and host have to match (RFC 2782).
+        # The operator chooses priority and weight; port and host must match (RFC 2782).
         right = any(value.lower().split()[2:] == wanted.value.split()[2:] for value in look.shown.values)
         differs = look.differs(outcome=Outcome.WARN) if look.shown.values else look.missing(Outcome.WARN)
         findings.append(look.ok() if right else differs)

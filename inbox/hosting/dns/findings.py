@@ -11,7 +11,7 @@ from inbox.hosting.dns.records import Needs, WantedRecord
 
 
 class Outcome(StrEnum):
-    """``fail``: mail may be lost, rejected or spoofed. ``warn``: it works, but could be better."""
+    """``fail``: mail may be lost, rejected or spoofed. ``warn``: it works, but should be improved."""
 
     OK = "ok"
     WARN = "warn"

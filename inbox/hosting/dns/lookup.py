@@ -18,7 +18,7 @@ import dns.resolver
 from inbox.dns.message import PAYLOAD
 from inbox.dns.upstream import Server
 
-#: Seconds for one query, and for one attempt.
+#: Time limits in seconds: for one query, and for one attempt.
 LIFETIME: Final = 5.0
 ATTEMPT: Final = 2.0
 
@@ -44,7 +44,7 @@ class Lookup:
         self._servers = servers
         self._lifetime = lifetime
         self.trusted = all(server.trusted for server in servers)
-        #: For libraries that make their own queries.
+        #: The dnspython resolver, for libraries that make their own queries.
         self.resolver = self._resolver(dns.flags.RD | dns.flags.AD)
         self._unchecked = self._resolver(dns.flags.RD | dns.flags.CD)
 

@@ -1,4 +1,4 @@
-"""Collects what a hosted domain's DNS records follow from: its keys and addresses, and the host of its mail."""
+"""Collect the inputs of a hosted domain's DNS records: its keys and addresses, and its mail host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from inbox.store.ports import Database
 
 #: The default local part of the plugin ``dmarc_reports``.
 REPORTS: Final = "dmarc-reports"
-#: States of ``dkim_key`` whose record has to be in the DNS.
+#: States of ``dkim_key`` whose record must be in the DNS.
 _USES: dict[str, KeyUse] = {"active": "signs", "pending": "waiting", "retired": "leaving"}
 
 
@@ -47,8 +47,8 @@ async def domain_needs(
     addresses: Sequence[IPAddress] = (),
     reports: str = "",
 ) -> Needs:
-    """Returns the input of :func:`inbox.hosting.dns.records.wanted_records`. ``addresses`` are those that mail leaves
-    from; without any, those of ``host``.
+    """Returns the input of :func:`inbox.hosting.dns.records.wanted_records`. ``addresses`` are those that send its
+    mail; without any, those of ``host``.
 
     Raises:
         StoreUnavailable

@@ -13,7 +13,7 @@ from inbox.hosting.dns.lookup import Shown
 
 #: RFC 7208 §4.6.4
 SPF_LOOKUPS: Final = 10
-#: From this number of look-ups a record is close to the limit: one more include in an included record breaks it.
+#: With this number of look-ups a record is close to the limit: one more include in an included record exceeds it.
 SPF_LOOKUPS_MANY: Final = 9
 
 
@@ -125,7 +125,7 @@ def tls_rpt(subject: Subject) -> list[Finding]:
 
 
 def _records(subject: Subject, name: str, meant: Callable[[str], bool]) -> Shown:
-    """The TXT records of this kind; others may exist beside them."""
+    """The TXT records of this kind; there may be records of other kinds."""
     shown = subject.lookup.ask(name, "TXT")
     return Shown(tuple(each for each in shown.values if meant(each)), shown.authentic, shown.failure)
 
@@ -138,7 +138,7 @@ def _several(look: Look) -> Finding:
     """The finding for no record, or for more than one."""
     if not look.shown.values:
         return look.missing()
-    return look.finding(Outcome.FAIL, State.INVALID, f"{len(look.shown.values)} records: exactly one may be there")
+    return look.finding(Outcome.FAIL, State.INVALID, f"{len(look.shown.values)} records: exactly one may exist")
 
 
 def _dmarc_above(subject: Subject) -> str:

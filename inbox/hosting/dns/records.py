@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from inbox.authentication.dkim.record import record_name, zone_strings
 
-#: Seconds for which records may be cached: with a day, a mistake would last a day.
+#: Seconds for which records may be cached: with a whole day, an error would last a day.
 TTL: Final = 3600
 #: RFC 8461 §3.2: "policies should live weeks"; most publish one week.
 STS_MAX_AGE: Final = 604_800
@@ -23,7 +23,7 @@ IPAddress = IPv4Address | IPv6Address
 
 
 class Need(StrEnum):
-    """The importance of a record for mail. ``later``: for a service without a listener so far."""
+    """The importance of a record for mail. ``later``: for a service that has no listener yet."""
 
     REQUIRED = "required"
     RECOMMENDED = "recommended"
@@ -44,14 +44,14 @@ class WantedRecord:
     note: str = ""
 
 
-#: ``waiting``: published before it signs. ``leaving``: does not sign any more, but mail with its signature is still in
+#: ``waiting``: published before it signs. ``leaving``: no longer signs, but mail with its signature is still in
 #: transit.
 KeyUse = Literal["signs", "waiting", "leaving"]
 
 
 @dataclass(frozen=True, slots=True)
 class ShownKey:
-    """A DKIM key whose record has to be in the DNS; ``text`` is that record (RFC 6376 §3.6.1)."""
+    """A DKIM key whose record must be in the DNS; ``text`` is that record (RFC 6376 §3.6.1)."""
 
     selector: str
     domain: str
@@ -185,7 +185,7 @@ def _key(key: ShownKey) -> WantedRecord:
     notes: dict[KeyUse, tuple[Need, str]] = {
         "signs": (Need.REQUIRED, "mail is signed with this key"),
         "waiting": (Need.RECOMMENDED, "mail is signed with this key once its record is there"),
-        "leaving": (Need.RECOMMENDED, "no longer signs; has to stay until mail that it signed has arrived"),
+        "leaving": (Need.RECOMMENDED, "no longer signs; must stay until mail that it signed has arrived"),
     }
     need, note = notes[key.use]
     return WantedRecord("dkim", record_name(key.selector, key.domain), "TXT", key.text, need, note)
@@ -236,7 +236,7 @@ def _services(needs: Needs) -> list[WantedRecord]:
     records = []
     for service in needs.services:
         need = Need.OPTIONAL if service.served else Need.LATER
-        note = "mail programs discover it" if service.served else "this version has no listener for it"
+        note = "mail programs discover the service" if service.served else "this version has no listener for it"
         value = f"0 1 {service.port} {needs.hostname}."
         records.append(WantedRecord("srv", f"{service.name}.{needs.domain}", "SRV", value, need, note))
     web: Sequence[Service] = [service for service in needs.services if service.name == "_caldavs._tcp"]
@@ -249,7 +249,7 @@ def _services(needs: Needs) -> list[WantedRecord]:
                 "CNAME",
                 f"{needs.hostname}.",
                 Need.OPTIONAL if served else Need.LATER,
-                "mail programs set themselves up" if served else "this version has no listener for it",
+                "mail programs configure themselves" if served else "this version has no listener for it",
             )
         )
     return records

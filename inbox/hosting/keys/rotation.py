@@ -2,7 +2,7 @@
 
 A new key is ``pending``, and nothing signs with a pending key: a signature whose key cannot be found is worse than
 none. Only :meth:`Rotation.look_at` makes it ``active``, in the transaction that retires its predecessors, and only
-after the DNS has shown exactly this key. Several processes may check at the same time: one of them wins.
+after the DNS has shown exactly this key. Several processes may check at the same time; one of them makes the change.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from inbox.store.ports import DkimKeyRecord, DkimKeys
 RSA_BITS: Final = 2048
 #: Seconds between two checks of the worker, before jitter.
 LOOK_SECONDS: Final = 60.0
-#: Maximum seconds between two checks of a key that has waited for long.
+#: Maximum seconds between two checks of a key that has waited for a long time.
 LONGEST_PAUSE: Final = 3600.0
 #: The interval between two checks of a key as a share of its age: a record that is published at once is noticed within
 #: a minute, one of the next day within an hour.
@@ -93,7 +93,7 @@ class Rotation:
         returned instead of a second one.
 
         Args:
-            selector: the name of a new key; with several algorithms, ``-rsa`` and ``-ed25519`` are added. Without it
+            selector: the name of a new key; with several algorithms, ``-rsa`` and ``-ed25519`` are appended. Without it
                 the name is derived from the date.
 
         Raises:
@@ -105,7 +105,7 @@ class Rotation:
         wanted = {name: _selector(hosted, algorithms, name, selector) if selector else None for name in algorithms}
         waiting = {row.algorithm: row for row in rows if row.state == "pending"}
         taken = {row.selector for row in rows} | {hosted.overrides.dkim_selector}
-        # Checks everything before it creates a key: either both keys or none.
+        # Checks everything before it creates a key: either both keys are created or none.
         for algorithm, name in wanted.items():
             _check_free(hosted.fqdn, algorithm, name, waiting.get(algorithm), taken)
         found = []
@@ -182,7 +182,7 @@ class Rotation:
             try:
                 looked = await self.look_at(key)
             except NotFound:
-                # Another process, or the operator, was faster.
+                # Another process or the operator changed the key first.
                 self._log.debug("dkim_key_changed_meanwhile", domain=key.domain, selector=key.selector)
                 return None
             except InboxError as error:

@@ -91,7 +91,7 @@ class SigningKeyring:
         field = self._field_key(hosted.fqdn, hosted.overrides, headers)
         if field is not None:
             signing[key_type(field.private)] = PlacedKey(field, "has_domain")
-        # If two are active for a moment, the later one wins.
+        # If two are active for a moment, the later one is used.
         for row in sorted(rows, key=lambda row: row.activated_at):
             if row.state == "active":
                 private = self._private(row.private_key_b64_pkcs8, f"{row.domain}, selector {row.selector}")

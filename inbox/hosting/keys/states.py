@@ -13,7 +13,7 @@ from inbox.mail.tenancy import HostedDomain
 from inbox.store.ports import DkimKeyRecord
 
 DAY: Final = 86_400.0
-#: Seconds for which the record of a retired key has to stay: mail that it signed may still be in a queue (RFC 5321
+#: Seconds for which the record of a retired key must stay: mail that it signed may still be in a queue (RFC 5321
 #: §4.5.4.1: four to five days), and is verified when it arrives.
 RECORD_STAYS: Final = 7 * DAY
 
@@ -40,7 +40,7 @@ class KeyState:
 def key_states(
     hosted: HostedDomain, rows: Sequence[DkimKeyRecord], signing: Sequence[PlacedKey], now: float
 ) -> list[KeyState]:
-    """All keys of a domain, the oldest first, that of ``has_domain`` in front; the installation's if it signs.
+    """All keys of a domain, the oldest first, that of ``has_domain`` first; the installation's if it signs.
 
     Args:
         rows: those of ``dkim_key``.
@@ -115,5 +115,5 @@ def _row_state(row: DkimKeyRecord, only_ed25519: bool, now: float) -> KeyState:
 def _after_retirement(removable_at: float, now: float, then: str) -> str:
     if now < removable_at:
         days = max(1, round((removable_at - now) / DAY))
-        return f"its record has to stay in the DNS for {days} more day{'s' if days > 1 else ''}"
+        return f"its record must stay in the DNS for {days} more day{'s' if days > 1 else ''}"
     return f"its record may be removed from the DNS; then: {then}"

@@ -52,7 +52,7 @@ class Reporting:
     Args:
         submitter: the reporting organization.
         total: limit of mails with reports of one day.
-        each: the same for one destination host; both bound the mail that records of other domains can cause.
+        each: the same for one destination host; both limits bound the mail that records of other domains can cause.
     """
 
     def __init__(

@@ -117,7 +117,7 @@ class FeedbackLedger:
             self._log.error("feedback_lost", observations=sum(one.count for one in self._waiting.values()))
 
     async def flush(self) -> None:
-        """Writes the counts. Never raises: counts that cannot be written now wait for the next time."""
+        """Writes the counts. Never raises: counts that cannot be written wait for the next attempt."""
         if self._dropped:
             self._log.warning("feedback_dropped", observations=self._dropped, distinct=self._most)
             self._dropped = 0
@@ -150,7 +150,7 @@ class FeedbackLedger:
             self._failing = True
             return False
         except StoreError as error:
-            # It would fail again, and everything after it would wait forever.
+            # A retry would fail again, and everything after it would wait forever.
             self._log.error("feedback_refused", observations=sum(one.count for one in counts), error=str(error))
         self._failing = False
         return True
@@ -176,7 +176,7 @@ class FeedbackLedger:
 async def file_report(
     reports: DmarcReports, tenant: str, report: IncomingReport, received_at: float, run_blocking: RunBlocking
 ) -> bool:
-    """Files a report; False if it is filed already.
+    """Files a report; False if it is already filed.
 
     Raises:
         FromTheFuture: its period ends in the future; it is not filed.

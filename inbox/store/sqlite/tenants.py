@@ -71,7 +71,7 @@ class SqliteTenants:
                 (tenant, domain, *rows.overrides_to_row(given)),
             )
             if not added.rowcount:
-                raise AlreadyExists(f"domain {fqdn} is hosted already")
+                raise AlreadyExists(f"domain {fqdn} is already hosted")
             return HostedDomain(rows.tenant(row), fqdn, given)
 
         return await self._gateway.write(work)

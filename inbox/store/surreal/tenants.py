@@ -71,7 +71,7 @@ class SurrealTenants:
                 _ADD_DOMAIN, **{"in": organization}, id=rows.domain_edge(fqdn), out=domain, fqdn=clean(fqdn), edge=edge
             )
         except AlreadyExists as error:
-            raise AlreadyExists(f"domain {fqdn} is hosted already") from error
+            raise AlreadyExists(f"domain {fqdn} is already hosted") from error
         return HostedDomain(rows.row_to_tenant(found), fqdn, given)
 
     async def set_domain_overrides(self, tenant: str, fqdn: str, overrides: DomainOverrides) -> None:

@@ -20,7 +20,7 @@ from inbox.store.worker.protocol import PING, Unframer, framed
 from inbox.store.worker.starting import Handover
 
 #: Seconds within which a new connection must be answered.
-PATIENCE: Final = 10.0
+TIMEOUT_SECONDS: Final = 10.0
 #: Seconds within which a request must be answered, or the process is killed: longer than it waits for a lock of another
 #: program on a slow disk, and much shorter than the ten minutes of a client (RFC 5321 §4.5.3.2.6).
 ANSWER_SECONDS: Final = 30.0
@@ -213,13 +213,13 @@ class Link:
         outer = await self._handover.outer(failed=self._connection is not None)
         connection = self._connection = await _handed_in(outer, self._name)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 wrong = await connection.send(self._opening())
                 if not wrong:
                     connection.pid = int(await connection.send(PING))
                     return connection
         except TimeoutError:
-            why = f"did not answer within {PATIENCE:.0f} s"
+            why = f"did not answer within {TIMEOUT_SECONDS:.0f} s"
             connection.give_up(why)
             await connection.ended
             raise StoreUnavailable(f"{connection} {why}") from None

@@ -105,10 +105,10 @@ def test_the_question_is_answered_at_a_terminal(full: Cli, monkeypatch: pytest.M
         return len(asked) == 1
 
     monkeypatch.setattr("typer.confirm", answer)
-    change.ask(False, "deletes 3 messages for good")
-    assert asked == ["remove account ann@demo.test? This deletes 3 messages for good."]
+    change.ask(False, "deletes 3 messages permanently")
+    assert asked == ["remove account ann@demo.test? This deletes 3 messages permanently."]
     with pytest.raises(NotSo):
-        change.ask(False, "deletes 3 messages for good")
+        change.ask(False, "deletes 3 messages permanently")
 
 
 def test_a_dry_run_counts(full: Cli) -> None:
@@ -311,7 +311,7 @@ def test_a_removal_that_is_interrupted_says_how_to_go_on(full: Cli, monkeypatch:
         away.setattr("inbox.app.wiring.stores.make_blobs", lambda config: Failing())
         ran = full("tenant", "rm", "demo", "--recursive", "--yes")
     assert ran.code == 1
-    assert "to go on: inbox tenant rm demo --recursive --yes" in ran.err
+    assert "to continue: inbox tenant rm demo --recursive --yes" in ran.err
     assert "the bucket is away" in ran.err
     assert full("tenant", "list", "--json").json[0]["active"] is False
     assert full("tenant", "rm", "demo", "--recursive", "--yes").code == 0
@@ -321,7 +321,7 @@ def test_a_removal_that_is_interrupted_says_how_to_go_on(full: Cli, monkeypatch:
 def test_a_domain_that_is_hosted_already_is_refused_before_anything_changes(full: Cli) -> None:
     for more in ("--yes", "--dry-run"):
         ran = full("domain", "rename", "demo.test", "other.test", more)
-        assert (ran.code, ran.out, ran.err) == (1, "", "inbox: domain other.test is hosted already\n")
+        assert (ran.code, ran.out, ran.err) == (1, "", "inbox: domain other.test is already hosted\n")
     ran = full("account", "rename", "ann@demo.test", "ann@other.test", "--yes")
     assert (ran.code, ran.err) == (1, "inbox: the tenant does not host the domain of ann@other.test\n")
 

@@ -158,7 +158,7 @@ def test_decisions_are_filtered(demo: Cli) -> None:
     assert ids("--tenant", "other") == []
     assert ids("--recipient", "ann") == []
     assert ids("--since", "2h") == []
-    assert demo("decisions", "list", "--outcome", "defer").out == "no such decisions\n"
+    assert demo("decisions", "list", "--outcome", "defer").out == "no matching decisions\n"
     (row,) = demo("decisions", "list", "--json").json
     assert row["by"] == "clamav"
 

@@ -76,7 +76,7 @@ def test_what_cannot_be_signed(signing: Cli, tmp_path: Path) -> None:
     assert sign(MAIL) == (1, "", "inbox: no tenant hosts sender.test (inbox domain add TENANT sender.test)\n")
     code, out, err = sign(b"Subject: x\r\n\r\n")
     assert (code, out) == (1, "")
-    assert "there is no address in From" in err
+    assert "From contains no address" in err
     assert sign(b"From: x@demo.test\r\n" + EML)[2] == "inbox: there must be exactly one From field\n"
     assert signing("domain", "dkim", "sign", "--eml", str(tmp_path / "none")).code == 2
     assert signing("domain", "set", "demo.test", "dkim_selector=").code == 0

@@ -72,7 +72,7 @@ def test_from_the_first_key_to_the_second(cli: Cli, resolver: MemoryResolver) ->
 
     ran = cli("domain", "dkim", "activate", "demo.test", "one-rsa")
     assert (ran.code, ran.out) == (1, "")
-    assert "there is no such record" in ran.err
+    assert "the record does not exist" in ran.err
     publish(resolver, *first)
     assert cli("domain", "dkim", "activate", "demo.test", "one-rsa").out == "demo.test signs with one-rsa\n"
     assert states(cli) == {"one-rsa": "active", "one-ed25519": "pending"}
@@ -80,13 +80,10 @@ def test_from_the_first_key_to_the_second(cli: Cli, resolver: MemoryResolver) ->
     second = rotated(cli, "--selector", "two", "--algorithm", "rsa")
     publish(resolver, *second)
     ran = cli("domain", "dkim", "activate", "demo.test", "two")
-    assert (
-        ran.out
-        == "demo.test signs with two\none-rsa does not sign any more; its record must stay in the DNS for 7 days\n"
-    )
+    assert ran.out == "demo.test signs with two\none-rsa no longer signs; its record must stay in the DNS for 7 days\n"
     assert states(cli) == {"one-rsa": "retired", "one-ed25519": "pending", "two": "active"}
     row = listed(cli)["one-rsa"]
-    assert row["next"] == "its record has to stay in the DNS for 7 more days"
+    assert row["next"] == "its record must stay in the DNS for 7 more days"
     assert datetime.fromisoformat(row["retired"]) <= datetime.now(UTC)
 
 
@@ -131,11 +128,11 @@ def test_what_the_dns_does_not_say_is_told(cli: Cli, resolver: MemoryResolver) -
         return ran.err
 
     resolver.txt_records[record["name"]] = [b"v=DKIM1; p="]
-    assert "is not that of this key" in why()
+    assert "belongs to a different key" in why()
     resolver.txt_records[record["name"]] = [record["value"].encode()] * 2
     assert "more than one record" in why()
     resolver.fails.add(record["name"])
-    assert "no answer now" in why()
+    assert "does not answer" in why()
     assert states(cli) == {record["selector"]: "pending"}
 
 
@@ -181,7 +178,7 @@ def test_by_hand(cli: Cli, resolver: MemoryResolver) -> None:
     assert (ran.code, ran.err) == (1, "inbox: a signs; first: inbox domain dkim retire demo.test a\n")
     ran = cli("domain", "dkim", "retire", "demo.test", "a")
     assert ran.code == 0
-    assert "mail of demo.test is not signed any more" in ran.err
+    assert "mail of demo.test is no longer signed" in ran.err
     assert states(cli) == {"a": "retired"}
     assert cli("domain", "dkim", "activate", "demo.test", "a").code == 0
     assert cli("domain", "dkim", "retire", "demo.test", "a").code == 0
@@ -202,9 +199,7 @@ def test_the_key_of_the_override_field(cli: Cli, resolver: MemoryResolver) -> No
     assert states(cli) == {"own": "active", "next": "pending"}
     publish(resolver, record)
     ran = cli("domain", "dkim", "activate", "demo.test", "next")
-    assert ran.out == (
-        "demo.test signs with next\nown does not sign any more; its record must stay in the DNS for 7 days\n"
-    )
+    assert ran.out == ("demo.test signs with next\nown no longer signs; its record must stay in the DNS for 7 days\n")
     assert states(cli) == {"own": "replaced", "next": "active"}
     # Without the new key it signs again: better than nothing.
     assert cli("domain", "dkim", "retire", "demo.test", "next").out.endswith("signing now: own (has_domain)\n")

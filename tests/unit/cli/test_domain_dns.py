@@ -22,7 +22,7 @@ def test_records_as_a_table(demo: Cli) -> None:
     assert "10 mx.hoster.example." in ran.out
     assert "s1-rsa._domainkey.demo.test" in ran.out
     assert "https://mta-sts.demo.test/.well-known/mta-sts.txt:\n  version: STSv1\n  mode: testing\n" in ran.out
-    assert "mx.hoster.example needs its addresses" in ran.out
+    assert "mx.hoster.example needs address records" in ran.out
     assert "publish the records of its DKIM keys" in ran.err
 
 

@@ -85,7 +85,7 @@ def test_reports_are_imported_and_shown(demo: Cli, tmp_path: Path) -> None:
     ]
     ran = demo("domain", "reports", "import", *files, "--json")
     assert (ran.code, ran.err) == (0, "")
-    assert [row["result"] for row in ran.json] == ["filed"] * 4 + ["known already"]
+    assert [row["result"] for row in ran.json] == ["filed"] * 4 + ["already known"]
     assert ran.json[2] == {
         "file": files[2], "domain": "demo.test", "reporter": "Reporter Inc.", "report_id": "id-3", "messages": 15,
         "result": "filed",
@@ -179,7 +179,7 @@ def test_reports_of_a_day_are_built(demo: Cli, dns: MemoryResolver, tmp_path: Pa
         ("b.test", 2, "c@collector.invalid", ""),
         ("b.test", 2, "v@victim.invalid", "external, and victim.invalid does not consent"),
         ("b.test", 2, "x@down.invalid", "a DNS look-up failed; try again later"),
-        ("c.test", 1, "", "its record names no address for reports"),
+        ("c.test", 1, "", "its DMARC record names no address for reports"),
     ]
     written = [Path(row["file"]) for row in ran.json if row["file"]]
     assert sorted(folder.iterdir()) == sorted(written)

@@ -27,7 +27,7 @@ def test_override_fields_are_set_kept_and_unset(cli: Cli) -> None:
     ran = cli("domain", "set", "demo.test", "quota_daily_send_limit=500", "plus_delimiter=")
     assert (ran.code, ran.err) == (
         0,
-        "inbox: quota_daily_send_limit: kept, but nothing that ships in this version acts on it\n",
+        "inbox: quota_daily_send_limit: stored, but this version does not use it\n",
     )
     (row,) = cli("domain", "list", "--json").json
     assert row["overrides"] == {"require_spf_pass": False, "quota_daily_send_limit": 500}

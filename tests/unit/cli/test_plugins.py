@@ -208,7 +208,7 @@ def test_a_new_package_has_its_entry_point_and_its_test(
     assert done.returncode == 0, done.stdout
     assert "2 passed" in done.stdout
     again = demo("plugins", "new", "big_mail", "--package")
-    assert (again.code, "is there already" in again.err) == (1, True)
+    assert (again.code, "already exists" in again.err) == (1, True)
 
 
 def test_a_plugin_is_switched_for_one_domain(demo: Cli) -> None:

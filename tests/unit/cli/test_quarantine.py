@@ -112,7 +112,7 @@ def test_a_recipient_that_is_gone_keeps_the_mail_held(demo: Cli) -> None:
     asyncio.run(hold(demo, "gone@demo.test"))
     ran = demo("quarantine", "release", "demo/3")
     assert ran.code == 1
-    assert "gone@demo.test no longer leads to an account" in ran.err
+    assert "gone@demo.test no longer belongs to an account" in ran.err
     assert len(demo("quarantine", "list", "--json").json) == 3
 
 
@@ -148,5 +148,5 @@ def test_decisions_are_listed_by_tenant(demo: Cli) -> None:
     rows = demo("decisions", "list", "--json", "--tenant", "demo").json
     assert [row["outcome"] for row in rows] == ["quarantine", "quarantine"]
     assert rows[0]["tenant"] == "demo"
-    assert demo("decisions", "list", "--tenant", "other").out == "no such decisions\n"
+    assert demo("decisions", "list", "--tenant", "other").out == "no matching decisions\n"
     assert len(demo("decisions", "list", "--limit", "1", "--json").json) == 1

@@ -71,7 +71,7 @@ def test_the_list_is_read_in_pages(demo: Cli) -> None:
 
 def test_an_empty_queue_and_wrong_options(demo: Cli) -> None:
     assert demo("queue", "list").out == "the queue is empty\n"
-    assert demo("queue", "list", "--tenant", "demo").out == "no such jobs\n"
+    assert demo("queue", "list", "--tenant", "demo").out == "no matching jobs\n"
     assert demo("queue", "stats").out == "the queue is empty\n"
     assert demo("queue", "list", "--tenant", "nobody").code == 1
     assert "--older-than soon" in demo("queue", "list", "--older-than", "soon").err

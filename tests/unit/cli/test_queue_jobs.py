@@ -27,7 +27,7 @@ def test_attempts_that_are_not_kept_are_counted() -> None:
 def test_a_job_in_doubt_and_one_in_progress_say_so() -> None:
     shown = "\n".join(lines(replace(JOB, status="processing", lease_owner="w1", dot_sent_at=5.0), Names()))
     assert "in progress by w1" in shown
-    assert "was sent at 1970-01-01T00:00:05Z, the reply is not known" in shown
+    assert "was sent at 1970-01-01T00:00:05Z, the reply is unknown" in shown
 
 
 def test_a_reply_repeats_no_code() -> None:

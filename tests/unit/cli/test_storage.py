@@ -134,7 +134,7 @@ def test_a_foreign_database_is_explained_and_sweeps_nothing(installed: Cli) -> N
 
 
 def test_adopting_explains_itself_first(installed: Cli) -> None:
-    assert "they are a pair already" in installed("storage", "adopt", "--yes").err
+    assert "they are already a pair" in installed("storage", "adopt", "--yes").err
     foreign(installed)
     explained = installed("storage", "adopt")
     assert explained.code == 1

@@ -38,7 +38,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_read(folder: Path) -> None
     assert sorted(files.wrong) == [
         "default.yaml", "tenants/folder.yaml", "tenants/other.yml", "tenants/pipe.yaml",
     ]  # fmt: skip
-    assert str(files.wrong["tenants/other.yml"]).endswith("other.yml: policies end in .yaml; rename this file")
+    assert str(files.wrong["tenants/other.yml"]).endswith("other.yml: policy files end in .yaml; rename this file")
 
 
 def test_without_a_folder_of_tenants_there_are_none(tmp_path: Path) -> None:

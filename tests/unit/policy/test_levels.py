@@ -57,7 +57,7 @@ from tests.support.policies import Catalogue, Rules, info, mistakes
         ("groups: {A: {}}\n", "1:10: 'cap' is required here"),
         ("groups: 3\n", "1:9: groups: must be a mapping (key: value)"),
         ("domains: {a..b: {}}\n", "1:11: 'a..b' is not a domain such as example.com"),
-        ("domains: {A.test: {}, a.test: {}}\n", "1:23: 'a.test' is here already, spelled otherwise"),
+        ("domains: {A.test: {}, a.test: {}}\n", "1:23: 'a.test' is already here, in another spelling"),
         ("domains: {a.test: {domains: {}}}\n",
          "1:20: unknown key 'domains'; known here: groups, mode, outbound, plugins, thresholds"),
         ("accounts: {ann: {}}\n", "1:12: 'ann' is not an address such as ann@example.com"),
@@ -78,7 +78,7 @@ def test_all_mistakes_are_told_at_once_in_their_order() -> None:
     assert [line.partition(": ")[0] for line in found] == [
         "tenants/a.yaml:1:1", "tenants/a.yaml:2:19", "tenants/b.yaml:1:7", "tenants/b.yaml:2:11",
     ]  # fmt: skip
-    assert found[0].endswith("'server' belongs into default.yaml only")
+    assert found[0].endswith("'server' is allowed in default.yaml only")
 
 
 def test_a_mistake_is_shown_where_it_was_written() -> None:

@@ -161,7 +161,7 @@ def test_a_folder(tmp_path: Path) -> None:
     found = PolicySet.load(tmp_path, Catalogue())
     assert found.tenants() == ["acme"]
     (tmp_path / "tenants" / "b.yml").write_text("")
-    with pytest.raises(PolicyMistakes, match=r"tenants/b.yml: policies end in .yaml"):
+    with pytest.raises(PolicyMistakes, match=r"tenants/b.yml: policy files end in .yaml"):
         PolicySet.load(tmp_path, Catalogue())
     with pytest.raises(PolicyMistakes, match=r"default.yaml: cannot be read: no such file"):
         PolicySet.load(tmp_path / "tenants", Catalogue())

@@ -18,7 +18,7 @@ from inbox.plugin.api.context import Session, Tls
 from inbox.server.limits import CROWDED_SECONDS
 from inbox.server.smtp.config import SmtpConfig
 from inbox.server.smtp.server import SmtpServer
-from tests.support.smtp_world import PATIENCE, MemoryClient, World, reply, say, smtp_world
+from tests.support.smtp_world import TIMEOUT_SECONDS, MemoryClient, World, reply, say, smtp_world
 
 ENVELOPE = b"MAIL FROM:<a@client.example>\r\nRCPT TO:<bob@demo.test>\r\nDATA\r\n"
 
@@ -525,7 +525,7 @@ class TestTls:
             await reply(client)
             await say(client, "EHLO client.example", "STARTTLS")
             client.send(b"this is no client hello\r\n")
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 await client.reader.read()
             client.writer.close()
             assert world.log.named("smtp_tls_failed")

@@ -111,7 +111,7 @@ async def test_the_way_back_is_prepared_and_may_fail(time: Time) -> None:
 
 
 async def test_a_database_that_hangs_keeps_one_caller_waiting(time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inbox.store.rates.PATIENCE", 0.01)
+    monkeypatch.setattr("inbox.store.rates.TIMEOUT_SECONDS", 0.01)
     shared = Shared()
     shared.hangs = True
     counters = LastingCounters(shared, monotonic=time)
@@ -155,7 +155,7 @@ async def test_pruning_never_fails(time: Time) -> None:
 async def test_what_hangs_is_not_opened_again_and_an_opening_that_hangs_is_the_only_one(
     time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inbox.store.rates.PATIENCE", 0.01)
+    monkeypatch.setattr("inbox.store.rates.TIMEOUT_SECONDS", 0.01)
     shared = Shared()
     opened = asyncio.Event()
     attempts: list[bool] = []

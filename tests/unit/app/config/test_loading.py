@@ -44,11 +44,11 @@ def test_an_empty_value_is_as_good_as_none() -> None:
     ],
 )
 def test_a_slip_of_the_pen_is_refused_with_the_nearest_name(name: str, near: str) -> None:
-    assert refused(**{name: "1"}) == f"{name}: no such setting; did you mean {near}?"
+    assert refused(**{name: "1"}) == f"{name}: unknown setting; did you mean {near}?"
 
 
 def test_an_unknown_name_that_is_near_nothing_is_refused_without_a_guess() -> None:
-    assert refused(INBOX_XYZZY="1") == "INBOX_XYZZY: no such setting"
+    assert refused(INBOX_XYZZY="1") == "INBOX_XYZZY: unknown setting"
 
 
 def test_names_of_other_programs_are_left_alone() -> None:

@@ -46,7 +46,7 @@ def test_an_empty_name_is_as_good_as_none() -> None:
 
 
 def test_a_file_of_what_is_no_secret_is_no_setting() -> None:
-    with pytest.raises(ConfigError, match="SMTP_TRANSFER_PORT_FILE: no such setting"):
+    with pytest.raises(ConfigError, match="SMTP_TRANSFER_PORT_FILE: unknown setting"):
         load({"SMTP_TRANSFER_PORT_FILE": "x"})
 
 

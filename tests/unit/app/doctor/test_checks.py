@@ -20,7 +20,7 @@ import trustme
 from dns.flags import AD
 
 from inbox.app.config.loading import load
-from inbox.app.doctor.checks import Finding, Outcome, Patient, examine
+from inbox.app.doctor.checks import CheckContext, Finding, Outcome, examine
 from inbox.app.serve.tls import Certificates
 from inbox.app.wiring.stores import make_database
 from inbox.base.clock import SystemClock
@@ -83,9 +83,9 @@ ENVIRONMENT = {
 }
 
 
-def patient(folder: Path, **environ: str) -> Patient:
+def context(folder: Path, **environ: str) -> CheckContext:
     config = load({"INBOX_DATA_DIR": str(folder / "data")} | ENVIRONMENT | environ)
-    return Patient(
+    return CheckContext(
         config,
         CLOCK,
         IDS,
@@ -97,7 +97,7 @@ def patient(folder: Path, **environ: str) -> Patient:
     )
 
 
-async def founded(given: Patient, *, tenants: bool = True) -> Patient:
+async def founded(given: CheckContext, *, tenants: bool = True) -> CheckContext:
     """As an installation is after its first start."""
     await given.database.open()
     if tenants:
@@ -108,14 +108,14 @@ async def founded(given: Patient, *, tenants: bool = True) -> Patient:
     return replace(given, database=SqliteDatabase(given.config.sqlite_path, CLOCK, IDS))
 
 
-async def outcome(given: Patient, check: str) -> tuple[Outcome, str]:
+async def outcome(given: CheckContext, check: str) -> tuple[Outcome, str]:
     found = [finding for finding in await examine(given) if finding.check == check]
     worst = max(found, key=lambda finding: list(Outcome).index(finding.outcome))
     return worst.outcome, worst.detail
 
 
 async def test_a_sound_installation_fails_nowhere_and_leaves_nothing_behind(tmp_path: Path, resolver: str) -> None:
-    sound = await founded(patient(tmp_path, DNS_RESOLVER=resolver))
+    sound = await founded(context(tmp_path, DNS_RESOLVER=resolver))
     findings = {f.check: f.outcome for f in await examine(sound)}
     assert findings.pop("tls") is Outcome.WARN  # self-signed
     assert set(findings.values()) == {Outcome.OK}
@@ -123,7 +123,7 @@ async def test_a_sound_installation_fails_nowhere_and_leaves_nothing_behind(tmp_
 
 
 async def test_a_surrealdb_server_is_asked_over_both_connections(tmp_path: Path, unused_port: int) -> None:
-    given = await founded(patient(tmp_path))
+    given = await founded(context(tmp_path))
     assert "surrealdb" not in {found.check for found in await examine(given)}
     config = load({**ENVIRONMENT, "INBOX_DATA_DIR": str(tmp_path), "DATABASE_HOSTNAME": f"127.0.0.1:{unused_port}"})
     given = replace(given, config=config, database=make_database(config, CLOCK, IDS))
@@ -134,14 +134,14 @@ async def test_a_surrealdb_server_is_asked_over_both_connections(tmp_path: Path,
 
 
 async def test_a_database_without_tenants(tmp_path: Path) -> None:
-    empty = await founded(patient(tmp_path), tenants=False)
+    empty = await founded(context(tmp_path), tenants=False)
     told, detail = await outcome(empty, "database")
     assert told is Outcome.WARN
     assert "has no tenants: are INBOX_DATA_DIR and DATABASE_* right, and is the disk mounted?" in detail
 
 
 async def test_what_was_never_made_is_told_and_not_made(tmp_path: Path) -> None:
-    found = {f.check: f for f in await examine(patient(tmp_path))}
+    found = {f.check: f for f in await examine(context(tmp_path))}
     assert {found["data folder"].outcome, found["database"].outcome} == {Outcome.FAIL}
     assert "INBOX_DATA_DIR" in found["data folder"].detail
     assert list(tmp_path.iterdir()) == []
@@ -149,7 +149,7 @@ async def test_what_was_never_made_is_told_and_not_made(tmp_path: Path) -> None:
 
 async def test_the_servers_certificate_is_not_replaced(tmp_path: Path) -> None:
     """The shell that doctor runs in may have another SERVER_HOSTNAME."""
-    given = await founded(patient(tmp_path))
+    given = await founded(context(tmp_path))
     given.certificates.context()
     before = given.certificates.cert_file.read_bytes()
     other = Certificates(given.config.tls, tmp_path / "tls", "other.acme.com", CLOCK)
@@ -159,7 +159,7 @@ async def test_the_servers_certificate_is_not_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 async def test_a_data_folder_of_another_user(tmp_path: Path) -> None:
-    given = await founded(patient(tmp_path))
+    given = await founded(context(tmp_path))
     os.chown(given.config.folders.data_dir, 65534, 65534)
     found = await outcome(given, "data folder")
     assert found[0] is Outcome.WARN
@@ -167,15 +167,15 @@ async def test_a_data_folder_of_another_user(tmp_path: Path) -> None:
 
 
 async def test_a_name_that_is_not_public(tmp_path: Path) -> None:
-    assert (await outcome(patient(tmp_path, SERVER_HOSTNAME="mail.localhost"), "hostname"))[0] is Outcome.WARN
+    assert (await outcome(context(tmp_path, SERVER_HOSTNAME="mail.localhost"), "hostname"))[0] is Outcome.WARN
 
 
 async def test_a_data_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("in the way")
-    found = await outcome(patient(tmp_path), "data folder")
+    found = await outcome(context(tmp_path), "data folder")
     assert found[0] is Outcome.FAIL
     assert str(tmp_path / "data") in found[1]
-    assert (await outcome(patient(tmp_path), "database"))[0] is Outcome.FAIL
+    assert (await outcome(context(tmp_path), "database"))[0] is Outcome.FAIL
 
 
 async def test_blobs_that_come_back_changed(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ async def test_blobs_that_come_back_changed(tmp_path: Path) -> None:
         async def get(self, key: str) -> Content:
             return MemoryContent(b"something else")
 
-    given = await founded(patient(tmp_path))
+    given = await founded(context(tmp_path))
     given = replace(given, blobs=Forgetful(given.config.folders.incoming))
     assert await outcome(given, "blobs") == (
         Outcome.FAIL,
@@ -196,9 +196,9 @@ async def test_a_certificate_for_another_name(tmp_path: Path) -> None:
     (tmp_path / "cert.pem").write_bytes(leaf.cert_chain_pems[0].bytes())
     (tmp_path / "key.pem").write_bytes(leaf.private_key_pem.bytes())
     files = {"TLS_CERT_FILE": str(tmp_path / "cert.pem"), "TLS_KEY_FILE": str(tmp_path / "key.pem")}
-    assert (await outcome(patient(tmp_path, **files), "tls"))[0] is Outcome.WARN
-    assert (await outcome(patient(tmp_path, **files, SERVER_HOSTNAME="mx.acme.org"), "tls"))[0] is Outcome.OK
-    assert (await outcome(patient(tmp_path, **files, SERVER_HOSTNAME="a.mx.acme.org"), "tls"))[0] is Outcome.WARN
+    assert (await outcome(context(tmp_path, **files), "tls"))[0] is Outcome.WARN
+    assert (await outcome(context(tmp_path, **files, SERVER_HOSTNAME="mx.acme.org"), "tls"))[0] is Outcome.OK
+    assert (await outcome(context(tmp_path, **files, SERVER_HOSTNAME="a.mx.acme.org"), "tls"))[0] is Outcome.WARN
 
 
 async def test_a_certificate_that_has_expired(tmp_path: Path) -> None:
@@ -207,20 +207,20 @@ async def test_a_certificate_that_has_expired(tmp_path: Path) -> None:
     (tmp_path / "cert.pem").write_bytes(leaf.cert_chain_pems[0].bytes())
     (tmp_path / "key.pem").write_bytes(leaf.private_key_pem.bytes())
     files = {"TLS_CERT_FILE": str(tmp_path / "cert.pem"), "TLS_KEY_FILE": str(tmp_path / "key.pem")}
-    found = await outcome(patient(tmp_path, **files), "tls")
+    found = await outcome(context(tmp_path, **files), "tls")
     assert found == (Outcome.FAIL, f"{tmp_path}/cert.pem has expired")
 
 
 async def test_a_certificate_that_cannot_be_read(tmp_path: Path) -> None:
     files = {"TLS_CERT_FILE": str(tmp_path / "no.pem"), "TLS_KEY_FILE": str(tmp_path / "no.key")}
-    assert (await outcome(patient(tmp_path, **files), "tls"))[0] is Outcome.FAIL
+    assert (await outcome(context(tmp_path, **files), "tls"))[0] is Outcome.FAIL
 
 
 @pytest.mark.slow
 async def test_a_resolver_that_does_not_answer(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
-        given = patient(tmp_path, DNS_RESOLVER=f"127.0.0.1:{silent.getsockname()[1]}")
+        given = context(tmp_path, DNS_RESOLVER=f"127.0.0.1:{silent.getsockname()[1]}")
         found = await outcome(given, "dns")
     assert found[0] is Outcome.WARN
     assert "does not answer" in found[1]
@@ -232,7 +232,7 @@ async def test_a_resolver_that_does_not_answer(tmp_path: Path) -> None:
 )
 async def test_whether_the_resolver_validates(tmp_path: Path, flags: int, told: str) -> None:
     async with scripted(reply(". 60 IN NS a.root-servers.test.", flags=flags)) as server:
-        outcome_, detail = await outcome(patient(tmp_path, DNS_RESOLVER=server.address), "dns")
+        outcome_, detail = await outcome(context(tmp_path, DNS_RESOLVER=server.address), "dns")
     assert outcome_ is Outcome.OK
     assert detail.startswith(f"{server.address} {told}")
 
@@ -242,22 +242,22 @@ async def test_a_port_that_somebody_else_has(tmp_path: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        found = await outcome(patient(tmp_path, SMTP_TRANSFER_PORT=str(port)), "ports")
+        found = await outcome(context(tmp_path, SMTP_TRANSFER_PORT=str(port)), "ports")
         assert found == (Outcome.FAIL, f"SMTP_TRANSFER_PORT {port}: Address already in use")
         status = {"listeners": {"smtp": port}, "address": "127.0.0.1"}
-        running = replace(patient(tmp_path, SMTP_TRANSFER_PORT=str(port)), running=True, status=status)
+        running = replace(context(tmp_path, SMTP_TRANSFER_PORT=str(port)), running=True, status=status)
         assert await outcome(running, "ports") == (Outcome.OK, f"all listeners answer: smtp {port}")
         # The server was started with a port of its own: that one is asked, and the difference is told.
-        elsewhere = replace(patient(tmp_path, SMTP_TRANSFER_PORT="25"), running=True, status=status)
+        elsewhere = replace(context(tmp_path, SMTP_TRANSFER_PORT="25"), running=True, status=status)
         told = f"SMTP_TRANSFER_PORT is 25 here, the running server listens on {port}"
         assert await outcome(elsewhere, "ports") == (Outcome.WARN, told)
 
 
 async def test_a_running_server_that_does_not_listen(tmp_path: Path, unused_port: int) -> None:
     status = {"listeners": {"imap": unused_port}, "address": "127.0.0.1"}
-    found = await outcome(replace(patient(tmp_path), running=True, status=status), "ports")
+    found = await outcome(replace(context(tmp_path), running=True, status=status), "ports")
     assert found == (Outcome.FAIL, f"imap 127.0.0.1 port {unused_port}: Connection refused")
-    only = await outcome(replace(patient(tmp_path, IMAP_PORT="143"), running=True, status={"listeners": {}}), "ports")
+    only = await outcome(replace(context(tmp_path, IMAP_PORT="143"), running=True, status={"listeners": {}}), "ports")
     assert only == (Outcome.WARN, "IMAP_PORT is 143 here, the running server does not listen for imap")
 
 
@@ -285,7 +285,7 @@ def process(index: int) -> dict[str, object]:
         (
             {"failing_plugins": [failing()]},
             {"status": "ok"},
-            (Outcome.FAIL, "plugin clamav failed 5 times in a row and is not called for now: cannot connect"),
+            (Outcome.FAIL, "plugin clamav failed 5 times in a row and is not called at present: cannot connect"),
         ),
         (
             {"rate_counters": "inbox-rates.db: gone", "processes": [process(0) | {"rate_counters": ""}]},
@@ -363,16 +363,16 @@ def process(index: int) -> dict[str, object]:
 async def test_the_running_servers_own_view(
     tmp_path: Path, status: dict[str, Any], health: dict[str, Any], expected: tuple[Outcome, str]
 ) -> None:
-    assert await outcome(replace(patient(tmp_path), running=True, status=status, health=health), "server") == expected
+    assert await outcome(replace(context(tmp_path), running=True, status=status, health=health), "server") == expected
 
 
 async def test_what_is_wrong_with_policies_is_told_as_it_is(tmp_path: Path) -> None:
-    found = await outcome(replace(patient(tmp_path), plugins=Broken()), "policies")
+    found = await outcome(replace(context(tmp_path), plugins=Broken()), "policies")
     assert found == (Outcome.FAIL, "tenants/acme.yaml:3:5: unknown key 'treshold'")
 
 
 async def test_a_server_that_hangs_is_asked_at_the_ports_that_it_should_have(tmp_path: Path, unused_port: int) -> None:
-    hanging = replace(patient(tmp_path, IMAP_PORT=str(unused_port)), running=True, health={"reason": "timed out"})
+    hanging = replace(context(tmp_path, IMAP_PORT=str(unused_port)), running=True, health={"reason": "timed out"})
     assert await outcome(hanging, "ports") == (
         Outcome.FAIL,
         f"imap 127.0.0.1 port {unused_port}: Connection refused",
@@ -381,7 +381,7 @@ async def test_a_server_that_hangs_is_asked_at_the_ports_that_it_should_have(tmp
 
 
 async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = await founded(patient(tmp_path))
+    given = await founded(context(tmp_path))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 20))
     found = await outcome(given, "data folder")
     assert found[0] is Outcome.FAIL
@@ -389,7 +389,7 @@ async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_a_variable_that_nothing_acts_on_is_told(tmp_path: Path) -> None:
-    given = await founded(patient(tmp_path, SMTP_OUTBOUND_DANE_MODE="off", HTTP_PORT="3000"))
+    given = await founded(context(tmp_path, SMTP_OUTBOUND_DANE_MODE="off", HTTP_PORT="3000"))
     found, detail = await outcome(given, "environment")
     assert found is Outcome.WARN
     assert detail == "set, but this version does not use it: HTTP_PORT, SMTP_OUTBOUND_DANE_MODE"

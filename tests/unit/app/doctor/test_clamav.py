@@ -14,7 +14,7 @@ import pytest
 from inbox.app.config.loading import load
 from inbox.app.doctor.clamav import Clamd, ClamdError, Version, daemons, read_version
 from inbox.app.wiring.policies import find_plugins, load_policies
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import TIMEOUT_SECONDS
 
 STATS = b"""POOLS: 1
 
@@ -53,7 +53,7 @@ def answering(answers: dict[bytes, bytes], family: int = socket.AF_INET) -> Iter
             yield f"tcp://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
         finally:
             listening.shutdown(socket.SHUT_RDWR)
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT_SECONDS)
             for connection in held:
                 connection.close()
 
@@ -64,7 +64,7 @@ VERSION = b"ClamAV 1.4.3/27400/Wed Sep 10 08:27:22 2025\n"
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
 def test_version_and_load(family: int) -> None:
     with answering({b"nVERSION\n": VERSION, b"nSTATS\n": STATS}, family) as address:
-        found = Clamd(address, PATIENCE).status()
+        found = Clamd(address, TIMEOUT_SECONDS).status()
     signed = datetime(2025, 9, 10, 8, 27, 22).astimezone()
     assert found.version == Version("ClamAV 1.4.3", 27400, signed)
     assert (found.state, found.queue, found.threads, found.most) == ("VALID PRIMARY", 2, 3, 10)
@@ -122,7 +122,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
         ("tcp://nobody.invalid:3310", "the host name cannot be resolved"),
     ):
         with pytest.raises(ClamdError, match=why):
-            Clamd(address, PATIENCE).version()
+            Clamd(address, TIMEOUT_SECONDS).version()
 
 
 def test_no_permission(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_no_permission(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     with pytest.raises(ClamdError, match="permission denied: run this command as a user in the group"):
-        Clamd(f"unix://{tmp_path}/clamd.ctl", PATIENCE).version()
+        Clamd(f"unix://{tmp_path}/clamd.ctl", TIMEOUT_SECONDS).version()
 
 
 def test_a_full_backlog_is_not_waited_for(tmp_path: Path) -> None:

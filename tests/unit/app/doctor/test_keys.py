@@ -58,16 +58,15 @@ async def test_a_record_that_went_away_or_is_another_one(world: KeyWorld) -> Non
     world.dns.txt_records[names[1]] = [text_of(rows[0]).encode()]
     found = [one.detail for one in await findings(world) if one.warning]
     assert found == [
-        f"{names[0]}: the key signs, but the DNS has no such record; it has to be the TXT record {text_of(rows[0])}",
-        f"{names[1]}: the key signs, but the DNS has another record there; it has to be the TXT record "
-        f"{text_of(rows[1])}",
+        f"{names[0]}: the key signs, but its record is not in the DNS; it must be the TXT record {text_of(rows[0])}",
+        f"{names[1]}: the key signs, but the DNS has a different record; it must be the TXT record {text_of(rows[1])}",
     ]
     world.dns.txt_records[names[0]] = [text_of(rows[0]).encode()] * 2
     world.dns.fails.add(names[1])
     found = [one.detail.partition(";")[0] for one in await findings(world) if one.warning]
     assert found == [
         f"{names[0]}: the key signs, but the DNS has more than one record there",
-        f"{names[1]}: the DNS gives no answer now",
+        f"{names[1]}: the DNS does not answer",
     ]
 
 
@@ -92,7 +91,7 @@ async def test_ed25519_alone_is_a_warning(world: KeyWorld) -> None:
     world.publish(*await world.prepare("ed25519"))
     await world.rotation().look()
     (warning,) = [one.detail for one in await findings(world) if one.warning]
-    assert warning == "acme.test signs with Ed25519 only, and many verifiers know RSA only"
+    assert warning == "acme.test signs with Ed25519 only, and many verifiers support RSA only"
 
 
 async def test_a_key_that_cannot_be_used(world: KeyWorld) -> None:
@@ -123,7 +122,7 @@ async def test_a_dns_that_hangs(world: KeyWorld, monkeypatch: pytest.MonkeyPatch
             await asyncio.Event().wait()
             return await super().txt(name)
 
-    monkeypatch.setattr(keyhealth, "PATIENCE", 0.01)
+    monkeypatch.setattr(keyhealth, "TIMEOUT_SECONDS", 0.01)
     world.dns = Hanging()
     found = await findings(world, OWN)
     assert found[0] == KeyFinding(True, "the DNS did not answer within 0 seconds about the keys")

@@ -115,7 +115,7 @@ class TestTheRealEngine:
     async def test_a_server_that_hangs(self, engine: SurrealServer) -> None:
         engine.pause()
         try:
-            found = await surreal_findings(SurrealConfig(engine.url, password="root"), NEWEST, patience=0.2)
+            found = await surreal_findings(SurrealConfig(engine.url, password="root"), NEWEST, seconds=0.2)
         finally:
             engine.resume()
         assert found == [("fail", f"{engine.url}/rpc: no answer within 0.2 seconds")]
@@ -176,7 +176,7 @@ async def test_a_connection_that_is_lost_during_a_question() -> None:
 @pytest.mark.parametrize("garbage", [b"\xff\xff", cbor2.dumps([1, 2]), cbor2.dumps({"id": None})])
 async def test_garbage(garbage: bytes) -> None:
     async with playing(lambda _: garbage) as config:
-        ((outcome, _),) = await surreal_findings(config, NEWEST, patience=0.2)
+        ((outcome, _),) = await surreal_findings(config, NEWEST, seconds=0.2)
     assert outcome == "fail"
 
 

@@ -40,6 +40,6 @@ async def test_a_policy_with_another_route_is_left_alone(tmp_path: Path) -> None
     policy = tmp_path / "default.yaml"
     policy.write_text("outbound: {smarthost: {host: relay.example.net}}\n")
     sink = DevSink(tmp_path / "left", policy, io.StringIO())
-    assert await sink.start() == "as the policy says"
+    assert await sink.start() == "as the policy routes it"
     await sink.stop()
     assert not (tmp_path / "left").exists()

@@ -10,7 +10,7 @@ import pytest
 
 from inbox.app.serve.executors import KINDS, THREADS, Executors
 
-PATIENCE = 20
+TIMEOUT_SECONDS = 20
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ async def test_what_it_raises_is_raised_to_the_caller(executors: Executors) -> N
 async def test_one_kind_that_hangs_does_not_stop_another(executors: Executors) -> None:
     release = threading.Event()
     busy = THREADS + 1
-    waiting = [asyncio.ensure_future(executors("slow", release.wait, PATIENCE)) for _ in range(busy)]
-    assert await asyncio.wait_for(executors("quick", int, "7"), PATIENCE) == 7
+    waiting = [asyncio.ensure_future(executors("slow", release.wait, TIMEOUT_SECONDS)) for _ in range(busy)]
+    assert await asyncio.wait_for(executors("quick", int, "7"), TIMEOUT_SECONDS) == 7
     assert not any(each.done() for each in waiting)
     release.set()
     assert await asyncio.gather(*waiting) == [True] * busy
@@ -47,7 +47,7 @@ async def test_a_kind_has_a_bounded_number_of_threads(executors: Executors) -> N
 
     def work() -> None:
         names.add(threading.current_thread().name)
-        together.wait(PATIENCE)
+        together.wait(TIMEOUT_SECONDS)
 
     await asyncio.gather(*(executors("slow", work) for _ in range(3 * THREADS)))
     assert len(names) == THREADS

@@ -122,7 +122,7 @@ async def test_a_process_that_does_not_answer_is_said_to_not_answer(
     }  # fmt: skip
     why = "process 2 does not answer: it is still starting, or has ended"
     assert gone == {"index": 2, "answers": False, "pid": None, "why": why}
-    assert problems == [f"{each['why']}: it goes on with what it has" for each in (hangs, gone)]
+    assert problems == [f"{each['why']}: it continues with what it has" for each in (hangs, gone)]
 
 
 async def test_all_reload_and_what_several_say_is_told_once(first: Path) -> None:

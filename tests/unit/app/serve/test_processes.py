@@ -25,7 +25,7 @@ from inbox.store.worker.starting import WORKER, is_responsive
 from tests.support.children import children, runs, workers
 from tests.support.ports import free_port
 from tests.support.server import COMMAND, NO_SUBMISSION, RunningServer
-from tests.support.waiting import PATIENCE, until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 pytestmark = pytest.mark.real
 
@@ -42,8 +42,8 @@ def all_run(pid: int) -> bool:
 
 
 def greets(port: int) -> bool:
-    with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
-        connection.settimeout(PATIENCE)
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as connection:
+        connection.settimeout(TIMEOUT_SECONDS)
         return connection.recv(100).startswith(b"220 ")
 
 
@@ -60,7 +60,7 @@ def parent(folder: Path, port: int, program: str = COMMAND) -> Iterator[subproce
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT_SECONDS)
 
 
 def test_a_child_that_dies_is_replaced_and_sigterm_ends_all(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_child_that_dies_is_replaced_and_sigterm_ends_all(tmp_path: Path) -> N
         assert greets(port)
         everybody = children(process.pid)
         process.terminate()
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(TIMEOUT_SECONDS) == 0
         assert [pid for pid in everybody if Path(f"/proc/{pid}").exists()] == []
     ended = re.findall(r'"code":\s*(-?\d+)', (tmp_path / "server.log").read_text())
     assert ended == [str(-signal.SIGKILL)]
@@ -90,7 +90,7 @@ def test_a_killed_parent_takes_its_children_along(tmp_path: Path) -> None:
         assert greets(port)
         everybody = children(process.pid)
         process.kill()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT_SECONDS)
     until(lambda: not any(runs(pid) for pid in everybody), "the children end")
 
 
@@ -115,7 +115,7 @@ def all_answer(server: RunningServer) -> bool:
 
 
 def send(server: RunningServer) -> int:
-    with smtplib.SMTP("127.0.0.1", server.port("smtp"), timeout=PATIENCE) as client:
+    with smtplib.SMTP("127.0.0.1", server.port("smtp"), timeout=TIMEOUT_SECONDS) as client:
         client.ehlo("client.test")
         client.mail("bob@elsewhere.test")
         client.rcpt("ann@demo.test")
@@ -236,10 +236,10 @@ async def test_who_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> N
     both = await asyncio.to_thread(until, lambda: pair(here), "both run")
     assert both is not None
     worker, child = both
-    assert await is_responsive(ours._handover, PATIENCE)
+    assert await is_responsive(ours._handover, TIMEOUT_SECONDS)
     os.kill(worker, signal.SIGSTOP)
     os.kill(here, signal.SIGTERM)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await run
     assert not runs(worker)
     assert not runs(child)
@@ -262,7 +262,7 @@ async def test_a_worker_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) ->
     ours = made(monkeypatch, DEAF, WORKER)
     monkeypatch.setattr(processes, "WATCH_SECONDS", 3600)
     worker = await ours._start_worker()
-    assert await is_responsive(ours._handover, PATIENCE)
+    assert await is_responsive(ours._handover, TIMEOUT_SECONDS)
     os.kill(worker.pid, signal.SIGSTOP)
     monkeypatch.setattr(processes, "WATCH_SECONDS", 0.01)
     monkeypatch.setattr(processes, "HANG_SECONDS", 0.05)
@@ -280,7 +280,7 @@ async def test_one_that_could_not_be_started_is_tried_again(monkeypatch: pytest.
     monkeypatch.setattr(processes, "CHILD", (sys.executable, "-c", "import time; time.sleep(3600)"))
     await asyncio.to_thread(until, lambda: any(b"3600" in words(each) for each in children(here)), "it is started")
     os.kill(here, signal.SIGTERM)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await run
 
 
@@ -305,7 +305,7 @@ class Ending:
 async def test_one_that_ends_while_it_is_told_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     parent_of_all, child = made(monkeypatch, "pass"), Ending()
     parent_of_all._stopping.set()
-    await parent_of_all._until_it_ends("process 0", cast("asyncio.subprocess.Process", child), PATIENCE)
+    await parent_of_all._until_it_ends("process 0", cast("asyncio.subprocess.Process", child), TIMEOUT_SECONDS)
     assert child.over.is_set()
     parent_of_all.close()
 
@@ -330,9 +330,9 @@ async def test_a_parent_whose_children_do_not_stay_gives_up(
 ) -> None:
     monkeypatch.setattr(processes, "PAUSES", (0.001, 0.2))
     # However long the start took, these codes say that no start succeeds.
-    monkeypatch.setattr(processes, "EARLY_SECONDS", PATIENCE if code == 1 else 0.0)
+    monkeypatch.setattr(processes, "EARLY_SECONDS", TIMEOUT_SECONDS if code == 1 else 0.0)
     monkeypatch.setattr(processes, "CHILD", (sys.executable, "-c", given_up(code, str(tmp_path / "starts"))))
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         assert await Processes([], 2).run() == ends_with
     assert len((tmp_path / "starts").read_text()) >= 2 * starts
 
@@ -348,5 +348,5 @@ async def test_a_parent_with_a_child_that_stays_does_not_give_up(
     run = asyncio.create_task(Processes([], 2).run())
     await asyncio.to_thread(until, lambda: starts.exists() and len(starts.read_text()) > 2, "it is tried again")
     os.kill(os.getpid(), signal.SIGTERM)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         assert await run == 0

@@ -41,7 +41,7 @@ async def test_a_sound_one(installation: Installation) -> None:
 
 
 async def test_a_worker_that_hangs(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vitals, "PATIENCE", 0.05)
+    monkeypatch.setattr(vitals, "TIMEOUT_SECONDS", 0.05)
     assert installation.worker is not None
     pid = installation.worker.pid
     assert pid is not None
@@ -108,7 +108,7 @@ def test_a_file_system_that_does_not_count_inodes(tmp_path: Path, monkeypatch: p
 
 async def test_a_disk_that_hangs(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a network file system does whose server is gone: the call never returns."""
-    monkeypatch.setattr(vitals, "PATIENCE", 0.05)
+    monkeypatch.setattr(vitals, "TIMEOUT_SECONDS", 0.05)
     hanging = threading.Event()
     monkeypatch.setattr(os, "statvfs", lambda _: hanging.wait(60))
     try:

@@ -56,7 +56,7 @@ async def test_a_copy_without_an_account_stays_until_it_is_deleted(acme: Home) -
     other = await home(acme.db, "other")
     for recipient in ("gone@acme.test", other.account.address, ""):
         held = await quarantine.find(acme.organization, await hold(acme, recipient))
-        with pytest.raises(NotFound, match="no longer leads to an account of acme"):
+        with pytest.raises(NotFound, match="no longer belongs to an account of acme"):
             await quarantine.release(held)
         await quarantine.delete(held)
         await quarantine.delete(held)

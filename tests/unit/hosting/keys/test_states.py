@@ -57,8 +57,8 @@ def test_ed25519_alone_is_worth_a_word() -> None:
 @pytest.mark.parametrize(
     ("retired_at", "following"),
     [
-        (NOW, "its record has to stay in the DNS for 7 more days"),
-        (NOW - 6.5 * DAY, "its record has to stay in the DNS for 1 more day"),
+        (NOW, "its record must stay in the DNS for 7 more days"),
+        (NOW - 6.5 * DAY, "its record must stay in the DNS for 1 more day"),
         (NOW - 7 * DAY, "its record may be removed from the DNS; then: inbox domain dkim remove acme.test old"),
     ],
 )
@@ -72,7 +72,7 @@ def test_the_key_of_has_domain_signs_until_the_table_has_one_of_its_algorithm() 
     assert (found.algorithm, found.state, found.place, found.following) == ("rsa", "active", "has_domain", "")
     replaced = states(row("now", "active", activated_at=NOW - DAY), fields=FIELD)["own"]
     assert (replaced.state, replaced.retired_at) == ("replaced", NOW - DAY)
-    assert replaced.following == "its record has to stay in the DNS for 6 more days"
+    assert replaced.following == "its record must stay in the DNS for 6 more days"
     long_ago = states(row("now", "active", activated_at=1.0), fields=FIELD)["own"].following
     assert long_ago.endswith("then: inbox domain set acme.test dkim_selector= dkim_private_key_b64_pkcs8=")
 

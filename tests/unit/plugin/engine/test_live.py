@@ -25,7 +25,7 @@ from inbox.policy.mistakes import TenantSuspended
 from inbox.policy.stages import Stage
 from tests.support.engine import transaction
 from tests.support.plugin_services import services
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import TIMEOUT_SECONDS
 
 PLUGIN = """
 from inbox.plugin import *
@@ -165,7 +165,7 @@ async def test_a_bad_file_changes_nothing_and_says_why(world: World) -> None:
     await world.live.changed([bad.resolve(), good.resolve()])
     assert world.live.current.effective("bad").mode == "shadow"
     assert world.live.current.effective("good").mode == "off", "one tenant's mistake is not another's"
-    said = f"{bad}:2:1: the key 'mode' is here already, in line 1"
+    said = f"{bad}:2:1: the key 'mode' already occurs in line 1"
     assert world.live.last_error == said
     assert world.log.named("policy_refused") == [{"mistake": said}]
     world.write("tenants/bad.yaml", "mode: enforce")
@@ -459,13 +459,13 @@ async def test_a_file_system_that_does_not_answer_holds_up_nobody(
 
     def hanging(place: Path, name: str) -> bytes:
         asked.set()
-        assert answers.wait(PATIENCE)
+        assert answers.wait(TIMEOUT_SECONDS)
         return read(place, name)
 
     monkeypatch.setattr(folder, "read_policy", hanging)
     world.write("tenants/acme.yaml", "mode: 'off'")
     change = asyncio.create_task(world.live.changed([path.resolve()]))
-    assert await asyncio.to_thread(asked.wait, PATIENCE)
+    assert await asyncio.to_thread(asked.wait, TIMEOUT_SECONDS)
     assert world.live.current.effective("acme").mode == "shadow"
     assert not change.done()
     answers.set()
@@ -476,5 +476,5 @@ async def test_a_file_system_that_does_not_answer_holds_up_nobody(
 async def test_a_file_of_another_name_is_no_policy_of_the_tenant_s(world: World) -> None:
     world.write("tenants/acme.yml", "mode: shadow")
     world.live.open()
-    with pytest.raises(TenantSuspended, match=r"acme.yml: policies end in .yaml; rename this file"):
+    with pytest.raises(TenantSuspended, match=r"acme.yml: policy files end in .yaml; rename this file"):
         world.live.current.effective("acme")

@@ -18,7 +18,7 @@ from inbox.store.worker import link as module
 from inbox.store.worker.link import Link
 from inbox.store.worker.protocol import BlobRequest, BlobResponse, Connect, encode
 from inbox.store.worker.starting import WORKER, OwnWorker, SharedWorker, command, is_responsive, make_handover
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.real  # processes of ours, started for each test
 
@@ -109,7 +109,7 @@ async def test_a_process_that_cannot_be_started(
 
 
 async def test_a_process_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.05)
     outer, inner = make_handover()
     link = Link(SharedWorker(outer.detach()), bytes)
     with inner, pytest.raises(StoreUnavailable, match="did not answer"):
@@ -153,7 +153,7 @@ async def test_a_process_that_answers_is_not_given_up(
 
 
 async def test_all_who_wait_for_a_process_that_hangs_wait_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.2)
     outer, inner = make_handover()
     link = Link(SharedWorker(outer.detach()), bytes)
     with inner:
@@ -215,7 +215,7 @@ async def test_an_answer_that_was_not_read_in_time_is_read_first(
     await link.start()
     connection, first = link._connection, child(worker)
     assert connection is not None
-    monkeypatch.setattr(module, "DOUBT_SECONDS", PATIENCE)
+    monkeypatch.setattr(module, "DOUBT_SECONDS", TIMEOUT_SECONDS)
     asked = asyncio.ensure_future(link.request(blob(tmp_path / "1")))
     await asyncio.sleep(0)
     monkeypatch.setattr(module, "ANSWER_SECONDS", 0.0)
@@ -236,7 +236,7 @@ async def test_closing_does_not_wait_for_one_that_hangs(
     given_up = asyncio.ensure_future(link.request(blob(tmp_path / "2")))
     await asyncio.sleep(0)
     given_up.cancel()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await link.close()
     with pytest.raises(StoreUnavailable):
         await asked
@@ -246,14 +246,14 @@ async def test_closing_does_not_wait_for_one_that_hangs(
 async def test_an_opening_whose_asker_goes_away_does_not_keep_the_others_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.05)
     outer, inner = make_handover()
     link = Link(SharedWorker(outer.detach()), bytes)
     with inner:
         gone = asyncio.ensure_future(link.request(b""))
         await asyncio.sleep(0.01)
         gone.cancel()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             with pytest.raises(StoreUnavailable):
                 await link.request(b"")
             await link.close()
@@ -287,11 +287,11 @@ async def test_a_shared_socket_is_not_left_to_our_own_children() -> None:
 
 async def test_whether_a_process_is_responsive(worker: OwnWorker) -> None:
     outer = await worker.outer(failed=False)
-    assert await is_responsive(outer, PATIENCE)
+    assert await is_responsive(outer, TIMEOUT_SECONDS)
     os.kill(child(worker), signal.SIGSTOP)
     assert not await is_responsive(outer, 0.05)
     os.kill(child(worker), signal.SIGCONT)
-    assert await is_responsive(outer, PATIENCE)
+    assert await is_responsive(outer, TIMEOUT_SECONDS)
     await worker.close()
 
 
@@ -338,5 +338,5 @@ def test_a_traceback_that_nobody_reads_keeps_no_process_from_ending(tmp_path: Pa
         # What is no socket at its standard input is a mistake that ends it.
         with (tmp_path / "file").open("wb") as file:
             process = subprocess.Popen(command(WORKER), stdin=file, stderr=full)
-        assert process.wait(PATIENCE) == 1
+        assert process.wait(TIMEOUT_SECONDS) == 1
     outer.close()

@@ -16,7 +16,7 @@ import pytest
 from inbox.store.worker import serving
 from inbox.store.worker.protocol import PING, Unframer, framed
 from inbox.store.worker.starting import make_handover
-from tests.support.waiting import PATIENCE, until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 pytestmark = pytest.mark.real  # processes of ours, started for each test
 
@@ -53,7 +53,7 @@ class Served:
         """A connection, and the answer to its opening."""
         ours, theirs = socket.socketpair()
         self.connections.append(ours)
-        ours.settimeout(PATIENCE)
+        ours.settimeout(TIMEOUT_SECONDS)
         with theirs:
             socket.send_fds(self.outer, [b"+"], [theirs.fileno()])
         ours.sendall(framed(opening))
@@ -62,7 +62,7 @@ class Served:
     def ended(self) -> tuple[int, bytes]:
         """Exit code and complaints, when nobody can ask any more."""
         self.outer.close()
-        _, complaints = self.process.communicate(timeout=PATIENCE)
+        _, complaints = self.process.communicate(timeout=TIMEOUT_SECONDS)
         return self.process.returncode, complaints
 
 
