@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.test_sending import QUICK, towards
 from tests.e2e.test_submission import connected, letter
 from tests.support.collector import Collector, Received, collector
-from tests.support.remote_mx import smtp_sink
+from tests.support.remote_servers import smtp_sink
 from tests.support.server import COMMAND, RunningServer
 from tests.support.waiting import until
 
@@ -42,7 +42,7 @@ def names(spans: list[Received]) -> list[str]:
 
 
 def test_a_message_has_one_trace(server: RunningServer, tmp_path: Path) -> None:
-    with collector() as receiver, smtp_sink(tmp_path) as sink:
+    with collector() as receiver, smtp_sink() as sink:
         server.environment |= tracing(receiver, OTEL_SERVICE_NAME="mail of demo")
         towards(server, sink)
         server.start()
@@ -66,7 +66,7 @@ def test_a_message_has_one_trace(server: RunningServer, tmp_path: Path) -> None:
 
 def test_an_attempt_of_another_process_joins_the_trace(server: RunningServer, tmp_path: Path) -> None:
     """The first process only queues the message; the second one, started later, delivers it."""
-    with collector() as receiver, smtp_sink(tmp_path) as sink:
+    with collector() as receiver, smtp_sink() as sink:
         server.environment |= tracing(receiver, SMTP_OUTBOUND_QUEUE_ENABLED="false")
         towards(server, sink)
         server.start()

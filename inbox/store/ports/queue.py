@@ -350,12 +350,13 @@ class Queue(Protocol):
         ...
 
     async def pending(self, tenant: str, most: int) -> int:
-        """Counts the jobs of a tenant that are not dead, up to ``most``: for quotas. Reads at most ``most`` rows of an
-        index."""
+        """Counts the jobs of a tenant that are not dead, up to ``most``: for quotas. SQLite reads its counters,
+        SurrealDB at most ``most`` jobs."""
         ...
 
     async def count(self, tenant: str | None) -> list[QueueCount]:
-        """Counts jobs by tenant, domain and class. Reads all of them: for operators."""
+        """Counts jobs by tenant, domain and class. SQLite keeps counters, so a long queue takes no longer; SurrealDB
+        reads all jobs."""
         ...
 
     async def hold(self, tenant: str, jobs: Sequence[str], reason: str) -> int:
