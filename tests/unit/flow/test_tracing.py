@@ -29,7 +29,7 @@ def traced(here: World, ratio: float = 1.0) -> list[Span]:
 
 def outgoing(world: OutboundWorld) -> list[Span]:
     spans: list[Span] = []
-    world.worker._tracer = Tracer(spans.append, 1.0)
+    world.worker.tracer = Tracer(spans.append, 1.0)
     return spans
 
 

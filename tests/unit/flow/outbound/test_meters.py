@@ -27,7 +27,7 @@ async def test_attempts_and_recipients_by_result_and_class() -> None:
     world.job("one", recipients=three, job_class="bulk")
     world.job("two")
     await world.turn()
-    assert shown(world.worker._meters) == [
+    assert shown(world.worker.meters) == [
         'inbox_outbound_attempts_total{class="bulk",result="failed"} 1',
         'inbox_outbound_attempts_total{class="transactional",result="delivered"} 1',
         'inbox_outbound_recipients_total{class="bulk",result="delivered"} 1',
@@ -46,7 +46,7 @@ async def test_the_time_until_delivery_counts_from_acceptance_or_release() -> No
     world.job("one", created_at=now - 7000)
     world.job("two", created_at=now - 7000, not_before=now - 20)
     await world.turn()
-    text = rendered(world.worker._meters.families())
+    text = rendered(world.worker.meters.families())
     assert 'inbox_outbound_delivery_seconds_bucket{class="transactional",le="30"} 1\n' in text
     assert 'inbox_outbound_delivery_seconds_bucket{class="transactional",le="3600"} 1\n' in text
     assert 'inbox_outbound_delivery_seconds_bucket{class="transactional",le="14400"} 2\n' in text
@@ -60,7 +60,7 @@ async def test_a_recipient_is_counted_once_although_the_report_takes_another_lea
     world.bounces.away = False
     world.clock.advance(200)
     await world.turn()
-    counts = shown(world.worker._meters, about="total")
+    counts = shown(world.worker.meters, about="total")
     assert 'inbox_outbound_recipients_total{class="transactional",result="failed"} 1' in counts
     assert 'inbox_outbound_attempts_total{class="transactional",result="failed"} 1' in counts
 
@@ -73,7 +73,7 @@ async def test_a_lost_lease_is_lost() -> None:
     await world.queue.lease("w2", 1, 120)
     world.worker.take(queued)
     await world.settled()
-    assert shown(world.worker._meters, about="attempts") == [
+    assert shown(world.worker.meters, about="attempts") == [
         'inbox_outbound_attempts_total{class="transactional",result="lost"} 1'
     ]
 
@@ -86,7 +86,7 @@ async def test_jobs_that_are_put_off_by_reason() -> None:
     await world.turn()
     world.job("two")
     await world.turn()
-    assert shown(world.worker._meters, about="put_off") == ['inbox_outbound_put_off_total{reason="circuit"} 1']
+    assert shown(world.worker.meters, about="put_off") == ['inbox_outbound_put_off_total{reason="circuit"} 1']
 
 
 async def test_what_a_worker_holds_and_its_circuits() -> None:
