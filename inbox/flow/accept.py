@@ -267,7 +267,7 @@ class Acceptance:
         except InboxError as error:
             return await self._not_stored(incoming, shares, error)
         self._handover.take(messages)
-        self._recorder.accepted(tx, records)
+        self._recorder.accepted(tx, shares, records, incoming.positive)
         return Answered(shares, incoming.positive, [place for places in placed for place in places])
 
     async def _not_stored(self, incoming: Incoming, shares: list[TenantShare], error: InboxError) -> Answered:

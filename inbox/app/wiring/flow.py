@@ -35,6 +35,7 @@ from inbox.flow.submission.permission import Permissions
 from inbox.flow.submission.relaying import UsersOnly
 from inbox.flow.submission.senders import Senders
 from inbox.flow.submission.submission import Submission
+from inbox.flow.tracing import Tracer
 from inbox.hosting.keys.sealing import ArcSealing
 from inbox.hosting.keys.signing import SigningKeyring
 from inbox.identity.directory import AddressDirectory
@@ -61,6 +62,7 @@ class Effects:
     #: False: reports about sent messages are not read.
     reads_reports: bool = True
     meters: FlowMeters = field(default_factory=FlowMeters)
+    tracer: Tracer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ def make_flow(
     server_name = installation.config.server.hostname
     clock, ids, log = installation.clock, installation.ids, effects.log
     judge = Judge(policies, dispatcher)
-    recorder = Recorder(judge, effects.decisions, clock, ids, log, effects.meters)
+    recorder = Recorder(judge, effects.decisions, clock, ids, log, effects.meters, effects.tracer)
     srs = Srs(srs_key, clock.now)
     reports = _late_reports(installation, directory, judge, return_paths, log)
     recipients = Recipients(judge, directory, log, server_name, UsersOnly(directory), srs=srs, reports=reports)
