@@ -218,7 +218,7 @@ class QueueWorker:
             self._log.warning("outbound_lease_lost", job=held.queued.job.id, dot_sent=held.dot)
 
     async def _finish(self, finished: Finished) -> bool:
-        """Records the outcome, however long the database is unavailable: without a record, the message is sent again."""
+        """Records the outcome, however long the database is unavailable: without it, the message is sent again."""
         while True:
             try:
                 return await self._finishing.put(finished.job.job.id, finished)
