@@ -85,7 +85,7 @@ async def test_it_reads_as_a_story() -> None:
         "    answer Score VIRUS +6 [av]: seen by the scanner",
         "    answer Reject 550 5.7.1 Malware found",
         f"  late 1  0 µs  settings {settings['late']}  [skipped]",
-        "    why    scan had settled it",
+        "    why    scan had already decided",
     ]
 
 

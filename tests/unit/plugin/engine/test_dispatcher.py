@@ -101,7 +101,7 @@ async def test_the_strictest_verdict_wins(what: dict[str, str], verdict: object,
 async def test_a_reject_ends_the_stage() -> None:
     outcome = await Engine(BOTH, says(a="reject", b="score", c="score")).data()
     assert [trace.status for trace in outcome.traces] == [Status.DONE, Status.SKIPPED, Status.SKIPPED]
-    assert outcome.traces[1].why == "a had settled it"
+    assert outcome.traces[1].why == "a had already decided"
     assert outcome.tally.scores == ()
 
 
