@@ -75,5 +75,5 @@ def test_the_page_lists_each_word_once() -> None:
         ("desk", "Zendesk", False),
     ],
 )
-def test_how_names_are_found(name: str, text: str, expected: bool) -> None:
+def test_names_are_found(name: str, text: str, expected: bool) -> None:
     assert bool(pattern(name).search(text)) is expected

@@ -123,7 +123,7 @@ async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     await database.close()
 
 
-async def test_a_closed_database_says_so(database: SurrealDatabase) -> None:
+async def test_a_closed_database_is_reported(database: SurrealDatabase) -> None:
     acme = await home(database)
     await database.close()
     for call in (database.ping(), acme.uids(), acme.deliver()):
@@ -131,7 +131,7 @@ async def test_a_closed_database_says_so(database: SurrealDatabase) -> None:
             await call
 
 
-async def test_who_waits_for_changes_hears_of_them_after_an_outage(
+async def test_changes_during_an_outage_wake_a_waiting_session(
     engine: SurrealServer, database: SurrealDatabase
 ) -> None:
     acme = await home(database)

@@ -65,7 +65,7 @@ async def test_another_envelope_is_no_retry(acme: Home, other: bytes) -> None:
     assert (placed.fresh, placed.uid, placed.email) == (True, 2, mail.id)
 
 
-async def test_a_copy_without_an_envelope_never_stands_for_a_delivery(acme: Home) -> None:
+async def test_a_copy_without_an_envelope_never_counts_as_a_delivery(acme: Home) -> None:
     """A message that its owner appended has no trace fields."""
     mail = await first(acme, prepended=b"")
     assert [(await retried(acme, mail, b"")).uid, (await retried(acme, mail, ENVELOPE)).uid] == [2, 3]

@@ -140,7 +140,7 @@ async def test_a_store_that_is_left_early_leaves_the_rest(acme: Home) -> None:
     assert (await acme.db.mailboxes.status(acme.tenant, acme.inbox)).unseen == MANY - len(done)
 
 
-async def test_what_is_changed_between_two_steps_is_left_alone(acme: Home) -> None:
+async def test_an_entry_changed_between_two_steps_is_left_alone(acme: Home) -> None:
     """UNCHANGEDSINCE holds for each step (RFC 7162 §3.1.3)."""
     since = (await acme.fill(MANY))[-1].modseq
     left_alone: list[int] = []

@@ -150,7 +150,7 @@ async def record_of(server: RunningServer, subject: str) -> EmailRecord:
         await database.close()
 
 
-async def test_what_passes_is_stored_with_what_was_found_out(server: RunningServer, dns_world: DnsWorld) -> None:
+async def test_authenticated_mail_is_stored_with_its_results(server: RunningServer, dns_world: DnsWorld) -> None:
     author = await Author.named("honest").publish(dns_world, dmarc="v=DMARC1; p=reject")
     forged = "Authentication-Results: MX.test; spf=pass smtp.mailfrom=ceo@bank.test"
     foreign = "Authentication-Results: mx.elsewhere.test; dkim=fail header.d=x.test"
@@ -214,7 +214,7 @@ async def test_a_tenant_has_exempt_peers_of_its_own(server: RunningServer, dns_w
     assert send(server, author.address, author.mail("secondary")).brief == (550, "5.7.23"), "those of one tenant only"
 
 
-async def test_what_a_domain_asks_for_is_done_with_forgeries(server: RunningServer, dns_world: DnsWorld) -> None:
+async def test_forgeries_are_handled_as_the_domain_requests(server: RunningServer, dns_world: DnsWorld) -> None:
     bulk = await Author.named("bulk").publish(dns_world)
     strict = await Author.named("strict").publish(dns_world, spf="", dmarc="v=DMARC1; p=reject", key=False)
     milder = await Author.named("milder").publish(dns_world, spf="", dmarc="v=DMARC1; p=quarantine", key=False)
@@ -264,7 +264,7 @@ async def test_two_tenants_of_one_message_go_their_own_ways(server: RunningServe
     assert fields(released, "X-Spam-Flag") == []
 
 
-async def test_who_cannot_be_looked_up_comes_again(server: RunningServer, dns_world: DnsWorld) -> None:
+async def test_mail_is_deferred_while_the_dns_does_not_answer(server: RunningServer, dns_world: DnsWorld) -> None:
     bogus = Author(BOGUS)
     answered = send(server, bogus.address, bogus.mail("bogus sender", sign=False))
     assert answered.brief == (451, "4.7.24")
@@ -363,7 +363,7 @@ async def test_a_trusted_sealer_vouches_for_what_it_changed(server: RunningServe
     assert f"as[1].d={sealer.domain}" in known["DmarcFact"]["comment"]
 
 
-async def test_what_was_seen_becomes_a_report(server: RunningServer, tmp_path: Path, dns_world: DnsWorld) -> None:
+async def test_observed_mail_becomes_a_report(server: RunningServer, tmp_path: Path, dns_world: DnsWorld) -> None:
     author = Author.named("watching")
     await author.publish(dns_world, dmarc=f"v=DMARC1; p=none; rua=mailto:reports@{author.domain}")
     for _ in range(2):

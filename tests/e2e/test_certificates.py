@@ -15,7 +15,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.real
 
 
-def test_a_new_certificate_is_taken_up_and_a_wrong_one_is_told(tmp_path: Path) -> None:
+def test_a_new_certificate_is_used_and_a_wrong_one_is_reported(tmp_path: Path) -> None:
     def issue(name: str, *, key: bool) -> None:
         leaf = trustme.CA().issue_cert(name)
         (tmp_path / "cert.pem").write_bytes(leaf.cert_chain_pems[0].bytes())

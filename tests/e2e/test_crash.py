@@ -171,7 +171,7 @@ def test_a_database_that_is_gone_defers_and_nothing_acknowledged_is_lost(server:
     assert found_numbers(server).keys() >= {1, 3}
 
 
-def test_a_full_disk_is_said_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     if shutil.which("unshare") is None:
         pytest.skip("unshare is not installed")
     probe = subprocess.run(

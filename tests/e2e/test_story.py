@@ -172,7 +172,7 @@ def test_a_scanner_that_is_gone_defers_and_nothing_is_lost(server: RunningServer
     assert messages(server) == []
 
 
-def test_a_rule_is_in_force_as_soon_as_it_is_saved_and_a_slip_changes_nothing(server: RunningServer) -> None:
+def test_a_rule_is_in_force_as_soon_as_it_is_saved_and_a_mistake_changes_nothing(server: RunningServer) -> None:
     server.start()
     policy = """\
 plugins:

@@ -115,7 +115,7 @@ def letter(to: str = "bob@elsewhere.test") -> EmailMessage:
 
 
 @PORTS
-def test_what_a_user_submits_is_queued_before_the_reply(server: RunningServer, port: str) -> None:
+def test_a_submitted_message_is_queued_before_the_reply(server: RunningServer, port: str) -> None:
     with connected(server, port) as client:
         assert client.esmtp_features["size"] == "26214400"
         assert client.send_message(letter()) == {}

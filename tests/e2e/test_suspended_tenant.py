@@ -142,7 +142,7 @@ def test_a_plugin_that_does_not_load_or_cannot_be_made(server: RunningServer) ->
 
 
 @pytest.mark.parametrize("options", [(), ("--processes", "2")])
-def test_a_wrong_default_ends_the_server_for_good(server: RunningServer, options: tuple[str, ...]) -> None:
+def test_a_wrong_default_ends_the_server_permanently(server: RunningServer, options: tuple[str, ...]) -> None:
     path = server.policy("default.yaml", "plugins:\n  recipients: {}\nserver: {multi_tenant: both}\n")
     ports = {
         "SMTP_TRANSFER_PORT": "0",

@@ -88,7 +88,7 @@ def test_every_example_has_a_line_in_the_readme_and_a_test() -> None:
         assert (EXAMPLES / "tests" / f"test_{path.name}").is_file()
 
 
-def test_a_mistake_in_a_rule_is_told_with_its_line_and_its_name() -> None:
+def test_a_mistake_in_a_rule_is_reported_with_its_line_and_name() -> None:
     text = b"""plugins:
   spam_rules:
     rules:

@@ -109,7 +109,7 @@ def trimmed_by(text: str) -> list[str]:
 @given(st.lists(st.tuples(names, st.just(f"{OURS}; spf=pass")), max_size=8))
 @example([("Authentication-Results\v", f"{OURS}; spf=pass")])
 @example([("\xa0Authentication-Results", f"{OURS}; spf=pass")])
-def test_whoever_trims_names_finds_ours_alone(headers: list[tuple[str, str]]) -> None:
+def test_a_reader_that_trims_names_finds_only_our_field(headers: list[tuple[str, str]]) -> None:
     after = after_edits(message(headers))
     for text in (after.decode("utf-8", "replace"), after.decode("latin-1")):
         assert [name.lower() for name in trimmed_by(text)].count(ours.lower()) == 1

@@ -44,7 +44,7 @@ def test_any_octets_are_a_record_or_none(text: bytes) -> None:
 
 
 @given(RECORDS)
-def test_what_is_published_is_read_the_same_again(text: bytes) -> None:
+def test_a_published_record_is_read_back(text: bytes) -> None:
     record = parse_record(text)
     again = parse_record("; ".join(["v=DMARC1", *map("=".join, record.published)]).encode())
     if not record.problem:

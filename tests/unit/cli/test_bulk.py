@@ -115,7 +115,7 @@ def test_passwords_go_into_no_file_that_is_there(cli: Cli) -> None:
     assert addresses(cli) == ["ann@demo.test"]
 
 
-def test_an_interrupted_run_says_how_to_go_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_says_how_to_continue(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from inbox.base.errors import StorageFull
     from inbox.store.sqlite.accounts import SqliteAccounts
 

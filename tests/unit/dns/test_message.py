@@ -200,7 +200,7 @@ def test_aliases_without_end() -> None:
         read(reply("example.test. 60 IN CNAME b.test.", "b.test. 60 IN CNAME example.test."))
 
 
-def test_an_alias_that_leads_nowhere() -> None:
+def test_an_alias_without_targets() -> None:
     soa = ("test. 900 IN SOA a.test. h.test. 1 2 3 4 300",)
     assert read(reply("example.test. 60 IN CNAME b.test.", authority=soa)) == Reply("NOERROR", (), 60)
     assert read(reply("example.test. 999 IN CNAME b.test.", authority=soa, rcode=3)) == Reply("NXDOMAIN", (), 300)

@@ -187,7 +187,7 @@ async def test_whatever_a_hook_raises_is_its_own_failure(here: World, error: str
 # -- plugins that reach for another tenant
 
 
-async def test_what_one_tenants_hook_does_to_the_session_no_other_tenant_sees(here: World) -> None:
+async def test_no_other_tenant_sees_what_a_hook_does_to_the_session(here: World) -> None:
     spoil = (
         "tx.session.helo = 'acme.secret'; tx.session.facts.put(Secret('acme.secret')); "
         "tx.params['SECRET'] = 'acme.secret'; tx.session.judgements.clear()"

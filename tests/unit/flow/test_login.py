@@ -151,7 +151,7 @@ async def test_an_account_that_many_guess_at_is_closed_to_strangers() -> None:
     assert here.passwords.checks == FAILURES_PER_ACCOUNT
 
 
-async def test_who_guesses_at_an_account_does_not_lock_its_owner_out() -> None:
+async def test_guessing_passwords_does_not_lock_the_owner_out() -> None:
     here = World()
     assert await here.attempt(RIGHT, HOME)
     for peer in strangers(FAILURES_PER_ACCOUNT + 5):
@@ -176,7 +176,7 @@ async def test_no_counters_no_login() -> None:
 
 
 @pytest.mark.parametrize("address", ["ann", "", "ann@demo.test\0", "ann@@demo.test", "nobody@demo.test"])
-async def test_what_is_no_account_takes_as_long_as_a_wrong_password(address: str) -> None:
+async def test_an_unknown_account_takes_as_long_as_a_wrong_password(address: str) -> None:
     here = World()
     assert not await here.attempt(RIGHT, address=address)
     assert here.passwords.checks == 1

@@ -84,7 +84,7 @@ def test_an_attached_message_is_not_encoded_itself() -> None:
     assert payloads(made) == payloads(message)
 
 
-def test_what_is_signed_stays_as_it_is() -> None:
+def test_a_signed_part_is_not_changed() -> None:
     signed = (
         b'Content-Type: multipart/signed; boundary="b"\r\nMIME-Version: 1.0\r\n\r\n--b\r\n'
         b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + TEXT.encode() + b"\r\n--b\r\n\r\nsignature\r\n--b--\r\n"

@@ -73,7 +73,7 @@ def test_mistakes_have_their_place(text: str, said: str) -> None:
     assert mistakes(text) == [f"default.yaml:{said}"]
 
 
-def test_all_mistakes_are_told_at_once_in_their_order() -> None:
+def test_all_mistakes_are_reported_together_in_order() -> None:
     found = mistakes("", b="mode: x\nplugins: {a: {}}\n", a="server: {}\nthresholds: {tag: x}\n")
     assert [line.partition(": ")[0] for line in found] == [
         "tenants/a.yaml:1:1", "tenants/a.yaml:2:19", "tenants/b.yaml:1:7", "tenants/b.yaml:2:11",
@@ -126,7 +126,7 @@ documents = st.recursive(
 
 
 @given(st.dictionaries(words, documents, max_size=5), st.dictionaries(words, documents, max_size=5))
-def test_no_document_leads_to_another_error(default: dict[str, object], tenant: dict[str, object]) -> None:
+def test_no_document_raises_another_error(default: dict[str, object], tenant: dict[str, object]) -> None:
     texts = {"default.yaml": json.dumps(default).encode(), "tenants/t.yaml": json.dumps(tenant).encode()}
     try:
         found = PolicySet.from_texts(texts, Catalogue())

@@ -190,7 +190,7 @@ async def test_each_command_in_each_state(tmp_path: Path, door: str, state: Stat
 
 
 @pytest.mark.parametrize(("verb", "word"), [(Verb.AUTH, "ok"), (Verb.MAIL, "login"), (Verb.RCPT, "mail")])
-async def test_who_is_not_logged_in_sends_nothing(tmp_path: Path, verb: Verb, word: str) -> None:
+async def test_a_client_without_a_login_sends_nothing(tmp_path: Path, verb: Verb, word: str) -> None:
     async with door_of(tmp_path, "submission") as world:
         client = world.memory()
         await reply(client)

@@ -58,7 +58,7 @@ def test_it_follows_the_clock(tmp_path: Path) -> None:
     assert log.events == []
 
 
-def test_a_leap_forward_is_followed_slowly_and_told(tmp_path: Path) -> None:
+def test_a_leap_forward_is_followed_slowly_and_logged(tmp_path: Path) -> None:
     clock, log = TwoClocks(), MemoryLog()
     time = retention(tmp_path, clock, log)
     time.now()

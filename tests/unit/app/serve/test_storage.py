@@ -88,7 +88,7 @@ async def test_a_sweep_is_shown(here: Installation, acme: Home) -> None:
     assert findings[1][1].startswith("3 orphaned blobs wait under orphan/ since 2")
 
 
-async def test_an_alarm_is_logged_shown_and_told_by_doctor(here: Installation, acme: Home) -> None:
+async def test_an_alarm_is_logged_and_reported_by_doctor(here: Installation, acme: Home) -> None:
     assert acme.tenant
     await orphans(here, FEW + 1)
     storage = Storage(here)

@@ -126,7 +126,7 @@ async def test_b_4_3_public_suffix_domain() -> None:
         ("example.com", {"other__example__com": ""}, None),
     ],
 )
-async def test_whose_record_applies(domain: str, records: dict[str, str], published_by: str | None) -> None:
+async def test_the_record_that_applies(domain: str, records: dict[str, str], published_by: str | None) -> None:
     found = await discovery(world(**records)).policy(domain)
     assert (None if found is None else found.domain) == published_by
 
@@ -207,7 +207,7 @@ async def test_both(method: Method, domain: str, records: dict[str, str], organi
 # -- existence --------------------------------------------------------------------------------------------------------
 
 
-async def test_what_exists() -> None:
+async def test_existing_names() -> None:
     dns = MemoryResolver()
     dns.a_records["www.example.com"] = ["192.0.2.1"]
     dns.cname_records["alias.example.com"] = ["gone.example.net"]

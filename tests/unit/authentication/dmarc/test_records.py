@@ -87,7 +87,7 @@ def test_a_malformed_policy_is_not_applied(broken: str) -> None:
         "ri=1 day", "rua=nonsense", "rua=mailto:", "=", "==", "\x00", "unknown=tag", "ünknown=tag", "p", ";;;",
     ],
 )  # fmt: skip
-def test_what_else_is_malformed_counts_as_absent(broken: str) -> None:
+def test_other_malformed_tags_count_as_absent(broken: str) -> None:
     assert parsed(f"v=DMARC1; p=reject; {broken}") == parsed("v=DMARC1; p=reject")
 
 

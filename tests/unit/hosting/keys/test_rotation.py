@@ -205,7 +205,7 @@ async def test_a_key_that_the_operator_retired_meanwhile_stays_retired(world: Ke
     assert await world.states() == {row.selector: "retired"}
 
 
-async def test_who_waits_for_long_is_asked_about_less_often(world: KeyWorld) -> None:
+async def test_a_key_that_waits_for_long_is_checked_less_often(world: KeyWorld) -> None:
     (row,) = await world.prepare("ed25519")
     rotation = world.rotation()
 
