@@ -77,6 +77,8 @@ class Recipients:
             StoreError: the recipient cannot be looked up now.
             PolicyError: the tenant's policy is invalid.
         """
+        if self._directory.is_elsewhere(recipient.address.domain) and (home := await self._home(envelope)) is not None:
+            return await self._relayed(envelope, recipient, home)
         domain = await self._directory.domain(recipient.address.domain) or await self._postmaster(recipient)
         if domain is None:
             return await self._elsewhere(envelope, recipient)
@@ -156,9 +158,12 @@ class Recipients:
         if suspended is not None:
             recipient.tenant, recipient.tenant_name = suspended.tenant.id, suspended.tenant.name
             return NotAdmitted(SUSPENDED, why=_SUSPENDED_WHY)
-        domain = None if self._relaying is None else await self._relaying.on_behalf_of(envelope.transaction)
-        if domain is not None:
-            return await self._relayed(envelope, recipient, domain)
+        home = await self._home(envelope)
+        if home is not None:
+            # The server's own name may have a postmaster, so it is looked up each time.
+            if recipient.address.domain != self._server_name:
+                self._directory.note_elsewhere(recipient.address.domain)
+            return await self._relayed(envelope, recipient, home)
         if not await self._directory.is_empty():
             return NotAdmitted(RELAY)
         # A server without tenants would not receive mail: more likely the disk with the database is not mounted, and
@@ -167,6 +172,10 @@ class Recipients:
             "no_tenants", address=str(recipient.address), check="INBOX_DATA_DIR, and that its disk is mounted"
         )
         return NotAdmitted(MISCONFIGURED)
+
+    async def _home(self, envelope: Envelope) -> HostedDomain | None:
+        """The hosted domain on whose behalf the session may relay; None if it may not."""
+        return None if self._relaying is None else await self._relaying.on_behalf_of(envelope.transaction)
 
     async def _relayed(self, envelope: Envelope, recipient: Recipient, domain: HostedDomain) -> Admitted | NotAdmitted:
         """Admits a recipient elsewhere under the policy of the sender's tenant, if the session may relay."""

@@ -5,7 +5,8 @@ catch-all; ``postmaster`` resolves to the address that the domain names, not to 
 account never goes to the catch-all. An alias may also have targets at other servers (``Reached.forwards``).
 
 Answers are cached for two seconds: mail for a busy address does not query the database for each recipient, and a change
-by another process takes effect almost immediately. A miss is never cached, so a new account works immediately.
+by another process takes effect almost immediately. A miss is never cached, so a new account works immediately; only
+for mail that leaves, a domain that is not hosted is remembered as long (:meth:`AddressDirectory.is_elsewhere`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from inbox.base.clock import Clock
+from inbox.base.kept import Kept
 from inbox.identity.shared import SharedLookups
 from inbox.mail.tenancy import Account, HostedDomain, Tenant
 
@@ -76,6 +78,7 @@ class AddressDirectory:
         self._domains: SharedLookups[HostedDomain] = SharedLookups(clock, KEPT_SECONDS, KEPT_ENTRIES)
         self._reached: SharedLookups[Reached] = SharedLookups(clock, KEPT_SECONDS, KEPT_ENTRIES)
         self._first: SharedLookups[Account] = SharedLookups(clock, KEPT_SECONDS, KEPT_ENTRIES)
+        self._elsewhere: Kept[bool] = Kept(clock, KEPT_SECONDS, KEPT_ENTRIES)
         self._populated = False
 
     async def domain(self, fqdn: str) -> HostedDomain | None:
@@ -86,6 +89,16 @@ class AddressDirectory:
         """The hosting of a domain that is disabled itself or whose tenant is disabled. Raises StoreUnavailable."""
         found = await self._domain_book.hosted(fqdn)
         return None if found is None or (found.is_active and found.tenant.is_active) else found
+
+    def is_elsewhere(self, fqdn: str) -> bool:
+        """Whether :meth:`note_elsewhere` named the domain a moment ago. For sessions that may send anywhere: without
+        it, each message to a busy domain would query the database twice. What is sent to a domain in the moment in
+        which it is added leaves as it did before."""
+        return self._elsewhere.get((fqdn,)) is not None
+
+    def note_elsewhere(self, fqdn: str) -> None:
+        """The domain is neither hosted nor disabled."""
+        self._elsewhere.put((fqdn,), True)
 
     async def is_empty(self) -> bool:
         """True if there are no tenants, as in a new database. Raises StoreUnavailable."""
@@ -159,6 +172,7 @@ class AddressDirectory:
         self._domains.clear()
         self._reached.clear()
         self._first.clear()
+        self._elsewhere.clear()
 
     async def _lookup(self, tenant: str, key: str) -> Reached:
         async def look() -> Reached | None:

@@ -1,13 +1,15 @@
-"""Convert a message to 7-bit text, for servers on the way that do not offer 8BITMIME (RFC 6152 §3).
+"""Convert a message to 7-bit text, for servers on the way that do not offer 8BITMIME or BINARYMIME (RFC 6152 §3).
 
 Parts with 8-bit octets get a transfer encoding (RFC 2045 §6): quoted-printable if they are mostly ASCII text, otherwise
 base64. A conversion breaks signatures, so it comes before signing (RFC 6376 §5.3). Signed parts stay as they
-are, and so do header fields: internationalised ones need SMTPUTF8 in any case.
+are, and so do header fields: internationalised ones need SMTPUTF8 in any case. So the result may still have 8-bit
+octets.
 """
 
 from __future__ import annotations
 
 import binascii
+import re
 from typing import Final
 
 from inbox.mail.bodies import encoding_of
@@ -19,14 +21,23 @@ _ENCODING: Final = "Content-Transfer-Encoding"
 #: Text with more 8-bit octets than this fraction is shorter in base64.
 _MOSTLY_ASCII: Final = 1 / 6
 _LINE: Final = 57  # octets of a base64 line of 76 characters
+#: Octets of a line of text without its end (RFC 5322 §2.1.1).
+_TEXT_LINE: Final = 998
+_BINARY: Final = re.compile(rb"^content-transfer-encoding[ \t]*:\s*binary", re.IGNORECASE | re.MULTILINE)
+_TO_ASCII: Final = bytes(range(128)) + b"?" * 128
 
 
 def in_seven_bits(content: Content) -> Content:
-    """The message with all its 8-bit parts encoded; the same object if it has none."""
+    """The message with all its 8-bit and binary parts encoded; the same object if it has none.
+
+    A message with more parts than a limit stays as it is.
+    """
     octets = content.read(0, content.size)
-    if octets.isascii():
+    if octets.isascii() and _BINARY.search(octets) is None:
         return content
     root = scan(octets)
+    if root.is_cut:
+        return content
     pieces: list[bytes] = []
     _convert(root, octets, pieces)
     pieces.append(octets[root.end :])
@@ -35,22 +46,40 @@ def in_seven_bits(content: Content) -> Content:
 
 def _convert(part: Part, octets: bytes, pieces: list[bytes]) -> None:
     """Adds the part as 7-bit text: its header section and its body."""
-    if octets[part.start : part.end].isascii() or (part.is_multipart and part.subtype == b"signed"):
-        pieces.append(octets[part.start : part.end])
-        return
-    header, body = octets[part.start : part.body], octets[part.body : part.end]
-    if part.children:
-        pieces.append(_relabelled(part, header, "7bit"))
+    header, body, encoding = octets[part.start : part.body], octets[part.body : part.end], encoding_of(part)
+    if part.is_multipart and part.subtype == b"signed":
+        pieces += (header, body)
+    elif part.children:
+        pieces.append(_relabelled(part, header, "7bit") if encoding in {b"8bit", b"binary"} else header)
         at = part.body
         for child in part.children:
-            pieces.append(octets[at : child.start])
+            pieces.append(_ignored(octets[at : child.start]))
             _convert(child, octets, pieces)
             at = child.end
-        pieces.append(octets[at : part.end])
-    elif body.isascii() or encoding_of(part) not in {b"7bit", b"8bit", b"binary"}:
-        pieces.append(octets[part.start : part.end])
-    else:
+        pieces.append(_ignored(octets[at : part.end]))
+    elif part.is_multipart or encoding not in {b"7bit", b"8bit", b"binary"}:
+        # Without parts it has no content; it must not be encoded as a whole (RFC 2045 §6.4).
+        pieces += (header, _ignored(body) if part.is_multipart else body)
+    elif not body.isascii() or (encoding == b"binary" and _is_binary(body)):
         pieces += _encoded(part, header, body)
+    else:
+        pieces += (_relabelled(part, header, "7bit") if encoding == b"binary" else header, body)
+
+
+def _ignored(octets: bytes) -> bytes:
+    """The text around the parts of a multipart, which readers ignore (RFC 2046 §5.1.1)."""
+    return octets if octets.isascii() else octets.translate(_TO_ASCII)
+
+
+def _is_binary(body: bytes) -> bool:
+    """Whether the body is not lines of text (RFC 2045 §2.7)."""
+    ends = body.count(b"\r\n")
+    return (
+        b"\0" in body
+        or body.count(b"\r") != ends
+        or body.count(b"\n") != ends
+        or any(len(line) > _TEXT_LINE for line in body.split(b"\r\n"))
+    )
 
 
 def _encoded(part: Part, header: bytes, body: bytes) -> list[bytes]:

@@ -17,7 +17,12 @@ from inbox.mail.address import canonical_domain
 from inbox.policy.model import Shape
 
 #: Keys that a destination may set for itself; every other key depends on the sender alone.
-_OF_DESTINATION: Final = ("connections", "messages_per_connection", "rate", "rate_seconds", "smarthost", "tls")
+_OF_DESTINATION: Final = (
+    "breaker", "chunking", "connections", "messages_per_connection", "rate", "rate_seconds", "retry", "smarthost",
+    "tls", "to_seven_bit",
+)  # fmt: skip
+#: Keys with keys of their own, which are inherited one by one.
+_NESTED: Final = frozenset({"breaker", "retry"})
 
 
 def _domain(text: str) -> str:
@@ -29,6 +34,7 @@ def _domain(text: str) -> str:
 
 Domain = Annotated[str, AfterValidator(_domain)]
 Tls = Literal["required", "opportunistic"]
+ToSevenBit = Literal["unsigned", "always", "never"]
 
 
 class Smarthost(Shape):
@@ -61,6 +67,27 @@ class Smarthost(Shape):
         return self
 
 
+class BreakerLimits(Shape):
+    """The circuit breaker of a set of MX hosts."""
+
+    failures: int = Field(5, ge=1, le=1000)
+    """Consecutive attempts that reach no host, after which jobs wait without an attempt."""
+    cool_down: float = Field(60, gt=0, le=1800)
+    """Seconds until one job probes the hosts; doubled after each failed probe, up to 1800."""
+
+
+class Retry(Shape):
+    """Waits between attempts, and their number. What is left out is as the variables SMTP_OUTBOUND_* say."""
+
+    base_delay: float | None = Field(None, gt=0, le=86_400)
+    """Seconds after the first attempt, doubled after each further one, in place of
+    SMTP_OUTBOUND_RETRY_BASE_DELAY_SECS."""
+    max_delay: float | None = Field(None, gt=0, le=604_800)
+    """The longest wait in seconds, in place of SMTP_OUTBOUND_RETRY_MAX_DELAY_SECS."""
+    max_attempts: int | None = Field(None, ge=1, le=10_000)
+    """Attempts before a job is given up, in place of SMTP_OUTBOUND_MAX_ATTEMPTS."""
+
+
 class Destination(Shape):
     """Exceptions for one destination; keys that are left out have their general values."""
 
@@ -76,15 +103,14 @@ class Destination(Shape):
     """Messages per ``rate_seconds`` of each process; 0: no limit."""
     rate_seconds: float | None = Field(None, gt=0, le=86_400)
     """The period of ``rate`` in seconds."""
-
-
-class BreakerLimits(Shape):
-    """The circuit breaker of a set of MX hosts."""
-
-    failures: int = Field(5, ge=1, le=1000)
-    """Consecutive attempts that reached no host, after which jobs wait without an attempt."""
-    cool_down: float = Field(60, gt=0, le=1800)
-    """Seconds until one job probes the hosts; doubled after each failed probe, up to 1800."""
+    breaker: BreakerLimits | None = None
+    """The circuit breaker."""
+    retry: Retry | None = None
+    """Waits between attempts, and their number."""
+    to_seven_bit: ToSevenBit | None = None
+    """The treatment of 8-bit mail if the hosts take 7-bit text only."""
+    chunking: bool | None = None
+    """Whether BDAT may be used."""
 
 
 class OutboundPolicy(Shape):
@@ -109,6 +135,14 @@ class OutboundPolicy(Shape):
     rate_seconds: float = Field(60, gt=0, le=86_400)
     """The period of ``rate`` in seconds."""
     breaker: BreakerLimits = BreakerLimits()
+    retry: Retry = Retry()
+    to_seven_bit: ToSevenBit = "unsigned"
+    """8-bit mail to a host without 8BITMIME: ``unsigned`` encodes it, unless it has another's signature, which would
+    break; ``always`` encodes it nevertheless; ``never``: delivery fails with 5.6.3, as it does where encoding is not
+    allowed or not possible."""
+    chunking: bool = True
+    """Whether messages may be sent with BDAT to hosts that offer CHUNKING (RFC 3030); ``false`` for hosts whose BDAT is
+    defective. BINARYMIME mail always needs it."""
     delay_warning: float = Field(14_400, ge=0, le=2_592_000)
     """Seconds after which the sender gets one warning about the delay; 0: never."""
     destinations: Mapping[Domain, Destination] = Field(default_factory=dict)
@@ -128,6 +162,8 @@ class OutboundPolicy(Shape):
             for name in _OF_DESTINATION
             if name in own.model_fields_set and (name in {"smarthost", "tls"} or getattr(own, name) is not None)
         }
+        for name in changed.keys() & _NESTED:
+            changed[name] = _inherited(getattr(self, name), changed[name])
         return self.model_copy(update=changed)
 
     def under(self, inner: OutboundPolicy | None) -> OutboundPolicy:
@@ -137,7 +173,11 @@ class OutboundPolicy(Shape):
         changed: dict[str, Any] = {name: getattr(inner, name) for name in inner.model_fields_set}
         if "destinations" in changed:
             changed["destinations"] = {**self.destinations, **inner.destinations}
-        if "breaker" in changed:
-            set_here = {name: getattr(inner.breaker, name) for name in inner.breaker.model_fields_set}
-            changed["breaker"] = self.breaker.model_copy(update=set_here)
+        for name in changed.keys() & _NESTED:
+            changed[name] = _inherited(getattr(self, name), changed[name])
         return self.model_copy(update=changed)
+
+
+def _inherited(outer: Shape, inner: Shape) -> Shape:
+    """The outer value with the keys that the inner one sets."""
+    return outer.model_copy(update={name: getattr(inner, name) for name in inner.model_fields_set})

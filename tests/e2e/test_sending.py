@@ -104,6 +104,24 @@ def test_a_temporary_refusal_leaves_the_job_waiting(server: RunningServer, tmp_p
     assert waiting.next_attempt_at > waiting.job.created_at + 10
 
 
+def test_records_are_removed_after_their_time(tmp_path: Path) -> None:
+    """SMTP_OUTBOUND_DEAD_JOB_RETENTION_SECS, _DELIVERY_RETENTION_SECS and _QUEUE_CLEANUP_INTERVAL_SECS."""
+    times = ("DEAD_JOB_RETENTION_SECS", "DELIVERY_RETENTION_SECS", "QUEUE_CLEANUP_INTERVAL_SECS")
+    quick = {**QUICK, **{f"SMTP_OUTBOUND_{name}": "1" for name in times}}
+    server = RunningServer(tmp_path, ("smtp", "submission"), environment=quick)
+    server.populate()
+    try:
+        with smtp_sink(tmp_path, "-f", "RCPT") as sink:
+            towards(server, sink)
+            server.start()
+            with connected(server, "submission") as client:
+                client.send_message(letter("nobody@elsewhere.test"))
+            until(lambda: b"dead_letter" in server.log.read_bytes(), "the job has failed")
+            until(lambda: jobs(server) == [], "the failed job is removed")
+    finally:
+        server.close()
+
+
 def test_kill_9_loses_no_submitted_message(server: RunningServer, tmp_path: Path) -> None:
     sent = 0
     with smtp_sink(tmp_path, "-w", "1") as sink:

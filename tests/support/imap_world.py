@@ -61,6 +61,11 @@ def client_tls() -> ssl.SSLContext:
     return context
 
 
+def write_server_certificate(path: Path) -> None:
+    """The certificate of :func:`server_tls` with its key, in one file."""
+    _authority().issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(path)
+
+
 def write_authority(path: Path) -> None:
     """The certificate that clients have to trust."""
     _authority().cert_pem.write_to_path(path)

@@ -33,7 +33,7 @@ class TlsOf:
 
 def outgoing(*recipients: str, content: bytes = MESSAGE, sender: str = "me@y.test", **more: Any) -> Outgoing:
     addressed = tuple(OutgoingRecipient(Address.parse(each)) for each in recipients or ("ann@x.test",))
-    return Outgoing(sender, addressed, MemoryContent(content), len(content), **more)
+    return Outgoing(sender, addressed, MemoryContent(content), **{"size": len(content), **more})
 
 
 def way(*names: str, **more: Any) -> Way:

@@ -93,6 +93,13 @@ class RemoteSmtp:
                 default = "221 2.0.0 Bye"
             elif verb in {"MAIL", "RSET"}:
                 taken = 0
+            if verb == "BDAT":
+                # The chunk comes whatever the answer is (RFC 3030 §2).
+                session.messages.append(await session.reader.readexactly(int(command.split()[1])))
+                for number in range(taken if self.lmtp else 1):
+                    await self._say(session, "dot", f"dot{number}", "250 2.0.0 Queued")
+                taken = 0
+                continue
             said = await self._say(session, verb, command, default)
             if verb == "RCPT" and said.startswith("2"):
                 taken += 1

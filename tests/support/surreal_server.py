@@ -26,6 +26,15 @@ class SurrealServer:
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}"
 
+    def environment(self, namespace: str) -> dict[str, str]:
+        """The variables of a server that uses a database of this engine."""
+        return {
+            "DATABASE_URL": self.url,
+            "DATABASE_NAMESPACE": namespace,
+            "DATABASE_USERNAME": "root",
+            "DATABASE_PASSWORD": "root",
+        }
+
     def start(self) -> None:
         command = ["node", "server.mjs", f"rocksdb://{self.folder}", str(self.port)]
         self._process = subprocess.Popen(command, cwd=FOLDER, stdout=subprocess.PIPE)

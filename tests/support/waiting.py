@@ -13,9 +13,9 @@ T = TypeVar("T")
 TIMEOUT_SECONDS = 60.0
 
 
-def until(condition: Callable[[], T], what: str) -> T:
-    """Looks again and again; what it saw, when that is true. Fails, naming ``what``, when it is not in a minute."""
-    end = time.monotonic() + TIMEOUT_SECONDS
+def until(condition: Callable[[], T], what: str, seconds: float = TIMEOUT_SECONDS) -> T:
+    """Looks again and again; what it saw, when that is true. Fails, naming ``what``, when it is not in time."""
+    end = time.monotonic() + seconds
     while not (seen := condition()):
         assert time.monotonic() < end, f"never happened: {what}"
         time.sleep(0.02)

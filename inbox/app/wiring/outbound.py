@@ -14,13 +14,15 @@ from inbox.flow.outbound.backoff import Backoff
 from inbox.flow.outbound.bounce import BounceSettings, SenderBounces
 from inbox.flow.outbound.breaker import Circuits
 from inbox.flow.outbound.conclusion import Conclusion
-from inbox.flow.outbound.delivery import ATTEMPT_SECONDS, JobDelivery, Pace
+from inbox.flow.outbound.delivery import JobDelivery, Pace
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.lines import Lines, Places
+from inbox.flow.outbound.local import is_local
 from inbox.flow.outbound.mx import MailExchangers
 from inbox.flow.outbound.ports import Attempts, Bounces, Exchangers, Suppressions
 from inbox.flow.outbound.senders import Directory, Senders
 from inbox.flow.outbound.suppression import SuppressionLists
+from inbox.flow.outbound.transmission import ATTEMPT_SECONDS
 from inbox.flow.outbound.worker import MOST_HELD, QueueWorker, WorkerSettings
 from inbox.flow.ports import Receiving
 from inbox.identity.directory import AddressDirectory
@@ -54,7 +56,9 @@ def make_outside(
     config, clock, database = installation.config, installation.clock, installation.database
     hostname = config.server.hostname
     bound = ip_address(config.server.bind_addr)
-    exchangers = MailExchangers(resolver, (hostname,), () if bound.is_unspecified else (bound,))
+    exchangers = MailExchangers(
+        resolver, (hostname,), is_local if bound.is_unspecified else lambda address: address == bound, clock=clock
+    )
     attempts = SmtpAttempts(resolver, config.outbound, clock)
     settings = BounceSettings(hostname, config.folders.data_dir / "bounces", config.outbound.ttl_secs)
     bounces = SenderBounces(

@@ -16,13 +16,15 @@ from typing import Final, Protocol
 
 from inbox.base.clock import Clock
 from inbox.dns.answers import DnsError, DnsTemporary, Resolver
-from inbox.flow.outbound.connect import Connection, Failed, LeaseLost, Target, TlsFailed
+from inbox.flow.outbound.connect import BLOCK_OCTETS, Connection, Failed, LeaseLost, Target, TlsFailed
 from inbox.flow.outbound.eyeballs import Dialer
 from inbox.flow.outbound.mx import IpAddress, addresses, is_public, permanent, temporary
 from inbox.flow.outbound.pool import Pool
 from inbox.flow.outbound.ports import Attempted, HostReply, Outgoing, Way
 from inbox.flow.outbound.tls_policy import TlsRequirement, TlsSettings, tls_policy
-from inbox.wire.smtp.sending import Mail, Outcome, Recipient, Transaction, obstacle
+from inbox.mail.content import Content, MemoryContent
+from inbox.wire.smtp.client import has_line_ends_only
+from inbox.wire.smtp.sending import Mail, Outcome, Recipient, Transaction, body_obstacle, obstacle
 
 #: Seconds for one attempt; recipients without a reply by then are deferred.
 ATTEMPT_SECONDS: Final = 1800.0
@@ -114,6 +116,13 @@ class _Attempt:
         self._failed_hosts: list[tuple[str, HostReply]] = []
         self._used: Connection | None = None
         self._sessions = 0
+        self._converted: Content | HostReply | None = None
+        # A small message is read once: its parts are joined for the checks and for the connection.
+        small = mail.size <= BLOCK_OCTETS
+        self._content: Content = MemoryContent(mail.content.read(0, mail.size)) if small else mail.content
+        self._body = mail.body
+        if small and mail.body == "7BIT" and not all(piece.isascii() for piece in self._content.chunks(BLOCK_OCTETS)):
+            self._body = "8BITMIME"  # the client did not declare it
         smarthost = way.smarthost
         self._tls = tls_policy(
             attempts.settings,
@@ -121,8 +130,8 @@ class _Attempt:
             require_tls=mail.require_tls,
             credentials=smarthost is not None and bool(smarthost.username),
         )
-        # An address of 8-bit mail is rare: the header is searched only if the client asked for SMTPUTF8.
-        self._smtputf8 = mail.smtputf8 and not (mail.sender.isascii() and _header_is_ascii(mail))
+        # The header is searched only if the client asked for SMTPUTF8.
+        self._smtputf8 = not mail.sender.isascii() or (mail.smtputf8 and not _header_is_ascii(mail))
 
     async def hosts(self) -> None:
         """Tries the hosts in turn; those that did not answer recently come last."""
@@ -228,24 +237,20 @@ class _Attempt:
 
     async def _transact(self, connection: Connection, *, reused: bool) -> bool:
         """One transaction with all open recipients. False: the idle connection was closed before it began."""
-        mail, tried = self._mail, list(self._open)
-        recipients = tuple(
-            Recipient(str(each.address), each.notify, each.orcpt) for each in (mail.recipients[i] for i in tried)
-        )
-        envelope = Mail(
-            mail.sender, recipients, mail.size, mail.body, self._smtputf8, mail.require_tls, mail.ret, mail.envid
-        )
-        transaction = Transaction(envelope, connection.capabilities, lmtp=connection.target.lmtp)
-        found = obstacle(envelope, connection.capabilities, eight_bit=False)
-        if found is None and mail.body == "8BITMIME" and "8BITMIME" not in connection.capabilities:
-            eight_bit = not all(piece.isascii() for piece in mail.content.chunks())
-            found = obstacle(envelope, connection.capabilities, eight_bit=eight_bit)
         self._used = connection
+        tried = self._addressable(connection)
+        fitted = await self._fitted(tried, connection) if tried else None
+        if fitted is None or isinstance(fitted, HostReply):
+            # Another host of the set may accept what this one does not support.
+            if fitted is not None:
+                self._host_failed(connection.target.name, fitted)
+            self._attempts.pool.give(connection, self._way.messages_per_connection)
+            return True
+        envelope, content = fitted
+        bdat = self._way.chunking and "CHUNKING" in connection.capabilities and fits_bdat(content)
+        transaction = Transaction(envelope, connection.capabilities, lmtp=connection.target.lmtp, bdat=bdat)
         try:
-            if found is not None:
-                transaction.fail(found)
-            else:
-                await connection.deliver(transaction, mail.content, self._before_dot)
+            await connection.deliver(transaction, content, self._before_dot)
         except ValueError as error:
             transaction.fail(Outcome(553, "5.1.3", str(error), "rcpt"))
         except BaseException:
@@ -260,11 +265,44 @@ class _Attempt:
         self._attempts.pool.give(connection, self._way.messages_per_connection)
         return True
 
+    def _addressable(self, connection: Connection) -> list[int]:
+        """The open recipients whose addresses the host accepts (RFC 6531 §3.5)."""
+        if "SMTPUTF8" in connection.capabilities:
+            return list(self._open)
+        text = "The next host does not support SMTPUTF8, which this address needs"
+        for index in self._open:
+            if not self._mail.recipients[index].address.is_ascii:
+                self._replace(index, HostReply(553, "5.6.7", text, "rcpt"))
+        return [index for index in self._open if self._mail.recipients[index].address.is_ascii]
+
+    async def _fitted(self, tried: Sequence[int], connection: Connection) -> tuple[Mail, Content] | HostReply:
+        """Envelope and message as the host accepts them, or the reason why it cannot get them."""
+        mail, content, capabilities = self._mail, self._content, connection.capabilities
+        recipients = tuple(
+            Recipient(str(each.address), each.notify, each.orcpt) for each in (mail.recipients[i] for i in tried)
+        )
+        envelope = Mail(
+            mail.sender, recipients, mail.size, self._body, self._smtputf8, mail.require_tls, mail.ret, mail.envid
+        )
+        found = obstacle(envelope, capabilities)
+        if found is None:
+            eight_bit = "8BITMIME" not in capabilities and not all(piece.isascii() for piece in content.chunks())
+            found = body_obstacle(envelope, capabilities, eight_bit=eight_bit)
+            if found is not None and mail.in_seven_bits is not None:
+                if self._converted is None:
+                    self._converted = await mail.in_seven_bits()
+                if isinstance(self._converted, HostReply):
+                    return self._converted
+                content = self._converted
+                envelope = replace(envelope, body="7BIT", size=content.size)
+                found = obstacle(envelope, capabilities)
+        return (envelope, content) if found is None else HostReply(found.code, found.enhanced, found.text, "mail")
+
     def _note(self, tried: Sequence[int], transaction: Transaction) -> None:
         for index, outcome in zip(tried, transaction.outcomes, strict=True):
             assert outcome is not None
-            code = outcome.code if outcome.code == 0 or outcome.code >= 200 else 451
-            enhanced = outcome.enhanced or f"{code // 100 or 4}.0.0"
+            code = outcome.code
+            enhanced = outcome.enhanced or f"{code // 100 if code // 100 in {2, 4, 5} else 4}.0.0"
             reply = HostReply(code, enhanced, outcome.text, outcome.stage)
             if outcome.stage == "dot" or 200 <= code <= 299 or code >= 500:
                 self._best[index] = reply
@@ -273,6 +311,9 @@ class _Attempt:
                 self._replace(index, reply)
 
     def _host_failed(self, name: str, reply: HostReply) -> None:
+        if self._mail.require_tls and reply.stage == "starttls" and 400 <= reply.code <= 499:
+            # RFC 8689 §4.2.1: a host without the demanded TLS never gets the message; a later attempt finds the same.
+            reply = replace(reply, code=550, enhanced="5.7.30")
         self._failed_hosts.append((name, reply))
         for index in self._open:
             self._replace(index, reply)
@@ -308,6 +349,14 @@ def _rank(reply: HostReply) -> int:
     if reply.code == 0:
         return 1
     return 2 if reply.code < 500 else 0
+
+
+def fits_bdat(content: Content) -> bool:
+    """Whether BDAT may carry the message as it is: complete lines with CRLF (RFC 3030 §3).
+
+    BDAT needs a fifth less processor time than DATA. A large message is not read twice for it.
+    """
+    return content.size <= BLOCK_OCTETS and has_line_ends_only(content.read(0, content.size))
 
 
 def _is_stale(outcome: Outcome | None) -> bool:

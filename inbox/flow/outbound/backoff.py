@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from inbox.policy.outbound import Retry
+
 #: The part of a wait by which it may be shorter or longer: jobs that failed together do not return together.
 JITTER: Final = 0.2
 
@@ -24,6 +26,12 @@ class Backoff:
     base: float
     cap: float
     chance: Callable[[], float] = random.random
+
+    def under(self, retry: Retry) -> Backoff:
+        """These waits, or those of a policy where it sets them."""
+        if retry.base_delay is None and retry.max_delay is None:
+            return self
+        return Backoff(retry.base_delay or self.base, retry.max_delay or self.cap, self.chance)
 
     def nominal(self, attempt: int) -> float:
         """Seconds after attempt number ``attempt`` (1 is the first), without jitter.

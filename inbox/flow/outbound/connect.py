@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from inbox.flow.outbound.auth import AuthFailed, authenticate
 from inbox.flow.outbound.ports import HostReply, Part
 from inbox.flow.outbound.stream import Stream, reason, sentence
 from inbox.flow.outbound.tls_policy import TlsRequirement
@@ -20,8 +21,6 @@ from inbox.wire.smtp.client import (
     DotStuffer,
     PeerError,
     ServerReply,
-    auth_plain,
-    base64_line,
 )
 from inbox.wire.smtp.sending import Content as ContentRequest
 from inbox.wire.smtp.sending import Outcome, Transaction
@@ -293,8 +292,8 @@ class Connection:
             return
         reply = await self.command(b"STARTTLS\r\n", "starttls")
         if not reply.positive:
-            if requirement.required or self._closing:
-                text = f"{self.target.name} refused STARTTLS, and TLS is required ({requirement.source}): {reply.text}"
+            if not requirement.fallback or self._closing:
+                text = f"{self.target.name} refused STARTTLS, and mail needs TLS ({requirement.source}): {reply.text}"
                 raise Failed(HostReply(451, "4.7.4", text, "starttls"))
             return
         if not self._stream.replies.is_empty:
@@ -335,20 +334,13 @@ class Connection:
         if not (self.tls and self.verified):
             text = f"AUTH with {target.name} needs a verified TLS connection"
             raise Failed(HostReply(451, "4.7.0", text, "auth"))
-        if "PLAIN" in self.capabilities.auth or not self.capabilities.auth:
-            reply = await self.command(auth_plain(target.username, target.password), "auth")
-        elif "LOGIN" in self.capabilities.auth:
-            reply = await self.command(b"AUTH LOGIN\r\n", "auth")
-            for text in (target.username, target.password):
-                if reply.code != 334:
-                    break
-                reply = await self.command(base64_line(text), "auth")
-        else:
-            text = f"{target.name} offers neither AUTH PLAIN nor AUTH LOGIN"
-            raise Failed(HostReply(451, "4.7.0", text, "auth"))
-        if reply.code != 235:
+        try:
+            await authenticate(
+                lambda line: self.command(line, "auth"), self.capabilities.auth, target.username, target.password
+            )
+        except AuthFailed as error:
             # A wrong password is the operator's mistake: the mail waits until it is corrected.
-            raise Failed(HostReply(451, "4.7.8", f"{target.name} refused AUTH: {reply.code} {reply.text}", "auth"))
+            raise Failed(HostReply(451, "4.7.8", f"{target.name} {error}", "auth")) from None
 
 
 async def dial(target: Target, context: ssl.SSLContext, connect_seconds: float, seconds: float) -> Connection:
@@ -372,12 +364,17 @@ async def dial(target: Target, context: ssl.SSLContext, connect_seconds: float, 
                 server_hostname=_tls_name(target) if target.implicit_tls else None,
             )
     except TimeoutError:
-        text = f"No connection to {target.name} [{target.address}] within {connect_seconds:g} seconds"
+        text = f"No connection to {_place(target)} within {connect_seconds:g} seconds"
         raise Failed(HostReply(0, "4.4.1", text, "connect")) from None
     except OSError as error:
-        text = f"No connection to {target.name} [{target.address}]: {reason(error)}"
+        text = f"No connection to {_place(target)}: {reason(error)}"
         raise Failed(HostReply(0, "4.4.1", text, "connect")) from None
     return Connection(target, stream, seconds)
+
+
+def _place(target: Target) -> str:
+    source = f" from {target.source}" if target.source else ""
+    return f"{target.name} [{target.address}]{source}"
 
 
 def _tls_name(target: Target) -> str:
@@ -385,5 +382,6 @@ def _tls_name(target: Target) -> str:
 
 
 def _host_reply(reply: ServerReply, stage: Part) -> HostReply:
-    code = reply.code if reply.code >= 400 else 451
-    return HostReply(code, reply.enhanced, reply.text, stage)
+    if reply.code < 400:
+        return HostReply(451, "4.5.0", f"Unexpected reply: {reply.code} {reply.text}", stage)
+    return HostReply(reply.code, reply.enhanced or f"{reply.code // 100}.0.0", reply.text, stage)

@@ -7,9 +7,8 @@ other order could lose it.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from inbox.base.clock import Clock
@@ -19,6 +18,7 @@ from inbox.flow.outbound.backoff import Backoff
 from inbox.flow.outbound.breaker import Circuits
 from inbox.flow.outbound.capacity import Limits
 from inbox.flow.outbound.conclusion import Conclusion, Ended
+from inbox.flow.outbound.conversion import encoded
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.lines import Lines
 from inbox.flow.outbound.outgoing import added_fields, outgoing
@@ -33,7 +33,6 @@ from inbox.flow.outbound.ports import (
     Way,
 )
 from inbox.flow.outbound.results import (
-    UNKNOWN,
     Ends,
     applied,
     dropped,
@@ -47,39 +46,20 @@ from inbox.flow.outbound.results import (
     without_attempt,
 )
 from inbox.flow.outbound.senders import Sender, Senders, delivery_of
-from inbox.mail.content import Content, PrefixedContent
+from inbox.flow.outbound.transmission import Held, Transmission
+from inbox.flow.outbound.ways import circuit_of, hosts_of, way_of, way_via
+from inbox.mail.content import PrefixedContent
 from inbox.plugin.api.context import Delivery
 from inbox.plugin.api.services import Log
-from inbox.policy.outbound import OutboundPolicy, Smarthost
+from inbox.policy.outbound import OutboundPolicy
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import Defer, Reject, Via
 from inbox.store.ports.queue import Finished, QueuedJob, Sending
 
-#: The longest attempt, in seconds: it bounds the number of hosts tried, and the time that a slow host can take.
-ATTEMPT_SECONDS: Final = 1800.0
 #: Jobs of one domain that look up its hosts at the same time: an unreachable name server must not occupy the worker.
 LOOK_UPS: Final = Limits(64)
 CAPACITY: Final = "The limits for these hosts are reached"
 CIRCUIT: Final = "These hosts could not be reached several times in a row; they are tried again later"
-
-
-@dataclass(slots=True)
-class Held:
-    """A job that the worker holds.
-
-    ``lost``: another worker may have it. ``dot``: the final dot may have been sent. ``unrecorded``: it was not sent,
-    because the database could not record it. ``dropped``: the recipients, by address, that a ``deliver`` hook refused.
-    ``tenant_name`` is for the log. ``content``: the message, if it is in memory.
-    """
-
-    queued: QueuedJob
-    content: Content | None = None
-    lost: bool = False
-    dot: bool = False
-    unrecorded: bool = False
-    signed: bytes = b""
-    tenant_name: str = ""
-    dropped: Mapping[str, HostReply] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +101,8 @@ class JobDelivery:
         self._senders = senders
         self._contents = contents
         self._exchangers = exchangers
-        self._attempts = attempts
+        self._transmission = Transmission(attempts, sending, clock, log)
         self._conclusion = conclusion
-        self._sending = sending
         self._lines = pace.lines
         self._circuits = pace.circuits
         self._backoff = pace.backoff
@@ -140,7 +119,6 @@ class JobDelivery:
         """
         queued = held.queued
         now = self._clock.now()
-        ends = Ends(queued.attempts, self._max_attempts, queued.job.expires_at)
         tried = pending(queued.states)
         if not tried:
             return await self._reported(queued)
@@ -150,17 +128,20 @@ class JobDelivery:
             self._log.error("outbound_policy_unusable", job=queued.job.id, tenant=queued.tenant, error=str(error))
             sender = None
         held.tenant_name = queued.tenant if sender is None else sender.tenant_name
+        outbound = OutboundPolicy() if sender is None else sender.policy.outbound.towards(queued.job.domain)
+        held.backoff = self._backoff.under(outbound.retry)
+        ends = Ends(queued.attempts, outbound.retry.max_attempts or self._max_attempts, queued.job.expires_at)
         if now >= queued.job.expires_at:
             ended = Ended(queued.states, tuple(tried), None)
             return await self._concluded(held, None, ended, ends, sender=sender, counts=False)
         if sender is None:
-            delay = self._backoff.delay(queued.attempts)
+            delay = held.backoff.delay(queued.attempts)
             return Finished(queued, queued.states, delay, "The policy of the sender is unusable", counts=False)
-        wait = self._unknown_wait(queued, now)
+        wait = _unknown_wait(queued, held.backoff, now)
         if wait > 0:
             self._log.warning("outbound_outcome_unknown", job=queued.job.id, domain=queued.job.domain, delay=wait)
             return Finished(queued, queued.states, wait, "The outcome of the last attempt is unknown", counts=False)
-        return await self._attempted(held, sender, tried, ends)
+        return await self._attempted(held, sender, tried, ends, outbound)
 
     async def _reported(self, queued: QueuedJob) -> Finished:
         """Only the notification of the sender is missing. While it cannot be stored, nothing is recorded: the job is
@@ -170,17 +151,10 @@ class JobDelivery:
             raise StoreError("the notification of the sender could not be stored")
         return Finished(queued, states, error=error_of(states), counts=False)
 
-    def _unknown_wait(self, queued: QueuedJob, now: float) -> float:
-        """Seconds to wait because an earlier attempt, whose worker ended, may have delivered the message."""
-        if queued.dot_sent_at <= 0:
-            return 0.0
-        full = self._backoff.full_delay(max(1, queued.attempts - 1))
-        # A dot in the future was sent before the clock was set back: the wait begins now.
-        return full - max(0.0, now - queued.dot_sent_at)
-
-    async def _attempted(self, held: Held, sender: Sender, tried: list[int], ends: Ends) -> Finished | None:
+    async def _attempted(
+        self, held: Held, sender: Sender, tried: list[int], ends: Ends, outbound: OutboundPolicy
+    ) -> Finished | None:
         queued = held.queued
-        outbound = sender.policy.outbound.towards(queued.job.domain)
         started = self._clock.now()
         found = None if outbound.smarthost is not None else await self._hosts(queued)
         if isinstance(found, _PutOff):
@@ -189,7 +163,7 @@ class JobDelivery:
             result: Attempted | _PutOff | None = without_attempt(found, len(tried))
             delivery = None
         else:
-            way = self._way(queued, outbound, found)
+            way = way_of(queued, outbound, found, self._server_name)
             delivery, result = await self._along(held, sender, tried, way, outbound)
         if result is None:
             return None
@@ -212,32 +186,20 @@ class JobDelivery:
         finally:
             self._lines.leave(line, LOOK_UPS)
 
-    def _way(self, queued: QueuedJob, outbound: OutboundPolicy, hosts: Hosts | None) -> Way:
-        sources = (outbound.source_ipv4, outbound.source_ipv6)
-        return Way(
-            queued.job.domain,
-            hosts,
-            outbound.smarthost,
-            outbound.tls,
-            outbound.ehlo_name or self._server_name,
-            tuple(str(each) for each in sources if each is not None),
-            outbound.messages_per_connection,
-            queued.tenant,
-        )
-
     async def _along(
         self, held: Held, sender: Sender, tried: list[int], way: Way, outbound: OutboundPolicy
     ) -> tuple[Delivery | None, Attempted | _PutOff | None]:
         """Attempts this way when its capacity allows, or the way that a ``deliver`` hook chooses."""
         queued = held.queued
-        key, limits = _key(way), Limits(outbound.connections, outbound.rate, outbound.rate_seconds)
+        key, circuit = hosts_of(way), circuit_of(way)
+        limits = self._limits(key, outbound)
         turn = (queued.tenant, queued.job.job_class)
         wait = await self._lines.enter(key, limits, turn)
         if wait > 0:
             return None, _PutOff(wait, CAPACITY)
         chosen: Way | None = None
         try:
-            wait = self._circuits.wait(key, self._clock.monotonic())
+            wait = self._circuits.wait(circuit, self._clock.monotonic())
             if wait > 0:
                 return None, _PutOff(wait, CIRCUIT)
             reached = False
@@ -246,48 +208,54 @@ class JobDelivery:
                 if refusal is not None or mail is None:
                     return delivery, refusal
                 if chosen is None:
-                    result = await self._send(held, mail, way)
-                    reached = self._note(key, result, outbound)
+                    result = await self._transmission.send(held, mail, way, key, outbound.connections)
+                    reached = self._note(circuit, result, outbound)
                     return delivery, result
             finally:
                 if not reached:
-                    self._circuits.abandoned(key)
+                    self._circuits.abandoned(circuit)
         finally:
             self._lines.leave(key, limits)
-        return delivery, await self._send_elsewhere(held, mail, chosen, limits, outbound)
+        return delivery, await self._send_elsewhere(held, mail, chosen, outbound)
+
+    def _limits(self, key: str, outbound: OutboundPolicy) -> Limits:
+        """Of the jobs under way: those that use a connection, and those that are prepared for healthy hosts."""
+        ahead = outbound.connections if self._transmission.slots.is_healthy(key) else 0
+        return Limits(outbound.connections + ahead, outbound.rate, outbound.rate_seconds)
 
     async def _send_elsewhere(
-        self, held: Held, mail: Outgoing, way: Way, limits: Limits, outbound: OutboundPolicy
+        self, held: Held, mail: Outgoing, way: Way, outbound: OutboundPolicy
     ) -> Attempted | _PutOff | None:
-        key = _key(way)
+        key, circuit = hosts_of(way), circuit_of(way)
+        limits = self._limits(key, outbound)
         wait = await self._lines.enter(key, limits, (held.queued.tenant, held.queued.job.job_class))
         if wait > 0:
             return _PutOff(wait, CAPACITY)
         try:
-            wait = self._circuits.wait(key, self._clock.monotonic())
+            wait = self._circuits.wait(circuit, self._clock.monotonic())
             if wait > 0:
                 return _PutOff(wait, CIRCUIT)
             result = None
             try:
-                result = await self._send(held, mail, way)
+                result = await self._transmission.send(held, mail, way, key, outbound.connections)
             finally:
-                if not self._note(key, result, outbound):
-                    self._circuits.abandoned(key)
+                if not self._note(circuit, result, outbound):
+                    self._circuits.abandoned(circuit)
             return result
         finally:
             self._lines.leave(key, limits)
 
-    def _note(self, key: str, result: Attempted | None, outbound: OutboundPolicy) -> bool:
+    def _note(self, circuit: str, result: Attempted | None, outbound: OutboundPolicy) -> bool:
         """Reports the result of an attempt to the circuit. False if it has no information about the hosts."""
         if result is None or all(reply.stage in {"dns", "policy"} for reply in result.results):
             return False
         if not is_unreachable(result):
-            if self._circuits.reached(key):
-                self._log.info("circuit_closed", hosts=key)
+            if self._circuits.reached(circuit):
+                self._log.info("circuit_closed", hosts=circuit)
             return True
         limits = outbound.breaker
-        if self._circuits.failed(key, self._clock.monotonic(), limits.failures, limits.cool_down):
-            self._log.warning("circuit_open", hosts=key, seconds=limits.cool_down, why=result.results[0].text)
+        if self._circuits.failed(circuit, self._clock.monotonic(), limits.failures, limits.cool_down):
+            self._log.warning("circuit_open", hosts=circuit, seconds=limits.cool_down, why=result.results[0].text)
         return True
 
     # --- hooks and message ---
@@ -309,41 +277,18 @@ class JobDelivery:
             return delivery, None, None, without_attempt(reply, len(tried))
         if isinstance(verdict, Defer):
             self._log.info("outbound_deferred", job=queued.job.id, by=outcome.decided_by, text=verdict.text)
-            return delivery, None, None, _PutOff(self._backoff.delay(queued.attempts), verdict.text)
+            return delivery, None, None, _PutOff(held.backoff.delay(queued.attempts), verdict.text)
         held.dropped = dropped(outcome.edits)
         tried = [i for i in tried if queued.job.recipients[i].address not in held.dropped]
         if not tried:
             return delivery, None, None, Attempted(())
         held.signed = queued.signed or added_fields(outcome.edits)
-        chosen = next((_via(way, edit) for edit in outcome.edits if isinstance(edit, Via)), None)
-        return delivery, outgoing(queued, tried, content, held.signed), chosen, None
-
-    async def _send(self, held: Held, mail: Outgoing, way: Way) -> Attempted | None:
-        """One attempt, with its watchdog. None if the lease was lost."""
-        started = self._clock.monotonic()
-
-        async def before_dot() -> bool:
-            if held.lost:
-                return False
-            try:
-                is_held = await self._sending.put(held.queued.job.id, Sending(held.queued, held.signed))
-            except StoreError as error:
-                self._log.error("outbound_dot_not_recorded", job=held.queued.job.id, error=str(error))
-                held.unrecorded = True
-                return False
-            held.lost = not is_held
-            held.dot = is_held
-            return is_held
-
-        try:
-            async with asyncio.timeout(ATTEMPT_SECONDS):
-                result = await self._attempts.attempt(mail, way, before_dot)
-        except TimeoutError:
-            self._log.error("outbound_attempt_stalled", job=held.queued.job.id, domain=way.domain)
-            reply = UNKNOWN if held.dot else HostReply(0, "4.4.2", "The attempt took too long", "data")
-            result = replace(without_attempt(reply, len(mail.recipients)), dot_sent=held.dot)
-            result = replace(result, seconds=self._clock.monotonic() - started)
-        return None if held.lost else result
+        chosen = next((way_via(way, edit) for edit in outcome.edits if isinstance(edit, Via)), None)
+        mode = sender.policy.outbound.towards(queued.job.domain).to_seven_bit
+        convert = None
+        if mode != "never":
+            convert = partial(encoded, self._judge, sender.policy, delivery, content, even_signed=mode == "always")
+        return delivery, outgoing(queued, tried, content, held.signed, convert), chosen, None
 
     # --- consequences ---
 
@@ -370,24 +315,15 @@ class JobDelivery:
             ended = replace(ended, states=given_up(ended.states, why, now))
         attempted = ended.attempted
         unknown = attempted is not None and is_unknown(attempted)
-        delay = self._backoff.full_delay(queued.attempts) if unknown else self._backoff.delay(queued.attempts)
+        delay = held.backoff.full_delay(queued.attempts) if unknown else held.backoff.delay(queued.attempts)
         states = await self._conclusion.of(queued, ended, sender, delivery)
         return Finished(queued, states, delay, error_of(states), counts, ended.record)
 
 
-def _key(way: Way) -> str:
-    """Limits and circuits are those of a set of hosts."""
-    if way.smarthost is not None:
-        return f"{way.smarthost.host}:{way.smarthost.port}"
-    return way.domain if way.hosts is None else way.hosts.key
-
-
-def _via(way: Way, via: Via) -> Way:
-    smarthost = Smarthost(host=via.host, port=via.port, protocol="lmtp" if via.lmtp else "smtp")
-    return replace(
-        way,
-        hosts=None,
-        smarthost=smarthost,
-        tls=via.tls or way.tls,
-        sources=(via.source,) if via.source else way.sources,
-    )
+def _unknown_wait(queued: QueuedJob, backoff: Backoff, now: float) -> float:
+    """Seconds to wait because an earlier attempt, whose worker ended, may have delivered the message."""
+    if queued.dot_sent_at <= 0:
+        return 0.0
+    full = backoff.full_delay(max(1, queued.attempts - 1))
+    # A dot in the future was sent before the clock was set back: the wait begins now.
+    return full - max(0.0, now - queued.dot_sent_at)

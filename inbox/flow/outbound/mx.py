@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby
 from typing import Final
 
+from inbox.base.clock import Clock, SystemClock
+from inbox.base.kept import Kept
 from inbox.dns.answers import DnsError, DnsTemporary, Mx, Resolver
 from inbox.flow.outbound.ports import HostReply, Hosts
 
 #: MX records of one domain that are used: the most preferred ones.
 MX_HOSTS: Final = 20
+#: Seconds for which it is remembered whether a host is this server, and the number of hosts that are remembered.
+OWN_SECONDS: Final = 60.0
+MOST_KNOWN: Final = 10_000
 #: Addresses of one host that are used, for each family.
 HOST_ADDRESSES: Final = 8
 
@@ -34,7 +39,7 @@ class MailExchangers:
 
     Args:
         own_names: the names of this server, in lower case: an MX record with one of them is this server.
-        own_addresses: its addresses: an MX record whose host has one of them is this server, too.
+        is_own: says whether an address is its own; a host with such an address is this server.
         shuffle: puts hosts of equal preference in a random order, in place.
     """
 
@@ -42,12 +47,14 @@ class MailExchangers:
         self,
         resolver: Resolver,
         own_names: Collection[str] = (),
-        own_addresses: Collection[IpAddress] = (),
+        is_own: Callable[[IpAddress], bool] | None = None,
         shuffle: random.Random | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._resolver = resolver
         self._own_names = frozenset(name.lower().removesuffix(".") for name in own_names)
-        self._own_addresses = frozenset(own_addresses)
+        self._is_own = is_own
+        self._known: Kept[bool] = Kept(clock if clock is not None else SystemClock(), OWN_SECONDS, MOST_KNOWN)
         self._random = shuffle if shuffle is not None else random.SystemRandom()
 
     async def find(self, domain: str) -> Hosts | HostReply:
@@ -56,9 +63,9 @@ class MailExchangers:
         Returns a reply instead if no host accepts the mail: a null MX (5.1.10), a domain that does not exist (5.1.2),
         no host but this server (5.4.6), or the DNS did not answer (4.4.3). Address literals are their own host.
         """
-        if domain.startswith("["):
-            return Hosts((domain,), domain)
         try:
+            if domain.startswith("["):
+                return await self._without_us(domain, (Mx(0, domain),))
             answer = await self._resolver.mx(domain)
             records: Sequence[Mx] = answer.records
             if not records:
@@ -94,12 +101,16 @@ class MailExchangers:
     async def _is_us(self, host: str) -> bool:
         if host in self._own_names:
             return True
-        if not self._own_addresses:
+        if self._is_own is None:
             return False
-        try:
-            return not self._own_addresses.isdisjoint(await addresses(self._resolver, host))
-        except DnsError:
-            return False  # The attempt resolves the host again and reports the error.
+        known = self._known.get((host,))
+        if known is None:
+            try:
+                known = any(self._is_own(address) for address in await addresses(self._resolver, host))
+            except DnsError:
+                return False  # The attempt resolves the host again and reports the error.
+            self._known.put((host,), known)
+        return known
 
 
 async def addresses(resolver: Resolver, host: str) -> list[IpAddress]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from inbox.flow.edits import edited
-from inbox.flow.outbound.ports import Outgoing, OutgoingRecipient
+from inbox.flow.outbound.ports import HostReply, Outgoing, OutgoingRecipient
 from inbox.mail.address import Address
 from inbox.mail.content import Content, MemoryContent, PrefixedContent
 from inbox.policy.verdicts import AddHeader
@@ -19,7 +19,13 @@ def added_fields(edits: Sequence[object]) -> bytes:
     return prefixed.read(0, prefixed.size)
 
 
-def outgoing(queued: QueuedJob, tried: Sequence[int], content: Content, signed: bytes) -> Outgoing:
+def outgoing(
+    queued: QueuedJob,
+    tried: Sequence[int],
+    content: Content,
+    signed: bytes,
+    in_seven_bits: Callable[[], Awaitable[Content | HostReply]] | None = None,
+) -> Outgoing:
     """The message for the recipients at the positions ``tried``, with the fields ``signed`` before its header."""
     job = queued.job
     recipients = (job.recipients[index] for index in tried)
@@ -34,4 +40,5 @@ def outgoing(queued: QueuedJob, tried: Sequence[int], content: Content, signed: 
         job.require_tls,
         job.ret,
         job.envid,
+        in_seven_bits,
     )

@@ -47,7 +47,11 @@ class OutgoingRecipient:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """The message and envelope of one transaction; ``content`` begins with the added header fields."""
+    """The message and envelope of one transaction; ``content`` begins with the added header fields.
+
+    ``in_seven_bits`` returns the message for a host that takes 7-bit text only, or the reply for its recipients if it
+    cannot or must not be converted; it is called at most once in an attempt.
+    """
 
     sender: str
     recipients: tuple[OutgoingRecipient, ...]
@@ -58,6 +62,7 @@ class Outgoing:
     require_tls: bool = False
     ret: Ret | None = None
     envid: str | None = None
+    in_seven_bits: Callable[[], Awaitable[Content | HostReply]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,7 @@ class Way:
     sources: tuple[str, ...]
     messages_per_connection: int
     tenant: str
+    chunking: bool = True
 
 
 class Exchangers(Protocol):

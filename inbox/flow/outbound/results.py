@@ -13,6 +13,8 @@ from inbox.store.ports.queue import AttemptRecord, JobRecipient, RecipientState,
 #: No reply to the final dot: the host may have the message (RFC 1047).
 UNKNOWN: Final = HostReply(0, "4.4.2", "The connection ended before the reply to the message", "dot")
 LEASE_LOST: Final = HostReply(0, "4.3.0", "Another worker has taken over", "policy")
+#: The database could not record that the dot is about to be sent.
+UNRECORDED: Final = HostReply(0, "4.3.0", "The attempt could not be recorded before the final dot", "data")
 #: RFC 3463 §3.5: X.4.7, delivery time expired.
 EXPIRED: Final = "4.4.7"
 

@@ -14,11 +14,12 @@ from typing import Final
 
 from inbox.base.clock import Clock
 from inbox.base.errors import StoreError, StoreUnavailable
-from inbox.flow.outbound.delivery import Held, JobDelivery
+from inbox.flow.outbound.delivery import JobDelivery
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.lines import Places
 from inbox.flow.outbound.ports import Leases
 from inbox.flow.outbound.results import pending
+from inbox.flow.outbound.transmission import Held
 from inbox.mail.content import Content
 from inbox.plugin.api.services import Log
 from inbox.store.ports.changes import QUEUE, Changes
@@ -28,6 +29,9 @@ from inbox.store.ports.queue import MOST_JOBS, Finished, Lease, QueuedJob
 MOST_HELD: Final = 1000
 #: With fewer jobs than this, it immediately claims as many as the settings allow.
 FEW_HELD: Final = 150
+#: Up to so many jobs, it takes new ones from the process that accepts them: to store, claim and read them again costs
+#: more than all of the delivery.
+MOST_HANDED: Final = 300
 #: Seconds between claims for new jobs while the worker has enough to do.
 PAUSE_SECONDS: Final = 0.1
 #: Seconds until an outcome that the database did not accept is written again.
@@ -128,10 +132,11 @@ class QueueWorker:
     async def _step(self) -> None:
         self._wakes.clear()
         limit = self._limit()
+        until = self._lease_end()
         leased = await self._lease(limit) if limit > 0 else []
         self._claimed, self._attempted, self._put_off = len(leased), 0, 0
         for queued in leased:
-            self.take(queued)
+            self._begin(Held(queued, until=until))
         await asyncio.sleep(0)
         if not self._may_claim() and not self._stopping:
             with contextlib.suppress(TimeoutError):
@@ -176,17 +181,23 @@ class QueueWorker:
 
     def spare_lease(self, jobs: int) -> Lease | None:
         """A lease for this number of new jobs, which :meth:`take` then gets; None while the worker is busy or stops."""
-        if self._stopping or len(self._held) + jobs > FEW_HELD:
+        if self._stopping or len(self._held) + jobs > MOST_HANDED:
             return None
         return Lease(self._owner, self._clock.now() + self._settings.lease)
 
     def take(self, queued: QueuedJob, content: Content | None = None) -> None:
         """Starts a job that this worker has leased; ``content`` is its message, if that is in memory."""
-        held = Held(queued, content)
+        self._begin(Held(queued, content, self._lease_end()))
+
+    def _begin(self, held: Held) -> None:
         task = asyncio.create_task(self._work(held))
         self._held[task] = held
         self._places.taken += 1
         task.add_done_callback(self._ended)
+
+    def _lease_end(self) -> float:
+        """The end of a lease that is taken or renewed now, by the monotonic clock; the database's is not earlier."""
+        return self._clock.monotonic() + self._settings.lease
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         held = self._held.pop(task)
@@ -261,6 +272,7 @@ class QueueWorker:
         current = dict(self._held)
         if not current:
             return
+        until = self._lease_end()
         try:
             held = await self._queue.renew([each.queued for each in current.values()], self._settings.lease)
         except StoreError as error:
@@ -268,7 +280,9 @@ class QueueWorker:
             self._unreachable(error)
             return
         for task, each in current.items():
-            if each.queued.job.id not in held and not task.done():
+            if each.queued.job.id in held:
+                each.until = until
+            elif not task.done():
                 each.lost = True
                 if not each.dot:
                     task.cancel()

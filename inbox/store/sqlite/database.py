@@ -76,7 +76,7 @@ class SqliteDatabase:
         self.rates = LastingCounters(self._counters, self._counters.reopen)
         self.dkim_keys = SqliteDkimKeys(self._main)
         self.dmarc_reports = SqliteDmarcReports(self._main)
-        self.queue = SqliteQueue(self._main, clock, room, self.changes)
+        self.queue = SqliteQueue(self._main, clock, room, self.changes, self._worker)
         self.suppressions = SqliteSuppressions(self._main)
         self.plugin_state = SqlitePluginState(self._main, room)
         self.installation = SqliteInstallation(self._main)

@@ -96,16 +96,18 @@ def _queued(row: Sequence[Any]) -> QueuedJob:
     )  # fmt: skip
 
 
-def add_delivery(db: sqlite3.Connection, finished: Finished, email: str, at: float) -> None:
+def delivery_row(finished: Finished) -> tuple[Any, ...]:
+    """Returns the values of a delivery record, except for the time and the message."""
     one = finished.job.job
-    db.execute(
-        _ADD_DELIVERY,
-        (
-            one.id, finished.job.tenant, at, email, one.sender, one.domain, packed(one.recipients),
-            packed_states(finished.states), packed(history_of(finished)), one.transaction, one.actor_account,
-            one.shared_inbox,
-        ),
+    return (
+        one.id, finished.job.tenant, one.sender, one.domain, packed(one.recipients), packed_states(finished.states),
+        packed(history_of(finished)), one.transaction, one.actor_account, one.shared_inbox,
     )  # fmt: skip
+
+
+def add_delivery(db: sqlite3.Connection, row: Sequence[Any], at: float, email: str) -> None:
+    """Writes a row of :func:`delivery_row` in the caller's transaction."""
+    db.execute(_ADD_DELIVERY, (*row[:2], at, email, *row[2:]))
 
 
 def read_deliveries(db: sqlite3.Connection, where: str, values: Sequence[Any]) -> list[DeliveryRecord]:

@@ -5,17 +5,18 @@ Readers find due jobs; the writer only checks that they are still due, and chang
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from inbox.base.clock import Clock
 from inbox.store import turns
 from inbox.store.bus import Bus
-from inbox.store.job_states import becomes, history_of, revived
-from inbox.store.packed_jobs import packed, packed_states, stored_text, unpacked_recipients, unpacked_states
+from inbox.store.job_states import revived
+from inbox.store.packed_jobs import packed_states, unpacked_recipients, unpacked_states
 from inbox.store.ports.changes import QUEUE
 from inbox.store.ports.hosting import STEP, Scope
 from inbox.store.ports.queue import (
@@ -34,6 +35,7 @@ from inbox.store.room import Room
 from inbox.store.sqlite import jobs as rows
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.jobs import add_jobs
+from inbox.store.sqlite.outcomes import HELD_BY, Outcomes, dots, ends, held_by, write_outcomes
 from inbox.store.sqlite.rows import words_to_text
 from inbox.store.steps import CLOCK_SET_BACK_SECONDS
 from inbox.store.texts import clean
@@ -41,7 +43,6 @@ from inbox.store.texts import clean
 __all__ = ["SqliteQueue", "add_jobs"]
 
 _IDS: Final = "job_id IN (SELECT value FROM json_each(:ids))"
-_HELD_BY: Final = "job_id = ? AND org_id = ? AND status = 'processing' AND lease_owner = ? AND fence = ?"
 _WAITING: Final = "status = 'queued' AND ready = 0 AND hold_reason IS NULL"
 #: Jobs to make due: their time has come, their lease ended, or their wait began in the future.
 _OVERDUE: Final = (
@@ -62,14 +63,6 @@ _CLAIM: Final = f"""
         fence = fence + 1, attempts = attempts + 1
     WHERE {_IDS} AND ready = 1 AND org_id NOT IN (SELECT id FROM organization WHERE NOT is_active)
     RETURNING job_id"""
-_SENDING: Final = f"UPDATE outbound_queue SET dot_sent_at = ?, signed = iif(? = x'', signed, ?) WHERE {_HELD_BY}"
-#: Ends a lease. A job that is due at once waits for nothing; one that failed is dead.
-_END: Final = f"""
-    UPDATE outbound_queue SET lease_owner = NULL, lease_until = 0, dot_sent_at = 0, states = ?, history = ?,
-        signed = iif(? = x'', signed, ?),
-        last_error = ?, attempts = attempts - ?, status = ?, ready = ? AND hold_reason IS NULL, waits_since = ?,
-        next_attempt_at = min(?, max(expires_at, ?)), died_at = ?
-    WHERE {_HELD_BY}"""
 _RETRY: Final = f"""
     UPDATE outbound_queue SET ready = hold_reason IS NULL, next_attempt_at = :now, waits_since = 0,
         expires_at = max(expires_at, :now + :lifetime), attempts = iif(status = 'dead', 0, attempts),
@@ -92,10 +85,28 @@ _CONDITIONS: Final = {
 }
 
 
-class SqliteQueue:
-    """``Queue`` of ``inbox.store.ports.queue``."""
+class Recorder(Protocol):
+    """The process that writes outcomes instead of this one, together with new messages."""
 
-    def __init__(self, gateway: Gateway, clock: Clock, room: Room, bus: Bus) -> None:
+    async def record(self, outcomes: Outcomes) -> list[str]:
+        """Writes outcomes as :func:`inbox.store.sqlite.outcomes.write_outcomes` does.
+
+        Raises:
+            StoreUnavailable, StoreError: the outcome is unknown, or nothing was written.
+            UnicodeEncodeError: a string has a lone surrogate; nothing was sent.
+        """
+        ...
+
+
+class SqliteQueue:
+    """``Queue`` of ``inbox.store.ports.queue``.
+
+    Args:
+        worker: writes what this process records about its leases, if there is such a process.
+    """
+
+    def __init__(self, gateway: Gateway, clock: Clock, room: Room, bus: Bus, worker: Recorder | None = None) -> None:
+        self._worker = worker
         self._gateway = gateway
         self._bus = bus
         self._room = room
@@ -131,28 +142,23 @@ class SqliteQueue:
     async def renew(self, jobs: Sequence[QueuedJob], seconds: float) -> set[str]:
         def work(db: sqlite3.Connection) -> set[str]:
             until = self._now() + min(seconds, LONGEST_LEASE)
-            sql = f"UPDATE outbound_queue SET lease_until = ? WHERE {_HELD_BY}"
-            return {job.job.id for job in bounded(jobs) if db.execute(sql, (until, *_holder(job))).rowcount}
+            sql = f"UPDATE outbound_queue SET lease_until = ? WHERE {HELD_BY}"
+            return {job.job.id for job in bounded(jobs) if db.execute(sql, (until, *held_by(job))).rowcount}
 
         return await self._gateway.write(work)
 
     async def sending(self, sending: Sequence[Sending]) -> set[str]:
-        def work(db: sqlite3.Connection) -> set[str]:
-            now = self._now()
-            return {
-                one.job.job.id
-                for one in bounded(sending)
-                if db.execute(_SENDING, (now, one.signed, one.signed, *_holder(one.job))).rowcount
-            }
-
-        return await self._gateway.write(work)
+        return await self._record(dots(bounded(sending), self._now()))
 
     async def finish(self, finished: Sequence[Finished]) -> set[str]:
-        def work(db: sqlite3.Connection) -> set[str]:
-            now = self._now()
-            return {one.job.job.id for one in bounded(finished) if _end(db, one, now)}
+        return await self._record(ends(bounded(finished), self._now()))
 
-        return await self._gateway.write(work)
+    async def _record(self, outcomes: Outcomes) -> set[str]:
+        if self._worker is not None:
+            # A lone surrogate cannot be sent to another process, so this process writes it.
+            with contextlib.suppress(UnicodeEncodeError):
+                return set(await self._worker.record(outcomes))
+        return set(await self._gateway.write(lambda db: write_outcomes(db, outcomes)))
 
     async def release_expired(self) -> int:
         def find(db: sqlite3.Connection) -> list[str]:
@@ -262,29 +268,6 @@ class SqliteQueue:
         while count := await self._gateway.step(lambda db: rows.prune_deliveries(db, delivered_before)):
             total += count
         return total
-
-
-def _holder(job: QueuedJob) -> tuple[Any, ...]:
-    return job.job.id, job.tenant, job.lease_owner, job.fence
-
-
-def _end(db: sqlite3.Connection, finished: Finished, now: float) -> bool:
-    """Ends a lease. Returns False if the worker no longer held it."""
-    job, fate = finished.job, becomes(finished.states)
-    if fate == "delivered":
-        gone = db.execute(f"DELETE FROM outbound_queue WHERE {_HELD_BY} RETURNING payload", _holder(job)).fetchone()
-        if gone is not None:
-            rows.add_delivery(db, finished, gone[0], now)
-            rows.drop_mails(db, gone)
-        return gone is not None
-    waits, dead = fate == "waiting", fate == "dead"
-    signed, error = finished.signed, stored_text(finished.error)
-    values = (
-        packed_states(finished.states), packed(history_of(finished)), signed, signed, error,
-        int(not finished.counts), "dead" if dead else "queued", int(fate == "due"), now if waits else 0.0,
-        now + max(0.0, finished.delay) if waits else now, now, now if dead else 0.0,
-    )  # fmt: skip
-    return db.execute(_END, (*values, *_holder(job))).rowcount > 0
 
 
 def _disabled(db: sqlite3.Connection) -> frozenset[str]:

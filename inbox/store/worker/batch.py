@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from inbox.base.errors import InboxError, StoreUnavailable
 from inbox.mail.content import Content, MemoryContent
@@ -20,12 +21,15 @@ from inbox.store.ports.ingest import AcceptedMessage, Indexed
 from inbox.store.ports.messages import Placed
 from inbox.store.sqlite.commit import Committer, Job
 from inbox.store.sqlite.ingest import write_indexed
+from inbox.store.sqlite.outcomes import Outcomes, write_outcomes
 from inbox.store.worker.protocol import (
     BlobRequest,
     BlobResponse,
     Connect,
+    HeldResponse,
     IngestRequest,
     PlacedResponse,
+    RecordRequest,
     Request,
     Response,
     WriteRequest,
@@ -43,14 +47,18 @@ class _Pending:
         self.pieces: list[Piece] = []
         self.indexed: Indexed | None = None
         self.bodies: list[bytes] = []
-        self.job: Job[list[list[Placed]]] | None = None
+        self.job: Job[Any] | None = None
         self.error: Exception | None = None
 
     def response(self) -> Response:
         error = self.error if self.job is None else self.job.error
         if error is not None:
             return error_response(error)
-        return BlobResponse() if self.job is None else PlacedResponse(self.job.result or [])
+        if self.job is None:
+            return BlobResponse()
+        if isinstance(self.request, RecordRequest):
+            return HeldResponse(self.job.result or [])
+        return PlacedResponse(self.job.result or [])
 
 
 class BatchWriter:
@@ -75,6 +83,8 @@ class BatchWriter:
             one.error = one.error or next((piece.error for piece in one.pieces if piece.error is not None), None)
             if one.error is None and one.indexed is not None:
                 one.job = Job(partial(_write_rows, one.indexed, one.bodies))
+            elif isinstance(one.request, RecordRequest):
+                one.job = Job(partial(_write_outcomes, one.request.outcomes))
         jobs = [one.job for one in batch if one.job is not None]
         if jobs:
             try:
@@ -146,6 +156,10 @@ def _index_all(batch: Sequence[_Pending]) -> None:
             for piece in pending.pieces:
                 piece.error = error
                 piece.give_up()
+
+
+def _write_outcomes(outcomes: Outcomes, db: sqlite3.Connection) -> list[str]:
+    return write_outcomes(db, outcomes)
 
 
 def _write_rows(indexed: Indexed, bodies: Sequence[bytes], db: sqlite3.Connection) -> list[list[Placed]]:

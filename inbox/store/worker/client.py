@@ -14,6 +14,7 @@ from inbox.store.blobs.files import Files
 from inbox.store.ports.decisions import DecisionRecord
 from inbox.store.ports.ingest import Accepted, Copy, Indexed
 from inbox.store.ports.messages import Placed
+from inbox.store.sqlite.outcomes import Outcomes
 from inbox.store.texts import clean, clean_or_none
 from inbox.store.worker.link import Link
 from inbox.store.worker.protocol import (
@@ -21,8 +22,10 @@ from inbox.store.worker.protocol import (
     BlobResponse,
     Connect,
     ErrorResponse,
+    HeldResponse,
     IngestRequest,
     PlacedResponse,
+    RecordRequest,
     Response,
     WriteRequest,
     decode_response,
@@ -75,6 +78,17 @@ class WorkerClient(Link):
             UnicodeEncodeError: a string has a lone surrogate; nothing was sent.
         """
         return _placed(await self._ask(encode(WriteRequest(indexed))))
+
+    async def record(self, outcomes: Outcomes) -> list[str]:
+        """``Recorder`` of ``inbox.store.sqlite.queue``.
+
+        Raises:
+            UnicodeEncodeError: a string has a lone surrogate; nothing was sent.
+        """
+        response = await self._ask(encode(RecordRequest(outcomes)))
+        if isinstance(response, HeldResponse):
+            return response.held
+        raise _unknown(response)
 
     async def write_blob(self, folder: str, path: str, data: bytes) -> None:
         """Writes a blob durably.

@@ -18,6 +18,7 @@ from inbox.base.errors import InboxError, NotFound, StorageFull, StoreError, Sto
 from inbox.mail.content import Content, MemoryContent
 from inbox.store.ports.ingest import Accepted, Indexed
 from inbox.store.ports.messages import Placed
+from inbox.store.sqlite.outcomes import Outcomes
 from inbox.store.texts import clean
 
 #: The length in front of a frame.
@@ -65,7 +66,13 @@ class BlobRequest(msgspec.Struct, frozen=True, array_like=True, tag=True):
     data: bytes
 
 
-Request = IngestRequest | WriteRequest | BlobRequest
+class RecordRequest(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Request to write what a queue worker records about its leases."""
+
+    outcomes: Outcomes
+
+
+Request = IngestRequest | WriteRequest | BlobRequest | RecordRequest
 
 
 class ErrorResponse(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -86,7 +93,13 @@ class BlobResponse(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Response that the blob is durable."""
 
 
-Response = ErrorResponse | PlacedResponse | BlobResponse
+class HeldResponse(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Response that outcomes are durable; ``held`` as :func:`inbox.store.sqlite.outcomes.write_outcomes` returns it."""
+
+    held: list[str]
+
+
+Response = ErrorResponse | PlacedResponse | BlobResponse | HeldResponse
 
 _ERRORS: Final[Mapping[str, type[StoreError]]] = {
     kind.__name__: kind for kind in (NotFound, StorageFull, StoreUnavailable)

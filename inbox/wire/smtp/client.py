@@ -185,14 +185,15 @@ def _word(parameter: str) -> str:
     return parameter
 
 
-def auth_plain(username: str, password: str) -> bytes:
-    """AUTH PLAIN with an initial response (RFC 4616, RFC 4954 §4)."""
-    return b"AUTH PLAIN " + base64.b64encode(f"\0{username}\0{password}".encode()) + b"\r\n"
-
-
 def base64_line(text: str) -> bytes:
     """One answer of AUTH LOGIN."""
     return base64.b64encode(text.encode()) + b"\r\n"
+
+
+def has_line_ends_only(data: bytes) -> bool:
+    """Whether each CR and LF is part of CRLF, and the last line is complete: BDAT can carry it as it is."""
+    ends = data.count(b"\r\n")
+    return data.endswith(b"\r\n") and data.count(b"\r") == ends and data.count(b"\n") == ends
 
 
 class DotStuffer:

@@ -78,25 +78,30 @@ def refused(reply: ServerReply, stage: Stage) -> Outcome:
     return Outcome(reply.code, reply.enhanced, reply.text, stage)
 
 
-def obstacle(mail: Mail, capabilities: Capabilities, *, eight_bit: bool) -> Outcome | None:
-    """The reason why this peer cannot get the message at all, if there is one.
-
-    Args:
-        eight_bit: the message has octets above 127.
-    """
+def obstacle(mail: Mail, capabilities: Capabilities) -> Outcome | None:
+    """The reason why this peer cannot get the message at all, if there is one; its body aside."""
     if 0 < capabilities.size < mail.size:
         text = f"The message has {mail.size} octets; the next host accepts {capabilities.size}"
         return Outcome(552, "5.3.4", text, "mail")  # RFC 1870 §6.1
     if mail.smtputf8 and "SMTPUTF8" not in capabilities:
         # RFC 6531 §3.5
         return Outcome(553, "5.6.7", "The next host does not support SMTPUTF8, which this message needs", "mail")
-    if mail.body == "BINARYMIME" and not {"BINARYMIME", "CHUNKING"} <= capabilities.keywords:
-        return Outcome(554, "5.6.3", "The next host does not support BINARYMIME, which this message needs", "mail")
-    if mail.body == "8BITMIME" and eight_bit and "8BITMIME" not in capabilities:
-        return Outcome(554, "5.6.3", "The next host does not support 8BITMIME, which this message needs", "mail")
     if mail.require_tls and "REQUIRETLS" not in capabilities:
         # RFC 8689 §4.2.1
         return Outcome(550, "5.7.30", "The next host does not support REQUIRETLS, which the sender demands", "mail")
+    return None
+
+
+def body_obstacle(mail: Mail, capabilities: Capabilities, *, eight_bit: bool) -> Outcome | None:
+    """The reason why this peer cannot get the body as it is, if there is one: it would have to be encoded.
+
+    Args:
+        eight_bit: the message has octets above 127.
+    """
+    if mail.body == "BINARYMIME" and not {"BINARYMIME", "CHUNKING"} <= capabilities.keywords:
+        return Outcome(554, "5.6.3", "The next host does not support BINARYMIME, which this message needs", "mail")
+    if mail.body != "BINARYMIME" and eight_bit and "8BITMIME" not in capabilities:
+        return Outcome(554, "5.6.3", "The next host does not support 8BITMIME, which this message needs", "mail")
     return None
 
 
@@ -130,12 +135,17 @@ def _rcpt_line(recipient: Recipient, capabilities: Capabilities) -> bytes:
 
 
 class Transaction:
-    """The answers so far. ``outcomes`` has None for each recipient whose fate is open."""
+    """The answers so far. ``outcomes`` has None for each recipient whose fate is open.
 
-    def __init__(self, mail: Mail, capabilities: Capabilities, *, lmtp: bool = False) -> None:
+    Args:
+        bdat: send the message with BDAT (RFC 3030), which BINARYMIME always needs; the peer offers CHUNKING.
+    """
+
+    def __init__(self, mail: Mail, capabilities: Capabilities, *, lmtp: bool = False, bdat: bool = False) -> None:
         self.mail = mail
         self.capabilities = capabilities
         self.lmtp = lmtp
+        self.bdat = bdat or mail.body == "BINARYMIME"
         self.stage: Stage = "mail"
         self.outcomes: list[Outcome | None] = [None] * len(mail.recipients)
         #: Whether the peer has no transaction open any more, so that the next MAIL needs no RSET.
@@ -160,16 +170,15 @@ class Transaction:
             return
         first = _mail_line(self.mail, self.capabilities, utf8=utf8 and (self.mail.smtputf8 or any(needs)))
         lines = [_rcpt_line(self.mail.recipients[index], self.capabilities) for index in open_]
-        bdat = self.mail.body == "BINARYMIME"
         if "PIPELINING" in self.capabilities:
-            reply = yield b"".join((first, *lines, b"" if bdat else b"DATA\r\n"))
-            yield from self._answers(reply, open_, [b""] * len(lines), pipelined=True, bdat=bdat)
+            reply = yield b"".join((first, *lines, b"" if self.bdat else b"DATA\r\n"))
+            yield from self._answers(reply, open_, [b""] * len(lines), pipelined=True)
         else:
             reply = yield first
-            yield from self._answers(reply, open_, lines, pipelined=False, bdat=bdat)
+            yield from self._answers(reply, open_, lines, pipelined=False)
 
     def _answers(
-        self, reply: ServerReply, open_: Sequence[int], lines: list[bytes], *, pipelined: bool, bdat: bool
+        self, reply: ServerReply, open_: Sequence[int], lines: list[bytes], *, pipelined: bool
     ) -> Generator[Request, ServerReply, None]:
         refusal = None if reply.positive else reply
         if refusal is not None:
@@ -190,10 +199,10 @@ class Transaction:
                 self._accepted.append(index)
             else:
                 self.outcomes[index] = refused(reply, "rcpt")
-        yield from self._message(pipelined=pipelined, bdat=bdat)
+        yield from self._message(pipelined=pipelined)
 
-    def _message(self, *, pipelined: bool, bdat: bool) -> Generator[Request, ServerReply, None]:
-        if bdat:
+    def _message(self, *, pipelined: bool) -> Generator[Request, ServerReply, None]:
+        if self.bdat:
             if self._accepted:
                 self.stage = "data"
                 yield from self._content(CHUNKS)

@@ -94,7 +94,7 @@ def test_every_mistake_is_named_with_its_line_and_nothing_is_created(cli: Cli) -
     told = [line.split(":", 2)[1:] for line in ran.err.splitlines()[:-1]]
     assert [int(number) for number, _ in told] == [2, 3, 4, 5, 7, 8, 9, 10, 11, 12]
     for words, (_, text) in zip(
-        ("address", "hosted by no tenant", "disabled", "at least 8", "is also in line 6", "not an argon2", "costs more",
+        ("address", "hosted by no tenant", "disabled", "at least 8", "also in line 6", "not an argon2", "costs more",
          "both", "missing", "more values than columns"),
         told, strict=True,
     ):  # fmt: skip

@@ -62,7 +62,7 @@ def test_a_wrong_setting_is_one_line_that_names_it(cli: Cli, monkeypatch: pytest
     monkeypatch.setenv("SMTP_TRANSFER_PROT", "25")
     ran = cli("tenant", "list")
     assert ran.code == 2
-    assert ran.err == "inbox: SMTP_TRANSFER_PROT: no such setting; did you mean SMTP_TRANSFER_PORT?\n"
+    assert ran.err == "inbox: SMTP_TRANSFER_PROT: unknown setting; did you mean SMTP_TRANSFER_PORT?\n"
 
 
 def test_a_database_that_cannot_be_opened_is_1_and_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from inbox.mail.tenancy import HostedDomain, Tenant
 from inbox.plugin.api.context import Door, Identity, Recipient, Session, Transaction
 from inbox.plugin.api.testing import MemoryLog
 from inbox.store.ports.hosting import Scope
+from inbox.store.sqlite.gateway import Gateway
 from tests.support.flow import POLICY, World, world
 
 #: At rcpt says what the policy says; remembers the recipients that it was shown in a reply that refuses "show".
@@ -223,3 +225,26 @@ async def test_a_suspended_domain_is_not_relayed_to(here: World) -> None:
     found = await admitted(here, "ann@acme.test", "eve@umbra.test", Trusted(here))
     assert isinstance(found, NotAdmitted)
     assert found.reply == SUSPENDED
+
+
+async def test_the_domain_of_a_recipient_elsewhere_is_looked_up_once(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two queries for each message to a busy domain cost more than the rest of RCPT."""
+    asked: list[str] = []
+    gateway = Gateway.read
+
+    async def read(self: Gateway, work: Any) -> Any:
+        asked.append(work.__qualname__)
+        return await gateway(self, work)
+
+    assert isinstance(await admitted(here, "ann@acme.test", "x@elsewhere.test", Trusted(here)), Admitted)
+    monkeypatch.setattr(Gateway, "read", read)
+    assert isinstance(await admitted(here, "ann@acme.test", "y@elsewhere.test", Trusted(here)), Admitted)
+    assert not {one for one in asked if "domain" in one or "hosted" in one}
+    found = await admitted(here, "bob@acme.test", "x@elsewhere.test", Trusted(here))
+    assert found == NotAdmitted(RELAY), "who may not relay is refused as before"
+    await here.installation.database.tenants.add_domain(await here.tenant("acme"), "elsewhere.test")
+    here.parts.directory.forget()
+    found = await admitted(here, "ann@acme.test", "x@elsewhere.test", Trusted(here))
+    assert isinstance(found, NotAdmitted), "a domain that was added is hosted a moment later"

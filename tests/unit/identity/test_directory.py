@@ -230,3 +230,16 @@ async def test_a_name_is_found_without_those_who_stand_in() -> None:
     for key, names in (("ann@acme.test", 1), ("ann+x@acme.test", 1), ("bob@acme.test", 0), ("postmaster@acme.test", 0)):
         reached, _ = await found.named(domain(postmaster="ann@acme.test"), key)
         assert len(reached.accounts) == names, key
+
+
+async def test_a_domain_elsewhere_is_remembered_for_a_moment() -> None:
+    clock = FakeClock()
+    found = directory(Book({}), clock)
+    assert not found.is_elsewhere("far.test")
+    found.note_elsewhere("far.test")
+    assert found.is_elsewhere("far.test")
+    clock.advance(KEPT_SECONDS + 0.1)
+    assert not found.is_elsewhere("far.test")
+    found.note_elsewhere("far.test")
+    found.forget()
+    assert not found.is_elsewhere("far.test")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inbox.base.limits import MIME_DEPTH
 from inbox.mail.content import MemoryContent
 from inbox.mail.sevenbit import in_seven_bits
 
@@ -82,6 +83,70 @@ def test_an_attached_message_is_not_encoded_itself() -> None:
     assert made.isascii()
     assert b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 7bit\r\n\r\nSubject: inner\r\n" in made
     assert payloads(made) == payloads(message)
+
+
+def nested(*parts: bytes, boundary: bytes = b"b", preamble: bytes = b"") -> bytes:
+    """A multipart with these parts, without MIME-Version."""
+    head = b"Content-Type: multipart/mixed; boundary=" + boundary + b"\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+    return (
+        head
+        + preamble
+        + b"".join(b"\r\n--" + boundary + b"\r\n" + each for each in parts)
+        + b"\r\n--"
+        + boundary
+        + b"--\r\n"
+    )
+
+
+def test_parts_of_attached_messages_within_multiparts_are_encoded_each() -> None:
+    text = b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + TEXT.encode()
+    attached = b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\nMIME-Version: 1.0\r\n"
+    inner = attached + nested(text, b"\r\nascii\r\n", boundary=b"inner")
+    message = b"MIME-Version: 1.0\r\n" + nested(text, inner, nested(text, boundary=b"deep"))
+    made = convert(message)
+    assert made.isascii()
+    assert payloads(made) == payloads(message)
+    assert made.count(b"quoted-printable") == 3
+    assert made.count(b"Content-Transfer-Encoding: 7bit") == 4, "the multiparts, and the attached message"
+    assert b"8bit" not in made
+
+
+def test_text_around_the_parts_is_no_obstacle() -> None:
+    """RFC 2046 §5.1.1: readers ignore it."""
+    message = b"MIME-Version: 1.0\r\n" + nested(b"\r\nascii\r\n", preamble="Vorwort: Füße".encode())
+    made = convert(message)
+    assert made.isascii()
+    assert payloads(made) == payloads(message)
+
+
+def test_a_multipart_is_never_encoded_as_a_whole() -> None:
+    """RFC 2045 §6.4."""
+    message = b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed\r\n\r\n" + TEXT.encode()
+    assert b"quoted-printable" not in convert(message)
+    assert b"base64" not in convert(message)
+
+
+def test_a_message_with_too_many_levels_stays_as_it_is() -> None:
+    message = b"Content-Type: text/plain\r\n\r\n" + TEXT.encode()
+    for number in range(MIME_DEPTH + 1):
+        message = nested(message, boundary=b"level%d" % number)
+    assert convert(message) == message
+
+
+@pytest.mark.parametrize("body", [b"\0binary\r\n", b"bare\nline\r\n", b"x" * 999 + b"\r\n", b"bare\r\r\n"])
+def test_a_binary_part_becomes_base64_or_quoted_printable(body: bytes) -> None:
+    """RFC 3030 §3: a peer without BINARYMIME gets lines of text."""
+    head = b"MIME-Version: 1.0\r\nContent-Transfer-Encoding: binary\r\nContent-Type: "
+    for kind, encoding in ((b"application/octet-stream", b"base64"), (b"text/plain", b"quoted-printable")):
+        made = convert(head + kind + b"\r\n\r\n" + body)
+        assert b"Content-Transfer-Encoding: " + encoding + b"\r\n" in made
+        assert payloads(made)[0].removesuffix(b"\r\n") == body.removesuffix(b"\r\n")
+        assert max(map(len, made.split(b"\r\n"))) <= 78
+
+
+def test_a_binary_part_that_is_text_is_only_labelled_anew() -> None:
+    message = b"MIME-Version: 1.0\r\nContent-Transfer-Encoding: Binary\r\n\r\ntext\r\n"
+    assert convert(message) == b"MIME-Version: 1.0\r\nContent-Transfer-Encoding: 7bit\r\n\r\ntext\r\n"
 
 
 def test_a_signed_part_is_not_changed() -> None:

@@ -62,6 +62,33 @@ outbound:
     assert other is outbound
 
 
+def test_every_exception_of_a_destination_counts() -> None:
+    outbound = policies(
+        """
+outbound:
+  retry: {base_delay: 10, max_attempts: 4}
+  breaker: {failures: 7}
+  destinations:
+    partner.test:
+      messages_per_connection: 3
+      rate: 6
+      rate_seconds: 5
+      breaker: {cool_down: 9}
+      retry: {max_delay: 100, max_attempts: 2}
+      to_seven_bit: never
+      chunking: false
+"""
+    ).effective().outbound  # fmt: skip
+
+    partner = outbound.towards("partner.test")
+
+    assert (partner.messages_per_connection, partner.rate, partner.rate_seconds) == (3, 6, 5)
+    assert (partner.breaker.failures, partner.breaker.cool_down) == (7, 9)
+    assert (partner.retry.base_delay, partner.retry.max_delay, partner.retry.max_attempts) == (10, 100, 2)
+    assert (partner.to_seven_bit, partner.chunking) == ("never", False)
+    assert (outbound.to_seven_bit, outbound.chunking, outbound.retry.max_attempts) == ("unsigned", True, 4)
+
+
 def test_destinations_of_the_levels_are_joined() -> None:
     outbound = policies(
         "outbound: {destinations: {a.test: {connections: 1}, b.test: {connections: 1}}}",

@@ -13,7 +13,6 @@ from inbox.wire.smtp.client import (
     PeerError,
     ReplyReader,
     ServerReply,
-    auth_plain,
     base64_line,
     mail_command,
     rcpt_command,
@@ -89,9 +88,8 @@ def test_commands_have_their_parameters_and_no_second_command() -> None:
         mail_command("a@b", ["X=1 Y=2"])
 
 
-def test_xtext_and_auth() -> None:
+def test_xtext_and_base64() -> None:
     assert xtext("a+b=c d") == "a+2Bb+3Dc+20d"
-    assert auth_plain("u", "p") == b"AUTH PLAIN AHUAcA==\r\n"
     assert base64_line("u") == b"dQ==\r\n"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inbox.wire.smtp.client import Capabilities, ReplyReader
-from inbox.wire.smtp.sending import Content, Mail, Outcome, Recipient, Transaction, obstacle
+from inbox.wire.smtp.sending import Content, Mail, Outcome, Recipient, Transaction, body_obstacle, obstacle
 
 ANN, BOB = Recipient("ann@x.test"), Recipient("bob@x.test")
 MAIL = Mail("me@y.test", (ANN, BOB), 100)
@@ -221,10 +221,15 @@ def test_rfc6531_an_address_that_needs_smtputf8_fails_alone() -> None:
     ],
 )
 def test_mail_that_a_peer_does_not_support_is_not_sent(mail: Mail, capabilities: Capabilities, enhanced: str) -> None:
-    found = obstacle(mail, capabilities, eight_bit=True)
+    found = obstacle(mail, capabilities) or body_obstacle(mail, capabilities, eight_bit=True)
     assert isinstance(found, Outcome)
     assert (found.code // 100, found.enhanced) == (5, enhanced)
 
 
 def test_8bit_mail_that_is_ascii_needs_nothing() -> None:
-    assert obstacle(Mail("", (ANN,), 9, body="8BITMIME"), offers(), eight_bit=False) is None
+    assert body_obstacle(Mail("", (ANN,), 9, body="8BITMIME"), offers(), eight_bit=False) is None
+
+
+def test_8bit_mail_that_was_not_declared_is_found() -> None:
+    assert body_obstacle(Mail("", (ANN,), 9), offers(), eight_bit=True) is not None
+    assert body_obstacle(Mail("", (ANN,), 9), offers("8BITMIME"), eight_bit=True) is None

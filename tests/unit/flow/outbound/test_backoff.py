@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inbox.flow.outbound.backoff import JITTER, Backoff
+from inbox.policy.outbound import Retry
 
 
 def test_a_wait_doubles_up_to_the_cap() -> None:
@@ -48,3 +49,11 @@ def test_attempts_that_a_lifetime_needs(seconds: float, attempts: int) -> None:
     assert backoff.attempts_within(seconds) == attempts
     assert backoff.span(attempts) >= seconds
     assert attempts == 1 or backoff.span(attempts - 1) < seconds
+
+
+def test_a_policy_replaces_single_figures() -> None:
+    ours = Backoff(30, 3600, lambda: 0.5)
+    assert ours.under(Retry()) is ours
+    assert ours.under(Retry(max_attempts=3)) is ours
+    assert ours.under(Retry(base_delay=5)) == Backoff(5, 3600, ours.chance)
+    assert ours.under(Retry(max_delay=40)).delay(2) == 40

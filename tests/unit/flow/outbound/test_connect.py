@@ -31,6 +31,6 @@ async def test_auth_login_is_used_where_plain_is_not_offered() -> None:
 
 async def test_a_mechanism_that_nobody_has_is_a_failure() -> None:
     async with remote(RemoteSmtp({}, ("AUTH GSSAPI",), server_tls())) as server:
-        with pytest.raises(Failed, match="neither AUTH PLAIN nor AUTH LOGIN") as caught:
+        with pytest.raises(Failed, match="localhost offers neither AUTH SCRAM-SHA-256 nor PLAIN nor LOGIN") as caught:
             await begun(server.port)
     assert caught.value.reply.stage == "auth"

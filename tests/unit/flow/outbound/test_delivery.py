@@ -64,6 +64,22 @@ async def test_waits_grow_and_the_last_attempt_fails_the_job() -> None:
     assert len(world.attempts.mails) == 4
 
 
+async def test_a_destination_has_its_own_waits_and_attempts() -> None:
+    retry = {"base_delay": 5, "max_delay": 8, "max_attempts": 3}
+    world = OutboundWorld(lambda mail, way: LATER, outbound={"destinations": {"remote.test": {"retry": retry}}})
+    world.job()
+    world.job("j2", domain="other.test", recipients=(JobRecipient("x@other.test"),))
+    delays = []
+    for _ in range(3):
+        await world.turn()
+        delays.append(world.last().delay)
+        world.clock.advance(8)
+
+    assert delays[:2] == [5, 8]
+    assert world.statuses() == ["failed"]
+    assert (world.last("j2").delay, world.statuses("j2")) == (30, ["pending"])
+
+
 async def test_a_job_that_expired_fails_without_a_further_attempt() -> None:
     world = OutboundWorld(lambda mail, way: LATER)
     world.job()
@@ -364,7 +380,7 @@ async def test_a_dot_that_cannot_be_recorded_is_not_sent() -> None:
 
 
 async def test_an_attempt_that_never_ends_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inbox.flow.outbound.delivery.ATTEMPT_SECONDS", 0.01)
+    monkeypatch.setattr("inbox.flow.outbound.transmission.ATTEMPT_SECONDS", 0.01)
     world = OutboundWorld(lambda mail, way: asyncio.get_running_loop().create_future())
     world.job()
     await world.turn()

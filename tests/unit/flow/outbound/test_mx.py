@@ -7,9 +7,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from inbox.flow.outbound.mx import MX_HOSTS, MailExchangers, addresses, is_public
+from inbox.flow.outbound.mx import MX_HOSTS, OWN_SECONDS, MailExchangers, addresses, is_public
 from inbox.flow.outbound.ports import HostReply, Hosts
-from inbox.plugin.testing import MemoryResolver
+from inbox.plugin.testing import FakeClock, MemoryResolver
 
 
 @pytest.fixture
@@ -75,9 +75,25 @@ async def test_none_left_but_us_is_a_loop(dns: MemoryResolver) -> None:
 async def test_a_host_with_our_address_is_us(dns: MemoryResolver) -> None:
     dns.mx_records["x.test"] = [(10, "alias.test")]
     dns.a_records["alias.test"] = ["192.0.2.7"]
-    found = await MailExchangers(dns, (), [ip_address("192.0.2.7")]).find("x.test")
-    assert isinstance(found, HostReply)
-    assert found.enhanced == "5.4.6"
+    ours = MailExchangers(dns, (), lambda address: address == ip_address("192.0.2.7"))
+    for domain in ("x.test", "alias.test", "[192.0.2.7]"):
+        found = await ours.find(domain)
+        assert isinstance(found, HostReply)
+        assert found.enhanced == "5.4.6"
+    assert await ours.find("[192.0.2.8]") == Hosts(("[192.0.2.8]",), "[192.0.2.8]")
+
+
+async def test_a_host_is_looked_up_once_a_minute_to_see_whether_it_is_us(dns: MemoryResolver) -> None:
+    dns.mx_records["x.test"] = [(10, "a.test")]
+    dns.a_records["a.test"] = ["192.0.2.7"]
+    clock = FakeClock()
+    exchangers = MailExchangers(dns, (), lambda address: False, clock=clock)
+    for _ in range(3):
+        await exchangers.find("x.test")
+    assert dns.asked.count(("A", "a.test")) == 1
+    clock.advance(OWN_SECONDS + 1)
+    await exchangers.find("x.test")
+    assert dns.asked.count(("A", "a.test")) == 2
 
 
 async def test_a_literal_is_its_own_host(dns: MemoryResolver) -> None:

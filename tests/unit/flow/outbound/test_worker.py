@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
 from inbox.flow.outbound import worker as module
+from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.ports import HostReply, Outgoing, Way
-from inbox.store.ports.queue import JobRecipient
+from inbox.store.ports.queue import JobRecipient, Sending
 from tests.support.outbound import DEAD, OK, OutboundWorld
 
 
@@ -209,6 +210,31 @@ async def test_a_worker_that_was_suspended_past_its_lease_sends_no_second_dot() 
     assert (len(first.attempts.dots), len(second.attempts.dots)) == (0, 1)
     assert len(first.queue.finished) == 1
     assert first.events("outbound_lease_lost")
+
+
+@pytest.mark.parametrize("renewed", [False, True])
+async def test_a_worker_that_was_suspended_just_before_the_dot_does_not_send_it(
+    monkeypatch: pytest.MonkeyPatch, renewed: bool
+) -> None:
+    """The database has recorded the dot; then the process is suspended, and its lease ends before it goes on."""
+    world = OutboundWorld()
+    world.job()
+    real = world.queue.sending
+
+    async def then_suspended(sending: Sequence[Sending]) -> set[str]:
+        if renewed:
+            world.clock.advance(100)
+            await world.worker.renew()
+        held = await real(sending)
+        world.clock.advance(119 if renewed else 121)
+        return held
+
+    world.delivery._transmission._sending = Gatherer(then_suspended, 1000)
+    async with running(world):
+        await until(lambda: world.queue.done if renewed else world.events("outbound_lease_lost"))
+
+    assert len(world.attempts.dots) == (1 if renewed else 0)
+    assert len(world.queue.finished) == (1 if renewed else 0)
 
 
 async def test_jobs_of_a_worker_that_was_killed_are_delivered_by_another() -> None:
