@@ -180,7 +180,7 @@ class JobDelivery:
         line = f"look-up {domain}"
         wait = await self._lines.enter(line, LOOK_UPS, (queued.tenant, queued.job.job_class))
         if wait > 0:
-            return _PutOff(wait, "Too many look-ups of this domain at one time")
+            return _PutOff(wait, "Too many concurrent look-ups of this domain")
         try:
             return await self._exchangers.find(domain)
         finally:

@@ -29,7 +29,7 @@ from inbox.store.ports.queue import MOST_JOBS, Finished, Lease, QueuedJob
 MOST_HELD: Final = 1000
 #: With fewer jobs than this, it immediately claims as many as the settings allow.
 FEW_HELD: Final = 150
-#: Up to so many jobs, it takes new ones from the process that accepts them: to store, claim and read them again costs
+#: Up to this many jobs, it takes new ones from the process that accepts them: to store, claim and read them again costs
 #: more than all of the delivery.
 MOST_HANDED: Final = 300
 #: Seconds between claims for new jobs while the worker has enough to do.
@@ -147,7 +147,7 @@ class QueueWorker:
                 await asyncio.sleep(PAUSE_SECONDS)
 
     def _limit(self) -> int:
-        """The jobs to claim: as many as were attempted since the last claim. If others had to be put off, twice as
+        """The jobs to claim: as many as were attempted since the last claim. If others had to be deferred, twice as
         many: tenants and domains take turns in a claim, so those that cannot proceed now take a share of it."""
         most = min(self._settings.batch, MOST_JOBS, max(1, self._places.free // 4), self._places.free)
         if len(self._held) <= FEW_HELD:
