@@ -54,7 +54,7 @@ scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 """
 
-#: What gives an instance of Postfix its own folder.
+#: Settings that give an instance of Postfix its own folder.
 MAIN_CF = """\
 compatibility_level = 3.6
 queue_directory = {folder}/spool
@@ -69,7 +69,7 @@ biff = no
 readme_directory = no
 """
 
-#: What gives an instance of Exim its own folder. Exim gives up root when its configuration is not the compiled-in one,
+#: Settings that give an instance of Exim its own folder. Exim gives up root when its configuration is not the compiled-in one,
 #: so everything belongs to its account.
 EXIM_CONF = """\
 spool_directory = {folder}/spool

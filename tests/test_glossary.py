@@ -36,7 +36,7 @@ def program() -> dict[str, str]:
 
 
 def places(name: str) -> list[str]:
-    """Where a name occurs below inbox/: paths with line numbers; a path alone if it has the name itself."""
+    """Occurrences of a name below inbox/: paths with line numbers; a path alone if it has the name itself."""
     searched = pattern(name)
     found = []
     for path, text in program().items():

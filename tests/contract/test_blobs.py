@@ -1,4 +1,4 @@
-"""What every blob store promises: one suite over all of them."""
+"""Promises of every blob store: one suite over all of them."""
 
 from __future__ import annotations
 

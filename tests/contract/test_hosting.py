@@ -81,7 +81,7 @@ def blobs_with(*paths: str) -> MemoryBlobs:
 
 
 async def subscriptions(db: Database, account: str) -> int:
-    """How many rows an account has in the table, which the port shows only to an account that exists."""
+    """Number of rows of an account in the table; the port shows them only for an existing account."""
     if isinstance(db, SqliteDatabase):
         sql = "SELECT count(*) FROM subscription WHERE owner = ?"
         return int(await db._main.read(lambda connection: connection.execute(sql, (account,)).fetchone()[0]))

@@ -93,7 +93,7 @@ async def test_kill_9_in_the_middle_of_everything(
 
 
 async def sound(database: Database) -> None:
-    """What the database's own server still had from those that were killed ends before long."""
+    """Transactions of killed processes end in the database's server before long."""
     deadline = asyncio.get_running_loop().time() + 10
     while wrong := [*await broken(database), *["a copy is half done"] * bool((await read(database)).copying)]:
         assert asyncio.get_running_loop().time() < deadline, wrong

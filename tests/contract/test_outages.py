@@ -108,7 +108,7 @@ async def test_a_server_that_hangs(engine: SurrealServer) -> None:
             assert done[3] == Counted(count, 60.0, local=True), "counters go on in memory"
     engine.resume()
     await database.ping()
-    # Whether the mail that was on its way has arrived nobody can say; the next one does.
+    # Whether the mail in transit has arrived is unknown; the next one arrives.
     before = await acme.uids()
     assert (await acme.deliver()).uid == len(before) + 1
     await database.close()

@@ -303,7 +303,7 @@ async def test_a_clock_that_is_set_back_stops_nothing(acme: Home, clock: FakeClo
     await acme.db.queue.enqueue(acme.tenant, mail, [job()])
     leased = await only(acme.db.queue)
     await jump(acme.db, clock, -DAY)
-    # The lease ends in a day by the new clock; the worker's next renewal would have put it right.
+    # The lease ends in a day by the new clock; the worker's next renewal would have corrected it.
     again = await only(acme.db.queue, "second")
     assert again.fence == leased.fence + 1
     assert await defer(acme.db.queue, again, 60.0, "451 later")

@@ -1,4 +1,4 @@
-"""Which messages ``Messages.accept`` recognises as retries, and what the decision record says of them."""
+"""Retries that ``Messages.accept`` recognises, and their decision records."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def first(acme: Home, mailbox: str | None = None, prepended: bytes = ENVEL
 
 
 async def retried(acme: Home, mail: EmailRecord, prepended: bytes = ENVELOPE, seconds: float = 60.0) -> Placed:
-    """Where the message goes when it comes once more, bound for INBOX."""
+    """The destination of the message when it is sent again for INBOX."""
     ((placed,),) = await accept(acme, indexed(again(mail, seconds), acme.inbox, prepended=prepended))
     return placed
 

@@ -1,4 +1,4 @@
-"""What plugins and workers find when the database is gone, full, or back again."""
+"""Behaviour of plugins and workers while the database is unavailable, full, or available again."""
 
 from __future__ import annotations
 

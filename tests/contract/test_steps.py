@@ -30,7 +30,7 @@ LARGEST = 3 * MOST_ROWS + 10
 
 
 def watched(db: Database) -> list[int]:
-    """Will hold the rows of each transaction; of SurrealDB, of which nobody can say that, nothing."""
+    """Collects the rows of each transaction; nothing for SurrealDB, where they are unknown."""
     rows: list[int] = []
     if isinstance(db, SqliteDatabase):
         db._main._committer.watch = rows.append

@@ -1,4 +1,4 @@
-"""What a hook may return: docs/plugins.md shows these tests."""
+"""Answers of hooks: docs/plugins.md shows these tests."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ async def test_shadow_mode_records_and_enforces_nothing() -> None:
 
 
 class Kept(Plugin):
-    """What a plugin may keep: memory of this process, bounded, without any message in it."""
+    """State of a plugin: bounded memory of this process, without messages."""
 
     def __init__(self, settings: PluginSettings, services: Services) -> None:
         self.seen: dict[str, int] = {}

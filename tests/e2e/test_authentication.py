@@ -67,7 +67,7 @@ plugins:
     "careful": "plugins: {dkim: {results: {temperror: defer}}}",
     "second": "plugins: {spf: {exempt: [127.0.0.0/8]}}",
 }
-#: What exempts loopback in the policy that ships; here strangers come from there.
+#: The exemption of loopback in the shipped policy; here strangers connect from there.
 EXEMPT = 'exempt: [127.0.0.0/8, "::1"]'
 
 
@@ -124,7 +124,7 @@ def held(server: RunningServer, tenant: str, subject: str) -> str:
 
 
 def facts(server: RunningServer, transaction: str, tenant: str = "demo") -> dict[str, dict[str, Any]]:
-    """What the plugins found out, by the fact's name, as the tenant's decision record has it."""
+    """The facts in the tenant's decision record, by name."""
     explained = json.loads(server.cli("explain", transaction, "--json").stdout)
     records = explained if isinstance(explained, list) else [explained]
     (record,) = [each for each in records if each["tenant"] == tenant]
@@ -154,7 +154,7 @@ async def test_authenticated_mail_is_stored_with_its_results(server: RunningServ
     author = await Author.named("honest").publish(dns_world, dmarc="v=DMARC1; p=reject")
     forged = "Authentication-Results: MX.test; spf=pass smtp.mailfrom=ceo@bank.test"
     foreign = "Authentication-Results: mx.elsewhere.test; dkim=fail header.d=x.test"
-    # Signed by somebody else's program.
+    # Signed by another program.
     pem = RSA_KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     message = author.mail("passes", sign=False)
     signature = dkim.sign(message, b"rsa", author.domain.encode(), pem, include_headers=[b"From", b"Subject"])
@@ -386,7 +386,7 @@ async def test_observed_mail_becomes_a_report(server: RunningServer, tmp_path: P
 
 
 def observed(server: RunningServer, domain: str) -> int:
-    """How many messages were counted for a domain."""
+    """The number of messages counted for a domain."""
     connection = sqlite3.connect(f"file:{server.data / 'inbox.db'}?mode=ro", uri=True)
     try:
         (found,) = connection.execute(

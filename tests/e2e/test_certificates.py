@@ -31,10 +31,10 @@ def test_a_new_certificate_is_used_and_a_wrong_one_is_reported(tmp_path: Path) -
         assert here.process is not None
         issue("two.test", key=False)
         here.process.send_signal(signal.SIGHUP)
-        until(lambda: b'"certificate_refused"' in here.log.read_bytes(), "the mismatch was not told")
+        until(lambda: b'"certificate_refused"' in here.log.read_bytes(), "the mismatch was not logged")
         issue("three.test", key=True)
         here.process.send_signal(signal.SIGHUP)
-        until(lambda: b'"certificate_changed"' in here.log.read_bytes(), "the change was not told")
+        until(lambda: b'"certificate_changed"' in here.log.read_bytes(), "the change was not logged")
         shown = ssl.get_server_certificate(("127.0.0.1", here.port("imaps")))
         assert shown.strip() in (tmp_path / "cert.pem").read_text()
     finally:

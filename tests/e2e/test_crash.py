@@ -59,7 +59,7 @@ def send_one(server: RunningServer, message: bytes) -> tuple[int, str]:
 
 
 def found_numbers(server: RunningServer) -> Counter[int]:
-    """How often each number is in Ann's INBOX; reads every message whole."""
+    """Occurrences of each number in Ann's INBOX; reads every message completely."""
     context = ssl.create_default_context(cafile=str(server.certificate))
     context.check_hostname = False
     client = imaplib.IMAP4_SSL("127.0.0.1", server.port("imaps"), ssl_context=context)

@@ -45,7 +45,7 @@ class Demo:
         return code, text.decode()
 
     def inbox(self, *words: str) -> str:
-        """What a command prints in a shell that has the exports which the demo suggests."""
+        """The output of a command in a shell with the exports that the demo suggests."""
         exports = re.search(r"export (INBOX_DATA_DIR=\S+) (INBOX_POLICY_DIR=\S+)", self.said)
         assert exports is not None, self.said
         environ = {**os.environ, **dict(pair.split("=", 1) for pair in exports.groups())}

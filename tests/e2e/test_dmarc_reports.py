@@ -162,7 +162,7 @@ async def test_checked_mail_becomes_a_report(tmp_path: Path, dns_world: DnsWorld
     assert (row.header_from, row.envelope_from) == ("news.plain.test", "bounce.plain.test")
     assert (row.dkim_aligned, row.spf_aligned) == (False, False)
     assert row.spf == (("bounce.plain.test", "mfrom", "fail"),)
-    assert b"acme.test" not in mail.content, "strangers are told of no recipient"
+    assert b"acme.test" not in mail.content, "strangers learn of no recipient"
 
 
 async def test_observations_are_in_the_database_when_the_server_has_stopped(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The DNS that other tests lean on: what is published is seen at once, and who vouches for it."""
+"""The DNS of other tests: published records are visible immediately, and zones are signed or not."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Operator:
         return [row for row in rows if row["type"] != "FILE" and row["need"] != "later"]
 
     def publish_all(self) -> None:
-        """What ``inbox domain records`` says, as it says it."""
+        """The output of ``inbox domain records``."""
         for row in self.wanted():
             data = quoted(row["value"]) if row["type"] == "TXT" else row["value"]
             own = row["name"].endswith(self.domain)

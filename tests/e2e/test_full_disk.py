@@ -1,4 +1,4 @@
-"""A disk without room: mail is refused, and whoever wants to make room can."""
+"""A disk without room: mail is refused, and users can delete mail."""
 
 from __future__ import annotations
 

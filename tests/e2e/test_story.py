@@ -200,7 +200,7 @@ thresholds: {quarantine: 5}
             client.noop()
         return "demo.yaml:4:" in server.log.read_text()
 
-    until(is_told, "the slip was logged")
+    until(is_told, "the mistake was logged")
     checked = server.cli("policy", "check")
     assert checked.returncode == 1
     assert re.search(r"demo\.yaml:4:\d+: .*scoer", checked.stderr + checked.stdout)

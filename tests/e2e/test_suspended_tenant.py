@@ -167,7 +167,7 @@ def test_a_wrong_default_ends_the_server_permanently(server: RunningServer, opti
 
 
 def install(site: Path) -> None:
-    """What pip leaves of a package with a plugin."""
+    """The files of an installed package with a plugin."""
     source = (ROOT / "examples" / "plugins" / "hello_world.py").read_text()
     (site / "greeter_plugin.py").write_text(source.replace('__version__ = "1.0.0"\n', ""))
     info = site / "greeter-1.2.dist-info"

@@ -1,4 +1,4 @@
-"""The bimi plugin: forged fields go, a sound record is told of."""
+"""The bimi plugin: forged fields are removed, a valid record becomes a fact."""
 
 from __future__ import annotations
 

@@ -285,7 +285,7 @@ async def test_a_view_with_another_result_wins_over_the_servers() -> None:
 async def test_a_tenants_own_exempt_networks_count(
     server: list[str], tenant: list[str], verdict: type, source: str
 ) -> None:
-    """The server's policy speaks at MAIL, when no tenant is known yet; its exemptions are not everybody's."""
+    """The server's policy applies at MAIL, when no tenant is known yet; its exemptions do not apply to all tenants."""
     first, second = bench(Result.FAIL, exempt=server), bench(Result.FAIL, exempt=tenant)
     tx = first.transaction(eml=b"Subject: x\r\n\r\n", ip=BAD)
     await first.run(Stage.MAIL, tx=tx)

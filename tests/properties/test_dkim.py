@@ -23,7 +23,7 @@ from tests.support.dkim import ED25519_KEY, MAIL, NOW, RSA_KEY, key_record, reco
 
 THEIRS = {Form.SIMPLE: Simple, Form.RELAXED: Relaxed}
 KEYS = [signing_key(RSA_KEY), signing_key(ED25519_KEY)]
-#: What canonicalisation looks at, and what it does not.
+#: Characters that matter to canonicalisation, and others.
 bodies = st.lists(
     st.sampled_from([b"a", b" ", b"\t", b"\r\n", b"\r", b"\n", b"  ", b" \r\n", b"\r\n\r\n", b"b c", b" " * 9, b"\xff"])
 ).map(b"".join)

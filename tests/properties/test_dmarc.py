@@ -58,7 +58,7 @@ def test_any_from_field_names_one_domain_or_says_why_not(fields: list[bytes]) ->
     assert author.domain.isascii() and author.domain == author.domain.lower()
 
 
-#: What From fields are made of, in any order.
+#: Pieces of From fields, in any order.
 PIECES = st.sampled_from(
     [
         b"a@x.test", b"b@bank.test", b"Bob", b'"', b"(", b")", b"<", b">", b",", b";", b":", b" ", b"@", b".",

@@ -1,4 +1,4 @@
-"""What holds of the grammar whatever a client sends."""
+"""Properties of the IMAP grammar for any input of a client."""
 
 from __future__ import annotations
 

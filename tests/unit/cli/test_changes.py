@@ -72,7 +72,7 @@ def files(cli: Cli) -> int:
 
 
 def others(cli: Cli) -> list[Any]:
-    """What the tenant other has."""
+    """The data of the tenant other."""
     listed = [cli(kind, "list", "--tenant", "other", "--json").json for kind in ("domain", "account", "alias")]
     return [*listed, cli("mailbox", "list", "--tenant", "other", "--json").json]
 

@@ -1,4 +1,4 @@
-"""What is known, for how long, and what has to go."""
+"""Cached answers, their lifetime, and eviction."""
 
 from __future__ import annotations
 

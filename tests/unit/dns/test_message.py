@@ -1,4 +1,4 @@
-"""What is sent, what is taken for a reply, and what a reply costs."""
+"""Questions, replies that are accepted, and the cost of a reply."""
 
 from __future__ import annotations
 

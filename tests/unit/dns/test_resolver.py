@@ -189,7 +189,7 @@ async def test_questions_about_one_organization_are_bounded(monkeypatch: pytest.
 
 
 async def asking(resolver: CachingResolver, message: Lookups | None, *names: str) -> list[str]:
-    """What becomes of look-ups of one message at once: the answer's text, or what is said instead."""
+    """Results of concurrent look-ups of one message: the answer's text, or the error's."""
     work_for(message)
 
     async def one(name: str) -> str:

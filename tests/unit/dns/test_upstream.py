@@ -1,4 +1,4 @@
-"""Which servers are asked, in which order and how often."""
+"""The servers that are queried, their order and number of queries."""
 
 from __future__ import annotations
 

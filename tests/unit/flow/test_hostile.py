@@ -228,7 +228,7 @@ async def test_a_tenants_record_does_not_quote_another_tenants_refusal(here: Wor
 
 
 async def test_lmtp_files_nothing_for_a_recipient_that_it_refuses(here: World) -> None:
-    # The second recipient's hook fails after the first one's copy was made: both are told to come back.
+    # The second recipient's hook fails after the first one's copy was made: both are deferred.
     await run(here, "acme", store="answer = AddFlags(('no flag',)) if 'bob' in delivery.account else None")
     replies = await here.receive(["ann@acme.test", "bob@acme.test"], door=Door.LMTP)
     filed = [len(await here.mailbox(f"{name}@acme.test")) for name in ("ann", "bob")]

@@ -191,7 +191,7 @@ async def test_the_log_names_connection_account_and_tenant() -> None:
     await here.attempt("wrong")
     told = [(event, fields["id"], fields["address"], fields["tenant"]) for _, event, fields in here.log.events]
     session, address = told[0][1], told[0][2]
-    # Whose a wrong password is nobody knows.
+    # The owner of a wrong password is unknown.
     assert told == [
         ("login", session, address, told[0][3]),
         ("login_failed", session, address, told[0][3]),

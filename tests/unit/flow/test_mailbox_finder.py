@@ -1,4 +1,4 @@
-"""Where a copy goes: found once, kept for a moment, and of the tenant's own."""
+"""The mailbox of a copy: found once, kept for a moment, of the same tenant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a message: from the verdicts of its tenants to mailboxes, quarantine, replies and records."""
+"""The way of a message: from the verdicts of its tenants to mailboxes, quarantine, replies and records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What refusals write: the first in full, further ones as a count that ``explain`` finds."""
+"""Records of refusals: the first in full, further ones as a count that ``explain`` finds."""
 
 from __future__ import annotations
 

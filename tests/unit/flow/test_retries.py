@@ -26,7 +26,7 @@ async def here(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def known(here: World, tenant: str = "acme") -> list[tuple[AlreadyFiled, ...]]:
-    """What the tenant's records say of retries, the latest first."""
+    """Retries in the tenant's records, the latest first."""
     found = await here.installation.database.decisions.search(DecisionFilter(await here.tenant(tenant)))
     return [record.already_filed for record in found]
 

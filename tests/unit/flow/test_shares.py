@@ -1,4 +1,4 @@
-"""What a share comes to, from value to value."""
+"""The steps of a share, from value to value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who an address belongs to."""
+"""The accounts behind an address."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def test_the_catch_all_comes_last() -> None:
         "bob+y": office,
         "nobody": office,
         "+x": office,
-        # A disabled account's mail waits for it, and is not shown to somebody else.
+        # A disabled account's mail waits for it, and is not shown to another user.
         "zoe": ([], None),
         "zoe+x": ([], None),
         # The policy says who reads it.

@@ -1,4 +1,4 @@
-"""Each mistake in a policy is told with file, line and column, and what would be right."""
+"""Each mistake in a policy is reported with file, line, column and correction."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_all_mistakes_are_reported_together_in_order() -> None:
 
 
 def test_a_mistake_is_shown_where_it_was_written() -> None:
-    """What a tenant inherits is right by itself; together with its own part it may be wrong."""
+    """Inherited settings are valid alone; combined with the tenant's own they may be invalid."""
     assert mistakes("plugins: {rules: {limit: 3}}", a="plugins: {rules: {rules: [{name: 1}]}}") == [
         "tenants/a.yaml:1:34: name: must be a valid string, not a number"
     ]

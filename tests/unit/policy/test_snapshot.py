@@ -1,4 +1,4 @@
-"""What is in force for whom: inheritance, order, overrides, sharing, reload."""
+"""The policy in force: inheritance, order, overrides, sharing, reload."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is allowed in a policy and most likely not meant: told once, where it begins."""
+"""Valid but probably unintended settings: reported once, at their origin."""
 
 from __future__ import annotations
 

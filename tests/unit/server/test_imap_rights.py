@@ -1,4 +1,4 @@
-"""What IMAP answers to a user with fewer rights (RFC 4314 §4, §5.2; RFC 5530 NOPERM)."""
+"""Replies of IMAP to a user with fewer rights (RFC 4314 §4, §5.2; RFC 5530 NOPERM)."""
 
 from __future__ import annotations
 

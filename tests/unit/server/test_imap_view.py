@@ -1,4 +1,4 @@
-"""Sequence numbers: what the client was told is always what the view thinks it knows."""
+"""Sequence numbers: the view always matches the responses to the client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may connect, who must hurry, and who makes room."""
+"""Limits of connections, deadlines, and eviction."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ async def settle() -> None:
 
 
 async def in_data(world: World) -> MemoryClient:
-    """A client that has been told to go ahead."""
+    """A client that has got the greeting."""
     client = await world.greeted()
     client.send(ENVELOPE)
     assert [(await reply(client))[-1][:3] for _ in range(3)] == ["250", "250", "354"]
@@ -504,7 +504,7 @@ class TestTls:
             await reply(client)
             client.send(b"EHLO client.example\r\n")
             assert "250 STARTTLS" in await reply(client)
-            # What is pipelined behind STARTTLS was said by anybody: it is not obeyed under TLS.
+            # Commands pipelined after STARTTLS may come from anyone: they are not obeyed under TLS.
             client.send(b"STARTTLS\r\nEHLO evil.example\r\nMAIL FROM:<evil@client.example>\r\n")
             assert await reply(client) == ["220 2.0.0 Go ahead"]
             await client.writer.start_tls(client_tls, server_hostname="mx.test")

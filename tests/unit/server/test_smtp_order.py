@@ -20,7 +20,7 @@ GREETING = {False: "EHLO client.example", True: "LHLO client.example"}
 MAIL, RCPT, BAD_RCPT = "MAIL FROM:<a@x.test>", "RCPT TO:<bob@demo.test>", "RCPT TO:<unknown@demo.test>"
 LOGIN = "AUTH PLAIN AGFubkBkZW1vLnRlc3QAc2VjcmV0"
 CHUNK = b"BDAT 4\r\nab\r\n"
-#: What a client says to get into each state, after the banner and before the command that is tried.
+#: Commands of a client to reach each state, after the banner and before the command that is tried.
 WAY: dict[State, list[str | bytes]] = {
     State.FRESH: [],
     State.READY: ["greeting"],

@@ -1,4 +1,4 @@
-"""What a job becomes, and which attempts it keeps."""
+"""Next states of a job, and the attempts that it keeps."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from inbox.store.rates import PAUSE, LastingCounters, MemoryCounters
 
 
 class Shared:
-    """Counters that fail when they are told to."""
+    """Counters that fail on request."""
 
     def __init__(self) -> None:
         self.memory = MemoryCounters()

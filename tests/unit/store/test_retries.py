@@ -1,4 +1,4 @@
-"""What a retry is recognised by."""
+"""Recognition of retries."""
 
 from __future__ import annotations
 

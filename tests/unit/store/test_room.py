@@ -17,7 +17,7 @@ MIB = 1 << 20
 
 
 class Disk:
-    """What ``statvfs`` says."""
+    """The result of ``statvfs``."""
 
     def __init__(self, total: int, free: int) -> None:
         self.total, self.free = total, free

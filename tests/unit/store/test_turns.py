@@ -1,4 +1,4 @@
-"""Which jobs are leased next: turns of tenants and lanes, and how little is read for it."""
+"""The next jobs to lease: turns of tenants and lanes, with few reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inbox.store.turns import LANES, PROBES, TENANTS, Choice, NextTenant, Turn, 
 
 
 def answer(choice: Choice, due: list[Turn]) -> tuple[list[Turn], int]:
-    """What is chosen of these jobs, and how many rows were read."""
+    """The chosen jobs, and the number of rows read."""
     due = sorted(due)
     rows = 0
     try:

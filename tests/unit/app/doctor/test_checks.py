@@ -247,7 +247,7 @@ async def test_a_port_that_another_program_has(tmp_path: Path) -> None:
         status = {"listeners": {"smtp": port}, "address": "127.0.0.1"}
         running = replace(context(tmp_path, SMTP_TRANSFER_PORT=str(port)), running=True, status=status)
         assert await outcome(running, "ports") == (Outcome.OK, f"all listeners answer: smtp {port}")
-        # The server was started with a port of its own: that one is asked, and the difference is told.
+        # The server was started with a port of its own: that one is queried, and the difference is reported.
         elsewhere = replace(context(tmp_path, SMTP_TRANSFER_PORT="25"), running=True, status=status)
         told = f"SMTP_TRANSFER_PORT is 25 here, the running server listens on {port}"
         assert await outcome(elsewhere, "ports") == (Outcome.WARN, told)

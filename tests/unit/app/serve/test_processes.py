@@ -285,7 +285,7 @@ async def test_one_that_could_not_be_started_is_tried_again(monkeypatch: pytest.
 
 
 class Ending:
-    """A child that ends while it is told to stop: nobody has that number any more."""
+    """A child that ends while it is being stopped: no process has that number any more."""
 
     pid = 0
     returncode = None

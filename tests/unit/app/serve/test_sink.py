@@ -1,4 +1,4 @@
-"""Output that cannot be written: nobody waits, nothing fails, what is lost is counted and said."""
+"""Output that cannot be written: nothing waits or fails, and lost lines are counted and reported."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_the_loss_is_logged_even_if_nothing_else_is(monkeypatch: pytest.MonkeyPa
     sink.write(b"lost\n")
     until(lambda: sink.state().lost == 1, "the line is lost")
     broken = False
-    until(lambda: bool(written), "the loss is said")
+    until(lambda: bool(written), "the loss is reported")
     assert bytes(written) == b"inbox: 1 lines of this log were lost: Input/output error\n"
     sink.close()
 

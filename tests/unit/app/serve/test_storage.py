@@ -1,4 +1,4 @@
-"""What a server process does about its stores, and what it and doctor say of them."""
+"""Background work of a server process on its stores, and reports about them."""
 
 from __future__ import annotations
 

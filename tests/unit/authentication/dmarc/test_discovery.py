@@ -192,7 +192,7 @@ async def test_policies_by_the_list(domain: str, records: dict[str, str], publis
         (Method.TREE_WALK, "a.example.co.uk", {"co__uk": "", "example__co__uk": ""}, "co.uk"),
         (Method.BOTH, "a.example.co.uk", {"co__uk": "", "example__co__uk": ""}, "example.co.uk"),
         (Method.PUBLIC_SUFFIX, "a.example.co.uk", {"co__uk": "", "example__co__uk": ""}, "example.co.uk"),
-        # Whoever says psd=n is believed.
+        # A record with psd=n is trusted.
         (Method.BOTH, "a.example.co.uk", {"a__example__co__uk": "psd=n"}, "a.example.co.uk"),
         (Method.BOTH, "a.example.co.uk", {"example__co__uk": "psd=y"}, "a.example.co.uk"),
         (Method.BOTH, "a.example.co.uk", {"example__co__uk": ""}, "example.co.uk"),

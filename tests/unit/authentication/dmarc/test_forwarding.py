@@ -1,4 +1,4 @@
-"""Who may vouch for mail that fails: ARC sealers, lists, forwarders; and that nobody can claim to be one."""
+"""Trusted forwarders of failing mail (ARC sealers, lists, relays), and strangers that claim to be one."""
 
 from __future__ import annotations
 

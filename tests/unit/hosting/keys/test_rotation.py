@@ -164,7 +164,7 @@ async def test_a_record_that_is_not_this_key_activates_nothing(world: KeyWorld, 
         await rotation.look()
         world.clock.advance(60)
     assert await world.states() == {row.selector: "pending", other[0].selector: "pending"}
-    # Told once, not each time.
+    # Logged once, not each time.
     (told,) = world.log.named("dkim_record_wrong")
     assert told["name"] == f"{row.selector}._domainkey.acme.test"
     assert told["shows"] == ("ambiguous" if shown == "two records" else "other")

@@ -1,4 +1,4 @@
-"""Which keys sign for whom."""
+"""The keys that sign for a domain."""
 
 from __future__ import annotations
 

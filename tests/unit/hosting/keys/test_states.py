@@ -1,4 +1,4 @@
-"""What an operator is told about a domain's keys."""
+"""States of a domain's keys for an operator."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ async def test_counts_wait_while_the_database_does_not_answer(
     found = await observed(db)
     assert sum(count for _, count in found) == BATCH * 2 + 2
     assert len(found) == BATCH * 2 + 1
-    assert len(log.named("feedback_waits")) == 1, "an outage is told once"
+    assert len(log.named("feedback_waits")) == 1, "an outage is logged once"
     await ledger.close()
     assert log.errors == []
 

@@ -1,4 +1,4 @@
-"""What a policy makes of a result."""
+"""The policy's action for a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plugin's class may contain, and what is said of the rest."""
+"""Attributes of a plugin's class, and the errors for others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOOK = "    @hookimpl\n    def data(self, tx): pass\n"
 
 
 def why(body: str, base: str = "(Plugin)") -> str:
-    """What the loader says of a class with this body and a hook."""
+    """The loader's error for a class with this body and a hook."""
     module = ModuleType("attributes_under_test")
     sys.modules[module.__name__] = module
     exec(f"{HEAD}class P{base}:\n{HOOK}    {body}\n", module.__dict__)

@@ -131,7 +131,7 @@ async def test_an_always_plugin_edits_a_decided_message() -> None:
 
 
 class Least(SaysLater):
-    """Waits for what never comes, if it is told to say nothing; removes a field in any case."""
+    """Waits forever if it is to give no answer; removes a field in any case."""
 
     def at_least(self, tx: Transaction) -> list[DeleteHeader]:
         assert tx.id == "t"

@@ -200,7 +200,7 @@ def test_a_pipe_is_not_a_plugin(tmp_path: Path) -> None:
 
 
 def install(site: Path, version: str, source: str = GOOD) -> None:
-    """What pip leaves of a package with a plugin."""
+    """The files of an installed package with a plugin."""
     (site / "later_plugin.py").write_text(source)
     for old in site.glob("later-*.dist-info"):
         shutil.rmtree(old)

@@ -1,4 +1,4 @@
-"""What blocks: batches of blobs as files."""
+"""Blocking part of the local store: batches of blobs as files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only the local blob store does: files, fsync, full disks."""
+"""Behaviour of the local blob store alone: files, fsync, full disks."""
 
 from __future__ import annotations
 

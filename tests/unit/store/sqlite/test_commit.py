@@ -45,7 +45,7 @@ def add(committer: Committer, word: str) -> None:
 
 
 def after_a_crash(tmp_path: Path) -> list[str]:
-    """What a new process finds in the files as they are now: nothing of what is open is asked."""
+    """The rows that a new process finds in the files now, without using the open connection."""
     for name in ("words.db", "words.db-wal"):
         shutil.copy(tmp_path / name, tmp_path / f"crashed-{name}")
     (tmp_path / "crashed-words.db-wal").rename(tmp_path / "crashed.db-wal")
