@@ -78,7 +78,7 @@ async def test_kill_9_in_the_middle_of_everything(
             tables = await read(database)
             shown = Counter(entry[0] for entry in tables.entries if not there.get(entry[1], "tmp").startswith("tmp"))
             assert not kept - shown.keys(), f"kill {kill} lost messages"
-            assert max(shown.values()) == 1, "a message is there twice"
+            assert max(shown.values()) == 1, "a message occurs twice"
             stored = {path.stem for path in blobs_at.rglob("*.eml")}
             # A tenant that one process removes may get a message from another at the same moment: it is removed, too.
             of_staying = {mail for mail, (tenant, *_) in tables.emails.items() if tenant in staying}

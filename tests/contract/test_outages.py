@@ -68,7 +68,7 @@ async def test_a_killed_server_loses_nothing_that_was_acknowledged(
     await database.ping()
     uids = await acme.uids()
     there = {message.email.id: message.entry for message in await acme.fetched(acme.inbox, uids, texts=False)}
-    assert len(there) == len(uids), "no mail is there twice"
+    assert len(there) == len(uids), "no mail occurs twice"
     for mail_id, placed in told.items():
         assert (there[mail_id].uid, there[mail_id].modseq) == (placed.uid, placed.modseq)
     assert uids == list(range(1, len(uids) + 1)), "a transaction is there as a whole or not at all"
@@ -105,7 +105,7 @@ async def test_a_server_that_hangs(engine: SurrealServer) -> None:
                 database.ping(), acme.uids(), acme.deliver(), database.rates.hit("k", 60, 0.0), return_exceptions=True
             )
             assert [type(error) for error in done[:3]] == [StoreUnavailable] * 3
-            assert done[3] == Counted(count, 60.0, local=True), "counters go on in memory"
+            assert done[3] == Counted(count, 60.0, local=True), "counters continue in memory"
     engine.resume()
     await database.ping()
     # Whether the mail in transit has arrived is unknown; the next one arrives.

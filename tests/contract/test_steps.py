@@ -298,7 +298,7 @@ async def test_a_deleted_mailbox_whose_process_ended_is_gone_and_its_rest_is_rem
     again = await acme.db.mailboxes.create(acme.tenant, acme.account.id, "Archive")
     with pytest.raises(AlreadyExists):
         await acme.db.mailboxes.create(acme.tenant, acme.account.id, "Archive")
-    # A mail that comes again is not taken for one that is there.
+    # A mail that is sent again is not mistaken for a stored one.
     ((placed,),) = await acme.db.writer.write(Indexed((indexed(mail, again.id),)))
     assert placed.fresh
     await acme.db.mailboxes.delete(acme.tenant, again.id)

@@ -256,7 +256,7 @@ async def test_two_tenants_of_one_message_go_their_own_ways(server: RunningServe
     assert len(quarantined(server, "demo", "for two")) == 1
     assert quarantined(server, "mild", "for two") == []
 
-    # What was refused is held all the same, and a forgery must not come out of quarantine as our word.
+    # A refused message is kept nevertheless, and a forgery must not leave quarantine with our authority.
     assert server.cli("quarantine", "release", held(server, "demo", "for two")).returncode == 0
     (released,) = fetched(server, "for two")
     (field,) = fields(released, "Authentication-Results")
@@ -306,14 +306,14 @@ async def test_the_word_of_a_gateway_counts_where_that_is_wanted(
             f" dkim={result} header.d={at}; dmarc={result} header.from={at}"
         )
 
-    good = author.mail("gateway said pass", fields=[said("pass")], sign=False)
-    bad = author.mail("gateway said fail", fields=[said("fail")], sign=False)
+    good = author.mail("gateway reports pass", fields=[said("pass")], sign=False)
+    bad = author.mail("gateway reports fail", fields=[said("fail")], sign=False)
     assert send(server, author.address, good).brief == (550, "5.7.23"), "anybody may write such a field"
     believing = await asyncio.to_thread(furnished, tmp_path, dns_world.resolver, SMTP_AUTH_ALLOW_HEADER_OVERRIDE="true")
     try:
         believing.start()
         assert send(believing, author.address, good).brief == (250, "2.0.0")
-        (stored,) = fetched(believing, "gateway said pass")
+        (stored,) = fetched(believing, "gateway reports pass")
         (field,) = fields(stored, "Authentication-Results")
         assert re.findall(r"(spf|dkim|dmarc)=pass \(from the message's header\)", field) == ["spf", "dkim", "dmarc"]
         assert fields(stored, "Received-SPF") == []

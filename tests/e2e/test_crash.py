@@ -1,4 +1,4 @@
-"""Nothing acknowledged is lost, and nothing is there twice: not by a crash, a full disk, or a database that is gone."""
+"""Nothing acknowledged is lost or duplicated by a crash, a full disk, or an unavailable database."""
 
 from __future__ import annotations
 

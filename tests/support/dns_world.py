@@ -54,7 +54,7 @@ class DnsWorld:
         wanted = dns.zonefile.read_rrsets("\n".join(records), origin=origin, relativize=False, default_ttl=TTL)
         update = dns.update.UpdateMessage(origin)
         for rrset in wanted:
-            # A CNAME has no other records beside it (RFC 1034 §3.6.2); an update that would break that is ignored without a word.
+            # A CNAME has no other records beside it (RFC 1034 §3.6.2); such an update is ignored silently.
             update.delete(rrset.name, *(() if rrset.rdtype == dns.rdatatype.CNAME else ("CNAME",)))
             update.replace(rrset.name, rrset.to_rdataset())
             self._published.add((zone, rrset.name, rrset.rdtype))

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 PLUGIN = '''"""Hello: a greeting.
 
-Speaks at:  data.
+Returns at: data.
 """
 from pydantic import Field
 from inbox.plugin import Plugin, PluginSettings, Score, Services, Transaction, hookimpl

@@ -47,7 +47,7 @@ def test_one_tenants_list_is_not_that_of_another(cli: Cli) -> None:
 def test_an_exported_list_can_be_imported(cli: Cli, tmp_path: Path) -> None:
     cli.demo()
     cli("tenant", "add", "other")
-    cli("suppression", "add", "bob@example.org", *DEMO, "--reason", 'He said "no", twice')
+    cli("suppression", "add", "bob@example.org", *DEMO, "--reason", 'Replied "no", twice')
     cli("suppression", "add", "example.net", *DEMO, "--days", "7")
     cli("suppression", "add", "eve@example.net", *DEMO, "--allow")
     exported = cli("suppression", "export", *DEMO).out

@@ -169,7 +169,7 @@ def test_malformed_records(kind: str, octets: bytes) -> None:
 def test_a_name_is_at_most_255_octets_however_it_is_written() -> None:
     label = b"\x3e" + b"a" * 62
     start = 12 + len(EXAMPLE) + 4 + 12
-    # The second record's name goes on with the first one's: 2 * 126 + 14 octets.
+    # The second record's name continues with the first one's: 2 * 126 + 14 octets.
     first = record(12, label * 2 + b"\xc0\x0c")
     second = record(12, label * 2 + struct.pack("!H", 0xC000 | start))
     assert len(read(raw(first), "PTR").records[0]) == 138

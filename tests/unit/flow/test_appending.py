@@ -156,7 +156,7 @@ async def test_flags_that_a_rule_adds_join_the_clients(here: World) -> None:
 
 
 async def test_a_rule_files_nothing_elsewhere_than_the_client_named(here: World) -> None:
-    """RFC 9051 §6.3.12: APPENDUID names the mailbox of the command, so the message has to be there."""
+    """RFC 9051 §6.3.12: APPENDUID names the mailbox of the command, so the message must be there."""
     drafts = await mailbox(here, name="Drafts")
     await scripted(here, "acme", store="[FileInto('Lists/python'), AddFlags(('seen-by-rule',))]")
     placed = await append(here, into=drafts)

@@ -162,7 +162,7 @@ async def test_nonsense_costs_its_own_tenant_and_no_other(here: World, answer: s
 
 
 async def test_a_reason_that_quotes_unreadable_octets_is_kept(here: World) -> None:
-    await run(here, "acme", data="answer = Quarantine('said \\udcff')")
+    await run(here, "acme", data="answer = Quarantine('text \\udcff')")
     await here.receive(["ann@acme.test"])
     assert len(await here.quarantine("acme")) == 1
 

@@ -1,4 +1,4 @@
-"""Logging in, and those who guess."""
+"""Logging in, and guessing of passwords."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ async def test_many_connections_guess_no_faster_than_one() -> None:
     here = World()
     assert not any(await asyncio.gather(*(here.attempt("wrong") for _ in range(200))))
     assert here.passwords.checks == FAILURES_PER_PEER
-    assert here.passwords.most == 1, "a flood from one peer takes one place among those who wait for a hash"
+    assert here.passwords.most == 1, "a flood from one peer takes one place in the queue for a hash"
 
 
 async def test_an_ipv6_network_is_one_peer() -> None:

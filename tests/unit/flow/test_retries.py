@@ -1,4 +1,4 @@
-"""A message that comes again: what is filed, and what record, log and reply say."""
+"""A message that is sent again: its copies, record, log and reply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines and literals become commands, and what is not wanted is passed over."""
+"""Lines and literals become commands, and unwanted input is skipped."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ async def test_an_alarm_is_logged_and_reported_by_doctor(here: Installation, acm
     status = storage.view()
     assert status["sweep"]["alarm"].startswith("51 of 51 blobs belong to no message")
     assert ("fail", f"the sweeper stopped: {status['sweep']['alarm']}") in await said(here, dict(status))
-    await check_health(here)  # mail can be taken all the same
+    await check_health(here)  # mail can be accepted nevertheless
 
 
 async def test_a_swapped_disk_fails_health_and_defers_until_it_is_back(here: Installation, acme: Home) -> None:

@@ -17,7 +17,7 @@ async def _wait(lines: Lines, name: str, turn: tuple[str, str], order: list[str]
         await asyncio.sleep(0)
         lines.leave("mx", ONE)
     else:
-        order.append(f"{name} put off")
+        order.append(f"{name} deferred")
 
 
 async def test_tenants_and_classes_take_turns() -> None:
