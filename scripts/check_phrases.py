@@ -26,9 +26,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PHRASES = ROOT / "scripts" / "phrases"
 #: Folders and files that are searched.
 SEARCHED = (
-    "inbox", "plugins", "policies", "examples", "benchmarks", "scripts", "tests", "docs", "README.md", "CONTRIBUTING.md",
+    "inbox", "plugins", "policies", "examples", "benchmarks", "scripts", "tests",
+    "docs", "README.md", "CONTRIBUTING.md",
 )  # fmt: skip
-#: Not searched: generated pages, which repeat docstrings, installed packages, samples of mail and of phrases.
+#: Not searched: generated pages (they repeat docstrings), installed packages, samples of mail and of phrases.
 GENERATED = (
     "docs/reference/", "docs/share/", "tests/data/", "tests/support/nodemailer/", "tests/support/surreal/",
     "tests/unit/scripts/", "tests/unit/mail/dsn/",

@@ -59,7 +59,6 @@ TOGETHER = {
         "inbox/store/sqlite/jobs.py",
         "inbox/store/sqlite/messages.py",
         "inbox/store/sqlite/plugin_state.py",
-        "inbox/store/sqlite/queue.py",
         "inbox/store/sqlite/rows.py",
         "inbox/store/surreal/ingest.py",
         "inbox/store/surreal/job_changes.py",

@@ -46,7 +46,7 @@ from inbox.flow.trace import count_received
 from inbox.mail.address import Address
 from inbox.mail.content import Content, PrefixedContent
 from inbox.mail.flags import Flag
-from inbox.mail.headers import header_block, is_too_long
+from inbox.mail.headers import is_too_long
 from inbox.mail.message import Message
 from inbox.mail.nul import NulFree
 from inbox.mail.reply import Reply
@@ -142,10 +142,10 @@ class Acceptance:
         Never raises because of a plugin or a store.
         """
         rules, content = incoming.rules, incoming.content
-        incoming.envelope.transaction.message = Message(content)
+        message = incoming.envelope.transaction.message = Message(content)
         shares = split(incoming.envelope, content)
         nul = await holds_nul(content)
-        unfit = NUL_REFUSED if nul and self._judge.refuses_nul else _unfit(content, rules)
+        unfit = NUL_REFUSED if nul and self._judge.refuses_nul else _unfit(message, rules)
         if unfit is not None:
             return await self._refuse(incoming, shares, unfit)
 
@@ -269,10 +269,10 @@ def _author_tenant(envelope: Envelope) -> str:
     return "" if identity is None else identity.tenant
 
 
-def _unfit(content: Content, rules: DoorRules) -> Reply | None:
+def _unfit(message: Message, rules: DoorRules) -> Reply | None:
     """The refusal of an invalid header section, for all recipients; None if it is valid."""
-    block, _ = header_block(content)
-    if is_too_long(block, content.size):
+    block = message.headers.block
+    if is_too_long(block, message.size):
         return HEADER_TOO_LONG  # plugins cannot judge what they cannot see, and a mail client would show it
     return LOOP if rules.adds_trace and count_received(block) > MAX_RECEIVED else None
 

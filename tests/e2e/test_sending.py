@@ -16,7 +16,7 @@ from inbox.app.config.loading import load
 from inbox.app.wiring.installation import opened
 from inbox.store.ports.queue import QueuedJob
 from tests.e2e.test_submission import ANN, connected, letter
-from tests.support.remote_mx import RemoteMx, smtp_sink
+from tests.support.remote_servers import Remote, kept_by, smtp_sink, transactions
 from tests.support.server import PASSWORD, RunningServer
 from tests.support.waiting import until
 
@@ -41,7 +41,7 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
     server.close()
 
 
-def towards(server: RunningServer, sink: RemoteMx) -> None:
+def towards(server: RunningServer, sink: Remote) -> None:
     server.policy("default.yaml", POLICY.format(port=sink.port))
 
 
@@ -54,14 +54,13 @@ def jobs(server: RunningServer) -> list[QueuedJob]:
 
 
 def test_a_submitted_message_reaches_the_next_server(server: RunningServer, tmp_path: Path) -> None:
-    with smtp_sink(tmp_path) as sink:
+    with smtp_sink(kept=tmp_path / "sink") as sink:
         towards(server, sink)
         server.start()
         with connected(server, "submission") as client:
             client.send_message(letter("bob@elsewhere.test"))
-        # The sink makes the file before the message is complete.
-        until(lambda: [b"Hello Bob." in each for each in sink.messages()] == [True], "the message is at the sink")
-        (message,) = sink.messages()
+        (message,) = transactions(sink, 1)
+        assert b"Hello Bob." in message
         assert b"bob@elsewhere.test" in message
         until(lambda: b"smtp.egress.queue" in server.log.read_bytes(), "the outcome is in the log")
     lines = server.log.read_text().splitlines()
@@ -72,7 +71,7 @@ def test_a_submitted_message_reaches_the_next_server(server: RunningServer, tmp_
 
 
 def test_a_refusal_comes_back_to_the_sender(server: RunningServer, tmp_path: Path) -> None:
-    with smtp_sink(tmp_path, "-f", "RCPT") as sink:
+    with smtp_sink("-f", "RCPT", kept=tmp_path / "sink") as sink:
         towards(server, sink)
         server.start()
         with connected(server, "submissions") as client:
@@ -93,7 +92,7 @@ def test_a_refusal_comes_back_to_the_sender(server: RunningServer, tmp_path: Pat
 
 
 def test_a_temporary_refusal_leaves_the_job_waiting(server: RunningServer, tmp_path: Path) -> None:
-    with smtp_sink(tmp_path, "-r", "RCPT") as sink:
+    with smtp_sink("-r", "RCPT", kept=tmp_path / "sink") as sink:
         towards(server, sink)
         server.start()
         with connected(server, "submission") as client:
@@ -111,7 +110,7 @@ def test_records_are_removed_after_their_time(tmp_path: Path) -> None:
     server = RunningServer(tmp_path, ("smtp", "submission"), environment=quick)
     server.populate()
     try:
-        with smtp_sink(tmp_path, "-f", "RCPT") as sink:
+        with smtp_sink("-f", "RCPT") as sink:
             towards(server, sink)
             server.start()
             with connected(server, "submission") as client:
@@ -124,7 +123,7 @@ def test_records_are_removed_after_their_time(tmp_path: Path) -> None:
 
 def test_kill_9_loses_no_submitted_message(server: RunningServer, tmp_path: Path) -> None:
     sent = 0
-    with smtp_sink(tmp_path, "-w", "1") as sink:
+    with smtp_sink("-w", "1", kept=tmp_path / "sink") as sink:
         towards(server, sink)
         for _ in range(3):
             server.start()
@@ -134,7 +133,7 @@ def test_kill_9_loses_no_submitted_message(server: RunningServer, tmp_path: Path
                     message["X-Number"] = str(sent)
                     client.send_message(message)
                     sent += 1
-                before = len(sink.messages())
+                before = len(kept_by(sink))
                 _until_more(sink, before)
                 server.kill()
         server.start()
@@ -144,10 +143,10 @@ def test_kill_9_loses_no_submitted_message(server: RunningServer, tmp_path: Path
     assert set(_numbers(sink)) == {str(number) for number in range(sent)}
 
 
-def _numbers(sink: RemoteMx) -> Counter[str]:
-    found = (re.search(rb"^X-Number: (\d+)", message, re.MULTILINE) for message in sink.messages())
+def _numbers(sink: Remote) -> Counter[str]:
+    found = (re.search(rb"^X-Number: (\d+)", message, re.MULTILINE) for message in kept_by(sink))
     return Counter(one.group(1).decode() for one in found if one is not None)
 
 
-def _until_more(sink: RemoteMx, than: int) -> None:
-    until(lambda: len(sink.messages()) > than, "one more message is at the sink")
+def _until_more(sink: Remote, than: int) -> None:
+    until(lambda: len(kept_by(sink)) > than, "one more message is at the sink")

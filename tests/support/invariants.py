@@ -131,6 +131,7 @@ _NAMING = (
     ("has_domain", "in"), ("email_address", "organization"), ("account", "organization"), ("dkim_key", "tenant"),
     ("dmarc_report", "tenant"), ("outbound_queue", "org_id"), ("outbound_delivery", "org_id"),
     ("suppression", "org_id"), ("plugin_state", "tenant"), ("plugin_state_size", "tenant"),
+    ("outbound_count", "org_id"),
 )  # fmt: skip
 
 
@@ -160,9 +161,22 @@ def _of_sqlite(db: sqlite3.Connection) -> Tables:
                 "SELECT tenant, plugin, coalesce(entries, 0), count(key) FROM plugin_state FULL JOIN plugin_state_size "
                 "USING (tenant, plugin) GROUP BY tenant, plugin HAVING coalesce(entries, 0) <> count(key)"
             )
-        ],
+        ]
+        + _miscounted(db),
         {(table, row[0]) for table, column in _NAMING for row in db.execute(f'SELECT "{column}" FROM {table}')},
     )
+
+
+def _miscounted(db: sqlite3.Connection) -> list[str]:
+    """Groups of jobs whose counters differ from their jobs."""
+    group = "org_id, domain, class"
+    counted = db.execute(f"SELECT {group}, queued, processing, held, dead FROM outbound_count").fetchall()
+    there = db.execute(
+        f"SELECT {group}, sum(status = 'queued' AND hold_reason IS NULL), "
+        "sum(status = 'processing' AND hold_reason IS NULL), sum(status <> 'dead' AND hold_reason IS NOT NULL), "
+        f"sum(status = 'dead') FROM outbound_queue GROUP BY {group}"
+    ).fetchall()
+    return [f"jobs are counted as {one}, or are {one}, but not both" for one in set(counted) ^ set(there)]
 
 
 async def _of_surreal(database: SurrealDatabase) -> Tables:

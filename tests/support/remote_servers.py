@@ -183,12 +183,13 @@ def smtp_sink(*options: str, kept: Path | None = None) -> Iterator[Remote]:
 
 def transactions(sink: Remote, count: int) -> list[bytes]:
     """The transactions that smtp-sink kept, once there are as many: the envelope in X- fields, then the message."""
-    until(lambda: len(_ended(sink.mail)) >= count, f"{count} transactions in {sink.mail}")
-    found = _ended(sink.mail)
+    until(lambda: len(kept_by(sink)) >= count, f"{count} transactions in {sink.mail}")
+    found = kept_by(sink)
     assert len(found) == count
     return found
 
 
-def _ended(folder: Path) -> list[bytes]:
-    texts = [path.read_bytes() for path in sorted(folder.iterdir())]
+def kept_by(sink: Remote) -> list[bytes]:
+    """The complete transactions that smtp-sink has kept so far."""
+    texts = [path.read_bytes() for path in sorted(sink.mail.iterdir())]
     return [text for text in texts if re.search(rb"^X-Rcpt-Args:.*\n", text, re.MULTILINE) and b"\n\n" in text]

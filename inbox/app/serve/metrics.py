@@ -13,7 +13,7 @@ from inbox.base.kept import Kept
 from inbox.base.metrics import Family, gauge
 from inbox.store.ports.queue import QueueCount
 
-#: Seconds for which a count of the queue is reused: counting reads an index over all jobs.
+#: Seconds for which a count of the queue is reused: with SurrealDB counting reads all jobs.
 QUEUE_SECONDS = 15.0
 #: Seconds within which the queue is counted; otherwise its metrics are absent.
 COUNT_SECONDS = 5.0

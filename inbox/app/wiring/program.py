@@ -15,6 +15,7 @@ from inbox.app.serve.quietlog import QuietLog
 from inbox.app.wiring.flow import Effects, Flow, make_flow, make_services
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.services import RatesService, make_resolver
+from inbox.base.folders import make_folder
 from inbox.dns.resolver import CachingResolver
 from inbox.flow.accept import Acceptance
 from inbox.flow.judge import AuthHooks, Judge
@@ -174,8 +175,8 @@ async def _make_login(
 
 
 def _make_folders(config: Config) -> None:
-    config.spool_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    config.folders.plugins.mkdir(parents=True, exist_ok=True)
+    make_folder(config.spool_dir, 0o700)
+    make_folder(config.folders.plugins)
 
 
 async def _write_counts(pipeline: Pipeline, log: QuietLog) -> None:

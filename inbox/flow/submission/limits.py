@@ -24,7 +24,7 @@ from inbox.plugin.api.services import Log, Rates
 
 _HOUR: Final = 3600.0
 _DAY: Final = 86_400.0
-#: Seconds for which a count of the queue is reused: counting reads all jobs of a tenant.
+#: Seconds for which a count of the queue is reused: with SurrealDB counting reads jobs.
 _KEPT_SECONDS: Final = 2.0
 _KEPT_ENTRIES: Final = 1000
 _TOO_LARGE: Final = Reply(

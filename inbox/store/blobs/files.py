@@ -17,9 +17,10 @@ from typing import Final, Protocol
 
 from inbox.base.errors import NotFound, StorageFull, StoreError, StoreUnavailable
 from inbox.store.blobs.keys import IDENTITY, UNFINISHED
+from inbox.store.blobs.syncing import TOGETHER, Begin, one_by_one
 
 #: Blobs open at once; many systems limit programs to 1024 descriptors, and a batch may be larger.
-OPEN: Final = 256
+OPEN: Final = TOGETHER
 #: The maximum number of folders in the cache of durable folders; a full cache is cleared.
 FOLDERS_REMEMBERED: Final = 100_000
 
@@ -30,6 +31,7 @@ _NOT_SEEN: Final = (-2, -2)
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 ABSENT: Final = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -70,10 +72,12 @@ class Files:
     Args:
         root: an absolute path.
         identity: the expected content of the identity file (:attr:`identity`), if known: any other content is rejected.
+        sync: syncs the files of a batch.
     """
 
-    def __init__(self, root: str, identity: bytes = b"") -> None:
+    def __init__(self, root: str, identity: bytes = b"", sync: Begin = one_by_one) -> None:
         self.root = root
+        self._sync = sync
         self.unfinished = f"{root}/{UNFINISHED}"
         self._durable: set[str] = set()
         self._number = 0
@@ -153,7 +157,7 @@ class Files:
             StorageFull, StoreUnavailable: it was not written.
         """
         self._step([piece], self._write)
-        self._step([piece], _sync)
+        self._sync_files([piece], None)
         if piece.error is not None:
             raise piece.error
         try:
@@ -190,20 +194,42 @@ class Files:
         self._step(batch, self._write)
         if len(batch) > 1 or meanwhile is not None:
             self._step(batch, _start)
-        if meanwhile is not None:
-            meanwhile()
-        self._step(batch, _sync)
+        self._sync_files(batch, meanwhile)
         self._step(batch, self._rename)
+        self._sync_folders([piece for piece in batch if piece.error is None])
+
+    def _sync_folders(self, pieces: Sequence[Piece]) -> None:
         folders: dict[str, list[Piece]] = {}
-        for piece in batch:
-            if piece.error is None:
-                folders.setdefault(piece.folder, []).append(piece)
-        for folder, pieces in folders.items():
-            try:
-                _fsync_folder(folder)
-            except OSError as error:
-                for piece in pieces:
-                    piece.error = translated(error, folder, StoreUnavailable)
+        for piece in pieces:
+            folders.setdefault(piece.folder, []).append(piece)
+        opened: dict[str, int] = {}
+        try:
+            for folder, within in folders.items():
+                try:
+                    opened[folder] = os.open(folder, _FOLDER)
+                except OSError as error:
+                    _fail(within, folder, error)
+            for folder, number in zip(opened, self._sync(list(opened.values()))(), strict=True):
+                if number:
+                    _fail(folders[folder], folder, OSError(number, os.strerror(number)))
+        finally:
+            for descriptor in opened.values():
+                os.close(descriptor)
+
+    def _sync_files(self, batch: Sequence[Piece], meanwhile: Callable[[], None] | None) -> None:
+        """Syncs and closes the files, all at once: a batch must not hold more descriptors than it has blobs."""
+        pieces = [piece for piece in batch if piece.error is None]
+        finish = self._sync([piece.fd for piece in pieces])
+        try:
+            if meanwhile is not None:
+                meanwhile()
+        finally:
+            results = finish()
+        for piece, number in zip(pieces, results, strict=True):
+            if number and piece.error is None:
+                piece.error = translated(OSError(number, os.strerror(number)), piece.place, StoreUnavailable)
+                piece.give_up()
+        self._step(batch, _close)
 
     @staticmethod
     def _step(batch: Sequence[Piece], step: Callable[[Piece], None]) -> None:
@@ -302,9 +328,7 @@ def _start(piece: Piece) -> None:
     os.posix_fadvise(piece.fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _sync(piece: Piece) -> None:
-    os.fsync(piece.fd)
-    # Closed immediately: a batch must not hold more descriptors than it has blobs in this step.
+def _close(piece: Piece) -> None:
     fd, piece.fd = piece.fd, -1
     os.close(fd)
 
@@ -321,8 +345,13 @@ def _make_folders(folder: str) -> None:
         _make_folders(folder)
 
 
+def _fail(pieces: Sequence[Piece], folder: str, error: OSError) -> None:
+    for piece in pieces:
+        piece.error = translated(error, folder, StoreUnavailable)
+
+
 def _fsync_folder(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(folder, _FOLDER)
     try:
         os.fsync(fd)
     finally:

@@ -146,10 +146,21 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The lease with which a new job is stored, so that the process that accepts a message delivers it at once."""
+    """The lease with which a new job is stored, so that the process that accepts a message delivers it at once.
+
+    Attributes:
+        at: when the lease was taken, by the clock of this machine. SurrealDB uses its own time instead.
+        seconds: its duration, at most ``LONGEST_LEASE``.
+    """
 
     owner: str
-    until: float
+    at: float
+    seconds: float
+
+    @property
+    def until(self) -> float:
+        """The end by the clock of this machine."""
+        return self.at + self.seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +257,8 @@ class DeliveryRecord:
 
 @dataclass(frozen=True, slots=True)
 class QueueCount:
-    """Jobs of one tenant, domain and class, each counted once; ``oldest`` is the ``created_at`` of the oldest."""
+    """Jobs of one tenant, domain and class, each counted once; ``oldest`` is the ``created_at`` of the oldest that is
+    not dead, or 0 if all are."""
 
     tenant: str
     domain: str
@@ -349,12 +361,13 @@ class Queue(Protocol):
         ...
 
     async def pending(self, tenant: str, most: int) -> int:
-        """Counts the jobs of a tenant that are not dead, up to ``most``: for quotas. Reads at most ``most`` rows of an
-        index."""
+        """Counts the jobs of a tenant that are not dead, up to ``most``: for quotas. SQLite reads its counters,
+        SurrealDB at most ``most`` jobs."""
         ...
 
     async def count(self, tenant: str | None) -> list[QueueCount]:
-        """Counts jobs by tenant, domain and class. Reads all of them: for operators."""
+        """Counts jobs by tenant, domain and class. SQLite keeps counters, so a long queue takes no longer; SurrealDB
+        reads all jobs."""
         ...
 
     async def hold(self, tenant: str, jobs: Sequence[str], reason: str) -> int:

@@ -7,7 +7,8 @@ import sqlite3
 from pathlib import Path
 
 from inbox.base.clock import Clock
-from inbox.base.errors import StoreError, StoreUnavailable
+from inbox.base.errors import StoreError
+from inbox.base.folders import make_folder
 from inbox.base.ids import Ids
 from inbox.store.blobs.files import Files
 from inbox.store.ingest import BlobsFirst, ThroughWorker
@@ -98,10 +99,7 @@ class SqliteDatabase:
         return WorkerClient(worker, files=files, database=lambda: (str(main.path.absolute()), main.identity))
 
     async def open(self) -> None:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise StoreUnavailable(f"{self._path.parent}: {error}") from error
+        make_folder(self._path.parent, 0o700)
         await self._main.open()
         try:
             await self._counters.open()

@@ -68,11 +68,15 @@ _RETRY: Final = f"""
         expires_at = max(expires_at, :now + :lifetime), attempts = iif(status = 'dead', 0, attempts),
         status = 'queued', died_at = 0
     WHERE org_id = :tenant AND status <> 'processing' AND {_IDS}"""
+#: Triggers keep ``outbound_count``, so that a long queue is not read.
 _COUNT: Final = """
-    SELECT org_id, domain, class, sum(status = 'queued' AND hold_reason IS NULL),
-        sum(status = 'processing' AND hold_reason IS NULL), sum(status <> 'dead' AND hold_reason IS NOT NULL),
-        sum(status = 'dead'), min(created_at)
-    FROM outbound_queue{where} GROUP BY org_id, domain, class ORDER BY org_id, domain, class"""
+    SELECT org_id, domain, class, queued, processing, held, dead, ifnull((
+        SELECT min(created_at) FROM outbound_queue q
+        WHERE q.org_id = c.org_id AND q.domain = c.domain AND q.class = c.class AND q.status <> 'dead'), 0.0)
+    FROM outbound_count c{where} ORDER BY org_id, domain, class"""
+_PENDING: Final = """
+    SELECT ifnull(sum(jobs), 0) FROM (
+        SELECT queued + processing + held AS jobs FROM outbound_count WHERE org_id = ? AND jobs > 0 LIMIT ?)"""
 
 
 _CONDITIONS: Final = {
@@ -206,8 +210,7 @@ class SqliteQueue:
         return await self._gateway.read(lambda db: rows.read(db, sql, values))
 
     async def pending(self, tenant: str, most: int) -> int:
-        sql = "SELECT count(*) FROM (SELECT 1 FROM outbound_queue WHERE org_id = ? AND status <> 'dead' LIMIT ?)"
-        return await self._gateway.read(lambda db: int(db.execute(sql, (tenant, most)).fetchone()[0]))
+        return await self._gateway.read(lambda db: min(most, int(db.execute(_PENDING, (tenant, most)).fetchone()[0])))
 
     async def count(self, tenant: str | None) -> list[QueueCount]:
         sql = _COUNT.format(where="" if tenant is None else " WHERE org_id = ?")

@@ -28,7 +28,7 @@ from inbox.store.surreal.entries import PLACE, placing
 from inbox.store.surreal.gateway import Gateway, Stale
 from inbox.store.surreal.jobs import ADD_JOBS, job_values
 from inbox.store.surreal.shared import ADD_EVENTS, event_values
-from inbox.store.surreal.values import RecordId
+from inbox.store.surreal.values import NOW, RecordId
 from inbox.store.texts import clean_or_none
 
 #: The maximum number of accepted transactions in one database transaction.
@@ -116,9 +116,12 @@ class _Box:
 class _Plan:
     """The values that one transaction writes, and the position of each copy's answer in its result."""
 
-    def __init__(self, owners: dict[str, _Owner], known: dict[RecordId, _Known], queueing: Set[str]) -> None:
+    def __init__(
+        self, owners: dict[str, _Owner], known: dict[RecordId, _Known], queueing: Set[str], now: float
+    ) -> None:
         self._owners = owners
         self._may_queue = queueing
+        self._now = now
         self._known = known
         self._new: dict[RecordId, tuple[EmailRecord, int]] = {}
         self._shared: dict[str, int] = {}
@@ -178,7 +181,8 @@ class _Plan:
             self._events.append(event_values(message.email.tenant, email, message.event))
         if message.jobs:
             self._queueing.add(message.email.tenant)
-            for name, values in job_values(message.email.tenant, email, message.jobs, message.lease).items():
+            made = job_values(message.email.tenant, email, message.jobs, message.lease, self._now)
+            for name, values in made.items():
                 self._jobs[name] += values
 
     def _release(self, given: EmailRecord, known: str) -> None:
@@ -318,7 +322,7 @@ class SurrealMessageWriter:
         return [outcome for indexed in batch for outcome in await self._carefully([indexed])]
 
     async def _attempt(self, batch: Sequence[Indexed], known: dict[RecordId, _Known]) -> list[Answer | BaseException]:
-        plan = _Plan(self._owners, known, await self._active(batch))
+        plan = _Plan(self._owners, known, *await self._active(batch))
         outcomes: list[Answer | BaseException] = []
         for indexed in batch:
             try:
@@ -330,15 +334,14 @@ class SurrealMessageWriter:
         answers = iter(plan.answers(counters))
         return [outcome if isinstance(outcome, BaseException) else next(answers) for outcome in outcomes]
 
-    async def _active(self, batch: Sequence[Indexed]) -> Set[str]:
-        """Returns the tenants with jobs that may queue them."""
+    async def _active(self, batch: Sequence[Indexed]) -> tuple[Set[str], float]:
+        """Returns the tenants with jobs that may queue them, and the database's time."""
         tenants = {message.email.tenant for indexed in batch for message in indexed.messages if message.jobs}
         if not tenants:
-            return tenants
-        (found,) = await self._gateway.query(
-            "SELECT VALUE id FROM $ids WHERE is_active", ids=[rows.organization_id(tenant) for tenant in tenants]
-        )
-        return {organization.key for organization in found}
+            return tenants, 0.0
+        ids = [rows.organization_id(tenant) for tenant in tenants]
+        found, now = await self._gateway.query(f"SELECT VALUE id FROM $ids WHERE is_active; RETURN {NOW}", ids=ids)
+        return {organization.key for organization in found}, now
 
     async def _learn_owners(self, batch: Iterable[Indexed]) -> None:
         unknown = [name for name in _mailboxes(batch) if name not in self._owners]

@@ -15,6 +15,7 @@ from inbox.base.errors import InboxError, StoreUnavailable
 from inbox.mail.content import Content, MemoryContent
 from inbox.store.blobs.files import Files, Piece
 from inbox.store.blobs.keys import components
+from inbox.store.blobs.syncing import Together
 from inbox.store.indexing import index_message
 from inbox.store.packing import pack
 from inbox.store.ports.ingest import AcceptedMessage, Indexed
@@ -66,7 +67,8 @@ class BatchWriter:
 
     def __init__(self, stores: Connect) -> None:
         self._stores = stores
-        self._files = Files(stores.blobs, stores.store) if stores.blobs is not None else None
+        self._sync = Together()
+        self._files = Files(stores.blobs, stores.store, self._sync) if stores.blobs is not None else None
         if self._files is not None:
             self._files.remember_root()
         self._committer: Committer | None = None
@@ -95,7 +97,8 @@ class BatchWriter:
         return [one.response() for one in batch]
 
     def close(self) -> None:
-        """Closes the database."""
+        """Closes the database and frees what the kernel holds for this writer."""
+        self._sync.close()
         if self._committer is not None:
             self._committer.close()
 

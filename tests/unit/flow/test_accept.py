@@ -13,8 +13,9 @@ from inbox.flow.destinations import Destinations, IntoMailbox, Relay
 from inbox.flow.door_rules import LMTP, SMTP, DoorRules
 from inbox.flow.envelope import Admitted, Envelope
 from inbox.mail.address import Address
-from inbox.mail.content import MemoryContent
+from inbox.mail.content import Content, MemoryContent
 from inbox.mail.flags import Flag
+from inbox.mail.headers import header_block
 from inbox.mail.reply import Reply
 from inbox.plugin.api.context import Door, Recipient, Session, Transaction
 from inbox.policy.rendering import render
@@ -42,6 +43,22 @@ async def accept(here: World, destinations: Destinations, transaction: str, rule
     policy = here.parts.judge.for_recipient(domain, ANN)
     envelope = Envelope(tx, [Admitted(recipient, domain, policy, None, destinations)])
     return await here.parts.acceptance.accept(Incoming(envelope, MemoryContent(MESSAGE), rules, OK))
+
+
+async def test_the_header_section_is_located_once(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the check of the flow and for all plugins."""
+    located = 0
+
+    def locate(content: Content) -> tuple[bytes, int]:
+        nonlocal located
+        located += 1
+        return header_block(content)
+
+    for module in ("mail.message", "flow.accept", "flow.trace", "flow.shares", "flow.edits"):
+        monkeypatch.setattr(f"inbox.{module}.header_block", locate, raising=False)
+    await scripted(here, "acme", data="tx.message.subject and None")
+    assert (await accept(here, (IntoMailbox(ANN),), "01j00000000000000001")).reply == OK
+    assert located == 1
 
 
 async def test_one_recipient_may_have_two_mailboxes(here: World) -> None:

@@ -6,14 +6,15 @@ import errno
 import os
 import resource
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from inbox.base.errors import StoreUnavailable
+from inbox.base.errors import StorageFull, StoreUnavailable
 from inbox.mail.content import MemoryContent
 from inbox.store.blobs.files import OPEN, Files, Piece
+from inbox.store.blobs.syncing import Finish, one_by_one
 
 
 class Unreadable:
@@ -59,6 +60,40 @@ def test_all_are_begun_before_the_first_is_waited_for(
     monkeypatch.setattr(os, "fsync", synced)
     files.write([Piece(folder, f"{folder}/{n}", MemoryContent(b"x")) for n in range(3)])
     assert calls == ["begin"] * 3 + ["fsync"] * 4
+
+
+def test_a_blob_that_cannot_be_synced_fails_alone(tmp_path: Path) -> None:
+    (tmp_path / ".unfinished").mkdir()
+    calls: list[int] = []
+
+    def sync(descriptors: Sequence[int]) -> Finish:
+        calls.append(len(descriptors))
+        results = one_by_one(descriptors)()
+        return lambda: [0, errno.ENOSPC, 0] if len(results) == 3 else results
+
+    folder = f"{tmp_path}/msg"
+    pieces = [Piece(folder, f"{folder}/{n}", MemoryContent(b"y")) for n in range(3)]
+    Files(str(tmp_path), sync=sync).write(pieces)
+    assert [type(piece.error) for piece in pieces] == [type(None), StorageFull, type(None)]
+    assert sorted(path.name for path in Path(folder).iterdir()) == ["0", "2"]
+    assert list((tmp_path / ".unfinished").iterdir()) == []
+    assert calls == [3, 1]  # the blobs, then their folder
+
+
+def test_folders_are_synced_together(tmp_path: Path) -> None:
+    (tmp_path / ".unfinished").mkdir()
+    calls: list[int] = []
+
+    def sync(descriptors: Sequence[int]) -> Finish:
+        calls.append(len(descriptors))
+        results = one_by_one(descriptors)()
+        return lambda: [0, errno.EIO] if len(results) == 2 else results
+
+    folders = [f"{tmp_path}/{name}" for name in ("a", "b")]
+    pieces = [Piece(folder, f"{folder}/{n}", MemoryContent(b"x")) for n in range(2) for folder in folders]
+    Files(str(tmp_path), sync=sync).write(pieces)
+    assert calls == [4, 2]
+    assert [type(piece.error) for piece in pieces] == [type(None), StoreUnavailable] * 2
 
 
 def test_a_folder_that_fails_takes_its_blobs_with_it(

@@ -47,6 +47,22 @@ def test_each_blob_has_its_response(root: Path) -> None:
     assert (root / "1").read_bytes() == b"x"
 
 
+def test_the_blobs_of_a_batch_are_synced_with_one_wait(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait for each blob would take longer than everything else: this process calls fsync for folders only."""
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    blobs = [BlobRequest(str(root), f"{root}/{n}", b"x") for n in range(5)]
+    assert written([root] * 5, *blobs) == [BlobResponse()] * 5
+    assert [path for path in synced if ".unfinished" in path] == []
+    assert synced[-1] == str(root)
+
+
 def test_directories_do_not_get_mixed_up(root: Path) -> None:
     roots = [root / "a", root / "b", root / "a"]
     for one in roots[:2]:
