@@ -247,7 +247,8 @@ class QueueWorker:
 
     async def _interrupted(self, held: Held, error: StoreError) -> None:
         """Nothing was decided, for instance because the blob store is unavailable. Without a record each lease would
-        count as an attempt. A job whose dot may have been sent, or whose sender must be notified, is due when its lease ends."""
+        count as an attempt. A job whose dot may have been sent, or whose sender must be notified, is due when its
+        lease ends."""
         self._put_off += 1
         if not held.dot and pending(held.queued.states):
             states = held.queued.states
