@@ -115,7 +115,7 @@ def letter(to: str = "bob@elsewhere.test") -> EmailMessage:
 
 
 @PORTS
-def test_what_a_user_submits_is_queued_before_the_reply(server: RunningServer, port: str) -> None:
+def test_a_submitted_message_is_queued_before_the_reply(server: RunningServer, port: str) -> None:
     with connected(server, port) as client:
         assert client.esmtp_features["size"] == "26214400"
         assert client.send_message(letter()) == {}
@@ -225,7 +225,7 @@ def test_a_wrong_password_and_a_foreign_sender_are_refused(shared: RunningServer
 
 
 def test_a_message_of_25_megabytes(shared: RunningServer) -> None:
-    """SIZE is refused at MAIL, and what is larger than it said at the end of DATA."""
+    """SIZE is refused at MAIL, and a message larger than its SIZE at the end of DATA."""
     with connected(shared, "submission") as client:
         assert client.mail(ANN, ["SIZE=26214401"])[0] == 552
         assert client.mail(ANN, ["SIZE=26214400"])[0] == 250
