@@ -148,10 +148,21 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The lease with which a new job is stored, so that the process that accepts a message delivers it at once."""
+    """The lease with which a new job is stored, so that the process that accepts a message delivers it at once.
+
+    Attributes:
+        at: when the lease was taken, by the clock of this machine. SurrealDB uses its own time instead.
+        seconds: its duration, at most ``LONGEST_LEASE``.
+    """
 
     owner: str
-    until: float
+    at: float
+    seconds: float
+
+    @property
+    def until(self) -> float:
+        """The end by the clock of this machine."""
+        return self.at + self.seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from inbox.store.surreal.idempotency import ADD_KEYS, find, key_id
 from inbox.store.surreal.jobs import ADD_JOBS
 from inbox.store.surreal.plan import Answer, Known, Owner, Plan, Shown
 from inbox.store.surreal.shared import ADD_EVENTS
-from inbox.store.surreal.values import RecordId
+from inbox.store.surreal.values import NOW, RecordId
 from inbox.store.texts import clean_or_none
 
 #: The maximum number of accepted transactions in one database transaction.
@@ -156,7 +156,7 @@ class SurrealMessageWriter:
     async def _attempt(
         self, batch: Sequence[Indexed], known: dict[RecordId, Known], taken: Set[RecordId]
     ) -> list[Answer | BaseException]:
-        plan = Plan(self._owners, known, await self._active(batch), taken)
+        plan = Plan(self._owners, known, taken, *await self._active(batch))
         outcomes: list[Answer | BaseException] = []
         for indexed in batch:
             try:
@@ -168,15 +168,14 @@ class SurrealMessageWriter:
         answers = iter(plan.answers(counters))
         return [outcome if isinstance(outcome, BaseException) else next(answers) for outcome in outcomes]
 
-    async def _active(self, batch: Sequence[Indexed]) -> Set[str]:
-        """Returns the tenants with jobs that may queue them."""
+    async def _active(self, batch: Sequence[Indexed]) -> tuple[Set[str], float]:
+        """Returns the tenants with jobs that may queue them, and the database's time."""
         tenants = {message.email.tenant for indexed in batch for message in indexed.messages if message.jobs}
         if not tenants:
-            return tenants
-        (found,) = await self._gateway.query(
-            "SELECT VALUE id FROM $ids WHERE is_active", ids=[rows.organization_id(tenant) for tenant in tenants]
-        )
-        return {organization.key for organization in found}
+            return tenants, 0.0
+        ids = [rows.organization_id(tenant) for tenant in tenants]
+        found, now = await self._gateway.query(f"SELECT VALUE id FROM $ids WHERE is_active; RETURN {NOW}", ids=ids)
+        return {organization.key for organization in found}, now
 
     async def _taken(self, batch: Sequence[Indexed]) -> Set[RecordId]:
         """Returns the idempotency keys of the batch that exist already."""

@@ -66,12 +66,14 @@ class Plan:
         self,
         owners: dict[str, Owner],
         known: dict[RecordId, Known],
-        queueing: Set[str],
         taken: Set[RecordId],
+        queueing: Set[str],
+        now: float,
     ) -> None:
         self._owners = owners
         self._taken = taken
         self._may_queue = queueing
+        self._now = now
         self._known = known
         self._new: dict[RecordId, tuple[EmailRecord, int]] = {}
         self._shared: dict[str, int] = {}
@@ -137,7 +139,8 @@ class Plan:
             self._events.append(event_values(message.email.tenant, email, message.event))
         if message.jobs:
             self._queueing.add(message.email.tenant)
-            for name, values in job_values(message.email.tenant, email, message.jobs, message.lease).items():
+            made = job_values(message.email.tenant, email, message.jobs, message.lease, self._now)
+            for name, values in made.items():
                 self._jobs[name] += values
 
     def _release(self, given: EmailRecord, known: str) -> None:
