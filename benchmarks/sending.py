@@ -51,7 +51,7 @@ from benchmarks.support import (
     until,
 )
 
-#: An order of magnitude more changes the ratios little, and takes an hour with the slower peers.
+#: More messages take longer in proportion, most of all with the slower peers.
 MESSAGES = int(os.environ.get("BENCH_SENDING_MESSAGES", "1000"))
 BACKLOGS = (5000, int(os.environ.get("BENCH_SENDING_BACKLOG", "20000")))
 WARM = 200

@@ -28,8 +28,9 @@ from inbox.plugin.api.services import Log
 from inbox.store.ports.changes import QUEUE, Changes
 from inbox.store.ports.queue import MOST_JOBS, Finished, Lease, QueuedJob
 
-#: Maximum number of jobs that one worker holds.
-MOST_HELD: Final = 1000
+#: Maximum number of jobs that one worker holds. A line for one set of hosts takes half of what is left, and must have
+#: room for MOST_HANDED and a claim: a job that finds none waits a second or two.
+MOST_HELD: Final = 2000
 #: With fewer jobs than this, it immediately claims as many as the settings allow.
 FEW_HELD: Final = 150
 #: Up to this many jobs, it takes new ones from the process that accepts them: to store, claim and read them again costs
