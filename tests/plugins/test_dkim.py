@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -178,6 +179,26 @@ async def test_our_mail_is_signed_with_all_keys() -> None:
     assert [(one.result, one.algorithm) for one in fact.signatures] == [
         (Result.PASS, "rsa-sha256"), (Result.PASS, "ed25519-sha256"),
     ]  # fmt: skip
+
+
+async def test_only_small_mail_is_signed_as_short_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short work may run on the event loop, which must not stand still."""
+    kinds: list[str] = []
+
+    async def noted(kind: str, function: Callable[..., Any], *args: Any) -> Any:
+        kinds.append(kind)
+        return function(*args)
+
+    monkeypatch.setattr("inbox.plugin.api.testing.run_in_thread", noted)
+    test = make()
+    for keys, eml in (
+        ((signing_key(), signing_key(ED25519_KEY)), MAIL),
+        ((signing_key(),), MAIL + b"More text.\r\n" * 5000),
+        ((signing_key(), signing_key(selector="second")), MAIL),
+    ):
+        test.signing_keys.of["demo", "sender.test"] = keys
+        await sent(test, eml=eml)
+    assert kinds == ["signature", "crypto", "crypto"]
 
 
 async def test_what_is_not_signed() -> None:

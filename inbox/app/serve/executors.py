@@ -12,12 +12,20 @@ R = TypeVar("R")
 THREADS = 4
 #: The maximum number of kinds: otherwise a plugin that makes up names could create any number of threads.
 KINDS = 32
+#: Work of less than a millisecond. One process leaves it to threads, which use another core; where several processes
+#: share the cores, handing it to a thread and back costs more than it gains.
+SHORT = frozenset({"signature"})
 
 
 class Executors:
-    """``RunBlocking`` of ``inbox.plugin.api.services``."""
+    """``RunBlocking`` of ``inbox.plugin.api.services``.
 
-    def __init__(self) -> None:
+    Args:
+        shares_cores: several processes serve, so that work of the kinds ``SHORT`` runs on the event loop.
+    """
+
+    def __init__(self, *, shares_cores: bool = False) -> None:
+        self._inline = SHORT if shares_cores else frozenset[str]()
         self._pools: dict[str, ThreadPoolExecutor] = {}
 
     async def __call__(self, kind: str, function: Callable[..., R], *args: Any) -> R:
@@ -26,6 +34,8 @@ class Executors:
         Raises:
             ValueError: there are too many kinds.
         """
+        if kind in self._inline:
+            return function(*args)
         pool = self._pools.get(kind)
         if pool is None:
             if len(self._pools) >= KINDS:

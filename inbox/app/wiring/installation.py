@@ -44,7 +44,7 @@ async def opened(config: Config, *, serving: bool = False, worker: int | None = 
     ids = RandomIds(clock.now)
     stores = make_stores(config, clock, ids, serving=serving, worker=worker)
     database, blobs = stores.database, stores.blobs
-    executors = Executors()
+    executors = Executors(shares_cores=worker is not None)
     await database.open()
     try:
         await blobs.open()

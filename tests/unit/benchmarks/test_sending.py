@@ -12,11 +12,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from benchmarks.senders import SELECTOR, SIGNED, Sender
-from benchmarks.sending import SHAPES, Run, Side, made_keys, results, settings, steadiness, verify
+from benchmarks.sending import SHAPES, Run, Side, contends, made_keys, results, settings, steadiness, verify
 from benchmarks.sink import COUNTS, SAMPLE, Sink, sink
 from benchmarks.submitting import LATER_EVERY, OCTETS, message, recipient
 from benchmarks.support import Failed, free_port, until
 
+RATES = {"ours": 800.0, "fast": 400.0, "near": 320.0, "slow": 200.0}
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
@@ -108,3 +109,15 @@ def test_the_sink_counts_what_it_takes_and_what_it_refuses(tmp_path: Path) -> No
         assert len(taking.sample()) == SAMPLE
         assert taking.sample()[0] == b"Subject: x\r\n\r\n.dots\r\n..\r\n"
     assert len((tmp_path / "sink" / "counts").read_bytes()) == COUNTS.size
+
+
+def test_a_peer_far_from_the_fastest_one_is_measured_once() -> None:
+    ours, fast, near, slow = (side(name, rate, ours=name == "ours") for name, rate in RATES.items())
+    sides = [ours, fast, near, slow]
+    assert [contends(each, sides, "plain") for each in sides] == [True, True, True, False]
+    assert not any(contends(each, sides, "slow") for each in sides), "a shape without a target has one round"
+    for each in (ours, fast):
+        each.runs["plain"] *= 3
+    slow.runs["plain"] = [Run(999, 999, 1)]
+    (line, *_) = results([ours, fast, slow], [])
+    assert line.peer.startswith("fast"), "one run of a slower peer does not replace three"

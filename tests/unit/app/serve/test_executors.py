@@ -59,3 +59,15 @@ async def test_kinds_are_bounded(executors: Executors) -> None:
     with pytest.raises(ValueError, match=f"more than {KINDS} kinds"):
         await executors("one too many", int)
     assert await executors("kind0", int) == 0
+
+
+async def test_processes_that_share_the_cores_do_short_work_on_the_event_loop() -> None:
+    here = threading.current_thread()
+    made = Executors(shares_cores=True)
+    assert await made("signature", threading.current_thread) is here
+    assert await made("crypto", threading.current_thread) is not here
+    made.close()
+
+
+async def test_a_single_process_does_short_work_on_another_core(executors: Executors) -> None:
+    assert await executors("signature", threading.current_thread) is not threading.current_thread()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from inbox.store.ports.queue import Finished, Job, JobRecipient, QueuedJob, Reci
 from inbox.store.sqlite.commit import Committer
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.sqlite.gateway import Gateway
-from inbox.store.sqlite.outcomes import Outcomes, dots, ends
+from inbox.store.sqlite.outcomes import Outcomes, dots, ends, write_outcomes
 from inbox.store.worker.batch import BatchWriter
 from inbox.store.worker.protocol import (
     Connect,
@@ -149,3 +150,25 @@ async def test_a_server_leaves_outcomes_to_its_writing_process(
         assert (found.last_error, found.states[0].reply) == ("a?b", "?")
     finally:
         await database.close()
+
+
+async def test_the_statements_of_a_batch_are_counted(acme: Home, clock: FakeClock, database: SqliteDatabase) -> None:
+    """One for each dot, two for each delivered job, and one for all messages that nothing refers to any more."""
+    jobs = await leased(acme, clock, 10)
+    statements: list[str] = []
+
+    def work(db: sqlite3.Connection) -> list[int]:
+        counts = []
+        for outcomes in (
+            dots([Sending(job) for job in jobs], 7.0),
+            ends([Finished(job, (DONE,)) for job in jobs], 8.0),
+        ):
+            statements.clear()
+            db.set_trace_callback(statements.append)
+            write_outcomes(db, outcomes)
+            db.set_trace_callback(None)
+            # A comment names a trigger that runs.
+            counts.append(sum(not each.startswith("--") for each in statements))
+        return counts
+
+    assert await database._main.write(work) == [10, 21]
