@@ -1,5 +1,5 @@
-"""Writes from the code: docs/reference (settings, commands, hooks, plugins, RFCs), docs/share (manual, completions),
-the tables in docs/rules.md, and the code blocks of docs/plugins.md (scripts/docblocks.py).
+"""Writes from the code: docs/reference (settings, commands, hooks, plugins, RFCs, log events), docs/share (manual,
+completions), the tables in docs/rules.md, and the code blocks of docs/plugins.md (scripts/docblocks.py).
 
 Usage: python scripts/gendocs.py [--check]
 
@@ -159,6 +159,7 @@ TITLES = {
 
 def pages() -> dict[str, str]:
     """The text of each page, by file name."""
+    from scripts.eventpages import event_page
     from scripts.pluginpages import plugin_pages
 
     return {
@@ -166,6 +167,7 @@ def pages() -> dict[str, str]:
         "cli.md": commands(),
         "hooks.md": hooks(),
         "rfc.md": rfcs(),
+        "events.md": event_page(NOTE),
         **plugin_pages(NOTE),
     }
 

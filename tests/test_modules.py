@@ -35,6 +35,10 @@ TOGETHER = {
         "inbox/store/sqlite/idempotency.py",
         "inbox/store/surreal/idempotency.py",
     ],
+    "tests/contract/test_job_reports.py": [
+        "inbox/store/sqlite/job_reports.py",
+        "inbox/store/surreal/job_reports.py",
+    ],
     "tests/contract/test_accounts.py": [
         "inbox/store/surreal/accounts.py",
     ],

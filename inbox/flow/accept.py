@@ -26,6 +26,7 @@ from inbox.flow.judge import Judge
 from inbox.flow.local_delivery import LocalDelivery
 from inbox.flow.mailbox_finder import MailboxFinder
 from inbox.flow.outbound.handover import Handover
+from inbox.flow.outbound.late_reports import LateReports
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import Recorder, whom
 from inbox.flow.replies import HEADER_TOO_LONG, KEY_IN_USE, LOOP, NUL_REFUSED, TROUBLE
@@ -144,6 +145,7 @@ class Acceptance:
         log: Log,
         forwarding: Forwarding,
         handover: Handover | None = None,
+        reports: LateReports | None = None,
     ) -> None:
         self._judge = judge
         self._recipients = recipients
@@ -155,6 +157,7 @@ class Acceptance:
         self._log = log
         self._forwarding = forwarding
         self._handover = handover or Handover()
+        self._reports = reports
 
     async def accept(self, incoming: Incoming) -> Answered:
         """Judges the message for each tenant, finds each recipient's destinations, stores it, or refuses it.
@@ -210,7 +213,7 @@ class Acceptance:
         return await self._forwarding.prepare(await self._local.prepare(share, rules))
 
     async def _quarantined(self, shares: Sequence[TenantShare]) -> list[TenantShare]:
-        """Quarantines the copies of those who refuse: another recipient accepts, so the reply is positive.
+        """Quarantines the copies that are refused: another recipient accepts, so the reply is positive.
 
         Raises:
             StoreError: the quarantine cannot be found.
@@ -243,6 +246,11 @@ class Acceptance:
 
     async def _store(self, incoming: Incoming, shares: list[TenantShare]) -> Answered:
         tx = incoming.envelope.transaction
+        if self._reports is not None:
+            try:
+                await self._reports.read(shares, incoming.content)
+            except InboxError as error:
+                return await self._not_stored(incoming, shares, error)
         sent, key = incoming.authored.sent, incoming.authored.key
         shared = None if sent is None else sent.shared
         traced = incoming.rules.adds_trace
@@ -259,7 +267,7 @@ class Acceptance:
         except InboxError as error:
             return await self._not_stored(incoming, shares, error)
         self._handover.take(messages)
-        self._recorder.accepted(tx, records)
+        self._recorder.accepted(tx, shares, records, incoming.positive)
         return Answered(shares, incoming.positive, [place for places in placed for place in places])
 
     async def _not_stored(self, incoming: Incoming, shares: list[TenantShare], error: InboxError) -> Answered:

@@ -16,7 +16,7 @@ from inbox.store.ports import AppPassword, DkimKeyRecord, Scope, SharedInbox, St
 from inbox.store.ports.decisions import DecisionFilter
 from inbox.store.ports.ingest import Indexed, MessageWriter
 from inbox.store.ports.plugin_state import Changes, Delete, Put
-from inbox.store.ports.queue import Job, JobRecipient, QueuedJob, Sending
+from inbox.store.ports.queue import AttemptRecord, Job, JobRecipient, QueuedJob, Sending
 from inbox.store.ports.shared import Member, SharedEvent
 from tests.support.jobs import ended
 from tests.support.store import Home, decision, email, indexed
@@ -116,7 +116,7 @@ async def _delete_entry(thief: Home) -> bool:
     return bool(there)
 
 
-#: What ``thief`` tries with an id of ``acme``; each is answered as if that id did not exist.
+#: Calls of ``thief`` with an id of ``acme``; each is answered as if that id did not exist.
 NOT_FOUND: dict[str, Attempt] = {
     "Tenants.set_domain_overrides": lambda a, t: t.db.tenants.set_domain_overrides(
         t.tenant, a.domain, DomainOverrides(dkim_selector="stolen")
@@ -231,6 +231,7 @@ NOTHING: dict[str, Attempt] = {
     "Queue.renew": _renew,
     "Queue.sending": _sending,
     "Queue.finish": _finish,
+    "JobReports.amend": lambda a, t: t.db.queue.amend(t.tenant, JOB, {}, AttemptRecord(1.0, 0.0, stage="report")),
     "Queue.of_transaction": lambda a, t: t.db.queue.of_transaction(t.tenant, "acmes-transaction"),
     "PluginState.get": lambda a, t: t.db.plugin_state.get(t.tenant, "spam", "words", ["k"], 0.0),
     "PluginState.apply": lambda a, t: _delete_entry(t),
@@ -326,6 +327,7 @@ def test_no_method_is_left_out() -> None:
             ports.Decisions,
             ports.DkimKeys,
             ports.DmarcReports,
+            ports.JobReports,
             ports.Queue,
             ports.PluginState,
             ports.Suppressions,

@@ -1,4 +1,4 @@
-"""What must be true of a database whatever happened to it: kills, full disks, removals in the middle of deliveries.
+"""Invariants of a database after any event: kills, full disks, removals in the middle of deliveries.
 
 :func:`broken` reads the tables themselves, because a fault in a repository may hide in its own answers.
 """
@@ -35,9 +35,9 @@ class Tables:
     copying: int = 0
     #: job → (tenant, email, status, whether it is held, whether it is due, waits, is leased or dead: '' if nowhere)
     jobs: dict[str, tuple[str, str, str, bool, str]] = field(default_factory=dict)
-    #: what the tables of the queue hold that belongs to no job
+    #: rows in the tables of the queue that belong to no job
     stray: list[str] = field(default_factory=list)
-    #: where something names a tenant: (table, tenant)
+    #: columns that name a tenant: (table, tenant)
     named: set[tuple[str, str]] = field(default_factory=set)
 
 
@@ -50,7 +50,7 @@ async def read(database: Database) -> Tables:
 
 
 async def broken(database: Database, blobs: Blobs | None = None) -> list[str]:
-    """What is wrong, one line each; empty if all is well. With ``blobs``, every mail must have its blob."""
+    """Violated invariants, one line each; empty if there are none. With ``blobs``, every mail must have its blob."""
     tables = await read(database)
     found = [*_mailboxes(tables), *_mails(tables), *_tenants(tables), *_jobs(tables)]
     if blobs is not None:
@@ -131,7 +131,7 @@ _NAMING = (
     ("has_domain", "in"), ("email_address", "organization"), ("account", "organization"), ("dkim_key", "tenant"),
     ("dmarc_report", "tenant"), ("outbound_queue", "org_id"), ("outbound_delivery", "org_id"),
     ("suppression", "org_id"), ("plugin_state", "tenant"), ("plugin_state_size", "tenant"),
-    ("outbound_count", "org_id"),
+    ("suppression_size", "org_id"), ("outbound_count", "org_id"),
 )  # fmt: skip
 
 
@@ -160,6 +160,13 @@ def _of_sqlite(db: sqlite3.Connection) -> Tables:
             for tenant, plugin, entries, there in db.execute(
                 "SELECT tenant, plugin, coalesce(entries, 0), count(key) FROM plugin_state FULL JOIN plugin_state_size "
                 "USING (tenant, plugin) GROUP BY tenant, plugin HAVING coalesce(entries, 0) <> count(key)"
+            )
+        ]
+        + [
+            f"{entries} suppressions of {tenant} are counted, {there} are there"
+            for tenant, entries, there in db.execute(
+                "SELECT org_id, coalesce(entries, 0), count(target) FROM suppression FULL JOIN suppression_size "
+                "USING (org_id) GROUP BY org_id HAVING coalesce(entries, 0) <> count(target)"
             )
         ]
         + _miscounted(db),
@@ -201,12 +208,15 @@ async def _of_surreal(database: SurrealDatabase) -> Tables:
             "suppression",
             "plugin_state",
             "plugin_state_size",
+            "suppression_size",
         )
         for row in await rows(f"SELECT id FROM {table}")
     }
     jobs = {row["id"].key: row for row in await rows("SELECT * FROM outbound_queue")}
     entries = Counter(row["id"].key[:2] for row in await rows("SELECT id FROM plugin_state"))
     sizes = {row["id"].key: row["entries"] for row in await rows("SELECT * FROM plugin_state_size")}
+    listed = Counter(row["id"].key[0] for row in await rows("SELECT id FROM suppression"))
+    counted = {row["id"].key[0]: row["entries"] for row in await rows("SELECT * FROM suppression_size")}
     places = [row["id"].key for row in await rows("SELECT id FROM outbound_turn")]
     turns = {(key[1] if key[0] == "r" else key[2], key[-1]): key for key in places}
     return Tables(
@@ -257,6 +267,11 @@ async def _of_surreal(database: SurrealDatabase) -> Tables:
             f"plugin {owner[1]} counts {sizes.get(owner, 0)} entries for tenant {owner[0]} and has {entries[owner]}"
             for owner in sizes.keys() | entries.keys()
             if sizes.get(owner, 0) != entries[owner]
+        ]
+        + [
+            f"{counted.get(tenant, 0)} suppressions of {tenant} are counted, {listed[tenant]} are there"
+            for tenant in counted.keys() | listed.keys()
+            if counted.get(tenant, 0) != listed[tenant]
         ]
         + [
             f"the turn {turn} is no job's"

@@ -87,6 +87,7 @@ class AttemptRecord:
         host, address: the last host that was tried; empty if none was found.
         tls: the version and cipher; empty without TLS.
         stage, code, enhanced, text: the reply that decided it, and the command to which it was the reply.
+            ``report`` and ``complaint``: no attempt, but a notification or a feedback report that came in later.
         recipients: how many recipients were tried.
     """
 

@@ -1,4 +1,4 @@
-"""Logging in, and those who guess."""
+"""Logging in, and guessing of passwords."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from inbox.base.errors import AuthenticationFailed, StoreUnavailable
+from inbox.base.metrics import rendered
 from inbox.flow.login import FAILURES_PER_ACCOUNT, FAILURES_PER_PEER, WINDOW_SECONDS, PasswordLogin
 from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Tenant
 from inbox.plugin.api.context import Door, Identity, Session
@@ -117,6 +118,18 @@ async def test_the_right_password() -> None:
     assert here.slept == [1.0]
 
 
+async def test_logins_are_counted_by_door_and_result() -> None:
+    here = World()
+    await here.attempt(RIGHT)
+    for _ in range(2):
+        await here.attempt("wrong")
+    lines = rendered(here.login.meters.families()).splitlines()
+    assert [line for line in lines if line.startswith("inbox_logins_total")] == [
+        'inbox_logins_total{door="imap",result="succeeded"} 1',
+        'inbox_logins_total{door="imap",result="failed"} 2',
+    ]
+
+
 async def test_a_peer_that_fails_often_is_refused_without_a_look_at_the_password() -> None:
     here = World()
     for number in range(FAILURES_PER_PEER):
@@ -132,7 +145,7 @@ async def test_many_connections_guess_no_faster_than_one() -> None:
     here = World()
     assert not any(await asyncio.gather(*(here.attempt("wrong") for _ in range(200))))
     assert here.passwords.checks == FAILURES_PER_PEER
-    assert here.passwords.most == 1, "a flood from one peer takes one place among those who wait for a hash"
+    assert here.passwords.most == 1, "a flood from one peer takes one place in the queue for a hash"
 
 
 async def test_an_ipv6_network_is_one_peer() -> None:
@@ -151,7 +164,7 @@ async def test_an_account_that_many_guess_at_is_closed_to_strangers() -> None:
     assert here.passwords.checks == FAILURES_PER_ACCOUNT
 
 
-async def test_who_guesses_at_an_account_does_not_lock_its_owner_out() -> None:
+async def test_guessing_passwords_does_not_lock_the_owner_out() -> None:
     here = World()
     assert await here.attempt(RIGHT, HOME)
     for peer in strangers(FAILURES_PER_ACCOUNT + 5):
@@ -176,7 +189,7 @@ async def test_no_counters_no_login() -> None:
 
 
 @pytest.mark.parametrize("address", ["ann", "", "ann@demo.test\0", "ann@@demo.test", "nobody@demo.test"])
-async def test_what_is_no_account_takes_as_long_as_a_wrong_password(address: str) -> None:
+async def test_an_unknown_account_takes_as_long_as_a_wrong_password(address: str) -> None:
     here = World()
     assert not await here.attempt(RIGHT, address=address)
     assert here.passwords.checks == 1
@@ -191,7 +204,7 @@ async def test_the_log_names_connection_account_and_tenant() -> None:
     await here.attempt("wrong")
     told = [(event, fields["id"], fields["address"], fields["tenant"]) for _, event, fields in here.log.events]
     session, address = told[0][1], told[0][2]
-    # Whose a wrong password is nobody knows.
+    # The owner of a wrong password is unknown.
     assert told == [
         ("login", session, address, told[0][3]),
         ("login_failed", session, address, told[0][3]),

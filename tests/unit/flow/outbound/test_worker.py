@@ -58,7 +58,7 @@ async def test_a_busy_destination_is_not_claimed_faster_than_it_takes_mail() -> 
     async with running(world):
         await until(lambda: len(world.queue.done) == 3000)
 
-    assert len(world.queue.finished) == 3000, "no job was put off"
+    assert len(world.queue.finished) == 3000, "no job was deferred"
 
 
 async def test_a_busy_worker_does_not_claim_for_each_new_job() -> None:
@@ -217,6 +217,9 @@ async def test_a_job_that_another_worker_took_is_dropped() -> None:
 
     assert world.attempts.active["remote.test"] == 0
     assert world.queue.finished == []
+    assert world.events("outbound_lease_lost") == [{"job": "j1", "dot_sent": False}]
+    (attempts, *_) = world.worker.meters.families()
+    assert [(one.labels["result"], one.value) for one in attempts.samples] == [("lost", 1)]
 
 
 async def test_a_worker_that_was_suspended_past_its_lease_sends_no_second_dot() -> None:
