@@ -167,8 +167,8 @@ async def test_the_statements_of_a_batch_are_counted(acme: Home, clock: FakeCloc
             db.set_trace_callback(statements.append)
             write_outcomes(db, outcomes)
             db.set_trace_callback(None)
-            # A comment names a trigger that runs.
-            counts.append(sum(not each.startswith("--") for each in statements))
+            # Some versions of SQLite name a statement again for those of its triggers, others comment on them.
+            counts.append(len({each for each in statements if not each.startswith("--")}))
         return counts
 
     assert await database._main.write(work) == [10, 21]
