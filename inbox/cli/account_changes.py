@@ -13,11 +13,9 @@ from inbox.cli.changing import (
     KeepAlias,
     Recursive,
     Yes,
-    counts,
     name_in_policy,
     refuse_dependents,
-    remove,
-    resumable,
+    remove_account,
     with_blobs,
 )
 from inbox.cli.context import command, database
@@ -55,28 +53,13 @@ async def rm(
 
     Works in small steps; after an interruption, run the command again to continue.
     """
-    from inbox.store.ports.hosting import Scope
-
     async with with_blobs() as (db, blobs):
         known = await _account(db, address)
-        account = known.account
-        scope = Scope(account.tenant, account=account.address)
-        held = await db.hosting.count(scope)
-        change = Change("remove", "account", account.address, known.tenant)
-        leading = [
-            f"alias {alias.address}"
-            for alias in await db.accounts.aliases(account.tenant)
-            if alias.target == account.address
-        ]
-        if dry_run:
-            change.planned(as_json, holds=counts(held), aliases=leading)
-            return
-        refuse_dependents(change, leading, recursive)
-        change.ask(yes, f"deletes {held.messages} messages permanently")
-        with resumable(change, f"inbox account rm {account.address} --recursive --yes"):
-            removed = await remove(db, blobs, scope, held, f"Removing {account.address}")
-    change.receipt("removed", as_json, removed=counts(removed.holdings), blobs=removed.blobs)
-    name_in_policy(known.tenant, account.address)
+        change = Change("remove", "account", known.account.address, known.tenant)
+        await remove_account(
+            change, db, blobs, known.account.tenant, "inbox account rm",
+            recursive=recursive, yes=yes, dry_run=dry_run, as_json=as_json,
+        )  # fmt: skip
 
 
 async def disable(address: Mail, yes: Yes = False, dry_run: DryRun = False, as_json: Json = False) -> None:

@@ -132,6 +132,36 @@ async def remove(
         return await Removal(db, blobs, step).run(scope, purge=purge)
 
 
+async def remove_account(
+    change: Change, db: Database, blobs: Blobs, tenant: str, again: str, *, recursive: bool, yes: bool, dry_run: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Remove the account that ``change`` names, which may be a shared inbox, with its mail and the aliases to it.
+
+    Args:
+        tenant: its tenant's id.
+        again: the command that removes it.
+
+    Raises:
+        NotSo: an alias points to it and ``recursive`` is false, or the question was answered with no.
+    """
+    from inbox.store.ports.hosting import Scope
+
+    address = change.name
+    scope = Scope(tenant, account=address)
+    held = await db.hosting.count(scope)
+    aliases = [f"alias {alias.address}" for alias in await db.accounts.aliases(tenant) if alias.target == address]
+    if dry_run:
+        change.planned(as_json, holds=counts(held), aliases=aliases)
+        return
+    refuse_dependents(change, aliases, recursive)
+    change.ask(yes, f"deletes {held.messages} messages permanently")
+    with resumable(change, f"{again} {address} --recursive --yes"):
+        removed = await remove(db, blobs, scope, held, f"Removing {address}")
+    change.receipt("removed", as_json, removed=counts(removed.holdings), blobs=removed.blobs)
+    name_in_policy(change.tenant, address)
+
+
 @contextmanager
 def resumable(change: Change, again: str) -> Iterator[None]:
     """Explain how to continue after an interruption: the work is done in steps, and finished steps are kept."""

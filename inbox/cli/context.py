@@ -10,10 +10,10 @@ import functools
 import inspect
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ParamSpec
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, ParamSpec, get_type_hints
 
 import typer
 
@@ -41,23 +41,46 @@ class WrongUsage(InboxError):
 
 
 def command(app: typer.Typer, name: str) -> Callable[[Callable[P, Awaitable[None]]], Callable[P, Awaitable[None]]]:
-    """Registers a coroutine function as the command ``name``; its docstring is the help."""
+    """Registers a coroutine function as the command ``name``; its docstring is the help.
+
+    A parameter that is annotated with a dataclass stands for a group of options: one for each field of the dataclass.
+    """
 
     def register(function: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
-        @functools.wraps(function)
-        def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        # Annotations are strings in this package; typer needs the real ones, in the command's own namespace.
+        own = inspect.signature(function, eval_str=True)
+        groups: dict[str, Any] = {
+            one.name: one.annotation for one in own.parameters.values() if is_dataclass(one.annotation)
+        }
+
+        def run(**given: Any) -> None:
+            for group, kind in groups.items():
+                given[group] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+            call: Callable[..., Awaitable[None]] = function
+
             async def whole() -> None:
-                await function(*args, **kwargs)
+                await call(**given)
 
             _log_to_standard_error()
             asyncio.run(whole())
 
-        # Annotations are strings in this package; typer needs the real ones, in the command's own namespace.
-        run.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]  # PEP 362
+        functools.update_wrapper(run, function)
+        run.__signature__ = own.replace(parameters=list(_parameters(own)))  # type: ignore[attr-defined]  # PEP 362
         app.command(name)(run)
         return function
 
     return register
+
+
+def _parameters(signature: inspect.Signature) -> Iterator[inspect.Parameter]:
+    """The parameters of a command, with the fields of a group in the place of the group."""
+    for one in signature.parameters.values():
+        if not is_dataclass(one.annotation):
+            yield one
+            continue
+        hints = get_type_hints(one.annotation, include_extras=True)
+        for field in fields(one.annotation):
+            yield one.replace(name=field.name, default=field.default, annotation=hints[field.name])
 
 
 def _log_to_standard_error() -> None:

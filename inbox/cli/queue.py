@@ -9,15 +9,11 @@ import typer
 from inbox.cli.context import command, database, tenant_id
 from inbox.cli.output import Json, print_json, say, show_rows, show_text, warn, when
 from inbox.cli.queue_jobs import (
+    NOT_CHOSEN,
     PAGE,
     Chosen,
-    FromSender,
-    InStatus,
     InTenant,
     Names,
-    OlderThan,
-    ToDomain,
-    WithError,
     find,
     job_values,
     lines,
@@ -40,12 +36,7 @@ MOST = 10_000
 
 @command(app, "list")
 async def list_(
-    tenant: InTenant = None,
-    destination: ToDomain = None,
-    sender: FromSender = None,
-    status: InStatus = None,
-    older_than: OlderThan = None,
-    error: WithError = None,
+    chosen: Chosen = NOT_CHOSEN,
     limit: Annotated[int, typer.Option(min=1, max=MOST, help="Maximum number of rows.")] = 100,
     after: Annotated[
         str | None, typer.Option(metavar="ID", help="Show only jobs after this one, the last of the previous page.")
@@ -53,10 +44,9 @@ async def list_(
     as_json: Json = False,
 ) -> None:
     """List jobs, each with one message to one destination, by tenant and id. The life of one: inbox queue show ID."""
-    chosen = Chosen(tenant, destination, sender, status, older_than, error)
     async with database() as db:
         names = await Names.read(db)
-        last = await page_after(db, after, tenant)
+        last = await page_after(db, after, chosen.tenant)
         found = await _found(db, chosen, last, limit + 1)
     rows = [row(job, names) for job in found[:limit]]
     none = "the queue is empty" if chosen.everything and after is None else "no matching jobs"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,15 +13,14 @@ from inbox.cli.changing import Change, DryRun, Yes, resumable
 from inbox.cli.context import WrongUsage, command, config, database, tenant_id
 from inbox.cli.output import Json, progress
 from inbox.cli.queue_jobs import (
+    NOT_CHOSEN,
+    NOT_MATCHED,
     PAGE,
     Chosen,
-    FromSender,
-    InStatus,
     InTenant,
-    OlderThan,
+    Matching,
     Status,
     ToDomain,
-    WithError,
     find,
     pages,
 )
@@ -40,12 +39,7 @@ Work = Callable[[str, Sequence[str]], Awaitable[int]]
 
 async def retry(
     which: WhichOnes = None,
-    tenant: InTenant = None,
-    destination: ToDomain = None,
-    sender: FromSender = None,
-    status: InStatus = None,
-    older_than: OlderThan = None,
-    error: WithError = None,
+    chosen: Chosen = NOT_CHOSEN,
     everything: Everything = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -54,11 +48,10 @@ async def retry(
 
     The jobs expire as new ones do, after SMTP_OUTBOUND_TTL_SECS. Jobs in progress are left alone; held jobs stay held.
     """
-    chosen = Chosen(tenant, destination, sender, status, older_than, error)
     async with database() as db:
         lifetime = config().outbound.ttl_secs
         await _run(
-            Change("retry", "jobs", _name(chosen), tenant or "all"), "retried", db, which, chosen,
+            Change("retry", "jobs", _name(chosen), chosen.tenant or "all"), "retried", db, which, chosen,
             lambda owner, ids: db.queue.retry(owner, ids, lifetime), everything=everything,
             dry_run=dry_run, as_json=as_json,
         )  # fmt: skip
@@ -74,7 +67,7 @@ async def flush(
     chosen = Chosen(tenant, destination, status="queued")
     async with database() as db:
         await _run(
-            Change("flush", "jobs", _name(chosen), tenant or "all"), "flushed", db, None, chosen,
+            Change("flush", "jobs", _name(chosen), chosen.tenant or "all"), "flushed", db, None, chosen,
             lambda owner, ids: db.queue.retry(owner, ids, 0.0), everything=True, dry_run=dry_run, as_json=as_json,
         )  # fmt: skip
 
@@ -82,21 +75,15 @@ async def flush(
 async def hold(
     which: WhichOnes = None,
     reason: Annotated[str, typer.Option(help="The reason, which queue list shows.")] = "held by the operator",
-    tenant: InTenant = None,
-    destination: ToDomain = None,
-    sender: FromSender = None,
-    status: InStatus = None,
-    older_than: OlderThan = None,
-    error: WithError = None,
+    chosen: Chosen = NOT_CHOSEN,
     everything: Everything = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Hold jobs: they are not tried and do not expire until inbox queue release. An attempt in progress continues."""
-    chosen = Chosen(tenant, destination, sender, status, older_than, error)
     async with database() as db:
         await _run(
-            Change("hold", "jobs", _name(chosen), tenant or "all"), "held", db, which, chosen,
+            Change("hold", "jobs", _name(chosen), chosen.tenant or "all"), "held", db, which, chosen,
             lambda owner, ids: db.queue.hold(owner, ids, reason), everything=everything,
             dry_run=dry_run, as_json=as_json,
         )  # fmt: skip
@@ -104,40 +91,30 @@ async def hold(
 
 async def release(
     which: WhichOnes = None,
-    tenant: InTenant = None,
-    destination: ToDomain = None,
-    sender: FromSender = None,
-    older_than: OlderThan = None,
-    error: WithError = None,
+    matching: Matching = NOT_MATCHED,
     everything: Everything = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Release held jobs: they are tried when they are due."""
-    chosen = Chosen(tenant, destination, sender, "held", older_than, error)
+    chosen = Chosen(**asdict(matching), status="held")
     async with database() as db:
         await _run(
-            Change("release", "jobs", _name(chosen), tenant or "all"), "released", db, which, chosen,
+            Change("release", "jobs", _name(chosen), chosen.tenant or "all"), "released", db, which, chosen,
             db.queue.release, everything=everything, dry_run=dry_run, as_json=as_json, implied="held",
         )  # fmt: skip
 
 
 async def drop(
     which: WhichOnes = None,
-    tenant: InTenant = None,
-    destination: ToDomain = None,
-    sender: FromSender = None,
-    status: InStatus = None,
-    older_than: OlderThan = None,
-    error: WithError = None,
+    chosen: Chosen = NOT_CHOSEN,
     everything: Everything = False,
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Remove jobs permanently: their recipients receive nothing, and the senders get no notification."""
-    chosen = Chosen(tenant, destination, sender, status, older_than, error)
-    change = Change("drop", "jobs", _name(chosen), tenant or "all")
+    change = Change("drop", "jobs", _name(chosen), chosen.tenant or "all")
     async with database() as db:
         await _run(
             change, "dropped", db, which, chosen, db.queue.remove, everything=everything, dry_run=dry_run,
@@ -167,7 +144,7 @@ async def _run(
     implied: Status | None = None,
 ) -> None:
     """Changes the named jobs, or all that match. Raises WrongUsage if it is not clear which ones are meant."""
-    narrowed = replace(chosen, tenant=None, status=None if chosen.status == implied else chosen.status) != Chosen()
+    narrowed = replace(chosen, tenant=None, status=None if chosen.status == implied else chosen.status) != NOT_CHOSEN
     if which and (narrowed or everything):
         raise WrongUsage("give either the ids of jobs or options that choose jobs, not both")
     if not (which or narrowed or everything or chosen.tenant):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -42,20 +42,26 @@ WithError = Annotated[str | None, typer.Option("--error", help="Limit to jobs wh
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """The options that choose jobs; each of them narrows the choice."""
+class Matching:
+    """The options that select jobs in any state, a group of :func:`inbox.cli.context.command`."""
 
-    tenant: str | None = None
-    destination: str | None = None
-    sender: str | None = None
-    status: Status | None = None
-    older_than: str | None = None
-    error: str | None = None
+    tenant: InTenant = None
+    destination: ToDomain = None
+    sender: FromSender = None
+    older_than: OlderThan = None
+    error: WithError = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen(Matching):
+    """The options that select jobs; each of them narrows the selection."""
+
+    status: InStatus = None
 
     @property
     def everything(self) -> bool:
         """No option is given."""
-        return self == Chosen()
+        return self == NOT_CHOSEN
 
     def filter(self) -> JobFilter:
         """The conditions for the store. Raises WrongUsage."""
@@ -76,6 +82,11 @@ class Chosen:
                 return replace(wanted, status="dead")
             case _:
                 return replace(wanted, status=self.status, held=False)
+
+
+#: No option is given.
+NOT_MATCHED: Final = Matching()
+NOT_CHOSEN: Final = Chosen()
 
 
 @dataclass(slots=True)

@@ -12,11 +12,7 @@ from inbox.cli.changing import (
     DryRun,
     Recursive,
     Yes,
-    counts,
-    name_in_policy,
-    refuse_dependents,
-    remove,
-    resumable,
+    remove_account,
     with_blobs,
 )
 from inbox.cli.context import command, database, hosting, tenant_id
@@ -72,29 +68,14 @@ async def rm(
 
     Works in small steps; after an interruption, run the command again to continue.
     """
-    from inbox.store.ports.hosting import Scope
-
     async with with_blobs() as (db, blobs):
         inbox = await _inbox(db, address)
         names = {one.id: one.name for one in await db.tenants.all()}
-        tenant = names.get(inbox.tenant, "")
-        scope = Scope(inbox.tenant, account=inbox.address)
-        held = await db.hosting.count(scope)
-        change = Change("remove", "shared inbox", inbox.address, tenant)
-        leading = [
-            f"alias {alias.address}"
-            for alias in await db.accounts.aliases(inbox.tenant)
-            if alias.target == inbox.address
-        ]
-        if dry_run:
-            change.planned(as_json, holds=counts(held), aliases=leading)
-            return
-        refuse_dependents(change, leading, recursive)
-        change.ask(yes, f"deletes {held.messages} messages permanently")
-        with resumable(change, f"inbox shared rm {inbox.address} --recursive --yes"):
-            removed = await remove(db, blobs, scope, held, f"Removing {inbox.address}")
-    change.receipt("removed", as_json, removed=counts(removed.holdings), blobs=removed.blobs)
-    name_in_policy(tenant, inbox.address)
+        change = Change("remove", "shared inbox", inbox.address, names.get(inbox.tenant, ""))
+        await remove_account(
+            change, db, blobs, inbox.tenant, "inbox shared rm",
+            recursive=recursive, yes=yes, dry_run=dry_run, as_json=as_json,
+        )  # fmt: skip
 
 
 @command(members, "add")

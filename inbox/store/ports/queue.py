@@ -21,17 +21,15 @@ Item = TypeVar("Item")
 JobClass = Literal["transactional", "bulk", "dsn", "report"]
 JobStatus = Literal["queued", "processing", "dead"]
 RecipientStatus = Literal["pending", "delivered", "failed"]
-#: NOTIFY of RFC 3461 §4.1, RET of §4.3.
+#: NOTIFY of RFC 3461 §4.1, RET of §4.3, BODY of RFC 6152 and RFC 3030.
 Notify = Literal["NEVER", "SUCCESS", "FAILURE", "DELAY"]
 Ret = Literal["FULL", "HDRS"]
-#: BODY of RFC 6152 and RFC 3030.
 Body = Literal["7BIT", "8BITMIME", "BINARYMIME"]
 
 #: The longest lease, in seconds. A lease that ends later than this was made by a clock that was set back since.
 LONGEST_LEASE: Final = 3600.0
-#: The maximum number of jobs that one call leases, adds or changes.
+#: The maximum number of jobs that one call leases, adds or changes, and of characters of a stored reply or error.
 MOST_JOBS: Final = 1000
-#: The maximum length of a reply or an error that is stored. A peer chooses its text.
 MOST_TEXT: Final = 1000
 #: Records of attempts that a job keeps: the first ones show how it began, the last ones how it goes.
 FIRST_ATTEMPTS: Final = 5
@@ -117,8 +115,7 @@ class Job:
         priority: MT-PRIORITY of RFC 6710, -9 to 9; orders jobs of one tenant, domain and class.
         ret, envid: the DSN parameters of MAIL (RFC 3461 §4.3, §4.4), as the client sent them; None if it did not.
         require_tls: REQUIRETLS of RFC 8689.
-        actor_account: the id of the account that submitted the message.
-        shared_inbox: the shared inbox in whose name it was submitted.
+        actor_account, shared_inbox: the id of the account that submitted the message, and in whose name it did.
         transaction: the id of the transaction that accepted the message, under which ``explain`` finds it.
         door: the door at which it was accepted.
         prepended: header fields in front of the message that only this job sends (a Received field).
@@ -337,8 +334,7 @@ class Queue(Protocol):
         ...
 
     async def finish(self, finished: Sequence[Finished]) -> set[str]:
-        """Ends leases (at most ``MOST_JOBS``) in one transaction. Returns the ids of the jobs that their worker still
-        held; nothing is written about the others."""
+        """Ends leases (at most ``MOST_JOBS``) in one transaction. Returns the ids of the jobs that were still held."""
         ...
 
     async def release_expired(self) -> int:
@@ -359,18 +355,15 @@ class Queue(Protocol):
     async def jobs(
         self, tenant: str | None, wanted: JobFilter = ALL, *, after: QueuedJob | None = None, limit: int = 100
     ) -> list[QueuedJob]:
-        """Returns a page of one tenant's jobs, or (for the operator) of all tenants', by tenant and id; ``after`` is
-        the last job of the previous page."""
+        """Returns a page of a tenant's jobs, or of all tenants', by tenant and id, that begins behind ``after``."""
         ...
 
     async def pending(self, tenant: str, most: int) -> int:
-        """Counts the jobs of a tenant that are not dead, up to ``most``: for quotas. SQLite reads its counters,
-        SurrealDB at most ``most`` jobs."""
+        """Counts the jobs of a tenant that are not dead, up to ``most``: for quotas."""
         ...
 
     async def count(self, tenant: str | None) -> list[QueueCount]:
-        """Counts jobs by tenant, domain and class. SQLite keeps counters, so a long queue takes no longer; SurrealDB
-        reads all jobs."""
+        """Counts jobs by tenant, domain and class. SQLite reads counters, SurrealDB reads all jobs."""
         ...
 
     async def hold(self, tenant: str, jobs: Sequence[str], reason: str) -> int:
@@ -389,13 +382,12 @@ class Queue(Protocol):
         ...
 
     async def remove(self, tenant: str, jobs: Sequence[str]) -> int:
-        """Removes jobs in any state, with messages that nothing else refers to. Their recipients receive nothing,
-        unless an attempt has already sent the final dot. Returns how many there were."""
+        """Removes jobs, also during an attempt, and messages that nothing else refers to. Returns how many jobs."""
         ...
 
     async def forget(self, scope: Scope) -> int:
-        """Runs one step of removing the jobs of a tenant, those sent from one of its domains, or those of one of its
-        accounts (which it submitted, or which name its address as sender); returns how many."""
+        """Runs one step of removing the jobs in a scope; an account's are those that it submitted, or that name its
+        address as sender. Returns how many."""
         ...
 
     async def forget_deliveries(self, tenant: str) -> int:

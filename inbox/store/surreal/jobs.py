@@ -6,6 +6,7 @@ waiting, leased or dead. A row and its turn are always written together.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
@@ -20,7 +21,7 @@ from inbox.store.packed_jobs import (
     unpacked_states,
 )
 from inbox.store.ports.hosting import Scope
-from inbox.store.ports.queue import LONGEST_LEASE, DeliveryRecord, Finished, Job, Lease, QueuedJob
+from inbox.store.ports.queue import LONGEST_LEASE, DeliveryRecord, Finished, Job, JobClass, Lease, QueueCount, QueuedJob
 from inbox.store.surreal.rows import address_id, organization_id
 from inbox.store.surreal.values import LAST, Keys, RecordId, micros
 from inbox.store.texts import clean
@@ -178,3 +179,25 @@ def row_to_delivery(row: Mapping[str, Any]) -> DeliveryRecord:
         "history": unpacked_history(values["history"]),
     }
     return DeliveryRecord(**values)
+
+
+COUNT: Final = """
+SELECT org_id, domain, class, status, hold_reason IS NOT NONE AS held, count() AS jobs,
+    math::min(created_at) AS oldest
+FROM $keys GROUP BY org_id, domain, class, status, held"""
+
+
+def counted(found: Iterable[Row]) -> list[QueueCount]:
+    """Converts the rows of COUNT."""
+    numbers: dict[tuple[str, str, JobClass], Counter[str]] = {}
+    oldest: dict[tuple[str, str, JobClass], float] = {}
+    for row in found:
+        key = row["org_id"], row["domain"], row["class"]
+        kind = "held" if row["held"] and row["status"] != "dead" else row["status"]
+        numbers.setdefault(key, Counter())[kind] += row["jobs"]
+        if kind != "dead":
+            oldest[key] = min(oldest.get(key, row["oldest"]), row["oldest"])
+    return [
+        QueueCount(*key, of["queued"], of["processing"], of["held"], of["dead"], oldest.get(key, 0.0))
+        for key, of in sorted(numbers.items())
+    ]

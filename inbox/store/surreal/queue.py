@@ -9,7 +9,6 @@ of several fields.
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Final
 
@@ -28,7 +27,6 @@ from inbox.store.ports.queue import (
     DeliveryRecord,
     Finished,
     Job,
-    JobClass,
     JobFilter,
     QueueCount,
     QueuedJob,
@@ -45,7 +43,9 @@ from inbox.store.surreal.job_reports import AMEND_DELIVERY, values_after
 from inbox.store.surreal.jobs import (
     ACCOUNT_OF_ADDRESS,
     ADD_JOBS,
+    COUNT,
     Row,
+    counted,
     job_id,
     job_values,
     jobs_of,
@@ -95,10 +95,6 @@ SELECT VALUE id FROM outbound_turn WHERE kind = 'w' AND at <= $now LIMIT $page;
 SELECT VALUE id FROM outbound_turn WHERE kind = 'l' AND at <= $now LIMIT $page;
 SELECT VALUE id FROM outbound_turn WHERE kind = 'l' AND at >= $longest LIMIT $page;
 SELECT VALUE id FROM outbound_queue WHERE waits_since > $ahead LIMIT $page"""
-_COUNT: Final = """
-SELECT org_id, domain, class, status, hold_reason IS NOT NONE AS held, count() AS jobs,
-    math::min(created_at) AS oldest
-FROM $keys GROUP BY org_id, domain, class, status, held"""
 _CONDITIONS: Final = {
     "domain": "domain = $domain",
     "sender": "sender = $sender",
@@ -292,19 +288,8 @@ class SurrealQueue:
         return len(found)
 
     async def count(self, tenant: str | None) -> list[QueueCount]:
-        (found,) = await self._gateway.query(_COUNT, keys=of_tenant("outbound_queue", tenant))
-        numbers: dict[tuple[str, str, JobClass], Counter[str]] = {}
-        oldest: dict[tuple[str, str, JobClass], float] = {}
-        for row in found:
-            key = row["org_id"], row["domain"], row["class"]
-            kind = "held" if row["held"] and row["status"] != "dead" else row["status"]
-            numbers.setdefault(key, Counter())[kind] += row["jobs"]
-            if kind != "dead":
-                oldest[key] = min(oldest.get(key, row["oldest"]), row["oldest"])
-        return [
-            QueueCount(*key, of["queued"], of["processing"], of["held"], of["dead"], oldest.get(key, 0.0))
-            for key, of in sorted(numbers.items())
-        ]
+        (found,) = await self._gateway.query(COUNT, keys=of_tenant("outbound_queue", tenant))
+        return counted(found)
 
     async def hold(self, tenant: str, jobs: Sequence[str], reason: str) -> int:
         return await self._each(
