@@ -147,11 +147,7 @@ class Job:
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The lease with which a new job is stored, so that the process that accepts a message delivers it at once.
-
-    Attributes:
-        at: when the lease was taken, by the clock of this machine. SurrealDB uses its own time instead.
-        seconds: its duration, at most ``LONGEST_LEASE``.
-    """
+    ``at``: when it was taken, by the clock of this machine; SurrealDB uses its own time instead."""
 
     owner: str
     at: float
